@@ -44,14 +44,14 @@ from .gradcheck import gradcheck
 from .initializers import Initializer
 from .layers import Input, InputSpec, Layer
 from .layers.policy import DTypePolicy
-from .layers.variable import Variable
 from .losses import Loss
 from .metrics import Metric
 from .models import Model, Sequential
 from .optimizers import Optimizer
 from .regularizers import Regularizer
 from .symbolic import KerasTensor
-from .tensor import Parameter, Tensor, from_dlpack, no_grad, tensor
+from .tensor import Tensor, from_dlpack, no_grad, tensor
+from .variable import Parameter, Variable
 
 optimizers = optim  # Keras's name; `import autoconv.optimizers` finds the same module
 sys.modules[f"{__name__}.optimizers"] = optim

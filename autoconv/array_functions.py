@@ -74,8 +74,10 @@ class ArrayMethods:
     __and__, __rand__ = _operator("bitwise_and")
     __or__, __ror__ = _operator("bitwise_or")
     __xor__, __rxor__ = _operator("bitwise_xor")
-    __lt__, __le__ = comparison("less"), comparison("less_equal")
-    __gt__, __ge__ = comparison("greater"), comparison("greater_equal")
+    __lt__ = comparison("less")
+    __le__ = comparison("less_equal")
+    __gt__ = comparison("greater")
+    __ge__ = comparison("greater_equal")
 
     def __neg__(self) -> Self:
         return self._functions["negative"](self)

@@ -44,15 +44,16 @@ class Random(Initializer):
 
     @seed.setter
     def seed(self, seed: Any) -> None:
-        if not isinstance(seed, random.Generator) and seed is not None and (
+        if not isinstance(seed, random.SeedGenerator) and seed is not None and (
                 isinstance(seed, bool) or not hasattr(seed, "__index__")):
             raise ValueError("`seed` argument should be an instance of `random.SeedGenerator()` or an integer. "
                              f"Received: seed={seed!r}")
-        self._seed, self._key = seed, None
+        self._seed = seed
+        self._key = None
 
     def _keys(self) -> Iterator[random.Key]:
         """The keys of the draws of one call."""
-        if isinstance(self._seed, random.Generator):
+        if isinstance(self._seed, random.SeedGenerator):
             return iter(self._seed.stream, None)
         if self._seed is None:
             self._key = self._key or random.stream()
@@ -93,7 +94,9 @@ class RandomNormal(Random):
     """Normal with this mean and standard deviation."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Any = None) -> None:
-        self.mean, self.stddev, self.seed = mean, stddev, seed
+        self.mean = mean
+        self.stddev = stddev
+        self.seed = seed
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
         return _normal(shape, self.mean, self.stddev, dtype, self._keys())
@@ -103,7 +106,9 @@ class RandomUniform(Random):
     """Uniform in [minval, maxval)."""
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: Any = None) -> None:
-        self.minval, self.maxval, self.seed = minval, maxval, seed
+        self.minval = minval
+        self.maxval = maxval
+        self.seed = seed
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
         return _uniform(shape, self.minval, self.maxval, dtype, self._keys())
@@ -113,7 +118,9 @@ class TruncatedNormal(Random):
     """Normal, where values further than two standard deviations from the mean are drawn again."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Any = None) -> None:
-        self.mean, self.stddev, self.seed = mean, stddev, seed
+        self.mean = mean
+        self.stddev = stddev
+        self.seed = seed
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
         return _truncated(shape, self.mean, self.stddev, dtype, self._keys())
@@ -135,8 +142,12 @@ class VarianceScaling(Random):
         names.lookup("mode", mode, dict.fromkeys(("fan_in", "fan_out", "fan_avg")))
         distributions = ("truncated_normal", "untruncated_normal", "uniform")
         names.lookup("distribution", distribution, dict.fromkeys(distributions))
-        self.scale, self.mode, self.distribution, self.seed = scale, mode, distribution, seed
-        self.input_axes, self.output_axes = input_axes, output_axes
+        self.scale = scale
+        self.mode = mode
+        self.distribution = distribution
+        self.seed = seed
+        self.input_axes = input_axes
+        self.output_axes = output_axes
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
         fan_in, fan_out = fans(shape, self.input_axes, self.output_axes)
@@ -215,13 +226,15 @@ class Orthogonal(Random):
     """
 
     def __init__(self, gain: float = 1.0, seed: Any = None) -> None:
-        self.gain, self.seed = gain, seed
+        self.gain = gain
+        self.seed = seed
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
         if len(shape) < 2:
             raise ValueError("The tensor to initialize must be at least two-dimensional. Received: "
                              f"shape={shape} of rank {len(shape)}.")
-        rows, columns = prod(shape[:-1]), shape[-1]
+        rows = prod(shape[:-1])
+        columns = shape[-1]
         normal = random.normal((max(rows, columns), min(rows, columns)), 0.0, 1.0, dtype, key=next(self._keys()))
         q, r = np.linalg.qr(normal)
         q = q * np.sign(np.diag(r))  # so that each matrix is as likely as any other

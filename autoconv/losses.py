@@ -14,28 +14,7 @@ from . import functional as F
 from .arguments import names, signatures
 from .arguments.serialization import Configured, Registry
 from .backend.device import real_numbers
-from .functional import (
-    binary_crossentropy,
-    binary_focal_crossentropy,
-    categorical_crossentropy,
-    categorical_focal_crossentropy,
-    categorical_generalized_cross_entropy,
-    categorical_hinge,
-    cosine_similarity,
-    dice,
-    hinge,
-    huber,
-    kl_divergence,
-    log_cosh,
-    mean_absolute_error,
-    mean_absolute_percentage_error,
-    mean_squared_error,
-    mean_squared_logarithmic_error,
-    poisson,
-    sparse_categorical_crossentropy,
-    squared_hinge,
-    tversky,
-)
+from .functional.losses import *  # noqa: F403
 from .functional.losses import whole_labels, without_class
 from .symbolic import flatten, map_structure
 from .tensor import Tensor, refuse_gradient, stacked, within_formula
@@ -46,11 +25,7 @@ __all__ = [
     "CategoricalGeneralizedCrossEntropy", "CategoricalHinge", "CosineSimilarity", "Dice", "Hinge", "Huber",
     "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
     "MeanSquaredLogarithmicError", "Poisson", "SparseCategoricalCrossentropy", "SquaredHinge", "Tversky",
-    "binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy",
-    "categorical_generalized_cross_entropy", "categorical_hinge", "cosine_similarity", "deserialize", "dice", "get",
-    "hinge", "huber", "kl_divergence", "log_cosh", "mean_absolute_error", "mean_absolute_percentage_error",
-    "mean_squared_error", "mean_squared_logarithmic_error", "poisson", "serialize", "sparse_categorical_crossentropy",
-    "squared_hinge", "tversky",
+    "deserialize", "get", "serialize", *F.losses.__all__,
 ]
 
 MEANS = ("sum_over_batch_size", "mean")
@@ -70,7 +45,8 @@ class Loss(Configured, Versioned):
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size",
                  dtype: str | None = None) -> None:
         names.lookup("reduction", "none" if reduction is None else reduction, dict.fromkeys(REDUCTIONS))
-        self.name, self.reduction = name or names.snake_case(type(self).__name__), reduction
+        self.name = name or names.snake_case(type(self).__name__)
+        self.reduction = reduction
         self.dtype = dtype or "float32"
 
     def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
@@ -157,7 +133,8 @@ class LossFunction(Loss):
     def __init__(self, fn: Callable, reduction: str | None = "sum_over_batch_size", name: str | None = None,
                  dtype: str | None = None, **options: Any) -> None:
         super().__init__(name or getattr(fn, "__name__", "loss"), reduction, dtype)
-        self._function, self.recordable = fn, getattr(fn, "recordable", False)
+        self._function = fn
+        self.recordable = getattr(fn, "recordable", False)
         self._options = tuple(options)
         for option, value in options.items():
             setattr(self, option, _CHECKS[option](option, value) if option in _CHECKS else value)
@@ -212,7 +189,8 @@ class _Labels(LossFunction):
         return values / (counted + F.losses.EPSILON)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
-        wanted, classes = tuple(output_shape[1:-1]), output_shape[-1]
+        wanted = tuple(output_shape[1:-1])
+        classes = output_shape[-1]
         if not _fits(y_true.shape[1:], wanted) and not _fits(y_true.shape[1:], (*wanted, 1)):
             remedy = "For one-hot targets use CategoricalCrossentropy." if y_true.ndim > len(wanted) + 1 else (
                 "Is a Flatten or a global pooling missing before the last layer?")
@@ -225,7 +203,8 @@ class _Labels(LossFunction):
         counted = y_true if ignored is None else y_true[y_true != ignored]
         if classes is None or not counted.size:
             return
-        low, top = counted.min(), counted.max()
+        low = counted.min()
+        top = counted.max()
         if low < 0 or top >= classes:
             remedy = "" if top < classes else f" The last layer needs {int(top) + 1} units, one for each class."
             if classes == 1 and low == 0 and top == 1:
@@ -245,35 +224,36 @@ def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape, 
                                 "__doc__": function.__doc__, "__module__": __name__})
 
 
-BinaryCrossentropy = _loss("BinaryCrossentropy", binary_crossentropy)
-BinaryFocalCrossentropy = _loss("BinaryFocalCrossentropy", binary_focal_crossentropy)
-CategoricalCrossentropy = _loss("CategoricalCrossentropy", categorical_crossentropy)
-CategoricalFocalCrossentropy = _loss("CategoricalFocalCrossentropy", categorical_focal_crossentropy)
+BinaryCrossentropy = _loss("BinaryCrossentropy", F.binary_crossentropy)
+BinaryFocalCrossentropy = _loss("BinaryFocalCrossentropy", F.binary_focal_crossentropy)
+CategoricalCrossentropy = _loss("CategoricalCrossentropy", F.categorical_crossentropy)
+CategoricalFocalCrossentropy = _loss("CategoricalFocalCrossentropy", F.categorical_focal_crossentropy)
 CategoricalGeneralizedCrossEntropy = _loss(
-    "CategoricalGeneralizedCrossEntropy", categorical_generalized_cross_entropy, _Labels)
-CategoricalHinge = _loss("CategoricalHinge", categorical_hinge)
-CosineSimilarity = _loss("CosineSimilarity", cosine_similarity)
-Dice = _loss("Dice", dice)
-Hinge = _loss("Hinge", hinge)
-Huber = _loss("Huber", huber, called="huber_loss")
-KLDivergence = _loss("KLDivergence", kl_divergence)
-LogCosh = _loss("LogCosh", log_cosh)
-MeanAbsoluteError = _loss("MeanAbsoluteError", mean_absolute_error)
-MeanAbsolutePercentageError = _loss("MeanAbsolutePercentageError", mean_absolute_percentage_error)
-MeanSquaredError = _loss("MeanSquaredError", mean_squared_error)
-MeanSquaredLogarithmicError = _loss("MeanSquaredLogarithmicError", mean_squared_logarithmic_error)
-Poisson = _loss("Poisson", poisson)
-SparseCategoricalCrossentropy = _loss("SparseCategoricalCrossentropy", sparse_categorical_crossentropy, _Labels)
-SquaredHinge = _loss("SquaredHinge", squared_hinge)
-Tversky = _loss("Tversky", tversky)
+    "CategoricalGeneralizedCrossEntropy", F.categorical_generalized_cross_entropy, _Labels)
+CategoricalHinge = _loss("CategoricalHinge", F.categorical_hinge)
+CosineSimilarity = _loss("CosineSimilarity", F.cosine_similarity)
+Dice = _loss("Dice", F.dice)
+Hinge = _loss("Hinge", F.hinge)
+Huber = _loss("Huber", F.huber, called="huber_loss")
+KLDivergence = _loss("KLDivergence", F.kl_divergence)
+LogCosh = _loss("LogCosh", F.log_cosh)
+MeanAbsoluteError = _loss("MeanAbsoluteError", F.mean_absolute_error)
+MeanAbsolutePercentageError = _loss("MeanAbsolutePercentageError", F.mean_absolute_percentage_error)
+MeanSquaredError = _loss("MeanSquaredError", F.mean_squared_error)
+MeanSquaredLogarithmicError = _loss("MeanSquaredLogarithmicError", F.mean_squared_logarithmic_error)
+Poisson = _loss("Poisson", F.poisson)
+SparseCategoricalCrossentropy = _loss("SparseCategoricalCrossentropy", F.sparse_categorical_crossentropy, _Labels)
+SquaredHinge = _loss("SquaredHinge", F.squared_hinge)
+Tversky = _loss("Tversky", F.tversky)
 
 CLASSES: dict[str, type[LossFunction]] = {
     name: value for name, value in dict(globals()).items()
     if isinstance(value, type) and issubclass(value, LossFunction) and name in __all__}
 _CLASS_OF: dict[str, Any] = {names.snake_case(name): kind for name, kind in CLASSES.items()}  # by its function
 FUNCTIONS: dict[str, Callable] = {name: getattr(F, name) for name in _CLASS_OF}
-_SHORT = {"bce": binary_crossentropy, "kld": kl_divergence, "mae": mean_absolute_error, "mse": mean_squared_error,
-          "mape": mean_absolute_percentage_error, "msle": mean_squared_logarithmic_error}
+_SHORT = {"bce": F.binary_crossentropy, "kld": F.kl_divergence, "mae": F.mean_absolute_error,
+          "mape": F.mean_absolute_percentage_error, "mse": F.mean_squared_error,
+          "msle": F.mean_squared_logarithmic_error}
 registry = Registry("loss", "keras.losses", Loss, CLASSES, {
     **FUNCTIONS, **_SHORT, **{name.upper(): function for name, function in _SHORT.items()}})
 get, serialize, deserialize = registry.get, registry.serialize, registry.deserialize

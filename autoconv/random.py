@@ -12,7 +12,7 @@ import numpy as np
 
 from .arguments.serialization import Configured, Registry
 from .backend import device as devices
-from .tensor import Parameter
+from .variable import Stateful, Variable
 
 Key = tuple[int, int]
 
@@ -28,38 +28,43 @@ def check_seed(seed: Any) -> int:
     return int(seed)
 
 
-class Generator:
-    """A seed, and how many of its streams after `first` were taken."""
+class SeedGenerator(Configured, Stateful):
+    """A source of random numbers, under Keras's name: `Dropout(0.5, seed=1).seed_generator`.
 
-    def __init__(self, seed: int, first: int = 0) -> None:
-        self.seed, self.first, self.streams = seed, first, 0
-
-    def stream(self) -> Key:
-        """The next key: (seed, number of the stream)."""
-        self.streams += 1
-        return self.seed, self.first + self.streams
-
-
-class SeedGenerator(Generator, Configured):
-    """The source of a layer's random numbers, under Keras's name: `Dropout(0.5, seed=1).seed_generator`.
-
-    state: the seed's lower half and how many draws were made, as a variable that is not trained; `next()` gives it, and
-    counts a draw.
+    state: a variable of the seed and the number of draws up to now; `next()` returns it, and counts a draw. Draw n has
+    the key (seed, first + n).
     """
 
     def __init__(self, seed: int | None = None, name: str | None = None, *, first: int = 0, **_: Any) -> None:
-        if seed is None:
-            seed = int.from_bytes(os.urandom(4), "little")
-        super().__init__(check_seed(seed), first)
-        self.name = name or "seed_generator"
+        seed = int.from_bytes(os.urandom(4), "little") if seed is None else check_seed(seed)
+        self.name, self.first = name or "seed_generator", first
+        self.state = Variable.over(np.array([seed, 0], np.uint64), f"{self.name}_state", self.name)
 
     @property
-    def state(self) -> Parameter:
-        """What it stands at now."""
-        numbers = np.array([self.seed % 2**32, self.streams % 2**32], np.uint32)
-        state = Parameter(numbers, f"{self.name}_state", trainable=False)
-        state.path = f"{self.name}/{state.name}"
-        return state
+    def seed(self) -> int:
+        """The seed. Setting it starts no other stream: the draws go on being counted."""
+        return self.state.data.item(0)
+
+    @property
+    def streams(self) -> int:
+        """How many draws were made."""
+        return self.state.data.item(1)
+
+    @streams.setter
+    def streams(self, count: int) -> None:
+        self.state.data[1] = count
+
+    @property
+    def variables(self) -> list[Variable]:
+        """The state."""
+        return [self.state]
+
+    def stream(self) -> Key:
+        """The next key: (seed, number of the stream)."""
+        state = self.state.data
+        seed, count = state.tolist()
+        state[1] = count = count + 1
+        return seed, self.first + count
 
     def next(self, ordered: bool = True) -> np.ndarray:
         """The state before this draw, which is counted."""
@@ -81,14 +86,15 @@ def process_generator() -> SeedGenerator:
     return _generator
 
 
-def generators_of(layers: Iterable[Any]) -> list[Generator]:
+def generators_of(layers: Iterable[Any]) -> list[SeedGenerator]:
     """The process's generator, and those that layers have of their own."""
-    return [_generator, *(value for layer in layers for value in vars(layer).values() if isinstance(value, Generator))]
+    return [_generator, *(value for layer in layers for value in vars(layer).values()
+                          if isinstance(value, SeedGenerator))]
 
 
 def set_seed(seed: int) -> None:
     """Starts the streams of `seed`, an integer in 0..2**64-1: what is drawn from here on is the same in every run."""
-    _generator.seed, _generator.streams = check_seed(seed), 0
+    _generator.state.data[:] = check_seed(seed), 0
 
 
 def stream() -> Key:
@@ -108,7 +114,7 @@ def state() -> dict[str, int]:
 
 def set_state(state: dict[str, int]) -> None:
     """Continues where `state()` was taken."""
-    _generator.seed, _generator.streams = check_seed(state["seed"]), int(state["streams"])
+    _generator.state.data[:] = check_seed(state["seed"]), int(state["streams"])
 
 
 def bits(n: int, key: Key | None = None) -> np.ndarray:
@@ -150,7 +156,7 @@ def randint(shape: Sequence[int], minval: int, maxval: int, dtype: Any = "int32"
 
 def _key_of(seed: Any) -> Key:
     """The key of a draw with this seed."""
-    if isinstance(seed, Generator):
+    if isinstance(seed, SeedGenerator):
         return seed.stream()
     return stream() if seed is None else (check_seed(seed), 0)
 

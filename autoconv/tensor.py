@@ -1,10 +1,12 @@
 """`Tensor`: an array that remembers how it was computed, and `apply`, which runs an op on tensors."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from numbers import Real
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -13,43 +15,50 @@ from . import array_functions
 from .arguments.serialization import add_plain
 from .array_functions import FUNCTIONS, ArrayMethods, broadcasting, comparison
 from .backend import device as devices
-from .operators import arith, elementwise, joining, select
+from .operators import arith, elementwise, select
 from .operators.registry import Op
 from .tape import Node, seen_by_recording, walk_back
-from .versions import count_change
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
-
 inside_layer: ContextVar[str | None] = ContextVar("inside_layer", default=None)  # the name of the layer whose call runs
 _inside_formula: ContextVar[str | None] = ContextVar("inside_formula", default=None)
 
 
 @contextmanager
-def no_grad() -> Iterator[None]:
-    """Within this block nothing is recorded, so results do not require gradients and keep no intermediate arrays."""
-    token = _recording.set(False)
+def _holding(variable: ContextVar, value: object) -> Iterator[None]:
+    """Sets a context variable within the block."""
+    token = variable.set(value)
     try:
         yield
     finally:
-        _recording.reset(token)
+        variable.reset(token)
 
 
-@contextmanager
-def within_formula(what: str | None) -> Iterator[None]:
-    """Within this block, the formula of `what` (such as "loss 'mse'"), NumPy's functions on tensors run ours, and what
-    would lose a gradient is an error, as within a layer. None ends that: values may be taken out.
+def no_grad() -> AbstractContextManager[None]:
+    """Returns a block in which nothing is recorded, so results do not require gradients."""
+    return _holding(_recording, False)
+
+
+def within_formula(what: str | None) -> AbstractContextManager[None]:
+    """Returns a block, the formula of `what` (such as "loss 'mse'"), in which NumPy's functions on tensors
+    run ours, and what would lose a gradient is an error, as within a layer. None ends that: values may be
+    taken out.
     """
-    token = _inside_formula.set(what)
-    try:
-        yield
-    finally:
-        _inside_formula.reset(token)
+    return _holding(_inside_formula, what)
 
 
 def _surroundings() -> str | None:
     """The layer whose call runs, or else the formula, as errors name it."""
     layer = inside_layer.get()
     return _inside_formula.get() if layer is None else f"layer {layer!r}"
+
+
+def _is_metric_updated() -> bool:
+    """Whether the caller is, or was called by, a metric's `update_state`, which adds nothing to a loss."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "update_state":
+        frame = frame.f_back
+    return frame is not None
 
 
 class Tensor(ArrayMethods):
@@ -108,20 +117,19 @@ class Tensor(ArrayMethods):
         return format(self._values(None).item(), how) if how else str(self)
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array; also of a tensor that requires gradients.
-
-        Within a layer or a loss that would lose the gradient: there it raises TypeError; write `.detach().numpy()`.
+        """The values as a NumPy array. Within a layer or a loss it raises TypeError if that would lose a
+        gradient: write `.detach().numpy()`.
         """
         self._refuse_loss(".numpy()")
         return self.device.numpy(self.data)
 
     def _refuse_loss(self, what: str) -> None:
-        """Raises TypeError if values are taken out within a layer or a loss while gradients are recorded, and no
-        backward() has passed yet.
+        """Raises TypeError in a layer or a loss, but not in a metric, if gradients are recorded, and no backward()
+        has passed yet.
         """
         is_passed = self._node is not None and self._node.backward is None
         surroundings = _surroundings() if self.requires_grad and _recording.get() and not is_passed else None
-        if surroundings is not None:
+        if surroundings is not None and not _is_metric_updated():
             raise array_functions.refused(what, f" in {surroundings}")
 
     def _values(self, what: str | None) -> np.ndarray:
@@ -132,10 +140,8 @@ class Tensor(ArrayMethods):
         return self.numpy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self._values("np.asarray")
-        if copy is None:  # as NumPy 2 has it: a copy only where the dtype asks for one
-            return np.asarray(array, dtype)
-        return np.array(array, dtype, copy=copy)
+        array = self._values("np.asarray")  # without `copy`, it is one only if the dtype asks for that
+        return np.asarray(array, dtype) if copy is None else np.array(array, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """`np.tanh(tensor)`: within a layer or a loss ours, where there is one, else NumPy's on the values.
@@ -154,8 +160,7 @@ class Tensor(ArrayMethods):
         return array_functions.run_by_numpy(function, inputs, options, Tensor, Tensor._values)
 
     def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
-        """`np.concatenate([tensor, ...])`: within a layer or a loss ours, if there is one, else NumPy's on the values.
-        """
+        """`np.concatenate([tensor, ...])`: within a layer or a loss ours if there is one, else NumPy's."""
         if _surroundings() is not None:
             ours = array_functions.ours(function, arguments, options)
             if ours is not None:
@@ -247,81 +252,6 @@ class Tensor(ArrayMethods):
         return Tensor(self.device.asarray(value, dtype), device=self.device)
 
 
-class Parameter(Tensor):
-    """A tensor that training changes in place. What `numpy()` hands out is a copy, so it stays as it was.
-
-    `version` is the number of its last change: of another array, device or `requires_grad`, not of new values in place.
-    regularizer: gives what its values add to the loss; constraint: what they become after each step, or None.
-    path: the layer's name and its own. learns: whether it was made to be trained; trainable: whether it is now, which
-    `requires_grad` is, too.
-    """
-
-    __slots__ = ("constraint", "learns", "name", "path", "regularizer", "version")
-
-    def __init__(self, data: Any, name: str = "", trainable: bool = True, device: devices.Device | None = None,
-                 regularizer: Any = None, constraint: Any = None) -> None:
-        super().__init__(data, requires_grad=trainable, device=device)
-        self.name, self.learns, self.path = name, trainable, name
-        self.regularizer, self.constraint = regularizer, constraint
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name not in ("grad", "_grad_buffer"):  # which every step sets
-            super().__setattr__("version", count_change())
-
-    @property
-    def trainable(self) -> bool:
-        """Whether training changes it now."""
-        return self.requires_grad
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self.requires_grad = bool(value)
-
-    def numpy(self) -> np.ndarray:
-        return super().numpy().copy()
-
-    def assign(self, value: Any) -> Any:
-        """Writes `value`, without its gradient, in place. Returns the parameter. Raises ValueError for another shape.
-        """
-        with within_formula(None):
-            value = devices.real_numbers(devices.without_gradient(value))
-        if value.shape != self.shape:
-            raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
-        self.data[...] = value
-        return self
-
-    def assign_add(self, value: Any) -> Any:
-        """Adds `value`, of any shape that broadcasts, in place. Returns the parameter."""
-        return self.assign(self.device.numpy(self.data) + np.asarray(devices.without_gradient(value), self.dtype))
-
-    def assign_sub(self, value: Any) -> Any:
-        """Subtracts `value`, of any shape that broadcasts, in place. Returns the parameter."""
-        return self.assign(self.device.numpy(self.data) - np.asarray(devices.without_gradient(value), self.dtype))
-
-    @property
-    def value(self) -> Tensor:
-        """Its values as they are now, which no tape follows; `value.grad` is the parameter's gradient."""
-        with within_formula(None):
-            copy = Tensor(self.device.array(self.numpy()), device=self.device)
-        copy.grad = self.grad
-        return copy
-
-
-@contextmanager
-def replaced(pairs: Iterable[tuple[Parameter, Any]]) -> Iterator[None]:
-    """Gives variables other values within the block; afterwards they have those from before."""
-    pairs = list(pairs)
-    before = [variable.numpy() for variable, _ in pairs]
-    try:
-        for variable, value in pairs:
-            variable.assign(value)
-        yield
-    finally:
-        for (variable, _), value in zip(pairs, before):
-            variable.assign(value)
-
-
 def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:
     """A tensor of a copy of `array`: NumPy's, another package's, lists. Float arrays keep their dtype, Python floats
     become float32.
@@ -346,9 +276,8 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
 
 
 def from_dlpack(array: Any) -> Tensor:
-    """A tensor over memory that another package hands over by DLPack, on the device where it is: both then see what
-    either writes. A copy where kernels cannot take it as it is: its items are not in scan order without gaps, or must
-    not be written to.
+    """A tensor over memory that another package hands over by DLPack, on its device: both then see what
+    either writes. A copy if its items are not in scan order without gaps, or must not be written to.
 
     Raises TypeError for what has no `__dlpack__`, DeviceError for a device that autoconv has not.
     """
@@ -362,19 +291,17 @@ def stacked(value: Any) -> Any:
     """A list that holds tensors, at any depth, as one tensor with a new first axis, through which their gradients go;
     any other value as it is. Raises ValueError if the shapes of its items differ.
     """
-    if not isinstance(value, list | tuple) or not _holds_tensors(value):
+    if not isinstance(value, list | tuple):
         return value
     items = [stacked(item) for item in value]
-    beside = next(item for item in items if isinstance(item, Tensor))
+    beside = next((item for item in items if isinstance(item, Tensor)), None)
+    if beside is None:
+        return value
     items = [beside.operand(item) for item in items]
     if len({item.shape for item in items}) > 1:
         raise ValueError("A list of tensors as one tensor needs items of one shape. Received shapes: "
                          f"{[item.shape for item in items]}.")
-    return apply(joining.concatenate, *(item.reshape(1, *item.shape) for item in items), axis=0)
-
-
-def _holds_tensors(value: Any) -> bool:
-    return isinstance(value, Tensor) or (isinstance(value, list | tuple) and any(map(_holds_tensors, value)))
+    return apply(arith.concatenate, *(item.reshape(1, *item.shape) for item in items), axis=0)
 
 
 def refuse_gradient(function: str, **arguments: Any) -> None:
@@ -423,21 +350,13 @@ def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
 
 def _on_pair(op: Op) -> Callable[[Any, Any], Tensor]:
     """The function of an op with two operands."""
-
-    def on_pair(x1: Any, x2: Any) -> Tensor:
-        return apply(op, *pair(x1, x2))
-
-    return on_pair
-
-
-def _get_item(x: Tensor, index: Any) -> Tensor:
-    parts = index if isinstance(index, tuple) else (index,)
-    return apply(arith.getitem, x, index=tuple(p.data if isinstance(p, Tensor) else p for p in parts))
+    return lambda x1, x2: apply(op, *pair(x1, x2))
 
 
 def _unpack(arguments: tuple) -> tuple:
     """`f(2, 3)` and `f((2, 3))` mean the same."""
-    return tuple(arguments[0]) if len(arguments) == 1 and isinstance(arguments[0], Sequence) else arguments
+    packed = len(arguments) == 1 and isinstance(arguments[0], Sequence)
+    return tuple(arguments[0]) if packed else arguments
 
 
 FUNCTIONS.update({
@@ -455,7 +374,9 @@ FUNCTIONS.update({
         "negative": arith.negative, "absolute": select.abs, "exp": arith.exp, "log": arith.log, "sqrt": arith.sqrt,
         "sum": arith.sum, "mean": arith.mean, "max": arith.max, "argmax": select.argmax}.items()},
     "bitwise_not": lambda x: x == False if x.dtype.kind == "b" else x ^ np.asarray(-1).astype(x.dtype)[()],  # noqa: E712
-    "get_item": _get_item,
+    "get_item": lambda x, index: apply(arith.getitem, x, index=tuple(
+        part.data if isinstance(part, Tensor) else part
+        for part in (index if isinstance(index, tuple) else (index,)))),
     "reshape": lambda x, *shape: apply(arith.reshape, x, shape=_unpack(shape)),
     "transpose": lambda x, *axes: apply(arith.transpose, x, axes=_unpack(axes) or None),
     "clip": lambda x, x_min=None, x_max=None: apply(select.clip, x, x_min=x_min, x_max=x_max),

@@ -61,11 +61,16 @@ class _Estimator(BaseEstimator):
             history = self.model_.fit(x, y, self.batch_size, self.epochs, self.verbose)
         finally:
             random.set_state(before)
-        self.history_, self.input_shape_ = history.history, x.shape[1:]
+        self.history_ = history.history
+        self.input_shape_ = x.shape[1:]
 
     def _made(self, input_shape: tuple[int, ...], outputs: int) -> models.Model:
         """The net for these inputs. Raises TypeError, or ValueError, for what is none of this many outputs."""
-        found = self._default(input_shape, outputs) if self.net is None else self.net(input_shape, outputs)
+        if self.net is None:
+            flat = [layers.Flatten()] if len(input_shape) > 1 else []
+            found: Any = [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]
+        else:
+            found = self.net(input_shape, outputs)
         if isinstance(found, list | tuple):
             found = models.Sequential([layers.Input(input_shape), *found])
         if not isinstance(found, models.Model):
@@ -77,10 +82,6 @@ class _Estimator(BaseEstimator):
             raise ValueError(f"The net must give {outputs} numbers a sample, such as layers.Dense({outputs}) as its "
                              f"last layer does. Received: outputs of shape {found.output_shape}.")
         return found
-
-    def _default(self, input_shape: tuple[int, ...], outputs: int) -> list[layers.Layer]:
-        flat = [layers.Flatten()] if len(input_shape) > 1 else []
-        return [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]
 
     def _outputs(self, x: Any) -> np.ndarray:
         """What the net gives for x. Raises ValueError for samples of another shape than those of `fit`."""
@@ -102,7 +103,9 @@ class Classifier(ClassifierMixin, _Estimator):
     Raises ValueError for NaN, for labels that are no classes, and for a net of other outputs; TypeError for sparse X.
     """
 
-    _loss, _metrics, _last = "sparse_categorical_crossentropy", ("accuracy",), "softmax"
+    _loss = "sparse_categorical_crossentropy"
+    _metrics = ("accuracy",)
+    _last = "softmax"
 
     def fit(self, X: Any, y: Any) -> "Classifier":
         """Makes a new net and trains it on X and the labels y. Returns the classifier."""
@@ -137,7 +140,8 @@ class Regressor(RegressorMixin, _Estimator):
     def fit(self, X: Any, y: Any) -> "Regressor":
         """Makes a new net and trains it on X and the targets y. Returns the regressor."""
         X, y = validate_data(self, X, y, allow_nd=True, dtype=_TYPES, multi_output=True, y_numeric=True)
-        self._one_target, self._type = y.ndim == 1, np.result_type(y.dtype, np.float32)
+        self._one_target = y.ndim == 1
+        self._type = np.result_type(y.dtype, np.float32)
         y = y.reshape(len(y), -1).astype(np.float32)
         self._train(X, y, y.shape[1])
         return self

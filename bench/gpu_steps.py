@@ -16,7 +16,7 @@ def launches(workload: Workload, batch_size: int) -> list[Any]:
     on tensor cores.
     """
     from autoconv.backend import precision as precisions
-    from autoconv.backend.cuda import runtime
+    from autoconv.backend.cuda import kernels, runtime
     from ptx import device as interpreter
 
     from .peers.autoconv import OnGpu
@@ -28,7 +28,7 @@ def launches(workload: Workload, batch_size: int) -> list[Any]:
         return lambda: None
 
     before = precisions.get_precision()
-    with (interpreter.interpreted(), mock.patch.object(runtime.Kernel, "_dispatcher", _Idle()),
+    with (interpreter.interpreted(), mock.patch.object(kernels.Kernel, "_dispatcher", _Idle()),
           mock.patch.object(runtime.cuda, "device_array", _untouched),
           mock.patch.object(runtime.Gpu, "capture", capture)):
         precisions.set_precision("tf32")

@@ -2,11 +2,11 @@
 
 import inspect
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from autoconv.layers.checks import KerasDefault
 from docsite import reference
 from docsite.keras_arguments import FILE, METHODS, arguments
 
@@ -57,8 +57,8 @@ What differs beyond arguments:
   names for convolutions.
 - A `train_step(data)`, `test_step`, `predict_step`, `compute_loss` or `compute_metrics` of a class of yours is called,
   as on Keras's back end PyTorch: `loss.backward()` gives the gradients, `weight.grad`. Such a step runs through Python.
-- `optimizer.learning_rate`, `optimizer.iterations` and a metric's result are numbers as they are now, with a variable's
-  `numpy()`, the first two with its `assign()`. What a metric counts in (`metric.total`) is a variable of doubles.
+- `optimizer.learning_rate` and what a metric counts in (`metric.total`) are variables of doubles. A metric's result is
+  a number with `numpy()`.
 - Targets have the shape of the outputs, but for an axis of length 1 at the end: Keras's losses broadcast others.
 - Metrics with thresholds warn of predictions outside of 0 to 1.
 - `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` say what they cannot watch before the first step.
@@ -137,15 +137,11 @@ def compare(ours: Callable, theirs: dict[str, Any], path: str) -> Compared:
 
 
 def left_at_default(value: Callable, path: str) -> set[str]:
-    """The arguments that are accepted with their default alone: `unsupported` and `_keras_default` say so."""
+    """Returns the arguments that are accepted with their default only: a layer's attributes and a callback's table."""
     kinds = [kind for kind in inspect.getmro(value) if kind.__module__.startswith("autoconv.")] if inspect.isclass(
         value) else []
-    found = {name for kind in kinds for name in getattr(kind, "unsupported", ())}
-    bodies = [vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)] if kinds else [value]
-    for body in bodies:
-        if inspect.isfunction(body):
-            found.update(re.findall(r'_keras_default\("(\w+)"', inspect.getsource(body)))
-    return found
+    return {name for kind in kinds for name in getattr(kind, "unsupported", ())} | {
+        name for kind in kinds for name, each in vars(kind).items() if isinstance(each, KerasDefault)}
 
 
 def _row(name: str, compared: Compared) -> str:

@@ -140,7 +140,7 @@ def graph(launches, numbers, there):
 @contextmanager
 def interpreted(counters: dict[str, Counters] | None = None):
     """Within this block device "cuda" is there. What each kernel would cost is added up in `counters`, by its name."""
-    from autoconv.backend.cuda import assembly, runtime
+    from autoconv.backend.cuda import assembly, kernels, runtime
 
     assembly.kernels()  # one that was declared within the block would have no dispatcher of its own afterwards
 
@@ -157,13 +157,13 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(driver, "gpu_of", lambda address: 0)
         patch.setattr(driver, "memory", lambda index: MEMORY)
         patch.setattr(device_cuda, "_opened", {})
-        patch.setattr(runtime, "prepare", lambda *given: None)  # each is compiled when first launched
-        patch.setattr(runtime.Kernel, "compiled_before", lambda *given: True)
+        patch.setattr(kernels, "prepare", lambda *given: None)  # each is compiled when first launched
+        patch.setattr(kernels.Kernel, "compiled_before", lambda *given: True)
         patch.setattr(runtime.Gpu, "capture", lambda gpu, *given: graph(*given))
         for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface", "event",
                      "event_elapsed_time", "pinned_array"):
             patch.setattr(runtime.cuda, name, getattr(Cuda(), name))
-        patch.setattr(runtime.Kernel, "_dispatcher", property(lambda kernel: Dispatcher(kernel, counters),
+        patch.setattr(kernels.Kernel, "_dispatcher", property(lambda kernel: Dispatcher(kernel, counters),
                                                               lambda kernel, value: None), raising=False)
         patch.setattr(runtime, "gpu", functools.cache(runtime.gpu.__wrapped__))
         patch.setattr(runtime, "_current", threading.local())

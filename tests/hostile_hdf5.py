@@ -85,7 +85,8 @@ def _space(data: bytearray, at: int, draw: random.Random, places: dict[str, list
 
 def _count(data: bytearray, at: int, draw: random.Random, places: dict[str, list[int]]) -> None:
     value = struct.unpack_from("<H", data, at)[0]
-    struct.pack_into("<H", data, at, draw.choice((0, 1, value - 1, value + 1, 2 * value, 16, 255, 4000, 2**16 - 1)))
+    struct.pack_into("<H", data, at, draw.choice(
+        (0, 1, value - 1, value + 1, 2 * value, 16, 255, 4000, 2**16 - 1)) % 2**16)
 
 
 CHANGES: dict[str, Callable[[bytearray, int, random.Random, dict[str, list[int]]], None]] = {

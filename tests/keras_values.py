@@ -147,7 +147,7 @@ def stepped(k: Any, name: str, options: dict[str, Any]) -> Any:
 
 
 def variable(k: Any, value: np.ndarray) -> Any:
-    return k.Variable(value) if hasattr(k, "Variable") else k.Parameter(value, "weight")
+    return k.Variable(value)
 
 
 for _name, _options in [*product(OPTIMIZERS, OF_ALL), ("Adam", {"amsgrad": True}), ("SGD", {"momentum": 0.9}),

@@ -46,7 +46,7 @@ def held():
     """What else a process could leave behind, by kind."""
     gc.collect()
     ours = [type(thing).__name__ for thing in gc.get_objects() if str(type(thing).__module__).startswith("autoconv.")]
-    kinds = ("Step", "Trace", "Section", "Pool", "Idle", "Parameter", "Tensor", "Sequential", "Source", "Sums")
+    kinds = ("Step", "Trace", "Section", "Pool", "Idle", "Variable", "Tensor", "Sequential", "Source", "Sums")
     return {**{kind: ours.count(kind) for kind in kinds}, "threads": threading.active_count(),
             **{name: len(os.listdir(f"/proc/self/{name}")) for name in ("fd", "task")},
             "maps": Path("/proc/self/maps").read_text().count("\n")}

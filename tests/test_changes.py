@@ -12,7 +12,8 @@ import pytest
 from autoconv import functional as F
 from autoconv import get_num_threads, layers, losses, metrics, models, optimizers, set_num_threads, utils
 from autoconv.random import set_state, state
-from autoconv.tensor import Parameter, Tensor
+from autoconv.tensor import Tensor
+from autoconv.variable import Variable
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 6, 6, 4)).astype("float32")
@@ -110,7 +111,7 @@ def _one_thread():
     set_num_threads(before)
 
 
-@pytest.fixture(params=["1", "0"], ids=["fused", "not fused"])
+@pytest.fixture(params=[pytest.param("1", id="fused"), pytest.param("0", id="not fused", marks=pytest.mark.soak)])
 def _fusion(request, monkeypatch):
     monkeypatch.setenv("AUTOCONV_FUSION", request.param)
 
@@ -182,8 +183,8 @@ def same(a, b):
 
 def others(name, value):
     """Other values for an attribute."""
-    if isinstance(value, Parameter):
-        return [Parameter(value.numpy() * 0.5 + 0.3), None]
+    if isinstance(value, Variable):
+        return [Variable(value.numpy() * 0.5 + 0.3), None]
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):
@@ -307,9 +308,9 @@ class Twice(layers.Layer):
     (lambda m: setattr(m.layers[0], "activation", lambda x: x * 2.0), "activation of layer 'conv': .*have names"),
     (lambda m: setattr(m.layers[0], "bias", None), "'conv' .*as 'bias' it has none.*use_bias"),
     (lambda m: (setattr(m.layers[0], "bias", None), setattr(m.layers[0], "use_bias", False)), None),
-    (lambda m: setattr(m.layers[0], "kernel", Parameter(np.ones((5, 5, 4, 3), "float32"))),
+    (lambda m: setattr(m.layers[0], "kernel", Variable(np.ones((5, 5, 4, 3), "float32"))),
      r"'conv' .*as 'kernel' it has one of shape \(5, 5, 4, 3\).*kernel_size"),
-    (lambda m: (setattr(m.layers[0], "kernel", Parameter(np.ones((5, 5, 4, 3), "float32"))),
+    (lambda m: (setattr(m.layers[0], "kernel", Variable(np.ones((5, 5, 4, 3), "float32"))),
                 setattr(m.layers[0], "kernel_size", (5, 5))), None),
     (lambda m: setattr(m.layers[0], "call", lambda x: x[..., :3]), "'conv' .*function 'call'.*holds no code"),
     (lambda m: setattr(m, "call", lambda x: x), "'net' .*function 'call'.*holds no code"),
@@ -366,7 +367,7 @@ def test_an_activation_is_set_as_the_constructor_takes_it(kind):
     lambda m: m.layers[0].kernel.assign(m.layers[0].kernel.numpy() * 2),
     lambda m: m.layers[0].kernel.data.__setitem__(..., 0.5),
     lambda m: setattr(m.layers[0].kernel, "data", np.full(m.layers[0].kernel.shape, 0.5, "float32")),
-    lambda m: setattr(m.layers[0], "kernel", Parameter(np.full(m.layers[0].kernel.shape, 0.5, "float32"))),
+    lambda m: setattr(m.layers[0], "kernel", Variable(np.full(m.layers[0].kernel.shape, 0.5, "float32"))),
     lambda m: setattr(m.layers[0], "bias", None),
     lambda m: m.set_weights([w * 0.5 + 0.1 for w in m.get_weights()]),
     lambda m: m.layers[0].build((None, 6, 6, 4)),
@@ -424,12 +425,12 @@ def test_a_weight_in_anothers_place_is_the_layers_weight(tmp_path):
     """It trains, is saved under the other's name, and the other is gone."""
     model, layer = net(layers.Conv2D)
     names = list(model.named_weights())
-    layer.kernel = Parameter(np.ones(layer.kernel.shape, "float32"))
+    layer.kernel = Variable(np.ones(layer.kernel.shape, "float32"))
     assert list(model.named_weights()) == names
     assert [w is layer.kernel for w in layer.weights] == [True, False]
     layer.bias = None
     assert [id(w) for w in layer.weights] == [id(layer.kernel)]
-    layer.bias = Parameter(np.zeros(4, "float32"), "bias")
+    layer.bias = Variable(np.zeros(4, "float32"), name="bias")
     assert [w.name for w in layer.weights] == ["kernel", "bias"]
 
 

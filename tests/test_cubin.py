@@ -102,20 +102,20 @@ def test_tensor_cores_are_used_where_there_are_some_and_nowhere_else():
 
 def test_no_two_kernels_have_the_same_name():
     """The disk cache finds them by it."""
-    runtime, found = importlib.import_module("autoconv.backend.cuda.runtime"), {}
+    kernels, found = importlib.import_module("autoconv.backend.cuda.kernels"), {}
     for file in pkgutil.iter_modules([assembly.FOLDER]):
         for value in vars(importlib.import_module(f"autoconv.backend.cuda.{file.name}")).values():
-            for item in runtime._kernels_in(value):
+            for item in kernels._kernels_in(value):
                 assert found.setdefault(item.name, item) is item
     assert found == ALL
 
 
 def test_a_spill_is_seen():
     """More sums at once than there are registers."""
-    runtime = importlib.import_module("autoconv.backend.cuda.runtime")
-    cuda = runtime.cuda
+    kernels = importlib.import_module("autoconv.backend.cuda.kernels")
+    cuda = kernels.cuda
 
-    @runtime.kernel("(int64, T[::1], T[::1])")
+    @kernels.kernel("(int64, T[::1], T[::1])")
     def greedy(count, a, out):
         sums = cuda.local.array(300, "float64")
         for i in range(count):

@@ -15,13 +15,14 @@ if importlib.util.find_spec("numba_cuda") is None:
 PREPARE = """
 import sys
 import numpy as np
-from autoconv.backend.cuda import pointwise, runtime, store
-runtime.cuda.dispatcher._Kernel.bind = lambda kernel: kernel.library.get_cubin()
+from autoconv.backend.cuda import internals, pointwise, store
+from autoconv.backend.cuda import kernels as launching
+internals.cuda.dispatcher._Kernel.bind = lambda kernel: kernel.library.get_cubin()
 {before}
 kernels, reports = [pointwise._relu, pointwise._relu_grad], []
-with runtime.pretended({capability}):
+with internals.pretended({capability}):
     wanted = [(k, np.dtype("float32")) for k in kernels]
-    runtime.prepare(wanted, lambda done, total: reports.append(f"{{done}}/{{total}}"))
+    launching.prepare(wanted, lambda done, total: reports.append(f"{{done}}/{{total}}"))
     for kernel in kernels:
         made = kernel._dispatcher.overloads[kernel.types("float32")]
         assert bytes(made.library.get_cubin().code)[:4] == bytes([127]) + b"ELF"
@@ -118,11 +119,11 @@ def test_other_sources_have_another_folder(tmp_path):
 
 def test_a_kernel_of_other_sources_is_not_kept(tmp_path):
     done = prepare(tmp_path, """
-@runtime.kernel("(int64, T[::1])")
+@launching.kernel("(int64, T[::1])")
 def relu(count, a):
-    for i in range(runtime.cuda.grid(1), count, runtime.cuda.gridsize(1)):
+    for i in range(internals.cuda.grid(1), count, internals.cuda.gridsize(1)):
         a[i] = 0
-with runtime.pretended((8, 0)):
+with internals.pretended((8, 0)):
     relu.compile("float32")
 """)
     assert len(kept(tmp_path)) == 2

@@ -224,16 +224,16 @@ def test_the_order_is_path_then_autoconv_data_then_cache(tmp_path, monkeypatch):
 
 def test_the_cache_follows_the_systems_variables(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.platform", "linux")
-    assert datasets.places.cache_place("mnist") == tmp_path / "cache" / "datasets" / "mnist"
+    assert datasets.finding.cache_place("mnist") == tmp_path / "cache" / "datasets" / "mnist"
     monkeypatch.delenv("AUTOCONV_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert datasets.places.cache_place("mnist") == tmp_path / "xdg" / "autoconv" / "datasets" / "mnist"
+    assert datasets.finding.cache_place("mnist") == tmp_path / "xdg" / "autoconv" / "datasets" / "mnist"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
-    assert datasets.places.cache_place("mnist") == tmp_path / "home" / ".cache" / "autoconv" / "datasets" / "mnist"
+    assert datasets.finding.cache_place("mnist") == tmp_path / "home" / ".cache" / "autoconv" / "datasets" / "mnist"
     monkeypatch.setattr("sys.platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert datasets.places.cache_place("mnist") == tmp_path / "local" / "autoconv" / "datasets" / "mnist"
+    assert datasets.finding.cache_place("mnist") == tmp_path / "local" / "autoconv" / "datasets" / "mnist"
 
 
 def test_unknown_names_get_a_suggestion():

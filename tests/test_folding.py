@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autoconv import Parameter, models, optimizers, tensor
+from autoconv import Variable, models, optimizers, tensor
 from autoconv.graph import fusion, patterns
 from autoconv.layers import (
     Activation,
@@ -138,7 +138,7 @@ def by_tiles():
     lambda conv, norm: norm.moving_mean.assign(norm.moving_mean.numpy() - 1),
     lambda conv, norm: norm.moving_variance.data.__setitem__(..., 7),
     lambda conv, norm: setattr(norm.moving_mean, "data", norm.moving_mean.numpy() + 2),
-    lambda conv, norm: setattr(conv, "kernel", Parameter(conv.kernel.numpy() * 2)),
+    lambda conv, norm: setattr(conv, "kernel", Variable(conv.kernel.numpy() * 2)),
     lambda conv, norm: setattr(conv, "bias", None), lambda conv, norm: setattr(norm, "beta", None),
     lambda conv, norm: setattr(norm, "gamma", None), lambda conv, norm: setattr(norm, "epsilon", 0.5),
     lambda conv, norm: setattr(conv, "activation", np.tanh), lambda conv, norm: setattr(norm, "trainable", False),
@@ -255,6 +255,6 @@ def test_infinite_and_missing_numbers_go_where_they_go_without_folding(filters):
 
 def test_what_does_not_fit_is_refused_as_by_the_layer():
     model = normalizing()
-    model.layers[5].gamma = Parameter(np.ones(3, "float32"))
+    model.layers[5].gamma = Variable(np.ones(3, "float32"))
     with pytest.raises(ValueError, match="batch_norm needs"):
         model.predict_on_batch(images(model))

@@ -134,9 +134,13 @@ def test_a_file_is_not_replaced_against_the_user_s_will(model, tmp_path):
     model.save(tmp_path / "m.safetensors")
 
 
-def test_a_folder_that_is_not_there_is_named(model, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere' to write 'm\.safetensors'"):
-        model.save(tmp_path / "nowhere" / "m.safetensors")
+@pytest.mark.parametrize("name", ["m.safetensors", "m.keras", "m.h5", "m.weights.h5"])
+def test_folders_that_are_missing_are_made(model, tmp_path, name):
+    path = tmp_path / "not" / "there" / name
+    (model.save_weights if ".weights" in name else model.save)(path)
+    assert path.is_file()
+    with pytest.raises(FileExistsError):
+        model.save(path / "m.safetensors")
 
 
 @pytest.mark.parametrize("name", ["m.onnx", "m.hdf", "m", "m.safetensors.bak"])

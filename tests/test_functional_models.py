@@ -596,7 +596,7 @@ WRONG = {
     "a wrong shape": (lambda: two_by_two()([np.ones((1, 4)), np.ones((1, 5))]), ValueError,
                       r"'pair' wants input 'b' of shape \(None, 3\). Received shape \(1, 5\)"),
     "a wrong symbolic shape": (lambda: two_by_two()([X, X]), ValueError, r"input 'b' of shape \(None, 3\)"),
-    "a parameter that would not learn": (lambda: F.dense(X, ac.Parameter(np.ones((4, 2), "float32"))), TypeError,
+    "a parameter that would not learn": (lambda: F.dense(X, ac.Variable(np.ones((4, 2), "float32"))), TypeError,
                                          "would never learn"),
     "an Input's name again": (lambda: models.Sequential([X, layers.Dense(2, name="x")]), ValueError, "different names"),
     "a tensor within a chain": (lambda: models.Sequential([layers.Dense(2)(X)]), ValueError, "is made of layers"),

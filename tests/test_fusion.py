@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autoconv import Parameter, layers, models, utils
+from autoconv import Variable, layers, models, utils
 from autoconv import functional as F
 from autoconv.graph import fusion, patterns
 from autoconv.layers import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
@@ -108,7 +108,7 @@ def test_a_wrong_input_is_refused_by_the_layers_name():
     lambda conv, pool: setattr(pool, "padding", "same"), lambda conv, pool: setattr(conv, "strides", [2, 1]),
     lambda conv, pool: setattr(conv, "padding", "same"), lambda conv, pool: setattr(conv, "dilation_rate", 2),
     lambda conv, pool: setattr(conv, "activation", F.tanh), lambda conv, pool: setattr(conv, "bias", None),
-    lambda conv, pool: setattr(conv, "kernel", Parameter(np.ones((5, 5, 2, 4), "float32"))),
+    lambda conv, pool: setattr(conv, "kernel", Variable(np.ones((5, 5, 2, 4), "float32"))),
     lambda conv, pool: setattr(pool, "call", lambda x: x * 2),
     lambda conv, pool: setattr(conv, "call", lambda x: x * 2),
 ])
@@ -126,8 +126,8 @@ def test_a_changed_layer_is_asked_at_each_pass(change):
 
 
 @pytest.mark.parametrize("change", [
-    lambda conv: setattr(conv, "groups", 2), lambda conv: setattr(conv, "bias", Parameter(np.ones(3, "float32"))),
-    lambda conv: setattr(conv, "kernel", Parameter(np.ones((3, 3, 5, 4), "float32"))),
+    lambda conv: setattr(conv, "groups", 2), lambda conv: setattr(conv, "bias", Variable(np.ones(3, "float32"))),
+    lambda conv: setattr(conv, "kernel", Variable(np.ones((3, 3, 5, 4), "float32"))),
 ])
 def test_a_change_that_does_not_fit_is_refused_as_by_the_layer(change):
     model = models.Sequential([Input((9, 9, 2)), Conv2D(4, 3, activation="relu"), MaxPooling2D()])

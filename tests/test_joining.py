@@ -134,13 +134,13 @@ def replayed(launch, *written):
     arrays are filled with what they cannot hold afterwards.
     """
     gpu, names = device.get("cuda"), []
-    trace, run = gpu.trace(), gpu.module("runtime").Launch.__call__
+    trace, run = gpu.trace(), gpu.module("kernels").Launch.__call__
     with trace.record("all"):
         launch(*(gpu.kernels(name) for name in ("loss", "step", "arith")))
     for array in written:
         array[...] = 7
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu.module("runtime").Launch, "__call__", lambda self, *given: (
+        patch.setattr(gpu.module("kernels").Launch, "__call__", lambda self, *given: (
             names.append(self.kernel.name), run(self, *given)))
         trace.replay("all")
     return names

@@ -205,7 +205,7 @@ class TestLosses:
 
 class TestOptimizers:
     def test_a_weight_without_a_gradient_stays(self):
-        a, b = ac.Parameter(np.ones(2, np.float32), "a"), ac.Parameter(np.ones(2, np.float32), "b")
+        a, b = ac.Variable(np.ones(2), name="a"), ac.Variable(np.ones(2), name="b")
         optimizer = optimizers.AdamW(0.1, weight_decay=0.5)
         with pytest.warns(UserWarning, match="b"):
             optimizer.apply_gradients([(np.ones(2, np.float32), a), (None, b)])
@@ -214,7 +214,7 @@ class TestOptimizers:
 
     def test_no_gradient_at_all_is_refused(self):
         with pytest.raises(ValueError, match="No gradients"):
-            optimizers.SGD().apply_gradients([(None, ac.Parameter(np.ones(2, np.float32), "a"))])
+            optimizers.SGD().apply_gradients([(None, ac.Variable(np.ones(2), name="a"))])
 
     def test_names(self):
         names = [optimizers.Adam().name, optimizers.Adam().name, optimizers.AdamW().name]

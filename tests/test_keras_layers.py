@@ -3,13 +3,15 @@
 import copy
 import json
 import re
+import warnings
+from abc import ABCMeta
 
 import numpy as np
 import pytest
 from keras_values import LAYERS, made, of_each
 
 import autoconv as keras
-from autoconv import activations, initializers, layers, ops, regularizers
+from autoconv import activations, initializers, layers, losses, metrics, ops, regularizers
 from autoconv.arguments import names
 
 RNG = np.random.default_rng(0)
@@ -178,11 +180,32 @@ class TestSpecs:
             keras.InputSpec(ndim=2, axes={3: 1})
 
 
+class TestInputShapes:
+    @pytest.mark.parametrize(("make", "remedy"), [
+        (lambda: layers.Dense(2, input_shape=(784)), r"Received: input_shape=784. Write a comma .*: \(784,\)"),
+        (lambda: layers.Flatten(input_shape=28), r"Received: input_shape=28. Write a comma .*: \(28,\)"),
+        (lambda: layers.Dense(2, input_shape="784"), "must be a tuple such as"),
+        (lambda: keras.Input(784), r"Received: shape=784. Write a comma .*: \(784,\)")])
+    def test_a_number_is_no_shape(self, make, remedy):
+        with pytest.raises(ValueError, match=remedy):
+            make()
+
+    @pytest.mark.parametrize("name", ["input_shape", "batch_input_shape"])
+    def test_of_an_input_under_older_names(self, name):
+        shape = (4, 3) if name == "batch_input_shape" else (3,)
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always")
+            layer = layers.InputLayer(**{name: shape})
+        assert [str(each.message) for each in given] == (
+            ["Argument `input_shape` is deprecated. Use `shape` instead."] if name == "input_shape" else [])
+        assert layer.batch_shape == ((4, 3) if name == "batch_input_shape" else (None, 3))
+        assert keras.Sequential([layer, layers.Dense(2)]).output_shape == (layer.batch_shape[0], 2)
+
+
 class TestDtypes:
     def test_under_all_names(self):
         layer = layers.Dense(3, dtype="float64")
-        assert {layer.dtype, layer.compute_dtype, layer.variable_dtype, layer.input_dtype,
-                layer.dtype_policy.name} == {"float64"}
+        assert {layer.dtype, layer.compute_dtype, layer.variable_dtype, layer.dtype_policy.name} == {"float64"}
         policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float64"}}
         for dtype in (policy, keras.DTypePolicy("float64"), np.float64):
             assert layers.Dense(3, dtype=dtype).dtype == "float64"
@@ -191,7 +214,7 @@ class TestDtypes:
     def test_mixed_precision_is_refused_by_name(self, dtype):
         with pytest.raises(ValueError, match="not for quantized or mixed precision"):
             layers.Dense(3, dtype=dtype)
-        with pytest.raises(ValueError, match="quantized"):
+        with pytest.raises(AttributeError, match="quantized"):
             layers.Dense(3).quantize("int8")
 
     def test_inputs_may_stay_as_they_are(self):
@@ -497,10 +520,22 @@ class TestConfigurations:
         (layers.DepthwiseConv2D(2), {"activity_regularizer": None}),
         (layers.BatchNormalization(), {"renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99}),
         (layers.InputLayer((3,)), {"sparse": False, "ragged": False, "optional": False})])
-    def test_have_kerass_keys(self, layer, expected):
+    def test_accept_what_keras_writes_besides(self, layer, expected):
         config = layer.get_config()
-        assert {key: config.get(key, "missing") for key in expected} == expected
-        assert type(layer).from_config(config).get_config() == config
+        assert type(layer).from_config({**config, **expected}).get_config() == config
+
+    @pytest.mark.parametrize("base", [layers.Layer, losses.Loss, metrics.Metric])
+    def test_a_class_of_ones_own_has_what_it_was_given(self, base):
+        class Kept(base, metaclass=ABCMeta):
+            def __init__(self, rate, **options):
+                super().__init__(**options)
+                self.rate = 1 - rate
+
+        made = Kept(0.25)
+        assert made.get_config()["rate"] == 0.25
+        assert Kept.from_config(made.get_config()).rate == made.rate == 0.75
+        made.rate = 0.5  # set since
+        assert made.get_config()["rate"] == 0.5
 
     def test_what_a_layer_takes(self):
         assert layers.Flatten().input_spec.min_ndim == 1

@@ -208,7 +208,7 @@ class TestSaving:
             assert keras.saving.get_registered_name(Doubled) == "Mine>Doubled"
             assert keras.saving.get_registered_object("Mine>Doubled") is Doubled
         finally:
-            keras.saving.get_custom_objects().clear()
+            del keras.saving.get_custom_objects()["Mine>Doubled"]
 
     def test_within_a_scope(self):
         def double(x):

@@ -13,7 +13,8 @@ from autoconv import functional as F
 from autoconv import layers, losses, metrics, models, ops, optimizers
 from autoconv.gradcheck import gradcheck
 from autoconv.symbolic import flatten
-from autoconv.tensor import Parameter, Tensor, no_grad, tensor
+from autoconv.tensor import Tensor, no_grad, tensor
+from autoconv.variable import Variable
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 6)
@@ -188,7 +189,7 @@ def test_arrays_on_the_left_of_an_operator_give_tensors():
     np.testing.assert_array_equal(held, X)
     (X * x).sum().backward()
     np.testing.assert_array_equal(x.grad, X)
-    p = Parameter(np.ones(3))
+    p = Variable(np.ones(3))
     kept = np.reshape(p, (3, 1))
     p.assign([5, 5, 5])
     assert kept.tolist() == [[1], [1], [1]]
@@ -293,7 +294,7 @@ def test_what_hands_a_tensor_on_keeps_its_gradient_or_refuses():
     y = tensor(X, requires_grad=True) * 2
     with pytest.raises(TypeError, match=r"ac\.tensor\(\) on a tensor that requires gradients would lose them"):
         tensor([y, y])
-    with pytest.raises(TypeError, match="a Parameter given to layer"):
+    with pytest.raises(TypeError, match="a Variable given to layer"):
         layers.Add()([layers.Input((5,)), y])
     with pytest.raises(ValueError, match=r"items of one shape. Received shapes: \[\(6, 5\), \(5,\)\]"):
         ops.sum([y, y[0]])

@@ -67,7 +67,7 @@ FORMULAS = {
 
 def parameters(dtype="float64", shapes=SHAPES):
     rng = np.random.default_rng(0)
-    return [ac.Parameter(np.asarray(rng.normal(size=s), dtype), f"w{i}") for i, s in enumerate(shapes)]
+    return [ac.Variable(rng.normal(size=s), dtype=dtype, name=f"w{i}") for i, s in enumerate(shapes)]
 
 
 def gradients(t, dtype="float64", shapes=SHAPES):
@@ -121,7 +121,7 @@ def test_same_bits_for_any_number_of_threads(make, size):
 def test_many_parameters_and_few_take_the_same_step(make):
     size = update.FEW + 17
     (w,), (g,) = parameters("float32", [(size,)]), gradients(1, "float32", [(size,)])
-    small = ac.Parameter(w.numpy()[:100].copy())
+    small = ac.Variable(w[:100], dtype=w.dtype)
     make().apply([g], [w])
     make().apply([g[:100].copy()], [small])
     np.testing.assert_array_equal(w.numpy()[:100], small.numpy())
@@ -209,7 +209,7 @@ def test_two_optimizers_can_train_the_same_weights_in_turn():
 
 
 def test_a_training_loop_of_your_own():
-    w = ac.Parameter(np.array([1.0, -2.0]))
+    w = ac.Variable([1.0, -2.0], dtype="float64")
     optimizer = optim.SGD(0.1)
     kept = []
     for _ in range(3):
@@ -255,7 +255,7 @@ def test_state_continues_where_it_was_taken(make):
     for t in (1, 2, 3):
         first.apply(gradients(t), ps)
     state = first.get_state()
-    second, continued = make(), [ac.Parameter(p.numpy()) for p in ps]
+    second, continued = make(), [ac.Variable(p, dtype=p.dtype) for p in ps]
     second.build(continued)
     second.set_state(state)
     first.apply(gradients(9), ps)  # the state that was taken is a copy
@@ -320,7 +320,7 @@ def test_schedules():
 def test_a_schedule_sees_the_number_of_steps_done():
     seen = []
     optimizer = optim.SGD(lambda step: seen.append(step) or 0.5**step)
-    w = ac.Parameter(np.zeros(1))
+    w = ac.Variable([0.0], dtype="float64")
     for _ in range(3):
         optimizer.apply([np.ones(1)], [w])
     assert seen == [0, 1, 2]
@@ -332,6 +332,6 @@ def test_a_schedule_sees_the_number_of_steps_done():
 def test_learning_rate_can_be_set():
     optimizer = optim.SGD(0.1)
     optimizer.learning_rate = 1
-    w = ac.Parameter(np.zeros(1))
+    w = ac.Variable([0.0], dtype="float64")
     optimizer.apply([np.ones(1)], [w])
     np.testing.assert_allclose(w.numpy(), -1.0)

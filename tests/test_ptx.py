@@ -571,12 +571,12 @@ def test_threads_that_part_come_together():
 
 
 def test_a_kernel_of_the_package_at_its_real_block_size():
-    from autoconv.backend.cuda import pointwise, runtime
+    from autoconv.backend.cuda import kernels, pointwise
 
     x = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     y, counters = np.zeros_like(x), ptx.Counters()
     fours = x.size // 4
-    ptx.launch(pointwise._tanh, 1, runtime.THREADS, (fours, fours, x, y), counters=counters)
+    ptx.launch(pointwise._tanh, 1, kernels.THREADS, (fours, fours, x, y), counters=counters)
     np.testing.assert_allclose(y, np.tanh(x), rtol=1e-6)
     assert counters.sectors == 2 * x.nbytes // 32
 

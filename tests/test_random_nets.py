@@ -14,7 +14,6 @@ from test_changes import of_module
 
 from autoconv import functional as F
 from autoconv import layers, models, optimizers, utils
-from autoconv.layers.arguments import argument_names
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")
 SAMPLES, BATCH = 7, 3
@@ -45,7 +44,7 @@ def _others_are_refused(kind):
     @of_every(1, given=ARGUMENTS[kind]((5, 6, 4)))
     def check(given):
         drawn = {"trainable", "activity_regularizer", *kind.extras(), *given}
-        for name in set(argument_names(kind)) - drawn - NOT_DRAWN:
+        for name in set(kind.config_parameters()) - drawn - NOT_DRAWN:
             with pytest.raises(ValueError, match="is accepted"):
                 kind(**given, **{name: "another"})
 

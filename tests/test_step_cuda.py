@@ -111,8 +111,9 @@ def asked(monkeypatch):
     """What the GPU was asked for: graphs captured and launched, launches outside of graphs, copies from ("sent") and to
     ("fetched") the host.
     """
-    seen, inside, runtime = Counter(), [], device.get("cuda").module("runtime")
-    capture, launch = runtime.Gpu.capture, runtime.Launch.__call__
+    seen, inside = Counter(), []
+    runtime, kernels = (device.get("cuda").module(name) for name in ("runtime", "kernels"))
+    capture, launch = runtime.Gpu.capture, kernels.Launch.__call__
 
     def within(function, *given):
         inside.append(True)
@@ -143,7 +144,7 @@ def asked(monkeypatch):
         return counted
 
     monkeypatch.setattr(runtime.Gpu, "capture", counted_capture)
-    monkeypatch.setattr(runtime.Launch, "__call__", counted_launch)
+    monkeypatch.setattr(kernels.Launch, "__call__", counted_launch)
     for name, what in (("copy_in", "sent"), ("copy_out", "fetched")):
         monkeypatch.setattr(runtime.Gpu, name, counted_copy(getattr(runtime.Gpu, name), what))
     return seen
@@ -343,9 +344,9 @@ def test_gradients_that_are_reduced_in_parts(asked):
 
 @pytest.mark.parametrize(("dtype", "shared"), [("float32", False), ("float64", False), ("float32", True)])
 def test_a_dry_run_finds_what_a_step_launches(monkeypatch, dtype, shared):
-    runtime, wanted, launched = device.get("cuda").module("runtime"), set(), set()
-    launch = runtime.Launch.__call__
-    monkeypatch.setattr(runtime, "prepare", lambda found, report: wanted.update(found))
+    kernels, wanted, launched = device.get("cuda").module("kernels"), set(), set()
+    launch = kernels.Launch.__call__
+    monkeypatch.setattr(kernels, "prepare", lambda found, report: wanted.update(found))
     model = models.Sequential([
         layers.Input((6, 6, 1)), layers.Conv2D(3, 3, activation="relu", dtype=dtype), layers.MaxPooling2D(dtype=dtype),
         layers.BatchNormalization(dtype=dtype, synchronized=shared), layers.ReLU(dtype=dtype),
@@ -362,7 +363,7 @@ def test_a_dry_run_finds_what_a_step_launches(monkeypatch, dtype, shared):
 
     begun = []
     start = callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: begun or begun.append(
-        monkeypatch.setattr(runtime.Launch, "__call__", launching)))
+        monkeypatch.setattr(kernels.Launch, "__call__", launching)))
     model.fit(x, LABELS, batch_size=N, epochs=2, verbose=0, callbacks=[start])
     assert begun
     missing = {(kernel.name, str(kind)) for kernel, kind in launched - wanted}

@@ -8,7 +8,8 @@ import pytest
 
 from autoconv import functional as F
 from autoconv.backend import device
-from autoconv.tensor import Parameter, Tensor, no_grad, tensor
+from autoconv.tensor import Tensor, no_grad, tensor
+from autoconv.variable import Variable
 
 
 def leaf(values, dtype="float64"):
@@ -320,14 +321,14 @@ def test_a_pool_uses_its_buffers_again():
         assert F.relu(np.zeros(1000)).numpy().ctypes.data == first
 
 
-def test_parameters():
-    p = Parameter(np.ones(3), name="kernel")
+def test_variables():
+    p = Variable(np.ones(3), name="kernel")
     before = p.numpy()
     p.assign([1, 2, 3])
     assert (before.tolist(), p.numpy().tolist()) == ([1, 1, 1], [1, 2, 3])
     with pytest.raises(ValueError, match=r"kernel has shape \(3,\). Received a value of \(2,\)"):
         p.assign([1, 2])
-    assert not Parameter(np.ones(3), trainable=False).requires_grad
+    assert not Variable(np.ones(3), trainable=False).requires_grad
 
 
 def test_devices():

@@ -6,6 +6,7 @@ a class or function of a user's is found by its name, once it is registered, in 
 """
 
 import inspect
+from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..versions import contents
 from . import names
 
 _OBJECT_KEYS = {"module", "class_name", "config", "registered_name", "build_config", "compile_config"}
@@ -165,38 +167,86 @@ def registry_of(cls: type) -> Registry | None:
     return next((one for one in _registries if one.classes.get(cls.__name__) is cls), None)
 
 
+def registry_for(kind: str) -> Registry:
+    """Returns the registry of a kind of object, such as "initializer"."""
+    return next(one for one in _registries if one.kind == kind)
+
+
 # Objects that their arguments describe.
 
 
-class Configured:
+class Remembering(ABCMeta):
+    """The class of `Configured` and its subclasses: it looks at what the constructor made of each argument."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = super().__call__(*args, **kwargs)
+        if registry_of(cls) is None:
+            attributes = {name: attribute(made, name) for name in made.config_parameters()}
+            vars(made)["_recipe"] = *made._recipe[:2], tuple(
+                (name, contents(value)) for name, value in attributes.items() if value is not MISSING)
+        return made
+
+
+class Configured(metaclass=Remembering):
     """An object that the arguments of its constructor describe: `from_config(get_config())` makes an equal one.
 
-    The configuration has each argument as the attribute of the same name is now or, if there is none, as it was given.
+    The configuration of a class of autoconv's has each argument as the attribute of the same name is now or, if there
+    is none, as it was given. A user's class may make anything of an argument: its configuration has the arguments that
+    were given, and the attributes that changed since the constructor returned.
     """
 
-    _given: tuple[tuple, tuple[tuple[str, Any], ...]]
+    _recipe: tuple  # positional arguments, (name, argument) pairs, and (name, contents) of a user's class's attributes
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Configured":
         made = super().__new__(cls)
-        vars(made)["_given"] = args, tuple(kwargs.items())
+        vars(made)["_recipe"] = args, tuple(kwargs.items()), ()
         return made
 
+    @classmethod
+    def config_parameters(cls) -> dict[str, inspect.Parameter]:
+        """Returns the constructor's parameters by name; if it has **kwargs, also those of its base class."""
+        return constructor_parameters(cls)
+
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments as plain data, without those that a `get_config` of a user's adds."""
+        """Returns the constructor's arguments as plain data, without those that a `get_config` of a user's adds.
+
+        Raises ValueError for what has no plain form, such as a lambda.
+        """
         left = left_to_subclass(type(self))  # type: ignore[arg-type]
-        return {name: serialize(value) for name, value in self._arguments().items() if name not in left}
+        return {name: self._plain(name, value) for name, value in self._arguments().items() if name not in left}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Any:
         """Returns a new object, made from what `get_config` returned."""
         return cls(**deserialize(config))
 
+    def _plain(self, name: str, value: Any) -> Any:
+        """Returns the value of an argument as plain data."""
+        return serialize(value)
+
     def _arguments(self) -> dict[str, Any]:
-        known = constructor_parameters(type(self))  # type: ignore[arg-type]
-        args, kwargs = self._given
-        given = {**{name: known[name].default for name in known}, **dict(zip(known, args)), **dict(kwargs)}
-        found = {name: getattr(self, name, value) for name, value in given.items()}
+        args, kwargs, made = self._recipe
+        known = self.config_parameters()
+        gathered = inspect.getfullargspec(type(self).__init__).varargs
+        if gathered and args:
+            raise NotImplementedError(f"{type(self).__name__} takes *{gathered}: give it a get_config of its own.")
+        given = {**dict(zip(known, args)), **dict(kwargs)}
+        if registry_of(type(self)) is None:
+            now = {name: attribute(self, name) for name, _ in made}
+            return {**given, **{name: now[name] for name, before in made if contents(now[name]) != before}}
+        found = {name: attribute(self, name, given.get(name, known[name].default)) for name in known}
         return {name: value for name, value in found.items() if value is not inspect.Parameter.empty}
+
+
+MISSING = object()
+
+
+def attribute(obj: Any, name: str, default: Any = MISSING) -> Any:
+    """Returns an attribute that can be set, else `default`."""
+    of = getattr(type(obj), name, None)
+    if name in vars(obj) or (hasattr(type(of), "__set__") and getattr(of, "fset", of) is not None):
+        return getattr(obj, name, default)
+    return default
 
 
 @cache
@@ -206,8 +256,9 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
     for each in cls.__mro__:
         if "__init__" in vars(each) and each is not object:
             own = list(inspect.signature(vars(each)["__init__"]).parameters.values())[1:]
-            found = {**{one.name: one for one in own if one.kind not in _VARIABLE}, **found} if not found else {
-                **found, **{one.name: one for one in own if one.kind not in _VARIABLE and one.name not in found}}
+            for one in own:
+                if one.kind not in _VARIABLE:
+                    found.setdefault(one.name, one)
             if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in own):
                 break
     return found
@@ -218,11 +269,13 @@ def left_to_subclass(cls: type) -> frozenset[str]:
     """Returns the constructor's arguments that a `get_config` of a user's adds to what its base class returns, as in
     Keras: those that the constructor of that base class does not take.
     """
-    own = [i for i, each in enumerate(cls.__mro__) if "get_config" in vars(each) and not (
-        each.__module__.startswith("autoconv."))]
+    order = cls.__mro__
+    ours = next(i for i, each in enumerate(order) if each is Configured or any(
+        each is one.base or one.classes.get(each.__name__) is each for one in _registries))
+    own = [i for i, each in enumerate(order[:ours]) if "get_config" in vars(each)]
     if not own:
         return frozenset()
-    base = next(each for each in cls.__mro__[own[-1] + 1:] if hasattr(each, "get_config"))
+    base = next(each for each in order[own[-1] + 1:] if hasattr(each, "get_config"))
     return frozenset(constructor_parameters(cls).keys() - constructor_parameters(base).keys())
 
 

@@ -29,7 +29,8 @@ class Idle(list):
         super().__init__()
         attributes = {"_type_": ctypes.c_uint8, "_length_": size, "__slots__": ("__weakref__", "loan")}
         self.kind: Any = type("Buffer", (ctypes.Array,), attributes)
-        self.itself, self.step = weakref.ref(self), 0
+        self.itself = weakref.ref(self)
+        self.step = 0
 
 
 class Memory:
@@ -40,7 +41,8 @@ class Memory:
     def __init__(self, size: int, idle: "weakref.ref[Idle]") -> None:
         self._bytes = np.empty(size + ALIGNMENT, np.uint8)
         first = self._bytes.__array_interface__["data"][0]
-        self.address, self.idle = first + -first % ALIGNMENT, idle
+        self.address = first + -first % ALIGNMENT
+        self.idle = idle
 
 
 class Loan(weakref.ref):

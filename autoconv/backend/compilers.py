@@ -90,7 +90,8 @@ class Compilers:
     def end(self) -> None:
         """Ends all processes, whatever they do."""
         with self._changed:
-            feeders, self._feeders = self._feeders, {}
+            feeders = self._feeders
+            self._feeders = {}
             self._changed.notify_all()
         for process, thread in feeders.items():
             process.kill()

@@ -27,7 +27,8 @@ class KernelModule:
     """
 
     def __init__(self, device: "Device", name: str) -> None:
-        self._device, self._name = device, name
+        self._device = device
+        self._name = name
         self.empty = device.empty
 
     def __getattr__(self, function: str) -> Any:
@@ -54,7 +55,8 @@ class Device(ABC):
     reuses_memory: bool  # whether `fresh` hands out freed memory again, so that no pool need do so
 
     def __init__(self, name: str, package: str) -> None:
-        self.name, self._package = name, package
+        self.name = name
+        self._package = package
         self._kernel_modules: dict[str, KernelModule] = {}
 
     def __repr__(self) -> str:
@@ -190,7 +192,8 @@ class CpuDevice(Device):
         threading.Thread(target=self.module, args=("jit",)).start()
 
     def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
-        jit, folder = self.module("jit"), importlib.import_module(self._package)
+        jit = self.module("jit")
+        folder = importlib.import_module(self._package)
         modules = [self.module(found.name) for found in pkgutil.iter_modules(folder.__path__)]
         kernels = {k.name: k for module in modules for k in jit.kernels_of(module).values()}
         usable = [k for k in kernels.values() if k.vector_bytes <= self.module("simd").VECTOR_BYTES]

@@ -32,7 +32,8 @@ def interruptible_condition() -> threading.Condition:
     lock = Lock()
 
     class Condition(threading.Condition):
-        __enter__, __exit__ = lock.__enter__, lock.__exit__
+        __enter__ = lock.__enter__
+        __exit__ = lock.__exit__
 
     return Condition(lock)
 

@@ -36,7 +36,8 @@ class _Number:
     """A number of threads that was set, `forked` by a fork. Another one is another object, also of the same number."""
 
     def __init__(self, threads: int, forked: bool = False) -> None:
-        self.threads, self.forked = threads, forked
+        self.threads = threads
+        self.forked = forked
 
 
 class _Taken(threading.local):
@@ -111,11 +112,16 @@ class Pace:
     __slots__ = ("brief", "changes", "replays", "seconds")
 
     def __init__(self) -> None:
-        self.seconds, self.changes, self.replays, self.brief = 0.0, -1, 0, False
+        self.seconds = 0.0
+        self.changes = -1
+        self.replays = 0
+        self.brief = False
 
     def add(self, taken: float, changes: int) -> None:
         if changes != self.changes:
-            self.seconds, self.changes, self.replays = taken, changes, 0
+            self.seconds = taken
+            self.changes = changes
+            self.replays = 0
         self.seconds += (taken - self.seconds) / 8
         self.replays += 1
 
@@ -137,7 +143,10 @@ class Team:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter, spent: Callable[[], float] = time.process_time,
                  get: Callable[[], int] = get_num_threads, put: Callable[[int], None] = set_num_threads) -> None:
-        self._clock, self._spent, self._get, self._put = clock, spent, get, put
+        self._clock = clock
+        self._spent = spent
+        self._get = get
+        self._put = put
         self.changes = -1  # of the number of threads so far; a pace from before the last one no longer holds
         self._last = 0.0  # when the last replay ended
         self._settle(None)
@@ -160,7 +169,8 @@ class Team:
         """Called before a replay, but for brief work while `fewer` is None. `end` takes what it returns: the time, and
         the user's number where the replay has another one.
         """
-        now, own = self._clock(), None
+        now = self._clock()
+        own = None
         if now - self._last > FORGOTTEN and self.fewer is not None:
             self._settle(None)
         elif now - self._last > FORGOTTEN:
@@ -197,7 +207,8 @@ class Team:
 
     def _end_window(self, now: float, taken: float) -> None:
         """Begins a look where one is due, or where replays are slow or get less of the processors than before."""
-        wall, spent = now - self._begun[0], self._spent() - self._begun[1]
+        wall = now - self._begun[0]
+        spent = self._spent() - self._begun[1]
         own = self._get()
         count = min(self._chosen or own, own)
         share = spent / wall / count
@@ -240,7 +251,8 @@ class Team:
             self._settle(None if best >= self._get() else best)
             return
         cost = sum(max(0.0, phase.seconds * (1 - present / phase.times)) for phase in others)
-        self.fewer, self._share = self._chosen, None
+        self.fewer = self._chosen
+        self._share = None
         self._due = now + max(LEAST, cost * (FEWER if self._chosen else ALL))
         self._soonest = now + cost * ASKED
 

@@ -197,10 +197,12 @@ class Trace:
 
     def cut(self, name: str, places: list[int]) -> list[str]:
         """Cuts a section before the calls of these numbers, in rising order. Returns the names of the pieces."""
-        whole, names = self.sections.pop(name), []
+        whole = self.sections.pop(name)
+        names = []
         for i, (start, stop) in enumerate(zip([0, *places], [*places, len(whole.calls)])):
             piece = Section(self)
-            piece.calls, piece.draws = whole.calls[start:stop], whole.draws if i == 0 else []
+            piece.calls = whole.calls[start:stop]
+            piece.draws = whole.draws if i == 0 else []
             names.append(f"{name}/{i}")
             self.sections[names[-1]] = piece
         return names

@@ -53,7 +53,8 @@ def lion(w, g, m, rate, old_step, new_step, old_m, new_m):
 def ftrl(w, g, a, z, rate, power, l1, l2, shrinkage, beta):
     """Follow the regularized leader: a += g^2, z sums up gradients, w is what both say (McMahan et al., 2013)."""
     grown = a + g * g
-    before, after = a**power / rate, grown**power / rate
+    before = a**power / rate
+    after = grown**power / rate
     z += g + shrinkage * w + shrinkage * w - (after - before) * w
     quadratic = after + l2 + l2 + beta / rate
     return (max(-l1, min(z, l1)) - z) / quadratic, grown, z

@@ -16,7 +16,7 @@ from ..layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, Depthw
 from ..models import Model
 from ..operators import activations, conv, dense, fused, norm, pool
 from ..optimizers.flat import FlatParameters
-from ..tensor import Parameter
+from ..variable import Variable
 
 ITEM = 4  # bytes of a float32
 ACTIVATIONS = {functional.relu: activations.relu, functional.tanh: activations.tanh}
@@ -82,7 +82,9 @@ def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
 def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
     w = layer.kernel.shape
     window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
-    flops, size, label = 2 * prod(y) * prod(w[:3]), _bytes(x, w, y), f"{_images(x)} -> {_images(y)}{_kernel(w)}"
+    flops = 2 * prod(y) * prod(w[:3])
+    size = _bytes(x, w, y)
+    label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
     arrays = [_random(x), _random(w), _random(w[3:])]
     forward, backward = _calls(device, conv.conv2d, arrays, y, window=window)
     yield Case("conv forward", label, flops, size, forward)
@@ -95,7 +97,8 @@ def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> It
     """Convolution, ReLU and pooling as one kernel: only the pixels that the pooling reads are asked for."""
     w = layer.kernel.shape
     window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
-    flops, size = 4 * 2 * prod(y) * prod(w[:3]), _bytes(x, w, y)
+    flops = 4 * 2 * prod(y) * prod(w[:3])
+    size = _bytes(x, w, y)
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
     forward, backward = _calls(device, fused.conv2d_relu_pool, [_random(x), _random(w), _random(w[3:])], y,
                                window=window)
@@ -109,7 +112,9 @@ def _depthwise(device: Device, layer: DepthwiseConv2D, x: tuple, y: tuple) -> It
     w = layer.kernel.shape
     window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
     forward, backward = _calls(device, conv.depthwise_conv2d, [_random(x), _random(w), None], y, window=window)
-    flops, size, label = 2 * prod(y) * prod(w[:2]), _bytes(x, w, y), f"{_images(x)} -> {_images(y)}{_kernel(w)}"
+    flops = 2 * prod(y) * prod(w[:2])
+    size = _bytes(x, w, y)
+    label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
     yield Case("depthwise forward", label, flops, size, forward)
     yield Case("depthwise input gradient", label, flops, size, lambda: backward((True, False, False)))
     yield Case("depthwise weight gradient", label, flops, size, lambda: backward((False, True, False)))
@@ -137,7 +142,9 @@ def _pool(device: Device, layer: MaxPooling2D | AveragePooling2D, x: tuple, y: t
 def _dense(device: Device, layer: Dense, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
     w = layer.kernel.shape
     forward, backward = _calls(device, dense.dense, [_random(x), _random(w), _random(w[1:])], y)
-    flops, size, label = 2 * prod(y) * w[0], _bytes(x, w, y), f"{x[1]} -> {y[1]}"
+    flops = 2 * prod(y) * w[0]
+    size = _bytes(x, w, y)
+    label = f"{x[1]} -> {y[1]}"
     yield Case("dense forward", label, flops, size, forward)
     if not first:
         yield Case("dense input gradient", label, flops, size, lambda: backward((True, False, False)))
@@ -153,7 +160,8 @@ def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
 def _update(device: Device, net: Model) -> Case:
     """One RMSprop step over all parameters: reads weight, gradient and slot, writes weight and slot."""
     optimizer = optim.RMSprop()
-    optimizer.build([Parameter(device.asarray(_random(p.shape)), device=device) for p in net.trainable_weights])
+    optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True, device=device)
+                     for p in net.trainable_weights])
     flat: FlatParameters = optimizer.flat  # type: ignore[assignment]
     flat.gradient[...] = 1e-3
     gradients = list(flat.gradients)

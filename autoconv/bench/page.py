@@ -24,10 +24,14 @@ def page(documents: Sequence[Results]) -> str:
     if not any(d.get("results") or d.get("kernels") for d in documents):
         raise ValueError("There is nothing to show: the results hold no measurement.")
     entries = _labelled(documents)
+    said = dict.fromkeys(f"{n}: {f['status']}, {f['reason']}" for e in entries for n, f in e["peers"].items()
+                         if "reason" in f)
+    not_timed = "".join(f"<li>{escape(line)}</li>" for line in said)
     body = [
         _head(documents), *_throughput(entries, "train", "Training"), *_throughput(entries, "infer", "Inference"),
         *_accuracy(entries), *_start(entries), *_memory(entries), *_size(documents),
-        *_kernels([k for d in documents for k in d["kernels"]]), *_not_timed(entries),
+        *_kernels([k for d in documents for k in d["kernels"]]),
+        *([f"<section><h2>Not timed</h2><ul>{not_timed}</ul></section>"] if said else []),
     ]
     return document.document("autoconv benchmarks", body)
 
@@ -86,7 +90,8 @@ def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str
         if len(timed) > 1:
             head += [f"times the time of {next(iter(timed))}", interval_head(timed[order[0]]["ratio"])]
             for row, n in zip(numbers, order):
-                row += _ratio(timed[n]["ratio"])
+                ratio = timed[n]["ratio"]
+                row += [f"{ratio['median']:.2f}", interval(ratio, to=" to ")]
         title = _title(entry)
         cards.append(_card(title, bars(f"{heading}: {title}", rows), head, numbers))
     return section(heading, "Images a second, more is better.", cards)
@@ -166,13 +171,6 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
         f"stay in a cache and may lie above it. {BUSY}", cards)
 
 
-def _not_timed(entries: Sequence[Results]) -> list[str]:
-    said = dict.fromkeys(f"{n}: {f['status']}, {f['reason']}" for e in entries for n, f in e["peers"].items()
-                         if "reason" in f)
-    items = "".join(f"<li>{escape(line)}</li>" for line in said)
-    return [f"<section><h2>Not timed</h2><ul>{items}</ul></section>"] if said else []
-
-
 # What they are made of.
 
 
@@ -183,10 +181,6 @@ def _title(entry: Results) -> str:
 def _speed(f: Results) -> list[str]:
     speed = f["images_per_s"]
     return [f"{speed['median']:,.0f}", f"{speed['low']:,.0f} to {speed['high']:,.0f}"]
-
-
-def _ratio(ratio: Results) -> list[str]:
-    return [f"{ratio['median']:.2f}", interval(ratio, to=" to ")]
 
 
 def _spread_bar(label: str, spread: dict[str, float], form: str) -> Bar:

@@ -20,25 +20,33 @@ def run(
     report: Report,
 ) -> dict[str, Any]:
     """Times the nets `names` of the suite and, if `kernels`, each of their kernels. `report` gets lines of progress."""
-    results, shares = [], []
+    results = []
+    shares = []
     for name in names:
-        batch, tell = batch_size or SUITE[name].batch_size, _prefixed(name, report)
+        batch = batch_size or SUITE[name].batch_size
+
+        def tell(text: str, name: str = name) -> None:
+            report(f"{name}: {text}")
+
         measured = throughput.measure(SUITE[name], batch, device, rounds, seconds, tell)
         results += [{"workload": name, "batch_size": batch, "mode": mode, "peers": {"autoconv": found}}
                     for mode, found in measured.items()]
         if kernels:
             shares += kernel_shares(name, device, rounds, tell)
+    facts = device.describe()
+    compiler = {key: facts[key] for key in ("numba", "llvmlite", "threading_layer") if key in facts}
     return {
         "schema": SCHEMA, "machine": machine.describe(), "threads": device.get_num_threads(), "device": device.name,
         "settings": {"rounds": rounds, "seconds_per_round": seconds},
-        "peers": {"autoconv": {"status": "present", "versions": {"autoconv": __version__, **_compiler(device)}}},
+        "peers": {"autoconv": {"status": "present", "versions": {"autoconv": __version__, **compiler}}},
         "results": results, "kernels": shares,
     }
 
 
 def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> list[dict[str, Any]]:
     """Every kernel of a net of the suite against this machine's ceilings."""
-    ceiling, found = ceilings.Ceilings(device), []
+    ceiling = ceilings.Ceilings(device)
+    found = []
     timed = SUITE[name]
     for case in cases(timed.build(), timed.batch_size, device):
         report(case.name)
@@ -46,12 +54,3 @@ def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> lis
         found.append({"workload": name, "kind": case.kind, "layer": case.layer,
                       **ceilings.summed_up(measured, case.flops, case.bytes)})
     return found
-
-
-def _prefixed(name: str, report: Report) -> Report:
-    return lambda text: report(f"{name}: {text}")
-
-
-def _compiler(device: Device) -> dict[str, str]:
-    facts = device.describe()
-    return {key: facts[key] for key in ("numba", "llvmlite", "threading_layer") if key in facts}

@@ -54,12 +54,12 @@ class TensorBoard(Callback):
                 "model", "\n".join(f"    {line}" for line in text.splitlines()), 0))
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._began, self._steps = time.perf_counter(), self.model.optimizer.iterations
+        self._began, self._steps = time.perf_counter(), int(self.model.optimizer.iterations)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        values = {**(logs or {}), "learning_rate": self.model.optimizer.learning_rate}
+        values = {**(logs or {}), "learning_rate": float(self.model.optimizer.learning_rate)}
         if self.write_steps_per_second:
-            done = self.model.optimizer.iterations - self._steps
+            done = int(self.model.optimizer.iterations) - self._steps
             values["steps_per_second"] = done / (time.perf_counter() - self._began)
         for name, value in values.items():
             folder = "validation" if name.startswith("val_") else "train"
@@ -78,7 +78,7 @@ class TensorBoard(Callback):
 
     def _write_batch(self, batch: int, logs: Logs | None = None) -> None:
         """After a training step, where batches are written."""
-        step = self.model.optimizer.iterations
+        step = int(self.model.optimizer.iterations)
         if self.update_freq == "batch" or step % int(self.update_freq) == 0:
             for name, value in (logs or {}).items():
                 self._writer("train").add_scalar(f"batch_{name}", value, step)

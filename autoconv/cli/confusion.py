@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments.names import printable
+from ..pictures.results import precision_recall
 
 NARROW = 12  # characters of a class's name in the table
 MOST = 20  # classes whose counts are shown in columns
@@ -17,20 +18,14 @@ class Confusion(NamedTuple):
     classes: Sequence[str]
     counts: np.ndarray
 
-    @property
-    def precision(self) -> np.ndarray:
-        """Of the images that were taken for a class, the share that is of it; 0 where none was."""
-        return np.diag(self.counts) / np.maximum(self.counts.sum(0), 1)
-
-    @property
-    def recall(self) -> np.ndarray:
-        """Of the images of a class, the share that was found; 0 where there is none."""
-        return np.diag(self.counts) / np.maximum(self.counts.sum(1), 1)
+    def rates(self) -> np.ndarray:
+        """The precision and the recall of each class, (2, classes); 0 if there are no images to tell."""
+        return np.nan_to_num(precision_recall(self.counts))
 
     def as_json(self) -> dict[str, Any]:
         """Precision, recall and number of images of each class, and the rows of counts."""
         return {"classes": [{"name": name, "precision": float(p), "recall": float(r), "images": int(n)}
-                            for name, p, r, n in zip(self.classes, self.precision, self.recall, self.counts.sum(1))],
+                            for name, p, r, n in zip(self.classes, *self.rates(), self.counts.sum(1))],
                 "confusion_matrix": self.counts.tolist()}
 
     def lines(self) -> list[str]:
@@ -43,7 +38,7 @@ class Confusion(NamedTuple):
         short = all(len(name) <= width for name in names)
         heads = names if short else [str(i) for i in range(len(names))]
         rows = [[f"{'class':<{first}}  precision  recall  images", "  taken for", *heads]]
-        for i, (name, p, r, own) in enumerate(zip(names, self.precision, self.recall, self.counts)):
+        for i, (name, p, r, own) in enumerate(zip(names, *self.rates(), self.counts)):
             rows.append([f"{name:<{first}}  {p:9.4f}  {r:6.4f}  {own.sum():6,}", "" if short else str(i),
                          *(str(n or ".") for n in own)])
         if len(names) > MOST:

@@ -44,7 +44,8 @@ class Images(NamedTuple):
             targets = utils.to_categorical(y, len(self.classes)).astype(np.uint8)  # a step gathers bytes fastest
             return {"x": as_taken(x, model), "y": targets, "batch_size": batch_size}
 
-        train, test = arguments(self.x_train, self.y_train), arguments(self.x_test, self.y_test)
+        train = arguments(self.x_train, self.y_train)
+        test = arguments(self.x_test, self.y_test)
         return Feeds(train["x"].shape[1:], train, test)
 
     @property
@@ -95,7 +96,8 @@ def enlarge(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if factor < 1:
         raise click.ClickException(f"This net takes images of {size[0]} x {size[1]} pixels. Received larger ones: "
                                    f"{h} x {w}.")
-    top, left = (size[0] - factor * h) // 2, (size[1] - factor * w) // 2
+    top = (size[0] - factor * h) // 2
+    left = (size[1] - factor * w) // 2
     large = np.zeros((len(images), *size, images.shape[3]), images.dtype)
     for i, image in enumerate(images):  # one by one: a whole set enlarged is more than a gigabyte
         large[i, top : top + factor * h, left : left + factor * w] = image.repeat(factor, 0).repeat(factor, 1)

@@ -34,15 +34,12 @@ def demo(port: int, browser: bool, device: str, threads: int | None) -> None:
         if port not in (0, server.port):
             echo(f"note: port {port} is in use, so the page is at {server.port}", err=True)
         echo(f"{server.url}\nThe page is there until Ctrl-C is pressed.")
-        if browser and _has_display():
+        has_window = sys.platform in ("darwin", "win32") or any(
+            os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+        if browser and has_window:  # a browser in the terminal is of no use here
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         server.serve_forever()
     except KeyboardInterrupt:
         echo("\n" * sys.stdout.isatty() + "Stopped.")
     finally:
         server.close()
-
-
-def _has_display() -> bool:
-    """Whether a browser would have a window of its own; one in the terminal is of no use here."""
-    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -39,7 +39,9 @@ def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
     the first say nothing but what went wrong with them.
     """
     if not wanted:
-        if (number := _started_with()) > 1:
+        number = max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+                      if os.environ.get(name, "").isdigit()), default=1)
+        if number > 1:
             warnings.warn(f"mpiexec started {number} processes, each of which now trains by itself: add --distributed "
                           "to share the training.", stacklevel=2)
         yield ALONE
@@ -72,12 +74,6 @@ def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
             text = error.format_message() if isinstance(error, click.ClickException) else str(error)
             raise click.ClickException(f"rank {ranks.rank}: {text}") from error
         raise
-
-
-def _started_with() -> int:
-    """How many processes mpiexec says that it started; 1 where it did not start this one."""
-    return max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
-                if os.environ.get(name, "").isdigit()), default=1)
 
 
 def fail_together(code: int) -> None:

@@ -70,7 +70,8 @@ class _Tests(NamedTuple):
 def _tests(trained: dict[str, Any], dataset: str | Path | None, data_dir: Path | None, limit: int | None,
            shape: tuple[int, int, int]) -> _Tests:
     """What to test on: what was named, else what the run was tested on."""
-    classes, same = trained["classes"], dataset is None and data_dir is None
+    classes = trained["classes"]
+    same = dataset is None and data_dir is None
     if isinstance(dataset, Path) or (same and "folder" in trained):
         if limit is not None or data_dir is not None:
             raise click.UsageError("--limit and --data-dir are for named data sets. Received one of them with a folder "
@@ -81,7 +82,8 @@ def _tests(trained: dict[str, Any], dataset: str | Path | None, data_dir: Path |
         size = " x ".join(map(str, found.image_shape))
         return _Tests(name, f"{name}, {len(found.file_paths):,} test images, made {size}", {"x": found})
     if same:
-        dataset, data_dir = trained["dataset"], trained["data_dir"] and Path(trained["data_dir"])
+        dataset = trained["dataset"]
+        data_dir = trained["data_dir"] and Path(trained["data_dir"])
         limit = trained["limit"] if limit is None else limit
     images = data.load(str(dataset or trained["dataset"]), data_dir, limit)
     return _Tests(images.name, images.described(), {

@@ -46,7 +46,7 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--layer") from error
     takes = of_run(model, trained)
-    shown, unreadable = _read(image, takes) if image else ([_first_test_image(trained)], [])
+    shown, unreadable = _read(image, takes, trained)
     found = [inspection.inspected(model, each.pixels, each.name, trained["classes"], layer) for each in shown]
     filters = inspection.filters_of(model, layer)
     if out.suffix.lower() in PAGES:
@@ -66,10 +66,15 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
         raise click.exceptions.Exit(1)
 
 
-def _read(images: tuple[Path, ...], takes: Trained) -> tuple[list[Picture], list[UnreadableImage]]:
-    """The pictures as the net takes them, and what was wrong with others, which is said. Raises it where all are."""
+def _read(images: tuple[Path, ...], takes: Trained, trained: dict) -> tuple[list[Picture], list[UnreadableImage]]:
+    """The pictures as the net takes them, by default its first test image; and what was wrong with others,
+    which is said. Raises it where all are.
+    """
     shown: list[Picture] = []
     unreadable: list[UnreadableImage] = []
+    if not images:
+        tests, labels = tested.images(trained)
+        return [Picture(f"{trained['dataset']}, test image 0 ({trained['classes'][labels[0]]})", tests[0])], []
     for path in images:
         try:
             shown += read(path, takes.shape, takes.kind)
@@ -80,8 +85,3 @@ def _read(images: tuple[Path, ...], takes: Trained) -> tuple[list[Picture], list
     for each in unreadable:
         echo(f"Error: {names.printable(str(each))}", err=True)
     return shown, unreadable
-
-
-def _first_test_image(trained: dict) -> Picture:
-    images, labels = tested.images(trained)
-    return Picture(f"{trained['dataset']}, test image 0 ({trained['classes'][labels[0]]})", images[0])

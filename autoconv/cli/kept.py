@@ -36,10 +36,6 @@ def _or_null(check: Check) -> Check:
     return lambda value: value is None or check[0](value), f"{check[1]}, or null"
 
 
-def _is_held_out(value: Any) -> bool:
-    return isinstance(value, dict) and _stays_below(value.get("in")) and _are(_stays_below)(value.get("files"))
-
-
 def _stays_below(value: Any) -> bool:
     """Whether this is the name of something in a folder, not of anything beside it."""
     return _is_text(value) and not PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts
@@ -63,7 +59,8 @@ _DRAWN_AGAIN: dict[str, Check] = {  # runs of version 0.1, which do not name wha
 }
 _IF_THERE: dict[str, Check] = {
     "takes": _TEXT, "train_images": _COUNT, "test_images": _COUNT, "skipped": _TEXTS,
-    "held_out": (_is_held_out, "an object with the folder 'in' and the 'files' in it"),
+    "held_out": (lambda value: isinstance(value, dict) and _stays_below(value.get("in")) and _are(_stays_below)(
+        value.get("files")), "an object with the folder 'in' and the 'files' in it"),
     "epoch_seconds": (_are(_is_number), "a list of numbers"),
     "versions": (lambda value: isinstance(value, dict) and all(map(_is_text, value.values())), "an object of strings"),
     **{name: _or_null(_NUMBER) for name in ("train_images_per_s", "ms_per_step", "time_to_first_step_s", "compile_s",
@@ -100,7 +97,8 @@ def results(file: Path) -> dict[str, Any]:
 
 def check_net(net: Model, classes: list[str]) -> None:
     """Raises ValueError for a net that does not tell these classes of pictures apart."""
-    takes, gives = net.input_shape, net.output_shape
+    takes = net.input_shape
+    gives = net.output_shape
     if not isinstance(takes, tuple) or len(takes) != 4 or gives != (None, len(classes)):
         raise ValueError(f"its net must take (None, height, width, channels) and give (None, {len(classes)}), "
                          f"a number for each class. Received one that takes {takes} and gives {gives}")

@@ -93,7 +93,9 @@ def held_out(trained: dict[str, Any]) -> ImageDataset:
 
     Runs of version 0.1 do not name them: they are drawn again, and it is said where the folder has changed since.
     """
-    folder, share, size = Path(trained["folder"]), trained["validation_split"], tuple(trained["image_size"])
+    folder = Path(trained["folder"])
+    share = trained["validation_split"]
+    size = tuple(trained["image_size"])
     if not folder.is_dir():
         raise click.ClickException(f"The folder {folder}, which the run was trained on, is not there. Name another "
                                    "folder of photos to test on.")
@@ -207,7 +209,8 @@ def _classes(folder: Path) -> list[str]:
 def _check_classes(folder: Path, classes: Sequence[str]) -> None:
     """Raises a ClickException where a folder to test on has other classes than those that a net is trained on."""
     found = classes_in(folder)
-    unknown, missing = sorted(set(found) - set(classes)), [name for name in classes if name not in found]
+    unknown = sorted(set(found) - set(classes))
+    missing = [name for name in classes if name not in found]
     remedies = [f"Rename or remove {', '.join(unknown)}."] * bool(unknown) + [
         f"Add {', '.join(missing)}: an empty folder stands for a class without pictures."] * bool(missing)
     if remedies:

@@ -9,11 +9,13 @@ import numpy as np
 from ..arguments.names import printable
 from ..pictures import reading
 from ..pictures.reading import Picture
+from ..utils.class_folders import is_picture
 from ..utils.pixels import UnreadableImage
-from . import files, options, pictures, trained
+from . import files, options, trained
 from .lines import echo
 
 LIKELIEST = 3
+INK = " .:-=+*#%@"
 
 
 @click.command()
@@ -44,7 +46,7 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
     seer = trained.load(net, target)
     answers: list[dict[str, Any]] = []
     seen: list[Picture] = []
-    for path in (file for given in image for file in pictures.files_in(given)):
+    for path in (file for given in image for file in _files_in(given)):
         try:
             found = reading.read(path, seer.shape, "figure" if as_is and seer.kind == "digit" else seer.kind)
         except UnreadableImage as error:
@@ -98,4 +100,23 @@ def _report(answers: list[dict[str, Any]], seen: dict[str, np.ndarray] | None, j
             choices = [f"{printable(choice['class']):<{name}}  {choice['probability']:.4f}" for choice in answer["top"]]
             echo(f"{printable(answer['file']):<{wide}}  " + "   ".join(choices))
             if seen is not None:
-                echo(pictures.drawn(seen[answer["file"]]))
+                echo(_drawn(seen[answer["file"]]))
+
+
+def _files_in(path: Path) -> list[Path]:
+    """The file itself, or all pictures and .npy files in a folder and its folders, by their names. An empty folder is
+    refused.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.is_file() and (is_picture(p.name) or p.suffix.lower() == ".npy"))
+    if not found:
+        raise click.ClickException(f"There is no picture in the folder {path}: no .jpg, .png or other, and no .npy.")
+    return found
+
+
+def _drawn(pixels: np.ndarray) -> str:
+    """A picture (H, W, C) as text: two characters a pixel, the denser the brighter; at most 40 pixels wide."""
+    step = -(-pixels.shape[1] // 40)
+    gray = pixels[::step, ::step].mean(-1)
+    return "\n".join("".join(2 * INK[int(value * len(INK) / 256)] for value in row).rstrip() for row in gray)

@@ -42,7 +42,10 @@ def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) 
     name = f"{trained['model']} on {trained['dataset']}"
     facts = {"net": f"{trained['model']}, {model.count_params():,} parameters",
              "data": f"{trained['dataset']}, {len(images):,} test images", "run": str(run)}
-    html = page(name, facts, model, trained["classes"], history, results, _speed(trained), _settings(trained))
+    settings = {key.replace("_", " "): f"{value:.6g}" if isinstance(value, float) else str(value)
+                for key, value in trained.items() if key not in APART and value is not None}
+    settings.update(classes=", ".join(trained["classes"]), **trained.get("versions", {}))
+    html = page(name, facts, model, trained["classes"], history, results, _speed(trained), settings)
     atomic.write(out, html)
     if not quiet:
         right = int((scores.argmax(-1) == labels).sum())
@@ -58,10 +61,3 @@ def _speed(trained: dict[str, Any]) -> dict[str, str]:
     found = {label: form.format(trained[key]) for key, (label, form) in forms.items() if trained.get(key) is not None}
     epochs = ", ".join(f"{seconds:.2f}" for seconds in trained.get("epoch_seconds", ()))
     return {**found, "epochs": f"{epochs} s" if epochs else ""}
-
-
-def _settings(trained: dict[str, Any]) -> dict[str, str]:
-    """All else that the run's results say, and the versions."""
-    plain = {key.replace("_", " "): f"{value:.6g}" if isinstance(value, float) else str(value)
-             for key, value in trained.items() if key not in APART and value is not None}
-    return {**plain, "classes": ", ".join(trained["classes"]), **trained.get("versions", {})}

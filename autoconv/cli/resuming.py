@@ -66,13 +66,16 @@ class Resumable(click.Command):
         for name, value in (("--resume", given["resume"]), ("--checkpoint-every", _is_given(ctx, "checkpoint_every"))):
             if value and given["out"] is None:
                 raise click.UsageError(f"{name} is about a run that is kept. Name it: --out RUN.")
-        out, wanted = given["out"], given.pop("resume")
+        out = given["out"]
+        wanted = given.pop("resume")
         ctx.meta[WANTED] = wanted
         given["resume"] = _settle(ctx, out) if wanted else None
         if wanted and given["resume"] is None and not (given["quiet"] or given["json_file"] == files.STDOUT):
             echo(f"resume {out} holds no training yet, so one begins")
-        if not wanted and out is not None:
-            _note_unfinished(out)
+        found = checkpoint.files(out / runs.CHECKPOINTS) if not wanted and out is not None else None
+        if found and _results(out).get("checkpoint") != found[0][2].stem:
+            echo(f"note: {out} holds a training that is not finished, which --resume would go on with. This one "
+                 "begins anew, and replaces it.", err=True)
         if given["batch_size"] < len(every):
             raise click.UsageError("--batch-size is that of all processes together, of which each takes a part. "
                                    f"Received: --batch-size {given['batch_size']} with {len(every)} processes.")
@@ -95,7 +98,10 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
         found = None  # the run is finished without it
     if found is None:
         if results:  # of an earlier version, or its states were removed
-            _refuse_others(ctx, out, _kept_by(results), False)
+            of_folder = {"dataset": results["folder"]} if "folder" in results else {"image_size": None}
+            known = {**results, **of_folder}
+            kept = {option: known[name] for option, name in BY_RESULTS.items() if name in known}
+            _refuse_others(ctx, out, kept, False)
             _end(ctx, out, results)
         return None
     try:
@@ -116,14 +122,6 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
     return Standing(epoch, done)
 
 
-def _note_unfinished(out: Path) -> None:
-    """Says where a training that could go on will be replaced."""
-    found = checkpoint.files(out / runs.CHECKPOINTS)
-    if found and _results(out).get("checkpoint") != found[0][2].stem:
-        echo(f"note: {out} holds a training that is not finished, which --resume would go on with. This one "
-                   "begins anew, and replaces it.", err=True)
-
-
 def _refuse_others(ctx: click.Context, out: Path, kept: Mapping[str, Any], more_epochs: bool) -> None:
     """Raises a UsageError where an option was given another value than the run has; more_epochs: but for more epochs.
     """
@@ -131,7 +129,8 @@ def _refuse_others(ctx: click.Context, out: Path, kept: Mapping[str, Any], more_
         name = str(param.name)
         if name in FREE or name not in kept or not _is_given(ctx, name):
             continue
-        given, label = plain(name, ctx.params[name]), param.opts[0] if param.opts[0][0] == "-" else "DATASET"
+        given = plain(name, ctx.params[name])
+        label = param.opts[0] if param.opts[0][0] == "-" else "DATASET"
         if given == kept[name]:
             continue
         if name == "epochs":
@@ -172,13 +171,6 @@ def _results(out: Path) -> dict[str, Any]:
         return found if finished else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def _kept_by(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a run that is finished, as far as run.json has them."""
-    of_folder = {"dataset": results["folder"]} if "folder" in results else {"image_size": None}
-    known = {**results, **of_folder}
-    return {option: known[name] for option, name in BY_RESULTS.items() if name in known}
 
 
 def _is_given(ctx: click.Context, name: str) -> bool:

@@ -87,7 +87,8 @@ def _read(folder: Path) -> Run:
         raise click.ClickException(f"{folder} is a file, and a run is a folder: it keeps with the net what it was "
                                    "trained and tested on. `autoconv train --out RUN` writes one. `autoconv predict` "
                                    "and `autoconv summary` take model files.")
-    model, file = folders.place(folder, MODEL), folders.place(folder, RESULTS)
+    model = folders.place(folder, MODEL)
+    file = folders.place(folder, RESULTS)
     if not (model.is_file() and file.is_file()) and (folder / CHECKPOINTS).is_dir():
         raise click.ClickException(f"The training in {folder} is not finished: `autoconv train --out {folder} "
                                    "--resume` goes on with it.")

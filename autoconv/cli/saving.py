@@ -26,7 +26,9 @@ class States(BackupAndRestore):
         unit, number = every
         super().__init__(out / runs.CHECKPOINTS, number if unit == "steps" else "epoch", delete_checkpoint=False)
         self._seconds = number if unit == "seconds" else None
-        self.anew, self.belongs_to, self._stop = anew, {"arguments": arguments}, stop
+        self.anew = anew
+        self.belongs_to = {"arguments": arguments}
+        self._stop = stop
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._saved = time.monotonic()

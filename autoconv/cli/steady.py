@@ -11,7 +11,8 @@ class Steady:
     """A stream. Where `ending()` holds, nothing more is written once nobody takes it, and no error is raised."""
 
     def __init__(self, stream: Any, ending: Callable[[], bool]) -> None:
-        self._stream, self._ending = stream, ending
+        self._stream = stream
+        self._ending = ending
 
     def write(self, text: str) -> int:
         self._try(self._stream.write, text)

@@ -46,7 +46,21 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
-@click.command(cls=resuming.Resumable)
+@click.command(cls=resuming.Resumable, help="""
+    Train a net on DATASET (digits, mnist, fashion_mnist, cifar10) or on the photos in FOLDER, test it, print its
+    accuracy and throughput.
+
+    Without DATASET that is MNIST where it is on this computer or can be reached within a few seconds, else the built-in
+    digits. A set that is named is never replaced by another.
+
+    FOLDER (needs Pillow: pip install 'autoconv[images]') holds a folder of pictures for each class, or train/ and
+    test/ (or val/) with such folders. A name of a data set wins over a folder: ./digits is the folder.
+
+    lecture-large takes images of 150 x 150 pixels, so smaller ones are enlarged.
+
+    Ctrl-C or SIGTERM while it trains with --out lets the step end, keeps all in RUN, and exits with 130 or 143; a
+    second one stops at once.
+    """)
 @click.argument("dataset", required=False, metavar="[DATASET|FOLDER]", type=options.Data("dataset", datasets.NAMES),
                 is_eager=True, callback=_defaults)
 @click.option("--recipe", type=options.Name("recipe", RECIPES), default="careful", is_eager=True, callback=_defaults,
@@ -104,31 +118,16 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
           image_size: tuple[int, int] | None, validation_split: float | None, strict: bool, seed: int | None,
           model: str, batch_size: int, resume: resuming.Standing | None, checkpoint_every: tuple[str, int],
           **how: Any) -> None:
-    """Train a net on DATASET (digits, mnist, fashion_mnist, cifar10) or on the photos in FOLDER, test it, print its
-    accuracy and throughput.
-
-    Without DATASET that is MNIST where it is on this computer or can be reached within a few seconds, else the built-in
-    digits. A set that is named is never replaced by another.
-
-    FOLDER (needs Pillow: pip install 'autoconv[images]') holds a folder of pictures for each class, or train/ and
-    test/ (or val/) with such folders. A name of a data set wins over a folder: ./digits is the folder.
-
-    lecture-large takes images of 150 x 150 pixels, so smaller ones are enlarged.
-
-    Ctrl-C or SIGTERM while it trains with --out lets the step end, keeps all in RUN, and exits with 130 or 143; a
-    second one stops at once.
-    """
     how.pop("distributed"), how.pop("timeout")  # resuming.py has made ranks of them
-    folder = dataset if isinstance(dataset, Path) else None
-    _check_belongs(folder, {"--data-dir": data_dir, "--limit": limit},
-                   {"--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
+    _check_belongs(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
+        "--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
     ranks: Ranks = ctx.meta[resuming.RANKS]
     seed = ranks.broadcast(secrets.randbelow(2**32) if seed is None else seed)
     target = options.use_device(distributed.device_of(ranks, device), threads or distributed.threads_of(ranks))
+    target.import_ahead()
     files.check_writable(json_file)
     silent = json_file == files.STDOUT or ranks.rank > 0
     kept = None if ranks.rank else out  # the first one writes the run
-    target.import_ahead()
     with signals.handled() as stop:
         with runs.reserve(kept) as place:
             images, why = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2],
@@ -141,28 +140,38 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
             with saving.during(out, states, stop, ranks):
                 net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent else 1, model,
                                             batch_size, seed, states, **how)
-            results.update(limit=limit, data_dir=None if data_dir is None else str(data_dir.absolute()),
-                           validation_split=validation_split)
-            if ranks.rank:
-                stop.ask = None  # as the callback does on the first one: there is no step to wait for any more
-            if kept is not None and states is not None and place is not None:
+            folder = None if data_dir is None else str(data_dir.absolute())
+            results.update(limit=limit, data_dir=folder, validation_split=validation_split)
+            if kept is not None and states is not None:
                 results["checkpoint"] = saving.latest(states)
-                # Before the test, so that nothing that happens then loses the training.
-                with runs.said(kept):
-                    runs.write(place, net, history, results)
+                _write(kept, place, net, history, results)  # so that nothing that happens in the test loses it
         results.update(_tested(net, model, images, feeds, out))
         if ranks.rank:
             return
         with runs.reserve(kept) as place:
-            if kept is not None and place is not None:
-                with runs.said(kept):
-                    runs.write(place, net, history, results)
+            _write(kept, place, net, history, results)
     if states is not None and kept is not None:
         saving.finish(states)
+    _report(results, images.counts, out, json_file, silent)
+
+
+def _write(out: Path | None, folder: Path | None, net: models.Model, history: dict[str, list[float]],
+           results: dict[str, Any]) -> None:
+    """Writes the run that `out` names into a folder, if it is kept."""
+    if out is not None and folder is not None:
+        with runs.said(out):
+            runs.write(folder, net, history, results)
+
+
+def _report(results: dict[str, Any], counts: tuple[int, int], out: Path | None, json_file: Path | None,
+            silent: bool) -> None:
+    """Says and writes how the training and the test went."""
     if json_file is not None:
         files.write_json(json_file, results)
-    _say(silent, _summed_up(results))
-    photos.say_skipped(results["skipped"], "{:,} to train and {:,} to test on remained".format(*images.counts))
+    _say(silent, f"test accuracy {results['test_accuracy']:.4f}, test loss {results['test_loss']:.4f}\n"
+         f"{results['train_images_per_s']:,.0f} images/s, {results['ms_per_step']:.2f} ms/step, "
+         f"{results['total_s']:.1f} s in all")
+    photos.say_skipped(results["skipped"], "{:,} to train and {:,} to test on remained".format(*counts))
     for what, path in (("run", out), ("results", json_file)):
         _say(silent or path is None, f"wrote the {what} to {path}")
 
@@ -196,10 +205,10 @@ def fit(
         net = nets.for_pixels(model, feeds.input_shape, len(images.classes), augment, mirror)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    optimizing = optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr}))
-    steps, usual = -(-images.counts[0] // batch_size), optimizing.learning_rate
-    highest_rate = usual * (batch_size / _usual_batch_size(images, recipe) if scale_lr else 1)
-    rate = _scheduled(schedule, highest_rate, epochs, steps, usual)
+    defaults = {**(PHOTOS if isinstance(images, photos.Photos) else SETS), **RECIPES[recipe]}
+    usual = float(optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr})).learning_rate)
+    highest_rate = usual * (batch_size / defaults["batch_size"] if scale_lr else 1)
+    rate = _scheduled(schedule, highest_rate, epochs, -(-images.counts[0] // batch_size), usual)
     optimizing = optim.BY_NAME[optimizer](learning_rate=rate)
     net.class_names = tuple(images.classes)
     net.to(device.name).distribute(ranks)
@@ -212,16 +221,14 @@ def fit(
     history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=[watch, *([states] if states else [])])
     if ranks.rank:
         return net, history.history, {}  # the first one has timed it
-    train_images = images.counts[0]
+    train_images, epoch_s = images.counts[0], watch.median_epoch()
     return net, history.history, {
-        "dataset": images.name, "train_images": train_images, "epochs": epochs,
-        "batch_size": batch_size, "optimizer": optimizer, "learning_rate": highest_rate,
-        "recipe": recipe, "schedule": schedule, "label_smoothing": label_smoothing,
-        "model": model, "augment": augment, "params": net.count_params(),
+        "dataset": images.name, "train_images": train_images, "epochs": epochs, "batch_size": batch_size,
+        "optimizer": optimizer, "learning_rate": highest_rate, "recipe": recipe, "schedule": schedule,
+        "label_smoothing": label_smoothing, "model": model, "augment": augment, "params": net.count_params(),
         "classes": list(images.classes), "takes": runs.PIXELS,
         "device": device.name, "threads": devices.get_num_threads(), "ranks": ranks.size, "seed": seed,
-        "train_images_per_s": train_images / watch.median_epoch(),
-        "ms_per_step": 1e3 * watch.median_epoch() / -(-train_images // batch_size),
+        "train_images_per_s": train_images / epoch_s, "ms_per_step": 1e3 * epoch_s / -(-train_images // batch_size),
         "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": watch.compile_s,
         "versions": versions(), **({"graph": net.graph_report().get("train")} if device.captures_graphs else {}),
         **images.kept(),
@@ -229,12 +236,6 @@ def fit(
 
 
 WARM_UP = 5  # epochs in which a scaled rate is climbed to, at most; where there are few, half of them
-
-
-def _usual_batch_size(images: data.Images | photos.Photos, recipe: str) -> int:
-    """What --batch-size is by default: what the recipe's learning rate goes with."""
-    of_data = PHOTOS if isinstance(images, photos.Photos) else SETS
-    return {**of_data, **RECIPES[recipe]}["batch_size"]
 
 
 def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
@@ -265,14 +266,6 @@ def versions() -> dict[str, str]:
     """Of what a result depends on."""
     return {"autoconv": __version__, "python": platform.python_version(),
             **{package: version(package) for package in ("numpy", "numba", "llvmlite")}}
-
-
-def _summed_up(results: dict[str, Any]) -> str:
-    return (
-        f"test accuracy {results['test_accuracy']:.4f}, test loss {results['test_loss']:.4f}\n"
-        f"{results['train_images_per_s']:,.0f} images/s, {results['ms_per_step']:.2f} ms/step, "
-        f"{results['total_s']:.1f} s in all"
-    )
 
 
 def _say(silent: bool, text: str) -> None:

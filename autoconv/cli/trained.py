@@ -66,7 +66,8 @@ def of_run(net: Model, results: dict[str, Any]) -> Trained:
 
 def _checked(path: Path, trained: Trained) -> Trained:
     """With a name for each class."""
-    takes, gives = trained.net.input_shape, trained.net.output_shape
+    takes = trained.net.input_shape
+    gives = trained.net.output_shape
     if not _is_shape(takes, 4) or not _is_shape(gives, 2) or gives[1] is None:
         raise click.ClickException(f"The net in {path} takes {takes} and gives {gives}. A net for pictures takes "
                                    "(None, height, width, channels) and gives (None, classes).")

@@ -61,7 +61,9 @@ def share(ceilings: Ceilings, call: Callable[[], Any], flops: float, size: int, 
     count = timing.repetitions(call, ROUND)
     result = Share([], [], [], [])
     for _ in range(rounds):
-        peak, bandwidth, taken = ceilings.flops(), ceilings.bandwidth(size), timing.best(call, count)
+        peak = ceilings.flops()
+        bandwidth = ceilings.bandwidth(size)
+        taken = timing.best(call, count)
         for values, value in zip(result, (taken, peak, bandwidth, max(flops / peak, size / bandwidth) / taken)):
             values.append(value)
     return result
@@ -70,7 +72,8 @@ def share(ceilings: Ceilings, call: Callable[[], Any], flops: float, size: int, 
 def summed_up(found: Share, flops: float, size: int) -> dict[str, Any]:
     """A share as the results have it."""
     median = stats.spread(found.seconds)["median"]
-    peak, bandwidth = _median(found.peak_flops), _median(found.peak_bandwidth)
+    peak = _median(found.peak_flops)
+    bandwidth = _median(found.peak_bandwidth)
     return {
         "seconds": found.seconds, "flops": flops, "bytes": size,
         "gflops": flops / median / 1e9, "gbytes_per_s": size / median / 1e9,

@@ -3,39 +3,26 @@
 from math import prod
 from typing import Any
 
+from .. import layers
 from ..graph.graph import Graph
-from ..layers import (
-    Activation,
-    Conv2D,
-    Conv2DTranspose,
-    Dense,
-    DepthwiseConv2D,
-    Dropout,
-    Flatten,
-    InputLayer,
-    RandomBrightness,
-    RandomContrast,
-    RandomFlip,
-    RandomRotation,
-    RandomTranslation,
-    RandomZoom,
-)
 from ..symbolic import Node, SymbolicTensor
 
 Shapes = list[tuple[int, ...]]
-IN_TRAINING = (  # layers that act in training only
-    Dropout, RandomBrightness, RandomContrast, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
+IN_TRAINING = (  # layers that outside of training give what they got
+    layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout,
+    layers.GaussianNoise, layers.Identity, layers.RandomBrightness, layers.RandomContrast, layers.RandomFlip,
+    layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom, layers.SpatialDropout2D)
 
 
 def multiply_adds(operation: Any, inputs: Shapes, outputs: Shapes) -> int:
     """The products that are added up in one call of a layer on arrays of these shapes; 0 where they do not matter."""
-    if isinstance(operation, Conv2D):
+    if isinstance(operation, layers.Conv2D):
         return prod(outputs[0]) * prod(operation.kernel.shape[:3])
-    if isinstance(operation, DepthwiseConv2D):
+    if isinstance(operation, layers.DepthwiseConv2D):
         return prod(outputs[0]) * prod(operation.kernel.shape[:2])
-    if isinstance(operation, Conv2DTranspose):  # every pixel of the input meets every number of the kernel
+    if isinstance(operation, layers.Conv2DTranspose):  # every pixel of the input meets every number of the kernel
         return prod(inputs[0][:3]) * operation.kernel.size
-    if isinstance(operation, Dense):
+    if isinstance(operation, layers.Dense):
         return prod(outputs[0]) * operation.kernel.shape[0]
     inner = getattr(operation, "_graph", None)
     return _within(inner, inputs) if inner is not None else 0
@@ -75,6 +62,7 @@ def is_view(node: Node, training: bool) -> bool:
     operation = node.operation
     if isinstance(operation, IN_TRAINING):
         return not training
-    if isinstance(operation, Activation):
+    if isinstance(operation, layers.Activation):
         return getattr(operation.activation, "__name__", "") == "linear"
-    return isinstance(operation, (Flatten, InputLayer)) or getattr(operation, "short", "") in ("reshape", "flatten")
+    is_view = isinstance(operation, layers.Flatten | layers.InputLayer)
+    return is_view or getattr(operation, "short", "") in ("reshape", "flatten")

@@ -36,12 +36,14 @@ def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> 
     Times are the shortest of a few, ceilings the highest: what else the machine does can only have slowed them down.
     Where a call exceeds its ceiling, that is measured again.
     """
-    ceiling, plan = ceilings.Ceilings(device), fusion.fuse(graph)
+    ceiling = ceilings.Ceilings(device)
+    plan = fusion.fuse(graph)
     random = np.random.default_rng(0)
     values: list[Tensor | None] = [None] * plan.size
     for place, tensor in zip(plan.inputs, graph.inputs):
         values[place] = Tensor(device.asarray(random.random(shapes[id(tensor)]), tensor.dtype), device=device)
-    work, found = [_work(graph, call, shapes, size) for call in plan.calls], []
+    work = [_work(graph, call, shapes, size) for call in plan.calls]
+    found = []
     with no_grad(), reusing(Pool()):
         for call, (flops, moved) in zip(plan.calls, work):
             found.append(ceilings.share(ceiling, partial(_run, call, values), flops, moved, ROUNDS))

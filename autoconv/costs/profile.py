@@ -87,7 +87,7 @@ class Profile:
         head = ["layer", "output", "params", "mult-adds", "predict", "train", *(["time", "ceiling"] if timed else [])]
         lines = [[printable(row.name), "x".join(map(str, row.output_shape)), f"{row.params:,}",
                   short(row.multiply_adds), short(row.predict_bytes, "B"), short(row.train_bytes, "B"),
-                  *(_measured(row) if timed else [])]
+                  *([_time(row), "" if row.within else share(row.share)] if timed else [])]
                  for row in self.rows]
         images = "one sample" if self.batch_size == 1 else f"a batch of {self.batch_size}"
         sums = [
@@ -148,7 +148,8 @@ def _alive(graph: Graph, nodes: list[Node], size: dict[int, int]) -> list[int]:
     for place in reversed(range(len(nodes))):
         for t in (*nodes[place].inputs, *nodes[place].outputs):
             last.setdefault(owner[id(graph.resolve(t))], place)
-    present, totals = {owner[id(t)] for t in graph.inputs}, []
+    present = {owner[id(t)] for t in graph.inputs}
+    totals = []
     for place, node in enumerate(nodes):
         present |= {owner[id(t)] for t in node.outputs}
         totals.append(sum(size[key] for key in present))
@@ -156,9 +157,7 @@ def _alive(graph: Graph, nodes: list[Node], size: dict[int, int]) -> list[int]:
     return totals
 
 
-def _measured(row: Row) -> list[str]:
-    """The last two columns of a row."""
+def _time(row: Row) -> str:
     if row.within is not None:
-        return [f"in {row.within}", ""]
-    time = "" if row.seconds is None else f"{1e3 * row.seconds:.3f} ms"
-    return [time, share(row.share)]
+        return f"in {row.within}"
+    return "" if row.seconds is None else f"{1e3 * row.seconds:.3f} ms"

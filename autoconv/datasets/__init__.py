@@ -6,15 +6,6 @@ from .finding import load, where
 from .registry import NAMES, data_folder, info
 
 __all__ = [
-    "NAMES",
-    "DatasetCorrupt",
-    "DatasetNotFound",
-    "cifar10",
-    "data_folder",
-    "digits",
-    "fashion_mnist",
-    "info",
-    "load",
-    "mnist",
-    "where",
+    "NAMES", "DatasetCorrupt", "DatasetNotFound", "cifar10", "data_folder", "digits",
+    "fashion_mnist", "info", "load", "mnist", "where",
 ]

@@ -102,7 +102,9 @@ class _Bounded:
     """
 
     def __init__(self, file: Any) -> None:
-        self._file, self.tell, self.left = file, file.tell, HEADERS
+        self._file = file
+        self.tell = file.tell
+        self.left = HEADERS
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= self.left:

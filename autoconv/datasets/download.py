@@ -37,7 +37,10 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
     failures: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        for part in folder.glob(f".*{atomic.SUFFIX}"):  # of downloads that were killed; others are younger
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                if time.time() - part.stat().st_mtime > STALE:
+                    part.unlink()
     except OSError as error:
         return [f"{folder} cannot be written: {error}"]
     left = patience
@@ -45,11 +48,14 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
         if left <= 0:
             failures.append(f"{mirror}: not tried, the {patience:g} s to wait for an answer being used up")
             continue
-        wait, begun = min(STALL, left), time.monotonic()
+        wait = min(STALL, left)
+        begun = time.monotonic()
         try:
             for name, digest in entry.files.items():
                 if not (folder / name).is_file():
-                    _get(mirror + name, folder / name, digest, wait)
+                    with atomic.replacing(folder / name) as part:
+                        _transfer(mirror + name, part, wait)
+                        verify(part, name, digest)
             return []
         except MirrorFailed as error:
             failures.append(f"{mirror}: {error}")
@@ -57,13 +63,6 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
         except OSError as error:
             return [*failures, f"{folder} cannot be written: {error}"]
     return failures
-
-
-def _get(url: str, target: Path, digest: Digest, wait: float) -> None:
-    """Downloads `url` beside `target`, checks it and moves it there at one stroke. Raises MirrorFailed."""
-    with atomic.replacing(target) as part:
-        _transfer(url, part, wait)
-        verify(part, target.name, digest)
 
 
 class _Sink:
@@ -87,12 +86,8 @@ def _transfer(url: str, part: Path, wait: float) -> None:
 
     responses: list = []
     download = HTTPDownloader(
-        progressbar=sys.stderr.isatty(),
-        chunk_size=CHUNK,
-        timeout=wait,
-        headers={"Accept-Encoding": "identity"},
-        hooks={"response": lambda response, **_: responses.append(response)},
-    )
+        progressbar=sys.stderr.isatty(), chunk_size=CHUNK, timeout=wait, headers={"Accept-Encoding": "identity"},
+        hooks={"response": lambda response, **_: responses.append(response)})
     sink = _Sink(part)
     errors: list[Exception] = []
 
@@ -155,11 +150,3 @@ def discard_unsound(entry: Entry, folder: Path) -> None:
             continue
         except MirrorFailed:
             (folder / name).unlink()
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what downloads that were killed have left here; those under way are younger than STALE."""
-    for part in folder.glob(f".*{atomic.SUFFIX}"):
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            if time.time() - part.stat().st_mtime > STALE:
-                part.unlink()

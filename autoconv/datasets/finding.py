@@ -6,10 +6,10 @@ from types import ModuleType
 
 import numpy as np
 
+from ..files.folders import user_cache
 from . import cifar_set, idx_set
 from .download import PATIENCE, discard_unsound, fetch
 from .errors import DatasetCorrupt, DatasetNotFound
-from .places import cache_place, data_place
 from .registry import Entry, data_folder, info
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -63,6 +63,17 @@ def where(name: str, path: str | os.PathLike | None = None) -> Path | None:
     else:
         places = [place for place in (data_place(name), cache_place(name)) if place]
     return next((place for place in places if _found(FORMATS[entry.format], place, [], "")), None)
+
+
+def data_place(name: str) -> Path | None:
+    """The set's folder under `AUTOCONV_DATA` (a folder with one subfolder a set), None where that isn't set."""
+    root = os.environ.get("AUTOCONV_DATA")
+    return Path(root).expanduser() / name if root else None
+
+
+def cache_place(name: str) -> Path:
+    """The set's folder in the user's cache, where downloads are put."""
+    return user_cache() / "datasets" / name
 
 
 def _found(form: ModuleType, place: Path, looked: list[str], what: str) -> bool:

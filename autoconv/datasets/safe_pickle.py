@@ -135,7 +135,8 @@ def load_batch(raw: bytes) -> tuple[np.ndarray, list[int]]:
     if not isinstance(batch, dict):
         raise ValueError(f"a pickle of {type(batch).__name__}")
     fields = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
-    data, labels = fields.get("data"), fields.get("labels")
+    data = fields.get("data")
+    labels = fields.get("labels")
     if not isinstance(data, _Array) or not hasattr(data, "array") or not isinstance(labels, list):
         raise ValueError("a pickle without the array `data` and the list `labels`")
     if not all(type(label) is int and abs(label) < LARGEST for label in labels):

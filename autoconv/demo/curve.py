@@ -46,7 +46,9 @@ class Curve:
 
     def _join(self) -> None:
         """Each two points become one. The last stays where it has no partner."""
-        old, points, weights = self._points, [], []
+        old = self._points
+        points = []
+        weights = []
         for i in range(0, len(old) - 1, 2):
             (a, b), (v, w) = old[i : i + 2], self._weights[i : i + 2]
             points.append([b[0], *((v * x + w * y) / (v + w) for x, y in zip(a[1:], b[1:]))])
@@ -54,4 +56,6 @@ class Curve:
         if len(old) % 2:
             points.append(old[-1])
             weights.append(self._weights[-1])
-        self._points, self._weights, self._generation = points, weights, self._generation + 1
+        self._points = points
+        self._weights = weights
+        self._generation = self._generation + 1

@@ -48,7 +48,8 @@ class News:
 
     def text(self) -> str:
         """The events that are due; a comment where nothing is new."""
-        session, version = self._session, self._session.version
+        session = self._session
+        version = self._session.version
         if version == self.version:
             return ": nothing new\n\n"
         self.version = version

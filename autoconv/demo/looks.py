@@ -37,13 +37,15 @@ class Looks:
     """The latest of them, by number."""
 
     def __init__(self, session: Session) -> None:
-        self._session, self._lock = session, threading.Lock()
+        self._session = session
+        self._lock = threading.Lock()
         self._kept: dict[int, Look] = {}
         self._numbers = itertools.count(1)
 
     def take(self, image: np.ndarray) -> dict[str, Any]:
         """Looks at an image (28, 28) of bytes; the answer has the number under which it can be explained."""
-        session, pixels = self._session, image[..., None]
+        session = self._session
+        pixels = image[..., None]
         look, steps = session.do(lambda: (Look(session.model, pixels, session.views.of(pixels)), session.steps))
         with self._lock:
             number = next(self._numbers)

@@ -23,7 +23,8 @@ class Reporter(Callback):
     """
 
     def __init__(self, session: "Session", worker: "Worker") -> None:
-        self._session, self._worker = session, worker
+        self._session = session
+        self._worker = worker
         self._logs: Logs = {}
         self._begun = self._tested = time.perf_counter()  # of the interval that the next point is about
         self._images = 0  # in that interval
@@ -33,7 +34,9 @@ class Reporter(Callback):
         self._samples, self._sums = 0, (0.0, 0.0)  # in this epoch up to the last point
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        session, worker, size = self._session, self._worker, self._session.chosen.batch_size
+        session = self._session
+        worker = self._worker
+        size = self._session.chosen.batch_size
         session.steps += 1
         samples = min((batch + 1) * size, len(session.data.x_train))
         self._images += samples - batch * size
@@ -70,11 +73,14 @@ class Reporter(Callback):
         if now - self._begun >= REPORT / 2:
             speed = self._images / (now - self._begun)
             session.speed += (speed - session.speed) * (SMOOTH if session.speed else 1.0)
-        self._samples, self._sums = samples, sums
+        self._samples = samples
+        self._sums = sums
         if session.watchers:
             session.take_view()
         if now - self._tested >= max(TEST, self._test_took / SHARE):
             session.test(TESTED)
-            self._tested, self._test_took = now, time.perf_counter() - now
-        self._begun, self._images = now, 0
+            self._tested = now
+            self._test_took = time.perf_counter() - now
+        self._begun = now
+        self._images = 0
         session.reached()

@@ -25,9 +25,14 @@ class Routes:
     """The answers to GET and POST, by path. Those to POST get the body."""
 
     def __init__(self, session: Session) -> None:
-        self._session, self._looks = session, Looks(session)
+        self._session = session
+        self._looks = Looks(session)
         self.get: dict[str, Callable[[Arguments], Any]] = {
-            "/api/page": self._page, "/api/images": self._images, "/api/explain": self._explain,
+            "/api/page": lambda arguments: {"offered": choices.offered(), "state": session.state()},
+            "/api/images": self._images,
+            "/api/explain": lambda arguments: self._looks.explain(
+                _whole(arguments, "look"), arguments.get("layer", ""),
+                tuple(_whole({"place": part}, "place") for part in arguments.get("place", "").split(","))),
         }
         self.post: dict[str, Callable[[Arguments, bytes], Any]] = {
             "/api/anew": self._command(lambda body: session.anew(_object(body))),
@@ -51,13 +56,10 @@ class Routes:
 
         return answer
 
-    def _page(self, arguments: Arguments) -> dict[str, Any]:
-        """What there is to choose, and where the net stands."""
-        return {"offered": choices.offered(), "state": self._session.state()}
-
     def _images(self, arguments: Arguments) -> dict[str, Any]:
         """A test image of each class: the first ones, or those of a later page."""
-        data, page = self._session.data, _whole(arguments, "page")
+        data = self._session.data
+        page = _whole(arguments, "page")
         numbers = []
         for label in range(len(data.classes)):
             of_class = np.flatnonzero(data.y_test == label)
@@ -77,7 +79,8 @@ class Routes:
 
     def _look(self, arguments: Arguments, body: bytes) -> dict[str, Any]:
         """A close look at a test image, `{"image": number}`, or at `{"picture": base64 of 28 x 28 bytes}`."""
-        given, data = _object(body), self._session.data
+        given = _object(body)
+        data = self._session.data
         if "picture" in given:
             image = _picture(given["picture"])
         else:
@@ -86,10 +89,6 @@ class Routes:
                 raise ValueError(f"There are {len(data.x_test):,} test images. Received the number {number!r}.")
             image = data.x_test[number, ..., 0]
         return {"classes": data.classes, **self._looks.take(image)}
-
-    def _explain(self, arguments: Arguments) -> dict[str, Any]:
-        place = tuple(_whole({"place": part}, "place") for part in arguments.get("place", "").split(","))
-        return self._looks.explain(_whole(arguments, "look"), arguments.get("layer", ""), place)
 
 
 def _object(body: bytes) -> dict[str, Any]:

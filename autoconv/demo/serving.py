@@ -60,7 +60,8 @@ class Demo(ThreadingHTTPServer):
     allow_reuse_address = os.name != "nt"  # there it would let two servers have one port
 
     def __init__(self, session: Session, port: int = PORT) -> None:
-        self.session, self.routes = session, Routes(session)
+        self.session = session
+        self.routes = Routes(session)
         self.token = secrets.token_urlsafe(24)
         folder = files(__package__).joinpath("page")
         self.page = {f"/{name}": folder.joinpath(name).read_bytes() for name in PAGE}
@@ -113,17 +114,27 @@ class Handler(BaseHTTPRequestHandler):
     """One request, then the connection ends."""
 
     server: Demo
-    server_version, sys_version = f"autoconv/{__version__}", ""
+    server_version = f"autoconv/{__version__}"
+    sys_version = ""
     timeout = SILENCE
 
     def do_GET(self) -> None:
         self._answer(self._get)
 
     def do_POST(self) -> None:
-        self._answer(self._post)
+        def answer() -> None:
+            route = self.server.routes.post.get(self.address)
+            if route is None:
+                raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
+            self._send(HTTPStatus.OK, route(self.arguments, self._body()))
+
+        self._answer(answer)
 
     def do_HEAD(self) -> None:
-        self._answer(self._other)
+        def refuse() -> None:
+            raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "This server knows GET and POST.")
+
+        self._answer(refuse)
 
     do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = do_HEAD  # noqa: N815
 
@@ -149,11 +160,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def _check_sender(self) -> None:
         """Raises RefusedError unless the request is for this server, from its own page, and has its token."""
-        self.address, self.arguments = "", {}
+        self.address = ""
+        self.arguments = {}
         hosts = self.headers.get_all("Host", [])
         with contextlib.suppress(ValueError):  # what is no address has no token
             parts = urlsplit(self.path)
-            self.address, self.arguments = parts.path, dict(parse_qsl(parts.query, max_num_fields=20))
+            self.address = parts.path
+            self.arguments = dict(parse_qsl(parts.query, max_num_fields=20))
             hosts += [parts.netloc] * bool(parts.netloc)
         origin = self.headers.get("Origin")
         if self.headers.defects or any(len(self.headers.get_all(name, ())) > 1 for name in ONCE):
@@ -164,20 +177,17 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(HTTPStatus.FORBIDDEN, "Only this server's own page may ask it.")
         if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
             raise RefusedError(HTTPStatus.FORBIDDEN, "Only this server's own page may ask it.")
-        given = self.arguments.pop("token", None) or self._cookie()
+        cookie = None
+        with contextlib.suppress(CookieError):
+            cookie = SimpleCookie(self.headers.get("Cookie", "")).get(self.server.cookie)
+        given = self.arguments.pop("token", None) or (cookie.value if cookie else "")
         if not hmac.compare_digest(given.encode(errors="replace"), self.server.token.encode()):
             raise RefusedError(HTTPStatus.FORBIDDEN, "The token is missing or wrong. Open the address that autoconv "
                                                      "demo printed when it started.")
 
-    def _cookie(self) -> str:
-        try:
-            found = SimpleCookie(self.headers.get("Cookie", "")).get(self.server.cookie)
-        except CookieError:
-            return ""
-        return found.value if found else ""
-
     def _get(self) -> None:
-        page, routes = self.server.page, self.server.routes
+        page = self.server.page
+        routes = self.server.routes
         name = "/index.html" if self.address == "/" else self.address
         if name in page:
             self._send_bytes(HTTPStatus.OK, f"{KINDS[name.rpartition('.')[2]]}; charset=utf-8", page[name])
@@ -187,15 +197,6 @@ class Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, routes.get[self.address](self.arguments))
         else:
             raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
-
-    def _post(self) -> None:
-        route = self.server.routes.post.get(self.address)
-        if route is None:
-            raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
-        self._send(HTTPStatus.OK, route(self.arguments, self._body()))
-
-    def _other(self) -> None:
-        raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "This server knows GET and POST.")
 
     def _body(self) -> bytes:
         """The body, refused by the size that it claims to have before any of it is read."""

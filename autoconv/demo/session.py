@@ -31,7 +31,9 @@ class Session:
         self._commands = threading.RLock()  # one command at a time
         self._changed = threading.Condition()
         self._worker = Worker()
-        self.version, self.watchers, self.closed = 0, 0, False
+        self.version = 0
+        self.watchers = 0
+        self.closed = False
         self.image = 0  # which test image is looked at
         if threads is not None:
             self._worker.do(lambda: devices.set_num_threads(threads))  # a setting of the thread that computes
@@ -92,7 +94,8 @@ class Session:
         """Another optimizer, which starts anew; the weights stay."""
         with self._commands:
             chosen = replace(self.chosen, optimizer=name, learning_rate=choices.checked_rate(rate))
-            ran, paused = self._worker.is_busy, self._worker.paused
+            ran = self._worker.is_busy
+            paused = self._worker.paused
             self._worker.stop()
             self.chosen = chosen
             choices.compile_net(self.model, chosen.optimizer, chosen.learning_rate)
@@ -155,10 +158,13 @@ class Session:
         """A net that has learned nothing."""
         self.data = choices.load(chosen.data)
         self.model = choices.build(chosen).to(self._device)
-        self.views, self.chosen = Views(self.model), chosen
+        self.views = Views(self.model)
+        self.chosen = chosen
         self.image %= len(self.data.x_test)
         self.learned, self.tests = Curve(), Curve()  # loss and accuracy in training; accuracy on test images
-        self.steps, self.goal, self.speed = 0, 0, 0.0
+        self.steps = 0
+        self.goal = 0
+        self.speed = 0.0
         self.test_accuracy: float | None = None
         self.made = getattr(self, "made", 0) + 1  # how many nets there were
         self.take_view()
@@ -171,7 +177,8 @@ class Session:
         self._worker.run(self._train, paused)
 
     def _train(self) -> None:
-        data, reporter = self.data, Reporter(self, self._worker)
+        data = self.data
+        reporter = Reporter(self, self._worker)
         epochs = -(-(self.goal - self.steps) // self._steps_per_epoch())
         try:
             self._worker.pass_through()  # it may begin paused
@@ -212,6 +219,7 @@ class Session:
         """Says that something has changed."""
         with self._changed:
             if phase is not None:
-                self.phase, self.message = phase, message
+                self.phase = phase
+                self.message = message
             self.version += 1
             self._changed.notify_all()

@@ -43,9 +43,11 @@ def first_filters(model: Sequential) -> np.ndarray:
 
 def packed(array: np.ndarray) -> Packed:
     """Numbers as bytes 0..255 between their least value (0, where it is above) and their largest, in base64."""
-    low, high = min(float(array.min()), 0.0), max(float(array.max()), 0.0)
+    low = min(float(array.min()), 0.0)
+    high = max(float(array.max()), 0.0)
     if array.dtype == np.uint8:
-        low, high = 0.0, 255.0
+        low = 0.0
+        high = 255.0
     scale = 255 / (high - low) if high > low else 0.0
     data = ((array - np.float32(low)) * np.float32(scale) + np.float32(0.5)).astype(np.uint8)
     return {"shape": array.shape, "low": low, "high": high, "data": base64.b64encode(data.tobytes()).decode("ascii")}

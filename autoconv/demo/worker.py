@@ -23,7 +23,10 @@ class Worker:
         self._changed = threading.Condition()
         self._asked: deque[tuple[Callable[[], Any], Future]] = deque()
         self._job: Callable[[], None] | None = None
-        self._paused, self._steps, self._stopping, self._closed = False, 0, False, False
+        self._paused = False
+        self._steps = 0
+        self._stopping = False
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name="autoconv demo: the net", daemon=True)
         self._thread.start()
 
@@ -63,7 +66,10 @@ class Worker:
     def run(self, job: Callable[[], None], paused: bool = False) -> None:
         """Starts a job; there must be none."""
         with self._changed:
-            self._job, self._stopping, self._paused, self._steps = job, False, paused, 0
+            self._job = job
+            self._stopping = False
+            self._paused = paused
+            self._steps = 0
             self._changed.notify_all()
 
     def pass_through(self) -> None:
@@ -82,7 +88,8 @@ class Worker:
 
     def resume(self) -> None:
         with self._changed:
-            self._paused, self._steps = False, 0
+            self._paused = False
+            self._steps = 0
             self._changed.notify_all()
 
     def step(self) -> None:

@@ -103,7 +103,11 @@ def sweep(folder: Path) -> None:
             for path in list(where.iterdir()):
                 match = wanted.fullmatch(path.name)
                 if match and path.is_dir() and (match[2] or not _lives(int(match[1]))):  # version 0.1 locked nothing
-                    _remove_unlocked(path)
+                    with contextlib.suppress(OSError):
+                        lock = _lock(path)
+                        if lock is not None:
+                            shutil.rmtree(path, ignore_errors=True)
+                            os.close(lock)
 
 
 class Hold:
@@ -114,7 +118,8 @@ class Hold:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._lock = folder.resolve(), None
+        self._folder = folder.resolve()
+        self._lock = None
         for _ in range(ATTEMPTS):
             with contextlib.suppress(FileNotFoundError):  # another process removed it before it was locked
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -140,14 +145,6 @@ class Hold:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _remove_unlocked(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        lock = _lock(path)
-        if lock is not None:
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(lock)
 
 
 def _lives(process: int) -> bool:

@@ -28,7 +28,8 @@ def read(file: IO[bytes], length: int) -> np.ndarray:
     if min(shape, default=0) < 0 or count * dtype.itemsize != left:
         raise ValueError(f"its header promises {dtype} of shape {shape}, which is {count * dtype.itemsize} bytes. "
                          f"{left} follow: the file is damaged, or cut off")
-    data, done = bytearray(left), 0
+    data = bytearray(left)
+    done = 0
     while done < left and (more := file.readinto(memoryview(data)[done:])):  # type: ignore[attr-defined]
         done += more
     if done < left:

@@ -12,7 +12,8 @@ def opened(path: str | bytes | os.PathLike[str]) -> BufferedReader:
 
     Raises OSError for a FIFO, which would wait for a writer, and for a device, which may have no end; else as `open`.
     """
-    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
+    own = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # a FIFO is opened without waiting
+    file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | own))  # noqa: SIM115 - the caller closes it
     mode = os.fstat(file.fileno()).st_mode
     if stat.S_ISREG(mode):
         return file
@@ -31,7 +32,3 @@ def read(path: str | bytes | os.PathLike[str]) -> bytes:
 def size(file: IO[bytes]) -> int:
     """Returns the number of bytes of an open file."""
     return os.fstat(file.fileno()).st_size
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))

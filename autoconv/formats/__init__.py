@@ -114,12 +114,12 @@ def _format_of(path: Path, weights_only: bool = False) -> ModuleType:
 
 
 def _free(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Path:
+    """A path that may be written to. Folders that are missing are made: a training must not be lost for one."""
     path = Path(filepath)
     _format_of(path, weights_only)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into.")
     if not overwrite and path.exists():
         raise FileExistsError(f"The file {str(path)!r} exists. Pass overwrite=True to replace it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 

@@ -7,8 +7,7 @@ import numpy as np
 
 from ..arguments import names
 from ..arguments.serialization import deserialize
-from ..files import json_text
-from ..layers import allowance
+from ..files import allowance, json_text
 from ..layers.parts import count_name
 from ..models import Model
 from ..symbolic import map_shapes
@@ -28,19 +27,17 @@ def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
         description = json_text.parse(metadata["model"])
         classes = json_text.parse(metadata.get("class_names", "[]"), NAMES)
         _check(description, classes)
-        input_shape = description.pop("input_shape")
-        input_shape = None if input_shape is None else map_shapes(tuple, input_shape)
     except ValueError as error:
         raise ValueError(f"The architecture in {path} cannot be read: {error}") from error
-    return build(description, classes, sum(prod(tensor.shape) for tensor in tensors.values()), path, custom_objects,
-                 input_shape)
+    room = sum(prod(tensor.shape) for tensor in tensors.values())
+    return build(description, classes, room, path, custom_objects)
 
 
-def build(description: dict[str, Any], classes: list[str], room: int, path: str, custom_objects: dict[str, Any] | None,
-          input_shape: Any = None) -> Model:
+def build(description: dict[str, Any], classes: list[str], room: int, path: str,
+          custom_objects: dict[str, Any] | None) -> Model:
     """The built model of a description, with first weights: of at most `room` numbers. Raises as `make` does."""
     try:
-        input_shape = description.pop("input_shape", input_shape) or input_shape
+        input_shape = description.pop("input_shape")
         with allowance.at_most(room):
             model = deserialize(description, custom_objects)
             if not isinstance(model, Model):
@@ -63,6 +60,8 @@ def _check(description: Any, classes: Any) -> None:
         raise ValueError("it must be an object with an input_shape, a class_name and a config")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise ValueError("class_names must be a list of names")
+    if description["input_shape"] is not None:
+        map_shapes(tuple, description["input_shape"])
     check_depth(description)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from .. import random
 from ..arguments import names
 from ..arguments.serialization import (
+    attribute,
     custom_object_scope,
     deserialize,
     get_registered_name,
@@ -19,11 +20,10 @@ from ..arguments.serialization import (
     written_objects,
 )
 from ..layers import Layer
-from ..layers.arguments import argument_names, attribute
 from ..layers.parts import held, numbering
 from ..models import Model
 from ..optimizers.base import names_given
-from ..tensor import Parameter
+from ..variable import Variable
 from . import training
 
 _START = "A file must make the model again."
@@ -49,7 +49,8 @@ def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
                              "make a new model.") from error
         finally:
             random.set_state(before)
-        layers, copies = list(model._walk()), list(made._walk())
+        layers = list(model._walk())
+        copies = list(made._walk())
         for layer, other in zip(layers, copies):
             _compare(layer, other)
         if len(layers) != len(copies):
@@ -68,7 +69,8 @@ def _compare(layer: Layer, made: Layer) -> None:
         if isinstance(getattr(type(layer), name, None), FunctionType) and name not in vars(made):
             raise ValueError(f"{start} has a function {name!r} that was set on it, and a file holds no code. Define "
                              f"it in a class of yours: class Mine(layers.{type(layer).__name__}).")
-    mine, others = _weights(layer), _weights(made)
+    mine = _weights(layer)
+    others = _weights(made)
     for name in {**mine, **others}:
         if mine.get(name) != others.get(name):
             has, makes = ("none" if w is None else f"one of shape {w[0]} and {w[1]}"
@@ -80,7 +82,7 @@ def _compare(layer: Layer, made: Layer) -> None:
         if weight.requires_grad != other.requires_grad:
             raise ValueError(f"{start} would come back with trainable={other.requires_grad} of its weight "
                              f"{weight.name!r}. Set `trainable` of the layer, and of the models that it is in.")
-    for name in argument_names(type(layer)):  # type: ignore[arg-type]
+    for name in type(layer).config_parameters():
         now, then = (_plain(attribute(of, name)) for of in (layer, made))
         if name not in ("name", "trainable") and now != then:
             raise ValueError(f"{start} would come back with {name}={then!r}. Received: {now!r}. Set it back, or make "
@@ -93,7 +95,8 @@ def _compare_training(model: Model, made: Model) -> None:
         if mine.numpy().tobytes() != other.numpy().tobytes():
             raise ValueError(f"{_START} The weight {name!r} would come back with other values. Save the model as "
                              ".safetensors.")
-    streams, others = training.streams_text(model), training.streams_text(made)
+    streams = training.streams_text(model)
+    others = training.streams_text(made)
     if streams != others:
         raise ValueError(f"{_START} The layers' generators of random numbers would go on from {others}. Received: "
                          f"{streams}. Make them in the constructors of their layers.")
@@ -106,7 +109,8 @@ def _compare_training(model: Model, made: Model) -> None:
                              "Call compile() with it.")
     optimizers = model.optimizer, made.optimizer
     settings = [_plain({**each.get_config(), "name": None}) for each in optimizers]
-    state, other_state = training.optimizer_state(model), made.optimizer.get_state()
+    state = training.optimizer_state(model)
+    other_state = made.optimizer.get_state()
     differing = [key for key in {**settings[0], **settings[1]} if settings[0].get(key) != settings[1].get(key)]
     differing += [key for key in {**state, **other_state} if state and (
         key not in state or key not in other_state or not np.array_equal(state[key], other_state[key], equal_nan=True))]
@@ -145,6 +149,6 @@ def _plain(value: Any) -> Any:
     try:
         if isinstance(value, FunctionType):
             return get_registered_name(value)
-        return None if held({"": value}, (Layer, Parameter)) else json.loads(json.dumps(serialize(value)))
+        return None if held({"": value}, (Layer, Variable)) else json.loads(json.dumps(serialize(value)))
     except (ValueError, NotImplementedError, TypeError):
         return None

@@ -42,7 +42,8 @@ def _expanded(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[
         if not node.inputs:
             continue
         taken = [graph.resolve(tensor) for tensor in node.inputs]
-        values, inner = [known[id(tensor)] for tensor in taken], getattr(node.operation, "_graph", None)
+        values = [known[id(tensor)] for tensor in taken]
+        inner = getattr(node.operation, "_graph", None)
         if inner is not None:
             calls, outputs = _expanded(inner, values, numbers)
             found += calls
@@ -85,7 +86,8 @@ def _wanted(calls: list[Call]) -> dict[int, np.ndarray]:
 
 def _given(call: Call, taken: list[Order], wanted: dict[int, np.ndarray]) -> Order:
     """The order of what a call gives, by the orders of what it takes."""
-    first, operation = taken[0], call.operation
+    first = taken[0]
+    operation = call.operation
     if isinstance(operation, Dense):
         return wanted.get(call.outputs[0])
     if _is_view(call):
@@ -104,7 +106,8 @@ def _given(call: Call, taken: list[Order], wanted: dict[int, np.ndarray]) -> Ord
 
 def _viewed(call: Call, order: Order) -> Order:
     """The order behind a Flatten or Reshape."""
-    before, after = call.taken[0], call.given[0]
+    before = call.taken[0]
+    after = call.given[0]
     if order is UNKNOWN or before == after:
         return order
     if len(before) == 3 and len(after) == 1:

@@ -34,14 +34,16 @@ def opened(data: bytes, path: str) -> Iterator[Node]:
 def arrays(group: Node, room: int) -> dict[str, np.ndarray]:
     """All arrays of numbers in a group, by their paths, of `room` bytes together at most. They cannot be written to."""
     found: dict[str, np.ndarray] = {}
-    waiting, seen = [("", group, 0)], 0
+    waiting = [("", group, 0)]
+    seen = 0
     while waiting:
         path, holder, depth = waiting.pop()
         for name in holder.links:
             seen += 1
             if seen > MOST or depth > DEEPEST:
                 raise ValueError(f"it has more than {MOST:,} groups, or is nested more than {DEEPEST} deep")
-            item, full = holder[name], f"{path}/{name}".lstrip("/")
+            item = holder[name]
+            full = f"{path}/{name}".lstrip("/")
             if item.is_group:
                 waiting.append((full, item, depth + 1))
                 continue
@@ -72,7 +74,8 @@ def strings(group: Node, name: str) -> list[str]:
 
 def to_bytes(arrays_: Mapping[str, np.ndarray], attributes: Mapping[str, Mapping[str, Any]]) -> bytes:
     """A file of these arrays, by their paths, and of attributes of groups, which are made where there are none."""
-    h5py, out = extras.load("h5py", "h5py", "keras", "Writing Keras's files"), io.BytesIO()
+    h5py = extras.load("h5py", "h5py", "keras", "Writing Keras's files")
+    out = io.BytesIO()
     with h5py.File(out, "w") as file:
         for path, values in attributes.items():
             group = file.require_group(path) if path else file

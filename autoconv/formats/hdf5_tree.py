@@ -33,7 +33,8 @@ class Tree:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self._steps, self._letters = min(len(data) // 4, STEPS), 2 * len(data)
+        self._steps = min(len(data) // 4, STEPS)
+        self._letters = 2 * len(data)
         self._nodes: dict[int, Node] = {}
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
         if data[:8] != SIGNATURE:
@@ -87,7 +88,8 @@ class Tree:
     def _heap_objects(self, heap: int) -> Iterator[tuple[int, tuple[int, int]]]:
         """The objects of a global heap: numbers, and where they are with how many bytes."""
         signature, size = self.unpack("4sxxxxQ", heap)
-        at, stop = heap + 16, heap + size
+        at = heap + 16
+        stop = heap + size
         if signature != b"GCOL" or stop > len(self.data):
             raise ValueError("a heap of texts is damaged")
         while at + 16 <= stop:
@@ -157,7 +159,8 @@ class Node:
     @cached_property
     def links(self) -> dict[str, int]:
         """The addresses of the objects in a group, by name: NOWHERE for those that are elsewhere."""
-        table, info = self._address(SYMBOL_TABLE), self._address(LINK_INFO)
+        table = self._address(SYMBOL_TABLE)
+        info = self._address(LINK_INFO)
         if table is not None:
             return dict(sorted(self._symbols(*self._tree.unpack("QQ", table))))
         places = [at for kind, at in self._messages if kind == LINK]
@@ -189,12 +192,14 @@ class Node:
 
     def _link(self, at: int) -> tuple[str, int]:
         """The name and address in a message about one link."""
-        flags, at = self._tree.data[at + 1], at + 2
+        flags = self._tree.data[at + 1]
+        at = at + 2
         elsewhere = flags & 8 and self._tree.data[at]
         at += bool(flags & 8) + (8 if flags & 4 else 0) + bool(flags & 16)
         width = 1 << (flags & 3)
         length = int.from_bytes(self._tree.data[at : at + width], "little")
-        name, at = self._tree.text(at + width, length), at + width + length
+        name = self._tree.text(at + width, length)
+        at = at + width + length
         return name, NOWHERE if elsewhere else self._tree.unpack("Q", at)[0]
 
     def __getitem__(self, path: str) -> "Node":
@@ -244,7 +249,8 @@ class Node:
         kind, shape, layout = (self._address(message) for message in (TYPE, SPACE, LAYOUT))
         if kind is None or shape is None or layout is None:
             raise ValueError("has no type, shape or place that can be read; it may be damaged")
-        dtype, sizes = self._tree.type(kind), self._tree.shape(shape)
+        dtype = self._tree.type(kind)
+        sizes = self._tree.shape(shape)
         version, way = self._tree.unpack("BB", layout)
         if self._address(EXTERNAL) is not None or way == 3:
             raise ValueError("lies in another file, which is not opened")

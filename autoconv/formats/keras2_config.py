@@ -63,7 +63,8 @@ def _metric_name(given: Mapping[str, Any]) -> str:
     """The name that compile() was given for a metric of a function: "accuracy", which is stored as the function that it
     stood for, in a model of several outputs after the output's name.
     """
-    name, function = str(given.get("name", "")), given["fn"]
+    name = str(given.get("name", ""))
+    function = given["fn"]
     if function not in metrics.BY_NAME:  # a function of the user's
         return function
     while name and name not in (*metrics.BY_NAME, "accuracy", "acc"):

@@ -53,13 +53,11 @@ def _class_of(name: str) -> str:
     return _NAMES.get(name) or "".join(part.capitalize() for part in name.split("_"))
 
 
-def _ours_of(name: str) -> str | None:
-    """The node's name of a function: of `ops`, `functional`, or a tensor's method; None where there is none."""
-    return next((known for known in (f"ops.{name}", f"functional.{name}", name) if known in FUNCTIONS), None)
-
-
 _MODULES = _modules()
-_OURS_OF = {_class_of(name): ours for name in _MODULES if (ours := _ours_of(name))} | {"ReLU": "functional.relu"}
+_OURS_OF: dict[str, str] = {"ReLU": "functional.relu"}  # the nodes' names of Keras's operations
+for _name in _MODULES:
+    _OURS_OF.update((_class_of(_name), known) for known in (_name, f"functional.{_name}", f"ops.{_name}")
+                    if known in FUNCTIONS)
 
 
 def from_keras(config: Any) -> Any:
@@ -74,7 +72,9 @@ def from_keras(config: Any) -> Any:
     if kind is None:
         return {key: from_keras(value) for key, value in config.items()}
     kind, given = keras2_config.to_keras_3(kind, config.get("config") or {})
-    if kind == "__lambda__" or (kind == "Lambda" and not _names_function(given.get("function"))):
+    function = given.get("function") if kind == "Lambda" else None
+    is_named = isinstance(function, Mapping) and function.get("class_name") == "function"
+    if kind == "__lambda__" or (kind == "Lambda" and not is_named):
         raise ValueError("it holds code, a lambda, and code of a file is never run. Make a layer of it in your program")
     if kind == "DTypePolicy":
         return given["name"]
@@ -87,11 +87,6 @@ def from_keras(config: Any) -> Any:
     made = form(kind, given)
     return {"module": config.get("module"), "class_name": kind, "config": made,
             "registered_name": config.get("registered_name")}
-
-
-def _names_function(function: Any) -> bool:
-    """Whether the function of a Lambda is given by its name, and not as code."""
-    return isinstance(function, Mapping) and function.get("class_name") == "function"
 
 
 def _plain(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,8 +229,9 @@ def model_to_keras(model: Model) -> dict[str, Any]:
     return made
 
 
-def _object(module: str, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"module": module, "class_name": kind, "config": dict(config), "registered_name": None}
+def _object(module: str | None, kind: str, config: Mapping[str, Any],
+            registered_name: str | None = None) -> dict[str, Any]:
+    return {"module": module, "class_name": kind, "config": dict(config), "registered_name": registered_name}
 
 
 def _layer(layer: Any) -> dict[str, Any]:
@@ -252,23 +248,22 @@ def _layer(layer: Any) -> dict[str, Any]:
     elif isinstance(config.get("padding"), int | list) and "kernel_size" in config:
         raise ValueError(f"Keras's padding of {type(layer).__name__} is 'valid' or 'same'. Layer {layer.name!r} has "
                          f"{config['padding']}: put a ZeroPadding2D before it.")
-    if config.get("activity_regularizer") is None:
-        config.pop("activity_regularizer", None)
-    made = _object(registry.module, type(layer).__name__, config)
-    shape = layer._build_shape
-    return made if shape is None or isinstance(layer, InputLayer) else {
-        **made, "build_config": {"input_shape": serialize(shape)}}
+    return _with_build(layer, _object(registry.module, type(layer).__name__, config))
 
 
 def _own_layer(layer: Any) -> dict[str, Any]:
     """A layer or model of a class of the user's, which Keras finds by its registered name."""
     config = {key: value for key, value in serialize(layer.get_config()).items() if key not in _OURS}
-    if config.get("activity_regularizer") is None:
-        config.pop("activity_regularizer", None)
-    made = {"module": None, "class_name": type(layer).__name__, "config": config,
-            "registered_name": get_registered_name(type(layer))}
-    shape = layer._build_shape
-    return made if shape is None else {**made, "build_config": {"input_shape": serialize(shape)}}
+    return _with_build(layer, _object(None, type(layer).__name__, config, get_registered_name(type(layer))))
+
+
+def _with_build(layer: Any, made: dict[str, Any]) -> dict[str, Any]:
+    """Adds the shape that a layer was built for."""
+    if made["config"].get("activity_regularizer") is None:
+        made["config"].pop("activity_regularizer", None)
+    if layer._build_shape is None or isinstance(layer, InputLayer):
+        return made
+    return {**made, "build_config": {"input_shape": serialize(layer._build_shape)}}
 
 
 def _graph(model: Model) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def save_weights(model: Model, path: Path) -> None:
 def load_weights(model: Model, path: Path) -> None:
     """Reads the weights of any of Keras's files into a built model, all or none."""
     model.count_params()
-    data, where = regular.read(path), repr(str(path))
+    data = regular.read(path)
+    where = repr(str(path))
     if path.suffix == ".keras":
         data = _unzipped(data, where).get("model.weights.h5", b"")
     with hdf5.opened(data, where) as file:
@@ -103,7 +104,8 @@ def load_weights(model: Model, path: Path) -> None:
 
 
 def _described(model: Model) -> dict[str, Any]:
-    config, training = keras_config.model_to_keras(model), _training(model)
+    config = keras_config.model_to_keras(model)
+    training = _training(model)
     return config if training is None else {**config, "compile_config": training}
 
 
@@ -115,7 +117,8 @@ def _training(model: Model) -> dict[str, Any] | None:
 
 def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
     arrays = {path: weight.numpy() for path, weight in keras_weights.weights_of(model).items()}
-    arrays.update({path: generator.state.numpy() for path, generator in keras_weights.generators(model).items()})
+    arrays.update({path: generator.state.numpy().astype(np.uint32)
+                   for path, generator in keras_weights.generators(model).items()})
     groups: dict[str, dict[str, Any]] = dict(keras_weights.groups(model))
     optimizer: Any = model.optimizer
     state = training.optimizer_state(model) if with_optimizer else {}
@@ -219,7 +222,8 @@ def _legacy_bytes(model: Model) -> bytes:
         attributes[f"model_weights/{layer.name}"] = {"weight_names": list(named)}
         arrays.update({f"model_weights/{layer.name}/{name}": weight.numpy() for name, weight in named.items()})
     attributes["model_weights/top_level_model_weights"] = {"weight_names": np.zeros(0)}
-    compiled, optimizer = _training(model), model.optimizer
+    compiled = _training(model)
+    optimizer = model.optimizer
     if compiled is not None and optimizer is not None:
         compiled["optimizer_config"] = compiled.pop("optimizer")
         attributes[""]["training_config"] = json.dumps(compiled)
@@ -245,7 +249,8 @@ def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None
         streams = hdf5.text(file, "streams")
         if streams is not None:
             training.put_streams(model, streams, where)
-        trained, variables = hdf5.text(file, "training_config"), {}
+        trained = hdf5.text(file, "training_config")
+        variables = {}
         if trained is not None and "optimizer_weights" in file:
             group = file["optimizer_weights"]
             arrays = hdf5.arrays(group, len(data))
@@ -274,7 +279,8 @@ def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[An
     stored = [(name, hdf5.strings(group[name], "weight_names"))
               for name in hdf5.strings(group, "layer_names")]
     wanted = [(layer, _weights_by_name(layer)) for layer in _layers(model)]
-    stored, wanted = [each for each in stored if each[1]], [each for each in wanted if each[1]]
+    stored = [each for each in stored if each[1]]
+    wanted = [each for each in wanted if each[1]]
     if len(stored) != len(wanted):
         raise ValueError(f"The weights in {where} are those of {len(stored)} layers, and {model.name!r} has "
                          f"{len(wanted)} with weights.")

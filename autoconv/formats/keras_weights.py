@@ -17,7 +17,7 @@ from ..layers.parts import NO_PARTS
 from ..models import Model, Sequential
 from ..optimizers import Nadam, Optimizer
 from ..random import SeedGenerator
-from ..tensor import Parameter
+from ..variable import Variable
 from . import matching
 
 
@@ -54,13 +54,13 @@ def has_graph(model: Model) -> bool:
     return isinstance(model, Sequential) or (type(model)._missing is Model._missing and model._graph is not None)
 
 
-def own(layer: Layer) -> list[Parameter]:
+def own(layer: Layer) -> list[Variable]:
     """A layer's own weights as Keras orders them: what training changes first."""
     weights = layer._own_weights()
     return [*(w for w in weights if w.learns), *(w for w in weights if not w.learns)]
 
 
-def weights_of(model: Model) -> dict[str, Parameter]:
+def weights_of(model: Model) -> dict[str, Variable]:
     """All weights by the paths of their arrays: "layers/conv2d/vars/0"."""
     return {f"{path}/vars/{i}".lstrip("/"): weight for path, layer in [("", model), *places(model)]
             for i, weight in enumerate(own(layer))}
@@ -71,9 +71,10 @@ def groups(model: Model) -> dict[str, dict[str, str]]:
     return {"vars": {"name": model.name}, **{f"{path}/vars": {"name": layer.name} for path, layer in places(model)}}
 
 
-def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tuple[Parameter, np.ndarray]]:
+def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tuple[Variable, np.ndarray]]:
     """Each weight with its array. Raises ValueError, with the names, where they are not those of the model."""
-    weights, states = weights_of(model), generators(model)
+    weights = weights_of(model)
+    states = generators(model)
     groups_ = {"layers", *(key.partition("/")[0] for key in weights)}
     found = {key: value for key, value in arrays.items()
              if key.partition("/")[0] in groups_ and "generator/vars" not in key and key not in states}
@@ -113,7 +114,7 @@ def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tup
     keys = [f"{slot}/{i}" for slot, i in optimizer.slot_order(sum("/" in name for name in state))]
     found += [(key, state[key]) for key in keys if key in state]
     if isinstance(optimizer, Nadam) and len(found) > 2 - optimizer.is_scheduled:
-        found.append(("product", np.float32(optimizer._product(optimizer.iterations))))
+        found.append(("product", np.float32(optimizer._product(optimizer._updates()))))
     return found
 
 
@@ -123,7 +124,8 @@ def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None
     """
     if any(name.endswith(":0") for name in given):
         return _put_keras_2(optimizer, given)
-    state, values = optimizer.get_state(), list(given.values())
+    state = optimizer.get_state()
+    values = list(given.values())
     like = variables(optimizer, state)
     if not optimizer.slots:  # Keras 2 has slots that SGD does not use
         values = [value for value in values if value.shape == ()]
@@ -147,7 +149,8 @@ _SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "vel
 def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
     """The same for Keras 2's names: "Adam/m/dense/kernel:0", of its legacy optimizers "Adam/dense/kernel/m:0"."""
     place = -1 if any(name.endswith("/iter:0") for name in given) else 1
-    state, found = dict(optimizer.get_state()), dict[str, np.ndarray]()
+    state = dict(optimizer.get_state())
+    found = dict[str, np.ndarray]()
     slots = {**_SLOTS_OF_KERAS_2, **({"v": "norm"} if "norm" in optimizer.slots else {})}
     for name, value in given.items():
         parts = name.removesuffix(":0").split("/")

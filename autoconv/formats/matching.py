@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Parameter
+from ..variable import Variable
 
 SHOWN, LONGEST = 8, 300  # differences that an error lists, and characters of each
 _lenient: ContextVar[bool] = ContextVar("skip_mismatch", default=False)
@@ -24,8 +24,8 @@ def lenient(wanted: bool) -> Iterator[None]:
         _lenient.reset(token)
 
 
-def matched(weights: Mapping[str, Parameter], arrays: Mapping[str, np.ndarray], path: str,
-            model: str) -> list[tuple[Parameter, np.ndarray]]:
+def matched(weights: Mapping[str, Variable], arrays: Mapping[str, np.ndarray], path: str,
+            model: str) -> list[tuple[Variable, np.ndarray]]:
     """Each weight with the array of its name. Raises ValueError, with the names, where names or shapes differ."""
     lines = [f"  {name}: the model has {_shape(weights.get(name))}, the file {_shape(arrays.get(name))}"
              for name in {**weights, **arrays} if _shape(weights.get(name)) != _shape(arrays.get(name))]
@@ -38,7 +38,7 @@ def matched(weights: Mapping[str, Parameter], arrays: Mapping[str, np.ndarray], 
     return [(weight, arrays[name]) for name, weight in weights.items() if _shape(weight) == _shape(arrays.get(name))]
 
 
-def assign(found: list[tuple[Parameter, np.ndarray]]) -> None:
+def assign(found: list[tuple[Variable, np.ndarray]]) -> None:
     """Gives each weight its array."""
     for weight, array in found:
         weight.assign(array)

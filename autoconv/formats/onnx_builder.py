@@ -19,7 +19,9 @@ class Value:
     """
 
     def __init__(self, last: str | None, shape: Shape, first: str | None = None) -> None:
-        self.last, self.first, self.shape = last, first, tuple(shape)
+        self.last = last
+        self.first = first
+        self.shape = tuple(shape)
 
     @property
     def any(self) -> str:
@@ -65,7 +67,8 @@ class Builder:
     """
 
     def __init__(self, onnx: Any, opset: int) -> None:
-        self.onnx, self.opset = onnx, opset
+        self.onnx = onnx
+        self.opset = opset
         self.names: set[str] = set()
         self.nodes: list[Any] = []
         self.inputs: list[Any] = []
@@ -77,7 +80,8 @@ class Builder:
     @contextmanager
     def within(self, layer: str) -> Iterator[None]:
         """What is added within this block has names that begin with the layer's."""
-        before, self._prefix = self._prefix, f"{self._prefix}{layer}/"
+        before = self._prefix
+        self._prefix = f"{self._prefix}{layer}/"
         try:
             yield
         finally:
@@ -85,9 +89,11 @@ class Builder:
 
     def unique(self, name: str) -> str:
         """The name, or with a number behind it one that is free; it is taken then."""
-        wanted, number = name, 1
+        wanted = name
+        number = 1
         while name in self.names:
-            name, number = f"{wanted}_{number}", number + 1
+            name = f"{wanted}_{number}"
+            number = number + 1
         self.names.add(name)
         return name
 

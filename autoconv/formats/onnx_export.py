@@ -23,12 +23,7 @@ _IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
 
 
 def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int = 17) -> Any:
-    """The model as an `onnx.ModelProto`, written to `path` where one is given. It computes what `predict` does.
-
-    Inputs and outputs keep autoconv's shapes, images (N, H, W, C), with any number of samples, in float32. opset: a
-    version of ONNX's operators, 17 to 21. Layers that act in training only are left out.
-    Raises ValueError for a layer or function that has no counterpart, naming it, and for a model without a graph.
-    """
+    """See `formats.to_onnx`. Raises ValueError for a model without a graph, too."""
     if opset not in OPSETS:
         raise ValueError(f"opset must be one of {', '.join(map(str, OPSETS))}. Received: {opset!r}.")
     onnx = extras.load("onnx", "the package onnx", "onnx", "Writing ONNX files")

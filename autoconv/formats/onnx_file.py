@@ -118,7 +118,10 @@ def _file(graph: Any, opset: int) -> File:
     inputs = [_port(each) for each in graph["input"] if each.get("name", "") not in given]
     nodes = [_node(node, number, opset) for number, node in enumerate(graph["node"])]
     known = {port.name for port in inputs} | given
-    _check_unique([*(port.name for port in inputs), *names, *(o for node in nodes for o in node.outputs if o)])
+    made = Counter([*(port.name for port in inputs), *names, *(o for node in nodes for o in node.outputs if o)])
+    twice = [name for name, count in made.items() if count > 1]
+    if twice:
+        raise ValueError(f"Each tensor of a graph has one name and one maker. Received {twice[0]!r} several times.")
     for node in nodes:
         missing = [name for name in node.inputs if name and name not in known]
         if missing:
@@ -136,7 +139,8 @@ def _file(graph: Any, opset: int) -> File:
 
 def _needed(file: File) -> File:
     """The file without what no output needs."""
-    needed, nodes = {port.name for port in file.outputs}, []
+    needed = {port.name for port in file.outputs}
+    nodes = []
     for node in reversed(file.nodes):
         if needed & set(node.outputs):
             needed.update(node.inputs)
@@ -145,14 +149,9 @@ def _needed(file: File) -> File:
         name: array for name, array in file.constants.items() if name in needed})
 
 
-def _check_unique(given: list[str]) -> None:
-    twice = [name for name, count in Counter(given).items() if count > 1]
-    if twice:
-        raise ValueError(f"Each tensor of a graph has one name and one maker. Received {twice[0]!r} several times.")
-
-
 def _port(info: Any) -> Port:
-    name, kind = info.get("name", ""), info.get("type", {}).get("tensor_type", {})
+    name = info.get("name", "")
+    kind = info.get("type", {}).get("tensor_type", {})
     if kind.get("elem_type") not in DTYPES:
         raise ValueError(f"Inputs and outputs are tensors of {', '.join(DTYPES.values())}. Received: {name!r} of "
                          f"another type ({kind.get('elem_type', 0)}).")
@@ -166,7 +165,9 @@ def _port(info: Any) -> Port:
 
 
 def _node(node: Any, number: int, opset: int) -> Read:
-    op, outputs, values = node.get("op_type", ""), tuple(node["output"]), {}
+    op = node.get("op_type", "")
+    outputs = tuple(node["output"])
+    values = {}
     name = node.get("name") or f"{op}_{number}"
     if node.get("domain", "") not in _DOMAINS:
         raise ValueError(f"The op {node['domain']}.{op} of node {name!r} is not one of ONNX's own.")
@@ -174,7 +175,8 @@ def _node(node: Any, number: int, opset: int) -> Read:
         raise ValueError(f"A node has at most {INPUTS:,} inputs and results. Received: {len(node['input']):,} and "
                          f"{len(outputs):,}, of node {name!r} ({op}).")
     for attribute in node["attribute"]:
-        key, field = attribute.get("name", ""), _VALUES.get(attribute.get("type", 0))
+        key = attribute.get("name", "")
+        field = _VALUES.get(attribute.get("type", 0))
         if field is None or (field == "t" and "t" not in attribute):
             raise ValueError(f"Attributes are numbers, texts and tensors. Received: {key!r} of node {name!r} ({op}), "
                              f"which holds a graph or another kind ({attribute.get('type', 0)}).")
@@ -190,7 +192,8 @@ def array(tensor: Any) -> np.ndarray:
     says.
     """
     dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
-    name, kind = tensor.get("name") or "a constant", tensor.get("data_type", 0)
+    name = tensor.get("name") or "a constant"
+    kind = tensor.get("data_type", 0)
     if "external_data" in tensor or tensor.get("data_location"):
         raise ValueError(f"An ONNX file must hold its weights itself. Those of {name!r} lie in another file: save the "
                          "model with its data inside (onnx.save with save_as_external_data=False).")

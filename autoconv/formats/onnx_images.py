@@ -32,7 +32,9 @@ def _sides(at: Attributes) -> list[int]:
 
 def padding(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
     """((top, bottom), (left, right)) of a window over x, by `auto_pad` or `pads`."""
-    auto, strides, rates = at.get("auto_pad", "NOTSET"), _pair(at, "strides", (1, 1)), _pair(at, "dilations", (1, 1))
+    auto = at.get("auto_pad", "NOTSET")
+    strides = _pair(at, "strides", (1, 1))
+    rates = _pair(at, "dilations", (1, 1))
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         sides = [shapes.same_padding(n, (k - 1) * d + 1, max(s, 1))
                  for n, k, d, s in zip(x.shape[1:3], kernel, rates, strides)]
@@ -54,8 +56,11 @@ def _kernel(w: Tensor) -> Tensor:
 
 
 def conv(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
-    w, groups = _kernel(w), at.get("group", 1)
-    kernel, strides, rates = w.shape[2:], _pair(at, "strides", (1, 1)), _pair(at, "dilations", (1, 1))
+    w = _kernel(w)
+    groups = at.get("group", 1)
+    kernel = w.shape[2:]
+    strides = _pair(at, "strides", (1, 1))
+    rates = _pair(at, "dilations", (1, 1))
     sides = padding(at, x, kernel)  # type: ignore[arg-type]
     channels = x.shape[3]
     if groups == channels > 1 and w.shape[1] == 1 and w.shape[0] % channels == 0:
@@ -67,7 +72,8 @@ def conv(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tenso
 def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     """The whole result, of which `pads` are cut off; `output_padding` and `output_shape` make it longer."""
     w, groups = _kernel(w), at.get("group", 1)  # (C, F / groups, KH, KW)
-    strides, rates = _pair(at, "strides", (1, 1)), _pair(at, "dilations", (1, 1))
+    strides = _pair(at, "strides", (1, 1))
+    rates = _pair(at, "dilations", (1, 1))
     more = _pair(at, "output_padding", (0, 0)) if len(at.get("output_padding", (0, 0))) == 2 else (
         0, at.get("output_padding")[0])
     if not 0 < groups <= TERMS or x.shape[3] % groups or min(more) < 0 or min(strides) < 1:
@@ -81,8 +87,8 @@ def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None
                                 None, strides, "valid", rates) for i in range(groups)]
     y = parts[0] if groups == 1 else F.concatenate(parts, 3)
     cuts = _transposed_sides(at, x, whole, strides, more)
-    y = F.pad(y, ((0, 0), *((0, max(n + m - have, 0)) for n, m, have in zip(whole, _longer(cuts, more), y.shape[1:3])),
-                  (0, 0)))
+    y = F.pad(y, ((0, 0), *((0, max(n + m + max(-cut[1], 0) - have, 0))
+                            for n, m, cut, have in zip(whole, more, cuts, y.shape[1:3])), (0, 0)))
     (top, _), (left, _) = cuts
     size = [n + m - sum(cut) for n, m, cut in zip(whole, more, cuts)]
     if min(top, left, *size) < 0:
@@ -91,15 +97,11 @@ def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None
     return y if b is None else y + b
 
 
-def _longer(cuts: list[tuple[int, int]], more: tuple[int, int]) -> list[int]:
-    """By how many items the whole result must be longer, on each axis."""
-    return [extra + max(-cut[1], 0) for extra, cut in zip(more, cuts)]
-
-
 def _transposed_sides(at: Attributes, x: Tensor, whole: list[int], strides: tuple[int, int],
                       more: tuple[int, int]) -> list[tuple[int, int]]:
     """What is cut off before and after each axis of a transposed convolution's whole result."""
-    auto, wanted = at.get("auto_pad", "NOTSET"), at.get("output_shape")
+    auto = at.get("auto_pad", "NOTSET")
+    wanted = at.get("output_shape")
     if wanted is None and auto in ("NOTSET", "VALID"):
         top, left, bottom, right = _sides(at) if auto == "NOTSET" else [0] * 4
         return [(top, bottom), (left, right)]
@@ -108,7 +110,8 @@ def _transposed_sides(at: Attributes, x: Tensor, whole: list[int], strides: tupl
     found = []
     for n, target, extra in zip(whole, size, more):
         total = n + extra - target
-        small, large = total // 2, total - total // 2
+        small = total // 2
+        large = total - total // 2
         found.append((small, large) if auto == "SAME_UPPER" or total < 0 else (large, small))
     return [(max(before, 0), after + min(before, 0)) for before, after in found]
 
@@ -118,7 +121,8 @@ def _pool_sides(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tupl
     sides = padding(at, x, kernel)
     if not at.get("ceil_mode", 0):
         return sides
-    strides, rates = _pair(at, "strides", (1, 1)), _pair(at, "dilations", (1, 1))
+    strides = _pair(at, "strides", (1, 1))
+    rates = _pair(at, "dilations", (1, 1))
     found = []
     for n, k, s, d, (before, after) in zip(x.shape[1:3], kernel, strides, rates, sides):
         count = -(-(n + before + after - (k - 1) * d - 1) // s) + 1
@@ -148,7 +152,8 @@ def _plain(at: Attributes, kernel: tuple[int, int], sides: list[tuple[int, int]]
 def max_pool(at: Attributes, x: Tensor) -> Tensor:
     if at.outputs > 1:
         raise refused(at, "it has one result, without the places of the maxima", at.outputs)
-    kernel, strides = _pair(at, "kernel_shape", ()), _pair(at, "strides", (1, 1))
+    kernel = _pair(at, "kernel_shape", ())
+    strides = _pair(at, "strides", (1, 1))
     sides = _pool_sides(at, x, kernel)
     if _plain(at, kernel, sides) and x.dtype.kind == "f":
         return F.max_pool2d(x, kernel, strides, sides)
@@ -159,8 +164,11 @@ def max_pool(at: Attributes, x: Tensor) -> Tensor:
 
 def average_pool(at: Attributes, x: Tensor) -> Tensor:
     """With `count_include_pad` padding counts as pixels of 0, but not what `ceil_mode` adds."""
-    kernel, strides, rates = _pair(at, "kernel_shape", ()), _pair(at, "strides", (1, 1)), _pair(at, "dilations", (1, 1))
-    own, sides = padding(at, x, kernel), _pool_sides(at, x, kernel)
+    kernel = _pair(at, "kernel_shape", ())
+    strides = _pair(at, "strides", (1, 1))
+    rates = _pair(at, "dilations", (1, 1))
+    own = padding(at, x, kernel)
+    sides = _pool_sides(at, x, kernel)
     include = bool(at.get("count_include_pad", 0))
     if _plain(at, kernel, sides) and not (include and any(map(any, sides))):
         return F.avg_pool2d(x, kernel, strides, sides)
@@ -249,7 +257,8 @@ def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any, sizes: Any) ->
     axes = [axis % 4 for axis in at.get("axes", range(len(numbers)))]
     if len(axes) != len(numbers) or len(numbers) > 4 or not all(0 < number < 2**31 for number in numbers):
         raise ValueError(f"Resize takes a positive scale or size for each axis of {axes}. Received: {numbers}.")
-    new, factors = list(old), [1.0] * 4
+    new = list(old)
+    factors = [1.0] * 4
     policy = at.get("keep_aspect_ratio_policy", "stretch")
     if scales is None and policy != "stretch":
         ratios = [number / old[axis] for axis, number in zip(axes, numbers)]
@@ -303,7 +312,8 @@ def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray, old: int) -> list[
 
 def _places(at: Attributes, old: int, new: int, scale: float) -> np.ndarray:
     """Where the items of a new axis lie on the old one."""
-    way, i = at.get("coordinate_transformation_mode", "half_pixel" if at.opset >= 11 else "asymmetric"), np.arange(new)
+    way = at.get("coordinate_transformation_mode", "half_pixel" if at.opset >= 11 else "asymmetric")
+    i = np.arange(new)
     whole = old * scale  # the new size before it was rounded down
     if way == "half_pixel":
         return (i + 0.5) / scale - 0.5

@@ -12,24 +12,20 @@ from ..backend import device as devices
 from ..backend import trace
 from ..models import Model
 from ..symbolic import is_shape
-from ..tensor import Parameter, Tensor, no_grad
+from ..tensor import Tensor, no_grad
+from ..variable import Variable
 from . import onnx_file
+from .onnx_builder import FIRST, LAST
 from .onnx_file import File, Read
 from .onnx_ops import OPS, Op
 from .onnx_values import KNOWN, LARGEST, arrays_of, cast, check_size, on_device
 
-FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
 SECONDS = 0.5  # of computing, for which a file is checked by a run without kernels
 ALL_KNOWN = 2 * KNOWN  # items of all results that are known before any data come
 
 
 def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
-    """The model of an ONNX file, given by its path or its bytes: it predicts what the file describes, and can be
-    trained. Inputs and outputs are as in the file, images (N, C, H, W). No code of the file is run.
-
-    Raises ValueError for a file that is damaged, lies in several files, or has an op that is not known, naming it.
-    What no output needs is not computed.
-    """
+    """See `formats.from_onnx`. What no output needs is not computed."""
     file = onnx_file.read(source)
     for node in file.nodes:
         if node.attributes.op not in OPS:
@@ -38,14 +34,15 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
     return OnnxModel(file)
 
 
-class Value:
+class Layouts:
     """A tensor within a graph: `first` as ONNX has it, `last` with channels last; each is made when it is wanted.
 
     One of rank 3 has its last axis as the width of images of one row.
     """
 
     def __init__(self, first: Tensor | None, last: Tensor | None = None) -> None:
-        self._first, self._last = first, last
+        self._first = first
+        self._last = last
 
     @property
     def first(self) -> Tensor:
@@ -79,7 +76,8 @@ class Runner:
     """
 
     def __init__(self, file: File) -> None:
-        self.file, self.releases = file, _releases(file)
+        self.file = file
+        self.releases = _releases(file)
         self.constants: dict[str, np.ndarray] = {}
         self.parameters: dict[str, bool] = {}
         uses: dict[str, list[tuple[Op, int]]] = {}
@@ -97,9 +95,9 @@ class Runner:
         """The outputs for these inputs, in the file's order; none where the time `until` comes first. Raises
         ValueError, naming the node, for shapes and values that do not fit.
         """
-        values: dict[str, Any] = {port.name: Value(x) for port, x in zip(self.file.inputs, given, strict=True)}
+        values: dict[str, Any] = {port.name: Layouts(x) for port, x in zip(self.file.inputs, given, strict=True)}
         values.update(self.constants)
-        values.update((name, Value(weight)) for name, weight in weights.items())
+        values.update((name, Layouts(weight)) for name, weight in weights.items())
         left = ALL_KNOWN
         for number, node in enumerate(self.file.nodes):
             at = node.attributes
@@ -132,13 +130,13 @@ class Runner:
         if at.op in ("Constant", "Shape", "Size"):
             return [op.function(at, *inputs)]
         for place in op.host:
-            if place < len(inputs) and isinstance(inputs[place], Value):
+            if place < len(inputs) and isinstance(inputs[place], Layouts):
                 if all(i is None or isinstance(i, np.ndarray) or p in op.host for p, i in enumerate(inputs)):
                     inputs[place] = inputs[place].first.detach().numpy()
                     continue
                 raise ValueError(f"its input {place} must be known before data come. Received: {node.inputs[place]!r}, "
                                  "which is computed from the model's inputs or trained.")
-        if not any(isinstance(each, Value) for each in inputs) and not (op.images or op.long):
+        if not any(isinstance(each, Layouts) for each in inputs) and not (op.images or op.long):
             with arrays_of(min(KNOWN, left)):
                 return _known(op, node, inputs)
         found = (_images if op.images else _tensors)(op, node, inputs, device)
@@ -162,32 +160,32 @@ def _given(op: Op, device: Any, inputs: list[Any], last: bool = False) -> list[A
             else each.last if last else each.first for place, each in enumerate(inputs)]
 
 
-def _tensors(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Value]:
+def _tensors(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Layouts]:
     """An op on tensors as ONNX has them; one item by item in the layout in which they lie."""
-    values = [each for each in inputs if isinstance(each, Value)]
+    values = [each for each in inputs if isinstance(each, Layouts)]
     last = op.alike and all(value.is_last and len(value.shape) == 4 for value in values) and all(
-        each is None or isinstance(each, Value) or each.ndim == 0 for each in inputs)
+        each is None or isinstance(each, Layouts) or each.ndim == 0 for each in inputs)
     found = op.function(node.attributes, *_given(op, device, inputs, last))
     several = found if isinstance(found, list) else [found]
-    return [Value(None, y) if last else Value(y if isinstance(y, Tensor) else on_device(y, device))
+    return [Layouts(None, y) if last else Layouts(y if isinstance(y, Tensor) else on_device(y, device))
             for y in several]
 
 
-def _images(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Value]:
+def _images(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Layouts]:
     """An op on images, with channels last."""
     x, *others = inputs
-    x = x if isinstance(x, Value) else Value(on_device(x, device))
+    x = x if isinstance(x, Layouts) else Layouts(on_device(x, device))
     rank = len(x.shape)
     rest = _given(op, device, [None, *others])[1:]
     if rank == 4:
-        return [Value(None, op.function(node.attributes, x.last, *rest))]
+        return [Layouts(None, op.function(node.attributes, x.last, *rest))]
     if rank == 2 and node.attributes.op == "BatchNormalization":
-        return [Value(op.function(node.attributes, x.first, *rest))]
+        return [Layouts(op.function(node.attributes, x.first, *rest))]
     if rank != 3:
         raise ValueError(f"images have 4 axes, or 3 for one row. Received shape: {x.shape}.")
-    y = op.function(node.attributes, Value(x.first.reshape(*x.shape[:2], 1, x.shape[2])).last, *rest)
+    y = op.function(node.attributes, Layouts(x.first.reshape(*x.shape[:2], 1, x.shape[2])).last, *rest)
     n, _, width, channels = y.shape
-    return [Value(y.reshape(n, width, channels).transpose(0, 2, 1))]
+    return [Layouts(y.reshape(n, width, channels).transpose(0, 2, 1))]
 
 
 class OnnxModel(Model):
@@ -200,9 +198,11 @@ class OnnxModel(Model):
     recordable = True
 
     def __init__(self, file: File) -> None:
-        super().__init__(name=_layer_name(file.name), dtype=_dtype(file))
-        self._runner, self._ports = Runner(file), file.inputs
-        self.parameters: dict[str, Parameter] = {}
+        name = "".join(c if c.isalnum() or c == "_" else "_" for c in file.name)
+        super().__init__(name=names.snake_case(name)[:60] or None, dtype=_dtype(file))
+        self._runner = Runner(file)
+        self._ports = file.inputs
+        self.parameters: dict[str, Variable] = {}
         for key, trained in self._runner.parameters.items():
             array = file.constants.pop(key)
             self.parameters[key] = self.add_weight(
@@ -267,12 +267,6 @@ class OnnxModel(Model):
 
 def _several(values: list[Any]) -> Any:
     return values if len(values) > 1 else values[0]
-
-
-def _layer_name(name: str) -> str | None:
-    """A graph's name as a layer's."""
-    plain = names.snake_case("".join(c if c.isalnum() or c == "_" else "_" for c in name))[:60]
-    return plain or None
 
 
 def _dtype(file: File) -> str:

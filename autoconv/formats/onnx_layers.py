@@ -1,15 +1,16 @@
-"""What each class of layers becomes in an exported graph: one emitter a class, in the table `LAYERS`.
+"""What each class of layers becomes in an exported graph: one emitter for each class, in the table `LAYERS`.
 
 An emitter takes the builder, the layer, its input (a value, or a list of them) and the shape of its result.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import layers
 from ..arguments import shapes
+from ..costs.counting import IN_TRAINING
 from ..functional.losses import EPSILON
 from ..layers.scaling import CustomScaleLayer, LayerScale
 from ..symbolic import Shape
@@ -17,6 +18,36 @@ from . import onnx_functions as functions
 from .onnx_builder import Builder, Value, first, last
 
 Emitter = Callable[[Builder, Any, Any, Shape], Value]
+Emits = TypeVar("Emits", bound=Callable[..., Value])
+LAYERS: dict[type, Emitter] = {}
+
+
+def _emits(kind: type) -> Callable[[Emits], Emits]:
+    """Registers the emitter of a class; its value gets the shape of the layer's result."""
+
+    def register(emit: Emits) -> Emits:
+        def with_shape(b: Builder, layer: Any, x: Any, shape: Shape) -> Value:
+            y = emit(b, layer, x, shape)
+            return Value(y.last, shape, y.first)
+
+        LAYERS[kind] = with_shape
+        return emit
+
+    return register
+
+
+def _channels_last(emit: Emitter) -> Emitter:
+    """The emitter of a layer whose channels may lie on another axis than the last, which it then moves behind."""
+
+    def wrapper(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+        if layer._order is None:
+            return emit(b, layer, x, shape)
+        moved = Value(b.node("Transpose", last(b, x), perm=list(layer._order[0])),
+                      tuple(shape[i] for i in layer._order[0]))
+        y = last(b, emit(b, layer, moved, moved.shape))
+        return Value(b.node("Transpose", y, perm=list(layer._order[1])), shape)
+
+    return wrapper
 
 
 def _convolved(b: Builder, x: Value, kernel: np.ndarray, bias: Any, window: dict[str, Any], groups: int) -> Value:
@@ -25,18 +56,21 @@ def _convolved(b: Builder, x: Value, kernel: np.ndarray, bias: Any, window: dict
     return Value(None, (), b.node("Conv", first(b, x), *inputs, group=groups, **window))
 
 
-def _conv(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+@_emits(layers.Conv2D)
+def _conv2d(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     window = functions.window(x, layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate)
     y = _convolved(b, x, layer.kernel.numpy().transpose(3, 2, 0, 1), layer.bias, window, layer.groups)
     return _activated(b, layer, y, shape)
 
 
+@_emits(layers.DepthwiseConv2D)
 def _depthwise(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     y = _channel_by_channel(b, layer, x, layer.kernel, layer.bias)
     return _activated(b, layer, y, shape)
 
 
-def _separable(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+@_emits(layers.SeparableConv2D)
+def _separable_conv2d(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     y = _channel_by_channel(b, layer, x, layer.depthwise_kernel, None)
     pointwise = layer.pointwise_kernel.numpy().transpose(3, 2, 0, 1)
     y = _convolved(b, y, pointwise, layer.bias, {"kernel_shape": [1, 1]}, 1)
@@ -51,6 +85,7 @@ def _channel_by_channel(b: Builder, layer: Any, x: Value, kernel: Any, bias: Any
     return _convolved(b, x, ordered, bias, window, channels)
 
 
+@_emits(layers.Conv2DTranspose)
 def _conv_transpose(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     window, size = shapes.transpose_window((1, 1), layer.kernel_size, layer.strides, layer.padding,
                                            layer.dilation_rate, layer.output_padding)
@@ -64,6 +99,7 @@ def _conv_transpose(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     return _activated(b, layer, Value(None, (), y), shape)
 
 
+@_emits(layers.Dense)
 def _dense(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     kernel = b.constant(layer.kernel.numpy(), "kernel")
     bias = None if layer.bias is None else b.constant(layer.bias.numpy(), "bias")
@@ -79,11 +115,14 @@ def _activated(b: Builder, layer: Any, y: Value, shape: Shape) -> Value:
     return functions.activate(b, layer.activation, Value(y.last, shape, y.first), layer.name)
 
 
+@_emits(layers.BatchNormalization)
+@_channels_last
 def _batch_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     ones = np.ones(layer.channels, np.float32)
     gamma, beta = (default if weight is None else weight.numpy()
                    for weight, default in ((layer.gamma, ones), (layer.beta, 0 * ones)))
-    mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    mean = layer.moving_mean.numpy()
+    variance = layer.moving_variance.numpy()
     if len(shape) == 3:  # ONNX takes channels on the second axis alone
         scale = gamma / np.sqrt(variance.astype(np.float64) + layer.epsilon)
         y = b.node("Mul", last(b, x), b.constant(scale, "scale"))
@@ -108,6 +147,7 @@ def _scaled(b: Builder, x: str, gamma: Any, beta: Any) -> str:
     return y if beta is None else b.node("Add", y, b.constant(beta, "beta"))
 
 
+@_emits(layers.LayerNormalization)
 def _layer_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     axes = [axis % len(shape) for axis in layer.axis]
     beside = [n if i in axes else 1 for i, n in enumerate(shape)]
@@ -116,6 +156,8 @@ def _layer_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     return Value(_scaled(b, y, gamma, beta), shape)
 
 
+@_emits(layers.GroupNormalization)
+@_channels_last
 def _group_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     groups = [0, -1, layer.groups, shape[-1] // layer.groups]  # type: ignore[operator]
     y = _normalized(b, b.reshape(last(b, x), groups), [1, 3], layer.epsilon)
@@ -123,6 +165,7 @@ def _group_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     return Value(_scaled(b, y, *(None if w is None else w.numpy() for w in (layer.gamma, layer.beta))), shape)
 
 
+@_emits(layers.UnitNormalization)
 def _unit_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     return x.like(_unit(b, x.any, [x.axis(axis) for axis in (
         layer.axis if isinstance(layer.axis, list) else [layer.axis])]))
@@ -134,13 +177,15 @@ def _unit(b: Builder, x: str, axes: list[int]) -> str:
     return b.node("Div", x, b.node("Sqrt", b.node("Max", squares, b.constant(1e-24))))
 
 
-def _rms_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+@_emits(layers.RMSNormalization)
+def _rms_normalization(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     beside = [n if i in layer.axis else 1 for i, n in enumerate(shape)]
     squares = b.reduce("ReduceMean", b.node("Mul", last(b, x), x.last), layer.axis, True)
     y = b.node("Div", x.last, b.node("Sqrt", b.node("Add", squares, b.constant(layer.epsilon))))
     return Value(b.node("Mul", y, b.constant(layer.scale.numpy().reshape(beside), "scale")), shape)
 
 
+@_emits(layers.Normalization)
 def _normalization(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     mean = b.constant(x.beside(layer.mean), "mean")
     deviation = b.constant(x.beside(np.maximum(np.sqrt(layer.variance), EPSILON)), "deviation")
@@ -149,29 +194,8 @@ def _normalization(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     return x.like(b.node("Div", b.node("Sub", x.any, mean), deviation))
 
 
-def _layer_scale(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
-    return x.like(b.node("Mul", x.any, b.constant(x.beside(layer.gamma.numpy()), "gamma")))
-
-
-def _channels_last(emit: Emitter) -> Emitter:
-    """The emitter of a layer whose channels may lie on another axis than the last, which it then moves behind."""
-
-    def wrapper(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
-        if layer._order is None:
-            return emit(b, layer, x, shape)
-        moved = Value(b.node("Transpose", last(b, x), perm=list(layer._order[0])),
-                      tuple(shape[i] for i in layer._order[0]))
-        y = last(b, emit(b, layer, moved, moved.shape))
-        return Value(b.node("Transpose", y, perm=list(layer._order[1])), shape)
-
-    return wrapper
-
-
-def _prelu(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
-    return x.like(b.node("PRelu", x.any, b.constant(x.beside(layer.alpha.numpy()), "alpha")))
-
-
-def _rescaling(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+@_emits(layers.Rescaling)
+def _rescaled(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     y = b.node("Mul", x.any, b.constant(x.beside(layer.scale), "scale"))
     return x.like(b.node("Add", y, b.constant(x.beside(layer.offset), "offset")) if np.any(layer.offset) else y)
 
@@ -179,25 +203,20 @@ def _rescaling(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
 # Shapes.
 
 
-def _flatten(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
-    return functions.flatten(b, x)
-
-
-def _reshape(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
-    return Value(b.reshape(last(b, x), (None, *layer.target_shape) if None in shape[1:] else shape), shape)
-
-
+@_emits(layers.RepeatVector)
 def _repeat(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     wide = b.node("Unsqueeze", last(b, x), b.ints([1], "axes"))
     return Value(b.node("Tile", wide, b.ints([1, layer.n, 1], "repeats")), shape)
 
 
+@_emits(layers.Cropping2D)
 def _cropping(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     (top, bottom), (left, right) = layer.cropping
     ends = [-end if end else 2**31 - 1 for end in (bottom, right)]
     return functions.sliced(b, x, [top, left], ends, [1, 2])
 
 
+@_emits(layers.UpSampling2D)
 def _upsampling(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     mode: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
     if layer.interpolation == "nearest":
@@ -215,17 +234,20 @@ def _sizes(layer: Any, x: Value) -> tuple[int, int]:
     return h, w
 
 
+@_emits(layers.RandomCrop)
 def _smart_resize(b: Builder, layer: Any, x: Value, shape: Shape, interpolation: str = "bilinear") -> Value:
     """The largest middle part with the result's proportions, resized, as `layers.preprocessing.smart_resize` has it."""
     h, w = _sizes(layer, x)
     part_h = max(min(h, w * layer.height // layer.width), 1)
     part_w = max(min(w, h * layer.width // layer.height), 1)
-    top, left = (h - part_h) // 2, (w - part_w) // 2
+    top = (h - part_h) // 2
+    left = (w - part_w) // 2
     part = functions.sliced(b, x, [top, left], [top + part_h, left + part_w], [1, 2])
     part.shape = (shape[0], part_h, part_w, shape[-1])
     return functions.resize(b, part, (layer.height, layer.width), interpolation)
 
 
+@_emits(layers.Resizing)
 def _resizing(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     if layer.crop_to_aspect_ratio:
         return _smart_resize(b, layer, x, shape, layer.interpolation)
@@ -238,9 +260,11 @@ def _resizing(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     return functions.resize(b, x, (layer.height, layer.width), layer.interpolation)
 
 
+@_emits(layers.CenterCrop)
 def _center_crop(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     h, w = _sizes(layer, x)
-    top, left = (h - layer.height) // 2, (w - layer.width) // 2
+    top = (h - layer.height) // 2
+    left = (w - layer.width) // 2
     if min(top, left) < 0:
         return _smart_resize(b, layer, x, shape)
     return functions.sliced(b, x, [top, left], [top + layer.height, left + layer.width], [1, 2])
@@ -268,20 +292,20 @@ def _merge(op: str) -> Emitter:
     return emit
 
 
-def _concatenate(b: Builder, layer: Any, xs: list[Value], shape: Shape) -> Value:
-    return functions.concatenate(b, xs, layer.axis)
-
-
+@_emits(CustomScaleLayer)
 def _custom_scale(b: Builder, layer: Any, xs: list[Value], shape: Shape) -> Value:
     (x, y), like = functions.together(b, xs)
     return like.like(b.node("Add", x, b.node("Mul", y, b.constant(layer.scale, "scale"))))
 
 
+@_emits(layers.Dot)
 def _dot(b: Builder, layer: Any, xs: list[Value], shape: Shape) -> Value:
     """A product of matrices (N, A, K) and (N, K, B): the axis that is summed is moved, all others count as one."""
-    names, size = [], None
+    names = []
+    size = None
     for number, (x, axis) in enumerate(zip(xs, layer._from_the_first(xs))):
-        name, size = last(b, x), x.shape[axis] or size
+        name = last(b, x)
+        size = x.shape[axis] or size
         if layer.normalize:
             name = _unit(b, name, [axis])
         rest = [i for i in range(1, len(x.shape)) if i != axis]
@@ -296,73 +320,35 @@ def _dot(b: Builder, layer: Any, xs: list[Value], shape: Shape) -> Value:
     return Value(product if rows == columns == 1 else b.reshape(product, shape), shape)
 
 
-def _same(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
-    return x
-
-
 _MERGES = {layers.Add: "Add", layers.Subtract: "Sub", layers.Multiply: "Mul", layers.Average: "Mean",
            layers.Maximum: "Max", layers.Minimum: "Min"}
-_IN_TRAINING = (  # layers that outside of training give their input
-    layers.ActivityRegularization, layers.AlphaDropout,
-    layers.Dropout, layers.GaussianDropout, layers.GaussianNoise, layers.Identity, layers.RandomBrightness,
-    layers.RandomContrast, layers.RandomFlip, layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom,
-    layers.SpatialDropout2D)
-
-_EMITTERS: dict[type, Emitter] = {
+_SHORT: dict[type, Emitter] = {
     layers.Activation: lambda b, layer, x, shape: functions.activate(b, layer.activation, x, layer.name),
     layers.AveragePooling2D: lambda b, layer, x, shape: functions.avg_pool2d(
         b, x, layer.pool_size, layer.strides, layer.padding),
-    layers.BatchNormalization: _channels_last(_batch_norm),
-    layers.CenterCrop: _center_crop,
-    layers.Concatenate: _concatenate,
-    layers.Conv2D: _conv,
-    layers.Conv2DTranspose: _conv_transpose,
-    layers.Cropping2D: _cropping,
-    CustomScaleLayer: _custom_scale,
-    layers.Dense: _dense,
-    layers.DepthwiseConv2D: _depthwise,
-    layers.Dot: _dot,
+    layers.Concatenate: lambda b, layer, xs, shape: functions.concatenate(b, xs, layer.axis),
     layers.ELU: lambda b, layer, x, shape: functions.elu(b, x, layer.alpha),
-    layers.Flatten: _flatten,
+    layers.Flatten: lambda b, layer, x, shape: functions.flatten(b, x),
     layers.GlobalAveragePooling2D: lambda b, layer, x, shape: functions.FUNCTIONS["global_avg_pool2d"](
         b, x, layer.keepdims),
     layers.GlobalMaxPooling2D: lambda b, layer, x, shape: functions.FUNCTIONS["global_max_pool2d"](
         b, x, layer.keepdims),
-    layers.GroupNormalization: _channels_last(_group_norm),
-    layers.LayerNormalization: _layer_norm,
-    LayerScale: _layer_scale,
+    LayerScale: lambda b, layer, x, shape: x.like(
+        b.node("Mul", x.any, b.constant(x.beside(layer.gamma.numpy()), "gamma"))),
     layers.LeakyReLU: lambda b, layer, x, shape: functions.leaky_relu(b, x, layer.negative_slope),
     layers.MaxPooling2D: lambda b, layer, x, shape: functions.max_pool2d(
         b, x, layer.pool_size, layer.strides, layer.padding),
-    layers.Normalization: _normalization,
-    layers.PReLU: _prelu,
+    layers.PReLU: lambda b, layer, x, shape: x.like(
+        b.node("PRelu", x.any, b.constant(x.beside(layer.alpha.numpy()), "alpha"))),
     layers.Permute: lambda b, layer, x, shape: functions.transpose(b, x, (0, *layer.dims)),
-    layers.RMSNormalization: _rms_norm,
-    layers.RandomCrop: _smart_resize,
-    layers.ReLU: lambda b, layer, x, shape: functions.relu(b, x, layer.negative_slope, layer.max_value,
-                                                           layer.threshold),
-    layers.RepeatVector: _repeat,
-    layers.Rescaling: _rescaling,
-    layers.Reshape: _reshape,
-    layers.Resizing: _resizing,
-    layers.SeparableConv2D: _separable,
+    layers.ReLU: lambda b, layer, x, shape: functions.relu(
+        b, x, layer.negative_slope, layer.max_value, layer.threshold),
+    layers.Reshape: lambda b, layer, x, shape: Value(
+        b.reshape(last(b, x), (None, *layer.target_shape) if None in shape[1:] else shape), shape),
     layers.Softmax: lambda b, layer, x, shape: functions.softmax(b, x, layer.axis),
-    layers.UnitNormalization: _unit_norm,
-    layers.UpSampling2D: _upsampling,
     layers.ZeroPadding2D: lambda b, layer, x, shape: functions.zero_padding2d(b, x, layer.padding),
     **{kind: _merge(op) for kind, op in _MERGES.items()},
-    **dict.fromkeys(_IN_TRAINING, _same),
+    **dict.fromkeys(IN_TRAINING, lambda b, layer, x, shape: x),
 }
-
-
-def _with_shape(emit: Emitter) -> Emitter:
-    """An emitter whose value has the shape of the layer's result."""
-
-    def wrapper(b: Builder, layer: Any, x: Any, shape: Shape) -> Value:
-        y = emit(b, layer, x, shape)
-        return Value(y.last, shape, y.first)
-
-    return wrapper
-
-
-LAYERS: dict[type, Emitter] = {kind: _with_shape(emit) for kind, emit in _EMITTERS.items()}
+for _kind, _emit in _SHORT.items():
+    _emits(_kind)(_emit)

@@ -3,6 +3,7 @@
 A function takes the node's `Attributes` and its inputs, None where one is left out, and gives a tensor or several.
 """
 
+import operator
 from collections.abc import Callable
 from functools import reduce
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import functional as F
+from .. import ops
 from ..tensor import Tensor
 from . import onnx_images as images
 from . import onnx_shapes as shape_ops
@@ -49,10 +51,6 @@ def _several(function: Callable[[Any, Any], Any]) -> Op:
     return Op(lambda at, *xs: reduce(function, xs), alike=True)
 
 
-def _mean(at: Attributes, *xs: Tensor) -> Tensor:
-    return reduce(lambda a, b: a + b, xs) / len(xs)
-
-
 def _divide(at: Attributes, a: Tensor, b: Tensor) -> Tensor:
     """Integers are divided towards zero, on the host."""
     if is_float(a) or is_float(b):
@@ -84,57 +82,26 @@ def _raised(a: Tensor, exponent: Any) -> Tensor:
 
 
 def _clip(at: Attributes, x: Tensor, low: Any = None, high: Any = None) -> Tensor:
-    low, high = at.get("min", low), at.get("max", high)
+    low = at.get("min", low)
+    high = at.get("max", high)
     for bound, choose in ((low, F.maximum), (high, F.minimum)):
         if bound is not None:
             x = choose(x, bound if isinstance(bound, Tensor) else constant(x, np.asarray(bound, x.dtype)))
     return x
 
 
-def _prelu(at: Attributes, x: Tensor, slope: Tensor) -> Tensor:
-    return F.where(x < 0, slope * x, x)
-
-
-def _leaky_relu(at: Attributes, x: Tensor) -> Tensor:
-    return F.where(x < 0, at.get("alpha", 0.01) * x, x)
-
-
-def _selu(at: Attributes, x: Tensor) -> Tensor:
-    return at.get("gamma", 1.0507009873554805) * F.elu(x, at.get("alpha", 1.6732632423543772))
-
-
-def _hard_sigmoid(at: Attributes, x: Tensor) -> Tensor:
-    return F.clip(at.get("alpha", 0.2) * x + at.get("beta", 0.5), 0.0, 1.0)
-
-
-def _thresholded_relu(at: Attributes, x: Tensor) -> Tensor:
-    return F.where(x > at.get("alpha", 1.0), x, 0.0)
-
-
 def _shrink(at: Attributes, x: Tensor) -> Tensor:
-    limit, bias = at.get("lambd", 0.5), at.get("bias", 0.0)
+    limit = at.get("lambd", 0.5)
+    bias = at.get("bias", 0.0)
     return F.where(x < -limit, x + bias, F.where(x > limit, x - bias, x * 0))
-
-
-def _gelu(at: Attributes, x: Tensor) -> Tensor:
-    return F.gelu(x, at.get("approximate", "none") == "tanh")
-
-
-def _swish(at: Attributes, x: Tensor) -> Tensor:
-    return x * F.sigmoid(x * at.get("alpha", 1.0))
-
-
-def _sum_of_parts(at: Attributes, x: Tensor, size: int) -> Tensor:
-    """The sums of `size` channels around each, for LRN: channels last."""
-    wide = F.pad(x, ((0, 0), (0, 0), (0, 0), ((size - 1) // 2, size // 2)))
-    return reduce(lambda a, b: a + b, [wide[..., i : i + x.shape[-1]] for i in range(size)])
 
 
 def _lrn(at: Attributes, x: Tensor) -> Tensor:
     size = at.get("size", 1)
     if not 0 < size <= min(2 * x.shape[-1] + 1, TERMS):
         raise ValueError(f"LRN takes a size of 1 to twice the channels, {TERMS:,} at most. Received: {size}.")
-    total = _sum_of_parts(at, x * x, size)
+    wide = F.pad(x * x, ((0, 0), (0, 0), (0, 0), ((size - 1) // 2, size // 2)))
+    total = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])  # of channels around each
     return x / (at.get("bias", 1.0) + at.get("alpha", 1e-4) / size * total) ** at.get("beta", 0.75)
 
 
@@ -168,19 +135,10 @@ def _reduced(function: Callable[[Tensor, Any, bool], Tensor]) -> Op:
     return Op(run, host=(1,))
 
 
-def _minimum(x: Tensor, axes: Any, keepdims: bool) -> Tensor:
-    return -(-x).max(axes, keepdims)
-
-
-def _log_sum_exp(x: Tensor, axes: Any, keepdims: bool) -> Tensor:
-    most = x.detach().max(axes, True)
-    total = F.log(F.exp(x - most).sum(axes, True)) + most
-    return total if keepdims else F.squeeze(total, axes)
-
-
 def _arg(sign: int) -> Op:
     def run(at: Attributes, x: Tensor) -> Tensor:
-        axis, keepdims = shape_ops.axis_of(at.get("axis", 0), x.ndim), bool(at.get("keepdims", 1))
+        axis = shape_ops.axis_of(at.get("axis", 0), x.ndim)
+        keepdims = bool(at.get("keepdims", 1))
         x = x if sign > 0 else -x
         if not at.get("select_last_index", 0):
             return F.argmax(x, axis, keepdims)
@@ -192,45 +150,48 @@ def _arg(sign: int) -> Op:
 
 def _gemm(at: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     a, b = (t.transpose() if at.get(name, 0) else t for t, name in ((a, "transA"), (b, "transB")))
-    alpha, beta = at.get("alpha", 1.0), at.get("beta", 1.0)
+    alpha = at.get("alpha", 1.0)
+    beta = at.get("beta", 1.0)
     if c is not None and c.shape == b.shape[1:] and alpha == beta == 1 and a.ndim == b.ndim == 2:
         return F.dense(a, b, c)
     y = a @ b if alpha == 1 else (a @ b) * alpha
     return y if c is None else y + (c if beta == 1 else c * beta)
 
 
-def _where(at: Attributes, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return F.where(condition, x, y)
-
-
 OPS: dict[str, Op] = {
-    "Add": _binary(lambda a, b: a + b), "Sub": _binary(lambda a, b: a - b), "Mul": _binary(lambda a, b: a * b),
+    "Add": _binary(operator.add), "Sub": _binary(operator.sub), "Mul": _binary(operator.mul),
     "Div": Op(_divide, alike=True), "Pow": Op(_power, host=(1,)), "MatMul": Op(lambda at, a, b: a @ b, long=True),
     "Gemm": Op(_gemm, long=True), "Max": _several(F.maximum), "Min": _several(F.minimum),
-    "Sum": _several(lambda a, b: a + b), "Mean": Op(_mean, alike=True),
+    "Sum": _several(operator.add), "Mean": Op(lambda at, *xs: reduce(operator.add, xs) / len(xs), alike=True),
     **{name: _unary(function) for name, function in {
-        "Relu": F.relu, "Sigmoid": F.sigmoid, "Tanh": F.tanh, "Exp": F.exp, "Log": F.log, "Sqrt": F.sqrt, "Abs": F.abs,
-        "Neg": lambda x: -x, "Erf": F.erf, "Softplus": F.softplus, "Softsign": F.softsign, "HardSwish": F.hard_silu,
-        "Mish": F.mish, "Reciprocal": lambda x: 1.0 / x, "Identity": lambda x: x}.items()},
-    "LeakyRelu": Op(_leaky_relu, alike=True), "PRelu": Op(_prelu), "Selu": Op(_selu, alike=True),
-    "Elu": Op(lambda at, x: F.elu(x, at.get("alpha", 1.0)), alike=True),
-    "Celu": Op(lambda at, x: F.celu(x, at.get("alpha", 1.0)), alike=True),
-    "HardSigmoid": Op(_hard_sigmoid, alike=True), "ThresholdedRelu": Op(_thresholded_relu, alike=True),
-    "Shrink": Op(_shrink, alike=True), "Gelu": Op(_gelu, alike=True), "Swish": Op(_swish, alike=True),
+        "Relu": F.relu, "Sigmoid": F.sigmoid, "Tanh": F.tanh, "Exp": F.exp, "Log": F.log, "Sqrt": F.sqrt,
+        "Abs": F.abs, "Neg": operator.neg, "Erf": F.erf, "Softplus": F.softplus, "Softsign": F.softsign,
+        "HardSwish": F.hard_silu, "Mish": F.mish, "Reciprocal": lambda x: 1.0 / x,
+        "Identity": lambda x: x}.items()},
+    **{name: Op(function, alike=True) for name, function in {
+        "Celu": lambda at, x: F.celu(x, at.get("alpha", 1.0)), "Elu": lambda at, x: F.elu(x, at.get("alpha", 1.0)),
+        "Gelu": lambda at, x: F.gelu(x, at.get("approximate", "none") == "tanh"),
+        "HardSigmoid": lambda at, x: F.clip(at.get("alpha", 0.2) * x + at.get("beta", 0.5), 0.0, 1.0),
+        "LeakyRelu": lambda at, x: F.where(x < 0, at.get("alpha", 0.01) * x, x),
+        "Selu": lambda at, x: at.get("gamma", 1.0507009873554805) * F.elu(x, at.get("alpha", 1.6732632423543772)),
+        "Shrink": _shrink, "Swish": lambda at, x: x * F.sigmoid(x * at.get("alpha", 1.0)),
+        "ThresholdedRelu": lambda at, x: F.where(x > at.get("alpha", 1.0), x, 0.0)}.items()},
+    "PRelu": Op(lambda at, x, slope: F.where(x < 0, slope * x, x)),
     "Clip": Op(_clip, fixed=(1, 2)), "Softmax": _softmax(F.softmax), "LogSoftmax": _softmax(F.log_softmax),
-    "LRN": Op(_lrn, images=True), "Where": Op(_where),
+    "LRN": Op(_lrn, images=True), "Where": Op(lambda at, condition, x, y: F.where(condition, x, y)),
     "Equal": _binary(F.equal), "Greater": _binary(F.greater), "Less": _binary(F.less),
     "GreaterOrEqual": _binary(F.greater_equal), "LessOrEqual": _binary(F.less_equal),
-    "Not": _unary(lambda x: x == constant(x, np.False_)), "And": _binary(lambda a, b: a * b),
-    "Or": _binary(lambda a, b: a + b),
+    "Not": _unary(lambda x: x == constant(x, np.False_)), "And": _binary(operator.mul),
+    "Or": _binary(operator.add),
     "ReduceMean": _reduced(lambda x, axes, keep: x.mean(axes, keep)),
     "ReduceSum": _reduced(lambda x, axes, keep: x.sum(axes, keep)),
-    "ReduceMax": _reduced(lambda x, axes, keep: x.max(axes, keep)), "ReduceMin": _reduced(_minimum),
+    "ReduceMax": _reduced(lambda x, axes, keep: x.max(axes, keep)),
+    "ReduceMin": _reduced(lambda x, axes, keep: -(-x).max(axes, keep)),
     "ReduceSumSquare": _reduced(lambda x, axes, keep: (x * x).sum(axes, keep)),
     "ReduceL1": _reduced(lambda x, axes, keep: F.abs(x).sum(axes, keep)),
     "ReduceL2": _reduced(lambda x, axes, keep: F.sqrt((x * x).sum(axes, keep))),
     "ReduceLogSum": _reduced(lambda x, axes, keep: F.log(x.sum(axes, keep))),
-    "ReduceLogSumExp": _reduced(_log_sum_exp), "ArgMax": _arg(1), "ArgMin": _arg(-1),
+    "ReduceLogSumExp": _reduced(ops.logsumexp), "ArgMax": _arg(1), "ArgMin": _arg(-1),
     "Conv": Op(images.conv, images=True), "ConvTranspose": Op(images.conv_transpose, images=True),
     "MaxPool": Op(images.max_pool, images=True), "AveragePool": Op(images.average_pool, images=True),
     "GlobalAveragePool": Op(lambda at, x: F.global_avg_pool2d(x, True), images=True),

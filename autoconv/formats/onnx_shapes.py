@@ -57,7 +57,8 @@ def concat(at: Attributes, *xs: Tensor) -> Tensor:
 def split(at: Attributes, x: Tensor, given: Any = None) -> list[Tensor]:
     axis = axis_of(at.get("axis", 0), x.ndim)
     sizes = at.get("split") if given is None else ints(given)
-    total, count = x.shape[axis], at.outputs
+    total = x.shape[axis]
+    count = at.outputs
     if sizes is None:
         part = -(-total // count)
         sizes = [part] * (count - 1) + [total - part * (count - 1)]
@@ -70,20 +71,26 @@ def split(at: Attributes, x: Tensor, given: Any = None) -> list[Tensor]:
 def slice_(at: Attributes, x: Tensor, *given: Any) -> Tensor:
     """Before opset 10 the bounds are attributes."""
     if given:
-        starts, ends = ints(given[0]), ints(given[1])
+        starts = ints(given[0])
+        ends = ints(given[1])
         axes, steps = (ints(given[i]) if len(given) > i and given[i] is not None else None for i in (2, 3))
     else:
-        starts, ends, axes, steps = at.get("starts"), at.get("ends"), at.get("axes"), None
+        starts = at.get("starts")
+        ends = at.get("ends")
+        axes = at.get("axes")
+        steps = None
     axes = tuple(range(len(starts))) if axes is None else axes
     steps = (1,) * len(starts) if steps is None else steps
     index = [slice(None)] * x.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        n, axis = x.shape[axis_of(axis, x.ndim)], axis_of(axis, x.ndim)
+        n = x.shape[axis_of(axis, x.ndim)]
+        axis = axis_of(axis, x.ndim)
         if step == 0:
             raise ValueError("The step of a slice cannot be 0.")
         start, end = (bound + n if bound < 0 else bound for bound in (start, end))
         low, high = (0, n) if step > 0 else (-1, n - 1)
-        start, end = (min(max(start, 0), high), min(max(end, low), n))
+        start = min(max(start, 0), high)
+        end = min(max(end, low), n)
         index[axis] = slice(start, None if end < 0 else end, step)
     return x[tuple(index)]
 
@@ -112,7 +119,8 @@ def tile(at: Attributes, x: Tensor, repeats: Any) -> Tensor:
     check_size(shape)
     for axis, count in enumerate(counts):
         if count > 1:
-            outer, inner = prod(x.shape[:axis]), prod(x.shape[axis:])
+            outer = prod(x.shape[:axis])
+            inner = prod(x.shape[axis:])
             x = spread(x.reshape(outer, 1, inner), (outer, count, inner)).reshape(*shape[: axis + 1],
                                                                                   *x.shape[axis + 1 :])
     return x
@@ -120,7 +128,8 @@ def tile(at: Attributes, x: Tensor, repeats: Any) -> Tensor:
 
 def pad(at: Attributes, x: Tensor, given: Any = None, value: Any = None, axes: Any = None) -> Tensor:
     """"constant" by numbers, the other modes by the places that each item comes from. Negative widths cut off."""
-    widths, mode = ints(given) if given is not None else tuple(at.get("pads", ())), at.get("mode", "constant")
+    widths = ints(given) if given is not None else tuple(at.get("pads", ()))
+    mode = at.get("mode", "constant")
     number = at.get("value", 0.0) if value is None else np.asarray(value).reshape(-1)[0]
     named = tuple(range(x.ndim)) if axes is None else tuple(axis_of(axis, x.ndim) for axis in ints(axes))
     if len(widths) != 2 * len(named):
@@ -140,14 +149,6 @@ def pad(at: Attributes, x: Tensor, given: Any = None, value: Any = None, axes: A
             check_size((x.shape[axis] + sum(pair),), KNOWN)
             x = take(x, np.pad(np.arange(x.shape[axis]), pair, mode), axis)  # type: ignore[call-overload]
     return x
-
-
-def shape_of(at: Attributes, x: Any) -> np.ndarray:
-    return np.array(x.shape[slice(at.get("start", 0), at.get("end"))], np.int64)
-
-
-def size_of(at: Attributes, x: Any) -> np.ndarray:
-    return np.array(prod(x.shape), np.int64)
 
 
 def constant_of_shape(at: Attributes, shape: Any) -> np.ndarray:
@@ -180,14 +181,6 @@ def cast_to(at: Attributes, x: Tensor) -> Tensor:
     return cast(x, DTYPES[at.get("to")])
 
 
-def floor(at: Attributes, x: Any) -> Tensor:
-    return np.floor(x)  # type: ignore[return-value]
-
-
-def ceil(at: Attributes, x: Any) -> Tensor:
-    return np.ceil(x)  # type: ignore[return-value]
-
-
 def dropout(at: Attributes, x: Tensor, ratio: Any = None, training: Any = None) -> Any:
     """Outside of training it gives x, and a mask that keeps all."""
     if training is not None and bool(np.asarray(training).any()):
@@ -201,7 +194,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "Flatten": (flatten, ()), "Reshape": (reshape, (1,)), "Transpose": (transpose, ()), "Squeeze": (squeeze, (1,)),
     "Unsqueeze": (unsqueeze, (1,)), "Concat": (concat, ()), "Split": (split, (1,)), "Slice": (slice_, (1, 2, 3, 4)),
     "Gather": (gather, (1,)), "Expand": (expand, (1,)), "Tile": (tile, (1,)), "Pad": (pad, (1, 2, 3)),
-    "Shape": (shape_of, ()), "Size": (size_of, ()), "ConstantOfShape": (constant_of_shape, (0,)),
-    "Constant": (constant_value, ()), "Range": (range_, (0, 1, 2)), "Cast": (cast_to, ()), "Floor": (floor, (0,)),
-    "Ceil": (ceil, (0,)), "Dropout": (dropout, (1, 2)),
+    "Shape": (lambda at, x: np.array(x.shape[slice(at.get("start", 0), at.get("end"))], np.int64), ()),
+    "Size": (lambda at, x: np.array(prod(x.shape), np.int64), ()), "ConstantOfShape": (constant_of_shape, (0,)),
+    "Constant": (constant_value, ()), "Range": (range_, (0, 1, 2)), "Cast": (cast_to, ()),
+    "Floor": (lambda at, x: np.floor(x), (0,)), "Ceil": (lambda at, x: np.ceil(x), (0,)), "Dropout": (dropout, (1, 2)),
 }

@@ -80,7 +80,8 @@ class Room(buffers.Pool):
 
     def __init__(self, most: int) -> None:
         super().__init__()
-        self.most, self._pool = most, buffers.current_pool()
+        self.most = most
+        self._pool = buffers.current_pool()
 
     def empty(self, device: Any, shape: tuple[int, ...], dtype: Any) -> Any:
         check_size(shape, self.most)
@@ -100,7 +101,8 @@ def check_size(shape: Any, most: int = LARGEST) -> None:
     """Raises ValueError where a tensor of this shape would have too many axes or items: more than `most`, or than
     `arrays_of` allows.
     """
-    pool, size = buffers.current_pool(), 1
+    pool = buffers.current_pool()
+    size = 1
     most = min(most, pool.most) if isinstance(pool, Room) else most
     if len(shape) > 2 * RANK:
         raise ValueError(f"A tensor of at most {2 * RANK} axes can be made here. Received: {len(shape)}.")

@@ -47,8 +47,11 @@ class _Reader:
     """Reads one file. `fields`, `text`, `numbers`: how many more fields, bytes of strings, and integers it may have."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.view = data, memoryview(data)
-        self.fields, self.text, self.numbers = FIELDS, TEXT, NUMBERS
+        self.data = data
+        self.view = memoryview(data)
+        self.fields = FIELDS
+        self.text = TEXT
+        self.numbers = NUMBERS
 
     def message(self, schema: Schema, place: int, end: int) -> dict[str, Any]:
         found: dict[str, Any] = {name: [] for name in schema.repeated}
@@ -58,7 +61,8 @@ class _Reader:
             if self.fields < 0:
                 raise _too_many(FIELDS, "fields")
             tag, place = (data[place], place + 1) if data[place] < 128 else self._varint(place, end)
-            field, wire = schema.get(tag >> 3), tag & 7
+            field = schema.get(tag >> 3)
+            wire = tag & 7
             value: Any = None
             if wire == 2:
                 size, start = self._varint(place, end)
@@ -80,7 +84,7 @@ class _Reader:
                 raise ValueError(f"a field has the wire type {wire}, which is not known")
             if field is None:
                 continue
-            if wire != 2 and field.kind != "any" and _wire(field) != wire:
+            if wire != 2 and field.kind != "any" and (isinstance(field.kind, Schema) or _WIRE.get(field.kind) != wire):
                 raise ValueError(f"the field {field.name!r} holds another kind of value")
             if field.repeated:
                 found[field.name].append(value)
@@ -145,10 +149,6 @@ class _Reader:
             longer = lengths > i
             values[longer] |= (octets[starts[:-1][longer] + i] & 127).astype(np.uint64) << np.uint64(7 * i)
         return values.view(np.int64)
-
-
-def _wire(field: Field) -> int | None:
-    return _WIRE.get(field.kind) if isinstance(field.kind, str) else None
 
 
 def numbers(parts: list[Any], dtype: Any = None) -> np.ndarray:

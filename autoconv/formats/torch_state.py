@@ -9,7 +9,7 @@ import numpy as np
 from .. import layers as L
 from ..layers import Layer
 from ..models import Model
-from ..tensor import Parameter
+from ..variable import Variable
 from .flat_order import UNKNOWN, Order, calls_of, flat_orders
 
 View = Callable[[np.ndarray], np.ndarray]
@@ -26,7 +26,7 @@ class _Entry:
     """
 
     name: str
-    weight: Parameter | None
+    weight: Variable | None
     shape: tuple[int, ...]
     write: Callable[[], np.ndarray]
     read: Callable[[np.ndarray], np.ndarray]
@@ -50,9 +50,10 @@ def from_torch_state_dict(model: Model, state: Mapping[str, Any], names: Names |
     layout; those behind a Flatten the order (H, W, C) in the place of (C, H, W). Raises ValueError, changing nothing,
     that lists what does not fit.
     """
-    modules, groups = _modules(model), _groups(state)
+    modules = _modules(model)
+    groups = _groups(state)
     problems: list[str] = []
-    found: list[tuple[Parameter, np.ndarray]] = []
+    found: list[tuple[Variable, np.ndarray]] = []
     for module, prefix in _matched(modules, list(groups), names, problems):
         found += _read(module, prefix, groups[prefix], problems)
     _refuse(problems, f"The state dict does not fit {model.name!r}")
@@ -159,7 +160,7 @@ def _matched(modules: list[_Module], prefixes: list[str], names: Names | None,
 
 
 def _read(module: _Module, prefix: str, group: dict[str, Any],
-          problems: list[str]) -> list[tuple[Parameter, np.ndarray]]:
+          problems: list[str]) -> list[tuple[Variable, np.ndarray]]:
     """The weights of a module with their new values."""
     found = []
     what = f"{module.path!r} ({type(module.layer).__name__})"
@@ -238,7 +239,7 @@ def _with_weights(model: Model, path: str = "") -> list[tuple[str, Layer]]:
     return list(found.values())
 
 
-def _entry(name: str, weight: Parameter, view: View) -> _Entry:
+def _entry(name: str, weight: Variable, view: View) -> _Entry:
     """An array that has the numbers of a weight in other places: `view` puts any array of our layout into PyTorch's."""
     places = view(np.arange(weight.size).reshape(weight.shape))
 
@@ -294,7 +295,8 @@ def _separable(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]
 
 
 def _dense(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    rows, columns = _turned(taken), _turned(given)
+    rows = _turned(taken)
+    columns = _turned(given)
     return _biased(layer, _entry("weight", layer.kernel, lambda a: rows(columns(a).T)), given)
 
 
@@ -319,7 +321,8 @@ def _sample_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entr
     """LayerNorm and GroupNorm: over whole images (H, W, C) becomes (C, H, W)."""
     if getattr(layer, "rms_scaling", False):
         return {}  # Keras's divides by the standard deviation, PyTorch's RMSNorm by the root of the mean square
-    whole, rank = isinstance(layer, L.LayerNormalization) and layer.axis == [1, 2, 3], len(layer._build_shape)
+    whole = isinstance(layer, L.LayerNormalization) and layer.axis == [1, 2, 3]
+    rank = len(layer._build_shape)
     if getattr(layer, "_order", None) is not None or (not whole and isinstance(layer.axis, list) and (
             layer.axis != list(range(layer.axis[0], rank)) or (rank == 4 and layer.axis[0] < 3))):
         return {}  # axes that PyTorch's images have in other places
@@ -333,7 +336,8 @@ def _rms_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]
 
 def _prelu(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
     """PReLU has one number a channel, or one for all; ours may have one for each number of a sample."""
-    alpha, view = layer.alpha, _turned(taken)
+    alpha = layer.alpha
+    view = _turned(taken)
     channels = alpha.shape[-1]
     places = view(np.arange(channels))
 

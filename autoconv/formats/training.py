@@ -36,7 +36,7 @@ def warn_if_unbuilt(model: Model) -> None:
                       "Consider building the model first by calling it on some data.", stacklevel=7)
 
 
-def generators(model: Model) -> list[random.Generator]:
+def generators(model: Model) -> list[random.SeedGenerator]:
     """The generators of random numbers that layers have of their own."""
     return list({id(each): each for each in random.generators_of(model._walk())[1:]}.values())
 
@@ -48,7 +48,8 @@ def streams_text(model: Model) -> str:
 
 def put_streams(model: Model, text: str, where: str) -> None:
     """Makes the layers' own generators go on from the numbers of `streams_text`. Raises ValueError for others."""
-    numbers, own = json_text.parse(text), generators(model)
+    numbers = json_text.parse(text)
+    own = generators(model)
     if not isinstance(numbers, list) or len(numbers) != len(own) or any(
             type(number) is not int or number < 0 for number in numbers):
         raise ValueError(f"The streams in {where} must be a number for each of the {len(own)} generators of random "
@@ -71,7 +72,8 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     if config is None:
         return {}, {}
     config["optimizer"]["config"].pop("name", None)  # a number of this process, which means nothing in others
-    state, slots = {}, {}
+    state = {}
+    slots = {}
     named = [name for name, weight in model.named_weights().items() if weight.requires_grad]
     for key, value in optimizer_state(model).items():
         slot, _, place = key.partition("/")
@@ -105,7 +107,8 @@ def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.nda
 
 
 def _put_back(model: Model, state: Mapping[str, Any], slots: Mapping[str, np.ndarray]) -> None:
-    weights, optimizer = model.trainable_weights, model.optimizer
+    weights = model.trainable_weights
+    optimizer = model.optimizer
     assert optimizer is not None
     places = {id(weight): place for place, weight in enumerate(weights)}
     names = {name: places[id(weight)] for name, weight in model.named_weights().items() if id(weight) in places}

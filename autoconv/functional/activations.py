@@ -44,7 +44,8 @@ def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x))."""
     x = _floats(x)
     y = apply(activations.sigmoid, x)
-    y.logits, y.activation = x, "sigmoid"
+    y.logits = x
+    y.activation = "sigmoid"
     return y
 
 
@@ -60,7 +61,8 @@ def softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
         return _along_several(activations.softmax, x, axis)
     y = apply(activations.softmax, x, axis=axis)
     if axis in (-1, x.ndim - 1):
-        y.logits, y.activation = x, "softmax"
+        y.logits = x
+        y.activation = "softmax"
     return y
 
 
@@ -207,7 +209,8 @@ def sparsemax(x: Any, axis: int = -1) -> Tensor:
     """
     x = _tensor(x)
     axis = axis % x.ndim
-    own, other = arrays.expand_dims(x, axis + 1), arrays.expand_dims(x, axis)
+    own = arrays.expand_dims(x, axis + 1)
+    other = arrays.expand_dims(x, axis)
     larger = arrays.where(other >= own, other, 0.0).sum(axis + 1)
     count = arrays.where(other >= own, other - other + 1, 0.0).sum(axis + 1)
     stays = 1 + count * x > larger

@@ -12,7 +12,7 @@ import numpy as np
 from ..arguments import names
 from ..array_functions import FUNCTIONS, broadcasting
 from ..errors import DeviceError
-from ..operators import arith, elementwise, joining, select
+from ..operators import arith, elementwise, select
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply, pair
 from .nn import _tensor
@@ -36,7 +36,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
     (axis,) = arith.normalize_axes(axis, tensors[0].ndim)
     if len({(*s[:axis], *s[axis + 1 :]) for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
         raise ValueError(f"concatenate needs shapes that agree on all axes but axis {axis}. Received: {shapes}.")
-    return apply(joining.concatenate, *tensors, axis=axis)
+    return apply(arith.concatenate, *tensors, axis=axis)
 
 
 def stack(x: Sequence[Any], axis: int = 0) -> Tensor:
@@ -113,7 +113,8 @@ def expand_dims(x: Any, axis: int | Sequence[int]) -> Tensor:
     """x with a new axis of size 1 at `axis`, counted in the result; or with several."""
     x = _tensor(x)
     count = len(axis) if isinstance(axis, Sequence) else 1
-    axes, sizes = arith.normalize_axes(axis, x.ndim + count), iter(x.shape)
+    axes = arith.normalize_axes(axis, x.ndim + count)
+    sizes = iter(x.shape)
     return x.reshape(tuple(1 if i in axes else next(sizes) for i in range(x.ndim + count)))
 
 
@@ -246,7 +247,8 @@ def cosh(x: Any) -> Tensor:
 
 def cast(x: Any, dtype: Any) -> Tensor:
     """x in another dtype, with a gradient between floating ones; x itself if it has that dtype."""
-    x, wanted = _tensor(x), np.dtype(dtype)
+    x = _tensor(x)
+    wanted = np.dtype(dtype)
     if x.dtype == wanted:
         return x
     return apply(elementwise.cast, x if wanted.kind == "f" else x.detach(), dtype=wanted)

@@ -60,7 +60,10 @@ def resize(images: Any, size: tuple[int, int], interpolation: str = "bilinear") 
     if names.lookup("interpolation", interpolation, dict.fromkeys(RESIZE_INTERPOLATIONS, True)) and (
             interpolation not in ops.INTERPOLATIONS):
         return _weighted(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
-    (down, first_row), (right, first_column) = (_sampling(*pair, interpolation) for pair in zip(old, _size(size)))
+    nearest = interpolation == "nearest"  # of two equally near pixels the later one counts
+    (down, first_row), (right, first_column) = (  # the distance of an axis's samples, and the first one
+        (before / after, 0.5 * before / after - 0.5 + (0.125 / after if nearest else 0.0))
+        for before, after in zip(old, _size(size)))
     transform = np.array([right, 0, first_column, 0, down, first_row, 0, 0])
     return affine_transform(x, transform, interpolation, "nearest", size=size)
 
@@ -76,9 +79,12 @@ def _weighted(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
 
 def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
     """The weights (new, old) by which the pixels of an axis are summed; of each new pixel they add up to 1."""
-    scale, pixels, samples = old / new, np.arange(old), np.arange(new)[:, None]
+    scale = old / new
+    pixels = np.arange(old)
+    samples = np.arange(new)[:, None]
     if interpolation == "area":  # the length that the two pixels share
-        end, begin = np.minimum(pixels + 1, (samples + 1) * scale), np.maximum(pixels, samples * scale)
+        end = np.minimum(pixels + 1, (samples + 1) * scale)
+        begin = np.maximum(pixels, samples * scale)
         weights = np.maximum(end - begin, 0.0)
     else:
         weights = _KERNELS[interpolation](np.abs((samples + 0.5) * scale - 0.5 - pixels))
@@ -87,7 +93,8 @@ def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
 
 def _keys(d: np.ndarray) -> np.ndarray:
     """Keys: "Cubic convolution interpolation for digital image processing", 1981; a = -0.5. d: distances."""
-    near, far = ((1.5 * d - 2.5) * d) * d + 1.0, ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
+    near = ((1.5 * d - 2.5) * d) * d + 1.0
+    far = ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
     return np.where(d < 1, near, np.where(d < 2, far, 0.0))
 
 
@@ -96,11 +103,6 @@ _KERNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "lanczos3": lambda d: np.where(d < 3, np.sinc(d) * np.sinc(d / 3), 0.0),
     "lanczos5": lambda d: np.where(d < 5, np.sinc(d) * np.sinc(d / 5), 0.0)}
 RESIZE_INTERPOLATIONS = (*ops.INTERPOLATIONS, *_KERNELS, "area")
-
-
-def _sampling(old: int, new: int, interpolation: str) -> tuple[float, float]:
-    """How far apart the samples of an axis lie, and the first one. Of two equally near pixels the later one counts."""
-    return old / new, 0.5 * old / new - 0.5 + (0.125 / new if interpolation == "nearest" else 0.0)
 
 
 def _size(size: Any) -> tuple[int, int]:

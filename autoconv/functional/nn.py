@@ -159,20 +159,11 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
     if training and not x.size:
         raise ValueError("batch_norm takes the mean of a batch in training, and there is none of no items. "
                          f"Received: x of shape {x.shape}.")
+    together = training and ranks.size > 1
+    _check_pass(x, other, relu and training, pool, together)
     statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
     given: dict[str, Any] = {"mean": statistics[0], "variance": statistics[1], "epsilon": epsilon}
-    if other is not None and (other.shape != x.shape or pool or not (relu and training)):
-        raise ValueError("batch_norm adds `other` of x's shape in training, with relu=True and without pooling. "
-                         f"Received: x of shape {x.shape}, other of shape {other.shape}, training={training}, "
-                         f"relu={relu}, pool={pool}.")
-    together = training and ranks.size > 1
-    if together and (pool or other is not None):
-        raise ValueError("batch_norm of a batch that several processes share neither pools nor adds. Received: "
-                         f"pool={pool}, other of shape {None if other is None else other.shape}.")
     if pool:
-        if not (relu and training) or x.ndim != 4 or min(x.shape[1:3]) < 2:
-            raise ValueError("batch_norm pools images (N, H, W, C) of 2 x 2 pixels and more, in training, with "
-                             f"relu=True. Received: x of shape {x.shape}, training={training}, relu={relu}.")
         y = apply(norm.batch_norm_relu_pool, x, gamma, beta, **given)
     elif other is not None:
         y = apply(norm.batch_norm_add_relu, x, gamma, beta, other, **given)
@@ -184,6 +175,20 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
         for average, batch in zip(moving, statistics):
             k.moving_average(average, batch, momentum)
     return y
+
+
+def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, together: bool) -> None:
+    """Raises ValueError for what a pass of `batch_norm` cannot do; relu: in training, with a ReLU."""
+    shape = None if other is None else other.shape
+    received = f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu in training={relu}."
+    if other is not None and (shape != x.shape or pool or not relu):
+        raise ValueError("batch_norm adds `other` of x's shape in training, with relu=True and without pooling. "
+                         f"{received}")
+    if together and (pool or other is not None):
+        raise ValueError(f"batch_norm of a batch that several processes share neither pools nor adds. {received}")
+    if pool and (not relu or x.ndim != 4 or min(x.shape[1:3]) < 2):
+        raise ValueError("batch_norm pools images (N, H, W, C) of 2 x 2 pixels and more, in training, with relu=True. "
+                         f"{received}")
 
 
 def _tensor(value: Any, dtype: Any = None) -> Tensor:

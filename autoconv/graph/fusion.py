@@ -23,16 +23,20 @@ class Call:
     """
 
     def __init__(self, operation: Any, nodes: Sequence[Node], number: Callable[[SymbolicTensor], int]) -> None:
-        first, node = nodes[0], nodes[-1]
-        self.operation, self.nodes = operation, nodes
+        first = nodes[0]
+        node = nodes[-1]
+        self.operation = operation
+        self.nodes = nodes
         inner = {id(tensor) for node in nodes[:-1] for tensor in node.outputs}
         beside = [tensor for node in nodes[1:] for tensor in node.inputs if id(tensor) not in inner]
         self.reads = [*first.inputs, *beside]
-        self.inputs, self._beside = [number(tensor) for tensor in self.reads], [number(tensor) for tensor in beside]
+        self.inputs = [number(tensor) for tensor in self.reads]
+        self._beside = [number(tensor) for tensor in beside]
         self.outputs = [number(tensor) for tensor in node.outputs]
         self.last: list[int] = []
         self.shape = node.outputs[0].shape
-        self._number, self._node = number, first
+        self._number = number
+        self._node = first
         alone = not beside and len(first.args) == 1 and not first.kwargs
         self._simple = alone and all(isinstance(item, SymbolicTensor) for item in (first.args[0], node.structure))
 
@@ -89,7 +93,8 @@ def fuse(graph: Graph) -> Plan:
     off = os.environ.get("AUTOCONV_FUSION", "1") == "0"
     groups: dict[int, tuple[Any, Sequence[Node]]] = {}
     taken: set[int] = set()
-    consumers, outputs = graph.consumers(), {id(tensor) for tensor in graph.outputs}
+    consumers = graph.consumers()
+    outputs = {id(tensor) for tensor in graph.outputs}
     for node in graph.nodes:
         if not node.inputs or id(node) in taken:
             continue

@@ -35,11 +35,15 @@ class Graph:
         self._begins: dict[int, SymbolicTensor] = {}  # the symbolic input that stands for a tensor within another graph
         self.input_structure = map_structure(self._input, inputs)
         self.inputs: list[SymbolicTensor] = flatten(self.input_structure)
-        self.output_structure, self.outputs = outputs, flatten(outputs)
+        self.output_structure = outputs
+        self.outputs = flatten(outputs)
         found, first_seen = self._find()
         self.nodes, self.operations = _by_depth(found, first_seen, self.inputs, self.parents)
         self.layers: list[Layer] = [operation for operation in self.operations if isinstance(operation, Layer)]
-        self._check_names()
+        for name, count in Counter(operation.name for operation in self.operations).items():
+            if count > 1:
+                raise ValueError(f'The name "{name}" is used {count} times in the model. All layers and '
+                                 "functions of a model must have different names: pass name= to one of them.")
 
     def _input(self, tensor: SymbolicTensor) -> SymbolicTensor:
         """The tensor, where an Input made it; else a new Input that takes its place in this graph."""
@@ -104,13 +108,6 @@ class Graph:
                 finished.add(id(node))
                 found.append(node)
         return found, first_seen
-
-    def _check_names(self) -> None:
-        given = [operation.name for operation in self.operations]
-        for name, count in Counter(given).items():
-            if count > 1:
-                raise ValueError(f'The name "{name}" is used {count} times in the model. All layers and '
-                                 "functions of a model must have different names: pass name= to one of them.")
 
     @property
     def input_names(self) -> list[str]:
@@ -208,31 +205,16 @@ class Graph:
             node = self.resolve(tensor).node
             return [node.operation.name, place[id(node)], self.resolve(tensor).index]
 
-        def plain(item: Any) -> Any:
-            if isinstance(item, SymbolicTensor):
-                return {"tensor": reference(item)}
-            if isinstance(item, slice):
-                return {"slice": [item.start, item.stop, item.step]}
-            if item is Ellipsis:
-                return {"ellipsis": True}
-            if isinstance(item, np.ndarray):
-                return {"array": [item.tolist(), item.dtype.name]}
-            if isinstance(item, tuple):
-                return {"tuple": [plain(part) for part in item]}
-            if isinstance(item, list):
-                return [plain(part) for part in item]
-            if isinstance(item, dict):
-                return {"dict": {key: plain(part) for key, part in item.items()}}
-            return item
+        def calls(operation: Any) -> list[dict[str, Any]]:
+            return [{"args": _plain(list(node.args), reference),
+                     "kwargs": {key: _plain(value, reference) for key, value in node.kwargs.items()}}
+                    for node in own[id(operation)] if node.inputs]
 
         return {
-            "layers": [{
-                "layer": operation, "name": operation.name,
-                "inbound_nodes": [{"args": [plain(arg) for arg in node.args],
-                                   "kwargs": {key: plain(value) for key, value in node.kwargs.items()}}
-                                  for node in own[id(operation)] if node.inputs],
-            } for operation in self.operations],
-            "input_layers": plain(self.input_structure), "output_layers": plain(self.output_structure),
+            "layers": [{"layer": operation, "name": operation.name, "inbound_nodes": calls(operation)}
+                       for operation in self.operations],
+            "input_layers": _plain(self.input_structure, reference),
+            "output_layers": _plain(self.output_structure, reference),
         }
 
     @classmethod
@@ -243,32 +225,23 @@ class Graph:
                  for name, operation in operations.items()}
         left = [(entry["name"], call) for entry in records["layers"] for call in entry["inbound_nodes"]]
 
+        def tensor(name: str, node: int, output: int) -> SymbolicTensor:
+            names.lookup("layer", name, operations)
+            return calls[name][node].outputs[output]
+
         def known(item: Any) -> Any:
-            kind, value = _kind(item)
-            if kind == "tensor":
-                name, node, output = value
-                names.lookup("layer", name, operations)
-                return calls[name][node].outputs[output]
-            if kind == "slice":
-                return slice(*value)
-            if kind == "ellipsis":
-                return Ellipsis
-            if kind == "array":
-                return _array(value)
-            if kind == "tuple":
-                return tuple(known(part) for part in value)
-            if kind == "dict":
-                return {key: known(part) for key, part in value.items()}
-            return [known(part) for part in item] if isinstance(item, list) else item
+            return _read(item, tensor)
 
         while left:
-            later, blocked = [], set()
+            later = []
+            blocked = set()
             for name, call in left:
                 if name in blocked:  # an operation's calls keep their order
                     later.append((name, call))
                     continue
                 try:
-                    args, kwargs = known(call["args"]), {key: known(value) for key, value in call["kwargs"].items()}
+                    args = known(call["args"])
+                    kwargs = {key: known(value) for key, value in call["kwargs"].items()}
                 except IndexError:
                     later.append((name, call))
                     blocked.add(name)
@@ -285,11 +258,42 @@ class Graph:
             raise ValueError("The inputs or outputs of the model's graph are not among its nodes.") from error
 
 
-def _kind(item: Any) -> tuple[str, Any]:
-    """How `records` wrote an item that JSON has no word for, and what it wrote."""
-    if isinstance(item, dict) and len(item) == 1:
-        return next(iter(item.items()))
-    return "", None
+def _plain(item: Any, reference: Callable[[SymbolicTensor], list[Any]]) -> Any:
+    """An argument of a call as `records` writes it: what JSON has no word for is an object with its kind."""
+    if isinstance(item, SymbolicTensor):
+        return {"tensor": reference(item)}
+    if isinstance(item, slice):
+        return {"slice": [item.start, item.stop, item.step]}
+    if item is Ellipsis:
+        return {"ellipsis": True}
+    if isinstance(item, np.ndarray):
+        return {"array": [item.tolist(), item.dtype.name]}
+    if isinstance(item, dict):
+        return {"dict": {key: _plain(part, reference) for key, part in item.items()}}
+    if isinstance(item, list | tuple):
+        parts = [_plain(part, reference) for part in item]
+        return {"tuple": parts} if isinstance(item, tuple) else parts
+    return item
+
+
+def _read(item: Any, tensor: Callable[..., SymbolicTensor]) -> Any:
+    """The argument that `_plain` wrote; `tensor` finds a tensor by its reference."""
+    if isinstance(item, list):
+        return [_read(part, tensor) for part in item]
+    if not isinstance(item, dict) or len(item) != 1:
+        return item
+    (kind, value), = item.items()
+    if kind == "tensor":
+        return tensor(*value)
+    if kind == "slice":
+        return slice(*value)
+    if kind == "ellipsis":
+        return Ellipsis
+    if kind == "array":
+        return _array(value)
+    if kind == "tuple":
+        return tuple(_read(part, tensor) for part in value)
+    return {key: _read(part, tensor) for key, part in value.items()} if kind == "dict" else item
 
 
 def _array(value: Any) -> np.ndarray:

@@ -20,7 +20,7 @@ from ..layers import (
     MaxPooling2D,
     ReLU,
 )
-from ..layers.base import in_training
+from ..layers.layer import in_training
 from ..operators import activations as pointwise
 from ..operators import conv, dense, fused
 from ..symbolic import map_structure
@@ -51,19 +51,24 @@ class Fused:
     """
 
     def __init__(self, layers: Sequence[Any], other_first: bool = False) -> None:
-        self.layers, self.pattern, self.other_first = tuple(layers), words_of(layers), other_first
+        self.layers = tuple(layers)
+        self.pattern = words_of(layers)
+        self.other_first = other_first
 
     def __call__(self, x: Any, other: Tensor | None = None, training: bool | None = None) -> Tensor:
         self.layers[0].check_input(map_structure(lambda t: t.shape, x))
-        training, layers = bool(in_training.get() if training is None else training), self.layers
+        training = bool(in_training.get() if training is None else training)
+        layers = self.layers
         while layers:
             if layers is not self.layers and other is not None and type(layers[0]) is Add:
-                x, other = [other, x] if self.other_first else [x, other], None
+                x = [other, x] if self.other_first else [x, other]
+                other = None
             for count in range(len(layers), 0, -1):
                 y = _as_one(layers[:count], x, other, training)
                 if y is not None:
                     break
-            x, layers = layers[0](x, training) if y is None else y, layers[count:]
+            x = layers[0](x, training) if y is None else y
+            layers = layers[count:]
         return x
 
 
@@ -91,16 +96,6 @@ def _weighted(word: str, layer: Any) -> Words:
     return (word,) if layer.activation is activations.linear else ()
 
 
-def _halves(pooling: Any) -> Words:
-    """The usual max pooling: 2x2 windows side by side, no padding."""
-    sizes = _hashable(pooling.pool_size), _hashable(pooling.strides)
-    return ("pool",) if sizes == ((2, 2), (2, 2)) and pooling.padding == "valid" else ()
-
-
-def _activated(layer: Any) -> Words:
-    return ("relu",) if layer.activation is functional.relu else ()
-
-
 _WORDS: dict[type, Any] = {
     Conv2D: lambda layer: _weighted("conv" if layer.groups == 1 else "grouped", layer),
     DepthwiseConv2D: lambda layer: _weighted("depthwise", layer),
@@ -108,8 +103,9 @@ _WORDS: dict[type, Any] = {
     BatchNormalization: lambda layer: ("norm",),
     Add: lambda layer: ("add",),
     ReLU: lambda layer: ("relu",) if layer.is_plain else (),
-    Activation: _activated,
-    MaxPooling2D: _halves,
+    Activation: lambda layer: ("relu",) if layer.activation is functional.relu else (),
+    MaxPooling2D: lambda layer: ("pool",) if layer.padding == "valid" and _hashable(
+        (layer.pool_size, layer.strides)) == ((2, 2), (2, 2)) else (),  # the usual one, windows side by side
 }
 
 
@@ -122,7 +118,8 @@ def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool)
         return None
     if pattern[0] == "add":
         return apply(pointwise.add_relu, *x) if len(x) == 2 and _alike(*x) else None
-    first, norm = layers[0], next((layer for layer in layers if type(layer) is BatchNormalization), None)
+    first = layers[0]
+    norm = next((layer for layer in layers if type(layer) is BatchNormalization), None)
     if norm is not None and (not norm.built or norm.dtype != x.dtype):
         return None
     if first is norm:
@@ -131,7 +128,9 @@ def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool)
         return norm.normalized(x, training, relu=True, other=other) if other is not None and _alike(x, other) else None
     if not _weights_fit(first, x):
         return None
-    w, b, scale = first.kernel, first.bias, None
+    w = first.kernel
+    b = first.bias
+    scale = None
     if norm is not None:
         apart = pattern[0] == "conv" and not needs_gradients(x)
         weights = norm.folded(w, b, training, apart) if norm.channels == _filters(first, w) else None
@@ -154,7 +153,7 @@ def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
     relu = "relu" in pattern
     if pattern[0] == "dense":
         return apply(dense.dense, x, w, b, relu=relu)
-    window = _window_of(layer, x, w)
+    window = _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
     if pattern[0] == "depthwise":
         return apply(conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
     if "add" in pattern:
@@ -172,7 +171,9 @@ def _weights_fit(layer: Any, x: Tensor) -> bool:
     """Whether the layer's weights are there and go together with x as its function would want it."""
     if not layer.built:
         return False
-    w, b, kind = layer.kernel, layer.bias, type(layer)
+    w = layer.kernel
+    b = layer.bias
+    kind = type(layer)
     if not all(isinstance(t, Tensor) and t.dtype == x.dtype for t in (w, b) if t is not None):
         return False
     if (w.ndim, x.ndim) != ((2, 2) if kind is Dense else (4, 4)):  # a dense layer of more axes reshapes them
@@ -190,10 +191,6 @@ def _filters(layer: Any, w: Tensor) -> int:
 
 def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _window_of(layer: Any, x: Tensor, w: Tensor) -> shapes.Window:
-    return _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
 
 
 @lru_cache(maxsize=256)

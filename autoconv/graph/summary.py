@@ -40,7 +40,8 @@ def text(model: Any, line_length: int | None = None, positions: Sequence[float] 
     kinds = {"Total": [*model.weights, *kept], "Trainable": model.trainable_weights,
              "Non-trainable": model.non_trainable_weights, **({"Optimizer": kept} if kept else {})}
     for kind, weights in kinds.items():
-        count, size = sum(w.size for w in weights), sum(w.size * w.dtype.itemsize for w in weights)
+        count = sum(w.size for w in weights)
+        size = sum(w.size * w.dtype.itemsize for w in weights)
         lines.append(f" {kind} params: {count:,} ({readable_size(size)})")
     return printable("\n".join(lines), keep="\n")
 
@@ -48,7 +49,12 @@ def text(model: Any, line_length: int | None = None, positions: Sequence[float] 
 def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: bool, depth: int = 0) -> list[Any]:
     """The row of an operation, and with `expand` those of the layers of a model within."""
     prefix = "   " * depth + "└ " if depth else ""
-    row = [f"{prefix}{operation.name} ({kind_of(operation)})", *_shape_and_size(model, operation)]
+    shape = "?"
+    size = "0 (unbuilt)"
+    if operation.built and model.built:
+        shape = _shape(model, operation)
+        size = f"{operation.count_params():,}"
+    row = [f"{prefix}{operation.name} ({kind_of(operation)})", shape, size]
     if graph is not None:
         row.append(_connections(graph, operation))
     if show_trainable:
@@ -85,12 +91,6 @@ def readable_size(size: float) -> str:
             return f"{size:.2f} {unit}"
         size /= 1024
     return f"{size:.2f} TB"
-
-
-def _shape_and_size(model: Any, operation: Any) -> tuple[str, str]:
-    if not operation.built or not model.built:
-        return "?", "0 (unbuilt)"
-    return _shape(model, operation), f"{operation.count_params():,}"
 
 
 def _shape(model: Any, operation: Any) -> str:

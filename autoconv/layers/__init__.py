@@ -11,11 +11,11 @@ from .augmentation import (
     RandomTranslation,
     RandomZoom,
 )
-from .base import Layer, registry
 from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D
 from .dense import Dense
 from .dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, SpatialDropout2D
 from .input import Input, InputLayer
+from .layer import Layer, registry
 from .merge import (
     Add,
     Average,

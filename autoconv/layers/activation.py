@@ -7,7 +7,7 @@ from .. import functional as F
 from .. import initializers
 from ..tensor import Tensor
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 from .spec import InputSpec
 
 
@@ -81,7 +81,6 @@ class LeakyReLU(Layer):
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         if "alpha" in kwargs:
             negative_slope = kwargs.pop("alpha")
-            self._arguments[1].pop("alpha", None)
             warnings.warn("Argument `alpha` is deprecated. Use `negative_slope` instead.", stacklevel=3)
         super().__init__(**kwargs)
         self.negative_slope = negative_slope

@@ -10,10 +10,10 @@ from .. import functional as F
 from ..functional.image import random_pairs, random_transform
 from ..operators.image import FILL_MODES, INTERPOLATIONS
 from ..tensor import Tensor
-from . import checks
-from .base import Shape
+from . import calls, checks
 from .checks import Range
 from .drawing import RandomLayer
+from .layer import Shape
 from .preprocessing import Images, smart_resize
 
 FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
@@ -24,18 +24,19 @@ class _Augmentation(Images, RandomLayer):
 
     recordable = True
     generator_name = "generator"
-    unsupported = {"bounding_box_format": None}  # noqa: RUF012 (as in the base class)
+    bounding_box_format = checks.KerasDefault(None)
+    data_format = checks.DataFormat()
 
     def __init__(self, seed: int | None = None, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
 
     def call(self, x: Tensor, training: bool = True) -> Tensor:
         return self.transform_images(x, self.get_random_transformation(x)) if training else x
 
     def get_random_transformation(self, images: Any) -> Tensor:
         """The two numbers of each image, drawn anew: (2, N), in the units that the layer's description gives."""
-        x = self._tensors(images)
+        x = calls.tensors(self, images)
         return random_pairs(x, *self._ranges(x.shape), **self._draw(x))
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
@@ -64,8 +65,8 @@ class _Geometric(_Augmentation):
         self.fill_mode, self.interpolation, self.fill_value = fill_mode, interpolation, fill_value
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
-        return random_transform(self._tensors(images), self.moves, transformation, self.interpolation, self.fill_mode,
-                                self.fill_value)
+        x = calls.tensors(self, images)
+        return random_transform(x, self.moves, transformation, self.interpolation, self.fill_mode, self.fill_value)
 
 
 class RandomFlip(_Augmentation):
@@ -83,7 +84,7 @@ class RandomFlip(_Augmentation):
         self.mode = mode
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
-        return random_transform(self._tensors(images), "flip", transformation, "nearest", "nearest", 0.0)
+        return random_transform(calls.tensors(self, images), "flip", transformation, "nearest", "nearest", 0.0)
 
     def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
         never, evenly = (1.0, 1.0), (0.0, 1.0)
@@ -171,7 +172,7 @@ class RandomCrop(_Augmentation):
         return super().call(x, training)
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
-        return random_transform(self._tensors(images), "crop", transformation, "nearest", "constant", 0.0,
+        return random_transform(calls.tensors(self, images), "crop", transformation, "nearest", "constant", 0.0,
                                 (self.height, self.width))
 
     def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
@@ -199,7 +200,7 @@ class RandomContrast(_Colours):
     factor = checks.factor(0, 1, around_one=True)
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
-        x = self._tensors(images)
+        x = calls.tensors(self, images)
         mean = x.mean((1, 2), keepdims=True)
         return F.clip((x - mean) * _by_image(transformation, x) + mean, *self.value_range)
 
@@ -213,7 +214,7 @@ class RandomBrightness(_Colours):
     factor = checks.factor(-1, 1)
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
-        x = self._tensors(images)
+        x = calls.tensors(self, images)
         return F.clip(x + _by_image(transformation, x), *self.value_range)
 
     def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from math import isfinite
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import activations
 from ..arguments import names, shapes
-from .base import Layer, Shape
+from ..symbolic import Shape
+
+if TYPE_CHECKING:
+    from .layer import Layer
 
 Range = tuple[float, float]
 
@@ -28,6 +31,40 @@ class Checked:
 
     def __set__(self, layer: Any, value: Any) -> None:
         vars(layer)[f"_{self.name}"] = self.check(value, self.name)
+
+
+class KerasDefault:
+    """An argument of Keras's that a layer accepts with its default only, also as an attribute."""
+
+    def __init__(self, default: Any) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: Any, owner: type) -> Any:
+        return self if layer is None else self.default
+
+    def __set__(self, layer: Any, value: Any) -> None:
+        if value is not self.default and value != self.default:
+            raise ValueError(f"{type(layer).__name__} does not support {self.name}: only {self.default!r} is "
+                             f"accepted. Received: {value!r}.")
+
+
+class DataFormat:
+    """The attribute `data_format`, which is "channels_last"; None is accepted for it."""
+
+    def __get__(self, layer: Any, owner: type) -> str:
+        return "channels_last"
+
+    def __set__(self, layer: Any, value: str | None) -> None:
+        if value not in (None, "channels_first", "channels_last"):
+            raise ValueError("The `data_format` argument must be one of {'channels_first', 'channels_last'}, and here "
+                             f"data_format must be 'channels_last'. Received: data_format={value!r}")
+        if value == "channels_first":
+            raise ValueError(f"{type(layer).__name__} works on images of shape (N, H, W, C): data_format must be "
+                             f"'channels_last'. Received: {value!r}. Move the channels of your arrays with "
+                             "np.moveaxis(x, 1, -1).")
 
 
 def one_of(known: Any) -> Checked:
@@ -119,19 +156,6 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
-def channels_last(layer: Layer, data_format: str | None) -> None:
-    """Raises for `data_format="channels_first"`."""
-    if data_format not in (None, "channels_first", "channels_last"):
-        raise ValueError("The `data_format` argument must be one of {'channels_first', 'channels_last'}, and here "
-                         f"data_format must be 'channels_last'. Received: data_format={data_format!r}")
-    if data_format == "channels_first":
-        raise ValueError(
-            f"{type(layer).__name__} works on images of shape (N, H, W, C): data_format must be 'channels_last'. "
-            f"Received: {data_format!r}. Move the channels of your arrays with np.moveaxis(x, 1, -1)."
-        )
-    layer._fixed["data_format"] = "channels_last"
-
-
 def axis(value: Any) -> int:
     """An axis as an int."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -148,7 +172,7 @@ def last(axis: int, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None
     return there, tuple(there.index(i) for i in range(rank))
 
 
-def known_channels(layer: Layer, input_shape: Shape) -> int:
+def known_channels(layer: "Layer", input_shape: Shape) -> int:
     """The size of the layer's `channel_axis`, the last one by default, which a layer with weights must know."""
     layer.check_input(input_shape)
     axis, rank = layer.channel_axis, len(input_shape)

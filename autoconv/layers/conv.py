@@ -5,10 +5,10 @@ from typing import Any
 from .. import functional as F
 from .. import initializers
 from ..arguments import shapes
-from ..tensor import Parameter, Tensor
+from ..tensor import Tensor
+from ..variable import Variable
 from . import checks
-from .base import Layer, Shape
-from .weights import EXTRAS
+from .layer import EXTRAS, Layer, Shape
 
 
 class _Convolution(Layer):
@@ -18,14 +18,14 @@ class _Convolution(Layer):
     activation = checks.activation()
     kernel_size, strides, dilation_rate = checks.pair(), checks.pair(), checks.pair()
     rank = least_rank = 4
-    written = ("activity_regularizer",)
+    data_format = checks.DataFormat()
     strides_of_dilated = False  # whether both may be larger than 1, as Keras has it
 
     def _set_up(
         self, kernel_size: Any, strides: Any, padding: Any, data_format: str | None, dilation_rate: Any,
         activation: Any, use_bias: bool, bias_initializer: Any,
     ) -> None:
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.kernel_size, self.strides, self.dilation_rate = kernel_size, strides, dilation_rate
         if not self.strides_of_dilated and max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError("`strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: "
@@ -35,7 +35,7 @@ class _Convolution(Layer):
         self.activation = activation
         self.bias_initializer = initializers.get(bias_initializer)
 
-    def _kernel(self, kind: str, shape: tuple[int, ...], name: str = "kernel") -> Parameter:
+    def _kernel(self, kind: str, shape: tuple[int, ...], name: str = "kernel") -> Variable:
         """A kernel, with what the arguments `<kind>_initializer`, `<kind>_regularizer`, ... say of it."""
         initializer, *extras = (getattr(self, f"{kind}_{what}") for what in ("initializer", *EXTRAS))
         return self.add_weight(shape, initializer, name=name, **dict(zip(EXTRAS, extras)))
@@ -45,7 +45,7 @@ class _Convolution(Layer):
         self._add_bias(filters, channels)
 
     def _add_bias(self, filters: int, channels: int) -> None:
-        self.bias: Parameter | None = None
+        self.bias: Variable | None = None
         if self.use_bias:
             self.bias = self.add_weight((filters,), self.bias_initializer, name="bias")
         self.channels = channels

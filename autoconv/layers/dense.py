@@ -5,9 +5,10 @@ from typing import Any
 
 from .. import functional as F
 from .. import initializers
-from ..tensor import Parameter, Tensor
+from ..tensor import Tensor
+from ..variable import Variable
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 
 
 class Dense(Layer):
@@ -22,8 +23,8 @@ class Dense(Layer):
     recordable = True
     least_rank = 2
     regularized = ("kernel", "bias")
-    unsupported = dict.fromkeys(("lora_rank", "lora_alpha", "quantization_config"))
-    written = ("quantization_config",)
+    lora_rank, lora_alpha = checks.KerasDefault(None), checks.KerasDefault(None)
+    quantization_config = checks.KerasDefault(None)
 
     def __init__(
         self, units: int, activation: Any = None, use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",
@@ -38,7 +39,7 @@ class Dense(Layer):
     def build(self, input_shape: Shape) -> None:
         channels = checks.known_channels(self, input_shape)
         self.kernel = self.add_weight((channels, self.units), self.kernel_initializer, name="kernel")
-        self.bias: Parameter | None = None
+        self.bias: Variable | None = None
         if self.use_bias:
             self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias")
         self.channels = channels

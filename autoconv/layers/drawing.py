@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import random, ranks
 from ..tensor import Tensor
-from .base import Layer
+from .layer import Layer
 
 _OWN_STREAMS = 2**62  # far from those that autoconv.random hands out and from the initializers'
 

@@ -12,8 +12,8 @@ from ..operators import dropout as ops
 from ..operators import noise
 from ..tensor import Tensor, apply
 from . import checks
-from .base import Shape
 from .drawing import RandomLayer
+from .layer import Shape
 
 
 def _share(value: Any, name: str) -> float:
@@ -111,10 +111,11 @@ class SpatialDropout2D(_OfMask):
 
     recordable = True
     rank = 4
+    data_format = checks.DataFormat()
 
     def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.rate, self.noise_shape = rate, (None, 1, 1, None)
 
     def _changed(self, x: Tensor) -> Tensor:

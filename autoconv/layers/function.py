@@ -9,10 +9,12 @@ from .. import functional, ops  # noqa: F401 (both put their functions into FUNC
 from ..arguments import names
 from ..array_functions import FUNCTIONS
 from ..backend import trace
+from ..files import allowance
 from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_structure, record_call
-from ..tensor import Parameter, Tensor, no_grad
-from . import allowance, parts
-from .base import registry
+from ..tensor import Tensor, no_grad
+from ..variable import Variable
+from . import parts
+from .layer import registry
 
 
 class Function:
@@ -41,8 +43,8 @@ class Function:
         """On symbolic tensors adds a node, on tensors computes."""
         if not any(isinstance(item, SymbolicTensor) for item in flatten((args, kwargs))):
             return self.call(*args, **kwargs)
-        if any(isinstance(item, Parameter) for item in flatten((args, kwargs))):
-            raise TypeError("A model trains the weights of its layers, so a Parameter given to "
+        if any(isinstance(item, Variable) for item in flatten((args, kwargs))):
+            raise TypeError("A model trains the weights of its layers, so a Variable given to "
                             f"{self.function!r} beside a symbolic tensor would never learn. Put it into a layer of "
                             "yours, or pass its values: parameter.numpy().")
         args, kwargs = map_structure(_plain, args), map_structure(_plain, kwargs)

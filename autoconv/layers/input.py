@@ -2,12 +2,12 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from ..symbolic import Node, Shape, SymbolicTensor
 from ..tensor import Tensor
 from . import checks
-from .base import Layer
+from .layer import Layer
 from .policy import INTEGERS
 from .spec import sample_shape
 
@@ -20,9 +20,8 @@ class InputLayer(Layer):
 
     one_input = True
     recordable = True
-    unsupported: ClassVar[dict[str, Any]] = {
-        "sparse": False, "ragged": False, "tensor": None, "input_tensor": None, "optional": False,
-    }
+    sparse, ragged, optional = checks.KerasDefault(False), checks.KerasDefault(False), checks.KerasDefault(False)
+    tensor, input_tensor = checks.KerasDefault(None), checks.KerasDefault(None)
 
     def __init__(
         self, shape: Shape | None = None, batch_size: int | None = None, dtype: Any = None, *,

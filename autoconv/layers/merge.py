@@ -10,14 +10,14 @@ import numpy as np
 from .. import functional as F
 from ..symbolic import Shape, is_shape
 from ..tensor import Tensor
-from .base import Layer
 from .function import broadcast
+from .layer import Layer
 
 
 class _Merge(Layer):
     """What the merges of element with element share: shapes that go together by broadcasting, batch by batch."""
 
-    keeps_integers = True
+    kept_kinds = "iu"  # booleans have no arithmetic
     supports_masking = True
     recordable = True
     _by_batch = True  # whether all inputs must have as many samples
@@ -39,9 +39,6 @@ class _Merge(Layer):
 
     def _check_shapes(self, shapes: list[Shape]) -> None:
         self.compute_output_shape(shapes)
-
-    def _stays(self, dtype: Any) -> bool:
-        return getattr(dtype, "kind", "") != "b" and super()._stays(dtype)  # booleans have no arithmetic
 
     def call(self, inputs: list[Tensor]) -> Tensor:
         rank = max(x.ndim for x in inputs)
@@ -109,7 +106,7 @@ class Multiply(_Merge):
 class Average(_Merge):
     """The mean of a list of inputs, element by element."""
 
-    keeps_integers = False
+    kept_kinds = ""
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return reduce(operator.add, inputs) * (1 / len(inputs))
@@ -180,7 +177,7 @@ class Dot(_Merge):
     (N, A, K) and (N, K, B) with axes=(2, 1) -> (N, A, B). `normalize` divides both by their L2 norm along that axis.
     """
 
-    keeps_integers = False
+    kept_kinds = ""
     recordable = True
 
     def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:

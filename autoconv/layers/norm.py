@@ -1,6 +1,6 @@
 """Batch normalisation."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -8,9 +8,10 @@ from .. import functional as F
 from .. import initializers, ranks
 from ..operators import norm
 from ..ranks import ALONE, Ranks
-from ..tensor import Parameter, Tensor, needs_gradients
+from ..tensor import Tensor, needs_gradients
+from ..variable import Variable
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 
 
 class BatchNormalization(Layer):
@@ -26,10 +27,8 @@ class BatchNormalization(Layer):
     one_input = True
     recordable = True
     regularized = ("beta", "gamma")
-    unsupported: ClassVar[dict[str, Any]] = {
-        "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99,
-    }
-    written = tuple(unsupported)
+    renorm, renorm_clipping = checks.KerasDefault(False), checks.KerasDefault(None)
+    renorm_momentum = checks.KerasDefault(0.99)
 
     def __init__(
         self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3, center: bool = True, scale: bool = True,
@@ -47,8 +46,8 @@ class BatchNormalization(Layer):
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.gamma: Parameter | None = None
-        self.beta: Parameter | None = None
+        self.gamma: Variable | None = None
+        self.beta: Variable | None = None
 
     def build(self, input_shape: Shape) -> None:
         self.channel_axis = self.axis

@@ -7,7 +7,7 @@ from .. import functional as F
 from .. import initializers
 from ..tensor import Tensor
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 
 
 def _check_axes(layer: Layer, axis: Any, input_shape: Shape) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 from ..arguments import names
 
 # attributes that hold what is no part of the layer
-NO_PARTS = ("_added", "_arguments", "_made", "_metrics_wanted", "_nodes", "_weighted_wanted")
+NO_PARTS = ("_added", "_recipe", "_metrics_wanted", "_nodes", "_weighted_wanted")
 _names_given: Counter[str] = Counter()
 
 

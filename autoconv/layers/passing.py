@@ -1,19 +1,21 @@
 """Layers that give what they get, or what a function of yours makes of it."""
 
 from collections.abc import Callable, Mapping
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 from .. import activations, functional, regularizers
 from ..arguments.serialization import Registry
 from ..symbolic import flat_shapes, map_shapes
-from .base import Layer
+from . import checks
+from .layer import Layer
 
 
 class Identity(Layer):
     """Gives what it gets: a place in a model with a name."""
 
-    keeps_integers = symbolic_integers = True
+    kept_kinds = "biu"
+    symbolic_integers = True
     built_at_once = True
     supports_masking = True
     recordable = True
@@ -28,7 +30,7 @@ class Identity(Layer):
 class ActivityRegularization(Layer):
     """Gives what it gets, and adds l1 sum(|x|) + l2 sum(x^2), the mean over the batch, to the loss."""
 
-    keeps_integers = True
+    kept_kinds = "biu"
     built_at_once = True
     supports_masking = True
     recordable = True
@@ -36,6 +38,11 @@ class ActivityRegularization(Layer):
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
         super().__init__(activity_regularizer=regularizers.L1L2(l1, l2), **kwargs)
         self.l1, self.l2 = l1, l2
+
+    @classmethod
+    def config_parameters(cls) -> dict[str, Parameter]:
+        """Returns the constructor's parameters by name: the regularizer is made of l1 and l2."""
+        return {name: each for name, each in super().config_parameters().items() if name != "activity_regularizer"}
 
     def call(self, inputs: Any) -> Any:
         return inputs
@@ -57,10 +64,12 @@ class Lambda(Layer):
     replayed like all others.
     """
 
+    mask = checks.KerasDefault(None)
+
     def __init__(self, function: Callable | str, output_shape: Any = None, mask: None = None,
                  arguments: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._keras_default("mask", mask, None)
+        self.mask = mask
         if isinstance(function, str):  # as files name it
             function = _functions.find(function)
         if not callable(function):

@@ -16,9 +16,7 @@ _MIXED = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16", "int8", "int
 class DTypePolicy(Configured):
     """The dtype of a layer by its name, "float32" or "float64". ValueError for another: there is no mixed precision."""
 
-    quantization_mode = None
-
-    def __init__(self, name: str | None = None, source_name: str | None = None) -> None:
+    def __init__(self, name: str | None = None) -> None:
         self.name = dtype_name(name)
 
     def __repr__(self) -> str:
@@ -58,48 +56,3 @@ def dtype_name(dtype: Any, integers_too: bool = False) -> str:
                          "float32, or in float64.")
     names.lookup("dtype", name or "float32", dict.fromkeys((*DTYPES, *(INTEGERS if integers_too else ()))))
     return name or "float32"
-
-
-class OfDType:
-    """What a layer says of its dtype, under Keras's names."""
-
-    _dtype: str
-
-    @property
-    def dtype(self) -> str:
-        """The dtype of the weights and of the result."""
-        return self._dtype
-
-    @property
-    def compute_dtype(self) -> str:
-        """The dtype that it computes in: `dtype`."""
-        return self._dtype
-
-    @property
-    def variable_dtype(self) -> str:
-        """The dtype of its weights: `dtype`."""
-        return self._dtype
-
-    @property
-    def input_dtype(self) -> str:
-        """The dtype that floating inputs are converted to: `dtype`."""
-        return self._dtype
-
-    @property
-    def dtype_policy(self) -> DTypePolicy:
-        """`dtype` as an object of Keras's kind. Set it before the layer is built."""
-        return DTypePolicy(self._dtype)
-
-    @dtype_policy.setter
-    def dtype_policy(self, policy: Any) -> None:
-        self._dtype = dtype_name(policy, getattr(self, "keeps_integers", False))
-
-    @property
-    def quantization_mode(self) -> None:
-        """None: there are no quantized layers."""
-        return None
-
-    def quantize(self, mode: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Refused: autoconv computes in float32 and float64."""
-        raise ValueError(f"Layers cannot be quantized: autoconv is not for quantized or mixed precision. Received: "
-                         f"mode={mode!r}.")

@@ -5,7 +5,7 @@ from typing import Any
 from .. import functional as F
 from ..tensor import Tensor
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 
 
 class _Pooling(Layer):
@@ -14,10 +14,11 @@ class _Pooling(Layer):
     built_at_once = True
     one_input = True
     rank = 4
+    data_format = checks.DataFormat()
     pool_size, strides = checks.pair(), checks.pair()
 
     def _set_up(self, pool_size: Any, strides: Any, padding: Any, data_format: str | None) -> None:
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.pool_size = pool_size
         self.strides = pool_size if strides is None else strides
         self.padding = checks.padding(padding)
@@ -64,10 +65,11 @@ class _GlobalPooling(Layer):
     built_at_once = True
     one_input = True
     rank = 4
+    data_format = checks.DataFormat()
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.keepdims = bool(keepdims)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -87,7 +89,7 @@ class GlobalAveragePooling2D(_GlobalPooling):
 class GlobalMaxPooling2D(_GlobalPooling):
     """The maximum over all pixels: (N, H, W, C) -> (N, C), with `keepdims` (N, 1, 1, C)."""
 
-    keeps_integers = True
+    kept_kinds = "biu"
     recordable = True
 
     def call(self, x: Tensor) -> Tensor:

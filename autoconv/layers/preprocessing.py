@@ -11,8 +11,8 @@ from ..functional.image import RESIZE_INTERPOLATIONS
 from ..functional.losses import EPSILON
 from ..tensor import Tensor
 from . import checks
-from .base import Layer, Shape
-from .calling import NOTHING
+from .calls import NOTHING
+from .layer import Layer, Shape
 
 
 class Rescaling(Layer):
@@ -167,11 +167,12 @@ class Images(Layer):
 class _OfSize(Images):
     """What layers whose results have a `height` and a `width` share."""
 
-    unsupported = {"bounding_box_format": None}  # noqa: RUF012 (as in the base class)
+    bounding_box_format = checks.KerasDefault(None)
+    data_format = checks.DataFormat()
     height, width = checks.Checked(checks.positive), checks.Checked(checks.positive)
 
     def _set_up(self, height: int, width: int, data_format: str | None) -> None:
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.height, self.width = height, width
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -188,6 +189,7 @@ class Resizing(_OfSize):
 
     recordable = True
     interpolation = checks.one_of(RESIZE_INTERPOLATIONS)
+    fill_mode, antialias = checks.KerasDefault("constant"), checks.KerasDefault(False)
 
     def __init__(
         self, height: int, width: int, interpolation: str = "bilinear", crop_to_aspect_ratio: bool = False,
@@ -196,8 +198,7 @@ class Resizing(_OfSize):
     ) -> None:
         super().__init__(**kwargs)
         self._set_up(height, width, data_format)
-        self._keras_default("fill_mode", fill_mode, "constant")
-        self._keras_default("antialias", antialias, False)
+        self.fill_mode, self.antialias = fill_mode, antialias
         if crop_to_aspect_ratio and pad_to_aspect_ratio:
             raise ValueError("Only one of crop_to_aspect_ratio and pad_to_aspect_ratio can be True.")
         self.crop_to_aspect_ratio, self.pad_to_aspect_ratio = crop_to_aspect_ratio, pad_to_aspect_ratio

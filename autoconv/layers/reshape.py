@@ -8,21 +8,23 @@ from ..arguments import shapes
 from ..functional.image import RESIZE_INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 from .spec import InputSpec
 
 
 class Flatten(Layer):
     """(N, ...) -> (N, all the rest), in C order: the last axis, the channels, varies fastest."""
 
-    keeps_integers = symbolic_integers = True
+    kept_kinds = "biu"
+    symbolic_integers = True
     one_input = True
+    data_format = checks.DataFormat()
     recordable = True
     least_rank = 1
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
 
     def call(self, x: Tensor) -> Tensor:
         return F.flatten(x)
@@ -36,7 +38,8 @@ class Reshape(Layer):
     """Each sample in the shape `target_shape`, in C order; one size may be -1, which the others leave for it."""
 
     built_at_once = True
-    keeps_integers = symbolic_integers = True
+    kept_kinds = "biu"
+    symbolic_integers = True
     one_input = True
     recordable = True
 
@@ -77,7 +80,8 @@ class Reshape(Layer):
 class Permute(Layer):
     """The axes of each sample in another order: `dims` counts them from 1, the first after the batch."""
 
-    keeps_integers = symbolic_integers = True
+    kept_kinds = "biu"
+    symbolic_integers = True
     one_input = True
     recordable = True
 
@@ -108,7 +112,7 @@ class Permute(Layer):
 class RepeatVector(Layer):
     """Rows (N, C) -> (N, n, C): each row n times."""
 
-    keeps_integers = True
+    kept_kinds = "biu"
     one_input = True
     recordable = True
     rank = 2
@@ -131,14 +135,15 @@ class RepeatVector(Layer):
 class ZeroPadding2D(Layer):
     """Rows and columns of zeros around each image; `padding` is p, (ph, pw) or ((top, bottom), (left, right))."""
 
-    keeps_integers = True
+    kept_kinds = "biu"
     one_input = True
+    data_format = checks.DataFormat()
     recordable = True
     rank = 4
 
     def __init__(self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.padding = padding
 
     @property
@@ -170,14 +175,15 @@ class ZeroPadding2D(Layer):
 class Cropping2D(Layer):
     """Images without outer rows and columns; `cropping` is n, (rows, columns) or ((top, bottom), (left, right))."""
 
-    keeps_integers = True
+    kept_kinds = "biu"
     one_input = True
+    data_format = checks.DataFormat()
     recordable = True
     rank = 4
 
     def __init__(self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.cropping = cropping
 
     @property
@@ -215,6 +221,7 @@ class UpSampling2D(Layer):
     """
 
     one_input = True
+    data_format = checks.DataFormat()
     recordable = True
     rank = 4
     size = checks.pair()
@@ -223,13 +230,13 @@ class UpSampling2D(Layer):
     def __init__(self, size: Any = (2, 2), data_format: str | None = None, interpolation: str = "nearest",
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.size, self.interpolation = size, interpolation
 
     @property
-    def keeps_integers(self) -> bool:  # type: ignore[override]
-        """By "nearest" items are only moved."""
-        return vars(self).get("_interpolation", "nearest") == "nearest"
+    def kept_kinds(self) -> str:  # type: ignore[override]
+        """By "nearest" numbers are only moved."""
+        return "biu" if vars(self).get("_interpolation", "nearest") == "nearest" else ""
 
     def call(self, x: Tensor) -> Tensor:
         size = (x.shape[1] * self.size[0], x.shape[2] * self.size[1])

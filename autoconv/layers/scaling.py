@@ -7,7 +7,7 @@ from typing import Any
 from ..arguments.serialization import Registry
 from ..initializers import Constant
 from ..tensor import Tensor
-from .base import Layer, Shape
+from .layer import Layer, Shape
 from .merge import _Merge
 
 
@@ -41,7 +41,7 @@ class CustomScaleLayer(_Merge):
     Inception-ResNet and the impact of residual connections on learning", 2016.
     """
 
-    keeps_integers = False
+    kept_kinds = ""
 
     def __init__(self, scale: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,13 +1,17 @@
 """What a layer takes: ranks, shapes, sizes of axes. `InputSpec` says it as Keras's layers do."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+from ..arguments.serialization import Configured
 from ..arguments.shapes import axes_remedy, image_axes_remedy
 from ..symbolic import Shape, flat_shapes, flatten, is_shape
 
+if TYPE_CHECKING:
+    from .layer import Layer
 
-class InputSpec:
+
+class InputSpec(Configured):
     """What one input of a layer must be: `self.input_spec = InputSpec(ndim=4, axes={-1: 3})` in a layer of yours.
 
     shape: all sizes, None for any; ndim, min_ndim, max_ndim: how many axes; axes: sizes of some of them. A layer of
@@ -17,13 +21,11 @@ class InputSpec:
     def __init__(
         self, dtype: Any = None, shape: Sequence[int | None] | None = None, ndim: int | None = None,
         max_ndim: int | None = None, min_ndim: int | None = None, axes: Mapping[int, int] | None = None,
-        allow_last_axis_squeeze: bool = False, name: str | None = None, optional: bool = False,
     ) -> None:
-        self.dtype, self.name, self.optional = dtype, name, optional
+        self.dtype = dtype
         self.shape = None if shape is None else tuple(shape)
         self.ndim = ndim if self.shape is None else len(self.shape)
         self.max_ndim, self.min_ndim = max_ndim, min_ndim
-        self.allow_last_axis_squeeze = allow_last_axis_squeeze
         try:
             self.axes = {int(axis): size for axis, size in (axes or {}).items()}
         except (TypeError, ValueError, AttributeError):
@@ -37,23 +39,9 @@ class InputSpec:
                 ("min_ndim", self.min_ndim), ("axes", self.axes))
         return f"InputSpec({', '.join(f'{name}={value}' for name, value in said if value)})"
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"dtype": self.dtype, "shape": self.shape, "ndim": self.ndim, "max_ndim": self.max_ndim,
-                "min_ndim": self.min_ndim, "axes": self.axes, "optional": self.optional}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "InputSpec":
-        """The spec that `get_config` describes."""
-        return cls(**config)
-
     def fault(self, shape: Shape) -> str | None:
         """What is wrong with an input of this shape, in Keras's words; None where it fits."""
         rank = len(shape)
-        if self.allow_last_axis_squeeze and self.shape is not None and self.ndim != rank:
-            short, long = sorted((self.shape, shape), key=len)
-            if len(long) - len(short) == 1 and long[-1] == 1:
-                return None
         for what, wanted, fits in (("ndim", self.ndim, rank == self.ndim),
                                    ("max_ndim", self.max_ndim, rank <= (self.max_ndim or rank)),
                                    ("min_ndim", self.min_ndim, rank >= (self.min_ndim or 0))):
@@ -94,55 +82,37 @@ def check(specs: Any, shapes: Any, layer_name: str) -> None:
             raise ValueError(f"Input {place} of layer {layer_name!r} is incompatible with the layer: {fault}")
 
 
-class OfSpec:
-    """What a layer says of the inputs that it takes, and how it checks them."""
+def of_layer(layer: "Layer") -> InputSpec | None:
+    """What a layer accepts by its ranks and by the size it was built for."""
+    if not (layer.rank or layer.least_rank or layer.channels):
+        return None
+    axes = None if layer.channels is None else {layer.channel_axis: layer.channels}
+    if layer.least_rank:
+        return InputSpec(min_ndim=layer.least_rank, axes=axes)
+    return InputSpec(ndim=layer.rank or len(layer._build_shape), axes=axes)
 
-    rank: int | None = None  # how many dimensions it takes, where only one number will do
-    least_rank: int | None = None  # what its `input_spec` names as the least number of dimensions
-    one_input: ClassVar[bool] = False  # whether it takes one tensor, never a list of them
-    channel_axis = -1  # the axis whose size it is built for
-    channels: int | None  # the size of `channel_axis` it was built for, where it must stay the same
-    name: str
-    _build_shape: Any
-    _input_spec: Any = None  # what was set as `input_spec`
 
-    @property
-    def input_spec(self) -> Any:
-        """What it takes, as an `InputSpec` or a list of them; None for anything. Set it in a layer of yours."""
-        if self._input_spec is not None or not (self.rank or self.least_rank or self.channels):
-            return self._input_spec
-        axes = None if self.channels is None else {self.channel_axis: self.channels}
-        if self.least_rank:
-            return InputSpec(min_ndim=self.least_rank, axes=axes)
-        return InputSpec(ndim=self.rank or len(self._build_shape), axes=axes)
-
-    @input_spec.setter
-    def input_spec(self, value: Any) -> None:
-        if any(not isinstance(each, InputSpec | None) for each in flatten(value)):
-            raise TypeError(f"input_spec is an InputSpec, or a list or dict of them. Received: {value!r}.")
-        self._input_spec = value
-
-    def check_input(self, shape: Shape) -> None:
-        """Raises ValueError, before anything runs, when inputs of this shape do not fit."""
-        if self._input_spec is not None:
-            check(self._input_spec, shape, self.name)
-        if not is_shape(shape):
-            if self.one_input:
-                count = len(flat_shapes(shape))
-                raise ValueError(f'Layer "{self.name}" expects 1 input(s), but it received {count} input tensors. '
-                                 f"Received shapes: {shape}.")
-            return
-        unfit = f"Input 0 of layer {self.name!r} is incompatible with the layer: expected "
-        if self.rank is not None and len(shape) != self.rank:
-            wanted = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[self.rank]
-            remedy = image_axes_remedy(len(shape)) if self.rank == 4 else "Flatten it first."
-            raise ValueError(f"{unfit}ndim={self.rank}, found ndim={len(shape)}: it wants {wanted}. "
-                             f"Received shape {tuple(shape)}. {remedy}")
-        if self.rank is None and len(shape) < (self.least_rank or 0):
-            raise ValueError(f"{unfit}min_ndim={self.least_rank}, found ndim={len(shape)}. Full shape received: "
-                             f"{tuple(shape)}. It must know the size of an axis after the batch.")
-        axis = self.channel_axis
-        if self.channels is not None and shape[axis] != self.channels:
-            advice = axes_remedy(shape, (None, None, None, self.channels)) if self.rank == 4 and axis == -1 else ""
-            raise ValueError(f"{unfit}axis {axis} of input shape to have value {self.channels}, but received input "
-                             f"with shape {tuple(shape)}. It was built for the first.{advice}")
+def check_input(layer: "Layer", shape: Shape) -> None:
+    """Raises ValueError if inputs of this shape do not fit a layer."""
+    if layer._input_spec is not None:
+        check(layer._input_spec, shape, layer.name)
+    if not is_shape(shape):
+        if layer.one_input:
+            count = len(flat_shapes(shape))
+            raise ValueError(f'Layer "{layer.name}" expects 1 input(s), but it received {count} input tensors. '
+                             f"Received shapes: {shape}.")
+        return
+    unfit = f"Input 0 of layer {layer.name!r} is incompatible with the layer: expected "
+    if layer.rank is not None and len(shape) != layer.rank:
+        wanted = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[layer.rank]
+        remedy = image_axes_remedy(len(shape)) if layer.rank == 4 else "Flatten it first."
+        raise ValueError(f"{unfit}ndim={layer.rank}, found ndim={len(shape)}: it wants {wanted}. "
+                         f"Received shape {tuple(shape)}. {remedy}")
+    if layer.rank is None and len(shape) < (layer.least_rank or 0):
+        raise ValueError(f"{unfit}min_ndim={layer.least_rank}, found ndim={len(shape)}. Full shape received: "
+                         f"{tuple(shape)}. It must know the size of an axis after the batch.")
+    axis = layer.channel_axis
+    if layer.channels is not None and shape[axis] != layer.channels:
+        advice = axes_remedy(shape, (None, None, None, layer.channels)) if layer.rank == 4 and axis == -1 else ""
+        raise ValueError(f"{unfit}axis {axis} of input shape to have value {layer.channels}, but received input "
+                         f"with shape {tuple(shape)}. It was built for the first.{advice}")

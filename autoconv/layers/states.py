@@ -1,12 +1,12 @@
 """A layer's variables as plain values: written and read by number, and given to a call from outside."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from typing import Any
 
-from ..tensor import Parameter, replaced
+from ..variable import Stateful, Variable
 
 
-class States:
+class States(Stateful):
     """What a layer can do with the values of its variables."""
 
     name: str
@@ -18,26 +18,23 @@ class States:
         return self._held_metrics()  # type: ignore[attr-defined]
 
     @property
-    def metrics_variables(self) -> list[Any]:
+    def metrics_variables(self) -> list[Variable]:
         """The variables of `metrics`."""
         return [variable for metric in self.metrics for variable in metric.variables]
 
-    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Writes this layer's own variables as arrays "0", "1", ... into `store`, a dict."""
-        for place, weight in enumerate(self._own_weights()):  # type: ignore[attr-defined]
-            store[str(place)] = weight.numpy()
+    def _own_variables(self) -> list[Variable]:
+        return self._own_weights()  # type: ignore[attr-defined]
 
-    def load_own_variables(self, store: MutableMapping[str, Any]) -> None:
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Reads what `save_own_variables` wrote. Raises ValueError for another number of variables."""
-        mine = self._own_weights()  # type: ignore[attr-defined]
+        mine = self._own_variables()
         if len(store) != len(mine):
             if not mine and not self.built:
                 raise ValueError(f"Layer {self.name!r} was never built and thus it doesn't have any variables. However "
                                  f"there are {len(store)} for it: build it first.")
             raise ValueError(f"Layer {self.name!r} expected {len(mine)} variables, but received {len(store)} variables "
                              f"during loading. Expected: {[weight.name for weight in mine]}")
-        for place, weight in enumerate(mine):
-            weight.assign(store[str(place)])
+        super().load_own_variables(store)
 
     def stateless_call(
         self, trainable_variables: list[Any], non_trainable_variables: list[Any], *args: Any,
@@ -49,17 +46,10 @@ class States:
         if not self.built:
             raise ValueError(f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must "
                              "have been already created). You can build it by calling it on some data.")
-        pairs: list[tuple[Parameter, Any]] = []
-        for what, given in (("trainable_variables", trainable_variables),
-                            ("non_trainable_variables", non_trainable_variables)):
-            mine = getattr(self, what)
-            if len(given) != len(mine):
-                raise ValueError(f"Argument `{what}` must be a list of tensors corresponding 1:1 to "
-                                 f"{type(self).__name__}().{what}. Received list with length {len(given)}, but "
-                                 f"expected {len(mine)} variables.")
-            pairs += [(variable, value) for variable, value in zip(mine, given)]
-        with replaced(pairs):
-            outputs = self(*args, **kwargs)  # type: ignore[operator]
-            after = [variable.value for variable in self.non_trainable_variables]  # type: ignore[attr-defined]
-            losses = self.losses if return_losses else None  # type: ignore[attr-defined]
+        mine: Any = self
+        with self.holding(trainable_variables=(mine.trainable_variables, trainable_variables),
+                          non_trainable_variables=(mine.non_trainable_variables, non_trainable_variables)):
+            outputs = mine(*args, **kwargs)
+            after = [variable.value for variable in mine.non_trainable_variables]
+            losses = mine.losses if return_losses else None
         return (outputs, after, losses) if return_losses else (outputs, after)

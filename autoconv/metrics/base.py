@@ -1,7 +1,6 @@
 """`Metric`, and what adds up numbers: sums, means, and means of functions. By NumPy."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -11,7 +10,8 @@ from .. import initializers
 from ..arguments import names
 from ..arguments.serialization import Configured
 from ..backend.device import without_gradient
-from ..tensor import Parameter, Tensor
+from ..tensor import Tensor
+from ..variable import Stateful, Variable
 from ..versions import Versioned
 
 ArrayFunction = Callable[..., Any]
@@ -35,7 +35,7 @@ class Number(float):
         return float, (float(self),)
 
 
-class Metric(Configured, Versioned):
+class Metric(Configured, Stateful, Versioned):
     """The base of a metric of your own: override `update_state` and `result`.
 
     It counts in variables from `add_variable`, which `reset_state` fills anew, or in numbers and arrays in attributes
@@ -52,22 +52,21 @@ class Metric(Configured, Versioned):
 
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
         self.name, self.dtype = name or names.snake_case(type(self).__name__), dtype or "float32"
-        self._variables: list[tuple[Parameter, Any]] = []
+        self._variables: list[tuple[Variable, Any]] = []
 
     def add_variable(self, shape: tuple[int, ...] = (), initializer: Any = "zeros", dtype: Any = None,
-                     name: str | None = None) -> Parameter:
+                     name: str | None = None) -> Variable:
         """Makes an array that the metric counts in, filled by `initializer` now and by `reset_state`."""
         fill, kind = initializers.get(initializer), np.dtype(dtype or self.dtype)
         values = np.require(fill(tuple(shape), kind), kind, ["C", "W"])
-        variable = Parameter(values.reshape(tuple(shape)), name or "variable", False)
-        variable.path = f"{self.name}/{variable.name}"
+        variable = Variable.over(values.reshape(tuple(shape)), name or "variable", self.name)
         self._variables.append((variable, fill))
         return variable
 
     add_weight = add_variable
 
     @property
-    def variables(self) -> list[Parameter]:
+    def variables(self) -> list[Variable]:
         """What it counts in: variables from `add_variable`, then those of metrics in its attributes."""
         return [*(variable for variable, _ in self._variables),
                 *(variable for within in self._within() for variable in within.variables)]
@@ -78,43 +77,28 @@ class Metric(Configured, Versioned):
 
     def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
         """The values of its variables after `update_state` from these values; nothing of its own changes."""
-        with self._holding(metric_variables):
+        with self.holding(metric_variables=(self.variables, metric_variables)):
             self.update_state(*args, **kwargs)
             return [variable.value for variable in self.variables]
 
     def stateless_result(self, metric_variables: Sequence[Any]) -> Any:
         """The result for these values of its variables."""
-        with self._holding(metric_variables):
+        with self.holding(metric_variables=(self.variables, metric_variables)):
             return self.result()
 
     def stateless_reset_state(self) -> list[Tensor]:
         """The values of its variables after `reset_state`."""
-        with self._holding(None):
+        with self.holding():
             self.reset_state()
             return [variable.value for variable in self.variables]
-
-    @contextmanager
-    def _holding(self, values: Sequence[Any] | None) -> Iterator[None]:
-        """Within this block its variables have these values, and afterwards all is as before."""
-        before = self.get_state()
-        try:
-            own = self.variables
-            if values is not None and len(values) != len(own):
-                raise ValueError(f"metric_variables must have a tensor for each of the {len(own)} variables of "
-                                 f"{type(self).__name__}. Received: {len(values)}.")
-            for variable, value in zip(own, values or ()):
-                variable.assign(value)
-            yield
-        finally:
-            self.set_state(before)
 
     def get_state(self) -> dict[str, Any]:
         """Returns copies of what it counts in, by the attributes' names, for `set_state`: variables, and numbers and
         arrays that are no arguments of the constructor, also in lists and dicts; those of metrics within as a dict.
         """
-        arguments, found = self._arguments(), {}
+        arguments, found = self.config_parameters(), {}
         for name, value in vars(self).items():
-            if isinstance(value, Parameter):
+            if isinstance(value, Variable):
                 found[name] = value.numpy() if value.ndim else value.numpy().item()
             elif isinstance(value, Metric):
                 found[name] = value.get_state()
@@ -128,9 +112,9 @@ class Metric(Configured, Versioned):
             own, value = getattr(self, name), state[name]
             if isinstance(own, Metric):
                 own.set_state(value)
-            elif isinstance(own, Parameter) and own.shape == np.shape(value):
+            elif isinstance(own, Variable) and own.shape == np.shape(value):
                 own.assign(value)
-            elif isinstance(own, Parameter):  # its shape follows from the first batch
+            elif isinstance(own, Variable):  # its shape follows from the first batch
                 own.data = np.array(value, own.dtype)
             else:
                 setattr(self, name, deepcopy(value))
@@ -150,7 +134,7 @@ class Metric(Configured, Versioned):
         for within in self._within():
             within.reset_state()
 
-    def _doubles(self, *names: str, shape: tuple[int, ...] = ()) -> list[Parameter]:
+    def _doubles(self, *names: str, shape: tuple[int, ...] = ()) -> list[Variable]:
         """Makes variables of doubles of these names."""
         return [self.add_variable(shape, dtype=np.float64, name=name) for name in names]
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arguments import names, signatures
-from ..tensor import Parameter
+from ..variable import Variable
 from .base import Metric, array, number, ratio, weighted
 
 SUMMATIONS = ("interpolation", "minoring", "majoring")
@@ -318,7 +318,7 @@ class FBetaScore(Metric):
             setattr(self, count, variable)
 
     @property
-    def variables(self) -> list[Parameter]:
+    def variables(self) -> list[Variable]:
         """What it counts in: none before the first batch, which says how many classes there are."""
         found = super().variables
         return found if self.average == "micro" or found[0].ndim else []

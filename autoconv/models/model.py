@@ -13,7 +13,7 @@ from ..arguments.shapes import axes_remedy
 from ..errors import NotBuiltError
 from ..graph import fusion, summary
 from ..graph.graph import Graph
-from ..layers import Layer
+from ..layers import Layer, calls
 from ..layers.policy import DTYPES
 from ..symbolic import SymbolicTensor, flatten, is_shape, with_rank
 from ..train import own
@@ -65,7 +65,7 @@ class Model(Layer):
                             f"Received: inputs={inputs!r}, outputs={outputs!r}.")
         self._graph = Graph(inputs, outputs)
         if type(self).__init__ is Model.__init__:
-            self._arguments = ((), {})  # the graph says it all
+            self._recipe = ((), (), ())  # the graph says it all
         self.built = True
         away = next((layer.device for layer in self.layers if layer.device is not self.device), None)
         if away is not None:  # what is on a GPU stays there
@@ -167,7 +167,7 @@ class Model(Layer):
     def _converted_inputs(self, x: Any) -> Any:
         if self._graph is None:
             return super()._converted_inputs(x)
-        found = [item if item.dtype == tensor.dtype else self._converted(item, tensor.dtype)
+        found = [item if item.dtype == tensor.dtype else calls.converted(self, item, tensor.dtype)
                  for item, tensor in zip(self._graph.match(x, self.name), self._graph.inputs)]
         return found[0] if len(found) == 1 else found
 

@@ -30,7 +30,7 @@ class Sequential(Model):
         self._is_found = False  # whether the Input's shape is that of the first data, not one that was given
         self._chain: list[Node] = []  # the layers' calls, one after the other from the Input on
         if type(self).__init__ is Sequential.__init__:
-            self._arguments = ((), {})
+            self._recipe = ((), (), ())
         names: set[str] = set()
         for layer in layers or []:
             self._append(layer, names)

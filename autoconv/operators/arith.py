@@ -263,6 +263,28 @@ def pad(k, x, widths, value=0):
 
 
 @op(kernels="arith")
+def concatenate(k, *arrays, axis):
+    """The arrays one behind the other along `axis` (0 or more); each gets back its part of the gradient."""
+    ends = np.cumsum([a.shape[axis] for a in arrays]).tolist()
+    before = (slice(None),) * axis
+    parts = [(*before, slice(end - a.shape[axis], end)) for a, end in zip(arrays, ends)]
+    first = arrays[0].shape
+    y = k.empty((*first[:axis], ends[-1], *first[axis + 1 :]), _result_dtype(*arrays))
+    for a, part in zip(arrays, parts):
+        k.copy(a, y[part])
+
+    def backward(dy, needs):
+        gradients = []
+        for a, part, need in zip(arrays, parts, needs):
+            gradients.append(None if need is False else gradient_buffer(k, need, a.shape, a.dtype))
+            if need is not False:
+                k.copy(dy[part], gradients[-1])
+        return tuple(gradients)
+
+    return y, backward
+
+
+@op(kernels="arith")
 def sum(k, x, axis=None, keepdims=False):
     """The sum over `axis`: an integer, several, or None for all. Integers are summed as int64."""
     kept, shape, axes = _reduced(x.shape, axis, keepdims)

@@ -112,16 +112,14 @@ def relu_gradient(k: Any, y: Any, dy: Any) -> Any:
     return masked
 
 
-def weight_gradients(k: Any, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any) -> tuple[Any, Any]:
-    """Arrays for dw and db of a layer whose kernel computes both, or (None, None) where neither is needed."""
-    if needs[1] is False and (len(needs) < 3 or needs[2] is False):
-        return None, None
-    return weight_buffers(k, needs, shape, filters, dtype)
-
-
-def weight_buffers(k: Any, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any) -> tuple[Any, Any]:
-    """Arrays for dw and db of a kernel that writes both, whether or not they are needed."""
+def weight_gradients(k: Any, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any,
+                     always: bool = False) -> tuple[Any, Any]:
+    """Arrays for dw and db of a layer whose kernel writes both; (None, None) if neither is needed, unless
+    the kernel writes them `always`.
+    """
     needs_b = needs[2] if len(needs) > 2 else False
+    if not always and needs[1] is False and needs_b is False:
+        return None, None
     return (
         gradient_buffer(k, True if needs[1] is False else needs[1], shape, dtype),
         gradient_buffer(k, True if needs_b is False else needs_b, (filters,), dtype),

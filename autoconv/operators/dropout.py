@@ -13,7 +13,8 @@ def dropout(k, x, rate, key, first=0):
     not on which other samples are computed beside it.
     Srivastava et al.: "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
     """
-    threshold, scale = np.uint64(round(rate * 2**32)), 1 / (1 - rate) if rate < 1 else 0.0
+    threshold = np.uint64(round(rate * 2**32))
+    scale = 1 / (1 - rate) if rate < 1 else 0.0
     seed, stream, first = (np.uint64(part) if isinstance(part, int) else part for part in (*key, first))
     rows = (len(x), -1) if x.ndim > 1 and x.size else (1, x.size)
 

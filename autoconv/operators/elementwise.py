@@ -9,8 +9,11 @@ from .arith import _map, _result, _sum_to, as_floats
 from .registry import Op, gradient_buffer, op
 
 
-def _of_floats(name: str, formula: str, slope: Callable[[Any, Any, Any], None], divides: bool = False) -> Op:
-    """The op y = kernel `name` of x. `slope(k, x, dx)` writes dy/dx, or with `divides` dx/dy. Integers give float32."""
+def _of_floats(name: str, formula: str, slope: Callable[[Any, Any, Any], None], divides: bool = False,
+               negative: bool = False) -> Op:
+    """The op y = kernel `name` of x. `slope(k, x, dx)` writes dy/dx, or with `divides` dx/dy; `negative`:
+    it writes the negative of that. Integers give float32.
+    """
 
     def forward(k: Any, x: Any) -> tuple[Any, Callable]:
         x = as_floats(k, x)
@@ -18,6 +21,8 @@ def _of_floats(name: str, formula: str, slope: Callable[[Any, Any, Any], None], 
         def backward(dy: Any, needs: tuple) -> tuple:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
             slope(k, x, dx)
+            if negative:
+                k.negative(dx, dx)
             if divides:
                 k.divide(dy, dx, dx)
             else:
@@ -26,13 +31,9 @@ def _of_floats(name: str, formula: str, slope: Callable[[Any, Any, Any], None], 
 
         return _map(k, getattr(k, name), x), backward
 
-    forward.__name__, forward.__doc__ = name, formula
+    forward.__name__ = name
+    forward.__doc__ = formula
     return op(kernels="arith")(forward)
-
-
-def _minus_sine(k, x, dx):
-    k.sin(x, dx)
-    k.negative(dx, dx)
 
 
 def _cosine_of_arcsine(k, x, dx):
@@ -44,29 +45,22 @@ def _cosine_of_arcsine(k, x, dx):
     k.sqrt(dx, dx)
 
 
-def _minus_sine_of_arccosine(k, x, dx):
-    _cosine_of_arcsine(k, x, dx)
-    k.negative(dx, dx)
-
-
-def _one_more_than_square(k, x, dx):
-    k.multiply(x, x, dx)
-    k.add(dx, x.dtype.type(1), dx)
-
-
 sin = _of_floats("sin", "y = sin x; dx = dy cos x.", lambda k, x, dx: k.cos(x, dx))
-cos = _of_floats("cos", "y = cos x; dx = -dy sin x.", _minus_sine)
+cos = _of_floats("cos", "y = cos x; dx = -dy sin x.", lambda k, x, dx: k.sin(x, dx), negative=True)
 sinh = _of_floats("sinh", "y = sinh x; dx = dy cosh x.", lambda k, x, dx: k.cosh(x, dx))
 cosh = _of_floats("cosh", "y = cosh x; dx = dy sinh x.", lambda k, x, dx: k.sinh(x, dx))
 arcsin = _of_floats("arcsin", "y = arcsin x; dx = dy / sqrt(1 - x^2).", _cosine_of_arcsine, divides=True)
-arccos = _of_floats("arccos", "y = arccos x; dx = -dy / sqrt(1 - x^2).", _minus_sine_of_arccosine, divides=True)
-arctan = _of_floats("arctan", "y = arctan x; dx = dy / (1 + x^2).", _one_more_than_square, divides=True)
+arccos = _of_floats("arccos", "y = arccos x; dx = -dy / sqrt(1 - x^2).", _cosine_of_arcsine, divides=True,
+                    negative=True)
+arctan = _of_floats("arctan", "y = arctan x; dx = dy / (1 + x^2).", lambda k, x, dx: k.add(
+    _map(k, k.multiply, x, x), x.dtype.type(1), dx), divides=True)
 
 
 @op(kernels="arith")
 def arctan2(k, a, b):
     """y = the angle of the point (b, a); da = dy b / (a^2 + b^2), db = -dy a / (a^2 + b^2)."""
-    a, b = as_floats(k, a), as_floats(k, b)
+    a = as_floats(k, a)
+    b = as_floats(k, b)
     y = _result(k, a, b, "arctan2")
     k.arctan2(a, b, y)
 
@@ -90,7 +84,8 @@ def raised(k, a, b):
 
     def _where_zero(x, kept, slope, dy, need):
         """dy times the slope, but 0 where x is 0, as the gradient of `kept`."""
-        zero, is_zero = k.zeros((), x.dtype), k.empty(x.shape, np.bool_)
+        zero = k.zeros((), x.dtype)
+        is_zero = k.empty(x.shape, np.bool_)
         k.equal(x, zero, is_zero)
         k.masked(is_zero, False, slope, slope)
         k.multiply(slope, dy, slope)

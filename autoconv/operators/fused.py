@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..arguments.shapes import Window
-from .conv import weight_buffers
+from .conv import weight_gradients
 from .registry import MASKED, Masked, gradient_buffer, op
 
 
@@ -19,7 +19,7 @@ def conv2d_relu_pool(k, x, w, b, window: Window):
 
     def backward(dy, needs):
         dx = None if needs[0] is False else gradient_buffer(k, needs[0], x.shape, x.dtype)
-        dw, db = weight_buffers(k, needs, w.shape, w.shape[3], x.dtype)
+        dw, db = weight_gradients(k, needs, w.shape, w.shape[3], x.dtype, always=True)
         k.conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window, needs[0] is MASKED)
         dx = Masked(dx) if needs[0] is MASKED else dx
         return dx, dw if needs[1] is not False else None, db if needs[2] is not False else None

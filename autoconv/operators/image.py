@@ -13,7 +13,8 @@ def affine_transform(k, x, transform, size, fill_mode, fill_value, interpolation
 
     dx gets of each dy what the pixel contributed; the transform has no gradient.
     """
-    mode, bilinear = FILL_MODES[fill_mode], INTERPOLATIONS[interpolation]
+    mode = FILL_MODES[fill_mode]
+    bilinear = INTERPOLATIONS[interpolation]
     y = k.empty((x.shape[0], *size, x.shape[3]), x.dtype)
     k.affine_transform(x, transform, mode, fill_value, bilinear, y)
 

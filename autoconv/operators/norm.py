@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .conv import relu_gradient
 from .registry import gradient_buffer, op
 
 PARTS, PART = 32, 1 << 14  # sums over the batch are made of so many parts, of so few items fewer: by shape alone
@@ -29,24 +30,21 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False,
     k.normalize(rows, center, scale, shift, relu, y.reshape(-1, channels))
 
     def backward(dy, needs):
-        dy, masks = dy.reshape(-1, channels), relu and training  # (M, C)
         if relu and not training:
-            k.relu_grad(y.reshape(-1), dy.reshape(-1), (passed := k.empty(dy.shape, dy.dtype)).reshape(-1))
-            dy = passed
+            dy = relu_gradient(k, y, dy)
+        dy, masks = dy.reshape(-1, channels), relu and training  # (M, C)
         dgamma, dbeta = (_room_for(k, need, mean) for need in needs[1:])
         if training or needs[1] is not False or needs[2] is not False:
             k.parameter_grads(rows, dy, center, inverse, scale, shift, masks, parts, dgamma, dbeta)
-        dx = None
-        if needs[0] is not False:
-            dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
-            if training:
-                sums = dgamma, dbeta
-                if gather is not None:
-                    sums = k.empty(mean.shape, mean.dtype), k.empty(mean.shape, mean.dtype)
-                    k.sum_gradients(gather, share, dgamma, dbeta, *sums)
-                k.input_grad(rows, dy, center, inverse, scale, shift, masks, *sums, dx.reshape(-1, channels))
-            else:
-                k.multiply(dy, scale, dx.reshape(-1, channels))
+        dx = None if needs[0] is False else gradient_buffer(k, needs[0], x.shape, x.dtype)
+        if dx is not None and training:
+            sums = dgamma, dbeta
+            if gather is not None:
+                sums = k.empty(mean.shape, mean.dtype), k.empty(mean.shape, mean.dtype)
+                k.sum_gradients(gather, share, dgamma, dbeta, *sums)
+            k.input_grad(rows, dy, center, inverse, scale, shift, masks, *sums, dx.reshape(-1, channels))
+        elif dx is not None:
+            k.multiply(dy, scale, dx.reshape(-1, channels))
         return dx, dgamma if needs[1] is not False else None, dbeta if needs[2] is not False else None
 
     return y, backward
@@ -63,12 +61,15 @@ def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
     k.moments(rows, parts, mean, variance)
     center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
     pooled = n, h // 2, w // 2, channels
-    y, peak, winner = k.empty(pooled, x.dtype), k.empty(pooled, x.dtype), k.empty(pooled, np.dtype(np.uint8))
+    y = k.empty(pooled, x.dtype)
+    peak = k.empty(pooled, x.dtype)
+    winner = k.empty(pooled, np.dtype(np.uint8))
     k.normalize_pool(x, center, scale, shift, y, peak, winner)
 
     def backward(dy, needs):
         dgamma, dbeta = (_room_for(k, need, mean) for need in needs[1:])
-        winners, gradients = peak.reshape(-1, channels), dy.reshape(-1, channels)
+        winners = peak.reshape(-1, channels)
+        gradients = dy.reshape(-1, channels)
         k.parameter_grads(winners, gradients, center, inverse, scale, shift, True, parts, dgamma, dbeta)
         dx = None
         if needs[0] is not False:
@@ -127,8 +128,10 @@ def fold(k, w, b, gamma, beta, mean, variance, epsilon):
     `mean` and `variance` as constants: w gamma / sqrt(variance + epsilon), and (b - mean) times that, plus beta.
     """
     channels = mean.shape[0]
-    folded, shift = k.empty(w.shape, w.dtype), k.empty(mean.shape, w.dtype)
-    rows, target = w.reshape(-1, channels), folded.reshape(-1, channels)
+    folded = k.empty(w.shape, w.dtype)
+    shift = k.empty(mean.shape, w.dtype)
+    rows = w.reshape(-1, channels)
+    target = folded.reshape(-1, channels)
     k.fold(rows, b, gamma, beta, mean, variance, epsilon, target, shift)
     return folded, shift
 

@@ -13,7 +13,8 @@ def max_pool2d(k, x, window: Window):
     Padding counts as -inf. The gradient goes to one winner, the first in scan order. A NaN in a window wins.
     """
     shape = (x.shape[0], *window.pooled_size(x.shape[1], x.shape[2]), x.shape[3])
-    y, winner = k.empty(shape, x.dtype), k.empty(shape, np.dtype(np.int32))
+    y = k.empty(shape, x.dtype)
+    winner = k.empty(shape, np.dtype(np.int32))
     k.max_pool2d(x, y, winner, window)
 
     def backward(dy, needs):

@@ -38,8 +38,14 @@ class Op:
 
     def __init__(self, fn: Callable, kernels: str, takes_two: bool = False, masks: bool = False,
                  view: bool = False, flat: bool = False) -> None:
-        self.fn, self.kernels, self.name, self.__doc__ = fn, kernels, fn.__name__, fn.__doc__
-        self.takes_two, self.masks, self.view, self.flat = takes_two, masks, view, flat
+        self.fn = fn
+        self.kernels = kernels
+        self.name = fn.__name__
+        self.__doc__ = fn.__doc__
+        self.takes_two = takes_two
+        self.masks = masks
+        self.view = view
+        self.flat = flat
         self._infer: Callable | None = None
         self._prepared: set[tuple] = set()  # what it ran on: devices, dtypes and shapes, with gradients and without
 
@@ -64,7 +70,8 @@ class Op:
         if len(self._prepared) == KEPT:
             self._prepared.clear()
         self._prepared.add(key)
-        dry, k = trace.DryRun(), device.kernels(self.kernels)
+        dry = trace.DryRun()
+        k = device.kernels(self.kernels)
         try:
             with dry.record():
                 if not gradients and self._infer is not None:

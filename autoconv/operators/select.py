@@ -59,7 +59,8 @@ def clip(k, x, x_min=None, x_max=None):
     whole = all(bound is None or isinstance(bound, Integral) for bound in (x_min, x_max))
     y = k.empty(x.shape, x.dtype if whole and x.dtype.kind != "b" else _float(x.dtype))
     least, most = (-np.inf, np.inf) if y.dtype.kind == "f" else (np.iinfo(y.dtype).min, np.iinfo(y.dtype).max)
-    low, high = y.dtype.type(least if x_min is None else x_min), y.dtype.type(most if x_max is None else x_max)
+    low = y.dtype.type(least if x_min is None else x_min)
+    high = y.dtype.type(most if x_max is None else x_max)
     if y.dtype != x.dtype:
         k.copy(x, y)
     k.clip(x if y.dtype == x.dtype else y, low, high, y)
@@ -101,7 +102,8 @@ def argmax(k, x, axis=None, keepdims=False):
     """Where the maximum along `axis` is, by default among all items in scan order; the first one, and a NaN wins."""
     kept, shape, axes = _reduced(x.shape, axis, keepdims)
     moved = _map(k, k.copy, x.transpose((*(i for i in range(x.ndim) if i not in axes), *axes)))
-    rows, columns = math.prod(kept), math.prod(x.shape[i] for i in axes)
+    rows = math.prod(kept)
+    columns = math.prod(x.shape[i] for i in axes)
     if rows and not columns:
         raise ValueError(f"The maximum of no items is not defined. Received shape {x.shape}, axis {axis}.")
     index = k.empty((rows,), np.intp)

@@ -3,12 +3,13 @@
 from typing import Any
 
 from ..functional import affine_transform, pad, resize
+from ..tensor import Tensor
 from .core import channels_last, on_any_tensor, operand
 
 __all__ = ["affine_transform", "crop_images", "pad_images", "resize", "rgb_to_grayscale"]
 
 
-def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Any:
+def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Tensor:
     """Images (..., 3) in grey (..., 1): 0.2989 red + 0.587 green + 0.114 blue."""
     channels_last(data_format)
     images = operand(images)
@@ -20,7 +21,7 @@ def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Any:
 
 def pad_images(images: Any, top_padding: int | None = None, left_padding: int | None = None,
                bottom_padding: int | None = None, right_padding: int | None = None, target_height: int | None = None,
-               target_width: int | None = None, data_format: str | None = None) -> Any:
+               target_width: int | None = None, data_format: str | None = None) -> Tensor:
     """Images (N, H, W, C) or (H, W, C) with zeros around them. Of top, bottom and target_height two are given, and so
     for the width.
     """
@@ -34,7 +35,7 @@ def pad_images(images: Any, top_padding: int | None = None, left_padding: int | 
 
 def crop_images(images: Any, top_cropping: int | None = None, left_cropping: int | None = None,
                 bottom_cropping: int | None = None, right_cropping: int | None = None, target_height: int | None = None,
-                target_width: int | None = None, data_format: str | None = None) -> Any:
+                target_width: int | None = None, data_format: str | None = None) -> Tensor:
     """Images (N, H, W, C) or (H, W, C) without what is cut off. Of top, bottom and target_height two are given, and so
     for the width.
     """

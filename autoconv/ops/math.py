@@ -11,7 +11,7 @@ from .core import on_any_tensor, operand
 __all__ = ["in_top_k", "logsumexp", "norm", "top_k"]
 
 
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) along `axis`, without overflow."""
     x = knp.floats(operand(x))
     largest = knp.max(x, axis, True).detach()
@@ -22,7 +22,7 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return found.reshape(()) if axis is None else knp.squeeze(found, axis)
 
 
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The length of vectors along `axis`, or of all items: the square root of the sum of squares (ord None, 2, "fro"),
     or the sum of absolute values (ord 1). ValueError for others.
     """
@@ -49,7 +49,8 @@ def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
 
 def in_top_k(targets: Any, predictions: Any, k: int) -> Tensor:
     """Whether each target class (N,) is among the k largest predictions (N, C)."""
-    scores, classes = operand(predictions).detach().numpy(), np.asarray(operand(targets).numpy())
+    scores = operand(predictions).detach().numpy()
+    classes = np.asarray(operand(targets).numpy())
     own = np.take_along_axis(scores, classes[:, None].astype(int), -1)
     return tensor(((scores > own).sum(-1) < k) & np.isfinite(own[:, 0]))
 

@@ -11,6 +11,7 @@ from ..functional import erf, moments
 from ..functional.losses import EPSILON
 from ..operators.arith import normalize_axes
 from ..symbolic import on_symbols_too
+from ..tensor import Tensor
 from .core import channels_last, operand
 
 _ACTIVATIONS = [name for name in activations.__all__ if name not in ("deserialize", "get", "linear", "serialize")]
@@ -23,80 +24,80 @@ __all__ = [
 
 
 def conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
-         dilation_rate: Any = 1) -> Any:
+         dilation_rate: Any = 1) -> Tensor:
     """A convolution: (N, H, W, C), kernel (KH, KW, C, F) -> (N, OH, OW, F)."""
     channels_last(data_format)
     return F.conv2d(inputs, kernel, None, strides, padding, dilation_rate)
 
 
 def depthwise_conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
-                   dilation_rate: Any = 1) -> Any:
+                   dilation_rate: Any = 1) -> Tensor:
     """A convolution of each channel by itself: kernel (KH, KW, C, M) -> (N, OH, OW, C*M)."""
     channels_last(data_format)
     return F.depthwise_conv2d(inputs, kernel, None, strides, padding, dilation_rate)
 
 
 def separable_conv(inputs: Any, depthwise_kernel: Any, pointwise_kernel: Any, strides: Any = 1, padding: Any = "valid",
-                   data_format: str | None = None, dilation_rate: Any = 1) -> Any:
+                   data_format: str | None = None, dilation_rate: Any = 1) -> Tensor:
     """A depthwise convolution and one of 1x1 after it."""
     y = depthwise_conv(inputs, depthwise_kernel, strides, padding, data_format, dilation_rate)
     return F.conv2d(y, pointwise_kernel)
 
 
 def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "valid", output_padding: Any = None,
-                   data_format: str | None = None, dilation_rate: Any = 1) -> Any:
+                   data_format: str | None = None, dilation_rate: Any = 1) -> Tensor:
     """The transpose of a convolution: kernel (KH, KW, F, C), (N, H, W, C) -> (N, OH, OW, F)."""
     channels_last(data_format)
     return F.conv2d_transpose(inputs, kernel, None, strides, padding, dilation_rate, output_padding)
 
 
 def max_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: Any = "valid",
-             data_format: str | None = None) -> Any:
+             data_format: str | None = None) -> Tensor:
     """The maximum of each window: (N, H, W, C) -> (N, OH, OW, C)."""
     channels_last(data_format)
     return F.max_pool2d(inputs, pool_size, strides, padding)
 
 
 def average_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: Any = "valid",
-                 data_format: str | None = None) -> Any:
+                 data_format: str | None = None) -> Tensor:
     """The mean of each window, padding left out: (N, H, W, C) -> (N, OH, OW, C)."""
     channels_last(data_format)
     return F.avg_pool2d(inputs, pool_size, strides, padding)
 
 
-def gelu(x: Any, approximate: bool = True) -> Any:  # type: ignore[no-redef]
+def gelu(x: Any, approximate: bool = True) -> Tensor:  # type: ignore[no-redef]
     """x times the normal distribution's P(X <= x), by tanh or, without `approximate`, by erf."""
     return activations.gelu(x, approximate)
 
 
-def normalize(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = None) -> Any:
+def normalize(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = None) -> Tensor:
     """x divided by its norm of this order along `axis`, which counts as epsilon, 1e-7, where it is smaller."""
     return F.normalize(x, axis, order, EPSILON if epsilon is None else epsilon)
 
 
 def layer_normalization(x: Any, gamma: Any = None, beta: Any = None, axis: Any = -1, epsilon: float | None = None,
-                        rms_scaling: bool = False) -> Any:
+                        rms_scaling: bool = False) -> Tensor:
     """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`; epsilon is 1e-7."""
     return F.layer_normalization(x, gamma, beta, axis, EPSILON if epsilon is None else epsilon, rms_scaling)
 
 
-def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Any:
+def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Tensor:
     """-(t log p + (1 - t) log(1 - p)), item by item."""
     return F.binary_crossentropy(F.expand_dims(target, -1), F.expand_dims(output, -1), from_logits)
 
 
-def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Any:
+def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Tensor:
     """-sum(t log p) along `axis`."""
     return F.categorical_crossentropy(target, output, from_logits, axis=axis)
 
 
-def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Any:
+def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Tensor:
     """-log p of the class that `target` names."""
     return F.sparse_categorical_crossentropy(target, output, from_logits, axis=axis)
 
 
 def batch_normalization(x: Any, mean: Any, variance: Any, axis: int, offset: Any = None, scale: Any = None,
-                        epsilon: float = 1e-3) -> Any:
+                        epsilon: float = 1e-3) -> Tensor:
     """scale (x - mean) / sqrt(variance + epsilon) + offset, all of them of the size of `axis`."""
     x = operand(x)
     shape = [1] * len(x.shape)
@@ -108,7 +109,7 @@ def batch_normalization(x: Any, mean: Any, variance: Any, axis: int, offset: Any
     return y if offset is None else y + offset
 
 
-def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Any:
+def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Tensor:
     """1 at the position of each label, else 0: (...) -> (..., num_classes), or with the classes along `axis`. A label
     outside gives zeros.
     """

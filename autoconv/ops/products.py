@@ -6,30 +6,34 @@ from typing import Any
 import numpy as np
 
 from ..operators.arith import normalize_axes
+from ..tensor import Tensor
 from .arranging import diagonal
 from .core import cast, on_any_tensor, operand
 
 __all__ = ["dot", "einsum", "tensordot"]
 
 
-def dot(x1: Any, x2: Any) -> Any:
+def dot(x1: Any, x2: Any) -> Tensor:
     """The sum over the last axis of x1 and the last but one of x2, or the only one: (..., K) and (..., K, M) ->
     (..., ..., M). Of numbers their product.
     """
-    a, b = operand(x1), operand(x2)
+    a = operand(x1)
+    b = operand(x2)
     if not len(a.shape) or not len(b.shape):
         return a * b
     return tensordot(a, b, ((-1,), (-2 if len(b.shape) > 1 else 0,)))
 
 
-def tensordot(x1: Any, x2: Any, axes: int | Sequence[Any] = 2) -> Any:
+def tensordot(x1: Any, x2: Any, axes: int | Sequence[Any] = 2) -> Tensor:
     """The sum over pairs of axes: the last `axes` of x1 and the first of x2, or the axes that two lists name."""
-    a, b = operand(x1), operand(x2)
+    a = operand(x1)
+    b = operand(x2)
     if isinstance(axes, Sequence):
         of_a, of_b = (normalize_axes(tuple(np.atleast_1d(each).tolist()), len(x.shape))
                       for each, x in zip(axes, (a, b)))
     else:
-        of_a, of_b = tuple(range(len(a.shape) - axes, len(a.shape))), tuple(range(axes))
+        of_a = tuple(range(len(a.shape) - axes, len(a.shape)))
+        of_b = tuple(range(axes))
     if [a.shape[i] for i in of_a] != [b.shape[i] for i in of_b]:
         raise ValueError(f"The axes of a product must have the same sizes. Received shapes: {tuple(a.shape)} and "
                          f"{tuple(b.shape)}, summed over the axes {of_a} and {of_b}.")
@@ -40,7 +44,7 @@ def tensordot(x1: Any, x2: Any, axes: int | Sequence[Any] = 2) -> Any:
     return _product(a, b, names[0], names[1], free)
 
 
-def einsum(subscripts: str, *operands: Any) -> Any:
+def einsum(subscripts: str, *operands: Any) -> Tensor:
     """A product of tensors by Einstein's sums: "bij,bjk->bik" names the axes of each, and of the result; an axis that
     the result lacks is summed over. "..." names all others, which broadcast.
     """
@@ -58,7 +62,8 @@ def einsum(subscripts: str, *operands: Any) -> Any:
         other, more = _reduced(other, more, {*names, *wanted})
         x, names = _reduced(x, names, {*more, *wanted})
         kept = [name for name in dict.fromkeys([*names, *more]) if name in wanted]
-        x, names = _product(x, other, names, more, kept), kept
+        x = _product(x, other, names, more, kept)
+        names = kept
     x, names = _reduced(x, names, set(result))
     return x.transpose(tuple(names.index(name) for name in result)) if names != list(result) else x
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..tensor import Parameter
+from ..variable import Variable
 from .flat import FlatParameters
 
 
@@ -17,31 +17,32 @@ class Averages:
     ema_overwrite_frequency: int | None
     gradient_accumulation_steps: int | None
     flat: FlatParameters | None
-    _now: Any
+    _swapped: Variable
+    _steps: Callable[[], int]
     _state: dict[str, Any]
     _updates: Callable[[], int]
 
     @property
     def swapped(self) -> bool:
         """Whether the moving averages are in the place of the weights: see `swap_averages`."""
-        return self._now.swapped
+        return self._swapped.data.item()
 
     @swapped.setter
     def swapped(self, value: bool) -> None:
-        self._now.swapped = bool(value)
+        self._swapped.data[()] = value
 
-    def finalize_variable_values(self, var_list: Sequence[Parameter] | None = None) -> None:
+    def finalize_variable_values(self, var_list: Sequence[Variable] | None = None) -> None:
         """Makes the weights their moving averages, where `use_ema` keeps some: what `fit` does at its end."""
         if self.swapped:  # they are there already; what lies in their place is of no use any more
             self.flat.device.kernels("arith").copy(self.flat.data, self._state["average"])  # type: ignore[union-attr]
-            self._now.swapped = False
-        elif self.use_ema and self.flat is not None and self._now.steps:
+            self.swapped = False
+        elif self.use_ema and self.flat is not None and self._steps():
             self.flat.device.kernels("update").adopt(self.flat.data, self._state["average"], 1.0)
 
     def swap_averages(self) -> None:
         """Puts the moving averages in the place of the weights, and the weights in theirs; twice changes nothing."""
-        if self.flat is not None and self._now.steps:
-            self._now.swapped = not self._now.swapped
+        if self.flat is not None and self._steps():
+            self.swapped = not self.swapped
             copy, average = self.flat.device.kernels("arith").copy, self._state["average"]
             weights = self.flat.zeros()
             copy(self.flat.data, weights)
@@ -65,7 +66,7 @@ class Averages:
         flat: Any = self.flat
         k, total, count = flat.device.kernels("arith"), self._state["accumulated"], self.gradient_accumulation_steps
         k.add(total, flat.gradient, total)
-        if (self._now.steps + 1) % count:  # type: ignore[operator]
+        if (self._steps() + 1) % count:  # type: ignore[operator]
             return False
         k.divide(total, total.dtype.type(count), flat.gradient)
         total[...] = 0

@@ -3,8 +3,7 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,8 @@ import numpy as np
 from ..arguments import names
 from ..arguments.keywords import unknown
 from ..arguments.serialization import Configured
-from ..tensor import Parameter, Tensor
+from ..tensor import Tensor
+from ..variable import Variable
 from ..versions import Versioned
 from . import schedules, settings
 from .averages import Averages
@@ -20,39 +20,9 @@ from .by_variable import by_variable_too, is_by_variable, update_each
 from .flat import FlatParameters
 from .settings import Checks, LearningRate
 from .slots import Slots
-from .variables import Count, Rate, Variables
+from .variables import Variables
 
 names_given: Counter[str] = Counter()
-
-
-class _Now:
-    """What training itself changes of an optimizer, so that it counts as no change: the steps done and the rate."""
-
-    def __init__(self, rate: LearningRate, owner: str) -> None:
-        self.iteration = Parameter(np.array(0), "iteration", trainable=False)
-        self.learning_rate = Parameter(np.array(0.0), "learning_rate", trainable=False)  # of use without a schedule
-        for variable in (self.iteration, self.learning_rate):
-            variable.path = f"{owner}/{variable.name}"
-        self.rate = rate
-        self.swapped = False  # whether the averages are in the place of the weights
-
-    @property
-    def steps(self) -> int:
-        return self.iteration.data.item()
-
-    @steps.setter
-    def steps(self, count: int) -> None:
-        self.iteration.data[...] = count
-
-    @property
-    def rate(self) -> LearningRate:
-        return self.learning_rate.data.item() if self._schedule is None else self._schedule
-
-    @rate.setter
-    def rate(self, value: LearningRate) -> None:
-        self._schedule = value if callable(value) else None
-        if not callable(value):
-            self.learning_rate.data[...] = value
 
 
 class Optimizer(Configured, Variables, Slots, Averages, Versioned):
@@ -69,7 +39,7 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
     by `add_variable_from_reference`; as kernels on the flat arrays `update_step(self, k, flat, rate, decay_factor)`.
     """
 
-    unwatched = frozenset({"_added", "_known", "_now", "_resting", "_state", "flat", "name"})
+    unwatched = frozenset({"_added", "_known", "_resting", "_state", "flat", "name"})
     _checks: ClassVar[Checks] = settings.COMMON  # of attributes, by name: they give what is set, or raise
     recordable = False  # whether `update_step` is kernels `k` alone, with all that changes in `rate` and `decay_factor`
 
@@ -95,11 +65,15 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
         if gradient_accumulation_steps:
             self.recordable = False  # most steps change no weight
         self._not_decayed: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of their names
-        self._now = _Now(settings.learning_rate(learning_rate), self.name)
-        self._added: list[Parameter] = []  # by add_variable
+        self._iterations = Variable.over(np.array(0), "iteration", self.name)
+        self._learning_rate = Variable.over(np.array(0.0), "learning_rate", self.name)  # of use without a schedule
+        self._swapped = Variable.over(np.array(False), "swapped", self.name)  # averages in the place of the weights
+        self._schedule: Callable[[int], float] | None = None
+        self.learning_rate = learning_rate
+        self._added: list[Variable] = []  # by add_variable
         self.flat: FlatParameters | None = None
         self._state: dict[str, Any] = {}
-        self._known: list[Parameter] = []  # all that it was built for, in that order
+        self._known: list[Variable] = []  # all that it was built for, in that order
         self._resting: dict[int, dict[str, np.ndarray]] = {}  # slots of those that are frozen, by number in _known
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -113,53 +87,57 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data. Raises ValueError for a function as learning rate."""
-        rate = self._now.rate
-        return {**super().get_config(), "learning_rate": schedules.serialize(rate) if callable(rate) else float(rate)}
+        rate = schedules.serialize(self._schedule) if self.is_scheduled else self._rate()
+        return {**super().get_config(), "learning_rate": rate}
 
     @property
-    def iterations(self) -> Count:
-        """How many steps were done; with gradient_accumulation_steps the updates are counted."""
-        count = Count(self._updates())
-        count._put = partial(setattr, self, "iterations")
-        return count
+    def iterations(self) -> Tensor:
+        """The variable of the steps done; with gradient_accumulation_steps a tensor of the number of updates."""
+        return Tensor(np.array(self._updates())) if self.gradient_accumulation_steps else self._iterations
 
     @iterations.setter
     def iterations(self, value: int) -> None:
-        self._now.steps = int(value) * (self.gradient_accumulation_steps or 1)
+        self._iterations.data[()] = int(value) * (self.gradient_accumulation_steps or 1)
+
+    def _steps(self) -> int:
+        return self._iterations.data.item()
 
     def _updates(self) -> int:
-        return self._now.steps // (self.gradient_accumulation_steps or 1)
+        return self._iterations.data.item() // (self.gradient_accumulation_steps or 1)
 
     def count_step(self) -> None:
         """Counts a step whose `update` was made by kernels."""
-        self._now.steps += 1
+        steps = self._iterations.data
+        steps[()] = steps.item() + 1
 
     @property
     def is_scheduled(self) -> bool:
         """Whether a schedule sets the learning rate."""
-        return callable(self._now.rate)
+        return self._schedule is not None
 
     @property
-    def learning_rate(self) -> Rate:
-        """The learning rate of the next step: a number, which `learning_rate.assign(value)` sets as well."""
-        rate = Rate(self._rate())
-        rate._put = partial(setattr, self, "learning_rate")
-        return rate
+    def learning_rate(self) -> Tensor:
+        """The learning rate of the next step: a variable, or a tensor of the number that a schedule gives."""
+        return Tensor(np.array(self._rate())) if self.is_scheduled else self._learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
-        if callable(self._now.rate) and not callable(value):
+        if self._schedule is not None and not callable(value):
             raise TypeError("This optimizer was made with a schedule as its learning_rate, so the schedule sets it. "
                             f"Received: {value!r}. Make the optimizer with a number to set it yourself.")
-        self._now.rate = settings.learning_rate(value)
+        rate = settings.learning_rate(value)
+        if callable(rate):
+            self._schedule = rate
+        else:
+            self._learning_rate.data[()] = rate
 
     def _rate(self) -> float:
-        rate = self._now.rate
-        return float(rate(self._now.steps)) if callable(rate) else rate
+        schedule = self._schedule
+        return self._learning_rate.data.item() if schedule is None else float(schedule(self._iterations.data.item()))
 
     # The flat arrays.
 
-    def build(self, parameters: Sequence[Parameter]) -> None:
+    def build(self, parameters: Sequence[Variable]) -> None:
         """Lays the parameters into flat arrays and makes the slots, once. Later calls may leave some of them out, which
         keep their slots, and take them in again.
 
@@ -180,7 +158,7 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
             self.flat.bind()
         self._make_slots()
 
-    def train(self, parameters: Sequence[Parameter]) -> None:
+    def train(self, parameters: Sequence[Variable]) -> None:
         """Builds the optimizer before its first step; later takes the parameters that are trained from now on."""
         if self.flat is None:
             self.build(parameters)
@@ -188,7 +166,7 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
 
     # One step.
 
-    def apply(self, gradients: Sequence[Any], parameters: Sequence[Parameter] | None = None) -> None:
+    def apply(self, gradients: Sequence[Any], parameters: Sequence[Variable] | None = None) -> None:
         """One step. `gradients` are arrays in the order of the parameters; a parameter whose gradient is None stays as
         it is. Raises ValueError where all are None.
         """
@@ -213,9 +191,9 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
             self._update(missing)
         elif self.use_ema:
             self._keep_average(self.flat)
-        self._now.steps += 1
+        self.count_step()
 
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Parameter]]) -> int:
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> Tensor:
         """`apply` under Keras's other name, from pairs. Returns the number of steps done."""
         gradients, parameters = zip(*grads_and_vars)
         self.apply(gradients, parameters)
@@ -225,7 +203,7 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
         """The loss times `loss_scale_factor`, where there is one: `apply` divides its gradients again."""
         return loss * self.loss_scale_factor if self.loss_scale_factor else loss
 
-    def _warn_of_missing(self, gradients: Sequence[Any], parameters: Sequence[Parameter] | None) -> None:
+    def _warn_of_missing(self, gradients: Sequence[Any], parameters: Sequence[Variable] | None) -> None:
         """Says which parameters have no gradient. Raises ValueError where none has one."""
         missing = [i for i, gradient in enumerate(gradients) if gradient is None]
         if not missing:
@@ -237,7 +215,7 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
         warnings.warn(f"Gradients do not exist for variables {named}, which stay as they are. Is each of them used in "
                       "the loss?", stacklevel=4)
 
-    def _in_order(self, gradients: Sequence[Any], parameters: Sequence[Parameter]) -> list[Any]:
+    def _in_order(self, gradients: Sequence[Any], parameters: Sequence[Variable]) -> list[Any]:
         """Builds the optimizer, or checks that it knows the parameters, which may be some of its own in any order.
         Gives a gradient or None for each of its own.
         """
@@ -309,11 +287,11 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
         """The share of each weight that the next step's decay leaves."""
         return 1.0 - self._rate() * (self.weight_decay or 0.0)
 
-    def _is_excluded(self, parameter: Parameter) -> bool:
+    def _is_excluded(self, parameter: Variable) -> bool:
         ids, patterns = self._not_decayed
         return id(parameter) in ids or any(re.search(pattern, parameter.path) for pattern in patterns)
 
-    def exclude_from_weight_decay(self, var_list: Sequence[Parameter] | None = None,
+    def exclude_from_weight_decay(self, var_list: Sequence[Variable] | None = None,
                                   var_names: Sequence[str] | None = None) -> None:
         """Leaves these weights as they are, and those whose path a pattern of `var_names` is found in. Raises
         ValueError once the optimizer is built.

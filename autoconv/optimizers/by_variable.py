@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Parameter, Tensor, no_grad
+from ..tensor import Tensor, no_grad
+from ..variable import Variable, restored
 from .flat import FlatParameters
 
 
@@ -42,7 +43,7 @@ def by_variable_too(on_flat: Callable[..., None]) -> Callable[..., None]:
 
 
 def _update_one(
-    optimizer: Any, on_flat: Callable[..., None], gradient: Any, variable: Parameter, learning_rate: Any,
+    optimizer: Any, on_flat: Callable[..., None], gradient: Any, variable: Variable, learning_rate: Any,
 ) -> None:
     """By an `update_step` on flat arrays, of which it gets the part of one parameter."""
     whole = optimizer.flat
@@ -55,10 +56,12 @@ def _update_one(
         data=whole.views[i].reshape(-1), device=device,
         gradient=device.asarray(np.asarray(values) if not hasattr(values, "dtype") else values,
                                 whole.dtype).reshape(-1))
-    state, rate = optimizer._state, optimizer._now.rate
-    try:
-        optimizer._state = {slot: whole.split(array)[i].reshape(-1) for slot, array in state.items()}
-        optimizer._now.rate = float(learning_rate)
-        on_flat(optimizer, device.kernels("update"), part, device.dynamic(optimizer._step_size), 1.0)
-    finally:
-        optimizer._state, optimizer._now.rate = state, rate
+    state, schedule = optimizer._state, optimizer._schedule
+    with restored([optimizer._learning_rate]):
+        try:
+            optimizer._state = {slot: whole.split(array)[i].reshape(-1) for slot, array in state.items()}
+            optimizer._schedule = None
+            optimizer.learning_rate = float(learning_rate)
+            on_flat(optimizer, device.kernels("update"), part, device.dynamic(optimizer._step_size), 1.0)
+        finally:
+            optimizer._state, optimizer._schedule = state, schedule

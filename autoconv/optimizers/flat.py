@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import device as devices
-from ..tensor import Parameter, Tensor, no_grad
+from ..tensor import Tensor, no_grad
+from ..variable import Variable
 
 
 class FlatParameters:
@@ -14,7 +15,7 @@ class FlatParameters:
     Raises ValueError where the parameters differ in dtype or device.
     """
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
+    def __init__(self, parameters: Sequence[Variable]) -> None:
         self.parameters = list(parameters)
         kinds = {(p.dtype, p.device) for p in self.parameters}
         if len(kinds) != 1:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..tensor import Parameter
+from ..variable import Variable
 from .flat import FlatParameters
 
 
@@ -15,9 +15,8 @@ class Slots:
     use_ema: bool
     gradient_accumulation_steps: int | None
     flat: FlatParameters | None
-    _now: Any
-    _added: list[Parameter]
-    _known: list[Parameter]
+    _added: list[Variable]
+    _known: list[Variable]
     _resting: dict[int, dict[str, np.ndarray]]
     _state: dict[str, Any]  # the slots by name
     _slots: tuple[str, ...] = ()  # the names of those of this kind of optimizer
@@ -44,12 +43,12 @@ class Slots:
                     for part in flat.split(self._state[slot]):
                         part[...] = getattr(self, self._first[slot])
 
-    def _move(self, parameters: Sequence[Parameter]) -> None:
+    def _move(self, parameters: Sequence[Variable]) -> None:
         """Follows the parameters to another device, with the slots."""
         self.flat = FlatParameters(parameters)
         self._state = {slot: self.flat.device.array(values) for slot, values in self._state.items()}
 
-    def _lay_out(self, parameters: Sequence[Parameter]) -> None:
+    def _lay_out(self, parameters: Sequence[Variable]) -> None:
         """Lays out these of the known parameters with their slots; the slots of the others rest."""
         slots, known = self._slots_by_number(), {id(parameter): i for i, parameter in enumerate(self._known)}
         self.flat, self._state = FlatParameters(parameters), {}

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..tensor import Parameter
+from ..variable import Variable
 from .base import Optimizer
 from .flat import FlatParameters
 from .settings import COMMON, Checks, LearningRate, at_least_zero, fraction
@@ -182,13 +182,12 @@ class Nadam(Adamax):
         return self._rate() * self._momentum(t + 1) / (1 - product * self._momentum(t + 1))
 
     @property
-    def variables(self) -> list[Parameter]:
+    def variables(self) -> list[Variable]:
         """Keras keeps the product of the momenta, too; here it follows from the number of steps."""
         found = super().variables
         if self.flat is not None:
-            product = Parameter(np.array(self._product(self._updates()), np.float32), "u_product", trainable=False)
-            product.path = f"{self.name}/u_product"
-            found.append(product)
+            product = np.array(self._product(self._updates()), np.float32)
+            found.append(Variable.over(product, "u_product", self.name))
         return found
 
     def _momentum(self, t: int) -> float:

@@ -7,61 +7,14 @@ from typing import Any
 import numpy as np
 
 from .. import initializers
-from ..tensor import Parameter, Tensor, replaced
+from ..tensor import Tensor
+from ..variable import Stateful, Variable
 from .flat import FlatParameters
 
 _KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # the names of slots that Keras calls otherwise
 
 
-class _Reading:
-    """A number as it is now, with the methods of a variable; `assign` sets it in its optimizer."""
-
-    shape, trainable = (), False
-    name: str
-    dtype: str
-    _put: Callable[[Any], None]
-
-    def assign(self, value: Any) -> None:
-        """Sets the number."""
-        self._put(np.asarray(value).item())
-
-    def assign_add(self, value: Any) -> None:
-        """Adds to the number."""
-        self.assign(self + np.asarray(value).item())
-
-    def assign_sub(self, value: Any) -> None:
-        """Subtracts from the number."""
-        self.assign(self - np.asarray(value).item())
-
-    def numpy(self) -> np.ndarray:
-        """Returns the number as an array without axes."""
-        return np.array(self, self.dtype)
-
-    @property
-    def value(self) -> Tensor:
-        """The number as a tensor without axes."""
-        return Tensor(self.numpy())
-
-
-class Rate(_Reading, float):
-    """A learning rate."""
-
-    dtype, name = "float32", "learning_rate"
-
-    def __reduce__(self) -> tuple:
-        return float, (float(self),)
-
-
-class Count(_Reading, int):
-    """A number of steps."""
-
-    dtype, name = "int32", "iteration"
-
-    def __reduce__(self) -> tuple:
-        return int, (int(self),)
-
-
-class Variables:
+class Variables(Stateful):
     """What an optimizer can do with its variables, under Keras's names."""
 
     name: str
@@ -69,11 +22,13 @@ class Variables:
     flat: FlatParameters | None
     learning_rate: Any
     apply: Callable[..., None]
-    _is_excluded: Callable[[Parameter], bool]
-    _now: Any
+    _is_excluded: Callable[[Variable], bool]
+    _iterations: Variable
+    _learning_rate: Variable
+    _schedule: Any
     _state: dict[str, Any]
-    _added: list[Parameter]  # by add_variable
-    _known: list[Parameter]
+    _added: list[Variable]  # by add_variable
+    _known: list[Variable]
     _slots_by_number: Callable[[], dict[int, dict[str, np.ndarray]]]
     slots: tuple[str, ...]
     slot_order: Callable[..., list[tuple[str, int]]]
@@ -85,17 +40,17 @@ class Variables:
         return self.flat is not None
 
     @property
-    def variables(self) -> list[Parameter]:
+    def variables(self) -> list[Variable]:
         """What it keeps, in Keras's order: the steps done, the learning rate, variables of your own, then the slots.
         Assigning to them changes it.
         """
         return list(self._named_variables().values())
 
-    def _named_variables(self) -> dict[str, Parameter]:
+    def _named_variables(self) -> dict[str, Variable]:
         """`variables` by their keys in `get_state`."""
-        found = {"iterations": self._now.iteration}
-        if not callable(self._now.rate):
-            found["learning_rate"] = self._now.learning_rate
+        found = {"iterations": self._iterations}
+        if self._schedule is None:
+            found["learning_rate"] = self._learning_rate
         found.update({f"variable_{i}": variable for i, variable in enumerate(self._added)})
         if self.flat is None:
             return found
@@ -104,12 +59,10 @@ class Variables:
         for slot, i in [each for each in self.slot_order() if each[0] in parts]:
             of = self.flat.parameters[i]
             name = f"{of.path.replace('/', '_')}_{_KERAS_SLOTS.get(slot, slot)}"
-            variable = Parameter(parts[slot][i], name, False, of.device)
-            variable.path = f"{self.name}/{variable.name}"
-            found[f"{slot}/{i}"] = variable
+            found[f"{slot}/{i}"] = Variable.over(parts[slot][i], name, self.name, device=of.device)
         return found
 
-    def get_state(self, parameters: Sequence[Parameter] | None = None) -> dict[str, np.ndarray]:
+    def get_state(self, parameters: Sequence[Variable] | None = None) -> dict[str, np.ndarray]:
         """Returns copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i of
         these parameters, or of all. Raises ValueError for a parameter that the optimizer was not built for.
         """
@@ -138,17 +91,17 @@ class Variables:
             variables[key].assign(state[key])
 
     def add_variable(self, shape: Sequence[int], initializer: Any = "zeros", dtype: Any = None,
-                     aggregation: str = "none", layout: Any = None, name: str | None = None) -> Parameter:
+                     aggregation: str = "none", layout: Any = None, name: str | None = None) -> Variable:
         """A new variable that the optimizer keeps, for an `update_step` of your own."""
         kind = np.dtype(dtype or np.float32)
         values = initializers.get(initializer)(tuple(shape), kind)
-        variable = Parameter(np.ascontiguousarray(values, kind).reshape(tuple(shape)), name or "variable", False)
+        variable = Variable(np.reshape(values, shape), None, kind, False, name=name)
         variable.path = f"{self.name}/{variable.name}"
         self._added.append(variable)
         return variable
 
-    def add_variable_from_reference(self, reference_variable: Parameter, name: str | None = None,
-                                    initializer: Any = "zeros") -> Parameter:
+    def add_variable_from_reference(self, reference_variable: Variable, name: str | None = None,
+                                    initializer: Any = "zeros") -> Variable:
         """A new variable of the shape and dtype of a weight, beside it on its device."""
         of = reference_variable
         path = f"{of.path.replace('/', '_')}_{name or 'var'}"
@@ -156,7 +109,7 @@ class Variables:
         variable.data, variable.device = of.device.array(variable.data), of.device
         return variable
 
-    def add_optimizer_variables(self, trainable_variables: Sequence[Parameter], name: Any,
+    def add_optimizer_variables(self, trainable_variables: Sequence[Variable], name: Any,
                                 initializer: Any = "zeros") -> Any:
         """`add_variable_from_reference` for each of several weights; of several names a tuple of such lists."""
         if isinstance(name, str):
@@ -164,15 +117,15 @@ class Variables:
         first = initializer if isinstance(initializer, list | tuple) else [initializer] * len(name)
         return tuple(self.add_optimizer_variables(trainable_variables, one, each) for one, each in zip(name, first))
 
-    def assign(self, variable: Parameter, value: Any) -> None:
+    def assign(self, variable: Variable, value: Any) -> None:
         """Sets a variable: what Keras's optimizers call."""
         variable.assign(value)
 
-    def assign_add(self, variable: Parameter, value: Any) -> None:
+    def assign_add(self, variable: Variable, value: Any) -> None:
         """Adds to a variable."""
         variable.assign_add(value)
 
-    def assign_sub(self, variable: Parameter, value: Any) -> None:
+    def assign_sub(self, variable: Variable, value: Any) -> None:
         """Subtracts from a variable."""
         variable.assign_sub(value)
 
@@ -183,10 +136,6 @@ class Variables:
         for variable, value in zip(self.variables, weights):
             variable.assign(value)
 
-    def save_own_variables(self, store: Any) -> None:
-        """Puts the values of all variables into a dict, under "0", "1" and so on."""
-        store.update({str(i): variable.numpy() for i, variable in enumerate(self.variables)})
-
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Takes what `save_own_variables` put there; warns, and changes nothing, where there are more or fewer."""
         variables = self.variables
@@ -195,40 +144,34 @@ class Variables:
                           f"variables whereas the saved optimizer has {len(store)} variables. Call "
                           "build(parameters) before.", stacklevel=2)
             return
-        for i, variable in enumerate(variables):
-            variable.assign(store[str(i)])
+        super().load_own_variables(store)
 
     def stateless_apply(self, optimizer_variables: Sequence[Any], grads: Sequence[Any],
                         trainable_variables: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
         """The weights and the optimizer's variables after a step from these values; nothing of its own changes."""
         if not self.built:
             raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built: build(parameters).")
-        own: list[Any] = [*self.flat.parameters, *self.variables]  # type: ignore[union-attr]
-        given = [*trainable_variables, *optimizer_variables]
-        count = len(own) - len(self.variables)
-        if len(optimizer_variables) != len(own) - count or len(trainable_variables) != count:
-            raise ValueError(f"stateless_apply() needs a value for each of the {len(own) - count} variables and the "
-                             f"{count} weights. Received: {len(optimizer_variables)} and {len(trainable_variables)}.")
-        with replaced(zip(own, given)):
+        weights, variables = self.flat.parameters, self.variables  # type: ignore[union-attr]
+        with self.holding(trainable_variables=(weights, trainable_variables),
+                          optimizer_variables=(variables, optimizer_variables)):
             self.apply(grads)
-            after = [variable.value for variable in own]
-        return after[:count], after[count:]
+            return [weight.value for weight in weights], [variable.value for variable in variables]
 
     # Keras's private names, which its users' own optimizers call.
 
-    def _get_variable_index(self, variable: Parameter) -> int:
+    def _get_variable_index(self, variable: Variable) -> int:
         """The place of a weight among those that the optimizer was built for, under Keras's name."""
         return next(i for i, one in enumerate(self._known) if one is variable)
 
-    def _use_weight_decay(self, variable: Parameter) -> bool:
+    def _use_weight_decay(self, variable: Variable) -> bool:
         """Whether weight decay takes from this weight, under Keras's name."""
         return not self._is_excluded(variable)
 
-    def _get_current_learning_rate(self) -> Rate:
+    def _get_current_learning_rate(self) -> Tensor:
         """The learning rate of the next step, under Keras's name."""
         return self.learning_rate
 
     @property
-    def _model_variables_moving_average(self) -> list[Parameter]:
+    def _model_variables_moving_average(self) -> list[Variable]:
         """The averages of the weights, under Keras's name."""
         return [variable for variable in self.variables if variable.name.endswith("_average")] if self.use_ema else []

@@ -64,8 +64,7 @@ def lines(title: str, series: Mapping[str, Sequence[float]], across: str) -> str
         y = at(0, value)[1]
         parts.append(f'<path d="M{left} {y:.1f}H{right}" class="grid"/>'
                      f'<text x="{left - 5}" y="{y + 4:.1f}" class="tick" text-anchor="end">{value:.6g}</text>')
-    step = -(-count // 8)
-    for place in range(0, count, step):
+    for place in range(0, count, -(-count // 8)):
         x = at(place, low)[0]
         parts.append(f'<text x="{x:.1f}" y="{bottom + 15}" class="tick" text-anchor="middle">{place + 1}</text>')
     parts.append(f'<text x="{(left + right) / 2}" y="{bottom + 31}" class="tick" text-anchor="middle">'

@@ -25,7 +25,12 @@ def as_mnist(gray: np.ndarray) -> np.ndarray:
                for at in (np.flatnonzero(mask.any(axis)) for axis in (1, 0))]
         closer = _found(picture[cut[0], cut[1]])
         ink, mask = closer[:2] if closer[1].any() else (ink, mask)
-    return _centred(_thickened(_boxed(ink, mask))) if mask.any() else np.zeros((SIDE, SIDE), np.uint8)
+    if not mask.any():
+        return np.zeros((SIDE, SIDE), np.uint8)
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    box = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = (max(round(BOX * n / max(box.shape)), 1) for n in box.shape)
+    return _centred(_thickened(_resized(_resized(box, height).T, width).T))
 
 
 def _found(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -33,7 +38,9 @@ def _found(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     step = max(1, -(-max(picture.shape) // _SMALL))
     small = _shrunk(picture, step)
     paper = _paper(small)
-    dark = _is_dark(small - paper)
+    ordered = np.sort(small - paper, axis=None)
+    count = max(ordered.size // 50, 1)  # whether the figure or the paper differs more, in its strongest 2%
+    dark = -ordered[:count].sum() > ordered[-count:].sum()
     ink = np.maximum(255 * (1 - small / np.maximum(paper, 16)) if dark else small - paper, 0)  # a shadow is a factor
     threshold = _otsu(ink)
     mask = _figure(ink > threshold) if ink.max() >= _FAINT else np.zeros(ink.shape, bool)
@@ -61,13 +68,6 @@ def _paper(picture: np.ndarray) -> np.ndarray:
     return shades[rows][:, columns]
 
 
-def _is_dark(ink: np.ndarray) -> bool:
-    """Whether the figure is darker than the paper: which of the two differs more, in its strongest 2%."""
-    count = max(ink.size // 50, 1)
-    ordered = np.sort(ink, axis=None)
-    return bool(-ordered[:count].sum() > ordered[-count:].sum())
-
-
 def _otsu(values: np.ndarray) -> float:
     """The threshold that divides the values into the two most different groups. Otsu (1979)."""
     counts, edges = np.histogram(values, 64)
@@ -84,7 +84,9 @@ def _figure(mask: np.ndarray) -> np.ndarray:
     """The parts of a mask that belong to the digit: the largest, and others that are no specks; what touches the edge
     only where there is nothing else.
     """
-    labels, counts, at_edge = np.zeros(mask.shape, np.int32), [0], [False]
+    labels = np.zeros(mask.shape, np.int32)
+    counts = [0]
+    at_edge = [False]
     for start in zip(*np.nonzero(mask)):
         if labels[start]:
             continue
@@ -110,14 +112,6 @@ def _grown(mask: np.ndarray) -> np.ndarray:
     padded = np.pad(mask, 1)
     h, w = mask.shape
     return np.logical_or.reduce([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)])
-
-
-def _boxed(ink: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The ink's bounding box, scaled so that its longer side has 20 pixels."""
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = BOX / max(cut.shape)
-    return _resized(_resized(cut, max(round(scale * cut.shape[0]), 1)).T, max(round(scale * cut.shape[1]), 1)).T
 
 
 def _resized(rows: np.ndarray, count: int) -> np.ndarray:

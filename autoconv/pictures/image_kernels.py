@@ -78,7 +78,8 @@ def convolve(image: Any, kernel: Kernel, padding: Padding = "valid", strides: Pa
 
     image: the name of a file, or numbers (H, W) or (H, W, C). kernel: see `matrix`. The rest is as in `F.conv2d`.
     """
-    x, w = _image(image), matrix(kernel)
+    x = _image(image)
+    w = matrix(kernel)
     each = np.repeat(w[:, :, None, None], x.shape[2], axis=2)
     return F.depthwise_conv2d(x[None], each, None, strides, padding, dilation_rate).numpy()[0]
 
@@ -100,7 +101,8 @@ def to_pixels(values: np.ndarray, absolute: bool = False, scale: bool = False) -
     """Values as bytes 0..255: clipped, or with `scale` stretched from the smallest to the largest."""
     values = np.abs(values) if absolute else values
     if scale:
-        low, high = float(values.min()), float(values.max())
+        low = float(values.min())
+        high = float(values.max())
         values = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
     return np.rint(values).clip(0, 255).astype(np.uint8)
 

@@ -31,7 +31,8 @@ def occlusion_map(model: Model, image: Any, class_index: int | None = None, size
     chosen = _class(scores, class_index)
     filling = np.median(x, axis=(0, 1, 2)) if value is None else value
     places = [(i, j) for i in _starts(h, high, down) for j in _starts(w, wide, right)]
-    total, count = np.zeros((h, w)), np.zeros((h, w))
+    total = np.zeros((h, w))
+    count = np.zeros((h, w))
     for begin in range(0, len(places), BATCH):
         part = places[begin : begin + BATCH]
         hidden = np.repeat(x, len(part), axis=0)

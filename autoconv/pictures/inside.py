@@ -76,7 +76,8 @@ def batch_of_one(model: Model, image: Any) -> np.ndarray:
                          f"{', '.join(model.input_names)}.")
     if isinstance(image, str | os.PathLike):
         image = reading.for_model(model, Path(image))
-    x, rank = np.asarray(image), len(model.input_shape)
+    x = np.asarray(image)
+    rank = len(model.input_shape)
     if x.ndim == rank - 2 and model.input_shape[-1] == 1:
         x = x[..., None]
     x = x[None] if x.ndim == rank - 1 else x

@@ -15,7 +15,8 @@ CELLS = 4096  # that one picture of filters may have
 def gray(values: np.ndarray) -> np.ndarray:
     """Values as bytes: the smallest black, the largest white; all alike are black."""
     values = _finite(values)
-    low, high = values.min(), values.max()
+    low = values.min()
+    high = values.max()
     return np.rint((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
 
 
@@ -24,7 +25,8 @@ def signed(values: np.ndarray) -> np.ndarray:
     values = _finite(values)
     most = np.abs(values).max()
     share = values / most if most else values
-    up, down = np.array([178, 24, 43]), np.array([33, 102, 172])
+    up = np.array([178, 24, 43])
+    down = np.array([33, 102, 172])
     pure = np.where(share[..., None] > 0, up, down)
     return np.rint(255 + np.abs(share)[..., None] * (pure - 255)).astype(np.uint8)
 

@@ -8,7 +8,7 @@ import numpy as np
 from ..models import Model
 from . import mosaics
 from .influence import occlusion_map, saliency_map
-from .inside import Activation, activations, batch_of_one, class_scores, kernels
+from .inside import activations, batch_of_one, class_scores, kernels
 
 
 class Panel(NamedTuple):
@@ -33,7 +33,12 @@ def filter_panels(model: Model, layer: str | None = None) -> list[Panel]:
 
 def map_panels(model: Model, image: Any, layer: str | None = None) -> list[Panel]:
     """Each layer's output for an image. Raises ValueError for a layer that is not there."""
-    return [_maps(seen) for seen in activations(model, image, layer)]
+    panels = []
+    for name, kind, output in activations(model, image, layer):
+        what = "feature maps" if output.ndim == 3 else "values"
+        note = f"{_size(output)}, {_range(output)}; black the smallest, white the largest"
+        panels.append(Panel(f"{name} ({kind}): {what}", note, mosaics.maps(output)))
+    return panels
 
 
 def image_panel(model: Model, image: Any) -> Panel:
@@ -50,7 +55,8 @@ def scores(model: Model, image: Any, classes: Sequence[str]) -> Scores:
 
 def influence_panels(model: Model, image: Any, answer: str) -> list[Panel]:
     """Which pixels moved the answer: where hiding them lowers its probability, and the gradient of its score."""
-    fall, gradient = occlusion_map(model, image), saliency_map(model, image)
+    fall = occlusion_map(model, image)
+    gradient = saliency_map(model, image)
     return [
         Panel(f"what speaks for {answer}: hidden patches", f"the fall of its probability, {_range(fall)}; red where "
               "hiding lowers it, blue where hiding raises it", mosaics.image(mosaics.signed(fall))),
@@ -68,12 +74,6 @@ def _filters(name: str, kernel: np.ndarray) -> Panel:
     if (rows, columns) != (depth, count):
         note += f"; the first {rows} maps of {columns} filters are shown"
     return Panel(f"{name}: filters", note, mosaics.filters(kernel))
-
-
-def _maps(seen: Activation) -> Panel:
-    what = "feature maps" if seen.output.ndim == 3 else "values"
-    note = f"{_size(seen.output)}, {_range(seen.output)}; black the smallest, white the largest"
-    return Panel(f"{seen.name} ({seen.kind}): {what}", note, mosaics.maps(seen.output))
 
 
 def _size(values: np.ndarray) -> str:

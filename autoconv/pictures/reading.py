@@ -30,7 +30,8 @@ def for_model(model: Model, path: Path) -> np.ndarray:
     """The picture in a file (H, W, C) as the model takes it: pixels times `factor`, read as its `kind_for` says, with
     the model's `class_names` or numbers as classes. Raises UnreadableImage, also for a model that takes no pictures.
     """
-    shape, given = model.input_shape[1:], model.output_shape
+    shape = model.input_shape[1:]
+    given = model.output_shape
     if len(shape) != 3:
         raise ValueError(f"A picture is (height, width, channels), and the model takes {shape}: give it an array.")
     count = given[-1] if isinstance(given, tuple) and len(given) == 2 else 0

@@ -65,7 +65,8 @@ def _curves(history: dict[str, list[float]]) -> list[str]:
 def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
     precision, recall = precision_recall(matrix)
     rows = [[name, f"{n:,}", _share(p), _share(r)] for name, n, p, r in zip(classes, matrix.sum(1), precision, recall)]
-    cells, numbers = _matrix(matrix, classes), document.table(["class", "images", "precision", "recall"], rows)
+    cells = _matrix(matrix, classes)
+    numbers = document.table(["class", "images", "precision", "recall"], rows)
     cards = (document.card("Confusion: a row a class, a column what it was taken for",
                            f'<div class="scroll matrix">{cells}</div>')
              + document.card("Precision and recall", f'<div class="scroll">{numbers}</div>'))

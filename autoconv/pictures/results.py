@@ -10,7 +10,8 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np
 
     Both are labels (N,) or rows (N, classes), of which the largest counts. Raises ValueError where they do not fit.
     """
-    true, guessed = _labels(y_true), _labels(y_pred)
+    true = _labels(y_true)
+    guessed = _labels(y_pred)
     if true.shape != guessed.shape or not true.size:
         raise ValueError("As many predictions as targets are wanted, at least one. "
                          f"Received: {len(guessed)} and {len(true)}.")
@@ -27,7 +28,8 @@ def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     NaN where there are none.
     """
     right = np.diag(matrix).astype(float)
-    taken, there = matrix.sum(0), matrix.sum(1)
+    taken = matrix.sum(0)
+    there = matrix.sum(1)
     precision = np.where(taken, right / np.maximum(taken, 1), np.nan)
     return precision, np.where(there, right / np.maximum(there, 1), np.nan)
 
@@ -37,7 +39,8 @@ def worst_mistakes(y_true: Any, scores: np.ndarray, count: int = 24) -> np.ndarr
 
     y_true: labels (N,) or rows (N, classes); scores: rows (N, classes). Raises ValueError if they do not match.
     """
-    true, scores = _labels(y_true), np.asarray(scores)
+    true = _labels(y_true)
+    scores = np.asarray(scores)
     if scores.ndim != 2 or scores.shape[1] < 2 or len(scores) != len(true):
         raise ValueError(f"scores must have the shape (N, classes), with a row for each of the {len(true)} labels. "
                          f"Received: y_true of shape {np.shape(y_true)}, scores of shape {scores.shape}. Pass the "

@@ -131,4 +131,5 @@ def hooks_of(model: Model, given: Any, params: Mapping[str, Any], *ours: Callbac
 
 def _rate(model: Model) -> float | None:
     """The learning rate, where it is a number that somebody can set."""
-    return None if model.optimizer is None or model.optimizer.is_scheduled else model.optimizer.learning_rate
+    return None if model.optimizer is None or model.optimizer.is_scheduled else float(
+        model.optimizer.learning_rate)

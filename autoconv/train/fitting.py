@@ -93,7 +93,7 @@ class Fitting:
             return
         self._common = self._described()
         if backup is not None:
-            self._saving = Saving(backup, self._state, lambda: self._trainer.optimizer.iterations, self._ranks)
+            self._saving = Saving(backup, self._state, lambda: int(self._trainer.optimizer.iterations), self._ranks)
         try:
             found = self._ranks.on_first(self._find, resume)
             if self._saving is not None:

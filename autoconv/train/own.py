@@ -17,7 +17,7 @@ from ..utils import unpack_x_y_sample_weight
 from . import compiled
 from .data import Model
 from .running import Running, output_names
-from .sums import plain
+from .sums import flat, plain, results
 
 
 def train_step(model: Model, data: Any) -> dict[str, Any]:
@@ -109,8 +109,7 @@ def get_metrics_result(model: Model) -> dict[str, Any]:
     sums = running.sums.get(running.now)
     if sums is not None and not isinstance(sums, OwnSums):
         return sums.read_logs()
-    return {**{name: mean.result() for name, mean in _own_sums(model).means.items()},
-            **{score.name: score.metric.result() for score in running.scores.get(running.now, [])}}
+    return results(model.metrics)
 
 
 def reset_metrics(model: Model) -> None:
@@ -128,15 +127,16 @@ def reset_metrics(model: Model) -> None:
 
 def metrics(model: Model) -> list[Metric]:
     """The mean of the loss, one metric with all those that compile() was given, the means of the outputs' losses
-    if there are several, and the metrics in attributes of the model and of its layers.
+    if there are several, and the metrics in attributes of the model and of its layers. All are in the logs.
     """
     trainer, held = model._trainer, model._held_metrics()
     if trainer.optimizer is None:
         return held
     running: Running = trainer.running
-    sums = _own_sums(model, "train")
+    sums = _own_sums(model)
     total, *several = sums.means.values()
-    several = [sums.mean(name) for name in running.loss_names] or several
+    if sums is not running.sums.get(running.now):
+        several = [sums.mean(name) for name in running.loss_names]
     given = [CompiledMetrics(running)] if trainer.metrics or trainer.weighted_metrics else []
     return [total, *given, *several, *held]
 
@@ -232,10 +232,7 @@ class OwnSums:
 
     def logs(self) -> dict[str, Any]:
         """What the last step returned, as numbers."""
-        flat: dict[str, Any] = {}
-        for name, value in self._logs.items():  # a metric of several, such as `compile_metrics`, has a dict
-            flat.update(value if isinstance(value, Mapping) else {name: value})
-        return {name: plain(np.asarray(value)) for name, value in flat.items()}
+        return {name: plain(np.asarray(value)) for name, value in flat(self._logs).items()}
 
     def read(self, ranks: Ranks = ALONE) -> None:
         """The logs are there already."""

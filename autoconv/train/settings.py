@@ -15,7 +15,7 @@ def settings(model: Model, data: Mapping[str, Any]) -> dict[str, Any]:
     """On what a model is trained, and how it was compiled, as plain data."""
     optimizer = described(model.optimizer)
     if not model.optimizer.iterations:  # later the rate is what training made of it
-        optimizer.setdefault("learning_rate", model.optimizer.learning_rate)
+        optimizer.setdefault("learning_rate", float(model.optimizer.learning_rate))
     return {"data": described(data),  # first: a schedule may follow from how many there are
             "optimizer": optimizer, "loss": described(model.loss),
             "loss_weights": described(model._trainer.loss_weights), "metrics": described(model._trainer.metrics),
@@ -73,8 +73,8 @@ def described(thing: Any, within: tuple[int, ...] = ()) -> Any:
     changing = {"version", *getattr(thing, "unwatched", ()), *(thing.get_state() if isinstance(thing, Metric) else ())}
     public = {key: described(value, within) for key, value in vars(thing).items()
               if not key.startswith("_") and key not in changing}
-    rate = getattr(getattr(thing, "_now", None), "rate", None)
-    schedule = {"learning_rate": described(rate, within)} if callable(rate) else {}
+    given = getattr(thing, "_schedule", None)
+    schedule = {"learning_rate": described(given, within)} if callable(given) else {}
     return {"class": type(thing).__qualname__, **public, **schedule}
 
 

@@ -129,7 +129,8 @@ def check_random(model: Model, kept: Mapping[str, Any]) -> None:
 def put_into_random(model: Model, kept: Mapping[str, Any]) -> None:
     """Draws the same numbers as where `of_random` was called."""
     for generator, (seed, first, streams) in zip(_generators(model), kept["layers"], strict=True):
-        generator.seed, generator.first, generator.streams = int(seed), int(first), int(streams)
+        generator.first = int(first)
+        generator.state.data[:] = int(seed), int(streams)
     put_into_process(kept)
 
 
@@ -143,7 +144,7 @@ def random_as_before() -> Iterator[None]:
         put_into_process(kept)
 
 
-def _generators(model: Model) -> list[random.Generator]:
+def _generators(model: Model) -> list[random.SeedGenerator]:
     return random.generators_of(model._walk())[1:]
 
 

@@ -126,7 +126,7 @@ class Step:
                     space.work.optimizer.count_step()
 
         before = [(generator, generator.streams) for generator in self._generators]
-        steps = space.work.optimizer.iterations if space.by_kernels else 0
+        steps = int(space.work.optimizer.iterations) if space.by_kernels else 0
         try:
             self.recorder.replay_series(moves())
         except BaseException:  # none of them happened

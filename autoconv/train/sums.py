@@ -1,21 +1,30 @@
 """`Sums`: the running sums of losses and metrics over an epoch, which lie on the device until somebody looks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..backend.device import Device
+from ..metrics import Metric
 from ..ranks import ALONE, Ranks
+from ..versions import changes
 from .compiled import Goal, Score
 
 _FIRST = 3  # what comes before the outputs' losses: the loss, the steps, the first step after which it was not finite
 
 
 class Sums:
-    """The means of the total loss, of each output's loss and of the metrics, by steps that add to them."""
+    """The means of the total loss, of each output's loss and of the metrics, by steps that add to them.
 
-    def __init__(self, device: Device, goals: Sequence[Goal], scores: Sequence[Score]) -> None:
+    held: finds the metrics that the model has in attributes, which its `call` updates.
+    """
+
+    def __init__(self, device: Device, goals: Sequence[Goal], scores: Sequence[Score],
+                 held: Callable[[], list[Metric]] = list) -> None:
+        self._find_held = held
+        self._held: list[Metric] = []
+        self._held_at = -1  # the count of changes when they were found
         self._k, self._device, self._goals, self._scores = device.kernels("step"), device, goals, scores
         self._totals = device.asarray(np.zeros(_FIRST + len(goals) + len(scores)))
         self.reset()
@@ -26,10 +35,16 @@ class Sums:
         self._losses, self._samples = np.zeros(1 + len(self._goals)), 0
         self._counted = 0  # the samples that the losses are of, when somebody looked
         self._values = [0] * len(self._scores)  # how many each metric's sum is of
-        for score in self._scores:
-            score.metric.reset_state()
+        for metric in (*(score.metric for score in self._scores), *self._held_metrics()):
+            metric.reset_state()
         # What each metric held when it was last written to, and what of it came from others that have the same metric.
         self._shown, self._others = [[0.0, 0.0] for _ in self._scores], [[0.0, 0.0] for _ in self._scores]
+
+    def _held_metrics(self) -> list[Metric]:
+        """The metrics in the model's attributes now."""
+        if self._held_at != changes():
+            self._held, self._held_at = self._find_held(), changes()
+        return self._held
 
     def add_losses(self, losses: Sequence[tuple[float, Any, Any]], samples: float) -> None:
         """Of a batch: (weight of the output, values, normalized weights of the samples) of each output with a loss."""
@@ -103,6 +118,7 @@ class Sums:
         totals, samples, values = self._together(ranks)
         metrics = [score.metric.get_state() for score in self._scores]
         return {"totals": totals, "samples": samples, "values": values, "metrics": metrics,
+                "held": [metric.get_state() for metric in self._held_metrics()],
                 "shown": [list(two) for two in self._shown], "others": [list(two) for two in self._others]}
 
     def set_state(self, state: Mapping[str, Any], first: bool = True) -> None:
@@ -117,8 +133,9 @@ class Sums:
         self._totals[...] = self._device.asarray(totals)
         self._samples, self._values = int(state["samples"]) * first, [int(n) * first for n in state["values"]]
         self._shown, self._others = ([list(two) for two in state[name]] for name in ("shown", "others"))
-        for score, held in zip(self._scores, state["metrics"]):
-            score.metric.set_state(held)
+        for metric, held in (*zip([score.metric for score in self._scores], state["metrics"]),
+                             *zip(self._held_metrics(), state.get("held", ()))):
+            metric.set_state(held)
 
     def read_logs(self, ranks: Ranks = ALONE) -> dict[str, float]:
         """The means so far, of now."""
@@ -130,7 +147,21 @@ class Sums:
         means = (self._losses / max(self._counted, 1)).tolist()
         several = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
         scores = {score.name: plain(score.metric.result()) for score in self._scores}
-        return {"loss": means[0], **dict(several), **scores}
+        held = {name: plain(value) for name, value in results(self._held_metrics()).items()}
+        return {"loss": means[0], **dict(several), **scores, **held}
+
+
+def results(metrics: Iterable[Metric]) -> dict[str, Any]:
+    """The results of metrics by their names."""
+    return flat({metric.name: metric.result() for metric in metrics})
+
+
+def flat(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """Logs in which a metric of several values, such as `compile_metrics`, has a dict, as one dict."""
+    found: dict[str, Any] = {}
+    for name, value in logs.items():
+        found.update(value if isinstance(value, Mapping) else {name: value})
+    return found
 
 
 def plain(result: Any) -> Any:

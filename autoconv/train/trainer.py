@@ -361,7 +361,9 @@ class Trainer:
 
     def sums_for(self, kind: str, goals: Sequence[Goal], scores: Sequence[Score]) -> Sums | OwnSums:
         """Where the losses and metrics of steps of this kind are added up."""
-        return Sums(self.model.device, goals, scores) if overridden(self.model, kind) is None else OwnSums(self.model)
+        if overridden(self.model, kind) is not None:
+            return OwnSums(self.model)
+        return Sums(self.model.device, goals, scores, self.model._held_metrics)
 
     # What comes before the first step.
 

@@ -29,18 +29,24 @@ def get_file(
     untar: an archive ("tar", "zip", a list of them, or both by "auto") is unpacked into a folder of that name, whose
     path is given, and stays beside it as `<fname>_archive`. Members of an archive that lie outside it are refused.
     """
-    name, digest = _name(fname, origin), file_hash or md5_hash
-    algorithm = "md5" if md5_hash and file_hash is None else _algorithm(hash_algorithm, digest)
+    name = _name(fname, origin)
+    digest = file_hash or md5_hash
+    if hash_algorithm not in ("auto", "md5", "sha256"):
+        raise ValueError(f"hash_algorithm must be 'auto', 'md5' or 'sha256'. Received: {hash_algorithm!r}.")
+    if md5_hash and file_hash is None:
+        hash_algorithm = "md5"
+    elif hash_algorithm == "auto":
+        hash_algorithm = "md5" if digest is not None and len(digest) == 32 else "sha256"
     target = _cache(cache_dir) / cache_subdir / name
     unpacks = extract or untar
     archive = target.with_name(f"{name}_archive") if unpacks else target
-    sound = archive.is_file() and (digest is None or _digest(archive, algorithm) == digest.lower())
+    sound = archive.is_file() and (digest is None or _digest(archive, hash_algorithm) == digest.lower())
     if force_download or not sound:
         archive.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(archive) as part:
             _fetch(str(origin), part)
-            if digest is not None and _digest(part, algorithm) != digest.lower():
-                raise ValueError(f"Incomplete or corrupted file detected. The {algorithm} hash of {origin} is not "
+            if digest is not None and _digest(part, hash_algorithm) != digest.lower():
+                raise ValueError(f"Incomplete or corrupted file detected. The {hash_algorithm} hash of {origin} is not "
                                  f"{digest}.")
     if unpacks and (force_download or not sound or not target.exists()):
         _unpack(archive, target, "tar" if untar else archive_format)
@@ -65,12 +71,6 @@ def _cache(given: Any) -> Path:
     chosen = Path(given or os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
     there = next(each for each in (chosen, *chosen.parents) if each.exists())
     return chosen if os.access(there, os.W_OK) else Path(tempfile.gettempdir()) / ".keras"
-
-
-def _algorithm(given: str, digest: str | None) -> str:
-    if given not in ("auto", "md5", "sha256"):
-        raise ValueError(f"hash_algorithm must be 'auto', 'md5' or 'sha256'. Received: {given!r}.")
-    return given if given != "auto" else "md5" if digest is not None and len(digest) == 32 else "sha256"
 
 
 def _digest(path: Path, algorithm: str) -> str:

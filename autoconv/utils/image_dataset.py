@@ -36,15 +36,24 @@ class ImageDataset:
 
     def __init__(self, files: Files, decoding: Decoding, label_mode: str | None, batch_size: int | None, shuffle: bool,
                  seed: int) -> None:
-        self.file_paths, self.class_names = files.paths, files.class_names
-        self.batch_size, self.epoch, self.workers = batch_size, 0, _processors()
+        self.file_paths = files.paths
+        self.class_names = files.class_names
+        self.batch_size = batch_size
+        self.epoch = 0
+        self.workers = processors()
         self._unreadable_to_ranks: dict[int, str] | None = None  # what they found together, by the files' numbers
         self._under_way: list[int] | None = None  # the latest iteration: its number, and the batches that it gave
         self._leave_out_first = 0  # batches of the next iteration, which goes on where one stood
         self.skipped: dict[str, str] = {}
         self.on_unreadable: Callable[[str, str], None] | None = None
-        self._decoding, self._shuffle, self._seed = decoding, shuffle, seed
-        self._labels = None if label_mode is None else _encoded(files, label_mode)
+        self._decoding = decoding
+        self._shuffle = shuffle
+        self._seed = seed
+        self._labels = None if label_mode is None else np.asarray(files.labels)
+        if self._labels is not None and label_mode == "categorical":
+            self._labels = to_categorical(self._labels, len(files.class_names or ())).astype("float32")
+        elif self._labels is not None and label_mode == "binary":
+            self._labels = self._labels.astype("float32")[:, None]
 
     def __len__(self) -> int:
         count = len(self.file_paths) - len(self.skipped)
@@ -75,7 +84,8 @@ class ImageDataset:
         """The position of a new iteration, which counts its batches, and the files that it decodes."""
         position = self._under_way = [self.epoch, self._leave_out_first]
         number, given = position
-        self.epoch, self._leave_out_first = number + 1, 0
+        self.epoch = number + 1
+        self._leave_out_first = 0
         order = np.arange(len(self.file_paths))
         if self._shuffle:
             order = random.permutation(len(order), random.epoch_stream((self._seed, 0), number))
@@ -97,7 +107,8 @@ class ImageDataset:
         if self._unreadable_to_ranks is None:
             self._check_alike(ranks)
             own = range(ranks.rank, len(self.file_paths), ranks.size)
-            found = {i: reason for each in ranks.exchange(self._unreadable(own)) for i, reason in each.items()}
+            mine = {i: error.reason for i, error in self._unreadable(own)}
+            found = {i: reason for each in ranks.exchange(mine) for i, reason in each.items()}
             self._leave_out([UnreadableImage(self.file_paths[i], found[i]) for i in sorted(found)], ranks.rank == 0)
             self._unreadable_to_ranks = found
         stands = ranks.broadcast((self.epoch, self._leave_out_first, self._seed, self._skipped_numbers()))
@@ -117,20 +128,21 @@ class ImageDataset:
                                      f"{name} = {first[name]!r}. Rank {number} has {other[name]!r}. Give all of them "
                                      "the same folder and arguments, `seed` among them.")
 
-    def _unreadable(self, numbers: Sequence[int]) -> dict[int, str]:
-        """What is wrong with those of these files that cannot be read. Decodes all, at the smallest size."""
-        read, broken = self._decoding._replace(size=(1, 1)).read, {}
+    def _unreadable(self, numbers: Sequence[int]) -> Iterator[tuple[int, UnreadableImage]]:
+        """Those of these files that cannot be read, and why. Decodes all, at the smallest size."""
+        read = self._decoding._replace(size=(1, 1)).read
 
-        def tried(i: int) -> None:
+        def tried(i: int) -> UnreadableImage | None:
             try:
                 read(self.file_paths[i])
             except UnreadableImage as error:
-                broken[i] = error.reason
+                return error
+            return None
 
         with self._pool() as pool:
             for start in range(0, len(numbers), PIECE * self.workers):
-                list(pool.map(tried, numbers[start : start + PIECE * self.workers]))
-        return broken
+                some = numbers[start : start + PIECE * self.workers]
+                yield from ((i, error) for i, error in zip(some, pool.map(tried, some)) if error is not None)
 
     def _parts(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
         (position, rows), size = self._begin(), self.batch_size or 1
@@ -168,7 +180,9 @@ class ImageDataset:
             if state[name] != own[name]:
                 raise ValueError(f"The image dataset does not have the {what} that it had. Received: "
                                  f"{len(self.file_paths):,} files and seed={self._seed}. Put back what was there.")
-        self.epoch, self._leave_out_first, self._under_way = int(state["epoch"]), int(state["given"]), None
+        self.epoch = int(state["epoch"])
+        self._leave_out_first = int(state["given"])
+        self._under_way = None
         # Ranks know all that cannot be read; whoever saved this may not have come to it.
         skipped = {**{int(i): str(reason) for i, reason in state["skipped"]}, **(self._unreadable_to_ranks or {})}
         self.skipped = {self.file_paths[i]: reason for i, reason in sorted(skipped.items())}
@@ -188,10 +202,8 @@ class ImageDataset:
         """Raises UnreadableImage for the first file that cannot be read. Decodes all, at the smallest size: that takes
         about half the time of an epoch, and reads the whole file just as well.
         """
-        read = self._decoding._replace(size=(1, 1)).read
-        with self._pool() as pool:
-            for start in range(0, len(self.file_paths), PIECE * self.workers):
-                list(pool.map(read, self.file_paths[start : start + PIECE * self.workers]))
+        for _, error in self._unreadable(range(len(self.file_paths))):
+            raise error
 
     def _pool(self) -> "ThreadPoolExecutor":
         """The threads that decode."""
@@ -204,7 +216,8 @@ class ImageDataset:
         """The images of each batch with the numbers of their files; a bounded number of batches is under way.
         `leave_out` is told what went wrong.
         """
-        pool, waiting = self._pool(), iter(batches)
+        pool = self._pool()
+        waiting = iter(batches)
         started: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
         try:
             while True:
@@ -256,14 +269,18 @@ def _filled(batches: Iterator[tuple[np.ndarray, list[int]]], size: int) -> Itera
     """The same images in the same order, in batches of `size`, but for the last: where files were left out, the next
     ones fill the batch.
     """
-    images, kept = np.empty(0), list[int]()
+    images = np.empty(0)
+    kept = list[int]()
     for more, rows in batches:
         if kept:
-            more, rows = np.concatenate([images, more]), kept + rows
+            more = np.concatenate([images, more])
+            rows = kept + rows
         if len(rows) >= size:
             yield more[:size], rows[:size]
-            more, rows = more[size:], rows[size:]
-        images, kept = more, rows
+            more = more[size:]
+            rows = rows[size:]
+        images = more
+        kept = rows
     if kept:
         yield images, kept
 
@@ -291,10 +308,8 @@ def image_dataset_from_directory(
                         subset, shuffle, seed)
     if crop_to_aspect_ratio and pad_to_aspect_ratio:
         raise ValueError("Only one of `pad_to_aspect_ratio`, `crop_to_aspect_ratio` can be set to `True`.")
-    for name, value, default in (("format", format, "tf"),
-                                 ("data_format", data_format, data_format and "channels_last")):
-        if value != default:
-            raise ValueError(f"{name}={value!r} is not supported. Leave it out.")
+    if format != "tf" or data_format not in (None, "channels_last"):
+        raise ValueError(f"format={format!r}, data_format={data_format!r} is not supported. Leave it out.")
     pillow("Image")
     label_mode = None if labels is None else label_mode
     files = class_folders.find(directory, labels if label_mode else None, class_names, follow_links)
@@ -362,13 +377,6 @@ def _is_count(n: Any) -> bool:
     return hasattr(n, "__index__") and not isinstance(n, bool) and n >= 1
 
 
-def _encoded(files: Files, label_mode: str) -> np.ndarray:
-    labels, classes = np.asarray(files.labels), files.class_names or []
-    if label_mode == "categorical":
-        return to_categorical(labels, len(classes)).astype("float32")
-    return labels.astype("float32")[:, None] if label_mode == "binary" else labels
-
-
 def _found(files: Files, parts: list[Files], subset: str | None) -> str:
     """What Keras prints."""
     classes = "" if files.class_names is None else f" belonging to {len(files.class_names)} classes"
@@ -377,6 +385,6 @@ def _found(files: Files, parts: list[Files], subset: str | None) -> str:
     return text + "".join(f"Using {len(part.paths)} files for {what}.\n" for part, what in zip(parts, used) if what)
 
 
-def _processors() -> int:
-    """How many this process may use."""
+def processors() -> int:
+    """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -33,7 +33,8 @@ class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
 
     def __init__(self, path: Any, reason: str) -> None:
         super().__init__(f"{path} cannot be read as a picture: {reason}.")
-        self.path, self.reason = str(path), reason
+        self.path = str(path)
+        self.reason = reason
 
     def __reduce__(self) -> tuple:
         return UnreadableImage, (self.path, self.reason)
@@ -55,7 +56,8 @@ class Decoding(NamedTuple):
         """The pixels (height, width, channels) of a file, as bytes. Raises UnreadableImage."""
         size = self.size[::-1]
         with naming(path), opened(path, whole=False) as image:
-            turned, mode = orientation(image), mode_at_first(image, self.color_mode)
+            turned = orientation(image)
+            mode = mode_at_first(image, self.color_mode)
             if self.filter != "NEAREST":  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, in a part of the time
                 image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if turned > 4 else size)
             upright = in_colors(undone(image, turned), mode)
@@ -110,7 +112,8 @@ def opened(path: Any, whole: bool = True) -> Iterator[Any]:
 
 
 def _check_size(path: Any, image: Any, file: IO[bytes], whole: bool) -> None:
-    limit, count = pillow("Image").MAX_IMAGE_PIXELS, image.width * image.height
+    limit = pillow("Image").MAX_IMAGE_PIXELS
+    count = image.width * image.height
     length = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else regular.size(file)
     large = LARGE * (1 if not _is_gray(image) else GRAY if whole else GRAY_MADE_SMALL)
     if count > max(large, SPARSEST * length):
@@ -191,7 +194,8 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
     """
     (width, height), (w, h) = size, target
     part = max(1, min(width, height * w // h)), max(1, min(height, width * h // w))
-    left, top = (width - part[0]) // 2, (height - part[1]) // 2
+    left = (width - part[0]) // 2
+    top = (height - part[1]) // 2
     return left, top, left + part[0], top + part[1]
 
 

@@ -19,7 +19,8 @@ class Segment:
     """Memory that the driver gave at once, `memory` as its bytes, with the free pieces by where they begin and end."""
 
     def __init__(self, number: int, memory: Any) -> None:
-        self.number, self.size = number, memory.shape[0]
+        self.number = number
+        self.size = memory.shape[0]
         self.starts: dict[int, Piece] = {}
         self.stops: dict[int, Piece] = {}
         self.view = lru_cache(VIEWS)(partial(_view, memory))
@@ -31,7 +32,9 @@ class Piece:
     __slots__ = ("segment", "start", "stop")
 
     def __init__(self, segment: Segment, start: int, stop: int) -> None:
-        self.segment, self.start, self.stop = segment, start, stop
+        self.segment = segment
+        self.start = start
+        self.stop = stop
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -50,7 +53,8 @@ class Arena:
     """
 
     def __init__(self, allocate: Callable[[int], Any], segment: int) -> None:
-        self._allocate, self._segment = allocate, segment
+        self._allocate = allocate
+        self._segment = segment
         self._lock = threading.Lock()
         self._free: list[Piece] = []  # in their order
         self._returned: list[Piece] = []  # given back, and not yet among the free ones
@@ -109,8 +113,11 @@ class Arena:
         """Puts what was given back among the free pieces, grown together with its neighbours."""
         while self._returned:
             piece = self._returned.pop()
-            segment, start, stop = piece.segment, piece.start, piece.stop
-            before, behind = segment.stops.get(start), segment.starts.get(stop)
+            segment = piece.segment
+            start = piece.start
+            stop = piece.stop
+            before = segment.stops.get(start)
+            behind = segment.starts.get(stop)
             if before is not None:
                 self._remove(before)
                 start = before.start

@@ -8,8 +8,8 @@ import numpy as np
 from . import array as arrays
 from . import strided
 from .array import Array, threads
+from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index, load, load4, store4
-from .runtime import ItemKernel, inline, kernel
 from .strided import at
 
 PARTS, LONG = 256, 1024  # a sum of more than LONG items is made of up to PARTS sums, added in their order

@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import trace
 from . import dlpack, foreign, fours, runtime, strided
-from .runtime import Memory, OnGpu
+from .kernels import OnGpu
+from .runtime import Memory
 
 
 class Array(OnGpu):
@@ -22,8 +23,12 @@ class Array(OnGpu):
     __hash__ = None  # type: ignore[assignment]  # as with NumPy's arrays
 
     def __init__(self, base: Memory, start: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any) -> None:
-        self.base, self.start, self.shape, self.strides = base, start, shape, strides
-        self.dtype, self.size = dtype, math.prod(shape)
+        self.base = base
+        self.start = start
+        self.shape = shape
+        self.strides = strides
+        self.dtype = dtype
+        self.size = math.prod(shape)
         self._native: Any = None
 
     @property
@@ -56,7 +61,8 @@ class Array(OnGpu):
                 raise ValueError(f"A kernel takes contiguous arrays. Received strides {self.strides} for shape "
                                  f"{self.shape}: copy it first.")
             items, shape = (self.size, self.shape) if self.size else (1, (1,) * self.ndim)
-            start, flat = self.start if self.size else 0, self.base.data
+            start = self.start if self.size else 0
+            flat = self.base.data
             with self.gpu.failures:
                 if items != flat.shape[0]:
                     flat = flat[start : start + items]
@@ -123,13 +129,17 @@ class Array(OnGpu):
             parts = (*parts, Ellipsis)
         here = parts.index(Ellipsis)
         parts = (*parts[:here], *(slice(None),) * (self.ndim - named), *parts[here + 1 :])
-        start, shape, strides, axis = self.start, [], [], 0
+        start = self.start
+        shape = []
+        strides = []
+        axis = 0
         for part in parts:
             if part is None:
                 shape.append(1)
                 strides.append(0)
                 continue
-            n, step = self.shape[axis], self.strides[axis]
+            n = self.shape[axis]
+            step = self.strides[axis]
             axis += 1
             if isinstance(part, slice):
                 taken = range(n)[part]
@@ -245,7 +255,8 @@ class Array(OnGpu):
 
 def empty(gpu: runtime.Gpu, shape: tuple[int, ...], dtype: Any) -> Array:
     """An array whose values mean nothing yet."""
-    dtype, shape = np.dtype(dtype), tuple(map(int, shape))
+    dtype = np.dtype(dtype)
+    shape = tuple(map(int, shape))
     return Array(gpu.memory(math.prod(shape), dtype), 0, shape, steps(shape), dtype)
 
 
@@ -302,7 +313,8 @@ def from_dlpack(gpu: runtime.Gpu, producer: Any) -> Array:
 
 
 def _adopted(gpu: runtime.Gpu, interface: dict[str, Any], owner: Any) -> Array:
-    shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
+    shape = tuple(interface["shape"])
+    dtype = np.dtype(interface["typestr"])
     given = interface.get("strides")
     strides = steps(shape) if given is None else tuple(s // dtype.itemsize for s in given)
     gpu.settle()
@@ -345,7 +357,8 @@ def write(source: Any, out: Array) -> None:
 
 def steps(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The strides of a shape in scan order, without gaps."""
-    strides, step = [], 1
+    strides = []
+    step = 1
     for n in reversed(shape):
         strides.append(step)
         step *= n

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from . import internals
 from .internals import Capability, Target
-from .runtime import Kernel, kernels_of
+from .kernels import Kernel, kernels_of
 
 FOLDER = str(Path(__file__).parent)
 

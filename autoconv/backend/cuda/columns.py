@@ -13,8 +13,8 @@ from . import array as arrays
 from .array import Array
 from .fours import width
 from .gather import divided, divisor
+from .kernels import THREADS, BlockKernel, OnGpu, block_kernel, cuda, inline
 from .ptx import times
-from .runtime import THREADS, BlockKernel, OnGpu, block_kernel, cuda, inline
 from .tiles import PROCESSORS
 
 LANES = 32  # at most, of a block: 512 bytes of a row by fours

@@ -19,11 +19,11 @@ from .ending import finished, four_finished, of_columns, put, wanted
 from .fours import starts_fours
 from .fragments import COLUMNS, layout
 from .gather import Gathering
+from .kernels import BlockKernel, block_kernel, cuda
 from .outer import outer
 from .pointwise import relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .product import below, copying, place_of, product_kernel, summing
 from .ptx import load, store, times
-from .runtime import BlockKernel, block_kernel, cuda
 from .tiles import Tile, Tiles
 
 PARTS = 256  # a sum without a product is cut into so many parts at most

@@ -10,9 +10,9 @@ from . import array as arrays
 from .conv import PARTS, add_parts, bias, channel_sums, check_countable
 from .fours import WIDTHS, moving, portions, vector_kernel, width
 from .gather import divided, divisor
+from .kernels import ItemKernel, cuda
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
 from .ptx import global_index, times, within
-from .runtime import ItemKernel, cuda
 from .windows import DIVISORS, at, divisors, output, place, real_outputs, real_taps, tap, taps_to
 
 IMAGES = "T[:,:,:,::1]"

@@ -40,7 +40,7 @@ class CudaDevice(Device):
 
     def _prepare(self, found: list[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
         self._gpu.enter()
-        self.module("runtime").prepare(found, report)
+        self.module("kernels").prepare(found, report)
 
     def import_ahead(self) -> None:
         """Nothing: what compiles was imported when the GPU was opened."""
@@ -169,7 +169,8 @@ def versions() -> dict[str, str | None]:
         return {}
     packages = ("numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder")
     libraries.missing_part()  # which may find a toolkit
-    nvvm, home = libraries.loaded("nvvm"), libraries.variable()
+    nvvm = libraries.loaded("nvvm")
+    home = libraries.variable()
     has_driver = not isinstance(driver.library(), int | None)
     return {
         **{package: driver.installed_version(package) for package in packages},

@@ -6,8 +6,8 @@ who adds the parts (`conv.add_parts`).
 
 from typing import Any
 
+from .kernels import inline
 from .ptx import load, load4, store, store4
-from .runtime import inline
 
 SCALE, BIAS, ADD, RELU, MASK = 1, 2, 4, 8, 16  # in the order in which they are done
 

@@ -25,7 +25,8 @@ def code(error: BaseException | str) -> str:
 
 def sentence(error: BaseException | str) -> str:
     """What a user is told of an error of the driver's."""
-    name, call = code(error), re.search(r"\bcu[A-Z]\w+", str(error))
+    name = code(error)
+    call = re.search(r"\bcu[A-Z]\w+", str(error))
     if name in ENDINGS:
         return (f"A kernel failed on the GPU ({name}), so this process can compute nothing there any more: start "
                 "Python again. CUDA_LAUNCH_BLOCKING=1 in the environment shows which launch it was, and "

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from . import gather
 from .fragments import Layout, layout
+from .kernels import cuda, inline
 from .product import copy_word
 from .ptx import copy_async, load4, load_bytes, store, times, within
-from .runtime import cuda, inline
 from .tiles import Tile
 from .unpool import won
 

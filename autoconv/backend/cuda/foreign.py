@@ -6,7 +6,8 @@ import numpy as np
 
 from ...errors import DeviceError
 from . import driver
-from .runtime import Gpu, cuda
+from .internals import cuda
+from .runtime import Gpu
 
 
 def stream_number(gpu: Gpu) -> int:

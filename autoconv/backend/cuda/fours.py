@@ -8,8 +8,9 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .kernels import ItemKernel, inline
 from .ptx import load, load4, store, store4
-from .runtime import ItemKernel, inline, pointer
+from .runtime import pointer
 
 WIDTHS = (1, 4)  # a kernel for each; numbers of items that a thread takes at once
 COUNTED = 1 << 31  # items, or fours of them, are counted in 32 bits

@@ -10,8 +10,8 @@ read by fours.
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .kernels import inline
 from .ptx import load4, load_matrices
-from .runtime import inline
 from .tiles import Tile
 
 COLUMNS = 8  # that a thread holds

@@ -26,10 +26,10 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this mod
 from .ending import BIAS, RELU, SCALE, finished, four_finished, of_columns, put, wanted
 from .fours import starts_fours
 from .fragments import COLUMNS, layout
+from .kernels import BlockKernel, ItemKernel, cuda, inline, kernel
 from .outer import outer
 from .product import below, copying, place_of, product_kernel, summing
 from .ptx import global_index, load, store, times
-from .runtime import BlockKernel, ItemKernel, cuda, inline, kernel
 from .tiles import Tile
 from .unpool import reading
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from ...arguments.shapes import Window
 from .fragments import Layout
+from .kernels import cuda, inline
 from .ptx import load4, scaled, store, store4, times, within
-from .runtime import cuda, inline
 from .tiles import Tile
 from .unpool import reading
 

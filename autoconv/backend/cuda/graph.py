@@ -23,7 +23,8 @@ class CudaGraph:
     """
 
     def __init__(self, handle: int, launches: Sequence[Launch], places: list[Place]) -> None:
-        self._executable, self._stream = None, driver.CUstream(handle)
+        self._executable = None
+        self._stream = driver.CUstream(handle)
         self._streams, self._events = [], []  # type: ignore[var-annotated]
         try:
             for _ in range(1 + max((place.stream for place in places), default=0)):

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from .array import number
+from .kernels import inline, kernel
 from .ptx import global_index
 from .random import HALF, philox
-from .runtime import inline, kernel
 
 CONSTANT, NEAREST, REFLECT, WRAP = 0, 1, 2, 3  # what lies outside of an image
 FLIP, ROTATION, TRANSLATION, ZOOM, CROP = 0, 1, 2, 3, 4

@@ -183,7 +183,8 @@ class _Kept(_Nothing):
     """What a dispatcher asks before it compiles, and gives what it compiled."""
 
     def __init__(self, load: Callable[[tuple], Any], save: Callable[[tuple, Any], object]) -> None:
-        self._load, self._save = load, save
+        self._load = load
+        self._save = save
 
     def load_overload(self, signature: tuple, _: Any) -> Any:
         return self._load(signature)

@@ -19,8 +19,9 @@ import numpy as np
 
 from . import joint, loss, pointwise, step
 from .array import Array, empty
+from .kernels import Kernel, Launch
 from .order import conflict
-from .runtime import Kernel, Launch, pointer
+from .runtime import pointer
 
 
 class Member(NamedTuple):
@@ -114,7 +115,10 @@ class _Group:
 
     def __init__(self, launches: list[Launch], core: Launch, part: int, roles: dict[str, Any], written: str,
                  shapes: Mapping[str, tuple[tuple[int, ...], ...]]) -> None:
-        self._launches, self.roles, self._written, self._shapes = launches, roles, {written}, shapes
+        self._launches = launches
+        self.roles = roles
+        self._written = {written}
+        self._shapes = shapes
         self._core = next(i for i, launch in enumerate(launches) if launch is core)
         self._parts = {self._core: part}  # of each member
         self._accesses = [launch.accesses() for launch in launches]
@@ -135,19 +139,24 @@ class _Group:
         given = {"factor": 0.0, "more_factor": 0.0, "slot": 0, "more_slot": 0, **others, **self.roles,
                  "parts": sum(self._parts.values())}
         arguments = tuple(given[name] for name in inspect.signature(kernel.function).parameters)
-        late, last = self._behind(self._parts) or (), max(self._parts)
+        late = self._behind(self._parts) or ()
+        last = max(self._parts)
         early = [i for i in range(last) if i not in self._parts and i not in late]
         return [*(self._launches[i] for i in early), Launch(kernel, (blocks,), kernel.threads, arguments),
                 *(self._launches[i] for i in late), *self._launches[last + 1 :]]
 
     def _takes(self, i: int, member: Member) -> bool:
-        launch, written = self._launches[i], self._written | {member.writes}
-        roles, parts = self._with(launch, member), {**self._parts, i: member.part}
+        launch = self._launches[i]
+        written = self._written | {member.writes}
+        roles = self._with(launch, member)
+        parts = {**self._parts, i: member.part}
         if not roles or not _is_of(launch, self._launches[self._core].dtype):
             return False
         if not _are_apart(roles, written) or self._behind(parts) is None:
             return False
-        self.roles, self._written, self._parts = roles, written, parts
+        self.roles = roles
+        self._written = written
+        self._parts = parts
         return True
 
     def _with(self, launch: Launch, member: Member) -> dict[str, Any]:

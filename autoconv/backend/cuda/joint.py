@@ -8,9 +8,9 @@ array or a number that no part needs means nothing.
 
 import math
 
+from .kernels import block_kernel, cuda, inline
 from .loss import entropy, hot, row_sum, slope, softmax_parts
 from .ptx import global_index, load, store
-from .runtime import block_kernel, cuda, inline
 from .step import TEAM, add_parts_up, largest, note_step, part_of_sum, thread
 
 # What there is to do, as bits of `parts`, in the order in which it is done.

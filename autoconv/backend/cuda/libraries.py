@@ -29,7 +29,8 @@ def missing_part() -> str | None:
     Where numba-cuda would not find a toolkit that has what the wheels lack, CUDA_HOME is set: for this process and for
     those that it starts.
     """
-    missing, name = _missing(), variable()
+    missing = _missing()
+    name = variable()
     if missing is None:
         return None
     for folder in _toolkits() if name is None else [Path(os.environ[name])]:
@@ -79,7 +80,8 @@ def loaded(part: str) -> Any:
 
 def version(part: str) -> str | None:
     """The version of "nvrtc", "nvvm" or "nvJitLink", by its own word; None where it is nowhere."""
-    library, numbers = loaded(part), (ctypes.c_int(), ctypes.c_int())
+    library = loaded(part)
+    numbers = (ctypes.c_int(), ctypes.c_int())
     if library is None:
         return None
     getattr(ctypes.CDLL(library.abs_path), f"{part}Version")(*map(ctypes.byref, numbers))
@@ -91,7 +93,8 @@ def _missing() -> str | None:
     for part in FILES:
         if loaded(part) is None:
             return part
-    home, root = variable(), _root(loaded("nvvm"))
+    home = variable()
+    root = _root(loaded("nvvm"))
     if root is not None and (root.is_relative_to(sys.prefix) or {"site-packages", "dist-packages"} & set(root.parts)):
         return None  # a wheel, or a package of conda's: with libdevice
     looked_in = Path(DEFAULT if home is None else os.environ[home])

@@ -6,9 +6,9 @@ shape (..., C), and loss and dy of shape (...).
 
 import math
 
+from .kernels import inline, kernel
 from .pointwise import logistic
 from .ptx import global_index, load, store
-from .runtime import inline, kernel
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
 

@@ -23,9 +23,9 @@ from .columns import (
 )
 from .conv import bias
 from .fours import WIDTHS, moving
+from .kernels import BlockKernel, cuda, inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .ptx import global_index
-from .runtime import BlockKernel, cuda, inline, kernel
 
 
 @inline

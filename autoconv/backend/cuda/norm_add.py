@@ -4,8 +4,8 @@ import numpy as np
 
 from .columns import adding_up, column_kernel, place, run_of, summed
 from .fours import WIDTHS, moving
+from .kernels import BlockKernel, cuda
 from .norm import add_products, coefficients, input_grad, moments, normalize  # noqa: F401 (part of this module)
-from .runtime import BlockKernel, cuda
 
 
 def _passed_products(size: int) -> BlockKernel:

@@ -3,9 +3,9 @@
 from .columns import column_kernel, place, run_of, spread
 from .fours import WIDTHS, moving, portions, width
 from .gather import divisor, pixel_of
+from .kernels import BlockKernel, cuda
 from .norm import coefficients, moments, parameter_grads  # noqa: F401 (part of this module)
 from .pool import beside, larger, whether
-from .runtime import BlockKernel, cuda
 
 IMAGES = "T[:,:,:,::1]"
 DIVISORS = "UniTuple(UniTuple(int64, 3), 2)"

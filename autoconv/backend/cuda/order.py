@@ -24,7 +24,8 @@ def places(accesses: list[list[Access]]) -> list[Place]:
     depths: list[int] = []  # how many launches come one after the other up to it
     last: list[int] = []  # the last launch of each stream
     for i, mine in enumerate(accesses):
-        needed, ancestors = [], 0
+        needed = []
+        ancestors = 0
         for j in reversed(range(i)):
             if not ancestors >> j & 1 and conflict(mine, accesses[j]):
                 needed.append(j)

@@ -6,7 +6,8 @@ import numpy as np
 from cuda.bindings import driver  # type: ignore[import-not-found,unused-ignore]
 
 from . import failures
-from .runtime import Gpu, cuda
+from .internals import cuda
+from .runtime import Gpu
 
 HALF = 256 << 10  # bytes: hundreds of replays before the host could have to wait
 _ALIGNMENT = 64
@@ -21,7 +22,9 @@ class Outbox:
     """
 
     def __init__(self, gpu: Gpu, half: int = HALF) -> None:
-        self._gpu, self._size, self._memory = gpu, half, gpu.pinned(2 * half, np.uint8)
+        self._gpu = gpu
+        self._size = half
+        self._memory = gpu.pinned(2 * half, np.uint8)
         self._address = self._memory.ctypes.data
         self._half = self._at = 0  # where the next numbers go
         self._read: list[Any] = [None, None]  # of each half the event that comes when it was read
@@ -44,6 +47,7 @@ class Outbox:
         if self._read[self._half] is None:
             self._read[self._half] = cuda.event(timing=False)
         self._read[self._half].record(self._gpu.stream)
-        self._half, self._at = 1 - self._half, 0
+        self._half = 1 - self._half
+        self._at = 0
         if self._read[self._half] is not None:
             self._read[self._half].synchronize()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from . import first, gather
 from .ending import put
 from .fragments import COLUMNS, layout
+from .kernels import BlockKernel, cuda, inline
 from .product import below, copying, place_of, product_kernel, reading_b, summing
-from .runtime import BlockKernel, cuda, inline
 from .tiles import Tile
 
 

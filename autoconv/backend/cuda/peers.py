@@ -7,7 +7,8 @@ from cuda.bindings import driver as bindings  # type: ignore[import-not-found,un
 
 from . import driver
 from .failures import checked
-from .runtime import Gpu, cuda, pointer
+from .internals import cuda
+from .runtime import Gpu, pointer
 
 _REFUSED = bindings.CUresult.CUDA_ERROR_PEER_ACCESS_UNSUPPORTED, bindings.CUresult.CUDA_ERROR_TOO_MANY_PEERS
 _DOING = "copy from one GPU to another"

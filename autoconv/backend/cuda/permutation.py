@@ -10,7 +10,7 @@ import numpy as np
 
 from . import random
 from .array import Array, empty
-from .runtime import block_kernel, cuda
+from .kernels import block_kernel, cuda
 
 TILE = 256  # samples that a block places, and that it compares them with at a time
 MOST = 1 << 18  # samples: the work grows with their square, and the host's does not

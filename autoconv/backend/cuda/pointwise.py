@@ -3,8 +3,8 @@
 import math
 
 from .fours import threads
+from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index, load, load4, store, store4
-from .runtime import ItemKernel, inline, kernel
 
 
 @inline

@@ -8,8 +8,8 @@ import numpy as np
 
 from ...arguments.shapes import Window
 from .fours import WIDTHS, moving, portions, vector_kernel, width
+from .kernels import ItemKernel, cuda, inline
 from .ptx import global_index, times
-from .runtime import ItemKernel, cuda, inline
 from .windows import DIVISORS, at, divisors, output, place, real_taps, tap, taps_to
 
 IMAGES = "T[:,:,:,::1]"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .fragments import COLUMNS, Layout, lines_of_a, lines_of_b, operands_of_a, operands_of_b
+from .kernels import block_kernel, cuda, inline
 from .ptx import (
     commit,
     copy4_async,
@@ -25,7 +26,6 @@ from .ptx import (
     store4,
     waiting,
 )
-from .runtime import block_kernel, cuda, inline
 from .tiles import WARP_COLUMNS, Tile
 
 

@@ -11,8 +11,8 @@ from .array import Array, number
 from .fours import moving, portions, vector_kernel, width
 from .gather import divided, divisor
 from .internals import cgutils, intrinsic, ir, types
+from .kernels import ItemKernel, cuda, inline, kernel
 from .ptx import global_index, times
-from .runtime import ItemKernel, cuda, inline, kernel
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57  # multipliers of a round
 W0, W1 = 0x9E3779B9, 0xBB67AE85  # what each round adds to the key: golden ratio, sqrt(3) - 1

@@ -5,8 +5,8 @@ from builtins import abs as _abs_of  # this file has an `abs` of its own
 from . import strided
 from .arith import copy, log, multiply, one, power, run_one, run_two, subtract, sum, two  # noqa: F401 (part of this module)
 from .array import Array
+from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index
-from .runtime import ItemKernel, inline, kernel
 from .strided import at
 
 

@@ -6,8 +6,8 @@ On the CPU NumPy does this. Numbers that change from step to step arrive as arra
 import math
 import re
 
+from .kernels import block_kernel, cuda, inline, kernel
 from .ptx import global_index, load
-from .runtime import block_kernel, cuda, inline, kernel
 
 TEAM = 256  # threads that share a row of a data set, or a sum
 CHUNK = 4096  # items of a row that one block copies

@@ -51,5 +51,6 @@ def describe() -> dict[str, str]:
 
 
 def _path(name: str, types: tuple, target: tuple) -> Path | None:
-    here, key = folder(), hashlib.sha256(str(types).encode()).hexdigest()[:16]
+    here = folder()
+    key = hashlib.sha256(str(types).encode()).hexdigest()[:16]
     return None if here is None else here / "{}-{}.sm_{}{}".format(name, key, "".join(map(str, target)), caching.KERNEL)

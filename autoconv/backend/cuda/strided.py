@@ -4,8 +4,8 @@ A kernel sees such an array as its whole flat memory and a place in it: where it
 axis. Shapes have RANK axes at least, the last ones of size 1, so that one compiled kernel serves them all.
 """
 
+from .kernels import inline, kernel
 from .ptx import global_index, load4, store4
-from .runtime import inline, kernel
 
 RANK = 4
 

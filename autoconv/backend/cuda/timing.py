@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from . import array as arrays
+from .kernels import cuda, kernel
 from .ptx import global_index
-from .runtime import Gpu, cuda, kernel
+from .runtime import Gpu
 
 
 @kernel("(int64, const T[::1], int64)")

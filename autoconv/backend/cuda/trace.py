@@ -13,7 +13,8 @@ from ..locks import kernel_lock
 from . import array as arrays
 from . import joining
 from .array import Array
-from .runtime import Gpu, Launch
+from .kernels import Launch
+from .runtime import Gpu
 
 SLOTS = 256  # numbers of 8 bytes that the sections of one trace can let change
 
@@ -29,7 +30,8 @@ class CudaTrace(trace.Trace):
     def __init__(self, gpu: Gpu, series: int) -> None:
         super().__init__(gpu)
         self._series = series  # replays that one graph holds
-        self._host, self._free = np.zeros(SLOTS, np.uint64), list(range(SLOTS))
+        self._host = np.zeros(SLOTS, np.uint64)
+        self._free = list(range(SLOTS))
         with trace.aside():
             self._there = arrays.put(gpu, self._host)
         self._joined: dict[tuple[str, ...], list[Launch]] = {}
@@ -45,7 +47,8 @@ class CudaTrace(trace.Trace):
         if count > len(self._free):
             section.stop(f"more than {len(self._host)} numbers change from step to step")
             return draw()
-        slots, self._free = self._free[:count], self._free[count:]
+        slots = self._free[:count]
+        self._free = self._free[count:]
         numbers = self._host.view(dtype)
         where = slots[0] if count == 1 else slots  # an index alone costs a fraction of a list of them
         numbers[where] = draw()
@@ -158,7 +161,8 @@ class _Series:
 
     def __init__(self, of: CudaTrace, launches: list[Any], times: int, used: int) -> None:
         width = -(-used // 4) * 4  # what is read by fours stays where it can be
-        self._rows, self._used = np.zeros((times, width), np.uint64), used
+        self._rows = np.zeros((times, width), np.uint64)
+        self._used = used
         with trace.aside():  # a kernel may take all slots behind the one it is given, though it reads that one alone
             self._there = arrays.put(of.owner, np.zeros(times * width + SLOTS, np.uint64))
         views = {id(base): self._there.base.view(dtype) for dtype, base in of.views.items()}

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from .kernels import inline
 from .ptx import load, load4, store, store4
-from .runtime import inline
 
 
 @inline

@@ -12,8 +12,8 @@ import numpy as np
 from .. import updates
 from . import array as arrays
 from .arith import add_parts
+from .kernels import inline, kernel
 from .ptx import global_index
-from .runtime import inline, kernel
 
 PARTS = 256  # a norm is made of so many sums, added in their order
 

@@ -5,8 +5,8 @@ All of it in 32 bits, and what is divided by as factor and shift (gather.divisor
 
 from ...arguments.shapes import Window
 from .gather import divided, divisor
+from .kernels import inline
 from .ptx import times
-from .runtime import inline
 
 DIVISORS = "UniTuple(UniTuple(int64, 3), 7)"  # in a kernel's signature
 

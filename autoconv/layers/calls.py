@@ -1,0 +1,275 @@
+"""Calls of a layer: which argument is which, arrays as tensors, tensors in the dtype of the layer.
+
+On symbolic tensors a call computes nothing but a shape and a dtype, and adds a node to the graph.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, partial
+from inspect import Parameter as Argument
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..metrics import Metric
+from ..operators import elementwise
+from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flat_shapes, flatten, map_shapes, map_structure
+from ..tensor import Tensor, apply, inside_layer, no_grad
+from ..variable import Variable
+from .parts import held
+from .policy import DTYPES
+
+if TYPE_CHECKING:
+    from .layer import Layer
+
+NOTHING = object()  # replaces a first argument that is given by name
+finding_shapes: ContextVar[bool] = ContextVar("finding_shapes", default=False)  # while layers run on zeros
+
+_ARRAYS = (Tensor, SymbolicTensor, np.ndarray)
+_UNTOLD = Argument("training", Argument.KEYWORD_ONLY, default=None)
+
+
+# Arguments.
+
+
+@cache
+def training_argument(kind: type) -> Argument | None:
+    """The argument `training` of `call`, with None if it has no default; None if `call` takes none."""
+    arguments = signature(kind.call).parameters  # type: ignore[attr-defined]
+    of_any_name = any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())
+    argument = arguments.get("training", _UNTOLD if of_any_name else None)
+    return _UNTOLD if argument is not None and argument.default is Argument.empty else argument
+
+
+def holds_tensors(value: Any) -> bool:
+    """Whether this is a tensor or an array, or a structure with one."""
+    return any(isinstance(item, _ARRAYS) or hasattr(item, "__array__") for item in flatten(value))
+
+
+def bind(layer: "Layer", given: tuple, named: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a layer's `call` by their names, in its order. All layers accept Keras's name of the first one,
+    `inputs`.
+
+    Raises ValueError for a positional value that is no tensor, TypeError for arguments that `call` does not take.
+    """
+    wanted = signature(type(layer).call)
+    first = list(wanted.parameters)[1:2]
+    if "inputs" in named and first and first[0] != "inputs" and not given:
+        named = {first[0]: named["inputs"], **{name: value for name, value in named.items() if name != "inputs"}}
+    for value in given[1:]:
+        if value is not None and not holds_tensors(value):
+            raise ValueError("Only input tensors may be passed as positional arguments. The following argument value "
+                             f"should be passed as a keyword argument: {value!r} (of type {type(value)})")
+    try:
+        arguments = dict(wanted.bind(layer, *given, **named).arguments)
+    except TypeError as error:
+        raise TypeError(f"Layer {layer.name!r} cannot be called so: {error}. Its call is call{wanted}.") from None
+    arguments.pop(next(iter(wanted.parameters)))
+    for name, parameter in wanted.parameters.items():
+        if parameter.kind is Argument.VAR_KEYWORD:
+            arguments.update(arguments.pop(name, {}))
+        if parameter.kind is Argument.VAR_POSITIONAL and name in arguments:
+            raise TypeError(f"A layer's call takes its inputs by name or as a list, not as *{name}: {layer.name!r}.")
+    return arguments
+
+
+def shapes_of(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The shapes of those arguments that are tensors, or structures of them, as `build` names them: x_shape."""
+    return {f"{name}_shape": map_structure(lambda item: tuple(item.shape), value)
+            for name, value in arguments.items() if holds_tensors(value)}
+
+
+def fitting(function: Callable, shapes: dict[str, Any]) -> dict[str, Any] | None:
+    """The shapes that a `build` or `compute_output_shape` of several inputs takes by their names; None if it takes a
+    single shape. The first parameter is the layer.
+    """
+    names = list(signature(function).parameters)[1:]
+    return shapes if len(names) > 1 and set(names) <= set(shapes) else None
+
+
+# Arrays and dtypes.
+
+
+def tensors(layer: "Layer", x: Any) -> Any:
+    """Arrays as tensors on the layer's device: one, or those in a list, tuple or dict. Lists of numbers are arrays."""
+    if isinstance(x, Tensor):
+        return x
+    if x is None or isinstance(x, str | bytes):
+        raise ValueError(f"Inputs to a layer should be tensors. Got {x!r} (of type {type(x)}) as input for layer "
+                         f"{layer.name!r}.")
+    if isinstance(x, dict):
+        return {key: tensors(layer, x[key]) for key in sorted(x)}
+    if isinstance(x, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, dict)) for item in x):
+        return type(x)([tensors(layer, item) for item in x])
+    given = getattr(x, "dtype", None)
+    stays = _stays(layer, given) or (not layer.autocast and str(given) in DTYPES)
+    return Tensor(layer.device.asarray(x, None if stays else layer.dtype), device=layer.device)
+
+
+def converted(layer: "Layer", x: Tensor, wanted: str = "") -> Tensor:
+    """`x` in the layer's dtype, or a wanted one; a layer without weights of its own takes floats as they are."""
+    wanted = wanted or layer.dtype
+    if x.dtype == wanted:
+        return x
+    floats_as_they_are = not (layer.autocast and layer._own_weights()) and wanted in DTYPES
+    if _stays(layer, x.dtype) or (x.dtype.kind == "f" and floats_as_they_are):
+        return x
+    if x.requires_grad:
+        raise TypeError(f"Layer {layer.name!r} computes in {wanted}. Received a tensor of {x.dtype} that requires "
+                        f"gradients: convert it first, or make the layer with dtype={x.dtype.name!r}.")
+    return apply(elementwise.cast, x, dtype=np.dtype(wanted))
+
+
+def converted_inputs(layer: "Layer", x: Any) -> Any:
+    """The tensors that a layer of one argument is called on, in the layer's dtype. Integers stay only if all inputs
+    are of one type.
+    """
+    if isinstance(x, Tensor):
+        return converted(layer, x)
+    types = {item.dtype for item in flatten(x)}
+    if len(types) > 1 and any(_stays(layer, each) for each in types):
+        x = map_structure(lambda t: t if t.dtype.kind == "f" else apply(
+            elementwise.cast, t, dtype=np.dtype(layer.dtype)), x)
+    return map_structure(partial(converted, layer), x)
+
+
+def converted_arguments(layer: "Layer", arguments: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a call, with the tensors in the layer's dtype: integers are converted in the first one only."""
+    def cast(item: Any, integers_too: bool) -> Any:
+        if not isinstance(item, Tensor) or not (integers_too or item.dtype.kind == "f"):
+            return item
+        return converted(layer, item)
+
+    first = next(iter(arguments), "")
+    return {name: map_structure(partial(cast, integers_too=name == first), value)
+            for name, value in arguments.items()}
+
+
+def _stays(layer: "Layer", dtype: Any) -> bool:
+    """Whether numbers of this dtype are not converted, being integers that a layer called by itself only moves. In a
+    model they are converted where they come in: kernels compute in floats.
+    """
+    return inside_layer.get() is None and getattr(dtype, "kind", "f") in layer.kept_kinds
+
+
+# Symbolic tensors.
+
+
+def add_node(layer: "Layer", arguments: dict[str, Any], training: bool | None) -> Any:
+    """The symbolic result of a call with these arguments, from a new node of the graph. Builds and checks the layer."""
+    for item in flatten(list(arguments.values())):
+        if isinstance(item, Variable) or (isinstance(item, Tensor) and item.requires_grad):
+            raise TypeError("A model trains the weights of its layers, so a Variable given to layer "
+                            f"{layer.name!r} beside a symbolic tensor would never learn. Pass its values: "
+                            "parameter.numpy().")
+        if isinstance(item, SymbolicTensor) and item.node is not None:
+            settle = getattr(item.node.operation, "settle_dtype", None)
+            if settle is not None:
+                settle(layer.dtype)
+    arguments = map_structure(lambda item: item.numpy() if isinstance(item, Tensor) else item, arguments)
+    x, *others = arguments.values()
+    if others:
+        layer._build_with(arguments)
+    else:
+        layer.build_for(map_structure(lambda item: item.shape, x))
+    outputs = symbolic_result(layer, arguments, training)
+    named = dict(list(arguments.items())[1:])
+    Node(layer, (x,), named if training is None else {**named, "training": bool(training)}, outputs)
+    return outputs
+
+
+def symbolic_result(layer: "Layer", arguments: dict[str, Any], training: bool | None) -> Any:
+    """What a call with these arguments gives: symbolic tensors, which no node has yet."""
+    shapes = shapes_of(arguments)
+    inputs = [item for item in flatten(list(arguments.values())) if isinstance(item, SymbolicTensor)]
+    if len(arguments) == 1:
+        shape = layer.compute_output_shape(*shapes.values())
+    elif layer._finds_shapes_by_running():
+        shape = _shape_of_call(layer, arguments, inputs, training)
+    else:
+        several = fitting(type(layer).compute_output_shape, shapes)
+        shape = (layer.compute_output_shape(next(iter(shapes.values()))) if several is None else
+                 layer.compute_output_shape(**several))
+    read = np.dtype(inputs[0].dtype).kind if inputs else ""
+    stays = (read == "f" and layer.dtype in DTYPES and not layer.weights) or (
+        layer.symbolic_integers and read in ("b", "i", "u"))
+    dtype = inputs[0].dtype if stays else layer.dtype
+    return map_shapes(lambda s: SymbolicTensor(s, dtype, name=layer.name), shape)
+
+
+def shape_by_running(layer: "Layer", input_shape: Any) -> Any:
+    """The shape of what a layer of one input, or of several in a structure, gives for this shape: it runs on zeros."""
+    shapes = flat_shapes(input_shape)
+    batch = next(iter(shapes), (None,))[0]
+    if not layer.built:
+        layer.build(input_shape)
+    return _shape_of_runs(shapes, batch, lambda size: layer(
+        map_shapes(lambda shape: _zeros(shape, size, layer.dtype), input_shape), training=False))
+
+
+def _shape_of_call(
+    layer: "Layer", arguments: dict[str, Any], inputs: list[SymbolicTensor], training: bool | None,
+) -> Any:
+    """The shape of what a layer gives for these arguments, of which `inputs` are symbolic."""
+    def run(size: int) -> Any:
+        return layer(training=bool(training), **map_structure(lambda item: _zeros(item.shape, size, layer.dtype) if (
+            isinstance(item, SymbolicTensor)) else item, arguments))
+
+    return _shape_of_runs([tensor.shape for tensor in inputs], inputs[0].shape[0], run)
+
+
+def _zeros(shape: Shape, size: int, dtype: str) -> np.ndarray:
+    """One sample of this shape, with `size` for each unknown axis."""
+    return np.zeros((1, *(size if n is None else n for n in shape[1:])), dtype)
+
+
+def _shape_of_runs(shapes: list[Shape], batch: int | None, run: Callable[[int], Any]) -> Any:
+    """The sizes that are the same in two runs, for two sizes of each unknown axis; None for the others."""
+    count = 2 if any(None in shape[1:] for shape in shapes) else 1
+    token = finding_shapes.set(True)
+    try:
+        with no_grad():
+            results = [run(size) for size in TRIED_SIZES[:count]]
+    finally:
+        finding_shapes.reset(token)
+    found = iter([(batch, *(n if n == m else None for n, m in zip(a.shape[1:], b.shape[1:])))
+                  for a, b in zip(flatten(results[0]), flatten(results[-1]))])
+    return map_structure(lambda _: next(found), results[0])
+
+
+@contextmanager
+def restoring(layer: "Layer") -> Iterator[None]:
+    """Restores, after the block, what it changed in a layer: attributes, the contents of lists, dicts and sets, and the
+    values of metrics, of seed generators and of weights that do not learn. If it made layers or weights, their
+    attributes stay.
+    """
+    attributes, state = vars(layer).copy(), (layer._sublayers(), layer._own_weights())
+    containers = [(value, value.copy()) for name, value in attributes.items()
+                  if name not in layer.unwatched and isinstance(value, list | dict | set)]
+    values = [variable.numpy() for variable in _changed_by_calls(layer)]
+    try:
+        yield
+    finally:
+        if _same(state, (layer._sublayers(), layer._own_weights())):
+            for name in vars(layer).keys() - layer.unwatched - attributes.keys():
+                del vars(layer)[name]
+            vars(layer).update((name, value) for name, value in attributes.items() if name not in layer.unwatched)
+            for value, content in containers:
+                value.clear()
+                (value.extend if isinstance(value, list) else value.update)(content)
+        for variable, content in zip(_changed_by_calls(layer), values):
+            if not np.array_equal(variable.numpy(), content, equal_nan=True):
+                variable.assign(content)
+
+
+def _changed_by_calls(layer: "Layer") -> list[Any]:
+    """The variables of a layer, without the layers within, that its `call` may assign to."""
+    return [*(weight for weight in layer._own_weights() if not weight.learns),
+            *(each.state for each in layer._generators()),
+            *(variable for metric in held(vars(layer), Metric) for variable in metric.variables)]
+
+
+def _same(before: Any, after: Any) -> bool:
+    return all(len(a) == len(b) and all(x is y for x, y in zip(a, b)) for a, b in zip(before, after))

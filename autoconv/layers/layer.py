@@ -1,0 +1,599 @@
+"""`Layer`: a function with weights. This file reads in the order of a layer's life: it is made, described, built and
+called; then come its weights and its state.
+"""
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from contextvars import ContextVar
+from functools import partial
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import activations, constraints, regularizers
+from ..arguments import names
+from ..arguments.keywords import unknown
+from ..arguments.modules import NoAttributeError
+from ..arguments.serialization import Configured, Registry, registry_of, serialize
+from ..backend import device as devices
+from ..backend import trace
+from ..metrics import Metric
+from ..random import SeedGenerator
+from ..symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
+from ..tensor import Tensor, inside_layer, within_formula
+from ..variable import Variable
+from ..versions import Versioned
+from . import calls, spec
+from .calls import NOTHING
+from .checks import KerasDefault
+from .parts import automatic_name, held
+from .policy import DTypePolicy, dtype_name
+from .states import States
+
+in_training: ContextVar[bool | None] = ContextVar("training", default=None)  # None outside all layers
+_being_built: ContextVar[str | None] = ContextVar("being_built", default=None)  # the path of the layer that is built
+
+# What a layer accepts for each weight in `regularized`, as in kernel_regularizer and kernel_constraint.
+EXTRAS: dict[str, Callable] = {"regularizer": regularizers.get, "constraint": constraints.get}
+_EXTRA = inspect.Parameter("extra", inspect.Parameter.KEYWORD_ONLY, default=None)
+# Arguments of all layers that `get_config` leaves out at these values.
+_COMMON = {"input_shape": None, "input_dim": None, "activity_regularizer": None, "autocast": True}
+
+
+class Layer(States, Configured, Versioned):
+    """A function with weights. Your own: make the weights in `build`, compute in `call`.
+
+        class Scale(layers.Layer):
+            def build(self, input_shape):
+                self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
+            def call(self, x, training=False):
+                return x * self.scale
+
+    Layers held in attributes (also in lists and dicts) are part of the layer. `trainable=False` freezes it. `dtype` is
+    "float32" or "float64". `input_shape` (without the batch) on a model's first layer says what the model takes.
+    A layer called on symbolic tensors (`layers.Input`) adds a node to the graph and computes nothing. One of several
+    inputs takes them as a list or a dict; `build` and `compute_output_shape` then get the shapes in that form.
+    """
+
+    recordable = False  # whether `call` is functions of `functional`, and nothing that differs from call to call
+    built_at_once = False  # whether it is built from the start, having no weights
+    kept_kinds: str = ""  # NumPy's kinds of integers that it only moves and does not convert, such as "biu"
+    symbolic_integers = False  # whether its symbolic results are integers if its inputs are
+    supports_masking = False  # whether it accepts and passes on Keras's masks: none are made here
+    rank: int | None = None  # the number of dimensions that it accepts, if there is only one
+    least_rank: int | None = None  # the least number of dimensions
+    one_input = False  # whether it takes one tensor, never a list of them
+    channel_axis = -1  # the axis whose size it is built for
+    regularized: ClassVar[tuple[str, ...]] = ()  # the weights that take a `..._regularizer` and a `..._constraint`
+    path: str | None = None  # the names of the layers around it where it was built, and its own
+    unwatched = frozenset({"_added", "_build_shape", "_nodes", "_recipe", "_weights"})
+
+    # Making a layer.
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
+        layer: Any = super().__new__(cls, *args, **kwargs)
+        nodes: list[Node] = []  # its calls on symbolic tensors
+        vars(layer).update(_nodes=nodes, build=partial(Layer._run_build, layer))
+        return layer
+
+    def __init__(
+        self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
+        input_shape: Shape | None = None, input_dim: int | None = None, activity_regularizer: Any = None,
+        autocast: bool = True, **others: Any,
+    ) -> None:
+        for argument in self.extras():
+            setattr(self, argument, EXTRAS[argument.rsplit("_", 1)[1]](others.pop(argument, None)))
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        for argument, value in others.items():
+            if not isinstance(getattr(type(self), argument, None), KerasDefault):
+                raise unknown(self, argument, Layer, others)
+            setattr(self, argument, value)
+        if not isinstance(trainable, bool | np.bool_):
+            raise ValueError(f"Expected `trainable` to be a boolean. Received: trainable={trainable!r} (of type "
+                             f"{type(trainable)}).")
+        self.autocast = bool(autocast)  # whether floating inputs are converted to the layer's dtype
+        if name is not None and (not isinstance(name, str) or "/" in name):
+            raise ValueError("Argument `name` must be a string and cannot contain character `/`: name must be a string "
+                             f"without '/'. Received: {name!r}.")
+        self.name = name or automatic_name(names.snake_case(type(self).__name__))
+        self._dtype = dtype_name(dtype, bool(self.kept_kinds))
+        self._trainable = bool(trainable)
+        self._weights: list[Variable] = []
+        self._added: list[Tensor] = []  # what the last call added to the loss
+        self.device = devices.get("cpu")
+        self.built = self.built_at_once and type(self).build is Layer.build
+        self._build_shape: Any = None  # what it was built for
+        self._input_spec: Any = None  # what was set as `input_spec`
+        self.channels: int | None = None  # the size of `channel_axis` it was built for, if it must stay the same
+        given = (input_dim,) if input_dim is not None else input_shape
+        self.given_input_shape: Shape | None = None if given is None else (
+            None, *spec.sample_shape(given, "input_shape"))
+
+    @classmethod
+    def extras(cls) -> list[str]:
+        """The arguments that say what is added to the loss for each weight, and what holds for it after each step."""
+        return [f"{weight}_{what}" for weight, what in product(cls.regularized, EXTRAS)]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute. A weight that replaces another one also does so among the weights."""
+        old = vars(self).get(name)
+        if isinstance(value, Variable | Layer) and not (
+                name.startswith("_") or name in vars(self) or hasattr(type(self), name)):
+            self._refuse_new_state()
+        super().__setattr__(name, value)
+        if isinstance(old, Variable) and value is not old:
+            self._replace_weight(old, value)
+
+    def _refuse_new_state(self) -> None:
+        if vars(self).get("_build_shape") is not None and self.built and _being_built.get() is None:
+            raise ValueError("You cannot add new elements of state (variables or sub-layers) to a layer that is "
+                             "already built. All state must be created in the `__init__()` method or in the `build()` "
+                             f"method. Layer {self.name!r} was built for {self._build_shape}.")
+
+    def _replace_weight(self, old: Variable, new: Any) -> None:
+        if isinstance(new, Variable) and new.name == "variable":  # it was given none
+            new.name = old.name
+        where = next((i for i, weight in enumerate(self._weights) if weight is old), None)
+        if where is None or any(value is old for value in vars(self).values()):
+            return
+        known = any(weight is new for weight in self._weights)
+        self._weights[where : where + 1] = [new] if isinstance(new, Variable) and not known else []
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("input", "output") and "built" in vars(self):
+            raise AttributeError(f"The layer {self.name!r} has never been called on a symbolic tensor and thus has no "
+                                 f"defined {name}.")
+        if name in ("kernel", "bias") and name in self.regularized and not self.built:
+            raise NoAttributeError(self, name, f" You must build the layer before accessing `{name}`.")
+        hint = "" if "built" in vars(self) else " Its __init__ must call super().__init__() first."
+        raise NoAttributeError(self, name, hint)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy begins without calls on symbolic tensors: a model calls its layers again."""
+        return {name: value for name, value in vars(self).items()
+                if name not in ("_added", "_nodes", "build")} | {"_added": []}
+
+    # Describing it.
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+    @classmethod
+    def config_parameters(cls) -> dict[str, inspect.Parameter]:
+        """Returns the constructor's parameters by name, with those of `extras()`."""
+        return {**super().config_parameters(), **{name: _EXTRA.replace(name=name) for name in cls.extras()}}
+
+    def _arguments(self) -> dict[str, Any]:
+        taken = inspect.signature(type(self).__init__).parameters
+        gathers = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+        common = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        common = {name: value for name, value in common.items() if gathers or name in taken}
+        found = {**common, **super()._arguments(), **common}
+        if registry_of(type(self)) is None:
+            return found
+        return {name: value for name, value in found.items() if name not in _COMMON or value != _COMMON[name]}
+
+    def _plain(self, name: str, value: Any) -> Any:
+        is_function = callable(value) and not isinstance(value, Layer) and name.endswith("activation")
+        try:
+            return activations.serialize(value) if is_function else serialize(value)
+        except ValueError as error:
+            raise ValueError(f"{name} of layer {self.name!r}: {error}") from None
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weights and of the result."""
+        return self._dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype that it computes in: `dtype`."""
+        return self._dtype
+
+    @property
+    def variable_dtype(self) -> str:
+        """The dtype of its weights: `dtype`."""
+        return self._dtype
+
+    @property
+    def dtype_policy(self) -> DTypePolicy:
+        """`dtype` as an object of Keras's kind. Set it before the layer is built."""
+        return DTypePolicy(self._dtype)
+
+    @dtype_policy.setter
+    def dtype_policy(self, policy: Any) -> None:
+        self._dtype = dtype_name(policy, bool(self.kept_kinds))
+
+    @property
+    def input_spec(self) -> Any:
+        """What it takes, as an `InputSpec` or a list of them; None for anything. Set it in a layer of yours."""
+        return self._input_spec or spec.of_layer(self)
+
+    @input_spec.setter
+    def input_spec(self, value: Any) -> None:
+        if any(not isinstance(each, spec.InputSpec | None) for each in flatten(value)):
+            raise TypeError(f"input_spec is an InputSpec, or a list or dict of them. Received: {value!r}.")
+        self._input_spec = value
+
+    @property
+    def input(self) -> Any:
+        """The symbolic tensor that this layer was first called on, or a list of them."""
+        if not self._nodes:
+            raise AttributeError  # __getattr__ says what is missing
+        inputs = self._nodes[0].inputs or self._nodes[0].outputs
+        return inputs[0] if len(inputs) == 1 else inputs
+
+    @property
+    def output(self) -> Any:
+        """The symbolic tensor that this layer's first call on one gave, or a structure of them."""
+        if not self._nodes:
+            raise AttributeError
+        return self._nodes[0].structure
+
+    def recording_obstacle(self) -> str | None:
+        """Why a step with this layer, or one within, cannot be recorded; None if it can."""
+        for layer in self._walk():
+            activation = getattr(layer, "activation", None)
+            if not trace.declared_recordable(layer, "call", "__call__"):
+                return f"the layer {layer.name} ({type(layer).__name__}) does not say recordable = True"
+            if activation is not None and not isinstance(activation, Layer) and not getattr(activation, "recordable",
+                                                                                            False):
+                return f"the activation of {layer.name} is a function that does not say recordable = True"
+        return None
+
+    # What a layer of your own overrides.
+
+    def build(self, input_shape: Shape) -> None:
+        """Makes the weights for inputs of `input_shape` (batch first). Called once, before the first `call`."""
+
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
+        """What the layer computes. `training` may be left out of the signature; its default counts in a call by itself,
+        not in `fit`, `evaluate` or `predict`, nor within a layer that was told.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define call(self, x) or call(self, x, training=False).")
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The shape of the result. This default runs the layer on zeros, twice if sizes of the input are not known;
+        override it to save that.
+        """
+        return calls.shape_by_running(self, input_shape)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The mask of the result, as Keras names what of a sequence counts: the one that came in."""
+        return previous_mask
+
+    # Building.
+
+    def _run_build(self, *shapes: Any, **named: Any) -> None:
+        """What `layer.build(...)` is of each layer, as in Keras: runs the `build` of its class, and notes for which
+        shapes. Building again makes new weights.
+        """
+        if self.built:
+            self._weights.clear()
+            self.built, self.channels = False, None
+        shapes = tuple(None if shape is None else map_shapes(tuple, shape) for shape in shapes)
+        named = {name: None if shape is None else map_shapes(tuple, shape) for name, shape in named.items()}
+        around = _being_built.get() or inside_layer.get()
+        self.path = f"{around}/{self.name}" if around else self.name
+        inside, within = inside_layer.set(None), _being_built.set(self.path)  # also when another layer's call runs
+        try:
+            type(self).build(self, *shapes, **named)
+        finally:
+            inside_layer.reset(inside)
+            _being_built.reset(within)
+        self.built = True
+        if len(shapes) + len(named) > 1:
+            arguments = list(inspect.signature(type(self).build).parameters)[1:]
+            self._build_shape = spec.Shapes({**dict(zip(arguments, shapes)), **named})
+        else:
+            self._build_shape = next((each for each in (*shapes, *named.values()) if each is not None),
+                                     self._build_shape)
+
+    def build_for(self, input_shape: Shape) -> Shape:
+        """Builds the layer, and the layers in it, for inputs of this shape. Returns the shape of the result."""
+        if not self.built:
+            self.build(input_shape)
+        elif self._build_shape is None and self.built_at_once:
+            self._build_shape = map_shapes(tuple, input_shape)
+        self.check_input(input_shape)
+        if any(not layer.built for layer in self._walk()):
+            Layer.compute_output_shape(self, input_shape)  # running it builds what it holds
+        return self.compute_output_shape(input_shape)
+
+    def _build_at_first_call(self, shape: Any) -> None:
+        if not self.built:
+            spec.check_input(self, shape)
+            with trace.aside():
+                self.build(_without_zeros_batch(shape))
+        elif self.built_at_once:
+            self._build_shape = _without_zeros_batch(shape)
+
+    def _build_with(self, arguments: dict[str, Any]) -> None:
+        """Builds the layer, if it is not built, for these arguments of `call`, and checks the first one's shape."""
+        shapes = calls.shapes_of(arguments)
+        if not shapes:
+            raise ValueError(f"Inputs to a layer should be tensors. Layer {self.name!r} received: {arguments}.")
+        first = next(iter(shapes.values()))
+        several = None if self.built else calls.fitting(type(self).build, shapes)
+        if several is None:
+            self._build_at_first_call(first)
+        else:
+            with trace.aside():
+                self.build(**{name: _without_zeros_batch(shape) for name, shape in several.items()})
+        self.check_input(first)
+
+    def check_input(self, shape: Shape) -> None:
+        """Raises ValueError, before anything runs, when inputs of this shape do not fit."""
+        spec.check_input(self, shape)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """What it was built for: {"input_shape": shape, batch first}; None before."""
+        if isinstance(self._build_shape, spec.Shapes):
+            return {"shapes_dict": dict(self._build_shape)}
+        return None if self._build_shape is None else {"input_shape": self._build_shape}
+
+    def build_from_config(self, config: dict[str, Any] | None) -> None:
+        """Builds it as `get_build_config` says."""
+        if config and "shapes_dict" in config:
+            self.build(**config["shapes_dict"])
+        elif config:
+            self.build(config["input_shape"])
+
+    # Calling.
+
+    def __call__(self, x: Any = NOTHING, *others: Any, training: bool | None = None, **named: Any) -> Any:
+        """Builds the layer at its first input, then calls it. Within a layer `training` is passed on by itself.
+
+        On symbolic tensors it is built and checked, and a node is added; the result is symbolic. What else `call` takes
+        is given by name; arrays become tensors.
+        """
+        if len(others) == 1 and isinstance(others[0], bool) and training is None:
+            (training,), others = others, ()
+        if others or named or x is NOTHING:
+            return self._call_with(calls.bind(self, () if x is NOTHING else (x, *others), named), training)
+        if not isinstance(x, Tensor):
+            if is_symbolic(x):
+                return calls.add_node(self, {"x": x}, training)
+            x = calls.tensors(self, x)
+        shape = x.shape if isinstance(x, Tensor) else map_structure(lambda t: t.shape, x)
+        if self._build_shape is None:
+            self._build_at_first_call(shape)
+        self.check_input(shape)
+        return self._computed(self._converted_inputs(x), training=training)
+
+    def _call_with(self, arguments: dict[str, Any], training: bool | None) -> Any:
+        """As a call with one input, with all arguments of `call` by their names."""
+        if is_symbolic(list(arguments.values())):
+            return calls.add_node(self, arguments, training)
+        arguments = {name: calls.tensors(self, value) if calls.holds_tensors(value) else value
+                     for name, value in arguments.items()}
+        self._build_with(arguments)
+        return self._computed(training=training, **calls.converted_arguments(self, arguments))
+
+    def _converted_inputs(self, x: Any) -> Any:
+        return calls.converted_inputs(self, x)
+
+    def _computed(self, *inputs: Any, training: bool | None, **named: Any) -> Any:
+        """The result of `call`, with what its result adds to the loss."""
+        argument = calls.training_argument(type(self))  # type: ignore[arg-type]
+        training = in_training.get() if training is None else bool(training)
+        training = argument.default if training is None and argument is not None else training
+        token, inside = in_training.set(training), inside_layer.set(self.path or self.name)
+        try:
+            self._added.clear()
+            if argument is not None:
+                named["training"] = training
+            with calls.restoring(self) if calls.finding_shapes.get() else nullcontext():
+                y = self.call(*inputs, **named)
+            if self.activity_regularizer is not None:
+                for each in flatten(y):
+                    self.add_loss(self.activity_regularizer(each) / each.shape[0])
+            return y
+        finally:
+            in_training.reset(token)
+            inside_layer.reset(inside)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """What a call on symbolic tensors would give, without adding a node to the graph."""
+        training = kwargs.pop("training", None)
+        return calls.symbolic_result(self, calls.bind(self, args, kwargs), training)
+
+    def _finds_shapes_by_running(self) -> bool:
+        """Whether `compute_output_shape` is the one that runs the layer."""
+        return type(self).compute_output_shape is Layer.compute_output_shape
+
+    # Weights, and what is added to the loss.
+
+    def add_weight(self, *args: Any, **kwargs: Any) -> Variable:
+        """A new parameter of this layer: `add_weight(shape=None, initializer=None, dtype=None,
+        trainable=True, regularizer=None, constraint=None, name=None)`; the name may come first.
+
+        initializer: a name, an object, a function of shape and dtype, values; glorot_uniform by default. What is not
+        given as regularizer or constraint is the attribute `<name>_regularizer` or `<name>_constraint`, if there is
+        one.
+        """
+        if args and isinstance(args[0], str):
+            kwargs["name"], args = args[0], args[1:]
+        return self._add_weight(*args, **kwargs)
+
+    def _add_weight(
+        self, shape: tuple[int, ...] | None = None, initializer: Any = None, dtype: Any = None,
+        trainable: bool = True, autocast: bool = True, regularizer: Any = None, constraint: Any = None,
+        name: str | None = None,
+    ) -> Variable:
+        self._refuse_new_state()
+        name = name or "variable"
+        if initializer is None:
+            initializer = "zeros" if np.dtype(dtype or self.dtype).kind in "bui" else "glorot_uniform"
+        weight = Variable(
+            initializer, () if shape is None else shape, dtype or self.dtype, trainable, autocast, name=name,
+            regularizer=regularizers.get(regularizer) or getattr(self, f"{name}_regularizer", None),
+            constraint=constraints.get(constraint) or getattr(self, f"{name}_constraint", None), device=self.device)
+        weight.path = f"{self.path or self.name}/{name}"
+        weight.trainable = weight.learns and self.trainable
+        self._weights.append(weight)
+        return weight
+
+    add_weight.__signature__ = inspect.signature(_add_weight)  # type: ignore[attr-defined]
+    add_variable = add_weight
+
+    def _own_weights(self) -> list[Variable]:
+        found = held(vars(self), Variable)
+        return [w for w in found if w.learns] + [w for w in found if not w.learns]
+
+    def _sublayers(self) -> list["Layer"]:
+        return held(vars(self), Layer)
+
+    def _walk(self, seen: set[int] | None = None) -> Iterator["Layer"]:
+        """This layer and all within, each once."""
+        seen = set() if seen is None else seen
+        seen.add(id(self))
+        yield self
+        for layer in self._sublayers():
+            if id(layer) not in seen:
+                yield from layer._walk(seen)
+
+    def named_weights(self) -> dict[str, Variable]:
+        """All weights under paths such as `conv2d_1/kernel`, numbered within each layer: the same in every process."""
+        found: dict[str, Variable] = {}
+        self._collect_weights("", found, set())
+        return found
+
+    def _collect_weights(self, prefix: str, found: dict[str, Variable], seen: set[int]) -> None:
+        given: Counter[str] = Counter()
+        for weight in self._own_weights():
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                found[prefix + names.numbered(weight.name or "variable", given)] = weight
+        for layer in self._sublayers():
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                name = names.numbered(names.snake_case(type(layer).__name__), given)
+                layer._collect_weights(f"{prefix}{name}/", found, seen)
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights: a layer's trainable ones first, then its others, then those of the layers within."""
+        return list(self.named_weights().values())
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        return [w for w in self.weights if w.requires_grad] if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        return [w for w in self.weights if not w.requires_grad] if self.trainable else self.weights
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes this layer. Setting it sets it for the layers within."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        if not isinstance(value, bool | int | np.bool_):
+            raise ValueError(f"Expected `trainable` to be a boolean. Received: trainable={value!r}.")
+        for layer in self._walk():
+            layer._trainable = bool(value)
+            for weight in layer._own_weights():
+                weight.trainable = weight.learns and layer._trainable
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all weights, in the order of `weights`."""
+        return [w.numpy() for w in self.weights]
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Writes a list such as `get_weights` returns. Raises ValueError, changing nothing, if it does not fit."""
+        mine, values = self.weights, [np.asarray(devices.without_gradient(w)) for w in weights]
+        if [w.shape for w in mine] != [v.shape for v in values]:
+            raise ValueError(
+                f"You called `set_weights` with what does not fit: {self.name!r} has {len(mine)} weights of shapes "
+                f"{[w.shape for w in mine]}. Received {len(values)} of shapes {[v.shape for v in values]}."
+                + ("" if self.built else " It is not built yet.")
+            )
+        for weight, value in zip(mine, values):
+            weight.assign(value)
+
+    def count_params(self) -> int:
+        """How many numbers the weights hold."""
+        if not self.built:
+            raise ValueError(f"You tried to call `count_params` on layer {self.name!r}, but the layer isn't built. "
+                             "What is not built has no weights yet: call build(input_shape).")
+        return sum(w.size for w in self.weights)
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients of all weights, so that the next `backward` does not add to them."""
+        for weight in self.weights:
+            weight.grad = None
+
+    def to(self, device: str) -> Any:
+        """Moves all weights to `device`, in place. Returns the layer itself."""
+        target = devices.get(device)
+        for layer in self._walk():
+            layer.device = target
+            for weight in layer._own_weights():
+                if weight.device is not target:
+                    weight.data, weight.device = target.array(weight.data), target
+                    weight.grad = weight._grad_buffer = None
+        return self
+
+    def add_loss(self, loss: Any) -> None:
+        """In `call`: a number, or several, that count in the loss of training."""
+        for each in loss if isinstance(loss, list | tuple) else [loss]:
+            self._added.append(each if isinstance(each, Tensor) else Tensor(self.device.asarray(each, self.dtype),
+                                                                            device=self.device))
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """What this layer and those within add to the loss: by `add_loss` in their last call, and by the regularizers
+        of their weights.
+        """
+        layers = list(self._walk())
+        with within_formula("a regularizer"):
+            penalties = [w.regularizer(w) for layer in layers if layer.trainable for w in layer._own_weights()
+                         if w.regularizer is not None and w.requires_grad]
+        return [*(added for layer in layers for added in layer._added), *penalties]
+
+    # State: weights, and what else changes.
+
+    @property
+    def variables(self) -> list[Variable]:
+        """`weights`, and what else changes: the states of random generators, and what metrics count."""
+        return [*self.weights, *self._states()]
+
+    @property
+    def trainable_variables(self) -> list[Variable]:
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Variable]:
+        return [*self.non_trainable_weights, *self._states()]
+
+    def _states(self) -> list[Variable]:
+        """Variables that are no weights."""
+        generators = {id(each): each for layer in self._walk() for each in layer._generators()}
+        return [*(each.state for each in generators.values()),
+                *(variable for metric in self._held_metrics() for variable in metric.variables)]
+
+    def _held_metrics(self) -> list[Metric]:
+        """The metrics in this layer's attributes, and in those of the layers within."""
+        return list({id(each): each for layer in self._walk() for each in held(vars(layer), Metric)}.values())
+
+    def _generators(self) -> list[SeedGenerator]:
+        """The generators of random numbers in its attributes."""
+        return held(vars(self), SeedGenerator)
+
+
+def _without_zeros_batch(shapes: Any) -> Any:
+    """What a layer that is called on these shapes is built for: within another layer, which may have been given zeros
+    to find shapes, for any number of samples.
+    """
+    if inside_layer.get() is None:
+        return map_shapes(tuple, shapes)
+    return map_shapes(lambda shape: (None, *shape[1:]), shapes)
+
+
+registry = Registry("layer", "keras.layers", Layer)  # `layers/__init__.py` fills it
