@@ -3,6 +3,7 @@
 import re
 import sys
 import tomllib
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,9 @@ def test_a_model_has_a_trainer_and_is_none():
     assert isinstance(model.optimizer, optimizers.Adam)
     assert isinstance(model.loss, losses.Loss)
     assert not model.stop_training
+    twin = copy(model)
+    twin.compile("sgd", "mse")
+    assert isinstance(model.optimizer, optimizers.Adam)
 
 
 def ours(frame):
@@ -78,9 +82,9 @@ def test_a_kernel_is_few_calls_away(monkeypatch):
         assert max(len({code.co_filename for code in stack}) for stack in stacks) <= files
 
     in_layers = [stack for stack in recorded if any(code.co_qualname == "forward" for code in stack)]
-    check(in_layers, 29, 18)
-    check([stack for stack in recorded if stack not in in_layers], 23, 15)
-    check([stack for stack in recorded if any(code.co_qualname == "load" for code in stack)], 15, 10)
+    check(in_layers, 29, 19)
+    check([stack for stack in recorded if stack not in in_layers], 23, 16)
+    check([stack for stack in recorded if any(code.co_qualname == "load" for code in stack)], 15, 11)
     from_fit = [stack[: [code.co_qualname for code in stack].index("Trainer.fit") + 1] for stack in replayed
                 if any(code.co_qualname == "Trainer.fit" for code in stack)]
     check(from_fit, 8, 5)  # and the kernel is one more of each

@@ -1,6 +1,6 @@
 """An argument that a method does not take: the error suggests the nearest one that it takes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 from inspect import signature
 from typing import Any, TypeVar, cast
@@ -30,28 +30,19 @@ def unknown(thing: Any, name: str, base: type, given: dict[str, Any] | None = No
     return UnknownArgumentError(f"{said}{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
 
 
-def known_only(method: Method) -> Method:
+def known_only(method: Method, owner: Callable[[Any], Any] | None = None) -> Method:
     """`method`, which then raises TypeErrors such as "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?"
-    in the place of Python's, which name neither the user's class nor the remedy.
+    in the place of Python's, which name neither the user's class nor the remedy. owner: finds the object whose method
+    it is, such as a model's trainer.
     """
-    refuse = refusal(method)
+    known = list(signature(method).parameters)[1:]
 
     @wraps(method)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        refuse(self, kwargs)
-        return method(self, *args, **kwargs)
+        for name in kwargs:
+            if name not in known:
+                raise UnknownArgumentError(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
+                                      f"{_INSTEAD.get(name) or suggestion(name, known)} It takes: {', '.join(known)}.")
+        return method(self if owner is None else owner(self), *args, **kwargs)
 
     return cast(Method, checked)
-
-
-def refusal(method: Callable) -> Callable[[Any, Iterable[str]], None]:
-    """Returns a function that raises TypeError if a method of an object is given an argument that it does not take."""
-    known = list(signature(method).parameters)[1:]
-
-    def refuse(thing: Any, given: Iterable[str]) -> None:
-        for name in given:
-            if name not in known:
-                raise UnknownArgumentError(f"{type(thing).__name__}.{method.__name__} has no argument {name!r}."
-                                      f"{_INSTEAD.get(name) or suggestion(name, known)} It takes: {', '.join(known)}.")
-
-    return refuse

@@ -113,6 +113,12 @@ def _is_int(value: object) -> bool:
     return not isinstance(value, bool) and hasattr(value, "__index__")
 
 
+def check_count(name: str, value: Any, least: int, others: str = "") -> None:
+    """Raises ValueError for what is no integer of at least `least`. others: names of other values that are accepted."""
+    if not _is_int(value) or value < least:
+        raise ValueError(f"{name} must be {others}an integer of at least {least}. Received: {value!r}.")
+
+
 def same_padding(n: int, span: int, stride: int) -> tuple[int, int]:
     """(before, after) on one axis so that `ceil(n / stride)` windows fit; the odd pixel goes after, as Keras does."""
     total = max((-(-n // stride) - 1) * stride + span - n, 0)

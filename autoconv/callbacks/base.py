@@ -133,8 +133,10 @@ class CallbackList(Callback):
         """The methods of that name that are not the base's own, and so for the shorter name."""
         if stage not in self._listeners:
             names_of = [stage, *(_SHORT[each] for each in [stage] if each in _SHORT)]
-            self._listeners[stage] = [getattr(c, stage) for c in self.callbacks
-                                      if any(_overrides(c, name) for name in names_of)]
+            self._listeners[stage] = [
+                getattr(each, stage) for each in self.callbacks
+                if any(getattr(getattr(each, name), "__func__", None) is not getattr(Callback, name)
+                       for name in names_of)]
         return self._listeners[stage]
 
     def listens(self, what: str) -> bool:
@@ -201,10 +203,6 @@ def say(text: str) -> None:
     stream: TextIO | None = sys.stdout
     if stream is not None:
         stream.write(names.printable(text, keep="\n") + "\n")
-
-
-def _overrides(callback: Callback, stage: str) -> bool:
-    return getattr(getattr(callback, stage), "__func__", None) is not getattr(Callback, stage)
 
 
 def _kinds(base: type) -> list[type]:

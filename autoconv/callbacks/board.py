@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arguments import extras
+from ..arguments.shapes import check_count
 from .base import Callback, Logs
 
 
@@ -34,9 +35,9 @@ class TensorBoard(Callback):
             if given[name] != default:
                 raise ValueError(f"TensorBoard does not support {name}: only {default!r} is accepted. "
                                  f"Received: {given[name]!r}.")
-        _check_frequency("histogram_freq", histogram_freq, 0)
+        check_count("histogram_freq", histogram_freq, 0)
         if update_freq != "epoch" and update_freq != "batch":
-            _check_frequency("update_freq", update_freq, 1, "'epoch', 'batch' or ")
+            check_count("update_freq", update_freq, 1, "'epoch', 'batch' or ")
         _tensorboardx()
         self.log_dir, self.histogram_freq, self.update_freq = Path(log_dir), histogram_freq, update_freq
         self.write_graph, self.write_images = write_graph, write_images
@@ -49,7 +50,8 @@ class TensorBoard(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._writer("train")  # raises before the first step where no file can be written
         if self.write_graph:
-            self.model.summary(print_fn=self._write_summary)
+            self.model.summary(print_fn=lambda text: self._writer("train").add_text(  # as the Markdown of a listing
+                "model", "\n".join(f"    {line}" for line in text.splitlines()), 0))
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._began, self._steps = time.perf_counter(), int(self.model.optimizer.iterations)
@@ -80,10 +82,6 @@ class TensorBoard(Callback):
         if self.update_freq == "batch" or step % int(self.update_freq) == 0:
             for name, value in (logs or {}).items():
                 self._writer("train").add_scalar(f"batch_{name}", value, step)
-
-    def _write_summary(self, text: str) -> None:
-        """The table of layers, as the Markdown of a listing."""
-        self._writer("train").add_text("model", "\n".join(f"    {line}" for line in text.splitlines()), 0)
 
     def _write_histograms(self, epoch: int) -> None:
         for path, weight in self.model.named_weights().items():
@@ -119,9 +117,3 @@ class TensorBoard(Callback):
 
 def _tensorboardx() -> Any:
     return extras.load("tensorboardX", "tensorboardX", "tensorboard", "callbacks.TensorBoard")
-
-
-def _check_frequency(name: str, value: Any, least: int, others: str = "") -> None:
-    """Raises ValueError for what is no number of epochs or batches."""
-    if isinstance(value, bool | str) or not hasattr(value, "__index__") or value < least:
-        raise ValueError(f"{name} must be {others}an integer of at least {least}. Received: {value!r}.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import extras
+from ..arguments.shapes import check_count
 from ..files import atomic, suffixes
 from .base import Callback, Logs, say
 from .watching import Watching
@@ -31,10 +32,8 @@ class ModelCheckpoint(Watching):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode)
-        if save_freq != "epoch" and (isinstance(save_freq, bool | str) or not hasattr(save_freq, "__index__")
-                                     or save_freq < 1):
-            raise ValueError("save_freq must be 'epoch' or a number of batches, at least 1. "
-                             f"Received: {save_freq!r}.")
+        if save_freq != "epoch":
+            check_count("save_freq", save_freq, 1, "'epoch' or ")
         self.filepath, self.verbose = os.fspath(filepath), verbose
         self._example = Path(re.sub(r"\{[^}]*\}", "0", self.filepath))
         suffixes.check(self._example, save_weights_only)
@@ -124,10 +123,8 @@ class BackupAndRestore(Callback):
                  delete_checkpoint: bool = True) -> None:
         if not backup_dir:
             raise ValueError("Empty `backup_dir` argument passed.")
-        if save_freq != "epoch" and (isinstance(save_freq, bool | str) or not hasattr(save_freq, "__index__")
-                                     or save_freq < 1):
-            raise ValueError("save_freq must be 'epoch' or a number of steps, at least 1. "
-                             f"Received: {save_freq!r}.")
+        if save_freq != "epoch":
+            check_count("save_freq", save_freq, 1, "'epoch' or ")
         self.backup_dir, self.save_freq = Path(backup_dir), save_freq
         self.double_checkpoint, self.delete_checkpoint = double_checkpoint, delete_checkpoint
 

@@ -22,20 +22,14 @@ class SwapEMAWeights(Callback):
         if self.swap_on_epoch:
             self._put(True)
 
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        self._put(False)
-
     def on_test_begin(self, logs: Logs | None = None) -> None:
         self._put(True)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         self._put(False)
 
-    def on_predict_begin(self, logs: Logs | None = None) -> None:
-        self._put(True)
-
-    def on_predict_end(self, logs: Logs | None = None) -> None:
-        self._put(False)
+    on_predict_begin = on_test_begin
+    on_predict_end = on_train_end = on_test_end
 
     def get_state(self) -> dict[str, Any]:
         return {"swapped": self.model.optimizer.swapped}

@@ -1,7 +1,6 @@
 """Copies of models, layer by layer, with functions of a user's own that make and call the layers."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from ..layers import InputLayer, Layer
@@ -21,28 +20,18 @@ def clone(model: Model, input_tensors: Any, clone_function: Clone | None, call_f
     if not isinstance(model, Sequential) and model._graph is None:
         raise ValueError("Functions that clone are for Sequential models and graphs of layers. "
                          f"Received: {type(model).__name__}, a class with a call of its own.")
-    make = partial(_made, clone_function or _again, clone_function, call_function, recursive)
+
+    def make(layer: Layer) -> Layer:
+        if recursive and isinstance(layer, Model):
+            return clone(layer, None, clone_function, None if isinstance(layer, Sequential) else call_function, True)
+        return type(layer).from_config(layer.get_config()) if clone_function is None else clone_function(layer)
+
     if isinstance(model, Sequential):
         if call_function is not None:
             raise ValueError("`call_function` is for graphs of layers: a Sequential calls its layers itself. "
                              f"Received: {call_function!r}.")
         return _sequential(model, input_tensors, make)
-    return _graph(model, input_tensors, make, call_function or _called)
-
-
-def _again(layer: Layer) -> Layer:
-    return type(layer).from_config(layer.get_config())
-
-
-def _called(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    return layer(*args, **kwargs)
-
-
-def _made(function: Clone, given: Clone | None, call: Call | None, recursive: bool, layer: Layer) -> Layer:
-    """The new layer of one."""
-    if recursive and isinstance(layer, Model):
-        return clone(layer, None, given, None if isinstance(layer, Sequential) else call, recursive)
-    return function(layer)
+    return _graph(model, input_tensors, make, call_function or (lambda layer, *args, **kwargs: layer(*args, **kwargs)))
 
 
 def _sequential(model: Sequential, input_tensors: Any, make: Clone) -> Model:

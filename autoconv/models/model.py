@@ -363,46 +363,34 @@ class Model(Layer):
         """Writes the architecture, all weights, and where it is compiled the training with the optimizer's slots, to
         `filepath` (.safetensors, or Keras's .keras or .h5); `models.load_model` reads it.
         """
-        from .. import formats
-
-        formats.save_model(self, filepath, overwrite)
+        _formats().save_model(self, filepath, overwrite)
 
     def check_savable(self, filepath: Path) -> None:
         """Raises ValueError, with the reason, if `save(filepath)` would refuse the model as it is; writes nothing."""
-        from .. import formats
-
-        formats.check_savable(self, filepath)
+        _formats().check_savable(self, filepath)
 
     @known_only
     def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
         """Writes the weights alone to `filepath` (.weights.safetensors, or Keras's .weights.h5)."""
-        from .. import formats
-
-        formats.save_weights(self, filepath, overwrite)
+        _formats().save_weights(self, filepath, overwrite)
 
     def load_weights(self, filepath: Path, skip_mismatch: bool = False) -> None:
         """Reads weights that `save` or `save_weights` wrote. Changes nothing where they do not fit (ValueError); with
         skip_mismatch it leaves those weights as they are, with a warning.
         """
-        from .. import formats
-
-        formats.load_weights(self, filepath, skip_mismatch)
+        _formats().load_weights(self, filepath, skip_mismatch)
 
     def export(self, filepath: Path, format: str = "onnx", opset: int = 17) -> None:
         """Writes the model for other programs, in the one format for that: ONNX. Raises ValueError for another one."""
-        from .. import formats
-
         if format != "onnx":
             raise ValueError(f"A model is exported as format='onnx'. Received: format={format!r}.")
-        formats.to_onnx(self, filepath, opset)
+        _formats().to_onnx(self, filepath, opset)
 
     def to_json(self, **options: Any) -> str:
         """The layers and their calls, and what compile() was given, as JSON in Keras's form, without weights:
         `models.model_from_json` makes a model of it. options: those of json.dumps.
         """
-        from .. import formats
-
-        return formats.to_json(self, **options)
+        return _formats().to_json(self, **options)
 
     def get_build_config(self) -> dict[str, Any] | None:
         """What it was built for: {"input_shape": shape, batch first}; None before."""
@@ -424,13 +412,15 @@ class Model(Layer):
         return cls(graph.input_structure, graph.output_structure, config.get("name"), config.get("trainable", True))
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**super().__getstate__(), "_cached_plan": None}
+        held = {name: value for name, value in vars(self._trainer).items() if name not in ("model", "running")}
+        state = {**super().__getstate__(), "_cached_plan": None, "_trainer": held}  # a copy has steps of its own
         if self._graph is not None:
             state["_graph"] = self._graph.records()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        vars(self._trainer).update(state["_trainer"])
+        vars(self).update({**state, "_trainer": self._trainer})
         if self._graph is not None:
             self._graph = Graph.from_records(state["_graph"])
 
@@ -439,6 +429,12 @@ class Model(Layer):
         if self._graph is None:
             return held
         return list(dict.fromkeys([*self._graph.layers, *held]))
+
+
+def _formats() -> Any:
+    from .. import formats  # they know models
+
+    return formats
 
 
 class Functional(Model):

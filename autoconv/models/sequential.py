@@ -102,7 +102,12 @@ class Sequential(Model):
         if not self.trainable:
             layer.trainable = False
         begin = self._begin
-        shape = None if self._layers or begin is not None else _begins_with(layer)
+        shape = None
+        if not self._layers and begin is None:  # what the first layer takes, if it says so or is a model that knows it
+            shape = layer.given_input_shape
+            if shape is None and isinstance(layer, Model) and layer._graph is not None:
+                inputs = layer._graph.inputs
+                shape = inputs[0].shape if len(inputs) == 1 else None
         if shape is not None:
             begin = InputLayer(shape[1:])
             names.add(begin.name)
@@ -165,7 +170,8 @@ class Sequential(Model):
 
     def check_input(self, shape: Any) -> None:
         """Raises ValueError where inputs of this shape are not what the model was built for."""
-        self._check_known()
+        if self._begin is None:
+            raise NotBuiltError(self._missing("input_shape"))
         known, shape = self.layer_shapes[0], tuple(shape)
         open_shape = (None, *(n if n == m else None for n, m in zip(known[1:], shape[1:])))
         if self._is_found and len(shape) == len(known) and open_shape != known:
@@ -196,7 +202,7 @@ class Sequential(Model):
         return {**super().__getstate__(), "_graph": None, "_chain": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        super().__setstate__(state)
         if self._begin is not None:
             self._chain = self._linked(self._begin)
         self._changed()
@@ -206,15 +212,3 @@ class Sequential(Model):
 
     def _own_weights(self) -> list[Any]:
         return []
-
-    def _check_known(self) -> None:
-        if self._begin is None:
-            raise NotBuiltError(self._missing("input_shape"))
-
-
-def _begins_with(layer: Layer) -> Shape | None:
-    """The shape that a first layer takes, where it says so: by input_shape=, or as a model that knows its input."""
-    if layer.given_input_shape is None and isinstance(layer, Model) and layer._graph is not None:
-        inputs = layer._graph.inputs
-        return inputs[0].shape if len(inputs) == 1 else None
-    return layer.given_input_shape

@@ -4,8 +4,7 @@ rank 0 decide.
 
 import platform
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -57,7 +56,7 @@ def join(model: Model, arguments: Mapping[str, Any]) -> None:
     running.key = model.ranks.broadcast(running.key)
 
 
-STOPS = ("stop_training", "stop_evaluating", "stop_predicting")  # set by callbacks
+STOPS = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}  # set by callbacks
 
 
 def checksum(model: Model) -> int:
@@ -76,16 +75,6 @@ def check_weights(model: Model, ranks: Ranks) -> None:
         raise RuntimeError("All ranks must hold the same weights after each step. Those of rank "
                            f"{', '.join(map(str, other))} are not rank 0's. Change weights in on_epoch_begin or "
                            "on_epoch_end, and neither within an epoch nor on one rank alone.")
-
-
-@contextmanager
-def alone(model: Model) -> Iterator[None]:
-    """Within it the model works for this process alone."""
-    before, model._trainer.ranks = model._trainer.ranks, ALONE
-    try:
-        yield
-    finally:
-        model._trainer.ranks = before
 
 
 class SharedCallbacks(CallbackList):
@@ -112,10 +101,13 @@ class SharedCallbacks(CallbackList):
     def _decide(self, stage: str, args: tuple) -> dict[str, Any]:
         model, within = self._model, "_batch_" in stage
         rate, before = _rate(model), None if within else checksum(model)
-        with alone(model):
+        model._trainer.ranks = ALONE  # meanwhile the model works for this process only
+        try:
             self._own.call(stage, *args)
+        finally:
+            model._trainer.ranks = self._ranks
         changed = not within and checksum(model) != before
-        return {"logs": args[-1], "stop": {name: getattr(model, name) for name in STOPS},
+        return {"logs": args[-1], "stop": {name: getattr(model, name) for name in STOPS.values()},
                 "rate": _rate(model) if _rate(model) != rate else None,
                 "weights": state.of_model(model)["weights"] if changed else None}
 

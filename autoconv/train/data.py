@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments.shapes import check_count
 from ..backend.device import without_gradient
 from ..ranks import Part
 from ..symbolic import flatten
@@ -215,12 +216,6 @@ def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarra
     classes, position = np.unique(labels, return_inverse=True)
     found = np.array([class_weight.get(c, 1.0) for c in classes.tolist()], np.float64)[position]
     return found.reshape(labels.shape)
-
-
-def check_count(name: str, value: Any, least: int) -> None:
-    """Raises ValueError for what is no integer of at least `least`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}. Received: {value!r}.")
 
 
 def validates_in(freq: Any) -> Callable[[int], bool]:

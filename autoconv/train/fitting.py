@@ -12,7 +12,7 @@ from typing import Any
 from ..callbacks import BackupAndRestore, CallbackList, Logs
 from ..ranks import ALONE, Ranks
 from . import settings, state
-from .agreeing import check_weights
+from .agreeing import STOPS, check_weights
 from .checkpoint import Checkpoint
 from .data import Batch
 from .progress import Progress, warn_of_nan
@@ -22,8 +22,6 @@ from .state import TrainState
 from .step import Step
 from .stream import Epochs, Stream, warn_of_end
 from .workspace import Work
-
-STOPS = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}  # set by callbacks
 
 
 class Loop:
@@ -81,15 +79,15 @@ class Fitting:
         self._passes, self._hooks, self._tests = passes, hooks, tests
         self._validate, self._validates = validate, validates
         self._epochs, self._epoch, self._logs = epochs.stop, epochs.start, Logs()
-        assert work.sums is not None  # training has some
-        self._sums, self._ranks = work.sums, work.ranks
+        self._sums: Any = work.sums
+        self._ranks = work.ranks
         self._loop = Loop(trainer, work, hooks, partial(self._so_far, work.ranks))
         self._saving: Saving | None = None
         self._common: dict[str, Any] = {}
 
     @contextmanager
     def saved(self, backup: BackupAndRestore | None, resume: str | PathLike[str] | None) -> Iterator[Checkpoint | None]:
-        """Within this block the training is saved as `backup` says. Gives the state that it goes on from, if any."""
+        """Saves the training in the block as `backup` says. Gives the state to go on from, if any."""
         if backup is None and resume is None:
             yield None
             return
@@ -97,13 +95,7 @@ class Fitting:
         if backup is not None:
             self._saving = Saving(backup, self._state, lambda: int(self._trainer.optimizer.iterations), self._ranks)
         try:
-            found = None
-            if resume is not None:
-                found = self._ranks.on_first(state_in, resume)
-            elif self._saving is not None:
-                found = self._saving.find()
-            if found is not None:
-                self._ranks.on_first(self._check, found)
+            found = self._ranks.on_first(self._find, resume)
             if self._saving is not None:
                 self._saving.begin()
             yield found
@@ -173,8 +165,17 @@ class Fitting:
                 "validation": None if tests is None else tests.identity()}
         return {"settings": settings.settings(self._model, data), "architecture": settings.architecture(self._model)}
 
+    def _find(self, resume: str | PathLike[str] | None) -> Checkpoint | None:
+        """The state to go on from, if any. Raises ValueError, before anything changes, if it is not of this training.
+        """
+        found = self._saving.find() if resume is None and self._saving is not None else None
+        if resume is not None:
+            found = state_in(resume)
+        if found is not None:
+            self._check(found)
+        return found
+
     def _check(self, found: Checkpoint) -> None:
-        """Raises ValueError, before anything changes, where a state is not one of this training."""
         with usable(found):
             kept = found.state.content()
             settings.check_settings(kept["settings"], self._common["settings"], self._epochs != kept["epochs"])

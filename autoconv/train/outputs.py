@@ -27,7 +27,7 @@ class Outputs:
             self._take(step, batch)
 
     def _take(self, step: Step, batch: Batch) -> None:
-        if self._rows is None and self._samples is not None and step.ran and step.recorder.is_current():
+        if self._rows is None and self._samples is not None and step.recorder.plan and step.recorder.is_current():
             self._rows = self._arrays(step, self._samples)  # the outputs' shapes are known
         if self._rows is None and len(batch.numbers) > 1:
             first, *rest = batch.numbers
@@ -50,7 +50,7 @@ class Outputs:
         return [self._device.numpy(rows)[: self._count] for rows in self._rows]
 
     def _arrays(self, step: Step, samples: int) -> list[Any]:
-        outputs = step.outputs()
+        outputs = [tensor.data for tensor in step.space.outputs]
         shapes = [(samples, *a.shape[1:]) for a in outputs]
         size = sum(math.prod(shape) * a.dtype.itemsize for shape, a in zip(shapes, outputs))
         if not self._device.has_room_for(size):
@@ -59,7 +59,7 @@ class Outputs:
 
 
 def _check(step: Step) -> None:
-    for output in step.outputs():
+    for output in step.space.outputs:
         if not output.shape or len(output) != step.samples:
             raise ValueError(f"predict() needs one row of output a sample. Received shape {tuple(output.shape)} "
                              f"for {step.samples} samples: call the model on the data.")

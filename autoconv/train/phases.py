@@ -21,8 +21,6 @@ from .compiled import Goal
 from .recorder import Phase
 from .workspace import Workspace, is_recordable
 
-# The phases.
-
 
 def load(space: Workspace) -> None:
     """Gathers the batch from the data set."""
@@ -47,9 +45,13 @@ def run_own_step(space: Workspace) -> None:
             space.structure = model.predict_step((x,))
         space.outputs = flatten(space.structure)
         return
-    count = len(space.y)
-    y, weights = ([_own_array(space, at + i) for i in range(count)] for at in (len(space.x), len(space.x) + count))
-    several = count > 1
+    found: list[Tensor | None] = []
+    for i in range(2 * len(space.y)):
+        given = space.given_array(len(space.x) + i)
+        array = None if given is None else np.asarray(given)
+        dtype = model.dtype if array is None or array.dtype.kind == "f" else array.dtype
+        found.append(None if array is None else Tensor(space.device.array(array, dtype), device=space.device))
+    y, weights, several = found[: len(space.y)], found[len(space.y) :], len(space.y) > 1
     parts = [x] if y == [None] else [x, y if several else y[0]]
     if len(parts) == 2 and any(weight is not None for weight in weights):
         parts.append(weights if several else weights[0])
@@ -61,16 +63,6 @@ def run_own_step(space: Workspace) -> None:
         return
     with no_grad():
         space.work.sums.take(model.test_step(tuple(parts)))  # type: ignore[union-attr]
-
-
-def _own_array(space: Workspace, which: int) -> Tensor | None:
-    """Array number `which` of the batch as a tensor: floats in the model's dtype."""
-    given = space.given_array(which)
-    if given is None:
-        return None
-    array = np.asarray(given)
-    dtype = np.dtype(space.model.dtype) if array.dtype.kind == "f" else array.dtype
-    return Tensor(space.device.array(array, dtype), device=space.device)
 
 
 def forward(space: Workspace) -> None:
@@ -105,7 +97,7 @@ def compute_losses(space: Workspace) -> None:
 
 
 def pretend_gradients(space: Workspace) -> None:
-    """Takes the place of `compute_losses` in a dry run of the backward pass, if the loss is the user's."""
+    """Replaces `compute_losses` in a dry run, if the loss is the user's."""
     space.leaves = {output: _leaf(space, output) for output in space.goals}
     for leaf in space.leaves.values():
         leaf.grad = leaf._grad_buffer
@@ -296,12 +288,12 @@ def cuts(space: Workspace) -> list[tuple[int, Callable[[], Any]]]:
 
 
 def _begin_sum(space: Workspace, start: int, stop: int) -> None:
-    space.ranks.start(space.work.optimizer.flat.gradient[start:stop])
     space.is_summing = True
+    space.ranks.start(space.work.optimizer.flat.gradient[start:stop])
 
 
 def reduce(space: Workspace) -> None:
-    """Waits for the sums of the gradients over all ranks, which a replay began within the backward pass."""
+    """Waits for the sums of the gradients over all ranks, which a replay has begun."""
     if not space.is_summing:
         for _, begin in cuts(space):
             begin()
@@ -331,7 +323,7 @@ def pieces(space: Workspace) -> list[Phase]:
 
 
 def obstacle(space: Workspace, phase: str, in_model: str | None) -> str | None:
-    """Why a phase cannot be recorded, as far as is known before it runs. in_model: why the model cannot."""
+    """Why a phase cannot be recorded, if that is known before it runs. in_model: why the model cannot be."""
     work = space.work
     if work.own is not None and phase != "load":
         return f"{type(space.model).__name__} runs its own {work.own}()"

@@ -48,7 +48,11 @@ class Progress:
             if now - self._shown >= INTERVAL:
                 self._shown = now
                 rest = step if self.total is None else self.total - step  # where it is not known: what it took so far
-                line = self._line(step, _duration(self._seconds_per_step(step) * rest), values())
+                minutes, seconds = divmod(int(self._seconds_per_step(step) * rest), 60)
+                left = f"{minutes}:{seconds:02d}" if minutes else f"{seconds}s"
+                if minutes >= 60:
+                    left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+                line = self._line(step, left, values())
                 self.display.show(line[: self.display.columns() - 1])
 
     def finish(self, values: Mapping[str, float]) -> None:
@@ -108,13 +112,6 @@ def check_verbose(verbose: Any) -> int:
     if verbose not in ("auto", 0, 1, 2):
         raise ValueError(f"verbose must be 'auto', 0 (silent), 1 (progress) or 2 (one line). Received: {verbose!r}.")
     return 1 if verbose == "auto" else int(verbose)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-    return f"{minutes}:{rest:02d}" if minutes else f"{rest}s"
 
 
 def _wrapped(text: str, columns: int) -> str:

@@ -68,7 +68,7 @@ class Recorder:
             self._trace.forget(piece.name)  # what it holds is of no use
 
     def arrange(self, pieces: Iterable[Phase], draws: bool) -> None:
-        """Plans later runs of these pieces, in this order. draws: whether they use the shared scalars."""
+        """Plans later runs of these pieces. draws: whether they use the shared scalars."""
         plan: list[Any] = []
         ready = [SHARED] if draws else []
         self._trace.forget(*(name for name, reason in self.reasons.items() if reason is not None))
@@ -108,7 +108,7 @@ class Recorder:
         return len(self.plan) == 1 and isinstance(self.plan[0], tuple)
 
     def replay_series(self, moves: Iterable[None]) -> None:
-        """Replays once for each of `moves`, which does what comes before and after; for recordings that are whole."""
+        """Replays once for each of `moves`, which does what comes before and after."""
         self._trace.replay_series(self.plan[0], moves)
 
     def forget(self, *names: str) -> None:
@@ -116,13 +116,11 @@ class Recorder:
         self._trace.forget(*names)
 
     def close(self) -> None:
-        """Lets go of all that was recorded, at once: calls, arrays and what draws numbers for them hold each other."""
+        """Forgets all that was recorded, at once: calls, arrays and draws hold each other."""
         with kernel_lock:
             self.plan = []
             if self._trace is not None:
                 self._trace.forget(*self._trace.sections)
-
-    # Whether what was recorded still holds.
 
     def note_versions(self) -> None:
         """Notes the versions of all that the recordings depend on."""

@@ -36,9 +36,6 @@ class Running:
         self.key = self.key or random.stream()
         return self.key
 
-    def __reduce__(self) -> tuple:
-        return Running, ()  # a copy of a model makes its own
-
     def settle(self, model: Model, data: Data) -> None:
         """Losses and metrics of a model for this data, after a look at the targets; sums that start anew."""
         shapes = output_shapes(model)

@@ -34,13 +34,10 @@ class Saving:
         self._writer = Writer(self._backup.backup_dir)
 
     def find(self) -> Checkpoint | None:
-        """The state in the folder that this training goes on from, if any."""
-        return self._ranks.on_first(self._find)
-
-    def _find(self) -> Checkpoint | None:
+        """The state in the folder that this training goes on from, if any. Called on the first rank."""
         found = None if self._backup.anew else newest(self._backup.backup_dir, warn)
-        if found is not None:
-            self._writer.follow(found)  # type: ignore[union-attr]
+        if found is not None and self._writer is not None:
+            self._writer.follow(found)
         return found
 
     def begin(self) -> None:

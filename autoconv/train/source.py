@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..arguments.shapes import check_count
 from ..backend import device as devices
 from ..ranks import ALONE, Part, Ranks
-from .data import Batch, Data, check_count
+from .data import Batch, Data
 
 LOOKED_AT = 500  # samples that tell a data set from another one
 _READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # arrays of these types a GPU's kernels read as they are
@@ -42,7 +43,10 @@ class Source:
         self._order: Any = np.arange(self.samples) if ordered else None
         self._drawn: random.Key | None = None  # of an order that is on the device alone
         self.first = 0  # the position of the next batch's first sample in the order
-        self._dtypes = [_sent_as(a, dtype) for a, dtype in zip(arrays, dtypes)]
+        # What is sent to a GPU, in which dtype: its own if that has few bytes and kernels read it, else the step's.
+        self._dtypes = [None if not isinstance(a, np.ndarray) else
+                        a.dtype if a.dtype in _READ and np.dtype(dtype).kind == "f" else np.dtype(dtype)
+                        for a, dtype in zip(arrays, dtypes)]
         self._there = arrays
         self._order_there: Any = self._order
         self._sent: dict[int, list[Any]] = {}
@@ -163,12 +167,3 @@ class Source:
         for source, there in zip(host, self._sent[n]):
             if there is not None:
                 there[...] = source
-
-
-def _sent_as(array: Any, dtype: Any) -> np.dtype | None:
-    """The dtype in which an array of the host's goes to a GPU: its own where that is of few bytes and kernels read it,
-    else the step's.
-    """
-    if not isinstance(array, np.ndarray):
-        return None  # nothing, or there already
-    return array.dtype if array.dtype in _READ and np.dtype(dtype).kind == "f" else np.dtype(dtype)

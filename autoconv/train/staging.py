@@ -41,16 +41,13 @@ class Staging:
         if sink is not None:
             most = min(most, _batches(most, self._n, [(rows.shape[1:], rows.dtype) for rows in sink]))
         for at in range(0, len(tickets), most):
-            self._fill(source, tickets[at : at + most])
+            self._source, self._tickets = source, tickets[at : at + most]
+            self.seek(0)
+            self._start, count = source.first, len(self._tickets) * self._n
+            for i, own in enumerate(self._arrays):
+                if own is not None:
+                    self._device.transfer(source.rows(i, self._start, self._start + count), own[:count])
             yield range(len(self._tickets))
-
-    def _fill(self, source: Source, tickets: Sequence[int]) -> None:
-        self._source, self._tickets = source, tickets
-        self.seek(0)
-        self._start, count = source.first, len(tickets) * self._n
-        for i, own in enumerate(self._arrays):
-            if own is not None:
-                self._device.transfer(source.rows(i, self._start, self._start + count), own[:count])
 
     def results(self, sink: Sequence[Any] | None) -> list[Any] | None:
         """Where a step writes what comes out of the batches, until `hand_out` copies it to `sink`."""

@@ -84,8 +84,8 @@ class Step:
                 for i, number in enumerate(numbers):
                     if i:  # the first is the next one already
                         begin.seek(number)
-                    is_attached = begin is self.space.source and end is self.space.sink
-                    if i + 1 < len(numbers) and is_attached and self.recorder.is_whole and self.recorder.is_current():
+                    is_ready = begin is self.space.source and end is self.space.sink and self.recorder.is_whole
+                    if i + 1 < len(numbers) and is_ready and self.recorder.is_current():
                         self._replay_series(begin, numbers[i:])
                         break
                     self._once(begin, end, batch.part)
@@ -100,15 +100,6 @@ class Step:
             source.hand_out(sink)
         else:
             self._attach(source, sink)
-
-    @property
-    def ran(self) -> bool:
-        """Whether it ran before, so that its kernels are there."""
-        return bool(self.recorder.plan)
-
-    def outputs(self) -> list[Any]:
-        """The predictions of the last run, in arrays of the device that the next run may write to."""
-        return [t.data for t in self.space.outputs]
 
     def copied_outputs(self) -> list[np.ndarray]:
         """Copies of the predictions of the last run, one array an output."""
@@ -189,7 +180,7 @@ class Step:
         dry, token = trace.DryRun(), ranks.current.set(self.space.ranks)
         try:
             with kernel_lock, self.users, dry.record():
-                if self.ran or self.has_kernels:  # asked under the lock: another thread may have run it
+                if self.recorder.plan or self.has_kernels:  # asked under the lock: another thread may have run it
                     return
                 self.space.source = self._staging_for(source) if source is not None and source.staged else source
                 self._dry_run()
@@ -198,8 +189,8 @@ class Step:
         self.space.device.prepare(dry.found, report)
 
     def prepare_alone(self) -> None:
-        """Compiles what a step without a line of progress needs, before its first run; says so on a terminal only."""
-        if not self.ran:
+        """Compiles what a step needs before its first run; says so on a terminal only."""
+        if not self.recorder.plan:
             line = Progress(0)
             self.prepare(None, line.compiling if line.live else lambda done, total: None)
 
@@ -292,7 +283,7 @@ class Step:
 
 
 class Steps:
-    """A model's steps, by what they do and the shapes of a batch. A copy starts empty."""
+    """A model's steps, by what they do and the shapes of a batch."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple, Step] = {}
@@ -300,13 +291,10 @@ class Steps:
         self.graphs: defaultdict[str, trace.Graphs] = defaultdict(trace.Graphs)
         self._seen: set[tuple] = set()
 
-    def __reduce__(self) -> tuple:
-        return Steps, ()
-
     def find(self, kind: str, *key: Any) -> Step | None:
         """The step of that kind and key, where there is one and nothing has changed since it was recorded."""
         step = self._kept.get((kind, *key))
-        return step if step is not None and step.ran and step.recorder.is_current() else None
+        return step if step is not None and step.recorder.plan and step.recorder.is_current() else None
 
     def of(self, kind: str, key: tuple, make: Callable[[], Step]) -> Step:
         """The step of that kind and key, made where there is none."""

@@ -12,10 +12,11 @@ import numpy as np
 
 from .. import random
 from ..arguments.batches import count_batches, is_sequence
+from ..arguments.shapes import check_count
 from ..ranks import ALONE, Ranks
 from ..tensor import Tensor
 from . import state
-from .data import Batch, Data, check_count
+from .data import Batch, Data
 from .progress import warn
 from .source import Source
 

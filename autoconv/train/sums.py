@@ -83,7 +83,13 @@ class Sums:
         for j, score in enumerate(self._scores):
             if values[j]:
                 own = float(host[_FIRST + len(self._goals) + j]), values[j]
-                self._show(score.metric, own, self._shown[j], self._others[j])
+                shown, others = self._shown[j], self._others[j]
+                for i, name in enumerate(("total", "count")):  # on top of what others wrote to the metric
+                    variable = getattr(score.metric, name)
+                    if (held := float(variable)) != shown[i]:
+                        others[i] += held - shown[i]
+                    shown[i] = others[i] + own[i]
+                    variable.assign(shown[i])
         return int(host[2]) - 1 if host[2] else None
 
     def _together(self, ranks: Ranks) -> tuple[np.ndarray, int, list[int]]:
@@ -106,16 +112,6 @@ class Sums:
         kept[0][1] += 1
         self._totals[...] = self._device.asarray(kept[0])
         self._samples, self._values = kept[1:]
-
-    @staticmethod
-    def _show(metric: Any, own: tuple[float, int], shown: list[float], others: list[float]) -> None:
-        """Writes the sums to a metric, on top of what others wrote there."""
-        for i, name in enumerate(("total", "count")):
-            variable = getattr(metric, name)
-            if (held := float(variable)) != shown[i]:
-                others[i] += held - shown[i]
-            shown[i] = others[i] + own[i]
-            variable.assign(shown[i])
 
     def get_state(self, ranks: Ranks = ALONE) -> dict[str, Any]:
         """Copies of the sums of all `ranks` together, and of what metrics of the user's hold, for `set_state`."""

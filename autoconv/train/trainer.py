@@ -1,14 +1,16 @@
 """`Trainer`: fits, evaluates and asks a model, with Keras's methods and defaults."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial, wraps
+from functools import partial
+from operator import attrgetter
 from os import PathLike
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from .. import optimizers as optim
-from ..arguments.keywords import refusal
+from ..arguments.keywords import known_only
+from ..arguments.shapes import check_count
 from ..backend.locks import kernel_lock
 from ..callbacks import Callback, CallbackList, History, Logs
 from ..ranks import ALONE, Ranks
@@ -16,7 +18,7 @@ from ..versions import contents
 from . import compiled
 from .agreeing import hooks_of, join, share_model, share_random
 from .compiled import Goal, Score
-from .data import Batch, Data, Model, check_count, sample_weights, validates_in
+from .data import Batch, Data, Model, sample_weights, validates_in
 from .feeding import build_for, check_arrays, check_given, check_inputs, source_of, training_and_validation
 from .fitting import Fitting, Loop
 from .outputs import Outputs
@@ -30,23 +32,13 @@ from .stream import Epochs, Stream
 from .sums import Sums
 from .workspace import Work
 
-STEPS = ("make_train_function", "make_test_function", "make_predict_function")  # which Keras lets a class override
-
-
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
 def of_trainer(method: Callable[Concatenate["Trainer", P], Result]) -> Callable[Concatenate[Any, P], Result]:
     """A method of the trainer as one of the model that has it."""
-    refuse = refusal(method)
-
-    @wraps(method)
-    def forward(model: Model, *args: P.args, **kwargs: P.kwargs) -> Result:
-        refuse(model, kwargs)
-        return method(model._trainer, *args, **kwargs)
-
-    return forward
+    return known_only(method, attrgetter("_trainer"))
 
 
 def held_by_trainer(name: str) -> Any:
@@ -86,10 +78,10 @@ class Trainer:
         are compiled, in 32 bits. Raises ValueError for unknown names, TypeError for a class with a make_train_function
         of its own. Training so far is kept in the weights; the optimizer starts anew.
         """
-        own = next((name for name in STEPS if hasattr(type(self.model), name)), None)
-        if own is not None:
-            raise TypeError(f"{type(self.model).__name__} must not define {own}(): define train_step, test_step or "
-                            "predict_step, which is called on each batch.")
+        for kind in ("train", "test", "predict"):
+            if hasattr(type(self.model), f"make_{kind}_function"):  # which Keras lets a class override
+                raise TypeError(f"{type(self.model).__name__} must not define make_{kind}_function(): define "
+                                "train_step, test_step or predict_step, which is called on each batch.")
         check_count("steps_per_execution", steps_per_execution, 1)
         self.loss, self.loss_weights = compiled.check_loss(loss), compiled.check_weights(loss_weights)
         self.steps_per_execution = steps_per_execution
