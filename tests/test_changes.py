@@ -110,7 +110,7 @@ def _one_thread():
     set_num_threads(before)
 
 
-@pytest.fixture(params=["1", "0"], ids=["fused", "not fused"])
+@pytest.fixture(params=[pytest.param("1", id="fused"), pytest.param("0", id="not fused", marks=pytest.mark.soak)])
 def _fusion(request, monkeypatch):
     monkeypatch.setenv("AUTOCONV_FUSION", request.param)
 

@@ -15,6 +15,8 @@ import guard_pages
 import numpy as np
 import pytest
 
+from autoconv.backend.cpu import simd
+
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="guard pages are set up with Linux's mmap"),
     pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are targets of x86-64"),
@@ -62,16 +64,9 @@ def run(target, *command):
 
 @pytest.fixture
 def target(request):
-    if request.param == "avx2" and run("plain", "-c", DETECT).returncode:
-        pytest.skip("this processor has no AVX2")
+    if request.param == "avx2" and simd.VECTOR_BYTES <= 32:
+        pytest.skip("it is this processor's own target, or one that it cannot run")
     return request.param
-
-
-DETECT = """
-import sys
-from llvmlite import binding
-sys.exit(not all(binding.get_host_cpu_features()[name] for name in ("avx2", "fma", "bmi2", "f16c")))
-"""
 
 
 @pytest.mark.parametrize(("target", "dtype"), [
