@@ -40,14 +40,12 @@ def test_nothing_above_backend_knows_one_device_from_another():
     assert asked == set()
 
 
-@pytest.mark.parametrize(("module", "base", "but"), [
-    (layers, layers.Layer, {"Lambda"}), (losses, losses.Loss, set()), (optimizers, optimizers.Optimizer, set()),
-    (metrics, metrics.MeanMetricWrapper, set()),
-])
-def test_all_of_ours_are_recorded(module, base, but):
-    public = {thing for name, thing in vars(module).items() if not name.startswith("_") and thing is not base
-              and isinstance(thing, type) and issubclass(thing, base)}
-    assert {thing.__name__ for thing in public if not thing.recordable} == but
+def test_all_of_ours_are_in_the_table_of_what_is_recorded():
+    for module, base, but in ((layers, layers.Layer, {"Lambda"}), (losses, losses.Loss, set()),
+                              (optimizers, optimizers.Optimizer, set()), (metrics, metrics.MeanMetricWrapper, set())):
+        public = {thing for name, thing in vars(module).items() if not name.startswith("_") and thing is not base
+                  and isinstance(thing, type) and issubclass(thing, base)}
+        assert {thing.__name__ for thing in public if not thing.recordable} == but
 
 
 def test_the_phases_are_those_of_a_step():
