@@ -12,11 +12,12 @@ T = TypeVar("T")
 
 
 class Worker:
-    """`run` starts a job, which calls `pass_through` after each of its steps; `do` has something done in between.
+    """`run` starts a job, which calls `pass_through` after each of its steps; `do` has something
+    done in between.
 
-    So nobody sees weights of which a step has changed only a part. And one thread alone runs kernels: each thread that
-    does gets threads of its own from OpenMP, which then lets all of them sleep between two kernels, and training at
-    less than its full speed.
+    So nobody sees weights of which a step has changed only a part. And one thread alone runs
+    kernels: each thread that does gets threads of its own from OpenMP, which then lets all of them
+    sleep between two kernels, and training at less than its full speed.
     """
 
     def __init__(self) -> None:

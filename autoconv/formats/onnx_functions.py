@@ -22,8 +22,8 @@ Emitter = Callable[..., Any]
 
 
 def call(b: Builder, function: Any, args: tuple, kwargs: dict[str, Any], shapes: list[Shape]) -> list[Value]:
-    """The values of a call of a function, whose results have these shapes. Raises ValueError for one that is not
-    known.
+    """The values of a call of a function, whose results have these shapes. Raises ValueError for
+    one that is not known.
     """
     emit = FUNCTIONS.get(function.short)
     if emit is None:
@@ -323,8 +323,8 @@ def zero_padding2d(b: Builder, x: Value, padding: Any) -> Value:
 
 
 def window(x: Value, kernel: Any, strides: Any, padding: Any, dilation_rate: Any = 1) -> dict[str, Any]:
-    """The attributes of an op whose window slides over images x. With "same" padding they depend on the images' size;
-    where that is not known, the op finds it.
+    """The attributes of an op whose window slides over images x. With "same" padding they depend on
+    the images' size; where that is not known, the op finds it.
     """
     kh, kw = shapes.pair(kernel, "kernel_size")
     (sh, sw), (dh, dw) = shapes.pair(strides, "strides"), shapes.pair(dilation_rate, "dilation_rate")
