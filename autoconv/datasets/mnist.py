@@ -2,14 +2,10 @@
 
 import os
 
-import numpy as np
-
-from .finding import load
+from .finding import Part, load
 
 
-def load_data(
-    path: str | os.PathLike | None = None,
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def load_data(path: str | os.PathLike | None = None) -> tuple[Part, Part]:
     """`(x_train, y_train), (x_test, y_test)`: uint8 images (N, 28, 28) and uint8 labels (N,), as in
     Keras.
 
