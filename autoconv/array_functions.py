@@ -1,8 +1,8 @@
-"""The functions of arrays: one table by name, the operators and methods that tensors of both kinds have of it, and what
-NumPy's functions do with tensors.
+"""The functions of arrays: one table by name, the operators and methods that tensors of both kinds
+have of it, and what NumPy's functions do with tensors.
 
-Within a layer `np.tanh(x)` runs ours, so that the gradient goes on. A function that has none of ours would lose the
-gradient, so it is refused, unless its results have no gradient anyway.
+Within a layer `np.tanh(x)` runs ours, so that the gradient goes on. A function that has none of
+ours would lose the gradient, so it is refused, unless its results have no gradient anyway.
 """
 
 import inspect

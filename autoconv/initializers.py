@@ -243,8 +243,8 @@ class Orthogonal(Random):
 
 def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,
          output_axes: Sequence[int] | None = None) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight (..., C_in, C_out): how many inputs an output sums, and the other way round. Where
-    both are given, the axes say which sizes count.
+    """(fan_in, fan_out) of a weight (..., C_in, C_out): how many inputs an output sums, and the
+    other way round. Where both are given, the axes say which sizes count.
     """
     if input_axes is not None and output_axes is not None:
         return prod(shape[axis] for axis in input_axes), prod(shape[axis] for axis in output_axes)

@@ -124,8 +124,8 @@ class Loss(Configured, Versioned):
 
 
 class LossFunction(Loss):
-    """Makes a function `(y_true, y_pred, **options) -> tensor` a loss, which is recorded where the function says
-    recordable. Each option is an attribute.
+    """Makes a function `(y_true, y_pred, **options) -> tensor` a loss, which is recorded where the
+    function says recordable. Each option is an attribute.
     """
 
     recordable = True
@@ -294,8 +294,8 @@ def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
 
 
 def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape in which sample weights broadcast to losses (N, ...). They are one number, (N,), one for each loss, or
-    for some axes of the losses, with axes of length 1 or one more at the end.
+    """The shape in which sample weights broadcast to losses (N, ...). They are one number, (N,),
+    one for each loss, or for some axes of the losses, with axes of length 1 or one more at the end.
     """
     found = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
     if found == values[: len(found)]:

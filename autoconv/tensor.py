@@ -40,9 +40,9 @@ def no_grad() -> AbstractContextManager[None]:
 
 
 def within_formula(what: str | None) -> AbstractContextManager[None]:
-    """Returns a block, the formula of `what` (such as "loss 'mse'"), in which NumPy's functions on tensors
-    run ours, and what would lose a gradient is an error, as within a layer. None ends that: values may be
-    taken out.
+    """Returns a block, the formula of `what` (such as "loss 'mse'"), in which NumPy's functions on
+    tensors run ours, and what would lose a gradient is an error, as within a layer. None ends that:
+    values may be taken out.
     """
     return _holding(_inside_formula, what)
 
@@ -117,8 +117,8 @@ class Tensor(ArrayMethods):
         return format(self._values(None).item(), how) if how else str(self)
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array. Within a layer or a loss it raises TypeError if that would lose a
-        gradient: write `.detach().numpy()`.
+        """The values as a NumPy array. Within a layer or a loss it raises TypeError if that would
+        lose a gradient: write `.detach().numpy()`.
         """
         self._refuse_loss(".numpy()")
         return self.device.numpy(self.data)
@@ -144,8 +144,8 @@ class Tensor(ArrayMethods):
         return np.asarray(array, dtype) if copy is None else np.array(array, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """`np.tanh(tensor)`: within a layer or a loss ours, where there is one, else NumPy's on the values.
-        `array * tensor` and NumPy's other operators give tensors everywhere.
+        """`np.tanh(tensor)`: within a layer or a loss ours, where there is one, else NumPy's on the
+        values. `array * tensor` and NumPy's other operators give tensors everywhere.
         """
         array_first = ufunc in array_functions.OPERATORS and not isinstance(inputs[0], Tensor)
         if method == "__call__" and (array_first or _surroundings() is not None):
@@ -214,8 +214,8 @@ class Tensor(ArrayMethods):
     def backward(self, gradient: Any = None) -> None:
         """Adds d(self)/d(leaf) to `.grad` of every leaf that requires it, and frees the tape.
 
-        `gradient` (the shape of self) is needed unless self holds one number. Raises RuntimeError when self does not
-        require gradients or was walked before.
+        `gradient` (the shape of self) is needed unless self holds one number. Raises RuntimeError
+        when self does not require gradients or was walked before.
         """
         if not self.requires_grad:
             raise RuntimeError("backward() needs a tensor that requires gradients. This one was computed from none "
@@ -234,8 +234,8 @@ class Tensor(ArrayMethods):
     __ne__ = comparison("not_equal")  # type: ignore[assignment]
 
     def operand(self, value: Any) -> "Tensor":
-        """What stands beside this tensor in arithmetic, as a tensor. Numbers and lists take its dtype, if that can hold
-        them.
+        """What stands beside this tensor in arithmetic, as a tensor. Numbers and lists take its
+        dtype, if that can hold them.
         """
         value = stacked(value)
         if isinstance(value, Tensor):
@@ -253,8 +253,8 @@ class Tensor(ArrayMethods):
 
 
 def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:
-    """A tensor of a copy of `array`: NumPy's, another package's, lists. Float arrays keep their dtype, Python floats
-    become float32.
+    """A tensor of a copy of `array`: NumPy's, another package's, lists. Float arrays keep their
+    dtype, Python floats become float32.
 
     Raises TypeError when gradients are asked for integers: they have none.
     """

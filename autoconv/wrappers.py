@@ -91,13 +91,15 @@ class _Estimator(BaseEstimator):
 
 
 class Classifier(ClassifierMixin, _Estimator):
-    """A net that classifies, as scikit-learn has classifiers: X (N, features) or images (N, H, W, C), y (N,) labels.
+    """A net that classifies, as scikit-learn has classifiers: X (N, features) or images (N, H, W,
+    C), y (N,) labels.
 
-    net: a function `net(input_shape, outputs)` that returns a list of new layers or a new model, whose last layer gives
-    the probabilities of `outputs` classes (softmax); by default one hidden layer of 64. optimizer, loss: as
-    `Model.compile` takes them, the classes numbered from 0; by default sparse_categorical_crossentropy.
-    random_state: an integer makes each `fit` give the same. After `fit`: classes_, n_features_in_, model_, history_.
-    Raises ValueError for NaN, for labels that are no classes, and for a net of other outputs; TypeError for sparse X.
+    net: a function `net(input_shape, outputs)` that returns a list of new layers or a new model,
+    whose last layer gives the probabilities of `outputs` classes (softmax); by default one hidden
+    layer of 64. optimizer, loss: as `Model.compile` takes them, the classes numbered from 0; by
+    default sparse_categorical_crossentropy. random_state: an integer makes each `fit` give the
+    same. After `fit`: classes_, n_features_in_, model_, history_. Raises ValueError for NaN, for
+    labels that are no classes, and for a net of other outputs; TypeError for sparse X.
     """
 
     _loss = "sparse_categorical_crossentropy"
@@ -123,13 +125,14 @@ class Classifier(ClassifierMixin, _Estimator):
 
 
 class Regressor(RegressorMixin, _Estimator):
-    """A net that predicts numbers, as scikit-learn has regressors: X (N, features) or images (N, H, W, C), y (N,) or
-    (N, targets).
+    """A net that predicts numbers, as scikit-learn has regressors: X (N, features) or images (N, H,
+    W, C), y (N,) or (N, targets).
 
-    net: a function `net(input_shape, outputs)` that returns a list of new layers or a new model, whose last layer gives
-    `outputs` numbers; by default one hidden layer of 64. optimizer, loss: as `Model.compile` takes them, by default
-    mse. random_state: an integer makes each `fit` give the same. After `fit`: n_features_in_, model_, history_.
-    Raises ValueError for NaN and for a net of other outputs, TypeError for sparse X.
+    net: a function `net(input_shape, outputs)` that returns a list of new layers or a new model,
+    whose last layer gives `outputs` numbers; by default one hidden layer of 64. optimizer, loss: as
+    `Model.compile` takes them, by default mse. random_state: an integer makes each `fit` give the
+    same. After `fit`: n_features_in_, model_, history_. Raises ValueError for NaN and for a net of
+    other outputs, TypeError for sparse X.
     """
 
     _loss = "mse"

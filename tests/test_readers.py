@@ -15,7 +15,7 @@ import autoconv
 from autoconv import utils
 from autoconv.datasets import cifar_set
 from autoconv.files import regular
-from autoconv.pictures.files import read as read_picture
+from autoconv.utils.pixels import read_whole as read_picture
 
 pytest.importorskip("PIL")
 PROGRAM = Path(__file__).with_name("readers.py")

@@ -1,5 +1,5 @@
-"""What normalization needs of all ranks, by NumPy on the host, for both devices. `gather` gives the array of each rank,
-in their order, so all of them compute the same bits.
+"""What normalization needs of all ranks, by NumPy on the host, for both devices. `gather` gives the
+array of each rank, in their order, so all of them compute the same bits.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ def combine_moments(gather: Gather, count: int, mean: Any, variance: Any, share:
 
 
 def sum_gradients(gather: Gather, share: np.ndarray, dgamma: Any, dbeta: Any, of_gamma: Any, of_beta: Any) -> None:
-    """of_gamma, of_beta (C,) = dgamma and dbeta summed over ranks, times `share`, which makes of a mean over a rank's
-    own rows the mean over all.
+    """of_gamma, of_beta (C,) = dgamma and dbeta summed over ranks, times `share`, which makes of a
+    mean over a rank's own rows the mean over all.
     """
     own = np.stack([np.asarray(dgamma, np.float64), np.asarray(dbeta, np.float64)])
     total = np.stack(gather(own)).sum(0) * share[0]

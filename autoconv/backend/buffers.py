@@ -1,9 +1,10 @@
 """`Pool`: memory for the arrays of a step, used again when nobody holds it any more.
 
-Fresh pages of memory cost more than many kernels do, and a step asks for the same arrays as the one before it. So
-memory has an owner, a `Buffer`, which every array and every view of it holds as its base. When the last one goes, the
-buffer goes, and its memory is back in the pool. It does not matter who holds an array: the user, a view of a view, a
-memoryview, another package, another thread. No references are counted.
+Fresh pages of memory cost more than many kernels do, and a step asks for the same arrays as the one
+before it. So memory has an owner, a `Buffer`, which every array and every view of it holds as its
+base. When the last one goes, the buffer goes, and its memory is back in the pool. It does not
+matter who holds an array: the user, a view of a view, a memoryview, another package, another
+thread. No references are counted.
 """
 
 import ctypes

@@ -1,5 +1,5 @@
-"""Processes that compile kernels into the disk cache, one a core: Numba compiles one at a time in a process, and the
-memory that it takes goes with it.
+"""Processes that compile kernels into the disk cache, one a core: Numba compiles one at a time in a
+process, and the memory that it takes goes with it.
 """
 
 import atexit
@@ -19,9 +19,9 @@ IDLE = 10.0  # seconds after which a process ends that has nothing to compile
 
 
 class Compilers:
-    """Processes that run `module` with `arguments`. Each reads names from its input, a line each, and answers each with
-    a line once it is compiled. They work on what was asked for in that order, while the caller goes on, and then wait
-    for a while: bare functions ask op by op.
+    """Processes that run `module` with `arguments`. Each reads names from its input, a line each,
+    and answers each with a line once it is compiled. They work on what was asked for in that order,
+    while the caller goes on, and then wait for a while: bare functions ask op by op.
     """
 
     def __init__(self, module: str, *arguments: str) -> None:
@@ -72,8 +72,8 @@ class Compilers:
         self.wait(names, lambda done: report(done, len(names)))
 
     def wait(self, names: Iterable[str], report: Callable[[int], None] = lambda done: None) -> None:
-        """Waits for those of the kernels that were asked for; calls `report(done)` after each. What a process could not
-        compile is left to this one, which then says why.
+        """Waits for those of the kernels that were asked for; calls `report(done)` after each. What
+        a process could not compile is left to this one, which then says why.
         """
         done = 0
         with self._changed:

@@ -121,8 +121,8 @@ class Device(ABC):
 
     @abstractmethod
     def when_short(self, give_back: Callable[[], object]) -> None:
-        """Has a method called when there is too little memory, before that is an error, as long as its object lives;
-        only a device that `keeps_steps` calls it.
+        """Has a method called when there is too little memory, before that is an error, as long as
+        its object lives; only a device that `keeps_steps` calls it.
         """
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -174,8 +174,8 @@ class Device(ABC):
 
 
 class CpuDevice(Device):
-    """The CPU: NumPy arrays, kernels for its threads. It is not in cpu/, whose import sets up OpenMP and the heap for
-    kernels: that waits for the first kernel.
+    """The CPU: NumPy arrays, kernels for its threads. It is not in cpu/, whose import sets up
+    OpenMP and the heap for kernels: that waits for the first kernel.
     """
 
     series = 1
@@ -207,8 +207,8 @@ class CpuDevice(Device):
         return self.module("machine").describe()
 
     def set_num_threads(self, count: int) -> None:
-        """Sets the number of threads for kernels, whichever Python thread starts them. Raises ValueError if there are
-        not so many.
+        """Sets the number of threads for kernels, whichever Python thread starts them. Raises
+        ValueError if there are not so many.
         """
         threads.check_number(count)
         self.module("machine").set_num_threads(count)
@@ -275,8 +275,8 @@ def get(name: str = "auto") -> Device:
 
 
 def real_numbers(array: Any, dtype: Any = None) -> np.ndarray:
-    """NumPy's array of `array`. Raises TypeError where its items, or those it is to have, are no real numbers, and for
-    another library's tensor that requires gradients.
+    """NumPy's array of `array`. Raises TypeError where its items, or those it is to have, are no
+    real numbers, and for another library's tensor that requires gradients.
     """
     try:
         values = np.asarray(array)
@@ -324,8 +324,8 @@ def _cuda() -> ModuleType:
 
 
 def gpus() -> dict[str, str]:
-    """Returns each GPU's description by its name, or the reason why it cannot be used; at least that of "cuda". It
-    opens none: that takes a second.
+    """Returns each GPU's description by its name, or the reason why it cannot be used; at least
+    that of "cuda". It opens none: that takes a second.
     """
     return _cuda().describe_all()
 

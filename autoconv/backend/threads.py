@@ -1,14 +1,16 @@
-"""How many threads kernels get. `Team`: how many replay a recording, fewer than all while other programs need the
-processors.
+"""How many threads kernels get. `Team`: how many replay a recording, fewer than all while other
+programs need the processors.
 
-Numba has a number of threads for each Python thread. `set_num_threads` speaks to all of them: each takes the number
-over before it next starts kernels. OpenMP's threads do not live on in a forked process, and it ends a process that asks
-for them, so kernels run in one thread there. A fork waits for the kernels' lock: it sees no half of a kernel's work.
+Numba has a number of threads for each Python thread. `set_num_threads` speaks to all of them: each
+takes the number over before it next starts kernels. OpenMP's threads do not live on in a forked
+process, and it ends a process that asks for them, so kernels run in one thread there. A fork waits
+for the kernels' lock: it sees no half of a kernel's work.
 
-A parallel loop ends when its last thread does. Where another program runs on one thread's processor, all wait for that
-thread, again and again, and a step is faster on fewer threads. What tells so on every system is the clock. A look does
-some replays on fewer threads, or on more, and the fastest number stays. Looks are rare where they found nothing, and
-come at once where replays become slow. Results are the same bits for any number of threads.
+A parallel loop ends when its last thread does. Where another program runs on one thread's
+processor, all wait for that thread, again and again, and a step is faster on fewer threads. What
+tells so on every system is the clock. A look does some replays on fewer threads, or on more, and
+the fastest number stays. Looks are rare where they found nothing, and come at once where replays
+become slow. Results are the same bits for any number of threads.
 """
 
 import os
@@ -73,8 +75,8 @@ def set_num_threads(count: int) -> None:
 
 @cache
 def _numbers_of_numba() -> tuple[Callable[[], int], Callable[[int], None]]:
-    """What Numba's get_num_threads and set_num_threads end in, once its threads run. At each call these take a lock
-    between processes, which an interrupt may leave held.
+    """What Numba's get_num_threads and set_num_threads end in, once its threads run. At each call
+    these take a lock between processes, which an interrupt may leave held.
     """
     import numba
     from numba.np.ufunc import parallel
@@ -166,8 +168,8 @@ class Team:
         self._begun = self._clock(), self._spent()
 
     def begin(self) -> tuple[float, int | None]:
-        """Called before a replay, but for brief work while `fewer` is None. `end` takes what it returns: the time, and
-        the user's number where the replay has another one.
+        """Called before a replay, but for brief work while `fewer` is None. `end` takes what it
+        returns: the time, and the user's number where the replay has another one.
         """
         now = self._clock()
         own = None
@@ -222,8 +224,8 @@ class Team:
         self._restart()
 
     def _look(self, now: float, count: int, own: int, free: int) -> None:
-        """Next come the present number, its neighbours, half and twice of it, as many threads as had a processor, all
-        of them, and the present number again.
+        """Next come the present number, its neighbours, half and twice of it, as many threads as
+        had a processor, all of them, and the present number again.
         """
         near = {count - 1, count - count // 4, count // 2, count + 1, 2 * count, free, own}
         others = sorted({min(n, own) for n in near if n > 0} - {count})

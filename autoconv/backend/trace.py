@@ -1,8 +1,9 @@
-"""`Trace`: the kernel calls of one piece of work, recorded once, to be replayed. One protocol for every device.
+"""`Trace`: the kernel calls of one piece of work, recorded once, to be replayed. One protocol for
+every device.
 
-While a `Section` of a trace is recorded, each kernel that runs is added to its calls. What may change between two
-replays is a `Dynamic` scalar. Whatever a replay would miss makes the section incomplete, and says why: forgetting is
-safe.
+While a `Section` of a trace is recorded, each kernel that runs is added to its calls. What may
+change between two replays is a `Dynamic` scalar. Whatever a replay would miss makes the section
+incomplete, and says why: forgetting is safe.
 """
 
 from collections import defaultdict
@@ -116,8 +117,8 @@ class DryRun:
 
 
 class Graphs:
-    """What became of the graphs that traces made of their sections: how many were captured, how many kernels the
-    largest has, and why one was not, if so. Traces of the same work share it.
+    """What became of the graphs that traces made of their sections: how many were captured, how
+    many kernels the largest has, and why one was not, if so. Traces of the same work share it.
     """
 
     def __init__(self) -> None:

@@ -31,8 +31,8 @@ INTERRUPTED, TERMINATED = 130, 143  # what a shell calls a program that Ctrl-C o
 
 
 class Commands(click.Group):
-    """The group of all commands: what cannot be done is one message and exit code 1, Ctrl-C one line and 130, SIGTERM
-    the same line and 143.
+    """The group of all commands: what cannot be done is one message and exit code 1, Ctrl-C one
+    line and 130, SIGTERM the same line and 143.
     """
 
     def invoke(self, ctx: click.Context) -> Any:

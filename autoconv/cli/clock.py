@@ -12,8 +12,8 @@ from ..callbacks import Callback
 def _process_start() -> float:
     """When this process began, on time.perf_counter's clock.
 
-    Linux knows it to 10 ms. Elsewhere this module's import stands for it, some 0.2 s later: the interpreter's own start
-    and NumPy's import are then missing.
+    Linux knows it to 10 ms. Elsewhere this module's import stands for it, some 0.2 s later: the
+    interpreter's own start and NumPy's import are then missing.
     """
     now = time.perf_counter()
     try:

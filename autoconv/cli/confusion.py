@@ -29,8 +29,8 @@ class Confusion(NamedTuple):
                 "confusion_matrix": self.counts.tolist()}
 
     def lines(self) -> list[str]:
-        """A table for a terminal: a row a true class, and unless there are too many a column a class that it was taken
-        for.
+        """A table for a terminal: a row a true class, and unless there are too many a column a
+        class that it was taken for.
         """
         names = [name if len(name) <= NARROW else f"{name[: NARROW - 1]}\u2026"
                  for name in map(printable, self.classes)]

@@ -35,8 +35,8 @@ def distributed_options(command: Callable) -> Callable:
 
 @contextmanager
 def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
-    """The processes to train with: ALONE where that was not `wanted`. When this one fails, all of them end. Others than
-    the first say nothing but what went wrong with them.
+    """The processes to train with: ALONE where that was not `wanted`. When this one fails, all of
+    them end. Others than the first say nothing but what went wrong with them.
     """
     if not wanted:
         number = max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
@@ -89,8 +89,8 @@ def fail_together(code: int) -> None:
 
 
 def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """What a function returns on the first rank, where alone it is called. Where it ends the command there, that says
-    why, and the others end with it and say nothing.
+    """What a function returns on the first rank, where alone it is called. Where it ends the
+    command there, that says why, and the others end with it and say nothing.
     """
     if ranks.size == 1:
         return function(*args)
@@ -117,8 +117,8 @@ def in_turns(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def threads_of(ranks: Ranks) -> int | None:
-    """How many threads a rank has by default: its part of the processors that ranks of its machine have together. None
-    for one process alone, which has all.
+    """How many threads a rank has by default: its part of the processors that ranks of its machine
+    have together. None for one process alone, which has all.
     """
     if ranks.size == 1:
         return None

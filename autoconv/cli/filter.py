@@ -37,6 +37,7 @@ def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: st
     from .. import pictures
     from ..pictures import files as picture_files
     from ..pictures.image_kernels import matrix, side_by_side, to_pixels
+    from ..utils.pixels import read_whole
 
     for kernel in kernels:
         try:
@@ -47,7 +48,7 @@ def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: st
     target = out or Path.cwd() / f"{image.stem}-{labels[:80]}.png"  # not beside IMAGE: that may be a folder to train on
     try:
         picture_files.check_suffix(target)
-        pixels = picture_files.read(image)
+        pixels = read_whole(image)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     files.check_writable(target)

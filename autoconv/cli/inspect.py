@@ -67,8 +67,8 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
 
 
 def _read(images: tuple[Path, ...], takes: Trained, trained: dict) -> tuple[list[Picture], list[UnreadableImage]]:
-    """The pictures as the net takes them, by default its first test image; and what was wrong with others,
-    which is said. Raises it where all are.
+    """The pictures as the net takes them, by default its first test image; and what was wrong with
+    others, which is said. Raises it where all are.
     """
     shown: list[Picture] = []
     unreadable: list[UnreadableImage] = []

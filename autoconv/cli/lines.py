@@ -22,8 +22,8 @@ def fitted(text: str) -> str:
 
 
 def echo(text: str, err: bool = False, over: bool = False) -> None:
-    """Prints lines, in which words from files, folders and errors cannot steer the terminal; `over`: in the place of
-    the line that shows progress, if there is one.
+    """Prints lines, in which words from files, folders and errors cannot steer the terminal;
+    `over`: in the place of the line that shows progress, if there is one.
     """
     stream = sys.stderr if err else sys.stdout
     over = over and stream is not None and stream.isatty()

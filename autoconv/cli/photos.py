@@ -19,8 +19,8 @@ TESTS = ("test", "val", "valid", "validation")  # what the held-out part may be 
 
 
 class Photos(NamedTuple):
-    """The pictures of a folder to train on, those to test on, how the two were told apart, and the folder below which
-    the latter have their classes: test/, val/ or the folder itself.
+    """The pictures of a folder to train on, those to test on, how the two were told apart, and the
+    folder below which the latter have their classes: test/, val/ or the folder itself.
     """
 
     folder: Path
@@ -157,8 +157,8 @@ def say_skipped(paths: Sequence[str], remained: str) -> None:
 
 
 def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
-    """Finds out what stands in the way before the work: in each part, to train or to test on, one picture can be read;
-    if `strict`, all of them. What is found later is named and left out.
+    """Finds out what stands in the way before the work: in each part, to train or to test on, one
+    picture can be read; if `strict`, all of them. What is found later is named and left out.
     """
     for part, dataset in datasets.items():
         dataset.on_unreadable = _name

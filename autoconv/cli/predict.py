@@ -104,8 +104,8 @@ def _report(answers: list[dict[str, Any]], seen: dict[str, np.ndarray] | None, j
 
 
 def _files_in(path: Path) -> list[Path]:
-    """The file itself, or all pictures and .npy files in a folder and its folders, by their names. An empty folder is
-    refused.
+    """The file itself, or all pictures and .npy files in a folder and its folders, by their names.
+    An empty folder is refused.
     """
     if not path.is_dir():
         return [path]

@@ -32,8 +32,8 @@ class Standing(NamedTuple):
 
 
 class Resumable(click.Command):
-    """A command that trains. With --resume its options become the run's, and `resume` its `Standing`, or None where
-    nothing is there yet; where the run is finished, it says so and ends.
+    """A command that trains. With --resume its options become the run's, and `resume` its
+    `Standing`, or None where nothing is there yet; where the run is finished, it says so and ends.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -83,8 +83,8 @@ class Resumable(click.Command):
 
 
 def _settle(ctx: click.Context, out: Path) -> Standing | None:
-    """Gives all options the values of the run in `out`. Raises a UsageError, with the name, where one was given another
-    value; ends the program where nothing is left to be done.
+    """Gives all options the values of the run in `out`. Raises a UsageError, with the name, where
+    one was given another value; ends the program where nothing is left to be done.
     """
     with contextlib.suppress(OSError):
         folders.finish(out, runs.FILES)
@@ -178,8 +178,8 @@ def _is_given(ctx: click.Context, name: str) -> bool:
 
 
 def saver(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> saving.States | None:
-    """What saves the state of the training that a command is called for, also when it is to stop; `chosen`: options
-    that the command chose itself.
+    """What saves the state of the training that a command is called for, also when it is to stop;
+    `chosen`: options that the command chose itself.
     """
     given = {**ctx.params, **chosen}
     if given["out"] is None:

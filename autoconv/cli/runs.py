@@ -115,8 +115,8 @@ def history(folder: Path) -> dict[str, list[float]]:
 
 def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0,
                 counted: Sequence[Metric] = ()) -> None:
-    """Compiles the net of that name as every run is trained; as it is tested, too, where nothing is smoothed. With
-    further metrics, in `counted`.
+    """Compiles the net of that name as every run is trained; as it is tested, too, where nothing is
+    smoothed. With further metrics, in `counted`.
     """
     loss = losses.CategoricalCrossentropy(nets.NETS[name].from_logits, label_smoothing)
     net.compile(optimizer, loss, metrics=["accuracy", *counted])

@@ -58,8 +58,8 @@ class States(BackupAndRestore):
 
 @contextlib.contextmanager
 def during(out: Path | None, states: States | None, stop: signals.Stop, ranks: Ranks = ALONE) -> Iterator[None]:
-    """Within it a first signal has the state saved, and what then is in the run is said. Raises a ClickException where
-    the state does not go with the data or the folder.
+    """Within it a first signal has the state saved, and what then is in the run is said. Raises a
+    ClickException where the state does not go with the data or the folder.
     """
     if out is None or states is None:
         yield
@@ -100,8 +100,8 @@ def latest(states: States) -> str | None:
 
 
 def tidy(out: Path) -> None:
-    """Removes what killed processes left of a run, and folders that nothing was written into. Where another process
-    trains in it all stays.
+    """Removes what killed processes left of a run, and folders that nothing was written into. Where
+    another process trains in it all stays.
     """
     folders.sweep(out.resolve())
     states = out / runs.CHECKPOINTS

@@ -239,8 +239,8 @@ WARM_UP = 5  # epochs in which a scaled rate is climbed to, at most; where there
 
 
 def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
-    """The learning rate as the schedule has it, at most `rate`; where that is above `start`, it climbs from there.
-    steps: of an epoch.
+    """The learning rate as the schedule has it, at most `rate`; where that is above `start`, it
+    climbs from there. steps: of an epoch.
     """
     if schedule == "one-cycle":  # it climbs anyway
         return optim.schedules.OneCycle(rate, epochs * steps)

@@ -17,8 +17,8 @@ from . import runs
 
 
 class Trained(NamedTuple):
-    """A net, the names of its classes, what pixels 0..255 are multiplied by before it gets them, and whether it was
-    trained on a folder of photos.
+    """A net, the names of its classes, what pixels 0..255 are multiplied by before it gets them,
+    and whether it was trained on a folder of photos.
     """
 
     net: Model
@@ -43,11 +43,12 @@ class Trained(NamedTuple):
 
 
 def load(path: Path, device: Device) -> Trained:
-    """The net of a run's folder or of a model file. Raises a ClickException where it cannot tell pictures apart.
+    """The net of a run's folder or of a model file. Raises a ClickException where it cannot tell
+    pictures apart.
 
-    A .safetensors file has the classes' names where the model had `class_names` when it was saved, else they are
-    numbers. A file's net takes pixels 0..255 where it scales them itself, else 0..1, as the lectures' listings prepare
-    them.
+    A .safetensors file has the classes' names where the model had `class_names` when it was saved,
+    else they are numbers. A file's net takes pixels 0..255 where it scales them itself, else 0..1,
+    as the lectures' listings prepare them.
     """
     if path.is_dir() or path.suffix not in suffixes.SUFFIXES:
         return _checked(path, of_run(*runs.restored(path, device)))

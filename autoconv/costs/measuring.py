@@ -20,8 +20,8 @@ Known = dict[int, tuple[int, ...]]
 
 
 class Measured(NamedTuple):
-    """Seconds of a call on a batch, and the least time that its operations and bytes can take, divided by that; or the
-    name of the layer in whose kernel the call runs.
+    """Seconds of a call on a batch, and the least time that its operations and bytes can take,
+    divided by that; or the name of the layer in whose kernel the call runs.
     """
 
     seconds: float | None = None
@@ -30,11 +30,12 @@ class Measured(NamedTuple):
 
 
 def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> dict[int, Measured]:
-    """What was measured of each node, under its id: the calls of the graph's plan run one by one, in inference, on
-    random numbers. `shapes` and `size` (in bytes) are those of all values in the graph, under their ids.
+    """What was measured of each node, under its id: the calls of the graph's plan run one by one,
+    in inference, on random numbers. `shapes` and `size` (in bytes) are those of all values in the
+    graph, under their ids.
 
-    Times are the shortest of a few, ceilings the highest: what else the machine does can only have slowed them down.
-    Where a call exceeds its ceiling, that is measured again.
+    Times are the shortest of a few, ceilings the highest: what else the machine does can only have
+    slowed them down. Where a call exceeds its ceiling, that is measured again.
     """
     ceiling = ceilings.Ceilings(device)
     plan = fusion.fuse(graph)
@@ -80,8 +81,8 @@ def _run(call: fusion.Call, values: list[Tensor | None]) -> None:
 
 
 def _work(graph: Graph, call: fusion.Call, shapes: Known, size: dict[int, int]) -> tuple[float, int]:
-    """The multiplications and additions of a call, and the bytes of what it reads and writes, each once; 0 of a call
-    that gives what it got.
+    """The multiplications and additions of a call, and the bytes of what it reads and writes, each
+    once; 0 of a call that gives what it got.
     """
     if all(counting.is_view(node, training=False) for node in call.nodes):
         return 0.0, 0

@@ -18,10 +18,11 @@ from .tables import BUSY, MOST, share, short, table
 class Row(NamedTuple):
     """One layer's call on a batch.
 
-    output_shape: without the batch; params: 0 where an earlier call has counted them; multiply_adds: of one sample.
-    predict_bytes: all arrays that must be there while it runs, its inputs and outputs among them; train_bytes: its
-    output, which the backward pass reads again, 0 for a view. seconds: measured in inference, of a batch; share: the
-    least time that its operations and bytes can take on this machine, divided by that. Both are None where they were
+    output_shape: without the batch; params: 0 where an earlier call has counted them;
+    multiply_adds: of one sample. predict_bytes: all arrays that must be there while it runs, its
+    inputs and outputs among them; train_bytes: its output, which the backward pass reads again, 0
+    for a view. seconds: measured in inference, of a batch; share: the least time that its
+    operations and bytes can take on this machine, divided by that. Both are None where they were
     not measured, and where the layer ran within the kernel of another one, `within`.
     """
 

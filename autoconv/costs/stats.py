@@ -16,9 +16,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def interval(values: Sequence[float], confidence: float = 0.95) -> dict[str, float]:
     """The median, and an interval that holds the true one with at least this confidence.
 
-    Between the k-th smallest and the k-th largest of n values lies the true median with probability 1 - 2 P(B < k),
-    B binomial(n, 1/2), whatever the noise looks like: outliers do not move it. Fewer than six values cannot give 95%:
-    then the interval reaches from the smallest to the largest, and "confidence" says what that is worth.
+    Between the k-th smallest and the k-th largest of n values lies the true median with probability
+    1 - 2 P(B < k), B binomial(n, 1/2), whatever the noise looks like: outliers do not move it.
+    Fewer than six values cannot give 95%: then the interval reaches from the smallest to the
+    largest, and "confidence" says what that is worth.
     """
     ordered = np.sort(np.asarray(values, float))
     n = len(ordered)

@@ -2,14 +2,10 @@
 
 import os
 
-import numpy as np
-
-from .finding import load
+from .finding import Part, load
 
 
-def load_data(
-    path: str | os.PathLike | None = None,
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def load_data(path: str | os.PathLike | None = None) -> tuple[Part, Part]:
     """`(x_train, y_train), (x_test, y_test)`: uint8 images (N, 32, 32, 3) and uint8 labels (N, 1), as in Keras.
 
     50,000 training and 10,000 test images in ten classes. `path` is exclusive: a folder with the batch files of the

@@ -32,8 +32,8 @@ HEADERS = 1 << 20  # bytes of all headers within it; Python 3.14 reads long ones
 def locate(path: Path) -> list[Path]:
     """The files of the set at `path`: its six batch files, or the one archive.
 
-    `path` is a folder with the batch files, with their usual subfolder or with the archive, or the archive itself.
-    Raises DatasetNotFound, which says what a folder must hold.
+    `path` is a folder with the batch files, with their usual subfolder or with the archive, or the
+    archive itself. Raises DatasetNotFound, which says what a folder must hold.
     """
     if path.is_file() and path.name.endswith((".tar.gz", ".tgz", ".tar")):
         return [path]
@@ -55,8 +55,8 @@ def locate(path: Path) -> list[Path]:
 def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
     """`(x_train, y_train), (x_test, y_test)`: uint8 (N, 32, 32, 3) and uint8 (N, 1), as in Keras.
 
-    Raises DatasetNotFound when a file is missing, DatasetCorrupt when one breaks a rule; `as_is` changes nothing here,
-    for the format fixes shape and classes.
+    Raises DatasetNotFound when a file is missing, DatasetCorrupt when one breaks a rule; `as_is`
+    changes nothing here, for the format fixes shape and classes.
     """
     files = locate(path)
     if len(files) == 1:
@@ -97,8 +97,8 @@ def _unpack(archive: Path) -> dict[str, bytes]:
 
 
 class _Bounded:
-    """An open file of which no more is read than CIFAR-10's archives have: `left` bytes from here on, at first those of
-    headers alone.
+    """An open file of which no more is read than CIFAR-10's archives have: `left` bytes from here
+    on, at first those of headers alone.
     """
 
     def __init__(self, file: Any) -> None:

@@ -1,8 +1,9 @@
-"""Downloads a set's files to a folder: mirrors in order, digests checked first, no half files, no endless waits.
+"""Downloads a set's files to a folder: mirrors in order, digests checked first, no half files, no
+endless waits.
 
-Pooch carries the bytes (it and tqdm are imported only here, when something is downloaded). It does so in a thread of
-its own, since a look-up of a host's name and a server that drips a byte a second obey no time-out: the caller watches
-the bytes arrive and leaves when they stop.
+Pooch carries the bytes (it and tqdm are imported only here, when something is downloaded). It does
+so in a thread of its own, since a look-up of a host's name and a server that drips a byte a second
+obey no time-out: the caller watches the bytes arrive and leaves when they stop.
 """
 
 import contextlib

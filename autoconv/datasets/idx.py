@@ -51,8 +51,8 @@ def check_growth(size: int, path: Path) -> None:
 
 
 def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes, length: int | None) -> np.ndarray:
-    """The array in an open IDX stream. `start`, where known, is how the raw file begins; `length` is that of a plain
-    file, None for one that is gzipped.
+    """The array in an open IDX stream. `start`, where known, is how the raw file begins; `length`
+    is that of a plain file, None for one that is gzipped.
     """
     header = file.read(4 + 4 * ndim)
     wanted = bytes([0, 0, 8, ndim])

@@ -49,8 +49,8 @@ class Entry:
 def data_folder() -> Path:
     """The folder that holds `registry.json` and `digits/`.
 
-    In a wheel the build has put it beside this module, as `_data`; in a checkout it is the top-level `datasets`.
-    Raises DatasetNotFound when the installation has neither.
+    In a wheel the build has put it beside this module, as `_data`; in a checkout it is the
+    top-level `datasets`. Raises DatasetNotFound when the installation has neither.
     """
     here = Path(__file__).resolve().parent
     places = (here / "_data", here.parents[1] / "datasets")

@@ -1,9 +1,10 @@
 """Reads a batch file of CIFAR's python version without pickle's dangers.
 
-A pickle may name any function and have it called, and ask for any amount of memory. The batches (written by Python 2)
-hold a dict of bytes, lists of ints and bytes, and one uint8 array. So only the opcodes that write these are admitted,
-and a bounded number of them; of names only the three by which NumPy pickles an array, and they stand for harmless
-classes of this module: NumPy itself is never called by what the file says.
+A pickle may name any function and have it called, and ask for any amount of memory. The batches
+(written by Python 2) hold a dict of bytes, lists of ints and bytes, and one uint8 array. So only
+the opcodes that write these are admitted, and a bounded number of them; of names only the three by
+which NumPy pickles an array, and they stand for harmless classes of this module: NumPy itself is
+never called by what the file says.
 """
 
 import io
@@ -123,8 +124,8 @@ class _Unpickler(PYTHONS):
 def load_batch(raw: bytes) -> tuple[np.ndarray, list[int]]:
     """The images, uint8 (N, 3072), and labels of a pickled batch.
 
-    Raises UnsafePickle for a pickle that asks for more than the batches hold, ValueError for one that is damaged or
-    holds something else.
+    Raises UnsafePickle for a pickle that asks for more than the batches hold, ValueError for one
+    that is damaged or holds something else.
     """
     try:
         batch = _Unpickler(io.BytesIO(raw)).load()

@@ -21,10 +21,7 @@ class Look:
         inputs = [image.astype(np.float32), *outputs]
         self._seen = {layer.name: Seen(layer, x, y, layer.get_weights())
                       for layer, x, y in zip(model.layers, inputs, outputs)}
-        self._described = {"picture": packed(image[..., 0]), **described(model, outputs)}
-
-    def described(self) -> dict[str, Any]:
-        return self._described
+        self.described = {"picture": packed(image[..., 0]), **described(model, outputs)}
 
     def explain(self, layer: str, place: tuple[int, ...]) -> Explained:
         """See `explain.explain`. Raises ValueError for a layer or a place that is not there."""
@@ -52,7 +49,7 @@ class Looks:
             self._kept[number] = look
             for old in list(self._kept)[:-KEPT]:
                 del self._kept[old]
-        return {"look": number, "step": steps, **look.described()}
+        return {"look": number, "step": steps, **look.described}
 
     def explain(self, number: int, layer: str, place: tuple[int, ...]) -> Explained:
         """Raises ValueError where there is no such look any more, no such layer or place in it."""

@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Session:
     """One net. Every change raises `version` and wakes those who wait in `wait`.
 
-    Its phases: "new", "starting", "learning", "paused", "finished", "failed". Commands may come from any thread; what
-    reads the weights goes through `do`.
+    Its phases: "new", "starting", "learning", "paused", "finished", "failed". Commands may come
+    from any thread; what reads the weights goes through `do`.
     """
 
     chosen: choices.Settings

@@ -12,32 +12,24 @@ T = TypeVar("T")
 
 
 class Worker:
-    """`run` starts a job, which calls `pass_through` after each of its steps; `do` has something done in between.
+    """`run` starts a job, which calls `pass_through` after each of its steps; `do` has something
+    done in between.
 
-    So nobody sees weights of which a step has changed only a part. And one thread alone runs kernels: each thread that
-    does gets threads of its own from OpenMP, which then lets all of them sleep between two kernels, and training at
-    less than its full speed.
+    So nobody sees weights of which a step has changed only a part. And one thread alone runs
+    kernels: each thread that does gets threads of its own from OpenMP, which then lets all of them
+    sleep between two kernels, and training at less than its full speed.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._asked: deque[tuple[Callable[[], Any], Future]] = deque()
         self._job: Callable[[], None] | None = None
-        self._paused = False
+        self.paused = False
         self._steps = 0
-        self._stopping = False
+        self.stopping = False  # whether the job was told to end
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="autoconv demo: the net", daemon=True)
         self._thread.start()
-
-    @property
-    def paused(self) -> bool:
-        return self._paused
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the job was told to end."""
-        return self._stopping
 
     @property
     def is_busy(self) -> bool:
@@ -67,46 +59,46 @@ class Worker:
         """Starts a job; there must be none."""
         with self._changed:
             self._job = job
-            self._stopping = False
-            self._paused = paused
+            self.stopping = False
+            self.paused = paused
             self._steps = 0
             self._changed.notify_all()
 
     def pass_through(self) -> None:
         """Called by the job after each step. Costs nothing where nobody wants anything."""
-        while self._asked or (self._paused and not self._stopping):
+        while self._asked or (self.paused and not self.stopping):
             self._answer()
             with self._changed:
-                if self._paused and not self._stopping and self._steps:
+                if self.paused and not self.stopping and self._steps:
                     self._steps -= 1
                     return
-                self._changed.wait_for(lambda: self._asked or not self._paused or self._steps or self._stopping)
+                self._changed.wait_for(lambda: self._asked or not self.paused or self._steps or self.stopping)
 
     def pause(self) -> None:
         with self._changed:
-            self._paused = True
+            self.paused = True
 
     def resume(self) -> None:
         with self._changed:
-            self._paused = False
+            self.paused = False
             self._steps = 0
             self._changed.notify_all()
 
     def step(self) -> None:
         """One more step, then it waits again."""
         with self._changed:
-            self._paused = True
+            self.paused = True
             self._steps += 1
             self._changed.notify_all()
 
     def stop(self) -> None:
         """Ends the job after its step, and waits for that. Raises TimeoutError where the step does not end."""
         with self._changed:
-            self._stopping = True
+            self.stopping = True
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._job is None, PATIENCE):
                 raise TimeoutError("The training step that runs now does not end.")
-            self._paused = False
+            self.paused = False
 
     def close(self) -> None:
         """Ends the job and the thread."""

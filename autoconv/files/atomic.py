@@ -47,8 +47,8 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def write(path: Path, data: bytes | str, durable: bool = True) -> None:
-    """Writes a file at one stroke, or into the device or the FIFO at `path`; text in UTF-8. Raises OSError, and leaves
-    what was there, where that fails.
+    """Writes a file at one stroke, or into the device or the FIFO at `path`; text in UTF-8. Raises
+    OSError, and leaves what was there, where that fails.
     """
     data = data.encode() if isinstance(data, str) else data
     if _is_stream(_end_of_links(path)):

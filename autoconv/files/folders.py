@@ -46,8 +46,8 @@ def user_cache() -> Path:
 
 @contextmanager
 def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Gives an empty folder to write the files `names` into. When the block ends well they are those of `folder`, at
-    one stroke; else they vanish. Other files in `folder` stay as they are.
+    """Gives an empty folder to write the files `names` into. When the block ends well they are
+    those of `folder`, at one stroke; else they vanish. Other files in `folder` stay as they are.
 
     Raises OSError where it cannot be written. Leavings of processes that ended are removed.
     """
@@ -156,8 +156,8 @@ def _lives(process: int) -> bool:
 
 
 def _lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of a folder, None where locks are not known. Raises BlockingIOError where
-    another process holds it, FileNotFoundError where the folder is gone.
+    """A descriptor that holds the lock of a folder, None where locks are not known. Raises
+    BlockingIOError where another process holds it, FileNotFoundError where the folder is gone.
     """
     if fcntl is None:
         return None

@@ -1,7 +1,7 @@
 """JSON out of files that may come from anybody: bounded before it is parsed.
 
-One byte of JSON can become 25 bytes of Python's objects, and a byte of an archive 1,000 bytes of JSON. Commas and
-opening brackets are counted first: there is at most one value for each of them.
+One byte of JSON can become 25 bytes of Python's objects, and a byte of an archive 1,000 bytes of
+JSON. Commas and opening brackets are counted first: there is at most one value for each of them.
 """
 
 import json

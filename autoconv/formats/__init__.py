@@ -45,8 +45,8 @@ def _printable_errors() -> Iterator[None]:
 
 
 def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
-    """Writes architecture, weights, and of a compiled model its training: what compile() was given, and the optimizer's
-    slots. The file is complete or not there at all.
+    """Writes architecture, weights, and of a compiled model its training: what compile() was given,
+    and the optimizer's slots. The file is complete or not there at all.
     """
     path = _free(filepath, overwrite)
     atomic.write(path, checking.checked_bytes(model, path, _format_of(path)))
@@ -61,8 +61,8 @@ def check_savable(model: "Model", filepath: FilePath) -> None:
 
 @_printable_errors()
 def load_model(filepath: FilePath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> "Model":
-    """The model of a file of `save_model`, or of the folder of a run; with `compile` compiled as it was, so that
-    training goes on. Raises ValueError for a file that is damaged or not autoconv's.
+    """The model of a file of `save_model`, or of the folder of a run; with `compile` compiled as it
+    was, so that training goes on. Raises ValueError for a file that is damaged or not autoconv's.
     """
     path = _existing(filepath)
     return _format_of(path).from_bytes(regular.read(path), path, custom_objects, compile)
@@ -76,8 +76,8 @@ def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> 
 
 @_printable_errors()
 def load_weights(model: "Model", filepath: FilePath, skip_mismatch: bool = False) -> None:
-    """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes differ; with
-    skip_mismatch it warns, and reads the others.
+    """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes
+    differ; with skip_mismatch it warns, and reads the others.
     """
     path = _existing(filepath, weights=True)
     with matching.lenient(skip_mismatch):

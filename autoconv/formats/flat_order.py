@@ -17,8 +17,8 @@ UNKNOWN = np.empty(0, np.int64)  # the order of what was made in a way that is n
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer or function: the numbers of the values that it takes and gives, and these values' shapes
-    without the batch. Calls of models are the calls within them.
+    """One call of a layer or function: the numbers of the values that it takes and gives, and these
+    values' shapes without the batch. Calls of models are the calls within them.
     """
 
     operation: Any

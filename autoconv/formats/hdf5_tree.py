@@ -243,8 +243,8 @@ class Node:
         return [self._tree.text(value + i * dtype.itemsize, len(item)) for i, item in enumerate(found.tolist())]
 
     def array(self) -> np.ndarray | None:
-        """The numbers of an array, None for one of something else. Raises ValueError if they are not in this file as
-        they are.
+        """The numbers of an array, None for one of something else. Raises ValueError if they are
+        not in this file as they are.
         """
         kind, shape, layout = (self._address(message) for message in (TYPE, SPACE, LAYOUT))
         if kind is None or shape is None or layout is None:

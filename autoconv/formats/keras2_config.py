@@ -18,8 +18,8 @@ _UNUSED = {"SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kern
 
 
 def to_keras_3(kind: str, given: Any) -> tuple[str, Any]:
-    """Returns the class and the arguments that Keras 3 has for a class and its arguments; Keras 3's own come back as
-    they are.
+    """Returns the class and the arguments that Keras 3 has for a class and its arguments; Keras 3's
+    own come back as they are.
     """
     kind = kind.removeprefix("Custom>") if kind.removeprefix("Custom>") in optimizers.CLASSES else kind
     if kind == "Sequential" and isinstance(given, list):  # before Keras 2.2.3
@@ -60,8 +60,8 @@ def _set_rate(optimizer: dict[str, Any]) -> None:
 
 
 def _metric_name(given: Mapping[str, Any]) -> str:
-    """The name that compile() was given for a metric of a function: "accuracy", which is stored as the function that it
-    stood for, in a model of several outputs after the output's name.
+    """The name that compile() was given for a metric of a function: "accuracy", which is stored as
+    the function that it stood for, in a model of several outputs after the output's name.
     """
     name = str(given.get("name", ""))
     function = given["fn"]

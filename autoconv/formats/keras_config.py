@@ -61,8 +61,8 @@ for _name in _MODULES:
 
 
 def from_keras(config: Any) -> Any:
-    """Keras's plain data as ours: of a model, a layer, or what compile() was given. Raises ValueError for what autoconv
-    has not, and for code.
+    """Keras's plain data as ours: of a model, a layer, or what compile() was given. Raises
+    ValueError for what autoconv has not, and for code.
     """
     if isinstance(config, list):
         return [from_keras(item) for item in config]

@@ -1,5 +1,5 @@
-"""Where Keras's files keep weights and the optimizer's variables: in a tree of groups named after classes, or in older
-files after layers.
+"""Where Keras's files keep weights and the optimizer's variables: in a tree of groups named after
+classes, or in older files after layers.
 """
 
 import warnings
@@ -22,8 +22,8 @@ from . import matching
 
 
 def places(layer: Layer, seen: set[int] | None = None) -> Iterator[tuple[str, Layer]]:
-    """Each layer within one, once, with the path of its group: "layers/conv2d_1" in a model that is a graph, in a
-    model or layer of the user's its attribute: "encoder/layers/dense".
+    """Each layer within one, once, with the path of its group: "layers/conv2d_1" in a model that is
+    a graph, in a model or layer of the user's its attribute: "encoder/layers/dense".
     """
     seen = {id(layer)} if seen is None else seen
     attributes = {name: value for name, value in vars(layer).items() if name not in NO_PARTS}
@@ -119,8 +119,8 @@ def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tup
 
 
 def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
-    """Gives an optimizer, built, the state that is in Keras's variables, by their names and in their order. Raises
-    ValueError if they are those of another optimizer.
+    """Gives an optimizer, built, the state that is in Keras's variables, by their names and in
+    their order. Raises ValueError if they are those of another optimizer.
     """
     if any(name.endswith(":0") for name in given):
         return _put_keras_2(optimizer, given)

@@ -105,8 +105,8 @@ class Builder:
         return outputs[0]
 
     def constant(self, value: Any, name: str = "constant", dtype: Any = np.float32) -> str:
-        """The name of an initializer with these values. Of equal numbers and integers there is one, of equal weights
-        one for each layer.
+        """The name of an initializer with these values. Of equal numbers and integers there is one,
+        of equal weights one for each layer.
         """
         array = np.ascontiguousarray(value, dtype).reshape(np.shape(value))
         own = self._prefix + name if array.ndim and dtype is np.float32 else ""

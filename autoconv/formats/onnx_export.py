@@ -1,8 +1,9 @@
-"""Models as ONNX files: a graph of layers becomes a graph of ONNX's ops. `onnx_layers` knows what each layer becomes.
+"""Models as ONNX files: a graph of layers becomes a graph of ONNX's ops. `onnx_layers` knows what
+each layer becomes.
 
-Images come in and go out as (N, H, W, C), as everywhere in autoconv; ONNX's ops on images want (N, C, H, W). A
-`Value` holds the names that a tensor has in either layout, and a Transpose is added only when an op wants the one that
-is not there yet.
+Images come in and go out as (N, H, W, C), as everywhere in autoconv; ONNX's ops on images want (N,
+C, H, W). A `Value` holds the names that a tensor has in either layout, and a Transpose is added
+only when an op wants the one that is not there yet.
 """
 
 import os

@@ -73,8 +73,8 @@ class File(NamedTuple):
 
 
 def read(source: str | os.PathLike[str] | bytes) -> File:
-    """The graph of an ONNX file, given by its path or its bytes: the nodes and constants that its outputs need. Runs no
-    code and reads no other files.
+    """The graph of an ONNX file, given by its path or its bytes: the nodes and constants that its
+    outputs need. Runs no code and reads no other files.
 
     Raises ValueError for what is no ONNX file, or not a sound one; FileNotFoundError.
     """
@@ -188,8 +188,8 @@ def _node(node: Any, number: int, opset: int) -> Read:
 
 
 def array(tensor: Any) -> np.ndarray:
-    """The values of a tensor in a file. Raises ValueError where they lie elsewhere, or are more or fewer than its shape
-    says.
+    """The values of a tensor in a file. Raises ValueError where they lie elsewhere, or are more or
+    fewer than its shape says.
     """
     dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
     name = tensor.get("name") or "a constant"

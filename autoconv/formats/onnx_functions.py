@@ -22,8 +22,8 @@ Emitter = Callable[..., Any]
 
 
 def call(b: Builder, function: Any, args: tuple, kwargs: dict[str, Any], shapes: list[Shape]) -> list[Value]:
-    """The values of a call of a function, whose results have these shapes. Raises ValueError for one that is not
-    known.
+    """The values of a call of a function, whose results have these shapes. Raises ValueError for
+    one that is not known.
     """
     emit = FUNCTIONS.get(function.short)
     if emit is None:
@@ -77,10 +77,6 @@ def elu(b: Builder, x: Value, alpha: float = 1.0) -> Value:
     return x.like(b.node("Elu", x.any, alpha=float(alpha)))
 
 
-def celu(b: Builder, x: Value, alpha: float = 1.0) -> Value:
-    return x.like(b.node("Celu", x.any, alpha=float(alpha)))
-
-
 def gelu(b: Builder, x: Value, approximate: bool = False) -> Value:
     if approximate:
         cube = b.node("Mul", b.node("Mul", x.any, x.any), x.any)
@@ -90,18 +86,6 @@ def gelu(b: Builder, x: Value, approximate: bool = False) -> Value:
         share = b.node("Erf", b.node("Mul", x.any, b.constant(sqrt(0.5))))
     half = b.node("Mul", x.any, b.constant(0.5))
     return x.like(b.node("Mul", half, b.node("Add", share, b.constant(1.0))))
-
-
-def silu(b: Builder, x: Value) -> Value:
-    return x.like(b.node("Mul", x.any, b.node("Sigmoid", x.any)))
-
-
-def log_sigmoid(b: Builder, x: Value) -> Value:
-    return x.like(b.node("Neg", b.node("Softplus", b.node("Neg", x.any))))
-
-
-def mish(b: Builder, x: Value) -> Value:
-    return x.like(b.node("Mul", x.any, b.node("Tanh", b.node("Softplus", x.any))))
 
 
 def _bounded(b: Builder, x: str, low: Any, high: Any) -> str:
@@ -124,18 +108,6 @@ def sparse_plus(b: Builder, x: Value) -> Value:
     return x.like(b.node("Add", below, b.node("Relu", b.node("Sub", x.any, b.constant(1.0)))))
 
 
-def soft_shrink(b: Builder, x: Value, threshold: float = 0.5) -> Value:
-    return x.like(b.node("Shrink", x.any, lambd=float(threshold), bias=float(threshold)))
-
-
-def hard_shrink(b: Builder, x: Value, threshold: float = 0.5) -> Value:
-    return x.like(b.node("Shrink", x.any, lambd=float(threshold), bias=0.0))
-
-
-def tanh_shrink(b: Builder, x: Value) -> Value:
-    return x.like(b.node("Sub", x.any, b.node("Tanh", x.any)))
-
-
 def threshold(b: Builder, x: Value, threshold: float, default_value: float) -> Value:
     return x.like(_chosen(b, b.node("Greater", x.any, b.constant(threshold)), x.any, b.constant(default_value)))
 
@@ -148,10 +120,6 @@ def softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1, op: str = "Sof
     powers = b.node("Exp", shifted)
     total = b.reduce("ReduceSum", powers, axes, True)
     return x.like(b.node("Div", powers, total) if op == "Softmax" else b.node("Sub", shifted, b.node("Log", total)))
-
-
-def log_softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1) -> Value:
-    return softmax(b, x, axis, "LogSoftmax")
 
 
 def glu(b: Builder, x: Value, axis: int = -1) -> Value:
@@ -203,14 +171,6 @@ def cast(b: Builder, x: Value, dtype: Any) -> Value:
     if np.dtype(dtype) != np.float32:
         raise ValueError(f"ONNX files are written in float32. Received: a cast to {dtype}.")
     return x
-
-
-def expm1(b: Builder, x: Value) -> Value:
-    return x.like(b.node("Sub", b.node("Exp", x.any), b.constant(1.0)))
-
-
-def log1p(b: Builder, x: Value) -> Value:
-    return x.like(b.node("Log", b.node("Add", x.any, b.constant(1.0))))
 
 
 def _reduced(op: str) -> Emitter:
@@ -323,8 +283,8 @@ def zero_padding2d(b: Builder, x: Value, padding: Any) -> Value:
 
 
 def window(x: Value, kernel: Any, strides: Any, padding: Any, dilation_rate: Any = 1) -> dict[str, Any]:
-    """The attributes of an op whose window slides over images x. With "same" padding they depend on the images' size;
-    where that is not known, the op finds it.
+    """The attributes of an op whose window slides over images x. With "same" padding they depend on
+    the images' size; where that is not known, the op finds it.
     """
     kh, kw = shapes.pair(kernel, "kernel_size")
     (sh, sw), (dh, dw) = shapes.pair(strides, "strides"), shapes.pair(dilation_rate, "dilation_rate")
@@ -393,9 +353,19 @@ FUNCTIONS: dict[str, Emitter] = {
     "relu6": lambda b, x: x.like(_bounded(b, x.any, 0.0, 6.0)),
     "hard_tanh": lambda b, x: x.like(_bounded(b, x.any, -1.0, 1.0)),
     "global_avg_pool2d": _global("GlobalAveragePool"), "global_max_pool2d": _global("GlobalMaxPool"),
+    "celu": lambda b, x, alpha=1.0: x.like(b.node("Celu", x.any, alpha=float(alpha))),
+    "expm1": lambda b, x: x.like(b.node("Sub", b.node("Exp", x.any), b.constant(1.0))),
+    "hard_shrink": lambda b, x, threshold=0.5: x.like(b.node("Shrink", x.any, lambd=float(threshold), bias=0.0)),
+    "log1p": lambda b, x: x.like(b.node("Log", b.node("Add", x.any, b.constant(1.0)))),
+    "log_sigmoid": lambda b, x: x.like(b.node("Neg", b.node("Softplus", b.node("Neg", x.any)))),
+    "log_softmax": lambda b, x, axis=-1: softmax(b, x, axis, "LogSoftmax"),
+    "mish": lambda b, x: x.like(b.node("Mul", x.any, b.node("Tanh", b.node("Softplus", x.any)))),
+    "silu": lambda b, x: x.like(b.node("Mul", x.any, b.node("Sigmoid", x.any))),
+    "soft_shrink": lambda b, x, threshold=0.5: x.like(
+        b.node("Shrink", x.any, lambd=float(threshold), bias=float(threshold))),
+    "tanh_shrink": lambda b, x: x.like(b.node("Sub", x.any, b.node("Tanh", x.any))),
     **{emit.__name__: emit for emit in (
-        avg_pool2d, cast, celu, clip, concatenate, elu, expand_dims, expm1, flatten, gelu, get_item, glu, hard_shrink,
-        leaky_relu, log1p, log_sigmoid, log_softmax, matmul, max_pool2d, mish, pad, power, relu, reshape, resize, silu,
-        soft_shrink, softmax, sparse_plus, sparse_sigmoid, split, squareplus, squeeze, stack, tanh_shrink, threshold,
-        transpose, zero_padding2d)},
+        avg_pool2d, cast, clip, concatenate, elu, expand_dims, flatten, gelu, get_item, glu, leaky_relu, matmul,
+        max_pool2d, pad, power, relu, reshape, resize, softmax, sparse_plus, sparse_sigmoid, split, squareplus,
+        squeeze, stack, threshold, transpose, zero_padding2d)},
 }

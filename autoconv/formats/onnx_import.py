@@ -71,8 +71,8 @@ class Layouts:
 
 
 class Runner:
-    """Runs the nodes of a file. constants: the arrays known beforehand, by name; parameters: the names of the others,
-    which are given to `run` as weights, with whether they are trained.
+    """Runs the nodes of a file. constants: the arrays known beforehand, by name; parameters: the
+    names of the others, which are given to `run` as weights, with whether they are trained.
     """
 
     def __init__(self, file: File) -> None:
@@ -92,8 +92,8 @@ class Runner:
                 self.parameters[name] = not any(place in op.fixed for op, place in places)
 
     def run(self, given: list[Tensor], weights: dict[str, Any], device: Any, until: float = inf) -> list[Tensor]:
-        """The outputs for these inputs, in the file's order; none where the time `until` comes first. Raises
-        ValueError, naming the node, for shapes and values that do not fit.
+        """The outputs for these inputs, in the file's order; none where the time `until` comes
+        first. Raises ValueError, naming the node, for shapes and values that do not fit.
         """
         values: dict[str, Any] = {port.name: Layouts(x) for port, x in zip(self.file.inputs, given, strict=True)}
         values.update(self.constants)
@@ -121,8 +121,8 @@ class Runner:
                 for name in (port.name for port in self.file.outputs)]
 
     def _results(self, op: Op, node: Read, inputs: list[Any], device: Any, left: int) -> list[Any]:
-        """What a node makes: arrays of `left` items at most, where all it takes is known beforehand and it computes
-        little, else values.
+        """What a node makes: arrays of `left` items at most, where all it takes is known beforehand
+        and it computes little, else values.
         """
         at = node.attributes
         if node.inputs and not node.inputs[0]:
@@ -215,8 +215,8 @@ class OnnxModel(Model):
             self._check_nodes()
 
     def _check_nodes(self) -> None:
-        """Runs it once without its kernels, for half a second at most. Raises ValueError, naming the node, where
-        something does not fit.
+        """Runs it once without its kernels, for half a second at most. Raises ValueError, naming
+        the node, where something does not fit.
         """
         inputs = [port.shape for port in self._ports]
         for shape in inputs:

@@ -23,9 +23,10 @@ Function = Callable[..., Any]
 class Op(NamedTuple):
     """An op: its function, and what the function wants to be given.
 
-    host: the inputs that must be known numbers, such as shapes, as NumPy arrays; fixed: those that are never trained;
-    images: the first input comes with channels last, and so does the result; alike: whether it works item by item, in
-    any layout; long: whether it takes more than a few operations an item, so that it is not computed beforehand.
+    host: the inputs that must be known numbers, such as shapes, as NumPy arrays; fixed: those that
+    are never trained; images: the first input comes with channels last, and so does the result;
+    alike: whether it works item by item, in any layout; long: whether it takes more than a few
+    operations an item, so that it is not computed beforehand.
     """
 
     function: Function

@@ -1,5 +1,5 @@
-"""What the functions of ONNX's ops share: attributes of a node, numbers known beforehand, constants beside tensors, and
-sizes that are checked before memory is taken.
+"""What the functions of ONNX's ops share: attributes of a node, numbers known beforehand, constants
+beside tensors, and sizes that are checked before memory is taken.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,8 +18,8 @@ TERMS = 1_024  # slices or groups that an op takes one by one
 
 
 class Attributes(NamedTuple):
-    """What a node says beside its inputs: its op, its name, the file's opset, its attributes, and how many results it
-    has.
+    """What a node says beside its inputs: its op, its name, the file's opset, its attributes, and
+    how many results it has.
     """
 
     op: str
@@ -90,16 +90,16 @@ class Room(buffers.Pool):
 
 @contextmanager
 def arrays_of(most: int) -> Iterator[None]:
-    """Within this block kernels write into arrays of at most so many items: a larger one raises ValueError before it
-    takes memory, and so does `check_size`.
+    """Within this block kernels write into arrays of at most so many items: a larger one raises
+    ValueError before it takes memory, and so does `check_size`.
     """
     with buffers.reusing(Room(most)):
         yield
 
 
 def check_size(shape: Any, most: int = LARGEST) -> None:
-    """Raises ValueError where a tensor of this shape would have too many axes or items: more than `most`, or than
-    `arrays_of` allows.
+    """Raises ValueError where a tensor of this shape would have too many axes or items: more than
+    `most`, or than `arrays_of` allows.
     """
     pool = buffers.current_pool()
     size = 1

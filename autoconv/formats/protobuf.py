@@ -19,8 +19,8 @@ _FIXED = {1: ("<d", 8), 5: ("<f", 4)}
 
 
 class Field(NamedTuple):
-    """A field: its name, what it holds ("int", "float", "double", "text", "bytes", or the schema of a message; "any"
-    only notes that it is there), and whether it may be repeated.
+    """A field: its name, what it holds ("int", "float", "double", "text", "bytes", or the schema of
+    a message; "any" only notes that it is there), and whether it may be repeated.
     """
 
     name: str

@@ -21,8 +21,8 @@ _SHOWN = 12  # how many lines of what does not fit
 
 @dataclass(frozen=True)
 class _Entry:
-    """One array of a PyTorch module: our weight (None where the layer has none), the array's shape, and the ways to the
-    array and back.
+    """One array of a PyTorch module: our weight (None where the layer has none), the array's shape,
+    and the ways to the array and back.
     """
 
     name: str

@@ -59,8 +59,8 @@ def put_streams(model: Model, text: str, where: str) -> None:
 
 
 def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """What a file says of a model's training, and the slots; of one that is not compiled nothing. Warns where the
-    training cannot be described, such as of a loss that is a lambda.
+    """What a file says of a model's training, and the slots; of one that is not compiled nothing.
+    Warns where the training cannot be described, such as of a loss that is a lambda.
     """
     try:
         config = model.get_compile_config()
@@ -88,8 +88,8 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray], path: str,
          custom_objects: Mapping[str, Any] | None) -> None:
-    """Compiles a model as it was when the file was written, with the optimizer's slots. Raises ValueError where that
-    cannot be read.
+    """Compiles a model as it was when the file was written, with the optimizer's slots. Raises
+    ValueError where that cannot be read.
     """
     if "training" not in metadata:
         return

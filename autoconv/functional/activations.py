@@ -27,8 +27,8 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et 
 
 
 def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
-    """max(x, 0), or in general x from `threshold` up to `max_value`, which it never exceeds, and below
-    negative_slope (x - threshold).
+    """max(x, 0), or in general x from `threshold` up to `max_value`, which it never exceeds, and
+    below negative_slope (x - threshold).
     """
     x = _floats(x)
     refuse_gradient("relu", negative_slope=negative_slope, max_value=max_value, threshold=threshold)

@@ -70,11 +70,11 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
 
 
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float | None = None) -> Tensor:
-    """Elements around x: a number, 0 by default, or with mode "reflect" (c b|a b c|b a) or "symmetric" (b a|a b c|c b)
-    x's own.
+    """Elements around x: a number, 0 by default, or with mode "reflect" (c b|a b c|b a) or
+    "symmetric" (b a|a b c|c b) x's own.
 
-    `pad_width`: n elements on every side, (before, after) for all axes, or one such pair for each axis. Raises
-    ValueError for other modes.
+    `pad_width`: n elements on every side, (before, after) for all axes, or one such pair for each
+    axis. Raises ValueError for other modes.
     """
     x = _tensor(x)
     names.lookup("mode", mode, dict.fromkeys(("constant", "reflect", "symmetric"), mode))
@@ -120,8 +120,8 @@ def expand_dims(x: Any, axis: int | Sequence[int]) -> Tensor:
 
 @broadcasting
 def maximum(x1: Any, x2: Any) -> Tensor:
-    """The larger of two items; shapes broadcast, a NaN is passed on. Where both are equal the gradient goes to x1, as
-    in TensorFlow (PyTorch gives half to each).
+    """The larger of two items; shapes broadcast, a NaN is passed on. Where both are equal the
+    gradient goes to x1, as in TensorFlow (PyTorch gives half to each).
     """
     return apply(select.maximum, *_pair(x1, x2))
 

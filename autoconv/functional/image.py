@@ -20,13 +20,14 @@ KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # as
 
 def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear", fill_mode: str = "constant",
                      fill_value: float = 0.0, size: tuple[int, int] | None = None) -> Tensor:
-    """Pixel (i, j) of a result shows what lies at column (t0 j + t1 i + t2) / s and row (t3 j + t4 i + t5) / s of its
-    image, with s = t6 j + t7 i + 1; images (N, H, W, C), one transform (8,) or one for each image (N, 8); or one image
-    (H, W, C).
+    """Pixel (i, j) of a result shows what lies at column (t0 j + t1 i + t2) / s and row (t3 j + t4
+    i + t5) / s of its image, with s = t6 j + t7 i + 1; images (N, H, W, C), one transform (8,) or
+    one for each image (N, 8); or one image (H, W, C).
 
-    interpolation: "bilinear" or "nearest". fill_mode, outside of an image: "constant" (the fill_value), "nearest" (a
-    a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b). Results are `size` (H, W), by default as large as
-    the images. Names and values are those of `keras.ops.image.affine_transform` on TensorFlow.
+    interpolation: "bilinear" or "nearest". fill_mode, outside of an image: "constant" (the
+    fill_value), "nearest" (a a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b).
+    Results are `size` (H, W), by default as large as the images. Names and values are those of
+    `keras.ops.image.affine_transform` on TensorFlow.
     """
     x = _floats(images)
     if x.ndim == 3:  # one image

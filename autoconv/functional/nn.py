@@ -1,7 +1,7 @@
 """What nets are made of, on tensors: convolutions, pooling, normalisation.
 
-Images are (N, H, W, C), kernels (KH, KW, C, F). What is no tensor is made one: integers and lists as float32.
-Kernels and biases that are no tensors take the dtype of the images.
+Images are (N, H, W, C), kernels (KH, KW, C, F). What is no tensor is made one: integers and lists
+as float32. Kernels and biases that are no tensors take the dtype of the images.
 """
 
 from typing import Any
@@ -140,13 +140,14 @@ def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None)
 def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any, training: bool, momentum: float = 0.99,
                epsilon: float = 1e-3, relu: bool = False, pool: bool = False, other: Any = None,
                ranks: Ranks = ALONE) -> Tensor:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis) of x (..., C). With `relu` the
-    larger of that and 0, in the same pass over memory, with `pool` 2x2 max pooling of these, of images in training, or
-    with `other`, of x's shape, of the sum with that, in training.
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis) of x (...,
+    C). With `relu` the larger of that and 0, in the same pass over memory, with `pool` 2x2 max
+    pooling of these, of images in training, or with `other`, of x's shape, of the sum with that, in
+    training.
 
     In training mean and (biased) variance are the batch's, and the moving ones change in place to
-    `moving * momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may be None. ranks: the
-    processes that share the batch, without pooling or `other`.
+    `moving * momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may
+    be None. ranks: the processes that share the batch, without pooling or `other`.
     """
     x, gamma, beta, other = _same_dtype("batch_norm", x, gamma, beta, other)
     if not training:
@@ -192,8 +193,8 @@ def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, togethe
 
 
 def _tensor(value: Any, dtype: Any = None) -> Tensor:
-    """A tensor as it is; an array as one, without a copy where it is contiguous; integers and lists as float32. With a
-    `dtype` all that is no tensor in that one.
+    """A tensor as it is; an array as one, without a copy where it is contiguous; integers and lists
+    as float32. With a `dtype` all that is no tensor in that one.
     """
     value = stacked(value)
     if isinstance(value, Tensor):

@@ -17,9 +17,9 @@ from .patterns import LONGEST, Fused, words_of
 class Call:
     """One call in a plan: of an operation, or of several that run as one.
 
-    `nodes` are the nodes of the graph that it computes; `reads` the symbolic tensors that these take from others,
-    `inputs` and `outputs` the numbers of the values it reads and makes, `last` of those that nobody reads later;
-    `shape` is that of the first output.
+    `nodes` are the nodes of the graph that it computes; `reads` the symbolic tensors that these
+    take from others, `inputs` and `outputs` the numbers of the values it reads and makes, `last` of
+    those that nobody reads later; `shape` is that of the first output.
     """
 
     def __init__(self, operation: Any, nodes: Sequence[Node], number: Callable[[SymbolicTensor], int]) -> None:
@@ -87,8 +87,8 @@ class Plan:
 
 
 def fuse(graph: Graph) -> Plan:
-    """The plan of a graph, in which layers that have an op in common are one call, where the last of them stands, as
-    all that they read is there then.
+    """The plan of a graph, in which layers that have an op in common are one call, where the last
+    of them stands, as all that they read is there then.
     """
     off = os.environ.get("AUTOCONV_FUSION", "1") == "0"
     groups: dict[int, tuple[Any, Sequence[Node]]] = {}

@@ -44,10 +44,11 @@ LONGEST = max(map(len, PATTERNS))
 class Fused:
     """Layers in a row that run as one op as long as they fit a pattern.
 
-    They are asked at each call. Where they do not fit it then (a layer was changed, or is not built, or a normalization
-    takes the mean of the batch), each runs in the longest pattern that does fit, or by itself, with checks of its own.
-    An addition within the row takes what the row gives so far and a second tensor, `other`. `other_first` says that the
-    layer was called on them in that order.
+    They are asked at each call. Where they do not fit it then (a layer was changed, or is not
+    built, or a normalization takes the mean of the batch), each runs in the longest pattern that
+    does fit, or by itself, with checks of its own. An addition within the row takes what the row
+    gives so far and a second tensor, `other`. `other_first` says that the layer was called on them
+    in that order.
     """
 
     def __init__(self, layers: Sequence[Any], other_first: bool = False) -> None:
@@ -73,8 +74,8 @@ class Fused:
 
 
 def words(layer: Any) -> Words:
-    """What a layer computes, as words of patterns; none for what no pattern knows: other attributes, a class derived
-    from one of ours, a `call` of its own.
+    """What a layer computes, as words of patterns; none for what no pattern knows: other
+    attributes, a class derived from one of ours, a `call` of its own.
     """
     kind = type(layer)
     own = not vars(layer).keys().isdisjoint(("call", "merge"))
@@ -110,8 +111,8 @@ _WORDS: dict[type, Any] = {
 
 
 def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool) -> Tensor | None:
-    """What these layers give for x, and for `other` where they add that, computed by one op; None where none does
-    that.
+    """What these layers give for x, and for `other` where they add that, computed by one op; None
+    where none does that.
     """
     pattern = words_of(layers)
     if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or other is None or needs_gradients(x, other))):
@@ -147,8 +148,8 @@ def _alike(a: Tensor, b: Tensor) -> bool:
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
              more: dict[str, Any], other: Tensor | None) -> Tensor | None:
-    """The layer's op with these weights, and what else the pattern names but the normalization, which is in them and
-    in `more`, a scale.
+    """The layer's op with these weights, and what else the pattern names but the normalization,
+    which is in them and in `more`, a scale.
     """
     relu = "relu" in pattern
     if pattern[0] == "dense":

@@ -114,8 +114,8 @@ def relu_gradient(k: Any, y: Any, dy: Any) -> Any:
 
 def weight_gradients(k: Any, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any,
                      always: bool = False) -> tuple[Any, Any]:
-    """Arrays for dw and db of a layer whose kernel writes both; (None, None) if neither is needed, unless
-    the kernel writes them `always`.
+    """Arrays for dw and db of a layer whose kernel writes both; (None, None) if neither is needed,
+    unless the kernel writes them `always`.
     """
     needs_b = needs[2] if len(needs) > 2 else False
     if not always and needs[1] is False and needs_b is False:

@@ -11,8 +11,8 @@ from .registry import Op, gradient_buffer, op
 
 def _of_floats(name: str, formula: str, slope: Callable[[Any, Any, Any], None], divides: bool = False,
                negative: bool = False) -> Op:
-    """The op y = kernel `name` of x. `slope(k, x, dx)` writes dy/dx, or with `divides` dx/dy; `negative`:
-    it writes the negative of that. Integers give float32.
+    """The op y = kernel `name` of x. `slope(k, x, dx)` writes dy/dx, or with `divides` dx/dy;
+    `negative`: it writes the negative of that. Integers give float32.
     """
 
     def forward(k: Any, x: Any) -> tuple[Any, Callable]:

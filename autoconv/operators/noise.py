@@ -7,11 +7,12 @@ from .registry import gradient_buffer, op
 
 @op(kernels="random")
 def gaussian_noise(k, x, added, scaled, key, first=0):
-    """y = x + (added + scaled x) n, with a standard normal number n for each item, drawn from `key` = (seed, stream).
+    """y = x + (added + scaled x) n, with a standard normal number n for each item, drawn from `key`
+    = (seed, stream).
 
-    `first` is the number of x's first sample (its first axis) in the batch: the noise of a sample depends on its
-    number, not on which other samples are computed beside it. Item j of a sample is made of its word j, by
-    backend/normal.py.
+    `first` is the number of x's first sample (its first axis) in the batch: the noise of a sample
+    depends on its number, not on which other samples are computed beside it. Item j of a sample is
+    made of its word j, by backend/normal.py.
     """
     seed, stream, first = (np.uint64(part) if isinstance(part, int) else part for part in (*key, first))
     rows = (len(x), -1) if x.ndim > 1 and x.size else (1, x.size)

@@ -82,8 +82,8 @@ def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
 
 @op(kernels="norm_add", takes_two=True)
 def batch_norm_add_relu(k, x, gamma, beta, other, mean, variance, epsilon):
-    """max(batch_norm + other, 0) of `batch_norm` in training: x, other and y (..., C). The gradient of `other` is
-    written in the pass that sums up those of gamma and beta.
+    """max(batch_norm + other, 0) of `batch_norm` in training: x, other and y (..., C). The gradient
+    of `other` is written in the pass that sums up those of gamma and beta.
     """
     channels = x.shape[-1]
     rows = x.reshape(-1, channels)
@@ -115,8 +115,8 @@ def _parts(k, rows):
 
 
 def _coefficients(k, x, gamma, beta, mean, variance, epsilon):
-    """center, inverse, scale and shift (C,): y = (x - center) scale + shift. Of all a copy: the moving averages and the
-    parameters may have moved on before the way back.
+    """center, inverse, scale and shift (C,): y = (x - center) scale + shift. Of all a copy: the
+    moving averages and the parameters may have moved on before the way back.
     """
     vectors = [k.empty(mean.shape, x.dtype) for _ in range(4)]
     k.coefficients(mean, variance, epsilon, gamma, beta, *vectors)

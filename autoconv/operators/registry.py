@@ -26,14 +26,15 @@ MASKED = Masked(None)  # what an op is asked for, in `needs`
 class Op:
     """A differentiable function on raw arrays: `fn(k, *arrays, **parameters) -> (y, backward)`.
 
-    `k` holds the kernels of the op's module for the arrays' device. `backward(dy, needs)` returns one gradient an array
-    (None where `needs` is False). Where `needs[i]` is an array, the gradient may be written straight into it. With
-    `takes_two` dy may be a pair of arrays, whose sum is meant: an op that reads dy once adds them as it does so.
-    With `masks` the first of `needs` may be MASKED where that array is a ReLU's result: the gradient is then given as
-    `Masked`, with the ReLU's own done. Such an op takes one as it is, if it is called with `relu=True`; through an op
-    that only makes a `view` it passes.
-    A `flat` op has no gradient: its result requires none, and its backward is None.
-    Both are kernels and views alone: what computes in another way is not recorded, so a step with it runs eagerly.
+    `k` holds the kernels of the op's module for the arrays' device. `backward(dy, needs)` returns
+    one gradient an array (None where `needs` is False). Where `needs[i]` is an array, the gradient
+    may be written straight into it. With `takes_two` dy may be a pair of arrays, whose sum is
+    meant: an op that reads dy once adds them as it does so. With `masks` the first of `needs` may
+    be MASKED where that array is a ReLU's result: the gradient is then given as `Masked`, with the
+    ReLU's own done. Such an op takes one as it is, if it is called with `relu=True`; through an op
+    that only makes a `view` it passes. A `flat` op has no gradient: its result requires none, and
+    its backward is None. Both are kernels and views alone: what computes in another way is not
+    recorded, so a step with it runs eagerly.
     """
 
     def __init__(self, fn: Callable, kernels: str, takes_two: bool = False, masks: bool = False,
@@ -61,8 +62,8 @@ class Op:
         return self._infer(device.kernels(self.kernels), *arrays, **parameters)
 
     def _prepare(self, device: Device, arrays: Sequence[Any], parameters: dict[str, Any], gradients: bool) -> None:
-        """Before its first run on arrays of these shapes: where several of the kernels that it takes, backward as well,
-        are not compiled yet, begins to compile them together.
+        """Before its first run on arrays of these shapes: where several of the kernels that it
+        takes, backward as well, are not compiled yet, begins to compile them together.
         """
         key = (device, gradients, *((a.dtype, a.shape) for a in arrays if a is not None), *_hashable(parameters))
         if key in self._prepared or isinstance(trace.current(), trace.DryRun):

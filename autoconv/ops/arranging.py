@@ -81,8 +81,8 @@ def flipud(x: Any) -> Tensor:
 
 
 def roll(x: Any, shift: int | Sequence[int], axis: Axes = None) -> Tensor:
-    """x with its elements moved on by `shift` along `axis`; those that leave it at the end return at the start. One
-    shift serves several axes. Without an axis all elements count as one row.
+    """x with its elements moved on by `shift` along `axis`; those that leave it at the end return
+    at the start. One shift serves several axes. Without an axis all elements count as one row.
     """
     x = operand(x)
     if axis is None:

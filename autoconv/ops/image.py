@@ -22,8 +22,8 @@ def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Tensor:
 def pad_images(images: Any, top_padding: int | None = None, left_padding: int | None = None,
                bottom_padding: int | None = None, right_padding: int | None = None, target_height: int | None = None,
                target_width: int | None = None, data_format: str | None = None) -> Tensor:
-    """Images (N, H, W, C) or (H, W, C) with zeros around them. Of top, bottom and target_height two are given, and so
-    for the width.
+    """Images (N, H, W, C) or (H, W, C) with zeros around them. Of top, bottom and target_height two
+    are given, and so for the width.
     """
     channels_last(data_format)
     images = operand(images)
@@ -36,8 +36,8 @@ def pad_images(images: Any, top_padding: int | None = None, left_padding: int | 
 def crop_images(images: Any, top_cropping: int | None = None, left_cropping: int | None = None,
                 bottom_cropping: int | None = None, right_cropping: int | None = None, target_height: int | None = None,
                 target_width: int | None = None, data_format: str | None = None) -> Tensor:
-    """Images (N, H, W, C) or (H, W, C) without what is cut off. Of top, bottom and target_height two are given, and so
-    for the width.
+    """Images (N, H, W, C) or (H, W, C) without what is cut off. Of top, bottom and target_height
+    two are given, and so for the width.
     """
     channels_last(data_format)
     images = operand(images)

@@ -23,8 +23,8 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The length of vectors along `axis`, or of all items: the square root of the sum of squares (ord None, 2, "fro"),
-    or the sum of absolute values (ord 1). ValueError for others.
+    """The length of vectors along `axis`, or of all items: the square root of the sum of squares
+    (ord None, 2, "fro"), or the sum of absolute values (ord 1). ValueError for others.
     """
     x = knp.floats(operand(x))
     if ord in (None, 2, "fro"):

@@ -110,8 +110,8 @@ def batch_normalization(x: Any, mean: Any, variance: Any, axis: int, offset: Any
 
 
 def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Tensor:
-    """1 at the position of each label, else 0: (...) -> (..., num_classes), or with the classes along `axis`. A label
-    outside gives zeros.
+    """1 at the position of each label, else 0: (...) -> (..., num_classes), or with the classes
+    along `axis`. A label outside gives zeros.
     """
     if sparse:
         raise ValueError(f"one_hot gives dense tensors: leave out sparse. Received: sparse={sparse}.")

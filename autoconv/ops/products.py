@@ -14,8 +14,8 @@ __all__ = ["dot", "einsum", "tensordot"]
 
 
 def dot(x1: Any, x2: Any) -> Tensor:
-    """The sum over the last axis of x1 and the last but one of x2, or the only one: (..., K) and (..., K, M) ->
-    (..., ..., M). Of numbers their product.
+    """The sum over the last axis of x1 and the last but one of x2, or the only one: (..., K) and
+    (..., K, M) -> (..., ..., M). Of numbers their product.
     """
     a = operand(x1)
     b = operand(x2)
@@ -45,8 +45,8 @@ def tensordot(x1: Any, x2: Any, axes: int | Sequence[Any] = 2) -> Tensor:
 
 
 def einsum(subscripts: str, *operands: Any) -> Tensor:
-    """A product of tensors by Einstein's sums: "bij,bjk->bik" names the axes of each, and of the result; an axis that
-    the result lacks is summed over. "..." names all others, which broadcast.
+    """A product of tensors by Einstein's sums: "bij,bjk->bik" names the axes of each, and of the
+    result; an axis that the result lacks is summed over. "..." names all others, which broadcast.
     """
     tensors = [operand(x) for x in operands]
     inputs, result = _axes(subscripts, tensors)

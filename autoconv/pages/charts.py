@@ -10,8 +10,8 @@ ROW, TOP = 38, 4
 
 
 class Bar(NamedTuple):
-    """One bar. `low` and `high` are drawn as a whisker. kind: "first" is the one that others are compared with, "faint"
-    a companion of the bar above, "plain" one of many alike.
+    """One bar. `low` and `high` are drawn as a whisker. kind: "first" is the one that others are
+    compared with, "faint" a companion of the bar above, "plain" one of many alike.
     """
 
     label: str
@@ -114,8 +114,8 @@ SHAPES = ("circle", "square", "diamond", "triangle", "cross", "ring", "down", "b
 
 
 def roofline(title: str, points: Sequence[Point], peak: float, bandwidth: float) -> str:
-    """Kernels below the roof of this machine: arithmetic at `peak` GFLOP/s, memory at `bandwidth` GB/s; both axes are
-    logarithmic.
+    """Kernels below the roof of this machine: arithmetic at `peak` GFLOP/s, memory at `bandwidth`
+    GB/s; both axes are logarithmic.
     """
     left, right, top, bottom = 40, WIDTH - 8, 12, 250
     xs = [p.intensity for p in points] + [peak / bandwidth]

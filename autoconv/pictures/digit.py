@@ -81,8 +81,8 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def _figure(mask: np.ndarray) -> np.ndarray:
-    """The parts of a mask that belong to the digit: the largest, and others that are no specks; what touches the edge
-    only where there is nothing else.
+    """The parts of a mask that belong to the digit: the largest, and others that are no specks;
+    what touches the edge only where there is nothing else.
     """
     labels = np.zeros(mask.shape, np.int32)
     counts = [0]

@@ -31,9 +31,9 @@ def filters(model: Model, layer: str | None = None) -> Any:
 
 
 def feature_maps(model: Model, image: Any, layer: str | None = None) -> Any:
-    """A figure of each layer's output for an image, or of that of one layer; each layer has a scale of its own, from
-    black, its smallest value, to white. image: an array or the name of a file, see `activations`. Raises ValueError for
-    a layer that is not there.
+    """A figure of each layer's output for an image, or of that of one layer; each layer has a scale
+    of its own, from black, its smallest value, to white. image: an array or the name of a file, see
+    `activations`. Raises ValueError for a layer that is not there.
     """
     return stacked(map_panels(model, image, layer))
 
@@ -62,8 +62,8 @@ def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None
 
 
 def curves(history: Any) -> Any:
-    """A figure of the loss and of each metric over the epochs, validation beside training: of what `fit` returned, or
-    of its `history`, a dict of lists.
+    """A figure of the loss and of each metric over the epochs, validation beside training: of what
+    `fit` returned, or of its `history`, a dict of lists.
     """
     values: Mapping[str, Sequence[float]] = getattr(history, "history", history)
     if not values or not all(len(row) for row in values.values()):

@@ -1,4 +1,4 @@
-"""Picture files as arrays of pixels, and the other way round. Needs Pillow: the extra `images`."""
+"""Arrays of pixels as picture files. Needs Pillow: the extra `images`."""
 
 import io
 from pathlib import Path
@@ -7,14 +7,7 @@ import numpy as np
 
 from ..arguments import names
 from ..files import atomic
-from ..utils.pixels import pillow, read_whole
-
-
-def read(path: Path) -> np.ndarray:
-    """The picture in a file as pixels 0..255, (H, W, 1) where it is gray, else (H, W, 3); upright, transparent parts
-    on white. Raises UnreadableImage, which names the file, where there is none or it is damaged or too large.
-    """
-    return read_whole(path)
+from ..utils.pixels import pillow
 
 
 def check_suffix(path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from .. import functional as F
 from ..arguments import names
 from ..arguments.shapes import Padding, Pair
-from . import files
+from ..utils.pixels import read_whole
 
 Kernel = str | Sequence[Sequence[float]] | np.ndarray
 
@@ -121,7 +121,7 @@ def side_by_side(pictures: Sequence[np.ndarray], gap: int = 8) -> np.ndarray:
 
 def _image(image: Any) -> np.ndarray:
     """The numbers of a picture, float32 (H, W, C)."""
-    values = files.read(Path(image)) if isinstance(image, (str, os.PathLike)) else np.asarray(image)
+    values = read_whole(Path(image)) if isinstance(image, (str, os.PathLike)) else np.asarray(image)
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim != 3 or not values.size or values.dtype.kind not in "buif":

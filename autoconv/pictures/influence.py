@@ -14,12 +14,13 @@ BATCH = 64  # hidden images in one call
 
 def occlusion_map(model: Model, image: Any, class_index: int | None = None, size: Pair | None = None,
                   strides: Pair | None = None, value: float | None = None) -> np.ndarray:
-    """How far the probability of a class falls where a patch hides part of the image: (H, W), the mean over all patches
-    that hide a pixel (Zeiler and Fergus, 2014). Large: the answer needs that pixel; below 0: it speaks against it.
+    """How far the probability of a class falls where a patch hides part of the image: (H, W), the
+    mean over all patches that hide a pixel (Zeiler and Fergus, 2014). Large: the answer needs that
+    pixel; below 0: it speaks against it.
 
-    image: an array or the name of a file, see `activations`. class_index: by default the likeliest class. The patch has
-    `size` pixels (a seventh of the image) and moves by `strides` (half its size); it is filled with `value`, by default
-    each channel's median.
+    image: an array or the name of a file, see `activations`. class_index: by default the likeliest
+    class. The patch has `size` pixels (a seventh of the image) and moves by `strides` (half its
+    size); it is filled with `value`, by default each channel's median.
     """
     x = batch_of_one(model, image).astype(np.float32)
     _, h, w, _ = x.shape

@@ -55,8 +55,8 @@ def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
 
 
 def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
-    """The probabilities of the classes, (N, classes), for images as the model takes them: its outputs, after a softmax,
-    of one output a sigmoid, where it ends in logits.
+    """The probabilities of the classes, (N, classes), for images as the model takes them: its
+    outputs, after a softmax, of one output a sigmoid, where it ends in logits.
     """
     with no_grad():
         parts = [model(images[i : i + batch_size], training=False) for i in range(0, len(images), batch_size)]

@@ -80,8 +80,8 @@ def grid(tiles: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:
 
 
 def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
-    """An image as a net takes it, (H, W, C), as bytes (H', W', 1 or 3): pixels 0..255 as they are, other values
-    stretched; enlarged to at least so many pixels a side.
+    """An image as a net takes it, (H, W, C), as bytes (H', W', 1 or 3): pixels 0..255 as they are,
+    other values stretched; enlarged to at least so many pixels a side.
     """
     if pixels.ndim != 3:
         return maps(pixels)

@@ -43,8 +43,8 @@ def for_model(model: Model, path: Path) -> np.ndarray:
 
 
 def factor(model: Model) -> float:
-    """What pixels 0..255 are multiplied by for a model of which no more is known: 1 where it scales them itself by a
-    Rescaling layer, else 1 / 255, as the lectures' listings prepare them.
+    """What pixels 0..255 are multiplied by for a model of which no more is known: 1 where it scales
+    them itself by a Rescaling layer, else 1 / 255, as the lectures' listings prepare them.
     """
     return 1.0 if any(isinstance(layer, Rescaling) for layer in model.layers) else 1 / 255
 
@@ -61,8 +61,8 @@ def kind_for(shape: Shape, classes: Sequence[str], on_photos: bool = False) -> s
 def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
     """The picture in a file, or those in a .npy file. Raises UnreadableImage for what is none.
 
-    kind: "digit", as MNIST would have the digit in it; "photo", scaled to the net's size as the photos in a folder are;
-    "figure", whole, bright on dark ground.
+    kind: "digit", as MNIST would have the digit in it; "photo", scaled to the net's size as the
+    photos in a folder are; "figure", whole, bright on dark ground.
     """
     try:
         if path.suffix.lower() == ".npy":

@@ -24,8 +24,8 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np
 
 
 def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(classes,) each: the share of those taken for a class that are of it, and of those of a class that were found.
-    NaN where there are none.
+    """(classes,) each: the share of those taken for a class that are of it, and of those of a class
+    that were found. NaN where there are none.
     """
     right = np.diag(matrix).astype(float)
     taken = matrix.sum(0)

@@ -43,8 +43,8 @@ def classes_in(directory: str | os.PathLike) -> list[str]:
 
 def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None, follow_links: bool,
          wanted: Callable[[str], bool] = in_keras) -> Files:
-    """All files below a folder whose names are `wanted`, in order of their classes and paths. Raises ValueError where
-    labels do not fit.
+    """All files below a folder whose names are `wanted`, in order of their classes and paths.
+    Raises ValueError where labels do not fit.
     """
     if labels != "inferred":
         if class_names is not None:

@@ -97,10 +97,11 @@ class ImageDataset:
             self._under_way = None
 
     def shared_by(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
-        """An iteration of which each of `ranks` decodes its part: that of each batch, and how many pictures the whole
-        batch has. It begins where rank 0 stands, whose callbacks may have iterated. Before the first one they find
-        together which pictures cannot be read, each in a part of the files; a later one raises UnreadableImage.
-        Raises ValueError where ranks have other files or arguments.
+        """An iteration of which each of `ranks` decodes its part: that of each batch, and how many
+        pictures the whole batch has. It begins where rank 0 stands, whose callbacks may have
+        iterated. Before the first one they find together which pictures cannot be read, each in a
+        part of the files; a later one raises UnreadableImage. Raises ValueError where ranks have
+        other files or arguments.
         """
         if self.batch_size is None:
             raise ValueError("Processes that train together need batches to share. Received: batch_size=None.")
@@ -172,8 +173,8 @@ class ImageDataset:
         return zlib.crc32("\n".join(names).encode("utf-8", "replace"))
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """The next iteration goes on where `get_state` was called. Raises ValueError where that was not a dataset of
-        the same files and seed.
+        """The next iteration goes on where `get_state` was called. Raises ValueError where that was
+        not a dataset of the same files and seed.
         """
         own = self.get_state()
         for what, name in (("files", "files"), ("seed", "seed")):
@@ -213,8 +214,8 @@ class ImageDataset:
 
     def _decoded(self, batches: Sequence[list[int]], leave_out: Callable[[list[UnreadableImage]], None],
                  ) -> Iterator[tuple[np.ndarray, list[int]]]:
-        """The images of each batch with the numbers of their files; a bounded number of batches is under way.
-        `leave_out` is told what went wrong.
+        """The images of each batch with the numbers of their files; a bounded number of batches is
+        under way. `leave_out` is told what went wrong.
         """
         pool = self._pool()
         waiting = iter(batches)
@@ -266,8 +267,8 @@ def _refuse(broken: list[UnreadableImage]) -> None:
 
 
 def _filled(batches: Iterator[tuple[np.ndarray, list[int]]], size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """The same images in the same order, in batches of `size`, but for the last: where files were left out, the next
-    ones fill the batch.
+    """The same images in the same order, in batches of `size`, but for the last: where files were
+    left out, the next ones fill the batch.
     """
     images = np.empty(0)
     kept = list[int]()

@@ -19,9 +19,10 @@ def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | 
              interpolation: str = "nearest", keep_aspect_ratio: bool = False) -> Any:
     """The picture in a file, or an io.BytesIO, as Pillow's Image; target_size is (height, width).
 
-    color_mode: "grayscale", "rgb" or "rgba". keep_aspect_ratio: the largest centred part of the target's shape is
-    resized. Other than Keras's, it comes upright where a camera was turned (EXIF), with 8 bits a channel, and on white
-    where it is transparent and the mode is not. Raises UnreadableImage, which names the file, and ValueError.
+    color_mode: "grayscale", "rgb" or "rgba". keep_aspect_ratio: the largest centred part of the
+    target's shape is resized. Other than Keras's, it comes upright where a camera was turned
+    (EXIF), with 8 bits a channel, and on white where it is transparent and the mode is not. Raises
+    UnreadableImage, which names the file, and ValueError.
     """
     pil = pillow("Image")
     if not isinstance(path, io.BytesIO | os.PathLike | str | bytes):
@@ -50,8 +51,8 @@ def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) ->
 def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None) -> Any:
     """An array (height, width, channels) of 1, 3 or 4 channels as Pillow's Image.
 
-    scale: stretches the values, so that the smallest is 0 and the largest 255. Without it, one channel with values
-    above 255 gives a picture of 32 bits (mode "I").
+    scale: stretches the values, so that the smallest is 0 and the largest 255. Without it, one
+    channel with values above 255 gives a picture of 32 bits (mode "I").
     """
     pil = pillow("Image")
     _check_format(data_format)

@@ -8,8 +8,8 @@ from ..tensor import Tensor
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Any:
-    """One-hot rows of integer labels: (N,) or (N, 1) -> (N, num_classes), by default the largest label plus one. An
-    array, of a tensor a tensor.
+    """One-hot rows of integer labels: (N,) or (N, 1) -> (N, num_classes), by default the largest
+    label plus one. An array, of a tensor a tensor.
 
     Raises ValueError for labels that are no integers, negative, or not below `num_classes`.
     """

@@ -41,9 +41,9 @@ class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
 
 
 class Decoding(NamedTuple):
-    """How files become pixels: the size (height, width), a color_mode of Keras's, a filter of Pillow's by its name, and
-    whether the largest centred part of the size's shape is taken, or the picture with black on both sides, rather than
-    all of the picture, distorted.
+    """How files become pixels: the size (height, width), a color_mode of Keras's, a filter of
+    Pillow's by its name, and whether the largest centred part of the size's shape is taken, or the
+    picture with black on both sides, rather than all of the picture, distorted.
     """
 
     size: tuple[int, int]
@@ -168,8 +168,8 @@ def _is_gray(image: Any) -> bool:
 
 
 def mode_at_first(image: Any, color_mode: str) -> str:
-    """The mode in which a picture is made smaller: the wanted one, but for gray pictures, which then have it at once:
-    the result is the same.
+    """The mode in which a picture is made smaller: the wanted one, but for gray pictures, which
+    then have it at once: the result is the same.
     """
     return "grayscale" if _is_gray(image) else color_mode
 
@@ -189,8 +189,8 @@ def in_colors(image: Any, color_mode: str) -> Any:
 
 
 def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The largest centred part (left, top, right, bottom) of a picture that has the shape of `target`, as Keras's
-    `smart_resize` takes it. Sizes are (width, height).
+    """The largest centred part (left, top, right, bottom) of a picture that has the shape of
+    `target`, as Keras's `smart_resize` takes it. Sizes are (width, height).
     """
     (width, height), (w, h) = size, target
     part = max(1, min(width, height * w // h)), max(1, min(height, width * h // w))
@@ -200,8 +200,8 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
 
 
 def padded(image: Any, target: tuple[int, int], resampling: Any) -> Any:
-    """The picture in the middle of a black one that has the shape of `target` (width, height). A picture that is larger
-    than the target is made smaller first, so that little memory is taken.
+    """The picture in the middle of a black one that has the shape of `target` (width, height). A
+    picture that is larger than the target is made smaller first, so that little memory is taken.
     """
     w, h = target
     scale = min(w / image.width, h / image.height)

@@ -108,8 +108,8 @@ def _near_zero(a):
 
 @inline
 def _series(r, n):
-    """1 - r^2 / (n (n + 1)) (1 - r^2 / ((n + 2) (n + 3)) (...)), eleven terms from the innermost on: Taylor's series of
-    the cosine for n = 1, of the sine over r for n = 2.
+    """1 - r^2 / (n (n + 1)) (1 - r^2 / ((n + 2) (n + 3)) (...)), eleven terms from the innermost
+    on: Taylor's series of the cosine for n = 1, of the sine over r for n = 2.
     """
     square, total, place = r * r, r * r * (ONE - ONE) + ONE, n + TWENTY
     while place >= n:
@@ -340,8 +340,8 @@ def add_parts(count, partial, out):
 
 
 def sum(a, axes, out, divisor=1):
-    """Sums over `axes`, which `out` keeps with size 1, divided by `divisor`; in float64, or int64, and always in the
-    same order.
+    """Sums over `axes`, which `out` keeps with size 1, divided by `divisor`; in float64, or int64,
+    and always in the same order.
     """
     kept = tuple(i for i in range(a.ndim) if i not in axes)
     length = math.prod(a.shape[i] for i in axes)

@@ -205,8 +205,8 @@ class Array(OnGpu):
         return self.gpu.pinned(self.size, self.dtype)
 
     def begin_copy_to(self, host: np.ndarray) -> Callable[[], bool]:
-        """Copies these items, without gaps, to `pinned` memory behind what was launched, while the caller goes on; the
-        result tells whether they are there.
+        """Copies these items, without gaps, to `pinned` memory behind what was launched, while the
+        caller goes on; the result tells whether they are there.
         """
         return self.gpu.begin_copy_out(self.reshape(-1).native, host)
 
@@ -240,9 +240,9 @@ class Array(OnGpu):
 
     def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
                    dl_device: dlpack.Place | None = None, copy: bool | None = None) -> Any:
-        """Hands these items to another package by DLPack, without a copy unless one is asked for. All that was launched
-        to write them is done then, whatever stream the other works on; with -1 nothing waits. Raises BufferError for
-        another device than this one.
+        """Hands these items to another package by DLPack, without a copy unless one is asked for.
+        All that was launched to write them is done then, whatever stream the other works on; with
+        -1 nothing waits. Raises BufferError for another device than this one.
         """
         if dl_device not in (None, self.__dlpack_device__()):
             raise BufferError(f"These items are on DLPack's device {self.__dlpack_device__()}. Received "
@@ -304,8 +304,8 @@ def adopt(gpu: runtime.Gpu, shown: Any) -> Array:
 
 
 def from_dlpack(gpu: runtime.Gpu, producer: Any) -> Array:
-    """An array over memory of this GPU that another package hands over by DLPack: without a copy, unless it is not to
-    be written to.
+    """An array over memory of this GPU that another package hands over by DLPack: without a copy,
+    unless it is not to be written to.
     """
     stand_in, writeable = dlpack.stand_in(producer, foreign.stream_number(gpu))
     adopted = _adopted(gpu, stand_in.__array_interface__, stand_in)

@@ -19,8 +19,8 @@ TENSOR_CORES = (8, 0)  # from here on they take float32
 
 
 class Assembled(NamedTuple):
-    """A kernel as machine code. `spills` are bytes that went to memory as the registers did not suffice; `stack` is
-    what a thread's own arrays take.
+    """A kernel as machine code. `spills` are bytes that went to memory as the registers did not
+    suffice; `stack` is what a thread's own arrays take.
     """
 
     ptx: str
@@ -44,8 +44,8 @@ def served(kernel: Kernel, dtype: str) -> tuple[Capability, ...]:
 
 
 def assemble(kernel: Kernel, dtype: Any, *capabilities: Capability) -> list[Assembled]:
-    """Compiles a kernel for compute capabilities such as (8, 0), as it is compiled to run there. Needs the CUDA
-    packages, but no GPU and no driver.
+    """Compiles a kernel for compute capabilities such as (8, 0), as it is compiled to run there.
+    Needs the CUDA packages, but no GPU and no driver.
     """
     targets = [internals.target(capability) for capability in capabilities]
     options = kernel._dispatcher.targetoptions

@@ -36,8 +36,8 @@ class Spread(NamedTuple):
 
 
 def spread(rows: int, columns: int, summing: bool = False) -> Spread:
-    """For so many columns, or fours of them. The same for the same shape, on every GPU: sums are made of as many parts
-    as there are blocks of rows.
+    """For so many columns, or fours of them. The same for the same shape, on every GPU: sums are
+    made of as many parts as there are blocks of rows.
     """
     pieces = max(1, -(-columns // LANES))
     lanes = max(1, -(-columns // pieces))
@@ -48,8 +48,8 @@ def spread(rows: int, columns: int, summing: bool = False) -> Spread:
 
 
 def over_rows(kernels: tuple[BlockKernel, ...], x: Any, *arguments: Any, beside: tuple = ()) -> None:
-    """Runs the kernel of the width that fits x (M, C) and the arrays among the arguments; those `beside` these may lie
-    anywhere.
+    """Runs the kernel of the width that fits x (M, C) and the arrays among the arguments; those
+    `beside` these may lie anywhere.
     """
     size = _width(x, arguments)
     blocks, *told = spread(len(x), x.shape[1] // size)
@@ -71,8 +71,8 @@ def _width(x: Any, arguments: tuple) -> int:
 
 @inline
 def place(each, across, lanes):
-    """(column, share, whether there is one) of this thread, which has the rows `share`, `share + across`, ... of its
-    block's.
+    """(column, share, whether there is one) of this thread, which has the rows `share`, `share +
+    across`, ... of its block's.
     """
     share = divided(cuda.threadIdx.x, lanes)
     column = times(cuda.blockIdx.y, lanes[0]) + cuda.threadIdx.x - times(share, lanes[0])
@@ -148,8 +148,8 @@ def adding_kernel(signature: str, name: str) -> Callable[[Callable], BlockKernel
 
 
 def column_kernel(signature: str, name: str, size: int) -> Callable[[Callable], BlockKernel]:
-    """Makes a function a kernel whose threads take `size` columns, in a grid as `spread` has it. By fours it is not for
-    float64, which is for checks alone.
+    """Makes a function a kernel whose threads take `size` columns, in a grid as `spread` has it. By
+    fours it is not for float64, which is for checks alone.
     """
     dtypes = ("float32",) if size > 1 else ("float32", "float64")
     return block_kernel(signature.replace("SPREAD", SPREAD), THREADS, f"{name}_{size}", dtypes)

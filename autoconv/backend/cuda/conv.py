@@ -53,11 +53,11 @@ def check_countable(shape: tuple[int, ...]) -> None:
 
 def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left: int, right: int, arrays: tuple,
          least: int = 0) -> tuple[BlockKernel, Tile]:
-    """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each group, whose sums over
-    `length` may be cut into parts if they have more stages than `least`.
+    """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each
+    group, whose sums over `length` may be cut into parts if they have more stages than `least`.
 
-    `left` and `right` are what both factors' rows are multiples of, as long as all `arrays` lie where fours may begin.
-    Raises ValueError for an array of more items than a kernel counts.
+    `left` and `right` are what both factors' rows are multiples of, as long as all `arrays` lie
+    where fours may begin. Raises ValueError for an array of more items than a kernel counts.
     """
     for a in arrays:
         check_countable(a.shape)
@@ -68,11 +68,11 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left
 
 
 def _gathered(turned: bool) -> Callable:
-    """y (count, F) = the gathered rows of x times w, finished as `does` says (ending.py); each group has its part of F.
-    Turned, w is that of the convolution whose input gradient this is.
+    """y (count, F) = the gathered rows of x times w, finished as `does` says (ending.py); each
+    group has its part of F. Turned, w is that of the convolution whose input gradient this is.
 
-    `lengths`: of a row of y, its part of a group, a row of w, its part of a group. `cut`: into how many parts the sum
-    is, and the stages of each; y then has a (count, F) for each part.
+    `lengths`: of a row of y, its part of a group, a row of w, its part of a group. `cut`: into how
+    many parts the sum is, and the stages of each; y then has a (count, F) for each part.
     """
     def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
         at = layout(tile, False, turned)
@@ -177,8 +177,8 @@ def _channel_sums(rows, partial):
 
 def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering, lengths: tuple[int, int, int, int],
             **ending: Any) -> None:
-    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, finished as `wanted` has it. Long sums of
-    few tiles are cut into parts.
+    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, finished as `wanted`
+    has it. Long sums of few tiles are cut into parts.
     """
     count, groups, items = math.prod(y.shape[:-1]), lengths[0] // lengths[1], gathering.sizes[4]
     *arrays_of_ending, does = wanted(w, **ending)
@@ -194,8 +194,8 @@ def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering, lengt
 
 
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
-    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
-    multiplies w. With `other` of y's shape it is max(y + other, 0).
+    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`.
+    `scale` (F,) multiplies w. With `other` of y's shape it is max(y + other, 0).
     """
     filters, each = y.shape[3], y.shape[3] // groups
     _launch(_FORWARD, x, w, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
@@ -231,8 +231,8 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
 
 def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gathering: Gathering, count: int,
                   groups: int = 1) -> None:
-    """Runs the kernel of a family that fits: dw and db from the windows of `count` pixels and their gradients, which
-    the arrays `dy` say: themselves, or y, winner and dy of a pooling.
+    """Runs the kernel of a family that fits: dw and db from the windows of `count` pixels and their
+    gradients, which the arrays `dy` say: themselves, or y, winner and dy of a pooling.
     """
     items, filters, each = gathering.sizes[4], db.size, db.size // groups
     kernel, tile = pick(kernels, (items + 1, each), groups, count, dw.shape[2], each, (x, *dy, dw, db))
@@ -256,8 +256,8 @@ def channel_sums(dy, db) -> None:
 
 
 def add_parts(partial, total, partial_b=None, total_b=None, **ending: Any) -> None:
-    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so total_b. What is to
-    become of total (..., F) is given as to `wanted`.
+    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so
+    total_b. What is to become of total (..., F) is given as to `wanted`.
     """
     if total_b is None:
         partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]

@@ -90,8 +90,8 @@ class CudaDevice(Device):
         return here.astype(here.dtype if dtype is None else dtype)
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
-        """`array` on this device, C-contiguous: itself where it is so already; another package's GPU array, as shown
-        by `__cuda_array_interface__`, without a copy; else a copy.
+        """`array` on this device, C-contiguous: itself where it is so already; another package's
+        GPU array, as shown by `__cuda_array_interface__`, without a copy; else a copy.
         """
         if np.ndim(array) == 0 and isinstance(array, int | float):
             out = self.fresh((), np.asarray(array).dtype if dtype is None else dtype)
@@ -162,8 +162,8 @@ def count() -> int:
 
 
 def versions() -> dict[str, str | None]:
-    """What compiles and runs kernels for GPUs, of which version, and where NVVM is; None for what is missing. {} where
-    numba-cuda is not installed. Needs no GPU, and imports no Numba.
+    """What compiles and runs kernels for GPUs, of which version, and where NVVM is; None for what
+    is missing. {} where numba-cuda is not installed. Needs no GPU, and imports no Numba.
     """
     if not driver.installed():
         return {}

@@ -14,8 +14,8 @@ SCALE, BIAS, ADD, RELU, MASK = 1, 2, 4, 8, 16  # in the order in which they are 
 
 def wanted(like: Any, b: Any = None, scale: Any = None, added: Any = None, relu: bool = False,
            mask: Any = None) -> tuple[Any, Any, Any, int]:
-    """What a kernel takes: b, scale, the array that is added or that masks, and what it does. `like` is an array that
-    stands in where there is none.
+    """What a kernel takes: b, scale, the array that is added or that masks, and what it does.
+    `like` is an array that stands in where there is none.
     """
     other = mask if added is None else added
     does = (SCALE * (scale is not None) + BIAS * (b is not None) + ADD * (added is not None) + RELU * bool(relu)

@@ -39,8 +39,8 @@ def sentence(error: BaseException | str) -> str:
 
 
 def checked(answer: tuple, doing: str) -> tuple[Any, ...]:
-    """What a function of cuda-bindings gives beside its error code, which must be 0; `doing`: what could not be done
-    otherwise.
+    """What a function of cuda-bindings gives beside its error code, which must be 0; `doing`: what
+    could not be done otherwise.
     """
     error, *values = answer
     if int(error):
@@ -50,8 +50,8 @@ def checked(answer: tuple, doing: str) -> tuple[Any, ...]:
 
 
 class Failures:
-    """`with failures:` makes the driver's errors in the block DeviceErrors; `ended()` is called once none can follow
-    but the same.
+    """`with failures:` makes the driver's errors in the block DeviceErrors; `ended()` is called
+    once none can follow but the same.
     """
 
     __slots__ = ("_ended",)

@@ -74,8 +74,8 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: b
 
 
 def _filling_windows(tile: Tile, at: Layout, copy: Callable) -> Callable:
-    """fill(shared, start, m, end, dy, first, columns, group, length): the windows of one stage, from pixel m on, as
-    `gather.filling_gradients`. dy = (y, winner, dy).
+    """fill(shared, start, m, end, dy, first, columns, group, length): the windows of one stage,
+    from pixel m on, as `gather.filling_gradients`. dy = (y, winner, dy).
     """
     chunks = tile.columns // 4
     pieces, width, b_start, window = tile.depth // 4 * chunks, tile.columns, at.b, at.b_row
@@ -128,8 +128,8 @@ def winners_of_b(at: Layout, tensor_cores: bool) -> Callable:
 
 
 def ones(tile: Tile, at: Layout) -> Callable:
-    """fill(shared, k, items): writes 1 at this thread's items of A, of which k is the first, from number `items` on, in
-    every stage.
+    """fill(shared, k, items): writes 1 at this thread's items of A, of which k is the first, from
+    number `items` on, in every stage.
     """
     depth, stages, size, place, apart = tile.depth, tile.stages, at.size, at.place_a, tile.threads // tile.depth
     each = tile.rows // apart

@@ -16,8 +16,8 @@ def stream_number(gpu: Gpu) -> int:
 
 
 def adopt(gpu: Gpu, interface: dict[str, Any], owner: Any) -> Any:
-    """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy. Raises DeviceError for
-    memory of another GPU.
+    """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy. Raises
+    DeviceError for memory of another GPU.
     """
     gpu.enter()
     where = driver.gpu_of(interface["data"][0])

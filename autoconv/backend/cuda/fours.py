@@ -27,16 +27,16 @@ def width(row: int, *arrays: Any) -> int:
 
 
 def threads(size: int, *arrays: Any) -> tuple[int, int]:
-    """(count, fours) for arrays of `size` items without gaps: of `count` threads the first `fours` take four items
-    each, and the others one, thread i the item i + 3 * fours.
+    """(count, fours) for arrays of `size` items without gaps: of `count` threads the first `fours`
+    take four items each, and the others one, thread i the item i + 3 * fours.
     """
     fours = size // 4 if starts_fours(*arrays) else 0
     return size - 3 * fours, fours
 
 
 def moving(width: int) -> tuple[Callable, Callable]:
-    """fetch(values, array, i), values = array[i * width : (i + 1) * width], and put(array, i, values), the other way;
-    `values` is an array of the thread's own.
+    """fetch(values, array, i), values = array[i * width : (i + 1) * width], and put(array, i,
+    values), the other way; `values` is an array of the thread's own.
     """
     @inline
     def fetch_one(values, array, i):
@@ -58,8 +58,8 @@ def moving(width: int) -> tuple[Callable, Callable]:
 
 
 def vector_kernel(signature: str, name: str, size: int) -> Callable[[Callable], ItemKernel]:
-    """Makes a function an `ItemKernel` whose threads take `size` items each. By fours it is not for float64, which is
-    for checks alone.
+    """Makes a function an `ItemKernel` whose threads take `size` items each. By fours it is not for
+    float64, which is for checks alone.
     """
     def make(function: Callable) -> ItemKernel:
         made = ItemKernel(function, signature, f"{name}_{size}")

@@ -1,10 +1,10 @@
-"""Where a stage's items lie in shared memory, and how a warp reads its share of them, without two threads that want
-different words of one bank. docs/kernels.md has the pictures.
+"""Where a stage's items lie in shared memory, and how a warp reads its share of them, without two
+threads that want different words of one bank. docs/kernels.md has the pictures.
 
-Thread g = lane // 4, t = lane % 4 of a warp holds rows 4g to 4g+3 of every 32 rows, and columns 8t to 8t+7 of 32. A
-tensor core counts rows and columns of its products in another order than the result does. Which row of the result is
-the core's row g, or g+8, is free as long as both factors agree; it is chosen so that whatever lies across the sum is
-read by fours.
+Thread g = lane // 4, t = lane % 4 of a warp holds rows 4g to 4g+3 of every 32 rows, and columns 8t
+to 8t+7 of 32. A tensor core counts rows and columns of its products in another order than the
+result does. Which row of the result is the core's row g, or g+8, is free as long as both factors
+agree; it is chosen so that whatever lies across the sum is read by fours.
 """
 
 from collections.abc import Callable

@@ -46,12 +46,13 @@ def largest(sums, r, c):
 
 
 def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
-    """y (count, F) = the largest of the four sums of each window, finished as `does` says (ending.py), scaled before;
-    `winner` says which it was.
+    """y (count, F) = the largest of the four sums of each window, finished as `does` says
+    (ending.py), scaled before; `winner` says which it was.
 
-    `lengths` as in conv.py. The four pixels of a window are four rows side by side (gather.py), so a thread has them.
-    `cut`: into how many parts the sum is, and the stages of each; `sums_of_parts` (parts, 4, count, F) gets the four of
-    each part if there are several, for `_pool_parts`.
+    `lengths` as in conv.py. The four pixels of a window are four rows side by side (gather.py), so
+    a thread has them. `cut`: into how many parts the sum is, and the stages of each;
+    `sums_of_parts` (parts, 4, count, F) gets the four of each part if there are several, for
+    `_pool_parts`.
     """
     at = layout(tile, False, False)
     locate, where = gather.rows_of(tile, True), place_of(tile)
@@ -165,8 +166,8 @@ def _unpool(y, winner, dy, spread) -> None:
 
 
 def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
-    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won,
-    unless it is empty. `scale` (F,) multiplies w.
+    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape)
+    says which won, unless it is empty. `scale` (F,) multiplies w.
     """
     filters, count = y.shape[3], math.prod(y.shape[:3])
     gathering = gather.forward(x.shape, y.shape[1:3], window, x.shape[3])
@@ -190,8 +191,8 @@ def _first_weight_gradient(x, y, winner, dy, dw, db, window: Window) -> None:
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, masked: bool = False) -> None:
-    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `masked` dx is 0 where x is not
-    above 0: the gradient before the ReLU that made x.
+    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `masked` dx
+    is 0 where x is not above 0: the gradient before the ReLU that made x.
     """
     if dx is None and x.shape[3] % 4:  # a first layer, whose gradient is large and read once
         _first_weight_gradient(x, y, winner, dy, dw, db, window)

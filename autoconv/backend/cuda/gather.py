@@ -244,8 +244,8 @@ def _rows_of_gradients(tile: Tile) -> tuple[int, int, int]:
 
 
 def filling_gradients(tile: Tile, at: Layout, copy: Callable) -> Callable:
-    """fill(shared, start, m, end, dy, first, columns, group, length): the gradients of one stage's pixels, from number
-    m on and before `end`. This block begins at column `first`.
+    """fill(shared, start, m, end, dy, first, columns, group, length): the gradients of one stage's
+    pixels, from number m on and before `end`. This block begins at column `first`.
     """
     (wide, each, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], at.b, at.place_b
 
@@ -280,8 +280,8 @@ def _filling_pooled(tile: Tile, at: Layout, _: Callable) -> Callable:
 
 
 def ones(tile: Tile, at: Layout) -> Callable:
-    """fill(shared, k, items): writes 1 at all that this thread would load of windows, in every stage, where its item k
-    is none of the `items`.
+    """fill(shared, k, items): writes 1 at all that this thread would load of windows, in every
+    stage, where its item k is none of the `items`.
     """
     width, stages, size, place = tile.widths[0], tile.stages, at.size, at.place_a
     chunks = tile.rows // width

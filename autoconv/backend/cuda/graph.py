@@ -18,8 +18,8 @@ Launch = Callable[[int], None]  # launches on the stream of that handle
 class CudaGraph:
     """Launches as `places` has them, to be launched together on the stream of that handle.
 
-    They are captured on streams of their own, so that what other threads launch meanwhile stays out. Raises DeviceError
-    where the driver cannot capture them.
+    They are captured on streams of their own, so that what other threads launch meanwhile stays
+    out. Raises DeviceError where the driver cannot capture them.
     """
 
     def __init__(self, handle: int, launches: Sequence[Launch], places: list[Place]) -> None:

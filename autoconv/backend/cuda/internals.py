@@ -1,7 +1,7 @@
 """The one file that imports numba-cuda, with all that is used of it beyond its documented names.
 
-Those move from version to version. So each has a fallback here: where a compiled kernel cannot be kept it is compiled
-again, where no GPU can be pretended the real one is asked.
+Those move from version to version. So each has a fallback here: where a compiled kernel cannot be
+kept it is compiled again, where no GPU can be pretended the real one is asked.
 """
 
 import importlib

@@ -1,14 +1,16 @@
-"""Launches of a recording that one launch of joint.py does in their place, with the same bits: a launch costs a graph
-more than most of these do.
+"""Launches of a recording that one launch of joint.py does in their place, with the same bits: a
+launch costs a graph more than most of these do.
 
-Which launches belong together follows from the memory that they share: the crossentropy from logits takes along the
-softmax of the same logits, its own gradient, and so on down the tables. Each is taken only where that changes nothing:
+Which launches belong together follows from the memory that they share: the crossentropy from logits
+takes along the softmax of the same logits, its own gradient, and so on down the tables. Each is
+taken only where that changes nothing:
 
 - all other launches can come before the joint one or behind it, and everything still waits for what it waited for;
 - each array that the joint launch writes shares no memory with its others, so its threads do not meet.
 
-Sums over a batch need one block to have all samples. Of more samples than a block has threads they stay a launch of
-their own, which waits for nothing but the losses and has nothing wait for it: it runs beside the backward pass.
+Sums over a batch need one block to have all samples. Of more samples than a block has threads they
+stay a launch of their own, which waits for nothing but the losses and has nothing wait for it: it
+runs beside the backward pass.
 """
 
 import inspect
@@ -25,9 +27,9 @@ from .runtime import pointer
 
 
 class Member(NamedTuple):
-    """A launch that may be taken along: its kernel, the part of joint.py that does its work, and the names that its
-    arguments have there, `_` for what follows from the shapes. Those that are `known` must be there already, as the
-    same memory.
+    """A launch that may be taken along: its kernel, the part of joint.py that does its work, and
+    the names that its arguments have there, `_` for what follows from the shapes. Those that are
+    `known` must be there already, as the same memory.
     """
 
     kernel: Kernel
@@ -108,9 +110,9 @@ def _sums(launches: list[Launch], core: Launch) -> list[Launch]:
 
 
 class _Group:
-    """Launches that are to be one: at first the `core`, which is that part of it. `roles` are their arguments by the
-    names of joint.py, `written` those of them that it writes. shapes: by name those that an array may have, if that
-    matters; it then gets the first one.
+    """Launches that are to be one: at first the `core`, which is that part of it. `roles` are their
+    arguments by the names of joint.py, `written` those of them that it writes. shapes: by name
+    those that an array may have, if that matters; it then gets the first one.
     """
 
     def __init__(self, launches: list[Launch], core: Launch, part: int, roles: dict[str, Any], written: str,
@@ -208,8 +210,8 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def _are_apart(roles: Mapping[str, Any], written: Iterable[str]) -> bool:
-    """Whether what is written shares no memory with another role. The softmax may be what a sample's hit is seen from:
-    one thread writes both.
+    """Whether what is written shares no memory with another role. The softmax may be what a
+    sample's hit is seen from: one thread writes both.
     """
     spans = {name: _span(role) for name, role in roles.items() if isinstance(role, Array)}
     for name in written:

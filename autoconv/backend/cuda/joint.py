@@ -1,9 +1,9 @@
-"""What several launches of a step do, done by one: the end of a classifier's step, and a batch's sums. joining.py knows
-where they stand for those launches.
+"""What several launches of a step do, done by one: the end of a classifier's step, and a batch's
+sums. joining.py knows where they stand for those launches.
 
-The work is that of the kernels of loss.py, pointwise.py and step.py, by the same functions in the same order, so the
-numbers are theirs bit for bit, and all arrays that those would write are written. `parts` says what there is to do; an
-array or a number that no part needs means nothing.
+The work is that of the kernels of loss.py, pointwise.py and step.py, by the same functions in the
+same order, so the numbers are theirs bit for bit, and all arrays that those would write are
+written. `parts` says what there is to do; an array or a number that no part needs means nothing.
 """
 
 import math

@@ -43,9 +43,9 @@ class OnGpu:
 class Kernel:
     """A function compiled for a GPU's threads; how many of them run it, `launch` is told.
 
-    `signature` is Numba's, with T for the floating type, for what is compiled ahead; other types are compiled when
-    they come. An array that the function only reads is `const T[::1]`: launches that have no array in common, or only
-    read it, may run at the same time.
+    `signature` is Numba's, with T for the floating type, for what is compiled ahead; other types
+    are compiled when they come. An array that the function only reads is `const T[::1]`: launches
+    that have no array in common, or only read it, may run at the same time.
     """
 
     dtypes: tuple[str, ...] = ("float32", "float64")  # what it is for ...
@@ -80,8 +80,8 @@ class Kernel:
         return internals.types_of(re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature))
 
     def compile(self, dtype: Any) -> None:
-        """Compiles for one floating type and the current GPU, or loads that from the disk cache, so that the first
-        launch need not wait.
+        """Compiles for one floating type and the current GPU, or loads that from the disk cache, so
+        that the first launch need not wait.
         """
         dtype = np.dtype(dtype)
         if dtype not in self._ready:
@@ -98,8 +98,8 @@ class Kernel:
         return np.dtype(dtype) in self._ready or store.has(self.name, self.types(dtype), _target())
 
     def compile_for(self, dtype: Any, gpu: tuple[int, int]) -> None:
-        """Compiles into the disk cache, for a compute capability such as (8, 0). Needs no GPU and no driver. Raises
-        RuntimeError where it cannot be kept.
+        """Compiles into the disk cache, for a compute capability such as (8, 0). Needs no GPU and
+        no driver. Raises RuntimeError where it cannot be kept.
         """
         types = self.types(dtype)
         with pretended(gpu):

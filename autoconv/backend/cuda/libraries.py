@@ -26,8 +26,8 @@ PLACES = (DEFAULT, f"{DEFAULT}-*", "/opt/cuda", "/usr/lib/cuda")
 def missing_part() -> str | None:
     """What of CUDA's compiler is nowhere: "nvrtc", "nvvm" or "libdevice"; None where all is there.
 
-    Where numba-cuda would not find a toolkit that has what the wheels lack, CUDA_HOME is set: for this process and for
-    those that it starts.
+    Where numba-cuda would not find a toolkit that has what the wheels lack, CUDA_HOME is set: for
+    this process and for those that it starts.
     """
     missing = _missing()
     name = variable()
@@ -65,8 +65,8 @@ def variable() -> str | None:
 
 
 def loaded(part: str) -> Any:
-    """One of CUDA's libraries ("nvrtc", "nvvm", "nvJitLink") as cuda-pathfinder finds and loads it: `abs_path` is its
-    file. None where it is nowhere.
+    """One of CUDA's libraries ("nvrtc", "nvvm", "nvJitLink") as cuda-pathfinder finds and loads it:
+    `abs_path` is its file. None where it is nowhere.
     """
     try:
         from cuda import pathfinder  # type: ignore[import-not-found,unused-ignore]

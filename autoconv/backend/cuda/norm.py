@@ -37,8 +37,8 @@ def pivot_of(item):
 def _sums(size: int) -> BlockKernel:
     """partial[:, part, c] = the sums of x - x[0, c] and of its square over the part's rows.
 
-    So x is read once, and few digits are lost: the distance of the first row from the mean is at most as large as the
-    square root of all these squares.
+    So x is read once, and few digits are lost: the distance of the first row from the mean is at
+    most as large as the square root of all these squares.
     """
     fetch, add = moving(size)[0], adding_up(size)
 
@@ -246,23 +246,23 @@ def add_products(partial, inverse, dgamma, dbeta):
 
 
 def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
-    """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse, and dy = 0 where `relu`
-    let nothing by.
+    """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse, and dy
+    = 0 where `relu` let nothing by.
     """
     over_rows(_INPUT_GRAD, x, dy, mean, inverse, scale, shift, relu, dx, beside=(dgamma, dbeta))
 
 
 def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, shift):
-    """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta; gamma may be None for
-    ones, beta for zeros.
+    """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta;
+    gamma may be None for ones, beta for zeros.
     """
     _coefficients(mean.size, mean, variance, float(epsilon), *bias(gamma, mean), *bias(beta, mean), center, inverse,
                   scale, shift)
 
 
 def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift):
-    """folded (R,C) = w (R,C) scale and shift (C,) = (b - mean) scale + beta, with scale = gamma / sqrt(variance +
-    epsilon); b and beta may be None for zeros, gamma for ones.
+    """folded (R,C) = w (R,C) scale and shift (C,) = (b - mean) scale + beta, with scale = gamma /
+    sqrt(variance + epsilon); b and beta may be None for zeros, gamma for ones.
     """
     vectors = *bias(b, mean), *bias(gamma, mean), *bias(beta, mean)
     _fold(w.size, w, *vectors, mean, variance, float(epsilon), folded, shift)

@@ -46,7 +46,7 @@ _PASSED_PRODUCTS = tuple(map(_passed_products, WIDTHS))
 
 
 def parameter_grads_add(x, y, dy, more, two, mean, inverse, parts, passed, dgamma, dbeta):
-    """passed = dy, or the sum of dy and `more` where they are `two`, where y > 0, else 0; dgamma = sum of passed
-    (x - mean) inverse, dbeta = sum of passed, over rows.
+    """passed = dy, or the sum of dy and `more` where they are `two`, where y > 0, else 0; dgamma =
+    sum of passed (x - mean) inverse, dbeta = sum of passed, over rows.
     """
     add_products(summed(_PASSED_PRODUCTS, x, y, dy, more, two, mean, passed), inverse, dgamma, dbeta)

@@ -104,8 +104,8 @@ _NORMALIZE_POOL, _INPUT_GRAD_POOL = (tuple(map(make, WIDTHS)) for make in (_norm
 
 
 def normalize_pool(x, mean, scale, shift, y, peak, winner):
-    """y (N,H//2,W//2,C) = the largest of (x - mean) scale + shift in each window, or 0; `peak` its x, `winner` its
-    place, 0 to 3: the first of equals.
+    """y (N,H//2,W//2,C) = the largest of (x - mean) scale + shift in each window, or 0; `peak` its
+    x, `winner` its place, 0 to 3: the first of equals.
     """
     (_, oh, ow, channels), size = y.shape, width(x.shape[3], x, mean, scale, shift, y, peak, winner)
     for images, *results in portions(size, x, y, peak, winner):

@@ -1,8 +1,9 @@
-"""Which launches of a recording have to wait for which: those that touch the same memory, unless both only read it.
+"""Which launches of a recording have to wait for which: those that touch the same memory, unless
+both only read it.
 
-So the gradient of a layer's weights, say, may be computed beside that of its inputs. A stream holds launches that wait
-for each other anyway; what has to wait for another stream's launch is told so. Streams are only there while a graph is
-captured, so there may be as many as it takes.
+So the gradient of a layer's weights, say, may be computed beside that of its inputs. A stream holds
+launches that wait for each other anyway; what has to wait for another stream's launch is told so.
+Streams are only there while a graph is captured, so there may be as many as it takes.
 """
 
 from typing import NamedTuple

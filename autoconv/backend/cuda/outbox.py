@@ -16,9 +16,9 @@ _ALIGNMENT = 64
 class Outbox:
     """A ring of pinned memory, which the GPU reads by itself when its stream comes to the copy.
 
-    Of other memory the driver takes a copy along with the call, and may wait for the stream before. What lies here must
-    stay until it was read. So the ring has two halves: whoever comes to the end of one waits until all that was sent
-    from the other was read, which is long ago.
+    Of other memory the driver takes a copy along with the call, and may wait for the stream before.
+    What lies here must stay until it was read. So the ring has two halves: whoever comes to the end
+    of one waits until all that was sent from the other was read, which is long ago.
     """
 
     def __init__(self, gpu: Gpu, half: int = HALF) -> None:
@@ -30,8 +30,8 @@ class Outbox:
         self._read: list[Any] = [None, None]  # of each half the event that comes when it was read
 
     def send(self, numbers: np.ndarray, to: int) -> None:
-        """Copies numbers, contiguous and no more than a half, to that address of the GPU's, in the order of its stream.
-        They may change at once.
+        """Copies numbers, contiguous and no more than a half, to that address of the GPU's, in the
+        order of its stream. They may change at once.
         """
         size = numbers.nbytes
         if self._at + size > self._size:

@@ -15,12 +15,12 @@ _DOING = "copy from one GPU to another"
 
 
 def copy(source: Gpu, native: Any, target: Gpu, out: Any) -> bool:
-    """out, on the GPU `target`, = `native`, on the GPU `source`: flat arrays of as many bytes. False where the driver
-    cannot copy between them.
+    """out, on the GPU `target`, = `native`, on the GPU `source`: flat arrays of as many bytes.
+    False where the driver cannot copy between them.
 
-    The copy goes to the stream of `source`, so the memory it reads is used again only behind it. It waits for all that
-    was launched on `target` so far, which may still use the memory that `out` got; what is launched there from now on
-    waits for it. The host waits for nothing.
+    The copy goes to the stream of `source`, so the memory it reads is used again only behind it. It
+    waits for all that was launched on `target` so far, which may still use the memory that `out`
+    got; what is launched there from now on waits for it. The host waits for nothing.
     """
     if not _reaches(source, target):
         return False

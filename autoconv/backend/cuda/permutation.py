@@ -1,9 +1,9 @@
-"""The order of an epoch, made on the GPU: bit for bit the one that the host makes (random.permutation), which sorts
-random numbers of 64 bits and keeps the order of equal ones.
+"""The order of an epoch, made on the GPU: bit for bit the one that the host makes
+(random.permutation), which sorts random numbers of 64 bits and keeps the order of equal ones.
 
-A sample's place is how many samples come before it. Each is compared with all others, which takes the GPU less time
-than it takes the host to sort and send them: about 0.6 ms for 60,000 samples on 132 multiprocessors, by the count of
-instructions.
+A sample's place is how many samples come before it. Each is compared with all others, which takes
+the GPU less time than it takes the host to sort and send them: about 0.6 ms for 60,000 samples on
+132 multiprocessors, by the count of instructions.
 """
 
 import numpy as np

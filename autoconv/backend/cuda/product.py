@@ -1,10 +1,11 @@
-"""The matrix product of a block of threads: A (rows, sum) and B (sum, columns) go through shared memory stage by stage.
+"""The matrix product of a block of threads: A (rows, sum) and B (sum, columns) go through shared
+memory stage by stage.
 
-What A and B are, a kernel says by its `fill`; where its sums go, it decides itself. So one loop serves convolutions,
-their gradients and dense layers. docs/kernels.md has the pictures.
+What A and B are, a kernel says by its `fill`; where its sums go, it decides itself. So one loop
+serves convolutions, their gradients and dense layers. docs/kernels.md has the pictures.
 
-A warp computes `tile.warp_rows` rows, a thread of it the `sums` (rows / 8, 8) of patches of four rows and eight columns
-(fragments.py).
+A warp computes `tile.warp_rows` rows, a thread of it the `sums` (rows / 8, 8) of patches of four
+rows and eight columns (fragments.py).
 """
 
 from collections.abc import Callable
@@ -105,11 +106,11 @@ def reading_b(at: Layout, tensor_cores: bool) -> Callable:
 
 
 def summing(tensor_cores: bool, tile: Tile, at: Layout, fill: Callable, reading: Callable = reading_b) -> Callable:
-    """The loop over the sum: `fill(shared, start, step, source)` brings stage `step` in, and a warp multiplies it.
-    `reading` makes what reads B there, where it is not just its items.
+    """The loop over the sum: `fill(shared, start, step, source)` brings stage `step` in, and a warp
+    multiplies it. `reading` makes what reads B there, where it is not just its items.
 
-    While one stage is multiplied, the next ones are on their way. Then the sums of the warps that share rows and
-    columns are added up in their order, in the first of them.
+    While one stage is multiplied, the next ones are on their way. Then the sums of the warps that
+    share rows and columns are added up in their order, in the first of them.
     """
     multiply = (_tf32 if tensor_cores else _exact)(tile, at, reading(at, tensor_cores))
     down, along, deep = tile.warps

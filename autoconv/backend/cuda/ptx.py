@@ -1,8 +1,9 @@
-"""Instructions that Numba has no word for, as functions for kernels: integers of 32 bits (Numba makes 64 of them),
-vector loads, copies that run on by themselves, tensor cores.
+"""Instructions that Numba has no word for, as functions for kernels: integers of 32 bits (Numba
+makes 64 of them), vector loads, copies that run on by themselves, tensor cores.
 
-Arrays are flat. An index is not checked, and never counts from the end: Numba's check for that costs more than a load.
-Source: "Parallel Thread Execution ISA", cp.async, ldmatrix, mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.
+Arrays are flat. An index is not checked, and never counts from the end: Numba's check for that
+costs more than a load. Source: "Parallel Thread Execution ISA", cp.async, ldmatrix,
+mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.
 """
 
 from .internals import cgutils, intrinsic, ir, types
@@ -38,8 +39,8 @@ def global_index(typing):
 
 
 def _wide_product(builder, kind, a, b):
-    """A product of 64 bits of the lower 32 bits of two integers: one instruction, where 64 bits take four. Written as
-    LLVM's own it would not last: LLVM makes products of 64 bits of such.
+    """A product of 64 bits of the lower 32 bits of two integers: one instruction, where 64 bits
+    take four. Written as LLVM's own it would not last: LLVM makes products of 64 bits of such.
     """
     function = ir.FunctionType(ir.IntType(64), [INT32, INT32])
     return builder.call(ir.InlineAsm(function, f"mul.wide.{kind} $0, $1, $2;", "=l,r,r"),
@@ -251,8 +252,8 @@ def round_tf32(typing, x):
 def mma_tf32(typing, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
     """c + a b on a tensor core, by the 32 threads of a warp: a (16, 8), b (8, 8), c (16, 8).
 
-    With g = lane // 4 and t = lane % 4 a thread gives a[g, t], a[g+8, t], a[g, t+4], a[g+8, t+4] and b[t, g],
-    b[t+4, g]; it gives and gets c[g, 2t], c[g, 2t+1], c[g+8, 2t], c[g+8, 2t+1].
+    With g = lane // 4 and t = lane % 4 a thread gives a[g, t], a[g+8, t], a[g, t+4], a[g+8, t+4]
+    and b[t, g], b[t+4, g]; it gives and gets c[g, 2t], c[g, 2t+1], c[g+8, 2t], c[g+8, 2t+1].
     """
     def build(context, builder, signature, arguments):
         number = ir.FloatType()

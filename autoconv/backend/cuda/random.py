@@ -23,8 +23,8 @@ _normal = inline(normal.normal)
 
 @intrinsic
 def philox(typing, block, stream, seed):
-    """The four 32-bit words of a block, as uint64. Computed in 32 bits: products of 64 are several instructions each,
-    and what comes of them is kept in pairs of registers.
+    """The four 32-bit words of a block, as uint64. Computed in 32 bits: products of 64 are several
+    instructions each, and what comes of them is kept in pairs of registers.
     """
     def build(context, builder, signature, arguments):
         small, wide = ir.IntType(32), ir.IntType(64)
@@ -107,8 +107,8 @@ def bits(memory, seed, stream, first):
 
 
 def dropout(x, scale, threshold, seed, stream, first, y):
-    """y = x * scale where an item's random word is at least `threshold`, else x * 0. x (N, M). Item j of row n has word
-    j of sample `first + n`.
+    """y = x * scale where an item's random word is at least `threshold`, else x * 0. x (N, M). Item
+    j of row n has word j of sample `first + n`.
     """
     _by_blocks(_DROPOUT[width(x.shape[1], x, y) // 4], x, (scale, threshold), (seed, stream, first), y)
 

@@ -1,7 +1,7 @@
 """GPUs, their memory and streams.
 
-All work on a GPU goes to one stream, in order. So memory (arena.py) can be handed out again as soon as nobody holds it:
-what was launched before reads it before what is launched after writes it.
+All work on a GPU goes to one stream, in order. So memory (arena.py) can be handed out again as soon
+as nobody holds it: what was launched before reads it before what is launched after writes it.
 """
 
 import atexit
@@ -148,8 +148,8 @@ class Gpu:
             self.synchronize()
 
     def capture(self, launches: list["Launch"], numbers: np.ndarray, there: Any) -> Callable[[], None]:
-        """Launches as one captured CUDA graph. A call copies `numbers` to where `there` begins, and launches it. Raises
-        DeviceError where that fails.
+        """Launches as one captured CUDA graph. A call copies `numbers` to where `there` begins, and
+        launches it. Raises DeviceError where that fails.
 
         In the graph each waits only for those before it that touch the same memory.
         """
@@ -194,8 +194,8 @@ class Gpu:
         self.synchronize()
 
     def begin_copy_out(self, native: Any, host: np.ndarray) -> Callable[[], bool]:
-        """As `copy_out`, without waiting; the result tells whether it is there. `host` must be `pinned`: to other
-        memory the driver copies while the caller waits.
+        """As `copy_out`, without waiting; the result tells whether it is there. `host` must be
+        `pinned`: to other memory the driver copies while the caller waits.
         """
         trace.stop(_COPY)
         with self.failures:

@@ -50,8 +50,8 @@ def _put_rows(count, rows, first, out):
 
 @inline
 def largest(x, first, last):
-    """Which of the items from `first` to before `last` of a flat array is the largest, the first of several; a NaN is
-    larger than all, as NumPy has it.
+    """Which of the items from `first` to before `last` of a flat array is the largest, the first of
+    several; a NaN is larger than all, as NumPy has it.
     """
     best, j = first, first + 1
     while j < last:

@@ -1,8 +1,9 @@
-"""The disk cache of compiled kernels: a file for each kernel, types of its arguments and target of the compiler.
+"""The disk cache of compiled kernels: a file for each kernel, types of its arguments and target of
+the compiler.
 
-Numba's own cache keeps one index file for all kernels that a line of source makes, as the factories in arith.py do, and
-processes that compile some of them at once would overwrite each other's entries; it must have a GPU to be filled; and
-it runs what a damaged file holds.
+Numba's own cache keeps one index file for all kernels that a line of source makes, as the factories
+in arith.py do, and processes that compile some of them at once would overwrite each other's
+entries; it must have a GPU to be filled; and it runs what a damaged file holds.
 """
 
 import hashlib

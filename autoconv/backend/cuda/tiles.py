@@ -11,8 +11,8 @@ WARP_COLUMNS = 32
 
 
 class Tile(NamedTuple):
-    """One way to cut. `widths` are the items that are loaded at once, of the left and of the right factor: for 4 its
-    rows are multiples of 4 items long.
+    """One way to cut. `widths` are the items that are loaded at once, of the left and of the right
+    factor: for 4 its rows are multiples of 4 items long.
     """
 
     name: str
@@ -34,11 +34,11 @@ class Tile(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """The ways to cut one kind of product, where tensor cores are used and where not; the largest first, as far as
-    `choose` compares them.
+    """The ways to cut one kind of product, where tensor cores are used and where not; the largest
+    first, as far as `choose` compares them.
 
-    Static shared memory ends at 48 KiB: stages * depth * (rows + columns) * 4 bytes, and 16 bytes a row where windows
-    are gathered.
+    Static shared memory ends at 48 KiB: stages * depth * (rows + columns) * 4 bytes, and 16 bytes a
+    row where windows are gathered.
 
     - wide, tall, large, narrow: the most arithmetic for a byte that is loaded, for 128, 64 and 32 columns. On tensor
       cores their warps compute 64 rows: a number that comes from shared memory then serves more products.

@@ -20,11 +20,12 @@ SLOTS = 256  # numbers of 8 bytes that the sections of one trace can let change
 
 
 class CudaTrace(trace.Trace):
-    """The launches on one GPU. Sections that are replayed together for the second time are captured as one graph; until
-    then, and where that fails, their launches go one by one.
+    """The launches on one GPU. Sections that are replayed together for the second time are captured
+    as one graph; until then, and where that fails, their launches go one by one.
 
-    Dynamic scalars lie in the GPU's memory: each replay draws them and sends all in one copy before it starts. Of a
-    series of replays all are drawn first and sent together; each replay in the graph reads its own row of them.
+    Dynamic scalars lie in the GPU's memory: each replay draws them and sends all in one copy before
+    it starts. Of a series of replays all are drawn first and sent together; each replay in the
+    graph reads its own row of them.
     """
 
     def __init__(self, gpu: Gpu, series: int) -> None:
@@ -41,8 +42,8 @@ class CudaTrace(trace.Trace):
         self._replayed: set[tuple[str, ...]] = set()
 
     def dynamic(self, section: trace.Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
-        """An array of one item for each of the numbers of `draw()`; dtype: int64, uint64 or float64. Where there is no
-        room for them, the section becomes incomplete.
+        """An array of one item for each of the numbers of `draw()`; dtype: int64, uint64 or
+        float64. Where there is no room for them, the section becomes incomplete.
         """
         if count > len(self._free):
             section.stop(f"more than {len(self._host)} numbers change from step to step")
@@ -68,8 +69,8 @@ class CudaTrace(trace.Trace):
             self._launch(names, sections)
 
     def replay_series(self, names: tuple[str, ...], moves: Iterable[None]) -> None:
-        """Replays these sections once for each item of `moves`, which does what comes before a replay's numbers are
-        drawn. Nothing is launched before all are drawn.
+        """Replays these sections once for each item of `moves`, which does what comes before a
+        replay's numbers are drawn. Nothing is launched before all are drawn.
         """
         sections = [self.sections[name] for name in names]
         with kernel_lock:

@@ -13,8 +13,8 @@ def won(given, value, which, e):
 
 
 def reading(width: int) -> tuple[Callable, Callable]:
-    """read(y, winner, dy, at), of the windows' items from `at` on, and write(to, index, window, e, valid): what their
-    pixel e gets of that, or zeros.
+    """read(y, winner, dy, at), of the windows' items from `at` on, and write(to, index, window, e,
+    valid): what their pixel e gets of that, or zeros.
     """
     @inline
     def read_one(y, winner, dy, at):

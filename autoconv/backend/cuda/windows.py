@@ -12,8 +12,8 @@ DIVISORS = "UniTuple(UniTuple(int64, 3), 7)"  # in a kernel's signature
 
 
 def divisors(rows: int, columns: int, each: int, window: Window) -> tuple[tuple[int, int, int], ...]:
-    """What `place`, `output` and `real_taps` divide by, for images of (rows, columns) pixels that `each` threads share,
-    or so many channels.
+    """What `place`, `output` and `real_taps` divide by, for images of (rows, columns) pixels that
+    `each` threads share, or so many channels.
     """
     return tuple(map(divisor, (columns * each, each, rows, window.sh, window.sw, window.dh, window.dw)))
 
@@ -41,8 +41,8 @@ def tap(o, k, stride, dilation, before):
 
 @inline
 def output(pixel, k, by, dilation, before, count):
-    """The output whose window reads `pixel` with its tap k, on one axis; -1 where none of `count` does. `by` divides by
-    the stride.
+    """The output whose window reads `pixel` with its tap k, on one axis; -1 where none of `count`
+    does. `by` divides by the stride.
     """
     distance = pixel + before - times(k, dilation)
     if distance < 0:
@@ -74,8 +74,8 @@ def real_taps(o, size, stride, by, before, n):
 
 @inline
 def real_outputs(k, by, dilation, before, n, count):
-    """Which of `count` outputs low <= o < high read a pixel of an axis of n with their tap k. `by` divides by the
-    stride.
+    """Which of `count` outputs low <= o < high read a pixel of an axis of n with their tap k. `by`
+    divides by the stride.
     """
     start = times(k, dilation) - before
     low = 0 if start >= 0 else divided(by[0] - 1 - start, by)
