@@ -147,10 +147,13 @@ def listed(model: Model, logs: Mapping[str, Any]) -> Any:
     """
     if len(logs) == 1:
         return next(iter(logs.values()))
-    names = [name for metric in model.metrics
-             for name in (metric.listed if isinstance(metric, CompiledMetrics) else [metric.name])]
-    first = [name for name in dict.fromkeys(names) if name in logs]
-    return [logs[name] for name in (*first, *sorted(logs.keys() - set(first)))]
+    orders = model._trainer.running.orders
+    if tuple(logs) not in orders:  # looked for once: this makes objects, which count as changes
+        names = [name for metric in model.metrics
+                 for name in (metric.listed if isinstance(metric, CompiledMetrics) else [metric.name])]
+        first = [name for name in dict.fromkeys(names) if name in logs]
+        orders[tuple(logs)] = [*first, *sorted(logs.keys() - set(first))]
+    return [logs[name] for name in orders[tuple(logs)]]
 
 
 _IN = {"train": (train_step, compute_loss, compute_metrics), "test": (test_step, compute_loss, compute_metrics),

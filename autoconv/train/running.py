@@ -22,6 +22,7 @@ class Running:
         self.steps = Steps()
         self.goals: list[Goal] = []
         self.loss_names: list[str] = []  # the outputs' losses, if there are several, in the order of lists
+        self.orders: dict[tuple[str, ...], list[str]] = {}  # of the values in lists, by the names in the logs
         self.prefixed = False  # whether the names of metrics begin with the name of an output
         self.scores: dict[str, list[Score]] = {}  # of training and of evaluation, like the sums
         self.sums: dict[str, Any] = {}  # of training and of evaluation: a callback may evaluate while fit runs
@@ -65,6 +66,7 @@ class Running:
         self.scores = {kind: [] if not shapes else compiled.scores(wanted, weighted, names, targets, shapes,
                                              [losses.get(i) for i in range(len(shapes))])
                        for kind in ("train", "test")}
+        self.orders = {}
         self.steps.forget()
         self.sums = {kind: trainer.sums_for(kind, self.goals, scores) for kind, scores in self.scores.items()}
         self.steps = Steps()
