@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import functional as F
-from .arguments import names, signatures
+from .arguments import keywords, names
 from .arguments.serialization import Configured, Registry
 from .backend.device import real_numbers
 from .functional.losses import *  # noqa: F403
@@ -217,10 +217,10 @@ class _Labels(LossFunction):
 
 def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape, called: str | None = None) -> Any:
     """The class of a function: its constructor takes the function's options, and then what every loss takes."""
-    reduction, default_name, dtype = signatures.parameters(LossFunction.__init__, 2, 5)
-    taken = [*signatures.parameters(function, 2), reduction, default_name.replace(default=called or function.__name__),
+    reduction, default_name, dtype = keywords.parameters(LossFunction.__init__, 2, 5)
+    taken = [*keywords.parameters(function, 2), reduction, default_name.replace(default=called or function.__name__),
              dtype]
-    return type(name, (base,), {"__init__": signatures.constructor(taken, base, function),
+    return type(name, (base,), {"__init__": keywords.constructor(taken, base, function),
                                 "__doc__": function.__doc__, "__module__": __name__})
 
 

@@ -537,6 +537,12 @@ class TestConfigurations:
         made.rate = 0.5  # set since
         assert made.get_config()["rate"] == 0.5
 
+    @pytest.mark.parametrize("layer", [layers.Flatten(), layers.Conv2D(3, 2), layers.RandomFlip(seed=1)])
+    def test_channels_are_last(self, layer):
+        assert layer.get_config()["data_format"] == layer.data_format == "channels_last"
+        with pytest.raises(ValueError, match=r"np\.moveaxis"):
+            layer.data_format = "channels_first"
+
     def test_what_a_layer_takes(self):
         assert layers.Flatten().input_spec.min_ndim == 1
         assert layers.Permute((2, 1)).input_spec.ndim == 3
@@ -741,32 +747,6 @@ def test_a_layer_that_is_not_built_says_so():
         layer.count_params()
     with pytest.raises(ValueError, match="expected min_ndim=2, found ndim=1"):
         layer(numbers(2))
-
-
-class TestMasksOfMerges:
-    X = [numbers(2, 3, 4), numbers(2, 3, 4)]  # noqa: RUF012
-    FIRST, SECOND = np.array([[1, 0, 0], [1, 1, 0]], bool), np.array([[0, 0, 1], [1, 1, 0]], bool)
-
-    def test_an_item_counts_where_it_does_in_one_input(self):
-        mask = layers.Add().compute_mask(self.X, [self.FIRST, self.SECOND])
-        np.testing.assert_array_equal(np.asarray(mask), self.FIRST | self.SECOND)
-        for masks in (None, [None, None], [self.FIRST, None]):
-            assert layers.Maximum().compute_mask(self.X, masks) is None
-        assert layers.Dot(axes=2).compute_mask(self.X, [self.FIRST, self.SECOND]) is None
-
-    def test_one_behind_the_other(self):
-        layer = layers.Concatenate(axis=1)
-        mask = layer.compute_mask(self.X, [self.FIRST, None])
-        np.testing.assert_array_equal(np.asarray(mask), np.concatenate([self.FIRST, np.ones((2, 3), bool)], 1))
-        assert layer.compute_mask(self.X, [None, None]) is None
-
-    def test_what_is_no_list_of_masks_is_refused(self):
-        with pytest.raises(ValueError, match="`mask` should be a list"):
-            layers.Add().compute_mask(self.X, self.FIRST)
-        with pytest.raises(ValueError, match="`inputs` should be a list"):
-            layers.Add().compute_mask(self.X[0], [self.FIRST])
-        with pytest.raises(ValueError, match="should have the same length"):
-            layers.Concatenate().compute_mask(self.X, [self.FIRST])
 
 
 class TestArraysBesideSymbolicTensors:

@@ -1,8 +1,8 @@
-"""An argument that a method does not take: the error suggests the nearest one that it takes."""
+"""The parameters of functions. The error for an argument that a method does not take suggests the nearest one."""
 
 from collections.abc import Callable
 from functools import wraps
-from inspect import signature
+from inspect import Parameter, Signature, signature
 from typing import Any, TypeVar, cast
 
 from .names import suggestion
@@ -46,3 +46,34 @@ def known_only(method: Method, owner: Callable[[Any], Any] | None = None) -> Met
         return method(self if owner is None else owner(self), *args, **kwargs)
 
     return cast(Method, checked)
+
+
+def parameters(function: Callable, start: int = 0, stop: int | None = None) -> list[Parameter]:
+    """Returns some of the parameters of a function, by their positions."""
+    return list(signature(function).parameters.values())[start:stop]
+
+
+def accepts(function: Callable, count: int) -> bool:
+    """Whether a function can be called with this many arguments. A C function without a signature counts as one."""
+    try:
+        signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature
+        return True
+    return True
+
+
+def constructor(taken: list[Parameter], base: type, *given: Any, **fixed: Any) -> Callable[..., None]:
+    """Returns an `__init__` of these parameters, which calls `base`'s with all of them and with what is given here."""
+    wanted = Signature([Parameter("self", Parameter.POSITIONAL_OR_KEYWORD), *taken])
+
+    def start(self: Any, *args: Any, **kwargs: Any) -> None:
+        bound = wanted.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        del arguments["self"]
+        base.__init__(self, *given, **fixed, **arguments)  # type: ignore[misc]
+
+    start.__signature__ = wanted  # type: ignore[attr-defined]
+    return start

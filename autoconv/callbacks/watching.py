@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from ..arguments import signatures
+from ..arguments import keywords
 from .base import Callback, Logs, say
 
 
@@ -190,7 +190,7 @@ class LearningRateScheduler(Callback):
         if not hasattr(optimizer, "learning_rate"):
             raise ValueError('The optimizer must have a "learning_rate" to be scheduled. '
                              f"Received: {optimizer!r}.")
-        takes_both = signatures.accepts(self.schedule, 2)
+        takes_both = keywords.accepts(self.schedule, 2)
         rate = self.schedule(epoch, float(optimizer.learning_rate)) if takes_both else self.schedule(epoch)
         if isinstance(rate, int) or not hasattr(rate, "__float__"):
             raise ValueError("The schedule of LearningRateScheduler must return a float. "

@@ -14,6 +14,7 @@ from .spec import InputSpec
 class Activation(Layer):
     """An activation function: by its name in `autoconv.activations`, or a function of yours."""
 
+    keeps_shape = True
     built_at_once = True
     supports_masking = True
     one_input = True
@@ -27,15 +28,13 @@ class Activation(Layer):
     def call(self, x: Tensor) -> Tensor:
         return self.activation(x)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
 
 class ReLU(Layer):
     """max(x, 0); in general x from `threshold` up to `max_value`, which it never exceeds, and below
     negative_slope (x - threshold).
     """
 
+    keeps_shape = True
     built_at_once = True
     supports_masking = True
     one_input = True
@@ -58,9 +57,6 @@ class ReLU(Layer):
     def call(self, x: Tensor) -> Tensor:
         return F.relu(x, self.negative_slope, self.max_value, self.threshold)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
 
 def _slope(value: Any, name: str) -> float:
     if value is None or checks.number(value, name) < 0:
@@ -72,6 +68,7 @@ def _slope(value: Any, name: str) -> float:
 class LeakyReLU(Layer):
     """x where it is positive, else negative_slope x. Maas et al., 2013."""
 
+    keeps_shape = True
     built_at_once = True
     supports_masking = True
     one_input = True
@@ -88,15 +85,13 @@ class LeakyReLU(Layer):
     def call(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
 
 class PReLU(Layer):
     """x where it is positive, else alpha x; alpha is learned for each item of a sample, or for all along the axes
     `shared_axes` (1 is the first after the batch). He et al., "Delving deep into rectifiers", 2015.
     """
 
+    keeps_shape = True
     supports_masking = True
     one_input = True
     recordable = True
@@ -120,13 +115,11 @@ class PReLU(Layer):
     def call(self, x: Tensor) -> Tensor:
         return F.relu(x) - self.alpha * F.relu(-x)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
 
 class ELU(Layer):
     """x where it is positive, else alpha (exp(x) - 1). Clevert et al., 2015."""
 
+    keeps_shape = True
     built_at_once = True
     supports_masking = True
     one_input = True
@@ -140,13 +133,11 @@ class ELU(Layer):
     def call(self, x: Tensor) -> Tensor:
         return F.elu(x, self.alpha)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
 
 class Softmax(Layer):
     """exp(x) / sum(exp(x)) along `axis`, or along several; what a `mask` of the call excludes is 0."""
 
+    keeps_shape = True
     built_at_once = True
     supports_masking = True
     one_input = True
@@ -161,6 +152,3 @@ class Softmax(Layer):
         if mask is not None:
             x = F.where(mask, x, -3e38)
         return F.softmax(x, self.axis)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape

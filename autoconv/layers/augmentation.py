@@ -22,6 +22,7 @@ FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 class _Augmentation(Images, RandomLayer):
     """What these layers share: in inference they pass on what they get. A call that nobody told counts as training."""
 
+    keeps_shape = True
     recordable = True
     generator_name = "generator"
     bounding_box_format = checks.KerasDefault(None)
@@ -47,14 +48,11 @@ class _Augmentation(Images, RandomLayer):
         """What the two numbers are drawn from; None where the second is the first."""
         raise NotImplementedError
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
 
 class _Geometric(_Augmentation):
     """A change of places; what comes from outside of an image is filled as `functional.affine_transform` says."""
 
-    moves: str  # a random transform's kind
+    moves = ""  # the kind of random transform, which each class sets
     fill_mode = checks.one_of(FILL_MODES)
     interpolation = checks.one_of(INTERPOLATIONS)
     fill_value = checks.Checked(checks.number)

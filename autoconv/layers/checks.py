@@ -54,8 +54,8 @@ class KerasDefault:
 class DataFormat:
     """The attribute `data_format`, which is "channels_last"; None is accepted for it."""
 
-    def __get__(self, layer: Any, owner: type) -> str:
-        return "channels_last"
+    def __get__(self, layer: Any, owner: type) -> Any:
+        return self if layer is None else "channels_last"
 
     def __set__(self, layer: Any, value: str | None) -> None:
         if value not in (None, "channels_first", "channels_last"):

@@ -23,7 +23,8 @@ class Dense(Layer):
     recordable = True
     least_rank = 2
     regularized = ("kernel", "bias")
-    lora_rank, lora_alpha = checks.KerasDefault(None), checks.KerasDefault(None)
+    lora_rank = checks.KerasDefault(None)
+    lora_alpha = checks.KerasDefault(None)
     quantization_config = checks.KerasDefault(None)
 
     def __init__(

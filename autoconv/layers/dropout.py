@@ -13,7 +13,6 @@ from ..operators import noise
 from ..tensor import Tensor, apply
 from . import checks
 from .drawing import RandomLayer
-from .layer import Shape
 
 
 def _share(value: Any, name: str) -> float:
@@ -49,6 +48,7 @@ def _draws_at_a_rate(layer: Any) -> bool:
 class _InTraining(RandomLayer):
     """What layers share that change x in training alone."""
 
+    keeps_shape = True
     built_at_once = True
     supports_masking = True
     one_input = True
@@ -56,9 +56,6 @@ class _InTraining(RandomLayer):
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         return self._changed(x) if training else x
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
 
     def _changed(self, x: Tensor) -> Tensor:
         raise NotImplementedError

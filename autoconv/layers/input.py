@@ -20,8 +20,11 @@ class InputLayer(Layer):
 
     one_input = True
     recordable = True
-    sparse, ragged, optional = checks.KerasDefault(False), checks.KerasDefault(False), checks.KerasDefault(False)
-    tensor, input_tensor = checks.KerasDefault(None), checks.KerasDefault(None)
+    sparse = checks.KerasDefault(False)
+    ragged = checks.KerasDefault(False)
+    optional = checks.KerasDefault(False)
+    tensor = checks.KerasDefault(None)
+    input_tensor = checks.KerasDefault(None)
 
     def __init__(
         self, shape: Shape | None = None, batch_size: int | None = None, dtype: Any = None, *,

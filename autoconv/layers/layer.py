@@ -60,6 +60,7 @@ class Layer(States, Configured, Versioned):
 
     recordable = False  # whether `call` is functions of `functional`, and nothing that differs from call to call
     built_at_once = False  # whether it is built from the start, having no weights
+    keeps_shape = False  # whether its result has the shape of its input
     kept_kinds: str = ""  # NumPy's kinds of integers that it only moves and does not convert, such as "biu"
     symbolic_integers = False  # whether its symbolic results are integers if its inputs are
     supports_masking = False  # whether it accepts and passes on Keras's masks: none are made here
@@ -188,15 +189,7 @@ class Layer(States, Configured, Versioned):
         """The dtype of the weights and of the result."""
         return self._dtype
 
-    @property
-    def compute_dtype(self) -> str:
-        """The dtype that it computes in: `dtype`."""
-        return self._dtype
-
-    @property
-    def variable_dtype(self) -> str:
-        """The dtype of its weights: `dtype`."""
-        return self._dtype
+    compute_dtype = variable_dtype = dtype
 
     @property
     def dtype_policy(self) -> DTypePolicy:
@@ -257,9 +250,9 @@ class Layer(States, Configured, Versioned):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the result. This default runs the layer on zeros, twice if sizes of the input are not known;
-        override it to save that.
+        override it, or set `keeps_shape`, to save that.
         """
-        return calls.shape_by_running(self, input_shape)
+        return input_shape if self.keeps_shape else calls.shape_by_running(self, input_shape)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """The mask of the result, as Keras names what of a sequence counts: the one that came in."""
@@ -300,7 +293,7 @@ class Layer(States, Configured, Versioned):
             self._build_shape = map_shapes(tuple, input_shape)
         self.check_input(input_shape)
         if any(not layer.built for layer in self._walk()):
-            Layer.compute_output_shape(self, input_shape)  # running it builds what it holds
+            calls.shape_by_running(self, input_shape)  # running it builds what it holds
         return self.compute_output_shape(input_shape)
 
     def _build_at_first_call(self, shape: Any) -> None:
@@ -403,7 +396,7 @@ class Layer(States, Configured, Versioned):
 
     def _finds_shapes_by_running(self) -> bool:
         """Whether `compute_output_shape` is the one that runs the layer."""
-        return type(self).compute_output_shape is Layer.compute_output_shape
+        return type(self).compute_output_shape is Layer.compute_output_shape and not self.keeps_shape
 
     # Weights, and what is added to the loss.
 

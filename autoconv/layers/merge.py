@@ -5,8 +5,6 @@ from functools import reduce
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from .. import functional as F
 from ..symbolic import Shape, is_shape
 from ..tensor import Tensor
@@ -47,25 +45,6 @@ class _Merge(Layer):
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
         raise NotImplementedError
-
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        """The mask of the result: where one of the inputs' masks, given as a list, says that an item counts. None where
-        an input has none.
-        """
-        masks = self._masks(inputs, previous_mask)
-        return None if any(mask is None for mask in masks) else Tensor(reduce(np.logical_or, masks))
-
-    def _masks(self, inputs: Any, masks: Any) -> list[Any]:
-        """The inputs' masks as arrays. Raises ValueError for what is no list of one mask, or None, for each input."""
-        if masks is None:
-            return [None]
-        for name, value in (("mask", masks), ("inputs", inputs)):
-            if not isinstance(value, list | tuple):
-                raise ValueError(f"`{name}` should be a list. Received: {name}={value}")
-        if len(masks) != len(inputs):
-            raise ValueError("The lists `inputs` and `mask` should have the same length. Received: "
-                             f"{len(inputs)} inputs and {len(masks)} masks.")
-        return [None if mask is None else np.asarray(mask, bool) for mask in masks]
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         batches = [shape[0] for shape in input_shape]
@@ -143,15 +122,6 @@ class Concatenate(_Merge):
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return self.call(inputs)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        """The inputs' masks one behind the other, True for those that have none."""
-        masks = self._masks(inputs, previous_mask)
-        if all(mask is None for mask in masks):
-            return None
-        whole = [np.ones(x.shape, bool) if mask is None else np.broadcast_to(
-            mask[..., None] if mask.ndim < len(x.shape) else mask, x.shape) for x, mask in zip(inputs, masks)]
-        return Tensor(np.concatenate(whole, self.axis).any(axis=-1))
-
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = [list(shape) for shape in input_shape]
         if len({len(shape) for shape in shapes}) > 1 or not -len(shapes[0]) <= self.axis < len(shapes[0]):
@@ -209,9 +179,6 @@ class Dot(_Merge):
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return self.call(inputs)
-
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
-        """None: the sums have no items of the inputs."""
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         (x, y), (of_x, of_y) = input_shape, self._from_the_first(input_shape)

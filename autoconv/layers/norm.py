@@ -23,11 +23,13 @@ class BatchNormalization(Layer):
     batch, else each has those of its own part. Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
 
+    keeps_shape = True
     supports_masking = True
     one_input = True
     recordable = True
     regularized = ("beta", "gamma")
-    renorm, renorm_clipping = checks.KerasDefault(False), checks.KerasDefault(None)
+    renorm = checks.KerasDefault(False)
+    renorm_clipping = checks.KerasDefault(None)
     renorm_momentum = checks.KerasDefault(0.99)
 
     def __init__(
@@ -129,6 +131,3 @@ class BatchNormalization(Layer):
         folded, shift = norm.fold(k, w, b, gamma, beta, mean, variance, self.epsilon)
         result, scale = (kernel, folded) if apart else (Tensor(folded, device=kernel.device), None)
         return result, Tensor(shift, device=kernel.device), scale
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape

@@ -22,6 +22,7 @@ def _check_axes(layer: Layer, axis: Any, input_shape: Shape) -> list[int]:
 class _OfSamples(Layer):
     """What normalizations with gamma and beta share."""
 
+    keeps_shape = True
     supports_masking = True
     one_input = True
     regularized = ("beta", "gamma")
@@ -34,9 +35,6 @@ class _OfSamples(Layer):
     def _add_weights(self, shape: tuple[int, ...]) -> None:
         self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma") if self.scale else None
         self.beta = self.add_weight(shape, self.beta_initializer, name="beta") if self.center else None
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
 
 
 class LayerNormalization(_OfSamples):

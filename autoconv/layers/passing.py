@@ -16,6 +16,7 @@ class Identity(Layer):
 
     kept_kinds = "biu"
     symbolic_integers = True
+    keeps_shape = True
     built_at_once = True
     supports_masking = True
     recordable = True
@@ -23,14 +24,12 @@ class Identity(Layer):
     def call(self, inputs: Any) -> Any:
         return inputs
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
-
 
 class ActivityRegularization(Layer):
     """Gives what it gets, and adds l1 sum(|x|) + l2 sum(x^2), the mean over the batch, to the loss."""
 
     kept_kinds = "biu"
+    keeps_shape = True
     built_at_once = True
     supports_masking = True
     recordable = True
@@ -46,9 +45,6 @@ class ActivityRegularization(Layer):
 
     def call(self, inputs: Any) -> Any:
         return inputs
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
 
 
 _functions = Registry("function", "keras.ops", names={

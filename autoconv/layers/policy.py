@@ -28,15 +28,7 @@ class DTypePolicy(Configured):
     def __hash__(self) -> int:
         return hash(self.name)
 
-    @property
-    def compute_dtype(self) -> str:
-        """What is computed in."""
-        return self.name
-
-    @property
-    def variable_dtype(self) -> str:
-        """What weights are kept in."""
-        return self.name
+    compute_dtype = variable_dtype = property(lambda self: self.name)
 
 
 Registry("dtype policy", "keras", DTypePolicy, {"DTypePolicy": DTypePolicy})

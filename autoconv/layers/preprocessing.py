@@ -18,6 +18,7 @@ from .layer import Layer, Shape
 class Rescaling(Layer):
     """x * scale + offset, e.g. `Rescaling(1/255)` for pixels 0..255. Both may be lists with a number per channel."""
 
+    keeps_shape = True
     supports_masking = True
     one_input = True
     recordable = True
@@ -33,9 +34,6 @@ class Rescaling(Layer):
         y = x * _factor(self.scale, x)
         return y + _factor(self.offset, x) if np.any(self.offset) else y
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
 
 def _factor(value: Any, x: Tensor) -> Any:
     """A number as it is, several as a tensor beside x, in its dtype."""
@@ -50,6 +48,7 @@ class Normalization(Layer):
     mean and variance are given, or `adapt(data)` takes those of arrays or batches. invert: x sqrt(variance) + mean.
     """
 
+    keeps_shape = True
     supports_masking = True
     one_input = True
     recordable = True
@@ -140,9 +139,6 @@ class Normalization(Layer):
         deviation = F.maximum(F.sqrt(variance), EPSILON)
         return x * deviation + mean if self.invert else (x - mean) / deviation
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
 
 class Images(Layer):
     """What layers of images (N, H, W, C) share that take a single one (H, W, C) as well."""
@@ -189,7 +185,8 @@ class Resizing(_OfSize):
 
     recordable = True
     interpolation = checks.one_of(RESIZE_INTERPOLATIONS)
-    fill_mode, antialias = checks.KerasDefault("constant"), checks.KerasDefault(False)
+    fill_mode = checks.KerasDefault("constant")
+    antialias = checks.KerasDefault(False)
 
     def __init__(
         self, height: int, width: int, interpolation: str = "bilinear", crop_to_aspect_ratio: bool = False,
@@ -198,7 +195,8 @@ class Resizing(_OfSize):
     ) -> None:
         super().__init__(**kwargs)
         self._set_up(height, width, data_format)
-        self.fill_mode, self.antialias = fill_mode, antialias
+        self.fill_mode = fill_mode
+        self.antialias = antialias
         if crop_to_aspect_ratio and pad_to_aspect_ratio:
             raise ValueError("Only one of crop_to_aspect_ratio and pad_to_aspect_ratio can be True.")
         self.crop_to_aspect_ratio, self.pad_to_aspect_ratio = crop_to_aspect_ratio, pad_to_aspect_ratio

@@ -11,6 +11,8 @@ from . import checks
 from .layer import Layer, Shape
 from .spec import InputSpec
 
+Sides = tuple[tuple[int, int], tuple[int, int]]
+
 
 class Flatten(Layer):
     """(N, ...) -> (N, all the rest), in C order: the last axis, the channels, varies fastest."""
@@ -34,6 +36,17 @@ class Flatten(Layer):
         return (input_shape[0], None if None in rest else prod(rest))  # type: ignore[arg-type]
 
 
+def _target_shape(shape: Any, name: str) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, (list, tuple)) else (shape,)
+    if any(isinstance(n, bool) or not hasattr(n, "__index__") or n < -1 for n in sizes) or sizes.count(-1) > 1:
+        rule = ("There must be at most one unknown dimension (-1) in `target_shape`" if sizes.count(-1) > 1 else
+                "Each dimension in `target_shape` must be a non-negative integer, or `-1` for a single unknown "
+                "dimension")
+        raise ValueError(f"{rule}. target_shape must be integers, one of them -1 at most. Received: "
+                         f"target_shape={shape!r}.")
+    return tuple(int(n) for n in sizes)
+
+
 class Reshape(Layer):
     """Each sample in the shape `target_shape`, in C order; one size may be -1, which the others leave for it."""
 
@@ -42,26 +55,11 @@ class Reshape(Layer):
     symbolic_integers = True
     one_input = True
     recordable = True
+    target_shape = checks.Checked(_target_shape)
 
     def __init__(self, target_shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.target_shape = target_shape
-
-    @property
-    def target_shape(self) -> tuple[int, ...]:
-        """The shape of a result, without the batch."""
-        return self._target_shape
-
-    @target_shape.setter
-    def target_shape(self, shape: Any) -> None:
-        sizes = tuple(shape) if isinstance(shape, (list, tuple)) else (shape,)
-        if any(isinstance(n, bool) or not hasattr(n, "__index__") or n < -1 for n in sizes) or sizes.count(-1) > 1:
-            rule = ("There must be at most one unknown dimension (-1) in `target_shape`" if sizes.count(-1) > 1 else
-                    "Each dimension in `target_shape` must be a non-negative integer, or `-1` for a single unknown "
-                    "dimension")
-            raise ValueError(f"{rule}. target_shape must be integers, one of them -1 at most. Received: "
-                             f"target_shape={shape!r}.")
-        self._target_shape = tuple(int(n) for n in sizes)
 
     def call(self, x: Tensor) -> Tensor:
         return x.reshape(len(x), *self.compute_output_shape(x.shape)[1:])
@@ -132,12 +130,25 @@ class RepeatVector(Layer):
         return (input_shape[0], self.n, input_shape[1])
 
 
+def _padding(padding: Any, name: str) -> Sides:
+    if isinstance(padding, str):
+        raise ValueError("`padding` should have two elements: padding must be p, (ph, pw) or ((top, bottom), "
+                         f"(left, right)). Received: {padding!r}.")
+    try:
+        return shapes.explicit_padding(padding)
+    except ValueError as error:
+        rule = ("have two elements" if isinstance(padding, list | tuple) and len(padding) != 2 else
+                "be either an int, a tuple of 2 ints, or a tuple of 2 tuples of 2 ints")
+        raise ValueError(f"`padding` should {rule}. {error}") from None
+
+
 class ZeroPadding2D(Layer):
     """Rows and columns of zeros around each image; `padding` is p, (ph, pw) or ((top, bottom), (left, right))."""
 
     kept_kinds = "biu"
     one_input = True
     data_format = checks.DataFormat()
+    padding = checks.Checked(_padding)  # ((top, bottom), (left, right))
     recordable = True
     rank = 4
 
@@ -145,23 +156,6 @@ class ZeroPadding2D(Layer):
         super().__init__(**kwargs)
         self.data_format = data_format
         self.padding = padding
-
-    @property
-    def padding(self) -> Any:
-        """((top, bottom), (left, right))."""
-        return self._padding
-
-    @padding.setter
-    def padding(self, padding: Any) -> None:
-        if isinstance(padding, str):
-            raise ValueError("`padding` should have two elements: padding must be p, (ph, pw) or ((top, bottom), "
-                             f"(left, right)). Received: {padding!r}.")
-        try:
-            self._padding = shapes.explicit_padding(padding)
-        except ValueError as error:
-            rule = ("have two elements" if isinstance(padding, list | tuple) and len(padding) != 2 else
-                    "be either an int, a tuple of 2 ints, or a tuple of 2 tuples of 2 ints")
-            raise ValueError(f"`padding` should {rule}. {error}") from None
 
     def call(self, x: Tensor) -> Tensor:
         return F.zero_padding2d(x, self.padding)
@@ -172,12 +166,24 @@ class ZeroPadding2D(Layer):
         return (n, None if h is None else h + vertical, None if w is None else w + horizontal, c)
 
 
+def _cropping(cropping: Any, name: str) -> Sides:
+    try:
+        return shapes.explicit_padding(cropping)
+    except ValueError:
+        rule = ("should have two elements" if isinstance(cropping, list | tuple | str) and len(cropping) != 2 else
+                "cannot be negative" if hasattr(cropping, "__index__") else
+                "should be either an int, a tuple of 2 ints, or a tuple of 2 tuples of 2 ints")
+        raise ValueError(f"`cropping` {rule}: cropping must be n, (rows, columns) or ((top, bottom), (left, "
+                         f"right)), none negative. Received: {cropping!r}.") from None
+
+
 class Cropping2D(Layer):
     """Images without outer rows and columns; `cropping` is n, (rows, columns) or ((top, bottom), (left, right))."""
 
     kept_kinds = "biu"
     one_input = True
     data_format = checks.DataFormat()
+    cropping = checks.Checked(_cropping)  # ((top, bottom), (left, right))
     recordable = True
     rank = 4
 
@@ -185,22 +191,6 @@ class Cropping2D(Layer):
         super().__init__(**kwargs)
         self.data_format = data_format
         self.cropping = cropping
-
-    @property
-    def cropping(self) -> Any:
-        """((top, bottom), (left, right))."""
-        return self._cropping
-
-    @cropping.setter
-    def cropping(self, cropping: Any) -> None:
-        try:
-            self._cropping = shapes.explicit_padding(cropping)
-        except ValueError:
-            rule = ("should have two elements" if isinstance(cropping, list | tuple | str) and len(cropping) != 2 else
-                    "cannot be negative" if hasattr(cropping, "__index__") else
-                    "should be either an int, a tuple of 2 ints, or a tuple of 2 tuples of 2 ints")
-            raise ValueError(f"`cropping` {rule}: cropping must be n, (rows, columns) or ((top, bottom), (left, "
-                             f"right)), none negative. Received: {cropping!r}.") from None
 
     def call(self, x: Tensor) -> Tensor:
         (top, _), (left, _) = self.cropping

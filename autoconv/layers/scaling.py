@@ -16,6 +16,7 @@ class LayerScale(Layer):
     deeper with image transformers", 2021.
     """
 
+    keeps_shape = True
     one_input = True
     recordable = True
 
@@ -31,9 +32,6 @@ class LayerScale(Layer):
 
     def call(self, x: Tensor) -> Tensor:
         return x * self.gamma
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
 
 
 class CustomScaleLayer(_Merge):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arguments import names, signatures
+from ..arguments import keywords, names
 from ..variable import Variable
 from .base import Metric, array, number, ratio, weighted
 
@@ -200,9 +200,9 @@ def _best(name: str, best: Callable, asked: Callable, argument: str) -> type[_Be
     doc = (f"The best {best.__name__[1:]} at a threshold with {argument} of at least `{argument}` "
            f"({{asked}} at `num_thresholds` thresholds in [0, 1]), 0 where there is none.").format(asked=argument)
     taken = [inspect.Parameter(argument, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=float),
-             *signatures.parameters(_Best.__init__, 1, 5)]
+             *keywords.parameters(_Best.__init__, 1, 5)]
     return type(name, (_Best,), {
-        "__init__": signatures.constructor(taken, _Best), "_best": staticmethod(best), "_asked": staticmethod(asked),
+        "__init__": keywords.constructor(taken, _Best), "_best": staticmethod(best), "_asked": staticmethod(asked),
         "_argument": argument, "__doc__": doc, "__module__": __name__})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..arguments import signatures
+from ..arguments import keywords
 from ..tensor import Tensor
 from . import accuracy as own
 from .base import DeviceFunction, Mean, MeanMetricWrapper, array, number
@@ -41,13 +41,13 @@ def _mean(name: str, function: Callable, called: str | None = None, values: Devi
     """The class of a function: its constructor takes name and dtype, and the function's options, `first` before.
     direction: in which its values get better.
     """
-    options = {p.name: p for p in signatures.parameters(function, 2)}
-    default_name, dtype = signatures.parameters(Mean.__init__, 1, 3)
+    options = {p.name: p for p in keywords.parameters(function, 2)}
+    default_name, dtype = keywords.parameters(Mean.__init__, 1, 3)
     taken = [*(options.pop(each) for each in first), default_name.replace(default=called or function.__name__), dtype,
              *options.values()]
     values = by_ops(function) if values is None else values
     return type(name, (MeanMetricWrapper,), {
-        "__init__": signatures.constructor(taken, MeanMetricWrapper, function, values=values), "__module__": __name__,
+        "__init__": keywords.constructor(taken, MeanMetricWrapper, function, values=values), "__module__": __name__,
         "direction": direction, "__doc__": f"The mean over samples of: {inspect.getdoc(function)}"})
 
 

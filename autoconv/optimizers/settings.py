@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import signatures
+from ..arguments import keywords
 from . import schedules
 
 LearningRate = float | Callable[[int], float]
@@ -62,7 +62,7 @@ def several_steps(count: int | None) -> int | None:
 def learning_rate(rate: Any) -> LearningRate:
     """A learning rate: a number, or a callable of the number of steps done. One of nothing is asked at each step."""
     if callable(rate):
-        if isinstance(rate, schedules.LearningRateSchedule) or signatures.accepts(rate, 1):
+        if isinstance(rate, schedules.LearningRateSchedule) or keywords.accepts(rate, 1):
             return rate
         return lambda step: float(rate())
     if isinstance(rate, bool) or not _is_number(rate):
