@@ -19,7 +19,8 @@ from . import environment
 PLUGINS = {"xdist": "pytest-xdist", "pytest_timeout": "pytest-timeout", "pytest_benchmark": "pytest-benchmark",
            "hypothesis": "hypothesis"}
 SHOWN = 3  # failures whose text is kept
-KEPT = ("filterwarnings", "markers")  # of the project's settings: others are of plugins that may be missing here
+# These of the project's settings; others belong to plugins that may be missing here.
+KEPT = ("filterwarnings", "markers", "pythonpath")
 # What says that a name of some package goes out of use, which a machine's other versions may: no error here.
 LET_PASS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 LET_PASS_SAYING = ".*deprecat"  # in whatever class of the package's own
@@ -38,7 +39,7 @@ def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]
     """
     if find_spec("pytest") is None:
         raise ModuleNotFoundError("The tests need pytest, which is not installed here.")
-    files = [str(file) for file in sorted(tests.glob("test_*.py")) if "mark.gpu" in file.read_text(encoding="utf-8")]
+    files = [str(file) for file in sorted(tests.rglob("test_*.py")) if "mark.gpu" in file.read_text(encoding="utf-8")]
     workers = max(1, processors // 2) if find_spec("xdist") is not None else 1
     threads = max(1, processors // workers)
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +64,7 @@ def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]
 def _pytest(folder: Path, root: Path) -> list[str]:
     """The command, without the files."""
     settings = folder / "pytest.ini"
-    settings.write_text(_settings(), encoding="utf-8")
+    settings.write_text(_settings(root), encoding="utf-8")
     return [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-c", str(settings), "--rootdir", str(root),
             "-p", "no:cacheprovider", "-o", "junit_family=xunit1", "-o", f"faulthandler_timeout={STUCK}"]
 
@@ -72,11 +73,12 @@ def _spread(workers: int) -> list[str]:
     return ["-n", str(workers)] if workers > 1 else []
 
 
-def _settings() -> str:
+def _settings(root: Path) -> str:
     """What pytest needs of pyproject.toml, as a file of its own."""
     project = tomllib.loads((environment.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     given = project["tool"]["pytest"]["ini_options"]
     given["filterwarnings"] += [*(f"default::{each.__name__}" for each in LET_PASS), f"default:{LET_PASS_SAYING}"]
+    given["pythonpath"] = [str(root / folder) for folder in given["pythonpath"]]  # relative to this file they are not
     return "\n".join(["[pytest]", *(f"{name} =\n    " + "\n    ".join(given[name]) for name in KEPT)])
 
 

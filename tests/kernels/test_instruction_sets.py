@@ -1,0 +1,86 @@
+"""The kernels' other paths: for AVX2 and for plain x86-64, run on this processor by telling Numba to compile for those.
+
+The ops here are those whose kernels are built on simd.py. No other kernel has a line that knows its target.
+ARM has no test of its own here: there the suite runs as it is, on the 128-bit path.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import cases
+import guard_pages
+import numpy as np
+import pytest
+
+from autoconv.backend.cpu import simd
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="guard pages are set up with Linux's mmap"),
+    pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are targets of x86-64"),
+    pytest.mark.timeout(900),  # the kernels are compiled anew for each target, once a machine
+]
+
+ROOT = Path(__file__).parents[2]
+HASWELL = ("64bit avx avx2 bmi bmi2 cmov cx16 cx8 f16c fma fsgsbase fxsr invpcid lzcnt mmx movbe pclmul popcnt rdrnd "
+           "sahf sse sse2 sse3 sse4.1 sse4.2 ssse3 xsave xsaveopt")
+TARGETS = {  # Numba's name of it, its features, and the width of its vectors in bytes
+    "avx2": ("haswell", ",".join(f"+{name}" for name in HASWELL.split()), 32),
+    "plain": ("x86-64", "", 16),
+}
+
+TILED = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense", "depthwise_conv2d", "avg_pool2d",
+         "batch_norm_add_relu")
+
+ON_IT = """
+import os
+import sys
+import numpy as np
+from autoconv.backend.cpu import simd
+assert simd.VECTOR_BYTES == int(os.environ["WIDTH"]), f"the kernels use vectors of {simd.VECTOR_BYTES} bytes"
+sys.path[:0] = ["tests/support", "tests/kernels"]
+import guard_pages
+import test_instruction_sets
+at, dtype, path = sys.argv[1:]
+guard_pages.guard_kernels(at)
+np.savez(path, *guard_pages.results(test_instruction_sets.tiled(), dtype, lambda array: guard_pages.copied(array, at)))
+"""
+
+
+def tiled():
+    """The rows of the case table whose kernels are built on simd.py."""
+    found = [case for case in cases.CASES if case.op in TILED]
+    assert {case.op for case in found} == set(TILED)
+    return found
+
+
+def run(target, *command):
+    name, features, width = TARGETS[target]
+    environment = {**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "WIDTH": str(width)}
+    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, cwd=ROOT)
+
+
+@pytest.fixture
+def target(request):
+    if request.param == "avx2" and simd.VECTOR_BYTES <= 32:
+        pytest.skip("it is this processor's own target, or one that it cannot run")
+    return request.param
+
+
+@pytest.mark.parametrize(("target", "dtype"), [
+    ("avx2", "float32"), pytest.param("avx2", "float64", marks=pytest.mark.soak),
+    ("plain", "float64"), pytest.param("plain", "float32", marks=pytest.mark.soak)], indirect=["target"])
+def test_values_and_gradients_are_those_of_this_processor(target, dtype, tmp_path):
+    """Which the tests of ops compare with plain loops. Masked loads become branches where a processor has none: those
+    too must stay inside the arrays, which end at a page that may not be touched.
+    """
+    done = run(target, "-c", ON_IT, "end", dtype, str(tmp_path / "found.npz"))
+    assert done.returncode == 0, done.stderr or f"killed by signal {-done.returncode}"
+    rounding = {"float32": 3e-5, "float64": 1e-11}[dtype]
+    with np.load(tmp_path / "found.npz") as found:
+        expected = list(guard_pages.results(tiled(), dtype))
+        assert len(found) == len(expected)
+        for name, wanted in zip(found, expected):
+            np.testing.assert_allclose(found[name], wanted, rounding, rounding * max(1.0, np.abs(wanted).max()))
