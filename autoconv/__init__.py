@@ -11,11 +11,12 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-from . import starting as _starting  # noqa: F401 (before all else)
+from .programs import starting as _starting  # noqa: F401 (before all else)
 
 # isort: split
 from . import (
     activations,
+    backend,
     callbacks,
     config,
     constraints,
@@ -36,12 +37,13 @@ from . import (
 )
 from . import optimizers as optim
 from .arguments import modules as _modules
-from .backend.device import get_num_threads, set_num_threads
-from .backend.precision import get_precision, set_precision
-
-# These functions take the place of the modules they come from, so within the package import from `.tensor`.
-from .gradcheck import gradcheck
+from .engine.gradcheck import gradcheck
+from .engine.symbolic import KerasTensor
+from .engine.tensor import Tensor, from_dlpack, no_grad, tensor
+from .engine.variable import Parameter, Variable
 from .initializers import Initializer
+from .kernels.device import get_num_threads, set_num_threads
+from .kernels.precision import get_precision, set_precision
 from .layers import Input, InputSpec, Layer
 from .layers.policy import DTypePolicy
 from .losses import Loss
@@ -49,10 +51,8 @@ from .metrics import Metric
 from .models import Model, Sequential
 from .optimizers import Optimizer
 from .regularizers import Regularizer
-from .symbolic import KerasTensor
-from .tensor import Tensor, from_dlpack, no_grad, tensor
-from .variable import Parameter, Variable
 
+sys.modules[f"{__name__}.tensor"] = sys.modules[f"{__name__}.engine.tensor"]  # `from autoconv.tensor import apply`
 optimizers = optim  # Keras's name; `import autoconv.optimizers` finds the same module
 sys.modules[f"{__name__}.optimizers"] = optim
 sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim.schedules"] = optim.schedules
@@ -60,7 +60,7 @@ sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim
 __all__ = [
     "DTypePolicy", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer", "Loss", "Metric", "Model", "Optimizer",
     "Parameter", "Regularizer", "Sequential",
-    "Tensor", "Variable", "__version__", "activations", "callbacks", "config",
+    "Tensor", "Variable", "__version__", "activations", "backend", "callbacks", "config",
     "constraints", "datasets", "from_dlpack", "functional", "get_num_threads", "get_precision", "gradcheck",
     "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "ops", "optim", "optimizers",
     "parallel", "random", "regularizers", "saving", "set_num_threads", "set_precision", "tensor", "utils",
@@ -72,7 +72,7 @@ _modules.suggest(
     optim, optim.schedules, parallel, random, regularizers, saving, utils)
 
 sys.meta_path.append(_modules.MissingModules())
-_MOVED = {"device": "backend.device", "precision": "backend.precision", "schedules": "optimizers.schedules",
+_MOVED = {"device": "kernels.device", "precision": "kernels.precision", "schedules": "optimizers.schedules",
           "shapes": "arguments.shapes", "names": "arguments.names"}  # since 0.1; the old names go in 0.3
 
 

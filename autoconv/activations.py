@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from .arguments.serialization import Registry, get_registered_name, registered
+from .engine.tensor import Tensor
 from .functional import activations as functions
 from .functional.activations import *  # noqa: F403
 from .functional.activations import hard_silu, silu
-from .tensor import Tensor
 
 __all__ = ["deserialize", "get", "hard_swish", "linear", "serialize", "swish", *functions.__all__]
 

@@ -6,9 +6,9 @@ from typing import Any
 from . import functional as F
 from .arguments import names
 from .arguments.serialization import Configured, Registry
+from .engine.tensor import Tensor
 from .functional.losses import EPSILON
 from .functional.nn import _tensor
-from .tensor import Tensor
 
 __all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "max_norm",
            "min_max_norm", "non_neg", "serialize", "unit_norm"]

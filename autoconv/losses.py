@@ -13,12 +13,12 @@ import numpy as np
 from . import functional as F
 from .arguments import keywords, names
 from .arguments.serialization import Configured, Registry
-from .backend.device import real_numbers
+from .engine.symbolic import flatten, map_structure
+from .engine.tensor import Tensor, refuse_gradient, stacked, within_formula
+from .engine.versions import Versioned
 from .functional.losses import *  # noqa: F403
 from .functional.losses import whole_labels, without_class
-from .symbolic import flatten, map_structure
-from .tensor import Tensor, refuse_gradient, stacked, within_formula
-from .versions import Versioned
+from .kernels.device import real_numbers
 
 __all__ = [
     "BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy", "CategoricalFocalCrossentropy",

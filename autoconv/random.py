@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .arguments.serialization import Configured, Registry
-from .backend import device as devices
-from .variable import Stateful, Variable
+from .engine.variable import Stateful, Variable
+from .kernels import device as devices
 
 Key = tuple[int, int]
 

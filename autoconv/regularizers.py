@@ -8,8 +8,8 @@ import numpy as np
 from . import functional as F
 from .arguments import names
 from .arguments.serialization import Configured, Registry
+from .engine.tensor import Tensor
 from .functional.nn import _tensor
-from .tensor import Tensor
 
 __all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "l1", "l1_l2", "l2",
            "orthogonal_regularizer", "serialize"]

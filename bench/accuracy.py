@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from autoconv import datasets
-from autoconv.costs import stats
+from autoconv.engine.costs import stats
 
 from . import peers, workloads
 from .process import PeerError, Process

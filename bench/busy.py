@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autoconv.bench import machine
-from autoconv.costs import stats
-from autoconv.costs.tables import table
+from autoconv.engine.costs import stats
+from autoconv.engine.costs.tables import table
+from autoconv.programs.bench import machine
 
 from . import environment, peers, show, workloads
 from .equal_work import Expected, check_trained

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from autoconv.arguments import names
-from autoconv.bench import machine
-from autoconv.bench.run import SCHEMA
+from autoconv.programs.bench import machine
+from autoconv.programs.bench.run import SCHEMA
 
 from . import accuracy, install_size, overview, peers, rounds, show, startup, workloads
 

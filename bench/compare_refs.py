@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from autoconv.arguments import names
-from autoconv.bench import machine
-from autoconv.bench.suite import SUITE
-from autoconv.costs import stats
-from autoconv.costs.tables import interval_head, table
+from autoconv.engine.costs import stats
+from autoconv.engine.costs.tables import interval_head, table
+from autoconv.programs.bench import machine
+from autoconv.programs.bench.suite import SUITE
 
 from . import environment, peers, show, workloads
 from .environment import ROOT
@@ -128,7 +128,7 @@ def compare_kernels(
     """The ratio of every kernel that both versions have, for the nets that both can build by name."""
     if workload not in SUITE:
         return {}
-    old = [side for side, tree in trees.items() if not (tree / "autoconv" / "bench" / "cases.py").is_file()]
+    old = [side for side, tree in trees.items() if not any(tree.rglob("programs/bench/cases.py"))]
     if old:
         print(f"kernels of {workload}: not compared, {' and '.join(old)} cannot time them", file=sys.stderr)
         return {}

@@ -1,7 +1,7 @@
 """The kernels' shares of their ceilings, beside pytest-benchmark's own table, and the machine in its JSON."""
 
-from autoconv.backend import device
-from autoconv.bench import machine, tables
+from autoconv.kernels import device
+from autoconv.programs.bench import machine, result_tables
 
 FOUND: list[dict] = []
 
@@ -9,7 +9,7 @@ FOUND: list[dict] = []
 def pytest_terminal_summary(terminalreporter):
     if FOUND:
         terminalreporter.section("share of this machine's own ceiling")
-        terminalreporter.write_line(tables.kernels(FOUND))
+        terminalreporter.write_line(result_tables.kernels(FOUND))
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):

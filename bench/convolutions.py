@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from autoconv.backend import device as devices
-from autoconv.bench import machine
-from autoconv.bench.cases import Case, cases
-from autoconv.bench.suite import SUITE, Timed
-from autoconv.costs import ceilings
-from autoconv.costs.tables import table
+from autoconv.engine.costs import ceilings
+from autoconv.engine.costs.tables import table
+from autoconv.kernels import device as devices
 from autoconv.layers import Conv2D, Input
 from autoconv.models import Sequential
+from autoconv.programs.bench import machine
+from autoconv.programs.bench.cases import Case, cases
+from autoconv.programs.bench.suite import SUITE, Timed
 
 from . import show
 

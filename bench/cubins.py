@@ -1,6 +1,6 @@
 """`python -m bench.cubins`: what each CUDA kernel takes of a GPU's registers. Needs the extra `cuda`, but no GPU."""
 
-from autoconv.backend.cuda import assembly
+from autoconv.kernels.cuda import assembly
 
 COLUMNS = [(dtype, capability) for dtype, several in assembly.CAPABILITIES.items() for capability in several]
 

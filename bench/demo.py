@@ -21,10 +21,10 @@ from typing import NamedTuple
 import numpy as np
 
 from autoconv.callbacks import LambdaCallback
-from autoconv.costs import stats
-from autoconv.demo import choices
-from autoconv.demo.serving import Demo
-from autoconv.demo.session import Session
+from autoconv.engine.costs import stats
+from autoconv.programs.demo import choices
+from autoconv.programs.demo.learning import Session
+from autoconv.programs.demo.serving import Demo
 
 WARM = 30  # steps before the clock starts
 SETTINGS = {"net": "lecture", "epochs": 1000}

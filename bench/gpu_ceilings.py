@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from autoconv.costs import stats, timing
+from autoconv.engine.costs import stats, timing
 
 TRIES = 5
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from autoconv.arguments.names import lookup
-from autoconv.backend.cuda import device as device_cuda
-from autoconv.backend.device import DeviceError
-from autoconv.bench import machine
-from autoconv.bench.run import SCHEMA
+from autoconv.kernels.cuda import device as device_cuda
+from autoconv.kernels.device import DeviceError
+from autoconv.programs.bench import machine
+from autoconv.programs.bench.run import SCHEMA
 
 from . import environment, gpu_phases, gpu_smoke, peers, show, targets
 from .phases import Phase, Run

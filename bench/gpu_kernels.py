@@ -3,10 +3,10 @@
 import time
 from typing import Any
 
-from autoconv.backend import device, precision
-from autoconv.bench.cases import Case, cases
-from autoconv.bench.suite import SUITE
-from autoconv.costs import ceilings
+from autoconv.engine.costs import ceilings
+from autoconv.kernels import device, precision
+from autoconv.programs.bench.cases import Case, cases
+from autoconv.programs.bench.suite import SUITE
 
 REPEATS, TRIES = 50, 3
 

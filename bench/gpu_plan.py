@@ -16,7 +16,7 @@ from functools import cache
 from math import ceil, prod
 from typing import Any, NamedTuple
 
-from autoconv.costs.tables import short, table
+from autoconv.engine.costs.tables import short, table
 
 from . import gpu_steps
 from .workloads import WORKLOADS, Workload
@@ -118,7 +118,7 @@ HEAD = ("launch", "tile", "blocks", "stages", "bytes", "FLOP", "B/FLOP", "us")
 
 def of(workload: Workload, batch_size: int) -> Plan:
     """The plan of a training step at this batch size."""
-    from autoconv.backend.cuda import order
+    from autoconv.kernels.cuda import order
 
     launches = gpu_steps.launches(workload, batch_size)
     accesses = [launch.accesses() for launch in launches]
@@ -190,7 +190,7 @@ def _sums(launch: Any, tile: Any) -> Product:
 
 def _resident(name: str) -> int:
     """How many blocks of a product a multiprocessor holds at once."""
-    from autoconv.backend.cuda.fragments import layout
+    from autoconv.kernels.cuda.fragments import layout
 
     tile = products()[name]
     of_rows = 0 if "weight_gradient" in name else 16 * tile.rows
@@ -226,7 +226,7 @@ def _joined(access: list) -> list[tuple[int, int]]:
 @cache
 def products() -> dict[str, Any]:
     """The tile of each kernel of a product on tensor cores, by the kernel's name."""
-    from autoconv.backend.cuda import conv, fused
+    from autoconv.kernels.cuda import conv, fused
 
     families = [value for module in (conv, fused) for value in vars(module).values() if isinstance(value, conv.Family)]
     return {kernel.name: tile for family in families for kernel, tile in zip(family.tensor, family.tiles.tensor)}

@@ -15,9 +15,9 @@ from unittest import mock
 import numpy as np
 
 from autoconv.arguments.shapes import Window
-from autoconv.backend import device, precision, trace
-from autoconv.backend.cuda import device as device_cuda
-from autoconv.backend.cuda import tiles
+from autoconv.kernels import device, precision, trace
+from autoconv.kernels.cuda import device as device_cuda
+from autoconv.kernels.cuda import tiles
 
 from . import reference, workloads
 from .equal_work import TOLERANCE_TF32
@@ -54,7 +54,7 @@ def run(check: str, **options: Any) -> dict[str, Any]:
 
 def tile_names() -> list[str]:
     """Of all products."""
-    return list(dict.fromkeys(tile.name for several in vars(tiles).values() if isinstance(several, tiles.Tiles)
+    return list(dict.fromkeys(tile.name for several in vars(tiles).values() if isinstance(several, tiles.TileChoices)
                               for tile in (*several.tensor, *several.exact)))
 
 

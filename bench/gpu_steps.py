@@ -15,8 +15,8 @@ def launches(workload: Workload, batch_size: int) -> list[Any]:
     """The launches that a step's graph has, in their order: a step of `fit` on data that lie on the GPU, with products
     on tensor cores.
     """
-    from autoconv.backend import precision as precisions
-    from autoconv.backend.cuda import kernels, runtime
+    from autoconv.kernels import precision as precisions
+    from autoconv.kernels.cuda import kernels, runtime
     from ptx import device as interpreter
 
     from .peers.autoconv import OnGpu
@@ -28,7 +28,7 @@ def launches(workload: Workload, batch_size: int) -> list[Any]:
         return lambda: None
 
     before = precisions.get_precision()
-    with (interpreter.interpreted(), mock.patch.object(kernels.Kernel, "_dispatcher", _Idle()),
+    with (interpreter.interpreted(), mock.patch.object(kernels.CudaKernel, "_dispatcher", _Idle()),
           mock.patch.object(runtime.cuda, "device_array", _untouched),
           mock.patch.object(runtime.Gpu, "capture", capture)):
         precisions.set_precision("tf32")

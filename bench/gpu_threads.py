@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from autoconv.bench import machine
+from autoconv.programs.bench import machine
 
 from . import rounds, workloads
 from .phases import Failed, Run, share

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoconv.bench import machine
-from autoconv.costs.tables import table
+from autoconv.engine.costs.tables import table
+from autoconv.programs.bench import machine
 
 from . import nets, workloads
 from .specs import Conv, GlobalPool
@@ -57,7 +57,7 @@ def measured(workload: Workload, batch_size: int) -> float:
 
 
 def points() -> Iterator[dict[str, Any]]:
-    from autoconv.backend import device
+    from autoconv.kernels import device
 
     device.get("cpu").set_num_threads(1)
     for axis, places in series().items():

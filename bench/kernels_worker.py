@@ -3,16 +3,21 @@
 import json
 import sys
 
-from autoconv.bench.cases import cases
-from autoconv.bench.suite import SUITE
-
 from . import environment
 from .worker import Talk, code_folder
 
 try:
-    from autoconv.costs import timing
+    from autoconv.engine.costs import timing
+    from autoconv.programs.bench.cases import cases
+    from autoconv.programs.bench.suite import SUITE
 except ImportError:  # the version that is timed may be older
-    from autoconv.bench import timing  # type: ignore[no-redef,attr-defined]
+    from autoconv.bench.cases import cases  # type: ignore[no-redef]
+    from autoconv.bench.suite import SUITE  # type: ignore[no-redef]
+
+    try:
+        from autoconv.costs import timing  # type: ignore[no-redef]
+    except ImportError:
+        from autoconv.bench import timing  # type: ignore[no-redef]
 
 SECONDS = 0.002  # one try; a round takes the best of three
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autoconv.costs.tables import interval
+from autoconv.engine.costs.tables import interval
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 

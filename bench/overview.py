@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autoconv.costs.tables import interval, table
+from autoconv.engine.costs.tables import interval, table
 
 from . import peers, report
 

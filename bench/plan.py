@@ -14,7 +14,7 @@ from unittest import mock
 
 import numpy as np
 
-from autoconv.costs.tables import table
+from autoconv.engine.costs.tables import table
 
 from . import shares, workloads
 from .workloads import WORKLOADS, Workload
@@ -94,7 +94,7 @@ def of(workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = 
 
 def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> list[tuple[Any, tuple]]:
     """The calls of a step for so many threads, each a compiled function and its arguments."""
-    from autoconv.backend import device, trace
+    from autoconv.kernels import device, trace
 
     from .peers.autoconv import Autoconv
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from autoconv import parallel
-from autoconv.ranks import ALONE, Ranks
+from autoconv.engine.ranks import ALONE, Ranks
 
 from . import workloads
 from .peers.autoconv import Autoconv, EpochClock

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autoconv.bench.page import page
-from autoconv.bench.run import SCHEMA
+from autoconv.programs.bench.page import page
+from autoconv.programs.bench.run import SCHEMA
 
 from . import markdown
 

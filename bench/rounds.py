@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from autoconv.costs import stats
+from autoconv.engine.costs import stats
 
 from . import peers, workloads
 from .equal_work import TOLERANCE, Expected, WrongNetError, check_trained, trained_otherwise

@@ -18,8 +18,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from autoconv.bench import machine
-from autoconv.costs.tables import table
+from autoconv.engine.costs.tables import table
+from autoconv.programs.bench import machine
 
 from . import environment, hosts, messages, peers, show, workloads
 

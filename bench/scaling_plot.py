@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from autoconv.costs.tables import table
+from autoconv.engine.costs.tables import table
 
 from . import messages
 from .rank import SMALLER

@@ -85,7 +85,7 @@ def timed(function: Callable, arguments: tuple, rounds: int, entry: int = 0) -> 
 
 def cost_of_entry() -> int:
     """Nanoseconds outside of the region of a kernel that does nothing else."""
-    from autoconv.backend.cpu import pointwise
+    from autoconv.kernels.cpu import pointwise
 
     x = np.zeros(2 * pointwise.FEW, np.float32)  # enough for a region
     return timed(pointwise.relu, (x, x), 300).serial

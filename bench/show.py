@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from autoconv.costs.tables import ONE_PROCESS, interval, interval_head, table
+from autoconv.engine.costs.tables import ONE_PROCESS, interval, interval_head, table
 
 from . import peers
 

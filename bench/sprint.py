@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autoconv.bench import machine
+from autoconv.programs.bench import machine
 
 from . import environment, show
 from .accuracy import mnist_arrays

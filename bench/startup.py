@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from autoconv.bench import machine
-from autoconv.costs import stats
+from autoconv.engine.costs import stats
+from autoconv.programs.bench import machine
 
 from . import peers, show, workloads
 from .process import PeerError, Process

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
-from autoconv.costs.tables import table
+from autoconv.engine.costs.tables import table
 
 EAGER = ("torch-cuda",)
 BEST_OF_LARGE = ("torch-cuda-graph", "jax-cuda", "torch-cuda-compile")  # whose steps take longer than launching them

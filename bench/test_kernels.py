@@ -8,10 +8,10 @@ which the kernel and both ceilings run in turns, so that a busy machine disturbs
 
 import pytest
 
-from autoconv.backend import device
-from autoconv.bench.cases import cases
-from autoconv.bench.suite import SUITE
-from autoconv.costs import ceilings
+from autoconv.engine.costs import ceilings
+from autoconv.kernels import device
+from autoconv.programs.bench.cases import cases
+from autoconv.programs.bench.suite import SUITE
 
 from .conftest import FOUND
 

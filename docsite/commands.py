@@ -2,7 +2,7 @@
 
 import click
 
-from autoconv.cli import main
+from autoconv.programs.cli import main
 
 START = """# Command line
 

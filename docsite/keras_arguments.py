@@ -12,7 +12,8 @@ from typing import Any
 
 FILE = Path(__file__).with_suffix(".json")
 MODULES = ["", "layers", "activations", "initializers", "regularizers", "constraints", "models", "optimizers",
-           "optimizers.schedules", "losses", "metrics", "callbacks", "utils", "saving", "config", "random", "ops",
+           "optimizers.schedules", "losses", "metrics", "callbacks", "utils", "saving", "config", "backend", "random",
+           "ops",
            "ops.image", "ops.nn", "ops.numpy", "datasets", "datasets.mnist", "datasets.fashion_mnist",
            "datasets.cifar10"]
 METHODS = {"models.Model": ["compile", "fit", "evaluate", "predict", "predict_on_batch", "train_on_batch",

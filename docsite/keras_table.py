@@ -12,7 +12,7 @@ from docsite.keras_arguments import FILE, METHODS, arguments
 
 KERAS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 # Keras has no such modules, or others.
-LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures", "ops", "saving", "config",
+LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures", "ops", "saving", "config", "backend",
             "formats", "wrappers")
 SHOWN_MODULES = [name for name in reference.MODULES if name not in LEFT_OUT]
 LEGACY = {"input_shape", "input_dim"}  # Keras takes them too, though no signature has them

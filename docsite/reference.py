@@ -13,12 +13,12 @@ MODULES = {  # module -> title, in the order of the site
     "losses": "Losses", "metrics": "Metrics", "activations": "Activations", "regularizers": "Regularizers",
     "constraints": "Constraints", "callbacks": "Callbacks", "datasets": "Data sets", "utils": "Utilities",
     "pictures": "Pictures", "initializers": "Initializers", "functional": "Functions on tensors", "ops": "keras.ops",
-    "saving": "Saving", "config": "Settings", "random": "Random", "nets": "Built-in nets",
+    "saving": "Saving", "config": "Settings", "backend": "keras.backend", "random": "Random", "nets": "Built-in nets",
     "parallel": "Several processes", "formats": "Files and PyTorch", "wrappers": "scikit-learn",
 }
 TOP = ["Tensor", "Parameter", "tensor", "no_grad", "from_dlpack", "gradcheck", "set_precision", "get_precision",
        "set_num_threads", "get_num_threads"]
-HIDDEN = {"metrics.check", "callbacks.Logs", "initializers.fans", "versions.Versioned"}  # used between modules
+HIDDEN = {"metrics.check", "callbacks.Logs", "initializers.fans", "engine.versions.Versioned"}  # used between modules
 
 
 def pages() -> dict[str, str]:

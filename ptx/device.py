@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from autoconv.backend.cuda import device as device_cuda
-from autoconv.backend.cuda import driver, order
-from autoconv.errors import DeviceError
+from autoconv.engine.errors import DeviceError
+from autoconv.kernels.cuda import device as device_cuda
+from autoconv.kernels.cuda import driver, order
 
 from .counters import Counters
 from .launch import CAPABILITY, Aligned, Program, aligned_empty, compiled, run, signature_of
@@ -140,7 +140,7 @@ def graph(launches, numbers, there):
 @contextmanager
 def interpreted(counters: dict[str, Counters] | None = None):
     """Within this block device "cuda" is there. What each kernel would cost is added up in `counters`, by its name."""
-    from autoconv.backend.cuda import assembly, kernels, runtime
+    from autoconv.kernels.cuda import assembly, kernels, runtime
 
     assembly.kernels()  # one that was declared within the block would have no dispatcher of its own afterwards
 
@@ -158,12 +158,12 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(driver, "memory", lambda index: MEMORY)
         patch.setattr(device_cuda, "_opened", {})
         patch.setattr(kernels, "prepare", lambda *given: None)  # each is compiled when first launched
-        patch.setattr(kernels.Kernel, "compiled_before", lambda *given: True)
+        patch.setattr(kernels.CudaKernel, "compiled_before", lambda *given: True)
         patch.setattr(runtime.Gpu, "capture", lambda gpu, *given: graph(*given))
         for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface", "event",
                      "event_elapsed_time", "pinned_array"):
             patch.setattr(runtime.cuda, name, getattr(Cuda(), name))
-        patch.setattr(kernels.Kernel, "_dispatcher", property(lambda kernel: Dispatcher(kernel, counters),
+        patch.setattr(kernels.CudaKernel, "_dispatcher", property(lambda kernel: Dispatcher(kernel, counters),
                                                               lambda kernel, value: None), raising=False)
         patch.setattr(runtime, "gpu", functools.cache(runtime.gpu.__wrapped__))
         patch.setattr(runtime, "_current", threading.local())

@@ -68,7 +68,7 @@ def check(program, grid: tuple, block: tuple, dynamic: int) -> None:
 @cache
 def registers(text: str) -> int:
     """How many registers a thread has, once NVIDIA's assembler has made machine code of the text."""
-    from autoconv.backend.cuda import assembly
+    from autoconv.kernels.cuda import assembly
 
     major, minor = re.search(r"^\s*\.target sm_(\d+)(\d)", text, re.MULTILINE).groups()
     return assembly.assembled(text, (int(major), int(minor))).registers

@@ -11,7 +11,7 @@ def texts(kernel, types: tuple, *capabilities: tuple[int, int]) -> list[str]:
     """The PTX of a kernel of autoconv, or of a bare function, for these types of arguments and each of the compute
     capabilities: the text that a GPU's cubin is made of.
     """
-    from autoconv.backend.cuda import internals
+    from autoconv.kernels.cuda import internals
 
     function, path = getattr(kernel, "function", kernel), _kept(kernel, types)
     options = internals.cuda.jit(function, lto=False).targetoptions
@@ -23,10 +23,10 @@ def texts(kernel, types: tuple, *capabilities: tuple[int, int]) -> list[str]:
 
 def _kept(kernel, types: tuple) -> Path | None:
     """The file of a kernel, in a folder for the sources of all kernels and what compiles them."""
-    from autoconv.backend.cuda import store
+    from autoconv.kernels.cuda import store
 
     module = getattr(getattr(kernel, "function", None), "__module__", "")
-    if not module.startswith("autoconv.backend.cuda.") or store.folder() is None:
+    if not module.startswith("autoconv.kernels.cuda.") or store.folder() is None:
         return None  # a test's own kernel is not among these sources
     folder = store.folder().with_name(f"ptx-{store.source_hash()}")
     folder.mkdir(exist_ok=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from autoconv.backend.cuda import device as device_cuda
-from autoconv.backend.cuda import driver
+from autoconv.kernels.cuda import device as device_cuda
+from autoconv.kernels.cuda import driver
 
 # A shell has programs in its background ignore Ctrl-C, and all that they start: the tests send it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

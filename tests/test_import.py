@@ -57,7 +57,7 @@ def test_every_public_name_is_there(name):
 
 
 def test_modules_answer_under_the_names_of_version_0_1():
-    with pytest.warns(DeprecationWarning, match=r"autoconv\.device is autoconv\.backend\.device"):
+    with pytest.warns(DeprecationWarning, match=r"autoconv\.device is autoconv\.kernels\.device"):
         assert ac.device.get("cpu").name == "cpu"
     with pytest.raises(AttributeError, match="no attribute 'devise'"):
         ac.devise  # noqa: B018
@@ -130,17 +130,17 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
 
 
 @POSIX
-@pytest.mark.parametrize("at", ["autoconv.random", "numpy", "autoconv.cli.train", "click"])
+@pytest.mark.parametrize("at", ["autoconv.random", "numpy", "autoconv.programs.cli.train", "click"])
 def test_ctrl_c_while_the_command_line_starts_is_one_line(interrupted, at, tmp_path):
     script = tmp_path / "autoconv"  # as pip writes it
-    script.write_text("from autoconv.cli import main\nmain()\n")
+    script.write_text("from autoconv.programs.cli import main\nmain()\n")
     ways = [["-m", "autoconv"], [str(script)]] if at == "autoconv.random" else [["-P", "-m", "autoconv"]]
     for way in ways:
         assert interrupted(at, *way, "info") == (130, "", "Interrupted.\n")
 
 
 @POSIX
-@pytest.mark.parametrize("at", ["autoconv.tensor", "autoconv.train.trainer"])
+@pytest.mark.parametrize("at", ["autoconv.engine.tensor", "autoconv.train.trainer"])
 def test_an_interrupted_import_is_python_s_own_and_can_be_made_again(interrupted, at):
     code = """
 try:
@@ -154,7 +154,7 @@ except KeyboardInterrupt:
 
 @POSIX
 def test_a_program_that_imports_autoconv_handles_ctrl_c_itself():
-    code = ("import signal; before = signal.getsignal(signal.SIGINT); import autoconv.cli; "
+    code = ("import signal; before = signal.getsignal(signal.SIGINT); import autoconv.programs.cli; "
             "print(signal.getsignal(signal.SIGINT) is before is signal.default_int_handler)")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
 

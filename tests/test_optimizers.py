@@ -9,7 +9,7 @@ import pytest
 import autoconv as ac
 from autoconv import layers, models
 from autoconv import optimizers as optim
-from autoconv.backend.cpu import update
+from autoconv.kernels.cpu import update
 from autoconv.optimizers import schedules
 
 SHAPES = [(3, 3, 1, 5), (5,), (7, 11), ()]

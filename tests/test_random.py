@@ -7,7 +7,7 @@ import reference
 
 from autoconv import functional as F
 from autoconv import random
-from autoconv.backend.cpu import random as kernels
+from autoconv.kernels.cpu import random as kernels
 
 ONES, PI = [0xFFFFFFFF] * 4, [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344]
 KNOWN_ANSWERS = [  # counter, key, words: from the Random123 distribution (kat_vectors, philox4x32 10)

@@ -15,7 +15,7 @@ from autoconv import (
     utils,
 )
 from autoconv import functional as F
-from autoconv.gradcheck import gradcheck
+from autoconv.engine.gradcheck import gradcheck
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(24, 5)).astype("float32"), RNG.normal(size=(24, 3)).astype("float32")

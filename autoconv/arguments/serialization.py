@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..versions import contents
+from ..engine.versions import contents
 from . import names
 
 _OBJECT_KEYS = {"module", "class_name", "config", "registered_name", "build_config", "compile_config"}

@@ -1,14 +1,15 @@
 """Callbacks: what is called at the stages of fit, evaluate and predict, with Keras's names.
 
-`base.py` has `Callback` and the stages, `watching.py` what decides by a value, `saving.py` what saves, `weights.py`
+`callback.py` has `Callback` and the stages, `watching.py` what decides by a value, `checkpoints.py` what saves,
+`moving_averages.py`
 what changes weights, `writing.py` what logs, `board.py` what TensorBoard shows.
 """
 
-from .base import STAGES, Callback, CallbackList, History, LambdaCallback, Logs
 from .board import TensorBoard
-from .saving import BackupAndRestore, ModelCheckpoint
+from .callback import STAGES, Callback, CallbackList, History, LambdaCallback, Logs
+from .checkpoints import BackupAndRestore, ModelCheckpoint
+from .moving_averages import SwapEMAWeights
 from .watching import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau, TerminateOnNaN
-from .weights import SwapEMAWeights
 from .writing import CSVLogger
 
 __all__ = [

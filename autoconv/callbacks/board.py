@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arguments import extras
 from ..arguments.shapes import check_count
-from .base import Callback, Logs
+from .callback import Callback, Logs
 
 
 class TensorBoard(Callback):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..arguments import keywords
-from .base import Callback, Logs, say
+from .callback import Callback, Logs, say
 
 
 class Watching(Callback):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..files import atomic, regular
-from .base import Callback, Logs
+from .callback import Callback, Logs
 
 
 class CSVLogger(Callback):

@@ -1,8 +1,8 @@
 """Datasets as in Keras: `datasets.mnist.load_data()`, and `load(name)` for a name that comes from a command line."""
 
 from . import cifar10, digits, fashion_mnist, mnist
-from .errors import DatasetCorrupt, DatasetNotFound
 from .finding import load, where
+from .not_found import DatasetCorrupt, DatasetNotFound
 from .registry import NAMES, data_folder, info
 
 __all__ = [

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..files import regular
-from .errors import DatasetCorrupt, DatasetNotFound
 from .idx import GZIP_MAGIC
+from .not_found import DatasetCorrupt, DatasetNotFound
 from .registry import Entry
 from .safe_pickle import UnsafePickle, load_batch
 

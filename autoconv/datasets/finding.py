@@ -9,7 +9,7 @@ import numpy as np
 from ..files.folders import user_cache
 from . import cifar_set, idx_set
 from .download import PATIENCE, discard_unsound, fetch
-from .errors import DatasetCorrupt, DatasetNotFound
+from .not_found import DatasetCorrupt, DatasetNotFound
 from .registry import Entry, data_folder, info
 
 Part = tuple[np.ndarray, np.ndarray]

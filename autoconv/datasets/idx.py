@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 
 from ..files import regular
-from .errors import DatasetCorrupt
+from .not_found import DatasetCorrupt
 
 GZIP_MAGIC = b"\x1f\x8b"
 BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from ..files import npy, regular
-from .errors import DatasetCorrupt, DatasetNotFound
 from .idx import check_growth, read_idx
+from .not_found import DatasetCorrupt, DatasetNotFound
 from .registry import Entry
 
 Part = tuple[np.ndarray, np.ndarray]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments.names import lookup
-from .errors import DatasetNotFound
+from .not_found import DatasetNotFound
 
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from ..arguments import names
 from ..arguments.serialization import deserialize
+from ..engine.symbolic import map_shapes
 from ..files import allowance, json_text
 from ..layers.parts import count_name
 from ..models import Model
-from ..symbolic import map_shapes
 
 DEEPEST = 100  # models within models and lists within lists
 MOST = 8_000  # layers and other things that have a class

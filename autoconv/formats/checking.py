@@ -19,11 +19,11 @@ from ..arguments.serialization import (
     serialize,
     written_objects,
 )
+from ..engine.variable import Variable
 from ..layers import Layer
 from ..layers.parts import held, numbering
 from ..models import Model
-from ..optimizers.base import names_given
-from ..variable import Variable
+from ..optimizers.optimizer import names_given
 from . import training
 
 _START = "A file must make the model again."

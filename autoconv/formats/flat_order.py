@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.graph import Graph
+from ..engine.graph.graph import Graph
 from ..layers import Concatenate, Dense, Flatten, Permute, Reshape
 
 Order = np.ndarray | None  # for each place in the other order ours; None where both are the same
@@ -16,7 +16,7 @@ UNKNOWN = np.empty(0, np.int64)  # the order of what was made in a way that is n
 
 
 @dataclass(frozen=True)
-class Call:
+class FlatCall:
     """One call of a layer or function: the numbers of the values that it takes and gives, and these
     values' shapes without the batch. Calls of models are the calls within them.
     """
@@ -28,16 +28,16 @@ class Call:
     given: list[tuple]
 
 
-def calls_of(graph: Graph) -> list[Call]:
+def calls_of(graph: Graph) -> list[FlatCall]:
     """All calls in a graph, in an order in which they can run."""
     numbers = count()
     return _expanded(graph, [next(numbers) for _ in graph.inputs], numbers)[0]
 
 
-def _expanded(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[list[Call], list[int]]:
+def _expanded(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[list[FlatCall], list[int]]:
     """The calls in a graph that is given these values, and the values of its outputs."""
     known = {id(tensor): number for tensor, number in zip(graph.inputs, inputs)}
-    found: list[Call] = []
+    found: list[FlatCall] = []
     for node in graph.nodes:
         if not node.inputs:
             continue
@@ -49,13 +49,13 @@ def _expanded(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[
             found += calls
         else:
             outputs = [next(numbers) for _ in node.outputs]
-            found.append(Call(node.operation, values, outputs, [t.shape[1:] for t in taken],
+            found.append(FlatCall(node.operation, values, outputs, [t.shape[1:] for t in taken],
                               [t.shape[1:] for t in node.outputs]))
         known.update((id(tensor), number) for tensor, number in zip(node.outputs, outputs))
     return found, [known[id(graph.resolve(tensor))] for tensor in graph.outputs]
 
 
-def flat_orders(calls: list[Call]) -> dict[int, np.ndarray]:
+def flat_orders(calls: list[FlatCall]) -> dict[int, np.ndarray]:
     """The orders of the values that have another one: behind a Flatten, and in front of a Reshape to images.
 
     A value that is not there has the same order in both; UNKNOWN is that of what is not followed.
@@ -69,7 +69,7 @@ def flat_orders(calls: list[Call]) -> dict[int, np.ndarray]:
     return orders
 
 
-def _wanted(calls: list[Call]) -> dict[int, np.ndarray]:
+def _wanted(calls: list[FlatCall]) -> dict[int, np.ndarray]:
     """The orders that values must have because they become images, which is found by going backwards."""
     wanted: dict[int, np.ndarray] = {}
     for call in reversed(calls):
@@ -84,7 +84,7 @@ def _wanted(calls: list[Call]) -> dict[int, np.ndarray]:
     return wanted
 
 
-def _given(call: Call, taken: list[Order], wanted: dict[int, np.ndarray]) -> Order:
+def _given(call: FlatCall, taken: list[Order], wanted: dict[int, np.ndarray]) -> Order:
     """The order of what a call gives, by the orders of what it takes."""
     first = taken[0]
     operation = call.operation
@@ -104,7 +104,7 @@ def _given(call: Call, taken: list[Order], wanted: dict[int, np.ndarray]) -> Ord
     return first if same and _keeps_shape(call) else UNKNOWN
 
 
-def _viewed(call: Call, order: Order) -> Order:
+def _viewed(call: FlatCall, order: Order) -> Order:
     """The order behind a Flatten or Reshape."""
     before = call.taken[0]
     after = call.given[0]
@@ -128,11 +128,11 @@ def _channels_first(shape: tuple) -> Order:
     return None if np.array_equal(places, np.arange(len(places))) else places
 
 
-def _is_view(call: Call) -> bool:
+def _is_view(call: FlatCall) -> bool:
     named = getattr(call.operation, "short", "") in ("flatten", "reshape")
     return named or isinstance(call.operation, Flatten | Reshape)
 
 
-def _keeps_shape(call: Call) -> bool:
+def _keeps_shape(call: FlatCall) -> bool:
     """Whether a call gives a vector of the size of each that it takes: then it is done number by number."""
     return all(len(shape) == 1 and shape == call.given[0] for shape in [*call.taken, *call.given])

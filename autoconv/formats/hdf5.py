@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import extras
-from .hdf5_tree import Node, Tree
+from .hdf5_tree import HDF5Node, Tree
 
 DEEPEST = 60  # groups within groups
 MOST = 100_000  # groups and arrays
@@ -20,7 +20,7 @@ LONGEST = 1000  # characters of an error: it may quote names of the file
 
 
 @contextmanager
-def opened(data: bytes, path: str) -> Iterator[Node]:
+def opened(data: bytes, path: str) -> Iterator[HDF5Node]:
     """The root of the file in these bytes. Inside the block any exception is raised as a ValueError."""
     try:
         yield Tree(data).root
@@ -31,7 +31,7 @@ def opened(data: bytes, path: str) -> Iterator[Node]:
                          f"{str(error)[:LONGEST]}") from error
 
 
-def arrays(group: Node, room: int) -> dict[str, np.ndarray]:
+def arrays(group: HDF5Node, room: int) -> dict[str, np.ndarray]:
     """All arrays of numbers in a group, by their paths, of `room` bytes together at most. They cannot be written to."""
     found: dict[str, np.ndarray] = {}
     waiting = [("", group, 0)]
@@ -59,12 +59,12 @@ def arrays(group: Node, room: int) -> dict[str, np.ndarray]:
     return found
 
 
-def text(group: Node, name: str) -> str | None:
+def text(group: HDF5Node, name: str) -> str | None:
     """An attribute that is text, None where there is none."""
     return "".join(group.texts(name)) if name in group.attrs else None
 
 
-def strings(group: Node, name: str) -> list[str]:
+def strings(group: HDF5Node, name: str) -> list[str]:
     """An attribute that is a list of strings; a long one is in several: name0, name1, ..."""
     parts = [name] if name in group.attrs else []
     while f"{name}{len(parts)}" in group.attrs and name not in group.attrs:

@@ -35,7 +35,7 @@ class Tree:
         self.data = data
         self._steps = min(len(data) // 4, STEPS)
         self._letters = 2 * len(data)
-        self._nodes: dict[int, Node] = {}
+        self._nodes: dict[int, HDF5Node] = {}
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
         if data[:8] != SIGNATURE:
             raise ValueError("it is not HDF5")
@@ -45,10 +45,10 @@ class Tree:
             raise ValueError(f"it has {len(data):,} bytes and had {self.unpack('Q', 40)[0]:,}")
         self.root = self.node(self.unpack("Q", 64)[0])
 
-    def node(self, address: int) -> "Node":
+    def node(self, address: int) -> "HDF5Node":
         """The object whose header is at `address`."""
         if address not in self._nodes:
-            self._nodes[address] = Node(self, address)
+            self._nodes[address] = HDF5Node(self, address)
         return self._nodes[address]
 
     def unpack(self, layout: str, at: int) -> tuple[Any, ...]:
@@ -128,7 +128,7 @@ class Tree:
         return np.frombuffer(self.data if count else b"", dtype, count, at if count else 0).reshape(shape)
 
 
-class Node:
+class HDF5Node:
     """A group or an array: a header of messages, each of which says one thing about it."""
 
     def __init__(self, tree: Tree, address: int) -> None:
@@ -202,7 +202,7 @@ class Node:
         at = at + width + length
         return name, NOWHERE if elsewhere else self._tree.unpack("Q", at)[0]
 
-    def __getitem__(self, path: str) -> "Node":
+    def __getitem__(self, path: str) -> "HDF5Node":
         """An object in a group, or in groups within. Raises ValueError for links to elsewhere."""
         node = self
         for name in path.split("/"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import ops
 from ..arguments.serialization import get_registered_name, registry_of, serialize
-from ..array_functions import FUNCTIONS
+from ..engine.array_functions import FUNCTIONS
 from ..layers import InputLayer
 from ..layers.function import Function
 from ..models import Model, Sequential

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names
+from ..engine.variable import Variable
 from ..layers import Layer
 from ..layers.drawing import RandomLayer
 from ..layers.function import Function
@@ -17,7 +18,6 @@ from ..layers.parts import NO_PARTS
 from ..models import Model, Sequential
 from ..optimizers import Nadam, Optimizer
 from ..random import SeedGenerator
-from ..variable import Variable
 from . import matching
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..variable import Variable
+from ..engine.variable import Variable
 
 SHOWN, LONGEST = 8, 300  # differences that an error lists, and characters of each
 _lenient: ContextVar[bool] = ContextVar("skip_mismatch", default=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..symbolic import Shape
+from ..engine.symbolic import Shape
 
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import extras
+from ..engine.graph.graph import Graph
+from ..engine.symbolic import Node, Shape, SymbolicTensor, flatten, map_structure
 from ..files import atomic
-from ..graph.graph import Graph
 from ..layers import Input, InputLayer, Layer
 from ..models import Model
-from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_structure
 from . import onnx_functions, onnx_layers
 from .onnx_builder import Builder, Value, last
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from .. import activations
 from ..arguments import shapes
+from ..engine.symbolic import Shape
 from ..functional.activations import SELU_ALPHA, SELU_SCALE
 from ..functional.image import resize_weights
 from ..operators.image import INTERPOLATIONS
-from ..symbolic import Shape
 from .onnx_builder import Builder, Value, first, last
 
 Emitter = Callable[..., Any]

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import functional as F
 from ..arguments import shapes
-from ..tensor import Tensor
+from ..engine.tensor import Tensor
 from .onnx_values import KNOWN, TERMS, Attributes, check_size, constant, refused, take
 
 

@@ -8,16 +8,16 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..arguments import names
-from ..backend import device as devices
-from ..backend import trace
+from ..engine.symbolic import is_shape
+from ..engine.tensor import Tensor, no_grad
+from ..engine.variable import Variable
+from ..kernels import device as devices
+from ..kernels import trace
 from ..models import Model
-from ..symbolic import is_shape
-from ..tensor import Tensor, no_grad
-from ..variable import Variable
 from . import onnx_file
 from .onnx_builder import FIRST, LAST
 from .onnx_file import File, Read
-from .onnx_ops import OPS, Op
+from .onnx_ops import OPS, OnnxOp
 from .onnx_values import KNOWN, LARGEST, arrays_of, cast, check_size, on_device
 
 SECONDS = 0.5  # of computing, for which a file is checked by a run without kernels
@@ -80,7 +80,7 @@ class Runner:
         self.releases = _releases(file)
         self.constants: dict[str, np.ndarray] = {}
         self.parameters: dict[str, bool] = {}
-        uses: dict[str, list[tuple[Op, int]]] = {}
+        uses: dict[str, list[tuple[OnnxOp, int]]] = {}
         for node in file.nodes:
             for place, name in enumerate(node.inputs):
                 uses.setdefault(name, []).append((OPS[node.attributes.op], place))
@@ -120,7 +120,7 @@ class Runner:
         return [on_device(values[name], device) if isinstance(values[name], np.ndarray) else values[name].first
                 for name in (port.name for port in self.file.outputs)]
 
-    def _results(self, op: Op, node: Read, inputs: list[Any], device: Any, left: int) -> list[Any]:
+    def _results(self, op: OnnxOp, node: Read, inputs: list[Any], device: Any, left: int) -> list[Any]:
         """What a node makes: arrays of `left` items at most, where all it takes is known beforehand
         and it computes little, else values.
         """
@@ -145,7 +145,7 @@ class Runner:
         return found
 
 
-def _known(op: Op, node: Read, inputs: list[Any]) -> list[np.ndarray]:
+def _known(op: OnnxOp, node: Read, inputs: list[Any]) -> list[np.ndarray]:
     """Computed aside: it is the same whenever a recording runs again."""
     with trace.aside(), no_grad():
         given = [each if each is None or place in op.host else on_device(each, devices.get("cpu"))
@@ -155,12 +155,12 @@ def _known(op: Op, node: Read, inputs: list[Any]) -> list[np.ndarray]:
     return [np.asarray(each.numpy() if isinstance(each, Tensor) else each) for each in several]
 
 
-def _given(op: Op, device: Any, inputs: list[Any], last: bool = False) -> list[Any]:
+def _given(op: OnnxOp, device: Any, inputs: list[Any], last: bool = False) -> list[Any]:
     return [each if each is None or place in op.host else on_device(each, device) if isinstance(each, np.ndarray)
             else each.last if last else each.first for place, each in enumerate(inputs)]
 
 
-def _tensors(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Layouts]:
+def _tensors(op: OnnxOp, node: Read, inputs: list[Any], device: Any) -> list[Layouts]:
     """An op on tensors as ONNX has them; one item by item in the layout in which they lie."""
     values = [each for each in inputs if isinstance(each, Layouts)]
     last = op.alike and all(value.is_last and len(value.shape) == 4 for value in values) and all(
@@ -171,7 +171,7 @@ def _tensors(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Layouts
             for y in several]
 
 
-def _images(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Layouts]:
+def _images(op: OnnxOp, node: Read, inputs: list[Any], device: Any) -> list[Layouts]:
     """An op on images, with channels last."""
     x, *others = inputs
     x = x if isinstance(x, Layouts) else Layouts(on_device(x, device))

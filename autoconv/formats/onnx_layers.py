@@ -10,10 +10,10 @@ import numpy as np
 
 from .. import layers
 from ..arguments import shapes
-from ..costs.counting import IN_TRAINING
+from ..engine.costs.counting import IN_TRAINING
+from ..engine.symbolic import Shape
 from ..functional.losses import EPSILON
 from ..layers.scaling import CustomScaleLayer, LayerScale
-from ..symbolic import Shape
 from . import onnx_functions as functions
 from .onnx_builder import Builder, Value, first, last
 

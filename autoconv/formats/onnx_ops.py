@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import functional as F
 from .. import ops
-from ..tensor import Tensor
+from ..engine.tensor import Tensor
 from . import onnx_images as images
 from . import onnx_shapes as shape_ops
 from .onnx_values import TERMS, Attributes, by_numpy, cast, constant, ints, is_float
@@ -20,7 +20,7 @@ from .onnx_values import TERMS, Attributes, by_numpy, cast, constant, ints, is_f
 Function = Callable[..., Any]
 
 
-class Op(NamedTuple):
+class OnnxOp(NamedTuple):
     """An op: its function, and what the function wants to be given.
 
     host: the inputs that must be known numbers, such as shapes, as NumPy arrays; fixed: those that
@@ -40,16 +40,16 @@ class Op(NamedTuple):
 # Item by item.
 
 
-def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> Op:
-    return Op(lambda at, a, b: function(a, b), alike=True)
+def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> OnnxOp:
+    return OnnxOp(lambda at, a, b: function(a, b), alike=True)
 
 
-def _unary(function: Callable[[Tensor], Tensor]) -> Op:
-    return Op(lambda at, x: function(x), alike=True)
+def _unary(function: Callable[[Tensor], Tensor]) -> OnnxOp:
+    return OnnxOp(lambda at, x: function(x), alike=True)
 
 
-def _several(function: Callable[[Any, Any], Any]) -> Op:
-    return Op(lambda at, *xs: reduce(function, xs), alike=True)
+def _several(function: Callable[[Any, Any], Any]) -> OnnxOp:
+    return OnnxOp(lambda at, *xs: reduce(function, xs), alike=True)
 
 
 def _divide(at: Attributes, a: Tensor, b: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def _lrn(at: Attributes, x: Tensor) -> Tensor:
     return x / (at.get("bias", 1.0) + at.get("alpha", 1e-4) / size * total) ** at.get("beta", 0.75)
 
 
-def _softmax(function: Function) -> Op:
+def _softmax(function: Function) -> OnnxOp:
     """Before opset 13 all axes from `axis` on count as one."""
 
     def run(at: Attributes, x: Tensor) -> Tensor:
@@ -117,13 +117,13 @@ def _softmax(function: Function) -> Op:
         flat = x.reshape(int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:])))
         return function(flat, -1).reshape(x.shape)
 
-    return Op(run)
+    return OnnxOp(run)
 
 
 # Sums.
 
 
-def _reduced(function: Callable[[Tensor, Any, bool], Tensor]) -> Op:
+def _reduced(function: Callable[[Tensor, Any, bool], Tensor]) -> OnnxOp:
     """A reduction, whose axes were an attribute once and are an input now; none means all."""
 
     def run(at: Attributes, x: Tensor, given: Any = None) -> Tensor:
@@ -133,10 +133,10 @@ def _reduced(function: Callable[[Tensor, Any, bool], Tensor]) -> Op:
         chosen = tuple(range(x.ndim)) if not axes else tuple(shape_ops.axis_of(axis, x.ndim) for axis in axes)
         return cast(function(x, chosen, bool(at.get("keepdims", 1))), x.dtype)
 
-    return Op(run, host=(1,))
+    return OnnxOp(run, host=(1,))
 
 
-def _arg(sign: int) -> Op:
+def _arg(sign: int) -> OnnxOp:
     def run(at: Attributes, x: Tensor) -> Tensor:
         axis = shape_ops.axis_of(at.get("axis", 0), x.ndim)
         keepdims = bool(at.get("keepdims", 1))
@@ -146,7 +146,7 @@ def _arg(sign: int) -> Op:
         turned = x[(*(slice(None),) * axis, slice(None, None, -1))]
         return x.shape[axis] - 1 - F.argmax(turned, axis, keepdims)
 
-    return Op(run)
+    return OnnxOp(run)
 
 
 def _gemm(at: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
@@ -159,17 +159,18 @@ def _gemm(at: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tens
     return y if c is None else y + (c if beta == 1 else c * beta)
 
 
-OPS: dict[str, Op] = {
+OPS: dict[str, OnnxOp] = {
     "Add": _binary(operator.add), "Sub": _binary(operator.sub), "Mul": _binary(operator.mul),
-    "Div": Op(_divide, alike=True), "Pow": Op(_power, host=(1,)), "MatMul": Op(lambda at, a, b: a @ b, long=True),
-    "Gemm": Op(_gemm, long=True), "Max": _several(F.maximum), "Min": _several(F.minimum),
-    "Sum": _several(operator.add), "Mean": Op(lambda at, *xs: reduce(operator.add, xs) / len(xs), alike=True),
+    "Div": OnnxOp(_divide, alike=True), "Pow": OnnxOp(_power, host=(1,)), "MatMul": OnnxOp(lambda at, a, b: a @ b,
+                                                                                           long=True),
+    "Gemm": OnnxOp(_gemm, long=True), "Max": _several(F.maximum), "Min": _several(F.minimum),
+    "Sum": _several(operator.add), "Mean": OnnxOp(lambda at, *xs: reduce(operator.add, xs) / len(xs), alike=True),
     **{name: _unary(function) for name, function in {
         "Relu": F.relu, "Sigmoid": F.sigmoid, "Tanh": F.tanh, "Exp": F.exp, "Log": F.log, "Sqrt": F.sqrt,
         "Abs": F.abs, "Neg": operator.neg, "Erf": F.erf, "Softplus": F.softplus, "Softsign": F.softsign,
         "HardSwish": F.hard_silu, "Mish": F.mish, "Reciprocal": lambda x: 1.0 / x,
         "Identity": lambda x: x}.items()},
-    **{name: Op(function, alike=True) for name, function in {
+    **{name: OnnxOp(function, alike=True) for name, function in {
         "Celu": lambda at, x: F.celu(x, at.get("alpha", 1.0)), "Elu": lambda at, x: F.elu(x, at.get("alpha", 1.0)),
         "Gelu": lambda at, x: F.gelu(x, at.get("approximate", "none") == "tanh"),
         "HardSigmoid": lambda at, x: F.clip(at.get("alpha", 0.2) * x + at.get("beta", 0.5), 0.0, 1.0),
@@ -177,9 +178,9 @@ OPS: dict[str, Op] = {
         "Selu": lambda at, x: at.get("gamma", 1.0507009873554805) * F.elu(x, at.get("alpha", 1.6732632423543772)),
         "Shrink": _shrink, "Swish": lambda at, x: x * F.sigmoid(x * at.get("alpha", 1.0)),
         "ThresholdedRelu": lambda at, x: F.where(x > at.get("alpha", 1.0), x, 0.0)}.items()},
-    "PRelu": Op(lambda at, x, slope: F.where(x < 0, slope * x, x)),
-    "Clip": Op(_clip, fixed=(1, 2)), "Softmax": _softmax(F.softmax), "LogSoftmax": _softmax(F.log_softmax),
-    "LRN": Op(_lrn, images=True), "Where": Op(lambda at, condition, x, y: F.where(condition, x, y)),
+    "PRelu": OnnxOp(lambda at, x, slope: F.where(x < 0, slope * x, x)),
+    "Clip": OnnxOp(_clip, fixed=(1, 2)), "Softmax": _softmax(F.softmax), "LogSoftmax": _softmax(F.log_softmax),
+    "LRN": OnnxOp(_lrn, images=True), "Where": OnnxOp(lambda at, condition, x, y: F.where(condition, x, y)),
     "Equal": _binary(F.equal), "Greater": _binary(F.greater), "Less": _binary(F.less),
     "GreaterOrEqual": _binary(F.greater_equal), "LessOrEqual": _binary(F.less_equal),
     "Not": _unary(lambda x: x == constant(x, np.False_)), "And": _binary(operator.mul),
@@ -193,16 +194,16 @@ OPS: dict[str, Op] = {
     "ReduceL2": _reduced(lambda x, axes, keep: F.sqrt((x * x).sum(axes, keep))),
     "ReduceLogSum": _reduced(lambda x, axes, keep: F.log(x.sum(axes, keep))),
     "ReduceLogSumExp": _reduced(ops.logsumexp), "ArgMax": _arg(1), "ArgMin": _arg(-1),
-    "Conv": Op(images.conv, images=True), "ConvTranspose": Op(images.conv_transpose, images=True),
-    "MaxPool": Op(images.max_pool, images=True), "AveragePool": Op(images.average_pool, images=True),
-    "GlobalAveragePool": Op(lambda at, x: F.global_avg_pool2d(x, True), images=True),
-    "GlobalMaxPool": Op(lambda at, x: F.global_max_pool2d(x, True), images=True),
-    "BatchNormalization": Op(images.batch_normalization, fixed=(3, 4), images=True),
-    "InstanceNormalization": Op(images.instance_normalization, images=True),
-    "LayerNormalization": Op(images.layer_normalization),
-    "GroupNormalization": Op(images.group_normalization, images=True),
-    "Resize": Op(images.resize, host=(1, 2, 3), images=True),
-    "Upsample": Op(images.upsample, host=(1,), images=True),
-    "DepthToSpace": Op(images.depth_to_space), "SpaceToDepth": Op(images.space_to_depth),
-    **{name: Op(function, host=host) for name, (function, host) in shape_ops.FUNCTIONS.items()},
+    "Conv": OnnxOp(images.conv, images=True), "ConvTranspose": OnnxOp(images.conv_transpose, images=True),
+    "MaxPool": OnnxOp(images.max_pool, images=True), "AveragePool": OnnxOp(images.average_pool, images=True),
+    "GlobalAveragePool": OnnxOp(lambda at, x: F.global_avg_pool2d(x, True), images=True),
+    "GlobalMaxPool": OnnxOp(lambda at, x: F.global_max_pool2d(x, True), images=True),
+    "BatchNormalization": OnnxOp(images.batch_normalization, fixed=(3, 4), images=True),
+    "InstanceNormalization": OnnxOp(images.instance_normalization, images=True),
+    "LayerNormalization": OnnxOp(images.layer_normalization),
+    "GroupNormalization": OnnxOp(images.group_normalization, images=True),
+    "Resize": OnnxOp(images.resize, host=(1, 2, 3), images=True),
+    "Upsample": OnnxOp(images.upsample, host=(1,), images=True),
+    "DepthToSpace": OnnxOp(images.depth_to_space), "SpaceToDepth": OnnxOp(images.space_to_depth),
+    **{name: OnnxOp(function, host=host) for name, (function, host) in shape_ops.FUNCTIONS.items()},
 }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..tensor import Tensor
+from ..engine.tensor import Tensor
 from .onnx_values import KNOWN, Attributes, cast, check_size, constant, ints, refused, spread, take
 
 

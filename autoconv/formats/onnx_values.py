@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import buffers, trace
-from ..tensor import Tensor
+from ..engine.tensor import Tensor
+from ..kernels import buffers, trace
 
 LARGEST = 2**28  # items of a tensor that a graph makes
 KNOWN = 2**22  # items of one that is known before any data come, and of an array that NumPy computes

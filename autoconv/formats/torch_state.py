@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import layers as L
+from ..engine.variable import Variable
 from ..layers import Layer
 from ..models import Model
-from ..variable import Variable
 from .flat_order import UNKNOWN, Order, calls_of, flat_orders
 
 View = Callable[[np.ndarray], np.ndarray]

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.symbolic import on_symbols_too
+from ..engine.tensor import Tensor, apply, refuse_gradient
 from ..operators import activations, arith, select
 from ..operators.registry import Op
-from ..symbolic import on_symbols_too
-from ..tensor import Tensor, apply, refuse_gradient
 from . import arrays
 from .nn import _floats, _tensor
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names
-from ..array_functions import FUNCTIONS, broadcasting
-from ..errors import DeviceError
+from ..engine.array_functions import FUNCTIONS, broadcasting
+from ..engine.errors import DeviceError
+from ..engine.symbolic import on_symbols_too
+from ..engine.tensor import Tensor, apply, pair
 from ..operators import arith, elementwise, select
-from ..symbolic import on_symbols_too
-from ..tensor import Tensor, apply, pair
 from .nn import _tensor
 
 __all__ = [

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names, shapes
+from ..engine.symbolic import on_symbols_too
+from ..engine.tensor import Tensor, apply, refuse_gradient
 from ..operators import image as ops
-from ..symbolic import on_symbols_too
-from ..tensor import Tensor, apply, refuse_gradient
 from . import arrays
 from .nn import _beside, _floats, _tensor
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.symbolic import on_symbols_too
+from ..engine.tensor import Tensor, apply, refuse_gradient, stacked
 from ..operators import arith, loss
-from ..symbolic import on_symbols_too
-from ..tensor import Tensor, apply, refuse_gradient, stacked
 from . import activations, arrays, nn
 from .nn import _beside, _tensor
 

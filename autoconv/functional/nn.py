@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import random, ranks
+from .. import random
 from ..arguments import shapes
 from ..arguments.shapes import Padding, Pair
-from ..backend import device as devices
+from ..engine import ranks
+from ..engine.ranks import ALONE, Ranks
+from ..engine.symbolic import on_symbols_too
+from ..engine.tensor import Tensor, apply, needs_gradients, refuse_gradient, stacked
+from ..kernels import device as devices
 from ..operators import arith, conv, elementwise, norm, pool
 from ..operators import dense as dense_ops
 from ..operators import dropout as dropout_ops
-from ..ranks import ALONE, Ranks
-from ..symbolic import on_symbols_too
-from ..tensor import Tensor, apply, needs_gradients, refuse_gradient, stacked
 
 __all__ = [
     "avg_pool2d", "batch_norm", "conv2d", "conv2d_transpose", "dense", "depthwise_conv2d", "dropout", "flatten",

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ..engine.symbolic import on_symbols_too
+from ..engine.tensor import Tensor
 from ..operators.arith import normalize_axes
-from ..symbolic import on_symbols_too
-from ..tensor import Tensor
 from . import arrays
 from .nn import _tensor
 

@@ -7,19 +7,19 @@ have Keras's arguments.
 from typing import Any
 
 from .. import functional as F
+from ..engine.tensor import Tensor
 from ..functional.image import random_pairs, random_transform
 from ..operators.image import FILL_MODES, INTERPOLATIONS
-from ..tensor import Tensor
 from . import calls, checks
 from .checks import Range
 from .drawing import RandomLayer
 from .layer import Shape
-from .preprocessing import Images, smart_resize
+from .preprocessing import ImageLayer, smart_resize
 
 FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 
 
-class _Augmentation(Images, RandomLayer):
+class _Augmentation(ImageLayer, RandomLayer):
     """What these layers share: in inference they pass on what they get. A call that nobody told counts as training."""
 
     keeps_shape = True

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..engine.symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flat_shapes, flatten, map_shapes, map_structure
+from ..engine.tensor import Tensor, apply, inside_layer, no_grad
+from ..engine.variable import Variable, restored
 from ..metrics import Metric
 from ..operators import elementwise
-from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flat_shapes, flatten, map_shapes, map_structure
-from ..tensor import Tensor, apply, inside_layer, no_grad
-from ..variable import Variable, restored
 from .parts import held
 from .policy import DTYPES
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import activations
 from ..arguments import names, shapes
-from ..symbolic import Shape
+from ..engine.symbolic import Shape
 
 if TYPE_CHECKING:
     from .layer import Layer

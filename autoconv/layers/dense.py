@@ -5,8 +5,8 @@ from typing import Any
 
 from .. import functional as F
 from .. import initializers
-from ..tensor import Tensor
-from ..variable import Variable
+from ..engine.tensor import Tensor
+from ..engine.variable import Variable
 from . import checks
 from .layer import Layer, Shape
 

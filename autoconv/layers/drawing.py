@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import random, ranks
-from ..tensor import Tensor
+from .. import random
+from ..engine import ranks
+from ..engine.tensor import Tensor
 from .layer import Layer
 
 _OWN_STREAMS = 2**62  # far from those that autoconv.random hands out and from the initializers'

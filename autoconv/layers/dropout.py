@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from ..engine.tensor import Tensor, apply
 from ..functional.activations import SELU_ALPHA, SELU_SCALE
 from ..operators import dropout as ops
 from ..operators import noise
-from ..tensor import Tensor, apply
 from . import checks
 from .drawing import RandomLayer
 

@@ -7,12 +7,12 @@ import numpy as np
 
 from .. import functional, ops  # noqa: F401 (both put their functions into FUNCTIONS)
 from ..arguments import names
-from ..array_functions import FUNCTIONS
-from ..backend import trace
+from ..engine.array_functions import FUNCTIONS
+from ..engine.symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_structure, record_call
+from ..engine.tensor import Tensor, no_grad
+from ..engine.variable import Variable
 from ..files import allowance
-from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_structure, record_call
-from ..tensor import Tensor, no_grad
-from ..variable import Variable
+from ..kernels import trace
 from . import parts
 from .layer import registry
 

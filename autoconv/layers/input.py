@@ -4,8 +4,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from ..symbolic import Node, Shape, SymbolicTensor
-from ..tensor import Tensor
+from ..engine.symbolic import Node, Shape, SymbolicTensor
+from ..engine.tensor import Tensor
 from . import checks
 from .layer import Layer
 from .policy import INTEGERS

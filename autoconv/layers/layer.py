@@ -18,14 +18,14 @@ from ..arguments import names
 from ..arguments.keywords import unknown
 from ..arguments.modules import NoAttributeError
 from ..arguments.serialization import Configured, Registry, registry_of, serialize
-from ..backend import device as devices
-from ..backend import trace
+from ..engine.symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
+from ..engine.tensor import Tensor, inside_layer, within_formula
+from ..engine.variable import Variable
+from ..engine.versions import Versioned
+from ..kernels import device as devices
+from ..kernels import trace
 from ..metrics import Metric
 from ..random import SeedGenerator
-from ..symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
-from ..tensor import Tensor, inside_layer, within_formula
-from ..variable import Variable
-from ..versions import Versioned
 from . import calls, spec
 from .calls import NOTHING
 from .checks import KerasDefault

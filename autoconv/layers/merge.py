@@ -6,8 +6,8 @@ from math import prod
 from typing import Any
 
 from .. import functional as F
-from ..symbolic import Shape, is_shape
-from ..tensor import Tensor
+from ..engine.symbolic import Shape, is_shape
+from ..engine.tensor import Tensor
 from .function import broadcast
 from .layer import Layer
 

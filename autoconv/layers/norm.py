@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from .. import initializers, ranks
+from .. import initializers
+from ..engine import ranks
+from ..engine.ranks import ALONE, Ranks
+from ..engine.tensor import Tensor, needs_gradients
+from ..engine.variable import Variable
 from ..operators import norm
-from ..ranks import ALONE, Ranks
-from ..tensor import Tensor, needs_gradients
-from ..variable import Variable
 from . import checks
 from .layer import Layer, Shape
 

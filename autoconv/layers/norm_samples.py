@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import functional as F
 from .. import initializers
-from ..tensor import Tensor
+from ..engine.tensor import Tensor
 from . import checks
 from .layer import Layer, Shape
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import activations, functional, regularizers
 from ..arguments.serialization import Registry
-from ..symbolic import flat_shapes, map_shapes
+from ..engine.symbolic import flat_shapes, map_shapes
 from . import checks
 from .layer import Layer
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import functional as F
-from ..tensor import Tensor
+from ..engine.tensor import Tensor
 from . import checks
 from .layer import Layer, Shape
 

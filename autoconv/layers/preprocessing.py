@@ -6,10 +6,10 @@ import numpy as np
 
 from .. import functional as F
 from ..arguments.batches import each_once
-from ..backend.device import without_gradient
+from ..engine.tensor import Tensor
 from ..functional.image import RESIZE_INTERPOLATIONS
 from ..functional.losses import EPSILON
-from ..tensor import Tensor
+from ..kernels.device import without_gradient
 from . import checks
 from .calls import NOTHING
 from .layer import Layer, Shape
@@ -140,7 +140,7 @@ class Normalization(Layer):
         return x * deviation + mean if self.invert else (x - mean) / deviation
 
 
-class Images(Layer):
+class ImageLayer(Layer):
     """What layers of images (N, H, W, C) share that take a single one (H, W, C) as well."""
 
     one_input = True
@@ -160,7 +160,7 @@ class Images(Layer):
                              f"Received shape {tuple(shape)}.")
 
 
-class _OfSize(Images):
+class _OfSize(ImageLayer):
     """What layers whose results have a `height` and a `width` share."""
 
     bounding_box_format = checks.KerasDefault(None)

@@ -5,8 +5,8 @@ from typing import Any
 
 from .. import functional as F
 from ..arguments import shapes
+from ..engine.tensor import Tensor
 from ..functional.image import RESIZE_INTERPOLATIONS
-from ..tensor import Tensor
 from . import checks
 from .layer import Layer, Shape
 from .spec import InputSpec

@@ -5,8 +5,8 @@ these nets are read.
 from typing import Any
 
 from ..arguments.serialization import Registry
+from ..engine.tensor import Tensor
 from ..initializers import Constant
-from ..tensor import Tensor
 from .layer import Layer, Shape
 from .merge import _Merge
 

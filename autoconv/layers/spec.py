@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments.serialization import Configured
 from ..arguments.shapes import axes_remedy, image_axes_remedy
-from ..symbolic import Shape, flat_shapes, flatten, is_shape
+from ..engine.symbolic import Shape, flat_shapes, flatten, is_shape
 
 if TYPE_CHECKING:
     from .layer import Layer

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..variable import Stateful, Variable
+from ..engine.variable import Stateful, Variable
 
 
 class States(Stateful):

@@ -1,6 +1,6 @@
 """Metrics with Keras's names: they add up what batches bring and give the value over all of it.
 
-`base.py` has `Metric` and the means, `accuracy.py` and `means.py` what is a mean over samples, `confusion.py` what is
+`metric.py` has `Metric` and the means, `accuracy.py` and `means.py` what is a mean over samples, `confusion.py` what is
 counted at thresholds, `iou.py` overlapping areas, `regression.py` determination and correlation.
 """
 
@@ -35,7 +35,6 @@ from .accuracy import (
     sparse_top_k_categorical_accuracy,
     top_k_categorical_accuracy,
 )
-from .base import Mean, MeanMetricWrapper, Metric, Sum
 from .confusion import (
     AUC,
     F1Score,
@@ -75,6 +74,7 @@ from .means import (
     SquaredHinge,
     TopKCategoricalAccuracy,
 )
+from .metric import Mean, MeanMetricWrapper, Metric, Sum
 from .regression import (
     ConcordanceCorrelation,
     PearsonCorrelation,

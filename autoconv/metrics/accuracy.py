@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
-from .base import array
+from ..engine.tensor import Tensor
+from .metric import array
 
 
 def _of_arrays(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:

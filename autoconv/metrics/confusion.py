@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arguments import keywords, names
-from ..variable import Variable
-from .base import Metric, array, number, ratio, weighted
+from ..engine.variable import Variable
+from .metric import Metric, array, number, ratio, weighted
 
 SUMMATIONS = ("interpolation", "minoring", "majoring")
 COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")

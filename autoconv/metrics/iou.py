@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
-from .base import Metric, array, number
+from ..engine.tensor import Tensor
+from .metric import Metric, array, number
 
 
 class IoU(Metric):

@@ -9,9 +9,9 @@ import numpy as np
 
 from .. import functional as F
 from ..arguments import keywords
-from ..tensor import Tensor
+from ..engine.tensor import Tensor
 from . import accuracy as own
-from .base import DeviceFunction, Mean, MeanMetricWrapper, array, number
+from .metric import DeviceFunction, Mean, MeanMetricWrapper, array, number
 
 
 def _scored(kernel: str) -> DeviceFunction:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..tensor import Tensor
-from .base import Mean, Metric, array, number, weighted
+from ..engine.tensor import Tensor
+from .metric import Mean, Metric, array, number, weighted
 
 
 class R2Score(Metric):

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..engine.symbolic import SymbolicTensor, flatten, map_structure, pack
 from ..layers import InputLayer, Layer
-from ..symbolic import SymbolicTensor, flatten, map_structure, pack
 from .model import Model
 from .sequential import Sequential
 

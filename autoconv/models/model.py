@@ -10,18 +10,19 @@ import numpy as np
 from ..arguments.keywords import known_only
 from ..arguments.serialization import deserialize, serialize
 from ..arguments.shapes import axes_remedy
-from ..errors import NotBuiltError
-from ..graph import fusion, summary
-from ..graph.graph import Graph
+from ..engine.errors import NotBuiltError
+from ..engine.graph import fusion
+from ..engine.graph import summary_table as summary
+from ..engine.graph.graph import Graph
+from ..engine.symbolic import SymbolicTensor, flatten, is_shape, with_rank
+from ..engine.versions import can_change
 from ..layers import Layer, calls
 from ..layers.policy import DTYPES
-from ..symbolic import SymbolicTensor, flatten, is_shape, with_rank
 from ..train import own
 from ..train.trainer import Trainer, held_by_trainer, of_trainer
-from ..versions import can_change
 
 if TYPE_CHECKING:
-    from ..costs.profile import Profile
+    from ..engine.costs.profile import Profile
 
 Path = str | os.PathLike[str]
 
@@ -46,7 +47,7 @@ class Model(Layer):
     recordable = True  # a graph's call; a class with a call of its own must say it again
     class_names: tuple[str, ...] | None = None  # what the outputs stand for, where it was set; kept in the model's file
     _graph: Graph | None = None
-    _cached_plan: fusion.Plan | None = None  # how the graph runs; made again when it changes
+    _cached_plan: fusion.FusionPlan | None = None  # how the graph runs; made again when it changes
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Model":
         if cls is Model and (args or {"inputs", "outputs"} & set(kwargs)):
@@ -297,7 +298,7 @@ class Model(Layer):
         input_shape: without the batch, such as (180, 180, 3), where sizes of the inputs are open; of several inputs a
         list. Raises ValueError for shapes that do not fit, AttributeError for a class with a call of its own.
         """
-        from ..costs.profile import profile
+        from ..engine.costs.profile import profile
 
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}.")

@@ -5,11 +5,11 @@ from contextlib import suppress
 from typing import Any
 
 from ..arguments.serialization import deserialize, serialize
-from ..backend import device as devices
-from ..errors import NotBuiltError
-from ..graph.graph import Graph
+from ..engine.errors import NotBuiltError
+from ..engine.graph.graph import Graph
+from ..engine.symbolic import Node, Shape, SymbolicTensor
+from ..kernels import device as devices
 from ..layers import InputLayer, Layer
-from ..symbolic import Node, Shape, SymbolicTensor
 from .model import Model
 
 

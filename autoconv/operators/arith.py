@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import trace
+from ..kernels import trace
 from .registry import gradient_buffer, op
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..arguments.shapes import Window
-from ..backend import trace
-from ..backend.device import Device
+from ..kernels import trace
+from ..kernels.device import Device
 
 OPS: dict[str, "Op"] = {}
 KEPT = 256  # shapes and parameters that an op remembers

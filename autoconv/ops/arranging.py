@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.tensor import Tensor
 from ..functional import concatenate, where
 from ..operators.arith import normalize_axes
-from ..tensor import Tensor
 from .core import on_any_tensor, operand
 
 __all__ = [

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.symbolic import SymbolicTensor, on_symbols_too
+from ..engine.tensor import Tensor, stacked, tensor
 from ..functional import cast, equal, where
-from ..symbolic import SymbolicTensor, on_symbols_too
-from ..tensor import Tensor, stacked, tensor
 
 OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # parameters that are tensors
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from ..engine.tensor import Tensor
 from ..functional import affine_transform, pad, resize
-from ..tensor import Tensor
 from .core import channels_last, on_any_tensor, operand
 
 __all__ = ["affine_transform", "crop_images", "pad_images", "resize", "rgb_to_grayscale"]

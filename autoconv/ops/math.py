@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, tensor
+from ..engine.tensor import Tensor, tensor
 from . import numpy as knp
 from .core import on_any_tensor, operand
 

@@ -7,11 +7,11 @@ import numpy as np
 from .. import activations
 from .. import functional as F
 from ..activations import *  # noqa: F403
+from ..engine.symbolic import on_symbols_too
+from ..engine.tensor import Tensor
 from ..functional import erf, moments
 from ..functional.losses import EPSILON
 from ..operators.arith import normalize_axes
-from ..symbolic import on_symbols_too
-from ..tensor import Tensor
 from .core import channels_last, operand
 
 _ACTIVATIONS = [name for name in activations.__all__ if name not in ("deserialize", "get", "linear", "serialize")]

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import array_functions
-from ..array_functions import broadcasting
-from ..backend import trace
+from ..engine import array_functions
+from ..engine.array_functions import broadcasting
+from ..engine.symbolic import SymbolicTensor
+from ..engine.tensor import Tensor, refuse_gradient, tensor
 from ..functional import arrays, tanh  # noqa: F401 (tanh is in __all__)
 from ..functional.arrays import *  # noqa: F403
 from ..functional.arrays import argmax, concatenate, equal, less, not_equal, sqrt, where
+from ..kernels import trace
 from ..operators.arith import normalize_axes
-from ..symbolic import SymbolicTensor
-from ..tensor import Tensor, refuse_gradient, tensor
 from . import arranging, core, products
 from .arranging import *  # noqa: F403
 from .arranging import Axes, moveaxis

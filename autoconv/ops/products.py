@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.tensor import Tensor
 from ..operators.arith import normalize_axes
-from ..tensor import Tensor
 from .arranging import diagonal
 from .core import cast, on_any_tensor, operand
 

@@ -1,6 +1,7 @@
 """Optimizers with Keras's names, defaults and formulas. A step is one pass over the flat array of all parameters.
 
-`base.py` has the step that they share, `steps.py` the formulas, `flat.py` the flat array, `state.py` the slots beside
+`optimizer.py` has the step that they share, `steps.py` the formulas, `flat.py` the flat array,
+`state.py` the slots beside
 it and all other variables, `by_variable.py` Keras's form of an update, `settings.py` what may be set, `schedules.py`
 learning rates.
 """
@@ -10,7 +11,7 @@ from typing import Any
 
 from ..arguments.serialization import Registry
 from . import schedules
-from .base import Optimizer
+from .optimizer import Optimizer
 from .settings import LearningRate
 from .steps import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lion, Nadam, RMSprop
 

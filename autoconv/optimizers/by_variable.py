@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, no_grad
-from ..variable import Variable, restored
+from ..engine.tensor import Tensor, no_grad
+from ..engine.variable import Variable, restored
 from .flat import FlatParameters
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend import device as devices
-from ..tensor import Tensor, no_grad
-from ..variable import Variable
+from ..engine.tensor import Tensor, no_grad
+from ..engine.variable import Variable
+from ..kernels import device as devices
 
 
 class FlatParameters:

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import initializers
-from ..tensor import Tensor
-from ..variable import Stateful, Variable
+from ..engine.tensor import Tensor
+from ..engine.variable import Stateful, Variable
 from . import settings
 from .flat import FlatParameters
 from .settings import LearningRate

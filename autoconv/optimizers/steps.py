@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..variable import Variable
-from .base import Optimizer
+from ..engine.variable import Variable
 from .flat import FlatParameters
+from .optimizer import Optimizer
 from .settings import COMMON, Checks, LearningRate, at_least_zero, fraction
 
 _BETAS: Checks = {**COMMON, "beta_1": fraction, "beta_2": fraction, "epsilon": at_least_zero}

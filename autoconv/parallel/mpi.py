@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..arguments.extras import ExtraError
-from ..ranks import Ranks
+from ..engine.ranks import Ranks
 from . import ending
-from .summing import Rooms, Sum
+from .summing import RankSum, Rooms
 from .waiting import Watch
 
 STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set in each process
@@ -50,7 +50,7 @@ class MPI(Ranks):
         # Of sums and of other messages apart: where one rank records a step that another replays, they alternate in
         # other ways.
         self._sent = {"sums": 0, "others": 0}
-        self._under_way: list[Sum] = []
+        self._under_way: list[RankSum] = []
         self._rooms: Rooms = defaultdict(list)
         self._staging: dict[tuple[int, np.dtype], list[np.ndarray]] = defaultdict(list)
         self._staged: list[np.ndarray] = []
@@ -61,7 +61,7 @@ class MPI(Ranks):
 
     def __reduce__(self) -> tuple:
         raise TypeError("A model that is distributed cannot be copied to another process: its ranks are processes "
-                        "themselves. Call model.distribute(autoconv.ranks.ALONE) before.")
+                        "themselves. Call model.distribute(autoconv.engine.ranks.ALONE) before.")
 
     def start(self, part: Any) -> None:
         if isinstance(part, np.ndarray):
@@ -79,7 +79,7 @@ class MPI(Ranks):
     def _begin(self, host: np.ndarray, there: Callable[[], bool], into: Sequence[Any], divided_by: int) -> None:
         packed = self.compression if divided_by == 1 else None
         tag = self._tag("sums", 2)
-        self._under_way.append(Sum(self._comm, host, there, into, divided_by, tag, packed, self._rooms))
+        self._under_way.append(RankSum(self._comm, host, there, into, divided_by, tag, packed, self._rooms))
         self.progress()
 
     def progress(self) -> None:

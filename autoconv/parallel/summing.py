@@ -16,7 +16,7 @@ AT_ONCE = 1 << 14  # bytes: up to here the time of a message hardly depends on i
 Rooms = defaultdict[tuple[int, int, np.dtype], list[np.ndarray]]  # to receive into, by their shapes: those not in use
 
 
-class Sum:
+class RankSum:
     """Sums `host` (n,) in place, then writes it, divided by `divided_by`, to `into`, arrays that lie in it one behind
     the other. there: whether `host` has come from the device. packed: the dtype in which numbers travel, None for
     their own. Takes the tags `tag` and `tag + 1`.

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ..arguments.shapes import Pair, pair
+from ..engine.tensor import Tensor
 from ..models import Model
-from ..tensor import Tensor
 from .inside import batch_of_one, class_scores
 
 BATCH = 64  # hidden images in one call

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import names
+from ..engine.symbolic import Node
+from ..engine.tensor import no_grad
 from ..layers import Conv2DTranspose, DepthwiseConv2D
 from ..layers.function import kind_of
 from ..models import Model
-from ..symbolic import Node
-from ..tensor import no_grad
 from . import reading
 
 

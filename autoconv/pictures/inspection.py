@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..models import Model
-from ..pages import charts, document
+from ..programs.pages import charts, document
 from .panels import Panel, Scores, filter_panels, image_panel, influence_panels, map_panels, scores
 
 

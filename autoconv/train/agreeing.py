@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import STAGES, Callback, CallbackList
-from ..ranks import ALONE, Ranks
+from ..engine.ranks import ALONE, Ranks
 from . import settings, state
-from .data import Model
+from .user_arrays import Model
 
 
 def versions() -> dict[str, str]:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.locks import interruptible_condition
 from ..files import atomic, folders, json_text, regular
+from ..kernels.locks import interruptible_condition
 from .state import FORMAT, TrainState
 
 KEPT = 2

@@ -9,7 +9,7 @@ from .. import metrics as metrics_module
 from .. import optimizers as optim
 from ..arguments.names import numbered
 from ..arguments.serialization import known_objects, serialize
-from ..symbolic import flatten
+from ..engine.symbolic import flatten
 
 Shape = tuple[int | None, ...]
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..ranks import ALONE
-from ..symbolic import flatten
-from .data import Data, Model, arranged, batch_parts, check_data, sample_weights, split_validation, without_batch
+from ..engine.ranks import ALONE
+from ..engine.symbolic import flatten
 from .own import overridden
 from .running import as_list, is_nested, output_names
 from .source import Source
 from .stream import Stream, is_stream
+from .user_arrays import Data, Model, arranged, batch_parts, check_data, sample_weights, split_validation, without_batch
 
 
 def check_arrays(model: Model, x: Any, y: Any, sample_weight: Any = None) -> Data:

@@ -10,17 +10,17 @@ from os import PathLike
 from typing import Any
 
 from ..callbacks import BackupAndRestore, CallbackList, Logs
-from ..ranks import ALONE, Ranks
+from ..engine.ranks import ALONE, Ranks
 from . import settings, state
 from .agreeing import STOPS, check_weights
 from .checkpoint import Checkpoint
-from .data import Batch
 from .progress import Progress, warn_of_nan
-from .saving import Saving, state_in, usable
+from .saved_states import Saving, state_in, usable
 from .source import Source
 from .state import TrainState
 from .step import Step
 from .stream import Epochs, Stream, warn_of_end
+from .user_arrays import Batch
 from .workspace import Work
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.device import Device
-from ..backend.locks import kernel_lock
-from .data import Batch
+from ..kernels.device import Device
+from ..kernels.locks import kernel_lock
 from .step import Step
+from .user_arrays import Batch
 
 
 class Outputs:

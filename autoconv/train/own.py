@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.ranks import ALONE, Ranks
+from ..engine.symbolic import flatten
+from ..engine.tensor import Tensor
 from ..metrics import Mean, Metric
-from ..ranks import ALONE, Ranks
-from ..symbolic import flatten
-from ..tensor import Tensor
 from ..utils import unpack_x_y_sample_weight
 from . import compiled
-from .data import Model
 from .running import Running, output_names
 from .sums import flat, plain, results
+from .user_arrays import Model
 
 
 def train_step(model: Model, data: Any) -> dict[str, Any]:

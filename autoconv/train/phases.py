@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import trace
+from ..engine.symbolic import flatten
+from ..engine.tape import walk_back
+from ..engine.tensor import Tensor, no_grad, within_formula
+from ..kernels import trace
 from ..losses import weights_shape
-from ..symbolic import flatten
-from ..tape import walk_back
-from ..tensor import Tensor, no_grad, within_formula
 from .compiled import Goal
 from .recorder import Phase
 from .workspace import Workspace, is_recordable

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from ..backend import device as devices
-from ..backend import trace
-from ..backend.locks import kernel_lock
-from ..versions import Versioned, changes, contents
+from ..engine.versions import Versioned, changes, contents
+from ..kernels import device as devices
+from ..kernels import trace
+from ..kernels.locks import kernel_lock
 
 SHARED = "shared"  # the name of the section that draws dynamic scalars for several pieces
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import random
-from ..backend.locks import Lock
-from ..symbolic import flat_shapes, map_shapes
-from ..versions import contents
+from ..engine.symbolic import flat_shapes, map_shapes
+from ..engine.versions import contents
+from ..kernels.locks import Lock
 from . import compiled
 from .compiled import Goal, Score
-from .data import Data, Model, arranged
 from .step import Steps
+from .user_arrays import Data, Model, arranged
 
 Shape = tuple[int | None, ...]
 

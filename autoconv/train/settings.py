@@ -8,7 +8,7 @@ import numpy as np
 
 from ..layers import Layer
 from ..metrics import Metric
-from .data import Model
+from .user_arrays import Model
 
 
 def settings(model: Model, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from .. import random
 from ..arguments.shapes import check_count
-from ..backend import device as devices
-from ..ranks import ALONE, Part, Ranks
-from .data import Batch, Data
+from ..engine.ranks import ALONE, Part, Ranks
+from ..kernels import device as devices
+from .user_arrays import Batch, Data
 
 LOOKED_AT = 500  # samples that tell a data set from another one
 _READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # arrays of these types a GPU's kernels read as they are

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.device import Device
+from ..kernels.device import Device
 from .source import Source
 
 ROOM = 64 << 20  # bytes for staged batches, and for their outputs: a limit for each, unless one batch is larger

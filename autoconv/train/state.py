@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import random
 from ..callbacks import Callback, CallbackList
-from .data import Model
+from .user_arrays import Model
 
 FORMAT = 1  # of what is in a state
 ARRAY = "array"  # the key under which `facts` name an array

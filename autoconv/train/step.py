@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from .. import random, ranks
-from ..backend import trace
-from ..backend.locks import kernel_lock
-from ..backend.precision import get_precision
-from ..ranks import Part
+from .. import random
+from ..engine import ranks
+from ..engine.ranks import Part
+from ..kernels import trace
+from ..kernels.locks import kernel_lock
+from ..kernels.precision import get_precision
 from . import phases
-from .data import Batch, Data, Model
 from .progress import Progress
 from .recorder import Recorder
 from .source import Source
 from .staging import Staging
+from .user_arrays import Batch, Data, Model
 from .workspace import Work, Workspace, is_recordable
 
 KEPT = 4  # steps of a kind: whole batches and what is left at the end, in two data sets

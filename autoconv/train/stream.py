@@ -13,12 +13,12 @@ import numpy as np
 from .. import random
 from ..arguments.batches import count_batches, is_sequence
 from ..arguments.shapes import check_count
-from ..ranks import ALONE, Ranks
-from ..tensor import Tensor
+from ..engine.ranks import ALONE, Ranks
+from ..engine.tensor import Tensor
 from . import state
-from .data import Batch, Data
 from .progress import warn
 from .source import Source
+from .user_arrays import Batch, Data
 
 # A batch, or this process's part of one with the number of samples that the whole batch has.
 Ticket = tuple[Data, int | None]

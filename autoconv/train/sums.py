@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.device import Device
+from ..engine.ranks import ALONE, Ranks
+from ..engine.versions import changes
+from ..kernels.device import Device
 from ..metrics import Metric
-from ..ranks import ALONE, Ranks
-from ..versions import changes
 from .compiled import Goal, Score
 
 _FIRST = 3  # what comes before the outputs' losses: the loss, the steps, the first step after which it was not finite

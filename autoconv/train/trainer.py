@@ -11,25 +11,25 @@ import numpy as np
 from .. import optimizers as optim
 from ..arguments.keywords import known_only
 from ..arguments.shapes import check_count
-from ..backend.locks import kernel_lock
 from ..callbacks import Callback, CallbackList, History, Logs
-from ..ranks import ALONE, Ranks
-from ..versions import contents
+from ..engine.ranks import ALONE, Ranks
+from ..engine.versions import contents
+from ..kernels.locks import kernel_lock
 from . import compiled
 from .agreeing import hooks_of, join, share_model, share_random
 from .compiled import Goal, Score
-from .data import Batch, Data, Model, sample_weights, validates_in
 from .feeding import build_for, check_arrays, check_given, check_inputs, source_of, training_and_validation
 from .fitting import Fitting, Loop
 from .outputs import Outputs
 from .own import OwnSums, listed, overridden
 from .progress import Progress, check_verbose, warn
 from .running import Running
-from .saving import only_backup
+from .saved_states import only_backup
 from .source import Source
 from .step import Step
 from .stream import Epochs, Stream
 from .sums import Sums
+from .user_arrays import Batch, Data, Model, sample_weights, validates_in
 from .workspace import Work
 
 P = ParamSpec("P")

@@ -5,15 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import trace
-from ..ranks import ALONE, Ranks
-from ..symbolic import pack
-from ..tensor import Tensor
+from ..engine.ranks import ALONE, Ranks
+from ..engine.symbolic import pack
+from ..engine.tensor import Tensor
+from ..kernels import trace
 from .compiled import Goal, Score
-from .data import Data, Model
 from .source import Source
 from .staging import Staging
 from .sums import Sums
+from .user_arrays import Data, Model
 
 
 class Work(NamedTuple):

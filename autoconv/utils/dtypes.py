@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..symbolic import SymbolicTensor
+from ..engine.symbolic import SymbolicTensor
 
 _KNOWN = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
           "bool")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import random
-from ..ranks import Ranks
+from ..engine.ranks import Ranks
 from . import class_folders
 from .class_folders import FORMATS, Files
 from .labels import to_categorical

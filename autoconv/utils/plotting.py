@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import extras
+from ..engine.symbolic import map_structure
 from ..files import atomic
 from ..layers.function import kind_of
-from ..symbolic import map_structure
 
 SOURCE = (".dot", ".gv")  # what Graphviz draws: written without it
 SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # have no dots an inch: told of them, Graphviz cuts off an .svg

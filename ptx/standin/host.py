@@ -124,7 +124,7 @@ class Standin:
 
     def _find(self, handle: int) -> tuple[Program, tuple, list[bool]]:
         """The program of a loaded kernel: numba-cuda has the cubin that it was loaded from."""
-        from autoconv.backend.cuda import assembly
+        from autoconv.kernels.cuda import assembly
 
         loaded, data = self._loaded[handle]
         for kernel in assembly.kernels().values():

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from autoconv.backend import device
-from autoconv.bench import tables
-from autoconv.bench.page import page
-from autoconv.cli import main
-from autoconv.costs import ceilings, stats
+from autoconv.engine.costs import ceilings, stats
+from autoconv.kernels import device
+from autoconv.programs.bench import result_tables
+from autoconv.programs.bench.page import page
+from autoconv.programs.cli import main
 from bench import (
     compare,
     compare_refs,
@@ -245,7 +245,7 @@ def test_a_share_that_a_busy_machine_makes_impossible_is_blank():
     kernel = results()["kernels"][0]
     for median, high, shown in ((0.4, 0.42, "40%  38% .. 42%"), (3.9, 3.99, "390%  38% .. 399%"), (81.61, 90.0, "")):
         one = {**kernel, "fraction": {"median": median, "low": 0.38, "high": high}}
-        text = tables.kernels([one])
+        text = result_tables.kernels([one])
         assert " ".join(text.splitlines()[2].split("25 GB/s")[1].split()) == " ".join(shown.split())
         assert ("other programs kept the machine busy" in text) == (not shown)
         assert "8161%" not in page([{**results(), "kernels": [one]}])

@@ -11,8 +11,8 @@ import fake_peers
 import numpy as np
 import pytest
 
-from autoconv.backend import device
-from autoconv.costs import timing
+from autoconv.engine.costs import timing
+from autoconv.kernels import device
 from bench import (
     child,
     environment,

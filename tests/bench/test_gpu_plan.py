@@ -5,7 +5,7 @@ import pytest
 
 from autoconv import functional as F
 from autoconv import layers, models, tensor
-from autoconv.backend.cuda import driver
+from autoconv.kernels.cuda import driver
 
 if not driver.installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
@@ -50,11 +50,11 @@ def test_the_end_of_a_classifier_s_step_is_one_launch_of_the_longest_path(batch_
 @pytest.mark.parametrize(("channels", "filters"), [(1, 32), (3, 16), (32, 32), (40, 64), (10, 10)])
 def test_instructions_are_those_of_the_kernels(channels, filters, monkeypatch):
     """A plan takes them from a table; here the machine that runs PTX counts them."""
-    from autoconv.backend.cuda import kernels
+    from autoconv.kernels.cuda import kernels
 
     launches, counters = [], {}
-    launch = kernels.Kernel.launch
-    monkeypatch.setattr(kernels.Kernel, "launch", lambda kernel, *given: (
+    launch = kernels.CudaKernel.launch
+    monkeypatch.setattr(kernels.CudaKernel, "launch", lambda kernel, *given: (
         launches.append(kernels.Launch(kernel, *given)), launch(kernel, *given)))
     with ptx.device.interpreted(counters):
         x = tensor(np.ones((1, 18, 18, channels), np.float32), True, device="cuda")
@@ -72,7 +72,7 @@ def test_instructions_are_those_of_the_kernels(channels, filters, monkeypatch):
 @pytest.mark.parametrize("tile", ["wide", "tall", "large", "narrow", "medium", "small"])
 def test_no_threads_of_a_product_wait_for_one_bank_of_shared_memory(tile, monkeypatch):
     """Each tile is filled once, with 32 of its stages."""
-    from autoconv.backend.cuda import tiles
+    from autoconv.kernels.cuda import tiles
 
     counters, shape = {}, next(each for each in tiles.FORWARD.tensor if each.name == tile)
     monkeypatch.setattr(tiles, "choose", lambda several, *_: [each.name for each in several].index(tile))

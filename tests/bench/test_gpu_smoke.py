@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from autoconv import get_precision
-from autoconv.backend import device
-from autoconv.backend.cuda import device as device_cuda
-from autoconv.costs import timing
-from autoconv.errors import DeviceError
+from autoconv.engine.costs import timing
+from autoconv.engine.errors import DeviceError
+from autoconv.kernels import device
+from autoconv.kernels.cuda import device as device_cuda
 from bench import child, gpu_phases, gpu_smoke, phases, reference, specs, workloads
 from bench.peers.autoconv import OnGpu
 
@@ -49,7 +49,7 @@ def test_the_phase_runs(run, small):
 
 def test_every_product_s_kernels_are_in_it():
     """But for those before a pooling, which only the tests have."""
-    from autoconv.backend.cuda import assembly
+    from autoconv.kernels.cuda import assembly
 
     every = [(how, name) for how in ("tf32", "highest") for name in gpu_smoke.tile_names()]
     found = {kernel.name for kernel, _ in gpu_smoke.needed(device.get("cuda"), every)}

@@ -47,8 +47,8 @@ def test_a_mean_below_the_target_fails(runs):
 
 
 def test_the_frameworks_learn_by_the_recipe_of_the_command_line():
-    from autoconv.cli.train import RECIPES
     from autoconv.optimizers.schedules import OneCycle
+    from autoconv.programs.cli.train import RECIPES
     from bench import sprint_peers
 
     recipe = RECIPES["sprint"]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from autoconv import optimizers as optim
-from autoconv.backend import device
-from autoconv.bench.cases import cases
-from autoconv.bench.suite import SUITE
-from autoconv.bench.throughput import NetUnderTest
+from autoconv.kernels import device
+from autoconv.programs.bench.cases import cases
+from autoconv.programs.bench.suite import SUITE
+from autoconv.programs.bench.throughput import NetUnderTest
 from bench import peers, reference, rounds, specs, startup, workloads
 from bench.peers import autoconv as autoconv_peer
 

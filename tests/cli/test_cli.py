@@ -19,9 +19,9 @@ from safetensors.numpy import save as to_bytes
 
 import autoconv
 from autoconv import datasets, formats, layers
-from autoconv.backend import device
-from autoconv.cli import data, main
-from autoconv.cli.clock import Stopwatch, since_start
+from autoconv.kernels import device
+from autoconv.programs.cli import data, main
+from autoconv.programs.cli.clock import Stopwatch, since_start
 
 DIGITS = datasets.data_folder() / "digits"
 QUICK = ("--limit", "256", "--epochs", "2", "--seed", "7")
@@ -530,7 +530,7 @@ def test_tables_and_progress_show_names_escaped(capsys):
 
 
 def test_commands_print_in_one_place():
-    printing = {path.name for path in Path(autoconv.cli.__file__).parent.glob("*.py")
+    printing = {path.name for path in Path(autoconv.programs.cli.__file__).parent.glob("*.py")
                 if re.search(r"click\.s?echo\(|\bprint\(|stdout\.write", path.read_text(encoding="utf-8"))}
     assert printing == {"lines.py", "files.py", "bench.py"}  # JSON, and a line of the nets' own names
 
@@ -587,7 +587,7 @@ class TestStopwatch:
 
 class TestProcess:
     def test_the_command_line_imports_nothing_heavy(self):
-        code = ("import sys, autoconv.cli; "
+        code = ("import sys, autoconv.programs.cli; "
                 "print([m for m in ('numba', 'PIL', 'pooch', 'tqdm', 'safetensors') if m in sys.modules])")
         assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 

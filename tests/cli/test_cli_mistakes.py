@@ -10,7 +10,7 @@ from hostile_data import SMALL, idx, npy_sample
 from hostile_models import HISTORY, chain, file_of, run_model, run_text
 from hostile_pictures import sample
 
-from autoconv.cli import main
+from autoconv.programs.cli import main
 
 pytest.importorskip("PIL")
 

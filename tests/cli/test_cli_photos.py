@@ -14,7 +14,7 @@ from photo_files import BROKEN, add_broken, add_odd, make, make_turned
 from PIL import Image
 
 from autoconv import models
-from autoconv.cli import main
+from autoconv.programs.cli import main
 
 QUICK = ("--image-size", "20x24", "--epochs", "3", "--seed", "1")
 

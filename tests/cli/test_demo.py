@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from autoconv import functional as F
-from autoconv.demo import worker
-from autoconv.demo.curve import MOST, Curve
-from autoconv.demo.events import News
-from autoconv.demo.serving import LARGEST_BODY, PAGE, Demo
-from autoconv.demo.session import Session
+from autoconv.programs.demo import worker
+from autoconv.programs.demo.curve import MOST, Curve
+from autoconv.programs.demo.events import News
+from autoconv.programs.demo.learning import Session
+from autoconv.programs.demo.serving import LARGEST_BODY, PAGE, Demo
 
 TINY = {"net": "tiny", "data": "digits", "epochs": 1, "optimizer": "adam", "learning_rate": 0.002}
 
@@ -149,7 +149,7 @@ def test_the_page_comes_with_a_policy_and_a_cookie_that_opens_the_rest(client):
 
 
 def test_the_page_takes_nothing_from_elsewhere():
-    folder = Path(sys.modules["autoconv.demo"].__path__[0]) / "page"
+    folder = Path(sys.modules["autoconv.programs.demo"].__path__[0]) / "page"
     assert sorted(f.name for f in folder.iterdir()) == sorted(PAGE)
     for file in folder.iterdir():
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")

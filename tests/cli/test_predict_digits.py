@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from autoconv import layers, models
-from autoconv.cli import main
 from autoconv.pictures.digit import as_mnist
+from autoconv.programs.cli import main
 
 Image = pytest.importorskip("PIL.Image")
 ImageDraw = pytest.importorskip("PIL.ImageDraw")

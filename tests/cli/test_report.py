@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from autoconv.cli import main
-from autoconv.pages import charts, document, png
+from autoconv.programs.cli import main
+from autoconv.programs.pages import charts, document, png
 
 
 def autoconv_(*args, code=0):

@@ -17,7 +17,7 @@ import pytest
 import test_cli
 
 from autoconv import utils
-from autoconv.cli import saving, signals
+from autoconv.programs.cli import run_states, signals
 from autoconv.train import checkpoint
 
 TRAIN = ("digits", "--limit", "480", "--epochs", "6", "--seed", "3", "--batch-size", "16")  # 30 steps an epoch
@@ -48,17 +48,17 @@ def cut(path, data):
 pathlib.Path.write_bytes = cut
 for name in ("fsync", "replace", "rename", "unlink"):
     setattr(os, name, killing(getattr(os, name)))
-from autoconv.cli import main
+from autoconv.programs.cli import main
 main()
 """
 
 # Its first save takes a minute.
 SLOW = """
 import time
-from autoconv.train.saving import Saving
+from autoconv.train.saved_states import Saving
 save = Saving._save
 Saving._save = lambda *args: (print("saving", flush=True), [time.sleep(0.1) for _ in range(600)], save(*args))
-from autoconv.cli import main
+from autoconv.programs.cli import main
 main()
 """
 
@@ -414,7 +414,7 @@ def test_signals_in_turn():
 
 def test_only_from_the_first_step_to_the_last_a_signal_waits(tmp_path):
     stop = signals.Stop()
-    states = saving.States(tmp_path, ("seconds", 60), True, {}, stop)
+    states = run_states.RunStates(tmp_path, ("seconds", 60), True, {}, stop)
     with stop.orderly():
         with pytest.raises(KeyboardInterrupt):  # while kernels are compiled
             stop.handle(signal.SIGINT, None)
@@ -428,7 +428,7 @@ def test_only_from_the_first_step_to_the_last_a_signal_waits(tmp_path):
 def test_saving_takes_less_than_a_hundredth_of_the_time(tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    states = saving.States(tmp_path, ("seconds", 60), True, {}, signals.Stop())
+    states = run_states.RunStates(tmp_path, ("seconds", 60), True, {}, signals.Stop())
     states.on_train_begin()
 
     def due(asked, *times):

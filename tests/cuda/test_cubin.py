@@ -12,8 +12,8 @@ if importlib.util.find_spec("numba_cuda") is None:
 from bench import gpu_plan
 from ptx import cubin
 
-assembly = importlib.import_module("autoconv.backend.cuda.assembly")
-internals = importlib.import_module("autoconv.backend.cuda.internals")
+assembly = importlib.import_module("autoconv.kernels.cuda.assembly")
+internals = importlib.import_module("autoconv.kernels.cuda.internals")
 texts = importlib.import_module("ptx.texts").texts
 ALL = assembly.kernels()
 TURING = (7, 5)
@@ -102,9 +102,9 @@ def test_tensor_cores_are_used_where_there_are_some_and_nowhere_else():
 
 def test_no_two_kernels_have_the_same_name():
     """The disk cache finds them by it."""
-    kernels, found = importlib.import_module("autoconv.backend.cuda.kernels"), {}
+    kernels, found = importlib.import_module("autoconv.kernels.cuda.kernels"), {}
     for file in pkgutil.iter_modules([assembly.FOLDER]):
-        for value in vars(importlib.import_module(f"autoconv.backend.cuda.{file.name}")).values():
+        for value in vars(importlib.import_module(f"autoconv.kernels.cuda.{file.name}")).values():
             for item in kernels._kernels_in(value):
                 assert found.setdefault(item.name, item) is item
     assert found == ALL
@@ -112,7 +112,7 @@ def test_no_two_kernels_have_the_same_name():
 
 def test_a_spill_is_seen():
     """More sums at once than there are registers."""
-    kernels = importlib.import_module("autoconv.backend.cuda.kernels")
+    kernels = importlib.import_module("autoconv.kernels.cuda.kernels")
     cuda = kernels.cuda
 
     @kernels.kernel("(int64, T[::1], T[::1])")

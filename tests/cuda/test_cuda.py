@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from autoconv.tensor import apply, tensor
 from cases import (
     CASES,
     WITHOUT_GRADIENT,
@@ -30,17 +31,17 @@ from cases import (
 from click.testing import CliRunner
 
 import autoconv as ac
-from autoconv import cli, layers, metrics, models, nets
 from autoconv import functional as F
+from autoconv import layers, metrics, models, nets
 from autoconv import optimizers as optim
 from autoconv.arguments import shapes
-from autoconv.backend import device
-from autoconv.backend.cuda import tiles
-from autoconv.gradcheck import gradcheck
+from autoconv.engine.gradcheck import gradcheck
+from autoconv.kernels import device
+from autoconv.kernels.cuda import tiles
 from autoconv.operators import conv as conv_ops
 from autoconv.operators import dense as dense_ops
 from autoconv.operators import fused as fused_ops
-from autoconv.tensor import apply, tensor
+from autoconv.programs import cli
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere")]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

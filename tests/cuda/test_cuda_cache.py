@@ -15,8 +15,8 @@ if importlib.util.find_spec("numba_cuda") is None:
 PREPARE = """
 import sys
 import numpy as np
-from autoconv.backend.cuda import internals, pointwise, store
-from autoconv.backend.cuda import kernels as launching
+from autoconv.kernels.cuda import internals, pointwise, store
+from autoconv.kernels.cuda import kernels as launching
 internals.cuda.dispatcher._Kernel.bind = lambda kernel: kernel.library.get_cubin()
 {before}
 kernels, reports = [pointwise._relu, pointwise._relu_grad], []
@@ -35,8 +35,8 @@ NOTHING_KEPT = """
 import sys
 class Loader:
     def find_spec(self, name, path, target=None):
-        if name == "autoconv.backend.cuda.runtime":
-            from autoconv.backend.cuda import internals
+        if name == "autoconv.kernels.cuda.runtime":
+            from autoconv.kernels.cuda import internals
             del internals._dispatcher._Kernel._reduce_states
 sys.meta_path.insert(0, Loader())
 """
@@ -73,7 +73,7 @@ def test_kernels_travel(tmp_path):
     (tmp_path / "kernels").rename(tmp_path / "brought along")
     there = checkout(tmp_path / "elsewhere")
     done = prepare(tmp_path / "brought along", "print(pointwise.__file__)", **there)
-    assert done.stdout.split()[0] == str(tmp_path / "elsewhere" / "autoconv" / "backend" / "cuda" / "pointwise.py")
+    assert done.stdout.split()[0] == str(tmp_path / "elsewhere" / "autoconv" / "kernels" / "cuda" / "pointwise.py")
     assert done.stdout.split()[1:4] == ["2", "2", "kernels,"]
 
 

@@ -12,8 +12,8 @@ import pytest
 
 import autoconv as ac
 from autoconv import layers, losses, metrics, models, ops
-from autoconv.backend import device
-from autoconv.backend.cuda import dlpack
+from autoconv.kernels import device
+from autoconv.kernels.cuda import dlpack
 
 BYTE_OFFSET_AT = {"dltensor": 40, "dltensor_versioned": 72}  # in the structure of a capsule of that name
 

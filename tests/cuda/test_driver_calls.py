@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autoconv.backend.cuda import driver
+from autoconv.kernels.cuda import driver
 
 if not driver.installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)

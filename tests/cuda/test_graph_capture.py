@@ -8,8 +8,8 @@ import types
 import numpy as np
 import pytest
 
-from autoconv.backend import device
-from autoconv.backend.cuda import order
+from autoconv.kernels import device
+from autoconv.kernels.cuda import order
 
 X, Y, DY, W, DW, DX = ((100 * i, 100 * i + 100) for i in range(6))
 
@@ -116,9 +116,9 @@ def driver(monkeypatch):
     bindings.driver = module
     monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
     monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
-    monkeypatch.delitem(sys.modules, "autoconv.backend.cuda.graph", raising=False)
+    monkeypatch.delitem(sys.modules, "autoconv.kernels.cuda.graph", raising=False)
     yield module
-    sys.modules.pop("autoconv.backend.cuda.graph", None)
+    sys.modules.pop("autoconv.kernels.cuda.graph", None)
 
 
 def graph(driver, places):
@@ -129,7 +129,7 @@ def graph(driver, places):
             raise RuntimeError("an error of cuda.core's")
 
     launches = [functools.partial(launch, i) for i in range(len(places))]
-    return importlib.import_module("autoconv.backend.cuda.graph").CudaGraph(3, launches, places)
+    return importlib.import_module("autoconv.kernels.cuda.graph").CudaGraph(3, launches, places)
 
 
 def test_a_graph_on_one_stream(driver):

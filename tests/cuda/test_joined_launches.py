@@ -8,7 +8,7 @@ import pytest
 
 import autoconv as ac
 from autoconv import layers, losses, metrics, models
-from autoconv.backend import device
+from autoconv.kernels import device
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
               pytest.mark.filterwarnings("ignore::RuntimeWarning", "error:No CUDA graph")]  # the last one wins

@@ -7,12 +7,12 @@ import importlib
 
 import numpy as np
 import pytest
+from autoconv.tensor import apply, tensor
 
 from autoconv import functional as F
-from autoconv.backend import device
-from autoconv.backend.cuda import driver
+from autoconv.kernels import device
+from autoconv.kernels.cuda import driver
 from autoconv.operators import activations, norm
-from autoconv.tensor import apply, tensor
 
 if not driver.installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
@@ -50,7 +50,7 @@ OPS = {  # each op, and the least sectors per request of all its kernels, forwar
 @pytest.mark.parametrize("name", OPS)
 def test_memory_is_read_and_written_in_many_sectors_per_request(name, monkeypatch):
     """With so few images a large GPU gives each thread one row; here it is one of eight processors."""
-    columns = importlib.import_module("autoconv.backend.cuda.columns")
+    columns = importlib.import_module("autoconv.kernels.cuda.columns")
     monkeypatch.setattr(columns, "BLOCKS", 8)
     monkeypatch.setattr(columns, "MOST", 32)
     least, call = OPS[name]
@@ -64,7 +64,7 @@ def test_memory_is_read_and_written_in_many_sectors_per_request(name, monkeypatc
 @pytest.mark.parametrize(("rows", "channels"), [(64 * 676, 32), (64 * 784, 16), (4096, 512), (64 * 5625, 32)])
 def test_sums_over_a_batch_are_shared_by_all_processors(rows, channels):
     """As many blocks as an H200 has processors, or more; each row is in one of them."""
-    spread = importlib.import_module("autoconv.backend.cuda.columns").spread
+    spread = importlib.import_module("autoconv.kernels.cuda.columns").spread
     for summing in (False, True):
         (parts, pieces), each, length, across, lanes = spread(rows, channels // 4, summing)
         assert 132 <= parts * pieces <= 1200

@@ -9,8 +9,8 @@ import pytest
 if importlib.util.find_spec("numba_cuda") is None:
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 
-internals = importlib.import_module("autoconv.backend.cuda.internals")
-RELU = importlib.import_module("autoconv.backend.cuda.assembly").kernels()["pointwise._relu"]
+internals = importlib.import_module("autoconv.kernels.cuda.internals")
+RELU = importlib.import_module("autoconv.kernels.cuda.assembly").kernels()["pointwise._relu"]
 
 
 def test_a_version_without_targets_of_one_generation(monkeypatch):

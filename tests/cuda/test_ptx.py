@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from autoconv.backend.cuda import driver
+from autoconv.kernels.cuda import driver
 
 if not driver.installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
@@ -493,7 +493,7 @@ def test_blocks_of_a_multiprocessor(registers, threads, shared, capability, bloc
 
 
 def test_counters_tell_the_occupancy():
-    from autoconv.backend.cuda import pointwise
+    from autoconv.kernels.cuda import pointwise
 
     x, counters = np.zeros(256, np.float32), ptx.Counters()
     ptx.launch(pointwise._relu, 1, 256, (x.size, 0, x, x.copy()), counters=counters)
@@ -503,7 +503,7 @@ def test_counters_tell_the_occupancy():
 
 
 def test_a_cubin_says_what_the_assembler_says():
-    from autoconv.backend.cuda import assembly
+    from autoconv.kernels.cuda import assembly
 
     for name in ("outer.weight_gradient_exact_large", "arith.add_parts"):
         kernel = assembly.kernels()[name]
@@ -571,7 +571,7 @@ def test_threads_that_part_come_together():
 
 
 def test_a_kernel_of_the_package_at_its_real_block_size():
-    from autoconv.backend.cuda import kernels, pointwise
+    from autoconv.kernels.cuda import kernels, pointwise
 
     x = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     y, counters = np.zeros_like(x), ptx.Counters()
@@ -586,8 +586,8 @@ EDGES = [0, 1, 2, 3, 7, 255, 256, 46340, 65535, 2**30, 2**31 - 2, 2**31 - 1]
 
 def test_whole_numbers_of_32_bits_are_right_up_to_their_ends():
     """What kernels compute places with: products, quotients by a multiplication, and whether 0 <= i < n."""
-    from autoconv.backend.cuda import gather
-    from autoconv.backend.cuda.ptx import global_index, times, within
+    from autoconv.kernels.cuda import gather
+    from autoconv.kernels.cuda.ptx import global_index, times, within
 
     pairs = [(a, b) for a in (*EDGES, -1, -3, -(2**31)) for b in EDGES]
     pairs += [((2**31 - 1) // b * b - 1, b) for b in (3, 7, 14, 23, 255, 641)]  # below a multiple
@@ -613,8 +613,9 @@ def test_whole_numbers_of_32_bits_are_right_up_to_their_ends():
 
 
 def test_a_device_counts_by_kernel():
-    from autoconv import functional as F
     from autoconv.tensor import tensor
+
+    from autoconv import functional as F
 
     with ptx.device.interpreted(counters := {}):
         x = tensor(X - 30, device="cuda")

@@ -17,12 +17,12 @@ import autoconv as ac
 from autoconv import callbacks, layers, losses, metrics, models
 from autoconv import functional as F
 from autoconv import optimizers as optim
-from autoconv.backend import device
-from autoconv.backend.cuda import device as device_cuda
-from autoconv.backend.precision import get_precision, set_precision
-from autoconv.bench import throughput
-from autoconv.bench.suite import Timed
-from autoconv.ranks import ALONE
+from autoconv.engine.ranks import ALONE
+from autoconv.kernels import device
+from autoconv.kernels.cuda import device as device_cuda
+from autoconv.kernels.precision import get_precision, set_precision
+from autoconv.programs.bench import throughput
+from autoconv.programs.bench.suite import Timed
 from autoconv.train import progress
 from autoconv.train.display import Terminal
 

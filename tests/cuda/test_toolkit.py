@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from autoconv.backend.cuda import libraries
+from autoconv.kernels.cuda import libraries
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -170,7 +170,7 @@ def within(image, *command, **settings):
                           text=True)
 
 
-ASKED = ("-c", "from autoconv.backend.cuda import libraries\nlibraries.PLACES = libraries.PLACES[2:]\n"
+ASKED = ("-c", "from autoconv.kernels.cuda import libraries\nlibraries.PLACES = libraries.PLACES[2:]\n"
          "print(libraries.missing_part(), libraries.variable())")
 
 

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from autoconv import datasets
-from autoconv.cli import main
 from autoconv.datasets import cifar_set
+from autoconv.programs.cli import main
 from docsite import blocks
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "lectures" / "nets.md"

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import autoconv as ac
 from autoconv import callbacks, datasets, layers, models
 from autoconv import optimizers as optim
-from autoconv.cli import main
+from autoconv.programs.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from autoconv.tensor import tensor
 
 from autoconv import functional as F
 from autoconv import layers, losses, metrics, models, optimizers, utils
-from autoconv.backend.cuda import driver
+from autoconv.kernels.cuda import driver
 from autoconv.operators.registry import OPS
-from autoconv.tensor import tensor
 from docsite import blocks
 
 ROOT = Path(__file__).resolve().parents[2]

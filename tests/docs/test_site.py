@@ -8,7 +8,7 @@ import pytest
 
 from autoconv import layers, models
 from autoconv.arguments import outside
-from autoconv.cli import main
+from autoconv.programs.cli import main
 from docsite import blocks, commands, keras_arguments, keras_names, keras_table, made, reference
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

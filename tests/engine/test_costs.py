@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoconv import layers, models, nets, utils
-from autoconv.cli import main
+from autoconv.programs.cli import main
 
 
 def autoconv_(*args, code=0):

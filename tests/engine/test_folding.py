@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from autoconv.tensor import no_grad
 
 from autoconv import Variable, models, optimizers, tensor
-from autoconv.graph import fusion, patterns
+from autoconv.engine.graph import fusion, patterns
 from autoconv.layers import (
     Activation,
     BatchNormalization,
@@ -18,7 +19,6 @@ from autoconv.layers import (
     MaxPooling2D,
     ReLU,
 )
-from autoconv.tensor import no_grad
 
 RNG = np.random.default_rng(0)
 

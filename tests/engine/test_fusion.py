@@ -5,7 +5,7 @@ import pytest
 
 from autoconv import Variable, layers, models, utils
 from autoconv import functional as F
-from autoconv.graph import fusion, patterns
+from autoconv.engine.graph import fusion, patterns
 from autoconv.layers import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
 
 

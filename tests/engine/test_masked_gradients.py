@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
+from autoconv.tensor import apply
 
 from autoconv import functional as F
 from autoconv import tensor
 from autoconv.arguments import shapes
-from autoconv.backend import device
+from autoconv.kernels import device
 from autoconv.operators import conv as conv_ops
 from autoconv.operators import dense as dense_ops
 from autoconv.operators import fused as fused_ops
-from autoconv.tensor import apply
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere")]
 WHERE = ["cpu", "cuda"]

@@ -7,14 +7,14 @@ import re
 import gradients
 import numpy as np
 import pytest
+from autoconv.tensor import Tensor, no_grad, tensor
 
 import autoconv as ac
 from autoconv import functional as F
 from autoconv import layers, losses, metrics, models, ops, optimizers
-from autoconv.gradcheck import gradcheck
-from autoconv.symbolic import flatten
-from autoconv.tensor import Tensor, no_grad, tensor
-from autoconv.variable import Variable
+from autoconv.engine.gradcheck import gradcheck
+from autoconv.engine.symbolic import flatten
+from autoconv.engine.variable import Variable
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 6)

@@ -6,7 +6,7 @@ import pytest
 
 from autoconv import functional as F
 from autoconv import layers, models, optimizers, tensor
-from autoconv.graph import fusion, patterns
+from autoconv.engine.graph import fusion, patterns
 from autoconv.layers import Activation, Add, BatchNormalization, Conv2D, Dense, Flatten, Input, ReLU
 
 RNG = np.random.default_rng(0)

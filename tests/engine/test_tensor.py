@@ -5,11 +5,11 @@ import weakref
 
 import numpy as np
 import pytest
+from autoconv.tensor import Tensor, no_grad, tensor
 
 from autoconv import functional as F
-from autoconv.backend import device
-from autoconv.tensor import Tensor, no_grad, tensor
-from autoconv.variable import Variable
+from autoconv.engine.variable import Variable
+from autoconv.kernels import device
 
 
 def leaf(values, dtype="float64"):

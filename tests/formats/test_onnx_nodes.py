@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from autoconv.tensor import Tensor
 
 from autoconv import no_grad
-from autoconv.tensor import Tensor
 
 onnx = pytest.importorskip("onnx")
 

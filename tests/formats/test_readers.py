@@ -76,8 +76,9 @@ def test_links_to_files_are_read_and_devices_are_not(tmp_path):
 
 def test_files_of_others_are_opened_in_one_place():
     own = {"files/regular.py", "files/atomic.py",  # and readers of what the package or the system itself wrote
-           "backend/caching.py", "bench/machine.py", "cli/clock.py", "datasets/registry.py", "demo/serving.py",
-           "pages/document.py"}
+           "kernels/caching.py", "programs/bench/machine.py", "programs/cli/clock.py", "datasets/registry.py",
+           "programs/demo/serving.py",
+           "programs/pages/document.py"}
     package = Path(autoconv.__file__).parent
     reads = re.compile(r"\bread_(bytes|text)\(|\bopen\([^)]*\"rb?\+?\"|"
                        r"(?<![.\w])open\([^,)]*(\)|, (newline|encoding)=)|"

@@ -241,7 +241,7 @@ def test_tensors_of_pytorch_are_data():
 
 
 def test_a_contiguous_tensor_is_not_copied():
-    from autoconv.train.data import check_data
+    from autoconv.train.user_arrays import check_data
 
     x, y = torch.ones(4, 3), torch.ones(4)
     data = check_data(x, y)

@@ -15,8 +15,8 @@ import pytest
 
 import autoconv as ac
 from autoconv import callbacks, datasets, layers, models, utils
-from autoconv.backend import device
-from autoconv.backend.device import ALIGNMENT, Pool, reusing
+from autoconv.kernels import device
+from autoconv.kernels.device import ALIGNMENT, Pool, reusing
 
 CPU = device.get("cpu")
 SHAPE = (6, 8, 10)

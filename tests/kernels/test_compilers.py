@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoconv.backend import compilers
+from autoconv.kernels import compilers
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 import autoconv
-from autoconv.backend import device
-from autoconv.backend.cuda import device as device_cuda
-from autoconv.backend.cuda import driver, libraries
+from autoconv.kernels import device
+from autoconv.kernels.cuda import device as device_cuda
+from autoconv.kernels.cuda import driver, libraries
 
 PACKAGE = Path(autoconv.__file__).parent
 NO_DEVICE = 100  # the driver's error code
 
 # The files of kernels that the CPU and the GPU both have.
-KERNEL_MODULES = sorted(set.intersection(*({path.stem for path in (PACKAGE / "backend" / folder).glob("*.py")}
+KERNEL_MODULES = sorted(set.intersection(*({path.stem for path in (PACKAGE / "kernels" / folder).glob("*.py")}
                                   for folder in ("cpu", "cuda"))) - {"__init__", "compiling"})
 
 
@@ -108,7 +108,7 @@ def test_a_gpu_that_can_be_used(machine, monkeypatch, gpu):
 
 
 def test_info_shows_each_gpu(machine):
-    collect = importlib.import_module("autoconv.cli.info").collect
+    collect = importlib.import_module("autoconv.programs.cli.info").collect
     machine(Driver(H200, P100))
     facts = collect()
     assert facts["device_cuda"] == ("NVIDIA H200, compute capability 9.0, memory 140.0 GiB, driver for CUDA 13.0, "
@@ -201,7 +201,7 @@ def test_a_name_that_means_nothing(name):
 
 
 def test_asking_for_the_best_device_imports_no_numba():
-    code = ("import sys\nfrom autoconv.backend import device\ndevice.get('auto')\n"
+    code = ("import sys\nfrom autoconv.kernels import device\ndevice.get('auto')\n"
             "print(*sorted(m.partition('.')[0] for m in sys.modules))")
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(run.stdout.split()).isdisjoint({"numba", "cuda", "numba_cuda"})
@@ -215,7 +215,7 @@ def functions(folder, module):
     """The public functions of a file of kernels, with their parameters and defaults: its own, and those that it takes
     from another file as "part of this module".
     """
-    source = (PACKAGE / "backend" / folder / f"{module}.py").read_text()
+    source = (PACKAGE / "kernels" / folder / f"{module}.py").read_text()
     found = {node.name: parameters(node.args) for node in ast.parse(source).body
              if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
     for file, names in re.findall(r"^from \.(\w+) import ([\w, ]+?)  # noqa: F401 \(part of this module", source, re.M):
@@ -237,7 +237,7 @@ def called():
     names = set()
     folders = ("operators", "functional", "optimizers", "train", "metrics")
     for path in (*(path for folder in folders for path in (PACKAGE / folder).glob("*.py")),
-                 PACKAGE / "random.py", PACKAGE / "tensor.py"):
+                 PACKAGE / "random.py", PACKAGE / "engine" / "tensor.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):
                 names.add(node.attr)
@@ -264,7 +264,7 @@ def test_every_file_of_kernels_that_is_asked_for_has_a_twin():
 def test_the_sources_were_read_right():
     """What Python says of the CPU's functions is what reading them said."""
     for name_of_module in KERNEL_MODULES:
-        module = importlib.import_module(f"autoconv.backend.cpu.{name_of_module}")
+        module = importlib.import_module(f"autoconv.kernels.cpu.{name_of_module}")
         for name, read in functions("cpu", name_of_module).items():
             found = getattr(module, name)
             if inspect.isfunction(found):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from autoconv.tensor import apply, tensor
 
 from autoconv import functional as F
 from autoconv.arguments import shapes
 from autoconv.operators import fused
-from autoconv.tensor import apply, tensor
 
 # Rows, columns and channels of an image, filters, and padding: less than a band of rows, more, an odd number of them;
 # few columns and many

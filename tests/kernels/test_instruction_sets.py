@@ -15,7 +15,7 @@ import guard_pages
 import numpy as np
 import pytest
 
-from autoconv.backend.cpu import simd
+from autoconv.kernels.cpu import simd
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="guard pages are set up with Linux's mmap"),
@@ -38,7 +38,7 @@ ON_IT = """
 import os
 import sys
 import numpy as np
-from autoconv.backend.cpu import simd
+from autoconv.kernels.cpu import simd
 assert simd.VECTOR_BYTES == int(os.environ["WIDTH"]), f"the kernels use vectors of {simd.VECTOR_BYTES} bytes"
 sys.path[:0] = ["tests/support", "tests/kernels"]
 import guard_pages

@@ -15,16 +15,16 @@ from moved import checkout
 
 from autoconv import functional as F
 from autoconv import tensor
-from autoconv.backend import caching, device
-from autoconv.backend.cpu import jit
-from autoconv.backend.cpu.jit import Kernel, inline, kernel
+from autoconv.kernels import caching, device
+from autoconv.kernels.cpu import jit
+from autoconv.kernels.cpu.jit import Kernel, inline, kernel
 
 SOAK = pytest.mark.soak
 
 PREPARE = """
 import sys, warnings
 import numpy as np
-from autoconv.backend import device
+from autoconv.kernels import device
 from autoconv import functional as F
 reports = []
 {before}
@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_written_is_noted_and_does_no_harm(tmp_path):
 
 
 def test_other_sources_have_another_folder(filled):
-    changed = "from autoconv.backend.cpu import jit; jit.source_hash = lambda: 'x'"
+    changed = "from autoconv.kernels.cpu import jit; jit.source_hash = lambda: 'x'"
     prepare(filled, f"{changed}; jit.cache_folder.cache_clear()")
     assert len(list(filled.glob("kernels-*"))) == 2
 
@@ -239,7 +239,7 @@ def test_a_network_s_folder_where_files_cannot_be_renamed(name, tmp_path):
 
 VANISHING = """
 import errno, os
-from autoconv.backend import caching
+from autoconv.kernels import caching
 sys.executable = "/bin/false"
 def read_bytes(path):
     raise OSError(errno.{name}, os.strerror(errno.{name}))
@@ -324,7 +324,7 @@ def test_a_helper_that_counts_no_references_can_return_no_array():
 @pytest.mark.parametrize("statement", ["F.relu(np.ones(3))", "device.get('cpu').prepare(device.get('cpu').all_kernels("
                                        "['float32']), print)"])
 def test_numba_without_its_compiler_is_refused(statement, tmp_path):
-    code = f"import numpy as np\nfrom autoconv import functional as F\nfrom autoconv.backend import device\n{statement}"
+    code = f"import numpy as np\nfrom autoconv import functional as F\nfrom autoconv.kernels import device\n{statement}"
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "AUTOCONV_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autoconv import datasets, layers, models, utils
-from autoconv.backend import threads, trace
+from autoconv.kernels import threads, trace
 
 
 class Machine:

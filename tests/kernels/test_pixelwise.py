@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from autoconv.tensor import tensor
 
 from autoconv import functional as F
 from autoconv import layers, models
-from autoconv.tensor import tensor
 
 
 def drawn(images, channels, filters):

@@ -15,7 +15,7 @@ from loads import X, Y, bits, net
 import autoconv as ac
 from autoconv import functional as F
 from autoconv import models
-from autoconv.backend.locks import kernel_lock
+from autoconv.kernels.locks import kernel_lock
 
 
 def in_threads(*works):

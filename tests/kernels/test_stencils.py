@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from autoconv.tensor import Tensor
 
 from autoconv import functional as F
-from autoconv.tensor import Tensor
 
 STENCILS = {
     "depthwise": lambda x, w: F.depthwise_conv2d(x, w, padding="same"),

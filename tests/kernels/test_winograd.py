@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from autoconv.tensor import apply, tensor
 
 from autoconv import functional as F
 from autoconv.arguments import shapes
@@ -15,7 +16,6 @@ from autoconv.layers import Conv2D, Input
 from autoconv.models import Sequential
 from autoconv.operators import fused
 from autoconv.optimizers import SGD
-from autoconv.tensor import apply, tensor
 
 CHANNELS, FILTERS = 64, 64
 ROWS = ((2, 12, 32), 16, 16)  # images, channels and filters of a convolution that is computed along rows

@@ -4,11 +4,11 @@ import copy
 
 import numpy as np
 import pytest
+from autoconv.tensor import tensor
 
 from autoconv import functional as F
 from autoconv import layers, models, nets, utils
-from autoconv.backend import device
-from autoconv.tensor import tensor
+from autoconv.kernels import device
 
 RNG = np.random.default_rng(0)
 PHOTOS = RNG.uniform(0, 255, (6, 9, 7, 3)).astype("float32")

@@ -4,12 +4,12 @@ import os
 
 import numpy as np
 import pytest
+from autoconv.tensor import Tensor, no_grad, tensor
 from kinds import LAYERS
 
 import autoconv as ac
 from autoconv import functional as F
 from autoconv import layers, models
-from autoconv.tensor import Tensor, no_grad, tensor
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 

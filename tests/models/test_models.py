@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autoconv import layers, models, nets
-from autoconv.graph import summary
+from autoconv.engine.graph import summary_table
 from autoconv.layers import parts
 
 LECTURE_SUMMARY = """\
@@ -99,7 +99,7 @@ def test_the_summary_is_plain_where_the_terminal_has_no_boxes(monkeypatch):
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0.00 B"), (1023, "1023.00 B"), (1024, "1.00 KB"), (2**30, "1.00 GB")])
 def test_readable_sizes(size, text):
-    assert summary.readable_size(size) == text
+    assert summary_table.readable_size(size) == text
 
 
 def test_a_summary_cannot_be_arbitrarily_narrow():

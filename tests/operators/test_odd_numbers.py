@@ -12,11 +12,11 @@ import pytest
 import reference
 import reference_gradients
 import scalars
+from autoconv.tensor import tensor
 from cases import CASES, WITHOUT_GRADIENT
 from test_operators import ours, run, tensors
 
 from autoconv import functional as F
-from autoconv.tensor import tensor
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of what these tests are about
 

@@ -6,14 +6,14 @@ import pkgutil
 import numba
 import numpy as np
 import pytest
+from autoconv.tensor import Tensor, tensor
 from cases import CASES, WITHOUT_GRADIENT
 
 import autoconv.operators
 from autoconv import functional as F
-from autoconv.gradcheck import GradientMismatch, gradcheck
+from autoconv.engine.gradcheck import GradientMismatch, gradcheck
 from autoconv.layers import DepthwiseConv2D, SeparableConv2D
 from autoconv.operators.registry import OPS
-from autoconv.tensor import Tensor, tensor
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from autoconv.tensor import apply, tensor
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,6 @@ from autoconv import layers
 from autoconv.arguments import shapes
 from autoconv.arguments.names import lookup
 from autoconv.operators import conv, fused, pool
-from autoconv.tensor import apply, tensor
 
 sizes, small = st.integers(1, 40), st.integers(1, 6)
 sides = st.tuples(st.integers(0, 5), st.integers(0, 5))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoconv.backend.cuda import driver
+from autoconv.kernels.cuda import driver
 
 PROGRAM = Path(__file__).resolve().parents[1] / "support" / "mpi_program.py"
 MPIEXEC = shutil.which(os.environ.get("MPIEXEC", "mpiexec"),  # MPIEXEC=mpiexec.openmpi runs all of it on another MPI

@@ -5,7 +5,7 @@ import pytest
 from fake_ranks import Echo, together
 
 from autoconv import layers, models, optimizers, utils
-from autoconv.ranks import ALONE
+from autoconv.engine.ranks import ALONE
 
 SAMPLES, BATCH, STEPS, EPOCHS = 53, 9, 6, 4  # a batch of 9 is shared as 4 and 5, an epoch's last one as 4 and 4
 X = np.random.default_rng(0).normal(size=(SAMPLES, 8, 8, 2))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import autoconv as keras
+from autoconv import backend as K
 
 THERE = [
     "Sequential", "Model", "Input", "layers", "activations", "regularizers", "constraints", "optimizers", "losses",
@@ -43,7 +44,7 @@ THERE = [
     "ops.convert_to_numpy", "ops.cast", "ops.reshape", "ops.transpose", "ops.concatenate", "ops.stack", "ops.conv",
     "ops.max_pool", "ops.nn.relu", "ops.numpy.mean", "ops.image.resize", "initializers.HeNormal",
     "initializers.GlorotUniform", "initializers.RandomNormal", "initializers.Zeros", "config.floatx",
-    "config.image_data_format",
+    "config.image_data_format", "backend.clear_session", "backend.floatx",
 ]
 
 OUTSIDE = [
@@ -95,6 +96,27 @@ def test_the_nearest_name_is_said(name, near):
 def test_methods(name, near):
     with pytest.raises(AttributeError, match=f"Did you mean '{near}'"):
         getattr(keras.Sequential(), name)
+
+
+def test_what_listings_call_of_backend():
+    keras.layers.Dense(1)
+    K.clear_session()
+    assert keras.layers.Dense(1).name == "dense"
+    assert (K.backend(), K.image_data_format(), K.floatx(), K.epsilon()) == ("autoconv", "channels_last", "float32",
+                                                                             1e-7)
+    assert K.int_shape(keras.Input((4, 3))) == (None, 4, 3)
+    assert (K.is_float_dtype("float64"), K.is_float_dtype("int8"), K.is_int_dtype("uint8")) == (True, False, True)
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    K.set_value(layer.bias, [1, 2])
+    np.testing.assert_array_equal(K.get_value(layer.bias), [1, 2])
+    with pytest.raises(TypeError, match=r"assigns to a weight or a Variable\. Received: 3"):
+        K.set_value(3, 4)
+    for name, instead in {"mean": r"ops\.mean", "dropout": r"functional\.dropout", "pow": r"ops\.power"}.items():
+        with pytest.raises(AttributeError, match=rf"autoconv\.backend has no '{name}'\. Use {instead}\."):
+            getattr(K, name)
+    with pytest.raises(AttributeError, match="Did you mean 'clear_session'"):
+        K.clear_sesion  # noqa: B018
 
 
 def test_an_import_says_it_too():

@@ -4,9 +4,9 @@ from functools import partial
 
 import numpy as np
 import pytest
+from autoconv.tensor import tensor
 
 from autoconv import functional as F
-from autoconv.tensor import tensor
 
 torch = pytest.importorskip("torch")
 TF = torch.nn.functional

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoconv import pictures
-from autoconv.cli import main
+from autoconv.programs.cli import main
 
 image_module = pytest.importorskip("PIL.Image")
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from autoconv import functional as F
 from autoconv import layers, losses, models, pictures, tensor, utils
-from autoconv.cli import main
+from autoconv.programs.cli import main
 
 
 def autoconv_(*args, code=0):

@@ -11,8 +11,8 @@ import pytest
 from fake_ranks import Echo
 
 from autoconv import layers, losses, metrics, models, optimizers
-from autoconv.backend import trace
-from autoconv.cli import main
+from autoconv.kernels import trace
+from autoconv.programs.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ def rows(header):
 
 
 def names(text):
-    return re.findall(r"`(\w+)`", text)
+    return re.findall(r"`([\w.]+)`", text)
 
 
 def test_the_tiers_are_those_of_the_import_contract():
@@ -35,12 +35,12 @@ def test_the_tiers_are_those_of_the_import_contract():
     assert [int(number) for number, *_ in rows("| tier | modules")] == list(range(1, len(tiers) + 1))
 
 
-def test_nothing_above_backend_knows_one_device_from_another():
+def test_nothing_above_kernels_knows_one_device_from_another():
     package = ROOT / "autoconv"
     question = re.compile(r"\b(is_gpu|is_cuda|CpuDevice|CudaDevice)\b|isinstance\([^()]*, (\w+\.)?Device\)"
                           r"|device\.name (==|!=|in) |device\.name\.startswith")
     asked = {f"{path.relative_to(package)}: {found[0]}" for path in package.rglob("*.py")
-             if path.relative_to(package).parts[0] != "backend" for found in question.finditer(path.read_text("utf-8"))}
+             if path.relative_to(package).parts[0] != "kernels" for found in question.finditer(path.read_text("utf-8"))}
     assert asked == set()
 
 

@@ -11,6 +11,7 @@ from zlib import crc32
 
 import numpy as np
 import reference
+from autoconv.tensor import apply, tensor
 
 from autoconv import functional as F
 from autoconv.arguments import shapes
@@ -18,7 +19,6 @@ from autoconv.operators import activations as activation_ops
 from autoconv.operators import conv as conv_ops
 from autoconv.operators import dense as dense_ops
 from autoconv.operators import elementwise, fused, noise
-from autoconv.tensor import apply, tensor
 
 
 @dataclass(frozen=True)

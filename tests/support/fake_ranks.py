@@ -4,7 +4,7 @@ import multiprocessing
 
 import numpy as np
 
-from autoconv.ranks import Ranks
+from autoconv.engine.ranks import Ranks
 
 
 class PipeRanks(Ranks):

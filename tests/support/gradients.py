@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from autoconv import activations, functional, losses, ops
-from autoconv.symbolic import flatten
+from autoconv.engine.symbolic import flatten
 
 
 class Drawn(NamedTuple):

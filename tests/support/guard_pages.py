@@ -51,18 +51,18 @@ def for_kernels(special, usual):
 
     def call(*args, **options):
         caller = sys._getframe(1).f_globals.get("__name__", "")
-        return (special if caller.startswith("autoconv.backend") else usual)(*args, **options)
+        return (special if caller.startswith("autoconv.kernels") else usual)(*args, **options)
 
     return call
 
 
 def guard_kernels(at):
     """From here on kernels are given guarded arrays."""
-    import autoconv.backend.cpu.conv  # noqa: F401 (what the package's import makes is room of its own)
-    from autoconv.backend.cpu.jit import Kernel
+    import autoconv.kernels.cpu.conv  # noqa: F401 (what the package's import makes is room of its own)
+    from autoconv.kernels.cpu.jit import Kernel
 
     for name, module in list(sys.modules.items()):
-        if name.startswith("autoconv.backend") and hasattr(module, "aligned_empty"):
+        if name.startswith("autoconv.kernels") and hasattr(module, "aligned_empty"):
             module.aligned_empty = lambda shape, dtype: guarded(shape, dtype, at)
     usual, compile_kernel = np.empty, Kernel.compile
 
@@ -93,11 +93,11 @@ def results(cases, dtype, placed=np.asarray):
     """What each of these cases gives, and its gradients: arrays of one precision, which begin where `placed` puts them.
     Then the same of larger convolutions, of first layers, and of a residual block's.
     """
+    from autoconv.tensor import Tensor, apply, no_grad
     from cases import conv, fused_pool
 
     from autoconv.arguments import shapes
     from autoconv.operators import conv as conv_ops
-    from autoconv.tensor import Tensor, apply, no_grad
 
     def arrays(case, inputs):
         y = case.call(*inputs, **case.parameters)
@@ -129,10 +129,11 @@ def results(cases, dtype, placed=np.asarray):
 
 def windows(at, count):
     """Random arguments for all that slides a window over images: to the public functions, and right to the ops."""
+    from autoconv.tensor import Tensor, apply
+
     from autoconv import functional as F
     from autoconv.arguments.shapes import Window
     from autoconv.operators import conv, fused, pool
-    from autoconv.tensor import Tensor, apply
 
     guard_kernels(at)
     draw = random.Random(0)
@@ -181,7 +182,7 @@ def stray():
     """Reads the tile's rows one item past the end of their table."""
     import numba
 
-    from autoconv.backend.cpu import simd
+    from autoconv.kernels.cpu import simd
 
     @numba.njit
     def read(table, x):

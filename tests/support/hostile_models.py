@@ -86,7 +86,7 @@ def headers(sample: bytes, count: int, seed: int) -> Iterator[Mutant]:
 
 def read_model(folder: Path) -> None:
     from autoconv import models, no_grad
-    from autoconv.backend import trace
+    from autoconv.kernels import trace
 
     model = models.load_model(folder / FILE)
     model.summary(print_fn=str)
@@ -292,7 +292,7 @@ def command(*arguments: Any) -> int:
     """Runs a command of autoconv's in this process. Whatever it raises but its exit code is raised here."""
     from click.testing import CliRunner
 
-    from autoconv.cli import main
+    from autoconv.programs.cli import main
 
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):

@@ -30,9 +30,10 @@ def sound() -> bytes:
 
 def read(folder: Path) -> None:
     """Reads the file, and runs all but the kernels for half a second at most."""
-    from autoconv import formats, no_grad
-    from autoconv.backend import trace
     from autoconv.tensor import Tensor
+
+    from autoconv import formats, no_grad
+    from autoconv.kernels import trace
 
     model = formats.from_onnx(folder / FILE)
     model.summary(print_fn=str)

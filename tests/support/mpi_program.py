@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from autoconv import callbacks, layers, metrics, models, optimizers, parallel, set_precision, utils
-from autoconv.ranks import ALONE
+from autoconv.engine.ranks import ALONE
 
 SAMPLES, BATCH, EPOCHS = 103, 20, 4  # the last batch has 3 samples: with 4 ranks fewer than ranks
 X = np.random.default_rng(0).normal(size=(SAMPLES, 8, 8, 2))
@@ -187,7 +187,7 @@ def compresses(ranks, folder):
 
 def on_gpu(ranks, folder):
     """Gradients that go through pinned memory, on a GPU or on one whose PTX runs in NumPy."""
-    from autoconv.backend.cuda import device as device_cuda
+    from autoconv.kernels.cuda import device as device_cuda
     from ptx.device import interpreted
 
     with nullcontext() if device_cuda.usable() else interpreted():

@@ -303,7 +303,7 @@ class Drawing:
             self.add(layers.Reshape, fixed={"target_shape": (rows, 1, channels)})
 
     def row(self) -> None:
-        """Layers in a row that graph/patterns.py may fuse: weights, normalization, addition, ReLU, pooling."""
+        """Layers in a row that engine/graph/patterns.py may fuse: weights, normalization, addition, ReLU, pooling."""
         there, images = self.draw(st.tuples(*[st.booleans()] * 4)), len(self.shapes[-1]) == 3
         weighted = [layers.Conv2D] * 3 + [layers.DepthwiseConv2D] if images else [layers.Dense]
         first = self.draw(st.sampled_from([*weighted, layers.BatchNormalization]))

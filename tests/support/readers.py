@@ -57,7 +57,7 @@ class Reader(NamedTuple):
 
 
 def kernel_file() -> bytes:
-    from autoconv.backend import caching
+    from autoconv.kernels import caching
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, FOLDER, "k.kernel")
@@ -67,7 +67,7 @@ def kernel_file() -> bytes:
 
 
 def read_kernel(folder: Path) -> None:
-    from autoconv.backend import caching
+    from autoconv.kernels import caching
 
     path = folder / "k.kernel"
     whole = path.read_bytes() == kernel_file()

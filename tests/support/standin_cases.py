@@ -16,10 +16,10 @@ import warnings
 from itertools import pairwise
 
 import numpy as np
+from autoconv.tensor import tensor
 from cases import CASES, Case
 
 from autoconv import callbacks, layers, models, optimizers, utils
-from autoconv.tensor import tensor
 from ptx import standin
 from ptx.device import interpreted
 
@@ -185,7 +185,7 @@ def copies_out_while_it_goes_on(driver):
 
 def sends_more_than_the_ring_holds(driver):
     """Four messages to each half of the ring."""
-    from autoconv.backend.cuda.outbox import Outbox
+    from autoconv.kernels.cuda.outbox import Outbox
 
     x = tensor(np.zeros((20, 8)), device="cuda")
     first, box, message = x.data.native.device_ctypes_pointer.value, Outbox(x.data.gpu, 256), np.zeros(8)

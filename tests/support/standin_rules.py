@@ -9,8 +9,8 @@ import threading
 import numpy as np
 from cuda.bindings import driver
 
-from autoconv.backend import device
-from autoconv.backend.cuda import pointwise
+from autoconv.kernels import device
+from autoconv.kernels.cuda import pointwise
 from ptx import cubin, standin
 
 

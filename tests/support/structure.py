@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-APART = ("backend", "cli", "demo", "pictures", "pages", "bench")  # what is run, and what computes
+APART = ("kernels", "programs", "pictures")  # what is run, and what computes
 LONG_FILE, LONG_FUNCTION, SHORT_HELPER, WIDE_LINE = 450, 40, 6, 100
 
 
@@ -37,7 +37,7 @@ def counts(checkout: Path) -> dict[str, int]:
         "names of several classes": sum(count > 1 for count in Counter(
             node.name for node in classes if not node.name.startswith("_")).values()),
         "names of several files": sum(count > 1 for name, count in Counter(
-            path.name for path in lines if "backend" not in path.parts).items() if name != "__init__.py"),
+            path.name for path in lines if "kernels" not in path.parts).items() if name != "__init__.py"),
         "entries at the top of the package": sum(not path.name.startswith("_") for path in package.iterdir()),
     }
 

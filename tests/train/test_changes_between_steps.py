@@ -8,13 +8,13 @@ import inspect
 
 import numpy as np
 import pytest
+from autoconv.tensor import Tensor
 from kinds import LAYERS, LOSSES, METRICS, NEEDED, OF_LOSSES, TARGETS_OF, X, net, of_module, targets
 
 from autoconv import functional as F
 from autoconv import get_num_threads, layers, losses, models, optimizers, set_num_threads, utils
+from autoconv.engine.variable import Variable
 from autoconv.random import set_state, state
-from autoconv.tensor import Tensor
-from autoconv.variable import Variable
 
 NOT_ASKED = {"name", "built", "channels"}  # what a layer is called, and what it was built for
 READ_WHEN_BUILT = {"filters", "kernel_size", "units", "depth_multiplier", "shared_axes"}

@@ -8,9 +8,9 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel
 
 from autoconv import get_num_threads, layers, models, optimizers, utils
-from autoconv.backend import device, trace
-from autoconv.backend.cpu.jit import kernel
-from autoconv.backend.locks import Lock, interruptible_condition
+from autoconv.kernels import device, trace
+from autoconv.kernels.cpu.jit import kernel
+from autoconv.kernels.locks import Lock, interruptible_condition
 
 X = np.random.default_rng(0).random((4, 8, 12, 12, 2), np.float32)
 Y = np.arange(8) % 5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autoconv import layers, models
-from autoconv.cli import lines
+from autoconv.programs.cli import lines
 from autoconv.train.display import Cell
 from autoconv.train.progress import Progress
 

@@ -7,14 +7,14 @@ import threading
 
 import numpy as np
 import pytest
+from autoconv.tensor import Tensor, apply, no_grad
 from cases import CASES
 from kinds import LAYERS, LOSSES, METRICS, NEEDED, OF_LOSSES, TARGETS_OF, X, net, of_module, targets
 
 from autoconv import callbacks, layers, losses, metrics, models, optimizers, random, utils
 from autoconv import functional as F
-from autoconv.backend import device
+from autoconv.kernels import device
 from autoconv.operators.registry import op
-from autoconv.tensor import Tensor, apply, no_grad
 
 CPU = device.get("cpu")
 RNG = np.random.default_rng(0)

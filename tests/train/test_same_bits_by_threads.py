@@ -62,7 +62,7 @@ import numba
 import numpy as np
 from numba import prange
 from autoconv import functional as F
-from autoconv.backend.cpu.jit import kernel
+from autoconv.kernels.cpu.jit import kernel
 
 def rounds(x, thread):
     for i in prange(x.size):

@@ -1,0 +1,74 @@
+"""Keras's older module of settings and small functions: `from autoconv import backend as K`.
+
+It has what Keras 3 has in it, and `get_value`, `set_value` and `int_shape`. For functions on tensors, such as `K.mean`,
+the error names the function that does the same.
+"""
+
+import sys
+from typing import Any, NoReturn
+
+import numpy as np
+
+from . import functional, ops
+from .arguments import modules
+from .config import backend, epsilon, floatx, image_data_format, set_epsilon, set_floatx, set_image_data_format
+from .utils import clear_session, is_keras_tensor, standardize_dtype
+
+__all__ = [
+    "backend", "clear_session", "epsilon", "floatx", "get_value", "image_data_format", "int_shape", "is_float_dtype",
+    "is_int_dtype", "is_keras_tensor", "set_epsilon", "set_floatx", "set_image_data_format", "set_value",
+    "standardize_dtype",
+]
+
+_INSTEAD = {  # functions that have another name here, or that nothing replaces
+    "batch_dot": "ops.matmul", "batch_flatten": "layers.Flatten", "batch_get_value": "get_value of each weight",
+    "batch_set_value": "set_value of each weight", "bias_add": "ops.add", "cast_to_floatx": "ops.cast",
+    "conv2d": "functional.conv2d", "conv2d_transpose": "functional.conv2d_transpose",
+    "constant": "ops.convert_to_tensor", "count_params": "layer.count_params()", "dtype": "x.dtype",
+    "eval": "x.numpy()", "flatten": "x.reshape(-1)", "gather": "ops.take", "gradients": "y.backward() and x.grad",
+    "l2_normalize": "ops.normalize", "learning_phase": "the argument training of a layer's call",
+    "permute_dimensions": "ops.transpose", "pool2d": "functional.max_pool2d", "pow": "ops.power",
+    "random_normal": "random.normal", "random_uniform": "random.uniform", "repeat_elements": "ops.repeat",
+    "resize_images": "layers.Resizing", "reverse": "ops.flip",
+    "set_learning_phase": "the argument training of a layer's call", "update": "variable.assign",
+    "variable": "Variable",
+}
+
+
+def get_value(x: Any) -> np.ndarray:
+    """Returns the values of a weight, a Variable or a tensor as a NumPy array."""
+    return np.array(x.numpy() if hasattr(x, "numpy") else x)
+
+
+def set_value(x: Any, value: Any) -> None:
+    """Assigns a value to a weight or a Variable."""
+    if not hasattr(x, "assign"):
+        raise TypeError(f"set_value assigns to a weight or a Variable. Received: {x!r}. Set the attribute instead, as "
+                        "in optimizer.learning_rate = 0.1.")
+    x.assign(value)
+
+
+def int_shape(x: Any) -> tuple[int | None, ...]:
+    """Returns the shape of a tensor; an axis of a symbolic tensor that has no fixed length is None."""
+    return tuple(x.shape)
+
+
+def is_float_dtype(dtype: Any) -> bool:
+    """Whether a dtype has floating-point numbers."""
+    return standardize_dtype(dtype).startswith("float")
+
+
+def is_int_dtype(dtype: Any) -> bool:
+    """Whether a dtype has integers."""
+    return standardize_dtype(dtype).startswith(("int", "uint"))
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Raises the error for a name that is missing, with the function that does the same."""
+    instead = _INSTEAD.get(name, "")
+    for module in (ops, functional):
+        if not instead and name in module.__all__:
+            instead = f"{module.__name__.removeprefix('autoconv.')}.{name}"
+    if not instead:
+        raise modules.missing(sys.modules[__name__], name, sys._getframe(1))
+    raise AttributeError(f"autoconv.backend has no {name!r}. Use {instead}.", name=name)

@@ -1,0 +1,138 @@
+"""Callbacks that save: the model, or the whole state of a training."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..arguments import extras
+from ..arguments.shapes import check_count
+from ..files import atomic, suffixes
+from .callback import Callback, Logs, say
+from .watching import Watching
+
+
+class ModelCheckpoint(Watching):
+    """Saves the model at the end of each epoch, with `save_best_only` when `monitor` is better than ever before.
+
+    Names of values in `filepath` are filled in: "{epoch:02d}-{val_loss:.3f}.safetensors"; there epochs and batches
+    count from 1. Folders are made. save_weights_only: `model.save_weights` instead of `model.save`. save_freq: a number
+    of batches instead of "epoch". initial_value_threshold: what the first value must beat. ValueError
+    for a suffix of no model file. A value that is not there is warned of, and the model is saved. `fit` raises OSError
+    before the first step if no file can be written, ExtraError if h5py is missing, ValueError for a model that cannot
+    be saved.
+    """
+
+    _changing = ("best", "_batches", "_epoch")
+
+    def __init__(
+        self, filepath: str | Path, monitor: str = "val_loss", verbose: int = 0, save_best_only: bool = False,
+        save_weights_only: bool = False, mode: str = "auto", save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor, mode)
+        if save_freq != "epoch":
+            check_count("save_freq", save_freq, 1, "'epoch' or ")
+        self.filepath, self.verbose = os.fspath(filepath), verbose
+        self._example = Path(re.sub(r"\{[^}]*\}", "0", self.filepath))
+        suffixes.check(self._example, save_weights_only)
+        self.save_best_only, self.save_weights_only, self.save_freq = save_best_only, save_weights_only, save_freq
+        self.best, self._batches, self._epoch = initial_value_threshold, 0, 0
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Finds out before the first step what would stop the first save."""
+        path = self._example
+        if "{" not in self.filepath:
+            _check_is_no_folder(path)
+        if path.suffix != ".safetensors":
+            extras.load("h5py", "h5py", "keras", f"ModelCheckpoint({self.filepath!r})")
+        try:
+            while not path.parent.exists():
+                path = path.parent  # the first folder that will be made
+            atomic.check_writable(path)
+        except OSError as error:
+            raise type(error)(f"ModelCheckpoint must be able to write its file. Received: {self.filepath!r}: "
+                              f"{error.strerror}. Name a file in a folder that can be written.") from error
+        if not self.save_weights_only:
+            self.model.check_savable(self._example)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if self.save_freq != "epoch":
+            self._batches += 1
+            if self._batches % int(self.save_freq) == 0:
+                self._save(logs, batch=batch + 1)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._epoch = epoch
+        if self.save_freq == "epoch":
+            self._save(logs)
+
+    def _save(self, logs: Logs | None, **more: int) -> None:
+        value = self.value_of(logs) if self.save_best_only else None
+        before = "None" if self.best is None else f"{self.best:.5f}"
+        if value is not None:
+            if not self.is_better(value, self.best):
+                self._say(f"{self.monitor} did not improve from {before}")
+                return
+            self.best = value
+        try:
+            path = Path(self.filepath.format(epoch=self._epoch + 1, **more, **(logs or {})))
+        except KeyError as error:
+            raise KeyError(f"filepath names {error}, which is not in the logs: {', '.join([*more, *(logs or {})])}. "
+                           f"Received: {self.filepath!r}.") from None
+        self._say(f"saving model to {path}" if value is None else
+                  f"{self.monitor} improved from {before} to {value:.5f}, saving model to {path}")
+        _check_is_no_folder(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (self.model.save_weights if self.save_weights_only else self.model.save)(path)
+        self._say(f"finished saving model to {path}")
+
+    def _say(self, text: str) -> None:
+        if self.verbose:
+            say(f"\nEpoch {self._epoch + 1}: {text}")
+
+
+def _check_is_no_folder(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError("Please specify a non-directory filepath for ModelCheckpoint. Filepath used is an "
+                                f"existing directory: {path}")
+
+
+class BackupAndRestore(Callback):
+    """Saves the whole state of `fit` in the folder `backup_dir`, and goes on from there bit for bit when the same
+    script runs again: at the end of each epoch, or with a number as `save_freq` after so many steps each time, with
+    `double_checkpoint` at both.
+
+    The last two states stay. A damaged one is noticed, and the one before is used, with a warning. Where a state cannot
+    be written that is a warning, too, and training goes on. At the end of `fit` all are removed, unless
+    delete_checkpoint is False: then a later `fit` with more epochs, or `fit(resume=backup_dir)`, goes on from there.
+    Where the layers, compile's settings or the data are not those of the state, `fit` raises ValueError before anything
+    changes; also for generators, whose position nobody knows. Only one process may train in a folder (BlockingIOError).
+    """
+
+    stop_requested = False  # as by a signal: fit then saves after the step that runs, and raises KeyboardInterrupt
+    belongs_to: Mapping[str, Any] = {}  # plain data, which is kept with each state
+    training = 0  # its number in the folder, once fit has begun
+    anew = False  # whether to begin another training in the folder, beside the states of the one that stands there
+
+    def __init__(self, backup_dir: str | Path, save_freq: str | int = "epoch", double_checkpoint: bool = False,
+                 delete_checkpoint: bool = True) -> None:
+        if not backup_dir:
+            raise ValueError("Empty `backup_dir` argument passed.")
+        if save_freq != "epoch":
+            check_count("save_freq", save_freq, 1, "'epoch' or ")
+        self.backup_dir, self.save_freq = Path(backup_dir), save_freq
+        self.double_checkpoint, self.delete_checkpoint = double_checkpoint, delete_checkpoint
+
+    def is_due(self, steps: int, cost: float) -> bool:
+        """Whether to save after a step; `steps`: how many there were since the last state, `cost`: the seconds that
+        that one took."""
+        return self.save_freq != "epoch" and steps >= int(self.save_freq)
+
+    def is_due_at_epoch_end(self, cost: float) -> bool:
+        """Whether to save at the end of an epoch that is not the last."""
+        return self.save_freq == "epoch" or self.double_checkpoint

@@ -1,0 +1,46 @@
+"""A callback that changes weights: the moving averages take their place."""
+
+from typing import Any
+
+from .callback import Callback, Logs
+
+
+class SwapEMAWeights(Callback):
+    """Puts the optimizer's moving averages (`use_ema=True`) in the place of the weights while the model is evaluated or
+    predicts, and with `swap_on_epoch=True` also at the end of each epoch, so that they are what is saved there.
+
+    ValueError where the optimizer keeps no averages.
+    """
+
+    def __init__(self, swap_on_epoch: bool = False) -> None:
+        self.swap_on_epoch = swap_on_epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._put(False)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.swap_on_epoch:
+            self._put(True)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        self._put(True)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        self._put(False)
+
+    on_predict_begin = on_test_begin
+    on_predict_end = on_train_end = on_test_end
+
+    def get_state(self) -> dict[str, Any]:
+        return {"swapped": self.model.optimizer.swapped}
+
+    def set_state(self, state: Any) -> None:
+        self.model.optimizer.swapped = state["swapped"]
+
+    def _put(self, averages: bool) -> None:
+        optimizer = self.model.optimizer
+        if optimizer is None or not optimizer.use_ema:
+            raise ValueError("SwapEMAWeights must be used with an optimizer that keeps moving averages: "
+                             f"Adam(use_ema=True). Received: {optimizer!r}.")
+        if averages != optimizer.swapped:
+            optimizer.swap_averages()

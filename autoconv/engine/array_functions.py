@@ -1,0 +1,212 @@
+"""The functions of arrays: one table by name, the operators and methods that tensors of both kinds
+have of it, and what NumPy's functions do with tensors.
+
+Within a layer `np.tanh(x)` runs ours, so that the gradient goes on. A function that has none of
+ours would lose the gradient, so it is refused, unless its results have no gradient anyway.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from numbers import Number
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+
+from ..arguments import names
+
+T = TypeVar("T")
+
+# All that a node of a graph may compute, by its name: operators and methods of tensors as "add" and "sum", public
+# functions as "functional.relu" and "ops.sum". Whoever defines a function enters it: `tensor.py`, `on_symbols_too`.
+FUNCTIONS: dict[str, Callable] = {}
+
+# NumPy's functions that Python's operators of arrays are: `array * tensor` is `np.multiply(array, tensor)`.
+OPERATORS: set[Callable] = set()
+
+
+def broadcasting(function: Callable) -> Callable:
+    """Marks a function whose operands broadcast, so that graphs know its result's shape where sizes are open."""
+    function.broadcasting = True  # type: ignore[attr-defined]
+    return function
+
+
+def _operator(name: str) -> tuple[Callable[[T, Any], T], Callable[[T, Any], T]]:
+    """The methods of an operator on two operands: of the tensor as the first one, and as the second one."""
+    OPERATORS.add(getattr(np, name))
+
+    def operator(self: Any, other: Any) -> Any:
+        return self._functions[name](self, other)
+
+    def reflected(self: Any, other: Any) -> Any:
+        return self._functions[name](other, self)
+
+    return operator, reflected
+
+
+def comparison(name: str) -> Callable[[T, Any], T]:
+    """The method of a comparison, whose result is a tensor of booleans without a gradient."""
+    OPERATORS.add(getattr(np, name))
+
+    def compare(self: Any, other: Any) -> Any:
+        if not isinstance(other, (ArrayMethods, np.ndarray, np.generic, Number, list, tuple)):
+            return NotImplemented
+        return self._functions[name](self, other)
+
+    return compare
+
+
+class ArrayMethods:
+    """The operators and methods of tensors: each is the function of its name in `_functions`. Of a `Tensor` these
+    compute, of a `SymbolicTensor` they add a node. Numbers and lists take the tensor's dtype, if that can hold them.
+    """
+
+    __slots__ = ()
+    _functions: ClassVar[Mapping[str, Callable]]
+
+    __add__, __radd__ = _operator("add")
+    __sub__, __rsub__ = _operator("subtract")
+    __mul__, __rmul__ = _operator("multiply")
+    __truediv__, __rtruediv__ = _operator("true_divide")
+    __pow__, __rpow__ = _operator("power")
+    __mod__, __rmod__ = _operator("mod")
+    __floordiv__, __rfloordiv__ = _operator("floor_divide")
+    __matmul__, __rmatmul__ = _operator("matmul")
+    __and__, __rand__ = _operator("bitwise_and")
+    __or__, __ror__ = _operator("bitwise_or")
+    __xor__, __rxor__ = _operator("bitwise_xor")
+    __lt__ = comparison("less")
+    __le__ = comparison("less_equal")
+    __gt__ = comparison("greater")
+    __ge__ = comparison("greater_equal")
+
+    def __neg__(self) -> Self:
+        return self._functions["negative"](self)
+
+    def __abs__(self) -> Self:
+        return self._functions["absolute"](self)
+
+    def __invert__(self) -> Self:
+        return self._functions["bitwise_not"](self)
+
+    def __getitem__(self, index: Any) -> Self:
+        return self._functions["get_item"](self, index)
+
+    def reshape(self, *shape: Any) -> Self:
+        """The same items in another shape, `reshape(2, -1)` or `reshape((2, -1))`; one size may be -1."""
+        return self._functions["reshape"](self, *shape)
+
+    def transpose(self, *axes: Any) -> Self:
+        """The axes in another order, by default the reverse one."""
+        return self._functions["transpose"](self, *axes)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Self:
+        """The sum over `axis`: an integer, several, or None for all. Integers are summed as int64."""
+        return self._functions["sum"](self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Self:
+        """The mean over `axis`: an integer, several, or None for all. Integers give float32."""
+        return self._functions["mean"](self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Self:
+        """The maximum over `axis`. The gradient goes to the first winner in scan order; a NaN is passed on."""
+        return self._functions["max"](self, axis=axis, keepdims=keepdims)
+
+    def exp(self) -> Self:
+        """e to the power of each item."""
+        return self._functions["exp"](self)
+
+    def log(self) -> Self:
+        """The natural logarithm of each item."""
+        return self._functions["log"](self)
+
+    def sqrt(self) -> Self:
+        """The square root of each item; its gradient at 0 is infinite."""
+        return self._functions["sqrt"](self)
+
+    def clip(self, x_min: float | None = None, x_max: float | None = None) -> Self:
+        """The items, but at least x_min and at most x_max. The gradient passes where they lie within, both included."""
+        return self._functions["clip"](self, x_min, x_max)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Self:
+        """Where the maximum is, the first one in scan order. It has no gradient."""
+        return self._functions["argmax"](self, axis=axis, keepdims=keepdims)
+
+    def detach(self) -> Self:
+        """The same values, cut off from the tape."""
+        return self._functions["detach"](self)
+
+
+_OURS: dict[Callable, Callable] = {}
+
+# Their results are no numbers that move with their inputs, or move in steps: no gradient is lost.
+FLAT = frozenset({
+    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.result_type, np.sign,
+    np.floor, np.ceil, np.trunc, np.rint, np.round, np.isnan, np.isinf, np.isfinite, np.isclose, np.allclose,
+    np.array_equal, np.any, np.all, np.nonzero, np.count_nonzero, np.argwhere, np.argmin, np.argsort, np.signbit,
+    np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.searchsorted, np.may_share_memory,
+    np.shares_memory, np.array2string, np.array_repr, np.array_str,
+})
+
+
+def stands_for(*functions: Callable) -> Callable[[Callable], Callable]:
+    """Registers a function of ours as what NumPy's functions do with tensors. It takes what they take, or less."""
+
+    def register(ours: Callable) -> Callable:
+        _OURS.update(dict.fromkeys(functions, ours))
+        return ours
+
+    return register
+
+
+def ours(function: Callable, arguments: tuple, options: dict[str, Any]) -> Callable | None:
+    """Our function for NumPy's, or None where there is none, or none that takes these arguments."""
+    found = _OURS.get(function)
+    if found is not None:
+        try:
+            inspect.signature(found).bind(*arguments, **options)
+        except TypeError:
+            return None
+    return found
+
+
+def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], kind: type,
+                 values: Callable[[Any, str | None], np.ndarray]) -> Any:
+    """NumPy's function on `values(tensor, name)` for every tensor (an instance of `kind`) among its arguments.
+
+    `name` is what to call the function where the gradient would be lost, None for one that has none.
+    """
+    name = None if function in FLAT else name_of(function)
+
+    def plain(argument: Any) -> Any:
+        if isinstance(argument, kind):
+            return values(argument, name)
+        if type(argument) in (list, tuple):
+            return type(argument)(map(plain, argument))
+        return argument
+
+    out = options.get("out")
+    if any(isinstance(o, kind) for o in (out if isinstance(out, tuple) else (out,))):
+        raise TypeError(f"{name_of(function)} cannot write into a tensor. Leave out= away, and use what it returns.")
+    return function(*plain(arguments), **{key: plain(value) for key, value in options.items()})
+
+
+def refused(what: str, where: str = "") -> TypeError:
+    """The error for something that would lose a gradient. `what` was done; `where`, such as " in layer 'dense'"."""
+    known = sorted({function.__name__ for function in _OURS})
+    bare = what.removeprefix("np.")
+    if bare in known:
+        what += " with these arguments"
+    if bare == what or bare == "asarray":
+        remedy = " Use tensors' methods and autoconv.functional (maximum, where, concatenate, ...)."
+    else:
+        near = "" if bare in known else names.suggestion(bare, known)
+        remedy = (f"{near} Use tensors' methods and autoconv.functional; of NumPy's functions these carry gradients "
+                  f"here: {', '.join(known)}.")
+    return TypeError(f"{what} on a tensor that requires gradients{where} would lose them: nothing below would learn."
+                     f"{remedy} For values without a gradient: x.detach().numpy().")
+
+
+def name_of(function: Callable) -> str:
+    """`np.tanh` or `np.add.reduce`, as users write it."""
+    of = getattr(function, "__self__", None)  # of a ufunc's method
+    return ".".join(["np", *([of.__name__] if isinstance(of, np.ufunc) else []), function.__name__])

@@ -1,0 +1,98 @@
+"""How long each call of a net takes, and how near that is to what this machine can do."""
+
+import time
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from ...kernels.device import Device, Pool, reusing
+from ..graph import fusion
+from ..graph.graph import Graph
+from ..graph.patterns import Fused
+from ..tensor import Tensor, no_grad
+from . import ceilings, counting
+
+ROUNDS = 3
+AGAIN = 0.5  # seconds at most in which ceilings are measured again that a call exceeded
+
+Known = dict[int, tuple[int, ...]]
+
+
+class Measured(NamedTuple):
+    """Seconds of a call on a batch, and the least time that its operations and bytes can take,
+    divided by that; or the name of the layer in whose kernel the call runs.
+    """
+
+    seconds: float | None = None
+    share: float | None = None
+    within: str | None = None
+
+
+def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> dict[int, Measured]:
+    """What was measured of each node, under its id: the calls of the graph's plan run one by one,
+    in inference, on random numbers. `shapes` and `size` (in bytes) are those of all values in the
+    graph, under their ids.
+
+    Times are the shortest of a few, ceilings the highest: what else the machine does can only have
+    slowed them down. Where a call exceeds its ceiling, that is measured again.
+    """
+    ceiling = ceilings.Ceilings(device)
+    plan = fusion.fuse(graph)
+    random = np.random.default_rng(0)
+    values: list[Tensor | None] = [None] * plan.size
+    for place, tensor in zip(plan.inputs, graph.inputs):
+        values[place] = Tensor(device.asarray(random.random(shapes[id(tensor)]), tensor.dtype), device=device)
+    work = [_work(graph, call, shapes, size) for call in plan.calls]
+    found = []
+    with no_grad(), reusing(Pool()):
+        for call, (flops, moved) in zip(plan.calls, work):
+            found.append(ceilings.share(ceiling, partial(_run, call, values), flops, moved, ROUNDS))
+            call.run(values)
+    shares = _shares(work, found)
+    end = time.perf_counter() + AGAIN
+    while max(shares, default=0) > 1 and time.perf_counter() < end:
+        for (_, moved), each, part in zip(work, found, shares):
+            if part > 1:
+                each.peak_flops.append(ceiling.flops())
+                each.peak_bandwidth.append(ceiling.bandwidth(moved))
+        shares = _shares(work, found)
+    measured: dict[int, Measured] = {}
+    for call, each, part in zip(plan.calls, found, shares):
+        measured.update((id(node), Measured(within=call.nodes[0].operation.name)) for node in call.nodes[1:])
+        measured[id(call.nodes[0])] = Measured(min(each.seconds), part or None)
+    return measured
+
+
+def _shares(work: list[tuple[float, int]], found: list[ceilings.Share]) -> list[float]:
+    """The least time of each call at the highest ceilings that any round has found, divided by its own least."""
+    peak = max((max(each.peak_flops) for each in found), default=1)
+    copies = [(moved, max(each.peak_bandwidth)) for (_, moved), each in zip(work, found)]
+    shares = []
+    for (flops, moved), each in zip(work, found):
+        bandwidth = max(speed for n, speed in copies if n >= moved)  # small copies are no slower than large ones
+        shares.append(max(flops / peak, moved / bandwidth) / min(each.seconds))
+    return shares
+
+
+def _run(call: fusion.Call, values: list[Tensor | None]) -> None:
+    """One call, which leaves the values as they are."""
+    call.run(list(values))
+
+
+def _work(graph: Graph, call: fusion.Call, shapes: Known, size: dict[int, int]) -> tuple[float, int]:
+    """The multiplications and additions of a call, and the bytes of what it reads and writes, each
+    once; 0 of a call that gives what it got.
+    """
+    if all(counting.is_view(node, training=False) for node in call.nodes):
+        return 0.0, 0
+    parts = [counting.shapes_of(graph, node, shapes) for node in call.nodes]
+    flops = 2.0 * sum(counting.multiply_adds(node.operation, *part) for node, part in zip(call.nodes, parts))
+    if isinstance(call.operation, Fused) and call.operation.pattern[-1] == "pool":
+        # The convolution computes only the pixels that the pooling reads.
+        (_, ((_, h, w, _),)), *_, (_, ((_, pooled_h, pooled_w, _),)) = parts
+        flops *= 4 * pooled_h * pooled_w / (h * w)
+    read = sum(size[id(graph.resolve(t))] for t in call.reads)
+    written = sum(size[id(t)] for t in call.nodes[-1].outputs)
+    weights = [w for node in call.nodes for w in getattr(node.operation, "weights", ())]
+    return flops, read + written + sum(w.size * w.dtype.itemsize for w in weights)

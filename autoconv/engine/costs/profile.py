@@ -1,0 +1,164 @@
+"""`model.profile()`: what each layer of a net costs."""
+
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...arguments.names import printable
+from ...kernels.device import Device
+from ...layers.function import kind_of
+from ..graph.graph import Graph
+from ..symbolic import Node
+from . import counting, measuring
+from .tables import BUSY, MOST, share, short, table
+
+
+class Row(NamedTuple):
+    """One layer's call on a batch.
+
+    output_shape: without the batch; params: 0 where an earlier call has counted them;
+    multiply_adds: of one sample. predict_bytes: all arrays that must be there while it runs, its
+    inputs and outputs among them; train_bytes: its output, which the backward pass reads again, 0
+    for a view. seconds: measured in inference, of a batch; share: the least time that its
+    operations and bytes can take on this machine, divided by that. Both are None where they were
+    not measured, and where the layer ran within the kernel of another one, `within`.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    params: int
+    multiply_adds: int
+    predict_bytes: int
+    train_bytes: int
+    seconds: float | None = None
+    share: float | None = None
+    within: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Profile:
+    """What a net costs, layer by layer (`rows`) and in all; it prints as a table. Bytes are those of the definition:
+    kernels that run several layers at once need less, and training needs gradients and the optimizer's slots as well.
+    """
+
+    name: str
+    batch_size: int
+    rows: list[Row]
+    params: int
+    weight_bytes: int
+    input_bytes: int
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one sample."""
+        return sum(row.multiply_adds for row in self.rows)
+
+    @property
+    def map_bytes(self) -> int:
+        """All outputs of all layers for a batch: what training keeps."""
+        return sum(row.train_bytes for row in self.rows)
+
+    @property
+    def predict_bytes(self) -> int:
+        """To predict a batch: the arrays that must be there at once, at the worst moment, and the weights."""
+        return max((row.predict_bytes for row in self.rows), default=0) + self.weight_bytes
+
+    @property
+    def train_bytes(self) -> int:
+        """To train on a batch: all outputs, the inputs and the weights."""
+        return self.map_bytes + self.input_bytes + self.weight_bytes
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all layers in inference, for a batch; None where it was not measured."""
+        times = [row.seconds for row in self.rows if row.seconds is not None]
+        return sum(times) if times else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        totals = ("multiply_adds", "map_bytes", "predict_bytes", "train_bytes", "seconds")
+        return {**asdict(self), **{name: getattr(self, name) for name in totals},
+                "rows": [row._asdict() for row in self.rows]}
+
+    def __str__(self) -> str:
+        timed = self.seconds is not None
+        head = ["layer", "output", "params", "mult-adds", "predict", "train", *(["time", "ceiling"] if timed else [])]
+        lines = [[printable(row.name), "x".join(map(str, row.output_shape)), f"{row.params:,}",
+                  short(row.multiply_adds), short(row.predict_bytes, "B"), short(row.train_bytes, "B"),
+                  *([_time(row), "" if row.within else share(row.share)] if timed else [])]
+                 for row in self.rows]
+        images = "one sample" if self.batch_size == 1 else f"a batch of {self.batch_size}"
+        sums = [
+            f"parameters       {self.params:,} ({short(self.weight_bytes, 'B')})",
+            f"multiply-adds    {short(self.multiply_adds)} a sample",
+            f"to predict       {short(self.predict_bytes, 'B')} for {images}: what is needed at once, and the weights",
+            f"to train         {short(self.train_bytes, 'B')} for {images}: {short(self.map_bytes, 'B')} of outputs, "
+            "the inputs and the weights",
+        ]
+        if self.seconds:
+            sums.append(f"time             {1e3 * self.seconds:.3f} ms for {images}, "
+                        f"{self.batch_size / self.seconds:,.0f} samples/s")
+        most = max((row.share or 0 for row in self.rows), default=0)
+        if most > 1:
+            sums.append("Shares can pass 100%: wide 3x3 layers take fewer multiplications than are counted (Winograd's "
+                        "products), and the\nceiling is measured too low where other programs run meanwhile.")
+        if most > MOST:
+            sums.append(BUSY)
+        return f"{printable(self.name)}, {images}\n{table(head, lines)}\n\n" + "\n".join(sums)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shapes: list[tuple[int, ...]],
+            measure: bool) -> Profile:
+    """The profile of a graph for inputs of these shapes, without the batch."""
+    inputs = [(batch_size, *shape) for shape in input_shapes]
+    shapes = counting.shapes_in(graph, inputs)
+    nodes = [node for node in graph.nodes if node.inputs]
+    weights = {id(w): w for operation in graph.layers for w in operation.weights}.values()
+    size = {id(t): prod(shapes[id(t)]) * np.dtype(t.dtype).itemsize for t in counting.tensors_of(graph)}
+    times = measuring.calls(graph, device, shapes, size) if measure and device.is_synchronous else {}
+    rows: list[Row] = []
+    counted: set[int] = set()
+    for node, together in zip(nodes, _alive(graph, nodes, size)):
+        operation = node.operation
+        params = operation.count_params() if hasattr(operation, "count_params") and id(operation) not in counted else 0
+        counted.add(id(operation))
+        read, made = counting.shapes_of(graph, node, shapes)
+        rows.append(Row(
+            operation.name, kind_of(operation), made[0][1:], params,
+            counting.multiply_adds(operation, read, made) // batch_size, together,
+            0 if counting.is_view(node, training=True) else sum(size[id(t)] for t in node.outputs),
+            *times.get(id(node), ()),
+        ))
+    return Profile(name, batch_size, rows, sum(w.size for w in weights),
+                   sum(w.size * w.dtype.itemsize for w in weights), sum(size[id(t)] for t in graph.inputs))
+
+
+def _alive(graph: Graph, nodes: list[Node], size: dict[int, int]) -> list[int]:
+    """For each node the bytes of all values that are there while it runs: read by it or by a later one, or made."""
+    owner = {id(t): id(t) for t in graph.inputs}  # whose memory a value lies in
+    for node in nodes:
+        source = owner[id(graph.resolve(node.inputs[0]))] if counting.is_view(node, training=False) else None
+        owner.update((id(t), source or id(t)) for t in node.outputs)
+    last = {owner[id(graph.resolve(t))]: len(nodes) for t in graph.outputs}
+    for place in reversed(range(len(nodes))):
+        for t in (*nodes[place].inputs, *nodes[place].outputs):
+            last.setdefault(owner[id(graph.resolve(t))], place)
+    present = {owner[id(t)] for t in graph.inputs}
+    totals = []
+    for place, node in enumerate(nodes):
+        present |= {owner[id(t)] for t in node.outputs}
+        totals.append(sum(size[key] for key in present))
+        present = {key for key in present if last.get(key, -1) > place}
+    return totals
+
+
+def _time(row: Row) -> str:
+    if row.within is not None:
+        return f"in {row.within}"
+    return "" if row.seconds is None else f"{1e3 * row.seconds:.3f} ms"

@@ -1,0 +1,58 @@
+"""Whether a backward is the derivative of its forward: checked along one random direction, cheap for any size."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from .tensor import Tensor, no_grad
+
+_DIRECTION = 0x67726164  # the seed of the directions: the same at every call
+
+
+class GradientMismatch(AssertionError):  # noqa: N818 (an assertion, and a noun says more)
+    """The gradient by `backward()` and the one by finite differences differ."""
+
+
+def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tolerance: float = 1e-6) -> None:
+    """Checks the gradients of `f(*tensors)` along one random direction, for the tensors that require them.
+
+    With a random v for the inputs and a random u for the result, u . J v by `backward()` must equal
+    u . (f(x + eps v) - f(x - eps v)) / (2 eps) within `tolerance`, relative to the larger and absolute below 1.
+    In float64 only: float32's rounding would drown the difference. Raises GradientMismatch, which holds both numbers.
+    """
+    asked = [t for t in tensors if t is not None and t.requires_grad]
+    if not asked or any(t.dtype != np.float64 for t in asked):
+        raise ValueError("gradcheck needs tensors that require gradients, all in float64. Received: "
+                         f"{[(str(t.dtype), t.requires_grad) for t in tensors if t is not None]}.")
+    directions = [_direction(t.shape, number) for number, t in enumerate(asked, 1)]
+    leaves = [None if t is None else Tensor(t.data, t.requires_grad, t.device) for t in tensors]
+    result = f(*leaves)
+    weights = _direction(result.shape, 0)
+    result.backward(weights)
+    gradients = [t.grad if t.grad is None else t.device.numpy(t.grad)
+                 for t in leaves if t is not None and t.requires_grad]
+    analytic = sum(_dot(v, 0 if g is None else g) for v, g in zip(directions, gradients))
+    numeric = (_along(f, tensors, directions, eps, weights) - _along(f, tensors, directions, -eps, weights)) / (2 * eps)
+    if not abs(analytic - numeric) <= tolerance * max(1.0, abs(analytic), abs(numeric)):
+        raise GradientMismatch(f"Along a random direction backward() gives {analytic:.10g}, and finite differences "
+                               f"{numeric:.10g} (tolerance {tolerance:g}).")
+
+
+def _along(f: Callable[..., Tensor], tensors: tuple, directions: list[np.ndarray], step: float, weights: Any) -> float:
+    """u . f(x + step v)."""
+    moving = iter(directions)
+    with no_grad():
+        moved = [t if t is None or not t.requires_grad else
+                 Tensor(t.device.asarray(t.numpy() + step * next(moving)), device=t.device) for t in tensors]
+        return _dot(weights, f(*moved).numpy())
+
+
+def _direction(shape: tuple[int, ...], number: int) -> np.ndarray:
+    """Standard normal numbers; a key of its own leaves the user's random streams where they are."""
+    return random.normal(shape, dtype=np.float64, key=(_DIRECTION, number))
+
+
+def _dot(a: Any, b: Any) -> float:
+    return float(np.sum(a * b))

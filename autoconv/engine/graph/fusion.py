@@ -1,0 +1,134 @@
+"""How a graph runs, and which of its operations run as one: `fuse(graph)` gives the plan.
+
+Fused or not, results agree up to rounding; AUTOCONV_FUSION=0 in the environment turns fusion off.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...layers import Add
+from ..symbolic import Node, SymbolicTensor, flatten
+from ..tensor import Tensor
+from .graph import Graph
+from .patterns import LONGEST, Fused, words_of
+
+
+class Call:
+    """One call in a plan: of an operation, or of several that run as one.
+
+    `nodes` are the nodes of the graph that it computes; `reads` the symbolic tensors that these
+    take from others, `inputs` and `outputs` the numbers of the values it reads and makes, `last` of
+    those that nobody reads later; `shape` is that of the first output.
+    """
+
+    def __init__(self, operation: Any, nodes: Sequence[Node], number: Callable[[SymbolicTensor], int]) -> None:
+        first = nodes[0]
+        node = nodes[-1]
+        self.operation = operation
+        self.nodes = nodes
+        inner = {id(tensor) for node in nodes[:-1] for tensor in node.outputs}
+        beside = [tensor for node in nodes[1:] for tensor in node.inputs if id(tensor) not in inner]
+        self.reads = [*first.inputs, *beside]
+        self.inputs = [number(tensor) for tensor in self.reads]
+        self._beside = [number(tensor) for tensor in beside]
+        self.outputs = [number(tensor) for tensor in node.outputs]
+        self.last: list[int] = []
+        self.shape = node.outputs[0].shape
+        self._number = number
+        self._node = first
+        alone = not beside and len(first.args) == 1 and not first.kwargs
+        self._simple = alone and all(isinstance(item, SymbolicTensor) for item in (first.args[0], node.structure))
+
+    def run(self, values: list[Any]) -> None:
+        """Reads its inputs from the values, and writes what it computes there."""
+        if self._simple:
+            values[self.outputs[0]] = self.operation(values[self.inputs[0]])
+        else:
+            args, kwargs = self._node.arguments(lambda tensor: values[self._number(tensor)])
+            beside = [values[place] for place in self._beside]
+            for place, value in zip(self.outputs, flatten(self.operation(*args, *beside, **kwargs))):
+                values[place] = value
+        for place in self.last:
+            values[place] = None
+
+
+class FusionPlan:
+    """The calls that compute a graph, in order. A value is freed after the last call that reads it."""
+
+    def __init__(self, graph: Graph, groups: Sequence[tuple[Any, Sequence[Node]]]) -> None:
+        places: dict[int, int] = {}
+
+        def number(tensor: SymbolicTensor) -> int:
+            return places.setdefault(id(graph.resolve(tensor)), len(places))
+
+        self.graph = graph
+        self.inputs = [number(tensor) for tensor in graph.inputs]
+        self.calls = [Call(operation, nodes, number) for operation, nodes in groups]
+        self.outputs = [number(tensor) for tensor in graph.outputs]
+        self.size, needed = len(places), set(self.outputs)
+        for call in reversed(self.calls):
+            call.last = [place for place in {*call.inputs, *call.outputs} if place not in needed]
+            needed.update(call.inputs)
+
+    @property
+    def operations(self) -> list[Any]:
+        """What runs, in order: layers, functions, and fused ones."""
+        return [call.operation for call in self.calls]
+
+    def run(self, inputs: list[Tensor]) -> list[Tensor]:
+        """The outputs for these inputs, both in the order that the graph has them in."""
+        values: list[Any] = [None] * self.size
+        for place, value in zip(self.inputs, inputs):
+            values[place] = value
+        for call in self.calls:
+            call.run(values)
+        return [values[place] for place in self.outputs]
+
+
+def fuse(graph: Graph) -> FusionPlan:
+    """The plan of a graph, in which layers that have an op in common are one call, where the last
+    of them stands, as all that they read is there then.
+    """
+    off = os.environ.get("AUTOCONV_FUSION", "1") == "0"
+    groups: dict[int, tuple[Any, Sequence[Node]]] = {}
+    taken: set[int] = set()
+    consumers = graph.consumers()
+    outputs = {id(tensor) for tensor in graph.outputs}
+    for node in graph.nodes:
+        if not node.inputs or id(node) in taken:
+            continue
+        nodes = [node] if off else _longest(_chain(node, consumers, outputs, taken))
+        fits = not off and words_of([n.operation for n in nodes])
+        groups[id(nodes[-1])] = (_fused(nodes) if fits else node.operation, nodes)
+        taken.update(map(id, nodes))
+    return FusionPlan(graph, [groups[id(node)] for node in graph.nodes if id(node) in groups])
+
+
+def _fused(nodes: Sequence[Node]) -> Fused:
+    """The operation in the place of these calls."""
+    inner = [id(node.outputs[0]) for node in nodes]
+    return Fused([node.operation for node in nodes],
+                 other_first=any(len(node.inputs) == 2 and id(node.inputs[1]) in inner for node in nodes[1:]))
+
+
+def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int], taken: set[int]) -> list[Node]:
+    """A node and those behind it, as many as a pattern may have: each alone reads what the one before it gives. An
+    addition may read a second tensor; that of two such rows belongs to the first.
+    """
+    chain = [node]
+    while len(chain) < LONGEST and len(node.outputs) == 1 and id(node.outputs[0]) not in outputs:
+        readers = consumers.get(id(node.outputs[0]), [])
+        if len(readers) != 1 or chain[0].kwargs or readers[0].kwargs:  # `training` may be said for one layer alone
+            break
+        node = readers[0]
+        if id(node) in taken or len(node.inputs) != (2 if isinstance(node.operation, Add) else 1):
+            break
+        chain.append(node)
+    return chain
+
+
+def _longest(chain: list[Node]) -> list[Node]:
+    """The beginning of a chain that is the longest pattern; its first node where none is."""
+    counts = range(len(chain), 1, -1)
+    return chain[:next((n for n in counts if words_of([node.operation for node in chain[:n]])), 1)]

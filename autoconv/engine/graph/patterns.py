@@ -1,0 +1,199 @@
+"""Which layers in a row run as one op.
+
+A layer is described by the words of what it computes: a Conv2D with a ReLU is "conv relu". A pattern is a sentence of
+such words that one op computes; of the patterns that a row of layers begins with, the longest runs.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from ... import activations, functional
+from ...arguments import shapes
+from ...layers import (
+    Activation,
+    Add,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    MaxPooling2D,
+    ReLU,
+)
+from ...layers.layer import in_training
+from ...operators import activations as pointwise
+from ...operators import conv, dense, fused
+from ..symbolic import map_structure
+from ..tensor import Tensor, apply, needs_gradients
+
+Words = tuple[str, ...]
+
+PATTERNS: frozenset[Words] = frozenset(tuple(sentence.split()) for sentence in (
+    "conv relu", "conv relu pool", "conv norm", "conv norm relu", "conv norm relu pool",
+    "grouped relu", "grouped norm", "grouped norm relu",
+    "depthwise relu", "depthwise norm", "depthwise norm relu",
+    "dense relu", "dense norm", "dense norm relu",
+    "norm relu", "norm relu pool",
+    "add relu", "norm add relu",
+    # What a normalization in training leaves, and what one in inference leaves, is a pattern of its own.
+    "conv norm add relu", "grouped norm add relu", "depthwise norm add relu", "dense norm add relu",
+))
+LONGEST = max(map(len, PATTERNS))
+
+
+class Fused:
+    """Layers in a row that run as one op as long as they fit a pattern.
+
+    They are asked at each call. Where they do not fit it then (a layer was changed, or is not
+    built, or a normalization takes the mean of the batch), each runs in the longest pattern that
+    does fit, or by itself, with checks of its own. An addition within the row takes what the row
+    gives so far and a second tensor, `other`. `other_first` says that the layer was called on them
+    in that order.
+    """
+
+    def __init__(self, layers: Sequence[Any], other_first: bool = False) -> None:
+        self.layers = tuple(layers)
+        self.pattern = words_of(layers)
+        self.other_first = other_first
+
+    def __call__(self, x: Any, other: Tensor | None = None, training: bool | None = None) -> Tensor:
+        self.layers[0].check_input(map_structure(lambda t: t.shape, x))
+        training = bool(in_training.get() if training is None else training)
+        layers = self.layers
+        while layers:
+            if layers is not self.layers and other is not None and type(layers[0]) is Add:
+                x = [other, x] if self.other_first else [x, other]
+                other = None
+            for count in range(len(layers), 0, -1):
+                y = _as_one(layers[:count], x, other, training)
+                if y is not None:
+                    break
+            x = layers[0](x, training) if y is None else y
+            layers = layers[count:]
+        return x
+
+
+def words(layer: Any) -> Words:
+    """What a layer computes, as words of patterns; none for what no pattern knows: other
+    attributes, a class derived from one of ours, a `call` of its own.
+    """
+    kind = type(layer)
+    own = not vars(layer).keys().isdisjoint(("call", "merge"))
+    if kind not in _WORDS or own or layer.activity_regularizer is not None:
+        return ()
+    return _WORDS[kind](layer)
+
+
+def words_of(layers: Sequence[Any]) -> Words:
+    """The pattern that these layers make; none where there is no such pattern."""
+    each = [words(layer) for layer in layers]
+    together = tuple(word for some in each for word in some)
+    return together if all(each) and together in PATTERNS else ()
+
+
+def _weighted(word: str, layer: Any) -> Words:
+    if layer.activation is functional.relu:
+        return word, "relu"
+    return (word,) if layer.activation is activations.linear else ()
+
+
+_WORDS: dict[type, Any] = {
+    Conv2D: lambda layer: _weighted("conv" if layer.groups == 1 else "grouped", layer),
+    DepthwiseConv2D: lambda layer: _weighted("depthwise", layer),
+    Dense: lambda layer: _weighted("dense", layer),
+    BatchNormalization: lambda layer: ("norm",),
+    Add: lambda layer: ("add",),
+    ReLU: lambda layer: ("relu",) if layer.is_plain else (),
+    Activation: lambda layer: ("relu",) if layer.activation is functional.relu else (),
+    MaxPooling2D: lambda layer: ("pool",) if layer.padding == "valid" and _hashable(
+        (layer.pool_size, layer.strides)) == ((2, 2), (2, 2)) else (),  # the usual one, windows side by side
+}
+
+
+def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool) -> Tensor | None:
+    """What these layers give for x, and for `other` where they add that, computed by one op; None
+    where none does that.
+    """
+    pattern = words_of(layers)
+    if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or other is None or needs_gradients(x, other))):
+        return None
+    if pattern[0] == "add":
+        return apply(pointwise.add_relu, *x) if len(x) == 2 and _alike(*x) else None
+    first = layers[0]
+    norm = next((layer for layer in layers if type(layer) is BatchNormalization), None)
+    if norm is not None and (not norm.built or norm.dtype != x.dtype):
+        return None
+    if first is norm:
+        if "add" not in pattern:
+            return norm.normalized(x, training, relu=True, pool=pattern[-1] == "pool")
+        return norm.normalized(x, training, relu=True, other=other) if other is not None and _alike(x, other) else None
+    if not _weights_fit(first, x):
+        return None
+    w = first.kernel
+    b = first.bias
+    scale = None
+    if norm is not None:
+        apart = pattern[0] == "conv" and not needs_gradients(x)
+        weights = norm.folded(w, b, training, apart) if norm.channels == _filters(first, w) else None
+        if weights is None:
+            return None
+        w, b, scale = weights
+    return _product(pattern, first, x, w, b, {} if scale is None else {"scale": scale}, other)
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether they can be added item by item."""
+    return (a.shape, a.dtype) == (b.shape, b.dtype) and a.dtype.kind == "f"
+
+
+def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
+             more: dict[str, Any], other: Tensor | None) -> Tensor | None:
+    """The layer's op with these weights, and what else the pattern names but the normalization,
+    which is in them and in `more`, a scale.
+    """
+    relu = "relu" in pattern
+    if pattern[0] == "dense":
+        return apply(dense.dense, x, w, b, relu=relu)
+    window = _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
+    if pattern[0] == "depthwise":
+        return apply(conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
+    if "add" in pattern:
+        fits = other is not None and other.dtype == x.dtype and other.shape == window.convolved_shape(
+            x.shape, w.shape, None, w.shape[3])
+        return apply(conv.conv2d, x, w, b, other, window=window, **more) if fits else None
+    if pattern[-1] != "pool":
+        return apply(conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **more)
+    if min(window.output_size(*x.shape[1:3])) < 2:
+        return None  # the pooling says that its window does not fit
+    return apply(fused.conv2d_relu_pool, x, w, b, window=window, **more)
+
+
+def _weights_fit(layer: Any, x: Tensor) -> bool:
+    """Whether the layer's weights are there and go together with x as its function would want it."""
+    if not layer.built:
+        return False
+    w = layer.kernel
+    b = layer.bias
+    kind = type(layer)
+    if not all(isinstance(t, Tensor) and t.dtype == x.dtype for t in (w, b) if t is not None):
+        return False
+    if (w.ndim, x.ndim) != ((2, 2) if kind is Dense else (4, 4)):  # a dense layer of more axes reshapes them
+        return False
+    groups = getattr(layer, "groups", 1)
+    if not isinstance(groups, int) or groups <= 0 or w.shape[-1] % groups:
+        return False
+    return w.shape[-2] * groups == x.shape[-1] and (b is None or b.shape == (_filters(layer, w),))
+
+
+def _filters(layer: Any, w: Tensor) -> int:
+    """How many channels a layer with the kernel w gives."""
+    return w.shape[-1] * w.shape[-2] if type(layer) is DepthwiseConv2D else w.shape[-1]
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
+
+
+@lru_cache(maxsize=256)
+def _window(size: tuple[int, int], kernel: Any, strides: Any, padding: Any, dilation_rate: Any) -> shapes.Window:
+    return shapes.window(size, kernel, strides, padding, dilation_rate)

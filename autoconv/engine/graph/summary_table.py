@@ -1,0 +1,148 @@
+"""The table that `model.summary()` prints, laid out as Keras 3 does."""
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from ...arguments.names import printable
+from ...layers.function import kind_of
+from ..symbolic import flat_shapes, map_structure
+
+# The lines of the box: (left, filling, between, right) above the header, below it, between rows and at the end.
+_EDGES = ("┏━┳┓", "┡━╇┩", "├─┼┤", "└─┴┘")
+_PLAIN = str.maketrans("┏━┳┓┡╇┩├─┼┤└┴┘┃│…", "+=++++++-++++" + "+||.")
+
+
+def text(model: Any, line_length: int | None = None, positions: Sequence[float] | None = None,
+         expand_nested: bool = False, show_trainable: bool = False, layer_range: Sequence[str] | None = None) -> str:
+    """The summary of a model, `line_length` characters wide: by default 88, or what the terminal has.
+
+    Of a graph that is more than a chain it has a column more, and 108 characters. For the options see `Model.summary`.
+    """
+    graph = model._graph
+    operations = model.layers if graph is None or model.layers != graph.layers else graph.operations
+    chain = graph is None or graph.is_chain()
+    header = ["Layer (type)", "Output Shape", "Param #", *([] if chain else ["Connected to"])]
+    ends = list(positions or ((0.45, 0.8, 1.0) if chain else (0.3, 0.56, 0.74, 1.0)))
+    if show_trainable:
+        header, ends = [*header, "Trainable"], [*(0.9 * end for end in ends), 1.0]
+    usual = (88 if chain else 108) + 12 * show_trainable
+    length = line_length or min(usual, shutil.get_terminal_size().columns - 4)
+    first, last = _range(operations, layer_range)
+    rows = [row for operation in operations[first:last]
+            for row in _rows(model, operation, None if chain else graph, show_trainable, expand_nested)]
+    lines = [f'Model: "{printable(model.name)}"', *_table(header, rows, length, ends)]
+    optimizer = getattr(model, "optimizer", None)
+    kept = optimizer.variables if optimizer is not None and getattr(optimizer, "built", False) else []
+    kinds = {"Total": [*model.weights, *kept], "Trainable": model.trainable_weights,
+             "Non-trainable": model.non_trainable_weights, **({"Optimizer": kept} if kept else {})}
+    for kind, weights in kinds.items():
+        count = sum(w.size for w in weights)
+        size = sum(w.size * w.dtype.itemsize for w in weights)
+        lines.append(f" {kind} params: {count:,} ({readable_size(size)})")
+    return printable("\n".join(lines), keep="\n")
+
+
+def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: bool, depth: int = 0) -> list[Any]:
+    """The row of an operation, and with `expand` those of the layers of a model within."""
+    prefix = "   " * depth + "└ " if depth else ""
+    shape = "?"
+    size = "0 (unbuilt)"
+    if operation.built and model.built:
+        shape = _shape(model, operation)
+        size = f"{operation.count_params():,}"
+    row = [f"{prefix}{operation.name} ({kind_of(operation)})", shape, size]
+    if graph is not None:
+        row.append(_connections(graph, operation))
+    if show_trainable:
+        row.append("-" if not getattr(operation, "weights", None) else "Y" if operation.trainable else "N")
+    within = operation.layers if expand and hasattr(operation, "layers") else []
+    return [tuple(row), *(each for layer in within
+                          for each in _rows(operation, layer, graph, show_trainable, expand, depth + 1))]
+
+
+def _range(operations: Sequence[Any], wanted: Sequence[str] | None) -> tuple[int, int]:
+    """The places of the first and behind the last layer, by patterns of their names."""
+    if wanted is None:
+        return 0, len(operations)
+    if len(wanted) != 2 or not all(isinstance(name, str) for name in wanted):
+        raise ValueError("layer_range must be two strings, the names of the first and the last layer. "
+                         f"Received: {wanted!r}.")
+    found = [[i for i, each in enumerate(operations) if re.match(pattern, each.name)] for pattern in wanted]
+    if not all(found):
+        raise ValueError(f"layer_range names no layers of the model. Received: {wanted!r}. "
+                         f"There is: {[each.name for each in operations]}.")
+    ends = (min(found[0]), max(found[1])) if min(found[0]) <= max(found[1]) else (min(found[1]), max(found[0]))
+    return ends[0], ends[1] + 1
+
+
+def plain(summary: str) -> str:
+    """The same table in ASCII, for terminals that have no box characters."""
+    return summary.translate(_PLAIN)
+
+
+def readable_size(size: float) -> str:
+    """A number of bytes as "364.54 KB"."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1024:
+            return f"{size:.2f} {unit}"
+        size /= 1024
+    return f"{size:.2f} TB"
+
+
+def _shape(model: Any, operation: Any) -> str:
+    """The shape of what an operation gives in this model; of several calls the last one's, as in Keras."""
+    graph = model._graph
+    nodes = [node for node in graph.nodes if node.operation is operation] if graph else []
+    if nodes:
+        last = max(nodes, key=lambda node: node.number)
+        shapes = map_structure(lambda tensor: tensor.shape, last.structure)
+    else:
+        try:
+            shapes = operation.compute_output_shape(operation._build_shape)
+            flat_shapes(shapes)
+        except (TypeError, ValueError):  # it was built without a shape, was never called, or runs only on data
+            return "?"
+    flat = flat_shapes(shapes)
+    return str(flat[0]) if len(flat) == 1 else str(shapes).replace("'", "")
+
+
+def _connections(graph: Any, operation: Any) -> str:
+    """The tensors that an operation takes: "conv2d[0][0]" is the first result of conv2d's first call."""
+    nodes = sorted((node for node in graph.nodes if node.operation is operation), key=lambda node: node.number)
+    tensors = [graph.resolve(tensor) for node in nodes for tensor in node.inputs]
+    return ", ".join(f"{t.node.operation.name}[{t.node.number}][{t.index}]" for t in tensors) or "-"
+
+
+def _table(header: Sequence[str], rows: Iterable[tuple[str, ...]], length: int, ends: Sequence[float]) -> list[str]:
+    """A box of columns that end at these parts of the line; the third one is aligned right, Trainable in the middle."""
+    stops = [0, *(int(end * length) for end in ends)]
+    widths = [stop - start - 2 for start, stop in pairwise(stops)]
+    for i in (0, len(widths) - 1, *range(1, len(widths) - 2)):  # one bar between two columns, as Rich lays them out
+        widths[i] += 1
+    if min(widths) < 6:
+        raise ValueError(f"line_length must be at least 40 to print a summary. Received: {length}.")
+    edges = [edge[0] + edge[2].join(edge[1] * w for w in widths) + edge[3] for edge in _EDGES]
+    align = ["^" if name == "Trainable" else ">" if n == 2 else "<" for n, name in enumerate(header)]
+    lines = [edges[0], *_row(header, widths, "┃", align), edges[1]]
+    for row in rows:
+        lines += [*_row(row, widths, "│", align), edges[2]]
+    lines[-1] = edges[3]
+    return lines
+
+
+def _row(cells: Sequence[str], widths: list[int], bar: str, align: Sequence[str]) -> list[str]:
+    """One row, of as many lines as its longest cell needs; a word longer than its column is cut with an ellipsis."""
+    columns = []
+    for cell, width in zip(cells, widths):
+        words = textwrap.wrap(cell, width - 2, break_long_words=False, break_on_hyphens=False)
+        columns.append([w if len(w) <= width - 2 else w[: width - 3] + "…" for w in words])
+    lines = []
+    for i in range(max(map(len, columns))):
+        parts = (c[i] if i < len(c) else "" for c in columns)
+        aligned = (f"{part:{how}{w - 2}}" for part, w, how in zip(parts, widths, align))
+        lines.append(bar + bar.join(f" {part} " for part in aligned) + bar)
+    return lines

@@ -1,0 +1,149 @@
+"""The tape: what ops write on it, and the backward walk over it."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from ..kernels import device as devices
+from ..kernels import trace
+from ..operators.registry import MASKED, Masked, Op
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+_order = count()
+
+
+class TapeNode:
+    """One entry of the tape: the op, the tensors it read, and the function that turns its output's gradient into
+    theirs. `ends_in_relu`: that takes a gradient that is `Masked`.
+    """
+
+    __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order")
+
+    def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], backward: Callable, ends_in_relu: bool = False,
+                 ) -> None:
+        self.op, self.inputs, self.backward, self.order = op, inputs, backward, next(_order)
+        self.ends_in_relu = ends_in_relu
+
+
+@contextmanager
+def seen_by_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
+    """Around an op or its gradient while a section is recorded: results that are no views of `arrays`, and for which
+    nothing was recorded, make the section incomplete.
+    """
+    section, results = trace.current(), []  # type: ignore[var-annotated]
+    calls = len(section.calls) if isinstance(section, trace.Section) else 0
+    yield results
+    if isinstance(section, trace.Section) and len(section.calls) == calls:
+        given = [a for a in arrays if a is not None]
+        if any(r is not None and not any(devices.share_memory(r, a) for a in given) for r in results):
+            section.stop(f"the op {name} recorded nothing")
+
+
+def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], None] | None = None) -> None:
+    """The backward walk from tensors with their gradients: from the newest node to the oldest, each turning its
+    output's gradient into its inputs'.
+
+    A node is newer than all it was computed from, so when it is taken every gradient that flows into it has arrived.
+    Two gradients of one tensor are added up, or given as a pair to the op that made it, where that takes two.
+    Leaves add to `.grad`, each in memory of its own: in its buffer where it has one (a parameter in training).
+    `arrived(leaf)` is called each time that a leaf's gradient has come so far.
+    """
+    pending: dict[int, Any] = {}
+    masked: set[int] = set()  # of those, whose every part was Masked
+    heap: list[tuple[int, int, Tensor]] = []
+
+    def flows_into(t: Tensor, gradient: Any) -> None:
+        is_masked, gradient = isinstance(gradient, Masked), _array(gradient)
+        if id(t) in pending:
+            pending[id(t)] = _both(t, pending[id(t)], gradient)
+            if not is_masked:
+                masked.discard(id(t))
+        else:
+            pending[id(t)] = gradient
+            if is_masked:
+                masked.add(id(t))
+            heapq.heappush(heap, (-(t._node.order if t._node else -1), id(t), t))
+        if arrived is not None and pending[id(t)] is t._grad_buffer:
+            arrived(t)
+
+    for root, gradient in roots:
+        flows_into(root, gradient)
+    while heap:
+        _, key, t = heapq.heappop(heap)
+        gradient, is_masked = pending.pop(key), key in masked
+        masked.discard(key)
+        node = t._node
+        if node is None:
+            _arrive(t, gradient)
+            if arrived is not None and gradient is not t._grad_buffer:
+                arrived(t)
+            continue
+        if node.backward is None:
+            raise RuntimeError("This graph was freed by an earlier backward(). Compute the result again before a "
+                               "second one.")
+        read = gradient if isinstance(gradient, tuple) else (gradient,)
+        with seen_by_recording(f"{node.op.name}'s gradient", read) as results:
+            given = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient,
+                                  _needs(node, pending))
+            results.extend(map(_array, given))
+        for i, g in zip(node.inputs, given):
+            if i is not None and i.requires_grad:
+                flows_into(i, Masked(g) if is_masked and node.op.view else g)
+        node.backward, node.inputs = None, ()  # type: ignore[assignment]
+
+
+def _array(gradient: Any) -> Any:
+    return gradient.array if isinstance(gradient, Masked) else gradient
+
+
+def _is_of_relu(t: Tensor) -> bool:
+    """Whether t is the result of an op that ends in a ReLU, or a view of such a one."""
+    node = t._node
+    while node is not None and node.op.view and node.inputs:
+        node = node.inputs[0]._node if node.inputs[0] is not None else None
+    return node is not None and node.ends_in_relu
+
+
+def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:
+    """What an op is asked for: False, True, MASKED, or the array into which a parameter's first gradient goes."""
+    needs: list[Any] = []
+    offered = set(pending)
+    for t in node.inputs:
+        needs.append(t is not None and t.requires_grad)
+        if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered:
+            needs[-1] = t._grad_buffer
+            offered.add(id(t))
+    if node.op.masks and needs[0] is True and node.inputs[0] is not None and _is_of_relu(node.inputs[0]):
+        needs[0] = MASKED
+    return tuple(needs)
+
+
+def _both(t: Tensor, a: Any, b: Any) -> Any:
+    """One more gradient b of t beside what has come so far: a pair where the op that made t takes two, else the sum."""
+    if isinstance(a, tuple):
+        a = _sum(t, *a)
+    return (a, b) if t._node is not None and t._node.op.takes_two else _sum(t, a, b)
+
+
+def _sum(t: Tensor, a: Any, b: Any) -> Any:
+    """a + b, both gradients of t: in t's buffer where `a` lies there already."""
+    total = a if a is t._grad_buffer else t.device.empty(t.shape, t.dtype)
+    t.device.kernels("arith").add(a, b, total)
+    return total
+
+
+def _arrive(t: Tensor, gradient: Any) -> None:
+    """Adds a gradient to a leaf's. What arrives may be shared with others, so it is copied, unless it is the buffer."""
+    if t.grad is not None:
+        t.grad = _sum(t, t.grad, gradient)
+    elif gradient is t._grad_buffer:
+        t.grad = gradient
+    else:
+        t.grad = t._grad_buffer if t._grad_buffer is not None else t.device.empty(t.shape, t.dtype)
+        t.device.kernels("arith").copy(gradient, t.grad)

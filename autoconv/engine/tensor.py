@@ -1,0 +1,386 @@
+"""`Tensor`: an array that remembers how it was computed, and `apply`, which runs an op on tensors."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from functools import partial
+from numbers import Real
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from ..arguments.serialization import add_plain
+from ..kernels import device as devices
+from ..operators import arith, elementwise, select
+from ..operators.registry import Op
+from . import array_functions
+from .array_functions import FUNCTIONS, ArrayMethods, broadcasting, comparison
+from .tape import TapeNode, seen_by_recording, walk_back
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+inside_layer: ContextVar[str | None] = ContextVar("inside_layer", default=None)  # the name of the layer whose call runs
+_inside_formula: ContextVar[str | None] = ContextVar("inside_formula", default=None)
+
+
+@contextmanager
+def _holding(variable: ContextVar, value: object) -> Iterator[None]:
+    """Sets a context variable within the block."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def no_grad() -> AbstractContextManager[None]:
+    """Returns a block in which nothing is recorded, so results do not require gradients."""
+    return _holding(_recording, False)
+
+
+def within_formula(what: str | None) -> AbstractContextManager[None]:
+    """Returns a block, the formula of `what` (such as "loss 'mse'"), in which NumPy's functions on
+    tensors run ours, and what would lose a gradient is an error, as within a layer. None ends that:
+    values may be taken out.
+    """
+    return _holding(_inside_formula, what)
+
+
+def _surroundings() -> str | None:
+    """The layer whose call runs, or else the formula, as errors name it."""
+    layer = inside_layer.get()
+    return _inside_formula.get() if layer is None else f"layer {layer!r}"
+
+
+def _is_metric_updated() -> bool:
+    """Whether the caller is, or was called by, a metric's `update_state`, which adds nothing to a loss."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "update_state":
+        frame = frame.f_back
+    return frame is not None
+
+
+class Tensor(ArrayMethods):
+    """An array on a device that remembers how it was computed.
+
+    data: the array; grad: the gradient's array after `backward()`, or None; requires_grad: whether one is wanted.
+    logits: of the result of a softmax or sigmoid what it was computed from, else None; activation: the name of that
+    function. The crossentropy that belongs to it computes from the logits.
+    """
+
+    __slots__ = ("__weakref__", "_grad_buffer", "_keras_mask", "_node", "activation", "data", "device", "grad",
+                 "logits", "requires_grad")
+    _functions = FUNCTIONS
+    __hash__ = object.__hash__  # by identity, though == compares items
+
+    def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
+        if data.dtype.kind == "c":
+            devices.real_numbers(data)  # says why not
+        self.data, self.requires_grad, self.device = data, requires_grad, device or devices.get("cpu")
+        self.grad: Any = None
+        self._node: TapeNode | None = None
+        self._grad_buffer: Any = None
+        self.logits: Tensor | None = None
+        self.activation: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def T(self) -> "Tensor":  # noqa: N802 (NumPy's name)
+        return self.transpose()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        items = np.array2string(self._values(None), separator=", ", prefix="Tensor(")
+        return f"Tensor({items}, dtype={self.dtype}{grad})"
+
+    def __format__(self, how: str) -> str:
+        """`f"{tensor:.2f}"` of a tensor of one item."""
+        return format(self._values(None).item(), how) if how else str(self)
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array. Within a layer or a loss it raises TypeError if that would
+        lose a gradient: write `.detach().numpy()`.
+        """
+        self._refuse_loss(".numpy()")
+        return self.device.numpy(self.data)
+
+    def _refuse_loss(self, what: str) -> None:
+        """Raises TypeError in a layer or a loss, but not in a metric, if gradients are recorded, and no backward()
+        has passed yet.
+        """
+        is_passed = self._node is not None and self._node.backward is None
+        surroundings = _surroundings() if self.requires_grad and _recording.get() and not is_passed else None
+        if surroundings is not None and not _is_metric_updated():
+            raise array_functions.refused(what, f" in {surroundings}")
+
+    def _values(self, what: str | None) -> np.ndarray:
+        """The values for NumPy's function of that name; None is one that has no gradient to lose."""
+        if what is None:
+            return self.device.numpy(self.data)
+        self._refuse_loss(what)
+        return self.numpy()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self._values("np.asarray")  # without `copy`, it is one only if the dtype asks for that
+        return np.asarray(array, dtype) if copy is None else np.array(array, dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """`np.tanh(tensor)`: within a layer or a loss ours, where there is one, else NumPy's on the
+        values. `array * tensor` and NumPy's other operators give tensors everywhere.
+        """
+        array_first = ufunc in array_functions.OPERATORS and not isinstance(inputs[0], Tensor)
+        if method == "__call__" and (array_first or _surroundings() is not None):
+            in_place = options.keys() == {"out"} and options["out"][0] is inputs[0]  # array += tensor
+            ours = array_functions.ours(ufunc, inputs, {} if in_place else options)
+            if ours is not None:
+                y = ours(*inputs)
+                if in_place:
+                    np.copyto(inputs[0], y.device.numpy(y.data), casting="same_kind")
+                return y
+        function = ufunc if method == "__call__" else getattr(ufunc, method)
+        return array_functions.run_by_numpy(function, inputs, options, Tensor, Tensor._values)
+
+    def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
+        """`np.concatenate([tensor, ...])`: within a layer or a loss ours if there is one, else NumPy's."""
+        if _surroundings() is not None:
+            ours = array_functions.ours(function, arguments, options)
+            if ours is not None:
+                return ours(*arguments, **options)
+        return array_functions.run_by_numpy(function, arguments, options, Tensor, Tensor._values)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """How other packages read a GPU's tensor where it is, without a copy. On the CPU it has no such attribute."""
+        return self.data.__cuda_array_interface__
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """How other packages take this tensor over where it is, without a copy: `torch.from_dlpack(tensor)`."""
+        self._refuse_loss("DLPack")
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Where it is, as DLPack counts devices."""
+        return self.data.__dlpack_device__()
+
+    def item(self) -> float:
+        """The one number this tensor holds."""
+        return self._values(".item()").item()
+
+    def tolist(self) -> Any:
+        """The values as Python's numbers, in lists."""
+        return self._values(".tolist()").tolist()
+
+    def __float__(self) -> float:
+        return float(self._values("float()").item())
+
+    def __int__(self) -> int:
+        return int(self._values("int()").item())
+
+    def __bool__(self) -> bool:
+        """Whether its one number is not 0. Raises ValueError for several."""
+        if self.size != 1:
+            raise ValueError(f"A tensor of one item is true or false. Received shape {self.shape}.")
+        return bool(self.device.numpy(self.data).item())
+
+    def to(self, device: str) -> "Tensor":
+        """This tensor on `device`: itself where it is there already."""
+        target = devices.get(device)
+        if target is self.device:
+            return self
+        if self._node is not None and _recording.get():
+            raise array_functions.refused(f".to({device!r})")
+        self._refuse_loss(f".to({device!r})")
+        return Tensor(target.asarray(self.data), self.requires_grad, target)
+
+    def backward(self, gradient: Any = None) -> None:
+        """Adds d(self)/d(leaf) to `.grad` of every leaf that requires it, and frees the tape.
+
+        `gradient` (the shape of self) is needed unless self holds one number. Raises RuntimeError
+        when self does not require gradients or was walked before.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("backward() needs a tensor that requires gradients. This one was computed from none "
+                               "that does (requires_grad=True), or under no_grad().")
+        if gradient is None:
+            if self.size != 1:
+                raise RuntimeError(f"backward() without a gradient needs a single number. Received shape {self.shape}: "
+                                   "sum it, or pass a gradient of that shape.")
+            gradient = np.ones(self.shape, self.dtype)
+        gradient = gradient.data if isinstance(gradient, Tensor) else self.device.asarray(gradient, self.dtype)
+        if gradient.shape != self.shape:
+            raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: {gradient.shape}.")
+        walk_back([(self, self.device.asarray(gradient))])
+
+    __eq__ = comparison("equal")  # type: ignore[assignment]
+    __ne__ = comparison("not_equal")  # type: ignore[assignment]
+
+    def operand(self, value: Any) -> "Tensor":
+        """What stands beside this tensor in arithmetic, as a tensor. Numbers and lists take its
+        dtype, if that can hold them.
+        """
+        value = stacked(value)
+        if isinstance(value, Tensor):
+            return value
+        dtype = None
+        if isinstance(value, np.ndarray):
+            pass
+        elif self.dtype.kind == "f" or np.asarray(value).dtype.kind == "f":
+            dtype = self.dtype if self.dtype.kind == "f" else np.float32
+        elif type(value) is int and self.dtype.kind in "iu":
+            dtype = np.result_type(self.dtype, np.min_scalar_type(value))
+        if isinstance(value, Real):  # the same number whenever a recording runs again
+            return Tensor(self.device.constant(np.asarray(value, dtype)), device=self.device)
+        return Tensor(self.device.asarray(value, dtype), device=self.device)
+
+
+def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:
+    """A tensor of a copy of `array`: NumPy's, another package's, lists. Float arrays keep their
+    dtype, Python floats become float32.
+
+    Raises TypeError when gradients are asked for integers: they have none.
+    """
+    if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
+        array = from_dlpack(array)
+    target, array = devices.get(device), stacked(array)
+    if isinstance(array, Tensor):
+        if needs_gradients(array):
+            raise array_functions.refused("ac.tensor()")
+        array = array.data
+    known = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
+    if dtype is None and not known and devices.real_numbers(array).dtype.kind == "f":
+        dtype = np.float32
+    values = target.array(array, dtype)
+    if requires_grad and values.dtype.kind != "f":
+        raise TypeError(f"Only floating-point tensors have gradients. Received dtype {values.dtype}: "
+                        "pass dtype='float32'.")
+    return Tensor(values, requires_grad, target)
+
+
+def from_dlpack(array: Any) -> Tensor:
+    """A tensor over memory that another package hands over by DLPack, on its device: both then see what
+    either writes. A copy if its items are not in scan order without gaps, or must not be written to.
+
+    Raises TypeError for what has no `__dlpack__`, DeviceError for a device that autoconv has not.
+    """
+    if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack takes an array with __dlpack__. Received: {type(array).__name__}. Use tensor().")
+    device = devices.of_dlpack(array)
+    return Tensor(device.from_dlpack(array), device=device)
+
+
+def stacked(value: Any) -> Any:
+    """A list that holds tensors, at any depth, as one tensor with a new first axis, through which their gradients go;
+    any other value as it is. Raises ValueError if the shapes of its items differ.
+    """
+    if not isinstance(value, list | tuple):
+        return value
+    items = [stacked(item) for item in value]
+    beside = next((item for item in items if isinstance(item, Tensor)), None)
+    if beside is None:
+        return value
+    items = [beside.operand(item) for item in items]
+    if len({item.shape for item in items}) > 1:
+        raise ValueError("A list of tensors as one tensor needs items of one shape. Received shapes: "
+                         f"{[item.shape for item in items]}.")
+    return apply(arith.concatenate, *(item.reshape(1, *item.shape) for item in items), axis=0)
+
+
+def refuse_gradient(function: str, **arguments: Any) -> None:
+    """Raises TypeError if one of these arguments of a function requires a gradient, which the function has not."""
+    for name, value in arguments.items():
+        value = stacked(value)
+        if isinstance(value, Tensor) and needs_gradients(value):
+            raise TypeError(f"{function} has no gradient for {name}. Received a tensor that requires one. Pass "
+                            f"{name}.detach().")
+
+
+def needs_gradients(*inputs: Tensor | None) -> bool:
+    """Whether an op on these tensors is written on the tape."""
+    return _recording.get() and any(t is not None and t.requires_grad for t in inputs)
+
+
+def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
+    """Runs `op` on tensors and writes it on the tape when one of them requires gradients."""
+    device: Any = None
+    for t in inputs:
+        if t is not None and t.device is not (device := device or t.device):
+            raise devices.DeviceError(f"{op.name} needs all its tensors on one device. Received {device} and "
+                                      f"{t.device}: move one with .to({device.name!r}).")
+    for name, value in parameters.items():
+        if isinstance(value, Tensor):
+            refuse_gradient(op.name, **{name: value})
+    arrays = [None if t is None else t.data for t in inputs]
+    if op.flat or not needs_gradients(*inputs):
+        with seen_by_recording(op.name, arrays) as results:
+            results.append(op.infer(device, *arrays, **parameters))
+        return Tensor(results[0], device=device)
+    with seen_by_recording(op.name, arrays) as results:
+        y, backward = op(device, *arrays, **parameters)
+        results.append(y)
+    out = Tensor(y, True, device)
+    out._node = TapeNode(op, inputs, backward, parameters.get("relu", False) and op.masks)
+    return out
+
+
+def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
+    """Two operands as tensors: what is none takes the device, and a number the dtype, of the tensor beside it."""
+    if isinstance(x1, Tensor):
+        return x1, x2 if isinstance(x2, Tensor) else x1.operand(x2)
+    return x2.operand(x1), x2
+
+
+def _on_pair(op: Op) -> Callable[[Any, Any], Tensor]:
+    """The function of an op with two operands."""
+    return lambda x1, x2: apply(op, *pair(x1, x2))
+
+
+def _unpack(arguments: tuple) -> tuple:
+    """`f(2, 3)` and `f((2, 3))` mean the same."""
+    packed = len(arguments) == 1 and isinstance(arguments[0], Sequence)
+    return tuple(arguments[0]) if packed else arguments
+
+
+FUNCTIONS.update({
+    **{name: broadcasting(_on_pair(op)) for name, op in {
+        "add": arith.add, "subtract": arith.subtract, "multiply": arith.multiply, "true_divide": arith.divide,
+        "mod": elementwise.mod, "floor_divide": elementwise.floor_divide, "bitwise_and": elementwise.bitwise_and,
+        "bitwise_or": elementwise.bitwise_or, "bitwise_xor": elementwise.bitwise_xor, "equal": select.equal,
+        "not_equal": select.not_equal, "less": select.less, "less_equal": select.less_equal}.items()},
+    "greater": broadcasting(lambda x1, x2: FUNCTIONS["less"](x2, x1)),
+    "greater_equal": broadcasting(lambda x1, x2: FUNCTIONS["less_equal"](x2, x1)),
+    "power": broadcasting(lambda x1, x2: apply(arith.power, x1, exponent=x2) if isinstance(x2, Real)
+                          else apply(elementwise.raised, *pair(x1, x2))),
+    "matmul": _on_pair(arith.matmul),
+    **{name: partial(apply, op) for name, op in {
+        "negative": arith.negative, "absolute": select.abs, "exp": arith.exp, "log": arith.log, "sqrt": arith.sqrt,
+        "sum": arith.sum, "mean": arith.mean, "max": arith.max, "argmax": select.argmax}.items()},
+    "bitwise_not": lambda x: x == False if x.dtype.kind == "b" else x ^ np.asarray(-1).astype(x.dtype)[()],  # noqa: E712
+    "get_item": lambda x, index: apply(arith.getitem, x, index=tuple(
+        part.data if isinstance(part, Tensor) else part
+        for part in (index if isinstance(index, tuple) else (index,)))),
+    "reshape": lambda x, *shape: apply(arith.reshape, x, shape=_unpack(shape)),
+    "transpose": lambda x, *axes: apply(arith.transpose, x, axes=_unpack(axes) or None),
+    "clip": lambda x, x_min=None, x_max=None: apply(select.clip, x, x_min=x_min, x_max=x_max),
+    "detach": lambda x: Tensor(x.data, device=x.device),
+})
+add_plain(Tensor, "__tensor__", lambda value: {"value": value.numpy().tolist(), "dtype": value.dtype.name},
+          lambda config: tensor(config["value"], dtype=config["dtype"]))

@@ -1,0 +1,190 @@
+"""`Variable` holds values that are assigned to; `Stateful` is an object that has such variables."""
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..arguments.serialization import registry_for
+from ..files import allowance
+from ..kernels import device as devices
+from .tensor import Tensor, within_formula
+from .versions import count_change
+
+
+class Variable(Tensor):
+    """A named tensor that is assigned to: a weight, an optimizer's slot, steps and rate, what a metric counts in, the
+    state of a seed generator. `Variable(3.0)`, or `Variable("ones", shape=(2, 3))`.
+
+    initializer: values, or a name or function of shape and dtype, with `shape`; dtype: that of the values by default,
+    with floats as float32; "float32" of an initializer. Integers are never trained. `numpy()` returns a copy.
+    version: the number of its last change: of another array, device or `requires_grad`, not of new values in place.
+    regularizer: gives what its values add to the loss; constraint: what they become after each step, or None.
+    path: its owner's name and its own. learns: whether it was made to be trained; trainable: whether it is now, which
+    `requires_grad` is, too.
+    """
+
+    __slots__ = ("constraint", "learns", "name", "path", "regularizer", "version")
+    aggregation = "none"  # all ranks have the same values
+
+    def __init__(
+        self, initializer: Any, shape: Any = None, dtype: Any = None, trainable: bool = True, autocast: bool = True,
+        aggregation: str = "none", layout: Any = None, name: str | None = None, *, regularizer: Any = None,
+        constraint: Any = None, device: devices.Device | None = None,
+    ) -> None:
+        name, device = name or "variable", device or devices.get("cpu")
+        if isinstance(initializer, str) or callable(initializer):
+            if shape is None:
+                raise ValueError("When creating a Variable from an initializer, the `shape` argument should be "
+                                 f"specified. Received: initializer={initializer} and shape={shape}")
+            shape, dtype = _known_shape(shape, name), np.dtype(dtype or "float32")
+            allowance.take(shape, name)
+            initializer = registry_for("initializer").get(initializer)(shape, dtype)
+        self._hold(device.array(_values(initializer, shape, dtype)), name, "", trainable, device)
+        self.regularizer, self.constraint = regularizer, constraint
+
+    @classmethod
+    def over(cls, data: Any, name: str, owner: str = "", trainable: bool = False,
+             device: devices.Device | None = None) -> "Variable":
+        """Returns a variable over an array of the device, which is not copied: both see what is assigned."""
+        made = cls.__new__(cls)
+        made._hold(data, name, owner, trainable, device)
+        made.regularizer = made.constraint = None
+        return made
+
+    def _hold(self, data: Any, name: str, owner: str, trainable: bool, device: devices.Device | None) -> None:
+        self.learns = bool(trainable) and data.dtype.kind == "f"
+        Tensor.__init__(self, data, self.learns, device)
+        self.name, self.path = name, f"{owner}/{name}" if owner else name
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name not in ("grad", "_grad_buffer"):  # which every step sets
+            super().__setattr__("version", count_change())
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes it now."""
+        return self.requires_grad
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.requires_grad = bool(value)
+
+    @property
+    def value(self) -> Tensor:
+        """Its values as they are now, which no tape follows; `value.grad` is the variable's gradient."""
+        with within_formula(None):
+            copy = Tensor(self.device.array(self.numpy()), device=self.device)
+        copy.grad = self.grad
+        return copy
+
+    def numpy(self) -> np.ndarray:
+        return super().numpy().copy()
+
+    def assign(self, value: Any) -> "Variable":
+        """Writes `value`, without its gradient, in place. Returns the variable. Raises ValueError for another shape."""
+        with within_formula(None):
+            value = devices.real_numbers(devices.without_gradient(value))
+        if value.shape != self.shape:
+            raise ValueError(f"{self.name} has shape {self.shape}. Received a value of {value.shape}.")
+        self.data[...] = value
+        return self
+
+    def assign_add(self, value: Any) -> "Variable":
+        """Adds `value`, of any shape that broadcasts, in place. Returns the variable."""
+        return self.assign(self.device.numpy(self.data) + np.asarray(devices.without_gradient(value), self.dtype))
+
+    def assign_sub(self, value: Any) -> "Variable":
+        """Subtracts `value`, of any shape that broadcasts, in place. Returns the variable."""
+        return self.assign(self.device.numpy(self.data) - np.asarray(devices.without_gradient(value), self.dtype))
+
+
+Parameter = Variable  # the name in PyTorch
+
+
+def _known_shape(shape: Any, name: str) -> tuple[int, ...]:
+    """A shape whose sizes are all known."""
+    if not isinstance(shape, list | tuple):
+        raise ValueError(f"Cannot convert {shape!r} to a shape: pass a tuple such as ({shape!r},).")
+    if None in shape:
+        raise ValueError("Shapes used to initialize variables must be fully-defined (no `None` dimensions). Received: "
+                         f"shape={tuple(shape)} for variable {name!r}.")
+    return tuple(int(n) for n in shape)
+
+
+def _values(given: Any, shape: Any, dtype: Any) -> np.ndarray:
+    """Values as an array: Python's numbers as float32 and int32, arrays of float64 as float32."""
+    array = np.asarray(devices.real_numbers(devices.without_gradient(given)))
+    if dtype is None:
+        dtype = {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype)
+    array = array.astype(dtype)
+    if shape is not None and tuple(shape) != array.shape:
+        raise ValueError(f"The shape of the value must be the one that is given. Received: a value of shape "
+                         f"{array.shape} and shape={tuple(shape)}.")
+    return array
+
+
+@contextmanager
+def restored(variables: Iterable[Variable]) -> Iterator[None]:
+    """Gives variables, after a `with` block, the values that they had before it."""
+    before = [(variable, variable.numpy()) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, values in before:
+            if not np.array_equal(variable.numpy(), values, equal_nan=values.dtype.kind == "f"):
+                variable.assign(values)
+
+
+class Stateful:
+    """An object with variables, whose values are read, written, and replaced for the time of a `with` block."""
+
+    @property
+    def variables(self) -> list[Variable]:
+        """All that changes while the object is used."""
+        raise NotImplementedError
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns copies of the values of `variables`, by their numbers, for `set_state`."""
+        return {str(i): variable.numpy() for i, variable in enumerate(self.variables)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Gives the variables the values that `get_state` returned."""
+        for i, variable in enumerate(self.variables):
+            variable.assign(state[str(i)])
+
+    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Writes the values of this object's own variables into `store`, a dict, as "0", "1" and so on."""
+        store.update({str(i): variable.numpy() for i, variable in enumerate(self._own_variables())})
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Reads what `save_own_variables` wrote."""
+        for i, variable in enumerate(self._own_variables()):
+            variable.assign(store[str(i)])
+
+    def _own_variables(self) -> list[Variable]:
+        """`variables` without those of objects within that save their own."""
+        return self.variables
+
+    @contextmanager
+    def holding(self, **given: tuple[Sequence[Variable], Sequence[Any]]) -> Iterator[None]:
+        """Replaces the values of variables inside a `with` block. After it this object and they are as before.
+
+        given: by the name of an argument, variables and the new value of each. Raises ValueError for more or fewer.
+        """
+        for argument, (variables, values) in given.items():
+            if len(variables) != len(values):
+                raise ValueError(f"Argument `{argument}` must be a list of tensors corresponding 1:1 to the variables "
+                                 f"of {type(self).__name__}(). Received list with length {len(values)}, but expected "
+                                 f"{len(variables)} variables.")
+        pairs = [pair for variables, values in given.values() for pair in zip(variables, values)]
+        state = self.get_state()
+        with restored([variable for variable, _ in pairs]):
+            try:
+                for variable, value in pairs:
+                    variable.assign(value)
+                yield
+            finally:
+                self.set_state(state)

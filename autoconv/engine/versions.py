@@ -1,0 +1,105 @@
+"""Change counters: what a recorded step depends on counts its changes, so that no change of it is overlooked.
+
+Every attribute that is set counts, whatever its name. State that training itself changes (a step counter, running sums,
+random streams) lies in objects of its own, which do not count. What changes without being set, the items of a list or
+an array in an attribute, is compared with its `contents` before each step.
+"""
+
+import types
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+_changes = 0
+_PLAIN = (int, float, complex, str, bytes, type(None), np.generic, np.dtype)
+_CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, partial)
+
+
+def changes() -> int:
+    """How many changes there were in this process: while this stays the same, nothing changed anywhere."""
+    return _changes
+
+
+def count_change() -> int:
+    """Counts a change. Returns its number."""
+    global _changes
+    _changes += 1
+    return _changes
+
+
+class Versioned:
+    """What counts its changes: `version` is the number of the last one. A property's setter counts what it sets."""
+
+    version = 0
+    unwatched: ClassVar[frozenset[str]] = frozenset()  # attributes whose contents no recording depends on
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if not isinstance(getattr(type(self), name, None), property):
+            self.__dict__["version"] = count_change()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self.__dict__["version"] = count_change()
+
+    def watched(self) -> Iterator[Any]:
+        """The values of attributes that can change in place: lists, dicts, arrays, objects of a user's classes."""
+        for name, value in vars(self).items():
+            if name not in self.unwatched and can_change(value):
+                yield value
+
+
+class _Same:
+    """An object that equals itself alone."""
+
+    __slots__ = ("of",)
+    __hash__ = object.__hash__
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.of is other.of
+
+
+def can_change(value: Any) -> bool:
+    """Whether a value can change in place without being counted."""
+    if isinstance(value, (*_PLAIN, *_CODE, Versioned)):
+        return False
+    if isinstance(value, tuple | frozenset):
+        return any(can_change(item) for item in value)
+    if type(value).__module__.partition(".")[0] == "autoconv":  # others of ours count, or hold what training changes
+        return _is_constant_tensor(value)
+    return isinstance(value, list | dict | set | deque | np.ndarray) or bool(_attributes(value))
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """An object's attributes, in its dict and in slots."""
+    slots = [name for of in type(value).__mro__ for name in getattr(of, "__slots__", ()) if hasattr(value, name)]
+    return {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots if name[:2] != "__"}}
+
+
+def _is_constant_tensor(value: Any) -> bool:
+    return hasattr(type(value), "requires_grad") and not hasattr(type(value), "version")
+
+
+def contents(value: Any, seen: set[int] | None = None) -> Any:
+    """What a value holds now, to be compared by == with what it holds later. An object that comes again is itself."""
+    seen = set() if seen is None else seen
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype, _Same(value) if value.dtype.hasobject else value.tobytes()
+    if id(value) in seen or not can_change(value):
+        return _Same(value)
+    seen.add(id(value))
+    if isinstance(value, dict):
+        return [(key, contents(item, seen)) for key, item in value.items()]
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return type(value), [contents(item, seen) for item in value]
+    if _is_constant_tensor(value):
+        return _Same(value), _Same(value.data)
+    return _Same(value), contents(_attributes(value), seen)

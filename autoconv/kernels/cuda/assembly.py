@@ -1,0 +1,64 @@
+"""What a kernel becomes on an architecture that need not be here: PTX, a cubin, and how many registers that takes."""
+
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import internals
+from .internals import Capability, Target
+from .kernels import CudaKernel, kernels_of
+
+FOLDER = str(Path(__file__).parent)
+
+# The compute capabilities that each floating type is checked for: Turing, Ampere, Hopper. float64 is for checks alone.
+CAPABILITIES: dict[str, tuple[Capability, ...]] = {"float32": ((7, 5), (8, 0), (9, 0)), "float64": ((8, 0),)}
+BLACKWELL: tuple[Capability, ...] = ((10, 0), (12, 0))  # in data centers, and elsewhere
+TENSOR_CORES = (8, 0)  # from here on they take float32
+
+
+class Assembled(NamedTuple):
+    """A kernel as machine code. `spills` are bytes that went to memory as the registers did not
+    suffice; `stack` is what a thread's own arrays take.
+    """
+
+    ptx: str
+    cubin: bytes
+    registers: int
+    stack: int
+    spills: int
+
+
+def kernels() -> dict[str, CudaKernel]:
+    """All kernels by name, of all files beside this one."""
+    files = [importlib.import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([FOLDER])]
+    return {name: kernel for file in files for name, kernel in kernels_of(file).items()}
+
+
+def served(kernel: CudaKernel, dtype: str) -> tuple[Capability, ...]:
+    """The compute capabilities that a kernel is checked for: of those the ones that the compiler here knows."""
+    least = TENSOR_CORES if kernel.tensor_cores else (0, 0)
+    wanted = CAPABILITIES[dtype] if dtype in kernel.dtypes else ()
+    return tuple(c for c in wanted if c >= least and c in internals.known())
+
+
+def assemble(kernel: CudaKernel, dtype: Any, *capabilities: Capability) -> list[Assembled]:
+    """Compiles a kernel for compute capabilities such as (8, 0), as it is compiled to run there.
+    Needs the CUDA packages, but no GPU and no driver.
+    """
+    targets = [internals.target(capability) for capability in capabilities]
+    options = kernel._dispatcher.targetoptions
+    texts = internals.ptx(kernel.function, kernel.types(dtype), options, targets)
+    return [assembled(text, target) for text, target in zip(texts, targets)]
+
+
+def assembled(ptx: str, target: Target) -> Assembled:
+    """PTX as machine code for a target of the compiler."""
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
+    options = LinkerOptions(arch=f"sm_{''.join(map(str, target))}", verbose=True)
+    linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
+    code, said = linker.link("cubin").code, linker.get_info_log()
+    return Assembled(ptx, bytes(code), *(sum(map(int, re.findall(pattern, said))) for pattern in (
+        r"Used (\d+) registers", r"(\d+) bytes stack frame", r"(\d+) bytes spill stores")))

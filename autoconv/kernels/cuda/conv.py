@@ -1,0 +1,273 @@
+"""2-D convolution: forward, input gradient, weight gradient, as matrix products of tiles (product.py, gather.py).
+
+    forward          y[m, f]  = sum over k=(i,j,c) of  x[pixel m at tap i,j, c] * w[k, f]
+    input gradient   dx[m, c] = sum over k=(i,j,f) of  dy[pixel m at tap i,j, f] * w[i, j, c, f]
+    weight gradient  dw[k, f] = sum over m         of  x[pixel m at tap i,j, c] * dy[m, f]
+
+Where a result has few tiles, its sum is cut into parts, whose number depends on the shapes alone. A block sums up one
+part, and the parts are added in their order, so two runs give the same bits, on whatever GPU.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ...arguments.shapes import Window
+from . import array as arrays
+from . import gather, tiles
+from .ending import finished, four_finished, of_columns, put, wanted
+from .fours import starts_fours
+from .fragments import COLUMNS, layout
+from .gather import Gathering
+from .kernels import BlockKernel, block_kernel, cuda
+from .outer import outer
+from .pointwise import relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
+from .product import below, copying, place_of, product_kernel, summing
+from .ptx import load, store, times
+from .tiles import Tile, TileChoices
+
+PARTS = 256  # a sum without a product is cut into so many parts at most
+LANES, SHARES = 32, 16  # a block that adds parts: columns, and who shares the parts
+
+
+class Family(NamedTuple):
+    """The kernels of one kind of product, one for each of its tiles."""
+
+    tiles: TileChoices
+    tensor: tuple[BlockKernel, ...]
+    exact: tuple[BlockKernel, ...]
+
+
+def family(name: str, make: Callable, tiles: TileChoices) -> Family:
+    """`make(name, tile, tensor_cores)` for each tile."""
+    return Family(tiles, *(tuple(make(f"{name}_{kind}_{tile.name}", tile, kind == "tf32") for tile in several)
+                           for kind, several in (("tf32", tiles.tensor), ("exact", tiles.exact))))
+
+
+def check_countable(shape: tuple[int, ...]) -> None:
+    """Raises ValueError for the shape of an array of more items than a kernel counts."""
+    if math.prod(shape) >= 1 << 31:
+        raise ValueError(f"A convolution on a GPU takes arrays of less than 2**31 items. Received shape {shape}: use a "
+                         "smaller batch.")
+
+
+def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left: int, right: int, arrays: tuple,
+         least: int = 0) -> tuple[BlockKernel, Tile]:
+    """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each
+    group, whose sums over `length` may be cut into parts if they have more stages than `least`.
+
+    `left` and `right` are what both factors' rows are multiples of, as long as all `arrays` lie
+    where fours may begin. Raises ValueError for an array of more items than a kernel counts.
+    """
+    for a in arrays:
+        check_countable(a.shape)
+    fours, tensor_cores = starts_fours(*arrays), arrays[0].gpu.uses_tensor_cores(arrays[0].dtype)
+    several = kernels.tiles.tensor if tensor_cores else kernels.tiles.exact
+    number = tiles.choose(several, *shape, groups, length, fours and left % 4 == 0, fours and right % 4 == 0, least)
+    return (kernels.tensor if tensor_cores else kernels.exact)[number], several[number]
+
+
+def _gathered(turned: bool) -> Callable:
+    """y (count, F) = the gathered rows of x times w, finished as `does` says (ending.py); each
+    group has its part of F. Turned, w is that of the convolution whose input gradient this is.
+
+    `lengths`: of a row of y, its part of a group, a row of w, its part of a group. `cut`: into how
+    many parts the sum is, and the stages of each; y then has a (count, F) for each part.
+    """
+    def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
+        at = layout(tile, False, turned)
+        locate, where = gather.rows_of(tile, False), place_of(tile)
+        run = summing(tensor_cores, tile, at, gather.filling(tile, at, copying(tensor_cores, tile), turned))
+        rows, columns, depth, whole = tile.rows, tile.columns, tile.depth, tile.widths[1] == 4
+        size, height, places_size = at.size * tile.stages, tile.warp_rows // 8, 4 * tile.rows
+
+        @product_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], T[::1], int64,"
+                        f" UniTuple(int64, 4), {gather.SIGNATURE}, UniTuple(int64, 2), int64)", name, tile,
+                        tensor_cores)
+        def product(x, w, b, scale, other, y, count, lengths, sizes, steps, divisors, cut, does):
+            shared, places = cuda.shared.array(size, x.dtype, 128), cuda.shared.array(places_size, "int32", 16)
+            sums = cuda.local.array((height, COLUMNS), x.dtype)
+            group, part, begin = cuda.blockIdx.z // cut[0], cuda.blockIdx.z % cut[0], cuda.blockIdx.y * columns
+            skipped = part * cut[1]
+            locate(places, count, group * sizes[3], sizes, steps, divisors)
+            source = (x, w, places, skipped, begin, lengths[1], group * lengths[3], lengths[2], sizes, steps, divisors)
+            run(shared, min(cut[1], (sizes[4] + depth - 1) // depth - skipped), source, sums)
+            m, n, mine = where()
+            m, n = m + cuda.blockIdx.x * rows, n + begin
+            to = times(part, count) * lengths[0]
+            for c in range(0, COLUMNS, 4):
+                room = lengths[1] - n - c
+                if mine and room > 0:
+                    column = group * lengths[1] + n + c
+                    of_these = of_columns(b, scale, column, room, does)
+                    for r in range(height):
+                        if m + below(r) < count:
+                            here = times(m + below(r), lengths[0]) + column
+                            four = sums[r, c], sums[r, c + 1], sums[r, c + 2], sums[r, c + 3]
+                            four = four_finished(four, of_these, here, other, room, whole, does)
+                            put(y, to + here, four, room, whole)
+
+        return product
+
+    return make
+
+
+_FORWARD = family("forward", _gathered(False), tiles.FORWARD)
+_INPUT_GRADIENT = family("input_gradient", _gathered(True), tiles.INPUT_GRADIENT)
+_WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT)
+
+
+def _adding(shares: int, lanes: int) -> BlockKernel:
+    """total and total_b = the sums of `parts` parts (parts, size) and (parts, size_b): each share of the parts in their
+    order, then half of the shares to the other half. A block has `lanes` items of the totals. What becomes of total is
+    said by `does` (ending.py); it is rows of `filters`, a divisor, items.
+    """
+    @block_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], T[::1], T[::1], int64, int64,"
+                  " int64, UniTuple(int64, 3), int64)", lanes * shares, f"add_parts_{shares}")
+    def run(partial, partial_b, b, scale, other, total, total_b, parts, size, size_b, filters, does):
+        lane, share = cuda.threadIdx.x % lanes, cuda.threadIdx.x // lanes
+        i = cuda.blockIdx.x * lanes + lane
+        item = partial.dtype.type(0)
+        for part in range(share, parts, shares):
+            if i < size:
+                item += load(partial, times(part, size) + i)
+            elif i < size + size_b:
+                item += load(partial_b, times(part, size_b) + i - size)
+        if shares > 1:
+            shared, half = cuda.shared.array((shares, lanes), partial.dtype), shares // 2
+            shared[share, lane] = item
+            while half > 0:
+                cuda.syncthreads()
+                if share < half:
+                    item += shared[share + half, lane]
+                    shared[share, lane] = item
+                half //= 2
+        if share == 0 and i < size:
+            column = i - times(gather.divided(i, filters), filters[0])
+            store(total, i, finished(item, column, i, b, scale, other, does))
+        elif share == 0 and i < size + size_b:
+            store(total_b, i - size, item)
+
+    return run
+
+
+# For at most so many parts: a kernel that adds them, and the items of the total that its blocks have.
+_ADDING = {most: (_adding(shares, lanes), lanes) for most, shares, lanes in (
+    (4, 1, LANES * SHARES // 2), (128, SHARES, LANES), (math.inf, 4 * SHARES, LANES // 4))}
+_ADD_PARTS = tuple(kernel for kernel, _ in _ADDING.values())
+
+
+@block_kernel("(const T[:,::1], T[:,::1])", LANES * SHARES)
+def _channel_sums(rows, partial):
+    """partial (parts, F): each the sums over its share of the rows (M, F)."""
+    shared = cuda.shared.array((SHARES, LANES), rows.dtype)
+    lane, share = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+    part, parts, f = cuda.blockIdx.y, partial.shape[0], cuda.blockIdx.x * LANES + lane
+    item = rows.dtype.type(0)
+    for i in range(rows.shape[0] * part // parts + share, rows.shape[0] * (part + 1) // parts, SHARES):
+        if f < rows.shape[1]:
+            item += rows[i, f]
+    shared[share, lane] = item
+    cuda.syncthreads()
+    if share == 0 and f < rows.shape[1]:
+        for other in range(1, SHARES):
+            item += shared[other, lane]
+        partial[part, f] = item
+
+
+def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering, lengths: tuple[int, int, int, int],
+            **ending: Any) -> None:
+    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, finished as `wanted`
+    has it. Long sums of few tiles are cut into parts.
+    """
+    count, groups, items = math.prod(y.shape[:-1]), lengths[0] // lengths[1], gathering.sizes[4]
+    *arrays_of_ending, does = wanted(w, **ending)
+    kernel, tile = pick(kernels, (count, lengths[1]), groups, items, gathering.sizes[3],
+                        math.gcd(lengths[1], lengths[3]), (x, w, y, arrays_of_ending[-1]), tiles.LONG)
+    down, along = tiles.blocks(tile, count, lengths[1])
+    parts, each = tiles.cut(tile, down * along * groups, items, tiles.LONG)
+    out = y if parts == 1 else arrays.empty(y.gpu, (parts, y.size), y.dtype)
+    kernel((down, along, groups * parts), x.reshape(-1), w.reshape(-1), *arrays_of_ending, out.reshape(-1), count,
+           lengths, *gathering, (parts, each), does if parts == 1 else 0)
+    if parts > 1:
+        add_parts(out, y, **ending)
+
+
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
+    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`.
+    `scale` (F,) multiplies w. With `other` of y's shape it is max(y + other, 0).
+    """
+    filters, each = y.shape[3], y.shape[3] // groups
+    _launch(_FORWARD, x, w, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
+            (filters, each, filters, each), b=b, scale=scale, added=other, relu=relu or other is not None)
+
+
+def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
+    """`conv2d` where no gradient is taken: the same here."""
+    conv2d(x, w, b, y, window, groups, relu, scale, other)
+
+
+def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
+    """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
+    _input_gradient(dy, w, dx, window, groups, b=b)
+
+
+def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:
+    """The same where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
+    _input_gradient(dy, w, dx, window, groups, mask=x)
+
+
+def _input_gradient(dy, w, dx, window: Window, groups: int, **ending: Any) -> None:
+    filters, each = dy.shape[3], dy.shape[3] // groups
+    _launch(_INPUT_GRADIENT, dy, w, dx, gather.backward(dy.shape, dx.shape[1:3], window, each),
+            (dx.shape[3], w.shape[2], filters, each), **ending)
+
+
+def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
+    """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
+    gathering = gather.forward(x.shape, dy.shape[1:3], window, dw.shape[2])
+    outer_product(_WEIGHT_GRADIENT, x, (dy,), dw, db, gathering, math.prod(dy.shape[:3]), groups)
+
+
+def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gathering: Gathering, count: int,
+                  groups: int = 1) -> None:
+    """Runs the kernel of a family that fits: dw and db from the windows of `count` pixels and their
+    gradients, which the arrays `dy` say: themselves, or y, winner and dy of a pooling.
+    """
+    items, filters, each = gathering.sizes[4], db.size, db.size // groups
+    kernel, tile = pick(kernels, (items + 1, each), groups, count, dw.shape[2], each, (x, *dy, dw, db))
+    down, along = tiles.blocks(tile, items + 1, each)
+    parts, stages = tiles.cut(tile, down * along * groups, count)
+    partial, partial_b = dw, db
+    if parts > 1:
+        partial, partial_b = (arrays.empty(x.gpu, (parts, a.size), a.dtype) for a in (dw, db))
+    kernel((down, along, groups * parts), x.reshape(-1), *(a.reshape(-1) for a in dy), partial.reshape(-1),
+           partial_b.reshape(-1), count, stages * tile.depth, (filters, each, parts), *gathering)
+    if parts > 1:
+        add_parts(partial, dw, partial_b, db)
+
+
+def channel_sums(dy, db) -> None:
+    """db (F,) = the sum of dy (..., F) over all but its last axis."""
+    rows = dy.reshape(-1, db.size)
+    partial = arrays.empty(dy.gpu, (min(PARTS, -(-rows.shape[0] // SHARES)) or 1, db.size), dy.dtype)
+    _channel_sums((-(-db.size // LANES), partial.shape[0]), rows, partial)
+    add_parts(partial, db)
+
+
+def add_parts(partial, total, partial_b=None, total_b=None, **ending: Any) -> None:
+    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so
+    total_b. What is to become of total (..., F) is given as to `wanted`.
+    """
+    if total_b is None:
+        partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]
+    parts, size, size_b = partial.shape[0], total.size, total_b.size
+    kernel, lanes = next(found for most, found in _ADDING.items() if parts <= most)
+    *arrays_of_ending, does = wanted(partial, **ending)
+    kernel((-(-(size + size_b) // lanes),), *(a.reshape(-1) for a in (partial, partial_b)), *arrays_of_ending,
+           *(a.reshape(-1) for a in (total, total_b)), parts, size, size_b, gather.divisor(total.shape[-1]), does)
+
+
+def bias(b, like):
+    """What a kernel takes for a bias: an array, and whether it is one. `like` stands in where there is none."""
+    return (like.reshape(-1), False) if b is None else (b, True)

@@ -1,0 +1,202 @@
+"""NVIDIA GPUs as devices. Imported when one is asked for; what imports Numba, only when one is opened."""
+
+import os
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .. import trace
+from ..device import Device, DeviceError, real_numbers
+from ..trace import Trace
+from . import driver, libraries
+
+SHARE = 0.5  # of the free memory: the most that a data set, or predictions, may take
+
+_opened: dict[int, "CudaDevice"] = {}
+
+
+class CudaDevice(Device):
+    """A GPU: arrays of its memory, kernels for its threads. Opening it raises DeviceError where it cannot be used."""
+
+    series = 8  # one graph: a launch costs the host about what a small net's step costs the GPU
+    is_synchronous = False
+    captures_graphs = keeps_steps = needs_order = True
+    reuses_memory = True  # arena.py
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.kernels.cuda")
+        self.index = index
+        driver.check(index)
+        self._arrays: ModuleType = self.module("array")
+        self._gpu = self.module("runtime").gpu(index)
+
+    def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+        self._prepare(self.module("joining").with_joint(found), report)
+
+    def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
+        self._prepare(list(missing), lambda done, total: None)  # here the caller waits for all
+
+    def _prepare(self, found: list[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+        self._gpu.enter()
+        self.module("kernels").prepare(found, report)
+
+    def import_ahead(self) -> None:
+        """Nothing: what compiles was imported when the GPU was opened."""
+
+    def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
+        kernels = self.module("assembly").kernels().values()
+        return [(k, np.dtype(dtype)) for dtype in dtypes for k in kernels
+                if k.serves(dtype, self._gpu.uses_tensor_cores(dtype))]
+
+    def trace(self) -> Trace:
+        return self.module("trace").CudaTrace(self._gpu, self.series)
+
+    def get_num_threads(self) -> int:
+        return 0
+
+    def memory_left(self) -> int:
+        """Returns the bytes that can still be allocated."""
+        return self._gpu.memory_left()
+
+    def has_room_for(self, size: int) -> bool:
+        return size <= SHARE * self.memory_left()
+
+    def when_short(self, give_back: Callable[[], object]) -> None:
+        self._gpu.when_short(give_back)
+
+    def transfer(self, source: Any, out: Any) -> None:
+        if isinstance(out, np.ndarray):
+            out[...] = self.numpy(source)
+        else:
+            self._arrays.write(source, out)
+
+    def permute(self, seed: int, stream: int, order: Any) -> bool:
+        return self.module("permutation").permute(seed, stream, order)
+
+    def describe(self) -> dict[str, Any]:
+        """What this device is: the GPU, its compute capability, the driver, the package and the kernel cache."""
+        return {**describe(self.index), **self.module("store").describe()}
+
+    def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self._arrays.empty(self._gpu, shape, dtype)
+
+    def array(self, array: Any, dtype: Any = None) -> Any:
+        own = self._arrays.Array
+        if array.gpu is not self._gpu if isinstance(array, own) else not hasattr(array, "__cuda_array_interface__"):
+            return self.asarray(array, dtype)  # from elsewhere, so a copy
+        here = self.asarray(array)
+        return here.astype(here.dtype if dtype is None else dtype)
+
+    def asarray(self, array: Any, dtype: Any = None) -> Any:
+        """`array` on this device, C-contiguous: itself where it is so already; another package's
+        GPU array, as shown by `__cuda_array_interface__`, without a copy; else a copy.
+        """
+        if np.ndim(array) == 0 and isinstance(array, int | float):
+            out = self.fresh((), np.asarray(array).dtype if dtype is None else dtype)
+            out[...] = array  # by a launch, which a recording can repeat
+            return out
+        own = self._arrays.Array
+        if not isinstance(array, own) and hasattr(array, "__cuda_array_interface__"):
+            array = self._arrays.adopt(self._gpu, array)
+        if not isinstance(array, own):
+            return self._arrays.put(self._gpu, real_numbers(array, dtype))
+        if array.gpu is not self._gpu:
+            array = self._arrays.moved(self._gpu, array)
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array if array.contiguous else array.copy()
+
+    def placed(self, array: Any, dtype: Any = None) -> Any:
+        return self.asarray(array, dtype)
+
+    def writes_to(self, array: Any) -> bool:
+        return not isinstance(array, np.ndarray)
+
+    def constant(self, array: np.ndarray) -> Any:
+        with trace.aside():  # sent there once, so that a recording stays complete
+            return self.asarray(array)
+
+    def from_dlpack(self, producer: Any) -> Any:
+        return self.asarray(self._arrays.from_dlpack(self._gpu, producer))
+
+    def numpy(self, array: Any) -> np.ndarray:
+        return array if isinstance(array, np.ndarray) else array.numpy()
+
+    def synchronize(self) -> None:
+        """Waits until all that was launched is done."""
+        self._gpu.synchronize()
+
+    def elapsed(self, run: Callable[[], Any], repeats: int) -> float:
+        """Seconds that one `run()` keeps the GPU busy, the mean over `repeats` of them in a row, by its own clock."""
+        return self.module("timing").elapsed(self._gpu, run, repeats)
+
+
+def get(index: int) -> CudaDevice:
+    """GPU number `index`. Raises DeviceError where it cannot be used."""
+    if index not in _opened:
+        _opened[index] = CudaDevice(index)
+    return _opened[index]
+
+
+def usable() -> bool:
+    """Whether the first GPU can be used. Where there is none this costs next to nothing."""
+    if not driver.installed():
+        return False
+    try:
+        driver.check(0)
+    except DeviceError:
+        return False
+    return True
+
+
+def check(index: int) -> None:
+    """Raises DeviceError where GPU number `index` cannot be used."""
+    driver.check(index)
+
+
+def count() -> int:
+    """How many GPUs the driver finds."""
+    return driver.count()
+
+
+def versions() -> dict[str, str | None]:
+    """What compiles and runs kernels for GPUs, of which version, and where NVVM is; None for what
+    is missing. {} where numba-cuda is not installed. Needs no GPU, and imports no Numba.
+    """
+    if not driver.installed():
+        return {}
+    packages = ("numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder")
+    libraries.missing_part()  # which may find a toolkit
+    nvvm = libraries.loaded("nvvm")
+    home = libraries.variable()
+    has_driver = not isinstance(driver.library(), int | None)
+    return {
+        **{package: driver.installed_version(package) for package in packages},
+        "driver": "for CUDA {}.{}".format(*driver.version()) if has_driver else None,
+        "nvrtc": libraries.version("nvrtc"), "nvjitlink": libraries.version("nvJitLink"),
+        "nvvm": None if nvvm is None else nvvm.abs_path, **({} if home is None else {"toolkit": os.environ[home]}),
+    }
+
+
+def describe_all() -> dict[str, str]:
+    """Returns each GPU's description by its name, or the reason why it cannot be used; at least that of "cuda"."""
+    found = {}
+    for index in range(max(1, count())):
+        name = f"cuda:{index}" if index else "cuda"
+        try:
+            check(index)
+        except DeviceError as error:
+            found[name] = f"no: {error}"
+            continue
+        facts = describe(index)
+        found[name] = ", ".join([facts.pop("name"), *(f"{k.replace('_', ' ')} {v}" for k, v in facts.items())])
+    return found
+
+
+def describe(index: int) -> dict[str, Any]:
+    """A GPU that can be used, in words."""
+    return {"name": driver.name(index), "compute_capability": "{}.{}".format(*driver.capability(index)),
+            "memory": f"{driver.memory(index) / 2**30:.1f} GiB", "driver": "for CUDA {}.{}".format(*driver.version()),
+            "numba-cuda": driver.installed_version("numba-cuda")}

@@ -1,0 +1,127 @@
+"""Philox4x32-10, the counter-based generator: the same numbers as on the CPU (kernels/cpu/random.py), a thread a block.
+
+Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. What kernels compute of blocks is
+in uint64 throughout, since Numba makes uint64 with int64 a float.
+"""
+
+import numpy as np
+
+from .. import normal
+from .array import Array, number
+from .fours import moving, portions, vector_kernel, width
+from .gather import divided, divisor
+from .internals import cgutils, intrinsic, ir, types
+from .kernels import ItemKernel, cuda, inline, kernel
+from .ptx import global_index, times
+
+M0, M1 = 0xD2511F53, 0xCD9E8D57  # multipliers of a round
+W0, W1 = 0x9E3779B9, 0xBB67AE85  # what each round adds to the key: golden ratio, sqrt(3) - 1
+HALF = np.uint64(32)
+
+_normal = inline(normal.normal)
+
+
+@intrinsic
+def philox(typing, block, stream, seed):
+    """The four 32-bit words of a block, as uint64. Computed in 32 bits: products of 64 are several
+    instructions each, and what comes of them is kept in pairs of registers.
+    """
+    def build(context, builder, signature, arguments):
+        small, wide = ir.IntType(32), ir.IntType(64)
+
+        multiply_high = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(small, [small, small]), "llvm.nvvm.mulhi.ui")
+
+        def halves(value):
+            return builder.trunc(value, small), builder.trunc(builder.lshr(value, wide(32)), small)
+
+        def product(c, m):
+            return builder.mul(c, small(m)), builder.call(multiply_high, [c, small(m)])
+
+        (c0, c1), (c2, c3), (k0, k1) = map(halves, arguments)
+        for _ in range(10):
+            (low0, high0), (low1, high1) = product(c0, M0), product(c2, M1)
+            c0, c1 = builder.xor(builder.xor(high1, c1), k0), low1
+            c2, c3 = builder.xor(builder.xor(high0, c3), k1), low0
+            k0, k1 = builder.add(k0, small(W0)), builder.add(k1, small(W1))
+        return cgutils.pack_array(builder, [builder.zext(c, wide) for c in (c0, c1, c2, c3)])
+
+    return types.UniTuple(types.uint64, 4)(types.uint64, types.uint64, types.uint64), build
+
+
+@kernel("(int64, uint32[::1], uint64, uint64, uint64)")
+def _bits(count, words, seed, stream, first):
+    b = global_index()
+    if b < count:
+        i = 4 * b
+        words[i], words[i + 1], words[i + 2], words[i + 3] = philox(first + np.uint64(b), stream, seed)
+
+
+def _dropout(size: int) -> ItemKernel:
+    """A thread has the four items of a block of words, or what is left of a row."""
+    fetch, put = moving(4)
+
+    @vector_kernel("(int64, const T[:,::1], float64, uint64, const uint64[::1], const uint64[::1], const uint64[::1],"
+                   " T[:,::1], UniTuple(int64, 3), int64)", "_dropout", size)
+    def run(count, x, scale, threshold, seed, stream, first, y, by, before):
+        keep, drop, item = x.dtype.type(scale), x.dtype.type(0), global_index()
+        values = cuda.local.array(4, x.dtype)
+        if item < count:
+            n = divided(item, by)
+            b = item - times(n, by[0])
+            words = philox(((first[0] + np.uint64(before + n)) << HALF) + np.uint64(b), stream[0], seed[0])
+            if size == 4:
+                fetch(values, x, item)
+                for e in range(4):
+                    values[e] *= keep if words[e] >= threshold else drop
+                put(y, item, values)
+            else:
+                for e in range(4):
+                    if 4 * b + e < x.shape[1]:
+                        y[n, 4 * b + e] = x[n, 4 * b + e] * (keep if words[e] >= threshold else drop)
+
+    return run
+
+
+_DROPOUT = tuple(map(_dropout, (1, 4)))
+
+
+@kernel("(int64, const T[:,::1], float64, float64, const uint64[::1], const uint64[::1], const uint64[::1], T[:,::1],"
+        " UniTuple(int64, 3), int64)")
+def _gaussian_noise(count, x, added, scaled, seed, stream, first, y, by, before):
+    real, item = x.dtype.type, global_index()
+    a, s = real(added), real(scaled)
+    if item < count:
+        n = divided(item, by)
+        b = item - times(n, by[0])
+        words = philox(((first[0] + np.uint64(before + n)) << HALF) + np.uint64(b), stream[0], seed[0])
+        for j in range(4 * b, min(4 * b + 4, x.shape[1])):
+            y[n, j] = x[n, j] + (a + s * x[n, j] if s else a) * real(_normal(words[j - 4 * b]))
+
+
+def bits(memory, seed, stream, first):
+    """Fills the memory of an array, whose items mean nothing, with the words of the blocks from `first` on."""
+    words = memory.dtype.itemsize // 4
+    flat = Array(memory.base.view(np.uint32), words * memory.start, (words * memory.size,), (1,), np.dtype(np.uint32))
+    _bits(flat.size // 4, flat, np.uint64(seed), np.uint64(stream), np.uint64(first))
+
+
+def dropout(x, scale, threshold, seed, stream, first, y):
+    """y = x * scale where an item's random word is at least `threshold`, else x * 0. x (N, M). Item
+    j of row n has word j of sample `first + n`.
+    """
+    _by_blocks(_DROPOUT[width(x.shape[1], x, y) // 4], x, (scale, threshold), (seed, stream, first), y)
+
+
+def gaussian_noise(x, added, scaled, seed, stream, first, y):
+    """y = x + (added + scaled x) n; n is the normal number of an item's random word, laid out as for `dropout`."""
+    _by_blocks(_gaussian_noise, x, (added, scaled), (seed, stream, first), y)
+
+
+def _by_blocks(run, x, numbers, key, y):
+    """Runs a kernel with a thread for each block of four words."""
+    blocks, before = -(-x.shape[1] // 4), 0
+    key = tuple(number(x.gpu, part, np.uint64) for part in key)
+    for some, results in portions(4, x, y):
+        run(len(some) * blocks, some, *numbers, *key, results, divisor(blocks), before)
+        before += len(some)

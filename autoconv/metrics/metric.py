@@ -1,0 +1,250 @@
+"""`Metric`, and what adds up numbers: sums, means, and means of functions. By NumPy."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from .. import initializers
+from ..arguments import names
+from ..arguments.serialization import Configured
+from ..engine.tensor import Tensor
+from ..engine.variable import Stateful, Variable
+from ..engine.versions import Versioned
+from ..kernels.device import without_gradient
+
+ArrayFunction = Callable[..., Any]
+DeviceFunction = Callable[..., Any]
+
+
+class Number(float):
+    """A metric's result, with the methods of a tensor of one number."""
+
+    dtype, shape, ndim = "float32", (), 0
+
+    def numpy(self) -> np.ndarray:
+        """Returns the number as an array without axes."""
+        return np.array(self, self.dtype)
+
+    def item(self) -> float:
+        """Returns the number."""
+        return float(self)
+
+    def __reduce__(self) -> tuple:
+        return float, (float(self),)
+
+
+class Metric(Configured, Stateful, Versioned):
+    """The base of a metric of your own: override `update_state` and `result`.
+
+    It counts in variables from `add_variable`, which `reset_state` fills anew, or in numbers and arrays in attributes
+    that your own `reset_state` sets. `metric(y_true, y_pred)` updates and returns the result up to this point.
+    """
+
+    # Whether `values(y_true, y_pred)` gives one number a sample, as an array, by functions of tensors alone. A step
+    # then adds their sum and their number to the variables `total` and `count`, and never calls `update_state`.
+    recordable = False
+
+    direction: str | None = None  # "up" where larger values are better, "down" where smaller ones are
+
+    unwatched = frozenset({"_variables"})
+
+    def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
+        self.name, self.dtype = name or names.snake_case(type(self).__name__), dtype or "float32"
+        self._variables: list[tuple[Variable, Any]] = []
+
+    def add_variable(self, shape: tuple[int, ...] = (), initializer: Any = "zeros", dtype: Any = None,
+                     name: str | None = None) -> Variable:
+        """Makes an array that the metric counts in, filled by `initializer` now and by `reset_state`."""
+        fill, kind = initializers.get(initializer), np.dtype(dtype or self.dtype)
+        values = np.require(fill(tuple(shape), kind), kind, ["C", "W"])
+        variable = Variable.over(values.reshape(tuple(shape)), name or "variable", self.name)
+        self._variables.append((variable, fill))
+        return variable
+
+    add_weight = add_variable
+
+    @property
+    def variables(self) -> list[Variable]:
+        """What it counts in: variables from `add_variable`, then those of metrics in its attributes."""
+        return [*(variable for variable, _ in self._variables),
+                *(variable for within in self._within() for variable in within.variables)]
+
+    def _within(self) -> list["Metric"]:
+        """The metrics in its attributes."""
+        return [value for value in vars(self).values() if isinstance(value, Metric)]
+
+    def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
+        """The values of its variables after `update_state` from these values; nothing of its own changes."""
+        with self.holding(metric_variables=(self.variables, metric_variables)):
+            self.update_state(*args, **kwargs)
+            return [variable.value for variable in self.variables]
+
+    def stateless_result(self, metric_variables: Sequence[Any]) -> Any:
+        """The result for these values of its variables."""
+        with self.holding(metric_variables=(self.variables, metric_variables)):
+            return self.result()
+
+    def stateless_reset_state(self) -> list[Tensor]:
+        """The values of its variables after `reset_state`."""
+        with self.holding():
+            self.reset_state()
+            return [variable.value for variable in self.variables]
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns copies of what it counts in, by the attributes' names, for `set_state`: variables, and numbers and
+        arrays that are no arguments of the constructor, also in lists and dicts; those of metrics within as a dict.
+        """
+        arguments, found = self.config_parameters(), {}
+        for name, value in vars(self).items():
+            if isinstance(value, Variable):
+                found[name] = value.numpy() if value.ndim else value.numpy().item()
+            elif isinstance(value, Metric):
+                found[name] = value.get_state()
+            elif name not in arguments and name != "version" and _is_plain(value):
+                found[name] = deepcopy(value)
+        return found
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Counts on from what `get_state` returned."""
+        for name in self.get_state().keys() & state.keys():
+            own, value = getattr(self, name), state[name]
+            if isinstance(own, Metric):
+                own.set_state(value)
+            elif isinstance(own, Variable) and own.shape == np.shape(value):
+                own.assign(value)
+            elif isinstance(own, Variable):  # its shape follows from the first batch
+                own.data = np.array(value, own.dtype)
+            else:
+                setattr(self, name, deepcopy(value))
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Takes in what a batch brings: targets and predictions, and a weight for each sample."""
+        raise NotImplementedError(f"{type(self).__name__} must override update_state.")
+
+    def result(self) -> Any:
+        """The value over all that came since the last reset."""
+        raise NotImplementedError(f"{type(self).__name__} must override result.")
+
+    def reset_state(self) -> None:
+        """Forgets all: fills the variables anew, also those of the metrics within."""
+        for variable, fill in self._variables:
+            variable.assign(fill(variable.shape, variable.dtype))
+        for within in self._within():
+            within.reset_state()
+
+    def _doubles(self, *names: str, shape: tuple[int, ...] = ()) -> list[Variable]:
+        """Makes variables of doubles of these names."""
+        return [self.add_variable(shape, dtype=np.float64, name=name) for name in names]
+
+    def _fit(self, shape: tuple[int, ...]) -> None:
+        """Gives the variables of doubles this shape, which follows from a batch: zeros, unless they have it."""
+        for variable, _ in self._variables:
+            if variable.dtype == np.float64 and variable.shape != shape:
+                variable.data = np.zeros(shape, variable.dtype)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.update_state(*args, **kwargs)
+        return self.result()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}>"
+
+
+class Sum(Metric):
+    """The sum of all values, each times its `sample_weight`."""
+
+    def __init__(self, name: str = "sum", dtype: str | None = None) -> None:
+        super().__init__(dtype, name)
+        self.total, = self._doubles("total")
+
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
+        values, weights = weighted(values, sample_weight)
+        self.total.assign_add((values * weights).sum(dtype=np.float64))
+
+    def result(self) -> Any:
+        return number(self.total.data)
+
+
+class Mean(Metric):
+    """The mean of all values, each counted `sample_weight` times; 0.0 of none at all."""
+
+    def __init__(self, name: str = "mean", dtype: str | None = None) -> None:
+        super().__init__(dtype, name)
+        self.total, self.count = self._doubles("total", "count")
+
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
+        values, weights = weighted(values, sample_weight) if sample_weight is not None else (array(values), None)
+        total = values if weights is None else values * weights
+        self.total.assign_add(total.sum(dtype=np.float64))
+        self.count.assign_add(values.size if weights is None else weights.sum(dtype=np.float64))
+
+    def result(self) -> Any:
+        return number(ratio(self.total.data, self.count.data))
+
+
+class MeanMetricWrapper(Mean):
+    """The mean of a function `(y_true, y_pred, **options) -> one number a sample`, both NumPy arrays.
+
+    values: the same on tensors; with it a training step takes the sums on the device. Each option is an attribute.
+    """
+
+    recordable = True
+
+    def __init__(self, fn: ArrayFunction, name: str | None = None, dtype: str | None = None,
+                 values: DeviceFunction | None = None, **options: Any) -> None:
+        super().__init__(name or str(getattr(fn, "__name__", "metric")), dtype)
+        self._function, self._values = fn, values
+        self.recordable = values is not None and options.get("ignore_class") is None  # whose weights change
+        self._options = tuple(options)
+        for option, value in options.items():
+            setattr(self, option, value)
+
+    def _given_options(self) -> dict[str, Any]:
+        return {option: getattr(self, option) for option in self._options}
+
+    def values(self, y_true: Tensor, y_pred: Tensor) -> Any:
+        """One number a sample, as an array on the tensors' device."""
+        return self._values(y_true, y_pred, **self._given_options())  # type: ignore[misc]
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        t, ignored = array(y_true), getattr(self, "ignore_class", None)
+        found = array(self._function(t, array(y_pred), **self._given_options()))
+        if ignored is not None and sample_weight is not None:
+            sample_weight = weighted(found, sample_weight)[1] * (t.reshape(found.shape) != ignored)
+        super().update_state(found, sample_weight)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a metric counts in this attribute: a number, an array, or a list or dict of such."""
+    if isinstance(value, list | dict):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int | float | np.ndarray | np.generic) and not isinstance(value, bool)
+
+
+def array(value: Any) -> np.ndarray:
+    """The values of a tensor, without its gradient, or what NumPy makes of it."""
+    return value.detach().numpy() if isinstance(value, Tensor) else np.asarray(without_gradient(value))
+
+
+def weighted(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Values, and weights (N,) or of the same rank in their shape; 1 where none are given."""
+    values = array(values)
+    weights = np.ones((), np.float64) if sample_weight is None else array(sample_weight)
+    if weights.ndim == values.ndim + 1 and weights.shape[-1] == 1:
+        weights = weights[..., 0]
+    if weights.ndim:
+        weights = weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim))  # (N,) -> (N, 1, ...)
+    return values, np.broadcast_to(weights, values.shape)
+
+
+def ratio(a: Any, b: Any) -> Any:
+    """a / b, 0 where b is 0."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)
+
+
+def number(value: Any) -> Any:
+    """A result: one number as a `Number`, several as a tensor."""
+    return Tensor(np.asarray(value, np.float32)) if np.ndim(value) else Number(value)

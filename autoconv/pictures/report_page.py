@@ -1,0 +1,117 @@
+"""A trained net on one page: how it learned, what it mistakes for what, what it looks like inside, how fast it is."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..models import Model
+from ..programs.pages import charts, document
+from . import mosaics
+from .inspection import drawn, stack
+from .panels import Panel, filter_panels, map_panels
+from .results import confusion_matrix, precision_recall, worst_mistakes
+
+MISTAKES = 24
+
+
+class Tested(NamedTuple):
+    """What a net was tested on, (N, ...) and labels (N,), the probabilities (N, classes) that it
+    gave, and how long `predict` took for all of them.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    seconds: float
+
+
+def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str], history: dict[str, list[float]],
+         tested: Tested, speed: dict[str, str], settings: dict[str, str]) -> str:
+    """The whole page. facts, speed, settings: names and what goes with them."""
+    right = int((tested.scores.argmax(-1) == tested.labels).sum())
+    count = len(tested.labels)
+    facts = {"test accuracy": f"{right / count:.4f}: {right:,} of {count:,} images", **facts}
+    per_second = {"prediction": f"{count / tested.seconds:,.0f} images/s, when this page was made"}
+    body = [
+        f"<header><h1>{escape(title)}</h1>{document.facts(facts)}</header>",
+        *_curves(history),
+        *_classes(confusion_matrix(tested.labels, tested.scores, len(classes)), classes),
+        *_mistakes(tested, classes),
+        *stack("Filters", filter_panels(model)),
+        *_inside(model, tested.images[0], classes[tested.labels[0]]),
+        *document.section("Speed", "", [document.card("Images a second and times", document.facts(
+            {**speed, **per_second}))]),
+        *document.section("Settings and versions", "", [document.card("This run", document.facts(settings))]),
+    ]
+    return document.document(title, body)
+
+
+def _curves(history: dict[str, list[float]]) -> list[str]:
+    """A chart for the loss and for each metric, validation beside training."""
+    cards = []
+    for kind in dict.fromkeys(name.removeprefix("val_") for name in sorted(history, key=lambda n: "loss" not in n)):
+        series = {label: history[name] for name, label in ((kind, "training"), (f"val_{kind}", "validation"))
+                  if history.get(name)}
+        if series:
+            rows = [[str(epoch + 1), *(f"{row[epoch]:.4f}" for row in series.values())]
+                    for epoch in range(min(map(len, series.values())))]
+            chart = charts.lines(f"{kind} over the epochs", series, "epoch")
+            cards.append(document.card(kind, chart + document.numbers(["epoch", *series], rows)))
+    return document.section("Learning curves", "", cards)
+
+
+def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
+    precision, recall = precision_recall(matrix)
+    rows = [[name, f"{n:,}", _share(p), _share(r)] for name, n, p, r in zip(classes, matrix.sum(1), precision, recall)]
+    cells = _matrix(matrix, classes)
+    numbers = document.table(["class", "images", "precision", "recall"], rows)
+    cards = (document.card("Confusion: a row a class, a column what it was taken for",
+                           f'<div class="scroll matrix">{cells}</div>')
+             + document.card("Precision and recall", f'<div class="scroll">{numbers}</div>'))
+    return ["<section><h2>Classes</h2><p>Precision: of those taken for the class, how many are of it. Recall: of those "
+            f'of the class, how many were found.</p><div class="cards wide">{cards}</div></section>']
+
+
+def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
+    """The confusion matrix as a table. Cells are the darker the larger their share is: of the row
+    on the diagonal, of the most frequent mistake elsewhere.
+    """
+    right = np.eye(len(matrix), dtype=bool)
+    most = max(1, matrix[~right].max(initial=0))
+    shares = np.where(right, matrix / np.maximum(matrix.sum(1, keepdims=True), 1), 0.8 * matrix / most)
+    lines = ["<tr><th></th>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in classes) + "</tr>"]
+    for i, name in enumerate(classes):
+        cells = "".join(
+            f'<td class="{"" if i == j else "wrong"}{" full" if shares[i, j] > 0.55 else ""}" '
+            f'style="--share:{shares[i, j]:.2f}">{matrix[i, j] or ""}</td>' for j in range(len(matrix)))
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _mistakes(tested: Tested, classes: Sequence[str]) -> list[str]:
+    """The surest mistakes as pictures."""
+    worst = worst_mistakes(tested.labels, tested.scores, MISTAKES)
+    if not len(worst):
+        return []
+    pictures = []
+    for i in worst:
+        guess = int(tested.scores[i].argmax())
+        said = f"{classes[tested.labels[i]]}, taken for {classes[guess]} ({tested.scores[i, guess]:.3f})"
+        pictures.append(document.picture(mosaics.image(tested.images[i]), f"test image {i}: {said}", said, 112))
+    count = int((tested.scores.argmax(-1) != tested.labels).sum())
+    note = f"{count:,} images were taken for another class; these are the {len(worst)} that the net was surest of."
+    return [f'<section><h2>Worst mistakes</h2><p>{escape(note)}</p><div class="pictures">{"".join(pictures)}</div>'
+            "</section>"]
+
+
+def _inside(model: Model, image: np.ndarray, name: str) -> list[str]:
+    panel = Panel("the image", f"test image 0: {name}", mosaics.image(image))
+    cards = document.card(panel.title, drawn(panel)) + "".join(
+        document.card(each.title, drawn(each)) for each in map_panels(model, image))
+    return [f'<section><h2>Feature maps</h2><div class="layers">{cards}</div></section>']
+
+
+def _share(value: Any) -> str:
+    return "" if np.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""What is run, not imported: the command line, the demo, benchmarks, and the pages that they write."""

@@ -1,0 +1,205 @@
+"""Every kernel that a net's training step runs, as something that can be timed: with its operations and bytes."""
+
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import functional
+from ... import optimizers as optim
+from ...arguments import shapes
+from ...engine.graph import fusion
+from ...engine.graph.patterns import Fused
+from ...engine.variable import Variable
+from ...kernels.device import Device, Pool, reusing
+from ...layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPooling2D
+from ...models import Model
+from ...operators import activations, conv, dense, fused, norm, pool
+from ...optimizers.flat import FlatParameters
+
+ITEM = 4  # bytes of a float32
+ACTIVATIONS = {functional.relu: activations.relu, functional.tanh: activations.tanh}
+
+
+class Case(NamedTuple):
+    """One kernel on one layer's arrays.
+
+    flops: the multiplications and additions that the definition asks for. bytes: its arrays, each read or written once.
+    """
+
+    kind: str
+    layer: str
+    flops: float
+    bytes: int
+    call: Callable[[], Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} {self.layer}"
+
+
+def cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
+    """The kernels of a training step of `net`, layer by layer; no two for the same work."""
+    seen = set()
+    for case in _all_cases(net, batch_size, device):
+        if case.name not in seen:
+            seen.add(case.name)
+            yield case
+
+
+def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
+    pooling = [call for call in fusion.fuse(net.graph).calls
+               if isinstance(call.operation, Fused) and call.operation.pattern == ("conv", "relu", "pool")]
+    pooled = {id(call.operation.layers[0]): call.shape for call in pooling}
+    as_one = {id(layer) for call in pooling for layer in call.operation.layers}
+    first = True  # nobody asks for the gradient of the images
+    for node in net.graph.nodes:
+        if not node.inputs:
+            continue
+        layer = node.operation
+        x, y = ((batch_size, *tensor.shape[1:]) for tensor in (node.inputs[0], node.outputs[0]))
+        if id(layer) in pooled:
+            yield from _fused(device, layer, x, (batch_size, *pooled[id(layer)][1:]), first)
+        elif id(layer) in as_one:
+            continue
+        elif isinstance(layer, Conv2D):
+            yield from _conv(device, layer, x, y, first)
+        elif isinstance(layer, DepthwiseConv2D):
+            yield from _depthwise(device, layer, x, y)
+        elif isinstance(layer, BatchNormalization):
+            yield from _norm(device, layer, y)
+        elif isinstance(layer, MaxPooling2D | AveragePooling2D):
+            yield from _pool(device, layer, x, y)
+        elif isinstance(layer, Dense):
+            yield from _dense(device, layer, x, y, first)
+        if id(layer) not in as_one and (activation := getattr(layer, "activation", None)) in ACTIVATIONS:
+            yield from _activation(device, ACTIVATIONS[activation], y)
+        first = first and not (isinstance(layer, Layer) and layer.weights)
+    yield _update(device, net)
+
+
+def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
+    w = layer.kernel.shape
+    window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
+    flops = 2 * prod(y) * prod(w[:3])
+    size = _bytes(x, w, y)
+    label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
+    arrays = [_random(x), _random(w), _random(w[3:])]
+    forward, backward = _calls(device, conv.conv2d, arrays, y, window=window)
+    yield Case("conv forward", label, flops, size, forward)
+    if not first:
+        yield Case("conv input gradient", label, flops, size, lambda: backward((True, False, False)))
+    yield Case("conv weight gradient", label, flops, size, lambda: backward((False, True, True)))
+
+
+def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
+    """Convolution, ReLU and pooling as one kernel: only the pixels that the pooling reads are asked for."""
+    w = layer.kernel.shape
+    window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
+    flops = 4 * 2 * prod(y) * prod(w[:3])
+    size = _bytes(x, w, y)
+    label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
+    forward, backward = _calls(device, fused.conv2d_relu_pool, [_random(x), _random(w), _random(w[3:])], y,
+                               window=window)
+    gradients = 1 if first else 2
+    yield Case("conv+pool forward", label, flops, size, forward)
+    yield Case("conv+pool gradients", label, flops * gradients, size + (gradients - 1) * _bytes(x) + _bytes(w),
+               lambda: backward((not first, True, True)))
+
+
+def _depthwise(device: Device, layer: DepthwiseConv2D, x: tuple, y: tuple) -> Iterator[Case]:
+    w = layer.kernel.shape
+    window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
+    forward, backward = _calls(device, conv.depthwise_conv2d, [_random(x), _random(w), None], y, window=window)
+    flops = 2 * prod(y) * prod(w[:2])
+    size = _bytes(x, w, y)
+    label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
+    yield Case("depthwise forward", label, flops, size, forward)
+    yield Case("depthwise input gradient", label, flops, size, lambda: backward((True, False, False)))
+    yield Case("depthwise weight gradient", label, flops, size, lambda: backward((False, True, False)))
+
+
+def _norm(device: Device, layer: BatchNormalization, y: tuple) -> Iterator[Case]:
+    """In training, where the batch's own mean and variance are found first."""
+    size = y[-1:]
+    averages = [device.asarray(_random(size)) for _ in range(2)]
+    forward, backward = _calls(device, norm.batch_norm, [_random(y), _random(size), _random(size)], y,
+                               mean=averages[0], variance=averages[1], training=True, epsilon=layer.epsilon)
+    yield Case("normalization forward", _images(y), 0, 2 * _bytes(y), forward)
+    yield Case("normalization gradients", _images(y), 0, 3 * _bytes(y), lambda: backward((True, True, True)))
+
+
+def _pool(device: Device, layer: MaxPooling2D | AveragePooling2D, x: tuple, y: tuple) -> Iterator[Case]:
+    window = shapes.window(x[1:3], layer.pool_size, layer.strides, layer.padding)
+    kind, op = ("pool", pool.max_pool2d) if isinstance(layer, MaxPooling2D) else ("average pool", pool.avg_pool2d)
+    forward, backward = _calls(device, op, [_random(x)], y, window=window)
+    label = f"{_images(x)} -> {_images(y)}"
+    yield Case(f"{kind} forward", label, 0, _bytes(x, y), forward)
+    yield Case(f"{kind} gradient", label, 0, _bytes(x, y), lambda: backward((True,)))
+
+
+def _dense(device: Device, layer: Dense, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
+    w = layer.kernel.shape
+    forward, backward = _calls(device, dense.dense, [_random(x), _random(w), _random(w[1:])], y)
+    flops = 2 * prod(y) * w[0]
+    size = _bytes(x, w, y)
+    label = f"{x[1]} -> {y[1]}"
+    yield Case("dense forward", label, flops, size, forward)
+    if not first:
+        yield Case("dense input gradient", label, flops, size, lambda: backward((True, False, False)))
+    yield Case("dense weight gradient", label, flops, size, lambda: backward((False, True, True)))
+
+
+def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
+    forward, backward = _calls(device, op, [_random(y)], y)
+    yield Case(f"{op.name} forward", _images(y), 0, 2 * _bytes(y), forward)
+    yield Case(f"{op.name} gradient", _images(y), 0, 3 * _bytes(y), lambda: backward((True,)))
+
+
+def _update(device: Device, net: Model) -> Case:
+    """One RMSprop step over all parameters: reads weight, gradient and slot, writes weight and slot."""
+    optimizer = optim.RMSprop()
+    optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True, device=device)
+                     for p in net.trainable_weights])
+    flat: FlatParameters = optimizer.flat  # type: ignore[assignment]
+    flat.gradient[...] = 1e-3
+    gradients = list(flat.gradients)
+    return Case("update", f"{flat.size:,} parameters", 0, 5 * flat.size * ITEM, lambda: optimizer.apply(gradients))
+
+
+def _calls(device: Device, op: Any, arrays: list, y: tuple, **static: Any) -> tuple[Callable, Callable]:
+    """The op's forward call, and its backward call for what is asked; buffers are reused as in a training step."""
+    buffers = Pool()
+    arrays = [None if a is None else device.array(a) for a in arrays]
+    with reusing(buffers):
+        _, back = op(device, *arrays, **static)
+    dy = device.array(_random(y))
+
+    def forward() -> None:
+        with reusing(buffers):
+            op(device, *arrays, **static)
+
+    def backward(needs: tuple[bool, ...]) -> None:
+        with reusing(buffers):
+            back(dy, needs)
+
+    return forward, backward
+
+
+def _random(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def _bytes(*arrays: tuple[int, ...]) -> int:
+    return ITEM * sum(prod(shape) for shape in arrays)
+
+
+def _images(shape: tuple[int, ...]) -> str:
+    """One image of a batch: 28x28x1."""
+    return "x".join(map(str, shape[1:]))
+
+
+def _kernel(w: tuple[int, ...]) -> str:
+    """The size of a kernel, where it is not the usual one."""
+    return "" if w[:2] == (3, 3) else f", {w[0]}x{w[1]}"

@@ -1,0 +1,76 @@
+"""Images a second of a net in training and in inference."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ... import losses, utils
+from ... import optimizers as optim
+from ...engine.costs import counting, stats, timing
+from ...kernels.device import Device
+from .suite import Timed
+
+DATA = 32e6  # bytes of images in memory, 4 to 100 batches: enough that what a call of `fit` costs by itself is little
+
+KINDS = {"train": "train", "infer": "predict"}  # of steps, by mode
+
+
+class NetUnderTest:
+    """A net on a device with data in memory, ready to run steps."""
+
+    def __init__(self, what: Timed, batch_size: int, device: Device) -> None:
+        self.batch_size = batch_size
+        batches = int(np.clip(DATA / (4 * batch_size * prod(what.input_shape)), 4, 100))
+        self.net = what.build().to(device.name)
+        self.net.compile(optim.RMSprop(), losses.CategoricalCrossentropy(from_logits=what.from_logits))
+        random = np.random.default_rng(0)
+        count = batches * batch_size
+        self.x = random.random((count, *what.input_shape), np.float32)
+        self.y = utils.to_categorical(random.integers(0, what.classes, count), what.classes).astype(np.float32)
+
+    def calls(self) -> dict[str, Callable[[], Any]]:
+        """What one round of each mode repeats: an epoch over the batches, an answer for one batch."""
+        one = self.x[: self.batch_size]
+        return {
+            "train": lambda: self.net.fit(self.x, self.y, self.batch_size, verbose=0),
+            "infer": lambda: self.net.predict_on_batch(one),
+        }
+
+    def images(self, mode: str) -> int:
+        """How many images one call of that mode takes."""
+        return len(self.x) if mode == "train" else self.batch_size
+
+    def flops(self, mode: str) -> float:
+        """Operations an image: forward, and in training both gradients as well, except the first layer's input."""
+        shapes = counting.shapes_in(self.net.graph, [(1, *self.net.input_shape[1:])])
+        each = [2 * counting.multiply_adds(node.operation, *counting.shapes_of(self.net.graph, node, shapes))
+                for node in self.net.graph.nodes if node.inputs]
+        return sum(each) if mode == "infer" else 3 * sum(each) - next(filter(None, each), 0)
+
+
+def measure(
+    what: Timed, batch_size: int, device: Device, rounds: int, seconds: float, report: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Training and inference in turns, `rounds` times about `seconds` each: {mode: its results}."""
+    net = NetUnderTest(what, batch_size, device)
+    calls = net.calls()
+    counts = {}
+    for mode, call in calls.items():
+        report(f"{mode}: warm-up")
+        counts[mode] = timing.repetitions(call, seconds)
+    taken: dict[str, list[float]] = {mode: [] for mode in calls}
+    for i in range(rounds):
+        report(f"round {i + 1}/{rounds}")
+        for mode, call in calls.items():
+            taken[mode].append(timing.timed(call, counts[mode]))
+    return {
+        mode: {
+            "seconds": [t * net.batch_size / net.images(mode) for t in times],  # a step
+            "images_per_s": stats.spread([net.images(mode) / t for t in times]),
+            "flops_per_image": net.flops(mode),
+            **({"graph": net.net.graph_report().get(KINDS[mode])} if device.captures_graphs else {}),
+        }
+        for mode, times in taken.items()
+    }

@@ -1,0 +1,88 @@
+"""The nets that are timed beside those of `autoconv train`: deep, wide and separable ones, and two old ones.
+
+Each function makes what follows images of a shape (H, W, C), and ends in a softmax over the classes.
+"""
+
+from typing import Any
+
+from ... import layers as L
+from ...models import Model, Sequential
+
+Shape = tuple[int, int, int]
+
+
+def lecture_bn(shape: Shape, classes: int) -> Model:
+    """The lecture net with a normalization between each convolution and its ReLU."""
+    layers = []
+    for filters, behind in ((32, L.MaxPooling2D()), (64, L.MaxPooling2D()), (64, L.Flatten())):
+        layers += [L.Conv2D(filters, 3), L.BatchNormalization(), L.ReLU(), behind]
+    return Sequential([L.Input(shape), *layers, L.Dense(64, "relu"), L.Dense(classes, "softmax")])
+
+
+def lenet5(shape: Shape, classes: int) -> Model:
+    """LeNet-5 (LeCun et al., 1998), its images' border of two pixels as padding."""
+    return Sequential([
+        L.Input(shape),
+        L.Conv2D(6, 5, padding="same", activation="tanh"), L.AveragePooling2D(2),
+        L.Conv2D(16, 5, activation="tanh"), L.AveragePooling2D(2),
+        L.Flatten(), L.Dense(120, "tanh"), L.Dense(84, "tanh"), L.Dense(classes, "softmax"),
+    ])
+
+
+def mlp(shape: Shape, classes: int) -> Model:
+    """Two dense layers of 512."""
+    hidden = [L.Dense(512, "relu") for _ in range(2)]
+    return Sequential([L.Input(shape), L.Flatten(), *hidden, L.Dense(classes, "softmax")])
+
+
+def vgg(shape: Shape, classes: int) -> Model:
+    """Six convolutions, two at each size (after Simonyan and Zisserman, 2015)."""
+    layers = []
+    for filters in (64, 128, 256):
+        layers += [L.Conv2D(filters, 3, padding="same", activation="relu") for _ in range(2)] + [L.MaxPooling2D()]
+    return Sequential([L.Input(shape), *layers, L.GlobalAveragePooling2D(), L.Dense(classes, "softmax")])
+
+
+def vgg_bn(shape: Shape, classes: int) -> Model:
+    """The same with normalization."""
+    x = images = L.Input(shape)
+    for filters in (64, 128, 256):
+        x = L.MaxPooling2D()(_normalized(_normalized(x, filters), filters))
+    return _classifier(images, x, classes)
+
+
+def wide(shape: Shape, classes: int) -> Model:
+    """Two convolutions of 512 filters."""
+    layers = [L.Conv2D(512, 3, padding="same", activation="relu") for _ in range(2)]
+    return Sequential([L.Input(shape), *layers, L.GlobalAveragePooling2D(), L.Dense(classes, "softmax")])
+
+
+def mobile(shape: Shape, classes: int) -> Model:
+    """Five depthwise separable convolutions (after Howard et al., 2017)."""
+    images = L.Input(shape)
+    x = _normalized(images, 32)
+    for filters, strides in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1)):
+        x = L.ReLU()(L.BatchNormalization()(L.DepthwiseConv2D(3, strides, padding=1, use_bias=False)(x)))
+        x = _normalized(x, filters, 1)
+    return _classifier(images, x, classes)
+
+
+def resnet20(shape: Shape, classes: int) -> Model:
+    """He et al., 2016, section 4.2, with 1x1 convolutions as shortcuts where the shape changes (option B)."""
+    images = L.Input(shape)
+    x = _normalized(images, 16)
+    for filters, strides in ((16, 1), (32, 2), (64, 2)):
+        for step in (strides, 1, 1):
+            body = _normalized(_normalized(x, filters, strides=step), filters, relu=False)
+            x = L.ReLU()(L.Add()([body, x if step == 1 else _normalized(x, filters, 1, step, relu=False)]))
+    return _classifier(images, x, classes)
+
+
+def _normalized(x: Any, filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Any:
+    """A convolution without a bias, a normalization and a ReLU."""
+    y = L.BatchNormalization()(L.Conv2D(filters, kernel, strides, padding=kernel // 2, use_bias=False)(x))
+    return L.ReLU()(y) if relu else y
+
+
+def _classifier(images: Any, x: Any, classes: int) -> Model:
+    return Model(images, L.Dense(classes, "softmax")(L.GlobalAveragePooling2D()(x)))

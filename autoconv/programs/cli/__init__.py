@@ -1,0 +1,102 @@
+"""The command line: parses, calls, prints. One command a file; what they share lies beside them."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ... import __version__
+from ...arguments import names
+from ...arguments.extras import ExtraError
+from ...kernels.device import DeviceError
+from .. import starting
+from .bench import bench
+from .demo import demo
+from .evaluate import evaluate
+from .export import export
+from .filter import filter_
+from .info import info
+from .inspect import inspect
+from .lines import echo
+from .predict import predict
+from .report import report
+from .signals import Terminated
+from .summary import summary
+from .train import train
+from .warmup import warmup
+
+INTERRUPTED, TERMINATED = 130, 143  # what a shell calls a program that Ctrl-C or SIGTERM ended: 128 + the signal
+
+
+class Commands(click.Group):
+    """The group of all commands: what cannot be done is one message and exit code 1, Ctrl-C one
+    line and 130, SIGTERM the same line and 143.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with starting.running(), warnings.catch_warnings():
+            warnings.showwarning = _notes()
+            warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # Pillow's, which does not say whose
+            try:
+                return super().invoke(ctx)
+            except click.ClickException as error:
+                keep = "\n\t" if isinstance(error, click.UsageError) else ""  # click itself lists choices so
+                error.message = names.printable(error.message, keep)  # type: ignore[misc]
+                raise
+            except KeyboardInterrupt as error:
+                on_terminal = sys.stdout is not None and sys.stdout.isatty()
+                echo("\n" * on_terminal + "Interrupted.", err=True)
+                code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+                starting.leave(code)
+                ctx.exit(code)
+            except BrokenPipeError:
+                raise
+            except (OSError, ValueError, DeviceError, ExtraError) as error:  # DatasetCorrupt is a ValueError
+                _drop_output()
+                raise click.ClickException(names.printable(str(error))) from error
+            except MemoryError as error:
+                raise click.ClickException(f"There is not enough memory: {error}") from error
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Finds the command; an unknown one is answered with the nearest there is."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            ctx.fail(f"No such command: {args[0]!r}.{names.suggestion(args[0], list(self.commands))} "
+                     f"There are: {', '.join(self.commands)}.")
+        return super().resolve_command(ctx, args)
+
+
+def _drop_output() -> None:
+    """Where output cannot be written, as on a full disk: Python would try again when it ends, and tell of it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _notes() -> Callable[..., None]:
+    """What shows a warning as a line for people, each once: where in the sources it was raised is not their concern."""
+    said: set[str] = set()
+
+    def note(message: Any, *_: Any) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            echo(f"note: {names.printable(str(message))}", err=True)
+
+    return note
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, "-V", "--version", prog_name="autoconv")
+def main() -> None:
+    """Convolutional networks you can read: train one, test it, let it look at pictures.
+
+    `autoconv train` alone trains the textbook net on handwritten digits.
+    """
+
+
+for _command in (train, evaluate, predict, inspect, report, export, filter_, summary, demo, info, bench, warmup):
+    main.add_command(_command)

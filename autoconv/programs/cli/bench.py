@@ -1,0 +1,69 @@
+"""`autoconv bench`: how fast the built-in nets and their kernels are on this machine."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ...files import atomic
+from ..bench.suite import SUITE
+from . import options, result_files
+from .lines import echo
+
+
+@click.command()
+@click.option("--net", "nets", type=options.Name("net", SUITE), multiple=True, show_default="all",
+              help="Time only this net; can be given several times.")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", show_default="the net's own",
+              help="How many images a step takes.")
+@options.device_options
+@click.option("--rounds", type=click.IntRange(min=1), show_default="6, quick 3", help="How often all is measured.")
+@click.option("--quick", is_flag=True, help="The lecture net alone, in short rounds: under a minute.")
+@click.option("--kernels/--no-kernels", default=True, help="Time each kernel against this machine's ceilings.")
+@click.option("--html", type=options.FILE, metavar="FILE", help="Write the results to FILE as a page with charts.")
+@options.json_option
+@options.quiet_option
+def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: int | None, rounds: int | None,
+          quick: bool, kernels: bool, html: Path | None, json_file: Path | None, quiet: bool) -> None:
+    """Time the built-in nets, in training and inference, and each of their kernels.
+
+    A kernel's share is what it reached of the ceiling that was measured beside it: multiply-adds from registers, or a
+    copy of as many bytes, whichever holds it back. The nets are fed random images, so no data set is needed.
+    """
+    from ...train.progress import Progress
+    from ..bench import result_tables
+    from ..bench.page import page
+    from ..bench.run import run
+
+    target = options.use_device(device, threads)
+    for path in (html, json_file):
+        result_files.check_writable(path)
+    silent = json_file == result_files.STDOUT
+    names = nets or (("lecture",) if quick else tuple(SUITE))
+    target.prepare(target.all_kernels(["float32"]), Progress(0, 0 if quiet or silent else 1).compiling)
+    line = _Line(quiet or silent)
+    results = run(target, names, batch_size, rounds or (3 if quick else 6), 0.3 if quick else 1.0, kernels, line)
+    line.clear()
+    if json_file is not None:
+        result_files.write_json(json_file, results)
+    if html is not None:
+        atomic.write(html, page([results]))
+    if not silent:
+        echo(result_tables.report(results))
+    for what, path in (("results", json_file), ("page", html)):
+        if path is not None and not silent:
+            echo(f"wrote the {what} to {path}")
+
+
+class _Line:
+    """Progress: one line that is written over, and only where somebody can see it."""
+
+    def __init__(self, silent: bool) -> None:
+        self.silent = silent or not sys.stderr.isatty()
+
+    def __call__(self, text: str) -> None:
+        if not self.silent:
+            click.echo(f"\r\033[K{text[:100]}", nl=False, err=True)
+
+    def clear(self) -> None:
+        self("")

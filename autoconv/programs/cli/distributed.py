@@ -1,0 +1,135 @@
+"""`train --distributed`: what each of the processes that mpiexec started does by itself, and what they do alike."""
+
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import click
+
+from ...arguments.extras import ExtraError
+from ...engine.ranks import ALONE, Ranks
+from ...kernels import device as devices
+from ...kernels.device import DeviceError
+from . import options
+from .signals import Terminated
+
+FIRST_SPEAKS = 1.0  # seconds that other ranks wait before they tell what went wrong: it may be the same everywhere
+
+
+def distributed_options(command: Callable) -> Callable:
+    """--distributed, --timeout; `joined` takes them."""
+    for option in (
+        click.option("--timeout", type=options.Duration(), metavar="10m", default="10m",
+                     help="With --distributed: end where a process has sent nothing for so long, and say which."),
+        click.option("--distributed", is_flag=True, help="Share the training with the other processes that mpiexec "
+                     "started: mpiexec -n 4 python -m mpi4py -m autoconv train ... --distributed (extra mpi). "
+                     "--batch-size is that of all together."),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
+    """The processes to train with: ALONE where that was not `wanted`. When this one fails, all of
+    them end. Others than the first say nothing but what went wrong with them.
+    """
+    if not wanted:
+        number = max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+                      if os.environ.get(name, "").isdigit()), default=1)
+        if number > 1:
+            warnings.warn(f"mpiexec started {number} processes, each of which now trains by itself: add --distributed "
+                          "to share the training.", stacklevel=2)
+        yield ALONE
+        return
+    from ... import parallel
+    from ...parallel import ending
+
+    try:
+        ranks = parallel.MPI(timeout=timeout)
+    except (RuntimeError, ExtraError) as error:
+        raise click.UsageError(f"--distributed: {error}") from error
+    if ranks.rank:
+        warnings.simplefilter("ignore")
+    try:
+        yield ranks
+    except click.exceptions.Exit:
+        raise
+    except KeyboardInterrupt as error:
+        ending.fail(143 if isinstance(error, Terminated) else 130)
+        if ranks.rank:
+            time.sleep(FIRST_SPEAKS)
+        raise
+    except BaseException as error:
+        ending.fail(error.exit_code if isinstance(error, click.ClickException) else 1)
+        if ranks.rank == 0:
+            raise
+        time.sleep(FIRST_SPEAKS)
+        known = click.ClickException, OSError, ValueError, DeviceError, ExtraError, MemoryError
+        if isinstance(error, known):
+            text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+            raise click.ClickException(f"rank {ranks.rank}: {text}") from error
+        raise
+
+
+def fail_together(code: int) -> None:
+    """Where a process fails before it has joined the others: ends all of them with it. An MPI would wait for it."""
+    from ... import parallel
+    from ...parallel import ending
+
+    with suppress(RuntimeError, ExtraError):  # nobody else was started
+        ranks = parallel.MPI()
+        ending.fail(code)
+        if ranks.rank:
+            time.sleep(FIRST_SPEAKS)
+
+
+def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:
+    """What a function returns on the first rank, where alone it is called. Where it ends the
+    command there, that says why, and the others end with it and say nothing.
+    """
+    if ranks.size == 1:
+        return function(*args)
+    if ranks.rank:
+        found, code = ranks.broadcast(None)
+        if code is not None:
+            raise click.exceptions.Exit(code)
+        return found
+    try:
+        found = function(*args)
+    except BaseException as error:
+        ranks.broadcast((None, getattr(error, "exit_code", 1)))
+        raise
+    return ranks.broadcast((found, None))[0]
+
+
+def in_turns(ranks: Ranks, function: Callable, *args: Any) -> Any:
+    """What a function returns on each rank; on each machine one goes first, so that others find what it fetched."""
+    for first in (True, False):
+        if ranks.prepares == first:
+            found = function(*args)
+        ranks.exchange(None)
+    return found
+
+
+def threads_of(ranks: Ranks) -> int | None:
+    """How many threads a rank has by default: its part of the processors that ranks of its machine
+    have together. None for one process alone, which has all.
+    """
+    if ranks.size == 1:
+        return None
+    own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    every = ranks.exchange((platform.node(), own))
+    sharing = sum(node == every[ranks.rank][0] and bool(own & theirs) for node, theirs in every)
+    return min(max(1, len(own) // sharing), devices.get_num_threads())
+
+
+def device_of(ranks: Ranks, name: str) -> str:
+    """The device of a rank: where GPUs are asked for, each rank of a machine has one of its own, as far as they go."""
+    if name != "cuda" or ranks.size == 1:
+        return name
+    return f"cuda:{ranks.number_here % len(devices.gpus())}"

@@ -1,0 +1,76 @@
+"""`autoconv filter`: a picture under an image kernel."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from ...arguments import names
+from . import options, result_files
+from .lines import echo
+
+
+@click.command("filter")
+@click.argument("image", type=options.FILE)
+@click.option("--kernel", "kernels", multiple=True, metavar="NAME|MATRIX", default=("sharpen",), show_default="sharpen",
+              help="A kernel by its name, or its numbers, rows divided by a slash between blanks: \"0 -1 0 / -1 5 -1 / "
+              "0 -1 0\"; 1/9 is a fraction. Can be given several times: the pictures then stand side by side.")
+@click.option("--out", type=options.FILE, metavar="FILE",
+              show_default="IMAGE's name and the kernels', in the current folder",
+              help="Where to write the picture; the suffix says in which format.")
+@click.option("--padding", type=options.Name("padding", ("valid", "same")), default="valid",
+              help="valid: only where the whole kernel lies on the picture. same: black around it, the size stays.")
+@click.option("--strides", type=click.IntRange(min=1), default=1, metavar="N", help="Take each N-th place alone.")
+@click.option("--dilation", type=click.IntRange(min=1), default=1, metavar="N",
+              help="How far apart the kernel's numbers lie on the picture.")
+@click.option("--absolute", is_flag=True, help="Leave the signs of the values out.")
+@click.option("--scale", is_flag=True, help="Stretch the values: the smallest becomes black, the largest white. "
+              "Without it they are clipped to 0..255.")
+@options.quiet_option
+def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: str, strides: int, dilation: int,
+            absolute: bool, scale: bool, quiet: bool) -> None:
+    """Write IMAGE under one or several image kernels, each channel of a colour picture by itself.
+
+    The kernels by name: sharpen, blur, gaussian, edge, outline, emboss, sobel-top, sobel-bottom, sobel-left,
+    sobel-right, line-h, line-v, identity. It needs Pillow: pip install 'autoconv[images]'.
+    """
+    from ... import pictures
+    from ...pictures import files as picture_files
+    from ...pictures.image_kernels import matrix, side_by_side, to_pixels
+    from ...utils.pixels import read_whole
+
+    for kernel in kernels:
+        try:
+            matrix(kernel)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--kernel") from error
+    labels = "-".join(_label(k, i) for i, k in enumerate(kernels))
+    target = out or Path.cwd() / f"{image.stem}-{labels[:80]}.png"  # not beside IMAGE: that may be a folder to train on
+    try:
+        picture_files.check_suffix(target)
+        pixels = read_whole(image)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    result_files.check_writable(target)
+    filtered = []
+    for number, kernel in enumerate(kernels):
+        try:
+            values = pictures.convolve(pixels, kernel, padding, strides, dilation)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+        filtered.append(to_pixels(values, absolute, scale))
+        if not quiet:
+            echo(f"{_label(kernel, number):<12}  {_size(matrix(kernel))} kernel, values from {values.min():.1f} "
+                       f"to {values.max():.1f}, {'stretched' if scale else 'clipped'} to 0..255")
+    picture = side_by_side(filtered)
+    picture_files.write(target, picture)
+    echo(f"wrote {_size(picture)} pixels to {target}")
+
+
+def _label(kernel: str, number: int) -> str:
+    """What a kernel is called in the name of a file: a typed one has no name."""
+    return names.snake_case(kernel.strip()) if kernel.strip().replace("-", "").isalpha() else f"kernel{number + 1}"
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]} x {array.shape[0]}"

@@ -1,0 +1,87 @@
+"""`autoconv inspect`: what the layers of a net make of a picture."""
+
+import io
+from pathlib import Path
+
+import click
+
+from ...arguments import names
+from ...files import atomic
+from ...pictures.reading import Picture, read
+from ...utils.pixels import UnreadableImage
+from . import options, result_files, runs, tested
+from .lines import echo
+from .trained import Trained, of_run
+
+PAGES, FIGURES = (".html", ".htm"), (".png", ".svg")
+
+
+@click.command()
+@click.argument("run", type=options.FILE)
+@click.argument("image", type=options.FILE, nargs=-1)
+@click.option("--out", type=options.FILE, metavar="FILE", required=True,
+              help="Where to write it: FILE.html is a page, FILE.png or FILE.svg a picture (that needs matplotlib: "
+              "pip install 'autoconv[plots]').")
+@click.option("--layer", metavar="NAME", help="Show this layer alone, such as conv2d_1.")
+@options.device_options
+@options.quiet_option
+def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, device: str, threads: int | None,
+            quiet: bool) -> None:
+    """Write what each layer of the net of RUN makes of an IMAGE, and its filters, to one page or picture.
+
+    With each layer's name and shape and its smallest and largest value, the class scores, and which pixels moved the
+    answer. Without IMAGE that is the first test image of the set that the net was trained on. An IMAGE is read as
+    `autoconv predict` reads it.
+    """
+    from ...pictures import figures, inspection
+
+    if out.suffix.lower() not in (*PAGES, *FIGURES):
+        raise click.BadParameter(f"The name must end in {', '.join((*PAGES, *FIGURES))}. Received: {str(out)!r}.",
+                                 param_hint="--out")
+    result_files.check_writable(out)
+    model, trained = runs.restored(run, options.use_device(device, threads))
+    if layer is not None:
+        try:
+            names.lookup("layer", layer, {each.name: each for each in model.layers})
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--layer") from error
+    takes = of_run(model, trained)
+    shown, unreadable = _read(image, takes, trained)
+    found = [inspection.inspected(model, each.pixels, each.name, trained["classes"], layer) for each in shown]
+    filters = inspection.filters_of(model, layer)
+    if out.suffix.lower() in PAGES:
+        facts = {"net": f"{trained['model']}, {model.count_params():,} parameters", "data": trained["dataset"]}
+        atomic.write(out, inspection.page(f"Inside {run.name or trained['model']}", facts, filters, found))
+    else:
+        data = io.BytesIO()
+        figure = figures.stacked([*(part for one in found for part in one.parts()), *filters])
+        figure.savefig(data, format=out.suffix[1:].lower())
+        atomic.write(out, data.getvalue())
+    if not quiet:
+        for one in found:
+            best = max(one.scores.values.items(), key=lambda item: item[1])
+            echo(names.printable(f"{one.name}  {best[0]}  {best[1]:.4f}"))
+    echo(f"wrote {len(found[0].layers)} layers and {len(filters)} sets of filters to {out}")
+    if unreadable:
+        raise click.exceptions.Exit(1)
+
+
+def _read(images: tuple[Path, ...], takes: Trained, trained: dict) -> tuple[list[Picture], list[UnreadableImage]]:
+    """The pictures as the net takes them, by default its first test image; and what was wrong with
+    others, which is said. Raises it where all are.
+    """
+    shown: list[Picture] = []
+    unreadable: list[UnreadableImage] = []
+    if not images:
+        tests, labels = tested.images(trained)
+        return [Picture(f"{trained['dataset']}, test image 0 ({trained['classes'][labels[0]]})", tests[0])], []
+    for path in images:
+        try:
+            shown += read(path, takes.shape, takes.kind)
+        except UnreadableImage as error:
+            unreadable.append(error)
+    if not shown:
+        raise unreadable[0]
+    for each in unreadable:
+        echo(f"Error: {names.printable(str(each))}", err=True)
+    return shown, unreadable

@@ -1,0 +1,117 @@
+"""What the files of a run must say, before a command works with it: anybody may have changed them."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ... import datasets, nets
+from ...arguments import names
+from ...files import json_text, regular
+from ...models import Model
+
+LARGEST_SIDE = 10_000  # pixels, as --image-size takes it
+
+Check = tuple[Callable[[Any], bool], str]  # whether a value will do, and what would
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
+def _are(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+def _whole(least: int, most: int = 2**31) -> Check:
+    return lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}"
+
+
+def _or_null(check: Check) -> Check:
+    return lambda value: value is None or check[0](value), f"{check[1]}, or null"
+
+
+def _stays_below(value: Any) -> bool:
+    """Whether this is the name of something in a folder, not of anything beside it."""
+    return _is_text(value) and not PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts
+
+
+_TEXT: Check = (_is_text, "a string")
+_NUMBER: Check = (_is_number, "a number")
+_TEXTS: Check = (_are(_is_text), "a list of strings")
+_COUNT = _whole(0)
+_ALWAYS: dict[str, Check] = {
+    "model": _TEXT, "dataset": _TEXT, "data_dir": _or_null(_TEXT), "limit": _or_null(_whole(1)),
+    "classes": (lambda value: _TEXTS[0](value) and bool(value), "a list of names"), "batch_size": _whole(1),
+}
+_OF_A_FOLDER: dict[str, Check] = {
+    "folder": _TEXT, "seed": _whole(0, 2**32 - 1),
+    "image_size": (lambda value: _are(_whole(1, LARGEST_SIDE)[0])(value) and len(value) == 2, "two sizes in pixels"),
+}
+_DRAWN_AGAIN: dict[str, Check] = {  # runs of version 0.1, which do not name what they held out
+    "train_images": _COUNT, "skipped": _TEXTS,
+    "validation_split": _or_null((lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")),
+}
+_IF_THERE: dict[str, Check] = {
+    "takes": _TEXT, "train_images": _COUNT, "test_images": _COUNT, "skipped": _TEXTS,
+    "held_out": (lambda value: isinstance(value, dict) and _stays_below(value.get("in")) and _are(_stays_below)(
+        value.get("files")), "an object with the folder 'in' and the 'files' in it"),
+    "epoch_seconds": (_are(_is_number), "a list of numbers"),
+    "versions": (lambda value: isinstance(value, dict) and all(map(_is_text, value.values())), "an object of strings"),
+    **{name: _or_null(_NUMBER) for name in ("train_images_per_s", "ms_per_step", "time_to_first_step_s", "compile_s",
+                                            "total_s")},
+}
+
+
+def results(file: Path) -> dict[str, Any]:
+    """What a run.json says. Raises ValueError where a command could not work with it, OSError where there is none."""
+    try:
+        found = json_text.parse(regular.read(file))
+    except ValueError as error:
+        raise ValueError(f"{file.name} is damaged, it is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file.name} must hold an object. Received: {type(found).__name__}")
+    needed = _ALWAYS
+    if "folder" in found:
+        needed = {**needed, **_OF_A_FOLDER, **({} if "held_out" in found else _DRAWN_AGAIN)}
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise ValueError(f"{file.name} lacks {', '.join(missing)}")
+    for name, (will_do, wanted) in {**_IF_THERE, **needed}.items():
+        if name in found and not will_do(found[name]):
+            raise ValueError(f"{name} in {file.name} must be {wanted}. Received: {json.dumps(found[name])[:80]}")
+    names.lookup("net", found["model"], nets.NETS)
+    if "folder" not in found:
+        names.lookup("dataset", found["dataset"], dict.fromkeys(datasets.NAMES))
+    classes = found["classes"]
+    if "held_out" in found and not all(PurePosixPath(name).parts[:1] and PurePosixPath(name).parts[0] in classes
+                                       for name in found["held_out"]["files"]):
+        raise ValueError(f"the files held out in {file.name} must lie in folders of the classes: {', '.join(classes)}")
+    return found
+
+
+def check_net(net: Model, classes: list[str]) -> None:
+    """Raises ValueError for a net that does not tell these classes of pictures apart."""
+    takes = net.input_shape
+    gives = net.output_shape
+    if not isinstance(takes, tuple) or len(takes) != 4 or gives != (None, len(classes)):
+        raise ValueError(f"its net must take (None, height, width, channels) and give (None, {len(classes)}), "
+                         f"a number for each class. Received one that takes {takes} and gives {gives}")
+
+
+def history(lines: Iterable[str]) -> dict[str, list[float]]:
+    """The columns of a history.csv but the epochs. Raises ValueError for what is none."""
+    try:
+        head, *rows = [row for row in csv.reader(lines, strict=True) if row] or [[]]
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    if len(set(head)) < len(head) or any(len(row) != len(head) for row in rows):
+        raise ValueError("each row must have a value for each name of the first row, and no name come twice")
+    columns = {name: [float(row[i]) for row in rows] for i, name in enumerate(head)}
+    columns.pop("epoch", None)
+    return columns

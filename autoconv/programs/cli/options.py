@@ -1,0 +1,148 @@
+"""The options that several commands share, and names that are answered with the nearest known one."""
+
+import os
+import re
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...arguments import names
+from ...kernels import device as devices
+
+FILE = click.Path(path_type=Path)
+UNITS = {"s": 1, "m": 60, "h": 3600}  # of time, in seconds
+
+
+class Name(click.Choice):
+    """One of a few names of one kind. A wrong one is a usage error that suggests the nearest."""
+
+    besides = ""  # what else is said of a wrong one
+
+    def __init__(self, kind: str, known: Any) -> None:
+        super().__init__(list(known))
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return names.lookup(self.kind, value, {name: name for name in self.choices})
+        except ValueError as error:
+            self.fail(f"{error}{self.besides}", param, ctx)
+
+
+class DataArg(Name):
+    """The name of a data set, or else a folder: the name wins, ./name is the folder."""
+
+    besides = " There is no folder of that name either."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, Path) or value in self.choices:
+            return value
+        if Path(value).is_dir():
+            return Path(value)
+        if set(value) & {os.sep, "/", "."}:
+            self.fail(f"There is no folder {value!r}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Size(click.ParamType):
+    """A number of pixels, or two of them, HEIGHTxWIDTH, as (height, width)."""
+
+    name = "size"
+    largest = 10_000
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", value)
+        height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if not height or not width:
+            self.fail(f"{value!r} is no size of at least one pixel, such as 180x180 (height x width) or 180.", param,
+                      ctx)
+        if max(height, width) > self.largest:
+            self.fail(f"{value!r} is too large: images have at most {self.largest:,} pixels a side.", param, ctx)
+        return height, width
+
+
+class Every(click.ParamType):
+    """How often to save: minutes, seconds or hours of training, such as 5m, or a number of steps, such as 500steps."""
+
+    name = "every"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value  # type: ignore[return-value]
+        found = re.fullmatch(r"(\d{1,9}) ?(s|m|h|steps?)", value)
+        if not found or not int(found[1]):
+            self.fail(f"{value!r} is no time or number of steps, such as 5m, 30s, 1h or 500steps.", param, ctx)
+        number = int(found[1])
+        return ("steps", number) if found[2] not in UNITS else ("seconds", number * UNITS[found[2]])
+
+
+class Duration(click.ParamType):
+    """Seconds, minutes or hours, such as 10m, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d{1,9}) ?(s|m|h)", value)
+        if not found or not int(found[1]):
+            self.fail(f"{value!r} is no time, such as 10m, 30s or 1h.", param, ctx)
+        return float(int(found[1]) * UNITS[found[2]])
+
+
+def device_options(command: Callable) -> Callable:
+    """--device and --threads; `use_device` takes them."""
+    return _decorate(
+        command,
+        click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto",
+                     help="Where to compute; auto is the processor; a GPU (extra cuda) must be named."),
+        click.option("--threads", type=click.IntRange(min=1), metavar="N", show_default="all processors",
+                     help="How many threads compute. The results are the same for any number."),
+    )
+
+
+def data_options(command: Callable) -> Callable:
+    """--data-dir and --limit; `data.load` takes them."""
+    return _decorate(
+        command,
+        click.option("--data-dir", type=FILE, metavar="FOLDER",
+                     help="Take the data from this folder and look nowhere else. Any set in MNIST's format will do."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N",
+                     help="Use only the first N training and the first N test images."),
+    )
+
+
+def json_option(command: Callable) -> Callable:
+    """--json; `files.write_json` takes it."""
+    return click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
+                        help="Write the results to FILE as JSON; - writes them, and nothing else, to the standard "
+                             "output.")(command)
+
+
+def quiet_option(command: Callable) -> Callable:
+    """--quiet."""
+    return click.option("--quiet", "-q", is_flag=True, help="Print only the results.")(command)
+
+
+def use_device(name: str, threads: int | None) -> devices.Device:
+    """The device of that name, with so many threads. Called before any kernel is: their threads start only once."""
+    try:
+        device = devices.get(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--device") from error
+    if threads is not None:
+        try:
+            devices.set_num_threads(threads)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--threads") from error
+    return device
+
+
+def _decorate(command: Callable, *options: Callable) -> Callable:
+    """The options in the order in which --help shows them."""
+    return reduce(lambda decorated, option: option(decorated), reversed(options), command)

@@ -1,0 +1,228 @@
+"""Folders of photos, a folder for each class, as data to train and test on."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from ...arguments.names import printable
+from ...utils import ImageDataset
+from ...utils.class_folders import Files, classes_in, find, is_picture
+from ...utils.image_dataset import parted
+from ...utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow
+from .data import Feeds
+from .lines import echo
+
+TESTS = ("test", "val", "valid", "validation")  # what the held-out part may be called beside train/
+
+
+class Photos(NamedTuple):
+    """The pictures of a folder to train on, those to test on, how the two were told apart, and the
+    folder below which the latter have their classes: test/, val/ or the folder itself.
+    """
+
+    folder: Path
+    split: str
+    tested_in: Path
+    train: ImageDataset
+    test: ImageDataset
+
+    def described(self) -> str:
+        size = " x ".join(map(str, self.train.image_shape))
+        return (f"{self.folder}, {len(self.train.class_names or ())} classes, {len(self.train.file_paths):,} training "
+                f"and {len(self.test.file_paths):,} test images, made {size}\n       {self.split}")
+
+    def feeds(self, model: str, batch_size: int) -> Feeds:
+        """What fit and evaluate get."""
+        self.train.batch_size = self.test.batch_size = batch_size
+        return Feeds(self.train.image_shape, {"x": self.train}, {"x": self.test})
+
+    @property
+    def name(self) -> str:
+        return str(self.folder)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        return self.train.class_names or ()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many images were trained and tested on."""
+        return counted(self.train), counted(self.test)
+
+    def kept(self) -> dict[str, Any]:
+        """What run.json keeps, to find the pictures again and to say what became of them. Those to test on are kept
+        one by one: drawn anew from a folder that changed since, some would be pictures that the net was trained on.
+        """
+        files = [Path(path).relative_to(self.tested_in).as_posix() for path in self.test.file_paths]
+        return {"folder": str(self.folder.absolute()), "split": self.split,
+                "held_out": {"in": self.tested_in.relative_to(self.folder).as_posix(), "files": files},
+                "image_size": list(self.train.image_shape[:2]), "skipped": skipped(self.train, self.test)}
+
+
+def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: int, strict: bool) -> Photos:
+    """The photos of a folder: train/ and test/ (or val/, validation/) where it has them, else split by the seed, a
+    fifth held out by default. Raises a ClickException for what is no such folder; `strict`: for a broken file, too.
+    """
+    own = next((name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), None)
+    if own is None and (folder / "train").is_dir() and classes_in(folder / "train"):
+        raise click.ClickException(f"{folder} has a folder train/, but none to test on beside it. Name that one "
+                                   f"{', '.join(TESTS)}; or train on {folder / 'train'} alone.")
+    if own is None:
+        share = 0.2 if share is None else share
+        classes = _classes(folder)
+        train, test = _datasets(folder, image_size, 3, classes, seed, share)
+        split = f"{share:.0%} of it held out to test on, drawn by the seed (--validation-split)"
+    elif share is not None:
+        raise click.UsageError(f"--validation-split is for folders without a split of their own. {folder} has train/ "
+                               f"and {own}/.")
+    else:
+        classes = _classes(folder / "train")
+        _check_classes(folder / own, classes)
+        train, = _datasets(folder / "train", image_size, 3, classes, seed)
+        test, = _datasets(folder / own, image_size, 3, classes, seed, shuffle=False)
+        split = f"trained on train/, tested on {own}/"
+    _prepare(folder, {"train": train, "test": test}, strict)
+    return Photos(folder, split, folder / (own or ""), train, test)
+
+
+def held_out(trained: dict[str, Any]) -> ImageDataset:
+    """The pictures that a run was tested on, again, in the same order; what is gone is said, and left out.
+
+    Runs of version 0.1 do not name them: they are drawn again, and it is said where the folder has changed since.
+    """
+    folder = Path(trained["folder"])
+    share = trained["validation_split"]
+    size = tuple(trained["image_size"])
+    if not folder.is_dir():
+        raise click.ClickException(f"The folder {folder}, which the run was trained on, is not there. Name another "
+                                   "folder of photos to test on.")
+    if "held_out" in trained:
+        files = _still_there(folder, trained["held_out"], trained["classes"])
+        dataset = _dataset(files, size, 3, False, trained["seed"])
+        _prepare(folder, {"test": dataset}, strict=False)
+        return dataset
+    found = load(folder, size, share, trained["seed"], strict=False)
+    now = len(found.train.file_paths) + len(found.test.file_paths)
+    then = trained["train_images"] + trained.get("test_images", 0) + len(trained["skipped"])
+    if "test_images" in trained and now != then:
+        echo(f"{folder} has {now:,} pictures, and had {then:,} when the net was trained. The run does not say "
+                   "which were held out, so some of these may be pictures that the net was trained on.", err=True)
+    return found.test
+
+
+def _still_there(folder: Path, held: dict[str, Any], classes: Sequence[str]) -> Files:
+    """The files that run.json names as held out, as far as they are there. Raises a ClickException where none is."""
+    names = {name: PurePosixPath(held["in"], name) for name in held["files"]}
+    gone = [str(path) for path in names.values() if not (folder / path).is_file()]
+    if gone:
+        some = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
+        text = (f"{len(gone):,} of the {len(names):,} pictures that the net was tested on "
+                f"{'is' if len(gone) == 1 else 'are'} gone from {folder}: {some}")
+        if len(gone) == len(names):
+            raise click.ClickException(f"{printable(text)}. Put them back, or name another folder of photos.")
+        echo(printable(f"{text}; the others are tested on"), err=True)
+    lost = set(gone)
+    there = [name for name, path in names.items() if str(path) not in lost]
+    labels = [classes.index(PurePosixPath(name).parts[0]) for name in there]
+    return Files([str(folder / names[name]) for name in there], np.array(labels, "int32"), list(classes))
+
+
+def whole(folder: Path, image_shape: tuple[int, int, int], classes: Sequence[str]) -> ImageDataset:
+    """All pictures of a folder, or of its test/, to test a net of these classes on."""
+    own = next((folder / name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), folder)
+    _check_classes(own, classes)
+    dataset, = _datasets(own, image_shape[:2], image_shape[2], classes, 0, shuffle=False)
+    _prepare(own, {"test": dataset}, strict=False)
+    return dataset
+
+
+def counted(dataset: ImageDataset) -> int:
+    """How many of its pictures could be read."""
+    return len(dataset.file_paths) - len(dataset.skipped)
+
+
+def skipped(*datasets: ImageDataset) -> list[str]:
+    """The files that could not be read."""
+    return sorted(path for dataset in datasets for path in dataset.skipped)
+
+
+def say_skipped(paths: Sequence[str], remained: str) -> None:
+    """Counts them, at the end, and says how many remained."""
+    if paths:
+        echo(f"{len(paths)} picture{'s' * (len(paths) > 1)} could not be read and "
+                   f"{'were' if len(paths) > 1 else 'was'} left out; {remained}", err=True)
+
+
+def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
+    """Finds out what stands in the way before the work: in each part, to train or to test on, one
+    picture can be read; if `strict`, all of them. What is found later is named and left out.
+    """
+    for part, dataset in datasets.items():
+        dataset.on_unreadable = _name
+        try:
+            dataset.check() if strict else dataset.check_any()
+        except UnreadableImage as error:
+            raise click.ClickException(
+                f"{error} Replace the file, or train without it: leave out --strict." if strict else
+                f"At least one picture to {part} on must be readable. Received: {len(dataset.file_paths):,} files in "
+                f"{folder}, none of which is. {error} Replace the files, or name another folder.") from error
+
+
+def _name(path: str, reason: str) -> None:
+    """Names a file that is left out; on a terminal in the place of the line that shows progress."""
+    echo(printable(f"skipped {path}: {reason}"), err=True, over=True)
+
+
+def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int,
+              share: float | None = None, shuffle: bool = True) -> list[ImageDataset]:
+    """All pictures of a folder, whatever their format; with a `share` those to train on, and those to test on."""
+    pillow("Image")
+    files = find(folder, "inferred", classes, follow_links=False, wanted=is_picture)
+    try:
+        parts = parted(files, folder, share, None if share is None else "both", shuffle, seed)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    return [_dataset(part, size, channels, shuffle and i == 0, seed) for i, part in enumerate(parts)]
+
+
+def _dataset(files: Files, size: tuple[int, int], channels: int, shuffle: bool, seed: int) -> ImageDataset:
+    return ImageDataset(files, Decoding(size, COLOR_MODES[channels], "BILINEAR"), "categorical", 32, shuffle, seed)
+
+
+def _classes(folder: Path) -> list[str]:
+    """The classes of a folder. Raises a ClickException where it has none to tell apart."""
+    names = classes_in(folder)
+    if len(names) < 2:
+        raise click.ClickException(
+            f"{folder} must hold a folder of pictures for each class, of two classes at least, such as "
+            f"{folder / 'cats'} and {folder / 'dogs'}. Received: {_held(folder)}.")
+    for name in names:
+        if not any(is_picture(path.name) for path in (folder / name).rglob("*")):
+            raise click.ClickException(f"The class {name!r} has no pictures: there is no .jpg, .png or other picture "
+                                       f"in {folder / name}. Remove the folder, or fill it.")
+    return names
+
+
+def _check_classes(folder: Path, classes: Sequence[str]) -> None:
+    """Raises a ClickException where a folder to test on has other classes than those that a net is trained on."""
+    found = classes_in(folder)
+    unknown = sorted(set(found) - set(classes))
+    missing = [name for name in classes if name not in found]
+    remedies = [f"Rename or remove {', '.join(unknown)}."] * bool(unknown) + [
+        f"Add {', '.join(missing)}: an empty folder stands for a class without pictures."] * bool(missing)
+    if remedies:
+        raise click.ClickException(f"A net is tested on the classes that it is trained on: {', '.join(classes)}. "
+                                   f"Received: {folder} with {_held(folder)}. {' '.join(remedies)}")
+
+
+def _held(folder: Path) -> str:
+    """What is in a folder, for messages: its folders, or how many loose pictures."""
+    names = classes_in(folder)
+    loose = sum(is_picture(path.name) for path in folder.iterdir() if path.is_file())
+    pictures = f"{loose:,} picture{'s' * (loose != 1)} in no folder"
+    if not names:
+        return pictures if loose else "no folder and no picture"
+    return f"one folder alone, {names[0]!r}" if len(names) == 1 else ", ".join(names)

@@ -1,0 +1,63 @@
+"""`autoconv report`: a trained net on one page."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...files import atomic
+from . import options, result_files, runs, tested
+from .lines import echo
+
+APART = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s", "ms_per_step",
+         "compile_s", "time_to_first_step_s", "total_s")  # of a run's results: they have a place of their own, or none
+
+
+@click.command()
+@click.argument("run", type=options.FILE)
+@click.option("--out", type=options.FILE, metavar="FILE", required=True, help="Where to write the page, FILE.html.")
+@options.device_options
+@options.quiet_option
+def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) -> None:
+    """Write all about the net of RUN to one HTML page that needs no other file.
+
+    Learning curves, which class is taken for which, precision and recall, the worst mistakes as pictures, filters and
+    feature maps, speed, settings and versions. The net is tested anew, on the images of the end of its training.
+    """
+    from ...pictures import class_scores
+    from ...pictures.report_page import Tested, page
+
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise click.BadParameter(f"The name of a page must end in .html. Received: {str(out)!r}.", param_hint="--out")
+    result_files.check_writable(out)
+    model, trained = runs.restored(run, options.use_device(device, threads))
+    history = runs.history(run)
+    images, labels = tested.images(trained)
+    scores = class_scores(model, images)
+    model.predict(images[: trained["batch_size"]], trained["batch_size"], verbose=0)  # which records the step
+    begun = time.perf_counter()
+    model.predict(images, trained["batch_size"], verbose=0)
+    results = Tested(images, labels, scores, time.perf_counter() - begun)
+    name = f"{trained['model']} on {trained['dataset']}"
+    facts = {"net": f"{trained['model']}, {model.count_params():,} parameters",
+             "data": f"{trained['dataset']}, {len(images):,} test images", "run": str(run)}
+    settings = {key.replace("_", " "): f"{value:.6g}" if isinstance(value, float) else str(value)
+                for key, value in trained.items() if key not in APART and value is not None}
+    settings.update(classes=", ".join(trained["classes"]), **trained.get("versions", {}))
+    html = page(name, facts, model, trained["classes"], history, results, _speed(trained), settings)
+    atomic.write(out, html)
+    if not quiet:
+        right = int((scores.argmax(-1) == labels).sum())
+        echo(f"test accuracy {right / len(labels):.4f}, {len(labels) - right:,} of {len(labels):,} wrong")
+    echo(f"wrote the report to {out}")
+
+
+def _speed(trained: dict[str, Any]) -> dict[str, str]:
+    """What the run's results say of times; runs of other versions may lack some."""
+    forms = {"train_images_per_s": ("training", "{:,.0f} images/s"), "ms_per_step": ("a step", "{:.2f} ms"),
+             "time_to_first_step_s": ("first step after", "{:.2f} s"), "compile_s": ("compiling, loading", "{:.2f} s"),
+             "total_s": ("in all", "{:.1f} s")}
+    found = {label: form.format(trained[key]) for key, (label, form) in forms.items() if trained.get(key) is not None}
+    epochs = ", ".join(f"{seconds:.2f}" for seconds in trained.get("epoch_seconds", ()))
+    return {**found, "epochs": f"{epochs} s" if epochs else ""}

@@ -1,0 +1,212 @@
+"""Trainings that go on where they stood: `train --out RUN --resume`, and which options must then be as they were."""
+
+import contextlib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+from click.core import ParameterSource
+
+from ...files import folders, json_text, regular
+from ...train import checkpoint
+from . import distributed, result_files, run_states, runs, signals
+from .lines import echo
+
+# What may differ from the run's: it changes no bit of the net.
+FREE = ("out", "json_file", "quiet", "threads", "strict", "resume", "checkpoint_every", "distributed", "timeout")
+OF_A_MACHINE = ("device", "data_dir", "threads")  # which may differ from rank to rank
+BY_RESULTS = {  # options, and what run.json has of each, where a run keeps no state
+    "dataset": "dataset", "lr": "learning_rate", "image_size": "image_size", "data_dir": "data_dir",
+    **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
+                               "augment", "seed", "limit", "validation_split")}}
+WANTED, RANKS = f"{__name__}.wanted", f"{__name__}.ranks"  # in a context's meta: whether --resume was given; who trains
+
+
+class Standing(NamedTuple):
+    """Where the training in a run stands: its epochs done, and steps of the next one."""
+
+    epoch: int
+    done: int
+
+
+class Resumable(click.Command):
+    """A command that trains. With --resume its options become the run's, and `resume` its
+    `Standing`, or None where nothing is there yet; where the run is finished, it says so and ends.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        wanted = "--distributed" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.ClickException as error:
+            if wanted:
+                distributed.fail_together(error.exit_code)
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        given = ctx.params
+        with distributed.joined(given["distributed"], given["timeout"]) as ranks:
+            ctx.meta[RANKS] = ranks
+            every = ranks.exchange(arguments(given))
+            own = {name: given[name] for name in OF_A_MACHINE if _is_given(ctx, name)}
+            ctx.params = given = {**distributed.on_first(ranks, self._settled, ctx, every), **own}
+            if ranks.rank:  # the first one writes and says all
+                given.update(quiet=True, json_file=None)
+            return super().invoke(ctx)
+
+    def _settled(self, ctx: click.Context, every: list[dict[str, Any]]) -> dict[str, Any]:
+        """All options, with those of the run where one goes on. every: those that each rank was given."""
+        given = ctx.params
+        for rank, name in ((rank, name) for rank, its in enumerate(every) for name in its if name not in OF_A_MACHINE):
+            if every[rank][name] != every[0][name]:
+                raise click.UsageError(f"All processes need the same options. Rank 0 has {name}={every[0][name]}. Rank "
+                                       f"{rank} has {every[rank][name]}.")
+        for name, value in (("--resume", given["resume"]), ("--checkpoint-every", _is_given(ctx, "checkpoint_every"))):
+            if value and given["out"] is None:
+                raise click.UsageError(f"{name} is about a run that is kept. Name it: --out RUN.")
+        out = given["out"]
+        wanted = given.pop("resume")
+        ctx.meta[WANTED] = wanted
+        given["resume"] = _settle(ctx, out) if wanted else None
+        if wanted and given["resume"] is None and not (given["quiet"] or given["json_file"] == result_files.STDOUT):
+            echo(f"resume {out} holds no training yet, so one begins")
+        found = checkpoint.files(out / runs.CHECKPOINTS) if not wanted and out is not None else None
+        if found and _results(out).get("checkpoint") != found[0][2].stem:
+            echo(f"note: {out} holds a training that is not finished, which --resume would go on with. This one "
+                 "begins anew, and replaces it.", err=True)
+        if given["batch_size"] < len(every):
+            raise click.UsageError("--batch-size is that of all processes together, of which each takes a part. "
+                                   f"Received: --batch-size {given['batch_size']} with {len(every)} processes.")
+        return given
+
+
+def _settle(ctx: click.Context, out: Path) -> Standing | None:
+    """Gives all options the values of the run in `out`. Raises a UsageError, with the name, where
+    one was given another value; ends the program where nothing is left to be done.
+    """
+    with contextlib.suppress(OSError):
+        folders.finish(out, runs.FILES)
+    results = _results(out)
+    try:
+        found = checkpoint.newest(out / runs.CHECKPOINTS, warnings.warn)
+    except (OSError, ValueError) as error:
+        if not results or results.get("checkpoint") not in [path.stem for *_, path in checkpoint.files(
+                out / runs.CHECKPOINTS)][:1]:
+            raise click.ClickException(str(error)) from error
+        found = None  # the run is finished without it
+    if found is None:
+        if results:  # of an earlier version, or its states were removed
+            of_folder = {"dataset": results["folder"]} if "folder" in results else {"image_size": None}
+            known = {**results, **of_folder}
+            kept = {option: known[name] for option, name in BY_RESULTS.items() if name in known}
+            _refuse_others(ctx, out, kept, False)
+            _end(ctx, out, results)
+        return None
+    try:
+        arguments, (epoch, done) = found.state.facts["belongs_to"]["arguments"], found.state.position
+        epochs = int(arguments["epochs"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise click.ClickException(f"{found.path} is not of `autoconv train`. Name another folder.") from error
+    _refuse_others(ctx, out, arguments, True)
+    if _is_given(ctx, "epochs"):
+        epochs = max(ctx.params["epochs"], epochs)
+    if epoch >= epochs and results.get("checkpoint") == found.path.stem:
+        _end(ctx, out, results)
+    for param in ctx.command.params:
+        if param.name in arguments and param.name not in FREE and not _is_given(ctx, param.name):
+            value = arguments[param.name]
+            ctx.params[param.name] = param.type_cast_value(ctx, tuple(value) if isinstance(value, list) else value)
+    ctx.params["epochs"] = epochs
+    return Standing(epoch, done)
+
+
+def _refuse_others(ctx: click.Context, out: Path, kept: Mapping[str, Any], more_epochs: bool) -> None:
+    """Raises a UsageError where an option was given another value than the run has; more_epochs: but for more epochs.
+    """
+    for param in ctx.command.params:
+        name = str(param.name)
+        if name in FREE or name not in kept or not _is_given(ctx, name):
+            continue
+        given = plain(name, ctx.params[name])
+        label = param.opts[0] if param.opts[0][0] == "-" else "DATASET"
+        if given == kept[name]:
+            continue
+        if name == "epochs":
+            if given > kept[name] and more_epochs:
+                continue
+            why = ("a run can get more epochs, and not fewer" if given < kept[name] else
+                   "it keeps no state to go on from: train anew, without --resume")
+            raise click.UsageError(f"--epochs {given} with --resume: {out} has --epochs {kept[name]}, and {why}.")
+        if kept[name] is None or kept[name] is False:
+            was = f"was trained without {label}"
+        else:
+            was = f"was trained with {label} {_typed(kept[name])}"
+        raise click.UsageError(f"With --resume all is as it was: {out} {was}. Received: {label} {_typed(given)}. Leave "
+                               f"out {label}, or train anew: without --resume, or with another --out.")
+
+
+def _typed(value: Any) -> str:
+    """An option's value as it is typed: sizes are 20x24."""
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
+    """Says that a run is finished, and ends."""
+    run_states.tidy(out)
+    json_file = ctx.params["json_file"]
+    if json_file is not None:
+        result_files.write_json(json_file, results)
+    if json_file != result_files.STDOUT:
+        echo(f"{out} is finished: {results['epochs']} epochs, test accuracy {results['test_accuracy']:.4f}")
+    ctx.exit(0)
+
+
+def _results(out: Path) -> dict[str, Any]:
+    """What run.json says of a run that is finished; nothing where there is none, or it cannot be read."""
+    try:
+        found = json_text.parse(regular.read(out / runs.RESULTS))
+        finished = isinstance(found["test_accuracy"], int | float) and isinstance(found["epochs"], int)
+        return found if finished else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+
+
+def saver(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> run_states.RunStates | None:
+    """What saves the state of the training that a command is called for, also when it is to stop;
+    `chosen`: options that the command chose itself.
+    """
+    given = {**ctx.params, **chosen}
+    if given["out"] is None:
+        return None
+    anew = not ctx.meta.get(WANTED, False)
+    return run_states.RunStates(given["out"], given["checkpoint_every"], anew, arguments(given), stop)
+
+
+def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run keeps of its options, as plain data."""
+    return {name: plain(name, value) for name, value in params.items() if name not in FREE}
+
+
+def plain(name: str, value: Any) -> Any:
+    """An option's value as JSON has it; folders by their whole paths, so that they are the same from anywhere."""
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if name == "device" and value == "auto":
+        return "cpu"
+    return list(value) if isinstance(value, tuple) else value
+
+
+def described(standing: Standing, epochs: int, steps: int) -> str:
+    """A line that says where a training goes on."""
+    if standing.epoch >= epochs:
+        return "resume all epochs are done; the test is left"
+    where = f", step {standing.done + 1:,} of {steps:,}" if standing.done else ""
+    if standing.done >= steps:
+        where = ", of which all steps are done"
+    return f"resume epoch {standing.epoch + 1} of {epochs}{where}: goes on from there"

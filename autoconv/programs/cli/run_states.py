@@ -1,0 +1,112 @@
+"""The states of a run: when they are saved while it trains, what is said of them, and what stays of them."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...callbacks import BackupAndRestore
+from ...engine.ranks import ALONE, Ranks
+from ...files import folders
+from ...train import checkpoint
+from . import runs, signals
+from .lines import echo
+
+SHARE = 0.01  # of the training's time: what saving at the ends of epochs may take
+
+
+class RunStates(BackupAndRestore):
+    """Saves a run's state: every so often, and at the ends of epochs as far as that costs no time to speak of."""
+
+    def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: Mapping[str, Any],
+                 stop: signals.Stop) -> None:
+        unit, number = every
+        super().__init__(out / runs.CHECKPOINTS, number if unit == "steps" else "epoch", delete_checkpoint=False)
+        self._seconds = number if unit == "seconds" else None
+        self.anew = anew
+        self.belongs_to = {"arguments": arguments}
+        self._stop = stop
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._saved = time.monotonic()
+        self._stop.ask = self.ask  # before, there is no step to wait for
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._stop.ask = None
+        if self.stop_requested:  # after the last step
+            raise KeyboardInterrupt
+
+    def is_due(self, steps: int, cost: float) -> bool:
+        due = super().is_due(steps, cost) if self._seconds is None else (
+            time.monotonic() - self._saved >= self._seconds)
+        return self._noted(due)
+
+    def is_due_at_epoch_end(self, cost: float) -> bool:
+        return self._noted(time.monotonic() - self._saved >= cost / SHARE)
+
+    def ask(self) -> None:
+        """Has fit save its state after this step, and end."""
+        self.stop_requested = True
+
+    def _noted(self, due: bool) -> bool:
+        self._saved = time.monotonic() if due else self._saved
+        return due
+
+
+@contextlib.contextmanager
+def during(out: Path | None, states: RunStates | None, stop: signals.Stop, ranks: Ranks = ALONE) -> Iterator[None]:
+    """Within it a first signal has the state saved, and what then is in the run is said. Raises a
+    ClickException where the state does not go with the data or the folder.
+    """
+    if out is None or states is None:
+        yield
+        return
+    try:
+        with stop.orderly():
+            if ranks.rank:  # the callback is asked on the first one alone, and signals come to all
+                stop.ask = states.ask
+            yield
+    except KeyboardInterrupt:
+        if ranks.rank:
+            raise
+        steps = [steps for number, steps, _ in checkpoint.files(states.backup_dir) if number == states.training]
+        if steps:
+            echo(f"{out} keeps the training up to its step {steps[0]:,}: the same line with --resume goes on.",
+                       err=True)
+        raise
+    except BlockingIOError as error:
+        raise click.ClickException(str(error.strerror)) from error
+    except ValueError as error:
+        raise click.ClickException(f"--out {out}: {error}") from error
+    finally:
+        if not ranks.rank:
+            tidy(out)
+
+
+def finish(states: RunStates) -> None:
+    """Keeps of the states in a run that is complete only the last one, from which more epochs could go on."""
+    with contextlib.suppress(OSError), folders.Hold(states.backup_dir):
+        checkpoint.prune(states.backup_dir, states.training, kept=1, others=True)
+    tidy(states.backup_dir.parent)
+
+
+def latest(states: RunStates) -> str | None:
+    """The name of the newest state of a training."""
+    names = [path.stem for number, _, path in checkpoint.files(states.backup_dir) if number == states.training]
+    return names[0] if names else None
+
+
+def tidy(out: Path) -> None:
+    """Removes what killed processes left of a run, and folders that nothing was written into. Where
+    another process trains in it all stays.
+    """
+    folders.sweep(out.resolve())
+    states = out / runs.CHECKPOINTS
+    if states.is_dir():
+        with contextlib.suppress(OSError), folders.Hold(states):
+            checkpoint.sweep(states)
+            states.rmdir()
+            out.rmdir()

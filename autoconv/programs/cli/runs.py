@@ -1,0 +1,160 @@
+"""A run: the folder with model.safetensors, history.csv and run.json that `train --out` writes and others read."""
+
+import contextlib
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from ... import losses, models, nets
+from ...files import atomic, folders, regular
+from ...kernels.device import Device
+from ...layers import Input, Rescaling
+from ...metrics import Metric
+from ...models import Model, Sequential
+from . import kept
+from .result_files import write_json
+
+MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
+CHECKPOINTS = "checkpoints"  # within a run: a folder of states, from which `train --resume` goes on
+FILES = (MODEL, HISTORY, RESULTS)
+PIXELS = "pixels 0..255"  # under "takes" in run.json: the model's own first layer turns them into what the net takes
+
+
+class Run(NamedTuple):
+    """A trained net and what its run.json says."""
+
+    net: Model
+    results: dict[str, Any]
+
+
+@contextmanager
+def reserve(out: Path | None) -> Iterator[Path | None]:
+    """A folder to write the run into. When the block ends well its files are `out`'s, all at once, else they vanish.
+
+    Raises a ClickException, at the start, where `out` cannot be written or holds something other than a run.
+    """
+    if out is None:
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+        with said(out):
+            _check(out)
+            folder = stack.enter_context(folders.replacing(out, FILES))
+        yield folder
+        with said(out):
+            stack.pop_all().close()
+
+
+def write(folder: Path, net: Model, history: dict[str, list[float]], results: dict[str, Any]) -> None:
+    """The three files of a run."""
+    net.save(folder / MODEL)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["epoch", *sorted(history)])
+    for epoch, values in enumerate(zip(*(history[name] for name in sorted(history)))):
+        writer.writerow([epoch, *values])
+    atomic.write(folder / HISTORY, text.getvalue())
+    write_json(folder / RESULTS, results)
+
+
+def read(folder: Path) -> Run:
+    """The run in a folder: of one that is being replaced the old files or the new ones, never some of each.
+
+    Raises a ClickException where there is none or it cannot be read.
+    """
+    with contextlib.suppress(OSError):  # a folder that can only be read
+        folders.finish(folder, FILES)
+    for _ in range(folders.ATTEMPTS):
+        before = folders.stamp(folder, FILES)
+        try:
+            run = _read(folder)
+        except click.ClickException:
+            if folders.stamp(folder, FILES) == before:
+                raise
+            continue
+        if folders.stamp(folder, FILES) == before:
+            return run
+    raise click.ClickException(f"The run in {folder} cannot be read: it is replaced again and again.")
+
+
+def _read(folder: Path) -> Run:
+    if folder.is_file():
+        raise click.ClickException(f"{folder} is a file, and a run is a folder: it keeps with the net what it was "
+                                   "trained and tested on. `autoconv train --out RUN` writes one. `autoconv predict` "
+                                   "and `autoconv summary` take model files.")
+    model = folders.place(folder, MODEL)
+    file = folders.place(folder, RESULTS)
+    if not (model.is_file() and file.is_file()) and (folder / CHECKPOINTS).is_dir():
+        raise click.ClickException(f"The training in {folder} is not finished: `autoconv train --out {folder} "
+                                   "--resume` goes on with it.")
+    if not (model.is_file() and file.is_file()):
+        raise click.ClickException(f"{folder} is no run: it lacks {MODEL} or {RESULTS}. "
+                                   f"`autoconv train --out {folder}` writes one.")
+    try:
+        results = kept.results(file)
+        net = models.load_model(model, compile=False)
+        kept.check_net(net, results["classes"])
+        return Run(net, results)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"The run in {folder} cannot be read: {error}") from error
+
+
+def history(folder: Path) -> dict[str, list[float]]:
+    """The history of the run in a folder: a list over the epochs for the loss and every metric."""
+    try:
+        text = regular.read(folders.place(folder, HISTORY)).decode()
+        return kept.history(io.StringIO(text, newline=""))
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"The run in {folder} cannot be read: {HISTORY}: {error}") from error
+
+
+def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0,
+                counted: Sequence[Metric] = ()) -> None:
+    """Compiles the net of that name as every run is trained; as it is tested, too, where nothing is
+    smoothed. With further metrics, in `counted`.
+    """
+    loss = losses.CategoricalCrossentropy(nets.NETS[name].from_logits, label_smoothing)
+    net.compile(optimizer, loss, metrics=["accuracy", *counted])
+
+
+def restored(folder: Path, device: Device) -> tuple[Model, dict[str, Any]]:
+    """The model of the run in a folder, for pixels and on a device, and what its run.json says.
+
+    Runs of version 0.1 kept the net alone: what their pixels were divided by is put before it.
+    """
+    net, results = read(folder)
+    divide_by = nets.NETS[results["model"]].divide_by
+    if results.get("takes") != PIXELS and divide_by != 1:
+        net = Sequential([Input(net.input_shape[1:]), Rescaling(1 / divide_by), *net.layers])
+    net.to(device.name)
+    compile_net(net, results["model"])
+    return net, results
+
+
+@contextmanager
+def said(out: Path) -> Iterator[None]:
+    """Says which option an error of the file system is about."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"--out {out} cannot be written: {error.strerror}.") from error
+
+
+def _check(out: Path) -> None:
+    """Raises where `out` is no place for a run."""
+    states = out / CHECKPOINTS
+    if states.exists() and not states.is_dir():
+        raise click.ClickException(f"A run keeps its states in a folder {CHECKPOINTS}/. Received: {states}, a file. "
+                                   "Remove it, or name another folder as --out.")
+    if out.is_dir():
+        folders.sweep(out.resolve())
+        folders.finish(out, FILES)
+        if {path.name for path in out.iterdir()} - {CHECKPOINTS} and not (out / RESULTS).is_file():
+            raise click.ClickException(f"--out {out} is a folder that holds other things than a run. Name a new one.")
+    elif out.exists():
+        raise NotADirectoryError(0, "it is a file")

@@ -1,0 +1,274 @@
+"""`autoconv train`: a net trained on a set, tested, and kept."""
+
+import math
+import platform
+import secrets
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ... import __version__, datasets, models, nets, utils
+from ... import optimizers as optim
+from ...engine.ranks import Ranks
+from ...kernels import device as devices
+from . import data, distributed, lines, options, photos, result_files, resuming, run_states, runs, signals
+from .clock import Stopwatch, since_start
+from .lines import echo
+
+SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # the defaults for named data sets
+PHOTOS = {"model": "photos", "batch_size": 32, "optimizer": "adam", "epochs": 10}  # and for a folder
+RECIPES: dict[str, dict[str, Any]] = {  # what a recipe changes in them
+    "best": {"model": "best", "epochs": 24, "batch_size": 128, "optimizer": "adam", "lr": 6e-3,
+             "schedule": "one-cycle", "label_smoothing": 0.05},
+    "careful": {"schedule": "cosine"},
+    "fast": {"epochs": 1, "schedule": "one-cycle", "lr": 5e-3},
+    "lecture": {"schedule": "constant"},
+    "sprint": {"model": "sprint", "epochs": 1, "batch_size": 96, "optimizer": "adam", "lr": 0.012,
+               "schedule": "one-cycle", "label_smoothing": 0.1},
+}
+SCHEDULES = ("cosine", "one-cycle", "constant")
+
+
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """A range lets NaN through, and infinity."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Makes what goes with the data and with the recipe the defaults of the options that are read after the two."""
+    known = {"dataset": None, "recipe": "careful", **ctx.params, param.name: value}
+    of_data = PHOTOS if isinstance(known["dataset"], Path) else SETS
+    ctx.default_map = {**(ctx.default_map or {}), **of_data, **RECIPES[known["recipe"]]}
+    return value
+
+
+@click.command(cls=resuming.Resumable, help="""
+    Train a net on DATASET (digits, mnist, fashion_mnist, cifar10) or on the photos in FOLDER, test it, print its
+    accuracy and throughput.
+
+    Without DATASET that is MNIST where it is on this computer or can be reached within a few seconds, else the built-in
+    digits. A set that is named is never replaced by another.
+
+    FOLDER (needs Pillow: pip install 'autoconv[images]') holds a folder of pictures for each class, or train/ and
+    test/ (or val/) with such folders. A name of a data set wins over a folder: ./digits is the folder.
+
+    lecture-large takes images of 150 x 150 pixels, so smaller ones are enlarged.
+
+    Ctrl-C or SIGTERM while it trains with --out lets the step end, keeps all in RUN, and exits with 130 or 143; a
+    second one stops at once.
+    """)
+@click.argument("dataset", required=False, metavar="[DATASET|FOLDER]", type=options.DataArg("dataset", datasets.NAMES),
+                is_eager=True, callback=_defaults)
+@click.option("--recipe", type=options.Name("recipe", RECIPES), default="careful", is_eager=True, callback=_defaults,
+              help="What the options below are by default. fast: one epoch along one cycle of the learning rate; "
+              "lecture: careful, with the lectures' constant rate; best: the highest accuracy in some minutes, by a "
+              "deeper net that sees each digit turned, moved and zoomed anew; sprint: 99% of MNIST in about a second, "
+              "by a small net.")
+@click.option("--model", type=options.Name("net", nets.NETS), help="Which of the built-in nets.",
+              show_default="lecture; photos for a folder; best if best, sprint if sprint")
+@click.option("--augment", is_flag=True, help="Show the net each image mirrored (but not digits), turned and zoomed "
+              "anew.")
+@click.option("--epochs", type=click.IntRange(min=1), help="How often to go through the training images.",
+              show_default="5; 10 for a folder; 1 if fast or sprint, 24 if best")
+@click.option("--batch-size", type=click.IntRange(min=1), show_default="64; 32 for a folder; 128 if best, 96 if sprint",
+              help="How many images a step takes.")
+@click.option("--optimizer", type=options.Name("optimizer", optim.BY_NAME),
+              show_default="rmsprop; adam for a folder, or if best or sprint")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite,
+              show_default="the optimizer's own; 0.005 if fast, 0.006 if best, 0.012 if sprint",
+              help="The learning rate, at its highest.")
+@click.option("--schedule", type=options.Name("schedule", SCHEDULES),
+              show_default="cosine; one-cycle if fast, best or sprint",
+              help="How the learning rate goes on: cosine lowers it to 0 by the last step, one-cycle raises it before, "
+              "constant is the lectures'.")
+@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), callback=_finite, metavar="SHARE",
+              default=0.0, show_default="0; 0.05 if best, 0.1 if sprint",
+              help="How much of each training target is spread over all classes, so that no answer need be certain.")
+@click.option("--scale-lr", is_flag=True, help="Multiply the learning rate by --batch-size over the recipe's own "
+              "(Goyal et al. 2017), and climb to it from the recipe's over the first epochs, five at most.")
+@distributed.distributed_options
+@options.device_options
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default="a new one, which is printed",
+              help="Makes the run repeatable bit for bit.")
+@options.data_options
+@click.option("--image-size", type=options.Size(), metavar="HEIGHTxWIDTH", show_default="the net's own",
+              help="What the pictures of FOLDER are resized to.")
+@click.option("--validation-split", type=click.FloatRange(0, 1, min_open=True, max_open=True), callback=_finite,
+              metavar="SHARE", show_default="0.2", help="How much of FOLDER is held out to test on, where it has no "
+              "train/ with test/ or val/ beside it.")
+@click.option("--strict", is_flag=True, help="Stop, before the training, at a picture of FOLDER that cannot be read; "
+              "otherwise it is named and left out.")
+@click.option("--out", type=options.FILE, metavar="RUN",
+              help="Write model.safetensors, run.json and history.csv to this folder; a run that is there is replaced "
+              "when this one is complete. Its state is kept in RUN/checkpoints.")
+@click.option("--checkpoint-every", type=options.Every(), metavar="5m|500steps", default="5m",
+              help="How often the state is kept in RUN: after minutes (s, m, h) or steps. Also at the ends of epochs.")
+@click.option("--resume", is_flag=True, help="Go on where RUN stands, bit for bit as if it had never stopped. The "
+              "same line can be given again and again: it starts where nothing is there yet, and ends where all is "
+              "done. More --epochs may be given; other options must be the run's.")
+@options.json_option
+@options.quiet_option
+@click.pass_context
+def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: int | None, out: Path | None,
+          json_file: Path | None, quiet: bool, data_dir: Path | None, limit: int | None,
+          image_size: tuple[int, int] | None, validation_split: float | None, strict: bool, seed: int | None,
+          model: str, batch_size: int, resume: resuming.Standing | None, checkpoint_every: tuple[str, int],
+          **how: Any) -> None:
+    how.pop("distributed"), how.pop("timeout")  # resuming.py has made ranks of them
+    _check_belongs(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
+        "--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
+    ranks: Ranks = ctx.meta[resuming.RANKS]
+    seed = ranks.broadcast(secrets.randbelow(2**32) if seed is None else seed)
+    target = options.use_device(distributed.device_of(ranks, device), threads or distributed.threads_of(ranks))
+    target.import_ahead()
+    result_files.check_writable(json_file)
+    silent = json_file == result_files.STDOUT or ranks.rank > 0
+    kept = None if ranks.rank else out  # the first one writes the run
+    with signals.handled() as stop:
+        with runs.reserve(kept) as place:
+            images, why = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2],
+                                validation_split, seed, strict, ranks)
+            _say(quiet or silent, f"data   {images.described()}" + (f"\n       {why}" if why else ""))
+            feeds = images.feeds(model, batch_size)
+            states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed}, stop)
+            if resume is not None:
+                _say(quiet or silent, resuming.described(resume, how["epochs"], -(-images.counts[0] // batch_size)))
+            with run_states.during(out, states, stop, ranks):
+                net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent else 1, model,
+                                            batch_size, seed, states, **how)
+            folder = None if data_dir is None else str(data_dir.absolute())
+            results.update(limit=limit, data_dir=folder, validation_split=validation_split)
+            if kept is not None and states is not None:
+                results["checkpoint"] = run_states.latest(states)
+                _write(kept, place, net, history, results)  # so that nothing that happens in the test loses it
+        results.update(_tested(net, model, images, feeds, out))
+        if ranks.rank:
+            return
+        with runs.reserve(kept) as place:
+            _write(kept, place, net, history, results)
+    if states is not None and kept is not None:
+        run_states.finish(states)
+    _report(results, images.counts, out, json_file, silent)
+
+
+def _write(out: Path | None, folder: Path | None, net: models.Model, history: dict[str, list[float]],
+           results: dict[str, Any]) -> None:
+    """Writes the run that `out` names into a folder, if it is kept."""
+    if out is not None and folder is not None:
+        with runs.said(out):
+            runs.write(folder, net, history, results)
+
+
+def _report(results: dict[str, Any], counts: tuple[int, int], out: Path | None, json_file: Path | None,
+            silent: bool) -> None:
+    """Says and writes how the training and the test went."""
+    if json_file is not None:
+        result_files.write_json(json_file, results)
+    _say(silent, f"test accuracy {results['test_accuracy']:.4f}, test loss {results['test_loss']:.4f}\n"
+         f"{results['train_images_per_s']:,.0f} images/s, {results['ms_per_step']:.2f} ms/step, "
+         f"{results['total_s']:.1f} s in all")
+    photos.say_skipped(results["skipped"], "{:,} to train and {:,} to test on remained".format(*counts))
+    for what, path in (("run", out), ("results", json_file)):
+        _say(silent or path is None, f"wrote the {what} to {path}")
+
+
+def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None, image_size: tuple[int, int],
+          share: float | None, seed: int, strict: bool, ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
+    """What to train on, and why it is that where nothing was named."""
+    if isinstance(dataset, Path):
+        return photos.load(dataset, image_size, share, seed, strict), ""
+    chosen, why = (dataset, "") if dataset else distributed.on_first(ranks, data.choose, data_dir)
+    return distributed.in_turns(ranks, data.load, chosen, data_dir, limit), why
+
+
+def _check_belongs(folder: Path | None, for_sets: dict[str, Any], for_folders: dict[str, Any]) -> None:
+    """Raises a UsageError where an option has no meaning for what is trained on."""
+    for name, value in (for_folders if folder is None else for_sets).items():
+        if value is not None:
+            raise click.UsageError(f"{name} is for {'a folder of photos' if folder is None else 'named data sets'}. "
+                                   f"Received: {name} with {'no folder' if folder is None else folder}.")
+
+
+def fit(
+    images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device, ranks: Ranks, verbose: int,
+    model: str, batch_size: int, seed: int, states: run_states.RunStates | None, augment: bool, epochs: int,
+    optimizer: str,
+    lr: float | None, scale_lr: bool, recipe: str, schedule: str, label_smoothing: float,
+) -> tuple[models.Sequential, dict[str, list[float]], dict[str, Any]]:
+    """Trains. Returns the net, its history and what `--json` has of it."""
+    utils.set_random_seed(seed)
+    try:
+        mirror = not set(images.classes) <= set("0123456789")  # a mirrored digit is none
+        net = nets.for_pixels(model, feeds.input_shape, len(images.classes), augment, mirror)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    defaults = {**(PHOTOS if isinstance(images, photos.Photos) else SETS), **RECIPES[recipe]}
+    usual = float(optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr})).learning_rate)
+    highest_rate = usual * (batch_size / defaults["batch_size"] if scale_lr else 1)
+    rate = _scheduled(schedule, highest_rate, epochs, -(-images.counts[0] // batch_size), usual)
+    optimizing = optim.BY_NAME[optimizer](learning_rate=rate)
+    net.class_names = tuple(images.classes)
+    net.to(device.name).distribute(ranks)
+    runs.compile_net(net, model, optimizing, label_smoothing)
+    threads = f"threads: {device.get_num_threads()}, " if device.get_num_threads() else ""
+    others = f"{ranks.size} processes, each with " if ranks.size > 1 and threads else ""
+    _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, {net.count_params():,} parameters, "
+         f"on {device}, {others}{threads}seed: {seed}")
+    watch = Stopwatch()
+    history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=[watch, *([states] if states else [])])
+    if ranks.rank:
+        return net, history.history, {}  # the first one has timed it
+    train_images, epoch_s = images.counts[0], watch.median_epoch()
+    return net, history.history, {
+        "dataset": images.name, "train_images": train_images, "epochs": epochs, "batch_size": batch_size,
+        "optimizer": optimizer, "learning_rate": highest_rate, "recipe": recipe, "schedule": schedule,
+        "label_smoothing": label_smoothing, "model": model, "augment": augment, "params": net.count_params(),
+        "classes": list(images.classes), "takes": runs.PIXELS,
+        "device": device.name, "threads": devices.get_num_threads(), "ranks": ranks.size, "seed": seed,
+        "train_images_per_s": train_images / epoch_s, "ms_per_step": 1e3 * epoch_s / -(-train_images // batch_size),
+        "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": watch.compile_s,
+        "versions": versions(), **({"graph": net.graph_report().get("train")} if device.captures_graphs else {}),
+        **images.kept(),
+    }
+
+
+WARM_UP = 5  # epochs in which a scaled rate is climbed to, at most; where there are few, half of them
+
+
+def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
+    """The learning rate as the schedule has it, at most `rate`; where that is above `start`, it
+    climbs from there. steps: of an epoch.
+    """
+    if schedule == "one-cycle":  # it climbs anyway
+        return optim.schedules.OneCycle(rate, epochs * steps)
+    climb = min(WARM_UP * steps, epochs * steps // 2) if rate > start else 0
+    after = optim.schedules.CosineDecay(rate, epochs * steps - climb) if schedule == "cosine" else rate
+    return optim.schedules.WarmUp(start, after, climb) if climb else after
+
+
+def _tested(net: models.Sequential, model: str, images: data.Images | photos.Photos, feeds: data.Feeds,
+            out: Path | None) -> dict[str, Any]:
+    """What `--json` has of the test, and of all together. Raises a ClickException that says where the net is."""
+    runs.compile_net(net, model, net.optimizer)  # by the crossentropy itself, whatever the training smoothed
+    try:
+        tested = net.evaluate(**feeds.test, verbose=0, return_dict=True)
+    except (OSError, ValueError) as error:
+        kept = "--out RUN would have kept it" if out is None else f"{out} has it; `autoconv evaluate {out}` tests it"
+        raise click.ClickException(f"The net was trained, but it cannot be tested. {error} The net: {kept}.") from error
+    return {"test_images": images.counts[1], "test_accuracy": tested["accuracy"], "test_loss": tested["loss"],
+            "total_s": since_start(), **images.kept()}
+
+
+def versions() -> dict[str, str]:
+    """Of what a result depends on."""
+    return {"autoconv": __version__, "python": platform.python_version(),
+            **{package: version(package) for package in ("numpy", "numba", "llvmlite")}}
+
+
+def _say(silent: bool, text: str) -> None:
+    if not silent:
+        echo(lines.fitted(text))

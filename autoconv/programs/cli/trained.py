@@ -1,0 +1,84 @@
+"""A trained net from a run or from a model file, and what it sees in pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from ... import models
+from ...files import suffixes
+from ...kernels.device import Device
+from ...models import Model
+from ...pictures import reading
+from ...pictures.inside import class_scores
+from . import runs
+
+
+class Trained(NamedTuple):
+    """A net, the names of its classes, what pixels 0..255 are multiplied by before it gets them,
+    and whether it was trained on a folder of photos.
+    """
+
+    net: Model
+    classes: Sequence[str]
+    factor: float
+    on_photos: bool = False
+
+    @property
+    def shape(self) -> reading.Shape:
+        """The images that it takes: (H, W, C), None for any size."""
+        return self.net.input_shape[1:]  # type: ignore[return-value]
+
+    @property
+    def kind(self) -> str:
+        """How it wants a picture, for `reading.read`."""
+        return reading.kind_for(self.shape, self.classes, self.on_photos)
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Of each class (N, C) for pixels 0..255 (N, H, W, C). One output is the second of two classes."""
+        found = class_scores(self.net, pixels * np.float32(self.factor))
+        return np.hstack([1 - found, found]) if found.shape[1] == 1 else found
+
+
+def load(path: Path, device: Device) -> Trained:
+    """The net of a run's folder or of a model file. Raises a ClickException where it cannot tell
+    pictures apart.
+
+    A .safetensors file has the classes' names where the model had `class_names` when it was saved,
+    else they are numbers. A file's net takes pixels 0..255 where it scales them itself, else 0..1,
+    as the lectures' listings prepare them.
+    """
+    if path.is_dir() or path.suffix not in suffixes.SUFFIXES:
+        return _checked(path, of_run(*runs.restored(path, device)))
+    try:
+        net = models.load_model(path, compile=False)
+    except (OSError, TypeError, ValueError) as error:
+        raise click.ClickException(f"The model in {path} cannot be read: {error}") from error
+    net.to(device.name)
+    return _checked(path, Trained(net, tuple(net.class_names or ()), reading.factor(net)))
+
+
+def of_run(net: Model, results: dict[str, Any]) -> Trained:
+    """The net of a run, and what its run.json says."""
+    return Trained(net, results["classes"], 1.0, "folder" in results)
+
+
+def _checked(path: Path, trained: Trained) -> Trained:
+    """With a name for each class."""
+    takes = trained.net.input_shape
+    gives = trained.net.output_shape
+    if not _is_shape(takes, 4) or not _is_shape(gives, 2) or gives[1] is None:
+        raise click.ClickException(f"The net in {path} takes {takes} and gives {gives}. A net for pictures takes "
+                                   "(None, height, width, channels) and gives (None, classes).")
+    count = max(gives[1], 2)  # one output is the second of two classes
+    classes = trained.classes or tuple(map(str, range(count)))
+    if len(classes) != count:
+        raise click.ClickException(f"The net in {path} tells {count} classes apart, but {len(classes)} have names.")
+    return trained._replace(classes=classes)
+
+
+def _is_shape(shape: Any, rank: int) -> bool:
+    return isinstance(shape, tuple) and len(shape) == rank and all(n is None or isinstance(n, int) for n in shape)
+

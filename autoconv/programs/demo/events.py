@@ -1,0 +1,70 @@
+"""What the net does, as server-sent events: `state`, `points` of the curves, and `view`, at most a few a second."""
+
+import json
+import time
+from http import HTTPStatus
+from typing import Any
+
+from .curve import Mark
+from .learning import Session
+
+LEAST = 0.1  # seconds between two messages
+HEARTBEAT = 5.0  # seconds after which a line is sent though nothing changed: so a browser that went away is noticed
+MOST = 24  # who may watch at once
+
+
+def stream(handler: Any, session: Session) -> None:
+    """Answers a request with events until the browser goes or the session ends.
+
+    Who reads slowly misses views, but no points: each message is about all that is new.
+    """
+    if session.watchers >= MOST:
+        raise TimeoutError("Too many windows watch. Close one of them.")
+    session.watch(1)
+    try:
+        handler.begin(HTTPStatus.OK, "text/event-stream")
+        handler.end_headers()
+        news = News(session)
+        while not session.closed:
+            text = news.text()
+            handler.wfile.write(text.encode())
+            begun = time.monotonic()
+            session.wait(news.version, HEARTBEAT)
+            time.sleep(max(0.0, LEAST - (time.monotonic() - begun)))
+    except OSError:
+        pass  # the browser has gone
+    finally:
+        session.watch(-1)
+
+
+class News:
+    """What one who watches has not been told yet."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.version = -1
+        self._view: Any = None
+        self._marks: dict[str, Mark] = {}  # by the name of the curve
+
+    def text(self) -> str:
+        """The events that are due; a comment where nothing is new."""
+        session = self._session
+        version = self._session.version
+        if version == self.version:
+            return ": nothing new\n\n"
+        self.version = version
+        events = [_event("state", session.state())]
+        curves: dict[str, Any] = {}
+        for name, curve in (("learned", session.learned), ("tests", session.tests)):
+            begin, points, self._marks[name] = curve.since(self._marks.get(name))
+            curves[name] = {"begin": begin, "points": points}
+        if any(c["points"] or not c["begin"] for c in curves.values()):
+            events.append(_event("points", curves))
+        if session.view is not self._view:
+            self._view = session.view
+            events.append(_event("view", self._view))
+        return "".join(events)
+
+
+def _event(name: str, data: Any) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"

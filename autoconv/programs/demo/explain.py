@@ -1,0 +1,120 @@
+"""One number of a feature map, explained: the window that it comes from, the products, their sum, the bias, the ReLU.
+
+All is computed by NumPy from the arrays of one `Look`, in float64, so that nothing but these numbers is needed to check
+it by hand. `F.conv2d` and the layers agree up to the rounding of float32.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...arguments import shapes
+from ...layers import Conv2D, Dense, Flatten, Layer, MaxPooling2D, Rescaling
+
+LARGEST = 12  # products of a dense layer that are listed one by one
+Explained = dict[str, Any]
+
+
+class Seen(NamedTuple):
+    """A layer with what went in and what came out, (H, W, C) or (units,), and copies of its weights."""
+
+    layer: Layer
+    x: np.ndarray
+    y: np.ndarray
+    weights: list[np.ndarray]
+
+
+def explain(seen: Seen, place: tuple[int, ...]) -> Explained:
+    """How `y[place]` comes about. Raises ValueError where there is no such place."""
+    shape = seen.y.shape
+    if len(place) != len(shape) or not all(0 <= i < n for i, n in zip(place, shape)):
+        raise ValueError(f"{seen.layer.name} has numbers at places within {shape}. Received: {place}.")
+    found = _KINDS[type(seen.layer)](seen, *place)
+    return {"layer": seen.layer.name, "kind": type(seen.layer).__name__, "place": place,
+            "value": _number(seen.y[place]), **found}
+
+
+def _convolution(seen: Seen, row: int, column: int, filter: int) -> Explained:
+    """Each channel's window times the filter's kernel for that channel, summed; all channels and the bias added."""
+    layer: Any = seen.layer
+    kernel, bias = seen.weights
+    window = shapes.window(seen.x.shape[:2], layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate)
+    rows, columns, values = _window(seen.x, window, row, column)
+    products = values.astype(np.float64) * kernel[..., filter]
+    sums = products.sum((0, 1))
+    total = float(sums.sum() + bias[filter])
+    return {
+        "rows": rows, "columns": columns, "window": _numbers(values), "weights": _numbers(kernel[..., filter]),
+        "products": _numbers(products), "sums": _numbers(sums), "bias": _number(bias[filter]),
+        "sum": total, "activation": layer.activation.__name__,
+    }
+
+
+def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:
+    """The largest of the window; of several the first wins, as in training, where it gets the gradient."""
+    layer: Any = seen.layer
+    window = shapes.pool_window(seen.x.shape[:2], layer.pool_size, layer.strides, layer.padding)
+    rows, columns, values = _window(seen.x[..., channel : channel + 1], window, row, column, -np.inf)
+    winner = np.unravel_index(int(values.argmax()), values.shape)
+    return {"rows": rows, "columns": columns, "window": _numbers(values), "winner": [int(i) for i in winner[:2]]}
+
+
+def _dense(seen: Seen, unit: int) -> Explained:
+    """The largest of its products, the sum of the others, and the bias. A softmax needs the sums of all units."""
+    layer: Any = seen.layer
+    kernel, bias = seen.weights
+    products = seen.x.astype(np.float64) * kernel[:, unit]
+    largest = np.argsort(-np.abs(products), kind="stable")[:LARGEST]
+    sums = seen.x.astype(np.float64) @ kernel + bias
+    found: Explained = {
+        "inputs": len(products), "listed": [[int(i), _number(seen.x[i]), _number(kernel[i, unit]),
+                                             _number(products[i])] for i in largest],
+        "others": float(products.sum() - products[largest].sum()), "bias": _number(bias[unit]),
+        "sum": float(sums[unit]), "activation": layer.activation.__name__,
+    }
+    if found["activation"] == "softmax":
+        found["powers"] = _numbers(np.exp(sums - sums.max()))
+        found["largest"] = float(sums.max())
+    return found
+
+
+def _flatten(seen: Seen, item: int) -> Explained:
+    """Where the number was before: row by row, in each pixel channel by channel."""
+    return {"from": [int(i) for i in np.unravel_index(item, seen.x.shape)]}
+
+
+def _rescaling(seen: Seen, row: int, column: int, channel: int) -> Explained:
+    layer: Any = seen.layer
+    return {"rows": [row], "columns": [column], "window": _numbers(seen.x[row : row + 1, column : column + 1]),
+            "scale": float(layer.scale)}
+
+
+_KINDS: dict[type, Callable[..., Explained]] = {
+    Conv2D: _convolution, MaxPooling2D: _pooling, Dense: _dense, Flatten: _flatten, Rescaling: _rescaling,
+}
+
+
+def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
+            outside: float = 0.0) -> tuple[list[int], list[int], np.ndarray]:
+    """The rows and columns of x (H, W, C) that a window reads, which may lie outside, and what it reads there."""
+    rows = [row * window.sh + i * window.dh - window.top for i in range(window.kh)]
+    columns = [column * window.sw + j * window.dw - window.left for j in range(window.kw)]
+    values = np.full((window.kh, window.kw, x.shape[2]), outside, np.float32)
+    for i, r in enumerate(rows):
+        for j, c in enumerate(columns):
+            if 0 <= r < x.shape[0] and 0 <= c < x.shape[1]:
+                values[i, j] = x[r, c]
+    return rows, columns, values
+
+
+def _number(value: Any) -> float:
+    """Of a float32 the shortest decimal that is that number. Raises ValueError for NaN, which JSON does not have."""
+    if not np.isfinite(value):
+        raise ValueError("A number here is NaN or infinite: the net is broken. Start anew.")
+    return float(str(value)) if isinstance(value, np.float32) else float(value)
+
+
+def _numbers(values: np.ndarray) -> Any:
+    """Nested lists of them."""
+    return [_numbers(part) for part in values] if values.ndim else _number(values[()])

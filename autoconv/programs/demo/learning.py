@@ -1,0 +1,225 @@
+"""`Session`: the net that learns, in the worker's thread, and what one may do with it meanwhile."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ...kernels import device as devices
+from . import choices
+from .curve import Curve
+from .reporter import TESTED, Reporter
+from .views import Views
+from .worker import Worker
+
+T = TypeVar("T")
+
+
+class Session:
+    """One net. Every change raises `version` and wakes those who wait in `wait`.
+
+    Its phases: "new", "starting", "learning", "paused", "finished", "failed". Commands may come
+    from any thread; what reads the weights goes through `do`.
+    """
+
+    chosen: choices.Settings
+    phase: str
+    message: str
+
+    def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
+        self._device = device
+        self._commands = threading.RLock()  # one command at a time
+        self._changed = threading.Condition()
+        self._worker = Worker()
+        self.version = 0
+        self.watchers = 0
+        self.closed = False
+        self.image = 0  # which test image is looked at
+        if threads is not None:
+            self._worker.do(lambda: devices.set_num_threads(threads))  # a setting of the thread that computes
+        self._worker.do(lambda: self._make(choices.settings({})))
+
+    # Commands.
+
+    def anew(self, given: Mapping[str, Any]) -> None:
+        """A new net of these settings, which has learned nothing. Raises ValueError for settings that cannot be."""
+        chosen = choices.settings(given)
+        with self._commands:
+            self._worker.stop()
+            self._worker.do(lambda: self._make(chosen))
+
+    def start(self, given: Mapping[str, Any]) -> None:
+        """A new net of these settings begins to learn. Raises ValueError for settings that cannot be."""
+        with self._commands:
+            self.anew(given)
+            self._learn()
+
+    def pause(self) -> None:
+        """After the step that runs now."""
+        with self._commands:
+            if self._worker.is_busy:
+                self._worker.pause()
+                self._set(phase="paused")
+
+    def resume(self) -> None:
+        """Goes on; a net that had finished learns for as many epochs again."""
+        with self._commands:
+            if self._worker.is_busy:
+                self._worker.resume()
+                self._set(phase="learning")
+            else:
+                self._learn()
+
+    def step(self) -> None:
+        """A single step, then it waits."""
+        with self._commands:
+            if not self._worker.is_busy:
+                self._learn(paused=True)
+            self._worker.step()
+            self._set(phase="paused")
+
+    def set_rate(self, value: Any) -> None:
+        """Another learning rate from the next step on."""
+        rate = choices.checked_rate(value)
+
+        def change() -> None:
+            self.model.optimizer.learning_rate = rate  # type: ignore[union-attr]
+            self.chosen = replace(self.chosen, learning_rate=rate)
+            self._set()
+
+        with self._commands:
+            self._worker.do(change)
+
+    def set_optimizer(self, name: Any, rate: Any) -> None:
+        """Another optimizer, which starts anew; the weights stay."""
+        with self._commands:
+            chosen = replace(self.chosen, optimizer=name, learning_rate=choices.checked_rate(rate))
+            ran = self._worker.is_busy
+            paused = self._worker.paused
+            self._worker.stop()
+            self.chosen = chosen
+            choices.compile_net(self.model, chosen.optimizer, chosen.learning_rate)
+            self._set()
+            if ran:
+                self._learn(paused)
+
+    def look_at(self, number: Any) -> None:
+        """Another of the test images."""
+        if type(number) is not int or not 0 <= number < len(self.data.x_test):
+            raise ValueError(f"There are {len(self.data.x_test):,} test images. Received the number {number!r}.")
+
+        def change() -> None:
+            self.image = number
+            self.take_view()
+            self._set()
+
+        with self._commands:
+            self._worker.do(change)
+
+    def close(self) -> None:
+        """Ends the training thread and lets go of those who wait."""
+        with self._commands:
+            self.closed = True
+            self._set()
+            self._worker.close()
+
+    # What can be seen.
+
+    def do(self, function: Callable[[], T]) -> T:
+        """What the function gives, called while no step runs: whatever reads the weights goes through here."""
+        return self._worker.do(function)
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands, as the page shows it."""
+        chosen = self.chosen
+        return {
+            "phase": self.phase, "message": self.message, "net": chosen.net, "data": chosen.data,
+            "optimizer": chosen.optimizer, "learning_rate": chosen.learning_rate, "batch_size": chosen.batch_size,
+            "epochs": chosen.epochs, "step": self.steps, "steps": self.goal, "steps_per_epoch": self._steps_per_epoch(),
+            "parameters": self.model.count_params(), "images_per_s": self.speed, "image": self.image,
+            "label": int(self.data.y_test[self.image]), "classes": self.data.classes, "made": self.made,
+            "tested": TESTED, "test_accuracy": self.test_accuracy,
+        }
+
+    def wait(self, version: int, seconds: float) -> int:
+        """Waits until there is a newer version than this one, or so long. Returns the present one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.version != version, seconds)
+            return self.version
+
+    def watch(self, more: int) -> None:
+        """So many more, or fewer, want to see what the net does."""
+        with self._changed:
+            self.watchers += more
+
+    # What the worker does.
+
+    def _make(self, chosen: choices.Settings) -> None:
+        """A net that has learned nothing."""
+        self.data = choices.load(chosen.data)
+        self.model = choices.build(chosen).to(self._device)
+        self.views = Views(self.model)
+        self.chosen = chosen
+        self.image %= len(self.data.x_test)
+        self.learned, self.tests = Curve(), Curve()  # loss and accuracy in training; accuracy on test images
+        self.steps = 0
+        self.goal = 0
+        self.speed = 0.0
+        self.test_accuracy: float | None = None
+        self.made = getattr(self, "made", 0) + 1  # how many nets there were
+        self.take_view()
+        self._set("new")
+
+    def _learn(self, paused: bool = False) -> None:
+        if self.steps >= self.goal:
+            self.goal = self.steps + self.chosen.epochs * self._steps_per_epoch()
+        self._set("paused" if paused else "starting")
+        self._worker.run(self._train, paused)
+
+    def _train(self) -> None:
+        data = self.data
+        reporter = Reporter(self, self._worker)
+        epochs = -(-(self.goal - self.steps) // self._steps_per_epoch())
+        try:
+            self._worker.pass_through()  # it may begin paused
+            if self._worker.stopping:
+                return
+            self.model.fit(data.x_train, data.y_train, self.chosen.batch_size, epochs, verbose=0, callbacks=reporter)
+            reporter.check_loss()
+            if not self._worker.stopping:
+                self.test(len(data.x_test))
+                self._set("finished")
+        except Exception as error:  # whatever it is, the page must say it: nobody waits for this thread
+            self._set("failed", str(error) or type(error).__name__)
+
+    def _steps_per_epoch(self) -> int:
+        return -(-len(self.data.x_train) // self.chosen.batch_size)
+
+    def take_view(self) -> None:
+        """What the net makes of the image now; the training thread calls it, or somebody between two steps."""
+        self.view = {"step": self.steps, **self.views.described(self.data.x_test[self.image])}
+
+    def test(self, count: int) -> None:
+        """The accuracy on the first test images, in pieces so that others may compute in between."""
+        right = 0
+        for i in range(0, count, TESTED):
+            answers = self.model.predict_on_batch(self.data.x_test[i : min(i + TESTED, count)])
+            right += int((answers.argmax(1) == self.data.y_test[i : i + len(answers)]).sum())
+            if count > TESTED:
+                self._worker.pass_through()
+        self.test_accuracy = right / count
+        self.tests.add(self.steps, 1.0, self.test_accuracy)
+
+    def reached(self) -> None:
+        """Called by the training thread when there is something new to see."""
+        with self._changed:
+            self._set("learning" if self.phase == "starting" else None)
+
+    def _set(self, phase: str | None = None, message: str = "") -> None:
+        """Says that something has changed."""
+        with self._changed:
+            if phase is not None:
+                self.phase = phase
+                self.message = message
+            self.version += 1
+            self._changed.notify_all()

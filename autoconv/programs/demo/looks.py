@@ -1,0 +1,59 @@
+"""`Looks`: images on which somebody looks closely, each with all that the net made of it at that moment."""
+
+import itertools
+import threading
+from typing import Any
+
+import numpy as np
+
+from ...models import Sequential
+from .explain import Explained, Seen, explain
+from .learning import Session
+from .views import described, packed
+
+KEPT = 16  # looks; each takes less than a megabyte
+
+
+class Look:
+    """The image, the layers' outputs and copies of the weights: the net may go on learning meanwhile."""
+
+    def __init__(self, model: Sequential, image: np.ndarray, outputs: list[np.ndarray]) -> None:
+        inputs = [image.astype(np.float32), *outputs]
+        self._seen = {layer.name: Seen(layer, x, y, layer.get_weights())
+                      for layer, x, y in zip(model.layers, inputs, outputs)}
+        self.described = {"picture": packed(image[..., 0]), **described(model, outputs)}
+
+    def explain(self, layer: str, place: tuple[int, ...]) -> Explained:
+        """See `explain.explain`. Raises ValueError for a layer or a place that is not there."""
+        if layer not in self._seen:
+            raise ValueError(f"There is no layer {layer!r}. There are: {', '.join(self._seen)}.")
+        return explain(self._seen[layer], place)
+
+
+class Looks:
+    """The latest of them, by number."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        self._kept: dict[int, Look] = {}
+        self._numbers = itertools.count(1)
+
+    def take(self, image: np.ndarray) -> dict[str, Any]:
+        """Looks at an image (28, 28) of bytes; the answer has the number under which it can be explained."""
+        session = self._session
+        pixels = image[..., None]
+        look, steps = session.do(lambda: (Look(session.model, pixels, session.views.of(pixels)), session.steps))
+        with self._lock:
+            number = next(self._numbers)
+            self._kept[number] = look
+            for old in list(self._kept)[:-KEPT]:
+                del self._kept[old]
+        return {"look": number, "step": steps, **look.described}
+
+    def explain(self, number: int, layer: str, place: tuple[int, ...]) -> Explained:
+        """Raises ValueError where there is no such look any more, no such layer or place in it."""
+        look = self._kept.get(number)
+        if look is None:
+            raise ValueError("This look at the image is not kept any more. Choose the image again.")
+        return look.explain(layer, place)

@@ -1,0 +1,86 @@
+"""`Reporter`: the callback that tells a session how far its net is, and passes by what others ask for."""
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from ...callbacks import Callback, Logs
+
+if TYPE_CHECKING:
+    from .learning import Session
+    from .worker import Worker
+
+REPORT = 0.2  # seconds between two looks at the net that learns
+TEST = 1.0  # seconds between two tests of it, and at least
+SHARE = 0.01  # of the time is all that tests may take
+SMOOTH = 0.4  # how much the latest interval counts in the speed that is shown
+TESTED = 500  # images: what such a test takes
+
+
+class Reporter(Callback):
+    """After most steps it does next to nothing; five times a second it adds a point to the curves and takes a view,
+    now and then it tests. `logs` are means since the epoch began, so a point is the difference of two sums.
+    """
+
+    def __init__(self, session: "Session", worker: "Worker") -> None:
+        self._session = session
+        self._worker = worker
+        self._logs: Logs = {}
+        self._begun = self._tested = time.perf_counter()  # of the interval that the next point is about
+        self._images = 0  # in that interval
+        self._test_took = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._samples, self._sums = 0, (0.0, 0.0)  # in this epoch up to the last point
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        session = self._session
+        worker = self._worker
+        size = self._session.chosen.batch_size
+        session.steps += 1
+        samples = min((batch + 1) * size, len(session.data.x_train))
+        self._images += samples - batch * size
+        self._logs = logs or {}
+        now = time.perf_counter()
+        if now - self._begun >= REPORT or worker.paused or session.phase == "starting":
+            self._report(now, samples)
+        before = time.perf_counter()
+        worker.pass_through()
+        self._begun += time.perf_counter() - before  # what it waited is not learning
+        if worker.stopping or session.steps >= session.goal or not self._is_finite():
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self._images and not self._worker.stopping:
+            self._report(time.perf_counter(), len(self._session.data.x_train))
+
+    def check_loss(self) -> None:
+        """Raises ArithmeticError where the loss is no number any more."""
+        if not self._is_finite():
+            raise ArithmeticError("The loss became NaN or infinite, as happens when the learning rate is too high. "
+                                  "Choose a lower one and start anew.")
+
+    def _is_finite(self) -> bool:
+        return math.isfinite(self._logs.get("loss", 0.0))
+
+    def _report(self, now: float, samples: int) -> None:
+        session = self._session
+        sums = (self._logs["loss"] * samples, self._logs["accuracy"] * samples)
+        count = samples - self._samples
+        loss, accuracy = ((after - before) / count for after, before in zip(sums, self._sums))
+        if self._is_finite():
+            session.learned.add(session.steps, count, loss, accuracy)
+        if now - self._begun >= REPORT / 2:
+            speed = self._images / (now - self._begun)
+            session.speed += (speed - session.speed) * (SMOOTH if session.speed else 1.0)
+        self._samples = samples
+        self._sums = sums
+        if session.watchers:
+            session.take_view()
+        if now - self._tested >= max(TEST, self._test_took / SHARE):
+            session.test(TESTED)
+            self._tested = now
+            self._test_took = time.perf_counter() - now
+        self._begun = now
+        self._images = 0
+        session.reached()

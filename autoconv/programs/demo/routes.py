@@ -1,0 +1,129 @@
+"""What the page may ask: each route reads its arguments, asks the session, and gives plain data.
+
+All that is received is checked here or below: wrong values are a ValueError, which the server answers with 400.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...files import json_text
+from ...pictures.digit import as_mnist
+from . import choices
+from .learning import Session
+from .looks import Looks
+from .views import packed
+
+Arguments = Mapping[str, str]
+LARGEST_SIDE = 512  # pixels of a drawing
+
+
+class Routes:
+    """The answers to GET and POST, by path. Those to POST get the body."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._looks = Looks(session)
+        self.get: dict[str, Callable[[Arguments], Any]] = {
+            "/api/page": lambda arguments: {"offered": choices.offered(), "state": session.state()},
+            "/api/images": self._images,
+            "/api/explain": lambda arguments: self._looks.explain(
+                _whole(arguments, "look"), arguments.get("layer", ""),
+                tuple(_whole({"place": part}, "place") for part in arguments.get("place", "").split(","))),
+        }
+        self.post: dict[str, Callable[[Arguments, bytes], Any]] = {
+            "/api/anew": self._command(lambda body: session.anew(_object(body))),
+            "/api/start": self._command(lambda body: session.start(_object(body))),
+            "/api/pause": self._command(lambda body: session.pause()),
+            "/api/resume": self._command(lambda body: session.resume()),
+            "/api/step": self._command(lambda body: session.step()),
+            "/api/rate": self._command(lambda body: session.set_rate(*_fields(body, "learning_rate"))),
+            "/api/optimizer": self._command(
+                lambda body: session.set_optimizer(*_fields(body, "optimizer", "learning_rate"))),
+            "/api/image": self._command(lambda body: session.look_at(*_fields(body, "image"))),
+            "/api/draw": self._draw, "/api/look": self._look,
+        }
+
+    def _command(self, run: Callable[[bytes], None]) -> Callable[[Arguments, bytes], Any]:
+        """Does it, and answers where things stand then."""
+
+        def answer(arguments: Arguments, body: bytes) -> dict[str, Any]:
+            run(body)
+            return self._session.state()
+
+        return answer
+
+    def _images(self, arguments: Arguments) -> dict[str, Any]:
+        """A test image of each class: the first ones, or those of a later page."""
+        data = self._session.data
+        page = _whole(arguments, "page")
+        numbers = []
+        for label in range(len(data.classes)):
+            of_class = np.flatnonzero(data.y_test == label)
+            numbers.append(int(of_class[page % len(of_class)]))
+        return {"numbers": numbers, "labels": data.classes,
+                "pictures": [packed(data.x_test[number, ..., 0]) for number in numbers]}
+
+    def _draw(self, arguments: Arguments, body: bytes) -> dict[str, Any]:
+        """What the net sees in a drawing: `width` x `height` bytes, row by row."""
+        width, height = (_whole(arguments, name, 1, LARGEST_SIDE) for name in ("width", "height"))
+        if len(body) != width * height:
+            raise ValueError(f"A drawing of {width} x {height} pixels has as many bytes. Received: {len(body)}.")
+        picture = as_mnist(np.frombuffer(body, np.uint8).reshape(height, width))
+        session = self._session
+        seen, steps = session.do(lambda: (session.views.described(picture[..., None]), session.steps))
+        return {"step": steps, "ink": bool(picture.any()), "classes": self._session.data.classes, **seen}
+
+    def _look(self, arguments: Arguments, body: bytes) -> dict[str, Any]:
+        """A close look at a test image, `{"image": number}`, or at `{"picture": base64 of 28 x 28 bytes}`."""
+        given = _object(body)
+        data = self._session.data
+        if "picture" in given:
+            image = _picture(given["picture"])
+        else:
+            number = given.get("image")
+            if type(number) is not int or not 0 <= number < len(data.x_test):
+                raise ValueError(f"There are {len(data.x_test):,} test images. Received the number {number!r}.")
+            image = data.x_test[number, ..., 0]
+        return {"classes": data.classes, **self._looks.take(image)}
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body; an empty body is an empty one."""
+    try:
+        given = json_text.parse(body or b"{}")
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise ValueError("The body must be a JSON object.")
+    return given
+
+
+def _fields(body: bytes, *names: str) -> list[Any]:
+    given = _object(body)
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing.")
+    return [given[name] for name in names]
+
+
+def _whole(arguments: Arguments, name: str, least: int = 0, most: int = 10**9) -> int:
+    """A whole number among the arguments of an address; 0 where a page or the like is left out."""
+    text = arguments.get(name, "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 10) or not least <= int(text) <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}. Received: {text[:40]!r}.")
+    return int(text)
+
+
+def _picture(given: Any) -> np.ndarray:
+    """28 x 28 bytes in base64."""
+    try:
+        data = base64.b64decode(given if isinstance(given, str) else "", validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    if len(data) != choices.SIDE**2:
+        raise ValueError(f"A picture has {choices.SIDE} x {choices.SIDE} bytes, in base64.")
+    return np.frombuffer(data, np.uint8).reshape(choices.SIDE, choices.SIDE)

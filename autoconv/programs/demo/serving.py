@@ -1,0 +1,241 @@
+"""`Demo`: the server, bound to this machine. It answers only who has its token, and serves the page's files alone."""
+
+import contextlib
+import errno
+import hmac
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from ... import __version__
+from . import PORT
+from .choices import SettingError
+from .events import stream
+from .learning import Session
+from .routes import Routes
+
+HOST = "127.0.0.1"
+TRIES = 20  # ports, one after the other
+LARGEST_BODY = 1 << 19  # bytes
+LINGER = 0.5  # seconds for somebody whose request was refused
+SILENCE = 10.0  # seconds that a connection may neither take nor give anything
+
+ONCE = ("Host", "Origin", "Cookie", "Sec-Fetch-Site", "Content-Length", "Transfer-Encoding")
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+PAGE = ("index.html", "style.css", "app.js", "server.js", "notes.js", "dom.js", "maps.js", "chart.js", "scores.js",
+        "images.js", "learn.js", "draw.js", "look.js", "sums.js", "kernels.js", "photo.js")
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+                               "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class RefusedError(Exception):
+    """A request that gets a status and a sentence, nothing else."""
+
+    def __init__(self, status: HTTPStatus, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class Demo(ThreadingHTTPServer):
+    """The server of one session. `url` is where the page is, `port` may be another than was asked for.
+
+    Raises OSError where no port can be had. `serve_forever` serves until `shutdown`; `close` ends all threads.
+    """
+
+    daemon_threads = False  # `server_close` waits for those that answer
+    allow_reuse_address = os.name != "nt"  # there it would let two servers have one port
+
+    def __init__(self, session: Session, port: int = PORT) -> None:
+        self.session = session
+        self.routes = Routes(session)
+        self.token = secrets.token_urlsafe(24)
+        folder = files(__package__).joinpath("page")
+        self.page = {f"/{name}": folder.joinpath(name).read_bytes() for name in PAGE}
+        self._connections: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        self._bind(port)
+
+    def _bind(self, port: int) -> None:
+        """Takes the port, or the next that is free."""
+        for wanted in range(port, min(port + TRIES, 65536)) if port else (0,):
+            try:
+                super().__init__((HOST, wanted), Handler)
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        else:
+            raise OSError(f"The ports {port} to {wanted} are in use. Choose another one: --port N.")
+        self.port = int(self.server_address[1])
+        self.hosts = {f"{name}:{self.port}" for name in (HOST, "localhost")}
+        self.cookie = f"autoconv-demo-{self.port}"  # cookies do not tell ports apart
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}/?token={self.token}"
+
+    def close(self) -> None:
+        """Ends the session, every connection and every thread. The server must not be serving any more."""
+        self.session.close()
+        with self._guard:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        self.server_close()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with self._guard:
+            self._connections.add(request)
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            with self._guard:
+                self._connections.discard(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that went away is no error; others are answered with 500 where they happen."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request, then the connection ends."""
+
+    server: Demo
+    server_version = f"autoconv/{__version__}"
+    sys_version = ""
+    timeout = SILENCE
+
+    def do_GET(self) -> None:
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        def answer() -> None:
+            route = self.server.routes.post.get(self.address)
+            if route is None:
+                raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
+            self._send(HTTPStatus.OK, route(self.arguments, self._body()))
+
+        self._answer(answer)
+
+    def do_HEAD(self) -> None:
+        def refuse() -> None:
+            raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "This server knows GET and POST.")
+
+        self._answer(refuse)
+
+    do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = do_HEAD  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing: the terminal has the address on it."""
+
+    def _answer(self, find: Callable[[], None]) -> None:
+        try:
+            self._check_sender()
+            find()
+        except RefusedError as refused:
+            self._send(refused.status, {"error": str(refused)})
+            self._let_read()
+        except (ValueError, TypeError) as error:
+            setting = {"setting": error.setting} if isinstance(error, SettingError) else {}
+            self._send(HTTPStatus.BAD_REQUEST, {"error": str(error), **setting})
+        except TimeoutError as error:
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE, {"error": str(error)})
+        except OSError:
+            pass  # who asked has gone
+        except Exception as error:
+            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{type(error).__name__}: {error}"})
+
+    def _check_sender(self) -> None:
+        """Raises RefusedError unless the request is for this server, from its own page, and has its token."""
+        self.address = ""
+        self.arguments = {}
+        hosts = self.headers.get_all("Host", [])
+        with contextlib.suppress(ValueError):  # what is no address has no token
+            parts = urlsplit(self.path)
+            self.address = parts.path
+            self.arguments = dict(parse_qsl(parts.query, max_num_fields=20))
+            hosts += [parts.netloc] * bool(parts.netloc)
+        origin = self.headers.get("Origin")
+        if self.headers.defects or any(len(self.headers.get_all(name, ())) > 1 for name in ONCE):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "A request has each header once.")
+        if not hosts or set(hosts) - self.server.hosts:
+            raise RefusedError(HTTPStatus.FORBIDDEN, "This server answers only to the address that it printed.")
+        if origin is not None and origin not in {f"http://{host}" for host in self.server.hosts}:
+            raise RefusedError(HTTPStatus.FORBIDDEN, "Only this server's own page may ask it.")
+        if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+            raise RefusedError(HTTPStatus.FORBIDDEN, "Only this server's own page may ask it.")
+        cookie = None
+        with contextlib.suppress(CookieError):
+            cookie = SimpleCookie(self.headers.get("Cookie", "")).get(self.server.cookie)
+        given = self.arguments.pop("token", None) or (cookie.value if cookie else "")
+        if not hmac.compare_digest(given.encode(errors="replace"), self.server.token.encode()):
+            raise RefusedError(HTTPStatus.FORBIDDEN, "The token is missing or wrong. Open the address that autoconv "
+                                                     "demo printed when it started.")
+
+    def _get(self) -> None:
+        page = self.server.page
+        routes = self.server.routes
+        name = "/index.html" if self.address == "/" else self.address
+        if name in page:
+            self._send_bytes(HTTPStatus.OK, f"{KINDS[name.rpartition('.')[2]]}; charset=utf-8", page[name])
+        elif self.address == "/api/events":
+            stream(self, self.server.session)
+        elif self.address in routes.get:
+            self._send(HTTPStatus.OK, routes.get[self.address](self.arguments))
+        else:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
+
+    def _body(self) -> bytes:
+        """The body, refused by the size that it claims to have before any of it is read."""
+        size = self.headers.get("Content-Length", "")
+        if "Transfer-Encoding" in self.headers or not (size.isascii() and size.isdigit()):
+            raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "A body needs a Content-Length.")
+        if len(size) > 12 or int(size) > LARGEST_BODY:
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body has at most {LARGEST_BODY:,} bytes.")
+        body = self.rfile.read(int(size))
+        if len(body) != int(size):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "The body ended too early.")
+        return body
+
+    def _let_read(self) -> None:
+        """Waits a moment for who still sends what was refused: else the system would take the answer away again."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(LINGER)
+            left = LARGEST_BODY
+            while left > 0 and (sent := len(self.connection.recv(1 << 16))):
+                left -= sent
+
+    def _send(self, status: HTTPStatus, answer: dict[str, Any]) -> None:
+        text = json.dumps(answer, separators=(",", ":"))
+        self._send_bytes(status, "application/json", text.encode())
+
+    def _send_bytes(self, status: HTTPStatus, kind: str, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # who asked has gone
+            self.begin(status, kind)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    def begin(self, status: HTTPStatus, kind: str) -> None:
+        """The status and the headers that every answer has; who knows the token gets it as a cookie."""
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        if status == HTTPStatus.OK and self.address == "/":
+            self.send_header("Set-Cookie", f"{self.server.cookie}={self.server.token}; Path=/; HttpOnly; "
+                                           "SameSite=Strict")

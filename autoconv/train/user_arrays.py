@@ -1,0 +1,245 @@
+"""Arrays as a user passes them: one, a list or a dict by names; checked before anything runs, and never copied here."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arguments.shapes import check_count
+from ..engine.ranks import Part
+from ..engine.symbolic import flatten
+from ..engine.tensor import Tensor, from_dlpack
+from ..kernels.device import without_gradient
+
+Model = Any  # a `models.Model`: models are above this package
+_CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs x, targets y and sample weights, each a list of arrays (N, ...), one for each input or output of a model.
+
+    x and y may also be arrays of a GPU; what is not there is None. form: puts a list of inputs into the form in which
+    the model's call takes it.
+    """
+
+    x: list[Any]
+    y: list[Any]
+    weights: list[Any]
+    form: Callable[[list[Any]], Any]
+
+    def __len__(self) -> int:
+        return len(self.x[0])
+
+    @property
+    def like(self) -> "Data":
+        """The shapes of its batches."""
+        return self
+
+    @property
+    def arrays(self) -> list[Any]:
+        """All of them: x, y, then weights."""
+        return [*self.x, *self.y, *self.weights]
+
+    def rows(self, start: int, stop: int) -> "Data":
+        """The samples start..stop-1, without a copy."""
+        def kept(arrays: list[Any]) -> list[Any]:
+            return [None if a is None else a[start:stop] for a in arrays]
+
+        return Data(kept(self.x), kept(self.y), kept(self.weights), self.form)
+
+
+class Batch(NamedTuple):
+    """A batch, or several of one size that follow each other.
+
+    source: where a step reads them, by their `numbers` there, of which the first is the next one; None for a batch
+    whose data are fed to the step. data: has the shapes of its arrays. part: what of it this process has.
+    """
+
+    source: Any
+    data: Data
+    part: Part
+    numbers: Sequence[int] = (0,)
+
+
+def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence[str] | None = None,
+               output_names: Sequence[str] | None = None) -> Data:
+    """The arrays of a data set, or an error that says what does not fit. `names` of inputs and outputs order a dict."""
+    inputs = [_numbers("x", a) for a in parts(x, "x", names)]
+    if isinstance(y, Mapping) and output_names is not None and y.keys() < set(output_names):
+        y = {name: y.get(name) for name in output_names}  # outputs without a loss may have no targets
+    targets = [None if a is None else _numbers("y", a) for a in parts(y, "y", output_names)]
+    weights = [None if a is None else _numbers("sample_weight", a) for a in parts(
+        sample_weight, "sample_weight", output_names if isinstance(sample_weight, list | tuple | dict) else None)]
+    weights = [a.reshape(-1) if a is not None and a.ndim == 2 and a.shape[1] == 1 else a for a in weights]
+    if len(weights) == 1:
+        weights *= max(len(targets), 1)  # the same for each output
+    samples = inputs[0].shape[0]
+    if not samples:
+        raise ValueError(f"x holds no samples. Received shape: {inputs[0].shape}.")
+    called = [*_called("x", x, inputs, names), *_called("y", y, targets, output_names),
+              *_called("sample_weight", sample_weight, weights, output_names)]
+    for name, array in zip(called, [*inputs, *targets, *weights]):
+        if array is not None and len(array) != samples:
+            raise ValueError(f"{called[0]} and {name} must have the same number of samples. "
+                             f"Received: {samples} and {len(array)}.")
+    return Data(inputs, targets, weights, structure(x, names))
+
+
+def _called(what: str, given: Any, arrays: list[Any], names: Sequence[str] | None) -> list[str]:
+    """What to call each array for a user: x, or of several x['left'], by the keys or the model's names, else x[0]."""
+    if not isinstance(given, list | tuple | Mapping) or len(arrays) == 1:
+        return [what] * len(arrays)
+    keys = names or (sorted(given) if isinstance(given, Mapping) else range(len(arrays)))
+    return [f"{what}[{key!r}]" for key in keys]
+
+
+def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
+    """What a user passed for the inputs or outputs of these names: one thing, a list or a dict, as a list.
+
+    Where no names are known, a list or tuple of arrays and a dict are several things.
+    """
+    if isinstance(value, Mapping):
+        known = sorted(value) if names is None else list(names)
+        if set(value) != set(known):
+            raise ValueError(f"{what} must have the keys {known}. Received: {list(value)}.")
+        return [value[name] for name in known]
+    several = isinstance(value, list | tuple) and value and all(getattr(a, "ndim", 0) > 0 or a is None for a in value)
+    if names is None:
+        return list(value) if several else [value]
+    if len(names) == 1:
+        return list(value) if several and len(value) == 1 else [value]
+    if value is None:
+        return [None] * len(names)
+    if not isinstance(value, list | tuple) or len(value) != len(names):
+        count = len(value) if isinstance(value, list | tuple) else 1
+        raise ValueError(f"{what} must have {len(names)} arrays, a list or a dict with the keys {list(names)}. "
+                         f"Received: {count}.")
+    return list(value)
+
+
+def arranged(given: Any, like: Any) -> list[Any] | None:
+    """What was given in the structure `like` (of a model's inputs or outputs), as a list with one item for each of its
+    leaves, in the order of `flatten`: None for keys that are missing, one thing for all leaves below. None if the
+    structures differ.
+    """
+    if not isinstance(like, dict | list | tuple):
+        return [given]
+    if isinstance(like, dict):
+        if not isinstance(given, Mapping) or not given.keys() <= like.keys():
+            return None
+        pairs = [(given.get(key), like[key]) for key in sorted(like)]
+    else:
+        if not isinstance(given, list | tuple) or len(given) != len(like):
+            return None
+        pairs = list(zip(given, like))
+    found: list[Any] = []
+    for item, part in pairs:
+        leaves = [None] * len(flatten(part)) if item is None else arranged(item, part)
+        if leaves is None:
+            return None
+        found += leaves
+    return found
+
+
+def structure(value: Any, names: Sequence[str] | None) -> Callable[[list[Any]], Any]:
+    """What puts a list as `parts` makes it into the form in which a model's `call` takes it."""
+    if names is None and isinstance(value, Mapping):
+        return _by_keys(tuple(sorted(value)))
+    one = len(names) == 1 if names is not None else len(parts(value, "x", None)) == 1
+    return _only if one else list
+
+
+def _only(items: list[Any]) -> Any:
+    return items[0]
+
+
+@lru_cache
+def _by_keys(keys: tuple[str, ...]) -> Callable[[list[Any]], Any]:
+    """The same function for the same keys, so that it can tell one form from another."""
+    return lambda items: dict(zip(keys, items))
+
+
+def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
+    """What an iterable gives as one batch: x, (x,), (x, y) or (x, y, sample_weight), as the three of them."""
+    if not isinstance(batch, tuple | list):
+        return batch, None, None
+    if len(batch) not in (1, 2, 3):
+        raise ValueError("A batch must be x, (x, y) or (x, y, sample_weight). "
+                         f"Received: {type(batch).__name__} of length {len(batch)}.")
+    return (*batch, None, None)[:3]  # type: ignore[return-value]
+
+
+def _numbers(name: str, value: Any) -> Any:
+    value = value if isinstance(value, Tensor) else without_gradient(value)
+    if hasattr(value, "__dlpack__") and not isinstance(value, Tensor) and value.__dlpack_device__()[0] == _CUDA:
+        value = from_dlpack(value)  # of CuPy, PyTorch or JAX: it stays where it is
+    if isinstance(value, Tensor):
+        value._refuse_loss("np.asarray")
+    array = value.data if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be an array of numbers. Received: {type(value).__name__} of dtype {array.dtype}.")
+    if not array.ndim:
+        raise ValueError(f"{name} must be an array with the samples along its first axis. Received: {value!r}.")
+    return array
+
+
+def split_validation(data: Data, share: float) -> tuple[Data, Data]:
+    """The data without, and with only, its last `share` of samples, as Keras takes them: before any shuffling."""
+    if not 0 <= share < 1:
+        raise ValueError(f"validation_split must lie in [0, 1). Received: {share}.")
+    cut = int(len(data) * (1 - share))
+    if cut in (0, len(data)):
+        raise ValueError(f"{len(data)} samples cannot be split into a training and a validation set. "
+                         f"Received: validation_split={share}.")
+    return data.rows(0, cut), data.rows(cut, len(data))
+
+
+def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarray:
+    """The weight of each sample by its class, 1 where there is none; y are labels (N,) or (N, 1), or one-hot (N, C).
+    So are the weights of pixels, of labels (N, H, W, 1) or one-hot (N, H, W, C).
+    """
+    numbers = isinstance(class_weight, Mapping) and all(
+        isinstance(key, Integral) and isinstance(weight, Real) for key, weight in class_weight.items())
+    if not numbers:
+        raise ValueError("class_weight must be a dict {class: weight} of numbers, such as {0: 2.0}; a class that is "
+                         f"not in it has the weight 1. Received: {class_weight!r}. A list becomes one by "
+                         "dict(enumerate(...)).")
+    one_hot = y.ndim > 1 and y.shape[-1] > 1
+    if one_hot and y.ndim > 2 and y.dtype.kind in "iu" and (y.sum(-1) != 1).any():
+        raise ValueError("class_weight needs labels with a last axis of length 1, or one-hot rows. Received integer "
+                         f"targets of shape {y.shape}: y[..., None] are labels, one for each pixel.")
+    labels = y.argmax(-1) if one_hot else y.reshape(y.shape[:1] if y.ndim == 1 else y.shape[:-1])
+    classes, position = np.unique(labels, return_inverse=True)
+    found = np.array([class_weight.get(c, 1.0) for c in classes.tolist()], np.float64)[position]
+    return found.reshape(labels.shape)
+
+
+def validates_in(freq: Any) -> Callable[[int], bool]:
+    """Whether an epoch, counted from 1, is validated."""
+    if isinstance(freq, Iterable) and not isinstance(freq, str):
+        chosen = set(freq)
+        return lambda epoch: epoch in chosen
+    check_count("validation_freq", freq, 1)
+    return lambda epoch: epoch % freq == 0
+
+
+def sample_weights(y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Any:
+    """The weights of the samples, from whichever of the two was given."""
+    if class_weight is None:
+        return sample_weight
+    if sample_weight is not None:
+        raise ValueError("Only one of class_weight and sample_weight can be given. Received both.")
+    if isinstance(y, Mapping) or len(parts(y, "y", None)) > 1:
+        raise ValueError("class_weight is for a model with one output. Received several targets: pass sample_weight.")
+    return class_weights(np.asarray(y), class_weight)
+
+
+def without_batch(shapes: Any) -> Any:
+    """Shapes of data, of whatever structure, with an open batch."""
+    if isinstance(shapes, dict):
+        return {name: without_batch(shape) for name, shape in shapes.items()}
+    return [without_batch(s) for s in shapes] if isinstance(shapes, list) else (None, *shapes[1:])
