@@ -25,24 +25,21 @@ from .workspace import Work
 
 
 class Loop:
-    """Goes through the batches of epochs.
-
-    logs: what callbacks get at the end of a batch. take: runs a step on a batch. step: the last one that ran. done: how
-    many steps of the epoch were done.
+    """Goes through the batches of epochs. done: how many steps of the epoch were done. It keeps no step: the memory of
+    one must be free when fit ends.
     """
 
-    def __init__(self, trainer: Any, work: Work, hooks: CallbackList, logs: Callable[[], Mapping[str, Any]],
-                 take: Callable[[Step, Batch], None] = Step.run) -> None:
-        self._trainer, self._work, self._logs, self._take = trainer, work, logs, take
+    def __init__(self, trainer: Any, work: Work, hooks: CallbackList) -> None:
+        self._trainer, self._work = trainer, work
         self._begin = hooks.listeners(f"on_{work.kind}_batch_begin")
         self._end = hooks.listeners(f"on_{work.kind}_batch_end")
-        self.step: Any = None
         self.done = 0
 
-    def run(self, epochs: Epochs, number: int = 0, line: Progress | None = None,
-            shown: Callable[[], Logs] = dict, after: Callable[[], None] | None = None) -> None:
-        """Goes through the rest of an epoch. line: shows the progress, with the values `shown()`. after: is called
-        after each step.
+    def run(self, epochs: Epochs, logs: Callable[[], Mapping[str, Any]], number: int = 0, line: Progress | None = None,
+            shown: Callable[[], Logs] = dict, take: Callable[[Step, Batch], None] = Step.run,
+            after: Callable[[], None] | None = None) -> None:
+        """Goes through the rest of an epoch. logs: returns what callbacks get at the end of a batch. line: shows the
+        progress, with the values `shown()`. take: runs a step on a batch. after: is called after each step.
         """
         trainer, work, stop = self._trainer, self._work, STOPS[self._work.kind]
         one_by_one = bool(self._begin or self._end or after) or getattr(trainer, stop)
@@ -51,13 +48,12 @@ class Loop:
                 method(self.done, {})
             if batch.source is None and work.sums is not None:
                 trainer.running.check_targets(trainer.model, batch.data)
-            self.step = trainer.step_for(work, batch)
-            self._take(self.step, batch)
+            take(trainer.step_for(work, batch), batch)
             self.done += len(batch.numbers)
             if self._end:
-                logs = self._logs()
+                values = logs()
                 for method in self._end:
-                    method(self.done - 1, logs)
+                    method(self.done - 1, values)
             if line is not None:
                 line.update(self.done, shown)
             if getattr(trainer, stop):
@@ -81,7 +77,7 @@ class Fitting:
         self._epochs, self._epoch, self._logs = epochs.stop, epochs.start, Logs()
         self._sums: Any = work.sums
         self._ranks = work.ranks
-        self._loop = Loop(trainer, work, hooks, partial(self._so_far, work.ranks))
+        self._loop = Loop(trainer, work, hooks)
         self._saving: Saving | None = None
         self._common: dict[str, Any] = {}
 
@@ -123,7 +119,8 @@ class Fitting:
             title = f"Epoch {self._epoch + 1}/{self._epochs}"
             line = Progress(self._passes.steps, verbose, title, line, loop.done)
             # The line shows this rank's part of the sums, which are asked for only if they are shown.
-            loop.run(self._passes, self._epoch, line, self._so_far, None if saving is None else saving.after_step)
+            loop.run(self._passes, partial(self._so_far, self._ranks), self._epoch, line, self._so_far,
+                     after=None if saving is None else saving.after_step)
             self._logs = self._so_far(self._ranks)
             if self._validate is not None and self._validates(self._epoch + 1):
                 self._logs.update({f"val_{name}": value for name, value in self._validate(hooks).items()})

@@ -20,9 +20,11 @@ class Outputs:
         self._device, self._samples, self._count = device, samples, 0
         self._rows: list[Any] | None = None
         self._parts: list[list[np.ndarray]] = []
+        self._step: Any = None  # the last one that ran
 
     def take(self, step: Step, batch: Batch) -> None:
         """Runs a step on these batches, and keeps its outputs."""
+        self._step = step
         with kernel_lock:
             self._take(step, batch)
 
@@ -48,6 +50,14 @@ class Outputs:
         if self._rows is None:
             return [np.concatenate(parts) for parts in zip(*self._parts)]
         return [self._device.numpy(rows)[: self._count] for rows in self._rows]
+
+    def last(self) -> Any:
+        """Returns copies of the last batch's outputs, in the structure in which the model's call gives them."""
+        return self.put_together(self._step.copied_outputs())
+
+    def put_together(self, outputs: list[Any]) -> Any:
+        """Returns a list with one thing for each output in that structure."""
+        return self._step.space.put_together(outputs)
 
     def _arrays(self, step: Step, samples: int) -> list[Any]:
         outputs = [tensor.data for tensor in step.space.outputs]

@@ -29,8 +29,9 @@ class Recorder:
     sections to replay and functions between them; empty before the first run and after one that was interrupted.
     """
 
-    def __init__(self, device: devices.Device, versions: Callable[[], list[tuple[Any, Any]]]) -> None:
-        self.reasons: dict[str, str | None] = {}
+    def __init__(self, device: devices.Device, versions: Callable[[], list[tuple[Any, Any]]],
+                 reasons: dict[str, str | None]) -> None:
+        self.reasons = reasons
         self.plan: list[Any] = []
         self.graphs = trace.Graphs()
         self.versions = versions

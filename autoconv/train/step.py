@@ -15,7 +15,6 @@ from ..engine import ranks
 from ..engine.ranks import Part
 from ..kernels import trace
 from ..kernels.locks import kernel_lock
-from ..kernels.precision import get_precision
 from . import phases
 from .progress import Progress
 from .recorder import Recorder
@@ -48,8 +47,10 @@ class Step:
     """
 
     def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float = 1.0) -> None:
-        self.recorder = Recorder(model.device, self._versions)
-        self.space = Workspace(model, work, like, samples, shards, self.recorder.reasons)
+        reasons: dict[str, str | None] = {}
+        self.space = Workspace(model, work, like, samples, shards, reasons)
+        # It knows no step: a cycle would keep a closed step's memory until Python looks for cycles.
+        self.recorder = Recorder(model.device, self.space.versions, reasons)
         self.samples = self.space.samples
         self.users = Users()
         self.has_kernels = False  # whether a step like it was here before, so that all is compiled
@@ -270,17 +271,6 @@ class Step:
                 space.source = space.sink = None
                 recorder.forget("load", "store")
                 recorder.arrange(phases.pieces(space), draws=False)
-
-    def _versions(self) -> list[tuple[Any, Any]]:
-        """All that the recording depends on, with the number of its last change."""
-        space = self.space
-        work, layers = space.work, list(space.model._walk())
-        things: list[Any] = [w for layer in layers for w in layer._own_weights()]
-        things += [thing for thing in (*(goal.loss for goal in work.goals), *(score.metric for score in work.scores),
-                                       work.optimizer) if thing is not None and is_recordable(thing)]
-        if self.recorder.reasons["forward"] is None:
-            things += layers
-        return [(thing, thing.version) for thing in things] + [(space.device, get_precision())]
 
 
 class Steps:

@@ -232,7 +232,7 @@ class Trainer:
             work, sums = self._work("test"), running.sums["test"]
             before, running.now = running.now, "test"
             sums.reset()
-            Loop(self, work, hooks, partial(sums.read_logs, self.ranks)).run(passes, 0, line, sums.read_logs)
+            Loop(self, work, hooks).run(passes, partial(sums.read_logs, self.ranks), 0, line, sums.read_logs)
             logs = sums.read_logs(self.ranks)
             hooks.call("on_test_end", logs)
             if line is None:  # fit goes on
@@ -261,16 +261,14 @@ class Trainer:
         hooks = hooks_of(model, callbacks, {"verbose": verbose, "epochs": 1, "steps": passes.steps})
         self.stop_predicting = False
         hooks.call("on_predict_begin", {})
-        loop = Loop(self, work, hooks, lambda: {"outputs": loop.step.space.put_together(loop.step.copied_outputs())},
-                    outputs.take)
-        loop.run(passes, 0, line)
+        Loop(self, work, hooks).run(passes, lambda: {"outputs": outputs.last()}, 0, line, take=outputs.take)
         hooks.call("on_predict_end", {})
         line.finish({})
         self.running.steps.detach("predict")
         found = outputs.all()
         if is_shared:
             found = [np.concatenate(parts) for parts in zip(*everyone.exchange(found))]
-        return loop.step.space.put_together(found)
+        return outputs.put_together(found)
 
     # One batch.
 

@@ -9,6 +9,7 @@ from ..engine.ranks import ALONE, Ranks
 from ..engine.symbolic import pack
 from ..engine.tensor import Tensor
 from ..kernels import trace
+from ..kernels.precision import get_precision
 from .compiled import Goal, Score
 from .source import Source
 from .staging import Staging
@@ -73,6 +74,16 @@ class Workspace:
         self.calls = 0  # of the backward pass
         self.is_summing = False  # whether a replay began to sum gradients over the ranks
         self.value_counts = [0] * len(work.scores)
+
+    def versions(self) -> list[tuple[Any, Any]]:
+        """Returns everything that a recording depends on, with the number of its last change."""
+        work, layers = self.work, list(self.model._walk())
+        things: list[Any] = [w for layer in layers for w in layer._own_weights()]
+        things += [thing for thing in (*(goal.loss for goal in work.goals), *(score.metric for score in work.scores),
+                                       work.optimizer) if thing is not None and is_recordable(thing)]
+        if self.reasons["forward"] is None:
+            things += layers
+        return [(thing, thing.version) for thing in things] + [(self.device, get_precision())]
 
     def put_together(self, outputs: list[Any]) -> Any:
         """A list with one thing for each output in the structure in which the model's call gives outputs."""
