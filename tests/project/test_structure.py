@@ -7,19 +7,19 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 52_950,
-    "lines without kernels, commands and ONNX": 27_550,
-    "files over 450 lines": 2,
-    "functions over 40 lines": 20,
-    "private helpers of at most 6 lines that are called once": 167,
-    "lines over 100 columns": 5_680,
-    "assignments of a tuple to a tuple": 1_490,
-    "Any": 3_335,
-    "classes that override __setattr__": 5,
-    "classes that change their subclasses": 4,
-    "names of several classes": 16,
-    "names of several files": 23,
-    "entries at the top of the package": 43,
+    "lines": 52_800,
+    "lines without kernels, commands and ONNX": 27_300,
+    "files over 450 lines": 1,
+    "functions over 40 lines": 13,
+    "private helpers of at most 6 lines that are called once": 90,
+    "lines over 100 columns": 5_315,
+    "assignments of a tuple to a tuple": 1_195,
+    "Any": 3_105,
+    "classes that override __setattr__": 4,
+    "classes that change their subclasses": 2,
+    "names of several classes": 3,
+    "names of several files": 12,
+    "entries at the top of the package": 30,
 }
 
 
