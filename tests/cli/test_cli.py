@@ -532,7 +532,7 @@ def test_tables_and_progress_show_names_escaped(capsys):
 def test_commands_print_in_one_place():
     printing = {path.name for path in Path(autoconv.programs.cli.__file__).parent.glob("*.py")
                 if re.search(r"click\.s?echo\(|\bprint\(|stdout\.write", path.read_text(encoding="utf-8"))}
-    assert printing == {"lines.py", "files.py", "bench.py"}  # JSON, and a line of the nets' own names
+    assert printing == {"lines.py", "result_files.py", "bench.py"}  # JSON, and a line of the nets' own names
 
 
 class TestErrors:

@@ -70,7 +70,7 @@ def test_arrays_of_any_number_type_are_converted_to_the_layers(kind, dtype):
     """As in Keras: what comes out is float32, but for integers in a layer that only moves or merges them."""
     layer, x = LAYERS[kind](), inputs(kind, 2, dtype)
     y = called(layer, x)
-    stays = layer.keeps_integers and np.dtype(dtype).kind in ("iu" if hasattr(layer, "merge") else "biu")
+    stays = np.dtype(dtype).kind in layer.kept_kinds
     assert y.dtype == (dtype if stays else np.float32)
     np.testing.assert_array_equal(y.numpy(), called(layer, x.astype("float32")).numpy())
 
