@@ -85,8 +85,8 @@ def test_gradients_are_those_of_separate_ops(net, where):
 
 def test_no_launch_is_spent_on_a_relu_s_gradient(monkeypatch):
     kernels, launched = device.get("cuda").module("kernels"), []
-    launch = kernels.Kernel.launch
-    monkeypatch.setattr(kernels.Kernel, "launch",
+    launch = kernels.CudaKernel.launch
+    monkeypatch.setattr(kernels.CudaKernel, "launch",
                         lambda kernel, *given: (launched.append(kernel.name), launch(kernel, *given)))
     rng = np.random.default_rng(0)
     sizes = (2, 4, 4, 4), (3, 3, 4, 4), (3, 3, 4, 4)
