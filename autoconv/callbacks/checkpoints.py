@@ -87,7 +87,6 @@ class ModelCheckpoint(Watching):
         self._say(f"saving model to {path}" if value is None else
                   f"{self.monitor} improved from {before} to {value:.5f}, saving model to {path}")
         _check_is_no_folder(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         (self.model.save_weights if self.save_weights_only else self.model.save)(path)
         self._say(f"finished saving model to {path}")
 

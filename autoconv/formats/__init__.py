@@ -39,7 +39,7 @@ def _printable_errors() -> Iterator[None]:
     except ValueError as error:
         found: BaseException | None = error
         while found is not None:
-            found.args = tuple(printable(each, keep="\n") if isinstance(each, str) else each for each in found.args)
+            found.args = tuple(printable(each) if isinstance(each, str) else each for each in found.args)
             found = found.__cause__ or found.__context__
         raise
 
@@ -49,7 +49,9 @@ def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> No
     and the optimizer's slots. The file is complete or not there at all.
     """
     path = _free(filepath, overwrite)
-    atomic.write(path, checking.checked_bytes(model, path, _format_of(path)))
+    data = checking.checked_bytes(model, path, _format_of(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(path, data)
 
 
 def check_savable(model: "Model", filepath: FilePath) -> None:
@@ -71,6 +73,7 @@ def load_model(filepath: FilePath, custom_objects: dict[str, Any] | None = None,
 def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
     """Writes the weights alone."""
     path = _free(filepath, overwrite, weights_only=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     _format_of(path, weights_only=True).save_weights(model, path)
 
 
@@ -114,12 +117,11 @@ def _format_of(path: Path, weights_only: bool = False) -> ModuleType:
 
 
 def _free(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Path:
-    """A path that may be written to. Folders that are missing are made: a training must not be lost for one."""
+    """Returns a path that may be written to. Raises ValueError for its suffix, FileExistsError for one that exists."""
     path = Path(filepath)
     _format_of(path, weights_only)
     if not overwrite and path.exists():
         raise FileExistsError(f"The file {str(path)!r} exists. Pass overwrite=True to replace it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 

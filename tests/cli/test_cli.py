@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -20,7 +21,7 @@ from safetensors.numpy import save as to_bytes
 import autoconv
 from autoconv import datasets, formats, layers
 from autoconv.kernels import device
-from autoconv.programs.cli import data, main
+from autoconv.programs.cli import Commands, data, main
 from autoconv.programs.cli.clock import Stopwatch, since_start
 
 DIGITS = datasets.data_folder() / "digits"
@@ -527,6 +528,16 @@ def test_tables_and_progress_show_names_escaped(capsys):
     said = shown(capsys.readouterr().out)
     for text in ("\\x1b]0;title\\x07cat", "\\u202egod", "\\x9b31m: "):
         assert text in said
+
+
+def test_an_error_of_several_lines_keeps_them():
+    @click.command("fails")
+    def fails():
+        raise ValueError("first:\n  - second \x1b[2J")
+
+    done = CliRunner().invoke(Commands(commands=[fails]), ["fails"])
+    assert done.exit_code == 1
+    assert "Error: first:\n  - second \\x1b[2J\n" in done.output
 
 
 def test_commands_print_in_one_place():

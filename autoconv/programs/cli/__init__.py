@@ -43,8 +43,7 @@ class Commands(click.Group):
             try:
                 return super().invoke(ctx)
             except click.ClickException as error:
-                keep = "\n\t" if isinstance(error, click.UsageError) else ""  # click itself lists choices so
-                error.message = names.printable(error.message, keep)  # type: ignore[misc]
+                error.message = names.printable(error.message, "\n\t")  # type: ignore[misc]  # click lists choices so
                 raise
             except KeyboardInterrupt as error:
                 on_terminal = sys.stdout is not None and sys.stdout.isatty()
@@ -56,7 +55,7 @@ class Commands(click.Group):
                 raise
             except (OSError, ValueError, DeviceError, ExtraError) as error:  # DatasetCorrupt is a ValueError
                 _drop_output()
-                raise click.ClickException(names.printable(str(error))) from error
+                raise click.ClickException(names.printable(str(error), "\n")) from error
             except MemoryError as error:
                 raise click.ClickException(f"There is not enough memory: {error}") from error
 
