@@ -30,7 +30,7 @@ def digits_as_mnist(tmp_path, monkeypatch):
 
 
 def test_the_two_commands():
-    assert SHELL[:2] == ["pip install -e . && autoconv train", "pip install -e '.[test]' && pytest"]
+    assert SHELL[:2] == ["pip install -e . && autoconv train", "pip install -e '.[test]' && pytest -n auto"]
 
 
 def test_the_listing(monkeypatch, capsys):
