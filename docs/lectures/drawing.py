@@ -13,7 +13,8 @@ BLUE, ORANGE, GRAY = "#3f51b5", "#ef6c00", "#9e9e9e"
 @dataclass
 class Grid:
     """A two-dimensional array with a title. `shade` colours each cell by its number, from black for the smallest to
-    white for the largest. `frame` is the number of outer rows and columns to draw in gray. `marked` maps cells to colours.
+    white for the largest. `frame` is the number of outer rows and columns to draw in gray. `marked` maps cells to
+    colours.
     """
 
     values: np.ndarray
@@ -34,7 +35,7 @@ def written(number):
 
 
 def draw(file, *grids, scenes=(), text_width=0):
-    """Writes an SVG with the grids next to each other. `scenes` are pieces of SVG that are shown in turn, three times."""
+    """Writes an SVG with the grids next to each other. `scenes` are pieces of SVG, shown in turn three times."""
     x, parts, height = GAP // 2, [], 0
     for grid in grids:
         rows, columns = np.shape(grid.values)
