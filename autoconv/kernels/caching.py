@@ -64,7 +64,8 @@ def read(path: Path) -> bytes | None:
         return None
     if _digest(path, data[DIGEST:]) == data[:DIGEST]:
         return data[DIGEST:]
-    _note(f"The compiled kernel {path} is damaged. This kernel, and any other damaged one, is compiled again.",
+    _note(f"The compiled kernel {path} is damaged. This kernel, and any other damaged one, is "
+          "compiled again.",
           str(path.parent))
     with contextlib.suppress(OSError):
         path.unlink()
@@ -86,8 +87,8 @@ def _digest(path: Path, data: bytes) -> bytes:
 
 
 def _note_unwritable(folder: Path, error: OSError) -> None:
-    _note(f"The cache folder {folder} cannot be written ({error.strerror}), so every run compiles its kernels again. "
-          "Set AUTOCONV_CACHE_DIR to a writable folder.", f"unwritable {folder}")
+    _note(f"The cache folder {folder} cannot be written ({error.strerror}), so every run compiles "
+          "its kernels again. Set AUTOCONV_CACHE_DIR to a writable folder.", f"unwritable {folder}")
 
 
 def _note(text: str, about: str) -> None:

@@ -345,8 +345,8 @@ def of_dlpack(producer: Any) -> Device:
     """
     kind, index = map(int, producer.__dlpack_device__())
     if kind not in _DLPACK:
-        raise DeviceError(f"autoconv supports only host memory and NVIDIA GPUs through DLPack. Received: device type "
-                          f"{kind}. Copy the array to the host first.")
+        raise DeviceError("autoconv supports only host memory and NVIDIA GPUs through DLPack. "
+                          f"Received: device type {kind}. Copy the array to the host first.")
     return get(_DLPACK[kind] if _DLPACK[kind] == "cpu" else f"cuda:{index}")
 
 

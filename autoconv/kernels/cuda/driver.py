@@ -110,8 +110,8 @@ def _problem(index: int) -> str | None:
         return ("the NVIDIA driver finds no GPU. Check that nvidia-smi lists one, and that "
                 "CUDA_VISIBLE_DEVICES does not hide it.")
     if isinstance(library(), int):
-        return (f"the NVIDIA driver does not start (error {library()}). Check that nvidia-smi runs; "
-                "after a driver update, restart the machine.")
+        return (f"the NVIDIA driver does not start (error {library()}). Check that nvidia-smi "
+                "runs; after a driver update, restart the machine.")
     if version()[0] < toolkit():
         return (f"the NVIDIA driver is too old: it runs CUDA {_dotted(version())}, and CUDA "
                 f"{toolkit()}.0 is needed. Update the driver, or install a matching package with "

@@ -185,8 +185,8 @@ def _copy(name, width, cached):
         return types.void(shared, types.int64, array, types.int64, types.boolean), build
 
     copy.__name__ = name
-    copy.__doc__ = (f"Starts shared[at : at + {width}] = array[index : index + {width}], or zeros if not "
-                    "`valid`. `array` may also be a byte array with as many bytes.")
+    copy.__doc__ = (f"Starts shared[at : at + {width}] = array[index : index + {width}], or "
+                    "zeros if not `valid`. `array` may also be a byte array with as many bytes.")
     return copy
 
 

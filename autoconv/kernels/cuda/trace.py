@@ -143,8 +143,9 @@ class CudaTrace(trace.Trace):
             graph = self.owner.capture(launches, numbers, there.native)
         except DeviceError as error:
             self.graphs.fail(str(error))
-            warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by "
-                          "one, which gives the same results in more time.", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are "
+                          "launched one by one, which gives the same results in more time.",
+                          RuntimeWarning, stacklevel=2)
             return None
         self.graphs.note(len(launches))
         return graph
