@@ -9,7 +9,9 @@ import numpy as np
 
 from ..engine.symbolic import Shape
 
-FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
+FIRST = (0, 3, 1, 2)  # the order of axes that makes channels first
+LAST = (0, 2, 3, 1)  # and last
+BATCH = 97  # samples while a layer is traced: a first size that it divides is the number of samples
 
 
 class Value:
@@ -63,12 +65,14 @@ def last(builder: "Builder", value: Value) -> str:
 class Builder:
     """The nodes and constants of a graph, in the order in which they were added.
 
-    opset: the version of ONNX's operators; names: all that are taken.
+    opset: the version of ONNX's operators; names: all that are taken; traces: whether a layer's
+    call is traced.
     """
 
     def __init__(self, onnx: Any, opset: int) -> None:
         self.onnx = onnx
         self.opset = opset
+        self.traces = False
         self.names: set[str] = set()
         self.nodes: list[Any] = []
         self.inputs: list[Any] = []
@@ -78,14 +82,15 @@ class Builder:
         self._prefix = ""
 
     @contextmanager
-    def within(self, layer: str) -> Iterator[None]:
-        """What is added within this block has names that begin with the layer's."""
-        before = self._prefix
+    def within(self, layer: str, traces: bool = False) -> Iterator[None]:
+        """Within this block names begin with the layer's. traces: whether its call is traced."""
+        before = self._prefix, self.traces
         self._prefix = f"{self._prefix}{layer}/"
+        self.traces = traces
         try:
             yield
         finally:
-            self._prefix = before
+            self._prefix, self.traces = before
 
     def unique(self, name: str) -> str:
         """The name, or with a number behind it one that is free; it is taken then."""

@@ -124,7 +124,7 @@ def gelu(x: Any, approximate: bool = False) -> Tensor:
     x = _tensor(x)
     if approximate:
         return 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * (1 + apply(arith.erf, x * sqrt(0.5)))
+    return 0.5 * x * (1 + arrays.erf(x * sqrt(0.5)))
 
 
 def silu(x: Any) -> Tensor:

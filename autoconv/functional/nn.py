@@ -13,7 +13,7 @@ from ..arguments import shapes
 from ..arguments.shapes import Padding, Pair
 from ..engine import ranks
 from ..engine.ranks import ALONE, Ranks
-from ..engine.symbolic import on_symbols_too
+from ..engine.symbolic import SymbolicTensor, on_symbols_too
 from ..engine.tensor import Tensor, apply, needs_gradients, refuse_gradient, stacked
 from ..kernels import device as devices
 from ..operators import arith, conv, elementwise, norm, pool
@@ -198,8 +198,8 @@ def _tensor(value: Any, dtype: Any = None) -> Tensor:
     as float32. With a `dtype` all that is no tensor in that one.
     """
     value = stacked(value)
-    if isinstance(value, Tensor):
-        return value
+    if isinstance(value, Tensor | SymbolicTensor):  # symbolic where a function of others is traced
+        return value  # type: ignore[return-value]
     floating = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f"
     device = devices.get("cpu")
     return Tensor(device.asarray(value, dtype or (None if floating else np.float32)), device=device)
