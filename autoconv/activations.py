@@ -5,9 +5,9 @@ from typing import Any
 
 from .arguments.serialization import Registry, get_registered_name, registered
 from .engine.tensor import Tensor
-from .functional import activations as functions
-from .functional.activations import *  # noqa: F403
-from .functional.activations import hard_silu, silu
+from .functional import activation_functions as functions
+from .functional.activation_functions import *  # noqa: F403
+from .functional.activation_functions import hard_silu, silu
 
 __all__ = ["deserialize", "get", "hard_swish", "linear", "serialize", "swish", *functions.__all__]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .functional.losses import EPSILON
+from .functional.loss_functions import EPSILON
 
 __all__ = ["backend", "epsilon", "floatx", "image_data_format", "set_epsilon", "set_floatx", "set_image_data_format"]
 

@@ -7,8 +7,8 @@ from . import functional as F
 from .arguments import names
 from .arguments.serialization import Configured, Registry
 from .engine.tensor import Tensor
-from .functional.losses import EPSILON
-from .functional.nn import _tensor
+from .functional.layer_functions import _tensor
+from .functional.loss_functions import EPSILON
 
 __all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "max_norm",
            "min_max_norm", "non_neg", "serialize", "unit_norm"]

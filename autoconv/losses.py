@@ -1,6 +1,6 @@
 """Losses with Keras's names and formulas: a class computes one number a batch, its function one number a sample.
 
-The formulas are in functional/losses.py. A class is made of each by `_loss`, with the function's options as arguments.
+`functional/loss_functions.py` has the formulas. `_loss` makes a class of each, with the options as arguments.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from .arguments.serialization import Configured, Registry
 from .engine.symbolic import flatten, map_structure
 from .engine.tensor import Tensor, refuse_gradient, stacked, within_formula
 from .engine.versions import Versioned
-from .functional.losses import *  # noqa: F403
-from .functional.losses import whole_labels, without_class
+from .functional.loss_functions import *  # noqa: F403
+from .functional.loss_functions import whole_labels, without_class
 from .kernels.device import real_numbers
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "CategoricalGeneralizedCrossEntropy", "CategoricalHinge", "CosineSimilarity", "Dice", "Hinge", "Huber",
     "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
     "MeanSquaredLogarithmicError", "Poisson", "SparseCategoricalCrossentropy", "SquaredHinge", "Tversky",
-    "deserialize", "get", "serialize", *F.losses.__all__,
+    "deserialize", "get", "serialize", *F.loss_functions.__all__,
 ]
 
 MEANS = ("sum_over_batch_size", "mean")
@@ -67,7 +67,7 @@ class Loss(Configured, Versioned):
         if not self.recordable:
             y_true = self._each(partial(self._target, like=flatten(y_pred)[0]), y_true)
         values = self.sample_losses(y_true, y_pred)
-        values = values if isinstance(values, Tensor) else F.losses._tensor(values)
+        values = values if isinstance(values, Tensor) else F.loss_functions._tensor(values)
         if self.reduction in (None, "none") or values.shape == (0,):
             return values if sample_weight is None else values * Tensor(
                 values.device.asarray(_spread(sample_weight, values)), device=values.device)
@@ -86,7 +86,7 @@ class Loss(Configured, Versioned):
     def _prediction(self, y_pred: Any) -> Tensor:
         """Predictions that are no tensor yet, in the loss's dtype."""
         y_pred = stacked(y_pred)
-        return y_pred if isinstance(y_pred, Tensor) else F.losses._predictions(real_numbers(y_pred, self.dtype))
+        return y_pred if isinstance(y_pred, Tensor) else F.loss_functions._predictions(real_numbers(y_pred, self.dtype))
 
     def _target(self, y_true: Any, like: Tensor) -> Tensor:
         y_true = stacked(y_true)
@@ -186,7 +186,7 @@ class _Labels(LossFunction):
         if ignored is None or self.reduction not in MEANS:
             return values
         counted = without_class(y_true, ignored)[1].mean()  # the mean is over the samples that count
-        return values / (counted + F.losses.EPSILON)
+        return values / (counted + F.loss_functions.EPSILON)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         wanted = tuple(output_shape[1:-1])
@@ -276,7 +276,7 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 def _masked(sample_weight: Any, mask: np.ndarray, reduction: str | None) -> np.ndarray:
     """Weights that are 0 where a mask is, in a mean over all samples so much larger that it is one over the others."""
     if reduction in MEANS:
-        mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.losses.EPSILON))
+        mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.loss_functions.EPSILON))
     if sample_weight is None:
         return mask
     weights = np.asarray(sample_weight, mask.dtype)

@@ -2,8 +2,8 @@
 
 from . import cifar10, digits, fashion_mnist, mnist
 from .finding import load, where
+from .known_sets import NAMES, data_folder, info
 from .not_found import DatasetCorrupt, DatasetNotFound
-from .registry import NAMES, data_folder, info
 
 __all__ = [
     "NAMES", "DatasetCorrupt", "DatasetNotFound", "cifar10", "data_folder", "digits",

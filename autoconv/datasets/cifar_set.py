@@ -11,8 +11,8 @@ import numpy as np
 
 from ..files import regular
 from .idx import GZIP_MAGIC
+from .known_sets import Entry
 from .not_found import DatasetCorrupt, DatasetNotFound
-from .registry import Entry
 from .safe_pickle import UnsafePickle, load_batch
 
 Part = tuple[np.ndarray, np.ndarray]

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from ..files import atomic, regular
 from .idx import BAD_GZIP, GZIP_MAGIC, looks_like_html
-from .registry import Digest, Entry, mirrors
+from .known_sets import Digest, Entry, mirrors
 
 PATIENCE = 20.0  # seconds in all for mirrors that send nothing
 STALL = 6.0  # seconds for one mirror

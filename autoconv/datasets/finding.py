@@ -9,8 +9,8 @@ import numpy as np
 from ..files.folders import user_cache
 from . import cifar_set, idx_set
 from .download import PATIENCE, discard_unsound, fetch
+from .known_sets import Entry, data_folder, info
 from .not_found import DatasetCorrupt, DatasetNotFound
-from .registry import Entry, data_folder, info
 
 Part = tuple[np.ndarray, np.ndarray]
 FORMATS: dict[str, ModuleType] = {"idx": idx_set, "cifar": cifar_set}

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..files import npy, regular
 from .idx import check_growth, read_idx
+from .known_sets import Entry
 from .not_found import DatasetCorrupt, DatasetNotFound
-from .registry import Entry
 
 Part = tuple[np.ndarray, np.ndarray]
 

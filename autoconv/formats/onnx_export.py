@@ -81,7 +81,9 @@ def _run(builder: Builder, graph: Graph, known: dict[int, Value]) -> None:
         if isinstance(node.operation, InputLayer):
             continue
         for tensor, value in zip(node.outputs, _call(builder, node, value_of), strict=True):
-            value.shape = tuple(None if axis == 0 and n and n % BATCH == 0 else n for axis, n in enumerate(tensor.shape))
+            value.shape = tensor.shape
+            if tensor.shape and tensor.shape[0] and tensor.shape[0] % BATCH == 0:
+                value.shape = (None, *tensor.shape[1:])
             known[id(tensor)] = value
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..arguments import shapes
-from ..functional.activations import SELU_ALPHA, SELU_SCALE
-from ..functional.image import resize_weights
+from ..functional.activation_functions import SELU_ALPHA, SELU_SCALE
+from ..functional.image_functions import resize_weights
 from ..operators.image import INTERPOLATIONS
 from .onnx_builder import BATCH, Builder, Value, first, last
 

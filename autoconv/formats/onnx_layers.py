@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import layers
 from ..engine.symbolic import Shape
-from ..functional.losses import EPSILON
+from ..functional.loss_functions import EPSILON
 from . import onnx_functions as functions
 from .onnx_builder import Builder, Value, first, last
 

@@ -11,15 +11,16 @@ from ..engine.symbolic import on_symbols_too
 from ..engine.tensor import Tensor, apply, refuse_gradient
 from ..operators import image as ops
 from . import arrays
-from .nn import _beside, _floats, _tensor
+from .layer_functions import TensorLike, _beside, _floats, _tensor
 
 __all__ = ["affine_transform", "resize"]
 
 KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # as kernels number them
 
 
-def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear", fill_mode: str = "constant",
-                     fill_value: float = 0.0, size: tuple[int, int] | None = None) -> Tensor:
+def affine_transform(images: TensorLike, transform: TensorLike, interpolation: str = "bilinear",
+                     fill_mode: str = "constant", fill_value: float = 0.0,
+                     size: tuple[int, int] | None = None) -> Tensor:
     """Pixel (i, j) of a result shows what lies at column (t0 j + t1 i + t2) / s and row (t3 j + t4
     i + t5) / s of its image, with s = t6 j + t7 i + 1; images (N, H, W, C), one transform (8,) or
     one for each image (N, 8); or one image (H, W, C).
@@ -47,7 +48,7 @@ def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear
                  fill_mode=fill_mode, fill_value=float(fill_value), interpolation=interpolation)
 
 
-def resize(images: Any, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
+def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
     """Resizes images (N, H, W, C) to (N, *size, C), or one (H, W, C) to (*size, C), by the distance of pixel centres.
 
     interpolation: "nearest", "bilinear", "bicubic" (Keys, a = -0.5), "lanczos3" or "lanczos5", with Keras's values on
@@ -116,8 +117,8 @@ def _size(size: Any) -> tuple[int, int]:
 # What augmentation layers are made of.
 
 
-def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, float] | None, key: Any,
-                 first: Any) -> Tensor:
+def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, float] | None,
+                 key: Any, first: Any) -> Tensor:
     """Two random numbers for each image, as (2, N): one in the range `one`, one in `other`, or the same one twice.
 
     They depend on `key` = (seed, stream) and on the image's number in the whole batch, which is `first` for the first.
@@ -129,7 +130,8 @@ def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, f
     return Tensor(d, device=images.device)
 
 
-def random_transform(images: Tensor, kind: str, pairs: Any, interpolation: str, fill_mode: str, fill_value: float,
+def random_transform(images: Tensor, kind: str, pairs: TensorLike, interpolation: str,
+                     fill_mode: str, fill_value: float,
                      size: tuple[int, int] | None = None) -> Tensor:
     """The images, each transformed by its pair of numbers (2, N): `kind` is a key of KINDS."""
     d = _beside(pairs, images, images.dtype)
