@@ -1,4 +1,5 @@
-"""The settings of `keras.config`. autoconv has one order of axes, and float32 where a layer is not given a dtype."""
+"""The settings of `keras.config`: one order of axes, and float32 unless a layer is given a dtype.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What weights add to the loss: `Dense(10, kernel_regularizer="l2")`. Names and formulas are Keras's."""
+"""What weights add to the loss: `Dense(10, kernel_regularizer="l2")`. Formulas are Keras's."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserial
 
 
 class Regularizer(Configured):
-    """The base of a regularizer of your own: override `__call__(x)`, by functions of tensors, and `get_config()`."""
+    """The base of a regularizer of your own: override `__call__(x)`, by functions of tensors."""
 
     recordable = True
 

@@ -1,4 +1,4 @@
-"""Datasets as in Keras: `datasets.mnist.load_data()`, and `load(name)` for a name that comes from a command line."""
+"""Datasets as in Keras: `datasets.mnist.load_data()`, and `load(name)` for the command line."""
 
 from . import cifar10, digits, fashion_mnist, mnist
 from .finding import load, where

@@ -1,4 +1,4 @@
-"""What an exported graph is built with: names, nodes, constants, and values that may lie in two layouts."""
+"""What an exported graph is built with: names, nodes, constants, values in two layouts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +15,8 @@ BATCH = 97  # samples while a layer is traced: a first size that it divides is t
 
 
 class Value:
-    """A tensor in the graph: its shape, channels last, and its names: `last` as autoconv has it, `first` (N, C, H, W).
-
-    At least one of them is there.
+    """A tensor in the graph: its shape, channels last, and its name as autoconv has it (`last`), as
+    (N, C, H, W) (`first`), or both.
     """
 
     def __init__(self, last: str | None, shape: Shape, first: str | None = None) -> None:
@@ -49,24 +48,24 @@ class Value:
 
 
 def first(builder: "Builder", value: Value) -> str:
-    """The name of an image tensor with channels first; where it has none a Transpose gives it one."""
+    """Returns the name of an image tensor with channels first, after a Transpose if needed."""
     if value.first is None:
         value.first = builder.node("Transpose", value.last, perm=list(FIRST))
     return value.first
 
 
 def last(builder: "Builder", value: Value) -> str:
-    """The name of a tensor in autoconv's layout; where it has none a Transpose gives it one."""
+    """Returns the name of a tensor in autoconv's layout, after a Transpose if needed."""
     if value.last is None:
         value.last = builder.node("Transpose", value.first, perm=list(LAST))
     return value.last
 
 
 class Builder:
-    """The nodes and constants of a graph, in the order in which they were added.
+    """The nodes and constants of a graph, in order.
 
-    opset: the version of ONNX's operators; names: all that are taken; traces: whether a layer's
-    call is traced.
+    opset: the version of ONNX's operators; names: all that are taken; traces: whether a layer is
+    traced.
     """
 
     def __init__(self, onnx: Any, opset: int) -> None:
@@ -93,7 +92,7 @@ class Builder:
             self._prefix, self.traces = before
 
     def unique(self, name: str) -> str:
-        """The name, or with a number behind it one that is free; it is taken then."""
+        """Returns the name, or with a number after it one that is free, and takes it."""
         wanted = name
         number = 1
         while name in self.names:
@@ -103,15 +102,15 @@ class Builder:
         return name
 
     def node(self, op: str, *inputs: str | None, names: list[str] | None = None, **attributes: Any) -> str:
-        """Adds a node; None and "" stand for inputs that are left out. Returns the name of its (first) result."""
+        """Adds a node; None and "" are omitted inputs. Returns the name of its first result."""
         outputs = names or [self.unique(f"{self._prefix}{op}")]
         self.nodes.append(self.onnx.helper.make_node(op, [name or "" for name in inputs], outputs, name=outputs[0],
                                                      **attributes))
         return outputs[0]
 
     def constant(self, value: Any, name: str = "constant", dtype: Any = np.float32) -> str:
-        """The name of an initializer with these values. Of equal numbers and integers there is one,
-        of equal weights one for each layer.
+        """Returns the name of an initializer with these values, shared by equal numbers and
+        integers, and by equal weights of one layer.
         """
         array = np.ascontiguousarray(value, dtype).reshape(np.shape(value))
         own = self._prefix + name if array.ndim and dtype is np.float32 else ""

@@ -1,9 +1,9 @@
 """Models as ONNX files: a graph of layers becomes a graph of ONNX's ops.
 
-A layer is run on symbolic tensors, so it becomes the functions that its `call` calls; `onnx_functions` has what each
-function becomes, and `onnx_layers` the few layers that have ops of their own. Images are (N, H, W, C), as everywhere in
-autoconv; ONNX's ops on images need (N, C, H, W). A `Value` holds the names that a tensor has in either layout, and a
-Transpose is added only when an op needs the one that is missing.
+A layer is run on symbolic tensors, so it becomes the functions that its `call` calls;
+`onnx_functions` has what each function becomes, `onnx_layers` the few layers with ops of their own.
+Images are (N, H, W, C); ONNX's ops on images need (N, C, H, W). A `Value` holds a tensor's names in
+both layouts, and a Transpose is added only when an op first needs the other one.
 """
 
 import os
@@ -72,7 +72,7 @@ def _info(onnx: Any, name: str, shape: Shape) -> Any:
 
 
 def _run(builder: Builder, graph: Graph, known: dict[int, Value]) -> None:
-    """Adds the ops of a graph's nodes. `known` has the values of its inputs, and gets those of all its tensors."""
+    """Adds the ops of a graph's nodes. known: the values of its inputs, then of all its tensors."""
 
     def value_of(tensor: SymbolicTensor) -> Value:
         return known[id(graph.resolve(tensor))]

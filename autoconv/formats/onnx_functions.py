@@ -1,6 +1,6 @@
-"""What functions of autoconv become in an exported graph: activations by name, tensors' methods, `functional`'s.
+"""What functions become in an exported graph: activations, tensors' methods, `functional`'s.
 
-Each emitter takes the builder and the function's own arguments, with values in the place of tensors.
+Each emitter takes the builder and the function's arguments, values instead of tensors.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ def softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1, op: str = "Sof
 
 
 def together(b: Builder, values: Sequence[Any]) -> tuple[list[str], Value]:
-    """The names of values and constants that broadcast to each other, in one layout, and a value that has it."""
+    """Returns names of values and constants that broadcast, in one layout, and a value in it."""
     tensors = [value for value in values if isinstance(value, Value)]
     constants = [np.ndim(value) for value in values if not isinstance(value, Value)]
     if not all(value.first for value in tensors) or max(constants, default=0) > 4:
@@ -273,8 +273,8 @@ def _weights(b: Builder, kernel: np.ndarray, bias: np.ndarray | None) -> list[st
 
 
 def window(x: Value, kernel: Any, strides: Any, padding: Any, dilation_rate: Any = 1) -> dict[str, Any]:
-    """The attributes of an op whose window slides over images x. With "same" padding they depend on
-    the images' size; where that is not known, the op finds it.
+    """Returns the attributes of an op whose window slides over images x. "same" padding depends on
+    the images' size; if that is unknown, the op finds it.
     """
     kh, kw = shapes.pair(kernel, "kernel_size")
     (sh, sw), (dh, dw) = shapes.pair(strides, "strides"), shapes.pair(dilation_rate, "dilation_rate")
@@ -311,8 +311,9 @@ def _global(op: str) -> Emitter:
 
 
 def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> Value:
-    """With the sizes in the file: ONNX's scales are rounded. Other interpolations than "nearest" and "bilinear" are
-    products with weights: ONNX has no "lanczos3", and ONNX Runtime no "cubic" of images with channels last.
+    """Resizes by sizes: ONNX's scales are rounded. Other interpolations than "nearest" and
+    "bilinear" are products with weights: ONNX has no "lanczos3", ONNX Runtime no "cubic" with
+    channels last.
     """
     if interpolation not in INTERPOLATIONS:
         if None in x.shape[1:3]:

@@ -1,7 +1,5 @@
-"""The layers that ONNX has ops for which the functions in their `call` do not give, in the table `LAYERS`: for images
-of any size, or as one op.
-
-An emitter takes the builder, the layer, its input and the shape of its result.
+"""The layers that are not exported by the functions in their `call`: for images of any size, or as
+one op. An emitter takes the builder, the layer, its input and its result's shape.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,6 @@
-"""The ops under their public names, on tensors. Arguments are checked here, before any kernel runs.
+"""The ops under their public names, on tensors. Arguments are checked here, before any kernel.
 
-`arrays.py` has what is NumPy's elsewhere, the other files what their names say. Images are (N, H, W, C),
-kernels (KH, KW, C, F).
+`arrays.py` has what is NumPy's elsewhere. Images are (N, H, W, C), kernels (KH, KW, C, F).
 """
 
 from . import activation_functions, arrays, image_functions, layer_functions, loss_functions, norms

@@ -1,7 +1,4 @@
-"""The activation functions: those with kernels first, then those made of other functions, each line a formula.
-
-Names, arguments and defaults are those of `keras.ops` and `keras.activations`.
-"""
+"""The activation functions, with the names, arguments and defaults of `keras.activations`."""
 
 from collections.abc import Sequence
 from math import pi, sqrt
@@ -27,8 +24,8 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et 
 
 def relu(x: TensorLike, negative_slope: float = 0.0, max_value: float | None = None,
          threshold: float = 0.0) -> Tensor:
-    """max(x, 0), or in general x from `threshold` up to `max_value`, which it never exceeds, and
-    below negative_slope (x - threshold).
+    """max(x, 0); in general x from `threshold` to `max_value`, below negative_slope (x -
+    threshold).
     """
     x = _floats(x)
     refuse_gradient("relu", negative_slope=negative_slope, max_value=max_value, threshold=threshold)
@@ -96,7 +93,7 @@ def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
 
 
 def celu(x: TensorLike, alpha: float = 1.0) -> Tensor:
-    """x where it is positive, else alpha (exp(x / alpha) - 1): smooth for any alpha. Barron, 2017."""
+    """x where it is positive, else alpha (exp(x / alpha) - 1). Barron, 2017."""
     x = _tensor(x)
     return arrays.where(x > 0, x, alpha * arrays.expm1(arrays.minimum(x, 0) / alpha))
 
@@ -120,7 +117,9 @@ def relu6(x: TensorLike) -> Tensor:
 
 
 def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
-    """x times the normal distribution's P(X <= x), by erf or, `approximate`, by tanh. Hendrycks and Gimpel, 2016."""
+    """x P(X <= x) of the normal distribution, by erf or tanh (`approximate`). Hendrycks and Gimpel,
+    2016.
+    """
     x = _tensor(x)
     if approximate:
         return 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
@@ -139,7 +138,7 @@ def hard_sigmoid(x: TensorLike) -> Tensor:
 
 
 def hard_silu(x: TensorLike) -> Tensor:
-    """x hard_sigmoid(x), also called hard_swish. Howard et al., "Searching for MobileNetV3", 2019."""
+    """x hard_sigmoid(x), also called hard_swish. Howard et al., "MobileNetV3", 2019."""
     x = _tensor(x)
     return x * hard_sigmoid(x)
 
@@ -203,9 +202,8 @@ def hard_shrink(x: TensorLike, threshold: float = 0.5) -> Tensor:
 
 
 def sparsemax(x: TensorLike, axis: int = -1) -> Tensor:
-    """max(x - t, 0) with the t that makes the sum over `axis` 1: probabilities, many of which are exactly 0.
-
-    Martins and Astudillo: "From softmax to sparsemax", 2016. Which stay is found by comparing all pairs of the axis.
+    """max(x - t, 0) with t such that the sum over `axis` is 1: many results are exactly 0. Martins
+    and Astudillo, "From softmax to sparsemax", 2016.
     """
     x = _tensor(x)
     axis = axis % x.ndim

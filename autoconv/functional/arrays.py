@@ -1,6 +1,5 @@
-"""What layers need of NumPy, as functions of tensors that carry gradients: joining, choosing, comparing, shapes.
-
-The names and arguments are those of `keras.ops`. What is no tensor is made one: integers and lists as float32.
+"""What layers need of NumPy, with gradients, under the names of `keras.ops`. Other values than
+tensors become tensors: integers and lists as float32.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,10 +26,7 @@ __all__ = [
 
 
 def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """Tensors one behind the other along `axis`. Their other sizes must agree.
-
-    Each gets its part of the gradient. Raises ValueError for shapes that do not fit.
-    """
+    """Joins tensors along `axis`. Raises ValueError unless their other sizes agree."""
     tensors = _several("concatenate", xs)
     shapes = [t.shape for t in tensors]
     if not tensors[0].ndim:
@@ -42,7 +38,7 @@ def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
 
 
 def stack(x: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """Tensors of one shape, put together along a new axis. Raises ValueError where the shapes differ."""
+    """Joins tensors of one shape along a new axis. Raises ValueError if the shapes differ."""
     tensors = _several("stack", x)
     if len({t.shape for t in tensors}) > 1:
         raise ValueError(f"stack needs tensors of one shape. Received: {[t.shape for t in tensors]}.")
@@ -50,9 +46,8 @@ def stack(x: Sequence[TensorLike], axis: int = 0) -> Tensor:
 
 
 def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """The parts of x along `axis`: so many of equal size, or cut before each of the given indices.
-
-    Raises ValueError where so many equal parts cannot be made.
+    """Cuts x along `axis` into this many equal parts, or before each of the given indices. Raises
+    ValueError if equal parts cannot be made.
     """
     x = _tensor(x)
     if not x.ndim:
@@ -73,11 +68,10 @@ def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0
 
 def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
         constant_values: float | None = None) -> Tensor:
-    """Elements around x: a number, 0 by default, or with mode "reflect" (c b|a b c|b a) or
+    """Adds elements around x: a number, 0 by default, or with mode "reflect" (c b|a b c|b a) or
     "symmetric" (b a|a b c|c b) x's own.
 
-    `pad_width`: n elements on every side, (before, after) for all axes, or one such pair for each
-    axis. Raises ValueError for other modes.
+    pad_width: n elements on every side, (before, after) for all axes, or a pair for each.
     """
     x = _tensor(x)
     names.lookup("mode", mode, dict.fromkeys(("constant", "reflect", "symmetric"), mode))
@@ -103,7 +97,9 @@ def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
 
 
 def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
-    """x without its axes of size 1: all, or those named. Raises ValueError where a named one has another size."""
+    """Removes axes of size 1: all, or those named. Raises ValueError for a named one of another
+    size.
+    """
     x = _tensor(x)
     ones = tuple(i for i, n in enumerate(x.shape) if n == 1)
     axes = ones if axis is None else arith.normalize_axes(axis, x.ndim)
@@ -123,21 +119,23 @@ def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> Tensor:
 
 @broadcasting
 def maximum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The larger of two items; shapes broadcast, a NaN is passed on. Where both are equal the
-    gradient goes to x1, as in TensorFlow (PyTorch gives half to each).
+    """The larger of two elements; shapes broadcast, NaN is passed on. If equal, x1 gets the
+    gradient, as in TensorFlow (PyTorch gives half to each).
     """
     return apply(select.maximum, *_pair(x1, x2))
 
 
 @broadcasting
 def minimum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The smaller of two items; shapes broadcast, a NaN is passed on. If equal, x1 gets the gradient."""
+    """The smaller of two elements; shapes broadcast, NaN is passed on. If equal, x1 gets the
+    gradient.
+    """
     return apply(select.minimum, *_pair(x1, x2))
 
 
 @broadcasting
 def where(condition: TensorLike, x1: TensorLike, x2: TensorLike) -> Tensor:
-    """x1 where the condition holds (is not 0), else x2; all three broadcast. The condition gets no gradient."""
+    """x1 where the condition is not 0, else x2; all broadcast. The condition gets no gradient."""
     if isinstance(condition, Tensor) and not isinstance(x1, Tensor):
         x1 = condition.operand(float(x1) if isinstance(x1, Real) else _tensor(x1).numpy())
     x1, x2 = _pair(x1, x2)
@@ -152,9 +150,8 @@ def where(condition: TensorLike, x1: TensorLike, x2: TensorLike) -> Tensor:
 
 
 def clip(x: TensorLike, x_min: TensorLike | None, x_max: TensorLike | None) -> Tensor:
-    """x, but at least x_min and at most x_max: numbers, None for no bound, or tensors that broadcast.
-
-    The gradient passes where x lies within the bounds, both included.
+    """Limits x to x_min..x_max: numbers, tensors that broadcast, or None for no bound. The gradient
+    passes where x is within the bounds, both included.
     """
     x = _tensor(x)
     for name, bound in (("x_min", x_min), ("x_max", x_max)):
@@ -213,9 +210,7 @@ def cast(x: TensorLike, dtype: DTypeLike) -> Tensor:
 
 
 def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the maximum along `axis` is, as integers; of equal items the first, and a NaN counts as the maximum.
-
-    Without an axis among all items in scan order. It has no gradient.
+    """The index of the first maximum along `axis`, or of all elements; NaN counts as the maximum.
     """
     return apply(select.argmax, _tensor(x), axis=axis, keepdims=keepdims)
 
@@ -243,7 +238,7 @@ def _pair(x1: TensorLike, x2: TensorLike) -> tuple[Tensor, Tensor]:
 
 
 def _several(name: str, xs: Sequence[TensorLike]) -> list[Tensor]:
-    """One tensor or more, those that are none on the device of the first that is one."""
+    """One tensor or more, the others made tensors on the device of the first."""
     if isinstance(xs, (Tensor, np.ndarray)) or not isinstance(xs, Sequence) or not xs:
         raise ValueError(f"{name} takes a list of one tensor or more. Received: {type(xs).__name__} {xs!r:.80}.")
     beside = next((x for x in xs if isinstance(x, Tensor)), None)

@@ -42,10 +42,12 @@ def named(function: Function, name: str, doc: str) -> Function:
 
 def conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: Pair = 1,
            padding: Padding = "valid", dilation_rate: Pair = 1, groups: int = 1) -> Tensor:
-    """Cross-correlation, z[i, j, f] = b[f] + sum over u, v, c of x[i*s + u, j*s + v, c] w[u, v, c, f].
+    """Cross-correlation, z[i, j, f] = b[f] + sum over u, v, c of x[i*s + u, j*s + v, c] w[u, v, c,
+    f].
 
-    x (N, H, W, C), w (KH, KW, C/groups, F), b (F,) -> (N, OH, OW, F). `padding` is "valid", "same", p, (ph, pw) or
-    ((top, bottom), (left, right)). With groups, the output channels of a group see the input channels of that group.
+    x (N, H, W, C), w (KH, KW, C/groups, F), b (F,) -> (N, OH, OW, F). padding: "valid", "same", p,
+    (ph, pw) or ((top, bottom), (left, right)). The output channels of a group see the input
+    channels of that group.
     """
     x, w, b = _same_dtype("conv2d", x, w, b)
     _, h, width, channels = shapes.check_image(x.shape)
@@ -64,10 +66,10 @@ def conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: P
 def conv2d_transpose(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: Pair = 1,
                      padding: str = "valid", dilation_rate: Pair = 1,
                      output_padding: Pair | None = None) -> Tensor:
-    """The transpose (the input gradient) of a convolution: each pixel adds its multiple of the kernel to the result.
+    """The transpose (input gradient) of a convolution: each pixel adds its multiple of the kernel.
 
-    x (N, H, W, C), w (KH, KW, F, C), b (F,) -> (N, OH, OW, F); `padding` "valid" or "same" (then OH = H * stride,
-    without an output_padding).
+    x (N, H, W, C), w (KH, KW, F, C), b (F,) -> (N, OH, OW, F); padding "valid" or "same" (then OH =
+    H * stride, without an output_padding).
     """
     x, w, b = _same_dtype("conv2d_transpose", x, w, b)
     _, h, width, _ = shapes.check_image(x.shape)
@@ -81,7 +83,8 @@ def conv2d_transpose(x: TensorLike, w: TensorLike, b: TensorLike | None = None, 
 
 def depthwise_conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: Pair = 1,
                      padding: Padding = "valid", dilation_rate: Pair = 1) -> Tensor:
-    """A convolution of each channel by itself, with M kernels: x (N, H, W, C), w (KH, KW, C, M) -> (N, OH, OW, C*M)."""
+    """Convolves each channel with M kernels: x (N, H, W, C), w (KH, KW, C, M) -> (N, OH, OW, C*M).
+    """
     x, w, b = _same_dtype("depthwise_conv2d", x, w, b)
     _, h, width, channels = shapes.check_image(x.shape)
     kh, kw, depth, multiplier = _kernel_shape(w, "(KH, KW, C, depth_multiplier)")
@@ -93,10 +96,10 @@ def depthwise_conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, 
 
 def max_pool2d(x: TensorLike, pool_size: Pair = 2, strides: Pair | None = None,
                padding: Padding = "valid") -> Tensor:
-    """The maximum of each window, x (N, H, W, C) -> (N, OH, OW, C); strides default to the pool size.
+    """The maximum of each window, (N, H, W, C) -> (N, OH, OW, C); strides default to the pool size.
 
-    Padding never wins, and must be smaller than the pool size on each side. The gradient goes to one winner, the first
-    in scan order; a NaN in the window is passed on.
+    Padding never wins, and is smaller than the pool size. The gradient goes to the first winner in
+    scan order; NaN is passed on.
     """
     x = _tensor(x)
     return apply(pool.max_pool2d, x, window=_pool_window(x, pool_size, strides, padding))
@@ -104,7 +107,7 @@ def max_pool2d(x: TensorLike, pool_size: Pair = 2, strides: Pair | None = None,
 
 def avg_pool2d(x: TensorLike, pool_size: Pair = 2, strides: Pair | None = None,
                padding: Padding = "valid") -> Tensor:
-    """The mean of each window over its real pixels, padding left out: x (N, H, W, C) -> (N, OH, OW, C)."""
+    """The mean of each window's real pixels: (N, H, W, C) -> (N, OH, OW, C)."""
     x = _tensor(x)
     return apply(pool.avg_pool2d, x, window=_pool_window(x, pool_size, strides, padding))
 
@@ -120,7 +123,7 @@ def global_max_pool2d(x: TensorLike, keepdims: bool = False) -> Tensor:
 
 
 def zero_padding2d(x: TensorLike, padding: Padding) -> Tensor:
-    """Rows and columns of zeros around each image; `padding` is p, (ph, pw) or ((top, bottom), (left, right))."""
+    """Zeros around each image: p, (ph, pw) or ((top, bottom), (left, right))."""
     vertical, horizontal = shapes.explicit_padding(padding)
     return apply(arith.pad, _image(x), widths=((0, 0), vertical, horizontal, (0, 0)))
 
@@ -141,9 +144,11 @@ def flatten(x: TensorLike) -> Tensor:
 
 
 def dropout(x: TensorLike, rate: float, training: bool = True, seed: int | None = None) -> Tensor:
-    """In training sets a share `rate` of the items to 0 and scales the others by 1 / (1 - rate); else x itself.
+    """In training sets a share `rate` of x to 0 and scales the rest by 1 / (1 - rate); else x
+    itself.
 
-    Each call draws anew, from the generator that `utils.set_random_seed` seeds; with a `seed` always the same.
+    Each call draws anew from the generator of `utils.set_random_seed`; with a `seed` always the
+    same.
     """
     if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
         raise ValueError(f"rate must be a number between 0 and 1. Received: {rate!r}.")
@@ -159,14 +164,13 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
                moving_mean: TensorLike, moving_var: TensorLike, training: bool,
                momentum: float = 0.99, epsilon: float = 1e-3, relu: bool = False,
                pool: bool = False, other: TensorLike | None = None, ranks: Ranks = ALONE) -> Tensor:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis) of x (...,
-    C). With `relu` the larger of that and 0, in the same pass over memory, with `pool` 2x2 max
-    pooling of these, of images in training, or with `other`, of x's shape, of the sum with that, in
-    training.
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel of x (..., C). In the same
+    pass over memory: `relu`; in training `pool`, 2x2 max pooling after it, or `other`, added before
+    it.
 
-    In training mean and (biased) variance are the batch's, and the moving ones change in place to
-    `moving * momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may
-    be None. ranks: the processes that share the batch, without pooling or `other`.
+    In training mean and (biased) variance are the batch's, and the moving ones become `moving *
+    momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may be None.
+    ranks: the processes that share the batch, without pooling or `other`.
     """
     x, gamma, beta, other = _same_dtype("batch_norm", x, gamma, beta, other)
     if not training:
@@ -198,7 +202,7 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
 
 
 def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, together: bool) -> None:
-    """Raises ValueError for what a pass of `batch_norm` cannot do; relu: in training, with a ReLU."""
+    """Raises ValueError for what a pass of `batch_norm` cannot do. relu: in training."""
     shape = None if other is None else other.shape
     received = f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu in training={relu}."
     if other is not None and (shape != x.shape or pool or not relu):
@@ -212,8 +216,8 @@ def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, togethe
 
 
 def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """A tensor as it is; an array as one, without a copy where it is contiguous; integers and lists
-    as float32. With a `dtype` all that is no tensor in that one.
+    """Returns a tensor as it is; others as one, in `dtype`: arrays of floats without a copy if they
+    are contiguous, integers and lists as float32.
     """
     value = stacked(value)
     if isinstance(value, Tensor | SymbolicTensor):  # symbolic where a function of others is traced
@@ -236,8 +240,8 @@ def _image(value: TensorLike) -> Tensor:
 
 
 def _same_dtype(name: str, *values: TensorLike | None) -> list[Tensor]:
-    """The values as tensors (None stays). What is no tensor has no gradient to lose, so it takes the dtype of the first
-    value, the images. Tensors of another dtype raise TypeError: a kernel computes in one dtype.
+    """Returns the values as tensors (None stays). Others than tensors take the dtype of the first,
+    the images. Raises TypeError for tensors of another dtype: a kernel computes in one.
     """
     x = _tensor(values[0])  # type: ignore[arg-type]
     follow = x.dtype if x.dtype.kind == "f" else None
@@ -273,8 +277,8 @@ def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None,
 
 
 def _beside(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
-    """An array of this dtype on the device of `like`: of a tensor there by a kernel, so that a recording has it.
-    Raises TypeError for a tensor that requires gradients, which the array would lose.
+    """Returns an array of this dtype on the device of `like`, from a tensor there by a kernel.
+    Raises TypeError for a tensor that requires gradients, which would be lost.
     """
     value = stacked(value)
     if isinstance(value, Tensor) and needs_gradients(value):

@@ -1,7 +1,7 @@
-"""The losses of samples, by Keras's names and formulas: targets and predictions (N, ..., C) -> a number each (N, ...).
+"""Losses of samples by Keras's names: targets and predictions (N, ..., C) -> (N, ...).
 
-Five have kernels of their own, the others are made of other functions. Targets are cast to the predictions' dtype;
-those of shape (N, ...) go with predictions (N, ..., 1), and the other way round.
+Five have kernels of their own. Targets are cast to the predictions' dtype; those of shape (N, ...)
+go with predictions (N, ..., 1), and vice versa.
 """
 
 import warnings
@@ -32,11 +32,11 @@ EPSILON = 1e-7  # Keras's: what keeps logarithms and quotients finite
 
 def categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits: bool = False,
                              label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
-    """-sum(y_true log y_pred) over `axis`, one loss a sample: (N, C) one-hot targets and predictions -> (N,).
+    """-sum(y_true log y_pred) over `axis`: one-hot targets and predictions (N, C) -> (N,).
 
-    Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them before the softmax. The
-    result of a softmax along `axis`, the last one, is not clipped: its logits are taken, as Keras on TensorFlow does.
-    label_smoothing s makes the targets softer: t (1 - s) + s / C (Szegedy et al., 2015).
+    Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them
+    before the softmax. Of a softmax's result along `axis`, the last one, the logits are taken, as
+    in Keras on TensorFlow. label_smoothing s: t (1 - s) + s / C (Szegedy et al., 2015).
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "categorical_crossentropy", "softmax", axis)
     y_true, y_pred = _last(y_true, y_pred, axis)
@@ -52,8 +52,8 @@ def categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits
 def sparse_categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike,
                                     from_logits: bool = False, ignore_class: int | None = None,
                                     axis: int = -1) -> Tensor:
-    """`categorical_crossentropy` for integer labels: y_true (N,) or (N, 1) in 0..C-1, y_pred (N, C)
-    -> (N,). The loss of a sample with the label `ignore_class` is 0.
+    """`categorical_crossentropy` of integer labels: (N,) or (N, 1) in 0..C-1, y_pred (N, C) ->
+    (N,). The loss of a sample with the label `ignore_class` is 0.
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "sparse_categorical_crossentropy", "softmax", axis)
     y_pred = _to_the_end(y_pred, axis)
@@ -67,8 +67,8 @@ def sparse_categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike,
 
 def binary_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits: bool = False,
                         label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
-    """-mean(t log p + (1 - t) log(1 - p)) over `axis`: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7], unless y_pred is
-    the result of a sigmoid, whose logits are taken. label_smoothing s moves the targets towards 0.5: t (1 - s) + s / 2.
+    """-mean(t log p + (1 - t) log(1 - p)) over `axis`: (N, C) -> (N,). p is clipped to [1e-7, 1 -
+    1e-7]; of a sigmoid's result the logits are taken. label_smoothing s: t (1 - s) + s / 2.
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "binary_crossentropy", "sigmoid")
     y_true, y_pred = _last(y_true, y_pred, axis)
@@ -84,8 +84,8 @@ def binary_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike,
                               apply_class_balancing: bool = False, alpha: float = 0.25,
                               gamma: float = 2.0, from_logits: bool = False,
                               label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
-    """mean((1 - q)^gamma times the binary crossentropy), where q is the probability of the true class: easy samples
-    count less. With class balancing also times alpha for class 1, 1 - alpha for class 0. Lin et al., 2017.
+    """mean((1 - q)^gamma binary crossentropy), q the true class's probability. Class balancing:
+    also times alpha for class 1, 1 - alpha for class 0. Lin et al., 2017.
     """
     t, p = _pair(_softer(y_true, label_smoothing), y_pred, "binary_focal_crossentropy")
     p = activation_functions.sigmoid(p) if from_logits else p
@@ -99,7 +99,7 @@ def binary_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike,
 def categorical_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike, alpha: float = 0.25,
                                    gamma: float = 2.0, from_logits: bool = False,
                                    label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
-    """-sum(alpha (1 - p)^gamma t log p) over `axis`: easy samples count less. Lin et al., 2017, for several classes."""
+    """-sum(alpha (1 - p)^gamma t log p) over `axis`: easy samples count less. Lin et al., 2017."""
     t, p = _pair(_softer(y_true, label_smoothing, True), y_pred, "categorical_focal_crossentropy")
     _warn_of_one_class(p, "categorical_focal_crossentropy")
     p = activation_functions.softmax(p, axis) if from_logits else p
@@ -109,7 +109,7 @@ def categorical_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike, alpha
 
 def categorical_generalized_cross_entropy(y_true: TensorLike, y_pred: TensorLike,
                                           q: float = 0.5) -> Tensor:
-    """(1 - p^q) / q for the probability p of the label: less of an outlier than log p. Zhang and Sabuncu, 2018."""
+    """(1 - p^q) / q of the label's probability p. Zhang and Sabuncu, 2018."""
     if not 0 < q < 1:
         raise ValueError(f"q must be between 0 and 1, both excluded. Received: {q!r}.")
     p = _predictions(y_pred)
@@ -121,13 +121,13 @@ def categorical_generalized_cross_entropy(y_true: TensorLike, y_pred: TensorLike
 
 
 def kl_divergence(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """sum(t log(t / p)) over the last axis, both clipped to [1e-7, 1]. Kullback and Leibler, 1951."""
+    """sum(t log(t / p)) over the last axis, clipped to [1e-7, 1]. Kullback and Leibler, 1951."""
     t, p = (arrays.clip(each, EPSILON, 1.0) for each in _pair(y_true, y_pred, "kl_divergence"))
     return (t * arrays.log(t / p)).sum(-1)
 
 
 def poisson(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """mean(p - t log p) over the last axis: the negative log-likelihood of counts t at rates p, but for a constant."""
+    """mean(p - t log p): the negative log-likelihood of counts t at rates p, less a constant."""
     t, p = _pair(y_true, y_pred, "poisson")
     return (p - t * arrays.log(p + EPSILON)).mean(-1)
 
@@ -165,7 +165,7 @@ def mean_squared_logarithmic_error(y_true: TensorLike, y_pred: TensorLike) -> Te
 
 
 def huber(y_true: TensorLike, y_pred: TensorLike, delta: float = 1.0) -> Tensor:
-    """The mean of e^2 / 2 for errors up to delta, of delta (|e| - delta / 2) for larger ones. Huber, 1964."""
+    """mean(e^2 / 2) of errors up to delta, delta (|e| - delta / 2) of larger ones. Huber, 1964."""
     t, p = _pair(y_true, y_pred, "huber")
     error = p - t
     size = arrays.abs(error)
@@ -173,7 +173,7 @@ def huber(y_true: TensorLike, y_pred: TensorLike, delta: float = 1.0) -> Tensor:
 
 
 def log_cosh(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """mean(log(cosh(y_pred - y_true))) over the last axis: near e^2 / 2 for small errors, |e| - log 2 for large."""
+    """mean(log(cosh(y_pred - y_true))): about e^2 / 2 for small errors, |e| - log 2 for large."""
     t, p = _pair(y_true, y_pred, "log_cosh")
     error = p - t
     return (error + activation_functions.softplus(-2 * error) - log(2)).mean(-1)
@@ -189,13 +189,13 @@ def cosine_similarity(y_true: TensorLike, y_pred: TensorLike, axis: int = -1) ->
 
 
 def hinge(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """mean(max(1 - t p, 0)) over the last axis, for targets -1 and 1; those of 0 and 1 alone become such."""
+    """mean(max(1 - t p, 0)) for targets -1 and 1; targets of only 0 and 1 are converted."""
     t, p = _pair(y_true, y_pred, "hinge")
     return activation_functions.relu(1 - _signs(t) * p).mean(-1)
 
 
 def squared_hinge(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """mean(max(1 - t p, 0)^2) over the last axis, for targets -1 and 1; those of 0 and 1 alone become such."""
+    """mean(max(1 - t p, 0)^2) for targets -1 and 1; targets of only 0 and 1 are converted."""
     t, p = _pair(y_true, y_pred, "squared_hinge")
     return (activation_functions.relu(1 - _signs(t) * p) ** 2).mean(-1)
 
@@ -210,14 +210,14 @@ def categorical_hinge(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
 
 
 def dice(y_true: TensorLike, y_pred: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
-    """1 - 2 sum(t p) / (sum(t) + sum(p)) over `axis`, by default over all: how little two areas overlap. Dice, 1945."""
+    """1 - 2 sum(t p) / (sum(t) + sum(p)) over `axis`, by default over all. Dice, 1945."""
     t, p = _pair(y_true, y_pred, "dice")
     return 1 - 2 * (t * p).sum(axis) / (t.sum(axis) + p.sum(axis) + EPSILON)
 
 
 def tversky(y_true: TensorLike, y_pred: TensorLike, alpha: float = 0.5, beta: float = 0.5,
             axis: int | Sequence[int] | None = None) -> Tensor:
-    """1 - I / (I + alpha sum((1 - p) t) + beta sum(p (1 - t))), I = sum(t p). Salehi et al., 2017."""
+    """1 - I / (I + alpha sum((1 - p) t) + beta sum(p (1 - t))), I = sum(t p). Salehi, 2017."""
     t, p = _pair(y_true, y_pred, "tversky")
     common = (t * p).sum(axis)
     return 1 - common / (common + ((1 - p) * t).sum(axis) * alpha + (p * (1 - t)).sum(axis) * beta + EPSILON)
@@ -254,7 +254,7 @@ def without_class(y_true: TensorLike, ignored: int) -> tuple[Any, Tensor]:
 
 
 def _predictions(value: TensorLike, y_true: TensorLike | None = None) -> Tensor:
-    """Predictions as a tensor of floats: constants beside targets that require gradients are like these."""
+    """Returns predictions as a tensor of floats, like targets that require gradients."""
     y_pred = _tensor(value)
     if isinstance(y_true, Tensor) and y_true.requires_grad and not y_pred.requires_grad:
         y_pred = Tensor(_beside(y_pred, y_true, y_true.dtype), device=y_true.device)
@@ -274,8 +274,8 @@ def _pair(y_true: TensorLike, y_pred: TensorLike, name: str) -> tuple[Tensor, Te
 
 def _logits(y_true: TensorLike, value: TensorLike, from_logits: bool, name: str, activation: str,
             axis: int = -1) -> tuple[Tensor, bool]:
-    """Predictions, and whether they are logits. If they come from the crossentropy's own activation (along the same
-    axis), the logits that it was given; the results of another activation are probabilities like any others.
+    """Returns predictions, and whether they are logits: of the crossentropy's own activation along
+    the axis its logits; results of other activations are probabilities.
     """
     y_pred = _predictions(value, stacked(y_true))
     if from_logits and y_pred.logits is not None:
@@ -322,7 +322,7 @@ def _warn_of_one_class(y_pred: Tensor, name: str) -> None:
 
 
 def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") -> Tensor:
-    """The targets in the predictions' shape and dtype; (N,) goes with predictions (N, 1). Their gradients go on."""
+    """Returns targets in the predictions' shape and dtype, with their gradients."""
     y_true = stacked(y_true)
     if isinstance(y_true, Tensor) and y_true.requires_grad:
         targets = _same_dtype(name, y_pred, y_true)[1]
@@ -337,7 +337,7 @@ def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") ->
 
 
 def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
-    """Integer labels in 0..C-1 of the shape of y_pred without its last axis; an outsider must never index memory."""
+    """Returns labels in 0..C-1 in the shape of y_pred without its last axis: they index memory."""
     y_true = stacked(y_true)
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
@@ -354,7 +354,7 @@ def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
 
 
 def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
-    """Labels of any number type as int64, or a ValueError where they are not integers in 0..classes-1."""
+    """Returns labels as int64. Raises ValueError unless they are integers in 0..classes-1."""
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64) if labels.dtype.kind in "iubf" and np.isfinite(labels).all() else None
     if whole is None or (whole != labels).any():

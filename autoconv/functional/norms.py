@@ -1,4 +1,4 @@
-"""Normalizations that are made of other functions. Names, arguments and defaults are those of `keras.ops`."""
+"""Normalizations that are made of other functions, with the names of `keras.ops`."""
 
 from collections.abc import Sequence
 
@@ -24,8 +24,8 @@ def moments(x: TensorLike, axes: Axes, keepdims: bool = False) -> tuple[Tensor, 
 def layer_normalization(x: TensorLike, gamma: TensorLike | None = None,
                         beta: TensorLike | None = None, axis: Axes = -1, epsilon: float = 1e-3,
                         rms_scaling: bool = False) -> Tensor:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`, or with `rms_scaling` gamma x /
-    sqrt(variance + epsilon). gamma and beta have the sizes of these axes. Ba et al., "Layer normalization", 2016.
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`, or with
+    `rms_scaling` gamma x / sqrt(variance + epsilon). Ba et al., "Layer normalization", 2016.
     """
     x = _tensor(x)
     axes = normalize_axes(axis, x.ndim)
@@ -38,7 +38,7 @@ def layer_normalization(x: TensorLike, gamma: TensorLike | None = None,
 
 
 def normalize(x: TensorLike, axis: Axes = -1, order: int = 2, epsilon: float = 1e-7) -> Tensor:
-    """x divided by its norm of this order along `axis`, which counts as epsilon where it is smaller."""
+    """x divided by its norm of this order along `axis`, or by epsilon if that is larger."""
     x = _tensor(x)
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise ValueError(f"order must be an integer of at least 1. Received: {order!r}.")

@@ -1,4 +1,4 @@
-"""Elements of a tensor in another order, several times, or in another shape; all carry gradients."""
+"""Elements of a tensor in another order, several times, or in another shape."""
 
 from collections.abc import Sequence
 
@@ -63,7 +63,7 @@ def flip(x: TensorLike, axis: Axes = None) -> Tensor:
 
 
 def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
-    """x in a larger shape, along whose axes it is repeated. Raises ValueError for a shape that x cannot take."""
+    """Repeats x along axes of size 1. Raises ValueError for a shape that x cannot take."""
     x = operand(x)
     shape = tuple(shape)
     if np.broadcast_shapes(x.shape, shape) != shape:
@@ -82,8 +82,8 @@ def flipud(x: TensorLike) -> Tensor:
 
 
 def roll(x: TensorLike, shift: int | Sequence[int], axis: Axes = None) -> Tensor:
-    """x with its elements moved on by `shift` along `axis`; those that leave it at the end return
-    at the start. One shift serves several axes. Without an axis all elements count as one row.
+    """Moves the elements of x by `shift` along `axis`, or as one row; those that leave at the end
+    return at the start. One shift serves several axes.
     """
     x = operand(x)
     if axis is None:
@@ -107,8 +107,8 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
-    """For each of the integers `indices`, the element of x at that position along `axis` and at the integer's own
-    place along the other axes, which broadcast. Without an axis the elements of x in a row.
+    """Returns for each of the integers `indices` the element of x at that position along `axis`,
+    and at its own place along the other axes, which broadcast. Without an axis: of x in a row.
     """
     x = operand(x)
     indices = _integers(indices)
@@ -131,7 +131,7 @@ def _integers(indices: TensorLike) -> Tensor | np.ndarray:
 
 
 def repeat(x: TensorLike, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-    """Each element of x so many times, one after the other, along `axis`, or of all elements in a row."""
+    """Each element of x `repeats` times along `axis`, or all elements in a row."""
     x = operand(x)
     size = int(np.prod(x.shape)) if axis is None else x.shape[axis]
     return take(x, np.repeat(np.arange(size), np.asarray(repeats)), axis)
@@ -161,7 +161,7 @@ def vstack(xs: Sequence[TensorLike]) -> Tensor:
 
 
 def unstack(x: TensorLike, num: int | None = None, axis: int = 0) -> list[Tensor]:
-    """The parts of x along `axis`, without that axis. Raises ValueError if `num` is not their number."""
+    """The parts of x along `axis`, without it. Raises ValueError if `num` is not their number."""
     x = operand(x)
     (axis,) = normalize_axes(axis, len(x.shape))
     if num is not None and num != x.shape[axis]:

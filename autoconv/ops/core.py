@@ -1,4 +1,4 @@
-"""Shape, dtype and values of one tensor, and the dispatcher by which all functions of `ops` take any kind of tensor."""
+"""Shape, dtype and values of a tensor, and the dispatcher by which `ops` takes any tensor."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -19,8 +19,8 @@ OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})
 
 
 def on_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
-    """Lets these functions of a module of `ops` take tensors of every kind: arrays and lists become tensors of their
-    own dtype, Variables are tensors, and on symbolic tensors a function becomes a node of the graph.
+    """Lets these functions of a module of `ops` take any tensors: arrays and lists become tensors
+    of their own dtype; on symbolic tensors a function becomes a node.
     """
     on_symbols_too(namespace, [name for name in functions if not hasattr(namespace[name], "recordable")], "ops")
     namespace.update((name, _on_tensors(namespace[name])) for name in functions)
@@ -39,7 +39,8 @@ def _on_tensors(function: Callable) -> Callable:
 
 
 def _operand(value: Any) -> Any:
-    """What holds an array as a tensor; numbers as they are, since they take the dtype of the tensor beside them."""
+    """Returns arrays as tensors; numbers stay, since they take the dtype of the tensor beside them.
+    """
     if value is None or (isinstance(value, Tensor | SymbolicTensor | Real) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):
@@ -49,14 +50,14 @@ def _operand(value: Any) -> Any:
 
 
 def operand(x: TensorLike) -> Tensor:
-    """A tensor, symbolic or not, as it is; what is none made one: integers keep their dtype, floats are float32."""
+    """Returns a tensor, symbolic or not, as it is; others as one: floats as float32."""
     x = stacked(x)
     return x if isinstance(x, Tensor | SymbolicTensor) else tensor(x)  # type: ignore[return-value]
 
 
 def convert_to_tensor(x: TensorLike, dtype: DTypeLike | None = None, sparse: None = None,
                       ragged: None = None) -> Tensor:
-    """A tensor of an array, a number or a list; a tensor in `dtype`, which is itself where it has that already."""
+    """Returns an array, number or list as a tensor, or a tensor in `dtype`."""
     if sparse or ragged:
         raise ValueError("autoconv has dense tensors only: leave out sparse and ragged.")
     x = stacked(x)

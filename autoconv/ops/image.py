@@ -22,8 +22,8 @@ def pad_images(images: TensorLike, top_padding: int | None = None, left_padding:
                bottom_padding: int | None = None, right_padding: int | None = None,
                target_height: int | None = None, target_width: int | None = None,
                data_format: str | None = None) -> Tensor:
-    """Images (N, H, W, C) or (H, W, C) with zeros around them. Of top, bottom and target_height two
-    are given, and so for the width.
+    """Adds zeros around images (N, H, W, C) or (H, W, C). Of top, bottom and target_height two are
+    given, and so for the width.
     """
     channels_last(data_format)
     images = operand(images)
@@ -37,8 +37,8 @@ def crop_images(images: TensorLike, top_cropping: int | None = None,
                 left_cropping: int | None = None, bottom_cropping: int | None = None,
                 right_cropping: int | None = None, target_height: int | None = None,
                 target_width: int | None = None, data_format: str | None = None) -> Tensor:
-    """Images (N, H, W, C) or (H, W, C) without what is cut off. Of top, bottom and target_height
-    two are given, and so for the width.
+    """Cuts images (N, H, W, C) or (H, W, C). Of top, bottom and target_height two are given, and so
+    for the width.
     """
     channels_last(data_format)
     images = operand(images)

@@ -25,8 +25,8 @@ def logsumexp(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tenso
 
 def norm(x: TensorLike, ord: int | str | None = None, axis: Axes = None,
          keepdims: bool = False) -> Tensor:
-    """The length of vectors along `axis`, or of all items: the square root of the sum of squares
-    (ord None, 2, "fro"), or the sum of absolute values (ord 1). ValueError for others.
+    """The length of vectors along `axis`, or of all elements: ord None, 2 or "fro", or 1.
+    ValueError for others.
     """
     x = knp.floats(operand(x))
     if ord in (None, 2, "fro"):
@@ -37,7 +37,7 @@ def norm(x: TensorLike, ord: int | str | None = None, axis: Axes = None,
 
 
 def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """The k largest items along the last axis, in falling order, and where they lie, which carries no gradient."""
+    """The k largest elements along the last axis, falling, and their places, without gradients."""
     x = operand(x)
 
     def falling(values: np.ndarray) -> np.ndarray:

@@ -78,14 +78,14 @@ def gelu(x: TensorLike, approximate: bool = True) -> Tensor:  # type: ignore[no-
 
 def normalize(x: TensorLike, axis: int | Sequence[int] = -1, order: int = 2,
               epsilon: float | None = None) -> Tensor:
-    """x divided by its norm of this order along `axis`, which counts as epsilon, 1e-7, where it is smaller."""
+    """x divided by its norm of this order along `axis`, at least by epsilon, 1e-7."""
     return F.normalize(x, axis, order, EPSILON if epsilon is None else epsilon)
 
 
 def layer_normalization(x: TensorLike, gamma: TensorLike | None = None,
                         beta: TensorLike | None = None, axis: int | Sequence[int] = -1,
                         epsilon: float | None = None, rms_scaling: bool = False) -> Tensor:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`; epsilon is 1e-7."""
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`."""
     return F.layer_normalization(x, gamma, beta, axis, EPSILON if epsilon is None else epsilon, rms_scaling)
 
 

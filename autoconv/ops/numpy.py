@@ -1,4 +1,4 @@
-"""NumPy's functions on tensors, as `keras.ops.numpy` has them. Within a layer NumPy's own names call them, too."""
+"""NumPy's functions on tensors, as in `keras.ops.numpy`; within a layer NumPy's names call them."""
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -43,7 +43,7 @@ FLOATX = "float32"
 
 
 def _first(x1: TensorLike, x2: TensorLike) -> TensorLike:
-    """The first of two operands, one of which is a tensor then: a number takes the dtype of the tensor beside it."""
+    """Returns the first operand, as a tensor unless the second is one."""
     return x1 if isinstance(x2, Tensor | SymbolicTensor) else operand(x1)
 
 
@@ -190,7 +190,7 @@ def _count(true: Tensor, axis: Axes, keepdims: bool = False) -> Tensor:
 
 
 def average(x: TensorLike, axis: Axes = None, weights: TensorLike | None = None) -> Tensor:
-    """The mean along `axis`, or of all elements, each times its weight: `weights` have x's shape or the axis's size."""
+    """The mean along `axis`, or of all, with `weights` of x's shape or the axis's size."""
     x = operand(x)
     if weights is None:
         return x.mean(axis, False)
@@ -202,7 +202,7 @@ def average(x: TensorLike, axis: Axes = None, weights: TensorLike | None = None)
 
 
 def prod(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The product along `axis`, or along several, or of all elements, in pairs. Integers give int64."""
+    """The product along axes, or of all elements, in pairs. Integers give int64."""
     x = _summable(operand(x))
     axes = normalize_axes(axis, len(x.shape))
     kept = [n for i, n in enumerate(x.shape) if i not in axes]
@@ -217,7 +217,7 @@ def prod(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def cumsum(x: TensorLike, axis: int | None = None) -> Tensor:
-    """The sums of the elements up to each one, along `axis`, or of all elements in a row. Integers give int64."""
+    """The sums up to each element along `axis`, or of all in a row. Integers give int64."""
     x = _summable(operand(x))
     if axis is None:
         return cumsum(x.reshape((-1,)), 0)
@@ -252,7 +252,7 @@ def isinf(x: TensorLike) -> Tensor:
 @broadcasting
 def isclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e-8,
             equal_nan: bool = False) -> Tensor:
-    """Whether |x1 - x2| <= atol + rtol |x2|, item by item; infinite ones are close to themselves alone."""
+    """Whether |x1 - x2| <= atol + rtol |x2|; infinite elements are close only to themselves."""
     return _by_numpy(np.isclose, x1, x2, rtol, atol, equal_nan)
 
 
@@ -288,7 +288,7 @@ def round(x: TensorLike, decimals: int = 0) -> Tensor:
 
 
 def argsort(x: TensorLike, axis: int | None = -1) -> Tensor:
-    """Where the items lie that come in rising order along `axis`; of equal ones the first comes first."""
+    """The places of the elements in rising order along `axis`; equal ones keep their order."""
     return _by_numpy(lambda a: np.argsort(a, axis, kind="stable").astype(np.int32), x)
 
 
@@ -299,7 +299,7 @@ def sort(x: TensorLike, axis: int = -1) -> Tensor:
 
 
 def take_each(x: Tensor, places: Tensor, axis: int) -> Tensor:
-    """The items of x at integer positions along `axis`, as `argsort` gives them: others for each row."""
+    """The elements of x at the places along `axis` that `argsort` gives."""
     index: list[Any] = list(np.ogrid[tuple(map(slice, places.shape))])
     index[axis] = places.numpy()
     return x[tuple(index)]
@@ -323,7 +323,8 @@ def floats(x: TensorLike) -> Tensor:
 
 
 def _by_numpy(function: Callable, *arguments: Any) -> Tensor:
-    """What NumPy makes of values, as a tensor without a gradient, on the device of the first one."""
+    """Returns NumPy's result of values as a tensor without a gradient, on the first one's device.
+    """
     trace.stop("a function of ops that NumPy computes")
     first = operand(arguments[0])
     values = [a.detach().numpy() if hasattr(a, "detach") else a for a in (first, *arguments[1:])]

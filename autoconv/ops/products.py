@@ -14,8 +14,8 @@ __all__ = ["dot", "einsum", "tensordot"]
 
 
 def dot(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The sum over the last axis of x1 and the last but one of x2, or the only one: (..., K) and
-    (..., K, M) -> (..., ..., M). Of numbers their product.
+    """The sum over the last axis of x1 and the last but one, or only one, of x2: (..., K) and (...,
+    K, M) -> (..., ..., M). Of numbers their product.
     """
     a = operand(x1)
     b = operand(x2)
@@ -26,7 +26,7 @@ def dot(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 def tensordot(x1: TensorLike, x2: TensorLike,
               axes: int | Sequence[int | Sequence[int]] = 2) -> Tensor:
-    """The sum over pairs of axes: the last `axes` of x1 and the first of x2, or the axes that two lists name."""
+    """The sum over pairs of axes: the last of x1 and first of x2, or those that two lists name."""
     a = operand(x1)
     b = operand(x2)
     if isinstance(axes, Sequence):
@@ -46,8 +46,8 @@ def tensordot(x1: TensorLike, x2: TensorLike,
 
 
 def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
-    """A product of tensors by Einstein's sums: "bij,bjk->bik" names the axes of each, and of the
-    result; an axis that the result lacks is summed over. "..." names all others, which broadcast.
+    """A product by Einstein's sums: "bij,bjk->bik" names the axes of each tensor and of the result;
+    an axis that the result lacks is summed. "..." is all others, which broadcast.
     """
     tensors = [operand(x) for x in operands]
     inputs, result = _axes(subscripts, tensors)
@@ -70,7 +70,7 @@ def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
 
 
 def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], list[str]]:
-    """The names of the axes of each operand and of the result; those behind "..." are numbers, counted from the end."""
+    """Returns the names of the operands' and the result's axes; in "..." numbers from the end."""
     given, arrow, result = subscripts.replace(" ", "").partition("->")
     terms = given.split(",")
     letters = given.replace(",", "").replace("...", "")
@@ -110,7 +110,7 @@ def _reduced(x: Tensor, names: list[str], wanted: set[str]) -> tuple[Tensor, lis
 
 def _product(a: Tensor, b: Tensor, names_a: list[str], names_b: list[str],
              result: list[str]) -> Tensor:
-    """The sum of a b over the axes that the result lacks and both have, as a product of matrices."""
+    """Returns the sum of a b over shared axes that the result lacks, as a product of matrices."""
     shared = [name for name in names_a if name in names_b]
     batch, summed = ([name for name in shared if (name in result) == kept] for kept in (True, False))
     of_a, of_b = ([name for name in names if name not in shared] for names in (names_a, names_b))
