@@ -80,7 +80,7 @@ _LATER = ("formats", "pictures", "wrappers")  # imported when they are first use
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a module at its first use; gives one under the name that it had in version 0.1, with a warning."""
+    """Imports a module at its first use; finds one by its name in version 0.1, with a warning."""
     if name in _LATER:
         return importlib.import_module(f".{name}", __name__)
     if name not in _MOVED:

@@ -1,7 +1,7 @@
 """Keras's older module of settings and small functions: `from autoconv import backend as K`.
 
-It has what Keras 3 has in it, and `get_value`, `set_value` and `int_shape`. For functions on tensors, such as `K.mean`,
-the error names the function that does the same.
+It has what Keras 3 has in it, and `get_value`, `set_value` and `int_shape`. For functions on
+tensors, such as `K.mean`, the error names the function that does the same.
 """
 
 import sys
@@ -49,7 +49,7 @@ def set_value(x: Any, value: Any) -> None:
 
 
 def int_shape(x: Any) -> tuple[int | None, ...]:
-    """Returns the shape of a tensor; an axis of a symbolic tensor that has no fixed length is None."""
+    """Returns the shape of a tensor; an open size of a symbolic tensor is None."""
     return tuple(x.shape)
 
 

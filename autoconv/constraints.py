@@ -1,4 +1,4 @@
-"""What weights become after each step: `Conv2D(8, 3, kernel_constraint="max_norm")`. Names and formulas are Keras's."""
+"""Constraints of weights: `Conv2D(8, 3, kernel_constraint="max_norm")`. Formulas are Keras's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,8 @@ from . import functional as F
 from .arguments import names
 from .arguments.serialization import Configured, Registry
 from .engine.tensor import Tensor
-from .functional.losses import EPSILON
-from .functional.nn import _tensor
+from .functional.layer_functions import _tensor
+from .functional.loss_functions import EPSILON
 
 __all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "max_norm",
            "min_max_norm", "non_neg", "serialize", "unit_norm"]
@@ -17,7 +17,7 @@ Axis = int | Sequence[int]
 
 
 class Constraint(Configured):
-    """The base of a constraint of your own: override `__call__(w)`, by functions of tensors, and `get_config()`."""
+    """The base of a constraint of your own: override `__call__(w)`, by functions of tensors."""
 
     recordable = True
 
@@ -31,8 +31,8 @@ def _norms(w: Tensor, axis: Axis) -> Tensor:
 
 
 class MaxNorm(Constraint):
-    """w scaled down to an L2 norm of max_value along `axis` where it is longer: the axes of a unit's inputs, 0 of a
-    dense kernel, [0, 1, 2] of a convolution's. Srivastava et al., 2014.
+    """Scales w down to an L2 norm of at most max_value along `axis`, the axes of a unit's inputs: 0
+    of a dense kernel, [0, 1, 2] of a convolution's. Srivastava et al., 2014.
     """
 
     def __init__(self, max_value: float = 2, axis: Axis = 0) -> None:
@@ -63,7 +63,8 @@ class UnitNorm(Constraint):
 
 
 class MinMaxNorm(Constraint):
-    """w scaled so that its L2 norm along `axis` lies in min_value..max_value, or goes there by the share `rate`."""
+    """Scales w so that its L2 norm along `axis` goes to min_value..max_value by the share `rate`.
+    """
 
     def __init__(self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: Axis = 0) -> None:
         self.min_value, self.max_value, self.rate, self.axis = min_value, max_value, rate, axis

@@ -1,7 +1,7 @@
-"""How weights start. Each initializer is a function of (shape, dtype), made with Keras's names and formulas.
+"""How weights start. An initializer is a function of (shape, dtype), by Keras's formulas.
 
-An initializer gives the same values at every call: those of an int `seed`, or without one those that its first call
-drew from `autoconv.random`. One whose seed is a `random.SeedGenerator` draws new ones at each call.
+It returns the same values at every call: those of an int `seed`, or else of the numbers that its
+first call drew. A `random.SeedGenerator` as seed draws new ones at each call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -129,7 +129,8 @@ class TruncatedNormal(Random):
 class VarianceScaling(Random):
     """Random with variance `scale / fan`, so that signals keep their size from layer to layer.
 
-    mode: "fan_in", "fan_out" or "fan_avg"; distribution: "truncated_normal", "untruncated_normal" or "uniform".
+    mode: "fan_in", "fan_out" or "fan_avg"; distribution: "truncated_normal", "untruncated_normal"
+    or "uniform".
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class _Named(VarianceScaling):
 
 
 class GlorotUniform(_Named):
-    """Uniform within sqrt(6 / (fan_in + fan_out)). Glorot and Bengio, AISTATS 2010. Keras's default."""
+    """Uniform within sqrt(6 / (fan_in + fan_out)). Glorot and Bengio, 2010. Keras's default."""
 
     _choice = (1.0, "fan_avg", "uniform")
 
@@ -208,7 +209,7 @@ class LecunNormal(_Named):
 
 
 class Identity(Initializer):
-    """A matrix (N, M) with `gain` on its diagonal, else 0. Raises ValueError for another number of dimensions."""
+    """A matrix (N, M) with `gain` on its diagonal, else 0. Raises ValueError for another rank."""
 
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = gain
@@ -221,8 +222,8 @@ class Identity(Initializer):
 
 
 class Orthogonal(Random):
-    """`gain` times a matrix with orthogonal rows or columns, in the shape (..., C_out). Raises ValueError for fewer
-    than two dimensions. Saxe et al., "Exact solutions to the nonlinear dynamics of learning", 2014.
+    """`gain` times a matrix with orthogonal rows or columns, in the shape (..., C_out). Saxe et
+    al., 2014. Raises ValueError for fewer than two dimensions.
     """
 
     def __init__(self, gain: float = 1.0, seed: Any = None) -> None:
@@ -243,8 +244,8 @@ class Orthogonal(Random):
 
 def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,
          output_axes: Sequence[int] | None = None) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight (..., C_in, C_out): how many inputs an output sums, and the
-    other way round. Where both are given, the axes say which sizes count.
+    """Returns (fan_in, fan_out) of a weight (..., C_in, C_out): how many inputs an output sums, and
+    vice versa; or the products of the sizes of the axes given.
     """
     if input_axes is not None and output_axes is not None:
         return prod(shape[axis] for axis in input_axes), prod(shape[axis] for axis in output_axes)

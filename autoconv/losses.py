@@ -1,6 +1,6 @@
-"""Losses with Keras's names and formulas: a class computes one number a batch, its function one number a sample.
+"""Losses with Keras's names: a class computes a number per batch, its function per sample.
 
-The formulas are in functional/losses.py. A class is made of each by `_loss`, with the function's options as arguments.
+`functional/loss_functions.py` has the formulas. `_loss` makes a class of each.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from .arguments.serialization import Configured, Registry
 from .engine.symbolic import flatten, map_structure
 from .engine.tensor import Tensor, refuse_gradient, stacked, within_formula
 from .engine.versions import Versioned
-from .functional.losses import *  # noqa: F403
-from .functional.losses import whole_labels, without_class
+from .functional.loss_functions import *  # noqa: F403
+from .functional.loss_functions import whole_labels, without_class
 from .kernels.device import real_numbers
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "CategoricalGeneralizedCrossEntropy", "CategoricalHinge", "CosineSimilarity", "Dice", "Hinge", "Huber",
     "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
     "MeanSquaredLogarithmicError", "Poisson", "SparseCategoricalCrossentropy", "SquaredHinge", "Tversky",
-    "deserialize", "get", "serialize", *F.losses.__all__,
+    "deserialize", "get", "serialize", *F.loss_functions.__all__,
 ]
 
 MEANS = ("sum_over_batch_size", "mean")
@@ -33,11 +33,11 @@ REDUCTIONS = (*MEANS, "mean_with_sample_weight", "sum", "none")
 
 
 class Loss(Configured, Versioned):
-    """The base of a loss of your own: override `call(y_true, y_pred)`, which returns one number a sample as a tensor.
+    """The base of your own loss: override `call(y_true, y_pred)`: a number per sample, as a tensor.
 
-    `loss(y_true, y_pred, sample_weight=None)` is then their sum, each times its weight, over the number of samples
-    (reduction "sum_over_batch_size" or "mean"), over the sum of the weights ("mean_with_sample_weight"), the sum itself
-    ("sum"), or all of them ("none" or None, not for training).
+    `loss(y_true, y_pred, sample_weight=None)` is the weighted sum over the number of samples
+    (reduction "sum_over_batch_size" or "mean"), over the sum of weights
+    ("mean_with_sample_weight"), the sum ("sum"), or all of them ("none" or None, not for training).
     """
 
     recordable = False  # whether `call` is functions of `functional` on tensors, and nothing that differs between calls
@@ -54,7 +54,7 @@ class Loss(Configured, Versioned):
         raise NotImplementedError(f"{type(self).__name__} must override call(self, y_true, y_pred).")
 
     def sample_losses(self, y_true: Any, y_pred: Tensor) -> Tensor:
-        """What `call` gives. Within it what would lose the gradient of the predictions is an error."""
+        """Returns what `call` does; within it, losing the predictions' gradient is an error."""
         with within_formula(f"loss {self.name!r}"):
             return self.call(y_true, y_pred)
 
@@ -67,7 +67,7 @@ class Loss(Configured, Versioned):
         if not self.recordable:
             y_true = self._each(partial(self._target, like=flatten(y_pred)[0]), y_true)
         values = self.sample_losses(y_true, y_pred)
-        values = values if isinstance(values, Tensor) else F.losses._tensor(values)
+        values = values if isinstance(values, Tensor) else F.loss_functions._tensor(values)
         if self.reduction in (None, "none") or values.shape == (0,):
             return values if sample_weight is None else values * Tensor(
                 values.device.asarray(_spread(sample_weight, values)), device=values.device)
@@ -75,7 +75,7 @@ class Loss(Configured, Versioned):
         return (values * Tensor(weights, device=values.device)).sum()
 
     def has_own_call(self) -> bool:
-        """Whether a class of a user's overrides `__call__`, so that training uses what it returns."""
+        """Whether a user's class overrides `__call__`, so training uses what it returns."""
         return type(self).__call__ not in (Loss.__call__, LossFunction.__call__)
 
     def _each(self, function: Callable[[Any], Any], given: Any) -> Any:
@@ -86,7 +86,7 @@ class Loss(Configured, Versioned):
     def _prediction(self, y_pred: Any) -> Tensor:
         """Predictions that are no tensor yet, in the loss's dtype."""
         y_pred = stacked(y_pred)
-        return y_pred if isinstance(y_pred, Tensor) else F.losses._predictions(real_numbers(y_pred, self.dtype))
+        return y_pred if isinstance(y_pred, Tensor) else F.loss_functions._predictions(real_numbers(y_pred, self.dtype))
 
     def _target(self, y_true: Any, like: Tensor) -> Tensor:
         y_true = stacked(y_true)
@@ -95,9 +95,10 @@ class Loss(Configured, Versioned):
         return Tensor(like.device.asarray(y_true, self.target_dtype(like.dtype)), device=like.device)
 
     def normalized_weights(self, values: Tensor, sample_weight: Any = None, shards: float = 1) -> np.ndarray:
-        """How much each sample's value counts in the batch's loss: 1/N of its weight. That is its gradient, too.
+        """Returns how much each sample's value counts in the batch's loss, its gradient: weight /
+        N.
 
-        `shards`: how many times as many samples the whole batch has, where these are a part of it.
+        shards: how many times as many samples the whole batch has, if these are a part of it.
         """
         weights = None if sample_weight is None else _spread(sample_weight, values)
         size = values.size if weights is None else weights.size
@@ -124,9 +125,7 @@ class Loss(Configured, Versioned):
 
 
 class LossFunction(Loss):
-    """Makes a function `(y_true, y_pred, **options) -> tensor` a loss, which is recorded where the
-    function says recordable. Each option is an attribute.
-    """
+    """Makes a function `(y_true, y_pred, **options) -> tensor` a loss. Options are attributes."""
 
     recordable = True
 
@@ -186,7 +185,7 @@ class _Labels(LossFunction):
         if ignored is None or self.reduction not in MEANS:
             return values
         counted = without_class(y_true, ignored)[1].mean()  # the mean is over the samples that count
-        return values / (counted + F.losses.EPSILON)
+        return values / (counted + F.loss_functions.EPSILON)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         wanted = tuple(output_shape[1:-1])
@@ -216,7 +215,7 @@ class _Labels(LossFunction):
 
 
 def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape, called: str | None = None) -> Any:
-    """The class of a function: its constructor takes the function's options, and then what every loss takes."""
+    """Returns the class of a function: its constructor takes the options, then what losses take."""
     reduction, default_name, dtype = keywords.parameters(LossFunction.__init__, 2, 5)
     taken = [*keywords.parameters(function, 2), reduction, default_name.replace(default=called or function.__name__),
              dtype]
@@ -274,9 +273,10 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 
 def _masked(sample_weight: Any, mask: np.ndarray, reduction: str | None) -> np.ndarray:
-    """Weights that are 0 where a mask is, in a mean over all samples so much larger that it is one over the others."""
+    """Returns weights that are 0 where a mask is; in a mean larger, so that it is over the others.
+    """
     if reduction in MEANS:
-        mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.losses.EPSILON))
+        mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.loss_functions.EPSILON))
     if sample_weight is None:
         return mask
     weights = np.asarray(sample_weight, mask.dtype)
@@ -286,7 +286,7 @@ def _masked(sample_weight: Any, mask: np.ndarray, reduction: str | None) -> np.n
 
 
 def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
-    """Weights in the shape of values (N, ...). If these are one number for all samples, the weights as they are."""
+    """Returns weights in the shape of values (N, ...), or as they are for a single value."""
     weights = np.asarray(sample_weight, values.dtype)
     if values.size == 1 < weights.size:
         return weights
@@ -294,8 +294,8 @@ def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
 
 
 def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape in which sample weights broadcast to losses (N, ...). They are one number, (N,),
-    one for each loss, or for some axes of the losses, with axes of length 1 or one more at the end.
+    """Returns the shape in which sample weights broadcast to losses (N, ...): one number, (N,), one
+    per loss, or for some axes of the losses, with axes of length 1 or one more at the end.
     """
     found = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
     if found == values[: len(found)]:

@@ -27,8 +27,8 @@ from .models import Sequential
 class Net(NamedTuple):
     """How a net is made and fed.
 
-    `layers(classes)` makes what follows the Input; `from_logits`: it ends before the softmax; `divide_by`: what pixels
-    0..255 must be divided by before they go in; `input_shape`: the images it is made for.
+    layers(classes): makes what follows the Input; from_logits: it ends before the softmax;
+    divide_by: of pixels 0..255, before they go in; input_shape: the images it is made for.
     """
 
     layers: Callable[[int], list[Layer]]
@@ -39,8 +39,8 @@ class Net(NamedTuple):
 
 def for_pixels(name: str, input_shape: tuple[int, int, int], classes: int, augment: bool = False,
                mirror: bool = True) -> Sequential:
-    """The net of that name behind what turns pixels 0..255 into what it takes: preprocessing is part of the model.
-    augment: `augmentation(mirror)` comes before it. Raises ValueError where the images are too small.
+    """Makes the net of that name for pixels 0..255: preprocessing is part of the model, and with
+    `augment` `augmentation(mirror)`. Raises ValueError if the images are too small.
     """
     net = names.lookup("net", name, NETS)
     scaling = [] if net.divide_by == 1 else [Rescaling(1 / net.divide_by)]
@@ -48,15 +48,15 @@ def for_pixels(name: str, input_shape: tuple[int, int, int], classes: int, augme
 
 
 def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Sequential:
-    """The net of that name for images of `input_shape` (H, W, C) and so many classes, with new weights. Raises
-    ValueError where the images are too small.
+    """Makes the net of that name for images of `input_shape` (H, W, C), with new weights. Raises
+    ValueError if the images are too small.
     """
     names.lookup("net", name, NETS)
     return _chain(name, input_shape, classes, [])
 
 
 def smallest(name: str) -> int:
-    """How many pixels high and wide the images for the net of that name must be at least, so that every window fits."""
+    """Returns the least height and width of images for the net of that name."""
     net = names.lookup("net", name, NETS)
     for size in range(1, max(net.input_shape)):
         with suppress(ValueError):
@@ -81,9 +81,8 @@ def _chain(name: str, input_shape: tuple[int, int, int], classes: int, front: li
 
 
 def augmentation(mirror: bool = True) -> list[Layer]:
-    """What makes new photos of old ones, to be put in front of a net: left and right change places if `mirror`, and
-    they are turned by up to 36 degrees and shown up to a tenth larger or smaller. Acts in training only, on pixels of
-    any range.
+    """Layers in front of a net that vary photos in training: mirrored left to right if `mirror`,
+    turned by up to 36 degrees, and up to a tenth larger or smaller.
     """
     return [*([RandomFlip("horizontal")] if mirror else []), RandomRotation(0.1), RandomZoom(0.1)]
 
@@ -134,7 +133,7 @@ def _photos(classes: int) -> list[Layer]:
 
 
 def _best(classes: int) -> list[Layer]:
-    """For `train --recipe best`. Digits are turned by up to 11 degrees, moved and zoomed; a mirrored one is another."""
+    """For `train --recipe best`. Digits are turned by up to 11 degrees, moved and zoomed."""
     return [
         RandomRotation(0.03, "constant"),
         RandomTranslation(0.08, 0.08, "constant"),
@@ -147,8 +146,8 @@ def _best(classes: int) -> list[Layer]:
 
 
 def _sprint(classes: int) -> list[Layer]:
-    """For `train --recipe sprint`: few multiplications an image. The first layer brings MNIST's pixels to mean 0 and
-    deviation 1; the last one begins with the same answer for every image.
+    """For `train --recipe sprint`: few multiplications. The first layer brings MNIST's pixels to
+    mean 0, deviation 1; the last one begins with one answer for all images.
     """
     return [
         Rescaling(1 / 78.6, -0.424),

@@ -1,7 +1,7 @@
-"""Random numbers from one counter-based generator, Philox4x32-10, so that every device draws the same ones.
+"""Random numbers of one counter-based generator, Philox4x32-10, the same on every device.
 
-A key is (seed, stream): each draw takes the next stream of the seed, and within it number i depends on i alone. Streams
-that are taken count from 1; stream 0 belongs to seeds that a user gives to one draw.
+A key is (seed, stream): each draw takes the next stream of the seed, in which number i depends only
+on i. Taken streams count from 1; stream 0 is for seeds given to one draw.
 """
 
 import os
@@ -31,8 +31,8 @@ def check_seed(seed: Any) -> int:
 class SeedGenerator(Configured, Stateful):
     """A source of random numbers, under Keras's name: `Dropout(0.5, seed=1).seed_generator`.
 
-    state: a variable of the seed and the number of draws up to now; `next()` returns it, and counts a draw. Draw n has
-    the key (seed, first + n).
+    state: a variable of the seed and the number of draws; `next()` returns it, and counts a draw.
+    Draw n has the key (seed, first + n).
     """
 
     def __init__(self, seed: int | None = None, name: str | None = None, *, first: int = 0, **_: Any) -> None:
@@ -93,7 +93,7 @@ def generators_of(layers: Iterable[Any]) -> list[SeedGenerator]:
 
 
 def set_seed(seed: int) -> None:
-    """Starts the streams of `seed`, an integer in 0..2**64-1: what is drawn from here on is the same in every run."""
+    """Starts the streams of `seed`, an integer in 0..2**64-1."""
     _generator.state.data[:] = check_seed(seed), 0
 
 
@@ -103,7 +103,7 @@ def stream() -> Key:
 
 
 def epoch_stream(key: Key, epoch: int) -> Key:
-    """The key of an epoch's order, a function of the training's own key and of the epoch's number alone."""
+    """Returns the key of an epoch's order, from the training's key and the epoch's number."""
     return key[0], _EPOCHS + (key[1] << 24) + epoch
 
 
@@ -127,9 +127,8 @@ def bits(n: int, key: Key | None = None) -> np.ndarray:
 
 def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None, *,
             key: Key | None = None) -> np.ndarray:
-    """Numbers spread evenly over [minval, maxval), on a grid of 2**24 steps: the same in float32 and float64.
-
-    seed: an int, for the same numbers at every call, a `SeedGenerator`, or None for the process's.
+    """Numbers in [minval, maxval), on a grid of 2**24 steps: the same in float32 and float64. seed:
+    an int, for the same numbers at every call, a `SeedGenerator`, or None.
     """
     steps = bits(int(np.prod(shape)), key or _key_of(seed)) >> 8
     return (minval + (maxval - minval) * 2.0**-24 * steps).astype(dtype or "float32").reshape(shape)
@@ -137,8 +136,8 @@ def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0, dtyp
 
 def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None, *,
            key: Key | None = None) -> np.ndarray:
-    """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi v). `seed` is that of
-    `uniform`.
+    """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi
+    v). seed: as in `uniform`.
     """
     words = bits(2 * int(np.prod(shape)), key or _key_of(seed)).reshape(2, -1)
     u, v = (words[0] + 1.0) * 2.0**-32, words[1] * 2.0**-32  # u in (0, 1]

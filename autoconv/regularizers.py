@@ -1,4 +1,4 @@
-"""What weights add to the loss: `Dense(10, kernel_regularizer="l2")`. Names and formulas are Keras's."""
+"""What weights add to the loss: `Dense(10, kernel_regularizer="l2")`. Formulas are Keras's."""
 
 import math
 from typing import Any
@@ -9,14 +9,14 @@ from . import functional as F
 from .arguments import names
 from .arguments.serialization import Configured, Registry
 from .engine.tensor import Tensor
-from .functional.nn import _tensor
+from .functional.layer_functions import _tensor
 
 __all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "l1", "l1_l2", "l2",
            "orthogonal_regularizer", "serialize"]
 
 
 class Regularizer(Configured):
-    """The base of a regularizer of your own: override `__call__(x)`, by functions of tensors, and `get_config()`."""
+    """The base of a regularizer of your own: override `__call__(x)`, by functions of tensors."""
 
     recordable = True
 
@@ -66,7 +66,7 @@ class OrthogonalRegularizer(Regularizer):
         if x.ndim != 2:
             raise ValueError(f"Inputs to OrthogonalRegularizer must have rank 2. Received: inputs.shape={x.shape}.")
         rows = x if self.mode == "rows" else x.transpose()
-        rows = F.losses.unit_length(rows, 1)
+        rows = F.loss_functions.unit_length(rows, 1)
         size = rows.shape[0]
         others = Tensor(x.device.constant(1 - np.eye(size, dtype=x.dtype)), device=x.device)
         pairs = max(size * (size - 1) / 2, 1)

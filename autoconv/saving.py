@@ -1,7 +1,7 @@
-"""Saving and loading under Keras's names: models, and configurations with classes of your own in them.
+"""Saving and loading under Keras's names: models, and configurations with your own classes.
 
-Files hold data alone; a class or function of your own is found by its name, once it is registered, within a
-`custom_object_scope`, or where `custom_objects` is passed.
+Files hold data only; your class or function is found by its name, once it is registered, within a
+`custom_object_scope`, or in `custom_objects`.
 """
 
 from typing import Any

@@ -1,9 +1,8 @@
-"""Downloads a set's files to a folder: mirrors in order, digests checked first, no half files, no
-endless waits.
+"""Downloads a set's files to a folder: mirrors in order, digests checked, no half files.
 
-Pooch carries the bytes (it and tqdm are imported only here, when something is downloaded). It does
-so in a thread of its own, since a look-up of a host's name and a server that drips a byte a second
-obey no time-out: the caller watches the bytes arrive and leaves when they stop.
+Pooch receives the bytes (it and tqdm are imported only here) in a thread of its own, because the
+look-up of a host's name and a server that sends a byte per second obey no time-out: the caller
+watches the bytes arrive and leaves when they stop.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ from typing import BinaryIO
 
 from ..files import atomic, regular
 from .idx import BAD_GZIP, GZIP_MAGIC, looks_like_html
-from .registry import Digest, Entry, mirrors
+from .known_sets import Digest, Entry, mirrors
 
 PATIENCE = 20.0  # seconds in all for mirrors that send nothing
 STALL = 6.0  # seconds for one mirror
@@ -30,10 +29,11 @@ class MirrorFailed(OSError):  # noqa: N818 - the name says what happened
 
 
 def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
-    """Downloads the set's files that `folder` lacks; [] when all are there, else one line a mirror with its failure.
+    """Downloads the set's files that `folder` lacks. Returns one line per failed mirror, [] if all
+    are there.
 
-    A file is put there only once its digest agrees with the published one. `patience` bounds the seconds spent on
-    mirrors that send nothing, all together; a download which makes progress takes the time it takes.
+    A file is moved there once its digest is the published one. patience: seconds for mirrors that
+    send nothing, all together; a download that makes progress may take any time.
     """
     failures: list[str] = []
     try:
@@ -67,7 +67,9 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
 
 
 class _Sink:
-    """The file to which Pooch writes; it notes when bytes last came and takes no more once it is closed."""
+    """The file to which Pooch writes: it notes when bytes last came, and refuses more once it is
+    closed.
+    """
 
     def __init__(self, path: Path) -> None:
         self.file: BinaryIO = path.open("xb")
@@ -82,7 +84,9 @@ class _Sink:
 
 
 def _transfer(url: str, part: Path, wait: float) -> None:
-    """The bytes at `url` into the new file `part`. Raises MirrorFailed, also when none come for `wait` seconds."""
+    """Downloads `url` into the new file `part`. Raises MirrorFailed, also after `wait` silent
+    seconds.
+    """
     from pooch import HTTPDownloader
 
     responses: list = []
@@ -115,7 +119,7 @@ def _transfer(url: str, part: Path, wait: float) -> None:
 
 
 def _short(error: Exception) -> str:
-    """The reason inside an error of Requests, without the names of the classes that wrap it; or the disk's."""
+    """Finds the reason within an error of Requests, or of the disk."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     inner = error.args[0] if error.args else error
@@ -123,7 +127,9 @@ def _short(error: Exception) -> str:
 
 
 def verify(part: Path, name: str, digest: Digest) -> None:
-    """Raises MirrorFailed unless the MD5 of the file at `part`, or of what it unpacks to, is the published one."""
+    """Raises MirrorFailed unless the MD5 of the file `part`, or of its contents, is the published
+    one.
+    """
     md5 = hashlib.md5(usedforsecurity=False)
     with regular.opened(part) as file:
         start = file.read(512)

@@ -7,7 +7,9 @@ SUFFIXES = (".safetensors", ".keras", ".h5", ".hdf5")
 
 
 def check(filepath: str | os.PathLike[str], weights_only: bool = False) -> str:
-    """The suffix of a file of a model, or of its weights alone. Raises ValueError for a name that means none."""
+    """Returns the suffix of a file of a model, or of weights only. Raises ValueError for other
+    names.
+    """
     path = Path(filepath)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"The name of a model file must end in {', '.join(SUFFIXES)}. Received: {str(path)!r}.")

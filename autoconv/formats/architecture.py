@@ -1,4 +1,4 @@
-"""The model that a file describes. Nobody vouches for the file, so all of it is checked before it takes memory."""
+"""The model that a file describes: all of it is checked before it takes memory."""
 
 from math import prod
 from typing import Any
@@ -19,9 +19,8 @@ NAMES = 1 / 16  # of the limits of JSON: for the names of classes, 1 MB
 
 def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
          custom_objects: dict[str, Any] | None) -> Model:
-    """The built model of a file's metadata, with first weights: as many at most as its tensors have numbers.
-
-    Raises ValueError where it cannot be read or made, whatever the reason.
+    """Makes the built model of a file's metadata, with as many weights at most as its tensors have
+    numbers. Raises ValueError if it cannot be read or made, whatever the reason.
     """
     try:
         description = json_text.parse(metadata["model"])
@@ -35,7 +34,8 @@ def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
 
 def build(description: dict[str, Any], classes: list[str], room: int, path: str,
           custom_objects: dict[str, Any] | None) -> Model:
-    """The built model of a description, with first weights: of at most `room` numbers. Raises as `make` does."""
+    """Makes the built model of a description, with at most `room` numbers. Raises as `make` does.
+    """
     try:
         input_shape = description.pop("input_shape")
         with allowance.at_most(room):
@@ -66,7 +66,7 @@ def _check(description: Any, classes: Any) -> None:
 
 
 def check_depth(description: Any) -> None:
-    """Raises ValueError for a description that is too deep, or has too many things of a class or too large numbers."""
+    """Raises ValueError for a description that is too deep or long, or has too large numbers."""
     waiting: list[tuple[Any, int]] = [(description, 0)]
     things = 0
     while waiting:

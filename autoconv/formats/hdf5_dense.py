@@ -1,5 +1,5 @@
-"""Links of an HDF5 group with more than eight members of which one has a name beyond ASCII: a
-B-tree of version 2 lists where their messages are in a fractal heap.
+"""Links of an HDF5 group with more than eight members and a name beyond ASCII: a B-tree of version
+2 lists where their messages are in a fractal heap.
 """
 
 from bisect import bisect

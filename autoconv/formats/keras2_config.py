@@ -1,5 +1,5 @@
-"""Turns configurations of Keras 2 into those of Keras 3: renamed classes and arguments, arguments that Keras 3 dropped,
-and what compile() was given. Sources: the get_config methods and keras/saving/legacy/saving_utils.py in Keras 2.15.
+"""Turns configurations of Keras 2 into those of Keras 3: renamed classes and arguments, dropped
+arguments, and what compile() was given. Source: Keras 2.15.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ _UNUSED = {"SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kern
 
 
 def to_keras_3(kind: str, given: Any) -> tuple[str, Any]:
-    """Returns the class and the arguments that Keras 3 has for a class and its arguments; Keras 3's
-    own come back as they are.
+    """Returns the class and arguments of Keras 3 for those of a file; Keras 3's come back as they
+    are.
     """
     kind = kind.removeprefix("Custom>") if kind.removeprefix("Custom>") in optimizers.CLASSES else kind
     if kind == "Sequential" and isinstance(given, list):  # before Keras 2.2.3
@@ -60,8 +60,8 @@ def _set_rate(optimizer: dict[str, Any]) -> None:
 
 
 def _metric_name(given: Mapping[str, Any]) -> str:
-    """The name that compile() was given for a metric of a function: "accuracy", which is stored as
-    the function that it stood for, in a model of several outputs after the output's name.
+    """Returns the name that compile() was given for a metric of a function, such as "accuracy",
+    which is stored as that function, in a model of several outputs after the output's name.
     """
     name = str(given.get("name", ""))
     function = given["fn"]

@@ -1,5 +1,5 @@
-"""Keras's configurations as ours, and back. The classes and their arguments have the same names, so this is about form:
-modules, dtypes, the calls of a graph, and arguments that autoconv takes with their default alone.
+"""Keras's configurations as ours, and back: the same classes and arguments in another form:
+modules, dtypes, the calls of a graph, and arguments that have only their default here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -61,8 +61,8 @@ for _name in _MODULES:
 
 
 def from_keras(config: Any) -> Any:
-    """Keras's plain data as ours: of a model, a layer, or what compile() was given. Raises
-    ValueError for what autoconv has not, and for code.
+    """Converts Keras's plain data: a model, a layer, or what compile() was given. Raises ValueError
+    for what autoconv lacks, and for code.
     """
     if isinstance(config, list):
         return [from_keras(item) for item in config]
@@ -145,8 +145,8 @@ def _functional(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _first_calls(given: Mapping[str, Any]) -> dict[str, int]:
-    """The number of each layer's first call in lists of tensors: 0, and 1 for a model within, whose own graph is call 0
-    in Keras. Keras 3 counts from 1 in the outputs only; in Keras 2 Sequential models count from 0 or from 1.
+    """Returns the number of each layer's first call in lists of tensors: 0, and 1 for a model
+    within, whose own graph is call 0 in Keras. Keras 3 counts from 1 only in the outputs.
     """
     lists = [given["output_layers"], *(call for entry in given["layers"] for call in entry["inbound_nodes"]
                                        if "args" not in call)]
@@ -183,7 +183,7 @@ def _kwargs(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tensors(value: Any, first: Mapping[str, int]) -> Any:
-    """A structure of lists [name, node, output, ...], each of which refers to a tensor, in our form."""
+    """Converts a structure of lists [name, node, output, ...], each of which refers to a tensor."""
     if isinstance(value, Mapping):
         return {"dict": {key: _tensors(item, first) for key, item in value.items()}}
     if value and isinstance(value[0], str):
@@ -309,7 +309,8 @@ def _graph(model: Model) -> dict[str, Any]:
 
 
 def _operation(function: Function, calls: list[dict[str, Any]]) -> dict[str, Any]:
-    """A function in a graph; what it is given by name is in Keras the operation's, for all its calls."""
+    """Converts a function in a graph: what it is given by name belongs in Keras to the operation.
+    """
     divided = [_divided(function, call) for call in calls]
     if function.short not in _MODULES or any(options != divided[0][1] for _, options in divided):
         raise ValueError(f"Keras has no operation for the function {function.function!r}, named {function.name!r}. "
@@ -322,7 +323,7 @@ def _operation(function: Function, calls: list[dict[str, Any]]) -> dict[str, Any
 
 
 def _divided(function: Function, call: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """What Keras's operation is called with, and what it is made with: all options, with our defaults."""
+    """Returns what Keras's operation is called with, and all its options, with our defaults."""
     if function.short == "get_item":
         return call["args"], {}
     wanted = signature(function.call if "." in function.function else getattr(ops, function.short))

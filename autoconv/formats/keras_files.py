@@ -1,7 +1,7 @@
-"""Keras's files, both ways: `.keras` (version 3), `.weights.h5`, and `.h5` with a whole model as before Keras 3.
+"""Keras's files, both ways: `.keras`, `.weights.h5`, and `.h5` as before Keras 3.
 
-A file is data alone: layers, weights, what compile() was given, and the optimizer's variables. Code in it, a lambda, is
-refused. Sources: keras/src/saving/saving_lib.py and keras/src/legacy/saving/ in Keras 3.15.
+A file is data only: layers, weights, what compile() was given, the optimizer's variables. A lambda
+is refused. Sources: saving_lib.py and legacy/saving/ in Keras 3.15.
 """
 
 import io
@@ -27,7 +27,7 @@ KERAS_VERSION = "3.15.1"  # whose files these are
 
 
 def to_bytes(model: Model, suffix: str) -> bytes:
-    """The file of a model: architecture, weights, and of a compiled model its training, as real Keras reads them."""
+    """Returns the file of a model: architecture, weights, and its training, as Keras reads them."""
     training.warn_if_unbuilt(model)
     if suffix != ".keras":
         return _legacy_bytes(model)
@@ -41,12 +41,12 @@ def to_bytes(model: Model, suffix: str) -> bytes:
 
 
 def to_json(model: Model, **options: Any) -> str:
-    """The architecture of a built model, and of a compiled one its training, as a file of Keras's has them."""
+    """Returns the architecture of a built model, and its training if compiled, as Keras's JSON."""
     return json.dumps(_described(model), **options)
 
 
 def from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:
-    """The model of `to_json`, or of Keras's, with new weights. Raises ValueError for what describes no model."""
+    """Makes the model of `to_json`, or of Keras's, with new weights. Raises ValueError."""
     config = _json(text, "the JSON")
     model = _made(config, LARGEST_CONFIG, "the JSON", custom_objects)
     if config.get("compile_config"):
@@ -55,7 +55,7 @@ def from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:
 
 
 def from_bytes(data: bytes, path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
-    """Makes the model that a file of Keras's describes, with its weights and, with `compile`, its training."""
+    """Makes the model of a file of Keras's with its weights and, with `compile`, its training."""
     where = repr(str(path))
     if path.suffix != ".keras":
         return _legacy_model(data, where, custom_objects, compile)
@@ -130,7 +130,9 @@ def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
 
 
 def _made(config: Any, size: int, where: str, custom_objects: dict[str, Any] | None) -> Model:
-    """The model of Keras's configuration, with at most as many weights as the bytes of a file can hold."""
+    """Makes the model of Keras's configuration, with at most the weights that `size` bytes can
+    hold.
+    """
     try:
         architecture.check_depth(config)
         description = keras_config.from_keras(config)
@@ -145,7 +147,8 @@ def _made(config: Any, size: int, where: str, custom_objects: dict[str, Any] | N
 
 def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: str,
            custom_objects: Mapping[str, Any] | None) -> None:
-    """Compiles a model as the file says, and puts the optimizer's variables back, if there are some."""
+    """Compiles a model as the file says, and restores the optimizer's variables, if there are any.
+    """
     try:
         given = keras_config.from_keras(config)
         own = given.pop("optimizer_config", None)
@@ -265,15 +268,15 @@ def _layers(model: Model) -> list[Any]:
 
 
 def _weights_by_name(layer: Any) -> dict[str, Any]:
-    """A layer's weights, and those of layers within, by the names under which old files have them."""
+    """Returns the weights of a layer and those within, by their names in old files."""
     inner = [layer, *(each for _, each in keras_weights.places(layer))]
     pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.own(each)]
     return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # in Keras's order
 
 
 def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[Any, np.ndarray]]:
-    """Each weight with its array, in a file that has a group for each layer, by the order of layers that have some.
-    Within a layer weights go by the names of their layers and their own; if these are others, by their order.
+    """Returns each weight with its array, in a file with a group per layer, by the order of layers.
+    Within a layer weights are found by layer and name, else by their order.
     """
     arrays = hdf5.arrays(group, size)
     stored = [(name, hdf5.strings(group[name], "weight_names"))

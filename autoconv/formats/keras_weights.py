@@ -1,6 +1,4 @@
-"""Where Keras's files keep weights and the optimizer's variables: in a tree of groups named after
-classes, or in older files after layers.
-"""
+"""Where Keras's files keep weights and the optimizer's variables: in groups named after classes."""
 
 import warnings
 from collections import Counter
@@ -22,8 +20,8 @@ from . import matching
 
 
 def places(layer: Layer, seen: set[int] | None = None) -> Iterator[tuple[str, Layer]]:
-    """Each layer within one, once, with the path of its group: "layers/conv2d_1" in a model that is
-    a graph, in a model or layer of the user's its attribute: "encoder/layers/dense".
+    """Yields each layer within one, once, with its group's path: "layers/conv2d_1" in a graph, in a
+    model or layer of the user's its attribute: "encoder/layers/dense".
     """
     seen = {id(layer)} if seen is None else seen
     attributes = {name: value for name, value in vars(layer).items() if name not in NO_PARTS}
@@ -50,7 +48,7 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, Layer]]:
 
 
 def has_graph(model: Model) -> bool:
-    """Whether a model is a Sequential or a graph of layers, and not a class with a call of its own."""
+    """Whether a model is a Sequential or a graph of layers, without a `call` of its own."""
     return isinstance(model, Sequential) or (type(model)._missing is Model._missing and model._graph is not None)
 
 
@@ -72,7 +70,7 @@ def groups(model: Model) -> dict[str, dict[str, str]]:
 
 
 def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tuple[Variable, np.ndarray]]:
-    """Each weight with its array. Raises ValueError, with the names, where they are not those of the model."""
+    """Returns each weight with its array. Raises ValueError, with the names, if they differ."""
     weights = weights_of(model)
     states = generators(model)
     groups_ = {"layers", *(key.partition("/")[0] for key in weights)}
@@ -82,7 +80,7 @@ def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tup
 
 
 def generators(model: Model) -> dict[str, SeedGenerator]:
-    """The layers' own generators of random numbers, by the paths of their states, such as
+    """Returns the layers' own generators of random numbers by the paths of their states, such as
     "layers/dropout/seed_generator/vars/0".
     """
     return {f"{path}/{layer.generator_name if isinstance(layer, RandomLayer) else name}/vars/0".lstrip("/"): value
@@ -91,7 +89,7 @@ def generators(model: Model) -> dict[str, SeedGenerator]:
 
 
 def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> None:
-    """Makes the layers' own generators go on from the states in a file. Raises ValueError for damaged ones."""
+    """Sets the layers' generators to the states in a file. Raises ValueError for damaged ones."""
     for name, generator in generators(model).items():
         state = arrays.get(name)
         if state is None:
@@ -119,8 +117,8 @@ def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tup
 
 
 def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
-    """Gives an optimizer, built, the state that is in Keras's variables, by their names and in
-    their order. Raises ValueError if they are those of another optimizer.
+    """Sets a built optimizer's state to Keras's variables, by name and order. Raises ValueError if
+    they are those of another optimizer.
     """
     if any(name.endswith(":0") for name in given):
         return _put_keras_2(optimizer, given)
@@ -147,7 +145,7 @@ _SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "vel
 
 
 def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
-    """The same for Keras 2's names: "Adam/m/dense/kernel:0", of its legacy optimizers "Adam/dense/kernel/m:0"."""
+    """Does so for Keras 2: "Adam/m/dense/kernel:0", in legacy ones "Adam/dense/kernel/m:0"."""
     place = -1 if any(name.endswith("/iter:0") for name in given) else 1
     state = dict(optimizer.get_state())
     found = dict[str, np.ndarray]()

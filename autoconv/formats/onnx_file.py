@@ -1,4 +1,4 @@
-"""Reading ONNX files, whoever made them: the nodes and constants of a file, or a ValueError that says what is off."""
+"""Reads ONNX files of any origin: nodes and constants, or a ValueError with the reason."""
 
 import os
 from collections import Counter
@@ -47,7 +47,7 @@ _DEFAULTS = {"f": 0.0, "i": 0, "s": ""}
 
 
 class Read(NamedTuple):
-    """A node: what it says, and the names of its inputs and results, "" for those that are left out."""
+    """A node: its attributes, the names of its inputs and results, "" for omitted ones."""
 
     attributes: Attributes
     inputs: tuple[str, ...]
@@ -55,7 +55,8 @@ class Read(NamedTuple):
 
 
 class Port(NamedTuple):
-    """An input or output of a graph: its name, its dtype, its shape with None for open sizes, None where not known."""
+    """An input or output of a graph; its shape has None for open sizes, and may be unknown (None).
+    """
 
     name: str
     dtype: str
@@ -63,7 +64,7 @@ class Port(NamedTuple):
 
 
 class File(NamedTuple):
-    """What a file says. `nodes` are in the order of the file, which is one in which they can run."""
+    """The contents of a file. `nodes` are in an order in which they can run."""
 
     name: str
     inputs: list[Port]
@@ -73,10 +74,8 @@ class File(NamedTuple):
 
 
 def read(source: str | os.PathLike[str] | bytes) -> File:
-    """The graph of an ONNX file, given by its path or its bytes: the nodes and constants that its
-    outputs need. Runs no code and reads no other files.
-
-    Raises ValueError for what is no ONNX file, or not a sound one; FileNotFoundError.
+    """Reads the nodes and constants that the outputs of an ONNX file need, from its path or bytes.
+    Runs no code, reads no other files. Raises ValueError for a damaged file, FileNotFoundError.
     """
     try:
         model = protobuf.read(_bytes(source), _MODEL)
@@ -188,8 +187,8 @@ def _node(node: Any, number: int, opset: int) -> Read:
 
 
 def array(tensor: Any) -> np.ndarray:
-    """The values of a tensor in a file. Raises ValueError where they lie elsewhere, or are more or
-    fewer than its shape says.
+    """Returns the values of a tensor. Raises ValueError if they are elsewhere or do not fit its
+    shape.
     """
     dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
     name = tensor.get("name") or "a constant"

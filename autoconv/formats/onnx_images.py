@@ -1,4 +1,4 @@
-"""ONNX's ops on images, with channels last: x (N, H, W, C). Kernels come in ONNX's order, (F, C / groups, KH, KW)."""
+"""ONNX's ops on images, with channels last. Kernels are ONNX's, (F, C / groups, KH, KW)."""
 
 from functools import reduce
 from typing import Any
@@ -70,7 +70,7 @@ def conv(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tenso
 
 
 def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
-    """The whole result, of which `pads` are cut off; `output_padding` and `output_shape` make it longer."""
+    """`pads` are cut off the whole result; `output_padding` and `output_shape` extend it."""
     w, groups = _kernel(w), at.get("group", 1)  # (C, F / groups, KH, KW)
     strides = _pair(at, "strides", (1, 1))
     rates = _pair(at, "dilations", (1, 1))
@@ -117,7 +117,7 @@ def _transposed_sides(at: Attributes, x: Tensor, whole: list[int], strides: tupl
 
 
 def _pool_sides(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
-    """The padding of a pooling; with `ceil_mode` longer, so that a last window fits that begins in the image."""
+    """Returns the padding of a pooling, with `ceil_mode` long enough for a last window."""
     sides = padding(at, x, kernel)
     if not at.get("ceil_mode", 0):
         return sides
@@ -145,7 +145,7 @@ def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates
 
 
 def _plain(at: Attributes, kernel: tuple[int, int], sides: list[tuple[int, int]]) -> bool:
-    """Whether autoconv's own pooling does it: no dilation, and each window has a pixel of the image."""
+    """Whether autoconv's pooling does it: no dilation, a pixel of the image in each window."""
     return _pair(at, "dilations", (1, 1)) == (1, 1) and all(max(side) < k for side, k in zip(sides, kernel))
 
 
@@ -234,7 +234,7 @@ def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor |
 
 
 def resize(at: Attributes, x: Tensor, roi: Any = None, scales: Any = None, sizes: Any = None) -> Tensor:
-    """Of images, by scales or by sizes, axis by axis. What is outside of an image is as its edge."""
+    """Resizes images by scales or sizes, axis by axis. Outside, an image continues as its edge."""
     if at.opset < 11:  # x, scales
         roi, scales = None, roi
     if at.get("antialias", 0):

@@ -1,4 +1,4 @@
-"""Models from ONNX files: `OnnxModel` runs the nodes of a file with the functions in `onnx_ops.OPS`."""
+"""Models from ONNX files: `OnnxModel` runs a file's nodes with `onnx_ops.OPS`."""
 
 import os
 from math import inf
@@ -35,9 +35,8 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
 
 
 class Layouts:
-    """A tensor within a graph: `first` as ONNX has it, `last` with channels last; each is made when it is wanted.
-
-    One of rank 3 has its last axis as the width of images of one row.
+    """A tensor within a graph: `first` as in ONNX, `last` with channels last; each is made when
+    needed. The last axis of a tensor of rank 3 is the width of images of one row.
     """
 
     def __init__(self, first: Tensor | None, last: Tensor | None = None) -> None:
@@ -71,8 +70,8 @@ class Layouts:
 
 
 class Runner:
-    """Runs the nodes of a file. constants: the arrays known beforehand, by name; parameters: the
-    names of the others, which are given to `run` as weights, with whether they are trained.
+    """Runs the nodes of a file. constants: arrays known beforehand, by name; parameters: names of
+    the arrays given to `run` as weights, and whether they are trained.
     """
 
     def __init__(self, file: File) -> None:
@@ -92,7 +91,7 @@ class Runner:
                 self.parameters[name] = not any(place in op.fixed for op, place in places)
 
     def run(self, given: list[Tensor], weights: dict[str, Any], device: Any, until: float = inf) -> list[Tensor]:
-        """The outputs for these inputs, in the file's order; none where the time `until` comes
+        """Returns the outputs for these inputs, in the file's order; none if the time `until` comes
         first. Raises ValueError, naming the node, for shapes and values that do not fit.
         """
         values: dict[str, Any] = {port.name: Layouts(x) for port, x in zip(self.file.inputs, given, strict=True)}
@@ -121,8 +120,8 @@ class Runner:
                 for name in (port.name for port in self.file.outputs)]
 
     def _results(self, op: OnnxOp, node: Read, inputs: list[Any], device: Any, left: int) -> list[Any]:
-        """What a node makes: arrays of `left` items at most, where all it takes is known beforehand
-        and it computes little, else values.
+        """Returns a node's results: arrays of at most `left` elements if all inputs are known
+        beforehand and the op is cheap, else values.
         """
         at = node.attributes
         if node.inputs and not node.inputs[0]:
@@ -189,10 +188,11 @@ def _images(op: OnnxOp, node: Read, inputs: list[Any], device: Any) -> list[Layo
 
 
 class OnnxModel(Model):
-    """A model that `formats.from_onnx` made. Its weights are the file's tensors of floats, under the file's names.
+    """A model of `formats.from_onnx`. Its weights are the file's tensors of floats, under their
+    names.
 
-    It normalizes with moving averages and drops nothing in training, too, as ONNX files say what inference does. Its
-    weights are saved by `save_weights`; its architecture stays in the ONNX file.
+    In training, too, it normalizes with moving averages and drops nothing. `save_weights` saves its
+    weights; its architecture stays in the ONNX file.
     """
 
     recordable = True
@@ -216,7 +216,7 @@ class OnnxModel(Model):
 
     def _check_nodes(self) -> None:
         """Runs it once without its kernels, for half a second at most. Raises ValueError, naming
-        the node, where something does not fit.
+        the node, if something does not fit.
         """
         inputs = [port.shape for port in self._ports]
         for shape in inputs:
@@ -249,7 +249,7 @@ class OnnxModel(Model):
         return self._runner.run(given, self.parameters, self.device, until)
 
     def check_input(self, shape: Any) -> None:
-        """Raises ValueError where inputs of this shape, or of these shapes, are not what the file wants."""
+        """Raises ValueError if inputs of this shape, or these shapes, are not the file's."""
         if isinstance(shape, dict):
             shape = [shape.get(name) for name in self.input_names]
         given: list[Any] = [shape] if is_shape(shape) else list(shape)

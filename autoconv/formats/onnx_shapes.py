@@ -127,7 +127,7 @@ def tile(at: Attributes, x: Tensor, repeats: Any) -> Tensor:
 
 
 def pad(at: Attributes, x: Tensor, given: Any = None, value: Any = None, axes: Any = None) -> Tensor:
-    """"constant" by numbers, the other modes by the places that each item comes from. Negative widths cut off."""
+    """"constant" by numbers, other modes by the source of each element. Negative widths cut off."""
     widths = ints(given) if given is not None else tuple(at.get("pads", ()))
     mode = at.get("mode", "constant")
     number = at.get("value", 0.0) if value is None else np.asarray(value).reshape(-1)[0]

@@ -1,5 +1,5 @@
-"""What the functions of ONNX's ops share: attributes of a node, numbers known beforehand, constants
-beside tensors, and sizes that are checked before memory is taken.
+"""What the functions of ONNX's ops share: attributes, known numbers, constants, and sizes that are
+checked before memory is taken.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,9 +18,7 @@ TERMS = 1_024  # slices or groups that an op takes one by one
 
 
 class Attributes(NamedTuple):
-    """What a node says beside its inputs: its op, its name, the file's opset, its attributes, and
-    how many results it has.
-    """
+    """A node besides its inputs: op, name, the file's opset, attributes, number of results."""
 
     op: str
     name: str
@@ -38,7 +36,7 @@ def refused(at: Attributes, rule: str, received: Any) -> ValueError:
 
 
 def ints(values: Any) -> tuple[int, ...]:
-    """An array of integers as a tuple. Raises ValueError for other numbers, and for more than a node can need."""
+    """Returns an array of integers as a tuple. Raises ValueError for other numbers or too many."""
     array = np.asarray(values)
     if array.dtype.kind not in "iub" or array.ndim > 1 or array.size > 4 * TERMS:
         raise ValueError(f"A list of at most {4 * TERMS:,} integers is wanted here. Received: {array.dtype} of shape "
@@ -90,16 +88,16 @@ class Room(buffers.Pool):
 
 @contextmanager
 def arrays_of(most: int) -> Iterator[None]:
-    """Within this block kernels write into arrays of at most so many items: a larger one raises
-    ValueError before it takes memory, and so does `check_size`.
+    """Within this block an array of more than `most` elements raises ValueError before memory is
+    taken, in kernels and in `check_size`.
     """
     with buffers.reusing(Room(most)):
         yield
 
 
 def check_size(shape: Any, most: int = LARGEST) -> None:
-    """Raises ValueError where a tensor of this shape would have too many axes or items: more than
-    `most`, or than `arrays_of` allows.
+    """Raises ValueError for a shape of too many axes or elements: more than `most`, or than
+    `arrays_of` allows.
     """
     pool = buffers.current_pool()
     size = 1
@@ -121,7 +119,7 @@ def take(x: Tensor, places: np.ndarray, axis: int) -> Tensor:
 
 
 def by_numpy(compute: Callable[[], Tensor], x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A tensor of this shape and of x's dtype that NumPy computes; not in a dry run, which needs the shape alone."""
+    """Returns a tensor like x that NumPy computes; in a dry run only its shape."""
     check_size(shape)
     if isinstance(trace.current(), trace.DryRun):
         return Tensor(x.device.empty(shape, x.dtype), device=x.device)
@@ -129,7 +127,7 @@ def by_numpy(compute: Callable[[], Tensor], x: Tensor, shape: tuple[int, ...]) -
 
 
 def spread(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """x in a shape to which it broadcasts: axis after axis, so that no array is made on the host but one of an axis."""
+    """Broadcasts x to a shape axis by axis, so that the host only makes arrays of one axis."""
     x = x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
     for axis, n in enumerate(shape):
         if x.shape[axis] != n:

@@ -1,7 +1,7 @@
-"""Reads protobuf messages in bounded time and memory: only the fields that a schema names. All others are skipped.
+"""Reads protobuf messages in bounded time and memory: only the fields in a schema.
 
-A schema maps field numbers to `Field`s, and a message becomes a dict by the fields' names. Strings, messages and
-numbers are counted while they are read, before memory is taken for them; raw bytes stay views of the file.
+A schema maps field numbers to `Field`s; a message becomes a dict by field name. Strings, messages
+and numbers are counted before they take memory; raw bytes stay views of the file.
 """
 
 import struct
@@ -19,8 +19,8 @@ _FIXED = {1: ("<d", 8), 5: ("<f", 4)}
 
 
 class Field(NamedTuple):
-    """A field: its name, what it holds ("int", "float", "double", "text", "bytes", or the schema of
-    a message; "any" only notes that it is there), and whether it may be repeated.
+    """A field: its name, its kind ("int", "float", "double", "text", "bytes", a schema, or "any",
+    which only notes that it exists), and whether it may be repeated.
     """
 
     name: str
@@ -37,14 +37,15 @@ class Schema(dict[int, Field]):
 
 
 def read(data: bytes, schema: Schema) -> dict[str, Any]:
-    """The message in `data`: values by the fields' names. A repeated field is always present: a list, of which
-    `numbers` makes an array. Raises ValueError for what is no such message, and for one of too many parts.
+    """Returns the message in `data`. A repeated field is always present: a list, of which `numbers`
+    makes an array. Raises ValueError for other data, and for too many parts.
     """
     return _Reader(data).message(schema, 0, len(data))
 
 
 class _Reader:
-    """Reads one file. `fields`, `text`, `numbers`: how many more fields, bytes of strings, and integers it may have."""
+    """Reads one file. fields, text, numbers: how many more fields, bytes and integers it may have.
+    """
 
     def __init__(self, data: bytes) -> None:
         self.data = data

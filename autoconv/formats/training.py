@@ -1,4 +1,4 @@
-"""The training of a model in its file: what compile() was given, and the optimizer's slots by the weights' names."""
+"""The training of a model in its file: compile's settings, and the optimizer's slots."""
 
 import json
 import warnings
@@ -15,8 +15,8 @@ SLOTS = "optimizer."  # begins the names of slots: "optimizer.velocity/dense/ker
 
 
 def optimizer_state(model: Model) -> dict[str, np.ndarray]:
-    """The state of a model's optimizer, with the slots of the trainable weights, by their numbers; nothing before the
-    first step, and, with a warning, of an optimizer that must be made anew because there are other weights.
+    """Returns the state of a model's optimizer, slots by weights' numbers; nothing before the first
+    step, and, with a warning, if the weights are others now.
     """
     optimizer: Any = model.optimizer
     if optimizer is None or not optimizer.built:
@@ -47,7 +47,8 @@ def streams_text(model: Model) -> str:
 
 
 def put_streams(model: Model, text: str, where: str) -> None:
-    """Makes the layers' own generators go on from the numbers of `streams_text`. Raises ValueError for others."""
+    """Sets the layers' generators to the numbers of `streams_text`. Raises ValueError for others.
+    """
     numbers = json_text.parse(text)
     own = generators(model)
     if not isinstance(numbers, list) or len(numbers) != len(own) or any(
@@ -59,8 +60,8 @@ def put_streams(model: Model, text: str, where: str) -> None:
 
 
 def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """What a file says of a model's training, and the slots; of one that is not compiled nothing.
-    Warns where the training cannot be described, such as of a loss that is a lambda.
+    """Returns what a file says of a model's training, and the slots. Warns if the training cannot
+    be described, such as a loss that is a lambda.
     """
     try:
         config = model.get_compile_config()
@@ -88,8 +89,8 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray], path: str,
          custom_objects: Mapping[str, Any] | None) -> None:
-    """Compiles a model as it was when the file was written, with the optimizer's slots. Raises
-    ValueError where that cannot be read.
+    """Compiles a model as it was, with the optimizer's slots. Raises ValueError if that cannot be
+    read.
     """
     if "training" not in metadata:
         return

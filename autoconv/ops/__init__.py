@@ -1,8 +1,8 @@
-"""Functions of tensors with the names of `keras.ops`, as code of convolutional nets uses them. All carry gradients
-where there are some, and take symbolic tensors too.
+"""Functions of tensors with the names of `keras.ops`, as code of convolutional nets uses them. All
+carry gradients where there are some, and take symbolic tensors.
 
-`numpy.py` and `arranging.py` have NumPy's functions, `nn.py` those of nets, `image.py` those of images. The derivatives
-are those of `autoconv.functional`, whose gradients are checked.
+`numpy.py` and `arranging.py` have NumPy's functions, `nn.py` those of nets, `image.py` those of
+images.
 """
 
 from . import image, math, nn, numpy

@@ -1,5 +1,5 @@
-"""`MPI`: the processes that mpiexec started, as `Ranks`. Messages go from process to process by mpi4py; sums are added
-here, in the order of ranks, since MPI promises no order for its own.
+"""`MPI`: the processes that mpiexec started, as `Ranks`. Messages are sent by mpi4py; sums are
+added here, in the order of ranks, because MPI promises no order.
 """
 
 import os
@@ -23,11 +23,11 @@ TAGS = 1 << 13  # of each kind of messages: one for each that is under way; MPI 
 class MPI(Ranks):
     """All processes of an mpi4py communicator, by default MPI's COMM_WORLD.
 
-    bucket_bytes: about so many bytes of the gradient are summed at once, while the backward pass goes on. timeout:
-    after so many seconds without a word from a rank the others raise TimeoutError, which names it; it must be longer
-    than whatever one rank does alone, such as a callback. compression: None, or "float16", which sends gradients with
-    half of the bytes, rounded. The same number of ranks gives the same bits each time.
-    Raises RuntimeError where mpiexec started no others, ExtraError without mpi4py, ValueError for other arguments.
+    bucket_bytes: how much of the gradient is summed at once, while the backward pass continues.
+    timeout: seconds without a message from a rank after which the others raise TimeoutError, naming
+    it; longer than what one rank does alone, such as a callback. compression: None, or "float16",
+    which halves the bytes, rounded. The same number of ranks gives the same bits. Raises
+    RuntimeError if mpiexec started no others, ExtraError without mpi4py, ValueError.
     """
 
     def __init__(self, comm: Any = None, bucket_bytes: int = 1 << 18, timeout: float = 600.0,

@@ -1,7 +1,7 @@
-"""`Sum`: an array summed over all ranks in their order, so that each has the same bits, and each run as well.
+"""`RankSum`: an array summed over all ranks in their order, so that each run has the same bits.
 
-Each rank gets its share of the array from all others, adds it up, and sends the sum to all. Small arrays, and those of
-two ranks, go to all at once, and each rank adds up the whole: that is one message less to wait for.
+Each rank receives its share of the array from all others, adds it up, and sends the sum to all.
+Small arrays, and those of two ranks, go to all at once: one message less to wait for.
 """
 
 from collections import defaultdict
@@ -17,9 +17,9 @@ Rooms = defaultdict[tuple[int, int, np.dtype], list[np.ndarray]]  # to receive i
 
 
 class RankSum:
-    """Sums `host` (n,) in place, then writes it, divided by `divided_by`, to `into`, arrays that lie in it one behind
-    the other. there: whether `host` has come from the device. packed: the dtype in which numbers travel, None for
-    their own. Takes the tags `tag` and `tag + 1`.
+    """Sums `host` (n,) in place, then writes it, divided by `divided_by`, to `into`, arrays that
+    are in it one after the other. there: whether `host` has come from the device. packed: the dtype
+    that is sent, None for its own. Uses the tags `tag` and `tag + 1`.
     """
 
     def __init__(self, comm: Any, host: np.ndarray, there: Callable[[], bool], into: Sequence[Any], divided_by: int,

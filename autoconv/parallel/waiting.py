@@ -10,7 +10,7 @@ PAUSE = 2e-4  # seconds between two looks from then on
 
 
 class Watch:
-    """timeout: after so many seconds without what is waited for, a TimeoutError says from whom it should come."""
+    """After `timeout` seconds without a message raises TimeoutError, which names the rank."""
 
     def __init__(self, rank: int, timeout: float) -> None:
         self._rank, self._timeout = rank, timeout

@@ -10,11 +10,13 @@ _INK = 95.0  # MNIST's mean ink a digit, in white pixels; much thinner strokes a
 
 
 def as_mnist(gray: np.ndarray) -> np.ndarray:
-    """The digit in a gray picture (H, W) of bytes as MNIST's makers would have scanned it: (28, 28) bytes, ink bright.
+    """Returns the digit in a gray picture (H, W) of bytes as MNIST would have it: (28, 28) bytes,
+    ink bright.
 
-    Paper may be bright or dark, shaded or gray, and the digit anywhere on it. The paper's shade is estimated and taken
-    away, the contrast stretched, the ink's bounding box scaled into 20 x 20 and centred by its mass, as in LeCun et al.
-    (1998). A picture without ink gives zeros. Raises ValueError for another shape.
+    Paper may be bright or dark, shaded or gray, the digit anywhere. The paper's shade is
+    subtracted, the contrast stretched, the ink's bounding box scaled into 20 x 20 and centred by
+    its mass, as in LeCun et al. (1998). A picture without ink gives zeros. Raises ValueError for
+    another shape.
     """
     picture = np.asarray(gray, np.float32)
     if picture.ndim != 2 or not picture.size:
@@ -34,7 +36,7 @@ def as_mnist(gray: np.ndarray) -> np.ndarray:
 
 
 def _found(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """The ink 0..1 in a smaller copy of the picture, which pixels of it are the digit's, and how much smaller it is."""
+    """Returns the ink 0..1 in a smaller copy, the mask of the digit's pixels, and the reduction."""
     step = max(1, -(-max(picture.shape) // _SMALL))
     small = _shrunk(picture, step)
     paper = _paper(small)
@@ -49,14 +51,15 @@ def _found(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def _shrunk(picture: np.ndarray, step: int) -> np.ndarray:
-    """The means of blocks of step x step pixels; a last block that is cut off is left out, where there is another."""
+    """Returns the means of blocks of step x step pixels; an incomplete last block is left out."""
     h, w = (max(n // step, 1) for n in picture.shape)
     cut = picture[: h * step, : w * step]
     return cut.reshape(h, cut.shape[0] // h, w, cut.shape[1] // w).mean((1, 3))
 
 
 def _paper(picture: np.ndarray) -> np.ndarray:
-    """The shade of the paper at each pixel: one where most of the picture has one, else the median around."""
+    """Returns the paper's shade at each pixel: one for most of the picture, else the median around.
+    """
     usual = np.median(picture)
     if (np.abs(picture - usual) < 12).mean() > 0.75:
         return np.full_like(picture, usual)
@@ -81,8 +84,8 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def _figure(mask: np.ndarray) -> np.ndarray:
-    """The parts of a mask that belong to the digit: the largest, and others that are no specks;
-    what touches the edge only where there is nothing else.
+    """Returns the parts of a mask that are the digit: the largest, and others that are no specks;
+    parts at the edge only if there is nothing else.
     """
     labels = np.zeros(mask.shape, np.int32)
     counts = [0]

@@ -1,5 +1,4 @@
-"""A net and images in it as one page: each layer's filters and feature maps, the class scores, what moved the answer.
-"""
+"""A net and images in it as one page: filters, feature maps, class scores, influence of pixels."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ class Inspected(NamedTuple):
 
 
 def inspected(model: Model, image: Any, name: str, classes: Sequence[str], layer: str | None = None) -> Inspected:
-    """What the model makes of an image; of its layers all, or the one of that name (ValueError where there is none)."""
+    """Inspects an image: all layers, or the one of that name (ValueError if unknown)."""
     found = scores(model, image, classes)
     answer = max(found.values, key=found.values.__getitem__)
     return Inspected(name, image_panel(model, image), found, map_panels(model, image, layer),

@@ -27,7 +27,7 @@ class Scores(NamedTuple):
 
 
 def filter_panels(model: Model, layer: str | None = None) -> list[Panel]:
-    """The filters of each convolution. Raises ValueError for a layer that is not there or has none."""
+    """Returns each convolution's filters. Raises ValueError for a layer without any."""
     return [_filters(name, kernel) for name, kernel in kernels(model, layer).items()]
 
 
@@ -54,7 +54,7 @@ def scores(model: Model, image: Any, classes: Sequence[str]) -> Scores:
 
 
 def influence_panels(model: Model, image: Any, answer: str) -> list[Panel]:
-    """Which pixels moved the answer: where hiding them lowers its probability, and the gradient of its score."""
+    """Returns which pixels moved the answer: hidden patches, and the score's gradient."""
     fall = occlusion_map(model, image)
     gradient = saliency_map(model, image)
     return [

@@ -1,4 +1,4 @@
-"""A trained net on one page: how it learned, what it mistakes for what, what it looks like inside, how fast it is."""
+"""A trained net on one page: how it learned, its mistakes, its layers, its speed."""
 
 from collections.abc import Sequence
 from html import escape
@@ -17,8 +17,8 @@ MISTAKES = 24
 
 
 class Tested(NamedTuple):
-    """What a net was tested on, (N, ...) and labels (N,), the probabilities (N, classes) that it
-    gave, and how long `predict` took for all of them.
+    """What a net was tested on, (N, ...) and labels (N,), the probabilities (N, classes), and the
+    seconds that `predict` took.
     """
 
     images: np.ndarray
@@ -75,8 +75,8 @@ def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
 
 
 def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
-    """The confusion matrix as a table. Cells are the darker the larger their share is: of the row
-    on the diagonal, of the most frequent mistake elsewhere.
+    """Returns the confusion matrix as a table, cells darker by share: of the row on the diagonal,
+    of the most frequent mistake elsewhere.
     """
     right = np.eye(len(matrix), dtype=bool)
     most = max(1, matrix[~right].max(initial=0))

@@ -1,4 +1,4 @@
-"""The files of a folder with a folder for each class, in Keras's order, and Keras's way to hold some of them back."""
+"""The files of a folder with a folder per class, in Keras's order, and Keras's split of them."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -43,8 +43,8 @@ def classes_in(directory: str | os.PathLike) -> list[str]:
 
 def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None, follow_links: bool,
          wanted: Callable[[str], bool] = in_keras) -> Files:
-    """All files below a folder whose names are `wanted`, in order of their classes and paths.
-    Raises ValueError where labels do not fit.
+    """Returns all files below a folder whose names are `wanted`, by class and path. Raises
+    ValueError if labels do not fit.
     """
     if labels != "inferred":
         if class_names is not None:
@@ -68,7 +68,7 @@ def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] |
 
 
 def shuffled(files: Files, seed: int) -> Files:
-    """The files in the order in which Keras has them for this seed: what `validation_split` cuts."""
+    """Returns the files in Keras's order for this seed, which `validation_split` cuts."""
     order = np.arange(len(files.paths))
     np.random.RandomState(seed).shuffle(order)
     return Files([files.paths[i] for i in order], None if files.labels is None else files.labels[order],
@@ -76,7 +76,9 @@ def shuffled(files: Files, seed: int) -> Files:
 
 
 def split(files: Files, share: float | None, subset: str | None) -> list[Files]:
-    """The part, or with "both" the two parts, of the files; the last ones are those for validation."""
+    """Returns the part, or with "both" the two parts, of the files; the last ones are for
+    validation.
+    """
     if not share:
         return [files]
     cut = len(files.paths) - int(share * len(files.paths))

@@ -1,6 +1,5 @@
-"""`get_file`: a file from the net, or from elsewhere on the disk, kept in a cache and unpacked there.
-
-What reads URLs and archives is imported when it is called: it takes a while.
+"""`get_file`: a file from a URL, kept in a cache and unpacked there. Modules for URLs and archives
+are imported when needed.
 """
 
 import hashlib
@@ -22,12 +21,13 @@ def get_file(
     file_hash: str | None = None, cache_subdir: str = "datasets", hash_algorithm: str = "auto", extract: bool = False,
     archive_format: Any = "auto", cache_dir: Any = None, force_download: bool = False,
 ) -> str:
-    """The path of the file at the URL `origin` (http, https, file), which is fetched where the cache has not got it.
+    """Returns the path of the file at the URL `origin` (http, https, file), fetched if not in the
+    cache.
 
-    It lies as `fname`, the last part of the URL, in cache_dir/cache_subdir; by default in KERAS_HOME or ~/.keras.
-    file_hash: its SHA-256 or MD5, by hash_algorithm or by length; ValueError where the file has another one. extract,
-    untar: an archive ("tar", "zip", a list of them, or both by "auto") is unpacked into a folder of that name, whose
-    path is given, and stays beside it as `<fname>_archive`. Members of an archive that lie outside it are refused.
+    It is named `fname`, by default the URL's last part, in cache_dir/cache_subdir, by default in
+    KERAS_HOME or ~/.keras. file_hash: its SHA-256 or MD5, else ValueError. extract, untar: an
+    archive ("tar", "zip", a list, "auto") is unpacked into a folder of that name, whose path is
+    returned, and stays as `<fname>_archive`. Members outside of it are refused.
     """
     name = _name(fname, origin)
     digest = file_hash or md5_hash

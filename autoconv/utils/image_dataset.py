@@ -1,4 +1,4 @@
-"""`image_dataset_from_directory`: folders of pictures as batches, which threads decode ahead of who takes them."""
+"""`image_dataset_from_directory`: folders of pictures as batches, which threads decode ahead."""
 
 import os
 import sys
@@ -26,12 +26,13 @@ _FILTERS = {"bilinear": "BILINEAR", "nearest": "NEAREST", "bicubic": "BICUBIC", 
 
 
 class ImageDataset:
-    """Batches (images, labels) of picture files, or images alone: float32 (N, height, width, channels) of 0..255.
+    """Batches (images, labels) of picture files, or images: float32 (N, height, width, channels),
+    0..255.
 
-    Iterating over it is one epoch. The order is a function of the seed and of `epoch`, which counts them; `workers`
-    threads decode, any number of them the same. Nothing is kept in memory but the few batches that are decoded ahead.
-    A file that cannot be read raises UnreadableImage; where `on_unreadable(path, reason)` is set it is called instead,
-    and the file is left out: `skipped` has them all, and `len` is the number of batches without them.
+    Iterating over it is one epoch. The order depends on the seed and on `epoch`, which counts;
+    `workers` threads decode. A file that cannot be read raises UnreadableImage, or if
+    `on_unreadable` is set calls it with (path, reason) and is left out: `skipped` has them, and
+    `len` counts batches without them.
     """
 
     def __init__(self, files: Files, decoding: Decoding, label_mode: str | None, batch_size: int | None, shuffle: bool,
@@ -81,7 +82,7 @@ class ImageDataset:
             self._end(position)
 
     def _begin(self) -> tuple[list[int], list[int]]:
-        """The position of a new iteration, which counts its batches, and the files that it decodes."""
+        """Returns a new iteration's position, which counts its batches, and its files."""
         position = self._under_way = [self.epoch, self._leave_out_first]
         number, given = position
         self.epoch = number + 1
@@ -97,11 +98,10 @@ class ImageDataset:
             self._under_way = None
 
     def shared_by(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
-        """An iteration of which each of `ranks` decodes its part: that of each batch, and how many
-        pictures the whole batch has. It begins where rank 0 stands, whose callbacks may have
-        iterated. Before the first one they find together which pictures cannot be read, each in a
-        part of the files; a later one raises UnreadableImage. Raises ValueError where ranks have
-        other files or arguments.
+        """Returns an iteration of which each of `ranks` decodes its part of each batch, with the
+        whole batch's size. It begins where rank 0 is. Before the first one they find which pictures
+        cannot be read; a later one raises UnreadableImage. Raises ValueError if ranks have other
+        files or arguments.
         """
         if self.batch_size is None:
             raise ValueError("Processes that train together need batches to share. Received: batch_size=None.")
@@ -164,7 +164,7 @@ class ImageDataset:
                 "files": self._names()}
 
     def _skipped_numbers(self) -> list[list[Any]]:
-        """What is left out by the files' numbers, as the folder may be named in another way elsewhere; and why."""
+        """Returns the left-out files by number, and why: folders may be named otherwise."""
         return [[i, self.skipped[path]] for i, path in enumerate(self.file_paths) if path in self.skipped]
 
     def _names(self) -> int:
@@ -173,9 +173,7 @@ class ImageDataset:
         return zlib.crc32("\n".join(names).encode("utf-8", "replace"))
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """The next iteration goes on where `get_state` was called. Raises ValueError where that was
-        not a dataset of the same files and seed.
-        """
+        """Continues where `get_state` was called. Raises ValueError for other files or seed."""
         own = self.get_state()
         for what, name in (("files", "files"), ("seed", "seed")):
             if state[name] != own[name]:
@@ -189,7 +187,7 @@ class ImageDataset:
         self.skipped = {self.file_paths[i]: reason for i, reason in sorted(skipped.items())}
 
     def check_any(self) -> None:
-        """Raises UnreadableImage, of the first file, where none can be read; decodes no more than that takes."""
+        """Raises UnreadableImage, of the first file, if none can be read."""
         broken = []
         for path in self.file_paths:
             try:
@@ -200,8 +198,8 @@ class ImageDataset:
         raise broken[0]
 
     def check(self) -> None:
-        """Raises UnreadableImage for the first file that cannot be read. Decodes all, at the smallest size: that takes
-        about half the time of an epoch, and reads the whole file just as well.
+        """Raises UnreadableImage for the first file that cannot be read. Decodes all, at the
+        smallest size: about half the time of an epoch.
         """
         for _, error in self._unreadable(range(len(self.file_paths))):
             raise error
@@ -214,8 +212,8 @@ class ImageDataset:
 
     def _decoded(self, batches: Sequence[list[int]], leave_out: Callable[[list[UnreadableImage]], None],
                  ) -> Iterator[tuple[np.ndarray, list[int]]]:
-        """The images of each batch with the numbers of their files; a bounded number of batches is
-        under way. `leave_out` is told what went wrong.
+        """Yields the images of each batch with the numbers of their files, a bounded number of
+        batches ahead. leave_out: called with the errors.
         """
         pool = self._pool()
         waiting = iter(batches)
@@ -267,8 +265,8 @@ def _refuse(broken: list[UnreadableImage]) -> None:
 
 
 def _filled(batches: Iterator[tuple[np.ndarray, list[int]]], size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """The same images in the same order, in batches of `size`, but for the last: where files were
-    left out, the next ones fill the batch.
+    """Yields the same images in batches of `size`: after left-out files the next ones fill the
+    batch.
     """
     images = np.empty(0)
     kept = list[int]()
@@ -294,16 +292,17 @@ def image_dataset_from_directory(
     follow_links: bool = False, crop_to_aspect_ratio: bool = False, pad_to_aspect_ratio: bool = False,
     data_format: str | None = None, format: str = "tf", verbose: bool = True,
 ) -> Any:
-    """The pictures of a folder as an `ImageDataset`, which fit, evaluate and predict take; of two for subset="both".
+    """The pictures of a folder as an `ImageDataset`, for fit, evaluate and predict; two for
+    subset="both".
 
-    Arguments are Keras's: labels from the names of the folders, as numbers, a list in the files' order, or None;
-    label_mode "int" (int32), "categorical" (one-hot), "binary" or None; batch_size None gives single images. Files and
-    validation_split are those of Keras for the same seed (.webp files are taken, too).
+    Arguments are Keras's: labels from the folders' names, as numbers, a list in the files' order,
+    or None; label_mode "int" (int32), "categorical" (one-hot), "binary" or None; batch_size None
+    gives single images. Files and validation_split are Keras's for the same seed (and .webp files).
 
-    Pixels: Keras's, as whole numbers of 0..255, where a picture is enlarged (its JPEG decoder differs by a few).
-    Where it is made smaller, every pixel counts (Keras skips some, so fine patterns flicker), and a JPEG is decoded at
-    1/2, 1/4 or 1/8 of its size where that suffices; "nearest" takes Keras's pixels then, too. Pictures come upright
-    (EXIF), transparent ones on white. Raises ValueError for arguments that do not fit, ImportError without Pillow.
+    Pixels are Keras's, as whole numbers 0..255, if a picture is enlarged (JPEG may differ by a
+    few). If it is made smaller, every pixel counts (Keras skips some), and JPEG is decoded at 1/2,
+    1/4 or 1/8 of its size if that suffices; "nearest" takes Keras's pixels. Pictures are upright
+    (EXIF), transparent ones on white. Raises ValueError, ImportError without Pillow.
     """
     image_size = _check(labels, label_mode, color_mode, image_size, batch_size, interpolation.lower(), validation_split,
                         subset, shuffle, seed)
@@ -330,7 +329,9 @@ def image_dataset_from_directory(
 
 def parted(files: Files, directory: str | os.PathLike, share: float | None, subset: str | None, shuffle: bool,
            seed: int) -> list[Files]:
-    """The parts of a folder's files that `subset` names, split as Keras does. Raises ValueError for an empty one."""
+    """Returns the parts of a folder's files in `subset`, as Keras does; ValueError for an empty
+    one.
+    """
     parts = class_folders.split(class_folders.shuffled(files, seed) if shuffle else files, share, subset)
     for part, what in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
         if not part.paths:
@@ -345,7 +346,7 @@ def parted(files: Files, directory: str | os.PathLike, share: float | None, subs
 
 def _check(labels: Any, label_mode: Any, color_mode: Any, image_size: Any, batch_size: Any, interpolation: str,
            share: Any, subset: Any, shuffle: bool, seed: Any) -> tuple[int, int]:
-    """Raises ValueError, in Keras's words, for arguments that do not fit. Returns the size as two numbers."""
+    """Raises ValueError, in Keras's words, for wrong arguments. Returns the size as two numbers."""
     if not (labels is None or isinstance(labels, list | tuple) or (isinstance(labels, str) and labels == "inferred")):
         raise ValueError("`labels` argument should be a list/tuple of integer labels, of the same size as the number "
                          "of image files in the target directory, 'inferred' (from the names of the subdirectories) or "

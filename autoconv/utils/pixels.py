@@ -29,7 +29,7 @@ _UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSP
 
 
 class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
-    """A file that is no picture, or a broken one. `path` is the file, `reason` what is wrong with it."""
+    """A file that is no picture, or a broken one: `path` is the file, `reason` what is wrong."""
 
     def __init__(self, path: Any, reason: str) -> None:
         super().__init__(f"{path} cannot be read as a picture: {reason}.")
@@ -41,9 +41,9 @@ class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
 
 
 class Decoding(NamedTuple):
-    """How files become pixels: the size (height, width), a color_mode of Keras's, a filter of
-    Pillow's by its name, and whether the largest centred part of the size's shape is taken, or the
-    picture with black on both sides, rather than all of the picture, distorted.
+    """How files become pixels: size (height, width), Keras's color_mode, a filter of Pillow's by
+    name, and whether the largest centred part of the size's shape is taken (crop), or the picture
+    with black on both sides (pad), instead of a distorted one.
     """
 
     size: tuple[int, int]
@@ -72,9 +72,8 @@ class Decoding(NamedTuple):
 
 
 def read_whole(path: Any, color_mode: str | None = None) -> np.ndarray:
-    """All pixels (H, W, channels) of a file, as bytes; gray where the file is and no color_mode says otherwise.
-
-    Raises UnreadableImage.
+    """Returns all pixels (H, W, channels) of a file, as bytes; gray if the file is and no
+    color_mode says otherwise. Raises UnreadableImage.
     """
     with naming(path), opened(path) as image:
         gray = image.mode in _GRAY or image.mode.startswith("I;")
@@ -95,9 +94,9 @@ def pillow(module: str) -> ModuleType:
 
 @contextmanager
 def opened(path: Any, whole: bool = True) -> Iterator[Any]:
-    """The picture in a file or an io.BytesIO, of which only the size is read yet. Warns of one that is so large that it
-    takes long and much memory. Raises ValueError for one whose file is far too short for its pixels; Pillow itself
-    refuses twice the size that it warns of. whole: whether all of its pixels are wanted in colours.
+    """Gives the picture in a file or an io.BytesIO, with only its size read. Warns of a very large
+    one; raises ValueError if the file is far too short for its pixels. whole: whether all of its
+    pixels are needed in colours.
     """
     module = pillow("Image")
     with nullcontext(path) if isinstance(path, io.BytesIO) else regular.opened(path) as file:
@@ -125,7 +124,7 @@ def _check_size(path: Any, image: Any, file: IO[bytes], whole: bool) -> None:
 
 @contextmanager
 def naming(path: Any) -> Iterator[None]:
-    """Whatever Pillow's decoders raise, of which there are many kinds, becomes an UnreadableImage."""
+    """Raises whatever Pillow's decoders raise as an UnreadableImage."""
     try:
         yield
     except extras.ExtraError:
@@ -149,7 +148,7 @@ def _reason(path: Any, error: Exception) -> str:
 
 
 def orientation(image: Any) -> int:
-    """How a camera was held, by EXIF: 1 upright, 2 to 8. A tag that cannot be read says nothing about the pixels."""
+    """Returns how a camera was held, by EXIF: 1 upright, 2 to 8; 1 if the tag cannot be read."""
     try:
         found = image.getexif().get(_ORIENTATION, 1)
     except (SyntaxError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, RuntimeError):
@@ -168,14 +167,12 @@ def _is_gray(image: Any) -> bool:
 
 
 def mode_at_first(image: Any, color_mode: str) -> str:
-    """The mode in which a picture is made smaller: the wanted one, but for gray pictures, which
-    then have it at once: the result is the same.
-    """
+    """Returns the mode in which a picture is made smaller: gray ones get colours afterwards."""
     return "grayscale" if _is_gray(image) else color_mode
 
 
 def in_colors(image: Any, color_mode: str) -> Any:
-    """The picture with 8 bits a channel, in the mode. Where that has no alpha, what is transparent becomes white."""
+    """Returns the picture with 8 bits a channel, in the mode; transparent pixels become white."""
     mode = MODES[color_mode]
     if image.mode[0] in "IF":  # 16 bits and more: the upper eight, as TensorFlow takes them; numbers are cut to 0..255
         values = np.asarray(image)
@@ -189,8 +186,8 @@ def in_colors(image: Any, color_mode: str) -> Any:
 
 
 def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The largest centred part (left, top, right, bottom) of a picture that has the shape of
-    `target`, as Keras's `smart_resize` takes it. Sizes are (width, height).
+    """Returns the largest centred part (left, top, right, bottom) with the shape of `target`, as
+    Keras's `smart_resize` does. Sizes are (width, height).
     """
     (width, height), (w, h) = size, target
     part = max(1, min(width, height * w // h)), max(1, min(height, width * h // w))
@@ -200,8 +197,8 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
 
 
 def padded(image: Any, target: tuple[int, int], resampling: Any) -> Any:
-    """The picture in the middle of a black one that has the shape of `target` (width, height). A
-    picture that is larger than the target is made smaller first, so that little memory is taken.
+    """Returns the picture in the middle of a black one of the shape of `target` (width, height). A
+    larger picture is made smaller first, to save memory.
     """
     w, h = target
     scale = min(w / image.width, h / image.height)

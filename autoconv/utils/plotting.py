@@ -21,12 +21,12 @@ def plot_model(
     show_layer_names: bool = False, rankdir: str = "TB", expand_nested: bool = False, dpi: int = 200,
     show_layer_activations: bool = False, show_trainable: bool = False, **kwargs: Any,
 ) -> Path:
-    """Draws the model's layers and what flows between them into `to_file`, and returns its path: .png, .svg, .pdf, or
-    .dot, the description that Graphviz draws.
+    """Draws the model's layers and what flows between them into `to_file`, and returns its path:
+    .png, .svg, .pdf, or .dot, the description that Graphviz draws.
 
-    rankdir: "TB" from the top down, "LR" from left to right. dpi: of pictures made of pixels. Arguments as Keras's; a
-    nested model is one box. Raises ImportError where the Python package `graphviz` (the extra `graphs`) is missing,
-    FileNotFoundError where its program `dot` is, AttributeError for a class with a call of its own: it has no graph.
+    rankdir: "TB" from the top down, "LR" from left to right. Arguments as Keras's; a nested model
+    is one box. Raises ImportError without the package `graphviz` (the extra `graphs`),
+    FileNotFoundError without its program `dot`, AttributeError for a model without a graph.
     """
     if expand_nested or kwargs:
         raise ValueError("plot_model draws a nested model as one box: expand_nested must be False, and there are no "

@@ -77,7 +77,7 @@ def test_links_to_files_are_read_and_devices_are_not(tmp_path):
 
 def test_files_of_others_are_opened_in_one_place():
     own = {"files/regular.py", "files/atomic.py",  # and readers of what the package or the system itself wrote
-           "kernels/caching.py", "programs/bench/machine.py", "programs/cli/clock.py", "datasets/registry.py",
+           "kernels/caching.py", "programs/bench/machine.py", "programs/cli/clock.py", "datasets/known_sets.py",
            "programs/demo/serving.py",
            "programs/pages/document.py"}
     package = Path(autoconv.__file__).parent

@@ -1,4 +1,4 @@
-"""Every kernel that a net's training step runs, as something that can be timed: with its operations and bytes."""
+"""Every kernel of a net's training step, to be timed, with its operations and bytes."""
 
 from collections.abc import Callable, Iterator
 from math import prod
@@ -23,9 +23,8 @@ ACTIVATIONS = {functional.relu: activations.relu, functional.tanh: activations.t
 
 
 class Case(NamedTuple):
-    """One kernel on one layer's arrays.
-
-    flops: the multiplications and additions that the definition asks for. bytes: its arrays, each read or written once.
+    """One kernel on one layer's arrays. flops: additions and multiplications of the definition.
+    bytes: its arrays, each read or written once.
     """
 
     kind: str
@@ -94,7 +93,7 @@ def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Ite
 
 
 def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
-    """Convolution, ReLU and pooling as one kernel: only the pixels that the pooling reads are asked for."""
+    """Convolution, ReLU and pooling as one kernel: only pixels that the pooling reads."""
     w = layer.kernel.shape
     window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
     flops = 4 * 2 * prod(y) * prod(w[:3])
@@ -158,7 +157,7 @@ def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
 
 
 def _update(device: Device, net: Model) -> Case:
-    """One RMSprop step over all parameters: reads weight, gradient and slot, writes weight and slot."""
+    """One RMSprop step of all parameters: reads weight, gradient, slot; writes weight, slot."""
     optimizer = optim.RMSprop()
     optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True, device=device)
                      for p in net.trainable_weights])
@@ -169,7 +168,7 @@ def _update(device: Device, net: Model) -> Case:
 
 
 def _calls(device: Device, op: Any, arrays: list, y: tuple, **static: Any) -> tuple[Callable, Callable]:
-    """The op's forward call, and its backward call for what is asked; buffers are reused as in a training step."""
+    """Returns the op's forward and backward call; buffers are reused as in a training step."""
     buffers = Pool()
     arrays = [None if a is None else device.array(a) for a in arrays]
     with reusing(buffers):

@@ -1,4 +1,4 @@
-"""Results as one HTML page: charts, the same numbers as tables, no script and nothing from the network."""
+"""Results as one HTML page: charts, the same numbers as tables, no script, no network."""
 
 from collections.abc import Sequence
 from html import escape
@@ -17,9 +17,8 @@ VECTORS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnn
 
 
 def page(documents: Sequence[Results]) -> str:
-    """The page of one or several results, as `autoconv bench --json` and bench.compare write them.
-
-    Raises ValueError where there is nothing to show.
+    """Returns the page of results as `autoconv bench --json` and bench.compare write them. Raises
+    ValueError if there is nothing to show.
     """
     if not any(d.get("results") or d.get("kernels") for d in documents):
         raise ValueError("There is nothing to show: the results hold no measurement.")

@@ -36,7 +36,7 @@ def kernels(found: Sequence[dict[str, Any]]) -> str:
 
 
 def shares(k: dict[str, Any]) -> tuple[str, str]:
-    """A kernel's share of its ceiling, and those between which half of the rounds lie; nothing if it is not known."""
+    """Returns a kernel's share of its ceiling and the range of half of the rounds, if known."""
     low, median, high = (share(k["fraction"][name]) for name in ("low", "median", "high"))
     return median, f"{low} .. {high}" if median and high else ""
 

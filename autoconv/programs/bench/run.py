@@ -19,7 +19,9 @@ def run(
     device: Device, names: Sequence[str], batch_size: int | None, rounds: int, seconds: float, kernels: bool,
     report: Report,
 ) -> dict[str, Any]:
-    """Times the nets `names` of the suite and, if `kernels`, each of their kernels. `report` gets lines of progress."""
+    """Times the nets `names` and, if `kernels`, each of their kernels. report: gets lines of
+    progress.
+    """
     results = []
     shares = []
     for name in names:

@@ -31,7 +31,7 @@ class NetUnderTest:
         self.y = utils.to_categorical(random.integers(0, what.classes, count), what.classes).astype(np.float32)
 
     def calls(self) -> dict[str, Callable[[], Any]]:
-        """What one round of each mode repeats: an epoch over the batches, an answer for one batch."""
+        """Returns what a round of each mode repeats: an epoch, an answer for one batch."""
         one = self.x[: self.batch_size]
         return {
             "train": lambda: self.net.fit(self.x, self.y, self.batch_size, verbose=0),
@@ -43,7 +43,9 @@ class NetUnderTest:
         return len(self.x) if mode == "train" else self.batch_size
 
     def flops(self, mode: str) -> float:
-        """Operations an image: forward, and in training both gradients as well, except the first layer's input."""
+        """Returns operations per image: forward, in training also both gradients, except the first
+        layer's input.
+        """
         shapes = counting.shapes_in(self.net.graph, [(1, *self.net.input_shape[1:])])
         each = [2 * counting.multiply_adds(node.operation, *counting.shapes_of(self.net.graph, node, shapes))
                 for node in self.net.graph.nodes if node.inputs]

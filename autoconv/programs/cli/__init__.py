@@ -32,8 +32,8 @@ INTERRUPTED, TERMINATED = 130, 143  # what a shell calls a program that Ctrl-C o
 
 
 class Commands(click.Group):
-    """The group of all commands: what cannot be done is one message and exit code 1, Ctrl-C one
-    line and 130, SIGTERM the same line and 143.
+    """The group of all commands: an error is one message and exit code 1, Ctrl-C a line and 130,
+    SIGTERM the line and 143.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -68,7 +68,7 @@ class Commands(click.Group):
 
 
 def _drop_output() -> None:
-    """Where output cannot be written, as on a full disk: Python would try again when it ends, and tell of it."""
+    """Drops output that cannot be written, as on a full disk: Python would try again at its end."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -77,7 +77,8 @@ def _drop_output() -> None:
 
 
 def _notes() -> Callable[..., None]:
-    """What shows a warning as a line for people, each once: where in the sources it was raised is not their concern."""
+    """Returns a function that shows each warning once, as a line without its place in the sources.
+    """
     said: set[str] = set()
 
     def note(message: Any, *_: Any) -> None:

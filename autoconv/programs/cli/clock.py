@@ -10,10 +10,8 @@ from ...callbacks import Callback
 
 
 def _process_start() -> float:
-    """When this process began, on time.perf_counter's clock.
-
-    Linux knows it to 10 ms. Elsewhere this module's import stands for it, some 0.2 s later: the
-    interpreter's own start and NumPy's import are then missing.
+    """Returns when this process began, on time.perf_counter's clock, on Linux to 10 ms; elsewhere
+    when this module was imported, some 0.2 s later.
     """
     now = time.perf_counter()
     try:
@@ -33,8 +31,8 @@ def since_start() -> float:
 
 
 class Stopwatch(Callback):
-    """Times the epochs of a fit, what compiling and loading kernels took before them, and when its first step was over.
-    It looks at the start of the second step, so that the steps pay for nothing that they do not need.
+    """Times the epochs of a fit, what compiling and loading kernels took, and when its first step
+    was over, which it notes at the start of the second one.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which classes a net takes for which: counts, and the precision and recall that follow from them."""
+"""Which classes a net takes for which: counts, precision and recall."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ class Confusion(NamedTuple):
     counts: np.ndarray
 
     def rates(self) -> np.ndarray:
-        """The precision and the recall of each class, (2, classes); 0 if there are no images to tell."""
+        """Returns the precision and recall of each class, (2, classes); 0 without images."""
         return np.nan_to_num(precision_recall(self.counts))
 
     def as_json(self) -> dict[str, Any]:
@@ -29,8 +29,8 @@ class Confusion(NamedTuple):
                 "confusion_matrix": self.counts.tolist()}
 
     def lines(self) -> list[str]:
-        """A table for a terminal: a row a true class, and unless there are too many a column a
-        class that it was taken for.
+        """Returns a table for a terminal: a row per true class, a column per answer unless there
+        are too many.
         """
         names = [name if len(name) <= NARROW else f"{name[: NARROW - 1]}\u2026"
                  for name in map(printable, self.classes)]

@@ -13,7 +13,7 @@ A_FEW_SECONDS = 3.0  # how long MNIST's mirrors may be silent before the built-i
 
 
 class Feeds(NamedTuple):
-    """What a net is made for and fed with: the shape of an image, and the arguments of fit and of evaluate."""
+    """What a net is made for and fed with: an image's shape, the arguments of fit and evaluate."""
 
     input_shape: tuple[int, int, int]
     train: dict[str, Any]
@@ -21,7 +21,7 @@ class Feeds(NamedTuple):
 
 
 class Images(NamedTuple):
-    """Images (N, H, W, C) of bytes and their labels (N,), with the set's name, its classes and where it came from."""
+    """Images (N, H, W, C) of bytes and labels (N,), the set's name, classes and origin."""
 
     name: str
     title: str
@@ -59,7 +59,8 @@ class Images(NamedTuple):
 
 
 def choose(data_dir: Path | None) -> tuple[str, str]:
-    """The set to train on where none was named, and why it is that: MNIST where it can be had, else the digits."""
+    """Returns the set to train on if none was named, and why: MNIST if possible, else the digits.
+    """
     if data_dir is not None:
         return "mnist", "the set in --data-dir"
     if datasets.where("mnist"):
@@ -90,7 +91,8 @@ def as_taken(images: np.ndarray, model: str) -> np.ndarray:
 
 
 def enlarge(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Images (N, H, W, C) as (N, *size, C): each pixel becomes a square, and what is left over a black border."""
+    """Returns images (N, H, W, C) as (N, *size, C): pixels become squares, the rest a black border.
+    """
     h, w = images.shape[1:3]
     factor = min(size[0] // h, size[1] // w)
     if factor < 1:

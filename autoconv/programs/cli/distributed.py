@@ -1,4 +1,4 @@
-"""`train --distributed`: what each of the processes that mpiexec started does by itself, and what they do alike."""
+"""`train --distributed`: what each of mpiexec's processes does alone, and what all do alike."""
 
 import os
 import platform
@@ -35,8 +35,8 @@ def distributed_options(command: Callable) -> Callable:
 
 @contextmanager
 def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
-    """The processes to train with: ALONE where that was not `wanted`. When this one fails, all of
-    them end. Others than the first say nothing but what went wrong with them.
+    """Gives the processes to train with: ALONE unless `wanted`. If one fails, all end; ranks other
+    than the first report only their own error.
     """
     if not wanted:
         number = max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
@@ -77,7 +77,7 @@ def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
 
 
 def fail_together(code: int) -> None:
-    """Where a process fails before it has joined the others: ends all of them with it. An MPI would wait for it."""
+    """Ends all processes if this one fails before it has joined: an MPI would wait for it."""
     from ... import parallel
     from ...parallel import ending
 
@@ -89,8 +89,8 @@ def fail_together(code: int) -> None:
 
 
 def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """What a function returns on the first rank, where alone it is called. Where it ends the
-    command there, that says why, and the others end with it and say nothing.
+    """Returns what a function returns on the first rank, which alone calls it. If it ends the
+    command there with an error, the others end silently.
     """
     if ranks.size == 1:
         return function(*args)
@@ -108,7 +108,9 @@ def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def in_turns(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """What a function returns on each rank; on each machine one goes first, so that others find what it fetched."""
+    """Returns a function's result on each rank; on each machine one rank goes first, so that others
+    find what it fetched.
+    """
     for first in (True, False):
         if ranks.prepares == first:
             found = function(*args)
@@ -117,8 +119,8 @@ def in_turns(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def threads_of(ranks: Ranks) -> int | None:
-    """How many threads a rank has by default: its part of the processors that ranks of its machine
-    have together. None for one process alone, which has all.
+    """Returns a rank's default number of threads: its part of the processors that ranks of its
+    machine share. None for one process.
     """
     if ranks.size == 1:
         return None
@@ -129,7 +131,8 @@ def threads_of(ranks: Ranks) -> int | None:
 
 
 def device_of(ranks: Ranks, name: str) -> str:
-    """The device of a rank: where GPUs are asked for, each rank of a machine has one of its own, as far as they go."""
+    """Returns a rank's device: with "cuda" each rank of a machine has its own, if there are enough.
+    """
     if name != "cuda" or ranks.size == 1:
         return name
     return f"cuda:{ranks.number_here % len(devices.gpus())}"

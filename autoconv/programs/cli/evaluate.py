@@ -52,7 +52,7 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
 
 
 class _Tests(NamedTuple):
-    """What a net is tested on: its name, what is said of it, and the arguments of `Model.evaluate`."""
+    """What a net is tested on: its name, description, and the arguments of `Model.evaluate`."""
 
     name: str
     described: str

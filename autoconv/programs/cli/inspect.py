@@ -67,8 +67,8 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
 
 
 def _read(images: tuple[Path, ...], takes: Trained, trained: dict) -> tuple[list[Picture], list[UnreadableImage]]:
-    """The pictures as the net takes them, by default its first test image; and what was wrong with
-    others, which is said. Raises it where all are.
+    """Returns the pictures as the net takes them, by default its first test image, and the errors
+    of others, which are printed. Raises the first if all fail.
     """
     shown: list[Picture] = []
     unreadable: list[UnreadableImage] = []

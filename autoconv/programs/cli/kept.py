@@ -1,4 +1,5 @@
-"""What the files of a run must say, before a command works with it: anybody may have changed them."""
+"""What the files of a run must contain before a command uses them: anybody may have changed them.
+"""
 
 import csv
 import json
@@ -69,7 +70,7 @@ _IF_THERE: dict[str, Check] = {
 
 
 def results(file: Path) -> dict[str, Any]:
-    """What a run.json says. Raises ValueError where a command could not work with it, OSError where there is none."""
+    """Returns what a run.json says. Raises ValueError if a command could not use it, OSError."""
     try:
         found = json_text.parse(regular.read(file))
     except ValueError as error:

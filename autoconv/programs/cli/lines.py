@@ -1,4 +1,4 @@
-"""Lines for people, broken between words where a terminal ends. What commands print goes through `echo`."""
+"""Lines for people, broken between words at a terminal's width. Commands print by `echo`."""
 
 import shutil
 import sys
@@ -12,7 +12,9 @@ LABEL = 7  # characters of the labels "data   " and "net    "
 
 
 def fitted(text: str) -> str:
-    """The text as the terminal takes it: what follows a break stands under the words after the label."""
+    """Returns the text as the terminal takes it: continued lines start below the words after the
+    label.
+    """
     if not sys.stdout.isatty():
         return text
     columns = max(shutil.get_terminal_size().columns - 1, 2 * LABEL)
@@ -22,8 +24,8 @@ def fitted(text: str) -> str:
 
 
 def echo(text: str, err: bool = False, over: bool = False) -> None:
-    """Prints lines, in which words from files, folders and errors cannot steer the terminal;
-    `over`: in the place of the line that shows progress, if there is one.
+    """Prints lines in which foreign words cannot control the terminal; `over`: in place of a
+    progress line, if there is one.
     """
     stream = sys.stderr if err else sys.stdout
     over = over and stream is not None and stream.isatty()

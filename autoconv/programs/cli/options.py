@@ -1,4 +1,4 @@
-"""The options that several commands share, and names that are answered with the nearest known one."""
+"""The options that several commands share, and names with a suggestion for a wrong one."""
 
 import os
 import re
@@ -67,7 +67,7 @@ class Size(click.ParamType):
 
 
 class Every(click.ParamType):
-    """How often to save: minutes, seconds or hours of training, such as 5m, or a number of steps, such as 500steps."""
+    """How often to save: minutes, seconds or hours, such as 5m, or steps, such as 500steps."""
 
     name = "every"
 
@@ -130,7 +130,8 @@ def quiet_option(command: Callable) -> Callable:
 
 
 def use_device(name: str, threads: int | None) -> devices.Device:
-    """The device of that name, with so many threads. Called before any kernel is: their threads start only once."""
+    """Returns the device of that name, with this many threads. To be called before any kernel runs.
+    """
     try:
         device = devices.get(name)
     except ValueError as error:

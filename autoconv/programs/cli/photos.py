@@ -19,8 +19,8 @@ TESTS = ("test", "val", "valid", "validation")  # what the held-out part may be 
 
 
 class Photos(NamedTuple):
-    """The pictures of a folder to train on, those to test on, how the two were told apart, and the
-    folder below which the latter have their classes: test/, val/ or the folder itself.
+    """The pictures of a folder to train and to test on, how they were split, and the folder below
+    which the latter have their classes: test/, val/ or the folder itself.
     """
 
     folder: Path
@@ -53,8 +53,8 @@ class Photos(NamedTuple):
         return counted(self.train), counted(self.test)
 
     def kept(self) -> dict[str, Any]:
-        """What run.json keeps, to find the pictures again and to say what became of them. Those to test on are kept
-        one by one: drawn anew from a folder that changed since, some would be pictures that the net was trained on.
+        """Returns what run.json keeps to find the pictures again. Those to test on are kept one by
+        one: drawn anew from a changed folder, some would be pictures to train on.
         """
         files = [Path(path).relative_to(self.tested_in).as_posix() for path in self.test.file_paths]
         return {"folder": str(self.folder.absolute()), "split": self.split,
@@ -63,8 +63,9 @@ class Photos(NamedTuple):
 
 
 def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: int, strict: bool) -> Photos:
-    """The photos of a folder: train/ and test/ (or val/, validation/) where it has them, else split by the seed, a
-    fifth held out by default. Raises a ClickException for what is no such folder; `strict`: for a broken file, too.
+    """Returns the photos of a folder: train/ and test/ (or val/, validation/) if it has them, else
+    split by the seed, a fifth held out by default. Raises a ClickException; `strict`: for a broken
+    file, too.
     """
     own = next((name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), None)
     if own is None and (folder / "train").is_dir() and classes_in(folder / "train"):
@@ -89,9 +90,9 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
 
 
 def held_out(trained: dict[str, Any]) -> ImageDataset:
-    """The pictures that a run was tested on, again, in the same order; what is gone is said, and left out.
-
-    Runs of version 0.1 do not name them: they are drawn again, and it is said where the folder has changed since.
+    """Returns the pictures that a run was tested on, in order; missing ones are reported and left
+    out. Runs of version 0.1 do not name them: they are drawn again, with a note if the folder
+    changed.
     """
     folder = Path(trained["folder"])
     share = trained["validation_split"]
@@ -114,7 +115,7 @@ def held_out(trained: dict[str, Any]) -> ImageDataset:
 
 
 def _still_there(folder: Path, held: dict[str, Any], classes: Sequence[str]) -> Files:
-    """The files that run.json names as held out, as far as they are there. Raises a ClickException where none is."""
+    """Returns the files held out in run.json that exist. Raises a ClickException if none does."""
     names = {name: PurePosixPath(held["in"], name) for name in held["files"]}
     gone = [str(path) for path in names.values() if not (folder / path).is_file()]
     if gone:
@@ -157,8 +158,8 @@ def say_skipped(paths: Sequence[str], remained: str) -> None:
 
 
 def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
-    """Finds out what stands in the way before the work: in each part, to train or to test on, one
-    picture can be read; if `strict`, all of them. What is found later is named and left out.
+    """Checks before the work that each part has a readable picture; if `strict`, all. Later errors
+    are named and left out.
     """
     for part, dataset in datasets.items():
         dataset.on_unreadable = _name
@@ -178,7 +179,7 @@ def _name(path: str, reason: str) -> None:
 
 def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int,
               share: float | None = None, shuffle: bool = True) -> list[ImageDataset]:
-    """All pictures of a folder, whatever their format; with a `share` those to train on, and those to test on."""
+    """Returns all pictures of a folder; with a `share` those to train on, and those to test on."""
     pillow("Image")
     files = find(folder, "inferred", classes, follow_links=False, wanted=is_picture)
     try:
@@ -207,7 +208,7 @@ def _classes(folder: Path) -> list[str]:
 
 
 def _check_classes(folder: Path, classes: Sequence[str]) -> None:
-    """Raises a ClickException where a folder to test on has other classes than those that a net is trained on."""
+    """Raises a ClickException if a folder to test on has other classes than the net's."""
     found = classes_in(folder)
     unknown = sorted(set(found) - set(classes))
     missing = [name for name in classes if name not in found]

@@ -104,8 +104,8 @@ def _report(answers: list[dict[str, Any]], seen: dict[str, np.ndarray] | None, j
 
 
 def _files_in(path: Path) -> list[Path]:
-    """The file itself, or all pictures and .npy files in a folder and its folders, by their names.
-    An empty folder is refused.
+    """Returns the file, or all pictures and .npy files below a folder, by name. Refuses an empty
+    folder.
     """
     if not path.is_dir():
         return [path]
@@ -116,7 +116,8 @@ def _files_in(path: Path) -> list[Path]:
 
 
 def _drawn(pixels: np.ndarray) -> str:
-    """A picture (H, W, C) as text: two characters a pixel, the denser the brighter; at most 40 pixels wide."""
+    """Returns a picture (H, W, C) as text: two characters a pixel, dense is bright; 40 pixels wide.
+    """
     step = -(-pixels.shape[1] // 40)
     gray = pixels[::step, ::step].mean(-1)
     return "\n".join("".join(2 * INK[int(value * len(INK) / 256)] for value in row).rstrip() for row in gray)

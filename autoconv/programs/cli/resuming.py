@@ -1,4 +1,4 @@
-"""Trainings that go on where they stood: `train --out RUN --resume`, and which options must then be as they were."""
+"""Trainings that continue: `train --out RUN --resume`, and which options must be the run's."""
 
 import contextlib
 import warnings
@@ -33,7 +33,7 @@ class Standing(NamedTuple):
 
 class Resumable(click.Command):
     """A command that trains. With --resume its options become the run's, and `resume` its
-    `Standing`, or None where nothing is there yet; where the run is finished, it says so and ends.
+    `Standing`, or None if nothing is there; a finished run is reported.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -57,7 +57,7 @@ class Resumable(click.Command):
             return super().invoke(ctx)
 
     def _settled(self, ctx: click.Context, every: list[dict[str, Any]]) -> dict[str, Any]:
-        """All options, with those of the run where one goes on. every: those that each rank was given."""
+        """Returns all options, with those of the run. every: the options of each rank."""
         given = ctx.params
         for rank, name in ((rank, name) for rank, its in enumerate(every) for name in its if name not in OF_A_MACHINE):
             if every[rank][name] != every[0][name]:
@@ -83,8 +83,8 @@ class Resumable(click.Command):
 
 
 def _settle(ctx: click.Context, out: Path) -> Standing | None:
-    """Gives all options the values of the run in `out`. Raises a UsageError, with the name, where
-    one was given another value; ends the program where nothing is left to be done.
+    """Sets all options to those of the run in `out`. Raises a UsageError if one was given another
+    value; ends the program if nothing is left to do.
     """
     with contextlib.suppress(OSError):
         folders.finish(out, runs.FILES)
@@ -123,8 +123,7 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
 
 
 def _refuse_others(ctx: click.Context, out: Path, kept: Mapping[str, Any], more_epochs: bool) -> None:
-    """Raises a UsageError where an option was given another value than the run has; more_epochs: but for more epochs.
-    """
+    """Raises a UsageError if an option has another value than the run's, except more epochs."""
     for param in ctx.command.params:
         name = str(param.name)
         if name in FREE or name not in kept or not _is_given(ctx, name):
@@ -164,7 +163,7 @@ def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
 
 
 def _results(out: Path) -> dict[str, Any]:
-    """What run.json says of a run that is finished; nothing where there is none, or it cannot be read."""
+    """Returns what run.json says of a finished run; nothing if it is missing or unreadable."""
     try:
         found = json_text.parse(regular.read(out / runs.RESULTS))
         finished = isinstance(found["test_accuracy"], int | float) and isinstance(found["epochs"], int)
@@ -178,8 +177,8 @@ def _is_given(ctx: click.Context, name: str) -> bool:
 
 
 def saver(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> run_states.RunStates | None:
-    """What saves the state of the training that a command is called for, also when it is to stop;
-    `chosen`: options that the command chose itself.
+    """Returns what saves the training's state, also when it is to stop. chosen: options that the
+    command chose itself.
     """
     given = {**ctx.params, **chosen}
     if given["out"] is None:
@@ -194,7 +193,7 @@ def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(name: str, value: Any) -> Any:
-    """An option's value as JSON has it; folders by their whole paths, so that they are the same from anywhere."""
+    """Returns an option's value as in JSON; folders by their absolute paths."""
     if isinstance(value, Path):
         return str(value.absolute())
     if name == "device" and value == "auto":

@@ -1,4 +1,4 @@
-"""A run: the folder with model.safetensors, history.csv and run.json that `train --out` writes and others read."""
+"""A run: the folder with model.safetensors, history.csv and run.json of `train --out`."""
 
 import contextlib
 import csv
@@ -34,9 +34,10 @@ class Run(NamedTuple):
 
 @contextmanager
 def reserve(out: Path | None) -> Iterator[Path | None]:
-    """A folder to write the run into. When the block ends well its files are `out`'s, all at once, else they vanish.
+    """Gives a folder to write the run into. If the block ends well its files replace `out`'s in one
+    step, else they vanish.
 
-    Raises a ClickException, at the start, where `out` cannot be written or holds something other than a run.
+    Raises a ClickException, at the start, if `out` cannot be written or holds other things.
     """
     if out is None:
         yield None
@@ -63,9 +64,8 @@ def write(folder: Path, net: Model, history: dict[str, list[float]], results: di
 
 
 def read(folder: Path) -> Run:
-    """The run in a folder: of one that is being replaced the old files or the new ones, never some of each.
-
-    Raises a ClickException where there is none or it cannot be read.
+    """Reads the run in a folder: of one that is being replaced either the old files or the new
+    ones. Raises a ClickException if there is none or it cannot be read.
     """
     with contextlib.suppress(OSError):  # a folder that can only be read
         folders.finish(folder, FILES)
@@ -115,17 +115,16 @@ def history(folder: Path) -> dict[str, list[float]]:
 
 def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0,
                 counted: Sequence[Metric] = ()) -> None:
-    """Compiles the net of that name as every run is trained; as it is tested, too, where nothing is
-    smoothed. With further metrics, in `counted`.
+    """Compiles the net of that name as every run is trained, and without smoothing tested. counted:
+    further metrics.
     """
     loss = losses.CategoricalCrossentropy(nets.NETS[name].from_logits, label_smoothing)
     net.compile(optimizer, loss, metrics=["accuracy", *counted])
 
 
 def restored(folder: Path, device: Device) -> tuple[Model, dict[str, Any]]:
-    """The model of the run in a folder, for pixels and on a device, and what its run.json says.
-
-    Runs of version 0.1 kept the net alone: what their pixels were divided by is put before it.
+    """Returns the model of the run in a folder, for pixels and on a device, and its run.json. Runs
+    of version 0.1 kept the net without the division of its pixels: it is added.
     """
     net, results = read(folder)
     divide_by = nets.NETS[results["model"]].divide_by

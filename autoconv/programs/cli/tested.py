@@ -9,8 +9,8 @@ from . import data, photos
 
 
 def images(trained: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """The test images (N, H, W, C) of bytes as the net takes them, and their labels (N,); `trained`
-    is what the run's run.json says. Of a folder of photos those that can be read.
+    """Returns the test images (N, H, W, C) of bytes as the net takes them, and labels (N,), of a
+    run by its run.json. Of photos those that can be read.
     """
     if "folder" not in trained:
         data_dir = trained["data_dir"] and Path(trained["data_dir"])

@@ -39,7 +39,7 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 
 
 def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """Makes what goes with the data and with the recipe the defaults of the options that are read after the two."""
+    """Makes the defaults of data and recipe those of the options that are read after these two."""
     known = {"dataset": None, "recipe": "careful", **ctx.params, param.name: value}
     of_data = PHOTOS if isinstance(known["dataset"], Path) else SETS
     ctx.default_map = {**(ctx.default_map or {}), **of_data, **RECIPES[known["recipe"]]}
@@ -240,8 +240,8 @@ WARM_UP = 5  # epochs in which a scaled rate is climbed to, at most; where there
 
 
 def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
-    """The learning rate as the schedule has it, at most `rate`; where that is above `start`, it
-    climbs from there. steps: of an epoch.
+    """Returns the learning rate as the schedule has it, at most `rate`; if that is above `start`,
+    it climbs from there. steps: of an epoch.
     """
     if schedule == "one-cycle":  # it climbs anyway
         return optim.schedules.OneCycle(rate, epochs * steps)
@@ -252,7 +252,7 @@ def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float
 
 def _tested(net: models.Sequential, model: str, images: data.Images | photos.Photos, feeds: data.Feeds,
             out: Path | None) -> dict[str, Any]:
-    """What `--json` has of the test, and of all together. Raises a ClickException that says where the net is."""
+    """Returns what `--json` has of the test. Raises a ClickException that says where the net is."""
     runs.compile_net(net, model, net.optimizer)  # by the crossentropy itself, whatever the training smoothed
     try:
         tested = net.evaluate(**feeds.test, verbose=0, return_dict=True)

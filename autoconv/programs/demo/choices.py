@@ -1,4 +1,4 @@
-"""What one may choose on the page: nets, data sets, optimizers, and the numbers that go with them."""
+"""What can be chosen on the page: nets, data sets, optimizers, and their numbers."""
 
 import reprlib
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ MOST_EPOCHS = 1000
 
 
 class DemoData(NamedTuple):
-    """Images (N, 28, 28, 1) of bytes and labels (N,), for training and for tests, and the names of the classes."""
+    """Images (N, 28, 28, 1) of bytes and labels (N,) for training and tests, and class names."""
 
     x_train: np.ndarray
     y_train: np.ndarray

@@ -1,4 +1,4 @@
-"""What the net does, as server-sent events: `state`, `points` of the curves, and `view`, at most a few a second."""
+"""What the net does, as server-sent events: `state`, `points`, `view`, a few per second."""
 
 import json
 import time
@@ -14,9 +14,8 @@ MOST = 24  # who may watch at once
 
 
 def stream(handler: Any, session: Session) -> None:
-    """Answers a request with events until the browser goes or the session ends.
-
-    Who reads slowly misses views, but no points: each message is about all that is new.
+    """Answers a request with events until the browser or the session ends. A slow reader misses
+    views, but no points.
     """
     if session.watchers >= MOST:
         raise TimeoutError("Too many windows watch. Close one of them.")

@@ -1,7 +1,7 @@
-"""One number of a feature map, explained: the window that it comes from, the products, their sum, the bias, the ReLU.
+"""One number of a feature map, explained: its window, the products, their sum, bias, ReLU.
 
-All is computed by NumPy from the arrays of one `Look`, in float64, so that nothing but these numbers is needed to check
-it by hand. `F.conv2d` and the layers agree up to the rounding of float32.
+All is computed by NumPy in float64 from the arrays of one `Look`, so it can be checked by hand. The
+layers agree up to the rounding of float32.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Explained = dict[str, Any]
 
 
 class Seen(NamedTuple):
-    """A layer with what went in and what came out, (H, W, C) or (units,), and copies of its weights."""
+    """A layer with its input and output, (H, W, C) or (units,), and copies of its weights."""
 
     layer: Layer
     x: np.ndarray
@@ -36,7 +36,7 @@ def explain(seen: Seen, place: tuple[int, ...]) -> Explained:
 
 
 def _convolution(seen: Seen, row: int, column: int, filter: int) -> Explained:
-    """Each channel's window times the filter's kernel for that channel, summed; all channels and the bias added."""
+    """Each channel's window times the filter's kernel, summed; all channels and the bias added."""
     layer: Any = seen.layer
     kernel, bias = seen.weights
     window = shapes.window(seen.x.shape[:2], layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate)
@@ -52,7 +52,7 @@ def _convolution(seen: Seen, row: int, column: int, filter: int) -> Explained:
 
 
 def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:
-    """The largest of the window; of several the first wins, as in training, where it gets the gradient."""
+    """The largest of the window; of several the first, which gets the gradient in training."""
     layer: Any = seen.layer
     window = shapes.pool_window(seen.x.shape[:2], layer.pool_size, layer.strides, layer.padding)
     rows, columns, values = _window(seen.x[..., channel : channel + 1], window, row, column, -np.inf)
@@ -61,7 +61,9 @@ def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:
 
 
 def _dense(seen: Seen, unit: int) -> Explained:
-    """The largest of its products, the sum of the others, and the bias. A softmax needs the sums of all units."""
+    """The largest products, the sum of the others, and the bias; for a softmax the sums of all
+    units.
+    """
     layer: Any = seen.layer
     kernel, bias = seen.weights
     products = seen.x.astype(np.float64) * kernel[:, unit]
@@ -97,7 +99,9 @@ _KINDS: dict[type, Callable[..., Explained]] = {
 
 def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
             outside: float = 0.0) -> tuple[list[int], list[int], np.ndarray]:
-    """The rows and columns of x (H, W, C) that a window reads, which may lie outside, and what it reads there."""
+    """Returns the rows and columns that a window reads, also outside of x (H, W, C), and its
+    values.
+    """
     rows = [row * window.sh + i * window.dh - window.top for i in range(window.kh)]
     columns = [column * window.sw + j * window.dw - window.left for j in range(window.kw)]
     values = np.full((window.kh, window.kw, x.shape[2]), outside, np.float32)
@@ -109,7 +113,7 @@ def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
 
 
 def _number(value: Any) -> float:
-    """Of a float32 the shortest decimal that is that number. Raises ValueError for NaN, which JSON does not have."""
+    """Returns a float32's shortest decimal. Raises ValueError for NaN, which JSON lacks."""
     if not np.isfinite(value):
         raise ValueError("A number here is NaN or infinite: the net is broken. Start anew.")
     return float(str(value)) if isinstance(value, np.float32) else float(value)

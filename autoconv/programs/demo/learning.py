@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Session:
-    """One net. Every change raises `version` and wakes those who wait in `wait`.
+    """One net. Every change raises `version` and wakes those in `wait`.
 
     Its phases: "new", "starting", "learning", "paused", "finished", "failed". Commands may come
     from any thread; what reads the weights goes through `do`.
@@ -42,14 +42,14 @@ class Session:
     # Commands.
 
     def anew(self, given: Mapping[str, Any]) -> None:
-        """A new net of these settings, which has learned nothing. Raises ValueError for settings that cannot be."""
+        """Makes a new net of these settings. Raises ValueError for impossible settings."""
         chosen = choices.settings(given)
         with self._commands:
             self._worker.stop()
             self._worker.do(lambda: self._make(chosen))
 
     def start(self, given: Mapping[str, Any]) -> None:
-        """A new net of these settings begins to learn. Raises ValueError for settings that cannot be."""
+        """Makes a new net, which begins to learn. Raises ValueError for impossible settings."""
         with self._commands:
             self.anew(given)
             self._learn()
@@ -126,7 +126,7 @@ class Session:
     # What can be seen.
 
     def do(self, function: Callable[[], T]) -> T:
-        """What the function gives, called while no step runs: whatever reads the weights goes through here."""
+        """Calls the function while no step runs: whatever reads the weights goes through here."""
         return self._worker.do(function)
 
     def state(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class Session:
         }
 
     def wait(self, version: int, seconds: float) -> int:
-        """Waits until there is a newer version than this one, or so long. Returns the present one."""
+        """Waits until there is a newer version, or this many seconds. Returns the present one."""
         with self._changed:
             self._changed.wait_for(lambda: self.version != version, seconds)
             return self.version
@@ -196,11 +196,11 @@ class Session:
         return -(-len(self.data.x_train) // self.chosen.batch_size)
 
     def take_view(self) -> None:
-        """What the net makes of the image now; the training thread calls it, or somebody between two steps."""
+        """Notes what the net makes of the image now; called between two steps."""
         self.view = {"step": self.steps, **self.views.described(self.data.x_test[self.image])}
 
     def test(self, count: int) -> None:
-        """The accuracy on the first test images, in pieces so that others may compute in between."""
+        """Measures the accuracy on the first test images, in pieces, so that others may compute."""
         right = 0
         for i in range(0, count, TESTED):
             answers = self.model.predict_on_batch(self.data.x_test[i : min(i + TESTED, count)])

@@ -1,4 +1,4 @@
-"""`Reporter`: the callback that tells a session how far its net is, and passes by what others ask for."""
+"""`Reporter`: the callback that tells a session how far its net is."""
 
 import math
 import time
@@ -18,8 +18,8 @@ TESTED = 500  # images: what such a test takes
 
 
 class Reporter(Callback):
-    """After most steps it does next to nothing; five times a second it adds a point to the curves and takes a view,
-    now and then it tests. `logs` are means since the epoch began, so a point is the difference of two sums.
+    """Five times per second adds a point to the curves and takes a view, now and then tests. `logs`
+    are means since the epoch began, so a point is the difference of two sums.
     """
 
     def __init__(self, session: "Session", worker: "Worker") -> None:

@@ -1,6 +1,6 @@
-"""What the page may ask: each route reads its arguments, asks the session, and gives plain data.
+"""The page's requests: each route reads its arguments, asks the session, returns plain data.
 
-All that is received is checked here or below: wrong values are a ValueError, which the server answers with 400.
+All that is received is checked here or below: wrong values are a ValueError, answered with 400.
 """
 
 import base64
@@ -78,7 +78,7 @@ class Routes:
         return {"step": steps, "ink": bool(picture.any()), "classes": self._session.data.classes, **seen}
 
     def _look(self, arguments: Arguments, body: bytes) -> dict[str, Any]:
-        """A close look at a test image, `{"image": number}`, or at `{"picture": base64 of 28 x 28 bytes}`."""
+        """Looks at a test image, `{"image": number}`, or `{"picture": base64 of 28 x 28 bytes}`."""
         given = _object(body)
         data = self._session.data
         if "picture" in given:

@@ -1,4 +1,4 @@
-"""`Demo`: the server, bound to this machine. It answers only who has its token, and serves the page's files alone."""
+"""`Demo`: the server, bound to this machine. It answers only requests with its token."""
 
 import contextlib
 import errno
@@ -51,9 +51,10 @@ class RefusedError(Exception):
 
 
 class Demo(ThreadingHTTPServer):
-    """The server of one session. `url` is where the page is, `port` may be another than was asked for.
+    """The server of one session. `url` is the page's, `port` may be another than requested.
 
-    Raises OSError where no port can be had. `serve_forever` serves until `shutdown`; `close` ends all threads.
+    Raises OSError without a free port. `serve_forever` serves until `shutdown`; `close` ends all
+    threads.
     """
 
     daemon_threads = False  # `server_close` waits for those that answer
@@ -89,7 +90,7 @@ class Demo(ThreadingHTTPServer):
         return f"http://{HOST}:{self.port}/?token={self.token}"
 
     def close(self) -> None:
-        """Ends the session, every connection and every thread. The server must not be serving any more."""
+        """Ends the session, every connection and every thread, after the serving."""
         self.session.close()
         with self._guard:
             for connection in self._connections:
@@ -159,7 +160,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{type(error).__name__}: {error}"})
 
     def _check_sender(self) -> None:
-        """Raises RefusedError unless the request is for this server, from its own page, and has its token."""
+        """Raises RefusedError unless the request is for this server, from its page, with its token.
+        """
         self.address = ""
         self.arguments = {}
         hosts = self.headers.get_all("Host", [])
@@ -211,7 +213,7 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def _let_read(self) -> None:
-        """Waits a moment for who still sends what was refused: else the system would take the answer away again."""
+        """Waits for a client that still sends what was refused: else it would miss the answer."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(LINGER)
@@ -231,7 +233,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def begin(self, status: HTTPStatus, kind: str) -> None:
-        """The status and the headers that every answer has; who knows the token gets it as a cookie."""
+        """Sends the status and the headers of every answer, the token as a cookie."""
         self.send_response(status)
         self.send_header("Content-Type", kind)
         for name, value in HEADERS.items():

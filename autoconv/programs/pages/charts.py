@@ -1,4 +1,4 @@
-"""Charts as SVG: bars, lines, a roofline. Colours come from the page's style sheet, so they follow light and dark."""
+"""Charts as SVG: bars, lines, a roofline. The page's style sheet has the colours."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ ROW, TOP = 38, 4
 
 
 class Bar(NamedTuple):
-    """One bar. `low` and `high` are drawn as a whisker. kind: "first" is the one that others are
-    compared with, "faint" a companion of the bar above, "plain" one of many alike.
+    """One bar, with `low` and `high` as a whisker. kind: "first" is what others are compared with,
+    "faint" belongs to the bar above, "plain" is one of many.
     """
 
     label: str
@@ -23,7 +23,8 @@ class Bar(NamedTuple):
 
 
 def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
-    """Horizontal bars, label and value above each. `most` is the value of a full bar: by default the largest."""
+    """Draws horizontal bars, label and value above each. most: a full bar, by default the largest.
+    """
     most = most or max([*(r.high or 0 for r in rows), *(r.value for r in rows)], default=1) or 1
     height = TOP + ROW * len(rows)
     parts = [_open(title, height)]
@@ -44,9 +45,8 @@ def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
 
 
 def lines(title: str, series: Mapping[str, Sequence[float]], across: str) -> str:
-    """One line a series over 1, 2, 3, ...; `across` says what these are. At most four series; NaN leaves a gap.
-
-    Where there is one place alone, there are no lines, and the values are written beside their dots.
+    """Draws a line per series over 1, 2, 3, ..., named by `across`; at most four; NaN leaves a gap.
+    Of a single place the values are written beside their dots.
     """
     left, right, top, bottom = 44, WIDTH - 8, 12, 190
     values = [v for row in series.values() for v in row if math.isfinite(v)] or [0.0]
@@ -114,8 +114,8 @@ SHAPES = ("circle", "square", "diamond", "triangle", "cross", "ring", "down", "b
 
 
 def roofline(title: str, points: Sequence[Point], peak: float, bandwidth: float) -> str:
-    """Kernels below the roof of this machine: arithmetic at `peak` GFLOP/s, memory at `bandwidth`
-    GB/s; both axes are logarithmic.
+    """Draws kernels below this machine's roof: arithmetic at `peak` GFLOP/s, memory at `bandwidth`
+    GB/s; logarithmic axes.
     """
     left, right, top, bottom = 40, WIDTH - 8, 12, 250
     xs = [p.intensity for p in points] + [peak / bandwidth]
