@@ -6,7 +6,7 @@ The formulas are in functional/losses.py. A class is made of each by `_loss`, wi
 from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from .arguments import keywords, names
 from .arguments.serialization import Configured, Registry
 from .engine.symbolic import flatten, map_structure
 from .engine.tensor import Tensor, refuse_gradient, stacked, within_formula
-from .engine.versions import Versioned
 from .functional.losses import *  # noqa: F403
 from .functional.losses import whole_labels, without_class
 from .kernels.device import real_numbers
@@ -32,7 +31,7 @@ MEANS = ("sum_over_batch_size", "mean")
 REDUCTIONS = (*MEANS, "mean_with_sample_weight", "sum", "none")
 
 
-class Loss(Configured, Versioned):
+class Loss(Configured):
     """The base of a loss of your own: override `call(y_true, y_pred)`, which returns one number a sample as a tensor.
 
     `loss(y_true, y_pred, sample_weight=None)` is then their sum, each times its weight, over the number of samples
@@ -41,6 +40,7 @@ class Loss(Configured, Versioned):
     """
 
     recordable = False  # whether `call` is functions of `functional` on tensors, and nothing that differs between calls
+    unwatched: ClassVar[frozenset[str]] = frozenset()  # attributes whose contents no recording depends on
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size",
                  dtype: str | None = None) -> None:
