@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from .arguments import keywords, names
 from .arguments.serialization import Configured, Registry
 from .engine.symbolic import flatten, map_structure
 from .engine.tensor import Tensor, refuse_gradient, stacked, within_formula
-from .engine.versions import Versioned
 from .functional.loss_functions import *  # noqa: F403
 from .functional.loss_functions import whole_labels, without_class
 from .kernels.device import real_numbers
@@ -32,8 +31,8 @@ MEANS = ("sum_over_batch_size", "mean")
 REDUCTIONS = (*MEANS, "mean_with_sample_weight", "sum", "none")
 
 
-class Loss(Configured, Versioned):
-    """The base of your own loss: override `call(y_true, y_pred)`: a number per sample, as a tensor.
+class Loss(Configured):
+    """The base of your own loss: override `call(y_true, y_pred)`, which returns one number per sample as a tensor.
 
     `loss(y_true, y_pred, sample_weight=None)` is the weighted sum over the number of samples
     (reduction "sum_over_batch_size" or "mean"), over the sum of weights
@@ -41,6 +40,7 @@ class Loss(Configured, Versioned):
     """
 
     recordable = False  # whether `call` is functions of `functional` on tensors, and nothing that differs between calls
+    unwatched: ClassVar[frozenset[str]] = frozenset()  # attributes whose contents no recording depends on
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size",
                  dtype: str | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments.serialization import Configured, Registry
+from .arguments.serialization import Registry
 from .engine.variable import Stateful, Variable
 from .kernels import device as devices
 
@@ -28,7 +28,7 @@ def check_seed(seed: Any) -> int:
     return int(seed)
 
 
-class SeedGenerator(Configured, Stateful):
+class SeedGenerator(Stateful):
     """A source of random numbers, under Keras's name: `Dropout(0.5, seed=1).seed_generator`.
 
     state: a variable of the seed and the number of draws; `next()` returns it, and counts a draw.

@@ -18,7 +18,7 @@ MODULES = {  # module -> title, in the order of the site
 }
 TOP = ["Tensor", "Parameter", "tensor", "no_grad", "from_dlpack", "gradcheck", "set_precision", "get_precision",
        "set_num_threads", "get_num_threads"]
-HIDDEN = {"metrics.check", "callbacks.Logs", "initializers.fans", "engine.versions.Versioned"}  # used between modules
+HIDDEN = {"metrics.check", "callbacks.Logs", "initializers.fans"}  # used between modules
 
 
 def pages() -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments.serialization import registry_for
+from ..arguments.serialization import Configured, registry_for
 from ..files import allowance
 from ..kernels import device as devices
 from .tensor import Tensor, within_formula
@@ -138,8 +138,10 @@ def restored(variables: Iterable[Variable]) -> Iterator[None]:
                 variable.assign(values)
 
 
-class Stateful:
+class Stateful(Configured):
     """An object with variables, whose values are read, written, and replaced for the time of a `with` block."""
+
+    name: str
 
     @property
     def variables(self) -> list[Variable]:
@@ -160,8 +162,14 @@ class Stateful:
         store.update({str(i): variable.numpy() for i, variable in enumerate(self._own_variables())})
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Reads what `save_own_variables` wrote."""
-        for i, variable in enumerate(self._own_variables()):
+        """Reads what `save_own_variables` wrote. Raises ValueError for another number of variables."""
+        own = self._own_variables()
+        if len(store) != len(own):
+            kind = type(self).__name__
+            remedy = f" It was never built and thus it has no variables: build the {kind} first." if not own else ""
+            raise ValueError(f"{kind} {self.name!r} expected {len(own)} variables, but received {len(store)} variables "
+                             f"during loading. Expected: {[variable.name for variable in own]}.{remedy}")
+        for i, variable in enumerate(own):
             variable.assign(store[str(i)])
 
     def _own_variables(self) -> list[Variable]:

@@ -1,7 +1,8 @@
-"""Change counters: what a recorded step depends on counts its changes, so that no change of it is overlooked.
+"""Change counters: whatever a recorded step depends on, no change of it is overlooked.
 
-Every attribute that is set counts, whatever its name. State that training itself changes (a step counter, running sums,
-random streams) lies in objects of its own, which do not count. What changes without being set, the items of a list or
+Layers and variables, of which there may be many, count each attribute that is set. Of losses, metrics and optimizers
+the attributes themselves are compared before each step. State that training changes (a step counter, running sums,
+random streams) is in variables, whose values do not count. What changes without being set, the elements of a list or
 an array in an attribute, is compared with its `contents` before each step.
 """
 
@@ -9,7 +10,7 @@ import types
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -30,26 +31,14 @@ def count_change() -> int:
     return _changes
 
 
-class Versioned:
-    """What counts its changes: `version` is the number of the last one. A property's setter counts what it sets."""
+def watched(thing: Any) -> Iterator[Any]:
+    """The values of attributes that can change in place: lists, dicts, arrays, objects of a user's classes.
 
-    version = 0
-    unwatched: ClassVar[frozenset[str]] = frozenset()  # attributes whose contents no recording depends on
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if not isinstance(getattr(type(self), name, None), property):
-            self.__dict__["version"] = count_change()
-
-    def __delattr__(self, name: str) -> None:
-        super().__delattr__(name)
-        self.__dict__["version"] = count_change()
-
-    def watched(self) -> Iterator[Any]:
-        """The values of attributes that can change in place: lists, dicts, arrays, objects of a user's classes."""
-        for name, value in vars(self).items():
-            if name not in self.unwatched and can_change(value):
-                yield value
+    `thing.unwatched` has the names of attributes whose contents no recording depends on.
+    """
+    for name, value in vars(thing).items():
+        if name not in thing.unwatched and can_change(value):
+            yield value
 
 
 class _Same:
@@ -67,7 +56,7 @@ class _Same:
 
 def can_change(value: Any) -> bool:
     """Whether a value can change in place without being counted."""
-    if isinstance(value, (*_PLAIN, *_CODE, Versioned)):
+    if isinstance(value, (*_PLAIN, *_CODE)) or hasattr(type(value), "unwatched"):  # these are watched by themselves
         return False
     if isinstance(value, tuple | frozenset):
         return any(can_change(item) for item in value)

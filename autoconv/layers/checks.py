@@ -1,12 +1,12 @@
 """The checks of constructor arguments that several layers share."""
 
-from collections.abc import Callable
 from math import isfinite
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from .. import activations
 from ..arguments import names, shapes
+from ..arguments.checked import Checked
 from ..engine.symbolic import Shape
 
 if TYPE_CHECKING:
@@ -15,22 +15,6 @@ if TYPE_CHECKING:
 Range = tuple[float, float]
 
 _ANY_SIZE = 2**20  # stands for an axis whose size is not known yet: every kernel fits into it
-
-
-class Checked:
-    """An attribute of layers that holds `check(value, name)` of what it is set to, which may raise ValueError."""
-
-    def __init__(self, check: Callable[[Any, str], Any]) -> None:
-        self.check = check
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, layer: Any, owner: type) -> Any:
-        return self if layer is None else vars(layer)[f"_{self.name}"]
-
-    def __set__(self, layer: Any, value: Any) -> None:
-        vars(layer)[f"_{self.name}"] = self.check(value, self.name)
 
 
 class KerasDefault:

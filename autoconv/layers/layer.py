@@ -17,11 +17,11 @@ from .. import activations, constraints, regularizers
 from ..arguments import names
 from ..arguments.keywords import unknown
 from ..arguments.modules import NoAttributeError
-from ..arguments.serialization import Configured, Registry, registry_of, serialize
+from ..arguments.serialization import Registry, registry_of, serialize
 from ..engine.symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
 from ..engine.tensor import Tensor, inside_layer, within_formula
-from ..engine.variable import Variable
-from ..engine.versions import Versioned
+from ..engine.variable import Stateful, Variable
+from ..engine.versions import count_change
 from ..kernels import device as devices
 from ..kernels import trace
 from ..metrics import Metric
@@ -31,7 +31,6 @@ from .calls import NOTHING
 from .checks import KerasDefault
 from .parts import automatic_name, held
 from .policy import DTypePolicy, dtype_name
-from .states import States
 
 in_training: ContextVar[bool | None] = ContextVar("training", default=None)  # None outside all layers
 _being_built: ContextVar[str | None] = ContextVar("being_built", default=None)  # the path of the layer that is built
@@ -43,7 +42,7 @@ _EXTRA = inspect.Parameter("extra", inspect.Parameter.KEYWORD_ONLY, default=None
 _COMMON = {"input_shape": None, "input_dim": None, "activity_regularizer": None, "autocast": True}
 
 
-class Layer(States, Configured, Versioned):
+class Layer(Stateful):
     """A function with weights. Your own: make the weights in `build`, compute in `call`.
 
         class Scale(layers.Layer):
@@ -70,6 +69,8 @@ class Layer(States, Configured, Versioned):
     channel_axis = -1  # the axis whose size it is built for
     regularized: ClassVar[tuple[str, ...]] = ()  # the weights that take a `..._regularizer` and a `..._constraint`
     path: str | None = None  # the names of the layers around it where it was built, and its own
+    version = 0  # the number of the last change, of another attribute; a property's setter counts what it sets
+    # Attributes whose contents no recording depends on.
     unwatched = frozenset({"_added", "_build_shape", "_nodes", "_recipe", "_weights"})
 
     # Making a layer.
@@ -127,6 +128,12 @@ class Layer(States, Configured, Versioned):
         super().__setattr__(name, value)
         if isinstance(old, Variable) and value is not old:
             self._replace_weight(old, value)
+        if not isinstance(getattr(type(self), name, None), property):
+            vars(self)["version"] = count_change()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        vars(self)["version"] = count_change()
 
     def _refuse_new_state(self) -> None:
         if vars(self).get("_build_shape") is not None and self.built and _being_built.get() is None:
@@ -552,6 +559,9 @@ class Layer(States, Configured, Versioned):
 
     # State: weights, and what else changes.
 
+    def _own_variables(self) -> list[Variable]:
+        return self._own_weights()
+
     @property
     def variables(self) -> list[Variable]:
         """`weights`, and what else changes: the states of random generators, and what metrics count."""
@@ -564,6 +574,35 @@ class Layer(States, Configured, Versioned):
     @property
     def non_trainable_variables(self) -> list[Variable]:
         return [*self.non_trainable_weights, *self._states()]
+
+    def stateless_call(
+        self, trainable_variables: list[Any], non_trainable_variables: list[Any], *args: Any,
+        return_losses: bool = False, **kwargs: Any,
+    ) -> tuple:
+        """What a call gives with these values in the variables' place: (outputs, the values that its non-trainable
+        variables would have after it), with `return_losses` its losses, too. The layer stays as it was.
+        """
+        if not self.built:
+            raise ValueError(f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must "
+                             "have been already created). You can build it by calling it on some data.")
+        with self.holding(trainable_variables=(self.trainable_variables, trainable_variables),
+                          non_trainable_variables=(self.non_trainable_variables, non_trainable_variables)):
+            outputs = self(*args, **kwargs)
+            after = [variable.value for variable in self.non_trainable_variables]
+            losses = self.losses if return_losses else None
+        return (outputs, after, losses) if return_losses else (outputs, after)
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics in this layer's attributes, and in those of the layers within; of a model that is compiled first
+        the mean of the loss, one metric with all that `compile` was given, and the means of several outputs' losses.
+        """
+        return self._held_metrics()
+
+    @property
+    def metrics_variables(self) -> list[Variable]:
+        """The variables of `metrics`."""
+        return [variable for metric in self.metrics for variable in metric.variables]
 
     def _states(self) -> list[Variable]:
         """Variables that are no weights."""

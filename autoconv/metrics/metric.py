@@ -8,10 +8,8 @@ import numpy as np
 
 from .. import initializers
 from ..arguments import names
-from ..arguments.serialization import Configured
 from ..engine.tensor import Tensor
 from ..engine.variable import Stateful, Variable
-from ..engine.versions import Versioned
 from ..kernels.device import without_gradient
 
 ArrayFunction = Callable[..., Any]
@@ -35,7 +33,7 @@ class Number(float):
         return float, (float(self),)
 
 
-class Metric(Configured, Stateful, Versioned):
+class Metric(Stateful):
     """The base of a metric of your own: override `update_state` and `result`.
 
     It counts in variables from `add_variable`, which `reset_state` fills anew, or in numbers and arrays in attributes
@@ -48,7 +46,7 @@ class Metric(Configured, Stateful, Versioned):
 
     direction: str | None = None  # "up" where larger values are better, "down" where smaller ones are
 
-    unwatched = frozenset({"_variables"})
+    unwatched = frozenset({"_variables"})  # attributes whose contents no recording depends on
 
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
         self.name, self.dtype = name or names.snake_case(type(self).__name__), dtype or "float32"
@@ -102,7 +100,7 @@ class Metric(Configured, Stateful, Versioned):
                 found[name] = value.numpy() if value.ndim else value.numpy().item()
             elif isinstance(value, Metric):
                 found[name] = value.get_state()
-            elif name not in arguments and name != "version" and _is_plain(value):
+            elif name not in arguments and _is_plain(value):
                 found[name] = deepcopy(value)
         return found
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from ..engine.errors import NotBuiltError
 from ..engine.graph import fusion
 from ..engine.graph import summary_table as summary
 from ..engine.graph.graph import Graph
-from ..engine.symbolic import SymbolicTensor, flatten, is_shape, with_rank
-from ..engine.versions import can_change
+from ..engine.symbolic import SymbolicTensor, is_shape, with_rank
 from ..layers import Layer, calls
 from ..layers.policy import DTYPES
+from ..metrics import Metric
 from ..train import own
 from ..train.trainer import Trainer, held_by_trainer, of_trainer
 
@@ -235,12 +235,6 @@ class Model(Layer):
             self._cached_plan = fusion.fuse(self._graph)
         return self._graph.results(self._cached_plan.run(self._graph.match(x, self.name)))
 
-    def watched(self) -> Iterator[Any]:
-        """What can change in place: also what functions in the graph were given."""
-        yield from super().watched()
-        for node in () if self._graph is None else self._graph.nodes:
-            yield from filter(can_change, flatten((node.args, node.kwargs)))
-
     def _can_be_called(self) -> bool:
         """Whether it has a graph or a `call`; a class whose own steps call what it holds needs none."""
         return self._graph is not None or type(self).call is not Model.call
@@ -351,7 +345,10 @@ class Model(Layer):
     compute_metrics = own.compute_metrics
     get_metrics_result = own.get_metrics_result
     reset_metrics = own.reset_metrics
-    _compiled_metrics = own.compiled_metrics
+
+    @property
+    def metrics(self) -> list[Metric]:
+        return [*own.compiled_metrics(self), *super().metrics]
 
     @property
     def metrics_names(self) -> list[str]:

@@ -1,9 +1,7 @@
 """Optimizers with Keras's names, defaults and formulas. A step is one pass over the flat array of all parameters.
 
-`optimizer.py` has the step that they share, `steps.py` the formulas, `flat.py` the flat array,
-`state.py` the slots beside
-it and all other variables, `by_variable.py` Keras's form of an update, `settings.py` what may be set, `schedules.py`
-learning rates.
+`optimizer.py` has the settings and the step that all optimizers share, `slots.py` the flat array of the weights and the
+arrays kept in addition to it, `steps.py` the formulas, `schedules.py` learning rates.
 """
 
 from collections.abc import Callable
@@ -11,8 +9,7 @@ from typing import Any
 
 from ..arguments.serialization import Registry
 from . import schedules
-from .optimizer import Optimizer
-from .settings import LearningRate
+from .optimizer import LearningRate, Optimizer
 from .steps import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lion, Nadam, RMSprop
 
 __all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "LearningRate", "Lion", "Nadam",

@@ -1,29 +1,38 @@
-"""What all optimizers share: their settings, the learning rate, the flat arrays, and one step: clip, decay, update."""
+"""What all optimizers share: their settings, their variables, and one step: clip, decay, update, average."""
 
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache
+from inspect import signature
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arguments import names
-from ..arguments.keywords import unknown
-from ..arguments.serialization import Configured
-from ..engine.tensor import Tensor
-from ..engine.variable import Variable
-from ..engine.versions import Versioned
-from . import schedules, settings
-from .by_variable import by_variable_too, is_by_variable, update_each
-from .flat import FlatParameters
-from .settings import Checks, LearningRate
-from .state import OptimizerState
+from .. import initializers
+from ..arguments import keywords, names
+from ..arguments.checked import Checked, at_least_zero, fraction_or_one, is_number
+from ..arguments.shapes import check_count
+from ..engine.tensor import Tensor, no_grad
+from ..engine.variable import Stateful, Variable, restored
+from . import schedules
+from .slots import FlatParameters, Slots
+
+LearningRate = float | Callable[[int], float]
 
 names_given: Counter[str] = Counter()
 
 
-class Optimizer(Configured, OptimizerState, Versioned):
+def _several_steps(value: Any, name: str) -> int | None:
+    """How many gradients make one step; None for 0, if each makes one."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0 or value == 1:
+        raise ValueError(f"{name} must be at least 2, or None. Received: {name}={value!r}.")
+    return int(value) or None
+
+
+class Optimizer(Stateful):
     """What all optimizers share: the learning rate, clipping, weight decay, the flat arrays and the state.
 
     `learning_rate` is a number or a callable of the number of steps done (see `optim.schedules`). `weight_decay` takes
@@ -37,9 +46,20 @@ class Optimizer(Configured, OptimizerState, Versioned):
     by `add_variable_from_reference`; as kernels on the flat arrays `update_step(self, k, flat, rate, decay_factor)`.
     """
 
-    unwatched = frozenset({"_added", "_known", "_resting", "_state", "flat", "name"})
-    _checks: ClassVar[Checks] = settings.COMMON  # of attributes, by name: they give what is set, or raise
     recordable = False  # whether `update_step` is kernels `k` alone, with all that changes in `rate` and `decay_factor`
+    # Attributes whose contents no recording depends on: what training itself changes.
+    unwatched: ClassVar[frozenset[str]] = frozenset({"_added", "_products", "name"})
+
+    _slots: tuple[str, ...] = ()  # the names of those of this kind of optimizer
+    _first: ClassVar[dict[str, str]] = {}  # the attribute whose value a slot begins with, where that is not 0
+    _apart: ClassVar[tuple[str, ...]] = ("velocity_hat",)  # slots that Keras makes after all others
+
+    weight_decay: Any = Checked(at_least_zero, optional=True)
+    clipnorm: Any = Checked(at_least_zero, optional=True)
+    clipvalue: Any = Checked(at_least_zero, optional=True)
+    global_clipnorm: Any = Checked(at_least_zero, optional=True)
+    loss_scale_factor: Any = Checked(at_least_zero, optional=True)
+    gradient_accumulation_steps: Any = Checked(_several_steps, optional=True)
 
     def __init__(
         self, learning_rate: LearningRate, weight_decay: float | None = None, clipnorm: float | None = None,
@@ -51,35 +71,97 @@ class Optimizer(Configured, OptimizerState, Versioned):
             warnings.warn("Argument `decay` is no longer supported and will be ignored. A schedule does "
                           "what it did.", stacklevel=3)
         for other in others:
-            raise unknown(self, other, Optimizer, others, "Argument(s) not recognized")
-        settings.at_most_one(clipnorm=clipnorm, clipvalue=clipvalue, global_clipnorm=global_clipnorm)
-        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
-        gradient_accumulation_steps = settings.several_steps(gradient_accumulation_steps)
-        super().__init__(name or names.numbered(names.snake_case(type(self).__name__), names_given))
+            raise keywords.unknown(self, other, Optimizer, others, "Argument(s) not recognized")
+        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        given = {key: value for key, value in clips.items() if value is not None}
+        if len(given) > 1:
+            raise ValueError(f"Only one of clipnorm, clipvalue and global_clipnorm can be set. Received: {given}.")
+        if use_ema:
+            ema_momentum = fraction_or_one(ema_momentum, "ema_momentum")
+            check_count("ema_overwrite_frequency", 1 if ema_overwrite_frequency is None else ema_overwrite_frequency, 1)
+        self.name = name or names.numbered(names.snake_case(type(self).__name__), names_given)
+        self.clipnorm = clipnorm
+        self.clipvalue = clipvalue
+        self.global_clipnorm = global_clipnorm
         self.weight_decay = weight_decay
-        self.use_ema, self.ema_momentum = bool(use_ema), ema_momentum
-        self.ema_overwrite_frequency, self.loss_scale_factor = ema_overwrite_frequency, loss_scale_factor
+        self.use_ema = bool(use_ema)
+        self.ema_momentum = ema_momentum
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        self.loss_scale_factor = loss_scale_factor
         self.gradient_accumulation_steps = gradient_accumulation_steps
-        if gradient_accumulation_steps:
+        if self.gradient_accumulation_steps:
             self.recordable = False  # most steps change no weight
         self._not_decayed: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of their names
+        self._iterations = Variable.over(np.array(0), "iteration", self.name)
+        self._learning_rate = Variable.over(np.array(0.0), "learning_rate", self.name)  # of use without a schedule
+        self._schedule: Callable[[int], float] | None = None
+        self._added: list[Variable] = []  # by add_variable
+        self._kept = Slots()
         self.learning_rate = learning_rate
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if cls.__module__.startswith(__package__) and "update_step" in vars(cls):
-            cls.update_step = by_variable_too(cls.update_step)  # type: ignore[method-assign]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        check = self._checks.get(name) or (settings.OF_AVERAGES.get(name) if vars(self).get("use_ema") else None)
-        super().__setattr__(name, value if check is None or value is None else check(name, value))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data. Raises ValueError for a function as learning rate."""
         rate = schedules.serialize(self._schedule) if self.is_scheduled else self._rate()
         return {**super().get_config(), "learning_rate": rate}
 
-    # The flat arrays.
+    # Steps and rate.
+
+    @property
+    def iterations(self) -> Tensor:
+        """The variable of the steps done; with gradient_accumulation_steps a tensor of the number of updates."""
+        return Tensor(np.array(self._updates())) if self.gradient_accumulation_steps else self._iterations
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self._iterations.data[()] = int(value) * (self.gradient_accumulation_steps or 1)
+
+    def _updates(self) -> int:
+        return self._iterations.data.item() // (self.gradient_accumulation_steps or 1)
+
+    def count_step(self) -> None:
+        """Counts a step whose `update` was made by kernels."""
+        steps = self._iterations.data
+        steps[()] = steps.item() + 1
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a schedule sets the learning rate."""
+        return self._schedule is not None
+
+    @property
+    def learning_rate(self) -> Tensor:
+        """The learning rate of the next step: a variable, or a tensor of the number that a schedule gives."""
+        return Tensor(np.array(self._rate())) if self.is_scheduled else self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: LearningRate) -> None:
+        if callable(value):
+            takes_steps = isinstance(value, schedules.LearningRateSchedule) or keywords.accepts(value, 1)
+            self._schedule = value if takes_steps else lambda step: float(value())  # type: ignore[call-arg]
+        elif self._schedule is not None:
+            raise TypeError("This optimizer was made with a schedule as its learning_rate, so the schedule sets it. "
+                            f"Received: {value!r}. Make the optimizer with a number to set it yourself.")
+        elif isinstance(value, bool) or not is_number(value):
+            raise ValueError("learning_rate must be a number, or a callable of the number of steps done, "
+                             f"such as optim.schedules.CosineDecay. Received: {value!r}.")
+        else:
+            self._learning_rate.data[()] = float(value)
+
+    def _rate(self) -> float:
+        schedule = self._schedule
+        return self._learning_rate.data.item() if schedule is None else float(schedule(self._iterations.data.item()))
+
+    # The flat arrays, and the slots: what it keeps for each weight.
+
+    @property
+    def flat(self) -> FlatParameters | None:
+        """The weights in one flat array, with their gradients; None before `build`."""
+        return self._kept.flat
+
+    @property
+    def built(self) -> bool:
+        """Whether it knows its parameters."""
+        return self._kept.flat is not None
 
     def build(self, parameters: Sequence[Variable]) -> None:
         """Lays the parameters into flat arrays and makes the slots, once. Later calls may leave some of them out, which
@@ -87,26 +169,123 @@ class Optimizer(Configured, OptimizerState, Versioned):
 
         Raises ValueError for parameters that it was not built for.
         """
-        parameters = list({id(p): p for p in parameters}.values())
-        if self.flat is None:
-            self.flat, self._known = FlatParameters(parameters), parameters
-        elif not {id(p) for p in parameters} <= {id(p) for p in self._known}:
-            raise ValueError(f"This {type(self).__name__} was built for {len(self._known)} other parameters. "
-                             f"Received {len(parameters)}. Layers were added or changed their `trainable`: make a new "
-                             "optimizer (in a model: call compile() again).")
-        elif list(map(id, parameters)) != list(map(id, self.flat.parameters)):
-            self._lay_out(parameters)
-        elif self.flat.device is not parameters[0].device:
-            self._move(parameters)
-        else:
-            self.flat.bind()
-        self._make_slots()
+        self._kept.build(list({id(p): p for p in parameters}.values()), self._first_values())
 
     def train(self, parameters: Sequence[Variable]) -> None:
         """Builds the optimizer before its first step; later takes the parameters that are trained from now on."""
-        if self.flat is None:
+        if not self.built:
             self.build(parameters)
         Optimizer.build(self, parameters)  # also after a build() of a user's own
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of the arrays that it keeps beside the parameters."""
+        return (*self._slots, *("average",) * self.use_ema, *("accumulated",) * bool(self.gradient_accumulation_steps))
+
+    def _first_values(self) -> dict[str, float]:
+        """What each slot is filled with at first."""
+        return {slot: getattr(self, self._first[slot]) if slot in self._first else 0.0 for slot in self.slots}
+
+    def _slot(self, slot: str) -> Any:
+        """A slot's flat array; one of length zero where this optimizer has no such slot."""
+        return self._kept.arrays[slot] if slot in self._slots else self.flat.data[:0]  # type: ignore[union-attr]
+
+    def slot_order(self, count: int | None = None) -> list[tuple[str, int]]:
+        """The slots with the numbers of their parameters, in the order of Keras's variables: the averages and sums of
+        gradients first, then all slots of a parameter together, but for those in `_apart`. count: of parameters.
+        """
+        kept = self._kept.arrays
+        numbers = range(len(self.flat.parameters) if count is None and self.flat is not None else count or 0)
+        together = [slot for slot in self._slots if slot in kept and slot not in self._apart]
+        alone = [slot for slot in self._slots if slot in kept and slot in self._apart]
+        return [*((slot, i) for slot in ("average", "accumulated") if slot in kept for i in numbers),
+                *((slot, i) for i in numbers for slot in together), *((slot, i) for slot in alone for i in numbers)]
+
+    # The variables.
+
+    @property
+    def variables(self) -> list[Variable]:
+        """What it keeps, in Keras's order: the steps done, the learning rate, variables of your own, then the slots.
+        Assigning to them changes it.
+        """
+        return list(self._named_variables().values())
+
+    def _named_variables(self) -> dict[str, Variable]:
+        """`variables` by their keys in `get_state`."""
+        found = {"iterations": self._iterations}
+        if self._schedule is None:
+            found["learning_rate"] = self._learning_rate
+        found.update({f"variable_{i}": variable for i, variable in enumerate(self._added)})
+        if self.built:
+            self._kept.make(self._first_values())
+            found.update(self._kept.variables([each for each in self.slot_order() if each[0] in self.slots], self.name))
+        return found
+
+    def get_state(self, parameters: Sequence[Variable] | None = None) -> dict[str, np.ndarray]:
+        """Returns copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i of
+        these parameters, or of all. Raises ValueError for a parameter that the optimizer was not built for.
+        """
+        found = {key: variable.numpy() for key, variable in self._named_variables().items()}
+        if parameters is None or not self.built:
+            return found
+        if not {id(parameter) for parameter in self._kept.known} >= set(map(id, parameters)):
+            raise ValueError(f"This {type(self).__name__} was built for other parameters: layers were added or changed "
+                             "their `trainable`.")
+        state = {key: value for key, value in found.items() if "/" not in key}
+        return {**state, **self._kept.state_of(parameters, self.slots)}
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Puts back what `get_state` gave. Call `build(parameters)` first. Raises ValueError where it does not fit."""
+        numbers, variables = ("iterations", "learning_rate"), self._named_variables()
+        own = {key: variable.shape for key, variable in variables.items() if key not in numbers}
+        given = {key: np.shape(value) for key, value in state.items() if key not in numbers}
+        if own != given:
+            raise ValueError("This state belongs to another optimizer or to other parameters. "
+                             f"{type(self).__name__} has {own or 'no slots (build it first)'}. Received: {given}.")
+        for key in variables.keys() & state.keys():
+            variables[key].assign(state[key])
+
+    def add_variable(self, shape: Sequence[int], initializer: Any = "zeros", dtype: Any = None,
+                     name: str | None = None) -> Variable:
+        """A new variable that the optimizer keeps, for an `update_step` of your own."""
+        kind = np.dtype(dtype or np.float32)
+        values = initializers.get(initializer)(tuple(shape), kind)
+        variable = Variable(np.reshape(values, shape), None, kind, False, name=name)
+        variable.path = f"{self.name}/{variable.name}"
+        self._added.append(variable)
+        return variable
+
+    def add_variable_from_reference(self, reference_variable: Variable, name: str | None = None,
+                                    initializer: Any = "zeros") -> Variable:
+        """A new variable of the shape and dtype of a weight, beside it on its device."""
+        of = reference_variable
+        path = f"{of.path.replace('/', '_')}_{name or 'var'}"
+        variable = self.add_variable(of.shape, initializer, of.dtype, name=path)
+        variable.data, variable.device = of.device.array(variable.data), of.device
+        return variable
+
+    def add_optimizer_variables(self, trainable_variables: Sequence[Variable], name: Any,
+                                initializer: Any = "zeros") -> Any:
+        """`add_variable_from_reference` for each of several weights; of several names a tuple of such lists."""
+        if isinstance(name, str):
+            return [self.add_variable_from_reference(of, name, initializer) for of in trainable_variables]
+        first = initializer if isinstance(initializer, list | tuple) else [initializer] * len(name)
+        return tuple(self.add_optimizer_variables(trainable_variables, one, each) for one, each in zip(name, first))
+
+    # What Keras's optimizers call to change a variable.
+    assign = staticmethod(Variable.assign)
+    assign_add = staticmethod(Variable.assign_add)
+    assign_sub = staticmethod(Variable.assign_sub)
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Takes what `save_own_variables` put there; warns, and changes nothing, where there are more or fewer."""
+        variables = self.variables
+        if len(store) != len(variables):
+            warnings.warn(f"Skipping variable loading for optimizer {self.name!r}, because it has {len(variables)} "
+                          f"variables whereas the saved optimizer has {len(store)} variables. Call "
+                          "build(parameters) first.", stacklevel=2)
+            return
+        super().load_own_variables(store)
 
     # One step.
 
@@ -120,19 +299,25 @@ class Optimizer(Configured, OptimizerState, Versioned):
         gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
         self._warn_of_missing(gradients, parameters)
         if parameters is not None:
-            gradients = self._in_order(gradients, list(parameters))
+            if self.flat is None:
+                self.train(parameters)
+            given = {id(parameter): gradient for parameter, gradient in zip(parameters, gradients)}
+            own_parameters = self.flat.parameters  # type: ignore[union-attr]
+            some = given.keys() <= {id(parameter) for parameter in own_parameters}
+            Optimizer.build(self, own_parameters if some else parameters)  # they may be on another device now
+            gradients = [given.get(id(parameter)) for parameter in self.flat.parameters]  # type: ignore[union-attr]
         if self.flat is None:
             raise ValueError("The first apply() needs the parameters: apply(gradients, parameters), or call "
-                             "build(parameters) before.")
+                             "build(parameters) first.")
         if len(gradients) != len(self.flat.parameters):
             raise ValueError(f"apply() needs one gradient for each of the {len(self.flat.parameters)} parameters. "
                              f"Received: {len(gradients)}.")
-        missing = {i for i, gradient in enumerate(gradients) if gradient is None}
         self.flat.collect(gradients)
         if self.loss_scale_factor and not own:
             self.flat.gradient /= self.flat.dtype.type(self.loss_scale_factor)
-        if not self.gradient_accumulation_steps or self._accumulated():
-            self._update(missing)
+        count = self.gradient_accumulation_steps
+        if not count or self._kept.accumulate(count, is_last=(self._iterations.data.item() + 1) % count == 0):
+            self.update({i for i, gradient in enumerate(gradients) if gradient is None})
         elif self.use_ema:
             self._keep_average(self.flat)
         self.count_step()
@@ -142,6 +327,17 @@ class Optimizer(Configured, OptimizerState, Versioned):
         gradients, parameters = zip(*grads_and_vars)
         self.apply(gradients, parameters)
         return self.iterations
+
+    def stateless_apply(self, optimizer_variables: Sequence[Any], grads: Sequence[Any],
+                        trainable_variables: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
+        """The weights and the optimizer's variables after a step from these values; nothing of its own changes."""
+        if self.flat is None:
+            raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built: build(parameters).")
+        weights, variables = self.flat.parameters, self.variables
+        with self.holding(trainable_variables=(weights, trainable_variables),
+                          optimizer_variables=(variables, optimizer_variables)):
+            self.apply(grads)
+            return [weight.value for weight in weights], [variable.value for variable in variables]
 
     def scale_loss(self, loss: Any) -> Any:
         """The loss times `loss_scale_factor`, where there is one: `apply` divides its gradients again."""
@@ -159,55 +355,14 @@ class Optimizer(Configured, OptimizerState, Versioned):
         warnings.warn(f"Gradients do not exist for variables {named}, which stay as they are. Is each of them used in "
                       "the loss?", stacklevel=4)
 
-    def _in_order(self, gradients: Sequence[Any], parameters: Sequence[Variable]) -> list[Any]:
-        """Builds the optimizer, or checks that it knows the parameters, which may be some of its own in any order.
-        Gives a gradient or None for each of its own.
-        """
-        if self.flat is None:
-            self.train(parameters)
-        given = {id(parameter): gradient for parameter, gradient in zip(parameters, gradients)}
-        known = self.flat.parameters  # type: ignore[union-attr]
-        if given.keys() <= {id(parameter) for parameter in known}:
-            Optimizer.build(self, known)  # where they moved to another device, or another optimizer took them over
-            return [given.get(id(parameter)) for parameter in known]
-        Optimizer.build(self, parameters)  # says what is wrong
-        return list(gradients)
-
-    def update(self) -> None:
+    def update(self, missing: AbstractSet[int] = frozenset()) -> None:
         """Clips the gradients in `flat`, then updates the parameters and the slots: kernels alone, that a step records
-        where the optimizer is `recordable`. Counts no step.
+        where the optimizer is `recordable`. Counts no step. missing: the numbers of parameters that stay as they are.
         """
-        self._update(set())
-
-    def _update(self, missing: set[int]) -> None:
-        """`update`, which leaves the parameters of these numbers as they are."""
         flat: Any = self.flat
-        kept = [(part, np.array(flat.device.numpy(part))) for array in (flat.data, *self._state.values())
-                for i, part in enumerate(flat.split(array)) if i in missing]
+        before = [(part, np.array(flat.device.numpy(part))) for array in (flat.data, *self._kept.arrays.values())
+                  for i, part in enumerate(flat.split(array)) if i in missing]
         k = flat.device.kernels("update")
-        self._clip(k, flat)
-        if is_by_variable(type(self)):  # type: ignore[arg-type]
-            update_each(self, k, flat, missing)
-        else:
-            self._update_all(k, flat)
-        for part, before in kept:
-            part[...] = flat.device.asarray(before)
-        flat.constrain()
-        if self.use_ema:
-            self._keep_average(flat)
-
-    def _update_all(self, k: Any, flat: FlatParameters) -> None:
-        """By an `update_step` on the flat arrays."""
-        dynamic = flat.device.dynamic
-        decay_factor = dynamic(self._decay_factor) if self.weight_decay else 1.0
-        if self.weight_decay and any(self._not_decayed):
-            for start, parameter in zip(flat.starts, flat.parameters):
-                if not self._is_excluded(parameter):
-                    k.decay(flat.data[start : start + parameter.size], decay_factor)
-            decay_factor = 1.0
-        self.update_step(k, flat, dynamic(self._step_size), decay_factor)
-
-    def _clip(self, k: Any, flat: FlatParameters) -> None:
         if self.clipvalue is not None:
             k.clip(flat.gradient, self.clipvalue)
         elif self.clipnorm is not None:
@@ -215,17 +370,65 @@ class Optimizer(Configured, OptimizerState, Versioned):
                 k.shrink(gradient, self.clipnorm)
         elif self.global_clipnorm is not None:
             k.shrink(flat.gradient, self.global_clipnorm)
+        if _is_by_variable(type(self)):  # type: ignore[arg-type]
+            self._update_each(k, flat, missing)
+        else:
+            decay_factor = flat.device.dynamic(self._decay_factor) if self.weight_decay else 1.0
+            if self.weight_decay and any(self._not_decayed):
+                for start, parameter in zip(flat.starts, flat.parameters):
+                    if not self._is_excluded(parameter):
+                        k.decay(flat.data[start : start + parameter.size], decay_factor)
+                decay_factor = 1.0
+            self.update_step(k, flat, flat.device.dynamic(self._step_size), decay_factor)
+        for part, values in before:
+            part[...] = flat.device.asarray(values)
+        flat.constrain()
+        if self.use_ema:
+            self._keep_average(flat)
+
+    def _update_each(self, k: Any, flat: FlatParameters, missing: AbstractSet[int]) -> None:
+        """Updates parameter by parameter, by an `update_step` of a user's own."""
+        with no_grad():
+            for i, (parameter, view) in enumerate(zip(flat.parameters, flat.views)):
+                if i not in missing:
+                    if self.weight_decay and not self._is_excluded(parameter):
+                        k.decay(view.reshape(-1), self._decay_factor())
+                    self.update_step(Tensor(flat.gradients[i], device=flat.device), parameter, self.learning_rate)
+
+    def update_step(self, *given: Any, **named: Any) -> None:
+        """Updates one weight: `update_step(gradient, variable, learning_rate)`. Or all of them, on the flat arrays:
+        `update_step(k, flat, rate, decay_factor)`. Your own takes the arguments of either.
+
+        `k` has the kernels. `rate` is the step size and `decay_factor` what weight decay leaves of a weight: numbers,
+        or in a recording placeholders for them, which only kernels can read.
+        """
+        if len(given) + len(named) == 3:
+            self._update_one(*given, **named)
+        else:
+            self.formula(*given, **named)
+
+    def formula(self, k: Any, flat: Any, rate: Any, decay_factor: Any) -> None:
+        """Changes `flat.data` by `flat.gradient`, with the arguments of `update_step`: what defines an optimizer."""
+        raise NotImplementedError(f"{type(self).__name__} must override "
+                                  "update_step(self, gradient, variable, learning_rate).")
+
+    def _update_one(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
+        """Updates one weight by the formula, on the weight's part of the flat arrays."""
+        if not self.built:
+            raise ValueError("update_step() needs the optimizer's variables: call "
+                             f"{type(self).__name__}.build([...]) first.")
+        schedule = self._schedule
+        with restored([self._learning_rate]), self._kept.only(variable, gradient) as part:
+            try:
+                self._schedule = None
+                self.learning_rate = float(learning_rate)
+                self.formula(part.device.kernels("update"), part, part.device.dynamic(self._step_size), 1.0)
+            finally:
+                self._schedule = schedule
 
     def _step_size(self) -> float:
         """What the kernel of the next step takes for the learning rate."""
         return self._rate()
-
-    def update_step(self, k: Any, flat: Any, rate: Any, decay_factor: Any) -> None:
-        """Changes `flat.data` by `flat.gradient`. `rate` is the step size and `decay_factor` what weight decay leaves
-        of a weight: numbers, or in a recording what stands for them, which kernels alone can read.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must override "
-                                  "update_step(self, gradient, variable, learning_rate).")
 
     def _decay_factor(self) -> float:
         """The share of each weight that the next step's decay leaves."""
@@ -243,3 +446,41 @@ class Optimizer(Configured, OptimizerState, Versioned):
         if self.built:
             raise ValueError("exclude_from_weight_decay() must be called before the first step.")
         self._not_decayed = [id(p) for p in var_list or ()], list(var_names or ())
+
+    # Averages of the weights.
+
+    @property
+    def swapped(self) -> bool:
+        """Whether the moving averages are in the place of the weights: see `swap_averages`."""
+        return self._kept.swapped
+
+    @swapped.setter
+    def swapped(self, value: bool) -> None:
+        self._kept.swapped = value
+
+    def finalize_variable_values(self, var_list: Sequence[Variable] | None = None) -> None:
+        """Makes the weights their moving averages, where `use_ema` keeps some: what `fit` does at its end."""
+        if self.built and (self.swapped or (self.use_ema and self._iterations.data.item())):
+            self._kept.adopt_average()
+
+    def swap_averages(self) -> None:
+        """Puts the moving averages in the place of the weights, and the weights in theirs; twice changes nothing."""
+        if self.built and self._iterations.data.item():
+            self._kept.swap_average()
+
+    def _keep_average(self, flat: FlatParameters) -> None:
+        dynamic = flat.device.dynamic
+        overwritten = dynamic(self._is_overwritten) if self.ema_overwrite_frequency else None
+        self._kept.keep_average(dynamic(self._average_momentum), overwritten)
+
+    def _average_momentum(self) -> float:
+        return self.ema_momentum if self._updates() else 0.0
+
+    def _is_overwritten(self) -> float:
+        return float((self._updates() + 1) % (self.ema_overwrite_frequency or 1) == 0)
+
+
+@cache
+def _is_by_variable(kind: type) -> bool:
+    """Whether an optimizer's `update_step` is Keras's, of a gradient, a variable and the learning rate."""
+    return len(signature(kind.update_step).parameters) == 4  # type: ignore[attr-defined]

@@ -2,8 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,26 +10,14 @@ import numpy as np
 from ..arguments.serialization import Configured, Registry
 
 
-def _of_a_number(call: Callable[[Any, int], float]) -> Callable[[Any, Any], float]:
-    """A schedule's call, which then takes tensors and arrays of one number, too."""
-
-    @wraps(call)
-    def at(self: Any, step: Any) -> float:
-        number: Any = step if isinstance(step, int | float) else np.asarray(step).item()
-        return call(self, number)
-
-    return at
-
-
 class LearningRateSchedule(Configured):
     """The base of a schedule of your own: override `__call__(step)`, and `get_config()` for saving."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if cls.__module__ == __name__ and "__call__" in vars(cls):
-            cls.__call__ = _of_a_number(cls.__call__)  # type: ignore[method-assign, assignment]
+    def __call__(self, step: Any) -> float:
+        return self.rate_at(step if isinstance(step, int | float) else np.asarray(step).item())
 
-    def __call__(self, step: int) -> float:
+    def rate_at(self, step: Any) -> float:
+        """The learning rate after a number of steps."""
         raise NotImplementedError(f"{type(self).__name__} must override __call__(self, step).")
 
 
@@ -45,7 +32,7 @@ class ExponentialDecay(LearningRateSchedule):
         self.name = name
         self.decay_steps = _positive(decay_steps)
 
-    def __call__(self, step: int) -> float:
+    def rate_at(self, step: int) -> float:
         exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
         return self.initial_learning_rate * self.decay_rate**exponent
 
@@ -65,7 +52,7 @@ class CosineDecay(LearningRateSchedule):
         self.initial_learning_rate, self.alpha = initial_learning_rate, alpha
         self.decay_steps, self.warmup_target, self.warmup_steps = _positive(decay_steps), warmup_target, warmup_steps
 
-    def __call__(self, step: int) -> float:
+    def rate_at(self, step: int) -> float:
         peak = self.initial_learning_rate
         if self.warmup_target is not None:
             if step < self.warmup_steps:
@@ -85,7 +72,7 @@ class CosineDecayRestarts(LearningRateSchedule):
         self.initial_learning_rate, self.first_decay_steps = initial_learning_rate, _positive(first_decay_steps)
         self.t_mul, self.m_mul, self.alpha, self.name = t_mul, m_mul, alpha, name
 
-    def __call__(self, step: int) -> float:
+    def rate_at(self, step: int) -> float:
         done, restarts = step / self.first_decay_steps, 0
         if self.t_mul == 1.0:
             restarts = math.floor(done)
@@ -108,7 +95,7 @@ class PolynomialDecay(LearningRateSchedule):
         self.initial_learning_rate, self.end_learning_rate = initial_learning_rate, end_learning_rate
         self.decay_steps, self.power, self.cycle, self.name = _positive(decay_steps), power, cycle, name
 
-    def __call__(self, step: int) -> float:
+    def rate_at(self, step: int) -> float:
         steps = self.decay_steps * max(math.ceil(step / self.decay_steps), 1) if self.cycle else self.decay_steps
         left = (1 - min(step, steps) / steps) ** self.power
         return (self.initial_learning_rate - self.end_learning_rate) * left + self.end_learning_rate
@@ -122,7 +109,7 @@ class InverseTimeDecay(LearningRateSchedule):
         self.initial_learning_rate, self.decay_rate, self.staircase = initial_learning_rate, decay_rate, staircase
         self.decay_steps, self.name = _positive(decay_steps), name
 
-    def __call__(self, step: int) -> float:
+    def rate_at(self, step: int) -> float:
         passed = step // self.decay_steps if self.staircase else step / self.decay_steps
         return self.initial_learning_rate / (1 + self.decay_rate * passed)
 
@@ -136,7 +123,7 @@ class WarmUp(LearningRateSchedule):
     def __init__(self, start: float, after: float | LearningRateSchedule, steps: int) -> None:
         self.start, self.after, self.steps = start, after, _positive(steps)
 
-    def __call__(self, step: int) -> float:
+    def rate_at(self, step: int) -> float:
         after = self.after(max(step - self.steps, 0)) if callable(self.after) else self.after
         return self.start + (after - self.start) * min(step / self.steps, 1.0)
 
@@ -150,7 +137,7 @@ class OneCycle(LearningRateSchedule):
     def __init__(self, peak: float, steps: int) -> None:
         self.peak, self.steps = peak, _positive(steps)
 
-    def __call__(self, step: int) -> float:
+    def rate_at(self, step: int) -> float:
         share = min(step / self.steps, 1.0)
         return self.peak * min(0.1 + 0.9 * share / 0.25, (1 - share) / 0.75)
 
@@ -166,7 +153,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
                              f"Received: boundaries={boundaries}, values={values}.")
         self.boundaries, self.values = list(boundaries), list(values)
 
-    def __call__(self, step: int) -> float:
+    def rate_at(self, step: int) -> float:
         return self.values[bisect_left(self.boundaries, step)]
 
 

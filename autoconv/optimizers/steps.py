@@ -6,13 +6,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..arguments.checked import Checked, at_least_zero, fraction, fraction_or_one
 from ..engine.variable import Variable
-from .flat import FlatParameters
-from .optimizer import Optimizer
-from .settings import COMMON, Checks, LearningRate, at_least_zero, fraction
-
-_BETAS: Checks = {**COMMON, "beta_1": fraction, "beta_2": fraction, "epsilon": at_least_zero}
-_RHO: Checks = {**COMMON, "rho": fraction, "epsilon": at_least_zero}
+from .optimizer import LearningRate, Optimizer
+from .slots import FlatParameters
 
 
 class SGD(Optimizer):
@@ -22,19 +19,20 @@ class SGD(Optimizer):
     """
 
     recordable = True
-    _checks: ClassVar[Checks] = {**COMMON, "momentum": partial(fraction, upto_one=True)}
+    momentum: Any = Checked(fraction_or_one)
 
     def __init__(
         self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any
     ) -> None:
         super().__init__(learning_rate, **common)
-        self.momentum, self.nesterov = momentum, nesterov
+        self.momentum = momentum
+        self.nesterov = nesterov
 
     @property
     def _slots(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("momentum",) if self.momentum else ()
 
-    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         k.sgd(flat.data, flat.gradient, self._slot("momentum"), rate, self.momentum, bool(self.nesterov), decay_factor)
 
 
@@ -45,7 +43,9 @@ class RMSprop(Optimizer):
     """
 
     recordable = True
-    _checks: ClassVar[Checks] = {**_RHO, "momentum": partial(fraction, upto_one=True)}
+    rho: Any = Checked(fraction)
+    momentum: Any = Checked(fraction_or_one)
+    epsilon: Any = Checked(at_least_zero)
     _apart = ("velocity", "momentum", "average_gradient")
 
     def __init__(
@@ -53,14 +53,17 @@ class RMSprop(Optimizer):
         centered: bool = False, **common: Any,
     ) -> None:
         super().__init__(learning_rate, **common)
-        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
+        self.rho = rho
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.centered = centered
 
     @property
     def _slots(self) -> tuple[str, ...]:  # type: ignore[override]
         momentum = ("momentum",) if self.momentum else ()
         return ("velocity", *momentum, *(("average_gradient",) if self.centered else ()))
 
-    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         slots = self._slot("velocity"), self._slot("momentum"), self._slot("average_gradient")
         k.rmsprop(flat.data, flat.gradient, *slots, rate, self.rho, self.momentum, self.epsilon, decay_factor)
 
@@ -73,14 +76,19 @@ class Adam(Optimizer):
     """
 
     recordable = True
-    _checks: ClassVar[Checks] = _BETAS
+    beta_1: Any = Checked(fraction)
+    beta_2: Any = Checked(fraction)
+    epsilon: Any = Checked(at_least_zero)
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
         amsgrad: bool = False, **common: Any,
     ) -> None:
         super().__init__(learning_rate, **common)
-        self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, bool(amsgrad)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.amsgrad = bool(amsgrad)
 
     @property
     def _slots(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -90,7 +98,7 @@ class Adam(Optimizer):
         t = self._updates() + 1
         return self._rate() * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
 
-    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         slots, step = [self._slot(slot) for slot in self._slots], k.adam_max if self.amsgrad else k.adam
         step(flat.data, flat.gradient, *slots, rate, self.beta_1, self.beta_2, self.epsilon, decay_factor)
 
@@ -111,14 +119,16 @@ class Adagrad(Optimizer):
     recordable = True
     _slots = ("accumulator",)
     _first: ClassVar[dict[str, str]] = {"accumulator": "initial_accumulator_value"}
-    _checks: ClassVar[Checks] = {**COMMON, "epsilon": at_least_zero, "initial_accumulator_value": at_least_zero}
+    initial_accumulator_value: Any = Checked(at_least_zero)
+    epsilon: Any = Checked(at_least_zero)
 
     def __init__(self, learning_rate: LearningRate = 0.001, initial_accumulator_value: float = 0.1,
                  epsilon: float = 1e-7, **common: Any) -> None:
         super().__init__(learning_rate, **common)
-        self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
+        self.initial_accumulator_value = initial_accumulator_value
+        self.epsilon = epsilon
 
-    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         k.adagrad(flat.data, flat.gradient, self._slot("accumulator"), rate, self.epsilon, decay_factor)
 
 
@@ -127,14 +137,16 @@ class Adadelta(Optimizer):
 
     recordable = True
     _slots = ("accumulated_grad", "accumulated_delta_var")
-    _checks: ClassVar[Checks] = _RHO
+    rho: Any = Checked(fraction)
+    epsilon: Any = Checked(at_least_zero)
 
     def __init__(self, learning_rate: LearningRate = 0.001, rho: float = 0.95, epsilon: float = 1e-7,
                  **common: Any) -> None:
         super().__init__(learning_rate, **common)
-        self.rho, self.epsilon = rho, epsilon
+        self.rho = rho
+        self.epsilon = epsilon
 
-    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         slots = [self._slot(slot) for slot in self._slots]
         k.adadelta(flat.data, flat.gradient, *slots, rate, self.rho, self.epsilon, decay_factor)
 
@@ -144,17 +156,21 @@ class Adamax(Optimizer):
 
     recordable = True
     _slots = ("momentum", "norm")
-    _checks: ClassVar[Checks] = _BETAS
+    beta_1: Any = Checked(fraction)
+    beta_2: Any = Checked(fraction)
+    epsilon: Any = Checked(at_least_zero)
 
     def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
                  epsilon: float = 1e-7, **common: Any) -> None:
         super().__init__(learning_rate, **common)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
 
     def _step_size(self) -> float:
         return self._rate() / (1 - self.beta_1 ** (self._updates() + 1))
 
-    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         slots = [self._slot(slot) for slot in self._slots]
         k.adamax(flat.data, flat.gradient, *slots, rate, self.beta_1, self.beta_2, self.epsilon, decay_factor)
 
@@ -164,9 +180,13 @@ class Nadam(Adamax):
 
     _slots = ("momentum", "velocity")
     recordable = True
-    _products = (0, 1.0)  # so many steps, and the product of their momenta
 
-    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
+                 epsilon: float = 1e-7, **common: Any) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **common)
+        self._products = [0, 1.0]  # a number of steps, and the product of their momenta
+
+    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         factors = [flat.device.dynamic(partial(self._factor, which)) for which in range(3)]
         slots = [self._slot(slot) for slot in self._slots]
         k.nadam(flat.data, flat.gradient, *slots, *factors, self.beta_1, self.beta_2, self.epsilon, decay_factor)
@@ -194,12 +214,12 @@ class Nadam(Adamax):
         return self.beta_1 * (1 - 0.5 * 0.96**t)
 
     def _product(self, t: int) -> float:
-        steps, product = self._products if self._products[0] <= t else (0, 1.0)
-        for step in range(steps + 1, t + 1):
+        steps, product = self._products if self._products[0] <= t else [0, 1.0]
+        for step in range(int(steps) + 1, t + 1):
             product *= self._momentum(step)
             if not product:  # as it stays
                 break
-        vars(self)["_products"] = t, product  # in it: training changes it, so it counts as no change
+        self._products[:] = t, product
         return product
 
 
@@ -208,7 +228,7 @@ class Lion(Optimizer):
 
     recordable = True
     _slots = ("momentum",)
-    _checks: ClassVar[Checks] = {**COMMON, "beta_2": fraction}
+    beta_2: Any = Checked(fraction)
 
     def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99,
                  **common: Any) -> None:
@@ -216,9 +236,10 @@ class Lion(Optimizer):
         if not 0 < beta_1 <= 1:
             raise ValueError("Argument `beta_1` must be in the [0, 1] range. Otherwise, the optimizer degenerates to "
                              f"SignSGD. Received: beta_1={beta_1}.")
-        self.beta_1, self.beta_2 = beta_1, beta_2
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
 
-    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         k.lion(flat.data, flat.gradient, self._slot("momentum"), rate, self.beta_1, self.beta_2, decay_factor)
 
 
@@ -247,9 +268,10 @@ class Ftrl(Optimizer):
         if learning_rate_power > 0:
             raise ValueError("`learning_rate_power` needs to be negative or zero. "
                              f"Received: learning_rate_power={learning_rate_power}.")
-        self.learning_rate_power, self.beta = learning_rate_power, beta
+        self.learning_rate_power = learning_rate_power
+        self.beta = beta
 
-    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+    def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         numbers = (-self.learning_rate_power, *(getattr(self, name) for name in (*self._not_negative[1:], "beta")))
         k.ftrl(flat.data, flat.gradient, *(self._slot(slot) for slot in self._slots), rate, *map(float, numbers),
                decay_factor)

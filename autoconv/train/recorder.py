@@ -1,9 +1,10 @@
 """`Recorder`: named pieces of work, each recorded while it first runs and replayed from then on."""
 
 from collections.abc import Callable, Iterable
+from operator import is_
 from typing import Any, NamedTuple
 
-from ..engine.versions import Versioned, changes, contents
+from ..engine.versions import changes, contents
 from ..kernels import device as devices
 from ..kernels import trace
 from ..kernels.locks import kernel_lock
@@ -24,24 +25,27 @@ class Phase(NamedTuple):
 class Recorder:
     """Records pieces of work on a device. A piece that cannot be recorded runs through Python each time.
 
-    versions: returns all that the recordings depend on, each object with the number of its last change. reasons: why a
-    piece is not recorded, by its name; None for one that is. plan: what a later run does, the names of neighbouring
-    sections to replay and functions between them; empty before the first run and after one that was interrupted.
+    versions: returns all that the recordings depend on, each object with the number of its last change, or None for an
+    object that counts none. watched: returns what of them can change in place. reasons: why a piece is not recorded, by
+    its name; None for one that is. plan: what a later run does, the names of neighbouring sections to replay and
+    functions between them; empty before the first run and after one that was interrupted.
     """
 
     def __init__(self, device: devices.Device, versions: Callable[[], list[tuple[Any, Any]]],
-                 reasons: dict[str, str | None]) -> None:
+                 watched: Callable[[], Iterable[Any]], reasons: dict[str, str | None]) -> None:
         self.reasons = reasons
         self.plan: list[Any] = []
         self.graphs = trace.Graphs()
         self.versions = versions
+        self.watched = watched
         self._device = device
         self._pool = devices.Pool()
         self._trace: Any = None
         self._cut: dict[str, list[str]] = {}  # the names of the parts of sections that were cut
         self._changes = -1
         self._seen: list[tuple[Any, Any]] = []
-        self._held: list[tuple[Any, Any]] = []
+        self._attributes: list[tuple[dict[str, Any], tuple]] = []  # of objects that count no changes
+        self._contents: list[tuple[Any, Any]] = []  # of what can change in place
 
     def begin(self, draw: Callable[[], Any], between: Callable[[], object] | None = None) -> None:
         """Forgets all that was recorded. draw: makes dynamic scalars that several pieces share. between: is called
@@ -127,12 +131,16 @@ class Recorder:
         """Notes the versions of all that the recordings depend on."""
         self._changes = changes()  # before the versions: another thread may change something meanwhile
         self._seen = self.versions()
-        self._held = [(value, contents(value)) for thing, _ in self._seen if isinstance(thing, Versioned)
-                      for value in thing.watched()]
+        self._attributes = [(vars(thing), tuple(vars(thing).values()))
+                            for thing, number in self._seen if number is None]
+        self._contents = [(value, contents(value)) for value in self.watched()]
 
     def is_current(self) -> bool:
         """Whether all that the recordings depend on is as it was."""
-        if self._held and not all(contents(value) == before for value, before in self._held):
+        for attributes, before in self._attributes:
+            if len(attributes) != len(before) or not all(map(is_, attributes.values(), before)):
+                return False
+        if self._contents and not all(contents(value) == before for value, before in self._contents):
             return False
         count = changes()  # as in `note_versions`
         if self._changes == count:

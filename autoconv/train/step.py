@@ -50,7 +50,7 @@ class Step:
         reasons: dict[str, str | None] = {}
         self.space = Workspace(model, work, like, samples, shards, reasons)
         # It knows no step: a cycle would keep a closed step's memory until Python looks for cycles.
-        self.recorder = Recorder(model.device, self.space.versions, reasons)
+        self.recorder = Recorder(model.device, self.space.versions, self.space.watched, reasons)
         self.samples = self.space.samples
         self.users = Users()
         self.has_kernels = False  # whether a step like it was here before, so that all is compiled

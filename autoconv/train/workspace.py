@@ -1,13 +1,14 @@
 """`Workspace`: what the phases of a step share; `Work`: what a step does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..engine.ranks import ALONE, Ranks
-from ..engine.symbolic import pack
+from ..engine.symbolic import flatten, pack
 from ..engine.tensor import Tensor
+from ..engine.versions import can_change, watched
 from ..kernels import trace
 from ..kernels.precision import get_precision
 from .compiled import Goal, Score
@@ -76,14 +77,25 @@ class Workspace:
         self.value_counts = [0] * len(work.scores)
 
     def versions(self) -> list[tuple[Any, Any]]:
-        """Returns everything that a recording depends on, with the number of its last change."""
+        """Returns everything that a recording depends on, with the number of its last change, if it counts them."""
         work, layers = self.work, list(self.model._walk())
         things: list[Any] = [w for layer in layers for w in layer._own_weights()]
-        things += [thing for thing in (*(goal.loss for goal in work.goals), *(score.metric for score in work.scores),
-                                       work.optimizer) if thing is not None and is_recordable(thing)]
         if self.reasons["forward"] is None:
             things += layers
-        return [(thing, thing.version) for thing in things] + [(self.device, get_precision())]
+        uncounted = [thing for thing in (*(goal.loss for goal in work.goals), *(score.metric for score in work.scores),
+                                         work.optimizer) if thing is not None and is_recordable(thing)]
+        return [*((thing, thing.version) for thing in things), *((thing, None) for thing in uncounted),
+                (self.device, get_precision())]
+
+    def watched(self) -> Iterator[Any]:
+        """What a recording depends on that can change in place, also in the arguments of functions in graphs."""
+        for thing, _ in self.versions():
+            if hasattr(thing, "unwatched"):
+                yield from watched(thing)
+        for layer in self.model._walk():
+            graph = getattr(layer, "_graph", None)
+            for node in () if graph is None else graph.nodes:
+                yield from filter(can_change, flatten((node.args, node.kwargs)))
 
     def put_together(self, outputs: list[Any]) -> Any:
         """A list with one thing for each output in the structure in which the model's call gives outputs."""

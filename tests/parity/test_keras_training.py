@@ -153,10 +153,10 @@ class TestOptimizers:
         class Momentum(optimizers.Optimizer):
             def build(self, variables):
                 super().build(variables)
-                self.kept = [self.add_variable_from_reference(variable, "kept") for variable in variables]
+                self.kept = {variable.path: self.add_variable_from_reference(variable, "kept") for variable in variables}
 
             def update_step(self, gradient, variable, learning_rate):
-                kept = self.kept[self._get_variable_index(variable)]
+                kept = self.kept[variable.path]
                 self.assign(kept, kept * 0.5 + gradient)
                 self.assign_sub(variable, kept * learning_rate)
 
@@ -176,10 +176,11 @@ class TestOptimizers:
         class Momentum(optimizers.SGD):
             def build(self, variables):
                 super().build(variables)
-                self.kept = self.add_optimizer_variables(variables, "kept")
+                kept = self.add_optimizer_variables(variables, "kept")
+                self.kept = {variable.path: own for variable, own in zip(variables, kept)}
 
             def update_step(self, gradient, variable, learning_rate):
-                kept = self.kept[self._get_variable_index(variable)]
+                kept = self.kept[variable.path]
                 self.assign(kept, kept * 0.5 - gradient * learning_rate)
                 self.assign_add(variable, kept)
 

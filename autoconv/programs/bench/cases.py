@@ -16,7 +16,7 @@ from ...kernels.device import Device, Pool, reusing
 from ...layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPooling2D
 from ...models import Model
 from ...operators import activations, conv, dense, fused, norm, pool
-from ...optimizers.flat import FlatParameters
+from ...optimizers.slots import FlatParameters
 
 ITEM = 4  # bytes of a float32
 ACTIVATIONS = {functional.relu: activations.relu, functional.tanh: activations.tanh}

@@ -1,0 +1,57 @@
+"""`Checked`: an attribute whose values are checked, and converted, whenever it is set. Checks of numbers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+class Checked:
+    """An attribute that holds `check(value, name)` of each value that it is set to. The check may raise ValueError.
+
+    optional: whether None is accepted, too, and stays None.
+    """
+
+    def __init__(self, check: Callable[[Any, str], Any], optional: bool = False) -> None:
+        self.check = check
+        self._is_optional = optional
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, thing: Any, owner: type) -> Any:
+        if thing is None:
+            return self
+        try:
+            return vars(thing)[self._name]
+        except KeyError:
+            raise AttributeError(f"{type(thing).__name__!r} object has no attribute {self._name!r}") from None
+
+    def __set__(self, thing: Any, value: Any) -> None:
+        vars(thing)[self._name] = None if value is None and self._is_optional else self.check(value, self._name)
+
+
+def is_number(value: Any) -> bool:
+    """Whether this is one number, also as an array without axes."""
+    return np.ndim(value) == 0 and hasattr(value, "__float__")
+
+
+def fraction(value: Any, name: str) -> float:
+    """A number from 0 to 1, without 1."""
+    if not is_number(value) or not 0 <= value < 1:
+        raise ValueError(f"{name} must lie in [0, 1). Received: {value!r}.")
+    return float(value)
+
+
+def fraction_or_one(value: Any, name: str) -> float:
+    """A number from 0 to 1."""
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1]. Received: {value!r}.")
+    return float(value)
+
+
+def at_least_zero(value: Any, name: str) -> float:
+    """A number that is not negative."""
+    if not is_number(value) or value < 0:
+        raise ValueError(f"{name} must be a number of at least 0. Received: {value!r}.")
+    return float(value)

@@ -1,0 +1,237 @@
+"""All weights of a model in one flat array, their gradients in another, and what an optimizer keeps for each weight in
+further ones, its slots: an update is then a single pass.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ..engine.tensor import Tensor, no_grad
+from ..engine.variable import Variable
+from ..kernels import device as devices
+
+_KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # the names of slots that Keras calls otherwise
+
+
+class FlatParameters:
+    """Makes the `.data` of parameters views into one flat array `data`; `gradient` is a second one of that layout.
+
+    Every view starts on a cache line. What lies between two views is zero and stays zero.
+    Raises ValueError where the parameters differ in dtype or device.
+    """
+
+    def __init__(self, parameters: Sequence[Variable]) -> None:
+        self.parameters = list(parameters)
+        kinds = {(p.dtype, p.device) for p in self.parameters}
+        if len(kinds) != 1:
+            raise ValueError("An optimizer updates parameters of one dtype on one device. "
+                             f"Received: {sorted(f'{dtype} on {device}' for dtype, device in kinds)}.")
+        (self.dtype, self.device), = kinds
+        step = devices.ALIGNMENT // self.dtype.itemsize
+        self.starts, self.size = [], 0
+        for p in self.parameters:
+            self.starts.append(self.size)
+            self.size += -(-p.size // step) * step
+        self.data, self.gradient = self.zeros(), self.zeros()
+        self.views, self.gradients = self.split(self.data), self.split(self.gradient)
+        self.bind()
+
+    def __reduce__(self) -> tuple:
+        return FlatParameters, (self.parameters,)  # a copy lays the copied parameters out anew, as views of its own
+
+    def zeros(self) -> Any:
+        """A flat array of this layout: a slot of an optimizer."""
+        array = self.device.empty((self.size,), self.dtype)
+        array[...] = 0
+        return array
+
+    def split(self, flat: Any) -> list[Any]:
+        """The part of each parameter in a flat array, in the parameter's shape."""
+        return [flat[start : start + p.size].reshape(p.shape) for start, p in zip(self.starts, self.parameters)]
+
+    def bind(self) -> None:
+        """Makes each parameter's array its part of `data`: at first, and when another optimizer had taken it over."""
+        for p, view in zip(self.parameters, self.views):
+            if p.data is not view:
+                view[...] = p.data
+                p.data = view
+
+    def bind_gradients(self) -> None:
+        """Before a backward walk: each parameter's first gradient shall be written straight into its part."""
+        for p, gradient in zip(self.parameters, self.gradients):
+            p.grad, p._grad_buffer = None, gradient
+
+    def release_gradients(self) -> None:
+        """After the backward walk: the next step writes into these arrays again, so no parameter may hold them."""
+        for p in self.parameters:
+            p.grad = p._grad_buffer = None
+
+    def collect(self, gradients: Sequence[Any]) -> None:
+        """Copies gradients that lie elsewhere into their parts; a parameter without one gets zeros."""
+        copy = self.device.kernels("arith").copy
+        for p, gradient, part in zip(self.parameters, gradients, self.gradients, strict=True):
+            if gradient is None:
+                copy(0, part)
+            elif gradient is not part:
+                if gradient.shape != part.shape:
+                    raise ValueError(f"The gradient of {p.name or 'a parameter'} must have its shape {p.shape}. "
+                                     f"Received: {gradient.shape}.")
+                copy(self.device.asarray(gradient), part)
+
+    def constrain(self) -> None:
+        """Makes the parameters with a constraint what that says, by kernels."""
+        copy = self.device.kernels("arith").copy
+        for p, view in zip(self.parameters, self.views):
+            if p.constraint is not None:
+                with no_grad():
+                    copy(p.constraint(Tensor(view, device=self.device)).data, view)
+
+
+class Slots:
+    """What an optimizer keeps in addition to the weights: flat arrays by the names of the slots,
+    laid out as the weights are. A weight that is left out of training for a while stays known, and
+    its part of each slot rests.
+    """
+
+    def __init__(self) -> None:
+        self.flat: FlatParameters | None = None
+        self.arrays: dict[str, Any] = {}
+        self.swapped = False  # whether the averages are in the place of the weights
+        self.known: list[Variable] = []  # all weights that the optimizer was built for, in that order
+        self._resting: dict[int, dict[str, np.ndarray]] = {}  # the slots of weights left out, by number in `known`
+
+    def build(self, parameters: Sequence[Variable], first_values: Mapping[str, float]) -> None:
+        """Lays the weights into flat arrays and makes the slots, once. Later calls may leave out
+        some of the weights and take them in again, on another device as well.
+
+        Raises ValueError for unknown weights.
+
+        first_values: what each slot is filled with at first, by the slot's name.
+        """
+        if self.flat is None:
+            self.flat = FlatParameters(parameters)
+            self.known = list(parameters)
+        elif not {id(p) for p in parameters} <= {id(p) for p in self.known}:
+            raise ValueError(f"This optimizer was built for {len(self.known)} other parameters. "
+                             f"Received {len(parameters)}. Layers were added or changed their `trainable`: make a new "
+                             "optimizer (in a model: call compile() again).")
+        elif list(map(id, parameters)) != list(map(id, self.flat.parameters)):
+            self._lay_out(parameters, first_values)
+        elif self.flat.device is not parameters[0].device:
+            self.flat = FlatParameters(parameters)
+            self.arrays = {name: self.flat.device.array(values) for name, values in self.arrays.items()}
+        else:
+            self.flat.bind()
+        self.make(first_values)
+
+    def make(self, first_values: Mapping[str, float]) -> None:
+        """Makes the slots that do not exist yet: a setting that was switched on later may need one more."""
+        for name, value in first_values.items():
+            if name not in self.arrays:
+                self.arrays[name] = self.flat.zeros()  # type: ignore[union-attr]
+                for part in self.split(name) if value else ():
+                    part[...] = value
+
+    def split(self, name: str) -> list[Any]:
+        """The part of each weight in a slot."""
+        return self.flat.split(self.arrays[name])  # type: ignore[union-attr]
+
+    def _lay_out(self, parameters: Sequence[Variable], first_values: Mapping[str, float]) -> None:
+        """Lays out these of the known weights with their slots; the slots of the others rest."""
+        slots = self.by_number()
+        self.flat = FlatParameters(parameters)
+        self.arrays = {}
+        self.make(first_values)
+        numbers = self.numbers()
+        for name in self.arrays:
+            for number, part in zip(numbers, self.split(name)):
+                if name in slots[number]:
+                    part[...] = self.flat.device.asarray(slots[number][name], part.dtype)
+        self._resting = {number: kept for number, kept in slots.items() if number not in numbers}
+
+    def numbers(self) -> list[int]:
+        """The numbers in `known` of the weights that are laid out now."""
+        known = {id(parameter): number for number, parameter in enumerate(self.known)}
+        return [known[id(parameter)] for parameter in self.flat.parameters]  # type: ignore[union-attr]
+
+    def by_number(self) -> dict[int, dict[str, np.ndarray]]:
+        """Copies of the slots of all known weights, by the weights' numbers."""
+        device = self.flat.device  # type: ignore[union-attr]
+        parts = {name: self.split(name) for name in self.arrays}
+        return self._resting | {number: {name: np.array(device.numpy(each[i])) for name, each in parts.items()}
+                                for i, number in enumerate(self.numbers())}
+
+    def state_of(self, parameters: Sequence[Variable], names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Copies of the slots of these names and weights by "<slot>/<i>", i the number of the weight among these."""
+        known = {id(parameter): number for number, parameter in enumerate(self.known)}
+        slots = self.by_number()
+        return {f"{name}/{i}": slots[known[id(parameter)]].get(name, np.zeros(parameter.shape, parameter.dtype))
+                for i, parameter in enumerate(parameters) for name in names}
+
+    def variables(self, order: Sequence[tuple[str, int]], owner: str) -> dict[str, Variable]:
+        """Variables over the parts of slots, under Keras's names, by "<slot>/<i>": of these slots and weights."""
+        flat: Any = self.flat
+        parts = {name: self.split(name) for name, _ in order}
+        found = {}
+        for name, i in order:
+            of = flat.parameters[i]
+            called = f"{of.path.replace('/', '_')}_{_KERAS_SLOTS.get(name, name)}"
+            found[f"{name}/{i}"] = Variable.over(parts[name][i], called, owner, device=of.device)
+        return found
+
+    @contextmanager
+    def only(self, variable: Variable, gradient: Any) -> Iterator[SimpleNamespace]:
+        """Reduces the slots to one weight's parts inside a `with` block. Yields the weight and this gradient of it as
+        one-dimensional arrays `data` and `gradient`, with their `device`.
+        """
+        flat: Any = self.flat
+        number = next(i for i, one in enumerate(flat.parameters) if one is variable)
+        values = gradient.data if isinstance(gradient, Tensor) else gradient
+        part = flat.device.asarray(values if hasattr(values, "dtype") else np.asarray(values), flat.dtype).reshape(-1)
+        arrays = self.arrays
+        self.arrays = {name: self.split(name)[number].reshape(-1) for name in arrays}
+        try:
+            yield SimpleNamespace(data=flat.views[number].reshape(-1), gradient=part, device=flat.device)
+        finally:
+            self.arrays = arrays
+
+    # Averages: of the weights in the slot `average`, of gradients in the slot `accumulated`.
+
+    def keep_average(self, momentum: Any, overwritten: Any | None) -> None:
+        """Takes the weights into their moving average; where `overwritten` is 1, the average becomes the weights."""
+        flat: Any = self.flat
+        k = flat.device.kernels("update")
+        k.moving_average(self.arrays["average"], flat.data, momentum)
+        if overwritten is not None:
+            k.adopt(flat.data, self.arrays["average"], overwritten)
+
+    def adopt_average(self) -> None:
+        """Makes the weights their moving average."""
+        flat: Any = self.flat
+        if self.swapped:  # the weights are it already, and what is in the slot is of no use any more
+            flat.device.kernels("arith").copy(flat.data, self.arrays["average"])
+            self.swapped = False
+        else:
+            flat.device.kernels("update").adopt(flat.data, self.arrays["average"], 1.0)
+
+    def swap_average(self) -> None:
+        """Exchanges the weights and their moving average."""
+        flat: Any = self.flat
+        self.swapped = not self.swapped
+        copy, average, weights = flat.device.kernels("arith").copy, self.arrays["average"], flat.zeros()
+        copy(flat.data, weights)
+        copy(average, flat.data)
+        copy(weights, average)
+
+    def accumulate(self, count: int, is_last: bool) -> bool:
+        """Adds the gradient to the sum of those before. The last of `count` becomes their mean. Returns `is_last`."""
+        flat: Any = self.flat
+        k, total = flat.device.kernels("arith"), self.arrays["accumulated"]
+        k.add(total, flat.gradient, total)
+        if is_last:
+            k.divide(total, total.dtype.type(count), flat.gradient)
+            total[...] = 0
+        return is_last
