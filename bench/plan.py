@@ -73,9 +73,9 @@ class Plan(NamedTuple):
         rows = [[name or "the step", f"{self.work(name) / self.work():.1%}",
                  *(f"{self.bound(threads, name):.1f}" for threads in columns)] for name in [*self.names(), None]]
         for what, value in (
-            ("work, by that of one thread", lambda threads: self.work(None, threads) / self.work()),
+            ("work, relative to one thread", lambda threads: self.work(None, threads) / self.work()),
             ("us between two barriers", lambda threads: self.longest(threads) / 1e3 / max(self.regions, 1)),
-            ("GB/s that it asks for", lambda threads: self.bytes / self.longest(threads)),
+            ("GB/s of array traffic", lambda threads: self.bytes / self.longest(threads)),
         ):
             rows.append([what, "", *(f"{value(threads):.3g}" for threads in columns)])
         head = (f"{self.workload}, batch {self.batch_size}, {self.mode}: {self.work() / 1e6:.1f} ms of work in "

@@ -59,9 +59,9 @@ Further differences from Keras:
   autoconv are recorded once and then replayed as kernels.
 - `ops` contains the functions of `keras.ops` that convolutional nets use. `functional` contains the same functions,
   with PyTorch's names for convolutions.
-- A model class may override `train_step(data)`, `test_step`, `predict_step`, `compute_loss` and `compute_metrics`. These
-  methods work as on Keras's PyTorch backend: `loss.backward()` computes the gradients, and `weight.grad` returns them.
-  A step with such an override runs through Python instead of being replayed.
+- A model class may override `train_step(data)`, `test_step`, `predict_step`, `compute_loss` and `compute_metrics`.
+  These methods work as on Keras's PyTorch backend: `loss.backward()` computes the gradients, and `weight.grad` returns
+  them. A step with such an override runs through Python instead of being replayed.
 - `optimizer.learning_rate` and the totals of a metric, such as `metric.total`, are float64 variables. The result of a
   metric is a number with a method `numpy()`.
 - Targets must have the same shape as the outputs, apart from a trailing axis of length 1. Keras also broadcasts other
