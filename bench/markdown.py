@@ -24,7 +24,7 @@ def tables(documents: Sequence[dict[str, Any]]) -> str:
     """Returns each document's results as tables, below the machine and the versions they were measured with."""
     sections, before = [], ""
     for d in documents:
-        machine, versions = d["machine"], {}
+        machine, versions = d["machine"], dict[str, str]()
         for peer in d["peers"].values():
             versions |= peer.get("versions", {})
         processor = machine["gpu"]["name"] if "gpu" in machine else f"{machine['cpu']}, {d['threads']} threads"
