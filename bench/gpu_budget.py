@@ -16,8 +16,8 @@ HEAD = """# A budget for a GPU
 This page estimates the time of a training step on an NVIDIA H200. The estimates were written down before any step had
 been measured: **every time on this page is computed, not measured.** `python -m bench.gpu_budget` generates the page
 without a GPU, from the kernel launches of a recorded step and from the constants below. A test fails if the page is out
-of date. `python -m bench.gpu_plan --workload NAME --batch N` prints the same table for any other step. On a machine with
-a GPU, `python -m bench.gpu_check` measures the real times and writes them to a JSON file in `bench/results/`.
+of date. `python -m bench.gpu_plan --workload NAME --batch N` prints the same table for any other step. On a machine
+with a GPU, `python -m bench.gpu_check` measures the real times and writes them to a JSON file in `bench/results/`.
 
 ## How the times are estimated
 
@@ -32,11 +32,11 @@ A thread block of a matrix product loads its operands into shared memory in slic
 In the captured graph, a launch starts when all launches that it depends on have ended. A step takes at least as long as
 the longest path through the graph, whose launches are marked `*`. It also takes at least as long as all launches
 together, if each had the whole GPU for itself (the column "busy"). The estimate of a step is the larger of the two
-times. These are lower bounds: uneven waves, bank conflicts and cache misses are not counted. Some constants are guesses,
-so a real step can also be faster than its estimate.
+times. These are lower bounds: uneven waves, bank conflicts and cache misses are not counted. Some constants are
+guesses, so a real step can also be faster than its estimate.
 
-The tables below list the launches of a step in the order in which they were recorded. [Kernels](kernels.md) explains the
-names of the tiles. "B/FLOP" is the number of bytes that a product loads into shared memory per FLOP.
+The tables below list the launches of a step in the order in which they were recorded. [Kernels](kernels.md) explains
+the names of the tiles. "B/FLOP" is the number of bytes that a product loads into shared memory per FLOP.
 
 """
 
@@ -83,16 +83,16 @@ def summary(plans: list[Plan]) -> str:
         rows.append((f"{title}, {batch_size}", str(len(plan.lines)), str(len(plan.critical)), _us(plan.path),
                      _us(plan.busy), f"**{_us(plan.seconds)}**", f"{goal:,}" if goal else "",
                      f"{len(torch)}, {_us(gpu_peers.seconds(torch))}", f"{len(jax)}, {_us(gpu_peers.seconds(jax))}"))
-    return _table(("net, batch size", "launches", "launches on the path", "longest path, us", "busy, us", "step, us", "goal, us",
-                   "PyTorch: launches, us", "JAX: launches, us"), rows)
+    return _table(("net, batch size", "launches", "launches on the path", "longest path, us", "busy, us", "step, us",
+                   "goal, us", "PyTorch: launches, us", "JAX: launches, us"), rows)
 
 
 def page() -> str:
     plans = [gpu_plan.of(WORKLOADS[name], batch_size) for name, _, batch_size, _ in STEPS]
     parts = [HEAD + constants(), "## The steps", summary(plans),
-             "The figures for PyTorch and JAX are estimates as well (`bench/gpu_peers.py`). PyTorch is counted as a captured graph\n"
-             "of its eager operations on one stream, and JAX as the kernels that XLA fuses. Both are estimated from bytes and FLOP\n"
-             "only, without the bounds for stages and instructions."]
+             "The figures for PyTorch and JAX are estimates as well (`bench/gpu_peers.py`). PyTorch is counted as\n"
+             "a captured graph of its eager operations on one stream, and JAX as the kernels that XLA fuses. Both\n"
+             "are estimated from bytes and FLOP only, without the bounds for stages and instructions."]
     for (_, title, _, _), plan in zip(STEPS, plans):
         rows = [(f"`{row[0].removesuffix(' *')}`{' *' * row[0].endswith(' *')}", *row[1:]) for row in plan.rows()]
         parts += [f"## {title}, batch {plan.batch_size}", _table(gpu_plan.HEAD, rows)]
