@@ -2,7 +2,7 @@
 
 Rounding: add, sub, mul, div and sqrt are NumPy's, so they are rounded as IEEE requires. A float32 fma is computed in
 float64, where the product is exact. Its last bit may differ from the GPU's if the sum is within 2^-29 of the midpoint
-of two numbers. A float64 fma is computed in the processor's long double. `approx` functions are NumPy's accurate versions.
+of two numbers. A float64 fma is computed in the processor's long double. `approx` functions are NumPy's accurate ones.
 """
 
 import numpy as np

@@ -58,7 +58,7 @@ class Dispatcher:
     def _keeps_its_word(self, program: Program, arguments: tuple) -> None:
         """Checks that a kernel writes no array that it declares const: a graph may run other readers at that time."""
         for i in program.written_arguments(arguments):
-            assert not self.kernel.reads_only[i], f"{self.kernel.name} writes argument {i}, which it calls const"
+            assert not self.kernel.reads_only[i], f"{self.kernel.name} writes argument {i}, which it declares const"
 
 
 class Event:
