@@ -6,9 +6,9 @@ is two rows of adjacent pixels, whose positions need no table, and nine taps sha
 weights (first_tile.py). Images are read in place. With padding, some rows at a time are read from a
 copy that includes the border.
 
-    forward             bias, scale, ReLU and 2x2 pooling in registers; prefetches the next rows of y
-    weight gradient     nine elements of the window in registers, over a row of pixels; no masked vectors
-    ... of a pooled one from the winners only: each lane takes its winner's pixel from two pixel rows
+    forward             bias, scale, ReLU and 2x2 pooling in registers; prefetches y's next rows
+    weight gradient     nine window elements in registers, over a row of pixels; no masked vectors
+    ... before pooling  from the winners only: each lane takes its winner's pixel from two rows
 
 Each sum has a fixed order, whatever the number of threads and the batch size.
 """
