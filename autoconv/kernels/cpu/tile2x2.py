@@ -2,7 +2,8 @@
 
     at = windows(offsets, i, count, acc)             where the rows read: windows i, i + 1, ...
     best = window_max(acc)                           best[q, :] = the largest of acc[4q : 4q + 4, :]
-    store_winners(acc, best, out, to, j, columns)    out[to[q] + j : ... + columns] = its index, 0 to 3
+    store_winners(acc, best, out, to, j, columns)    out[to[q] + j : ... + columns] = the index of
+                                                     that row among the four
 """
 
 from llvmlite import ir
