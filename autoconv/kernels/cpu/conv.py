@@ -285,7 +285,8 @@ def _gather(way: Way, x, w, scale, b, y, window: Window, group_channels: int, gr
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,F). A transposed convolution also uses it, with a bias b (C,).
+    """dx (N,H,W,C) from dy (N,OH,OW,F). The transposed convolution uses this function too, with a
+    bias b (C,).
     """
     c, f, results, pixels = dx.shape[3], dy.shape[3], dy.shape[1:3], dx.shape[1:3]
     way, b = ways.input_gradient(c, f, pixels, results, window, groups, dx.dtype), bias(b, dy.dtype, c)

@@ -21,8 +21,8 @@ from .loops import keep_few_rounds
 
 
 class KernelCompiler(Compiler):
-    """Numba's compiler, for kernels. Everything compiled along the way is a `_Part`. Loops of up to
-    `few` iterations run in one thread.
+    """Numba's compiler, for kernels. The functions and loops that a kernel uses are compiled as
+    `_Part` libraries. Loops of up to `few` iterations run in one thread.
     """
 
     def __init__(self, few: int, typing: Any, target: Any, library: Any, *rest: Any) -> None:

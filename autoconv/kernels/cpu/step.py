@@ -55,7 +55,7 @@ def put_rows(rows, first, out):
 
 @recorded
 def sparse_categorical_accuracy(labels, x, out):
-    """out (M,) = 1 if the largest element of x (M, C) is the label's, otherwise 0; per row."""
+    """For each row: out (M,) = 1 if the largest element of x (M, C) is the label's, otherwise 0."""
     np.equal(x.argmax(-1), labels, out=out)
 
 
@@ -73,8 +73,8 @@ def largest(x, i):
 
 @kernel("(T[:,::1], T[:,::1], T[::1])")
 def categorical_accuracy(t, x, out):
-    """out (M,) = 1 if the largest element of x (M, C) is at the index of the largest target in t
-    (M, C), otherwise 0; per row.
+    """For each row: out (M,) = 1 if the largest element of x (M, C) and the largest target in t (M,
+    C) have the same index, otherwise 0.
     """
     for i in range(out.size):
         out[i] = 1 if largest(x, i) == largest(t, i) else 0
@@ -82,16 +82,16 @@ def categorical_accuracy(t, x, out):
 
 @recorded
 def binary_accuracy(t, x, threshold, out):
-    """out (M*C,) = 1 if `x > threshold` equals the target, which is 0 or 1, otherwise 0; per
-    element.
+    """For each element: out (M*C,) = 1 if `x > threshold` equals the target, which is 0 or 1,
+    otherwise 0.
     """
     np.equal(x.reshape(-1) > threshold, t.reshape(-1), out=out)
 
 
 @recorded
 def sparse_top_k_categorical_accuracy(labels, x, k, out):
-    """out (M,) = 1 if fewer than k elements of x (M, C) are larger than the label's, otherwise 0;
-    per row.
+    """For each row: out (M,) = 1 if fewer than k elements of x (M, C) are larger than the label's
+    element, otherwise 0.
     """
     of_the_label = np.take_along_axis(x, labels.astype(np.int64)[:, None], -1)
     np.less((x > of_the_label).sum(-1), k, out=out)
@@ -99,8 +99,8 @@ def sparse_top_k_categorical_accuracy(labels, x, k, out):
 
 @recorded
 def top_k_categorical_accuracy(t, x, k, out):
-    """out (M,) = 1 if fewer than k elements of x (M, C) are larger than that at the index of the
-    largest of t (M, C), otherwise 0; per row.
+    """For each row: out (M,) = 1 if fewer than k elements of x (M, C) are larger than the element
+    with the index of the largest target in t (M, C), otherwise 0.
     """
     of_the_class = np.take_along_axis(x, t.argmax(-1)[:, None], -1)
     np.less((x > of_the_class).sum(-1), k, out=out)

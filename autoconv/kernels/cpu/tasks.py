@@ -1,5 +1,5 @@
-"""Divides the work of a kernel into tasks: enough for many threads, but few if each task has a
-cost.
+"""Divides the work of a kernel into tasks: enough tasks for all threads, but few if each task adds
+a cost.
 
 A weight gradient is a sum over the batch. It is made of partial sums over fixed shares of the
 samples, which are added in order. Their number follows from shapes only, so that the number of

@@ -45,7 +45,7 @@ class Way(Enum):
 
 def forward(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype, side: int = 2) -> Way:
     """Selects the loops from c channels to f filters with outputs of this size. `side`: the side of
-    Winograd's squares.
+    Winograd's tiles, 2 or 4.
     """
     if first_layer.pays(c, f, size, window, groups, dtype):
         return Way.FIRST

@@ -59,9 +59,9 @@ class Tiles(NamedTuple):
     """The positions of one image's tiles: offsets of pixels, -1 for missing pixels."""
 
     each: int  # number of tiles per image
-    patches: np.ndarray  # (each*16,) or (each*36,) into x
-    # (each*4,) or (each*16,) into y, each 2x2 window's pixels adjacent; a quarter of that with
-    # pooling
+    patches: np.ndarray  # (each*16,) or (each*36,): offsets into x
+    # (each*4,) or (each*16,): offsets into y, with each 2x2 window's pixels adjacent; a quarter of
+    # that with pooling
     targets: np.ndarray
 
 

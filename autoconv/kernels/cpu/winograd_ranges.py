@@ -24,7 +24,7 @@ ENOUGH = 4.0
 PIXELS = 4  # pixels that are measured at a time
 LINES = 2 * PIXELS  # rows of a partial sum's ranges: the largest values of every fourth pixel, then the sums
 CHANNELS = 4  # channels in a task of `_replace`: their pixels lie in the same cache lines
-CHAIN = 256  # pixels whose products are a sum of their own
+CHAIN = 256  # pixels whose products form a separate partial sum
 
 
 @inline

@@ -16,8 +16,8 @@ from .runtime import GpuMemory
 
 
 class Array(OnGpu):
-    """Elements of `base`, a flat piece of memory: the first one at `start`, the others at multiples
-    of `strides`, counted in elements.
+    """Elements of `base`, a flat piece of memory. The first element is at `start`; along each axis,
+    consecutive elements are `strides` elements apart.
 
     Views share their base. Kernels receive `native`, which exists only for C-contiguous arrays.
     """
@@ -263,7 +263,7 @@ class Array(OnGpu):
         one.
         """
         if dl_device not in (None, self.__dlpack_device__()):
-            raise BufferError(f"These items are on DLPack's device {self.__dlpack_device__()}. Received "
+            raise BufferError(f"This array is on DLPack device {self.__dlpack_device__()}. Received "
                               f"dl_device={dl_device}: move the tensor with .to(device) first.")
         source = self.copy() if copy else self
         if stream != -1:

@@ -218,7 +218,8 @@ def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,F). A transposed convolution also uses it, with a bias b (C,).
+    """dx (N,H,W,C) from dy (N,OH,OW,F). The transposed convolution uses this function too, with a
+    bias b (C,).
     """
     _input_gradient(dy, w, dx, window, groups, b=b)
 

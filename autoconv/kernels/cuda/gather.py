@@ -305,8 +305,8 @@ def _filling_pooled(tile: Tile, at: Layout, _: Callable) -> Callable:
 
 
 def ones(tile: Tile, at: Layout) -> Callable:
-    """Returns fill(shared, k, items), which writes 1, in every stage, to all positions that this
-    thread would load from windows, if its element k is beyond the last of the `items`.
+    """Returns fill(shared, k, items). If a thread's element k is not one of the `items`, fill
+    writes 1 to all positions that the thread would load from windows, in every stage.
     """
     width, stages, size, place = tile.widths[0], tile.stages, at.size, at.place_a
     chunks = tile.rows // width

@@ -13,7 +13,7 @@ from ...engine.errors import DeviceError
 from . import failures
 from .order import Place
 
-Launch = Callable[[int], None]  # launches on the stream of that handle
+Launch = Callable[[int], None]  # launches on the stream with the given handle
 
 
 class CudaGraph:
