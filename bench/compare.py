@@ -25,7 +25,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
                         help=f"comma-separated, or all: {', '.join(workloads.WORKLOADS)}")
     parser.add_argument("--mode", default="train,infer", help=f"comma-separated: {', '.join(workloads.MODES)}")
     parser.add_argument("--peers", default="all", help=f"comma-separated: {', '.join(peers.on('cpu'))}; "
-                        f"or all, which are those without {' and '.join(_slow())}; ratios are taken to the first one")
+                        f"or all except {' and '.join(_slow())}; ratios are relative to the first one")
     parser.add_argument("--batch-size", default="", help="comma-separated, or all: those of the workload; "
                         "by default the workload's usual one")
     parser.add_argument("--threads", type=_positive, default=machine.processors(), help="default: %(default)s")

@@ -192,7 +192,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
     parser.add_argument("--effort", type=float, default=0.5, help="length of a round; default: %(default)s")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="default: %(default)s")
-    parser.add_argument("--no-kernels", dest="kernels", action="store_false", help="compare whole steps alone")
+    parser.add_argument("--no-kernels", dest="kernels", action="store_false", help="compare only whole steps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     return parser.parse_args(given)
 

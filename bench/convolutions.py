@@ -130,7 +130,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--net", nargs="+", choices=NETS, default=NETS)
     parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found to FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
     options, say = parser.parse_args(given), show.Progress()
     target = devices.get("cpu")
     target.set_num_threads(options.threads)

@@ -69,8 +69,8 @@ def per_step(begun: Cost, ended: Cost, steps: int) -> Cost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each is measured in a round")
-    parser.add_argument("--threads", type=int, help="how many threads compute; all processors by default")
+    parser.add_argument("--seconds", type=float, default=4.0, help="measuring time of each way per round")
+    parser.add_argument("--threads", type=int, help="number of threads; default: all processors")
     parser.add_argument("--browser", action="store_true")
     given = parser.parse_args()
     server = Demo(Session(threads=given.threads), 0)

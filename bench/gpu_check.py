@@ -74,12 +74,12 @@ def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Na
 
     parser = argparse.ArgumentParser("python -m bench.gpu_check", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_listed(plan))
-    parser.add_argument("--only", nargs="+", type=known, metavar="PHASE", default=usual, help="run these alone")
+    parser.add_argument("--only", nargs="+", type=known, metavar="PHASE", default=usual, help="run only these phases")
     parser.add_argument("--minutes", type=float, default=minutes,
-                        help="after which all has ended; default: %(default)s")
-    parser.add_argument("--skip-peers", action="store_true", help="time autoconv alone")
+                        help="time limit for all phases; default: %(default)s")
+    parser.add_argument("--skip-peers", action="store_true", help="time only autoconv")
     parser.add_argument("--out", type=Path, metavar="FILE",
-                        help="to be written or extended; default: bench/results/DATE-gpu.json")
+                        help="file to write or extend; default: bench/results/DATE-gpu.json")
     options = parser.parse_args(given)
     if not 0 < options.minutes < math.inf:
         parser.error(f"--minutes must be positive. Received: {options.minutes}")
@@ -93,7 +93,7 @@ def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Na
 
 def _listed(plan: Sequence[Phase]) -> str:
     """Lists the phases in order, for the help text."""
-    lines = [f"  {p.name:20}{p.limit:4g}{'' if p.usual else '  by --only alone'}" for p in plan]
+    lines = [f"  {p.name:20}{p.limit:4g}{'' if p.usual else '  only with --only'}" for p in plan]
     return "\n".join(["phases, and the seconds that each may take:", *lines])
 
 

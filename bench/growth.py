@@ -133,8 +133,8 @@ def _axis(low: int, high: int, title: str, upright: bool) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", type=Path, help="the file that the points are written to")
-    parser.add_argument("--plot", type=Path, help="draws the latest points of bench/results as SVG, measures nothing")
+    parser.add_argument("--json", type=Path, help="file for the points")
+    parser.add_argument("--plot", type=Path, help="draw the latest points in bench/results as SVG, without measuring")
     given = parser.parse_args(argv)
     if given.plot:
         draw(given.plot)

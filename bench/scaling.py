@@ -50,16 +50,16 @@ def main(given: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 1 if a process computed a different loss."""
     parser = argparse.ArgumentParser("python -m bench.scaling", description=__doc__)
     parser.add_argument("--workload", nargs="+", default=list(USUAL), choices=workloads.WORKLOADS, metavar="NET")
-    parser.add_argument("--batch-size", type=int, default=128, help="of all processes together; default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=128, help="for all processes together; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--network", nargs="*", type=float, default=[], metavar="GBIT", help="e.g. 1 10; takes root")
-    parser.add_argument("--four", action="store_true", help="four processes as well")
-    parser.add_argument("--compression", choices=["float16"], help="of the gradients on their way")
+    parser.add_argument("--network", nargs="*", type=float, default=[], metavar="GBIT", help="e.g. 1 10; requires root")
+    parser.add_argument("--four", action="store_true", help="also use four processes")
+    parser.add_argument("--compression", choices=["float16"], help="compression of the transmitted gradients")
     parser.add_argument("--bucket-bytes", type=int, default=1 << 18, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options = parser.parse_args(given)
     if shutil.which(MPIEXEC) is None:
-        parser.error("mpiexec is not here: pip install 'autoconv[mpi]' mpich")
+        parser.error("mpiexec was not found: pip install 'autoconv[mpi]' mpich")
     why, results = hosts.missing() if options.network else "", []  # type: ignore[var-annotated]
     for place in (None, *([] if why else options.network)):
         for name in options.workload:
