@@ -23,7 +23,7 @@ from .fragments import COLUMNS, layout
 from .gather import Gathering
 from .kernels import BlockKernel, block_kernel, cuda
 from .outer import outer
-from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
+from .pointwise import relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .product import below, copying, place_of, product_kernel, summing
 from .ptx import load, store, times
 from .tiles import Tile, TileChoices
