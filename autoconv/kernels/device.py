@@ -303,7 +303,7 @@ def get(name: str = "auto") -> Device:
         return _CPU
     if re.fullmatch(r"cuda(:\d+)?", str(name)):
         return _cuda().get(int(name.partition(":")[2] or 0))
-    raise ValueError(f"A device is named 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
+    raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
 
 
 def real_numbers(array: Any, dtype: Any = None) -> np.ndarray:

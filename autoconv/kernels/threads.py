@@ -9,8 +9,9 @@ fork waits for the kernel lock, so the child never sees a half-finished kernel.
 A parallel loop ends when its last thread does. If another program occupies one thread's processor,
 all threads wait for that thread in every loop, and a step is faster on fewer threads. The clock is
 the one measure of this that works on every system. A search runs some replays on fewer or more
-threads and keeps the fastest number. Searches are rare if they find nothing, and start at once if
-replays become slow. Results are bit-for-bit equal for any number of threads.
+threads and keeps the fastest number. Searches that bring no gain are repeated only rarely; if
+replays become slow, a search starts at once. Results are bit-for-bit equal for any number of
+threads.
 """
 
 import os

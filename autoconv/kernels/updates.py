@@ -24,7 +24,9 @@ def adagrad(w, g, a, rate, epsilon):
 
 
 def adadelta(w, g, a, d, rate, old, new, epsilon):
-    """a follows g^2;  step = g sqrt(d + epsilon) / sqrt(a + epsilon);  d follows step^2 (Zeiler, 2012)."""
+    """step = g sqrt(d + epsilon) / sqrt(a + epsilon); w -= rate step. Here a is the moving average
+    of g^2, and d the moving average of step^2 (Zeiler, 2012).
+    """
     a = old * a + new * (g * g)
     step = math.sqrt(d + epsilon) * g / math.sqrt(a + epsilon)
     d = old * d + new * (step * step)
@@ -32,21 +34,27 @@ def adadelta(w, g, a, d, rate, old, new, epsilon):
 
 
 def adamax(w, g, m, u, alpha, new_m, beta_2, epsilon):
-    """m follows g;  u = max(beta_2 u, |g|);  w -= alpha m / (u + epsilon) (Kingma and Ba, 2014)."""
+    """w -= alpha m / (u + epsilon), where m is the moving average of g and u = max(beta_2 u, |g|)
+    (Kingma and Ba, 2014).
+    """
     m += (g - m) * new_m
     u = max(beta_2 * u, abs(g))
     return w - alpha * m / (u + epsilon), m, u
 
 
 def nadam(w, g, m, v, of_m, of_g, of_root, new_m, new_v, epsilon):
-    """m follows g, v g^2;  w -= (of_m m + of_g g) / (of_root sqrt(v) + epsilon) (Dozat, 2015)."""
+    """w -= (of_m m + of_g g) / (of_root sqrt(v) + epsilon), where m and v are the moving averages
+    of g and g^2 (Dozat, 2015).
+    """
     m += (g - m) * new_m
     v += (g * g - v) * new_v
     return w - (of_m * m + of_g * g) / (of_root * math.sqrt(v) + epsilon), m, v
 
 
 def lion(w, g, m, rate, old_step, new_step, old_m, new_m):
-    """w -= rate sign(old_step m + new_step g), then m follows g (Chen et al., 2023)."""
+    """w -= rate sign(old_step m + new_step g); then the moving average m of g is updated (Chen et
+    al., 2023).
+    """
     direction = old_step * m + new_step * g
     step = rate if direction > 0 else -rate if direction < 0 else direction
     return w - step, old_m * m + new_m * g

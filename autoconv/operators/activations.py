@@ -1,4 +1,4 @@
-"""The activation functions. Each backward needs the result alone, not the input."""
+"""The activation functions. Each backward function needs only the result, not the input."""
 
 from .arith import normalize_axes
 from .registry import gradient_buffer, op
@@ -20,7 +20,9 @@ def relu(k, x):
 
 @op(kernels="pointwise", takes_two=True)
 def add_relu(k, a, b):
-    """y = max(a + b, 0) for arrays of one shape and dtype; the gradient passes where y > 0, to both."""
+    """y = max(a + b, 0) for arrays of the same shape and dtype; the gradient passes to both where y
+    > 0.
+    """
     y = k.empty(a.shape, a.dtype)
     k.add_relu(a.reshape(-1), b.reshape(-1), y.reshape(-1))
 
@@ -59,7 +61,7 @@ def log_softmax(k, x, axis=-1):
 
 
 def _passed(k, y, dy, dx):
-    """dx = the gradient dy, or the sum of the two in it, where y > 0."""
+    """dx = dy where y > 0, otherwise 0; if dy is a pair of gradients, their sum is used."""
     if isinstance(dy, tuple):
         k.relu_grad_of_two(y.reshape(-1), dy[0].reshape(-1), dy[1].reshape(-1), dx.reshape(-1))
     else:
@@ -67,7 +69,7 @@ def _passed(k, y, dy, dx):
 
 
 def _of_the_result(k, x, forward, gradient, *axis):
-    """An op whose gradient is a function of its result y and of dy."""
+    """Runs an op whose gradient depends only on its result y and on dy."""
     y = k.empty(x.shape, x.dtype)
     forward(x, *axis, y)
 

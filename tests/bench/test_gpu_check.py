@@ -591,7 +591,7 @@ def test_a_file_of_another_gpu_or_of_something_else_is_left_as_it_is(command, tm
     plan = [phase("a", finds(a=1))]
     command(plan)
     before = (tmp_path / "x.json").read_text()
-    with pytest.raises(SystemExit, match=r"measured on A GPU, this is Another. Name another file by --out."):
+    with pytest.raises(SystemExit, match=r"measured on A GPU, but this is Another. Pass another file with --out."):
         command(plan, gpu="Another")
     assert (tmp_path / "x.json").read_text() == before
     for text in ("no JSON", "[]", '{"schema": 1}'):

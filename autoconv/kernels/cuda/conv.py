@@ -23,7 +23,7 @@ from .fragments import COLUMNS, layout
 from .gather import Gathering
 from .kernels import BlockKernel, block_kernel, cuda
 from .outer import outer
-from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
+from .pointwise import relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .product import below, copying, place_of, product_kernel, summing
 from .ptx import load, store, times
 from .tiles import Tile, TileChoices
@@ -218,7 +218,8 @@ def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,F). A transposed convolution also uses it, with a bias b (C,).
+    """dx (N,H,W,C) from dy (N,OH,OW,F). The transposed convolution uses this function too, with a
+    bias b (C,).
     """
     _input_gradient(dy, w, dx, window, groups, b=b)
 

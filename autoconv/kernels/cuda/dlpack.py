@@ -3,8 +3,8 @@ memory.
 
 NumPy implements the protocol only for host memory. So a NumPy array serves as a stand-in for a GPU
 array, and its elements are never accessed. Only the device in the capsules that NumPy creates or
-reads is changed. NumPy handles who frees the memory, and in which thread. The structures:
-https://dmlc.github.io/dlpack/latest/c_api.html
+reads is changed. NumPy also ensures that the right owner frees the memory, in the right thread. The
+structures: https://dmlc.github.io/dlpack/latest/c_api.html
 """
 
 import contextlib
@@ -70,7 +70,9 @@ class _Producer:
 
 
 def _asked(producer: Any, max_version: tuple[int, int] | None, **options: Any) -> Any:
-    """Requests a capsule; an older one if the package does not support versioned capsules."""
+    """Requests a DLPack capsule, in the older format if the package does not support versioned
+    capsules.
+    """
     with contextlib.suppress(TypeError):
         return producer.__dlpack__(max_version=max_version, **options)
     return producer.__dlpack__(**options)

@@ -184,34 +184,34 @@ def put_rows(rows, first, out):
 
 
 def sparse_categorical_accuracy(labels, x, out):
-    """out (M,) = 1 if the largest element of x (M, C) is the label's, otherwise 0; per row."""
+    """For each row: out (M,) = 1 if the largest element of x (M, C) is the label's, otherwise 0."""
     _label_hits(out.size, x.shape[-1], labels, x.reshape(-1), out)
 
 
 def categorical_accuracy(t, x, out):
-    """out (M,) = 1 if the largest element of x (M, C) is at the index of the largest target in t
-    (M, C), otherwise 0; per row.
+    """For each row: out (M,) = 1 if the largest element of x (M, C) and the largest target in t (M,
+    C) have the same index, otherwise 0.
     """
     _class_hits(out.size, x.shape[-1], t.reshape(-1), x.reshape(-1), out)
 
 
 def binary_accuracy(t, x, threshold, out):
-    """out (M*C,) = 1 if `x > threshold` equals the target, which is 0 or 1, otherwise 0; per
-    element.
+    """For each element: out (M*C,) = 1 if `x > threshold` equals the target, which is 0 or 1,
+    otherwise 0.
     """
     _binary_hits(out.size, t.reshape(-1), x.reshape(-1), x.dtype.type(threshold), out)
 
 
 def sparse_top_k_categorical_accuracy(labels, x, k, out):
-    """out (M,) = 1 if fewer than k elements of x (M, C) are larger than the label's, otherwise 0;
-    per row.
+    """For each row: out (M,) = 1 if fewer than k elements of x (M, C) are larger than the label's
+    element, otherwise 0.
     """
     _label_in_top(out.size, labels, x, k, out)
 
 
 def top_k_categorical_accuracy(t, x, k, out):
-    """out (M,) = 1 if fewer than k elements of x (M, C) are larger than that at the index of the
-    largest of t (M, C), otherwise 0; per row.
+    """For each row: out (M,) = 1 if fewer than k elements of x (M, C) are larger than the element
+    with the index of the largest target in t (M, C), otherwise 0.
     """
     _class_in_top(out.size, t.reshape(-1), x, k, out)
 
