@@ -51,7 +51,7 @@ def test_the_listing(monkeypatch, capsys):
     exec(GRAPH, names)  # it goes on with the listing's images
     printed = capsys.readouterr().out
     assert "digit_accuracy" in printed
-    assert printed.splitlines()[-1] == re.search(r"^# (\{.*\}): every phase is replayed without Python$", GRAPH, re.MULTILINE)[1]
+    assert printed.splitlines()[-1] == re.search(r"^# (\{.*\}): all phases are replayed$", GRAPH, re.MULTILINE)[1]
     assert names["shapes"][1:] == [*[(5, 28, 28, 16)] * 3, (5, 14, 14, 16), (5, 3136), (5, 10), (5, 1)]
 
 
