@@ -1,8 +1,8 @@
 """Trains the lecture's large net, which has 8,459,242 parameters, on images with 150 x 150 pixels.
 
-The script enlarges MNIST's images: each pixel becomes a square of 5 x 5 pixels, and a black frame, 5 pixels wide, is added.
-The environment variable EXAMPLE_IMAGES sets the number of training and test images. The default is 2000, because each image
-needs 90 KB of floats.
+The script enlarges MNIST's images: each pixel becomes a square of 5 x 5 pixels, and a black frame, 5 pixels wide, is
+added. The environment variable EXAMPLE_IMAGES sets the number of training and test images. The default is 2000, because
+each image needs 90 KB of floats.
 """
 
 import os

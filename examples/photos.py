@@ -18,7 +18,7 @@ class_names = ['circle', 'ring', 'square', 'triangle']
 
 
 def draw(shape, rng):
-    """Draws a photo (img_height, img_width, 3) of bytes: the shape at a random position, in random colours, with noise."""
+    """Draws a photo (img_height, img_width, 3) of bytes: the shape at a random position, in random colours, noisy."""
     rows, columns = np.mgrid[:img_height, :img_width]
     radius = rng.uniform(10, 20)
     y = rows - rng.uniform(radius, img_height - radius)

@@ -1,8 +1,8 @@
 """Trains ResNet-20 on CIFAR-10: a net with branches, defined as `Model(inputs, outputs)`.
 
-K. He, X. Zhang, S. Ren, J. Sun: "Deep residual learning for image recognition", CVPR 2016, section 4.2. The net has three
-stages of three blocks. A block adds its input to the output of two convolutions. If the block changes the image size, its
-input first passes through a strided 1 x 1 convolution (option B in the paper).
+K. He, X. Zhang, S. Ren, J. Sun: "Deep residual learning for image recognition", CVPR 2016, section 4.2. The net
+has three stages of three blocks. A block adds its input to the output of two convolutions. If the block changes the
+image size, its input first passes through a strided 1 x 1 convolution (option B in the paper).
 
     python examples/resnet_cifar.py --epochs 10 --save resnet.safetensors
 
