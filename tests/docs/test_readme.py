@@ -30,10 +30,10 @@ def digits_as_mnist(tmp_path, monkeypatch):
 
 
 def test_the_first_commands():
-    clone, *others = SHELL[:4]
-    assert re.fullmatch(r"git clone \S+ autoconv && cd autoconv", clone)
-    assert others == ["python3 -m venv .venv && source .venv/bin/activate", "pip install -e . && autoconv train",
-                      "pip install -e '.[test]' && pytest"]
+    clone, *others = SHELL[:5]
+    assert re.fullmatch(r"git clone \S+ autoconv", clone)
+    assert others == ["cd autoconv", "python3 -m venv .venv && source .venv/bin/activate",
+                      "pip install -e . && autoconv train", "pip install -e '.[test]' && pytest"]
 
 
 def test_the_listing(monkeypatch, capsys):
