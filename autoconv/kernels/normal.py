@@ -1,13 +1,16 @@
-"""Normal numbers from random words: a scalar function that the kernels of both devices compile, each for itself."""
+"""Converts random words to normal numbers: a scalar function that both devices compile into their
+kernels.
+"""
 
 import math
 
 
 def normal(word):
-    """The number below which a standard normal one lies with probability (word + 1/2) / 2^32, in float64.
+    """Returns, in float64, the number that a standard normal variable is below with probability
+    (word + 1/2) / 2^32.
 
-    Wichura: "Algorithm AS 241: the percentage points of the normal distribution", Applied Statistics 37, 1988 (PPND16,
-    accurate to about 16 decimal digits).
+    Wichura: "Algorithm AS 241: the percentage points of the normal distribution", Applied
+    Statistics 37, 1988 (PPND16, accurate to about 16 decimal digits).
     """
     p = (word + 0.5) * 2.0**-32
     q = p - 0.5
@@ -21,7 +24,8 @@ def normal(word):
                   + 4.2313330701600911252e1) * r + 1.0)
         return q * above / below
     r = math.sqrt(-math.log(p if q < 0 else 1.0 - p))
-    r -= 1.6  # no word of 32 bits lies so far out (r > 5) that a third pair of polynomials were needed
+    # the third pair of polynomials, for r > 5, is never needed: 32-bit words do not reach that far
+    r -= 1.6
     above = (((((((7.74545014278341407640e-4 * r + 2.27238449892691845833e-2) * r + 2.41780725177450611770e-1) * r
                  + 1.27045825245236838258) * r + 3.64784832476320460504) * r + 5.76949722146069140550) * r
               + 4.63033784615654529590) * r + 1.42343711074968357734)

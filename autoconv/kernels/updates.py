@@ -1,14 +1,16 @@
-"""What an optimizer does with one weight: scalar functions that the kernels of both devices compile, each for itself.
+"""The update rules of optimizers: scalar functions that both devices compile into their kernels.
 
-All take the weight w, its gradient g and slots first, then numbers of the same type; they return the new weight and
-slots.
+Each function takes the weight w, its gradient g and the optimizer's slots, followed by numbers of
+the same dtype. Each returns the new weight and slots.
 """
 
 import math
 
 
 def adam_max(w, g, m, v, largest, alpha, new_m, new_v, epsilon):
-    """Adam with the largest v so far in the place of v (Reddi et al., "On the convergence of Adam", 2018)."""
+    """Adam with the largest v up to now instead of v (Reddi et al., "On the convergence of Adam",
+    2018).
+    """
     m += (g - m) * new_m
     v += (g * g - v) * new_v
     largest = max(largest, v)
@@ -51,7 +53,9 @@ def lion(w, g, m, rate, old_step, new_step, old_m, new_m):
 
 
 def ftrl(w, g, a, z, rate, power, l1, l2, shrinkage, beta):
-    """Follow the regularized leader: a += g^2, z sums up gradients, w is what both say (McMahan et al., 2013)."""
+    """Follow the regularized leader: a += g^2, z accumulates gradients, and both determine w
+    (McMahan et al., 2013).
+    """
     grown = a + g * g
     before = a**power / rate
     after = grown**power / rate

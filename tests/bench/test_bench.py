@@ -29,6 +29,8 @@ from bench import (
     workloads,
 )
 
+pytestmark = pytest.mark.slow
+
 CPU = device.get("cpu")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMIUM_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -32,6 +32,8 @@ from bench import (
     workloads,
 )
 
+pytestmark = pytest.mark.slow
+
 LECTURE = workloads.WORKLOADS["lecture"]
 
 

@@ -678,8 +678,8 @@ def test_from_the_second_step_on_nothing_is_allocated():
 def test_too_large_an_array_names_what_was_asked_for_and_what_is_free():
     gpu = device.get("cuda")
     kept = tensor([1.0], device="cuda")
-    with pytest.raises(device.DeviceError, match=r"67,108,864\.0 MiB were asked for, [\d.,inf]+ of .* MiB are free, "
-                                                 r"[\d.,]+ MiB are autoconv's"):
+    with pytest.raises(device.DeviceError, match=r"67,108,864\.0 MiB were requested, [\d.,inf]+ of .* MiB are free, "
+                                                 r"[\d.,]+ MiB are held by autoconv"):
         gpu.empty((2**46,), np.uint8)
     np.testing.assert_array_equal((kept + 1).numpy(), [2])  # goes on
 

@@ -94,7 +94,7 @@ def test_a_capsule_that_nobody_takes_keeps_nothing_alive():
 def test_a_capsule_is_taken_once():
     producer = Elsewhere(np.zeros(3))
     dlpack.stand_in(producer, None)
-    with pytest.raises(BufferError, match="that nobody took yet"):
+    with pytest.raises(BufferError, match="not been consumed yet"):
         dlpack.stand_in(producer, None)
 
 

@@ -33,7 +33,7 @@ def test_the_first_commands():
     clone, *others = SHELL[:5]
     assert re.fullmatch(r"git clone \S+ autoconv", clone)
     assert others == ["cd autoconv", "python3 -m venv .venv && source .venv/bin/activate",
-                      "pip install -e . && autoconv train", "pip install -e '.[test]' && pytest"]
+                      "pip install -e . && autoconv train", "pip install -e '.[test]' && pytest -n auto"]
 
 
 def test_the_listing(monkeypatch, capsys):

@@ -1,7 +1,6 @@
 """ONNX both ways: exports run by onnxruntime, PyTorch's exports run by autoconv, damaged files refused."""
 
 import io
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -312,26 +311,9 @@ def test_hostile_files_are_refused():
     import hostile_onnx
 
     formats.from_onnx(hostile_onnx.sound())
-    for name, data in hostile_onnx.traps():
+    for name, data in hostile_onnx.harmful():
         with pytest.raises(ValueError, match=r".{20}"):
             pytest.fail(f"{name} was read: {formats.from_onnx(data)}")
-
-
-def test_a_file_of_many_nodes_is_read_in_two_seconds():
-    import time
-
-    import hostile_onnx
-
-    x = ["x", *(f"x{i}" for i in range(9_999)), "y"]
-    chain = hostile_onnx.graph_of([onnx.helper.make_node("Softplus", [a], [b]) for a, b in pairwise(x)])
-    pool = onnx.helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[31, 31], pads=[15] * 4, count_include_pad=1)
-    pools = hostile_onnx.graph_of([onnx.helper.make_node(
-        "AveragePool", [a], [b], **{attribute.name: onnx.helper.get_attribute_value(attribute)
-                                    for attribute in pool.attribute}) for a, b in pairwise(x)])
-    for model in (chain, pools):
-        data, begun = model.SerializeToString(), time.process_time()
-        formats.from_onnx(data)
-        assert time.process_time() - begun < 2
 
 
 def test_errors_say_what_is_wrong():

@@ -36,6 +36,7 @@ def check(found):
         assert of["read"] < of["files"], of
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize("part", range(4))  # side by side where there are processors
 def test_damaged_and_hostile_files_are_read_right_or_refused(part):
@@ -125,6 +126,7 @@ def test_what_is_refused_says_the_rule_and_what_came(name, trap, said, tmp_path,
         reader.read(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_table_finds_what_is_wrong():
     """A reader that forgets its checks is told from one that does not, and one that crashes does not end the run."""
     wrong = [outcome.wrong for outcome in tried(CARELESS, 20)]

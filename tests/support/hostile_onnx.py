@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from time import thread_time
 from typing import Any
@@ -74,7 +75,16 @@ def external(model: Any) -> None:
 
 
 def traps() -> Iterator[Mutant]:
-    """Files that must be refused."""
+    """Yields files that must be refused, and long ones that are read."""
+    yield from harmful()
+    window = {"kernel_shape": [31, 31], "pads": [15] * 4, "count_include_pad": 1}
+    for op, attributes in (("Softplus", {}), ("AveragePool", window)):
+        names = ["x", *(f"x{i}" for i in range(4_999)), "y"]
+        nodes = [helper.make_node(op, [a], [b], **attributes) for a, b in pairwise(names)]
+        yield f"5,000 times {op}", graph_of(nodes).SerializeToString()
+
+
+def harmful() -> Iterator[Mutant]:
     for name, model in refused().items():
         yield name, model if isinstance(model, bytes) else model.SerializeToString()
     yield from bombs()
