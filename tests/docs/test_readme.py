@@ -30,10 +30,10 @@ def digits_as_mnist(tmp_path, monkeypatch):
 
 
 def test_the_first_commands():
-    clone, *others = SHELL[:4]
-    assert re.fullmatch(r"git clone \S+ autoconv && cd autoconv", clone)
-    assert others == ["python3 -m venv .venv && source .venv/bin/activate", "pip install -e . && autoconv train",
-                      "pip install -e '.[test]' && pytest -n auto"]
+    clone, *others = SHELL[:5]
+    assert re.fullmatch(r"git clone \S+ autoconv", clone)
+    assert others == ["cd autoconv", "python3 -m venv .venv && source .venv/bin/activate",
+                      "pip install -e . && autoconv train", "pip install -e '.[test]' && pytest -n auto"]
 
 
 def test_the_listing(monkeypatch, capsys):
@@ -51,7 +51,7 @@ def test_the_listing(monkeypatch, capsys):
     exec(GRAPH, names)  # it goes on with the listing's images
     printed = capsys.readouterr().out
     assert "digit_accuracy" in printed
-    assert printed.splitlines()[-1] == re.search(r"^# (\{.*\}): every phase is replayed without Python$", GRAPH, re.MULTILINE)[1]
+    assert printed.splitlines()[-1] == re.search(r"^# (\{.*\}): all phases are replayed$", GRAPH, re.MULTILINE)[1]
     assert names["shapes"][1:] == [*[(5, 28, 28, 16)] * 3, (5, 14, 14, 16), (5, 3136), (5, 10), (5, 1)]
 
 
@@ -75,7 +75,7 @@ def test_the_commands(digits_as_mnist):
         Path("flowers", kind).mkdir(parents=True)
         for i in range(5):
             Image.fromarray(images[i]).save(f"flowers/{kind}/{i}.png")
-    commands = [line.split("autoconv ")[-1].split() for line in SHELL[1:] if "autoconv " in line]
+    commands = [line.split("autoconv ")[-1].split() for line in SHELL if "autoconv " in line]
     assert {command[0] for command in commands} == {"train", *main.commands} - {"bench", "info", "warmup"}
     for command in commands:
         if command[0] == "demo" or "--distributed" in command:
