@@ -153,7 +153,8 @@ class TestOptimizers:
         class Momentum(optimizers.Optimizer):
             def build(self, variables):
                 super().build(variables)
-                self.kept = {variable.path: self.add_variable_from_reference(variable, "kept") for variable in variables}
+                self.kept = {variable.path: self.add_variable_from_reference(variable, "kept")
+                             for variable in variables}
 
             def update_step(self, gradient, variable, learning_rate):
                 kept = self.kept[variable.path]

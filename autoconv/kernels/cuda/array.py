@@ -23,7 +23,7 @@ class Array(OnGpu):
     """
 
     __slots__ = ("_native", "base", "dtype", "shape", "size", "start", "strides")
-    __hash__ = None  # unhashable, like NumPy's arrays
+    __hash__ = None  # type: ignore[assignment]  # unhashable, like NumPy's arrays
 
     def __init__(self, base: GpuMemory, start: int, shape: tuple[int, ...], strides: tuple[int, ...],
                  dtype: Any) -> None:
