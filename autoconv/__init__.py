@@ -73,10 +73,10 @@ _modules.suggest(
 
 sys.meta_path.append(_modules.MissingModules())
 _MOVED = {"device": "kernels.device", "precision": "kernels.precision", "schedules": "optimizers.schedules",
-          "shapes": "arguments.shapes", "names": "arguments.names"}  # since 0.1; the old names go in 0.3
+          "shapes": "arguments.shapes", "names": "arguments.names"}  # names of 0.1
 
 
-_LATER = ("formats", "pictures", "wrappers")  # imported when they are first used: they may need an extra
+_LATER = ("formats", "pictures", "wrappers")  # imported at their first use
 
 
 def __getattr__(name: str) -> Any:

@@ -38,7 +38,7 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
     failures: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for part in folder.glob(f".*{atomic.SUFFIX}"):  # of downloads that were killed; others are younger
+        for part in folder.glob(f".*{atomic.SUFFIX}"):  # of killed downloads
             with contextlib.suppress(FileNotFoundError):  # another process was quicker
                 if time.time() - part.stat().st_mtime > STALE:
                     part.unlink()
@@ -115,15 +115,12 @@ def _transfer(url: str, part: Path, wait: float) -> None:
     finally:
         sink.file.close()
     if errors:
-        raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: {_short(errors[0])}")
-
-
-def _short(error: Exception) -> str:
-    """Finds the reason within an error of Requests, or of the disk."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    inner = error.args[0] if error.args else error
-    return str(getattr(inner, "reason", inner)).rsplit("(Caused by ", 1)[-1][:200]
+        error = errors[0]
+        reason = error.strerror if isinstance(error, OSError) else None
+        if not reason:  # within an error of Requests, without the classes that wrap it
+            inner = error.args[0] if error.args else error
+            reason = str(getattr(inner, "reason", inner)).rsplit("(Caused by ", 1)[-1][:200]
+        raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: {reason}")
 
 
 def verify(part: Path, name: str, digest: Digest) -> None:

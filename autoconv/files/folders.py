@@ -100,7 +100,7 @@ def sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):
             for path in list(where.iterdir()):
                 match = wanted.fullmatch(path.name)
-                if match and path.is_dir() and (match[2] or not _lives(int(match[1]))):  # version 0.1 locked nothing
+                if match and path.is_dir() and (match[2] or not _lives(int(match[1]))):  # 0.1 had no locks
                     with contextlib.suppress(OSError):
                         lock = _lock(path)
                         if lock is not None:
@@ -119,7 +119,7 @@ class Hold:
         self._folder = folder.resolve()
         self._lock = None
         for _ in range(ATTEMPTS):
-            with contextlib.suppress(FileNotFoundError):  # another process removed it before it was locked
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._lock = _lock(self._folder)
                 return

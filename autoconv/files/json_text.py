@@ -7,6 +7,8 @@ JSON. There is at most one value per comma or opening bracket, so these are coun
 import json
 from typing import IO, Any
 
+JsonObject = dict[str, Any]  # an object of JSON, or what becomes one
+
 LARGEST = 2**24  # bytes
 VALUES = 500_000  # numbers, texts, lists and objects; 2,000 layers of Keras's have 200,000
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments.names import printable
 from ..files import atomic, regular, suffixes
 from . import checking, keras_files, matching, safetensors
+from .architecture import CustomObjects
 from .keras_files import from_json, to_json
 from .torch_state import from_torch_state_dict, to_torch_state_dict
 
@@ -62,7 +63,8 @@ def check_savable(model: "Model", filepath: FilePath) -> None:
 
 
 @_printable_errors()
-def load_model(filepath: FilePath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> "Model":
+def load_model(filepath: FilePath, custom_objects: CustomObjects | None = None,
+               compile: bool = True) -> "Model":
     """Reads the model of `save_model`, or of a run's folder; with `compile` compiled as it was, so
     that training continues. Raises ValueError for a file that is damaged or not autoconv's.
     """

@@ -26,7 +26,7 @@ CONTINUATION, SYMBOL_TABLE = 16, 17
 SHARED = 2  # a message's flag: its content is elsewhere
 # Precision, positions and sizes of exponent and mantissa, and the exponent's bias, by bytes.
 FLOATS = {2: (0, 16, 10, 5, 0, 10, 15), 4: (0, 32, 23, 8, 0, 23, 127), 8: (0, 64, 52, 11, 0, 52, 1023)}
-REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # to a text in a global heap
+REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # to a heap's text
 
 
 class Tree:

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..engine.variable import Variable
 
-SHOWN, LONGEST = 8, 300  # differences that an error lists, and characters of each
+SHOWN = 8  # differences that an error lists
+LONGEST = 300  # characters of each
 _lenient: ContextVar[bool] = ContextVar("skip_mismatch", default=False)
 
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..engine.symbolic import Shape
 
@@ -101,14 +102,15 @@ class Builder:
         self.names.add(name)
         return name
 
-    def node(self, op: str, *inputs: str | None, names: list[str] | None = None, **attributes: Any) -> str:
+    def node(self, op: str, *inputs: str | None, names: list[str] | None = None,
+             **attributes: Any) -> str:
         """Adds a node; None and "" are omitted inputs. Returns the name of its first result."""
         outputs = names or [self.unique(f"{self._prefix}{op}")]
         self.nodes.append(self.onnx.helper.make_node(op, [name or "" for name in inputs], outputs, name=outputs[0],
                                                      **attributes))
         return outputs[0]
 
-    def constant(self, value: Any, name: str = "constant", dtype: Any = np.float32) -> str:
+    def constant(self, value: Any, name: str = "constant", dtype: DTypeLike = np.float32) -> str:
         """Returns the name of an initializer with these values, shared by equal numbers and
         integers, and by equal weights of one layer.
         """

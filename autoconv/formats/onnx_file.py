@@ -15,7 +15,8 @@ from .onnx_values import RANK, Attributes
 from .protobuf import Field, Schema
 
 OPSETS = range(7, 29)
-BYTES, INPUTS = 2**30, 4_096  # of a file; of a node
+BYTES = 2**30  # of a file
+INPUTS = 4_096  # of a node
 _DOMAINS = ("", "ai.onnx")
 
 # The fields of ONNX's messages that are read, by their numbers in onnx.proto, and those that are refused ("any").

@@ -71,7 +71,8 @@ def conv(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tenso
 
 def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     """`pads` are cut off the whole result; `output_padding` and `output_shape` extend it."""
-    w, groups = _kernel(w), at.get("group", 1)  # (C, F / groups, KH, KW)
+    w = _kernel(w)  # (C, F / groups, KH, KW)
+    groups = at.get("group", 1)
     strides = _pair(at, "strides", (1, 1))
     rates = _pair(at, "dilations", (1, 1))
     more = _pair(at, "output_padding", (0, 0)) if len(at.get("output_padding", (0, 0))) == 2 else (
@@ -82,7 +83,8 @@ def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None
     spans = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], rates)]
     whole = [(n - 1) * s + span for n, s, span in zip(x.shape[1:3], strides, spans)]
     check_size((x.shape[0], *(n + s for n, s in zip(whole, strides)), w.shape[1] * groups))
-    part, kernel = x.shape[3] // groups, w.transpose(2, 3, 1, 0)  # (KH, KW, F / groups, C)
+    part = x.shape[3] // groups
+    kernel = w.transpose(2, 3, 1, 0)  # (KH, KW, F / groups, C)
     parts = [F.conv2d_transpose(x[..., i * part : (i + 1) * part], kernel[..., i * part : (i + 1) * part],
                                 None, strides, "valid", rates) for i in range(groups)]
     y = parts[0] if groups == 1 else F.concatenate(parts, 3)
@@ -220,7 +222,8 @@ def group_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor) 
     return y.reshape(x.shape) * gamma + beta
 
 
-def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor | None = None) -> Any:
+def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor,
+                        beta: Tensor | None = None) -> Any:
     axis = at.get("axis", -1)
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"LayerNormalization takes an axis of x, {x.ndim} axes. Received: {axis}.")
@@ -233,7 +236,8 @@ def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor |
 # Sizes.
 
 
-def resize(at: Attributes, x: Tensor, roi: Any = None, scales: Any = None, sizes: Any = None) -> Tensor:
+def resize(at: Attributes, x: Tensor, roi: np.ndarray | None = None,
+           scales: np.ndarray | None = None, sizes: np.ndarray | None = None) -> Tensor:
     """Resizes images by scales or sizes, axis by axis. Outside, an image continues as its edge."""
     if at.opset < 11:  # x, scales
         roi, scales = None, roi
@@ -251,7 +255,8 @@ def resize(at: Attributes, x: Tensor, roi: Any = None, scales: Any = None, sizes
     return x
 
 
-def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any, sizes: Any) -> tuple[list[int], list[float]]:
+def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any,
+               sizes: Any) -> tuple[list[int], list[float]]:
     """The sizes of the result and the scales, for all axes."""
     numbers = [float(number) for number in (sizes if scales is None else scales)]
     axes = [axis % 4 for axis in at.get("axes", range(len(numbers)))]
@@ -292,7 +297,8 @@ def _resized(at: Attributes, x: Tensor, axis: int, old: int, new: int, scale: fl
     return sum(terms[1:], terms[0])
 
 
-def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray, old: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray,
+           old: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Four places and their shares, by Keys' kernel."""
     a = at.get("cubic_coeff_a", -0.75)
 
@@ -339,7 +345,7 @@ def _rounded(at: Attributes, places: np.ndarray) -> np.ndarray:
     return ways[way](places)
 
 
-def upsample(at: Attributes, x: Tensor, scales: Any = None) -> Tensor:
+def upsample(at: Attributes, x: Tensor, scales: np.ndarray | None = None) -> Tensor:
     return resize(at._replace(opset=10), x, at.get("scales") if scales is None else scales)
 
 

@@ -13,6 +13,7 @@ from ..engine.tensor import Tensor, no_grad
 from ..engine.variable import Variable
 from ..kernels import device as devices
 from ..kernels import trace
+from ..kernels.device import Device
 from ..models import Model
 from . import onnx_file
 from .onnx_builder import FIRST, LAST
@@ -90,7 +91,8 @@ class Runner:
             else:
                 self.parameters[name] = not any(place in op.fixed for op, place in places)
 
-    def run(self, given: list[Tensor], weights: dict[str, Any], device: Any, until: float = inf) -> list[Tensor]:
+    def run(self, given: list[Tensor], weights: dict[str, Any], device: Device,
+            until: float = inf) -> list[Tensor]:
         """Returns the outputs for these inputs, in the file's order; none if the time `until` comes
         first. Raises ValueError, naming the node, for shapes and values that do not fit.
         """
@@ -119,7 +121,8 @@ class Runner:
         return [on_device(values[name], device) if isinstance(values[name], np.ndarray) else values[name].first
                 for name in (port.name for port in self.file.outputs)]
 
-    def _results(self, op: OnnxOp, node: Read, inputs: list[Any], device: Any, left: int) -> list[Any]:
+    def _results(self, op: OnnxOp, node: Read, inputs: list[Any], device: Device,
+                 left: int) -> list[Any]:
         """Returns a node's results: arrays of at most `left` elements if all inputs are known
         beforehand and the op is cheap, else values.
         """
@@ -154,12 +157,12 @@ def _known(op: OnnxOp, node: Read, inputs: list[Any]) -> list[np.ndarray]:
     return [np.asarray(each.numpy() if isinstance(each, Tensor) else each) for each in several]
 
 
-def _given(op: OnnxOp, device: Any, inputs: list[Any], last: bool = False) -> list[Any]:
+def _given(op: OnnxOp, device: Device, inputs: list[Any], last: bool = False) -> list[Any]:
     return [each if each is None or place in op.host else on_device(each, device) if isinstance(each, np.ndarray)
             else each.last if last else each.first for place, each in enumerate(inputs)]
 
 
-def _tensors(op: OnnxOp, node: Read, inputs: list[Any], device: Any) -> list[Layouts]:
+def _tensors(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[Layouts]:
     """An op on tensors as ONNX has them; one item by item in the layout in which they lie."""
     values = [each for each in inputs if isinstance(each, Layouts)]
     last = op.alike and all(value.is_last and len(value.shape) == 4 for value in values) and all(
@@ -170,7 +173,7 @@ def _tensors(op: OnnxOp, node: Read, inputs: list[Any], device: Any) -> list[Lay
             for y in several]
 
 
-def _images(op: OnnxOp, node: Read, inputs: list[Any], device: Any) -> list[Layouts]:
+def _images(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[Layouts]:
     """An op on images, with channels last."""
     x, *others = inputs
     x = x if isinstance(x, Layouts) else Layouts(on_device(x, device))

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..engine.tensor import Tensor
 from ..kernels import buffers, trace
+from ..kernels.device import Device
 
 LARGEST = 2**28  # items of a tensor that a graph makes
-KNOWN = 2**22  # items of one that is known before any data come, and of an array that NumPy computes
+KNOWN = 2**22  # elements of one known before any data, or computed by NumPy
 RANK = 8  # axes of a tensor
 TERMS = 1_024  # slices or groups that an op takes one by one
 
@@ -53,13 +55,13 @@ def constant(beside: Any, array: Any) -> Tensor:
     return on_device(array, beside.device)
 
 
-def on_device(array: Any, device: Any) -> Tensor:
+def on_device(array: Any, device: Device) -> Tensor:
     """An array as a tensor there. Kernels take arrays without gaps that may be written to."""
     whole = np.require(array, requirements=["C", "W"]).reshape(np.shape(array))
     return Tensor(device.constant(whole), device=device)
 
 
-def cast(x: Tensor, dtype: Any) -> Tensor:
+def cast(x: Tensor, dtype: DTypeLike) -> Tensor:
     """x in another dtype. Gradients pass only where the dtype is x's already, or a wider one."""
     dtype = np.dtype(dtype)
     if x.dtype == dtype:
@@ -81,7 +83,7 @@ class Room(buffers.Pool):
         self.most = most
         self._pool = buffers.current_pool()
 
-    def empty(self, device: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, device: Device, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         check_size(shape, self.most)
         return device.fresh(shape, dtype) if self._pool is None else self._pool.empty(device, shape, dtype)
 

@@ -8,10 +8,12 @@ import struct
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 FIELDS = 400_000  # of a file, in all messages that are read
 REPEATED = 10_000  # messages in one repeated field
-NAME, TEXT = 1_000, 2**24  # bytes of one text, and of all
+NAME = 1_000  # bytes of one text
+TEXT = 2**24  # bytes of all texts
 NUMBERS = 2**22  # packed integers of variable length, in all: one byte of the file may become eight
 
 _WIRE = {"int": 0, "double": 1, "float": 5}  # how a single number is written; all else has a length
@@ -152,7 +154,7 @@ class _Reader:
         return values.view(np.int64)
 
 
-def numbers(parts: list[Any], dtype: Any = None) -> np.ndarray:
+def numbers(parts: list[Any], dtype: DTypeLike | None = None) -> np.ndarray:
     """The numbers of a repeated field, some packed, some by themselves, as one array."""
     if not any(isinstance(part, np.ndarray) for part in parts):
         return np.array(parts, dtype)

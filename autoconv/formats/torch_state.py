@@ -40,7 +40,8 @@ class _Module:
     entries: list[_Entry]
 
 
-def from_torch_state_dict(model: Model, state: Mapping[str, Any], names: Names | None = None) -> None:
+def from_torch_state_dict(model: Model, state: Mapping[str, Any],
+                          names: Names | None = None) -> None:
     """Writes the weights of a PyTorch module of the same layers into a built model.
 
     state: arrays or tensors by names such as "0.weight"; the names before the last dot are groups,
@@ -289,10 +290,6 @@ def _by_channels(kernel: np.ndarray) -> np.ndarray:
     return kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, kh, kw)
 
 
-def _depthwise(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    return _biased(layer, _entry("weight", layer.kernel, _by_channels))
-
-
 def _separable(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
     pointwise = _entry("weight", layer.pointwise_kernel, lambda a: a.transpose(3, 2, 0, 1))
     return {"/depthwise": [_entry("weight", layer.depthwise_kernel, _by_channels)],
@@ -325,18 +322,13 @@ def _batch_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry
 def _sample_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
     """LayerNorm and GroupNorm: over whole images (H, W, C) becomes (C, H, W)."""
     if getattr(layer, "rms_scaling", False):
-        return {}  # Keras's divides by the standard deviation, PyTorch's RMSNorm by the root of the mean square
+        return {}  # PyTorch's RMSNorm divides by the root of the mean square
     whole = isinstance(layer, L.LayerNormalization) and layer.axis == [1, 2, 3]
     rank = len(layer._build_shape)
     if getattr(layer, "_order", None) is not None or (not whole and isinstance(layer.axis, list) and (
             layer.axis != list(range(layer.axis[0], rank)) or (rank == 4 and layer.axis[0] < 3))):
         return {}  # axes that PyTorch's images have in other places
     return {"": _scaled(layer, (lambda a: a.transpose(2, 0, 1)) if whole else _turned(taken))}
-
-
-def _rms_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    """RMSNorm, of the last axis."""
-    return {"": [_entry("weight", layer.scale, _turned(taken))]} if layer.scale.ndim == 1 else {}
 
 
 def _prelu(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
@@ -365,8 +357,10 @@ def _prelu(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
 
 _OF_IMAGES = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose)
 _KINDS: dict[type, Callable[[Any, Order, Order], dict[str, list[_Entry]]]] = {
-    L.Conv2D: _convolution, L.Conv2DTranspose: _convolution, L.DepthwiseConv2D: _depthwise,
+    L.Conv2D: _convolution, L.Conv2DTranspose: _convolution, L.DepthwiseConv2D: lambda layer, taken, given: (
+        _biased(layer, _entry("weight", layer.kernel, _by_channels))),
     L.SeparableConv2D: _separable, L.Dense: _dense, L.BatchNormalization: _batch_norm,
     L.LayerNormalization: _sample_norm, L.GroupNormalization: _sample_norm, L.PReLU: _prelu,
-    L.RMSNormalization: _rms_norm,
+    L.RMSNormalization: lambda layer, taken, given: (  # of the last axis
+        {"": [_entry("weight", layer.scale, _turned(taken))]} if layer.scale.ndim == 1 else {}),
 }

@@ -9,9 +9,11 @@ import numpy as np
 
 from .. import random
 from ..files import json_text
+from ..files.json_text import JsonObject
 from ..models import Model
+from .architecture import CustomObjects
 
-SLOTS = "optimizer."  # begins the names of slots: "optimizer.velocity/dense/kernel"; no weight's name has a dot
+SLOTS = "optimizer."  # of slots: "optimizer.velocity/dense/kernel"; weights have no dot
 
 
 def optimizer_state(model: Model) -> dict[str, np.ndarray]:
@@ -72,7 +74,7 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         return {}, {}
     if config is None:
         return {}, {}
-    config["optimizer"]["config"].pop("name", None)  # a number of this process, which means nothing in others
+    config["optimizer"]["config"].pop("name", None)  # a number of this process
     state = {}
     slots = {}
     named = [name for name, weight in model.named_weights().items() if weight.requires_grad]
@@ -88,7 +90,7 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 
 def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray], path: str,
-         custom_objects: Mapping[str, Any] | None) -> None:
+         custom_objects: CustomObjects | None) -> None:
     """Compiles a model as it was, with the optimizer's slots. Raises ValueError if that cannot be
     read.
     """
@@ -107,7 +109,7 @@ def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.nda
                          "compile=False).") from error
 
 
-def _put_back(model: Model, state: Mapping[str, Any], slots: Mapping[str, np.ndarray]) -> None:
+def _put_back(model: Model, state: JsonObject, slots: Mapping[str, np.ndarray]) -> None:
     weights = model.trainable_weights
     optimizer = model.optimizer
     assert optimizer is not None
@@ -115,7 +117,7 @@ def _put_back(model: Model, state: Mapping[str, Any], slots: Mapping[str, np.nda
     names = {name: places[id(weight)] for name, weight in model.named_weights().items() if id(weight) in places}
     if weights:
         optimizer.build(weights)
-    found: dict[str, Any] = dict(state)
+    found: JsonObject = dict(state)
     for name, value in slots.items():
         slot, _, weight = name.partition("/")
         if weight and weight not in names:

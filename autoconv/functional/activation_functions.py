@@ -19,7 +19,7 @@ __all__ = [
     "tanh_shrink", "threshold",
 ]
 
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al., 2017: they keep mean 0, variance 1
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer, 2017
 
 
 def relu(x: TensorLike, negative_slope: float = 0.0, max_value: float | None = None,

@@ -62,7 +62,7 @@ def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bili
             interpolation not in ops.INTERPOLATIONS):
         return _weighted(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
     nearest = interpolation == "nearest"  # of two equally near pixels the later one counts
-    (down, first_row), (right, first_column) = (  # the distance of an axis's samples, and the first one
+    (down, first_row), (right, first_column) = (  # per axis: distance, first sample
         (before / after, 0.5 * before / after - 0.5 + (0.125 / after if nearest else 0.0))
         for before, after in zip(old, _size(size)))
     transform = np.array([right, 0, first_column, 0, down, first_row, 0, 0])

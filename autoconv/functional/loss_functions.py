@@ -341,7 +341,7 @@ def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
     y_true = stacked(y_true)
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
-        labels = _beside(y_true, y_pred, np.int64)  # nobody looks at a tensor's values: a kernel makes NaN of outsiders
+        labels = _beside(y_true, y_pred, np.int64)  # a kernel makes NaN of outsiders
     else:
         labels = np.asarray(y_true)
     if labels.shape == (*y_pred.shape[:-1], 1):

@@ -15,7 +15,7 @@ from ..engine.tensor import Tensor, stacked, tensor
 from ..functional import cast, equal, where
 from ..functional.layer_functions import TensorLike
 
-OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # parameters that are tensors
+OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # tensors
 
 
 def on_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:

@@ -41,9 +41,9 @@ def _found(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     small = _shrunk(picture, step)
     paper = _paper(small)
     ordered = np.sort(small - paper, axis=None)
-    count = max(ordered.size // 50, 1)  # whether the figure or the paper differs more, in its strongest 2%
+    count = max(ordered.size // 50, 1)  # compares the strongest 2%
     dark = -ordered[:count].sum() > ordered[-count:].sum()
-    ink = np.maximum(255 * (1 - small / np.maximum(paper, 16)) if dark else small - paper, 0)  # a shadow is a factor
+    ink = np.maximum(255 * (1 - small / np.maximum(paper, 16)) if dark else small - paper, 0)  # factor
     threshold = _otsu(ink)
     mask = _figure(ink > threshold) if ink.max() >= _FAINT else np.zeros(ink.shape, bool)
     peak = np.percentile(ink[mask], 75) if mask.any() else 1.0

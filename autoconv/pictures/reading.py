@@ -1,8 +1,9 @@
 """Picture files as nets take them: in the net's size and colours, digits as in MNIST."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from ..models import Model
 from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow, read_whole
 from .digit import as_mnist
 
-Shape = tuple[int | None, int | None, int]  # (H, W, C) of the images that a net takes, None for any size
+Shape = tuple[int | None, int | None, int]  # (H, W, C), None for any size
+
+# An image (H, W) or (H, W, C) as numbers, or the name of a file with one.
+ImageLike = np.ndarray | Sequence[Sequence[Any]] | str | os.PathLike[str]
 
 DIGITS = tuple("0123456789")
 BRIGHT = 128  # a border whose mean is at least this is bright ground

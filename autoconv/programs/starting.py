@@ -43,7 +43,7 @@ def leave(code: int) -> None:
     for its threads, and one that imports may wait for ever.
     """
     if _is_program():
-        atexit._run_exitfuncs()  # processes that compile end, and what multiprocessing holds is given back
+        atexit._run_exitfuncs()  # ends processes that compile
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 if stream is not None:

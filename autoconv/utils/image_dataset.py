@@ -35,15 +35,15 @@ class ImageDataset:
     `len` counts batches without them.
     """
 
-    def __init__(self, files: Files, decoding: Decoding, label_mode: str | None, batch_size: int | None, shuffle: bool,
-                 seed: int) -> None:
+    def __init__(self, files: Files, decoding: Decoding, label_mode: str | None,
+                 batch_size: int | None, shuffle: bool, seed: int) -> None:
         self.file_paths = files.paths
         self.class_names = files.class_names
         self.batch_size = batch_size
         self.epoch = 0
         self.workers = processors()
-        self._unreadable_to_ranks: dict[int, str] | None = None  # what they found together, by the files' numbers
-        self._under_way: list[int] | None = None  # the latest iteration: its number, and the batches that it gave
+        self._unreadable_to_ranks: dict[int, str] | None = None  # by the files' numbers
+        self._under_way: list[int] | None = None  # number, batches given
         self._leave_out_first = 0  # batches of the next iteration, which goes on where one stood
         self.skipped: dict[str, str] = {}
         self.on_unreadable: Callable[[str, str], None] | None = None
@@ -146,7 +146,8 @@ class ImageDataset:
                 yield from ((i, error) for i, error in zip(some, pool.map(tried, some)) if error is not None)
 
     def _parts(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
-        (position, rows), size = self._begin(), self.batch_size or 1
+        (position, rows) = self._begin()
+        size = self.batch_size or 1
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
         parts = [(batch, ranks.part(len(batch))) for batch in batches]
         own = self._decoded([batch[part.before : part.before + part.own] for batch, part in parts], _refuse)
@@ -210,8 +211,8 @@ class ImageDataset:
 
         return ThreadPoolExecutor(self.workers, "autoconv-decode")
 
-    def _decoded(self, batches: Sequence[list[int]], leave_out: Callable[[list[UnreadableImage]], None],
-                 ) -> Iterator[tuple[np.ndarray, list[int]]]:
+    def _decoded(self, batches: Sequence[list[int]],
+                 leave_out: Callable[[list[UnreadableImage]], None]) -> Iterator[tuple[np.ndarray, list[int]]]:
         """Yields the images of each batch with the numbers of their files, a bounded number of
         batches ahead. leave_out: called with the errors.
         """
@@ -264,7 +265,8 @@ def _refuse(broken: list[UnreadableImage]) -> None:
         raise error
 
 
-def _filled(batches: Iterator[tuple[np.ndarray, list[int]]], size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
+def _filled(batches: Iterator[tuple[np.ndarray, list[int]]],
+            size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
     """Yields the same images in batches of `size`: after left-out files the next ones fill the
     batch.
     """
@@ -284,14 +286,16 @@ def _filled(batches: Iterator[tuple[np.ndarray, list[int]]], size: int) -> Itera
         yield images, kept
 
 
-def image_dataset_from_directory(
-    directory: str | os.PathLike, labels: Any = "inferred", label_mode: str | None = "int",
-    class_names: Sequence[str] | None = None, color_mode: str = "rgb", batch_size: int | None = 32,
-    image_size: tuple[int, int] = (256, 256), shuffle: bool = True, seed: int | None = None,
-    validation_split: float | None = None, subset: str | None = None, interpolation: str = "bilinear",
-    follow_links: bool = False, crop_to_aspect_ratio: bool = False, pad_to_aspect_ratio: bool = False,
-    data_format: str | None = None, format: str = "tf", verbose: bool = True,
-) -> Any:
+def image_dataset_from_directory(directory: str | os.PathLike, labels: Any = "inferred",
+                                 label_mode: str | None = "int",
+                                 class_names: Sequence[str] | None = None, color_mode: str = "rgb",
+                                 batch_size: int | None = 32,
+                                 image_size: tuple[int, int] = (256, 256), shuffle: bool = True,
+                                 seed: int | None = None, validation_split: float | None = None,
+                                 subset: str | None = None, interpolation: str = "bilinear",
+                                 follow_links: bool = False, crop_to_aspect_ratio: bool = False,
+                                 pad_to_aspect_ratio: bool = False, data_format: str | None = None,
+                                 format: str = "tf", verbose: bool = True) -> Any:
     """The pictures of a folder as an `ImageDataset`, for fit, evaluate and predict; two for
     subset="both".
 
@@ -327,8 +331,8 @@ def image_dataset_from_directory(
     return datasets if subset == "both" else datasets[0]
 
 
-def parted(files: Files, directory: str | os.PathLike, share: float | None, subset: str | None, shuffle: bool,
-           seed: int) -> list[Files]:
+def parted(files: Files, directory: str | os.PathLike, share: float | None, subset: str | None,
+           shuffle: bool, seed: int) -> list[Files]:
     """Returns the parts of a folder's files in `subset`, as Keras does; ValueError for an empty
     one.
     """
@@ -344,8 +348,9 @@ def parted(files: Files, directory: str | os.PathLike, share: float | None, subs
     return parts
 
 
-def _check(labels: Any, label_mode: Any, color_mode: Any, image_size: Any, batch_size: Any, interpolation: str,
-           share: Any, subset: Any, shuffle: bool, seed: Any) -> tuple[int, int]:
+def _check(labels: Any, label_mode: Any, color_mode: Any, image_size: Any, batch_size: Any,
+           interpolation: str, share: Any, subset: Any, shuffle: bool,
+           seed: Any) -> tuple[int, int]:
     """Raises ValueError, in Keras's words, for wrong arguments. Returns the size as two numbers."""
     if not (labels is None or isinstance(labels, list | tuple) or (isinstance(labels, str) and labels == "inferred")):
         raise ValueError("`labels` argument should be a list/tuple of integer labels, of the same size as the number "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..arguments import names
 from ..files import regular
@@ -39,7 +40,8 @@ def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | 
     return in_colors(found, color_mode)
 
 
-def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> np.ndarray:
+def img_to_array(img: Any, data_format: str | None = None,
+                 dtype: DTypeLike | None = None) -> np.ndarray:
     """Pillow's Image as an array (height, width, channels), float32 by default."""
     _check_format(data_format)
     array = np.array(img, "float32" if dtype is None else dtype)
@@ -48,7 +50,8 @@ def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) ->
     return array.reshape(*array.shape[:2], -1)
 
 
-def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None) -> Any:
+def array_to_img(x: Any, data_format: str | None = None, scale: bool = True,
+                 dtype: DTypeLike | None = None) -> Any:
     """Returns an array (height, width, channels) of 1, 3 or 4 channels as Pillow's Image.
 
     scale: stretches values to 0..255. Without it, one channel with values above 255 gives a picture
@@ -68,8 +71,8 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dty
     return pil.fromarray(x[..., 0].astype(np.int32 if x.max() > 255 else np.uint8))
 
 
-def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str | None = None, scale: bool = True,
-             **kwargs: Any) -> None:
+def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str | None = None,
+             scale: bool = True, **kwargs: Any) -> None:
     """Writes an array (height, width, channels) as a picture, in the ending's format or
     `file_format`.
 

@@ -17,9 +17,9 @@ MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP", "TIFF", "DIB", "JPEG2000", "PCX", "PSD", "TGA", "AVIF", "HEIF",
-           "JXL")  # of Pillow's and its plugins' formats: no program is run for these, no other file opened
-LARGE = 10_000_000  # pixels in colours; beyond them a file must have a byte for each SPARSEST, or it is a memory trap
-GRAY, GRAY_MADE_SMALL = 2, 4  # times as many pixels of a byte or a bit; where they get colours only when made smaller
+           "JXL")  # formats that run no program and open no other file
+LARGE = 10_000_000  # pixels in colours; a larger file needs a byte per SPARSEST pixels
+GRAY, GRAY_MADE_SMALL = 2, 4  # times as many pixels of a byte or a bit; if made smaller first
 SPARSEST = 100  # a JPEG of one colour has 64 pixels a byte
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
@@ -58,7 +58,7 @@ class Decoding(NamedTuple):
         with naming(path), opened(path, whole=False) as image:
             turned = orientation(image)
             mode = mode_at_first(image, self.color_mode)
-            if self.filter != "NEAREST":  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, in a part of the time
+            if self.filter != "NEAREST":  # JPEG decodes at 1/2, 1/4 or 1/8
                 image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if turned > 4 else size)
             upright = in_colors(undone(image, turned), mode)
             if self.crop:
@@ -101,7 +101,7 @@ def opened(path: Any, whole: bool = True) -> Iterator[Any]:
     module = pillow("Image")
     with nullcontext(path) if isinstance(path, io.BytesIO) else regular.opened(path) as file:
         try:
-            image = module.open(file, formats=FORMATS[:5])  # the common ones, which Pillow has at hand
+            image = module.open(file, formats=FORMATS[:5])  # the common ones
         except module.UnidentifiedImageError:
             module.init()
             image = module.open(file, formats=[name for name in FORMATS[5:] if name in module.OPEN])
@@ -174,7 +174,7 @@ def mode_at_first(image: Any, color_mode: str) -> str:
 def in_colors(image: Any, color_mode: str) -> Any:
     """Returns the picture with 8 bits a channel, in the mode; transparent pixels become white."""
     mode = MODES[color_mode]
-    if image.mode[0] in "IF":  # 16 bits and more: the upper eight, as TensorFlow takes them; numbers are cut to 0..255
+    if image.mode[0] in "IF":  # of 16 bits and more the upper eight, as in TensorFlow
         values = np.asarray(image)
         if ";16" in image.mode or (image.mode == "I" and values.max(initial=0) > 255):
             values = values >> 8

@@ -5,14 +5,14 @@ import platform
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from ...files.json_text import JsonObject
 from ...utils.image_dataset import processors
 
 VECTOR_FLAGS = re.compile(r"(sse4|avx|fma|f16c|amx|neon|asimd|sve)")
 
 
-def describe() -> dict[str, Any]:
+def describe() -> JsonObject:
     """Processor, its vector instructions, how many may be used, memory, system and Python."""
     try:
         memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)

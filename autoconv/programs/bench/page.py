@@ -85,7 +85,8 @@ def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str
             continue
         order = sorted(timed, key=lambda n: -timed[n]["images_per_s"]["median"])
         rows = [_spread_bar(n, timed[n]["images_per_s"], "{:,.0f} images/s") for n in order]
-        head, numbers = ["", "images/s", "half the rounds"], [[n, *_speed(timed[n])] for n in order]
+        head = ["", "images/s", "half the rounds"]
+        numbers = [[n, *_speed(timed[n])] for n in order]
         if len(timed) > 1:
             head += [f"times the time of {next(iter(timed))}", interval_head(timed[order[0]]["ratio"])]
             for row, n in zip(numbers, order):

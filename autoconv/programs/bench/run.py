@@ -1,10 +1,10 @@
 """A whole run of `autoconv bench`: nets and kernels, as one result."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ... import __version__
 from ...engine.costs import ceilings
+from ...files.json_text import JsonObject
 from ...kernels.device import Device
 from . import machine, throughput
 from .cases import cases
@@ -15,10 +15,8 @@ SCHEMA = 1  # of the results: raised when what is in them changes its meaning
 Report = Callable[[str], None]
 
 
-def run(
-    device: Device, names: Sequence[str], batch_size: int | None, rounds: int, seconds: float, kernels: bool,
-    report: Report,
-) -> dict[str, Any]:
+def run(device: Device, names: Sequence[str], batch_size: int | None, rounds: int, seconds: float,
+        kernels: bool, report: Report) -> JsonObject:
     """Times the nets `names` and, if `kernels`, each of their kernels. report: gets lines of
     progress.
     """
@@ -45,7 +43,7 @@ def run(
     }
 
 
-def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> list[dict[str, Any]]:
+def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> list[JsonObject]:
     """Every kernel of a net of the suite against this machine's ceilings."""
     ceiling = ceilings.Ceilings(device)
     found = []

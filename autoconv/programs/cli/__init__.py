@@ -28,7 +28,8 @@ from .summary import summary
 from .train import train
 from .warmup import warmup
 
-INTERRUPTED, TERMINATED = 130, 143  # what a shell calls a program that Ctrl-C or SIGTERM ended: 128 + the signal
+INTERRUPTED = 130  # exit codes: 128 + the signal
+TERMINATED = 143
 
 
 class Commands(click.Group):
@@ -39,11 +40,11 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with starting.running(), warnings.catch_warnings():
             warnings.showwarning = _notes()
-            warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # Pillow's, which does not say whose
+            warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # Pillow's
             try:
                 return super().invoke(ctx)
             except click.ClickException as error:
-                error.message = names.printable(error.message, "\n\t")  # type: ignore[misc]  # click lists choices so
+                error.message = names.printable(error.message, "\n\t")  # type: ignore[misc]
                 raise
             except KeyboardInterrupt as error:
                 on_terminal = sys.stdout is not None and sys.stdout.isatty()
@@ -53,7 +54,7 @@ class Commands(click.Group):
                 ctx.exit(code)
             except BrokenPipeError:
                 raise
-            except (OSError, ValueError, DeviceError, ExtraError) as error:  # DatasetCorrupt is a ValueError
+            except (OSError, ValueError, DeviceError, ExtraError) as error:  # and DatasetCorrupt
                 _drop_output()
                 raise click.ClickException(names.printable(str(error), "\n")) from error
             except MemoryError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...callbacks import Callback
+from ...files.json_text import JsonObject
 
 
 def _process_start() -> float:
@@ -57,7 +58,7 @@ class Stopwatch(Callback):
         if self.first_step is None:  # an epoch of one step
             self.first_step = since_start()
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> JsonObject:
         begun = getattr(self, "_begun", time.perf_counter())
         return {"epoch_seconds": list(self.epoch_seconds), "under_way": time.perf_counter() - begun}
 

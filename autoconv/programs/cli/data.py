@@ -1,23 +1,24 @@
 """Which data a command works on, as a net takes them."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 import numpy as np
 
 from ... import datasets, nets, utils
+from ...files.json_text import JsonObject
 
-ENLARGED = ("lecture-large",)  # nets in which images of 28 x 28 pixels would shrink to nothing on their way
-A_FEW_SECONDS = 3.0  # how long MNIST's mirrors may be silent before the built-in digits stand in for it
+ENLARGED = ("lecture-large",)  # nets that need larger images than 28 x 28 pixels
+A_FEW_SECONDS = 3.0  # for MNIST's mirrors, then the built-in digits are taken
 
 
 class Feeds(NamedTuple):
     """What a net is made for and fed with: an image's shape, the arguments of fit and evaluate."""
 
     input_shape: tuple[int, int, int]
-    train: dict[str, Any]
-    test: dict[str, Any]
+    train: JsonObject
+    test: JsonObject
 
 
 class Images(NamedTuple):
@@ -40,8 +41,8 @@ class Images(NamedTuple):
     def feeds(self, model: str, batch_size: int) -> Feeds:
         """What fit and evaluate get, for the net of that name."""
 
-        def arguments(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-            targets = utils.to_categorical(y, len(self.classes)).astype(np.uint8)  # a step gathers bytes fastest
+        def arguments(x: np.ndarray, y: np.ndarray) -> JsonObject:
+            targets = utils.to_categorical(y, len(self.classes)).astype(np.uint8)  # bytes are fastest
             return {"x": as_taken(x, model), "y": targets, "batch_size": batch_size}
 
         train = arguments(self.x_train, self.y_train)
@@ -53,7 +54,7 @@ class Images(NamedTuple):
         """How many images are trained and tested on."""
         return len(self.x_train), len(self.x_test)
 
-    def kept(self) -> dict[str, Any]:
+    def kept(self) -> JsonObject:
         """What run.json keeps beside the name."""
         return {"skipped": []}
 

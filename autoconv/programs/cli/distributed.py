@@ -17,7 +17,7 @@ from ...kernels.device import DeviceError
 from . import options
 from .signals import Terminated
 
-FIRST_SPEAKS = 1.0  # seconds that other ranks wait before they tell what went wrong: it may be the same everywhere
+FIRST_SPEAKS = 1.0  # seconds that other ranks wait before they report an error
 
 
 def distributed_options(command: Callable) -> Callable:

@@ -1,11 +1,12 @@
 """`autoconv evaluate`: a run tested again."""
 
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import click
 
 from ... import datasets, metrics, utils
+from ...files.json_text import JsonObject
 from . import confusion_table, data, lines, options, photos, result_files, runs
 from .lines import echo
 
@@ -17,8 +18,8 @@ from .lines import echo
 @options.data_options
 @options.json_option
 @options.quiet_option
-def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | None, data_dir: Path | None,
-             limit: int | None, json_file: Path | None, quiet: bool) -> None:
+def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | None,
+             data_dir: Path | None, limit: int | None, json_file: Path | None, quiet: bool) -> None:
     """Test the net of RUN, the folder that `autoconv train --out RUN` wrote; on DATASET, or on the photos in FOLDER.
 
     Without these, --data-dir and --limit it gets the images that it was tested on at the end of its training, and the
@@ -56,7 +57,7 @@ class _Tests(NamedTuple):
 
     name: str
     described: str
-    feed: dict[str, Any]
+    feed: JsonObject
 
     def images(self) -> int:
         x = self.feed["x"]
@@ -67,8 +68,8 @@ class _Tests(NamedTuple):
         return photos.skipped(x) if isinstance(x, utils.ImageDataset) else []
 
 
-def _tests(trained: dict[str, Any], dataset: str | Path | None, data_dir: Path | None, limit: int | None,
-           shape: tuple[int, int, int]) -> _Tests:
+def _tests(trained: JsonObject, dataset: str | Path | None, data_dir: Path | None,
+           limit: int | None, shape: tuple[int, int, int]) -> _Tests:
     """What to test on: what was named, else what the run was tested on."""
     classes = trained["classes"]
     same = dataset is None and data_dir is None

@@ -10,6 +10,7 @@ from typing import Any
 from ... import datasets, nets
 from ...arguments import names
 from ...files import json_text, regular
+from ...files.json_text import JsonObject
 from ...models import Model
 
 LARGEST_SIDE = 10_000  # pixels, as --image-size takes it
@@ -69,7 +70,7 @@ _IF_THERE: dict[str, Check] = {
 }
 
 
-def results(file: Path) -> dict[str, Any]:
+def results(file: Path) -> JsonObject:
     """Returns what a run.json says. Raises ValueError if a command could not use it, OSError."""
     try:
         found = json_text.parse(regular.read(file))

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 import numpy as np
 
 from ...arguments.names import printable
+from ...files.json_text import JsonObject
 from ...utils import ImageDataset
 from ...utils.class_folders import Files, classes_in, find, is_picture
 from ...utils.image_dataset import parted
@@ -52,7 +53,7 @@ class Photos(NamedTuple):
         """How many images were trained and tested on."""
         return counted(self.train), counted(self.test)
 
-    def kept(self) -> dict[str, Any]:
+    def kept(self) -> JsonObject:
         """Returns what run.json keeps to find the pictures again. Those to test on are kept one by
         one: drawn anew from a changed folder, some would be pictures to train on.
         """
@@ -62,7 +63,8 @@ class Photos(NamedTuple):
                 "image_size": list(self.train.image_shape[:2]), "skipped": skipped(self.train, self.test)}
 
 
-def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: int, strict: bool) -> Photos:
+def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: int,
+         strict: bool) -> Photos:
     """Returns the photos of a folder: train/ and test/ (or val/, validation/) if it has them, else
     split by the seed, a fifth held out by default. Raises a ClickException; `strict`: for a broken
     file, too.
@@ -89,7 +91,7 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     return Photos(folder, split, folder / (own or ""), train, test)
 
 
-def held_out(trained: dict[str, Any]) -> ImageDataset:
+def held_out(trained: JsonObject) -> ImageDataset:
     """Returns the pictures that a run was tested on, in order; missing ones are reported and left
     out. Runs of version 0.1 do not name them: they are drawn again, with a note if the folder
     changed.
@@ -114,7 +116,7 @@ def held_out(trained: dict[str, Any]) -> ImageDataset:
     return found.test
 
 
-def _still_there(folder: Path, held: dict[str, Any], classes: Sequence[str]) -> Files:
+def _still_there(folder: Path, held: JsonObject, classes: Sequence[str]) -> Files:
     """Returns the files held out in run.json that exist. Raises a ClickException if none does."""
     names = {name: PurePosixPath(held["in"], name) for name in held["files"]}
     gone = [str(path) for path in names.values() if not (folder / path).is_file()]
@@ -189,7 +191,8 @@ def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Seque
     return [_dataset(part, size, channels, shuffle and i == 0, seed) for i, part in enumerate(parts)]
 
 
-def _dataset(files: Files, size: tuple[int, int], channels: int, shuffle: bool, seed: int) -> ImageDataset:
+def _dataset(files: Files, size: tuple[int, int], channels: int, shuffle: bool,
+             seed: int) -> ImageDataset:
     return ImageDataset(files, Decoding(size, COLOR_MODES[channels], "BILINEAR"), "categorical", 32, shuffle, seed)
 
 

@@ -30,7 +30,7 @@ def write_json(path: Path, results: Any) -> None:
     """
     text = json.dumps(_plain(results), indent=2, allow_nan=False)
     if path == STDOUT:
-        click.echo(text.replace("\x7f", "\\u007f"))  # of control characters JSON escapes all but this one
+        click.echo(text.replace("\x7f", "\\u007f"))  # which JSON does not escape
         return
     atomic.write(path, text + "\n")
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from ...files import folders, json_text, regular
+from ...files.json_text import JsonObject
 from ...train import checkpoint
 from . import distributed, result_files, run_states, runs, signals
 from .lines import echo
@@ -21,7 +21,8 @@ BY_RESULTS = {  # options, and what run.json has of each, where a run keeps no s
     "dataset": "dataset", "lr": "learning_rate", "image_size": "image_size", "data_dir": "data_dir",
     **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
                                "augment", "seed", "limit", "validation_split")}}
-WANTED, RANKS = f"{__name__}.wanted", f"{__name__}.ranks"  # in a context's meta: whether --resume was given; who trains
+WANTED = f"{__name__}.wanted"  # in a context's meta: whether --resume was given
+RANKS = f"{__name__}.ranks"  # and who trains
 
 
 class Standing(NamedTuple):
@@ -56,7 +57,7 @@ class Resumable(click.Command):
                 given.update(quiet=True, json_file=None)
             return super().invoke(ctx)
 
-    def _settled(self, ctx: click.Context, every: list[dict[str, Any]]) -> dict[str, Any]:
+    def _settled(self, ctx: click.Context, every: list[JsonObject]) -> JsonObject:
         """Returns all options, with those of the run. every: the options of each rank."""
         given = ctx.params
         for rank, name in ((rank, name) for rank, its in enumerate(every) for name in its if name not in OF_A_MACHINE):
@@ -105,7 +106,8 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
             _end(ctx, out, results)
         return None
     try:
-        arguments, (epoch, done) = found.state.facts["belongs_to"]["arguments"], found.state.position
+        arguments = found.state.facts["belongs_to"]["arguments"]
+        (epoch, done) = found.state.position
         epochs = int(arguments["epochs"])
     except (KeyError, TypeError, ValueError) as error:
         raise click.ClickException(f"{found.path} is not of `autoconv train`. Name another folder.") from error
@@ -122,7 +124,7 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
     return Standing(epoch, done)
 
 
-def _refuse_others(ctx: click.Context, out: Path, kept: Mapping[str, Any], more_epochs: bool) -> None:
+def _refuse_others(ctx: click.Context, out: Path, kept: JsonObject, more_epochs: bool) -> None:
     """Raises a UsageError if an option has another value than the run's, except more epochs."""
     for param in ctx.command.params:
         name = str(param.name)
@@ -151,7 +153,7 @@ def _typed(value: Any) -> str:
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
+def _end(ctx: click.Context, out: Path, results: JsonObject) -> None:
     """Says that a run is finished, and ends."""
     run_states.tidy(out)
     json_file = ctx.params["json_file"]
@@ -162,7 +164,7 @@ def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
     ctx.exit(0)
 
 
-def _results(out: Path) -> dict[str, Any]:
+def _results(out: Path) -> JsonObject:
     """Returns what run.json says of a finished run; nothing if it is missing or unreadable."""
     try:
         found = json_text.parse(regular.read(out / runs.RESULTS))
@@ -176,7 +178,8 @@ def _is_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
-def saver(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> run_states.RunStates | None:
+def saver(ctx: click.Context, chosen: JsonObject,
+          stop: signals.Stop) -> run_states.RunStates | None:
     """Returns what saves the training's state, also when it is to stop. chosen: options that the
     command chose itself.
     """
@@ -187,7 +190,7 @@ def saver(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> 
     return run_states.RunStates(given["out"], given["checkpoint_every"], anew, arguments(given), stop)
 
 
-def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(params: JsonObject) -> JsonObject:
     """What a run keeps of its options, as plain data."""
     return {name: plain(name, value) for name, value in params.items() if name not in FREE}
 

@@ -12,6 +12,7 @@ import click
 
 from ... import losses, models, nets
 from ...files import atomic, folders, regular
+from ...files.json_text import JsonObject
 from ...kernels.device import Device
 from ...layers import Input, Rescaling
 from ...metrics import Metric
@@ -22,14 +23,14 @@ from .result_files import write_json
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
 CHECKPOINTS = "checkpoints"  # within a run: a folder of states, from which `train --resume` goes on
 FILES = (MODEL, HISTORY, RESULTS)
-PIXELS = "pixels 0..255"  # under "takes" in run.json: the model's own first layer turns them into what the net takes
+PIXELS = "pixels 0..255"  # "takes" in run.json: the model's first layer scales them
 
 
 class Run(NamedTuple):
     """A trained net and what its run.json says."""
 
     net: Model
-    results: dict[str, Any]
+    results: JsonObject
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def reserve(out: Path | None) -> Iterator[Path | None]:
             stack.pop_all().close()
 
 
-def write(folder: Path, net: Model, history: dict[str, list[float]], results: dict[str, Any]) -> None:
+def write(folder: Path, net: Model, history: dict[str, list[float]], results: JsonObject) -> None:
     """The three files of a run."""
     net.save(folder / MODEL)
     text = io.StringIO()
@@ -122,7 +123,7 @@ def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothi
     net.compile(optimizer, loss, metrics=["accuracy", *counted])
 
 
-def restored(folder: Path, device: Device) -> tuple[Model, dict[str, Any]]:
+def restored(folder: Path, device: Device) -> tuple[Model, JsonObject]:
     """Returns the model of the run in a folder, for pixels and on a device, and its run.json. Runs
     of version 0.1 kept the net without the division of its pixels: it is added.
     """

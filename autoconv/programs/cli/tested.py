@@ -1,14 +1,14 @@
 """What a run was tested on, as arrays."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ...files.json_text import JsonObject
 from . import data, photos
 
 
-def images(trained: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def images(trained: JsonObject) -> tuple[np.ndarray, np.ndarray]:
     """Returns the test images (N, H, W, C) of bytes as the net takes them, and labels (N,), of a
     run by its run.json. Of photos those that can be read.
     """

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arguments import shapes
+from ...files.json_text import JsonObject
 from ...layers import Conv2D, Dense, Flatten, Layer, MaxPooling2D, Rescaling
 
 LARGEST = 12  # products of a dense layer that are listed one by one
-Explained = dict[str, Any]
+Explained = JsonObject
 
 
 class Seen(NamedTuple):
@@ -81,11 +82,6 @@ def _dense(seen: Seen, unit: int) -> Explained:
     return found
 
 
-def _flatten(seen: Seen, item: int) -> Explained:
-    """Where the number was before: row by row, in each pixel channel by channel."""
-    return {"from": [int(i) for i in np.unravel_index(item, seen.x.shape)]}
-
-
 def _rescaling(seen: Seen, row: int, column: int, channel: int) -> Explained:
     layer: Any = seen.layer
     return {"rows": [row], "columns": [column], "window": _numbers(seen.x[row : row + 1, column : column + 1]),
@@ -93,7 +89,8 @@ def _rescaling(seen: Seen, row: int, column: int, channel: int) -> Explained:
 
 
 _KINDS: dict[type, Callable[..., Explained]] = {
-    Conv2D: _convolution, MaxPooling2D: _pooling, Dense: _dense, Flatten: _flatten, Rescaling: _rescaling,
+    Conv2D: _convolution, MaxPooling2D: _pooling, Dense: _dense, Rescaling: _rescaling,
+    Flatten: lambda seen, item: {"from": [int(i) for i in np.unravel_index(item, seen.x.shape)]},
 }
 
 

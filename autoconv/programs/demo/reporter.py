@@ -26,12 +26,13 @@ class Reporter(Callback):
         self._session = session
         self._worker = worker
         self._logs: Logs = {}
-        self._begun = self._tested = time.perf_counter()  # of the interval that the next point is about
+        self._begun = self._tested = time.perf_counter()  # of the next point's interval
         self._images = 0  # in that interval
         self._test_took = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._samples, self._sums = 0, (0.0, 0.0)  # in this epoch up to the last point
+        self._samples = 0  # in this epoch up to the last point
+        self._sums = (0.0, 0.0)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         session = self._session

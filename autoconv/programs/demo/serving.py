@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ... import __version__
+from ...files.json_text import JsonObject
 from . import PORT
 from .choices import SettingError
 from .events import stream
@@ -221,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
             while left > 0 and (sent := len(self.connection.recv(1 << 16))):
                 left -= sent
 
-    def _send(self, status: HTTPStatus, answer: dict[str, Any]) -> None:
+    def _send(self, status: HTTPStatus, answer: JsonObject) -> None:
         text = json.dumps(answer, separators=(",", ":"))
         self._send_bytes(status, "application/json", text.encode())
 

@@ -15,7 +15,7 @@ def encode(pixels: np.ndarray) -> bytes:
     if (pixels == pixels[..., :1]).all():
         pixels = pixels[..., :1]
     height, width, channels = pixels.shape
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each begins with its filter: 0, none
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # first the filter: none
     rows[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b""))
