@@ -298,9 +298,7 @@ def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
 
 
 def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape in which sample weights broadcast to losses (N, ...): one number, (N,), one
-    per loss, or for some axes of the losses, with axes of length 1 or one more at the end.
-    """
+    """Returns the shape in which sample weights broadcast to losses (N, ...)."""
     found = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
     if found == values[: len(found)]:
         found += (1,) * (len(values) - len(found))

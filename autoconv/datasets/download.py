@@ -67,9 +67,7 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
 
 
 class _Sink:
-    """The file to which Pooch writes: it notes when bytes last came, and refuses more once it is
-    closed.
-    """
+    """The file to which Pooch writes: it notes when bytes last came."""
 
     def __init__(self, path: Path) -> None:
         self.file: BinaryIO = path.open("xb")
@@ -84,9 +82,7 @@ class _Sink:
 
 
 def _transfer(url: str, part: Path, wait: float) -> None:
-    """Downloads `url` into the new file `part`. Raises MirrorFailed, also after `wait` silent
-    seconds.
-    """
+    """Downloads `url` into `part`. Raises MirrorFailed, also after `wait` silent seconds."""
     from pooch import HTTPDownloader
 
     responses: list = []
@@ -124,9 +120,7 @@ def _transfer(url: str, part: Path, wait: float) -> None:
 
 
 def verify(part: Path, name: str, digest: Digest) -> None:
-    """Raises MirrorFailed unless the MD5 of the file `part`, or of its contents, is the published
-    one.
-    """
+    """Raises MirrorFailed unless the MD5 of `part`, or of its contents, is the published one."""
     md5 = hashlib.md5(usedforsecurity=False)
     with regular.opened(part) as file:
         start = file.read(512)

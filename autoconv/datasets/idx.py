@@ -53,9 +53,7 @@ def check_growth(size: int, path: Path) -> None:
 
 def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
           length: int | None) -> np.ndarray:
-    """Reads an open IDX stream. start: the raw file's first bytes; length: of a plain file, else
-    None.
-    """
+    """Reads an open IDX stream. start: its first bytes; length: of a plain file, else None."""
     header = file.read(4 + 4 * ndim)
     wanted = bytes([0, 0, 8, ndim])
     if header[:4] != wanted:

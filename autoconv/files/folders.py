@@ -154,9 +154,7 @@ def _lives(process: int) -> bool:
 
 
 def _lock(path: Path) -> int | None:
-    """Returns a descriptor with the lock of a folder, None without locks. Raises BlockingIOError if
-    another process holds it, FileNotFoundError if the folder is gone.
-    """
+    """Returns a descriptor that locks a folder, None without locks; BlockingIOError if held."""
     if fcntl is None:
         return None
     descriptor = os.open(path, os.O_RDONLY)

@@ -14,9 +14,7 @@ VALUES = 500_000  # numbers, texts, lists and objects; 2,000 layers of Keras's h
 
 
 def parse(text: bytes | str, times: float = 1) -> Any:
-    """Parses a JSON text. Raises ValueError if it is damaged, too deep, or above `times` the
-    limits.
-    """
+    """Parses JSON. Raises ValueError if it is damaged, too deep, or above `times` the limits."""
     if len(text) > times * LARGEST:
         raise ValueError(f"its JSON has {len(text):,} bytes, and at most {int(times * LARGEST):,} are read")
     if isinstance(text, bytes):

@@ -23,8 +23,7 @@ NAMES = 1 / 16  # of the limits of JSON: for the names of classes, 1 MB
 
 def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
          custom_objects: CustomObjects | None) -> Model:
-    """Makes the built model of a file's metadata, with as many weights at most as its tensors have
-    numbers. Raises ValueError if it cannot be read or made, whatever the reason.
+    """Makes the built model of a file's metadata. Raises ValueError if it cannot be read or made.
     """
     try:
         description = json_text.parse(metadata["model"])

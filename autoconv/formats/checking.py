@@ -129,9 +129,7 @@ def _called(layer: Layer) -> str:
 
 
 def _culprit(model: Model) -> str | None:
-    """Returns the first layer that cannot be made alone. Raises ValueError for one made
-    differently.
-    """
+    """Returns the first layer that cannot be made. Raises ValueError for one made differently."""
     for layer in model._walk():
         if isinstance(layer, Model):
             continue
@@ -146,9 +144,7 @@ def _culprit(model: Model) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """Returns an attribute as JSON, a function by name; None for layers and weights, compared
-    elsewhere.
-    """
+    """Returns an attribute as JSON; None for layers and weights, which are compared elsewhere."""
     try:
         if isinstance(value, FunctionType):
             return get_registered_name(value)

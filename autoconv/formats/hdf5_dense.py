@@ -1,6 +1,4 @@
-"""Links of an HDF5 group with more than eight members and a name beyond ASCII: a B-tree of version
-2 lists where their messages are in a fractal heap.
-"""
+"""Links of an HDF5 group with many members and a name beyond ASCII, in a fractal heap."""
 
 from bisect import bisect
 from collections.abc import Callable, Iterator

@@ -18,9 +18,7 @@ _UNUSED = {"SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kern
 
 
 def to_keras_3(kind: str, given: Any) -> tuple[str, Any]:
-    """Returns the class and arguments of Keras 3 for those of a file; Keras 3's come back as they
-    are.
-    """
+    """Returns Keras 3's class and arguments for those of a file, of any version."""
     kind = kind.removeprefix("Custom>") if kind.removeprefix("Custom>") in optimizers.CLASSES else kind
     if kind == "Sequential" and isinstance(given, list):  # before Keras 2.2.3
         given = {"layers": given}
@@ -60,9 +58,7 @@ def _set_rate(optimizer: JsonObject) -> None:
 
 
 def _metric_name(given: JsonObject) -> str:
-    """Returns the name that compile() was given for a metric of a function, such as "accuracy",
-    which is stored as that function, in a model of several outputs after the output's name.
-    """
+    """Returns the name that compile() was given for a metric, stored as a function."""
     name = str(given.get("name", ""))
     function = given["fn"]
     if function not in metrics.BY_NAME:  # a function of the user's

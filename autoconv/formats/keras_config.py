@@ -1,6 +1,4 @@
-"""Keras's configurations as ours, and back: the same classes and arguments in another form:
-modules, dtypes, the calls of a graph, and arguments that have only their default here.
-"""
+"""Keras's configurations as ours, and back: the same classes and arguments in another form."""
 
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
@@ -62,9 +60,7 @@ for _name in _MODULES:
 
 
 def from_keras(config: Any) -> Any:
-    """Converts Keras's plain data: a model, a layer, or what compile() was given. Raises ValueError
-    for what autoconv lacks, and for code.
-    """
+    """Converts Keras's plain data. Raises ValueError for what autoconv lacks, and for code."""
     if isinstance(config, list):
         return [from_keras(item) for item in config]
     if not isinstance(config, dict):
@@ -148,9 +144,7 @@ def _functional(kind: str, given: JsonObject) -> JsonObject:
 
 
 def _first_calls(given: JsonObject) -> dict[str, int]:
-    """Returns the number of each layer's first call in lists of tensors: 0, and 1 for a model
-    within, whose own graph is call 0 in Keras. Keras 3 counts from 1 only in the outputs.
-    """
+    """Returns the number of each layer's first call: 0, or 1 for a model, as in Keras."""
     lists = [given["output_layers"], *(call for entry in given["layers"] for call in entry["inbound_nodes"]
                                        if "args" not in call)]
     numbers: dict[str, set[int]] = {}

@@ -132,9 +132,7 @@ def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
 
 
 def _made(config: Any, size: int, where: str, custom_objects: CustomObjects | None) -> Model:
-    """Makes the model of Keras's configuration, with at most the weights that `size` bytes can
-    hold.
-    """
+    """Makes the model of Keras's configuration, with the weights that `size` bytes can hold."""
     try:
         architecture.check_depth(config)
         description = keras_config.from_keras(config)
@@ -278,9 +276,7 @@ def _weights_by_name(layer: Any) -> JsonObject:
 
 
 def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[Any, np.ndarray]]:
-    """Returns each weight with its array, in a file with a group per layer, by the order of layers.
-    Within a layer weights are found by layer and name, else by their order.
-    """
+    """Returns each weight with its array, by the order of layers, then by name or order."""
     arrays = hdf5.arrays(group, size)
     stored = [(name, hdf5.strings(group[name], "weight_names"))
               for name in hdf5.strings(group, "layer_names")]

@@ -20,9 +20,7 @@ from . import matching
 
 
 def places(layer: Layer, seen: set[int] | None = None) -> Iterator[tuple[str, Layer]]:
-    """Yields each layer within one, once, with its group's path: "layers/conv2d_1" in a graph, in a
-    model or layer of the user's its attribute: "encoder/layers/dense".
-    """
+    """Yields each layer within one with its path: "layers/conv2d_1", or "encoder/layers/dense"."""
     seen = {id(layer)} if seen is None else seen
     attributes = {name: value for name, value in vars(layer).items() if name not in NO_PARTS}
     if isinstance(layer, Model) and has_graph(layer):
@@ -80,9 +78,7 @@ def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tup
 
 
 def generators(model: Model) -> dict[str, SeedGenerator]:
-    """Returns the layers' own generators of random numbers by the paths of their states, such as
-    "layers/dropout/seed_generator/vars/0".
-    """
+    """Returns the layers' generators by path: "layers/dropout/seed_generator/vars/0"."""
     return {f"{path}/{layer.generator_name if isinstance(layer, RandomLayer) else name}/vars/0".lstrip("/"): value
             for path, layer in [("", model), *places(model)]
             for name, value in vars(layer).items() if isinstance(value, SeedGenerator)}
@@ -117,9 +113,7 @@ def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tup
 
 
 def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
-    """Sets a built optimizer's state to Keras's variables, by name and order. Raises ValueError if
-    they are those of another optimizer.
-    """
+    """Sets an optimizer's state to Keras's variables. Raises ValueError for others."""
     if any(name.endswith(":0") for name in given):
         return _put_keras_2(optimizer, given)
     state = optimizer.get_state()

@@ -188,8 +188,7 @@ def _node(node: Any, number: int, opset: int) -> Read:
 
 
 def array(tensor: Any) -> np.ndarray:
-    """Returns the values of a tensor. Raises ValueError if they are elsewhere or do not fit its
-    shape.
+    """Returns a tensor's values. Raises ValueError if they are elsewhere or do not fit its shape.
     """
     dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
     name = tensor.get("name") or "a constant"

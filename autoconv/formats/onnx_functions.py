@@ -277,9 +277,7 @@ def _weights(b: Builder, kernel: np.ndarray, bias: np.ndarray | None) -> list[st
 
 def window(x: Value, kernel: Pair, strides: Pair, padding: Padding,
            dilation_rate: Pair = 1) -> dict[str, Any]:
-    """Returns the attributes of an op whose window slides over images x. "same" padding depends on
-    the images' size; if that is unknown, the op finds it.
-    """
+    """Returns the attributes of a window over images x; "same" may be left to the op."""
     kh, kw = shapes.pair(kernel, "kernel_size")
     (sh, sw) = shapes.pair(strides, "strides")
     (dh, dw) = shapes.pair(dilation_rate, "dilation_rate")
@@ -318,9 +316,7 @@ def _global(op: str) -> Emitter:
 
 
 def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> Value:
-    """Resizes by sizes: ONNX's scales are rounded. Other interpolations than "nearest" and
-    "bilinear" are products with weights: ONNX has no "lanczos3", ONNX Runtime no "cubic" with
-    channels last.
+    """Resizes by sizes; interpolations that ONNX or ONNX Runtime lacks are products with weights.
     """
     if interpolation not in INTERPOLATIONS:
         if None in x.shape[1:3]:

@@ -36,8 +36,7 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
 
 
 class Layouts:
-    """A tensor within a graph: `first` as in ONNX, `last` with channels last; each is made when
-    needed. The last axis of a tensor of rank 3 is the width of images of one row.
+    """A tensor in a graph, as in ONNX (`first`) and with channels last; each is made when needed.
     """
 
     def __init__(self, first: Tensor | None, last: Tensor | None = None) -> None:
@@ -71,9 +70,7 @@ class Layouts:
 
 
 class Runner:
-    """Runs the nodes of a file. constants: arrays known beforehand, by name; parameters: names of
-    the arrays given to `run` as weights, and whether they are trained.
-    """
+    """Runs the nodes of a file. constants: known arrays; parameters: weights, whether trained."""
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -93,9 +90,7 @@ class Runner:
 
     def run(self, given: list[Tensor], weights: dict[str, Any], device: Device,
             until: float = inf) -> list[Tensor]:
-        """Returns the outputs for these inputs, in the file's order; none if the time `until` comes
-        first. Raises ValueError, naming the node, for shapes and values that do not fit.
-        """
+        """Returns the outputs for inputs, none after the time `until`. Raises ValueError."""
         values: dict[str, Any] = {port.name: Layouts(x) for port, x in zip(self.file.inputs, given, strict=True)}
         values.update(self.constants)
         values.update((name, Layouts(weight)) for name, weight in weights.items())
@@ -123,9 +118,7 @@ class Runner:
 
     def _results(self, op: OnnxOp, node: Read, inputs: list[Any], device: Device,
                  left: int) -> list[Any]:
-        """Returns a node's results: arrays of at most `left` elements if all inputs are known
-        beforehand and the op is cheap, else values.
-        """
+        """Returns a node's results: known arrays of `left` elements at most, else values."""
         at = node.attributes
         if node.inputs and not node.inputs[0]:
             raise ValueError("its first input is left out.")
@@ -218,9 +211,7 @@ class OnnxModel(Model):
             self._check_nodes()
 
     def _check_nodes(self) -> None:
-        """Runs it once without its kernels, for half a second at most. Raises ValueError, naming
-        the node, if something does not fit.
-        """
+        """Runs it once without kernels, for half a second. Raises ValueError."""
         inputs = [port.shape for port in self._ports]
         for shape in inputs:
             check_size([1 if n is None else n for n in shape])  # type: ignore[union-attr]

@@ -1,6 +1,4 @@
-"""What the functions of ONNX's ops share: attributes, known numbers, constants, and sizes that are
-checked before memory is taken.
-"""
+"""What the functions of ONNX's ops share: attributes, known numbers, constants, checked sizes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,17 +88,13 @@ class Room(buffers.Pool):
 
 @contextmanager
 def arrays_of(most: int) -> Iterator[None]:
-    """Within this block an array of more than `most` elements raises ValueError before memory is
-    taken, in kernels and in `check_size`.
-    """
+    """Within this block an array of more than `most` elements raises ValueError."""
     with buffers.reusing(Room(most)):
         yield
 
 
 def check_size(shape: Any, most: int = LARGEST) -> None:
-    """Raises ValueError for a shape of too many axes or elements: more than `most`, or than
-    `arrays_of` allows.
-    """
+    """Raises ValueError for more than `most` elements, or than `arrays_of` allows."""
     pool = buffers.current_pool()
     size = 1
     most = min(most, pool.most) if isinstance(pool, Room) else most

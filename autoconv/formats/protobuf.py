@@ -21,9 +21,7 @@ _FIXED = {1: ("<d", 8), 5: ("<f", 4)}
 
 
 class Field(NamedTuple):
-    """A field: its name, its kind ("int", "float", "double", "text", "bytes", a schema, or "any",
-    which only notes that it exists), and whether it may be repeated.
-    """
+    """A field: its name, its kind (or a schema; "any" only notes it), whether it is repeated."""
 
     name: str
     kind: Any
@@ -39,9 +37,7 @@ class Schema(dict[int, Field]):
 
 
 def read(data: bytes, schema: Schema) -> dict[str, Any]:
-    """Returns the message in `data`. A repeated field is always present: a list, of which `numbers`
-    makes an array. Raises ValueError for other data, and for too many parts.
-    """
+    """Returns the message in `data`, repeated fields as lists. Raises ValueError for other data."""
     return _Reader(data).message(schema, 0, len(data))
 
 

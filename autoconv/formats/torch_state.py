@@ -205,9 +205,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _modules(model: Model) -> list[_Module]:
-    """Returns PyTorch's modules of all layers with weights. Raises ValueError for layers without
-    any.
-    """
+    """Returns PyTorch's modules of layers with weights. Raises ValueError for other layers."""
     model.count_params()  # raises where it is not built
     calls = calls_of(model.graph)
     orders = flat_orders(calls)
@@ -244,9 +242,7 @@ def _with_weights(model: Model, path: str = "") -> list[tuple[str, Layer]]:
 
 
 def _entry(name: str, weight: Variable, view: View) -> _Entry:
-    """Returns an array with a weight's numbers in other places; `view` puts our layout into
-    PyTorch's.
-    """
+    """Returns an array with a weight's numbers, which `view` puts into PyTorch's layout."""
     places = view(np.arange(weight.size).reshape(weight.shape))
 
     def read(array: np.ndarray) -> np.ndarray:

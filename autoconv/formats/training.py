@@ -17,9 +17,7 @@ SLOTS = "optimizer."  # of slots: "optimizer.velocity/dense/kernel"; weights hav
 
 
 def optimizer_state(model: Model) -> dict[str, np.ndarray]:
-    """Returns the state of a model's optimizer, slots by weights' numbers; nothing before the first
-    step, and, with a warning, if the weights are others now.
-    """
+    """Returns the state of a model's optimizer; none before its first step, or unfit."""
     optimizer: Any = model.optimizer
     if optimizer is None or not optimizer.built:
         return {}
@@ -62,9 +60,7 @@ def put_streams(model: Model, text: str, where: str) -> None:
 
 
 def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Returns what a file says of a model's training, and the slots. Warns if the training cannot
-    be described, such as a loss that is a lambda.
-    """
+    """Returns a model's training and slots for a file. Warns if it cannot be described."""
     try:
         config = model.get_compile_config()
         json.dumps(config)
@@ -91,9 +87,7 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray], path: str,
          custom_objects: CustomObjects | None) -> None:
-    """Compiles a model as it was, with the optimizer's slots. Raises ValueError if that cannot be
-    read.
-    """
+    """Compiles a model as it was, with the optimizer's slots. Raises ValueError."""
     if "training" not in metadata:
         return
     try:

@@ -118,10 +118,7 @@ def _size(size: Any) -> tuple[int, int]:
 
 def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, float] | None,
                  key: Any, first: Any) -> Tensor:
-    """Draws two numbers per image, (2, N): in the ranges `one` and `other`, or one number twice.
-    They depend on `key` = (seed, stream) and the image's number in the whole batch, from `first`
-    on.
-    """
+    """Draws two numbers per image, (2, N), by `key` and the image's number from `first` on."""
     d = images.device.empty((2, images.shape[0]), images.dtype)
     ranges = [float(end) for end in (*one, *(one if other is None else other))]
     place = [np.uint64(part) if isinstance(part, int) else part for part in (*key, first)]

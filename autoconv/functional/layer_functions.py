@@ -216,9 +216,7 @@ def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, togethe
 
 
 def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """Returns a tensor as it is; others as one, in `dtype`: arrays of floats without a copy if they
-    are contiguous, integers and lists as float32.
-    """
+    """Returns a tensor as it is; others as one, integers and lists as float32 or `dtype`."""
     value = stacked(value)
     if isinstance(value, Tensor | SymbolicTensor):  # symbolic where a function of others is traced
         return value  # type: ignore[return-value]
@@ -240,9 +238,7 @@ def _image(value: TensorLike) -> Tensor:
 
 
 def _same_dtype(name: str, *values: TensorLike | None) -> list[Tensor]:
-    """Returns the values as tensors (None stays). Others than tensors take the dtype of the first,
-    the images. Raises TypeError for tensors of another dtype: a kernel computes in one.
-    """
+    """Returns the values as tensors (None stays). Raises TypeError for several dtypes."""
     x = _tensor(values[0])  # type: ignore[arg-type]
     follow = x.dtype if x.dtype.kind == "f" else None
     tensors = [x, *(None if v is None else _tensor(v, follow) for v in values[1:])]
@@ -277,9 +273,7 @@ def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None,
 
 
 def _beside(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
-    """Returns an array of this dtype on the device of `like`, from a tensor there by a kernel.
-    Raises TypeError for a tensor that requires gradients, which would be lost.
-    """
+    """Returns an array on the device of `like`. Raises TypeError if a gradient would be lost."""
     value = stacked(value)
     if isinstance(value, Tensor) and needs_gradients(value):
         raise TypeError("These numbers are taken as constants. Received a tensor of shape "

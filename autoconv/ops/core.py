@@ -19,9 +19,7 @@ OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})
 
 
 def on_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
-    """Lets these functions of a module of `ops` take any tensors: arrays and lists become tensors
-    of their own dtype; on symbolic tensors a function becomes a node.
-    """
+    """Lets these functions of a module of `ops` take arrays, lists and symbolic tensors."""
     on_symbols_too(namespace, [name for name in functions if not hasattr(namespace[name], "recordable")], "ops")
     namespace.update((name, _on_tensors(namespace[name])) for name in functions)
 

@@ -1,6 +1,4 @@
-"""`MPI`: the processes that mpiexec started, as `Ranks`. Messages are sent by mpi4py; sums are
-added here, in the order of ranks, because MPI promises no order.
-"""
+"""`MPI`: the processes of mpiexec, as `Ranks`. Sums are added here, in the order of ranks."""
 
 import os
 import pickle

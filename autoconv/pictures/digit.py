@@ -84,8 +84,8 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def _figure(mask: np.ndarray) -> np.ndarray:
-    """Returns the parts of a mask that are the digit: the largest, and others that are no specks;
-    parts at the edge only if there is nothing else.
+    """Returns the parts of a mask that are the digit, no specks, and nothing at the edge if
+    possible.
     """
     labels = np.zeros(mask.shape, np.int32)
     counts = [0]

@@ -32,9 +32,7 @@ def signed(values: np.ndarray) -> np.ndarray:
 
 
 def maps(output: np.ndarray) -> np.ndarray:
-    """Returns a layer's output as one picture (H', W', 3): maps (H, W, C) beside each other, else
-    rows of squares for numbers, from the smallest (black) to the largest (white).
-    """
+    """Returns a layer's output as one picture (H', W', 3): maps (H, W, C), else squares."""
     if output.ndim == 3:
         tiles = np.moveaxis(gray(output), 2, 0)
         tiles = _enlarged(tiles, -(-LEAST // min(tiles.shape[1:])))
@@ -80,9 +78,7 @@ def grid(tiles: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:
 
 
 def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
-    """Returns an image (H, W, C) as bytes (H', W', 1 or 3): pixels 0..255 as they are, other values
-    stretched; enlarged to at least this many pixels a side.
-    """
+    """Returns an image (H, W, C) as bytes, enlarged to at least this many pixels a side."""
     if pixels.ndim != 3:
         return maps(pixels)
     as_it_is = pixels.dtype == np.uint8 or (pixels.min() >= 0 and 1 < pixels.max() <= 255)

@@ -48,16 +48,12 @@ def for_model(model: Model, path: Path) -> np.ndarray:
 
 
 def factor(model: Model) -> float:
-    """Returns what pixels 0..255 are multiplied by: 1 if the model has a Rescaling layer, else 1 /
-    255, as in the lectures' listings.
-    """
+    """Returns the factor of pixels 0..255: 1 if the model has a Rescaling layer, else 1 / 255."""
     return 1.0 if any(isinstance(layer, Rescaling) for layer in model.layers) else 1 / 255
 
 
 def kind_for(shape: Shape, classes: Sequence[str], on_photos: bool = False) -> str:
-    """Returns how a net wants pictures, for `read`: "digit" for gray images of MNIST's size and
-    classes, "photo" for colours or a net trained on photos, else "figure".
-    """
+    """Returns how a net wants pictures, for `read`: as "digit", "photo" or "figure"."""
     if on_photos or shape[2] != 1:
         return "photo"
     return "digit" if shape == (28, 28, 1) and tuple(classes) == DIGITS else "figure"

@@ -17,9 +17,7 @@ MISTAKES = 24
 
 
 class Tested(NamedTuple):
-    """What a net was tested on, (N, ...) and labels (N,), the probabilities (N, classes), and the
-    seconds that `predict` took.
-    """
+    """What a net was tested on, the probabilities (N, classes), and the seconds of `predict`."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -78,9 +76,7 @@ def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
 
 
 def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
-    """Returns the confusion matrix as a table, cells darker by share: of the row on the diagonal,
-    of the most frequent mistake elsewhere.
-    """
+    """Returns the confusion matrix as a table, cells darker by their share."""
     right = np.eye(len(matrix), dtype=bool)
     most = max(1, matrix[~right].max(initial=0))
     shares = np.where(right, matrix / np.maximum(matrix.sum(1, keepdims=True), 1), 0.8 * matrix / most)

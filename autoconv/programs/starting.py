@@ -39,9 +39,7 @@ def running() -> Iterator[None]:
 
 
 def leave(code: int) -> None:
-    """Ends this process at once after an interrupt, if autoconv is its program. Python would wait
-    for its threads, and one that imports may wait for ever.
-    """
+    """Ends this process at once, if autoconv is its program: Python would wait for its threads."""
     if _is_program():
         atexit._run_exitfuncs()  # ends processes that compile
         for stream in (sys.stdout, sys.stderr):

@@ -43,8 +43,7 @@ def classes_in(directory: str | os.PathLike) -> list[str]:
 
 def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None, follow_links: bool,
          wanted: Callable[[str], bool] = in_keras) -> Files:
-    """Returns all files below a folder whose names are `wanted`, by class and path. Raises
-    ValueError if labels do not fit.
+    """Returns the files below a folder by class and path. Raises ValueError if labels do not fit.
     """
     if labels != "inferred":
         if class_names is not None:
@@ -76,9 +75,7 @@ def shuffled(files: Files, seed: int) -> Files:
 
 
 def split(files: Files, share: float | None, subset: str | None) -> list[Files]:
-    """Returns the part, or with "both" the two parts, of the files; the last ones are for
-    validation.
-    """
+    """Returns the part, or with "both" the two parts, of the files; the last for validation."""
     if not share:
         return [files]
     cut = len(files.paths) - int(share * len(files.paths))

@@ -1,6 +1,4 @@
-"""`get_file`: a file from a URL, kept in a cache and unpacked there. Modules for URLs and archives
-are imported when needed.
-"""
+"""`get_file`: a file from a URL, kept in a cache and unpacked there."""
 
 import hashlib
 import os

@@ -199,9 +199,7 @@ class ImageDataset:
         raise broken[0]
 
     def check(self) -> None:
-        """Raises UnreadableImage for the first file that cannot be read. Decodes all, at the
-        smallest size: about half the time of an epoch.
-        """
+        """Raises UnreadableImage for the first file that cannot be read. Decodes all."""
         for _, error in self._unreadable(range(len(self.file_paths))):
             raise error
 
@@ -213,9 +211,7 @@ class ImageDataset:
 
     def _decoded(self, batches: Sequence[list[int]],
                  leave_out: Callable[[list[UnreadableImage]], None]) -> Iterator[tuple[np.ndarray, list[int]]]:
-        """Yields the images of each batch with the numbers of their files, a bounded number of
-        batches ahead. leave_out: called with the errors.
-        """
+        """Yields each batch's images and file numbers. leave_out: gets the errors."""
         pool = self._pool()
         waiting = iter(batches)
         started: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
@@ -267,9 +263,7 @@ def _refuse(broken: list[UnreadableImage]) -> None:
 
 def _filled(batches: Iterator[tuple[np.ndarray, list[int]]],
             size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Yields the same images in batches of `size`: after left-out files the next ones fill the
-    batch.
-    """
+    """Yields the same images in full batches: next ones fill up after left-out files."""
     images = np.empty(0)
     kept = list[int]()
     for more, rows in batches:
@@ -333,9 +327,7 @@ def image_dataset_from_directory(directory: str | os.PathLike, labels: Any = "in
 
 def parted(files: Files, directory: str | os.PathLike, share: float | None, subset: str | None,
            shuffle: bool, seed: int) -> list[Files]:
-    """Returns the parts of a folder's files in `subset`, as Keras does; ValueError for an empty
-    one.
-    """
+    """Returns the parts of a folder's files in `subset`; ValueError for an empty one."""
     parts = class_folders.split(class_folders.shuffled(files, seed) if shuffle else files, share, subset)
     for part, what in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
         if not part.paths:

@@ -186,9 +186,7 @@ def in_colors(image: Any, color_mode: str) -> Any:
 
 
 def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Returns the largest centred part (left, top, right, bottom) with the shape of `target`, as
-    Keras's `smart_resize` does. Sizes are (width, height).
-    """
+    """Returns the largest centred part with the shape of `target`, as `smart_resize` does."""
     (width, height), (w, h) = size, target
     part = max(1, min(width, height * w // h)), max(1, min(height, width * h // w))
     left = (width - part[0]) // 2
@@ -197,9 +195,7 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
 
 
 def padded(image: Any, target: tuple[int, int], resampling: Any) -> Any:
-    """Returns the picture in the middle of a black one of the shape of `target` (width, height). A
-    larger picture is made smaller first, to save memory.
-    """
+    """Returns the picture in the middle of a black one of the shape of `target`."""
     w, h = target
     scale = min(w / image.width, h / image.height)
     if scale < 1:

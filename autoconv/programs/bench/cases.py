@@ -23,9 +23,7 @@ ACTIVATIONS = {functional.relu: activations.relu, functional.tanh: activations.t
 
 
 class Case(NamedTuple):
-    """One kernel on one layer's arrays. flops: additions and multiplications of the definition.
-    bytes: its arrays, each read or written once.
-    """
+    """One kernel on one layer's arrays, with its operations and bytes."""
 
     kind: str
     layer: str
@@ -86,10 +84,7 @@ def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Ite
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
     arrays = [_random(x), _random(w), _random(w[3:])]
     forward, backward = _calls(device, conv.conv2d, arrays, y, window=window)
-    yield Case("conv forward", label, flops, size, forward)
-    if not first:
-        yield Case("conv input gradient", label, flops, size, lambda: backward((True, False, False)))
-    yield Case("conv weight gradient", label, flops, size, lambda: backward((False, True, True)))
+    yield from _three("conv", label, flops, size, forward, backward, first)
 
 
 def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
@@ -114,9 +109,7 @@ def _depthwise(device: Device, layer: DepthwiseConv2D, x: tuple, y: tuple) -> It
     flops = 2 * prod(y) * prod(w[:2])
     size = _bytes(x, w, y)
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
-    yield Case("depthwise forward", label, flops, size, forward)
-    yield Case("depthwise input gradient", label, flops, size, lambda: backward((True, False, False)))
-    yield Case("depthwise weight gradient", label, flops, size, lambda: backward((False, True, False)))
+    yield from _three("depthwise", label, flops, size, forward, backward, bias=False)
 
 
 def _norm(device: Device, layer: BatchNormalization, y: tuple) -> Iterator[Case]:
@@ -144,10 +137,16 @@ def _dense(device: Device, layer: Dense, x: tuple, y: tuple, first: bool) -> Ite
     flops = 2 * prod(y) * w[0]
     size = _bytes(x, w, y)
     label = f"{x[1]} -> {y[1]}"
-    yield Case("dense forward", label, flops, size, forward)
+    yield from _three("dense", label, flops, size, forward, backward, first)
+
+
+def _three(kind: str, label: str, flops: float, size: int, forward: Callable, backward: Callable,
+           first: bool = False, bias: bool = True) -> Iterator[Case]:
+    """A layer with a kernel, forward and backward. first: no input gradient is needed."""
+    yield Case(f"{kind} forward", label, flops, size, forward)
     if not first:
-        yield Case("dense input gradient", label, flops, size, lambda: backward((True, False, False)))
-    yield Case("dense weight gradient", label, flops, size, lambda: backward((False, True, True)))
+        yield Case(f"{kind} input gradient", label, flops, size, lambda: backward((True, False, False)))
+    yield Case(f"{kind} weight gradient", label, flops, size, lambda: backward((False, True, bias)))
 
 
 def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...engine.costs.tables import BUSY, interval, interval_head, share
 from ..pages import document
-from ..pages.charts import Bar, Point, bars, roofline
+from ..pages.charts import Bar, bars
 from ..pages.document import section
 from . import result_tables
 
@@ -17,9 +17,7 @@ VECTORS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnn
 
 
 def page(documents: Sequence[Results]) -> str:
-    """Returns the page of results as `autoconv bench --json` and bench.compare write them. Raises
-    ValueError if there is nothing to show.
-    """
+    """Returns the page of results. Raises ValueError if there is nothing to show."""
     if not any(d.get("results") or d.get("kernels") for d in documents):
         raise ValueError("There is nothing to show: the results hold no measurement.")
     entries = _labelled(documents)
@@ -152,24 +150,16 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
     for name in dict.fromkeys(k["workload"] for k in shares):
         found = [k for k in shares if k["workload"] == name]
         called = [f"{k['kind']}, {k['layer']}" for k in found]
-        points = [Point(f"{label}: {k['gflops']:,.0f} GFLOP/s, {share(k['fraction']['median']) or '?'} of its ceiling",
-                        k["flops"] / k["bytes"], k["gflops"], k["kind"])
-                  for k, label in zip(found, called) if k["flops"]]
-        if points:
-            chart = roofline(f"Roofline of {name}", points, max(k["ceiling_gflops"] for k in found),
-                             max(found, key=lambda k: k["bytes"])["ceiling_gbytes_per_s"])
-            cards.append(f"<article><h3>{escape(name)}: roofline</h3>{chart}</article>")
         rows = [_spread_bar(label, k["fraction"], "{:.0%}")._replace(kind="plain") for k, label in zip(found, called)
                 if share(k["fraction"]["high"])]
-        numbers = [[label, *result_tables.achieved(k), share(k["fraction"]["median"])] for k, label in zip(found,
-                                                                                                           called)]
+        numbers = [[label, *result_tables.achieved(k), share(k["fraction"]["median"])]
+                   for k, label in zip(found, called)]
         cards.append(_card(f"{name}: share of the ceiling", bars(f"Kernels of {name}", rows, most=1.0),
                            ["kernel", "achieved", "ceiling", "share"], numbers))
     return section(
         "Kernels against this machine's own ceilings",
         "The ceiling is multiply-adds from registers or a copy of as many bytes, whichever is lower for that kernel, "
-        "measured in the same rounds. The slope of a roofline is the copy of the largest kernel's bytes; smaller ones "
-        f"stay in a cache and may lie above it. {BUSY}", cards)
+        f"measured in the same rounds. {BUSY}", cards)
 
 
 # What they are made of.

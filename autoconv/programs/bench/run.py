@@ -17,9 +17,7 @@ Report = Callable[[str], None]
 
 def run(device: Device, names: Sequence[str], batch_size: int | None, rounds: int, seconds: float,
         kernels: bool, report: Report) -> JsonObject:
-    """Times the nets `names` and, if `kernels`, each of their kernels. report: gets lines of
-    progress.
-    """
+    """Times the nets `names` and, if `kernels`, each kernel. report: gets lines of progress."""
     results = []
     shares = []
     for name in names:

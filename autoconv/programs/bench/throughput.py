@@ -44,9 +44,7 @@ class NetUnderTest:
         return len(self.x) if mode == "train" else self.batch_size
 
     def flops(self, mode: str) -> float:
-        """Returns operations per image: forward, in training also both gradients, except the first
-        layer's input.
-        """
+        """Returns operations per image, in training with both gradients."""
         shapes = counting.shapes_in(self.net.graph, [(1, *self.net.input_shape[1:])])
         each = [2 * counting.multiply_adds(node.operation, *counting.shapes_of(self.net.graph, node, shapes))
                 for node in self.net.graph.nodes if node.inputs]

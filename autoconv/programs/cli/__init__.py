@@ -33,9 +33,7 @@ TERMINATED = 143
 
 
 class Commands(click.Group):
-    """The group of all commands: an error is one message and exit code 1, Ctrl-C a line and 130,
-    SIGTERM the line and 143.
-    """
+    """The group of all commands: errors are one message and exit code 1, signals 128 + signal."""
 
     def invoke(self, ctx: click.Context) -> Any:
         with starting.running(), warnings.catch_warnings():

@@ -11,9 +11,7 @@ from ...files.json_text import JsonObject
 
 
 def _process_start() -> float:
-    """Returns when this process began, on time.perf_counter's clock, on Linux to 10 ms; elsewhere
-    when this module was imported, some 0.2 s later.
-    """
+    """Returns when this process began, or elsewhere than on Linux when this was imported."""
     now = time.perf_counter()
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
@@ -32,9 +30,7 @@ def since_start() -> float:
 
 
 class Stopwatch(Callback):
-    """Times the epochs of a fit, what compiling and loading kernels took, and when its first step
-    was over, which it notes at the start of the second one.
-    """
+    """Times a fit's epochs, its first step, and what compiling and loading kernels took."""
 
     def __init__(self) -> None:
         self.epoch_seconds: list[float] = []

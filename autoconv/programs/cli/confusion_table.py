@@ -30,9 +30,7 @@ class Confusion(NamedTuple):
                 "confusion_matrix": self.counts.tolist()}
 
     def lines(self) -> list[str]:
-        """Returns a table for a terminal: a row per true class, a column per answer unless there
-        are too many.
-        """
+        """Returns a table for a terminal: a row per true class, a column per answer."""
         names = [name if len(name) <= NARROW else f"{name[: NARROW - 1]}\u2026"
                  for name in map(printable, self.classes)]
         first = max(map(len, [*names, "class"]))

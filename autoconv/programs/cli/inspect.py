@@ -69,9 +69,7 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
 
 def _read(images: tuple[Path, ...], takes: Trained,
           trained: dict) -> tuple[list[Picture], list[UnreadableImage]]:
-    """Returns the pictures as the net takes them, by default its first test image, and the errors
-    of others, which are printed. Raises the first if all fail.
-    """
+    """Returns the pictures as the net takes them, and the errors of others, which are printed."""
     shown: list[Picture] = []
     unreadable: list[UnreadableImage] = []
     if not images:

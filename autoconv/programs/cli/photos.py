@@ -20,9 +20,7 @@ TESTS = ("test", "val", "valid", "validation")  # what the held-out part may be 
 
 
 class Photos(NamedTuple):
-    """The pictures of a folder to train and to test on, how they were split, and the folder below
-    which the latter have their classes: test/, val/ or the folder itself.
-    """
+    """The pictures of a folder to train and test on, and the folder of the tested classes."""
 
     folder: Path
     split: str
@@ -54,9 +52,7 @@ class Photos(NamedTuple):
         return counted(self.train), counted(self.test)
 
     def kept(self) -> JsonObject:
-        """Returns what run.json keeps to find the pictures again. Those to test on are kept one by
-        one: drawn anew from a changed folder, some would be pictures to train on.
-        """
+        """Returns what run.json keeps of the pictures; those to test on are kept one by one."""
         files = [Path(path).relative_to(self.tested_in).as_posix() for path in self.test.file_paths]
         return {"folder": str(self.folder.absolute()), "split": self.split,
                 "held_out": {"in": self.tested_in.relative_to(self.folder).as_posix(), "files": files},
@@ -160,9 +156,7 @@ def say_skipped(paths: Sequence[str], remained: str) -> None:
 
 
 def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
-    """Checks before the work that each part has a readable picture; if `strict`, all. Later errors
-    are named and left out.
-    """
+    """Checks before the work that each part has a readable picture; if `strict`, only such."""
     for part, dataset in datasets.items():
         dataset.on_unreadable = _name
         try:

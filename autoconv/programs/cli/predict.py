@@ -106,9 +106,7 @@ def _report(answers: list[JsonObject], seen: dict[str, np.ndarray] | None,
 
 
 def _files_in(path: Path) -> list[Path]:
-    """Returns the file, or all pictures and .npy files below a folder, by name. Refuses an empty
-    folder.
-    """
+    """Returns the file, or all pictures and .npy files below a folder, which is not empty."""
     if not path.is_dir():
         return [path]
     found = sorted(p for p in path.rglob("*") if p.is_file() and (is_picture(p.name) or p.suffix.lower() == ".npy"))

@@ -33,9 +33,7 @@ class Standing(NamedTuple):
 
 
 class Resumable(click.Command):
-    """A command that trains. With --resume its options become the run's, and `resume` its
-    `Standing`, or None if nothing is there; a finished run is reported.
-    """
+    """A command that trains. With --resume its options become the run's."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         wanted = "--distributed" in args
@@ -84,9 +82,7 @@ class Resumable(click.Command):
 
 
 def _settle(ctx: click.Context, out: Path) -> Standing | None:
-    """Sets all options to those of the run in `out`. Raises a UsageError if one was given another
-    value; ends the program if nothing is left to do.
-    """
+    """Sets all options to those of the run in `out`; ends the program if nothing is left to do."""
     with contextlib.suppress(OSError):
         folders.finish(out, runs.FILES)
     results = _results(out)
@@ -180,9 +176,7 @@ def _is_given(ctx: click.Context, name: str) -> bool:
 
 def saver(ctx: click.Context, chosen: JsonObject,
           stop: signals.Stop) -> run_states.RunStates | None:
-    """Returns what saves the training's state, also when it is to stop. chosen: options that the
-    command chose itself.
-    """
+    """Returns what saves the training's state. chosen: options that the command chose itself."""
     given = {**ctx.params, **chosen}
     if given["out"] is None:
         return None

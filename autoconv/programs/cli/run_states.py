@@ -60,8 +60,7 @@ class RunStates(BackupAndRestore):
 @contextlib.contextmanager
 def during(out: Path | None, states: RunStates | None, stop: signals.Stop,
            ranks: Ranks = ALONE) -> Iterator[None]:
-    """Within it the first signal has the state saved, and what the run then holds is reported.
-    Raises a ClickException if the state does not fit the data or the folder.
+    """Within it the first signal has the state saved. Raises a ClickException if it does not fit.
     """
     if out is None or states is None:
         yield
@@ -102,9 +101,7 @@ def latest(states: RunStates) -> str | None:
 
 
 def tidy(out: Path) -> None:
-    """Removes what killed processes left of a run, and empty folders; nothing if another process
-    trains in it.
-    """
+    """Removes what killed processes left of a run, unless another process trains in it."""
     folders.sweep(out.resolve())
     states = out / runs.CHECKPOINTS
     if states.is_dir():

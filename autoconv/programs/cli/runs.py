@@ -65,9 +65,7 @@ def write(folder: Path, net: Model, history: dict[str, list[float]], results: Js
 
 
 def read(folder: Path) -> Run:
-    """Reads the run in a folder: of one that is being replaced either the old files or the new
-    ones. Raises a ClickException if there is none or it cannot be read.
-    """
+    """Reads the run in a folder, before or after a replacement. Raises a ClickException."""
     with contextlib.suppress(OSError):  # a folder that can only be read
         folders.finish(folder, FILES)
     for _ in range(folders.ATTEMPTS):
@@ -116,17 +114,13 @@ def history(folder: Path) -> dict[str, list[float]]:
 
 def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0,
                 counted: Sequence[Metric] = ()) -> None:
-    """Compiles the net of that name as every run is trained, and without smoothing tested. counted:
-    further metrics.
-    """
+    """Compiles the net of that name as every run is trained, with metrics in `counted`."""
     loss = losses.CategoricalCrossentropy(nets.NETS[name].from_logits, label_smoothing)
     net.compile(optimizer, loss, metrics=["accuracy", *counted])
 
 
 def restored(folder: Path, device: Device) -> tuple[Model, JsonObject]:
-    """Returns the model of the run in a folder, for pixels and on a device, and its run.json. Runs
-    of version 0.1 kept the net without the division of its pixels: it is added.
-    """
+    """Returns the model of a run's folder, for pixels and on a device, and its run.json."""
     net, results = read(folder)
     divide_by = nets.NETS[results["model"]].divide_by
     if results.get("takes") != PIXELS and divide_by != 1:

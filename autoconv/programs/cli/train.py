@@ -242,9 +242,7 @@ WARM_UP = 5  # epochs of a scaled rate's climb, at most half of them
 
 
 def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
-    """Returns the learning rate as the schedule has it, at most `rate`; if that is above `start`,
-    it climbs from there. steps: of an epoch.
-    """
+    """Returns the learning rate as the schedule has it, at most `rate`. steps: per epoch."""
     if schedule == "one-cycle":  # it climbs anyway
         return optim.schedules.OneCycle(rate, epochs * steps)
     climb = min(WARM_UP * steps, epochs * steps // 2) if rate > start else 0

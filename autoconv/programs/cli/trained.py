@@ -18,9 +18,7 @@ from . import runs
 
 
 class Trained(NamedTuple):
-    """A net, the names of its classes, what pixels 0..255 are multiplied by, and whether it was
-    trained on photos.
-    """
+    """A net, its classes, the factor of pixels 0..255, and whether it was trained on photos."""
 
     net: Model
     classes: Sequence[str]

@@ -15,9 +15,7 @@ MOST = 24  # who may watch at once
 
 
 def stream(handler: Any, session: Session) -> None:
-    """Answers a request with events until the browser or the session ends. A slow reader misses
-    views, but no points.
-    """
+    """Answers a request with events until the browser or the session ends."""
     if session.watchers >= MOST:
         raise TimeoutError("Too many windows watch. Close one of them.")
     session.watch(1)

@@ -62,9 +62,7 @@ def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:
 
 
 def _dense(seen: Seen, unit: int) -> Explained:
-    """The largest products, the sum of the others, and the bias; for a softmax the sums of all
-    units.
-    """
+    """The largest products, the sum of the others, and the bias; for a softmax all sums."""
     layer: Any = seen.layer
     kernel, bias = seen.weights
     products = seen.x.astype(np.float64) * kernel[:, unit]
@@ -96,9 +94,7 @@ _KINDS: dict[type, Callable[..., Explained]] = {
 
 def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
             outside: float = 0.0) -> tuple[list[int], list[int], np.ndarray]:
-    """Returns the rows and columns that a window reads, also outside of x (H, W, C), and its
-    values.
-    """
+    """Returns the rows and columns that a window reads, and its values."""
     rows = [row * window.sh + i * window.dh - window.top for i in range(window.kh)]
     columns = [column * window.sw + j * window.dw - window.left for j in range(window.kw)]
     values = np.full((window.kh, window.kw, x.shape[2]), outside, np.float32)

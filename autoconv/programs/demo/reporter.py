@@ -18,9 +18,7 @@ TESTED = 500  # images: what such a test takes
 
 
 class Reporter(Callback):
-    """Five times per second adds a point to the curves and takes a view, now and then tests. `logs`
-    are means since the epoch began, so a point is the difference of two sums.
-    """
+    """Adds a point to the curves and takes a view five times per second, now and then tests."""
 
     def __init__(self, session: "Session", worker: "Worker") -> None:
         self._session = session
