@@ -10,8 +10,8 @@ from .engine.tensor import Tensor
 from .functional.layer_functions import TensorLike, _tensor
 from .functional.loss_functions import EPSILON
 
-__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "max_norm",
-           "min_max_norm", "non_neg", "serialize", "unit_norm"]
+__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get",
+           "max_norm", "min_max_norm", "non_neg", "serialize", "unit_norm"]
 
 Axis = int | Sequence[int]
 

@@ -47,8 +47,8 @@ class Random(Initializer):
     def seed(self, seed: Any) -> None:
         if not isinstance(seed, random.SeedGenerator) and seed is not None and (
                 isinstance(seed, bool) or not hasattr(seed, "__index__")):
-            raise ValueError("`seed` argument should be an instance of `random.SeedGenerator()` or an integer. "
-                             f"Received: seed={seed!r}")
+            raise ValueError("`seed` argument should be an instance of `random.SeedGenerator()` or "
+                             f"an integer. Received: seed={seed!r}")
         self._seed = seed
         self._key = None
 
@@ -217,8 +217,8 @@ class Identity(Initializer):
 
     def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         if len(shape) != 2:
-            raise ValueError("Identity matrix initializer can only be used for 2D matrices. Received: "
-                             f"shape={shape} of rank {len(shape)}.")
+            raise ValueError("Identity matrix initializer can only be used for 2D matrices. "
+                             f"Received: shape={shape} of rank {len(shape)}.")
         return self.gain * np.eye(*shape, dtype=dtype)
 
 

@@ -22,13 +22,12 @@ from .functional.loss_functions import *  # noqa: F403
 from .functional.loss_functions import whole_labels, without_class
 from .kernels.device import real_numbers
 
-__all__ = [
-    "BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy", "CategoricalFocalCrossentropy",
-    "CategoricalGeneralizedCrossEntropy", "CategoricalHinge", "CosineSimilarity", "Dice", "Hinge", "Huber",
-    "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
-    "MeanSquaredLogarithmicError", "Poisson", "SparseCategoricalCrossentropy", "SquaredHinge", "Tversky",
-    "deserialize", "get", "serialize", *F.loss_functions.__all__,
-]
+__all__ = ["BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy",
+           "CategoricalFocalCrossentropy", "CategoricalGeneralizedCrossEntropy", "CategoricalHinge",
+           "CosineSimilarity", "Dice", "Hinge", "Huber", "KLDivergence", "LogCosh", "Loss",
+           "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
+           "MeanSquaredLogarithmicError", "Poisson", "SparseCategoricalCrossentropy",
+           "SquaredHinge", "Tversky", "deserialize", "get", "serialize", *F.loss_functions.__all__]
 
 MEANS = ("sum_over_batch_size", "mean")
 REDUCTIONS = (*MEANS, "mean_with_sample_weight", "sum", "none")
@@ -221,8 +220,8 @@ def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape,
           called: str | None = None) -> Any:
     """Returns the class of a function: its constructor takes the options, then what losses take."""
     reduction, default_name, dtype = keywords.parameters(LossFunction.__init__, 2, 5)
-    taken = [*keywords.parameters(function, 2), reduction, default_name.replace(default=called or function.__name__),
-             dtype]
+    taken = [*keywords.parameters(function, 2), reduction,
+             default_name.replace(default=called or function.__name__), dtype]
     return type(name, (base,), {"__init__": keywords.constructor(taken, base, function),
                                 "__doc__": function.__doc__, "__module__": __name__})
 

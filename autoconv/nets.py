@@ -148,10 +148,9 @@ def _normalized(filters: int, kernel_size: int = 3) -> list[L.Layer]:
     return [L.Conv2D(filters, kernel_size, use_bias=False), L.BatchNormalization(), L.ReLU()]
 
 
-NETS = {
-    "best": Net(_best, from_logits=False, divide_by=255.0, input_shape=(28, 28, 1)),
-    "lecture": Net(_lecture, from_logits=False, divide_by=255.0, input_shape=(28, 28, 1)),
-    "lecture-large": Net(_lecture_large, from_logits=False, divide_by=255.0, input_shape=(150, 150, 1)),
-    "photos": Net(_photos, from_logits=True, divide_by=1.0, input_shape=(180, 180, 3)),
-    "sprint": Net(_sprint, from_logits=False, divide_by=1.0, input_shape=(28, 28, 1)),
-}
+NETS = {"best": Net(_best, from_logits=False, divide_by=255.0, input_shape=(28, 28, 1)),
+        "lecture": Net(_lecture, from_logits=False, divide_by=255.0, input_shape=(28, 28, 1)),
+        "lecture-large": Net(_lecture_large, from_logits=False, divide_by=255.0,
+                             input_shape=(150, 150, 1)),
+        "photos": Net(_photos, from_logits=True, divide_by=1.0, input_shape=(180, 180, 3)),
+        "sprint": Net(_sprint, from_logits=False, divide_by=1.0, input_shape=(28, 28, 1))}

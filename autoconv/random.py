@@ -24,8 +24,8 @@ _EPOCHS = 2**61  # from here on streams are epochs' orders
 def check_seed(seed: Any) -> int:
     """The seed as an int, or a ValueError."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
-        raise ValueError("Argument `seed` must be an integer. A seed must be an integer between 0 and 2**64 - 1. "
-                         f"Received: {seed!r}.")
+        raise ValueError("Argument `seed` must be an integer. A seed must be an integer between 0 "
+                         f"and 2**64 - 1. Received: {seed!r}.")
     return int(seed)
 
 

@@ -11,8 +11,8 @@ from .arguments.serialization import Configured, Registry
 from .engine.tensor import Tensor
 from .functional.layer_functions import TensorLike, _tensor
 
-__all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "l1", "l1_l2", "l2",
-           "orthogonal_regularizer", "serialize"]
+__all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "l1",
+           "l1_l2", "l2", "orthogonal_regularizer", "serialize"]
 
 
 class Regularizer(Configured):

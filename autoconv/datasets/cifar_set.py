@@ -48,8 +48,8 @@ def locate(path: Path) -> list[Path]:
     for archive in ARCHIVES:
         if (path / archive).is_file():
             return [path / archive]
-    raise DatasetNotFound(f"{path} lacks data_batch_1 ... 5 and test_batch (python version, or binary: .bin), "
-                          f"and {' and '.join(ARCHIVES)}")
+    raise DatasetNotFound(f"{path} lacks data_batch_1 ... 5 and test_batch (python version, or "
+                          f"binary: .bin), and {' and '.join(ARCHIVES)}")
 
 
 def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:

@@ -86,9 +86,9 @@ def _transfer(url: str, part: Path, wait: float) -> None:
     from pooch import HTTPDownloader
 
     responses: list = []
-    download = HTTPDownloader(
-        progressbar=sys.stderr.isatty(), chunk_size=CHUNK, timeout=wait, headers={"Accept-Encoding": "identity"},
-        hooks={"response": lambda response, **_: responses.append(response)})
+    download = HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=CHUNK, timeout=wait,
+                              headers={"Accept-Encoding": "identity"},
+                              hooks={"response": lambda response, **_: responses.append(response)})
     sink = _Sink(part)
     errors: list[Exception] = []
 
@@ -125,8 +125,8 @@ def verify(part: Path, name: str, digest: Digest) -> None:
     with regular.opened(part) as file:
         start = file.read(512)
         if looks_like_html(start):
-            raise MirrorFailed(f"{name}: it sent a web page (HTML) in the file's place; the network may ask for a "
-                               "log-in")
+            raise MirrorFailed(f"{name}: it sent a web page (HTML) in the file's place; the "
+                               "network may ask for a log-in")
         file.seek(0)
         unpack = digest.over == "contents" and start[:2] == GZIP_MAGIC
         source = gzip.GzipFile(fileobj=file) if unpack else file

@@ -39,5 +39,5 @@ def check_sizes(name: str, sizes: Any) -> None:
     numbers = sizes if isinstance(sizes, list | tuple) else [sizes]
     whole = [abs(number) for number in numbers if isinstance(number, int) and number]
     if _left.get() is not None and prod(whole) > LARGEST:
-        raise ValueError(f"An operation in a file may name sizes up to {LARGEST:,} in all. Received: {name} with "
-                         f"{sizes}.")
+        raise ValueError(f"An operation in a file may name sizes up to {LARGEST:,} in all. "
+                         f"Received: {name} with {sizes}.")

@@ -19,8 +19,8 @@ from .architecture import CustomObjects
 from .keras_files import from_json, to_json
 from .torch_state import from_torch_state_dict, to_torch_state_dict
 
-__all__ = ["from_json", "from_onnx", "from_torch_state_dict", "load_model", "load_weights", "save_model",
-           "save_weights", "to_json", "to_onnx", "to_torch_state_dict"]
+__all__ = ["from_json", "from_onnx", "from_torch_state_dict", "load_model", "load_weights",
+           "save_model", "save_weights", "to_json", "to_onnx", "to_torch_state_dict"]
 
 if TYPE_CHECKING:
     from ..models import Model

@@ -27,8 +27,8 @@ def opened(data: bytes, path: str) -> Iterator[HDF5Node]:
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {str(error)[:LONGEST]}") from error
     except Exception as error:  # KeyError of a missing array, MemoryError
-        raise ValueError(f"{path} cannot be read as HDF5; it may be damaged or cut off: {type(error).__name__}: "
-                         f"{str(error)[:LONGEST]}") from error
+        raise ValueError(f"{path} cannot be read as HDF5; it may be damaged or cut off: "
+                         f"{type(error).__name__}: {str(error)[:LONGEST]}") from error
 
 
 def arrays(group: HDF5Node, room: int) -> dict[str, np.ndarray]:

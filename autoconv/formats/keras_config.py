@@ -43,8 +43,8 @@ def _modules() -> dict[str, str]:
     """Keras's modules of the functions of `ops`, by their names in it."""
     own = {**dict.fromkeys(ops.numpy.__all__, "numpy"), **dict.fromkeys(ops.nn.__all__, "nn"),
            **dict.fromkeys(ops.math.__all__, "math"), "erf": "math", "cast": "core",
-           **dict.fromkeys(ops.image.__all__, "image"), "get_item": "numpy", "tanh": "numpy", "rsqrt": "math",
-           "stop_gradient": "core"}
+           **dict.fromkeys(ops.image.__all__, "image"), "get_item": "numpy", "tanh": "numpy",
+           "rsqrt": "math", "stop_gradient": "core"}
     return {name: f"keras.src.ops.{module}" for name, module in own.items() if name not in _NO_OPERATIONS}
 
 
@@ -55,8 +55,8 @@ def _class_of(name: str) -> str:
 _MODULES = _modules()
 _OURS_OF: dict[str, str] = {"ReLU": "functional.relu"}  # the nodes' names of Keras's operations
 for _name in _MODULES:
-    _OURS_OF.update((_class_of(_name), known) for known in (_name, f"functional.{_name}", f"ops.{_name}")
-                    if known in FUNCTIONS)
+    _OURS_OF.update((_class_of(_name), known) for known in (_name, f"functional.{_name}",
+                                                            f"ops.{_name}") if known in FUNCTIONS)
 
 
 def from_keras(config: Any) -> Any:
@@ -145,8 +145,8 @@ def _functional(kind: str, given: JsonObject) -> JsonObject:
 
 def _first_calls(given: JsonObject) -> dict[str, int]:
     """Returns the number of each layer's first call: 0, or 1 for a model, as in Keras."""
-    lists = [given["output_layers"], *(call for entry in given["layers"] for call in entry["inbound_nodes"]
-                                       if "args" not in call)]
+    lists = [given["output_layers"], *(call for entry in given["layers"]
+                                       for call in entry["inbound_nodes"] if "args" not in call)]
     numbers: dict[str, set[int]] = {}
     for name, number, *_ in _references_in(lists):
         numbers.setdefault(name, set()).add(number)
@@ -213,9 +213,9 @@ def model_to_keras(model: Model) -> JsonObject:
         first = []
         shapes = model.layer_shapes
         if shapes:
-            first = [_object("keras.layers", "InputLayer", {
-                "batch_shape": list(shapes[0]), "dtype": model.inputs[0].dtype, "sparse": False, "ragged": False,
-                "name": "input_layer"})]
+            first = [_object("keras.layers", "InputLayer",
+                             {"batch_shape": list(shapes[0]), "dtype": model.inputs[0].dtype,
+                              "sparse": False, "ragged": False, "name": "input_layer"})]
         config: JsonObject = {"layers": [*first, *(_layer(layer) for layer in model.layers)]}
         if shapes:
             config["build_input_shape"] = list(shapes[0])
@@ -245,11 +245,11 @@ def _layer(layer: Any) -> JsonObject:
     config = {key: value for key, value in layer.get_config().items()
               if key not in (*_OURS, *_MEANINGLESS)}  # Keras's older versions know not all of these
     if isinstance(layer, InputLayer):
-        config = {"batch_shape": list(layer.output.shape), "dtype": layer.output.dtype, "sparse": False,
-                  "ragged": False, "name": layer.name}
+        config = {"batch_shape": list(layer.output.shape), "dtype": layer.output.dtype,
+                  "sparse": False, "ragged": False, "name": layer.name}
     elif isinstance(config.get("padding"), int | list) and "kernel_size" in config:
-        raise ValueError(f"Keras's padding of {type(layer).__name__} is 'valid' or 'same'. Layer {layer.name!r} has "
-                         f"{config['padding']}: put a ZeroPadding2D before it.")
+        raise ValueError(f"Keras's padding of {type(layer).__name__} is 'valid' or 'same'. Layer "
+                         f"{layer.name!r} has {config['padding']}: put a ZeroPadding2D before it.")
     return _with_build(layer, _object(registry.module, type(layer).__name__, config))
 
 

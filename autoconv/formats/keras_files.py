@@ -161,8 +161,8 @@ def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: s
                 optimizer.build(model.trainable_weights)
             keras_weights.put_variables(optimizer, variables)
     except Exception as error:  # constructors of losses, metrics and optimizers raise any kind
-        raise ValueError(f"The training in {where} cannot be read: {error} Load the model without it: load_model(path, "
-                         "compile=False).") from error
+        raise ValueError(f"The training in {where} cannot be read: {error} Load the model without "
+                         "it: load_model(path, compile=False).") from error
 
 
 def _number(path: str) -> int:
@@ -284,8 +284,8 @@ def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[An
     stored = [each for each in stored if each[1]]
     wanted = [each for each in wanted if each[1]]
     if len(stored) != len(wanted):
-        raise ValueError(f"The weights in {where} are those of {len(stored)} layers, and {model.name!r} has "
-                         f"{len(wanted)} with weights.")
+        raise ValueError(f"The weights in {where} are those of {len(stored)} layers, and "
+                         f"{model.name!r} has {len(wanted)} with weights.")
     found: list[tuple[Any, np.ndarray]] = []
     for (name, weight_names), (layer, weights) in zip(stored, wanted):
         given = {"/".join(each.removesuffix(":0").split("/")[-2:]): arrays[f"{name}/{each}"] for each in weight_names}

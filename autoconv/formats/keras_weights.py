@@ -72,8 +72,8 @@ def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tup
     weights = weights_of(model)
     states = generators(model)
     groups_ = {"layers", *(key.partition("/")[0] for key in weights)}
-    found = {key: value for key, value in arrays.items()
-             if key.partition("/")[0] in groups_ and "generator/vars" not in key and key not in states}
+    found = {key: value for key, value in arrays.items() if key.partition("/")[0] in groups_
+             and "generator/vars" not in key and key not in states}
     return matching.matched(weights, found, path, model.name)
 
 
@@ -91,8 +91,8 @@ def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> No
         if state is None:
             continue
         if state.shape != (2,) or state.dtype.kind not in "iu" or state[1] < 0:
-            raise ValueError(f"The state of a generator in {path} must be a seed and a number of draws. Received at "
-                             f"{name!r}: {state.dtype} of shape {state.shape}.")
+            raise ValueError(f"The state of a generator in {path} must be a seed and a number of "
+                             f"draws. Received at {name!r}: {state.dtype} of shape {state.shape}.")
         generator.streams = int(state[1])
 
 
@@ -154,7 +154,7 @@ def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
             found[f"{slot}/{number}"] = value
     slots_now = [key for key in state if "/" in key]
     if any(key not in found or found[key].shape != state[key].shape for key in slots_now):
-        warnings.warn(f"The state of the optimizer in the file is not that of {type(optimizer).__name__}: it starts "
-                      "anew.", stacklevel=8)
+        warnings.warn("The state of the optimizer in the file is not that of "
+                      f"{type(optimizer).__name__}: it starts anew.", stacklevel=8)
         return
     optimizer.set_state({**state, **{key: found[key] for key in slots_now}})

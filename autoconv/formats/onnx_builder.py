@@ -104,8 +104,8 @@ class Builder:
              **attributes: Any) -> str:
         """Adds a node; None and "" are omitted inputs. Returns the name of its first result."""
         outputs = names or [self.unique(f"{self._prefix}{op}")]
-        self.nodes.append(self.onnx.helper.make_node(op, [name or "" for name in inputs], outputs, name=outputs[0],
-                                                     **attributes))
+        self.nodes.append(self.onnx.helper.make_node(op, [name or "" for name in inputs], outputs,
+                                                     name=outputs[0], **attributes))
         return outputs[0]
 
     def constant(self, value: Any, name: str = "constant", dtype: DTypeLike = np.float32) -> str:

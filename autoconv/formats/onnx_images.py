@@ -331,15 +331,15 @@ def _places(at: Attributes, old: int, new: int, scale: float) -> np.ndarray:
         return i / scale
     if way == "half_pixel_symmetric":
         return old / 2 * (1 - new / whole) + (i + 0.5) / scale - 0.5
-    raise refused(at, "coordinate_transformation_mode is half_pixel, pytorch_half_pixel, half_pixel_symmetric, "
-                  "align_corners or asymmetric", way)
+    raise refused(at, "coordinate_transformation_mode is half_pixel, pytorch_half_pixel, "
+                  "half_pixel_symmetric, align_corners or asymmetric", way)
 
 
 def _rounded(at: Attributes, places: np.ndarray) -> np.ndarray:
     way = at.get("nearest_mode", "round_prefer_floor" if at.opset >= 11 else "floor")
-    ways: dict[str, Any] = {
-        "round_prefer_floor": lambda p: np.ceil(p - 0.5), "round_prefer_ceil": lambda p: np.floor(p + 0.5),
-        "floor": np.floor, "ceil": np.ceil}
+    ways: dict[str, Any] = {"round_prefer_floor": lambda p: np.ceil(p - 0.5),
+                            "round_prefer_ceil": lambda p: np.floor(p + 0.5), "floor": np.floor,
+                            "ceil": np.ceil}
     if way not in ways:
         raise refused(at, f"nearest_mode is one of {', '.join(ways)}", way)
     return ways[way](places)

@@ -30,8 +30,8 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
     file = onnx_file.read(source)
     for node in file.nodes:
         if node.attributes.op not in OPS:
-            raise ValueError(f"The op {node.attributes.op!r} of node {node.attributes.name!r} is not known. Known are: "
-                             f"{', '.join(sorted(OPS))}.")
+            raise ValueError(f"The op {node.attributes.op!r} of node {node.attributes.name!r} is "
+                             f"not known. Known are: {', '.join(sorted(OPS))}.")
     return OnnxModel(file)
 
 
@@ -113,8 +113,8 @@ class Runner:
             values.update((name, result) for name, result in zip(node.outputs, results) if name)
             for name in self.releases.get(number, ()):
                 values.pop(name, None)
-        return [on_device(values[name], device) if isinstance(values[name], np.ndarray) else values[name].first
-                for name in (port.name for port in self.file.outputs)]
+        return [on_device(values[name], device) if isinstance(values[name], np.ndarray)
+                else values[name].first for name in (port.name for port in self.file.outputs)]
 
     def _results(self, op: OnnxOp, node: Read, inputs: list[Any], device: Device,
                  left: int) -> list[Any]:
@@ -162,8 +162,8 @@ def _tensors(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[
         each is None or isinstance(each, Layouts) or each.ndim == 0 for each in inputs)
     found = op.function(node.attributes, *_given(op, device, inputs, last))
     several = found if isinstance(found, list) else [found]
-    return [Layouts(None, y) if last else Layouts(y if isinstance(y, Tensor) else on_device(y, device))
-            for y in several]
+    return [Layouts(None, y) if last else Layouts(y if isinstance(y, Tensor)
+                                                  else on_device(y, device)) for y in several]
 
 
 def _images(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[Layouts]:
@@ -201,9 +201,9 @@ class OnnxModel(Model):
         self.parameters: dict[str, Variable] = {}
         for key, trained in self._runner.parameters.items():
             array = file.constants.pop(key)
-            self.parameters[key] = self.add_weight(
-                array.shape, lambda shape, dtype, array=array: array, name=key.replace("/", "."), trainable=trained,
-                dtype=array.dtype.name)
+            self.parameters[key] = self.add_weight(array.shape, lambda shape, dtype,
+                                                   array=array: array, name=key.replace("/", "."),
+                                                   trainable=trained, dtype=array.dtype.name)
         self.built = True
         shapes = [port.shape for port in file.inputs]
         if shapes and all(shape is not None and None not in shape[1:] for shape in shapes):
@@ -231,8 +231,8 @@ class OnnxModel(Model):
         return [port.name for port in self._runner.file.outputs]
 
     def get_config(self) -> NoReturn:
-        raise ValueError(f"{self.name!r} was made from an ONNX file, which has its architecture. Write its weights by "
-                         "save_weights, and make it again by from_onnx.")
+        raise ValueError(f"{self.name!r} was made from an ONNX file, which has its architecture. "
+                         "Write its weights by save_weights, and make it again by from_onnx.")
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         given = [x[name] for name in self.input_names] if isinstance(x, dict) else (
@@ -248,15 +248,15 @@ class OnnxModel(Model):
             shape = [shape.get(name) for name in self.input_names]
         given: list[Any] = [shape] if is_shape(shape) else list(shape)
         if len(given) != len(self._ports):
-            raise ValueError(f"Model {self.name!r} takes {len(self._ports)} inputs ({', '.join(self.input_names)}). "
-                             f"Received: {len(given)}.")
+            raise ValueError(f"Model {self.name!r} takes {len(self._ports)} inputs "
+                             f"({', '.join(self.input_names)}). Received: {len(given)}.")
         for port, one in zip(self._ports, given):
             if port.shape is None:
                 continue
             if one is None or len(one) != len(port.shape) or any(
                     wanted is not None and size not in (None, wanted) for wanted, size in zip(port.shape[1:], one[1:])):
-                raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape {port.shape}, as its "
-                                 f"ONNX file says. Received: {one}.")
+                raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape "
+                                 f"{port.shape}, as its ONNX file says. Received: {one}.")
 
 
 def _several(values: list[Any]) -> Any:

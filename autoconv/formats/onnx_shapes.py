@@ -63,8 +63,8 @@ def split(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> list[Te
         part = -(-total // count)
         sizes = [part] * (count - 1) + [total - part * (count - 1)]
     if sum(sizes) != total or min(sizes) < 0 or at.get("num_outputs", count) != count or len(sizes) != count:
-        raise ValueError(f"There must be a part for each of {count} results, and all together must be as long as the "
-                         f"axis, {total}. Received: {list(sizes)[:9]}.")
+        raise ValueError(f"There must be a part for each of {count} results, and all together must "
+                         f"be as long as the axis, {total}. Received: {list(sizes)[:9]}.")
     return F.split(x, [int(end) for end in np.cumsum(sizes)[:-1]], axis)
 
 
@@ -100,8 +100,8 @@ def gather(at: Attributes, x: Tensor, indices: np.ndarray) -> Tensor:
     places = np.asarray(indices)
     if places.dtype.kind not in "iu" or (places.size and not -x.shape[axis] <= places.min() <= places.max()
                                          < x.shape[axis]):
-        raise ValueError(f"Gather takes places in an axis of {x.shape[axis]} items. Received: {places.dtype} "
-                         f"{places.reshape(-1)[:5].tolist()}.")
+        raise ValueError(f"Gather takes places in an axis of {x.shape[axis]} items. Received: "
+                         f"{places.dtype} {places.reshape(-1)[:5].tolist()}.")
     return x[(*(slice(None),) * axis, int(places))] if places.ndim == 0 else take(x, places.astype(np.int64), axis)
 
 
@@ -159,8 +159,8 @@ def constant_of_shape(at: Attributes, shape: np.ndarray) -> np.ndarray:
 
 
 def constant_value(at: Attributes) -> np.ndarray:
-    kinds = {"value": None, "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64,
-             "value_ints": np.int64}
+    kinds = {"value": None, "value_float": np.float32, "value_floats": np.float32,
+             "value_int": np.int64, "value_ints": np.int64}
     name = next((each for each in at.values if each in kinds), None)
     if name is None:
         raise refused(at, f"its value is one of {', '.join(kinds)}", list(at.values))

@@ -39,8 +39,8 @@ def ints(values: Any) -> tuple[int, ...]:
     """Returns an array of integers as a tuple. Raises ValueError for other numbers or too many."""
     array = np.asarray(values)
     if array.dtype.kind not in "iub" or array.ndim > 1 or array.size > 4 * TERMS:
-        raise ValueError(f"A list of at most {4 * TERMS:,} integers is wanted here. Received: {array.dtype} of shape "
-                         f"{array.shape}.")
+        raise ValueError(f"A list of at most {4 * TERMS:,} integers is wanted here. Received: "
+                         f"{array.dtype} of shape {array.shape}.")
     return tuple(int(value) for value in array.reshape(-1))
 
 

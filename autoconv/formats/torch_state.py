@@ -115,8 +115,8 @@ def _prefixes(modules: list[_Module], names: Names | None, problems: list[str]) 
     if names is None:
         return {}
     if isinstance(names, str):
-        raise ValueError("names must be a dict {layer's name: prefix}, or the prefixes in the order of the layers. "
-                         f"Received: {names!r}.")
+        raise ValueError("names must be a dict {layer's name: prefix}, or the prefixes in the "
+                         f"order of the layers. Received: {names!r}.")
     if not isinstance(names, Mapping):
         listed = list(names)
         if len(listed) != len(modules):
@@ -222,8 +222,8 @@ def _modules(model: Model) -> list[_Module]:
         if any(id(weight) not in known for weight in layer.weights):
             problems.append(f"{path!r} ({type(layer).__name__}) has weights of a kind that PyTorch has no module for")
         elif (taken is UNKNOWN or given is UNKNOWN) and not isinstance(layer, _OF_IMAGES):
-            problems.append(f"{path!r} ({type(layer).__name__}): the order of its numbers is not known. Between images "
-                            "and vectors use Flatten, or Reshape, alone")
+            problems.append(f"{path!r} ({type(layer).__name__}): the order of its numbers is not "
+                            "known. Between images and vectors use Flatten, or Reshape, alone")
         found += [_Module(path + part, layer, entries) for part, entries in parts.items()]
     _refuse(problems, f"{model.name!r} has layers that are not PyTorch's")
     return found

@@ -24,8 +24,8 @@ def optimizer_state(model: Model) -> dict[str, np.ndarray]:
     try:
         return optimizer.get_state(model.trainable_weights)
     except ValueError as error:
-        warnings.warn(f"The file will have the optimizer of {model.name!r} without its state: {error} Call compile() "
-                      "before the next step.", stacklevel=8)
+        warnings.warn(f"The file will have the optimizer of {model.name!r} without its state: "
+                      f"{error} Call compile() before the next step.", stacklevel=8)
         return {}
 
 
@@ -53,8 +53,8 @@ def put_streams(model: Model, text: str, where: str) -> None:
     own = generators(model)
     if not isinstance(numbers, list) or len(numbers) != len(own) or any(
             type(number) is not int or number < 0 for number in numbers):
-        raise ValueError(f"The streams in {where} must be a number for each of the {len(own)} generators of random "
-                         f"numbers in {model.name!r}. Received: {text[:80]}.")
+        raise ValueError(f"The streams in {where} must be a number for each of the {len(own)} "
+                         f"generators of random numbers in {model.name!r}. Received: {text[:80]}.")
     for generator, number in zip(own, numbers):
         generator.streams = number
 
@@ -65,8 +65,8 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         config = model.get_compile_config()
         json.dumps(config)
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        warnings.warn(f"The file will say nothing of the training of {model.name!r}: call compile() after loading it. "
-                      f"{error}", stacklevel=7)
+        warnings.warn(f"The file will say nothing of the training of {model.name!r}: call "
+                      f"compile() after loading it. {error}", stacklevel=7)
         return {}, {}
     if config is None:
         return {}, {}
@@ -99,8 +99,8 @@ def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.nda
             _put_back(model, given["optimizer"], {name.removeprefix(SLOTS): value for name, value in tensors.items()
                                                   if name.startswith(SLOTS)})
     except Exception as error:  # constructors of losses, metrics and optimizers raise any kind
-        raise ValueError(f"The training in {path} cannot be read: {error} Load the model without it: load_model(path, "
-                         "compile=False).") from error
+        raise ValueError(f"The training in {path} cannot be read: {error} Load the model without "
+                         "it: load_model(path, compile=False).") from error
 
 
 def _put_back(model: Model, state: JsonObject, slots: Mapping[str, np.ndarray]) -> None:

@@ -43,10 +43,10 @@ def crop_images(images: TensorLike, top_cropping: int | None = None,
     channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
-    top, bottom = _sides("top_cropping", top_cropping, "bottom_cropping", bottom_cropping, "target_height",
-                         target_height, height, -1)
-    left, right = _sides("left_cropping", left_cropping, "right_cropping", right_cropping, "target_width",
-                         target_width, width, -1)
+    top, bottom = _sides("top_cropping", top_cropping, "bottom_cropping", bottom_cropping,
+                         "target_height", target_height, height, -1)
+    left, right = _sides("left_cropping", left_cropping, "right_cropping", right_cropping,
+                         "target_width", target_width, width, -1)
     return images[..., top : height - bottom, left : width - right, :]
 
 
@@ -60,8 +60,8 @@ def _sides(first_name: str, first: int | None, last_name: str, last: int | None,
     before = change - (last or 0) if first is None else first
     behind = change - before if last is None else last
     if before < 0 or behind < 0:
-        raise ValueError(f"{first_name} and {last_name} must be at least 0. Received: {before} and {behind}, for "
-                         f"{whole_name}={whole} and a size of {size}.")
+        raise ValueError(f"{first_name} and {last_name} must be at least 0. Received: {before} and "
+                         f"{behind}, for {whole_name}={whole} and a size of {size}.")
     return before, behind
 
 

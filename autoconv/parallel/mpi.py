@@ -149,9 +149,9 @@ def _mpi4py() -> Any:
     try:
         from mpi4py import MPI as library  # noqa: N811 (it is a module)
     except ImportError as error:
-        raise ExtraError("Training on several processes needs mpi4py and an MPI such as MPICH or Open MPI: pip install "
-                         "'autoconv[mpi]' mpich") from error
+        raise ExtraError("Training on several processes needs mpi4py and an MPI such as MPICH or "
+                         "Open MPI: pip install 'autoconv[mpi]' mpich") from error
     except RuntimeError as error:  # mpi4py is there, but no library of MPI
-        raise ExtraError(f"mpi4py finds no MPI on this computer: {error}. Install one: pip install mpich, or the "
-                         "system's package mpich or openmpi-bin.") from error
+        raise ExtraError(f"mpi4py finds no MPI on this computer: {error}. Install one: pip install "
+                         "mpich, or the system's package mpich or openmpi-bin.") from error
     return library

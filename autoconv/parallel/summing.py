@@ -106,8 +106,8 @@ class RankSum:
                   tag: int) -> Iterator[bool]:
         """Receives from all others and sends to them."""
         receiving = [self._comm.Irecv(_bytes(room), rank, tag) for room, rank in zip(rooms, self._others)]
-        self._requests = [*receiving, *(
-            self._comm.Isend(_bytes(part), rank, tag) for part, rank in zip(outgoing, self._others))]
+        self._requests = [*receiving, *(self._comm.Isend(_bytes(part), rank, tag) for part,
+                                        rank in zip(outgoing, self._others))]
         while not self._test(self._requests):
             yield False
 

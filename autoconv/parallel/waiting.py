@@ -29,9 +29,9 @@ class Watch:
             elif waited < self._timeout:
                 time.sleep(PAUSE)
             elif late := missing():
-                raise TimeoutError(f"Rank {self._rank} waits for {_named(late)}, from which nothing came for "
-                                   f"{self._timeout:g} seconds. Look for what stopped it there; where it only takes "
-                                   "long, raise the timeout.")
+                raise TimeoutError(f"Rank {self._rank} waits for {_named(late)}, from which "
+                                   f"nothing came for {self._timeout:g} seconds. Look for what "
+                                   "stopped it there; where it only takes long, raise the timeout.")
 
 
 def _named(ranks: list[int]) -> str:

@@ -58,12 +58,12 @@ def influence_panels(model: Model, image: ImageLike, answer: str) -> list[Panel]
     """Returns which pixels moved the answer: hidden patches, and the score's gradient."""
     fall = occlusion_map(model, image)
     gradient = saliency_map(model, image)
-    return [
-        Panel(f"what speaks for {answer}: hidden patches", f"the fall of its probability, {_range(fall)}; red where "
-              "hiding lowers it, blue where hiding raises it", mosaics.image(mosaics.signed(fall))),
-        Panel(f"what speaks for {answer}: gradient", f"how much its score moves with each pixel, {_range(gradient)}; "
-              "white the most", mosaics.image(mosaics.gray(gradient)[..., None])),
-    ]
+    return [Panel(f"what speaks for {answer}: hidden patches", "the fall of its probability, "
+                  f"{_range(fall)}; red where hiding lowers it, blue where hiding raises it",
+                  mosaics.image(mosaics.signed(fall))),
+            Panel(f"what speaks for {answer}: gradient", "how much its score moves with each "
+                  f"pixel, {_range(gradient)}; white the most",
+                  mosaics.image(mosaics.gray(gradient)[..., None]))]
 
 
 def _filters(name: str, kernel: np.ndarray) -> Panel:

@@ -70,8 +70,8 @@ def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
             with regular.opened(path) as file:
                 return _from_array(path, npy.read(file, regular.size(file)), shape)
         if shape[2] not in (1, 3):
-            raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or 3: give it a .npy "
-                             "file")
+            raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or "
+                             "3: give it a .npy file")
         return [Picture(str(path), _from_picture(path, shape, kind))]
     except UnreadableImage:
         raise

@@ -118,9 +118,9 @@ class ImageDataset:
         return self._parts(ranks)
 
     def _check_alike(self, ranks: Ranks) -> None:
-        own = {"files": len(self.file_paths), "shuffle": self._shuffle, "seed": self._seed if self._shuffle else None,
-               "checksum of the files' names": self._names(), "batch_size": self.batch_size,
-               "image_shape": self.image_shape}
+        own = {"files": len(self.file_paths), "shuffle": self._shuffle, "seed": self._seed
+               if self._shuffle else None, "checksum of the files' names": self._names(),
+               "batch_size": self.batch_size, "image_shape": self.image_shape}
         first, *others = ranks.exchange(own)
         for number, other in enumerate(others, 1):
             for name in own:
@@ -161,8 +161,8 @@ class ImageDataset:
     def get_state(self) -> dict[str, Any]:
         """Where it stands, as plain data for `set_state`: also in the middle of an iteration."""
         epoch, given = self._under_way or (self.epoch, self._leave_out_first)
-        return {"epoch": epoch, "given": given, "seed": self._seed, "skipped": self._skipped_numbers(),
-                "files": self._names()}
+        return {"epoch": epoch, "given": given, "seed": self._seed,
+                "skipped": self._skipped_numbers(), "files": self._names()}
 
     def _skipped_numbers(self) -> list[list[Any]]:
         """Returns the left-out files by number, and why: folders may be named otherwise."""
@@ -302,8 +302,8 @@ def image_dataset_from_directory(directory: str | os.PathLike, labels: Any = "in
     1/4 or 1/8 of its size if that suffices; "nearest" takes Keras's pixels. Pictures are upright
     (EXIF), transparent ones on white. Raises ValueError, ImportError without Pillow.
     """
-    image_size = _check(labels, label_mode, color_mode, image_size, batch_size, interpolation.lower(), validation_split,
-                        subset, shuffle, seed)
+    image_size = _check(labels, label_mode, color_mode, image_size, batch_size,
+                        interpolation.lower(), validation_split, subset, shuffle, seed)
     if crop_to_aspect_ratio and pad_to_aspect_ratio:
         raise ValueError("Only one of `pad_to_aspect_ratio`, `crop_to_aspect_ratio` can be set to `True`.")
     if format != "tf" or data_format not in (None, "channels_last"):
@@ -318,8 +318,8 @@ def image_dataset_from_directory(directory: str | os.PathLike, labels: Any = "in
     parts = parted(files, directory, validation_split, subset, shuffle, seed)
     if verbose:
         sys.stdout.write(_found(files, parts, subset))
-    decoding = Decoding(image_size, color_mode, _FILTERS[interpolation.lower()], crop_to_aspect_ratio,
-                        pad_to_aspect_ratio)
+    decoding = Decoding(image_size, color_mode, _FILTERS[interpolation.lower()],
+                        crop_to_aspect_ratio, pad_to_aspect_ratio)
     datasets = [ImageDataset(part, decoding, label_mode, batch_size, shuffle and i == 0, seed)
                 for i, part in enumerate(parts)]
     return datasets if subset == "both" else datasets[0]
@@ -349,15 +349,15 @@ def _check(labels: Any, label_mode: Any, color_mode: Any, image_size: Any, batch
                          "of image files in the target directory, 'inferred' (from the names of the subdirectories) or "
                          f"None (no labels). Received: labels={labels}")
     for name, value, known in (("label_mode", label_mode, ("int", "categorical", "binary", None)),
-                               ("color_mode", color_mode, tuple(CHANNELS)), ("interpolation", interpolation,
-                                                                             tuple(_FILTERS)),
+                               ("color_mode", color_mode, tuple(CHANNELS)),
+                               ("interpolation", interpolation, tuple(_FILTERS)),
                                ("subset", subset, ("training", "validation", "both", None))):
         if value not in known:
             raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value}")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if not isinstance(size, tuple | list) or len(size) != 2 or not all(_is_count(n) for n in size):
-        raise ValueError("Invalid `image_size` value. Expected a tuple of 2 integers of at least 1. "
-                         f"Received: image_size={image_size}")
+        raise ValueError("Invalid `image_size` value. Expected a tuple of 2 integers of at least "
+                         f"1. Received: image_size={image_size}")
     if batch_size is not None and not _is_count(batch_size):
         raise ValueError(f"`batch_size` must be an integer of at least 1, or None. Received: batch_size={batch_size}")
     if share and not 0 < share < 1:

@@ -61,7 +61,7 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True,
     _check_format(data_format)
     x = np.array(x, "float32" if dtype is None else dtype)
     if x.ndim != 3 or x.shape[2] not in (1, 3, 4):
-        raise ValueError(f"x must have the shape (height, width, channels) with 1, 3 or 4 channels. "
+        raise ValueError("x must have the shape (height, width, channels) with 1, 3 or 4 channels. "
                          f"Received shape: {x.shape}.")
     if scale:
         x = x - x.min()
@@ -91,5 +91,5 @@ def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str
 
 def _check_format(data_format: str | None) -> None:
     if data_format not in (None, "channels_last"):
-        raise ValueError("data_format must be 'channels_last': autoconv's images are (height, width, channels). "
-                         f"Received: {data_format!r}.")
+        raise ValueError("data_format must be 'channels_last': autoconv's images are (height, "
+                         f"width, channels). Received: {data_format!r}.")

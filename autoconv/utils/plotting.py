@@ -11,8 +11,8 @@ from ..layers.function import kind_of
 
 SOURCE = (".dot", ".gv")  # what Graphviz draws: written without it
 SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # with a resolution Graphviz truncates an .svg
-BOX = {"shape": "box", "style": "rounded,filled", "fillcolor": "#f4f6fb", "color": "#3f51b5", "fontname": "Helvetica",
-       "margin": "0.16,0.09", "height": "0.4"}
+BOX = {"shape": "box", "style": "rounded,filled", "fillcolor": "#f4f6fb", "color": "#3f51b5",
+       "fontname": "Helvetica", "margin": "0.16,0.09", "height": "0.4"}
 ARROW = {"color": "#5a5d64", "arrowsize": "0.7"}
 
 

@@ -46,8 +46,8 @@ def cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
 
 
 def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
-    pooling = [call for call in fusion.fuse(net.graph).calls
-               if isinstance(call.operation, Fused) and call.operation.pattern == ("conv", "relu", "pool")]
+    pooling = [call for call in fusion.fuse(net.graph).calls if isinstance(call.operation, Fused)
+               and call.operation.pattern == ("conv", "relu", "pool")]
     pooled = {id(call.operation.layers[0]): call.shape for call in pooling}
     as_one = {id(layer) for call in pooling for layer in call.operation.layers}
     first = True  # nobody asks for the gradient of the images
@@ -94,8 +94,8 @@ def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> It
     flops = 4 * 2 * prod(y) * prod(w[:3])
     size = _bytes(x, w, y)
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
-    forward, backward = _calls(device, fused.conv2d_relu_pool, [_random(x), _random(w), _random(w[3:])], y,
-                               window=window)
+    forward, backward = _calls(device, fused.conv2d_relu_pool,
+                               [_random(x), _random(w), _random(w[3:])], y, window=window)
     gradients = 1 if first else 2
     yield Case("conv+pool forward", label, flops, size, forward)
     yield Case("conv+pool gradients", label, flops * gradients, size + (gradients - 1) * _bytes(x) + _bytes(w),
@@ -158,8 +158,8 @@ def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
 def _update(device: Device, net: Model) -> Case:
     """One RMSprop step of all parameters: reads weight, gradient, slot; writes weight, slot."""
     optimizer = optim.RMSprop()
-    optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True, device=device)
-                     for p in net.trainable_weights])
+    optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True,
+                                   device=device) for p in net.trainable_weights])
     flat: FlatParameters = optimizer.flat  # type: ignore[assignment]
     flat.gradient[...] = 1e-3
     gradients = list(flat.gradients)

@@ -18,16 +18,16 @@ def describe() -> JsonObject:
         memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (AttributeError, ValueError, OSError):
         memory = None
-    return {
-        "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
-        "cpu_flags": sorted(f for f in (_cpuinfo("flags") or _cpuinfo("Features")).split() if VECTOR_FLAGS.match(f)),
-        "cpu_family_model_stepping": " ".join(_cpuinfo(key) for key in ("cpu family", "model", "stepping")).strip(),
-        "processors": processors(),
-        "memory_gb": memory,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return {"cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
+            "cpu_flags": sorted(f for f in (_cpuinfo("flags") or _cpuinfo("Features")).split()
+                                if VECTOR_FLAGS.match(f)),
+            "cpu_family_model_stepping": " ".join(_cpuinfo(key)
+                                                  for key in ("cpu family", "model",
+                                                              "stepping")).strip(),
+            "processors": processors(), "memory_gb": memory,
+            "system": f"{platform.system()} {platform.release()}",
+            "python": platform.python_version(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def _cpuinfo(key: str) -> str:

@@ -21,15 +21,14 @@ def page(documents: Sequence[Results]) -> str:
     if not any(d.get("results") or d.get("kernels") for d in documents):
         raise ValueError("There is nothing to show: the results hold no measurement.")
     entries = _labelled(documents)
-    said = dict.fromkeys(f"{n}: {f['status']}, {f['reason']}" for e in entries for n, f in e["peers"].items()
-                         if "reason" in f)
+    said = dict.fromkeys(f"{n}: {f['status']}, {f['reason']}" for e in entries for n,
+                         f in e["peers"].items() if "reason" in f)
     not_timed = "".join(f"<li>{escape(line)}</li>" for line in said)
-    body = [
-        _head(documents), *_throughput(entries, "train", "Training"), *_throughput(entries, "infer", "Inference"),
-        *_accuracy(entries), *_start(entries), *_memory(entries), *_size(documents),
-        *_kernels([k for d in documents for k in d["kernels"]]),
-        *([f"<section><h2>Not timed</h2><ul>{not_timed}</ul></section>"] if said else []),
-    ]
+    body = [_head(documents), *_throughput(entries, "train", "Training"),
+            *_throughput(entries, "infer", "Inference"), *_accuracy(entries), *_start(entries),
+            *_memory(entries), *_size(documents), *_kernels([k for d in documents
+                                                             for k in d["kernels"]]),
+            *([f"<section><h2>Not timed</h2><ul>{not_timed}</ul></section>"] if said else [])]
     return document.document("autoconv benchmarks", body)
 
 
@@ -48,13 +47,12 @@ def _head(documents: Sequence[Results]) -> str:
         facts = machines.setdefault(f"{d['machine']['cpu']} {d['machine']['cpu_flags']}", {})
         for key, values in _facts(d).items():
             facts.setdefault(key, []).extend(v for v in values if v not in facts[key])
-    lists = ["".join(f"<dt>{escape(key)}</dt><dd>{escape(', '.join(values))}</dd>" for key, values in facts.items()
-                     if any(values)) for facts in machines.values()]
-    return (
-        f"<header><h1>autoconv benchmarks</h1>{''.join(f'<dl>{rows}</dl>' for rows in lists)}"
-        "<p>Bars are medians over rounds; whiskers hold half of the rounds. A ratio is taken within "
-        "each round; its mean in each process, the median of those, and its interval.</p></header>"
-    )
+    lists = ["".join(f"<dt>{escape(key)}</dt><dd>{escape(', '.join(values))}</dd>" for key,
+                     values in facts.items() if any(values)) for facts in machines.values()]
+    return ("<header><h1>autoconv "
+            f"benchmarks</h1>{''.join(f'<dl>{rows}</dl>' for rows in lists)}<p>Bars are medians "
+            "over rounds; whiskers hold half of the rounds. A ratio is taken within each round; "
+            "its mean in each process, the median of those, and its interval.</p></header>")
 
 
 def _facts(d: Results) -> dict[str, list[str]]:
@@ -150,16 +148,15 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
     for name in dict.fromkeys(k["workload"] for k in shares):
         found = [k for k in shares if k["workload"] == name]
         called = [f"{k['kind']}, {k['layer']}" for k in found]
-        rows = [_spread_bar(label, k["fraction"], "{:.0%}")._replace(kind="plain") for k, label in zip(found, called)
-                if share(k["fraction"]["high"])]
+        rows = [_spread_bar(label, k["fraction"], "{:.0%}")._replace(kind="plain") for k,
+                label in zip(found, called) if share(k["fraction"]["high"])]
         numbers = [[label, *result_tables.achieved(k), share(k["fraction"]["median"])]
                    for k, label in zip(found, called)]
         cards.append(_card(f"{name}: share of the ceiling", bars(f"Kernels of {name}", rows, most=1.0),
                            ["kernel", "achieved", "ceiling", "share"], numbers))
-    return section(
-        "Kernels against this machine's own ceilings",
-        "The ceiling is multiply-adds from registers or a copy of as many bytes, whichever is lower for that kernel, "
-        f"measured in the same rounds. {BUSY}", cards)
+    return section("Kernels against this machine's own ceilings", "The ceiling is multiply-adds "
+                   "from registers or a copy of as many bytes, whichever is lower for that kernel, "
+                   f"measured in the same rounds. {BUSY}", cards)
 
 
 # What they are made of.

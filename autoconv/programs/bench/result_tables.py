@@ -21,8 +21,8 @@ def throughput(results: Sequence[JsonObject]) -> str:
     for entry in results:
         for found in entry["peers"].values():
             speed = found["images_per_s"]
-            rows.append([entry["workload"], str(entry["batch_size"]), entry["mode"], f"{speed['median']:,.0f}",
-                         f"{speed['low']:,.0f} .. {speed['high']:,.0f}",
+            rows.append([entry["workload"], str(entry["batch_size"]), entry["mode"],
+                         f"{speed['median']:,.0f}", f"{speed['low']:,.0f} .. {speed['high']:,.0f}",
                          f"{1e3 * entry['batch_size'] / speed['median']:.3f}",
                          f"{speed['median'] * found['flops_per_image'] / 1e9:.0f}"])
     return table(["net", "batch", "mode", "images/s", "half the rounds", "ms/step", "GFLOP/s"], rows)

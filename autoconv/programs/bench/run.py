@@ -27,18 +27,17 @@ def run(device: Device, names: Sequence[str], batch_size: int | None, rounds: in
             report(f"{name}: {text}")
 
         measured = throughput.measure(SUITE[name], batch, device, rounds, seconds, tell)
-        results += [{"workload": name, "batch_size": batch, "mode": mode, "peers": {"autoconv": found}}
-                    for mode, found in measured.items()]
+        results += [{"workload": name, "batch_size": batch, "mode": mode,
+                     "peers": {"autoconv": found}} for mode, found in measured.items()]
         if kernels:
             shares += kernel_shares(name, device, rounds, tell)
     facts = device.describe()
     compiler = {key: facts[key] for key in ("numba", "llvmlite", "threading_layer") if key in facts}
-    return {
-        "schema": SCHEMA, "machine": machine.describe(), "threads": device.get_num_threads(), "device": device.name,
-        "settings": {"rounds": rounds, "seconds_per_round": seconds},
-        "peers": {"autoconv": {"status": "present", "versions": {"autoconv": __version__, **compiler}}},
-        "results": results, "kernels": shares,
-    }
+    return {"schema": SCHEMA, "machine": machine.describe(), "threads": device.get_num_threads(),
+            "device": device.name, "settings": {"rounds": rounds, "seconds_per_round": seconds},
+            "peers": {"autoconv": {"status": "present",
+                                   "versions": {"autoconv": __version__, **compiler}}},
+            "results": results, "kernels": shares}
 
 
 def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> list[JsonObject]:

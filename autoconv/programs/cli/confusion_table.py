@@ -39,8 +39,8 @@ class Confusion(NamedTuple):
         heads = names if short else [str(i) for i in range(len(names))]
         rows = [[f"{'class':<{first}}  precision  recall  images", "  taken for", *heads]]
         for i, (name, p, r, own) in enumerate(zip(names, *self.rates(), self.counts)):
-            rows.append([f"{name:<{first}}  {p:9.4f}  {r:6.4f}  {own.sum():6,}", "" if short else str(i),
-                         *(str(n or ".") for n in own)])
+            rows.append([f"{name:<{first}}  {p:9.4f}  {r:6.4f}  {own.sum():6,}", "" if short
+                         else str(i), *(str(n or ".") for n in own)])
         if len(names) > MOST:
             return [row[0] for row in rows]
         return [f"{start}{label:>{len(rows[0][1])}}  {' '.join(f'{cell:>{width}}' for cell in cells)}"

@@ -35,8 +35,8 @@ class Images(NamedTuple):
 
     def described(self) -> str:
         size = " x ".join(map(str, self.x_train.shape[1:]))
-        return (f"{self.title}, {len(self.x_train):,} training and {len(self.x_test):,} test images of {size}, "
-                f"from {self.place}")
+        return (f"{self.title}, {len(self.x_train):,} training and {len(self.x_test):,} test "
+                f"images of {size}, from {self.place}")
 
     def feeds(self, model: str, batch_size: int) -> Feeds:
         """What fit and evaluate get, for the net of that name."""
@@ -79,11 +79,10 @@ def load(name: str, data_dir: Path | None, limit: int | None) -> Images:
     entry = datasets.info(name)
     (x_train, y_train), (x_test, y_test) = datasets.load(name, data_dir)
     count = max(len(entry.classes), int(y_train.max()) + 1)  # a folder's own set may have more
-    return Images(
-        name, entry.title, str(datasets.where(name, data_dir)),
-        entry.classes if count == len(entry.classes) else tuple(map(str, range(count))),
-        _images(x_train[:limit]), y_train[:limit].reshape(-1), _images(x_test[:limit]), y_test[:limit].reshape(-1),
-    )
+    return Images(name, entry.title, str(datasets.where(name, data_dir)), entry.classes
+                  if count == len(entry.classes) else tuple(map(str, range(count))),
+                  _images(x_train[:limit]), y_train[:limit].reshape(-1), _images(x_test[:limit]),
+                  y_test[:limit].reshape(-1))
 
 
 def as_taken(images: np.ndarray, model: str) -> np.ndarray:
@@ -97,8 +96,8 @@ def enlarge(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     h, w = images.shape[1:3]
     factor = min(size[0] // h, size[1] // w)
     if factor < 1:
-        raise click.ClickException(f"This net takes images of {size[0]} x {size[1]} pixels. Received larger ones: "
-                                   f"{h} x {w}.")
+        raise click.ClickException(f"This net takes images of {size[0]} x {size[1]} pixels. "
+                                   f"Received larger ones: {h} x {w}.")
     top = (size[0] - factor * h) // 2
     left = (size[1] - factor * w) // 2
     large = np.zeros((len(images), *size, images.shape[3]), images.dtype)

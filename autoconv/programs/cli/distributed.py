@@ -40,8 +40,8 @@ def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
         number = max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
                       if os.environ.get(name, "").isdigit()), default=1)
         if number > 1:
-            warnings.warn(f"mpiexec started {number} processes, each of which now trains by itself: add --distributed "
-                          "to share the training.", stacklevel=2)
+            warnings.warn(f"mpiexec started {number} processes, each of which now trains by "
+                          "itself: add --distributed to share the training.", stacklevel=2)
         yield ALONE
         return
     from ... import parallel

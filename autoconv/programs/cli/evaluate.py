@@ -40,11 +40,11 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
     except ValueError as error:
         raise click.ClickException(f"The net in {run} cannot be tested on this set. {error}") from error
     if json_file is not None:
-        result_files.write_json(json_file, {
-            "run": str(run), "dataset": tests.name, "test_images": tests.images(), "device": target.name,
-            "test_accuracy": tested["accuracy"], "test_loss": tested["loss"], "skipped": tests.skipped(),
-            **table.as_json(),
-        })
+        result_files.write_json(json_file, {"run": str(run), "dataset": tests.name,
+                                            "test_images": tests.images(), "device": target.name,
+                                            "test_accuracy": tested["accuracy"],
+                                            "test_loss": tested["loss"], "skipped": tests.skipped(),
+                                            **table.as_json()})
     if not silent:
         echo(f"test accuracy {tested['accuracy']:.4f}, test loss {tested['loss']:.4f}")
     if not quiet and not silent:
@@ -75,8 +75,8 @@ def _tests(trained: JsonObject, dataset: str | Path | None, data_dir: Path | Non
     same = dataset is None and data_dir is None
     if isinstance(dataset, Path) or (same and "folder" in trained):
         if limit is not None or data_dir is not None:
-            raise click.UsageError("--limit and --data-dir are for named data sets. Received one of them with a folder "
-                                   "of photos.")
+            raise click.UsageError("--limit and --data-dir are for named data sets. Received one "
+                                   "of them with a folder of photos.")
         found = photos.whole(dataset, shape, classes) if isinstance(dataset, Path) else photos.held_out(trained)
         found.batch_size = trained["batch_size"]
         name = str(dataset or trained["dataset"])

@@ -47,14 +47,14 @@ _TEXT: Check = (_is_text, "a string")
 _NUMBER: Check = (_is_number, "a number")
 _TEXTS: Check = (_are(_is_text), "a list of strings")
 _COUNT = _whole(0)
-_ALWAYS: dict[str, Check] = {
-    "model": _TEXT, "dataset": _TEXT, "data_dir": _or_null(_TEXT), "limit": _or_null(_whole(1)),
-    "classes": (lambda value: _TEXTS[0](value) and bool(value), "a list of names"), "batch_size": _whole(1),
-}
-_OF_A_FOLDER: dict[str, Check] = {
-    "folder": _TEXT, "seed": _whole(0, 2**32 - 1),
-    "image_size": (lambda value: _are(_whole(1, LARGEST_SIDE)[0])(value) and len(value) == 2, "two sizes in pixels"),
-}
+_ALWAYS: dict[str, Check] = {"model": _TEXT, "dataset": _TEXT, "data_dir": _or_null(_TEXT),
+                             "limit": _or_null(_whole(1)),
+                             "classes": (lambda value: _TEXTS[0](value) and bool(value),
+                                         "a list of names"), "batch_size": _whole(1)}
+_OF_A_FOLDER: dict[str, Check] = {"folder": _TEXT, "seed": _whole(0, 2**32 - 1),
+                                  "image_size": (lambda value: _are(_whole(1,
+                                                                           LARGEST_SIDE)[0])(value)
+                                                 and len(value) == 2, "two sizes in pixels")}
 _DRAWN_AGAIN: dict[str, Check] = {  # runs of version 0.1, which do not name what they held out
     "train_images": _COUNT, "skipped": _TEXTS,
     "validation_split": _or_null((lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")),

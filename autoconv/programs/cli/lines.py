@@ -16,9 +16,9 @@ def fitted(text: str) -> str:
     if not sys.stdout.isatty():
         return text
     columns = max(shutil.get_terminal_size().columns - 1, 2 * LABEL)
-    return "\n".join(
-        textwrap.fill(line, columns, subsequent_indent=" " * LABEL, break_long_words=False, break_on_hyphens=False)
-        for line in text.splitlines())
+    return "\n".join(textwrap.fill(line, columns, subsequent_indent=" " * LABEL,
+                                   break_long_words=False, break_on_hyphens=False)
+                     for line in text.splitlines())
 
 
 def echo(text: str, err: bool = False, over: bool = False) -> None:

@@ -121,9 +121,9 @@ def data_options(command: Callable) -> Callable:
 
 def json_option(command: Callable) -> Callable:
     """--json; `files.write_json` takes it."""
-    return click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
-                        help="Write the results to FILE as JSON; - writes them, and nothing else, to the standard "
-                             "output.")(command)
+    return click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True),
+                        metavar="FILE", help="Write the results to FILE as JSON; - writes them, "
+                        "and nothing else, to the standard output.")(command)
 
 
 def quiet_option(command: Callable) -> Callable:

@@ -75,8 +75,8 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
         train, test = _datasets(folder, image_size, 3, classes, seed, share)
         split = f"{share:.0%} of it held out to test on, drawn by the seed (--validation-split)"
     elif share is not None:
-        raise click.UsageError(f"--validation-split is for folders without a split of their own. {folder} has train/ "
-                               f"and {own}/.")
+        raise click.UsageError("--validation-split is for folders without a split of their own. "
+                               f"{folder} has train/ and {own}/.")
     else:
         classes = _classes(folder / "train")
         _check_classes(folder / own, classes)
@@ -96,8 +96,8 @@ def held_out(trained: JsonObject) -> ImageDataset:
     share = trained["validation_split"]
     size = tuple(trained["image_size"])
     if not folder.is_dir():
-        raise click.ClickException(f"The folder {folder}, which the run was trained on, is not there. Name another "
-                                   "folder of photos to test on.")
+        raise click.ClickException(f"The folder {folder}, which the run was trained on, is not "
+                                   "there. Name another folder of photos to test on.")
     if "held_out" in trained:
         files = _still_there(folder, trained["held_out"], trained["classes"])
         dataset = _dataset(files, size, 3, False, trained["seed"])
@@ -194,9 +194,9 @@ def _classes(folder: Path) -> list[str]:
     """The classes of a folder. Raises a ClickException where it has none to tell apart."""
     names = classes_in(folder)
     if len(names) < 2:
-        raise click.ClickException(
-            f"{folder} must hold a folder of pictures for each class, of two classes at least, such as "
-            f"{folder / 'cats'} and {folder / 'dogs'}. Received: {_held(folder)}.")
+        raise click.ClickException(f"{folder} must hold a folder of pictures for each class, of "
+                                   f"two classes at least, such as {folder / 'cats'} and "
+                                   f"{folder / 'dogs'}. Received: {_held(folder)}.")
     for name in names:
         if not any(is_picture(path.name) for path in (folder / name).rglob("*")):
             raise click.ClickException(f"The class {name!r} has no pictures: there is no .jpg, .png or other picture "

@@ -73,8 +73,8 @@ class Resumable(click.Command):
             echo(f"resume {out} holds no training yet, so one begins")
         found = checkpoint.files(out / runs.CHECKPOINTS) if not wanted and out is not None else None
         if found and _results(out).get("checkpoint") != found[0][2].stem:
-            echo(f"note: {out} holds a training that is not finished, which --resume would go on with. This one "
-                 "begins anew, and replaces it.", err=True)
+            echo(f"note: {out} holds a training that is not finished, which --resume would go on "
+                 "with. This one begins anew, and replaces it.", err=True)
         if given["batch_size"] < len(every):
             raise click.UsageError("--batch-size is that of all processes together, of which each takes a part. "
                                    f"Received: --batch-size {given['batch_size']} with {len(every)} processes.")

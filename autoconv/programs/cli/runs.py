@@ -89,8 +89,8 @@ def _read(folder: Path) -> Run:
     model = folders.place(folder, MODEL)
     file = folders.place(folder, RESULTS)
     if not (model.is_file() and file.is_file()) and (folder / CHECKPOINTS).is_dir():
-        raise click.ClickException(f"The training in {folder} is not finished: `autoconv train --out {folder} "
-                                   "--resume` goes on with it.")
+        raise click.ClickException(f"The training in {folder} is not finished: `autoconv train "
+                                   f"--out {folder} --resume` goes on with it.")
     if not (model.is_file() and file.is_file()):
         raise click.ClickException(f"{folder} is no run: it lacks {MODEL} or {RESULTS}. "
                                    f"`autoconv train --out {folder}` writes one.")
@@ -143,8 +143,8 @@ def _check(out: Path) -> None:
     """Raises where `out` is no place for a run."""
     states = out / CHECKPOINTS
     if states.exists() and not states.is_dir():
-        raise click.ClickException(f"A run keeps its states in a folder {CHECKPOINTS}/. Received: {states}, a file. "
-                                   "Remove it, or name another folder as --out.")
+        raise click.ClickException(f"A run keeps its states in a folder {CHECKPOINTS}/. Received: "
+                                   f"{states}, a file. Remove it, or name another folder as --out.")
     if out.is_dir():
         folders.sweep(out.resolve())
         folders.finish(out, FILES)

@@ -139,8 +139,8 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
             if resume is not None:
                 _say(quiet or silent, resuming.described(resume, how["epochs"], -(-images.counts[0] // batch_size)))
             with run_states.during(out, states, stop, ranks):
-                net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent else 1, model,
-                                            batch_size, seed, states, **how)
+                net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent
+                                            else 1, model, batch_size, seed, states, **how)
             folder = None if data_dir is None else str(data_dir.absolute())
             results.update(limit=limit, data_dir=folder, validation_split=validation_split)
             if kept is not None and states is not None:
@@ -169,9 +169,9 @@ def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json
     """Says and writes how the training and the test went."""
     if json_file is not None:
         result_files.write_json(json_file, results)
-    _say(silent, f"test accuracy {results['test_accuracy']:.4f}, test loss {results['test_loss']:.4f}\n"
-         f"{results['train_images_per_s']:,.0f} images/s, {results['ms_per_step']:.2f} ms/step, "
-         f"{results['total_s']:.1f} s in all")
+    _say(silent, f"test accuracy {results['test_accuracy']:.4f}, test loss "
+         f"{results['test_loss']:.4f}\n{results['train_images_per_s']:,.0f} images/s, "
+         f"{results['ms_per_step']:.2f} ms/step, {results['total_s']:.1f} s in all")
     photos.say_skipped(results["skipped"], "{:,} to train and {:,} to test on remained".format(*counts))
     for what, path in (("run", out), ("results", json_file)):
         _say(silent or path is None, f"wrote the {what} to {path}")
@@ -217,8 +217,8 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
     runs.compile_net(net, model, optimizing, label_smoothing)
     threads = f"threads: {device.get_num_threads()}, " if device.get_num_threads() else ""
     others = f"{ranks.size} processes, each with " if ranks.size > 1 and threads else ""
-    _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, {net.count_params():,} parameters, "
-         f"on {device}, {others}{threads}seed: {seed}")
+    _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, "
+         f"{net.count_params():,} parameters, on {device}, {others}{threads}seed: {seed}")
     watch = Stopwatch()
     history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=[watch, *([states] if states else [])])
     if ranks.rank:
@@ -259,8 +259,8 @@ def _tested(net: models.Sequential, model: str, images: data.Images | photos.Pho
     except (OSError, ValueError) as error:
         kept = "--out RUN would have kept it" if out is None else f"{out} has it; `autoconv evaluate {out}` tests it"
         raise click.ClickException(f"The net was trained, but it cannot be tested. {error} The net: {kept}.") from error
-    return {"test_images": images.counts[1], "test_accuracy": tested["accuracy"], "test_loss": tested["loss"],
-            "total_s": since_start(), **images.kept()}
+    return {"test_images": images.counts[1], "test_accuracy": tested["accuracy"],
+            "test_loss": tested["loss"], "total_s": since_start(), **images.kept()}
 
 
 def versions() -> dict[str, str]:

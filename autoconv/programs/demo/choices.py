@@ -125,9 +125,7 @@ def compile_net(model: Sequential, optimizer: str, learning_rate: float) -> None
 
 def offered() -> JsonObject:
     """All of it, as the page lists it."""
-    return {
-        "nets": {name: title for name, (title, _) in NETS.items()},
-        "data": {name: datasets.info(name).title for name in sets_here()},
-        "optimizers": OPTIMIZERS, "batch_sizes": BATCH_SIZES, "rates": RATES, "most_epochs": MOST_EPOCHS,
-        "kernels": KERNELS,
-    }
+    return {"nets": {name: title for name, (title, _) in NETS.items()},
+            "data": {name: datasets.info(name).title for name in sets_here()},
+            "optimizers": OPTIMIZERS, "batch_sizes": BATCH_SIZES, "rates": RATES,
+            "most_epochs": MOST_EPOCHS, "kernels": KERNELS}

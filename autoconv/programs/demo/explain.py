@@ -45,11 +45,10 @@ def _convolution(seen: Seen, row: int, column: int, filter: int) -> Explained:
     products = values.astype(np.float64) * kernel[..., filter]
     sums = products.sum((0, 1))
     total = float(sums.sum() + bias[filter])
-    return {
-        "rows": rows, "columns": columns, "window": _numbers(values), "weights": _numbers(kernel[..., filter]),
-        "products": _numbers(products), "sums": _numbers(sums), "bias": _number(bias[filter]),
-        "sum": total, "activation": layer.activation.__name__,
-    }
+    return {"rows": rows, "columns": columns, "window": _numbers(values),
+            "weights": _numbers(kernel[..., filter]), "products": _numbers(products),
+            "sums": _numbers(sums), "bias": _number(bias[filter]), "sum": total,
+            "activation": layer.activation.__name__}
 
 
 def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:

@@ -133,14 +133,14 @@ class Session:
     def state(self) -> JsonObject:
         """Where it stands, as the page shows it."""
         chosen = self.chosen
-        return {
-            "phase": self.phase, "message": self.message, "net": chosen.net, "data": chosen.data,
-            "optimizer": chosen.optimizer, "learning_rate": chosen.learning_rate, "batch_size": chosen.batch_size,
-            "epochs": chosen.epochs, "step": self.steps, "steps": self.goal, "steps_per_epoch": self._steps_per_epoch(),
-            "parameters": self.model.count_params(), "images_per_s": self.speed, "image": self.image,
-            "label": int(self.data.y_test[self.image]), "classes": self.data.classes, "made": self.made,
-            "tested": TESTED, "test_accuracy": self.test_accuracy,
-        }
+        return {"phase": self.phase, "message": self.message, "net": chosen.net,
+                "data": chosen.data, "optimizer": chosen.optimizer,
+                "learning_rate": chosen.learning_rate, "batch_size": chosen.batch_size,
+                "epochs": chosen.epochs, "step": self.steps, "steps": self.goal,
+                "steps_per_epoch": self._steps_per_epoch(), "parameters": self.model.count_params(),
+                "images_per_s": self.speed, "image": self.image,
+                "label": int(self.data.y_test[self.image]), "classes": self.data.classes,
+                "made": self.made, "tested": TESTED, "test_accuracy": self.test_accuracy}
 
     def wait(self, version: int, seconds: float) -> int:
         """Waits until there is a newer version, or this many seconds. Returns the present one."""

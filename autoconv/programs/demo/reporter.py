@@ -56,8 +56,8 @@ class Reporter(Callback):
     def check_loss(self) -> None:
         """Raises ArithmeticError where the loss is no number any more."""
         if not self._is_finite():
-            raise ArithmeticError("The loss became NaN or infinite, as happens when the learning rate is too high. "
-                                  "Choose a lower one and start anew.")
+            raise ArithmeticError("The loss became NaN or infinite, as happens when the learning "
+                                  "rate is too high. Choose a lower one and start anew.")
 
     def _is_finite(self) -> bool:
         return math.isfinite(self._logs.get("loss", 0.0))
