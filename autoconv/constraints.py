@@ -64,8 +64,7 @@ class UnitNorm(Constraint):
 
 
 class MinMaxNorm(Constraint):
-    """Scales w so that its L2 norm along `axis` goes to min_value..max_value by the share `rate`.
-    """
+    """Scales w so that its L2 norm along `axis` goes to min_value..max_value, by a share `rate`."""
 
     def __init__(self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0,
                  axis: Axis = 0) -> None:

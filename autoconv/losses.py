@@ -276,8 +276,7 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 
 def _masked(sample_weight: Any, mask: np.ndarray, reduction: str | None) -> np.ndarray:
-    """Returns weights that are 0 where a mask is; in a mean larger, so that it is over the others.
-    """
+    """Returns weights that are 0 where a mask is; in a mean scaled, so that it is over the rest."""
     if reduction in MEANS:
         mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.loss_functions.EPSILON))
     if sample_weight is None:

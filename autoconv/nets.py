@@ -131,8 +131,7 @@ def _best(classes: int) -> list[L.Layer]:
 
 
 def _sprint(classes: int) -> list[L.Layer]:
-    """For `train --recipe sprint`: few multiplications, MNIST's pixels scaled by the first layer.
-    """
+    """For `train --recipe sprint`: few multiplications; the first layer scales MNIST's pixels."""
     return [
         L.Rescaling(1 / 78.6, -0.424),
         L.Conv2D(16, 4, strides=2, activation="relu"),

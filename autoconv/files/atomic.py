@@ -88,8 +88,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def flush(path: Path) -> None:
-    """Waits until a file, or a folder's list of files, is on the disk, if the system can do that.
-    """
+    """Waits until a file, or a folder's list of files, is on the disk, if the system can."""
     if not path.is_dir():
         with open(path, "rb+") as file:
             os.fsync(file.fileno())

@@ -91,8 +91,7 @@ def finish(folder: Path, names: Sequence[str]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what ended processes left beside or in `folder`. A living process locks its folders.
-    """
+    """Removes what ended processes left beside or in `folder`. Living ones lock their folders."""
     if fcntl is None:
         return
     wanted = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)(-[0-9a-f]+)?{re.escape(atomic.SUFFIX)}")
@@ -172,8 +171,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _begin(folder: Path) -> tuple[Path, Hold]:
-    """Returns an empty folder that can be renamed to `folder`, beside or else in it, and its lock.
-    """
+    """Returns an empty folder that can be renamed to `folder`, beside or in it, and its lock."""
     inside = folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK))
     for _ in range(ATTEMPTS):
         part = atomic.unfinished(folder)

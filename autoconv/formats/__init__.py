@@ -120,8 +120,7 @@ def _format_of(path: Path, weights_only: bool = False) -> ModuleType:
 
 
 def _free(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Path:
-    """Returns a path to write to. Raises ValueError for its suffix, FileExistsError if it exists.
-    """
+    """Returns a path to write to. Raises ValueError for its suffix, FileExistsError if taken."""
     path = Path(filepath)
     _format_of(path, weights_only)
     if not overwrite and path.exists():

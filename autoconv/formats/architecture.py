@@ -23,8 +23,7 @@ NAMES = 1 / 16  # of the limits of JSON: for the names of classes, 1 MB
 
 def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
          custom_objects: CustomObjects | None) -> Model:
-    """Makes the built model of a file's metadata. Raises ValueError if it cannot be read or made.
-    """
+    """Makes the built model of a file's metadata. Raises ValueError if it cannot be made."""
     try:
         description = json_text.parse(metadata["model"])
         classes = json_text.parse(metadata.get("class_names", "[]"), NAMES)
@@ -37,8 +36,7 @@ def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
 
 def build(description: JsonObject, classes: list[str], room: int, path: str,
           custom_objects: CustomObjects | None) -> Model:
-    """Makes the built model of a description, with at most `room` numbers. Raises as `make` does.
-    """
+    """Makes the built model of a description, of `room` numbers at most. Raises as `make` does."""
     try:
         input_shape = description.pop("input_shape")
         with allowance.at_most(room):

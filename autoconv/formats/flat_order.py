@@ -17,8 +17,7 @@ UNKNOWN = np.empty(0, np.int64)  # the order of what was made in a way that is n
 
 @dataclass(frozen=True)
 class FlatCall:
-    """One call of a layer or function: numbers of its values, and their shapes without the batch.
-    """
+    """One call of a layer or function: numbers of its values, their shapes without the batch."""
 
     operation: Any
     inputs: list[int]

@@ -30,8 +30,7 @@ REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # 
 
 
 class Tree:
-    """The objects in a file's bytes. Raises ValueError if they are damaged, or in a newer format.
-    """
+    """The objects in a file's bytes. Raises ValueError if they are damaged or in a newer format."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data

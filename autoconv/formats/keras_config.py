@@ -9,6 +9,7 @@ import numpy as np
 from .. import ops
 from ..arguments.serialization import get_registered_name, registry_of, serialize
 from ..engine.array_functions import FUNCTIONS
+from ..engine.symbolic import Node
 from ..files.json_text import JsonObject
 from ..layers import InputLayer
 from ..layers.function import Function
@@ -270,13 +271,12 @@ def _with_build(layer: Any, made: JsonObject) -> JsonObject:
 
 def _graph(model: Model) -> JsonObject:
     records = model.graph.records()
-    graph = model.graph
     entries = []
-    shapes = {}
-    for operation in graph.operations:
-        nodes = sorted((node for node in graph.nodes if node.operation is operation), key=lambda node: node.number)
-        shapes.update({(operation.name, i, j): tensor for i, node in enumerate(nodes)
-                       for j, tensor in enumerate(node.outputs)})
+    calls_of: dict[Any, list[Node]] = {}
+    for node in sorted(model.graph.nodes, key=lambda node: node.number):
+        calls_of.setdefault(node.operation, []).append(node)
+    shapes = {(operation.name, i, j): tensor for operation, nodes in calls_of.items()
+              for i, node in enumerate(nodes) for j, tensor in enumerate(node.outputs)}
 
     def tensor(reference: list[Any]) -> JsonObject:
         like = shapes[tuple(reference)]
@@ -313,8 +313,7 @@ def _graph(model: Model) -> JsonObject:
 
 
 def _operation(function: Function, calls: list[JsonObject]) -> JsonObject:
-    """Converts a function in a graph: what it is given by name belongs in Keras to the operation.
-    """
+    """Converts a function in a graph; its keyword arguments belong in Keras to the operation."""
     divided = [_divided(function, call) for call in calls]
     if function.short not in _MODULES or any(options != divided[0][1] for _, options in divided):
         raise ValueError(f"Keras has no operation for the function {function.function!r}, named {function.name!r}. "

@@ -147,8 +147,7 @@ def _made(config: Any, size: int, where: str, custom_objects: CustomObjects | No
 
 def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: str,
            custom_objects: CustomObjects | None) -> None:
-    """Compiles a model as the file says, and restores the optimizer's variables, if there are any.
-    """
+    """Compiles a model as the file says, and restores the optimizer's variables, if any."""
     try:
         given = keras_config.from_keras(config)
         own = given.pop("optimizer_config", None)

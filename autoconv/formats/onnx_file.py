@@ -56,8 +56,7 @@ class Read(NamedTuple):
 
 
 class Port(NamedTuple):
-    """An input or output of a graph; its shape has None for open sizes, and may be unknown (None).
-    """
+    """An input or output of a graph; its shape has None for open sizes, and may be unknown."""
 
     name: str
     dtype: str
@@ -188,8 +187,7 @@ def _node(node: Any, number: int, opset: int) -> Read:
 
 
 def array(tensor: Any) -> np.ndarray:
-    """Returns a tensor's values. Raises ValueError if they are elsewhere or do not fit its shape.
-    """
+    """Returns a tensor's values. Raises ValueError if they are elsewhere or of another shape."""
     dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
     name = tensor.get("name") or "a constant"
     kind = tensor.get("data_type", 0)

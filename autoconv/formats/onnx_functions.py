@@ -316,8 +316,7 @@ def _global(op: str) -> Emitter:
 
 
 def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> Value:
-    """Resizes by sizes; interpolations that ONNX or ONNX Runtime lacks are products with weights.
-    """
+    """Resizes by sizes; interpolations that ONNX or its Runtime lacks are products with weights."""
     if interpolation not in INTERPOLATIONS:
         if None in x.shape[1:3]:
             raise ValueError(f"{interpolation!r} is exported for images of a known size. Received: {x.shape}.")

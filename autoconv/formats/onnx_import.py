@@ -36,8 +36,7 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
 
 
 class Layouts:
-    """A tensor in a graph, as in ONNX (`first`) and with channels last; each is made when needed.
-    """
+    """A tensor in a graph, as in ONNX (`first`) and with channels last, made when needed."""
 
     def __init__(self, first: Tensor | None, last: Tensor | None = None) -> None:
         self._first = first

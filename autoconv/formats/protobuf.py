@@ -42,8 +42,7 @@ def read(data: bytes, schema: Schema) -> dict[str, Any]:
 
 
 class _Reader:
-    """Reads one file. fields, text, numbers: how many more fields, bytes and integers it may have.
-    """
+    """Reads one file. fields, text, numbers: how many more fields, bytes, integers it may have."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data

@@ -21,8 +21,7 @@ _SHOWN = 12  # how many lines of what does not fit
 
 @dataclass(frozen=True)
 class _Entry:
-    """One array of a PyTorch module: our weight (or None), its shape, and the ways to it and back.
-    """
+    """One array of a PyTorch module: our weight (or None), its shape, the ways to it and back."""
 
     name: str
     weight: Variable | None
@@ -188,8 +187,7 @@ def _key(prefix: str, name: str) -> str:
 
 
 def _array(value: Any) -> np.ndarray:
-    """Returns an array or tensor of any device as NumPy's. Raises ValueError unless it has numbers.
-    """
+    """Returns an array or tensor as NumPy's. Raises ValueError unless it has numbers."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     try:
@@ -328,8 +326,7 @@ def _sample_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entr
 
 
 def _prelu(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    """PyTorch has a number per channel, or one for all; ours may have one per number of a sample.
-    """
+    """PyTorch has a number per channel, or one for all; ours may have one per number."""
     alpha = layer.alpha
     view = _turned(taken)
     channels = alpha.shape[-1]

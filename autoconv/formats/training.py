@@ -47,8 +47,7 @@ def streams_text(model: Model) -> str:
 
 
 def put_streams(model: Model, text: str, where: str) -> None:
-    """Sets the layers' generators to the numbers of `streams_text`. Raises ValueError for others.
-    """
+    """Sets the layers' generators to the numbers of `streams_text`, else ValueError."""
     numbers = json_text.parse(text)
     own = generators(model)
     if not isinstance(numbers, list) or len(numbers) != len(own) or any(

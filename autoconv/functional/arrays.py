@@ -96,9 +96,7 @@ def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
 
 
 def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
-    """Removes axes of size 1: all, or those named. Raises ValueError for a named one of another
-    size.
-    """
+    """Removes axes of size 1: all, or those named, which must have that size."""
     x = _tensor(x)
     ones = tuple(i for i, n in enumerate(x.shape) if n == 1)
     axes = ones if axis is None else arith.normalize_axes(axis, x.ndim)
@@ -126,9 +124,7 @@ def maximum(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 @broadcasting
 def minimum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The smaller of two elements; shapes broadcast, NaN is passed on. If equal, x1 gets the
-    gradient.
-    """
+    """The smaller of two elements; shapes broadcast, NaN is passed on. Ties go to x1."""
     return apply(select.minimum, *_pair(x1, x2))
 
 
@@ -209,8 +205,7 @@ def cast(x: TensorLike, dtype: DTypeLike) -> Tensor:
 
 
 def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the first maximum along `axis`, or of all elements; NaN counts as the maximum.
-    """
+    """The index of the first maximum along `axis`, or of all elements; NaN is the maximum."""
     return apply(select.argmax, _tensor(x), axis=axis, keepdims=keepdims)
 
 

@@ -82,7 +82,7 @@ def conv2d_transpose(x: TensorLike, w: TensorLike, b: TensorLike | None = None, 
 
 def depthwise_conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: Pair = 1,
                      padding: Padding = "valid", dilation_rate: Pair = 1) -> Tensor:
-    """Convolves each channel with M kernels: x (N, H, W, C), w (KH, KW, C, M) -> (N, OH, OW, C*M).
+    """Convolves each channel with M kernels: x (N, H, W, C), w (KH, KW, C, M) -> (N, OH, OW, CM).
     """
     x, w, b = _same_dtype("depthwise_conv2d", x, w, b)
     _, h, width, channels = shapes.check_image(x.shape)

@@ -274,8 +274,7 @@ def _pair(y_true: TensorLike, y_pred: TensorLike, name: str) -> tuple[Tensor, Te
 
 def _logits(y_true: TensorLike, value: TensorLike, from_logits: bool, name: str, activation: str,
             axis: int = -1) -> tuple[Tensor, bool]:
-    """Returns predictions, or the logits of this activation's result, and whether they are logits.
-    """
+    """Returns predictions, or the logits of this activation's result, and if they are logits."""
     y_pred = _predictions(value, stacked(y_true))
     if from_logits and y_pred.logits is not None:
         warnings.warn(f"{name} received from_logits=True, but its predictions come from a {y_pred.activation}, so "

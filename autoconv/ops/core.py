@@ -37,8 +37,7 @@ def _on_tensors(function: Callable) -> Callable:
 
 
 def _operand(value: Any) -> Any:
-    """Returns arrays as tensors; numbers stay, since they take the dtype of the tensor beside them.
-    """
+    """Returns arrays as tensors; numbers stay, to take the dtype of the tensor beside them."""
     if value is None or (isinstance(value, Tensor | SymbolicTensor | Real) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):

@@ -22,9 +22,7 @@ def pad_images(images: TensorLike, top_padding: int | None = None, left_padding:
                bottom_padding: int | None = None, right_padding: int | None = None,
                target_height: int | None = None, target_width: int | None = None,
                data_format: str | None = None) -> Tensor:
-    """Adds zeros around images (N, H, W, C) or (H, W, C). Of top, bottom and target_height two are
-    given, and so for the width.
-    """
+    """Adds zeros around images (N, H, W, C) or (H, W, C): two of top, bottom, target_height, ..."""
     channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
@@ -37,9 +35,7 @@ def crop_images(images: TensorLike, top_cropping: int | None = None,
                 left_cropping: int | None = None, bottom_cropping: int | None = None,
                 right_cropping: int | None = None, target_height: int | None = None,
                 target_width: int | None = None, data_format: str | None = None) -> Tensor:
-    """Cuts images (N, H, W, C) or (H, W, C). Of top, bottom and target_height two are given, and so
-    for the width.
-    """
+    """Cuts images (N, H, W, C) or (H, W, C): two of top, bottom, target_height, and so on."""
     channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]

@@ -323,8 +323,7 @@ def floats(x: TensorLike) -> Tensor:
 
 
 def _by_numpy(function: Callable, *arguments: Any) -> Tensor:
-    """Returns NumPy's result of values as a tensor without a gradient, on the first one's device.
-    """
+    """Returns NumPy's result of values as a tensor without a gradient, on the first's device."""
     trace.stop("a function of ops that NumPy computes")
     first = operand(arguments[0])
     values = [a.detach().numpy() if hasattr(a, "detach") else a for a in (first, *arguments[1:])]

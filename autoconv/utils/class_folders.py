@@ -43,8 +43,7 @@ def classes_in(directory: str | os.PathLike) -> list[str]:
 
 def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None, follow_links: bool,
          wanted: Callable[[str], bool] = in_keras) -> Files:
-    """Returns the files below a folder by class and path. Raises ValueError if labels do not fit.
-    """
+    """Returns the files below a folder by class and path. Raises ValueError for unfit labels."""
     if labels != "inferred":
         if class_names is not None:
             raise ValueError("class_names can only be given with labels='inferred'.")

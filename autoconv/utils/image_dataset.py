@@ -290,17 +290,15 @@ def image_dataset_from_directory(directory: str | os.PathLike, labels: Any = "in
                                  follow_links: bool = False, crop_to_aspect_ratio: bool = False,
                                  pad_to_aspect_ratio: bool = False, data_format: str | None = None,
                                  format: str = "tf", verbose: bool = True) -> Any:
-    """The pictures of a folder as an `ImageDataset`, for fit, evaluate and predict; two for
-    subset="both".
+    """The pictures of a folder as an `ImageDataset`; two for subset="both".
 
     Arguments are Keras's: labels from the folders' names, as numbers, a list in the files' order,
-    or None; label_mode "int" (int32), "categorical" (one-hot), "binary" or None; batch_size None
-    gives single images. Files and validation_split are Keras's for the same seed (and .webp files).
+    or None; label_mode "int", "categorical", "binary" or None; batch_size None gives single images.
+    Files and validation_split are Keras's for the same seed (and .webp files).
 
-    Pixels are Keras's, as whole numbers 0..255, if a picture is enlarged (JPEG may differ by a
-    few). If it is made smaller, every pixel counts (Keras skips some), and JPEG is decoded at 1/2,
-    1/4 or 1/8 of its size if that suffices; "nearest" takes Keras's pixels. Pictures are upright
-    (EXIF), transparent ones on white. Raises ValueError, ImportError without Pillow.
+    Pixels are Keras's if a picture is enlarged (JPEG may differ by a few); if it is made smaller,
+    every pixel counts (Keras skips some), except for "nearest". Pictures are upright (EXIF),
+    transparent ones on white. Raises ValueError, ImportError without Pillow.
     """
     image_size = _check(labels, label_mode, color_mode, image_size, batch_size,
                         interpolation.lower(), validation_split, subset, shuffle, seed)

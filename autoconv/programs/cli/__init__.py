@@ -76,8 +76,7 @@ def _drop_output() -> None:
 
 
 def _notes() -> Callable[..., None]:
-    """Returns a function that shows each warning once, as a line without its place in the sources.
-    """
+    """Returns a function that shows each warning once, without its place in the sources."""
     said: set[str] = set()
 
     def note(message: Any, *_: Any) -> None:

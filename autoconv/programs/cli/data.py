@@ -60,8 +60,7 @@ class Images(NamedTuple):
 
 
 def choose(data_dir: Path | None) -> tuple[str, str]:
-    """Returns the set to train on if none was named, and why: MNIST if possible, else the digits.
-    """
+    """Returns the set to train on if none was named, and why: MNIST if possible, or digits."""
     if data_dir is not None:
         return "mnist", "the set in --data-dir"
     if datasets.where("mnist"):
@@ -91,8 +90,7 @@ def as_taken(images: np.ndarray, model: str) -> np.ndarray:
 
 
 def enlarge(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns images (N, H, W, C) as (N, *size, C): pixels become squares, the rest a black border.
-    """
+    """Returns images (N, H, W, C) as (N, *size, C): pixels become squares, the rest is black."""
     h, w = images.shape[1:3]
     factor = min(size[0] // h, size[1] // w)
     if factor < 1:

@@ -123,8 +123,7 @@ def threads_of(ranks: Ranks) -> int | None:
 
 
 def device_of(ranks: Ranks, name: str) -> str:
-    """Returns a rank's device: with "cuda" each rank of a machine has its own, if there are enough.
-    """
+    """Returns a rank's device: with "cuda" each rank of a machine has its own, if possible."""
     if name != "cuda" or ranks.size == 1:
         return name
     return f"cuda:{ranks.number_here % len(devices.gpus())}"

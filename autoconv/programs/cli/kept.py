@@ -1,5 +1,4 @@
-"""What the files of a run must contain before a command uses them: anybody may have changed them.
-"""
+"""What a run's files must contain before a command uses them: anybody may have changed them."""
 
 import csv
 import json

@@ -132,8 +132,7 @@ def quiet_option(command: Callable) -> Callable:
 
 
 def use_device(name: str, threads: int | None) -> devices.Device:
-    """Returns the device of that name, with this many threads. To be called before any kernel runs.
-    """
+    """Returns the device of that name, with these threads. To be called before any kernel."""
     try:
         device = devices.get(name)
     except ValueError as error:

@@ -116,8 +116,7 @@ def _files_in(path: Path) -> list[Path]:
 
 
 def _drawn(pixels: np.ndarray) -> str:
-    """Returns a picture (H, W, C) as text: two characters a pixel, dense is bright; 40 pixels wide.
-    """
+    """Returns a picture (H, W, C) as text: two characters a pixel, dense is bright."""
     step = -(-pixels.shape[1] // 40)
     gray = pixels[::step, ::step].mean(-1)
     return "\n".join("".join(2 * INK[int(value * len(INK) / 256)] for value in row).rstrip() for row in gray)

@@ -60,8 +60,7 @@ class RunStates(BackupAndRestore):
 @contextlib.contextmanager
 def during(out: Path | None, states: RunStates | None, stop: signals.Stop,
            ranks: Ranks = ALONE) -> Iterator[None]:
-    """Within it the first signal has the state saved. Raises a ClickException if it does not fit.
-    """
+    """Within it the first signal has the state saved. Raises a ClickException if it is unfit."""
     if out is None or states is None:
         yield
         return

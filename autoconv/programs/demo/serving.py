@@ -160,8 +160,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{type(error).__name__}: {error}"})
 
     def _check_sender(self) -> None:
-        """Raises RefusedError unless the request is for this server, from its page, with its token.
-        """
+        """Raises RefusedError unless the request is from this server's page, with its token."""
         self.address = ""
         self.arguments = {}
         hosts = self.headers.get_all("Host", [])

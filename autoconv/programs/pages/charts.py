@@ -21,8 +21,7 @@ class Bar(NamedTuple):
 
 
 def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
-    """Draws horizontal bars, label and value above each. most: a full bar, by default the largest.
-    """
+    """Draws horizontal bars, label and value above each. most: a full bar, or the largest."""
     most = most or max([*(r.high or 0 for r in rows), *(r.value for r in rows)], default=1) or 1
     height = TOP + ROW * len(rows)
     parts = [_open(title, height)]

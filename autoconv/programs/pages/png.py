@@ -7,8 +7,7 @@ import numpy as np
 
 
 def encode(pixels: np.ndarray) -> bytes:
-    """Returns bytes (H, W, 1) or (H, W, 3) as a PNG file; three equal channels as a gray picture.
-    """
+    """Returns bytes (H, W, 1) or (H, W, 3) as a PNG file; equal channels as a gray one."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
         raise ValueError("A PNG is made of bytes (H, W, 1) or (H, W, 3). "
                          f"Received: {pixels.dtype} of shape {pixels.shape}.")
