@@ -14,11 +14,9 @@ from .arguments import modules
 from .config import backend, epsilon, floatx, image_data_format, set_epsilon, set_floatx, set_image_data_format
 from .utils import clear_session, is_keras_tensor, standardize_dtype
 
-__all__ = [
-    "backend", "clear_session", "epsilon", "floatx", "get_value", "image_data_format", "int_shape", "is_float_dtype",
-    "is_int_dtype", "is_keras_tensor", "set_epsilon", "set_floatx", "set_image_data_format", "set_value",
-    "standardize_dtype",
-]
+__all__ = ["backend", "clear_session", "epsilon", "floatx", "get_value", "image_data_format",
+           "int_shape", "is_float_dtype", "is_int_dtype", "is_keras_tensor", "set_epsilon",
+           "set_floatx", "set_image_data_format", "set_value", "standardize_dtype"]
 
 _INSTEAD = {  # functions that have another name here, or that nothing replaces
     "batch_dot": "ops.matmul", "batch_flatten": "layers.Flatten", "batch_get_value": "get_value of each weight",
@@ -43,8 +41,8 @@ def get_value(x: Any) -> np.ndarray:
 def set_value(x: Any, value: Any) -> None:
     """Assigns a value to a weight or a Variable."""
     if not hasattr(x, "assign"):
-        raise TypeError(f"set_value assigns to a weight or a Variable. Received: {x!r}. Set the attribute instead, as "
-                        "in optimizer.learning_rate = 0.1.")
+        raise TypeError(f"set_value assigns to a weight or a Variable. Received: {x!r}. Set the "
+                        "attribute instead, as in optimizer.learning_rate = 0.1.")
     x.assign(value)
 
 

@@ -1,5 +1,4 @@
-"""The settings of `keras.config`: one order of axes, and float32 unless a layer is given a dtype.
-"""
+"""The settings of `keras.config`: one order of axes, and float32 unless a layer has a dtype."""
 
 from typing import Any
 

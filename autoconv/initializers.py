@@ -10,21 +10,22 @@ from math import prod, sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import random
 from .arguments import names
 from .arguments.serialization import Configured, Registry
 
-# A normal distribution cut off at two standard deviations has this share of the whole one's deviation.
+# The deviation of a normal distribution truncated at two standard deviations.
 TRUNCATED_DEVIATION = 0.87962566103423978
-FURTHER_STREAMS = 2**62 + 2**61  # what the first call of an initializer without a seed draws besides its key
-OWN_STREAMS = 2**63  # a seeded initializer's streams start here, so they are not those that autoconv.random hands out
+FURTHER_STREAMS = 2**62 + 2**61  # further draws of an initializer without a seed
+OWN_STREAMS = 2**63  # a seeded initializer's streams, apart from autoconv.random's
 
 
 class Initializer(Configured):
     """Fills a new weight: `initializer(shape, dtype)` returns an array."""
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(self, shape, dtype).")
 
     def clone(self) -> "Initializer":
@@ -46,8 +47,8 @@ class Random(Initializer):
     def seed(self, seed: Any) -> None:
         if not isinstance(seed, random.SeedGenerator) and seed is not None and (
                 isinstance(seed, bool) or not hasattr(seed, "__index__")):
-            raise ValueError("`seed` argument should be an instance of `random.SeedGenerator()` or an integer. "
-                             f"Received: seed={seed!r}")
+            raise ValueError("`seed` argument should be an instance of `random.SeedGenerator()` or "
+                             f"an integer. Received: seed={seed!r}")
         self._seed = seed
         self._key = None
 
@@ -69,14 +70,14 @@ class Random(Initializer):
 class Zeros(Initializer):
     """All 0."""
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         return np.zeros(shape, dtype)
 
 
 class Ones(Initializer):
     """All 1."""
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         return np.ones(shape, dtype)
 
 
@@ -86,7 +87,7 @@ class Constant(Initializer):
     def __init__(self, value: float = 0.0) -> None:
         self.value = value
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         return np.full(shape, self.value, dtype)
 
 
@@ -98,7 +99,7 @@ class RandomNormal(Random):
         self.stddev = stddev
         self.seed = seed
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
         return _normal(shape, self.mean, self.stddev, dtype, self._keys())
 
 
@@ -110,7 +111,7 @@ class RandomUniform(Random):
         self.maxval = maxval
         self.seed = seed
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
         return _uniform(shape, self.minval, self.maxval, dtype, self._keys())
 
 
@@ -122,7 +123,7 @@ class TruncatedNormal(Random):
         self.stddev = stddev
         self.seed = seed
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
         return _truncated(shape, self.mean, self.stddev, dtype, self._keys())
 
 
@@ -133,10 +134,10 @@ class VarianceScaling(Random):
     or "uniform".
     """
 
-    def __init__(
-        self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal", seed: Any = None,
-        input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, scale: float = 1.0, mode: str = "fan_in",
+                 distribution: str = "truncated_normal", seed: Any = None,
+                 input_axes: Sequence[int] | None = None,
+                 output_axes: Sequence[int] | None = None) -> None:
         distribution = "truncated_normal" if distribution == "normal" else distribution
         if not scale > 0:
             raise ValueError(f"scale must be positive. Received: {scale!r}.")
@@ -150,7 +151,7 @@ class VarianceScaling(Random):
         self.input_axes = input_axes
         self.output_axes = output_axes
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
         fan_in, fan_out = fans(shape, self.input_axes, self.output_axes)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1.0, fan)
@@ -214,10 +215,10 @@ class Identity(Initializer):
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = gain
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         if len(shape) != 2:
-            raise ValueError("Identity matrix initializer can only be used for 2D matrices. Received: "
-                             f"shape={shape} of rank {len(shape)}.")
+            raise ValueError("Identity matrix initializer can only be used for 2D matrices. "
+                             f"Received: shape={shape} of rank {len(shape)}.")
         return self.gain * np.eye(*shape, dtype=dtype)
 
 
@@ -230,7 +231,7 @@ class Orthogonal(Random):
         self.gain = gain
         self.seed = seed
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         if len(shape) < 2:
             raise ValueError("The tensor to initialize must be at least two-dimensional. Received: "
                              f"shape={shape} of rank {len(shape)}.")
@@ -256,7 +257,7 @@ def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,
     return window * shape[-2], window * shape[-1]
 
 
-def _floating(dtype: Any) -> np.dtype:
+def _floating(dtype: DTypeLike) -> np.dtype:
     """The dtype of random numbers: a floating one."""
     dtype = np.dtype(dtype or "float32")
     if dtype.kind != "f":
@@ -264,15 +265,17 @@ def _floating(dtype: Any) -> np.dtype:
     return dtype
 
 
-def _normal(shape: tuple[int, ...], mean: float, stddev: float, dtype: Any, keys: Iterator[random.Key]) -> np.ndarray:
+def _normal(shape: tuple[int, ...], mean: float, stddev: float, dtype: DTypeLike,
+            keys: Iterator[random.Key]) -> np.ndarray:
     return random.normal(shape, mean, stddev, _floating(dtype), key=next(keys))
 
 
-def _uniform(shape: tuple[int, ...], low: float, high: float, dtype: Any, keys: Iterator[random.Key]) -> np.ndarray:
+def _uniform(shape: tuple[int, ...], low: float, high: float, dtype: DTypeLike,
+             keys: Iterator[random.Key]) -> np.ndarray:
     return random.uniform(shape, low, high, _floating(dtype), key=next(keys))
 
 
-def _truncated(shape: tuple[int, ...], mean: float, stddev: float, dtype: Any,
+def _truncated(shape: tuple[int, ...], mean: float, stddev: float, dtype: DTypeLike,
                keys: Iterator[random.Key]) -> np.ndarray:
     z = _normal(shape, 0.0, 1.0, dtype, keys)
     far = np.abs(z) > 2
@@ -282,18 +285,12 @@ def _truncated(shape: tuple[int, ...], mean: float, stddev: float, dtype: Any,
     return mean + stddev * z
 
 
-# Keras has these names for the classes, too.
-zeros, ones, constant, identity, orthogonal = Zeros, Ones, Constant, Identity, Orthogonal
-random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
-variance_scaling, glorot_uniform, glorot_normal = VarianceScaling, GlorotUniform, GlorotNormal
-he_uniform, he_normal, lecun_uniform, lecun_normal = HeUniform, HeNormal, LecunUniform, LecunNormal
-IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
-
 CLASSES: dict[str, type[Initializer]] = {
     **{kind.__name__: kind for kind in (
         Zeros, Ones, Constant, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling, GlorotUniform,
         GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Identity, Orthogonal)},
     "IdentityInitializer": Identity, "OrthogonalInitializer": Orthogonal}
+globals().update({**CLASSES, **{names.snake_case(kind.__name__): kind for kind in CLASSES.values()}})  # Keras's names
 registry = Registry("initializer", "keras.initializers", Initializer, CLASSES, {
     **{names.snake_case(kind.__name__): kind for kind in CLASSES.values()},
     "normal": RandomNormal, "uniform": RandomUniform, "one": Ones, "zero": Zeros})

@@ -9,23 +9,24 @@ from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import functional as F
 from .arguments import keywords, names
 from .arguments.serialization import Configured, Registry
 from .engine.symbolic import flatten, map_structure
 from .engine.tensor import Tensor, refuse_gradient, stacked, within_formula
+from .functional.layer_functions import TensorLike
 from .functional.loss_functions import *  # noqa: F403
 from .functional.loss_functions import whole_labels, without_class
 from .kernels.device import real_numbers
 
-__all__ = [
-    "BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy", "CategoricalFocalCrossentropy",
-    "CategoricalGeneralizedCrossEntropy", "CategoricalHinge", "CosineSimilarity", "Dice", "Hinge", "Huber",
-    "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
-    "MeanSquaredLogarithmicError", "Poisson", "SparseCategoricalCrossentropy", "SquaredHinge", "Tversky",
-    "deserialize", "get", "serialize", *F.loss_functions.__all__,
-]
+__all__ = ["BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy",
+           "CategoricalFocalCrossentropy", "CategoricalGeneralizedCrossEntropy", "CategoricalHinge",
+           "CosineSimilarity", "Dice", "Hinge", "Huber", "KLDivergence", "LogCosh", "Loss",
+           "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
+           "MeanSquaredLogarithmicError", "Poisson", "SparseCategoricalCrossentropy",
+           "SquaredHinge", "Tversky", "deserialize", "get", "serialize", *F.loss_functions.__all__]
 
 MEANS = ("sum_over_batch_size", "mean")
 REDUCTIONS = (*MEANS, "mean_with_sample_weight", "sum", "none")
@@ -39,7 +40,7 @@ class Loss(Configured):
     ("mean_with_sample_weight"), the sum ("sum"), or all of them ("none" or None, not for training).
     """
 
-    recordable = False  # whether `call` is functions of `functional` on tensors, and nothing that differs between calls
+    recordable = False  # whether `call` is only functions on tensors
     unwatched: ClassVar[frozenset[str]] = frozenset()  # attributes whose contents no recording depends on
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size",
@@ -49,18 +50,18 @@ class Loss(Configured):
         self.reduction = reduction
         self.dtype = dtype or "float32"
 
-    def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
+    def call(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
         """The losses of the samples."""
         raise NotImplementedError(f"{type(self).__name__} must override call(self, y_true, y_pred).")
 
-    def sample_losses(self, y_true: Any, y_pred: Tensor) -> Tensor:
+    def sample_losses(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
         """Returns what `call` does; within it, losing the predictions' gradient is an error."""
         with within_formula(f"loss {self.name!r}"):
             return self.call(y_true, y_pred)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         refuse_gradient("A loss", sample_weight=sample_weight)
-        mask = getattr(y_pred, "_keras_mask", None)  # which samples count, where a user says so in Keras's way
+        mask = getattr(y_pred, "_keras_mask", None)  # which samples count
         if mask is not None:
             sample_weight = _masked(sample_weight, np.asarray(mask, self.dtype), self.reduction)
         y_pred = self._each(self._prediction, y_pred)
@@ -83,18 +84,19 @@ class Loss(Configured):
         several = isinstance(given, list | tuple) and any(isinstance(each, Tensor | np.ndarray) for each in given)
         return map_structure(function, given) if several or isinstance(given, dict) else function(given)
 
-    def _prediction(self, y_pred: Any) -> Tensor:
+    def _prediction(self, y_pred: TensorLike) -> Tensor:
         """Predictions that are no tensor yet, in the loss's dtype."""
         y_pred = stacked(y_pred)
         return y_pred if isinstance(y_pred, Tensor) else F.loss_functions._predictions(real_numbers(y_pred, self.dtype))
 
-    def _target(self, y_true: Any, like: Tensor) -> Tensor:
+    def _target(self, y_true: TensorLike, like: Tensor) -> Tensor:
         y_true = stacked(y_true)
         if isinstance(y_true, Tensor):
             return y_true
         return Tensor(like.device.asarray(y_true, self.target_dtype(like.dtype)), device=like.device)
 
-    def normalized_weights(self, values: Tensor, sample_weight: Any = None, shards: float = 1) -> np.ndarray:
+    def normalized_weights(self, values: Tensor, sample_weight: Any = None,
+                           shards: float = 1) -> np.ndarray:
         """Returns how much each sample's value counts in the batch's loss, its gradient: weight /
         N.
 
@@ -109,7 +111,7 @@ class Loss(Configured):
             count = weights.sum(dtype=np.float64) or 1
         return weights / values.dtype.type(count)
 
-    def target_dtype(self, dtype: Any) -> Any:
+    def target_dtype(self, dtype: DTypeLike) -> Any:
         """What targets are converted to for a model that computes in `dtype`."""
         return np.dtype(dtype)
 
@@ -129,8 +131,8 @@ class LossFunction(Loss):
 
     recordable = True
 
-    def __init__(self, fn: Callable, reduction: str | None = "sum_over_batch_size", name: str | None = None,
-                 dtype: str | None = None, **options: Any) -> None:
+    def __init__(self, fn: Callable, reduction: str | None = "sum_over_batch_size",
+                 name: str | None = None, dtype: str | None = None, **options: Any) -> None:
         super().__init__(name or getattr(fn, "__name__", "loss"), reduction, dtype)
         self._function = fn
         self.recordable = getattr(fn, "recordable", False)
@@ -144,7 +146,7 @@ class LossFunction(Loss):
             y_pred = y_pred.reshape(-1, 1)
         return super().__call__(y_true, y_pred, sample_weight)
 
-    def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
+    def call(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
         if not isinstance(y_true, Tensor) and not self.recordable:
             y_true = Tensor(y_pred.device.asarray(y_true), device=y_pred.device)
         return self._function(y_true, y_pred, **self._given_options())
@@ -176,15 +178,15 @@ class _Labels(LossFunction):
 
     recordable = True
 
-    def target_dtype(self, dtype: Any) -> Any:
+    def target_dtype(self, dtype: DTypeLike) -> Any:
         return np.dtype(np.int64)
 
-    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+    def call(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
         ignored = self._given_options().get("ignore_class")
         values = super().call(y_true, y_pred)
         if ignored is None or self.reduction not in MEANS:
             return values
-        counted = without_class(y_true, ignored)[1].mean()  # the mean is over the samples that count
+        counted = without_class(y_true, ignored)[1].mean()  # of the counted samples
         return values / (counted + F.loss_functions.EPSILON)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
@@ -214,11 +216,12 @@ class _Labels(LossFunction):
                              f"output{'s' * (classes > 1)}. Received labels from {low} to {top}.{remedy}")
 
 
-def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape, called: str | None = None) -> Any:
+def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape,
+          called: str | None = None) -> Any:
     """Returns the class of a function: its constructor takes the options, then what losses take."""
     reduction, default_name, dtype = keywords.parameters(LossFunction.__init__, 2, 5)
-    taken = [*keywords.parameters(function, 2), reduction, default_name.replace(default=called or function.__name__),
-             dtype]
+    taken = [*keywords.parameters(function, 2), reduction,
+             default_name.replace(default=called or function.__name__), dtype]
     return type(name, (base,), {"__init__": keywords.constructor(taken, base, function),
                                 "__doc__": function.__doc__, "__module__": __name__})
 
@@ -248,7 +251,7 @@ Tversky = _loss("Tversky", F.tversky)
 CLASSES: dict[str, type[LossFunction]] = {
     name: value for name, value in dict(globals()).items()
     if isinstance(value, type) and issubclass(value, LossFunction) and name in __all__}
-_CLASS_OF: dict[str, Any] = {names.snake_case(name): kind for name, kind in CLASSES.items()}  # by its function
+_CLASS_OF: dict[str, Any] = {names.snake_case(name): kind for name, kind in CLASSES.items()}  # by function
 FUNCTIONS: dict[str, Callable] = {name: getattr(F, name) for name in _CLASS_OF}
 _SHORT = {"bce": F.binary_crossentropy, "kld": F.kl_divergence, "mae": F.mean_absolute_error,
           "mape": F.mean_absolute_percentage_error, "mse": F.mean_squared_error,
@@ -273,8 +276,7 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 
 def _masked(sample_weight: Any, mask: np.ndarray, reduction: str | None) -> np.ndarray:
-    """Returns weights that are 0 where a mask is; in a mean larger, so that it is over the others.
-    """
+    """Returns weights that are 0 where a mask is; in a mean scaled, so that it is over the rest."""
     if reduction in MEANS:
         mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.loss_functions.EPSILON))
     if sample_weight is None:
@@ -294,9 +296,7 @@ def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
 
 
 def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape in which sample weights broadcast to losses (N, ...): one number, (N,), one
-    per loss, or for some axes of the losses, with axes of length 1 or one more at the end.
-    """
+    """Returns the shape in which sample weights broadcast to losses (N, ...)."""
     found = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
     if found == values[: len(found)]:
         found += (1,) * (len(values) - len(found))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .arguments.serialization import Registry
 from .engine.variable import Stateful, Variable
@@ -17,14 +18,14 @@ from .kernels import device as devices
 Key = tuple[int, int]
 
 
-_EPOCHS = 2**61  # from here on streams are epochs' orders: far from those that are handed out one by one
+_EPOCHS = 2**61  # from here on streams are epochs' orders
 
 
 def check_seed(seed: Any) -> int:
     """The seed as an int, or a ValueError."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
-        raise ValueError("Argument `seed` must be an integer. A seed must be an integer between 0 and 2**64 - 1. "
-                         f"Received: {seed!r}.")
+        raise ValueError("Argument `seed` must be an integer. A seed must be an integer between 0 "
+                         f"and 2**64 - 1. Received: {seed!r}.")
     return int(seed)
 
 
@@ -35,9 +36,11 @@ class SeedGenerator(Stateful):
     Draw n has the key (seed, first + n).
     """
 
-    def __init__(self, seed: int | None = None, name: str | None = None, *, first: int = 0, **_: Any) -> None:
+    def __init__(self, seed: int | None = None, name: str | None = None, *, first: int = 0,
+                 **_: Any) -> None:
         seed = int.from_bytes(os.urandom(4), "little") if seed is None else check_seed(seed)
-        self.name, self.first = name or "seed_generator", first
+        self.name = name or "seed_generator"
+        self.first = first
         self.state = Variable.over(np.array([seed, 0], np.uint64), f"{self.name}_state", self.name)
 
     @property
@@ -125,7 +128,8 @@ def bits(n: int, key: Key | None = None) -> np.ndarray:
     return memory.view(np.uint32)[:n]
 
 
-def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None, *,
+def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0,
+            dtype: DTypeLike | None = None, seed: Any = None, *,
             key: Key | None = None) -> np.ndarray:
     """Numbers in [minval, maxval), on a grid of 2**24 steps: the same in float32 and float64. seed:
     an int, for the same numbers at every call, a `SeedGenerator`, or None.
@@ -134,7 +138,8 @@ def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0, dtyp
     return (minval + (maxval - minval) * 2.0**-24 * steps).astype(dtype or "float32").reshape(shape)
 
 
-def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None, *,
+def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0,
+           dtype: DTypeLike | None = None, seed: Any = None, *,
            key: Key | None = None) -> np.ndarray:
     """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi
     v). seed: as in `uniform`.
@@ -145,7 +150,8 @@ def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0, dtype: 
     return (mean + stddev * z).astype(dtype or "float32").reshape(shape)
 
 
-def randint(shape: Sequence[int], minval: int, maxval: int, dtype: Any = "int32", seed: Any = None) -> np.ndarray:
+def randint(shape: Sequence[int], minval: int, maxval: int, dtype: DTypeLike = "int32",
+            seed: Any = None) -> np.ndarray:
     """Integers spread evenly over minval..maxval - 1. `seed` is that of `uniform`."""
     if maxval <= minval:
         raise ValueError(f"maxval must be larger than minval. Received: minval={minval}, maxval={maxval}.")

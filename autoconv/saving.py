@@ -18,11 +18,10 @@ from .arguments.serialization import (
 )
 from .models import Model, load_model, save_model
 
-__all__ = [
-    "CustomObjectScope", "custom_object_scope", "deserialize_keras_object", "get_custom_objects", "get_registered_name",
-    "get_registered_object", "load_model", "load_weights", "register_keras_serializable", "save_model", "save_weights",
-    "serialize_keras_object",
-]
+__all__ = ["CustomObjectScope", "custom_object_scope", "deserialize_keras_object",
+           "get_custom_objects", "get_registered_name", "get_registered_object", "load_model",
+           "load_weights", "register_keras_serializable", "save_model", "save_weights",
+           "serialize_keras_object"]
 
 def save_weights(model: Model, filepath: Any, overwrite: bool = True) -> None:
     """`model.save_weights(filepath)`."""

@@ -55,8 +55,8 @@ class _Estimator(BaseEstimator):
         with random.process_generator().holding():
             random.set_seed(seed)
             self.model_ = self._made(x.shape[1:], outputs)
-            self.model_.compile(deepcopy(self.optimizer), self._loss if self.loss is None else self.loss,
-                                metrics=list(self._metrics))
+            self.model_.compile(deepcopy(self.optimizer), self._loss if self.loss is None
+                                else self.loss, metrics=list(self._metrics))
             history = self.model_.fit(x, y, self.batch_size, self.epochs, self.verbose)
         self.history_ = history.history
         self.input_shape_ = x.shape[1:]
@@ -71,8 +71,8 @@ class _Estimator(BaseEstimator):
         if isinstance(found, list | tuple):
             found = models.Sequential([layers.Input(input_shape), *found])
         if not isinstance(found, models.Model):
-            raise TypeError("net must be a function net(input_shape, outputs) that returns a list of layers, or a "
-                            f"model. Received: {found!r}.")
+            raise TypeError("net must be a function net(input_shape, outputs) that returns a list "
+                            f"of layers, or a model. Received: {found!r}.")
         if not found.built:
             found.build((None, *input_shape))
         if found.output_shape != (None, outputs):

@@ -48,8 +48,8 @@ def locate(path: Path) -> list[Path]:
     for archive in ARCHIVES:
         if (path / archive).is_file():
             return [path / archive]
-    raise DatasetNotFound(f"{path} lacks data_batch_1 ... 5 and test_batch (python version, or binary: .bin), "
-                          f"and {' and '.join(ARCHIVES)}")
+    raise DatasetNotFound(f"{path} lacks data_batch_1 ... 5 and test_batch (python version, or "
+                          f"binary: .bin), and {' and '.join(ARCHIVES)}")
 
 
 def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
@@ -97,8 +97,7 @@ def _unpack(archive: Path) -> dict[str, bytes]:
 
 
 class _Bounded:
-    """An open file that gives at most `left` more bytes: first those of headers, then also members.
-    """
+    """An open file that gives at most `left` more bytes: first headers, then also members."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -124,7 +123,7 @@ def _whole(file: Path) -> bytes:
 
 
 def _batch(raw: bytes, file: Path, classes: int) -> Part:
-    """Decodes one batch file: images (RECORDS, 32, 32, 3), labels (RECORDS, 1). Errors name `file`.
+    """Decodes a batch file: images (RECORDS, 32, 32, 3), labels (RECORDS, 1). Errors name `file`.
     """
     labels, planes = _binary(raw, file) if file.suffix == ".bin" else _python(raw, file)
     if labels.max() >= classes:

@@ -38,7 +38,7 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
     failures: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for part in folder.glob(f".*{atomic.SUFFIX}"):  # of downloads that were killed; others are younger
+        for part in folder.glob(f".*{atomic.SUFFIX}"):  # of killed downloads
             with contextlib.suppress(FileNotFoundError):  # another process was quicker
                 if time.time() - part.stat().st_mtime > STALE:
                     part.unlink()
@@ -67,9 +67,7 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
 
 
 class _Sink:
-    """The file to which Pooch writes: it notes when bytes last came, and refuses more once it is
-    closed.
-    """
+    """The file to which Pooch writes: it notes when bytes last came."""
 
     def __init__(self, path: Path) -> None:
         self.file: BinaryIO = path.open("xb")
@@ -84,15 +82,13 @@ class _Sink:
 
 
 def _transfer(url: str, part: Path, wait: float) -> None:
-    """Downloads `url` into the new file `part`. Raises MirrorFailed, also after `wait` silent
-    seconds.
-    """
+    """Downloads `url` into `part`. Raises MirrorFailed, also after `wait` silent seconds."""
     from pooch import HTTPDownloader
 
     responses: list = []
-    download = HTTPDownloader(
-        progressbar=sys.stderr.isatty(), chunk_size=CHUNK, timeout=wait, headers={"Accept-Encoding": "identity"},
-        hooks={"response": lambda response, **_: responses.append(response)})
+    download = HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=CHUNK, timeout=wait,
+                              headers={"Accept-Encoding": "identity"},
+                              hooks={"response": lambda response, **_: responses.append(response)})
     sink = _Sink(part)
     errors: list[Exception] = []
 
@@ -115,27 +111,22 @@ def _transfer(url: str, part: Path, wait: float) -> None:
     finally:
         sink.file.close()
     if errors:
-        raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: {_short(errors[0])}")
-
-
-def _short(error: Exception) -> str:
-    """Finds the reason within an error of Requests, or of the disk."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    inner = error.args[0] if error.args else error
-    return str(getattr(inner, "reason", inner)).rsplit("(Caused by ", 1)[-1][:200]
+        error = errors[0]
+        reason = error.strerror if isinstance(error, OSError) else None
+        if not reason:  # within an error of Requests, without the classes that wrap it
+            inner = error.args[0] if error.args else error
+            reason = str(getattr(inner, "reason", inner)).rsplit("(Caused by ", 1)[-1][:200]
+        raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: {reason}")
 
 
 def verify(part: Path, name: str, digest: Digest) -> None:
-    """Raises MirrorFailed unless the MD5 of the file `part`, or of its contents, is the published
-    one.
-    """
+    """Raises MirrorFailed unless the MD5 of `part`, or of its contents, is the published one."""
     md5 = hashlib.md5(usedforsecurity=False)
     with regular.opened(part) as file:
         start = file.read(512)
         if looks_like_html(start):
-            raise MirrorFailed(f"{name}: it sent a web page (HTML) in the file's place; the network may ask for a "
-                               "log-in")
+            raise MirrorFailed(f"{name}: it sent a web page (HTML) in the file's place; the "
+                               "network may ask for a log-in")
         file.seek(0)
         unpack = digest.over == "contents" and start[:2] == GZIP_MAGIC
         source = gzip.GzipFile(fileobj=file) if unpack else file

@@ -17,7 +17,8 @@ from .not_found import DatasetCorrupt
 GZIP_MAGIC = b"\x1f\x8b"
 BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 CHUNK = 1 << 20
-SMALL, GROWTH = 1 << 26, 50  # bytes that any packed file may unpack to; a larger result is at most so many times it
+SMALL = 1 << 26  # bytes that any packed file may unpack to
+GROWTH = 50  # of larger ones, for each byte
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
@@ -50,10 +51,9 @@ def check_growth(size: int, path: Path) -> None:
         raise DatasetCorrupt(path, f"a packed file of its length unpacks to {most:,} bytes at most", f"{size:,}")
 
 
-def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes, length: int | None) -> np.ndarray:
-    """Reads an open IDX stream. start: the raw file's first bytes; length: of a plain file, else
-    None.
-    """
+def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
+          length: int | None) -> np.ndarray:
+    """Reads an open IDX stream. start: its first bytes; length: of a plain file, else None."""
     header = file.read(4 + 4 * ndim)
     wanted = bytes([0, 0, 8, ndim])
     if header[:4] != wanted:

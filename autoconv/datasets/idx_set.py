@@ -95,9 +95,7 @@ def _check_shapes(arrays: list[np.ndarray], files: list[Path], shape: tuple[int,
 
 
 def _check_labels(arrays: list[np.ndarray], files: list[Path], classes: int, as_is: bool) -> None:
-    """Raises DatasetCorrupt unless labels are below the number of classes, as_is: the training
-    set's.
-    """
+    """Raises DatasetCorrupt for labels above the classes, as_is: above the training set's."""
     if as_is:
         classes = max(classes, int(arrays[1].max()) + 1)
     for labels, file in ((arrays[1], files[1]), (arrays[3], files[3])):

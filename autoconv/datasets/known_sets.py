@@ -47,9 +47,7 @@ class Entry:
 
 
 def data_folder() -> Path:
-    """Returns the folder with `registry.json` and `digits/`: `_data` beside this module in a wheel,
-    the top-level `datasets` in a checkout. Raises DatasetNotFound if neither exists.
-    """
+    """Returns the folder of `registry.json` and `digits/`: `_data` in a wheel, else `datasets`."""
     here = Path(__file__).resolve().parent
     places = (here / "_data", here.parents[1] / "datasets")
     for place in places:

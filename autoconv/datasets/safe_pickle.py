@@ -23,7 +23,7 @@ OPCODES = (  # of the protocols 2 to 4
 )
 MOST = 200_000  # opcodes; a batch has some 50,000
 LARGEST = 2**31  # of an array's axis
-PYTHONS: Any = vars(pickle)["_Unpickler"]  # the one in C takes memory for as large a number as a memo is given
+PYTHONS: Any = vars(pickle)["_Unpickler"]  # the one in C trusts memo numbers
 
 
 class UnsafePickle(pickle.UnpicklingError):

@@ -34,10 +34,9 @@ def take(shape: tuple[int, ...], name: str) -> None:
 
 
 def check_sizes(name: str, sizes: Any) -> None:
-    """Raises ValueError if a file gives an operation, such as Tile, sizes with too large a product.
-    """
+    """Raises ValueError if a file gives an operation, such as Tile, too large sizes."""
     numbers = sizes if isinstance(sizes, list | tuple) else [sizes]
     whole = [abs(number) for number in numbers if isinstance(number, int) and number]
     if _left.get() is not None and prod(whole) > LARGEST:
-        raise ValueError(f"An operation in a file may name sizes up to {LARGEST:,} in all. Received: {name} with "
-                         f"{sizes}.")
+        raise ValueError(f"An operation in a file may name sizes up to {LARGEST:,} in all. "
+                         f"Received: {name} with {sizes}.")

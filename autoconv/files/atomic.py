@@ -48,9 +48,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def write(path: Path, data: bytes | str, durable: bool = True) -> None:
-    """Writes a file in one step, or into the device or FIFO at `path`; text in UTF-8. If that
-    fails, raises OSError and leaves the old file.
-    """
+    """Writes a file in one step, or into a device or FIFO. If that fails, the old file stays."""
     data = data.encode() if isinstance(data, str) else data
     if _is_stream(_end_of_links(path)):
         with open(path, "ab") as stream:
@@ -90,8 +88,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def flush(path: Path) -> None:
-    """Waits until a file, or a folder's list of files, is on the disk, if the system can do that.
-    """
+    """Waits until a file, or a folder's list of files, is on the disk, if the system can."""
     if not path.is_dir():
         with open(path, "rb+") as file:
             os.fsync(file.fileno())

@@ -91,8 +91,7 @@ def finish(folder: Path, names: Sequence[str]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what ended processes left beside or in `folder`. A living process locks its folders.
-    """
+    """Removes what ended processes left beside or in `folder`. Living ones lock their folders."""
     if fcntl is None:
         return
     wanted = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)(-[0-9a-f]+)?{re.escape(atomic.SUFFIX)}")
@@ -100,7 +99,7 @@ def sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):
             for path in list(where.iterdir()):
                 match = wanted.fullmatch(path.name)
-                if match and path.is_dir() and (match[2] or not _lives(int(match[1]))):  # version 0.1 locked nothing
+                if match and path.is_dir() and (match[2] or not _lives(int(match[1]))):  # 0.1 had no locks
                     with contextlib.suppress(OSError):
                         lock = _lock(path)
                         if lock is not None:
@@ -119,7 +118,7 @@ class Hold:
         self._folder = folder.resolve()
         self._lock = None
         for _ in range(ATTEMPTS):
-            with contextlib.suppress(FileNotFoundError):  # another process removed it before it was locked
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._lock = _lock(self._folder)
                 return
@@ -154,9 +153,7 @@ def _lives(process: int) -> bool:
 
 
 def _lock(path: Path) -> int | None:
-    """Returns a descriptor with the lock of a folder, None without locks. Raises BlockingIOError if
-    another process holds it, FileNotFoundError if the folder is gone.
-    """
+    """Returns a descriptor that locks a folder, None without locks; BlockingIOError if held."""
     if fcntl is None:
         return None
     descriptor = os.open(path, os.O_RDONLY)
@@ -174,8 +171,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _begin(folder: Path) -> tuple[Path, Hold]:
-    """Returns an empty folder that can be renamed to `folder`, beside or else in it, and its lock.
-    """
+    """Returns an empty folder that can be renamed to `folder`, beside or in it, and its lock."""
     inside = folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK))
     for _ in range(ATTEMPTS):
         part = atomic.unfinished(folder)

@@ -7,14 +7,14 @@ JSON. There is at most one value per comma or opening bracket, so these are coun
 import json
 from typing import IO, Any
 
+JsonObject = dict[str, Any]  # an object of JSON, or what becomes one
+
 LARGEST = 2**24  # bytes
 VALUES = 500_000  # numbers, texts, lists and objects; 2,000 layers of Keras's have 200,000
 
 
 def parse(text: bytes | str, times: float = 1) -> Any:
-    """Parses a JSON text. Raises ValueError if it is damaged, too deep, or above `times` the
-    limits.
-    """
+    """Parses JSON. Raises ValueError if it is damaged, too deep, or above `times` the limits."""
     if len(text) > times * LARGEST:
         raise ValueError(f"its JSON has {len(text):,} bytes, and at most {int(times * LARGEST):,} are read")
     if isinstance(text, bytes):

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ..arguments.names import printable
 from ..files import atomic, regular, suffixes
 from . import checking, keras_files, matching, safetensors
+from .architecture import CustomObjects
 from .keras_files import from_json, to_json
 from .torch_state import from_torch_state_dict, to_torch_state_dict
 
-__all__ = ["from_json", "from_onnx", "from_torch_state_dict", "load_model", "load_weights", "save_model",
-           "save_weights", "to_json", "to_onnx", "to_torch_state_dict"]
+__all__ = ["from_json", "from_onnx", "from_torch_state_dict", "load_model", "load_weights",
+           "save_model", "save_weights", "to_json", "to_onnx", "to_torch_state_dict"]
 
 if TYPE_CHECKING:
     from ..models import Model
@@ -62,7 +63,8 @@ def check_savable(model: "Model", filepath: FilePath) -> None:
 
 
 @_printable_errors()
-def load_model(filepath: FilePath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> "Model":
+def load_model(filepath: FilePath, custom_objects: CustomObjects | None = None,
+               compile: bool = True) -> "Model":
     """Reads the model of `save_model`, or of a run's folder; with `compile` compiled as it was, so
     that training continues. Raises ValueError for a file that is damaged or not autoconv's.
     """
@@ -118,8 +120,7 @@ def _format_of(path: Path, weights_only: bool = False) -> ModuleType:
 
 
 def _free(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Path:
-    """Returns a path to write to. Raises ValueError for its suffix, FileExistsError if it exists.
-    """
+    """Returns a path to write to. Raises ValueError for its suffix, FileExistsError if taken."""
     path = Path(filepath)
     _format_of(path, weights_only)
     if not overwrite and path.exists():

@@ -17,9 +17,7 @@ UNKNOWN = np.empty(0, np.int64)  # the order of what was made in a way that is n
 
 @dataclass(frozen=True)
 class FlatCall:
-    """One call of a layer or function: numbers of the values it takes and gives, and their shapes
-    without the batch. Calls of models are the calls within them.
-    """
+    """One call of a layer or function: numbers of its values, their shapes without the batch."""
 
     operation: Any
     inputs: list[int]

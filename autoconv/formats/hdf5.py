@@ -21,22 +21,18 @@ LONGEST = 1000  # characters of an error: it may quote names of the file
 
 @contextmanager
 def opened(data: bytes, path: str) -> Iterator[HDF5Node]:
-    """Gives the root of the file in `data`. Inside the block any exception is raised as a
-    ValueError.
-    """
+    """Gives the root of the file in `data`. Inside the block any exception becomes a ValueError."""
     try:
         yield Tree(data).root
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {str(error)[:LONGEST]}") from error
     except Exception as error:  # KeyError of a missing array, MemoryError
-        raise ValueError(f"{path} cannot be read as HDF5; it may be damaged or cut off: {type(error).__name__}: "
-                         f"{str(error)[:LONGEST]}") from error
+        raise ValueError(f"{path} cannot be read as HDF5; it may be damaged or cut off: "
+                         f"{type(error).__name__}: {str(error)[:LONGEST]}") from error
 
 
 def arrays(group: HDF5Node, room: int) -> dict[str, np.ndarray]:
-    """Returns all arrays of numbers in a group by path, read-only, of at most `room` bytes in
-    total.
-    """
+    """Returns all arrays of numbers in a group by path, read-only, `room` bytes at most."""
     found: dict[str, np.ndarray] = {}
     waiting = [("", group, 0)]
     seen = 0

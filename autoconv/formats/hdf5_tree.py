@@ -26,12 +26,11 @@ CONTINUATION, SYMBOL_TABLE = 16, 17
 SHARED = 2  # a message's flag: its content is elsewhere
 # Precision, positions and sizes of exponent and mantissa, and the exponent's bias, by bytes.
 FLOATS = {2: (0, 16, 10, 5, 0, 10, 15), 4: (0, 32, 23, 8, 0, 23, 127), 8: (0, 64, 52, 11, 0, 52, 1023)}
-REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # to a text in a global heap
+REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # to a heap's text
 
 
 class Tree:
-    """The objects in a file's bytes. Raises ValueError if they are damaged, or in a newer format.
-    """
+    """The objects in a file's bytes. Raises ValueError if they are damaged or in a newer format."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -103,9 +102,7 @@ class Tree:
             at += 16 + -(-size // 8) * 8
 
     def type(self, at: int) -> np.dtype | None:
-        """Returns the NumPy type described at `at`: REFERENCE for text of variable length, None if
-        unknown.
-        """
+        """Returns the NumPy type at `at`: REFERENCE for text of variable length, or None."""
         kind, flags, sign, _, size = self.unpack("BBBBI", at)
         order = ">" if flags & 1 else "<"
         if kind & 15 == 0 and size in (1, 2, 4, 8) and self.unpack("HH", at + 8) == (0, 8 * size):
@@ -247,9 +244,7 @@ class HDF5Node:
         return [self._tree.text(value + i * dtype.itemsize, len(item)) for i, item in enumerate(found.tolist())]
 
     def array(self) -> np.ndarray | None:
-        """Returns the numbers of an array, None for other types. Raises ValueError if the file does
-        not hold them as they are.
-        """
+        """Returns the numbers of an array, None for other types. Raises ValueError if elsewhere."""
         kind, shape, layout = (self._address(message) for message in (TYPE, SPACE, LAYOUT))
         if kind is None or shape is None or layout is None:
             raise ValueError("has no type, shape or place that can be read; it may be damaged")

@@ -20,9 +20,7 @@ from . import matching
 
 
 def places(layer: Layer, seen: set[int] | None = None) -> Iterator[tuple[str, Layer]]:
-    """Yields each layer within one, once, with its group's path: "layers/conv2d_1" in a graph, in a
-    model or layer of the user's its attribute: "encoder/layers/dense".
-    """
+    """Yields each layer within one with its path: "layers/conv2d_1", or "encoder/layers/dense"."""
     seen = {id(layer)} if seen is None else seen
     attributes = {name: value for name, value in vars(layer).items() if name not in NO_PARTS}
     if isinstance(layer, Model) and has_graph(layer):
@@ -74,15 +72,13 @@ def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tup
     weights = weights_of(model)
     states = generators(model)
     groups_ = {"layers", *(key.partition("/")[0] for key in weights)}
-    found = {key: value for key, value in arrays.items()
-             if key.partition("/")[0] in groups_ and "generator/vars" not in key and key not in states}
+    found = {key: value for key, value in arrays.items() if key.partition("/")[0] in groups_
+             and "generator/vars" not in key and key not in states}
     return matching.matched(weights, found, path, model.name)
 
 
 def generators(model: Model) -> dict[str, SeedGenerator]:
-    """Returns the layers' own generators of random numbers by the paths of their states, such as
-    "layers/dropout/seed_generator/vars/0".
-    """
+    """Returns the layers' generators by path: "layers/dropout/seed_generator/vars/0"."""
     return {f"{path}/{layer.generator_name if isinstance(layer, RandomLayer) else name}/vars/0".lstrip("/"): value
             for path, layer in [("", model), *places(model)]
             for name, value in vars(layer).items() if isinstance(value, SeedGenerator)}
@@ -95,8 +91,8 @@ def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> No
         if state is None:
             continue
         if state.shape != (2,) or state.dtype.kind not in "iu" or state[1] < 0:
-            raise ValueError(f"The state of a generator in {path} must be a seed and a number of draws. Received at "
-                             f"{name!r}: {state.dtype} of shape {state.shape}.")
+            raise ValueError(f"The state of a generator in {path} must be a seed and a number of "
+                             f"draws. Received at {name!r}: {state.dtype} of shape {state.shape}.")
         generator.streams = int(state[1])
 
 
@@ -117,9 +113,7 @@ def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tup
 
 
 def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
-    """Sets a built optimizer's state to Keras's variables, by name and order. Raises ValueError if
-    they are those of another optimizer.
-    """
+    """Sets an optimizer's state to Keras's variables. Raises ValueError for others."""
     if any(name.endswith(":0") for name in given):
         return _put_keras_2(optimizer, given)
     state = optimizer.get_state()
@@ -160,7 +154,7 @@ def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
             found[f"{slot}/{number}"] = value
     slots_now = [key for key in state if "/" in key]
     if any(key not in found or found[key].shape != state[key].shape for key in slots_now):
-        warnings.warn(f"The state of the optimizer in the file is not that of {type(optimizer).__name__}: it starts "
-                      "anew.", stacklevel=8)
+        warnings.warn("The state of the optimizer in the file is not that of "
+                      f"{type(optimizer).__name__}: it starts anew.", stacklevel=8)
         return
     optimizer.set_state({**state, **{key: found[key] for key in slots_now}})

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..engine.symbolic import Shape
 
@@ -15,9 +16,7 @@ BATCH = 97  # samples while a layer is traced: a first size that it divides is t
 
 
 class Value:
-    """A tensor in the graph: its shape, channels last, and its name as autoconv has it (`last`), as
-    (N, C, H, W) (`first`), or both.
-    """
+    """A tensor in the graph: its names as (N, H, W, C), `last`, and (N, C, H, W), `first`."""
 
     def __init__(self, last: str | None, shape: Shape, first: str | None = None) -> None:
         self.last = last
@@ -101,17 +100,16 @@ class Builder:
         self.names.add(name)
         return name
 
-    def node(self, op: str, *inputs: str | None, names: list[str] | None = None, **attributes: Any) -> str:
+    def node(self, op: str, *inputs: str | None, names: list[str] | None = None,
+             **attributes: Any) -> str:
         """Adds a node; None and "" are omitted inputs. Returns the name of its first result."""
         outputs = names or [self.unique(f"{self._prefix}{op}")]
-        self.nodes.append(self.onnx.helper.make_node(op, [name or "" for name in inputs], outputs, name=outputs[0],
-                                                     **attributes))
+        self.nodes.append(self.onnx.helper.make_node(op, [name or "" for name in inputs], outputs,
+                                                     name=outputs[0], **attributes))
         return outputs[0]
 
-    def constant(self, value: Any, name: str = "constant", dtype: Any = np.float32) -> str:
-        """Returns the name of an initializer with these values, shared by equal numbers and
-        integers, and by equal weights of one layer.
-        """
+    def constant(self, value: Any, name: str = "constant", dtype: DTypeLike = np.float32) -> str:
+        """Returns the name of an initializer; equal numbers, integers, weights are shared."""
         array = np.ascontiguousarray(value, dtype).reshape(np.shape(value))
         own = self._prefix + name if array.ndim and dtype is np.float32 else ""
         key = (own, array.dtype.str, array.shape, sha256(array.tobytes()).digest())

@@ -8,8 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..arguments import shapes
+from ..arguments.shapes import Padding, Pair
 from ..functional.activation_functions import SELU_ALPHA, SELU_SCALE
 from ..functional.image_functions import resize_weights
 from ..operators.image import INTERPOLATIONS
@@ -40,10 +42,6 @@ def leaky_relu(b: Builder, x: Value, negative_slope: float = 0.2) -> Value:
 
 def elu(b: Builder, x: Value, alpha: float = 1.0) -> Value:
     return x.like(b.node("Elu", x.any, alpha=float(alpha)))
-
-
-def _bounded(b: Builder, x: str, low: Any, high: Any) -> str:
-    return b.node("Clip", x, None if low is None else b.constant(low), None if high is None else b.constant(high))
 
 
 def softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1, op: str = "Softmax") -> Value:
@@ -88,14 +86,15 @@ def clip(b: Builder, x: Value, x_min: Any = None, x_max: Any = None) -> Value:
     if any(np.ndim(bound) or isinstance(bound, Value) for bound in (x_min, x_max)):
         x = x if x_min is None else _joined("Max")(b, x, x_min)
         return x if x_max is None else _joined("Min")(b, x, x_max)
-    return x.like(_bounded(b, x.any, x_min, x_max))
+    bounds = [None if bound is None else b.constant(bound) for bound in (x_min, x_max)]
+    return x.like(b.node("Clip", x.any, *bounds))
 
 
 def matmul(b: Builder, x: Any, y: Any) -> Value:
     return Value(b.node("MatMul", *(last(b, v) if isinstance(v, Value) else b.constant(v) for v in (x, y))), ())
 
 
-def cast(b: Builder, x: Value, dtype: Any) -> Value:
+def cast(b: Builder, x: Value, dtype: DTypeLike) -> Value:
     """Files hold float32 alone."""
     if np.dtype(dtype) != np.float32:
         raise ValueError(f"ONNX files are written in float32. Received: a cast to {dtype}.")
@@ -170,7 +169,8 @@ def split(b: Builder, x: Value, indices_or_sections: Any, axis: int = 0) -> list
     return [sliced(b, x, [start], [stop], [axis]) for start, stop in pairwise(cuts)]
 
 
-def sliced(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[int], steps: Any = None) -> Value:
+def sliced(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[int],
+           steps: Any = None) -> Value:
     """x[start:end:step] along each of these axes."""
     return x.like(b.node("Slice", x.any, b.ints(starts, "starts"), b.ints(ends, "ends"),
                          b.ints([x.axis(axis) for axis in axes], "axes"), b.ints(steps or [1] * len(starts), "steps")))
@@ -202,7 +202,8 @@ def _bounds(part: Any) -> tuple[int, int, int]:
     return start, (most if step > 0 else -most) if part.stop is None else part.stop, step
 
 
-def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant", constant_values: Any = None) -> Value:
+def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant",
+        constant_values: Any = None) -> Value:
     """`mode` is "constant" in every graph."""
     pairs = np.broadcast_to(pad_width, (len(x.shape), 2)).tolist()
     if x.first:
@@ -211,7 +212,7 @@ def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant", constant_v
     return x.like(b.node("Pad", x.any, b.ints([*before, *after], "pads"), b.constant(constant_values or 0.0)))
 
 
-def zero_padding2d(b: Builder, x: Value, padding: Any) -> Value:
+def zero_padding2d(b: Builder, x: Value, padding: Padding) -> Value:
     return pad(b, x, ((0, 0), *shapes.explicit_padding(padding), (0, 0)))
 
 
@@ -222,26 +223,28 @@ def dense(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None) -
     return Value(b.node("Gemm", last(b, x), *_weights(b, w, bias)), ())
 
 
-def conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None, strides: Any = 1,
-           padding: Any = "valid", dilation_rate: Any = 1, groups: int = 1) -> Value:
+def conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None, strides: Pair = 1,
+           padding: Padding = "valid", dilation_rate: Pair = 1, groups: int = 1) -> Value:
     """ONNX's kernels are (F, C / groups, KH, KW)."""
     weights = _weights(b, w.transpose(3, 2, 0, 1), bias)
     found = window(x, w.shape[:2], strides, padding, dilation_rate)
     return Value(None, (), b.node("Conv", first(b, x), *weights, group=groups, **found))
 
 
-def depthwise_conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None, strides: Any = 1,
-                     padding: Any = "valid", dilation_rate: Any = 1) -> Value:
+def depthwise_conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None,
+                     strides: Pair = 1, padding: Padding = "valid",
+                     dilation_rate: Pair = 1) -> Value:
     """As many groups as channels."""
     kh, kw, channels, multiplier = w.shape
     grouped = w.reshape(kh, kw, 1, channels * multiplier)
     return conv2d(b, x, grouped, bias, strides, padding, dilation_rate, channels)
 
 
-def conv2d_transpose(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None, strides: Any = 1,
-                     padding: str = "valid", dilation_rate: Any = 1, output_padding: Any = None) -> Value:
+def conv2d_transpose(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None,
+                     strides: Pair = 1, padding: str = "valid", dilation_rate: Pair = 1,
+                     output_padding: Pair | None = None) -> Value:
     window, size = shapes.transpose_window((1, 1), w.shape[:2], strides, padding, dilation_rate, output_padding)
-    more = [out + window[side] + window[side + 1] - span  # of one pixel: what the op adds at the end of an axis
+    more = [out + window[side] + window[side + 1] - span  # added at the end of an axis
             for out, side, span in zip(size, (6, 8), (window.span_h, window.span_w))]
     y = b.node("ConvTranspose", first(b, x), *_weights(b, w.transpose(3, 2, 0, 1), bias),
                kernel_shape=list(w.shape[:2]), strides=[window.sh, window.sw], dilations=[window.dh, window.dw],
@@ -249,9 +252,9 @@ def conv2d_transpose(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | Non
     return Value(None, (), y)
 
 
-def batch_norm(b: Builder, x: Value, gamma: np.ndarray | None, beta: np.ndarray | None, mean: np.ndarray,
-               variance: np.ndarray, training: bool = False, momentum: float = 0.99, epsilon: float = 1e-3,
-               ranks: Any = None) -> Value:
+def batch_norm(b: Builder, x: Value, gamma: np.ndarray | None, beta: np.ndarray | None,
+               mean: np.ndarray, variance: np.ndarray, training: bool = False,
+               momentum: float = 0.99, epsilon: float = 1e-3, ranks: Any = None) -> Value:
     gamma = np.ones_like(mean) if gamma is None else gamma
     beta = np.zeros_like(mean) if beta is None else beta
     if len(x.shape) == 3:  # ONNX's channels are the second axis
@@ -272,12 +275,12 @@ def _weights(b: Builder, kernel: np.ndarray, bias: np.ndarray | None) -> list[st
 # Images.
 
 
-def window(x: Value, kernel: Any, strides: Any, padding: Any, dilation_rate: Any = 1) -> dict[str, Any]:
-    """Returns the attributes of an op whose window slides over images x. "same" padding depends on
-    the images' size; if that is unknown, the op finds it.
-    """
+def window(x: Value, kernel: Pair, strides: Pair, padding: Padding,
+           dilation_rate: Pair = 1) -> dict[str, Any]:
+    """Returns the attributes of a window over images x; "same" may be left to the op."""
     kh, kw = shapes.pair(kernel, "kernel_size")
-    (sh, sw), (dh, dw) = shapes.pair(strides, "strides"), shapes.pair(dilation_rate, "dilation_rate")
+    (sh, sw) = shapes.pair(strides, "strides")
+    (dh, dw) = shapes.pair(dilation_rate, "dilation_rate")
     found: dict[str, Any] = {"kernel_shape": [kh, kw], "strides": [sh, sw]}
     if (dh, dw) != (1, 1):
         found["dilations"] = [dh, dw]
@@ -292,12 +295,14 @@ def window(x: Value, kernel: Any, strides: Any, padding: Any, dilation_rate: Any
     return {**found, "pads": [side[0] for side in sides] + [side[1] for side in sides]}
 
 
-def max_pool2d(b: Builder, x: Value, pool_size: Any = 2, strides: Any = None, padding: Any = "valid") -> Value:
+def max_pool2d(b: Builder, x: Value, pool_size: Pair = 2, strides: Pair | None = None,
+               padding: Padding = "valid") -> Value:
     found = window(x, pool_size, pool_size if strides is None else strides, padding)
     return Value(None, x.shape, b.node("MaxPool", first(b, x), **found))
 
 
-def avg_pool2d(b: Builder, x: Value, pool_size: Any, strides: Any = None, padding: Any = "valid") -> Value:
+def avg_pool2d(b: Builder, x: Value, pool_size: Pair, strides: Pair | None = None,
+               padding: Padding = "valid") -> Value:
     found = window(x, pool_size, pool_size if strides is None else strides, padding)
     return Value(None, x.shape, b.node("AveragePool", first(b, x), count_include_pad=0, **found))
 
@@ -311,10 +316,7 @@ def _global(op: str) -> Emitter:
 
 
 def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> Value:
-    """Resizes by sizes: ONNX's scales are rounded. Other interpolations than "nearest" and
-    "bilinear" are products with weights: ONNX has no "lanczos3", ONNX Runtime no "cubic" with
-    channels last.
-    """
+    """Resizes by sizes; interpolations that ONNX or its Runtime lacks are products with weights."""
     if interpolation not in INTERPOLATIONS:
         if None in x.shape[1:3]:
             raise ValueError(f"{interpolation!r} is exported for images of a known size. Received: {x.shape}.")

@@ -102,7 +102,7 @@ def _lrn(at: Attributes, x: Tensor) -> Tensor:
     if not 0 < size <= min(2 * x.shape[-1] + 1, TERMS):
         raise ValueError(f"LRN takes a size of 1 to twice the channels, {TERMS:,} at most. Received: {size}.")
     wide = F.pad(x * x, ((0, 0), (0, 0), (0, 0), ((size - 1) // 2, size // 2)))
-    total = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])  # of channels around each
+    total = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])  # by channel
     return x / (at.get("bias", 1.0) + at.get("alpha", 1e-4) / size * total) ** at.get("beta", 0.75)
 
 
@@ -126,7 +126,7 @@ def _softmax(function: Function) -> OnnxOp:
 def _reduced(function: Callable[[Tensor, Any, bool], Tensor]) -> OnnxOp:
     """A reduction, whose axes were an attribute once and are an input now; none means all."""
 
-    def run(at: Attributes, x: Tensor, given: Any = None) -> Tensor:
+    def run(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> Tensor:
         axes = at.get("axes") if given is None else ints(given)
         if not axes and at.get("noop_with_empty_axes", 0):
             return function(x.reshape(*x.shape, 1), (-1,), False)

@@ -6,7 +6,6 @@ Such a file holds data only, no code.
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import numpy as safetensors
@@ -16,6 +15,7 @@ from ..arguments.serialization import serialize
 from ..files import atomic, json_text, regular
 from ..models import Model
 from . import architecture, matching, training
+from .architecture import CustomObjects
 
 
 def to_bytes(model: Model, suffix: str) -> bytes:
@@ -34,7 +34,8 @@ def save_weights(model: Model, path: Path) -> None:
     atomic.write(path, _bytes(model, {}, {}))
 
 
-def from_bytes(data: bytes, path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
+def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = None,
+               compile: bool = True) -> Model:
     """Makes the model in the header and reads its weights, with `compile` its training."""
     metadata, tensors = _read(data, path)
     if "autoconv" not in metadata:

@@ -21,8 +21,7 @@ _SHOWN = 12  # how many lines of what does not fit
 
 @dataclass(frozen=True)
 class _Entry:
-    """One array of a PyTorch module: our weight (or None), its shape, and the ways to it and back.
-    """
+    """One array of a PyTorch module: our weight (or None), its shape, the ways to it and back."""
 
     name: str
     weight: Variable | None
@@ -40,7 +39,8 @@ class _Module:
     entries: list[_Entry]
 
 
-def from_torch_state_dict(model: Model, state: Mapping[str, Any], names: Names | None = None) -> None:
+def from_torch_state_dict(model: Model, state: Mapping[str, Any],
+                          names: Names | None = None) -> None:
     """Writes the weights of a PyTorch module of the same layers into a built model.
 
     state: arrays or tensors by names such as "0.weight"; the names before the last dot are groups,
@@ -114,8 +114,8 @@ def _prefixes(modules: list[_Module], names: Names | None, problems: list[str]) 
     if names is None:
         return {}
     if isinstance(names, str):
-        raise ValueError("names must be a dict {layer's name: prefix}, or the prefixes in the order of the layers. "
-                         f"Received: {names!r}.")
+        raise ValueError("names must be a dict {layer's name: prefix}, or the prefixes in the "
+                         f"order of the layers. Received: {names!r}.")
     if not isinstance(names, Mapping):
         listed = list(names)
         if len(listed) != len(modules):
@@ -187,8 +187,7 @@ def _key(prefix: str, name: str) -> str:
 
 
 def _array(value: Any) -> np.ndarray:
-    """Returns an array or tensor of any device as NumPy's. Raises ValueError unless it has numbers.
-    """
+    """Returns an array or tensor as NumPy's. Raises ValueError unless it has numbers."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     try:
@@ -204,9 +203,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _modules(model: Model) -> list[_Module]:
-    """Returns PyTorch's modules of all layers with weights. Raises ValueError for layers without
-    any.
-    """
+    """Returns PyTorch's modules of layers with weights. Raises ValueError for other layers."""
     model.count_params()  # raises where it is not built
     calls = calls_of(model.graph)
     orders = flat_orders(calls)
@@ -223,8 +220,8 @@ def _modules(model: Model) -> list[_Module]:
         if any(id(weight) not in known for weight in layer.weights):
             problems.append(f"{path!r} ({type(layer).__name__}) has weights of a kind that PyTorch has no module for")
         elif (taken is UNKNOWN or given is UNKNOWN) and not isinstance(layer, _OF_IMAGES):
-            problems.append(f"{path!r} ({type(layer).__name__}): the order of its numbers is not known. Between images "
-                            "and vectors use Flatten, or Reshape, alone")
+            problems.append(f"{path!r} ({type(layer).__name__}): the order of its numbers is not "
+                            "known. Between images and vectors use Flatten, or Reshape, alone")
         found += [_Module(path + part, layer, entries) for part, entries in parts.items()]
     _refuse(problems, f"{model.name!r} has layers that are not PyTorch's")
     return found
@@ -243,9 +240,7 @@ def _with_weights(model: Model, path: str = "") -> list[tuple[str, Layer]]:
 
 
 def _entry(name: str, weight: Variable, view: View) -> _Entry:
-    """Returns an array with a weight's numbers in other places; `view` puts our layout into
-    PyTorch's.
-    """
+    """Returns an array with a weight's numbers, which `view` puts into PyTorch's layout."""
     places = view(np.arange(weight.size).reshape(weight.shape))
 
     def read(array: np.ndarray) -> np.ndarray:
@@ -289,10 +284,6 @@ def _by_channels(kernel: np.ndarray) -> np.ndarray:
     return kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, kh, kw)
 
 
-def _depthwise(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    return _biased(layer, _entry("weight", layer.kernel, _by_channels))
-
-
 def _separable(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
     pointwise = _entry("weight", layer.pointwise_kernel, lambda a: a.transpose(3, 2, 0, 1))
     return {"/depthwise": [_entry("weight", layer.depthwise_kernel, _by_channels)],
@@ -325,7 +316,7 @@ def _batch_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry
 def _sample_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
     """LayerNorm and GroupNorm: over whole images (H, W, C) becomes (C, H, W)."""
     if getattr(layer, "rms_scaling", False):
-        return {}  # Keras's divides by the standard deviation, PyTorch's RMSNorm by the root of the mean square
+        return {}  # PyTorch's RMSNorm divides by the root of the mean square
     whole = isinstance(layer, L.LayerNormalization) and layer.axis == [1, 2, 3]
     rank = len(layer._build_shape)
     if getattr(layer, "_order", None) is not None or (not whole and isinstance(layer.axis, list) and (
@@ -334,14 +325,8 @@ def _sample_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entr
     return {"": _scaled(layer, (lambda a: a.transpose(2, 0, 1)) if whole else _turned(taken))}
 
 
-def _rms_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    """RMSNorm, of the last axis."""
-    return {"": [_entry("weight", layer.scale, _turned(taken))]} if layer.scale.ndim == 1 else {}
-
-
 def _prelu(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    """PyTorch has a number per channel, or one for all; ours may have one per number of a sample.
-    """
+    """PyTorch has a number per channel, or one for all; ours may have one per number."""
     alpha = layer.alpha
     view = _turned(taken)
     channels = alpha.shape[-1]
@@ -365,8 +350,10 @@ def _prelu(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
 
 _OF_IMAGES = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose)
 _KINDS: dict[type, Callable[[Any, Order, Order], dict[str, list[_Entry]]]] = {
-    L.Conv2D: _convolution, L.Conv2DTranspose: _convolution, L.DepthwiseConv2D: _depthwise,
+    L.Conv2D: _convolution, L.Conv2DTranspose: _convolution, L.DepthwiseConv2D: lambda layer, taken, given: (
+        _biased(layer, _entry("weight", layer.kernel, _by_channels))),
     L.SeparableConv2D: _separable, L.Dense: _dense, L.BatchNormalization: _batch_norm,
     L.LayerNormalization: _sample_norm, L.GroupNormalization: _sample_norm, L.PReLU: _prelu,
-    L.RMSNormalization: _rms_norm,
+    L.RMSNormalization: lambda layer, taken, given: (  # of the last axis
+        {"": [_entry("weight", layer.scale, _turned(taken))]} if layer.scale.ndim == 1 else {}),
 }

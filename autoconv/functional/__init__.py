@@ -11,5 +11,5 @@ from .layer_functions import *  # noqa: F403
 from .loss_functions import *  # noqa: F403
 from .norms import *  # noqa: F403
 
-__all__ = sorted(name for module in (
-    activation_functions, arrays, image_functions, layer_functions, loss_functions, norms) for name in module.__all__)
+__all__ = sorted(name for module in (activation_functions, arrays, image_functions, layer_functions,
+                                     loss_functions, norms) for name in module.__all__)

@@ -12,21 +12,17 @@ from ..operators.registry import Op
 from . import arrays
 from .layer_functions import TensorLike, _floats, _tensor
 
-__all__ = [
-    "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh",
-    "leaky_relu", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink",
-    "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "tanh",
-    "tanh_shrink", "threshold",
-]
+__all__ = ["celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu",
+           "hard_tanh", "leaky_relu", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu",
+           "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_plus",
+           "sparse_sigmoid", "sparsemax", "squareplus", "tanh", "tanh_shrink", "threshold"]
 
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al., 2017: they keep mean 0, variance 1
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer, 2017
 
 
 def relu(x: TensorLike, negative_slope: float = 0.0, max_value: float | None = None,
          threshold: float = 0.0) -> Tensor:
-    """max(x, 0); in general x from `threshold` to `max_value`, below negative_slope (x -
-    threshold).
-    """
+    """max(x, 0); else x from `threshold` to `max_value`, below negative_slope (x - threshold)."""
     x = _floats(x)
     refuse_gradient("relu", negative_slope=negative_slope, max_value=max_value, threshold=threshold)
     if not threshold and not negative_slope:
@@ -117,9 +113,7 @@ def relu6(x: TensorLike) -> Tensor:
 
 
 def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
-    """x P(X <= x) of the normal distribution, by erf or tanh (`approximate`). Hendrycks and Gimpel,
-    2016.
-    """
+    """x P(X <= x) of the normal distribution, by erf or tanh. Hendrycks and Gimpel, 2016."""
     x = _tensor(x)
     if approximate:
         return 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))

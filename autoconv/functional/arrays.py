@@ -18,11 +18,10 @@ from ..operators import arith, elementwise, select
 from ..operators.registry import Op
 from .layer_functions import TensorLike, _tensor, named
 
-__all__ = [
-    "abs", "arccos", "arcsin", "arctan", "arctan2", "argmax", "cast", "clip", "concatenate", "cos", "cosh", "equal",
-    "erf", "exp", "expand_dims", "expm1", "greater", "greater_equal", "less", "less_equal", "log", "log1p", "maximum",
-    "minimum", "not_equal", "pad", "sin", "sinh", "split", "sqrt", "squeeze", "stack", "tan", "where",
-]
+__all__ = ["abs", "arccos", "arcsin", "arctan", "arctan2", "argmax", "cast", "clip", "concatenate",
+           "cos", "cosh", "equal", "erf", "exp", "expand_dims", "expm1", "greater", "greater_equal",
+           "less", "less_equal", "log", "log1p", "maximum", "minimum", "not_equal", "pad", "sin",
+           "sinh", "split", "sqrt", "squeeze", "stack", "tan", "where"]
 
 
 def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
@@ -57,8 +56,8 @@ def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0
     if hasattr(indices_or_sections, "__index__"):
         sections = int(indices_or_sections)  # type: ignore[call-overload]
         if sections < 1 or size % sections:
-            raise ValueError(f"split makes equal parts: axis {axis} of size {size} cannot be cut into {sections}. Pass "
-                             "the indices at which to cut.")
+            raise ValueError(f"split makes equal parts: axis {axis} of size {size} cannot be cut "
+                             f"into {sections}. Pass the indices at which to cut.")
         cuts = [size // sections * i for i in range(1, sections)]
     else:
         cuts = [int(i) for i in indices_or_sections]  # type: ignore[union-attr]
@@ -77,29 +76,27 @@ def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
     names.lookup("mode", mode, dict.fromkeys(("constant", "reflect", "symmetric"), mode))
     widths = np.asarray(pad_width)
     if widths.dtype.kind not in "iu" or (widths < 0).any() or widths.shape not in ((), (1,), (2,), (1, 2), (x.ndim, 2)):
-        raise ValueError("pad_width must be n, (before, after) or one such pair for each axis, of integers of 0 or "
-                         f"more. Received: {pad_width!r} for shape {x.shape}.")
+        raise ValueError("pad_width must be n, (before, after) or one such pair for each axis, of "
+                         f"integers of 0 or more. Received: {pad_width!r} for shape {x.shape}.")
     if constant_values is not None and not isinstance(constant_values, Real):
         raise ValueError(f"constant_values must be a number. Received: {constant_values!r}.")
     pairs = tuple((int(before), int(after)) for before, after in np.broadcast_to(widths, (x.ndim, 2)))
     if mode == "constant":
         return apply(arith.pad, x, widths=pairs, value=constant_values or 0)
     if constant_values is not None:
-        raise ValueError(f"mode {mode!r} takes x's own elements: leave out constant_values. Received: "
-                         f"{constant_values!r}.")
+        raise ValueError(f"mode {mode!r} takes x's own elements: leave out constant_values. "
+                         f"Received: {constant_values!r}.")
     for axis, (width, size) in enumerate(zip(pairs, x.shape)):
         if width != (0, 0):
             if not size:
-                raise ValueError(f"mode {mode!r} needs elements to repeat. Received shape {x.shape}, whose axis {axis} "
-                                 "has none.")
+                raise ValueError(f"mode {mode!r} needs elements to repeat. Received shape "
+                                 f"{x.shape}, whose axis {axis} has none.")
             x = x[(*(slice(None),) * axis, np.pad(np.arange(size), width, mode))]  # type: ignore[call-overload]
     return x
 
 
 def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
-    """Removes axes of size 1: all, or those named. Raises ValueError for a named one of another
-    size.
-    """
+    """Removes axes of size 1: all, or those named, which must have that size."""
     x = _tensor(x)
     ones = tuple(i for i, n in enumerate(x.shape) if n == 1)
     axes = ones if axis is None else arith.normalize_axes(axis, x.ndim)
@@ -127,9 +124,7 @@ def maximum(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 @broadcasting
 def minimum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The smaller of two elements; shapes broadcast, NaN is passed on. If equal, x1 gets the
-    gradient.
-    """
+    """The smaller of two elements; shapes broadcast, NaN is passed on. Ties go to x1."""
     return apply(select.minimum, *_pair(x1, x2))
 
 
@@ -144,8 +139,8 @@ def where(condition: TensorLike, x1: TensorLike, x2: TensorLike) -> Tensor:
     elif condition.dtype != np.bool_:
         condition = not_equal(condition, 0)
     if condition.device is not x1.device:
-        raise DeviceError(f"where needs all its tensors on one device. Received {condition.device} and {x1.device}: "
-                          f"move one with .to({x1.device.name!r}).")
+        raise DeviceError(f"where needs all its tensors on one device. Received {condition.device} "
+                          f"and {x1.device}: move one with .to({x1.device.name!r}).")
     return apply(select.where, x1, x2, condition=condition.data)
 
 
@@ -210,8 +205,7 @@ def cast(x: TensorLike, dtype: DTypeLike) -> Tensor:
 
 
 def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the first maximum along `axis`, or of all elements; NaN counts as the maximum.
-    """
+    """The index of the first maximum along `axis`, or of all elements; NaN is the maximum."""
     return apply(select.argmax, _tensor(x), axis=axis, keepdims=keepdims)
 
 

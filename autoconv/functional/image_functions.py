@@ -62,7 +62,7 @@ def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bili
             interpolation not in ops.INTERPOLATIONS):
         return _weighted(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
     nearest = interpolation == "nearest"  # of two equally near pixels the later one counts
-    (down, first_row), (right, first_column) = (  # the distance of an axis's samples, and the first one
+    (down, first_row), (right, first_column) = (  # per axis: distance, first sample
         (before / after, 0.5 * before / after - 0.5 + (0.125 / after if nearest else 0.0))
         for before, after in zip(old, _size(size)))
     transform = np.array([right, 0, first_column, 0, down, first_row, 0, 0])
@@ -118,10 +118,7 @@ def _size(size: Any) -> tuple[int, int]:
 
 def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, float] | None,
                  key: Any, first: Any) -> Tensor:
-    """Draws two numbers per image, (2, N): in the ranges `one` and `other`, or one number twice.
-    They depend on `key` = (seed, stream) and the image's number in the whole batch, from `first`
-    on.
-    """
+    """Draws two numbers per image, (2, N), by `key` and the image's number from `first` on."""
     d = images.device.empty((2, images.shape[0]), images.dtype)
     ranges = [float(end) for end in (*one, *(one if other is None else other))]
     place = [np.uint64(part) if isinstance(part, int) else part for part in (*key, first)]

@@ -22,10 +22,9 @@ from ..operators import arith, conv, elementwise, norm, pool
 from ..operators import dense as dense_ops
 from ..operators import dropout as dropout_ops
 
-__all__ = [
-    "avg_pool2d", "batch_norm", "conv2d", "conv2d_transpose", "dense", "depthwise_conv2d", "dropout", "flatten",
-    "global_avg_pool2d", "global_max_pool2d", "max_pool2d", "zero_padding2d",
-]
+__all__ = ["avg_pool2d", "batch_norm", "conv2d", "conv2d_transpose", "dense", "depthwise_conv2d",
+           "dropout", "flatten", "global_avg_pool2d", "global_max_pool2d", "max_pool2d",
+           "zero_padding2d"]
 
 Function = TypeVar("Function", bound=Callable)
 
@@ -83,7 +82,7 @@ def conv2d_transpose(x: TensorLike, w: TensorLike, b: TensorLike | None = None, 
 
 def depthwise_conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: Pair = 1,
                      padding: Padding = "valid", dilation_rate: Pair = 1) -> Tensor:
-    """Convolves each channel with M kernels: x (N, H, W, C), w (KH, KW, C, M) -> (N, OH, OW, C*M).
+    """Convolves each channel with M kernels: x (N, H, W, C), w (KH, KW, C, M) -> (N, OH, OW, CM).
     """
     x, w, b = _same_dtype("depthwise_conv2d", x, w, b)
     _, h, width, channels = shapes.check_image(x.shape)
@@ -181,8 +180,8 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
         raise ValueError("batch_norm needs x (..., C) and gamma, beta, moving_mean and moving_var of shape (C,). "
                          f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
     if training and not x.size:
-        raise ValueError("batch_norm takes the mean of a batch in training, and there is none of no items. "
-                         f"Received: x of shape {x.shape}.")
+        raise ValueError("batch_norm takes the mean of a batch in training, and there is none of "
+                         f"no items. Received: x of shape {x.shape}.")
     together = training and ranks.size > 1
     _check_pass(x, other, relu and training, pool, together)
     statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
@@ -192,8 +191,8 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
     elif other is not None:
         y = apply(norm.batch_norm_add_relu, x, gamma, beta, other, **given)
     else:
-        y = apply(norm.batch_norm, x, gamma, beta, **given, training=bool(training), relu=bool(relu),
-                  **({"gather": ranks.gather} if together else {}))
+        y = apply(norm.batch_norm, x, gamma, beta, **given, training=bool(training),
+                  relu=bool(relu), **({"gather": ranks.gather} if together else {}))
     if training:
         k = x.device.kernels("norm")
         for average, batch in zip(moving, statistics):
@@ -206,19 +205,17 @@ def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, togethe
     shape = None if other is None else other.shape
     received = f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu in training={relu}."
     if other is not None and (shape != x.shape or pool or not relu):
-        raise ValueError("batch_norm adds `other` of x's shape in training, with relu=True and without pooling. "
-                         f"{received}")
+        raise ValueError("batch_norm adds `other` of x's shape in training, with relu=True and "
+                         f"without pooling. {received}")
     if together and (pool or other is not None):
         raise ValueError(f"batch_norm of a batch that several processes share neither pools nor adds. {received}")
     if pool and (not relu or x.ndim != 4 or min(x.shape[1:3]) < 2):
-        raise ValueError("batch_norm pools images (N, H, W, C) of 2 x 2 pixels and more, in training, with relu=True. "
-                         f"{received}")
+        raise ValueError("batch_norm pools images (N, H, W, C) of 2 x 2 pixels and more, in "
+                         f"training, with relu=True. {received}")
 
 
 def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """Returns a tensor as it is; others as one, in `dtype`: arrays of floats without a copy if they
-    are contiguous, integers and lists as float32.
-    """
+    """Returns a tensor as it is; others as one, integers and lists as float32 or `dtype`."""
     value = stacked(value)
     if isinstance(value, Tensor | SymbolicTensor):  # symbolic where a function of others is traced
         return value  # type: ignore[return-value]
@@ -240,9 +237,7 @@ def _image(value: TensorLike) -> Tensor:
 
 
 def _same_dtype(name: str, *values: TensorLike | None) -> list[Tensor]:
-    """Returns the values as tensors (None stays). Others than tensors take the dtype of the first,
-    the images. Raises TypeError for tensors of another dtype: a kernel computes in one.
-    """
+    """Returns the values as tensors (None stays). Raises TypeError for several dtypes."""
     x = _tensor(values[0])  # type: ignore[arg-type]
     follow = x.dtype if x.dtype.kind == "f" else None
     tensors = [x, *(None if v is None else _tensor(v, follow) for v in values[1:])]
@@ -277,9 +272,7 @@ def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None,
 
 
 def _beside(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
-    """Returns an array of this dtype on the device of `like`, from a tensor there by a kernel.
-    Raises TypeError for a tensor that requires gradients, which would be lost.
-    """
+    """Returns an array on the device of `like`. Raises TypeError if a gradient would be lost."""
     value = stacked(value)
     if isinstance(value, Tensor) and needs_gradients(value):
         raise TypeError("These numbers are taken as constants. Received a tensor of shape "

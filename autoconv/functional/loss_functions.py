@@ -17,12 +17,12 @@ from ..operators import arith, loss
 from . import activation_functions, arrays
 from .layer_functions import TensorLike, _beside, _same_dtype, _tensor
 
-__all__ = [
-    "binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy",
-    "categorical_generalized_cross_entropy", "categorical_hinge", "cosine_similarity", "dice", "hinge", "huber",
-    "kl_divergence", "log_cosh", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error",
-    "mean_squared_logarithmic_error", "poisson", "sparse_categorical_crossentropy", "squared_hinge", "tversky",
-]
+__all__ = ["binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy",
+           "categorical_focal_crossentropy", "categorical_generalized_cross_entropy",
+           "categorical_hinge", "cosine_similarity", "dice", "hinge", "huber", "kl_divergence",
+           "log_cosh", "mean_absolute_error", "mean_absolute_percentage_error",
+           "mean_squared_error", "mean_squared_logarithmic_error", "poisson",
+           "sparse_categorical_crossentropy", "squared_hinge", "tversky"]
 
 EPSILON = 1e-7  # Keras's: what keeps logarithms and quotients finite
 
@@ -274,9 +274,7 @@ def _pair(y_true: TensorLike, y_pred: TensorLike, name: str) -> tuple[Tensor, Te
 
 def _logits(y_true: TensorLike, value: TensorLike, from_logits: bool, name: str, activation: str,
             axis: int = -1) -> tuple[Tensor, bool]:
-    """Returns predictions, and whether they are logits: of the crossentropy's own activation along
-    the axis its logits; results of other activations are probabilities.
-    """
+    """Returns predictions, or the logits of this activation's result, and if they are logits."""
     y_pred = _predictions(value, stacked(y_true))
     if from_logits and y_pred.logits is not None:
         warnings.warn(f"{name} received from_logits=True, but its predictions come from a {y_pred.activation}, so "
@@ -331,8 +329,8 @@ def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") ->
     if y_pred.shape in ((*targets.shape, 1), targets.shape[:-1]) and targets.size == y_pred.size:
         targets = targets.reshape(y_pred.shape)
     if targets.shape != y_pred.shape:
-        raise ValueError(f"{name} needs y_true of the shape of y_pred. Received shapes: {targets.shape} and "
-                         f"{y_pred.shape}.{remedy}")
+        raise ValueError(f"{name} needs y_true of the shape of y_pred. Received shapes: "
+                         f"{targets.shape} and {y_pred.shape}.{remedy}")
     return targets
 
 
@@ -341,7 +339,7 @@ def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
     y_true = stacked(y_true)
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
-        labels = _beside(y_true, y_pred, np.int64)  # nobody looks at a tensor's values: a kernel makes NaN of outsiders
+        labels = _beside(y_true, y_pred, np.int64)  # a kernel makes NaN of outsiders
     else:
         labels = np.asarray(y_true)
     if labels.shape == (*y_pred.shape[:-1], 1):
@@ -360,8 +358,8 @@ def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
     if whole is None or (whole != labels).any():
         raise ValueError(f"Labels must be integers. Received dtype {labels.dtype}: {labels.reshape(-1)[:5]}.")
     if classes is not None and whole.size and (whole.min() < 0 or whole.max() >= classes):
-        raise ValueError(f"Labels must lie in 0..{classes - 1} for predictions of {classes} classes. "
-                         f"Received labels from {whole.min()} to {whole.max()}.")
+        raise ValueError(f"Labels must lie in 0..{classes - 1} for predictions of {classes} "
+                         f"classes. Received labels from {whole.min()} to {whole.max()}.")
     return whole
 
 

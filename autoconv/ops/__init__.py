@@ -11,7 +11,5 @@ from .math import *  # noqa: F403
 from .nn import *  # noqa: F403
 from .numpy import *  # noqa: F403
 
-__all__ = [
-    "cast", "convert_to_numpy", "convert_to_tensor", "dtype", "image", "is_tensor", "nn", "numpy", "shape",
-    "stop_gradient", *math.__all__, *nn.__all__, *numpy.__all__,
-]
+__all__ = ["cast", "convert_to_numpy", "convert_to_tensor", "dtype", "image", "is_tensor", "nn",
+           "numpy", "shape", "stop_gradient", *math.__all__, *nn.__all__, *numpy.__all__]

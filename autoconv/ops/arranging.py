@@ -10,10 +10,9 @@ from ..functional.layer_functions import TensorLike
 from ..operators.arith import normalize_axes
 from .core import on_any_tensor, operand
 
-__all__ = [
-    "broadcast_to", "diag", "diagonal", "flip", "fliplr", "flipud", "hstack", "moveaxis", "ravel", "repeat",
-    "reshape", "roll", "swapaxes", "take", "take_along_axis", "tile", "transpose", "tril", "triu", "unstack", "vstack",
-]
+__all__ = ["broadcast_to", "diag", "diagonal", "flip", "fliplr", "flipud", "hstack", "moveaxis",
+           "ravel", "repeat", "reshape", "roll", "swapaxes", "take", "take_along_axis", "tile",
+           "transpose", "tril", "triu", "unstack", "vstack"]
 
 Axes = int | Sequence[int] | None
 

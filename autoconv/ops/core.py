@@ -15,13 +15,11 @@ from ..engine.tensor import Tensor, stacked, tensor
 from ..functional import cast, equal, where
 from ..functional.layer_functions import TensorLike
 
-OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # parameters that are tensors
+OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # tensors
 
 
 def on_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
-    """Lets these functions of a module of `ops` take any tensors: arrays and lists become tensors
-    of their own dtype; on symbolic tensors a function becomes a node.
-    """
+    """Lets these functions of a module of `ops` take arrays, lists and symbolic tensors."""
     on_symbols_too(namespace, [name for name in functions if not hasattr(namespace[name], "recordable")], "ops")
     namespace.update((name, _on_tensors(namespace[name])) for name in functions)
 
@@ -39,8 +37,7 @@ def _on_tensors(function: Callable) -> Callable:
 
 
 def _operand(value: Any) -> Any:
-    """Returns arrays as tensors; numbers stay, since they take the dtype of the tensor beside them.
-    """
+    """Returns arrays as tensors; numbers stay, to take the dtype of the tensor beside them."""
     if value is None or (isinstance(value, Tensor | SymbolicTensor | Real) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):

@@ -22,9 +22,7 @@ def pad_images(images: TensorLike, top_padding: int | None = None, left_padding:
                bottom_padding: int | None = None, right_padding: int | None = None,
                target_height: int | None = None, target_width: int | None = None,
                data_format: str | None = None) -> Tensor:
-    """Adds zeros around images (N, H, W, C) or (H, W, C). Of top, bottom and target_height two are
-    given, and so for the width.
-    """
+    """Adds zeros around images (N, H, W, C) or (H, W, C): two of top, bottom, target_height, ..."""
     channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
@@ -37,16 +35,14 @@ def crop_images(images: TensorLike, top_cropping: int | None = None,
                 left_cropping: int | None = None, bottom_cropping: int | None = None,
                 right_cropping: int | None = None, target_height: int | None = None,
                 target_width: int | None = None, data_format: str | None = None) -> Tensor:
-    """Cuts images (N, H, W, C) or (H, W, C). Of top, bottom and target_height two are given, and so
-    for the width.
-    """
+    """Cuts images (N, H, W, C) or (H, W, C): two of top, bottom, target_height, and so on."""
     channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
-    top, bottom = _sides("top_cropping", top_cropping, "bottom_cropping", bottom_cropping, "target_height",
-                         target_height, height, -1)
-    left, right = _sides("left_cropping", left_cropping, "right_cropping", right_cropping, "target_width",
-                         target_width, width, -1)
+    top, bottom = _sides("top_cropping", top_cropping, "bottom_cropping", bottom_cropping,
+                         "target_height", target_height, height, -1)
+    left, right = _sides("left_cropping", left_cropping, "right_cropping", right_cropping,
+                         "target_width", target_width, width, -1)
     return images[..., top : height - bottom, left : width - right, :]
 
 
@@ -60,8 +56,8 @@ def _sides(first_name: str, first: int | None, last_name: str, last: int | None,
     before = change - (last or 0) if first is None else first
     behind = change - before if last is None else last
     if before < 0 or behind < 0:
-        raise ValueError(f"{first_name} and {last_name} must be at least 0. Received: {before} and {behind}, for "
-                         f"{whole_name}={whole} and a size of {size}.")
+        raise ValueError(f"{first_name} and {last_name} must be at least 0. Received: {before} and "
+                         f"{behind}, for {whole_name}={whole} and a size of {size}.")
     return before, behind
 
 

@@ -25,9 +25,7 @@ def logsumexp(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tenso
 
 def norm(x: TensorLike, ord: int | str | None = None, axis: Axes = None,
          keepdims: bool = False) -> Tensor:
-    """The length of vectors along `axis`, or of all elements: ord None, 2 or "fro", or 1.
-    ValueError for others.
-    """
+    """The length of vectors along `axis`, or of all elements; ord: None, 2, "fro" or 1."""
     x = knp.floats(operand(x))
     if ord in (None, 2, "fro"):
         return knp.sqrt((x * x).sum(axis, keepdims))

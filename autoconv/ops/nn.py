@@ -19,11 +19,10 @@ from .core import channels_last, operand
 
 _ACTIVATIONS = [name for name in activations.__all__ if name not in ("deserialize", "get", "linear", "serialize")]
 
-__all__ = [
-    "average_pool", "batch_normalization", "binary_crossentropy", "categorical_crossentropy", "conv", "conv_transpose",
-    "depthwise_conv", "erf", "layer_normalization", "max_pool", "moments", "normalize", "one_hot", "separable_conv",
-    "sparse_categorical_crossentropy", *_ACTIVATIONS,
-]
+__all__ = ["average_pool", "batch_normalization", "binary_crossentropy", "categorical_crossentropy",
+           "conv", "conv_transpose", "depthwise_conv", "erf", "layer_normalization", "max_pool",
+           "moments", "normalize", "one_hot", "separable_conv", "sparse_categorical_crossentropy",
+           *_ACTIVATIONS]
 
 
 def conv(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1, padding: Padding = "valid",

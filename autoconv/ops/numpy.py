@@ -23,16 +23,16 @@ from .arranging import Axes, moveaxis
 from .core import cast, convert_to_tensor, ndim, operand, size
 from .products import *  # noqa: F403
 
-_OF_TENSORS = [
-    *(name for name in arrays.__all__ if name not in ("cast", "erf")), "tanh",
-    "add", "all", "allclose", "any", "argmin", "argsort", "average", "bitwise_and", "bitwise_not",
-    "bitwise_or", "bitwise_xor", "ceil", "count_nonzero", "cumsum", "divide", "empty_like", "floor", "floor_divide",
-    "full_like", "isclose", "isfinite", "isinf", "isnan", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "matmul", "max", "mean", "min", "mod", "multiply", "negative", "ones_like", "power", "prod", "reciprocal",
-    "round", "rsqrt", "sign", "sort", "square", "std", "subtract", "sum", "trunc", "var", "zeros_like",
-]
-_ALIASES = {"absolute": "abs", "amax": "max", "amin": "min", "bitwise_invert": "bitwise_not", "empty": "zeros",
-            "remainder": "mod", "true_divide": "divide"}
+_OF_TENSORS = [*(name for name in arrays.__all__ if name not in ("cast", "erf")), "tanh", "add",
+               "all", "allclose", "any", "argmin", "argsort", "average", "bitwise_and",
+               "bitwise_not", "bitwise_or", "bitwise_xor", "ceil", "count_nonzero", "cumsum",
+               "divide", "empty_like", "floor", "floor_divide", "full_like", "isclose", "isfinite",
+               "isinf", "isnan", "logical_and", "logical_not", "logical_or", "logical_xor",
+               "matmul", "max", "mean", "min", "mod", "multiply", "negative", "ones_like", "power",
+               "prod", "reciprocal", "round", "rsqrt", "sign", "sort", "square", "std", "subtract",
+               "sum", "trunc", "var", "zeros_like"]
+_ALIASES = {"absolute": "abs", "amax": "max", "amin": "min", "bitwise_invert": "bitwise_not",
+            "empty": "zeros", "remainder": "mod", "true_divide": "divide"}
 
 __all__ = [
     "arange", "array", "eye", "full", "identity", "linspace", "ndim", "ones", "size", "zeros",
@@ -63,20 +63,20 @@ multiply = _of_two("multiply", operator.mul, "x1 x2, element by element; shapes 
 divide = _of_two("divide", operator.truediv, "x1 / x2, element by element; shapes broadcast.")
 power = _of_two("power", operator.pow, "x1 to the power of x2, element by element; shapes broadcast.")
 mod = _of_two("mod", operator.mod, "The remainder of x1 / x2, with x2's sign; shapes broadcast.")
-floor_divide = _of_two(
-    "floor_divide", operator.floordiv, "The largest integer that is not above x1 / x2; it has no gradient.")
+floor_divide = _of_two("floor_divide", operator.floordiv,
+                       "The largest integer that is not above x1 / x2; it has no gradient.")
 bitwise_and = _of_two(
     "bitwise_and", operator.and_, "The bits that both integers have; of booleans, whether both hold.")
 bitwise_or = _of_two(
     "bitwise_or", operator.or_, "The bits that one of two integers has; of booleans, whether one holds.")
 bitwise_xor = _of_two(
     "bitwise_xor", operator.xor, "The bits that only one of two integers has; of booleans, whether only one holds.")
-logical_and = _of_two(
-    "logical_and", lambda x1, x2: _truth(x1) & _truth(x2), "Whether both are not 0, element by element.")
-logical_or = _of_two(
-    "logical_or", lambda x1, x2: _truth(x1) | _truth(x2), "Whether one of them is not 0, element by element.")
-logical_xor = _of_two(
-    "logical_xor", lambda x1, x2: _truth(x1) ^ _truth(x2), "Whether only one of them is not 0, element by element.")
+logical_and = _of_two("logical_and", lambda x1, x2: _truth(x1) & _truth(x2),
+                      "Whether both are not 0, element by element.")
+logical_or = _of_two("logical_or", lambda x1, x2: _truth(x1) | _truth(x2),
+                     "Whether one of them is not 0, element by element.")
+logical_xor = _of_two("logical_xor", lambda x1, x2: _truth(x1) ^ _truth(x2),
+                      "Whether only one of them is not 0, element by element.")
 
 
 def matmul(x1: TensorLike, x2: TensorLike) -> Tensor:
@@ -323,8 +323,7 @@ def floats(x: TensorLike) -> Tensor:
 
 
 def _by_numpy(function: Callable, *arguments: Any) -> Tensor:
-    """Returns NumPy's result of values as a tensor without a gradient, on the first one's device.
-    """
+    """Returns NumPy's result of values as a tensor without a gradient, on the first's device."""
     trace.stop("a function of ops that NumPy computes")
     first = operand(arguments[0])
     values = [a.detach().numpy() if hasattr(a, "detach") else a for a in (first, *arguments[1:])]

@@ -55,8 +55,8 @@ def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
     for x, names in zip(tensors, inputs):
         for name, size in zip(names, x.shape):
             if sizes.setdefault(name, size) != size and not name.isdigit():
-                raise ValueError(f"An axis of einsum has one size. Received: {subscripts!r} with axis {name!r} of "
-                                 f"sizes {sizes[name]} and {size}.")
+                raise ValueError(f"An axis of einsum has one size. Received: {subscripts!r} with "
+                                 f"axis {name!r} of sizes {sizes[name]} and {size}.")
     x, names = _reduced(tensors[0], inputs[0], {*result, *(name for more in inputs[1:] for name in more)})
     for i, (other, more) in enumerate(zip(tensors[1:], inputs[1:]), 1):
         wanted = {*result, *(name for left in inputs[i + 1 :] for name in left)}
@@ -76,12 +76,12 @@ def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], 
     letters = given.replace(",", "").replace("...", "")
     if len(terms) != len(tensors) or not tensors or not set(letters + result.replace("...", "")) <= set(
             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"):
-        raise ValueError("einsum takes letters for the axes of each tensor, such as 'bij,bjk->bik'. Received: "
-                         f"{subscripts!r} for {len(tensors)} tensors.")
+        raise ValueError("einsum takes letters for the axes of each tensor, such as "
+                         f"'bij,bjk->bik'. Received: {subscripts!r} for {len(tensors)} tensors.")
     inputs = [_letters(term, len(x.shape) - len(term.replace("...", ""))) for term, x in zip(terms, tensors)]
     if any(len(names) != len(x.shape) for names, x in zip(inputs, tensors)):
-        raise ValueError(f"einsum needs a letter for each axis. Received: {subscripts!r} for shapes "
-                         f"{[tuple(x.shape) for x in tensors]}.")
+        raise ValueError(f"einsum needs a letter for each axis. Received: {subscripts!r} for "
+                         f"shapes {[tuple(x.shape) for x in tensors]}.")
     others = max(sum(name.isdigit() for name in names) for names in inputs)
     if not arrow:
         result = "..." + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))

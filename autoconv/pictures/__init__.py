@@ -14,10 +14,8 @@ from .influence import occlusion_map, saliency_map
 from .inside import Activation, activations, class_scores, kernels
 from .results import confusion_matrix, precision_recall, worst_mistakes
 
-__all__ = [
-    "KERNELS", "Activation", "activations", "class_scores", "confusion", "confusion_matrix", "convolve", "curves",
-    "feature_maps", "filter", "filters", "kernels", "occlusion", "occlusion_map", "precision_recall", "saliency",
-    "saliency_map", "worst_mistakes",
-]
+__all__ = ["KERNELS", "Activation", "activations", "class_scores", "confusion", "confusion_matrix",
+           "convolve", "curves", "feature_maps", "filter", "filters", "kernels", "occlusion",
+           "occlusion_map", "precision_recall", "saliency", "saliency_map", "worst_mistakes"]
 
 modules.suggest(sys.modules[__name__])

@@ -16,6 +16,7 @@ from . import mosaics
 from .influence import occlusion_map, saliency_map
 from .inside import batch_of_one
 from .panels import Panel, Scores, filter_panels, map_panels
+from .reading import ImageLike
 from .results import confusion_matrix
 
 WIDTH = 9.0  # inches
@@ -29,7 +30,7 @@ def filters(model: Model, layer: str | None = None) -> Any:
     return stacked(filter_panels(model, layer))
 
 
-def feature_maps(model: Model, image: Any, layer: str | None = None) -> Any:
+def feature_maps(model: Model, image: ImageLike, layer: str | None = None) -> Any:
     """Draws each layer's output for an image, or one layer's, each from black, its smallest value,
     to white. image: an array or a file, see `activations`. Raises ValueError for an unknown layer.
     """
@@ -84,14 +85,15 @@ def curves(history: Any) -> Any:
     return figure
 
 
-def occlusion(model: Model, image: Any, class_index: int | None = None, size: Pair | None = None,
-              strides: Pair | None = None, value: float | None = None) -> Any:
+def occlusion(model: Model, image: ImageLike, class_index: int | None = None,
+              size: Pair | None = None, strides: Pair | None = None,
+              value: float | None = None) -> Any:
     """Draws the image beside `occlusion_map`. image: an array or a file, see `activations`."""
     found = occlusion_map(model, image, class_index, size, strides, value)
     return _influence(model, image, found, "fall of the probability where hidden", "RdBu_r", float(np.abs(found).max()))
 
 
-def saliency(model: Model, image: Any, class_index: int | None = None) -> Any:
+def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> Any:
     """Draws the image beside `saliency_map`. image: an array or a file, see `activations`."""
     return _influence(model, image, saliency_map(model, image, class_index), "gradient of the score", "magma", None)
 
@@ -118,7 +120,8 @@ def stacked(parts: Sequence[Panel | Scores]) -> Any:
     return figure
 
 
-def _influence(model: Model, image: Any, found: np.ndarray, title: str, colours: str, most: float | None) -> Any:
+def _influence(model: Model, image: ImageLike, found: np.ndarray, title: str, colours: str,
+               most: float | None) -> Any:
     figure = _figure((8.0, 3.8))
     left, right = figure.subplots(1, 2)
     pixels = mosaics.image(batch_of_one(model, image)[0])

@@ -17,8 +17,8 @@ def check_suffix(path: Path) -> None:
     try:
         names.lookup("suffix of a picture", path.suffix.lower(), known)
     except ValueError:
-        raise ValueError(f"The name of a picture must end in .png, .jpg or another that Pillow writes. "
-                         f"Received: {str(path)!r}.") from None
+        raise ValueError("The name of a picture must end in .png, .jpg or another that Pillow "
+                         f"writes. Received: {str(path)!r}.") from None
 
 
 def write(path: Path, pixels: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from .. import functional as F
 from ..arguments import names
 from ..arguments.shapes import Padding, Pair
 from ..utils.pixels import read_whole
+from .reading import ImageLike
 
 Kernel = str | Sequence[Sequence[float]] | np.ndarray
 
@@ -57,7 +58,7 @@ def _rows(text: str) -> list[list[float]]:
     """The numbers of a text, row by row. Raises ValueError that says which row is wrong."""
     text = text.replace(",", " ")
     rows = [row.split() for row in re.split(r"(?<=\s)/|/(?=\s)", text)]
-    if len(rows) == 1:  # "1 0/0 1" has no blanks around its slashes, and 1/3 1/3 1/3 is one row of fractions
+    if len(rows) == 1:  # "1 0/0 1" has no blanks; 1/3 1/3 1/3 is one row
         tight = [row.split() for row in text.split("/")]
         rows = tight if len({len(row) for row in tight}) == 1 else rows
     numbers: list[list[float]] = []
@@ -71,8 +72,8 @@ def _rows(text: str) -> list[list[float]]:
     return numbers
 
 
-def convolve(image: Any, kernel: Kernel, padding: Padding = "valid", strides: Pair = 1, dilation_rate: Pair = 1
-             ) -> np.ndarray:
+def convolve(image: ImageLike, kernel: Kernel, padding: Padding = "valid", strides: Pair = 1,
+             dilation_rate: Pair = 1) -> np.ndarray:
     """Returns a picture under a kernel, each channel separately, not rounded: float32 (OH, OW, C).
 
     image: a file, or numbers (H, W) or (H, W, C). kernel: see `matrix`. The rest is as in
@@ -84,8 +85,9 @@ def convolve(image: Any, kernel: Kernel, padding: Padding = "valid", strides: Pa
     return F.depthwise_conv2d(x[None], each, None, strides, padding, dilation_rate).numpy()[0]
 
 
-def filter(image: Any, kernel: Kernel = "sharpen", padding: Padding = "valid", strides: Pair = 1,
-           dilation_rate: Pair = 1, absolute: bool = False, scale: bool = False) -> np.ndarray:
+def filter(image: ImageLike, kernel: Kernel = "sharpen", padding: Padding = "valid",
+           strides: Pair = 1, dilation_rate: Pair = 1, absolute: bool = False,
+           scale: bool = False) -> np.ndarray:
     """Returns a picture under a kernel: bytes (OH, OW, C), or (OH, OW) for an array (H, W).
 
     image: a file, or pixels 0..255. kernel: see `matrix`. Values are rounded and clipped to 0..255;
@@ -118,7 +120,7 @@ def side_by_side(pictures: Sequence[np.ndarray], gap: int = 8) -> np.ndarray:
     return np.concatenate(columns, 1)
 
 
-def _image(image: Any) -> np.ndarray:
+def _image(image: ImageLike) -> np.ndarray:
     """The numbers of a picture, float32 (H, W, C)."""
     values = read_whole(Path(image)) if isinstance(image, (str, os.PathLike)) else np.asarray(image)
     if values.ndim == 2:

@@ -1,6 +1,5 @@
 """Which pixels moved the answer: by hiding them, and by the gradient of the class's score."""
 
-from typing import Any
 
 import numpy as np
 
@@ -8,12 +7,14 @@ from ..arguments.shapes import Pair, pair
 from ..engine.tensor import Tensor
 from ..models import Model
 from .inside import batch_of_one, class_scores
+from .reading import ImageLike
 
 BATCH = 64  # hidden images in one call
 
 
-def occlusion_map(model: Model, image: Any, class_index: int | None = None, size: Pair | None = None,
-                  strides: Pair | None = None, value: float | None = None) -> np.ndarray:
+def occlusion_map(model: Model, image: ImageLike, class_index: int | None = None,
+                  size: Pair | None = None, strides: Pair | None = None,
+                  value: float | None = None) -> np.ndarray:
     """How far the probability of a class falls if a patch hides a pixel: (H, W), means over patches
     (Zeiler and Fergus, 2014). Large: the answer needs the pixel; below 0: it speaks against it.
 
@@ -44,7 +45,7 @@ def occlusion_map(model: Model, image: Any, class_index: int | None = None, size
     return total / np.maximum(count, 1)
 
 
-def saliency_map(model: Model, image: Any, class_index: int | None = None) -> np.ndarray:
+def saliency_map(model: Model, image: ImageLike, class_index: int | None = None) -> np.ndarray:
     """The size of the gradient of a class's score (before the softmax) on each pixel, (H, W), the
     largest of its channels (Simonyan et al., 2014). image: an array or a file, see `activations`.
     The gradients of the weights stay as they were.

@@ -13,6 +13,7 @@ from ..layers import Conv2DTranspose, DepthwiseConv2D
 from ..layers.function import kind_of
 from ..models import Model
 from . import reading
+from .reading import ImageLike
 
 
 class Activation(NamedTuple):
@@ -23,7 +24,7 @@ class Activation(NamedTuple):
     output: np.ndarray
 
 
-def activations(model: Model, image: Any, layer: str | None = None) -> list[Activation]:
+def activations(model: Model, image: ImageLike, layer: str | None = None) -> list[Activation]:
     """Returns the outputs of all layers for one image, in order; or those of the layer of that
     name.
 
@@ -69,11 +70,11 @@ def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
-def batch_of_one(model: Model, image: Any) -> np.ndarray:
+def batch_of_one(model: Model, image: ImageLike) -> np.ndarray:
     """Returns an image (H, W) or (H, W, C), or in a file, as a batch (1, H, W, C) for the model."""
     if len(model.inputs) != 1:
-        raise ValueError(f"The model must take one image. Received one of {len(model.inputs)} inputs: "
-                         f"{', '.join(model.input_names)}.")
+        raise ValueError(f"The model must take one image. Received one of {len(model.inputs)} "
+                         f"inputs: {', '.join(model.input_names)}.")
     if isinstance(image, str | os.PathLike):
         image = reading.for_model(model, Path(image))
     x = np.asarray(image)

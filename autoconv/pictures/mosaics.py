@@ -6,7 +6,7 @@ GAP = 2
 GROUND = 128  # between the parts of a picture
 LEAST = 48  # pixels of a map's side: smaller ones are enlarged
 WIDE = 720  # pixels that a picture of many maps may be wide, unless four of them are wider
-WIDEST, TALLEST = 840, 1600  # pixels of a picture of many filters, without the gaps, where it is enlarged
+WIDEST, TALLEST = 840, 1600  # pixels of an enlarged picture of filters
 CELL = 14  # pixels of a square that stands for a number
 MANY = 1024  # numbers: more of them are drawn small, and without gaps
 CELLS = 4096  # that one picture of filters may have
@@ -32,9 +32,7 @@ def signed(values: np.ndarray) -> np.ndarray:
 
 
 def maps(output: np.ndarray) -> np.ndarray:
-    """Returns a layer's output as one picture (H', W', 3): maps (H, W, C) beside each other, else
-    rows of squares for numbers, from the smallest (black) to the largest (white).
-    """
+    """Returns a layer's output as one picture (H', W', 3): maps (H, W, C), else squares."""
     if output.ndim == 3:
         tiles = np.moveaxis(gray(output), 2, 0)
         tiles = _enlarged(tiles, -(-LEAST // min(tiles.shape[1:])))
@@ -80,9 +78,7 @@ def grid(tiles: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:
 
 
 def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
-    """Returns an image (H, W, C) as bytes (H', W', 1 or 3): pixels 0..255 as they are, other values
-    stretched; enlarged to at least this many pixels a side.
-    """
+    """Returns an image (H, W, C) as bytes, enlarged to at least this many pixels a side."""
     if pixels.ndim != 3:
         return maps(pixels)
     as_it_is = pixels.dtype == np.uint8 or (pixels.min() >= 0 and 1 < pixels.max() <= 255)

@@ -1,8 +1,9 @@
 """Picture files as nets take them: in the net's size and colours, digits as in MNIST."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from ..models import Model
 from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow, read_whole
 from .digit import as_mnist
 
-Shape = tuple[int | None, int | None, int]  # (H, W, C) of the images that a net takes, None for any size
+Shape = tuple[int | None, int | None, int]  # (H, W, C), None for any size
+
+# An image (H, W) or (H, W, C) as numbers, or the name of a file with one.
+ImageLike = np.ndarray | Sequence[Sequence[Any]] | str | os.PathLike[str]
 
 DIGITS = tuple("0123456789")
 BRIGHT = 128  # a border whose mean is at least this is bright ground
@@ -44,16 +48,12 @@ def for_model(model: Model, path: Path) -> np.ndarray:
 
 
 def factor(model: Model) -> float:
-    """Returns what pixels 0..255 are multiplied by: 1 if the model has a Rescaling layer, else 1 /
-    255, as in the lectures' listings.
-    """
+    """Returns the factor of pixels 0..255: 1 if the model has a Rescaling layer, else 1 / 255."""
     return 1.0 if any(isinstance(layer, Rescaling) for layer in model.layers) else 1 / 255
 
 
 def kind_for(shape: Shape, classes: Sequence[str], on_photos: bool = False) -> str:
-    """Returns how a net wants pictures, for `read`: "digit" for gray images of MNIST's size and
-    classes, "photo" for colours or a net trained on photos, else "figure".
-    """
+    """Returns how a net wants pictures, for `read`: as "digit", "photo" or "figure"."""
     if on_photos or shape[2] != 1:
         return "photo"
     return "digit" if shape == (28, 28, 1) and tuple(classes) == DIGITS else "figure"
@@ -70,8 +70,8 @@ def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
             with regular.opened(path) as file:
                 return _from_array(path, npy.read(file, regular.size(file)), shape)
         if shape[2] not in (1, 3):
-            raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or 3: give it a .npy "
-                             "file")
+            raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or "
+                             "3: give it a .npy file")
         return [Picture(str(path), _from_picture(path, shape, kind))]
     except UnreadableImage:
         raise

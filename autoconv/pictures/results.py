@@ -17,8 +17,8 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np
     widths = [np.shape(y)[1] for y in (y_true, y_pred) if np.ndim(y) == 2 and np.shape(y)[1] > 1]
     count = max([int(true.max()) + 1, int(guessed.max()) + 1, *widths]) if classes is None else classes
     if min(true.min(), guessed.min()) < 0 or max(true.max(), guessed.max()) >= count:
-        raise ValueError(f"Labels must lie in 0..{count - 1}. Received: {min(true.min(), guessed.min())} to "
-                         f"{max(true.max(), guessed.max())}.")
+        raise ValueError(f"Labels must lie in 0..{count - 1}. Received: "
+                         f"{min(true.min(), guessed.min())} to {max(true.max(), guessed.max())}.")
     return np.bincount(true * count + guessed, minlength=count * count).reshape(count, count)
 
 

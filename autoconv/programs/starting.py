@@ -39,11 +39,9 @@ def running() -> Iterator[None]:
 
 
 def leave(code: int) -> None:
-    """Ends this process at once after an interrupt, if autoconv is its program. Python would wait
-    for its threads, and one that imports may wait for ever.
-    """
+    """Ends this process at once, if autoconv is its program: Python would wait for its threads."""
     if _is_program():
-        atexit._run_exitfuncs()  # processes that compile end, and what multiprocessing holds is given back
+        atexit._run_exitfuncs()  # ends processes that compile
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 if stream is not None:

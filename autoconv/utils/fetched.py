@@ -1,6 +1,4 @@
-"""`get_file`: a file from a URL, kept in a cache and unpacked there. Modules for URLs and archives
-are imported when needed.
-"""
+"""`get_file`: a file from a URL, kept in a cache and unpacked there."""
 
 import hashlib
 import os
@@ -46,8 +44,8 @@ def get_file(
         with atomic.replacing(archive) as part:
             _fetch(str(origin), part)
             if digest is not None and _digest(part, hash_algorithm) != digest.lower():
-                raise ValueError(f"Incomplete or corrupted file detected. The {hash_algorithm} hash of {origin} is not "
-                                 f"{digest}.")
+                raise ValueError(f"Incomplete or corrupted file detected. The {hash_algorithm} "
+                                 f"hash of {origin} is not {digest}.")
     if unpacks and (force_download or not sound or not target.exists()):
         _unpack(archive, target, "tar" if untar else archive_format)
     return str(target)
@@ -58,8 +56,8 @@ def _name(fname: Any, origin: str | None) -> str:
         raise ValueError('Please specify the "origin" argument (URL of the file to download).')
     name = str(fname) if fname else PurePath(unquote(urlsplit(origin).path)).name
     if not name:
-        raise ValueError(f"Can't parse the file name from the origin provided: {origin!r}. Please specify the `fname` "
-                         "argument.")
+        raise ValueError(f"Can't parse the file name from the origin provided: {origin!r}. Please "
+                         "specify the `fname` argument.")
     if PurePath(name).name != name:
         raise ValueError("Paths are no longer accepted as the `fname` argument. To specify the file's parent "
                          f"directory, use the `cache_dir` argument. Received: fname={fname}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..arguments import names
 from ..files import regular
@@ -39,7 +40,8 @@ def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | 
     return in_colors(found, color_mode)
 
 
-def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> np.ndarray:
+def img_to_array(img: Any, data_format: str | None = None,
+                 dtype: DTypeLike | None = None) -> np.ndarray:
     """Pillow's Image as an array (height, width, channels), float32 by default."""
     _check_format(data_format)
     array = np.array(img, "float32" if dtype is None else dtype)
@@ -48,7 +50,8 @@ def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) ->
     return array.reshape(*array.shape[:2], -1)
 
 
-def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None) -> Any:
+def array_to_img(x: Any, data_format: str | None = None, scale: bool = True,
+                 dtype: DTypeLike | None = None) -> Any:
     """Returns an array (height, width, channels) of 1, 3 or 4 channels as Pillow's Image.
 
     scale: stretches values to 0..255. Without it, one channel with values above 255 gives a picture
@@ -58,7 +61,7 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dty
     _check_format(data_format)
     x = np.array(x, "float32" if dtype is None else dtype)
     if x.ndim != 3 or x.shape[2] not in (1, 3, 4):
-        raise ValueError(f"x must have the shape (height, width, channels) with 1, 3 or 4 channels. "
+        raise ValueError("x must have the shape (height, width, channels) with 1, 3 or 4 channels. "
                          f"Received shape: {x.shape}.")
     if scale:
         x = x - x.min()
@@ -68,8 +71,8 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dty
     return pil.fromarray(x[..., 0].astype(np.int32 if x.max() > 255 else np.uint8))
 
 
-def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str | None = None, scale: bool = True,
-             **kwargs: Any) -> None:
+def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str | None = None,
+             scale: bool = True, **kwargs: Any) -> None:
     """Writes an array (height, width, channels) as a picture, in the ending's format or
     `file_format`.
 
@@ -88,5 +91,5 @@ def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str
 
 def _check_format(data_format: str | None) -> None:
     if data_format not in (None, "channels_last"):
-        raise ValueError("data_format must be 'channels_last': autoconv's images are (height, width, channels). "
-                         f"Received: {data_format!r}.")
+        raise ValueError("data_format must be 'channels_last': autoconv's images are (height, "
+                         f"width, channels). Received: {data_format!r}.")

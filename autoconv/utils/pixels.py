@@ -17,15 +17,15 @@ MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP", "TIFF", "DIB", "JPEG2000", "PCX", "PSD", "TGA", "AVIF", "HEIF",
-           "JXL")  # of Pillow's and its plugins' formats: no program is run for these, no other file opened
-LARGE = 10_000_000  # pixels in colours; beyond them a file must have a byte for each SPARSEST, or it is a memory trap
-GRAY, GRAY_MADE_SMALL = 2, 4  # times as many pixels of a byte or a bit; where they get colours only when made smaller
+           "JXL")  # formats that run no program and open no other file
+LARGE = 10_000_000  # pixels in colours; a larger file needs a byte per SPARSEST pixels
+GRAY, GRAY_MADE_SMALL = 2, 4  # times as many pixels of a byte or a bit; if made smaller first
 SPARSEST = 100  # a JPEG of one colour has 64 pixels a byte
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
 _ORIENTATION = 0x0112  # the EXIF tag; its values 2 to 8 are undone by these methods of Pillow's
-_UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
-         7: "TRANSVERSE", 8: "ROTATE_90"}
+_UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
+         6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 
 
 class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
@@ -58,7 +58,7 @@ class Decoding(NamedTuple):
         with naming(path), opened(path, whole=False) as image:
             turned = orientation(image)
             mode = mode_at_first(image, self.color_mode)
-            if self.filter != "NEAREST":  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, in a part of the time
+            if self.filter != "NEAREST":  # JPEG decodes at 1/2, 1/4 or 1/8
                 image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if turned > 4 else size)
             upright = in_colors(undone(image, turned), mode)
             if self.crop:
@@ -101,7 +101,7 @@ def opened(path: Any, whole: bool = True) -> Iterator[Any]:
     module = pillow("Image")
     with nullcontext(path) if isinstance(path, io.BytesIO) else regular.opened(path) as file:
         try:
-            image = module.open(file, formats=FORMATS[:5])  # the common ones, which Pillow has at hand
+            image = module.open(file, formats=FORMATS[:5])  # the common ones
         except module.UnidentifiedImageError:
             module.init()
             image = module.open(file, formats=[name for name in FORMATS[5:] if name in module.OPEN])
@@ -174,7 +174,7 @@ def mode_at_first(image: Any, color_mode: str) -> str:
 def in_colors(image: Any, color_mode: str) -> Any:
     """Returns the picture with 8 bits a channel, in the mode; transparent pixels become white."""
     mode = MODES[color_mode]
-    if image.mode[0] in "IF":  # 16 bits and more: the upper eight, as TensorFlow takes them; numbers are cut to 0..255
+    if image.mode[0] in "IF":  # of 16 bits and more the upper eight, as in TensorFlow
         values = np.asarray(image)
         if ";16" in image.mode or (image.mode == "I" and values.max(initial=0) > 255):
             values = values >> 8
@@ -186,9 +186,7 @@ def in_colors(image: Any, color_mode: str) -> Any:
 
 
 def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Returns the largest centred part (left, top, right, bottom) with the shape of `target`, as
-    Keras's `smart_resize` does. Sizes are (width, height).
-    """
+    """Returns the largest centred part with the shape of `target`, as `smart_resize` does."""
     (width, height), (w, h) = size, target
     part = max(1, min(width, height * w // h)), max(1, min(height, width * h // w))
     left = (width - part[0]) // 2
@@ -197,9 +195,7 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
 
 
 def padded(image: Any, target: tuple[int, int], resampling: Any) -> Any:
-    """Returns the picture in the middle of a black one of the shape of `target` (width, height). A
-    larger picture is made smaller first, to save memory.
-    """
+    """Returns the picture in the middle of a black one of the shape of `target`."""
     w, h = target
     scale = min(w / image.width, h / image.height)
     if scale < 1:

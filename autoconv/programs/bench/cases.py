@@ -23,9 +23,7 @@ ACTIVATIONS = {functional.relu: activations.relu, functional.tanh: activations.t
 
 
 class Case(NamedTuple):
-    """One kernel on one layer's arrays. flops: additions and multiplications of the definition.
-    bytes: its arrays, each read or written once.
-    """
+    """One kernel on one layer's arrays, with its operations and bytes."""
 
     kind: str
     layer: str
@@ -48,8 +46,8 @@ def cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
 
 
 def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
-    pooling = [call for call in fusion.fuse(net.graph).calls
-               if isinstance(call.operation, Fused) and call.operation.pattern == ("conv", "relu", "pool")]
+    pooling = [call for call in fusion.fuse(net.graph).calls if isinstance(call.operation, Fused)
+               and call.operation.pattern == ("conv", "relu", "pool")]
     pooled = {id(call.operation.layers[0]): call.shape for call in pooling}
     as_one = {id(layer) for call in pooling for layer in call.operation.layers}
     first = True  # nobody asks for the gradient of the images
@@ -86,10 +84,7 @@ def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Ite
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
     arrays = [_random(x), _random(w), _random(w[3:])]
     forward, backward = _calls(device, conv.conv2d, arrays, y, window=window)
-    yield Case("conv forward", label, flops, size, forward)
-    if not first:
-        yield Case("conv input gradient", label, flops, size, lambda: backward((True, False, False)))
-    yield Case("conv weight gradient", label, flops, size, lambda: backward((False, True, True)))
+    yield from _three("conv", label, flops, size, forward, backward, first)
 
 
 def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
@@ -99,8 +94,8 @@ def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> It
     flops = 4 * 2 * prod(y) * prod(w[:3])
     size = _bytes(x, w, y)
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
-    forward, backward = _calls(device, fused.conv2d_relu_pool, [_random(x), _random(w), _random(w[3:])], y,
-                               window=window)
+    forward, backward = _calls(device, fused.conv2d_relu_pool,
+                               [_random(x), _random(w), _random(w[3:])], y, window=window)
     gradients = 1 if first else 2
     yield Case("conv+pool forward", label, flops, size, forward)
     yield Case("conv+pool gradients", label, flops * gradients, size + (gradients - 1) * _bytes(x) + _bytes(w),
@@ -114,9 +109,7 @@ def _depthwise(device: Device, layer: DepthwiseConv2D, x: tuple, y: tuple) -> It
     flops = 2 * prod(y) * prod(w[:2])
     size = _bytes(x, w, y)
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
-    yield Case("depthwise forward", label, flops, size, forward)
-    yield Case("depthwise input gradient", label, flops, size, lambda: backward((True, False, False)))
-    yield Case("depthwise weight gradient", label, flops, size, lambda: backward((False, True, False)))
+    yield from _three("depthwise", label, flops, size, forward, backward, bias=False)
 
 
 def _norm(device: Device, layer: BatchNormalization, y: tuple) -> Iterator[Case]:
@@ -144,10 +137,16 @@ def _dense(device: Device, layer: Dense, x: tuple, y: tuple, first: bool) -> Ite
     flops = 2 * prod(y) * w[0]
     size = _bytes(x, w, y)
     label = f"{x[1]} -> {y[1]}"
-    yield Case("dense forward", label, flops, size, forward)
+    yield from _three("dense", label, flops, size, forward, backward, first)
+
+
+def _three(kind: str, label: str, flops: float, size: int, forward: Callable, backward: Callable,
+           first: bool = False, bias: bool = True) -> Iterator[Case]:
+    """A layer with a kernel, forward and backward. first: no input gradient is needed."""
+    yield Case(f"{kind} forward", label, flops, size, forward)
     if not first:
-        yield Case("dense input gradient", label, flops, size, lambda: backward((True, False, False)))
-    yield Case("dense weight gradient", label, flops, size, lambda: backward((False, True, True)))
+        yield Case(f"{kind} input gradient", label, flops, size, lambda: backward((True, False, False)))
+    yield Case(f"{kind} weight gradient", label, flops, size, lambda: backward((False, True, bias)))
 
 
 def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
@@ -159,8 +158,8 @@ def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
 def _update(device: Device, net: Model) -> Case:
     """One RMSprop step of all parameters: reads weight, gradient, slot; writes weight, slot."""
     optimizer = optim.RMSprop()
-    optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True, device=device)
-                     for p in net.trainable_weights])
+    optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True,
+                                   device=device) for p in net.trainable_weights])
     flat: FlatParameters = optimizer.flat  # type: ignore[assignment]
     flat.gradient[...] = 1e-3
     gradients = list(flat.gradients)

@@ -10,9 +10,7 @@ from . import timed_nets
 
 
 class Timed(NamedTuple):
-    """A net for images (H, W, C), and how many images a step takes. from_logits: it ends before the
-    softmax.
-    """
+    """A net for images (H, W, C), and how many images a step takes."""
 
     make: Callable[[tuple[int, int, int], int], Model]
     input_shape: tuple[int, int, int]

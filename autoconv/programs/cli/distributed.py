@@ -17,7 +17,7 @@ from ...kernels.device import DeviceError
 from . import options
 from .signals import Terminated
 
-FIRST_SPEAKS = 1.0  # seconds that other ranks wait before they tell what went wrong: it may be the same everywhere
+FIRST_SPEAKS = 1.0  # seconds that other ranks wait before they report an error
 
 
 def distributed_options(command: Callable) -> Callable:
@@ -35,15 +35,13 @@ def distributed_options(command: Callable) -> Callable:
 
 @contextmanager
 def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
-    """Gives the processes to train with: ALONE unless `wanted`. If one fails, all end; ranks other
-    than the first report only their own error.
-    """
+    """Gives the processes to train with: ALONE unless `wanted`. If one fails, all end."""
     if not wanted:
         number = max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
                       if os.environ.get(name, "").isdigit()), default=1)
         if number > 1:
-            warnings.warn(f"mpiexec started {number} processes, each of which now trains by itself: add --distributed "
-                          "to share the training.", stacklevel=2)
+            warnings.warn(f"mpiexec started {number} processes, each of which now trains by "
+                          "itself: add --distributed to share the training.", stacklevel=2)
         yield ALONE
         return
     from ... import parallel
@@ -89,9 +87,7 @@ def fail_together(code: int) -> None:
 
 
 def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """Returns what a function returns on the first rank, which alone calls it. If it ends the
-    command there with an error, the others end silently.
-    """
+    """Returns what a function returns on the first rank; if it fails there, all end."""
     if ranks.size == 1:
         return function(*args)
     if ranks.rank:
@@ -108,9 +104,7 @@ def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def in_turns(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """Returns a function's result on each rank; on each machine one rank goes first, so that others
-    find what it fetched.
-    """
+    """Returns a function's result on each rank; on each machine one rank goes first."""
     for first in (True, False):
         if ranks.prepares == first:
             found = function(*args)
@@ -119,9 +113,7 @@ def in_turns(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def threads_of(ranks: Ranks) -> int | None:
-    """Returns a rank's default number of threads: its part of the processors that ranks of its
-    machine share. None for one process.
-    """
+    """Returns a rank's default number of threads. None for one process."""
     if ranks.size == 1:
         return None
     own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
@@ -131,8 +123,7 @@ def threads_of(ranks: Ranks) -> int | None:
 
 
 def device_of(ranks: Ranks, name: str) -> str:
-    """Returns a rank's device: with "cuda" each rank of a machine has its own, if there are enough.
-    """
+    """Returns a rank's device: with "cuda" each rank of a machine has its own, if possible."""
     if name != "cuda" or ranks.size == 1:
         return name
     return f"cuda:{ranks.number_here % len(devices.gpus())}"

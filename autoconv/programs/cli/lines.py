@@ -12,21 +12,17 @@ LABEL = 7  # characters of the labels "data   " and "net    "
 
 
 def fitted(text: str) -> str:
-    """Returns the text as the terminal takes it: continued lines start below the words after the
-    label.
-    """
+    """Returns the text at the terminal's width, continued below the words after the label."""
     if not sys.stdout.isatty():
         return text
     columns = max(shutil.get_terminal_size().columns - 1, 2 * LABEL)
-    return "\n".join(
-        textwrap.fill(line, columns, subsequent_indent=" " * LABEL, break_long_words=False, break_on_hyphens=False)
-        for line in text.splitlines())
+    return "\n".join(textwrap.fill(line, columns, subsequent_indent=" " * LABEL,
+                                   break_long_words=False, break_on_hyphens=False)
+                     for line in text.splitlines())
 
 
 def echo(text: str, err: bool = False, over: bool = False) -> None:
-    """Prints lines in which foreign words cannot control the terminal; `over`: in place of a
-    progress line, if there is one.
-    """
+    """Prints lines in which foreign words cannot control the terminal. over: a progress line."""
     stream = sys.stderr if err else sys.stdout
     over = over and stream is not None and stream.isatty()
     click.echo("\r\033[K" * over + printable(text, keep="\n"), err=err)

@@ -25,12 +25,10 @@ def check_writable(path: Path | None) -> None:
 
 
 def write_json(path: Path, results: Any) -> None:
-    """Writes the results to `path` in one step, or to the standard output for "-". NaN becomes
-    null.
-    """
+    """Writes the results to `path`, or to the standard output for "-". NaN becomes null."""
     text = json.dumps(_plain(results), indent=2, allow_nan=False)
     if path == STDOUT:
-        click.echo(text.replace("\x7f", "\\u007f"))  # of control characters JSON escapes all but this one
+        click.echo(text.replace("\x7f", "\\u007f"))  # which JSON does not escape
         return
     atomic.write(path, text + "\n")
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import click
 from ...callbacks import BackupAndRestore
 from ...engine.ranks import ALONE, Ranks
 from ...files import folders
+from ...files.json_text import JsonObject
 from ...train import checkpoint
 from . import runs, signals
 from .lines import echo
@@ -21,7 +22,7 @@ SHARE = 0.01  # of the training's time: what saving at the ends of epochs may ta
 class RunStates(BackupAndRestore):
     """Saves a run's state: every so often, and at ends of epochs if that costs little time."""
 
-    def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: Mapping[str, Any],
+    def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: JsonObject,
                  stop: signals.Stop) -> None:
         unit, number = every
         super().__init__(out / runs.CHECKPOINTS, number if unit == "steps" else "epoch", delete_checkpoint=False)
@@ -57,10 +58,9 @@ class RunStates(BackupAndRestore):
 
 
 @contextlib.contextmanager
-def during(out: Path | None, states: RunStates | None, stop: signals.Stop, ranks: Ranks = ALONE) -> Iterator[None]:
-    """Within it the first signal has the state saved, and what the run then holds is reported.
-    Raises a ClickException if the state does not fit the data or the folder.
-    """
+def during(out: Path | None, states: RunStates | None, stop: signals.Stop,
+           ranks: Ranks = ALONE) -> Iterator[None]:
+    """Within it the first signal has the state saved. Raises a ClickException if it is unfit."""
     if out is None or states is None:
         yield
         return
@@ -100,9 +100,7 @@ def latest(states: RunStates) -> str | None:
 
 
 def tidy(out: Path) -> None:
-    """Removes what killed processes left of a run, and empty folders; nothing if another process
-    trains in it.
-    """
+    """Removes what killed processes left of a run, unless another process trains in it."""
     folders.sweep(out.resolve())
     states = out / runs.CHECKPOINTS
     if states.is_dir():

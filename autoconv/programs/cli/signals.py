@@ -38,9 +38,7 @@ class Stop:
 
     @contextmanager
     def orderly(self) -> Iterator[None]:
-        """Within it `ask` may be set to what leads to a KeyboardInterrupt later. After a signal,
-        printing to a closed output raises nothing.
-        """
+        """Within it `ask` may be set; after a signal, printing to a closed output is safe."""
         outputs = sys.stdout, sys.stderr
         steady.install(lambda: self.asked)
         try:
@@ -57,9 +55,7 @@ class Stop:
 
 @contextmanager
 def handled() -> Iterator[Stop]:
-    """Has a `Stop` handle both signals, unless ignored, as in a shell's background; only in the
-    main thread.
-    """
+    """Has a `Stop` handle both signals, unless they are ignored; only in the main thread."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -31,7 +31,7 @@ class Steady:
             if not self._ending():
                 raise
             with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:
-                os.dup2(nothing.fileno(), self._stream.fileno())  # what is still to be flushed goes there as well
+                os.dup2(nothing.fileno(), self._stream.fileno())  # also for what is unflushed
 
 
 def install(ending: Callable[[], bool]) -> None:

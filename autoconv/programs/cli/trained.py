@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import models
 from ...files import suffixes
+from ...files.json_text import JsonObject
 from ...kernels.device import Device
 from ...models import Model
 from ...pictures import reading
@@ -17,9 +18,7 @@ from . import runs
 
 
 class Trained(NamedTuple):
-    """A net, the names of its classes, what pixels 0..255 are multiplied by, and whether it was
-    trained on photos.
-    """
+    """A net, its classes, the factor of pixels 0..255, and whether it was trained on photos."""
 
     net: Model
     classes: Sequence[str]
@@ -58,7 +57,7 @@ def load(path: Path, device: Device) -> Trained:
     return _checked(path, Trained(net, tuple(net.class_names or ()), reading.factor(net)))
 
 
-def of_run(net: Model, results: dict[str, Any]) -> Trained:
+def of_run(net: Model, results: JsonObject) -> Trained:
     """The net of a run, and what its run.json says."""
     return Trained(net, results["classes"], 1.0, "folder" in results)
 

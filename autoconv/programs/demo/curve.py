@@ -15,9 +15,7 @@ class Mark(NamedTuple):
 
 
 class Curve:
-    """Points `[step, value, ...]`, each the mean since the point before. One thread adds, others
-    read.
-    """
+    """Points `[step, value, ...]`, each the mean since the one before. One thread adds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arguments import shapes
+from ...files.json_text import JsonObject
 from ...layers import Conv2D, Dense, Flatten, Layer, MaxPooling2D, Rescaling
 
 LARGEST = 12  # products of a dense layer that are listed one by one
-Explained = dict[str, Any]
+Explained = JsonObject
 
 
 class Seen(NamedTuple):
@@ -44,11 +45,10 @@ def _convolution(seen: Seen, row: int, column: int, filter: int) -> Explained:
     products = values.astype(np.float64) * kernel[..., filter]
     sums = products.sum((0, 1))
     total = float(sums.sum() + bias[filter])
-    return {
-        "rows": rows, "columns": columns, "window": _numbers(values), "weights": _numbers(kernel[..., filter]),
-        "products": _numbers(products), "sums": _numbers(sums), "bias": _number(bias[filter]),
-        "sum": total, "activation": layer.activation.__name__,
-    }
+    return {"rows": rows, "columns": columns, "window": _numbers(values),
+            "weights": _numbers(kernel[..., filter]), "products": _numbers(products),
+            "sums": _numbers(sums), "bias": _number(bias[filter]), "sum": total,
+            "activation": layer.activation.__name__}
 
 
 def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:
@@ -61,9 +61,7 @@ def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:
 
 
 def _dense(seen: Seen, unit: int) -> Explained:
-    """The largest products, the sum of the others, and the bias; for a softmax the sums of all
-    units.
-    """
+    """The largest products, the sum of the others, and the bias; for a softmax all sums."""
     layer: Any = seen.layer
     kernel, bias = seen.weights
     products = seen.x.astype(np.float64) * kernel[:, unit]
@@ -81,11 +79,6 @@ def _dense(seen: Seen, unit: int) -> Explained:
     return found
 
 
-def _flatten(seen: Seen, item: int) -> Explained:
-    """Where the number was before: row by row, in each pixel channel by channel."""
-    return {"from": [int(i) for i in np.unravel_index(item, seen.x.shape)]}
-
-
 def _rescaling(seen: Seen, row: int, column: int, channel: int) -> Explained:
     layer: Any = seen.layer
     return {"rows": [row], "columns": [column], "window": _numbers(seen.x[row : row + 1, column : column + 1]),
@@ -93,15 +86,14 @@ def _rescaling(seen: Seen, row: int, column: int, channel: int) -> Explained:
 
 
 _KINDS: dict[type, Callable[..., Explained]] = {
-    Conv2D: _convolution, MaxPooling2D: _pooling, Dense: _dense, Flatten: _flatten, Rescaling: _rescaling,
+    Conv2D: _convolution, MaxPooling2D: _pooling, Dense: _dense, Rescaling: _rescaling,
+    Flatten: lambda seen, item: {"from": [int(i) for i in np.unravel_index(item, seen.x.shape)]},
 }
 
 
 def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
             outside: float = 0.0) -> tuple[list[int], list[int], np.ndarray]:
-    """Returns the rows and columns that a window reads, also outside of x (H, W, C), and its
-    values.
-    """
+    """Returns the rows and columns that a window reads, and its values."""
     rows = [row * window.sh + i * window.dh - window.top for i in range(window.kh)]
     columns = [column * window.sw + j * window.dw - window.left for j in range(window.kw)]
     values = np.full((window.kh, window.kw, x.shape[2]), outside, np.float32)

@@ -1,10 +1,11 @@
 """`Session`: the net that learns, in the worker's thread, and what one may do with it meanwhile."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from ...files.json_text import JsonObject
 from ...kernels import device as devices
 from . import choices
 from .curve import Curve
@@ -36,19 +37,19 @@ class Session:
         self.closed = False
         self.image = 0  # which test image is looked at
         if threads is not None:
-            self._worker.do(lambda: devices.set_num_threads(threads))  # a setting of the thread that computes
+            self._worker.do(lambda: devices.set_num_threads(threads))  # per thread
         self._worker.do(lambda: self._make(choices.settings({})))
 
     # Commands.
 
-    def anew(self, given: Mapping[str, Any]) -> None:
+    def anew(self, given: JsonObject) -> None:
         """Makes a new net of these settings. Raises ValueError for impossible settings."""
         chosen = choices.settings(given)
         with self._commands:
             self._worker.stop()
             self._worker.do(lambda: self._make(chosen))
 
-    def start(self, given: Mapping[str, Any]) -> None:
+    def start(self, given: JsonObject) -> None:
         """Makes a new net, which begins to learn. Raises ValueError for impossible settings."""
         with self._commands:
             self.anew(given)
@@ -129,17 +130,17 @@ class Session:
         """Calls the function while no step runs: whatever reads the weights goes through here."""
         return self._worker.do(function)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """Where it stands, as the page shows it."""
         chosen = self.chosen
-        return {
-            "phase": self.phase, "message": self.message, "net": chosen.net, "data": chosen.data,
-            "optimizer": chosen.optimizer, "learning_rate": chosen.learning_rate, "batch_size": chosen.batch_size,
-            "epochs": chosen.epochs, "step": self.steps, "steps": self.goal, "steps_per_epoch": self._steps_per_epoch(),
-            "parameters": self.model.count_params(), "images_per_s": self.speed, "image": self.image,
-            "label": int(self.data.y_test[self.image]), "classes": self.data.classes, "made": self.made,
-            "tested": TESTED, "test_accuracy": self.test_accuracy,
-        }
+        return {"phase": self.phase, "message": self.message, "net": chosen.net,
+                "data": chosen.data, "optimizer": chosen.optimizer,
+                "learning_rate": chosen.learning_rate, "batch_size": chosen.batch_size,
+                "epochs": chosen.epochs, "step": self.steps, "steps": self.goal,
+                "steps_per_epoch": self._steps_per_epoch(), "parameters": self.model.count_params(),
+                "images_per_s": self.speed, "image": self.image,
+                "label": int(self.data.y_test[self.image]), "classes": self.data.classes,
+                "made": self.made, "tested": TESTED, "test_accuracy": self.test_accuracy}
 
     def wait(self, version: int, seconds: float) -> int:
         """Waits until there is a newer version, or this many seconds. Returns the present one."""
@@ -161,7 +162,8 @@ class Session:
         self.views = Views(self.model)
         self.chosen = chosen
         self.image %= len(self.data.x_test)
-        self.learned, self.tests = Curve(), Curve()  # loss and accuracy in training; accuracy on test images
+        self.learned = Curve()  # loss and accuracy in training
+        self.tests = Curve()  # accuracy on test images
         self.steps = 0
         self.goal = 0
         self.speed = 0.0
@@ -189,7 +191,7 @@ class Session:
             if not self._worker.stopping:
                 self.test(len(data.x_test))
                 self._set("finished")
-        except Exception as error:  # whatever it is, the page must say it: nobody waits for this thread
+        except Exception as error:  # the page must show any error
             self._set("failed", str(error) or type(error).__name__)
 
     def _steps_per_epoch(self) -> int:

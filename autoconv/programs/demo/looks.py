@@ -2,10 +2,10 @@
 
 import itertools
 import threading
-from typing import Any
 
 import numpy as np
 
+from ...files.json_text import JsonObject
 from ...models import Sequential
 from .explain import Explained, Seen, explain
 from .learning import Session
@@ -39,7 +39,7 @@ class Looks:
         self._kept: dict[int, Look] = {}
         self._numbers = itertools.count(1)
 
-    def take(self, image: np.ndarray) -> dict[str, Any]:
+    def take(self, image: np.ndarray) -> JsonObject:
         """Looks at an image (28, 28) of bytes; the answer has the number for `explain`."""
         session = self._session
         pixels = image[..., None]

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ... import __version__
+from ...files.json_text import JsonObject
 from . import PORT
 from .choices import SettingError
 from .events import stream
@@ -33,13 +34,12 @@ ONCE = ("Host", "Origin", "Cookie", "Sec-Fetch-Site", "Content-Length", "Transfe
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 PAGE = ("index.html", "style.css", "app.js", "server.js", "notes.js", "dom.js", "maps.js", "chart.js", "scores.js",
         "images.js", "learn.js", "draw.js", "look.js", "sums.js", "kernels.js", "photo.js")
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-                               "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+HEADERS = {"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+           "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+           "frame-ancestors 'none'", "X-Content-Type-Options": "nosniff",
+           "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY",
+           "Cross-Origin-Opener-Policy": "same-origin",
+           "Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store"}
 
 
 class RefusedError(Exception):
@@ -160,8 +160,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{type(error).__name__}: {error}"})
 
     def _check_sender(self) -> None:
-        """Raises RefusedError unless the request is for this server, from its page, with its token.
-        """
+        """Raises RefusedError unless the request is from this server's page, with its token."""
         self.address = ""
         self.arguments = {}
         hosts = self.headers.get_all("Host", [])
@@ -184,8 +183,8 @@ class Handler(BaseHTTPRequestHandler):
             cookie = SimpleCookie(self.headers.get("Cookie", "")).get(self.server.cookie)
         given = self.arguments.pop("token", None) or (cookie.value if cookie else "")
         if not hmac.compare_digest(given.encode(errors="replace"), self.server.token.encode()):
-            raise RefusedError(HTTPStatus.FORBIDDEN, "The token is missing or wrong. Open the address that autoconv "
-                                                     "demo printed when it started.")
+            raise RefusedError(HTTPStatus.FORBIDDEN, "The token is missing or wrong. Open the "
+                               "address that autoconv demo printed when it started.")
 
     def _get(self) -> None:
         page = self.server.page
@@ -221,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
             while left > 0 and (sent := len(self.connection.recv(1 << 16))):
                 left -= sent
 
-    def _send(self, status: HTTPStatus, answer: dict[str, Any]) -> None:
+    def _send(self, status: HTTPStatus, answer: JsonObject) -> None:
         text = json.dumps(answer, separators=(",", ":"))
         self._send_bytes(status, "application/json", text.encode())
 
@@ -239,5 +238,5 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in HEADERS.items():
             self.send_header(name, value)
         if status == HTTPStatus.OK and self.address == "/":
-            self.send_header("Set-Cookie", f"{self.server.cookie}={self.server.token}; Path=/; HttpOnly; "
-                                           "SameSite=Strict")
+            self.send_header("Set-Cookie", f"{self.server.cookie}={self.server.token}; Path=/; "
+                             "HttpOnly; SameSite=Strict")

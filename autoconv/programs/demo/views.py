@@ -1,14 +1,14 @@
 """What a net makes of one image, layer by layer, in bytes that a page can draw."""
 
 import base64
-from typing import Any
 
 import numpy as np
 
+from ...files.json_text import JsonObject
 from ...layers import Conv2D, Rescaling
 from ...models import Model, Sequential
 
-Packed = dict[str, Any]
+Packed = JsonObject
 
 
 class Views:
@@ -22,14 +22,14 @@ class Views:
         """Returns the layers' outputs (..., C) for an image (H, W, C) of bytes. 0 for NaN."""
         return [np.nan_to_num(output[0]) for output in self._outputs.predict_on_batch(image[None])]
 
-    def described(self, image: np.ndarray) -> dict[str, Any]:
+    def described(self, image: np.ndarray) -> JsonObject:
         """Returns the image, each layer's maps, the first filters and the class scores."""
         outputs = self.of(image)
         return {"picture": packed(image[..., 0]), "filters": packed(first_filters(self.model)),
                 **described(self.model, outputs)}
 
 
-def described(model: Sequential, outputs: list[np.ndarray]) -> dict[str, Any]:
+def described(model: Sequential, outputs: list[np.ndarray]) -> JsonObject:
     """Each layer with its output, and the scores of the classes."""
     layers = [{"name": layer.name, "kind": type(layer).__name__, "maps": packed(output)}
               for layer, output in zip(model.layers, outputs) if not isinstance(layer, Rescaling)]
