@@ -1,4 +1,4 @@
-"""The benchmark harness: autoconv beside other frameworks, its kernels beside this machine's ceilings.
+"""The benchmarks. They compare autoconv with other frameworks, and its kernels with the maximum speed of this machine.
 
 docs/benchmarks.md explains the method.
 """

@@ -1,4 +1,4 @@
-"""Time to accuracy: from the start of a process until it classifies enough of MNIST's test images rightly."""
+"""Measures the time from the start of a process until it classifies enough of MNIST's test images correctly."""
 
 import math
 import tempfile

@@ -1,8 +1,8 @@
-"""Training beside programs that each keep a processor busy: `python -m bench.busy`, autoconv and others alike.
+"""Measures training while other programs keep processors busy: `python -m bench.busy`.
 
-Each framework trains alone, beside one and beside two programs that compute without end, one after the other in the
-same process; a round starts all processes anew. The busy programs run on the processors that the frameworks are
-confined to, and end with this command whatever becomes of it.
+Each framework trains with zero, one and two other programs that compute without end, one case after the other in the
+same process. Every round starts new processes. The busy programs run on the same processors as the frameworks, and end
+when this command ends.
 """
 
 import argparse
@@ -36,11 +36,13 @@ def main(given: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 1 where a framework failed or computed something else than it should."""
     parser = argparse.ArgumentParser("python -m bench.busy", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=6, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS,
+                        help="net to train; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=6, help="number of rounds; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
     parser.add_argument("--peers", nargs="*", choices=list(peers.on("cpu")), metavar="PEER",
-                        help=f"default: those of {', '.join(USUAL)} that are installed")
+                        help=f"frameworks; default: the installed ones of {', '.join(USUAL)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options, say = parser.parse_args(given), show.Progress()
     names = options.peers or [name for name in USUAL if not peers.missing(name)]

@@ -1,5 +1,7 @@
-"""A program that keeps a processor busy, one of those that frameworks with so many threads have, until who started it
-ends: `python -m bench.busy_program THREADS`. It imports little, so that it is busy at once.
+"""Keeps one processor busy until its parent process ends: `python -m bench.busy_program THREADS`.
+
+It runs on the processors that a framework with THREADS threads uses. It imports few modules, so that it is busy
+immediately.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""One function in a process of its own: `python -m bench.child JOB`, so that what hangs or crashes can be ended."""
+"""Runs one function in a separate process, so that it can be stopped if it hangs: `python -m bench.child JOB`."""
 
 import json
 import sys

@@ -1,5 +1,7 @@
-"""`python -m bench.compare`: autoconv and other frameworks side by side on this machine. docs/benchmarks.md has the
-method; `--quick` takes less than two minutes."""
+"""Compares autoconv with other frameworks on this machine: `python -m bench.compare`.
+
+docs/benchmarks.md describes the method. With `--quick` the command takes less than two minutes.
+"""
 
 import argparse
 import json
@@ -21,16 +23,19 @@ ROUNDS_OF_A_PROCESS = 3
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.compare", description=__doc__)
     parser.add_argument("--workload", default="lecture",
-                        help=f"comma-separated, or all: {', '.join(workloads.WORKLOADS)}")
-    parser.add_argument("--mode", default="train,infer", help=f"comma-separated: {', '.join(workloads.MODES)}")
-    parser.add_argument("--peers", default="all", help=f"comma-separated: {', '.join(peers.on('cpu'))}; "
-                        f"or all, which are those without {' and '.join(_slow())}; ratios are taken to the first one")
-    parser.add_argument("--batch-size", default="", help="comma-separated, or all: those of the workload; "
-                        "by default the workload's usual one")
-    parser.add_argument("--threads", type=_positive, default=machine.processors(), help="default: %(default)s")
-    parser.add_argument("--rounds", type=_positive, help="default: 18, three in a process; 3 of start and accuracy")
-    parser.add_argument("--quick", action="store_true", help="six short rounds, for a first look, without "
-                        "torch-compile unless --peers names it")
+                        help=f"nets, separated by commas, or all: {', '.join(workloads.WORKLOADS)}")
+    parser.add_argument("--mode", default="train,infer", help=f"separated by commas: {', '.join(workloads.MODES)}")
+    parser.add_argument("--peers", default="all",
+                        help=f"frameworks, separated by commas: {', '.join(peers.on('cpu'))}; or all, which means "
+                        f"all except {' and '.join(_slow())}; ratios are relative to the first one")
+    parser.add_argument("--batch-size", default="", help="separated by commas, or all batch sizes of the net; "
+                        "default: the net's usual batch size")
+    parser.add_argument("--threads", type=_positive, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
+    parser.add_argument("--rounds", type=_positive,
+                        help="default: 18, three per process; for the modes start and accuracy: 3")
+    parser.add_argument("--quick", action="store_true", help="six short rounds, for a first impression; without "
+                        "torch-compile, unless --peers names it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options = parser.parse_args(given)
     try:

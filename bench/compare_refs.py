@@ -1,9 +1,9 @@
-"""`python -m bench.compare_refs BASE HEAD`: two versions of autoconv on this machine, in turns.
+"""Compares the speed of two versions of autoconv on this machine: `python -m bench.compare_refs BASE HEAD`.
 
-BASE and HEAD are git's names for commits; `.` is the working tree as it is. Both are timed by this checkout's harness,
-in processes of their own, A B B A. Whole steps are timed through `fit` and `predict_on_batch` alone, which both have
-wherever their modules lie. Each measurement has a ratio, HEAD's time by BASE's. The exit code is 1 where a
-whole interval lies above 1 + tolerance, or where a version computes something else.
+BASE and HEAD are git revisions; `.` is the working tree. The benchmark code of this checkout times both versions in
+separate processes, in the order A B B A. It times whole steps only through `fit` and `predict_on_batch`, which exist in
+every version. Each measurement gives a ratio: the time of HEAD divided by the time of BASE. The exit code is 1 if a
+whole confidence interval is above 1 + tolerance, or if a version computes a different result.
 """
 
 import argparse
@@ -171,17 +171,19 @@ def _each_of(kind: str, known: Iterable[str]) -> Callable[[str], list[str]]:
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.compare_refs", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("base")
-    parser.add_argument("head")
+    parser.add_argument("base", help="git revision to compare with, or . for the working tree")
+    parser.add_argument("head", help="git revision to check, or . for the working tree")
     parser.add_argument("--workload", default=",".join(WORKLOADS), type=_each_of("workload", workloads.WORKLOADS),
-                        help="comma-separated: " + ", ".join(workloads.WORKLOADS) + "; default: %(default)s")
+                        help="nets, separated by commas: " + ", ".join(workloads.WORKLOADS) + "; default: %(default)s")
     parser.add_argument("--mode", default=",".join(MODES), type=_each_of("mode", MODES),
-                        help="comma-separated: " + ", ".join(MODES) + "; default: all. infer-1: one image at a time")
-    parser.add_argument("--rounds", type=int, default=18, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
-    parser.add_argument("--effort", type=float, default=0.5, help="length of a round; default: %(default)s")
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="default: %(default)s")
-    parser.add_argument("--no-kernels", dest="kernels", action="store_false", help="compare whole steps alone")
+                        help="separated by commas: " + ", ".join(MODES) + "; default: all. infer-1: single images")
+    parser.add_argument("--rounds", type=int, default=18, help="number of rounds; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
+    parser.add_argument("--effort", type=float, default=0.5, help="relative length of a round; default: %(default)s")
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE,
+                        help="fraction by which HEAD may be slower; default: %(default)s")
+    parser.add_argument("--no-kernels", dest="kernels", action="store_false", help="compare only whole steps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     return parser.parse_args(given)
 

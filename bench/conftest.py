@@ -1,4 +1,4 @@
-"""The kernels' shares of their ceilings, beside pytest-benchmark's own table, and the machine in its JSON."""
+"""Adds each kernel's fraction of its maximum speed to pytest-benchmark's table, and the machine to its JSON file."""
 
 from autoconv.kernels import device
 from autoconv.programs.bench import machine, result_tables

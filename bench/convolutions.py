@@ -1,8 +1,9 @@
-"""Every convolution of every net against this machine's multiply-adds: `python -m bench.convolutions`.
+"""Compares every convolution of every net with this machine's peak speed: `python -m bench.convolutions`.
 
-Each is timed as a training step runs it, with ReLU and pooling in it where they are, in turns with a loop that only
-multiplies and adds in registers. Operations are those of a direct convolution, so what computes fewer can exceed 100%.
-Two wide layers that are in no net are timed as well. Depthwise convolutions move memory: `autoconv bench` has them.
+Each convolution is timed as a training step runs it, including a fused ReLU or pooling. The timing alternates with a
+loop that only multiplies and adds in registers, which defines the peak. The operations of a direct convolution are
+counted, so a kernel that needs fewer operations can exceed 100%. Two additional layers that occur in no net are timed
+as well. Depthwise convolutions are limited by memory bandwidth, so `autoconv bench` times them.
 """
 
 import argparse
@@ -121,10 +122,11 @@ def shown(found: Sequence[Found]) -> str:
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.convolutions", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", nargs="+", choices=NETS, default=NETS)
-    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found to FILE")
+    parser.add_argument("--net", nargs="+", choices=NETS, default=NETS, help="default: all")
+    parser.add_argument("--threads", type=int, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; default: %(default)s")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
     options, say = parser.parse_args(given), show.Progress()
     target = devices.get("cpu")
     target.set_num_threads(options.threads)

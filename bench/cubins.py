@@ -1,4 +1,4 @@
-"""`python -m bench.cubins`: what each CUDA kernel takes of a GPU's registers. Needs the extra `cuda`, but no GPU."""
+"""Lists how many registers each CUDA kernel uses: `python -m bench.cubins`. It needs the extra `cuda`, but no GPU."""
 
 from autoconv.kernels.cuda import assembly
 

@@ -1,10 +1,11 @@
-"""What the demo costs the net that learns behind it: `python -m bench.demo [--rounds N] [--browser]`.
+"""Measures how much the demo slows down the net that it trains: `python -m bench.demo [--rounds N] [--browser]`.
 
-In each round the lecture net learns for some seconds by `fit` alone, then as a demo's session that nobody watches, then
-with a process that only reads the session's events, and with --browser (needs playwright and Chromium) with the page in
-a window. The ratios of each round are compared, so that a machine that is busy now and then does not matter. Beside the
-time is the processor time of this process, which other programs change less; it means something with --threads 1 alone:
-threads that wait for each other use it too. Last comes the time from a drawing's request to its answer.
+In each round the lecture net trains for a few seconds in several ways: by `fit` only, in a demo session without a
+client, and in a session with a process that only reads its events. With --browser (needs playwright and Chromium), it
+also trains while a browser shows the page. The times are compared within each round, so a load that comes and goes
+hardly affects the ratios. The command also reports the processor time of this process, which other programs affect
+less. Processor time is meaningful only with --threads 1, because threads that wait for each other use it as well.
+Finally, the command reports how long the demo takes to answer a drawing.
 """
 
 import argparse
@@ -64,11 +65,12 @@ def per_step(begun: Cost, ended: Cost, steps: int) -> Cost:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each is measured in a round")
-    parser.add_argument("--threads", type=int, help="how many threads compute; all processors by default")
-    parser.add_argument("--browser", action="store_true")
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0] + ".")
+    parser.add_argument("--rounds", type=int, default=6, help="number of rounds; default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=4.0,
+                        help="seconds per measurement in a round; default: %(default)s")
+    parser.add_argument("--threads", type=int, help="number of threads; default: all processors")
+    parser.add_argument("--browser", action="store_true", help="measure with a browser as well")
     given = parser.parse_args()
     server = Demo(Session(threads=given.threads), 0)
     serving = threading.Thread(target=server.serve_forever)

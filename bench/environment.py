@@ -1,4 +1,4 @@
-"""The environment of a peer's process: the same for all, and nothing in it that cripples one."""
+"""Creates the environment of a benchmarked process. It is the same for all frameworks and slows none of them down."""
 
 import os
 from collections.abc import Mapping

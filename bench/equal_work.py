@@ -1,4 +1,4 @@
-"""Nobody is timed on a wrong net: what a peer must show before its first round."""
+"""Checks that a framework computes the correct net before its first timed round."""
 
 from functools import cached_property
 from math import isfinite

@@ -1,4 +1,4 @@
-"""A GPU's own ceilings, through PyTorch: a large copy, and a large matrix product."""
+"""Measures the maximum speed of a GPU with PyTorch, by one large copy and one large matrix product."""
 
 from collections.abc import Callable
 from typing import Any

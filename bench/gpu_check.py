@@ -1,7 +1,10 @@
-"""`python -m bench.gpu_check`: all that a GPU at hand for a few minutes can tell. Whether it works at all, tests, nets
-beside other frameworks, kernels, accuracy; one JSON, and a table of what was to be reached.
+"""Runs all GPU checks: `python -m bench.gpu_check`. It is made for a GPU that is available for only a few minutes.
 
-`--only PHASE ...` runs some of it, and `--out FILE` extends what is in FILE, so that several calls fill one document.
+It checks whether the GPU works, runs the tests, compares nets with other frameworks, times kernels and measures
+accuracy. It writes one JSON file and prints a table of the targets.
+
+`--only PHASE ...` runs selected phases. `--out FILE` adds the results to FILE, so that several calls can fill one
+document.
 """
 
 import argparse
@@ -70,12 +73,12 @@ def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Na
 
     parser = argparse.ArgumentParser("python -m bench.gpu_check", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_listed(plan))
-    parser.add_argument("--only", nargs="+", type=known, metavar="PHASE", default=usual, help="run these alone")
+    parser.add_argument("--only", nargs="+", type=known, metavar="PHASE", default=usual, help="run only these phases")
     parser.add_argument("--minutes", type=float, default=minutes,
-                        help="after which all has ended; default: %(default)s")
-    parser.add_argument("--skip-peers", action="store_true", help="time autoconv alone")
+                        help="time limit for everything; default: %(default)s")
+    parser.add_argument("--skip-peers", action="store_true", help="time only autoconv")
     parser.add_argument("--out", type=Path, metavar="FILE",
-                        help="to be written or extended; default: bench/results/DATE-gpu.json")
+                        help="file to write or extend; default: bench/results/DATE-gpu.json")
     options = parser.parse_args(given)
     if not 0 < options.minutes < math.inf:
         parser.error(f"--minutes must be positive. Received: {options.minutes}")
@@ -89,8 +92,8 @@ def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Na
 
 def _listed(plan: Sequence[Phase]) -> str:
     """The phases in their order, for the help."""
-    lines = [f"  {p.name:20}{p.limit:4g}{'' if p.usual else '  by --only alone'}" for p in plan]
-    return "\n".join(["phases, and the seconds that each may take:", *lines])
+    lines = [f"  {p.name:20}{p.limit:4g}{'' if p.usual else '  only with --only'}" for p in plan]
+    return "\n".join(["phases, and the time limit of each in seconds:", *lines])
 
 
 def earlier(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The convolution kernels of the nets on a GPU, each against the lower of the card's two ceilings."""
+"""Times the convolution kernels of the nets on a GPU, each against the card's arithmetic or bandwidth limit.
+
+The lower of the two limits counts.
+"""
 
 import time
 from typing import Any

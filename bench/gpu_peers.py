@@ -1,8 +1,9 @@
-"""What a captured step of PyTorch, and a compiled one of JAX, would launch for a net: a count, with the same bounds.
+"""Counts the kernels that a captured step of PyTorch and a compiled step of JAX would launch for a net.
 
-The kernels are those that both are known to run: PyTorch's eager operations, captured on one stream as a CUDA graph,
-and XLA's fusions. Convolutions and products get `PRODUCTS` operations a second, whatever their shape: at small
-batches that favours the peers.
+It counts the kernels that both frameworks are known to run: PyTorch's eager operations, captured on one stream as a
+CUDA graph, and XLA's fusions. Their times have the same lower bounds as in bench.gpu_plan. Convolutions and matrix
+products are assumed to reach `PRODUCTS` operations per second for every shape. For small batches this assumption
+favours PyTorch and JAX.
 """
 
 from math import prod

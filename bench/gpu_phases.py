@@ -1,4 +1,4 @@
-"""What `bench.gpu_check` does, phase by phase: `PLAN`, in the order of what matters most."""
+"""Defines the phases of `bench.gpu_check`: `PLAN` lists them, the most important first."""
 
 import json
 import subprocess

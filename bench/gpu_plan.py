@@ -1,11 +1,11 @@
-"""How the launches of a training step fill a GPU: `python -m bench.gpu_plan [--workload NAME ...] [--batch N]`.
+"""Estimates how the launches of a training step fill a GPU: `python -m bench.gpu_plan`.
 
-No GPU is needed: a step is recorded on a device whose kernels do not run, and all follows from the shapes. For each
-launch the table has the tile, the blocks, the stages that a block goes through one after the other, bytes, FLOP and a
-lower bound of its time. A `*` marks the launches of the longest path through the graph. Exits with 1 where a product
-leaves a GPU of 132 multiprocessors idle while some of them work through a long sum.
+It needs no GPU: it records a step on a device whose kernels do not run, and derives everything from the shapes. The
+table lists for each launch the tile, the blocks, the stages that a block runs one after the other, the bytes, the FLOP
+and a lower bound of the time. A `*` marks the launches on the longest path through the graph. The exit code is 1 if a
+matrix product leaves most of a GPU's 132 multiprocessors idle while a few of them compute a long sum.
 
-The times are estimates, from the constants below. Nothing here was measured by this project.
+The times are estimates based on the constants below. This project measured none of them.
 """
 
 import argparse
@@ -234,8 +234,8 @@ def products() -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu_plan", description=__doc__.partition("\n")[0])
-    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--batch", type=int, nargs="+", help="default: the workload's own batch sizes")
+    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all nets")
+    parser.add_argument("--batch", type=int, nargs="+", help="batch sizes; default: those of the net")
     given = parser.parse_args(argv)
     idle = []
     for name in given.workload:

@@ -1,6 +1,6 @@
-"""Whether anything works on this GPU: each tile of the matrix products against NumPy, and a training step as a graph.
+"""Checks that kernels work on this GPU: every tile of the matrix products, and a training step as a CUDA graph.
 
-`bench.gpu_check` runs each check in a process of its own, within a minute.
+The tiles are compared with NumPy. `bench.gpu_check` runs each check in a separate process, within a minute.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""The launches of a training step on a GPU, recorded without one: memory is never touched, and no kernel runs."""
+"""Records the launches of a training step for a GPU without having one: no memory is accessed and no kernel runs."""
 
 from typing import Any
 from unittest import mock

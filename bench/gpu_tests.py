@@ -1,4 +1,4 @@
-"""The tests marked `gpu`, run in a process of their own, with whatever pytest plugins there are."""
+"""Runs the tests marked `gpu` in a separate process, with the pytest plugins that are installed."""
 
 import os
 import re

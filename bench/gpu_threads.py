@@ -1,4 +1,7 @@
-"""The lecture net on the processor, by the number of threads: machines with a GPU have many cores."""
+"""Measures how the speed of the lecture net on the CPU depends on the number of threads.
+
+Machines with a GPU often have many cores.
+"""
 
 from typing import Any
 

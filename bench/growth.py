@@ -1,6 +1,7 @@
-"""How a training step's time grows with batch, pixels, channels and depth: `python -m bench.growth`, then `--plot`.
+"""Measures how the time of a training step grows with batch, pixels, channels and depth: `python -m bench.growth`.
 
-Processor time of one thread for one recorded step, the best of a few, so that other programs disturb it little.
+It measures the processor time of one recorded step on one thread, and takes the best of several runs so that other
+programs disturb it little. `--plot FILE` draws the latest results.
 """
 
 import argparse
@@ -128,8 +129,9 @@ def _axis(low: int, high: int, title: str, upright: bool) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", type=Path, help="the file that the points are written to")
-    parser.add_argument("--plot", type=Path, help="draws the latest points of bench/results as SVG, measures nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the points to FILE")
+    parser.add_argument("--plot", type=Path, metavar="FILE",
+                        help="draw the latest points of bench/results to FILE as SVG, without measuring")
     given = parser.parse_args(argv)
     if given.plot:
         draw(given.plot)

@@ -1,4 +1,5 @@
-"""Two hosts on one machine: network namespaces of Linux with a cable between them, whose bandwidth `tc` limits."""
+"""Simulates two hosts on one machine: two Linux network namespaces, connected by a cable whose bandwidth `tc` limits.
+"""
 
 import os
 import shutil

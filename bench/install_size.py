@@ -1,4 +1,4 @@
-"""What a peer takes on the disk: its distribution and all that it needs."""
+"""Computes how much disk space a framework needs: its distribution and all its dependencies."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""All kernels of a net in a process of its own, for compare_refs: like worker.py, a round is the seconds of each."""
+"""Times all kernels of a net in a separate process for compare_refs. Each round gives the seconds of every kernel."""
 
 import json
 import sys

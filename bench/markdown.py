@@ -1,4 +1,4 @@
-"""Results as tables in a Markdown file, between two marks."""
+"""Writes results as tables into a Markdown file, between two markers."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""What messages between ranks cost, and how a training step's time follows from that: the model behind docs/scaling.md.
+"""Models the cost of messages between ranks, and the time of a training step that follows from it (docs/scaling.md).
 
     sum(n bytes, P ranks) = messages(P) * latency + 2 (P - 1) / P * n / bandwidth
 
-For two ranks that is one message of n bytes each way; for more each byte goes out and comes back, in two messages that
-follow each other. A step takes what a rank computes, a part of it for each of its images, and the sum of the gradient;
-what of that the backward pass hides is left out.
+Two ranks exchange one message of n bytes in each direction. With more ranks, each byte is sent twice, in two messages
+that follow each other. The time of a step is the time that a rank computes, which partly depends on its number of
+images, plus the time to sum the gradient. The model ignores that the sum may overlap with the backward pass.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
-"""The nets that every peer is timed on, without their last layer: that is a dense one with an output for each class."""
+"""Defines the nets that every framework is timed on, without their last layer: a dense layer with one output per class.
+"""
 
 from .specs import AveragePool, Conv, Dense, Depthwise, Dropout, Flatten, GlobalPool, Norm, Pool, Residual, Scale, Spec
 

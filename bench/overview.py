@@ -1,8 +1,8 @@
-"""`python -m bench.overview RESULTS.json ...`: one line for each net of bench.compare, autoconv beside the best peer.
+"""Prints one line per net from results of bench.compare: `python -m bench.overview RESULTS.json ...`.
 
-Training is compared with the fastest framework, inference with the fastest engine that is made for inference alone, or
-without such an engine with the fastest framework.
-Each line has the ratio that autoconv shall reach at least, and the aim. Below them is the peak memory of each training.
+Training is compared with the fastest other framework. Inference is compared with the fastest engine that is made only
+for inference, or with the fastest framework if there is no such engine. Each line includes the ratio that autoconv must
+reach at least, and the ratio that it aims for. Below the lines is the peak memory of each training.
 """
 
 import argparse
@@ -48,7 +48,7 @@ TARGETS = {  # (net, mode, batch size)
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.overview", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", type=Path)
+    parser.add_argument("results", nargs="+", type=Path, help="JSON files that bench.compare wrote")
     options = parser.parse_args(given)
     try:
         print(shown(entry for path in options.results for entry in report.load(path)["results"]))

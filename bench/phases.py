@@ -1,4 +1,4 @@
-"""A run of many phases that ends in time and keeps what it found, whatever fails."""
+"""Runs many phases within a time limit, and keeps all results even if a phase fails."""
 
 import json
 import time

@@ -1,10 +1,10 @@
-"""How well decoding keeps up: `photos` trained from JPEG files, against what two separate measurements allow.
+"""Measures whether the decoding of pictures keeps up with training: the net `photos` trains from JPEG files.
 
     python -m bench.photos [--rounds 5] [--size 180]
 
-Training cannot be faster than the time of a step on arrays in memory plus the processor time of decoding, shared by
-the processors: that is the bound. Both are measured in turns, in short epochs, of which the medians count. On a machine
-that others use, too, wall-clock times vary; the processor time of a step, printed beside them, does less.
+A step cannot be faster than a step on arrays in memory plus the processor time of decoding, divided by the number of
+processors. This is the bound. Both are measured in alternating short epochs, and the medians count. If other programs
+use the machine, the wall-clock time varies. The processor time of a step, which is printed next to it, varies less.
 """
 
 import argparse
@@ -83,8 +83,8 @@ def measure(folder: Path, size: int, rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=180)
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; default: %(default)s")
+    parser.add_argument("--size", type=int, default=180, help="height and width of the pictures; default: %(default)s")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), given.size)

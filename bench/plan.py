@@ -1,8 +1,9 @@
-"""How evenly the kernels of a step fall on threads: `python -m bench.plan [--workload NAME ...]`, on any machine.
+"""Measures how evenly the kernels of a step are distributed over threads: `python -m bench.plan`.
 
-For each number of threads a step is recorded and its kernels run call by call, each thread's share after the other
-(shares.py). The bound on the speed-up is all work, divided by the sum of the largest shares: what so many cores could
-reach if barriers, memory and clock rates cost nothing. Exits with 1 where a step stays below 70% of 16 threads.
+For each number of threads, it records a step and runs its kernels on one thread, one thread's share after the other
+(shares.py). The bound on the speed-up is the total work divided by the sum of the largest shares. Real cores could
+reach it if barriers, memory and clock rates cost nothing. The exit code is 1 if the bound of a step for 16 threads is
+below 70% of 16.
 """
 
 import argparse
@@ -138,11 +139,12 @@ def _described(function: Any, arguments: tuple) -> tuple[str, int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.plan", description=__doc__.partition("\n")[0])
-    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--mode", choices=("train", "infer"), default="train")
-    parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all nets")
+    parser.add_argument("--batch", type=int, default=256, help="batch size; default: %(default)s")
+    parser.add_argument("--mode", choices=("train", "infer"), default="train", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, nargs="+", default=THREADS,
+                        help="numbers of threads; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="times to measure each call; default: %(default)s")
     given = parser.parse_args(argv)
     shares.watch(max(given.threads))
     low = []

@@ -1,4 +1,4 @@
-"""The runner's end of a peer's process."""
+"""Controls the process of a benchmarked framework."""
 
 import json
 import queue

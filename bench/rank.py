@@ -1,6 +1,6 @@
-"""One process of a training that several share, for `bench.scaling`: `python -m bench.rank JOB`, with the job as JSON.
+"""Runs one process of a distributed training for `bench.scaling`: `python -m bench.rank JOB`, where JOB is JSON.
 
-The first one writes to the job's file the loss of the first batch and the seconds of its passes through the data.
+The first process writes the loss of the first batch and the seconds of its passes through the data to the job's file.
 """
 
 import json

@@ -1,5 +1,8 @@
-"""`python -m bench.report RESULTS.json ... --html PAGE.html`: what bench.compare, `autoconv bench` and test_kernels.py
-wrote, as one page. `--docs FILE.md` puts the same tables between the two marks in that file."""
+"""Writes benchmark results as one HTML page: `python -m bench.report RESULTS.json ... --html PAGE.html`.
+
+It reads the files that bench.compare, `autoconv bench` and test_kernels.py write. `--docs FILE.md` writes the same
+tables between the two markers in FILE.md.
+"""
 
 import argparse
 import json
@@ -16,9 +19,9 @@ from . import markdown
 
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.report", description=__doc__)
-    parser.add_argument("results", nargs="+", type=Path)
-    parser.add_argument("--html", type=Path, metavar="FILE")
-    parser.add_argument("--docs", type=Path, metavar="FILE")
+    parser.add_argument("results", nargs="+", type=Path, help="JSON files with results")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write an HTML page to FILE")
+    parser.add_argument("--docs", type=Path, metavar="FILE", help="write the tables into the Markdown file FILE")
     options = parser.parse_args(given)
     if options.html is None and options.docs is None:
         parser.error("say what to write: --html FILE, --docs FILE or both")

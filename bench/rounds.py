@@ -1,4 +1,5 @@
-"""Peers side by side in training or inference: equal work checked, rounds in turns, ratios taken round by round."""
+"""Compares frameworks in training or inference: checks equal results, alternates rounds, and computes ratios per round.
+"""
 
 import math
 from collections.abc import Sequence

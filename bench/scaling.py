@@ -1,6 +1,7 @@
-"""`python -m bench.scaling`: one, two and four processes that share each batch, beside PyTorch's
-DistributedDataParallel with gloo. All take turns; medians. With --network also two ranks in two network namespaces with
-so many Gbit/s.
+"""Compares one, two and four processes that share each batch, and PyTorch's DDP: `python -m bench.scaling`.
+
+DDP is DistributedDataParallel with gloo. The variants run in rotation, and the medians of their rounds count. With
+--network, two processes also run in two network namespaces with limited bandwidth between them.
 """
 
 import argparse
@@ -44,13 +45,17 @@ def settings(torch: bool, four: bool) -> list[Setting]:
 def main(given: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 1 where one computed another loss than the others."""
     parser = argparse.ArgumentParser("python -m bench.scaling", description=__doc__)
-    parser.add_argument("--workload", nargs="+", default=list(USUAL), choices=workloads.WORKLOADS, metavar="NET")
-    parser.add_argument("--batch-size", type=int, default=128, help="of all processes together; default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--network", nargs="*", type=float, default=[], metavar="GBIT", help="e.g. 1 10; takes root")
-    parser.add_argument("--four", action="store_true", help="four processes as well")
-    parser.add_argument("--compression", choices=["float16"], help="of the gradients on their way")
-    parser.add_argument("--bucket-bytes", type=int, default=1 << 18, help="default: %(default)s")
+    parser.add_argument("--workload", nargs="+", default=list(USUAL), choices=workloads.WORKLOADS, metavar="NET",
+                        help="nets; default: " + ", ".join(USUAL))
+    parser.add_argument("--batch-size", type=int, default=128,
+                        help="images per step of all processes together; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; default: %(default)s")
+    parser.add_argument("--network", nargs="*", type=float, default=[], metavar="GBIT",
+                        help="bandwidths between two hosts in Gbit/s, e.g. 1 10; needs root")
+    parser.add_argument("--four", action="store_true", help="measure four processes as well")
+    parser.add_argument("--compression", choices=["float16"], help="compress the gradients that are sent")
+    parser.add_argument("--bucket-bytes", type=int, default=1 << 18,
+                        help="size of a bucket of gradients; default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options = parser.parse_args(given)
     if shutil.which(MPIEXEC) is None:

@@ -1,5 +1,6 @@
-"""What the model of bench/messages.py says of many machines, from the latest results of `bench.scaling`: as a table and
-as a picture.
+"""Predicts the scaling to many machines from the latest results of `bench.scaling`, as a table and a picture.
+
+The predictions use the model of bench/messages.py.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""What each thread gets to do in a kernel, measured on one: the threads' shares of a region run one after the other.
+"""Measures the work of each thread in a kernel on a single thread, by running the threads' shares one after the other.
 
-Compiled kernels call `numba_parallel_for` for each parallel region, with a schedule of one row for each thread. Here a
-function of ours takes its place, which runs row after row and times each. So the shares are those that the kernels
-really hand out, for any number of threads and on any machine: nobody has to count tasks a second time.
+Compiled kernels call `numba_parallel_for` for each parallel region, with a schedule that has one row per thread. This
+module replaces that function by one that runs the rows one after the other and times each. The shares are therefore the
+ones that the kernels actually distribute, for any number of threads and on any machine.
 """
 
 import ctypes

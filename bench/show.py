@@ -1,4 +1,4 @@
-"""The comparison as tables for a terminal, and its progress."""
+"""Shows a comparison as tables in a terminal, and its progress."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The layers of a net in words that belong to no framework, and the shapes that they make of an image."""
+"""Describes the layers of a net independently of any framework, and computes the shapes of their outputs."""
 
 from collections.abc import Iterator, Sequence
 from math import prod

@@ -1,8 +1,9 @@
-"""MNIST to 99.0% in a second: `python -m bench.sprint --seeds 10`, one process after the other, each with another seed.
+"""Trains MNIST to 99.0% in about a second: `python -m bench.sprint --seeds 10`.
 
-It runs `autoconv train mnist --recipe sprint`; with --peers other frameworks train the same net by the same recipe
-(sprint_peers.py). The training's seconds are those of its epoch, with the reading of batches; the whole is from the
-start of the process to the test's result: imports, data, kernels from the cache on disk, training, test.
+It runs `autoconv train mnist --recipe sprint` once per seed, each time in a new process. With --peers, other frameworks
+train the same net with the same recipe (sprint_peers.py). The training time is the time of the epoch, including the
+reading of batches. The total time runs from the start of the process to the result of the test. It includes imports,
+data, loading kernels from the cache on disk, training and test.
 """
 
 import argparse
@@ -38,10 +39,11 @@ class Run(NamedTuple):
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.sprint", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10, help="0, 1, ...; default: %(default)s")
-    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=10, help="number of seeds: 0, 1, ...; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[],
-                        help="those of these frameworks that are installed; default: none")
+                        help="other frameworks to train, if they are installed; default: none")
     options = parser.parse_args(given)
     missing = [name for name in options.peers if not all(map(find_spec, name.split("-")))]
     names = ["autoconv", *(name for name in options.peers if name not in missing)]

@@ -1,8 +1,9 @@
-"""The net and the recipe of `autoconv train mnist --recipe sprint` in other frameworks, for bench.sprint.
+"""Trains the net of `autoconv train mnist --recipe sprint` with the same recipe in other frameworks, for bench.sprint.
 
-`python -m bench.sprint_peers NAME SEED THREADS FOLDER BEGUN`: FOLDER holds MNIST as .npy files, BEGUN is time.time() at
-the start of this process. Prints what autoconv's --json has. PyTorch is a loop written by hand (channels_last, fused
-Adam); Keras runs its own `fit` on TensorFlow or JAX, compiled, with 25 steps a call where that is possible.
+The command is `python -m bench.sprint_peers NAME SEED THREADS FOLDER BEGUN`. FOLDER contains MNIST as .npy files, and
+BEGUN is time.time() at the start of this process. It prints the same JSON as autoconv's --json. PyTorch uses a
+hand-written loop (channels_last, fused Adam). Keras uses its own `fit` on TensorFlow or JAX, compiled, with 25 steps
+per call if possible.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""From the start of a process to the end of its first training step: cold, with empty caches, and warm.
+"""Measures the time from a process's start to the end of its first training step, with empty and with filled caches.
 
-`python -m bench.startup` times autoconv's own ways to that step beside one another: `fit`, `train_on_batch` and the
-bare functions. On an empty cache each compiles its kernels first.
+`python -m bench.startup` compares three ways to run this step in autoconv: `fit`, `train_on_batch` and `functional`
+calls without a model. With an empty cache, each of them compiles its kernels first.
 """
 
 import argparse
@@ -29,9 +29,12 @@ WAYS = {
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.startup", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=3, help="starts with a filled cache; default: %(default)s")
-    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS,
+                        help="net to train; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3,
+                        help="number of starts with filled caches; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
     options, say = parser.parse_args(given), show.Progress()
     batch_size = workloads.WORKLOADS[options.workload].batch_sizes[0]
     result = measure(list(WAYS), options.workload, batch_size, options.rounds, options.threads, say, WAYS)

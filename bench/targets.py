@@ -1,4 +1,4 @@
-"""What autoconv's GPU kernels shall reach, and whether the results of gpu_check reach it."""
+"""Defines the targets for autoconv's GPU kernels, and checks whether the results of gpu_check reach them."""
 
 from collections.abc import Sequence
 from statistics import fmean, median

@@ -1,9 +1,9 @@
-"""Every kernel of every net against this machine's own ceilings:
+"""Times every kernel of every net, and compares it with the maximum speed of this machine:
 
     pytest bench/test_kernels.py --benchmark-enable [--benchmark-json=kernels.json] [-k lecture-large]
 
-pytest-benchmark times the kernel; the share of the ceiling, which the JSON has in `extra_info`, comes from rounds in
-which the kernel and both ceilings run in turns, so that a busy machine disturbs the share little.
+pytest-benchmark times the kernel. The fraction of the maximum speed is in `extra_info` of the JSON file. It comes from
+rounds that alternate the kernel with two loops that measure the maximum, so a busy machine affects it little.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Processes that run their rounds in turns, A B C A B C, and are started anew every few rounds."""
+"""Runs the rounds of several processes in rotation, A B C A B C, and restarts the processes every few rounds."""
 
 import math
 import time

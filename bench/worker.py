@@ -1,7 +1,7 @@
-"""One peer in a process of its own: `python -m bench.worker JOB`, with the job as JSON.
+"""Runs one framework in a separate process: `python -m bench.worker JOB`, where JOB is JSON.
 
-It says `ready` with what it computes, and then answers each line it gets: `warm-up` or `round`. Answers are lines of
-JSON on the standard output; whatever else the framework prints goes to the standard error.
+The worker first sends `ready` with the results of its checks. Then it answers each line that it receives: `warm-up` or
+`round`. Answers are lines of JSON on standard output. Everything else that the framework prints goes to standard error.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""What every peer is timed on: nets, data, weights and the training recipe, in words that belong to no framework.
+"""Defines what all frameworks are timed on: nets, data, weights and the training recipe.
 
-Nothing here imports more than NumPy, so a peer's process pays for that peer alone.
+This module imports only NumPy, so that the process of a framework has no other import cost.
 """
 
 from collections.abc import Iterator

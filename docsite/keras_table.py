@@ -91,7 +91,7 @@ class Compared:
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Returns the page as Markdown."""
     parts = [START.format(version=KERAS["version"])]
     for module in SHOWN_MODULES:
         rows = [_row(name, compared) for name, compared in comparisons(module).items()]
