@@ -22,9 +22,9 @@ RUN = 1800.0  # seconds after which a peer counts as failed
 def measure(
     names: list[str], rounds: int, threads: int, report: Callable[[str], None], until: float = math.inf
 ) -> dict[str, Any]:
-    """Every peer trains `rounds` times by the recipe, in turns; run i of each starts from the same weights.
+    """Trains every peer `rounds` times by the recipe, in rotation. Run i of each peer starts from the same weights.
 
-    No run begins, and none goes on, after what time.perf_counter says to be `until`; runs that ended by then count.
+    No run begins or continues after `until`, a time of time.perf_counter. Only runs that ended by then count.
     """
     found: dict[str, dict[str, Any]] = {name: {"status": "timed", "runs": []} for name in names}
     with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +52,9 @@ def _run(
     name: str, arrays: dict[str, str], threads: int, seed: int, label: str, report: Callable[[str], None],
     until: float,
 ) -> dict[str, Any]:
-    """One run: the accuracy, and the seconds since its process was started where that is high enough."""
+    """Runs one training. Returns the accuracy, and the seconds since the process started if the accuracy reaches the
+    target.
+    """
     job = {"factory": peers.PEERS[name].factory, "workload": "lecture", "mode": "accuracy", "threads": threads,
            "seed": seed, "arrays": arrays}
     with Process(job) as process:
@@ -64,7 +66,7 @@ def _run(
 
 
 def mnist_arrays(folder: Path) -> dict[str, str]:
-    """MNIST as plain arrays, so that no peer needs autoconv to read it."""
+    """Writes MNIST as plain arrays, so that no peer needs autoconv to read it."""
     (train, train_labels), (test, test_labels) = datasets.mnist.load_data()
     arrays = {"train": train, "train_labels": train_labels, "test": test, "test_labels": test_labels}
     for name, array in arrays.items():

@@ -33,7 +33,7 @@ Taken = dict[int, list[float]]  # for each number of busy programs: seconds of a
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 1 where a framework failed or computed something else than it should."""
+    """Returns the exit code: 0, or 1 if a framework failed or computed a wrong result."""
     parser = argparse.ArgumentParser("python -m bench.busy", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS,
@@ -59,7 +59,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def measure(names: Sequence[str], workload: str, rounds: int, threads: int, report: show.Progress) -> dict[str, Any]:
-    """Each framework's images a second by the number of busy programs, and how many times as long as alone it takes."""
+    """Measures each framework's images per second for each number of busy programs, and its slowdown by them."""
     net = workloads.WORKLOADS[workload]
     batch_size = net.batch_sizes[0]
     expected = Expected(net, batch_size)
@@ -83,7 +83,7 @@ def measure(names: Sequence[str], workload: str, rounds: int, threads: int, repo
 
 
 def one_round(name: str, expected: Expected, threads: int, taken: Taken, number: int) -> None:
-    """Adds one measurement for each number of busy programs. Raises RuntimeError for a framework that cannot."""
+    """Adds one measurement for each number of busy programs. Raises RuntimeError if the framework fails."""
     batch_size = expected.workload.batch_sizes[0]
     job = {"factory": peers.PEERS[name].factory, "workload": expected.workload.name, "batch_size": batch_size,
            "mode": "train", "steps": workloads.steps(expected.workload, batch_size, "train", EFFORT),
@@ -98,7 +98,7 @@ def one_round(name: str, expected: Expected, threads: int, taken: Taken, number:
 
 @contextmanager
 def busy(count: int, threads: int) -> Iterator[list[subprocess.Popen]]:
-    """Within this block so many programs compute, on the processors of frameworks with that many threads."""
+    """Runs `count` busy programs inside the block, on the processors of a framework with this number of threads."""
     programs: list[subprocess.Popen] = []
     try:
         for _ in range(count):
@@ -113,7 +113,7 @@ def busy(count: int, threads: int) -> Iterator[list[subprocess.Popen]]:
 
 
 def shown(result: dict[str, Any]) -> str:
-    """A line for each framework."""
+    """Returns a table with one line per framework."""
     rows = []
     for name, f in result["peers"].items():
         if f["status"] != "timed":

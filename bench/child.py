@@ -14,10 +14,10 @@ from .worker import Talk
 
 
 def call(function: str, arguments: dict[str, Any], threads: int, until: float) -> Any:
-    """What `module:function` returns for these arguments; all of it must be JSON.
+    """Returns the result of `module:function` for these arguments; arguments and result must be JSON.
 
-    Raises PeerError where the function raises something, which it then names, where the process fails, and where it
-    does not answer until time.perf_counter says so.
+    Raises PeerError if the function raises an exception, which the message names, if the process fails, or if it does
+    not answer by `until`, a time of time.perf_counter.
     """
     with Process({"function": function, "arguments": arguments, "threads": threads}, module="bench.child") as process:
         answer = process.answer(within(until - time.perf_counter(), until), sleep=False)
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def named(function: str) -> Callable[..., Any]:
-    """The function of `module:function`."""
+    """Imports and returns the function of `module:function`."""
     module, _, name = function.partition(":")
     return getattr(import_module(module), name)
 

@@ -53,7 +53,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 1 where a peer failed or computed something else than the others."""
+    """Returns the exit code: 0, or 1 if a peer failed or computed a different result."""
     options, say = arguments(given), show.Progress()
     present = {name: peers.missing(name) for name in options.peers}
     results = []
@@ -74,7 +74,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def measurements(options: argparse.Namespace, names: list[str], say: show.Progress) -> Iterable[dict[str, Any]]:
-    """All that was asked for, one after the other."""
+    """Yields all requested measurements, one after the other."""
     quick = options.quick
     for mode in options.mode:
         count = options.rounds or (6 if quick and mode in ("train", "infer") else DEFAULT_ROUNDS[mode])
@@ -97,7 +97,7 @@ def measurements(options: argparse.Namespace, names: list[str], say: show.Progre
 def _document(
     options: argparse.Namespace, results: list[dict[str, Any]], present: dict[str, tuple[str, ...]]
 ) -> dict[str, Any]:
-    """The results as JSON: machine, versions, threads, every round."""
+    """Returns the results as a JSON document: machine, versions, threads and every round."""
     return {
         "schema": SCHEMA, "machine": machine.describe(), "threads": options.threads, "device": "cpu",
         "settings": {"rounds": options.rounds, "quick": options.quick, "command": show.command(sys.argv[1:])},
@@ -133,7 +133,7 @@ def _known(kind: str, given: str, known: Iterable[str]) -> list[str]:
 
 
 def _slow() -> list[str]:
-    """The peers that take minutes a round, and are timed where they are named."""
+    """Returns the peers that take minutes per round and are timed only if they are named."""
     return [name for name, entry in peers.on("cpu").items() if not entry.usual]
 
 

@@ -62,12 +62,12 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def verdict(found: dict[str, dict[str, Any]], tolerance: float) -> list[str]:
-    """The measurements whose whole interval lies beyond the tolerance. A kernel's is twice as wide."""
+    """Returns the measurements whose whole interval exceeds the tolerance, which is twice as large for kernels."""
     return [name for name, r in found.items() if r["low"] > 1 + tolerance * (2 if r["kernel"] else 1)]
 
 
 def unpack(ref: str, target: Path) -> Path:
-    """The package `autoconv` as it is at a commit, or in the working tree, in a folder of its own."""
+    """Writes the package `autoconv` of a commit, or of the working tree, into a separate folder."""
     target.mkdir()
     if ref == ".":
         listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "autoconv"], cwd=ROOT, check=True,
@@ -88,7 +88,7 @@ def unpack(ref: str, target: Path) -> Path:
 def compare(
     trees: dict[str, Path], workload: str, mode: str, options: argparse.Namespace, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The ratio of a step of the net."""
+    """Returns the ratio for a step of the net."""
     net, (worker_mode, batch_size) = workloads.WORKLOADS[workload], MODES[mode]
     batch_size = batch_size or net.batch_sizes[0]
     job = {"factory": peers.PEERS["autoconv"].factory, "workload": workload, "batch_size": batch_size,
@@ -108,7 +108,7 @@ def _rounds(
     trees: dict[str, Path], job: dict[str, Any], rounds: int, label: str, check: Callable, say: Callable[[str], None],
     module: str = "bench.worker",
 ) -> dict[str, list[Any]]:
-    """What each side's rounds took. A side that fails fails the whole comparison."""
+    """Returns the times of each side's rounds. If one side fails, the whole comparison fails."""
     def start(side: str) -> Process:
         return Process(job, environment.first(trees[side]), module)
 
@@ -125,7 +125,7 @@ def _rounds(
 def compare_kernels(
     trees: dict[str, Path], workload: str, options: argparse.Namespace, say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """The ratio of every kernel that both versions have, for the nets that both can build by name."""
+    """Returns the ratio for every kernel that both versions have, for nets that both can build by name."""
     if workload not in SUITE:
         return {}
     old = [side for side, tree in trees.items() if not any(tree.rglob("programs/bench/cases.py"))]
@@ -158,7 +158,7 @@ def _table(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> str
 
 
 def _each_of(kind: str, known: Iterable[str]) -> Callable[[str], list[str]]:
-    """A reader of comma-separated names, each of them known."""
+    """Returns a parser of names separated by commas, which must all be known."""
     def read(text: str) -> list[str]:
         try:
             return [names.lookup(kind, word.strip(), {k: k for k in known}) for word in text.split(",")]

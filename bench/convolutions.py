@@ -32,7 +32,7 @@ PASSES = ("forward", "input gradient", "weight gradient", "gradients")
 
 
 class Group(NamedTuple):
-    """Layers of a kind, and the share of the peak that each kernel of them shall reach."""
+    """A group of layers, and the fraction of the peak that each of their kernels must reach."""
 
     name: str
     least: float
@@ -45,7 +45,7 @@ OTHERS = Group("all others", 0.75, 0.9)
 
 
 class Found(NamedTuple):
-    """One kernel: the nets that have it, its layer, which pass, seconds, GFLOP/s and share of the peak."""
+    """A measured kernel: the nets that contain it, its layer, the pass, seconds, GFLOP/s and fraction of the peak."""
 
     nets: list[str]
     layer: str
@@ -64,7 +64,7 @@ class Found(NamedTuple):
 
 
 def others(shape: tuple[int, int, int], classes: int) -> Sequential:
-    """Strides of two to 128 filters, and 5x5 of them."""
+    """Builds convolutions that occur in no net: stride 2 to 128 filters, and a 5x5 kernel with 128 filters."""
     return Sequential([Input(shape), Conv2D(64, 1, padding="same"), Conv2D(128, 3, 2, padding="same"),
                        Conv2D(128, 5, padding="same")])
 
@@ -73,7 +73,7 @@ IN_NO_NET = Timed(others, (28, 28, 64), 0, 64)
 
 
 def layers(names: Sequence[str], target: Any) -> Iterator[tuple[str, Case]]:
-    """Each convolution's kernels, with the name of the net."""
+    """Yields the kernels of each convolution, with the name of the net."""
     nets = {name: SUITE[name] for name in names} | {"no net": IN_NO_NET}
     for name, timed in nets.items():
         yield from ((name, case) for case in cases(timed.build(), timed.batch_size, target)
@@ -81,7 +81,7 @@ def layers(names: Sequence[str], target: Any) -> Iterator[tuple[str, Case]]:
 
 
 def measure(names: Sequence[str], rounds: int, report: Any) -> list[Found]:
-    """All of them, each shape once."""
+    """Measures all kernels, each shape once."""
     target, seen = devices.get("cpu"), {}
     peak = ceilings.Ceilings(target)
     for net, case in layers(names, target):
@@ -100,7 +100,9 @@ def measure(names: Sequence[str], rounds: int, report: Any) -> list[Found]:
 
 
 def shown(found: Sequence[Found]) -> str:
-    """A line for each kernel, and one for each group: its lowest share, the median, and the share of the whole time."""
+    """Returns one line per kernel, and one line per group with the lowest, the median and the overall fraction of the
+    peak.
+    """
     rows = [[f.layer, f.which, ", ".join(dict.fromkeys(f.nets)), f"{1e3 * f.seconds:.3f}", f"{f.gflops:,.0f}",
              f"{f.share:.0%}"] for f in found]
     parts = [table(["layer", "", "nets", "ms", "GFLOP/s", "share"], rows)]

@@ -6,7 +6,7 @@ COLUMNS = [(dtype, capability) for dtype, several in assembly.CAPABILITIES.items
 
 
 def main() -> None:
-    """A table in Markdown: registers, and what does not fit into them as `+bytes of stack` and `!bytes spilled`."""
+    """Prints a Markdown table of registers; `+` marks bytes of stack and `!` marks bytes spilled."""
     print("| kernel |", " | ".join(f"{dtype} sm_{major}{minor}" for dtype, (major, minor) in COLUMNS), "|")
     print("|---|" + "---|" * len(COLUMNS))
     for name, kernel in sorted(assembly.kernels().items()):

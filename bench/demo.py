@@ -50,7 +50,7 @@ with sync_playwright() as play:
 
 
 class Cost(NamedTuple):
-    """Seconds, and seconds of processor time of this process."""
+    """Seconds of wall-clock time, and of processor time of this process."""
 
     time: float
     processor: float
@@ -99,7 +99,9 @@ def main() -> None:
 
 
 def fit_alone(seconds: float) -> Cost:
-    """The cost of a step of `fit`, with a callback that costs nothing. In the thread of the session, as the others."""
+    """Returns the cost of a step of `fit` with a trivial callback, measured in the thread of the session like the
+    others.
+    """
     chosen = choices.settings(SETTINGS)
     data, model = choices.load(chosen.data), choices.build(chosen)
     times: list[Cost] = []
@@ -115,7 +117,7 @@ def fit_alone(seconds: float) -> Cost:
 
 
 def in_session(session: Session, seconds: float) -> Cost:
-    """The cost of a step of a session, as it counts them."""
+    """Returns the cost of a step of a demo session, by the session's own step count."""
     session.start(SETTINGS)
     while session.steps < WARM:
         time.sleep(0.05)
@@ -133,7 +135,7 @@ def watched(server: Demo, seconds: float, watching: Callable) -> Cost:
 
 @contextmanager
 def reader(server: Demo) -> Iterator[None]:
-    """A process that reads the events and does nothing with them."""
+    """Runs a process that reads the events and ignores them."""
     process = subprocess.Popen([sys.executable, "-c", READER, str(server.port), server.token])
     try:
         while not server.session.watchers:
@@ -146,7 +148,7 @@ def reader(server: Demo) -> Iterator[None]:
 
 @contextmanager
 def browser(server: Demo) -> Iterator[None]:
-    """The page in a Chromium."""
+    """Shows the page in Chromium."""
     program = shutil.which("chromium") or shutil.which("google-chrome") or ""
     process = subprocess.Popen([sys.executable, "-c", BROWSER, server.url, program], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True)
@@ -169,7 +171,7 @@ def report(taken: dict[str, list[Cost]]) -> None:
 
 
 def drawing(server: Demo) -> str:
-    """From the request to the answer, both included, in milliseconds."""
+    """Returns the time from sending a drawing to receiving the answer, in milliseconds."""
     paper = np.full((140, 140), 255, np.uint8)
     paper[30:40, 40:100] = paper[40:110, 70:80] = 0
     times = []

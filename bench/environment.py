@@ -16,7 +16,7 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_":
 
 
 def clean(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment for a peer that shall use so many threads."""
+    """Returns this process's environment variables, adapted for a peer with this number of threads."""
     result = {key: value for key, value in os.environ.items() if key not in CRIPPLING}
     result.update(KEEP_MEMORY)
     result.update(dict.fromkeys(COUNTS, str(threads)))
@@ -26,12 +26,14 @@ def clean(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]
 
 
 def first(folder: Path) -> dict[str, str]:
-    """The setting with which `folder` is where Python looks first, and this harness is found as well."""
+    """Returns the variable that makes Python import from `folder` first, then from the folder of the benchmarks."""
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), str(ROOT), os.environ.get("PYTHONPATH")]))}
 
 
 def confine(threads: int) -> None:
-    """Confines this process to so many processors, where the system can: some frameworks know no other way."""
+    """Restricts this process to this number of processors, if the system supports it. Some frameworks have no other
+    limit.
+    """
     if hasattr(os, "sched_setaffinity"):
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, allowed[-threads:])

@@ -17,11 +17,11 @@ STEADY = ("lecture", "cifar")
 
 
 class WrongNetError(RuntimeError):
-    """A peer's net is not the one that the others have."""
+    """The net of a peer computes something different from the reference."""
 
 
 class Expected:
-    """What the net of a workload must show on the first batch, from its definition in NumPy and float64."""
+    """The expected results of a net on the first batch, computed from its definition in NumPy and float64."""
 
     def __init__(self, workload: workloads.Workload, batch_size: int, tolerance: float = TOLERANCE) -> None:
         self.workload, self.tolerance = workload, tolerance
@@ -34,7 +34,8 @@ class Expected:
         return reference.loss(self.workload, self.weights, *workloads.data(self.workload, self.checked))
 
     def check(self, name: str, ready: dict[str, Any]) -> None:
-        """Raises WrongNetError unless the number of parameters is the same, and the loss within the tolerance."""
+        """Raises WrongNetError if the number of parameters differs, or if the loss differs by more than the tolerance.
+        """
         if ready["parameters"] != self.parameters:
             raise WrongNetError(f"{name} has {ready['parameters']:,} parameters; the net has {self.parameters:,}.")
         if not abs(ready["loss"] - self.loss) <= self.tolerance:
@@ -43,7 +44,7 @@ class Expected:
 
 
 def check_trained(name: str, warm: dict[str, Any], mode: str) -> None:
-    """Raises WrongNetError where training left a weight as it was, or inference changed one."""
+    """Raises WrongNetError if training left a weight unchanged, or if inference changed one."""
     if mode == "train" and warm["unchanged"]:
         raise WrongNetError(f"{name} trained, but {warm['unchanged']} of its {warm['arrays']} weights are as before.")
     if mode == "infer" and warm["unchanged"] < warm["arrays"]:
@@ -52,7 +53,9 @@ def check_trained(name: str, warm: dict[str, Any], mode: str) -> None:
 
 
 def trained_otherwise(workload: str, trained: dict[str, float]) -> dict[str, WrongNetError]:
-    """Who ended with another loss after the same steps than most did: {name: loss} in, {name: why} out."""
+    """Finds the peers whose loss after the same steps differs from most others. Takes {name: loss} and returns {name:
+    error}.
+    """
     finite = [loss for loss in trained.values() if isfinite(loss)]
     if workload not in STEADY or not finite:
         return {}

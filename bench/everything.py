@@ -43,7 +43,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def run(part: str, folder: Path) -> bool:
-    """One part; whether it did what it should."""
+    """Runs one part. Returns whether it succeeded."""
     command = [sys.executable, "-m", *PARTS[part].split()]
     command += [str(folder / f"{part}.json")] if command[-1] == "--json" else []
     begun = time.perf_counter()

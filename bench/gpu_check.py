@@ -31,7 +31,7 @@ PLAN = gpu_phases.PLAN
 
 
 def main(given: Sequence[str] | None = None, plan: Sequence[Phase] = PLAN) -> int:
-    """The exit code: 0, or 1 where there is no GPU, or a phase did not end as it should."""
+    """Returns the exit code: 0, or 1 if there is no GPU or a phase failed."""
     options = arguments(given, plan)
     versions = gpu_smoke.versions()  # before anything that might crash
     say("versions: " + ", ".join(f"{name} {version or 'not here'}" for name, version in versions.items()))
@@ -51,12 +51,12 @@ def main(given: Sequence[str] | None = None, plan: Sequence[Phase] = PLAN) -> in
 
 
 def say(line: str) -> None:
-    """A line of what was found, at once: whoever ends this command early has it."""
+    """Prints a line of results immediately, so that it is not lost if the command is stopped early."""
     print(line, flush=True)
 
 
 def the_gpu() -> dict[str, Any]:
-    """The GPU in words. Raises DeviceError where there is none."""
+    """Describes the GPU. Raises DeviceError if there is none."""
     device_cuda.check(0)
     return device_cuda.describe(0)
 
@@ -91,13 +91,13 @@ def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Na
 
 
 def _listed(plan: Sequence[Phase]) -> str:
-    """The phases in their order, for the help."""
+    """Lists the phases in order, for the help."""
     lines = [f"  {p.name:20}{p.limit:4g}{'' if p.usual else '  only with --only'}" for p in plan]
     return "\n".join(["phases, and the time limit of each in seconds:", *lines])
 
 
 def earlier(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """What earlier calls wrote into the file."""
+    """Returns what earlier calls wrote to the file."""
     if not file.exists():
         return {}
     try:
@@ -110,7 +110,7 @@ def earlier(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
 
 
 def begun(options: argparse.Namespace, gpu: dict[str, Any], versions: dict[str, Any]) -> dict[str, Any]:
-    """The document before the first phase: what it is measured on, who takes part, and what earlier calls found."""
+    """Returns the document before the first phase: the machine, the peers, and the results of earlier calls."""
     document = options.earlier
     before = document.get("machine", {}).get("gpu", {}).get("name", gpu["name"])
     if before != gpu["name"]:
@@ -129,7 +129,7 @@ def begun(options: argparse.Namespace, gpu: dict[str, Any], versions: dict[str, 
 
 
 def _here(name: str, skip: bool) -> dict[str, Any]:
-    """Whether a peer takes part."""
+    """Returns whether a peer is measured."""
     lacking = peers.missing(name)
     if lacking or (skip and name != targets.OURS):
         reason = f"not installed: {', '.join(lacking)}" if lacking else "--skip-peers"
@@ -138,7 +138,7 @@ def _here(name: str, skip: bool) -> dict[str, Any]:
 
 
 def conclude(document: dict[str, Any], file: Path, plan: Sequence[Phase]) -> None:
-    """Prints what was reached, what failed and why, and how to go on."""
+    """Prints the targets that were reached, the failures with their reasons, and the command that continues."""
     print(targets.shown(document))
     for name, note in document["phases"].items():
         if "traceback" in note:
@@ -153,7 +153,7 @@ def conclude(document: dict[str, Any], file: Path, plan: Sequence[Phase]) -> Non
 
 
 def _nvidia_smi() -> str | None:
-    """Driver, memory, power and clocks as they are now."""
+    """Returns the GPU's current driver, memory, power and clocks."""
     asked = "name,driver_version,memory.total,power.limit,clocks.sm,clocks.max.sm,clocks.mem"
     return _said(["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"])
 

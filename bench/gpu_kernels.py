@@ -15,8 +15,10 @@ REPEATS, TRIES = 50, 3
 
 
 def prepare(where: str = "cuda") -> dict[str, Any]:
-    """Compiles every kernel that the other phases need, a process a core: the GPU's for each precision, and for the
-    tests' references the CPU's. Returns how many there were to compile, and the seconds that took.
+    """Compiles every kernel that the other phases need, with one process per core.
+
+    These are the GPU kernels for each precision, and the CPU kernels for the references of the tests. Returns how many
+    kernels were compiled, and the seconds.
     """
     target, compiled, begun = device.get(where), 0, time.perf_counter()
     for on, dtype, how in ((target, "float32", "tf32"), (target, "float32", "highest"), (target, "float64", "highest"),
@@ -33,10 +35,11 @@ def measure(
     nets: list[tuple[str, int]], flops: float, bandwidth: float, l2_bytes: int | None, where: str = "cuda",
     repeats: int = REPEATS,
 ) -> list[dict[str, Any]]:
-    """Each convolution of these (net, batch size): seconds by the GPU's clock, and its share of what the card can do.
+    """Times each convolution of the given (net, batch size), and computes what fraction of the card's limits it
+    reaches.
 
-    `flops` and `bandwidth` are the ceilings a second. What a kernel reads is what it read before, so where all of that
-    fits into the L2 cache, of `l2_bytes`, it comes from there, as it does in a training step: "in_l2" says so.
+    `flops` and `bandwidth` are the limits per second. A kernel reads the same data in every run. If all its data fit
+    into the L2 cache of `l2_bytes`, they come from the cache, as in a training step, and "in_l2" is True.
     """
     target = device.get(where)
     return [

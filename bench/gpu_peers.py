@@ -28,12 +28,14 @@ class Kernel(NamedTuple):
 
 
 def seconds(kernels: list[Kernel]) -> float:
-    """Of a step: one stream, so one after the other."""
+    """Returns the time of a step, in which all kernels run one after the other on one stream."""
     return sum(kernel.seconds for kernel in kernels)
 
 
 def pytorch(workload: Workload, batch_size: int) -> list[Kernel]:
-    """Channels last. A bias is added by a kernel of its own, and so is every ReLU; RMSprop is five launches for all."""
+    """Lists PyTorch's kernels for channels_last. Biases and ReLUs have separate kernels; RMSprop takes five launches in
+    all.
+    """
     found = [Kernel(8.0 * batch_size * prod(workload.input_shape)), Kernel(0)]
     is_first = True
     for layer, before, after in workloads.shapes(workload):
@@ -61,8 +63,8 @@ def pytorch(workload: Workload, batch_size: int) -> list[Kernel]:
 
 
 def jax(workload: Workload, batch_size: int) -> list[Kernel]:
-    """XLA: bias and ReLU belong to the product, a ReLU's gradient to the sum for the bias; RMSprop is one fusion for
-    small weights, and one for each array of more than a million.
+    """Lists XLA's kernels. Bias and ReLU are fused into the product, and a ReLU's gradient into the sum for the bias.
+    RMSprop is one fusion for all small weights, and one for each array of more than a million elements.
     """
     found = [Kernel(8.0 * batch_size * prod(workload.input_shape)), Kernel(0)]
     is_first = True
@@ -90,7 +92,7 @@ def jax(workload: Workload, batch_size: int) -> list[Kernel]:
 
 
 def _sizes(layer: Spec, before: Shape, after: Shape, batch_size: int) -> tuple[float, float, float, float]:
-    """Bytes before and after a layer and of its weights, and the FLOP of one of its products."""
+    """Returns the bytes before and after a layer, the bytes of its weights, and the FLOP of one of its products."""
     x, y = (4.0 * batch_size * prod(shape) for shape in (before, after))
     taps = layer.kernel**2 if isinstance(layer, Conv) else 1
     weights = taps * before[-1] * after[-1] if isinstance(layer, Conv | Dense) else 0

@@ -25,7 +25,7 @@ COMPILED = ("torch-cuda-compile",)  # takes as long to be ready as all others to
 
 
 def smoke(run: Run, until: float) -> Mapping[str, Any]:
-    """The checks of gpu_smoke.py, each in a process of its own: where one crashes, the other still says something."""
+    """Runs the checks of gpu_smoke.py in separate processes: if one crashes, the other still reports its results."""
     found: dict[str, Any] = {}
     for check in ("tiles", "graph"):
         try:
@@ -47,14 +47,14 @@ def smoke(run: Run, until: float) -> Mapping[str, Any]:
 
 
 def compiling(run: Run, until: float) -> Mapping[str, Any]:
-    """Every kernel that the phases after it need, a process a core."""
+    """Compiles every kernel that the later phases need, with one process per core."""
     found = child.call("bench.gpu_kernels:prepare", {}, _processors(run), until)
     run.say(f"{found['kernels']} kernels compiled in {found['seconds']:.1f} s")
     return {"compiling": found}
 
 
 def tests(run: Run, until: float) -> Mapping[str, Any]:
-    """Those marked `gpu`; what pytest prints is in a file beside the document."""
+    """Runs the tests marked `gpu`. The output of pytest goes to a file next to the document."""
     log = run.file.with_suffix(".tests.log")
     found = {"tests": (tests := gpu_tests.run(environment.ROOT / "tests", _processors(run), log, until))}
     run.say(f"tests: {tests['passed']} passed, {tests['failed']} failed, {tests.get('skipped', 0)} skipped; "
@@ -76,8 +76,9 @@ def _of_sanitizer(found: dict[str, Any]) -> str:
 
 
 def nets(*rows: Row, among: Callable[[str], bool] = lambda name: True) -> Callable[[Run, float], Mapping[str, Any]]:
-    """A phase's work: these rows of the comparison, each with an equal share of the time, autoconv beside those of
-    targets.py that are here and `among` lets through.
+    """Returns the work of a phase that measures these rows of the comparison, each with an equal part of the time.
+
+    It compares autoconv with the installed peers of targets.py that `among` accepts.
     """
     def work(run: Run, until: float) -> Mapping[str, Any]:
         wrong = []
@@ -98,7 +99,7 @@ def nets(*rows: Row, among: Callable[[str], bool] = lambda name: True) -> Callab
 
 
 def _compared(run: Run, names: list[str], workload: str, batch_size: int, mode: str, until: float) -> dict[str, Any]:
-    """One row, each peer in a process of its own for all rounds."""
+    """Measures one row, with each peer in its own process for all rounds."""
     steps, now = workloads.batches_on_gpu(workloads.WORKLOADS[workload], batch_size), time.perf_counter()
     plan = rounds.Plan(ROUNDS, ROUNDS, _processors(run), steps, ROUND_SECONDS, TOLERANCE_TF32, at_once=True,
                        until=until, ready_by=now + READY * (until - now))
@@ -109,7 +110,7 @@ def _compared(run: Run, names: list[str], workload: str, batch_size: int, mode: 
 
 
 def _line(entry: dict[str, Any]) -> str:
-    """A row of the comparison: what autoconv does, and how many times as long the others take."""
+    """Returns a line about a row of the comparison: autoconv's speed, and how many times as long the others take."""
     ours, parts = entry["peers"][OURS], []
     for name, found in entry["peers"].items():
         if found["status"] != "timed":
@@ -125,7 +126,7 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def kernels(run: Run, until: float) -> Mapping[str, Any]:
-    """The card's ceilings, and the share that each convolution of the nets reaches."""
+    """Measures the card's limits, and what fraction of them each convolution of the nets reaches."""
     threads = _processors(run)
     ceilings = child.call("bench.gpu_ceilings:measure", {}, threads, until)
     run.add(ceilings=ceilings)
@@ -141,7 +142,8 @@ def kernels(run: Run, until: float) -> Mapping[str, Any]:
 
 
 def five_epochs(run: Run, until: float) -> Mapping[str, Any]:
-    """`autoconv train` with its defaults for each seed, all at once. Raises RuntimeError where one fails."""
+    """Runs `autoconv train` with its defaults for all seeds at the same time. Raises RuntimeError if one of them fails.
+    """
     dataset = "mnist" if datasets.where("mnist") else "digits"
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(SEEDS)) as pool:
         def train(seed: int) -> dict[str, Any]:
@@ -162,7 +164,9 @@ def five_epochs(run: Run, until: float) -> Mapping[str, Any]:
 
 
 def race(run: Run, until: float) -> Mapping[str, Any]:
-    """From the start of a process to 99.0% of MNIST's test images, with kernels that were compiled before."""
+    """Measures the time from the start of a process to 99.0% of MNIST's test images, with kernels that are already
+    compiled.
+    """
     if not datasets.where("mnist"):
         raise Absent("no MNIST here (AUTOCONV_DATA names its folder)")
     able = [OURS, *(name for name in targets.TORCH if _present(run, name))]
@@ -188,7 +192,7 @@ def _quick(name: str) -> bool:
 
 
 def _row(*row: Any) -> Phase:
-    """A phase of one row of the training, without who compiles for long."""
+    """Returns a phase for one row of the training, without the peers that take long to compile."""
     return Phase(targets.phase_of(*row), 100, nets(row, among=_quick))
 
 

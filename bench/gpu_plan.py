@@ -43,7 +43,9 @@ REGISTERS_OF_GATHERED, REGISTERS_OF_OUTER = 128, 160  # of a thread of a product
 
 
 class Line(NamedTuple):
-    """One launch. `loaded` are the bytes that a product brings into shared memory, `bytes` those of all its arrays."""
+    """A launch. `loaded` is the number of bytes that a product copies to shared memory, `bytes` the size of all its
+    arrays.
+    """
 
     kernel: str
     tile: str
@@ -58,7 +60,7 @@ class Line(NamedTuple):
 
     @property
     def is_idle(self) -> bool:
-        """Whether most multiprocessors wait for few blocks with long sums."""
+        """Whether most multiprocessors wait for a few blocks with long sums."""
         return bool(self.tile) and self.blocks < LEAST_BLOCKS and self.stages > MOST_STAGES
 
 
@@ -69,7 +71,7 @@ class Plan(NamedTuple):
 
     @property
     def critical(self) -> list[int]:
-        """The launches of the longest path, in their order."""
+        """Returns the launches of the longest path, in order."""
         ends, before = [0.0] * len(self.lines), [-1] * len(self.lines)
         for i, line in enumerate(self.lines):
             before[i] = max(line.after, key=ends.__getitem__, default=-1)
@@ -81,21 +83,21 @@ class Plan(NamedTuple):
 
     @property
     def path(self) -> float:
-        """Seconds of the longest path."""
+        """Returns the seconds of the longest path."""
         return sum(self.lines[i].seconds + NODE for i in self.critical)
 
     @property
     def busy(self) -> float:
-        """Seconds of all launches, as if each used all that the GPU has and nothing waited for anything."""
+        """Returns the seconds of all launches, as if each used the whole GPU and none waited for another."""
         return sum(line.busy for line in self.lines)
 
     @property
     def seconds(self) -> float:
-        """The step: no shorter than its longest path, nor than its work."""
+        """Returns the seconds of the step: those of its longest path or of its work, whichever is more."""
         return max(self.path, self.busy)
 
     def idle(self) -> list[str]:
-        """What is wrong with it, a line each."""
+        """Describes each launch that leaves the GPU idle, in one line."""
         return [f"{self.workload} at {self.batch_size}: {line.kernel} has {line.blocks} blocks with {line.stages} "
                 f"stages each" for line in self.lines if line.is_idle]
 
@@ -117,7 +119,7 @@ HEAD = ("launch", "tile", "blocks", "stages", "bytes", "FLOP", "B/FLOP", "us")
 
 
 def of(workload: Workload, batch_size: int) -> Plan:
-    """The plan of a training step at this batch size."""
+    """Computes the plan of a training step at this batch size."""
     from autoconv.kernels.cuda import order
 
     launches = gpu_steps.launches(workload, batch_size)
@@ -153,7 +155,7 @@ def _product(launch: Any, blocks: int, size: int, after: tuple[int, ...]) -> Lin
 
 
 def instructions(launch: Any) -> int:
-    """How many all warps of a product run."""
+    """Returns how many instructions all warps of a product execute."""
     tile = products()[launch.kernel.name]
     of_stage = OF_OUTER_STAGE if "weight_gradient" in launch.kernel.name else OF_STAGE
     warps = prod(launch.blocks) * tile.threads // 32
@@ -161,7 +163,7 @@ def instructions(launch: Any) -> int:
 
 
 class Product(NamedTuple):
-    """The stages of a block, the bytes that all bring into shared memory, multiplications and additions."""
+    """The stages of a block, the bytes that all blocks copy to shared memory, and the multiplications and additions."""
 
     stages: int
     loaded: int
@@ -169,7 +171,7 @@ class Product(NamedTuple):
 
 
 def _waits(launch: Any, tile: Any) -> bool:
-    """Whether a stage has to be there before another one is asked for: a pooling's gradients, item by item."""
+    """Whether a stage must be complete before the next one is requested, as for the gradients of a pooling."""
     return "first_weight_gradient" in launch.kernel.name and tile.name != "first"
 
 
@@ -189,7 +191,7 @@ def _sums(launch: Any, tile: Any) -> Product:
 
 
 def _resident(name: str) -> int:
-    """How many blocks of a product a multiprocessor holds at once."""
+    """Returns how many blocks of a product fit on a multiprocessor at the same time."""
     from autoconv.kernels.cuda.fragments import layout
 
     tile = products()[name]
@@ -199,12 +201,13 @@ def _resident(name: str) -> int:
 
 
 def registers(name: str) -> int:
-    """How many of them a thread of a product takes at most. A test asks the assembler."""
+    """Returns the maximum number of registers that a thread of a product uses. A test compares it with the assembler.
+    """
     return REGISTERS_OF_OUTER if "weight_gradient" in name else REGISTERS_OF_GATHERED
 
 
 def _adding(launch: Any) -> float:
-    """Seconds of the loads that a thread of `add_parts` makes one after the other, four at a time."""
+    """Returns the seconds of the loads that a thread of `add_parts` executes one after the other, four at a time."""
     given = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
     if "parts" not in given or "partial" not in given:
         return 0.0
@@ -213,7 +216,7 @@ def _adding(launch: Any) -> float:
 
 
 def _joined(access: list) -> list[tuple[int, int]]:
-    """The pieces of memory, without counting any byte twice."""
+    """Merges ranges of memory, so that no byte is counted twice."""
     found: list[tuple[int, int]] = []
     for start, stop in sorted((start, stop) for start, stop, _ in access):
         if found and start < found[-1][1]:
@@ -225,7 +228,7 @@ def _joined(access: list) -> list[tuple[int, int]]:
 
 @cache
 def products() -> dict[str, Any]:
-    """The tile of each kernel of a product on tensor cores, by the kernel's name."""
+    """Maps the name of each tensor-core kernel of a matrix product to its tile."""
     from autoconv.kernels.cuda import conv, fused
 
     families = [value for module in (conv, fused) for value in vars(module).values() if isinstance(value, conv.Family)]

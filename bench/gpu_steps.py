@@ -12,8 +12,8 @@ EPOCHS = 4  # of one batch each: the first is recorded, the second replayed, the
 
 
 def launches(workload: Workload, batch_size: int) -> list[Any]:
-    """The launches that a step's graph has, in their order: a step of `fit` on data that lie on the GPU, with products
-    on tensor cores.
+    """Returns the launches of the graph of a training step, in order: a step of `fit` on data in GPU memory, with
+    products on tensor cores.
     """
     from autoconv.kernels import precision as precisions
     from autoconv.kernels.cuda import kernels, runtime
@@ -45,20 +45,21 @@ def launches(workload: Workload, batch_size: int) -> list[Any]:
 
 
 class _Idle:
-    """What launches a kernel, and does not."""
+    """A replacement for the launcher of kernels that launches nothing."""
 
     def __get__(self, kernel: Any, owner: Any) -> "_Idle":
         return self
 
     def __set__(self, kernel: Any, value: Any) -> None:
-        """A kernel that is made while this is there has this as well."""
+        """Ignores assignments, so that kernels created meanwhile use this launcher as well."""
 
     def __getitem__(self, configuration: Any) -> Any:
         return lambda *arguments: None
 
 
 def _untouched(shape: Any, dtype: Any) -> Any:
-    """An array of zeros, of which the operating system gives no page that nobody touches; aligned as a GPU's is."""
+    """Returns a zero array, aligned like GPU memory. The operating system allocates no pages until they are accessed.
+    """
     from ptx.device import HostArray
 
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize

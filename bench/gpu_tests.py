@@ -31,11 +31,11 @@ LEAST = 5.0  # seconds that are worth starting it
 
 
 def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]:
-    """How many tests passed, failed, did not run; the text of the first failures. Ends when time.perf_counter says so.
+    """Returns how many tests passed, failed and did not run, and the text of the first failures. Stops at `until`.
 
-    What pytest prints goes to `log` as it comes. The first file with a failure runs once more under NVIDIA's
-    compute-sanitizer, where that is on the PATH, as far as time allows; what that prints goes beside the log.
-    Raises ModuleNotFoundError without pytest, RuntimeError where pytest came to no result.
+    The output of pytest goes to `log` as it is printed. If compute-sanitizer from NVIDIA is on the PATH, the first file
+    with a failure runs once more under it, if time allows; its output goes next to the log. Raises ModuleNotFoundError
+    without pytest, and RuntimeError if pytest produces no report.
     """
     if find_spec("pytest") is None:
         raise ModuleNotFoundError("The tests need pytest, which is not installed here.")
@@ -62,7 +62,7 @@ def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]
 
 
 def _pytest(folder: Path, root: Path) -> list[str]:
-    """The command, without the files."""
+    """Returns the command without the test files."""
     settings = folder / "pytest.ini"
     settings.write_text(_settings(root), encoding="utf-8")
     return [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-c", str(settings), "--rootdir", str(root),
@@ -74,7 +74,7 @@ def _spread(workers: int) -> list[str]:
 
 
 def _settings(root: Path) -> str:
-    """What pytest needs of pyproject.toml, as a file of its own."""
+    """Returns the pytest settings of pyproject.toml as the text of a separate file."""
     project = tomllib.loads((environment.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     given = project["tool"]["pytest"]["ini_options"]
     given["filterwarnings"] += [*(f"default::{each.__name__}" for each in LET_PASS), f"default:{LET_PASS_SAYING}"]
@@ -83,8 +83,8 @@ def _settings(root: Path) -> str:
 
 
 def _ended(command: list[str], threads: int, log: Path, until: float) -> tuple[bool, int]:
-    """Whether the command ended by itself, and its exit code; it prints into `log`. It takes a session of its own, so
-    that its workers can be ended with it.
+    """Runs the command with its output in `log`. Returns whether it ended by itself, and its exit code. It runs in its
+    own session, so that its workers can be stopped together with it.
     """
     with open(log, "w", encoding="utf-8") as out:
         process = subprocess.Popen(command, env=environment.clean(threads), stdout=out, stderr=subprocess.STDOUT,
@@ -100,7 +100,7 @@ def _ended(command: list[str], threads: int, log: Path, until: float) -> tuple[b
 
 
 def _so_far(said: str) -> dict[str, Any]:
-    """How far pytest came before it was ended."""
+    """Returns how many tests had passed and failed before pytest was stopped."""
     return {"passed": len(re.findall(r"\bPASSED\b", said)), "failed": len(re.findall(r"\b(?:FAILED|ERROR)\b", said)),
             "output": said[-2000:]}
 
@@ -121,7 +121,9 @@ def _counted(report: Path) -> dict[str, Any]:
 def _sanitized(
     pytest: list[str], root: Path, file: str | None, threads: int, log: Path, until: float
 ) -> dict[str, Any]:
-    """What compute-sanitizer says of a file's tests, up to the first failure: which accesses of memory were wrong."""
+    """Runs a file's tests under compute-sanitizer until the first failure. Returns the wrong memory accesses that it
+    reports.
+    """
     program = shutil.which(SANITIZER)
     if program is None or file is None or until - time.perf_counter() < LEAST:
         why = "is not on the PATH" if program is None else "has no file" if file is None else "found no time left"

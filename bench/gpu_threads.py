@@ -17,12 +17,13 @@ EFFORT = 0.25  # of a usual round's work: one thread does it in about a second, 
 
 
 def counts(processors: int) -> list[int]:
-    """The powers of two up to the number of processors, and that number."""
+    """Returns the powers of two up to the number of processors, and that number."""
     return sorted({*(1 << i for i in range(processors.bit_length())), processors})
 
 
 def measure(run: Run, until: float) -> dict[str, Any]:
-    """Training with each number of threads, in a process of its own that is confined to as many processors."""
+    """Measures training for each number of threads, in a separate process restricted to the same number of processors.
+    """
     taken, found = counts(machine.processors()), []
     left = len(taken) * len(BATCH_SIZES)
     for batch_size in BATCH_SIZES:
@@ -46,7 +47,7 @@ def measure(run: Run, until: float) -> dict[str, Any]:
 
 
 def _plan(batch_size: int, threads: int, until: float, left: int) -> rounds.Plan:
-    """Its equal share of the time that is left."""
+    """Returns a plan that takes an equal part of the remaining time."""
     end = share(until, left)
     steps = workloads.steps(workloads.WORKLOADS[NET], batch_size, MODE, EFFORT)
     return rounds.Plan(ROUNDS, ROUNDS, threads, steps, until=end, ready_by=end)

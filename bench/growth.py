@@ -26,7 +26,10 @@ SIDE, MARGIN = 460, 60  # of the picture, in its units
 
 
 def series() -> dict[str, list[tuple[int, Workload, int]]]:
-    """For each axis its points: where on it, the net, and the batch size. The lecture net, and chains of 3x3 layers."""
+    """Returns the points of each axis: the position on the axis, the net and the batch size.
+
+    The nets are the lecture net and chains of 3x3 layers.
+    """
     def lecture(side: int) -> Workload:
         return Workload("lecture", (side, side, 1), 10, nets.LECTURE, (1,))
 
@@ -43,7 +46,7 @@ def series() -> dict[str, list[tuple[int, Workload, int]]]:
 
 
 def measured(workload: Workload, batch_size: int) -> float:
-    """Seconds of processor time of a recorded training step on one thread."""
+    """Returns the processor time in seconds of a recorded training step on one thread."""
     from .peers.autoconv import Autoconv
 
     peer = Autoconv(workload, 1, "train", workloads.SEED)
@@ -68,14 +71,14 @@ def points() -> Iterator[dict[str, Any]]:
 
 
 def rows(found: Sequence[dict[str, Any]]) -> str:
-    """The points as a table."""
+    """Returns the points as a table."""
     lines = [[p["axis"], f"{p['at']:,}", f"{p['flops'] / 1e9:.3g}", f"{1e3 * p['seconds']:.3g}",
               f"{p['flops'] / p['seconds'] / 1e9:.0f}"] for p in found]
     return table(["axis", "at", "GFLOP a step", "ms", "GFLOP/s"], lines)
 
 
 def svg(found: Sequence[dict[str, Any]]) -> str:
-    """Time over operations, both logarithmic, with the straight line of the fastest point."""
+    """Draws time over operations on logarithmic axes, with a straight line at the speed of the fastest point."""
     x_low, x_high = _decades([p["flops"] / 1e9 for p in found])
     y_low, y_high = _decades([p["seconds"] * 1e3 for p in found])
 
@@ -102,7 +105,7 @@ def svg(found: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(file: str | Path) -> None:
-    """Writes the picture of the latest points that lie in bench/results."""
+    """Draws the latest points stored in bench/results."""
     latest = max((Path(__file__).parent / "results").glob("*-growth.json"))
     Path(file).write_text(svg(json.loads(latest.read_text(encoding="utf-8"))["points"]), encoding="utf-8")
 
@@ -112,7 +115,7 @@ def _decades(values: Sequence[float]) -> tuple[int, int]:
 
 
 def _axis(low: int, high: int, title: str, upright: bool) -> list[str]:
-    """Lines and numbers at powers of ten, and the title."""
+    """Returns the grid lines and numbers at powers of ten, and the title of the axis."""
     parts, bottom, middle = [], MARGIN / 2 + SIDE, MARGIN / 2 + SIDE / 2
     for power in range(low, high + 1):
         at = SIDE * (power - low) / (high - low)

@@ -15,7 +15,7 @@ NAMES, CABLES, ADDRESSES = ("autoconv1", "autoconv2"), ("acv1", "acv2"), ("10.77
 
 
 def missing() -> str:
-    """Why there can be none here; empty where there can."""
+    """Returns why two hosts cannot be simulated here; empty if they can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "only root can make network namespaces, and only on Linux"
     lacks = [program for program in ("ip", "tc") if shutil.which(program) is None]
@@ -30,7 +30,9 @@ def missing() -> str:
 
 @contextmanager
 def two(gigabits: float) -> Iterator[Path]:
-    """Both hosts, while the block runs. Gives a program that runs `sh -c COMMAND` on one, as Hydra calls ssh."""
+    """Creates both hosts for the duration of the block. Yields a program that Hydra calls like ssh to run `sh -c
+    COMMAND`.
+    """
     _remove()
     try:
         for name in NAMES:
@@ -55,7 +57,7 @@ def two(gigabits: float) -> Iterator[Path]:
 
 
 def on(host: int) -> list[str]:
-    """What comes before a command that shall run on a host."""
+    """Returns the words that make a command run on a host."""
     return ["ip", "netns", "exec", NAMES[host]]
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def bytes_of(names: Iterable[str]) -> int:
-    """The size of these distributions and of everything they need that is installed here, each counted once."""
+    """Returns the size of these distributions and of all installed packages they depend on, each counted once."""
     return sum(_size(found) for found in closure(names).values())
 
 
 def closure(names: Iterable[str]) -> dict[str, Distribution]:
-    """The distributions of these names and of all they need; those that only an extra asks for are left out."""
+    """Returns these distributions and all their dependencies, except those that only an extra requires."""
     found: dict[str, Distribution] = {}
     waiting = list(names)
     while waiting:

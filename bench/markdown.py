@@ -10,7 +10,7 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def insert(path: Path, documents: Sequence[dict[str, Any]]) -> None:
-    """Replaces what lies between the marks. Raises ValueError where the file lacks them."""
+    """Replaces the text between the markers. Raises ValueError if the file does not contain them."""
     text = path.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -20,7 +20,7 @@ def insert(path: Path, documents: Sequence[dict[str, Any]]) -> None:
 
 
 def tables(documents: Sequence[dict[str, Any]]) -> str:
-    """All results, one table each, below what they were measured on."""
+    """Returns all results, with one table each, after a description of the machine."""
     parts = []
     for d in documents:
         machine, versions = d["machine"], {}

@@ -14,21 +14,21 @@ import numpy as np
 
 
 class Network(NamedTuple):
-    """latency: seconds of a message; bandwidth: bytes a second that a rank sends and receives."""
+    """latency: seconds per message; bandwidth: bytes per second that a rank sends and receives."""
 
     latency: float
     bandwidth: float
 
     def seconds(self, size: float, ranks: int) -> float:
-        """To sum an array of so many bytes over ranks, each on a machine of its own."""
+        """Returns the time to sum an array of `size` bytes over ranks on separate machines."""
         if ranks == 1:
             return 0.0
         return (1 if ranks == 2 else 2) * self.latency + 2 * (ranks - 1) / ranks * size / self.bandwidth
 
 
 def fitted(sums: Sequence[tuple[float, float]], ranks: int) -> Network:
-    """The network of which sums of (bytes, seconds) tell: its latency by the smallest, its bandwidth by the largest,
-    which short bursts above the limit do not change.
+    """Fits a network to measured sums of (bytes, seconds): the latency to the smallest sum, the bandwidth to the
+    largest. Short bursts above a bandwidth limit hardly affect the largest sum.
     """
     sizes = [size for size, _ in sums]
     small, large = min(sizes), max(sizes)
@@ -39,8 +39,8 @@ def fitted(sums: Sequence[tuple[float, float]], ranks: int) -> Network:
 
 
 class Net(NamedTuple):
-    """What a rank computes in a step: `fixed` seconds, and `image` for each image of its part. size: of the gradient,
-    in bytes.
+    """The computing time of a rank in a step: `fixed` seconds, and `image` seconds per image of its part of the batch.
+    size: bytes of the gradient.
     """
 
     fixed: float
@@ -48,22 +48,24 @@ class Net(NamedTuple):
     size: float
 
     def computes(self, images: float) -> float:
-        """Seconds for so many images."""
+        """Returns the computing time for this number of images, in seconds."""
         return self.fixed + images * self.image
 
 
 def step(compute: float, size: float, ranks: int, network: Network) -> float:
-    """Seconds of a step in which each rank computes for `compute` seconds, and then sums so many bytes."""
+    """Returns the seconds of a step in which each rank computes for `compute` seconds, and then sums `size` bytes."""
     return compute + network.seconds(size, ranks)
 
 
 def efficiency(net: Net, batch: float, ranks: int, network: Network) -> float:
-    """The throughput of so many ranks that share a batch, over that many times the throughput of one that has all."""
+    """Returns the throughput of `ranks` ranks that share a batch, divided by `ranks` times the throughput of a single
+    rank.
+    """
     return net.computes(batch) / ranks / step(net.computes(batch / ranks), net.size, ranks, network)
 
 
 def most(net: Net, batch: float, network: Network, least: float = 0.5, limit: int = 4096) -> int:
-    """Up to how many ranks (a power of two) that share a batch that efficiency is left."""
+    """Returns the largest number of ranks (a power of two) that share a batch with at least the efficiency `least`."""
     ranks = 1
     while ranks < limit and efficiency(net, batch, 2 * ranks, network) >= least:
         ranks *= 2

@@ -33,18 +33,21 @@ WIDE = (Conv(512, 3, 1), Conv(512, 3, 1), GlobalPool())
 
 
 def normalized(filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Net:
-    """A convolution without a bias, a normalization and a ReLU."""
+    """Returns a convolution without a bias, a normalization and a ReLU."""
     return Conv(filters, kernel, kernel // 2, None, strides, bias=False), Norm(relu)
 
 
 def block(filters: int, strides: int = 1) -> Residual:
-    """Two convolutions beside a shortcut, a 1x1 convolution where the shape changes (option B of the paper)."""
+    """Returns two convolutions with a shortcut. If the shape changes, the shortcut is a 1x1 convolution (the paper's
+    option B).
+    """
     shortcut = normalized(filters, 1, strides, relu=False) if strides > 1 else ()
     return Residual((*normalized(filters, strides=strides), *normalized(filters, relu=False)), shortcut)
 
 
 def separable(filters: int, strides: int = 1) -> Net:
-    """A depthwise convolution and one of 1x1, each normalized (MobileNet: Howard et al., 2017)."""
+    """Returns a depthwise convolution and a 1x1 convolution, each with normalization (MobileNet: Howard et al., 2017).
+    """
     return Depthwise(3, strides), Norm(), *normalized(filters, 1)
 
 

@@ -19,7 +19,7 @@ OURS = "autoconv"
 
 
 class Target(NamedTuple):
-    """How many times as fast as the fastest peer: at least, and as an aim."""
+    """How many times as fast as the fastest peer autoconv must be at least, and the aim."""
 
     least: float
     aim: float
@@ -58,7 +58,9 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def shown(entries: Iterable[dict[str, Any]]) -> str:
-    """Of each measurement of training or inference a line, and below them of each training its peak memory."""
+    """Returns one line per measurement of training or inference, and a second table with the peak memory of each
+    training.
+    """
     entries = list(entries)
     parts = [table(["net, batch size", "", "autoconv", "the fastest peer", "", "times as fast", "interval", "at least",
                     "aim"], [_row(entry) for entry in entries if entry["mode"] in ("train", "infer")])]
@@ -69,7 +71,7 @@ def shown(entries: Iterable[dict[str, Any]]) -> str:
 
 
 def _memory(entry: dict[str, Any]) -> list[str]:
-    """Of a process, as the system counts what it held at most; empty where that is not known."""
+    """Returns a row with the peak memory of the processes, as the system reports it; empty if it is unknown."""
     peaks = {name: f["peak_memory"] for name, f in entry["peers"].items() if f.get("peak_memory")}
     ours = peaks.pop(OURS, None)
     if ours is None or not peaks:

@@ -23,7 +23,7 @@ EPOCHS, STEPS = 5, 15
 
 
 def make(folder: Path, size: int) -> None:
-    """JPEG files of waves in 12 directions, 200 of each."""
+    """Writes JPEG files of waves: 12 directions with 200 files each."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size]
     for c in range(CLASSES):
@@ -36,7 +36,7 @@ def make(folder: Path, size: int) -> None:
 
 
 def decoding_time(paths: list[str], size: int) -> float:
-    """Processor seconds that one thread takes to decode the files."""
+    """Returns the processor time in seconds that one thread needs to decode the files."""
     decoding, begun = Decoding((size, size), "rgb", "BILINEAR"), time.thread_time()
     for path in paths:
         decoding.read(path)
@@ -44,7 +44,7 @@ def decoding_time(paths: list[str], size: int) -> float:
 
 
 class Clock(Callback):
-    """Seconds and processor seconds of a step, for each epoch."""
+    """Records the time and the processor time of a step, in seconds, for each epoch."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[float, float]] = []

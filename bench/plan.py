@@ -27,7 +27,9 @@ SHOWN = 0.01  # calls with a smaller share of the work have no line of their own
 
 
 class Call(NamedTuple):
-    """A kernel's call: its name with the shapes of its arrays, the bytes of all of them, and what was measured."""
+    """A call of a kernel: its name with the shapes of its arrays, the size of all arrays in bytes, and the measured
+    times.
+    """
 
     name: str
     bytes: int
@@ -43,29 +45,31 @@ class Plan(NamedTuple):
     calls: dict[int, list[Call]]
 
     def work(self, name: str | None = None, threads: int = 1) -> int:
-        """Nanoseconds of all calls of that name, or of the step, cut for so many threads."""
+        """Returns the nanoseconds of all calls of that name, or of the step, divided for this number of threads."""
         return sum(call.found.work for call in self.calls[threads] if name in (None, call.name))
 
     def bound(self, threads: int, name: str | None = None) -> float:
-        """How many times as fast so many threads can be at most."""
+        """Returns the upper bound on the speed-up with this number of threads."""
         return self.work(name, threads) / max(self.longest(threads, name), 1)
 
     def longest(self, threads: int, name: str | None = None) -> int:
-        """Nanoseconds that so many threads need at least: the largest shares, region by region."""
+        """Returns the minimum time with this number of threads in nanoseconds: the sum of the largest shares of all
+        regions.
+        """
         return sum(call.found.longest for call in self.calls[threads] if name in (None, call.name))
 
     @property
     def regions(self) -> int:
-        """With the most threads: one thread needs none."""
+        """Returns the number of parallel regions with the most threads. One thread needs none."""
         return sum(len(call.found.regions) for call in self.calls[max(self.calls)])
 
     @property
     def bytes(self) -> int:
-        """Of all arrays of all calls: what passes through caches or memory in a step, at least."""
+        """Returns the size of all arrays of all calls: the minimum that passes through caches or memory in a step."""
         return sum(call.bytes for call in self.calls[1])
 
     def names(self) -> list[str]:
-        """Of the calls that take most, in the step's order."""
+        """Returns the names of the calls with the most work, in the order of the step."""
         names = dict.fromkeys(call.name for call in self.calls[1])
         return [name for name in names if self.work(name) >= SHOWN * self.work()]
 
@@ -85,7 +89,7 @@ class Plan(NamedTuple):
 
 
 def of(workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = THREADS, rounds: int = 3) -> Plan:
-    """The plan of a training step ("train"), or of inference ("infer")."""
+    """Computes the plan of a training step ("train") or of inference ("infer")."""
     entry, calls = shares.cost_of_entry(), {}
     for count in dict.fromkeys((1, *threads)):
         calls[count] = [Call(*_described(function, arguments), shares.timed(function, arguments, rounds, entry))
@@ -94,7 +98,7 @@ def of(workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = 
 
 
 def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> list[tuple[Any, tuple]]:
-    """The calls of a step for so many threads, each a compiled function and its arguments."""
+    """Returns the calls of a step for this number of threads, each as a compiled function with its arguments."""
     from autoconv.kernels import device, trace
 
     from .peers.autoconv import Autoconv
@@ -127,7 +131,9 @@ def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> l
 
 
 def _described(function: Any, arguments: tuple) -> tuple[str, int]:
-    """A call's kernel with the shapes of its two largest arrays, and the bytes of all."""
+    """Returns the name of a call's kernel with the shapes of its two largest arrays, and the size of all arrays in
+    bytes.
+    """
     if arguments and callable(arguments[0]):  # with dynamic scalars
         function, arguments = arguments
     arrays = [a for a in arguments if isinstance(a, np.ndarray)]

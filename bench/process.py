@@ -15,11 +15,11 @@ from . import environment
 
 
 class PeerError(RuntimeError):
-    """A peer's process ended, or gave no answer in time; the message holds the last lines it printed."""
+    """A peer's process ended, or did not answer in time. The message contains the last lines that it printed."""
 
 
 class Process:
-    """A peer in a process of its own, which sleeps whenever it is not asked: it then takes nothing from the others."""
+    """A peer in a separate process, which is suspended between requests so that it takes no time from the others."""
 
     def __init__(
         self, job: dict[str, Any], more: Mapping[str, str] | None = None, module: str = "bench.worker"
@@ -45,7 +45,7 @@ class Process:
         self._printed.close()
 
     def ask(self, what: str, timeout: float) -> dict[str, Any]:
-        """Wakes the process, has it do `what`, puts it to sleep again. Returns its answer."""
+        """Resumes the process, sends it the request `what`, and suspends it again. Returns its answer."""
         self.resume()
         try:
             self._process.stdin.write(what + "\n")  # type: ignore[union-attr]
@@ -55,7 +55,7 @@ class Process:
         return self.answer(timeout)
 
     def answer(self, timeout: float, sleep: bool = True) -> dict[str, Any]:
-        """The next thing it says, with "at": seconds since the process was started."""
+        """Returns the next answer, with "at": the seconds since the process started."""
         try:
             line = self._answers.get(timeout=timeout)
         except queue.Empty:

@@ -25,7 +25,7 @@ SMALLER = 4  # so many times smaller batches tell what of a step does not depend
 
 
 class Watched:
-    """Ranks, with the seconds that their methods took in a training."""
+    """Wraps ranks to measure the seconds that their methods take in a training."""
 
     def __init__(self, ranks: Ranks) -> None:
         self.spent, self._within = 0.0, 0
@@ -44,7 +44,7 @@ class Watched:
 
 
 def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Trains by `fit`; of several ranks also what messages cost by themselves, and in the training."""
+    """Trains with `fit`. With several ranks, also measures the cost of messages, separately and during training."""
     ranks = parallel.MPI(**job["ranks"]) if job["size"] > 1 else ALONE
     peer = Autoconv(workloads.WORKLOADS[job["workload"]], job["threads"], "train", workloads.SEED)
     peer.load(workloads.weights(peer.workload))
@@ -73,7 +73,7 @@ def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dic
 
 
 def _summed(ranks: Ranks, size: int) -> float:
-    """Seconds to sum an array of so many bytes over all ranks, when nothing else is done."""
+    """Returns the seconds to sum an array of `size` bytes over all ranks while nothing else runs."""
     part, found = np.zeros(size // 4, np.float32), []
     for _ in range(REPEATS):
         ranks.exchange(None)
@@ -85,7 +85,7 @@ def _summed(ranks: Ranks, size: int) -> float:
 
 
 def torch(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Trains by PyTorch, of several ranks by DistributedDataParallel over gloo, each on its part of each batch."""
+    """Trains with PyTorch. Several ranks use DistributedDataParallel over gloo, each with its part of every batch."""
     import torch as library
     from torch import distributed
     from torch.nn.parallel import DistributedDataParallel

@@ -37,7 +37,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """One file of results. Raises ValueError where it is none."""
+    """Loads a file of results. Raises ValueError if it contains none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -51,7 +51,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _from_pytest_benchmark(found: dict[str, Any]) -> dict[str, Any]:
-    """The kernels that test_kernels.py measured; conftest.py put the machine beside them."""
+    """Returns the kernels that test_kernels.py measured, with the machine that conftest.py recorded."""
     if "autoconv" not in found["machine_info"]:
         raise ValueError("These are pytest-benchmark's results of something else than bench/test_kernels.py.")
     shares = [b["extra_info"] for b in found["benchmarks"] if "fraction" in b["extra_info"]]

@@ -14,11 +14,11 @@ from .turns import STARTING, Report, in_turns, within
 
 
 class Plan(NamedTuple):
-    """How peers are measured: so many rounds, with processes that are started anew after `sitting` of them.
+    """The settings of a measurement: the number of rounds, and after how many (`sitting`) the processes are restarted.
 
-    steps: batches a pass through the data. seconds: what a round takes at least, in as many passes as that needs; 0 is
-    one pass. tolerance: of the loss on the first batch. at_once, until: see `in_turns`. ready_by: who is not ready
-    then, as time.perf_counter counts, is left behind.
+    steps: batches in a pass through the data. seconds: the minimum time of a round, which makes as many passes as that
+    needs; 0 means one pass. tolerance: the allowed difference of the loss on the first batch. at_once, until: see
+    `in_turns`. ready_by: a process that is not ready at this time of time.perf_counter is excluded.
     """
 
     rounds: int
@@ -35,8 +35,8 @@ class Plan(NamedTuple):
 def compare(
     names: Sequence[str], workload: str, batch_size: int, mode: str, plan: Plan, report: Report
 ) -> dict[str, Any]:
-    """One line of the comparison: each peer's rounds, or why it has none. Ratios say how many times as long a peer
-    takes as the first of `names` that runs.
+    """Returns one line of the comparison: the rounds of each peer, or why it has none. A ratio is a peer's time divided
+    by the time of the first of `names` that runs.
     """
     net = workloads.WORKLOADS[workload]
     expected, label = Expected(net, batch_size, plan.tolerance), f"{workload} {batch_size} {mode}"

@@ -243,7 +243,9 @@ def accumulation_and_averages() -> Trained:
 
 @net
 def every_loss() -> Trained:
-    """One training per loss, from the same first weights; all histories and the last predictions count."""
+    """Runs one training per loss from the same initial weights. The digests cover all histories and the last
+    predictions.
+    """
     names = [
         name
         for name in dir(losses)
@@ -290,7 +292,7 @@ def every_metric() -> Trained:
 
 
 class Scale(layers.Layer):
-    """A layer of a user's own that runs through Python in every step."""
+    """A custom layer that runs through Python in every step."""
 
     def build(self, input_shape: Sequence[int]) -> None:
         self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
@@ -368,7 +370,7 @@ def double_precision() -> Trained:
 
 @net
 def resumed() -> Trained:
-    """Two epochs that were interrupted after the fifth step and resumed by a new model."""
+    """Runs two epochs that are interrupted after the fifth step and resumed by a new model."""
 
     class Stop(callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -395,7 +397,7 @@ def resumed() -> Trained:
 
 @net
 def saved_and_trained_on() -> Trained:
-    """Weights and slots go through a file between two trainings."""
+    """Saves weights and slots to a file between two trainings, and loads them again."""
     model, first, _ = fitted(head(layers.Conv2D(8, 3, activation="relu")), images(), one_hot(), "adam")
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "net.safetensors")

@@ -43,7 +43,7 @@ def settings(torch: bool, four: bool) -> list[Setting]:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 1 where one computed another loss than the others."""
+    """Returns the exit code: 0, or 1 if a variant computed a different loss."""
     parser = argparse.ArgumentParser("python -m bench.scaling", description=__doc__)
     parser.add_argument("--workload", nargs="+", default=list(USUAL), choices=workloads.WORKLOADS, metavar="NET",
                         help="nets; default: " + ", ".join(USUAL))
@@ -77,7 +77,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def measure(name: str, gigabits: float | None, options: argparse.Namespace) -> dict[str, Any]:
-    """All rounds of a net, on one machine, or on two hosts with so many Gbit/s between them."""
+    """Measures all rounds of a net, on one machine, or on two hosts with `gigabits` Gbit/s between them."""
     work = workloads.flops(workloads.WORKLOADS[name], "train") * options.batch_size
     steps = max(4, math.ceil(SECONDS * 1e11 / work))
     taken = [setting for setting in settings(not peers.missing("torch"), options.four and gigabits is None)
@@ -99,13 +99,15 @@ def measure(name: str, gigabits: float | None, options: argparse.Namespace) -> d
 
 
 def _alike(losses: Iterable[list[float]], which: int) -> bool:
-    """Whether all have the same loss: 0, before the training, 1, after some steps of it."""
+    """Whether all variants have the same loss: 0 before the training, 1 after some steps of it."""
     first, *others = [pair[which] for pair in losses]
     return all(math.isclose(loss, first, rel_tol=APART_AT_MOST) for loss in others)
 
 
 def run(job: dict[str, Any], launcher: Path | None) -> dict[str, Any]:
-    """What the first process of a job found. DDP with gloo hangs now and then in its first steps: it has more tries."""
+    """Runs a job and returns the results of its first process. Retries, because DDP with gloo sometimes hangs at its
+    start.
+    """
     for _ in range(TRIES - 1):
         with suppress(subprocess.TimeoutExpired):
             return _run(job, launcher)
@@ -148,14 +150,14 @@ def _free_port() -> int:
 
 
 def median(rounds: list[dict[str, Any]], what: str = "seconds") -> float:
-    """Over rounds, of each the median of its passes."""
+    """Returns the median over the rounds, each represented by the median of its passes."""
     return statistics.median(statistics.median(each[what]) if isinstance(each[what], list) else each[what]
                              for each in rounds)
 
 
 def shown(results: list[dict[str, Any]]) -> str:
-    """Images a second, over one process and over DDP; of each step what it computes and what it waits for sums; what a
-    gradient's sum takes by itself; of both what the model says.
+    """Returns a table: images per second, absolute and relative to one process and to DDP; the computing and waiting
+    times of a step; the time of a gradient's sum by itself; and the predictions of the model.
     """
     head = ["net", "Gbit/s", "processes x threads", "images/s", "over 1x2", "over DDP 2x1", "ms a step", "model",
             "computes", "waits", "sum alone", "model"]
@@ -174,7 +176,9 @@ def shown(results: list[dict[str, Any]]) -> str:
 
 
 def _parts(name: str, rounds: list[dict[str, Any]], local: list[dict[str, Any]]) -> list[str]:
-    """Of several ranks, in ms: a step as the model has it, computing, waiting, a sum alone and as the model has it."""
+    """Returns the times of several ranks in ms: the predicted step, computing, waiting, the sum by itself, the
+    predicted sum.
+    """
     if "waited" not in rounds[0]:
         return [""] * 5
     ranks, size = int(name.split()[1].split("x")[0]), rounds[0]["bytes"]

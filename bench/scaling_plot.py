@@ -21,13 +21,13 @@ WIDTH, HEIGHT, LEFT, TOP = 520, 260, 52, 16
 
 
 def latest() -> dict[str, Any]:
-    """The latest results that lie in bench/results."""
+    """Loads the latest results stored in bench/results."""
     path = max((Path(__file__).parent / "results").glob("*-scaling.json"))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def nets(document: dict[str, Any]) -> dict[str, messages.Net]:
-    """By its name what each net takes on one machine of two cores, from steps of two sizes."""
+    """Returns for each net, by name, its computing time on one machine with two cores, fitted to steps of two sizes."""
     found = {}
     for result in document["results"]:
         if result["gigabits"] is None:
@@ -40,13 +40,13 @@ def nets(document: dict[str, Any]) -> dict[str, messages.Net]:
 
 
 def latency(document: dict[str, Any]) -> float:
-    """Of a message between two hosts: the largest that was fitted to the sums there."""
+    """Returns the latency of a message between two hosts: the largest value that was fitted to their sums."""
     return max(messages.fitted([tuple(pair) for each in result["rounds"]["autoconv 2x1"] for pair in each["sums"]],
                                2).latency for result in document["results"] if result["gigabits"])
 
 
 def rows(document: dict[str, Any]) -> str:
-    """For each net, up to how many machines half of their power is left."""
+    """Returns a table: for each net, the number of machines at which half of their computing power remains."""
     delay, lines = latency(document), []
     for name, net in nets(document).items():
         of = [messages.Network(delay, USED * gigabits * 1e9 / 8) for gigabits in GIGABITS]
@@ -59,7 +59,9 @@ def rows(document: dict[str, Any]) -> str:
 
 
 def svg(document: dict[str, Any]) -> str:
-    """Efficiency over the number of machines, for a batch of 1024 images that they share; dashed at 100 Gbit/s."""
+    """Draws the efficiency over the number of machines that share a batch of 1024 images; dashed lines are for 100
+    Gbit/s.
+    """
     delay, parts = latency(document), []
 
     def at(ranks: int, share: float) -> str:

@@ -25,7 +25,7 @@ _regions: list[tuple[int, np.ndarray]] = []  # of the call that runs: nanosecond
 
 
 class Timed(NamedTuple):
-    """Nanoseconds of processor time of a call: outside of its parallel regions, and each thread's in each region."""
+    """The processor time of a call in nanoseconds: outside its parallel regions, and of each thread in each region."""
 
     serial: int
     regions: list[np.ndarray]
@@ -36,12 +36,14 @@ class Timed(NamedTuple):
 
     @property
     def longest(self) -> int:
-        """What a call takes at least, where every thread has a core: each region as long as its largest share."""
+        """Returns the minimum time if every thread has a core: each region takes as long as its largest share."""
         return self.serial + sum(int(shares.max()) for shares in self.regions)
 
 
 def watch(most_threads: int) -> None:
-    """From here on kernels run on this thread alone, and are planned for up to so many. Before the first one runs."""
+    """Makes all kernels run on this thread only, planned for up to `most_threads`. Must be called before the first
+    kernel.
+    """
     os.environ["NUMBA_NUM_THREADS"] = str(most_threads)
     import llvmlite.binding
     from numba.np.ufunc import parallel
@@ -53,7 +55,7 @@ def watch(most_threads: int) -> None:
 @_LAUNCH
 def _one_by_one(function: int, args: int, dimensions: int, steps: int, data: int, inner: int, arrays: int,
                 threads: int) -> None:
-    """Does on this thread what the threading layer has its threads do."""
+    """Runs on this thread what the threading layer would run on its threads."""
     clock = time.thread_time_ns
     entered, run = clock(), _REGION(function)
     first, step, sizes = ctypes.cast(args, _POINTERS), ctypes.cast(steps, _SIZES), ctypes.cast(dimensions, _SIZES)
@@ -70,8 +72,8 @@ def _one_by_one(function: int, args: int, dimensions: int, steps: int, data: int
 
 
 def timed(function: Callable, arguments: tuple, rounds: int, entry: int = 0) -> Timed:
-    """The call, measured at least so many times, short ones more often, and the least of each part. `entry`: what
-    entering a region costs here, which is none of the call's.
+    """Measures a call at least `rounds` times, short calls more often. Returns the minimum of each time. `entry`: the
+    cost of entering a region, which does not belong to the call.
     """
     serial, found, end = [], [], time.thread_time_ns() + ENOUGH
     while len(found) < rounds or (len(found) < MOST_ROUNDS and time.thread_time_ns() < end):
@@ -84,7 +86,7 @@ def timed(function: Callable, arguments: tuple, rounds: int, entry: int = 0) -> 
 
 
 def cost_of_entry() -> int:
-    """Nanoseconds outside of the region of a kernel that does nothing else."""
+    """Returns the nanoseconds outside the parallel region of a kernel that does nothing else."""
     from autoconv.kernels.cpu import pointwise
 
     x = np.zeros(2 * pointwise.FEW, np.float32)  # enough for a region

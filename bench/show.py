@@ -10,7 +10,7 @@ from . import peers
 
 
 class Progress:
-    """One line that is written over where there is a terminal, else a line each time something new begins."""
+    """Shows the progress: one line that is overwritten in a terminal, otherwise one line per message."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
@@ -27,7 +27,7 @@ class Progress:
 
 
 def command(arguments: Sequence[str]) -> str:
-    """What was asked for, to be asked again; without where this machine put the results."""
+    """Returns the command line for running it again, without the path of the JSON file."""
     parts = list(arguments)
     while "--json" in parts:
         del parts[(at := parts.index("--json")) : at + 2]
@@ -35,7 +35,7 @@ def command(arguments: Sequence[str]) -> str:
 
 
 def entry(result: dict[str, Any]) -> str:
-    """One measurement as a table with its heading."""
+    """Returns a measurement as a table with a heading."""
     shown = {"start": _start, "accuracy": _accuracy}.get(result["mode"], _throughput)
     head = f"{result['workload']}, batch size {result['batch_size']}, {result['mode']}"
     return f"{head}\n{shown(result['peers'])}"
@@ -80,7 +80,7 @@ def _not_timed(f: dict[str, Any], columns: int) -> list[str]:
 
 
 def remarks(results: list[dict[str, Any]]) -> list[str]:
-    """Why peers and intervals are missing from the tables: each reason once."""
+    """Returns why peers and intervals are missing from the tables, each reason once."""
     said = []
     for result in results:
         for name, f in result["peers"].items():

@@ -6,8 +6,8 @@ from typing import NamedTuple, Union
 
 
 class Conv(NamedTuple):
-    """A convolution with a square kernel, and so many rows and columns of zeros on each side as `padding` says.
-    activation: "relu", "tanh" or None.
+    """A convolution with a square kernel, and `padding` rows and columns of zeros on each side. activation: "relu",
+    "tanh" or None.
     """
 
     filters: int
@@ -19,8 +19,8 @@ class Conv(NamedTuple):
 
 
 class Depthwise(NamedTuple):
-    """A convolution of each channel by itself, with `kernel // 2` zeros on each side and no bias: a normalization
-    follows.
+    """A convolution of each channel separately, with `kernel // 2` zeros on each side. It has no bias, because a
+    normalization follows.
     """
 
     kernel: int = 3
@@ -42,7 +42,7 @@ class AveragePool(NamedTuple):
 
 
 class GlobalPool(NamedTuple):
-    """The mean of each channel: images (N, H, W, C) to rows (N, C)."""
+    """The mean of each channel: from images (N, H, W, C) to rows (N, C)."""
 
 
 class Flatten(NamedTuple):
@@ -63,7 +63,7 @@ class Dropout(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """A multiplication by a constant: pixels 0..255 to 0..1."""
+    """A multiplication by a constant: from pixels 0..255 to 0..1."""
 
     factor: float
 
@@ -82,7 +82,7 @@ Shape = tuple[int, ...]
 
 
 def after(layer: Spec, before: Shape) -> Shape:
-    """The shape of one sample behind a layer."""
+    """Returns the shape of one sample after a layer."""
     match layer:
         case Conv(filters, kernel, padding, _, strides):
             h, w = ((size + 2 * padding - kernel) // strides + 1 for size in before[:2])
@@ -104,7 +104,7 @@ def after(layer: Spec, before: Shape) -> Shape:
 
 
 def each(layers: Sequence[Spec], before: Shape) -> Iterator[tuple[Spec, Shape, Shape]]:
-    """Each layer with the shape of one sample before and after it; of a residual block those within it."""
+    """Yields each layer with the shape of one sample before and after it, including the layers in a residual block."""
     for layer in layers:
         if isinstance(layer, Residual):
             yield from each(layer.body, before)

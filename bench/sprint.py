@@ -29,7 +29,8 @@ TARGET = 0.990
 
 
 class Run(NamedTuple):
-    """The share of the test images that are right, seconds of training, and of the whole process up to the test."""
+    """The fraction of correctly classified test images, the seconds of training, and the seconds of the whole process.
+    """
 
     accuracy: float
     training: float
@@ -65,7 +66,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def run(name: str, seed: int, threads: int, folder: Path, *more: str) -> Run:
-    """One training in a process of its own. Raises CalledProcessError where it fails."""
+    """Runs one training in a separate process. Raises CalledProcessError if it fails."""
     if name == "autoconv":
         command = ["autoconv", "train", "mnist", "--recipe", "sprint", "--seed", str(seed), *more, "--json", "-"]
     else:
@@ -77,7 +78,7 @@ def run(name: str, seed: int, threads: int, folder: Path, *more: str) -> Run:
 
 
 def table(found: dict[str, list[Run]], threads: int) -> str:
-    """A line for each framework: its accuracy's mean and range, and the median and range of its seconds."""
+    """Returns one line per framework: mean and range of its accuracy, and median and range of its times."""
     seeds = len(found["autoconv"])
     lines = [f"MNIST, one epoch, {threads} threads, {seeds} seeds each; seconds: median (least .. most)",
              f"{'':10}  {'accuracy: mean (least .. most)':32}  {'training':22}  whole process"]

@@ -22,12 +22,12 @@ Arrays = dict[str, np.ndarray]
 
 
 def rates(steps: int) -> np.ndarray:
-    """The learning rate of each step: from a tenth of the peak up to it, then down to 0."""
+    """Returns the learning rate of each step: it rises from a tenth of the peak to the peak, then falls to 0."""
     return np.interp(np.arange(steps) / steps, [0, WARMUP, 1], [0.1 * PEAK, PEAK, 0.0])
 
 
 def torch(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
-    """Seconds of training, and the share of the test images that are right."""
+    """Trains with PyTorch. Returns the seconds of training, and the fraction of correctly classified test images."""
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -61,7 +61,8 @@ def torch(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
 
 
 def keras(arrays: Arrays, seed: int, threads: int, backend: str = "tensorflow") -> tuple[float, float]:
-    """The same on Keras. The time of the first 25 steps, in which it compiles, counts: it trains only once."""
+    """Trains with Keras. The time includes the compilation in the first 25 steps, because the process trains only once.
+    """
     os.environ.update(KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3")
     import keras
     from keras import layers
@@ -91,7 +92,8 @@ def keras(arrays: Arrays, seed: int, threads: int, backend: str = "tensorflow") 
 
 
 def jax(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
-    """The same on JAX: the whole step, gathering of its batch included, as one jitted function, which counts too."""
+    """Trains with JAX. The whole step is one jitted function, including the selection of its batch; compilation counts.
+    """
     import jax
     import jax.numpy as jnp
     from jax import lax

@@ -49,8 +49,8 @@ def measure(
     names: list[str], workload: str, batch_size: int, rounds: int, threads: int, report: Callable[[str], None],
     factories: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Each peer once with empty caches, then all of them in turns with those caches filled. Names that are no peers
-    need their `factories`.
+    """Starts each peer once with empty caches, then all of them in rotation with filled caches. `factories` gives the
+    factories of names that are not peers.
     """
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ Row = tuple[str, int, str]  # of the comparison: workload, batch size, mode
 
 
 class Speed(NamedTuple):
-    """How many times as long the quickest of `against` shall take as autoconv."""
+    """How many times as long as autoconv the fastest of `against` must take."""
 
     workload: str
     batch_size: int
@@ -41,7 +41,7 @@ RACE, RACE_SECONDS = 2.0, 1.5  # from the start of the process to 99.0%: against
 
 
 class Verdict(NamedTuple):
-    """One line of the table. met: "aim", "least", "no", or "not measured" with the reason in `found`."""
+    """A line of the table. met: "aim", "least", "no", or "not measured" with the reason in `found`."""
 
     what: str
     against: str
@@ -52,7 +52,7 @@ class Verdict(NamedTuple):
 
 
 def rows() -> dict[Row, tuple[str, ...]]:
-    """What must be measured, each once, with all that it is measured against."""
+    """Returns the rows to measure, each once, with all peers to compare with."""
     found: dict[Row, tuple[str, ...]] = {}
     for speed in SPEEDS:
         row = speed.workload, speed.batch_size, speed.mode
@@ -61,23 +61,23 @@ def rows() -> dict[Row, tuple[str, ...]]:
 
 
 def named(workload: str, batch_size: int, mode: str) -> str:
-    """A row in words."""
+    """Describes a row in words."""
     return f"{workload}, {mode}, batch {batch_size}"
 
 
 def phase_of(workload: str, batch_size: int, mode: str) -> str:
-    """The name of the phase of gpu_check that measures a row."""
+    """Returns the name of the gpu_check phase that measures a row."""
     return "inference" if mode == "infer" else f"{workload}-{batch_size}"
 
 
 def verdicts(document: dict[str, Any]) -> list[Verdict]:
-    """Each target with what was found; those that were not measured too."""
+    """Returns each target with its result, including targets that were not measured."""
     return [_tests(document), *(_speed(document, target) for target in SPEEDS), _kernels(document),
             _accuracy(document), _race(document)]
 
 
 def shown(document: dict[str, Any]) -> str:
-    """The verdicts as a table for a terminal."""
+    """Returns the verdicts as a table for a terminal."""
     return table(["", "against", "found", "at least", "aim", "met"], [list(v) for v in verdicts(document)])
 
 
@@ -109,7 +109,7 @@ def _speed(document: dict[str, Any], target: Speed) -> Verdict:
 
 
 def times(theirs: Sequence[float], ours: Sequence[float]) -> float:
-    """How many times as long they take: the median over the rounds."""
+    """Returns how many times as long `theirs` takes as `ours`: the median over the rounds."""
     return median(a / b for a, b in zip(theirs, ours, strict=True))
 
 
@@ -159,6 +159,6 @@ def _met(found: float, least: float, aim: float) -> str:
 
 
 def _why(document: dict[str, Any], phase: str) -> str:
-    """Why a phase found nothing."""
+    """Returns why a phase has no result."""
     note = document.get("phases", {}).get(phase, {"status": "not run"})
     return f"{note['status']}: {note['reason'][:80]}" if "reason" in note else note["status"]

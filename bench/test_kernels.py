@@ -20,7 +20,9 @@ CPU = device.get("cpu")
 
 
 def _names():
-    """Each net with the numbers of its kernels, which are made one at a time: the arrays of all are some gigabytes."""
+    """Returns each net with the indices of its kernels. Kernels are created one at a time, because all arrays together
+    take several gigabytes.
+    """
     for name, timed in SUITE.items():
         for index, case in enumerate(cases(timed.build(), 1, CPU)):
             yield pytest.param(name, index, id=f"{name}: {case.kind} {index}", marks=pytest.mark.benchmark(group=name))

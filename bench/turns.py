@@ -18,15 +18,15 @@ def in_turns(
     names: Iterable[str], start: Callable[[str], Process], ready: Callable[[str, Process], None], rounds: int,
     rounds_of_a_process: int, label: str, report: Report, at_once: bool = False, until: float = math.inf,
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, RuntimeError]]:
-    """What each answered in each round, and why some failed: those have no rounds.
+    """Returns the answers of each process in every round, and why some failed; failed processes have no rounds.
 
-    `start` makes a process, `ready` checks it and lets it warm up. How fast a process is depends on where its code and
-    arrays happen to lie and on how its threads found together: some frameworks differ by a factor of two from start to
-    start. Hence several processes of each, and in every round another one goes first. The first round after the starts
-    does not count: for some seconds the machine is still busy with them.
+    `start` creates a process, `ready` checks it and warms it up. The speed of a process depends on where its code and
+    arrays are in memory and on how its threads start: some frameworks differ by a factor of two between starts.
+    Therefore several processes of each peer are started, and every round begins with a different one. The first round
+    after a start does not count, because the machine is still busy for some seconds.
 
-    at_once: all processes start together, and each warms up when those before it have. until: what time.perf_counter
-    says when the last round must have begun; all keep as many rounds as each has that has any.
+    at_once: all processes start together, and each warms up after the previous one. until: the last round must begin
+    before this time of time.perf_counter. All peers keep the same number of rounds.
     """
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     failed: dict[str, RuntimeError] = {}
@@ -62,7 +62,7 @@ def in_turns(
 
 
 def within(seconds: float, until: float) -> float:
-    """So many seconds, or what is left of them until then and a little more."""
+    """Returns `seconds`, or the remaining time until `until` plus a short grace period if that is less."""
     return max(1.0, min(seconds, until - time.perf_counter() + GRACE))
 
 

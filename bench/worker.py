@@ -20,7 +20,7 @@ WAKE = 0.1  # the share of a round that runs untimed before it, so that threads 
 
 
 class Talk:
-    """The line to the runner."""
+    """The connection to the runner."""
 
     def __init__(self) -> None:
         self._out = os.fdopen(os.dup(1), "w")
@@ -39,8 +39,10 @@ def main() -> None:
 
 
 def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
-    """Rounds of training or inference, whenever the runner asks for one: a pass through the data, or as many as take
-    the job's "seconds". Those of a GPU's rounds, which are asynchronous, need them.
+    """Runs rounds of training or inference when the runner requests them.
+
+    A round is one pass through the data, or as many passes as take the job's "seconds". Rounds on a GPU need this
+    setting, because they are asynchronous.
     """
     mode, steps, batch_size, least = job["mode"], job["steps"], job["batch_size"], job.get("seconds", 0)
     run = peer.train if mode == "train" else peer.infer
@@ -74,7 +76,7 @@ def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
 
 
 def start(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
-    """One training step on one batch; the runner's clock has been running since it started the process."""
+    """Runs one training step on one batch. The runner's clock has been running since it started the process."""
     images, labels = workloads.data(peer.workload, job["batch_size"])
     peer.load(workloads.weights(peer.workload))
     peer.hold(images, labels, job["batch_size"])
@@ -83,7 +85,7 @@ def start(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
 
 
 def accuracy(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
-    """Trains by the recipe, and says how many of the test images it gets right."""
+    """Trains with the recipe, and reports the fraction of correctly classified test images."""
     recipe = workloads.RECIPE
     arrays = {name: np.load(path, mmap_mode=None) for name, path in job["arrays"].items()}
     images = {name: arrays[name].astype(np.float32)[..., None] / np.float32(255) for name in ("train", "test")}
@@ -98,7 +100,7 @@ def accuracy(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
 
 
 def peak_memory() -> int | None:
-    """The most bytes of memory this process ever held at once; None where the system does not say."""
+    """Returns the peak memory of this process in bytes; None if the system does not report it."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
@@ -110,7 +112,7 @@ def peak_memory() -> int | None:
 
 
 def code_folder() -> str | None:
-    """The folder autoconv came from, if it is what runs here."""
+    """Returns the folder from which autoconv was imported; None if it was not."""
     package = sys.modules.get("autoconv")
     return None if package is None else str(Path(package.__file__).parent)
 

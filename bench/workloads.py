@@ -16,7 +16,8 @@ SEED = 1
 
 
 class Workload(NamedTuple):
-    """A net with the images it takes. `body` is all but the last layer, which is Dense(classes) and a softmax."""
+    """A net and the images that it accepts. `body` contains all layers except the last: Dense(classes) with a softmax.
+    """
 
     name: str
     input_shape: tuple[int, int, int]
@@ -55,9 +56,9 @@ ON_GPU = 200e6  # bytes of images in a GPU's memory: several times what its cach
 
 
 class Recipe(NamedTuple):
-    """How every peer learns MNIST to the target accuracy: the lecture net, RMSprop, one epoch in a random order, no
-    augmentation. The learning rate climbs to `peak` over the first steps and falls to 0 (Smith and Topin, "Super-
-    convergence", 2017). Then the test images are classified, which counts as well.
+    """How every peer learns MNIST to the target accuracy: the lecture net, RMSprop, one epoch in random order, no
+    augmentation. The learning rate rises to `peak` over the first steps and then falls to 0 (Smith and Topin,
+    "Super-convergence", 2017). The time to classify the test images counts as well.
     """
 
     batch_size: int = 64
@@ -66,7 +67,7 @@ class Recipe(NamedTuple):
     target: float = 0.990
 
     def learning_rates(self, steps: int) -> np.ndarray:
-        """The learning rate of each step."""
+        """Returns the learning rate of each step."""
         return np.interp(np.arange(steps) / steps, [0, self.warmup, 1], [0.1 * self.peak, self.peak, 0.0])
 
 
@@ -76,14 +77,15 @@ NORM_MOMENTUM, NORM_EPSILON = 0.99, 1e-3  # of batch normalization: the share of
 
 
 def shapes(workload: Workload) -> Iterator[tuple[Spec, Shape, Shape]]:
-    """Each layer with the shape of one sample before and after it; of a residual block those within it."""
+    """Yields each layer with the shape of one sample before and after it, including the layers in a residual block."""
     return each(workload.layers, workload.input_shape)
 
 
 def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
-    """The weights every peer starts from, layer by layer (`shapes`) and in Keras's layout: kernel (KH, KW, C, F), of a
-    depthwise convolution (KH, KW, C, 1), of a dense layer (C, F), bias (F,); of a normalization gamma, beta, and the
-    averages of mean and variance (C,).
+    """Returns the initial weights of every peer, layer by layer (`shapes`) and in Keras's layout.
+
+    They are a kernel (KH, KW, C, F), (KH, KW, C, 1) for a depthwise convolution or (C, F) for a dense layer, and a bias
+    (F,). A normalization has gamma, beta, and the moving averages of mean and variance (C,).
     """
     random, result = np.random.default_rng(seed), []
 
@@ -108,15 +110,15 @@ def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
 
 
 def data(workload: Workload, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, H, W, C) float32 and labels (N,) int64, random but always the same, whatever the count."""
+    """Returns random images (N, H, W, C) float32 and labels (N,) int64. The first ones are the same for every count."""
     images = np.random.default_rng(SEED + 1).random((count, *workload.input_shape), np.float32)
     images *= np.float32(workload.brightest)
     return images, np.random.default_rng(SEED + 2).integers(0, workload.classes, count)
 
 
 def flops(workload: Workload, mode: str) -> float:
-    """Multiplications and additions of one image: forward, or a training step with both gradients of every layer but
-    the first, of which nobody wants the gradient of the images.
+    """Returns the multiplications and additions per image, forward or in a training step. A training step includes both
+    gradients of every layer, except the unused image gradient of the first layer.
     """
     work = []
     for layer, before, after in shapes(workload):
@@ -130,13 +132,13 @@ def flops(workload: Workload, mode: str) -> float:
 
 
 def steps(workload: Workload, batch_size: int, mode: str, effort: float = 1.0) -> int:
-    """How many batches one round takes: as many as make the same work for every net and batch size, up to 2000. At
-    least 16 of training, whose epochs have hundreds: so what a call of `fit` costs once is no part of a step.
+    """Returns the number of batches in a round, such that every net and batch size does the same work, up to 2000
+    batches. A training round has at least 16, so that the fixed cost of a call of `fit` hardly counts.
     """
     least = 16 if mode == "train" else 2
     return int(np.clip(effort * WORK[mode] / (flops(workload, mode) * batch_size), least, 2000))
 
 
 def batches_on_gpu(workload: Workload, batch_size: int) -> int:
-    """How many batches a pass through the data takes that lie in a GPU's memory, 16 to 1000."""
+    """Returns the number of batches in a pass through data in a GPU's memory: 16 to 1000."""
     return int(np.clip(ON_GPU / (4 * prod(workload.input_shape) * batch_size), 16, 1000))
