@@ -27,9 +27,9 @@ from .turns import ROUND, STARTING
 USUAL = ("autoconv", "torch", "torch-channels-last", "keras", "keras-50", "jax")
 LOADS = (0, 1, 2)
 AWAKE = 0.5  # seconds that the busy programs run before a measurement
-EFFORT, SECONDS = 0.5, 2.0  # of a pass, in those of `bench.compare`; a measurement has passes that take so long alone
+EFFORT, SECONDS = 0.5, 2.0  # length of a pass relative to `bench.compare`; minimum seconds of a measurement
 
-Taken = dict[int, list[float]]  # for each number of busy programs: seconds of a step, round by round
+Taken = dict[int, list[float]]  # seconds of a step per round, by number of busy programs
 
 
 def main(given: Sequence[str] | None = None) -> int:

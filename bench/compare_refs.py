@@ -29,10 +29,10 @@ from .equal_work import Expected
 from .process import Process
 from .turns import STARTING, in_turns
 
-TOLERANCE = 0.10  # a step may take so much longer; a kernel twice as much, since shorter times are noisier
+TOLERANCE = 0.10  # allowed slowdown of a step; twice as much for a kernel, because short times are noisier
 KERNELS = "bench.kernels_worker"
 WORKLOADS = ("lecture", "lecture-dropout", "lecture-bn")
-MODES = {"train": ("train", None), "infer": ("infer", None), "infer-1": ("infer", 1)}  # a worker's mode, its batch size
+MODES = {"train": ("train", None), "infer": ("infer", None), "infer-1": ("infer", 1)}  # mode of the worker, batch size
 ROUNDS_OF_A_PROCESS = 3
 
 
@@ -78,7 +78,8 @@ def unpack(ref: str, target: Path) -> Path:
         return target
     archive = subprocess.run(["git", "archive", ref, "autoconv"], cwd=ROOT, capture_output=True)
     if archive.returncode:
-        raise SystemExit(f"git does not know {ref!r}: {archive.stderr.decode().strip()}. Fetch it, or name another.")
+        raise SystemExit(f"git does not know {ref!r}: {archive.stderr.decode().strip()}. "
+                         "Fetch it, or name another commit.")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extraction_filter = getattr(tarfile, "data_filter", None)  # since Python 3.11.4
         files.extractall(target)
@@ -146,8 +147,8 @@ def compare_kernels(
 
 def _check_code(tree: Path, code: str) -> None:
     if Path(code).resolve() != (tree / "autoconv").resolve():
-        raise SystemExit(f"The version of autoconv that was loaded lies in {code}, the one to be timed in {tree}. "
-                         "Uninstall the other one, or run this in an environment without it.")
+        raise SystemExit(f"autoconv was imported from {code}, but the version to time is in {tree}. "
+                         "Uninstall that version, or use an environment without it.")
 
 
 def _table(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:

@@ -108,7 +108,7 @@ def fit_alone(seconds: float) -> Cost:
 
     def begin(batch: int, logs: dict) -> None:
         times.append(now())
-        if len(times) > WARM and times[-1].time - times[WARM].time > seconds:  # set once: each time is a change
+        if len(times) > WARM and times[-1].time - times[WARM].time > seconds:  # only once
             model.stop_training = True
 
     model.fit(data.x_train, data.y_train, chosen.batch_size, chosen.epochs, verbose=0,
@@ -163,7 +163,7 @@ def browser(server: Demo) -> Iterator[None]:
 def report(taken: dict[str, list[Cost]]) -> None:
     base, *_ = taken
     size = choices.settings(SETTINGS).batch_size
-    print(f"a step's time and processor time, times those of {base}:")
+    print(f"time and processor time of a step, relative to {base}:")
     for name, costs in taken.items():
         ratios = [stats.ratio([c[i] for c in costs], [c[i] for c in taken[base]]) for i in range(2)]
         texts = [f"{r['median']:.3f} ({r['low']:.3f} to {r['high']:.3f})" for r in ratios]

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# A processor that OpenBLAS is told to take this one for, and threads that are told how to wait: set for one library,
-# they slow others down several times.
+# Variables that make OpenBLAS assume another processor, or set how threads wait. Set for one library, they slow others
+# down by a factor of several.
 CRIPPLING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_WAIT_POLICY")
 COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-# Arrays of a net's size are by default handed back to the system and fetched anew in every step by the C library: that
-# halves PyTorch's training. Told to keep them, all peers run at their best.
+# By default the C library returns arrays of a net's size to the system and requests them again in every step, which
+# halves the speed of PyTorch's training. These settings make it keep the memory, so that all peers run at full speed.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from . import reference, workloads
 
-TOLERANCE = 1e-4  # of the loss
-TOLERANCE_TF32 = 3e-4  # where products are of numbers with 11 bits: the means of so many are some 1e-5 off
-SAME_TRAINING = 0.02  # of the loss after the warm-up's steps, which all take in the same order
+TOLERANCE = 1e-4  # allowed difference of the loss
+TOLERANCE_TF32 = 3e-4  # for products of numbers with 11 bits, whose mean has an error of about 1e-5
+SAME_TRAINING = 0.02  # allowed difference of the loss after the warm-up, whose steps have the same order in all peers
 
-# The nets of which that is asked. In the larger ones RMSprop's first steps, three times the rate for each of millions
-# of weights, overshoot, and dropout differs: what becomes of the loss is not the same from one framework to the next.
+# The nets whose loss after the warm-up is compared. In larger nets the first steps of RMSprop, three times the learning
+# rate for each of millions of weights, overshoot, and dropout differs, so the loss depends on the framework.
 STEADY = ("lecture", "cifar")
 
 
@@ -40,16 +40,16 @@ class Expected:
             raise WrongNetError(f"{name} has {ready['parameters']:,} parameters; the net has {self.parameters:,}.")
         if not abs(ready["loss"] - self.loss) <= self.tolerance:
             raise WrongNetError(f"{name} computes a loss of {ready['loss']:.6f} on the first batch; {self.loss:.6f} is "
-                                f"right. They may differ by {self.tolerance}.")
+                                f"correct. The difference must be at most {self.tolerance}.")
 
 
 def check_trained(name: str, warm: dict[str, Any], mode: str) -> None:
     """Raises WrongNetError if training left a weight unchanged, or if inference changed one."""
     if mode == "train" and warm["unchanged"]:
-        raise WrongNetError(f"{name} trained, but {warm['unchanged']} of its {warm['arrays']} weights are as before.")
+        raise WrongNetError(f"{name} trained, but {warm['unchanged']} of its {warm['arrays']} weights did not change.")
     if mode == "infer" and warm["unchanged"] < warm["arrays"]:
         changed = warm["arrays"] - warm["unchanged"]
-        raise WrongNetError(f"{name} was asked for answers alone, but {changed} weights changed.")
+        raise WrongNetError(f"{name} was used only for inference, but {changed} weights changed.")
 
 
 def trained_otherwise(workload: str, trained: dict[str, float]) -> dict[str, WrongNetError]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import overview
 
 DEEP = "lecture,resnet20,vgg-bn,mobile,wide,lecture-bn,lenet5,mlp"
-PARTS = {  # the command; "--json" at its end means a file in the folder
+PARTS = {  # the commands; a "--json" at the end is followed by a file in the folder
     "train": f"bench.compare --quick --mode train --workload {DEEP},lecture-large,photos "
              "--peers autoconv,torch-channels-last,torch-compile,jax,keras-50 --json",
     "infer": f"bench.compare --quick --mode infer --workload {DEEP} --batch-size 64,1 "

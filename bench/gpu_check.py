@@ -26,7 +26,7 @@ from autoconv.programs.bench.run import SCHEMA
 from . import environment, gpu_phases, gpu_smoke, peers, show, targets
 from .phases import Phase, Run
 
-RESERVE = 15  # seconds of the minutes that are left to what has begun in time, and to the table
+RESERVE = 15  # seconds reserved for phases that overrun, and for the table
 PLAN = gpu_phases.PLAN
 
 
@@ -85,7 +85,7 @@ def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Na
     options.only = [phase for phase in plan if phase in options.only]
     options.out = options.out or environment.ROOT / "bench" / "results" / f"{time.strftime('%Y-%m-%d')}-gpu.json"
     if not options.out.absolute().parent.is_dir():
-        parser.error(f"--out: there is no folder {options.out.absolute().parent}")
+        parser.error(f"--out: missing folder {options.out.absolute().parent}")
     options.earlier = earlier(options.out, parser)
     return options
 
@@ -114,7 +114,8 @@ def begun(options: argparse.Namespace, gpu: dict[str, Any], versions: dict[str, 
     document = options.earlier
     before = document.get("machine", {}).get("gpu", {}).get("name", gpu["name"])
     if before != gpu["name"]:
-        raise SystemExit(f"{options.out} was measured on {before}, this is {gpu['name']}. Name another file by --out.")
+        raise SystemExit(f"{options.out} was measured on {before}, but this is {gpu['name']}. "
+                         "Name another file with --out.")
     call = {"only": [phase.name for phase in options.only], "minutes": options.minutes,
             "skip_peers": options.skip_peers, "commit": _commit(),
             "date": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())}
@@ -148,7 +149,8 @@ def conclude(document: dict[str, Any], file: Path, plan: Sequence[Phase]) -> Non
         print(remark)
     tried = [name for name, note in document["phases"].items() if note["status"] != "skipped"]
     if left := [phase.name for phase in plan if phase.name not in tried]:
-        print(f"Not run: {', '.join(left)}. To go on: python -m bench.gpu_check --out {file} --only {' '.join(left)}")
+        print(f"Not run: {', '.join(left)}. To continue: "
+              f"python -m bench.gpu_check --out {file} --only {' '.join(left)}")
     print(f"wrote all rounds to {file}")
 
 

@@ -14,8 +14,8 @@ from .gpu_plan import MEMORY, NODE, SHORTEST
 from .specs import Conv, Dense, Dropout, Flatten, Pool, Scale, Shape, Spec
 from .workloads import Workload
 
-PRODUCTS = 250e12  # FLOP a second of their products: half of the data sheet's peak for dense TF32
-CLASSES_KERNELS = 2  # passes over the logits: log-softmax and loss, forward and backward each
+PRODUCTS = 250e12  # FLOP per second of their products: half of the data sheet's peak for dense TF32
+CLASSES_KERNELS = 2  # passes over the logits: forward and backward of log-softmax and of the loss
 
 
 class Kernel(NamedTuple):
@@ -43,18 +43,18 @@ def pytorch(workload: Workload, batch_size: int) -> list[Kernel]:
         match layer:
             case Conv() | Dense():
                 bias = isinstance(layer, Conv) and layer.bias
-                found += [Kernel(x + w + y, flops)] + [Kernel(2 * y)] * bias  # a dense layer's comes with the product
+                found += [Kernel(x + w + y, flops)] + [Kernel(2 * y)] * bias  # a dense layer's bias is in the product
                 found += [Kernel(2 * y), Kernel(3 * y)] * bool(layer.activation)  # ReLU and its gradient
-                found += [Kernel(x + w + y, flops)] * (2 - is_first) + [Kernel(y)]  # gradients; that of the bias
+                found += [Kernel(x + w + y, flops)] * (2 - is_first) + [Kernel(y)]  # input, weights, bias
                 is_first = False
             case Pool():
-                found += [Kernel(x + 3 * y), Kernel(x), Kernel(x + 3 * y)]  # places of 8 bytes; zeros first
+                found += [Kernel(x + 3 * y), Kernel(x), Kernel(x + 3 * y)]  # 8-byte indices; zeroed gradient
             case Dropout():
                 found += [Kernel(2.25 * x), Kernel(2.25 * x)]
             case Scale():
                 found.append(Kernel(2 * x))
             case Flatten():
-                found += [Kernel(2 * x)] * (2 if prod(before[:2]) > 1 else 0)  # channels first, and back
+                found += [Kernel(2 * x)] * (2 if prod(before[:2]) > 1 else 0)  # conversion to channels-first and back
             case _:
                 raise NotImplementedError(layer)
     logits = 4.0 * batch_size * workload.classes

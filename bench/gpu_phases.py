@@ -19,9 +19,9 @@ from .process import PeerError
 from .targets import OURS, Row
 
 ROUNDS, ROUND_SECONDS = 6, 0.3
-READY = 0.6  # of a net's time: who has not warmed up by then is left out
+READY = 0.6  # fraction of a net's time: peers that are not warmed up by then are excluded
 SEEDS = (0, 1, 2)
-COMPILED = ("torch-cuda-compile",)  # takes as long to be ready as all others together
+COMPILED = ("torch-cuda-compile",)  # needs as long to start as all others together
 
 
 def smoke(run: Run, until: float) -> Mapping[str, Any]:
@@ -168,7 +168,7 @@ def race(run: Run, until: float) -> Mapping[str, Any]:
     compiled.
     """
     if not datasets.where("mnist"):
-        raise Absent("no MNIST here (AUTOCONV_DATA names its folder)")
+        raise Absent("MNIST is missing (set AUTOCONV_DATA to its folder)")
     able = [OURS, *(name for name in targets.TORCH if _present(run, name))]
     entry = accuracy.measure(able, len(SEEDS), _processors(run), run.report, until)
     run.put(entry)
@@ -200,7 +200,7 @@ _TRAINING = [row for row in targets.rows() if row[2] == "train"]
 _INFERENCE = [row for row in targets.rows() if row[2] == "infer"]
 _SMALL, _LARGE = ([_row(*row) for row in _TRAINING if (row[0] == "lecture") == small] for small in (True, False))
 
-PLAN = (  # none may take longer than a lent machine's ten minutes
+PLAN = (  # no phase may take longer than ten minutes, the time for which a GPU may be available
     Phase("smoke", 60, smoke, gate=True),
     Phase("compiling", 75, compiling),
     Phase("tests", 240, tests),

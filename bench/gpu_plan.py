@@ -22,24 +22,24 @@ from . import gpu_steps
 from .workloads import WORKLOADS, Workload
 
 PROCESSORS = 132  # multiprocessors of an H100 (SXM) and an H200: data sheet
-LEAST_BLOCKS, MOST_STAGES = PROCESSORS, 32  # what a product must not fall below, unless its sum is short
+LEAST_BLOCKS, MOST_STAGES = PROCESSORS, 32  # a product needs this many blocks, or at most this many stages
 
 # Assumptions. The data sheet's peaks are 4.8 TB/s (H200) and 494 TFLOP/s of dense TF32.
-MEMORY = 4.3e12  # bytes a second of large copies on an H200, as others measured
-L2 = 5.5e12  # bytes a second from the second-level cache, as others measured on an H100
-ISSUED = 4 * PROCESSORS * 1.755e9  # instructions of warps a second: four schedulers each, at the boost clock
-# Instructions of a warp, as the PTX machine counts them (a test compares): for each stage of a product that gathers its
-# rows and of a weight gradient, and for the rest of a block.
+MEMORY = 4.3e12  # bytes per second of large copies on an H200, measured by others
+L2 = 5.5e12  # bytes per second from the L2 cache of an H100, measured by others
+ISSUED = 4 * PROCESSORS * 1.755e9  # warp instructions per second: four schedulers per multiprocessor at the boost clock
+# Instructions of a warp, as the PTX emulator counts them (checked by a test): per stage of a product that gathers its
+# rows, per stage of a weight gradient, and for the rest of a block.
 OF_STAGE = {"wide": 250, "tall": 270, "large": 280, "narrow": 340, "medium": 255, "small": 165, "first": 450,
             "single": 325}
 OF_OUTER_STAGE = {"large": 340, "narrow": 315, "medium": 300, "small": 135, "first": 300, "single": 400}
 OF_BLOCK = 550
-STAGE = 0.7e-6  # seconds from asking for a stage's items to having multiplied them; stages under way share it
-SHORTEST_STAGE = 0.2e-6  # of a barrier and a warp's products, however many stages are under way
-SHORTEST = 1.0e-6  # the time of any kernel that reads memory and writes it
-NODE = 1.5e-6  # between the end of a graph's launch and the start of one that waits for it
-SHARED, REGISTERS, THREADS = 228 << 10, 65536, 2048  # of a multiprocessor
-REGISTERS_OF_GATHERED, REGISTERS_OF_OUTER = 128, 160  # of a thread of a product at most, assembled for Hopper
+STAGE = 0.7e-6  # seconds from requesting a stage's elements to multiplying them; overlapping stages share it
+SHORTEST_STAGE = 0.2e-6  # minimum seconds of a stage: a barrier and the products of a warp
+SHORTEST = 1.0e-6  # minimum seconds of a kernel that reads and writes memory
+NODE = 1.5e-6  # seconds between the end of a launch and the start of a launch that depends on it
+SHARED, REGISTERS, THREADS = 228 << 10, 65536, 2048  # limits of a multiprocessor
+REGISTERS_OF_GATHERED, REGISTERS_OF_OUTER = 128, 160  # at most per thread of a product, on Hopper
 
 
 class Line(NamedTuple):
@@ -54,9 +54,9 @@ class Line(NamedTuple):
     bytes: int
     loaded: int
     flops: int
-    busy: float  # seconds that it takes if it has the GPU's throughput for itself
-    seconds: float  # with the latency of its stages
-    after: tuple[int, ...]  # the launches that it waits for
+    busy: float  # seconds if the launch has the whole GPU's throughput
+    seconds: float  # seconds including the latency of its stages
+    after: tuple[int, ...]  # indices of the launches that it depends on
 
     @property
     def is_idle(self) -> bool:
@@ -179,13 +179,13 @@ def _sums(launch: Any, tile: Any) -> Product:
     given = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
     items, filters, of_group = given["sizes"][4], *given["lengths"][:2]
     pooled, outer = "winner" in given, "length" in given
-    if outer:  # a weight gradient: its sum goes over pixels, `length` of them in each part
+    if outer:  # a weight gradient: a sum over pixels, `length` of them per partial sum
         rows, summed, stages = items, given["count"], ceil(min(given["length"], given["count"]) / tile.depth)
     else:
         rows, summed = given["count"] * (4 if pooled else 1), items
         stages = min(ceil(items / tile.depth), given["cut"][1])
     down, along = (-(-n // size) for n, size in ((rows, tile.rows), (of_group, tile.columns)))
-    of_window = 9 / 16 if outer and tile.name == "first" and pooled else 1  # y, dy and a byte for four pixels
+    of_window = 9 / 16 if outer and tile.name == "first" and pooled else 1  # y, dy and one byte for four pixels
     loaded = 4 * summed * (filters // of_group) * (along * rows + of_window * down * of_group)
     return Product(stages, int(loaded), 2 * rows * summed * filters)
 

@@ -23,11 +23,11 @@ from . import reference, workloads
 from .equal_work import TOLERANCE_TF32
 from .gpu_tests import LET_PASS, LET_PASS_SAYING
 
-PACKAGES = ("numpy", "torch", "jax", "pytest", "pytest-xdist", "hypothesis")  # beside what compiles and runs kernels
-IMAGES, SIZE, CHANNELS, FILTERS = 3, (11, 7), 12, 20  # no multiples of a tile, all of four
-LARGEST = 4  # of the whole numbers that are multiplied: so small that TF32 and float32 hold all products and sums
+PACKAGES = ("numpy", "torch", "jax", "pytest", "pytest-xdist", "hypothesis")  # other packages to report
+IMAGES, SIZE, CHANNELS, FILTERS = 3, (11, 7), 12, 20  # not multiples of a tile; channels and filters are multiples of 4
+LARGEST = 4  # largest integer to multiply, so small that TF32 and float32 represent all products and sums exactly
 BATCHES = 3  # the step is recorded, launched kernel by kernel, and captured
-REPLAYS = 500  # a stream holds about a thousand launches
+REPLAYS = 500  # a stream can queue about a thousand launches
 
 
 def versions() -> dict[str, str | None]:

@@ -8,7 +8,7 @@ import numpy as np
 from . import workloads
 from .workloads import Workload
 
-EPOCHS = 4  # of one batch each: the first is recorded, the second replayed, the third captured
+EPOCHS = 4  # epochs of one batch: the first is recorded, the second replayed, the third captured
 
 
 def launches(workload: Workload, batch_size: int) -> list[Any]:

@@ -18,16 +18,16 @@ from . import environment
 
 PLUGINS = {"xdist": "pytest-xdist", "pytest_timeout": "pytest-timeout", "pytest_benchmark": "pytest-benchmark",
            "hypothesis": "hypothesis"}
-SHOWN = 3  # failures whose text is kept
-# These of the project's settings; others belong to plugins that may be missing here.
+SHOWN = 3  # number of failures whose text is kept
+# Only these settings of the project: others belong to plugins that may be missing here.
 KEPT = ("filterwarnings", "markers", "pythonpath")
-# What says that a name of some package goes out of use, which a machine's other versions may: no error here.
+# Deprecation warnings are not errors here, because this machine may have other versions of packages.
 LET_PASS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
-LET_PASS_SAYING = ".*deprecat"  # in whatever class of the package's own
-STUCK = 60  # seconds after which a test says where it hangs
+LET_PASS_SAYING = ".*deprecat"  # message of deprecation warnings with a class of the package's own
+STUCK = 60  # seconds after which a test prints where it hangs
 SANITIZER = "compute-sanitizer"
-ITS_LINE = re.compile("={9} (?!.*=$)")  # pytest's own lines end so as well
-LEAST = 5.0  # seconds that are worth starting it
+ITS_LINE = re.compile("={9} (?!.*=$)")  # excludes pytest's own lines, which end with =
+LEAST = 5.0  # minimum remaining seconds for starting it
 
 
 def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]
         if not ended:
             return found | {"status": "not ended in time", **_so_far(said)}
         if not report.exists():
-            raise RuntimeError(f"pytest came to no result: {said[-2000:]}")
+            raise RuntimeError(f"pytest produced no report: {said[-2000:]}")
         found |= _counted(report)
         if found["failures"]:
             found["sanitizer"] = _sanitized([*pytest, "-x"], tests.parent, found["failures"][0]["file"], threads,
@@ -78,7 +78,7 @@ def _settings(root: Path) -> str:
     project = tomllib.loads((environment.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     given = project["tool"]["pytest"]["ini_options"]
     given["filterwarnings"] += [*(f"default::{each.__name__}" for each in LET_PASS), f"default:{LET_PASS_SAYING}"]
-    given["pythonpath"] = [str(root / folder) for folder in given["pythonpath"]]  # relative to this file they are not
+    given["pythonpath"] = [str(root / folder) for folder in given["pythonpath"]]  # made absolute for the other file
     return "\n".join(["[pytest]", *(f"{name} =\n    " + "\n    ".join(given[name]) for name in KEPT)])
 
 

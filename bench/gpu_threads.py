@@ -13,7 +13,7 @@ from .phases import Failed, Run, share
 PEER, NET, MODE = "autoconv", "lecture", "train"
 BATCH_SIZES = (64, 256)
 ROUNDS = 4
-EFFORT = 0.25  # of a usual round's work: one thread does it in about a second, sixteen in a tenth of one
+EFFORT = 0.25  # fraction of a usual round's work: about a second on one thread, a tenth of a second on sixteen
 
 
 def counts(processors: int) -> list[int]:

@@ -22,7 +22,7 @@ def closure(names: Iterable[str]) -> dict[str, Distribution]:
             continue
         try:
             found[name] = distribution(name)
-        except PackageNotFoundError:  # for another system or Python
+        except PackageNotFoundError:  # a requirement for another system or Python version
             continue
         needs = [need for need in found[name].requires or () if not re.search(r"\bextra\s*==", need)]
         waiting += [match[0] for need in needs if (match := re.match(r"[\w.-]+", need))]
@@ -34,7 +34,7 @@ def _size(found: Distribution) -> int:
     name = _normal(found.metadata["Name"]).replace("-", "_")
     inside = any(f.parent.name == name or name in f.parts for f in found.files or () if f.suffix == ".py")
     spec = None if inside else find_spec(name)
-    if spec is not None and spec.submodule_search_locations and not inside:  # installed as a link to its sources
+    if spec is not None and spec.submodule_search_locations and not inside:  # an editable installation
         folder = Path(next(iter(spec.submodule_search_locations)))
         files += [f for f in folder.rglob("*") if "__pycache__" not in f.parts]
     return sum(f.stat().st_size for f in set(files) if f.is_file())

@@ -10,7 +10,7 @@ try:
     from autoconv.engine.costs import timing
     from autoconv.programs.bench.cases import cases
     from autoconv.programs.bench.suite import SUITE
-except ImportError:  # the version that is timed may be older
+except ImportError:  # the timed version may be older
     from autoconv.bench.cases import cases  # type: ignore[no-redef]
     from autoconv.bench.suite import SUITE  # type: ignore[no-redef]
 

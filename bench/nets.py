@@ -20,7 +20,7 @@ PHOTOS = (
     Scale(1 / 255), Conv(16, 3, 1), Pool(), Conv(32, 3, 1), Pool(), Conv(64, 3, 1), Pool(), Flatten(),
     Dense(128),
 )
-LENET5 = (  # LeCun et al., 1998, with its 32x32 pixels as 28x28 and a border
+LENET5 = (  # LeCun et al., 1998, with 28x28 pixels and padding instead of 32x32 pixels
     Conv(6, 5, 2, "tanh"), AveragePool(), Conv(16, 5, 0, "tanh"), AveragePool(), Flatten(),
     Dense(120, "tanh"), Dense(84, "tanh"),
 )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from autoconv.files import atomic
 
-LEAST = 3.0  # seconds: with less left nothing is begun
+LEAST = 3.0  # minimum remaining seconds for starting a phase
 
 
 class Failed(RuntimeError):  # noqa: N818 (how a phase ended, as Absent is)
@@ -59,7 +59,7 @@ class Run:
     ) -> None:
         self.document, self.file, self.say, self.report, self._facts = document, file, say, report, dict(facts or {})
         self.end = time.perf_counter() + seconds
-        self.phase = ""  # the name of the one that runs
+        self.phase = ""  # name of the running phase
         document.setdefault("phases", {})
         document.setdefault("results", [])
 

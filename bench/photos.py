@@ -70,7 +70,7 @@ def measure(folder: Path, size: int, rounds: int) -> str:
         for name, given in (("memory", {"x": x, "y": y}), ("files", {"x": dataset})):
             clock = Clock()
             net.fit(**given, epochs=EPOCHS, steps_per_epoch=STEPS, verbose=0, callbacks=clock)
-            found[name] += clock.steps[1:]  # in the first the step is recorded
+            found[name] += clock.steps[1:]  # the first epoch records the step
     (step, step_cpu), (reached, cpu) = (1e3 * np.median(times, axis=0) for times in found.values())
     cost = 1e3 * min(decoding)
     bound = step + cost / get_num_threads()

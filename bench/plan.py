@@ -21,9 +21,9 @@ from . import shares, workloads
 from .workloads import WORKLOADS, Workload
 
 THREADS = (1, 2, 8, 16, 32, 64)
-AT, LEAST = 16, 0.7  # a step must reach this share of the ideal with so many threads
-TRIES = 3  # what else the machine does can only have made shares longer, so a low figure is measured again
-SHOWN = 0.01  # calls with a smaller share of the work have no line of their own
+AT, LEAST = 16, 0.7  # number of threads, and the fraction of the ideal speed-up that a step must reach
+TRIES = 3  # a low bound is measured again, because other programs can only lengthen shares
+SHOWN = 0.01  # minimum fraction of the work for a separate line
 
 
 class Call(NamedTuple):
@@ -114,7 +114,7 @@ def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> l
         else:
             peer.net.predict_on_batch(peer.images)
 
-    step()  # which is recorded
+    step()  # records the step
     kind = "train" if mode == "train" else "predict"
     if missing := {phase: reason for phase, reason in peer.net.recording_report()[kind].items() if reason is not None}:
         raise RuntimeError(f"A plan needs a step that is recorded. Not recorded: {missing}.")

@@ -18,10 +18,10 @@ from autoconv.engine.ranks import ALONE, Ranks
 from . import workloads
 from .peers.autoconv import Autoconv, EpochClock
 
-SIZES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 23)  # bytes of the arrays that are summed for the cost of messages
+SIZES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 23)  # bytes of the arrays summed to measure the cost of messages
 REPEATS = 15
-CHECKED = 3  # steps, after which all must have the same loss
-SMALLER = 4  # so many times smaller batches tell what of a step does not depend on their size
+CHECKED = 3  # number of steps after which all losses are compared
+SMALLER = 4  # factor between the two batch sizes that determine the fixed cost of a step
 
 
 class Watched:
@@ -37,7 +37,7 @@ class Watched:
             begun, self._within = time.perf_counter(), self._within + 1
             method(*args)
             self._within -= 1
-            if not self._within:  # they call each other
+            if not self._within:  # the methods call each other
                 self.spent += time.perf_counter() - begun
 
         return timed

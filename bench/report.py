@@ -24,7 +24,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--docs", type=Path, metavar="FILE", help="write the tables into the Markdown file FILE")
     options = parser.parse_args(given)
     if options.html is None and options.docs is None:
-        parser.error("say what to write: --html FILE, --docs FILE or both")
+        parser.error("pass --html FILE, --docs FILE or both")
     try:
         documents = [load(path) for path in options.results]
         if options.html is not None:
@@ -41,19 +41,19 @@ def load(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}.") from error
+        raise ValueError(f"{path} is not a JSON file: {error}.") from error
     if isinstance(found, dict) and "benchmarks" in found and "machine_info" in found:
         return _from_pytest_benchmark(found)
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise ValueError(f"{path} holds no results of bench.compare, `autoconv bench` or test_kernels.py, or those of "
-                         f"another version (schema {SCHEMA} is read).")
+        raise ValueError(f"{path} contains no results of bench.compare, `autoconv bench` or test_kernels.py, or those "
+                         f"of another version (schema {SCHEMA} is supported).")
     return found
 
 
 def _from_pytest_benchmark(found: dict[str, Any]) -> dict[str, Any]:
     """Returns the kernels that test_kernels.py measured, with the machine that conftest.py recorded."""
     if "autoconv" not in found["machine_info"]:
-        raise ValueError("These are pytest-benchmark's results of something else than bench/test_kernels.py.")
+        raise ValueError("These pytest-benchmark results are not from bench/test_kernels.py.")
     shares = [b["extra_info"] for b in found["benchmarks"] if "fraction" in b["extra_info"]]
     return {"schema": SCHEMA, **found["machine_info"]["autoconv"], "device": "cpu", "peers": {}, "results": [],
             "kernels": shares}

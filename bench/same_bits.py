@@ -261,7 +261,7 @@ def every_loss() -> Trained:
         try:
             model, found, predicted = fitted(model, images(), y, "sgd", getattr(losses, name)(), epochs=1)
         except (TypeError, ValueError):
-            continue  # needs another target
+            continue  # needs other targets
         history.update({f"{name} {key}": values for key, values in found.items()})
         predictions.append(predicted)
     return model, history, predictions
@@ -445,7 +445,7 @@ def main(given: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     unknown = set(options.nets) - set(NETS)
     if unknown:
-        parser.error(f"there is no net {sorted(unknown)[0]}. Choose from: {', '.join(NETS)}.")
+        parser.error(f"unknown net {sorted(unknown)[0]}. Choose from: {', '.join(NETS)}.")
     expected = json.loads(options.against.read_text()) if options.against else {}
     found, differ = {}, 0
     for name in options.nets or NETS:

@@ -25,16 +25,16 @@ from autoconv.programs.bench import machine
 from . import environment, hosts, messages, peers, show, workloads
 
 USUAL = ("lecture", "lecture-large", "photos", "resnet20")
-SECONDS, PASSES = 1.0, 3  # of a pass, at 100 GFLOP/s on two threads; passes that are timed in a process
-APART_AT_MOST = 1e-3  # losses; after some steps only ours, as PyTorch drops other inputs and has another epsilon
+SECONDS, PASSES = 1.0, 3  # seconds per pass at 100 GFLOP/s on two threads; timed passes per process
+APART_AT_MOST = 1e-3  # relative; later losses only of autoconv: PyTorch has another dropout and epsilon
 MPIEXEC = os.environ.get("MPIEXEC", "mpiexec")
-APART = {"MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"}  # of MPICH: through the network, also on one machine
+APART = {"MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"}  # make MPICH use the network even on one machine
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
            "OMPI_MCA_rmaps_base_oversubscribe": "1"}
 
-TIMEOUT, TRIES = 120, 3  # seconds for a job
+TIMEOUT, TRIES = 120, 3  # seconds per job, and attempts
 
-Setting = tuple[str, int, int]  # engine, processes, threads of each
+Setting = tuple[str, int, int]  # engine, number of processes, threads per process
 
 
 def settings(torch: bool, four: bool) -> list[Setting]:
@@ -59,12 +59,12 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options = parser.parse_args(given)
     if shutil.which(MPIEXEC) is None:
-        parser.error("mpiexec is not here: pip install 'autoconv[mpi]' mpich")
+        parser.error("mpiexec is not installed: pip install 'autoconv[mpi]' mpich")
     why, results = hosts.missing() if options.network else "", []  # type: ignore[var-annotated]
     for place in (None, *([] if why else options.network)):
         for name in options.workload:
             results.append(measure(name, place, options))
-            if options.json is not None:  # each time: a long run may end early
+            if options.json is not None:  # after each result, because a long run may be stopped early
                 document = {"machine": machine.describe(), "results": results,
                             "command": show.command(sys.argv[1:] if given is None else given)}
                 options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -14,7 +14,7 @@ from . import messages
 from .rank import SMALLER
 from .scaling import median
 
-USED = 0.93  # of a network's nominal bandwidth: what headers leave
+USED = 0.93  # usable fraction of a network's nominal bandwidth, without headers
 GIGABITS, RANKS, BATCH = (10.0, 100.0), tuple(2**i for i in range(9)), 1024
 COLOURS = ("#3f51b5", "#ef6c00", "#2e7d32", "#8e24aa")
 WIDTH, HEIGHT, LEFT, TOP = 520, 260, 52, 16

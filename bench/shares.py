@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-# What numba_parallel_for gets: the region's function, its arguments, dimensions, steps and data; then how many
-# dimensions there are but the first, how many arguments, and how many threads.
+# The parameters of numba_parallel_for: the region's function, its arguments, dimensions, steps and data; then the
+# number of dimensions without the first, the number of arguments, and the number of threads.
 _LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, *[ctypes.c_ssize_t] * 3)
 _REGION = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
 _SIZES, _POINTERS = ctypes.POINTER(ctypes.c_ssize_t), ctypes.POINTER(ctypes.c_void_p)
 
-ENOUGH, MOST_ROUNDS = 5_000_000, 50  # nanoseconds after which a call is measured no more often than it must be
+ENOUGH, MOST_ROUNDS = 5_000_000, 50  # nanoseconds after which a call is not repeated; maximum number of repetitions
 
-_regions: list[tuple[int, np.ndarray]] = []  # of the call that runs: nanoseconds of each region, and of its shares
+_regions: list[tuple[int, np.ndarray]] = []  # regions of the running call: nanoseconds of the region and of its shares
 
 
 class Timed(NamedTuple):
@@ -89,5 +89,5 @@ def cost_of_entry() -> int:
     """Returns the nanoseconds outside the parallel region of a kernel that does nothing else."""
     from autoconv.kernels.cpu import pointwise
 
-    x = np.zeros(2 * pointwise.FEW, np.float32)  # enough for a region
+    x = np.zeros(2 * pointwise.FEW, np.float32)  # large enough for a parallel region
     return timed(pointwise.relu, (x, x), 300).serial

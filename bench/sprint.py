@@ -51,7 +51,7 @@ def main(given: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         if len(names) > 1:
             mnist_arrays(Path(folder))
-        run("autoconv", 0, options.threads, Path(folder), "--limit", "960")  # so that the kernels are compiled
+        run("autoconv", 0, options.threads, Path(folder), "--limit", "960")  # compiles the kernels
         found: dict[str, list[Run]] = {name: [] for name in names}
         say = show.Progress()
         for seed in range(options.seeds):

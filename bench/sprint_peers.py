@@ -153,7 +153,7 @@ FRAMEWORKS: dict[str, Callable[[Arrays, int, int], tuple[float, float]]] = {
 def main() -> None:
     name, seed, threads, folder, begun = sys.argv[1:]
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever the framework prints
+    os.dup2(2, 1)  # redirects the output of the framework to standard error
     arrays = {key: np.load(f"{folder}/{key}.npy") for key in ("train", "train_labels", "test", "test_labels")}
     taken, accuracy = FRAMEWORKS[name](arrays, int(seed), int(threads))
     print(json.dumps({"test_accuracy": accuracy, "epoch_seconds": [taken], "total_s": time.time() - float(begun)}),

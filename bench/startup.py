@@ -17,7 +17,7 @@ from . import peers, show, workloads
 from .process import PeerError, Process
 from .turns import STARTING
 
-# Where autoconv, PyTorch's compiler and everything that keeps to the XDG rules put what they compile.
+# Variables for the cache folders of autoconv, PyTorch's compiler and programs that follow the XDG specification.
 CACHES = ("XDG_CACHE_HOME", "AUTOCONV_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 WAYS = {
     "fit": "bench.peers.autoconv:Autoconv",

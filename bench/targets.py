@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from autoconv.engine.costs.tables import table
 
 EAGER = ("torch-cuda",)
-BEST_OF_LARGE = ("torch-cuda-graph", "jax-cuda", "torch-cuda-compile")  # whose steps take longer than launching them
+BEST_OF_LARGE = ("torch-cuda-graph", "jax-cuda", "torch-cuda-compile")  # for nets with steps longer than their launches
 BEST = (*BEST_OF_LARGE, "jax-cuda-50")
 TORCH = ("torch-cuda", "torch-cuda-compile", "torch-cuda-graph")
 OURS = "autoconv-cuda"
 
-Row = tuple[str, int, str]  # of the comparison: workload, batch size, mode
+Row = tuple[str, int, str]  # a row of the comparison: workload, batch size, mode
 
 
 class Speed(NamedTuple):
@@ -26,7 +26,7 @@ class Speed(NamedTuple):
     aim: float
 
 
-SPEEDS = (  # the most important ones first: in this order they are measured
+SPEEDS = (  # in the order of measurement, the most important first
     Speed("lecture", 64, "train", EAGER, 3, 6),
     Speed("lecture", 64, "train", BEST, 1, 1.5),
     Speed("lecture", 1024, "train", BEST, 0.7, 1.2),
@@ -35,9 +35,9 @@ SPEEDS = (  # the most important ones first: in this order they are measured
     Speed("lecture-large", 128, "train", BEST_OF_LARGE, 0.5, 1),
     Speed("photos", 128, "train", BEST_OF_LARGE, 0.5, 1),
 )
-KERNELS = (0.4, 0.7)  # the share of the lower ceiling that each convolution shall reach
-ACCURACY = 0.9910  # of MNIST's test images, after five epochs with the command's defaults, the mean of three seeds
-RACE, RACE_SECONDS = 2.0, 1.5  # from the start of the process to 99.0%: against PyTorch; the aim is a time of our own
+KERNELS = (0.4, 0.7)  # fraction of the lower limit that each convolution must reach at least, and the aim
+ACCURACY = 0.9910  # on MNIST after five epochs with default settings, mean of three seeds
+RACE, RACE_SECONDS = 2.0, 1.5  # process start to 99.0%: minimum ratio to PyTorch's time; autoconv's aim in seconds
 
 
 class Verdict(NamedTuple):

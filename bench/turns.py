@@ -9,7 +9,7 @@ from typing import Any
 from .process import PeerError, Process
 
 STARTING, ROUND = 600.0, 300.0  # seconds after which a process counts as failed
-GRACE = 5.0  # seconds that what has begun in time may take longer
+GRACE = 5.0  # seconds by which a round that began in time may overrun
 
 Report = Callable[[str], None]
 

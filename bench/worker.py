@@ -16,7 +16,7 @@ import numpy as np
 
 from . import environment, peers, workloads
 
-WAKE = 0.1  # the share of a round that runs untimed before it, so that threads and caches are awake
+WAKE = 0.1  # fraction of a round that runs untimed before it, to wake up threads and fill caches
 
 
 class Talk:
@@ -46,7 +46,7 @@ def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
     """
     mode, steps, batch_size, least = job["mode"], job["steps"], job["batch_size"], job.get("seconds", 0)
     run = peer.train if mode == "train" else peer.infer
-    awake, passes = 0 if least else max(1, round(steps * WAKE)), 1  # a GPU is kept awake by the others
+    awake, passes = 0 if least else max(1, round(steps * WAKE)), 1  # the other processes keep a GPU awake
     given, checked = workloads.weights(peer.workload), min(batch_size, workloads.CHECKED)
     images, labels = workloads.data(peer.workload, steps * batch_size)
     peer.load(given)

@@ -23,8 +23,8 @@ class Workload(NamedTuple):
     input_shape: tuple[int, int, int]
     classes: int
     body: tuple[Spec, ...]
-    batch_sizes: tuple[int, ...]  # the first one is the usual one
-    brightest: float = 1.0  # pixels lie between 0 and this
+    batch_sizes: tuple[int, ...]  # the usual batch size is first
+    brightest: float = 1.0  # maximum pixel value; the minimum is 0
 
     @property
     def layers(self) -> tuple[Spec, ...]:
@@ -51,8 +51,8 @@ WORKLOADS = {
 }
 MODES = ("train", "infer", "start", "accuracy")
 WORK = {"train": 2e11, "infer": 1e11}  # operations in one round: about a second at 200 GFLOP/s
-CHECKED = 64  # images of the first batch at most, of which every peer's loss is checked
-ON_GPU = 200e6  # bytes of images in a GPU's memory: several times what its caches hold
+CHECKED = 64  # maximum number of images on which every peer's loss is checked
+ON_GPU = 200e6  # bytes of images in a GPU's memory, several times the size of its caches
 
 
 class Recipe(NamedTuple):
@@ -63,7 +63,7 @@ class Recipe(NamedTuple):
 
     batch_size: int = 64
     peak: float = 5e-3
-    warmup: float = 0.25  # the share of the steps in which it climbs, from a tenth of the peak
+    warmup: float = 0.25  # fraction of the steps in which the rate rises, from a tenth of the peak
     target: float = 0.990
 
     def learning_rates(self, steps: int) -> np.ndarray:
@@ -73,7 +73,7 @@ class Recipe(NamedTuple):
 
 RECIPE = Recipe()
 RHO, EPSILON = 0.9, 1e-7  # of RMSprop, in every peer
-NORM_MOMENTUM, NORM_EPSILON = 0.99, 1e-3  # of batch normalization: the share of its averages that a step keeps
+NORM_MOMENTUM, NORM_EPSILON = 0.99, 1e-3  # fraction of its moving averages that batch normalization keeps in a step
 
 
 def shapes(workload: Workload) -> Iterator[tuple[Spec, Shape, Shape]]:
@@ -99,7 +99,7 @@ def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
             limit = (6 / (fan_in + fan_out)) ** 0.5
             draw(-limit, limit, *window, before[-1], after[-1])
             if isinstance(layer, Dense) or layer.bias:
-                draw(-0.05, 0.05, after[-1])  # not zero, so that it is checked
+                draw(-0.05, 0.05, after[-1])  # nonzero, so that the check covers it
         elif isinstance(layer, Depthwise):
             limit = 3**0.5 / layer.kernel
             draw(-limit, limit, layer.kernel, layer.kernel, before[-1], 1)

@@ -6,8 +6,8 @@ from autoconv.programs.cli import main
 
 START = """# Command line
 
-`autoconv` comes with the package. Each command explains itself; these are its own words, from
-`autoconv COMMAND --help`.
+The command `autoconv` is installed with the package. This page shows the output of `autoconv COMMAND --help` for each
+command.
 """
 
 

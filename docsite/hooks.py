@@ -12,7 +12,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # `mkdocs` alone does not look there
+sys.path.insert(0, str(ROOT))  # mkdocs does not add this folder
 
 from docsite import reference  # noqa: E402
 

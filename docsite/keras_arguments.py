@@ -21,8 +21,8 @@ METHODS = {"models.Model": ["compile", "fit", "evaluate", "predict", "predict_on
                             "test_on_batch", "summary", "save", "save_weights", "load_weights", "get_layer", "build"],
            "models.Sequential": ["add", "pop"],
            "layers.Layer": ["add_weight", "build", "get_weights", "set_weights", "count_params"]}
-NOT_PUBLIC = {"src", "version"}  # where Keras is written, and what stands as a name of ours in the file
-SET = {"rank", "pool_dimensions", "pool_mode"}  # what a base class takes and each class sets
+NOT_PUBLIC = {"src", "version"}  # Keras's source package, and the key of the version in the file
+SET = {"rank", "pool_dimensions", "pool_mode"}  # arguments of a base class that each class sets
 
 
 def main() -> None:

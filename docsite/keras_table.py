@@ -84,7 +84,7 @@ class Compared:
     """The arguments of one class or function, grouped by how they compare with Keras's."""
 
     same: list[str] = field(default_factory=list)
-    another_default: list[str] = field(default_factory=list)  # both defaults, in Markdown
+    another_default: list[str] = field(default_factory=list)  # Markdown text with both defaults
     default_alone: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     ours: list[str] = field(default_factory=list)

@@ -9,7 +9,7 @@ from docsite import commands, keras_names, keras_table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SHOWN = re.compile(r"!\[[^\]]+\]\(pictures/([^)]+)\)")
-GRID, GREYS = 6, 13  # cells in each direction, and by how much they may differ on the average, of 255
+GRID, GREYS = 6, 13  # cells per direction, and their allowed mean difference (of 255)
 
 
 def texts() -> dict[Path, str]:

@@ -21,14 +21,14 @@ MODULES = {  # module -> title, in the order of the site
 }
 TOP = ["Tensor", "Parameter", "tensor", "no_grad", "from_dlpack", "gradcheck", "set_precision", "get_precision",
        "set_num_threads", "get_num_threads"]
-HIDDEN = {"metrics.check", "callbacks.Logs", "initializers.fans", "engine.versions.Versioned"}  # used between modules
+HIDDEN = {"metrics.check", "callbacks.Logs", "initializers.fans", "engine.versions.Versioned"}  # internal
 
 
 def pages() -> dict[str, str]:
     """Returns the text of each page by its path."""
     top = "\n\n".join(f"::: autoconv.{name}" for name in TOP)
     rows = "\n".join(f"| [`autoconv.{name}`]({_file(name)}) | {_first_line(name)} |" for name in MODULES)
-    index = ("# API reference\n\nNames, signatures and defaults are Keras's where Keras has the name; "
+    index = ("# API reference\n\nA name that also exists in Keras has Keras's signature and defaults. "
              "[Coming from Keras](../keras.md) compares them argument by argument.\n\n"
              f"| module | |\n|---|---|\n{rows}\n\n## The package itself\n\n{top}\n")
     return {"api/index.md": index, **{f"api/{_file(name)}": _page(name, title) for name, title in MODULES.items()}}
