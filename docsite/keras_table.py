@@ -64,8 +64,8 @@ Further differences from Keras:
   them. A step with such an override runs through Python instead of being replayed.
 - `optimizer.learning_rate` and the totals of a metric, such as `metric.total`, are float64 variables. The result of a
   metric is a number with a method `numpy()`.
-- Targets must have the same shape as the outputs, apart from a trailing axis of length 1. Keras also broadcasts other
-  shapes.
+- Targets must have the same shape as the outputs, apart from a trailing axis of length 1. Keras also broadcasts
+  targets of other shapes.
 - Metrics with thresholds warn if a prediction is outside the range 0 to 1.
 - If `EarlyStopping`, `ReduceLROnPlateau` or `ModelCheckpoint` cannot find the value to monitor, they report it before
   the first step.
