@@ -40,11 +40,13 @@ def main(given: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 1 if a framework failed or computed a wrong result."""
     parser = argparse.ArgumentParser("python -m bench.busy", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=6, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS,
+                        help="net to train; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=6, help="number of rounds; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
     parser.add_argument("--peers", nargs="*", choices=list(peers.on("cpu")), metavar="PEER",
-                        help=f"default: those of {', '.join(USUAL)} that are installed")
+                        help=f"frameworks; default: the installed ones of {', '.join(USUAL)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options, say = parser.parse_args(given), show.Progress()
     names = options.peers or [name for name in USUAL if not peers.missing(name)]

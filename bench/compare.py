@@ -45,7 +45,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     except ValueError as error:
         parser.error(str(error))
     if options.json is not None and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json: there is no folder {options.json.absolute().parent}")
+        parser.error(f"--json: missing folder {options.json.absolute().parent}")
     return options
 
 
@@ -139,13 +139,13 @@ def _batch_sizes(given: str, workload: str) -> list[int]:
     if given in ("", "all"):
         return list(sizes if given else sizes[:1])
     if not all(word.strip().isdigit() and int(word) for word in given.split(",")):
-        raise ValueError(f"--batch-size takes positive whole numbers. Received: {given!r}.")
+        raise ValueError(f"--batch-size requires positive integers. Received: {given!r}.")
     return [int(word) for word in given.split(",")]
 
 
 def _positive(text: str) -> int:
     if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"must be a positive whole number. Received: {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a positive integer. Received: {text!r}")
     return int(text)
 
 

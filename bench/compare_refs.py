@@ -182,10 +182,10 @@ def _each_of(kind: str, known: Iterable[str]) -> Callable[[str], list[str]]:
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.compare_refs", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("base")
-    parser.add_argument("head")
+    parser.add_argument("base", help="git revision to compare with, or . for the working tree")
+    parser.add_argument("head", help="git revision to check, or . for the working tree")
     parser.add_argument("--workload", default=",".join(WORKLOADS), type=_each_of("workload", workloads.WORKLOADS),
-                        help="comma-separated: " + ", ".join(workloads.WORKLOADS) + "; default: %(default)s")
+                        help="nets, separated by commas: " + ", ".join(workloads.WORKLOADS) + "; default: %(default)s")
     parser.add_argument("--mode", default=",".join(MODES), type=_each_of("mode", MODES),
                         help="comma-separated: " + ", ".join(MODES) + "; default: all. infer-1: one image at a time")
     parser.add_argument("--rounds", type=int, default=18, help="default: %(default)s")

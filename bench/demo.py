@@ -165,7 +165,7 @@ def browser(server: Demo) -> Iterator[None]:
 def report(taken: dict[str, list[Cost]]) -> None:
     base, *_ = taken
     size = choices.settings(SETTINGS).batch_size
-    print(f"a step's time and processor time, times those of {base}:")
+    print(f"time and processor time of a step, relative to {base}:")
     for name, costs in taken.items():
         ratios = [stats.ratio([c[i] for c in costs], [c[i] for c in taken[base]]) for i in range(2)]
         texts = [f"{r['median']:.3f} ({r['low']:.3f} to {r['high']:.3f})" for r in ratios]

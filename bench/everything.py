@@ -29,8 +29,8 @@ PARTS = {  # the command; a final "--json" stands for a file in the folder
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.everything", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
+    parser.add_argument("folder", type=Path, help="folder to write the results to")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run; default: all")
     options = parser.parse_args(given)
     options.folder.mkdir(parents=True, exist_ok=True)
     failed = [part for part in options.parts if not run(part, options.folder)]

@@ -86,7 +86,7 @@ def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Na
     options.only = [phase for phase in plan if phase in options.only]
     options.out = options.out or environment.ROOT / "bench" / "results" / f"{time.strftime('%Y-%m-%d')}-gpu.json"
     if not options.out.absolute().parent.is_dir():
-        parser.error(f"--out: there is no folder {options.out.absolute().parent}")
+        parser.error(f"--out: missing folder {options.out.absolute().parent}")
     options.earlier = earlier(options.out, parser)
     return options
 
@@ -154,7 +154,8 @@ def conclude(document: dict[str, Any], file: Path, plan: Sequence[Phase]) -> Non
         print(remark)
     tried = [name for name, note in document["phases"].items() if note["status"] != "skipped"]
     if left := [phase.name for phase in plan if phase.name not in tried]:
-        print(f"Not run: {', '.join(left)}. To go on: python -m bench.gpu_check --out {file} --only {' '.join(left)}")
+        print(f"Not run: {', '.join(left)}. To continue: "
+              f"python -m bench.gpu_check --out {file} --only {' '.join(left)}")
     print(f"wrote all rounds to {file}")
 
 

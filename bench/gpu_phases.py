@@ -173,7 +173,7 @@ def race(run: Run, until: float) -> Mapping[str, Any]:
     compiled beforehand.
     """
     if not datasets.where("mnist"):
-        raise Absent("no MNIST here (AUTOCONV_DATA names its folder)")
+        raise Absent("MNIST is missing (set AUTOCONV_DATA to its folder)")
     able = [OURS, *(name for name in targets.TORCH if _present(run, name))]
     entry = accuracy.measure(able, len(SEEDS), _processors(run), run.report, until)
     run.put(entry)

@@ -21,9 +21,9 @@ from . import nets, workloads
 from .specs import Conv, GlobalPool
 from .workloads import Workload
 
-SECONDS = 4.0  # for each point, and at least 3 steps
+SECONDS = 4.0  # seconds per point, with at least 3 steps
 COLOURS = {"batch": "#3f51b5", "pixels": "#ef6c00", "channels": "#2e7d32", "depth": "#8e24aa"}
-SIDE, MARGIN = 460, 60  # of the picture, in its units
+SIDE, MARGIN = 460, 60  # sizes in the units of the picture
 
 
 def series() -> dict[str, list[tuple[int, Workload, int]]]:

@@ -16,7 +16,7 @@ def insert(path: Path, documents: Sequence[dict[str, Any]]) -> None:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{path} lacks the line {BEGIN} or {END}: the tables are put between them.")
+        raise ValueError(f"{path} lacks the line {BEGIN} or {END}, between which the tables are written.")
     path.write_text(f"{before}{BEGIN}\n\n{tables(documents)}\n\n{END}{after}", encoding="utf-8")
 
 

@@ -49,7 +49,7 @@ TARGETS = {  # (net, mode, batch size)
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.overview", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", type=Path)
+    parser.add_argument("results", nargs="+", type=Path, help="JSON files that bench.compare wrote")
     options = parser.parse_args(given)
     try:
         print(shown(entry for path in options.results for entry in report.load(path)["results"]))

@@ -153,11 +153,12 @@ def _described(function: Any, arguments: tuple) -> tuple[str, int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.plan", description=__doc__.partition("\n")[0])
-    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--mode", choices=("train", "infer"), default="train")
-    parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all nets")
+    parser.add_argument("--batch", type=int, default=256, help="batch size; default: %(default)s")
+    parser.add_argument("--mode", choices=("train", "infer"), default="train", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, nargs="+", default=THREADS,
+                        help="numbers of threads; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="times to measure each call; default: %(default)s")
     given = parser.parse_args(argv)
     shares.watch(max(given.threads))
     low = []

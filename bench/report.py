@@ -18,9 +18,9 @@ from . import markdown
 
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.report", description=__doc__)
-    parser.add_argument("results", nargs="+", type=Path)
-    parser.add_argument("--html", type=Path, metavar="FILE")
-    parser.add_argument("--docs", type=Path, metavar="FILE")
+    parser.add_argument("results", nargs="+", type=Path, help="JSON files with results")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write an HTML page to FILE")
+    parser.add_argument("--docs", type=Path, metavar="FILE", help="write the tables into the Markdown file FILE")
     options = parser.parse_args(given)
     if options.html is None and options.docs is None:
         parser.error("nothing to write: pass --html FILE, --docs FILE or both")

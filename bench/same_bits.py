@@ -1,8 +1,8 @@
 """Prints SHA-256 digests of trained weights, histories and predictions: `python -m bench.same_bits [--against FILE]`.
 
-A change that must not alter any result leaves every digest as it is. Each net below trains for a few steps from fixed
-seeds; together the nets use every layer family, loss, optimizer and way to train. Digests depend on the processor's
-vector width, so compare only files written on one machine, for example with `PYTHONPATH` set to another checkout.
+If a change to autoconv alters no result, all digests stay the same. Each net below trains for a few steps from fixed
+seeds. Together the nets use every layer family, loss, optimizer and way to train. The digests depend on the processor's
+vector width, so compare only files written on the same machine, for example with `PYTHONPATH` set to another checkout.
 """
 
 import argparse
@@ -261,7 +261,7 @@ def every_loss() -> Trained:
         try:
             model, found, predicted = fitted(model, images(), y, "sgd", getattr(losses, name)(), epochs=1)
         except (TypeError, ValueError):
-            continue  # needs another target
+            continue  # needs other targets
         history.update({f"{name} {key}": values for key, values in found.items()})
         predictions.append(predicted)
     return model, history, predictions
@@ -437,15 +437,15 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m bench.same_bits", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("nets", nargs="*", metavar="NET", help="default: all")
+    parser.add_argument("nets", nargs="*", metavar="NET", help="nets to train; default: all")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the digests as JSON")
     parser.add_argument(
-        "--against", type=Path, metavar="FILE", help="compare with digests that --write wrote"
+        "--against", type=Path, metavar="FILE", help="compare with a file that --write wrote"
     )
     options = parser.parse_args(given)
     unknown = set(options.nets) - set(NETS)
     if unknown:
-        parser.error(f"there is no net {sorted(unknown)[0]}. Choose from: {', '.join(NETS)}.")
+        parser.error(f"unknown net {sorted(unknown)[0]}. Choose from: {', '.join(NETS)}.")
     expected = json.loads(options.against.read_text()) if options.against else {}
     found, differ = {}, 0
     for name in options.nets or NETS:

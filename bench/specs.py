@@ -42,7 +42,7 @@ class AveragePool(NamedTuple):
 
 
 class GlobalPool(NamedTuple):
-    """The mean of each channel: images (N, H, W, C) to rows (N, C)."""
+    """The mean of each channel: from images (N, H, W, C) to rows (N, C)."""
 
 
 class Flatten(NamedTuple):

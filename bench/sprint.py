@@ -42,10 +42,11 @@ class Run(NamedTuple):
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.sprint", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10, help="0, 1, ...; default: %(default)s")
-    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=10, help="number of seeds: 0, 1, ...; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[],
-                        help="those of these frameworks that are installed; default: none")
+                        help="other frameworks to train, if they are installed; default: none")
     options = parser.parse_args(given)
     missing = [name for name in options.peers if not all(map(find_spec, name.split("-")))]
     names = ["autoconv", *(name for name in options.peers if name not in missing)]

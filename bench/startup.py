@@ -31,9 +31,12 @@ WAYS = {
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.startup", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=3, help="starts with a filled cache; default: %(default)s")
-    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS,
+                        help="net to train; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3,
+                        help="number of starts with filled caches; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
     options, say = parser.parse_args(given), show.Progress()
     batch_size = workloads.WORKLOADS[options.workload].batch_sizes[0]
     result = measure(list(WAYS), options.workload, batch_size, options.rounds, options.threads, say, WAYS)

@@ -23,7 +23,7 @@ This page lists every public name of the Keras {version} modules below. A progra
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Returns the page as Markdown."""
     parts = [START.format(version=keras_table.KERAS["version"])]
     counts = {module: _sorted_out(module) for module in MODULES if names(module)}
     rows = [f"| `{_said(module)}` | {len(there)} | {len(differs)} | {len(absent)} |"

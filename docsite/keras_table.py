@@ -64,8 +64,8 @@ Further differences from Keras:
   them. A step with such an override runs through Python instead of being replayed.
 - `optimizer.learning_rate` and the totals of a metric, such as `metric.total`, are float64 variables. The result of a
   metric is a number with a method `numpy()`.
-- Targets must have the same shape as the outputs, apart from a trailing axis of length 1. Keras also broadcasts other
-  shapes.
+- Targets must have the same shape as the outputs, apart from a trailing axis of length 1. Keras also broadcasts
+  targets of other shapes.
 - Metrics with thresholds warn if a prediction is outside the range 0 to 1.
 - If `EarlyStopping`, `ReduceLROnPlateau` or `ModelCheckpoint` cannot find the value to monitor, they report it before
   the first step.
@@ -84,14 +84,14 @@ class Compared:
     """The arguments of one class or function, grouped by how they compare with Keras's."""
 
     same: list[str] = field(default_factory=list)
-    another_default: list[str] = field(default_factory=list)  # both defaults, in Markdown
+    another_default: list[str] = field(default_factory=list)  # Markdown text with both defaults
     default_alone: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     ours: list[str] = field(default_factory=list)
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Returns the page as Markdown."""
     parts = [START.format(version=KERAS["version"])]
     for module in SHOWN_MODULES:
         rows = [_row(name, compared) for name, compared in comparisons(module).items()]
