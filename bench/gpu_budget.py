@@ -50,7 +50,8 @@ def constants() -> str:
          f"data sheet: four per cycle on each of {gpu_plan.PROCESSORS} multiprocessors at 1.755 GHz"),
         ("instructions per warp and stage, by tile", _each(gpu_plan.OF_STAGE),
          "counted by the PTX emulator; machine code has more instructions for 64-bit integers"),
-        ("instructions per warp and stage of a weight gradient", _each(gpu_plan.OF_OUTER_STAGE), "counted by the PTX emulator"),
+        ("instructions per warp and stage of a weight gradient", _each(gpu_plan.OF_OUTER_STAGE),
+         "counted by the PTX emulator"),
         ("instructions per warp outside the stages", f"{gpu_plan.OF_BLOCK}",
          "counted by the PTX emulator: the addresses of the rows, and storing the results"),
         ("time of one stage", f"{gpu_plan.STAGE * 1e6:.1f} us", "assumed: memory latency, a barrier and the products; "
