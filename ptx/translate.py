@@ -54,7 +54,7 @@ class Translator:
         self.kernel, self.symbols, self.parameters = kernel, symbols, parameters
         self.variables = {name: f"v{i}" for i, name in enumerate(kernel.registers)}
         self.constants: dict[str, object] = {}
-        self.sites: list[Instruction] = []  # instructions that access memory; errors name them by index
+        self.sites: list[Instruction] = []  # memory accesses, by the number they pass for messages
         self.lines: list[str] = []
 
     def functions(self, blocks: list[flow.Block]) -> list:
