@@ -866,5 +866,5 @@ def test_what_is_too_large_to_be_counted_is_refused_before_anything_is_written()
 
     images, pooled, w = shaped(1, 11600, 11600, 4), shaped(1, 5800, 5800, 16), shaped(1, 1, 4, 16)
     k = device.get("cuda").module("fused")
-    with pytest.raises(ValueError, match=r"less than 2\*\*31 items. Received shape \(1, 11600, 11600, 16\)"):
+    with pytest.raises(ValueError, match=r"less than 2\*\*31 elements. Received shape \(1, 11600, 11600, 16\)"):
         k.conv2d_relu_pool_grad(images, w, pooled, None, pooled, None, w, None, shapes.Window(1, 1))
