@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept on disk, for both twins.
+"""Where compiled kernels are kept on disk, for both twins: a file for each kernel, types of its arguments and target.
 
 A kernel's file begins with the SHA-256 of its name and the rest. It is checked before anything in the file is used:
 what is damaged, or another kernel's, counts as missing, so it is compiled anew and written again.
@@ -11,12 +11,14 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 from ..files import atomic, regular
 from ..files.folders import user_cache
 
 KERNEL = ".kernel"  # the end of a file's name
 DIGEST = hashlib.sha256().digest_size
+FORMULAS = Path(__file__).parent / "formulas"
 LAYOUT = "2"  # of the files; 1 did not have their names in the digest
 LEAST = 1 << 24  # bytes that must be free where processes are to fill the folder
 
@@ -24,13 +26,14 @@ _said: set[str] = set()  # the notes that this process gave
 
 
 def source_hash(sources: Path, *versions: str) -> str:
-    """A hash over all sources in a folder and the versions of what compiles them: a cache of others is never read.
+    """A hash over all sources in a folder, the formulas beside it and the versions of what compiles them: a cache of
+    others is never read.
 
     Neither their place nor their dates are in it, nor when Python was built: kernels may be carried to other machines.
     """
     python = [sys.implementation.name, *map(str, sys.version_info), getattr(sys, "abiflags", "")]
     digest = hashlib.sha256(" ".join([LAYOUT, *versions, *python]).encode())
-    for path in sorted(sources.glob("*.py")):
+    for path in (*sorted(sources.glob("*.py")), *sorted(FORMULAS.glob("*.py"))):
         digest.update(f" {path.name} ".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -49,8 +52,20 @@ def made_folder(name: str) -> Path | None:
         return None
 
 
-def read(path: Path) -> bytes | None:
+def kernel_file(folder: Path | None, name: str, types: Any, target: Any, ending: str = "") -> Path | None:
+    """The path of a kernel, for types of its arguments and a target of the compiler; None without a folder."""
+    key = hashlib.sha256(f"{types}{target}".encode()).hexdigest()[:16]
+    return None if folder is None else folder / f"{name}-{key}{ending}{KERNEL}"
+
+
+def exists(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
+def read(path: Path | None) -> bytes | None:
     """What `write` wrote; None where there is none, and (with a warning) where the file is damaged."""
+    if path is None:
+        return None
     try:
         data = regular.read(path)
     except OSError:
@@ -63,8 +78,10 @@ def read(path: Path) -> bytes | None:
     return None
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path | None, data: bytes) -> None:
     """Keeps a kernel: whoever reads it sees all of it or nothing. Where it cannot be written a warning says so once."""
+    if path is None:
+        return
     try:
         atomic.write(path, _digest(path, data) + data, durable=False)
     except OSError as error:

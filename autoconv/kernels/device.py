@@ -14,6 +14,7 @@ import numpy as np
 from ..engine.errors import DeviceError
 from . import threads, trace
 from .buffers import ALIGNMENT, Pool, aligned_empty, current_pool, reusing
+from .kernel import kernels_of
 from .trace import Trace
 
 __all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "get", "get_num_threads", "reusing",
@@ -192,10 +193,9 @@ class CpuDevice(Device):
         threading.Thread(target=self.module, args=("jit",)).start()
 
     def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
-        jit = self.module("jit")
         folder = importlib.import_module(self._package)
         modules = [self.module(found.name) for found in pkgutil.iter_modules(folder.__path__)]
-        kernels = {k.name: k for module in modules for k in jit.kernels_of(module).values()}
+        kernels = {k.name: k for module in modules for k in kernels_of(module).values()}
         usable = [k for k in kernels.values() if k.vector_bytes <= self.module("simd").VECTOR_BYTES]
         return [(k, np.dtype(dtype)) for k in usable for dtype in dtypes]
 

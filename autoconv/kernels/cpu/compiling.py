@@ -11,6 +11,8 @@ import sys
 
 from llvmlite import binding
 
+from ..kernel import kernels_of
+
 SHARE = 12  # kernels between two collections of garbage, each of which takes the time of a small kernel
 
 os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")  # of errors that Numba drops while it looks on
@@ -23,8 +25,8 @@ def main() -> None:
     gc.freeze()  # what was imported stays
     for done, line in enumerate(sys.stdin, 1):
         kernel, dtype = line.strip().split(":")
-        module, name = kernel.split(".")
-        getattr(importlib.import_module(f"{__package__}.{module}"), name).compile(dtype)
+        module = kernel.partition(".")[0]
+        kernels_of(importlib.import_module(f"{__package__}.{module}"))[kernel].compile(dtype)
         sys.stdout.write(line)
         sys.stdout.flush()
         if done % SHARE == 0:

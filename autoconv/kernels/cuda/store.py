@@ -6,7 +6,6 @@ in arith.py do, and processes that compile some of them at once would overwrite 
 entries; it must have a GPU to be filled; and it runs what a damaged file holds.
 """
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -26,32 +25,13 @@ def source_hash() -> str:
     return caching.source_hash(Path(__file__).parent, *map(driver.installed_version, ("numba-cuda", "cuda-bindings")))
 
 
-def has(name: str, types: tuple, target: tuple) -> bool:
-    """Whether a kernel is there."""
-    path = _path(name, types, target)
-    return path is not None and path.exists()
-
-
-def read(name: str, types: tuple, target: tuple) -> bytes | None:
-    """A kernel, as it was written; None where it is not there, or damaged."""
-    path = _path(name, types, target)
-    return None if path is None else caching.read(path)
-
-
-def write(name: str, types: tuple, target: tuple, data: bytes) -> None:
-    """Keeps a kernel, where there is a folder and room in it."""
-    path = _path(name, types, target)
-    if path is not None:
-        caching.write(path, data)
+def file(name: str, types: tuple, target: tuple) -> Path | None:
+    """The path of a kernel, for a target of the compiler."""
+    architecture = f".sm_{''.join(map(str, target))}"
+    return caching.kernel_file(folder(), name, types, target, architecture)
 
 
 def describe() -> dict[str, str]:
     """Where the cache is and how much is in it."""
     here = folder()
     return {"cache_folder": str(here or folders.user_cache()), "cache_state": caching.state(here)}
-
-
-def _path(name: str, types: tuple, target: tuple) -> Path | None:
-    here = folder()
-    key = hashlib.sha256(str(types).encode()).hexdigest()[:16]
-    return None if here is None else here / "{}-{}.sm_{}{}".format(name, key, "".join(map(str, target)), caching.KERNEL)
