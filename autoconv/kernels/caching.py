@@ -11,7 +11,6 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
 
 from ..files import atomic, regular
 from ..files.folders import user_cache
@@ -52,7 +51,7 @@ def made_folder(name: str) -> Path | None:
         return None
 
 
-def kernel_file(folder: Path | None, name: str, types: Any, target: Any, ending: str = "") -> Path | None:
+def kernel_file(folder: Path | None, name: str, types: tuple, target: object, ending: str = "") -> Path | None:
     """The path of a kernel, for types of its arguments and a target of the compiler; None without a folder."""
     key = hashlib.sha256(f"{types}{target}".encode()).hexdigest()[:16]
     return None if folder is None else folder / f"{name}-{key}{ending}{KERNEL}"

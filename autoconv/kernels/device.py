@@ -10,11 +10,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..engine.errors import DeviceError
 from . import threads, trace
 from .buffers import ALIGNMENT, Pool, aligned_empty, current_pool, reusing
-from .kernel import kernels_of
+from .kernel import Kernel, kernels_of
 from .trace import Trace
 
 __all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "get", "get_num_threads", "reusing",
@@ -79,14 +80,14 @@ class Device(ABC):
     # Kernels: compiling, recording.
 
     @abstractmethod
-    def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+    def prepare(self, found: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
         """Compiles or loads kernels, each for a dtype, as a `trace.DryRun` finds them.
 
         Calls `report(done, total)` if something has to be compiled.
         """
 
     @abstractmethod
-    def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
+    def begin(self, missing: Iterable[tuple[Kernel, np.dtype]]) -> None:
         """Begins to compile kernels while the caller goes on. Whoever calls one of them waits for that one."""
 
     @abstractmethod
@@ -94,7 +95,7 @@ class Device(ABC):
         """Imports the kernels' compiler in a thread, while the caller reads data: both are there sooner."""
 
     @abstractmethod
-    def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
+    def all_kernels(self, dtypes: Iterable[DTypeLike]) -> list[tuple[Kernel, np.dtype]]:
         """Returns every kernel there is, for each of these dtypes."""
 
     @abstractmethod
@@ -183,16 +184,16 @@ class CpuDevice(Device):
     is_synchronous = True
     captures_graphs = keeps_steps = needs_order = reuses_memory = False
 
-    def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+    def prepare(self, found: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
         self.module("jit").prepare(list(found), report)
 
-    def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
+    def begin(self, missing: Iterable[tuple[Kernel, np.dtype]]) -> None:
         self.module("jit").begin(list(missing))
 
     def import_ahead(self) -> None:
         threading.Thread(target=self.module, args=("jit",)).start()
 
-    def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
+    def all_kernels(self, dtypes: Iterable[DTypeLike]) -> list[tuple[Kernel, np.dtype]]:
         folder = importlib.import_module(self._package)
         modules = [self.module(found.name) for found in pkgutil.iter_modules(folder.__path__)]
         kernels = {k.name: k for module in modules for k in kernels_of(module).values()}

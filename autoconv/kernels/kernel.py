@@ -8,6 +8,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import caching
 from .compilers import Compilers
@@ -33,7 +34,7 @@ class Kernel(ABC):
         self._ready: dict[np.dtype, Any] = {}  # what runs for a floating type
 
     @abstractmethod
-    def types(self, dtype: Any) -> tuple:
+    def types(self, dtype: DTypeLike) -> tuple:
         """Numba's types of the parameters for one floating type."""
 
     @abstractmethod
@@ -44,17 +45,17 @@ class Kernel(ABC):
     def _file(self, types: tuple) -> Path | None:
         """Its file in the disk cache, for these types of arguments; None if there can be none."""
 
-    def spelled(self, dtype: Any) -> str:
+    def spelled(self, dtype: DTypeLike) -> str:
         """The signature for one floating type."""
         return re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature)
 
-    def compile(self, dtype: Any) -> None:
+    def compile(self, dtype: DTypeLike) -> None:
         """Makes the kernel ready for one floating type, so that its first call need not wait."""
         dtype = np.dtype(dtype)
         if dtype not in self._ready:
             self._ready[dtype] = self._compiled(dtype)
 
-    def compiled_before(self, dtype: Any) -> bool:
+    def compiled_before(self, dtype: DTypeLike) -> bool:
         """Whether this process or the disk cache has it for a floating type."""
         dtype = np.dtype(dtype)
         return dtype in self._ready or caching.exists(self._file(self.types(dtype)))
@@ -70,11 +71,11 @@ def parameters(signature: str) -> list[str]:
     return re.split(r",(?![^\[(]*[\])])", signature[1:-1])
 
 
-def _is_ours(function: Any) -> bool:
+def _is_ours(function: object) -> bool:
     return str(getattr(function, "__module__", "")).startswith(f"{__package__}.")
 
 
-def _code_size(function: Any, seen: set[Any]) -> int:
+def _code_size(function: object, seen: set[object]) -> int:
     function = getattr(function, "py_func", function)
     if not isinstance(function, FunctionType) or function in seen:
         return 0
@@ -91,7 +92,7 @@ def kernels_of(module: ModuleType) -> dict[str, Any]:
     return {k.name: k for value in vars(module).values() for k in kernels_in(value)}
 
 
-def kernels_in(value: Any) -> Iterator[Kernel]:
+def kernels_in(value: object) -> Iterator[Kernel]:
     """A kernel, or those in a tuple or a table."""
     if isinstance(value, Kernel):
         yield value

@@ -1,7 +1,7 @@
 """`kernel_lock`, under which the CPU's parallel kernels run, and locks that an interrupt never leaves held.
 
 Some of Numba's thread pools (workqueue) end the process when two Python threads enter them at once. So whoever starts
-a parallel kernel, or replays some, holds `kernel_lock`: `jit.Kernel` and `Trace` take it by themselves.
+a parallel kernel, or replays some, holds `kernel_lock`: `CpuKernel` and `Trace` take it by themselves.
 """
 
 import threading
