@@ -18,6 +18,7 @@ from ..files.folders import user_cache
 
 KERNEL = ".kernel"  # suffix of a kernel's file name
 DIGEST = hashlib.sha256().digest_size
+FORMULAS = Path(__file__).parent / "formulas"
 LAYOUT = "2"  # version of the file format; in version 1, the digest did not cover the file name
 LEAST = 1 << 24  # free bytes required before processes are started to fill the folder
 
@@ -25,15 +26,15 @@ _said: set[str] = set()  # subjects that this process has already warned about
 
 
 def source_hash(sources: Path, *versions: str) -> str:
-    """Returns a hash of all sources in a folder and of the compilers' versions, so that kernels of
-    other sources or versions are never loaded.
+    """Returns a hash of all sources in a folder, of the formulas and of the compilers' versions, so
+    that kernels of other sources or versions are never loaded.
 
     The hash does not depend on the folder's path, file dates or Python's build date, so compiled
     kernels can be copied to another machine.
     """
     python = [sys.implementation.name, *map(str, sys.version_info), getattr(sys, "abiflags", "")]
     digest = hashlib.sha256(" ".join([LAYOUT, *versions, *python]).encode())
-    for path in sorted(sources.glob("*.py")):
+    for path in (*sorted(sources.glob("*.py")), *sorted(FORMULAS.glob("*.py"))):
         digest.update(f" {path.name} ".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -54,10 +55,24 @@ def made_folder(name: str) -> Path | None:
         return None
 
 
-def read(path: Path) -> bytes | None:
+def kernel_file(folder: Path | None, name: str, types: tuple, target: object, ending: str = "") -> Path | None:
+    """Returns the path of a kernel for these argument types and compiler target; None without a
+    folder.
+    """
+    key = hashlib.sha256(f"{types}{target}".encode()).hexdigest()[:16]
+    return None if folder is None else folder / f"{name}-{key}{ending}{KERNEL}"
+
+
+def exists(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
+def read(path: Path | None) -> bytes | None:
     """Returns the data that `write` stored; None if the file is missing or, with a warning,
     damaged.
     """
+    if path is None:
+        return None
     try:
         data = regular.read(path)
     except OSError:
@@ -72,10 +87,12 @@ def read(path: Path) -> bytes | None:
     return None
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path | None, data: bytes) -> None:
     """Stores a kernel atomically: a reader sees the complete file or none. Warns once if it cannot
     be written.
     """
+    if path is None:
+        return
     try:
         atomic.write(path, _digest(path, data) + data, durable=False)
     except OSError as error:

@@ -12,10 +12,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..engine.errors import DeviceError
 from . import threads, trace
 from .buffers import ALIGNMENT, Pool, aligned_empty, current_pool, reusing
+from .kernel import Kernel, kernels_of
 from .trace import Trace
 
 __all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "get", "get_num_threads", "reusing",
@@ -85,14 +87,14 @@ class Device(ABC):
     # Compiling and recording kernels.
 
     @abstractmethod
-    def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+    def prepare(self, found: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
         """Compiles or loads kernels, each for one dtype, as found by a `trace.DryRun`.
 
         Calls `report(done, total)` if any kernel has to be compiled.
         """
 
     @abstractmethod
-    def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
+    def begin(self, missing: Iterable[tuple[Kernel, np.dtype]]) -> None:
         """Starts to compile kernels in the background. A call of one of these kernels waits until
         that kernel is compiled.
         """
@@ -104,7 +106,7 @@ class Device(ABC):
         """
 
     @abstractmethod
-    def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
+    def all_kernels(self, dtypes: Iterable[DTypeLike]) -> list[tuple[Kernel, np.dtype]]:
         """Returns every existing kernel, paired with each of these dtypes."""
 
     @abstractmethod
@@ -210,20 +212,19 @@ class CpuDevice(Device):
     is_synchronous = True
     captures_graphs = keeps_steps = needs_order = reuses_memory = False
 
-    def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+    def prepare(self, found: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
         self.module("jit").prepare(list(found), report)
 
-    def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
+    def begin(self, missing: Iterable[tuple[Kernel, np.dtype]]) -> None:
         self.module("jit").begin(list(missing))
 
     def import_ahead(self) -> None:
         threading.Thread(target=self.module, args=("jit",)).start()
 
-    def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
-        jit = self.module("jit")
+    def all_kernels(self, dtypes: Iterable[DTypeLike]) -> list[tuple[Kernel, np.dtype]]:
         folder = importlib.import_module(self._package)
         modules = [self.module(found.name) for found in pkgutil.iter_modules(folder.__path__)]
-        kernels = {k.name: k for module in modules for k in jit.kernels_of(module).values()}
+        kernels = {k.name: k for module in modules for k in kernels_of(module).values()}
         usable = [k for k in kernels.values() if k.vector_bytes <= self.module("simd").VECTOR_BYTES]
         return [(k, np.dtype(dtype)) for k in usable for dtype in dtypes]
 

@@ -2,7 +2,7 @@
 interrupt never leaves held.
 
 Some of Numba's thread pools (workqueue) end the process if two Python threads enter them at once.
-So `kernel_lock` is held while a parallel kernel runs or a trace is replayed: `jit.Kernel` and
+So `kernel_lock` is held while a parallel kernel runs or a trace is replayed: `CpuKernel` and
 `Trace` acquire it themselves.
 """
 

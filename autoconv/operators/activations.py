@@ -37,13 +37,13 @@ def add_relu(k, a, b):
 @op(kernels="pointwise")
 def sigmoid(k, x):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
-    return _of_the_result(k, x, k.sigmoid, k.sigmoid_grad)
+    return _of_the_result(k, x, _flat(k.sigmoid), _flat(k.sigmoid_grad))
 
 
 @op(kernels="pointwise")
 def tanh(k, x):
     """y = tanh(x); dx = dy (1 - y^2)."""
-    return _of_the_result(k, x, k.tanh, k.tanh_grad)
+    return _of_the_result(k, x, _flat(k.tanh), _flat(k.tanh_grad))
 
 
 @op(kernels="pointwise")
@@ -66,6 +66,11 @@ def _passed(k, y, dy, dx):
         k.relu_grad_of_two(y.reshape(-1), dy[0].reshape(-1), dy[1].reshape(-1), dx.reshape(-1))
     else:
         k.relu_grad(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
+
+
+def _flat(kernel):
+    """A kernel of flat arrays, for arrays of any shape."""
+    return lambda *arrays: kernel(*(array.reshape(-1) for array in arrays))
 
 
 def _of_the_result(k, x, forward, gradient, *axis):

@@ -12,7 +12,7 @@ def gaussian_noise(k, x, added, scaled, key, first=0):
 
     `first` is the number of x's first sample (its first axis) in the batch: the noise of a sample
     depends on its number, not on which other samples are computed with it. Element j of a sample is
-    computed from the sample's random word j, by kernels/normal.py.
+    computed from the sample's random word j, by kernels/formulas/random_numbers.py.
     """
     seed, stream, first = (np.uint64(part) if isinstance(part, int) else part for part in (*key, first))
     rows = (len(x), -1) if x.ndim > 1 and x.size else (1, x.size)

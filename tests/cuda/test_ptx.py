@@ -497,7 +497,7 @@ def test_counters_tell_the_occupancy():
     from autoconv.kernels.cuda import pointwise
 
     x, counters = np.zeros(256, np.float32), ptx.Counters()
-    ptx.launch(pointwise._relu, 1, 256, (x.size, 0, x, x.copy()), counters=counters)
+    ptx.launch(pointwise.KERNELS["relu"], 1, 256, (x.size, 0, x, x.copy()), counters=counters)
     assert counters.occupancy() == 8  # as many as threads allow: 2,048
     ptx.run(program("a", "", ".shared .align 4 .b8 there[49000];"), 1, 32, [Y.copy()], counters=counters)
     assert counters.occupancy() == 3  # 164 KiB of shared memory
@@ -577,7 +577,7 @@ def test_a_kernel_of_the_package_at_its_real_block_size():
     x = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     y, counters = np.zeros_like(x), ptx.Counters()
     fours = x.size // 4
-    ptx.launch(pointwise._tanh, 1, kernels.THREADS, (fours, fours, x, y), counters=counters)
+    ptx.launch(pointwise.KERNELS["tanh"], 1, kernels.THREADS, (fours, fours, x, y), counters=counters)
     np.testing.assert_allclose(y, np.tanh(x), rtol=1e-6)
     assert counters.sectors == 2 * x.nbytes // 32
 

@@ -12,6 +12,8 @@ import sys
 
 from llvmlite import binding
 
+from ..kernel import kernels_of
+
 # kernels compiled between two garbage collections; each collection takes as long as a small kernel
 SHARE = 12
 
@@ -27,8 +29,8 @@ def main() -> None:
     gc.freeze()  # imported objects are never garbage
     for done, line in enumerate(sys.stdin, 1):
         kernel, dtype = line.strip().split(":")
-        module, name = kernel.split(".")
-        getattr(importlib.import_module(f"{__package__}.{module}"), name).compile(dtype)
+        module = kernel.partition(".")[0]
+        kernels_of(importlib.import_module(f"{__package__}.{module}"))[kernel].compile(dtype)
         sys.stdout.write(line)
         sys.stdout.flush()
         if done % SHARE == 0:

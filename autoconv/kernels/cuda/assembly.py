@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..kernel import kernels_of
 from . import internals
 from .internals import Capability, Target
-from .kernels import CudaKernel, kernels_of
+from .kernels import CudaKernel
 
 FOLDER = str(Path(__file__).parent)
 

@@ -6,7 +6,6 @@ each other's entries. It can only be filled with a GPU. And it executes the cont
 files.
 """
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -26,32 +25,13 @@ def source_hash() -> str:
     return caching.source_hash(Path(__file__).parent, *map(driver.installed_version, ("numba-cuda", "cuda-bindings")))
 
 
-def has(name: str, types: tuple, target: tuple) -> bool:
-    """Whether a kernel is in the cache."""
-    path = _path(name, types, target)
-    return path is not None and path.exists()
-
-
-def read(name: str, types: tuple, target: tuple) -> bytes | None:
-    """Returns a kernel's data; None if it is missing or damaged."""
-    path = _path(name, types, target)
-    return None if path is None else caching.read(path)
-
-
-def write(name: str, types: tuple, target: tuple, data: bytes) -> None:
-    """Stores a kernel, if the cache folder is writable."""
-    path = _path(name, types, target)
-    if path is not None:
-        caching.write(path, data)
+def file(name: str, types: tuple, target: tuple) -> Path | None:
+    """Returns the path of a kernel for a compiler target."""
+    architecture = f".sm_{''.join(map(str, target))}"
+    return caching.kernel_file(folder(), name, types, target, architecture)
 
 
 def describe() -> dict[str, str]:
     """Returns the cache's folder and its contents' size."""
     here = folder()
     return {"cache_folder": str(here or folders.user_cache()), "cache_state": caching.state(here)}
-
-
-def _path(name: str, types: tuple, target: tuple) -> Path | None:
-    here = folder()
-    key = hashlib.sha256(str(types).encode()).hexdigest()[:16]
-    return None if here is None else here / "{}-{}.sm_{}{}".format(name, key, "".join(map(str, target)), caching.KERNEL)

@@ -1,8 +1,25 @@
-"""Converts random words to normal numbers: a scalar function that both devices compile into their
-kernels.
+"""Random numbers from 32-bit random words, and the constants of the generator of these words,
+Philox4x32-10.
+
+Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The key is the
+seed's two words. The counter is the block's two words, then the stream's. A block is four random
+words.
 """
 
 import math
+
+import numpy as np
+
+ROUNDS = 10
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57  # of the counter's words, in each round
+WEYL = 0x9E3779B9, 0xBB67AE85  # what each round adds to the key's words: golden ratio, sqrt(3) - 1
+HALF, LOWEST = np.uint64(32), np.uint64(8)  # bits of a word; those of its lowest bits that a uniform number leaves out
+STEP = 2.0**-24
+
+
+def uniform(word, low, high):
+    """A number evenly in low..high, in float64."""
+    return low + (high - low) * (STEP * np.int64(word >> LOWEST))
 
 
 def normal(word):
@@ -33,3 +50,8 @@ def normal(word):
                  + 1.48103976427480074590e-1) * r + 6.89767334985100004550e-1) * r + 1.67638483018380384940) * r
               + 2.05319162663775882187) * r + 1.0)
     return -above / below if q < 0 else above / below
+
+
+def noisy(x, word, added, scaled):
+    """x + (added + scaled x) n for the normal number n of a word."""
+    return x + (added + scaled * x if scaled else added) * type(x)(normal(word))
