@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.symbolic import on_symbols_too
-from ..engine.tensor import Tensor, apply, refuse_gradient, stacked
+from ..engine.tensor import Tensor, apply, on_symbols_too, refuse_gradient, stacked
 from ..operators import arith, loss
 from . import activations, arrays, nn
 from .nn import _beside, _tensor

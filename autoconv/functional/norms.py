@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..engine.symbolic import on_symbols_too
-from ..engine.tensor import Tensor
+from ..engine.tensor import Tensor, on_symbols_too
 from ..operators.arith import normalize_axes
 from . import arrays
 from .nn import _tensor

@@ -35,27 +35,35 @@ def add_relu(k, a, b):
 @op(kernels="pointwise")
 def sigmoid(k, x):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
-    return _of_the_result(k, x, k.sigmoid, k.sigmoid_grad)
+    y = k.empty(x.shape, x.dtype)
+    k.sigmoid(x, y)
+    return y, _of_the_result(k, y, k.sigmoid_grad)
 
 
 @op(kernels="pointwise")
 def tanh(k, x):
     """y = tanh(x); dx = dy (1 - y^2)."""
-    return _of_the_result(k, x, k.tanh, k.tanh_grad)
+    y = k.empty(x.shape, x.dtype)
+    k.tanh(x, y)
+    return y, _of_the_result(k, y, k.tanh_grad)
 
 
 @op(kernels="pointwise")
 def softmax(k, x, axis=-1):
     """y = exp(x) / sum(exp(x)) along `axis`, stable for any x; dx = y (dy - sum(y dy))."""
     (axis,) = normalize_axes(axis, x.ndim)
-    return _of_the_result(k, x, k.softmax, k.softmax_grad, axis)
+    y = k.empty(x.shape, x.dtype)
+    k.softmax(x, axis, y)
+    return y, _of_the_result(k, y, k.softmax_grad, axis)
 
 
 @op(kernels="pointwise")
 def log_softmax(k, x, axis=-1):
     """y = x - log(sum(exp(x))) along `axis`, stable for any x; dx = dy - exp(y) sum(dy)."""
     (axis,) = normalize_axes(axis, x.ndim)
-    return _of_the_result(k, x, k.log_softmax, k.log_softmax_grad, axis)
+    y = k.empty(x.shape, x.dtype)
+    k.log_softmax(x, axis, y)
+    return y, _of_the_result(k, y, k.log_softmax_grad, axis)
 
 
 def _passed(k, y, dy, dx):
@@ -66,14 +74,12 @@ def _passed(k, y, dy, dx):
         k.relu_grad(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
 
 
-def _of_the_result(k, x, forward, gradient, *axis):
-    """An op whose gradient is a function of its result y and of dy."""
-    y = k.empty(x.shape, x.dtype)
-    forward(x, *axis, y)
+def _of_the_result(k, y, gradient, *axis):
+    """The backward of an op whose gradient is a function of its result y and of dy."""
 
     def backward(dy, needs):
         dx = gradient_buffer(k, needs[0], y.shape, y.dtype)
         gradient(y, dy, *axis, dx)
         return (dx,)
 
-    return y, backward
+    return backward

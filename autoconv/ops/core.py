@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.symbolic import SymbolicTensor, on_symbols_too
-from ..engine.tensor import Tensor, stacked, tensor
+from ..engine.symbolic import SymbolicTensor
+from ..engine.tensor import Tensor, on_symbols_too, stacked, tensor
 from ..functional import cast, equal, where
 
 OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # parameters that are tensors

@@ -7,8 +7,7 @@ import numpy as np
 from .. import activations
 from .. import functional as F
 from ..activations import *  # noqa: F403
-from ..engine.symbolic import on_symbols_too
-from ..engine.tensor import Tensor
+from ..engine.tensor import Tensor, on_symbols_too
 from ..functional import erf, moments
 from ..functional.losses import EPSILON
 from ..operators.arith import normalize_axes
