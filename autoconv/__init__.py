@@ -45,7 +45,6 @@ from .initializers import Initializer
 from .kernels.device import get_num_threads, set_num_threads
 from .kernels.precision import get_precision, set_precision
 from .layers import Input, InputSpec, Layer
-from .layers.policy import DTypePolicy
 from .losses import Loss
 from .metrics import Metric
 from .models import Model, Sequential
@@ -57,7 +56,7 @@ optimizers = optim  # Keras's name; `import autoconv.optimizers` finds the same 
 sys.modules[f"{__name__}.optimizers"] = optim
 sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim.schedules"] = optim.schedules
 
-__all__ = ["DTypePolicy", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer", "Loss",
+__all__ = ["Initializer", "Input", "InputSpec", "KerasTensor", "Layer", "Loss",
            "Metric", "Model", "Optimizer", "Parameter", "Regularizer", "Sequential", "Tensor",
            "Variable", "__version__", "activations", "backend", "callbacks", "config",
            "constraints", "datasets", "from_dlpack", "functional", "get_num_threads",

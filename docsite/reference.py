@@ -87,9 +87,9 @@ def _entry(module: ModuleType, item: str) -> str:
 
 def forwarded(value: Any) -> list[str]:
     """Returns the full names of a class's methods that are functions of another class or file."""
-    methods = vars(value).items() if inspect.isclass(value) else ()
-    return [f"{member.__module__}.{member.__qualname__}" for name, member in methods
-            if inspect.isfunction(member) and not name.startswith("_")
+    names = [name for name in vars(value) if not name.startswith("_")] if inspect.isclass(value) else []
+    return [f"{member.__module__}.{member.__qualname__}" for member in (getattr(value, name) for name in names)
+            if inspect.isfunction(member)
             and member.__module__.startswith("autoconv.")
             and not member.__qualname__.startswith(f"{value.__qualname__}.")]
 

@@ -55,3 +55,10 @@ def at_least_zero(value: Any, name: str) -> float:
     if not is_number(value) or value < 0:
         raise ValueError(f"{name} must be a number of at least 0. Received: {value!r}.")
     return float(value)
+
+
+def several(value: Any, name: str) -> int | None:
+    """An integer of at least 2; None for 0."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0 or value == 1:
+        raise ValueError(f"{name} must be at least 2, or None. Received: {name}={value!r}.")
+    return int(value) or None

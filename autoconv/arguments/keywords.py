@@ -1,13 +1,10 @@
 """The parameters of functions. The error for an argument that a method does not take suggests the nearest one."""
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature, signature
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from .names import suggestion
-
-Method = TypeVar("Method", bound=Callable)
 
 _INSTEAD = {  # arguments of older versions of Keras
     "save_format": " The file's suffix says the format: 'model.keras', 'model.h5' or 'model.safetensors'.",
@@ -30,22 +27,17 @@ def unknown(thing: Any, name: str, base: type, given: dict[str, Any] | None = No
     return UnknownArgumentError(f"{said}{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
 
 
-def known_only(method: Method, owner: Callable[[Any], Any] | None = None) -> Method:
-    """`method`, which then raises TypeErrors such as "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?"
-    in the place of Python's, which name neither the user's class nor the remedy. owner: finds the object whose method
-    it is, such as a model's trainer.
+def refuse(thing: Any, method: str, unknown: Mapping[str, Any]) -> None:
+    """Raises a TypeError such as "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?" for
+    arguments that the method of this name of `thing` was given and does not have.
     """
-    known = list(signature(method).parameters)[1:]
-
-    @wraps(method)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        for name in kwargs:
-            if name not in known:
-                raise UnknownArgumentError(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
-                                      f"{_INSTEAD.get(name) or suggestion(name, known)} It takes: {', '.join(known)}.")
-        return method(self if owner is None else owner(self), *args, **kwargs)
-
-    return cast(Method, checked)
+    if unknown:
+        taken = signature(getattr(thing, method)).parameters.values()
+        known = [each.name for each in taken if each.kind is not Parameter.VAR_KEYWORD]
+        name = next(iter(unknown))
+        raise UnknownArgumentError(
+            f"{type(thing).__name__}.{method} has no argument {name!r}."
+            f"{_INSTEAD.get(name) or suggestion(name, known)} It takes: {', '.join(known)}.")
 
 
 def parameters(function: Callable, start: int = 0, stop: int | None = None) -> list[Parameter]:

@@ -23,7 +23,7 @@ _REASONS = {
         AdaptiveAveragePooling1D AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling3D
         Convolution1DTranspose Convolution3DTranspose GlobalAvgPool1D GlobalAvgPool3D GlobalMaxPool1D GlobalMaxPool3D
         SeparableConvolution1D extract_patches_3d""",
-    _QUANTIZED: """LossScaleOptimizer mixed_precision quantizers Quantizer dtype_policies FloatDTypePolicy
+    _QUANTIZED: """LossScaleOptimizer mixed_precision quantizers Quantizer dtype_policies DTypePolicy FloatDTypePolicy
         dtype_policy set_dtype_policy saturate_cast quantize quantization_mode""",
     _TABLES: "Discretization CategoryEncoding FeatureSpace california_housing boston_housing",
     _SOUND: """MelSpectrogram STFTSpectrogram audio_dataset_from_directory STFT STFTInitializer stft istft rfft irfft

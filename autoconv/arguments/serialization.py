@@ -281,7 +281,7 @@ def left_to_subclass(cls: type) -> frozenset[str]:
 
 # Plain data.
 
-_PLAIN: list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any]]] = [  # what JSON has no form for
+_PLAIN: list[tuple[Any, str, Callable[[Any], Any], Callable[[Any], Any]]] = [  # what JSON has no form for
     (bytes, "__bytes__", lambda value: {"value": value.decode()}, lambda config: config["value"].encode()),
     (np.ndarray, "__numpy__", lambda value: {"value": value.tolist(), "dtype": value.dtype.name},
      lambda config: np.array(config["value"], config["dtype"])),
@@ -291,8 +291,10 @@ _PLAIN: list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any]]] = [  
 ]
 
 
-def add_plain(cls: type, name: str, write: Callable[[Any], Any], read: Callable[[Any], Any]) -> None:
-    """Declares how values of a type are written as `{"class_name": name, "config": write(value)}`, and read."""
+def add_plain(cls: Any, name: str, write: Callable[[Any], Any], read: Callable[[Any], Any]) -> None:
+    """Declares how values of a type are written as `{"class_name": name, "config": write(value)}`,
+    and read. With () as the type they are only read.
+    """
     _PLAIN.append((cls, name, write, read))
 
 

@@ -4,10 +4,10 @@ Calling a layer on a `SymbolicTensor` adds a `Node`. Arithmetic and the function
 """
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 from typing import Any, NoReturn
 
-from .array_functions import FUNCTIONS, ArrayMethods
+from .array_functions import ArrayMethods
 
 Shape = tuple[int | None, ...]  # batch first; None is a size that is known only when data comes
 
@@ -132,7 +132,7 @@ class _Nodes(dict):
     """Functions by name that add a node when they are called."""
 
     def __missing__(self, name: str) -> Callable:
-        return partial(_call, name)
+        return partial(call_symbolic, name)
 
 
 class SymbolicTensor(ArrayMethods):
@@ -198,28 +198,8 @@ def is_symbolic(value: Any, depth: int = 3) -> bool:
     return isinstance(value, (list, tuple)) and depth > 0 and any(is_symbolic(item, depth - 1) for item in value)
 
 
-def on_symbols_too(namespace: dict[str, Any], functions: list[str], kind: str = "functional") -> None:
-    """Lets these functions of a module of `functional` or `ops` (the `kind`) add a node when they are called on
-    symbolic tensors. `FUNCTIONS` has them from then on.
-    """
-
-    def dispatching(function: Callable) -> Callable:
-        name = f"{kind}.{function.__name__}"
-
-        @wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            if any(map(is_symbolic, args)) or (kwargs and any(map(is_symbolic, kwargs.values()))):
-                return _call(name, *args, **kwargs)
-            return function(*args, **kwargs)
-
-        wrapper.recordable = True  # type: ignore[attr-defined]  # they are ops: an activation of one is recorded
-        FUNCTIONS[name] = wrapper
-        return wrapper
-
-    namespace.update((name, dispatching(namespace[name])) for name in functions)
-
-
-def _call(name: str, *args: Any, **kwargs: Any) -> Any:
+def call_symbolic(name: str, *args: Any, **kwargs: Any) -> Any:
+    """Adds the node of a function in `FUNCTIONS`. Returns what the call gives: symbolic tensors."""
     return record_call[0](name, args, kwargs)
 
 

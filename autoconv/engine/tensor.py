@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import partial, wraps
 from numbers import Real
 from types import FrameType
 from typing import Any
@@ -17,6 +17,7 @@ from ..operators import arith, elementwise, select
 from ..operators.registry import Op
 from . import array_functions
 from .array_functions import FUNCTIONS, ArrayMethods, broadcasting, comparison
+from .symbolic import call_symbolic, is_symbolic
 from .tape import TapeNode, seen_by_recording, walk_back
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -329,16 +330,40 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
         if isinstance(value, Tensor):
             refuse_gradient(op.name, **{name: value})
     arrays = [None if t is None else t.data for t in inputs]
-    if op.flat or not needs_gradients(*inputs):
-        with seen_by_recording(op.name, arrays) as results:
-            results.append(op.infer(device, *arrays, **parameters))
-        return Tensor(results[0], device=device)
+    gradients = not op.flat and needs_gradients(*inputs)
     with seen_by_recording(op.name, arrays) as results:
-        y, backward = op(device, *arrays, **parameters)
+        k = op.prepared_kernels(device, arrays, parameters, gradients)
+        if gradients or op.inference is None:
+            y, backward = op.fn(k, *arrays, **parameters)
+        else:
+            y = op.inference(k, *arrays, **parameters)
         results.append(y)
+    if not gradients:
+        return Tensor(y, device=device)
     out = Tensor(y, True, device)
     out._node = TapeNode(op, inputs, backward, parameters.get("relu", False) and op.masks)
     return out
+
+
+def on_symbols_too(namespace: dict[str, Any], functions: list[str], kind: str = "functional") -> None:
+    """Lets these functions of a module of `functional` or `ops` (the `kind`) add a node when they are called on
+    symbolic tensors. `FUNCTIONS` has them from then on.
+    """
+
+    def dispatching(function: Callable) -> Callable:
+        name = f"{kind}.{function.__name__}"
+
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if any(map(is_symbolic, args)) or (kwargs and any(map(is_symbolic, kwargs.values()))):
+                return call_symbolic(name, *args, **kwargs)
+            return function(*args, **kwargs)
+
+        wrapper.recordable = True  # type: ignore[attr-defined]  # they are ops: an activation of one is recorded
+        FUNCTIONS[name] = wrapper
+        return wrapper
+
+    namespace.update((name, dispatching(namespace[name])) for name in functions)
 
 
 def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:

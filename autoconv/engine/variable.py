@@ -26,12 +26,11 @@ class Variable(Tensor):
     """
 
     __slots__ = ("constraint", "learns", "name", "path", "regularizer", "version")
-    aggregation = "none"  # all ranks have the same values
 
     def __init__(
         self, initializer: Any, shape: Any = None, dtype: Any = None, trainable: bool = True, autocast: bool = True,
-        aggregation: str = "none", layout: Any = None, name: str | None = None, *, regularizer: Any = None,
-        constraint: Any = None, device: devices.Device | None = None,
+        name: str | None = None, *, regularizer: Any = None, constraint: Any = None,
+        device: devices.Device | None = None,
     ) -> None:
         name, device = name or "variable", device or devices.get("cpu")
         if isinstance(initializer, str) or callable(initializer):

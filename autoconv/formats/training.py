@@ -25,7 +25,7 @@ def optimizer_state(model: Model) -> dict[str, np.ndarray]:
         return optimizer.get_state(model.trainable_weights)
     except ValueError as error:
         warnings.warn(f"The file will have the optimizer of {model.name!r} without its state: "
-                      f"{error} Call compile() before the next step.", stacklevel=8)
+                      f"{error} Call compile() before the next step.", stacklevel=7)
         return {}
 
 
@@ -33,7 +33,7 @@ def warn_if_unbuilt(model: Model) -> None:
     """Warns of a model whose weights are not there yet."""
     if not model.built:
         warnings.warn("You are saving a model that has not yet been built. It might not contain any weights yet. "
-                      "Consider building the model first by calling it on some data.", stacklevel=7)
+                      "Consider building the model first by calling it on some data.", stacklevel=6)
 
 
 def generators(model: Model) -> list[random.SeedGenerator]:
@@ -65,7 +65,7 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         json.dumps(config)
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
         warnings.warn(f"The file will say nothing of the training of {model.name!r}: call "
-                      f"compile() after loading it. {error}", stacklevel=7)
+                      f"compile() after loading it. {error}", stacklevel=6)
         return {}, {}
     if config is None:
         return {}, {}

@@ -5,8 +5,7 @@ from math import pi, sqrt
 
 import numpy as np
 
-from ..engine.symbolic import on_symbols_too
-from ..engine.tensor import Tensor, apply, refuse_gradient
+from ..engine.tensor import Tensor, apply, on_symbols_too, refuse_gradient
 from ..operators import activations, arith, select
 from ..operators.registry import Op
 from . import arrays

@@ -12,8 +12,7 @@ from numpy.typing import DTypeLike
 from ..arguments import names
 from ..engine.array_functions import FUNCTIONS, broadcasting
 from ..engine.errors import DeviceError
-from ..engine.symbolic import on_symbols_too
-from ..engine.tensor import Tensor, apply, pair
+from ..engine.tensor import Tensor, apply, on_symbols_too, pair
 from ..operators import arith, elementwise, select
 from ..operators.registry import Op
 from .layer_functions import TensorLike, _tensor, named

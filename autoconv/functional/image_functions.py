@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names, shapes
-from ..engine.symbolic import on_symbols_too
-from ..engine.tensor import Tensor, apply, refuse_gradient
+from ..engine.tensor import Tensor, apply, on_symbols_too, refuse_gradient
 from ..operators import image as ops
 from . import arrays
 from .layer_functions import TensorLike, _beside, _floats, _tensor

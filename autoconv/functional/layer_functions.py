@@ -15,8 +15,8 @@ from ..arguments import shapes
 from ..arguments.shapes import Padding, Pair
 from ..engine import ranks
 from ..engine.ranks import ALONE, Ranks
-from ..engine.symbolic import SymbolicTensor, on_symbols_too
-from ..engine.tensor import Tensor, apply, needs_gradients, refuse_gradient, stacked
+from ..engine.symbolic import SymbolicTensor
+from ..engine.tensor import Tensor, apply, needs_gradients, on_symbols_too, refuse_gradient, stacked
 from ..kernels import device as devices
 from ..operators import arith, conv, elementwise, norm, pool
 from ..operators import dense as dense_ops

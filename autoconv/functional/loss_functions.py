@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.symbolic import on_symbols_too
-from ..engine.tensor import Tensor, apply, refuse_gradient, stacked
+from ..engine.tensor import Tensor, apply, on_symbols_too, refuse_gradient, stacked
 from ..operators import arith, loss
 from . import activation_functions, arrays
 from .layer_functions import TensorLike, _beside, _same_dtype, _tensor

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..engine.symbolic import on_symbols_too
-from ..engine.tensor import Tensor
+from ..engine.tensor import Tensor, on_symbols_too
 from ..operators.arith import normalize_axes
 from . import arrays
 from .layer_functions import TensorLike, _tensor

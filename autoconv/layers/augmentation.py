@@ -38,14 +38,14 @@ class _Augmentation(ImageLayer, RandomLayer):
     def get_random_transformation(self, images: Any) -> Tensor:
         """The two numbers of each image, drawn anew: (2, N), in the units that the layer's description gives."""
         x = calls.tensors(self, images)
-        return random_pairs(x, *self._ranges(x.shape), **self._draw(x))
+        return random_pairs(x, *self.ranges(x.shape), **self._draw(x))
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
         """The images, changed by the numbers (2, N) that are given."""
         raise NotImplementedError
 
-    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
-        """What the two numbers are drawn from; None where the second is the first."""
+    def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+        """Returns what the two numbers of images of this shape are drawn from; None if the second is the first."""
         raise NotImplementedError
 
 
@@ -84,7 +84,7 @@ class RandomFlip(_Augmentation):
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
         return random_transform(calls.tensors(self, images), "flip", transformation, "nearest", "nearest", 0.0)
 
-    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+    def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
         never, evenly = (1.0, 1.0), (0.0, 1.0)
         return (never if self.mode == "horizontal" else evenly), (never if self.mode == "vertical" else evenly)
 
@@ -104,7 +104,7 @@ class RandomRotation(_Geometric):
         super().__init__(fill_mode, interpolation, seed, fill_value, data_format, **kwargs)
         self.factor = factor
 
-    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+    def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
         return (360 * self.factor[0], 360 * self.factor[1]), None
 
 
@@ -124,7 +124,7 @@ class RandomTranslation(_Geometric):
         super().__init__(fill_mode, interpolation, seed, fill_value, data_format, **kwargs)
         self.height_factor, self.width_factor = height_factor, width_factor
 
-    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+    def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
         return self.height_factor, self.width_factor
 
 
@@ -144,7 +144,7 @@ class RandomZoom(_Geometric):
         super().__init__(fill_mode, interpolation, seed, fill_value, data_format, **kwargs)
         self.height_factor, self.width_factor = height_factor, width_factor
 
-    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+    def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
         high, wide = ((1 + f[0], 1 + f[1]) if f else None for f in (self.height_factor, self.width_factor))
         return high, wide  # type: ignore[return-value]  # only the width may be None
 
@@ -173,7 +173,7 @@ class RandomCrop(_Augmentation):
         return random_transform(calls.tensors(self, images), "crop", transformation, "nearest", "constant", 0.0,
                                 (self.height, self.width))
 
-    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+    def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
         return (0, shape[1] - self.height + 1), (0, shape[2] - self.width + 1)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -202,7 +202,7 @@ class RandomContrast(_Colours):
         mean = x.mean((1, 2), keepdims=True)
         return F.clip((x - mean) * _by_image(transformation, x) + mean, *self.value_range)
 
-    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+    def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
         return (1 - self.factor[0], 1 + self.factor[1]), None
 
 
@@ -215,7 +215,7 @@ class RandomBrightness(_Colours):
         x = calls.tensors(self, images)
         return F.clip(x + _by_image(transformation, x), *self.value_range)
 
-    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+    def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
         width = self.value_range[1] - self.value_range[0]
         return (self.factor[0] * width, self.factor[1] * width), None
 

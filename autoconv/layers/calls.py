@@ -245,7 +245,8 @@ def restoring(layer: "Layer") -> Iterator[None]:
     values of metrics, of seed generators and of weights that do not learn. If it made layers or weights, their
     attributes stay.
     """
-    attributes, state = vars(layer).copy(), (layer._sublayers(), layer._own_weights())
+    attributes = vars(layer).copy()
+    state = (*layer._sublayers(), *layer._own_weights())
     containers = [(value, value.copy()) for name, value in attributes.items()
                   if name not in layer.unwatched and isinstance(value, list | dict | set)]
     changed_by_calls = [*(weight for weight in layer._own_weights() if not weight.learns),
@@ -256,14 +257,10 @@ def restoring(layer: "Layer") -> Iterator[None]:
                 metrics.enter_context(metric.holding())
             yield
     finally:
-        if _same(state, (layer._sublayers(), layer._own_weights())):
+        if list(map(id, state)) == list(map(id, (*layer._sublayers(), *layer._own_weights()))):
             for name in vars(layer).keys() - layer.unwatched - attributes.keys():
                 del vars(layer)[name]
             vars(layer).update((name, value) for name, value in attributes.items() if name not in layer.unwatched)
             for value, content in containers:
                 value.clear()
                 (value.extend if isinstance(value, list) else value.update)(content)
-
-
-def _same(before: Any, after: Any) -> bool:
-    return all(len(a) == len(b) and all(x is y for x, y in zip(a, b)) for a, b in zip(before, after))

@@ -64,9 +64,9 @@ class _InTraining(RandomLayer):
 class _OfMask(_InTraining):
     """What layers share that draw a mask."""
 
-    rate: Any = checks.Checked(_share)
+    rate = checks.Checked(_share)
     _draws = _draws_at_a_rate
-    noise_shape: Any = checks.Checked(_mask_shape)
+    noise_shape = checks.Checked(_mask_shape)
 
     def _mask(self, x: Tensor) -> Tensor:
         """1 / (1 - rate) where items stay and 0 elsewhere, in `noise_shape`, whose None are x's sizes."""

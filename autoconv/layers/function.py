@@ -147,11 +147,7 @@ def _of_one_item(item: Any) -> Any:
     return Tensor(one) if isinstance(item, SymbolicTensor) else one
 
 
-def _add_node(name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
-    return Function(name)(*args, **kwargs)
-
-
-record_call.append(_add_node)
+record_call.append(lambda name, args, kwargs: Function(name)(*args, **kwargs))
 registry.classes["Function"] = Function
 
 

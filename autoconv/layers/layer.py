@@ -30,7 +30,7 @@ from . import calls, spec
 from .calls import NOTHING
 from .checks import KerasDefault
 from .parts import automatic_name, held
-from .policy import DTypePolicy, dtype_name
+from .policy import dtype_name
 
 in_training: ContextVar[bool | None] = ContextVar("training", default=None)  # None outside all layers
 _being_built: ContextVar[str | None] = ContextVar("being_built", default=None)  # the path of the layer that is built
@@ -68,6 +68,7 @@ class Layer(Stateful):
     one_input = False  # whether it takes one tensor, never a list of them
     channel_axis = -1  # the axis whose size it is built for
     regularized: ClassVar[tuple[str, ...]] = ()  # the weights that take a `..._regularizer` and a `..._constraint`
+    input_spec: Any = None  # an `InputSpec` of what it accepts, or a list of them: set in a layer of a user's
     path: str | None = None  # the names of the layers around it where it was built, and its own
     version = 0  # the number of the last change, of another attribute; a property's setter counts what it sets
     # Attributes whose contents no recording depends on.
@@ -108,7 +109,6 @@ class Layer(Stateful):
         self.device = devices.get("cpu")
         self.built = self.built_at_once and type(self).build is Layer.build
         self._build_shape: Any = None  # what it was built for
-        self._input_spec: Any = None  # what was set as `input_spec`
         self.channels: int | None = None  # the size of `channel_axis` it was built for, if it must stay the same
         given = (input_dim,) if input_dim is not None else input_shape
         self.given_input_shape: Shape | None = None if given is None else (
@@ -197,26 +197,6 @@ class Layer(Stateful):
         return self._dtype
 
     compute_dtype = variable_dtype = dtype
-
-    @property
-    def dtype_policy(self) -> DTypePolicy:
-        """`dtype` as an object of Keras's kind. Set it before the layer is built."""
-        return DTypePolicy(self._dtype)
-
-    @dtype_policy.setter
-    def dtype_policy(self, policy: Any) -> None:
-        self._dtype = dtype_name(policy, bool(self.kept_kinds))
-
-    @property
-    def input_spec(self) -> Any:
-        """What it takes, as an `InputSpec` or a list of them; None for anything. Set it in a layer of yours."""
-        return self._input_spec or spec.of_layer(self)
-
-    @input_spec.setter
-    def input_spec(self, value: Any) -> None:
-        if any(not isinstance(each, spec.InputSpec | None) for each in flatten(value)):
-            raise TypeError(f"input_spec is an InputSpec, or a list or dict of them. Received: {value!r}.")
-        self._input_spec = value
 
     @property
     def input(self) -> Any:
@@ -351,33 +331,21 @@ class Layer(Stateful):
         is given by name; arrays become tensors.
         """
         if len(others) == 1 and isinstance(others[0], bool) and training is None:
-            (training,), others = others, ()
+            training = others[0]
+            others = ()
+        inputs: tuple = ()
         if others or named or x is NOTHING:
-            return self._call_with(calls.bind(self, () if x is NOTHING else (x, *others), named), training)
-        if not isinstance(x, Tensor):
-            if is_symbolic(x):
-                return calls.add_node(self, {"x": x}, training)
-            x = calls.tensors(self, x)
-        shape = x.shape if isinstance(x, Tensor) else map_structure(lambda t: t.shape, x)
-        if self._build_shape is None:
-            self._build_at_first_call(shape)
-        self.check_input(shape)
-        return self._computed(self._converted_inputs(x), training=training)
-
-    def _call_with(self, arguments: dict[str, Any], training: bool | None) -> Any:
-        """As a call with one input, with all arguments of `call` by their names."""
-        if is_symbolic(list(arguments.values())):
-            return calls.add_node(self, arguments, training)
-        arguments = {name: calls.tensors(self, value) if calls.holds_tensors(value) else value
-                     for name, value in arguments.items()}
-        self._build_with(arguments)
-        return self._computed(training=training, **calls.converted_arguments(self, arguments))
-
-    def _converted_inputs(self, x: Any) -> Any:
-        return calls.converted_inputs(self, x)
-
-    def _computed(self, *inputs: Any, training: bool | None, **named: Any) -> Any:
-        """The result of `call`, with what its result adds to the loss."""
+            named = calls.bind(self, () if x is NOTHING else (x, *others), named)
+            if is_symbolic(list(named.values())):
+                return calls.add_node(self, named, training)
+            named = {name: calls.tensors(self, value) if calls.holds_tensors(value) else value
+                     for name, value in named.items()}
+            self._build_with(named)
+            named = calls.converted_arguments(self, named)
+        elif not isinstance(x, Tensor) and is_symbolic(x):
+            return calls.add_node(self, {"x": self._with_ranks(x)}, training)
+        else:
+            inputs = (self._prepared(x),)
         argument = calls.training_argument(type(self))  # type: ignore[arg-type]
         training = in_training.get() if training is None else bool(training)
         training = argument.default if training is None and argument is not None else training
@@ -395,6 +363,21 @@ class Layer(Stateful):
         finally:
             in_training.reset(token)
             inside_layer.reset(inside)
+
+    def _prepared(self, x: Any) -> Any:
+        """The one input of a call as tensors, checked, in the layer's dtype. The first one builds the layer."""
+        x = calls.tensors(self, self._with_ranks(x))
+        shape = x.shape if isinstance(x, Tensor) else map_structure(lambda t: t.shape, x)
+        if self._build_shape is None:
+            self._build_at_first_call(shape)
+        self.check_input(shape)
+        return self._converted_inputs(x)
+
+    def _with_ranks(self, x: Any) -> Any:
+        return x
+
+    def _converted_inputs(self, x: Any) -> Any:
+        return calls.converted_inputs(self, x)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """What a call on symbolic tensors would give, without adding a node to the graph."""

@@ -1,9 +1,8 @@
-"""What a layer takes: ranks, shapes, sizes of axes. `InputSpec` says it as Keras's layers do."""
+"""What a layer takes: ranks, shapes, sizes of axes. `InputSpec` describes it in a layer of a user's."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..arguments.serialization import Configured
 from ..arguments.shapes import axes_remedy, image_axes_remedy
 from ..engine.symbolic import Shape, flat_shapes, flatten, is_shape
 
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from .layer import Layer
 
 
-class InputSpec(Configured):
+class InputSpec:
     """What one input of a layer must be: `self.input_spec = InputSpec(ndim=4, axes={-1: 3})` in a layer of yours.
 
     shape: all sizes, None for any; ndim, min_ndim, max_ndim: how many axes; axes: sizes of some of them. A layer of
@@ -33,11 +32,6 @@ class InputSpec(Configured):
         limit = self.ndim if self.ndim is not None else max_ndim
         if limit is not None and any(not -limit <= axis < limit for axis in self.axes):
             raise ValueError(f"Axis {max(self.axes, key=abs)} is greater than the maximum allowed value: {limit - 1}")
-
-    def __repr__(self) -> str:
-        said = (("dtype", self.dtype), ("shape", self.shape), ("ndim", self.ndim), ("max_ndim", self.max_ndim),
-                ("min_ndim", self.min_ndim), ("axes", self.axes))
-        return f"InputSpec({', '.join(f'{name}={value}' for name, value in said if value)})"
 
     def fault(self, shape: Shape) -> str | None:
         """What is wrong with an input of this shape, in Keras's words; None where it fits."""
@@ -69,7 +63,7 @@ class Shapes(dict):
     """The shapes that a layer of several arguments was built for, by the names that its `build` has for them."""
 
 
-def check(specs: Any, shapes: Any, layer_name: str) -> None:
+def _check(specs: Any, shapes: Any, layer_name: str) -> None:
     """Raises ValueError where inputs of these shapes are not what the specs (one, or a list or dict of them) say."""
     wanted = flatten(specs)
     given = [tuple(shapes)] if is_shape(shapes) else flat_shapes(shapes)
@@ -82,20 +76,10 @@ def check(specs: Any, shapes: Any, layer_name: str) -> None:
             raise ValueError(f"Input {place} of layer {layer_name!r} is incompatible with the layer: {fault}")
 
 
-def of_layer(layer: "Layer") -> InputSpec | None:
-    """What a layer accepts by its ranks and by the size it was built for."""
-    if not (layer.rank or layer.least_rank or layer.channels):
-        return None
-    axes = None if layer.channels is None else {layer.channel_axis: layer.channels}
-    if layer.least_rank:
-        return InputSpec(min_ndim=layer.least_rank, axes=axes)
-    return InputSpec(ndim=layer.rank or len(layer._build_shape), axes=axes)
-
-
 def check_input(layer: "Layer", shape: Shape) -> None:
     """Raises ValueError if inputs of this shape do not fit a layer."""
-    if layer._input_spec is not None:
-        check(layer._input_spec, shape, layer.name)
+    if layer.input_spec is not None:
+        _check(layer.input_spec, shape, layer.name)
     if not is_shape(shape):
         if layer.one_input:
             count = len(flat_shapes(shape))

@@ -14,12 +14,8 @@ from . import accuracy as own
 from .metric import DeviceFunction, Mean, MeanMetricWrapper, array, number
 
 
-def _scored(kernel: str) -> DeviceFunction:
+def _scored(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
     """`Metric.values` by a kernel of that name: (targets, predictions (M, C), *options, out (M,))."""
-    return partial(_kernel_values, kernel)
-
-
-def _kernel_values(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
     k, x = y_pred.device.kernels("step"), y_pred.data.reshape(-1, y_pred.shape[-1])
     out = k.empty((x.size if kernel == "binary_accuracy" else len(x),), x.dtype)
     targets = y_true.data.reshape(-1) if y_true.size == out.size else y_true.data.reshape(x.shape)
@@ -27,25 +23,23 @@ def _kernel_values(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) 
     return out
 
 
-def by_ops(function: Callable[..., Tensor]) -> DeviceFunction:
+def _computed(function: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
     """`Metric.values` of a function of tensors."""
-    return partial(_op_values, function)
-
-
-def _op_values(function: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
     return function(y_true, y_pred, **options).data
 
 
 def _mean(name: str, function: Callable, called: str | None = None, values: DeviceFunction | None = None,
-          first: tuple[str, ...] = (), direction: str = "down") -> Any:
+          by_kernel: bool = False, first: tuple[str, ...] = (), direction: str = "down") -> Any:
     """The class of a function: its constructor takes name and dtype, and the function's options, `first` before.
+    values: what computes the same on tensors, by default the function itself, or if `by_kernel` the kernel of its name.
     direction: in which its values get better.
     """
     options = {p.name: p for p in keywords.parameters(function, 2)}
     default_name, dtype = keywords.parameters(Mean.__init__, 1, 3)
     taken = [*(options.pop(each) for each in first), default_name.replace(default=called or function.__name__), dtype,
              *options.values()]
-    values = by_ops(function) if values is None else values
+    if values is None:
+        values = partial(_scored, function.__name__) if by_kernel else partial(_computed, function)
     return type(name, (MeanMetricWrapper,), {
         "__init__": keywords.constructor(taken, MeanMetricWrapper, function, values=values), "__module__": __name__,
         "direction": direction, "__doc__": f"The mean over samples of: {inspect.getdoc(function)}"})
@@ -63,15 +57,15 @@ def _equal(y_true: Tensor, y_pred: Tensor) -> Any:
 
 
 Accuracy = _mean("Accuracy", own.accuracy, values=_equal, direction="up")
-BinaryAccuracy = _mean("BinaryAccuracy", own.binary_accuracy, values=_scored("binary_accuracy"), direction="up")
-CategoricalAccuracy = _mean("CategoricalAccuracy", own.categorical_accuracy, values=_scored("categorical_accuracy"),
+BinaryAccuracy = _mean("BinaryAccuracy", own.binary_accuracy, by_kernel=True, direction="up")
+CategoricalAccuracy = _mean("CategoricalAccuracy", own.categorical_accuracy, by_kernel=True,
                             direction="up")
 SparseCategoricalAccuracy = _mean("SparseCategoricalAccuracy", own.sparse_categorical_accuracy,
-                                  values=_scored("sparse_categorical_accuracy"), direction="up")
+                                  by_kernel=True, direction="up")
 TopKCategoricalAccuracy = _mean("TopKCategoricalAccuracy", own.top_k_categorical_accuracy,
-                                values=_scored("top_k_categorical_accuracy"), first=("k",), direction="up")
+                                by_kernel=True, first=("k",), direction="up")
 SparseTopKCategoricalAccuracy = _mean("SparseTopKCategoricalAccuracy", own.sparse_top_k_categorical_accuracy,
-                                      values=_scored("sparse_top_k_categorical_accuracy"), first=("k",), direction="up")
+                                      by_kernel=True, first=("k",), direction="up")
 BinaryCrossentropy = _mean("BinaryCrossentropy", F.binary_crossentropy)
 CategoricalCrossentropy = _mean("CategoricalCrossentropy", F.categorical_crossentropy)
 SparseCategoricalCrossentropy = _mean("SparseCategoricalCrossentropy", F.sparse_categorical_crossentropy)

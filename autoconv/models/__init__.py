@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..arguments.keywords import known_only
 from ..arguments.serialization import Registry
 from ..layers import Input, Layer
 from . import cloning
@@ -39,10 +38,9 @@ def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = No
     return formats.from_json(json_string, custom_objects)
 
 
-@known_only
-def save_model(model: Model, filepath: Path, overwrite: bool = True) -> None:
+def save_model(model: Model, filepath: Path, overwrite: bool = True, **unknown: Any) -> None:
     """`model.save(filepath)`."""
-    model.save(filepath, overwrite)
+    model.save(filepath, overwrite, **unknown)
 
 
 def load_model(filepath: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True,

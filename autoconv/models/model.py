@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arguments.keywords import known_only
+from ..arguments.keywords import refuse
 from ..arguments.serialization import deserialize, serialize
 from ..arguments.shapes import axes_remedy
 from ..engine.errors import NotBuiltError
@@ -19,7 +19,7 @@ from ..layers import Layer, calls
 from ..layers.policy import DTYPES
 from ..metrics import Metric
 from ..train import own
-from ..train.trainer import Trainer, held_by_trainer, of_trainer
+from ..train.trainer import Trainer, TrainerMethod, held_by_trainer
 
 if TYPE_CHECKING:
     from ..engine.costs.profile import Profile
@@ -212,12 +212,8 @@ class Model(Layer):
             self.built = False
             raise
 
-    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Runs the model. Of a graph's inputs a last axis of length 1 may be left out, or be one too many."""
-        return super().__call__(self._with_ranks(x), *args, **kwargs)
-
     def _with_ranks(self, x: Any) -> Any:
-        """The inputs of a graph, in its ranks."""
+        """The inputs of a graph in its ranks: a last axis of length 1 may be left out, or be one too many."""
         if self._graph is None:
             return x
         inputs = self._graph.inputs
@@ -233,7 +229,12 @@ class Model(Layer):
             return super().call(x, training)
         if self._cached_plan is None:
             self._cached_plan = fusion.fuse(self._graph)
-        return self._graph.results(self._cached_plan.run(self._graph.match(x, self.name)))
+        plan = self._cached_plan
+        values = plan.begin(self._graph.match(x, self.name))
+        for each in plan.calls:
+            args, kwargs = each.arguments(values)
+            each.keep(values, each.operation(*args, **kwargs))
+        return self._graph.results([values[place] for place in plan.outputs])
 
     def _can_be_called(self) -> bool:
         """Whether it has a graph or a `call`; a class whose own steps call what it holds needs none."""
@@ -306,17 +307,17 @@ class Model(Layer):
         return profile(self.name, self.graph, self.device, int(batch_size), [shape[1:] for shape in shapes], measure)
 
     # Training, under Keras's names: what the trainer does and what it holds.
-    compile = of_trainer(Trainer.compile)
-    get_compile_config = of_trainer(Trainer.get_compile_config)
-    compile_from_config = of_trainer(Trainer.compile_from_config)
-    distribute = of_trainer(Trainer.distribute)
-    fit = of_trainer(Trainer.fit)
-    evaluate = of_trainer(Trainer.evaluate)
-    predict = of_trainer(Trainer.predict)
-    train_on_batch = of_trainer(Trainer.train_on_batch)
-    test_on_batch = of_trainer(Trainer.test_on_batch)
-    recording_report = of_trainer(Trainer.recording_report)
-    graph_report = of_trainer(Trainer.graph_report)
+    compile = TrainerMethod(Trainer.compile)
+    get_compile_config = TrainerMethod(Trainer.get_compile_config)
+    compile_from_config = TrainerMethod(Trainer.compile_from_config)
+    distribute = TrainerMethod(Trainer.distribute)
+    fit = TrainerMethod(Trainer.fit)
+    evaluate = TrainerMethod(Trainer.evaluate)
+    predict = TrainerMethod(Trainer.predict)
+    train_on_batch = TrainerMethod(Trainer.train_on_batch)
+    test_on_batch = TrainerMethod(Trainer.test_on_batch)
+    recording_report = TrainerMethod(Trainer.recording_report)
+    graph_report = TrainerMethod(Trainer.graph_report)
     optimizer, loss, history, ranks = map(held_by_trainer, ("optimizer", "loss", "history", "ranks"))
     run_eagerly, jit_compile, steps_per_execution = map(
         held_by_trainer, ("run_eagerly", "jit_compile", "steps_per_execution"))
@@ -325,7 +326,7 @@ class Model(Layer):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
-        return self._trainer.predict_on_batch(x)
+        return self._trainer.predict_on_batch(x)  # a method as it stands is found fastest
 
     @property
     def compiled(self) -> bool:
@@ -356,20 +357,20 @@ class Model(Layer):
         return [metric.name for metric in self.metrics]
 
     # Files. The formats know models, so models look for them only when one is written or read.
-    @known_only
-    def save(self, filepath: Path, overwrite: bool = True) -> None:
+    def save(self, filepath: Path, overwrite: bool = True, **unknown: Any) -> None:
         """Writes the architecture, all weights, and where it is compiled the training with the optimizer's slots, to
         `filepath` (.safetensors, or Keras's .keras or .h5); `models.load_model` reads it.
         """
+        refuse(self, "save", unknown)
         _formats().save_model(self, filepath, overwrite)
 
     def check_savable(self, filepath: Path) -> None:
         """Raises ValueError, with the reason, if `save(filepath)` would refuse the model as it is; writes nothing."""
         _formats().check_savable(self, filepath)
 
-    @known_only
-    def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
+    def save_weights(self, filepath: Path, overwrite: bool = True, **unknown: Any) -> None:
         """Writes the weights alone to `filepath` (.weights.safetensors, or Keras's .weights.h5)."""
+        refuse(self, "save_weights", unknown)
         _formats().save_weights(self, filepath, overwrite)
 
     def load_weights(self, filepath: Path, skip_mismatch: bool = False) -> None:

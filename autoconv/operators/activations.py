@@ -37,27 +37,35 @@ def add_relu(k, a, b):
 @op(kernels="pointwise")
 def sigmoid(k, x):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
-    return _of_the_result(k, x, _flat(k.sigmoid), _flat(k.sigmoid_grad))
+    y = k.empty(x.shape, x.dtype)
+    _flat(k.sigmoid)(x, y)
+    return y, _of_the_result(k, y, _flat(k.sigmoid_grad))
 
 
 @op(kernels="pointwise")
 def tanh(k, x):
     """y = tanh(x); dx = dy (1 - y^2)."""
-    return _of_the_result(k, x, _flat(k.tanh), _flat(k.tanh_grad))
+    y = k.empty(x.shape, x.dtype)
+    _flat(k.tanh)(x, y)
+    return y, _of_the_result(k, y, _flat(k.tanh_grad))
 
 
 @op(kernels="pointwise")
 def softmax(k, x, axis=-1):
     """y = exp(x) / sum(exp(x)) along `axis`, stable for any x; dx = y (dy - sum(y dy))."""
     (axis,) = normalize_axes(axis, x.ndim)
-    return _of_the_result(k, x, k.softmax, k.softmax_grad, axis)
+    y = k.empty(x.shape, x.dtype)
+    k.softmax(x, axis, y)
+    return y, _of_the_result(k, y, k.softmax_grad, axis)
 
 
 @op(kernels="pointwise")
 def log_softmax(k, x, axis=-1):
     """y = x - log(sum(exp(x))) along `axis`, stable for any x; dx = dy - exp(y) sum(dy)."""
     (axis,) = normalize_axes(axis, x.ndim)
-    return _of_the_result(k, x, k.log_softmax, k.log_softmax_grad, axis)
+    y = k.empty(x.shape, x.dtype)
+    k.log_softmax(x, axis, y)
+    return y, _of_the_result(k, y, k.log_softmax_grad, axis)
 
 
 def _passed(k, y, dy, dx):
@@ -69,18 +77,16 @@ def _passed(k, y, dy, dx):
 
 
 def _flat(kernel):
-    """A kernel of flat arrays, for arrays of any shape."""
+    """Returns a function that calls a kernel of flat arrays on arrays of any shape."""
     return lambda *arrays: kernel(*(array.reshape(-1) for array in arrays))
 
 
-def _of_the_result(k, x, forward, gradient, *axis):
-    """Runs an op whose gradient depends only on its result y and on dy."""
-    y = k.empty(x.shape, x.dtype)
-    forward(x, *axis, y)
+def _of_the_result(k, y, gradient, *axis):
+    """Returns the backward function of an op whose gradient depends only on its result y and on dy."""
 
     def backward(dy, needs):
         dx = gradient_buffer(k, needs[0], y.shape, y.dtype)
         gradient(y, dy, *axis, dx)
         return (dx,)
 
-    return y, backward
+    return backward

@@ -54,52 +54,47 @@ class Op:
         self.masks = masks
         self.view = view
         self.flat = flat
-        self._infer: Callable | None = None
+        self.inference: Callable | None = None  # computes only y, and may skip work for gradients
         # devices, dtypes and shapes that it has run on, with gradients and without
         self._prepared: set[tuple] = set()
 
     def __call__(self, device: Device, *arrays: Any, **parameters: Any) -> tuple[Any, Callable]:
-        self._prepare(device, arrays, parameters, True)
-        return self.fn(device.kernels(self.kernels), *arrays, **parameters)
+        return self.fn(self.prepared_kernels(device, arrays, parameters, True), *arrays, **parameters)
 
-    def infer(self, device: Device, *arrays: Any, **parameters: Any) -> Any:
-        """Returns only y, for calls that need no gradient."""
-        self._prepare(device, arrays, parameters, False)
-        if self._infer is None:
-            return self.fn(device.kernels(self.kernels), *arrays, **parameters)[0]
-        return self._infer(device.kernels(self.kernels), *arrays, **parameters)
-
-    def _prepare(self, device: Device, arrays: Sequence[Any], parameters: dict[str, Any], gradients: bool) -> None:
-        """Prepares the first run on arrays of these shapes: if several of its kernels, including
-        the backward ones, are not compiled yet, they are compiled together in the background.
+    def prepared_kernels(self, device: Device, arrays: Sequence[Any], parameters: dict[str, Any],
+                         gradients: bool) -> Any:
+        """Returns the kernels for arrays on a device. Before the first run on arrays of these
+        shapes: if several of the kernels, including the backward ones, are not compiled yet, they
+        are compiled together in the background.
         """
+        k = device.kernels(self.kernels)
         key = (device, gradients, *((a.dtype, a.shape) for a in arrays if a is not None), *_hashable(parameters))
         if key in self._prepared or isinstance(trace.current(), trace.DryRun):
-            return  # the code that started the dry run compiles them
+            return k  # the code that started the dry run compiles them
         if len(self._prepared) == KEPT:
             self._prepared.clear()
         self._prepared.add(key)
         dry = trace.DryRun()
-        k = device.kernels(self.kernels)
         try:
             with dry.record():
-                if not gradients and self._infer is not None:
-                    self._infer(k, *arrays, **parameters)
+                if not gradients and self.inference is not None:
+                    self.inference(k, *arrays, **parameters)
                 else:
                     y, backward = self.fn(k, *arrays, **parameters)
                     if gradients:
                         backward(y, tuple(a is not None and a.dtype.kind == "f" for a in arrays))
         except Exception:  # the run itself will report the error
-            return
+            return k
         missing = [(kernel, dtype) for kernel, dtype in dry.found if not kernel.compiled_before(dtype)]
         if len(missing) > 1:
             device.begin(missing)
+        return k
 
     def without_gradients(self, fn: Callable) -> Callable:
         """Registers a function that computes only y, and may skip work that only the gradients
         need.
         """
-        self._infer = fn
+        self.inference = fn
         return fn
 
     def __repr__(self) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..engine.symbolic import SymbolicTensor, on_symbols_too
-from ..engine.tensor import Tensor, stacked, tensor
+from ..engine.symbolic import SymbolicTensor
+from ..engine.tensor import Tensor, on_symbols_too, stacked, tensor
 from ..functional import cast, equal, where
 from ..functional.layer_functions import TensorLike
 

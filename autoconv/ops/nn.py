@@ -9,8 +9,7 @@ from .. import activations
 from .. import functional as F
 from ..activations import *  # noqa: F403
 from ..arguments.shapes import Padding, Pair
-from ..engine.symbolic import on_symbols_too
-from ..engine.tensor import Tensor
+from ..engine.tensor import Tensor, on_symbols_too
 from ..functional import erf, moments
 from ..functional.layer_functions import TensorLike
 from ..functional.loss_functions import EPSILON

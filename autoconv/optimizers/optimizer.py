@@ -5,7 +5,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import cache
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -13,23 +12,16 @@ import numpy as np
 
 from .. import initializers
 from ..arguments import keywords, names
-from ..arguments.checked import Checked, at_least_zero, fraction_or_one, is_number
+from ..arguments.checked import Checked, at_least_zero, fraction_or_one, is_number, several
 from ..arguments.shapes import check_count
 from ..engine.tensor import Tensor, no_grad
 from ..engine.variable import Stateful, Variable, restored
 from . import schedules
-from .slots import FlatParameters, Slots
+from .slots import FlatParameters, Slots, warn_of_missing
 
 LearningRate = float | Callable[[int], float]
 
 names_given: Counter[str] = Counter()
-
-
-def _several_steps(value: Any, name: str) -> int | None:
-    """How many gradients make one step; None for 0, if each makes one."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0 or value == 1:
-        raise ValueError(f"{name} must be at least 2, or None. Received: {name}={value!r}.")
-    return int(value) or None
 
 
 class Optimizer(Stateful):
@@ -54,12 +46,12 @@ class Optimizer(Stateful):
     _first: ClassVar[dict[str, str]] = {}  # the attribute whose value a slot begins with, where that is not 0
     _apart: ClassVar[tuple[str, ...]] = ("velocity_hat",)  # slots that Keras makes after all others
 
-    weight_decay: Any = Checked(at_least_zero, optional=True)
-    clipnorm: Any = Checked(at_least_zero, optional=True)
-    clipvalue: Any = Checked(at_least_zero, optional=True)
-    global_clipnorm: Any = Checked(at_least_zero, optional=True)
-    loss_scale_factor: Any = Checked(at_least_zero, optional=True)
-    gradient_accumulation_steps: Any = Checked(_several_steps, optional=True)
+    weight_decay = Checked(at_least_zero, optional=True)
+    clipnorm = Checked(at_least_zero, optional=True)
+    clipvalue = Checked(at_least_zero, optional=True)
+    global_clipnorm = Checked(at_least_zero, optional=True)
+    loss_scale_factor = Checked(at_least_zero, optional=True)
+    gradient_accumulation_steps = Checked(several, optional=True)
 
     def __init__(
         self, learning_rate: LearningRate, weight_decay: float | None = None, clipnorm: float | None = None,
@@ -191,15 +183,8 @@ class Optimizer(Stateful):
         return self._kept.arrays[slot] if slot in self._slots else self.flat.data[:0]  # type: ignore[union-attr]
 
     def slot_order(self, count: int | None = None) -> list[tuple[str, int]]:
-        """The slots with the numbers of their parameters, in the order of Keras's variables: the averages and sums of
-        gradients first, then all slots of a parameter together, but for those in `_apart`. count: of parameters.
-        """
-        kept = self._kept.arrays
-        numbers = range(len(self.flat.parameters) if count is None and self.flat is not None else count or 0)
-        together = [slot for slot in self._slots if slot in kept and slot not in self._apart]
-        alone = [slot for slot in self._slots if slot in kept and slot in self._apart]
-        return [*((slot, i) for slot in ("average", "accumulated") if slot in kept for i in numbers),
-                *((slot, i) for i in numbers for slot in together), *((slot, i) for slot in alone for i in numbers)]
+        """The slots with the numbers of their parameters, in the order of Keras's variables. count: of parameters."""
+        return self._kept.order([slot for slot in self.slots if slot in self._kept.arrays], self._apart, count)
 
     # The variables.
 
@@ -218,7 +203,7 @@ class Optimizer(Stateful):
         found.update({f"variable_{i}": variable for i, variable in enumerate(self._added)})
         if self.built:
             self._kept.make(self._first_values())
-            found.update(self._kept.variables([each for each in self.slot_order() if each[0] in self.slots], self.name))
+            found.update(self._kept.variables(self.slot_order(), self.name))
         return found
 
     def get_state(self, parameters: Sequence[Variable] | None = None) -> dict[str, np.ndarray]:
@@ -264,14 +249,6 @@ class Optimizer(Stateful):
         variable.data, variable.device = of.device.array(variable.data), of.device
         return variable
 
-    def add_optimizer_variables(self, trainable_variables: Sequence[Variable], name: Any,
-                                initializer: Any = "zeros") -> Any:
-        """`add_variable_from_reference` for each of several weights; of several names a tuple of such lists."""
-        if isinstance(name, str):
-            return [self.add_variable_from_reference(of, name, initializer) for of in trainable_variables]
-        first = initializer if isinstance(initializer, list | tuple) else [initializer] * len(name)
-        return tuple(self.add_optimizer_variables(trainable_variables, one, each) for one, each in zip(name, first))
-
     # What Keras's optimizers call to change a variable.
     assign = staticmethod(Variable.assign)
     assign_add = staticmethod(Variable.assign_add)
@@ -295,9 +272,9 @@ class Optimizer(Stateful):
         """
         if not gradients:
             return
-        own = self.flat is not None and gradients is self.flat.gradients  # a training step's, which are not scaled
+        is_own = self.flat is not None and gradients is self.flat.gradients  # a training step's are not scaled
         gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
-        self._warn_of_missing(gradients, parameters)
+        warn_of_missing(gradients, parameters or (() if self.flat is None else self.flat.parameters))
         if parameters is not None:
             if self.flat is None:
                 self.train(parameters)
@@ -313,7 +290,7 @@ class Optimizer(Stateful):
             raise ValueError(f"apply() needs one gradient for each of the {len(self.flat.parameters)} parameters. "
                              f"Received: {len(gradients)}.")
         self.flat.collect(gradients)
-        if self.loss_scale_factor and not own:
+        if self.loss_scale_factor and not is_own:
             self.flat.gradient /= self.flat.dtype.type(self.loss_scale_factor)
         count = self.gradient_accumulation_steps
         if not count or self._kept.accumulate(count, is_last=(self._iterations.data.item() + 1) % count == 0):
@@ -343,18 +320,6 @@ class Optimizer(Stateful):
         """The loss times `loss_scale_factor`, where there is one: `apply` divides its gradients again."""
         return loss * self.loss_scale_factor if self.loss_scale_factor else loss
 
-    def _warn_of_missing(self, gradients: Sequence[Any], parameters: Sequence[Variable] | None) -> None:
-        """Says which parameters have no gradient. Raises ValueError where none has one."""
-        missing = [i for i, gradient in enumerate(gradients) if gradient is None]
-        if not missing:
-            return
-        if len(missing) == len(gradients):
-            raise ValueError("No gradients provided for any variable.")
-        of = self.flat.parameters if parameters is None and self.flat is not None else list(parameters or ())
-        named = [of[i].name or i if i < len(of) else i for i in missing]
-        warnings.warn(f"Gradients do not exist for variables {named}, which stay as they are. Is each of them used in "
-                      "the loss?", stacklevel=4)
-
     def update(self, missing: AbstractSet[int] = frozenset()) -> None:
         """Clips the gradients in `flat`, then updates the parameters and the slots: kernels alone, that a step records
         where the optimizer is `recordable`. Counts no step. missing: the numbers of parameters that stay as they are.
@@ -370,7 +335,7 @@ class Optimizer(Stateful):
                 k.shrink(gradient, self.clipnorm)
         elif self.global_clipnorm is not None:
             k.shrink(flat.gradient, self.global_clipnorm)
-        if _is_by_variable(type(self)):  # type: ignore[arg-type]
+        if len(signature(self.update_step).parameters) == 3:  # of a gradient, a variable and a learning rate
             self._update_each(k, flat, missing)
         else:
             decay_factor = flat.device.dynamic(self._decay_factor) if self.weight_decay else 1.0
@@ -469,18 +434,7 @@ class Optimizer(Stateful):
             self._kept.swap_average()
 
     def _keep_average(self, flat: FlatParameters) -> None:
-        dynamic = flat.device.dynamic
-        overwritten = dynamic(self._is_overwritten) if self.ema_overwrite_frequency else None
-        self._kept.keep_average(dynamic(self._average_momentum), overwritten)
-
-    def _average_momentum(self) -> float:
-        return self.ema_momentum if self._updates() else 0.0
-
-    def _is_overwritten(self) -> float:
-        return float((self._updates() + 1) % (self.ema_overwrite_frequency or 1) == 0)
-
-
-@cache
-def _is_by_variable(kind: type) -> bool:
-    """Whether an optimizer's `update_step` is Keras's, of a gradient, a variable and the learning rate."""
-    return len(signature(kind.update_step).parameters) == 4  # type: ignore[attr-defined]
+        every = self.ema_overwrite_frequency
+        momentum = flat.device.dynamic(lambda: self.ema_momentum if self._updates() else 0.0)
+        overwritten = flat.device.dynamic(lambda: float((self._updates() + 1) % every == 0)) if every else None
+        self._kept.keep_average(momentum, overwritten)

@@ -2,6 +2,7 @@
 further ones, its slots: an update is then a single pass.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -90,6 +91,17 @@ class FlatParameters:
                     copy(p.constraint(Tensor(view, device=self.device)).data, view)
 
 
+def warn_of_missing(gradients: Sequence[Any], parameters: Sequence[Variable]) -> None:
+    """Warns of parameters that have no gradient. Raises ValueError if none has one."""
+    missing = [i for i, gradient in enumerate(gradients) if gradient is None]
+    if missing and len(missing) == len(gradients):
+        raise ValueError("No gradients provided for any variable.")
+    if missing:
+        named = [parameters[i].name or i if i < len(parameters) else i for i in missing]
+        warnings.warn(f"Gradients do not exist for variables {named}, which stay as they are. Is each of them used in "
+                      "the loss?", stacklevel=4)
+
+
 class Slots:
     """What an optimizer keeps in addition to the weights: flat arrays by the names of the slots,
     laid out as the weights are. A weight that is left out of training for a while stays known, and
@@ -170,6 +182,16 @@ class Slots:
         slots = self.by_number()
         return {f"{name}/{i}": slots[known[id(parameter)]].get(name, np.zeros(parameter.shape, parameter.dtype))
                 for i, parameter in enumerate(parameters) for name in names}
+
+    def order(self, names: Sequence[str], apart: Sequence[str], count: int | None) -> list[tuple[str, int]]:
+        """These slots with the numbers of their weights, as Keras orders an optimizer's variables: averages and sums of
+        gradients first, then all slots of a weight together, apart from those in `apart`. count: of weights.
+        """
+        numbers = range(count or 0) if count is not None or self.flat is None else range(len(self.flat.parameters))
+        own = [name for name in names if name not in ("average", "accumulated")]
+        return [*((name, i) for name in ("average", "accumulated") if name in names for i in numbers),
+                *((name, i) for i in numbers for name in own if name not in apart),
+                *((name, i) for name in own if name in apart for i in numbers)]
 
     def variables(self, order: Sequence[tuple[str, int]], owner: str) -> dict[str, Variable]:
         """Variables over the parts of slots, under Keras's names, by "<slot>/<i>": of these slots and weights."""

@@ -19,7 +19,7 @@ class SGD(Optimizer):
     """
 
     recordable = True
-    momentum: Any = Checked(fraction_or_one)
+    momentum = Checked(fraction_or_one)
 
     def __init__(
         self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any
@@ -43,9 +43,9 @@ class RMSprop(Optimizer):
     """
 
     recordable = True
-    rho: Any = Checked(fraction)
-    momentum: Any = Checked(fraction_or_one)
-    epsilon: Any = Checked(at_least_zero)
+    rho = Checked(fraction)
+    momentum = Checked(fraction_or_one)
+    epsilon = Checked(at_least_zero)
     _apart = ("velocity", "momentum", "average_gradient")
 
     def __init__(
@@ -76,9 +76,9 @@ class Adam(Optimizer):
     """
 
     recordable = True
-    beta_1: Any = Checked(fraction)
-    beta_2: Any = Checked(fraction)
-    epsilon: Any = Checked(at_least_zero)
+    beta_1 = Checked(fraction)
+    beta_2 = Checked(fraction)
+    epsilon = Checked(at_least_zero)
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
@@ -119,8 +119,8 @@ class Adagrad(Optimizer):
     recordable = True
     _slots = ("accumulator",)
     _first: ClassVar[dict[str, str]] = {"accumulator": "initial_accumulator_value"}
-    initial_accumulator_value: Any = Checked(at_least_zero)
-    epsilon: Any = Checked(at_least_zero)
+    initial_accumulator_value = Checked(at_least_zero)
+    epsilon = Checked(at_least_zero)
 
     def __init__(self, learning_rate: LearningRate = 0.001, initial_accumulator_value: float = 0.1,
                  epsilon: float = 1e-7, **common: Any) -> None:
@@ -137,8 +137,8 @@ class Adadelta(Optimizer):
 
     recordable = True
     _slots = ("accumulated_grad", "accumulated_delta_var")
-    rho: Any = Checked(fraction)
-    epsilon: Any = Checked(at_least_zero)
+    rho = Checked(fraction)
+    epsilon = Checked(at_least_zero)
 
     def __init__(self, learning_rate: LearningRate = 0.001, rho: float = 0.95, epsilon: float = 1e-7,
                  **common: Any) -> None:
@@ -156,9 +156,9 @@ class Adamax(Optimizer):
 
     recordable = True
     _slots = ("momentum", "norm")
-    beta_1: Any = Checked(fraction)
-    beta_2: Any = Checked(fraction)
-    epsilon: Any = Checked(at_least_zero)
+    beta_1 = Checked(fraction)
+    beta_2 = Checked(fraction)
+    epsilon = Checked(at_least_zero)
 
     def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
                  epsilon: float = 1e-7, **common: Any) -> None:
@@ -228,7 +228,7 @@ class Lion(Optimizer):
 
     recordable = True
     _slots = ("momentum",)
-    beta_2: Any = Checked(fraction)
+    beta_2 = Checked(fraction)
 
     def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99,
                  **common: Any) -> None:

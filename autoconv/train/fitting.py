@@ -1,27 +1,202 @@
-"""`Loop`: the one loop of fit, evaluate and predict. The next batch, a step on it, callbacks.
-
-`Fitting`: one call of `fit`, epoch by epoch; from its start, or from the state that another one was saved in.
+"""`fit`, `evaluate` and `predict`, methods of models, and the one loop that they share, `Loop`: the
+next batch, a step on it, callbacks. `Fitting` is one call of `fit`, epoch by epoch, from its start
+or from a saved state.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..callbacks import BackupAndRestore, CallbackList, Logs
+import numpy as np
+
+from ..arguments.keywords import refuse
+from ..arguments.shapes import check_count
+from ..callbacks import BackupAndRestore, Callback, CallbackList, History, Logs
 from ..engine.ranks import ALONE, Ranks
 from . import settings, state
-from .agreeing import STOPS, check_weights
+from .agreeing import STOPS, check_weights, hooks_of, join, share_random
 from .checkpoint import Checkpoint
-from .progress import Progress, warn_of_nan
-from .saved_states import Saving, state_in, usable
+from .feeding import check_given, source_of, training_and_validation
+from .outputs import Outputs
+from .own import listed, overridden
+from .progress import Progress, check_verbose, warn_of_nan
+from .saved_states import Saving, only_backup, state_in, usable
 from .source import Source
 from .state import TrainState
 from .step import Step
 from .stream import Epochs, Stream, warn_of_end
-from .user_arrays import Batch
+from .user_arrays import Batch, Data, validates_in
 from .workspace import Work
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+def fit(
+    self: "Trainer", x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1,
+    verbose: str | int = "auto", callbacks: Iterable[Callback] | Callback | None = None,
+    validation_split: float = 0.0, validation_data: Any = None, shuffle: bool = True,
+    class_weight: Mapping[int, float] | None = None, sample_weight: Any = None, initial_epoch: int = 0,
+    steps_per_epoch: int | None = None, validation_steps: int | None = None,
+    validation_batch_size: int | None = None, validation_freq: int | Iterable[int] = 1,
+    resume: str | PathLike[str] | None = None, **unknown: Any,
+) -> History:
+    """Trains for `epochs - initial_epoch` passes over x (N, ...) and y (N, ...). Returns the `History`.
+
+    x may be an iterable of batches instead, (x, y) or (x, y, sample_weight): an image dataset, a generator, a
+    sequence such as Keras's PyDataset; so may validation_data, else (x, y) or (x, y, sample_weight).
+    batch_size: of arrays, 32 by default. steps_per_epoch, validation_steps: batches of an epoch, by default all.
+    validation_split: that share of the samples, the last ones, is only evaluated; every validation_freq epochs, or
+    in those it lists. shuffle: a new order each epoch, of samples or of a sequence's batches. class_weight:
+    {class: weight}; sample_weight: (N,). Several inputs or outputs come as a list or a dict by names. Warns when
+    the loss becomes NaN or infinite. An interrupt leaves the weights as the last whole step left them. With an
+    initial_epoch the last training goes on, in the orders that its later epochs would have had. resume: a folder
+    where `callbacks.BackupAndRestore` saved the state of a training, which goes on bit for bit.
+    """
+    refuse(self.model, "fit", unknown)
+    self._check_compiled("fit")
+    verbose = 0 if self.ranks.rank else check_verbose(verbose)
+    check_count("epochs", epochs, 0)
+    check_count("initial_epoch", initial_epoch, 0)
+    validates = validates_in(validation_freq)
+    if not initial_epoch:
+        self.running.key = None
+    share_random(self.ranks)
+    data, validation = training_and_validation(
+        self.model, x, y, sample_weight, class_weight, validation_split, validation_data,
+        shuffle=shuffle, number=initial_epoch, draw=self.running.training)
+    self._settle(data.like)
+    source = source_of(self.model, data, batch_size, shuffle)
+    tests = None
+    if validation is not None:
+        self.running.check_targets(self.model, validation.like)
+        tests = source_of(self.model, validation, validation_batch_size or batch_size, staged=True)
+    work = _begin_training(self, source, tests, epochs=epochs, initial_epoch=initial_epoch,
+                           steps_per_epoch=steps_per_epoch, shuffle=shuffle)
+    line = self._prepare(work, source, verbose)
+    passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
+    history = History()
+    self.history = history
+    self.stop_training = False
+    backup = only_backup(CallbackList(callbacks).callbacks)
+    hooks = hooks_of(self.model, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, history)
+    order = self.running.training()
+    if shuffle and isinstance(source, Source):
+        source.key = order
+    validate = None if tests is None else partial(evaluate_source, self, tests, validation_steps)
+    fitting = Fitting(self, work, passes, hooks, range(initial_epoch, epochs), tests, validate, validates)
+    try:
+        with fitting.saved(backup, resume) as found:
+            fitting.run(verbose, line, found)
+    finally:  # also if it was interrupted: much memory, and the next training may need other sizes
+        steps = self.running.steps
+        steps.forget("train", *(() if self.model.device.keeps_steps else ("test",)))
+        steps.detach("test")
+    return history
+
+
+def _begin_training(
+    trainer: "Trainer", source: Source | Stream, tests: Source | Stream | None, **arguments: Any,
+) -> Work:
+    """Makes the optimizer's slots, has several ranks begin alike, and frees what an earlier `evaluate` left."""
+    work = trainer._work("train", trainer.optimizer)
+    trainer._build_optimizer()
+    if trainer.ranks.size > 1:
+        if work.own is not None:
+            raise ValueError("Several processes share the steps that autoconv makes. Received: "
+                             f"{type(trainer.model).__name__} with a {work.own} of its own.")
+        join(trainer.model, {**arguments, "data": source.identity(), "begins": source.get_state(),
+                          "validation_data": None if tests is None else tests.identity()})
+    if tests is None and not trainer.model.device.keeps_steps:
+        trainer.running.steps.forget("test")  # as much memory as training will need
+    trainer.running.nan_seen = False
+    trainer.running.now = "train"
+    return work
+
+
+def evaluate(
+    self: "Trainer", x: Any = None, y: Any = None, batch_size: int | None = None, verbose: str | int = "auto",
+    sample_weight: Any = None, steps: int | None = None,
+    callbacks: Iterable[Callback] | Callback | None = None, return_dict: bool = False, **unknown: Any,
+) -> Any:
+    """The loss over x and y, or the batches (x, y) of an iterable, with metrics `[loss, metric, ...]`, or a
+    dict of them by name. steps: how many batches, by default all.
+    """
+    refuse(self.model, "evaluate", unknown)
+    self._check_compiled("evaluate")
+    data = check_given(self.model, x, y, sample_weight)
+    self._settle(data.like)
+    source = source_of(self.model, data, batch_size, staged=True)
+    verbose = 0 if self.ranks.rank else check_verbose(verbose)
+    before = self._prepare(self._work("test"), source, verbose)
+    count = Epochs(source, steps).steps
+    hooks = hooks_of(self.model, callbacks, {"verbose": verbose, "epochs": 1, "steps": count})
+    line = Progress(count, verbose, before=before)
+    try:
+        logs = evaluate_source(self, source, steps, hooks, line)
+    finally:
+        self.running.steps.detach("test")
+    line.finish(logs)
+    return logs if return_dict else listed(self.model, logs)
+
+
+def evaluate_source(trainer: "Trainer", source: Source | Stream, steps: int | None,
+                    hooks: CallbackList, line: Progress | None = None) -> Logs:
+    """Returns the means over a data set that is not trained on. `fit` shows no line of it."""
+    passes = Epochs(source, steps, "validation_steps" if line is None else "steps")
+    if not passes.ready(0):
+        raise ValueError("The iterable to evaluate on has no batches left. Pass one that can be iterated again, or "
+                         "the number of steps to take of it each time.")
+    running = trainer.running
+    with running.lock:
+        trainer.stop_evaluating = False
+        hooks.call("on_test_begin", {})
+        work, sums = trainer._work("test"), running.sums["test"]
+        before, running.now = running.now, "test"
+        sums.reset()
+        Loop(trainer, work, hooks).run(passes, partial(sums.read_logs, trainer.ranks), 0, line, sums.read_logs)
+        logs = sums.read_logs(trainer.ranks)
+        hooks.call("on_test_end", logs)
+        if line is None:  # fit goes on
+            running.now = before
+    return logs
+
+
+def predict(
+    self: "Trainer", x: Any, batch_size: int | None = None, verbose: str | int = "auto",
+    steps: int | None = None, callbacks: Iterable[Callback] | Callback | None = None, **unknown: Any,
+) -> Any:
+    """The outputs for x (N, ...), batch by batch: an array (N, ...), or a list or dict of them, as the model has
+    them. x may be an iterable of batches x, (x, y) or (x, y, sample_weight), of which x is taken; steps: how many.
+    Needs no compile().
+    """
+    model, everyone = self.model, self.ranks
+    refuse(model, "predict", unknown)
+    data = check_given(model, x, targets=False)
+    is_shared = isinstance(data, Data) and steps is None and len(data) >= everyone.size > 1
+    if is_shared:
+        start, n, *_ = everyone.part(len(data))  # type: ignore[arg-type]
+        data = data.rows(start, start + n)  # type: ignore[union-attr]
+    verbose = 0 if is_shared and everyone.rank else check_verbose(verbose)
+    source = data if isinstance(data, Stream) else Source(data, model._dtypes(len(data.x)), batch_size,
+                                                          model.device, staged=True)
+    work = Work("predict", own=overridden(model, "predict"))
+    before = self._prepare(work, source, verbose)
+    passes, outputs = Epochs(source, steps), Outputs(model.device, source.samples)
+    line = Progress(passes.steps, verbose, before=before)
+    hooks = hooks_of(model, callbacks, {"verbose": verbose, "epochs": 1, "steps": passes.steps})
+    self.stop_predicting = False
+    hooks.call("on_predict_begin", {})
+    Loop(self, work, hooks).run(passes, lambda: {"outputs": outputs.last()}, 0, line, take=outputs.take)
+    hooks.call("on_predict_end", {})
+    line.finish({})
+    self.running.steps.detach("predict")
+    found = outputs.all()
+    if is_shared:
+        found = [np.concatenate(parts) for parts in zip(*everyone.exchange(found))]
+    return outputs.put_together(found)
 
 
 class Loop:

@@ -1,6 +1,7 @@
 """`Recorder`: named pieces of work, each recorded while it first runs and replayed from then on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -58,19 +59,20 @@ class Recorder:
         with self._trace.record(SHARED):
             draw()
 
-    def record(self, piece: Phase, obstacle: str | None = None) -> None:
-        """Runs a piece, and records it unless there is an obstacle."""
-        self.reasons[piece.name] = obstacle
+    @contextmanager
+    def recording(self, name: str, obstacle: str | None = None) -> Iterator[None]:
+        """Records the piece of this name, which runs inside the `with` block, unless there is an obstacle."""
+        self.reasons[name] = obstacle
         with devices.reusing(self._pool):
             if obstacle is not None:
-                piece.work()
+                yield
                 return
-            with self._trace.record(piece.name) as section:
-                piece.work()
-        self._cut.pop(piece.name, None)
-        self.reasons[piece.name] = section.reason
+            with self._trace.record(name) as section:
+                yield
+        self._cut.pop(name, None)
+        self.reasons[name] = section.reason
         if section.reason is not None:
-            self._trace.forget(piece.name)  # what it holds is of no use
+            self._trace.forget(name)  # what it holds is of no use
 
     def arrange(self, pieces: Iterable[Phase], draws: bool) -> None:
         """Plans later runs of these pieces. draws: whether they use the shared scalars."""

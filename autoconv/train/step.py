@@ -236,7 +236,8 @@ class Step:
         pieces = phases.pieces(space)
         for piece in pieces:
             if piece.name in names or not names:
-                recorder.record(piece, phases.obstacle(space, piece.name, in_model))
+                with recorder.recording(piece.name, phases.obstacle(space, piece.name, in_model)):
+                    piece.work()
         # A phase cannot be replayed if one is not whose arrays it reads, and forward not without backward.
         reasons["forward"] = reasons["forward"] or reasons.get("backward")
         for name, read in (("loss", "forward"), ("backward", "forward"), ("store", "forward"), ("account", "loss")):

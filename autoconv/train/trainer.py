@@ -1,44 +1,45 @@
 """`Trainer`: fits, evaluates and asks a model, with Keras's methods and defaults."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from operator import attrgetter
-from os import PathLike
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
 from .. import optimizers as optim
-from ..arguments.keywords import known_only
+from ..arguments.keywords import refuse
 from ..arguments.shapes import check_count
-from ..callbacks import Callback, CallbackList, History, Logs
+from ..callbacks import History
 from ..engine.ranks import ALONE, Ranks
 from ..engine.versions import contents
 from ..kernels.locks import kernel_lock
-from . import compiled
-from .agreeing import hooks_of, join, share_model, share_random
+from . import compiled, fitting
+from .agreeing import share_model, share_random
 from .compiled import Goal, Score
-from .feeding import build_for, check_arrays, check_given, check_inputs, source_of, training_and_validation
-from .fitting import Fitting, Loop
-from .outputs import Outputs
+from .feeding import build_for, check_arrays, check_inputs
 from .own import OwnSums, listed, overridden
-from .progress import Progress, check_verbose, warn
+from .progress import Progress, warn
 from .running import Running
-from .saved_states import only_backup
 from .source import Source
 from .step import Step
-from .stream import Epochs, Stream
+from .stream import Stream
 from .sums import Sums
-from .user_arrays import Batch, Data, Model, sample_weights, validates_in
+from .user_arrays import Batch, Data, Model, sample_weights
 from .workspace import Work
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
-def of_trainer(method: Callable[Concatenate["Trainer", P], Result]) -> Callable[Concatenate[Any, P], Result]:
-    """A method of the trainer as one of the model that has it."""
-    return known_only(method, attrgetter("_trainer"))
+class TrainerMethod(Generic[P, Result]):
+    """A method of the trainer as one of the model that has it: `model.fit` is the method of its trainer."""
+
+    def __init__(self, method: Callable[Concatenate["Trainer", P], Result]) -> None:
+        self._method = method
+
+    def __get__(self, model: Any, owner: type) -> Callable[P, Result]:
+        return self._method if model is None else MethodType(self._method, model._trainer)  # type: ignore[return-value]
 
 
 def held_by_trainer(name: str) -> Any:
@@ -68,7 +69,8 @@ class Trainer:
 
     def compile(self, optimizer: str | optim.Optimizer = "rmsprop", loss: Any = None, loss_weights: Any = None,
                 metrics: Any = None, weighted_metrics: Any = None, run_eagerly: bool = False,
-                steps_per_execution: int = 1, jit_compile: str | bool = "auto", auto_scale_loss: bool = True) -> None:
+                steps_per_execution: int = 1, jit_compile: str | bool = "auto", auto_scale_loss: bool = True,
+                **unknown: Any) -> None:
         """Says how to train: an optimizer and a loss, by name or as objects, and metrics to report.
 
         metrics: a list of names ("accuracy", "mse", ...), metrics, or functions `(y_true, y_pred)` on NumPy arrays;
@@ -78,6 +80,7 @@ class Trainer:
         are compiled, in 32 bits. Raises ValueError for unknown names, TypeError for a class with a make_train_function
         of its own. Training so far is kept in the weights; the optimizer starts anew.
         """
+        refuse(self.model, "compile", unknown)
         for kind in ("train", "test", "predict"):
             if hasattr(type(self.model), f"make_{kind}_function"):  # which Keras lets a class override
                 raise TypeError(f"{type(self.model).__name__} must not define make_{kind}_function(): define "
@@ -119,156 +122,9 @@ class Trainer:
         self.ranks = ranks
         return self.model
 
-    def fit(
-        self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1,
-        verbose: str | int = "auto", callbacks: Iterable[Callback] | Callback | None = None,
-        validation_split: float = 0.0, validation_data: Any = None, shuffle: bool = True,
-        class_weight: Mapping[int, float] | None = None, sample_weight: Any = None, initial_epoch: int = 0,
-        steps_per_epoch: int | None = None, validation_steps: int | None = None,
-        validation_batch_size: int | None = None, validation_freq: int | Iterable[int] = 1,
-        resume: str | PathLike[str] | None = None,
-    ) -> History:
-        """Trains for `epochs - initial_epoch` passes over x (N, ...) and y (N, ...). Returns the `History`.
-
-        x may be an iterable of batches instead, (x, y) or (x, y, sample_weight): an image dataset, a generator, a
-        sequence such as Keras's PyDataset; so may validation_data, else (x, y) or (x, y, sample_weight).
-        batch_size: of arrays, 32 by default. steps_per_epoch, validation_steps: batches of an epoch, by default all.
-        validation_split: that share of the samples, the last ones, is only evaluated; every validation_freq epochs, or
-        in those it lists. shuffle: a new order each epoch, of samples or of a sequence's batches. class_weight:
-        {class: weight}; sample_weight: (N,). Several inputs or outputs come as a list or a dict by names. Warns when
-        the loss becomes NaN or infinite. An interrupt leaves the weights as the last whole step left them. With an
-        initial_epoch the last training goes on, in the orders that its later epochs would have had. resume: a folder
-        where `callbacks.BackupAndRestore` saved the state of a training, which goes on bit for bit.
-        """
-        self._check_compiled("fit")
-        verbose = 0 if self.ranks.rank else check_verbose(verbose)
-        check_count("epochs", epochs, 0)
-        check_count("initial_epoch", initial_epoch, 0)
-        validates = validates_in(validation_freq)
-        if not initial_epoch:
-            self.running.key = None
-        share_random(self.ranks)
-        data, validation = training_and_validation(
-            self.model, x, y, sample_weight, class_weight, validation_split, validation_data,
-            shuffle=shuffle, number=initial_epoch, draw=self.running.training)
-        self._settle(data.like)
-        source = source_of(self.model, data, batch_size, shuffle)
-        tests = None
-        if validation is not None:
-            self.running.check_targets(self.model, validation.like)
-            tests = source_of(self.model, validation, validation_batch_size or batch_size, staged=True)
-        work = self._begin_training(source, tests, epochs=epochs, initial_epoch=initial_epoch,
-                                    steps_per_epoch=steps_per_epoch, shuffle=shuffle)
-        line = self._prepare(work, source, verbose)
-        passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
-        history = self.history = History()
-        self.stop_training = False
-        backup = only_backup(CallbackList(callbacks).callbacks)
-        hooks = hooks_of(self.model, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, history)
-        order = self.running.training()
-        if shuffle and isinstance(source, Source):
-            source.key = order
-        validate = None if tests is None else partial(self._test, tests, validation_steps)
-        fitting = Fitting(self, work, passes, hooks, range(initial_epoch, epochs), tests, validate, validates)
-        try:
-            with fitting.saved(backup, resume) as found:
-                fitting.run(verbose, line, found)
-        finally:  # also if it was interrupted: much memory, and the next training may need other sizes
-            steps = self.running.steps
-            steps.forget("train", *(() if self.model.device.keeps_steps else ("test",)))
-            steps.detach("test")
-        return history
-
-    def _begin_training(self, source: Source | Stream, tests: Source | Stream | None, **arguments: Any) -> Work:
-        """Makes the optimizer's slots, has several ranks begin alike, and frees what an earlier `evaluate` left."""
-        work = self._work("train", self.optimizer)
-        self._build_optimizer()
-        if self.ranks.size > 1:
-            if work.own is not None:
-                raise ValueError("Several processes share the steps that autoconv makes. Received: "
-                                 f"{type(self.model).__name__} with a {work.own} of its own.")
-            join(self.model, {**arguments, "data": source.identity(), "begins": source.get_state(),
-                              "validation_data": None if tests is None else tests.identity()})
-        if tests is None and not self.model.device.keeps_steps:
-            self.running.steps.forget("test")  # as much memory as training will need
-        self.running.nan_seen, self.running.now = False, "train"
-        return work
-
-    def evaluate(
-        self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: str | int = "auto",
-        sample_weight: Any = None, steps: int | None = None,
-        callbacks: Iterable[Callback] | Callback | None = None, return_dict: bool = False,
-    ) -> Any:
-        """The loss over x and y, or the batches (x, y) of an iterable, with metrics `[loss, metric, ...]`, or a
-        dict of them by name. steps: how many batches, by default all.
-        """
-        self._check_compiled("evaluate")
-        data = check_given(self.model, x, y, sample_weight)
-        self._settle(data.like)
-        source = source_of(self.model, data, batch_size, staged=True)
-        verbose = 0 if self.ranks.rank else check_verbose(verbose)
-        before = self._prepare(self._work("test"), source, verbose)
-        count = Epochs(source, steps).steps
-        hooks = hooks_of(self.model, callbacks, {"verbose": verbose, "epochs": 1, "steps": count})
-        line, running = Progress(count, verbose, before=before), self.running
-        try:
-            logs = self._test(source, steps, hooks, line)
-        finally:
-            running.steps.detach("test")
-        line.finish(logs)
-        return logs if return_dict else listed(self.model, logs)
-
-    def _test(self, source: Source | Stream, steps: int | None, hooks: CallbackList,
-              line: Progress | None = None) -> Logs:
-        """The means over a data set that is not trained on."""
-        passes = Epochs(source, steps, "validation_steps" if line is None else "steps")
-        if not passes.ready(0):
-            raise ValueError("The iterable to evaluate on has no batches left. Pass one that can be iterated again, or "
-                             "the number of steps to take of it each time.")
-        running = self.running
-        with running.lock:
-            self.stop_evaluating = False
-            hooks.call("on_test_begin", {})
-            work, sums = self._work("test"), running.sums["test"]
-            before, running.now = running.now, "test"
-            sums.reset()
-            Loop(self, work, hooks).run(passes, partial(sums.read_logs, self.ranks), 0, line, sums.read_logs)
-            logs = sums.read_logs(self.ranks)
-            hooks.call("on_test_end", logs)
-            if line is None:  # fit goes on
-                running.now = before
-        return logs
-
-    def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None,
-                callbacks: Iterable[Callback] | Callback | None = None) -> Any:
-        """The outputs for x (N, ...), batch by batch: an array (N, ...), or a list or dict of them, as the model has
-        them. x may be an iterable of batches x, (x, y) or (x, y, sample_weight), of which x is taken; steps: how many.
-        Needs no compile().
-        """
-        model, everyone = self.model, self.ranks
-        data = check_given(model, x, targets=False)
-        is_shared = isinstance(data, Data) and steps is None and len(data) >= everyone.size > 1
-        if is_shared:
-            start, n, *_ = everyone.part(len(data))  # type: ignore[arg-type]
-            data = data.rows(start, start + n)  # type: ignore[union-attr]
-        verbose = 0 if is_shared and everyone.rank else check_verbose(verbose)
-        source = data if isinstance(data, Stream) else Source(data, model._dtypes(len(data.x)), batch_size,
-                                                              model.device, staged=True)
-        work = Work("predict", own=overridden(model, "predict"))
-        before = self._prepare(work, source, verbose)
-        passes, outputs = Epochs(source, steps), Outputs(model.device, source.samples)
-        line = Progress(passes.steps, verbose, before=before)
-        hooks = hooks_of(model, callbacks, {"verbose": verbose, "epochs": 1, "steps": passes.steps})
-        self.stop_predicting = False
-        hooks.call("on_predict_begin", {})
-        Loop(self, work, hooks).run(passes, lambda: {"outputs": outputs.last()}, 0, line, take=outputs.take)
-        hooks.call("on_predict_end", {})
-        line.finish({})
-        self.running.steps.detach("predict")
-        found = outputs.all()
-        if is_shared:
-            found = [np.concatenate(parts) for parts in zip(*everyone.exchange(found))]
-        return outputs.put_together(found)
+    fit = fitting.fit
+    evaluate = fitting.evaluate
+    predict = fitting.predict
 
     # One batch.
 
@@ -289,15 +145,18 @@ class Trainer:
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
-        return_dict: bool = False,
+        return_dict: bool = False, **unknown: Any,
     ) -> Any:
         """One step on one batch. Returns this batch's loss, with metrics `[loss, metric, ...]`, or a dict of them."""
+        refuse(self.model, "train_on_batch", unknown)
         self._check_compiled("train_on_batch")
         data = check_arrays(self.model, x, y, sample_weights(y, sample_weight, class_weight))
         return self._on_batch("train", data, return_dict)
 
-    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False,
+                      **unknown: Any) -> Any:
         """The loss of one batch, with metrics `[loss, metric, ...]`, or a dict of them. Nothing is trained."""
+        refuse(self.model, "test_on_batch", unknown)
         self._check_compiled("test_on_batch")
         return self._on_batch("test", check_arrays(self.model, x, y, sample_weight), return_dict)
 

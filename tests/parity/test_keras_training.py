@@ -153,8 +153,7 @@ class TestOptimizers:
         class Momentum(optimizers.Optimizer):
             def build(self, variables):
                 super().build(variables)
-                self.kept = {variable.path: self.add_variable_from_reference(variable, "kept")
-                             for variable in variables}
+                self.kept = {each.path: self.add_variable_from_reference(each, "kept") for each in variables}
 
             def update_step(self, gradient, variable, learning_rate):
                 kept = self.kept[variable.path]
@@ -177,8 +176,7 @@ class TestOptimizers:
         class Momentum(optimizers.SGD):
             def build(self, variables):
                 super().build(variables)
-                kept = self.add_optimizer_variables(variables, "kept")
-                self.kept = {variable.path: own for variable, own in zip(variables, kept)}
+                self.kept = {each.path: self.add_variable_from_reference(each, "kept") for each in variables}
 
             def update_step(self, gradient, variable, learning_rate):
                 kept = self.kept[variable.path]

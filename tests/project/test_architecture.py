@@ -13,6 +13,7 @@ from fake_ranks import Echo
 from autoconv import layers, losses, metrics, models, optimizers
 from autoconv.kernels import trace
 from autoconv.programs.cli import main
+from autoconv.train import fitting
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -82,12 +83,11 @@ def test_a_kernel_is_few_calls_away(monkeypatch):
         assert max(len({code.co_filename for code in stack}) for stack in stacks) <= files
 
     in_layers = [stack for stack in recorded if any(code.co_qualname == "forward" for code in stack)]
-    check(in_layers, 29, 19)
-    check([stack for stack in recorded if stack not in in_layers], 23, 16)
-    check([stack for stack in recorded if any(code.co_qualname == "load" for code in stack)], 15, 11)
-    from_fit = [stack[: [code.co_qualname for code in stack].index("Trainer.fit") + 1] for stack in replayed
-                if any(code.co_qualname == "Trainer.fit" for code in stack)]
-    check(from_fit, 8, 5)  # and the kernel is one more of each
+    check(in_layers, 20, 13)
+    check([stack for stack in recorded if stack not in in_layers], 20, 11)
+    check([stack for stack in recorded if any(code.co_qualname == "load" for code in stack)], 13, 8)
+    from_fit = [stack[: stack.index(fitting.fit.__code__) + 1] for stack in replayed if fitting.fit.__code__ in stack]
+    check(from_fit, 7, 4)  # and the kernel is one more of each
 
 
 def test_all_of_ours_are_recorded():

@@ -617,7 +617,7 @@ def test_labels_that_a_net_has_no_output_for(units, labels, message):
 def test_a_misspelt_argument_is_answered_with_the_nearest_one(method, argument, near):
     said = rf"^Sequential\.{method} has no argument '{argument}'\. Did you mean '{near}'\?"
     with pytest.raises(TypeError, match=said):
-        getattr(net(), method)(**{argument: 1})
+        getattr(net(), method)(np.ones((1, 4)), **{argument: 1})
 
 
 def test_validation_labels_are_checked_before_the_first_epoch():

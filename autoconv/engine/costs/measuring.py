@@ -2,7 +2,7 @@
 
 import time
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,15 +40,14 @@ def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> 
     ceiling = ceilings.Ceilings(device)
     plan = fusion.fuse(graph)
     random = np.random.default_rng(0)
-    values: list[Tensor | None] = [None] * plan.size
-    for place, tensor in zip(plan.inputs, graph.inputs):
-        values[place] = Tensor(device.asarray(random.random(shapes[id(tensor)]), tensor.dtype), device=device)
+    values = plan.begin(Tensor(device.asarray(random.random(shapes[id(tensor)]), tensor.dtype), device=device)
+                        for tensor in graph.inputs)
     work = [_work(graph, call, shapes, size) for call in plan.calls]
     found = []
     with no_grad(), reusing(Pool()):
         for call, (flops, moved) in zip(plan.calls, work):
             found.append(ceilings.share(ceiling, partial(_run, call, values), flops, moved, ROUNDS))
-            call.run(values)
+            call.keep(values, _run(call, values))
     shares = _shares(work, found)
     end = time.perf_counter() + AGAIN
     while max(shares, default=0) > 1 and time.perf_counter() < end:
@@ -75,9 +74,10 @@ def _shares(work: list[tuple[float, int]], found: list[ceilings.Share]) -> list[
     return shares
 
 
-def _run(call: fusion.Call, values: list[Tensor | None]) -> None:
-    """One call, which leaves the values as they are."""
-    call.run(list(values))
+def _run(call: fusion.Call, values: list[Any]) -> Any:
+    """Returns what a call computes from the values, which stay as they are."""
+    args, kwargs = call.arguments(values)
+    return call.operation(*args, **kwargs)
 
 
 def _work(graph: Graph, call: fusion.Call, shapes: Known, size: dict[int, int]) -> tuple[float, int]:

@@ -4,7 +4,7 @@ Fused or not, results agree up to rounding; AUTOCONV_FUSION=0 in the environment
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ...layers import Add
@@ -15,7 +15,8 @@ from .patterns import LONGEST, Fused, words_of
 
 
 class Call:
-    """One call in a plan: of an operation, or of several that run as one.
+    """One call in a plan: of an operation, or of several that run as one. To run it:
+    `call.keep(values, call.operation(*args, **kwargs))` with `args, kwargs = call.arguments(values)`.
 
     `nodes` are the nodes of the graph that it computes; `reads` the symbolic tensors that these
     take from others, `inputs` and `outputs` the numbers of the values it reads and makes, `last` of
@@ -40,14 +41,19 @@ class Call:
         alone = not beside and len(first.args) == 1 and not first.kwargs
         self._simple = alone and all(isinstance(item, SymbolicTensor) for item in (first.args[0], node.structure))
 
-    def run(self, values: list[Any]) -> None:
-        """Reads its inputs from the values, and writes what it computes there."""
+    def arguments(self, values: list[Any]) -> tuple[tuple, dict[str, Any]]:
+        """What the operation is called with, out of all values."""
         if self._simple:
-            values[self.outputs[0]] = self.operation(values[self.inputs[0]])
+            return (values[self.inputs[0]],), {}
+        args, kwargs = self._node.arguments(lambda tensor: values[self._number(tensor)])
+        return (*args, *(values[place] for place in self._beside)), kwargs
+
+    def keep(self, values: list[Any], result: Any) -> None:
+        """Writes what the operation returned to the values, and frees those that nobody reads later."""
+        if self._simple:
+            values[self.outputs[0]] = result
         else:
-            args, kwargs = self._node.arguments(lambda tensor: values[self._number(tensor)])
-            beside = [values[place] for place in self._beside]
-            for place, value in zip(self.outputs, flatten(self.operation(*args, *beside, **kwargs))):
+            for place, value in zip(self.outputs, flatten(result)):
                 values[place] = value
         for place in self.last:
             values[place] = None
@@ -76,14 +82,12 @@ class FusionPlan:
         """What runs, in order: layers, functions, and fused ones."""
         return [call.operation for call in self.calls]
 
-    def run(self, inputs: list[Tensor]) -> list[Tensor]:
-        """The outputs for these inputs, both in the order that the graph has them in."""
+    def begin(self, inputs: Iterable[Tensor]) -> list[Any]:
+        """The values of a run before its first call: the inputs, in the order of the graph's."""
         values: list[Any] = [None] * self.size
         for place, value in zip(self.inputs, inputs):
             values[place] = value
-        for call in self.calls:
-            call.run(values)
-        return [values[place] for place in self.outputs]
+        return values
 
 
 def fuse(graph: Graph) -> FusionPlan:

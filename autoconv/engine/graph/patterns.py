@@ -4,8 +4,8 @@ A layer is described by the words of what it computes: a Conv2D with a ReLU is "
 such words that one op computes; of the patterns that a row of layers begins with, the longest runs.
 """
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from ... import activations, functional
@@ -65,10 +65,10 @@ class Fused:
                 x = [other, x] if self.other_first else [x, other]
                 other = None
             for count in range(len(layers), 0, -1):
-                y = _as_one(layers[:count], x, other, training)
-                if y is not None:
+                compute = _as_one(layers[:count], x, other, training)
+                if compute is not None:
                     break
-            x = layers[0](x, training) if y is None else y
+            x = layers[0](x, training) if compute is None else compute()
             layers = layers[count:]
         return x
 
@@ -110,23 +110,24 @@ _WORDS: dict[type, Any] = {
 }
 
 
-def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool) -> Tensor | None:
-    """What these layers give for x, and for `other` where they add that, computed by one op; None
-    where none does that.
+def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool) -> Callable[[], Tensor] | None:
+    """The call of one op that computes what these layers give for x, and for `other` if they add
+    that; None if no op does.
     """
     pattern = words_of(layers)
     if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or other is None or needs_gradients(x, other))):
         return None
     if pattern[0] == "add":
-        return apply(pointwise.add_relu, *x) if len(x) == 2 and _alike(*x) else None
+        return partial(apply, pointwise.add_relu, *x) if len(x) == 2 and _alike(*x) else None
     first = layers[0]
     norm = next((layer for layer in layers if type(layer) is BatchNormalization), None)
     if norm is not None and (not norm.built or norm.dtype != x.dtype):
         return None
     if first is norm:
         if "add" not in pattern:
-            return norm.normalized(x, training, relu=True, pool=pattern[-1] == "pool")
-        return norm.normalized(x, training, relu=True, other=other) if other is not None and _alike(x, other) else None
+            return partial(norm.normalized, x, training, relu=True, pool=pattern[-1] == "pool")
+        fits = other is not None and _alike(x, other)
+        return partial(norm.normalized, x, training, relu=True, other=other) if fits else None
     if not _weights_fit(first, x):
         return None
     w = first.kernel
@@ -147,25 +148,25 @@ def _alike(a: Tensor, b: Tensor) -> bool:
 
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
-             more: dict[str, Any], other: Tensor | None) -> Tensor | None:
-    """The layer's op with these weights, and what else the pattern names but the normalization,
-    which is in them and in `more`, a scale.
+             more: dict[str, Any], other: Tensor | None) -> Callable[[], Tensor] | None:
+    """The call of the layer's op with these weights, and what else the pattern names but the
+    normalization, which is in them and in `more`, a scale.
     """
     relu = "relu" in pattern
     if pattern[0] == "dense":
-        return apply(dense.dense, x, w, b, relu=relu)
+        return partial(apply, dense.dense, x, w, b, relu=relu)
     window = _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
     if pattern[0] == "depthwise":
-        return apply(conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
+        return partial(apply, conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
     if "add" in pattern:
         fits = other is not None and other.dtype == x.dtype and other.shape == window.convolved_shape(
             x.shape, w.shape, None, w.shape[3])
-        return apply(conv.conv2d, x, w, b, other, window=window, **more) if fits else None
+        return partial(apply, conv.conv2d, x, w, b, other, window=window, **more) if fits else None
     if pattern[-1] != "pool":
-        return apply(conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **more)
+        return partial(apply, conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **more)
     if min(window.output_size(*x.shape[1:3])) < 2:
         return None  # the pooling says that its window does not fit
-    return apply(fused.conv2d_relu_pool, x, w, b, window=window, **more)
+    return partial(apply, fused.conv2d_relu_pool, x, w, b, window=window, **more)
 
 
 def _weights_fit(layer: Any, x: Tensor) -> bool:
