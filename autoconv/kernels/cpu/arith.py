@@ -3,6 +3,7 @@ large additions and the sums of a net's global pooling are shared by all threads
 """
 
 import math
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -19,7 +20,18 @@ Array = np.ndarray
 FEW = 1 << 14  # items whose sums one thread has made before a second one has begun
 LARGE = 1 << 20  # items that outgrow a core's caches: two cores read more memory than one
 
-globals().update({name: recorded(getattr(np, name)) for name in elementwise.ARITHMETIC if hasattr(np, name)})
+
+def _by_numpy(ufunc: Callable) -> Callable[..., None]:
+    """Makes a NumPy function a kernel that writes to its last argument."""
+
+    @recorded
+    def run(*arrays: Array) -> None:
+        ufunc(*arrays[:-1], out=arrays[-1])
+
+    return run
+
+
+globals().update({name: _by_numpy(getattr(np, name)) for name in elementwise.ARITHMETIC if hasattr(np, name)})
 
 
 @kernel("(T[::1], T[::1], T[::1])", parallel=True)
@@ -28,7 +40,7 @@ def _add(a, b, out):
         out[i] = a[i] + b[i]
 
 
-_add_by_numpy = recorded(np.add)
+_add_by_numpy = _by_numpy(np.add)
 
 
 def add(a: Array, b: Array, out: Array) -> None:
