@@ -7,18 +7,18 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 52_800,
-    "lines without kernels, commands and ONNX": 27_300,
+    "lines": 52_250,
+    "lines without kernels, commands and ONNX": 27_120,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
-    "private helpers of at most 6 lines that are called once": 90,
-    "lines over 100 columns": 5_315,
-    "assignments of a tuple to a tuple": 1_195,
-    "Any": 3_105,
+    "private helpers of at most 6 lines that are called once": 86,
+    "lines over 100 columns": 4_305,
+    "assignments of a tuple to a tuple": 1_136,
+    "Any": 2_320,
     "classes that override __setattr__": 4,
     "classes that change their subclasses": 2,
     "names of several classes": 3,
-    "names of several files": 12,
+    "names of several files": 9,
     "entries at the top of the package": 30,
 }
 
