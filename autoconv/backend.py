@@ -12,6 +12,9 @@ import numpy as np
 from . import functional, ops
 from .arguments import modules
 from .config import backend, epsilon, floatx, image_data_format, set_epsilon, set_floatx, set_image_data_format
+from .engine.symbolic import SymbolicTensor
+from .engine.tensor import Tensor
+from .functional.layer_functions import TensorLike
 from .utils import clear_session, is_keras_tensor, standardize_dtype
 
 __all__ = ["backend", "clear_session", "epsilon", "floatx", "get_value", "image_data_format",
@@ -33,7 +36,7 @@ _INSTEAD = {  # functions that have another name here, or that nothing replaces
 }
 
 
-def get_value(x: Any) -> np.ndarray:
+def get_value(x: TensorLike) -> np.ndarray:
     """Returns the values of a weight, a Variable or a tensor as a NumPy array."""
     return np.array(x.numpy() if hasattr(x, "numpy") else x)
 
@@ -46,7 +49,7 @@ def set_value(x: Any, value: Any) -> None:
     x.assign(value)
 
 
-def int_shape(x: Any) -> tuple[int | None, ...]:
+def int_shape(x: Tensor | SymbolicTensor) -> tuple[int | None, ...]:
     """Returns the shape of a tensor; an open size of a symbolic tensor is None."""
     return tuple(x.shape)
 

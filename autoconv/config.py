@@ -1,7 +1,5 @@
 """The settings of `keras.config`: one order of axes, and float32 unless a layer has a dtype."""
 
-from typing import Any
-
 from .functional.loss_functions import EPSILON
 
 __all__ = ["backend", "epsilon", "floatx", "image_data_format", "set_epsilon", "set_floatx", "set_image_data_format"]
@@ -43,6 +41,6 @@ def set_image_data_format(data_format: str) -> None:
           "x.transpose(0, 2, 3, 1).")
 
 
-def _only(what: str, value: Any, own: Any, remedy: str) -> None:
+def _only(what: str, value: object, own: object, remedy: str) -> None:
     if value != own:
         raise ValueError(f"autoconv's {what} is always {own!r}. Received: {value!r}. {remedy}")

@@ -25,7 +25,7 @@ OWN_STREAMS = 2**63  # a seeded initializer's streams, apart from autoconv.rando
 class Initializer(Configured):
     """Fills a new weight: `initializer(shape, dtype)` returns an array."""
 
-    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(self, shape, dtype).")
 
     def clone(self) -> "Initializer":
@@ -39,12 +39,12 @@ class Random(Initializer):
     _key: random.Key | None = None  # of the first call, without a seed
 
     @property
-    def seed(self) -> Any:
+    def seed(self) -> random.Seed:
         """None, an int or a `random.SeedGenerator`."""
         return self._seed
 
     @seed.setter
-    def seed(self, seed: Any) -> None:
+    def seed(self, seed: random.Seed) -> None:
         if not isinstance(seed, random.SeedGenerator) and seed is not None and (
                 isinstance(seed, bool) or not hasattr(seed, "__index__")):
             raise ValueError("`seed` argument should be an instance of `random.SeedGenerator()` or "
@@ -94,36 +94,37 @@ class Constant(Initializer):
 class RandomNormal(Random):
     """Normal with this mean and standard deviation."""
 
-    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Any = None) -> None:
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: random.Seed = None) -> None:
         self.mean = mean
         self.stddev = stddev
         self.seed = seed
 
-    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         return _normal(shape, self.mean, self.stddev, dtype, self._keys())
 
 
 class RandomUniform(Random):
     """Uniform in [minval, maxval)."""
 
-    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: Any = None) -> None:
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05,
+                 seed: random.Seed = None) -> None:
         self.minval = minval
         self.maxval = maxval
         self.seed = seed
 
-    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         return _uniform(shape, self.minval, self.maxval, dtype, self._keys())
 
 
 class TruncatedNormal(Random):
     """Normal, where values further than two standard deviations from the mean are drawn again."""
 
-    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Any = None) -> None:
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: random.Seed = None) -> None:
         self.mean = mean
         self.stddev = stddev
         self.seed = seed
 
-    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         return _truncated(shape, self.mean, self.stddev, dtype, self._keys())
 
 
@@ -135,7 +136,7 @@ class VarianceScaling(Random):
     """
 
     def __init__(self, scale: float = 1.0, mode: str = "fan_in",
-                 distribution: str = "truncated_normal", seed: Any = None,
+                 distribution: str = "truncated_normal", seed: random.Seed = None,
                  input_axes: Sequence[int] | None = None,
                  output_axes: Sequence[int] | None = None) -> None:
         distribution = "truncated_normal" if distribution == "normal" else distribution
@@ -151,7 +152,7 @@ class VarianceScaling(Random):
         self.input_axes = input_axes
         self.output_axes = output_axes
 
-    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         fan_in, fan_out = fans(shape, self.input_axes, self.output_axes)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1.0, fan)
@@ -168,7 +169,7 @@ class _Named(VarianceScaling):
 
     _choice: tuple[float, str, str]
 
-    def __init__(self, seed: Any = None, input_axes: Sequence[int] | None = None,
+    def __init__(self, seed: random.Seed = None, input_axes: Sequence[int] | None = None,
                  output_axes: Sequence[int] | None = None) -> None:
         super().__init__(*self._choice, seed=seed, input_axes=input_axes, output_axes=output_axes)
 
@@ -227,7 +228,7 @@ class Orthogonal(Random):
     al., 2014. Raises ValueError for fewer than two dimensions.
     """
 
-    def __init__(self, gain: float = 1.0, seed: Any = None) -> None:
+    def __init__(self, gain: float = 1.0, seed: random.Seed = None) -> None:
         self.gain = gain
         self.seed = seed
 

@@ -59,7 +59,7 @@ class Loss(Configured):
         with within_formula(f"loss {self.name!r}"):
             return self.call(y_true, y_pred)
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: TensorLike | None = None) -> Tensor:
         refuse_gradient("A loss", sample_weight=sample_weight)
         mask = getattr(y_pred, "_keras_mask", None)  # which samples count
         if mask is not None:
@@ -95,7 +95,7 @@ class Loss(Configured):
             return y_true
         return Tensor(like.device.asarray(y_true, self.target_dtype(like.dtype)), device=like.device)
 
-    def normalized_weights(self, values: Tensor, sample_weight: Any = None,
+    def normalized_weights(self, values: Tensor, sample_weight: TensorLike | None = None,
                            shards: float = 1) -> np.ndarray:
         """Returns how much each sample's value counts in the batch's loss, its gradient: weight /
         N.
@@ -111,7 +111,7 @@ class Loss(Configured):
             count = weights.sum(dtype=np.float64) or 1
         return weights / values.dtype.type(count)
 
-    def target_dtype(self, dtype: DTypeLike) -> Any:
+    def target_dtype(self, dtype: DTypeLike) -> np.dtype:
         """What targets are converted to for a model that computes in `dtype`."""
         return np.dtype(dtype)
 
@@ -140,7 +140,7 @@ class LossFunction(Loss):
         for option, value in options.items():
             setattr(self, option, _CHECKS[option](option, value) if option in _CHECKS else value)
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: TensorLike | None = None) -> Tensor:
         y_pred = self._prediction(y_pred)
         if y_pred.ndim == 1 and np.ndim(y_true) == 2 and np.shape(y_true)[1] == 1:
             y_pred = y_pred.reshape(-1, 1)
@@ -178,7 +178,7 @@ class _Labels(LossFunction):
 
     recordable = True
 
-    def target_dtype(self, dtype: DTypeLike) -> Any:
+    def target_dtype(self, dtype: DTypeLike) -> np.dtype:
         return np.dtype(np.int64)
 
     def call(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
@@ -275,7 +275,8 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(shape) == len(wanted) and all(w is None or s == w for s, w in zip(shape, wanted))
 
 
-def _masked(sample_weight: Any, mask: np.ndarray, reduction: str | None) -> np.ndarray:
+def _masked(sample_weight: TensorLike | None, mask: np.ndarray,
+            reduction: str | None) -> np.ndarray:
     """Returns weights that are 0 where a mask is; in a mean scaled, so that it is over the rest."""
     if reduction in MEANS:
         mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.loss_functions.EPSILON))
@@ -287,7 +288,7 @@ def _masked(sample_weight: Any, mask: np.ndarray, reduction: str | None) -> np.n
     return weights.reshape(weights.shape + (1,) * (mask.ndim - weights.ndim)) * mask
 
 
-def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
+def _spread(sample_weight: TensorLike, values: Tensor) -> np.ndarray:
     """Returns weights in the shape of values (N, ...), or as they are for a single value."""
     weights = np.asarray(sample_weight, values.dtype)
     if values.size == 1 < weights.size:

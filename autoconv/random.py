@@ -80,6 +80,8 @@ class SeedGenerator(Stateful):
         return {"seed": self.seed}
 
 
+Seed = int | SeedGenerator | None
+
 Registry("seed generator", "keras.random", SeedGenerator, {"SeedGenerator": SeedGenerator})
 _generator = SeedGenerator(int.from_bytes(os.urandom(8), "little"))
 
@@ -129,7 +131,7 @@ def bits(n: int, key: Key | None = None) -> np.ndarray:
 
 
 def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0,
-            dtype: DTypeLike | None = None, seed: Any = None, *,
+            dtype: DTypeLike | None = None, seed: Seed = None, *,
             key: Key | None = None) -> np.ndarray:
     """Numbers in [minval, maxval), on a grid of 2**24 steps: the same in float32 and float64. seed:
     an int, for the same numbers at every call, a `SeedGenerator`, or None.
@@ -139,7 +141,7 @@ def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0,
 
 
 def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0,
-           dtype: DTypeLike | None = None, seed: Any = None, *,
+           dtype: DTypeLike | None = None, seed: Seed = None, *,
            key: Key | None = None) -> np.ndarray:
     """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi
     v). seed: as in `uniform`.
@@ -151,7 +153,7 @@ def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0,
 
 
 def randint(shape: Sequence[int], minval: int, maxval: int, dtype: DTypeLike = "int32",
-            seed: Any = None) -> np.ndarray:
+            seed: Seed = None) -> np.ndarray:
     """Integers spread evenly over minval..maxval - 1. `seed` is that of `uniform`."""
     if maxval <= minval:
         raise ValueError(f"maxval must be larger than minval. Received: minval={minval}, maxval={maxval}.")
@@ -159,7 +161,7 @@ def randint(shape: Sequence[int], minval: int, maxval: int, dtype: DTypeLike = "
     return (minval + places.astype(np.int64)).astype(dtype).reshape(shape)
 
 
-def _key_of(seed: Any) -> Key:
+def _key_of(seed: Seed) -> Key:
     """The key of a draw with this seed."""
     if isinstance(seed, SeedGenerator):
         return seed.stream()

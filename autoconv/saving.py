@@ -4,7 +4,7 @@ Files hold data only; your class or function is found by its name, once it is re
 `custom_object_scope`, or in `custom_objects`.
 """
 
-from typing import Any
+import os
 
 from .arguments.serialization import (
     CustomObjectScope,
@@ -23,11 +23,12 @@ __all__ = ["CustomObjectScope", "custom_object_scope", "deserialize_keras_object
            "load_weights", "register_keras_serializable", "save_model", "save_weights",
            "serialize_keras_object"]
 
-def save_weights(model: Model, filepath: Any, overwrite: bool = True) -> None:
+def save_weights(model: Model, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
     """`model.save_weights(filepath)`."""
     model.save_weights(filepath, overwrite)
 
 
-def load_weights(model: Model, filepath: Any, skip_mismatch: bool = False) -> None:
+def load_weights(model: Model, filepath: str | os.PathLike[str],
+                 skip_mismatch: bool = False) -> None:
     """`model.load_weights(filepath)`."""
     model.load_weights(filepath, skip_mismatch)

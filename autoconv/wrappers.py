@@ -37,10 +37,9 @@ class _Estimator(BaseEstimator):
     _metrics: tuple[str, ...] = ()
     _last: str | None = None  # the activation of the default net's last layer
 
-    def __init__(
-        self, net: Net | None = None, *, epochs: int = 100, batch_size: int = 32, optimizer: Any = "adam",
-        loss: Any = None, random_state: Any = None, verbose: str | int = 0,
-    ) -> None:
+    def __init__(self, net: Net | None = None, *, epochs: int = 100, batch_size: int = 32,
+                 optimizer: Any = "adam", loss: Any = None, random_state: Any = None,
+                 verbose: str | int = 0) -> None:
         self.net = net
         self.epochs = epochs
         self.batch_size = batch_size

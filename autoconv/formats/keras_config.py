@@ -11,7 +11,7 @@ from ..arguments.serialization import get_registered_name, registry_of, serializ
 from ..engine.array_functions import FUNCTIONS
 from ..engine.symbolic import Node
 from ..files.json_text import JsonObject
-from ..layers import InputLayer
+from ..layers import InputLayer, Layer
 from ..layers.function import Function
 from ..models import Model, Sequential
 from ..ops.core import OPERANDS
@@ -237,7 +237,7 @@ def _object(module: str | None, kind: str, config: JsonObject,
     return {"module": module, "class_name": kind, "config": dict(config), "registered_name": registered_name}
 
 
-def _layer(layer: Any) -> JsonObject:
+def _layer(layer: Layer) -> JsonObject:
     if isinstance(layer, Model):
         return model_to_keras(layer)
     registry = registry_of(type(layer))
@@ -254,13 +254,13 @@ def _layer(layer: Any) -> JsonObject:
     return _with_build(layer, _object(registry.module, type(layer).__name__, config))
 
 
-def _own_layer(layer: Any) -> JsonObject:
+def _own_layer(layer: Layer) -> JsonObject:
     """A layer or model of a class of the user's, which Keras finds by its registered name."""
     config = {key: value for key, value in serialize(layer.get_config()).items() if key not in _OURS}
     return _with_build(layer, _object(None, type(layer).__name__, config, get_registered_name(type(layer))))
 
 
-def _with_build(layer: Any, made: JsonObject) -> JsonObject:
+def _with_build(layer: Layer, made: JsonObject) -> JsonObject:
     """Adds the shape that a layer was built for."""
     if made["config"].get("activity_regularizer") is None:
         made["config"].pop("activity_regularizer", None)
@@ -278,11 +278,6 @@ def _graph(model: Model) -> JsonObject:
     shapes = {(operation.name, i, j): tensor for operation, nodes in calls_of.items()
               for i, node in enumerate(nodes) for j, tensor in enumerate(node.outputs)}
 
-    def tensor(reference: list[Any]) -> JsonObject:
-        like = shapes[tuple(reference)]
-        return {"class_name": "__keras_tensor__", "config": {"shape": list(like.shape), "dtype": like.dtype,
-                                                             "keras_history": list(reference)}}
-
     def plain(item: Any) -> Any:
         if isinstance(item, list):
             return [plain(part) for part in item]
@@ -290,7 +285,9 @@ def _graph(model: Model) -> JsonObject:
             return item
         (kind, value), = item.items()
         if kind == "tensor":
-            return tensor(value)
+            like = shapes[tuple(value)]
+            return {"class_name": "__keras_tensor__", "config": {
+                "shape": list(like.shape), "dtype": like.dtype, "keras_history": list(value)}}
         if kind == "slice":
             return {"class_name": "__slice__", "config": dict(zip(("start", "stop", "step"), value))}
         if kind == "ellipsis":
@@ -302,8 +299,8 @@ def _graph(model: Model) -> JsonObject:
     for entry in records["layers"]:
         calls = [{"args": plain(call["args"]), "kwargs": {key: plain(value) for key, value in call["kwargs"].items()}}
                  for call in entry["inbound_nodes"]]
-        operation = entry["layer"]
-        made = _operation(operation, calls) if isinstance(operation, Function) else _layer(operation)
+        layer = entry["layer"]
+        made = _operation(layer, calls) if isinstance(layer, Function) else _layer(layer)
         entries.append({**made, "name": entry["name"], "inbound_nodes": calls})
     ends = {key: _references(records[key]) for key in ("input_layers", "output_layers")}
     within = {entry["name"] for entry in entries if entry["class_name"] in _GRAPHS}

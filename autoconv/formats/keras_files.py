@@ -15,8 +15,10 @@ import numpy as np
 
 from .. import __version__
 from ..arguments.serialization import serialize
+from ..engine.variable import Variable
 from ..files import atomic, json_text, regular
 from ..files.json_text import JsonObject
+from ..layers import Layer
 from ..layers.function import Function
 from ..models import Model
 from . import architecture, hdf5, keras_config, keras_weights, matching, training
@@ -263,18 +265,19 @@ def _legacy_model(data: bytes, where: str, custom_objects: CustomObjects | None,
     return model
 
 
-def _layers(model: Model) -> list[Any]:
+def _layers(model: Model) -> list[Layer]:
     return [layer for layer in model.layers if not isinstance(layer, Function)]
 
 
-def _weights_by_name(layer: Any) -> JsonObject:
+def _weights_by_name(layer: Layer) -> dict[str, Variable]:
     """Returns the weights of a layer and those within, by their names in old files."""
     inner = [layer, *(each for _, each in keras_weights.places(layer))]
     pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.own(each)]
     return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # in Keras's order
 
 
-def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[Any, np.ndarray]]:
+def _by_layers(model: Model, group: hdf5.HDF5Node, size: int,
+               where: str) -> list[tuple[Variable, np.ndarray]]:
     """Returns each weight with its array, by the order of layers, then by name or order."""
     arrays = hdf5.arrays(group, size)
     stored = [(name, hdf5.strings(group[name], "weight_names"))
@@ -285,7 +288,7 @@ def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[An
     if len(stored) != len(wanted):
         raise ValueError(f"The weights in {where} are those of {len(stored)} layers, and "
                          f"{model.name!r} has {len(wanted)} with weights.")
-    found: list[tuple[Any, np.ndarray]] = []
+    found: list[tuple[Variable, np.ndarray]] = []
     for (name, weight_names), (layer, weights) in zip(stored, wanted):
         given = {"/".join(each.removesuffix(":0").split("/")[-2:]): arrays[f"{name}/{each}"] for each in weight_names}
         if set(given) != set(weights):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ class Builder:
     traced.
     """
 
-    def __init__(self, onnx: Any, opset: int) -> None:
+    def __init__(self, onnx: ModuleType, opset: int) -> None:
         self.onnx = onnx
         self.opset = opset
         self.traces = False

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ..arguments import extras
@@ -55,7 +56,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
     return proto
 
 
-def _model(onnx: Any, builder: Builder, name: str, opset: int) -> Any:
+def _model(onnx: ModuleType, builder: Builder, name: str, opset: int) -> Any:
     """The whole file."""
     from .. import __version__
 
@@ -65,7 +66,7 @@ def _model(onnx: Any, builder: Builder, name: str, opset: int) -> Any:
         producer_name="autoconv", producer_version=__version__)
 
 
-def _info(onnx: Any, name: str, shape: Shape) -> Any:
+def _info(onnx: ModuleType, name: str, shape: Shape) -> Any:
     """An input or output of the file: any number of samples, and names instead of unknown sizes."""
     sizes = ["batch", *(f"{name}_{axis}" if n is None else n for axis, n in enumerate(shape[1:], 1))]
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)

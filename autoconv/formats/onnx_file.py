@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ..files import regular
 from . import protobuf
 from .onnx_shapes import DTYPES
 from .onnx_values import RANK, Attributes
-from .protobuf import Field, Schema
+from .protobuf import Field, Message, Schema
 
 OPSETS = range(7, 29)
 BYTES = 2**30  # of a file
@@ -89,7 +89,7 @@ def read(source: str | os.PathLike[str] | bytes) -> File:
     return _needed(_file(model["graph"], _opset(model)))
 
 
-def _bytes(source: Any) -> bytes:
+def _bytes(source: str | os.PathLike[str] | bytes) -> bytes:
     if not isinstance(source, (bytes, bytearray, memoryview)):
         path = Path(source)
         if not path.exists() or path.is_dir():
@@ -102,7 +102,7 @@ def _bytes(source: Any) -> bytes:
     return bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else regular.read(path)
 
 
-def _opset(model: Any) -> int:
+def _opset(model: Message) -> int:
     """The version of ONNX's own ops in the file."""
     versions = [entry.get("version", 0) for entry in model["opset_import"] if entry.get("domain", "") in _DOMAINS]
     if len(versions) != 1 or versions[0] not in OPSETS:
@@ -111,7 +111,7 @@ def _opset(model: Any) -> int:
     return versions[0]
 
 
-def _file(graph: Any, opset: int) -> File:
+def _file(graph: Message, opset: int) -> File:
     names = [tensor.get("name", "") for tensor in graph["initializer"]]
     given = set(names)
     inputs = [_port(each) for each in graph["input"] if each.get("name", "") not in given]
@@ -148,7 +148,7 @@ def _needed(file: File) -> File:
         name: array for name, array in file.constants.items() if name in needed})
 
 
-def _port(info: Any) -> Port:
+def _port(info: Message) -> Port:
     name = info.get("name", "")
     kind = info.get("type", {}).get("tensor_type", {})
     if kind.get("elem_type") not in DTYPES:
@@ -163,7 +163,7 @@ def _port(info: Any) -> Port:
     return Port(name, DTYPES[kind["elem_type"]], shape)
 
 
-def _node(node: Any, number: int, opset: int) -> Read:
+def _node(node: Message, number: int, opset: int) -> Read:
     op = node.get("op_type", "")
     outputs = tuple(node["output"])
     values = {}
@@ -186,7 +186,7 @@ def _node(node: Any, number: int, opset: int) -> Read:
     return Read(Attributes(op, name, opset, values, len(outputs)), tuple(node["input"]), outputs)
 
 
-def array(tensor: Any) -> np.ndarray:
+def array(tensor: Message) -> np.ndarray:
     """Returns a tensor's values. Raises ValueError if they are elsewhere or of another shape."""
     dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
     name = tensor.get("name") or "a constant"

@@ -18,6 +18,7 @@ from ..operators.image import INTERPOLATIONS
 from .onnx_builder import BATCH, Builder, Value, first, last
 
 Emitter = Callable[..., Any]
+Operand = Value | np.ndarray | float
 
 
 def _one(op: str, **attributes: Any) -> Emitter:
@@ -57,7 +58,7 @@ def softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1, op: str = "Sof
 # Arithmetic.
 
 
-def together(b: Builder, values: Sequence[Any]) -> tuple[list[str], Value]:
+def together(b: Builder, values: Sequence[Operand]) -> tuple[list[str], Value]:
     """Returns names of values and constants that broadcast, in one layout, and a value in it."""
     tensors = [value for value in values if isinstance(value, Value)]
     constants = [np.ndim(value) for value in values if not isinstance(value, Value)]
@@ -71,7 +72,7 @@ def together(b: Builder, values: Sequence[Any]) -> tuple[list[str], Value]:
 def _joined(op: str) -> Emitter:
     """An op on two or more tensors, item by item."""
 
-    def emit(b: Builder, *values: Any) -> Value:
+    def emit(b: Builder, *values: Operand) -> Value:
         names, like = together(b, values)
         return like.like(b.node(op, *names))
 
@@ -90,7 +91,7 @@ def clip(b: Builder, x: Value, x_min: Any = None, x_max: Any = None) -> Value:
     return x.like(b.node("Clip", x.any, *bounds))
 
 
-def matmul(b: Builder, x: Any, y: Any) -> Value:
+def matmul(b: Builder, x: Operand, y: Operand) -> Value:
     return Value(b.node("MatMul", *(last(b, v) if isinstance(v, Value) else b.constant(v) for v in (x, y))), ())
 
 
@@ -104,7 +105,8 @@ def cast(b: Builder, x: Value, dtype: DTypeLike) -> Value:
 def _reduced(op: str) -> Emitter:
     """A reduction over axes."""
 
-    def emit(b: Builder, x: Value, axis: Any = None, keepdims: bool = False) -> Value:
+    def emit(b: Builder, x: Value, axis: int | Sequence[int] | None = None,
+             keepdims: bool = False) -> Value:
         axes = None if axis is None else [axis] if not isinstance(axis, Sequence) else list(axis)
         if x.first and keepdims and axes is not None:
             return x.like(b.reduce(op, x.first, [x.axis(each) for each in axes], True))
@@ -138,27 +140,28 @@ def flatten(b: Builder, x: Value) -> Value:
     return Value(b.node("Flatten", last(b, x), axis=1), ())
 
 
-def squeeze(b: Builder, x: Value, axis: Any = None) -> Value:
+def squeeze(b: Builder, x: Value, axis: int | Sequence[int] | None = None) -> Value:
     axes = [axis] if isinstance(axis, int) else axis
     return Value(b.node("Squeeze", last(b, x), None if axes is None else b.ints(list(axes), "axes")), ())
 
 
-def expand_dims(b: Builder, x: Value, axis: Any) -> Value:
+def expand_dims(b: Builder, x: Value, axis: int | Sequence[int]) -> Value:
     axes = [axis] if isinstance(axis, int) else list(axis)
     return Value(b.node("Unsqueeze", last(b, x), b.ints(axes, "axes")), ())
 
 
-def concatenate(b: Builder, xs: Sequence[Any], axis: int = 0) -> Value:
+def concatenate(b: Builder, xs: Sequence[Operand], axis: int = 0) -> Value:
     names, like = together(b, xs)
     return like.like(b.node("Concat", *names, axis=like.axis(axis)))
 
 
-def stack(b: Builder, x: Sequence[Any], axis: int = 0) -> Value:
+def stack(b: Builder, x: Sequence[Value], axis: int = 0) -> Value:
     axis = axis % (len(x[0].shape) + 1)
     return Value(b.node("Concat", *(last(b, expand_dims(b, each, axis)) for each in x), axis=axis), ())
 
 
-def split(b: Builder, x: Value, indices_or_sections: Any, axis: int = 0) -> list[Value]:
+def split(b: Builder, x: Value, indices_or_sections: int | Sequence[int],
+          axis: int = 0) -> list[Value]:
     size = x.shape[axis]
     if size is None:
         raise ValueError(f"split is exported for an axis of known size. Received: axis {axis} of shape {x.shape}.")
@@ -170,7 +173,7 @@ def split(b: Builder, x: Value, indices_or_sections: Any, axis: int = 0) -> list
 
 
 def sliced(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[int],
-           steps: Any = None) -> Value:
+           steps: list[int] | None = None) -> Value:
     """x[start:end:step] along each of these axes."""
     return x.like(b.node("Slice", x.any, b.ints(starts, "starts"), b.ints(ends, "ends"),
                          b.ints([x.axis(axis) for axis in axes], "axes"), b.ints(steps or [1] * len(starts), "steps")))
@@ -203,7 +206,7 @@ def _bounds(part: Any) -> tuple[int, int, int]:
 
 
 def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant",
-        constant_values: Any = None) -> Value:
+        constant_values: float | None = None) -> Value:
     """`mode` is "constant" in every graph."""
     pairs = np.broadcast_to(pad_width, (len(x.shape), 2)).tolist()
     if x.first:
@@ -315,7 +318,7 @@ def _global(op: str) -> Emitter:
     return emit
 
 
-def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> Value:
+def resize(b: Builder, x: Value, size: Sequence[int], interpolation: str = "bilinear") -> Value:
     """Resizes by sizes; interpolations that ONNX or its Runtime lacks are products with weights."""
     if interpolation not in INTERPOLATIONS:
         if None in x.shape[1:3]:

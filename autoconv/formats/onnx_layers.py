@@ -14,12 +14,13 @@ from . import onnx_functions as functions
 from .onnx_builder import Builder, Value, first, last
 
 
-def group_normalization(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+def group_normalization(b: Builder, layer: layers.GroupNormalization, x: Value,
+                        shape: Shape) -> Value:
     """Its images may have any size. Channels on another axis are moved to the end and back."""
     name = last(b, x)
     if layer._order is not None:
         name = b.node("Transpose", name, perm=list(layer._order[0]))
-    groups = b.reshape(name, [0, -1, layer.groups, layer.channels // layer.groups])
+    groups = b.reshape(name, [0, -1, layer.groups, layer.channels // layer.groups])  # type: ignore[operator]
     centre = b.node("Sub", groups, b.reduce("ReduceMean", groups, [1, 3], True))
     variance = b.reduce("ReduceMean", b.node("Mul", centre, centre), [1, 3], True)
     y = b.node("Div", centre, b.node("Sqrt", b.node("Add", variance, b.constant(layer.epsilon))))
@@ -31,7 +32,7 @@ def group_normalization(b: Builder, layer: Any, x: Value, shape: Shape) -> Value
     return Value(y if layer._order is None else b.node("Transpose", y, perm=list(layer._order[1])), shape)
 
 
-def normalization(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+def normalization(b: Builder, layer: layers.Normalization, x: Value, shape: Shape) -> Value:
     mean = b.constant(x.beside(layer.mean), "mean")
     deviation = b.constant(x.beside(np.maximum(np.sqrt(layer.variance), EPSILON)), "deviation")
     if layer.invert:
@@ -39,23 +40,23 @@ def normalization(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     return x.like(b.node("Div", b.node("Sub", x.any, mean), deviation))
 
 
-def rescaling(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+def rescaling(b: Builder, layer: layers.Rescaling, x: Value, shape: Shape) -> Value:
     y = b.node("Mul", x.any, b.constant(x.beside(layer.scale), "scale"))
     return x.like(b.node("Add", y, b.constant(x.beside(layer.offset), "offset")) if np.any(layer.offset) else y)
 
 
-def repeat_vector(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+def repeat_vector(b: Builder, layer: layers.RepeatVector, x: Value, shape: Shape) -> Value:
     wide = b.node("Unsqueeze", last(b, x), b.ints([1], "axes"))
     return Value(b.node("Tile", wide, b.ints([1, layer.n, 1], "repeats")), shape)
 
 
-def cropping(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+def cropping(b: Builder, layer: layers.Cropping2D, x: Value, shape: Shape) -> Value:
     (top, bottom), (left, right) = layer.cropping
     ends = [-end if end else 2**31 - 1 for end in (bottom, right)]
     return functions.sliced(b, x, [top, left], ends, [1, 2])
 
 
-def upsampling(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+def upsampling(b: Builder, layer: layers.UpSampling2D, x: Value, shape: Shape) -> Value:
     mode: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
     if layer.interpolation == "nearest":
         mode = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}

@@ -20,6 +20,9 @@ _WIRE = {"int": 0, "double": 1, "float": 5}  # how a single number is written; a
 _FIXED = {1: ("<d", 8), 5: ("<f", 4)}
 
 
+Message = dict[str, Any]  # values by the names of fields
+
+
 class Field(NamedTuple):
     """A field: its name, its kind (or a schema; "any" only notes it), whether it is repeated."""
 
@@ -36,7 +39,7 @@ class Schema(dict[int, Field]):
         self.repeated = [field.name for field in fields.values() if field.repeated]
 
 
-def read(data: bytes, schema: Schema) -> dict[str, Any]:
+def read(data: bytes, schema: Schema) -> Message:
     """Returns the message in `data`, repeated fields as lists. Raises ValueError for other data."""
     return _Reader(data).message(schema, 0, len(data))
 
@@ -51,8 +54,8 @@ class _Reader:
         self.text = TEXT
         self.numbers = NUMBERS
 
-    def message(self, schema: Schema, place: int, end: int) -> dict[str, Any]:
-        found: dict[str, Any] = {name: [] for name in schema.repeated}
+    def message(self, schema: Schema, place: int, end: int) -> Message:
+        found: Message = {name: [] for name in schema.repeated}
         data = self.data
         while place < end:
             self.fields -= 1
@@ -105,7 +108,7 @@ class _Reader:
                 raise ValueError("a number has more than 10 bytes")
         raise ValueError("it ends within a field")
 
-    def _value(self, field: Field, start: int, stop: int, found: dict[str, Any]) -> Any:
+    def _value(self, field: Field, start: int, stop: int, found: Message) -> Any:
         """The value of a field that has a length."""
         kind = field.kind
         if kind == "text":

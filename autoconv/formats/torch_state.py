@@ -273,7 +273,8 @@ def _biased(layer: Any, weight: _Entry, order: Order = None) -> dict[str, list[_
     return {"": [weight, *([] if layer.bias is None else [_entry("bias", layer.bias, _turned(order))])]}
 
 
-def _convolution(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+def _convolution(layer: L.Conv2D | L.Conv2DTranspose, taken: Order,
+                 given: Order) -> dict[str, list[_Entry]]:
     """(KH, KW, in, out) -> (out, in, KH, KW), of a ConvTranspose2d with in and out exchanged."""
     return _biased(layer, _entry("weight", layer.kernel, lambda a: a.transpose(3, 2, 0, 1)))
 
@@ -284,13 +285,13 @@ def _by_channels(kernel: np.ndarray) -> np.ndarray:
     return kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, kh, kw)
 
 
-def _separable(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+def _separable(layer: L.SeparableConv2D, taken: Order, given: Order) -> dict[str, list[_Entry]]:
     pointwise = _entry("weight", layer.pointwise_kernel, lambda a: a.transpose(3, 2, 0, 1))
     return {"/depthwise": [_entry("weight", layer.depthwise_kernel, _by_channels)],
             "/pointwise": _biased(layer, pointwise)[""]}
 
 
-def _dense(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+def _dense(layer: L.Dense, taken: Order, given: Order) -> dict[str, list[_Entry]]:
     rows = _turned(taken)
     columns = _turned(given)
     return _biased(layer, _entry("weight", layer.kernel, lambda a: rows(columns(a).T)), given)
@@ -305,7 +306,7 @@ def _scaled(layer: Any, view: View) -> list[_Entry]:
             for name, weight, value in (("weight", layer.gamma, 1.0), ("bias", layer.beta, 0.0))]
 
 
-def _batch_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+def _batch_norm(layer: L.BatchNormalization, taken: Order, given: Order) -> dict[str, list[_Entry]]:
     if layer._order is not None:
         return {}  # another axis than the channels
     view = _turned(taken)
@@ -313,7 +314,8 @@ def _batch_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry
                  _entry("running_var", layer.moving_variance, view)]}
 
 
-def _sample_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+def _sample_norm(layer: L.LayerNormalization | L.GroupNormalization, taken: Order,
+                 given: Order) -> dict[str, list[_Entry]]:
     """LayerNorm and GroupNorm: over whole images (H, W, C) becomes (C, H, W)."""
     if getattr(layer, "rms_scaling", False):
         return {}  # PyTorch's RMSNorm divides by the root of the mean square
@@ -325,7 +327,7 @@ def _sample_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entr
     return {"": _scaled(layer, (lambda a: a.transpose(2, 0, 1)) if whole else _turned(taken))}
 
 
-def _prelu(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+def _prelu(layer: L.PReLU, taken: Order, given: Order) -> dict[str, list[_Entry]]:
     """PyTorch has a number per channel, or one for all; ours may have one per number."""
     alpha = layer.alpha
     view = _turned(taken)

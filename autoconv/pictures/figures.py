@@ -5,7 +5,7 @@ the last line of a cell; `figure.savefig("maps.png")` saves it. Needs the extra 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,25 +19,28 @@ from .panels import Panel, Scores, filter_panels, map_panels
 from .reading import ImageLike
 from .results import confusion_matrix
 
+if TYPE_CHECKING:
+    from .notebook import Figure
+
 WIDTH = 9.0  # inches
 PIXELS = 100  # of a picture, an inch
 
 
-def filters(model: Model, layer: str | None = None) -> Any:
+def filters(model: Model, layer: str | None = None) -> "Figure":
     """Draws the filters of each convolution, or of one layer: red above 0, blue below. Raises
     ValueError for a layer without filters.
     """
     return stacked(filter_panels(model, layer))
 
 
-def feature_maps(model: Model, image: ImageLike, layer: str | None = None) -> Any:
+def feature_maps(model: Model, image: ImageLike, layer: str | None = None) -> "Figure":
     """Draws each layer's output for an image, or one layer's, each from black, its smallest value,
     to white. image: an array or a file, see `activations`. Raises ValueError for an unknown layer.
     """
     return stacked(map_panels(model, image, layer))
 
 
-def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None) -> Any:
+def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None) -> "Figure":
     """Draws how many samples of each class (rows) were taken for which (columns). Both are labels
     (N,) or rows (N, classes). `class_names` are 0, 1, 2, ... by default.
     """
@@ -59,7 +62,7 @@ def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None
     return figure
 
 
-def curves(history: Any) -> Any:
+def curves(history: Any) -> "Figure":
     """Draws the loss and each metric over the epochs, validation beside training, from what `fit`
     returned or its `history`.
     """
@@ -87,18 +90,18 @@ def curves(history: Any) -> Any:
 
 def occlusion(model: Model, image: ImageLike, class_index: int | None = None,
               size: Pair | None = None, strides: Pair | None = None,
-              value: float | None = None) -> Any:
+              value: float | None = None) -> "Figure":
     """Draws the image beside `occlusion_map`. image: an array or a file, see `activations`."""
     found = occlusion_map(model, image, class_index, size, strides, value)
     return _influence(model, image, found, "fall of the probability where hidden", "RdBu_r", float(np.abs(found).max()))
 
 
-def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> Any:
+def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> "Figure":
     """Draws the image beside `saliency_map`. image: an array or a file, see `activations`."""
     return _influence(model, image, saliency_map(model, image, class_index), "gradient of the score", "magma", None)
 
 
-def stacked(parts: Sequence[Panel | Scores]) -> Any:
+def stacked(parts: Sequence[Panel | Scores]) -> "Figure":
     """A figure of pictures, and of bars for class scores, one below the other."""
     if not parts:
         raise ValueError("There is nothing to draw: the model has no convolution.")
@@ -121,7 +124,7 @@ def stacked(parts: Sequence[Panel | Scores]) -> Any:
 
 
 def _influence(model: Model, image: ImageLike, found: np.ndarray, title: str, colours: str,
-               most: float | None) -> Any:
+               most: float | None) -> "Figure":
     figure = _figure((8.0, 3.8))
     left, right = figure.subplots(1, 2)
     pixels = mosaics.image(batch_of_one(model, image)[0])
@@ -135,7 +138,7 @@ def _influence(model: Model, image: ImageLike, found: np.ndarray, title: str, co
     return figure
 
 
-def _figure(size: tuple[float, float], dpi: int = 100) -> Any:
+def _figure(size: tuple[float, float], dpi: int = 100) -> "Figure":
     extras.load("matplotlib.figure", "matplotlib", "plots", "Drawing figures")
     from .notebook import Figure
 

@@ -41,8 +41,8 @@ def classes_in(directory: str | os.PathLike) -> list[str]:
     return sorted(entry.name for entry in Path(directory).iterdir() if entry.is_dir() and entry.name[0] != ".")
 
 
-def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None, follow_links: bool,
-         wanted: Callable[[str], bool] = in_keras) -> Files:
+def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None,
+         follow_links: bool, wanted: Callable[[str], bool] = in_keras) -> Files:
     """Returns the files below a folder by class and path. Raises ValueError for unfit labels."""
     if labels != "inferred":
         if class_names is not None:

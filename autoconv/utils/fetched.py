@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path, PurePath
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..files import atomic, regular
@@ -14,11 +13,11 @@ from ..files import atomic, regular
 PATIENCE = 60.0  # seconds in which a server must send something
 
 
-def get_file(
-    fname: Any = None, origin: str | None = None, untar: bool = False, md5_hash: str | None = None,
-    file_hash: str | None = None, cache_subdir: str = "datasets", hash_algorithm: str = "auto", extract: bool = False,
-    archive_format: Any = "auto", cache_dir: Any = None, force_download: bool = False,
-) -> str:
+def get_file(fname: str | os.PathLike[str] | None = None, origin: str | None = None,
+             untar: bool = False, md5_hash: str | None = None, file_hash: str | None = None,
+             cache_subdir: str = "datasets", hash_algorithm: str = "auto", extract: bool = False,
+             archive_format: str | list[str] | None = "auto",
+             cache_dir: str | os.PathLike[str] | None = None, force_download: bool = False) -> str:
     """Returns the path of the file at the URL `origin` (http, https, file), fetched if not in the
     cache.
 
@@ -51,7 +50,7 @@ def get_file(
     return str(target)
 
 
-def _name(fname: Any, origin: str | None) -> str:
+def _name(fname: str | os.PathLike[str] | None, origin: str | None) -> str:
     if origin is None:
         raise ValueError('Please specify the "origin" argument (URL of the file to download).')
     name = str(fname) if fname else PurePath(unquote(urlsplit(origin).path)).name
@@ -64,7 +63,7 @@ def _name(fname: Any, origin: str | None) -> str:
     return name
 
 
-def _cache(given: Any) -> Path:
+def _cache(given: str | os.PathLike[str] | None) -> Path:
     """The cache's folder, or one among temporary files where that cannot be written to."""
     chosen = Path(given or os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
     there = next(each for each in (chosen, *chosen.parents) if each.exists())
@@ -92,7 +91,7 @@ def _fetch(origin: str, part: Path) -> None:
         raise OSError(f"URL fetch failure on {origin}: {getattr(error, 'reason', error)}") from error
 
 
-def _unpack(archive: Path, folder: Path, formats: Any) -> None:
+def _unpack(archive: Path, folder: Path, formats: str | list[str] | None) -> None:
     import tarfile
     import zipfile
 

@@ -280,16 +280,15 @@ def _filled(batches: Iterator[tuple[np.ndarray, list[int]]],
         yield images, kept
 
 
-def image_dataset_from_directory(directory: str | os.PathLike, labels: Any = "inferred",
-                                 label_mode: str | None = "int",
-                                 class_names: Sequence[str] | None = None, color_mode: str = "rgb",
-                                 batch_size: int | None = 32,
-                                 image_size: tuple[int, int] = (256, 256), shuffle: bool = True,
-                                 seed: int | None = None, validation_split: float | None = None,
-                                 subset: str | None = None, interpolation: str = "bilinear",
-                                 follow_links: bool = False, crop_to_aspect_ratio: bool = False,
-                                 pad_to_aspect_ratio: bool = False, data_format: str | None = None,
-                                 format: str = "tf", verbose: bool = True) -> Any:
+def image_dataset_from_directory(
+    directory: str | os.PathLike, labels: str | Sequence[int] | None = "inferred",
+    label_mode: str | None = "int", class_names: Sequence[str] | None = None,
+    color_mode: str = "rgb", batch_size: int | None = 32, image_size: tuple[int, int] = (256, 256),
+    shuffle: bool = True, seed: int | None = None, validation_split: float | None = None,
+    subset: str | None = None, interpolation: str = "bilinear", follow_links: bool = False,
+    crop_to_aspect_ratio: bool = False, pad_to_aspect_ratio: bool = False,
+    data_format: str | None = None, format: str = "tf", verbose: bool = True,
+) -> Any:
     """The pictures of a folder as an `ImageDataset`; two for subset="both".
 
     Arguments are Keras's: labels from the folders' names, as numbers, a list in the files' order,
@@ -338,8 +337,8 @@ def parted(files: Files, directory: str | os.PathLike, share: float | None, subs
     return parts
 
 
-def _check(labels: Any, label_mode: Any, color_mode: Any, image_size: Any, batch_size: Any,
-           interpolation: str, share: Any, subset: Any, shuffle: bool,
+def _check(labels: object, label_mode: object, color_mode: object, image_size: Any, batch_size: Any,
+           interpolation: str, share: Any, subset: object, shuffle: bool,
            seed: Any) -> tuple[int, int]:
     """Raises ValueError, in Keras's words, for wrong arguments. Returns the size as two numbers."""
     if not (labels is None or isinstance(labels, list | tuple) or (isinstance(labels, str) and labels == "inferred")):

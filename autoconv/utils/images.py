@@ -11,13 +11,25 @@ from numpy.typing import DTypeLike
 
 from ..arguments import names
 from ..files import regular
-from .pixels import MODES, central_box, in_colors, mode_at_first, naming, opened, orientation, pillow, undone
+from .pixels import (
+    MODES,
+    PictureFile,
+    PillowImage,
+    central_box,
+    in_colors,
+    mode_at_first,
+    naming,
+    opened,
+    orientation,
+    pillow,
+    undone,
+)
 
 _FILTERS = {name: name.upper() for name in ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")}
 
 
-def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | None = None,
-             interpolation: str = "nearest", keep_aspect_ratio: bool = False) -> Any:
+def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int, int] | None = None,
+             interpolation: str = "nearest", keep_aspect_ratio: bool = False) -> PillowImage:
     """Returns the picture in a file, or an io.BytesIO, as Pillow's Image; target_size is (height,
     width).
 
@@ -40,7 +52,7 @@ def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | 
     return in_colors(found, color_mode)
 
 
-def img_to_array(img: Any, data_format: str | None = None,
+def img_to_array(img: PillowImage, data_format: str | None = None,
                  dtype: DTypeLike | None = None) -> np.ndarray:
     """Pillow's Image as an array (height, width, channels), float32 by default."""
     _check_format(data_format)
@@ -50,8 +62,8 @@ def img_to_array(img: Any, data_format: str | None = None,
     return array.reshape(*array.shape[:2], -1)
 
 
-def array_to_img(x: Any, data_format: str | None = None, scale: bool = True,
-                 dtype: DTypeLike | None = None) -> Any:
+def array_to_img(x: np.ndarray, data_format: str | None = None, scale: bool = True,
+                 dtype: DTypeLike | None = None) -> PillowImage:
     """Returns an array (height, width, channels) of 1, 3 or 4 channels as Pillow's Image.
 
     scale: stretches values to 0..255. Without it, one channel with values above 255 gives a picture
@@ -71,8 +83,8 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True,
     return pil.fromarray(x[..., 0].astype(np.int32 if x.max() > 255 else np.uint8))
 
 
-def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str | None = None,
-             scale: bool = True, **kwargs: Any) -> None:
+def save_img(path: PictureFile, x: np.ndarray, data_format: str | None = None,
+             file_format: str | None = None, scale: bool = True, **kwargs: Any) -> None:
     """Writes an array (height, width, channels) as a picture, in the ending's format or
     `file_format`.
 

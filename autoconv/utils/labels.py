@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from ..engine.tensor import Tensor
+from ..functional.layer_functions import TensorLike
 
 
-def to_categorical(x: Any, num_classes: int | None = None) -> Any:
+def to_categorical(x: TensorLike, num_classes: int | None = None) -> Any:
     """Returns one-hot rows of integer labels: (N,) or (N, 1) -> (N, num_classes), by default the
     largest label plus one; of a tensor a tensor. Raises ValueError for labels that are no integers,
     negative, or not below `num_classes`.

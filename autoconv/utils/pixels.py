@@ -1,6 +1,7 @@
 """The pixels of a picture file, by Pillow: upright, in the wanted colours and size."""
 
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,6 +13,9 @@ import numpy as np
 
 from ..arguments import extras
 from ..files import regular
+
+PillowImage = Any  # a PIL.Image.Image: Pillow is imported when it is needed
+PictureFile = str | os.PathLike[str] | io.BytesIO
 
 MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
@@ -31,7 +35,7 @@ _UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSP
 class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
     """A file that is no picture, or a broken one: `path` is the file, `reason` what is wrong."""
 
-    def __init__(self, path: Any, reason: str) -> None:
+    def __init__(self, path: PictureFile, reason: str) -> None:
         super().__init__(f"{path} cannot be read as a picture: {reason}.")
         self.path = str(path)
         self.reason = reason
@@ -52,7 +56,7 @@ class Decoding(NamedTuple):
     crop: bool = False
     pad: bool = False
 
-    def read(self, path: Any) -> np.ndarray:
+    def read(self, path: PictureFile) -> np.ndarray:
         """The pixels (height, width, channels) of a file, as bytes. Raises UnreadableImage."""
         size = self.size[::-1]
         with naming(path), opened(path, whole=False) as image:
@@ -71,7 +75,7 @@ class Decoding(NamedTuple):
             return np.asarray(in_colors(upright, self.color_mode)).reshape(*self.size, CHANNELS[self.color_mode])
 
 
-def read_whole(path: Any, color_mode: str | None = None) -> np.ndarray:
+def read_whole(path: PictureFile, color_mode: str | None = None) -> np.ndarray:
     """Returns all pixels (H, W, channels) of a file, as bytes; gray if the file is and no
     color_mode says otherwise. Raises UnreadableImage.
     """
@@ -93,7 +97,7 @@ def pillow(module: str) -> ModuleType:
 
 
 @contextmanager
-def opened(path: Any, whole: bool = True) -> Iterator[Any]:
+def opened(path: PictureFile, whole: bool = True) -> Iterator[PillowImage]:
     """Gives the picture in a file or an io.BytesIO, with only its size read. Warns of a very large
     one; raises ValueError if the file is far too short for its pixels. whole: whether all of its
     pixels are needed in colours.
@@ -110,7 +114,7 @@ def opened(path: Any, whole: bool = True) -> Iterator[Any]:
             yield image
 
 
-def _check_size(path: Any, image: Any, file: IO[bytes], whole: bool) -> None:
+def _check_size(path: PictureFile, image: PillowImage, file: IO[bytes], whole: bool) -> None:
     limit = pillow("Image").MAX_IMAGE_PIXELS
     count = image.width * image.height
     length = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else regular.size(file)
@@ -123,7 +127,7 @@ def _check_size(path: Any, image: Any, file: IO[bytes], whole: bool) -> None:
 
 
 @contextmanager
-def naming(path: Any) -> Iterator[None]:
+def naming(path: PictureFile) -> Iterator[None]:
     """Raises whatever Pillow's decoders raise as an UnreadableImage."""
     try:
         yield
@@ -133,7 +137,7 @@ def naming(path: Any) -> Iterator[None]:
         raise UnreadableImage(path, _reason(path, error)) from error
 
 
-def _reason(path: Any, error: Exception) -> str:
+def _reason(path: PictureFile, error: Exception) -> str:
     if isinstance(path, str | Path) and Path(path).is_file() and not Path(path).stat().st_size:
         return "the file is empty"
     if type(error).__name__ == "UnidentifiedImageError":
@@ -147,7 +151,7 @@ def _reason(path: Any, error: Exception) -> str:
     return (text or type(error).__name__).rstrip(".")
 
 
-def orientation(image: Any) -> int:
+def orientation(image: PillowImage) -> int:
     """Returns how a camera was held, by EXIF: 1 upright, 2 to 8; 1 if the tag cannot be read."""
     try:
         found = image.getexif().get(_ORIENTATION, 1)
@@ -156,22 +160,22 @@ def orientation(image: Any) -> int:
     return found if found in _UNDO else 1
 
 
-def undone(image: Any, turned: int) -> Any:
+def undone(image: PillowImage, turned: int) -> PillowImage:
     """The picture upright."""
     return image if turned == 1 else image.transpose(pillow("Image").Transpose[_UNDO[turned]])
 
 
-def _is_gray(image: Any) -> bool:
+def _is_gray(image: PillowImage) -> bool:
     """Whether a byte has all of a pixel."""
     return image.mode in ("1", "L") and "transparency" not in image.info
 
 
-def mode_at_first(image: Any, color_mode: str) -> str:
+def mode_at_first(image: PillowImage, color_mode: str) -> str:
     """Returns the mode in which a picture is made smaller: gray ones get colours afterwards."""
     return "grayscale" if _is_gray(image) else color_mode
 
 
-def in_colors(image: Any, color_mode: str) -> Any:
+def in_colors(image: PillowImage, color_mode: str) -> PillowImage:
     """Returns the picture with 8 bits a channel, in the mode; transparent pixels become white."""
     mode = MODES[color_mode]
     if image.mode[0] in "IF":  # of 16 bits and more the upper eight, as in TensorFlow
@@ -194,7 +198,7 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
     return left, top, left + part[0], top + part[1]
 
 
-def padded(image: Any, target: tuple[int, int], resampling: Any) -> Any:
+def padded(image: PillowImage, target: tuple[int, int], resampling: int) -> PillowImage:
     """Returns the picture in the middle of a black one of the shape of `target`."""
     w, h = target
     scale = min(w / image.width, h / image.height)

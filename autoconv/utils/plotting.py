@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import extras
-from ..engine.symbolic import map_structure
+from ..engine.symbolic import Node, map_structure
 from ..files import atomic
 from ..layers.function import kind_of
 
@@ -58,7 +58,7 @@ def plot_model(model: Any, to_file: str | os.PathLike[str] = "model.png", show_s
     return path
 
 
-def _lines(node: Any, names: bool, shapes: bool, dtype: bool, activations: bool,
+def _lines(node: Node, names: bool, shapes: bool, dtype: bool, activations: bool,
            trainable: bool) -> list[str]:
     """What stands in the box of a call."""
     operation = node.operation

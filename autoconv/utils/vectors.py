@@ -1,13 +1,12 @@
 """Arrays of length one."""
 
-from typing import Any
-
 import numpy as np
 
 from ..engine.tensor import Tensor
+from ..functional.layer_functions import TensorLike
 
 
-def normalize(x: Any, axis: int = -1, order: float = 2) -> Any:
+def normalize(x: TensorLike, axis: int = -1, order: float = 2) -> np.ndarray | Tensor:
     """x divided by its norms along `axis`, of the order of numpy.linalg.norm: a copy, of a tensor a
     tensor. Zeros stay zeros.
     """

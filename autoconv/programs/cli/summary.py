@@ -28,8 +28,8 @@ CLASSES = 10  # of a built-in net, which is made for any number
 @click.option("--time/--no-time", "measure", default=True, help="Measure each layer's time and this machine's ceiling.")
 @options.device_options
 @options.json_option
-def summary(net: str, image_size: tuple[int, int] | None, batch_size: int, measure: bool, device: str,
-            threads: int | None, json_file: Path | None) -> None:
+def summary(net: str, image_size: tuple[int, int] | None, batch_size: int, measure: bool,
+            device: str, threads: int | None, json_file: Path | None) -> None:
     """Prints what a net costs, or writes it as JSON."""
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
