@@ -56,30 +56,29 @@ optimizers = optim  # Keras's name; `import autoconv.optimizers` finds the same 
 sys.modules[f"{__name__}.optimizers"] = optim
 sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim.schedules"] = optim.schedules
 
-__all__ = [
-    "Initializer", "Input", "InputSpec", "KerasTensor", "Layer", "Loss", "Metric", "Model", "Optimizer",
-    "Parameter", "Regularizer", "Sequential",
-    "Tensor", "Variable", "__version__", "activations", "backend", "callbacks", "config",
-    "constraints", "datasets", "from_dlpack", "functional", "get_num_threads", "get_precision", "gradcheck",
-    "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "ops", "optim", "optimizers",
-    "parallel", "random", "regularizers", "saving", "set_num_threads", "set_precision", "tensor", "utils",
-]
+__all__ = ["Initializer", "Input", "InputSpec", "KerasTensor", "Layer", "Loss",
+           "Metric", "Model", "Optimizer", "Parameter", "Regularizer", "Sequential", "Tensor",
+           "Variable", "__version__", "activations", "backend", "callbacks", "config",
+           "constraints", "datasets", "from_dlpack", "functional", "get_num_threads",
+           "get_precision", "gradcheck", "initializers", "layers", "losses", "metrics", "models",
+           "nets", "no_grad", "ops", "optim", "optimizers", "parallel", "random", "regularizers",
+           "saving", "set_num_threads", "set_precision", "tensor", "utils"]
 
-_modules.suggest(
-    activations, callbacks, config, constraints, datasets, datasets.cifar10, datasets.digits, datasets.fashion_mnist,
-    datasets.mnist, functional, initializers, layers, losses, metrics, models, nets, ops, ops.image, ops.nn, ops.numpy,
-    optim, optim.schedules, parallel, random, regularizers, saving, utils)
+_modules.suggest(activations, callbacks, config, constraints, datasets, datasets.cifar10,
+                 datasets.digits, datasets.fashion_mnist, datasets.mnist, functional, initializers,
+                 layers, losses, metrics, models, nets, ops, ops.image, ops.nn, ops.numpy, optim,
+                 optim.schedules, parallel, random, regularizers, saving, utils)
 
 sys.meta_path.append(_modules.MissingModules())
 _MOVED = {"device": "kernels.device", "precision": "kernels.precision", "schedules": "optimizers.schedules",
-          "shapes": "arguments.shapes", "names": "arguments.names"}  # since 0.1; the old names go in 0.3
+          "shapes": "arguments.shapes", "names": "arguments.names"}  # names of 0.1
 
 
-_LATER = ("formats", "pictures", "wrappers")  # imported when they are first used: they may need an extra
+_LATER = ("formats", "pictures", "wrappers")  # imported at their first use
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a module at its first use; gives one under the name that it had in version 0.1, with a warning."""
+    """Imports a module at its first use; finds one by its name in version 0.1, with a warning."""
     if name in _LATER:
         return importlib.import_module(f".{name}", __name__)
     if name not in _MOVED:

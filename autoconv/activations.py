@@ -1,13 +1,13 @@
-"""The activation functions by Keras's names, as layers take them: `Dense(10, activation="gelu")`."""
+"""The activation functions by Keras's names: `Dense(10, activation="gelu")`."""
 
 from collections.abc import Callable
 from typing import Any
 
 from .arguments.serialization import Registry, get_registered_name, registered
 from .engine.tensor import Tensor
-from .functional import activations as functions
-from .functional.activations import *  # noqa: F403
-from .functional.activations import hard_silu, silu
+from .functional import activation_functions as functions
+from .functional.activation_functions import *  # noqa: F403
+from .functional.activation_functions import hard_silu, silu
 
 __all__ = ["deserialize", "get", "hard_swish", "linear", "serialize", "swish", *functions.__all__]
 
@@ -23,22 +23,21 @@ hard_swish, swish = hard_silu, silu
 registry = Registry("activation function", "keras.activations", names={
     "linear": linear, **{name: getattr(functions, name) for name in functions.__all__},
     "hard_swish": hard_silu, "swish": silu})
-ACTIVATIONS: dict[str, Callable[..., Tensor]] = {  # those of one argument that keep its shape, each by its own name
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {  # of one argument, whose shape they keep
     name: function for name, function in registry.names.items()
     if name not in ("glu", "hard_swish", "swish", "threshold")}
 deserialize = registry.deserialize
 
 
 def get(identifier: Any) -> Callable[..., Any]:
-    """Returns the function of a name, or of what `serialize` gave; `linear` for None, a function as it is.
-
-    Raises ValueError for an unknown name.
+    """Returns the function of a name or of what `serialize` gave; `linear` for None, a function as
+    it is. Raises ValueError for an unknown name.
     """
     return linear if identifier is None else registry.deserialize(identifier)
 
 
 def serialize(activation: Callable) -> str:
-    """Returns the name of one of these functions, or of a registered one. Raises ValueError for any other function."""
+    """Returns the name of one of these functions, or of a registered one; ValueError for others."""
     for name, function in registry.names.items():
         if function is activation:
             return name

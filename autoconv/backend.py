@@ -1,7 +1,7 @@
 """Keras's older module of settings and small functions: `from autoconv import backend as K`.
 
-It has what Keras 3 has in it, and `get_value`, `set_value` and `int_shape`. For functions on tensors, such as `K.mean`,
-the error names the function that does the same.
+It has what Keras 3 has in it, and `get_value`, `set_value` and `int_shape`. For functions on
+tensors, such as `K.mean`, the error names the function that does the same.
 """
 
 import sys
@@ -14,11 +14,9 @@ from .arguments import modules
 from .config import backend, epsilon, floatx, image_data_format, set_epsilon, set_floatx, set_image_data_format
 from .utils import clear_session, is_keras_tensor, standardize_dtype
 
-__all__ = [
-    "backend", "clear_session", "epsilon", "floatx", "get_value", "image_data_format", "int_shape", "is_float_dtype",
-    "is_int_dtype", "is_keras_tensor", "set_epsilon", "set_floatx", "set_image_data_format", "set_value",
-    "standardize_dtype",
-]
+__all__ = ["backend", "clear_session", "epsilon", "floatx", "get_value", "image_data_format",
+           "int_shape", "is_float_dtype", "is_int_dtype", "is_keras_tensor", "set_epsilon",
+           "set_floatx", "set_image_data_format", "set_value", "standardize_dtype"]
 
 _INSTEAD = {  # functions that have another name here, or that nothing replaces
     "batch_dot": "ops.matmul", "batch_flatten": "layers.Flatten", "batch_get_value": "get_value of each weight",
@@ -43,13 +41,13 @@ def get_value(x: Any) -> np.ndarray:
 def set_value(x: Any, value: Any) -> None:
     """Assigns a value to a weight or a Variable."""
     if not hasattr(x, "assign"):
-        raise TypeError(f"set_value assigns to a weight or a Variable. Received: {x!r}. Set the attribute instead, as "
-                        "in optimizer.learning_rate = 0.1.")
+        raise TypeError(f"set_value assigns to a weight or a Variable. Received: {x!r}. Set the "
+                        "attribute instead, as in optimizer.learning_rate = 0.1.")
     x.assign(value)
 
 
 def int_shape(x: Any) -> tuple[int | None, ...]:
-    """Returns the shape of a tensor; an axis of a symbolic tensor that has no fixed length is None."""
+    """Returns the shape of a tensor; an open size of a symbolic tensor is None."""
     return tuple(x.shape)
 
 

@@ -1,8 +1,8 @@
-"""The settings of `keras.config`. autoconv has one order of axes, and float32 where a layer is not given a dtype."""
+"""The settings of `keras.config`: one order of axes, and float32 unless a layer has a dtype."""
 
 from typing import Any
 
-from .functional.losses import EPSILON
+from .functional.loss_functions import EPSILON
 
 __all__ = ["backend", "epsilon", "floatx", "image_data_format", "set_epsilon", "set_floatx", "set_image_data_format"]
 

@@ -1,4 +1,4 @@
-"""What weights become after each step: `Conv2D(8, 3, kernel_constraint="max_norm")`. Names and formulas are Keras's."""
+"""Constraints of weights: `Conv2D(8, 3, kernel_constraint="max_norm")`. Formulas are Keras's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,21 +7,21 @@ from . import functional as F
 from .arguments import names
 from .arguments.serialization import Configured, Registry
 from .engine.tensor import Tensor
-from .functional.losses import EPSILON
-from .functional.nn import _tensor
+from .functional.layer_functions import TensorLike, _tensor
+from .functional.loss_functions import EPSILON
 
-__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "max_norm",
-           "min_max_norm", "non_neg", "serialize", "unit_norm"]
+__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get",
+           "max_norm", "min_max_norm", "non_neg", "serialize", "unit_norm"]
 
 Axis = int | Sequence[int]
 
 
 class Constraint(Configured):
-    """The base of a constraint of your own: override `__call__(w)`, by functions of tensors, and `get_config()`."""
+    """The base of a constraint of your own: override `__call__(w)`, by functions of tensors."""
 
     recordable = True
 
-    def __call__(self, w: Any) -> Any:
+    def __call__(self, w: TensorLike) -> Any:
         """What w becomes: itself."""
         return w
 
@@ -31,14 +31,15 @@ def _norms(w: Tensor, axis: Axis) -> Tensor:
 
 
 class MaxNorm(Constraint):
-    """w scaled down to an L2 norm of max_value along `axis` where it is longer: the axes of a unit's inputs, 0 of a
-    dense kernel, [0, 1, 2] of a convolution's. Srivastava et al., 2014.
+    """Scales w down to an L2 norm of at most max_value along `axis`, the axes of a unit's inputs: 0
+    of a dense kernel, [0, 1, 2] of a convolution's. Srivastava et al., 2014.
     """
 
     def __init__(self, max_value: float = 2, axis: Axis = 0) -> None:
-        self.max_value, self.axis = max_value, axis
+        self.max_value = max_value
+        self.axis = axis
 
-    def __call__(self, w: Any) -> Tensor:
+    def __call__(self, w: TensorLike) -> Tensor:
         w = _tensor(w)
         norms = _norms(w, self.axis)
         return w * (F.clip(norms, 0.0, float(self.max_value)) / (norms + EPSILON))
@@ -47,7 +48,7 @@ class MaxNorm(Constraint):
 class NonNeg(Constraint):
     """max(w, 0)."""
 
-    def __call__(self, w: Any) -> Tensor:
+    def __call__(self, w: TensorLike) -> Tensor:
         return F.maximum(_tensor(w), 0.0)
 
 
@@ -57,18 +58,22 @@ class UnitNorm(Constraint):
     def __init__(self, axis: Axis = 0) -> None:
         self.axis = axis
 
-    def __call__(self, w: Any) -> Tensor:
+    def __call__(self, w: TensorLike) -> Tensor:
         w = _tensor(w)
         return w / (_norms(w, self.axis) + EPSILON)
 
 
 class MinMaxNorm(Constraint):
-    """w scaled so that its L2 norm along `axis` lies in min_value..max_value, or goes there by the share `rate`."""
+    """Scales w so that its L2 norm along `axis` goes to min_value..max_value, by a share `rate`."""
 
-    def __init__(self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: Axis = 0) -> None:
-        self.min_value, self.max_value, self.rate, self.axis = min_value, max_value, rate, axis
+    def __init__(self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0,
+                 axis: Axis = 0) -> None:
+        self.min_value = min_value
+        self.max_value = max_value
+        self.rate = rate
+        self.axis = axis
 
-    def __call__(self, w: Any) -> Tensor:
+    def __call__(self, w: TensorLike) -> Tensor:
         w = _tensor(w)
         norms = _norms(w, self.axis)
         wanted = self.rate * F.clip(norms, float(self.min_value), float(self.max_value)) + (1 - self.rate) * norms

@@ -1,7 +1,7 @@
-"""How weights start. Each initializer is a function of (shape, dtype), made with Keras's names and formulas.
+"""How weights start. An initializer is a function of (shape, dtype), by Keras's formulas.
 
-An initializer gives the same values at every call: those of an int `seed`, or without one those that its first call
-drew from `autoconv.random`. One whose seed is a `random.SeedGenerator` draws new ones at each call.
+It returns the same values at every call: those of an int `seed`, or else of the numbers that its
+first call drew. A `random.SeedGenerator` as seed draws new ones at each call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,21 +10,22 @@ from math import prod, sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import random
 from .arguments import names
 from .arguments.serialization import Configured, Registry
 
-# A normal distribution cut off at two standard deviations has this share of the whole one's deviation.
+# The deviation of a normal distribution truncated at two standard deviations.
 TRUNCATED_DEVIATION = 0.87962566103423978
-FURTHER_STREAMS = 2**62 + 2**61  # what the first call of an initializer without a seed draws besides its key
-OWN_STREAMS = 2**63  # a seeded initializer's streams start here, so they are not those that autoconv.random hands out
+FURTHER_STREAMS = 2**62 + 2**61  # further draws of an initializer without a seed
+OWN_STREAMS = 2**63  # a seeded initializer's streams, apart from autoconv.random's
 
 
 class Initializer(Configured):
     """Fills a new weight: `initializer(shape, dtype)` returns an array."""
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(self, shape, dtype).")
 
     def clone(self) -> "Initializer":
@@ -46,8 +47,8 @@ class Random(Initializer):
     def seed(self, seed: Any) -> None:
         if not isinstance(seed, random.SeedGenerator) and seed is not None and (
                 isinstance(seed, bool) or not hasattr(seed, "__index__")):
-            raise ValueError("`seed` argument should be an instance of `random.SeedGenerator()` or an integer. "
-                             f"Received: seed={seed!r}")
+            raise ValueError("`seed` argument should be an instance of `random.SeedGenerator()` or "
+                             f"an integer. Received: seed={seed!r}")
         self._seed = seed
         self._key = None
 
@@ -69,14 +70,14 @@ class Random(Initializer):
 class Zeros(Initializer):
     """All 0."""
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         return np.zeros(shape, dtype)
 
 
 class Ones(Initializer):
     """All 1."""
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         return np.ones(shape, dtype)
 
 
@@ -86,7 +87,7 @@ class Constant(Initializer):
     def __init__(self, value: float = 0.0) -> None:
         self.value = value
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         return np.full(shape, self.value, dtype)
 
 
@@ -98,7 +99,7 @@ class RandomNormal(Random):
         self.stddev = stddev
         self.seed = seed
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
         return _normal(shape, self.mean, self.stddev, dtype, self._keys())
 
 
@@ -110,7 +111,7 @@ class RandomUniform(Random):
         self.maxval = maxval
         self.seed = seed
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
         return _uniform(shape, self.minval, self.maxval, dtype, self._keys())
 
 
@@ -122,20 +123,21 @@ class TruncatedNormal(Random):
         self.stddev = stddev
         self.seed = seed
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
         return _truncated(shape, self.mean, self.stddev, dtype, self._keys())
 
 
 class VarianceScaling(Random):
     """Random with variance `scale / fan`, so that signals keep their size from layer to layer.
 
-    mode: "fan_in", "fan_out" or "fan_avg"; distribution: "truncated_normal", "untruncated_normal" or "uniform".
+    mode: "fan_in", "fan_out" or "fan_avg"; distribution: "truncated_normal", "untruncated_normal"
+    or "uniform".
     """
 
-    def __init__(
-        self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal", seed: Any = None,
-        input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, scale: float = 1.0, mode: str = "fan_in",
+                 distribution: str = "truncated_normal", seed: Any = None,
+                 input_axes: Sequence[int] | None = None,
+                 output_axes: Sequence[int] | None = None) -> None:
         distribution = "truncated_normal" if distribution == "normal" else distribution
         if not scale > 0:
             raise ValueError(f"scale must be positive. Received: {scale!r}.")
@@ -149,7 +151,7 @@ class VarianceScaling(Random):
         self.input_axes = input_axes
         self.output_axes = output_axes
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> Any:
         fan_in, fan_out = fans(shape, self.input_axes, self.output_axes)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1.0, fan)
@@ -172,7 +174,7 @@ class _Named(VarianceScaling):
 
 
 class GlorotUniform(_Named):
-    """Uniform within sqrt(6 / (fan_in + fan_out)). Glorot and Bengio, AISTATS 2010. Keras's default."""
+    """Uniform within sqrt(6 / (fan_in + fan_out)). Glorot and Bengio, 2010. Keras's default."""
 
     _choice = (1.0, "fan_avg", "uniform")
 
@@ -208,28 +210,28 @@ class LecunNormal(_Named):
 
 
 class Identity(Initializer):
-    """A matrix (N, M) with `gain` on its diagonal, else 0. Raises ValueError for another number of dimensions."""
+    """A matrix (N, M) with `gain` on its diagonal, else 0. Raises ValueError for another rank."""
 
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = gain
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         if len(shape) != 2:
-            raise ValueError("Identity matrix initializer can only be used for 2D matrices. Received: "
-                             f"shape={shape} of rank {len(shape)}.")
+            raise ValueError("Identity matrix initializer can only be used for 2D matrices. "
+                             f"Received: shape={shape} of rank {len(shape)}.")
         return self.gain * np.eye(*shape, dtype=dtype)
 
 
 class Orthogonal(Random):
-    """`gain` times a matrix with orthogonal rows or columns, in the shape (..., C_out). Raises ValueError for fewer
-    than two dimensions. Saxe et al., "Exact solutions to the nonlinear dynamics of learning", 2014.
+    """`gain` times a matrix with orthogonal rows or columns, in the shape (..., C_out). Saxe et
+    al., 2014. Raises ValueError for fewer than two dimensions.
     """
 
     def __init__(self, gain: float = 1.0, seed: Any = None) -> None:
         self.gain = gain
         self.seed = seed
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         if len(shape) < 2:
             raise ValueError("The tensor to initialize must be at least two-dimensional. Received: "
                              f"shape={shape} of rank {len(shape)}.")
@@ -243,8 +245,8 @@ class Orthogonal(Random):
 
 def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,
          output_axes: Sequence[int] | None = None) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight (..., C_in, C_out): how many inputs an output sums, and the
-    other way round. Where both are given, the axes say which sizes count.
+    """Returns (fan_in, fan_out) of a weight (..., C_in, C_out): how many inputs an output sums, and
+    vice versa; or the products of the sizes of the axes given.
     """
     if input_axes is not None and output_axes is not None:
         return prod(shape[axis] for axis in input_axes), prod(shape[axis] for axis in output_axes)
@@ -255,7 +257,7 @@ def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,
     return window * shape[-2], window * shape[-1]
 
 
-def _floating(dtype: Any) -> np.dtype:
+def _floating(dtype: DTypeLike) -> np.dtype:
     """The dtype of random numbers: a floating one."""
     dtype = np.dtype(dtype or "float32")
     if dtype.kind != "f":
@@ -263,15 +265,17 @@ def _floating(dtype: Any) -> np.dtype:
     return dtype
 
 
-def _normal(shape: tuple[int, ...], mean: float, stddev: float, dtype: Any, keys: Iterator[random.Key]) -> np.ndarray:
+def _normal(shape: tuple[int, ...], mean: float, stddev: float, dtype: DTypeLike,
+            keys: Iterator[random.Key]) -> np.ndarray:
     return random.normal(shape, mean, stddev, _floating(dtype), key=next(keys))
 
 
-def _uniform(shape: tuple[int, ...], low: float, high: float, dtype: Any, keys: Iterator[random.Key]) -> np.ndarray:
+def _uniform(shape: tuple[int, ...], low: float, high: float, dtype: DTypeLike,
+             keys: Iterator[random.Key]) -> np.ndarray:
     return random.uniform(shape, low, high, _floating(dtype), key=next(keys))
 
 
-def _truncated(shape: tuple[int, ...], mean: float, stddev: float, dtype: Any,
+def _truncated(shape: tuple[int, ...], mean: float, stddev: float, dtype: DTypeLike,
                keys: Iterator[random.Key]) -> np.ndarray:
     z = _normal(shape, 0.0, 1.0, dtype, keys)
     far = np.abs(z) > 2
@@ -281,18 +285,12 @@ def _truncated(shape: tuple[int, ...], mean: float, stddev: float, dtype: Any,
     return mean + stddev * z
 
 
-# Keras has these names for the classes, too.
-zeros, ones, constant, identity, orthogonal = Zeros, Ones, Constant, Identity, Orthogonal
-random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
-variance_scaling, glorot_uniform, glorot_normal = VarianceScaling, GlorotUniform, GlorotNormal
-he_uniform, he_normal, lecun_uniform, lecun_normal = HeUniform, HeNormal, LecunUniform, LecunNormal
-IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
-
 CLASSES: dict[str, type[Initializer]] = {
     **{kind.__name__: kind for kind in (
         Zeros, Ones, Constant, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling, GlorotUniform,
         GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Identity, Orthogonal)},
     "IdentityInitializer": Identity, "OrthogonalInitializer": Orthogonal}
+globals().update({**CLASSES, **{names.snake_case(kind.__name__): kind for kind in CLASSES.values()}})  # Keras's names
 registry = Registry("initializer", "keras.initializers", Initializer, CLASSES, {
     **{names.snake_case(kind.__name__): kind for kind in CLASSES.values()},
     "normal": RandomNormal, "uniform": RandomUniform, "one": Ones, "zero": Zeros})

@@ -1,6 +1,6 @@
-"""Losses with Keras's names and formulas: a class computes one number a batch, its function one number a sample.
+"""Losses with Keras's names: a class computes a number per batch, its function per sample.
 
-The formulas are in functional/losses.py. A class is made of each by `_loss`, with the function's options as arguments.
+`functional/loss_functions.py` has the formulas. `_loss` makes a class of each.
 """
 
 from collections.abc import Callable
@@ -9,37 +9,38 @@ from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import functional as F
 from .arguments import keywords, names
 from .arguments.serialization import Configured, Registry
 from .engine.symbolic import flatten, map_structure
 from .engine.tensor import Tensor, refuse_gradient, stacked, within_formula
-from .functional.losses import *  # noqa: F403
-from .functional.losses import whole_labels, without_class
+from .functional.layer_functions import TensorLike
+from .functional.loss_functions import *  # noqa: F403
+from .functional.loss_functions import whole_labels, without_class
 from .kernels.device import real_numbers
 
-__all__ = [
-    "BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy", "CategoricalFocalCrossentropy",
-    "CategoricalGeneralizedCrossEntropy", "CategoricalHinge", "CosineSimilarity", "Dice", "Hinge", "Huber",
-    "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
-    "MeanSquaredLogarithmicError", "Poisson", "SparseCategoricalCrossentropy", "SquaredHinge", "Tversky",
-    "deserialize", "get", "serialize", *F.losses.__all__,
-]
+__all__ = ["BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy",
+           "CategoricalFocalCrossentropy", "CategoricalGeneralizedCrossEntropy", "CategoricalHinge",
+           "CosineSimilarity", "Dice", "Hinge", "Huber", "KLDivergence", "LogCosh", "Loss",
+           "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
+           "MeanSquaredLogarithmicError", "Poisson", "SparseCategoricalCrossentropy",
+           "SquaredHinge", "Tversky", "deserialize", "get", "serialize", *F.loss_functions.__all__]
 
 MEANS = ("sum_over_batch_size", "mean")
 REDUCTIONS = (*MEANS, "mean_with_sample_weight", "sum", "none")
 
 
 class Loss(Configured):
-    """The base of a loss of your own: override `call(y_true, y_pred)`, which returns one number a sample as a tensor.
+    """The base of your own loss: override `call(y_true, y_pred)`, which returns one number per sample as a tensor.
 
-    `loss(y_true, y_pred, sample_weight=None)` is then their sum, each times its weight, over the number of samples
-    (reduction "sum_over_batch_size" or "mean"), over the sum of the weights ("mean_with_sample_weight"), the sum itself
-    ("sum"), or all of them ("none" or None, not for training).
+    `loss(y_true, y_pred, sample_weight=None)` is the weighted sum over the number of samples
+    (reduction "sum_over_batch_size" or "mean"), over the sum of weights
+    ("mean_with_sample_weight"), the sum ("sum"), or all of them ("none" or None, not for training).
     """
 
-    recordable = False  # whether `call` is functions of `functional` on tensors, and nothing that differs between calls
+    recordable = False  # whether `call` is only functions on tensors
     unwatched: ClassVar[frozenset[str]] = frozenset()  # attributes whose contents no recording depends on
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size",
@@ -49,25 +50,25 @@ class Loss(Configured):
         self.reduction = reduction
         self.dtype = dtype or "float32"
 
-    def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
+    def call(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
         """The losses of the samples."""
         raise NotImplementedError(f"{type(self).__name__} must override call(self, y_true, y_pred).")
 
-    def sample_losses(self, y_true: Any, y_pred: Tensor) -> Tensor:
-        """What `call` gives. Within it what would lose the gradient of the predictions is an error."""
+    def sample_losses(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
+        """Returns what `call` does; within it, losing the predictions' gradient is an error."""
         with within_formula(f"loss {self.name!r}"):
             return self.call(y_true, y_pred)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         refuse_gradient("A loss", sample_weight=sample_weight)
-        mask = getattr(y_pred, "_keras_mask", None)  # which samples count, where a user says so in Keras's way
+        mask = getattr(y_pred, "_keras_mask", None)  # which samples count
         if mask is not None:
             sample_weight = _masked(sample_weight, np.asarray(mask, self.dtype), self.reduction)
         y_pred = self._each(self._prediction, y_pred)
         if not self.recordable:
             y_true = self._each(partial(self._target, like=flatten(y_pred)[0]), y_true)
         values = self.sample_losses(y_true, y_pred)
-        values = values if isinstance(values, Tensor) else F.losses._tensor(values)
+        values = values if isinstance(values, Tensor) else F.loss_functions._tensor(values)
         if self.reduction in (None, "none") or values.shape == (0,):
             return values if sample_weight is None else values * Tensor(
                 values.device.asarray(_spread(sample_weight, values)), device=values.device)
@@ -75,7 +76,7 @@ class Loss(Configured):
         return (values * Tensor(weights, device=values.device)).sum()
 
     def has_own_call(self) -> bool:
-        """Whether a class of a user's overrides `__call__`, so that training uses what it returns."""
+        """Whether a user's class overrides `__call__`, so training uses what it returns."""
         return type(self).__call__ not in (Loss.__call__, LossFunction.__call__)
 
     def _each(self, function: Callable[[Any], Any], given: Any) -> Any:
@@ -83,21 +84,23 @@ class Loss(Configured):
         several = isinstance(given, list | tuple) and any(isinstance(each, Tensor | np.ndarray) for each in given)
         return map_structure(function, given) if several or isinstance(given, dict) else function(given)
 
-    def _prediction(self, y_pred: Any) -> Tensor:
+    def _prediction(self, y_pred: TensorLike) -> Tensor:
         """Predictions that are no tensor yet, in the loss's dtype."""
         y_pred = stacked(y_pred)
-        return y_pred if isinstance(y_pred, Tensor) else F.losses._predictions(real_numbers(y_pred, self.dtype))
+        return y_pred if isinstance(y_pred, Tensor) else F.loss_functions._predictions(real_numbers(y_pred, self.dtype))
 
-    def _target(self, y_true: Any, like: Tensor) -> Tensor:
+    def _target(self, y_true: TensorLike, like: Tensor) -> Tensor:
         y_true = stacked(y_true)
         if isinstance(y_true, Tensor):
             return y_true
         return Tensor(like.device.asarray(y_true, self.target_dtype(like.dtype)), device=like.device)
 
-    def normalized_weights(self, values: Tensor, sample_weight: Any = None, shards: float = 1) -> np.ndarray:
-        """How much each sample's value counts in the batch's loss: 1/N of its weight. That is its gradient, too.
+    def normalized_weights(self, values: Tensor, sample_weight: Any = None,
+                           shards: float = 1) -> np.ndarray:
+        """Returns how much each sample's value counts in the batch's loss, its gradient: weight /
+        N.
 
-        `shards`: how many times as many samples the whole batch has, where these are a part of it.
+        shards: how many times as many samples the whole batch has, if these are a part of it.
         """
         weights = None if sample_weight is None else _spread(sample_weight, values)
         size = values.size if weights is None else weights.size
@@ -108,7 +111,7 @@ class Loss(Configured):
             count = weights.sum(dtype=np.float64) or 1
         return weights / values.dtype.type(count)
 
-    def target_dtype(self, dtype: Any) -> Any:
+    def target_dtype(self, dtype: DTypeLike) -> Any:
         """What targets are converted to for a model that computes in `dtype`."""
         return np.dtype(dtype)
 
@@ -124,14 +127,12 @@ class Loss(Configured):
 
 
 class LossFunction(Loss):
-    """Makes a function `(y_true, y_pred, **options) -> tensor` a loss, which is recorded where the
-    function says recordable. Each option is an attribute.
-    """
+    """Makes a function `(y_true, y_pred, **options) -> tensor` a loss. Options are attributes."""
 
     recordable = True
 
-    def __init__(self, fn: Callable, reduction: str | None = "sum_over_batch_size", name: str | None = None,
-                 dtype: str | None = None, **options: Any) -> None:
+    def __init__(self, fn: Callable, reduction: str | None = "sum_over_batch_size",
+                 name: str | None = None, dtype: str | None = None, **options: Any) -> None:
         super().__init__(name or getattr(fn, "__name__", "loss"), reduction, dtype)
         self._function = fn
         self.recordable = getattr(fn, "recordable", False)
@@ -145,7 +146,7 @@ class LossFunction(Loss):
             y_pred = y_pred.reshape(-1, 1)
         return super().__call__(y_true, y_pred, sample_weight)
 
-    def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
+    def call(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
         if not isinstance(y_true, Tensor) and not self.recordable:
             y_true = Tensor(y_pred.device.asarray(y_true), device=y_pred.device)
         return self._function(y_true, y_pred, **self._given_options())
@@ -177,16 +178,16 @@ class _Labels(LossFunction):
 
     recordable = True
 
-    def target_dtype(self, dtype: Any) -> Any:
+    def target_dtype(self, dtype: DTypeLike) -> Any:
         return np.dtype(np.int64)
 
-    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+    def call(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
         ignored = self._given_options().get("ignore_class")
         values = super().call(y_true, y_pred)
         if ignored is None or self.reduction not in MEANS:
             return values
-        counted = without_class(y_true, ignored)[1].mean()  # the mean is over the samples that count
-        return values / (counted + F.losses.EPSILON)
+        counted = without_class(y_true, ignored)[1].mean()  # of the counted samples
+        return values / (counted + F.loss_functions.EPSILON)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         wanted = tuple(output_shape[1:-1])
@@ -215,11 +216,12 @@ class _Labels(LossFunction):
                              f"output{'s' * (classes > 1)}. Received labels from {low} to {top}.{remedy}")
 
 
-def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape, called: str | None = None) -> Any:
-    """The class of a function: its constructor takes the function's options, and then what every loss takes."""
+def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape,
+          called: str | None = None) -> Any:
+    """Returns the class of a function: its constructor takes the options, then what losses take."""
     reduction, default_name, dtype = keywords.parameters(LossFunction.__init__, 2, 5)
-    taken = [*keywords.parameters(function, 2), reduction, default_name.replace(default=called or function.__name__),
-             dtype]
+    taken = [*keywords.parameters(function, 2), reduction,
+             default_name.replace(default=called or function.__name__), dtype]
     return type(name, (base,), {"__init__": keywords.constructor(taken, base, function),
                                 "__doc__": function.__doc__, "__module__": __name__})
 
@@ -249,7 +251,7 @@ Tversky = _loss("Tversky", F.tversky)
 CLASSES: dict[str, type[LossFunction]] = {
     name: value for name, value in dict(globals()).items()
     if isinstance(value, type) and issubclass(value, LossFunction) and name in __all__}
-_CLASS_OF: dict[str, Any] = {names.snake_case(name): kind for name, kind in CLASSES.items()}  # by its function
+_CLASS_OF: dict[str, Any] = {names.snake_case(name): kind for name, kind in CLASSES.items()}  # by function
 FUNCTIONS: dict[str, Callable] = {name: getattr(F, name) for name in _CLASS_OF}
 _SHORT = {"bce": F.binary_crossentropy, "kld": F.kl_divergence, "mae": F.mean_absolute_error,
           "mape": F.mean_absolute_percentage_error, "mse": F.mean_squared_error,
@@ -274,9 +276,9 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 
 def _masked(sample_weight: Any, mask: np.ndarray, reduction: str | None) -> np.ndarray:
-    """Weights that are 0 where a mask is, in a mean over all samples so much larger that it is one over the others."""
+    """Returns weights that are 0 where a mask is; in a mean scaled, so that it is over the rest."""
     if reduction in MEANS:
-        mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.losses.EPSILON))
+        mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.loss_functions.EPSILON))
     if sample_weight is None:
         return mask
     weights = np.asarray(sample_weight, mask.dtype)
@@ -286,7 +288,7 @@ def _masked(sample_weight: Any, mask: np.ndarray, reduction: str | None) -> np.n
 
 
 def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
-    """Weights in the shape of values (N, ...). If these are one number for all samples, the weights as they are."""
+    """Returns weights in the shape of values (N, ...), or as they are for a single value."""
     weights = np.asarray(sample_weight, values.dtype)
     if values.size == 1 < weights.size:
         return weights
@@ -294,9 +296,7 @@ def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
 
 
 def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape in which sample weights broadcast to losses (N, ...). They are one number, (N,),
-    one for each loss, or for some axes of the losses, with axes of length 1 or one more at the end.
-    """
+    """Returns the shape in which sample weights broadcast to losses (N, ...)."""
     found = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
     if found == values[: len(found)]:
         found += (1,) * (len(values) - len(found))

@@ -4,34 +4,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from . import layers as L
 from .arguments import names
-from .layers import (
-    BatchNormalization,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    Input,
-    Layer,
-    MaxPooling2D,
-    RandomFlip,
-    RandomRotation,
-    RandomTranslation,
-    RandomZoom,
-    ReLU,
-    Rescaling,
-)
 from .models import Sequential
 
 
 class Net(NamedTuple):
     """How a net is made and fed.
 
-    `layers(classes)` makes what follows the Input; `from_logits`: it ends before the softmax; `divide_by`: what pixels
-    0..255 must be divided by before they go in; `input_shape`: the images it is made for.
+    layers(classes): makes what follows the Input; from_logits: it ends before the softmax;
+    divide_by: of pixels 0..255, before they go in; input_shape: the images it is made for.
     """
 
-    layers: Callable[[int], list[Layer]]
+    layers: Callable[[int], list[L.Layer]]
     from_logits: bool
     divide_by: float
     input_shape: tuple[int, int, int]
@@ -39,35 +24,35 @@ class Net(NamedTuple):
 
 def for_pixels(name: str, input_shape: tuple[int, int, int], classes: int, augment: bool = False,
                mirror: bool = True) -> Sequential:
-    """The net of that name behind what turns pixels 0..255 into what it takes: preprocessing is part of the model.
-    augment: `augmentation(mirror)` comes before it. Raises ValueError where the images are too small.
+    """Makes the net of that name for pixels 0..255: preprocessing is part of the model, and with
+    `augment` `augmentation(mirror)`. Raises ValueError if the images are too small.
     """
     net = names.lookup("net", name, NETS)
-    scaling = [] if net.divide_by == 1 else [Rescaling(1 / net.divide_by)]
+    scaling = [] if net.divide_by == 1 else [L.Rescaling(1 / net.divide_by)]
     return _chain(name, input_shape, classes, [*(augmentation(mirror) if augment else []), *scaling])
 
 
 def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Sequential:
-    """The net of that name for images of `input_shape` (H, W, C) and so many classes, with new weights. Raises
-    ValueError where the images are too small.
+    """Makes the net of that name for images of `input_shape` (H, W, C), with new weights. Raises
+    ValueError if the images are too small.
     """
     names.lookup("net", name, NETS)
     return _chain(name, input_shape, classes, [])
 
 
 def smallest(name: str) -> int:
-    """How many pixels high and wide the images for the net of that name must be at least, so that every window fits."""
+    """Returns the least height and width of images for the net of that name."""
     net = names.lookup("net", name, NETS)
     for size in range(1, max(net.input_shape)):
         with suppress(ValueError):
-            Sequential([Input((size, size, 1)), *net.layers(2)])
+            Sequential([L.Input((size, size, 1)), *net.layers(2)])
             return size
     return max(net.input_shape)
 
 
-def _chain(name: str, input_shape: tuple[int, int, int], classes: int, front: list[Layer]) -> Sequential:
+def _chain(name: str, input_shape: tuple[int, int, int], classes: int, front: list[L.Layer]) -> Sequential:
     try:
-        return Sequential([Input(input_shape), *front, *NETS[name].layers(classes)], name=name.replace("-", "_"))
+        return Sequential([L.Input(input_shape), *front, *NETS[name].layers(classes)], name=name.replace("-", "_"))
     except ValueError as error:
         height, width = input_shape[:2]
         least = {each: smallest(each) for each in NETS}
@@ -80,95 +65,91 @@ def _chain(name: str, input_shape: tuple[int, int, int], classes: int, front: li
             f"{' or '.join(others)}.") from error
 
 
-def augmentation(mirror: bool = True) -> list[Layer]:
-    """What makes new photos of old ones, to be put in front of a net: left and right change places if `mirror`, and
-    they are turned by up to 36 degrees and shown up to a tenth larger or smaller. Acts in training only, on pixels of
-    any range.
+def augmentation(mirror: bool = True) -> list[L.Layer]:
+    """Layers in front of a net that vary photos in training: mirrored left to right if `mirror`,
+    turned by up to 36 degrees, and up to a tenth larger or smaller.
     """
-    return [*([RandomFlip("horizontal")] if mirror else []), RandomRotation(0.1), RandomZoom(0.1)]
+    return [*([L.RandomFlip("horizontal")] if mirror else []), L.RandomRotation(0.1), L.RandomZoom(0.1)]
 
 
-def _lecture(classes: int) -> list[Layer]:
+def _lecture(classes: int) -> list[L.Layer]:
     return [
-        Conv2D(32, 3, activation="relu"),
-        MaxPooling2D(),
-        Conv2D(64, 3, activation="relu"),
-        MaxPooling2D(),
-        Conv2D(64, 3, activation="relu"),
-        Flatten(),
-        Dense(64, activation="relu"),
-        Dense(classes, activation="softmax"),
+        L.Conv2D(32, 3, activation="relu"),
+        L.MaxPooling2D(),
+        L.Conv2D(64, 3, activation="relu"),
+        L.MaxPooling2D(),
+        L.Conv2D(64, 3, activation="relu"),
+        L.Flatten(),
+        L.Dense(64, activation="relu"),
+        L.Dense(classes, activation="softmax"),
     ]
 
 
-def _lecture_large(classes: int) -> list[Layer]:
+def _lecture_large(classes: int) -> list[L.Layer]:
     return [
-        Conv2D(32, 3, activation="relu"),
-        MaxPooling2D(),
-        Conv2D(32, 3, activation="relu"),
-        MaxPooling2D(),
-        Conv2D(64, 3, activation="relu"),
-        Conv2D(64, 3, activation="relu"),
-        MaxPooling2D(),
-        Dropout(0.25),
-        Flatten(),
-        Dense(512, activation="relu"),
-        Dropout(0.5),
-        Dense(classes, activation="softmax"),
+        L.Conv2D(32, 3, activation="relu"),
+        L.MaxPooling2D(),
+        L.Conv2D(32, 3, activation="relu"),
+        L.MaxPooling2D(),
+        L.Conv2D(64, 3, activation="relu"),
+        L.Conv2D(64, 3, activation="relu"),
+        L.MaxPooling2D(),
+        L.Dropout(0.25),
+        L.Flatten(),
+        L.Dense(512, activation="relu"),
+        L.Dropout(0.5),
+        L.Dense(classes, activation="softmax"),
     ]
 
 
-def _photos(classes: int) -> list[Layer]:
+def _photos(classes: int) -> list[L.Layer]:
     return [
-        Rescaling(1 / 255),
-        Conv2D(16, 3, padding="same", activation="relu"),
-        MaxPooling2D(),
-        Conv2D(32, 3, padding="same", activation="relu"),
-        MaxPooling2D(),
-        Conv2D(64, 3, padding="same", activation="relu"),
-        MaxPooling2D(),
-        Flatten(),
-        Dense(128, activation="relu"),
-        Dense(classes),
+        L.Rescaling(1 / 255),
+        L.Conv2D(16, 3, padding="same", activation="relu"),
+        L.MaxPooling2D(),
+        L.Conv2D(32, 3, padding="same", activation="relu"),
+        L.MaxPooling2D(),
+        L.Conv2D(64, 3, padding="same", activation="relu"),
+        L.MaxPooling2D(),
+        L.Flatten(),
+        L.Dense(128, activation="relu"),
+        L.Dense(classes),
     ]
 
 
-def _best(classes: int) -> list[Layer]:
-    """For `train --recipe best`. Digits are turned by up to 11 degrees, moved and zoomed; a mirrored one is another."""
+def _best(classes: int) -> list[L.Layer]:
+    """For `train --recipe best`. Digits are turned by up to 11 degrees, moved and zoomed."""
     return [
-        RandomRotation(0.03, "constant"),
-        RandomTranslation(0.08, 0.08, "constant"),
-        RandomZoom(0.1, 0.1, "constant"),
-        *_normalized(32), *_normalized(32), MaxPooling2D(), Dropout(0.2),
-        *_normalized(64), *_normalized(64), MaxPooling2D(), Dropout(0.2),
-        *_normalized(128), *_normalized(256, 2), Flatten(), Dropout(0.3),
-        Dense(classes, activation="softmax"),
+        L.RandomRotation(0.03, "constant"),
+        L.RandomTranslation(0.08, 0.08, "constant"),
+        L.RandomZoom(0.1, 0.1, "constant"),
+        *_normalized(32), *_normalized(32), L.MaxPooling2D(), L.Dropout(0.2),
+        *_normalized(64), *_normalized(64), L.MaxPooling2D(), L.Dropout(0.2),
+        *_normalized(128), *_normalized(256, 2), L.Flatten(), L.Dropout(0.3),
+        L.Dense(classes, activation="softmax"),
     ]
 
 
-def _sprint(classes: int) -> list[Layer]:
-    """For `train --recipe sprint`: few multiplications an image. The first layer brings MNIST's pixels to mean 0 and
-    deviation 1; the last one begins with the same answer for every image.
-    """
+def _sprint(classes: int) -> list[L.Layer]:
+    """For `train --recipe sprint`: few multiplications; the first layer scales MNIST's pixels."""
     return [
-        Rescaling(1 / 78.6, -0.424),
-        Conv2D(16, 4, strides=2, activation="relu"),
-        Conv2D(32, 3, activation="relu"),
-        MaxPooling2D(),
-        Conv2D(32, 3, activation="relu"),
-        Flatten(),
-        Dense(classes, activation="softmax", kernel_initializer="zeros"),
+        L.Rescaling(1 / 78.6, -0.424),
+        L.Conv2D(16, 4, strides=2, activation="relu"),
+        L.Conv2D(32, 3, activation="relu"),
+        L.MaxPooling2D(),
+        L.Conv2D(32, 3, activation="relu"),
+        L.Flatten(),
+        L.Dense(classes, activation="softmax", kernel_initializer="zeros"),
     ]
 
 
-def _normalized(filters: int, kernel_size: int = 3) -> list[Layer]:
-    return [Conv2D(filters, kernel_size, use_bias=False), BatchNormalization(), ReLU()]
+def _normalized(filters: int, kernel_size: int = 3) -> list[L.Layer]:
+    return [L.Conv2D(filters, kernel_size, use_bias=False), L.BatchNormalization(), L.ReLU()]
 
 
-NETS = {
-    "best": Net(_best, from_logits=False, divide_by=255.0, input_shape=(28, 28, 1)),
-    "lecture": Net(_lecture, from_logits=False, divide_by=255.0, input_shape=(28, 28, 1)),
-    "lecture-large": Net(_lecture_large, from_logits=False, divide_by=255.0, input_shape=(150, 150, 1)),
-    "photos": Net(_photos, from_logits=True, divide_by=1.0, input_shape=(180, 180, 3)),
-    "sprint": Net(_sprint, from_logits=False, divide_by=1.0, input_shape=(28, 28, 1)),
-}
+NETS = {"best": Net(_best, from_logits=False, divide_by=255.0, input_shape=(28, 28, 1)),
+        "lecture": Net(_lecture, from_logits=False, divide_by=255.0, input_shape=(28, 28, 1)),
+        "lecture-large": Net(_lecture_large, from_logits=False, divide_by=255.0,
+                             input_shape=(150, 150, 1)),
+        "photos": Net(_photos, from_logits=True, divide_by=1.0, input_shape=(180, 180, 3)),
+        "sprint": Net(_sprint, from_logits=False, divide_by=1.0, input_shape=(28, 28, 1))}

@@ -1,7 +1,7 @@
-"""Random numbers from one counter-based generator, Philox4x32-10, so that every device draws the same ones.
+"""Random numbers of one counter-based generator, Philox4x32-10, the same on every device.
 
-A key is (seed, stream): each draw takes the next stream of the seed, and within it number i depends on i alone. Streams
-that are taken count from 1; stream 0 belongs to seeds that a user gives to one draw.
+A key is (seed, stream): each draw takes the next stream of the seed, in which number i depends only
+on i. Taken streams count from 1; stream 0 is for seeds given to one draw.
 """
 
 import os
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .arguments.serialization import Registry
 from .engine.variable import Stateful, Variable
@@ -17,27 +18,29 @@ from .kernels import device as devices
 Key = tuple[int, int]
 
 
-_EPOCHS = 2**61  # from here on streams are epochs' orders: far from those that are handed out one by one
+_EPOCHS = 2**61  # from here on streams are epochs' orders
 
 
 def check_seed(seed: Any) -> int:
     """The seed as an int, or a ValueError."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
-        raise ValueError("Argument `seed` must be an integer. A seed must be an integer between 0 and 2**64 - 1. "
-                         f"Received: {seed!r}.")
+        raise ValueError("Argument `seed` must be an integer. A seed must be an integer between 0 "
+                         f"and 2**64 - 1. Received: {seed!r}.")
     return int(seed)
 
 
 class SeedGenerator(Stateful):
     """A source of random numbers, under Keras's name: `Dropout(0.5, seed=1).seed_generator`.
 
-    state: a variable of the seed and the number of draws up to now; `next()` returns it, and counts a draw. Draw n has
-    the key (seed, first + n).
+    state: a variable of the seed and the number of draws; `next()` returns it, and counts a draw.
+    Draw n has the key (seed, first + n).
     """
 
-    def __init__(self, seed: int | None = None, name: str | None = None, *, first: int = 0, **_: Any) -> None:
+    def __init__(self, seed: int | None = None, name: str | None = None, *, first: int = 0,
+                 **_: Any) -> None:
         seed = int.from_bytes(os.urandom(4), "little") if seed is None else check_seed(seed)
-        self.name, self.first = name or "seed_generator", first
+        self.name = name or "seed_generator"
+        self.first = first
         self.state = Variable.over(np.array([seed, 0], np.uint64), f"{self.name}_state", self.name)
 
     @property
@@ -93,7 +96,7 @@ def generators_of(layers: Iterable[Any]) -> list[SeedGenerator]:
 
 
 def set_seed(seed: int) -> None:
-    """Starts the streams of `seed`, an integer in 0..2**64-1: what is drawn from here on is the same in every run."""
+    """Starts the streams of `seed`, an integer in 0..2**64-1."""
     _generator.state.data[:] = check_seed(seed), 0
 
 
@@ -103,7 +106,7 @@ def stream() -> Key:
 
 
 def epoch_stream(key: Key, epoch: int) -> Key:
-    """The key of an epoch's order, a function of the training's own key and of the epoch's number alone."""
+    """Returns the key of an epoch's order, from the training's key and the epoch's number."""
     return key[0], _EPOCHS + (key[1] << 24) + epoch
 
 
@@ -125,20 +128,21 @@ def bits(n: int, key: Key | None = None) -> np.ndarray:
     return memory.view(np.uint32)[:n]
 
 
-def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None, *,
+def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0,
+            dtype: DTypeLike | None = None, seed: Any = None, *,
             key: Key | None = None) -> np.ndarray:
-    """Numbers spread evenly over [minval, maxval), on a grid of 2**24 steps: the same in float32 and float64.
-
-    seed: an int, for the same numbers at every call, a `SeedGenerator`, or None for the process's.
+    """Numbers in [minval, maxval), on a grid of 2**24 steps: the same in float32 and float64. seed:
+    an int, for the same numbers at every call, a `SeedGenerator`, or None.
     """
     steps = bits(int(np.prod(shape)), key or _key_of(seed)) >> 8
     return (minval + (maxval - minval) * 2.0**-24 * steps).astype(dtype or "float32").reshape(shape)
 
 
-def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None, *,
+def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0,
+           dtype: DTypeLike | None = None, seed: Any = None, *,
            key: Key | None = None) -> np.ndarray:
-    """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi v). `seed` is that of
-    `uniform`.
+    """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi
+    v). seed: as in `uniform`.
     """
     words = bits(2 * int(np.prod(shape)), key or _key_of(seed)).reshape(2, -1)
     u, v = (words[0] + 1.0) * 2.0**-32, words[1] * 2.0**-32  # u in (0, 1]
@@ -146,7 +150,8 @@ def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0, dtype: 
     return (mean + stddev * z).astype(dtype or "float32").reshape(shape)
 
 
-def randint(shape: Sequence[int], minval: int, maxval: int, dtype: Any = "int32", seed: Any = None) -> np.ndarray:
+def randint(shape: Sequence[int], minval: int, maxval: int, dtype: DTypeLike = "int32",
+            seed: Any = None) -> np.ndarray:
     """Integers spread evenly over minval..maxval - 1. `seed` is that of `uniform`."""
     if maxval <= minval:
         raise ValueError(f"maxval must be larger than minval. Received: minval={minval}, maxval={maxval}.")

@@ -1,4 +1,4 @@
-"""What weights add to the loss: `Dense(10, kernel_regularizer="l2")`. Names and formulas are Keras's."""
+"""What weights add to the loss: `Dense(10, kernel_regularizer="l2")`. Formulas are Keras's."""
 
 import math
 from typing import Any
@@ -9,18 +9,18 @@ from . import functional as F
 from .arguments import names
 from .arguments.serialization import Configured, Registry
 from .engine.tensor import Tensor
-from .functional.nn import _tensor
+from .functional.layer_functions import TensorLike, _tensor
 
-__all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "l1", "l1_l2", "l2",
-           "orthogonal_regularizer", "serialize"]
+__all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "l1",
+           "l1_l2", "l2", "orthogonal_regularizer", "serialize"]
 
 
 class Regularizer(Configured):
-    """The base of a regularizer of your own: override `__call__(x)`, by functions of tensors, and `get_config()`."""
+    """The base of a regularizer of your own: override `__call__(x)`, by functions of tensors."""
 
     recordable = True
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: TensorLike) -> Any:
         """What x adds to the loss: nothing."""
         return 0.0
 
@@ -29,9 +29,10 @@ class L1L2(Regularizer):
     """l1 sum(|x|) + l2 sum(x^2)."""
 
     def __init__(self, l1: float | None = 0.0, l2: float | None = 0.0) -> None:
-        self.l1, self.l2 = _factor("l1", l1 or 0.0), _factor("l2", l2 or 0.0)
+        self.l1 = _factor("l1", l1 or 0.0)
+        self.l2 = _factor("l2", l2 or 0.0)
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         x = _tensor(x)
         total = self.l1 * F.abs(x).sum() if self.l1 or not self.l2 else None
         if not self.l2:
@@ -58,15 +59,15 @@ class OrthogonalRegularizer(Regularizer):
     """factor times the mean of |cosine| over all pairs of rows, or columns, of a matrix."""
 
     def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
-        self.factor, self.mode = _factor("factor", factor), names.lookup("mode", mode, {"rows": "rows",
-                                                                                      "columns": "columns"})
+        self.factor = _factor("factor", factor)
+        self.mode = names.lookup("mode", mode, {"rows": "rows", "columns": "columns"})
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         x = _tensor(x)
         if x.ndim != 2:
             raise ValueError(f"Inputs to OrthogonalRegularizer must have rank 2. Received: inputs.shape={x.shape}.")
         rows = x if self.mode == "rows" else x.transpose()
-        rows = F.losses.unit_length(rows, 1)
+        rows = F.loss_functions.unit_length(rows, 1)
         size = rows.shape[0]
         others = Tensor(x.device.constant(1 - np.eye(size, dtype=x.dtype)), device=x.device)
         pairs = max(size * (size - 1) / 2, 1)

@@ -50,19 +50,19 @@ class _Estimator(BaseEstimator):
         self.verbose = verbose
 
     def _train(self, x: np.ndarray, y: np.ndarray, outputs: int) -> None:
-        """Makes the net and trains it. The random numbers of others go on as if nothing had been drawn."""
+        """Makes the net and trains it, without effect on other random numbers."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with random.process_generator().holding():
             random.set_seed(seed)
             self.model_ = self._made(x.shape[1:], outputs)
-            self.model_.compile(deepcopy(self.optimizer), self._loss if self.loss is None else self.loss,
-                                metrics=list(self._metrics))
+            self.model_.compile(deepcopy(self.optimizer), self._loss if self.loss is None
+                                else self.loss, metrics=list(self._metrics))
             history = self.model_.fit(x, y, self.batch_size, self.epochs, self.verbose)
         self.history_ = history.history
         self.input_shape_ = x.shape[1:]
 
     def _made(self, input_shape: tuple[int, ...], outputs: int) -> models.Model:
-        """The net for these inputs. Raises TypeError, or ValueError, for what is none of this many outputs."""
+        """Returns the net for these inputs. Raises TypeError or ValueError for a wrong one."""
         if self.net is None:
             flat = [layers.Flatten()] if len(input_shape) > 1 else []
             found: Any = [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]
@@ -71,8 +71,8 @@ class _Estimator(BaseEstimator):
         if isinstance(found, list | tuple):
             found = models.Sequential([layers.Input(input_shape), *found])
         if not isinstance(found, models.Model):
-            raise TypeError("net must be a function net(input_shape, outputs) that returns a list of layers, or a "
-                            f"model. Received: {found!r}.")
+            raise TypeError("net must be a function net(input_shape, outputs) that returns a list "
+                            f"of layers, or a model. Received: {found!r}.")
         if not found.built:
             found.build((None, *input_shape))
         if found.output_shape != (None, outputs):
@@ -81,7 +81,7 @@ class _Estimator(BaseEstimator):
         return found
 
     def _outputs(self, x: Any) -> np.ndarray:
-        """What the net gives for x. Raises ValueError for samples of another shape than those of `fit`."""
+        """Returns the net's outputs for x. Raises ValueError for samples of another shape."""
         check_is_fitted(self)
         x = validate_data(self, x, reset=False, allow_nd=True, dtype=_TYPES)
         if x.shape[1:] != self.input_shape_:
@@ -91,15 +91,14 @@ class _Estimator(BaseEstimator):
 
 
 class Classifier(ClassifierMixin, _Estimator):
-    """A net that classifies, as scikit-learn has classifiers: X (N, features) or images (N, H, W,
-    C), y (N,) labels.
+    """A classifier as in scikit-learn: X (N, features) or images (N, H, W, C), y (N,) labels.
 
-    net: a function `net(input_shape, outputs)` that returns a list of new layers or a new model,
-    whose last layer gives the probabilities of `outputs` classes (softmax); by default one hidden
-    layer of 64. optimizer, loss: as `Model.compile` takes them, the classes numbered from 0; by
-    default sparse_categorical_crossentropy. random_state: an integer makes each `fit` give the
-    same. After `fit`: classes_, n_features_in_, model_, history_. Raises ValueError for NaN, for
-    labels that are no classes, and for a net of other outputs; TypeError for sparse X.
+    net: a function `net(input_shape, outputs)` that returns new layers or a new model, whose last
+    layer gives the probabilities of `outputs` classes (softmax); by default one hidden layer of 64.
+    optimizer, loss: as in `Model.compile`, by default sparse_categorical_crossentropy.
+    random_state: an integer makes each `fit` give the same. After `fit`: classes_, n_features_in_,
+    model_, history_. Raises ValueError for NaN, wrong labels, and a net of other outputs; TypeError
+    for sparse X.
     """
 
     _loss = "sparse_categorical_crossentropy"
@@ -125,14 +124,11 @@ class Classifier(ClassifierMixin, _Estimator):
 
 
 class Regressor(RegressorMixin, _Estimator):
-    """A net that predicts numbers, as scikit-learn has regressors: X (N, features) or images (N, H,
-    W, C), y (N,) or (N, targets).
+    """A regressor as in scikit-learn: X (N, features) or images (N, H, W, C), y (N,) or (N,
+    targets).
 
-    net: a function `net(input_shape, outputs)` that returns a list of new layers or a new model,
-    whose last layer gives `outputs` numbers; by default one hidden layer of 64. optimizer, loss: as
-    `Model.compile` takes them, by default mse. random_state: an integer makes each `fit` give the
-    same. After `fit`: n_features_in_, model_, history_. Raises ValueError for NaN and for a net of
-    other outputs, TypeError for sparse X.
+    Arguments and errors are those of `Classifier`, but the net's last layer gives `outputs`
+    numbers, and the loss is by default mse. After `fit`: n_features_in_, model_, history_.
     """
 
     _loss = "mse"
@@ -147,7 +143,7 @@ class Regressor(RegressorMixin, _Estimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """The predicted numbers, in the shape that y had, (N,) or (N, targets), and as float64 where it was."""
+        """Returns the predicted numbers in the shape of y, as float64 if it was."""
         found = self._outputs(X)
         found = found.astype(self._type, copy=False)
         return found[:, 0] if self._one_target else found

@@ -1,4 +1,5 @@
-"""The benchmark harness: autoconv beside other frameworks, its kernels beside this machine's ceilings.
+"""The benchmark harness: compares autoconv with other frameworks, and its kernels with this
+machine's ceilings.
 
 docs/benchmarks.md explains the method.
 """

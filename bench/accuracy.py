@@ -1,4 +1,6 @@
-"""Time to accuracy: from the start of a process until it classifies enough of MNIST's test images rightly."""
+"""Time to accuracy: from the start of a process until it classifies enough of MNIST's test images
+correctly.
+"""
 
 import math
 import tempfile
@@ -22,9 +24,10 @@ RUN = 1800.0  # seconds after which a peer counts as failed
 def measure(
     names: list[str], rounds: int, threads: int, report: Callable[[str], None], until: float = math.inf
 ) -> dict[str, Any]:
-    """Every peer trains `rounds` times by the recipe, in turns; run i of each starts from the same weights.
+    """Trains every peer `rounds` times by the recipe, in rotation; run i starts from the same
+    weights for each peer.
 
-    No run begins, and none goes on, after what time.perf_counter says to be `until`; runs that ended by then count.
+    No run starts or continues after `until`, a time of time.perf_counter; completed runs count.
     """
     found: dict[str, dict[str, Any]] = {name: {"status": "timed", "runs": []} for name in names}
     with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +55,9 @@ def _run(
     name: str, arrays: dict[str, str], threads: int, seed: int, label: str, report: Callable[[str], None],
     until: float,
 ) -> dict[str, Any]:
-    """One run: the accuracy, and the seconds since its process was started where that is high enough."""
+    """Runs one training. Returns the accuracy, and the seconds since its process was started if the
+    accuracy is high enough.
+    """
     job = {"factory": peers.PEERS[name].factory, "workload": "lecture", "mode": "accuracy", "threads": threads,
            "seed": seed, "arrays": arrays}
     with Process(job) as process:
@@ -64,7 +69,7 @@ def _run(
 
 
 def mnist_arrays(folder: Path) -> dict[str, str]:
-    """MNIST as plain arrays, so that no peer needs autoconv to read it."""
+    """Saves MNIST as plain arrays, so that no peer needs autoconv to read it."""
     (train, train_labels), (test, test_labels) = datasets.mnist.load_data()
     arrays = {"train": train, "train_labels": train_labels, "test": test, "test_labels": test_labels}
     for name, array in arrays.items():

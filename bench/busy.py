@@ -1,8 +1,9 @@
-"""Training beside programs that each keep a processor busy: `python -m bench.busy`, autoconv and others alike.
+"""Measures training while other programs keep processors busy, for autoconv and others: `python -m
+bench.busy`.
 
-Each framework trains alone, beside one and beside two programs that compute without end, one after the other in the
-same process; a round starts all processes anew. The busy programs run on the processors that the frameworks are
-confined to, and end with this command whatever becomes of it.
+Each framework trains alone, with one and with two other programs that compute endlessly, one after
+the other in the same process. Each round starts all processes again. The busy programs run on the
+processors that the frameworks are confined to, and end with this command in any case.
 """
 
 import argparse
@@ -27,20 +28,25 @@ from .turns import ROUND, STARTING
 USUAL = ("autoconv", "torch", "torch-channels-last", "keras", "keras-50", "jax")
 LOADS = (0, 1, 2)
 AWAKE = 0.5  # seconds that the busy programs run before a measurement
-EFFORT, SECONDS = 0.5, 2.0  # of a pass, in those of `bench.compare`; a measurement has passes that take so long alone
+# length of a pass, as in `bench.compare`; a measurement has as many passes as take this many
+# seconds on an idle machine
+EFFORT, SECONDS = 0.5, 2.0
 
-Taken = dict[int, list[float]]  # for each number of busy programs: seconds of a step, round by round
+# for each number of busy programs: seconds of a step, round by round
+Taken = dict[int, list[float]]
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 1 where a framework failed or computed something else than it should."""
+    """Returns the exit code: 0, or 1 if a framework failed or computed a wrong result."""
     parser = argparse.ArgumentParser("python -m bench.busy", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=6, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS,
+                        help="net to train; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=6, help="number of rounds; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
     parser.add_argument("--peers", nargs="*", choices=list(peers.on("cpu")), metavar="PEER",
-                        help=f"default: those of {', '.join(USUAL)} that are installed")
+                        help=f"frameworks; default: the installed ones of {', '.join(USUAL)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options, say = parser.parse_args(given), show.Progress()
     names = options.peers or [name for name in USUAL if not peers.missing(name)]
@@ -57,7 +63,9 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def measure(names: Sequence[str], workload: str, rounds: int, threads: int, report: show.Progress) -> dict[str, Any]:
-    """Each framework's images a second by the number of busy programs, and how many times as long as alone it takes."""
+    """Returns each framework's images per second by the number of busy programs, and its slowdown
+    against training alone.
+    """
     net = workloads.WORKLOADS[workload]
     batch_size = net.batch_sizes[0]
     expected = Expected(net, batch_size)
@@ -81,7 +89,9 @@ def measure(names: Sequence[str], workload: str, rounds: int, threads: int, repo
 
 
 def one_round(name: str, expected: Expected, threads: int, taken: Taken, number: int) -> None:
-    """Adds one measurement for each number of busy programs. Raises RuntimeError for a framework that cannot."""
+    """Adds one measurement for each number of busy programs. Raises RuntimeError if the framework
+    fails.
+    """
     batch_size = expected.workload.batch_sizes[0]
     job = {"factory": peers.PEERS[name].factory, "workload": expected.workload.name, "batch_size": batch_size,
            "mode": "train", "steps": workloads.steps(expected.workload, batch_size, "train", EFFORT),
@@ -96,7 +106,9 @@ def one_round(name: str, expected: Expected, threads: int, taken: Taken, number:
 
 @contextmanager
 def busy(count: int, threads: int) -> Iterator[list[subprocess.Popen]]:
-    """Within this block so many programs compute, on the processors of frameworks with that many threads."""
+    """Runs `count` busy programs inside the `with` block, on the processors of frameworks with this
+    many threads.
+    """
     programs: list[subprocess.Popen] = []
     try:
         for _ in range(count):
@@ -111,7 +123,7 @@ def busy(count: int, threads: int) -> Iterator[list[subprocess.Popen]]:
 
 
 def shown(result: dict[str, Any]) -> str:
-    """A line for each framework."""
+    """Returns a table with one line per framework."""
     rows = []
     for name, f in result["peers"].items():
         if f["status"] != "timed":

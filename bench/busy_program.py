@@ -1,5 +1,6 @@
-"""A program that keeps a processor busy, one of those that frameworks with so many threads have, until who started it
-ends: `python -m bench.busy_program THREADS`. It imports little, so that it is busy at once.
+"""Keeps a processor busy, like a program whose framework uses this many threads, until the parent
+process ends: `python -m bench.busy_program THREADS`. It imports little, so that it is busy
+immediately.
 """
 
 import os

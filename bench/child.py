@@ -1,4 +1,6 @@
-"""One function in a process of its own: `python -m bench.child JOB`, so that what hangs or crashes can be ended."""
+"""Runs one function in a separate process: `python -m bench.child JOB`, so that it can be ended if
+it hangs or crashes.
+"""
 
 import json
 import sys
@@ -14,10 +16,10 @@ from .worker import Talk
 
 
 def call(function: str, arguments: dict[str, Any], threads: int, until: float) -> Any:
-    """What `module:function` returns for these arguments; all of it must be JSON.
+    """Returns the result of `module:function` for these arguments; all of it must be JSON.
 
-    Raises PeerError where the function raises something, which it then names, where the process fails, and where it
-    does not answer until time.perf_counter says so.
+    Raises PeerError if the function raises an exception, which the error names, if the process
+    fails, or if it does not answer by `until`, a time of time.perf_counter.
     """
     with Process({"function": function, "arguments": arguments, "threads": threads}, module="bench.child") as process:
         answer = process.answer(within(until - time.perf_counter(), until), sleep=False)
@@ -35,7 +37,7 @@ def main() -> None:
 
 
 def named(function: str) -> Callable[..., Any]:
-    """The function of `module:function`."""
+    """Returns the function that `module:function` names."""
     module, _, name = function.partition(":")
     return getattr(import_module(module), name)
 

@@ -1,5 +1,6 @@
-"""`python -m bench.compare`: autoconv and other frameworks side by side on this machine. docs/benchmarks.md has the
-method; `--quick` takes less than two minutes."""
+"""`python -m bench.compare`: compares autoconv and other frameworks on this machine.
+docs/benchmarks.md explains the method; `--quick` takes less than two minutes.
+"""
 
 import argparse
 import json
@@ -24,7 +25,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
                         help=f"comma-separated, or all: {', '.join(workloads.WORKLOADS)}")
     parser.add_argument("--mode", default="train,infer", help=f"comma-separated: {', '.join(workloads.MODES)}")
     parser.add_argument("--peers", default="all", help=f"comma-separated: {', '.join(peers.on('cpu'))}; "
-                        f"or all, which are those without {' and '.join(_slow())}; ratios are taken to the first one")
+                        f"or all except {' and '.join(_slow())}; ratios are relative to the first one")
     parser.add_argument("--batch-size", default="", help="comma-separated, or all: those of the workload; "
                         "by default the workload's usual one")
     parser.add_argument("--threads", type=_positive, default=machine.processors(), help="default: %(default)s")
@@ -36,19 +37,20 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     try:
         options.workload = _known("workload", options.workload, workloads.WORKLOADS)
         options.mode = _known("mode", options.mode, workloads.MODES)
-        left_out = [*_slow(), *(["torch-compile"] if options.quick else [])]  # compiling takes it too long
+        # torch-compile takes too long to compile
+        left_out = [*_slow(), *(["torch-compile"] if options.quick else [])]
         usual = [name for name in peers.on("cpu") if name not in left_out]
         options.peers = usual if options.peers == "all" else _known("peer", options.peers, peers.on("cpu"))
         options.batch_sizes = {w: _batch_sizes(options.batch_size, w) for w in options.workload}
     except ValueError as error:
         parser.error(str(error))
     if options.json is not None and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json: there is no folder {options.json.absolute().parent}")
+        parser.error(f"--json: missing folder {options.json.absolute().parent}")
     return options
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 1 where a peer failed or computed something else than the others."""
+    """Returns the exit code: 0, or 1 if a peer failed or computed a different result."""
     options, say = arguments(given), show.Progress()
     present = {name: peers.missing(name) for name in options.peers}
     results = []
@@ -69,7 +71,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def measurements(options: argparse.Namespace, names: list[str], say: show.Progress) -> Iterable[dict[str, Any]]:
-    """All that was asked for, one after the other."""
+    """Yields all requested measurements, one after the other."""
     quick = options.quick
     for mode in options.mode:
         count = options.rounds or (6 if quick and mode in ("train", "infer") else DEFAULT_ROUNDS[mode])
@@ -92,7 +94,7 @@ def measurements(options: argparse.Namespace, names: list[str], say: show.Progre
 def _document(
     options: argparse.Namespace, results: list[dict[str, Any]], present: dict[str, tuple[str, ...]]
 ) -> dict[str, Any]:
-    """The results as JSON: machine, versions, threads, every round."""
+    """Returns the results as JSON: machine, versions, threads and every round."""
     return {
         "schema": SCHEMA, "machine": machine.describe(), "threads": options.threads, "device": "cpu",
         "settings": {"rounds": options.rounds, "quick": options.quick, "command": show.command(sys.argv[1:])},
@@ -128,7 +130,7 @@ def _known(kind: str, given: str, known: Iterable[str]) -> list[str]:
 
 
 def _slow() -> list[str]:
-    """The peers that take minutes a round, and are timed where they are named."""
+    """Returns the peers whose rounds take minutes, which are timed only if they are named."""
     return [name for name, entry in peers.on("cpu").items() if not entry.usual]
 
 
@@ -137,13 +139,13 @@ def _batch_sizes(given: str, workload: str) -> list[int]:
     if given in ("", "all"):
         return list(sizes if given else sizes[:1])
     if not all(word.strip().isdigit() and int(word) for word in given.split(",")):
-        raise ValueError(f"--batch-size takes positive whole numbers. Received: {given!r}.")
+        raise ValueError(f"--batch-size requires positive integers. Received: {given!r}.")
     return [int(word) for word in given.split(",")]
 
 
 def _positive(text: str) -> int:
     if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"must be a positive whole number. Received: {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a positive integer. Received: {text!r}")
     return int(text)
 
 

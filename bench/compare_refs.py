@@ -1,9 +1,11 @@
-"""`python -m bench.compare_refs BASE HEAD`: two versions of autoconv on this machine, in turns.
+"""`python -m bench.compare_refs BASE HEAD`: compares two versions of autoconv on this machine, in
+alternating rounds.
 
-BASE and HEAD are git's names for commits; `.` is the working tree as it is. Both are timed by this checkout's harness,
-in processes of their own, A B B A. Whole steps are timed through `fit` and `predict_on_batch` alone, which both have
-wherever their modules lie. Each measurement has a ratio, HEAD's time by BASE's. The exit code is 1 where a
-whole interval lies above 1 + tolerance, or where a version computes something else.
+BASE and HEAD are git names of commits; `.` is the working tree. Both are timed by this checkout's
+harness, in separate processes, in the order A B B A. Whole steps are timed only through `fit` and
+`predict_on_batch`, which both versions have. Each measurement yields a ratio: HEAD's time divided
+by BASE's. The exit code is 1 if an interval lies completely above 1 + tolerance, or if the versions
+compute different results.
 """
 
 import argparse
@@ -29,10 +31,13 @@ from .equal_work import Expected
 from .process import Process
 from .turns import STARTING, in_turns
 
-TOLERANCE = 0.10  # a step may take so much longer; a kernel twice as much, since shorter times are noisier
+# allowed slowdown of a step; a kernel may slow down twice as much, because shorter times are
+# noisier
+TOLERANCE = 0.10
 KERNELS = "bench.kernels_worker"
 WORKLOADS = ("lecture", "lecture-dropout", "lecture-bn")
-MODES = {"train": ("train", None), "infer": ("infer", None), "infer-1": ("infer", 1)}  # a worker's mode, its batch size
+# a worker's mode and its batch size
+MODES = {"train": ("train", None), "infer": ("infer", None), "infer-1": ("infer", 1)}
 ROUNDS_OF_A_PROCESS = 3
 
 
@@ -62,12 +67,15 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def verdict(found: dict[str, dict[str, Any]], tolerance: float) -> list[str]:
-    """The measurements whose whole interval lies beyond the tolerance. A kernel's is twice as wide."""
+    """Returns the measurements whose whole interval exceeds the tolerance. For a kernel, the
+    tolerance is doubled.
+    """
     return [name for name, r in found.items() if r["low"] > 1 + tolerance * (2 if r["kernel"] else 1)]
 
 
 def unpack(ref: str, target: Path) -> Path:
-    """The package `autoconv` as it is at a commit, or in the working tree, in a folder of its own."""
+    """Copies the package `autoconv`, as of a commit or from the working tree, to a separate folder.
+    """
     target.mkdir()
     if ref == ".":
         listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "autoconv"], cwd=ROOT, check=True,
@@ -78,7 +86,8 @@ def unpack(ref: str, target: Path) -> Path:
         return target
     archive = subprocess.run(["git", "archive", ref, "autoconv"], cwd=ROOT, capture_output=True)
     if archive.returncode:
-        raise SystemExit(f"git does not know {ref!r}: {archive.stderr.decode().strip()}. Fetch it, or name another.")
+        raise SystemExit(f"git does not know {ref!r}: {archive.stderr.decode().strip()}. Fetch it, "
+                         "or pass another name.")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extraction_filter = getattr(tarfile, "data_filter", None)  # since Python 3.11.4
         files.extractall(target)
@@ -88,7 +97,7 @@ def unpack(ref: str, target: Path) -> Path:
 def compare(
     trees: dict[str, Path], workload: str, mode: str, options: argparse.Namespace, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The ratio of a step of the net."""
+    """Returns the ratio for a step of the net."""
     net, (worker_mode, batch_size) = workloads.WORKLOADS[workload], MODES[mode]
     batch_size = batch_size or net.batch_sizes[0]
     job = {"factory": peers.PEERS["autoconv"].factory, "workload": workload, "batch_size": batch_size,
@@ -108,7 +117,7 @@ def _rounds(
     trees: dict[str, Path], job: dict[str, Any], rounds: int, label: str, check: Callable, say: Callable[[str], None],
     module: str = "bench.worker",
 ) -> dict[str, list[Any]]:
-    """What each side's rounds took. A side that fails fails the whole comparison."""
+    """Returns the times of each side's rounds. If one side fails, the whole comparison fails."""
     def start(side: str) -> Process:
         return Process(job, environment.first(trees[side]), module)
 
@@ -125,7 +134,9 @@ def _rounds(
 def compare_kernels(
     trees: dict[str, Path], workload: str, options: argparse.Namespace, say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """The ratio of every kernel that both versions have, for the nets that both can build by name."""
+    """Returns the ratio of every kernel that both versions have, for nets that both can build by
+    name.
+    """
     if workload not in SUITE:
         return {}
     old = [side for side, tree in trees.items() if not any(tree.rglob("programs/bench/cases.py"))]
@@ -146,8 +157,8 @@ def compare_kernels(
 
 def _check_code(tree: Path, code: str) -> None:
     if Path(code).resolve() != (tree / "autoconv").resolve():
-        raise SystemExit(f"The version of autoconv that was loaded lies in {code}, the one to be timed in {tree}. "
-                         "Uninstall the other one, or run this in an environment without it.")
+        raise SystemExit(f"autoconv was loaded from {code} instead of {tree}. Uninstall the other "
+                         "version, or run this in an environment without it.")
 
 
 def _table(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:
@@ -158,7 +169,7 @@ def _table(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> str
 
 
 def _each_of(kind: str, known: Iterable[str]) -> Callable[[str], list[str]]:
-    """A reader of comma-separated names, each of them known."""
+    """Returns a parser of comma-separated names, which rejects unknown names."""
     def read(text: str) -> list[str]:
         try:
             return [names.lookup(kind, word.strip(), {k: k for k in known}) for word in text.split(",")]
@@ -171,17 +182,17 @@ def _each_of(kind: str, known: Iterable[str]) -> Callable[[str], list[str]]:
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.compare_refs", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("base")
-    parser.add_argument("head")
+    parser.add_argument("base", help="git revision to compare with, or . for the working tree")
+    parser.add_argument("head", help="git revision to check, or . for the working tree")
     parser.add_argument("--workload", default=",".join(WORKLOADS), type=_each_of("workload", workloads.WORKLOADS),
-                        help="comma-separated: " + ", ".join(workloads.WORKLOADS) + "; default: %(default)s")
+                        help="nets, separated by commas: " + ", ".join(workloads.WORKLOADS) + "; default: %(default)s")
     parser.add_argument("--mode", default=",".join(MODES), type=_each_of("mode", MODES),
                         help="comma-separated: " + ", ".join(MODES) + "; default: all. infer-1: one image at a time")
     parser.add_argument("--rounds", type=int, default=18, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
     parser.add_argument("--effort", type=float, default=0.5, help="length of a round; default: %(default)s")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="default: %(default)s")
-    parser.add_argument("--no-kernels", dest="kernels", action="store_false", help="compare whole steps alone")
+    parser.add_argument("--no-kernels", dest="kernels", action="store_false", help="compare only whole steps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     return parser.parse_args(given)
 

@@ -1,4 +1,6 @@
-"""The kernels' shares of their ceilings, beside pytest-benchmark's own table, and the machine in its JSON."""
+"""Adds the kernels' fractions of their ceilings to pytest-benchmark's output, and the machine to
+its JSON.
+"""
 
 from autoconv.kernels import device
 from autoconv.programs.bench import machine, result_tables

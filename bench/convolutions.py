@@ -1,8 +1,10 @@
-"""Every convolution of every net against this machine's multiply-adds: `python -m bench.convolutions`.
+"""Measures every convolution of every net against this machine's multiply-adds: `python -m
+bench.convolutions`.
 
-Each is timed as a training step runs it, with ReLU and pooling in it where they are, in turns with a loop that only
-multiplies and adds in registers. Operations are those of a direct convolution, so what computes fewer can exceed 100%.
-Two wide layers that are in no net are timed as well. Depthwise convolutions move memory: `autoconv bench` has them.
+Each convolution is timed as in a training step, including any ReLU and pooling, alternating with a
+loop that only multiplies and adds in registers. Operations are counted as for a direct convolution,
+so a kernel that computes fewer can exceed 100%. Two wide layers that are in no net are timed as
+well. Depthwise convolutions are limited by memory: `autoconv bench` measures them.
 """
 
 import argparse
@@ -31,7 +33,7 @@ PASSES = ("forward", "input gradient", "weight gradient", "gradients")
 
 
 class Group(NamedTuple):
-    """Layers of a kind, and the share of the peak that each kernel of them shall reach."""
+    """Layers of one kind, and the fraction of the peak that each of their kernels should reach."""
 
     name: str
     least: float
@@ -44,7 +46,9 @@ OTHERS = Group("all others", 0.75, 0.9)
 
 
 class Found(NamedTuple):
-    """One kernel: the nets that have it, its layer, which pass, seconds, GFLOP/s and share of the peak."""
+    """One kernel: the nets that use it, its layer, its pass, seconds, GFLOP/s and fraction of the
+    peak.
+    """
 
     nets: list[str]
     layer: str
@@ -63,7 +67,7 @@ class Found(NamedTuple):
 
 
 def others(shape: tuple[int, int, int], classes: int) -> Sequential:
-    """Strides of two to 128 filters, and 5x5 of them."""
+    """Two layers that are in no net: stride 2 to 128 filters, and 5x5 with 128 filters."""
     return Sequential([Input(shape), Conv2D(64, 1, padding="same"), Conv2D(128, 3, 2, padding="same"),
                        Conv2D(128, 5, padding="same")])
 
@@ -72,7 +76,7 @@ IN_NO_NET = Timed(others, (28, 28, 64), 0, 64)
 
 
 def layers(names: Sequence[str], target: Any) -> Iterator[tuple[str, Case]]:
-    """Each convolution's kernels, with the name of the net."""
+    """Yields each convolution's kernels, with the name of the net."""
     nets = {name: SUITE[name] for name in names} | {"no net": IN_NO_NET}
     for name, timed in nets.items():
         yield from ((name, case) for case in cases(timed.build(), timed.batch_size, target)
@@ -80,7 +84,7 @@ def layers(names: Sequence[str], target: Any) -> Iterator[tuple[str, Case]]:
 
 
 def measure(names: Sequence[str], rounds: int, report: Any) -> list[Found]:
-    """All of them, each shape once."""
+    """Measures all convolutions, each shape once."""
     target, seen = devices.get("cpu"), {}
     peak = ceilings.Ceilings(target)
     for net, case in layers(names, target):
@@ -99,7 +103,9 @@ def measure(names: Sequence[str], rounds: int, report: Any) -> list[Found]:
 
 
 def shown(found: Sequence[Found]) -> str:
-    """A line for each kernel, and one for each group: its lowest share, the median, and the share of the whole time."""
+    """Returns a table with a line per kernel, and one with a line per group: its lowest fraction,
+    its median, and its fraction over the whole time.
+    """
     rows = [[f.layer, f.which, ", ".join(dict.fromkeys(f.nets)), f"{1e3 * f.seconds:.3f}", f"{f.gflops:,.0f}",
              f"{f.share:.0%}"] for f in found]
     parts = [table(["layer", "", "nets", "ms", "GFLOP/s", "share"], rows)]
@@ -124,7 +130,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--net", nargs="+", choices=NETS, default=NETS)
     parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found to FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
     options, say = parser.parse_args(given), show.Progress()
     target = devices.get("cpu")
     target.set_num_threads(options.threads)

@@ -1,4 +1,6 @@
-"""`python -m bench.cubins`: what each CUDA kernel takes of a GPU's registers. Needs the extra `cuda`, but no GPU."""
+"""`python -m bench.cubins` lists how many GPU registers each CUDA kernel uses. Needs the extra
+`cuda`, but no GPU.
+"""
 
 from autoconv.kernels.cuda import assembly
 
@@ -6,7 +8,9 @@ COLUMNS = [(dtype, capability) for dtype, several in assembly.CAPABILITIES.items
 
 
 def main() -> None:
-    """A table in Markdown: registers, and what does not fit into them as `+bytes of stack` and `!bytes spilled`."""
+    """Prints a table in Markdown: registers, and the memory beyond them as `+bytes of stack` and
+    `!bytes spilled`.
+    """
     print("| kernel |", " | ".join(f"{dtype} sm_{major}{minor}" for dtype, (major, minor) in COLUMNS), "|")
     print("|---|" + "---|" * len(COLUMNS))
     for name, kernel in sorted(assembly.kernels().items()):

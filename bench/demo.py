@@ -1,10 +1,13 @@
-"""What the demo costs the net that learns behind it: `python -m bench.demo [--rounds N] [--browser]`.
+"""Measures how much the demo slows down the net that it trains: `python -m bench.demo [--rounds N]
+[--browser]`.
 
-In each round the lecture net learns for some seconds by `fit` alone, then as a demo's session that nobody watches, then
-with a process that only reads the session's events, and with --browser (needs playwright and Chromium) with the page in
-a window. The ratios of each round are compared, so that a machine that is busy now and then does not matter. Beside the
-time is the processor time of this process, which other programs change less; it means something with --threads 1 alone:
-threads that wait for each other use it too. Last comes the time from a drawing's request to its answer.
+In each round the lecture net trains for some seconds in four ways: by `fit` only; in a demo session
+without clients; with a process that only reads the session's events; and, with --browser (needs
+playwright and Chromium), with the page open in a browser. The ratios within each round are
+compared, so that a temporarily busy machine does not matter. The tables also have the processor
+time of this process, on which other programs have less effect. It is meaningful only with --threads
+1, because threads that wait for each other use processor time too. At the end, the time from a
+drawing's request to its answer is measured.
 """
 
 import argparse
@@ -49,7 +52,7 @@ with sync_playwright() as play:
 
 
 class Cost(NamedTuple):
-    """Seconds, and seconds of processor time of this process."""
+    """Elapsed seconds, and seconds of processor time of this process."""
 
     time: float
     processor: float
@@ -66,8 +69,8 @@ def per_step(begun: Cost, ended: Cost, steps: int) -> Cost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each is measured in a round")
-    parser.add_argument("--threads", type=int, help="how many threads compute; all processors by default")
+    parser.add_argument("--seconds", type=float, default=4.0, help="measuring time of each way per round")
+    parser.add_argument("--threads", type=int, help="number of threads; default: all processors")
     parser.add_argument("--browser", action="store_true")
     given = parser.parse_args()
     server = Demo(Session(threads=given.threads), 0)
@@ -97,14 +100,17 @@ def main() -> None:
 
 
 def fit_alone(seconds: float) -> Cost:
-    """The cost of a step of `fit`, with a callback that costs nothing. In the thread of the session, as the others."""
+    """Returns the cost of a step of `fit`, with a callback that costs nothing. It runs in the
+    session's thread, like the other ways.
+    """
     chosen = choices.settings(SETTINGS)
     data, model = choices.load(chosen.data), choices.build(chosen)
     times: list[Cost] = []
 
     def begin(batch: int, logs: dict) -> None:
         times.append(now())
-        if len(times) > WARM and times[-1].time - times[WARM].time > seconds:  # set once: each time is a change
+        # assigned only once, because each assignment counts as a change
+        if len(times) > WARM and times[-1].time - times[WARM].time > seconds:
             model.stop_training = True
 
     model.fit(data.x_train, data.y_train, chosen.batch_size, chosen.epochs, verbose=0,
@@ -113,7 +119,7 @@ def fit_alone(seconds: float) -> Cost:
 
 
 def in_session(session: Session, seconds: float) -> Cost:
-    """The cost of a step of a session, as it counts them."""
+    """Returns the cost of a step of a session, by the session's own step count."""
     session.start(SETTINGS)
     while session.steps < WARM:
         time.sleep(0.05)
@@ -131,7 +137,7 @@ def watched(server: Demo, seconds: float, watching: Callable) -> Cost:
 
 @contextmanager
 def reader(server: Demo) -> Iterator[None]:
-    """A process that reads the events and does nothing with them."""
+    """Runs a process that reads the events and discards them."""
     process = subprocess.Popen([sys.executable, "-c", READER, str(server.port), server.token])
     try:
         while not server.session.watchers:
@@ -144,7 +150,7 @@ def reader(server: Demo) -> Iterator[None]:
 
 @contextmanager
 def browser(server: Demo) -> Iterator[None]:
-    """The page in a Chromium."""
+    """Shows the page in Chromium."""
     program = shutil.which("chromium") or shutil.which("google-chrome") or ""
     process = subprocess.Popen([sys.executable, "-c", BROWSER, server.url, program], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True)
@@ -159,7 +165,7 @@ def browser(server: Demo) -> Iterator[None]:
 def report(taken: dict[str, list[Cost]]) -> None:
     base, *_ = taken
     size = choices.settings(SETTINGS).batch_size
-    print(f"a step's time and processor time, times those of {base}:")
+    print(f"time and processor time of a step, relative to {base}:")
     for name, costs in taken.items():
         ratios = [stats.ratio([c[i] for c in costs], [c[i] for c in taken[base]]) for i in range(2)]
         texts = [f"{r['median']:.3f} ({r['low']:.3f} to {r['high']:.3f})" for r in ratios]
@@ -167,7 +173,7 @@ def report(taken: dict[str, list[Cost]]) -> None:
 
 
 def drawing(server: Demo) -> str:
-    """From the request to the answer, both included, in milliseconds."""
+    """Returns the time from a request to its answer, in milliseconds."""
     paper = np.full((140, 140), 255, np.uint8)
     paper[30:40, 40:100] = paper[40:110, 70:80] = 0
     times = []

@@ -1,4 +1,4 @@
-"""Nobody is timed on a wrong net: what a peer must show before its first round."""
+"""Checks that peers do equal work: a peer whose net is wrong is not timed."""
 
 from functools import cached_property
 from math import isfinite
@@ -7,21 +7,26 @@ from typing import Any
 
 from . import reference, workloads
 
-TOLERANCE = 1e-4  # of the loss
-TOLERANCE_TF32 = 3e-4  # where products are of numbers with 11 bits: the means of so many are some 1e-5 off
-SAME_TRAINING = 0.02  # of the loss after the warm-up's steps, which all take in the same order
+TOLERANCE = 1e-4  # allowed difference of the loss
+# for products of numbers with 11 bits of mantissa: means over a batch deviate by some 1e-5
+TOLERANCE_TF32 = 3e-4
+# allowed relative difference of the loss after the warm-up's steps, whose order is the same for all
+SAME_TRAINING = 0.02
 
-# The nets of which that is asked. In the larger ones RMSprop's first steps, three times the rate for each of millions
-# of weights, overshoot, and dropout differs: what becomes of the loss is not the same from one framework to the next.
+# The nets whose trained loss is compared. In larger nets, RMSprop's first steps overshoot, with
+# three times the learning rate for each of millions of weights, and dropout differs: their losses
+# depend on the framework.
 STEADY = ("lecture", "cifar")
 
 
 class WrongNetError(RuntimeError):
-    """A peer's net is not the one that the others have."""
+    """A peer's net differs from the other peers' net."""
 
 
 class Expected:
-    """What the net of a workload must show on the first batch, from its definition in NumPy and float64."""
+    """The results that a workload's net must have on the first batch, computed from its definition
+    in NumPy and float64.
+    """
 
     def __init__(self, workload: workloads.Workload, batch_size: int, tolerance: float = TOLERANCE) -> None:
         self.workload, self.tolerance = workload, tolerance
@@ -34,25 +39,30 @@ class Expected:
         return reference.loss(self.workload, self.weights, *workloads.data(self.workload, self.checked))
 
     def check(self, name: str, ready: dict[str, Any]) -> None:
-        """Raises WrongNetError unless the number of parameters is the same, and the loss within the tolerance."""
+        """Raises WrongNetError unless the number of parameters is equal and the loss is within the
+        tolerance.
+        """
         if ready["parameters"] != self.parameters:
             raise WrongNetError(f"{name} has {ready['parameters']:,} parameters; the net has {self.parameters:,}.")
         if not abs(ready["loss"] - self.loss) <= self.tolerance:
-            raise WrongNetError(f"{name} computes a loss of {ready['loss']:.6f} on the first batch; {self.loss:.6f} is "
-                                f"right. They may differ by {self.tolerance}.")
+            raise WrongNetError(f"{name} computes a loss of {ready['loss']:.6f} on the first batch "
+                                f"instead of {self.loss:.6f}. The allowed difference is {self.tolerance}.")
 
 
 def check_trained(name: str, warm: dict[str, Any], mode: str) -> None:
-    """Raises WrongNetError where training left a weight as it was, or inference changed one."""
+    """Raises WrongNetError if training left a weight unchanged, or inference changed one."""
     if mode == "train" and warm["unchanged"]:
-        raise WrongNetError(f"{name} trained, but {warm['unchanged']} of its {warm['arrays']} weights are as before.")
+        raise WrongNetError(f"{name} trained, but {warm['unchanged']} of its {warm['arrays']} "
+                            "weights are unchanged.")
     if mode == "infer" and warm["unchanged"] < warm["arrays"]:
         changed = warm["arrays"] - warm["unchanged"]
-        raise WrongNetError(f"{name} was asked for answers alone, but {changed} weights changed.")
+        raise WrongNetError(f"{name} should only infer, but {changed} weights changed.")
 
 
 def trained_otherwise(workload: str, trained: dict[str, float]) -> dict[str, WrongNetError]:
-    """Who ended with another loss after the same steps than most did: {name: loss} in, {name: why} out."""
+    """Returns the peers whose loss after the same steps differs from most: {name: error}, from
+    {name: loss}.
+    """
     finite = [loss for loss in trained.values() if isfinite(loss)]
     if workload not in STEADY or not finite:
         return {}

@@ -1,7 +1,7 @@
-"""All that autoconv is compared in, one after the other: `python -m bench.everything FOLDER`.
+"""Runs all comparisons of autoconv, one after the other: `python -m bench.everything FOLDER`.
 
-Each part is a command of its own, whose output and JSON go to FOLDER; one that fails is noted and the next one runs. At
-the end comes a line for each net, autoconv beside the fastest peer.
+Each part is a separate command, whose output and JSON go to FOLDER. If one fails, that is noted and
+the next one runs. At the end, one line per net compares autoconv with the fastest peer.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from . import overview
 
 DEEP = "lecture,resnet20,vgg-bn,mobile,wide,lecture-bn,lenet5,mlp"
-PARTS = {  # the command; "--json" at its end means a file in the folder
+PARTS = {  # the command; a final "--json" stands for a file in the folder
     "train": f"bench.compare --quick --mode train --workload {DEEP},lecture-large,photos "
              "--peers autoconv,torch-channels-last,torch-compile,jax,keras-50 --json",
     "infer": f"bench.compare --quick --mode infer --workload {DEEP} --batch-size 64,1 "
@@ -29,8 +29,8 @@ PARTS = {  # the command; "--json" at its end means a file in the folder
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.everything", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
+    parser.add_argument("folder", type=Path, help="folder to write the results to")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run; default: all")
     options = parser.parse_args(given)
     options.folder.mkdir(parents=True, exist_ok=True)
     failed = [part for part in options.parts if not run(part, options.folder)]
@@ -43,7 +43,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def run(part: str, folder: Path) -> bool:
-    """One part; whether it did what it should."""
+    """Runs one part. Returns whether it succeeded."""
     command = [sys.executable, "-m", *PARTS[part].split()]
     command += [str(folder / f"{part}.json")] if command[-1] == "--json" else []
     begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`python -m bench.gpu_budget` writes docs/gpu-budget.md: what a step of training should cost a GPU."""
+"""`python -m bench.gpu_budget` writes docs/gpu-budget.md: estimated times of training steps on a GPU."""
 
 from pathlib import Path
 
@@ -7,47 +7,61 @@ from .gpu_plan import Plan
 from .workloads import WORKLOADS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "gpu-budget.md"
-# The net, its name on the page, the batch size, and the goal in microseconds on an H200, if there is one.
+# The workload, its name on the page, the batch size, and the goal in microseconds on an H200, or None.
 STEPS = (("lecture", "Lecture net", 64, 60), ("lecture", "Lecture net", 1024, None),
          ("lecture-large", "Large net", 128, 1600), ("photos", "Photo net", 128, 1500))
 
 HEAD = """# A budget for a GPU
 
-What a training step should cost an H200, written down before one was measured. **Every time on this page is an
-estimate.** The page is made by `python -m bench.gpu_budget`, from the launches that a step records without a GPU and
-from the constants below; a test fails where it is out of date. `python -m bench.gpu_plan --workload NAME --batch N`
-shows any other step. What a card measures will be in the JSON that `python -m bench.gpu_check` writes, under
-`bench/results/`.
+This page estimates the time of a training step on an NVIDIA H200. The estimates were written down before any step had
+been measured: **every time on this page is computed, not measured.** `python -m bench.gpu_budget` generates the page
+without a GPU, from the kernel launches of a recorded step and from the constants below. A test fails if the page is out
+of date. `python -m bench.gpu_plan --workload NAME --batch N` prints the same table for any other step. On a machine
+with a GPU, `python -m bench.gpu_check` measures the real times and writes them to a JSON file in `bench/results/`.
 
-## How it is counted
+## How the times are estimated
 
-A launch takes as long as the slowest of four: its bytes from memory; what its products load from the second-level
-cache; the instructions of its warps; and the stages that a block goes through one after the other, times the turns in
-which all blocks find room. In the graph a launch starts when those that it waits for have ended. A step takes as long
-as its longest path (marked `*`), or as all launches if each had the whole GPU for itself (busy), whichever is more.
-These are lower bounds: nothing is lost to uneven turns, conflicts or caches. Some constants are guesses, so an
-estimate may be wrong both ways.
+A thread block of a matrix product loads its operands into shared memory in slices; a **stage** is one such slice. A
+**wave** is a set of blocks that runs on the GPU at the same time. The time of a launch is the largest of four bounds:
+
+- the bytes of its arrays, divided by the memory bandwidth;
+- the bytes that a product loads into shared memory, divided by the bandwidth of the L2 cache;
+- the instructions of all its warps, divided by the instruction rate;
+- the number of waves, times the number of stages per block, times the time of a stage.
+
+In the captured graph, a launch starts when all launches that it depends on have ended. A step takes at least as long as
+the longest path through the graph, whose launches are marked `*`. It also takes at least as long as all launches
+together, if each had the whole GPU for itself (the column "busy"). The estimate of a step is the larger of the two
+times. These are lower bounds: uneven waves, bank conflicts and cache misses are not counted. Some constants are
+guesses, so a real step can also be faster than its estimate.
+
+The tables below list the launches of a step in the order in which they were recorded. [Kernels](kernels.md) explains
+the names of the tiles. "B/FLOP" is the number of bytes that a product loads into shared memory per FLOP.
 
 """
 
 
 def constants() -> str:
     rows = (
-        ("memory", f"{gpu_plan.MEMORY / 1e12:.1f} TB/s", "large copies on an H200, by others; data sheet: 4.8"),
-        ("second-level cache", f"{gpu_plan.L2 / 1e12:.1f} TB/s", "reads on an H100, by others"),
-        ("instructions of warps", f"{gpu_plan.ISSUED / 1e9:.0f} G/s",
-         f"four a cycle on {gpu_plan.PROCESSORS} multiprocessors at 1.755 GHz: data sheet"),
-        ("instructions of a stage", _each(gpu_plan.OF_STAGE),
-         "counted by the PTX machine, a warp; machine code has more where integers have 64 bits"),
-        ("of a weight gradient's", _each(gpu_plan.OF_OUTER_STAGE), "the same"),
-        ("instructions of a block", f"{gpu_plan.OF_BLOCK}", "the same, a warp: where its rows lie, and the end"),
-        ("a stage, alone", f"{gpu_plan.STAGE * 1e6:.1f} us", "assumed: latency of memory, a barrier, the products; "
-         f"divided by the stages under way, but {gpu_plan.SHORTEST_STAGE * 1e6:.1f} us at least"),
-        ("a kernel", f"{gpu_plan.SHORTEST * 1e6:.1f} us", "assumed: the shortest that reads and writes memory"),
-        ("from launch to launch", f"{gpu_plan.NODE * 1e6:.1f} us", "assumed: between dependent nodes of a graph"),
-        ("products of the peers", f"{gpu_peers.PRODUCTS / 1e12:.0f} TFLOP/s", "assumed: half of the data sheet's peak"),
+        ("memory bandwidth", f"{gpu_plan.MEMORY / 1e12:.1f} TB/s",
+         "large copies on an H200, measured by others; the data sheet says 4.8"),
+        ("bandwidth of the L2 cache", f"{gpu_plan.L2 / 1e12:.1f} TB/s", "reads on an H100, measured by others"),
+        ("warp instructions per second", f"{gpu_plan.ISSUED / 1e9:.0f} G/s",
+         f"data sheet: four per cycle on each of {gpu_plan.PROCESSORS} multiprocessors at 1.755 GHz"),
+        ("instructions per warp and stage, by tile", _each(gpu_plan.OF_STAGE),
+         "counted by the PTX emulator; machine code has more instructions for 64-bit integers"),
+        ("instructions per warp and stage of a weight gradient", _each(gpu_plan.OF_OUTER_STAGE),
+         "counted by the PTX emulator"),
+        ("instructions per warp outside the stages", f"{gpu_plan.OF_BLOCK}",
+         "counted by the PTX emulator: the addresses of the rows, and storing the results"),
+        ("time of one stage", f"{gpu_plan.STAGE * 1e6:.1f} us", "assumed: memory latency, a barrier and the products; "
+         f"divided by the number of stages in flight, but at least {gpu_plan.SHORTEST_STAGE * 1e6:.1f} us"),
+        ("shortest kernel", f"{gpu_plan.SHORTEST * 1e6:.1f} us", "assumed for any kernel that reads and writes memory"),
+        ("gap between two launches", f"{gpu_plan.NODE * 1e6:.1f} us", "assumed for dependent nodes of a graph"),
+        ("products in PyTorch and JAX", f"{gpu_peers.PRODUCTS / 1e12:.0f} TFLOP/s",
+         "assumed: half of the data sheet's peak"),
     )
-    return _table(("what", "value", "from"), rows)
+    return _table(("constant", "value", "source"), rows)
 
 
 def _table(head: tuple[str, ...], rows: tuple | list) -> str:
@@ -70,15 +84,16 @@ def summary(plans: list[Plan]) -> str:
         rows.append((f"{title}, {batch_size}", str(len(plan.lines)), str(len(plan.critical)), _us(plan.path),
                      _us(plan.busy), f"**{_us(plan.seconds)}**", f"{goal:,}" if goal else "",
                      f"{len(torch)}, {_us(gpu_peers.seconds(torch))}", f"{len(jax)}, {_us(gpu_peers.seconds(jax))}"))
-    return _table(("step", "launches", "on the path", "path, us", "busy, us", "step, us", "goal, us",
-                   "PyTorch: launches, us", "JAX: launches, us"), rows)
+    return _table(("net, batch size", "launches", "launches on the path", "longest path, us", "busy, us", "step, us",
+                   "goal, us", "PyTorch: launches, us", "JAX: launches, us"), rows)
 
 
 def page() -> str:
     plans = [gpu_plan.of(WORKLOADS[name], batch_size) for name, _, batch_size, _ in STEPS]
     parts = [HEAD + constants(), "## The steps", summary(plans),
-             "PyTorch is a captured graph of its eager operations in one stream, JAX what XLA fuses\n"
-             "(`bench/gpu_peers.py`). Both are counts, with fewer bounds than ours: no stages, no instructions."]
+             "The figures for PyTorch and JAX are estimates as well (`bench/gpu_peers.py`). PyTorch is counted as\n"
+             "a captured graph of its eager operations on one stream, and JAX as the kernels that XLA fuses. Both\n"
+             "are estimated from bytes and FLOP only, without the bounds for stages and instructions."]
     for (_, title, _, _), plan in zip(STEPS, plans):
         rows = [(f"`{row[0].removesuffix(' *')}`{' *' * row[0].endswith(' *')}", *row[1:]) for row in plan.rows()]
         parts += [f"## {title}, batch {plan.batch_size}", _table(gpu_plan.HEAD, rows)]

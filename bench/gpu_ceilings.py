@@ -1,4 +1,4 @@
-"""A GPU's own ceilings, through PyTorch: a large copy, and a large matrix product."""
+"""Measures a GPU's ceilings with PyTorch: a large copy and a large matrix product."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +11,9 @@ TRIES = 5
 
 
 def measure(device: str = "cuda", copied: int = 1 << 30, size: int = 8192, repeats: int = 10) -> dict[str, Any]:
-    """Bytes a second of a copy of `copied` bytes, read and written, and operations a second of a product of two
-    matrices (size, size) of random float32 with TF32's products: medians of a few tries.
+    """Returns the bytes per second of a copy of `copied` bytes, read and written, and the
+    operations per second of a product of two matrices (size, size) of random float32 with TF32:
+    medians of a few tries.
     """
     source = torch.randn(copied // 4, device=device)
     target = torch.empty_like(source)
@@ -26,7 +27,7 @@ def measure(device: str = "cuda", copied: int = 1 << 30, size: int = 8192, repea
 
 
 def _seconds(run: Callable[[], Any], device: str, repeats: int) -> float:
-    """Seconds a run, by the GPU's clock where there is one."""
+    """Returns the seconds per run, by the GPU's clock if there is a GPU."""
     run()
     if device != "cuda":
         return timing.timed(run, repeats)

@@ -1,7 +1,9 @@
-"""`python -m bench.gpu_check`: all that a GPU at hand for a few minutes can tell. Whether it works at all, tests, nets
-beside other frameworks, kernels, accuracy; one JSON, and a table of what was to be reached.
+"""`python -m bench.gpu_check` runs everything that is worth measuring in a few minutes on a GPU: a
+smoke test, tests, nets against other frameworks, kernels, accuracy. It writes one JSON file, and
+prints a table of the targets.
 
-`--only PHASE ...` runs some of it, and `--out FILE` extends what is in FILE, so that several calls fill one document.
+`--only PHASE ...` runs some of it, and `--out FILE` extends the results in FILE, so that several
+calls can fill one document.
 """
 
 import argparse
@@ -23,12 +25,12 @@ from autoconv.programs.bench.run import SCHEMA
 from . import environment, gpu_phases, gpu_smoke, peers, show, targets
 from .phases import Phase, Run
 
-RESERVE = 15  # seconds of the minutes that are left to what has begun in time, and to the table
+RESERVE = 15  # seconds reserved for work that has begun in time, and for the table
 PLAN = gpu_phases.PLAN
 
 
 def main(given: Sequence[str] | None = None, plan: Sequence[Phase] = PLAN) -> int:
-    """The exit code: 0, or 1 where there is no GPU, or a phase did not end as it should."""
+    """Returns the exit code: 0, or 1 if there is no GPU or if a phase failed."""
     options = arguments(given, plan)
     versions = gpu_smoke.versions()  # before anything that might crash
     say("versions: " + ", ".join(f"{name} {version or 'not here'}" for name, version in versions.items()))
@@ -48,12 +50,14 @@ def main(given: Sequence[str] | None = None, plan: Sequence[Phase] = PLAN) -> in
 
 
 def say(line: str) -> None:
-    """A line of what was found, at once: whoever ends this command early has it."""
+    """Prints a line of results immediately, so that it is visible even if this command is ended
+    early.
+    """
     print(line, flush=True)
 
 
 def the_gpu() -> dict[str, Any]:
-    """The GPU in words. Raises DeviceError where there is none."""
+    """Describes the GPU. Raises DeviceError if there is none."""
     device_cuda.check(0)
     return device_cuda.describe(0)
 
@@ -70,31 +74,31 @@ def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Na
 
     parser = argparse.ArgumentParser("python -m bench.gpu_check", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_listed(plan))
-    parser.add_argument("--only", nargs="+", type=known, metavar="PHASE", default=usual, help="run these alone")
+    parser.add_argument("--only", nargs="+", type=known, metavar="PHASE", default=usual, help="run only these phases")
     parser.add_argument("--minutes", type=float, default=minutes,
-                        help="after which all has ended; default: %(default)s")
-    parser.add_argument("--skip-peers", action="store_true", help="time autoconv alone")
+                        help="time limit for all phases; default: %(default)s")
+    parser.add_argument("--skip-peers", action="store_true", help="time only autoconv")
     parser.add_argument("--out", type=Path, metavar="FILE",
-                        help="to be written or extended; default: bench/results/DATE-gpu.json")
+                        help="file to write or extend; default: bench/results/DATE-gpu.json")
     options = parser.parse_args(given)
     if not 0 < options.minutes < math.inf:
         parser.error(f"--minutes must be positive. Received: {options.minutes}")
     options.only = [phase for phase in plan if phase in options.only]
     options.out = options.out or environment.ROOT / "bench" / "results" / f"{time.strftime('%Y-%m-%d')}-gpu.json"
     if not options.out.absolute().parent.is_dir():
-        parser.error(f"--out: there is no folder {options.out.absolute().parent}")
+        parser.error(f"--out: missing folder {options.out.absolute().parent}")
     options.earlier = earlier(options.out, parser)
     return options
 
 
 def _listed(plan: Sequence[Phase]) -> str:
-    """The phases in their order, for the help."""
-    lines = [f"  {p.name:20}{p.limit:4g}{'' if p.usual else '  by --only alone'}" for p in plan]
+    """Lists the phases in order, for the help text."""
+    lines = [f"  {p.name:20}{p.limit:4g}{'' if p.usual else '  only with --only'}" for p in plan]
     return "\n".join(["phases, and the seconds that each may take:", *lines])
 
 
 def earlier(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """What earlier calls wrote into the file."""
+    """Returns the results that earlier calls wrote to the file."""
     if not file.exists():
         return {}
     try:
@@ -107,11 +111,14 @@ def earlier(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
 
 
 def begun(options: argparse.Namespace, gpu: dict[str, Any], versions: dict[str, Any]) -> dict[str, Any]:
-    """The document before the first phase: what it is measured on, who takes part, and what earlier calls found."""
+    """Returns the document before the first phase: the machine, the peers, and the results of
+    earlier calls.
+    """
     document = options.earlier
     before = document.get("machine", {}).get("gpu", {}).get("name", gpu["name"])
     if before != gpu["name"]:
-        raise SystemExit(f"{options.out} was measured on {before}, this is {gpu['name']}. Name another file by --out.")
+        raise SystemExit(f"{options.out} was measured on {before}, but this is {gpu['name']}. Pass "
+                         "another file with --out.")
     call = {"only": [phase.name for phase in options.only], "minutes": options.minutes,
             "skip_peers": options.skip_peers, "commit": _commit(),
             "date": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())}
@@ -126,7 +133,7 @@ def begun(options: argparse.Namespace, gpu: dict[str, Any], versions: dict[str, 
 
 
 def _here(name: str, skip: bool) -> dict[str, Any]:
-    """Whether a peer takes part."""
+    """Returns whether a peer takes part."""
     lacking = peers.missing(name)
     if lacking or (skip and name != targets.OURS):
         reason = f"not installed: {', '.join(lacking)}" if lacking else "--skip-peers"
@@ -135,7 +142,9 @@ def _here(name: str, skip: bool) -> dict[str, Any]:
 
 
 def conclude(document: dict[str, Any], file: Path, plan: Sequence[Phase]) -> None:
-    """Prints what was reached, what failed and why, and how to go on."""
+    """Prints the targets reached, the failures with their reasons, and the command for the
+    remaining phases.
+    """
     print(targets.shown(document))
     for name, note in document["phases"].items():
         if "traceback" in note:
@@ -145,12 +154,13 @@ def conclude(document: dict[str, Any], file: Path, plan: Sequence[Phase]) -> Non
         print(remark)
     tried = [name for name, note in document["phases"].items() if note["status"] != "skipped"]
     if left := [phase.name for phase in plan if phase.name not in tried]:
-        print(f"Not run: {', '.join(left)}. To go on: python -m bench.gpu_check --out {file} --only {' '.join(left)}")
+        print(f"Not run: {', '.join(left)}. To continue: "
+              f"python -m bench.gpu_check --out {file} --only {' '.join(left)}")
     print(f"wrote all rounds to {file}")
 
 
 def _nvidia_smi() -> str | None:
-    """Driver, memory, power and clocks as they are now."""
+    """Returns the current driver, memory, power and clocks."""
     asked = "name,driver_version,memory.total,power.limit,clocks.sm,clocks.max.sm,clocks.mem"
     return _said(["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"])
 

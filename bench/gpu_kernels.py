@@ -1,4 +1,6 @@
-"""The convolution kernels of the nets on a GPU, each against the lower of the card's two ceilings."""
+"""Measures the convolution kernels of the nets on a GPU, each against the lower of the card's two
+ceilings.
+"""
 
 import time
 from typing import Any
@@ -12,8 +14,9 @@ REPEATS, TRIES = 50, 3
 
 
 def prepare(where: str = "cuda") -> dict[str, Any]:
-    """Compiles every kernel that the other phases need, a process a core: the GPU's for each precision, and for the
-    tests' references the CPU's. Returns how many there were to compile, and the seconds that took.
+    """Compiles every kernel that the other phases need, in one process per core: for the GPU at
+    each precision, and for the tests' references on the CPU. Returns the number of compiled
+    kernels, and the seconds.
     """
     target, compiled, begun = device.get(where), 0, time.perf_counter()
     for on, dtype, how in ((target, "float32", "tf32"), (target, "float32", "highest"), (target, "float64", "highest"),
@@ -30,10 +33,12 @@ def measure(
     nets: list[tuple[str, int]], flops: float, bandwidth: float, l2_bytes: int | None, where: str = "cuda",
     repeats: int = REPEATS,
 ) -> list[dict[str, Any]]:
-    """Each convolution of these (net, batch size): seconds by the GPU's clock, and its share of what the card can do.
+    """Measures each convolution of these (net, batch size): seconds by the GPU's clock, and the
+    fraction of the card's ceiling.
 
-    `flops` and `bandwidth` are the ceilings a second. What a kernel reads is what it read before, so where all of that
-    fits into the L2 cache, of `l2_bytes`, it comes from there, as it does in a training step: "in_l2" says so.
+    `flops` and `bandwidth` are the ceilings per second. A kernel reads the same data again and
+    again. So if all its data fit into the L2 cache, of `l2_bytes`, they are read from there, as in
+    a training step: "in_l2" is then True.
     """
     target = device.get(where)
     return [

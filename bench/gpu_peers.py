@@ -1,8 +1,9 @@
-"""What a captured step of PyTorch, and a compiled one of JAX, would launch for a net: a count, with the same bounds.
+"""Counts the launches of a captured step in PyTorch, and of a compiled step in JAX, with the same
+bounds as for autoconv.
 
-The kernels are those that both are known to run: PyTorch's eager operations, captured on one stream as a CUDA graph,
-and XLA's fusions. Convolutions and products get `PRODUCTS` operations a second, whatever their shape: at small
-batches that favours the peers.
+The kernels are those that both frameworks are known to run: PyTorch's eager operations, captured on
+one stream as a CUDA graph, and XLA's fusions. Convolutions and products are assumed to run at
+`PRODUCTS` operations per second, whatever their shape; at small batches this favours the peers.
 """
 
 from math import prod
@@ -13,8 +14,8 @@ from .gpu_plan import MEMORY, NODE, SHORTEST
 from .specs import Conv, Dense, Dropout, Flatten, Pool, Scale, Shape, Spec
 from .workloads import Workload
 
-PRODUCTS = 250e12  # FLOP a second of their products: half of the data sheet's peak for dense TF32
-CLASSES_KERNELS = 2  # passes over the logits: log-softmax and loss, forward and backward each
+PRODUCTS = 250e12  # FLOP per second of their products: half of the data sheet's peak for dense TF32
+CLASSES_KERNELS = 2  # passes over the logits: log-softmax and loss, each forward and backward
 
 
 class Kernel(NamedTuple):
@@ -27,12 +28,14 @@ class Kernel(NamedTuple):
 
 
 def seconds(kernels: list[Kernel]) -> float:
-    """Of a step: one stream, so one after the other."""
+    """Returns the seconds of a step: one stream runs its kernels one after the other."""
     return sum(kernel.seconds for kernel in kernels)
 
 
 def pytorch(workload: Workload, batch_size: int) -> list[Kernel]:
-    """Channels last. A bias is added by a kernel of its own, and so is every ReLU; RMSprop is five launches for all."""
+    """Counts PyTorch's kernels with channels_last. Each bias and each ReLU has a separate kernel;
+    RMSprop is five launches for all weights.
+    """
     found = [Kernel(8.0 * batch_size * prod(workload.input_shape)), Kernel(0)]
     is_first = True
     for layer, before, after in workloads.shapes(workload):
@@ -40,18 +43,22 @@ def pytorch(workload: Workload, batch_size: int) -> list[Kernel]:
         match layer:
             case Conv() | Dense():
                 bias = isinstance(layer, Conv) and layer.bias
-                found += [Kernel(x + w + y, flops)] + [Kernel(2 * y)] * bias  # a dense layer's comes with the product
+                # a dense layer's bias is part of the product
+                found += [Kernel(x + w + y, flops)] + [Kernel(2 * y)] * bias
                 found += [Kernel(2 * y), Kernel(3 * y)] * bool(layer.activation)  # ReLU and its gradient
-                found += [Kernel(x + w + y, flops)] * (2 - is_first) + [Kernel(y)]  # gradients; that of the bias
+                # gradients, and the bias's gradient
+                found += [Kernel(x + w + y, flops)] * (2 - is_first) + [Kernel(y)]
                 is_first = False
             case Pool():
-                found += [Kernel(x + 3 * y), Kernel(x), Kernel(x + 3 * y)]  # places of 8 bytes; zeros first
+                # indices of 8 bytes; zeros first
+                found += [Kernel(x + 3 * y), Kernel(x), Kernel(x + 3 * y)]
             case Dropout():
                 found += [Kernel(2.25 * x), Kernel(2.25 * x)]
             case Scale():
                 found.append(Kernel(2 * x))
             case Flatten():
-                found += [Kernel(2 * x)] * (2 if prod(before[:2]) > 1 else 0)  # channels first, and back
+                # to channels first, and back
+                found += [Kernel(2 * x)] * (2 if prod(before[:2]) > 1 else 0)
             case _:
                 raise NotImplementedError(layer)
     logits = 4.0 * batch_size * workload.classes
@@ -60,8 +67,9 @@ def pytorch(workload: Workload, batch_size: int) -> list[Kernel]:
 
 
 def jax(workload: Workload, batch_size: int) -> list[Kernel]:
-    """XLA: bias and ReLU belong to the product, a ReLU's gradient to the sum for the bias; RMSprop is one fusion for
-    small weights, and one for each array of more than a million.
+    """Counts XLA's kernels. Bias and ReLU are part of the product, and a ReLU's gradient is part of
+    the bias's sum. RMSprop is one fusion for small weights, and one for each array of more than a
+    million.
     """
     found = [Kernel(8.0 * batch_size * prod(workload.input_shape)), Kernel(0)]
     is_first = True
@@ -89,7 +97,9 @@ def jax(workload: Workload, batch_size: int) -> list[Kernel]:
 
 
 def _sizes(layer: Spec, before: Shape, after: Shape, batch_size: int) -> tuple[float, float, float, float]:
-    """Bytes before and after a layer and of its weights, and the FLOP of one of its products."""
+    """Returns the bytes before and after a layer and of its weights, and the FLOP of one of its
+    products.
+    """
     x, y = (4.0 * batch_size * prod(shape) for shape in (before, after))
     taps = layer.kernel**2 if isinstance(layer, Conv) else 1
     weights = taps * before[-1] * after[-1] if isinstance(layer, Conv | Dense) else 0

@@ -1,4 +1,4 @@
-"""What `bench.gpu_check` does, phase by phase: `PLAN`, in the order of what matters most."""
+"""The phases of `bench.gpu_check`: `PLAN`, in order of importance."""
 
 import json
 import subprocess
@@ -19,13 +19,15 @@ from .process import PeerError
 from .targets import OURS, Row
 
 ROUNDS, ROUND_SECONDS = 6, 0.3
-READY = 0.6  # of a net's time: who has not warmed up by then is left out
+READY = 0.6  # fraction of a net's time; peers that have not warmed up by then are left out
 SEEDS = (0, 1, 2)
-COMPILED = ("torch-cuda-compile",)  # takes as long to be ready as all others together
+COMPILED = ("torch-cuda-compile",)  # takes as long to get ready as all others together
 
 
 def smoke(run: Run, until: float) -> Mapping[str, Any]:
-    """The checks of gpu_smoke.py, each in a process of its own: where one crashes, the other still says something."""
+    """Runs the checks of gpu_smoke.py, each in a separate process: if one crashes, the other still
+    has a result.
+    """
     found: dict[str, Any] = {}
     for check in ("tiles", "graph"):
         try:
@@ -47,14 +49,14 @@ def smoke(run: Run, until: float) -> Mapping[str, Any]:
 
 
 def compiling(run: Run, until: float) -> Mapping[str, Any]:
-    """Every kernel that the phases after it need, a process a core."""
+    """Compiles every kernel that the later phases need, in one process per core."""
     found = child.call("bench.gpu_kernels:prepare", {}, _processors(run), until)
     run.say(f"{found['kernels']} kernels compiled in {found['seconds']:.1f} s")
     return {"compiling": found}
 
 
 def tests(run: Run, until: float) -> Mapping[str, Any]:
-    """Those marked `gpu`; what pytest prints is in a file beside the document."""
+    """Runs the tests marked `gpu`; pytest's output goes to a file next to the document."""
     log = run.file.with_suffix(".tests.log")
     found = {"tests": (tests := gpu_tests.run(environment.ROOT / "tests", _processors(run), log, until))}
     run.say(f"tests: {tests['passed']} passed, {tests['failed']} failed, {tests.get('skipped', 0)} skipped; "
@@ -76,8 +78,9 @@ def _of_sanitizer(found: dict[str, Any]) -> str:
 
 
 def nets(*rows: Row, among: Callable[[str], bool] = lambda name: True) -> Callable[[Run, float], Mapping[str, Any]]:
-    """A phase's work: these rows of the comparison, each with an equal share of the time, autoconv beside those of
-    targets.py that are here and `among` lets through.
+    """Returns a phase's work: measures these rows of the comparison, each with an equal share of
+    the time. Autoconv is compared with the peers of targets.py that are installed and that `among`
+    selects.
     """
     def work(run: Run, until: float) -> Mapping[str, Any]:
         wrong = []
@@ -98,7 +101,7 @@ def nets(*rows: Row, among: Callable[[str], bool] = lambda name: True) -> Callab
 
 
 def _compared(run: Run, names: list[str], workload: str, batch_size: int, mode: str, until: float) -> dict[str, Any]:
-    """One row, each peer in a process of its own for all rounds."""
+    """Measures one row; each peer has one process for all rounds."""
     steps, now = workloads.batches_on_gpu(workloads.WORKLOADS[workload], batch_size), time.perf_counter()
     plan = rounds.Plan(ROUNDS, ROUNDS, _processors(run), steps, ROUND_SECONDS, TOLERANCE_TF32, at_once=True,
                        until=until, ready_by=now + READY * (until - now))
@@ -109,7 +112,9 @@ def _compared(run: Run, names: list[str], workload: str, batch_size: int, mode: 
 
 
 def _line(entry: dict[str, Any]) -> str:
-    """A row of the comparison: what autoconv does, and how many times as long the others take."""
+    """Returns a line for a row of the comparison: autoconv's speed, and the other peers' times
+    relative to autoconv's.
+    """
     ours, parts = entry["peers"][OURS], []
     for name, found in entry["peers"].items():
         if found["status"] != "timed":
@@ -125,7 +130,7 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def kernels(run: Run, until: float) -> Mapping[str, Any]:
-    """The card's ceilings, and the share that each convolution of the nets reaches."""
+    """Measures the card's ceilings, and the fraction that each convolution of the nets reaches."""
     threads = _processors(run)
     ceilings = child.call("bench.gpu_ceilings:measure", {}, threads, until)
     run.add(ceilings=ceilings)
@@ -141,7 +146,9 @@ def kernels(run: Run, until: float) -> Mapping[str, Any]:
 
 
 def five_epochs(run: Run, until: float) -> Mapping[str, Any]:
-    """`autoconv train` with its defaults for each seed, all at once. Raises RuntimeError where one fails."""
+    """Runs `autoconv train` with its defaults for each seed, all at once. Raises RuntimeError if
+    one fails.
+    """
     dataset = "mnist" if datasets.where("mnist") else "digits"
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(SEEDS)) as pool:
         def train(seed: int) -> dict[str, Any]:
@@ -162,9 +169,11 @@ def five_epochs(run: Run, until: float) -> Mapping[str, Any]:
 
 
 def race(run: Run, until: float) -> Mapping[str, Any]:
-    """From the start of a process to 99.0% of MNIST's test images, with kernels that were compiled before."""
+    """Measures the time from the start of a process to 99.0% of MNIST's test images, with kernels
+    compiled beforehand.
+    """
     if not datasets.where("mnist"):
-        raise Absent("no MNIST here (AUTOCONV_DATA names its folder)")
+        raise Absent("MNIST is missing (set AUTOCONV_DATA to its folder)")
     able = [OURS, *(name for name in targets.TORCH if _present(run, name))]
     entry = accuracy.measure(able, len(SEEDS), _processors(run), run.report, until)
     run.put(entry)
@@ -188,7 +197,7 @@ def _quick(name: str) -> bool:
 
 
 def _row(*row: Any) -> Phase:
-    """A phase of one row of the training, without who compiles for long."""
+    """Returns a phase for one row of the training, without the peers that compile for long."""
     return Phase(targets.phase_of(*row), 100, nets(row, among=_quick))
 
 
@@ -196,7 +205,7 @@ _TRAINING = [row for row in targets.rows() if row[2] == "train"]
 _INFERENCE = [row for row in targets.rows() if row[2] == "infer"]
 _SMALL, _LARGE = ([_row(*row) for row in _TRAINING if (row[0] == "lecture") == small] for small in (True, False))
 
-PLAN = (  # none may take longer than a lent machine's ten minutes
+PLAN = (  # no phase may exceed the ten minutes of a lent machine
     Phase("smoke", 60, smoke, gate=True),
     Phase("compiling", 75, compiling),
     Phase("tests", 240, tests),

@@ -1,11 +1,13 @@
-"""How the launches of a training step fill a GPU: `python -m bench.gpu_plan [--workload NAME ...] [--batch N]`.
+"""Estimates how the launches of a training step fill a GPU: `python -m bench.gpu_plan [--workload
+NAME ...] [--batch N]`.
 
-No GPU is needed: a step is recorded on a device whose kernels do not run, and all follows from the shapes. For each
-launch the table has the tile, the blocks, the stages that a block goes through one after the other, bytes, FLOP and a
-lower bound of its time. A `*` marks the launches of the longest path through the graph. Exits with 1 where a product
-leaves a GPU of 132 multiprocessors idle while some of them work through a long sum.
+No GPU is needed: a step is recorded on a device whose kernels do not run, and everything follows
+from the shapes. For each launch, the table has the tile, the blocks, the stages that a block runs
+one after the other, bytes, FLOP and a lower bound of its time. A `*` marks the launches of the
+longest path through the graph. The exit code is 1 if a product leaves most of a GPU's 132
+multiprocessors idle while the others compute long sums.
 
-The times are estimates, from the constants below. Nothing here was measured by this project.
+The times are estimates, based on the constants below. This project measured none of them.
 """
 
 import argparse
@@ -22,28 +24,36 @@ from . import gpu_steps
 from .workloads import WORKLOADS, Workload
 
 PROCESSORS = 132  # multiprocessors of an H100 (SXM) and an H200: data sheet
-LEAST_BLOCKS, MOST_STAGES = PROCESSORS, 32  # what a product must not fall below, unless its sum is short
+# minimum number of blocks for a product, unless its blocks have at most this many stages
+LEAST_BLOCKS, MOST_STAGES = PROCESSORS, 32
 
 # Assumptions. The data sheet's peaks are 4.8 TB/s (H200) and 494 TFLOP/s of dense TF32.
-MEMORY = 4.3e12  # bytes a second of large copies on an H200, as others measured
-L2 = 5.5e12  # bytes a second from the second-level cache, as others measured on an H100
-ISSUED = 4 * PROCESSORS * 1.755e9  # instructions of warps a second: four schedulers each, at the boost clock
-# Instructions of a warp, as the PTX machine counts them (a test compares): for each stage of a product that gathers its
-# rows and of a weight gradient, and for the rest of a block.
+MEMORY = 4.3e12  # bytes per second for large copies on an H200, as measured by others
+L2 = 5.5e12  # bytes per second from the L2 cache, as measured by others on an H100
+# warp instructions per second: four schedulers per multiprocessor, at the boost clock
+ISSUED = 4 * PROCESSORS * 1.755e9
+# Instructions per warp, as counted by the PTX emulator (compared by a test): for each stage of a
+# product that gathers its rows and of a weight gradient, and for the rest of a block.
 OF_STAGE = {"wide": 250, "tall": 270, "large": 280, "narrow": 340, "medium": 255, "small": 165, "first": 450,
             "single": 325}
 OF_OUTER_STAGE = {"large": 340, "narrow": 315, "medium": 300, "small": 135, "first": 300, "single": 400}
 OF_BLOCK = 550
-STAGE = 0.7e-6  # seconds from asking for a stage's items to having multiplied them; stages under way share it
-SHORTEST_STAGE = 0.2e-6  # of a barrier and a warp's products, however many stages are under way
-SHORTEST = 1.0e-6  # the time of any kernel that reads memory and writes it
-NODE = 1.5e-6  # between the end of a graph's launch and the start of one that waits for it
-SHARED, REGISTERS, THREADS = 228 << 10, 65536, 2048  # of a multiprocessor
-REGISTERS_OF_GATHERED, REGISTERS_OF_OUTER = 128, 160  # of a thread of a product at most, assembled for Hopper
+# seconds from requesting a stage's elements to having multiplied them; stages loaded at once share
+# it
+STAGE = 0.7e-6
+# minimum: a barrier and a warp's products, however many stages are loaded at once
+SHORTEST_STAGE = 0.2e-6
+SHORTEST = 1.0e-6  # minimum time of a kernel that reads and writes memory
+NODE = 1.5e-6  # from the end of a launch in a graph to the start of a dependent one
+SHARED, REGISTERS, THREADS = 228 << 10, 65536, 2048  # limits of a multiprocessor
+# maximum per thread of a product, assembled for Hopper
+REGISTERS_OF_GATHERED, REGISTERS_OF_OUTER = 128, 160
 
 
 class Line(NamedTuple):
-    """One launch. `loaded` are the bytes that a product brings into shared memory, `bytes` those of all its arrays."""
+    """One launch. `loaded` are the bytes that a product loads into shared memory, `bytes` those of
+    all its arrays.
+    """
 
     kernel: str
     tile: str
@@ -52,13 +62,13 @@ class Line(NamedTuple):
     bytes: int
     loaded: int
     flops: int
-    busy: float  # seconds that it takes if it has the GPU's throughput for itself
-    seconds: float  # with the latency of its stages
+    busy: float  # seconds that it takes if it has the GPU's whole throughput
+    seconds: float  # including the latency of its stages
     after: tuple[int, ...]  # the launches that it waits for
 
     @property
     def is_idle(self) -> bool:
-        """Whether most multiprocessors wait for few blocks with long sums."""
+        """Whether most multiprocessors wait for a few blocks with long sums."""
         return bool(self.tile) and self.blocks < LEAST_BLOCKS and self.stages > MOST_STAGES
 
 
@@ -69,7 +79,7 @@ class Plan(NamedTuple):
 
     @property
     def critical(self) -> list[int]:
-        """The launches of the longest path, in their order."""
+        """Returns the launches of the longest path, in order."""
         ends, before = [0.0] * len(self.lines), [-1] * len(self.lines)
         for i, line in enumerate(self.lines):
             before[i] = max(line.after, key=ends.__getitem__, default=-1)
@@ -81,21 +91,23 @@ class Plan(NamedTuple):
 
     @property
     def path(self) -> float:
-        """Seconds of the longest path."""
+        """Returns the seconds of the longest path."""
         return sum(self.lines[i].seconds + NODE for i in self.critical)
 
     @property
     def busy(self) -> float:
-        """Seconds of all launches, as if each used all that the GPU has and nothing waited for anything."""
+        """Returns the seconds of all launches, as if each had the whole GPU and nothing had to
+        wait.
+        """
         return sum(line.busy for line in self.lines)
 
     @property
     def seconds(self) -> float:
-        """The step: no shorter than its longest path, nor than its work."""
+        """Returns the seconds of the step: at least those of its longest path, and of its work."""
         return max(self.path, self.busy)
 
     def idle(self) -> list[str]:
-        """What is wrong with it, a line each."""
+        """Returns a line for each launch that leaves the GPU idle."""
         return [f"{self.workload} at {self.batch_size}: {line.kernel} has {line.blocks} blocks with {line.stages} "
                 f"stages each" for line in self.lines if line.is_idle]
 
@@ -117,7 +129,7 @@ HEAD = ("launch", "tile", "blocks", "stages", "bytes", "FLOP", "B/FLOP", "us")
 
 
 def of(workload: Workload, batch_size: int) -> Plan:
-    """The plan of a training step at this batch size."""
+    """Returns the plan of a training step at this batch size."""
     from autoconv.kernels.cuda import order
 
     launches = gpu_steps.launches(workload, batch_size)
@@ -153,7 +165,7 @@ def _product(launch: Any, blocks: int, size: int, after: tuple[int, ...]) -> Lin
 
 
 def instructions(launch: Any) -> int:
-    """How many all warps of a product run."""
+    """Returns the number of instructions that all warps of a product run."""
     tile = products()[launch.kernel.name]
     of_stage = OF_OUTER_STAGE if "weight_gradient" in launch.kernel.name else OF_STAGE
     warps = prod(launch.blocks) * tile.threads // 32
@@ -161,7 +173,9 @@ def instructions(launch: Any) -> int:
 
 
 class Product(NamedTuple):
-    """The stages of a block, the bytes that all bring into shared memory, multiplications and additions."""
+    """The stages of a block, the bytes that all blocks load into shared memory, and the
+    multiplications and additions.
+    """
 
     stages: int
     loaded: int
@@ -169,7 +183,9 @@ class Product(NamedTuple):
 
 
 def _waits(launch: Any, tile: Any) -> bool:
-    """Whether a stage has to be there before another one is asked for: a pooling's gradients, item by item."""
+    """Whether each stage must be complete before the next one is requested: a pooling's gradients,
+    element by element.
+    """
     return "first_weight_gradient" in launch.kernel.name and tile.name != "first"
 
 
@@ -177,19 +193,20 @@ def _sums(launch: Any, tile: Any) -> Product:
     given = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
     items, filters, of_group = given["sizes"][4], *given["lengths"][:2]
     pooled, outer = "winner" in given, "length" in given
-    if outer:  # a weight gradient: its sum goes over pixels, `length` of them in each part
+    if outer:  # a weight gradient: its sum runs over pixels, `length` of them in each part
         rows, summed, stages = items, given["count"], ceil(min(given["length"], given["count"]) / tile.depth)
     else:
         rows, summed = given["count"] * (4 if pooled else 1), items
         stages = min(ceil(items / tile.depth), given["cut"][1])
     down, along = (-(-n // size) for n, size in ((rows, tile.rows), (of_group, tile.columns)))
-    of_window = 9 / 16 if outer and tile.name == "first" and pooled else 1  # y, dy and a byte for four pixels
+    # y, dy and a byte for four pixels
+    of_window = 9 / 16 if outer and tile.name == "first" and pooled else 1
     loaded = 4 * summed * (filters // of_group) * (along * rows + of_window * down * of_group)
     return Product(stages, int(loaded), 2 * rows * summed * filters)
 
 
 def _resident(name: str) -> int:
-    """How many blocks of a product a multiprocessor holds at once."""
+    """Returns how many blocks of a product a multiprocessor holds at once."""
     from autoconv.kernels.cuda.fragments import layout
 
     tile = products()[name]
@@ -199,12 +216,16 @@ def _resident(name: str) -> int:
 
 
 def registers(name: str) -> int:
-    """How many of them a thread of a product takes at most. A test asks the assembler."""
+    """Returns the maximum number of registers per thread of a product. A test compares it with the
+    assembler's.
+    """
     return REGISTERS_OF_OUTER if "weight_gradient" in name else REGISTERS_OF_GATHERED
 
 
 def _adding(launch: Any) -> float:
-    """Seconds of the loads that a thread of `add_parts` makes one after the other, four at a time."""
+    """Returns the seconds for the loads that a thread of `add_parts` makes one after the other,
+    four at a time.
+    """
     given = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
     if "parts" not in given or "partial" not in given:
         return 0.0
@@ -213,7 +234,7 @@ def _adding(launch: Any) -> float:
 
 
 def _joined(access: list) -> list[tuple[int, int]]:
-    """The pieces of memory, without counting any byte twice."""
+    """Returns the accessed pieces of memory, without counting any byte twice."""
     found: list[tuple[int, int]] = []
     for start, stop in sorted((start, stop) for start, stop, _ in access):
         if found and start < found[-1][1]:
@@ -225,7 +246,7 @@ def _joined(access: list) -> list[tuple[int, int]]:
 
 @cache
 def products() -> dict[str, Any]:
-    """The tile of each kernel of a product on tensor cores, by the kernel's name."""
+    """Returns the tile of each tensor-core kernel of a product, by the kernel's name."""
     from autoconv.kernels.cuda import conv, fused
 
     families = [value for module in (conv, fused) for value in vars(module).values() if isinstance(value, conv.Family)]
@@ -234,8 +255,8 @@ def products() -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu_plan", description=__doc__.partition("\n")[0])
-    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--batch", type=int, nargs="+", help="default: the workload's own batch sizes")
+    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all nets")
+    parser.add_argument("--batch", type=int, nargs="+", help="batch sizes; default: those of the net")
     given = parser.parse_args(argv)
     idle = []
     for name in given.workload:

@@ -1,6 +1,7 @@
-"""Whether anything works on this GPU: each tile of the matrix products against NumPy, and a training step as a graph.
+"""Tests whether a GPU works at all: each tile of the matrix products against NumPy, and a training
+step as a graph.
 
-`bench.gpu_check` runs each check in a process of its own, within a minute.
+`bench.gpu_check` runs each check in a separate process, within a minute.
 """
 
 import time
@@ -23,15 +24,20 @@ from . import reference, workloads
 from .equal_work import TOLERANCE_TF32
 from .gpu_tests import LET_PASS, LET_PASS_SAYING
 
-PACKAGES = ("numpy", "torch", "jax", "pytest", "pytest-xdist", "hypothesis")  # beside what compiles and runs kernels
-IMAGES, SIZE, CHANNELS, FILTERS = 3, (11, 7), 12, 20  # no multiples of a tile, all of four
-LARGEST = 4  # of the whole numbers that are multiplied: so small that TF32 and float32 hold all products and sums
-BATCHES = 3  # the step is recorded, launched kernel by kernel, and captured
+# in addition to the packages that compile and run kernels
+PACKAGES = ("numpy", "torch", "jax", "pytest", "pytest-xdist", "hypothesis")
+IMAGES, SIZE, CHANNELS, FILTERS = 3, (11, 7), 12, 20  # not multiples of a tile, but of four
+# largest integer that is multiplied: small enough that TF32 and float32 represent all products and
+# sums exactly
+LARGEST = 4
+BATCHES = 3  # the step is recorded, then launched kernel by kernel, then captured
 REPLAYS = 500  # a stream holds about a thousand launches
 
 
 def versions() -> dict[str, str | None]:
-    """Of all that takes part, and where NVVM is. Needs no GPU; None for what is not here."""
+    """Returns the versions of all packages involved, and the location of NVVM. Needs no GPU; None
+    for missing packages.
+    """
     return device_cuda.versions() | {name: _version(name) for name in PACKAGES}
 
 
@@ -43,8 +49,8 @@ def _version(package: str) -> str | None:
 
 
 def run(check: str, **options: Any) -> dict[str, Any]:
-    """What "tile" or "graph" finds, with "wrong": a sentence for each thing that is not as it must be. What it raises
-    is one of those.
+    """Runs the check "tiles" or "graph". In its result, "wrong" has a sentence for each problem; an
+    exception counts as one.
     """
     try:
         return {"tiles": each_tile, "graph": graph}[check](**options)
@@ -53,14 +59,15 @@ def run(check: str, **options: Any) -> dict[str, Any]:
 
 
 def tile_names() -> list[str]:
-    """Of all products."""
+    """Returns the names of the tiles of all products."""
     return list(dict.fromkeys(tile.name for several in vars(tiles).values() if isinstance(several, tiles.TileChoices)
                               for tile in (*several.tensor, *several.exact)))
 
 
 def each_tile(names: Sequence[str] = (), precisions: Sequence[str] = ("tf32", "highest")) -> dict[str, Any]:
-    """A convolution and its gradients with each tile, on tensor cores and without: exactly what NumPy computes, as all
-    numbers are small and whole. The kernels are compiled first, all at once.
+    """Runs a convolution and its gradients with each tile, with and without tensor cores. All
+    numbers are small integers, so the results must equal NumPy's exactly. The kernels are compiled
+    first, all at once.
     """
     target = device.get("cuda")
     every = [(how, name) for how in precisions for name in names or tile_names()]
@@ -77,7 +84,7 @@ def each_tile(names: Sequence[str] = (), precisions: Sequence[str] = ("tf32", "h
 
 
 def needed(target: Any, every: list[tuple[str, str]]) -> list[tuple[Any, np.dtype]]:
-    """The kernels, each with its type, that these (precision, tile) launch."""
+    """Returns the kernels, each with its dtype, that these (precision, tile) pairs launch."""
     with (dry := trace.DryRun()).record():
         for how, name in every:
             _convolution(target, how, name)
@@ -85,8 +92,8 @@ def needed(target: Any, every: list[tuple[str, str]]) -> list[tuple[Any, np.dtyp
 
 
 def _convolution(target: Any, how: str, name: str) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The names of the kernels that ran, and what they computed, with the tile of that name, whatever the shapes say.
-    A kind of product that has no such tile takes its "single".
+    """Runs the convolution with the tile `name`, whatever the shapes. A product without such a tile
+    uses "single". Returns the names of the kernels that ran, and their results.
     """
     def choose(several: tuple[tiles.Tile, ...], *_: Any) -> int:
         names = [tile.name for tile in several]
@@ -116,7 +123,7 @@ def _products(conv: Any, window: Window, x: Any, w: Any, b: Any, dy: Any, y: Any
 
 
 def _numbers() -> tuple[np.ndarray, ...]:
-    """Images, filters, bias, and the gradient of the result."""
+    """Returns images, filters, bias, and the gradient of the result."""
     random, (high, wide) = np.random.default_rng(0), SIZE
     shapes = ((IMAGES, high + 2, wide + 2, CHANNELS), (3, 3, CHANNELS, FILTERS), (FILTERS,),
               (IMAGES, high, wide, FILTERS))
@@ -124,7 +131,7 @@ def _numbers() -> tuple[np.ndarray, ...]:
 
 
 def _expected(x: np.ndarray, w: np.ndarray, b: np.ndarray, dy: np.ndarray) -> dict[str, np.ndarray]:
-    """The same by NumPy."""
+    """Computes the same results with NumPy."""
     y, dx, dw = np.zeros_like(dy) + b, np.zeros_like(x), np.zeros_like(w)
     for i, j in np.ndindex(3, 3):
         pixels = np.s_[:, i : i + dy.shape[1], j : j + dy.shape[2]]
@@ -142,8 +149,9 @@ def _difference(found: np.ndarray, expected: np.ndarray) -> str:
 
 
 def graph(workload: str = "lecture", batch_size: int = 64, replays: int = REPLAYS) -> dict[str, Any]:
-    """A `fit` of three batches, in which the step becomes a CUDA graph; then what a replay of that graph takes the GPU
-    and the host. Warnings are errors, but for those of packages whose names go out of use.
+    """Runs `fit` on three batches, so that the step becomes a CUDA graph, and then measures a
+    replay of that graph on the GPU and on the host. Warnings are errors, except deprecation
+    warnings of packages.
     """
     from .peers.autoconv import OnGpu
 
@@ -171,7 +179,7 @@ def graph(workload: str = "lecture", batch_size: int = 64, replays: int = REPLAY
 
 @contextmanager
 def _graphs() -> Iterator[list[Any]]:
-    """The graphs that are captured within this block."""
+    """Collects the graphs that are captured inside the `with` block."""
     gpu, found = device.get("cuda").module("runtime").Gpu, []
     capture = gpu.capture
 
@@ -184,7 +192,7 @@ def _graphs() -> Iterator[list[Any]]:
 
 
 def _wrong(found: dict[str, Any]) -> list[str]:
-    """What is not as it must be, a sentence each."""
+    """Returns a sentence for each problem."""
     wrong = []
     if not abs(found["loss"] / found["expected_loss"] - 1) <= TOLERANCE_TF32:
         wrong.append(f"The loss of the first batch is {found['loss']:.6f} instead of {found['expected_loss']:.6f}.")
@@ -199,7 +207,9 @@ def _wrong(found: dict[str, Any]) -> list[str]:
 
 
 def _timed(replay: Any, times: int) -> dict[str, Any]:
-    """Microseconds of a replay: of the GPU by its events, of the host to launch it, and of both until all are done."""
+    """Returns the microseconds per replay: on the GPU by its events, on the host for launching it,
+    and until all replays are complete.
+    """
     target = device.get("cuda")
     target.synchronize()
     begun = time.perf_counter()

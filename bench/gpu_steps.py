@@ -1,4 +1,6 @@
-"""The launches of a training step on a GPU, recorded without one: memory is never touched, and no kernel runs."""
+"""The launches of a training step on a GPU, recorded without one: no memory is accessed, and no
+kernel runs.
+"""
 
 from typing import Any
 from unittest import mock
@@ -8,12 +10,13 @@ import numpy as np
 from . import workloads
 from .workloads import Workload
 
-EPOCHS = 4  # of one batch each: the first is recorded, the second replayed, the third captured
+# of one batch each: the first epoch is recorded, the second replayed, the third captured
+EPOCHS = 4
 
 
 def launches(workload: Workload, batch_size: int) -> list[Any]:
-    """The launches that a step's graph has, in their order: a step of `fit` on data that lie on the GPU, with products
-    on tensor cores.
+    """Returns the launches of a step's graph, in order: a step of `fit` on data in the GPU's
+    memory, with products on tensor cores.
     """
     from autoconv.kernels import precision as precisions
     from autoconv.kernels.cuda import kernels, runtime
@@ -39,26 +42,28 @@ def launches(workload: Workload, batch_size: int) -> list[Any]:
         finally:
             precisions.set_precision(before)
     if not captured:
-        raise RuntimeError(f"A plan needs a step that is recorded completely. Not recorded: "
+        raise RuntimeError(f"A plan needs a completely recorded step. Not recorded: "
                            f"{peer.net.recording_report()['train']}.")
     return captured[0]
 
 
 class _Idle:
-    """What launches a kernel, and does not."""
+    """Replaces a kernel's launcher and launches nothing."""
 
     def __get__(self, kernel: Any, owner: Any) -> "_Idle":
         return self
 
     def __set__(self, kernel: Any, value: Any) -> None:
-        """A kernel that is made while this is there has this as well."""
+        """Does nothing: a kernel created meanwhile has the same launcher."""
 
     def __getitem__(self, configuration: Any) -> Any:
         return lambda *arguments: None
 
 
 def _untouched(shape: Any, dtype: Any) -> Any:
-    """An array of zeros, of which the operating system gives no page that nobody touches; aligned as a GPU's is."""
+    """Returns an array of zeros, aligned like a GPU's. The operating system allocates no pages for
+    it, because nothing accesses it.
+    """
     from ptx.device import HostArray
 
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize

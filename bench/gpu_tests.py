@@ -1,4 +1,4 @@
-"""The tests marked `gpu`, run in a process of their own, with whatever pytest plugins there are."""
+"""Runs the tests marked `gpu` in a separate process, with the installed pytest plugins."""
 
 import os
 import re
@@ -18,24 +18,27 @@ from . import environment
 
 PLUGINS = {"xdist": "pytest-xdist", "pytest_timeout": "pytest-timeout", "pytest_benchmark": "pytest-benchmark",
            "hypothesis": "hypothesis"}
-SHOWN = 3  # failures whose text is kept
-# These of the project's settings; others belong to plugins that may be missing here.
+SHOWN = 3  # number of failures whose text is kept
+# The project's settings that are used; others belong to plugins that may be missing.
 KEPT = ("filterwarnings", "markers", "pythonpath")
-# What says that a name of some package goes out of use, which a machine's other versions may: no error here.
+# Deprecation warnings, which another version of a package on this machine may raise, are not
+# errors.
 LET_PASS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
-LET_PASS_SAYING = ".*deprecat"  # in whatever class of the package's own
-STUCK = 60  # seconds after which a test says where it hangs
+LET_PASS_SAYING = ".*deprecat"  # the same, for a package's own warning classes
+STUCK = 60  # seconds after which a test's stack is printed
 SANITIZER = "compute-sanitizer"
-ITS_LINE = re.compile("={9} (?!.*=$)")  # pytest's own lines end so as well
-LEAST = 5.0  # seconds that are worth starting it
+ITS_LINE = re.compile("={9} (?!.*=$)")  # pytest's own lines also end like this
+LEAST = 5.0  # minimum number of seconds left for starting the sanitizer
 
 
 def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]:
-    """How many tests passed, failed, did not run; the text of the first failures. Ends when time.perf_counter says so.
+    """Returns how many tests passed, failed and were skipped, with the text of the first failures.
+    Stops at the time `until` of time.perf_counter.
 
-    What pytest prints goes to `log` as it comes. The first file with a failure runs once more under NVIDIA's
-    compute-sanitizer, where that is on the PATH, as far as time allows; what that prints goes beside the log.
-    Raises ModuleNotFoundError without pytest, RuntimeError where pytest came to no result.
+    pytest's output goes to `log` as it comes. The first file with a failure runs again under
+    NVIDIA's compute-sanitizer, if that is on the PATH and time allows; its output goes to a file
+    next to the log. Raises ModuleNotFoundError without pytest, and RuntimeError if pytest produced
+    no result.
     """
     if find_spec("pytest") is None:
         raise ModuleNotFoundError("The tests need pytest, which is not installed here.")
@@ -53,7 +56,7 @@ def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]
         if not ended:
             return found | {"status": "not ended in time", **_so_far(said)}
         if not report.exists():
-            raise RuntimeError(f"pytest came to no result: {said[-2000:]}")
+            raise RuntimeError(f"pytest produced no result: {said[-2000:]}")
         found |= _counted(report)
         if found["failures"]:
             found["sanitizer"] = _sanitized([*pytest, "-x"], tests.parent, found["failures"][0]["file"], threads,
@@ -62,7 +65,7 @@ def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]
 
 
 def _pytest(folder: Path, root: Path) -> list[str]:
-    """The command, without the files."""
+    """Returns the pytest command, without the files."""
     settings = folder / "pytest.ini"
     settings.write_text(_settings(root), encoding="utf-8")
     return [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-c", str(settings), "--rootdir", str(root),
@@ -74,17 +77,18 @@ def _spread(workers: int) -> list[str]:
 
 
 def _settings(root: Path) -> str:
-    """What pytest needs of pyproject.toml, as a file of its own."""
+    """Returns pytest's settings from pyproject.toml, as the text of a separate file."""
     project = tomllib.loads((environment.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     given = project["tool"]["pytest"]["ini_options"]
     given["filterwarnings"] += [*(f"default::{each.__name__}" for each in LET_PASS), f"default:{LET_PASS_SAYING}"]
-    given["pythonpath"] = [str(root / folder) for folder in given["pythonpath"]]  # relative to this file they are not
+    # pytest would resolve them relative to the new file
+    given["pythonpath"] = [str(root / folder) for folder in given["pythonpath"]]
     return "\n".join(["[pytest]", *(f"{name} =\n    " + "\n    ".join(given[name]) for name in KEPT)])
 
 
 def _ended(command: list[str], threads: int, log: Path, until: float) -> tuple[bool, int]:
-    """Whether the command ended by itself, and its exit code; it prints into `log`. It takes a session of its own, so
-    that its workers can be ended with it.
+    """Runs a command with its output in `log`. Returns whether it ended by itself, and its exit
+    code. The command has its own session, so that its workers can be ended with it.
     """
     with open(log, "w", encoding="utf-8") as out:
         process = subprocess.Popen(command, env=environment.clean(threads), stdout=out, stderr=subprocess.STDOUT,
@@ -100,7 +104,7 @@ def _ended(command: list[str], threads: int, log: Path, until: float) -> tuple[b
 
 
 def _so_far(said: str) -> dict[str, Any]:
-    """How far pytest came before it was ended."""
+    """Returns how far pytest came before it was ended."""
     return {"passed": len(re.findall(r"\bPASSED\b", said)), "failed": len(re.findall(r"\b(?:FAILED|ERROR)\b", said)),
             "output": said[-2000:]}
 
@@ -121,7 +125,9 @@ def _counted(report: Path) -> dict[str, Any]:
 def _sanitized(
     pytest: list[str], root: Path, file: str | None, threads: int, log: Path, until: float
 ) -> dict[str, Any]:
-    """What compute-sanitizer says of a file's tests, up to the first failure: which accesses of memory were wrong."""
+    """Runs a file's tests under compute-sanitizer, up to the first failure, and returns the
+    incorrect memory accesses that it reports.
+    """
     program = shutil.which(SANITIZER)
     if program is None or file is None or until - time.perf_counter() < LEAST:
         why = "is not on the PATH" if program is None else "has no file" if file is None else "found no time left"

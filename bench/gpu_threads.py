@@ -1,4 +1,6 @@
-"""The lecture net on the processor, by the number of threads: machines with a GPU have many cores."""
+"""Trains the lecture net on the processor with different numbers of threads: machines with a GPU
+have many cores.
+"""
 
 from typing import Any
 
@@ -10,16 +12,20 @@ from .phases import Failed, Run, share
 PEER, NET, MODE = "autoconv", "lecture", "train"
 BATCH_SIZES = (64, 256)
 ROUNDS = 4
-EFFORT = 0.25  # of a usual round's work: one thread does it in about a second, sixteen in a tenth of one
+# fraction of a usual round's work: one thread does it in about a second, sixteen in a tenth of a
+# second
+EFFORT = 0.25
 
 
 def counts(processors: int) -> list[int]:
-    """The powers of two up to the number of processors, and that number."""
+    """Returns the powers of two up to the number of processors, and that number."""
     return sorted({*(1 << i for i in range(processors.bit_length())), processors})
 
 
 def measure(run: Run, until: float) -> dict[str, Any]:
-    """Training with each number of threads, in a process of its own that is confined to as many processors."""
+    """Trains with each number of threads, in a separate process that is confined to as many
+    processors.
+    """
     taken, found = counts(machine.processors()), []
     left = len(taken) * len(BATCH_SIZES)
     for batch_size in BATCH_SIZES:
@@ -43,7 +49,7 @@ def measure(run: Run, until: float) -> dict[str, Any]:
 
 
 def _plan(batch_size: int, threads: int, until: float, left: int) -> rounds.Plan:
-    """Its equal share of the time that is left."""
+    """Returns a plan with an equal share of the remaining time."""
     end = share(until, left)
     steps = workloads.steps(workloads.WORKLOADS[NET], batch_size, MODE, EFFORT)
     return rounds.Plan(ROUNDS, ROUNDS, threads, steps, until=end, ready_by=end)

@@ -1,6 +1,8 @@
-"""How a training step's time grows with batch, pixels, channels and depth: `python -m bench.growth`, then `--plot`.
+"""Measures how a training step's time grows with batch, pixels, channels and depth: `python -m
+bench.growth`, then `--plot`.
 
-Processor time of one thread for one recorded step, the best of a few, so that other programs disturb it little.
+The measure is the processor time of one thread for one recorded step, the best of a few, so that
+other programs hardly affect it.
 """
 
 import argparse
@@ -19,13 +21,15 @@ from . import nets, workloads
 from .specs import Conv, GlobalPool
 from .workloads import Workload
 
-SECONDS = 4.0  # for each point, and at least 3 steps
+SECONDS = 4.0  # seconds per point, with at least 3 steps
 COLOURS = {"batch": "#3f51b5", "pixels": "#ef6c00", "channels": "#2e7d32", "depth": "#8e24aa"}
-SIDE, MARGIN = 460, 60  # of the picture, in its units
+SIDE, MARGIN = 460, 60  # sizes in the units of the picture
 
 
 def series() -> dict[str, list[tuple[int, Workload, int]]]:
-    """For each axis its points: where on it, the net, and the batch size. The lecture net, and chains of 3x3 layers."""
+    """Returns the points of each axis: position on the axis, net, and batch size. The nets are the
+    lecture net and chains of 3x3 layers.
+    """
     def lecture(side: int) -> Workload:
         return Workload("lecture", (side, side, 1), 10, nets.LECTURE, (1,))
 
@@ -42,7 +46,7 @@ def series() -> dict[str, list[tuple[int, Workload, int]]]:
 
 
 def measured(workload: Workload, batch_size: int) -> float:
-    """Seconds of processor time of a recorded training step on one thread."""
+    """Returns the seconds of processor time of a recorded training step on one thread."""
     from .peers.autoconv import Autoconv
 
     peer = Autoconv(workload, 1, "train", workloads.SEED)
@@ -53,7 +57,7 @@ def measured(workload: Workload, batch_size: int) -> float:
         begun = time.thread_time()
         peer.net.train_on_batch(peer.images, peer.targets)
         found.append(time.thread_time() - begun)
-    return min(found[1:])  # the first one records
+    return min(found[1:])  # the first step records
 
 
 def points() -> Iterator[dict[str, Any]]:
@@ -67,14 +71,15 @@ def points() -> Iterator[dict[str, Any]]:
 
 
 def rows(found: Sequence[dict[str, Any]]) -> str:
-    """The points as a table."""
+    """Returns the points as a table."""
     lines = [[p["axis"], f"{p['at']:,}", f"{p['flops'] / 1e9:.3g}", f"{1e3 * p['seconds']:.3g}",
               f"{p['flops'] / p['seconds'] / 1e9:.0f}"] for p in found]
     return table(["axis", "at", "GFLOP a step", "ms", "GFLOP/s"], lines)
 
 
 def svg(found: Sequence[dict[str, Any]]) -> str:
-    """Time over operations, both logarithmic, with the straight line of the fastest point."""
+    """Draws time over operations, both logarithmic, with a straight line through the fastest point.
+    """
     x_low, x_high = _decades([p["flops"] / 1e9 for p in found])
     y_low, y_high = _decades([p["seconds"] * 1e3 for p in found])
 
@@ -101,7 +106,7 @@ def svg(found: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(file: str | Path) -> None:
-    """Writes the picture of the latest points that lie in bench/results."""
+    """Draws the latest points in bench/results to a file."""
     latest = max((Path(__file__).parent / "results").glob("*-growth.json"))
     Path(file).write_text(svg(json.loads(latest.read_text(encoding="utf-8"))["points"]), encoding="utf-8")
 
@@ -111,7 +116,7 @@ def _decades(values: Sequence[float]) -> tuple[int, int]:
 
 
 def _axis(low: int, high: int, title: str, upright: bool) -> list[str]:
-    """Lines and numbers at powers of ten, and the title."""
+    """Returns lines and numbers at powers of ten, and the title."""
     parts, bottom, middle = [], MARGIN / 2 + SIDE, MARGIN / 2 + SIDE / 2
     for power in range(low, high + 1):
         at = SIDE * (power - low) / (high - low)
@@ -128,8 +133,8 @@ def _axis(low: int, high: int, title: str, upright: bool) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", type=Path, help="the file that the points are written to")
-    parser.add_argument("--plot", type=Path, help="draws the latest points of bench/results as SVG, measures nothing")
+    parser.add_argument("--json", type=Path, help="file for the points")
+    parser.add_argument("--plot", type=Path, help="draw the latest points in bench/results as SVG, without measuring")
     given = parser.parse_args(argv)
     if given.plot:
         draw(given.plot)

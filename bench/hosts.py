@@ -1,4 +1,6 @@
-"""Two hosts on one machine: network namespaces of Linux with a cable between them, whose bandwidth `tc` limits."""
+"""Simulates two hosts on one machine: Linux network namespaces, connected by a cable whose
+bandwidth `tc` limits.
+"""
 
 import os
 import shutil
@@ -14,7 +16,7 @@ NAMES, CABLES, ADDRESSES = ("autoconv1", "autoconv2"), ("acv1", "acv2"), ("10.77
 
 
 def missing() -> str:
-    """Why there can be none here; empty where there can."""
+    """Returns why hosts cannot be simulated here; empty if they can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "only root can make network namespaces, and only on Linux"
     lacks = [program for program in ("ip", "tc") if shutil.which(program) is None]
@@ -29,7 +31,9 @@ def missing() -> str:
 
 @contextmanager
 def two(gigabits: float) -> Iterator[Path]:
-    """Both hosts, while the block runs. Gives a program that runs `sh -c COMMAND` on one, as Hydra calls ssh."""
+    """Creates both hosts for the `with` block. Yields a program that runs `sh -c COMMAND` on one of
+    them, called like ssh by Hydra.
+    """
     _remove()
     try:
         for name in NAMES:
@@ -54,7 +58,7 @@ def two(gigabits: float) -> Iterator[Path]:
 
 
 def on(host: int) -> list[str]:
-    """What comes before a command that shall run on a host."""
+    """Returns the prefix for a command that should run on a host."""
     return ["ip", "netns", "exec", NAMES[host]]
 
 

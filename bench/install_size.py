@@ -1,4 +1,4 @@
-"""What a peer takes on the disk: its distribution and all that it needs."""
+"""The size of a peer on disk: its distribution and all its dependencies."""
 
 import re
 from collections.abc import Iterable
@@ -8,12 +8,16 @@ from pathlib import Path
 
 
 def bytes_of(names: Iterable[str]) -> int:
-    """The size of these distributions and of everything they need that is installed here, each counted once."""
+    """Returns the size of these distributions and of all their installed dependencies, each counted
+    once.
+    """
     return sum(_size(found) for found in closure(names).values())
 
 
 def closure(names: Iterable[str]) -> dict[str, Distribution]:
-    """The distributions of these names and of all they need; those that only an extra asks for are left out."""
+    """Returns these distributions and all their dependencies, except those that only an extra
+    requires.
+    """
     found: dict[str, Distribution] = {}
     waiting = list(names)
     while waiting:
@@ -22,7 +26,7 @@ def closure(names: Iterable[str]) -> dict[str, Distribution]:
             continue
         try:
             found[name] = distribution(name)
-        except PackageNotFoundError:  # for another system or Python
+        except PackageNotFoundError:  # a dependency for another system or Python version
             continue
         needs = [need for need in found[name].requires or () if not re.search(r"\bextra\s*==", need)]
         waiting += [match[0] for need in needs if (match := re.match(r"[\w.-]+", need))]
@@ -34,7 +38,8 @@ def _size(found: Distribution) -> int:
     name = _normal(found.metadata["Name"]).replace("-", "_")
     inside = any(f.parent.name == name or name in f.parts for f in found.files or () if f.suffix == ".py")
     spec = None if inside else find_spec(name)
-    if spec is not None and spec.submodule_search_locations and not inside:  # installed as a link to its sources
+    # installed as a link to its sources
+    if spec is not None and spec.submodule_search_locations and not inside:
         folder = Path(next(iter(spec.submodule_search_locations)))
         files += [f for f in folder.rglob("*") if "__pycache__" not in f.parts]
     return sum(f.stat().st_size for f in set(files) if f.is_file())

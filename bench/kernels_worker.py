@@ -1,4 +1,6 @@
-"""All kernels of a net in a process of its own, for compare_refs: like worker.py, a round is the seconds of each."""
+"""Times all kernels of a net in a separate process, for compare_refs. The protocol is that of
+worker.py; a round's answer is the seconds of each kernel.
+"""
 
 import json
 import sys
@@ -10,7 +12,7 @@ try:
     from autoconv.engine.costs import timing
     from autoconv.programs.bench.cases import cases
     from autoconv.programs.bench.suite import SUITE
-except ImportError:  # the version that is timed may be older
+except ImportError:  # the timed version may be older
     from autoconv.bench.cases import cases  # type: ignore[no-redef]
     from autoconv.bench.suite import SUITE  # type: ignore[no-redef]
 
@@ -19,7 +21,7 @@ except ImportError:  # the version that is timed may be older
     except ImportError:
         from autoconv.bench import timing  # type: ignore[no-redef]
 
-SECONDS = 0.002  # one try; a round takes the best of three
+SECONDS = 0.002  # for one try; a round uses the best of three
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Results as tables in a Markdown file, between two marks."""
+"""Writes results as tables into a Markdown file, between two marks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,44 +6,72 @@ from typing import Any
 
 from autoconv.engine.costs.tables import interval
 
+THE_SAME = "The same machine and versions."
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def insert(path: Path, documents: Sequence[dict[str, Any]]) -> None:
-    """Replaces what lies between the marks. Raises ValueError where the file lacks them."""
+    """Replaces the text between the marks. Raises ValueError if the file lacks them."""
     text = path.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{path} lacks the line {BEGIN} or {END}: the tables are put between them.")
+        raise ValueError(f"{path} lacks the line {BEGIN} or {END}, between which the tables are written.")
     path.write_text(f"{before}{BEGIN}\n\n{tables(documents)}\n\n{END}{after}", encoding="utf-8")
 
 
 def tables(documents: Sequence[dict[str, Any]]) -> str:
-    """All results, one table each, below what they were measured on."""
-    parts = []
+    """Returns each document's results as tables, below the machine and the versions they were measured with."""
+    sections, before = [], ""
     for d in documents:
-        machine, versions = d["machine"], {}
+        machine, versions = d["machine"], dict[str, str]()
         for peer in d["peers"].values():
             versions |= peer.get("versions", {})
-        what = machine["gpu"]["name"] if "gpu" in machine else f"{machine['cpu']}, {d['threads']} threads"
-        parts.append(f"{what}, {machine['system']}, Python {machine['python']}, "
-                     f"{machine['date'][:10]}; " + ", ".join(f"{k} {v}" for k, v in sorted(versions.items())) + ".")
+        processor = machine["gpu"]["name"] if "gpu" in machine else f"{machine['cpu']}, {d['threads']} threads"
+        listed = "; " + ", ".join(f"{k} {v}" for k, v in sorted(versions.items())) if versions else ""
+        measured = f"{processor}, {machine['system']}, Python {machine['python']}, {machine['date'][:10]}{listed}."
+        sections.append(THE_SAME if measured == before else measured)
+        before = measured
         labels = {name: peer.get("label", name) for name, peer in d["peers"].items()}
-        parts += [_entry(entry, labels) for entry in d["results"]]
+        speeds = [entry for entry in d["results"] if entry["mode"] not in ("start", "accuracy")]
+        if speeds:
+            sections.append(_speeds(speeds, labels))
+        sections += [_entry(entry, labels) for entry in d["results"] if entry["mode"] in ("start", "accuracy")]
         if d["kernels"]:
-            parts.append(_table(["kernel", "achieved", "share of its ceiling"], [
-                [f"{k['workload']}: {k['kind']}, {k['layer']}",
-                 f"{k['gflops']:,.0f} GFLOP/s" if k["bound"] == "arithmetic" else f"{k['gbytes_per_s']:,.0f} GB/s",
-                 f"{k['fraction']['median']:.0%}"] for k in d["kernels"]]))
-    return "\n\n".join(parts)
+            sections.append(_kernels(d["kernels"]))
+    return "\n\n".join(sections)
+
+
+def _speeds(entries: Sequence[dict[str, Any]], labels: dict[str, str]) -> str:
+    """One table of training and inference: rows are peers or nets, whichever are more."""
+    names = [name for name in labels if any(name in entry["peers"] for entry in entries)]
+    nets = [f"{entry['workload']}, {entry['batch_size']}, {entry['mode']}" for entry in entries]
+    rows = [[labels[name], *(_speed(entry["peers"].get(name)) for entry in entries)] for name in names]
+    if len(names) > len(nets):
+        return _table(["", *nets], rows)
+    return _table(["", *(row[0] for row in rows)], [[net, *(row[i] for row in rows)] for i, net in enumerate(nets, 1)])
+
+
+def _speed(f: dict[str, Any] | None) -> str:
+    """Images per second; the time by the first peer's, with the interval if there is one; peak memory."""
+    if f is None:
+        return ""
+    if f.get("status", "timed") != "timed":
+        return f["status"]
+    ratio, peak = f.get("ratio"), f.get("peak_memory")
+    found = [f"{f['images_per_s']['median']:,.0f}"]
+    if ratio:
+        between = interval(ratio, to=" to ") if ratio["low"] < ratio["high"] else ""
+        found.append(f"{ratio['median']:.2f}" + (f" ({between})" if between else ""))
+    return "; ".join(found + ([f"{peak / 1e6:,.0f} MB"] if peak else []))
 
 
 def _entry(entry: dict[str, Any], labels: dict[str, str]) -> str:
+    """A table of first steps, or of times to an accuracy."""
     columns, cells = {
         "start": (["cold, s", "warm, s"], lambda f: [f"{f['cold_s']:.1f}", f"{f['warm']['median']:.1f}"]),
         "accuracy": (["seconds", "reached"], _reached),
-    }.get(entry["mode"], (["images/s", "times the time of the first", "interval", "peak memory, MB"], _speed))
+    }[entry["mode"]]
     rows = []
     for name, f in entry["peers"].items():
         timed = f.get("status", "timed") == "timed"
@@ -52,18 +80,26 @@ def _entry(entry: dict[str, Any], labels: dict[str, str]) -> str:
     return f"{head}\n\n" + _table(["", *columns], rows)
 
 
-def _speed(f: dict[str, Any]) -> list[str]:
-    ratio, peak = f.get("ratio"), f.get("peak_memory")
-    compared = [f"{ratio['median']:.2f}", interval(ratio, to=" to ")] if ratio else ["", ""]
-    return [f"{f['images_per_s']['median']:,.0f}", *compared, f"{peak / 1e6:,.0f}" if peak else ""]
-
-
 def _reached(f: dict[str, Any]) -> list[str]:
     if "seconds_to_target" not in f:
         return ["not reached", ""]
     return [f"{f['seconds_to_target']['median']:.1f}", f["reached"]]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
+def _kernels(found: Sequence[dict[str, Any]]) -> str:
+    """The first net's kernels: one row per layer, with the speed of each pass and its fraction of the ceiling."""
+    first, *others = dict.fromkeys(k["workload"] for k in found)
+    rows: dict[str, list[str]] = {}
+    for k in (k for k in found if k["workload"] == first):
+        layer, _, direction = k["kind"].partition(" ")
+        speed = f"{k['gflops']:,.0f} GFLOP/s" if k["bound"] == "arithmetic" else f"{k['gbytes_per_s']:,.0f} GB/s"
+        passed = f"{direction} {speed} ({k['fraction']['median']:.0%})".lstrip()
+        rows.setdefault(f"{layer}, {k['layer']}", []).append(passed)
+    head = [f"{first}: layer", "speed of each kernel (fraction of its ceiling)"]
+    shown = _table(head, [[name, ", ".join(passes)] for name, passes in rows.items()], "---|")
+    return f"{shown}\n\nThe JSON also has the kernels of {', '.join(others)}." if others else shown
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], column: str = "---:|") -> str:
+    lines = [f"| {' | '.join(head)} |", f"|---|{column * (len(head) - 1)}"]
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])

@@ -1,10 +1,12 @@
-"""What messages between ranks cost, and how a training step's time follows from that: the model behind docs/scaling.md.
+"""The cost of messages between ranks, and the resulting time of a training step: the model of
+docs/scaling.md.
 
     sum(n bytes, P ranks) = messages(P) * latency + 2 (P - 1) / P * n / bandwidth
 
-For two ranks that is one message of n bytes each way; for more each byte goes out and comes back, in two messages that
-follow each other. A step takes what a rank computes, a part of it for each of its images, and the sum of the gradient;
-what of that the backward pass hides is left out.
+With two ranks, that is one message of n bytes in each direction. With more ranks, each byte is sent
+out and returned, in two messages, one after the other. A step takes the time that a rank computes,
+which partly grows with its number of images, plus the time of summing the gradient. Overlap of that
+sum with the backward pass is ignored.
 """
 
 from collections.abc import Sequence
@@ -14,21 +16,21 @@ import numpy as np
 
 
 class Network(NamedTuple):
-    """latency: seconds of a message; bandwidth: bytes a second that a rank sends and receives."""
+    """latency: seconds per message; bandwidth: bytes per second that a rank sends and receives."""
 
     latency: float
     bandwidth: float
 
     def seconds(self, size: float, ranks: int) -> float:
-        """To sum an array of so many bytes over ranks, each on a machine of its own."""
+        """Returns the time to sum an array of `size` bytes over ranks on separate machines."""
         if ranks == 1:
             return 0.0
         return (1 if ranks == 2 else 2) * self.latency + 2 * (ranks - 1) / ranks * size / self.bandwidth
 
 
 def fitted(sums: Sequence[tuple[float, float]], ranks: int) -> Network:
-    """The network of which sums of (bytes, seconds) tell: its latency by the smallest, its bandwidth by the largest,
-    which short bursts above the limit do not change.
+    """Fits a network to sums of (bytes, seconds): its latency to the smallest sum, its bandwidth to
+    the largest, on which short bursts above the limit have no effect.
     """
     sizes = [size for size, _ in sums]
     small, large = min(sizes), max(sizes)
@@ -39,8 +41,8 @@ def fitted(sums: Sequence[tuple[float, float]], ranks: int) -> Network:
 
 
 class Net(NamedTuple):
-    """What a rank computes in a step: `fixed` seconds, and `image` for each image of its part. size: of the gradient,
-    in bytes.
+    """A rank's computing time in a step: `fixed` seconds, and `image` seconds for each of its
+    images. size: the gradient's size in bytes.
     """
 
     fixed: float
@@ -48,22 +50,28 @@ class Net(NamedTuple):
     size: float
 
     def computes(self, images: float) -> float:
-        """Seconds for so many images."""
+        """Returns the computing time for this many images."""
         return self.fixed + images * self.image
 
 
 def step(compute: float, size: float, ranks: int, network: Network) -> float:
-    """Seconds of a step in which each rank computes for `compute` seconds, and then sums so many bytes."""
+    """Returns the time of a step in which each rank computes for `compute` seconds, and then sums
+    `size` bytes.
+    """
     return compute + network.seconds(size, ranks)
 
 
 def efficiency(net: Net, batch: float, ranks: int, network: Network) -> float:
-    """The throughput of so many ranks that share a batch, over that many times the throughput of one that has all."""
+    """Returns the throughput of `ranks` ranks that share a batch, divided by `ranks` times the
+    throughput of a single rank that has the whole batch.
+    """
     return net.computes(batch) / ranks / step(net.computes(batch / ranks), net.size, ranks, network)
 
 
 def most(net: Net, batch: float, network: Network, least: float = 0.5, limit: int = 4096) -> int:
-    """Up to how many ranks (a power of two) that share a batch that efficiency is left."""
+    """Returns the largest number of ranks (a power of two) that share a batch with at least this
+    efficiency.
+    """
     ranks = 1
     while ranks < limit and efficiency(net, batch, 2 * ranks, network) >= least:
         ranks *= 2

@@ -1,4 +1,6 @@
-"""The nets that every peer is timed on, without their last layer: that is a dense one with an output for each class."""
+"""The nets that every peer is timed on, without their last layer: a dense one with one output per
+class.
+"""
 
 from .specs import AveragePool, Conv, Dense, Depthwise, Dropout, Flatten, GlobalPool, Norm, Pool, Residual, Scale, Spec
 
@@ -19,7 +21,7 @@ PHOTOS = (
     Scale(1 / 255), Conv(16, 3, 1), Pool(), Conv(32, 3, 1), Pool(), Conv(64, 3, 1), Pool(), Flatten(),
     Dense(128),
 )
-LENET5 = (  # LeCun et al., 1998, with its 32x32 pixels as 28x28 and a border
+LENET5 = (  # LeCun et al., 1998, whose 32x32 pixels are 28x28 and a border here
     Conv(6, 5, 2, "tanh"), AveragePool(), Conv(16, 5, 0, "tanh"), AveragePool(), Flatten(),
     Dense(120, "tanh"), Dense(84, "tanh"),
 )
@@ -32,18 +34,22 @@ WIDE = (Conv(512, 3, 1), Conv(512, 3, 1), GlobalPool())
 
 
 def normalized(filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Net:
-    """A convolution without a bias, a normalization and a ReLU."""
+    """Returns a convolution without a bias, a normalization and a ReLU."""
     return Conv(filters, kernel, kernel // 2, None, strides, bias=False), Norm(relu)
 
 
 def block(filters: int, strides: int = 1) -> Residual:
-    """Two convolutions beside a shortcut, a 1x1 convolution where the shape changes (option B of the paper)."""
+    """Returns two convolutions with a shortcut, which is a 1x1 convolution if the shape changes
+    (option B of the paper).
+    """
     shortcut = normalized(filters, 1, strides, relu=False) if strides > 1 else ()
     return Residual((*normalized(filters, strides=strides), *normalized(filters, relu=False)), shortcut)
 
 
 def separable(filters: int, strides: int = 1) -> Net:
-    """A depthwise convolution and one of 1x1, each normalized (MobileNet: Howard et al., 2017)."""
+    """Returns a depthwise convolution and a 1x1 convolution, each normalized (MobileNet: Howard et
+    al., 2017).
+    """
     return Depthwise(3, strides), Norm(), *normalized(filters, 1)
 
 

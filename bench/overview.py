@@ -1,8 +1,9 @@
-"""`python -m bench.overview RESULTS.json ...`: one line for each net of bench.compare, autoconv beside the best peer.
+"""`python -m bench.overview RESULTS.json ...`: prints one line per net of bench.compare: autoconv
+against the best peer.
 
-Training is compared with the fastest framework, inference with the fastest engine that is made for inference alone, or
-without such an engine with the fastest framework.
-Each line has the ratio that autoconv shall reach at least, and the aim. Below them is the peak memory of each training.
+Training is compared with the fastest framework. Inference is compared with the fastest engine that
+only infers, or with the fastest framework if there is no such engine. Each line has the ratio that
+autoconv should at least reach, and the aim. The peak memory of each training follows.
 """
 
 import argparse
@@ -19,7 +20,7 @@ OURS = "autoconv"
 
 
 class Target(NamedTuple):
-    """How many times as fast as the fastest peer: at least, and as an aim."""
+    """The required speed relative to the fastest peer: minimum and aim."""
 
     least: float
     aim: float
@@ -48,7 +49,7 @@ TARGETS = {  # (net, mode, batch size)
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.overview", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", type=Path)
+    parser.add_argument("results", nargs="+", type=Path, help="JSON files that bench.compare wrote")
     options = parser.parse_args(given)
     try:
         print(shown(entry for path in options.results for entry in report.load(path)["results"]))
@@ -58,7 +59,9 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def shown(entries: Iterable[dict[str, Any]]) -> str:
-    """Of each measurement of training or inference a line, and below them of each training its peak memory."""
+    """Returns a line per measurement of training or inference, followed by the peak memory of each
+    training.
+    """
     entries = list(entries)
     parts = [table(["net, batch size", "", "autoconv", "the fastest peer", "", "times as fast", "interval", "at least",
                     "aim"], [_row(entry) for entry in entries if entry["mode"] in ("train", "infer")])]
@@ -69,7 +72,9 @@ def shown(entries: Iterable[dict[str, Any]]) -> str:
 
 
 def _memory(entry: dict[str, Any]) -> list[str]:
-    """Of a process, as the system counts what it held at most; empty where that is not known."""
+    """Returns a line with the peak memory per process, as counted by the system; empty if that is
+    unknown.
+    """
     peaks = {name: f["peak_memory"] for name, f in entry["peers"].items() if f.get("peak_memory")}
     ours = peaks.pop(OURS, None)
     if ours is None or not peaks:

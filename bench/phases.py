@@ -1,4 +1,4 @@
-"""A run of many phases that ends in time and keeps what it found, whatever fails."""
+"""A run of many phases that ends in time and keeps its results, whatever fails."""
 
 import json
 import time
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from autoconv.files import atomic
 
-LEAST = 3.0  # seconds: with less left nothing is begun
+LEAST = 3.0  # minimum number of seconds left for starting a phase
 
 
-class Failed(RuntimeError):  # noqa: N818 (how a phase ended, as Absent is)
-    """A phase ended, and what it found is not what it must be. `found` is kept all the same."""
+class Failed(RuntimeError):  # noqa: N818 (named after how a phase ended, like Absent)
+    """A phase ended with a result that fails its checks. `found` is kept nevertheless."""
 
     def __init__(self, reason: str, found: Mapping[str, Any] | None = None) -> None:
         super().__init__(reason)
@@ -21,16 +21,16 @@ class Failed(RuntimeError):  # noqa: N818 (how a phase ended, as Absent is)
 
 
 class Absent(RuntimeError):  # noqa: N818
-    """What a phase needs is not here, which is nobody's fault."""
+    """A phase cannot run because something that it needs is missing, which is not a failure."""
 
 
 class Phase(NamedTuple):
-    """A part of a run: its name, the seconds that it may take at most, and `work(run, until)`, which does it.
+    """A phase of a run: its name, its time limit in seconds, and `work(run, until)`, which does it.
 
-    `until` is when it must have ended, as time.perf_counter counts. What the work returns goes into the document; what
-    it has before that, it can keep by `run.add` and `run.put`. The work keeps its time itself: whatever might hang
-    belongs into a process of its own (child.py). gate: where this phase fails, none after it runs. usual: it runs where
-    no phase was asked for by its name.
+    `until` is the time of time.perf_counter by which it must have ended. The work's result goes
+    into the document; intermediate results can be stored with `run.add` and `run.put`. The work
+    must watch the time itself: anything that might hang belongs in a separate process (child.py).
+    gate: if this phase fails, no later phase runs. usual: whether it runs if no phase is named.
     """
 
     name: str
@@ -41,16 +41,19 @@ class Phase(NamedTuple):
 
 
 def share(until: float, left: int) -> float:
-    """When the next of so many parts must have ended, as time.perf_counter counts: each has the same time."""
+    """Returns the time of time.perf_counter by which the next of `left` parts must have ended, if
+    all get equal time.
+    """
     now = time.perf_counter()
     return now + (until - now) / left
 
 
 class Run:
-    """Adds to `document` what each phase finds, and writes it to `file` after each one, at one stroke.
+    """Adds the results of each phase to `document`, and writes it to `file` atomically after each
+    phase.
 
-    `say` gets a line for each result, `report` what is going on. `facts` are noted with each phase: where a document
-    holds those of several calls, they may differ.
+    `say` receives a line for each result, `report` the current activity. `facts` are noted with
+    each phase, since they may differ in a document of several calls.
     """
 
     def __init__(
@@ -59,12 +62,12 @@ class Run:
     ) -> None:
         self.document, self.file, self.say, self.report, self._facts = document, file, say, report, dict(facts or {})
         self.end = time.perf_counter() + seconds
-        self.phase = ""  # the name of the one that runs
+        self.phase = ""  # the name of the running phase
         document.setdefault("phases", {})
         document.setdefault("results", [])
 
     def all(self, phases: Iterable[Phase]) -> bool:
-        """Runs them in their order. Whether none failed or found no time left."""
+        """Runs phases in order. Returns False if one failed or had no time left."""
         stopped, well = "", True
         for phase in phases:
             note = self._note(phase, f"{stopped} failed") if stopped else self.one(phase)
@@ -74,7 +77,9 @@ class Run:
         return well
 
     def one(self, phase: Phase) -> dict[str, Any]:
-        """Runs a phase; the result says how that went. What an earlier call found in it is forgotten first."""
+        """Runs a phase and returns how it went. The phase's results from an earlier call are
+        deleted first.
+        """
         begun = time.perf_counter()
         if self.end - begun < LEAST:
             return self._note(phase, "no time was left")
@@ -100,26 +105,26 @@ class Run:
         return note
 
     def add(self, **found: Any) -> None:
-        """Keeps what was found, under these names."""
+        """Stores results under these names."""
         self.document.update(found)
         for name in found:
             self.document.setdefault("found_by", {})[name] = self.phase
         self._write()
 
     def put(self, result: dict[str, Any]) -> None:
-        """Keeps one more of the results, which is this phase's."""
+        """Stores one more result of this phase."""
         self.document["results"].append(result | {"phase": self.phase})
         self._write()
 
     def _forget(self, phase: str) -> None:
-        """Empties what this phase found before: it may fail this time."""
+        """Deletes this phase's earlier results, because it may fail this time."""
         self.document["results"] = [each for each in self.document["results"] if each.get("phase") != phase]
         for name, by in self.document.get("found_by", {}).items():
             if by == phase:
                 self.document[name] = type(self.document[name])()
 
     def _note(self, phase: Phase, reason: str) -> dict[str, Any]:
-        """Notes that a phase does not run. How an earlier call of it went stays."""
+        """Notes that a phase does not run. The outcome of an earlier call is kept."""
         note = {"status": "skipped", "reason": reason}
         self.document["phases"].setdefault(phase.name, note)
         self._write()

@@ -1,10 +1,12 @@
-"""How well decoding keeps up: `photos` trained from JPEG files, against what two separate measurements allow.
+"""Measures how well decoding keeps up: trains `photos` from JPEG files, and compares with the limit
+from two separate measurements.
 
     python -m bench.photos [--rounds 5] [--size 180]
 
-Training cannot be faster than the time of a step on arrays in memory plus the processor time of decoding, shared by
-the processors: that is the bound. Both are measured in turns, in short epochs, of which the medians count. On a machine
-that others use, too, wall-clock times vary; the processor time of a step, printed beside them, does less.
+Training cannot be faster than a step on arrays in memory plus the processor time of decoding,
+divided by the number of processors: that is the limit. Both are measured alternately, in short
+epochs, whose medians are used. Wall-clock times vary on a shared machine; the processor time per
+step, printed next to them, varies less.
 """
 
 import argparse
@@ -23,7 +25,7 @@ EPOCHS, STEPS = 5, 15
 
 
 def make(folder: Path, size: int) -> None:
-    """JPEG files of waves in 12 directions, 200 of each."""
+    """Makes JPEG files of waves in 12 directions, 200 files each."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size]
     for c in range(CLASSES):
@@ -36,7 +38,7 @@ def make(folder: Path, size: int) -> None:
 
 
 def decoding_time(paths: list[str], size: int) -> float:
-    """Processor seconds that one thread takes to decode the files."""
+    """Returns the processor seconds that one thread takes to decode the files."""
     decoding, begun = Decoding((size, size), "rgb", "BILINEAR"), time.thread_time()
     for path in paths:
         decoding.read(path)
@@ -44,7 +46,7 @@ def decoding_time(paths: list[str], size: int) -> float:
 
 
 class Clock(Callback):
-    """Seconds and processor seconds of a step, for each epoch."""
+    """Records seconds and processor seconds per step, for each epoch."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[float, float]] = []
@@ -70,7 +72,7 @@ def measure(folder: Path, size: int, rounds: int) -> str:
         for name, given in (("memory", {"x": x, "y": y}), ("files", {"x": dataset})):
             clock = Clock()
             net.fit(**given, epochs=EPOCHS, steps_per_epoch=STEPS, verbose=0, callbacks=clock)
-            found[name] += clock.steps[1:]  # in the first the step is recorded
+            found[name] += clock.steps[1:]  # in the first epoch, the step is recorded
     (step, step_cpu), (reached, cpu) = (1e3 * np.median(times, axis=0) for times in found.values())
     cost = 1e3 * min(decoding)
     bound = step + cost / get_num_threads()
@@ -83,8 +85,8 @@ def measure(folder: Path, size: int, rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=180)
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; default: %(default)s")
+    parser.add_argument("--size", type=int, default=180, help="height and width of the pictures; default: %(default)s")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), given.size)

@@ -1,8 +1,10 @@
-"""How evenly the kernels of a step fall on threads: `python -m bench.plan [--workload NAME ...]`, on any machine.
+"""Measures how evenly a step's kernels are distributed over threads: `python -m bench.plan
+[--workload NAME ...]`, on any machine.
 
-For each number of threads a step is recorded and its kernels run call by call, each thread's share after the other
-(shares.py). The bound on the speed-up is all work, divided by the sum of the largest shares: what so many cores could
-reach if barriers, memory and clock rates cost nothing. Exits with 1 where a step stays below 70% of 16 threads.
+For each number of threads, a step is recorded and its kernels run call by call, each thread's share
+one after the other (shares.py). The bound on the speed-up is the total work, divided by the sum of
+the largest shares: the speed-up on that many cores if barriers, memory and clock rates had no
+effect. The exit code is 1 if a step's bound is below 70% of 16 threads.
 """
 
 import argparse
@@ -20,13 +22,15 @@ from . import shares, workloads
 from .workloads import WORKLOADS, Workload
 
 THREADS = (1, 2, 8, 16, 32, 64)
-AT, LEAST = 16, 0.7  # a step must reach this share of the ideal with so many threads
-TRIES = 3  # what else the machine does can only have made shares longer, so a low figure is measured again
-SHOWN = 0.01  # calls with a smaller share of the work have no line of their own
+AT, LEAST = 16, 0.7  # a step must reach this fraction of the ideal speed-up with this many threads
+TRIES = 3  # other programs can only lengthen shares, so a low figure is measured again
+SHOWN = 0.01  # calls with a smaller fraction of the work have no separate line
 
 
 class Call(NamedTuple):
-    """A kernel's call: its name with the shapes of its arrays, the bytes of all of them, and what was measured."""
+    """A kernel's call: its name with the shapes of its arrays, the bytes of all of them, and the
+    measured times.
+    """
 
     name: str
     bytes: int
@@ -42,29 +46,36 @@ class Plan(NamedTuple):
     calls: dict[int, list[Call]]
 
     def work(self, name: str | None = None, threads: int = 1) -> int:
-        """Nanoseconds of all calls of that name, or of the step, cut for so many threads."""
+        """Returns the nanoseconds of all calls with this name, or of the step, divided for this
+        many threads.
+        """
         return sum(call.found.work for call in self.calls[threads] if name in (None, call.name))
 
     def bound(self, threads: int, name: str | None = None) -> float:
-        """How many times as fast so many threads can be at most."""
+        """Returns the maximum speed-up on this many threads."""
         return self.work(name, threads) / max(self.longest(threads, name), 1)
 
     def longest(self, threads: int, name: str | None = None) -> int:
-        """Nanoseconds that so many threads need at least: the largest shares, region by region."""
+        """Returns the minimum nanoseconds on this many threads: the largest shares, region by
+        region.
+        """
         return sum(call.found.longest for call in self.calls[threads] if name in (None, call.name))
 
     @property
     def regions(self) -> int:
-        """With the most threads: one thread needs none."""
+        """Returns the number of parallel regions with the most threads; a single thread needs none.
+        """
         return sum(len(call.found.regions) for call in self.calls[max(self.calls)])
 
     @property
     def bytes(self) -> int:
-        """Of all arrays of all calls: what passes through caches or memory in a step, at least."""
+        """Returns the bytes of all arrays of all calls: the minimum that passes through caches or
+        memory in a step.
+        """
         return sum(call.bytes for call in self.calls[1])
 
     def names(self) -> list[str]:
-        """Of the calls that take most, in the step's order."""
+        """Returns the names of the calls that take longest, in step order."""
         names = dict.fromkeys(call.name for call in self.calls[1])
         return [name for name in names if self.work(name) >= SHOWN * self.work()]
 
@@ -73,9 +84,9 @@ class Plan(NamedTuple):
         rows = [[name or "the step", f"{self.work(name) / self.work():.1%}",
                  *(f"{self.bound(threads, name):.1f}" for threads in columns)] for name in [*self.names(), None]]
         for what, value in (
-            ("work, by that of one thread", lambda threads: self.work(None, threads) / self.work()),
+            ("work, relative to one thread", lambda threads: self.work(None, threads) / self.work()),
             ("us between two barriers", lambda threads: self.longest(threads) / 1e3 / max(self.regions, 1)),
-            ("GB/s that it asks for", lambda threads: self.bytes / self.longest(threads)),
+            ("GB/s of array traffic", lambda threads: self.bytes / self.longest(threads)),
         ):
             rows.append([what, "", *(f"{value(threads):.3g}" for threads in columns)])
         head = (f"{self.workload}, batch {self.batch_size}, {self.mode}: {self.work() / 1e6:.1f} ms of work in "
@@ -84,7 +95,7 @@ class Plan(NamedTuple):
 
 
 def of(workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = THREADS, rounds: int = 3) -> Plan:
-    """The plan of a training step ("train"), or of inference ("infer")."""
+    """Returns the plan of a training step ("train"), or of inference ("infer")."""
     entry, calls = shares.cost_of_entry(), {}
     for count in dict.fromkeys((1, *threads)):
         calls[count] = [Call(*_described(function, arguments), shares.timed(function, arguments, rounds, entry))
@@ -93,7 +104,9 @@ def of(workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = 
 
 
 def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> list[tuple[Any, tuple]]:
-    """The calls of a step for so many threads, each a compiled function and its arguments."""
+    """Returns the calls of a step for this many threads, each as a compiled function and its
+    arguments.
+    """
     from autoconv.kernels import device, trace
 
     from .peers.autoconv import Autoconv
@@ -109,10 +122,10 @@ def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> l
         else:
             peer.net.predict_on_batch(peer.images)
 
-    step()  # which is recorded
+    step()  # this step is recorded
     kind = "train" if mode == "train" else "predict"
     if missing := {phase: reason for phase, reason in peer.net.recording_report()[kind].items() if reason is not None}:
-        raise RuntimeError(f"A plan needs a step that is recorded. Not recorded: {missing}.")
+        raise RuntimeError(f"A plan needs a recorded step. Not recorded: {missing}.")
     calls: list[tuple[Any, tuple]] = []
     replay = trace.Trace.replay
 
@@ -126,8 +139,10 @@ def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> l
 
 
 def _described(function: Any, arguments: tuple) -> tuple[str, int]:
-    """A call's kernel with the shapes of its two largest arrays, and the bytes of all."""
-    if arguments and callable(arguments[0]):  # with dynamic scalars
+    """Returns a call's kernel with the shapes of its two largest arrays, and the bytes of all
+    arrays.
+    """
+    if arguments and callable(arguments[0]):  # a call with dynamic scalars
         function, arguments = arguments
     arrays = [a for a in arguments if isinstance(a, np.ndarray)]
     largest = sorted((a for a in arrays if a.ndim > 1), key=lambda a: -prod(a.shape))[:2]
@@ -138,11 +153,12 @@ def _described(function: Any, arguments: tuple) -> tuple[str, int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.plan", description=__doc__.partition("\n")[0])
-    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--mode", choices=("train", "infer"), default="train")
-    parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all nets")
+    parser.add_argument("--batch", type=int, default=256, help="batch size; default: %(default)s")
+    parser.add_argument("--mode", choices=("train", "infer"), default="train", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, nargs="+", default=THREADS,
+                        help="numbers of threads; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="times to measure each call; default: %(default)s")
     given = parser.parse_args(argv)
     shares.watch(max(given.threads))
     low = []

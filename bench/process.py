@@ -1,4 +1,4 @@
-"""The runner's end of a peer's process."""
+"""The runner's side of a peer's process."""
 
 import json
 import queue
@@ -15,11 +15,15 @@ from . import environment
 
 
 class PeerError(RuntimeError):
-    """A peer's process ended, or gave no answer in time; the message holds the last lines it printed."""
+    """A peer's process ended, or did not answer in time; the message contains the last lines that
+    it printed.
+    """
 
 
 class Process:
-    """A peer in a process of its own, which sleeps whenever it is not asked: it then takes nothing from the others."""
+    """A peer in a separate process, which is suspended whenever no answer is expected, so that it
+    does not slow down the others.
+    """
 
     def __init__(
         self, job: dict[str, Any], more: Mapping[str, str] | None = None, module: str = "bench.worker"
@@ -45,7 +49,9 @@ class Process:
         self._printed.close()
 
     def ask(self, what: str, timeout: float) -> dict[str, Any]:
-        """Wakes the process, has it do `what`, puts it to sleep again. Returns its answer."""
+        """Wakes the process, sends it the command `what`, and suspends it again. Returns its
+        answer.
+        """
         self.resume()
         try:
             self._process.stdin.write(what + "\n")  # type: ignore[union-attr]
@@ -55,7 +61,7 @@ class Process:
         return self.answer(timeout)
 
     def answer(self, timeout: float, sleep: bool = True) -> dict[str, Any]:
-        """The next thing it says, with "at": seconds since the process was started."""
+        """Returns the next answer, with "at": seconds since the process was started."""
         try:
             line = self._answers.get(timeout=timeout)
         except queue.Empty:

@@ -1,6 +1,8 @@
-"""One process of a training that several share, for `bench.scaling`: `python -m bench.rank JOB`, with the job as JSON.
+"""Runs one process of a training that several share, for `bench.scaling`: `python -m bench.rank
+JOB`, with the job as JSON.
 
-The first one writes to the job's file the loss of the first batch and the seconds of its passes through the data.
+The first process writes the loss of the first batch and the seconds of its passes through the data
+to the job's file.
 """
 
 import json
@@ -18,14 +20,16 @@ from autoconv.engine.ranks import ALONE, Ranks
 from . import workloads
 from .peers.autoconv import Autoconv, EpochClock
 
-SIZES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 23)  # bytes of the arrays that are summed for the cost of messages
+# bytes of the arrays that are summed to measure the cost of messages
+SIZES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 23)
 REPEATS = 15
-CHECKED = 3  # steps, after which all must have the same loss
-SMALLER = 4  # so many times smaller batches tell what of a step does not depend on their size
+CHECKED = 3  # steps after which all processes must have the same loss
+# factor between two batch sizes, to find the part of a step that does not depend on the batch size
+SMALLER = 4
 
 
 class Watched:
-    """Ranks, with the seconds that their methods took in a training."""
+    """Ranks that record the seconds that their methods took in a training."""
 
     def __init__(self, ranks: Ranks) -> None:
         self.spent, self._within = 0.0, 0
@@ -37,14 +41,16 @@ class Watched:
             begun, self._within = time.perf_counter(), self._within + 1
             method(*args)
             self._within -= 1
-            if not self._within:  # they call each other
+            if not self._within:  # the methods call each other
                 self.spent += time.perf_counter() - begun
 
         return timed
 
 
 def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Trains by `fit`; of several ranks also what messages cost by themselves, and in the training."""
+    """Trains by `fit`. With several ranks, also measures the cost of messages alone and during the
+    training.
+    """
     ranks = parallel.MPI(**job["ranks"]) if job["size"] > 1 else ALONE
     peer = Autoconv(workloads.WORKLOADS[job["workload"]], job["threads"], "train", workloads.SEED)
     peer.load(workloads.weights(peer.workload))
@@ -73,7 +79,7 @@ def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dic
 
 
 def _summed(ranks: Ranks, size: int) -> float:
-    """Seconds to sum an array of so many bytes over all ranks, when nothing else is done."""
+    """Returns the seconds to sum an array of `size` bytes over all ranks, with no other work."""
     part, found = np.zeros(size // 4, np.float32), []
     for _ in range(REPEATS):
         ranks.exchange(None)
@@ -85,7 +91,9 @@ def _summed(ranks: Ranks, size: int) -> float:
 
 
 def torch(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Trains by PyTorch, of several ranks by DistributedDataParallel over gloo, each on its part of each batch."""
+    """Trains with PyTorch; several ranks use DistributedDataParallel over gloo, each on its part of
+    each batch.
+    """
     import torch as library
     from torch import distributed
     from torch.nn.parallel import DistributedDataParallel

@@ -1,4 +1,4 @@
-"""The nets once more, in NumPy and float64: what the loss of every peer is compared with."""
+"""The nets once more, in NumPy and float64, as a reference for the loss of every peer."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -12,7 +12,7 @@ ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh, None: lambda
 
 
 def loss(workload: Workload, weights: list[np.ndarray], images: np.ndarray, labels: np.ndarray) -> float:
-    """The mean cross-entropy of a batch, without dropout."""
+    """Returns the mean cross-entropy of a batch, without dropout."""
     exact = [w.astype(np.float64) for w in weights]
     parts = (images[i : i + 8].astype(np.float64) for i in range(0, len(images), 8))
     logits = np.concatenate([forward(workload.layers, x, iter(exact)) for x in parts])
@@ -22,7 +22,7 @@ def loss(workload: Workload, weights: list[np.ndarray], images: np.ndarray, labe
 
 
 def forward(layers: Sequence[Spec], x: np.ndarray, left: Iterator[np.ndarray]) -> np.ndarray:
-    """What these layers make of x with the next weights of `left`."""
+    """Runs these layers on x with the next weights from `left`."""
     for layer in layers:
         match layer:
             case Conv(_, _, padding, activation, strides, bias):
@@ -56,14 +56,14 @@ def _padded(x: np.ndarray, padding: int) -> np.ndarray:
 
 
 def _windows(x: np.ndarray, kernel: tuple[int, ...], strides: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """For each position in the kernel the pixels that it meets."""
+    """Yields, for each position in the kernel, the pixels that it is multiplied with."""
     h, w = ((size - k) // strides * strides + 1 for size, k in zip(x.shape[1:3], kernel))
     for i, j in np.ndindex(kernel[:2]):
         yield i, j, x[:, i : i + h : strides, j : j + w : strides]
 
 
 def _convolution(x: np.ndarray, w: np.ndarray, strides: int) -> np.ndarray:
-    """One matrix product for each position in the kernel."""
+    """Computes one matrix product per position in the kernel."""
     return sum(pixels @ w[i, j] for i, j, pixels in _windows(x, w.shape, strides))
 
 
@@ -72,6 +72,8 @@ def _depthwise(x: np.ndarray, w: np.ndarray, strides: int) -> np.ndarray:
 
 
 def _squares(x: np.ndarray) -> np.ndarray:
-    """Images as squares of 2x2 pixels (N, H/2, 2, W/2, 2, C); an odd row or column is left out."""
+    """Reshapes images to squares of 2x2 pixels (N, H/2, 2, W/2, 2, C); an odd row or column is
+    dropped.
+    """
     n, h, w, c = x.shape
     return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)

@@ -1,5 +1,7 @@
-"""`python -m bench.report RESULTS.json ... --html PAGE.html`: what bench.compare, `autoconv bench` and test_kernels.py
-wrote, as one page. `--docs FILE.md` puts the same tables between the two marks in that file."""
+"""`python -m bench.report RESULTS.json ... --html PAGE.html` shows the results of bench.compare,
+`autoconv bench` and test_kernels.py on one page. `--docs FILE.md` writes the same tables between
+the two marks in that file.
+"""
 
 import argparse
 import json
@@ -16,12 +18,12 @@ from . import markdown
 
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.report", description=__doc__)
-    parser.add_argument("results", nargs="+", type=Path)
-    parser.add_argument("--html", type=Path, metavar="FILE")
-    parser.add_argument("--docs", type=Path, metavar="FILE")
+    parser.add_argument("results", nargs="+", type=Path, help="JSON files with results")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write an HTML page to FILE")
+    parser.add_argument("--docs", type=Path, metavar="FILE", help="write the tables into the Markdown file FILE")
     options = parser.parse_args(given)
     if options.html is None and options.docs is None:
-        parser.error("say what to write: --html FILE, --docs FILE or both")
+        parser.error("nothing to write: pass --html FILE, --docs FILE or both")
     try:
         documents = [load(path) for path in options.results]
         if options.html is not None:
@@ -34,23 +36,24 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """One file of results. Raises ValueError where it is none."""
+    """Loads a file of results. Raises ValueError if it contains none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}.") from error
+        raise ValueError(f"{path} is not JSON: {error}.") from error
     if isinstance(found, dict) and "benchmarks" in found and "machine_info" in found:
         return _from_pytest_benchmark(found)
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise ValueError(f"{path} holds no results of bench.compare, `autoconv bench` or test_kernels.py, or those of "
-                         f"another version (schema {SCHEMA} is read).")
+        raise ValueError(f"{path} has no results of bench.compare, `autoconv bench` or "
+                         f"test_kernels.py, or results of another version (schema {SCHEMA} is required).")
     return found
 
 
 def _from_pytest_benchmark(found: dict[str, Any]) -> dict[str, Any]:
-    """The kernels that test_kernels.py measured; conftest.py put the machine beside them."""
+    """Converts the kernels that test_kernels.py measured; conftest.py stored the machine with them.
+    """
     if "autoconv" not in found["machine_info"]:
-        raise ValueError("These are pytest-benchmark's results of something else than bench/test_kernels.py.")
+        raise ValueError("These pytest-benchmark results are not from bench/test_kernels.py.")
     shares = [b["extra_info"] for b in found["benchmarks"] if "fraction" in b["extra_info"]]
     return {"schema": SCHEMA, **found["machine_info"]["autoconv"], "device": "cpu", "peers": {}, "results": [],
             "kernels": shares}

@@ -1,4 +1,6 @@
-"""Peers side by side in training or inference: equal work checked, rounds in turns, ratios taken round by round."""
+"""Compares peers in training or inference: checks that they do equal work, runs rounds in rotation,
+and computes ratios round by round.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,11 +15,12 @@ from .turns import STARTING, Report, in_turns, within
 
 
 class Plan(NamedTuple):
-    """How peers are measured: so many rounds, with processes that are started anew after `sitting` of them.
+    """How peers are measured: `rounds` rounds, with new processes after every `sitting` rounds.
 
-    steps: batches a pass through the data. seconds: what a round takes at least, in as many passes as that needs; 0 is
-    one pass. tolerance: of the loss on the first batch. at_once, until: see `in_turns`. ready_by: who is not ready
-    then, as time.perf_counter counts, is left behind.
+    steps: batches per pass through the data. seconds: minimum duration of a round, which then has
+    as many passes as necessary; 0 means one pass. tolerance: for the loss on the first batch.
+    at_once, until: see `in_turns`. ready_by: peers that are not ready by this time of
+    time.perf_counter are left out.
     """
 
     rounds: int
@@ -34,8 +37,8 @@ class Plan(NamedTuple):
 def compare(
     names: Sequence[str], workload: str, batch_size: int, mode: str, plan: Plan, report: Report
 ) -> dict[str, Any]:
-    """One line of the comparison: each peer's rounds, or why it has none. Ratios say how many times as long a peer
-    takes as the first of `names` that runs.
+    """Returns one line of the comparison: each peer's rounds, or why it has none. Ratios are a
+    peer's time divided by that of the first of `names` that runs.
     """
     net = workloads.WORKLOADS[workload]
     expected, label = Expected(net, batch_size, plan.tolerance), f"{workload} {batch_size} {mode}"
@@ -56,7 +59,7 @@ def compare(
         versions[name], trained[name] = said["versions"], warm["trained"]
 
     taken, failed = in_turns(names, start, ready, plan.rounds, plan.sitting, label, report, plan.at_once, plan.until)
-    if plan.seconds:  # on a GPU all peers can train in the same order
+    if plan.seconds:  # on a GPU, all peers can train in the same order
         failed |= trained_otherwise(workload, trained)
         taken = {name: answers for name, answers in taken.items() if name not in failed}
     base = next(([a["seconds"] for a in answers] for answers in taken.values()), None)

@@ -1,8 +1,8 @@
 """Prints SHA-256 digests of trained weights, histories and predictions: `python -m bench.same_bits [--against FILE]`.
 
-A change that must not alter any result leaves every digest as it is. Each net below trains for a few steps from fixed
-seeds; together the nets use every layer family, loss, optimizer and way to train. Digests depend on the processor's
-vector width, so compare only files written on one machine, for example with `PYTHONPATH` set to another checkout.
+If a change to autoconv alters no result, all digests stay the same. Each net below trains for a few steps from fixed
+seeds. Together the nets use every layer family, loss, optimizer and way to train. The digests depend on the processor's
+vector width, so compare only files written on the same machine, for example with `PYTHONPATH` set to another checkout.
 """
 
 import argparse
@@ -243,7 +243,9 @@ def accumulation_and_averages() -> Trained:
 
 @net
 def every_loss() -> Trained:
-    """One training per loss, from the same first weights; all histories and the last predictions count."""
+    """Runs one training per loss, from the same first weights; the digests cover all histories and
+    the last predictions.
+    """
     names = [
         name
         for name in dir(losses)
@@ -259,7 +261,7 @@ def every_loss() -> Trained:
         try:
             model, found, predicted = fitted(model, images(), y, "sgd", getattr(losses, name)(), epochs=1)
         except (TypeError, ValueError):
-            continue  # needs another target
+            continue  # needs other targets
         history.update({f"{name} {key}": values for key, values in found.items()})
         predictions.append(predicted)
     return model, history, predictions
@@ -290,7 +292,7 @@ def every_metric() -> Trained:
 
 
 class Scale(layers.Layer):
-    """A layer of a user's own that runs through Python in every step."""
+    """A user-defined layer that runs through Python in every step."""
 
     def build(self, input_shape: Sequence[int]) -> None:
         self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
@@ -368,7 +370,7 @@ def double_precision() -> Trained:
 
 @net
 def resumed() -> Trained:
-    """Two epochs that were interrupted after the fifth step and resumed by a new model."""
+    """Trains for two epochs, interrupted after the fifth step and resumed by a new model."""
 
     class Stop(callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -395,7 +397,7 @@ def resumed() -> Trained:
 
 @net
 def saved_and_trained_on() -> Trained:
-    """Weights and slots go through a file between two trainings."""
+    """Passes weights and slots through a file between two trainings."""
     model, first, _ = fitted(head(layers.Conv2D(8, 3, activation="relu")), images(), one_hot(), "adam")
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "net.safetensors")
@@ -435,15 +437,15 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m bench.same_bits", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("nets", nargs="*", metavar="NET", help="default: all")
+    parser.add_argument("nets", nargs="*", metavar="NET", help="nets to train; default: all")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the digests as JSON")
     parser.add_argument(
-        "--against", type=Path, metavar="FILE", help="compare with digests that --write wrote"
+        "--against", type=Path, metavar="FILE", help="compare with a file that --write wrote"
     )
     options = parser.parse_args(given)
     unknown = set(options.nets) - set(NETS)
     if unknown:
-        parser.error(f"there is no net {sorted(unknown)[0]}. Choose from: {', '.join(NETS)}.")
+        parser.error(f"unknown net {sorted(unknown)[0]}. Choose from: {', '.join(NETS)}.")
     expected = json.loads(options.against.read_text()) if options.against else {}
     found, differ = {}, 0
     for name in options.nets or NETS:

@@ -1,6 +1,7 @@
-"""`python -m bench.scaling`: one, two and four processes that share each batch, beside PyTorch's
-DistributedDataParallel with gloo. All take turns; medians. With --network also two ranks in two network namespaces with
-so many Gbit/s.
+"""`python -m bench.scaling`: trains with one, two and four processes that share each batch, and
+compares them with PyTorch's DistributedDataParallel over gloo. All run in rotation, and medians are
+reported. With --network, two ranks also run in two network namespaces, connected with that many
+Gbit/s.
 """
 
 import argparse
@@ -24,16 +25,20 @@ from autoconv.programs.bench import machine
 from . import environment, hosts, messages, peers, show, workloads
 
 USUAL = ("lecture", "lecture-large", "photos", "resnet20")
-SECONDS, PASSES = 1.0, 3  # of a pass, at 100 GFLOP/s on two threads; passes that are timed in a process
-APART_AT_MOST = 1e-3  # losses; after some steps only ours, as PyTorch drops other inputs and has another epsilon
+# seconds of a pass, at 100 GFLOP/s on two threads; timed passes per process
+SECONDS, PASSES = 1.0, 3
+# for losses; after some steps only autoconv's are compared, because PyTorch drops other inputs and
+# has another epsilon
+APART_AT_MOST = 1e-3
 MPIEXEC = os.environ.get("MPIEXEC", "mpiexec")
-APART = {"MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"}  # of MPICH: through the network, also on one machine
+# settings for MPICH that use the network also on one machine
+APART = {"MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"}
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
            "OMPI_MCA_rmaps_base_oversubscribe": "1"}
 
-TIMEOUT, TRIES = 120, 3  # seconds for a job
+TIMEOUT, TRIES = 120, 3  # seconds for a job, and how often it is tried
 
-Setting = tuple[str, int, int]  # engine, processes, threads of each
+Setting = tuple[str, int, int]  # engine, processes, threads per process
 
 
 def settings(torch: bool, four: bool) -> list[Setting]:
@@ -42,24 +47,24 @@ def settings(torch: bool, four: bool) -> list[Setting]:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 1 where one computed another loss than the others."""
+    """Returns the exit code: 0, or 1 if a process computed a different loss."""
     parser = argparse.ArgumentParser("python -m bench.scaling", description=__doc__)
     parser.add_argument("--workload", nargs="+", default=list(USUAL), choices=workloads.WORKLOADS, metavar="NET")
-    parser.add_argument("--batch-size", type=int, default=128, help="of all processes together; default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=128, help="for all processes together; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--network", nargs="*", type=float, default=[], metavar="GBIT", help="e.g. 1 10; takes root")
-    parser.add_argument("--four", action="store_true", help="four processes as well")
-    parser.add_argument("--compression", choices=["float16"], help="of the gradients on their way")
+    parser.add_argument("--network", nargs="*", type=float, default=[], metavar="GBIT", help="e.g. 1 10; requires root")
+    parser.add_argument("--four", action="store_true", help="also use four processes")
+    parser.add_argument("--compression", choices=["float16"], help="compression of the transmitted gradients")
     parser.add_argument("--bucket-bytes", type=int, default=1 << 18, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options = parser.parse_args(given)
     if shutil.which(MPIEXEC) is None:
-        parser.error("mpiexec is not here: pip install 'autoconv[mpi]' mpich")
+        parser.error("mpiexec was not found: pip install 'autoconv[mpi]' mpich")
     why, results = hosts.missing() if options.network else "", []  # type: ignore[var-annotated]
     for place in (None, *([] if why else options.network)):
         for name in options.workload:
             results.append(measure(name, place, options))
-            if options.json is not None:  # each time: a long run may end early
+            if options.json is not None:  # after each net, because a long run may end early
                 document = {"machine": machine.describe(), "results": results,
                             "command": show.command(sys.argv[1:] if given is None else given)}
                 options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -72,7 +77,8 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def measure(name: str, gigabits: float | None, options: argparse.Namespace) -> dict[str, Any]:
-    """All rounds of a net, on one machine, or on two hosts with so many Gbit/s between them."""
+    """Runs all rounds of a net, on one machine, or on two hosts with this many Gbit/s between them.
+    """
     work = workloads.flops(workloads.WORKLOADS[name], "train") * options.batch_size
     steps = max(4, math.ceil(SECONDS * 1e11 / work))
     taken = [setting for setting in settings(not peers.missing("torch"), options.four and gigabits is None)
@@ -94,13 +100,17 @@ def measure(name: str, gigabits: float | None, options: argparse.Namespace) -> d
 
 
 def _alike(losses: Iterable[list[float]], which: int) -> bool:
-    """Whether all have the same loss: 0, before the training, 1, after some steps of it."""
+    """Whether all losses are equal; `which` is 0 for those before the training, 1 for those after
+    some steps.
+    """
     first, *others = [pair[which] for pair in losses]
     return all(math.isclose(loss, first, rel_tol=APART_AT_MOST) for loss in others)
 
 
 def run(job: dict[str, Any], launcher: Path | None) -> dict[str, Any]:
-    """What the first process of a job found. DDP with gloo hangs now and then in its first steps: it has more tries."""
+    """Returns the result of a job's first process. DDP with gloo sometimes hangs in its first
+    steps, so it is tried several times.
+    """
     for _ in range(TRIES - 1):
         with suppress(subprocess.TimeoutExpired):
             return _run(job, launcher)
@@ -143,14 +153,15 @@ def _free_port() -> int:
 
 
 def median(rounds: list[dict[str, Any]], what: str = "seconds") -> float:
-    """Over rounds, of each the median of its passes."""
+    """Returns the median over rounds of the medians of their passes."""
     return statistics.median(statistics.median(each[what]) if isinstance(each[what], list) else each[what]
                              for each in rounds)
 
 
 def shown(results: list[dict[str, Any]]) -> str:
-    """Images a second, over one process and over DDP; of each step what it computes and what it waits for sums; what a
-    gradient's sum takes by itself; of both what the model says.
+    """Returns the table of results: images per second, relative to one process and to DDP; the
+    computing and waiting time of each step; the time of a gradient's sum alone; and the model's
+    estimates of both.
     """
     head = ["net", "Gbit/s", "processes x threads", "images/s", "over 1x2", "over DDP 2x1", "ms a step", "model",
             "computes", "waits", "sum alone", "model"]
@@ -169,7 +180,9 @@ def shown(results: list[dict[str, Any]]) -> str:
 
 
 def _parts(name: str, rounds: list[dict[str, Any]], local: list[dict[str, Any]]) -> list[str]:
-    """Of several ranks, in ms: a step as the model has it, computing, waiting, a sum alone and as the model has it."""
+    """Returns for several ranks, in ms: the model's step, computing, waiting, a sum alone, and the
+    model's sum.
+    """
     if "waited" not in rounds[0]:
         return [""] * 5
     ranks, size = int(name.split()[1].split("x")[0]), rounds[0]["bytes"]

@@ -1,5 +1,5 @@
-"""What the model of bench/messages.py says of many machines, from the latest results of `bench.scaling`: as a table and
-as a picture.
+"""Applies the model of bench/messages.py to many machines, with the latest results of
+`bench.scaling`: as a table and as a picture.
 """
 
 import json
@@ -13,20 +13,20 @@ from . import messages
 from .rank import SMALLER
 from .scaling import median
 
-USED = 0.93  # of a network's nominal bandwidth: what headers leave
+USED = 0.93  # fraction of a network's nominal bandwidth that headers leave
 GIGABITS, RANKS, BATCH = (10.0, 100.0), tuple(2**i for i in range(9)), 1024
 COLOURS = ("#3f51b5", "#ef6c00", "#2e7d32", "#8e24aa")
 WIDTH, HEIGHT, LEFT, TOP = 520, 260, 52, 16
 
 
 def latest() -> dict[str, Any]:
-    """The latest results that lie in bench/results."""
+    """Returns the latest results in bench/results."""
     path = max((Path(__file__).parent / "results").glob("*-scaling.json"))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def nets(document: dict[str, Any]) -> dict[str, messages.Net]:
-    """By its name what each net takes on one machine of two cores, from steps of two sizes."""
+    """Returns, by name, each net's times on one machine with two cores, from steps of two sizes."""
     found = {}
     for result in document["results"]:
         if result["gigabits"] is None:
@@ -39,13 +39,14 @@ def nets(document: dict[str, Any]) -> dict[str, messages.Net]:
 
 
 def latency(document: dict[str, Any]) -> float:
-    """Of a message between two hosts: the largest that was fitted to the sums there."""
+    """Returns the latency of a message between two hosts: the largest one fitted to the sums."""
     return max(messages.fitted([tuple(pair) for each in result["rounds"]["autoconv 2x1"] for pair in each["sums"]],
                                2).latency for result in document["results"] if result["gigabits"])
 
 
 def rows(document: dict[str, Any]) -> str:
-    """For each net, up to how many machines half of their power is left."""
+    """Returns a table with the number of machines up to which each net keeps half of their power.
+    """
     delay, lines = latency(document), []
     for name, net in nets(document).items():
         of = [messages.Network(delay, USED * gigabits * 1e9 / 8) for gigabits in GIGABITS]
@@ -58,7 +59,9 @@ def rows(document: dict[str, Any]) -> str:
 
 
 def svg(document: dict[str, Any]) -> str:
-    """Efficiency over the number of machines, for a batch of 1024 images that they share; dashed at 100 Gbit/s."""
+    """Draws the efficiency over the number of machines, for a shared batch of 1024 images; dashed
+    lines for 100 Gbit/s.
+    """
     delay, parts = latency(document), []
 
     def at(ranks: int, share: float) -> str:
@@ -88,7 +91,7 @@ def svg(document: dict[str, Any]) -> str:
 
 
 def draw(file: str | Path) -> None:
-    """Writes the picture of the latest results."""
+    """Draws the latest results to a file."""
     Path(file).write_text(svg(latest()), encoding="utf-8")
 
 

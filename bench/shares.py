@@ -1,8 +1,10 @@
-"""What each thread gets to do in a kernel, measured on one: the threads' shares of a region run one after the other.
+"""Measures each thread's share of the work in a kernel, on a single thread: the shares of a
+parallel region run one after the other.
 
-Compiled kernels call `numba_parallel_for` for each parallel region, with a schedule of one row for each thread. Here a
-function of ours takes its place, which runs row after row and times each. So the shares are those that the kernels
-really hand out, for any number of threads and on any machine: nobody has to count tasks a second time.
+Compiled kernels call `numba_parallel_for` for each parallel region, with a schedule that has one
+row per thread. This module replaces that function by one that runs the rows in order and times
+each. So the shares are those that the kernels really distribute, for any number of threads and on
+any machine, and tasks need not be counted separately.
 """
 
 import ctypes
@@ -13,19 +15,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-# What numba_parallel_for gets: the region's function, its arguments, dimensions, steps and data; then how many
-# dimensions there are but the first, how many arguments, and how many threads.
+# Parameters of numba_parallel_for: the region's function, its arguments, dimensions, steps and
+# data; then the number of dimensions except the first, of arguments, and of threads.
 _LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, *[ctypes.c_ssize_t] * 3)
 _REGION = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
 _SIZES, _POINTERS = ctypes.POINTER(ctypes.c_ssize_t), ctypes.POINTER(ctypes.c_void_p)
 
-ENOUGH, MOST_ROUNDS = 5_000_000, 50  # nanoseconds after which a call is measured no more often than it must be
+# nanoseconds after which no further rounds are run, apart from the minimum; maximum number of
+# rounds
+ENOUGH, MOST_ROUNDS = 5_000_000, 50
 
-_regions: list[tuple[int, np.ndarray]] = []  # of the call that runs: nanoseconds of each region, and of its shares
+# regions of the running call: nanoseconds of each region, and of its shares
+_regions: list[tuple[int, np.ndarray]] = []
 
 
 class Timed(NamedTuple):
-    """Nanoseconds of processor time of a call: outside of its parallel regions, and each thread's in each region."""
+    """Nanoseconds of processor time of a call: outside its parallel regions, and for each thread in
+    each region.
+    """
 
     serial: int
     regions: list[np.ndarray]
@@ -36,12 +43,16 @@ class Timed(NamedTuple):
 
     @property
     def longest(self) -> int:
-        """What a call takes at least, where every thread has a core: each region as long as its largest share."""
+        """Returns the minimum duration of a call if every thread has a core: each region takes as
+        long as its largest share.
+        """
         return self.serial + sum(int(shares.max()) for shares in self.regions)
 
 
 def watch(most_threads: int) -> None:
-    """From here on kernels run on this thread alone, and are planned for up to so many. Before the first one runs."""
+    """Runs all further kernels on this thread only, planned for up to `most_threads` threads. Call
+    it before the first kernel runs.
+    """
     os.environ["NUMBA_NUM_THREADS"] = str(most_threads)
     import llvmlite.binding
     from numba.np.ufunc import parallel
@@ -53,7 +64,7 @@ def watch(most_threads: int) -> None:
 @_LAUNCH
 def _one_by_one(function: int, args: int, dimensions: int, steps: int, data: int, inner: int, arrays: int,
                 threads: int) -> None:
-    """Does on this thread what the threading layer has its threads do."""
+    """Runs on this thread what the threading layer distributes to its threads."""
     clock = time.thread_time_ns
     entered, run = clock(), _REGION(function)
     first, step, sizes = ctypes.cast(args, _POINTERS), ctypes.cast(steps, _SIZES), ctypes.cast(dimensions, _SIZES)
@@ -70,8 +81,8 @@ def _one_by_one(function: int, args: int, dimensions: int, steps: int, data: int
 
 
 def timed(function: Callable, arguments: tuple, rounds: int, entry: int = 0) -> Timed:
-    """The call, measured at least so many times, short ones more often, and the least of each part. `entry`: what
-    entering a region costs here, which is none of the call's.
+    """Measures a call at least `rounds` times, short ones more often, and returns the minimum of
+    each part. `entry`: the cost of entering a region here, which is not part of the call.
     """
     serial, found, end = [], [], time.thread_time_ns() + ENOUGH
     while len(found) < rounds or (len(found) < MOST_ROUNDS and time.thread_time_ns() < end):
@@ -84,8 +95,8 @@ def timed(function: Callable, arguments: tuple, rounds: int, entry: int = 0) -> 
 
 
 def cost_of_entry() -> int:
-    """Nanoseconds outside of the region of a kernel that does nothing else."""
+    """Returns the nanoseconds outside the region for a kernel that does nothing else."""
     from autoconv.kernels.cpu import pointwise
 
-    x = np.zeros(2 * pointwise.FEW, np.float32)  # enough for a region
+    x = np.zeros(2 * pointwise.FEW, np.float32)  # large enough for a parallel region
     return timed(pointwise.relu, (x, x), 300).serial

@@ -1,4 +1,4 @@
-"""The comparison as tables for a terminal, and its progress."""
+"""Tables of the comparison for a terminal, and its progress."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,9 @@ from . import peers
 
 
 class Progress:
-    """One line that is written over where there is a terminal, else a line each time something new begins."""
+    """Shows progress: a single line that is overwritten in a terminal, otherwise a new line for
+    each activity.
+    """
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
@@ -27,7 +29,7 @@ class Progress:
 
 
 def command(arguments: Sequence[str]) -> str:
-    """What was asked for, to be asked again; without where this machine put the results."""
+    """Returns the command's arguments, without the path of this machine's results."""
     parts = list(arguments)
     while "--json" in parts:
         del parts[(at := parts.index("--json")) : at + 2]
@@ -35,7 +37,7 @@ def command(arguments: Sequence[str]) -> str:
 
 
 def entry(result: dict[str, Any]) -> str:
-    """One measurement as a table with its heading."""
+    """Returns one measurement as a table with its heading."""
     shown = {"start": _start, "accuracy": _accuracy}.get(result["mode"], _throughput)
     head = f"{result['workload']}, batch size {result['batch_size']}, {result['mode']}"
     return f"{head}\n{shown(result['peers'])}"
@@ -80,7 +82,7 @@ def _not_timed(f: dict[str, Any], columns: int) -> list[str]:
 
 
 def remarks(results: list[dict[str, Any]]) -> list[str]:
-    """Why peers and intervals are missing from the tables: each reason once."""
+    """Returns why peers and intervals are missing from the tables: each reason once."""
     said = []
     for result in results:
         for name, f in result["peers"].items():

@@ -1,4 +1,4 @@
-"""The layers of a net in words that belong to no framework, and the shapes that they make of an image."""
+"""The layers of a net, independent of any framework, and the shapes of their results."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -6,7 +6,7 @@ from typing import NamedTuple, Union
 
 
 class Conv(NamedTuple):
-    """A convolution with a square kernel, and so many rows and columns of zeros on each side as `padding` says.
+    """A convolution with a square kernel and `padding` rows and columns of zeros on each side.
     activation: "relu", "tanh" or None.
     """
 
@@ -19,8 +19,8 @@ class Conv(NamedTuple):
 
 
 class Depthwise(NamedTuple):
-    """A convolution of each channel by itself, with `kernel // 2` zeros on each side and no bias: a normalization
-    follows.
+    """A convolution of each channel by itself, with `kernel // 2` zeros on each side. It has no
+    bias, because a normalization follows.
     """
 
     kernel: int = 3
@@ -42,15 +42,15 @@ class AveragePool(NamedTuple):
 
 
 class GlobalPool(NamedTuple):
-    """The mean of each channel: images (N, H, W, C) to rows (N, C)."""
+    """The mean of each channel: from images (N, H, W, C) to rows (N, C)."""
 
 
 class Flatten(NamedTuple):
-    """Images (N, H, W, C) as rows (N, H*W*C)."""
+    """Reshapes images (N, H, W, C) to rows (N, H*W*C)."""
 
 
 class Dense(NamedTuple):
-    """A dense layer with a bias; the last one has no activation: its outputs are the logits."""
+    """A dense layer with a bias. The last one has no activation: its outputs are the logits."""
 
     units: int
     activation: str | None = "relu"
@@ -63,13 +63,15 @@ class Dropout(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """A multiplication by a constant: pixels 0..255 to 0..1."""
+    """Multiplies by a constant, for instance pixels 0..255 to 0..1."""
 
     factor: float
 
 
 class Residual(NamedTuple):
-    """relu(body(x) + shortcut(x)); an empty shortcut is x itself (He et al., 2016). Weights: the body's come first."""
+    """relu(body(x) + shortcut(x)); an empty shortcut is x itself (He et al., 2016). The body's
+    weights come first.
+    """
 
     body: tuple["Spec", ...]
     shortcut: tuple["Spec", ...] = ()
@@ -82,7 +84,7 @@ Shape = tuple[int, ...]
 
 
 def after(layer: Spec, before: Shape) -> Shape:
-    """The shape of one sample behind a layer."""
+    """Returns the shape of one sample after a layer."""
     match layer:
         case Conv(filters, kernel, padding, _, strides):
             h, w = ((size + 2 * padding - kernel) // strides + 1 for size in before[:2])
@@ -104,7 +106,9 @@ def after(layer: Spec, before: Shape) -> Shape:
 
 
 def each(layers: Sequence[Spec], before: Shape) -> Iterator[tuple[Spec, Shape, Shape]]:
-    """Each layer with the shape of one sample before and after it; of a residual block those within it."""
+    """Yields each layer with the shape of one sample before and after it; for a residual block, the
+    layers inside it.
+    """
     for layer in layers:
         if isinstance(layer, Residual):
             yield from each(layer.body, before)

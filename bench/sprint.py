@@ -1,8 +1,10 @@
-"""MNIST to 99.0% in a second: `python -m bench.sprint --seeds 10`, one process after the other, each with another seed.
+"""Measures the time to 99.0% on MNIST: `python -m bench.sprint --seeds 10`, one process per seed,
+one after the other.
 
-It runs `autoconv train mnist --recipe sprint`; with --peers other frameworks train the same net by the same recipe
-(sprint_peers.py). The training's seconds are those of its epoch, with the reading of batches; the whole is from the
-start of the process to the test's result: imports, data, kernels from the cache on disk, training, test.
+It runs `autoconv train mnist --recipe sprint`; with --peers, other frameworks train the same net by
+the same recipe (sprint_peers.py). The training time is that of its epoch, including the reading of
+batches. The total runs from the start of the process to the test's result: imports, data, kernels
+from the disk cache, training, test.
 """
 
 import argparse
@@ -28,7 +30,9 @@ TARGET = 0.990
 
 
 class Run(NamedTuple):
-    """The share of the test images that are right, seconds of training, and of the whole process up to the test."""
+    """The test accuracy, the seconds of training, and the seconds of the whole process up to the
+    test's result.
+    """
 
     accuracy: float
     training: float
@@ -38,17 +42,18 @@ class Run(NamedTuple):
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.sprint", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10, help="0, 1, ...; default: %(default)s")
-    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=10, help="number of seeds: 0, 1, ...; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[],
-                        help="those of these frameworks that are installed; default: none")
+                        help="other frameworks to train, if they are installed; default: none")
     options = parser.parse_args(given)
     missing = [name for name in options.peers if not all(map(find_spec, name.split("-")))]
     names = ["autoconv", *(name for name in options.peers if name not in missing)]
     with tempfile.TemporaryDirectory() as folder:
         if len(names) > 1:
             mnist_arrays(Path(folder))
-        run("autoconv", 0, options.threads, Path(folder), "--limit", "960")  # so that the kernels are compiled
+        run("autoconv", 0, options.threads, Path(folder), "--limit", "960")  # compiles the kernels
         found: dict[str, list[Run]] = {name: [] for name in names}
         say = show.Progress()
         for seed in range(options.seeds):
@@ -63,7 +68,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def run(name: str, seed: int, threads: int, folder: Path, *more: str) -> Run:
-    """One training in a process of its own. Raises CalledProcessError where it fails."""
+    """Runs one training in a separate process. Raises CalledProcessError if it fails."""
     if name == "autoconv":
         command = ["autoconv", "train", "mnist", "--recipe", "sprint", "--seed", str(seed), *more, "--json", "-"]
     else:
@@ -75,7 +80,9 @@ def run(name: str, seed: int, threads: int, folder: Path, *more: str) -> Run:
 
 
 def table(found: dict[str, list[Run]], threads: int) -> str:
-    """A line for each framework: its accuracy's mean and range, and the median and range of its seconds."""
+    """Returns a table with one line per framework: the mean and range of its accuracy, and the
+    median and range of its seconds.
+    """
     seeds = len(found["autoconv"])
     lines = [f"MNIST, one epoch, {threads} threads, {seeds} seeds each; seconds: median (least .. most)",
              f"{'':10}  {'accuracy: mean (least .. most)':32}  {'training':22}  whole process"]

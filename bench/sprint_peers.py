@@ -1,8 +1,10 @@
-"""The net and the recipe of `autoconv train mnist --recipe sprint` in other frameworks, for bench.sprint.
+"""The net and the recipe of `autoconv train mnist --recipe sprint` in other frameworks, for
+bench.sprint.
 
-`python -m bench.sprint_peers NAME SEED THREADS FOLDER BEGUN`: FOLDER holds MNIST as .npy files, BEGUN is time.time() at
-the start of this process. Prints what autoconv's --json has. PyTorch is a loop written by hand (channels_last, fused
-Adam); Keras runs its own `fit` on TensorFlow or JAX, compiled, with 25 steps a call where that is possible.
+`python -m bench.sprint_peers NAME SEED THREADS FOLDER BEGUN`: FOLDER has MNIST as .npy files, and
+BEGUN is time.time() at the start of this process. Prints the same data as autoconv's --json.
+PyTorch runs a handwritten loop (channels_last, fused Adam). Keras runs its own `fit` on TensorFlow
+or JAX, compiled, with 25 steps per call if possible.
 """
 
 import json
@@ -21,12 +23,14 @@ Arrays = dict[str, np.ndarray]
 
 
 def rates(steps: int) -> np.ndarray:
-    """The learning rate of each step: from a tenth of the peak up to it, then down to 0."""
+    """Returns the learning rate of each step: from a tenth of the peak up to the peak, then down to
+    0.
+    """
     return np.interp(np.arange(steps) / steps, [0, WARMUP, 1], [0.1 * PEAK, PEAK, 0.0])
 
 
 def torch(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
-    """Seconds of training, and the share of the test images that are right."""
+    """Trains with PyTorch. Returns the seconds of training and the test accuracy."""
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -60,7 +64,9 @@ def torch(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
 
 
 def keras(arrays: Arrays, seed: int, threads: int, backend: str = "tensorflow") -> tuple[float, float]:
-    """The same on Keras. The time of the first 25 steps, in which it compiles, counts: it trains only once."""
+    """Trains with Keras, like `torch`. The first 25 steps, which include compiling, count: the net
+    is trained only once.
+    """
     os.environ.update(KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3")
     import keras
     from keras import layers
@@ -90,7 +96,9 @@ def keras(arrays: Arrays, seed: int, threads: int, backend: str = "tensorflow") 
 
 
 def jax(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
-    """The same on JAX: the whole step, gathering of its batch included, as one jitted function, which counts too."""
+    """Trains with JAX, like `torch`. The whole step is one jitted function, including the gathering
+    of its batch; compiling counts.
+    """
     import jax
     import jax.numpy as jnp
     from jax import lax
@@ -150,7 +158,7 @@ FRAMEWORKS: dict[str, Callable[[Arrays, int, int], tuple[float, float]]] = {
 def main() -> None:
     name, seed, threads, folder, begun = sys.argv[1:]
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever the framework prints
+    os.dup2(2, 1)  # sends everything that the framework prints to standard error
     arrays = {key: np.load(f"{folder}/{key}.npy") for key in ("train", "train_labels", "test", "test_labels")}
     taken, accuracy = FRAMEWORKS[name](arrays, int(seed), int(threads))
     print(json.dumps({"test_accuracy": accuracy, "epoch_seconds": [taken], "total_s": time.time() - float(begun)}),

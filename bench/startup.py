@@ -1,7 +1,8 @@
-"""From the start of a process to the end of its first training step: cold, with empty caches, and warm.
+"""Time from the start of a process to the end of its first training step: cold, with empty caches,
+and warm.
 
-`python -m bench.startup` times autoconv's own ways to that step beside one another: `fit`, `train_on_batch` and the
-bare functions. On an empty cache each compiles its kernels first.
+`python -m bench.startup` compares autoconv's ways to that step: `fit`, `train_on_batch` and
+`functional` calls outside a model. With an empty cache, each compiles its kernels first.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from . import peers, show, workloads
 from .process import PeerError, Process
 from .turns import STARTING
 
-# Where autoconv, PyTorch's compiler and everything that keeps to the XDG rules put what they compile.
+# Environment variables for the caches of autoconv, PyTorch's compiler and all programs that follow
+# the XDG rules.
 CACHES = ("XDG_CACHE_HOME", "AUTOCONV_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 WAYS = {
     "fit": "bench.peers.autoconv:Autoconv",
@@ -29,9 +31,12 @@ WAYS = {
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.startup", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=3, help="starts with a filled cache; default: %(default)s")
-    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS,
+                        help="net to train; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3,
+                        help="number of starts with filled caches; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(),
+                        help="number of threads; default: %(default)s")
     options, say = parser.parse_args(given), show.Progress()
     batch_size = workloads.WORKLOADS[options.workload].batch_sizes[0]
     result = measure(list(WAYS), options.workload, batch_size, options.rounds, options.threads, say, WAYS)
@@ -46,8 +51,8 @@ def measure(
     names: list[str], workload: str, batch_size: int, rounds: int, threads: int, report: Callable[[str], None],
     factories: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Each peer once with empty caches, then all of them in turns with those caches filled. Names that are no peers
-    need their `factories`.
+    """Runs each peer once with empty caches, then all of them in rotation with filled caches. Names
+    that are not peers need `factories`.
     """
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What autoconv's GPU kernels shall reach, and whether the results of gpu_check reach it."""
+"""The targets for autoconv's GPU kernels, and the check of gpu_check's results against them."""
 
 from collections.abc import Sequence
 from statistics import fmean, median
@@ -7,16 +7,17 @@ from typing import Any, NamedTuple
 from autoconv.engine.costs.tables import table
 
 EAGER = ("torch-cuda",)
-BEST_OF_LARGE = ("torch-cuda-graph", "jax-cuda", "torch-cuda-compile")  # whose steps take longer than launching them
+# peers for steps that take longer than launching them
+BEST_OF_LARGE = ("torch-cuda-graph", "jax-cuda", "torch-cuda-compile")
 BEST = (*BEST_OF_LARGE, "jax-cuda-50")
 TORCH = ("torch-cuda", "torch-cuda-compile", "torch-cuda-graph")
 OURS = "autoconv-cuda"
 
-Row = tuple[str, int, str]  # of the comparison: workload, batch size, mode
+Row = tuple[str, int, str]  # a row of the comparison: workload, batch size, mode
 
 
 class Speed(NamedTuple):
-    """How many times as long the quickest of `against` shall take as autoconv."""
+    """A target for the time of the fastest of `against`, divided by autoconv's."""
 
     workload: str
     batch_size: int
@@ -26,7 +27,7 @@ class Speed(NamedTuple):
     aim: float
 
 
-SPEEDS = (  # the most important ones first: in this order they are measured
+SPEEDS = (  # in order of importance, which is also the order of measuring
     Speed("lecture", 64, "train", EAGER, 3, 6),
     Speed("lecture", 64, "train", BEST, 1, 1.5),
     Speed("lecture", 1024, "train", BEST, 0.7, 1.2),
@@ -35,13 +36,17 @@ SPEEDS = (  # the most important ones first: in this order they are measured
     Speed("lecture-large", 128, "train", BEST_OF_LARGE, 0.5, 1),
     Speed("photos", 128, "train", BEST_OF_LARGE, 0.5, 1),
 )
-KERNELS = (0.4, 0.7)  # the share of the lower ceiling that each convolution shall reach
-ACCURACY = 0.9910  # of MNIST's test images, after five epochs with the command's defaults, the mean of three seeds
-RACE, RACE_SECONDS = 2.0, 1.5  # from the start of the process to 99.0%: against PyTorch; the aim is a time of our own
+KERNELS = (0.4, 0.7)  # fraction of the lower ceiling that each convolution should reach
+# accuracy on MNIST's test images after five epochs with the command's defaults: the mean of three
+# seeds
+ACCURACY = 0.9910
+# from the start of the process to 99.0%: ratio to PyTorch, and our own time as the aim
+RACE, RACE_SECONDS = 2.0, 1.5
 
 
 class Verdict(NamedTuple):
-    """One line of the table. met: "aim", "least", "no", or "not measured" with the reason in `found`."""
+    """A line of the table. met: "aim", "least", "no", or "not measured" with the reason in `found`.
+    """
 
     what: str
     against: str
@@ -52,7 +57,7 @@ class Verdict(NamedTuple):
 
 
 def rows() -> dict[Row, tuple[str, ...]]:
-    """What must be measured, each once, with all that it is measured against."""
+    """Returns the rows to measure, each once, with all peers that it is measured against."""
     found: dict[Row, tuple[str, ...]] = {}
     for speed in SPEEDS:
         row = speed.workload, speed.batch_size, speed.mode
@@ -61,23 +66,23 @@ def rows() -> dict[Row, tuple[str, ...]]:
 
 
 def named(workload: str, batch_size: int, mode: str) -> str:
-    """A row in words."""
+    """Describes a row in words."""
     return f"{workload}, {mode}, batch {batch_size}"
 
 
 def phase_of(workload: str, batch_size: int, mode: str) -> str:
-    """The name of the phase of gpu_check that measures a row."""
+    """Returns the name of gpu_check's phase that measures a row."""
     return "inference" if mode == "infer" else f"{workload}-{batch_size}"
 
 
 def verdicts(document: dict[str, Any]) -> list[Verdict]:
-    """Each target with what was found; those that were not measured too."""
+    """Returns each target with its result, including those that were not measured."""
     return [_tests(document), *(_speed(document, target) for target in SPEEDS), _kernels(document),
             _accuracy(document), _race(document)]
 
 
 def shown(document: dict[str, Any]) -> str:
-    """The verdicts as a table for a terminal."""
+    """Returns the verdicts as a table for a terminal."""
     return table(["", "against", "found", "at least", "aim", "met"], [list(v) for v in verdicts(document)])
 
 
@@ -109,7 +114,7 @@ def _speed(document: dict[str, Any], target: Speed) -> Verdict:
 
 
 def times(theirs: Sequence[float], ours: Sequence[float]) -> float:
-    """How many times as long they take: the median over the rounds."""
+    """Returns the ratio of their time to ours: the median over the rounds."""
     return median(a / b for a, b in zip(theirs, ours, strict=True))
 
 
@@ -159,6 +164,6 @@ def _met(found: float, least: float, aim: float) -> str:
 
 
 def _why(document: dict[str, Any], phase: str) -> str:
-    """Why a phase found nothing."""
+    """Returns why a phase has no result."""
     note = document.get("phases", {}).get(phase, {"status": "not run"})
     return f"{note['status']}: {note['reason'][:80]}" if "reason" in note else note["status"]

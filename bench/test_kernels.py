@@ -1,9 +1,10 @@
-"""Every kernel of every net against this machine's own ceilings:
+"""Measures every kernel of every net against this machine's own ceilings:
 
     pytest bench/test_kernels.py --benchmark-enable [--benchmark-json=kernels.json] [-k lecture-large]
 
-pytest-benchmark times the kernel; the share of the ceiling, which the JSON has in `extra_info`, comes from rounds in
-which the kernel and both ceilings run in turns, so that a busy machine disturbs the share little.
+pytest-benchmark times the kernel. The fraction of the ceiling, in the JSON's `extra_info`, comes
+from rounds that alternate between the kernel and both ceilings, so that a busy machine hardly
+affects it.
 """
 
 import pytest
@@ -20,7 +21,9 @@ CPU = device.get("cpu")
 
 
 def _names():
-    """Each net with the numbers of its kernels, which are made one at a time: the arrays of all are some gigabytes."""
+    """Yields each net with the numbers of its kernels. The cases are created one at a time, because
+    all arrays together have several gigabytes.
+    """
     for name, timed in SUITE.items():
         for index, case in enumerate(cases(timed.build(), 1, CPU)):
             yield pytest.param(name, index, id=f"{name}: {case.kind} {index}", marks=pytest.mark.benchmark(group=name))

@@ -1,4 +1,6 @@
-"""Processes that run their rounds in turns, A B C A B C, and are started anew every few rounds."""
+"""Runs the rounds of several processes in rotation, A B C A B C, and restarts the processes every
+few rounds.
+"""
 
 import math
 import time
@@ -9,7 +11,7 @@ from typing import Any
 from .process import PeerError, Process
 
 STARTING, ROUND = 600.0, 300.0  # seconds after which a process counts as failed
-GRACE = 5.0  # seconds that what has begun in time may take longer
+GRACE = 5.0  # additional seconds for work that was started in time
 
 Report = Callable[[str], None]
 
@@ -18,15 +20,18 @@ def in_turns(
     names: Iterable[str], start: Callable[[str], Process], ready: Callable[[str, Process], None], rounds: int,
     rounds_of_a_process: int, label: str, report: Report, at_once: bool = False, until: float = math.inf,
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, RuntimeError]]:
-    """What each answered in each round, and why some failed: those have no rounds.
+    """Returns each process's answers in each round, and why some processes failed; failed ones have
+    no rounds.
 
-    `start` makes a process, `ready` checks it and lets it warm up. How fast a process is depends on where its code and
-    arrays happen to lie and on how its threads found together: some frameworks differ by a factor of two from start to
-    start. Hence several processes of each, and in every round another one goes first. The first round after the starts
-    does not count: for some seconds the machine is still busy with them.
+    `start` makes a process; `ready` checks it and lets it warm up. The speed of a process depends
+    on where its code and arrays are in memory, and on how its threads were scheduled at first: some
+    frameworks differ by a factor of two between starts. So each framework has several processes,
+    and every round begins with another one. The first round after the starts does not count,
+    because the machine is still busy with them for some seconds.
 
-    at_once: all processes start together, and each warms up when those before it have. until: what time.perf_counter
-    says when the last round must have begun; all keep as many rounds as each has that has any.
+    at_once: all processes start together, and each warms up when the previous ones have. until: the
+    time of time.perf_counter by which the last round must have begun; all processes that have any
+    rounds keep the same number.
     """
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     failed: dict[str, RuntimeError] = {}
@@ -62,7 +67,7 @@ def in_turns(
 
 
 def within(seconds: float, until: float) -> float:
-    """So many seconds, or what is left of them until then and a little more."""
+    """Returns `seconds`, or the time left until `until` and a little more if that is less."""
     return max(1.0, min(seconds, until - time.perf_counter() + GRACE))
 
 

@@ -1,7 +1,8 @@
-"""One peer in a process of its own: `python -m bench.worker JOB`, with the job as JSON.
+"""Runs one peer in a separate process: `python -m bench.worker JOB`, with the job as JSON.
 
-It says `ready` with what it computes, and then answers each line it gets: `warm-up` or `round`. Answers are lines of
-JSON on the standard output; whatever else the framework prints goes to the standard error.
+It sends `ready` with a description of what it computes, and then answers each line that it
+receives: `warm-up` or `round`. Answers are lines of JSON on standard output; anything else that the
+framework prints goes to standard error.
 """
 
 import contextlib
@@ -16,11 +17,12 @@ import numpy as np
 
 from . import environment, peers, workloads
 
-WAKE = 0.1  # the share of a round that runs untimed before it, so that threads and caches are awake
+# fraction of a round that runs untimed before it, to wake up threads and warm the caches
+WAKE = 0.1
 
 
 class Talk:
-    """The line to the runner."""
+    """The connection to the runner."""
 
     def __init__(self) -> None:
         self._out = os.fdopen(os.dup(1), "w")
@@ -39,12 +41,14 @@ def main() -> None:
 
 
 def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
-    """Rounds of training or inference, whenever the runner asks for one: a pass through the data, or as many as take
-    the job's "seconds". Those of a GPU's rounds, which are asynchronous, need them.
+    """Runs rounds of training or inference, whenever the runner requests one: a pass through the
+    data, or as many passes as fill the job's "seconds". A GPU's rounds, which are asynchronous,
+    need the latter.
     """
     mode, steps, batch_size, least = job["mode"], job["steps"], job["batch_size"], job.get("seconds", 0)
     run = peer.train if mode == "train" else peer.infer
-    awake, passes = 0 if least else max(1, round(steps * WAKE)), 1  # a GPU is kept awake by the others
+    # a GPU stays awake between rounds
+    awake, passes = 0 if least else max(1, round(steps * WAKE)), 1
     given, checked = workloads.weights(peer.workload), min(batch_size, workloads.CHECKED)
     images, labels = workloads.data(peer.workload, steps * batch_size)
     peer.load(given)
@@ -74,7 +78,9 @@ def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
 
 
 def start(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
-    """One training step on one batch; the runner's clock has been running since it started the process."""
+    """Runs one training step on one batch; the runner's clock has been running since it started the
+    process.
+    """
     images, labels = workloads.data(peer.workload, job["batch_size"])
     peer.load(workloads.weights(peer.workload))
     peer.hold(images, labels, job["batch_size"])
@@ -83,7 +89,8 @@ def start(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
 
 
 def accuracy(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
-    """Trains by the recipe, and says how many of the test images it gets right."""
+    """Trains by the recipe, and reports the fraction of test images that are classified correctly.
+    """
     recipe = workloads.RECIPE
     arrays = {name: np.load(path, mmap_mode=None) for name, path in job["arrays"].items()}
     images = {name: arrays[name].astype(np.float32)[..., None] / np.float32(255) for name in ("train", "test")}
@@ -98,7 +105,7 @@ def accuracy(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
 
 
 def peak_memory() -> int | None:
-    """The most bytes of memory this process ever held at once; None where the system does not say."""
+    """Returns the peak memory of this process in bytes; None if the system does not report it."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
@@ -110,7 +117,7 @@ def peak_memory() -> int | None:
 
 
 def code_folder() -> str | None:
-    """The folder autoconv came from, if it is what runs here."""
+    """Returns the folder that autoconv was imported from, if it was."""
     package = sys.modules.get("autoconv")
     return None if package is None else str(Path(package.__file__).parent)
 

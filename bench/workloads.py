@@ -1,6 +1,7 @@
-"""What every peer is timed on: nets, data, weights and the training recipe, in words that belong to no framework.
+"""The workloads of all peers: nets, data, weights and the training recipe, independent of any
+framework.
 
-Nothing here imports more than NumPy, so a peer's process pays for that peer alone.
+This module imports only NumPy, so that a peer's process does not load other frameworks.
 """
 
 from collections.abc import Iterator
@@ -16,14 +17,16 @@ SEED = 1
 
 
 class Workload(NamedTuple):
-    """A net with the images it takes. `body` is all but the last layer, which is Dense(classes) and a softmax."""
+    """A net and its images. `body` has all layers except the last one, which is Dense(classes) and
+    a softmax.
+    """
 
     name: str
     input_shape: tuple[int, int, int]
     classes: int
     body: tuple[Spec, ...]
     batch_sizes: tuple[int, ...]  # the first one is the usual one
-    brightest: float = 1.0  # pixels lie between 0 and this
+    brightest: float = 1.0  # pixels are between 0 and this
 
     @property
     def layers(self) -> tuple[Spec, ...]:
@@ -50,39 +53,45 @@ WORKLOADS = {
 }
 MODES = ("train", "infer", "start", "accuracy")
 WORK = {"train": 2e11, "infer": 1e11}  # operations in one round: about a second at 200 GFLOP/s
-CHECKED = 64  # images of the first batch at most, of which every peer's loss is checked
-ON_GPU = 200e6  # bytes of images in a GPU's memory: several times what its caches hold
+CHECKED = 64  # maximum number of images in the first batch for which each peer's loss is checked
+ON_GPU = 200e6  # bytes of images in a GPU's memory: several times the size of its caches
 
 
 class Recipe(NamedTuple):
-    """How every peer learns MNIST to the target accuracy: the lecture net, RMSprop, one epoch in a random order, no
-    augmentation. The learning rate climbs to `peak` over the first steps and falls to 0 (Smith and Topin, "Super-
-    convergence", 2017). Then the test images are classified, which counts as well.
+    """How every peer learns MNIST to the target accuracy: the lecture net, RMSprop, one epoch in
+    random order, no augmentation.
+
+    The learning rate climbs to `peak` over the first steps and falls to 0 (Smith and Topin,
+    "Super-convergence", 2017). The final classification of the test images counts as well.
     """
 
     batch_size: int = 64
     peak: float = 5e-3
-    warmup: float = 0.25  # the share of the steps in which it climbs, from a tenth of the peak
+    warmup: float = 0.25  # fraction of the steps in which it climbs, from a tenth of the peak
     target: float = 0.990
 
     def learning_rates(self, steps: int) -> np.ndarray:
-        """The learning rate of each step."""
+        """Returns the learning rate of each step."""
         return np.interp(np.arange(steps) / steps, [0, self.warmup, 1], [0.1 * self.peak, self.peak, 0.0])
 
 
 RECIPE = Recipe()
-RHO, EPSILON = 0.9, 1e-7  # of RMSprop, in every peer
-NORM_MOMENTUM, NORM_EPSILON = 0.99, 1e-3  # of batch normalization: the share of its averages that a step keeps
+RHO, EPSILON = 0.9, 1e-7  # RMSprop's settings in every peer
+# batch normalization's settings: the momentum is the fraction of its averages that a step keeps
+NORM_MOMENTUM, NORM_EPSILON = 0.99, 1e-3
 
 
 def shapes(workload: Workload) -> Iterator[tuple[Spec, Shape, Shape]]:
-    """Each layer with the shape of one sample before and after it; of a residual block those within it."""
+    """Yields each layer with the shape of one sample before and after it; for a residual block, the
+    layers inside it.
+    """
     return each(workload.layers, workload.input_shape)
 
 
 def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
-    """The weights every peer starts from, layer by layer (`shapes`) and in Keras's layout: kernel (KH, KW, C, F), of a
-    depthwise convolution (KH, KW, C, 1), of a dense layer (C, F), bias (F,); of a normalization gamma, beta, and the
+    """Returns the weights that every peer starts from, layer by layer (`shapes`) and in Keras's
+    layout. A convolution has a kernel (KH, KW, C, F), a depthwise convolution (KH, KW, C, 1), a
+    dense layer (C, F), and each may have a bias (F,). A normalization has gamma, beta, and the
     averages of mean and variance (C,).
     """
     random, result = np.random.default_rng(seed), []
@@ -97,7 +106,7 @@ def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
             limit = (6 / (fan_in + fan_out)) ** 0.5
             draw(-limit, limit, *window, before[-1], after[-1])
             if isinstance(layer, Dense) or layer.bias:
-                draw(-0.05, 0.05, after[-1])  # not zero, so that it is checked
+                draw(-0.05, 0.05, after[-1])  # not zero, so that the bias is checked
         elif isinstance(layer, Depthwise):
             limit = 3**0.5 / layer.kernel
             draw(-limit, limit, layer.kernel, layer.kernel, before[-1], 1)
@@ -108,15 +117,17 @@ def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
 
 
 def data(workload: Workload, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, H, W, C) float32 and labels (N,) int64, random but always the same, whatever the count."""
+    """Returns images (N, H, W, C) float32 and labels (N,) int64: random, but the same in every
+    call, whatever the count.
+    """
     images = np.random.default_rng(SEED + 1).random((count, *workload.input_shape), np.float32)
     images *= np.float32(workload.brightest)
     return images, np.random.default_rng(SEED + 2).integers(0, workload.classes, count)
 
 
 def flops(workload: Workload, mode: str) -> float:
-    """Multiplications and additions of one image: forward, or a training step with both gradients of every layer but
-    the first, of which nobody wants the gradient of the images.
+    """Returns the multiplications and additions per image: of the forward pass, or of a training
+    step with both gradients of every layer. The first layer needs no input gradient.
     """
     work = []
     for layer, before, after in shapes(workload):
@@ -130,13 +141,14 @@ def flops(workload: Workload, mode: str) -> float:
 
 
 def steps(workload: Workload, batch_size: int, mode: str, effort: float = 1.0) -> int:
-    """How many batches one round takes: as many as make the same work for every net and batch size, up to 2000. At
-    least 16 of training, whose epochs have hundreds: so what a call of `fit` costs once is no part of a step.
+    """Returns the number of batches per round: so many that every net and batch size has the same
+    work, up to 2000. Training has at least 16, because real epochs have hundreds: so the fixed cost
+    of a `fit` call hardly counts.
     """
     least = 16 if mode == "train" else 2
     return int(np.clip(effort * WORK[mode] / (flops(workload, mode) * batch_size), least, 2000))
 
 
 def batches_on_gpu(workload: Workload, batch_size: int) -> int:
-    """How many batches a pass through the data takes that lie in a GPU's memory, 16 to 1000."""
+    """Returns the number of batches in a pass through data in a GPU's memory, 16 to 1000."""
     return int(np.clip(ON_GPU / (4 * prod(workload.input_shape) * batch_size), 16, 1000))

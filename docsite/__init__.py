@@ -1,1 +1,1 @@
-"""What makes the site of docs/: it runs the pages' code, writes tables and the reference. No part of the package."""
+"""Builds the site of docs/: runs the pages' code, writes tables and the API reference. Not part of the package."""

@@ -1,4 +1,4 @@
-"""`python -m docsite` writes what is made in docs/: the comparison with Keras, the commands, all pictures."""
+"""Writes the generated parts of docs/, which are the comparison with Keras, the commands and all pictures."""
 
 import sys
 import tempfile
@@ -8,7 +8,7 @@ from docsite import blocks, made
 
 
 def main() -> None:
-    """Writes each file that is missing or has become another one, and says which."""
+    """Writes every file that is missing or has changed, and prints its path."""
     for path, text in made.texts().items():
         if not made.same_text(path, text):
             path.write_text(text, encoding="utf-8")

@@ -1,8 +1,8 @@
-"""The code of a page: its ```python blocks run in order, as one script, in a folder that gets the pictures they write.
+"""Runs the code of a page. Its ```python blocks run in order, as one script, in a folder that receives their pictures.
 
-A ```text block right after one holds what it prints, where `...` stands for anything. A block that begins with the
-name of a file (`# signs.py`) is that file's text, one after `<!-- needs cifar10 -->` needs that data set: other tests
-run these.
+A ```text block directly after a ```python block contains the expected output, in which `...` matches anything. A block
+that begins with a file name (`# signs.py`) is the text of that file and does not run here. A block after `<!-- needs
+cifar10 -->` needs that data set and does not run here either; other tests run it.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ COMPARED = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 @dataclass
 class Block:
-    """One block of Python, the line it begins in, and what it should print, where the page says so."""
+    """A block of Python code, the line at which it begins, and the output that the page shows, if any."""
 
     source: str
     line: int
@@ -36,11 +36,11 @@ class Block:
 
 
 class WrongPageError(Exception):
-    """A page's code failed, or printed something else than the page says."""
+    """The code of a page failed, or printed something different from the page."""
 
 
 def blocks(text: str) -> list[Block]:
-    """The blocks of a page that run, in its order."""
+    """Returns the blocks of a page that run, in order."""
     found, previous = [], None
     for fence in FENCE.finditer(text):
         content = textwrap.dedent(fence["text"])
@@ -58,20 +58,21 @@ def blocks(text: str) -> list[Block]:
 
 
 def pages(folder: Path) -> list[Path]:
-    """The pages below a folder that have code to run."""
+    """Returns the pages in a folder and its subfolders that contain code to run."""
     return [path for path in sorted(folder.rglob("*.md")) if blocks(path.read_text(encoding="utf-8"))]
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The pictures that a page wrote into its folder."""
+    """Returns the pictures that a page wrote into its folder."""
     return [path for path in folder.iterdir() if path.suffix in (".jpg", ".png", ".svg")]
 
 
 def run(page: Path, folder: Path) -> dict[str, Any]:
-    """Runs the page's blocks in `folder`, which gets the files they write. Returns the names they define.
+    """Runs the page's blocks in `folder`, which receives the files they write. Returns the names that the blocks
+    define.
 
-    Those that need a data set are left out. Raises WrongPageError, with the place in the page, where one fails or
-    prints something else.
+    Blocks that need a data set are skipped. If a block fails or prints something different, raises WrongPageError with
+    its position in the page.
     """
     names: dict[str, Any] = {"__name__": page.stem}
     utils.clear_session()
@@ -99,7 +100,8 @@ def _agree(wanted: str, printed: str) -> bool:
 
 @contextlib.contextmanager
 def _working_in(folder: Path, beside: Path) -> Iterator[None]:
-    """The working folder for a while. Modules that lie beside the page can be imported, figures need no window."""
+    """Changes the working directory inside the `with` block. Modules next to the page can be imported; no windows open.
+    """
     before, backend = Path.cwd(), os.environ.get("MPLBACKEND")
     os.environ["MPLBACKEND"] = "agg"
     os.chdir(folder)

@@ -1,4 +1,4 @@
-"""The page of the command line: what each command says with --help."""
+"""Writes the page of the command line: the --help text of each command."""
 
 import click
 
@@ -6,13 +6,13 @@ from autoconv.programs.cli import main
 
 START = """# Command line
 
-`autoconv` comes with the package. Each command explains itself; these are its own words, from
-`autoconv COMMAND --help`.
+The command `autoconv` is installed with the package. This page shows the output of `autoconv COMMAND --help` for each
+command.
 """
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Returns the page as Markdown."""
     width = {"terminal_width": 100, "max_content_width": 100}
     parts = [START, f"```text\n{_help(main, 'autoconv', None, width)}\n```"]
     context = click.Context(main, info_name="autoconv", **width)

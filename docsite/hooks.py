@@ -1,6 +1,6 @@
-"""What mkdocs calls: adds the pages of the API, and turns links to files of the project into links to their pages.
+"""Hooks that mkdocs calls. They add the pages of the API, and turn links to files of the project into links to pages.
 
-The pages link to files as they lie in the repository, where they are read first.
+The pages link to files by their path in the repository, because many readers read them there.
 """
 
 import posixpath
@@ -12,7 +12,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # `mkdocs` alone does not look there
+sys.path.insert(0, str(ROOT))  # mkdocs does not add this folder
 
 from docsite import reference  # noqa: E402
 
@@ -21,7 +21,7 @@ LINK = re.compile(r"(?<=\]\()[^)\s#:]+(?=[)#])")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the pages that do not lie in docs/."""
+    """Adds the pages that are not stored in docs/."""
     for page, text in reference.pages().items():
         files.append(File.generated(config, page, content=text))
     for source, page in OUTSIDE.items():
@@ -30,7 +30,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Links to sources lead to the API reference, those to a file of the project to its page."""
+    """Turns links to source files into links to the API reference, and links to other project files into links to their
+    pages.
+    """
     here = page.file.src_uri
     in_project = {page: source for source, page in OUTSIDE.items()}.get(here, f"docs/{here}")
     pages = {**OUTSIDE, **reference.sources()}

@@ -1,6 +1,7 @@
-"""`python -m docsite.keras_arguments` writes keras_arguments.json: the arguments and defaults of the installed Keras.
+"""Writes the arguments and defaults of the installed Keras: `python -m docsite.keras_arguments`.
 
-So the table of the site is made where Keras is not installed. A default stands as Python writes it, null is none.
+With its file, keras_arguments.json, the tables of the site can be generated without Keras. A default is stored as
+Python source text; null means that the argument has no default.
 """
 
 import importlib
@@ -20,12 +21,12 @@ METHODS = {"models.Model": ["compile", "fit", "evaluate", "predict", "predict_on
                             "test_on_batch", "summary", "save", "save_weights", "load_weights", "get_layer", "build"],
            "models.Sequential": ["add", "pop"],
            "layers.Layer": ["add_weight", "build", "get_weights", "set_weights", "count_params"]}
-NOT_PUBLIC = {"src", "version"}  # where Keras is written, and what stands as a name of ours in the file
-SET = {"rank", "pool_dimensions", "pool_mode"}  # what a base class takes and each class sets
+NOT_PUBLIC = {"src", "version"}  # Keras's source package, and the key of the version in the file
+SET = {"rank", "pool_dimensions", "pool_mode"}  # arguments of a base class that each class sets
 
 
 def main() -> None:
-    """Writes the file, a line an entry."""
+    """Writes the file, with one entry per line."""
     keras = importlib.import_module("keras")
     found: dict[str, dict[str, Any]] = {}
     for module in MODULES:
@@ -48,7 +49,9 @@ def main() -> None:
 
 
 def arguments(value: Callable) -> dict[str, Any]:
-    """Each argument with its default, as text; those of base classes too, where **kwargs passes them on."""
+    """Returns each argument with its default as text. Includes the arguments of base classes if **kwargs passes them
+    on.
+    """
     try:
         signatures = [inspect.signature(value)] if not inspect.isclass(value) else [
             inspect.signature(kind.__init__) for kind in inspect.getmro(value) if "__init__" in vars(kind)]
@@ -66,7 +69,7 @@ def arguments(value: Callable) -> dict[str, Any]:
 
 
 def written(default: Any) -> str:
-    """A default as text; an object by its class."""
+    """Returns a default as text; an object is represented by its class name."""
     return repr(default) if not hasattr(default, "__dict__") else type(default).__name__
 
 

@@ -1,4 +1,4 @@
-"""The page "Coming from Keras": each argument of Keras's beside ours, from our signatures as they are."""
+"""Writes the page "Coming from Keras", which compares each argument in Keras's signatures with autoconv's."""
 
 import inspect
 import json
@@ -11,84 +11,92 @@ from docsite import reference
 from docsite.keras_arguments import FILE, METHODS, arguments
 
 KERAS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-# Keras has no such modules, or others.
+# Modules that Keras does not have, or whose names differ too much to compare.
 LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures", "ops", "saving", "config", "backend",
             "formats", "wrappers")
 SHOWN_MODULES = [name for name in reference.MODULES if name not in LEFT_OUT]
-LEGACY = {"input_shape", "input_dim"}  # Keras takes them too, though no signature has them
-ANY_KEYWORD = {"callbacks.LambdaCallback"}  # whose signature is **, for all that Keras's names
+LEGACY = {"input_shape", "input_dim"}  # arguments that Keras accepts although no signature lists them
+ANY_KEYWORD = {"callbacks.LambdaCallback"}  # callables whose signature is **kwargs and accepts all of Keras's arguments
 
 START = """# Coming from Keras
 
-A listing for Keras 3 runs when its import changes: `from keras import layers, models` becomes
-`from autoconv import layers, models`. Names, signatures, defaults and numerics are Keras's. What is not implemented
-raises an error that says so: no argument is ever ignored. This page is made from the signatures as they are,
-compared with Keras {version}.
+Code written for Keras 3 runs in autoconv after you change its import: `from keras import layers, models` becomes
+`from autoconv import layers, models`. autoconv uses Keras's names, signatures, defaults and numerics. A feature that is
+not implemented raises an error that says so, and no argument is ever silently ignored. The tables on this page are
+generated from autoconv's signatures and compare them with Keras {version}. Their columns mean:
 
-- **same**: the same name and the same default.
-- **another default**: the argument is there, its default is another one.
-- **default alone**: accepted with Keras's default; any other value is a `ValueError`.
-- **absent**: a `TypeError`.
-- **ours**: Keras has no such argument.
+- **same**: the argument has the same name and the same default.
+- **different default**: the argument exists, but its default differs.
+- **default only**: only Keras's default is accepted. Any other value raises a `ValueError`.
+- **missing**: the argument does not exist. Passing it raises a `TypeError`.
+- **autoconv only**: Keras has no such argument.
 
-[Keras's names](keras-names.md) lists every public name of Keras's: there, or why not.
+[Keras's names](keras-names.md) lists every public name of Keras, with the reason if autoconv does not have it.
 
-What differs beyond arguments:
+Further differences from Keras:
 
-- Images are `(N, H, W, C)`. `data_format="channels_first"` is refused.
-- `padding` of a convolution may also be numbers: `1`, `(1, 2)` or `((1, 0), (2, 2))`.
-- A model is saved as `.safetensors`, `.keras` or `.h5` ([files](files.md)); code in a file, such as a `Lambda` layer,
-  is never run.
-- `to("cuda")` moves a model; there is no back end to choose, and `config` has one setting for each of its names.
-- `image_dataset_from_directory` takes files with Keras's endings, and `.webp`: the same seed splits as in Keras. On the
-  shell `autoconv train FOLDER` takes pictures of all formats, and names those that Pillow cannot read.
-- `sparsemax` sums to 1; Keras 3.15's does not where several items stay.
-- In configurations a dtype is its name. Configurations without `module` and `registered_name`, as earlier versions
-  wrote them, are read as well. Initializers return NumPy arrays.
-- Arguments are checked in the constructor, where Keras finds some of them in the call: `padding`, `interpolation`,
-  rates, strides of pooling. Unknown arguments and classes are a `TypeError` and a `ValueError` in one, as Keras raises
-  now the one and now the other.
-- Weights may be added to a layer after it was built. Within a layer `training` is False where nobody said it; Keras's
-  is None.
-- `dtype` is "float32" or "float64": mixed precision is refused by that name. Integers that a layer is given become
-  floats, also in layers that only move items.
-- With `gradient_accumulation_steps` a step runs through Python; all else is recorded.
-- `ops` has the functions of `keras.ops` that code of convolutional nets uses; `functional` has the same with PyTorch's
-  names for convolutions.
-- A `train_step(data)`, `test_step`, `predict_step`, `compute_loss` or `compute_metrics` of a class of yours is called,
-  as on Keras's back end PyTorch: `loss.backward()` gives the gradients, `weight.grad`. Such a step runs through Python.
-- `optimizer.learning_rate` and what a metric counts in (`metric.total`) are variables of doubles. A metric's result is
-  a number with `numpy()`.
-- Targets have the shape of the outputs, but for an axis of length 1 at the end: Keras's losses broadcast others.
-- Metrics with thresholds warn of predictions outside of 0 to 1.
-- `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` say what they cannot watch before the first step.
-- `evaluate` in a callback leaves `fit`'s loss and the metrics that were given by name as they are; in Keras it starts
-  their means anew. Metric objects start anew in both.
+- Images always have the shape `(N, H, W, C)`. `data_format="channels_first"` raises an error.
+- The `padding` of a convolution may also be given in numbers: `1`, `(1, 2)` or `((1, 0), (2, 2))`.
+- A model is saved as `.safetensors`, `.keras` or `.h5` ([files](files.md)). Code stored in a file, such as the function
+  of a `Lambda` layer, is never run.
+- `model.to("cuda")` moves a model to a GPU. There is no backend to choose, and each setting in `config` has only one
+  allowed value.
+- `image_dataset_from_directory` reads files with the suffixes that Keras reads, and `.webp` files. The same seed gives
+  the same split as in Keras. On the command line, `autoconv train FOLDER` reads pictures of all formats that Pillow can
+  read, and lists the pictures that it cannot read.
+- The results of `sparsemax` sum to 1. In Keras 3.15 they do not if several results are nonzero.
+- In a configuration, a dtype is stored by its name. Configurations without `module` and `registered_name`, as earlier
+  versions of autoconv wrote them, can still be read.
+- Initializers return NumPy arrays.
+- Constructors check their arguments. Keras checks some of them only when the layer is called, such as `padding`,
+  `interpolation`, dropout rates and the strides of pooling.
+- The error for an unknown argument is both a `TypeError` and a `ValueError`, because Keras raises sometimes one and
+  sometimes the other.
+- `dtype` must be "float32" or "float64". Mixed precision raises an error.
+- A layer that only moves or merges elements, such as `Flatten` or `Add`, keeps integers if it is called outside a
+  model. All other layers, and all models, convert integers to floats.
+- With `gradient_accumulation_steps`, the optimizer's update runs through Python in every step. All other optimizers of
+  autoconv are recorded once and then replayed as kernels.
+- `ops` contains the functions of `keras.ops` that convolutional nets use. `functional` contains the same functions,
+  with PyTorch's names for convolutions.
+- A model class may override `train_step(data)`, `test_step`, `predict_step`, `compute_loss` and `compute_metrics`.
+  These methods work as on Keras's PyTorch backend: `loss.backward()` computes the gradients, and `weight.grad` returns
+  them. A step with such an override runs through Python instead of being replayed.
+- `optimizer.learning_rate` and the totals of a metric, such as `metric.total`, are float64 variables. The result of a
+  metric is a number with a method `numpy()`.
+- Targets must have the same shape as the outputs, apart from a trailing axis of length 1. Keras also broadcasts
+  targets of other shapes.
+- Metrics with thresholds warn if a prediction is outside the range 0 to 1.
+- If `EarlyStopping`, `ReduceLROnPlateau` or `ModelCheckpoint` cannot find the value to monitor, they report it before
+  the first step.
+- `evaluate` called in a callback does not change `fit`'s running loss or the metrics that `compile` received by name.
+  In Keras it resets them. Metrics that `compile` received as objects are reset in both.
 - `evaluate` and `train_on_batch` list each result once, in Keras's order. If two metrics have the same name, Keras's
-  list repeats the first one. The outputs of a class whose `call` returns a list are named `output_1`, `output_2`, ....
-- A layer, loss, metric or optimizer of yours says `recordable = True` to be replayed as kernels alone
-  ([how](extending.md)).
+  list repeats the first one.
+- If the `call` of a model class returns a list, its outputs are named `output_1`, `output_2` and so on.
+- A custom layer, loss, metric or optimizer can set `recordable = True`. Its steps are then replayed as kernels, without
+  running its Python code again ([how](extending.md)).
 """
 
 
 @dataclass
 class Compared:
-    """One class or function: its arguments by how they compare."""
+    """The arguments of one class or function, grouped by how they compare with Keras's."""
 
     same: list[str] = field(default_factory=list)
-    another_default: list[str] = field(default_factory=list)  # both defaults, in Markdown
+    another_default: list[str] = field(default_factory=list)  # Markdown text with both defaults
     default_alone: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     ours: list[str] = field(default_factory=list)
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Returns the page as Markdown."""
     parts = [START.format(version=KERAS["version"])]
     for module in SHOWN_MODULES:
         rows = [_row(name, compared) for name, compared in comparisons(module).items()]
         if rows:
-            parts.append(f"## {module}\n\n| | same | another default | default alone | absent | ours |\n"
+            parts.append(f"## {module}\n\n| | same | different default | default only | missing | autoconv only |\n"
                          f"|---|---|---|---|---|---|\n" + "\n".join(rows))
         alone = [f"`{name}`" for name in names(module) if not any(path.endswith(f".{name}") for path in KERAS)]
         if alone:
@@ -97,14 +105,14 @@ def page() -> str:
 
 
 def names(module: str) -> list[str]:
-    """The public classes and functions of one of our modules, the short names of a class left out."""
+    """Returns the public classes and functions of one of autoconv's modules, without the short aliases of classes."""
     holder = reference.load(module)
     return [name for name in reference.public_names(holder)
             if getattr(getattr(holder, name), "__name__", name) in (name, None) or name not in vars(holder)]
 
 
 def comparisons(module: str) -> dict[str, Compared]:
-    """What Keras has too of a module, methods included, by name."""
+    """Compares the names, including methods, that a module of autoconv shares with Keras; a dict by name."""
     holder, found = reference.load(module), {}
     for name in names(module):
         path = f"{module}.{name}"
@@ -118,7 +126,7 @@ def comparisons(module: str) -> dict[str, Compared]:
 
 
 def compare(ours: Callable, theirs: dict[str, Any], path: str) -> Compared:
-    """The arguments of a class or function beside Keras's."""
+    """Compares the arguments of a class or function with Keras's."""
     extras = ours.extras() if path.startswith("layers.") and hasattr(ours, "extras") else ()
     known, left = {**arguments(ours), **dict.fromkeys(extras, "None")}, left_at_default(ours, path)
     if path in ANY_KEYWORD:
@@ -137,7 +145,7 @@ def compare(ours: Callable, theirs: dict[str, Any], path: str) -> Compared:
 
 
 def left_at_default(value: Callable, path: str) -> set[str]:
-    """Returns the arguments that are accepted with their default only: a layer's attributes and a callback's table."""
+    """Returns the arguments that are accepted only with their default, declared as attributes or in `unsupported`."""
     kinds = [kind for kind in inspect.getmro(value) if kind.__module__.startswith("autoconv.")] if inspect.isclass(
         value) else []
     return {name for kind in kinds for name in getattr(kind, "unsupported", ())} | {

@@ -1,4 +1,4 @@
-"""What is made in docs/ and lies there for those who read the repository: three pages and the pictures."""
+"""Generates the files of docs/ that are stored in the repository: three pages and the pictures."""
 
 import re
 from pathlib import Path
@@ -9,25 +9,26 @@ from docsite import commands, keras_names, keras_table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SHOWN = re.compile(r"!\[[^\]]+\]\(pictures/([^)]+)\)")
-GRID, GREYS = 6, 13  # cells in each direction, and by how much they may differ on the average, of 255
+GRID, GREYS = 6, 13  # cells per direction, and their allowed mean difference (of 255)
 
 
 def texts() -> dict[Path, str]:
-    """The pages that are made, by their path."""
+    """Returns the generated pages by path."""
     return {DOCS / "keras.md": keras_table.page(), DOCS / "keras-names.md": keras_names.page(),
             DOCS / "commands.md": commands.page()}
 
 
 def same_text(path: Path, text: str) -> bool:
-    """Whether a page is there and says that. Versions of click break lines differently, so blanks do not count."""
+    """Whether a page exists and contains the text. Whitespace is ignored: versions of click break lines differently."""
     return path.exists() and path.read_text(encoding="utf-8").split() == text.split()
 
 
 def same_picture(one: Path, other: Path) -> bool:
-    """Whether two files show the same. SVG is text and must be equal.
+    """Whether two files show the same picture. SVG files are text and must be equal.
 
-    Of others the sizes and the means of 6 x 6 cells must be nearly equal: with another Matplotlib the letters differ,
-    and where a processor rounds otherwise, a net has other mistakes. Pictures of different things are 17 or more apart.
+    For other formats, the sizes and the means of 6 x 6 cells must be nearly equal. The pictures may differ slightly,
+    because versions of Matplotlib draw letters differently, and because rounding on other processors can change a net's
+    mistakes. Different pictures differ by 17 or more.
     """
     if not (one.exists() and other.exists()):
         return False
@@ -38,18 +39,18 @@ def same_picture(one: Path, other: Path) -> bool:
 
 
 def shown(page: Path) -> list[str]:
-    """The names of the pictures that a page shows."""
+    """Returns the file names of the pictures that a page shows."""
     return SHOWN.findall(page.read_text(encoding="utf-8"))
 
 
 def left_over() -> list[Path]:
-    """The pictures that no page shows."""
+    """Returns the pictures that no page shows."""
     wanted = {page.parent / "pictures" / name for page in DOCS.rglob("*.md") for name in shown(page)}
     return [path for path in DOCS.rglob("pictures/*") if path not in wanted]
 
 
 def _cells(file: Path) -> tuple[tuple[int, int], np.ndarray]:
-    """The size of a picture, and the means of its cells in three channels."""
+    """Returns the size of a picture and the means of its cells in three channels."""
     from PIL import Image
 
     with Image.open(file) as image:

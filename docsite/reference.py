@@ -1,4 +1,7 @@
-"""The API reference: a page for each public module, a heading for each of its names. mkdocstrings reads the rest."""
+"""Generates the API reference: a page for each public module, a heading for each of its names.
+
+mkdocstrings adds the docstrings.
+"""
 
 import importlib
 import inspect
@@ -22,17 +25,18 @@ HIDDEN = {"metrics.check", "callbacks.Logs", "initializers.fans"}  # used betwee
 
 
 def pages() -> dict[str, str]:
-    """Each page by its path."""
+    """Returns the text of each page by its path."""
     top = "\n\n".join(f"::: autoconv.{name}" for name in TOP)
     rows = "\n".join(f"| [`autoconv.{name}`]({_file(name)}) | {_first_line(name)} |" for name in MODULES)
-    index = ("# API reference\n\nNames, signatures and defaults are Keras's where Keras has the name; "
+    index = ("# API reference\n\nA name that also exists in Keras has Keras's signature and defaults. "
              "[Coming from Keras](../keras.md) compares them argument by argument.\n\n"
              f"| module | |\n|---|---|\n{rows}\n\n## The package itself\n\n{top}\n")
     return {"api/index.md": index, **{f"api/{_file(name)}": _page(name, title) for name, title in MODULES.items()}}
 
 
 def sources() -> dict[str, str]:
-    """The pages by what they are made of: the package's files and folders, as a link within the project has them."""
+    """Maps the files and folders of the package to their reference pages, by the paths that links in the project use.
+    """
     found = {"autoconv": "api/index.md"}
     for name in MODULES:
         path = f"autoconv/{name.replace('.', '/')}"
@@ -41,7 +45,9 @@ def sources() -> dict[str, str]:
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """The names of a module that are its own: those of `__all__`, else what is defined in it and has no underscore."""
+    """Returns the public names of a module: those in `__all__`, or the names defined in it without a leading
+    underscore.
+    """
     names = getattr(module, "__all__", None)
     if names is None:
         names = [name for name, value in vars(module).items()
@@ -52,7 +58,7 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 def load(name: str) -> ModuleType:
-    """The public module of that name."""
+    """Imports and returns the public module of that name."""
     return importlib.import_module(f"autoconv.{name}")
 
 
@@ -70,8 +76,8 @@ def _page(name: str, title: str) -> str:
 
 
 def _entry(module: ModuleType, item: str) -> str:
-    """A name of a module, with what a class has from classes that are on no page, and the functions defined elsewhere
-    that are its methods.
+    """Returns the entry for a name of a module. Includes members that a class inherits from undocumented classes, and
+    methods that are functions defined elsewhere.
     """
     names = "".join(f"\n        - {name}" for name in inherited(getattr(module, item)))
     entry = f"::: {_place(module, item)}" + (f"\n    options:\n      inherited_members:{names}" if names else "")
@@ -80,7 +86,7 @@ def _entry(module: ModuleType, item: str) -> str:
 
 
 def forwarded(value: Any) -> list[str]:
-    """Where the methods of a class are defined that are functions of another class or file."""
+    """Returns the full names of a class's methods that are functions of another class or file."""
     names = [name for name in vars(value) if not name.startswith("_")] if inspect.isclass(value) else []
     return [f"{member.__module__}.{member.__qualname__}" for member in (getattr(value, name) for name in names)
             if inspect.isfunction(member)
@@ -89,7 +95,7 @@ def forwarded(value: Any) -> list[str]:
 
 
 def inherited(value: Any) -> list[str]:
-    """The methods and properties that a class of ours has from classes of ours that are on no page."""
+    """Returns the methods and properties that a class inherits from autoconv's classes that are on no page."""
     above = value.__mro__[1:] if inspect.isclass(value) else ()
     shown = [value, *(of for of in above if of in _classes())]
     hidden = [of for of in above if of.__module__.startswith("autoconv.") and of not in shown
@@ -102,14 +108,14 @@ def inherited(value: Any) -> list[str]:
 
 @cache
 def _classes() -> set[Any]:
-    """All classes that are on a page."""
+    """Returns all classes that are documented on a page."""
     modules = [load(name) for name in MODULES]
     everything = (getattr(module, name) for module in modules for name in public_names(module))
     return {value for value in everything if inspect.isclass(value)}
 
 
 def _place(module: ModuleType, item: str) -> str:
-    """Where the name is defined, for those who read the sources."""
+    """Returns the full name of the place where the name is defined."""
     value = getattr(module, item)
     if inspect.isclass(value) or inspect.isroutine(value):
         return f"{value.__module__}.{value.__qualname__}"

@@ -1,6 +1,7 @@
-"""The lecture's net on CIFAR-10: colour photos of ten kinds of things, of 32 x 32 pixels.
+"""Trains the lecture's net on CIFAR-10: colour photos with 32 x 32 pixels, in ten classes.
 
-EXAMPLE_IMAGES=1000 in the environment makes a quick run of it: so many training and test images are used.
+For a quick run, set the environment variable EXAMPLE_IMAGES=1000: the script then uses only 1000 training and 1000 test
+images.
 """
 
 import os

@@ -1,6 +1,7 @@
-"""The lecture's net on Fashion-MNIST: ten kinds of clothes.
+"""Trains the lecture's net on Fashion-MNIST: pictures of clothes in ten classes.
 
-EXAMPLE_IMAGES=1000 in the environment makes a quick run of it: so many training and test images are used.
+For a quick run, set the environment variable EXAMPLE_IMAGES=1000: the script then uses only 1000 training and 1000 test
+images.
 """
 
 import os

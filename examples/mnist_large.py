@@ -1,7 +1,8 @@
-"""The lecture's large net, of 8,459,242 parameters, on images of 150 x 150 pixels.
+"""Trains the lecture's large net, which has 8,459,242 parameters, on images with 150 x 150 pixels.
 
-MNIST is made as large as that: each pixel becomes a square of 5 x 5, and 5 black ones go around. EXAMPLE_IMAGES in the
-environment says how many training and test images are used: 2000 where it doesn't, since each is 90 KB of floats.
+The script enlarges MNIST's images: each pixel becomes a square of 5 x 5 pixels, and a black frame, 5 pixels wide, is
+added. The environment variable EXAMPLE_IMAGES sets the number of training and test images. The default is 2000, because
+each image needs 90 KB of floats.
 """
 
 import os
@@ -16,7 +17,7 @@ count = int(os.environ.get("EXAMPLE_IMAGES", 2000))
 
 
 def enlarged(images):
-    """(N, 28, 28) bytes -> (N, 150, 150, 1) floats in 0..1."""
+    """Enlarges images (N, 28, 28) of bytes to (N, 150, 150, 1), as floats in 0..1."""
     large = np.pad(images.repeat(5, axis=1).repeat(5, axis=2), ((0, 0), (5, 5), (5, 5)))
     return large[..., np.newaxis].astype('float32') / 255
 

@@ -1,7 +1,7 @@
-"""The net for photos, trained from logits: it rescales the pixels itself.
+"""Trains the lecture's net for photos. The net rescales the pixels itself, and its loss is computed from logits.
 
-The photos are coloured shapes that this script draws, so it needs no data. EXAMPLE_IMAGES=100 in the environment makes
-a quick run of it: 600 images are drawn otherwise.
+The photos are coloured shapes that this script draws, so it needs no data set. The environment variable EXAMPLE_IMAGES
+sets the number of photos (600 by default): set EXAMPLE_IMAGES=100 for a quick run.
 """
 
 import os
@@ -18,7 +18,7 @@ class_names = ['circle', 'ring', 'square', 'triangle']
 
 
 def draw(shape, rng):
-    """A photo (img_height, img_width, 3) of bytes: the shape, anywhere, in some colour on another, with noise."""
+    """Draws a photo (img_height, img_width, 3) of bytes: the shape at a random position, in random colours, noisy."""
     rows, columns = np.mgrid[:img_height, :img_width]
     radius = rng.uniform(10, 20)
     y = rows - rng.uniform(radius, img_height - radius)

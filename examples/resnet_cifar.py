@@ -1,12 +1,12 @@
-"""ResNet-20 on CIFAR-10: a net with branches, written with `Model(inputs, outputs)`.
+"""Trains ResNet-20 on CIFAR-10: a net with branches, defined as `Model(inputs, outputs)`.
 
-K. He, X. Zhang, S. Ren, J. Sun: "Deep residual learning for image recognition", CVPR 2016, section 4.2. Three stages of
-three blocks; a block adds its input to what two convolutions make of it. Where the size changes, the input goes through
-a 1 x 1 convolution with strides (the paper's option B).
+K. He, X. Zhang, S. Ren, J. Sun: "Deep residual learning for image recognition", CVPR 2016, section 4.2. The net
+has three stages of three blocks. A block adds its input to the output of two convolutions. If the block changes the
+image size, its input first passes through a strided 1 x 1 convolution (option B in the paper).
 
     python examples/resnet_cifar.py --epochs 10 --save resnet.safetensors
 
-EXAMPLE_IMAGES=1000 in the environment trains and tests on that many images.
+The environment variable EXAMPLE_IMAGES sets the number of training and test images.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from autoconv.datasets import cifar10
 
 
 def block(x, filters, strides=1):
-    """relu(x + conv(relu(conv(x)))), each convolution with a batch normalization."""
+    """Returns relu(x + conv(relu(conv(x)))); a batch normalization follows each convolution."""
     y = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
     y = layers.ReLU()(layers.BatchNormalization()(y))
     y = layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(y)
@@ -29,7 +29,7 @@ def block(x, filters, strides=1):
 
 
 def resnet(depth=20, classes=10, shape=(32, 32, 3)):
-    """The net of 6 n + 2 weighted layers: 20, 32, 44, 56 or 110 in the paper."""
+    """Returns the net with `depth` = 6 n + 2 weighted layers: 20, 32, 44, 56 or 110 in the paper."""
     inputs = layers.Input(shape)
     x = layers.Rescaling(1 / 255)(inputs)
     x = layers.Conv2D(16, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
@@ -47,7 +47,7 @@ def main(arguments=None):
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--depth", type=int, default=20, choices=[20, 32, 44, 56, 110])
     parser.add_argument("--limit", type=int, default=int(os.environ.get("EXAMPLE_IMAGES", 50000)),
-                        help="train and test on that many images")
+                        help="number of training and test images")
     parser.add_argument("--save", help="write the trained net to this .safetensors file")
     options = parser.parse_args(arguments)
 

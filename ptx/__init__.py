@@ -1,8 +1,9 @@
-"""A machine that runs PTX, the GPU's assembly, in NumPy: the kernels as the compiler made them, without a GPU.
+"""An emulator for PTX, the GPU's assembly language, in NumPy. It runs compiled kernels without a GPU.
 
-`launch` runs one kernel, `device.interpreted` makes a whole `cuda` device of it. All threads of all blocks go through
-an instruction at once, as lanes of NumPy's arrays. What a GPU would let pass is an error here: an access outside the
-arguments or out of step with its width, two threads that race, a barrier that not all of a block reach.
+`launch` runs one kernel, and `device.interpreted` provides a whole `cuda` device. All threads of all blocks execute an
+instruction at once, as lanes of NumPy arrays. The emulator raises errors for bugs that a GPU would not report: an
+access outside the arguments or at a misaligned address, a race between two threads, a barrier that not all threads
+reach.
 """
 
 from .counters import Counters

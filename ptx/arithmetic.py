@@ -1,8 +1,8 @@
-"""What PTX's arithmetic gives, on NumPy's arrays and scalars, where NumPy itself gives something else.
+"""PTX arithmetic on NumPy arrays and scalars, for all operations whose results differ from NumPy's.
 
-Rounding: add, sub, mul, div and sqrt are NumPy's, so they are exact. A float32 fma is computed in float64, where the
-product is exact: it may differ from the GPU's in the last bit where the sum lies within 2^-29 of the middle between
-two numbers. A float64 fma is computed in the processor's long double. `approx` functions are exact here.
+Rounding: add, sub, mul, div and sqrt are NumPy's, so they are rounded as IEEE requires. A float32 fma is computed in
+float64, where the product is exact. Its last bit may differ from the GPU's if the sum is within 2^-29 of the midpoint
+of two numbers. A float64 fma is computed in the processor's long double. `approx` functions are NumPy's accurate ones.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ TINY = {np.dtype(F32): np.float32(2.0**-126), np.dtype(F64): np.float64(2.0**-10
 
 
 def directed(exact, rounding, dtype):
-    """`exact`, of more digits, in `dtype`: rounded to the nearest (n), to zero (z), down (m), up (p)."""
+    """Rounds `exact`, which has more digits, to `dtype`: to the nearest (n), toward zero (z), down (m) or up (p)."""
     near = exact.astype(dtype)
     if rounding == "n":
         return near
@@ -38,24 +38,24 @@ def fma_directed(a, b, c, rounding):
 
 
 def flushed(a):
-    """Subnormal numbers as zero of the same sign."""
+    """Replaces subnormal numbers with zeros of the same sign."""
     return np.where(abs(a) < TINY[a.dtype], np.copysign(a.dtype.type(0), a), a)
 
 
 def saturated(a):
-    """Into 0 to 1; NaN becomes 0."""
+    """Clamps to the range from 0 to 1; NaN becomes 0."""
     return np.fmin(np.fmax(a, a.dtype.type(0)), a.dtype.type(1))
 
 
 def quotient(a, b):
-    """Integers: towards zero. By zero: all bits set."""
+    """Divides integers, rounding toward zero. Division by zero sets all bits."""
     b, zero = _nonzero(b)
     q = (a - np.fmod(a, b)) // b
     return q if zero is None else np.where(zero, ~a.dtype.type(0), q)
 
 
 def remainder(a, b):
-    """Integers: of the sign of a. By zero: a."""
+    """The remainder of an integer division, with the sign of a. Division by zero gives a."""
     b, zero = _nonzero(b)
     r = np.fmod(a, b)
     return r if zero is None else np.where(zero, a, r)
@@ -67,7 +67,7 @@ def _nonzero(b):
 
 
 def shift(a, n, left):
-    """By n, a uint32; by the width and more: 0, or the sign's bit everywhere."""
+    """Shifts a by n, a uint32. A shift by the width or more gives 0, or copies of the sign bit."""
     width = a.dtype.itemsize * 8
     far = n >= width
     if not far.any():
@@ -81,7 +81,7 @@ def shift(a, n, left):
 
 
 def high(a, b):
-    """The upper half of a product."""
+    """Returns the upper half of the product of two integers."""
     if a.dtype.itemsize < 8:
         wide = {2: I32, 4: I64}[a.dtype.itemsize] if a.dtype.kind == "i" else {2: U32, 4: U64}[a.dtype.itemsize]
         return ((a.astype(wide) * b.astype(wide)) >> wide(8 * a.dtype.itemsize)).astype(a.dtype)
@@ -97,7 +97,7 @@ def high(a, b):
 
 
 def to_integer(a, rounding, dtype):
-    """A float as an integer: clamped to what that holds; NaN gives 0."""
+    """Converts floats to integers of `dtype`, clamped to its range; NaN gives 0."""
     a = {"n": np.rint, "z": np.trunc, "m": np.floor, "p": np.ceil}[rounding](a.astype(F64))
     limits = np.iinfo(dtype)
     inside = np.where((a >= limits.min) & (a < float(limits.max) + 1), a, 0.0).astype(dtype)
@@ -106,21 +106,21 @@ def to_integer(a, rounding, dtype):
 
 
 def narrowed(a, dtype):
-    """An integer clamped to what a smaller type holds."""
+    """Converts integers to a smaller type, clamped to its range."""
     limits = np.iinfo(dtype)
     return np.clip(a, limits.min, limits.max).astype(dtype) if a.dtype.kind == "i" else \
         np.minimum(a, a.dtype.type(limits.max)).astype(dtype)
 
 
 def tf32(a):
-    """To the nearest number of 10 bits, ties away from zero: what cvt.rna.tf32.f32 gives."""
+    """Rounds to TF32 (10 mantissa bits), ties away from zero, as cvt.rna.tf32.f32 does."""
     bits = a.view(U32)
     rounded = (bits + U32(0x1000)) & U32(0xFFFFE000)
     return np.where(np.isfinite(a), rounded, bits).view(F32)
 
 
 def extracted(a, position, length):
-    """bfe: `length` bits of `a` from `position`, with the sign of the last one where `a` is signed."""
+    """bfe: extracts `length` bits of `a` from `position`, sign-extended if `a` is signed."""
     width = a.dtype.itemsize * 8
     position, length = position.astype(I64) & 255, length.astype(I64) & 255
     kept = np.minimum(length, np.maximum(width - position, 0))
@@ -135,14 +135,14 @@ def extracted(a, position, length):
 
 
 def inserted(a, b, position, length):
-    """bfi: `length` bits of `a` in place of those of `b` from `position`."""
+    """bfi: replaces `length` bits of `b`, starting at `position`, with the low bits of `a`."""
     one = shift(b.dtype.type(1), np.minimum(length & U32(255), U32(255)), True)
     mask = shift(one - b.dtype.type(1), position & U32(255), True)
     return (b & ~mask) | (shift(a, position & U32(255), True) & mask)
 
 
 def permuted(a, b, selector):
-    """prmt: four bytes of the eight of b:a."""
+    """prmt: selects four of the eight bytes of b:a."""
     both = a.view(U32).astype(U64) | (b.view(U32).astype(U64) << U64(32))
     out = U32(0)
     for i in range(4):
@@ -154,7 +154,7 @@ def permuted(a, b, selector):
 
 
 def funnel(a, b, n, left, clamp):
-    """shf: 32 bits of b:a, moved by n."""
+    """shf: shifts the 64 bits of b:a by n and returns 32 of them."""
     n = np.minimum(n, U32(32)) if clamp else n & U32(31)
     both = a.view(U32).astype(U64) | (b.view(U32).astype(U64) << U64(32))
     moved = shift(both, n, True) >> U64(32) if left else shift(both, n, False)
@@ -162,7 +162,7 @@ def funnel(a, b, n, left, clamp):
 
 
 def logic(a, b, c, table):
-    """lop3: any function of three bits."""
+    """lop3: applies a bitwise function of three operands, given as a truth table of 8 bits."""
     out = U32(0)
     for i in range(8):
         if table >> i & 1:

@@ -1,7 +1,7 @@
-"""What a launch would cost a GPU, as far as its PTX tells: instructions of warps, traffic, conflicts. No times.
+"""Counts the costs of a launch from its PTX: warp instructions, memory traffic and bank conflicts. Measures no times.
 
-PTX is not the last word: 64-bit integers take two machine instructions, a move often none. So compare one kernel with
-another rather than with a GPU's peak.
+Machine code differs from PTX: an operation on 64-bit integers needs two machine instructions, and a move often none. So
+compare the counts of two kernels with each other, and not with a GPU's peak.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ import numpy as np
 from .limits import occupancy, registers
 from .parser import Instruction
 
-SECTOR, BANKS = 32, 32  # bytes that memory is read and written in; 4-byte columns of shared memory
+SECTOR, BANKS = 32, 32  # bytes per memory transaction; number of shared memory's banks, 4 bytes wide each
 _FLOATS = ("add", "sub", "mul", "div", "min", "max", "neg", "abs", "setp", "selp", "rcp", "sqrt", "rsqrt", "ex2", "lg2",
            "sin", "cos", "tanh", "copysign", "testp")
 _MOVES = ("mov", "cvta", "cvt")
@@ -19,7 +19,7 @@ _CONTROL = ("bra", "ret", "exit", "bar", "barrier", "trap", "membar", "fence")
 
 
 def kind(instruction: Instruction) -> str:
-    """The class that an instruction is counted in."""
+    """Returns the class in which an instruction is counted."""
     parts = instruction.op.split(".")
     head, floating = parts[0], parts[-1] in ("f32", "f64")
     if head in ("ld", "st", "ldu", "ldmatrix", "cp"):
@@ -41,12 +41,13 @@ def kind(instruction: Instruction) -> str:
 
 @dataclass
 class Counters:
-    """Sums over all warps of all launches that were given this object.
+    """Totals over all warps of all launches that used this object.
 
-    `instructions` by class, one for each warp that runs one, with however many of its threads. `sectors` of 32 bytes
-    that `requests`, one a warp and instruction, read or write in global memory: 4 a request is what 32 floats side by
-    side take. `conflicts` are the extra turns that shared memory takes in `turns`, because lanes want different words
-    of one bank. `shapes` are the different launches: the PTX, the threads and bytes of shared memory of a block.
+    `instructions` counts the instructions of warps by class, however many threads of the warp are active. `requests`
+    counts accesses of warps to global memory, and `sectors` the 32-byte sectors that they read or write: 4 sectors per
+    request if 32 floats are contiguous. `turns` counts passes over shared memory; `conflicts` counts the additional
+    passes, which are needed if lanes access different words of one bank. `shapes` holds the distinct launches: the PTX,
+    and a block's threads and bytes of shared memory.
     """
 
     instructions: dict[str, int] = field(default_factory=dict)
@@ -62,8 +63,9 @@ class Counters:
         self.shapes.add((text, threads, shared))
 
     def occupancy(self, capability: tuple[int, int] = (8, 0)) -> int:
-        """How many blocks a multiprocessor of that compute capability holds at once, by threads, registers and shared
-        memory: the fewest of all launches. The first call has the assembler count the registers.
+        """The number of blocks that a multiprocessor of this compute capability holds at once, limited by threads,
+        registers and shared memory; the minimum over all launches. The first call runs the assembler, which counts the
+        registers.
         """
         return min(occupancy(registers(text), threads, shared, capability) for text, threads, shared in self.shapes)
 
@@ -72,12 +74,14 @@ class Counters:
             self.instructions[name] = self.instructions.get(name, 0) + count * warps
 
     def accessed(self, warp, address, size: int) -> None:
-        """One instruction's accesses to global memory, by the lanes of these warps."""
+        """Counts the accesses of one instruction to global memory, by the lanes of these warps."""
         self.requests += np.unique(warp).size
         self.sectors += np.unique((warp << 40) + (address >> 5)).size
 
     def accessed_shared(self, warp, lane, address, size: int) -> None:
-        """One instruction's accesses to shared memory. Of 8 bytes half a warp goes at once, of 16 a quarter."""
+        """Counts the accesses of one instruction to shared memory. Half a warp is served at once with 8 bytes per lane,
+        a quarter with 16.
+        """
         words = max(size // 4, 1)
         phase = warp * words + lane // (32 // words)
         touched = np.broadcast_to(address, lane.shape)[:, None] // 4 + np.arange(words)

@@ -1,18 +1,18 @@
-"""What a cubin, the machine code of kernels, says of them: an ELF file with notes of NVIDIA's compiler."""
+"""Reads a cubin, the machine code of kernels: an ELF file with notes from NVIDIA's compiler."""
 
 import struct
 from typing import NamedTuple
 
-_SYMBOLS, _NO_BITS = 2, 8  # types of an ELF file's sections
-_ENTRY = 0x10  # of a symbol
-_WIDE = 8  # from this version of the format on the capability is the second byte of the flags
-_WITH_SIZE = 4  # the format of a note that says how long it is; others are four bytes
+_SYMBOLS, _NO_BITS = 2, 8  # section types of an ELF file
+_ENTRY = 0x10  # flag of a symbol that is a kernel
+_WIDE = 8  # format version from which the compute capability is the second byte of the flags
+_WITH_SIZE = 4  # format of a note that states its length; other notes have four bytes
 _PARAMETER, _REGISTERS, _FRAME = 0x17, 0x2F, 0x11  # kinds of notes
 
 
 class Kernel(NamedTuple):
-    """An entry of a cubin: registers and bytes of local memory of a thread, bytes of shared memory of a block, its
-    parameters as (offset, size), and its instructions.
+    """A kernel of a cubin: registers and bytes of local memory per thread, bytes of shared memory per block, parameters
+    as (offset, size), and machine code.
     """
 
     name: str
@@ -32,20 +32,20 @@ class _Section(NamedTuple):
 
 
 def length(head: bytes) -> int:
-    """How long a cubin is whose first 64 bytes these are: the tables of its parts are its end."""
+    """Returns the length in bytes of a cubin, from its first 64 bytes: it ends with the tables of its sections."""
     programs, sections = struct.unpack_from("<QQ", head, 32)
     program_size, program_count, section_size, section_count = struct.unpack_from("<4H", head, 54)
     return max(programs + program_size * program_count, sections + section_size * section_count)
 
 
 def capability(image: bytes) -> tuple[int, int]:
-    """The compute capability that a cubin was made for."""
+    """Returns the compute capability for which a cubin was compiled."""
     flags, version = struct.unpack_from("<I", image, 48)[0], image[8]
     return divmod(flags >> (8 if version >= _WIDE else 0) & 0xFF, 10)
 
 
 def kernels(image: bytes) -> list[Kernel]:
-    """The entries of a cubin. Raises ValueError where it is none."""
+    """Returns the kernels of a cubin. Raises ValueError if `image` is not one."""
     if image[:4] != b"\x7fELF":
         raise ValueError("A cubin is an ELF file.")
     sections = _sections(image)
@@ -75,14 +75,14 @@ def _sections(image: bytes) -> list[_Section]:
 
 
 def _symbols(sections: list[_Section]) -> list[tuple[str, bool]]:
-    """The names of the symbols, in their order, and whether each is a kernel."""
+    """Returns the name of each symbol, in file order, and whether it is a kernel."""
     (table,), text = [s for s in sections if s.kind == _SYMBOLS], {s.name: s.data for s in sections}[".strtab"]
     heads = [struct.unpack_from("<IBB", table.data, at) for at in range(0, table.size, 24)]
     return [(text[name : text.index(b"\0", name)].decode(), bool(other & _ENTRY)) for name, _, other in heads]
 
 
 def _notes(data: bytes) -> list[tuple[int, bytes]]:
-    """The notes of a section: (kind, value)."""
+    """Returns the notes of a section as (kind, value)."""
     found, at = [], 0
     while at < len(data):
         form, kind, value = struct.unpack_from("<BBH", data, at)

@@ -1,7 +1,7 @@
-"""A whole `cuda` device whose kernels run in the machine: its memory is the host's, everything else is the package's.
+"""A `cuda` device whose kernels run in the emulator. Its memory is host memory; everything else is autoconv's own code.
 
-Three things of the runtime are replaced while it lasts: numba.cuda's devices and arrays, the dispatcher that each
-kernel is launched by, and what the driver is asked.
+While the device exists, three parts of the runtime are replaced: numba.cuda's devices and arrays, the dispatcher that
+launches each kernel, and the queries to the driver.
 """
 
 import functools
@@ -21,11 +21,11 @@ from .counters import Counters
 from .launch import CAPABILITY, Aligned, Program, aligned_empty, compiled, run, signature_of
 from .translate import POISON
 
-MEMORY = 1 << 33  # bytes that this GPU pretends to have
+MEMORY = 1 << 33  # bytes of memory that this GPU reports
 
 
 class HostArray(Aligned):
-    """An array of the host's memory with what the runtime asks of Numba's device arrays."""
+    """A host array with the methods of Numba's device arrays that the runtime uses."""
 
     def copy_to_device(self, host, stream) -> None:
         self[...] = host
@@ -39,7 +39,7 @@ class HostArray(Aligned):
 
 
 class Dispatcher:
-    """A kernel's launcher: `dispatcher[blocks, threads, stream](*arguments)`, as numba.cuda's."""
+    """Launches a kernel: `dispatcher[blocks, threads, stream](*arguments)`, as in numba.cuda."""
 
     def __init__(self, kernel, counters: dict[str, Counters] | None) -> None:
         self.kernel, self.function = kernel, kernel.function
@@ -56,34 +56,34 @@ class Dispatcher:
         return launch
 
     def _keeps_its_word(self, program: Program, arguments: tuple) -> None:
-        """A kernel's signature says which arrays it only reads: a graph runs others beside it that do, too."""
+        """Checks that a kernel writes no array that it declares const: a graph may run other readers at that time."""
         for i in program.written_arguments(arguments):
-            assert not self.kernel.reads_only[i], f"{self.kernel.name} writes argument {i}, which it calls const"
+            assert not self.kernel.reads_only[i], f"{self.kernel.name} writes argument {i}, which it declares const"
 
 
 class Event:
-    """A moment. A launch is done when it returns, so the host's clock tells it."""
+    """A point in time. A launch is complete when it returns, so the host's clock is used."""
 
     def record(self, stream) -> None:
         self.time = time.perf_counter()
 
     def synchronize(self) -> None:
-        """Nothing is under way."""
+        """Does nothing: no work is ever pending."""
 
     def query(self) -> bool:
-        """Whether it has come: nothing is under way."""
+        """Returns True: no work is ever pending."""
         return True
 
 
 class Stream(int):
-    """What is launched on it is done at once."""
+    """A stream whose launches complete immediately."""
 
     def synchronize(self) -> None:
-        """Nothing is under way."""
+        """Does nothing: no work is ever pending."""
 
 
 class Cuda:
-    """What the runtime uses of numba.cuda's devices and arrays, for one GPU."""
+    """The parts of numba.cuda's devices and arrays that the runtime uses, for one GPU."""
 
     def select_device(self, index: int) -> None:
         assert index == 0
@@ -104,7 +104,7 @@ class Cuda:
         return (end.time - begin.time) * 1e3
 
     def device_array(self, shape, dtype):
-        """Full of what no kernel may read: a NaN, as a float32."""
+        """Allocates an array filled with a NaN pattern that no kernel may read."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if size > MEMORY:
             raise MemoryError
@@ -118,8 +118,8 @@ class Cuda:
 
 
 def graph(launches, numbers, there):
-    """Launches as a CUDA graph may run them: in an order that keeps to what has to wait for what, and is another one
-    than theirs where it can be.
+    """Returns a function that runs launches as a CUDA graph may: in an order that respects their dependencies, but
+    differs from the recorded order if possible.
     """
     places = order.places([launch.accesses() for launch in launches])
     before = [[*place.after, *[j for j in range(i) if places[j].stream == place.stream][-1:]]
@@ -139,10 +139,10 @@ def graph(launches, numbers, there):
 
 @contextmanager
 def interpreted(counters: dict[str, Counters] | None = None):
-    """Within this block device "cuda" is there. What each kernel would cost is added up in `counters`, by its name."""
+    """Provides the device "cuda" within this block. Adds each kernel's costs to `counters`, keyed by its name."""
     from autoconv.kernels.cuda import assembly, kernels, runtime
 
-    assembly.kernels()  # one that was declared within the block would have no dispatcher of its own afterwards
+    assembly.kernels()  # a kernel first declared within the block would have no dispatcher afterwards
 
     def check(index: int) -> None:
         if index:
@@ -157,7 +157,7 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(driver, "gpu_of", lambda address: 0)
         patch.setattr(driver, "memory", lambda index: MEMORY)
         patch.setattr(device_cuda, "_opened", {})
-        patch.setattr(kernels, "prepare", lambda *given: None)  # each is compiled when first launched
+        patch.setattr(kernels, "prepare", lambda *given: None)  # each kernel is compiled at its first launch
         patch.setattr(kernels.CudaKernel, "compiled_before", lambda *given: True)
         patch.setattr(runtime.Gpu, "capture", lambda gpu, *given: graph(*given))
         for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface", "event",

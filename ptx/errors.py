@@ -1,25 +1,25 @@
-"""What can be wrong with a kernel, as exceptions that name the instruction and the thread."""
+"""The exceptions for errors in a kernel. Their messages name the instruction and the thread."""
 
 
 class PtxError(Exception):
-    """A kernel does what it must not."""
+    """The base class of all errors in a kernel."""
 
 
 class UnsupportedError(PtxError):
-    """An instruction that this machine does not know, or that the kernels of this house must not use."""
+    """An instruction that the emulator does not support, or that autoconv's kernels must not use."""
 
 
 class AddressError(PtxError):
-    """An address outside of what the kernel was given, or out of step with the width of the access."""
+    """An access outside the kernel's arguments, or at an address that is not a multiple of its width."""
 
 
 class LimitError(PtxError):
-    """A launch that a card refuses: of too many threads, or with too much memory, registers or parameters."""
+    """A launch that a GPU refuses: too many threads, or too much memory, too many registers or parameters."""
 
 
 class RaceError(PtxError):
-    """Two threads touch the same memory, one of them writing, and nothing puts them in order."""
+    """Two threads access the same memory, at least one of them writes, and no barrier orders the accesses."""
 
 
 class DivergenceError(PtxError):
-    """Threads that must run an instruction together do not: a barrier, or one that works on a whole warp."""
+    """Not all required threads reach an instruction: a barrier, or an instruction of a whole warp."""

@@ -1,4 +1,5 @@
-"""Where control goes: a kernel's basic blocks, which registers each needs and leaves, which parameters are stored to.
+"""Control flow: a kernel's basic blocks, the registers that each reads and writes, and the parameters that the kernel
+stores through.
 """
 
 from dataclasses import dataclass, field
@@ -12,11 +13,12 @@ WAITS = ("bar", "barrier")
 
 @dataclass
 class Block:
-    """Instructions that always run one after the other.
+    """A basic block: instructions that always run one after the other.
 
-    `needs` is read before it is written here; of what is written, `leaves` is read later; `alive` is all that is read
-    from here on. The block goes on to `target` where `condition` is true (`negated`: false), else to `following`; where
-    both are None, the thread ends. `end` is the branch, return or barrier (`waits`) that it ends by.
+    `needs` names the registers that the block reads before it writes them, `leaves` the registers it writes that are
+    read later, and `alive` all registers that are read from the start of this block on. Control continues at `target`
+    if `condition` is true (if `negated`: false), else at `following`; if both are None, the thread ends. `end` is the
+    branch, return or barrier at the end of the block, and `waits` is the barrier if there is one.
     """
 
     instructions: list[Instruction] = field(default_factory=list)
@@ -32,13 +34,13 @@ class Block:
 
 
 def results(instruction: Instruction) -> list[str]:
-    """The registers that an instruction writes."""
+    """Returns the registers that an instruction writes."""
     head = instruction.op.partition(".")[0]
     return [] if head in NO_RESULT or not instruction.operands else _registers(instruction.operands[:1])
 
 
 def sources(instruction: Instruction) -> list[str]:
-    """The registers that an instruction reads."""
+    """Returns the registers that an instruction reads."""
     head = instruction.op.partition(".")[0]
     return _registers(instruction.operands if head in NO_RESULT else instruction.operands[1:])
 
@@ -56,7 +58,7 @@ def _registers(operands: tuple) -> list[str]:
 
 
 def blocks(kernel: Kernel) -> list[Block]:
-    """The basic blocks in the order of the text, with what they need and leave."""
+    """Returns the basic blocks in the order of the text, with the registers that they read and write."""
     made, number = _cut(kernel)
     for block, (condition, negated, target, following) in zip(made, number):
         block.condition, block.negated, block.target, block.following = condition, negated, target, following
@@ -79,7 +81,7 @@ def _cut(kernel: Kernel) -> tuple[list[Block], list[tuple]]:
         block = Block(part[:-1], last) if _ends(last) else Block(part)
         if last.op == "bra":
             if last.operands[0].name not in kernel.labels:
-                raise UnsupportedError(f"A branch to nowhere: {last.text}")
+                raise UnsupportedError(f"The label of this branch is not defined: {last.text}")
             target = place[kernel.labels[last.operands[0].name]]
             goes.append((last.predicate, last.negated, target, n + 1 if last.predicate else None))
         elif last.op in ("ret", "ret.uni", "exit"):
@@ -90,7 +92,7 @@ def _cut(kernel: Kernel) -> tuple[list[Block], list[tuple]]:
                 block.waits = last
             goes.append(("", False, None, n + 1))
         made.append(block)
-    made.append(Block())  # behind the last instruction: the thread ends
+    made.append(Block())  # after the last instruction the thread ends
     goes.append(("", False, None, None))
     return made, goes
 
@@ -100,11 +102,11 @@ def _waits(instruction: Instruction) -> bool:
 
 
 def _known_barrier(instruction: Instruction) -> None:
-    """Raises UnsupportedError where it is not barrier 0 of the whole block, or one of a whole warp."""
+    """Raises UnsupportedError for barriers other than barrier 0 of the whole block and those of a whole warp."""
     kinds, whole = set(instruction.op.split(".")), (0xFFFFFFFF, -1) if ".warp." in instruction.op else (0,)
     if not kinds <= {"bar", "barrier", "cta", "sync", "aligned", "warp"} or "sync" not in kinds or \
             len(instruction.operands) != 1 or getattr(instruction.operands[0], "value", None) not in whole:
-        raise UnsupportedError(f"{instruction.text}: only barriers of a whole block or warp are known here.")
+        raise UnsupportedError(f"{instruction.text}: only barriers of a whole block or warp are supported.")
 
 
 def _ends(instruction: Instruction) -> bool:
@@ -145,7 +147,7 @@ def _later(made: list[Block], alive: list[set], n: int) -> set:
 
 
 def stored_parameters(kernel: Kernel) -> set[str]:
-    """The parameters that an address stored to in global memory may come from, whatever way control goes."""
+    """Returns the parameters from which an address of a store to global memory may come, on any path."""
     origins: dict[str, set[str]] = {}
     changed = True
     while changed:
@@ -154,7 +156,7 @@ def stored_parameters(kernel: Kernel) -> set[str]:
             found = set()
             if instruction.op.startswith("ld.param"):
                 found = {instruction.operands[1].base.name}
-            elif not instruction.op.startswith("ld."):  # no kernel keeps addresses in memory
+            elif not instruction.op.startswith("ld."):  # kernels do not keep addresses in memory
                 found = found.union(*(origins.get(name, ()) for name in sources(instruction)))
             for name in results(instruction):
                 known = origins.setdefault(name, set())

@@ -1,7 +1,7 @@
-"""Runs a kernel on NumPy's arrays: what Numba does before a launch and after it, for the machine.
+"""Runs a kernel on NumPy arrays: prepares its parameters as Numba does, and copies the results back.
 
-An array of ndim d is the parameters meminfo, parent, the number of items, the size of one, the address of the first, d
-extents and d strides in bytes; a tuple is its numbers; all of 64 bits, a boolean of 8.
+An array with d axes becomes the parameters meminfo, parent, element count, element size, address of the first element,
+d extents and d strides in bytes. A tuple becomes its numbers. All parameters have 64 bits, except booleans with 8.
 """
 
 import math
@@ -16,12 +16,12 @@ from .counters import Counters, kind
 from .machine import Machine
 from .memory import Global, Owners, Windows
 
-LANES = 1 << 16  # that run at once, at most: a launch of more goes through in turns
+LANES = 1 << 16  # maximum number of lanes that run at once; larger launches run in several rounds
 CAPABILITY = (8, 0)
 
 
 class Program:
-    """A kernel that is ready to run."""
+    """A parsed and translated kernel, ready to run."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -50,7 +50,7 @@ class Program:
         self.unit = 1 if any(_narrow(i.op) for i in kernel.instructions) else 4
 
     def _place(self, symbols: dict[str, int]) -> None:
-        """Gives the kernel's variables their addresses."""
+        """Assigns addresses to the kernel's variables."""
         for name, variable in self.kernel.variables.items():
             if variable.space in ("global", "const"):
                 raw = np.zeros(max(variable.size, 1) + 256, np.uint8)
@@ -62,12 +62,12 @@ class Program:
                 at = -(-self.extents[variable.space] // variable.alignment) * variable.alignment
                 symbols[name] = at
                 if variable.size < 0:
-                    self.open = True  # as much as the launch says, behind all others
+                    self.open = True  # its size is set by the launch; it follows all other variables
                 else:
                     self.extents[variable.space] = at + variable.size
 
     def written_arguments(self, arguments: tuple) -> list[int]:
-        """The positions of the arrays that it may store to."""
+        """Returns the positions of the array arguments that the kernel may write."""
         addresses, at = {}, 0
         for position, value in enumerate(arguments):
             if isinstance(value, np.ndarray):
@@ -76,12 +76,12 @@ class Program:
         return [addresses[i] for i in self.written if i in addresses]
 
     def windows(self, space: str, count: int, dynamic: int = 0) -> Windows:
-        """Memory of this space for so many blocks, or threads."""
+        """Allocates memory of this space for `count` blocks (shared) or threads (local)."""
         return Windows(space, self.extents[space] + dynamic, count)
 
 
 def _narrow(op: str) -> bool:
-    """Whether an instruction may touch less than four bytes of shared memory."""
+    """Whether an instruction may access less than four bytes of shared memory."""
     parts = op.split(".")
     return parts[0] in ("ld", "st") and not {"global", "param", "local", "const"} & set(parts) and \
         parser.SIZES[parts[-1]] < 4
@@ -91,8 +91,7 @@ _programs: dict = {}
 
 
 def compiled(kernel, signature, capability=CAPABILITY) -> Program:
-    """The program of a kernel of autoconv, or of a bare function, for these types of arguments, kept for the next time.
-    """
+    """Returns the program of an autoconv kernel or a plain function for these argument types. Programs are cached."""
     key = getattr(kernel, "function", kernel), signature, capability
     if key not in _programs:
         _programs[key] = Program(*texts.texts(kernel, signature, capability))
@@ -100,7 +99,7 @@ def compiled(kernel, signature, capability=CAPABILITY) -> Program:
 
 
 def signature_of(arguments) -> tuple:
-    """Numba's types of these arguments, as a launch finds them."""
+    """Returns Numba's types of these arguments, as for a launch."""
     return tuple(map(_type, arguments))
 
 
@@ -113,15 +112,16 @@ def _type(value):
 
 def launch(kernel, grid, block, arguments, capability=CAPABILITY, dynamic: int = 0,
            counters: Counters | None = None) -> None:
-    """Runs a kernel of autoconv, or a bare function, on NumPy's arrays: what it writes is in them afterwards.
+    """Runs an autoconv kernel or a plain function on NumPy arrays. The kernel writes its results into these arrays.
 
-    `grid` and `block` are an int, or a tuple of up to three; `dynamic` are bytes of shared memory beside the declared.
+    `grid` and `block` are an int, or a tuple of up to three ints. `dynamic` is the number of bytes of shared memory in
+    addition to the declared ones.
     """
     run(compiled(kernel, signature_of(arguments), capability), grid, block, arguments, dynamic, counters)
 
 
 def run(program: Program, grid, block, arguments, dynamic: int = 0, counters: Counters | None = None) -> None:
-    """Runs a program, as `launch` does."""
+    """Runs a program with the same arguments as `launch`."""
     grid, block = _three(grid), _three(block)
     limits.check(program, grid, block, dynamic)
     arguments = [_Argument(value, i) for i, value in enumerate(arguments)]
@@ -131,8 +131,8 @@ def run(program: Program, grid, block, arguments, dynamic: int = 0, counters: Co
     pieces = _pieces(place, arguments)
     numbers = [n for a in arguments for n in a.numbers(pieces)]
     if len(numbers) != len(program.kernel.parameters):
-        raise TypeError(f"The kernel has {len(program.kernel.parameters)} parameters; these arguments make "
-                        f"{len(numbers)}.")
+        raise TypeError(f"The kernel has {len(program.kernel.parameters)} parameters, but these arguments "
+                        f"become {len(numbers)}.")
     packed = _packed(program, numbers)
     for i in program.written:
         piece = place.at(numbers[i]) if isinstance(numbers[i], int) else None
@@ -164,7 +164,7 @@ def _packed(program: Program, numbers) -> bytes:
 
 
 class _Argument:
-    """One of a kernel's arguments, as the numbers that it is passed as."""
+    """A kernel argument and the parameters that it becomes."""
 
     def __init__(self, value, position: int) -> None:
         self.value, self.position = value, position
@@ -173,9 +173,9 @@ class _Argument:
             self.raw = self._bytes(value)
 
     def _bytes(self, value) -> np.ndarray:
-        """The bytes from its first item to its last one; a copy where they do not lie as a GPU's would."""
+        """Returns the bytes of an array; a copy if the array is not aligned like GPU memory."""
         if not value.flags.c_contiguous:
-            raise ValueError("A kernel takes contiguous arrays.")
+            raise ValueError("Arrays passed to a kernel must be contiguous.")
         self.copied = value.ctypes.data % value.itemsize != 0 or not isinstance(value, Aligned)
         if self.copied:
             source, value = value, aligned_empty(value.nbytes).view(value.dtype)
@@ -187,7 +187,7 @@ class _Argument:
             self.value.reshape(-1)[:] = self.raw.view(self.value.dtype)
 
     def numbers(self, pieces: dict):
-        """Ints for 64 bits, NumPy's numbers for others."""
+        """Returns the parameters: ints for 64 bits, NumPy scalars for other sizes."""
         value = self.value
         if isinstance(value, np.ndarray):
             piece, start = pieces[self.position]
@@ -197,7 +197,7 @@ class _Argument:
 
 
 def _flat(value):
-    """The numbers of a tuple, of tuples in it too; or the number itself."""
+    """Yields the numbers of a tuple and of the tuples in it, or the number itself."""
     if isinstance(value, tuple):
         for item in value:
             yield from _flat(item)
@@ -206,18 +206,18 @@ def _flat(value):
 
 
 class Aligned(np.ndarray):
-    """An array in memory that is aligned as a GPU's is: the machine works on it where it is."""
+    """An array whose memory is aligned like a GPU's, so the emulator uses it without a copy."""
 
 
 def aligned_empty(size: int) -> np.ndarray:
-    """So many bytes, at a multiple of 256."""
+    """Allocates `size` bytes at an address that is a multiple of 256."""
     raw = np.empty(size + 256, np.uint8)
     start = -raw.ctypes.data % 256
     return raw[start : start + size].view(Aligned)
 
 
 def _pieces(place: Global, arguments) -> dict:
-    """A piece for each array; one for several that overlap. By the argument's position, with where it starts there."""
+    """Maps each array argument's position to its piece of memory and its offset there. Overlapping arrays share one."""
     spans = sorted((a.raw.ctypes.data, a.raw.ctypes.data + a.raw.size, a.position, a) for a in arguments
                    if a.raw is not None)
     found, run = {}, []
@@ -227,7 +227,7 @@ def _pieces(place: Global, arguments) -> dict:
             longest = max((s[3] for s in run), key=lambda a: a.raw.size)
             raw = longest.raw
             if raw.ctypes.data != start or raw.size != end - start:
-                raise ValueError("Two arguments overlap, and neither holds the other.")
+                raise ValueError("Two arguments overlap, and neither contains the other.")
             name = " = ".join(f"argument {s[2]} {s[3].value.shape}" for s in sorted(run, key=lambda s: s[2]))
             piece = place.add(name, raw, min(s[3].value.itemsize for s in run))
             for s in run:

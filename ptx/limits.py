@@ -1,7 +1,7 @@
-"""What a card refuses before a kernel runs, and how many blocks of a kernel one of its multiprocessors holds at once.
+"""The limits that a GPU checks before a launch, and the number of blocks that a multiprocessor holds at once.
 
-Figures of NVIDIA's CUDA C++ Programming Guide, "Compute Capabilities"; registers and shared memory are handed out in
-the units of its occupancy calculator.
+The figures are from "Compute Capabilities" in NVIDIA's CUDA C++ Programming Guide. The allocation units of registers
+and shared memory are from NVIDIA's occupancy calculator.
 """
 
 import re
@@ -11,14 +11,15 @@ from typing import NamedTuple
 from .errors import LimitError
 
 GRID, BLOCK, THREADS = (2**31 - 1, 65_535, 65_535), (1024, 1024, 64), 1024
-SHARED = 48 << 10  # bytes of a block, as long as the launch has not asked for more than any card has
-REGISTERS = 1 << 16  # of a multiprocessor, so the most that a block has
+SHARED = 48 << 10  # bytes per block, unless a launch opts in to more than all GPUs have
+REGISTERS = 1 << 16  # registers of a multiprocessor, and so the maximum of a block
 PARAMETERS = 4 << 10  # bytes
-WARP, REGISTER_UNIT, WARP_UNIT, SHARED_UNIT = 32, 256, 4, 128  # registers go to a warp, four warps are alike
+# registers are allocated per warp, and warps in groups of four
+WARP, REGISTER_UNIT, WARP_UNIT, SHARED_UNIT = 32, 256, 4, 128
 
 
 class Multiprocessor(NamedTuple):
-    """What blocks share: so many warps and blocks at once, bytes of shared memory, and those that each block loses."""
+    """Resources that blocks share: resident warps and blocks, bytes of shared memory, and bytes reserved per block."""
 
     warps: int
     blocks: int
@@ -38,11 +39,11 @@ MULTIPROCESSORS = {
 
 
 def check(program, grid: tuple, block: tuple, dynamic: int) -> None:
-    """Raises LimitError where no card would launch that."""
+    """Raises LimitError if a GPU would refuse this launch."""
     for what, given, most in (("grid", grid, GRID), ("block", block, BLOCK)):
         for axis, n, limit in zip("xyz", given, most):
             if not 1 <= n <= limit:
-                raise LimitError(f"{program.kernel.name}: a {what}'s {axis} is 1..{limit:,}. Received: {given}.")
+                raise LimitError(f"{program.kernel.name}: a {what}'s {axis} must be 1..{limit:,}. Received: {given}.")
     threads = block[0] * block[1] * block[2]
     if threads > THREADS:
         raise LimitError(f"{program.kernel.name}: a block has at most {THREADS:,} threads. Received: {block}, which is "
@@ -54,11 +55,11 @@ def check(program, grid: tuple, block: tuple, dynamic: int) -> None:
     shared = program.extents["shared"]
     if shared + dynamic > SHARED:
         raise LimitError(f"{program.kernel.name}: a block has at most {SHARED:,} bytes of shared memory. Declared: "
-                         f"{shared:,}; the launch asks for {dynamic:,} more.")
+                         f"{shared:,}; the launch requests {dynamic:,} more.")
     if program.size > PARAMETERS:
-        raise LimitError(f"{program.kernel.name}: parameters are at most {PARAMETERS:,} bytes. These take "
+        raise LimitError(f"{program.kernel.name}: parameters may have at most {PARAMETERS:,} bytes. These take "
                          f"{program.size:,}: pass fewer arrays.")
-    if threads > REGISTERS // 256:  # with fewer, even 255 registers a thread fit: nothing needs to be assembled
+    if threads > REGISTERS // 256:  # with fewer threads, even 255 registers per thread fit: no need to assemble
         needed = _of_a_warp(registers(program.text)) * -(-threads // WARP)
         if needed > REGISTERS:
             raise LimitError(f"{program.kernel.name}: a block has at most {REGISTERS:,} registers. {threads:,} threads "
@@ -67,7 +68,7 @@ def check(program, grid: tuple, block: tuple, dynamic: int) -> None:
 
 @cache
 def registers(text: str) -> int:
-    """How many registers a thread has, once NVIDIA's assembler has made machine code of the text."""
+    """Returns the number of registers per thread, from NVIDIA's assembler."""
     from autoconv.kernels.cuda import assembly
 
     major, minor = re.search(r"^\s*\.target sm_(\d+)(\d)", text, re.MULTILINE).groups()
@@ -75,9 +76,9 @@ def registers(text: str) -> int:
 
 
 def occupancy(registers: int, threads: int, shared: int, capability: tuple[int, int] = (8, 0)) -> int:
-    """How many blocks a multiprocessor of that compute capability holds at once.
+    """Returns the number of blocks that a multiprocessor of this compute capability holds at once.
 
-    `registers` of a thread, `threads` and bytes of `shared` memory of a block.
+    `registers` is per thread; `threads`, and the bytes of `shared` memory, are per block.
     """
     has, warps = MULTIPROCESSORS[capability], -(-threads // WARP)
     fits = REGISTERS // _of_a_warp(registers) // WARP_UNIT * WARP_UNIT // warps

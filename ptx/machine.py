@@ -1,7 +1,7 @@
-"""Runs a translated kernel: which lanes go on next, what they load and store, where they wait for each other.
+"""Runs a translated kernel: schedules the lanes, loads and stores their data, and handles barriers.
 
-Of the blocks of instructions that lanes stand at, the first one in the text runs, for all lanes that stand there: the
-compiler lays code out so that this brings lanes together again soon. Lanes at a barrier wait until no other can run.
+Lanes can be at different basic blocks. The block that comes first in the text runs next, for all lanes that are at it:
+compilers order code so that lanes reconverge soon. Lanes at a barrier wait until no other lane can run.
 """
 
 import heapq
@@ -17,7 +17,7 @@ from .warp import WARP
 
 
 class Machine:
-    """The threads of some blocks of a launch. `first` is the number of the first of these blocks in the grid."""
+    """The threads of `count` thread blocks of a launch. `first` is the number of the first of them in the grid."""
 
     def __init__(self, program, place, grid, block, first: int, count: int, dynamic: int,
                  counters: Counters | None) -> None:
@@ -25,8 +25,8 @@ class Machine:
         self.counters = counters
         self.threads = block[0] * block[1] * block[2]
         self.lanes = np.arange(count * self.threads)
-        self.home = self.lanes // self.threads  # a lane's block, among these
-        self.thread = self.lanes + first * self.threads  # its number in the launch
+        self.home = self.lanes // self.threads  # each lane's thread block, counted from `first`
+        self.thread = self.lanes + first * self.threads  # each lane's thread number in the launch
         self.first = first
         warps = -(-self.threads // WARP)
         self.warp = self.home * warps + self.lanes % self.threads // WARP
@@ -35,12 +35,12 @@ class Machine:
         self.local = program.windows("local", self.lanes.size)
         self.shadow = Shadow(self.shared.stride, count, program.unit, self.home, self.warp)
         self._special: dict = {}
-        self.waiting: list = []  # (block that ends at a barrier, positions of the lanes that wait there)
+        self.waiting: list = []  # (basic block that ends at a barrier, positions of the waiting lanes)
 
-    # Who runs next.
+    # Scheduling.
 
     def run(self, arguments: bytes) -> None:
-        """Until every thread has ended."""
+        """Runs until every thread has ended."""
         self.arguments = arguments
         self.values: list = [None] * len(self.program.names)
         self.ids = self.lanes
@@ -83,12 +83,12 @@ class Machine:
             if old is None or old.ndim == 0:
                 kept = np.full(self.ids.size, self.program.poisons[n] if old is None else old)
             else:
-                kept = old.copy()  # another register may hold the same array
+                kept = old.copy()  # another register may share this array
             kept[at] = new
             values[n] = kept
 
     def _forget(self, at, alive):
-        """Drops the lanes that have ended, as all others are together."""
+        """Drops the lanes that have ended. All other lanes must be at the same block."""
         kept = {n: self.values[n] for n in alive}
         self.values = [None] * len(self.values)
         for n, value in kept.items():
@@ -115,7 +115,7 @@ class Machine:
                 _push(pending, heap, block.following, at[~taken] if count else at)
 
     def _release(self, pending, heap) -> None:
-        """Lets go on who waits at a barrier that all of them have reached."""
+        """Resumes the lanes that wait at a barrier, if all lanes of their block or warp have reached it."""
         waiting, self.waiting, gone = self.waiting, [], 0
         for block in {id(b): b for b, _ in waiting}.values():
             at = np.sort(np.concatenate([a for b, a in waiting if b is block]))
@@ -134,24 +134,24 @@ class Machine:
         if not gone:
             block, at = self.waiting[0]
             lane = int(self.ids[at[0]])
-            raise DivergenceError(f"{block.waits.text}: {self.name(lane)} waits here, but not all of its "
-                             f"{'warp' if block.waits.op.split('.')[1] == 'warp' else 'block'} come: the others have "
-                             "ended or wait elsewhere.")
+            raise DivergenceError(f"{block.waits.text}: {self.name(lane)} waits here, but not all threads of its "
+                                  f"{'warp' if block.waits.op.split('.')[1] == 'warp' else 'block'} reach this "
+                                  "barrier: the others have ended or wait elsewhere.")
 
     def _warp_sizes(self):
         return np.bincount(self.warp)
 
     def _passed(self, warps: bool, which) -> None:
-        """A barrier of these blocks, or warps, has been passed."""
+        """Records that these thread blocks, or warps, have passed a barrier."""
         if warps:
             self.shadow.passed_warps(which)
         else:
             self.shadow.passed_blocks(which)
 
-    # What instructions ask for.
+    # Helpers for instructions.
 
     def name(self, lane: int) -> str:
-        """A thread in words."""
+        """Returns the thread's position in words, for error messages."""
         x, y, _ = self.block
         bx, by, _ = self.grid
         t, b = lane % self.threads, lane // self.threads + self.first
@@ -159,11 +159,11 @@ class Machine:
                 f"({b % bx}, {b // bx % by}, {b // (bx * by)})")
 
     def blame(self, lanes, site: int):
-        """Makes the text of an error from the position of a lane and what is wrong."""
+        """Returns a function that makes an error message from a lane's position and a description."""
         return lambda at, what: f"{self.program.sites[site].text}: {self.name(int(lanes[at or 0]))}: {what}"
 
     def special(self, name: str, lanes):
-        """A register such as tid.x, as uint32."""
+        """Returns the values of a special register such as tid.x, as uint32."""
         value = self._special.get(name)
         if value is None:
             value = self._special[name] = self._filled(name)
@@ -184,17 +184,17 @@ class Machine:
             return (self.lanes % self.threads // WARP).astype(np.uint32)
         if base == "dynamic_smem_size":
             return np.uint32(self.dynamic)
-        raise UnsupportedError(f"The register %{name} is not known here.")
+        raise UnsupportedError(f"The register %{name} is not supported.")
 
     def parameter(self, offset: int, dtype):
         return np.frombuffer(self.arguments, dtype, 1, offset)[0]
 
     def generic(self, space: str, to: int, address, lanes, site: int):
-        """Between an address of a space and a generic one."""
+        """Converts an address of a memory space to a generic address (`to` = 1), or back (-1)."""
         return address + to * {"global": 0, "shared": SHARED, "local": LOCAL}[space]
 
     def _space(self, space: str, address, lanes, site: int):
-        """The space that generic addresses lie in, and the addresses there."""
+        """Returns the memory space of generic addresses, and the addresses in that space."""
         if space == "const":
             return "global", address
         if space != "generic":
@@ -205,12 +205,12 @@ class Machine:
                 if high - start >= SHARED:
                     break
                 return name, address - start
-        raise AddressError(self.blame(lanes, site)(None, "Its lanes go to several kinds of memory at once."))
+        raise AddressError(self.blame(lanes, site)(None, "Its lanes access several memory spaces at once."))
 
     # Loads and stores.
 
     def load(self, space, lanes, address, dtype, count, site):
-        """What lies at the addresses: an array, or `count` of them."""
+        """Returns the values at the addresses: one array, or a tuple of `count` arrays."""
         space, address = self._space(space, address, lanes, site)
         blame, size = self.blame(lanes, site), np.dtype(dtype).itemsize * count
         aligned(address, size, blame)
@@ -249,11 +249,11 @@ class Machine:
         index = (address - base) >> bits
         if piece.owners is not None:
             for items, threads, say in self._owned(piece, lanes, address, size, blame):
-                raced(say, piece.owners.read(items, threads), f"reads {piece.name}, and another writes it")
+                raced(say, piece.owners.read(items, threads), f"reads {piece.name}", "wrote")
         return view[index] if count == 1 else tuple(view[index + i] for i in range(count))
 
     def _owned(self, piece, lanes, address, size, blame):
-        """The items of a piece that accesses touch, with the threads, as arrays of one length."""
+        """Yields the elements of a piece that are accessed, with the accessing threads, as arrays of equal length."""
         first = (address - piece.base) // piece.unit
         if first.ndim == 0:
             first = np.full(lanes.size, first)
@@ -289,9 +289,9 @@ class Machine:
         if piece.constant:
             raise AddressError(blame(None, f"{piece.name} is constant."))
         if piece.owners is None:
-            raise PtxError(blame(None, f"{piece.name} is written, though no parameter says so."))
+            raise PtxError(blame(None, f"It writes {piece.name}, but no store through this parameter was found."))
         for items, threads, say in self._owned(piece, lanes, address, size, blame):
-            raced(say, piece.owners.write(items, threads), f"writes {piece.name}, which another reads or writes")
+            raced(say, piece.owners.write(items, threads), f"writes {piece.name}", "read or wrote")
         view, base, bits = piece.view(dtype)
         index = (address - base) >> bits
         for i, value in enumerate(values):
@@ -313,15 +313,15 @@ class Machine:
         if found is not None:
             at, other, does = found
             who = self.name(other) if other >= 0 else "another thread"
-            raise RaceError(blame(at, f"It {doing} shared memory, and {who} {does}: no barrier is between them."))
+            raise RaceError(blame(at, f"It {doing} shared memory, and {who} {does}: no barrier separates them."))
 
     def trap(self, lanes, site) -> None:
-        raise PtxError(self.blame(lanes, site)(None, "This is a trap."))
+        raise PtxError(self.blame(lanes, site)(None, "The kernel executed a trap instruction."))
 
-    # Copies that go on while the thread does.
+    # Asynchronous copies.
 
     def copy_async(self, lanes, to, source, size: int, read, site: int) -> None:
-        """`read` bytes of global memory, then zeros, `size` in all, into shared memory: there when waited for."""
+        """Starts a copy of `read` bytes of global memory to shared memory, padded with zeros to `size` bytes."""
         blame = self.blame(lanes, site)
         to, source, read = (np.broadcast_to(x, lanes.shape) for x in (to, source, read))
         aligned(to, size, blame)
@@ -332,7 +332,8 @@ class Machine:
         view = self.shared.view(np.uint32)
         for length in np.unique(read).tolist():
             if length % 4 or length > size:
-                raise AddressError(blame(None, f"It reads {length} of {size} bytes."))
+                raise AddressError(blame(None, f"It reads {length} bytes. The number must be a multiple of 4, and at "
+                                               f"most {size}."))
             at = np.flatnonzero(read == length)
             for i in range(length // 4, size // 4):
                 view[index[at] + i] = 0
@@ -354,10 +355,10 @@ class Machine:
     def copy_wait_all(self, lanes) -> None:
         self.shadow.wait(lanes, None)
 
-    # What a warp does together.
+    # Instructions of a whole warp.
 
     def shuffle(self, mode: str, lanes, values, operand, clamp, mask, site: int):
-        """The values of other lanes, and whether they are in the same segment."""
+        """Returns the values of other lanes, and whether these lanes are in the same segment."""
         blame = self.blame(lanes, site)
         warp.members(lanes, self.lane, self.warp, mask, blame)
         lane = self.lane[lanes]
@@ -366,11 +367,12 @@ class Machine:
         at = np.minimum(np.searchsorted(lanes, wanted), lanes.size - 1)
         if (missing := lanes[at] != wanted).any():
             which = int(missing.argmax())
-            raise DivergenceError(blame(which, f"It takes the value of lane {int(source[which])}, which is not here."))
+            raise DivergenceError(blame(which, f"It reads the value of lane {int(source[which])}, which does not "
+                                               "execute this instruction."))
         return np.broadcast_to(values, lanes.shape)[at], valid
 
     def vote(self, mode: str, lanes, values, mask, site: int):
-        """Whether all or any of the lanes of a warp say yes, or which of them do."""
+        """Returns whether all or any lanes of a warp have a true value, or a bit mask of those lanes."""
         warp.members(lanes, self.lane, self.warp, mask, self.blame(lanes, site))
         starts = np.flatnonzero(np.diff(self.warp[lanes], prepend=-1))
         values = np.broadcast_to(values, lanes.shape)
@@ -380,13 +382,13 @@ class Machine:
         return np.repeat(found, np.diff(starts, append=lanes.size))
 
     def multiply(self, lanes, a, b, c, site: int):
-        """mma.m16n8k8."""
+        """Computes mma.m16n8k8."""
         warp.whole(lanes, self.lane, self.blame(lanes, site))
         parts = [[(x if x.ndim else np.full(lanes.shape, x)).reshape(-1, WARP) for x in given] for given in (a, b, c)]
         return tuple(d.reshape(-1) for d in warp.multiplied(*parts))
 
     def load_matrices(self, lanes, address, count: int, site: int):
-        """ldmatrix: of matrix i, thread t gets word t % 4 of the row whose address thread 8i + t // 4 gives."""
+        """ldmatrix: thread t receives word t % 4 of a row of matrix i, whose address thread 8i + t // 4 supplies."""
         blame = self.blame(lanes, site)
         warp.whole(lanes, self.lane, blame)
         rows = address.reshape(-1, WARP)[:, : 8 * count]

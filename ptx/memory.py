@@ -1,7 +1,7 @@
-"""Memory that lanes read and write at addresses: the arguments' (global), each block's own (shared), each thread's own.
+"""The memory that lanes access: the arguments (global), each block's shared memory, each thread's local memory.
 
-An access must lie wholly in one piece and at a multiple of its width, as a GPU asks; what is outside is an error even
-where a GPU would find another array there.
+An access must be entirely inside one piece of memory and at a multiple of its width, as on a GPU. An access outside is
+an error, even if a GPU would find another array there.
 """
 
 import bisect
@@ -12,18 +12,18 @@ import numpy as np
 from .errors import AddressError, RaceError
 from .translate import POISON
 
-PIECE = 36  # bits: pieces of global memory lie so far apart that a stray address meets none
-SHARED, LOCAL = 1 << 60, 1 << 61  # where the windows of these spaces lie among generic addresses
+PIECE = 36  # log2 of the distance between pieces of global memory: a stray address hits no other piece
+SHARED, LOCAL = 1 << 60, 1 << 61  # start of the shared and local windows in the generic address space
 
 
 @dataclass
 class Piece:
-    """Bytes of global memory, from address `base`; `name` for messages. `owners` where races are looked for."""
+    """A piece of global memory from address `base` on. `name` is for messages; `owners` is set if races are checked."""
 
     name: str
     raw: np.ndarray
     base: int
-    unit: int  # bytes of an item: what one thread may write while another writes the next
+    unit: int  # bytes per element: different threads may write neighbouring elements
     constant: bool = False
     owners: "Owners | None" = None
     _views: dict = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Piece:
         return self.base + self.raw.size
 
     def view(self, dtype) -> tuple[np.ndarray, int, int]:
-        """Its items of a dtype, the address of the first one, and the bits that an address is shifted by."""
+        """Returns the piece as elements of a dtype, the address of the first one, and log2 of the element size."""
         found = self._views.get(dtype)
         if found is None:
             size = np.dtype(dtype).itemsize
@@ -44,7 +44,7 @@ class Piece:
 
 
 class Owners:
-    """Which thread wrote each item of a piece in this launch, and which one read it. -1 is none, MANY several."""
+    """The threads that wrote and read each element of a piece in this launch. -1 means none, MANY several."""
 
     MANY = -2
 
@@ -52,7 +52,7 @@ class Owners:
         self.writer, self.reader = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
 
     def read(self, items, threads):
-        """Notes reads; gives (position, other thread) of the first one that races."""
+        """Records reads. Returns (position, other thread) of the first racing read, or None."""
         other = self.writer[items]
         if (raced := (other != -1) & (other != threads)).any():
             at = int(raced.argmax())
@@ -65,7 +65,7 @@ class Owners:
         return None
 
     def write(self, items, threads):
-        """Notes writes; gives (position, other thread) of the first one that races."""
+        """Records writes. Returns (position, other thread) of the first racing write, or None."""
         for other in (self.writer[items], self.reader[items]):
             if (raced := (other != -1) & (other != threads)).any():
                 at = int(raced.argmax())
@@ -78,26 +78,26 @@ class Owners:
 
 
 class Global:
-    """The arrays that a launch was given, at made-up addresses."""
+    """The arrays passed to a launch, at artificial addresses."""
 
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
         self.bases: list[int] = []
 
     def add(self, name: str, raw: np.ndarray, unit: int, constant: bool = False) -> Piece:
-        """A piece over these bytes, as far out of step with 256 bytes as they are in the host's memory."""
+        """Adds a piece for these bytes, with the same alignment relative to 256 bytes as in host memory."""
         base = ((len(self.pieces) + 1) << PIECE) + raw.ctypes.data % 256
         self.pieces.append(Piece(name, raw, base, unit, constant))
         self.bases.append(base)
         return self.pieces[-1]
 
     def at(self, address: int) -> Piece | None:
-        """The piece that an address lies in."""
+        """Returns the piece that contains an address, or None."""
         n = bisect.bisect_right(self.bases, address) - 1
         return self.pieces[n] if n >= 0 and address < self.pieces[n].end else None
 
     def parts(self, address, size, blame):
-        """The pieces that accesses of `size` bytes go to, each with which of them: None for all."""
+        """Returns the pieces that accesses of `size` bytes hit, each with the indices of its accesses (None: all)."""
         low, high = (int(address), int(address)) if address.ndim == 0 else (int(address.min()), int(address.max()))
         piece = self.at(low)
         if piece is not None and high + size <= piece.end:
@@ -115,14 +115,14 @@ class Global:
     def outside(self, address: int, size: int) -> str:
         n = min(max(((address + (1 << PIECE - 1)) >> PIECE) - 1, 0), len(self.pieces) - 1)
         if not self.pieces:
-            return f"{size} bytes at {address:#x}: there is no memory."
+            return f"{size} bytes at {address:#x}: the launch has no arrays."
         piece = self.pieces[n]
-        return (f"{size} bytes at {address:#x} are outside of all arrays. The nearest one, {piece.name} of "
+        return (f"{size} bytes at {address:#x} are outside all arrays. The nearest one, {piece.name} of "
                 f"{piece.raw.size} bytes, starts {address - piece.base} bytes before that.")
 
 
 class Windows:
-    """Memory of which every block (shared) or thread (local) has `size` bytes of its own, from address 0 on."""
+    """Memory with a separate window of `size` bytes for each block (shared) or thread (local), from address 0 on."""
 
     def __init__(self, what: str, size: int, count: int) -> None:
         self.what, self.size = what, size
@@ -132,12 +132,12 @@ class Windows:
         self._views: dict = {}
 
     def places(self, address, owner, dtype, size, here, blame):
-        """The number of the item, among all windows', that each access starts at; `here` is their span."""
+        """Returns the index, over all windows, of the first element of each access. `here` is the accesses' span."""
         if here[0] < 0 or here[1] > self.size:
             wrong = (address < 0) | (address + size > self.size)
             at = int(wrong.argmax()) if wrong.ndim else None
             where = int(address[at] if wrong.ndim else address)
-            raise AddressError(blame(at, f"{size} bytes at {where} are outside of the {self.size} bytes of {self.what} "
+            raise AddressError(blame(at, f"{size} bytes at {where} are outside the {self.size} bytes of {self.what} "
                                         "memory."))
         return (owner * self.stride + address) >> (np.dtype(dtype).itemsize.bit_length() - 1)
 
@@ -148,14 +148,14 @@ class Windows:
 
 
 def span(address, size: int) -> tuple[int, int]:
-    """From the first byte to behind the last one."""
+    """Returns the first byte of the accesses, and the end of the last one."""
     if address.ndim == 0:
         return int(address), int(address) + size
     return int(np.minimum.reduce(address)), int(np.maximum.reduce(address)) + size
 
 
 def aligned(address, size, blame) -> None:
-    """Raises AddressError where an access is not at a multiple of its size."""
+    """Raises AddressError if an access is not at a multiple of its size."""
     bits = int(address) if address.ndim == 0 else int(np.bitwise_or.reduce(address))
     if bits & (size - 1):
         at = None if address.ndim == 0 else int((address & (size - 1) != 0).argmax())
@@ -163,9 +163,9 @@ def aligned(address, size, blame) -> None:
         raise AddressError(blame(at, f"{size} bytes at {where:#x}, which is no multiple of {size}."))
 
 
-def raced(blame, found, doing: str) -> None:
-    """Raises RaceError where `Owners` or `Shadow` found one."""
+def raced(blame, found, doing: str, did: str) -> None:
+    """Raises RaceError if `Owners` found a race."""
     if found is not None:
         at, other = found
-        raise RaceError(blame(at, f"{doing}, and so does thread {other}." if other >= 0 else
-                         f"{doing} that other threads read."))
+        who = f"thread {other}" if other >= 0 else "several threads"
+        raise RaceError(blame(at, f"It {doing}, which {who} {did} in the same launch."))

@@ -1,7 +1,7 @@
-"""PTX as text -> a kernel: its parameters, its variables, its instructions in a row.
+"""Parses PTX text into a kernel: its parameters, its variables, and one flat list of instructions.
 
-Device functions are put in at each call, predicated instructions become branches around them, and the registers of
-inner scopes get names of their own: so a kernel is one flat list.
+To make the list flat, the parser inlines device functions at each call, turns predicated instructions into branches
+around them, and renames the registers of inner scopes.
 """
 
 import itertools
@@ -21,13 +21,13 @@ class Register(NamedTuple):
 
 
 class Special(NamedTuple):
-    """A register that the machine fills, such as %tid.x."""
+    """A read-only special register, such as %tid.x."""
 
     name: str
 
 
 class Immediate(NamedTuple):
-    """A number: an int, or a float by its bits (`bits` of 32 or 64)."""
+    """A constant: an int, or the bits of a float (`bits` is 32 or 64)."""
 
     value: int
     bits: int = 0
@@ -39,7 +39,7 @@ class Symbol(NamedTuple):
 
 
 class Address(NamedTuple):
-    """What stands in brackets: a register, a symbol or a number, and bytes behind it."""
+    """An address in brackets: a register, a symbol or a number, plus an offset in bytes."""
 
     base: "Register | Symbol | Immediate"
     offset: int = 0
@@ -50,7 +50,7 @@ class Vector(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """`op` with its dots, the operands, and the text for messages."""
+    """An instruction: `op` with its modifiers, the operands, and the text for messages."""
 
     op: str
     operands: tuple
@@ -61,7 +61,7 @@ class Instruction(NamedTuple):
 
 @dataclass
 class Variable:
-    """A .shared, .local, .global or .const declaration of so many bytes; -1 where the launch says how many."""
+    """A .shared, .local, .global or .const variable of `size` bytes; -1 if the launch sets the size."""
 
     space: str
     size: int
@@ -74,10 +74,10 @@ class Kernel:
     name: str
     parameters: list[tuple[str, str]]  # (type, name)
     instructions: list[Instruction] = field(default_factory=list)
-    labels: dict[str, int] = field(default_factory=dict)  # to the number of the instruction that follows
+    labels: dict[str, int] = field(default_factory=dict)  # label -> index of the next instruction
     registers: dict[str, str] = field(default_factory=dict)  # name -> declared type
     variables: dict[str, Variable] = field(default_factory=dict)
-    most_threads: int | None = None  # of a block, where the text says so
+    most_threads: int | None = None  # maximum threads per block, if declared
 
 
 _DECLARATION = re.compile(
@@ -93,7 +93,7 @@ _SPECIAL = re.compile(r"%(tid|ntid|ctaid|nctaid)\.[xyz]$|%(laneid|warpid|nwarpid
 
 
 def parse(text: str) -> Kernel:
-    """The one entry of a PTX module."""
+    """Parses the only kernel of a PTX module."""
     text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
     text = "\n".join(line.split("//")[0] for line in text.splitlines()
                      if not re.match(r"\s*\.(loc|file|version|target|address_size)\b", line))
@@ -113,7 +113,7 @@ def parse(text: str) -> Kernel:
                 functions[name] = found
     module.append(text[at:])
     if len(entries) != 1:
-        raise UnsupportedError(f"A module of one kernel is expected. This one has {len(entries)}.")
+        raise UnsupportedError(f"A PTX module must contain one kernel. This module contains {len(entries)}.")
     name, _, parameters, body, directives = entries[0]
     kernel = Kernel(name, parameters, most_threads=_most_threads(directives))
     for statement in "".join(module).split(";"):
@@ -123,13 +123,13 @@ def parse(text: str) -> Kernel:
 
 
 def _most_threads(directives: str) -> int | None:
-    """What .maxntid says, between a kernel's parameters and its body."""
+    """Returns the limit from .maxntid, which is between a kernel's parameters and its body."""
     found = re.search(r"\.maxntid\s+([\d,\s]+)", directives)
     return math.prod(map(int, found[1].split(","))) if found else None
 
 
 def _matching(text: str, at: int) -> int:
-    """Where the brace closes that was opened just before `at`."""
+    """Returns the index of the brace that closes the one before `at`."""
     depth = 1
     for brace in re.compile(r"[{}]").finditer(text, at):
         depth += 1 if brace[0] == "{" else -1
@@ -143,7 +143,7 @@ def _parameters(text: str) -> list[tuple[str, str]]:
 
 
 def _declare(kernel: Kernel, statement: str, names: dict[str, str]) -> bool:
-    """Notes a variable's declaration. Whether it was one."""
+    """Adds a declared variable to the kernel. Returns False if the statement declares no variable."""
     found = _DECLARATION.match(statement)
     if not found:
         return False
@@ -167,14 +167,14 @@ def _declare(kernel: Kernel, statement: str, names: dict[str, str]) -> bool:
 
 
 class _Body:
-    """Reads a body of statements into a kernel."""
+    """Parses the statements of a body into a kernel."""
 
     def __init__(self, kernel: Kernel, functions: dict) -> None:
         self.kernel, self.functions = kernel, functions
         self.fresh = itertools.count()
 
     def read(self, text: str, names: dict[str, str], leave: str | None, labels: str = "") -> None:
-        """`names` are what registers and variables are called here; `leave` the label that `ret` goes to."""
+        """Parses `text`. `names` maps this scope's names to unique names; `ret` branches to the label `leave`."""
         scopes, at = [names], 0
         while True:
             at = _skip(text, at)
@@ -208,7 +208,7 @@ class _Body:
                 self._register(name, type_, names, True)
         elif text.startswith("."):
             if not _declare(self.kernel, text, names):
-                raise UnsupportedError(f"This declaration is not known: {text}")
+                raise UnsupportedError(f"This declaration is not supported: {text}")
         else:
             self._instruction(text, names, leave, labels)
 
@@ -238,7 +238,7 @@ class _Body:
             op, operands = "bra", (Symbol(labels + operands[0].name),)
         if op.startswith(("ld.param", "st.param")):
             op, operands = self._parameter(op, operands)
-        if predicate and op != "bra":  # a branch around it
+        if predicate and op != "bra":  # becomes a branch around the instruction
             after = f"'{next(self.fresh)}"
             self._add(Instruction("bra", (Symbol(after),), text, predicate, not negated))
             self._add(Instruction(op, operands, text))
@@ -250,13 +250,13 @@ class _Body:
         self.kernel.instructions.append(instruction)
 
     def _parameter(self, op: str, operands: tuple) -> tuple:
-        """What is passed to and from a device function, and its own parameters, are registers here."""
+        """Turns loads and stores of a device function's parameters into moves between registers."""
         which = 0 if op.startswith("st") else 1
         place = operands[which]
         if not isinstance(place.base, Register):
             return op, operands
         if place.offset:
-            raise UnsupportedError("A function's parameter of more than one number is not known here.")
+            raise UnsupportedError("A device function's parameter of more than one number is not supported.")
         moved = list(operands)
         moved[which] = place.base
         return f"mov.{op.rpartition('.')[2]}", tuple(moved)
@@ -265,7 +265,7 @@ class _Body:
         found = re.match(r"(?:\(([^()]*)\)\s*,\s*)?([\w$]+)\s*(?:,\s*\(([^()]*)\))?", rest)
         given, passed = ([names[n.strip()] for n in (found[g] or "").split(",") if n.strip()] for g in (1, 3))
         if found[2] not in self.functions:
-            raise UnsupportedError(f"A call of {found[2]}, which this module does not define.")
+            raise UnsupportedError(f"The called function {found[2]} is not defined in this module.")
         _, results, parameters, body = self.functions[found[2]]
         number = next(self.fresh)
         inner, after = {}, f"'after{number}"
@@ -288,7 +288,7 @@ class _Body:
         if text.startswith("["):
             found = re.match(r"\[\s*([\w$%.]+)\s*(?:\+\s*(-?\w+)\s*)?\]$", text)
             if not found:
-                raise UnsupportedError(f"This address is not known: {text}")
+                raise UnsupportedError(f"This address is not supported: {text}")
             return Address(self._operand(found[1], names), int(found[2] or "0", 0))
         if "|" in text:
             return Vector(tuple(self._operand(part.strip(), names) for part in text.split("|")))
@@ -315,7 +315,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _split(text: str) -> list[str]:
-    """At commas outside of braces and brackets."""
+    """Splits a text at the commas that are outside braces and brackets."""
     parts, depth, last = [], 0, 0
     for i, c in enumerate(text):
         depth += (c in "{[") - (c in "}]")

@@ -1,44 +1,44 @@
-"""Who touched which word of shared memory since the last barrier, and which copies are still on their way there.
+"""Finds races in shared memory: records the threads that accessed each word since the last barrier, and pending copies.
 
-Threads are in no order, those of one warp neither, until a barrier of the block, or of the warp, puts them in one.
+Accesses of different threads have no order until a barrier of the block or of the warp, even within one warp.
 """
 
 import numpy as np
 
-NONE, MANY = -1, -2  # no thread; threads of several warps. Several threads of warp w are -3 - w
+NONE, MANY = -1, -2  # codes for no thread, and for threads of several warps; -3 - w means several threads of warp w
 
 
-LATER = 1 << 22  # threads' reads that are kept to be noted later, at most
+LATER = 1 << 22  # maximum number of reads that are buffered before they are recorded
 
 
 class Shadow:
-    """The last writer and the readers of each unit of `unit` bytes, of all blocks' windows of `stride` bytes.
+    """The last writer and the readers of each unit of `unit` bytes, in all blocks' windows of `stride` bytes.
 
-    Most reads meet no write between two barriers: they are noted only where a write comes to the same addresses, and
-    compared only with what was written there.
+    Most reads meet no write between two barriers. So reads are recorded only when a write accesses the same addresses,
+    and compared only with writes to the same addresses.
     """
 
     def __init__(self, stride: int, blocks: int, unit: int, home, warp) -> None:
         self.unit, self.each, self.home, self.warp = unit, stride // unit, home, warp
         self.blocks, count = blocks, self.each * blocks
         self.writer, self.reader = np.full(count, NONE, np.int64), np.full(count, NONE, np.int64)
-        self.written, self.read = np.zeros(count, np.int64), np.zeros(count, np.int64)  # the warp's step at that time
-        self.arriving = np.full(count, NONE, np.int64)  # the thread whose copy is on its way here
-        self.step = np.zeros(int(warp[-1]) + 1, np.int64)  # how many barriers each warp has passed
-        self.flights: list = []  # copies that were not waited for: (lanes, units of each, the group of each, span)
-        self.groups = np.zeros(home.size, np.int64)  # how many groups of copies each thread has closed
-        self.spans: set[tuple[int, int]] = set()  # of the addresses that were written since all blocks passed a barrier
-        self.noted: set[tuple[int, int]] = set()  # of those that were read, as far as that is noted
-        self.later: list = []  # reads that are not noted: (lanes, address, size, the warps' steps, span)
-        self.left = 0  # how many they are
+        self.written, self.read = np.zeros(count, np.int64), np.zeros(count, np.int64)  # the warp's step at that access
+        self.arriving = np.full(count, NONE, np.int64)  # the thread whose copy to this unit is pending
+        self.step = np.zeros(int(warp[-1]) + 1, np.int64)  # number of barriers that each warp has passed
+        self.flights: list = []  # pending copies: (lanes, units of each lane, group of each lane, span)
+        self.groups = np.zeros(home.size, np.int64)  # number of copy groups that each thread has committed
+        self.spans: set[tuple[int, int]] = set()  # spans written since all blocks passed a barrier
+        self.noted: set[tuple[int, int]] = set()  # spans of the recorded reads
+        self.later: list = []  # unrecorded reads: (lanes, address, size, the warps' steps, span)
+        self.left = 0  # number of lanes in `later`
 
     def units(self, lanes, address, size):
-        """The units that each access touches: one row a lane."""
+        """Returns the units that each access touches, one row per lane."""
         first = (self.home[lanes] * self.each + address // self.unit)[:, None]
         return first + np.arange(size // self.unit) if size > self.unit else first
 
     def note_read(self, lanes, address, size, here):
-        """Gives (position, other thread, what it does) of the first read that races. `here` is the addresses' span."""
+        """Returns (position, other thread, its action) of the first racing read, or None. `here` is the span."""
         if _meets(here, self.spans):
             units = self.units(lanes, address, size)
             wrong = self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
@@ -72,7 +72,7 @@ class Shadow:
         self.read[units] = step[self.warp[mine]]
 
     def _several(self, units, mine, before, several) -> None:
-        """Notes which units threads of one warp read, and which those of several."""
+        """Marks the units that several threads of one warp read, and those that several warps read."""
         touched, warps = units[several], self.warp[mine[several]]
         code = -3 - warps
         previous = before[several]
@@ -82,7 +82,7 @@ class Shadow:
         self.reader[touched[mixed]] = MANY
 
     def note_write(self, lanes, address, size, here):
-        """Gives (position, other thread, what it does) of the first write that races."""
+        """Returns (position, other thread, its action) of the first racing write, or None."""
         units, mine = self.units(lanes, address, size), lanes[:, None]
         if _meets(here, [there for *_, there in self.later]):
             self._note_reads()
@@ -125,7 +125,7 @@ class Shadow:
     # Barriers.
 
     def passed_blocks(self, blocks) -> None:
-        """All that was done in these blocks is in order now."""
+        """Forgets the earlier accesses of these blocks: a barrier separates them from later ones."""
         if len(blocks) == self.blocks:
             self._let_go()
             for shadow, spans in ((self.writer, self.spans), (self.reader, self.noted)):
@@ -139,13 +139,13 @@ class Shadow:
             shadow.reshape(-1, self.each)[blocks] = NONE
 
     def passed_warps(self, warps) -> None:
-        self.step = self.step.copy()  # reads that are noted later were made at the step of their time
+        self.step = self.step.copy()  # buffered reads keep the step at which they were made
         self.step[warps] += 1
 
     # Copies.
 
     def copy(self, lanes, address, size, here):
-        """A copy to these addresses sets out: a write, from now until it is waited for."""
+        """Starts an asynchronous copy to these addresses. It counts as a write until its thread has waited for it."""
         wrong = self.note_write(lanes, address, size, here)
         if wrong is None:
             units = self.units(lanes, address, size)
@@ -157,7 +157,7 @@ class Shadow:
         self.groups[lanes] += 1
 
     def wait(self, lanes, left: int | None) -> None:
-        """These threads wait until at most `left` of their closed groups are on their way; None: until no copy is."""
+        """Completes copies of these threads until at most `left` committed groups are pending; None: all copies."""
         limit = np.full(self.groups.size, -1, np.int64)
         limit[lanes] = self.groups[lanes] + 1 if left is None else self.groups[lanes] - left
         flying = []
@@ -166,7 +166,7 @@ class Shadow:
             if done.any():
                 landed, who = units[done], owners[done]
                 self.arriving[landed] = NONE
-                self.writer[landed] = who[:, None]  # it is there for this thread; for others, after a barrier
+                self.writer[landed] = who[:, None]  # visible to this thread now, to others after a barrier
                 self.written[landed] = self.step[self.warp[who]][:, None]
             if not done.all():
                 flying.append((owners[~done], units[~done], group[~done], there))
@@ -174,5 +174,5 @@ class Shadow:
 
 
 def _meets(here: tuple[int, int], others) -> bool:
-    """Whether a span of addresses has one in common with any other."""
+    """Whether a span of addresses overlaps any of the others."""
     return any(here[0] < end and start < here[1] for start, end in others)

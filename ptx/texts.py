@@ -1,4 +1,4 @@
-"""A kernel's PTX. Numba's part of it is kept on disk: for the processes that run tests beside this one, and later."""
+"""Compiles kernels to PTX. The output of Numba is cached on disk for parallel test processes and later runs."""
 
 import os
 import warnings
@@ -8,8 +8,8 @@ from pathlib import Path
 
 
 def texts(kernel, types: tuple, *capabilities: tuple[int, int]) -> list[str]:
-    """The PTX of a kernel of autoconv, or of a bare function, for these types of arguments and each of the compute
-    capabilities: the text that a GPU's cubin is made of.
+    """Returns the PTX of an autoconv kernel or a plain function, for these argument types and for each compute
+    capability. A GPU's cubin is assembled from the same text.
     """
     from autoconv.kernels.cuda import internals
 
@@ -22,12 +22,12 @@ def texts(kernel, types: tuple, *capabilities: tuple[int, int]) -> list[str]:
 
 
 def _kept(kernel, types: tuple) -> Path | None:
-    """The file of a kernel, in a folder for the sources of all kernels and what compiles them."""
+    """Returns the cache file of a kernel. Its folder depends on all kernel sources and the compiler's version."""
     from autoconv.kernels.cuda import store
 
     module = getattr(getattr(kernel, "function", None), "__module__", "")
     if not module.startswith("autoconv.kernels.cuda.") or store.folder() is None:
-        return None  # a test's own kernel is not among these sources
+        return None  # a kernel defined in a test is not part of these sources
     folder = store.folder().with_name(f"ptx-{store.source_hash()}")
     folder.mkdir(exist_ok=True)
     return folder / f"{kernel.name}-{sha256(str(types).encode()).hexdigest()[:16]}"
@@ -40,5 +40,5 @@ def _read(path: Path | None) -> bytes | None:
 def _write(path: Path | None, data: bytes) -> None:
     if path is not None:
         part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_bytes(zlib.compress(data, 1))  # a tenth, or less: LLVM's text repeats itself
+        part.write_bytes(zlib.compress(data, 1))  # compresses to a tenth or less, because LLVM's text is repetitive
         part.replace(path)

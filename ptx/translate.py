@@ -1,7 +1,7 @@
-"""A basic block -> a Python function that runs it in NumPy, for any number of lanes at once.
+"""Translates a basic block to a Python function that runs it in NumPy, for any number of lanes at once.
 
-A register is a local variable: an array of one value a lane, or a single NumPy number where all lanes have the same.
-Registers of whole numbers are kept signed; an instruction's type says how the bits are read (`view`).
+A register is a local variable: an array with one value per lane, or a NumPy scalar if all lanes have the same value.
+Integer registers are stored as signed numbers; the type of an instruction determines how it reads the bits (`view`).
 """
 
 import re
@@ -12,7 +12,8 @@ from . import arithmetic, flow
 from .errors import UnsupportedError
 from .parser import SIZES, Immediate, Instruction, Kernel, Register, Special, Symbol, Vector
 
-POISON = {1: 0x5D, 2: 0x5EAD, 4: 0x7FC0DEAD, 8: 0x7FF8DEAD7FC0DEAD}  # what nobody has written: NaN as a float
+# initial contents of memory and registers: NaN if read as a float
+POISON = {1: 0x5D, 2: 0x5EAD, 4: 0x7FC0DEAD, 8: 0x7FF8DEAD7FC0DEAD}
 
 _NAMES = {"f32": "F32", "f64": "F64", "pred": "BOOL"}
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "lo": "<", "ls": "<=", "hi": ">",
@@ -23,12 +24,12 @@ _MODIFIERS = {"rn", "rz", "rm", "rp", "rni", "rzi", "rmi", "rpi", "ftz", "sat", 
 
 
 def storage(type_: str) -> str:
-    """The name of the NumPy type that a register of this type is kept in."""
+    """Returns the name of the NumPy type in which a register of this type is stored."""
     return _NAMES.get(type_) or f"I{SIZES[type_] * 8}"
 
 
 def reading(type_: str) -> str:
-    """The name of the NumPy type that an instruction of this type reads."""
+    """Returns the name of the NumPy type as which an instruction of this type reads its operands."""
     return f"U{SIZES[type_] * 8}" if type_[0] == "u" else storage(type_)
 
 
@@ -38,7 +39,7 @@ DTYPES = {**{n: getattr(np, f"{'u' if n[0] == 'U' else ''}int{n[1:]}") for n in
 
 
 def poison(type_: str):
-    """The value of a register that was never written."""
+    """Returns the value of a register that was never written."""
     name = storage(type_)
     if name == "BOOL":
         return np.bool_(False)
@@ -47,17 +48,17 @@ def poison(type_: str):
 
 
 class Translator:
-    """Makes the functions of a kernel's blocks. `symbols` are the addresses of its variables."""
+    """Generates the functions for a kernel's blocks. `symbols` maps its variables to addresses."""
 
     def __init__(self, kernel: Kernel, symbols: dict[str, int], parameters: dict[str, int]) -> None:
         self.kernel, self.symbols, self.parameters = kernel, symbols, parameters
         self.variables = {name: f"v{i}" for i, name in enumerate(kernel.registers)}
         self.constants: dict[str, object] = {}
-        self.sites: list[Instruction] = []  # what a number in a memory access stands for
+        self.sites: list[Instruction] = []  # memory accesses, by the number they pass for messages
         self.lines: list[str] = []
 
     def functions(self, blocks: list[flow.Block]) -> list:
-        """One function a block: (machine, lanes, *what it needs) -> (what it leaves, its condition)."""
+        """Returns one function per block: (machine, lanes, *needs) -> (leaves, condition)."""
         for n, block in enumerate(blocks):
             names = [self.variables[name] for name in block.needs]
             self.lines.append(f"def block{n}({', '.join(['m', 'lanes', *names])}):")
@@ -77,7 +78,7 @@ class Translator:
         return name
 
     def source(self, operand, type_: str) -> str:
-        """An expression for an operand as this type."""
+        """Returns an expression for an operand, read as this type."""
         wanted = reading(type_)
         if isinstance(operand, Immediate):
             return self.constant(_number(operand, wanted))
@@ -85,23 +86,23 @@ class Translator:
             return self._as(f"m.special({operand.name!r}, lanes)", "u64" if "64" in operand.name else "u32", type_)
         if isinstance(operand, Symbol):
             if operand.name not in self.symbols:
-                raise UnsupportedError(f"A name that is not declared: {operand.name}")
+                raise UnsupportedError(f"The name {operand.name} is not declared.")
             return self.constant(DTYPES[wanted](self.symbols[operand.name] + operand.offset))
         return self._as(self.variables[operand.name], self.kernel.registers[operand.name], type_, kept=True)
 
     def _as(self, expression: str, has: str, type_: str, kept: bool = False) -> str:
-        """`expression` of type `has`, as type_; `kept`: in the form of a register."""
+        """Converts `expression` of type `has` to type_; with `kept`, to the form in which registers are stored."""
         have, want = storage(has) if kept else reading(has), reading(type_)
         if have == want:
             return expression
         if SIZES[has] == SIZES[type_]:
             return f"{expression}.view({want})"
         if "F" in (have[0], want[0]) or "BOOL" in (have, want):
-            raise UnsupportedError(f"A register of type {has} is used as {type_}.")
+            raise UnsupportedError(f"A register of type {has} cannot be read as {type_}.")
         return f"{expression}.astype({want})"  # a wider register: its low bits
 
     def assign(self, operand, expression: str, type_: str) -> None:
-        """The result of an instruction, of this type, into a register."""
+        """Assigns the result of an instruction, which has this type, to a register."""
         if isinstance(operand, Symbol) and operand.name == "_":
             self.lines.append(f"    {expression}")
             return
@@ -113,7 +114,7 @@ class Translator:
             elif SIZES[declared] > SIZES[type_] and kept[0] == "I" and have[0] in "IU":
                 expression = f"({expression}).astype({kept})"
             else:
-                raise UnsupportedError(f"A result of type {type_} goes to a register of type {declared}.")
+                raise UnsupportedError(f"A result of type {type_} cannot be written to a register of type {declared}.")
         self.lines.append(f"    {self.variables[operand.name]} = {expression}")
 
     def address(self, operand) -> str:
@@ -128,9 +129,9 @@ class Translator:
         method = getattr(self, f"_{parts[0]}", None)
         try:
             if parts[0] in ("atom", "red"):
-                raise UnsupportedError("There are no atomics in this house: sums have one order.")
+                raise UnsupportedError("autoconv's kernels use no atomics: the order of every sum is fixed.")
             if method is None:
-                raise UnsupportedError("This machine does not know it.")
+                raise UnsupportedError("The emulator does not support this instruction.")
             self.sites.append(instruction)
             method(parts, *instruction.operands)
         except (UnsupportedError, KeyError, TypeError, IndexError) as error:
@@ -141,13 +142,13 @@ class Translator:
         return len(self.sites) - 1
 
     def _binary(self, parts, d, a, b, form: str, exact: str = "") -> None:
-        """`form` with {a} and {b}; where the rounding is directed, `exact` in more digits."""
+        """Assigns `form` with {a} and {b}. With directed rounding, `exact` is computed with more digits."""
         t = parts[-1]
         a, b = self.source(a, t), self.source(b, t)
         rounding = next((p[1] for p in parts if p in ("rz", "rm", "rp")), "")
         if t[0] == "f" and rounding:
             if not exact:
-                raise UnsupportedError("This rounding is not known here.")
+                raise UnsupportedError("This rounding mode is not supported.")
             expression = f"directed({exact.format(a=f'wider({a})', b=f'wider({b})')}, {rounding!r}, {reading(t)})"
         else:
             expression = form.format(a=a, b=b)
@@ -406,26 +407,26 @@ class Translator:
         if parts[1:3] != ["async", "ca"] and parts[1:3] != ["async", "cg"]:
             kind = {"commit_group": "commit", "wait_group": "wait", "wait_all": "wait_all"}.get(parts[2])
             if kind is None:
-                raise UnsupportedError("This machine does not know it.")
+                raise UnsupportedError("The emulator does not support this instruction.")
             left = operands[0].value if operands else 0
             self.lines.append(f"    m.copy_{kind}(lanes{f', {left}' if kind == 'wait' else ''})")
             return
         to, source, size, *taken = operands
         if size.value not in (4, 8, 16) or ("cg" in parts and size.value != 16):
-            raise UnsupportedError("cp.async copies 4, 8 or 16 bytes, with .cg only 16.")
+            raise UnsupportedError("cp.async must copy 4, 8 or 16 bytes, and 16 with .cg.")
         read = self.source(taken[0], "u32") if taken else self.constant(np.uint32(size.value))
         self.lines.append(f"    m.copy_async(lanes, {self.address(to)}, {self.address(source)}, {size.value}, {read}, "
                           f"{self.site})")
 
     def _ldmatrix(self, parts, d, place) -> None:
         if "trans" in parts or "m8n8" not in parts or parts[-1] != "b16":
-            raise UnsupportedError("Only ldmatrix.sync.aligned.m8n8.x1, .x2, .x4.b16 is known here.")
+            raise UnsupportedError("Only ldmatrix.sync.aligned.m8n8 with .x1, .x2 or .x4 and .b16 is supported.")
         outs = d.parts if isinstance(d, Vector) else (d,)
         self.lines.append(f"    whole = m.load_matrices(lanes, {self.address(place)}, {len(outs)}, {self.site})")
         for i, out in enumerate(outs):
             self.assign(out, f"whole[{i}]", "b32")
 
-    # A warp together.
+    # Instructions of a whole warp.
 
     def _shfl(self, parts, d, a, b, c, mask) -> None:
         out, valid = d.parts if isinstance(d, Vector) else (d, None)
@@ -441,7 +442,7 @@ class Translator:
 
     def _mma(self, parts, d, a, b, c) -> None:
         if ".".join(parts[1:]) != "sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32":
-            raise UnsupportedError("Only mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 is known here.")
+            raise UnsupportedError("Only mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 is supported.")
         given = [", ".join(self.source(x, "f32") for x in operand.parts) for operand in (a, b, c)]
         self.lines.append("    whole = m.multiply(lanes, {}, {})".format(
             ", ".join(f"({part},)" for part in given), self.site))
@@ -449,12 +450,12 @@ class Translator:
             self.assign(out, f"whole[{i}]", "f32")
 
     def _membar(self, parts) -> None:
-        """Nothing here may be read that another thread wrote in the same launch, so its order does not matter."""
+        """Does nothing: no thread may read what another one wrote in the same launch, so the order is irrelevant."""
 
     _fence = _membar
 
     def _nanosleep(self, parts, time) -> None:
-        """No time passes here."""
+        """Does nothing: the emulator has no time."""
 
     def _trap(self, parts) -> None:
         self.lines.append(f"    m.trap(lanes, {self.site})")
@@ -465,7 +466,7 @@ def _double(t: str) -> str:
 
 
 def _number(operand: Immediate, wanted: str):
-    """An immediate as a NumPy number of the type."""
+    """Converts an immediate to a NumPy scalar of this type."""
     dtype = DTYPES[wanted]
     if wanted == "BOOL":
         return np.bool_(operand.value)

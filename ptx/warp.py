@@ -1,24 +1,24 @@
-"""What the 32 threads of a warp do together: values handed round, votes, products of small matrices."""
+"""Instructions that the 32 threads of a warp execute together: shuffles, votes and small matrix products."""
 
 import numpy as np
 
 from .errors import DivergenceError
 
 WARP = 32
-_GROUP, _MEMBER = np.divmod(np.arange(WARP), 4)  # a fragment's lanes: eight groups of four
+_GROUP, _MEMBER = np.divmod(np.arange(WARP), 4)  # eight groups of four lanes in a fragment
 
 
 def whole(lanes, lane_of, blame) -> None:
-    """Raises DivergenceError where not all 32 threads of each warp are here. `lanes` are sorted."""
+    """Raises DivergenceError unless all 32 threads of each warp are among `lanes`, which are sorted."""
     inside = lane_of[lanes]
     if lanes.size % WARP or not (inside.reshape(-1, WARP) == np.arange(WARP)).all():
         gaps = np.flatnonzero(inside != np.arange(lanes.size) % WARP)
         raise DivergenceError(blame(int(gaps[0]) if gaps.size else 0,
-                               "All 32 threads of a warp must run this together, and some are elsewhere."))
+                               "All 32 threads of a warp must execute this together, but some do not."))
 
 
 def members(lanes, lane_of, warp_of, mask, blame) -> None:
-    """Raises DivergenceError where a thread that the mask names is not here, or one is here that it does not name."""
+    """Raises DivergenceError unless each warp's mask names exactly those of its threads that are among `lanes`."""
     bits = np.uint32(1) << lane_of[lanes].astype(np.uint32)
     mask = np.broadcast_to(mask, lanes.shape)
     here = np.bitwise_or.reduceat(bits, starts := np.flatnonzero(np.diff(warp_of[lanes], prepend=-1)))
@@ -31,7 +31,7 @@ def members(lanes, lane_of, warp_of, mask, blame) -> None:
 
 
 def shuffled(mode: str, lane, values, operand, clamp):
-    """shfl: the place, in its warp, that each lane takes its value from, and whether it is inside its segment."""
+    """shfl: returns the lane from which each lane reads its value, and whether that lane is in the same segment."""
     lane = lane.astype(np.int64)
     operand, segment, bound = (np.asarray(x).astype(np.int64) for x in (operand & 31, (clamp >> 8) & 31, clamp & 31))
     low = lane & segment
@@ -45,9 +45,9 @@ def shuffled(mode: str, lane, values, operand, clamp):
 
 
 def multiplied(a, b, c):
-    """mma.m16n8k8: the fragments of a (16, 8) times b (8, 8) plus c (16, 8), one row of 32 lanes a warp.
+    """mma.m16n8k8: returns the fragments of a (16, 8) @ b (8, 8) + c (16, 8), one row of 32 lanes per warp.
 
-    Of a float32 the tensor cores read 19 bits; the products are exact, and their sum is rounded once here.
+    Tensor cores read 19 bits of a float32. The products are exact, and their sum is rounded once here.
     """
     left, right = (np.empty((len(a[0]), *shape)) for shape in ((16, 8), (8, 8)))
     for i, part in enumerate(a):
@@ -60,5 +60,5 @@ def multiplied(a, b, c):
 
 
 def truncated(values):
-    """A float32 as the tensor cores read it: without its low 13 bits."""
+    """Clears the low 13 bits of float32 values, which tensor cores ignore."""
     return (values.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)

@@ -20,16 +20,31 @@ WITHOUT_CUDA = "numba-cuda is not installed"  # the reason for which tests are s
 
 
 def pytest_collection_modifyitems(config, items):
-    """Marks the tests that need numba-cuda. Leaves the long runs out where -m does not name them."""
+    """Marks the tests that need numba-cuda. Deselects soak tests unless -m contains "soak", and slow tests unless -m or
+    a test's own name selects what runs.
+    """
+    unselected = {"soak"} if "soak" not in config.option.markexpr else set()
+    if leaves_out_slow_tests(config):
+        unselected.add("slow")
+    left_out = {item for item in items if any(mark.name in unselected for mark in item.iter_markers())}
     for item in items:
         if needs_cuda(item):
             item.add_marker(pytest.mark.cuda)
-    if "soak" in config.option.markexpr:
-        return
-    left_out = [item for item in items if item.get_closest_marker("soak")]
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def leaves_out_slow_tests(config):
+    """Whether neither -m nor the name of a single test says what to run."""
+    return not config.option.markexpr and not any("::" in word for word in config.args)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if leaves_out_slow_tests(config):
+        terminalreporter.write_line(
+            "Left out: slower tests, such as damaged files by the hundred, other processors' instruction sets, MPI and "
+            "the code of the pages. To run them: pytest -n auto -m slow")
 
 
 def needs_cuda(item):

@@ -1,12 +1,12 @@
-"""Keras's names that autoconv has not, and why: the answer where somebody asks for one of them."""
+"""Keras's names that autoconv lacks, each with the reason or an alternative, which the error for the name states."""
 
 import numpy as np
 
-_SEQUENCES = "sequences: recurrent, text and attention layers"
-_OTHER_RANKS = "data of one or three dimensions: its images are (N, H, W, C)"
-_QUANTIZED = "quantized or mixed precision"
-_TABLES = "tables of features"
-_SOUND = "sound"
+_SEQUENCES = "Sequences are out of scope: autoconv has no recurrent, text or attention layers"
+_OTHER_RANKS = "Data with one or three dimensions is out of scope: images in autoconv are (N, H, W, C)"
+_QUANTIZED = "Mixed and quantized precision are out of scope"
+_TABLES = "Tabular data is out of scope"
+_SOUND = "Audio is out of scope"
 
 _REASONS = {
     _SEQUENCES: """LSTM GRU SimpleRNN RNN Bidirectional TimeDistributed ConvLSTM1D ConvLSTM2D ConvLSTM3D LSTMCell
@@ -28,82 +28,85 @@ _REASONS = {
     _TABLES: "Discretization CategoryEncoding FeatureSpace california_housing boston_housing",
     _SOUND: """MelSpectrogram STFTSpectrogram audio_dataset_from_directory STFT STFTInitializer stft istft rfft irfft
         extract_sequences""",
-    "bounding boxes": "bounding_boxes MaxNumBoundingBoxes",
-    "complex numbers": "polar view_as_complex view_as_real fft fft2 ifft2",
-    "linear algebra beyond products: numpy.linalg has it": """cholesky cholesky_inverse det eig eigh inv logdet lstsq
-        lu_factor matrix_rank pinv qr slogdet solve solve_triangular svd linalg cdist""",
-    "loops and branches as operations: write them in Python": """associative_scan cond fori_loop map scan switch
-        vectorized_map while_loop""",
-    "losses of pairs and other embeddings": "Circle circle",
-    "a net taught by another one": "distillation",
-    "several optimizers in one model": "MultiOptimizer OptimizerMap",
-    "nets that were trained elsewhere: it downloads no weights": """applications MobileNet MobileNetV2 MobileNetV3Small
-        MobileNetV3Large VGG16 VGG19 ResNet50 ResNet101 ResNet152 ResNet50V2 InceptionV3 Xception DenseNet121
-        DenseNet169 DenseNet201 NASNetMobile EfficientNetB0 EfficientNetV2B0 ConvNeXtTiny""",
-    "other back ends: it is one itself": """JaxLayer FlaxLayer TorchModuleWrapper TFSMLayer tree distribution jvp
-        custom_gradient set_backend is_nnx_enabled StatelessScope SymbolicScope RematScope remat Operation
-        Function name_scope OrbaxCheckpoint get_source_inputs""",
-    "remote services": "RemoteMonitor",
+    "Bounding boxes are out of scope": "bounding_boxes MaxNumBoundingBoxes",
+    "Complex numbers are out of scope": "polar view_as_complex view_as_real fft fft2 ifft2",
+    "Linear algebra beyond matrix products is out of scope: use numpy.linalg": """cholesky cholesky_inverse det eig eigh
+        inv logdet lstsq lu_factor matrix_rank pinv qr slogdet solve solve_triangular svd linalg cdist""",
+    "Loops and branches as operations are out of scope: write them in Python": """associative_scan cond fori_loop map
+        scan switch vectorized_map while_loop""",
+    "Losses for embeddings are out of scope": "Circle circle",
+    "Distillation, in which one net teaches another, is out of scope": "distillation",
+    "Several optimizers in one model are out of scope": "MultiOptimizer OptimizerMap",
+    "Pretrained models are out of scope: autoconv downloads no weights": """applications MobileNet MobileNetV2
+        MobileNetV3Small MobileNetV3Large VGG16 VGG19 ResNet50 ResNet101 ResNet152 ResNet50V2 InceptionV3 Xception
+        DenseNet121 DenseNet169 DenseNet201 NASNetMobile EfficientNetB0 EfficientNetV2B0 ConvNeXtTiny""",
+    "Other backends are out of scope: autoconv has only its own": """JaxLayer FlaxLayer TorchModuleWrapper TFSMLayer
+        tree distribution jvp custom_gradient set_backend is_nnx_enabled StatelessScope SymbolicScope RematScope remat
+        Operation Function name_scope OrbaxCheckpoint get_source_inputs""",
+    "Remote services are out of scope": "RemoteMonitor",
 }
 REASON = {name: reason for reason, names in _REASONS.items() for name in names.split()}
 
 
 _INSTEAD = {
-    "layers has RandomFlip, RandomRotation, RandomZoom, RandomTranslation, RandomContrast, RandomBrightness and "
-    "RandomCrop": """AugMix AutoContrast ContrastLimitedAdaptiveHistogramEqualization CutMix Equalization MixUp Pipeline
-        RandAugment RandomColorDegeneration RandomColorJitter RandomElasticTransform RandomErasing RandomGaussianBlur
-        RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization RandomSaturation RandomSharpness
-        RandomShear Solarization elastic_transform perspective_transform""",
-    "GlobalAveragePooling2D takes images of any size": """AdaptiveAveragePooling2D AdaptiveMaxPooling2D
+    "autoconv's augmentation layers are RandomFlip, RandomRotation, RandomZoom, RandomTranslation, RandomContrast, "
+    "RandomBrightness and RandomCrop": """AugMix AutoContrast ContrastLimitedAdaptiveHistogramEqualization CutMix
+        Equalization MixUp Pipeline RandAugment RandomColorDegeneration RandomColorJitter RandomElasticTransform
+        RandomErasing RandomGaussianBlur RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization
+        RandomSaturation RandomSharpness RandomShear Solarization elastic_transform perspective_transform""",
+    "Use GlobalAveragePooling2D, which accepts images of any size": """AdaptiveAveragePooling2D AdaptiveMaxPooling2D
         adaptive_average_pool adaptive_max_pool""",
-    "write a layer of your own that has the other one in an attribute": "Wrapper SpectralNormalization",
-    "Dense, Permute and Reshape compute what nets of images need of it": "EinsumDense",
-    "optimizers has SGD, RMSprop, Adam, AdamW, Nadam, Adamax, Adagrad, Adadelta, Lion and Ftrl":
+    "Write a custom layer that stores the wrapped layer in an attribute": "Wrapper SpectralNormalization",
+    "Use the layers Dense, Permute and Reshape": "EinsumDense",
+    "autoconv's optimizers are SGD, RMSprop, Adam, AdamW, Nadam, Adamax, Adagrad, Adadelta, Lion and Ftrl":
         "Adafactor Lamb Muon ScheduleFreeAdamW",
-    "fit, evaluate and predict take verbose, and show a line of progress themselves": """ProgbarLogger Progbar
-        enable_interactive_logging disable_interactive_logging is_interactive_logging_enabled""",
-    "errors are short as they are": """enable_traceback_filtering disable_traceback_filtering
+    "Use the argument verbose of fit, evaluate and predict, which controls their progress line": """ProgbarLogger
+        Progbar enable_interactive_logging disable_interactive_logging is_interactive_logging_enabled""",
+    "Tracebacks of autoconv are short and are not filtered": """enable_traceback_filtering disable_traceback_filtering
         is_traceback_filtering_enabled""",
-    "code in files is never run": "enable_unsafe_deserialization",
-    "fit takes epochs and steps_per_epoch": "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
-    "config has a function for each setting": "Config",
-    "the sets are mnist, fashion_mnist and cifar10; utils.image_dataset_from_directory reads folders": "cifar100",
-    "fit takes validation_split; arrays are split by x[:n]": "split_dataset",
-    "utils.plot_model draws the same": "model_to_dot",
-    "models.load_model reads files of Keras, Model.from_config configurations": "KerasFileEditor",
-    "formats.to_onnx and `autoconv export` write files for other programs": "export",
-    "models and tensors have to('cuda')": "device",
-    "layers get their names by themselves, or by name=": "get_uid",
-    "np.result_type gives the dtype in which NumPy computes": "result_type",
-    "it was for older versions of Keras": "legacy",
-    "utils.image_dataset_from_directory and utils.load_img read pictures": "preprocessing",
-    "autoconv.pictures draws filters, feature maps and mistakes": "visualization",
-    "autoconv.wrappers has Classifier and Regressor": "SKLearnClassifier SKLearnRegressor SKLearnTransformer",
-    "autoconv.random draws arrays: uniform, normal, randint, permutation; layers and initializers take a seed":
+    "autoconv never runs code from a file": "enable_unsafe_deserialization",
+    "Pass epochs and steps_per_epoch to fit": "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
+    "Use the functions of autoconv.config, one for each setting": "Config",
+    "The data sets are digits, mnist, fashion_mnist and cifar10; utils.image_dataset_from_directory reads folders of "
+    "pictures": "cifar100",
+    "Pass validation_split to fit, or split the arrays with slices such as x[:n]": "split_dataset",
+    "Use utils.plot_model, which draws the same graph": "model_to_dot",
+    "Use models.load_model for Keras's files, and Model.from_config for configurations": "KerasFileEditor",
+    "Use formats.to_onnx or the command `autoconv export` to write files for other programs": "export",
+    "Use to('cuda') of a model or a tensor": "device",
+    "Layers choose their names themselves; pass name= for a name of your own": "get_uid",
+    "Use np.result_type, which returns the dtype in which NumPy computes": "result_type",
+    "This module exists only for older versions of Keras": "legacy",
+    "Use utils.image_dataset_from_directory or utils.load_img to read pictures": "preprocessing",
+    "Use autoconv.pictures to draw filters, feature maps and mistakes": "visualization",
+    "Use autoconv.wrappers.Classifier or Regressor": "SKLearnClassifier SKLearnRegressor SKLearnTransformer",
+    "Use uniform, normal, randint or permutation of autoconv.random; layers and initializers accept a seed":
         "beta binomial categorical dropout gamma shuffle truncated_normal",
-    "a slice x[1:3] takes a part; ops.where and ops.concatenate put others together": """slice slice_update
-        scatter scatter_update get_item segment_max segment_min segment_prod segment_sum""",
-    "reshape and transpose move the items": "depth_to_space space_to_depth fold unfold rearrange view extract_patches",
-    "ops.one_hot and ops.max give it": "multi_hot",
-    "ops.where keeps a quotient from 0": "divide_no_nan",
-    "layers.RMSNormalization computes it": "rms_normalization",
-    "metrics has what tells how far two arrays are apart": "psnr ssim",
-    "ops.conv with a kernel computes it": "gaussian_blur sobel_edges",
-    "ops.image.affine_transform and resize move pixels": "map_coordinates scale_and_translate",
-    "ops.image.rgb_to_grayscale is the one change of colours": "hsv_to_rgb rgb_to_hsv",
-    "ops.erf is there": "erfc erfinv",
+    "Use a slice such as x[1:3] to read a part, and ops.where or ops.concatenate to combine tensors": """slice
+        slice_update scatter scatter_update get_item segment_max segment_min segment_prod segment_sum""",
+    "Use reshape and transpose to rearrange the elements":
+        "depth_to_space space_to_depth fold unfold rearrange view extract_patches",
+    "Use ops.one_hot, then ops.max": "multi_hot",
+    "Use ops.where to avoid a division by 0": "divide_no_nan",
+    "Use layers.RMSNormalization": "rms_normalization",
+    "Use a metric of autoconv.metrics to compare two arrays": "psnr ssim",
+    "Use ops.conv with a suitable kernel": "gaussian_blur sobel_edges",
+    "Use ops.image.affine_transform or ops.image.resize": "map_coordinates scale_and_translate",
+    "The only colour conversion is ops.image.rgb_to_grayscale": "hsv_to_rgb rgb_to_hsv",
+    "The only error function is ops.erf": "erfc erfinv",
 }
 INSTEAD = {name: what for what, names in _INSTEAD.items() for name in names.split()}
 
 
 def answer(name: str, module: str = "") -> str:
-    """A sentence where a name that `module` lacks is one of Keras's: that autoconv is not for it, or what does the same
-    here. Of functions of arrays it is what NumPy has. Else nothing.
+    """Returns a sentence for the error if `name`, which `module` lacks, is one of Keras's names: why it is missing, or
+    what to use instead. For array functions this is NumPy's function. Returns "" for all other names.
     """
     if name in REASON:
-        return f" autoconv is not for {REASON[name]}."
+        return f" {REASON[name]}."
     if name in INSTEAD:
-        return f" autoconv has no {name}: {INSTEAD[name]}."
+        return f" {INSTEAD[name]}."
     if module.startswith("autoconv.ops") and callable(getattr(np, name, None)):
-        return f" autoconv.ops has what nets of images are made of; np.{name} takes x.numpy(), without gradients."
+        return (" autoconv.ops has only the functions that convolutional nets use. "
+                f"Use np.{name} on x.numpy(), without gradients.")
     return ""

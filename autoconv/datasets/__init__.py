@@ -1,9 +1,9 @@
-"""Datasets as in Keras: `datasets.mnist.load_data()`, and `load(name)` for a name that comes from a command line."""
+"""Datasets as in Keras: `datasets.mnist.load_data()`, and `load(name)` for the command line."""
 
 from . import cifar10, digits, fashion_mnist, mnist
 from .finding import load, where
+from .known_sets import NAMES, data_folder, info
 from .not_found import DatasetCorrupt, DatasetNotFound
-from .registry import NAMES, data_folder, info
 
 __all__ = [
     "NAMES", "DatasetCorrupt", "DatasetNotFound", "cifar10", "data_folder", "digits",

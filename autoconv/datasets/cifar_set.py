@@ -1,7 +1,7 @@
 """CIFAR-10's batches: the python or the binary version, in a folder or still in the tar.gz.
 
-Both hold five batches and a test batch of 10,000 images each (https://www.cs.toronto.edu/~kriz/cifar.html). A binary
-record is the label and 3072 bytes: the red, the green and the blue plane of 32 x 32 pixels, row by row.
+Both have five batches and a test batch of 10,000 images each. A binary record is the label and 3072
+bytes: the red, the green and the blue plane of 32 x 32 pixels, row by row.
 """
 
 from pathlib import Path
@@ -11,8 +11,8 @@ import numpy as np
 
 from ..files import regular
 from .idx import GZIP_MAGIC
+from .known_sets import Entry
 from .not_found import DatasetCorrupt, DatasetNotFound
-from .registry import Entry
 from .safe_pickle import UnsafePickle, load_batch
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -30,9 +30,9 @@ HEADERS = 1 << 20  # bytes of all headers within it; Python 3.14 reads long ones
 
 
 def locate(path: Path) -> list[Path]:
-    """The files of the set at `path`: its six batch files, or the one archive.
+    """Finds the files of the set at `path`: its six batch files, or the one archive.
 
-    `path` is a folder with the batch files, with their usual subfolder or with the archive, or the
+    path: a folder with the batch files, with their usual subfolder or with the archive, or the
     archive itself. Raises DatasetNotFound, which says what a folder must hold.
     """
     if path.is_file() and path.name.endswith((".tar.gz", ".tgz", ".tar")):
@@ -48,15 +48,15 @@ def locate(path: Path) -> list[Path]:
     for archive in ARCHIVES:
         if (path / archive).is_file():
             return [path / archive]
-    raise DatasetNotFound(f"{path} lacks data_batch_1 ... 5 and test_batch (python version, or binary: .bin), "
-                          f"and {' and '.join(ARCHIVES)}")
+    raise DatasetNotFound(f"{path} lacks data_batch_1 ... 5 and test_batch (python version, or "
+                          f"binary: .bin), and {' and '.join(ARCHIVES)}")
 
 
 def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
-    """`(x_train, y_train), (x_test, y_test)`: uint8 (N, 32, 32, 3) and uint8 (N, 1), as in Keras.
+    """Returns `(x_train, y_train), (x_test, y_test)`: uint8 (N, 32, 32, 3) and uint8 (N, 1).
 
-    Raises DatasetNotFound when a file is missing, DatasetCorrupt when one breaks a rule; `as_is`
-    changes nothing here, for the format fixes shape and classes.
+    Raises DatasetNotFound for a missing file, DatasetCorrupt for one that breaks a rule. `as_is`
+    has no effect: the format fixes shape and classes.
     """
     files = locate(path)
     if len(files) == 1:
@@ -71,7 +71,7 @@ def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
 
 
 def _unpack(archive: Path) -> dict[str, bytes]:
-    """The six batch files of the tar.gz, read into memory: nothing is written to the disk, whatever its paths say."""
+    """Reads the six batch files of the tar.gz into memory; nothing is written to the disk."""
     import gzip
     import tarfile
 
@@ -97,9 +97,7 @@ def _unpack(archive: Path) -> dict[str, bytes]:
 
 
 class _Bounded:
-    """An open file of which no more is read than CIFAR-10's archives have: `left` bytes from here
-    on, at first those of headers alone.
-    """
+    """An open file that gives at most `left` more bytes: first headers, then also members."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -125,7 +123,8 @@ def _whole(file: Path) -> bytes:
 
 
 def _batch(raw: bytes, file: Path, classes: int) -> Part:
-    """The images (RECORDS, 32, 32, 3) and labels (RECORDS, 1) of one batch file; `file` is named in errors."""
+    """Decodes a batch file: images (RECORDS, 32, 32, 3), labels (RECORDS, 1). Errors name `file`.
+    """
     labels, planes = _binary(raw, file) if file.suffix == ".bin" else _python(raw, file)
     if labels.max() >= classes:
         raise DatasetCorrupt(_on_disk(file), f"{file.name}: with {classes} classes a label is at most {classes - 1}",

@@ -1,4 +1,4 @@
-"""The built-in set: digits drawn by `make_digits.py`, in MNIST's format. It ships with the package."""
+"""The built-in set: digits drawn by `make_digits.py`, in MNIST's format, in the package."""
 
 import os
 
@@ -6,11 +6,9 @@ from .finding import Part, load
 
 
 def load_data(path: str | os.PathLike | None = None) -> tuple[Part, Part]:
-    """`(x_train, y_train), (x_test, y_test)`: uint8 images (N, 28, 28) and uint8 labels (N,), as in
-    Keras.
+    """Returns `(x_train, y_train), (x_test, y_test)`, as in Keras: 14,000 and 2,000 images, uint8
+    (N, 28, 28) with 0 black and 255 white, and labels 0..9, uint8 (N,).
 
-    14,000 training and 2,000 test images in ten classes, 0 black and 255 white. `path` is
-    exclusive: a folder with the four IDX files of any set in MNIST's format (plain or .gz, taken as
-    they are) or with Keras's `mnist.npz`, or that file. Errors: see `autoconv.datasets.load`.
+    path: the only place to read from, see `mnist.load_data`.
     """
     return load("digits", path)

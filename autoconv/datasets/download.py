@@ -1,9 +1,8 @@
-"""Downloads a set's files to a folder: mirrors in order, digests checked first, no half files, no
-endless waits.
+"""Downloads a set's files to a folder: mirrors in order, digests checked, no half files.
 
-Pooch carries the bytes (it and tqdm are imported only here, when something is downloaded). It does
-so in a thread of its own, since a look-up of a host's name and a server that drips a byte a second
-obey no time-out: the caller watches the bytes arrive and leaves when they stop.
+Pooch receives the bytes (it and tqdm are imported only here) in a thread of its own, because the
+look-up of a host's name and a server that sends a byte per second obey no time-out: the caller
+watches the bytes arrive and leaves when they stop.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ from typing import BinaryIO
 
 from ..files import atomic, regular
 from .idx import BAD_GZIP, GZIP_MAGIC, looks_like_html
-from .registry import Digest, Entry, mirrors
+from .known_sets import Digest, Entry, mirrors
 
 PATIENCE = 20.0  # seconds in all for mirrors that send nothing
 STALL = 6.0  # seconds for one mirror
@@ -30,15 +29,16 @@ class MirrorFailed(OSError):  # noqa: N818 - the name says what happened
 
 
 def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
-    """Downloads the set's files that `folder` lacks; [] when all are there, else one line a mirror with its failure.
+    """Downloads the set's files that `folder` lacks. Returns one line per failed mirror, [] if all
+    are there.
 
-    A file is put there only once its digest agrees with the published one. `patience` bounds the seconds spent on
-    mirrors that send nothing, all together; a download which makes progress takes the time it takes.
+    A file is moved there once its digest is the published one. patience: seconds for mirrors that
+    send nothing, all together; a download that makes progress may take any time.
     """
     failures: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for part in folder.glob(f".*{atomic.SUFFIX}"):  # of downloads that were killed; others are younger
+        for part in folder.glob(f".*{atomic.SUFFIX}"):  # of killed downloads
             with contextlib.suppress(FileNotFoundError):  # another process was quicker
                 if time.time() - part.stat().st_mtime > STALE:
                     part.unlink()
@@ -67,7 +67,7 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
 
 
 class _Sink:
-    """The file to which Pooch writes; it notes when bytes last came and takes no more once it is closed."""
+    """The file to which Pooch writes: it notes when bytes last came."""
 
     def __init__(self, path: Path) -> None:
         self.file: BinaryIO = path.open("xb")
@@ -82,13 +82,13 @@ class _Sink:
 
 
 def _transfer(url: str, part: Path, wait: float) -> None:
-    """The bytes at `url` into the new file `part`. Raises MirrorFailed, also when none come for `wait` seconds."""
+    """Downloads `url` into `part`. Raises MirrorFailed, also after `wait` silent seconds."""
     from pooch import HTTPDownloader
 
     responses: list = []
-    download = HTTPDownloader(
-        progressbar=sys.stderr.isatty(), chunk_size=CHUNK, timeout=wait, headers={"Accept-Encoding": "identity"},
-        hooks={"response": lambda response, **_: responses.append(response)})
+    download = HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=CHUNK, timeout=wait,
+                              headers={"Accept-Encoding": "identity"},
+                              hooks={"response": lambda response, **_: responses.append(response)})
     sink = _Sink(part)
     errors: list[Exception] = []
 
@@ -111,25 +111,22 @@ def _transfer(url: str, part: Path, wait: float) -> None:
     finally:
         sink.file.close()
     if errors:
-        raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: {_short(errors[0])}")
-
-
-def _short(error: Exception) -> str:
-    """The reason inside an error of Requests, without the names of the classes that wrap it; or the disk's."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    inner = error.args[0] if error.args else error
-    return str(getattr(inner, "reason", inner)).rsplit("(Caused by ", 1)[-1][:200]
+        error = errors[0]
+        reason = error.strerror if isinstance(error, OSError) else None
+        if not reason:  # within an error of Requests, without the classes that wrap it
+            inner = error.args[0] if error.args else error
+            reason = str(getattr(inner, "reason", inner)).rsplit("(Caused by ", 1)[-1][:200]
+        raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: {reason}")
 
 
 def verify(part: Path, name: str, digest: Digest) -> None:
-    """Raises MirrorFailed unless the MD5 of the file at `part`, or of what it unpacks to, is the published one."""
+    """Raises MirrorFailed unless the MD5 of `part`, or of its contents, is the published one."""
     md5 = hashlib.md5(usedforsecurity=False)
     with regular.opened(part) as file:
         start = file.read(512)
         if looks_like_html(start):
-            raise MirrorFailed(f"{name}: it sent a web page (HTML) in the file's place; the network may ask for a "
-                               "log-in")
+            raise MirrorFailed(f"{name}: it sent a web page (HTML) in the file's place; the "
+                               "network may ask for a log-in")
         file.seek(0)
         unpack = digest.over == "contents" and start[:2] == GZIP_MAGIC
         source = gzip.GzipFile(fileobj=file) if unpack else file

@@ -1,4 +1,4 @@
-"""Where a set comes from: `path` and nothing else, or else AUTOCONV_DATA, the user's cache, and then a download."""
+"""Where a set comes from: only `path`, or AUTOCONV_DATA, the user's cache, then a download."""
 
 import os
 from pathlib import Path
@@ -9,19 +9,21 @@ import numpy as np
 from ..files.folders import user_cache
 from . import cifar_set, idx_set
 from .download import PATIENCE, discard_unsound, fetch
+from .known_sets import Entry, data_folder, info
 from .not_found import DatasetCorrupt, DatasetNotFound
-from .registry import Entry, data_folder, info
 
 Part = tuple[np.ndarray, np.ndarray]
 FORMATS: dict[str, ModuleType] = {"idx": idx_set, "cifar": cifar_set}
 
 
 def load(name: str, path: str | os.PathLike | None = None, patience: float = PATIENCE) -> tuple[Part, Part]:
-    """The set `name` as `(x_train, y_train), (x_test, y_test)`, uint8: see the set's own `load_data` for the shapes.
+    """Returns `(x_train, y_train), (x_test, y_test)`, uint8: the set's own `load_data` has the
+    shapes.
 
-    With `path` nothing else is looked at. Without it: the package (for a built-in set), AUTOCONV_DATA, the cache, and
-    then the mirrors, on whose silence at most `patience` seconds are spent in all. Raises ValueError for an unknown
-    name, DatasetNotFound when no place has the whole set, DatasetCorrupt for a file that breaks its format's rules.
+    Reads from `path` only, if it is given; else from the package (a built-in set), AUTOCONV_DATA,
+    the cache, then the mirrors, waiting at most `patience` seconds for silent ones. Raises
+    ValueError for an unknown name, DatasetNotFound if no place has the whole set, DatasetCorrupt
+    for a bad file.
     """
     entry = info(name)
     form = FORMATS[entry.format]
@@ -50,10 +52,9 @@ def load(name: str, path: str | os.PathLike | None = None, patience: float = PAT
 
 
 def where(name: str, path: str | os.PathLike | None = None) -> Path | None:
-    """The folder or file on this computer from which `load(name, path)` would read, None when it would download.
-
-    Nothing is downloaded or read: the files are there, whether they are sound isn't looked at. With `path` None means
-    that `load` would fail. Raises ValueError for an unknown name.
+    """Returns the folder or file from which `load(name, path)` would read; None if it would
+    download, or with a `path` fail. Only looks if files exist. Raises ValueError for an unknown
+    name.
     """
     entry = info(name)
     if path is not None:
@@ -66,7 +67,7 @@ def where(name: str, path: str | os.PathLike | None = None) -> Path | None:
 
 
 def data_place(name: str) -> Path | None:
-    """The set's folder under `AUTOCONV_DATA` (a folder with one subfolder a set), None where that isn't set."""
+    """Returns the set's folder under `AUTOCONV_DATA`, None if that is not set."""
     root = os.environ.get("AUTOCONV_DATA")
     return Path(root).expanduser() / name if root else None
 
@@ -77,7 +78,7 @@ def cache_place(name: str) -> Path:
 
 
 def _found(form: ModuleType, place: Path, looked: list[str], what: str) -> bool:
-    """Whether the whole set lies at `place`; if not, `looked` gains a line that says what is missing."""
+    """Whether the whole set is at `place`; if not, appends what is missing to `looked`."""
     try:
         form.locate(place)
     except DatasetNotFound as error:

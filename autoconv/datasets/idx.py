@@ -1,6 +1,6 @@
 """Reads one IDX file, plain or gzipped: the format of MNIST (http://yann.lecun.com/exdb/mnist/).
 
-An IDX file of bytes is 00 00 08 n, n sizes of four bytes (big-endian), and then as many bytes as the sizes' product.
+It is 00 00 08 n, n sizes of four bytes (big-endian), then as many bytes as the sizes' product.
 """
 
 import gzip
@@ -17,14 +17,15 @@ from .not_found import DatasetCorrupt
 GZIP_MAGIC = b"\x1f\x8b"
 BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 CHUNK = 1 << 20
-SMALL, GROWTH = 1 << 26, 50  # bytes that any packed file may unpack to; a larger result is at most so many times it
+SMALL = 1 << 26  # bytes that any packed file may unpack to
+GROWTH = 50  # of larger ones, for each byte
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
-    """The uint8 array of `ndim` axes in the IDX file at `path`, gzipped or not: its first bytes tell, not its name.
+    """Reads the uint8 array of `ndim` axes in an IDX file, gzipped or not whatever its name.
 
-    Raises DatasetCorrupt when the file is truncated, over-long, damaged, of another kind (an HTML page, say) or of
-    another number of axes; FileNotFoundError when it isn't there.
+    Raises DatasetCorrupt if it is truncated, too long, damaged, of another kind or of another
+    number of axes; FileNotFoundError.
     """
     with regular.opened(path) as file:
         start = file.read(CHUNK)
@@ -50,10 +51,9 @@ def check_growth(size: int, path: Path) -> None:
         raise DatasetCorrupt(path, f"a packed file of its length unpacks to {most:,} bytes at most", f"{size:,}")
 
 
-def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes, length: int | None) -> np.ndarray:
-    """The array in an open IDX stream. `start`, where known, is how the raw file begins; `length`
-    is that of a plain file, None for one that is gzipped.
-    """
+def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
+          length: int | None) -> np.ndarray:
+    """Reads an open IDX stream. start: its first bytes; length: of a plain file, else None."""
     header = file.read(4 + 4 * ndim)
     wanted = bytes([0, 0, 8, ndim])
     if header[:4] != wanted:
@@ -76,7 +76,7 @@ def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes, 
 
 
 def _take(file: IO[bytes] | gzip.GzipFile, count: int) -> bytearray:
-    """At most `count` bytes, a piece at a time, so that a header which lies about its sizes costs no memory."""
+    """Reads at most `count` bytes in pieces, so that a header with wrong sizes costs no memory."""
     body = bytearray()
     while len(body) < count and (piece := file.read(min(CHUNK, count - len(body)))):
         body += piece

@@ -1,4 +1,4 @@
-"""A set in MNIST's format: four IDX files in a folder, or the one .npz file in which Keras ships MNIST."""
+"""A set in MNIST's format: four IDX files in a folder, or the one .npz file of Keras."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from ..files import npy, regular
 from .idx import check_growth, read_idx
+from .known_sets import Entry
 from .not_found import DatasetCorrupt, DatasetNotFound
-from .registry import Entry
 
 Part = tuple[np.ndarray, np.ndarray]
 
@@ -16,10 +16,10 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def locate(path: Path) -> list[Path]:
-    """The files of the set at `path`: the four IDX files in STEMS' order, or one `.npz`.
+    """Finds the files of the set at `path`: the four IDX files in STEMS' order, or one `.npz`.
 
-    `path` is a folder, or the .npz file itself. Of a file that is there plain and as .gz, the plain one is taken; the
-    folder's `mnist.npz` only where an IDX file is missing. Raises DatasetNotFound, which names what is missing.
+    path: a folder, or the .npz file. A plain file is preferred to a .gz; `mnist.npz` is used only
+    if an IDX file is missing. Raises DatasetNotFound, which names what is missing.
     """
     if path.is_file() and path.suffix == ".npz":
         return [path]
@@ -37,10 +37,10 @@ def locate(path: Path) -> list[Path]:
 
 
 def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
-    """`(x_train, y_train), (x_test, y_test)`: uint8 (N, height, width) and uint8 (N,).
+    """Returns `(x_train, y_train), (x_test, y_test)`: uint8 (N, height, width) and uint8 (N,).
 
-    `as_is` takes any set in the format; otherwise images and labels must be of the entry's shape and classes. Raises
-    DatasetNotFound when a file is missing, DatasetCorrupt when one breaks a rule.
+    as_is: whether images and labels may have another shape and other classes than the entry's.
+    Raises DatasetNotFound for a missing file, DatasetCorrupt for one that breaks a rule.
     """
     files = locate(path)
     if len(files) == 1:
@@ -95,7 +95,7 @@ def _check_shapes(arrays: list[np.ndarray], files: list[Path], shape: tuple[int,
 
 
 def _check_labels(arrays: list[np.ndarray], files: list[Path], classes: int, as_is: bool) -> None:
-    """Labels must lie below the number of classes; a set taken as it is has as many as its training labels say."""
+    """Raises DatasetCorrupt for labels above the classes, as_is: above the training set's."""
     if as_is:
         classes = max(classes, int(arrays[1].max()) + 1)
     for labels, file in ((arrays[1], files[1]), (arrays[3], files[3])):

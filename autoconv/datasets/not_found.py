@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 class DatasetNotFound(FileNotFoundError):  # noqa: N818 - the name says what happened
-    """No place that was looked at holds the whole set; the message lists the places and what to type instead."""
+    """No place holds the whole set; the message lists the places, and what to type instead."""
 
 
 class DatasetCorrupt(ValueError):  # noqa: N818 - likewise

@@ -1,10 +1,9 @@
 """Reads a batch file of CIFAR's python version without pickle's dangers.
 
-A pickle may name any function and have it called, and ask for any amount of memory. The batches
-(written by Python 2) hold a dict of bytes, lists of ints and bytes, and one uint8 array. So only
-the opcodes that write these are admitted, and a bounded number of them; of names only the three by
-which NumPy pickles an array, and they stand for harmless classes of this module: NumPy itself is
-never called by what the file says.
+A pickle may call any function and claim any memory. The batches (written by Python 2) hold a dict
+of bytes, lists of ints and bytes, and one uint8 array. Only the opcodes that write these are
+admitted, a bounded number of them; of names only the three by which NumPy pickles an array, which
+are replaced by harmless classes of this module.
 """
 
 import io
@@ -24,7 +23,7 @@ OPCODES = (  # of the protocols 2 to 4
 )
 MOST = 200_000  # opcodes; a batch has some 50,000
 LARGEST = 2**31  # of an array's axis
-PYTHONS: Any = vars(pickle)["_Unpickler"]  # the one in C takes memory for as large a number as a memo is given
+PYTHONS: Any = vars(pickle)["_Unpickler"]  # the one in C trusts memo numbers
 
 
 class UnsafePickle(pickle.UnpicklingError):
@@ -70,7 +69,7 @@ ADMITTED = {
 
 
 class _Opcodes(dict[int, Callable]):
-    """What Python's unpickler does for each opcode: of those that are admitted, and no more often than `MOST`."""
+    """What Python's unpickler does for each admitted opcode, at most `MOST` times."""
 
     def __init__(self) -> None:
         super().__init__({code: PYTHONS.dispatch[code] for code in b"".join(OPCODES)})
@@ -96,7 +95,7 @@ class _Unpickler(PYTHONS):
                               ord("u"): _Unpickler.load_setitems})
 
     def find_class(self, module: str, name: str) -> object:
-        """The stand-in for module.name; UnsafePickle for everything that CIFAR's batches do not need."""
+        """Returns the replacement of module.name; raises UnsafePickle for all others."""
         if (module, name) not in ADMITTED:
             raise UnsafePickle(f"it asks for {str(module)[:50]}.{str(name)[:50]}")
         return ADMITTED[module, name]

@@ -1,1 +1,1 @@
-"""Files that are whole or not there, folders that are replaced at one stroke, and where caches lie."""
+"""Files that are complete or absent, folders replaced in one step, and where caches are."""

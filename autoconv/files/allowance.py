@@ -1,4 +1,4 @@
-"""How large the weights of a model may be that is made from a file: the file says how many numbers it holds."""
+"""How large the weights of a model from a file may be: the file says how many numbers it holds."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,9 +34,9 @@ def take(shape: tuple[int, ...], name: str) -> None:
 
 
 def check_sizes(name: str, sizes: Any) -> None:
-    """Raises ValueError if a file gives an operation an argument of integers with too large a product, as of Tile."""
+    """Raises ValueError if a file gives an operation, such as Tile, too large sizes."""
     numbers = sizes if isinstance(sizes, list | tuple) else [sizes]
     whole = [abs(number) for number in numbers if isinstance(number, int) and number]
     if _left.get() is not None and prod(whole) > LARGEST:
-        raise ValueError(f"An operation in a file may name sizes up to {LARGEST:,} in all. Received: {name} with "
-                         f"{sizes}.")
+        raise ValueError(f"An operation in a file may name sizes up to {LARGEST:,} in all. "
+                         f"Received: {name} with {sizes}.")

@@ -1,6 +1,6 @@
-"""Files that appear at one stroke: written under another name in the same folder, flushed to the disk, then renamed.
+"""Files that appear in one step: written under another name beside it, flushed, renamed.
 
-Whoever reads such a file sees all of it, or the one that was there before. Links stay: the file that they lead to is
+A reader sees either the old file or all of the new one. Links stay: the file they lead to is
 replaced. Devices and FIFOs are written to.
 """
 
@@ -15,16 +15,17 @@ SUFFIX = ".tmp"  # of unfinished files; their names begin with a dot
 
 
 def unfinished(path: Path) -> Path:
-    """A name beside `path` that nobody else uses. It has the process's number, and a random one: numbers come again."""
+    """Returns an unused name beside `path`, of the process's number and a random one."""
     return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}")
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Gives the name under which the new file is written. It becomes `path` when the block ends well, else it vanishes.
+    """Gives the name to write the new file under. It becomes `path` if the block ends well, else it
+    vanishes.
 
-    `durable` files are on the disk when the block ends, so that a failing machine leaves no empty file. Raises OSError
-    for a device or a FIFO.
+    durable: whether the file is on the disk when the block ends. Raises OSError for a device or a
+    FIFO.
     """
     path = _end_of_links(path)
     if _is_stream(path):
@@ -47,9 +48,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def write(path: Path, data: bytes | str, durable: bool = True) -> None:
-    """Writes a file at one stroke, or into the device or the FIFO at `path`; text in UTF-8. Raises
-    OSError, and leaves what was there, where that fails.
-    """
+    """Writes a file in one step, or into a device or FIFO. If that fails, the old file stays."""
     data = data.encode() if isinstance(data, str) else data
     if _is_stream(_end_of_links(path)):
         with open(path, "ab") as stream:
@@ -75,7 +74,7 @@ def check_writable(path: Path) -> None:
 
 
 def _end_of_links(path: Path) -> Path:
-    """Where links lead; one to an open file, as /dev/stdout is, stays. Raises OSError for links in a circle."""
+    """Returns where links lead, but not of one to an open file, such as /dev/stdout."""
     with contextlib.suppress(FileNotFoundError):
         path.stat()
     while path.is_symlink() and not path.parent.resolve().is_relative_to("/proc"):
@@ -84,12 +83,12 @@ def _end_of_links(path: Path) -> Path:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether the end of links is a device, a FIFO or a file that a process has open, which take what is written."""
+    """Whether `path` is a device, a FIFO or a file that a process has open."""
     return path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def flush(path: Path) -> None:
-    """Waits until a file, or a folder's list of files, is on the disk; does nothing where folders cannot be asked."""
+    """Waits until a file, or a folder's list of files, is on the disk, if the system can."""
     if not path.is_dir():
         with open(path, "rb+") as file:
             os.fsync(file.fileno())

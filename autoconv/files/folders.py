@@ -1,8 +1,8 @@
-"""Folders: where caches lie, and how a folder of files is replaced so that nobody sees half of the old ones.
+"""Where caches are, and how a folder of files is replaced without a mixture of old and new ones.
 
-A new folder is written beside the old one, then both change places in one system call (Linux's renameat2). Where that
-cannot be done, the new folder is renamed to `.replacement` within the old one: from then on its files count, and
-whoever comes next moves them up. Either way one rename decides, so an interrupt leaves the old files or the new ones.
+A new folder is written beside the old one, then both change places in one system call (Linux's
+renameat2). If that fails, the new folder is renamed to `.replacement` within the old one: from then
+on its files count, and the next process moves them up.
 """
 
 import contextlib
@@ -29,10 +29,7 @@ ATTEMPTS = 20  # to do what another process may come in between of
 
 
 def user_cache() -> Path:
-    """AUTOCONV_CACHE_DIR, else autoconv's folder in the system's place for caches.
-
-    That is XDG_CACHE_HOME or ~/.cache, on Windows LOCALAPPDATA, on macOS ~/Library/Caches.
-    """
+    """Returns AUTOCONV_CACHE_DIR, else the folder `autoconv` in the system's place for caches."""
     if os.environ.get("AUTOCONV_CACHE_DIR"):
         return Path(os.environ["AUTOCONV_CACHE_DIR"]).expanduser()
     if sys.platform == "win32":
@@ -46,10 +43,10 @@ def user_cache() -> Path:
 
 @contextmanager
 def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Gives an empty folder to write the files `names` into. When the block ends well they are
-    those of `folder`, at one stroke; else they vanish. Other files in `folder` stay as they are.
+    """Gives an empty folder to write the files `names` into. If the block ends well they replace
+    those of `folder` in one step, else they vanish; other files stay.
 
-    Raises OSError where it cannot be written. Leavings of processes that ended are removed.
+    Raises OSError if it cannot be written. Removes what ended processes left.
     """
     folder = folder.resolve()
     sweep(folder)
@@ -64,13 +61,13 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def place(folder: Path, name: str) -> Path:
-    """Where a file of a folder is that `replacing` may have been about to replace."""
+    """Returns the path of a file of a folder that `replacing` may have been about to replace."""
     new = folder / REPLACEMENT / name
     return new if new.is_file() else folder / name
 
 
 def stamp(folder: Path, names: Sequence[str]) -> tuple:
-    """What changes when one of the files does. Who reads several of them reads again where it did meanwhile."""
+    """Returns what changes when one of the files does: a reader of several then reads again."""
     found: list[tuple[int, ...]] = []
     for name in names:
         try:
@@ -94,7 +91,7 @@ def finish(folder: Path, names: Sequence[str]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what processes that ended left beside `folder` or in it. What belongs to a living one is locked."""
+    """Removes what ended processes left beside or in `folder`. Living ones lock their folders."""
     if fcntl is None:
         return
     wanted = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)(-[0-9a-f]+)?{re.escape(atomic.SUFFIX)}")
@@ -102,7 +99,7 @@ def sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):
             for path in list(where.iterdir()):
                 match = wanted.fullmatch(path.name)
-                if match and path.is_dir() and (match[2] or not _lives(int(match[1]))):  # version 0.1 locked nothing
+                if match and path.is_dir() and (match[2] or not _lives(int(match[1]))):  # 0.1 had no locks
                     with contextlib.suppress(OSError):
                         lock = _lock(path)
                         if lock is not None:
@@ -111,24 +108,24 @@ def sweep(folder: Path) -> None:
 
 
 class Hold:
-    """A folder, made where it is missing, that no other process can hold before `close` or the end of this process.
+    """A folder, made if missing, that no other process can hold before `close`.
 
-    Raises BlockingIOError where another process holds it. Where there are no locks (Windows, some file systems) it is
-    made and not held.
+    Raises BlockingIOError if another process holds it. Without locks (Windows, some file systems)
+    it is only made.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._lock = None
         for _ in range(ATTEMPTS):
-            with contextlib.suppress(FileNotFoundError):  # another process removed it before it was locked
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._lock = _lock(self._folder)
                 return
         raise OSError(errno.ENOENT, "other processes remove what is written there", str(folder))
 
     def is_there(self) -> bool:
-        """Whether the folder is still the one that was held: somebody may have removed it, and made another."""
+        """Whether the folder is still the one that was held."""
         try:
             found = self._folder.stat()
         except FileNotFoundError:
@@ -156,9 +153,7 @@ def _lives(process: int) -> bool:
 
 
 def _lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of a folder, None where locks are not known. Raises
-    BlockingIOError where another process holds it, FileNotFoundError where the folder is gone.
-    """
+    """Returns a descriptor that locks a folder, None without locks; BlockingIOError if held."""
     if fcntl is None:
         return None
     descriptor = os.open(path, os.O_RDONLY)
@@ -176,7 +171,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _begin(folder: Path) -> tuple[Path, Hold]:
-    """An empty folder that can be renamed to `folder`, and its lock: beside it, or within where only that works."""
+    """Returns an empty folder that can be renamed to `folder`, beside or in it, and its lock."""
     inside = folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK))
     for _ in range(ATTEMPTS):
         part = atomic.unfinished(folder)
@@ -217,7 +212,7 @@ def _put(part: Path, folder: Path, names: Sequence[str]) -> None:
 
 
 def _exchange(a: Path, b: Path) -> bool:
-    """Lets two folders change places at one stroke; False where the system or the file system cannot."""
+    """Lets two folders change places in one step; False if the system cannot."""
     if not sys.platform.startswith("linux"):
         return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)

@@ -1,18 +1,20 @@
-"""JSON out of files that may come from anybody: bounded before it is parsed.
+"""JSON from files of unknown origin: bounded before it is parsed.
 
-One byte of JSON can become 25 bytes of Python's objects, and a byte of an archive 1,000 bytes of
-JSON. Commas and opening brackets are counted first: there is at most one value for each of them.
+A byte of JSON can become 25 bytes of Python's objects, and a byte of an archive 1,000 bytes of
+JSON. There is at most one value per comma or opening bracket, so these are counted first.
 """
 
 import json
 from typing import IO, Any
+
+JsonObject = dict[str, Any]  # an object of JSON, or what becomes one
 
 LARGEST = 2**24  # bytes
 VALUES = 500_000  # numbers, texts, lists and objects; 2,000 layers of Keras's have 200,000
 
 
 def parse(text: bytes | str, times: float = 1) -> Any:
-    """Parses a JSON text. Raises ValueError if it is damaged, too deep, or exceeds `times` the usual limits."""
+    """Parses JSON. Raises ValueError if it is damaged, too deep, or above `times` the limits."""
     if len(text) > times * LARGEST:
         raise ValueError(f"its JSON has {len(text):,} bytes, and at most {int(times * LARGEST):,} are read")
     if isinstance(text, bytes):
@@ -27,6 +29,6 @@ def parse(text: bytes | str, times: float = 1) -> Any:
 
 
 def safetensors_header(file: IO[bytes], times: float = 1) -> Any:
-    """Parses the header of a safetensors file, which follows its length. Raises ValueError as `parse` does."""
+    """Parses the header of a safetensors file. Raises ValueError as `parse` does."""
     length = int.from_bytes(file.read(8), "little")
     return parse(file.read(min(length, int(times * LARGEST) + 1)), times)

@@ -10,8 +10,8 @@ HEADER = 10_000  # bytes that NumPy reads of a header; more would have to be tru
 
 
 def read(file: IO[bytes], length: int) -> np.ndarray:
-    """The array in an open file of `length` bytes. Nothing is unpickled, and no memory taken before shape and type are
-    known to fit what follows them. Raises ValueError where they do not, or the file is none.
+    """Reads the array in an open .npy file of `length` bytes, without unpickling. Takes no memory
+    before shape and type are known to fit. Raises ValueError if they do not, or it is no such file.
     """
     try:
         with warnings.catch_warnings():  # of headers by Python 2, and of odd ones

@@ -8,11 +8,10 @@ from typing import IO
 
 
 def opened(path: str | bytes | os.PathLike[str]) -> BufferedReader:
-    """Opens a regular file, or a link to one, for reading bytes.
-
-    Raises OSError for a FIFO, which would wait for a writer, and for a device, which may have no end; else as `open`.
+    """Opens a regular file, or a link to one, for reading bytes. Raises OSError for a FIFO, which
+    would wait for a writer, and for a device, which may have no end; else as `open`.
     """
-    own = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # a FIFO is opened without waiting
+    own = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # without waiting
     file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | own))  # noqa: SIM115 - the caller closes it
     mode = os.fstat(file.fileno()).st_mode
     if stat.S_ISREG(mode):

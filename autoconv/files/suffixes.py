@@ -7,14 +7,14 @@ SUFFIXES = (".safetensors", ".keras", ".h5", ".hdf5")
 
 
 def check(filepath: str | os.PathLike[str], weights_only: bool = False) -> str:
-    """The suffix of a file of a model, or of its weights alone. Raises ValueError for a name that means none."""
+    """Returns the suffix of a model's file, or of weights only. Raises ValueError for others."""
     path = Path(filepath)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"The name of a model file must end in {', '.join(SUFFIXES)}. Received: {str(path)!r}.")
     if weights_only and path.suffix != ".safetensors" and not path.name.endswith(".weights.h5"):
-        raise ValueError("The name of a file of weights must end in .weights.h5, or in .safetensors. "
-                         f"Received: {str(path)!r}.")
+        raise ValueError("The name of a file of weights must end in .weights.h5, or in "
+                         f".safetensors. Received: {str(path)!r}.")
     if not weights_only and path.name.endswith(".weights.h5"):
-        raise ValueError(f"A file of weights holds no model. Received: {str(path)!r}. Use save_weights and "
-                         "load_weights, or another name.")
+        raise ValueError(f"A file of weights holds no model. Received: {str(path)!r}. Use "
+                         "save_weights and load_weights, or another name.")
     return path.suffix

@@ -1,7 +1,7 @@
 """Models and weights in files, ONNX's files, and the weights of PyTorch's modules.
 
-`from autoconv import formats`. The suffix of a file's name says which format it has; `model.save` and
-`models.load_model` call the functions of this module.
+The suffix of a file's name selects the format; `model.save` and `models.load_model` call these
+functions.
 """
 
 import os
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ..arguments.names import printable
 from ..files import atomic, regular, suffixes
 from . import checking, keras_files, matching, safetensors
+from .architecture import CustomObjects
 from .keras_files import from_json, to_json
 from .torch_state import from_torch_state_dict, to_torch_state_dict
 
-__all__ = ["from_json", "from_onnx", "from_torch_state_dict", "load_model", "load_weights", "save_model",
-           "save_weights", "to_json", "to_onnx", "to_torch_state_dict"]
+__all__ = ["from_json", "from_onnx", "from_torch_state_dict", "load_model", "load_weights",
+           "save_model", "save_weights", "to_json", "to_onnx", "to_torch_state_dict"]
 
 if TYPE_CHECKING:
     from ..models import Model
@@ -45,8 +46,8 @@ def _printable_errors() -> Iterator[None]:
 
 
 def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
-    """Writes architecture, weights, and of a compiled model its training: what compile() was given,
-    and the optimizer's slots. The file is complete or not there at all.
+    """Writes architecture, weights, and of a compiled model what compile() was given and the
+    optimizer's slots. The file is complete or absent.
     """
     path = _free(filepath, overwrite)
     data = checking.checked_bytes(model, path, _format_of(path))
@@ -62,9 +63,10 @@ def check_savable(model: "Model", filepath: FilePath) -> None:
 
 
 @_printable_errors()
-def load_model(filepath: FilePath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> "Model":
-    """The model of a file of `save_model`, or of the folder of a run; with `compile` compiled as it
-    was, so that training goes on. Raises ValueError for a file that is damaged or not autoconv's.
+def load_model(filepath: FilePath, custom_objects: CustomObjects | None = None,
+               compile: bool = True) -> "Model":
+    """Reads the model of `save_model`, or of a run's folder; with `compile` compiled as it was, so
+    that training continues. Raises ValueError for a file that is damaged or not autoconv's.
     """
     path = _existing(filepath)
     return _format_of(path).from_bytes(regular.read(path), path, custom_objects, compile)
@@ -79,8 +81,8 @@ def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> 
 
 @_printable_errors()
 def load_weights(model: "Model", filepath: FilePath, skip_mismatch: bool = False) -> None:
-    """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes
-    differ; with skip_mismatch it warns, and reads the others.
+    """Reads weights into a built model. If names or shapes differ it raises ValueError and changes
+    nothing, or with skip_mismatch warns and reads the others.
     """
     path = _existing(filepath, weights=True)
     with matching.lenient(skip_mismatch):
@@ -88,11 +90,12 @@ def load_weights(model: "Model", filepath: FilePath, skip_mismatch: bool = False
 
 
 def to_onnx(model: "Model", path: FilePath | None = None, opset: int = 17) -> Any:
-    """The model as an `onnx.ModelProto`, written to `path` where one is given. It computes what `predict` does.
+    """Returns the model as an `onnx.ModelProto` that computes what `predict` does, and writes it to
+    `path`.
 
-    Inputs and outputs keep autoconv's shapes, images (N, H, W, C), with any number of samples, in float32. opset: a
-    version of ONNX's operators, 17 to 21. Layers that act in training only are left out.
-    Raises ValueError for a layer or function that has no counterpart, naming it; ExtraError without the package onnx.
+    Inputs and outputs keep autoconv's shapes, images (N, H, W, C), with any number of samples, in
+    float32. opset: a version of ONNX's operators, 17 to 21. Raises ValueError for a layer or
+    function that has no counterpart, naming it; ExtraError without the package onnx.
     """
     from . import onnx_export
 
@@ -101,10 +104,10 @@ def to_onnx(model: "Model", path: FilePath | None = None, opset: int = 17) -> An
 
 @_printable_errors()
 def from_onnx(source: FilePath | bytes) -> "Model":
-    """The model of an ONNX file, given by its path or its bytes: it predicts what the file describes, and can be
-    trained. Inputs and outputs are as in the file, images (N, C, H, W). No code of the file is run.
+    """Reads the model of an ONNX file, given by its path or bytes, for prediction and training.
+    Inputs and outputs are as in the file, images (N, C, H, W). No code of the file is run.
 
-    Raises ValueError for a file that is damaged, lies in several files, or has an op that is not known, naming it;
+    Raises ValueError for a file that is damaged, in several files, or has an unknown op, naming it;
     FileNotFoundError.
     """
     from . import onnx_import
@@ -117,7 +120,7 @@ def _format_of(path: Path, weights_only: bool = False) -> ModuleType:
 
 
 def _free(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Path:
-    """Returns a path that may be written to. Raises ValueError for its suffix, FileExistsError for one that exists."""
+    """Returns a path to write to. Raises ValueError for its suffix, FileExistsError if taken."""
     path = Path(filepath)
     _format_of(path, weights_only)
     if not overwrite and path.exists():

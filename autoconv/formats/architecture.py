@@ -1,5 +1,6 @@
-"""The model that a file describes. Nobody vouches for the file, so all of it is checked before it takes memory."""
+"""The model that a file describes: all of it is checked before it takes memory."""
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -9,8 +10,11 @@ from ..arguments import names
 from ..arguments.serialization import deserialize
 from ..engine.symbolic import map_shapes
 from ..files import allowance, json_text
+from ..files.json_text import JsonObject
 from ..layers.parts import count_name
 from ..models import Model
+
+CustomObjects = Mapping[str, Any]  # a user's classes and functions by name
 
 DEEPEST = 100  # models within models and lists within lists
 MOST = 8_000  # layers and other things that have a class
@@ -18,11 +22,8 @@ NAMES = 1 / 16  # of the limits of JSON: for the names of classes, 1 MB
 
 
 def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
-         custom_objects: dict[str, Any] | None) -> Model:
-    """The built model of a file's metadata, with first weights: as many at most as its tensors have numbers.
-
-    Raises ValueError where it cannot be read or made, whatever the reason.
-    """
+         custom_objects: CustomObjects | None) -> Model:
+    """Makes the built model of a file's metadata. Raises ValueError if it cannot be made."""
     try:
         description = json_text.parse(metadata["model"])
         classes = json_text.parse(metadata.get("class_names", "[]"), NAMES)
@@ -33,9 +34,9 @@ def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
     return build(description, classes, room, path, custom_objects)
 
 
-def build(description: dict[str, Any], classes: list[str], room: int, path: str,
-          custom_objects: dict[str, Any] | None) -> Model:
-    """The built model of a description, with first weights: of at most `room` numbers. Raises as `make` does."""
+def build(description: JsonObject, classes: list[str], room: int, path: str,
+          custom_objects: CustomObjects | None) -> Model:
+    """Makes the built model of a description, of `room` numbers at most. Raises as `make` does."""
     try:
         input_shape = description.pop("input_shape")
         with allowance.at_most(room):
@@ -66,7 +67,7 @@ def _check(description: Any, classes: Any) -> None:
 
 
 def check_depth(description: Any) -> None:
-    """Raises ValueError for a description that is too deep, or has too many things of a class or too large numbers."""
+    """Raises ValueError for a description that is too deep or long, or has too large numbers."""
     waiting: list[tuple[Any, int]] = [(description, 0)]
     things = 0
     while waiting:

@@ -1,4 +1,4 @@
-"""The bytes of a file, once the model that they make was compared with the one that they are written from."""
+"""The bytes of a file, after the model they make was compared with the model written."""
 
 import json
 import warnings
@@ -30,10 +30,12 @@ _START = "A file must make the model again."
 
 
 def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
-    """The bytes of a model's file in a format, from which the same model can be made, training included.
+    """Returns the bytes of a model's file, from which the same model can be made, training
+    included.
 
-    Raises ValueError if a layer cannot be made, has other weights or settings, or lacks a function that was set on the
-    layer itself, and if the optimizer would have another state. Draws no random numbers and gives no names.
+    Raises ValueError if a layer cannot be made, has other weights or settings, or lacks a function
+    that was set on it, and if the optimizer would have another state. Draws no random numbers and
+    gives no names.
     """
     with written_objects() as known:
         data = form.to_bytes(model, path.suffix)
@@ -44,8 +46,8 @@ def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
         except Exception as error:
             with custom_object_scope(known):
                 culprit = _culprit(model) or repr(model.name)
-            raise ValueError(f"{_START} {culprit} cannot be made as it is now: {error} Set what was changed back, or "
-                             "make a new model.") from error
+            raise ValueError(f"{_START} {culprit} cannot be made as it is now: {error} Set what "
+                             "was changed back, or make a new model.") from error
         layers = list(model._walk())
         copies = list(made._walk())
         for layer, other in zip(layers, copies):
@@ -87,11 +89,11 @@ def _compare(layer: Layer, made: Layer) -> None:
 
 
 def _compare_training(model: Model, made: Model) -> None:
-    """Raises ValueError if a file would make a model with other values, or one that trains otherwise."""
+    """Raises ValueError if a file would make a model with other values or another training."""
     for (name, mine), other in zip(model.named_weights().items(), made.weights, strict=True):
         if mine.numpy().tobytes() != other.numpy().tobytes():
-            raise ValueError(f"{_START} The weight {name!r} would come back with other values. Save the model as "
-                             ".safetensors.")
+            raise ValueError(f"{_START} The weight {name!r} would come back with other values. "
+                             "Save the model as .safetensors.")
     streams = training.streams_text(model)
     others = training.streams_text(made)
     if streams != others:
@@ -102,8 +104,8 @@ def _compare_training(model: Model, made: Model) -> None:
     now, then = (_plain(each.get_compile_config()) for each in (model, made))
     for key in now or ():
         if key != "optimizer" and now[key] != then[key]:
-            raise ValueError(f"{_START} The model would be compiled with {key}={then[key]!r}. Received: {now[key]!r}. "
-                             "Call compile() with it.")
+            raise ValueError(f"{_START} The model would be compiled with {key}={then[key]!r}. "
+                             f"Received: {now[key]!r}. Call compile() with it.")
     optimizers = model.optimizer, made.optimizer
     settings = [_plain({**each.get_config(), "name": None}) for each in optimizers]
     state = training.optimizer_state(model)
@@ -127,7 +129,7 @@ def _called(layer: Layer) -> str:
 
 
 def _culprit(model: Model) -> str | None:
-    """The first layer that cannot be made by itself. Raises ValueError for one that would be another layer."""
+    """Returns the first layer that cannot be made. Raises ValueError for one made differently."""
     for layer in model._walk():
         if isinstance(layer, Model):
             continue
@@ -142,7 +144,7 @@ def _culprit(model: Model) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """Returns an attribute as JSON has it and a function's name; None for layers and weights, compared elsewhere."""
+    """Returns an attribute as JSON; None for layers and weights, which are compared elsewhere."""
     try:
         if isinstance(value, FunctionType):
             return get_registered_name(value)

@@ -1,4 +1,4 @@
-"""The order of the numbers in flattened images: a net of (N, C, H, W) has other ones than ours, of (N, H, W, C)."""
+"""The order of the numbers in flattened images: (C, H, W) elsewhere, (H, W, C) here."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +17,7 @@ UNKNOWN = np.empty(0, np.int64)  # the order of what was made in a way that is n
 
 @dataclass(frozen=True)
 class FlatCall:
-    """One call of a layer or function: the numbers of the values that it takes and gives, and these
-    values' shapes without the batch. Calls of models are the calls within them.
-    """
+    """One call of a layer or function: numbers of its values, their shapes without the batch."""
 
     operation: Any
     inputs: list[int]
@@ -56,9 +54,9 @@ def _expanded(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[
 
 
 def flat_orders(calls: list[FlatCall]) -> dict[int, np.ndarray]:
-    """The orders of the values that have another one: behind a Flatten, and in front of a Reshape to images.
+    """Returns the orders of values in another order: after a Flatten, before a Reshape to images.
 
-    A value that is not there has the same order in both; UNKNOWN is that of what is not followed.
+    A missing value has the same order in both; UNKNOWN means that the order is not followed.
     """
     orders: dict[int, np.ndarray] = {}
     wanted = _wanted(calls)
@@ -70,7 +68,7 @@ def flat_orders(calls: list[FlatCall]) -> dict[int, np.ndarray]:
 
 
 def _wanted(calls: list[FlatCall]) -> dict[int, np.ndarray]:
-    """The orders that values must have because they become images, which is found by going backwards."""
+    """Returns the orders that values must have because they become images, found backwards."""
     wanted: dict[int, np.ndarray] = {}
     for call in reversed(calls):
         if _is_view(call) and len(call.taken[0]) == 1 and len(call.given[0]) == 3:
@@ -121,7 +119,7 @@ def _viewed(call: FlatCall, order: Order) -> Order:
 
 
 def _channels_first(shape: tuple) -> Order:
-    """For each number of an image (H, W, C) flattened with its channels first the place that it has with us."""
+    """Returns for each number of an image (H, W, C) in the order (C, H, W) its position here."""
     if None in shape:
         return UNKNOWN
     places = np.arange(prod(shape)).reshape(shape).transpose(2, 0, 1).reshape(-1)
@@ -134,5 +132,5 @@ def _is_view(call: FlatCall) -> bool:
 
 
 def _keeps_shape(call: FlatCall) -> bool:
-    """Whether a call gives a vector of the size of each that it takes: then it is done number by number."""
+    """Whether a call maps vectors to vectors of one size, so it works number by number."""
     return all(len(shape) == 1 and shape == call.given[0] for shape in [*call.taken, *call.given])

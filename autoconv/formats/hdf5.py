@@ -1,7 +1,7 @@
-"""HDF5 files of numbers: what Keras's files hold, out of a tree that is read here; h5py only writes them.
+"""HDF5 files of numbers: read from a tree made here, written by h5py.
 
-All that reaches outside of a file, or grows when it is read, is refused: external and soft links, external storage,
-virtual and compressed arrays.
+External and soft links, external storage, virtual and compressed arrays are refused: they reach
+outside of a file, or grow when read.
 """
 
 import io
@@ -21,18 +21,18 @@ LONGEST = 1000  # characters of an error: it may quote names of the file
 
 @contextmanager
 def opened(data: bytes, path: str) -> Iterator[HDF5Node]:
-    """The root of the file in these bytes. Inside the block any exception is raised as a ValueError."""
+    """Gives the root of the file in `data`. Inside the block any exception becomes a ValueError."""
     try:
         yield Tree(data).root
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {str(error)[:LONGEST]}") from error
     except Exception as error:  # KeyError of a missing array, MemoryError
-        raise ValueError(f"{path} cannot be read as HDF5; it may be damaged or cut off: {type(error).__name__}: "
-                         f"{str(error)[:LONGEST]}") from error
+        raise ValueError(f"{path} cannot be read as HDF5; it may be damaged or cut off: "
+                         f"{type(error).__name__}: {str(error)[:LONGEST]}") from error
 
 
 def arrays(group: HDF5Node, room: int) -> dict[str, np.ndarray]:
-    """All arrays of numbers in a group, by their paths, of `room` bytes together at most. They cannot be written to."""
+    """Returns all arrays of numbers in a group by path, read-only, `room` bytes at most."""
     found: dict[str, np.ndarray] = {}
     waiting = [("", group, 0)]
     seen = 0
@@ -73,7 +73,7 @@ def strings(group: HDF5Node, name: str) -> list[str]:
 
 
 def to_bytes(arrays_: Mapping[str, np.ndarray], attributes: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """A file of these arrays, by their paths, and of attributes of groups, which are made where there are none."""
+    """Returns a file of these arrays, by path, and of attributes of groups, which are made."""
     h5py = extras.load("h5py", "h5py", "keras", "Writing Keras's files")
     out = io.BytesIO()
     with h5py.File(out, "w") as file:

@@ -1,6 +1,4 @@
-"""Links of an HDF5 group with more than eight members of which one has a name beyond ASCII: a
-B-tree of version 2 lists where their messages are in a fractal heap.
-"""
+"""Links of an HDF5 group with many members and a name beyond ASCII, in a fractal heap."""
 
 from bisect import bisect
 from collections.abc import Callable, Iterator
@@ -46,7 +44,9 @@ def _records(unpack: Unpack, step: Callable[[], None], tree: int) -> Iterator[in
     if signature != b"BTHD" or kind != 5 or length != 11 or depth > 4 or size < 64:
         raise ValueError("the list of a group's links is damaged")
     most = (size - 10) // length
-    width, total, pointers = _width(most), most, [0]  # bytes of a pointer to a child, by how deep the tree is below
+    width = _width(most)
+    total = most
+    pointers = [0]  # bytes of a pointer to a child, by the depth below
     for level in range(depth):
         pointers.append(8 + width + (_width(total) if level else 0))
         most = (size - 10 - pointers[-1]) // (length + pointers[-1])

@@ -1,8 +1,9 @@
-"""A file in HDF5's oldest format, in which h5py writes by default, as a tree of groups and arrays with attributes.
+"""A file in HDF5's oldest format, h5py's default, as a tree of groups and arrays.
 
-libhdf5 is not made for strangers' files: one changed byte can crash it, or make it loop or allocate gigabytes. This
-reader supports only what Keras's files contain, and trusts no address, size or count; all that it reads is bounded by
-the size of the file. The names are those of the "HDF5 File Format Specification Version 3.0".
+libhdf5 is not made for foreign files: one changed byte can crash it, or make it loop or allocate
+gigabytes. This reader supports only what Keras's files contain, trusts no address, size or count,
+and reads no more than the file's size. Names are those of the "HDF5 File Format Specification
+Version 3.0".
 """
 
 import struct
@@ -25,11 +26,11 @@ CONTINUATION, SYMBOL_TABLE = 16, 17
 SHARED = 2  # a message's flag: its content is elsewhere
 # Precision, positions and sizes of exponent and mantissa, and the exponent's bias, by bytes.
 FLOATS = {2: (0, 16, 10, 5, 0, 10, 15), 4: (0, 32, 23, 8, 0, 23, 127), 8: (0, 64, 52, 11, 0, 52, 1023)}
-REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # to a text in a global heap
+REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # to a heap's text
 
 
 class Tree:
-    """The objects in the bytes of a file. Raises ValueError for what is damaged, or not of the oldest format."""
+    """The objects in a file's bytes. Raises ValueError if they are damaged or in a newer format."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -58,7 +59,7 @@ class Tree:
             raise ValueError(f"it has {len(self.data):,} bytes and refers to byte {at:,}") from None
 
     def step(self) -> None:
-        """Counts one thing read. A sound file has each of them once, and none takes fewer than 8 bytes."""
+        """Counts one thing read. A sound file has each once, and each takes 8 bytes or more."""
         self._steps -= 1
         if self._steps < 0:
             raise ValueError("it has too many parts, or refers to the same ones again and again")
@@ -101,7 +102,7 @@ class Tree:
             at += 16 + -(-size // 8) * 8
 
     def type(self, at: int) -> np.dtype | None:
-        """The NumPy type that is described at `at`: REFERENCE for text of variable length, None for an unknown type."""
+        """Returns the NumPy type at `at`: REFERENCE for text of variable length, or None."""
         kind, flags, sign, _, size = self.unpack("BBBBI", at)
         order = ">" if flags & 1 else "<"
         if kind & 15 == 0 and size in (1, 2, 4, 8) and self.unpack("HH", at + 8) == (0, 8 * size):
@@ -158,7 +159,7 @@ class HDF5Node:
 
     @cached_property
     def links(self) -> dict[str, int]:
-        """The addresses of the objects in a group, by name: NOWHERE for those that are elsewhere."""
+        """The addresses of the objects in a group, by name; NOWHERE for links to elsewhere."""
         table = self._address(SYMBOL_TABLE)
         info = self._address(LINK_INFO)
         if table is not None:
@@ -243,9 +244,7 @@ class HDF5Node:
         return [self._tree.text(value + i * dtype.itemsize, len(item)) for i, item in enumerate(found.tolist())]
 
     def array(self) -> np.ndarray | None:
-        """The numbers of an array, None for one of something else. Raises ValueError if they are
-        not in this file as they are.
-        """
+        """Returns the numbers of an array, None for other types. Raises ValueError if elsewhere."""
         kind, shape, layout = (self._address(message) for message in (TYPE, SPACE, LAYOUT))
         if kind is None or shape is None or layout is None:
             raise ValueError("has no type, shape or place that can be read; it may be damaged")

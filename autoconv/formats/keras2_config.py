@@ -1,11 +1,11 @@
-"""Turns configurations of Keras 2 into those of Keras 3: renamed classes and arguments, arguments that Keras 3 dropped,
-and what compile() was given. Sources: the get_config methods and keras/saving/legacy/saving_utils.py in Keras 2.15.
+"""Turns configurations of Keras 2 into those of Keras 3: renamed classes and arguments, dropped
+arguments, and what compile() was given. Source: Keras 2.15.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from .. import initializers, losses, metrics, optimizers
+from ..files.json_text import JsonObject
 
 _CLASSES = {"Policy": "DTypePolicy", "ThresholdedReLU": "ReLU"}
 _ARGUMENTS: dict[str, dict[str, str]] = {
@@ -18,19 +18,17 @@ _UNUSED = {"SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kern
 
 
 def to_keras_3(kind: str, given: Any) -> tuple[str, Any]:
-    """Returns the class and the arguments that Keras 3 has for a class and its arguments; Keras 3's
-    own come back as they are.
-    """
+    """Returns Keras 3's class and arguments for those of a file, of any version."""
     kind = kind.removeprefix("Custom>") if kind.removeprefix("Custom>") in optimizers.CLASSES else kind
     if kind == "Sequential" and isinstance(given, list):  # before Keras 2.2.3
         given = {"layers": given}
-    if not isinstance(given, Mapping):
+    if not isinstance(given, dict):
         return kind, given
     if kind == "MeanMetricWrapper" and isinstance(given.get("fn"), str):
         return "function", _metric_name(given)
     renamed: dict[str, str] = _ARGUMENTS.get(kind, {})
     unused = _UNUSED.get(kind, ())
-    found: dict[str, Any] = {str(renamed.get(key, key)): value for key, value in given.items() if key not in unused}
+    found: JsonObject = {str(renamed.get(key, key)): value for key, value in given.items() if key not in unused}
     if found.get("batch_input_shape") is not None:
         found["input_shape"] = found.pop("batch_input_shape")[1:]
     if isinstance(found.get("name"), str):
@@ -49,7 +47,7 @@ def layer_name(name: str) -> str:
     return name.replace("/", "_")
 
 
-def _set_rate(optimizer: dict[str, Any]) -> None:
+def _set_rate(optimizer: JsonObject) -> None:
     """Replaces the argument `decay` by the schedule that does the same."""
     rate = optimizer.pop("lr", optimizer.get("learning_rate"))
     decay = optimizer.pop("decay", 0.0)
@@ -59,10 +57,8 @@ def _set_rate(optimizer: dict[str, Any]) -> None:
     optimizer["learning_rate"] = rate
 
 
-def _metric_name(given: Mapping[str, Any]) -> str:
-    """The name that compile() was given for a metric of a function: "accuracy", which is stored as
-    the function that it stood for, in a model of several outputs after the output's name.
-    """
+def _metric_name(given: JsonObject) -> str:
+    """Returns the name that compile() was given for a metric, stored as a function."""
     name = str(given.get("name", ""))
     function = given["fn"]
     if function not in metrics.BY_NAME:  # a function of the user's

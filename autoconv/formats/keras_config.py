@@ -1,6 +1,4 @@
-"""Keras's configurations as ours, and back. The classes and their arguments have the same names, so this is about form:
-modules, dtypes, the calls of a graph, and arguments that autoconv takes with their default alone.
-"""
+"""Keras's configurations as ours, and back: the same classes and arguments in another form."""
 
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
@@ -11,6 +9,8 @@ import numpy as np
 from .. import ops
 from ..arguments.serialization import get_registered_name, registry_of, serialize
 from ..engine.array_functions import FUNCTIONS
+from ..engine.symbolic import Node
+from ..files.json_text import JsonObject
 from ..layers import InputLayer
 from ..layers.function import Function
 from ..models import Model, Sequential
@@ -37,15 +37,15 @@ _NO_OPERATIONS = {"affine_transform", "batch_normalization", "binary_crossentrop
                   "exponential", "hard_swish", "layer_normalization", "mish", "norm", "remainder",
                   "sparse_categorical_crossentropy", "swish", "unstack"}
 _CALLED = {*OPERANDS, "indices", "weights", "fill_value", "operands", "target", "output", "targets", "predictions",
-           "constant_values", "variable", "rtol", "atol"}  # what Keras's operations are called with, not made with
+           "constant_values", "variable", "rtol", "atol"}  # arguments of calls
 
 
 def _modules() -> dict[str, str]:
     """Keras's modules of the functions of `ops`, by their names in it."""
     own = {**dict.fromkeys(ops.numpy.__all__, "numpy"), **dict.fromkeys(ops.nn.__all__, "nn"),
            **dict.fromkeys(ops.math.__all__, "math"), "erf": "math", "cast": "core",
-           **dict.fromkeys(ops.image.__all__, "image"), "get_item": "numpy", "tanh": "numpy", "rsqrt": "math",
-           "stop_gradient": "core"}
+           **dict.fromkeys(ops.image.__all__, "image"), "get_item": "numpy", "tanh": "numpy",
+           "rsqrt": "math", "stop_gradient": "core"}
     return {name: f"keras.src.ops.{module}" for name, module in own.items() if name not in _NO_OPERATIONS}
 
 
@@ -56,31 +56,29 @@ def _class_of(name: str) -> str:
 _MODULES = _modules()
 _OURS_OF: dict[str, str] = {"ReLU": "functional.relu"}  # the nodes' names of Keras's operations
 for _name in _MODULES:
-    _OURS_OF.update((_class_of(_name), known) for known in (_name, f"functional.{_name}", f"ops.{_name}")
-                    if known in FUNCTIONS)
+    _OURS_OF.update((_class_of(_name), known) for known in (_name, f"functional.{_name}",
+                                                            f"ops.{_name}") if known in FUNCTIONS)
 
 
 def from_keras(config: Any) -> Any:
-    """Keras's plain data as ours: of a model, a layer, or what compile() was given. Raises
-    ValueError for what autoconv has not, and for code.
-    """
+    """Converts Keras's plain data. Raises ValueError for what autoconv lacks, and for code."""
     if isinstance(config, list):
         return [from_keras(item) for item in config]
-    if not isinstance(config, Mapping):
+    if not isinstance(config, dict):
         return config
     kind = config.get("class_name")
     if kind is None:
         return {key: from_keras(value) for key, value in config.items()}
     kind, given = keras2_config.to_keras_3(kind, config.get("config") or {})
     function = given.get("function") if kind == "Lambda" else None
-    is_named = isinstance(function, Mapping) and function.get("class_name") == "function"
+    is_named = isinstance(function, dict) and function.get("class_name") == "function"
     if kind == "__lambda__" or (kind == "Lambda" and not is_named):
         raise ValueError("it holds code, a lambda, and code of a file is never run. Make a layer of it in your program")
     if kind == "DTypePolicy":
         return given["name"]
     if kind in _SPECIAL:
         return _SPECIAL[kind](config)
-    if kind == "function" or not isinstance(given, Mapping):
+    if kind == "function" or not isinstance(given, dict):
         return given
     form = _SHAPED.get(kind) or (_functional if "output_layers" in given else _sequential if {
         "layers", "build_input_shape"} <= set(given) else _plain)
@@ -89,7 +87,7 @@ def from_keras(config: Any) -> Any:
             "registered_name": config.get("registered_name")}
 
 
-def _plain(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(kind: str, given: JsonObject) -> JsonObject:
     """The arguments of a class, without those of Keras's that mean nothing."""
     found = {}
     for key, value in given.items():
@@ -102,7 +100,7 @@ def _plain(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _input(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _input(kind: str, given: JsonObject) -> JsonObject:
     made = _plain(kind, given)
     shape = made.pop("batch_shape", None)
     if isinstance(shape, list) and shape:
@@ -112,7 +110,7 @@ def _input(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _sequential(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _sequential(kind: str, given: JsonObject) -> JsonObject:
     layers = [from_keras(layer) for layer in given["layers"]]
     shape = from_keras(given.get("build_input_shape"))
     if layers and layers[0]["class_name"] == "InputLayer":
@@ -121,11 +119,13 @@ def _sequential(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
             "build_input_shape": shape}
 
 
-def _functional(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    layers, first = [], _first_calls(given)
+def _functional(kind: str, given: JsonObject) -> JsonObject:
+    layers = []
+    first = _first_calls(given)
     for entry in given["layers"]:
-        layer, calls = from_keras(entry), [_call(call, first) for call in entry["inbound_nodes"]]
-        if "trainable" not in entry["config"] and entry["class_name"] not in _SHAPED:  # an operation, no layer
+        layer = from_keras(entry)
+        calls = [_call(call, first) for call in entry["inbound_nodes"]]
+        if "trainable" not in entry["config"] and entry["class_name"] not in _SHAPED:  # an operation
             if entry["class_name"] not in _OURS_OF:
                 raise ValueError(f"the operation {entry['class_name']!r}, named {entry['name']!r}, is not known")
             options = {key: value for key, value in layer["config"].items() if key not in ("name", "initial")}
@@ -144,18 +144,17 @@ def _functional(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
             **{key: _tensors(given[key], first) for key in ("input_layers", "output_layers")}}
 
 
-def _first_calls(given: Mapping[str, Any]) -> dict[str, int]:
-    """The number of each layer's first call in lists of tensors: 0, and 1 for a model within, whose own graph is call 0
-    in Keras. Keras 3 counts from 1 in the outputs only; in Keras 2 Sequential models count from 0 or from 1.
-    """
-    lists = [given["output_layers"], *(call for entry in given["layers"] for call in entry["inbound_nodes"]
-                                       if "args" not in call)]
+def _first_calls(given: JsonObject) -> dict[str, int]:
+    """Returns the number of each layer's first call: 0, or 1 for a model, as in Keras."""
+    lists = [given["output_layers"], *(call for entry in given["layers"]
+                                       for call in entry["inbound_nodes"] if "args" not in call)]
     numbers: dict[str, set[int]] = {}
     for name, number, *_ in _references_in(lists):
         numbers.setdefault(name, set()).add(number)
     first = {}
     for entry in given["layers"]:
-        used, calls = numbers.get(entry["name"], {0}), len(entry["inbound_nodes"])
+        used = numbers.get(entry["name"], {0})
+        calls = len(entry["inbound_nodes"])
         first[entry["name"]] = int(0 not in used and (max(used) == calls or entry["class_name"] in _GRAPHS))
     return first
 
@@ -165,26 +164,26 @@ def _references_in(value: Any) -> Iterator[list[Any]]:
     if value and isinstance(value, list) and isinstance(value[0], str):
         yield value
     else:
-        for item in value.values() if isinstance(value, Mapping) else value:
+        for item in value.values() if isinstance(value, dict) else value:
             yield from _references_in(item)
 
 
-def _call(call: Any, first: Mapping[str, int]) -> dict[str, Any]:
+def _call(call: Any, first: Mapping[str, int]) -> JsonObject:
     """One call of a layer. In Keras 2 it is a structure of lists [name, node, output, kwargs]."""
     if "args" not in call:
-        kwargs: Mapping[str, Any] = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
+        kwargs: JsonObject = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
         return {"args": [_tensors(call, first)], "kwargs": _kwargs(kwargs)}
     return {"args": [from_keras(arg) for arg in call["args"]], "kwargs": _kwargs(call["kwargs"])}
 
 
-def _kwargs(given: Mapping[str, Any]) -> dict[str, Any]:
+def _kwargs(given: JsonObject) -> JsonObject:
     return {key: from_keras(value) for key, value in given.items()
             if key != "mask" and not (key == "training" and value is None)}
 
 
 def _tensors(value: Any, first: Mapping[str, int]) -> Any:
-    """A structure of lists [name, node, output, ...], each of which refers to a tensor, in our form."""
-    if isinstance(value, Mapping):
+    """Converts a structure of lists [name, node, output, ...], each of which refers to a tensor."""
+    if isinstance(value, dict):
         return {"dict": {key: _tensors(item, first) for key, item in value.items()}}
     if value and isinstance(value[0], str):
         name, number, output = value[:3]
@@ -193,9 +192,9 @@ def _tensors(value: Any, first: Mapping[str, int]) -> Any:
 
 
 _WITH_DTYPE = {"Cast", "ZerosLike", "OnesLike", "FullLike", "OneHot"}
-_SHAPED: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
+_SHAPED: dict[str, Callable[[str, JsonObject], JsonObject]] = {
     "InputLayer": _input, "Sequential": _sequential, **dict.fromkeys(_GRAPHS, _functional)}
-_SPECIAL: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+_SPECIAL: dict[str, Callable[[JsonObject], Any]] = {
     "__keras_tensor__": lambda config: {"tensor": config["config"]["keras_history"]},
     "__slice__": lambda config: {"slice": [from_keras(config["config"].get(key)) for key in ("start", "stop", "step")]},
     "__ellipsis__": lambda config: {"ellipsis": True},
@@ -207,34 +206,38 @@ _SPECIAL: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 # Ours as Keras's.
 
 
-def model_to_keras(model: Model) -> dict[str, Any]:
+def model_to_keras(model: Model) -> JsonObject:
     """A model's layers and calls as Keras has them; of a class of the user's its arguments."""
     if not has_graph(model) or type(model).__init__ not in (Model.__init__, Sequential.__init__):
         return _own_layer(model)
     if isinstance(model, Sequential):
-        first, shapes = [], model.layer_shapes
+        first = []
+        shapes = model.layer_shapes
         if shapes:
-            first = [_object("keras.layers", "InputLayer", {
-                "batch_shape": list(shapes[0]), "dtype": model.inputs[0].dtype, "sparse": False, "ragged": False,
-                "name": "input_layer"})]
-        config: dict[str, Any] = {"layers": [*first, *(_layer(layer) for layer in model.layers)]}
+            first = [_object("keras.layers", "InputLayer",
+                             {"batch_shape": list(shapes[0]), "dtype": model.inputs[0].dtype,
+                              "sparse": False, "ragged": False, "name": "input_layer"})]
+        config: JsonObject = {"layers": [*first, *(_layer(layer) for layer in model.layers)]}
         if shapes:
             config["build_input_shape"] = list(shapes[0])
-        kind, module = "Sequential", "keras"
+        kind = "Sequential"
+        module = "keras"
     else:
-        config, kind, module = _graph(model), "Functional", "keras.src.models.functional"
+        config = _graph(model)
+        kind = "Functional"
+        module = "keras.src.models.functional"
     made = _object(module, kind, {"name": model.name, "trainable": model.trainable, **config})
     if registry_of(type(model)) is None:
         made.update(class_name=type(model).__name__, registered_name=get_registered_name(type(model)), module=None)
     return made
 
 
-def _object(module: str | None, kind: str, config: Mapping[str, Any],
-            registered_name: str | None = None) -> dict[str, Any]:
+def _object(module: str | None, kind: str, config: JsonObject,
+            registered_name: str | None = None) -> JsonObject:
     return {"module": module, "class_name": kind, "config": dict(config), "registered_name": registered_name}
 
 
-def _layer(layer: Any) -> dict[str, Any]:
+def _layer(layer: Any) -> JsonObject:
     if isinstance(layer, Model):
         return model_to_keras(layer)
     registry = registry_of(type(layer))
@@ -243,21 +246,21 @@ def _layer(layer: Any) -> dict[str, Any]:
     config = {key: value for key, value in layer.get_config().items()
               if key not in (*_OURS, *_MEANINGLESS)}  # Keras's older versions know not all of these
     if isinstance(layer, InputLayer):
-        config = {"batch_shape": list(layer.output.shape), "dtype": layer.output.dtype, "sparse": False,
-                  "ragged": False, "name": layer.name}
+        config = {"batch_shape": list(layer.output.shape), "dtype": layer.output.dtype,
+                  "sparse": False, "ragged": False, "name": layer.name}
     elif isinstance(config.get("padding"), int | list) and "kernel_size" in config:
-        raise ValueError(f"Keras's padding of {type(layer).__name__} is 'valid' or 'same'. Layer {layer.name!r} has "
-                         f"{config['padding']}: put a ZeroPadding2D before it.")
+        raise ValueError(f"Keras's padding of {type(layer).__name__} is 'valid' or 'same'. Layer "
+                         f"{layer.name!r} has {config['padding']}: put a ZeroPadding2D before it.")
     return _with_build(layer, _object(registry.module, type(layer).__name__, config))
 
 
-def _own_layer(layer: Any) -> dict[str, Any]:
+def _own_layer(layer: Any) -> JsonObject:
     """A layer or model of a class of the user's, which Keras finds by its registered name."""
     config = {key: value for key, value in serialize(layer.get_config()).items() if key not in _OURS}
     return _with_build(layer, _object(None, type(layer).__name__, config, get_registered_name(type(layer))))
 
 
-def _with_build(layer: Any, made: dict[str, Any]) -> dict[str, Any]:
+def _with_build(layer: Any, made: JsonObject) -> JsonObject:
     """Adds the shape that a layer was built for."""
     if made["config"].get("activity_regularizer") is None:
         made["config"].pop("activity_regularizer", None)
@@ -266,15 +269,16 @@ def _with_build(layer: Any, made: dict[str, Any]) -> dict[str, Any]:
     return {**made, "build_config": {"input_shape": serialize(layer._build_shape)}}
 
 
-def _graph(model: Model) -> dict[str, Any]:
-    records, graph, entries = model.graph.records(), model.graph, []
-    shapes = {}
-    for operation in graph.operations:
-        nodes = sorted((node for node in graph.nodes if node.operation is operation), key=lambda node: node.number)
-        shapes.update({(operation.name, i, j): tensor for i, node in enumerate(nodes)
-                       for j, tensor in enumerate(node.outputs)})
+def _graph(model: Model) -> JsonObject:
+    records = model.graph.records()
+    entries = []
+    calls_of: dict[Any, list[Node]] = {}
+    for node in sorted(model.graph.nodes, key=lambda node: node.number):
+        calls_of.setdefault(node.operation, []).append(node)
+    shapes = {(operation.name, i, j): tensor for operation, nodes in calls_of.items()
+              for i, node in enumerate(nodes) for j, tensor in enumerate(node.outputs)}
 
-    def tensor(reference: list[Any]) -> dict[str, Any]:
+    def tensor(reference: list[Any]) -> JsonObject:
         like = shapes[tuple(reference)]
         return {"class_name": "__keras_tensor__", "config": {"shape": list(like.shape), "dtype": like.dtype,
                                                              "keras_history": list(reference)}}
@@ -282,7 +286,7 @@ def _graph(model: Model) -> dict[str, Any]:
     def plain(item: Any) -> Any:
         if isinstance(item, list):
             return [plain(part) for part in item]
-        if not isinstance(item, Mapping) or len(item) != 1:
+        if not isinstance(item, dict) or len(item) != 1:
             return item
         (kind, value), = item.items()
         if kind == "tensor":
@@ -308,8 +312,8 @@ def _graph(model: Model) -> dict[str, Any]:
     return {"layers": entries, **ends}
 
 
-def _operation(function: Function, calls: list[dict[str, Any]]) -> dict[str, Any]:
-    """A function in a graph; what it is given by name is in Keras the operation's, for all its calls."""
+def _operation(function: Function, calls: list[JsonObject]) -> JsonObject:
+    """Converts a function in a graph; its keyword arguments belong in Keras to the operation."""
     divided = [_divided(function, call) for call in calls]
     if function.short not in _MODULES or any(options != divided[0][1] for _, options in divided):
         raise ValueError(f"Keras has no operation for the function {function.function!r}, named {function.name!r}. "
@@ -321,8 +325,8 @@ def _operation(function: Function, calls: list[dict[str, Any]]) -> dict[str, Any
             "registered_name": kind}
 
 
-def _divided(function: Function, call: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """What Keras's operation is called with, and what it is made with: all options, with our defaults."""
+def _divided(function: Function, call: JsonObject) -> tuple[list[Any], JsonObject]:
+    """Returns what Keras's operation is called with, and all its options, with our defaults."""
     if function.short == "get_item":
         return call["args"], {}
     wanted = signature(function.call if "." in function.function else getattr(ops, function.short))
@@ -341,7 +345,7 @@ def _divided(function: Function, call: dict[str, Any]) -> tuple[list[Any], dict[
 
 
 def _references(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         (kind, inner), = value.items()
         return list(inner) if kind == "tensor" else {key: _references(item) for key, item in inner.items()}
     return [_references(item) for item in value]

@@ -1,14 +1,13 @@
-"""Keras's files, both ways: `.keras` (version 3), `.weights.h5`, and `.h5` with a whole model as before Keras 3.
+"""Keras's files, both ways: `.keras`, `.weights.h5`, and `.h5` as before Keras 3.
 
-A file is data alone: layers, weights, what compile() was given, and the optimizer's variables. Code in it, a lambda, is
-refused. Sources: keras/src/saving/saving_lib.py and keras/src/legacy/saving/ in Keras 3.15.
+A file is data only: layers, weights, what compile() was given, the optimizer's variables. A lambda
+is refused. Sources: saving_lib.py and legacy/saving/ in Keras 3.15.
 """
 
 import io
 import json
 import warnings
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ import numpy as np
 from .. import __version__
 from ..arguments.serialization import serialize
 from ..files import atomic, json_text, regular
+from ..files.json_text import JsonObject
 from ..layers.function import Function
 from ..models import Model
 from . import architecture, hdf5, keras_config, keras_weights, matching, training
+from .architecture import CustomObjects
 
 LARGEST_CONFIG = 64 * 2**20  # bytes
 MOST_PARTS = 10_000  # of an archive
@@ -27,7 +28,7 @@ KERAS_VERSION = "3.15.1"  # whose files these are
 
 
 def to_bytes(model: Model, suffix: str) -> bytes:
-    """The file of a model: architecture, weights, and of a compiled model its training, as real Keras reads them."""
+    """Returns the file of a model: architecture, weights, and its training, as Keras reads them."""
     training.warn_if_unbuilt(model)
     if suffix != ".keras":
         return _legacy_bytes(model)
@@ -41,12 +42,12 @@ def to_bytes(model: Model, suffix: str) -> bytes:
 
 
 def to_json(model: Model, **options: Any) -> str:
-    """The architecture of a built model, and of a compiled one its training, as a file of Keras's has them."""
+    """Returns the architecture of a built model, and its training if compiled, as Keras's JSON."""
     return json.dumps(_described(model), **options)
 
 
-def from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:
-    """The model of `to_json`, or of Keras's, with new weights. Raises ValueError for what describes no model."""
+def from_json(text: str, custom_objects: CustomObjects | None = None) -> Model:
+    """Makes the model of `to_json`, or of Keras's, with new weights. Raises ValueError."""
     config = _json(text, "the JSON")
     model = _made(config, LARGEST_CONFIG, "the JSON", custom_objects)
     if config.get("compile_config"):
@@ -54,8 +55,9 @@ def from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:
     return model
 
 
-def from_bytes(data: bytes, path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
-    """Makes the model that a file of Keras's describes, with its weights and, with `compile`, its training."""
+def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = None,
+               compile: bool = True) -> Model:
+    """Makes the model of a file of Keras's with its weights and, with `compile`, its training."""
     where = repr(str(path))
     if path.suffix != ".keras":
         return _legacy_model(data, where, custom_objects, compile)
@@ -103,13 +105,13 @@ def load_weights(model: Model, path: Path) -> None:
 # What the files are made of.
 
 
-def _described(model: Model) -> dict[str, Any]:
+def _described(model: Model) -> JsonObject:
     config = keras_config.model_to_keras(model)
     training = _training(model)
     return config if training is None else {**config, "compile_config": training}
 
 
-def _training(model: Model) -> dict[str, Any] | None:
+def _training(model: Model) -> JsonObject | None:
     """What compile() was given, in Keras's form."""
     config = model.get_compile_config()
     return None if config is None else serialize(config)
@@ -119,7 +121,7 @@ def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
     arrays = {path: weight.numpy() for path, weight in keras_weights.weights_of(model).items()}
     arrays.update({path: generator.state.numpy().astype(np.uint32)
                    for path, generator in keras_weights.generators(model).items()})
-    groups: dict[str, dict[str, Any]] = dict(keras_weights.groups(model))
+    groups: dict[str, JsonObject] = dict(keras_weights.groups(model))
     optimizer: Any = model.optimizer
     state = training.optimizer_state(model) if with_optimizer else {}
     if state:
@@ -129,8 +131,8 @@ def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
     return hdf5.to_bytes(arrays, groups)
 
 
-def _made(config: Any, size: int, where: str, custom_objects: dict[str, Any] | None) -> Model:
-    """The model of Keras's configuration, with at most as many weights as the bytes of a file can hold."""
+def _made(config: Any, size: int, where: str, custom_objects: CustomObjects | None) -> Model:
+    """Makes the model of Keras's configuration, with the weights that `size` bytes can hold."""
     try:
         architecture.check_depth(config)
         description = keras_config.from_keras(config)
@@ -144,8 +146,8 @@ def _made(config: Any, size: int, where: str, custom_objects: dict[str, Any] | N
 
 
 def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: str,
-           custom_objects: Mapping[str, Any] | None) -> None:
-    """Compiles a model as the file says, and puts the optimizer's variables back, if there are some."""
+           custom_objects: CustomObjects | None) -> None:
+    """Compiles a model as the file says, and restores the optimizer's variables, if any."""
     try:
         given = keras_config.from_keras(config)
         own = given.pop("optimizer_config", None)
@@ -158,8 +160,8 @@ def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: s
                 optimizer.build(model.trainable_weights)
             keras_weights.put_variables(optimizer, variables)
     except Exception as error:  # constructors of losses, metrics and optimizers raise any kind
-        raise ValueError(f"The training in {where} cannot be read: {error} Load the model without it: load_model(path, "
-                         "compile=False).") from error
+        raise ValueError(f"The training in {where} cannot be read: {error} Load the model without "
+                         "it: load_model(path, compile=False).") from error
 
 
 def _number(path: str) -> int:
@@ -210,7 +212,7 @@ def _legacy_bytes(model: Model) -> bytes:
         raise ValueError("An .h5 file has Sequential models and graphs of layers. Received: "
                          f"{type(model).__name__}, a class with a call of its own. Save it as .keras or .safetensors.")
     config = keras_config.model_to_keras(model)
-    attributes: dict[str, dict[str, Any]] = {"": {
+    attributes: dict[str, JsonObject] = {"": {
         "backend": "autoconv", "keras_version": KERAS_VERSION, "model_config": json.dumps(config)}}
     arrays: dict[str, np.ndarray] = {}
     if training.generators(model):
@@ -236,7 +238,8 @@ def _legacy_bytes(model: Model) -> bytes:
     return hdf5.to_bytes(arrays, attributes)
 
 
-def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None, compile: bool) -> Model:
+def _legacy_model(data: bytes, where: str, custom_objects: CustomObjects | None,
+                  compile: bool) -> Model:
     with hdf5.opened(data, where) as file:
         text = hdf5.text(file, "model_config")
         if text is None:
@@ -264,17 +267,15 @@ def _layers(model: Model) -> list[Any]:
     return [layer for layer in model.layers if not isinstance(layer, Function)]
 
 
-def _weights_by_name(layer: Any) -> dict[str, Any]:
-    """A layer's weights, and those of layers within, by the names under which old files have them."""
+def _weights_by_name(layer: Any) -> JsonObject:
+    """Returns the weights of a layer and those within, by their names in old files."""
     inner = [layer, *(each for _, each in keras_weights.places(layer))]
     pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.own(each)]
     return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # in Keras's order
 
 
 def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[Any, np.ndarray]]:
-    """Each weight with its array, in a file that has a group for each layer, by the order of layers that have some.
-    Within a layer weights go by the names of their layers and their own; if these are others, by their order.
-    """
+    """Returns each weight with its array, by the order of layers, then by name or order."""
     arrays = hdf5.arrays(group, size)
     stored = [(name, hdf5.strings(group[name], "weight_names"))
               for name in hdf5.strings(group, "layer_names")]
@@ -282,8 +283,8 @@ def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[An
     stored = [each for each in stored if each[1]]
     wanted = [each for each in wanted if each[1]]
     if len(stored) != len(wanted):
-        raise ValueError(f"The weights in {where} are those of {len(stored)} layers, and {model.name!r} has "
-                         f"{len(wanted)} with weights.")
+        raise ValueError(f"The weights in {where} are those of {len(stored)} layers, and "
+                         f"{model.name!r} has {len(wanted)} with weights.")
     found: list[tuple[Any, np.ndarray]] = []
     for (name, weight_names), (layer, weights) in zip(stored, wanted):
         given = {"/".join(each.removesuffix(":0").split("/")[-2:]): arrays[f"{name}/{each}"] for each in weight_names}

@@ -1,6 +1,4 @@
-"""Where Keras's files keep weights and the optimizer's variables: in a tree of groups named after
-classes, or in older files after layers.
-"""
+"""Where Keras's files keep weights and the optimizer's variables: in groups named after classes."""
 
 import warnings
 from collections import Counter
@@ -22,9 +20,7 @@ from . import matching
 
 
 def places(layer: Layer, seen: set[int] | None = None) -> Iterator[tuple[str, Layer]]:
-    """Each layer within one, once, with the path of its group: "layers/conv2d_1" in a model that is
-    a graph, in a model or layer of the user's its attribute: "encoder/layers/dense".
-    """
+    """Yields each layer within one with its path: "layers/conv2d_1", or "encoder/layers/dense"."""
     seen = {id(layer)} if seen is None else seen
     attributes = {name: value for name, value in vars(layer).items() if name not in NO_PARTS}
     if isinstance(layer, Model) and has_graph(layer):
@@ -50,7 +46,7 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, Layer]]:
 
 
 def has_graph(model: Model) -> bool:
-    """Whether a model is a Sequential or a graph of layers, and not a class with a call of its own."""
+    """Whether a model is a Sequential or a graph of layers, without a `call` of its own."""
     return isinstance(model, Sequential) or (type(model)._missing is Model._missing and model._graph is not None)
 
 
@@ -72,33 +68,31 @@ def groups(model: Model) -> dict[str, dict[str, str]]:
 
 
 def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tuple[Variable, np.ndarray]]:
-    """Each weight with its array. Raises ValueError, with the names, where they are not those of the model."""
+    """Returns each weight with its array. Raises ValueError, with the names, if they differ."""
     weights = weights_of(model)
     states = generators(model)
     groups_ = {"layers", *(key.partition("/")[0] for key in weights)}
-    found = {key: value for key, value in arrays.items()
-             if key.partition("/")[0] in groups_ and "generator/vars" not in key and key not in states}
+    found = {key: value for key, value in arrays.items() if key.partition("/")[0] in groups_
+             and "generator/vars" not in key and key not in states}
     return matching.matched(weights, found, path, model.name)
 
 
 def generators(model: Model) -> dict[str, SeedGenerator]:
-    """The layers' own generators of random numbers, by the paths of their states, such as
-    "layers/dropout/seed_generator/vars/0".
-    """
+    """Returns the layers' generators by path: "layers/dropout/seed_generator/vars/0"."""
     return {f"{path}/{layer.generator_name if isinstance(layer, RandomLayer) else name}/vars/0".lstrip("/"): value
             for path, layer in [("", model), *places(model)]
             for name, value in vars(layer).items() if isinstance(value, SeedGenerator)}
 
 
 def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> None:
-    """Makes the layers' own generators go on from the states in a file. Raises ValueError for damaged ones."""
+    """Sets the layers' generators to the states in a file. Raises ValueError for damaged ones."""
     for name, generator in generators(model).items():
         state = arrays.get(name)
         if state is None:
             continue
         if state.shape != (2,) or state.dtype.kind not in "iu" or state[1] < 0:
-            raise ValueError(f"The state of a generator in {path} must be a seed and a number of draws. Received at "
-                             f"{name!r}: {state.dtype} of shape {state.shape}.")
+            raise ValueError(f"The state of a generator in {path} must be a seed and a number of "
+                             f"draws. Received at {name!r}: {state.dtype} of shape {state.shape}.")
         generator.streams = int(state[1])
 
 
@@ -119,9 +113,7 @@ def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tup
 
 
 def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
-    """Gives an optimizer, built, the state that is in Keras's variables, by their names and in
-    their order. Raises ValueError if they are those of another optimizer.
-    """
+    """Sets an optimizer's state to Keras's variables. Raises ValueError for others."""
     if any(name.endswith(":0") for name in given):
         return _put_keras_2(optimizer, given)
     state = optimizer.get_state()
@@ -147,7 +139,7 @@ _SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "vel
 
 
 def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
-    """The same for Keras 2's names: "Adam/m/dense/kernel:0", of its legacy optimizers "Adam/dense/kernel/m:0"."""
+    """Does so for Keras 2: "Adam/m/dense/kernel:0", in legacy ones "Adam/dense/kernel/m:0"."""
     place = -1 if any(name.endswith("/iter:0") for name in given) else 1
     state = dict(optimizer.get_state())
     found = dict[str, np.ndarray]()
@@ -162,7 +154,7 @@ def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
             found[f"{slot}/{number}"] = value
     slots_now = [key for key in state if "/" in key]
     if any(key not in found or found[key].shape != state[key].shape for key in slots_now):
-        warnings.warn(f"The state of the optimizer in the file is not that of {type(optimizer).__name__}: it starts "
-                      "anew.", stacklevel=8)
+        warnings.warn("The state of the optimizer in the file is not that of "
+                      f"{type(optimizer).__name__}: it starts anew.", stacklevel=8)
         return
     optimizer.set_state({**state, **{key: found[key] for key in slots_now}})

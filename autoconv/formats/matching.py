@@ -10,7 +10,8 @@ import numpy as np
 
 from ..engine.variable import Variable
 
-SHOWN, LONGEST = 8, 300  # differences that an error lists, and characters of each
+SHOWN = 8  # differences that an error lists
+LONGEST = 300  # characters of each
 _lenient: ContextVar[bool] = ContextVar("skip_mismatch", default=False)
 
 
@@ -26,7 +27,7 @@ def lenient(wanted: bool) -> Iterator[None]:
 
 def matched(weights: Mapping[str, Variable], arrays: Mapping[str, np.ndarray], path: str,
             model: str) -> list[tuple[Variable, np.ndarray]]:
-    """Each weight with the array of its name. Raises ValueError, with the names, where names or shapes differ."""
+    """Returns each weight with the array of its name. Raises ValueError if they differ."""
     lines = [f"  {name}: the model has {_shape(weights.get(name))}, the file {_shape(arrays.get(name))}"
              for name in {**weights, **arrays} if _shape(weights.get(name)) != _shape(arrays.get(name))]
     shown = "\n".join(line[:LONGEST] for line in lines[:SHOWN])

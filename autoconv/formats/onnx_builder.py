@@ -1,4 +1,4 @@
-"""What an exported graph is built with: names, nodes, constants, and values that may lie in two layouts."""
+"""What an exported graph is built with: names, nodes, constants, values in two layouts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,17 +6,17 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..engine.symbolic import Shape
 
-FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
+FIRST = (0, 3, 1, 2)  # the order of axes that makes channels first
+LAST = (0, 2, 3, 1)  # and last
+BATCH = 97  # samples while a layer is traced: a first size that it divides is the number of samples
 
 
 class Value:
-    """A tensor in the graph: its shape, channels last, and its names: `last` as autoconv has it, `first` (N, C, H, W).
-
-    At least one of them is there.
-    """
+    """A tensor in the graph: its names as (N, H, W, C), `last`, and (N, C, H, W), `first`."""
 
     def __init__(self, last: str | None, shape: Shape, first: str | None = None) -> None:
         self.last = last
@@ -47,28 +47,30 @@ class Value:
 
 
 def first(builder: "Builder", value: Value) -> str:
-    """The name of an image tensor with channels first; where it has none a Transpose gives it one."""
+    """Returns the name of an image tensor with channels first, after a Transpose if needed."""
     if value.first is None:
         value.first = builder.node("Transpose", value.last, perm=list(FIRST))
     return value.first
 
 
 def last(builder: "Builder", value: Value) -> str:
-    """The name of a tensor in autoconv's layout; where it has none a Transpose gives it one."""
+    """Returns the name of a tensor in autoconv's layout, after a Transpose if needed."""
     if value.last is None:
         value.last = builder.node("Transpose", value.first, perm=list(LAST))
     return value.last
 
 
 class Builder:
-    """The nodes and constants of a graph, in the order in which they were added.
+    """The nodes and constants of a graph, in order.
 
-    opset: the version of ONNX's operators; names: all that are taken.
+    opset: the version of ONNX's operators; names: all that are taken; traces: whether a layer is
+    traced.
     """
 
     def __init__(self, onnx: Any, opset: int) -> None:
         self.onnx = onnx
         self.opset = opset
+        self.traces = False
         self.names: set[str] = set()
         self.nodes: list[Any] = []
         self.inputs: list[Any] = []
@@ -78,17 +80,18 @@ class Builder:
         self._prefix = ""
 
     @contextmanager
-    def within(self, layer: str) -> Iterator[None]:
-        """What is added within this block has names that begin with the layer's."""
-        before = self._prefix
+    def within(self, layer: str, traces: bool = False) -> Iterator[None]:
+        """Within this block names begin with the layer's. traces: whether its call is traced."""
+        before = self._prefix, self.traces
         self._prefix = f"{self._prefix}{layer}/"
+        self.traces = traces
         try:
             yield
         finally:
-            self._prefix = before
+            self._prefix, self.traces = before
 
     def unique(self, name: str) -> str:
-        """The name, or with a number behind it one that is free; it is taken then."""
+        """Returns the name, or with a number after it one that is free, and takes it."""
         wanted = name
         number = 1
         while name in self.names:
@@ -97,17 +100,16 @@ class Builder:
         self.names.add(name)
         return name
 
-    def node(self, op: str, *inputs: str | None, names: list[str] | None = None, **attributes: Any) -> str:
-        """Adds a node; None and "" stand for inputs that are left out. Returns the name of its (first) result."""
+    def node(self, op: str, *inputs: str | None, names: list[str] | None = None,
+             **attributes: Any) -> str:
+        """Adds a node; None and "" are omitted inputs. Returns the name of its first result."""
         outputs = names or [self.unique(f"{self._prefix}{op}")]
-        self.nodes.append(self.onnx.helper.make_node(op, [name or "" for name in inputs], outputs, name=outputs[0],
-                                                     **attributes))
+        self.nodes.append(self.onnx.helper.make_node(op, [name or "" for name in inputs], outputs,
+                                                     name=outputs[0], **attributes))
         return outputs[0]
 
-    def constant(self, value: Any, name: str = "constant", dtype: Any = np.float32) -> str:
-        """The name of an initializer with these values. Of equal numbers and integers there is one,
-        of equal weights one for each layer.
-        """
+    def constant(self, value: Any, name: str = "constant", dtype: DTypeLike = np.float32) -> str:
+        """Returns the name of an initializer; equal numbers, integers, weights are shared."""
         array = np.ascontiguousarray(value, dtype).reshape(np.shape(value))
         own = self._prefix + name if array.ndim and dtype is np.float32 else ""
         key = (own, array.dtype.str, array.shape, sha256(array.tobytes()).digest())

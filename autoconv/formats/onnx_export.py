@@ -1,23 +1,28 @@
-"""Models as ONNX files: a graph of layers becomes a graph of ONNX's ops. `onnx_layers` knows what
-each layer becomes.
+"""Models as ONNX files: a graph of layers becomes a graph of ONNX's ops.
 
-Images come in and go out as (N, H, W, C), as everywhere in autoconv; ONNX's ops on images want (N,
-C, H, W). A `Value` holds the names that a tensor has in either layout, and a Transpose is added
-only when an op wants the one that is not there yet.
+A layer is run on symbolic tensors, so it becomes the functions that its `call` calls;
+`onnx_functions` has what each function becomes, `onnx_layers` the few layers with ops of their own.
+Images are (N, H, W, C); ONNX's ops on images need (N, C, H, W). A `Value` holds a tensor's names in
+both layouts, and a Transpose is added only when an op first needs the other one.
 """
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ..arguments import extras
 from ..engine.graph.graph import Graph
-from ..engine.symbolic import Node, Shape, SymbolicTensor, flatten, map_structure
+from ..engine.symbolic import Node, Shape, SymbolicTensor, flatten, map_structure, record_call
+from ..engine.variable import Variable
 from ..files import atomic
 from ..layers import Input, InputLayer, Layer
+from ..layers.calls import training_argument
+from ..layers.parts import numbering
 from ..models import Model
 from . import onnx_functions, onnx_layers
-from .onnx_builder import Builder, Value, last
+from .onnx_builder import BATCH, Builder, Value, last
 
 OPSETS = (17, 18, 19, 20, 21)
 _IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
@@ -37,7 +42,8 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
         name = builder.unique(tensor.name)
         builder.inputs.append(_info(onnx, name, tensor.shape))
         known[id(tensor)] = Value(name, tensor.shape)
-    _run(builder, model.graph, known)
+    with numbering():
+        _run(builder, model.graph, known)
     for tensor, name in zip(model.graph.outputs, model.graph.output_names):
         resolved = model.graph.resolve(tensor)
         output = builder.unique(f"{name}_output" if name in builder.names else name)
@@ -60,13 +66,13 @@ def _model(onnx: Any, builder: Builder, name: str, opset: int) -> Any:
 
 
 def _info(onnx: Any, name: str, shape: Shape) -> Any:
-    """An input or output of the file: any number of samples, and names in the place of sizes that are not known."""
+    """An input or output of the file: any number of samples, and names instead of unknown sizes."""
     sizes = ["batch", *(f"{name}_{axis}" if n is None else n for axis, n in enumerate(shape[1:], 1))]
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
 
 
 def _run(builder: Builder, graph: Graph, known: dict[int, Value]) -> None:
-    """Adds the ops of a graph's nodes. `known` has the values of its inputs, and gets those of all its tensors."""
+    """Adds the ops of a graph's nodes. known: the values of its inputs, then of all its tensors."""
 
     def value_of(tensor: SymbolicTensor) -> Value:
         return known[id(graph.resolve(tensor))]
@@ -74,18 +80,24 @@ def _run(builder: Builder, graph: Graph, known: dict[int, Value]) -> None:
     for node in graph.nodes:
         if isinstance(node.operation, InputLayer):
             continue
-        found = _call(builder, node, value_of)
-        known.update((id(tensor), value) for tensor, value in zip(node.outputs, found))
+        for tensor, value in zip(node.outputs, _call(builder, node, value_of), strict=True):
+            value.shape = tensor.shape
+            if tensor.shape and tensor.shape[0] and tensor.shape[0] % BATCH == 0:
+                value.shape = (None, *tensor.shape[1:])
+            known[id(tensor)] = value
 
 
-def _call(builder: Builder, node: Node, value_of: Any) -> list[Value]:
+def _call(builder: Builder, node: Node, value_of: Callable[[SymbolicTensor], Value]) -> list[Value]:
     """The values of one call of a layer, a model or a function."""
     operation = node.operation
     args, kwargs = node.arguments(value_of)
-    if not isinstance(operation, Layer) and operation.function.startswith("ops."):
-        return _made_of_others(builder, operation, args, kwargs)
     if not isinstance(operation, Layer):
-        return onnx_functions.call(builder, operation, args, kwargs, [tensor.shape for tensor in node.outputs])
+        emit = onnx_functions.FUNCTIONS.get(operation.short)
+        if emit is None or operation.function.startswith("ops."):
+            return _traced(builder, operation, getattr(operation.call, "__wrapped__", None), args, kwargs)
+        with nullcontext() if builder.traces else builder.within(operation.name):
+            found = emit(builder, *args, **kwargs)
+        return found if isinstance(found, list) else [found]
     if kwargs.get("training"):
         raise ValueError(f"An ONNX file holds what a model does outside of training. The layer {operation.name!r} "
                          f"({type(operation).__name__}) is called with training=True.")
@@ -95,31 +107,53 @@ def _call(builder: Builder, node: Node, value_of: Any) -> list[Value]:
         with builder.within(operation.name):
             _run(builder, inner, values)
         return [values[id(inner.resolve(tensor))] for tensor in inner.outputs]
-    emit = onnx_layers.LAYERS.get(type(operation))
-    if emit is None:
-        raise ValueError(f"No ONNX op is known for the layer {operation.name!r} ({type(operation).__name__}). Known "
-                         f"are: {', '.join(sorted(kind.__name__ for kind in onnx_layers.LAYERS))}.")
-    with builder.within(operation.name):
-        return [emit(builder, operation, args[0], node.outputs[0].shape)]
+    if type(operation) in onnx_layers.LAYERS:
+        with builder.within(operation.name):
+            return [onnx_layers.LAYERS[type(operation)](builder, operation, args[0], node.outputs[0].shape)]
+    if training_argument(type(operation)) is not None:
+        kwargs = {**kwargs, "training": False}
+    return _traced(builder, operation, operation.call, args, kwargs)
 
 
-def _made_of_others(builder: Builder, function: Any, args: tuple, kwargs: dict[str, Any]) -> list[Value]:
-    """The values of a function of `ops`, by the graph of the functions that it calls."""
+def _traced(builder: Builder, operation: Any, call: Callable | None, args: tuple,
+            kwargs: dict[str, Any]) -> list[Value]:
+    """The values of a layer or function, by the graph of the functions that it calls."""
     given: dict[int, Value] = {}
-    inputs = []
+    inputs: list[SymbolicTensor] = []
 
     def symbolic(item: Any) -> Any:
-        if isinstance(item, Value):
-            inputs.append(Input(batch_shape=item.shape))
-            given[id(inputs[-1])] = item
-        return inputs[-1] if isinstance(item, Value) else item
+        if not isinstance(item, Value):
+            return item
+        inputs.append(Input(batch_shape=(BATCH if item.shape[0] is None else item.shape[0], *item.shape[1:])))
+        given[id(inputs[-1])] = item
+        return inputs[-1]
 
     try:
-        outputs = function.call.__wrapped__(*map_structure(symbolic, args), **map_structure(symbolic, kwargs))
+        if call is None:
+            raise ValueError("it is not made of other functions")
+        with _weights_are_constants():
+            outputs = call(*map_structure(symbolic, args), **map_structure(symbolic, kwargs))
         inner = Graph(inputs, outputs)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"No ONNX op is known for the function {function.function!r}, called {function.name!r} in the "
-                         f"graph, and it cannot be made of others: {error}") from error
-    with builder.within(function.name):
+    except Exception as error:  # a user's call may raise anything
+        raise ValueError(f"No ONNX op is known for {operation!r}, and its call cannot be traced: {error}") from error
+    with builder.within(operation.name, traces=True):
         _run(builder, inner, given)
+    for node in inner.nodes:
+        node.remove()
     return [given[id(inner.resolve(tensor))] for tensor in flatten(outputs)]
+
+
+@contextmanager
+def _weights_are_constants() -> Iterator[None]:
+    """Within it functions take weights beside symbolic tensors, as arrays."""
+    add_node = record_call[0]
+
+    def add(name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+        return add_node(name, *map_structure(
+            lambda item: item.numpy() if isinstance(item, Variable) else item, (args, kwargs)))
+
+    record_call[0] = add
+    try:
+        yield
+    finally:
+        record_call[0] = add_node

@@ -1,4 +1,4 @@
-"""Reading ONNX files, whoever made them: the nodes and constants of a file, or a ValueError that says what is off."""
+"""Reads ONNX files of any origin: nodes and constants, or a ValueError with the reason."""
 
 import os
 from collections import Counter
@@ -15,27 +15,28 @@ from .onnx_values import RANK, Attributes
 from .protobuf import Field, Schema
 
 OPSETS = range(7, 29)
-BYTES, INPUTS = 2**30, 4_096  # of a file; of a node
+BYTES = 2**30  # of a file
+INPUTS = 4_096  # of a node
 _DOMAINS = ("", "ai.onnx")
 
 # The fields of ONNX's messages that are read, by their numbers in onnx.proto, and those that are refused ("any").
-_TENSOR = Schema({
-    1: Field("dims", "int", True), 2: Field("data_type", "int"), 4: Field("float_data", "float", True),
-    5: Field("int32_data", "int", True), 7: Field("int64_data", "int", True), 8: Field("name", "text"),
-    9: Field("raw_data", "bytes"), 10: Field("double_data", "double", True), 13: Field("external_data", "any"),
-    14: Field("data_location", "int")})
+_TENSOR = Schema({1: Field("dims", "int", True), 2: Field("data_type", "int"),
+                  4: Field("float_data", "float", True), 5: Field("int32_data", "int", True),
+                  7: Field("int64_data", "int", True), 8: Field("name", "text"),
+                  9: Field("raw_data", "bytes"), 10: Field("double_data", "double", True),
+                  13: Field("external_data", "any"), 14: Field("data_location", "int")})
 _ATTRIBUTE = Schema({
     1: Field("name", "text"), 2: Field("f", "float"), 3: Field("i", "int"), 4: Field("s", "text"),
     5: Field("t", _TENSOR), 7: Field("floats", "float", True), 8: Field("ints", "int", True), 20: Field("type", "int")})
-_NODE = Schema({
-    1: Field("input", "text", True), 2: Field("output", "text", True), 3: Field("name", "text"),
-    4: Field("op_type", "text"), 5: Field("attribute", _ATTRIBUTE, True), 7: Field("domain", "text")})
+_NODE = Schema({1: Field("input", "text", True), 2: Field("output", "text", True),
+                3: Field("name", "text"), 4: Field("op_type", "text"),
+                5: Field("attribute", _ATTRIBUTE, True), 7: Field("domain", "text")})
 _DIMENSION = Schema({1: Field("dim_value", "int")})
 _TENSOR_TYPE = Schema({1: Field("elem_type", "int"), 2: Field("shape", Schema({1: Field("dim", _DIMENSION, True)}))})
 _PORT = Schema({1: Field("name", "text"), 2: Field("type", Schema({1: Field("tensor_type", _TENSOR_TYPE)}))})
-_GRAPH = Schema({
-    1: Field("node", _NODE, True), 2: Field("name", "text"), 5: Field("initializer", _TENSOR, True),
-    11: Field("input", _PORT, True), 12: Field("output", _PORT, True), 15: Field("sparse_initializer", "any")})
+_GRAPH = Schema({1: Field("node", _NODE, True), 2: Field("name", "text"),
+                 5: Field("initializer", _TENSOR, True), 11: Field("input", _PORT, True),
+                 12: Field("output", _PORT, True), 15: Field("sparse_initializer", "any")})
 _MODEL = Schema({
     1: Field("ir_version", "int"), 7: Field("graph", _GRAPH), 20: Field("training_info", "any"),
     8: Field("opset_import", Schema({1: Field("domain", "text"), 2: Field("version", "int")}), True),
@@ -47,7 +48,7 @@ _DEFAULTS = {"f": 0.0, "i": 0, "s": ""}
 
 
 class Read(NamedTuple):
-    """A node: what it says, and the names of its inputs and results, "" for those that are left out."""
+    """A node: its attributes, the names of its inputs and results, "" for omitted ones."""
 
     attributes: Attributes
     inputs: tuple[str, ...]
@@ -55,7 +56,7 @@ class Read(NamedTuple):
 
 
 class Port(NamedTuple):
-    """An input or output of a graph: its name, its dtype, its shape with None for open sizes, None where not known."""
+    """An input or output of a graph; its shape has None for open sizes, and may be unknown."""
 
     name: str
     dtype: str
@@ -63,7 +64,7 @@ class Port(NamedTuple):
 
 
 class File(NamedTuple):
-    """What a file says. `nodes` are in the order of the file, which is one in which they can run."""
+    """The contents of a file. `nodes` are in an order in which they can run."""
 
     name: str
     inputs: list[Port]
@@ -73,10 +74,8 @@ class File(NamedTuple):
 
 
 def read(source: str | os.PathLike[str] | bytes) -> File:
-    """The graph of an ONNX file, given by its path or its bytes: the nodes and constants that its
-    outputs need. Runs no code and reads no other files.
-
-    Raises ValueError for what is no ONNX file, or not a sound one; FileNotFoundError.
+    """Reads the nodes and constants that the outputs of an ONNX file need, from its path or bytes.
+    Runs no code, reads no other files. Raises ValueError for a damaged file, FileNotFoundError.
     """
     try:
         model = protobuf.read(_bytes(source), _MODEL)
@@ -85,8 +84,8 @@ def read(source: str | os.PathLike[str] | bytes) -> File:
     if not model.get("ir_version") or not model.get("graph", {}).get("output"):
         raise ValueError("This is no ONNX file, or one that is cut off: it has no graph with outputs.")
     if {"functions", "training_info"} & set(model) or "sparse_initializer" in model["graph"]:
-        raise ValueError("Functions, training steps and sparse tensors in ONNX files are not implemented. Export the "
-                         "model without them, for inference.")
+        raise ValueError("Functions, training steps and sparse tensors in ONNX files are not "
+                         "implemented. Export the model without them, for inference.")
     return _needed(_file(model["graph"], _opset(model)))
 
 
@@ -107,8 +106,8 @@ def _opset(model: Any) -> int:
     """The version of ONNX's own ops in the file."""
     versions = [entry.get("version", 0) for entry in model["opset_import"] if entry.get("domain", "") in _DOMAINS]
     if len(versions) != 1 or versions[0] not in OPSETS:
-        raise ValueError(f"The opset must be one of {OPSETS[0]}..{OPSETS[-1]}. Received: {versions[:9]}. Export the "
-                         "model with another opset_version.")
+        raise ValueError(f"The opset must be one of {OPSETS[0]}..{OPSETS[-1]}. Received: "
+                         f"{versions[:9]}. Export the model with another opset_version.")
     return versions[0]
 
 
@@ -125,9 +124,9 @@ def _file(graph: Any, opset: int) -> File:
     for node in nodes:
         missing = [name for name in node.inputs if name and name not in known]
         if missing:
-            raise ValueError("Each node takes what comes before it: inputs, initializers and results. Node "
-                             f"{node.attributes.name!r} ({node.attributes.op}) takes {missing[0]!r}, which is not "
-                             "there.")
+            raise ValueError("Each node takes what comes before it: inputs, initializers and "
+                             f"results. Node {node.attributes.name!r} ({node.attributes.op}) takes "
+                             f"{missing[0]!r}, which is not there.")
         known.update(node.outputs)
     outputs = [_port(each) for each in graph["output"]]
     for port in outputs:
@@ -153,8 +152,8 @@ def _port(info: Any) -> Port:
     name = info.get("name", "")
     kind = info.get("type", {}).get("tensor_type", {})
     if kind.get("elem_type") not in DTYPES:
-        raise ValueError(f"Inputs and outputs are tensors of {', '.join(DTYPES.values())}. Received: {name!r} of "
-                         f"another type ({kind.get('elem_type', 0)}).")
+        raise ValueError(f"Inputs and outputs are tensors of {', '.join(DTYPES.values())}. "
+                         f"Received: {name!r} of another type ({kind.get('elem_type', 0)}).")
     shape = None
     if "shape" in kind:
         sizes = [d.get("dim_value") for d in kind["shape"]["dim"]]
@@ -172,8 +171,8 @@ def _node(node: Any, number: int, opset: int) -> Read:
     if node.get("domain", "") not in _DOMAINS:
         raise ValueError(f"The op {node['domain']}.{op} of node {name!r} is not one of ONNX's own.")
     if max(len(node["input"]), len(outputs)) > INPUTS:
-        raise ValueError(f"A node has at most {INPUTS:,} inputs and results. Received: {len(node['input']):,} and "
-                         f"{len(outputs):,}, of node {name!r} ({op}).")
+        raise ValueError(f"A node has at most {INPUTS:,} inputs and results. Received: "
+                         f"{len(node['input']):,} and {len(outputs):,}, of node {name!r} ({op}).")
     for attribute in node["attribute"]:
         key = attribute.get("name", "")
         field = _VALUES.get(attribute.get("type", 0))
@@ -188,9 +187,7 @@ def _node(node: Any, number: int, opset: int) -> Read:
 
 
 def array(tensor: Any) -> np.ndarray:
-    """The values of a tensor in a file. Raises ValueError where they lie elsewhere, or are more or
-    fewer than its shape says.
-    """
+    """Returns a tensor's values. Raises ValueError if they are elsewhere or of another shape."""
     dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
     name = tensor.get("name") or "a constant"
     kind = tensor.get("data_type", 0)
@@ -198,20 +195,20 @@ def array(tensor: Any) -> np.ndarray:
         raise ValueError(f"An ONNX file must hold its weights itself. Those of {name!r} lie in another file: save the "
                          "model with its data inside (onnx.save with save_as_external_data=False).")
     if kind not in DTYPES:
-        raise ValueError(f"Weights and constants are of {', '.join(DTYPES.values())}. Received: {name!r} of type "
-                         f"{kind}.")
+        raise ValueError(f"Weights and constants are of {', '.join(DTYPES.values())}. Received: "
+                         f"{name!r} of type {kind}.")
     if len(dims) > RANK or min(dims, default=0) < 0:
-        raise ValueError(f"A tensor has at most {RANK} axes, of 0 items or more. Received: {name!r} with {len(dims)} "
-                         f"axes of {dims[:RANK]} items.")
+        raise ValueError(f"A tensor has at most {RANK} axes, of 0 items or more. Received: "
+                         f"{name!r} with {len(dims)} axes of {dims[:RANK]} items.")
     dtype = np.dtype(DTYPES[kind])
     if "raw_data" in tensor:
         raw = tensor["raw_data"]
         if len(raw) != prod(dims) * dtype.itemsize:
-            raise ValueError(f"A tensor has as many bytes as its shape says. Received: {name!r} of shape {dims} and "
-                             f"{dtype} with {len(raw):,} bytes.")
+            raise ValueError(f"A tensor has as many bytes as its shape says. Received: {name!r} of "
+                             f"shape {dims} and {dtype} with {len(raw):,} bytes.")
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype).reshape(dims)
     numbers = protobuf.numbers(tensor[_NUMBERS.get(kind, "int32_data")])
     if len(numbers) != prod(dims):
-        raise ValueError(f"A tensor has as many numbers as its shape says. Received: {name!r} of shape {dims} with "
-                         f"{len(numbers):,} numbers.")
+        raise ValueError(f"A tensor has as many numbers as its shape says. Received: {name!r} of "
+                         f"shape {dims} with {len(numbers):,} numbers.")
     return numbers.astype(dtype).reshape(dims)

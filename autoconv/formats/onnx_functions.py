@@ -1,61 +1,28 @@
-"""What functions of autoconv become in an exported graph: activations by name, tensors' methods, `functional`'s.
+"""What functions become in an exported graph: activations, tensors' methods, `functional`'s.
 
-Each emitter takes the builder and the function's own arguments, with values in the place of tensors.
+Each emitter takes the builder and the function's arguments, values instead of tensors.
 """
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from math import pi, sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from .. import activations
 from ..arguments import shapes
-from ..engine.symbolic import Shape
-from ..functional.activations import SELU_ALPHA, SELU_SCALE
-from ..functional.image import resize_weights
+from ..arguments.shapes import Padding, Pair
+from ..functional.activation_functions import SELU_ALPHA, SELU_SCALE
+from ..functional.image_functions import resize_weights
 from ..operators.image import INTERPOLATIONS
-from .onnx_builder import Builder, Value, first, last
+from .onnx_builder import BATCH, Builder, Value, first, last
 
 Emitter = Callable[..., Any]
-
-
-def call(b: Builder, function: Any, args: tuple, kwargs: dict[str, Any], shapes: list[Shape]) -> list[Value]:
-    """The values of a call of a function, whose results have these shapes. Raises ValueError for
-    one that is not known.
-    """
-    emit = FUNCTIONS.get(function.short)
-    if emit is None:
-        raise ValueError(f"No ONNX op is known for the function {function.function!r}, called {function.name!r} in the "
-                         f"graph. Known are: {', '.join(sorted(FUNCTIONS))}.")
-    with b.within(function.name):
-        if function.short in ("reshape", "transpose") and len(args) > 2:
-            args = (args[0], args[1:])
-        found = emit(b, *args, **kwargs)
-    return [Value(value.last, shape, value.first) for value, shape in
-            zip(found if isinstance(found, list) else [found], shapes)]
-
-
-def activate(b: Builder, function: Any, x: Value, layer: str) -> Value:
-    """The value of an activation function of the layer of that name. ValueError for a function of the user's own."""
-    if function is activations.linear:
-        return x
-    name = next((known for known, ours in activations.ACTIVATIONS.items() if ours is function), None)
-    if name not in FUNCTIONS:
-        known_names = sorted(set(activations.ACTIVATIONS) & set(FUNCTIONS))
-        raise ValueError(f"No ONNX op is known for the activation {getattr(function, '__name__', function)!r} of the "
-                         f"layer {layer!r}. Known are: {', '.join(known_names)}.")
-    return FUNCTIONS[name](b, x)  # type: ignore[index]
 
 
 def _one(op: str, **attributes: Any) -> Emitter:
     """An op on each item by itself."""
     return lambda b, x: x.like(b.node(op, x.any, **attributes))
-
-
-def _chosen(b: Builder, condition: str, x: str, y: str) -> str:
-    return b.node("Where", condition, x, y)
 
 
 def relu(b: Builder, x: Value, negative_slope: float = 0.0, max_value: float | None = None,
@@ -65,7 +32,7 @@ def relu(b: Builder, x: Value, negative_slope: float = 0.0, max_value: float | N
     else:
         limit = b.constant(threshold)
         below = b.node("Mul", b.node("Sub", x.any, limit), b.constant(negative_slope))
-        y = _chosen(b, b.node("Greater", x.any, limit), x.any, below)
+        y = b.node("Where", b.node("Greater", x.any, limit), x.any, below)
     return x.like(y if max_value is None else b.node("Min", y, b.constant(max_value)))
 
 
@@ -75,41 +42,6 @@ def leaky_relu(b: Builder, x: Value, negative_slope: float = 0.2) -> Value:
 
 def elu(b: Builder, x: Value, alpha: float = 1.0) -> Value:
     return x.like(b.node("Elu", x.any, alpha=float(alpha)))
-
-
-def gelu(b: Builder, x: Value, approximate: bool = False) -> Value:
-    if approximate:
-        cube = b.node("Mul", b.node("Mul", x.any, x.any), x.any)
-        inner = b.node("Add", x.any, b.node("Mul", cube, b.constant(0.044715)))
-        share = b.node("Tanh", b.node("Mul", inner, b.constant(sqrt(2 / pi))))
-    else:
-        share = b.node("Erf", b.node("Mul", x.any, b.constant(sqrt(0.5))))
-    half = b.node("Mul", x.any, b.constant(0.5))
-    return x.like(b.node("Mul", half, b.node("Add", share, b.constant(1.0))))
-
-
-def _bounded(b: Builder, x: str, low: Any, high: Any) -> str:
-    return b.node("Clip", x, None if low is None else b.constant(low), None if high is None else b.constant(high))
-
-
-def squareplus(b_: Builder, x: Value, b: float = 4) -> Value:
-    root = b_.node("Sqrt", b_.node("Add", b_.node("Mul", x.any, x.any), b_.constant(b)))
-    return x.like(b_.node("Mul", b_.node("Add", x.any, root), b_.constant(0.5)))
-
-
-def sparse_sigmoid(b: Builder, x: Value) -> Value:
-    half = b.constant(0.5)
-    return x.like(_bounded(b, b.node("Add", b.node("Mul", x.any, half), half), 0.0, 1.0))
-
-
-def sparse_plus(b: Builder, x: Value) -> Value:
-    root = b.node("Add", _bounded(b, x.any, -1.0, 1.0), b.constant(1.0))  # (min(max(x, -1), 1) + 1)^2 / 4, then x - 1
-    below = b.node("Mul", b.node("Mul", root, root), b.constant(0.25))
-    return x.like(b.node("Add", below, b.node("Relu", b.node("Sub", x.any, b.constant(1.0)))))
-
-
-def threshold(b: Builder, x: Value, threshold: float, default_value: float) -> Value:
-    return x.like(_chosen(b, b.node("Greater", x.any, b.constant(threshold)), x.any, b.constant(default_value)))
 
 
 def softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1, op: str = "Softmax") -> Value:
@@ -122,16 +54,11 @@ def softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1, op: str = "Sof
     return x.like(b.node("Div", powers, total) if op == "Softmax" else b.node("Sub", shifted, b.node("Log", total)))
 
 
-def glu(b: Builder, x: Value, axis: int = -1) -> Value:
-    one, two = split(b, x, 2, axis)
-    return x.like(b.node("Mul", one.any, b.node("Sigmoid", two.any)))
-
-
 # Arithmetic.
 
 
 def together(b: Builder, values: Sequence[Any]) -> tuple[list[str], Value]:
-    """The names of values and constants that broadcast to each other, in one layout, and a value that has it."""
+    """Returns names of values and constants that broadcast, in one layout, and a value in it."""
     tensors = [value for value in values if isinstance(value, Value)]
     constants = [np.ndim(value) for value in values if not isinstance(value, Value)]
     if not all(value.first for value in tensors) or max(constants, default=0) > 4:
@@ -159,14 +86,15 @@ def clip(b: Builder, x: Value, x_min: Any = None, x_max: Any = None) -> Value:
     if any(np.ndim(bound) or isinstance(bound, Value) for bound in (x_min, x_max)):
         x = x if x_min is None else _joined("Max")(b, x, x_min)
         return x if x_max is None else _joined("Min")(b, x, x_max)
-    return x.like(_bounded(b, x.any, x_min, x_max))
+    bounds = [None if bound is None else b.constant(bound) for bound in (x_min, x_max)]
+    return x.like(b.node("Clip", x.any, *bounds))
 
 
 def matmul(b: Builder, x: Any, y: Any) -> Value:
     return Value(b.node("MatMul", *(last(b, v) if isinstance(v, Value) else b.constant(v) for v in (x, y))), ())
 
 
-def cast(b: Builder, x: Value, dtype: Any) -> Value:
+def cast(b: Builder, x: Value, dtype: DTypeLike) -> Value:
     """Files hold float32 alone."""
     if np.dtype(dtype) != np.float32:
         raise ValueError(f"ONNX files are written in float32. Received: a cast to {dtype}.")
@@ -189,13 +117,20 @@ def _reduced(op: str) -> Emitter:
 # Shapes.
 
 
+def _unpacked(sizes: tuple[Any, ...]) -> list[int]:
+    """`f(2, 3)` and `f((2, 3))` mean the same."""
+    return list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], Sequence) else list(sizes)
+
+
 def reshape(b: Builder, x: Value, *shape: Any) -> Value:
-    sizes = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else list(shape)
+    sizes = _unpacked(shape)
+    if b.traces and sizes[0] % BATCH == 0:  # the number of samples, or a multiple of it
+        return Value(b.node("Reshape", last(b, x), b.ints([0 if -1 in sizes else -1, *sizes[1:]], "shape")), ())
     return Value(b.node("Reshape", last(b, x), b.ints(sizes, "shape"), allowzero=1), ())
 
 
-def transpose(b: Builder, x: Value, axes: Any = None) -> Value:
-    order = list(reversed(range(len(x.shape)))) if axes is None else [i % len(x.shape) for i in axes]
+def transpose(b: Builder, x: Value, *axes: Any) -> Value:
+    order = [i % len(x.shape) for i in _unpacked(axes)] or list(reversed(range(len(x.shape))))
     return Value(b.node("Transpose", last(b, x), perm=order), ())
 
 
@@ -234,7 +169,8 @@ def split(b: Builder, x: Value, indices_or_sections: Any, axis: int = 0) -> list
     return [sliced(b, x, [start], [stop], [axis]) for start, stop in pairwise(cuts)]
 
 
-def sliced(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[int], steps: Any = None) -> Value:
+def sliced(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[int],
+           steps: Any = None) -> Value:
     """x[start:end:step] along each of these axes."""
     return x.like(b.node("Slice", x.any, b.ints(starts, "starts"), b.ints(ends, "ends"),
                          b.ints([x.axis(axis) for axis in axes], "axes"), b.ints(steps or [1] * len(starts), "steps")))
@@ -266,7 +202,8 @@ def _bounds(part: Any) -> tuple[int, int, int]:
     return start, (most if step > 0 else -most) if part.stop is None else part.stop, step
 
 
-def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant", constant_values: Any = None) -> Value:
+def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant",
+        constant_values: Any = None) -> Value:
     """`mode` is "constant" in every graph."""
     pairs = np.broadcast_to(pad_width, (len(x.shape), 2)).tolist()
     if x.first:
@@ -275,19 +212,75 @@ def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant", constant_v
     return x.like(b.node("Pad", x.any, b.ints([*before, *after], "pads"), b.constant(constant_values or 0.0)))
 
 
-def zero_padding2d(b: Builder, x: Value, padding: Any) -> Value:
+def zero_padding2d(b: Builder, x: Value, padding: Padding) -> Value:
     return pad(b, x, ((0, 0), *shapes.explicit_padding(padding), (0, 0)))
+
+
+# Layers.
+
+
+def dense(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None) -> Value:
+    return Value(b.node("Gemm", last(b, x), *_weights(b, w, bias)), ())
+
+
+def conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None, strides: Pair = 1,
+           padding: Padding = "valid", dilation_rate: Pair = 1, groups: int = 1) -> Value:
+    """ONNX's kernels are (F, C / groups, KH, KW)."""
+    weights = _weights(b, w.transpose(3, 2, 0, 1), bias)
+    found = window(x, w.shape[:2], strides, padding, dilation_rate)
+    return Value(None, (), b.node("Conv", first(b, x), *weights, group=groups, **found))
+
+
+def depthwise_conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None,
+                     strides: Pair = 1, padding: Padding = "valid",
+                     dilation_rate: Pair = 1) -> Value:
+    """As many groups as channels."""
+    kh, kw, channels, multiplier = w.shape
+    grouped = w.reshape(kh, kw, 1, channels * multiplier)
+    return conv2d(b, x, grouped, bias, strides, padding, dilation_rate, channels)
+
+
+def conv2d_transpose(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None,
+                     strides: Pair = 1, padding: str = "valid", dilation_rate: Pair = 1,
+                     output_padding: Pair | None = None) -> Value:
+    window, size = shapes.transpose_window((1, 1), w.shape[:2], strides, padding, dilation_rate, output_padding)
+    more = [out + window[side] + window[side + 1] - span  # added at the end of an axis
+            for out, side, span in zip(size, (6, 8), (window.span_h, window.span_w))]
+    y = b.node("ConvTranspose", first(b, x), *_weights(b, w.transpose(3, 2, 0, 1), bias),
+               kernel_shape=list(w.shape[:2]), strides=[window.sh, window.sw], dilations=[window.dh, window.dw],
+               output_padding=more, pads=[window.top, window.left, window.bottom, window.right])
+    return Value(None, (), y)
+
+
+def batch_norm(b: Builder, x: Value, gamma: np.ndarray | None, beta: np.ndarray | None,
+               mean: np.ndarray, variance: np.ndarray, training: bool = False,
+               momentum: float = 0.99, epsilon: float = 1e-3, ranks: Any = None) -> Value:
+    gamma = np.ones_like(mean) if gamma is None else gamma
+    beta = np.zeros_like(mean) if beta is None else beta
+    if len(x.shape) == 3:  # ONNX's channels are the second axis
+        scale = gamma / np.sqrt(variance.astype(np.float64) + epsilon)
+        y = b.node("Mul", last(b, x), b.constant(scale, "scale"))
+        return Value(b.node("Add", y, b.constant(beta - mean * scale, "shift")), ())
+    vectors = [b.constant(vector, name) for vector, name in
+               ((gamma, "gamma"), (beta, "beta"), (mean, "moving_mean"), (variance, "moving_variance"))]
+    of_images = len(x.shape) == 4
+    y = b.node("BatchNormalization", first(b, x) if of_images else last(b, x), *vectors, epsilon=epsilon)
+    return Value(None, (), y) if of_images else Value(y, ())
+
+
+def _weights(b: Builder, kernel: np.ndarray, bias: np.ndarray | None) -> list[str]:
+    return [b.constant(kernel, "kernel"), *([] if bias is None else [b.constant(bias, "bias")])]
 
 
 # Images.
 
 
-def window(x: Value, kernel: Any, strides: Any, padding: Any, dilation_rate: Any = 1) -> dict[str, Any]:
-    """The attributes of an op whose window slides over images x. With "same" padding they depend on
-    the images' size; where that is not known, the op finds it.
-    """
+def window(x: Value, kernel: Pair, strides: Pair, padding: Padding,
+           dilation_rate: Pair = 1) -> dict[str, Any]:
+    """Returns the attributes of a window over images x; "same" may be left to the op."""
     kh, kw = shapes.pair(kernel, "kernel_size")
-    (sh, sw), (dh, dw) = shapes.pair(strides, "strides"), shapes.pair(dilation_rate, "dilation_rate")
+    (sh, sw) = shapes.pair(strides, "strides")
+    (dh, dw) = shapes.pair(dilation_rate, "dilation_rate")
     found: dict[str, Any] = {"kernel_shape": [kh, kw], "strides": [sh, sw]}
     if (dh, dw) != (1, 1):
         found["dilations"] = [dh, dw]
@@ -302,12 +295,14 @@ def window(x: Value, kernel: Any, strides: Any, padding: Any, dilation_rate: Any
     return {**found, "pads": [side[0] for side in sides] + [side[1] for side in sides]}
 
 
-def max_pool2d(b: Builder, x: Value, pool_size: Any = 2, strides: Any = None, padding: Any = "valid") -> Value:
+def max_pool2d(b: Builder, x: Value, pool_size: Pair = 2, strides: Pair | None = None,
+               padding: Padding = "valid") -> Value:
     found = window(x, pool_size, pool_size if strides is None else strides, padding)
     return Value(None, x.shape, b.node("MaxPool", first(b, x), **found))
 
 
-def avg_pool2d(b: Builder, x: Value, pool_size: Any, strides: Any = None, padding: Any = "valid") -> Value:
+def avg_pool2d(b: Builder, x: Value, pool_size: Pair, strides: Pair | None = None,
+               padding: Padding = "valid") -> Value:
     found = window(x, pool_size, pool_size if strides is None else strides, padding)
     return Value(None, x.shape, b.node("AveragePool", first(b, x), count_include_pad=0, **found))
 
@@ -321,9 +316,7 @@ def _global(op: str) -> Emitter:
 
 
 def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> Value:
-    """With the sizes in the file: ONNX's scales are rounded. Other interpolations than "nearest" and "bilinear" are
-    products with weights: ONNX has no "lanczos3", and ONNX Runtime no "cubic" of images with channels last.
-    """
+    """Resizes by sizes; interpolations that ONNX or its Runtime lacks are products with weights."""
     if interpolation not in INTERPOLATIONS:
         if None in x.shape[1:3]:
             raise ValueError(f"{interpolation!r} is exported for images of a known size. Received: {x.shape}.")
@@ -342,30 +335,24 @@ FUNCTIONS: dict[str, Emitter] = {
     **{name: _one(op) for name, op in {
         "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp", "exponential": "Exp", "log": "Log", "sqrt": "Sqrt",
         "abs": "Abs", "absolute": "Abs", "negative": "Neg", "erf": "Erf", "softplus": "Softplus",
-        "softsign": "Softsign", "hard_silu": "HardSwish", "sin": "Sin", "cos": "Cos", "tan": "Tan", "arcsin": "Asin",
-        "arccos": "Acos", "arctan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "detach": "Identity"}.items()},
+        "softsign": "Softsign", "hard_silu": "HardSwish", "sin": "Sin", "cos": "Cos", "tan": "Tan",
+        "arcsin": "Asin", "arccos": "Acos", "arctan": "Atan", "sinh": "Sinh", "cosh": "Cosh",
+        "detach": "Identity"}.items()},
     **{name: _joined(op) for name, op in {
-        "add": "Add", "subtract": "Sub", "multiply": "Mul", "true_divide": "Div", "maximum": "Max", "minimum": "Min",
-    }.items()},
-    **{name: _reduced(op) for name, op in {"sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax"}.items()},
-    "hard_sigmoid": _one("HardSigmoid", alpha=1 / 6, beta=0.5), "selu": _one("Selu", alpha=SELU_ALPHA,
-                                                                           gamma=SELU_SCALE),
-    "relu6": lambda b, x: x.like(_bounded(b, x.any, 0.0, 6.0)),
-    "hard_tanh": lambda b, x: x.like(_bounded(b, x.any, -1.0, 1.0)),
+        "add": "Add", "subtract": "Sub", "multiply": "Mul", "true_divide": "Div", "maximum": "Max",
+        "minimum": "Min", "where": "Where", "equal": "Equal", "less": "Less", "less_equal": "LessOrEqual",
+        "greater": "Greater", "greater_equal": "GreaterOrEqual"}.items()},
+    **{name: _reduced(op) for name, op in {
+        "sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax"}.items()},
+    "hard_sigmoid": _one("HardSigmoid", alpha=1 / 6, beta=0.5),
+    "selu": _one("Selu", alpha=SELU_ALPHA, gamma=SELU_SCALE),
     "global_avg_pool2d": _global("GlobalAveragePool"), "global_max_pool2d": _global("GlobalMaxPool"),
     "celu": lambda b, x, alpha=1.0: x.like(b.node("Celu", x.any, alpha=float(alpha))),
     "expm1": lambda b, x: x.like(b.node("Sub", b.node("Exp", x.any), b.constant(1.0))),
-    "hard_shrink": lambda b, x, threshold=0.5: x.like(b.node("Shrink", x.any, lambd=float(threshold), bias=0.0)),
     "log1p": lambda b, x: x.like(b.node("Log", b.node("Add", x.any, b.constant(1.0)))),
-    "log_sigmoid": lambda b, x: x.like(b.node("Neg", b.node("Softplus", b.node("Neg", x.any)))),
     "log_softmax": lambda b, x, axis=-1: softmax(b, x, axis, "LogSoftmax"),
-    "mish": lambda b, x: x.like(b.node("Mul", x.any, b.node("Tanh", b.node("Softplus", x.any)))),
-    "silu": lambda b, x: x.like(b.node("Mul", x.any, b.node("Sigmoid", x.any))),
-    "soft_shrink": lambda b, x, threshold=0.5: x.like(
-        b.node("Shrink", x.any, lambd=float(threshold), bias=float(threshold))),
-    "tanh_shrink": lambda b, x: x.like(b.node("Sub", x.any, b.node("Tanh", x.any))),
     **{emit.__name__: emit for emit in (
-        avg_pool2d, cast, clip, concatenate, elu, expand_dims, flatten, gelu, get_item, glu, leaky_relu, matmul,
-        max_pool2d, pad, power, relu, reshape, resize, softmax, sparse_plus, sparse_sigmoid, split, squareplus,
-        squeeze, stack, threshold, transpose, zero_padding2d)},
+        avg_pool2d, batch_norm, cast, clip, concatenate, conv2d, conv2d_transpose, dense, depthwise_conv2d, elu,
+        expand_dims, flatten, get_item, leaky_relu, matmul, max_pool2d, pad, power, relu, reshape, resize, softmax,
+        split, squeeze, stack, transpose, zero_padding2d)},
 }

@@ -1,4 +1,4 @@
-"""ONNX's ops on images, with channels last: x (N, H, W, C). Kernels come in ONNX's order, (F, C / groups, KH, KW)."""
+"""ONNX's ops on images, with channels last. Kernels are ONNX's, (F, C / groups, KH, KW)."""
 
 from functools import reduce
 from typing import Any
@@ -70,8 +70,9 @@ def conv(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tenso
 
 
 def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
-    """The whole result, of which `pads` are cut off; `output_padding` and `output_shape` make it longer."""
-    w, groups = _kernel(w), at.get("group", 1)  # (C, F / groups, KH, KW)
+    """`pads` are cut off the whole result; `output_padding` and `output_shape` extend it."""
+    w = _kernel(w)  # (C, F / groups, KH, KW)
+    groups = at.get("group", 1)
     strides = _pair(at, "strides", (1, 1))
     rates = _pair(at, "dilations", (1, 1))
     more = _pair(at, "output_padding", (0, 0)) if len(at.get("output_padding", (0, 0))) == 2 else (
@@ -82,7 +83,8 @@ def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None
     spans = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], rates)]
     whole = [(n - 1) * s + span for n, s, span in zip(x.shape[1:3], strides, spans)]
     check_size((x.shape[0], *(n + s for n, s in zip(whole, strides)), w.shape[1] * groups))
-    part, kernel = x.shape[3] // groups, w.transpose(2, 3, 1, 0)  # (KH, KW, F / groups, C)
+    part = x.shape[3] // groups
+    kernel = w.transpose(2, 3, 1, 0)  # (KH, KW, F / groups, C)
     parts = [F.conv2d_transpose(x[..., i * part : (i + 1) * part], kernel[..., i * part : (i + 1) * part],
                                 None, strides, "valid", rates) for i in range(groups)]
     y = parts[0] if groups == 1 else F.concatenate(parts, 3)
@@ -117,7 +119,7 @@ def _transposed_sides(at: Attributes, x: Tensor, whole: list[int], strides: tupl
 
 
 def _pool_sides(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
-    """The padding of a pooling; with `ceil_mode` longer, so that a last window fits that begins in the image."""
+    """Returns the padding of a pooling, with `ceil_mode` long enough for a last window."""
     sides = padding(at, x, kernel)
     if not at.get("ceil_mode", 0):
         return sides
@@ -145,7 +147,7 @@ def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates
 
 
 def _plain(at: Attributes, kernel: tuple[int, int], sides: list[tuple[int, int]]) -> bool:
-    """Whether autoconv's own pooling does it: no dilation, and each window has a pixel of the image."""
+    """Whether autoconv's pooling does it: no dilation, a pixel of the image in each window."""
     return _pair(at, "dilations", (1, 1)) == (1, 1) and all(max(side) < k for side, k in zip(sides, kernel))
 
 
@@ -220,7 +222,8 @@ def group_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor) 
     return y.reshape(x.shape) * gamma + beta
 
 
-def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor | None = None) -> Any:
+def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor,
+                        beta: Tensor | None = None) -> Any:
     axis = at.get("axis", -1)
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"LayerNormalization takes an axis of x, {x.ndim} axes. Received: {axis}.")
@@ -233,8 +236,9 @@ def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor |
 # Sizes.
 
 
-def resize(at: Attributes, x: Tensor, roi: Any = None, scales: Any = None, sizes: Any = None) -> Tensor:
-    """Of images, by scales or by sizes, axis by axis. What is outside of an image is as its edge."""
+def resize(at: Attributes, x: Tensor, roi: np.ndarray | None = None,
+           scales: np.ndarray | None = None, sizes: np.ndarray | None = None) -> Tensor:
+    """Resizes images by scales or sizes, axis by axis. Outside, an image continues as its edge."""
     if at.opset < 11:  # x, scales
         roi, scales = None, roi
     if at.get("antialias", 0):
@@ -251,7 +255,8 @@ def resize(at: Attributes, x: Tensor, roi: Any = None, scales: Any = None, sizes
     return x
 
 
-def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any, sizes: Any) -> tuple[list[int], list[float]]:
+def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any,
+               sizes: Any) -> tuple[list[int], list[float]]:
     """The sizes of the result and the scales, for all axes."""
     numbers = [float(number) for number in (sizes if scales is None else scales)]
     axes = [axis % 4 for axis in at.get("axes", range(len(numbers)))]
@@ -292,7 +297,8 @@ def _resized(at: Attributes, x: Tensor, axis: int, old: int, new: int, scale: fl
     return sum(terms[1:], terms[0])
 
 
-def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray, old: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray,
+           old: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Four places and their shares, by Keys' kernel."""
     a = at.get("cubic_coeff_a", -0.75)
 
@@ -325,21 +331,21 @@ def _places(at: Attributes, old: int, new: int, scale: float) -> np.ndarray:
         return i / scale
     if way == "half_pixel_symmetric":
         return old / 2 * (1 - new / whole) + (i + 0.5) / scale - 0.5
-    raise refused(at, "coordinate_transformation_mode is half_pixel, pytorch_half_pixel, half_pixel_symmetric, "
-                  "align_corners or asymmetric", way)
+    raise refused(at, "coordinate_transformation_mode is half_pixel, pytorch_half_pixel, "
+                  "half_pixel_symmetric, align_corners or asymmetric", way)
 
 
 def _rounded(at: Attributes, places: np.ndarray) -> np.ndarray:
     way = at.get("nearest_mode", "round_prefer_floor" if at.opset >= 11 else "floor")
-    ways: dict[str, Any] = {
-        "round_prefer_floor": lambda p: np.ceil(p - 0.5), "round_prefer_ceil": lambda p: np.floor(p + 0.5),
-        "floor": np.floor, "ceil": np.ceil}
+    ways: dict[str, Any] = {"round_prefer_floor": lambda p: np.ceil(p - 0.5),
+                            "round_prefer_ceil": lambda p: np.floor(p + 0.5), "floor": np.floor,
+                            "ceil": np.ceil}
     if way not in ways:
         raise refused(at, f"nearest_mode is one of {', '.join(ways)}", way)
     return ways[way](places)
 
 
-def upsample(at: Attributes, x: Tensor, scales: Any = None) -> Tensor:
+def upsample(at: Attributes, x: Tensor, scales: np.ndarray | None = None) -> Tensor:
     return resize(at._replace(opset=10), x, at.get("scales") if scales is None else scales)
 
 

@@ -1,4 +1,4 @@
-"""Models from ONNX files: `OnnxModel` runs the nodes of a file with the functions in `onnx_ops.OPS`."""
+"""Models from ONNX files: `OnnxModel` runs a file's nodes with `onnx_ops.OPS`."""
 
 import os
 from math import inf
@@ -13,6 +13,7 @@ from ..engine.tensor import Tensor, no_grad
 from ..engine.variable import Variable
 from ..kernels import device as devices
 from ..kernels import trace
+from ..kernels.device import Device
 from ..models import Model
 from . import onnx_file
 from .onnx_builder import FIRST, LAST
@@ -29,16 +30,13 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
     file = onnx_file.read(source)
     for node in file.nodes:
         if node.attributes.op not in OPS:
-            raise ValueError(f"The op {node.attributes.op!r} of node {node.attributes.name!r} is not known. Known are: "
-                             f"{', '.join(sorted(OPS))}.")
+            raise ValueError(f"The op {node.attributes.op!r} of node {node.attributes.name!r} is "
+                             f"not known. Known are: {', '.join(sorted(OPS))}.")
     return OnnxModel(file)
 
 
 class Layouts:
-    """A tensor within a graph: `first` as ONNX has it, `last` with channels last; each is made when it is wanted.
-
-    One of rank 3 has its last axis as the width of images of one row.
-    """
+    """A tensor in a graph, as in ONNX (`first`) and with channels last, made when needed."""
 
     def __init__(self, first: Tensor | None, last: Tensor | None = None) -> None:
         self._first = first
@@ -71,9 +69,7 @@ class Layouts:
 
 
 class Runner:
-    """Runs the nodes of a file. constants: the arrays known beforehand, by name; parameters: the
-    names of the others, which are given to `run` as weights, with whether they are trained.
-    """
+    """Runs the nodes of a file. constants: known arrays; parameters: weights, whether trained."""
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -91,10 +87,9 @@ class Runner:
             else:
                 self.parameters[name] = not any(place in op.fixed for op, place in places)
 
-    def run(self, given: list[Tensor], weights: dict[str, Any], device: Any, until: float = inf) -> list[Tensor]:
-        """The outputs for these inputs, in the file's order; none where the time `until` comes
-        first. Raises ValueError, naming the node, for shapes and values that do not fit.
-        """
+    def run(self, given: list[Tensor], weights: dict[str, Any], device: Device,
+            until: float = inf) -> list[Tensor]:
+        """Returns the outputs for inputs, none after the time `until`. Raises ValueError."""
         values: dict[str, Any] = {port.name: Layouts(x) for port, x in zip(self.file.inputs, given, strict=True)}
         values.update(self.constants)
         values.update((name, Layouts(weight)) for name, weight in weights.items())
@@ -117,13 +112,12 @@ class Runner:
             values.update((name, result) for name, result in zip(node.outputs, results) if name)
             for name in self.releases.get(number, ()):
                 values.pop(name, None)
-        return [on_device(values[name], device) if isinstance(values[name], np.ndarray) else values[name].first
-                for name in (port.name for port in self.file.outputs)]
+        return [on_device(values[name], device) if isinstance(values[name], np.ndarray)
+                else values[name].first for name in (port.name for port in self.file.outputs)]
 
-    def _results(self, op: OnnxOp, node: Read, inputs: list[Any], device: Any, left: int) -> list[Any]:
-        """What a node makes: arrays of `left` items at most, where all it takes is known beforehand
-        and it computes little, else values.
-        """
+    def _results(self, op: OnnxOp, node: Read, inputs: list[Any], device: Device,
+                 left: int) -> list[Any]:
+        """Returns a node's results: known arrays of `left` elements at most, else values."""
         at = node.attributes
         if node.inputs and not node.inputs[0]:
             raise ValueError("its first input is left out.")
@@ -155,23 +149,23 @@ def _known(op: OnnxOp, node: Read, inputs: list[Any]) -> list[np.ndarray]:
     return [np.asarray(each.numpy() if isinstance(each, Tensor) else each) for each in several]
 
 
-def _given(op: OnnxOp, device: Any, inputs: list[Any], last: bool = False) -> list[Any]:
+def _given(op: OnnxOp, device: Device, inputs: list[Any], last: bool = False) -> list[Any]:
     return [each if each is None or place in op.host else on_device(each, device) if isinstance(each, np.ndarray)
             else each.last if last else each.first for place, each in enumerate(inputs)]
 
 
-def _tensors(op: OnnxOp, node: Read, inputs: list[Any], device: Any) -> list[Layouts]:
+def _tensors(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[Layouts]:
     """An op on tensors as ONNX has them; one item by item in the layout in which they lie."""
     values = [each for each in inputs if isinstance(each, Layouts)]
     last = op.alike and all(value.is_last and len(value.shape) == 4 for value in values) and all(
         each is None or isinstance(each, Layouts) or each.ndim == 0 for each in inputs)
     found = op.function(node.attributes, *_given(op, device, inputs, last))
     several = found if isinstance(found, list) else [found]
-    return [Layouts(None, y) if last else Layouts(y if isinstance(y, Tensor) else on_device(y, device))
-            for y in several]
+    return [Layouts(None, y) if last else Layouts(y if isinstance(y, Tensor)
+                                                  else on_device(y, device)) for y in several]
 
 
-def _images(op: OnnxOp, node: Read, inputs: list[Any], device: Any) -> list[Layouts]:
+def _images(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[Layouts]:
     """An op on images, with channels last."""
     x, *others = inputs
     x = x if isinstance(x, Layouts) else Layouts(on_device(x, device))
@@ -189,10 +183,11 @@ def _images(op: OnnxOp, node: Read, inputs: list[Any], device: Any) -> list[Layo
 
 
 class OnnxModel(Model):
-    """A model that `formats.from_onnx` made. Its weights are the file's tensors of floats, under the file's names.
+    """A model of `formats.from_onnx`. Its weights are the file's tensors of floats, under their
+    names.
 
-    It normalizes with moving averages and drops nothing in training, too, as ONNX files say what inference does. Its
-    weights are saved by `save_weights`; its architecture stays in the ONNX file.
+    In training, too, it normalizes with moving averages and drops nothing. `save_weights` saves its
+    weights; its architecture stays in the ONNX file.
     """
 
     recordable = True
@@ -205,9 +200,9 @@ class OnnxModel(Model):
         self.parameters: dict[str, Variable] = {}
         for key, trained in self._runner.parameters.items():
             array = file.constants.pop(key)
-            self.parameters[key] = self.add_weight(
-                array.shape, lambda shape, dtype, array=array: array, name=key.replace("/", "."), trainable=trained,
-                dtype=array.dtype.name)
+            self.parameters[key] = self.add_weight(array.shape, lambda shape, dtype,
+                                                   array=array: array, name=key.replace("/", "."),
+                                                   trainable=trained, dtype=array.dtype.name)
         self.built = True
         shapes = [port.shape for port in file.inputs]
         if shapes and all(shape is not None and None not in shape[1:] for shape in shapes):
@@ -215,9 +210,7 @@ class OnnxModel(Model):
             self._check_nodes()
 
     def _check_nodes(self) -> None:
-        """Runs it once without its kernels, for half a second at most. Raises ValueError, naming
-        the node, where something does not fit.
-        """
+        """Runs it once without kernels, for half a second. Raises ValueError."""
         inputs = [port.shape for port in self._ports]
         for shape in inputs:
             check_size([1 if n is None else n for n in shape])  # type: ignore[union-attr]
@@ -237,8 +230,8 @@ class OnnxModel(Model):
         return [port.name for port in self._runner.file.outputs]
 
     def get_config(self) -> NoReturn:
-        raise ValueError(f"{self.name!r} was made from an ONNX file, which has its architecture. Write its weights by "
-                         "save_weights, and make it again by from_onnx.")
+        raise ValueError(f"{self.name!r} was made from an ONNX file, which has its architecture. "
+                         "Write its weights by save_weights, and make it again by from_onnx.")
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         given = [x[name] for name in self.input_names] if isinstance(x, dict) else (
@@ -249,20 +242,20 @@ class OnnxModel(Model):
         return self._runner.run(given, self.parameters, self.device, until)
 
     def check_input(self, shape: Any) -> None:
-        """Raises ValueError where inputs of this shape, or of these shapes, are not what the file wants."""
+        """Raises ValueError if inputs of this shape, or these shapes, are not the file's."""
         if isinstance(shape, dict):
             shape = [shape.get(name) for name in self.input_names]
         given: list[Any] = [shape] if is_shape(shape) else list(shape)
         if len(given) != len(self._ports):
-            raise ValueError(f"Model {self.name!r} takes {len(self._ports)} inputs ({', '.join(self.input_names)}). "
-                             f"Received: {len(given)}.")
+            raise ValueError(f"Model {self.name!r} takes {len(self._ports)} inputs "
+                             f"({', '.join(self.input_names)}). Received: {len(given)}.")
         for port, one in zip(self._ports, given):
             if port.shape is None:
                 continue
             if one is None or len(one) != len(port.shape) or any(
                     wanted is not None and size not in (None, wanted) for wanted, size in zip(port.shape[1:], one[1:])):
-                raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape {port.shape}, as its "
-                                 f"ONNX file says. Received: {one}.")
+                raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape "
+                                 f"{port.shape}, as its ONNX file says. Received: {one}.")
 
 
 def _several(values: list[Any]) -> Any:

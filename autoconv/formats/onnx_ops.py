@@ -1,6 +1,7 @@
-"""ONNX's ops as functions of tensors, in the table `OPS`: one small function each.
+"""ONNX's ops as functions of tensors, in the table `OPS`.
 
-A function takes the node's `Attributes` and its inputs, None where one is left out, and gives a tensor or several.
+A function takes the node's `Attributes` and its inputs, None for omitted ones, and returns a tensor
+or several.
 """
 
 import operator
@@ -21,12 +22,11 @@ Function = Callable[..., Any]
 
 
 class OnnxOp(NamedTuple):
-    """An op: its function, and what the function wants to be given.
+    """An op: its function, and what it needs.
 
-    host: the inputs that must be known numbers, such as shapes, as NumPy arrays; fixed: those that
-    are never trained; images: the first input comes with channels last, and so does the result;
-    alike: whether it works item by item, in any layout; long: whether it takes more than a few
-    operations an item, so that it is not computed beforehand.
+    host: inputs that must be known numbers, such as shapes, as NumPy arrays; fixed: inputs never
+    trained; images: channels last; alike: element by element, in any layout; long: too expensive to
+    be computed beforehand.
     """
 
     function: Function
@@ -44,7 +44,7 @@ def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> OnnxOp:
     return OnnxOp(lambda at, a, b: function(a, b), alike=True)
 
 
-def _unary(function: Callable[[Tensor], Tensor]) -> OnnxOp:
+def _unary(function: Any) -> OnnxOp:
     return OnnxOp(lambda at, x: function(x), alike=True)
 
 
@@ -65,7 +65,7 @@ def _divide(at: Attributes, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _power(at: Attributes, a: Tensor, b: Any) -> Tensor:
-    """Exponents that are known: one, or an array of a few different ones. Of integers the result is integers."""
+    """Known exponents: one, or an array of a few different ones. Integers stay integers."""
     exponents = np.asarray(b)
     several = np.unique(exponents)
     if not 0 < len(several) <= 64:
@@ -102,7 +102,7 @@ def _lrn(at: Attributes, x: Tensor) -> Tensor:
     if not 0 < size <= min(2 * x.shape[-1] + 1, TERMS):
         raise ValueError(f"LRN takes a size of 1 to twice the channels, {TERMS:,} at most. Received: {size}.")
     wide = F.pad(x * x, ((0, 0), (0, 0), (0, 0), ((size - 1) // 2, size // 2)))
-    total = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])  # of channels around each
+    total = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])  # by channel
     return x / (at.get("bias", 1.0) + at.get("alpha", 1e-4) / size * total) ** at.get("beta", 0.75)
 
 
@@ -126,7 +126,7 @@ def _softmax(function: Function) -> OnnxOp:
 def _reduced(function: Callable[[Tensor, Any, bool], Tensor]) -> OnnxOp:
     """A reduction, whose axes were an attribute once and are an input now; none means all."""
 
-    def run(at: Attributes, x: Tensor, given: Any = None) -> Tensor:
+    def run(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> Tensor:
         axes = at.get("axes") if given is None else ints(given)
         if not axes and at.get("noop_with_empty_axes", 0):
             return function(x.reshape(*x.shape, 1), (-1,), False)

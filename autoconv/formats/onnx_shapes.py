@@ -23,7 +23,7 @@ def flatten(at: Attributes, x: Tensor) -> Tensor:
     return x.reshape(prod(x.shape[:axis]), prod(x.shape[axis:]))
 
 
-def reshape(at: Attributes, x: Tensor, shape: Any) -> Tensor:
+def reshape(at: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
     sizes = list(ints(shape))
     if not at.get("allowzero", 0):
         if any(n == 0 and i >= x.ndim for i, n in enumerate(sizes)):
@@ -41,12 +41,12 @@ def transpose(at: Attributes, x: Tensor) -> Tensor:
     return x.transpose(tuple(order)) if x.ndim else x
 
 
-def squeeze(at: Attributes, x: Tensor, given: Any = None) -> Tensor:
+def squeeze(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> Tensor:
     axes = at.get("axes") if given is None else ints(given)
     return F.squeeze(x, None if axes is None else tuple(axes))
 
 
-def unsqueeze(at: Attributes, x: Tensor, given: Any = None) -> Tensor:
+def unsqueeze(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> Tensor:
     return F.expand_dims(x, tuple(at.get("axes", ()) if given is None else ints(given)))
 
 
@@ -54,7 +54,7 @@ def concat(at: Attributes, *xs: Tensor) -> Tensor:
     return F.concatenate(list(xs), at.get("axis", 1))
 
 
-def split(at: Attributes, x: Tensor, given: Any = None) -> list[Tensor]:
+def split(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> list[Tensor]:
     axis = axis_of(at.get("axis", 0), x.ndim)
     sizes = at.get("split") if given is None else ints(given)
     total = x.shape[axis]
@@ -63,8 +63,8 @@ def split(at: Attributes, x: Tensor, given: Any = None) -> list[Tensor]:
         part = -(-total // count)
         sizes = [part] * (count - 1) + [total - part * (count - 1)]
     if sum(sizes) != total or min(sizes) < 0 or at.get("num_outputs", count) != count or len(sizes) != count:
-        raise ValueError(f"There must be a part for each of {count} results, and all together must be as long as the "
-                         f"axis, {total}. Received: {list(sizes)[:9]}.")
+        raise ValueError(f"There must be a part for each of {count} results, and all together must "
+                         f"be as long as the axis, {total}. Received: {list(sizes)[:9]}.")
     return F.split(x, [int(end) for end in np.cumsum(sizes)[:-1]], axis)
 
 
@@ -95,23 +95,23 @@ def slice_(at: Attributes, x: Tensor, *given: Any) -> Tensor:
     return x[tuple(index)]
 
 
-def gather(at: Attributes, x: Tensor, indices: Any) -> Tensor:
+def gather(at: Attributes, x: Tensor, indices: np.ndarray) -> Tensor:
     axis = axis_of(at.get("axis", 0), x.ndim)
     places = np.asarray(indices)
     if places.dtype.kind not in "iu" or (places.size and not -x.shape[axis] <= places.min() <= places.max()
                                          < x.shape[axis]):
-        raise ValueError(f"Gather takes places in an axis of {x.shape[axis]} items. Received: {places.dtype} "
-                         f"{places.reshape(-1)[:5].tolist()}.")
+        raise ValueError(f"Gather takes places in an axis of {x.shape[axis]} items. Received: "
+                         f"{places.dtype} {places.reshape(-1)[:5].tolist()}.")
     return x[(*(slice(None),) * axis, int(places))] if places.ndim == 0 else take(x, places.astype(np.int64), axis)
 
 
-def expand(at: Attributes, x: Tensor, shape: Any) -> Tensor:
+def expand(at: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
     wanted = np.broadcast_shapes(x.shape, ints(shape))
     check_size(wanted)
     return spread(x, wanted)
 
 
-def tile(at: Attributes, x: Tensor, repeats: Any) -> Tensor:
+def tile(at: Attributes, x: Tensor, repeats: np.ndarray) -> Tensor:
     counts = ints(repeats)
     if len(counts) != x.ndim or min(counts, default=1) < 1:
         raise ValueError(f"Tile takes a count of 1 or more for each of {x.ndim} axes. Received: {counts}.")
@@ -126,8 +126,9 @@ def tile(at: Attributes, x: Tensor, repeats: Any) -> Tensor:
     return x
 
 
-def pad(at: Attributes, x: Tensor, given: Any = None, value: Any = None, axes: Any = None) -> Tensor:
-    """"constant" by numbers, the other modes by the places that each item comes from. Negative widths cut off."""
+def pad(at: Attributes, x: Tensor, given: np.ndarray | None = None, value: np.ndarray | None = None,
+        axes: np.ndarray | None = None) -> Tensor:
+    """"constant" by numbers, other modes by the source of each element. Negative widths cut off."""
     widths = ints(given) if given is not None else tuple(at.get("pads", ()))
     mode = at.get("mode", "constant")
     number = at.get("value", 0.0) if value is None else np.asarray(value).reshape(-1)[0]
@@ -151,22 +152,22 @@ def pad(at: Attributes, x: Tensor, given: Any = None, value: Any = None, axes: A
     return x
 
 
-def constant_of_shape(at: Attributes, shape: Any) -> np.ndarray:
+def constant_of_shape(at: Attributes, shape: np.ndarray) -> np.ndarray:
     sizes = ints(shape)
     check_size(sizes, KNOWN)
     return np.full(sizes, at.get("value", np.zeros(1, np.float32)).reshape(-1)[0])
 
 
 def constant_value(at: Attributes) -> np.ndarray:
-    kinds = {"value": None, "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64,
-             "value_ints": np.int64}
+    kinds = {"value": None, "value_float": np.float32, "value_floats": np.float32,
+             "value_int": np.int64, "value_ints": np.int64}
     name = next((each for each in at.values if each in kinds), None)
     if name is None:
         raise refused(at, f"its value is one of {', '.join(kinds)}", list(at.values))
     return np.asarray(at.values[name], kinds[name])
 
 
-def range_(at: Attributes, start: Any, limit: Any, delta: Any) -> np.ndarray:
+def range_(at: Attributes, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
     first, last, step = (np.asarray(number).reshape(-1)[0] for number in (start, limit, delta))
     if not step or not np.isfinite([float(first), float(last), float(step)]).all():
         raise ValueError(f"Range takes finite numbers and a step other than 0. Received: {first}, {last}, {step}.")
@@ -181,7 +182,8 @@ def cast_to(at: Attributes, x: Tensor) -> Tensor:
     return cast(x, DTYPES[at.get("to")])
 
 
-def dropout(at: Attributes, x: Tensor, ratio: Any = None, training: Any = None) -> Any:
+def dropout(at: Attributes, x: Tensor, ratio: np.ndarray | None = None,
+            training: np.ndarray | None = None) -> Any:
     """Outside of training it gives x, and a mask that keeps all."""
     if training is not None and bool(np.asarray(training).any()):
         raise refused(at, "training_mode is false", True)

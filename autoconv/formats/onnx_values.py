@@ -1,26 +1,24 @@
-"""What the functions of ONNX's ops share: attributes of a node, numbers known beforehand, constants
-beside tensors, and sizes that are checked before memory is taken.
-"""
+"""What the functions of ONNX's ops share: attributes, known numbers, constants, checked sizes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..engine.tensor import Tensor
 from ..kernels import buffers, trace
+from ..kernels.device import Device
 
 LARGEST = 2**28  # items of a tensor that a graph makes
-KNOWN = 2**22  # items of one that is known before any data come, and of an array that NumPy computes
+KNOWN = 2**22  # elements of one known before any data, or computed by NumPy
 RANK = 8  # axes of a tensor
 TERMS = 1_024  # slices or groups that an op takes one by one
 
 
 class Attributes(NamedTuple):
-    """What a node says beside its inputs: its op, its name, the file's opset, its attributes, and
-    how many results it has.
-    """
+    """A node besides its inputs: op, name, the file's opset, attributes, number of results."""
 
     op: str
     name: str
@@ -38,11 +36,11 @@ def refused(at: Attributes, rule: str, received: Any) -> ValueError:
 
 
 def ints(values: Any) -> tuple[int, ...]:
-    """An array of integers as a tuple. Raises ValueError for other numbers, and for more than a node can need."""
+    """Returns an array of integers as a tuple. Raises ValueError for other numbers or too many."""
     array = np.asarray(values)
     if array.dtype.kind not in "iub" or array.ndim > 1 or array.size > 4 * TERMS:
-        raise ValueError(f"A list of at most {4 * TERMS:,} integers is wanted here. Received: {array.dtype} of shape "
-                         f"{array.shape}.")
+        raise ValueError(f"A list of at most {4 * TERMS:,} integers is wanted here. Received: "
+                         f"{array.dtype} of shape {array.shape}.")
     return tuple(int(value) for value in array.reshape(-1))
 
 
@@ -55,13 +53,13 @@ def constant(beside: Any, array: Any) -> Tensor:
     return on_device(array, beside.device)
 
 
-def on_device(array: Any, device: Any) -> Tensor:
+def on_device(array: Any, device: Device) -> Tensor:
     """An array as a tensor there. Kernels take arrays without gaps that may be written to."""
     whole = np.require(array, requirements=["C", "W"]).reshape(np.shape(array))
     return Tensor(device.constant(whole), device=device)
 
 
-def cast(x: Tensor, dtype: Any) -> Tensor:
+def cast(x: Tensor, dtype: DTypeLike) -> Tensor:
     """x in another dtype. Gradients pass only where the dtype is x's already, or a wider one."""
     dtype = np.dtype(dtype)
     if x.dtype == dtype:
@@ -83,24 +81,20 @@ class Room(buffers.Pool):
         self.most = most
         self._pool = buffers.current_pool()
 
-    def empty(self, device: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, device: Device, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         check_size(shape, self.most)
         return device.fresh(shape, dtype) if self._pool is None else self._pool.empty(device, shape, dtype)
 
 
 @contextmanager
 def arrays_of(most: int) -> Iterator[None]:
-    """Within this block kernels write into arrays of at most so many items: a larger one raises
-    ValueError before it takes memory, and so does `check_size`.
-    """
+    """Within this block an array of more than `most` elements raises ValueError."""
     with buffers.reusing(Room(most)):
         yield
 
 
 def check_size(shape: Any, most: int = LARGEST) -> None:
-    """Raises ValueError where a tensor of this shape would have too many axes or items: more than
-    `most`, or than `arrays_of` allows.
-    """
+    """Raises ValueError for more than `most` elements, or than `arrays_of` allows."""
     pool = buffers.current_pool()
     size = 1
     most = min(most, pool.most) if isinstance(pool, Room) else most
@@ -121,7 +115,7 @@ def take(x: Tensor, places: np.ndarray, axis: int) -> Tensor:
 
 
 def by_numpy(compute: Callable[[], Tensor], x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A tensor of this shape and of x's dtype that NumPy computes; not in a dry run, which needs the shape alone."""
+    """Returns a tensor like x that NumPy computes; in a dry run only its shape."""
     check_size(shape)
     if isinstance(trace.current(), trace.DryRun):
         return Tensor(x.device.empty(shape, x.dtype), device=x.device)
@@ -129,7 +123,7 @@ def by_numpy(compute: Callable[[], Tensor], x: Tensor, shape: tuple[int, ...]) -
 
 
 def spread(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """x in a shape to which it broadcasts: axis after axis, so that no array is made on the host but one of an axis."""
+    """Broadcasts x to a shape axis by axis, so that the host only makes arrays of one axis."""
     x = x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
     for axis, n in enumerate(shape):
         if x.shape[axis] != n:

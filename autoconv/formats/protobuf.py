@@ -1,17 +1,19 @@
-"""Reads protobuf messages in bounded time and memory: only the fields that a schema names. All others are skipped.
+"""Reads protobuf messages in bounded time and memory: only the fields in a schema.
 
-A schema maps field numbers to `Field`s, and a message becomes a dict by the fields' names. Strings, messages and
-numbers are counted while they are read, before memory is taken for them; raw bytes stay views of the file.
+A schema maps field numbers to `Field`s; a message becomes a dict by field name. Strings, messages
+and numbers are counted before they take memory; raw bytes stay views of the file.
 """
 
 import struct
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 FIELDS = 400_000  # of a file, in all messages that are read
 REPEATED = 10_000  # messages in one repeated field
-NAME, TEXT = 1_000, 2**24  # bytes of one text, and of all
+NAME = 1_000  # bytes of one text
+TEXT = 2**24  # bytes of all texts
 NUMBERS = 2**22  # packed integers of variable length, in all: one byte of the file may become eight
 
 _WIRE = {"int": 0, "double": 1, "float": 5}  # how a single number is written; all else has a length
@@ -19,9 +21,7 @@ _FIXED = {1: ("<d", 8), 5: ("<f", 4)}
 
 
 class Field(NamedTuple):
-    """A field: its name, what it holds ("int", "float", "double", "text", "bytes", or the schema of
-    a message; "any" only notes that it is there), and whether it may be repeated.
-    """
+    """A field: its name, its kind (or a schema; "any" only notes it), whether it is repeated."""
 
     name: str
     kind: Any
@@ -37,14 +37,12 @@ class Schema(dict[int, Field]):
 
 
 def read(data: bytes, schema: Schema) -> dict[str, Any]:
-    """The message in `data`: values by the fields' names. A repeated field is always present: a list, of which
-    `numbers` makes an array. Raises ValueError for what is no such message, and for one of too many parts.
-    """
+    """Returns the message in `data`, repeated fields as lists. Raises ValueError for other data."""
     return _Reader(data).message(schema, 0, len(data))
 
 
 class _Reader:
-    """Reads one file. `fields`, `text`, `numbers`: how many more fields, bytes of strings, and integers it may have."""
+    """Reads one file. fields, text, numbers: how many more fields, bytes, integers it may have."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -151,7 +149,7 @@ class _Reader:
         return values.view(np.int64)
 
 
-def numbers(parts: list[Any], dtype: Any = None) -> np.ndarray:
+def numbers(parts: list[Any], dtype: DTypeLike | None = None) -> np.ndarray:
     """The numbers of a repeated field, some packed, some by themselves, as one array."""
     if not any(isinstance(part, np.ndarray) for part in parts):
         return np.array(parts, dtype)

@@ -1,12 +1,11 @@
-"""safetensors files: weights as named tensors, the architecture as JSON in the header.
+"""safetensors files: weights as named tensors (`conv2d/kernel`), the architecture as JSON.
 
-Such a file holds data alone, no code. Other programs see the weights under names such as `conv2d/kernel`.
+Such a file holds data only, no code.
 """
 
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import numpy as safetensors
@@ -16,6 +15,7 @@ from ..arguments.serialization import serialize
 from ..files import atomic, json_text, regular
 from ..models import Model
 from . import architecture, matching, training
+from .architecture import CustomObjects
 
 
 def to_bytes(model: Model, suffix: str) -> bytes:
@@ -34,8 +34,9 @@ def save_weights(model: Model, path: Path) -> None:
     atomic.write(path, _bytes(model, {}, {}))
 
 
-def from_bytes(data: bytes, path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
-    """Makes the model that the header describes and reads its weights, and with `compile` its training."""
+def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = None,
+               compile: bool = True) -> Model:
+    """Makes the model in the header and reads its weights, with `compile` its training."""
     metadata, tensors = _read(data, path)
     if "autoconv" not in metadata:
         raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so it says nothing of a model.")
@@ -64,7 +65,7 @@ def _bytes(model: Model, metadata: dict[str, str], others: dict[str, np.ndarray]
 
 
 def _in_order(data: bytes) -> bytes:
-    """The file with its metadata by their names: safetensors writes them in another order each time."""
+    """Sorts the file's metadata by name: safetensors writes them in another order each time."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))

@@ -1,4 +1,4 @@
-"""Weights in the layouts and under the names of PyTorch's modules, and back. PyTorch itself is not needed."""
+"""Weights in the layouts and under the names of PyTorch's modules, without PyTorch."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,9 +21,7 @@ _SHOWN = 12  # how many lines of what does not fit
 
 @dataclass(frozen=True)
 class _Entry:
-    """One array of a PyTorch module: our weight (None where the layer has none), the array's shape,
-    and the ways to the array and back.
-    """
+    """One array of a PyTorch module: our weight (or None), its shape, the ways to it and back."""
 
     name: str
     weight: Variable | None
@@ -34,21 +32,22 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Module:
-    """What is one module in PyTorch: a layer, or one of the two convolutions of a SeparableConv2D."""
+    """A module in PyTorch: a layer, or one of the two convolutions of a SeparableConv2D."""
 
     path: str  # the layer's name, behind those of the models that it lies in
     layer: Layer
     entries: list[_Entry]
 
 
-def from_torch_state_dict(model: Model, state: Mapping[str, Any], names: Names | None = None) -> None:
-    """Writes the weights of a PyTorch module of the same layers into a built model: `state` is its `state_dict()`.
+def from_torch_state_dict(model: Model, state: Mapping[str, Any],
+                          names: Names | None = None) -> None:
+    """Writes the weights of a PyTorch module of the same layers into a built model.
 
-    state: arrays or tensors by names such as "0.weight"; those before the last dot are a group, one of a module. Layers
-    with weights take the groups in their order. names: {layer's name: group}, for a SeparableConv2D two groups in a
-    tuple, for a layer within another model "model/layer"; or the groups in the order of the layers. Kernels get our
-    layout; those behind a Flatten the order (H, W, C) in the place of (C, H, W). Raises ValueError, changing nothing,
-    that lists what does not fit.
+    state: arrays or tensors by names such as "0.weight"; the names before the last dot are groups,
+    which layers with weights take in order. names: {layer's name: group}, for a SeparableConv2D two
+    groups, for a layer within another model "model/layer"; or the groups in the layers' order.
+    Kernels are converted to our layout, those after a Flatten to the order (H, W, C). Raises
+    ValueError, changing nothing, with a list of what does not fit.
     """
     modules = _modules(model)
     groups = _groups(state)
@@ -62,11 +61,12 @@ def from_torch_state_dict(model: Model, state: Mapping[str, Any], names: Names |
 
 
 def to_torch_state_dict(model: Model, names: Names | None = None) -> dict[str, np.ndarray]:
-    """The weights of a built model as a PyTorch module of the same layers has them: NumPy arrays by names.
+    """Returns the weights of a built model as a PyTorch module has them, as arrays by name.
 
-    `net.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})` loads them. names: what stands before
-    ".weight", as `from_torch_state_dict` takes it; by default each layer's name, of a SeparableConv2D with
-    ".depthwise" and ".pointwise". Raises ValueError that lists what PyTorch's modules cannot have.
+    `net.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})` loads them. names: the
+    prefixes of ".weight" as in `from_torch_state_dict`; by default each layer's name, of a
+    SeparableConv2D with ".depthwise" and ".pointwise". Raises ValueError with a list of what
+    PyTorch's modules cannot have.
     """
     modules = _modules(model)
     problems: list[str] = []
@@ -97,7 +97,7 @@ def _refuse(problems: list[str], what: str) -> None:
 
 
 def _groups(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The state's values by what stands before the last dot of their names, and by what stands behind it."""
+    """Returns the state's values by the part of their names before the last dot, and after it."""
     if not isinstance(state, Mapping):
         raise ValueError("state must be a mapping of names to arrays, such as module.state_dict(). "
                          f"Received: {type(state).__name__}.")
@@ -114,8 +114,8 @@ def _prefixes(modules: list[_Module], names: Names | None, problems: list[str]) 
     if names is None:
         return {}
     if isinstance(names, str):
-        raise ValueError("names must be a dict {layer's name: prefix}, or the prefixes in the order of the layers. "
-                         f"Received: {names!r}.")
+        raise ValueError("names must be a dict {layer's name: prefix}, or the prefixes in the "
+                         f"order of the layers. Received: {names!r}.")
     if not isinstance(names, Mapping):
         listed = list(names)
         if len(listed) != len(modules):
@@ -187,7 +187,7 @@ def _key(prefix: str, name: str) -> str:
 
 
 def _array(value: Any) -> np.ndarray:
-    """An array or a tensor of any device, as NumPy has it. Raises ValueError for what is no array of numbers."""
+    """Returns an array or tensor as NumPy's. Raises ValueError unless it has numbers."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     try:
@@ -203,7 +203,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _modules(model: Model) -> list[_Module]:
-    """PyTorch's modules for all layers with weights, in their order. Raises ValueError for layers that have none."""
+    """Returns PyTorch's modules of layers with weights. Raises ValueError for other layers."""
     model.count_params()  # raises where it is not built
     calls = calls_of(model.graph)
     orders = flat_orders(calls)
@@ -220,8 +220,8 @@ def _modules(model: Model) -> list[_Module]:
         if any(id(weight) not in known for weight in layer.weights):
             problems.append(f"{path!r} ({type(layer).__name__}) has weights of a kind that PyTorch has no module for")
         elif (taken is UNKNOWN or given is UNKNOWN) and not isinstance(layer, _OF_IMAGES):
-            problems.append(f"{path!r} ({type(layer).__name__}): the order of its numbers is not known. Between images "
-                            "and vectors use Flatten, or Reshape, alone")
+            problems.append(f"{path!r} ({type(layer).__name__}): the order of its numbers is not "
+                            "known. Between images and vectors use Flatten, or Reshape, alone")
         found += [_Module(path + part, layer, entries) for part, entries in parts.items()]
     _refuse(problems, f"{model.name!r} has layers that are not PyTorch's")
     return found
@@ -240,7 +240,7 @@ def _with_weights(model: Model, path: str = "") -> list[tuple[str, Layer]]:
 
 
 def _entry(name: str, weight: Variable, view: View) -> _Entry:
-    """An array that has the numbers of a weight in other places: `view` puts any array of our layout into PyTorch's."""
+    """Returns an array with a weight's numbers, which `view` puts into PyTorch's layout."""
     places = view(np.arange(weight.size).reshape(weight.shape))
 
     def read(array: np.ndarray) -> np.ndarray:
@@ -274,7 +274,7 @@ def _biased(layer: Any, weight: _Entry, order: Order = None) -> dict[str, list[_
 
 
 def _convolution(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    """Conv2d and ConvTranspose2d: (KH, KW, in, out) becomes (out, in, KH, KW); of a transposed one in is out."""
+    """(KH, KW, in, out) -> (out, in, KH, KW), of a ConvTranspose2d with in and out exchanged."""
     return _biased(layer, _entry("weight", layer.kernel, lambda a: a.transpose(3, 2, 0, 1)))
 
 
@@ -282,10 +282,6 @@ def _by_channels(kernel: np.ndarray) -> np.ndarray:
     """(KH, KW, C, M) -> (C * M, 1, KH, KW), as a Conv2d of C groups has it."""
     kh, kw, channels, multiplier = kernel.shape
     return kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, kh, kw)
-
-
-def _depthwise(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    return _biased(layer, _entry("weight", layer.kernel, _by_channels))
 
 
 def _separable(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
@@ -320,7 +316,7 @@ def _batch_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry
 def _sample_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
     """LayerNorm and GroupNorm: over whole images (H, W, C) becomes (C, H, W)."""
     if getattr(layer, "rms_scaling", False):
-        return {}  # Keras's divides by the standard deviation, PyTorch's RMSNorm by the root of the mean square
+        return {}  # PyTorch's RMSNorm divides by the root of the mean square
     whole = isinstance(layer, L.LayerNormalization) and layer.axis == [1, 2, 3]
     rank = len(layer._build_shape)
     if getattr(layer, "_order", None) is not None or (not whole and isinstance(layer.axis, list) and (
@@ -329,13 +325,8 @@ def _sample_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entr
     return {"": _scaled(layer, (lambda a: a.transpose(2, 0, 1)) if whole else _turned(taken))}
 
 
-def _rms_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    """RMSNorm, of the last axis."""
-    return {"": [_entry("weight", layer.scale, _turned(taken))]} if layer.scale.ndim == 1 else {}
-
-
 def _prelu(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    """PReLU has one number a channel, or one for all; ours may have one for each number of a sample."""
+    """PyTorch has a number per channel, or one for all; ours may have one per number."""
     alpha = layer.alpha
     view = _turned(taken)
     channels = alpha.shape[-1]
@@ -359,8 +350,10 @@ def _prelu(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
 
 _OF_IMAGES = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose)
 _KINDS: dict[type, Callable[[Any, Order, Order], dict[str, list[_Entry]]]] = {
-    L.Conv2D: _convolution, L.Conv2DTranspose: _convolution, L.DepthwiseConv2D: _depthwise,
+    L.Conv2D: _convolution, L.Conv2DTranspose: _convolution, L.DepthwiseConv2D: lambda layer, taken, given: (
+        _biased(layer, _entry("weight", layer.kernel, _by_channels))),
     L.SeparableConv2D: _separable, L.Dense: _dense, L.BatchNormalization: _batch_norm,
     L.LayerNormalization: _sample_norm, L.GroupNormalization: _sample_norm, L.PReLU: _prelu,
-    L.RMSNormalization: _rms_norm,
+    L.RMSNormalization: lambda layer, taken, given: (  # of the last axis
+        {"": [_entry("weight", layer.scale, _turned(taken))]} if layer.scale.ndim == 1 else {}),
 }

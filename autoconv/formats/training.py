@@ -1,4 +1,4 @@
-"""The training of a model in its file: what compile() was given, and the optimizer's slots by the weights' names."""
+"""The training of a model in its file: compile's settings, and the optimizer's slots."""
 
 import json
 import warnings
@@ -9,23 +9,23 @@ import numpy as np
 
 from .. import random
 from ..files import json_text
+from ..files.json_text import JsonObject
 from ..models import Model
+from .architecture import CustomObjects
 
-SLOTS = "optimizer."  # begins the names of slots: "optimizer.velocity/dense/kernel"; no weight's name has a dot
+SLOTS = "optimizer."  # of slots: "optimizer.velocity/dense/kernel"; weights have no dot
 
 
 def optimizer_state(model: Model) -> dict[str, np.ndarray]:
-    """The state of a model's optimizer, with the slots of the trainable weights, by their numbers; nothing before the
-    first step, and, with a warning, of an optimizer that must be made anew because there are other weights.
-    """
+    """Returns the state of a model's optimizer; none before its first step, or unfit."""
     optimizer: Any = model.optimizer
     if optimizer is None or not optimizer.built:
         return {}
     try:
         return optimizer.get_state(model.trainable_weights)
     except ValueError as error:
-        warnings.warn(f"The file will have the optimizer of {model.name!r} without its state: {error} Call compile() "
-                      "before the next step.", stacklevel=7)
+        warnings.warn(f"The file will have the optimizer of {model.name!r} without its state: "
+                      f"{error} Call compile() before the next step.", stacklevel=7)
         return {}
 
 
@@ -47,31 +47,29 @@ def streams_text(model: Model) -> str:
 
 
 def put_streams(model: Model, text: str, where: str) -> None:
-    """Makes the layers' own generators go on from the numbers of `streams_text`. Raises ValueError for others."""
+    """Sets the layers' generators to the numbers of `streams_text`, else ValueError."""
     numbers = json_text.parse(text)
     own = generators(model)
     if not isinstance(numbers, list) or len(numbers) != len(own) or any(
             type(number) is not int or number < 0 for number in numbers):
-        raise ValueError(f"The streams in {where} must be a number for each of the {len(own)} generators of random "
-                         f"numbers in {model.name!r}. Received: {text[:80]}.")
+        raise ValueError(f"The streams in {where} must be a number for each of the {len(own)} "
+                         f"generators of random numbers in {model.name!r}. Received: {text[:80]}.")
     for generator, number in zip(own, numbers):
         generator.streams = number
 
 
 def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """What a file says of a model's training, and the slots; of one that is not compiled nothing.
-    Warns where the training cannot be described, such as of a loss that is a lambda.
-    """
+    """Returns a model's training and slots for a file. Warns if it cannot be described."""
     try:
         config = model.get_compile_config()
         json.dumps(config)
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        warnings.warn(f"The file will say nothing of the training of {model.name!r}: call compile() after loading it. "
-                      f"{error}", stacklevel=6)
+        warnings.warn(f"The file will say nothing of the training of {model.name!r}: call "
+                      f"compile() after loading it. {error}", stacklevel=6)
         return {}, {}
     if config is None:
         return {}, {}
-    config["optimizer"]["config"].pop("name", None)  # a number of this process, which means nothing in others
+    config["optimizer"]["config"].pop("name", None)  # a number of this process
     state = {}
     slots = {}
     named = [name for name, weight in model.named_weights().items() if weight.requires_grad]
@@ -87,10 +85,8 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 
 def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray], path: str,
-         custom_objects: Mapping[str, Any] | None) -> None:
-    """Compiles a model as it was when the file was written, with the optimizer's slots. Raises
-    ValueError where that cannot be read.
-    """
+         custom_objects: CustomObjects | None) -> None:
+    """Compiles a model as it was, with the optimizer's slots. Raises ValueError."""
     if "training" not in metadata:
         return
     try:
@@ -102,11 +98,11 @@ def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.nda
             _put_back(model, given["optimizer"], {name.removeprefix(SLOTS): value for name, value in tensors.items()
                                                   if name.startswith(SLOTS)})
     except Exception as error:  # constructors of losses, metrics and optimizers raise any kind
-        raise ValueError(f"The training in {path} cannot be read: {error} Load the model without it: load_model(path, "
-                         "compile=False).") from error
+        raise ValueError(f"The training in {path} cannot be read: {error} Load the model without "
+                         "it: load_model(path, compile=False).") from error
 
 
-def _put_back(model: Model, state: Mapping[str, Any], slots: Mapping[str, np.ndarray]) -> None:
+def _put_back(model: Model, state: JsonObject, slots: Mapping[str, np.ndarray]) -> None:
     weights = model.trainable_weights
     optimizer = model.optimizer
     assert optimizer is not None
@@ -114,7 +110,7 @@ def _put_back(model: Model, state: Mapping[str, Any], slots: Mapping[str, np.nda
     names = {name: places[id(weight)] for name, weight in model.named_weights().items() if id(weight) in places}
     if weights:
         optimizer.build(weights)
-    found: dict[str, Any] = dict(state)
+    found: JsonObject = dict(state)
     for name, value in slots.items():
         slot, _, weight = name.partition("/")
         if weight and weight not in names:

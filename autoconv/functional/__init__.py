@@ -1,16 +1,15 @@
-"""The ops under their public names, on tensors. Arguments are checked here, before any kernel runs.
+"""The ops under their public names, on tensors. Arguments are checked here, before any kernel.
 
-`nn.py` has what nets are made of, `activations.py` activation functions, `losses.py` losses,
-`image.py` what moves images, `arrays.py` what is NumPy's elsewhere. Images are
-(N, H, W, C), kernels (KH, KW, C, F).
+`arrays.py` has what is NumPy's elsewhere. Images are (N, H, W, C), kernels (KH, KW, C, F).
 """
 
-from . import activations, arrays, image, losses, nn, norms
-from .activations import *  # noqa: F403
+from . import activation_functions, arrays, image_functions, layer_functions, loss_functions, norms
+from .activation_functions import *  # noqa: F403
 from .arrays import *  # noqa: F403
-from .image import *  # noqa: F403
-from .losses import *  # noqa: F403
-from .nn import *  # noqa: F403
+from .image_functions import *  # noqa: F403
+from .layer_functions import *  # noqa: F403
+from .loss_functions import *  # noqa: F403
 from .norms import *  # noqa: F403
 
-__all__ = sorted(name for module in (activations, arrays, image, losses, nn, norms) for name in module.__all__)
+__all__ = sorted(name for module in (activation_functions, arrays, image_functions, layer_functions,
+                                     loss_functions, norms) for name in module.__all__)

@@ -1,33 +1,30 @@
-"""What layers need of NumPy, as functions of tensors that carry gradients: joining, choosing, comparing, shapes.
-
-The names and arguments are those of `keras.ops`. What is no tensor is made one: integers and lists as float32.
+"""What layers need of NumPy, with gradients, under the names of `keras.ops`. Other values than
+tensors become tensors: integers and lists as float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..arguments import names
 from ..engine.array_functions import FUNCTIONS, broadcasting
 from ..engine.errors import DeviceError
 from ..engine.tensor import Tensor, apply, on_symbols_too, pair
 from ..operators import arith, elementwise, select
-from .nn import _tensor
+from ..operators.registry import Op
+from .layer_functions import TensorLike, _tensor, named
 
-__all__ = [
-    "abs", "arccos", "arcsin", "arctan", "arctan2", "argmax", "cast", "clip", "concatenate", "cos", "cosh", "equal",
-    "erf", "exp", "expand_dims", "expm1", "greater", "greater_equal", "less", "less_equal", "log", "log1p", "maximum",
-    "minimum", "not_equal", "pad", "sin", "sinh", "split", "sqrt", "squeeze", "stack", "tan", "where",
-]
+__all__ = ["abs", "arccos", "arcsin", "arctan", "arctan2", "argmax", "cast", "clip", "concatenate",
+           "cos", "cosh", "equal", "erf", "exp", "expand_dims", "expm1", "greater", "greater_equal",
+           "less", "less_equal", "log", "log1p", "maximum", "minimum", "not_equal", "pad", "sin",
+           "sinh", "split", "sqrt", "squeeze", "stack", "tan", "where"]
 
 
-def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
-    """Tensors one behind the other along `axis`. Their other sizes must agree.
-
-    Each gets its part of the gradient. Raises ValueError for shapes that do not fit.
-    """
+def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
+    """Joins tensors along `axis`. Raises ValueError unless their other sizes agree."""
     tensors = _several("concatenate", xs)
     shapes = [t.shape for t in tensors]
     if not tensors[0].ndim:
@@ -38,18 +35,17 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
     return apply(arith.concatenate, *tensors, axis=axis)
 
 
-def stack(x: Sequence[Any], axis: int = 0) -> Tensor:
-    """Tensors of one shape, put together along a new axis. Raises ValueError where the shapes differ."""
+def stack(x: Sequence[TensorLike], axis: int = 0) -> Tensor:
+    """Joins tensors of one shape along a new axis. Raises ValueError if the shapes differ."""
     tensors = _several("stack", x)
     if len({t.shape for t in tensors}) > 1:
         raise ValueError(f"stack needs tensors of one shape. Received: {[t.shape for t in tensors]}.")
     return concatenate([expand_dims(t, axis) for t in tensors], axis)
 
 
-def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """The parts of x along `axis`: so many of equal size, or cut before each of the given indices.
-
-    Raises ValueError where so many equal parts cannot be made.
+def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """Cuts x along `axis` into this many equal parts, or before each of the given indices. Raises
+    ValueError if equal parts cannot be made.
     """
     x = _tensor(x)
     if not x.ndim:
@@ -59,8 +55,8 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
     if hasattr(indices_or_sections, "__index__"):
         sections = int(indices_or_sections)  # type: ignore[call-overload]
         if sections < 1 or size % sections:
-            raise ValueError(f"split makes equal parts: axis {axis} of size {size} cannot be cut into {sections}. Pass "
-                             "the indices at which to cut.")
+            raise ValueError(f"split makes equal parts: axis {axis} of size {size} cannot be cut "
+                             f"into {sections}. Pass the indices at which to cut.")
         cuts = [size // sections * i for i in range(1, sections)]
     else:
         cuts = [int(i) for i in indices_or_sections]  # type: ignore[union-attr]
@@ -68,38 +64,38 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
     return [x[(*before, slice(start, stop))] for start, stop in zip([0, *cuts], [*cuts, size])]
 
 
-def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float | None = None) -> Tensor:
-    """Elements around x: a number, 0 by default, or with mode "reflect" (c b|a b c|b a) or
+def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
+        constant_values: float | None = None) -> Tensor:
+    """Adds elements around x: a number, 0 by default, or with mode "reflect" (c b|a b c|b a) or
     "symmetric" (b a|a b c|c b) x's own.
 
-    `pad_width`: n elements on every side, (before, after) for all axes, or one such pair for each
-    axis. Raises ValueError for other modes.
+    pad_width: n elements on every side, (before, after) for all axes, or a pair for each.
     """
     x = _tensor(x)
     names.lookup("mode", mode, dict.fromkeys(("constant", "reflect", "symmetric"), mode))
     widths = np.asarray(pad_width)
     if widths.dtype.kind not in "iu" or (widths < 0).any() or widths.shape not in ((), (1,), (2,), (1, 2), (x.ndim, 2)):
-        raise ValueError("pad_width must be n, (before, after) or one such pair for each axis, of integers of 0 or "
-                         f"more. Received: {pad_width!r} for shape {x.shape}.")
+        raise ValueError("pad_width must be n, (before, after) or one such pair for each axis, of "
+                         f"integers of 0 or more. Received: {pad_width!r} for shape {x.shape}.")
     if constant_values is not None and not isinstance(constant_values, Real):
         raise ValueError(f"constant_values must be a number. Received: {constant_values!r}.")
     pairs = tuple((int(before), int(after)) for before, after in np.broadcast_to(widths, (x.ndim, 2)))
     if mode == "constant":
         return apply(arith.pad, x, widths=pairs, value=constant_values or 0)
     if constant_values is not None:
-        raise ValueError(f"mode {mode!r} takes x's own elements: leave out constant_values. Received: "
-                         f"{constant_values!r}.")
+        raise ValueError(f"mode {mode!r} takes x's own elements: leave out constant_values. "
+                         f"Received: {constant_values!r}.")
     for axis, (width, size) in enumerate(zip(pairs, x.shape)):
         if width != (0, 0):
             if not size:
-                raise ValueError(f"mode {mode!r} needs elements to repeat. Received shape {x.shape}, whose axis {axis} "
-                                 "has none.")
+                raise ValueError(f"mode {mode!r} needs elements to repeat. Received shape "
+                                 f"{x.shape}, whose axis {axis} has none.")
             x = x[(*(slice(None),) * axis, np.pad(np.arange(size), width, mode))]  # type: ignore[call-overload]
     return x
 
 
-def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
-    """x without its axes of size 1: all, or those named. Raises ValueError where a named one has another size."""
+def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
+    """Removes axes of size 1: all, or those named, which must have that size."""
     x = _tensor(x)
     ones = tuple(i for i, n in enumerate(x.shape) if n == 1)
     axes = ones if axis is None else arith.normalize_axes(axis, x.ndim)
@@ -108,7 +104,7 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     return x.reshape(tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
-def expand_dims(x: Any, axis: int | Sequence[int]) -> Tensor:
+def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> Tensor:
     """x with a new axis of size 1 at `axis`, counted in the result; or with several."""
     x = _tensor(x)
     count = len(axis) if isinstance(axis, Sequence) else 1
@@ -118,22 +114,22 @@ def expand_dims(x: Any, axis: int | Sequence[int]) -> Tensor:
 
 
 @broadcasting
-def maximum(x1: Any, x2: Any) -> Tensor:
-    """The larger of two items; shapes broadcast, a NaN is passed on. Where both are equal the
-    gradient goes to x1, as in TensorFlow (PyTorch gives half to each).
+def maximum(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The larger of two elements; shapes broadcast, NaN is passed on. If equal, x1 gets the
+    gradient, as in TensorFlow (PyTorch gives half to each).
     """
     return apply(select.maximum, *_pair(x1, x2))
 
 
 @broadcasting
-def minimum(x1: Any, x2: Any) -> Tensor:
-    """The smaller of two items; shapes broadcast, a NaN is passed on. If equal, x1 gets the gradient."""
+def minimum(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The smaller of two elements; shapes broadcast, NaN is passed on. Ties go to x1."""
     return apply(select.minimum, *_pair(x1, x2))
 
 
 @broadcasting
-def where(condition: Any, x1: Any, x2: Any) -> Tensor:
-    """x1 where the condition holds (is not 0), else x2; all three broadcast. The condition gets no gradient."""
+def where(condition: TensorLike, x1: TensorLike, x2: TensorLike) -> Tensor:
+    """x1 where the condition is not 0, else x2; all broadcast. The condition gets no gradient."""
     if isinstance(condition, Tensor) and not isinstance(x1, Tensor):
         x1 = condition.operand(float(x1) if isinstance(x1, Real) else _tensor(x1).numpy())
     x1, x2 = _pair(x1, x2)
@@ -142,15 +138,14 @@ def where(condition: Any, x1: Any, x2: Any) -> Tensor:
     elif condition.dtype != np.bool_:
         condition = not_equal(condition, 0)
     if condition.device is not x1.device:
-        raise DeviceError(f"where needs all its tensors on one device. Received {condition.device} and {x1.device}: "
-                          f"move one with .to({x1.device.name!r}).")
+        raise DeviceError(f"where needs all its tensors on one device. Received {condition.device} "
+                          f"and {x1.device}: move one with .to({x1.device.name!r}).")
     return apply(select.where, x1, x2, condition=condition.data)
 
 
-def clip(x: Any, x_min: Any, x_max: Any) -> Tensor:
-    """x, but at least x_min and at most x_max: numbers, None for no bound, or tensors that broadcast.
-
-    The gradient passes where x lies within the bounds, both included.
+def clip(x: TensorLike, x_min: TensorLike | None, x_max: TensorLike | None) -> Tensor:
+    """Limits x to x_min..x_max: numbers, tensors that broadcast, or None for no bound. The gradient
+    passes where x is within the bounds, both included.
     """
     x = _tensor(x)
     for name, bound in (("x_min", x_min), ("x_max", x_max)):
@@ -159,92 +154,47 @@ def clip(x: Any, x_min: Any, x_max: Any) -> Tensor:
     if isinstance(x_min, (Tensor, np.ndarray)) or isinstance(x_max, (Tensor, np.ndarray)):
         x = x if x_min is None else maximum(x, x_min)
         return x if x_max is None else minimum(x, x_max)
-    return x.clip(x_min, x_max)
+    return x.clip(x_min, x_max)  # type: ignore[arg-type]
 
 
-def abs(x: Any) -> Tensor:
-    """|x|; its gradient at 0 is 0."""
-    return apply(select.abs, _tensor(x))
+def _of_each(name: str, op: Op, doc: str) -> Callable[[TensorLike], Tensor]:
+    """The function of an op on each element of a tensor."""
+
+    def function(x: TensorLike) -> Tensor:
+        return apply(op, _tensor(x))
+
+    return named(function, name, doc)
 
 
-def sqrt(x: Any) -> Tensor:
-    """The square root; its gradient at 0 is infinite."""
-    return apply(arith.sqrt, _tensor(x))
+abs = _of_each("abs", select.abs, "|x|; its gradient at 0 is 0.")
+sqrt = _of_each("sqrt", arith.sqrt, "The square root; its gradient at 0 is infinite.")
+exp = _of_each("exp", arith.exp, "e to the power of x.")
+log = _of_each("log", arith.log, "The natural logarithm.")
+expm1 = _of_each("expm1", arith.expm1, "e to the power of x, less 1: exact also near 0.")
+log1p = _of_each("log1p", arith.log1p, "The natural logarithm of 1 + x: exact also near 0.")
+erf = _of_each("erf", arith.erf, "The error function.")
+sin = _of_each("sin", elementwise.sin, "The sine.")
+cos = _of_each("cos", elementwise.cos, "The cosine.")
+arcsin = _of_each("arcsin", elementwise.arcsin, "The angle in -pi/2..pi/2 whose sine is x.")
+arccos = _of_each("arccos", elementwise.arccos, "The angle in 0..pi whose cosine is x.")
+arctan = _of_each("arctan", elementwise.arctan, "The angle in -pi/2..pi/2 whose tangent is x.")
+sinh = _of_each("sinh", elementwise.sinh, "The hyperbolic sine.")
+cosh = _of_each("cosh", elementwise.cosh, "The hyperbolic cosine.")
 
 
-def exp(x: Any) -> Tensor:
-    """e to the power of x."""
-    return apply(arith.exp, _tensor(x))
-
-
-def log(x: Any) -> Tensor:
-    """The natural logarithm."""
-    return apply(arith.log, _tensor(x))
-
-
-def expm1(x: Any) -> Tensor:
-    """e to the power of x, less 1: exact also near 0."""
-    return apply(arith.expm1, _tensor(x))
-
-
-def log1p(x: Any) -> Tensor:
-    """The natural logarithm of 1 + x: exact also near 0."""
-    return apply(arith.log1p, _tensor(x))
-
-
-def erf(x: Any) -> Tensor:
-    """The error function."""
-    return apply(arith.erf, _tensor(x))
-
-
-def sin(x: Any) -> Tensor:
-    """The sine."""
-    return apply(elementwise.sin, _tensor(x))
-
-
-def cos(x: Any) -> Tensor:
-    """The cosine."""
-    return apply(elementwise.cos, _tensor(x))
-
-
-def tan(x: Any) -> Tensor:
+def tan(x: TensorLike) -> Tensor:
     """The tangent, sin x / cos x."""
     x = _tensor(x)
     return sin(x) / cos(x)
 
 
-def arcsin(x: Any) -> Tensor:
-    """The angle in -pi/2..pi/2 whose sine is x."""
-    return apply(elementwise.arcsin, _tensor(x))
-
-
-def arccos(x: Any) -> Tensor:
-    """The angle in 0..pi whose cosine is x."""
-    return apply(elementwise.arccos, _tensor(x))
-
-
-def arctan(x: Any) -> Tensor:
-    """The angle in -pi/2..pi/2 whose tangent is x."""
-    return apply(elementwise.arctan, _tensor(x))
-
-
 @broadcasting
-def arctan2(x1: Any, x2: Any) -> Tensor:
+def arctan2(x1: TensorLike, x2: TensorLike) -> Tensor:
     """The angle in -pi..pi of the point at height x1 and width x2; shapes broadcast."""
     return apply(elementwise.arctan2, *_pair(x1, x2))
 
 
-def sinh(x: Any) -> Tensor:
-    """The hyperbolic sine."""
-    return apply(elementwise.sinh, _tensor(x))
-
-
-def cosh(x: Any) -> Tensor:
-    """The hyperbolic cosine."""
-    return apply(elementwise.cosh, _tensor(x))
-
-
-def cast(x: Any, dtype: Any) -> Tensor:
+def cast(x: TensorLike, dtype: DTypeLike) -> Tensor:
     """x in another dtype, with a gradient between floating ones; x itself if it has that dtype."""
     x = _tensor(x)
     wanted = np.dtype(dtype)
@@ -253,57 +203,35 @@ def cast(x: Any, dtype: Any) -> Tensor:
     return apply(elementwise.cast, x if wanted.kind == "f" else x.detach(), dtype=wanted)
 
 
-def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the maximum along `axis` is, as integers; of equal items the first, and a NaN counts as the maximum.
-
-    Without an axis among all items in scan order. It has no gradient.
-    """
+def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The index of the first maximum along `axis`, or of all elements; NaN is the maximum."""
     return apply(select.argmax, _tensor(x), axis=axis, keepdims=keepdims)
 
 
-@broadcasting
-def equal(x1: Any, x2: Any) -> Tensor:
-    """Whether x1 == x2, item by item, as booleans."""
-    return FUNCTIONS["equal"](*_pair(x1, x2))
+def _compared(name: str, sign: str) -> Callable[[TensorLike, TensorLike], Tensor]:
+    """The function of a comparison, which has no gradient."""
+
+    def function(x1: TensorLike, x2: TensorLike) -> Tensor:
+        return FUNCTIONS[name](*_pair(x1, x2))
+
+    return broadcasting(named(function, name, f"Whether x1 {sign} x2, element by element, as booleans."))
 
 
-@broadcasting
-def not_equal(x1: Any, x2: Any) -> Tensor:
-    """Whether x1 != x2, item by item, as booleans."""
-    return FUNCTIONS["not_equal"](*_pair(x1, x2))
+equal = _compared("equal", "==")
+not_equal = _compared("not_equal", "!=")
+less = _compared("less", "<")
+less_equal = _compared("less_equal", "<=")
+greater = _compared("greater", ">")
+greater_equal = _compared("greater_equal", ">=")
 
 
-@broadcasting
-def less(x1: Any, x2: Any) -> Tensor:
-    """Whether x1 < x2, item by item, as booleans."""
-    return FUNCTIONS["less"](*_pair(x1, x2))
-
-
-@broadcasting
-def less_equal(x1: Any, x2: Any) -> Tensor:
-    """Whether x1 <= x2, item by item, as booleans."""
-    return FUNCTIONS["less_equal"](*_pair(x1, x2))
-
-
-@broadcasting
-def greater(x1: Any, x2: Any) -> Tensor:
-    """Whether x1 > x2, item by item, as booleans."""
-    return less(x2, x1)
-
-
-@broadcasting
-def greater_equal(x1: Any, x2: Any) -> Tensor:
-    """Whether x1 >= x2, item by item, as booleans."""
-    return less_equal(x2, x1)
-
-
-def _pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
+def _pair(x1: TensorLike, x2: TensorLike) -> tuple[Tensor, Tensor]:
     """Two operands as tensors: a number takes the dtype and the device of the tensor beside it."""
     return pair(x1 if isinstance(x1, Tensor) or isinstance(x2, Tensor) else _tensor(x1), x2)
 
 
-def _several(name: str, xs: Any) -> list[Tensor]:
-    """One tensor or more, those that are none on the device of the first that is one."""
+def _several(name: str, xs: Sequence[TensorLike]) -> list[Tensor]:
+    """One tensor or more, the others made tensors on the device of the first."""
     if isinstance(xs, (Tensor, np.ndarray)) or not isinstance(xs, Sequence) or not xs:
         raise ValueError(f"{name} takes a list of one tensor or more. Received: {type(xs).__name__} {xs!r:.80}.")
     beside = next((x for x in xs if isinstance(x, Tensor)), None)

@@ -1,19 +1,18 @@
-"""Normalizations that are made of other functions. Names, arguments and defaults are those of `keras.ops`."""
+"""Normalizations that are made of other functions, with the names of `keras.ops`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..engine.tensor import Tensor, on_symbols_too
 from ..operators.arith import normalize_axes
 from . import arrays
-from .nn import _tensor
+from .layer_functions import TensorLike, _tensor
 
 __all__ = ["layer_normalization", "moments", "normalize"]
 
 Axes = int | Sequence[int]
 
 
-def moments(x: Any, axes: Axes, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+def moments(x: TensorLike, axes: Axes, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """The mean along `axes`, and the (biased) variance."""
     x = _tensor(x)
     mean = x.mean(axes, keepdims=True)
@@ -21,10 +20,11 @@ def moments(x: Any, axes: Axes, keepdims: bool = False) -> tuple[Tensor, Tensor]
     return mean if keepdims else arrays.squeeze(mean, axes), variance
 
 
-def layer_normalization(x: Any, gamma: Any = None, beta: Any = None, axis: Axes = -1, epsilon: float = 1e-3,
+def layer_normalization(x: TensorLike, gamma: TensorLike | None = None,
+                        beta: TensorLike | None = None, axis: Axes = -1, epsilon: float = 1e-3,
                         rms_scaling: bool = False) -> Tensor:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`, or with `rms_scaling` gamma x /
-    sqrt(variance + epsilon). gamma and beta have the sizes of these axes. Ba et al., "Layer normalization", 2016.
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`, or with
+    `rms_scaling` gamma x / sqrt(variance + epsilon). Ba et al., "Layer normalization", 2016.
     """
     x = _tensor(x)
     axes = normalize_axes(axis, x.ndim)
@@ -36,8 +36,8 @@ def layer_normalization(x: Any, gamma: Any = None, beta: Any = None, axis: Axes 
     return y if beta is None or rms_scaling else y + _tensor(beta).reshape(shape)
 
 
-def normalize(x: Any, axis: Axes = -1, order: int = 2, epsilon: float = 1e-7) -> Tensor:
-    """x divided by its norm of this order along `axis`, which counts as epsilon where it is smaller."""
+def normalize(x: TensorLike, axis: Axes = -1, order: int = 2, epsilon: float = 1e-7) -> Tensor:
+    """x divided by its norm of this order along `axis`, or by epsilon if that is larger."""
     x = _tensor(x)
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise ValueError(f"order must be an integer of at least 1. Received: {order!r}.")

@@ -1,1 +1,3 @@
-"""Arrays in, arrays out: one folder a device, twin files with the same names and the same signatures."""
+"""Kernels: functions that read arrays and write arrays. Each device has one folder; both folders
+have the same files and function signatures.
+"""

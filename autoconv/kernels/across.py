@@ -1,5 +1,5 @@
-"""What normalization needs of all ranks, by NumPy on the host, for both devices. `gather` gives the
-array of each rank, in their order, so all of them compute the same bits.
+"""Combines the statistics of normalization layers over all ranks, with NumPy on the host, for both
+devices. `gather` returns one array per rank, in rank order, so all ranks compute the same bits.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,10 @@ Gather = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def combine_moments(gather: Gather, count: int, mean: Any, variance: Any, share: np.ndarray) -> None:
-    """Makes the mean and the biased variance (C,) of `count` rows those of all ranks' rows, in place; share (1,): the
-    part of all rows that these are. Chan, Golub and LeVeque: "Updating formulae", 1979.
+    """Replaces, in place, the mean and the biased variance (C,) of this rank's `count` rows with
+    those of all ranks' rows. share (1,) receives the fraction of all rows that this rank has.
+
+    Chan, Golub and LeVeque: "Updating formulae", 1979.
     """
     own = np.concatenate([[count], np.asarray(mean, np.float64), np.asarray(variance, np.float64)])
     every = np.stack(gather(own))
@@ -25,8 +27,8 @@ def combine_moments(gather: Gather, count: int, mean: Any, variance: Any, share:
 
 
 def sum_gradients(gather: Gather, share: np.ndarray, dgamma: Any, dbeta: Any, of_gamma: Any, of_beta: Any) -> None:
-    """of_gamma, of_beta (C,) = dgamma and dbeta summed over ranks, times `share`, which makes of a
-    mean over a rank's own rows the mean over all.
+    """of_gamma, of_beta (C,) = dgamma and dbeta summed over all ranks, times `share`. The factor
+    turns a mean over this rank's rows into a mean over all ranks' rows.
     """
     own = np.stack([np.asarray(dgamma, np.float64), np.asarray(dbeta, np.float64)])
     total = np.stack(gather(own)).sum(0) * share[0]

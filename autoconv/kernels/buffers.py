@@ -1,10 +1,10 @@
-"""`Pool`: memory for the arrays of a step, used again when nobody holds it any more.
+"""`Pool`: memory for the arrays of a step, reused once no array refers to it any more.
 
-Fresh pages of memory cost more than many kernels do, and a step asks for the same arrays as the one
-before it. So memory has an owner, a `Buffer`, which every array and every view of it holds as its
-base. When the last one goes, the buffer goes, and its memory is back in the pool. It does not
-matter who holds an array: the user, a view of a view, a memoryview, another package, another
-thread. No references are counted.
+Fresh memory pages cost more than many kernels do, and each step needs the same arrays as the
+previous one. So each block of memory is owned by a `Buffer`, which every array and every view of
+the block keeps alive as its base. When the last array is freed, the buffer is freed too, and its
+memory returns to the pool. This holds whatever refers to the array: the user's code, a view of a
+view, a memoryview, another package or another thread. The pool counts no references itself.
 """
 
 import ctypes
@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
-KEPT = 16  # steps: a size that none of so many asked for is let go of when new memory is needed
+ALIGNMENT = 64  # bytes: a cache line, and the width of the widest vector registers
+# steps: when new memory is needed, sizes that none of the last `KEPT` steps used are freed
+KEPT = 16
 
 
 class Idle(list):
-    """The memory of one size that nobody holds, with `kind`, the class of its buffers."""
+    """The free memory blocks of one size, and `kind`, the class of the buffers of this size."""
 
     __slots__ = ("__weakref__", "itself", "kind", "step")
 
@@ -35,7 +36,9 @@ class Idle(list):
 
 
 class Memory:
-    """`size` bytes at `address`, on a cache line, and where they lie when nobody holds them."""
+    """`size` bytes at `address`, aligned to a cache line, and the `idle` list that they return to
+    when free.
+    """
 
     __slots__ = ("_bytes", "address", "idle")
 
@@ -47,11 +50,13 @@ class Memory:
 
 
 class Loan(weakref.ref):
-    """What a buffer holds its memory by. Its callback gives the memory back when the buffer goes.
+    """A buffer's weak reference to itself, which holds the buffer's memory. Its callback returns
+    the memory to the pool when the buffer is freed.
 
-    The buffer alone holds its loan. So the callback runs when the buffer's last reference goes, and never twice. For a
-    buffer in a cycle Python's collector does not run it, because an object of that cycle may come back to life in its
-    `__del__`, and the buffer with it: such memory goes back to the system, once it is safe.
+    Only the buffer holds its loan, so the callback runs when the last reference to the buffer goes,
+    and never twice. For a buffer in a reference cycle, Python's collector does not run the
+    callback, because a `__del__` method in that cycle may revive the buffer: such memory is
+    returned to the system instead, once that is safe.
     """
 
     __slots__ = ("memory",)
@@ -60,18 +65,22 @@ class Loan(weakref.ref):
 
 
 def _give_back(loan: Loan) -> None:
-    """Python calls this in any thread and in the middle of anything: it takes no lock, and `append` is atomic."""
+    """Returns a loan's memory to its pool. Python may call this in any thread and at any point, so
+    it takes no lock; `append` is atomic.
+    """
     idle = loan.memory.idle()
     if idle is not None:  # the pool still keeps memory of this size
         idle.append(loan.memory)
 
 
 class Pool:
-    """Memory that steps use again, by its size in bytes, whatever the shapes and dtypes of the arrays in it.
+    """Memory that steps reuse, keyed by size in bytes, whatever the shapes and dtypes of the
+    arrays.
 
-    A pool keeps what its steps asked for. When a step needs memory that is not there, sizes that none of the last
-    `KEPT` steps asked for are let go of first, so steps whose shapes change all the time do not fill it. When the pool
-    goes, so does all memory that nobody holds. A copy of a pool starts empty.
+    A pool keeps the memory that its steps requested. When a step needs new memory, sizes that none
+    of the last `KEPT` steps requested are freed first, so steps with ever-changing shapes do not
+    fill the pool. When the pool is freed, all its unused memory is freed too. A copy of a pool
+    starts empty.
     """
 
     def __init__(self) -> None:
@@ -82,7 +91,9 @@ class Pool:
         return Pool, ()
 
     def empty(self, device: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-        """An uninitialised C-contiguous array. A device that reuses memory by itself (a GPU) is asked for its own."""
+        """Returns an uninitialised C-contiguous array. A device that reuses memory itself (a GPU)
+        allocates it instead of the pool.
+        """
         if device.reuses_memory:
             return device.fresh(shape, dtype)
         size = prod(shape) * np.dtype(dtype).itemsize + ALIGNMENT - 1 & -ALIGNMENT
@@ -101,7 +112,7 @@ class Pool:
         return np.ndarray(shape, dtype, buffer)
 
     def begin_step(self) -> None:
-        """Tells the pool that another step begins."""
+        """Notifies the pool that the next step begins."""
         self._step += 1
 
     def _let_go(self) -> None:
@@ -115,7 +126,7 @@ _pool: ContextVar[Pool | None] = ContextVar("pool", default=None)
 
 @contextmanager
 def reusing(pool: Pool) -> Iterator[None]:
-    """Within this block, a step, new arrays come from `pool`."""
+    """Allocates new arrays from `pool` inside the `with` block, which is one step."""
     pool.begin_step()
     token = _pool.set(pool)
     try:
@@ -125,12 +136,14 @@ def reusing(pool: Pool) -> Iterator[None]:
 
 
 def current_pool() -> Pool | None:
-    """The pool of the step that runs, if one does."""
+    """Returns the pool of the running step, or None outside a step."""
     return _pool.get()
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An uninitialised C-contiguous array on a cache line, in memory that no other array has."""
+    """Returns an uninitialised C-contiguous array, aligned to a cache line, in memory that no other
+    array uses.
+    """
     dtype = np.dtype(dtype)
     if dtype.hasobject:
         return np.empty(shape, dtype)

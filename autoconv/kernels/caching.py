@@ -1,7 +1,8 @@
-"""Where compiled kernels are kept on disk, for both twins.
+"""Stores compiled kernels on disk, for both devices.
 
-A kernel's file begins with the SHA-256 of its name and the rest. It is checked before anything in the file is used:
-what is damaged, or another kernel's, counts as missing, so it is compiled anew and written again.
+A kernel's file begins with the SHA-256 of its name and its remaining bytes, which is checked before
+anything in the file is used. A file that is damaged, or that belongs to another kernel, counts as
+missing: the kernel is compiled again and the file is rewritten.
 """
 
 import contextlib
@@ -15,28 +16,33 @@ from pathlib import Path
 from ..files import atomic, regular
 from ..files.folders import user_cache
 
-KERNEL = ".kernel"  # the end of a file's name
+KERNEL = ".kernel"  # suffix of a kernel's file name
 DIGEST = hashlib.sha256().digest_size
-LAYOUT = "2"  # of the files; 1 did not have their names in the digest
-LEAST = 1 << 24  # bytes that must be free where processes are to fill the folder
+FORMULAS = Path(__file__).parent / "formulas"
+LAYOUT = "2"  # version of the file format; in version 1, the digest did not cover the file name
+LEAST = 1 << 24  # free bytes required before processes are started to fill the folder
 
-_said: set[str] = set()  # the notes that this process gave
+_said: set[str] = set()  # subjects that this process has already warned about
 
 
 def source_hash(sources: Path, *versions: str) -> str:
-    """A hash over all sources in a folder and the versions of what compiles them: a cache of others is never read.
+    """Returns a hash of all sources in a folder, of the formulas and of the compilers' versions, so
+    that kernels of other sources or versions are never loaded.
 
-    Neither their place nor their dates are in it, nor when Python was built: kernels may be carried to other machines.
+    The hash does not depend on the folder's path, file dates or Python's build date, so compiled
+    kernels can be copied to another machine.
     """
     python = [sys.implementation.name, *map(str, sys.version_info), getattr(sys, "abiflags", "")]
     digest = hashlib.sha256(" ".join([LAYOUT, *versions, *python]).encode())
-    for path in sorted(sources.glob("*.py")):
+    for path in (*sorted(sources.glob("*.py")), *sorted(FORMULAS.glob("*.py"))):
         digest.update(f" {path.name} ".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def made_folder(name: str) -> Path | None:
-    """A folder of that name for compiled kernels, made when missing; None (with a warning) where it is not writable."""
+    """Returns the cache folder `name`, created if missing; None, with a warning, if it is not
+    writable.
+    """
     folder = user_cache() / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,27 +50,49 @@ def made_folder(name: str) -> Path | None:
             return folder
     except OSError as error:
         if any(folder.glob(f"*{KERNEL}")):
-            return folder  # what is there can be read; what cannot be written is noted then
+            return folder  # existing kernels can still be read; the first failed write warns
         _note_unwritable(folder, error)
         return None
 
 
-def read(path: Path) -> bytes | None:
-    """What `write` wrote; None where there is none, and (with a warning) where the file is damaged."""
+def kernel_file(folder: Path | None, name: str, types: tuple, target: object, ending: str = "") -> Path | None:
+    """Returns the path of a kernel for these argument types and compiler target; None without a
+    folder.
+    """
+    key = hashlib.sha256(f"{types}{target}".encode()).hexdigest()[:16]
+    return None if folder is None else folder / f"{name}-{key}{ending}{KERNEL}"
+
+
+def exists(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
+def read(path: Path | None) -> bytes | None:
+    """Returns the data that `write` stored; None if the file is missing or, with a warning,
+    damaged.
+    """
+    if path is None:
+        return None
     try:
         data = regular.read(path)
     except OSError:
         return None
     if _digest(path, data[DIGEST:]) == data[:DIGEST]:
         return data[DIGEST:]
-    _note(f"The compiled kernel {path} is damaged, so it is compiled anew, as are others that are.", str(path.parent))
+    _note(f"The compiled kernel {path} is damaged. This kernel, and any other damaged one, is "
+          "compiled again.",
+          str(path.parent))
     with contextlib.suppress(OSError):
         path.unlink()
     return None
 
 
-def write(path: Path, data: bytes) -> None:
-    """Keeps a kernel: whoever reads it sees all of it or nothing. Where it cannot be written a warning says so once."""
+def write(path: Path | None, data: bytes) -> None:
+    """Stores a kernel atomically: a reader sees the complete file or none. Warns once if it cannot
+    be written.
+    """
+    if path is None:
+        return
     try:
         atomic.write(path, _digest(path, data) + data, durable=False)
     except OSError as error:
@@ -76,19 +104,21 @@ def _digest(path: Path, data: bytes) -> bytes:
 
 
 def _note_unwritable(folder: Path, error: OSError) -> None:
-    _note(f"The cache folder {folder} cannot be written ({error.strerror}), so every run compiles its kernels anew. "
-          "Set AUTOCONV_CACHE_DIR to a folder that can be written.", f"unwritable {folder}")
+    _note(f"The cache folder {folder} cannot be written ({error.strerror}), so every run compiles "
+          "its kernels again. Set AUTOCONV_CACHE_DIR to a writable folder.", f"unwritable {folder}")
 
 
 def _note(text: str, about: str) -> None:
-    """Warns, once about each thing in a process."""
+    """Warns once per process about each subject."""
     if about not in _said:
         _said.add(about)
         warnings.warn(text, stacklevel=4)
 
 
 def has_space(folder: Path) -> bool:
-    """Whether some more kernels fit on the disk: else the work of other processes would be lost."""
+    """Whether the disk has space for more kernels. Without it, the work of other processes would be
+    lost.
+    """
     try:
         return shutil.disk_usage(folder).free >= LEAST
     except OSError:
@@ -96,11 +126,11 @@ def has_space(folder: Path) -> bool:
 
 
 def state(folder: Path | None) -> str:
-    """How much is in a cache folder, in words."""
+    """Describes a cache folder's contents: the number of kernels and their size."""
     if folder is None:
         return "not writable"
     sizes = []
     for file in folder.glob(f"*{KERNEL}"):
-        with contextlib.suppress(OSError):  # another process took it away
+        with contextlib.suppress(OSError):  # another process deleted the file
             sizes.append(file.stat().st_size)
     return f"{len(sizes)} kernel{'s' if len(sizes) != 1 else ''}, {sum(sizes) / 1e6:.1f} MB" if sizes else "empty"

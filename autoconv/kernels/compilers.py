@@ -1,5 +1,5 @@
-"""Processes that compile kernels into the disk cache, one a core: Numba compiles one at a time in a
-process, and the memory that it takes goes with it.
+"""Processes that compile kernels into the disk cache, at most one per core: Numba compiles one
+kernel at a time in a process. When a compiling process ends, its memory is freed.
 """
 
 import atexit
@@ -15,13 +15,14 @@ from pathlib import Path
 
 from .locks import interruptible_condition
 
-IDLE = 10.0  # seconds after which a process ends that has nothing to compile
+IDLE = 10.0  # seconds after which a process without kernels to compile ends
 
 
 class Compilers:
-    """Processes that run `module` with `arguments`. Each reads names from its input, a line each,
-    and answers each with a line once it is compiled. They work on what was asked for in that order,
-    while the caller goes on, and then wait for a while: bare functions ask op by op.
+    """Processes that run `module` with `arguments`. Each reads kernel names from its input, one per
+    line, and answers each name with a line once the kernel is compiled. They compile the requested
+    kernels in order, while the caller continues, and then wait some seconds for more: `functional`
+    calls outside a model request kernels op by op.
     """
 
     def __init__(self, module: str, *arguments: str) -> None:
@@ -29,18 +30,20 @@ class Compilers:
         self._forget()
         atexit.register(self.end)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)  # processes and threads are its parent's
+            # the parent owns the processes and threads
+            os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
         self._feeders: dict[subprocess.Popen, threading.Thread] = {}
-        self._left: deque[str] = deque()  # what no process works on yet
-        self._asked: dict[str, Future[bool]] = {}  # what is not compiled yet
+        self._left: deque[str] = deque()  # kernels that no process has started to compile
+        self._asked: dict[str, Future[bool]] = {}  # requested kernels that are not compiled yet
         self._changed = interruptible_condition()
 
     def start(self, count: int) -> None:
-        """Starts processes, so that there are `count` of them, or one for each core."""
+        """Starts processes until there are `count` of them, or one per core."""
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-        with self._changed, contextlib.suppress(OSError, RuntimeError):  # no process or thread can be started here
+        # the system may allow no further process or thread
+        with self._changed, contextlib.suppress(OSError, RuntimeError):
             while len(self._feeders) < min(os.cpu_count() or 1, count):
                 process = subprocess.Popen(
                     [sys.executable, *self._run], env={**os.environ, "PYTHONPATH": path}, text=True,
@@ -48,7 +51,7 @@ class Compilers:
                 )
                 thread = threading.Thread(target=self._feed, args=(process,), daemon=True)
                 try:
-                    thread.start()  # it waits for the lock
+                    thread.start()  # the new thread waits for the lock
                     self._feeders[process] = thread
                 except BaseException:
                     process.kill()
@@ -56,7 +59,7 @@ class Compilers:
                     raise
 
     def ask(self, names: Iterable[str]) -> None:
-        """Has kernels compiled, after those that were asked for before."""
+        """Requests kernels, to be compiled after those requested earlier."""
         with self._changed:
             for name in names:
                 if name not in self._asked:
@@ -67,13 +70,13 @@ class Compilers:
         self._give_up_if_alone()
 
     def compile(self, names: list[str], report: Callable[[int, int], None]) -> None:
-        """Asks for kernels and waits for them; calls `report(done, total)` after each."""
+        """Requests kernels and waits for them; calls `report(done, total)` after each."""
         self.ask(names)
         self.wait(names, lambda done: report(done, len(names)))
 
     def wait(self, names: Iterable[str], report: Callable[[int], None] = lambda done: None) -> None:
-        """Waits for those of the kernels that were asked for; calls `report(done)` after each. What
-        a process could not compile is left to this one, which then says why.
+        """Waits for the named kernels that were requested; calls `report(done)` after each. The
+        caller compiles any kernel that a process failed to compile, and sees the error then.
         """
         done = 0
         with self._changed:
@@ -88,7 +91,7 @@ class Compilers:
             raise
 
     def end(self) -> None:
-        """Ends all processes, whatever they do."""
+        """Ends all processes immediately."""
         with self._changed:
             feeders = self._feeders
             self._feeders = {}
@@ -99,10 +102,12 @@ class Compilers:
         self._give_up_if_alone()
 
     def _feed(self, process: subprocess.Popen) -> None:
-        """Hands one kernel after the other to a process, until one of the two ends or there is none for a while."""
+        """Sends kernel names to a process, one at a time, until the process or this object ends, or
+        until no kernel has been requested for `IDLE` seconds.
+        """
         while (name := self._next(process)) is not None:
             answer = ""
-            with contextlib.suppress(OSError):  # the process ended
+            with contextlib.suppress(OSError):  # the process has ended
                 print(name, file=process.stdin, flush=True)
                 answer = process.stdout.readline()  # type: ignore[union-attr]
             with self._changed:
@@ -114,7 +119,7 @@ class Compilers:
         self._give_up_if_alone()
 
     def _next(self, process: subprocess.Popen) -> str | None:
-        """What this process compiles next; None where it ends."""
+        """Returns the next kernel for this process to compile; None if the process should end."""
         with self._changed:
             self._changed.wait_for(lambda: self._left or process not in self._feeders, IDLE)
             if self._left and process in self._feeders:
@@ -123,7 +128,8 @@ class Compilers:
             return None
 
     def _give_up_if_alone(self) -> None:
-        """Where no process is left, nobody need wait for what is left."""
+        """Gives up the remaining kernels if no process is left, so that no caller waits for them.
+        """
         with self._changed:
             while self._left and not self._feeders:
                 self._asked.pop(self._left.popleft()).set_result(False)

@@ -1,4 +1,6 @@
-"""Where an array lives: which kernel twin serves it, and what to say when it cannot be had."""
+"""Devices: the memory that holds an array, the kernels that process it, and the errors for unusable
+devices.
+"""
 
 import importlib
 import pkgutil
@@ -10,10 +12,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..engine.errors import DeviceError
 from . import threads, trace
 from .buffers import ALIGNMENT, Pool, aligned_empty, current_pool, reusing
+from .kernel import Kernel, kernels_of
 from .trace import Trace
 
 __all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "get", "get_num_threads", "reusing",
@@ -21,9 +25,10 @@ __all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "get", "get_num_threads
 
 
 class KernelModule:
-    """The kernels of one file (`conv`, `pool`, ...) for one device, with that device's memory: `k` in every op.
+    """The kernels of one file (`conv`, `pool`, ...) for one device, together with that device's
+    memory: `k` in every op.
 
-    The kernel twin is imported when one of its functions is first used, so nothing pays for what it does not run.
+    The file is imported when one of its functions is first used, so unused kernels cost nothing.
     """
 
     def __init__(self, device: "Device", name: str) -> None:
@@ -43,16 +48,20 @@ class KernelModule:
 
 
 class Device(ABC):
-    """A place for arrays, with the kernels that serve them. Code above `backend` calls these methods, and never checks
-    which class a device has: `CpuDevice` here, `CudaDevice` in cuda/device.py.
+    """A place for arrays, with the kernels that process them. Code above `kernels` calls these
+    methods and never checks the class of a device. The classes are `CpuDevice` here and
+    `CudaDevice` in cuda/device.py.
     """
 
-    series: int  # number of replays of the same sections that are best launched together
-    is_synchronous: bool  # whether a kernel has finished when its call returns, so that the host's clock times it
-    captures_graphs: bool  # whether replays are captured as graphs, about which `graph_report` tells
-    keeps_steps: bool  # whether recorded steps stay until `when_short` frees them, and so read from a `Staging`
-    needs_order: bool  # whether `take_rows` needs the samples' order in an array, even if they are not shuffled
-    reuses_memory: bool  # whether `fresh` hands out freed memory again, so that no pool need do so
+    series: int  # how many replays of the same sections are best launched together
+    # whether a kernel has finished when its call returns, so that the host's clock can time it
+    is_synchronous: bool
+    captures_graphs: bool  # whether replays are captured as graphs, which `graph_report` describes
+    # whether recorded steps are kept until `when_short` frees them, and so read from a `Staging`
+    keeps_steps: bool
+    # whether `take_rows` needs the samples' order in an array, even without shuffling
+    needs_order: bool
+    reuses_memory: bool  # whether `fresh` itself reuses freed memory, so that no pool is needed
 
     def __init__(self, name: str, package: str) -> None:
         self.name = name
@@ -63,139 +72,159 @@ class Device(ABC):
         return self.name
 
     def __reduce__(self) -> tuple:
-        return get, (self.name,)  # a copy of a device is that device
+        return get, (self.name,)  # a copy of a device is the same device
 
     def module(self, name: str) -> ModuleType:
-        """Returns the module of that name of this device's twin, imported at its first use."""
+        """Returns this device's module with this name, importing it on first use."""
         return importlib.import_module(f"{self._package}.{name}")
 
     def kernels(self, name: str) -> KernelModule:
-        """Returns the kernel module of that name ("conv"), as ops call it."""
+        """Returns the kernel module with this name, such as "conv", as used by ops."""
         if name not in self._kernel_modules:
             self._kernel_modules[name] = KernelModule(self, name)
         return self._kernel_modules[name]
 
-    # Kernels: compiling, recording.
+    # Compiling and recording kernels.
 
     @abstractmethod
-    def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
-        """Compiles or loads kernels, each for a dtype, as a `trace.DryRun` finds them.
+    def prepare(self, found: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
+        """Compiles or loads kernels, each for one dtype, as found by a `trace.DryRun`.
 
-        Calls `report(done, total)` if something has to be compiled.
+        Calls `report(done, total)` if any kernel has to be compiled.
         """
 
     @abstractmethod
-    def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
-        """Begins to compile kernels while the caller goes on. Whoever calls one of them waits for that one."""
+    def begin(self, missing: Iterable[tuple[Kernel, np.dtype]]) -> None:
+        """Starts to compile kernels in the background. A call of one of these kernels waits until
+        that kernel is compiled.
+        """
 
     @abstractmethod
     def import_ahead(self) -> None:
-        """Imports the kernels' compiler in a thread, while the caller reads data: both are there sooner."""
+        """Imports the kernels' compiler in a background thread, for instance while the caller reads
+        data.
+        """
 
     @abstractmethod
-    def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
-        """Returns every kernel there is, for each of these dtypes."""
+    def all_kernels(self, dtypes: Iterable[DTypeLike]) -> list[tuple[Kernel, np.dtype]]:
+        """Returns every existing kernel, paired with each of these dtypes."""
 
     @abstractmethod
     def trace(self) -> Trace:
-        """Returns an empty trace, for sections of kernels of this device."""
+        """Returns an empty trace, whose sections record this device's kernels."""
 
     def dynamic(self, draw: Callable[[], Any], dtype: Any = np.float64, count: int = 1) -> Any:
-        """`draw()`, a number for kernels or a tuple of `count` of them, which each replay of a recording draws anew."""
+        """Returns `draw()`: a number for kernels, or a tuple of `count` numbers. Each replay of a
+        recording draws them anew.
+        """
         recorder = trace.current()
         return draw() if recorder is None else recorder.dynamic(draw, dtype, count)
 
     @abstractmethod
     def get_num_threads(self) -> int:
-        """Returns the number of the host's threads that run kernels; 0 if the host runs none."""
+        """Returns the number of host threads that run kernels; 0 if no kernel runs on the host."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Returns what this device is and how it computes, in words."""
+        """Returns a description of the device and its compiler, as a dict."""
 
     # Memory.
 
     @abstractmethod
     def has_room_for(self, size: int) -> bool:
-        """Whether data of so many bytes may stay in the device's memory."""
+        """Whether `size` bytes of data may stay in the device's memory."""
 
     @abstractmethod
     def when_short(self, give_back: Callable[[], object]) -> None:
-        """Has a method called when there is too little memory, before that is an error, as long as
-        its object lives; only a device that `keeps_steps` calls it.
+        """Registers a bound method that frees memory. It is called when memory runs short, before
+        an error is raised, for as long as its object lives. Only a device with `keeps_steps` calls
+        it.
         """
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Returns an uninitialised array: from the current step's pool if there is one, else a fresh one."""
+        """Returns an uninitialised array: from the current step's pool if there is one, otherwise
+        from fresh memory.
+        """
         pool = current_pool()
         return pool.empty(self, shape, dtype) if pool is not None else self.fresh(shape, dtype)
 
     @abstractmethod
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Returns an uninitialised array in memory that no other array has."""
+        """Returns an uninitialised array in memory that no other array uses."""
 
     @abstractmethod
     def writes_to(self, array: Any) -> bool:
-        """Whether kernels can write to `array`, an array of this device's or of the host's."""
+        """Whether kernels can write to `array`, which is on this device or on the host."""
 
-    # From and to other arrays.
+    # Conversion from and to other arrays.
 
     @abstractmethod
     def array(self, array: Any, dtype: Any = None) -> Any:
-        """Returns a copy of `array` on this device, in the form kernels take."""
+        """Returns a copy of `array` on this device, in the layout that kernels require."""
 
     @abstractmethod
     def asarray(self, array: Any, dtype: Any = None) -> Any:
-        """Returns `array` on this device in the form kernels take, itself if it has that form already."""
+        """Returns `array` on this device in the layout that kernels require; no copy if it already
+        has that layout.
+        """
 
     @abstractmethod
     def placed(self, array: Any, dtype: Any = None) -> Any:
-        """Returns a data set's `array` where `take_rows` reads it; a device with its own memory gets it in `dtype`."""
+        """Returns a data set's `array` in memory that `take_rows` can read. A device with its own
+        memory converts it to `dtype`.
+        """
 
     @abstractmethod
     def constant(self, array: np.ndarray) -> Any:
-        """Returns `array` on this device, for ops that take the same numbers whenever a recording runs again."""
+        """Returns `array` on this device, for ops that use the same numbers in every replay of a
+        recording.
+        """
 
     @abstractmethod
     def from_dlpack(self, producer: Any) -> Any:
-        """Returns what another package hands over by DLPack, in the form kernels take: without a copy if possible."""
+        """Returns another package's array, imported through DLPack, in the layout that kernels
+        require; without a copy if possible.
+        """
 
     @abstractmethod
     def numpy(self, array: Any) -> np.ndarray:
-        """Returns the same values as a NumPy array in the host's memory."""
+        """Returns the values of `array` as a NumPy array in host memory."""
 
     @abstractmethod
     def transfer(self, source: Any, out: Any) -> None:
-        """out = source, of the same shape and dtype, on this device or the host: by no kernel, and never recorded."""
+        """out = source, with the same shape and dtype, on this device or the host. Runs no kernel
+        and is never recorded.
+        """
 
     @abstractmethod
     def permute(self, seed: int, stream: int, order: Any) -> bool:
-        """Writes 0..n-1 into `order` in the random order of that key, if the device can; else returns False."""
+        """Writes 0..n-1 to `order` in the random order given by (seed, stream) and returns True;
+        returns False if this device cannot do so.
+        """
 
 
 class CpuDevice(Device):
-    """The CPU: NumPy arrays, kernels for its threads. It is not in cpu/, whose import sets up
-    OpenMP and the heap for kernels: that waits for the first kernel.
+    """The CPU: NumPy arrays, and kernels that run on its threads. The class is not in cpu/, because
+    importing that package configures OpenMP and the heap, which should wait until the first kernel.
     """
 
     series = 1
     is_synchronous = True
     captures_graphs = keeps_steps = needs_order = reuses_memory = False
 
-    def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+    def prepare(self, found: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
         self.module("jit").prepare(list(found), report)
 
-    def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
+    def begin(self, missing: Iterable[tuple[Kernel, np.dtype]]) -> None:
         self.module("jit").begin(list(missing))
 
     def import_ahead(self) -> None:
         threading.Thread(target=self.module, args=("jit",)).start()
 
-    def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
-        jit = self.module("jit")
+    def all_kernels(self, dtypes: Iterable[DTypeLike]) -> list[tuple[Kernel, np.dtype]]:
         folder = importlib.import_module(self._package)
         modules = [self.module(found.name) for found in pkgutil.iter_modules(folder.__path__)]
-        kernels = {k.name: k for module in modules for k in jit.kernels_of(module).values()}
+        kernels = {k.name: k for module in modules for k in kernels_of(module).values()}
         usable = [k for k in kernels.values() if k.vector_bytes <= self.module("simd").VECTOR_BYTES]
         return [(k, np.dtype(dtype)) for k in usable for dtype in dtypes]
 
@@ -208,7 +237,7 @@ class CpuDevice(Device):
 
     def set_num_threads(self, count: int) -> None:
         """Sets the number of threads for kernels, whichever Python thread starts them. Raises
-        ValueError if there are not so many.
+        ValueError if that many threads are not available.
         """
         threads.check_number(count)
         self.module("machine").set_num_threads(count)
@@ -219,7 +248,7 @@ class CpuDevice(Device):
         return self.module("machine").get_num_threads()
 
     def has_room_for(self, size: int) -> bool:
-        """Data stay where they are. The memory is the system's: how much of it is left is not known."""
+        """Returns True: data stay in the host's memory, and the free amount of that is unknown."""
         return True
 
     def when_short(self, give_back: Callable[[], object]) -> None:
@@ -232,7 +261,8 @@ class CpuDevice(Device):
         return True
 
     def array(self, array: Any, dtype: Any = None) -> Any:
-        """Returns a copy of `array`. It begins on a cache line: a vector of weights that lies in two is loaded twice.
+        """Returns a copy of `array`, aligned to a cache line: a vector of weights that crosses two
+        lines would load more slowly.
         """
         values = real_numbers(array, dtype)
         copy = aligned_empty(values.shape, values.dtype)
@@ -240,7 +270,9 @@ class CpuDevice(Device):
         return copy
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
-        """Returns `array` in the form kernels take: C-contiguous, aligned to its items, writeable."""
+        """Returns `array` in the layout that kernels require: C-contiguous, aligned to its
+        elements, writeable.
+        """
         return np.require(real_numbers(array, dtype), None, ["C", "A", "W"])
 
     def placed(self, array: Any, dtype: Any = None) -> Any:
@@ -263,87 +295,97 @@ class CpuDevice(Device):
 
 
 def get(name: str = "auto") -> Device:
-    """The device of that name: "cpu", "cuda", "cuda:1"; "auto" is the CPU, whose kernels are the tuned ones.
+    """Returns the device with this name: "cpu", "cuda" or "cuda:1". "auto" means the CPU, whose
+    kernels are the tuned ones.
 
-    Raises DeviceError where the device cannot be used, ValueError where the name means nothing.
+    Raises DeviceError if the device cannot be used, and ValueError for an invalid name.
     """
     if name in ("auto", "cpu"):
         return _CPU
     if re.fullmatch(r"cuda(:\d+)?", str(name)):
         return _cuda().get(int(name.partition(":")[2] or 0))
-    raise ValueError(f"A device is named 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
+    raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
 
 
 def real_numbers(array: Any, dtype: Any = None) -> np.ndarray:
-    """NumPy's array of `array`. Raises TypeError where its items, or those it is to have, are no
-    real numbers, and for another library's tensor that requires gradients.
+    """Converts `array` to a NumPy array. Raises TypeError if its dtype or the requested `dtype` is
+    not real, and for another library's tensor that requires gradients.
     """
     try:
         values = np.asarray(array)
     except RuntimeError as error:
-        remedy = " Gradients end at another library's tensors: pass x.detach()." if "grad" in str(error) else ""
+        remedy = (" Gradients cannot flow into another library's tensor: pass x.detach()."
+                  if "grad" in str(error) else "")
         raise TypeError(f"Arrays must be readable by NumPy. Received: {type(array).__module__}."
                         f"{type(array).__name__}: {error}{remedy}") from error
     wanted = values.dtype if dtype is None else np.dtype(dtype)
     for found in (values.dtype, wanted):
         if found.kind in "cSU" or (found.kind in "OMm" and found is wanted):
-            remedy = " Take its .real and .imag, or np.abs of it." if found.kind == "c" else ""
+            remedy = " Pass its .real and .imag, or its np.abs()." if found.kind == "c" else ""
             raise TypeError(f"Tensors hold real numbers. Received dtype {found}.{remedy}")
     return np.asarray(values, wanted)
 
 
 def without_gradient(value: Any) -> Any:
-    """Returns `value`, of another library's tensor that requires gradients its numbers only: for data."""
+    """Returns `value`, for use as data: another library's tensor that requires gradients is
+    detached first.
+    """
     return value.detach() if getattr(value, "requires_grad", False) else value
 
 
 def share_memory(a: Any, b: Any) -> bool:
-    """Whether two arrays of one device may lie in the same memory."""
+    """Whether two arrays on the same device may share memory."""
     if isinstance(a, np.ndarray):
         return np.may_share_memory(a, b)
     return a.base is b.base
 
 
 def of_dlpack(producer: Any) -> Device:
-    """The device that another package's array is on. Raises DeviceError where autoconv has none of that kind."""
+    """Returns the device of another package's array. Raises DeviceError if autoconv does not
+    support that kind of device.
+    """
     kind, index = map(int, producer.__dlpack_device__())
     if kind not in _DLPACK:
-        raise DeviceError(f"DLPack's kind of device {kind} is neither the host's memory nor an NVIDIA GPU's. Copy "
-                          "the array to the host first.")
+        raise DeviceError("autoconv supports only host memory and NVIDIA GPUs through DLPack. "
+                          f"Received: device type {kind}. Copy the array to the host first.")
     return get(_DLPACK[kind] if _DLPACK[kind] == "cpu" else f"cuda:{index}")
 
 
-_DLPACK = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}  # 3: the host's, pinned; 13: managed, on both sides
+# 3: pinned host memory; 13: managed memory, on both sides
+_DLPACK = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}
 
 _CPU = CpuDevice("cpu", "autoconv.kernels.cpu")
 
 
 def _cuda() -> ModuleType:
-    """Imports the module of GPUs, when one is asked for."""
+    """Imports the GPU module on first use."""
     return importlib.import_module(".cuda.device", __package__)
 
 
 def gpus() -> dict[str, str]:
-    """Returns each GPU's description by its name, or the reason why it cannot be used; at least
-    that of "cuda". It opens none: that takes a second.
+    """Returns a description of each GPU by name, or the reason why it cannot be used. The dict has
+    at least the key "cuda". No GPU is opened, because opening one takes a second.
     """
     return _cuda().describe_all()
 
 
 def gpu_versions() -> dict[str, str | None]:
-    """Returns the versions of what compiles and runs kernels for GPUs; {} if it is not installed."""
+    """Returns the versions of the packages that compile and run GPU kernels; {} if they are not
+    installed.
+    """
     return _cuda().versions()
 
 
 def set_num_threads(count: int) -> None:
-    """How many threads the CPU's kernels use from now on, whichever Python thread starts them; more than there are
-    processors only before the first kernel.
+    """Sets the number of threads for the CPU's kernels, whichever Python thread calls them. A
+    number above the processor count is allowed only before the first kernel runs.
 
-    Results are the same bits for any number. Raises ValueError for less than 1 or more than can be had.
+    Results are bit-for-bit equal for any number. Raises ValueError for a number below 1 or above
+    the maximum.
     """
     _CPU.set_num_threads(count)
 
 
 def get_num_threads() -> int:
-    """How many threads the CPU's kernels use."""
+    """Returns the number of threads for the CPU's kernels."""
     return _CPU.get_num_threads()

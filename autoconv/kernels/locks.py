@@ -1,7 +1,9 @@
-"""`kernel_lock`, under which the CPU's parallel kernels run, and locks that an interrupt never leaves held.
+"""`kernel_lock`, which must be held while the CPU's parallel kernels run, and locks that an
+interrupt never leaves held.
 
-Some of Numba's thread pools (workqueue) end the process when two Python threads enter them at once. So whoever starts
-a parallel kernel, or replays some, holds `kernel_lock`: `jit.Kernel` and `Trace` take it by themselves.
+Some of Numba's thread pools (workqueue) end the process if two Python threads enter them at once.
+So `kernel_lock` is held while a parallel kernel runs or a trace is replayed: `CpuKernel` and
+`Trace` acquire it themselves.
 """
 
 import threading
@@ -13,16 +15,17 @@ from typing import Any
 class Lock(type(threading.RLock())):  # type: ignore[misc]
     """A reentrant lock that an interrupt never leaves held.
 
-    Python 3.14 may raise KeyboardInterrupt after the method that acquired a lock has returned, and before the `with`
-    block that releases it has begun. So `__enter__` is written in Python: no interrupt is raised after it returns.
-    `__exit__` is C code: no interrupt is raised before it runs.
+    Python 3.14 may raise KeyboardInterrupt after the method that acquired a lock has returned, and
+    before the `with` block that releases the lock has begun. So `__enter__` is written in Python:
+    no interrupt is raised after it returns. `__exit__` is C code: no interrupt is raised before it
+    runs.
     """
 
     def __enter__(self) -> bool:
         try:
             return self.acquire()
         except BaseException:
-            with suppress(RuntimeError):  # not acquired yet
+            with suppress(RuntimeError):  # the lock was not acquired yet
                 self.release()
             raise
 
@@ -40,7 +43,9 @@ def interruptible_condition() -> threading.Condition:
 
 @contextmanager
 def given_back(*locks: Any) -> Iterator[None]:
-    """For a block in which another package takes reentrant locks of its own: an interrupt there may leave them held."""
+    """Releases these locks after the `with` block if this thread did not hold them before. For code
+    of another package that takes reentrant locks: an interrupt there may leave the locks held.
+    """
     free = [lock for lock in locks if not lock._is_owned()]
     try:
         yield

@@ -1,16 +1,17 @@
-"""How many threads kernels get. `Team`: how many replay a recording, fewer than all while other
-programs need the processors.
+"""Manages the number of threads that kernels use. `Team` replays recordings on fewer threads while
+other programs need the processors.
 
-Numba has a number of threads for each Python thread. `set_num_threads` speaks to all of them: each
-takes the number over before it next starts kernels. OpenMP's threads do not live on in a forked
-process, and it ends a process that asks for them, so kernels run in one thread there. A fork waits
-for the kernels' lock: it sees no half of a kernel's work.
+Numba stores a number of threads per Python thread. `set_num_threads` applies to all Python threads:
+each adopts the new number before it next starts kernels. OpenMP's threads do not survive a fork,
+and OpenMP ends a forked process that uses them, so kernels run on one thread in such a process. A
+fork waits for the kernel lock, so the child never sees a half-finished kernel.
 
-A parallel loop ends when its last thread does. Where another program runs on one thread's
-processor, all wait for that thread, again and again, and a step is faster on fewer threads. What
-tells so on every system is the clock. A look does some replays on fewer threads, or on more, and
-the fastest number stays. Looks are rare where they found nothing, and come at once where replays
-become slow. Results are the same bits for any number of threads.
+A parallel loop ends when its last thread does. If another program occupies one thread's processor,
+all threads wait for that thread in every loop, and a step is faster on fewer threads. The clock is
+the one measure of this that works on every system. A search runs some replays on fewer or more
+threads and keeps the fastest number. Searches that bring no gain are repeated only rarely; if
+replays become slow, a search starts at once. Results are bit-for-bit equal for any number of
+threads.
 """
 
 import os
@@ -23,19 +24,29 @@ from typing import NamedTuple
 
 from .locks import kernel_lock
 
-PHASE, WINDOW = 0.02, 0.05  # seconds of replays by which a number is judged in a look, and the present one else
-BRIEF, SURE = 1e-4, 16  # seconds: work that takes less on all threads, in so many replays, is left alone from then on
-LESS, MORE = 0.9, 0.98  # a lower number stays if it takes less than this share of the time, and a higher one
-SLOW, IDLE = 1.3, 0.75  # times the usual duration, and the usual share of the processors, that ask for a look
-# Seconds up to the next look, for each second that the last one cost: where all is well with all threads, with fewer of
-# them, and where replays are slow; after a change, in which the next look may go on.
+# seconds of replays measured per candidate in a search, and per window outside a search
+PHASE, WINDOW = 0.02, 0.05
+# seconds: work that is faster than this on all threads, for this many replays, is never searched
+# again
+BRIEF, SURE = 1e-4, 16
+# a lower number is adopted if it takes less than this fraction of the time, and a higher number
+# likewise
+LESS, MORE = 0.9, 0.98
+# a search starts above this multiple of the usual duration, or below this fraction of the usual
+# processor share
+SLOW, IDLE = 1.3, 0.75
+# Seconds until the next search, per second that the last search cost: with all threads, with fewer
+# threads, and if replays are slow.
 ALL, FEWER, ASKED = 300.0, 60.0, 30.0
-CHANGED, LEAST = 0.1, 0.5  # seconds up to the next look after a change, and at least after none
-FORGOTTEN = 3.0  # seconds without a replay, after which a lower number is given up
+# seconds until the next search after a change of the number, and the minimum if nothing changed
+CHANGED, LEAST = 0.1, 0.5
+FORGOTTEN = 3.0  # seconds without a replay after which the user's own number is restored
 
 
 class _Number:
-    """A number of threads that was set, `forked` by a fork. Another one is another object, also of the same number."""
+    """A number of threads that was set; `forked` if a fork set it. Each setting is a new object,
+    even for an equal number.
+    """
 
     def __init__(self, threads: int, forked: bool = False) -> None:
         self.threads = threads
@@ -46,37 +57,39 @@ class _Taken(threading.local):
     number: _Number | None = None
 
 
-_number: _Number | None = None  # for all threads
-_taken = _Taken()  # the one that this thread took over
+_number: _Number | None = None  # the number for all Python threads
+_taken = _Taken()  # the setting that this Python thread has adopted
 
 
 def share_number(threads: int) -> None:
-    """Gives all Python threads so many threads for kernels from now on, this one, which has them, among them."""
+    """Sets the number of kernel threads for all Python threads. The calling thread already uses it.
+    """
     global _number
     _number = _taken.number = _Number(threads)
 
 
 def take_number() -> None:
-    """Called by whoever starts kernels: takes over the number of threads that another Python thread set."""
+    """Adopts the number of threads that another Python thread set. Called before kernels start."""
     if _taken.number is not _number and _number is not None:
         set_num_threads(_number.threads)
         _taken.number = _number
 
 
 def get_num_threads() -> int:
-    """How many threads the kernels have that this Python thread starts."""
+    """Returns the number of threads for kernels that this Python thread starts."""
     return _numbers_of_numba()[0]()
 
 
 def set_num_threads(count: int) -> None:
-    """Gives them so many, at most as many as Numba started."""
+    """Sets the number of threads for this Python thread; at most the number that Numba started."""
     _numbers_of_numba()[1](count)
 
 
 @cache
 def _numbers_of_numba() -> tuple[Callable[[], int], Callable[[int], None]]:
-    """What Numba's get_num_threads and set_num_threads end in, once its threads run. At each call
-    these take a lock between processes, which an interrupt may leave held.
+    """Returns Numba's inner functions that get and set the number of threads, after starting
+    Numba's threads. The public functions take a lock between processes at each call, and an
+    interrupt may leave that lock held.
     """
     import numba
     from numba.np.ufunc import parallel
@@ -87,10 +100,11 @@ def _numbers_of_numba() -> tuple[Callable[[], int], Callable[[int], None]]:
 
 
 def check_number(threads: int) -> None:
-    """Raises ValueError for several threads in a forked process that cannot have them."""
+    """Raises ValueError for more than one thread in a forked process that can use only one."""
     if threads > 1 and _number is not None and _number.forked:
-        raise ValueError(f"This process was forked from one in which kernels had run, so it has one thread for them. "
-                         f"Received: {threads}. Processes of multiprocessing's 'spawn' or 'forkserver' have all.")
+        raise ValueError(f"This process was forked from one in which kernels had run, so its "
+                         f"kernels run on 1 thread. Received: {threads}. Start processes with "
+                         "multiprocessing's 'spawn' or 'forkserver' to use more.")
 
 
 def _in_forked_process() -> None:
@@ -98,7 +112,8 @@ def _in_forked_process() -> None:
     try:
         if "numba" in sys.modules and sys.modules["numba"].threading_layer() == "omp":
             _number = _Number(1, forked=True)
-    except (ValueError, AttributeError):  # no thread was started yet, or Numba is being imported
+    except (ValueError, AttributeError):
+        # no thread has been started yet, or Numba is still being imported
         pass
     kernel_lock.release()
 
@@ -109,7 +124,9 @@ if hasattr(os, "register_at_fork"):
 
 
 class Pace:
-    """How long the replays of some work take, which is always the same: `seconds`, since the last of `changes`."""
+    """The usual duration of one recording's replays, in seconds, valid while the team's change
+    count equals `changes`.
+    """
 
     __slots__ = ("brief", "changes", "replays", "seconds")
 
@@ -129,7 +146,9 @@ class Pace:
 
 
 class Phase(NamedTuple):
-    """What a look found for a number of threads: the seconds of its replays, and times their usual duration."""
+    """A search's measurement of one number of threads: total seconds, and that total as a multiple
+    of the usual duration.
+    """
 
     threads: int
     seconds: float
@@ -137,10 +156,12 @@ class Phase(NamedTuple):
 
 
 class Team:
-    """The number of threads for replays: at most the user's own (NUMBA_NUM_THREADS, `set_num_threads`), which comes
-    back after each of them. Whoever replays holds the `kernel_lock`.
+    """The number of threads for replays: at most the user's own number (NUMBA_NUM_THREADS or
+    `set_num_threads`), which is restored after each replay. The caller of `begin` and `end` holds
+    the `kernel_lock`.
 
-    clock, spent: seconds that passed, and those of all threads of the process. get, put: the user's number.
+    clock, spent: return the elapsed seconds and the processor seconds of all the process's threads.
+    get, put: read and set the user's number.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter, spent: Callable[[], float] = time.process_time,
@@ -149,17 +170,22 @@ class Team:
         self._spent = spent
         self._get = get
         self._put = put
-        self.changes = -1  # of the number of threads so far; a pace from before the last one no longer holds
-        self._last = 0.0  # when the last replay ended
+        # changes of the number up to now; a pace measured before the last change is no longer valid
+        self.changes = -1
+        self._last = 0.0  # time when the last replay ended
         self._settle(None)
 
     def _settle(self, fewer: int | None) -> None:
-        """So many threads from now on, None for the user's own number, of which no duration is known yet."""
+        """Adopts this number of threads, or the user's own number for None, and starts measuring
+        anew.
+        """
         self.fewer = self._chosen = fewer
         self.changes += 1
-        self._share: float | None = 1.0  # of a processor that a thread gets; None for what the next window finds
-        self._due = self._soonest = 0.0  # when the next look comes, and when it may where replays are slow
-        self._ahead: list[int] = []  # the numbers of this look that are still to be tried
+        # processor time per thread and second; None: to be taken from the next window
+        self._share: float | None = 1.0
+        # time of the next regular search, and the earliest time of a search because of slow replays
+        self._due = self._soonest = 0.0
+        self._ahead: list[int] = []  # the numbers of threads that this search still has to try
         self._found: list[Phase] = []
         self._restart()
 
@@ -168,8 +194,9 @@ class Team:
         self._begun = self._clock(), self._spent()
 
     def begin(self) -> tuple[float, int | None]:
-        """Called before a replay, but for brief work while `fewer` is None. `end` takes what it
-        returns: the time, and the user's number where the replay has another one.
+        """Sets the number of threads before a replay; skipped for brief work while `fewer` is None.
+        Returns the start time, and the user's number if the replay uses another one: the arguments
+        for `end`.
         """
         now = self._clock()
         own = None
@@ -183,7 +210,9 @@ class Team:
         return now, own
 
     def end(self, entered: tuple[float, int | None], pace: Pace) -> None:
-        """Called after a replay of the work of that pace."""
+        """Restores the user's number after a replay and records the replay's duration in the
+        recording's `pace`.
+        """
         now, (begun, own) = self._clock(), entered
         if own is not None:
             self._put(own)
@@ -208,7 +237,9 @@ class Team:
             self._end_window(now, taken)
 
     def _end_window(self, now: float, taken: float) -> None:
-        """Begins a look where one is due, or where replays are slow or get less of the processors than before."""
+        """Starts a search if one is due, or if replays are slow or receive less processor time than
+        before.
+        """
         wall = now - self._begun[0]
         spent = self._spent() - self._begun[1]
         own = self._get()
@@ -224,8 +255,9 @@ class Team:
         self._restart()
 
     def _look(self, now: float, count: int, own: int, free: int) -> None:
-        """Next come the present number, its neighbours, half and twice of it, as many threads as
-        had a processor, all of them, and the present number again.
+        """Plans a search: the current number, its neighbours, three quarters, half and twice of it,
+        the number of processors that were free, the user's own number, and the current number
+        again.
         """
         near = {count - 1, count - count // 4, count // 2, count + 1, 2 * count, free, own}
         others = sorted({min(n, own) for n in near if n > 0} - {count})
@@ -244,7 +276,9 @@ class Team:
         self._restart()
 
     def _decide(self, now: float) -> None:
-        """The best number of a look stays. The present one came first and last: one bad moment decides nothing."""
+        """Adopts the best number of a search. The current number was measured first and last, so
+        that one slow moment decides nothing.
+        """
         first, *others, last = self._found
         present = min(first.times, last.times)
         gains = {phase.threads: phase.times / (LESS if phase.threads < first.threads else MORE) for phase in others}

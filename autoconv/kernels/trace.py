@@ -1,9 +1,9 @@
-"""`Trace`: the kernel calls of one piece of work, recorded once, to be replayed. One protocol for
-every device.
+"""`Trace`: kernel calls that are recorded once and then replayed, with the same interface on every
+device.
 
-While a `Section` of a trace is recorded, each kernel that runs is added to its calls. What may
-change between two replays is a `Dynamic` scalar. Whatever a replay would miss makes the section
-incomplete, and says why: forgetting is safe.
+While a `Section` of a trace is being recorded, each kernel that runs is added to the section's
+calls. Only `Dynamic` scalars may change between two replays. Anything that a replay could not
+repeat makes the section incomplete, with a reason; work that records nothing is detected.
 """
 
 from collections import defaultdict
@@ -18,13 +18,13 @@ import numpy as np
 from .locks import kernel_lock
 from .threads import Pace, take_number, team
 
-HOST = "cpu"  # the owner of traces on the CPU
+HOST = "cpu"  # the owner of all CPU traces
 
 _current: ContextVar["Section | DryRun | None"] = ContextVar("current", default=None)
 
 
 def current() -> "Section | DryRun | None":
-    """The section that is recorded now, if any."""
+    """Returns the section that is being recorded, if any."""
     return _current.get()
 
 
@@ -38,20 +38,25 @@ def _within(recorder: "Section | DryRun | None") -> Iterator[Any]:
 
 
 def stop(reason: str) -> None:
-    """What is recorded now, if anything, is not all that is done: a replay would not do that again."""
+    """Marks the section that is being recorded, if any, as incomplete: a replay could not repeat
+    all of its work.
+    """
     section = _current.get()
     if isinstance(section, Section):
         section.stop(reason)
 
 
 def aside() -> Any:
-    """Within this block nothing is recorded: what it makes is a constant of the recording."""
+    """Suspends recording inside the `with` block: arrays created there are constants of the
+    recording.
+    """
     return _within(None)
 
 
 class Dynamic:
-    """A number in the arguments of a recorded call that each replay draws anew. It computes nothing: only the kernel
-    that gets it reads `value`, so no arithmetic on the way can keep an old one.
+    """A scalar argument of a recorded call that each replay draws anew. It supports no arithmetic,
+    because a computed number would keep an old value: only the kernel that receives the scalar
+    reads `value`.
     """
 
     __slots__ = ("dtype", "value")
@@ -62,7 +67,7 @@ class Dynamic:
 
 
 def resolved(arguments: tuple) -> tuple:
-    """The arguments with the present values of dynamic scalars."""
+    """Returns the arguments with each dynamic scalar replaced by its current value."""
     return tuple(a.value if type(a) is Dynamic else a for a in arguments)
 
 
@@ -71,9 +76,10 @@ def call_resolved(function: Callable, arguments: tuple) -> None:
 
 
 class Section:
-    """A part of a trace: calls `(function, arguments)` in order, and the draws of dynamic scalars that precede them.
+    """A section of a trace: its calls `(function, arguments)` in order, and the draws of dynamic
+    scalars that precede the calls.
 
-    reason: why a replay would not do the same, or None where it would.
+    reason: why a replay would not repeat the recorded work, or None if it would.
     """
 
     def __init__(self, trace: "Trace") -> None:
@@ -83,7 +89,7 @@ class Section:
         self.reason: str | None = None
 
     def add(self, owner: Any, function: Callable, arguments: tuple) -> None:
-        """Records a call of a kernel that belongs to the device `owner`."""
+        """Records a kernel call on the device `owner`."""
         if owner is not self.trace.owner:
             self.stop("work on another device")
         elif any(type(a) is Dynamic for a in arguments):
@@ -92,7 +98,7 @@ class Section:
             self.calls.append((function, arguments))
 
     def stop(self, reason: str) -> None:
-        """Makes the section incomplete. The first reason stays."""
+        """Makes the section incomplete. The first reason is kept."""
         self.reason = self.reason or reason
 
     def dynamic(self, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
@@ -100,14 +106,18 @@ class Section:
 
 
 class DryRun:
-    """A pass in which kernels do not run: `found` are those that would have, each with its floating type."""
+    """A pass that runs no kernels: `found` lists the kernels that would have run, each with its
+    floating-point dtype.
+    """
 
     def __init__(self) -> None:
         self.found: dict[tuple[Any, np.dtype], None] = {}
 
     @contextmanager
     def record(self) -> Iterator["DryRun"]:
-        """Within this block kernels are only found. What a user's op computes by NumPy has no meaning then."""
+        """Only collects kernels inside the `with` block. Values that a user's op computes with
+        NumPy are meaningless there.
+        """
         with _within(self), np.errstate(all="ignore"):
             yield self
 
@@ -117,8 +127,9 @@ class DryRun:
 
 
 class Graphs:
-    """What became of the graphs that traces made of their sections: how many were captured, how
-    many kernels the largest has, and why one was not, if so. Traces of the same work share it.
+    """Statistics on the graphs captured from a trace's sections: the number of graphs, the node
+    count of the largest, and the reason for a failed capture. Traces of the same work share one
+    object.
     """
 
     def __init__(self) -> None:
@@ -126,53 +137,55 @@ class Graphs:
         self.reason: str | None = None
 
     def note(self, nodes: int) -> None:
-        """Counts a graph that was captured."""
+        """Counts a captured graph."""
         self.count, self.nodes = self.count + 1, max(self.nodes, nodes)
 
     def fail(self, reason: str) -> None:
-        """Notes that one could not be captured. The first reason stays."""
+        """Records why a graph could not be captured. The first reason is kept."""
         self.reason = self.reason or reason
 
     def describe(self) -> dict[str, Any] | None:
-        """As a dict; None where none was tried."""
+        """Returns the statistics as a dict, or None if no capture was tried."""
         tried = self.count > 0 or self.reason is not None
         return {"captured": self.reason is None, "graphs": self.count, "nodes": self.nodes,
                 "reason": self.reason} if tried else None
 
 
 class Trace:
-    """The sections of one piece of work on one device, `owner`, by their names."""
+    """The sections of one recorded piece of work on one device, `owner`, by name."""
 
     def __init__(self, owner: Any) -> None:
         self.owner = owner
         self.graphs = Graphs()
         self.sections: dict[str, Section] = {}
-        self.between: Callable[[], object] | None = None  # is called after each call of a replay
+        self.between: Callable[[], object] | None = None  # called after each call of a replay
         self._paces: defaultdict[tuple[str, ...], Pace] = defaultdict(Pace)
 
     @contextmanager
     def record(self, name: str) -> Iterator[Section]:
-        """Within this block every kernel that runs is recorded, as the section of that name once the block is left."""
+        """Records every kernel that runs inside the `with` block. The section is stored under
+        `name` when the block ends.
+        """
         self.forget(name)
         with _within(Section(self)) as section:
             yield section
         self.sections[name] = section
 
     def forget(self, *names: str) -> None:
-        """Lets go of these sections, if they are there, and of the arrays that they hold."""
+        """Drops the named sections that exist, and with them the arrays that they hold."""
         for name in names:
             self.sections.pop(name, None)
         self._paces.clear()
 
     def dynamic(self, section: Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
-        """What stands for `count` numbers of `draw()`, in the arguments of kernels."""
+        """Returns placeholders for the `count` numbers of `draw()`, to be passed to kernels."""
         scalars = [Dynamic(dtype) for _ in range(count)]
         section.draws.append((draw, scalars))
         _draw(draw, scalars)
         return scalars[0] if count == 1 else tuple(scalars)
 
     def replay(self, *names: str) -> None:
-        """Does again what these complete sections did, on what their arrays hold now."""
+        """Repeats the work of these complete sections on the current contents of their arrays."""
         pace = self._paces[names]
         with kernel_lock:
             take_number()
@@ -197,7 +210,9 @@ class Trace:
                     between()
 
     def cut(self, name: str, places: list[int]) -> list[str]:
-        """Cuts a section before the calls of these numbers, in rising order. Returns the names of the pieces."""
+        """Splits a section before the calls with these indices, in ascending order. Returns the
+        names of the new sections.
+        """
         whole = self.sections.pop(name)
         names = []
         for i, (start, stop) in enumerate(zip([0, *places], [*places, len(whole.calls)])):
@@ -216,7 +231,9 @@ def _draw(draw: Callable[[], Any], scalars: list[Dynamic]) -> None:
 
 
 def watched(function: Callable, name: str) -> Callable:
-    """`function`, of a kernel module; where it records nothing of what it does, the section becomes incomplete."""
+    """Wraps `function`, of a kernel module, so that a section becomes incomplete if a call of the
+    function records nothing.
+    """
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -233,8 +250,9 @@ def watched(function: Callable, name: str) -> Callable:
 
 
 def declared_recordable(thing: Any, *methods: str) -> bool:
-    """Whether the class of a layer, loss, metric or optimizer says `recordable = True`, and is no base of the class
-    that defines any of `methods`: who overrides what it does must say it again. An instance can only deny it.
+    """Whether the class of a layer, loss, metric or optimizer declares `recordable = True`. A
+    subclass that overrides any of `methods` must repeat the declaration. An instance can only set
+    it to False.
     """
     if not vars(thing).get("recordable", True) or any(method in vars(thing) for method in methods):
         return False

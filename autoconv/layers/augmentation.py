@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import functional as F
 from ..engine.tensor import Tensor
-from ..functional.image import random_pairs, random_transform
+from ..functional.image_functions import random_pairs, random_transform
 from ..operators.image import FILL_MODES, INTERPOLATIONS
 from . import calls, checks
 from .checks import Range

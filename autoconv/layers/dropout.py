@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..engine.tensor import Tensor, apply
-from ..functional.activations import SELU_ALPHA, SELU_SCALE
+from ..functional.activation_functions import SELU_ALPHA, SELU_SCALE
 from ..operators import dropout as ops
 from ..operators import noise
 from . import checks

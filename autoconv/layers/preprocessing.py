@@ -7,8 +7,8 @@ import numpy as np
 from .. import functional as F
 from ..arguments.batches import each_once
 from ..engine.tensor import Tensor
-from ..functional.image import RESIZE_INTERPOLATIONS
-from ..functional.losses import EPSILON
+from ..functional.image_functions import RESIZE_INTERPOLATIONS
+from ..functional.loss_functions import EPSILON
 from ..kernels.device import without_gradient
 from . import checks
 from .calls import NOTHING

@@ -6,7 +6,7 @@ from typing import Any
 from .. import functional as F
 from ..arguments import shapes
 from ..engine.tensor import Tensor
-from ..functional.image import RESIZE_INTERPOLATIONS
+from ..functional.image_functions import RESIZE_INTERPOLATIONS
 from . import checks
 from .layer import Layer, Shape
 from .spec import InputSpec

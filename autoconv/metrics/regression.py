@@ -95,7 +95,7 @@ def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
     mean_t, mean_p = t.mean(axis, keepdims=True), p.mean(axis, keepdims=True)
     covariance = ((t - mean_t) * (p - mean_p)).mean(axis)
     spread = t.var(axis) + p.var(axis) + ((mean_p - mean_t) ** 2).mean(axis)
-    return Tensor(np.asarray(2 * covariance / (spread + F.losses.EPSILON), p.dtype))
+    return Tensor(np.asarray(2 * covariance / (spread + F.loss_functions.EPSILON), p.dtype))
 
 
 class PearsonCorrelation(_Correlation):

@@ -1,1 +1,3 @@
-"""The derivatives, once for every device: each op runs a forward kernel and returns `(y, backward)`."""
+"""The differentiable ops, defined once for every device: each op runs a forward kernel and returns
+`(y, backward)`.
+"""

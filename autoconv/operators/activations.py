@@ -1,4 +1,4 @@
-"""The activation functions. Each backward needs the result alone, not the input."""
+"""The activation functions. Each backward function needs only the result, not the input."""
 
 from .arith import normalize_axes
 from .registry import gradient_buffer, op
@@ -20,7 +20,9 @@ def relu(k, x):
 
 @op(kernels="pointwise", takes_two=True)
 def add_relu(k, a, b):
-    """y = max(a + b, 0) for arrays of one shape and dtype; the gradient passes where y > 0, to both."""
+    """y = max(a + b, 0) for arrays of the same shape and dtype; the gradient passes to both where y
+    > 0.
+    """
     y = k.empty(a.shape, a.dtype)
     k.add_relu(a.reshape(-1), b.reshape(-1), y.reshape(-1))
 
@@ -36,16 +38,16 @@ def add_relu(k, a, b):
 def sigmoid(k, x):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
     y = k.empty(x.shape, x.dtype)
-    k.sigmoid(x, y)
-    return y, _of_the_result(k, y, k.sigmoid_grad)
+    _flat(k.sigmoid)(x, y)
+    return y, _of_the_result(k, y, _flat(k.sigmoid_grad))
 
 
 @op(kernels="pointwise")
 def tanh(k, x):
     """y = tanh(x); dx = dy (1 - y^2)."""
     y = k.empty(x.shape, x.dtype)
-    k.tanh(x, y)
-    return y, _of_the_result(k, y, k.tanh_grad)
+    _flat(k.tanh)(x, y)
+    return y, _of_the_result(k, y, _flat(k.tanh_grad))
 
 
 @op(kernels="pointwise")
@@ -67,15 +69,20 @@ def log_softmax(k, x, axis=-1):
 
 
 def _passed(k, y, dy, dx):
-    """dx = the gradient dy, or the sum of the two in it, where y > 0."""
+    """dx = dy where y > 0, otherwise 0; if dy is a pair of gradients, their sum is used."""
     if isinstance(dy, tuple):
         k.relu_grad_of_two(y.reshape(-1), dy[0].reshape(-1), dy[1].reshape(-1), dx.reshape(-1))
     else:
         k.relu_grad(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
 
 
+def _flat(kernel):
+    """Returns a function that calls a kernel of flat arrays on arrays of any shape."""
+    return lambda *arrays: kernel(*(array.reshape(-1) for array in arrays))
+
+
 def _of_the_result(k, y, gradient, *axis):
-    """The backward of an op whose gradient is a function of its result y and of dy."""
+    """Returns the backward function of an op whose gradient depends only on its result y and on dy."""
 
     def backward(dy, needs):
         dx = gradient_buffer(k, needs[0], y.shape, y.dtype)

@@ -1,6 +1,7 @@
-"""What a tensor's operators and methods do: arithmetic with broadcasting, reductions, and moving items about.
+"""The ops behind a tensor's operators and methods: arithmetic with broadcasting, reductions, and
+moving elements.
 
-Every result is C-contiguous, which is what the compiled kernels read.
+Every result is C-contiguous, as the compiled kernels require.
 """
 
 import math
@@ -55,7 +56,7 @@ def multiply(k, a, b):
 
 @op(kernels="arith")
 def divide(k, a, b):
-    """y = a / b; da = dy / b, db = -dy y / b. Integers give float32."""
+    """y = a / b; da = dy / b, db = -dy y / b. For integers the result is float32."""
     y = _result(k, a, b, "/", inexact=True)
     k.divide(a, b, y)
 
@@ -69,7 +70,9 @@ def divide(k, a, b):
 
 @op(kernels="arith")
 def power(k, x, exponent):
-    """y = x ** exponent, for a number as exponent; 0.5 is the square root, so that NaN comes of minus infinity."""
+    """y = x ** exponent, for a number as exponent. An exponent of 0.5 uses the square root, so that
+    minus infinity gives NaN.
+    """
     if not isinstance(exponent, Real):
         raise TypeError(f"The exponent must be a number. Received: {exponent!r}.")
     x = x if isinstance(exponent, int) else as_floats(k, x)
@@ -78,7 +81,8 @@ def power(k, x, exponent):
 
     def backward(dy, needs):
         dx = k.zeros(x.shape, x.dtype)
-        if exponent != 0:  # there 0 * x**-1 would not be 0 at x = 0
+        # for exponent 0 the formula would give 0 * x**-1, which is not 0 at x = 0
+        if exponent != 0:
             _raise(k, x, exponent - 1, dx)
             k.multiply(dx, x.dtype.type(exponent), dx)
             k.multiply(dx, dy, dx)
@@ -88,7 +92,9 @@ def power(k, x, exponent):
 
 
 def _raise(k, x, exponent, y):
-    """NumPy's versions differ in x ** 0.5 of minus infinity; the root is one and the same."""
+    """y = x ** exponent. For 0.5, NumPy versions give different results for minus infinity, but
+    sqrt does not.
+    """
     if exponent == 0.5:
         k.sqrt(x, y)
     else:
@@ -149,7 +155,9 @@ def log1p(k, x):
 
 @op(kernels="arith")
 def erf(k, x):
-    """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x; dx = dy 2 / sqrt(pi) exp(-x^2)."""
+    """y = erf(x) = 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x; dx = dy 2 / sqrt(pi)
+    exp(-x^2).
+    """
     y = _floating(k, x)
     k.erf(y, y)
 
@@ -167,7 +175,7 @@ def erf(k, x):
 
 @op(kernels="arith")
 def sqrt(k, x):
-    """y = sqrt(x); dx = dy / (2 y), which is infinite at 0. Integers give float32."""
+    """y = sqrt(x); dx = dy / (2 y), which is infinite at 0. For integers the result is float32."""
     x = as_floats(k, x)
     y = _map(k, k.sqrt, x)
 
@@ -182,7 +190,7 @@ def sqrt(k, x):
 
 @op(kernels="arith")
 def matmul(k, a, b):
-    """y = a @ b as NumPy defines it, for vectors, matrices (n, m) @ (m, p) and batches of matrices."""
+    """y = a @ b as in NumPy, for vectors, matrices (n, m) @ (m, p) and batches of matrices."""
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ValueError(f"@ needs (..., n, m) and (..., m, p). Received shapes: {a.shape} and {b.shape}.")
     rows = a if a.ndim > 1 else a.reshape(1, -1)  # (..., n, m)
@@ -210,10 +218,12 @@ def matmul(k, a, b):
 
 @op(kernels="arith")
 def getitem(k, x, index):
-    """y = x[index], a copy: integers, slices, None, ..., integer arrays and boolean masks, as NumPy has them."""
+    """y = x[index] as a copy, for integers, slices, None, `...`, integer arrays and boolean masks,
+    as in NumPy.
+    """
     if _is_basic(index) and not any(part is Ellipsis for part in index):
-        index = (*index, ...)  # one item is a view as well, not its value of now
-    if isinstance(trace.current(), trace.DryRun):  # in which integers that were computed have no meaning
+        index = (*index, ...)  # keeps a single element an array view, instead of a copied number
+    if isinstance(trace.current(), trace.DryRun):  # computed integers are meaningless in a dry run
         index = tuple(np.zeros(p.shape, p.dtype) if getattr(p, "shape", ()) and p.dtype.kind != "b" else p
                       for p in index)
     picked = x[index]
@@ -233,17 +243,18 @@ def getitem(k, x, index):
 
 @op(kernels="arith", view=True)
 def reshape(k, x, shape):
-    """The same items in another shape; one size may be -1."""
+    """y = x with the same elements in another shape; one size may be -1."""
     try:
         y = x.reshape(shape)
     except ValueError:
-        raise ValueError(f"A tensor of {x.size} items cannot take shape {shape}. Received shape: {x.shape}.") from None
+        raise ValueError(f"A tensor of {x.size} elements cannot take shape {shape}. "
+                         f"Received shape: {x.shape}.") from None
     return y, lambda dy, needs: (dy.reshape(x.shape),)
 
 
 @op(kernels="arith")
 def transpose(k, x, axes=None):
-    """The axes in another order (reversed by default), as a copy."""
+    """y = a copy of x with the axes in another order, reversed by default."""
     order = tuple(reversed(range(x.ndim))) if axes is None else normalize_axes(axes, x.ndim)
     if len(order) != x.ndim:
         raise ValueError(f"transpose needs each of the {x.ndim} axes once. Received: {axes}.")
@@ -254,7 +265,7 @@ def transpose(k, x, axes=None):
 
 @op(kernels="arith")
 def pad(k, x, widths, value=0):
-    """A number around x: `widths` holds (before, after) of each axis."""
+    """y = x surrounded by `value`; `widths` has (before, after) for each axis."""
     y = k.empty(tuple(n + before + after for n, (before, after) in zip(x.shape, widths)), x.dtype)
     k.fill(y, value)
     inner = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, widths))
@@ -264,7 +275,9 @@ def pad(k, x, widths, value=0):
 
 @op(kernels="arith")
 def concatenate(k, *arrays, axis):
-    """The arrays one behind the other along `axis` (0 or more); each gets back its part of the gradient."""
+    """y = the arrays, joined along `axis` (0 or more). Each array receives its part of the
+    gradient.
+    """
     ends = np.cumsum([a.shape[axis] for a in arrays]).tolist()
     before = (slice(None),) * axis
     parts = [(*before, slice(end - a.shape[axis], end)) for a, end in zip(arrays, ends)]
@@ -286,7 +299,9 @@ def concatenate(k, *arrays, axis):
 
 @op(kernels="arith")
 def sum(k, x, axis=None, keepdims=False):
-    """The sum over `axis`: an integer, several, or None for all. Integers are summed as int64."""
+    """y = the sum over `axis`: an integer, several integers, or None for all axes. Integers are
+    summed as int64.
+    """
     kept, shape, axes = _reduced(x.shape, axis, keepdims)
     y = k.empty(kept, x.dtype if x.dtype.kind == "f" else np.int64)
     k.sum(x, axes, y)
@@ -301,7 +316,9 @@ def sum(k, x, axis=None, keepdims=False):
 
 @op(kernels="arith")
 def mean(k, x, axis=None, keepdims=False):
-    """The mean over `axis`: an integer, several, or None for all. Integers give float32."""
+    """y = the mean over `axis`: an integer, several integers, or None for all axes. For integers
+    the result is float32.
+    """
     kept, shape, axes = _reduced(x.shape, axis, keepdims)
     y = k.empty(kept, _float(x.dtype))
     count = y.dtype.type(x.size // y.size if y.size else 1)
@@ -318,14 +335,17 @@ def mean(k, x, axis=None, keepdims=False):
 
 @op(kernels="arith")
 def max(k, x, axis=None, keepdims=False):
-    """The maximum over `axis`. The gradient goes to one winner, the first in scan order; a NaN is passed on."""
+    """y = the maximum over `axis`. The gradient goes to one element, the first maximum in C order.
+    A NaN counts as the maximum.
+    """
     kept, shape, axes = _reduced(x.shape, axis, keepdims)
     others = tuple(i for i in range(x.ndim) if i not in axes)
     order = others + axes
-    moved = _map(k, k.copy, x.transpose(order))  # (kept sizes, reduced sizes)
+    moved = _map(k, k.copy, x.transpose(order))  # the kept axes first, then the reduced ones
     y = k.empty(kept, x.dtype)
     if y.size and not x.size:
-        raise ValueError(f"The maximum of no items is not defined. Received shape {x.shape}, axis {axis}.")
+        raise ValueError("The maximum of zero elements is undefined. "
+                         f"Received shape {x.shape}, axis {axis}.")
     rows = (y.size, math.prod(x.shape[i] for i in axes) or 1)
     index = k.empty((y.size,), np.intp)
     k.row_max(moved.reshape(rows), index, y.reshape(-1))
@@ -340,44 +360,53 @@ def max(k, x, axis=None, keepdims=False):
 
 
 def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    """`axis` (None for all, an integer or several, negative ones from the end) as integers in 0..ndim-1, each once."""
+    """Returns `axis` as a tuple of distinct integers in 0..ndim-1. It may be None for all axes, an
+    integer or several; negative integers count from the end.
+    """
     if axis is None:
         return tuple(range(ndim))
     axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
     if not all(hasattr(i, "__index__") and -ndim <= i < ndim for i in axes):
-        raise ValueError(f"An axis of a tensor with {ndim} axes lies in {-ndim}..{ndim - 1}. Received: {axis!r}.")
+        raise ValueError(f"axis must be in {-ndim}..{ndim - 1} for a tensor with {ndim} axes. "
+                         f"Received: {axis!r}.")
     axes = tuple(int(i) % ndim for i in axes)
     if len(set(axes)) != len(axes):
-        raise ValueError(f"Each axis can be named once. Received: {axis!r}.")
+        raise ValueError(f"Each axis may be given only once. Received: {axis!r}.")
     return axes
 
 
 def _reduced(shape: tuple, axis: Any, keepdims: bool) -> tuple[tuple, tuple, tuple]:
-    """The shape with its reduced axes of size 1, the result's shape, and the axes in order."""
+    """Returns the shape with size 1 for the reduced axes, the result's shape, and the reduced axes
+    in order.
+    """
     axes = tuple(sorted(normalize_axes(axis, len(shape))))
     kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
     return kept, kept if keepdims else tuple(n for i, n in enumerate(shape) if i not in axes), axes
 
 
 def _float(dtype: np.dtype) -> np.dtype:
-    """Where a result cannot be an integer: the dtype itself if floating, else float32."""
+    """Returns the dtype of a result that cannot be an integer: `dtype` itself if it is
+    floating-point, otherwise float32.
+    """
     return dtype if dtype.kind == "f" else np.dtype(np.float32)
 
 
 def as_floats(k: Any, x: Any) -> Any:
-    """x, or where it is of integers a copy in float32."""
+    """Returns x itself if its dtype is floating-point, otherwise a float32 copy."""
     return x if x.dtype.kind == "f" else _floating(k, x)
 
 
 def _floating(k: Any, x: Any) -> Any:
-    """A copy of x in a floating type, in which a kernel may write its result."""
+    """Returns a floating-point copy of x, which a kernel may overwrite with its result."""
     y = k.empty(x.shape, _float(x.dtype))
     k.copy(x, y)
     return y
 
 
 def _result_dtype(*arrays: Any) -> np.dtype:
-    """Integers take the dtype of the floating ones beside them; else NumPy's rule."""
+    """Returns the dtype of a result: integers adopt the floating-point dtype of the other arrays,
+    if any; otherwise NumPy's rule applies.
+    """
     dtypes = [a.dtype for a in arrays]
     return np.result_type(*([dtype for dtype in dtypes if dtype.kind == "f"] or dtypes))
 
@@ -390,20 +419,24 @@ def _broadcast(a: tuple, b: tuple, sign: str) -> tuple:
 
 
 def _result(k: Any, a: Any, b: Any, sign: str, inexact: bool = False) -> Any:
-    """An array for the result of `a sign b`."""
+    """Returns a new array for the result of `a sign b`."""
     dtype = _result_dtype(a, b)
     return k.empty(_broadcast(a.shape, b.shape, sign), _float(dtype) if inexact else dtype)
 
 
 def _map(k: Any, kernel: Any, a: Any, *b: Any) -> Any:
-    """A new array with the kernel of `a` and perhaps of a `b` that broadcasts into a's shape."""
+    """Runs a kernel on `a`, and on a `b` that broadcasts to a's shape if given. Returns the result
+    in a new array.
+    """
     out = k.empty(a.shape, a.dtype)
     kernel(a, *b, out)
     return out
 
 
 def _sum_to(k: Any, gradient: Any, like: Any, need: Any) -> Any:
-    """The gradient of what was broadcast from `like`: summed over the axes that were repeated, in NumPy's order."""
+    """Returns the gradient with respect to `like`, which was broadcast: summed over the repeated
+    axes, in NumPy's order.
+    """
     if need is False:
         return None
     if gradient.shape == like.shape and gradient.dtype == like.dtype:
@@ -416,7 +449,9 @@ def _sum_to(k: Any, gradient: Any, like: Any, need: Any) -> Any:
 
 
 def _is_basic(index: Any) -> bool:
-    """Whether an index is made of integers, slices, None and ... alone, so that it names no item twice."""
+    """Whether an index consists only of integers, slices, None and `...`, so that it selects no
+    element twice.
+    """
     parts = index if isinstance(index, tuple) else (index,)
     return all(p is None or p is Ellipsis or (isinstance(p, (int, np.integer, slice)) and not isinstance(p, bool))
                for p in parts)

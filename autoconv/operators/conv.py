@@ -8,10 +8,11 @@ from .registry import MASKED, Masked, gradient_buffer, op
 
 @op(kernels="conv", masks=True)
 def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
-    """y[n,p,q,f] = b[f] + sum over i,j,c of x[n, p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i,j,c,f].
+    """y[n,p,q,f] = b[f] + sum over i,j,c of x[n, p*sh + i*dh - top, q*sw + j*dw - left, c] *
+    w[i,j,c,f].
 
-    x (N,H,W,C), w (KH,KW,C/groups,F), b (F,) or None; y (N,OH,OW,F). Group g of the filters sees group g of the
-    channels.
+    x (N,H,W,C), w (KH,KW,C/groups,F), b (F,) or None; y (N,OH,OW,F). Group g of the filters reads
+    group g of the channels.
     """
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
     k.conv2d(x, w, b, y, window, groups, relu)
@@ -37,7 +38,9 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
 
 @conv2d.without_gradients
 def _infer(k, x, w, b, other=None, *, window: Window, groups: int = 1, relu: bool = False, scale=None):
-    """`scale` (F,) multiplies w. With `other` of y's shape it is max(y + other, 0)."""
+    """Computes `conv2d` without gradients. `scale` (F,) multiplies w. With `other` of y's shape,
+    the result is max(y + other, 0).
+    """
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
     k.infer_conv2d(x, w, b, y, window, groups, relu, scale, other)
     return y
@@ -45,15 +48,19 @@ def _infer(k, x, w, b, other=None, *, window: Window, groups: int = 1, relu: boo
 
 @op(kernels="conv")
 def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
-    """The transposed convolution: the input gradient of `conv2d` with this window, as a forward function.
+    """The transposed convolution: the input gradient of `conv2d` with this window, as a forward
+    function.
 
-    x (N,H,W,C), w (KH,KW,F,C) as Keras stores it, b (F,) or None; y (N,OH,OW,F) with (OH,OW) = `size`.
-    Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016), section 4.
+    x (N,H,W,C), w (KH,KW,F,C) as stored by Keras, b (F,) or None; y (N,OH,OW,F) with (OH,OW) =
+    `size`. Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning"
+    (2016), section 4.
     """
     y = k.empty((x.shape[0], *size, w.shape[2]), x.dtype)
     if window.convolved_shape(y.shape, w.shape, None, w.shape[3]) != x.shape or _shape(b) not in (None, y.shape[3:]):
-        raise ValueError(f"The convolution of {window} must map the result {y.shape} to x, and the bias have its "
-                         f"channels. Received: x of shape {x.shape}, w of shape {w.shape}, bias of shape {_shape(b)}.")
+        raise ValueError(f"The convolution with {window} must map the result's shape {y.shape} to "
+                         "the shape of x, and the bias must have one element per channel of the "
+                         f"result. Received: x of shape {x.shape}, w of shape {w.shape}, bias of "
+                         f"shape {_shape(b)}.")
     k.conv2d_input_grad(x, w, y, window, 1, b)
 
     def backward(dy, needs):
@@ -75,9 +82,11 @@ def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
 
 @op(kernels="depthwise")
 def depthwise_conv2d(k, x, w, b, window: Window, relu: bool = False):
-    """Each channel c convolved with its own M kernels: y[..., c*M + m] = b[c*M + m] + x[..., c] * w[:, :, c, m].
+    """Convolves each channel c with its own M kernels: y[..., c*M + m] = b[c*M + m] + x[..., c] *
+    w[:, :, c, m].
 
-    x (N,H,W,C), w (KH,KW,C,M), b (C*M,) or None; y (N,OH,OW,C*M), or with `relu` the larger of that and 0.
+    x (N,H,W,C), w (KH,KW,C,M), b (C*M,) or None; y (N,OH,OW,C*M). With `relu` the result is max(y,
+    0).
     """
     filters = w.shape[2] * w.shape[3]
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), filters), x.dtype)
@@ -99,12 +108,12 @@ def depthwise_conv2d(k, x, w, b, window: Window, relu: bool = False):
 
 
 def _shape(b: Any) -> tuple[int, ...] | None:
-    """A bias's shape; None where there is none."""
+    """Returns the bias's shape; None if there is no bias."""
     return None if b is None else b.shape
 
 
 def relu_gradient(k: Any, y: Any, dy: Any) -> Any:
-    """The gradient before the ReLU that made y: dy where y > 0."""
+    """Returns the gradient before the ReLU that computed y: dy where y > 0, otherwise 0."""
     if isinstance(dy, Masked):
         return dy.array
     masked = k.empty(y.shape, y.dtype)
@@ -114,8 +123,8 @@ def relu_gradient(k: Any, y: Any, dy: Any) -> Any:
 
 def weight_gradients(k: Any, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any,
                      always: bool = False) -> tuple[Any, Any]:
-    """Arrays for dw and db of a layer whose kernel writes both; (None, None) if neither is needed,
-    unless the kernel writes them `always`.
+    """Returns arrays for dw and db of a layer whose kernel writes both; (None, None) if neither is
+    needed, unless the kernel writes them `always`.
     """
     needs_b = needs[2] if len(needs) > 2 else False
     if not always and needs[1] is False and needs_b is False:

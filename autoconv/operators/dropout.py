@@ -1,4 +1,4 @@
-"""Dropout, whose mask is never stored: it is drawn again from the same numbers on the way back."""
+"""Dropout. The mask is not stored: the backward pass draws it again from the same key."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from .registry import gradient_buffer, op
 
 @op(kernels="random")
 def dropout(k, x, rate, key, first=0):
-    """y = x / (1 - rate) for the items that stay, 0 for a share `rate` of them, drawn from `key` =
-    (seed, stream).
+    """y = x / (1 - rate) for the elements that are kept; 0 for a fraction `rate` of them, drawn
+    from `key` = (seed, stream).
 
     `first` is the number of x's first sample (its first axis) in the batch: the mask of a sample
-    depends on its number, not on which other samples are computed beside it. Srivastava et al.:
+    depends on its number, not on which other samples are computed with it. Srivastava et al.:
     "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
     """
     threshold = np.uint64(round(rate * 2**32))

@@ -1,4 +1,6 @@
-"""Functions of one or two elements: trigonometry, powers of tensors, remainders, bits, and changes of dtype."""
+"""Element-wise functions of one or two tensors: trigonometry, powers, remainders, bits, and changes
+of dtype.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +13,9 @@ from .registry import Op, gradient_buffer, op
 
 def _of_floats(name: str, formula: str, slope: Callable[[Any, Any, Any], None], divides: bool = False,
                negative: bool = False) -> Op:
-    """The op y = kernel `name` of x. `slope(k, x, dx)` writes dy/dx, or with `divides` dx/dy;
-    `negative`: it writes the negative of that. Integers give float32.
+    """Makes an op that computes y with the kernel `name`. `slope(k, x, dx)` writes dy/dx to dx;
+    with `divides` it writes dx/dy instead, and with `negative` the negative of that. For integers
+    the result is float32.
     """
 
     def forward(k: Any, x: Any) -> tuple[Any, Callable]:
@@ -37,7 +40,7 @@ def _of_floats(name: str, formula: str, slope: Callable[[Any, Any, Any], None], 
 
 
 def _cosine_of_arcsine(k, x, dx):
-    """sqrt((1 - x) (1 + x)), which loses no digits near 1."""
+    """dx = sqrt((1 - x) (1 + x)), which loses no digits near 1."""
     one = x.dtype.type(1)
     k.subtract(x, one, dx)
     k.negative(dx, dx)
@@ -83,7 +86,7 @@ def raised(k, a, b):
     k.power(a, b, y)
 
     def _where_zero(x, kept, slope, dy, need):
-        """dy times the slope, but 0 where x is 0, as the gradient of `kept`."""
+        """Returns the gradient of `kept`: dy times the slope, but 0 where x is 0."""
         zero = k.zeros((), x.dtype)
         is_zero = k.empty(x.shape, np.bool_)
         k.equal(x, zero, is_zero)
@@ -127,7 +130,7 @@ def mod(k, a, b):
 
 @op(kernels="arith", flat=True)
 def floor_divide(k, a, b):
-    """The largest integers that are not above a / b. They have no gradient."""
+    """y = the largest integers not above a / b. They have no gradient."""
     y = _result(k, a, b, "//")
     k.floor_divide(a, b, y)
     return y, None
@@ -135,25 +138,25 @@ def floor_divide(k, a, b):
 
 @op(kernels="arith", flat=True)
 def bitwise_and(k, a, b):
-    """The bits that a and b both have; of booleans, whether both hold."""
+    """y = the bits set in both a and b; for booleans, whether both are True."""
     return _bits(k, k.bitwise_and, a, b, "&")
 
 
 @op(kernels="arith", flat=True)
 def bitwise_or(k, a, b):
-    """The bits that a or b has; of booleans, whether one holds."""
+    """y = the bits set in a or b; for booleans, whether at least one is True."""
     return _bits(k, k.bitwise_or, a, b, "|")
 
 
 @op(kernels="arith", flat=True)
 def bitwise_xor(k, a, b):
-    """The bits that one of a and b has; of booleans, whether one alone holds."""
+    """y = the bits set in exactly one of a and b; for booleans, whether exactly one is True."""
     return _bits(k, k.bitwise_xor, a, b, "^")
 
 
 @op(kernels="arith")
 def cast(k, x, dtype):
-    """The same numbers in another dtype; dx = dy in x's dtype."""
+    """y = x in another dtype; dx = dy in x's dtype."""
     y = k.empty(x.shape, dtype)
     k.copy(x, y)
 
@@ -167,7 +170,8 @@ def cast(k, x, dtype):
 
 def _bits(k: Any, kernel: Callable, a: Any, b: Any, sign: str) -> tuple[Any, None]:
     if "f" in (a.dtype.kind, b.dtype.kind):
-        raise TypeError(f"{sign} takes booleans and integers. Received dtypes: {a.dtype} and {b.dtype}.")
+        raise TypeError(f"{sign} requires booleans or integers. "
+                        f"Received dtypes: {a.dtype} and {b.dtype}.")
     y = _result(k, a, b, sign)
     kernel(a, b, y)
     return y, None

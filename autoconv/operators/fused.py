@@ -1,4 +1,4 @@
-"""Several layers' work as one op: what fusion.py puts in the place of neighbouring layers."""
+"""Ops that do several layers' work at once: fusion.py substitutes them for adjacent layers."""
 
 import numpy as np
 
@@ -9,9 +9,10 @@ from .registry import MASKED, Masked, gradient_buffer, op
 
 @op(kernels="fused", masks=True)
 def conv2d_relu_pool(k, x, w, b, window: Window):
-    """2x2 max pooling of relu(conv2d(x, w, b)), without the full-size image in between.
+    """2x2 max pooling of relu(conv2d(x, w, b)), without storing the full-size image.
 
-    x (N,H,W,C), w (KH,KW,C,F), b (F,) or None; y (N,OH//2,OW//2,F). Kept for the gradient: y and one byte a winner.
+    x (N,H,W,C), w (KH,KW,C,F), b (F,) or None; y (N,OH//2,OW//2,F). For the gradient, y is kept,
+    and one byte per winner.
     """
     y = _pooled(k, x, w, b, window)
     winner = k.empty(y.shape, np.dtype(np.uint8))
@@ -29,13 +30,13 @@ def conv2d_relu_pool(k, x, w, b, window: Window):
 
 @conv2d_relu_pool.without_gradients
 def _infer(k, x, w, b, window: Window, scale=None):
-    """`scale` (F,) multiplies w."""
+    """Computes `conv2d_relu_pool` without gradients; `scale` (F,) multiplies w."""
     y = _pooled(k, x, w, b, window)
     k.conv2d_relu_pool(x, w, b, y, k.empty((0,), np.dtype(np.uint8)), window, scale)
     return y
 
 
 def _pooled(k, x, w, b, window: Window):
-    """An array for the result."""
+    """Returns a new array for the pooled result."""
     n, oh, ow, filters = window.convolved_shape(x.shape, w.shape, None if b is None else b.shape, w.shape[3])
     return k.empty((n, oh // 2, ow // 2, filters), x.dtype)

@@ -1,17 +1,20 @@
-"""Images moved, turned, scaled and cropped, each by a transform of its own."""
+"""Translates, rotates, scales and crops images, each image with its own transform."""
 
 from .registry import gradient_buffer, op
 
-FILL_MODES = {"constant": 0, "nearest": 1, "reflect": 2, "wrap": 3}  # as the kernels number them
+# numbers of the fill modes in the kernels
+FILL_MODES = {"constant": 0, "nearest": 1, "reflect": 2, "wrap": 3}
 INTERPOLATIONS = {"nearest": False, "bilinear": True}
 
 
 @op(kernels="image")
 def affine_transform(k, x, transform, size, fill_mode, fill_value, interpolation):
-    """Pixel (i, j) of y[n] is what lies at column (t0 j + t1 i + t2) / s and row (t3 j + t4 i + t5) / s of x[n], with
-    s = t6 j + t7 i + 1 and t = transform[n]. x (N, H, W, C), transform (N or 1, 8), y (N, *size, C).
+    """Pixel (i, j) of y[n] is sampled from x[n] at column (t0 j + t1 i + t2) / s and row (t3 j + t4
+    i + t5) / s, with s = t6 j + t7 i + 1 and t = transform[n]. x (N, H, W, C), transform (N or 1,
+    8), y (N, *size, C).
 
-    dx gets of each dy what the pixel contributed; the transform has no gradient.
+    In dx, each pixel of x receives the gradients of the results it contributed to, with the same
+    weights. The transform has no gradient.
     """
     mode = FILL_MODES[fill_mode]
     bilinear = INTERPOLATIONS[interpolation]

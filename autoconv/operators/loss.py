@@ -1,12 +1,17 @@
-"""The losses: one number a sample, as Keras's functions return. The targets `y_true` are an array without gradient."""
+"""The losses: one number per sample, as returned by Keras's functions. The targets `y_true` are an
+array without gradient.
+"""
 
 from .registry import gradient_buffer, op
 
 
 @op(kernels="loss")
 def categorical_crossentropy(k, y_pred, y_true, from_logits=False):
-    """-sum(t log p) over the last axis. Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7], as Keras
-    does; from logits p is their softmax, stable for any values, and 0 log 0 = 0: a logit of -inf rules a class out.
+    """-sum(t log p) over the last axis. Probabilities are normalized to sum to 1 and clipped to
+    [1e-7, 1 - 1e-7], as in Keras.
+
+    With `from_logits`, p is the softmax of y_pred, stable for any values, and 0 log 0 = 0: a logit
+    of -inf marks an impossible class.
     """
     if from_logits:
         return _per_sample(k, y_pred, y_true, k.categorical_logits, k.categorical_logits_grad)
@@ -42,7 +47,7 @@ def mean_absolute_error(k, y_pred, y_true):
 
 
 def _per_sample(k, x, t, forward, gradient):
-    """A loss (...) of predictions and targets (..., C)."""
+    """Runs a loss (...) of predictions and targets (..., C)."""
     loss = k.empty(x.shape[:-1], x.dtype)
     forward(t, x, loss)
 

@@ -1,20 +1,24 @@
-"""Batch normalisation."""
+"""Batch normalization."""
 
 import numpy as np
 
 from .conv import relu_gradient
 from .registry import gradient_buffer, op
 
-PARTS, PART = 32, 1 << 14  # sums over the batch are made of so many parts, of so few items fewer: by shape alone
+# maximum number of partial sums over the batch, and minimum number of elements in each: the shape
+# alone decides
+PARTS, PART = 32, 1 << 14
 
 
 @op(kernels="norm")
 def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False, gather=None):
-    """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis); gamma and beta may be None.
+    """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis); gamma
+    and beta may be None.
 
-    In training `mean` and `variance` (C,) are written: the batch's own, biased, and the gradient flows through them.
-    Else they are read, as constants. `relu`: the larger of y and 0 in the same pass, whose gradient computes y again.
-    gather: gives an array of each rank, where the batch is that of several; dgamma and dbeta are those of x alone.
+    In training, `mean` and `variance` (C,) are written: the batch's own (biased) values, through
+    which the gradient flows. In inference they are read, as constants. With `relu` the result is
+    max(y, 0), computed in the same pass; its gradient computes y again. If the batch is spread over
+    several ranks, `gather` returns an array from each rank; dgamma and dbeta are those of x only.
     Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
     channels = x.shape[-1]
@@ -52,8 +56,9 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False,
 
 @op(kernels="norm_pool")
 def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
-    """2x2 max pooling of `batch_norm` in training with `relu`: x (N,H,W,C), y (N,H//2,W//2,C), without the full-size
-    image in between. Kept for the gradient: of each window the x that won, and one byte.
+    """2x2 max pooling of `batch_norm` in training with `relu`: x (N,H,W,C), y (N,H//2,W//2,C),
+    without storing the full-size image. For the gradient, the x of each window's winner is kept,
+    and one byte.
     """
     n, h, w, channels = x.shape
     rows = x.reshape(-1, channels)
@@ -82,8 +87,8 @@ def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
 
 @op(kernels="norm_add", takes_two=True)
 def batch_norm_add_relu(k, x, gamma, beta, other, mean, variance, epsilon):
-    """max(batch_norm + other, 0) of `batch_norm` in training: x, other and y (..., C). The gradient
-    of `other` is written in the pass that sums up those of gamma and beta.
+    """max(batch_norm + other, 0) for `batch_norm` in training: x, other and y (..., C). The
+    gradient of `other` is written in the same pass that sums up the gradients of gamma and beta.
     """
     channels = x.shape[-1]
     rows = x.reshape(-1, channels)
@@ -110,13 +115,13 @@ def batch_norm_add_relu(k, x, gamma, beta, other, mean, variance, epsilon):
 
 
 def _parts(k, rows):
-    """Room for the parts of sums over rows (M, C)."""
+    """Returns an array for the partial sums over rows (M, C)."""
     return k.empty((2, max(1, min(PARTS, rows.size // PART)), rows.shape[1]), np.float64)
 
 
 def _coefficients(k, x, gamma, beta, mean, variance, epsilon):
-    """center, inverse, scale and shift (C,): y = (x - center) scale + shift. Of all a copy: the
-    moving averages and the parameters may have moved on before the way back.
+    """Returns center, inverse, scale and shift (C,), with y = (x - center) scale + shift. All are
+    copies, because the moving averages and the parameters may change before the backward pass.
     """
     vectors = [k.empty(mean.shape, x.dtype) for _ in range(4)]
     k.coefficients(mean, variance, epsilon, gamma, beta, *vectors)
@@ -124,8 +129,9 @@ def _coefficients(k, x, gamma, beta, mean, variance, epsilon):
 
 
 def fold(k, w, b, gamma, beta, mean, variance, epsilon):
-    """Kernel (..., C) and bias (C,) of a convolution or a dense layer whose result has this normalization in it, with
-    `mean` and `variance` as constants: w gamma / sqrt(variance + epsilon), and (b - mean) times that, plus beta.
+    """Returns the kernel (..., C) and the bias (C,) of a convolution or dense layer that includes
+    this normalization, with `mean` and `variance` as constants: w gamma / sqrt(variance + epsilon),
+    and (b - mean) times that factor, plus beta.
     """
     channels = mean.shape[0]
     folded = k.empty(w.shape, w.dtype)
@@ -137,5 +143,5 @@ def fold(k, w, b, gamma, beta, mean, variance, epsilon):
 
 
 def _room_for(k, need, like):
-    """Where a gradient goes that is needed for dx also where it is not asked for."""
+    """Returns an array for a gradient that dx needs even if the caller does not request it."""
     return gradient_buffer(k, True if need is False else need, like.shape, like.dtype)

@@ -8,9 +8,10 @@ from .registry import gradient_buffer, op
 
 @op(kernels="pool")
 def max_pool2d(k, x, window: Window):
-    """The largest pixel of each window, channel by channel: x (N,H,W,C) to y (N,OH,OW,C).
+    """y = the largest pixel of each window, channel by channel: x (N,H,W,C) to y (N,OH,OW,C).
 
-    Padding counts as -inf. The gradient goes to one winner, the first in scan order. A NaN in a window wins.
+    Padding counts as -inf. The gradient goes to one element, the first maximum in C order. A NaN
+    counts as the maximum.
     """
     shape = (x.shape[0], *window.pooled_size(x.shape[1], x.shape[2]), x.shape[3])
     y = k.empty(shape, x.dtype)
@@ -29,7 +30,7 @@ def max_pool2d(k, x, window: Window):
 
 @op(kernels="pool")
 def avg_pool2d(k, x, window: Window):
-    """The mean of each window's real pixels (padding does not count): x (N,H,W,C) to y (N,OH,OW,C)."""
+    """y = the mean of each window's pixels, without padding: x (N,H,W,C) to y (N,OH,OW,C)."""
     y = k.empty((x.shape[0], *window.pooled_size(x.shape[1], x.shape[2]), x.shape[3]), x.dtype)
     k.avg_pool2d(x, y, window)
 

@@ -1,4 +1,4 @@
-"""The list of all ops, and how one is declared."""
+"""The registry of all ops, and the decorator that declares one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,11 +8,13 @@ from ..kernels import trace
 from ..kernels.device import Device
 
 OPS: dict[str, "Op"] = {}
-KEPT = 256  # shapes and parameters that an op remembers
+KEPT = 256  # combinations of shapes and parameters that an op remembers
 
 
 class Masked:
-    """A gradient of a ReLU's result that is 0 already where that result is, so the ReLU leaves it as it is."""
+    """The gradient of a ReLU's result, with zeros already where that result is 0, so that the
+    ReLU's own gradient changes nothing.
+    """
 
     __slots__ = ("array",)
 
@@ -20,21 +22,26 @@ class Masked:
         self.array = array
 
 
-MASKED = Masked(None)  # what an op is asked for, in `needs`
+MASKED = Masked(None)  # an entry of `needs` that requests a `Masked` gradient
 
 
 class Op:
     """A differentiable function on raw arrays: `fn(k, *arrays, **parameters) -> (y, backward)`.
 
-    `k` holds the kernels of the op's module for the arrays' device. `backward(dy, needs)` returns
-    one gradient an array (None where `needs` is False). Where `needs[i]` is an array, the gradient
-    may be written straight into it. With `takes_two` dy may be a pair of arrays, whose sum is
-    meant: an op that reads dy once adds them as it does so. With `masks` the first of `needs` may
-    be MASKED where that array is a ReLU's result: the gradient is then given as `Masked`, with the
-    ReLU's own done. Such an op takes one as it is, if it is called with `relu=True`; through an op
-    that only makes a `view` it passes. A `flat` op has no gradient: its result requires none, and
-    its backward is None. Both are kernels and views alone: what computes in another way is not
-    recorded, so a step with it runs eagerly.
+    `k` has the kernels of the op's module for the arrays' device. `backward(dy, needs)` returns one
+    gradient per array (None if its `needs` is False). If `needs[i]` is an array, the gradient may
+    be written to it directly.
+
+    - takes_two: dy may be a pair of arrays, which represents their sum. An op that reads dy only
+      once adds them as it reads.
+    - masks: the first of `needs` may be MASKED if that array is a ReLU's result. The gradient is
+      then returned as `Masked`, with the ReLU's own gradient included. An op called with
+      `relu=True` uses a `Masked` dy as it is.
+    - view: the op only makes a view, and passes a `Masked` gradient on.
+    - flat: the op has no gradient. Its result requires none, and its backward is None.
+
+    Both functions must consist of kernels and views only. Other computations are not recorded, so a
+    step that contains them runs eagerly.
     """
 
     def __init__(self, fn: Callable, kernels: str, takes_two: bool = False, masks: bool = False,
@@ -47,21 +54,23 @@ class Op:
         self.masks = masks
         self.view = view
         self.flat = flat
-        self.inference: Callable | None = None  # computes y alone, if that may leave something out
-        self._prepared: set[tuple] = set()  # what it ran on: devices, dtypes and shapes, with gradients and without
+        self.inference: Callable | None = None  # computes only y, and may skip work for gradients
+        # devices, dtypes and shapes that it has run on, with gradients and without
+        self._prepared: set[tuple] = set()
 
     def __call__(self, device: Device, *arrays: Any, **parameters: Any) -> tuple[Any, Callable]:
         return self.fn(self.prepared_kernels(device, arrays, parameters, True), *arrays, **parameters)
 
     def prepared_kernels(self, device: Device, arrays: Sequence[Any], parameters: dict[str, Any],
                          gradients: bool) -> Any:
-        """The kernels for arrays on a device. Before the first run on arrays of these shapes: if
-        several of the kernels, backward as well, are not compiled yet, begins to compile them together.
+        """Returns the kernels for arrays on a device. Before the first run on arrays of these
+        shapes: if several of the kernels, including the backward ones, are not compiled yet, they
+        are compiled together in the background.
         """
         k = device.kernels(self.kernels)
         key = (device, gradients, *((a.dtype, a.shape) for a in arrays if a is not None), *_hashable(parameters))
         if key in self._prepared or isinstance(trace.current(), trace.DryRun):
-            return k  # whoever began a dry run compiles them
+            return k  # the code that started the dry run compiles them
         if len(self._prepared) == KEPT:
             self._prepared.clear()
         self._prepared.add(key)
@@ -74,7 +83,7 @@ class Op:
                     y, backward = self.fn(k, *arrays, **parameters)
                     if gradients:
                         backward(y, tuple(a is not None and a.dtype.kind == "f" for a in arrays))
-        except Exception:  # the run itself will say what is wrong
+        except Exception:  # the run itself will report the error
             return k
         missing = [(kernel, dtype) for kernel, dtype in dry.found if not kernel.compiled_before(dtype)]
         if len(missing) > 1:
@@ -82,7 +91,9 @@ class Op:
         return k
 
     def without_gradients(self, fn: Callable) -> Callable:
-        """Registers a function that computes y alone, and may leave out what only the gradients need."""
+        """Registers a function that computes only y, and may skip work that only the gradients
+        need.
+        """
         self.inference = fn
         return fn
 
@@ -91,13 +102,15 @@ class Op:
 
 
 def _hashable(parameters: dict[str, Any]) -> list[Any]:
-    """Those that can decide by which kernels an op computes."""
+    """Returns the parameters that may decide which kernels an op uses."""
     return [value for value in parameters.values() if isinstance(value, (bool, int, Window))]
 
 
 def op(kernels: str, takes_two: bool = False, masks: bool = False, view: bool = False,
        flat: bool = False) -> Callable[[Callable], Op]:
-    """Registers a function as the op of its name, with the module its kernels live in."""
+    """Returns a decorator that registers a function as an op under its name; `kernels` is the
+    module with its kernels.
+    """
 
     def register(fn: Callable) -> Op:
         OPS[fn.__name__] = Op(fn, kernels, takes_two, masks, view, flat)
@@ -107,5 +120,7 @@ def op(kernels: str, takes_two: bool = False, masks: bool = False, view: bool = 
 
 
 def gradient_buffer(k: Any, need: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Where a gradient is written: the array that the caller asked for, else a new one."""
+    """Returns the array to write a gradient to: the one that the caller provided, otherwise a new
+    one.
+    """
     return k.empty(shape, dtype) if need is True or need is MASKED else need

@@ -1,4 +1,5 @@
-"""Choosing between items one by one: maximum, minimum, where, clip, abs, and comparisons, whose results are booleans.
+"""Element-wise selection: maximum, minimum, where, clip, abs, and comparisons, whose results are
+booleans.
 
 Comparisons and argmax are flat: they have no gradient.
 """
@@ -15,7 +16,9 @@ from .registry import gradient_buffer, op
 
 @op(kernels="select")
 def maximum(k, a, b):
-    """y = max(a, b); where they are equal the gradient goes to a, as in TensorFlow. A NaN is passed on."""
+    """y = max(a, b). Where they are equal, the gradient goes to a, as in TensorFlow. A NaN in
+    either gives NaN.
+    """
     y = _result(k, a, b, "maximum")
     k.maximum(a, b, y)
     return y, _to_one_of(k, a, b, y.shape, lambda first: k.less_equal(b, a, first))
@@ -23,7 +26,9 @@ def maximum(k, a, b):
 
 @op(kernels="select")
 def minimum(k, a, b):
-    """y = min(a, b); where they are equal the gradient goes to a, as in TensorFlow. A NaN is passed on."""
+    """y = min(a, b). Where they are equal, the gradient goes to a, as in TensorFlow. A NaN in
+    either gives NaN.
+    """
     y = _result(k, a, b, "minimum")
     k.minimum(a, b, y)
     return y, _to_one_of(k, a, b, y.shape, lambda first: k.less_equal(a, b, first))
@@ -31,7 +36,7 @@ def minimum(k, a, b):
 
 @op(kernels="select")
 def where(k, a, b, condition):
-    """y = a where the condition (an array of booleans) holds, else b."""
+    """y = a where the boolean array `condition` is True, b elsewhere."""
     shape = _broadcast(_broadcast(a.shape, b.shape, "where"), condition.shape, "where")
     y = k.empty(shape, _result_dtype(a, b))
     k.where(condition, a, b, y)
@@ -52,7 +57,9 @@ def abs(k, x):
 
 @op(kernels="select")
 def clip(k, x, x_min=None, x_max=None):
-    """y = min(max(x, x_min), x_max) for numbers, None for no bound; the gradient passes where x_min <= x <= x_max."""
+    """y = min(max(x, x_min), x_max). The bounds are numbers, or None for no bound. The gradient
+    passes where x_min <= x <= x_max.
+    """
     for bound in (x_min, x_max):
         if bound is not None and not isinstance(bound, Real):
             raise TypeError(f"The bounds of clip must be numbers or None. Received: {bound!r}.")
@@ -75,44 +82,49 @@ def clip(k, x, x_min=None, x_max=None):
 
 @op(kernels="select", flat=True)
 def equal(k, a, b):
-    """Whether a == b."""
+    """y = a == b, element-wise."""
     return _compared(k, k.equal, a, b, "==")
 
 
 @op(kernels="select", flat=True)
 def not_equal(k, a, b):
-    """Whether a != b."""
+    """y = a != b, element-wise."""
     return _compared(k, k.not_equal, a, b, "!=")
 
 
 @op(kernels="select", flat=True)
 def less(k, a, b):
-    """Whether a < b."""
+    """y = a < b, element-wise."""
     return _compared(k, k.less, a, b, "<")
 
 
 @op(kernels="select", flat=True)
 def less_equal(k, a, b):
-    """Whether a <= b."""
+    """y = a <= b, element-wise."""
     return _compared(k, k.less_equal, a, b, "<=")
 
 
 @op(kernels="arith", flat=True)
 def argmax(k, x, axis=None, keepdims=False):
-    """Where the maximum along `axis` is, by default among all items in scan order; the first one, and a NaN wins."""
+    """y = the index of the maximum along `axis`, by default among all elements in C order. On a tie
+    it is the first one; a NaN counts as the maximum.
+    """
     kept, shape, axes = _reduced(x.shape, axis, keepdims)
     moved = _map(k, k.copy, x.transpose((*(i for i in range(x.ndim) if i not in axes), *axes)))
     rows = math.prod(kept)
     columns = math.prod(x.shape[i] for i in axes)
     if rows and not columns:
-        raise ValueError(f"The maximum of no items is not defined. Received shape {x.shape}, axis {axis}.")
+        raise ValueError("The maximum of zero elements is undefined. "
+                         f"Received shape {x.shape}, axis {axis}.")
     index = k.empty((rows,), np.intp)
     k.row_max(moved.reshape(rows, max(columns, 1)), index, k.empty((rows,), x.dtype))
     return index.reshape(shape), None
 
 
 def _to_one_of(k: Any, a: Any, b: Any, shape: tuple[int, ...], choose: Any) -> Any:
-    """The backward of an op whose items come from a or from b: `choose(first)` writes whether from a."""
+    """Returns the backward function of an op whose elements come from a or from b. `choose(first)`
+    writes which of them come from a.
+    """
 
     def backward(dy, needs):
         first = k.empty(shape, np.bool_)
@@ -123,7 +135,9 @@ def _to_one_of(k: Any, a: Any, b: Any, shape: tuple[int, ...], choose: Any) -> A
 
 
 def _split_by(k: Any, a: Any, b: Any, condition: Any) -> Any:
-    """The backward of a where: each side gets the gradient of its items."""
+    """Returns the backward function of `where`: each side receives the gradient of its own
+    elements.
+    """
 
     def backward(dy, needs):
         return tuple(_sum_to(k, _masked(k, condition, kept, dy), side, need) if need is not False else None

@@ -1,8 +1,8 @@
-"""Functions of tensors with the names of `keras.ops`, as code of convolutional nets uses them. All carry gradients
-where there are some, and take symbolic tensors too.
+"""Functions of tensors with the names of `keras.ops`, as code of convolutional nets uses them. All
+carry gradients where there are some, and take symbolic tensors.
 
-`numpy.py` and `arranging.py` have NumPy's functions, `nn.py` those of nets, `image.py` those of images. The derivatives
-are those of `autoconv.functional`, whose gradients are checked.
+`numpy.py` and `arranging.py` have NumPy's functions, `nn.py` those of nets, `image.py` those of
+images.
 """
 
 from . import image, math, nn, numpy
@@ -11,7 +11,5 @@ from .math import *  # noqa: F403
 from .nn import *  # noqa: F403
 from .numpy import *  # noqa: F403
 
-__all__ = [
-    "cast", "convert_to_numpy", "convert_to_tensor", "dtype", "image", "is_tensor", "nn", "numpy", "shape",
-    "stop_gradient", *math.__all__, *nn.__all__, *numpy.__all__,
-]
+__all__ = ["cast", "convert_to_numpy", "convert_to_tensor", "dtype", "image", "is_tensor", "nn",
+           "numpy", "shape", "stop_gradient", *math.__all__, *nn.__all__, *numpy.__all__]

@@ -1,39 +1,38 @@
-"""Elements of a tensor in another order, several times, or in another shape; all carry gradients."""
+"""Elements of a tensor in another order, several times, or in another shape."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ..engine.tensor import Tensor
 from ..functional import concatenate, where
+from ..functional.layer_functions import TensorLike
 from ..operators.arith import normalize_axes
 from .core import on_any_tensor, operand
 
-__all__ = [
-    "broadcast_to", "diag", "diagonal", "flip", "fliplr", "flipud", "hstack", "moveaxis", "ravel", "repeat",
-    "reshape", "roll", "swapaxes", "take", "take_along_axis", "tile", "transpose", "tril", "triu", "unstack", "vstack",
-]
+__all__ = ["broadcast_to", "diag", "diagonal", "flip", "fliplr", "flipud", "hstack", "moveaxis",
+           "ravel", "repeat", "reshape", "roll", "swapaxes", "take", "take_along_axis", "tile",
+           "transpose", "tril", "triu", "unstack", "vstack"]
 
 Axes = int | Sequence[int] | None
 
 
-def reshape(x: Any, newshape: int | Sequence[int]) -> Tensor:
+def reshape(x: TensorLike, newshape: int | Sequence[int]) -> Tensor:
     """The elements in another shape, one size of which may be -1."""
     return operand(x).reshape(tuple(newshape) if isinstance(newshape, Sequence) else (newshape,))
 
 
-def ravel(x: Any) -> Tensor:
+def ravel(x: TensorLike) -> Tensor:
     """All elements in a row."""
     return operand(x).reshape((-1,))
 
 
-def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
+def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     """x with its axes in another order, by default the reverse one."""
     return operand(x).transpose() if axes is None else operand(x).transpose(tuple(axes))
 
 
-def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
+def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
     """x with two axes exchanged."""
     x = operand(x)
     order = list(range(len(x.shape)))
@@ -41,7 +40,8 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     return x.transpose(tuple(order))
 
 
-def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+def moveaxis(x: TensorLike, source: int | Sequence[int],
+             destination: int | Sequence[int]) -> Tensor:
     """x with some axes in other places."""
     x = operand(x)
     count = len(x.shape)
@@ -53,7 +53,7 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     return x.transpose(tuple(order))
 
 
-def flip(x: Any, axis: Axes = None) -> Tensor:
+def flip(x: TensorLike, axis: Axes = None) -> Tensor:
     """x with the elements along `axis` in reverse order."""
     x = operand(x)
     count = len(x.shape)
@@ -61,8 +61,8 @@ def flip(x: Any, axis: Axes = None) -> Tensor:
     return x[tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(count))]
 
 
-def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
-    """x in a larger shape, along whose axes it is repeated. Raises ValueError for a shape that x cannot take."""
+def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
+    """Repeats x along axes of size 1. Raises ValueError for a shape that x cannot take."""
     x = operand(x)
     shape = tuple(shape)
     if np.broadcast_shapes(x.shape, shape) != shape:
@@ -70,19 +70,19 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
     return where(np.ones(shape, bool), x, x)
 
 
-def fliplr(x: Any) -> Tensor:
+def fliplr(x: TensorLike) -> Tensor:
     """x with the elements along its second axis in reverse order."""
     return flip(x, 1)
 
 
-def flipud(x: Any) -> Tensor:
+def flipud(x: TensorLike) -> Tensor:
     """x with the elements along its first axis in reverse order."""
     return flip(x, 0)
 
 
-def roll(x: Any, shift: int | Sequence[int], axis: Axes = None) -> Tensor:
-    """x with its elements moved on by `shift` along `axis`; those that leave it at the end return
-    at the start. One shift serves several axes. Without an axis all elements count as one row.
+def roll(x: TensorLike, shift: int | Sequence[int], axis: Axes = None) -> Tensor:
+    """Moves the elements of x by `shift` along `axis`, or as one row; those that leave at the end
+    return at the start. One shift serves several axes.
     """
     x = operand(x)
     if axis is None:
@@ -95,7 +95,7 @@ def roll(x: Any, shift: int | Sequence[int], axis: Axes = None) -> Tensor:
     return x
 
 
-def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
+def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
     """The elements of x at integer positions along `axis`, or of all elements in a row."""
     x = operand(x)
     if axis is None:
@@ -105,9 +105,9 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     return x[(*(slice(None),) * axis, _integers(indices))]
 
 
-def take_along_axis(x: Any, indices: Any, axis: int | None = None) -> Tensor:
-    """For each of the integers `indices`, the element of x at that position along `axis` and at the integer's own
-    place along the other axes, which broadcast. Without an axis the elements of x in a row.
+def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
+    """Returns for each of the integers `indices` the element of x at that position along `axis`,
+    and at its own place along the other axes, which broadcast. Without an axis: of x in a row.
     """
     x = operand(x)
     indices = _integers(indices)
@@ -121,7 +121,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     return x[tuple(indices if i == axis else place for i, place in enumerate(places))]
 
 
-def _integers(indices: Any) -> Any:
+def _integers(indices: TensorLike) -> Tensor | np.ndarray:
     """Positions as getitem takes them."""
     if isinstance(indices, Tensor):
         return indices
@@ -129,14 +129,14 @@ def _integers(indices: Any) -> Any:
     return found if found.size else found.astype(int)
 
 
-def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-    """Each element of x so many times, one after the other, along `axis`, or of all elements in a row."""
+def repeat(x: TensorLike, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
+    """Each element of x `repeats` times along `axis`, or all elements in a row."""
     x = operand(x)
     size = int(np.prod(x.shape)) if axis is None else x.shape[axis]
     return take(x, np.repeat(np.arange(size), np.asarray(repeats)), axis)
 
 
-def tile(x: Any, repeats: int | Sequence[int]) -> Tensor:
+def tile(x: TensorLike, repeats: int | Sequence[int]) -> Tensor:
     """x so many times along each axis."""
     x = operand(x)
     counts = list(repeats) if isinstance(repeats, Sequence) else [repeats]
@@ -148,19 +148,19 @@ def tile(x: Any, repeats: int | Sequence[int]) -> Tensor:
     return x
 
 
-def hstack(xs: Sequence[Any]) -> Tensor:
+def hstack(xs: Sequence[TensorLike]) -> Tensor:
     """Tensors side by side: along the second axis, of one axis along that."""
     several = [x.reshape((1,)) if not len(x.shape) else x for x in map(operand, xs)]
     return concatenate(several, 0 if len(several[0].shape) == 1 else 1)
 
 
-def vstack(xs: Sequence[Any]) -> Tensor:
+def vstack(xs: Sequence[TensorLike]) -> Tensor:
     """Tensors one below the other; one of a single axis is a row."""
     return concatenate([x.reshape((1, -1)) if len(x.shape) < 2 else x for x in map(operand, xs)], 0)
 
 
-def unstack(x: Any, num: int | None = None, axis: int = 0) -> list[Any]:
-    """The parts of x along `axis`, without that axis. Raises ValueError if `num` is not their number."""
+def unstack(x: TensorLike, num: int | None = None, axis: int = 0) -> list[Tensor]:
+    """The parts of x along `axis`, without it. Raises ValueError if `num` is not their number."""
     x = operand(x)
     (axis,) = normalize_axes(axis, len(x.shape))
     if num is not None and num != x.shape[axis]:
@@ -168,19 +168,19 @@ def unstack(x: Any, num: int | None = None, axis: int = 0) -> list[Any]:
     return [x[(*(slice(None),) * axis, i)] for i in range(x.shape[axis])]
 
 
-def tril(x: Any, k: int = 0) -> Tensor:
+def tril(x: TensorLike, k: int = 0) -> Tensor:
     """The matrices of x (..., N, M) with 0 above diagonal k."""
     x = operand(x)
     return where(np.tri(x.shape[-2], x.shape[-1], k, bool), x, np.zeros((), x.dtype))
 
 
-def triu(x: Any, k: int = 0) -> Tensor:
+def triu(x: TensorLike, k: int = 0) -> Tensor:
     """The matrices of x (..., N, M) with 0 below diagonal k."""
     x = operand(x)
     return where(np.tri(x.shape[-2], x.shape[-1], k - 1, bool), np.zeros((), x.dtype), x)
 
 
-def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """The elements of x on a diagonal of two axes, which become the last one."""
     x = operand(x)
     x = moveaxis(x, (axis1, axis2), (-2, -1))
@@ -190,7 +190,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     return take(x.reshape((*x.shape[:-2], rows * columns)), places, -1)
 
 
-def diag(x: Any, k: int = 0) -> Tensor:
+def diag(x: TensorLike, k: int = 0) -> Tensor:
     """The diagonal k of a matrix; of a row the matrix that has it there, and else 0."""
     x = operand(x)
     if len(x.shape) == 2:

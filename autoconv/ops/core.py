@@ -1,4 +1,4 @@
-"""Shape, dtype and values of one tensor, and the dispatcher by which all functions of `ops` take any kind of tensor."""
+"""Shape, dtype and values of a tensor, and the dispatcher by which `ops` takes any tensor."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -8,18 +8,18 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..engine.symbolic import SymbolicTensor
 from ..engine.tensor import Tensor, on_symbols_too, stacked, tensor
 from ..functional import cast, equal, where
+from ..functional.layer_functions import TensorLike
 
-OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # parameters that are tensors
+OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # tensors
 
 
 def on_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
-    """Lets these functions of a module of `ops` take tensors of every kind: arrays and lists become tensors of their
-    own dtype, Variables are tensors, and on symbolic tensors a function becomes a node of the graph.
-    """
+    """Lets these functions of a module of `ops` take arrays, lists and symbolic tensors."""
     on_symbols_too(namespace, [name for name in functions if not hasattr(namespace[name], "recordable")], "ops")
     namespace.update((name, _on_tensors(namespace[name])) for name in functions)
 
@@ -37,7 +37,7 @@ def _on_tensors(function: Callable) -> Callable:
 
 
 def _operand(value: Any) -> Any:
-    """What holds an array as a tensor; numbers as they are, since they take the dtype of the tensor beside them."""
+    """Returns arrays as tensors; numbers stay, to take the dtype of the tensor beside them."""
     if value is None or (isinstance(value, Tensor | SymbolicTensor | Real) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):
@@ -46,54 +46,55 @@ def _operand(value: Any) -> Any:
     return value if isinstance(value, Tensor) else tensor(value)
 
 
-def operand(x: Any) -> Any:
-    """A tensor, symbolic or not, as it is; what is none made one: integers keep their dtype, floats are float32."""
+def operand(x: TensorLike) -> Tensor:
+    """Returns a tensor, symbolic or not, as it is; others as one: floats as float32."""
     x = stacked(x)
-    return x if isinstance(x, Tensor | SymbolicTensor) else tensor(x)
+    return x if isinstance(x, Tensor | SymbolicTensor) else tensor(x)  # type: ignore[return-value]
 
 
-def convert_to_tensor(x: Any, dtype: Any = None, sparse: None = None, ragged: None = None) -> Any:
-    """A tensor of an array, a number or a list; a tensor in `dtype`, which is itself where it has that already."""
+def convert_to_tensor(x: TensorLike, dtype: DTypeLike | None = None, sparse: None = None,
+                      ragged: None = None) -> Tensor:
+    """Returns an array, number or list as a tensor, or a tensor in `dtype`."""
     if sparse or ragged:
         raise ValueError("autoconv has dense tensors only: leave out sparse and ragged.")
     x = stacked(x)
     if isinstance(x, Tensor | SymbolicTensor):
-        return x if dtype is None else cast(x, dtype)
+        return x if dtype is None else cast(x, dtype)  # type: ignore[return-value]
     return tensor(x, dtype=None if dtype is None else np.dtype(dtype))
 
 
-def convert_to_numpy(x: Any) -> np.ndarray:
+def convert_to_numpy(x: TensorLike) -> np.ndarray:
     """The values as a NumPy array."""
     return x.numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
-def is_tensor(x: Any) -> bool:
+def is_tensor(x: TensorLike) -> bool:
     """Whether x is a tensor, symbolic or not."""
     return isinstance(x, Tensor | SymbolicTensor)
 
 
-def shape(x: Any) -> tuple:
+def shape(x: TensorLike) -> tuple:
     """The sizes of x; None for one that is open."""
     return tuple(operand(x).shape)
 
 
-def dtype(x: Any) -> str:
+def dtype(x: TensorLike) -> str:
     """The name of x's dtype, such as "float32"."""
     return np.dtype(operand(x).dtype).name
 
 
-def size(x: Any) -> Any:
+def size(x: TensorLike) -> int | Tensor:
     """How many elements x has: an integer, or for a symbolic tensor with an open size a tensor."""
     x = operand(x)
     return cast(where(equal(x, x), 1.0, 1.0), "int32").sum() if None in x.shape else prod(x.shape)
 
 
-def ndim(x: Any) -> int:
+def ndim(x: TensorLike) -> int:
     """How many axes x has."""
     return len(operand(x).shape)
 
 
-def stop_gradient(variable: Any) -> Any:
+def stop_gradient(variable: TensorLike) -> Tensor:
     """The same values, through which no gradient goes."""
     return operand(variable).detach()
 

@@ -1,15 +1,14 @@
 """Images (N, H, W, C) moved, resized, cut and padded, as `keras.ops.image` has it."""
 
-from typing import Any
-
 from ..engine.tensor import Tensor
 from ..functional import affine_transform, pad, resize
+from ..functional.layer_functions import TensorLike
 from .core import channels_last, on_any_tensor, operand
 
 __all__ = ["affine_transform", "crop_images", "pad_images", "resize", "rgb_to_grayscale"]
 
 
-def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Tensor:
+def rgb_to_grayscale(images: TensorLike, data_format: str | None = None) -> Tensor:
     """Images (..., 3) in grey (..., 1): 0.2989 red + 0.587 green + 0.114 blue."""
     channels_last(data_format)
     images = operand(images)
@@ -19,12 +18,11 @@ def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Tensor:
     return 0.2989 * red + 0.587 * green + 0.114 * blue
 
 
-def pad_images(images: Any, top_padding: int | None = None, left_padding: int | None = None,
-               bottom_padding: int | None = None, right_padding: int | None = None, target_height: int | None = None,
-               target_width: int | None = None, data_format: str | None = None) -> Tensor:
-    """Images (N, H, W, C) or (H, W, C) with zeros around them. Of top, bottom and target_height two
-    are given, and so for the width.
-    """
+def pad_images(images: TensorLike, top_padding: int | None = None, left_padding: int | None = None,
+               bottom_padding: int | None = None, right_padding: int | None = None,
+               target_height: int | None = None, target_width: int | None = None,
+               data_format: str | None = None) -> Tensor:
+    """Adds zeros around images (N, H, W, C) or (H, W, C): two of top, bottom, target_height, ..."""
     channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
@@ -33,24 +31,23 @@ def pad_images(images: Any, top_padding: int | None = None, left_padding: int | 
     return pad(images, (*((0, 0),) * (len(images.shape) - 3), rows, columns, (0, 0)))
 
 
-def crop_images(images: Any, top_cropping: int | None = None, left_cropping: int | None = None,
-                bottom_cropping: int | None = None, right_cropping: int | None = None, target_height: int | None = None,
+def crop_images(images: TensorLike, top_cropping: int | None = None,
+                left_cropping: int | None = None, bottom_cropping: int | None = None,
+                right_cropping: int | None = None, target_height: int | None = None,
                 target_width: int | None = None, data_format: str | None = None) -> Tensor:
-    """Images (N, H, W, C) or (H, W, C) without what is cut off. Of top, bottom and target_height
-    two are given, and so for the width.
-    """
+    """Cuts images (N, H, W, C) or (H, W, C): two of top, bottom, target_height, and so on."""
     channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
-    top, bottom = _sides("top_cropping", top_cropping, "bottom_cropping", bottom_cropping, "target_height",
-                         target_height, height, -1)
-    left, right = _sides("left_cropping", left_cropping, "right_cropping", right_cropping, "target_width",
-                         target_width, width, -1)
+    top, bottom = _sides("top_cropping", top_cropping, "bottom_cropping", bottom_cropping,
+                         "target_height", target_height, height, -1)
+    left, right = _sides("left_cropping", left_cropping, "right_cropping", right_cropping,
+                         "target_width", target_width, width, -1)
     return images[..., top : height - bottom, left : width - right, :]
 
 
-def _sides(first_name: str, first: int | None, last_name: str, last: int | None, whole_name: str, whole: int | None,
-           size: int, sign: int = 1) -> tuple[int, int]:
+def _sides(first_name: str, first: int | None, last_name: str, last: int | None, whole_name: str,
+           whole: int | None, size: int, sign: int = 1) -> tuple[int, int]:
     """What is added, or with sign -1 taken away, before and behind: two of three numbers say it."""
     if [first, last, whole].count(None) != 1:
         raise ValueError(f"Must specify exactly two of {first_name}, {last_name}, {whole_name}. "
@@ -59,8 +56,8 @@ def _sides(first_name: str, first: int | None, last_name: str, last: int | None,
     before = change - (last or 0) if first is None else first
     behind = change - before if last is None else last
     if before < 0 or behind < 0:
-        raise ValueError(f"{first_name} and {last_name} must be at least 0. Received: {before} and {behind}, for "
-                         f"{whole_name}={whole} and a size of {size}.")
+        raise ValueError(f"{first_name} and {last_name} must be at least 0. Received: {before} and "
+                         f"{behind}, for {whole_name}={whole} and a size of {size}.")
     return before, behind
 
 

@@ -1,17 +1,18 @@
 """Functions of keras.ops that NumPy has not, or has elsewhere."""
 
-from typing import Any
 
 import numpy as np
 
 from ..engine.tensor import Tensor, tensor
+from ..functional.layer_functions import TensorLike
 from . import numpy as knp
+from .arranging import Axes
 from .core import on_any_tensor, operand
 
 __all__ = ["in_top_k", "logsumexp", "norm", "top_k"]
 
 
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def logsumexp(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) along `axis`, without overflow."""
     x = knp.floats(operand(x))
     largest = knp.max(x, axis, True).detach()
@@ -22,10 +23,9 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return found.reshape(()) if axis is None else knp.squeeze(found, axis)
 
 
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The length of vectors along `axis`, or of all items: the square root of the sum of squares
-    (ord None, 2, "fro"), or the sum of absolute values (ord 1). ValueError for others.
-    """
+def norm(x: TensorLike, ord: int | str | None = None, axis: Axes = None,
+         keepdims: bool = False) -> Tensor:
+    """The length of vectors along `axis`, or of all elements; ord: None, 2, "fro" or 1."""
     x = knp.floats(operand(x))
     if ord in (None, 2, "fro"):
         return knp.sqrt((x * x).sum(axis, keepdims))
@@ -34,8 +34,8 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     raise ValueError(f"ord must be None, 1, 2 or 'fro'; numpy.linalg.norm has others. Received: {ord!r}.")
 
 
-def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """The k largest items along the last axis, in falling order, and where they lie, which carries no gradient."""
+def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
+    """The k largest elements along the last axis, falling, and their places, without gradients."""
     x = operand(x)
 
     def falling(values: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
     return knp.take_each(x, places, -1), places
 
 
-def in_top_k(targets: Any, predictions: Any, k: int) -> Tensor:
+def in_top_k(targets: TensorLike, predictions: TensorLike, k: int) -> Tensor:
     """Whether each target class (N,) is among the k largest predictions (N, C)."""
     scores = operand(predictions).detach().numpy()
     classes = np.asarray(operand(targets).numpy())

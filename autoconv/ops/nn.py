@@ -1,114 +1,123 @@
 """What nets are made of, as `keras.ops.nn` has it. Images are (N, H, W, C)."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import activations
 from .. import functional as F
 from ..activations import *  # noqa: F403
+from ..arguments.shapes import Padding, Pair
 from ..engine.tensor import Tensor, on_symbols_too
 from ..functional import erf, moments
-from ..functional.losses import EPSILON
+from ..functional.layer_functions import TensorLike
+from ..functional.loss_functions import EPSILON
 from ..operators.arith import normalize_axes
 from .core import channels_last, operand
 
 _ACTIVATIONS = [name for name in activations.__all__ if name not in ("deserialize", "get", "linear", "serialize")]
 
-__all__ = [
-    "average_pool", "batch_normalization", "binary_crossentropy", "categorical_crossentropy", "conv", "conv_transpose",
-    "depthwise_conv", "erf", "layer_normalization", "max_pool", "moments", "normalize", "one_hot", "separable_conv",
-    "sparse_categorical_crossentropy", *_ACTIVATIONS,
-]
+__all__ = ["average_pool", "batch_normalization", "binary_crossentropy", "categorical_crossentropy",
+           "conv", "conv_transpose", "depthwise_conv", "erf", "layer_normalization", "max_pool",
+           "moments", "normalize", "one_hot", "separable_conv", "sparse_categorical_crossentropy",
+           *_ACTIVATIONS]
 
 
-def conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
-         dilation_rate: Any = 1) -> Tensor:
+def conv(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1, padding: Padding = "valid",
+         data_format: str | None = None, dilation_rate: Pair = 1) -> Tensor:
     """A convolution: (N, H, W, C), kernel (KH, KW, C, F) -> (N, OH, OW, F)."""
     channels_last(data_format)
     return F.conv2d(inputs, kernel, None, strides, padding, dilation_rate)
 
 
-def depthwise_conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
-                   dilation_rate: Any = 1) -> Tensor:
+def depthwise_conv(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1,
+                   padding: Padding = "valid", data_format: str | None = None,
+                   dilation_rate: Pair = 1) -> Tensor:
     """A convolution of each channel by itself: kernel (KH, KW, C, M) -> (N, OH, OW, C*M)."""
     channels_last(data_format)
     return F.depthwise_conv2d(inputs, kernel, None, strides, padding, dilation_rate)
 
 
-def separable_conv(inputs: Any, depthwise_kernel: Any, pointwise_kernel: Any, strides: Any = 1, padding: Any = "valid",
-                   data_format: str | None = None, dilation_rate: Any = 1) -> Tensor:
+def separable_conv(inputs: TensorLike, depthwise_kernel: TensorLike, pointwise_kernel: TensorLike,
+                   strides: Pair = 1, padding: Padding = "valid", data_format: str | None = None,
+                   dilation_rate: Pair = 1) -> Tensor:
     """A depthwise convolution and one of 1x1 after it."""
     y = depthwise_conv(inputs, depthwise_kernel, strides, padding, data_format, dilation_rate)
     return F.conv2d(y, pointwise_kernel)
 
 
-def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "valid", output_padding: Any = None,
-                   data_format: str | None = None, dilation_rate: Any = 1) -> Tensor:
+def conv_transpose(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1,
+                   padding: str = "valid", output_padding: Pair | None = None,
+                   data_format: str | None = None, dilation_rate: Pair = 1) -> Tensor:
     """The transpose of a convolution: kernel (KH, KW, F, C), (N, H, W, C) -> (N, OH, OW, F)."""
     channels_last(data_format)
     return F.conv2d_transpose(inputs, kernel, None, strides, padding, dilation_rate, output_padding)
 
 
-def max_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: Any = "valid",
-             data_format: str | None = None) -> Tensor:
+def max_pool(inputs: TensorLike, pool_size: Pair, strides: Pair | None = None,
+             padding: Padding = "valid", data_format: str | None = None) -> Tensor:
     """The maximum of each window: (N, H, W, C) -> (N, OH, OW, C)."""
     channels_last(data_format)
     return F.max_pool2d(inputs, pool_size, strides, padding)
 
 
-def average_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: Any = "valid",
-                 data_format: str | None = None) -> Tensor:
+def average_pool(inputs: TensorLike, pool_size: Pair, strides: Pair | None = None,
+                 padding: Padding = "valid", data_format: str | None = None) -> Tensor:
     """The mean of each window, padding left out: (N, H, W, C) -> (N, OH, OW, C)."""
     channels_last(data_format)
     return F.avg_pool2d(inputs, pool_size, strides, padding)
 
 
-def gelu(x: Any, approximate: bool = True) -> Tensor:  # type: ignore[no-redef]
+def gelu(x: TensorLike, approximate: bool = True) -> Tensor:  # type: ignore[no-redef]
     """x times the normal distribution's P(X <= x), by tanh or, without `approximate`, by erf."""
     return activations.gelu(x, approximate)
 
 
-def normalize(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = None) -> Tensor:
-    """x divided by its norm of this order along `axis`, which counts as epsilon, 1e-7, where it is smaller."""
+def normalize(x: TensorLike, axis: int | Sequence[int] = -1, order: int = 2,
+              epsilon: float | None = None) -> Tensor:
+    """x divided by its norm of this order along `axis`, at least by epsilon, 1e-7."""
     return F.normalize(x, axis, order, EPSILON if epsilon is None else epsilon)
 
 
-def layer_normalization(x: Any, gamma: Any = None, beta: Any = None, axis: Any = -1, epsilon: float | None = None,
-                        rms_scaling: bool = False) -> Tensor:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`; epsilon is 1e-7."""
+def layer_normalization(x: TensorLike, gamma: TensorLike | None = None,
+                        beta: TensorLike | None = None, axis: int | Sequence[int] = -1,
+                        epsilon: float | None = None, rms_scaling: bool = False) -> Tensor:
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`."""
     return F.layer_normalization(x, gamma, beta, axis, EPSILON if epsilon is None else epsilon, rms_scaling)
 
 
-def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Tensor:
+def binary_crossentropy(target: TensorLike, output: TensorLike,
+                        from_logits: bool = False) -> Tensor:
     """-(t log p + (1 - t) log(1 - p)), item by item."""
     return F.binary_crossentropy(F.expand_dims(target, -1), F.expand_dims(output, -1), from_logits)
 
 
-def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Tensor:
+def categorical_crossentropy(target: TensorLike, output: TensorLike, from_logits: bool = False,
+                             axis: int = -1) -> Tensor:
     """-sum(t log p) along `axis`."""
     return F.categorical_crossentropy(target, output, from_logits, axis=axis)
 
 
-def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Tensor:
+def sparse_categorical_crossentropy(target: TensorLike, output: TensorLike,
+                                    from_logits: bool = False, axis: int = -1) -> Tensor:
     """-log p of the class that `target` names."""
     return F.sparse_categorical_crossentropy(target, output, from_logits, axis=axis)
 
 
-def batch_normalization(x: Any, mean: Any, variance: Any, axis: int, offset: Any = None, scale: Any = None,
+def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike, axis: int,
+                        offset: TensorLike | None = None, scale: TensorLike | None = None,
                         epsilon: float = 1e-3) -> Tensor:
     """scale (x - mean) / sqrt(variance + epsilon) + offset, all of them of the size of `axis`."""
     x = operand(x)
-    shape = [1] * len(x.shape)
-    shape[axis] = -1
-    mean, variance, offset, scale = (None if each is None else operand(each).reshape(tuple(shape))
-                                     for each in (mean, variance, offset, scale))
-    y = (x - mean) / F.sqrt(variance + epsilon)
-    y = y if scale is None else y * scale
-    return y if offset is None else y + offset
+    shape = tuple(-1 if i == axis % len(x.shape) else 1 for i in range(len(x.shape)))
+    y = (x - operand(mean).reshape(shape)) / F.sqrt(operand(variance).reshape(shape) + epsilon)
+    y = y if scale is None else y * operand(scale).reshape(shape)
+    return y if offset is None else y + operand(offset).reshape(shape)
 
 
-def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Tensor:
+def one_hot(x: TensorLike, num_classes: int, axis: int = -1, dtype: DTypeLike | None = None,
+            sparse: bool = False) -> Tensor:
     """1 at the position of each label, else 0: (...) -> (..., num_classes), or with the classes
     along `axis`. A label outside gives zeros.
     """

@@ -1,9 +1,11 @@
-"""NumPy's functions on tensors, as `keras.ops.numpy` has them. Within a layer NumPy's own names call them, too."""
+"""NumPy's functions on tensors, as in `keras.ops.numpy`; within a layer NumPy's names call them."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..engine import array_functions
 from ..engine.array_functions import broadcasting
@@ -12,6 +14,7 @@ from ..engine.tensor import Tensor, refuse_gradient, tensor
 from ..functional import arrays, tanh  # noqa: F401 (tanh is in __all__)
 from ..functional.arrays import *  # noqa: F403
 from ..functional.arrays import argmax, concatenate, equal, less, not_equal, sqrt, where
+from ..functional.layer_functions import TensorLike, named
 from ..kernels import trace
 from ..operators.arith import normalize_axes
 from . import arranging, core, products
@@ -20,16 +23,16 @@ from .arranging import Axes, moveaxis
 from .core import cast, convert_to_tensor, ndim, operand, size
 from .products import *  # noqa: F403
 
-_OF_TENSORS = [
-    *(name for name in arrays.__all__ if name not in ("cast", "erf")), "tanh",
-    "add", "all", "allclose", "any", "argmin", "argsort", "average", "bitwise_and", "bitwise_not",
-    "bitwise_or", "bitwise_xor", "ceil", "count_nonzero", "cumsum", "divide", "empty_like", "floor", "floor_divide",
-    "full_like", "isclose", "isfinite", "isinf", "isnan", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "matmul", "max", "mean", "min", "mod", "multiply", "negative", "ones_like", "power", "prod", "reciprocal",
-    "round", "rsqrt", "sign", "sort", "square", "std", "subtract", "sum", "trunc", "var", "zeros_like",
-]
-_ALIASES = {"absolute": "abs", "amax": "max", "amin": "min", "bitwise_invert": "bitwise_not", "empty": "zeros",
-            "remainder": "mod", "true_divide": "divide"}
+_OF_TENSORS = [*(name for name in arrays.__all__ if name not in ("cast", "erf")), "tanh", "add",
+               "all", "allclose", "any", "argmin", "argsort", "average", "bitwise_and",
+               "bitwise_not", "bitwise_or", "bitwise_xor", "ceil", "count_nonzero", "cumsum",
+               "divide", "empty_like", "floor", "floor_divide", "full_like", "isclose", "isfinite",
+               "isinf", "isnan", "logical_and", "logical_not", "logical_or", "logical_xor",
+               "matmul", "max", "mean", "min", "mod", "multiply", "negative", "ones_like", "power",
+               "prod", "reciprocal", "round", "rsqrt", "sign", "sort", "square", "std", "subtract",
+               "sum", "trunc", "var", "zeros_like"]
+_ALIASES = {"absolute": "abs", "amax": "max", "amin": "min", "bitwise_invert": "bitwise_not",
+            "empty": "zeros", "remainder": "mod", "true_divide": "divide"}
 
 __all__ = [
     "arange", "array", "eye", "full", "identity", "linspace", "ndim", "ones", "size", "zeros",
@@ -39,102 +42,74 @@ __all__ = [
 FLOATX = "float32"
 
 
-def _first(x1: Any, x2: Any) -> Any:
-    """The first of two operands, one of which is a tensor then: a number takes the dtype of the tensor beside it."""
+def _first(x1: TensorLike, x2: TensorLike) -> TensorLike:
+    """Returns the first operand, as a tensor unless the second is one."""
     return x1 if isinstance(x2, Tensor | SymbolicTensor) else operand(x1)
 
 
-@broadcasting
-def add(x1: Any, x2: Any) -> Tensor:
-    """x1 + x2, item by item; shapes broadcast."""
-    return _first(x1, x2) + x2
+def _of_two(name: str, operation: Callable[[Any, Any], Tensor],
+            doc: str) -> Callable[[TensorLike, TensorLike], Tensor]:
+    """The function of an operator of Python's. Shapes broadcast."""
+
+    def function(x1: TensorLike, x2: TensorLike) -> Tensor:
+        return operation(_first(x1, x2), x2)
+
+    return broadcasting(named(function, name, doc))
 
 
-@broadcasting
-def subtract(x1: Any, x2: Any) -> Tensor:
-    """x1 - x2, item by item; shapes broadcast."""
-    return _first(x1, x2) - x2
+add = _of_two("add", operator.add, "x1 + x2, element by element; shapes broadcast.")
+subtract = _of_two("subtract", operator.sub, "x1 - x2, element by element; shapes broadcast.")
+multiply = _of_two("multiply", operator.mul, "x1 x2, element by element; shapes broadcast.")
+divide = _of_two("divide", operator.truediv, "x1 / x2, element by element; shapes broadcast.")
+power = _of_two("power", operator.pow, "x1 to the power of x2, element by element; shapes broadcast.")
+mod = _of_two("mod", operator.mod, "The remainder of x1 / x2, with x2's sign; shapes broadcast.")
+floor_divide = _of_two("floor_divide", operator.floordiv,
+                       "The largest integer that is not above x1 / x2; it has no gradient.")
+bitwise_and = _of_two(
+    "bitwise_and", operator.and_, "The bits that both integers have; of booleans, whether both hold.")
+bitwise_or = _of_two(
+    "bitwise_or", operator.or_, "The bits that one of two integers has; of booleans, whether one holds.")
+bitwise_xor = _of_two(
+    "bitwise_xor", operator.xor, "The bits that only one of two integers has; of booleans, whether only one holds.")
+logical_and = _of_two("logical_and", lambda x1, x2: _truth(x1) & _truth(x2),
+                      "Whether both are not 0, element by element.")
+logical_or = _of_two("logical_or", lambda x1, x2: _truth(x1) | _truth(x2),
+                     "Whether one of them is not 0, element by element.")
+logical_xor = _of_two("logical_xor", lambda x1, x2: _truth(x1) ^ _truth(x2),
+                      "Whether only one of them is not 0, element by element.")
 
 
-@broadcasting
-def multiply(x1: Any, x2: Any) -> Tensor:
-    """x1 x2, item by item; shapes broadcast."""
-    return _first(x1, x2) * x2
-
-
-@broadcasting
-def divide(x1: Any, x2: Any) -> Tensor:
-    """x1 / x2, item by item; shapes broadcast."""
-    return _first(x1, x2) / x2
-
-
-def matmul(x1: Any, x2: Any) -> Tensor:
+def matmul(x1: TensorLike, x2: TensorLike) -> Tensor:
     """The product of matrices: (..., N, K) and (..., K, M) -> (..., N, M)."""
-    return _first(x1, x2) @ x2
+    return _first(x1, x2) @ x2  # type: ignore[operator, return-value]
 
 
-@broadcasting
-def power(x1: Any, x2: Any) -> Tensor:
-    """x1 to the power of x2, element by element; shapes broadcast."""
-    return _first(x1, x2) ** x2
-
-
-@broadcasting
-def mod(x1: Any, x2: Any) -> Tensor:
-    """The remainder of x1 / x2, with x2's sign; shapes broadcast."""
-    return _first(x1, x2) % x2
-
-
-@broadcasting
-def floor_divide(x1: Any, x2: Any) -> Tensor:
-    """The largest integer that is not above x1 / x2; it has no gradient."""
-    return _first(x1, x2) // x2
-
-
-@broadcasting
-def bitwise_and(x1: Any, x2: Any) -> Tensor:
-    """The bits that both integers have; of booleans, whether both hold."""
-    return _first(x1, x2) & x2
-
-
-@broadcasting
-def bitwise_or(x1: Any, x2: Any) -> Tensor:
-    """The bits that one of two integers has; of booleans, whether one holds."""
-    return _first(x1, x2) | x2
-
-
-@broadcasting
-def bitwise_xor(x1: Any, x2: Any) -> Tensor:
-    """The bits that one of two integers alone has; of booleans, whether one alone holds."""
-    return _first(x1, x2) ^ x2
-
-
-def bitwise_not(x: Any) -> Tensor:
+def bitwise_not(x: TensorLike) -> Tensor:
     """The other bits of an integer; of booleans, whether they do not hold."""
     return ~operand(x)
 
 
-def negative(x: Any) -> Tensor:
+def negative(x: TensorLike) -> Tensor:
     """-x."""
     return -operand(x)
 
 
-def square(x: Any) -> Tensor:
+def square(x: TensorLike) -> Tensor:
     """x x, item by item."""
     return operand(x) * operand(x)
 
 
-def reciprocal(x: Any) -> Tensor:
+def reciprocal(x: TensorLike) -> Tensor:
     """1 / x."""
     return 1.0 / operand(x)
 
 
-def rsqrt(x: Any) -> Tensor:
+def rsqrt(x: TensorLike) -> Tensor:
     """1 / sqrt(x)."""
     return 1.0 / sqrt(x)
 
 
-def sign(x: Any) -> Tensor:
+def sign(x: TensorLike) -> Tensor:
     """-1, 0 or 1; it has no gradient."""
     x = operand(x).detach()
     if _is_whole(x):
@@ -142,22 +117,22 @@ def sign(x: Any) -> Tensor:
     return where(x > 0, 1.0, where(x < 0, -1.0, x * 0.0))
 
 
-def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+def sum(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The sum along `axis`, or along several, or of all items."""
     return operand(x).sum(axis, keepdims)
 
 
-def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+def mean(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The mean along `axis`, or along several, or of all items."""
     return operand(x).mean(axis, keepdims)
 
 
-def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+def max(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The maximum along `axis`, or along several, or of all items."""
     return operand(x).max(axis, keepdims)
 
 
-def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+def min(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The minimum along `axis`, or along several, or of all items."""
     x = operand(x)
     if _is_whole(x):  # the negative of one without sign is none
@@ -165,18 +140,18 @@ def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return -((-x).max(axis, keepdims))
 
 
-def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+def var(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The variance along `axis`, or along several, or of all items: the mean of (x - mean)^2."""
     x = operand(x)
     return square(x - x.mean(axis, True)).mean(axis, keepdims)
 
 
-def std(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+def std(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The square root of `var`."""
     return sqrt(var(x, axis, keepdims))
 
 
-def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Where the minimum along `axis` is; of equal items the first. It has no gradient."""
     x = operand(x)
     if _is_whole(x):
@@ -184,56 +159,38 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     return argmax(-x, axis, keepdims)
 
 
-def any(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+def any(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Whether an element along `axis` is not 0, as booleans."""
     return _count(_truth(x), axis, keepdims) > 0
 
 
-def all(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+def all(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Whether all elements along `axis` are not 0, as booleans."""
     return _count(~_truth(x), axis, keepdims) < 1
 
 
-@broadcasting
-def logical_and(x1: Any, x2: Any) -> Tensor:
-    """Whether both are not 0, element by element."""
-    return _truth(x1) & _truth(x2)
-
-
-@broadcasting
-def logical_or(x1: Any, x2: Any) -> Tensor:
-    """Whether one of them is not 0, element by element."""
-    return _truth(x1) | _truth(x2)
-
-
-@broadcasting
-def logical_xor(x1: Any, x2: Any) -> Tensor:
-    """Whether one of them alone is not 0, element by element."""
-    return _truth(x1) ^ _truth(x2)
-
-
-def logical_not(x: Any) -> Tensor:
+def logical_not(x: TensorLike) -> Tensor:
     """Whether x is 0, element by element."""
     return ~_truth(x)
 
 
-def isnan(x: Any) -> Tensor:
+def isnan(x: TensorLike) -> Tensor:
     """Whether x is not a number, item by item."""
     x = operand(x)
     return not_equal(x, x)
 
 
-def _truth(x: Any) -> Any:
+def _truth(x: TensorLike) -> Tensor:
     """Whether x is not 0."""
     return cast(operand(x), "bool")
 
 
-def _count(true: Any, axis: Axes, keepdims: bool = False) -> Any:
+def _count(true: Tensor, axis: Axes, keepdims: bool = False) -> Tensor:
     return cast(cast(true, "int32").sum(axis, keepdims), "int32")
 
 
-def average(x: Any, axis: Axes = None, weights: Any = None) -> Tensor:
-    """The mean along `axis`, or of all elements, each times its weight: `weights` have x's shape or the axis's size."""
+def average(x: TensorLike, axis: Axes = None, weights: TensorLike | None = None) -> Tensor:
+    """The mean along `axis`, or of all, with `weights` of x's shape or the axis's size."""
     x = operand(x)
     if weights is None:
         return x.mean(axis, False)
@@ -244,8 +201,8 @@ def average(x: Any, axis: Axes = None, weights: Any = None) -> Tensor:
     return (x * weights).sum(axis, False) / (zeros_like(x) + weights).sum(axis, False)
 
 
-def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The product along `axis`, or along several, or of all elements, in pairs. Integers give int64."""
+def prod(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The product along axes, or of all elements, in pairs. Integers give int64."""
     x = _summable(operand(x))
     axes = normalize_axes(axis, len(x.shape))
     kept = [n for i, n in enumerate(x.shape) if i not in axes]
@@ -259,8 +216,8 @@ def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return x.reshape(tuple(shape))
 
 
-def cumsum(x: Any, axis: int | None = None) -> Tensor:
-    """The sums of the elements up to each one, along `axis`, or of all elements in a row. Integers give int64."""
+def cumsum(x: TensorLike, axis: int | None = None) -> Tensor:
+    """The sums up to each element along `axis`, or of all in a row. Integers give int64."""
     x = _summable(operand(x))
     if axis is None:
         return cumsum(x.reshape((-1,)), 0)
@@ -273,146 +230,148 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
     return x
 
 
-def _summable(x: Any) -> Any:
+def _summable(x: Tensor) -> Tensor:
     """x, integers and booleans as int64, in which sums of integers are made."""
     return x if np.dtype(x.dtype).kind == "f" else cast(x, "int64")
 
 
-def _size(sizes: Any) -> int:
+def _size(sizes: Iterable[int]) -> int:
     return int(np.prod(list(sizes), dtype=int))
 
 
-def isfinite(x: Any) -> Tensor:
+def isfinite(x: TensorLike) -> Tensor:
     """Whether x is a number and not infinite, item by item."""
     return less(abs(operand(x)), np.inf)
 
 
-def isinf(x: Any) -> Tensor:
+def isinf(x: TensorLike) -> Tensor:
     """Whether x is infinite, item by item."""
     return equal(abs(operand(x)), np.inf)
 
 
 @broadcasting
-def isclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
-    """Whether |x1 - x2| <= atol + rtol |x2|, item by item; infinite ones are close to themselves alone."""
+def isclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e-8,
+            equal_nan: bool = False) -> Tensor:
+    """Whether |x1 - x2| <= atol + rtol |x2|; infinite elements are close only to themselves."""
     return _by_numpy(np.isclose, x1, x2, rtol, atol, equal_nan)
 
 
-def allclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+def allclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e-8,
+             equal_nan: bool = False) -> Tensor:
     """Whether all elements are close, as `isclose` has it: one boolean, in a tensor."""
     return _by_numpy(np.allclose, x1, x2, rtol, atol, equal_nan)
 
 
-def count_nonzero(x: Any, axis: Axes = None) -> Tensor:
+def count_nonzero(x: TensorLike, axis: Axes = None) -> Tensor:
     """How many elements along `axis` are not 0."""
     return _count(_truth(x), axis)
 
 
-def floor(x: Any) -> Tensor:
+def floor(x: TensorLike) -> Tensor:
     """The largest integer that is not above x; it has no gradient."""
     return _by_numpy(np.floor, floats(x))
 
 
-def ceil(x: Any) -> Tensor:
+def ceil(x: TensorLike) -> Tensor:
     """The smallest integer that is not below x; it has no gradient."""
     return _by_numpy(np.ceil, floats(x))
 
 
-def trunc(x: Any) -> Tensor:
+def trunc(x: TensorLike) -> Tensor:
     """x without what is behind its point; it has no gradient."""
     return _by_numpy(np.trunc, x)
 
 
-def round(x: Any, decimals: int = 0) -> Tensor:
+def round(x: TensorLike, decimals: int = 0) -> Tensor:
     """The nearest number with so many decimals, halves to the even one; it has no gradient."""
     return _by_numpy(np.round, x, decimals)
 
 
-def argsort(x: Any, axis: int | None = -1) -> Tensor:
-    """Where the items lie that come in rising order along `axis`; of equal ones the first comes first."""
+def argsort(x: TensorLike, axis: int | None = -1) -> Tensor:
+    """The places of the elements in rising order along `axis`; equal ones keep their order."""
     return _by_numpy(lambda a: np.argsort(a, axis, kind="stable").astype(np.int32), x)
 
 
-def sort(x: Any, axis: int = -1) -> Tensor:
+def sort(x: TensorLike, axis: int = -1) -> Tensor:
     """The items in rising order along `axis`, or without an axis of all items in a row."""
     x = operand(x) if axis is not None else operand(x).reshape((-1,))
     return take_each(x, argsort(x, axis or 0), axis or 0)
 
 
-def take_each(x: Any, places: Any, axis: int) -> Tensor:
-    """The items of x at integer positions along `axis`, as `argsort` gives them: others for each row."""
+def take_each(x: Tensor, places: Tensor, axis: int) -> Tensor:
+    """The elements of x at the places along `axis` that `argsort` gives."""
     index: list[Any] = list(np.ogrid[tuple(map(slice, places.shape))])
     index[axis] = places.numpy()
     return x[tuple(index)]
 
 
-def abs(x: Any) -> Tensor:  # type: ignore[no-redef]
+def abs(x: TensorLike) -> Tensor:  # type: ignore[no-redef]
     """|x|, item by item."""
     x = operand(x)
     return _by_numpy(np.abs, x) if _is_whole(x) else arrays.abs(x)
 
 
-def _is_whole(x: Any) -> bool:
+def _is_whole(x: TensorLike) -> bool:
     """Whether these are the values of integers or booleans, which no kernel takes."""
     return isinstance(x, Tensor) and x.dtype.kind != "f"
 
 
-def floats(x: Any) -> Tensor:
+def floats(x: TensorLike) -> Tensor:
     """x, integers as float32."""
     x = operand(x)
     return cast(x, "float32") if _is_whole(x) else x
 
 
-def _by_numpy(function: Any, *arguments: Any) -> Any:
-    """What NumPy makes of values, as a tensor without a gradient, on the device of the first one."""
+def _by_numpy(function: Callable, *arguments: Any) -> Tensor:
+    """Returns NumPy's result of values as a tensor without a gradient, on the first's device."""
     trace.stop("a function of ops that NumPy computes")
     first = operand(arguments[0])
     values = [a.detach().numpy() if hasattr(a, "detach") else a for a in (first, *arguments[1:])]
     return tensor(function(*values), device=first.device.name)
 
 
-def identity(n: int, dtype: Any = None) -> Tensor:
+def identity(n: int, dtype: DTypeLike | None = None) -> Tensor:
     """1 on the diagonal of an n x n matrix, else 0."""
     return eye(n, dtype=dtype)
 
 
-def empty_like(x: Any, dtype: Any = None) -> Tensor:
+def empty_like(x: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
     """A tensor of x's shape whose values have no meaning: zeros."""
     return zeros_like(x, dtype)
 
 
-def array(x: Any, dtype: Any = None) -> Tensor:
+def array(x: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
     """A tensor of an array, a number or a list."""
     return convert_to_tensor(x, dtype)
 
 
-def zeros(shape: Sequence[int], dtype: Any = None) -> Tensor:
+def zeros(shape: Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
     """All 0."""
     return tensor(np.zeros(shape, dtype or FLOATX))
 
 
-def ones(shape: Sequence[int], dtype: Any = None) -> Tensor:
+def ones(shape: Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
     """All 1."""
     return tensor(np.ones(shape, dtype or FLOATX))
 
 
-def full(shape: Sequence[int], fill_value: Any, dtype: Any = None) -> Tensor:
+def full(shape: Sequence[int], fill_value: float, dtype: DTypeLike | None = None) -> Tensor:
     """All `fill_value`."""
     refuse_gradient("full", fill_value=fill_value)
     return tensor(np.full(shape, fill_value, dtype or FLOATX))
 
 
-def zeros_like(x: Any, dtype: Any = None) -> Tensor:
+def zeros_like(x: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
     """As many 0 as x has elements, beside it."""
     return full_like(x, 0, dtype)
 
 
-def ones_like(x: Any, dtype: Any = None) -> Tensor:
+def ones_like(x: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
     """As many 1 as x has elements, beside it."""
     return full_like(x, 1, dtype)
 
 
-def full_like(x: Any, fill_value: float, dtype: Any = None) -> Tensor:
+def full_like(x: TensorLike, fill_value: float, dtype: DTypeLike | None = None) -> Tensor:
     """As many `fill_value` as x has elements, beside it."""
     refuse_gradient("full_like", fill_value=fill_value)
     x = operand(x)
@@ -421,19 +380,21 @@ def full_like(x: Any, fill_value: float, dtype: Any = None) -> Tensor:
     return Tensor(x.device.constant(np.full(x.shape, fill_value, dtype or x.dtype)), device=x.device)
 
 
-def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
+def eye(N: int, M: int | None = None, k: int = 0, dtype: DTypeLike | None = None) -> Tensor:
     """1 on a diagonal, else 0."""
     return tensor(np.eye(N, M, k, dtype or FLOATX))
 
 
-def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Tensor:
+def arange(start: float, stop: float | None = None, step: float = 1,
+           dtype: DTypeLike | None = None) -> Tensor:
     """start, start + step, ... below stop; one number counts from 0."""
     refuse_gradient("arange", start=start, stop=stop, step=step)
     values = np.arange(start, step=step) if stop is None else np.arange(start, stop, step)
     return tensor(values.astype(dtype or ("float32" if values.dtype.kind == "f" else "int32")))
 
 
-def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: Any = None) -> Tensor:
+def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True,
+             dtype: DTypeLike | None = None) -> Tensor:
     """`num` numbers from start to stop, at equal distances; without `endpoint` stop is left out."""
     refuse_gradient("linspace", start=start, stop=stop)
     return tensor(np.linspace(start, stop, num, endpoint, dtype=dtype or FLOATX))

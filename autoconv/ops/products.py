@@ -1,11 +1,11 @@
 """Products of tensors: sums over pairs of axes, as one product of matrices each."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ..engine.tensor import Tensor
+from ..functional.layer_functions import TensorLike
 from ..operators.arith import normalize_axes
 from .arranging import diagonal
 from .core import cast, on_any_tensor, operand
@@ -13,9 +13,9 @@ from .core import cast, on_any_tensor, operand
 __all__ = ["dot", "einsum", "tensordot"]
 
 
-def dot(x1: Any, x2: Any) -> Tensor:
-    """The sum over the last axis of x1 and the last but one of x2, or the only one: (..., K) and
-    (..., K, M) -> (..., ..., M). Of numbers their product.
+def dot(x1: TensorLike, x2: TensorLike) -> Tensor:
+    """The sum over the last axis of x1 and the last but one, or only one, of x2: (..., K) and (...,
+    K, M) -> (..., ..., M). Of numbers their product.
     """
     a = operand(x1)
     b = operand(x2)
@@ -24,8 +24,9 @@ def dot(x1: Any, x2: Any) -> Tensor:
     return tensordot(a, b, ((-1,), (-2 if len(b.shape) > 1 else 0,)))
 
 
-def tensordot(x1: Any, x2: Any, axes: int | Sequence[Any] = 2) -> Tensor:
-    """The sum over pairs of axes: the last `axes` of x1 and the first of x2, or the axes that two lists name."""
+def tensordot(x1: TensorLike, x2: TensorLike,
+              axes: int | Sequence[int | Sequence[int]] = 2) -> Tensor:
+    """The sum over pairs of axes: the last of x1 and first of x2, or those that two lists name."""
     a = operand(x1)
     b = operand(x2)
     if isinstance(axes, Sequence):
@@ -44,9 +45,9 @@ def tensordot(x1: Any, x2: Any, axes: int | Sequence[Any] = 2) -> Tensor:
     return _product(a, b, names[0], names[1], free)
 
 
-def einsum(subscripts: str, *operands: Any) -> Tensor:
-    """A product of tensors by Einstein's sums: "bij,bjk->bik" names the axes of each, and of the
-    result; an axis that the result lacks is summed over. "..." names all others, which broadcast.
+def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
+    """A product by Einstein's sums: "bij,bjk->bik" names the axes of each tensor and of the result;
+    an axis that the result lacks is summed. "..." is all others, which broadcast.
     """
     tensors = [operand(x) for x in operands]
     inputs, result = _axes(subscripts, tensors)
@@ -54,8 +55,8 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     for x, names in zip(tensors, inputs):
         for name, size in zip(names, x.shape):
             if sizes.setdefault(name, size) != size and not name.isdigit():
-                raise ValueError(f"An axis of einsum has one size. Received: {subscripts!r} with axis {name!r} of "
-                                 f"sizes {sizes[name]} and {size}.")
+                raise ValueError(f"An axis of einsum has one size. Received: {subscripts!r} with "
+                                 f"axis {name!r} of sizes {sizes[name]} and {size}.")
     x, names = _reduced(tensors[0], inputs[0], {*result, *(name for more in inputs[1:] for name in more)})
     for i, (other, more) in enumerate(zip(tensors[1:], inputs[1:]), 1):
         wanted = {*result, *(name for left in inputs[i + 1 :] for name in left)}
@@ -68,19 +69,19 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     return x.transpose(tuple(names.index(name) for name in result)) if names != list(result) else x
 
 
-def _axes(subscripts: str, tensors: Sequence[Any]) -> tuple[list[list[str]], list[str]]:
-    """The names of the axes of each operand and of the result; those behind "..." are numbers, counted from the end."""
+def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], list[str]]:
+    """Returns the names of the operands' and the result's axes; in "..." numbers from the end."""
     given, arrow, result = subscripts.replace(" ", "").partition("->")
     terms = given.split(",")
     letters = given.replace(",", "").replace("...", "")
     if len(terms) != len(tensors) or not tensors or not set(letters + result.replace("...", "")) <= set(
             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"):
-        raise ValueError("einsum takes letters for the axes of each tensor, such as 'bij,bjk->bik'. Received: "
-                         f"{subscripts!r} for {len(tensors)} tensors.")
+        raise ValueError("einsum takes letters for the axes of each tensor, such as "
+                         f"'bij,bjk->bik'. Received: {subscripts!r} for {len(tensors)} tensors.")
     inputs = [_letters(term, len(x.shape) - len(term.replace("...", ""))) for term, x in zip(terms, tensors)]
     if any(len(names) != len(x.shape) for names, x in zip(inputs, tensors)):
-        raise ValueError(f"einsum needs a letter for each axis. Received: {subscripts!r} for shapes "
-                         f"{[tuple(x.shape) for x in tensors]}.")
+        raise ValueError(f"einsum needs a letter for each axis. Received: {subscripts!r} for "
+                         f"shapes {[tuple(x.shape) for x in tensors]}.")
     others = max(sum(name.isdigit() for name in names) for names in inputs)
     if not arrow:
         result = "..." + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
@@ -96,7 +97,7 @@ def _letters(term: str, others: int) -> list[str]:
     return [*before, *(str(i) for i in reversed(range(others)) if dots), *after]
 
 
-def _reduced(x: Any, names: list[str], wanted: set[str]) -> tuple[Any, list[str]]:
+def _reduced(x: Tensor, names: list[str], wanted: set[str]) -> tuple[Tensor, list[str]]:
     """x with the diagonal of axes of one name, and summed over those that are not wanted."""
     for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         while names.count(name) > 1:
@@ -107,14 +108,15 @@ def _reduced(x: Any, names: list[str], wanted: set[str]) -> tuple[Any, list[str]
     return cast(x.sum(gone), x.dtype) if gone else x, [name for name in names if name in wanted]
 
 
-def _product(a: Any, b: Any, names_a: list[str], names_b: list[str], result: list[str]) -> Any:
-    """The sum of a b over the axes that the result lacks and both have, as a product of matrices."""
+def _product(a: Tensor, b: Tensor, names_a: list[str], names_b: list[str],
+             result: list[str]) -> Tensor:
+    """Returns the sum of a b over shared axes that the result lacks, as a product of matrices."""
     shared = [name for name in names_a if name in names_b]
     batch, summed = ([name for name in shared if (name in result) == kept] for kept in (True, False))
     of_a, of_b = ([name for name in names if name not in shared] for names in (names_a, names_b))
     sizes = dict(zip([*names_b, *names_a], [*b.shape, *a.shape]))
 
-    def matrices(x: Any, names: list[str], *parts: list[str]) -> Any:
+    def matrices(x: Tensor, names: list[str], *parts: list[str]) -> Tensor:
         own = dict(zip(names, x.shape))
         x = x.transpose(tuple(names.index(name) for part in parts for name in part))
         return x.reshape((*(own[name] for name in parts[0]),

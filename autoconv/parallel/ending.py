@@ -1,4 +1,4 @@
-"""How a rank ends: where an exception ends one, the others would wait for it, so they end as well."""
+"""How a rank ends: if an exception ends one, the others, which would wait for it, end too."""
 
 import atexit
 import sys
@@ -8,7 +8,7 @@ _code = 0  # with which all ranks end, where one failed
 
 
 def watch(comm: Any) -> None:
-    """Ends all ranks of a communicator where an exception, which Python has shown by then, ends this one."""
+    """Ends all ranks of a communicator if an exception, already shown, ends this one."""
     if comm.size > 1:
         atexit.register(_end, comm)
 

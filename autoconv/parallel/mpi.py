@@ -1,6 +1,4 @@
-"""`MPI`: the processes that mpiexec started, as `Ranks`. Messages go from process to process by mpi4py; sums are added
-here, in the order of ranks, since MPI promises no order for its own.
-"""
+"""`MPI`: the processes of mpiexec, as `Ranks`. Sums are added here, in the order of ranks."""
 
 import os
 import pickle
@@ -16,18 +14,18 @@ from . import ending
 from .summing import RankSum, Rooms
 from .waiting import Watch
 
-STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set in each process
-TAGS = 1 << 13  # of each kind of messages: one for each that is under way; MPI has twice as many at least
+STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # in each
+TAGS = 1 << 13  # per kind of messages; MPI has at least twice as many
 
 
 class MPI(Ranks):
     """All processes of an mpi4py communicator, by default MPI's COMM_WORLD.
 
-    bucket_bytes: about so many bytes of the gradient are summed at once, while the backward pass goes on. timeout:
-    after so many seconds without a word from a rank the others raise TimeoutError, which names it; it must be longer
-    than whatever one rank does alone, such as a callback. compression: None, or "float16", which sends gradients with
-    half of the bytes, rounded. The same number of ranks gives the same bits each time.
-    Raises RuntimeError where mpiexec started no others, ExtraError without mpi4py, ValueError for other arguments.
+    bucket_bytes: how much of the gradient is summed at once, while the backward pass continues.
+    timeout: seconds without a message from a rank after which the others raise TimeoutError, naming
+    it; longer than what one rank does alone, such as a callback. compression: None, or "float16",
+    which halves the bytes, rounded. The same number of ranks gives the same bits. Raises
+    RuntimeError if mpiexec started no others, ExtraError without mpi4py, ValueError.
     """
 
     def __init__(self, comm: Any = None, bucket_bytes: int = 1 << 18, timeout: float = 600.0,
@@ -44,8 +42,10 @@ class MPI(Ranks):
                                "-m mpi4py program.py (on the command line: mpiexec -n 4 python -m mpi4py -m autoconv "
                                "train mnist --distributed).")
         self._comm = given.Dup()
-        self.rank, self.size = self._comm.rank, self._comm.size
-        self.bucket_bytes, self.compression = int(bucket_bytes), compression
+        self.rank = self._comm.rank
+        self.size = self._comm.size
+        self.bucket_bytes = int(bucket_bytes)
+        self.compression = compression
         self._watch = Watch(self.rank, float(timeout))
         # Of sums and of other messages apart: where one rank records a step that another replays, they alternate in
         # other ways.
@@ -67,7 +67,7 @@ class MPI(Ranks):
         if isinstance(part, np.ndarray):
             self._begin(part, _is_there, [part], 1)
             return
-        free = self._staging[part.size, part.dtype]  # pinned memory, which a GPU fills while it goes on
+        free = self._staging[part.size, part.dtype]  # pinned memory, filled by a GPU
         host = free.pop() if free else part.pinned()
         self._staged.append(host)
         self._begin(host, part.begin_copy_to(host), [part], 1)
@@ -76,7 +76,8 @@ class MPI(Ranks):
         packed = np.concatenate([np.asarray(a, np.float64).reshape(-1) for a in arrays])
         self._begin(packed, _is_there, arrays, self.size)
 
-    def _begin(self, host: np.ndarray, there: Callable[[], bool], into: Sequence[Any], divided_by: int) -> None:
+    def _begin(self, host: np.ndarray, there: Callable[[], bool], into: Sequence[Any],
+               divided_by: int) -> None:
         packed = self.compression if divided_by == 1 else None
         tag = self._tag("sums", 2)
         self._under_way.append(RankSum(self._comm, host, there, into, divided_by, tag, packed, self._rooms))
@@ -107,7 +108,8 @@ class MPI(Ranks):
 
     def _everyone(self, own: np.ndarray, rooms: list[np.ndarray]) -> list[np.ndarray]:
         """An array of each rank, to all."""
-        tag, others = self._tag("others", 1), [other for other in range(self.size) if other != self.rank]
+        tag = self._tag("others", 1)
+        others = [other for other in range(self.size) if other != self.rank]
         receiving = [self._comm.Irecv(_bytes(rooms[other]), other, tag) for other in others]
         sending = [self._comm.Isend(_bytes(own), other, tag) for other in others]
         self._wait([*receiving, *sending], [*others, *others])
@@ -147,9 +149,9 @@ def _mpi4py() -> Any:
     try:
         from mpi4py import MPI as library  # noqa: N811 (it is a module)
     except ImportError as error:
-        raise ExtraError("Training on several processes needs mpi4py and an MPI such as MPICH or Open MPI: pip install "
-                         "'autoconv[mpi]' mpich") from error
+        raise ExtraError("Training on several processes needs mpi4py and an MPI such as MPICH or "
+                         "Open MPI: pip install 'autoconv[mpi]' mpich") from error
     except RuntimeError as error:  # mpi4py is there, but no library of MPI
-        raise ExtraError(f"mpi4py finds no MPI on this computer: {error}. Install one: pip install mpich, or the "
-                         "system's package mpich or openmpi-bin.") from error
+        raise ExtraError(f"mpi4py finds no MPI on this computer: {error}. Install one: pip install "
+                         "mpich, or the system's package mpich or openmpi-bin.") from error
     return library

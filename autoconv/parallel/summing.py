@@ -1,7 +1,7 @@
-"""`Sum`: an array summed over all ranks in their order, so that each has the same bits, and each run as well.
+"""`RankSum`: an array summed over all ranks in their order, so that each run has the same bits.
 
-Each rank gets its share of the array from all others, adds it up, and sends the sum to all. Small arrays, and those of
-two ranks, go to all at once, and each rank adds up the whole: that is one message less to wait for.
+Each rank receives its share of the array from all others, adds it up, and sends the sum to all.
+Small arrays, and those of two ranks, go to all at once: one message less to wait for.
 """
 
 from collections import defaultdict
@@ -13,24 +13,31 @@ import numpy as np
 
 AT_ONCE = 1 << 14  # bytes: up to here the time of a message hardly depends on its size
 
-Rooms = defaultdict[tuple[int, int, np.dtype], list[np.ndarray]]  # to receive into, by their shapes: those not in use
+Rooms = defaultdict[tuple[int, int, np.dtype], list[np.ndarray]]  # free receive buffers by shape
 
 
 class RankSum:
-    """Sums `host` (n,) in place, then writes it, divided by `divided_by`, to `into`, arrays that lie in it one behind
-    the other. there: whether `host` has come from the device. packed: the dtype in which numbers travel, None for
-    their own. Takes the tags `tag` and `tag + 1`.
+    """Sums `host` (n,) in place, then writes it, divided by `divided_by`, to `into`, arrays that
+    are in it one after the other. there: whether `host` has come from the device. packed: the dtype
+    that is sent, None for its own. Uses the tags `tag` and `tag + 1`.
     """
 
-    def __init__(self, comm: Any, host: np.ndarray, there: Callable[[], bool], into: Sequence[Any], divided_by: int,
-                 tag: int, packed: str | None, rooms: Rooms) -> None:
+    def __init__(self, comm: Any, host: np.ndarray, there: Callable[[], bool], into: Sequence[Any],
+                 divided_by: int, tag: int, packed: str | None, rooms: Rooms) -> None:
         from mpi4py import MPI
 
-        self._comm, self._host, self._there, self._into = comm, host, there, into
-        self._divided_by, self._tag, self._packed, self._free = divided_by, tag, packed, rooms
+        self._comm = comm
+        self._host = host
+        self._there = there
+        self._into = into
+        self._divided_by = divided_by
+        self._tag = tag
+        self._packed = packed
+        self._free = rooms
         self._others = [rank for rank in range(comm.size) if rank != comm.rank]
         self._requests: list[Any] = []
-        self._test, self._steps = MPI.Request.Testall, self._run()
+        self._test = MPI.Request.Testall
+        self._steps = self._run()
 
     def advance(self) -> bool:
         """Goes on as far as that is possible without waiting. Returns whether all is done."""
@@ -53,11 +60,14 @@ class RankSum:
             start += array.size
 
     def _sum(self) -> Iterator[bool]:
-        rank, size, host = self._comm.rank, self._comm.size, self._host
+        rank = self._comm.rank
+        size = self._comm.size
+        host = self._host
         whole = size == 2 or host.nbytes <= AT_ONCE
         cuts = [0, host.size] if whole else [host.size * i // size for i in range(size + 1)]
         shares = [slice(*two) for two in pairwise(cuts)] * (size if whole else 1)
-        own, outgoing = shares[rank], host if self._packed is None else host.astype(self._packed)
+        own = shares[rank]
+        outgoing = host if self._packed is None else host.astype(self._packed)
         rooms = self._room(own.stop - own.start)
         yield from self._exchange(rooms, [outgoing[shares[other]] for other in self._others], self._tag)
         self._add(rooms, outgoing, own)
@@ -67,10 +77,12 @@ class RankSum:
 
     def _add(self, rooms: np.ndarray, outgoing: np.ndarray, own: slice) -> None:
         """The sum of all ranks' parts of the own share, in the order of ranks."""
-        rank, total, parts = self._comm.rank, self._host[own], [*rooms]
+        rank = self._comm.rank
+        total = self._host[own]
+        parts = [*rooms]
         parts.insert(rank, outgoing[own])
         so_far = parts[0]
-        for part in parts[1:-1]:  # into a room, or into `total`, where the own part is the first and was read
+        for part in parts[1:-1]:  # into a room or `total`
             into = total if rank == 0 else rooms[0] if self._packed is None else np.empty_like(total)
             so_far = np.add(so_far, part, out=into, dtype=total.dtype)
         np.add(so_far, parts[-1], out=total, dtype=total.dtype)
@@ -90,11 +102,12 @@ class RankSum:
             part[...] = room
         self._give_back(rooms)
 
-    def _exchange(self, rooms: Iterable[np.ndarray], outgoing: Iterable[np.ndarray], tag: int) -> Iterator[bool]:
+    def _exchange(self, rooms: Iterable[np.ndarray], outgoing: Iterable[np.ndarray],
+                  tag: int) -> Iterator[bool]:
         """Receives from all others and sends to them."""
         receiving = [self._comm.Irecv(_bytes(room), rank, tag) for room, rank in zip(rooms, self._others)]
-        self._requests = [*receiving, *(
-            self._comm.Isend(_bytes(part), rank, tag) for part, rank in zip(outgoing, self._others))]
+        self._requests = [*receiving, *(self._comm.Isend(_bytes(part), rank, tag) for part,
+                                        rank in zip(outgoing, self._others))]
         while not self._test(self._requests):
             yield False
 

@@ -4,16 +4,17 @@ import os
 import time
 from collections.abc import Callable
 
-SPINS = 100  # looks before the processor is offered to others, where more ranks run than it has cores
+SPINS = 100  # looks before the processor is offered to other ranks
 AWAKE = 2e-3  # seconds of looking without a pause: longer than a rank is usually late
 PAUSE = 2e-4  # seconds between two looks from then on
 
 
 class Watch:
-    """timeout: after so many seconds without what is waited for, a TimeoutError says from whom it should come."""
+    """After `timeout` seconds without a message raises TimeoutError, which names the rank."""
 
     def __init__(self, rank: int, timeout: float) -> None:
-        self._rank, self._timeout = rank, timeout
+        self._rank = rank
+        self._timeout = timeout
 
     def wait(self, done: Callable[[], bool], missing: Callable[[], list[int]]) -> None:
         """Waits until `done()`. missing: the ranks that it hangs on."""
@@ -28,9 +29,9 @@ class Watch:
             elif waited < self._timeout:
                 time.sleep(PAUSE)
             elif late := missing():
-                raise TimeoutError(f"Rank {self._rank} waits for {_named(late)}, from which nothing came for "
-                                   f"{self._timeout:g} seconds. Look for what stopped it there; where it only takes "
-                                   "long, raise the timeout.")
+                raise TimeoutError(f"Rank {self._rank} waits for {_named(late)}, from which "
+                                   f"nothing came for {self._timeout:g} seconds. Look for what "
+                                   "stopped it there; where it only takes long, raise the timeout.")
 
 
 def _named(ranks: list[int]) -> str:

@@ -1,7 +1,8 @@
-"""Pictures: image kernels, what a net's layers see, which pixels moved its answer, and how it did.
+"""Pictures: image kernels, what layers see, which pixels moved the answer, how a net did.
 
-`filters`, `feature_maps`, `confusion`, `curves`, `occlusion` and `saliency` return figures of matplotlib's (the extra
-`plots`); `kernels`, `activations`, `confusion_matrix`, `occlusion_map` and `saliency_map` give the same as arrays.
+`filters`, `feature_maps`, `confusion`, `curves`, `occlusion` and `saliency` return figures of
+matplotlib's (extra `plots`); `kernels`, `activations`, `confusion_matrix`, `occlusion_map` and
+`saliency_map` the same as arrays.
 """
 
 import sys
@@ -13,10 +14,8 @@ from .influence import occlusion_map, saliency_map
 from .inside import Activation, activations, class_scores, kernels
 from .results import confusion_matrix, precision_recall, worst_mistakes
 
-__all__ = [
-    "KERNELS", "Activation", "activations", "class_scores", "confusion", "confusion_matrix", "convolve", "curves",
-    "feature_maps", "filter", "filters", "kernels", "occlusion", "occlusion_map", "precision_recall", "saliency",
-    "saliency_map", "worst_mistakes",
-]
+__all__ = ["KERNELS", "Activation", "activations", "class_scores", "confusion", "confusion_matrix",
+           "convolve", "curves", "feature_maps", "filter", "filters", "kernels", "occlusion",
+           "occlusion_map", "precision_recall", "saliency", "saliency_map", "worst_mistakes"]
 
 modules.suggest(sys.modules[__name__])

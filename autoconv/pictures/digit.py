@@ -10,11 +10,13 @@ _INK = 95.0  # MNIST's mean ink a digit, in white pixels; much thinner strokes a
 
 
 def as_mnist(gray: np.ndarray) -> np.ndarray:
-    """The digit in a gray picture (H, W) of bytes as MNIST's makers would have scanned it: (28, 28) bytes, ink bright.
+    """Returns the digit in a gray picture (H, W) of bytes as MNIST would have it: (28, 28) bytes,
+    ink bright.
 
-    Paper may be bright or dark, shaded or gray, and the digit anywhere on it. The paper's shade is estimated and taken
-    away, the contrast stretched, the ink's bounding box scaled into 20 x 20 and centred by its mass, as in LeCun et al.
-    (1998). A picture without ink gives zeros. Raises ValueError for another shape.
+    Paper may be bright or dark, shaded or gray, the digit anywhere. The paper's shade is
+    subtracted, the contrast stretched, the ink's bounding box scaled into 20 x 20 and centred by
+    its mass, as in LeCun et al. (1998). A picture without ink gives zeros. Raises ValueError for
+    another shape.
     """
     picture = np.asarray(gray, np.float32)
     if picture.ndim != 2 or not picture.size:
@@ -34,29 +36,29 @@ def as_mnist(gray: np.ndarray) -> np.ndarray:
 
 
 def _found(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """The ink 0..1 in a smaller copy of the picture, which pixels of it are the digit's, and how much smaller it is."""
+    """Returns the ink 0..1 in a smaller copy, the mask of the digit's pixels, and the reduction."""
     step = max(1, -(-max(picture.shape) // _SMALL))
     small = _shrunk(picture, step)
     paper = _paper(small)
     ordered = np.sort(small - paper, axis=None)
-    count = max(ordered.size // 50, 1)  # whether the figure or the paper differs more, in its strongest 2%
+    count = max(ordered.size // 50, 1)  # compares the strongest 2%
     dark = -ordered[:count].sum() > ordered[-count:].sum()
-    ink = np.maximum(255 * (1 - small / np.maximum(paper, 16)) if dark else small - paper, 0)  # a shadow is a factor
+    ink = np.maximum(255 * (1 - small / np.maximum(paper, 16)) if dark else small - paper, 0)  # factor
     threshold = _otsu(ink)
     mask = _figure(ink > threshold) if ink.max() >= _FAINT else np.zeros(ink.shape, bool)
     peak = np.percentile(ink[mask], 75) if mask.any() else 1.0
-    return np.clip((ink - threshold / 2) / max(peak - threshold / 2, 1), 0, 1) * _grown(mask), mask, step
+    return np.clip((ink - threshold / 2) / max(peak - threshold / 2, 1), 0, 1) * _around(mask).any(0), mask, step
 
 
 def _shrunk(picture: np.ndarray, step: int) -> np.ndarray:
-    """The means of blocks of step x step pixels; a last block that is cut off is left out, where there is another."""
+    """Returns the means of blocks of step x step pixels; an incomplete last block is left out."""
     h, w = (max(n // step, 1) for n in picture.shape)
     cut = picture[: h * step, : w * step]
     return cut.reshape(h, cut.shape[0] // h, w, cut.shape[1] // w).mean((1, 3))
 
 
 def _paper(picture: np.ndarray) -> np.ndarray:
-    """The shade of the paper at each pixel: one where most of the picture has one, else the median around."""
+    """Returns the paper's shade at each pixel: one if it is even, else the median around."""
     usual = np.median(picture)
     if (np.abs(picture - usual) < 12).mean() > 0.75:
         return np.full_like(picture, usual)
@@ -81,37 +83,24 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def _figure(mask: np.ndarray) -> np.ndarray:
-    """The parts of a mask that belong to the digit: the largest, and others that are no specks;
-    what touches the edge only where there is nothing else.
-    """
-    labels = np.zeros(mask.shape, np.int32)
-    counts = [0]
-    at_edge = [False]
-    for start in zip(*np.nonzero(mask)):
-        if labels[start]:
-            continue
-        labels[start], waiting, count, touches = len(counts), [start], 0, False
-        while waiting:
-            i, j = waiting.pop()
-            count += 1
-            touches |= i in (0, mask.shape[0] - 1) or j in (0, mask.shape[1] - 1)
-            for near in ((i + a, j + b) for a in (-1, 0, 1) for b in (-1, 0, 1)):
-                if 0 <= near[0] < mask.shape[0] and 0 <= near[1] < mask.shape[1] and mask[near] and not labels[near]:
-                    labels[near] = len(counts)
-                    waiting.append(near)
-        counts.append(count)
-        at_edge.append(touches)
-    size = np.array(counts)
-    inner = size * ~np.array(at_edge)
+    """Returns the parts of a mask that are the digit: no specks, nothing else at the edge."""
+    labels = np.arange(1, mask.size + 1).reshape(mask.shape) * mask
+    while not np.array_equal(spread := _around(labels).max(0) * mask, labels):
+        labels = spread
+    _, labels = np.unique(np.append(labels, 0), return_inverse=True)  # 0 is the ground
+    labels = labels[:-1].reshape(mask.shape)
+    size = np.bincount(labels.ravel()) * np.sign(np.arange(labels.max() + 1))
+    inner = size.copy()
+    inner[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = 0
     kept = inner if inner.max() >= 0.1 * size.max() else size
     return (kept > 0.1 * kept.max())[labels] & mask
 
 
-def _grown(mask: np.ndarray) -> np.ndarray:
-    """The mask with the pixels around it."""
-    padded = np.pad(mask, 1)
-    h, w = mask.shape
-    return np.logical_or.reduce([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)])
+def _around(values: np.ndarray) -> np.ndarray:
+    """The pixel and its eight neighbours, (9, H, W); 0 outside."""
+    padded = np.pad(values, 1)
+    h, w = values.shape
+    return np.stack([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)])
 
 
 def _resized(rows: np.ndarray, count: int) -> np.ndarray:

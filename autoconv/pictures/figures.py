@@ -1,7 +1,7 @@
-"""Figures of matplotlib's: filters, feature maps, confusion, learning curves, and which pixels moved the answer.
+"""Figures of matplotlib's: filters, feature maps, confusion, learning curves, influence of pixels.
 
-Each function returns a `matplotlib.figure.Figure` of its own; nothing of pyplot's state is read or changed. A notebook
-shows one that is the last line of a cell; `figure.savefig("maps.png")` saves it. Needs matplotlib: the extra `plots`.
+Each function returns its own `matplotlib.figure.Figure`, without pyplot. A notebook shows one in
+the last line of a cell; `figure.savefig("maps.png")` saves it. Needs the extra `plots`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from . import mosaics
 from .influence import occlusion_map, saliency_map
 from .inside import batch_of_one
 from .panels import Panel, Scores, filter_panels, map_panels
+from .reading import ImageLike
 from .results import confusion_matrix
 
 WIDTH = 9.0  # inches
@@ -23,25 +24,22 @@ PIXELS = 100  # of a picture, an inch
 
 
 def filters(model: Model, layer: str | None = None) -> Any:
-    """A figure of the filters of each convolution, or of the layer of that name: red above 0, blue below.
-
-    Raises ValueError for a layer that is not there or has no filters.
+    """Draws the filters of each convolution, or of one layer: red above 0, blue below. Raises
+    ValueError for a layer without filters.
     """
     return stacked(filter_panels(model, layer))
 
 
-def feature_maps(model: Model, image: Any, layer: str | None = None) -> Any:
-    """A figure of each layer's output for an image, or of that of one layer; each layer has a scale
-    of its own, from black, its smallest value, to white. image: an array or the name of a file, see
-    `activations`. Raises ValueError for a layer that is not there.
+def feature_maps(model: Model, image: ImageLike, layer: str | None = None) -> Any:
+    """Draws each layer's output for an image, or one layer's, each from black, its smallest value,
+    to white. image: an array or a file, see `activations`. Raises ValueError for an unknown layer.
     """
     return stacked(map_panels(model, image, layer))
 
 
 def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None) -> Any:
-    """A figure of how many samples of each class (rows) were taken for which (columns).
-
-    Both are labels (N,) or rows (N, classes). `class_names` are 0, 1, 2, ... by default.
+    """Draws how many samples of each class (rows) were taken for which (columns). Both are labels
+    (N,) or rows (N, classes). `class_names` are 0, 1, 2, ... by default.
     """
     matrix = confusion_matrix(y_true, y_pred, None if class_names is None else len(class_names))
     names = [str(i) for i in range(len(matrix))] if class_names is None else [str(name) for name in class_names]
@@ -62,8 +60,8 @@ def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None
 
 
 def curves(history: Any) -> Any:
-    """A figure of the loss and of each metric over the epochs, validation beside training: of what
-    `fit` returned, or of its `history`, a dict of lists.
+    """Draws the loss and each metric over the epochs, validation beside training, from what `fit`
+    returned or its `history`.
     """
     values: Mapping[str, Sequence[float]] = getattr(history, "history", history)
     if not values or not all(len(row) for row in values.values()):
@@ -87,21 +85,16 @@ def curves(history: Any) -> Any:
     return figure
 
 
-def occlusion(model: Model, image: Any, class_index: int | None = None, size: Pair | None = None,
-              strides: Pair | None = None, value: float | None = None) -> Any:
-    """A figure of the image beside `occlusion_map`: how far the class's probability falls where a patch hides it.
-
-    image: an array or the name of a file, see `activations`.
-    """
+def occlusion(model: Model, image: ImageLike, class_index: int | None = None,
+              size: Pair | None = None, strides: Pair | None = None,
+              value: float | None = None) -> Any:
+    """Draws the image beside `occlusion_map`. image: an array or a file, see `activations`."""
     found = occlusion_map(model, image, class_index, size, strides, value)
     return _influence(model, image, found, "fall of the probability where hidden", "RdBu_r", float(np.abs(found).max()))
 
 
-def saliency(model: Model, image: Any, class_index: int | None = None) -> Any:
-    """A figure of the image beside `saliency_map`: how much the class's score moves with each pixel.
-
-    image: an array or the name of a file, see `activations`.
-    """
+def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> Any:
+    """Draws the image beside `saliency_map`. image: an array or a file, see `activations`."""
     return _influence(model, image, saliency_map(model, image, class_index), "gradient of the score", "magma", None)
 
 
@@ -127,7 +120,8 @@ def stacked(parts: Sequence[Panel | Scores]) -> Any:
     return figure
 
 
-def _influence(model: Model, image: Any, found: np.ndarray, title: str, colours: str, most: float | None) -> Any:
+def _influence(model: Model, image: ImageLike, found: np.ndarray, title: str, colours: str,
+               most: float | None) -> Any:
     figure = _figure((8.0, 3.8))
     left, right = figure.subplots(1, 2)
     pixels = mosaics.image(batch_of_one(model, image)[0])

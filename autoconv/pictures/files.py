@@ -11,18 +11,18 @@ from ..utils.pixels import pillow
 
 
 def check_suffix(path: Path) -> None:
-    """Raises ValueError where the name of a file does not say which format a picture has that is written there."""
+    """Raises ValueError unless the file's suffix names a format that Pillow writes."""
     image_module = pillow("Image")
     known = {suffix: kind for suffix, kind in image_module.registered_extensions().items() if kind in image_module.SAVE}
     try:
         names.lookup("suffix of a picture", path.suffix.lower(), known)
     except ValueError:
-        raise ValueError(f"The name of a picture must end in .png, .jpg or another that Pillow writes. "
-                         f"Received: {str(path)!r}.") from None
+        raise ValueError("The name of a picture must end in .png, .jpg or another that Pillow "
+                         f"writes. Received: {str(path)!r}.") from None
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
-    """Writes pixels 0..255, (H, W, 1) or (H, W, 3), in the format that the suffix names; at one stroke."""
+    """Writes pixels 0..255, (H, W, 1) or (H, W, 3), in the suffix's format, in one step."""
     check_suffix(path)
     image_module = pillow("Image")
     data = io.BytesIO()

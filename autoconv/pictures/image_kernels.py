@@ -13,6 +13,7 @@ from .. import functional as F
 from ..arguments import names
 from ..arguments.shapes import Padding, Pair
 from ..utils.pixels import read_whole
+from .reading import ImageLike
 
 Kernel = str | Sequence[Sequence[float]] | np.ndarray
 
@@ -34,10 +35,9 @@ KERNELS: dict[str, str] = {  # rows divided by " / "
 
 
 def matrix(kernel: Kernel) -> np.ndarray:
-    """A kernel as an array (KH, KW): one of KERNELS by its name, "0 -1 0 / -1 5 -1 / 0 -1 0", or rows of numbers. In a
-    text 1/9 is a fraction: the slash between two rows has blanks around it.
-
-    Raises ValueError for an unknown name, with the nearest, and for what is no matrix of finite numbers.
+    """Returns a kernel as an array (KH, KW): a name of KERNELS, "0 -1 0 / -1 5 -1 / 0 -1 0", or
+    rows of numbers. In a text 1/9 is a fraction: the slash between rows has blanks around it.
+    Raises ValueError for an unknown name and for other values.
     """
     if isinstance(kernel, str) and not any(map(str.isdigit, kernel)):
         return matrix(KERNELS[names.lookup("kernel", kernel.strip(), {name: name for name in KERNELS})])
@@ -58,7 +58,7 @@ def _rows(text: str) -> list[list[float]]:
     """The numbers of a text, row by row. Raises ValueError that says which row is wrong."""
     text = text.replace(",", " ")
     rows = [row.split() for row in re.split(r"(?<=\s)/|/(?=\s)", text)]
-    if len(rows) == 1:  # "1 0/0 1" has no blanks around its slashes, and 1/3 1/3 1/3 is one row of fractions
+    if len(rows) == 1:  # "1 0/0 1" has no blanks; 1/3 1/3 1/3 is one row
         tight = [row.split() for row in text.split("/")]
         rows = tight if len({len(row) for row in tight}) == 1 else rows
     numbers: list[list[float]] = []
@@ -72,11 +72,12 @@ def _rows(text: str) -> list[list[float]]:
     return numbers
 
 
-def convolve(image: Any, kernel: Kernel, padding: Padding = "valid", strides: Pair = 1, dilation_rate: Pair = 1
-             ) -> np.ndarray:
-    """The values of a picture under a kernel, each channel by itself, neither rounded nor clipped: float32 (OH, OW, C).
+def convolve(image: ImageLike, kernel: Kernel, padding: Padding = "valid", strides: Pair = 1,
+             dilation_rate: Pair = 1) -> np.ndarray:
+    """Returns a picture under a kernel, each channel separately, not rounded: float32 (OH, OW, C).
 
-    image: the name of a file, or numbers (H, W) or (H, W, C). kernel: see `matrix`. The rest is as in `F.conv2d`.
+    image: a file, or numbers (H, W) or (H, W, C). kernel: see `matrix`. The rest is as in
+    `F.conv2d`.
     """
     x = _image(image)
     w = matrix(kernel)
@@ -84,21 +85,21 @@ def convolve(image: Any, kernel: Kernel, padding: Padding = "valid", strides: Pa
     return F.depthwise_conv2d(x[None], each, None, strides, padding, dilation_rate).numpy()[0]
 
 
-def filter(image: Any, kernel: Kernel = "sharpen", padding: Padding = "valid", strides: Pair = 1,
-           dilation_rate: Pair = 1, absolute: bool = False, scale: bool = False) -> np.ndarray:
-    """A picture under a kernel, as a picture: bytes (OH, OW, C), or (OH, OW) where `image` is an array (H, W).
+def filter(image: ImageLike, kernel: Kernel = "sharpen", padding: Padding = "valid",
+           strides: Pair = 1, dilation_rate: Pair = 1, absolute: bool = False,
+           scale: bool = False) -> np.ndarray:
+    """Returns a picture under a kernel: bytes (OH, OW, C), or (OH, OW) for an array (H, W).
 
-    image: the name of a file, or pixels 0..255 (H, W) or (H, W, C). kernel: a name of KERNELS, a text such as
-    "0 -1 0 / -1 5 -1 / 0 -1 0", or a matrix. Values are rounded and clipped to 0..255; `absolute` takes them without
-    their sign, `scale` stretches them so that the smallest is 0 and the largest 255. `convolve` gives them as they are.
-    Raises ValueError for what is no kernel or no picture, OSError for a file that cannot be read.
+    image: a file, or pixels 0..255. kernel: see `matrix`. Values are rounded and clipped to 0..255;
+    `absolute` drops their sign, `scale` stretches them to 0..255; `convolve` returns them as they
+    are. Raises ValueError for a wrong kernel or picture, OSError for an unreadable file.
     """
     pixels = to_pixels(convolve(image, kernel, padding, strides, dilation_rate), absolute, scale)
     return pixels[..., 0] if not isinstance(image, (str, os.PathLike)) and np.ndim(image) == 2 else pixels
 
 
 def to_pixels(values: np.ndarray, absolute: bool = False, scale: bool = False) -> np.ndarray:
-    """Values as bytes 0..255: clipped, or with `scale` stretched from the smallest to the largest."""
+    """Returns values as bytes 0..255: clipped, or with `scale` stretched."""
     values = np.abs(values) if absolute else values
     if scale:
         low = float(values.min())
@@ -119,7 +120,7 @@ def side_by_side(pictures: Sequence[np.ndarray], gap: int = 8) -> np.ndarray:
     return np.concatenate(columns, 1)
 
 
-def _image(image: Any) -> np.ndarray:
+def _image(image: ImageLike) -> np.ndarray:
     """The numbers of a picture, float32 (H, W, C)."""
     values = read_whole(Path(image)) if isinstance(image, (str, os.PathLike)) else np.asarray(image)
     if values.ndim == 2:

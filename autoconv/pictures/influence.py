@@ -1,6 +1,5 @@
 """Which pixels moved the answer: by hiding them, and by the gradient of the class's score."""
 
-from typing import Any
 
 import numpy as np
 
@@ -8,19 +7,20 @@ from ..arguments.shapes import Pair, pair
 from ..engine.tensor import Tensor
 from ..models import Model
 from .inside import batch_of_one, class_scores
+from .reading import ImageLike
 
 BATCH = 64  # hidden images in one call
 
 
-def occlusion_map(model: Model, image: Any, class_index: int | None = None, size: Pair | None = None,
-                  strides: Pair | None = None, value: float | None = None) -> np.ndarray:
-    """How far the probability of a class falls where a patch hides part of the image: (H, W), the
-    mean over all patches that hide a pixel (Zeiler and Fergus, 2014). Large: the answer needs that
-    pixel; below 0: it speaks against it.
+def occlusion_map(model: Model, image: ImageLike, class_index: int | None = None,
+                  size: Pair | None = None, strides: Pair | None = None,
+                  value: float | None = None) -> np.ndarray:
+    """How far the probability of a class falls if a patch hides a pixel: (H, W), means over patches
+    (Zeiler and Fergus, 2014). Large: the answer needs the pixel; below 0: it speaks against it.
 
-    image: an array or the name of a file, see `activations`. class_index: by default the likeliest
-    class. The patch has `size` pixels (a seventh of the image) and moves by `strides` (half its
-    size); it is filled with `value`, by default each channel's median.
+    image: an array or a file, see `activations`. class_index: by default the likeliest. The patch
+    has `size` pixels (a seventh of the image), moves by `strides` (half its size), and is filled
+    with `value`, by default each channel's median.
     """
     x = batch_of_one(model, image).astype(np.float32)
     _, h, w, _ = x.shape
@@ -45,10 +45,10 @@ def occlusion_map(model: Model, image: Any, class_index: int | None = None, size
     return total / np.maximum(count, 1)
 
 
-def saliency_map(model: Model, image: Any, class_index: int | None = None) -> np.ndarray:
-    """The size of the gradient of a class's score (before the softmax) on each pixel, (H, W): how much the score moves
-    with the pixel; the largest of its channels (Simonyan et al., 2014). image: an array or the name of a file, see
-    `activations`. The gradients of the weights stay as they were.
+def saliency_map(model: Model, image: ImageLike, class_index: int | None = None) -> np.ndarray:
+    """The size of the gradient of a class's score (before the softmax) on each pixel, (H, W), the
+    largest of its channels (Simonyan et al., 2014). image: an array or a file, see `activations`.
+    The gradients of the weights stay as they were.
     """
     x = Tensor(model.device.asarray(batch_of_one(model, image), model.dtype), requires_grad=True, device=model.device)
     y = model(x, training=False)

@@ -1,4 +1,4 @@
-"""What the layers of a net make of an image, as arrays: their outputs, their filters, and the class scores."""
+"""What the layers of a net make of an image, as arrays: outputs, filters, class scores."""
 
 import os
 from pathlib import Path
@@ -13,23 +13,25 @@ from ..layers import Conv2DTranspose, DepthwiseConv2D
 from ..layers.function import kind_of
 from ..models import Model
 from . import reading
+from .reading import ImageLike
 
 
 class Activation(NamedTuple):
-    """What a layer gave for one image: its name and class, and its output without the batch, such as (26, 26, 32)."""
+    """What a layer gave for one image: its name and class, and its output without the batch."""
 
     name: str
     kind: str
     output: np.ndarray
 
 
-def activations(model: Model, image: Any, layer: str | None = None) -> list[Activation]:
-    """The outputs of all layers for one image, in the order in which they run; or those of the one layer of that name.
+def activations(model: Model, image: ImageLike, layer: str | None = None) -> list[Activation]:
+    """Returns the outputs of all layers for one image, in order; or those of the layer of that
+    name.
 
-    image: an array (H, W) or (H, W, C) as the model takes it, or the name of a picture file, which is read as `autoconv
-    predict MODEL.safetensors` reads it: in the model's size and colours; for a model that tells ten digits apart, the
-    digit is found in it; pixels 0..255, or 0..1 where the model has no Rescaling layer. Raises ValueError for a layer
-    that is not there and for an image that the model does not take, UnreadableImage for a file that is no picture.
+    image: an array (H, W) or (H, W, C), or a picture file, which is read as `autoconv predict`
+    does: in the model's size and colours, for a model of ten digits the digit in it; pixels 0..255,
+    or 0..1 if the model has no Rescaling layer. Raises ValueError for an unknown layer or a wrong
+    image, UnreadableImage for a file that is no picture.
     """
     nodes = _nodes(model, layer)
     maps = Model(model.inputs, [tensor for node in nodes for tensor in node.outputs])
@@ -41,9 +43,8 @@ def activations(model: Model, image: Any, layer: str | None = None) -> list[Acti
 
 
 def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
-    """The kernels of all convolutions, or of the one of that name, as (KH, KW, C, F): F filters over C maps.
-
-    Raises ValueError for a layer that is not there or is no convolution.
+    """Returns the kernels of all convolutions, or of one, as (KH, KW, C, F): F filters over C maps.
+    Raises ValueError for another layer.
     """
     found = {each.name: _kernel(each) for each in model.layers if np.ndim(getattr(each, "kernel", 0)) == 4}
     if layer is None:
@@ -55,8 +56,8 @@ def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
 
 
 def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
-    """The probabilities of the classes, (N, classes), for images as the model takes them: its
-    outputs, after a softmax, of one output a sigmoid, where it ends in logits.
+    """Returns the probabilities of the classes, (N, classes), for images: the model's outputs,
+    after a softmax or of one output a sigmoid if it ends in logits.
     """
     with no_grad():
         parts = [model(images[i : i + batch_size], training=False) for i in range(0, len(images), batch_size)]
@@ -69,11 +70,11 @@ def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
-def batch_of_one(model: Model, image: Any) -> np.ndarray:
-    """An image as a batch that the model takes: (H, W) or (H, W, C) as (1, H, W, C), or a file, read for the model."""
+def batch_of_one(model: Model, image: ImageLike) -> np.ndarray:
+    """Returns an image (H, W) or (H, W, C), or in a file, as a batch (1, H, W, C) for the model."""
     if len(model.inputs) != 1:
-        raise ValueError(f"The model must take one image. Received one of {len(model.inputs)} inputs: "
-                         f"{', '.join(model.input_names)}.")
+        raise ValueError(f"The model must take one image. Received one of {len(model.inputs)} "
+                         f"inputs: {', '.join(model.input_names)}.")
     if isinstance(image, str | os.PathLike):
         image = reading.for_model(model, Path(image))
     x = np.asarray(image)

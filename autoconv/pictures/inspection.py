@@ -1,12 +1,12 @@
-"""A net and images in it as one page: each layer's filters and feature maps, the class scores, what moved the answer.
-"""
+"""A net and images in it as one page: filters, feature maps, class scores, influence of pixels."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..models import Model
 from ..programs.pages import charts, document
 from .panels import Panel, Scores, filter_panels, image_panel, influence_panels, map_panels, scores
+from .reading import ImageLike
 
 
 class Inspected(NamedTuple):
@@ -23,8 +23,9 @@ class Inspected(NamedTuple):
         return [self.image._replace(title=self.name), self.scores, *self.layers, *self.influence]
 
 
-def inspected(model: Model, image: Any, name: str, classes: Sequence[str], layer: str | None = None) -> Inspected:
-    """What the model makes of an image; of its layers all, or the one of that name (ValueError where there is none)."""
+def inspected(model: Model, image: ImageLike, name: str, classes: Sequence[str],
+              layer: str | None = None) -> Inspected:
+    """Inspects an image: all layers, or the one of that name (ValueError if unknown)."""
     found = scores(model, image, classes)
     answer = max(found.values, key=found.values.__getitem__)
     return Inspected(name, image_panel(model, image), found, map_panels(model, image, layer),
@@ -36,7 +37,8 @@ def filters_of(model: Model, layer: str | None) -> list[Panel]:
     return [panel for panel in filter_panels(model) if layer is None or panel.title == f"{layer}: filters"]
 
 
-def page(title: str, facts: dict[str, str], filters: Sequence[Panel], images: Sequence[Inspected]) -> str:
+def page(title: str, facts: dict[str, str], filters: Sequence[Panel],
+         images: Sequence[Inspected]) -> str:
     """The page of a net and what it made of some images."""
     body = [f"<header><h1>{document.escape(title)}</h1>{document.facts(facts)}</header>"]
     for one in images:

@@ -6,7 +6,7 @@ GAP = 2
 GROUND = 128  # between the parts of a picture
 LEAST = 48  # pixels of a map's side: smaller ones are enlarged
 WIDE = 720  # pixels that a picture of many maps may be wide, unless four of them are wider
-WIDEST, TALLEST = 840, 1600  # pixels of a picture of many filters, without the gaps, where it is enlarged
+WIDEST, TALLEST = 840, 1600  # pixels of an enlarged picture of filters
 CELL = 14  # pixels of a square that stands for a number
 MANY = 1024  # numbers: more of them are drawn small, and without gaps
 CELLS = 4096  # that one picture of filters may have
@@ -21,7 +21,7 @@ def gray(values: np.ndarray) -> np.ndarray:
 
 
 def signed(values: np.ndarray) -> np.ndarray:
-    """Values (...) as colours (..., 3): white where they are 0, red above, blue below, at the largest size pure."""
+    """Returns values (...) as colours (..., 3): white at 0, red above, blue below."""
     values = _finite(values)
     most = np.abs(values).max()
     share = values / most if most else values
@@ -32,9 +32,7 @@ def signed(values: np.ndarray) -> np.ndarray:
 
 
 def maps(output: np.ndarray) -> np.ndarray:
-    """A layer's output as one picture (H', W', 3): maps (H, W, C) one beside the other, anything else as rows of
-    squares for its numbers. All share one scale, from the smallest (black) to the largest (white).
-    """
+    """Returns a layer's output as one picture (H', W', 3): maps (H, W, C), else squares."""
     if output.ndim == 3:
         tiles = np.moveaxis(gray(output), 2, 0)
         tiles = _enlarged(tiles, -(-LEAST // min(tiles.shape[1:])))
@@ -46,10 +44,10 @@ def maps(output: np.ndarray) -> np.ndarray:
 
 
 def filters(kernel: np.ndarray) -> np.ndarray:
-    """Filters (KH, KW, C, F) as one picture (H', W', 3), one scale for all: red above 0, blue below.
+    """Returns filters (KH, KW, C, F) as one picture (H', W', 3): red above 0, blue below.
 
-    Of filters that see one map, one picture each. Else one column a filter, one row a map that it sees; those beyond
-    CELLS cells are left out, as `shown` says.
+    If filters see one map, a picture each, else a column each with a row per map; `shown` limits
+    them.
     """
     rows, count = shown(kernel)
     colours = signed(kernel)[:, :, :rows, :count]
@@ -62,7 +60,7 @@ def filters(kernel: np.ndarray) -> np.ndarray:
 
 
 def shown(kernel: np.ndarray) -> tuple[int, int]:
-    """How many of the C maps and of the F filters of (KH, KW, C, F) are in the picture of `filters`."""
+    """Returns how many of C maps and F filters (KH, KW, C, F) are in the picture of `filters`."""
     count = min(kernel.shape[3], CELLS)
     return min(kernel.shape[2], max(1, CELLS // count)), count
 
@@ -80,9 +78,7 @@ def grid(tiles: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:
 
 
 def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
-    """An image as a net takes it, (H, W, C), as bytes (H', W', 1 or 3): pixels 0..255 as they are,
-    other values stretched; enlarged to at least so many pixels a side.
-    """
+    """Returns an image (H, W, C) as bytes, enlarged to at least this many pixels a side."""
     if pixels.ndim != 3:
         return maps(pixels)
     as_it_is = pixels.dtype == np.uint8 or (pixels.min() >= 0 and 1 < pixels.max() <= 255)
@@ -92,7 +88,7 @@ def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    """The values, with 0 in the place of NaN and infinities: a net that diverged can be looked at."""
+    """Returns the values, with 0 for NaN and infinities: a net that diverged can be shown."""
     values = np.asarray(values, np.float64)
     return np.where(np.isfinite(values), values, 0)
 

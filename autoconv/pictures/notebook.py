@@ -6,7 +6,7 @@ from matplotlib import figure
 
 
 class Figure(figure.Figure):
-    """A figure of matplotlib's that is its own picture as the last line of a cell, without pyplot."""
+    """A figure of matplotlib's that a notebook shows as the last line of a cell, without pyplot."""
 
     def _repr_png_(self) -> bytes:
         data = io.BytesIO()

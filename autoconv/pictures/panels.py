@@ -1,7 +1,7 @@
 """What a net sees as a list of captioned pictures: figures and pages are made of them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from ..models import Model
 from . import mosaics
 from .influence import occlusion_map, saliency_map
 from .inside import activations, batch_of_one, class_scores, kernels
+from .reading import ImageLike
 
 
 class Panel(NamedTuple):
@@ -27,11 +28,11 @@ class Scores(NamedTuple):
 
 
 def filter_panels(model: Model, layer: str | None = None) -> list[Panel]:
-    """The filters of each convolution. Raises ValueError for a layer that is not there or has none."""
+    """Returns each convolution's filters. Raises ValueError for a layer without any."""
     return [_filters(name, kernel) for name, kernel in kernels(model, layer).items()]
 
 
-def map_panels(model: Model, image: Any, layer: str | None = None) -> list[Panel]:
+def map_panels(model: Model, image: ImageLike, layer: str | None = None) -> list[Panel]:
     """Each layer's output for an image. Raises ValueError for a layer that is not there."""
     panels = []
     for name, kind, output in activations(model, image, layer):
@@ -41,28 +42,28 @@ def map_panels(model: Model, image: Any, layer: str | None = None) -> list[Panel
     return panels
 
 
-def image_panel(model: Model, image: Any) -> Panel:
+def image_panel(model: Model, image: ImageLike) -> Panel:
     """The image as the net is given it."""
     pixels = batch_of_one(model, image)[0]
     return Panel("the image", f"{_size(pixels)}, {_range(pixels)}", mosaics.image(pixels))
 
 
-def scores(model: Model, image: Any, classes: Sequence[str]) -> Scores:
+def scores(model: Model, image: ImageLike, classes: Sequence[str]) -> Scores:
     """The class scores of an image, the likeliest class in the heading."""
     found = class_scores(model, batch_of_one(model, image))[0]
     return Scores(f"class scores: {classes[found.argmax()]}", dict(zip(classes, map(float, found), strict=True)))
 
 
-def influence_panels(model: Model, image: Any, answer: str) -> list[Panel]:
-    """Which pixels moved the answer: where hiding them lowers its probability, and the gradient of its score."""
+def influence_panels(model: Model, image: ImageLike, answer: str) -> list[Panel]:
+    """Returns which pixels moved the answer: hidden patches, and the score's gradient."""
     fall = occlusion_map(model, image)
     gradient = saliency_map(model, image)
-    return [
-        Panel(f"what speaks for {answer}: hidden patches", f"the fall of its probability, {_range(fall)}; red where "
-              "hiding lowers it, blue where hiding raises it", mosaics.image(mosaics.signed(fall))),
-        Panel(f"what speaks for {answer}: gradient", f"how much its score moves with each pixel, {_range(gradient)}; "
-              "white the most", mosaics.image(mosaics.gray(gradient)[..., None])),
-    ]
+    return [Panel(f"what speaks for {answer}: hidden patches", "the fall of its probability, "
+                  f"{_range(fall)}; red where hiding lowers it, blue where hiding raises it",
+                  mosaics.image(mosaics.signed(fall))),
+            Panel(f"what speaks for {answer}: gradient", "how much its score moves with each "
+                  f"pixel, {_range(gradient)}; white the most",
+                  mosaics.image(mosaics.gray(gradient)[..., None]))]
 
 
 def _filters(name: str, kernel: np.ndarray) -> Panel:

@@ -1,8 +1,9 @@
-"""Picture files as nets take them: in the net's size and colours, a digit as MNIST's makers would have scanned it."""
+"""Picture files as nets take them: in the net's size and colours, digits as in MNIST."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from ..models import Model
 from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow, read_whole
 from .digit import as_mnist
 
-Shape = tuple[int | None, int | None, int]  # (H, W, C) of the images that a net takes, None for any size
+Shape = tuple[int | None, int | None, int]  # (H, W, C), None for any size
+
+# An image (H, W) or (H, W, C) as numbers, or the name of a file with one.
+ImageLike = np.ndarray | Sequence[Sequence[Any]] | str | os.PathLike[str]
 
 DIGITS = tuple("0123456789")
 BRIGHT = 128  # a border whose mean is at least this is bright ground
@@ -27,8 +31,9 @@ class Picture(NamedTuple):
 
 
 def for_model(model: Model, path: Path) -> np.ndarray:
-    """The picture in a file (H, W, C) as the model takes it: pixels times `factor`, read as its `kind_for` says, with
-    the model's `class_names` or numbers as classes. Raises UnreadableImage, also for a model that takes no pictures.
+    """Returns the picture in a file (H, W, C) as the model takes it: pixels times `factor`, read as
+    `kind_for` says, with the model's `class_names` or numbers. Raises UnreadableImage, also for a
+    model that takes no pictures.
     """
     shape = model.input_shape[1:]
     given = model.output_shape
@@ -43,34 +48,30 @@ def for_model(model: Model, path: Path) -> np.ndarray:
 
 
 def factor(model: Model) -> float:
-    """What pixels 0..255 are multiplied by for a model of which no more is known: 1 where it scales
-    them itself by a Rescaling layer, else 1 / 255, as the lectures' listings prepare them.
-    """
+    """Returns the factor of pixels 0..255: 1 if the model has a Rescaling layer, else 1 / 255."""
     return 1.0 if any(isinstance(layer, Rescaling) for layer in model.layers) else 1 / 255
 
 
 def kind_for(shape: Shape, classes: Sequence[str], on_photos: bool = False) -> str:
-    """How a net wants its pictures, for `read`: of nets for gray images those that tell MNIST's digits apart get a
-    digit, those that were trained on other sets a figure. A net for colours, or one trained on photos, gets a photo.
-    """
+    """Returns how a net wants pictures, for `read`: as "digit", "photo" or "figure"."""
     if on_photos or shape[2] != 1:
         return "photo"
     return "digit" if shape == (28, 28, 1) and tuple(classes) == DIGITS else "figure"
 
 
 def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
-    """The picture in a file, or those in a .npy file. Raises UnreadableImage for what is none.
+    """Reads the picture in a file, or those in a .npy file. Raises UnreadableImage.
 
-    kind: "digit", as MNIST would have the digit in it; "photo", scaled to the net's size as the
-    photos in a folder are; "figure", whole, bright on dark ground.
+    kind: "digit", as MNIST would have it; "photo", scaled to the net's size; "figure", whole,
+    bright on dark ground.
     """
     try:
         if path.suffix.lower() == ".npy":
             with regular.opened(path) as file:
                 return _from_array(path, npy.read(file, regular.size(file)), shape)
         if shape[2] not in (1, 3):
-            raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or 3: give it a .npy "
-                             "file")
+            raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or "
+                             "3: give it a .npy file")
         return [Picture(str(path), _from_picture(path, shape, kind))]
     except UnreadableImage:
         raise
@@ -109,7 +110,7 @@ def _from_picture(path: Path, shape: Shape, kind: str) -> np.ndarray:
 
 
 def _figure(pixels: np.ndarray, shape: Shape) -> np.ndarray:
-    """The whole picture in the net's size; its border fills what it lacks. In gray its ground is dark."""
+    """Returns the whole picture in the net's size, filled by its border; in gray on dark ground."""
     border = _border(pixels)
     image = pillow("Image").fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
     size = (shape[1] or image.size[0], shape[0] or image.size[1])

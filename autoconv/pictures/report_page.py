@@ -1,4 +1,4 @@
-"""A trained net on one page: how it learned, what it mistakes for what, what it looks like inside, how fast it is."""
+"""A trained net on one page: how it learned, its mistakes, its layers, its speed."""
 
 from collections.abc import Sequence
 from html import escape
@@ -9,7 +9,7 @@ import numpy as np
 from ..models import Model
 from ..programs.pages import charts, document
 from . import mosaics
-from .inspection import drawn, stack
+from .inspection import stack
 from .panels import Panel, filter_panels, map_panels
 from .results import confusion_matrix, precision_recall, worst_mistakes
 
@@ -17,9 +17,7 @@ MISTAKES = 24
 
 
 class Tested(NamedTuple):
-    """What a net was tested on, (N, ...) and labels (N,), the probabilities (N, classes) that it
-    gave, and how long `predict` took for all of them.
-    """
+    """What a net was tested on, the probabilities (N, classes), and the seconds of `predict`."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -27,8 +25,9 @@ class Tested(NamedTuple):
     seconds: float
 
 
-def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str], history: dict[str, list[float]],
-         tested: Tested, speed: dict[str, str], settings: dict[str, str]) -> str:
+def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str],
+         history: dict[str, list[float]], tested: Tested, speed: dict[str, str],
+         settings: dict[str, str]) -> str:
     """The whole page. facts, speed, settings: names and what goes with them."""
     right = int((tested.scores.argmax(-1) == tested.labels).sum())
     count = len(tested.labels)
@@ -40,7 +39,9 @@ def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str]
         *_classes(confusion_matrix(tested.labels, tested.scores, len(classes)), classes),
         *_mistakes(tested, classes),
         *stack("Filters", filter_panels(model)),
-        *_inside(model, tested.images[0], classes[tested.labels[0]]),
+        *stack("Feature maps", [
+            Panel("the image", f"test image 0: {classes[tested.labels[0]]}", mosaics.image(tested.images[0])),
+            *map_panels(model, tested.images[0])]),
         *document.section("Speed", "", [document.card("Images a second and times", document.facts(
             {**speed, **per_second}))]),
         *document.section("Settings and versions", "", [document.card("This run", document.facts(settings))]),
@@ -75,9 +76,7 @@ def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
 
 
 def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
-    """The confusion matrix as a table. Cells are the darker the larger their share is: of the row
-    on the diagonal, of the most frequent mistake elsewhere.
-    """
+    """Returns the confusion matrix as a table, cells darker by their share."""
     right = np.eye(len(matrix), dtype=bool)
     most = max(1, matrix[~right].max(initial=0))
     shares = np.where(right, matrix / np.maximum(matrix.sum(1, keepdims=True), 1), 0.8 * matrix / most)
@@ -104,13 +103,6 @@ def _mistakes(tested: Tested, classes: Sequence[str]) -> list[str]:
     note = f"{count:,} images were taken for another class; these are the {len(worst)} that the net was surest of."
     return [f'<section><h2>Worst mistakes</h2><p>{escape(note)}</p><div class="pictures">{"".join(pictures)}</div>'
             "</section>"]
-
-
-def _inside(model: Model, image: np.ndarray, name: str) -> list[str]:
-    panel = Panel("the image", f"test image 0: {name}", mosaics.image(image))
-    cards = document.card(panel.title, drawn(panel)) + "".join(
-        document.card(each.title, drawn(each)) for each in map_panels(model, image))
-    return [f'<section><h2>Feature maps</h2><div class="layers">{cards}</div></section>']
 
 
 def _share(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""How a net did on images whose classes are known: which classes it takes for which, and its worst mistakes."""
+"""How a net did on images of known classes: which it takes for which, its worst mistakes."""
 
 from typing import Any
 
@@ -6,9 +6,8 @@ import numpy as np
 
 
 def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np.ndarray:
-    """How many samples of class i (the row) were taken for class j (the column): integers (classes, classes).
-
-    Both are labels (N,) or rows (N, classes), of which the largest counts. Raises ValueError where they do not fit.
+    """Counts samples of class i (row) taken for class j (column): (classes, classes). Both are
+    labels (N,) or rows (N, classes). Raises ValueError if they do not fit.
     """
     true = _labels(y_true)
     guessed = _labels(y_pred)
@@ -18,14 +17,14 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np
     widths = [np.shape(y)[1] for y in (y_true, y_pred) if np.ndim(y) == 2 and np.shape(y)[1] > 1]
     count = max([int(true.max()) + 1, int(guessed.max()) + 1, *widths]) if classes is None else classes
     if min(true.min(), guessed.min()) < 0 or max(true.max(), guessed.max()) >= count:
-        raise ValueError(f"Labels must lie in 0..{count - 1}. Received: {min(true.min(), guessed.min())} to "
-                         f"{max(true.max(), guessed.max())}.")
+        raise ValueError(f"Labels must lie in 0..{count - 1}. Received: "
+                         f"{min(true.min(), guessed.min())} to {max(true.max(), guessed.max())}.")
     return np.bincount(true * count + guessed, minlength=count * count).reshape(count, count)
 
 
 def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(classes,) each: the share of those taken for a class that are of it, and of those of a class
-    that were found. NaN where there are none.
+    """Returns, (classes,) each, the share of those taken for a class that are of it, and of those
+    of a class that were found; NaN if there are none.
     """
     right = np.diag(matrix).astype(float)
     taken = matrix.sum(0)
@@ -35,9 +34,8 @@ def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def worst_mistakes(y_true: Any, scores: np.ndarray, count: int = 24) -> np.ndarray:
-    """The numbers of the samples that were taken for another class, the surest mistake first.
-
-    y_true: labels (N,) or rows (N, classes); scores: rows (N, classes). Raises ValueError if they do not match.
+    """Returns the numbers of the samples taken for another class, the surest first. y_true: labels
+    (N,) or rows (N, classes); scores: rows (N, classes). Raises ValueError if they do not match.
     """
     true = _labels(y_true)
     scores = np.asarray(scores)

@@ -1,1 +1,1 @@
-"""What is run, not imported: the command line, the demo, benchmarks, and the pages that they write."""
+"""What is run rather than imported: command line, demo, timings, pages, and their start."""

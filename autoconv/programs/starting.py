@@ -1,7 +1,7 @@
-"""What comes before all else: an interpreter that can run autoconv, and Ctrl-C without a traceback.
+"""What comes before all else: a suitable interpreter, and Ctrl-C without a traceback.
 
-Where autoconv is itself the program, an interrupt while it is imported ends it as one does later: with one line and
-exit code 130. In any other program it is Python's KeyboardInterrupt.
+If autoconv is the program, an interrupt during its import ends it with one line and exit code 130.
+In any other program it is Python's KeyboardInterrupt.
 """
 
 import atexit
@@ -15,21 +15,21 @@ from typing import NoReturn
 
 
 def check_interpreter() -> None:
-    """Raises ImportError for a Python without its global lock, with which the memory of steps would not be safe."""
+    """Raises ImportError for a Python without its global lock: steps' memory needs it."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():  # since Python 3.13
         raise ImportError("autoconv needs Python's global interpreter lock. Received: a free-threaded Python "
                           f"{sys.version.split()[0]} that runs without it. Use the ordinary build of Python.")
 
 
 def end_quietly() -> None:
-    """From here on an interrupt ends this process at once, where autoconv is its program and nobody else handles it."""
+    """From now on an interrupt ends this process at once, if autoconv is its program."""
     if _is_program() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
 
 @contextmanager
 def running() -> Iterator[None]:
-    """Within this block, a command, an interrupt is a KeyboardInterrupt, which the command answers itself."""
+    """Within this block, a command, an interrupt is a KeyboardInterrupt."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -39,11 +39,9 @@ def running() -> Iterator[None]:
 
 
 def leave(code: int) -> None:
-    """After an interrupt: ends this process at once, if autoconv is its program. Python itself would wait for its
-    threads, and one that imports waits for ever where the interrupt left the lock of imports held.
-    """
+    """Ends this process at once, if autoconv is its program: Python would wait for its threads."""
     if _is_program():
-        atexit._run_exitfuncs()  # processes that compile end, and what multiprocessing holds is given back
+        atexit._run_exitfuncs()  # ends processes that compile
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 if stream is not None:

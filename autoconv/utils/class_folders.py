@@ -1,4 +1,4 @@
-"""The files of a folder with a folder for each class, in Keras's order, and Keras's way to hold some of them back."""
+"""The files of a folder with a folder per class, in Keras's order, and Keras's split of them."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -43,9 +43,7 @@ def classes_in(directory: str | os.PathLike) -> list[str]:
 
 def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None, follow_links: bool,
          wanted: Callable[[str], bool] = in_keras) -> Files:
-    """All files below a folder whose names are `wanted`, in order of their classes and paths.
-    Raises ValueError where labels do not fit.
-    """
+    """Returns the files below a folder by class and path. Raises ValueError for unfit labels."""
     if labels != "inferred":
         if class_names is not None:
             raise ValueError("class_names can only be given with labels='inferred'.")
@@ -53,9 +51,9 @@ def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] |
         if labels is None:
             return Files(paths, None, None)
         if len(labels) != len(paths):
-            raise ValueError("Expected the lengths of `labels` to match the number of files in the target directory. "
-                             f"len(labels) is {len(labels)} while we found {len(paths)} files in directory "
-                             f"{directory}.")
+            raise ValueError("Expected the lengths of `labels` to match the number of files in the "
+                             f"target directory. len(labels) is {len(labels)} while we found "
+                             f"{len(paths)} files in directory {directory}.")
         return Files(paths, np.array(labels, "int32"), [str(label) for label in sorted(set(labels))])
     found = classes_in(directory)
     if class_names is not None and not set(class_names) <= set(found):
@@ -68,15 +66,15 @@ def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] |
 
 
 def shuffled(files: Files, seed: int) -> Files:
-    """The files in the order in which Keras has them for this seed: what `validation_split` cuts."""
+    """Returns the files in Keras's order for this seed, which `validation_split` cuts."""
     order = np.arange(len(files.paths))
     np.random.RandomState(seed).shuffle(order)
-    return Files([files.paths[i] for i in order], None if files.labels is None else files.labels[order],
-                 files.class_names)
+    return Files([files.paths[i] for i in order], None if files.labels is None
+                 else files.labels[order], files.class_names)
 
 
 def split(files: Files, share: float | None, subset: str | None) -> list[Files]:
-    """The part, or with "both" the two parts, of the files; the last ones are those for validation."""
+    """Returns the part, or with "both" the two parts, of the files; the last for validation."""
     if not share:
         return [files]
     cut = len(files.paths) - int(share * len(files.paths))

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..engine.symbolic import SymbolicTensor
 
-_KNOWN = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-          "bool")
+_KNOWN = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16",
+          "uint32", "uint64", "bool")
 
 
 def standardize_dtype(dtype: Any) -> str:

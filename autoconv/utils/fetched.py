@@ -1,7 +1,4 @@
-"""`get_file`: a file from the net, or from elsewhere on the disk, kept in a cache and unpacked there.
-
-What reads URLs and archives is imported when it is called: it takes a while.
-"""
+"""`get_file`: a file from a URL, kept in a cache and unpacked there."""
 
 import hashlib
 import os
@@ -22,12 +19,13 @@ def get_file(
     file_hash: str | None = None, cache_subdir: str = "datasets", hash_algorithm: str = "auto", extract: bool = False,
     archive_format: Any = "auto", cache_dir: Any = None, force_download: bool = False,
 ) -> str:
-    """The path of the file at the URL `origin` (http, https, file), which is fetched where the cache has not got it.
+    """Returns the path of the file at the URL `origin` (http, https, file), fetched if not in the
+    cache.
 
-    It lies as `fname`, the last part of the URL, in cache_dir/cache_subdir; by default in KERAS_HOME or ~/.keras.
-    file_hash: its SHA-256 or MD5, by hash_algorithm or by length; ValueError where the file has another one. extract,
-    untar: an archive ("tar", "zip", a list of them, or both by "auto") is unpacked into a folder of that name, whose
-    path is given, and stays beside it as `<fname>_archive`. Members of an archive that lie outside it are refused.
+    It is named `fname`, by default the URL's last part, in cache_dir/cache_subdir, by default in
+    KERAS_HOME or ~/.keras. file_hash: its SHA-256 or MD5, else ValueError. extract, untar: an
+    archive ("tar", "zip", a list, "auto") is unpacked into a folder of that name, whose path is
+    returned, and stays as `<fname>_archive`. Members outside of it are refused.
     """
     name = _name(fname, origin)
     digest = file_hash or md5_hash
@@ -46,8 +44,8 @@ def get_file(
         with atomic.replacing(archive) as part:
             _fetch(str(origin), part)
             if digest is not None and _digest(part, hash_algorithm) != digest.lower():
-                raise ValueError(f"Incomplete or corrupted file detected. The {hash_algorithm} hash of {origin} is not "
-                                 f"{digest}.")
+                raise ValueError(f"Incomplete or corrupted file detected. The {hash_algorithm} "
+                                 f"hash of {origin} is not {digest}.")
     if unpacks and (force_download or not sound or not target.exists()):
         _unpack(archive, target, "tar" if untar else archive_format)
     return str(target)
@@ -58,8 +56,8 @@ def _name(fname: Any, origin: str | None) -> str:
         raise ValueError('Please specify the "origin" argument (URL of the file to download).')
     name = str(fname) if fname else PurePath(unquote(urlsplit(origin).path)).name
     if not name:
-        raise ValueError(f"Can't parse the file name from the origin provided: {origin!r}. Please specify the `fname` "
-                         "argument.")
+        raise ValueError(f"Can't parse the file name from the origin provided: {origin!r}. Please "
+                         "specify the `fname` argument.")
     if PurePath(name).name != name:
         raise ValueError("Paths are no longer accepted as the `fname` argument. To specify the file's parent "
                          f"directory, use the `cache_dir` argument. Received: fname={fname}")

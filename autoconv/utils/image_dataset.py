@@ -1,4 +1,4 @@
-"""`image_dataset_from_directory`: folders of pictures as batches, which threads decode ahead of who takes them."""
+"""`image_dataset_from_directory`: folders of pictures as batches, which threads decode ahead."""
 
 import os
 import sys
@@ -26,23 +26,24 @@ _FILTERS = {"bilinear": "BILINEAR", "nearest": "NEAREST", "bicubic": "BICUBIC", 
 
 
 class ImageDataset:
-    """Batches (images, labels) of picture files, or images alone: float32 (N, height, width, channels) of 0..255.
+    """Batches (images, labels) of picture files, or images: float32 (N, height, width, channels),
+    0..255.
 
-    Iterating over it is one epoch. The order is a function of the seed and of `epoch`, which counts them; `workers`
-    threads decode, any number of them the same. Nothing is kept in memory but the few batches that are decoded ahead.
-    A file that cannot be read raises UnreadableImage; where `on_unreadable(path, reason)` is set it is called instead,
-    and the file is left out: `skipped` has them all, and `len` is the number of batches without them.
+    Iterating over it is one epoch. The order depends on the seed and on `epoch`, which counts;
+    `workers` threads decode. A file that cannot be read raises UnreadableImage, or if
+    `on_unreadable` is set calls it with (path, reason) and is left out: `skipped` has them, and
+    `len` counts batches without them.
     """
 
-    def __init__(self, files: Files, decoding: Decoding, label_mode: str | None, batch_size: int | None, shuffle: bool,
-                 seed: int) -> None:
+    def __init__(self, files: Files, decoding: Decoding, label_mode: str | None,
+                 batch_size: int | None, shuffle: bool, seed: int) -> None:
         self.file_paths = files.paths
         self.class_names = files.class_names
         self.batch_size = batch_size
         self.epoch = 0
         self.workers = processors()
-        self._unreadable_to_ranks: dict[int, str] | None = None  # what they found together, by the files' numbers
-        self._under_way: list[int] | None = None  # the latest iteration: its number, and the batches that it gave
+        self._unreadable_to_ranks: dict[int, str] | None = None  # by the files' numbers
+        self._under_way: list[int] | None = None  # number, batches given
         self._leave_out_first = 0  # batches of the next iteration, which goes on where one stood
         self.skipped: dict[str, str] = {}
         self.on_unreadable: Callable[[str, str], None] | None = None
@@ -81,7 +82,7 @@ class ImageDataset:
             self._end(position)
 
     def _begin(self) -> tuple[list[int], list[int]]:
-        """The position of a new iteration, which counts its batches, and the files that it decodes."""
+        """Returns a new iteration's position, which counts its batches, and its files."""
         position = self._under_way = [self.epoch, self._leave_out_first]
         number, given = position
         self.epoch = number + 1
@@ -97,11 +98,10 @@ class ImageDataset:
             self._under_way = None
 
     def shared_by(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
-        """An iteration of which each of `ranks` decodes its part: that of each batch, and how many
-        pictures the whole batch has. It begins where rank 0 stands, whose callbacks may have
-        iterated. Before the first one they find together which pictures cannot be read, each in a
-        part of the files; a later one raises UnreadableImage. Raises ValueError where ranks have
-        other files or arguments.
+        """Returns an iteration of which each of `ranks` decodes its part of each batch, with the
+        whole batch's size. It begins where rank 0 is. Before the first one they find which pictures
+        cannot be read; a later one raises UnreadableImage. Raises ValueError if ranks have other
+        files or arguments.
         """
         if self.batch_size is None:
             raise ValueError("Processes that train together need batches to share. Received: batch_size=None.")
@@ -118,9 +118,9 @@ class ImageDataset:
         return self._parts(ranks)
 
     def _check_alike(self, ranks: Ranks) -> None:
-        own = {"files": len(self.file_paths), "shuffle": self._shuffle, "seed": self._seed if self._shuffle else None,
-               "checksum of the files' names": self._names(), "batch_size": self.batch_size,
-               "image_shape": self.image_shape}
+        own = {"files": len(self.file_paths), "shuffle": self._shuffle, "seed": self._seed
+               if self._shuffle else None, "checksum of the files' names": self._names(),
+               "batch_size": self.batch_size, "image_shape": self.image_shape}
         first, *others = ranks.exchange(own)
         for number, other in enumerate(others, 1):
             for name in own:
@@ -146,7 +146,8 @@ class ImageDataset:
                 yield from ((i, error) for i, error in zip(some, pool.map(tried, some)) if error is not None)
 
     def _parts(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
-        (position, rows), size = self._begin(), self.batch_size or 1
+        (position, rows) = self._begin()
+        size = self.batch_size or 1
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
         parts = [(batch, ranks.part(len(batch))) for batch in batches]
         own = self._decoded([batch[part.before : part.before + part.own] for batch, part in parts], _refuse)
@@ -160,11 +161,11 @@ class ImageDataset:
     def get_state(self) -> dict[str, Any]:
         """Where it stands, as plain data for `set_state`: also in the middle of an iteration."""
         epoch, given = self._under_way or (self.epoch, self._leave_out_first)
-        return {"epoch": epoch, "given": given, "seed": self._seed, "skipped": self._skipped_numbers(),
-                "files": self._names()}
+        return {"epoch": epoch, "given": given, "seed": self._seed,
+                "skipped": self._skipped_numbers(), "files": self._names()}
 
     def _skipped_numbers(self) -> list[list[Any]]:
-        """What is left out by the files' numbers, as the folder may be named in another way elsewhere; and why."""
+        """Returns the left-out files by number, and why: folders may be named otherwise."""
         return [[i, self.skipped[path]] for i, path in enumerate(self.file_paths) if path in self.skipped]
 
     def _names(self) -> int:
@@ -173,9 +174,7 @@ class ImageDataset:
         return zlib.crc32("\n".join(names).encode("utf-8", "replace"))
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """The next iteration goes on where `get_state` was called. Raises ValueError where that was
-        not a dataset of the same files and seed.
-        """
+        """Continues where `get_state` was called. Raises ValueError for other files or seed."""
         own = self.get_state()
         for what, name in (("files", "files"), ("seed", "seed")):
             if state[name] != own[name]:
@@ -189,7 +188,7 @@ class ImageDataset:
         self.skipped = {self.file_paths[i]: reason for i, reason in sorted(skipped.items())}
 
     def check_any(self) -> None:
-        """Raises UnreadableImage, of the first file, where none can be read; decodes no more than that takes."""
+        """Raises UnreadableImage, of the first file, if none can be read."""
         broken = []
         for path in self.file_paths:
             try:
@@ -200,9 +199,7 @@ class ImageDataset:
         raise broken[0]
 
     def check(self) -> None:
-        """Raises UnreadableImage for the first file that cannot be read. Decodes all, at the smallest size: that takes
-        about half the time of an epoch, and reads the whole file just as well.
-        """
+        """Raises UnreadableImage for the first file that cannot be read. Decodes all."""
         for _, error in self._unreadable(range(len(self.file_paths))):
             raise error
 
@@ -212,11 +209,9 @@ class ImageDataset:
 
         return ThreadPoolExecutor(self.workers, "autoconv-decode")
 
-    def _decoded(self, batches: Sequence[list[int]], leave_out: Callable[[list[UnreadableImage]], None],
-                 ) -> Iterator[tuple[np.ndarray, list[int]]]:
-        """The images of each batch with the numbers of their files; a bounded number of batches is
-        under way. `leave_out` is told what went wrong.
-        """
+    def _decoded(self, batches: Sequence[list[int]],
+                 leave_out: Callable[[list[UnreadableImage]], None]) -> Iterator[tuple[np.ndarray, list[int]]]:
+        """Yields each batch's images and file numbers. leave_out: gets the errors."""
         pool = self._pool()
         waiting = iter(batches)
         started: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
@@ -266,10 +261,9 @@ def _refuse(broken: list[UnreadableImage]) -> None:
         raise error
 
 
-def _filled(batches: Iterator[tuple[np.ndarray, list[int]]], size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """The same images in the same order, in batches of `size`, but for the last: where files were
-    left out, the next ones fill the batch.
-    """
+def _filled(batches: Iterator[tuple[np.ndarray, list[int]]],
+            size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """Yields the same images in full batches: next ones fill up after left-out files."""
     images = np.empty(0)
     kept = list[int]()
     for more, rows in batches:
@@ -286,27 +280,28 @@ def _filled(batches: Iterator[tuple[np.ndarray, list[int]]], size: int) -> Itera
         yield images, kept
 
 
-def image_dataset_from_directory(
-    directory: str | os.PathLike, labels: Any = "inferred", label_mode: str | None = "int",
-    class_names: Sequence[str] | None = None, color_mode: str = "rgb", batch_size: int | None = 32,
-    image_size: tuple[int, int] = (256, 256), shuffle: bool = True, seed: int | None = None,
-    validation_split: float | None = None, subset: str | None = None, interpolation: str = "bilinear",
-    follow_links: bool = False, crop_to_aspect_ratio: bool = False, pad_to_aspect_ratio: bool = False,
-    data_format: str | None = None, format: str = "tf", verbose: bool = True,
-) -> Any:
-    """The pictures of a folder as an `ImageDataset`, which fit, evaluate and predict take; of two for subset="both".
+def image_dataset_from_directory(directory: str | os.PathLike, labels: Any = "inferred",
+                                 label_mode: str | None = "int",
+                                 class_names: Sequence[str] | None = None, color_mode: str = "rgb",
+                                 batch_size: int | None = 32,
+                                 image_size: tuple[int, int] = (256, 256), shuffle: bool = True,
+                                 seed: int | None = None, validation_split: float | None = None,
+                                 subset: str | None = None, interpolation: str = "bilinear",
+                                 follow_links: bool = False, crop_to_aspect_ratio: bool = False,
+                                 pad_to_aspect_ratio: bool = False, data_format: str | None = None,
+                                 format: str = "tf", verbose: bool = True) -> Any:
+    """The pictures of a folder as an `ImageDataset`; two for subset="both".
 
-    Arguments are Keras's: labels from the names of the folders, as numbers, a list in the files' order, or None;
-    label_mode "int" (int32), "categorical" (one-hot), "binary" or None; batch_size None gives single images. Files and
-    validation_split are those of Keras for the same seed (.webp files are taken, too).
+    Arguments are Keras's: labels from the folders' names, as numbers, a list in the files' order,
+    or None; label_mode "int", "categorical", "binary" or None; batch_size None gives single images.
+    Files and validation_split are Keras's for the same seed (and .webp files).
 
-    Pixels: Keras's, as whole numbers of 0..255, where a picture is enlarged (its JPEG decoder differs by a few).
-    Where it is made smaller, every pixel counts (Keras skips some, so fine patterns flicker), and a JPEG is decoded at
-    1/2, 1/4 or 1/8 of its size where that suffices; "nearest" takes Keras's pixels then, too. Pictures come upright
-    (EXIF), transparent ones on white. Raises ValueError for arguments that do not fit, ImportError without Pillow.
+    Pixels are Keras's if a picture is enlarged (JPEG may differ by a few); if it is made smaller,
+    every pixel counts (Keras skips some), except for "nearest". Pictures are upright (EXIF),
+    transparent ones on white. Raises ValueError, ImportError without Pillow.
     """
-    image_size = _check(labels, label_mode, color_mode, image_size, batch_size, interpolation.lower(), validation_split,
-                        subset, shuffle, seed)
+    image_size = _check(labels, label_mode, color_mode, image_size, batch_size,
+                        interpolation.lower(), validation_split, subset, shuffle, seed)
     if crop_to_aspect_ratio and pad_to_aspect_ratio:
         raise ValueError("Only one of `pad_to_aspect_ratio`, `crop_to_aspect_ratio` can be set to `True`.")
     if format != "tf" or data_format not in (None, "channels_last"):
@@ -321,16 +316,16 @@ def image_dataset_from_directory(
     parts = parted(files, directory, validation_split, subset, shuffle, seed)
     if verbose:
         sys.stdout.write(_found(files, parts, subset))
-    decoding = Decoding(image_size, color_mode, _FILTERS[interpolation.lower()], crop_to_aspect_ratio,
-                        pad_to_aspect_ratio)
+    decoding = Decoding(image_size, color_mode, _FILTERS[interpolation.lower()],
+                        crop_to_aspect_ratio, pad_to_aspect_ratio)
     datasets = [ImageDataset(part, decoding, label_mode, batch_size, shuffle and i == 0, seed)
                 for i, part in enumerate(parts)]
     return datasets if subset == "both" else datasets[0]
 
 
-def parted(files: Files, directory: str | os.PathLike, share: float | None, subset: str | None, shuffle: bool,
-           seed: int) -> list[Files]:
-    """The parts of a folder's files that `subset` names, split as Keras does. Raises ValueError for an empty one."""
+def parted(files: Files, directory: str | os.PathLike, share: float | None, subset: str | None,
+           shuffle: bool, seed: int) -> list[Files]:
+    """Returns the parts of a folder's files in `subset`; ValueError for an empty one."""
     parts = class_folders.split(class_folders.shuffled(files, seed) if shuffle else files, share, subset)
     for part, what in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
         if not part.paths:
@@ -343,23 +338,24 @@ def parted(files: Files, directory: str | os.PathLike, share: float | None, subs
     return parts
 
 
-def _check(labels: Any, label_mode: Any, color_mode: Any, image_size: Any, batch_size: Any, interpolation: str,
-           share: Any, subset: Any, shuffle: bool, seed: Any) -> tuple[int, int]:
-    """Raises ValueError, in Keras's words, for arguments that do not fit. Returns the size as two numbers."""
+def _check(labels: Any, label_mode: Any, color_mode: Any, image_size: Any, batch_size: Any,
+           interpolation: str, share: Any, subset: Any, shuffle: bool,
+           seed: Any) -> tuple[int, int]:
+    """Raises ValueError, in Keras's words, for wrong arguments. Returns the size as two numbers."""
     if not (labels is None or isinstance(labels, list | tuple) or (isinstance(labels, str) and labels == "inferred")):
         raise ValueError("`labels` argument should be a list/tuple of integer labels, of the same size as the number "
                          "of image files in the target directory, 'inferred' (from the names of the subdirectories) or "
                          f"None (no labels). Received: labels={labels}")
     for name, value, known in (("label_mode", label_mode, ("int", "categorical", "binary", None)),
-                               ("color_mode", color_mode, tuple(CHANNELS)), ("interpolation", interpolation,
-                                                                             tuple(_FILTERS)),
+                               ("color_mode", color_mode, tuple(CHANNELS)),
+                               ("interpolation", interpolation, tuple(_FILTERS)),
                                ("subset", subset, ("training", "validation", "both", None))):
         if value not in known:
             raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value}")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if not isinstance(size, tuple | list) or len(size) != 2 or not all(_is_count(n) for n in size):
-        raise ValueError("Invalid `image_size` value. Expected a tuple of 2 integers of at least 1. "
-                         f"Received: image_size={image_size}")
+        raise ValueError("Invalid `image_size` value. Expected a tuple of 2 integers of at least "
+                         f"1. Received: image_size={image_size}")
     if batch_size is not None and not _is_count(batch_size):
         raise ValueError(f"`batch_size` must be an integer of at least 1, or None. Received: batch_size={batch_size}")
     if share and not 0 < share < 1:

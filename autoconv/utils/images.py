@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..arguments import names
 from ..files import regular
@@ -17,12 +18,12 @@ _FILTERS = {name: name.upper() for name in ("nearest", "bilinear", "bicubic", "h
 
 def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | None = None,
              interpolation: str = "nearest", keep_aspect_ratio: bool = False) -> Any:
-    """The picture in a file, or an io.BytesIO, as Pillow's Image; target_size is (height, width).
+    """Returns the picture in a file, or an io.BytesIO, as Pillow's Image; target_size is (height,
+    width).
 
-    color_mode: "grayscale", "rgb" or "rgba". keep_aspect_ratio: the largest centred part of the
-    target's shape is resized. Other than Keras's, it comes upright where a camera was turned
-    (EXIF), with 8 bits a channel, and on white where it is transparent and the mode is not. Raises
-    UnreadableImage, which names the file, and ValueError.
+    color_mode: "grayscale", "rgb" or "rgba". keep_aspect_ratio: resizes the largest centred part of
+    the target's shape. Unlike Keras's, it is upright (EXIF), has 8 bits a channel, and is on white
+    if transparent and the mode is not. Raises UnreadableImage and ValueError.
     """
     pil = pillow("Image")
     if not isinstance(path, io.BytesIO | os.PathLike | str | bytes):
@@ -39,7 +40,8 @@ def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | 
     return in_colors(found, color_mode)
 
 
-def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> np.ndarray:
+def img_to_array(img: Any, data_format: str | None = None,
+                 dtype: DTypeLike | None = None) -> np.ndarray:
     """Pillow's Image as an array (height, width, channels), float32 by default."""
     _check_format(data_format)
     array = np.array(img, "float32" if dtype is None else dtype)
@@ -48,17 +50,18 @@ def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) ->
     return array.reshape(*array.shape[:2], -1)
 
 
-def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None) -> Any:
-    """An array (height, width, channels) of 1, 3 or 4 channels as Pillow's Image.
+def array_to_img(x: Any, data_format: str | None = None, scale: bool = True,
+                 dtype: DTypeLike | None = None) -> Any:
+    """Returns an array (height, width, channels) of 1, 3 or 4 channels as Pillow's Image.
 
-    scale: stretches the values, so that the smallest is 0 and the largest 255. Without it, one
-    channel with values above 255 gives a picture of 32 bits (mode "I").
+    scale: stretches values to 0..255. Without it, one channel with values above 255 gives a picture
+    of 32 bits (mode "I").
     """
     pil = pillow("Image")
     _check_format(data_format)
     x = np.array(x, "float32" if dtype is None else dtype)
     if x.ndim != 3 or x.shape[2] not in (1, 3, 4):
-        raise ValueError(f"x must have the shape (height, width, channels) with 1, 3 or 4 channels. "
+        raise ValueError("x must have the shape (height, width, channels) with 1, 3 or 4 channels. "
                          f"Received shape: {x.shape}.")
     if scale:
         x = x - x.min()
@@ -68,12 +71,13 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dty
     return pil.fromarray(x[..., 0].astype(np.int32 if x.max() > 255 else np.uint8))
 
 
-def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str | None = None, scale: bool = True,
-             **kwargs: Any) -> None:
-    """Writes an array (height, width, channels) as a picture, in the format of the file's ending or `file_format`.
+def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str | None = None,
+             scale: bool = True, **kwargs: Any) -> None:
+    """Writes an array (height, width, channels) as a picture, in the ending's format or
+    `file_format`.
 
-    scale: as in `array_to_img`. More arguments go to Pillow's `Image.save`. JPEG has no transparency: it is left out,
-    with a warning.
+    scale: as in `array_to_img`. More arguments go to Pillow's `Image.save`. JPEG has no
+    transparency: it is left out, with a warning.
     """
     if file_format is None and isinstance(path, str | Path):
         file_format = Path(path).suffix[1:]
@@ -87,5 +91,5 @@ def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str
 
 def _check_format(data_format: str | None) -> None:
     if data_format not in (None, "channels_last"):
-        raise ValueError("data_format must be 'channels_last': autoconv's images are (height, width, channels). "
-                         f"Received: {data_format!r}.")
+        raise ValueError("data_format must be 'channels_last': autoconv's images are (height, "
+                         f"width, channels). Received: {data_format!r}.")

@@ -8,10 +8,9 @@ from ..engine.tensor import Tensor
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Any:
-    """One-hot rows of integer labels: (N,) or (N, 1) -> (N, num_classes), by default the largest
-    label plus one. An array, of a tensor a tensor.
-
-    Raises ValueError for labels that are no integers, negative, or not below `num_classes`.
+    """Returns one-hot rows of integer labels: (N,) or (N, 1) -> (N, num_classes), by default the
+    largest label plus one; of a tensor a tensor. Raises ValueError for labels that are no integers,
+    negative, or not below `num_classes`.
     """
     given = np.asarray(x)
     labels = given.astype(np.int64) if given.dtype.kind in "biuf" else None

@@ -17,19 +17,19 @@ MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP", "TIFF", "DIB", "JPEG2000", "PCX", "PSD", "TGA", "AVIF", "HEIF",
-           "JXL")  # of Pillow's and its plugins' formats: no program is run for these, no other file opened
-LARGE = 10_000_000  # pixels in colours; beyond them a file must have a byte for each SPARSEST, or it is a memory trap
-GRAY, GRAY_MADE_SMALL = 2, 4  # times as many pixels of a byte or a bit; where they get colours only when made smaller
+           "JXL")  # formats that run no program and open no other file
+LARGE = 10_000_000  # pixels in colours; a larger file needs a byte per SPARSEST pixels
+GRAY, GRAY_MADE_SMALL = 2, 4  # times as many pixels of a byte or a bit; if made smaller first
 SPARSEST = 100  # a JPEG of one colour has 64 pixels a byte
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
 _ORIENTATION = 0x0112  # the EXIF tag; its values 2 to 8 are undone by these methods of Pillow's
-_UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
-         7: "TRANSVERSE", 8: "ROTATE_90"}
+_UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
+         6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 
 
 class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
-    """A file that is no picture, or a broken one. `path` is the file, `reason` what is wrong with it."""
+    """A file that is no picture, or a broken one: `path` is the file, `reason` what is wrong."""
 
     def __init__(self, path: Any, reason: str) -> None:
         super().__init__(f"{path} cannot be read as a picture: {reason}.")
@@ -41,9 +41,9 @@ class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
 
 
 class Decoding(NamedTuple):
-    """How files become pixels: the size (height, width), a color_mode of Keras's, a filter of
-    Pillow's by its name, and whether the largest centred part of the size's shape is taken, or the
-    picture with black on both sides, rather than all of the picture, distorted.
+    """How files become pixels: size (height, width), Keras's color_mode, a filter of Pillow's by
+    name, and whether the largest centred part of the size's shape is taken (crop), or the picture
+    with black on both sides (pad), instead of a distorted one.
     """
 
     size: tuple[int, int]
@@ -58,7 +58,7 @@ class Decoding(NamedTuple):
         with naming(path), opened(path, whole=False) as image:
             turned = orientation(image)
             mode = mode_at_first(image, self.color_mode)
-            if self.filter != "NEAREST":  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, in a part of the time
+            if self.filter != "NEAREST":  # JPEG decodes at 1/2, 1/4 or 1/8
                 image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if turned > 4 else size)
             upright = in_colors(undone(image, turned), mode)
             if self.crop:
@@ -72,9 +72,8 @@ class Decoding(NamedTuple):
 
 
 def read_whole(path: Any, color_mode: str | None = None) -> np.ndarray:
-    """All pixels (H, W, channels) of a file, as bytes; gray where the file is and no color_mode says otherwise.
-
-    Raises UnreadableImage.
+    """Returns all pixels (H, W, channels) of a file, as bytes; gray if the file is and no
+    color_mode says otherwise. Raises UnreadableImage.
     """
     with naming(path), opened(path) as image:
         gray = image.mode in _GRAY or image.mode.startswith("I;")
@@ -95,14 +94,14 @@ def pillow(module: str) -> ModuleType:
 
 @contextmanager
 def opened(path: Any, whole: bool = True) -> Iterator[Any]:
-    """The picture in a file or an io.BytesIO, of which only the size is read yet. Warns of one that is so large that it
-    takes long and much memory. Raises ValueError for one whose file is far too short for its pixels; Pillow itself
-    refuses twice the size that it warns of. whole: whether all of its pixels are wanted in colours.
+    """Gives the picture in a file or an io.BytesIO, with only its size read. Warns of a very large
+    one; raises ValueError if the file is far too short for its pixels. whole: whether all of its
+    pixels are needed in colours.
     """
     module = pillow("Image")
     with nullcontext(path) if isinstance(path, io.BytesIO) else regular.opened(path) as file:
         try:
-            image = module.open(file, formats=FORMATS[:5])  # the common ones, which Pillow has at hand
+            image = module.open(file, formats=FORMATS[:5])  # the common ones
         except module.UnidentifiedImageError:
             module.init()
             image = module.open(file, formats=[name for name in FORMATS[5:] if name in module.OPEN])
@@ -125,7 +124,7 @@ def _check_size(path: Any, image: Any, file: IO[bytes], whole: bool) -> None:
 
 @contextmanager
 def naming(path: Any) -> Iterator[None]:
-    """Whatever Pillow's decoders raise, of which there are many kinds, becomes an UnreadableImage."""
+    """Raises whatever Pillow's decoders raise as an UnreadableImage."""
     try:
         yield
     except extras.ExtraError:
@@ -149,7 +148,7 @@ def _reason(path: Any, error: Exception) -> str:
 
 
 def orientation(image: Any) -> int:
-    """How a camera was held, by EXIF: 1 upright, 2 to 8. A tag that cannot be read says nothing about the pixels."""
+    """Returns how a camera was held, by EXIF: 1 upright, 2 to 8; 1 if the tag cannot be read."""
     try:
         found = image.getexif().get(_ORIENTATION, 1)
     except (SyntaxError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, RuntimeError):
@@ -168,16 +167,14 @@ def _is_gray(image: Any) -> bool:
 
 
 def mode_at_first(image: Any, color_mode: str) -> str:
-    """The mode in which a picture is made smaller: the wanted one, but for gray pictures, which
-    then have it at once: the result is the same.
-    """
+    """Returns the mode in which a picture is made smaller: gray ones get colours afterwards."""
     return "grayscale" if _is_gray(image) else color_mode
 
 
 def in_colors(image: Any, color_mode: str) -> Any:
-    """The picture with 8 bits a channel, in the mode. Where that has no alpha, what is transparent becomes white."""
+    """Returns the picture with 8 bits a channel, in the mode; transparent pixels become white."""
     mode = MODES[color_mode]
-    if image.mode[0] in "IF":  # 16 bits and more: the upper eight, as TensorFlow takes them; numbers are cut to 0..255
+    if image.mode[0] in "IF":  # of 16 bits and more the upper eight, as in TensorFlow
         values = np.asarray(image)
         if ";16" in image.mode or (image.mode == "I" and values.max(initial=0) > 255):
             values = values >> 8
@@ -189,9 +186,7 @@ def in_colors(image: Any, color_mode: str) -> Any:
 
 
 def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The largest centred part (left, top, right, bottom) of a picture that has the shape of
-    `target`, as Keras's `smart_resize` takes it. Sizes are (width, height).
-    """
+    """Returns the largest centred part with the shape of `target`, as `smart_resize` does."""
     (width, height), (w, h) = size, target
     part = max(1, min(width, height * w // h)), max(1, min(height, width * h // w))
     left = (width - part[0]) // 2
@@ -200,9 +195,7 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
 
 
 def padded(image: Any, target: tuple[int, int], resampling: Any) -> Any:
-    """The picture in the middle of a black one that has the shape of `target` (width, height). A
-    picture that is larger than the target is made smaller first, so that little memory is taken.
-    """
+    """Returns the picture in the middle of a black one of the shape of `target`."""
     w, h = target
     scale = min(w / image.width, h / image.height)
     if scale < 1:

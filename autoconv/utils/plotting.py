@@ -10,30 +10,30 @@ from ..files import atomic
 from ..layers.function import kind_of
 
 SOURCE = (".dot", ".gv")  # what Graphviz draws: written without it
-SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # have no dots an inch: told of them, Graphviz cuts off an .svg
-BOX = {"shape": "box", "style": "rounded,filled", "fillcolor": "#f4f6fb", "color": "#3f51b5", "fontname": "Helvetica",
-       "margin": "0.16,0.09", "height": "0.4"}
+SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # with a resolution Graphviz truncates an .svg
+BOX = {"shape": "box", "style": "rounded,filled", "fillcolor": "#f4f6fb", "color": "#3f51b5",
+       "fontname": "Helvetica", "margin": "0.16,0.09", "height": "0.4"}
 ARROW = {"color": "#5a5d64", "arrowsize": "0.7"}
 
 
-def plot_model(
-    model: Any, to_file: str | os.PathLike[str] = "model.png", show_shapes: bool = False, show_dtype: bool = False,
-    show_layer_names: bool = False, rankdir: str = "TB", expand_nested: bool = False, dpi: int = 200,
-    show_layer_activations: bool = False, show_trainable: bool = False, **kwargs: Any,
-) -> Path:
-    """Draws the model's layers and what flows between them into `to_file`, and returns its path: .png, .svg, .pdf, or
-    .dot, the description that Graphviz draws.
+def plot_model(model: Any, to_file: str | os.PathLike[str] = "model.png", show_shapes: bool = False,
+               show_dtype: bool = False, show_layer_names: bool = False, rankdir: str = "TB",
+               expand_nested: bool = False, dpi: int = 200, show_layer_activations: bool = False,
+               show_trainable: bool = False, **kwargs: Any) -> Path:
+    """Draws the model's layers and what flows between them into `to_file`, and returns its path:
+    .png, .svg, .pdf, or .dot, the description that Graphviz draws.
 
-    rankdir: "TB" from the top down, "LR" from left to right. dpi: of pictures made of pixels. Arguments as Keras's; a
-    nested model is one box. Raises ImportError where the Python package `graphviz` (the extra `graphs`) is missing,
-    FileNotFoundError where its program `dot` is, AttributeError for a class with a call of its own: it has no graph.
+    rankdir: "TB" from the top down, "LR" from left to right. Arguments as Keras's; a nested model
+    is one box. Raises ImportError without the package `graphviz` (the extra `graphs`),
+    FileNotFoundError without its program `dot`, AttributeError for a model without a graph.
     """
     if expand_nested or kwargs:
         raise ValueError("plot_model draws a nested model as one box: expand_nested must be False, and there are no "
                          f"other arguments. Received: {dict(kwargs, expand_nested=expand_nested)}.")
     if rankdir not in ("TB", "BT", "LR", "RL"):
         raise ValueError(f"rankdir must be 'TB', 'BT', 'LR' or 'RL'. Received: {rankdir!r}.")
-    path, graph = Path(to_file), model.graph
+    path = Path(to_file)
+    graph = model.graph
     graphviz = extras.load("graphviz", "the package graphviz", "graphs", "Drawing a model")
     if path.suffix[1:] not in graphviz.FORMATS and path.suffix not in SOURCE:
         raise ValueError(f"The suffix must be a format of Graphviz's, such as .png or .svg. Received: {str(path)!r}.")
@@ -58,7 +58,8 @@ def plot_model(
     return path
 
 
-def _lines(node: Any, names: bool, shapes: bool, dtype: bool, activations: bool, trainable: bool) -> list[str]:
+def _lines(node: Any, names: bool, shapes: bool, dtype: bool, activations: bool,
+           trainable: bool) -> list[str]:
     """What stands in the box of a call."""
     operation = node.operation
     kind = kind_of(operation)

@@ -8,8 +8,8 @@ from ..engine.tensor import Tensor
 
 
 def normalize(x: Any, axis: int = -1, order: float = 2) -> Any:
-    """x divided by its norms along `axis`, of the order that numpy.linalg.norm takes: a copy, of a
-    tensor a tensor. Zeros stay zeros.
+    """x divided by its norms along `axis`, of the order of numpy.linalg.norm: a copy, of a tensor a
+    tensor. Zeros stay zeros.
     """
     array = np.asarray(x)
     norm = np.linalg.norm(array, order, axis, keepdims=True)

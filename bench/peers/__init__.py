@@ -1,4 +1,4 @@
-"""The peers: one framework in one configuration each, behind one interface (base.py)."""
+"""The peers: each is one framework in one configuration, with the same interface (base.py)."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -10,10 +10,11 @@ from .base import INFERENCE, TRAINING, Peer
 
 
 class Entry(NamedTuple):
-    """A peer without its framework: what is known before anything is imported.
+    """A peer's description, which needs no import of its framework.
 
-    modules: what must be importable; programs: what must be on the PATH; distributions: what is installed for it,
-    besides what those need; lacks: workloads with layers that its framework does not have; usual: "all" means it too.
+    modules: what must be importable. programs: what must be on the PATH. distributions: what is
+    installed for it, apart from their dependencies. lacks: workloads with layers that its framework
+    does not support. usual: whether "all" includes it.
     """
 
     label: str
@@ -45,7 +46,8 @@ PEERS = {
     "tinygrad": Entry("tinygrad", "bench.peers.tinygrad_cpu:Tinygrad", ("tinygrad",), ("tinygrad",),
                       programs=("clang",), usual=False),
     "mygrad": Entry("MyGrad", "bench.peers.mygrad_np:MyGrad", ("mygrad",), ("mygrad",),
-                    lacks=("resnet20", "mobile"), usual=False),  # strides that leave a row over; depthwise
+                    # strides that leave a row over, and depthwise layers
+                    lacks=("resnet20", "mobile"), usual=False),
     "autoconv-cuda": Entry("autoconv", "bench.peers.autoconv:OnGpu", ("autoconv", "numba_cuda"), ("autoconv",),
                            device="cuda"),
     "torch-cuda": Entry("PyTorch, channels_last, TF32", "bench.peers.pytorch_cuda:Eager", ("torch",), ("torch",),
@@ -55,35 +57,36 @@ PEERS = {
     "jax-cuda": Entry("JAX, jit", "bench.peers.jax_cuda:JaxOnGpu", ("jax", "jaxlib"), ("jax",), device="cuda"),
     "jax-cuda-50": Entry("JAX, jit, 50 steps a call", "bench.peers.jax_cuda:fifty_steps", ("jax", "jaxlib"), ("jax",),
                          device="cuda"),
-    "torch-cuda-compile": Entry("PyTorch, torch.compile(mode='reduce-overhead')",  # the last one to be ready
+    # the last one to get ready
+    "torch-cuda-compile": Entry("PyTorch, torch.compile(mode='reduce-overhead')",
                                 "bench.peers.pytorch_cuda:Compiled", ("torch",), ("torch",), device="cuda"),
 }
 
 
 def on(device: str) -> dict[str, Entry]:
-    """The peers that run there: "cpu" or "cuda"."""
+    """Returns the peers for a device, "cpu" or "cuda"."""
     return {name: entry for name, entry in PEERS.items() if entry.device == device}
 
 
 def missing(name: str) -> tuple[str, ...]:
-    """The modules and programs this peer lacks here; empty where it is present."""
+    """Returns the modules and programs that this peer lacks here; empty if it is complete."""
     entry = PEERS[name]
     modules = (module for module in entry.modules if find_spec(module) is None)
     return (*modules, *(program for program in entry.programs if which(program) is None))
 
 
 def able(name: str, mode: str, workload: str) -> bool:
-    """Whether this peer can be timed in that mode on that net."""
+    """Whether this peer can be timed in this mode on this net."""
     entry = PEERS[name]
     return mode in entry.modes and workload not in entry.lacks
 
 
 def label(name: str) -> str:
-    """What people call this peer."""
+    """Returns this peer's display name."""
     return PEERS[name].label if name in PEERS else name
 
 
 def create(factory: str, workload: Workload, threads: int, mode: str, seed: int) -> Peer:
-    """The peer itself: imports its framework."""
+    """Creates the peer, which imports its framework."""
     module, _, function = factory.partition(":")
     return getattr(import_module(module), function)(workload, threads, mode, seed)

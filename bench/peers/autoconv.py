@@ -1,4 +1,4 @@
-"""autoconv as its documentation says to use it: `fit` on arrays in memory, `predict_on_batch` for an answer."""
+"""autoconv as documented: `fit` on arrays in memory, `predict_on_batch` for predictions."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ ACTIVATIONS = {"relu": functional.relu, "tanh": functional.tanh, None: lambda x:
 
 
 def made(spec: Spec) -> list[layers.Layer]:
-    """One of the workload's layers as autoconv's."""
+    """Converts one of the workload's layers to autoconv's."""
     match spec:
         case Conv(filters, kernel, padding, activation, strides, bias):
             return [layers.Conv2D(filters, kernel, strides, padding, activation=activation, use_bias=bias)]
@@ -50,7 +50,8 @@ def made(spec: Spec) -> list[layers.Layer]:
         case Flatten():
             return [layers.Flatten()]
         case Dense(units, activation):
-            return [layers.Dense(units, activation or "softmax")]  # whose loss is computed from the logits
+            # the loss is computed from the logits
+            return [layers.Dense(units, activation or "softmax")]
         case Dropout(rate):
             return [layers.Dropout(rate)]
         case Scale(factor):
@@ -59,7 +60,9 @@ def made(spec: Spec) -> list[layers.Layer]:
 
 
 def outputs(specs: Sequence[Spec], x: Any, weighted: list[layers.Layer]) -> Any:
-    """What these layers make of the symbolic tensor x. Layers with weights are put into `weighted`, in their order."""
+    """Applies these layers to the symbolic tensor x. Appends the layers with weights to `weighted`,
+    in order.
+    """
     for spec in specs:
         if isinstance(spec, Residual):
             x = layers.ReLU()(layers.Add()([outputs(spec.body, x, weighted), outputs(spec.shortcut, x, weighted)]))
@@ -72,8 +75,8 @@ def outputs(specs: Sequence[Spec], x: Any, weighted: list[layers.Layer]) -> Any:
 
 
 def network(workload: Workload) -> "tuple[models.Model | models.Sequential, list[layers.Layer]]":
-    """The net with its softmax, and its layers with weights in the order of the workload's. A chain is a Sequential,
-    which the versions that `compare_refs` looks back to have as well.
+    """Returns the net with its softmax, and its layers with weights in the workload's order. A
+    chain becomes a Sequential, which the older versions in `compare_refs` also have.
     """
     if not any(isinstance(spec, Residual) for spec in workload.layers):
         chain = [layer for spec in workload.layers for layer in made(spec)]
@@ -93,7 +96,7 @@ class Autoconv(Peer):
         self.net.compile(self.optimizer, losses.CategoricalCrossentropy())
 
     def placed(self, net: Any) -> Any:
-        """The net where it shall run."""
+        """Moves the net to its device."""
         return net
 
     def versions(self) -> dict[str, str]:
@@ -142,7 +145,8 @@ class ByBatch(Autoconv):
 
 
 class ByFunctions(Autoconv):
-    """Trains through the bare functions: forward, backward, and a step of gradient descent in NumPy."""
+    """Trains with `functional` calls: forward, backward, and a step of gradient descent in NumPy.
+    """
 
     rate = 0.001
 
@@ -160,7 +164,7 @@ class ByFunctions(Autoconv):
 
 
 def forward(specs: Sequence[Spec], x: Tensor, left: Iterator[Any]) -> Tensor:
-    """What these layers make of x in training, with the next weights of `left`."""
+    """Applies these layers to x in training, with the next weights from `left`."""
     for spec in specs:
         match spec:
             case Conv(_, _, padding, activation, strides, bias):
@@ -192,8 +196,9 @@ def forward(specs: Sequence[Spec], x: Tensor, left: Iterator[Any]) -> Tensor:
 
 
 class OnGpu(Autoconv):
-    """The same on a GPU. A pass is an epoch within one call of `fit`: the data are there before the first one ends, as
-    all others have them before their rounds. `predict` gets a tensor that is on the GPU.
+    """autoconv on a GPU. A pass is an epoch within one call of `fit`: the data are on the GPU
+    before the first epoch ends, as all other peers have them before their rounds. `predict`
+    receives a tensor on the GPU.
     """
 
     device = "cuda"
@@ -224,7 +229,7 @@ class OnGpu(Autoconv):
 
 
 class EpochClock(callbacks.Callback):
-    """When each epoch ended: its loss is known then, so the GPU is done with it."""
+    """Records when each epoch ended: its loss is known then, so the GPU has completed it."""
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.ends: list[float] = []

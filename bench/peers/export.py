@@ -1,4 +1,6 @@
-"""`python -m bench.peers.export WORKLOAD WEIGHTS.npz NET.onnx`: PyTorch's net, with these weights and a softmax."""
+"""`python -m bench.peers.export WORKLOAD WEIGHTS.npz NET.onnx`: exports PyTorch's net, with these
+weights and a softmax.
+"""
 
 import sys
 import warnings
@@ -17,7 +19,8 @@ def export(workload: str, weights: str, target: str) -> None:
     net = torch.nn.Sequential(peer.net, torch.nn.Softmax(dim=1)).eval()
     height, width, channels = peer.workload.input_shape
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that this exporter is the older one: it needs no further package
+        # a warning that this exporter is the older one, which needs no further package
+        warnings.simplefilter("ignore")
         torch.onnx.export(net, (torch.zeros(2, channels, height, width),), target, dynamo=False,
                           input_names=["images"], output_names=["shares"], dynamic_axes={"images": {0: "batch"}})
 

@@ -1,4 +1,4 @@
-"""What the inference engines share: they read PyTorch's export of the same weights, and answer batches."""
+"""The common part of the inference engines, which read PyTorch's export of the same weights."""
 
 import subprocess
 import sys
@@ -13,18 +13,20 @@ from .channels_first import transposed
 
 
 class Exported(Peer):
-    """PyTorch exports the net in a process of its own, so that its memory and threads are not counted here."""
+    """Exports the net with PyTorch in a separate process, so that its memory and threads are not
+    counted here.
+    """
 
     def read(self, model: Path) -> None:
-        """Takes the net, a file in ONNX's format that is gone afterwards, with any number of images in a batch."""
+        """Loads the net from an ONNX file, which is deleted afterwards, for batches of any size."""
         raise NotImplementedError
 
     def held(self, images: np.ndarray) -> Any:
-        """A batch of images (N, C, H, W) in the form that the engine likes best."""
+        """Converts a batch of images (N, C, H, W) to the engine's preferred form."""
         return images
 
     def answer(self, images: Any) -> np.ndarray:
-        """The shares of the classes (N, classes) for what `held` gave."""
+        """Returns the class probabilities (N, classes) for a result of `held`."""
         raise NotImplementedError
 
     def load(self, weights: list[np.ndarray]) -> None:

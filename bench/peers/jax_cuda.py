@@ -1,12 +1,14 @@
-"""JAX on a GPU: one or many whole steps as one jitted function. Nothing crosses to the GPU within an epoch.
+"""JAX on a GPU: one or many whole steps as one jitted function. Nothing is copied to the GPU within
+an epoch.
 
-Data, order, learning rates, running loss and the number of the step are on the GPU, buffers are donated. Products have
-XLA's default precision, which on these GPUs is TF32.
+Data, order, learning rates, running loss and the step number are on the GPU, and buffers are
+donated. Products have XLA's default precision, which is TF32 on these GPUs.
 """
 
 import os
 
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # others hold memory of this GPU too
+# other processes use this GPU's memory too
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 from functools import partial
 from typing import NamedTuple
@@ -22,7 +24,7 @@ from .jax_jit import JaxNet, logits, updated
 
 
 class State(NamedTuple):
-    """What a training step changes: `step` counts from the beginning of the epoch."""
+    """The variables that a training step changes; `step` counts from the beginning of the epoch."""
 
     weights: list[jax.Array]
     squares: list[jax.Array]
@@ -78,7 +80,7 @@ def training(
     workload: Workload, state: State, images: jax.Array, labels: jax.Array, order: jax.Array, rates: jax.Array,
     steps: int,
 ) -> State:
-    """The state after so many steps with RMSprop."""
+    """Returns the state after this many steps with RMSprop."""
 
     def step(_: int, state: State) -> State:
         weights, squares, key, total, number = state
@@ -94,7 +96,9 @@ def answering(
     workload: Workload, weights: list, images: jax.Array, answers: jax.Array, step: jax.Array, steps: int,
     batch_size: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """The answers (N, classes) with those of so many batches filled in, and the number of the next batch."""
+    """Returns the predictions (N, classes), with those of the next batches filled in, and the
+    number of the batch after them.
+    """
 
     def one(_: int, carried: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         answers, step = carried

@@ -1,4 +1,4 @@
-"""MNN: inference on its own form of the exported net, in float32 (precision "high")."""
+"""MNN: inference on MNN's conversion of the exported net, in float32 (precision "high")."""
 
 import subprocess
 import sys
@@ -9,7 +9,8 @@ import numpy as np
 
 from .exported import Exported
 
-# What `mnnconvert` calls. That command, and its module, would install a logger from PyPI that reports each conversion.
+# the function behind `mnnconvert`: the command and its module would install a logger from PyPI that
+# reports each conversion
 CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
 
 
@@ -23,7 +24,7 @@ class Mnn(Exported):
                        check=True, stdout=sys.stderr)
         self.net = MNN.Interpreter(str(converted))
         self.session = self.net.createSession({"backend": "CPU", "numThread": self.threads, "precision": "high"})
-        self.shape: tuple[int, ...] = ()  # what the session is made for
+        self.shape: tuple[int, ...] = ()  # the input shape of the session
 
     def held(self, images: np.ndarray) -> MNN.Tensor:
         return MNN.Tensor(images.shape, MNN.Halide_Type_Float, images, MNN.Tensor_DimensionType_Caffe)

@@ -1,4 +1,6 @@
-"""MyGrad: reverse-mode gradients over NumPy, written to be read. It has no depthwise convolution."""
+"""MyGrad: reverse-mode gradients over NumPy, written for readability. It has no depthwise
+convolution.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, repeat
@@ -21,7 +23,7 @@ ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {"relu": relu, "tanh": tan
 class MyGrad(Peer):
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         super().__init__(workload, threads, mode, seed)
-        mygrad.turn_memory_guarding_off()  # which its documentation says to do for speed
+        mygrad.turn_memory_guarding_off()  # recommended for speed by its documentation
         self.random = np.random.default_rng(seed)
         self.rates: Iterator[float] = repeat(1e-3)
 
@@ -72,7 +74,7 @@ class MyGrad(Peer):
         return np.concatenate([answer.data.argmax(1) for answer in answers])
 
     def _forward(self, layers: Sequence[Spec], x: Any, left: Iterator[mygrad.Tensor], training: bool) -> Any:
-        """What these layers make of images (N, C, H, W) with the next weights of `left`."""
+        """Applies these layers to images (N, C, H, W), with the next weights from `left`."""
         for layer in layers:
             match layer:
                 case Conv(_, _, padding, activation, strides, bias):
@@ -111,6 +113,6 @@ def _normalized(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, trainin
 
 
 def _even(x: Any) -> Any:
-    """Without the odd row and column, which pooling leaves out."""
+    """Returns the images without the odd row and column, which pooling ignores."""
     h, w = x.shape[2:]
     return x if h % 2 == w % 2 == 0 else x[:, :, : h // 2 * 2, : w // 2 * 2]

@@ -1,4 +1,4 @@
-"""OpenVINO: inference compiled for one shape, for the least time an answer, in float32."""
+"""OpenVINO: inference in float32, compiled for one shape and for the lowest latency."""
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
-"""tinygrad on its CPU device, whose kernels clang compiles: a whole training step as one TinyJit, without its search
-(BEAM), which takes many minutes a net."""
+"""tinygrad on its CPU device, whose kernels clang compiles: a whole training step as one TinyJit,
+without its search (BEAM), which takes many minutes per net.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +35,9 @@ ACTIVATIONS = {"relu": Tensor.relu, "tanh": Tensor.tanh, None: lambda x: x}
 
 
 def forward(layers: Sequence[Spec], x: Tensor, left: Iterator[Tensor]) -> Tensor:
-    """What these layers make of images (N, C, H, W) with the next weights of `left`; TRAINING says how."""
+    """Applies these layers to images (N, C, H, W), with the next weights from `left`; TRAINING
+    selects the mode.
+    """
     for layer in layers:
         match layer:
             case Conv(_, _, padding, activation, strides, bias):
@@ -137,7 +140,8 @@ class Tinygrad(Peer):
     def _step(self, images: Tensor, labels: Tensor, rate: Tensor) -> Tensor:
         before = [t.uop for t in self.tensors]
         loss = forward(self.workload.layers, images, iter(self.tensors)).sparse_categorical_crossentropy(labels)
-        learned = [i for i, t in enumerate(self.tensors) if t.uop is before[i]]  # the others are averages
+        # the others are averages
+        learned = [i for i, t in enumerate(self.tensors) if t.uop is before[i]]
         for i, g in zip(learned, loss.gradient(*(self.tensors[i] for i in learned))):
             w, v = self.tensors[i], self.squares[i]
             v.assign(RHO * v + (1 - RHO) * g * g)

@@ -1,4 +1,4 @@
-"""The drawings of these pages: grids of numbers as SVG, beside each other, and a window that moves over them."""
+"""Draws the pictures of these pages as SVG: grids of numbers next to each other, and a window that moves over them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 
 CELL, GAP, TITLE = 36, 40, 26  # pixels
-SECONDS = 1.2  # that a window stays in a place
+SECONDS = 1.2  # time that the window stays at each position
 BLUE, ORANGE, GRAY = "#3f51b5", "#ef6c00", "#9e9e9e"
 
 
 @dataclass
 class Grid:
-    """An array of two axes with a title. `shade` paints the numbers, the least black and the greatest white;
-    `frame` grays so many rows and columns around; `marked` colours items.
+    """A two-dimensional array with a title. `shade` colours each cell by its number, from black for the smallest to
+    white for the largest. `frame` is the number of outer rows and columns to draw in gray. `marked` maps cells to
+    colours.
     """
 
     values: np.ndarray
@@ -24,17 +25,17 @@ class Grid:
 
 
 def matrix(text):
-    """`1 2 / 3 4` as an array."""
+    """Converts a text such as `1 2 / 3 4` to an array."""
     return np.array([[float(number) for number in row.split()] for row in text.split("/")])
 
 
 def written(number):
-    """A number as short as it can be read."""
+    """Formats a number with at most two decimals."""
     return f"{number:.2f}".rstrip("0").rstrip(".").replace("-", "−") if abs(number) >= 0.005 else "0"
 
 
 def draw(file, *grids, scenes=(), text_width=0):
-    """Writes the grids beside each other. `scenes` are pieces of SVG that are shown in turn, three times over."""
+    """Writes an SVG with the grids next to each other. `scenes` are pieces of SVG, shown in turn three times."""
     x, parts, height = GAP // 2, [], 0
     for grid in grids:
         rows, columns = np.shape(grid.values)
@@ -60,7 +61,7 @@ def draw(file, *grids, scenes=(), text_width=0):
 
 
 def convolution(file, image, kernel, result, strides=1, same=False, dilation=1):
-    """Writes the window's way: the image, the kernel, the result, and in each place the products and their sum."""
+    """Writes an animation of a convolution: image, kernel, result, and for each window the products and their sum."""
     size, frame = kernel.shape[0], (kernel.shape[0] // 2 if same else 0)
     padded = np.pad(image, frame)
     left = GAP // 2
@@ -81,7 +82,7 @@ def convolution(file, image, kernel, result, strides=1, same=False, dilation=1):
 
 
 def box(x, row, column, colour):
-    """A coloured frame around one item of the grid that begins at x."""
+    """Returns a coloured frame around one cell of the grid whose left edge is at x."""
     return (f'<rect x="{x + column * CELL + 1.5}" y="{TITLE + row * CELL + 1.5}" width="{CELL - 3}" '
             f'height="{CELL - 3}" fill="{colour}" fill-opacity="0.18" stroke="{colour}" stroke-width="3"/>')
 

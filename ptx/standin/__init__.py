@@ -1,7 +1,8 @@
-"""A stand-in for NVIDIA's driver: the package's own launch path, up to the driver's calls, on a machine without a GPU.
+"""A stand-in for NVIDIA's driver. It runs autoconv's whole launch path on a machine without a GPU.
 
-`build` compiles it, `environment` is what a process needs to take it for libcuda.so.1, and `attach`, in that process,
-has kernels run in the PTX machine. What the driver refuses, it refuses; `Standin.reason` says why.
+`build` compiles the stand-in. `environment` returns the environment variables with which a process loads it as
+libcuda.so.1. `attach`, called in that process, makes kernels run in the PTX emulator. The stand-in refuses calls that
+the driver would refuse, and `Standin.reason` states the reason.
 """
 
 from .build import MissingError, build, environment

@@ -1,5 +1,5 @@
-"""`python -m ptx.standin program.py ...` or `python -m ptx.standin -m pytest ...`: a program in Python whose driver is
-the stand-in, with all kernels run by the PTX machine.
+"""`python -m ptx.standin program.py ...` or `python -m ptx.standin -m pytest ...`: runs a Python program with the
+stand-in as its driver and all kernels in the PTX emulator.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from .build import MissingError, build, environment
 from .host import attach
 
-STARTED = "PTX_STANDIN"  # in the environment of the process that runs the program
+STARTED = "PTX_STANDIN"  # environment variable that is set in the process of the program
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Compiles the stand-in."""
+"""Compiles the stand-in driver."""
 
 import os
 import re
@@ -13,13 +13,13 @@ OPTIONS = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unuse
 
 
 class MissingError(Exception):
-    """What is not on this machine, that the stand-in is made with."""
+    """A compiler or header that is needed to build the stand-in is missing."""
 
 
 def build(folder: Path) -> Path:
-    """Compiles it into a folder, which it returns. The compiler compares it with NVIDIA's declarations, cuda.h.
+    """Compiles the stand-in into `folder` and returns it. The compiler checks it against NVIDIA's declarations, cuda.h.
 
-    Raises MissingError where there is no compiler, or no such file.
+    Raises MissingError if there is no compiler, or no cuda.h.
     """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
@@ -30,18 +30,18 @@ def build(folder: Path) -> Path:
     made = folder / NAME
     subprocess.run([compiler, *OPTIONS, f"-I{headers}", f"-I{folder}", *map(str, sorted(HERE.glob("*.c"))), "-o", made,
                     "-ldl", "-lpthread"], check=True, timeout=120)
-    (folder / "libcuda.so").symlink_to(NAME)  # numba-cuda asks for that first
+    (folder / "libcuda.so").symlink_to(NAME)  # the name that numba-cuda looks up first
     return folder
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The variables of a process that finds the stand-in where it looks for NVIDIA's driver."""
+    """Returns environment variables with which a process loads the stand-in as NVIDIA's driver."""
     before = os.environ.get("LD_LIBRARY_PATH")
     return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [str(folder), before]))}
 
 
 def _headers() -> Path:
-    """Where cuda.h is: numba-cuda[cu13] brings it."""
+    """Returns the folder of cuda.h, which numba-cuda[cu13] installs."""
     from cuda import pathfinder
 
     found = pathfinder.find_nvidia_header_directory("cudart")

@@ -1,4 +1,4 @@
-/* Captures and graphs: the rules of CUDA's programming guide ("Stream Capture") and of the driver's reference. */
+/* Captures and graphs, by the rules of CUDA's programming guide ("Stream Capture") and of the driver reference. */
 
 #include "standin.h"
 #include <stdio.h>
@@ -15,18 +15,18 @@ void forget(Knowledge *knows) {
     memset(knows, 0, sizeof *knows);
 }
 
-/* Something happened in this stream that others have to wait for. */
+/* Records an operation in this stream, which the capture's first stream must wait for. */
 void tick(Stream *stream) {
     stream->knows.seen[stream->index] = ++stream->knows.capture->ticks[stream->index];
 }
 
-/* An error where the stream's capture is of no use any more. */
+/* Returns an error if the stream's capture is invalid. */
 CUresult capturing(Stream *stream) {
     if (!stream->knows.capture || !stream->knows.capture->invalid) return CUDA_SUCCESS;
-    return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED; /* the reason stays the first one */
+    return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED; /* keeps the first reason */
 }
 
-/* What a capture forbids to its thread, or to all threads, unless its mode is relaxed. */
+/* Refuses a call that a capture forbids to its own thread, or to all threads, unless its mode is relaxed. */
 CUresult unsafe(const char *name) {
     for (Capture *capture = captures; capture; capture = capture->next) {
         int own = capture->thread == this_thread();
@@ -34,29 +34,29 @@ CUresult unsafe(const char *name) {
                             : capture->mode == CU_STREAM_CAPTURE_MODE_GLOBAL && thread_mode == capture->mode;
         if (forbidden && thread_mode != CU_STREAM_CAPTURE_MODE_RELAXED) {
             invalidate(capture);
-            return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "%s during a capture.", name);
+            return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "%s was called during a capture.", name);
         }
     }
     return CUDA_SUCCESS;
 }
 
-/* The legacy stream waits for all blocking streams: so for one that is captured, too. */
+/* Refuses use of the legacy stream, which would wait for a captured blocking stream. */
 CUresult legacy_use(Stream *legacy) {
     for (Capture *capture = captures; capture; capture = capture->next)
         if (capture->origin->context == legacy->context && capture->blocking) {
             invalidate(capture);
             return refuse(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT,
-                          "The legacy stream was used while a blocking one is captured.");
+                          "The legacy stream was used while a blocking stream is captured.");
         }
     return CUDA_SUCCESS;
 }
 
-/* Whoever waits for a whole context waits for the streams of a capture. */
+/* Refuses to wait for a whole context, which would wait for the streams of a capture. */
 CUresult broad_use(Context *context) {
     for (Capture *capture = captures; capture; capture = capture->next)
         if (capture->origin->context == context) {
             invalidate(capture);
-            return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "A context was waited for during a capture.");
+            return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "A call waited for a context during a capture.");
         }
     return CUDA_SUCCESS;
 }
@@ -65,7 +65,7 @@ CUresult add_node(Stream *stream, Work *work) {
     Graph *graph = stream->knows.capture->graph;
     if (work->doing == REPLAY) {
         invalidate(stream->knows.capture);
-        return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in has no graphs within graphs.");
+        return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in does not support graphs within graphs.");
     }
     graph->nodes = realloc(graph->nodes, (graph->count + 1) * sizeof *graph->nodes);
     graph->nodes[graph->count] = (Node){work, stream->knows.after};
@@ -81,7 +81,7 @@ CUresult cuStreamBeginCapture(CUstream handle, CUstreamCaptureMode mode) {
     CHECK(stream_of(handle, &stream));
     if (stream == current()->legacy)
         return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "The legacy stream cannot be captured.");
-    if (stream->knows.capture) return refuse(CUDA_ERROR_ILLEGAL_STATE, "The stream is captured already.");
+    if (stream->knows.capture) return refuse(CUDA_ERROR_ILLEGAL_STATE, "The stream is already being captured.");
     Capture *capture = calloc(1, sizeof *capture);
     capture->origin = stream;
     capture->graph = made(GRAPH, sizeof(Graph));
@@ -110,12 +110,12 @@ static void leave_capture(Stream *stream, Capture *capture) {
     if (stream->knows.capture == capture) forget(&stream->knows);
 }
 
-/* Takes all streams out of the capture. Events that were recorded in it keep pointing to it: it stays in memory. */
+/* Removes all streams from the capture. It stays in memory, because events recorded in it keep pointing to it. */
 static CUresult end(Capture *capture, CUresult error, Graph **result) {
     for (int i = 0; !error && i < capture->streams; i++)
         if (capture->origin->knows.seen[i] < capture->ticks[i])
             error = refuse(CUDA_ERROR_STREAM_CAPTURE_UNJOINED,
-                           "Stream %d of the capture was not waited for by the first one.", i);
+                           "The capture's first stream did not wait for its stream %d.", i);
     each_stream(leave_capture, capture);
     Capture **place = &captures;
     while (*place != capture) place = &(*place)->next;
@@ -125,20 +125,20 @@ static CUresult end(Capture *capture, CUresult error, Graph **result) {
         free_graph(capture->graph);
         *result = NULL;
     }
-    capture->invalid = 1; /* for who waits for one of its events later */
+    capture->invalid = 1; /* for later waits for its events */
     return error;
 }
 
 CUresult cuStreamEndCapture(CUstream handle, CUgraph *result) {
-    BEGIN("cuStreamEndCapture", DONE_ANYHOW); /* also where it fails, it ends the capture */
+    BEGIN("cuStreamEndCapture", DONE_ANYHOW); /* ends the capture even if it fails */
     Stream *stream;
     *result = NULL;
     CHECK(stream_of(handle, &stream));
     Capture *capture = stream->knows.capture;
-    if (!capture) return refuse(CUDA_ERROR_ILLEGAL_STATE, "The stream is not captured.");
+    if (!capture) return refuse(CUDA_ERROR_ILLEGAL_STATE, "The stream is not being captured.");
     if (capture->origin != stream) {
         invalidate(capture);
-        return refuse(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, "A capture ends on the stream that it began on.");
+        return refuse(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, "A capture must end on the stream on which it began.");
     }
     if (capture->mode != CU_STREAM_CAPTURE_MODE_RELAXED && capture->thread != this_thread())
         return refuse(CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD, "Another thread began the capture.");
@@ -221,11 +221,11 @@ CUresult cuGraphExecDestroy(CUgraphExec handle) {
     ENTER(cuGraphExecDestroy);
     GraphExec *exec;
     CHECK(get(handle, GRAPH_EXEC, &exec));
-    destroyed(exec); /* its nodes stay: a launch of it may be in a queue */
+    destroyed(exec); /* keeps its nodes: a launch of it may be in a queue */
     return CUDA_SUCCESS;
 }
 
-/* Runs a graph's nodes in an order that the graph allows: of those that may run, the last one. */
+/* Runs a graph's nodes in an order that the graph allows: the last of the nodes that can run, each time. */
 CUresult replay(GraphExec *exec, Context *context) {
     char *done = calloc(exec->count + 1, 1);
     CUresult error = CUDA_SUCCESS;

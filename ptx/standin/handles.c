@@ -1,4 +1,4 @@
-/* Handles, the threads' contexts, errors that a test asks for, and what a call begins and ends with. */
+/* Handles, the contexts of threads, errors that a test requests, and the beginning and end of each call. */
 
 #include "standin.h"
 #include <pthread.h>
@@ -93,7 +93,7 @@ static struct Count *count_of(const char *name) {
     return counts = count;
 }
 
-/* The nth call from now on gives this error. "kernel" is not a call: the nth kernel that runs. */
+/* Makes the nth call from now on return this error. With "kernel", the nth kernel that runs fails. */
 EXPORTED void standin_fail(const char *name, int nth, int code) {
     struct Count *count = count_of(name);
     count->nth = count->calls + nth;
@@ -102,7 +102,7 @@ EXPORTED void standin_fail(const char *name, int nth, int code) {
 
 EXPORTED int standin_calls(const char *name) { return count_of(name)->calls; }
 
-/* The name that is counted `number`th; NULL behind the last one. */
+/* Returns the name of counter `number`, or NULL after the last one. */
 EXPORTED const char *standin_name(int number) {
     struct Count *count = counts;
     while (count && number--) count = count->next;
@@ -112,10 +112,10 @@ EXPORTED const char *standin_name(int number) {
 CUresult injected(const char *name) {
     struct Count *count = count_of(name);
     if (++count->calls != count->nth) return CUDA_SUCCESS;
-    return refuse(count->code, "The test wanted %s to fail.", name);
+    return refuse(count->code, "The test made %s fail.", name);
 }
 
-/* Errors of kernels stay: the context is of no more use. */
+/* Marks a context as broken if a kernel's error makes it unusable. */
 CUresult fail(Context *context, CUresult code) {
     switch (code) {
     case CUDA_ERROR_ECC_UNCORRECTABLE: case CUDA_ERROR_ILLEGAL_ADDRESS: case CUDA_ERROR_LAUNCH_TIMEOUT:
@@ -139,9 +139,9 @@ Entry enter(const char *name, int needs) {
     Entry entry = {CUDA_SUCCESS, fail(context, injected(name))};
     if (entry.wanted && needs != DONE_ANYHOW) entry.error = entry.wanted;
     else if (!started && strcmp(name, "cuInit") && strcmp(name, "cuDriverGetVersion"))
-        entry.error = refuse(CUDA_ERROR_NOT_INITIALIZED, "%s before cuInit.", name);
+        entry.error = refuse(CUDA_ERROR_NOT_INITIALIZED, "%s was called before cuInit.", name);
     else if (needs != ANYWHERE && !context)
-        entry.error = refuse(CUDA_ERROR_INVALID_CONTEXT, "%s without a context of this thread.", name);
+        entry.error = refuse(CUDA_ERROR_INVALID_CONTEXT, "%s was called in a thread without a context.", name);
     else if (needs != ANYWHERE && context->broken)
         entry.error = context->broken;
     if (entry.error) pthread_mutex_unlock(&lock);
@@ -154,13 +154,13 @@ void leave(Entry *entry) {
 
 CUresult cuInit(unsigned flags) {
     ENTER_ANYWHERE(cuInit);
-    if (flags) return refuse(CUDA_ERROR_INVALID_VALUE, "cuInit takes 0.");
+    if (flags) return refuse(CUDA_ERROR_INVALID_VALUE, "The argument of cuInit must be 0.");
     if (!standin_gpus) return refuse(CUDA_ERROR_NO_DEVICE, "There is no GPU.");
     started = 1;
     return CUDA_SUCCESS;
 }
 
-/* Contexts: the primary one of each GPU. */
+/* Contexts: the primary context of each GPU. */
 
 Context *current(void) { return depth ? stack[depth - 1] : NULL; }
 
@@ -176,7 +176,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *result, CUdevice device) {
         context->broken = CUDA_SUCCESS;
         context->peers = 0;
         context->legacy = stream_made(context, 1);
-        alive[STREAM]--; /* nobody has to destroy it */
+        alive[STREAM]--; /* its legacy stream needs no destroy call */
     }
     *result = (CUcontext)context;
     return CUDA_SUCCESS;
@@ -197,7 +197,7 @@ CUresult cuCtxPushCurrent(CUcontext handle) {
     ENTER_ANYWHERE(cuCtxPushCurrent);
     Context *context;
     CHECK(get(handle, CONTEXT, &context));
-    if (depth == MOST_NESTED) /* the driver takes more: but who pushes so many never pops */
+    if (depth == MOST_NESTED) /* the driver allows more, but a program with this many does not pop them */
         return refuse(CUDA_ERROR_INVALID_CONTEXT, "%d contexts were pushed and not popped.", depth);
     stack[depth++] = context;
     return CUDA_SUCCESS;
@@ -243,18 +243,18 @@ CUresult cuCtxSynchronize(void) {
     return run_all(current());
 }
 
-/* From then on the current context reaches the memory of the other one; not the other way round. */
+/* Lets the current context access the memory of the other context, but not vice versa. */
 CUresult cuCtxEnablePeerAccess(CUcontext handle, unsigned flags) {
     ENTER(cuCtxEnablePeerAccess);
     Context *context = current(), *peer = found(handle, CONTEXT);
     if (!peer || peer == context)
         return refuse(CUDA_ERROR_INVALID_CONTEXT, "%p is not another context.", (void *)handle);
-    if (flags) return refuse(CUDA_ERROR_INVALID_VALUE, "Flags %u.", flags);
+    if (flags) return refuse(CUDA_ERROR_INVALID_VALUE, "Flags %u are not supported.", flags);
     if (!standin_peers)
-        return refuse(CUDA_ERROR_PEER_ACCESS_UNSUPPORTED, "GPU %d cannot reach the memory of GPU %d.", context->device,
+        return refuse(CUDA_ERROR_PEER_ACCESS_UNSUPPORTED, "GPU %d cannot access the memory of GPU %d.", context->device,
                       peer->device);
     if (context->peers >> peer->device & 1)
-        return refuse(CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED, "GPU %d reaches the memory of GPU %d already.",
+        return refuse(CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED, "GPU %d already has access to the memory of GPU %d.",
                       context->device, peer->device);
     context->peers |= 1u << peer->device;
     return CUDA_SUCCESS;

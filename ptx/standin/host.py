@@ -1,4 +1,4 @@
-"""Python's side of the stand-in: reads the cubins that are loaded, and runs the kernels that are launched."""
+"""The Python side of the stand-in: reads loaded cubins and runs launched kernels."""
 
 import ctypes
 import gc
@@ -23,9 +23,9 @@ INVALID_IMAGE, NO_BINARY_FOR_GPU, ILLEGAL_ADDRESS, LAUNCH_FAILED = 200, 209, 700
 
 
 class Standin:
-    """The stand-in that this process has for a driver.
+    """The stand-in that this process uses as its driver.
 
-    `failures` are the errors of kernels. While it is `idle` kernels do nothing.
+    `failures` lists the errors of kernels. While `idle` is true, kernels do nothing.
     """
 
     def __init__(self) -> None:
@@ -35,14 +35,14 @@ class Standin:
         self.library.standin_kernel.restype = ctypes.c_void_p
         self.idle = False
         self.failures: list[str] = []
-        self._loaded: dict[int, tuple[cubin.Kernel, bytes]] = {}  # by the kernel's handle
+        self._loaded: dict[int, tuple[cubin.Kernel, bytes]] = {}  # keyed by kernel handle
         self._known: dict[int, tuple[Program, tuple, list[bool]]] = {}
         self._callbacks = _LOAD(self._load), _RUN(self._run)
         self.library.standin_host(*self._callbacks)
 
     @property
     def reason(self) -> str:
-        """What the driver's last error was for."""
+        """The reason of the driver's last error, in words."""
         return self.library.standin_reason().decode()
 
     @property
@@ -51,37 +51,37 @@ class Standin:
         return tuple(ctypes.c_int.in_dll(self.library, f"standin_{name}").value for name in ("major", "minor"))
 
     def set(self, **values: int) -> None:
-        """What the driver is: `gpus`, their `memory` in bytes, `major` and `minor` of their compute capability, whether
-        each reaches the memory of its `peers`, and the `version` of CUDA it runs, such as 13000. To be told before the
-        first call.
+        """Configures the driver: the number of `gpus`, their `memory` in bytes, `major` and `minor` of their compute
+        capability, whether they can access the memory of their `peers`, and the CUDA `version`, such as 13000. Call
+        this before the first call of the driver.
         """
         for name, value in values.items():
             kind = ctypes.c_size_t if name == "memory" else ctypes.c_int
             kind.in_dll(self.library, f"standin_{name}").value = value
 
     def fail(self, call: str, code: int, nth: int = 1) -> None:
-        """The nth call of a function of the driver from now on gives this error; "kernel" is a kernel that runs."""
+        """Makes the nth call of a driver function from now on return this error. "kernel" is the run of a kernel."""
         self.library.standin_fail(call.encode(), nth, int(code))
 
     def calls(self, call: str) -> int:
-        """How often a function of the driver was called."""
+        """Returns the number of calls of a driver function."""
         return self.library.standin_calls(call.encode())
 
     def called(self) -> dict[str, int]:
-        """How often each function of the driver was called, of those that were."""
+        """Returns the number of calls of each driver function that was called."""
         names = iter(lambda: self.library.standin_name(next(numbers)), None)
         numbers = itertools.count()
         return {name: count for name in sorted(map(bytes.decode, names)) if (count := self.calls(name))}
 
     def alive(self, kind: str) -> int:
-        """How many "streams", "events", "graphs", "graph execs", "libraries" there are."""
+        """Returns the number of existing "streams", "events", "graphs", "graph execs" or "libraries"."""
         return self.library.standin_alive(kind.encode())
 
     def used(self, gpu: int = 0) -> int:
-        """How many bytes of a GPU's memory are handed out."""
+        """Returns the number of allocated bytes of a GPU's memory."""
         return self.library.standin_used(gpu)
 
-    # What the driver asks.
+    # Callbacks of the driver.
 
     def _load(self, library: int, image: int) -> int:
         try:
@@ -102,7 +102,7 @@ class Standin:
         return 0
 
     def _run(self, handle: int, grid: Any, block: Any, shared: int, parameters: int, gpu: int) -> int:
-        gc.disable()  # what is let go calls the driver, which is within a call
+        gc.disable()  # a collected object would call the driver during this call
         try:
             program, types, reads_only = self._known.get(handle) or self._find(handle)
             loaded = self._loaded[handle][0]
@@ -111,7 +111,7 @@ class Standin:
             for array in (a for a in arguments if isinstance(a, np.ndarray)):
                 self._reachable(array, gpu, loaded.name)
             for i in program.written_arguments(tuple(arguments)):
-                assert not reads_only[i], f"{loaded.name} writes argument {i}, which it calls const"
+                assert not reads_only[i], f"{loaded.name} writes argument {i}, which it declares const"
             if not self.idle:
                 run(program, tuple(grid[:3]), tuple(block[:3]), arguments, shared)
         except Exception as error:
@@ -123,7 +123,7 @@ class Standin:
         return 0
 
     def _find(self, handle: int) -> tuple[Program, tuple, list[bool]]:
-        """The program of a loaded kernel: numba-cuda has the cubin that it was loaded from."""
+        """Returns the program of a loaded kernel: the kernel whose cubin in numba-cuda equals the loaded one."""
         from autoconv.kernels.cuda import assembly
 
         loaded, data = self._loaded[handle]
@@ -132,22 +132,22 @@ class Standin:
                 if made.entry_name == loaded.name and bytes(made.library.get_cubin().code) == data:
                     program = compiled(kernel, types, CAPABILITY)
                     expected = [(program.offsets[name], size) for name, size in _sizes(program)]
-                    assert expected == loaded.parameters, f"{loaded.name}: its PTX takes other parameters"
+                    assert expected == loaded.parameters, f"{loaded.name}: its PTX has other parameters"
                     self._known[handle] = program, types, kernel.reads_only
                     return self._known[handle]
-        raise LookupError(f"None of autoconv's kernels became {loaded.name}.")
+        raise LookupError(f"No kernel of autoconv was compiled to {loaded.name}.")
 
     def _reachable(self, array: np.ndarray, gpu: int, name: str) -> None:
         address = ctypes.c_size_t(array.ctypes.data)
         if array.size and not self.library.standin_reaches(address, ctypes.c_size_t(array.nbytes), gpu):
             freed = self.library.standin_was_freed(address)
             raise MemoryError(f"{name} was given {array.nbytes} bytes at {address.value:#x}, which "
-                              f"{'were freed' if freed else f'GPU {gpu} does not reach'}.")
+                              f"{'were freed' if freed else f'GPU {gpu} cannot access'}.")
 
 
 @cache
 def attach() -> Standin:
-    """The stand-in that this process finds as its driver. Kernels run as long as the process does."""
+    """Returns the stand-in that this process loaded as its driver, and makes its kernels run from now on."""
     return Standin()
 
 
@@ -158,7 +158,7 @@ def _sizes(program: Program) -> Iterator[tuple[str, int]]:
 
 
 def _arguments(types: tuple, blob: bytes, layout: list[tuple[int, int]]) -> list:
-    """A launch's parameters as the arguments that they were made of: arrays over the memory that they point to."""
+    """Converts a launch's parameters back to arguments. Arrays are views of the memory to which they point."""
     words = iter([blob[offset : offset + size] for offset, size in layout])
     found = [_argument(type_, words) for type_ in types]
     assert next(words, None) is None
@@ -166,7 +166,7 @@ def _arguments(types: tuple, blob: bytes, layout: list[tuple[int, int]]) -> list
 
 
 def _argument(type_: Any, words: Iterator[bytes]) -> Any:
-    """One argument: an array, a tuple, or a number."""
+    """Reads one argument: an array, a tuple, or a number."""
     from numba.cuda import types
 
     if isinstance(type_, types.Array):

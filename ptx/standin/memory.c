@@ -1,4 +1,4 @@
-/* Memory: a GPU's, and the host's that it reaches. All of it is the host's, at addresses that are never used again. */
+/* GPU memory and pinned host memory. Both are host memory, at addresses that are never reused. */
 
 #include "standin.h"
 #include <sys/mman.h>
@@ -26,14 +26,14 @@ int on_device(uintptr_t address, size_t size, int device) {
 
 int pinned(uintptr_t address, size_t size) { return block_at(address, size, PINNED) != NULL; }
 
-/* Whether a kernel on this GPU may touch these bytes: another one's, where its context was allowed to. */
+/* Whether a kernel on this GPU may access these bytes; those of another GPU only with peer access. */
 EXPORTED int standin_reaches(uintptr_t address, size_t size, int device) {
     Block *block = block_at(address, size, DEVICE);
     if (!block) return pinned(address, size);
     return block->device == device || (context_of(device)->peers >> block->device & 1);
 }
 
-/* What `standin_reaches` answered no to, in words. */
+/* Whether an address that `standin_reaches` refused was freed. */
 EXPORTED int standin_was_freed(uintptr_t address) {
     for (Block *block = blocks; block; block = block->next)
         if (!block->alive && block->start <= address && address < block->start + block->size) return 1;
@@ -44,18 +44,18 @@ EXPORTED size_t standin_used(int device) { return used[device]; }
 
 static CUresult allocate(uintptr_t *result, size_t size, int kind, int device) {
     size_t whole = (size + 4095) / 4096 * 4096;
-    if (!size) return refuse(CUDA_ERROR_INVALID_VALUE, "Memory of no bytes.");
+    if (!size) return refuse(CUDA_ERROR_INVALID_VALUE, "An allocation must have at least one byte.");
     if (kind == DEVICE && (size > standin_memory || used[device] + size > standin_memory))
         return refuse(CUDA_ERROR_OUT_OF_MEMORY, "%zu bytes of GPU %d are used, %zu more do not fit.", used[device],
                       device, size);
     void *start = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (start == MAP_FAILED) return refuse(CUDA_ERROR_OUT_OF_MEMORY, "The host has not got %zu bytes.", whole);
+    if (start == MAP_FAILED) return refuse(CUDA_ERROR_OUT_OF_MEMORY, "The host cannot allocate %zu bytes.", whole);
     Block *block = malloc(sizeof *block);
     *block = (Block){(uintptr_t)start, size, kind, device, 1, blocks};
     blocks = block;
     if (kind == DEVICE) {
         used[device] += size;
-        for (size_t i = 0; i < whole / 4; i++) ((uint32_t *)start)[i] = 0x7FFFDEAD; /* a NaN that nobody wrote */
+        for (size_t i = 0; i < whole / 4; i++) ((uint32_t *)start)[i] = 0x7FFFDEAD; /* a NaN for unwritten memory */
     }
     *result = (uintptr_t)start;
     return CUDA_SUCCESS;
@@ -70,7 +70,8 @@ static CUresult let_go(uintptr_t address, int kind) {
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
             return CUDA_SUCCESS;
         }
-    return refuse(CUDA_ERROR_INVALID_VALUE, "%#zx is not the start of such memory, or it was freed.", address);
+    return refuse(CUDA_ERROR_INVALID_VALUE,
+                  "%#zx is not the start of an allocation of this kind, or the allocation was freed.", address);
 }
 
 CUresult cuMemAlloc(CUdeviceptr *result, size_t size) {
@@ -85,7 +86,7 @@ CUresult cuMemAlloc(CUdeviceptr *result, size_t size) {
 CUresult cuMemFree(CUdeviceptr address) {
     ENTER(cuMemFree);
     CHECK(unsafe("cuMemFree"));
-    CHECK(run_all(NULL)); /* the driver waits for what may still use it */
+    CHECK(run_all(NULL)); /* the driver waits for work that may still use the memory */
     return let_go(address, DEVICE);
 }
 
@@ -113,7 +114,7 @@ CUresult cuMemGetInfo(size_t *left, size_t *total) {
 CUresult cuMemGetAddressRange(CUdeviceptr *base, size_t *size, CUdeviceptr address) {
     ENTER(cuMemGetAddressRange);
     Block *block = block_at(address, 1, DEVICE);
-    if (!block) return refuse(CUDA_ERROR_NOT_FOUND, "%#llx is no GPU's memory.", address);
+    if (!block) return refuse(CUDA_ERROR_NOT_FOUND, "%#llx is not in GPU memory.", address);
     if (base) *base = block->start;
     if (size) *size = block->size;
     return CUDA_SUCCESS;
@@ -122,11 +123,12 @@ CUresult cuMemGetAddressRange(CUdeviceptr *base, size_t *size, CUdeviceptr addre
 CUresult cuPointerGetAttribute(void *result, CUpointer_attribute attribute, CUdeviceptr address) {
     ENTER(cuPointerGetAttribute);
     Block *block = block_at(address, 1, DEVICE);
-    if (!block) return refuse(CUDA_ERROR_INVALID_VALUE, "%#llx is no GPU's memory.", address);
+    if (!block) return refuse(CUDA_ERROR_INVALID_VALUE, "%#llx is not in GPU memory.", address);
     if (attribute == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL) *(int *)result = block->device;
     else if (attribute == CU_POINTER_ATTRIBUTE_MEMORY_TYPE) *(unsigned *)result = CU_MEMORYTYPE_DEVICE;
     else if (attribute == CU_POINTER_ATTRIBUTE_DEVICE_POINTER) *(CUdeviceptr *)result = address;
-    else return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in does not know attribute %d of an address.", attribute);
+    else
+        return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in does not support attribute %d of an address.", attribute);
     return CUDA_SUCCESS;
 }
 
@@ -145,8 +147,8 @@ static CUresult copy(Doing doing, uintptr_t to, uintptr_t from, size_t size, Wor
     return CUDA_SUCCESS;
 }
 
-/* Of memory that is not pinned the driver takes a copy along before the call returns; into such it copies while the
-   caller waits. Within a capture it does neither: the graph reads and writes the host's memory when it runs. */
+/* The driver copies memory that is not pinned before the call returns, and the caller waits for copies into such
+   memory. During a capture the driver does neither: the graph reads and writes host memory when it runs. */
 static CUresult copy_on(CUstream handle, Doing doing, uintptr_t to, uintptr_t from, size_t size, int wait) {
     Stream *stream;
     Work *work = NULL;
@@ -197,15 +199,16 @@ CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t size, CUstre
     return copy_on(stream, COPY, to, from, size, 0);
 }
 
-/* Between two GPUs. Where the stream's context was not allowed to reach the other one's memory, the driver takes the way
-   through the host's memory by itself: that is counted as a "staged copy". */
+/* Copies between two GPUs. If the stream's context has no peer access to the other memory, the driver copies through
+   host memory, which is counted as a "staged copy". */
 CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext to_handle, CUdeviceptr from, CUcontext from_handle, size_t size,
                            CUstream handle) {
     ENTER(cuMemcpyPeerAsync);
     Context *target = found(to_handle, CONTEXT), *source = found(from_handle, CONTEXT);
     Stream *stream;
     Op *op;
-    if (!target || !source) return refuse(CUDA_ERROR_INVALID_CONTEXT, "A copy to or from what is no context.");
+    if (!target || !source)
+        return refuse(CUDA_ERROR_INVALID_CONTEXT, "The source or target of the copy is not a context.");
     if (!size) return CUDA_SUCCESS;
     CHECK(stream_of(handle, &stream));
     if (!on_device(from, size, source->device) || !on_device(to, size, target->device))

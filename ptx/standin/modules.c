@@ -1,4 +1,4 @@
-/* Libraries and their kernels, as Python reads them out of a cubin; launches, which Python runs. */
+/* Libraries and their kernels, which Python reads from a cubin, and launches, which Python runs. */
 
 #include "standin.h"
 
@@ -9,13 +9,13 @@ typedef CUresult (*Run)(Kernel *kernel, const unsigned *grid, const unsigned *bl
 static Load load;
 static Run run;
 
-/* Who reads cubins and runs kernels. */
+/* Sets the Python callbacks that read cubins and run kernels. */
 EXPORTED void standin_host(Load loads, Run runs) {
     load = loads;
     run = runs;
 }
 
-/* `load` calls it for each kernel of a cubin. Returns the kernel's handle. */
+/* Adds a kernel to a library and returns its handle. `load` calls this for each kernel of a cubin. */
 EXPORTED Kernel *standin_kernel(Library *library, const char *name, int registers, int shared, int local,
                                 int most_threads, int parameters, const int *offsets, const int *sizes) {
     Kernel *kernel = made(KERNEL, sizeof *kernel);
@@ -82,7 +82,8 @@ CUresult cuKernelGetAttribute(int *result, CUfunction_attribute attribute, CUker
     case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES: *result = kernel->local; break;
     case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES: *result = 0; break;
     case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *result = kernel->most_threads; break;
-    default: return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in does not know attribute %d of a kernel.", attribute);
+    default:
+        return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in does not support attribute %d of a kernel.", attribute);
     }
     return CUDA_SUCCESS;
 }
@@ -119,18 +120,20 @@ CUresult cuKernelGetParamInfo(CUkernel handle, size_t index, size_t *offset, siz
 static CUresult fits(const Kernel *kernel, const CUlaunchConfig *config) {
     unsigned long threads = (unsigned long)config->blockDimX * config->blockDimY * config->blockDimZ;
     if (!config->gridDimX || !config->gridDimY || !config->gridDimZ || !threads)
-        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: a launch of nothing.", kernel->name);
+        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: a launch needs at least one block and one thread.", kernel->name);
     if (config->gridDimX > 0x7FFFFFFF || config->gridDimY > 65535 || config->gridDimZ > 65535)
-        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: a grid of %u x %u x %u blocks.", kernel->name, config->gridDimX,
+        return refuse(CUDA_ERROR_INVALID_VALUE,
+                      "%s: a grid cannot have %u x %u x %u blocks.", kernel->name, config->gridDimX,
                       config->gridDimY, config->gridDimZ);
     if (config->blockDimX > 1024 || config->blockDimY > 1024 || config->blockDimZ > 64 || threads > 1024 ||
         threads > (unsigned long)kernel->most_threads)
-        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: a block of %lu threads.", kernel->name, threads);
+        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: a block cannot have %lu threads.", kernel->name, threads);
     if (kernel->shared + (size_t)config->sharedMemBytes > 48 << 10)
-        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: %zu bytes of shared memory.", kernel->name,
+        return refuse(CUDA_ERROR_INVALID_VALUE, "%s: a block cannot have %zu bytes of shared memory.", kernel->name,
                       kernel->shared + (size_t)config->sharedMemBytes);
     if ((kernel->registers * 32 + 255) / 256 * 256 * ((threads + 31) / 32) > 65536)
-        return refuse(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "%s: %lu threads of %d registers.", kernel->name, threads,
+        return refuse(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+                      "%s: a block cannot have %lu threads of %d registers each.", kernel->name, threads,
                       kernel->registers);
     return CUDA_SUCCESS;
 }
@@ -143,7 +146,7 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
     CHECK(get(function, KERNEL, &kernel));
     CHECK(stream_of(config->hStream, &stream));
     if (extra || config->numAttrs)
-        return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in knows neither `extra` nor attributes of a launch.");
+        return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in supports neither `extra` nor attributes of a launch.");
     CHECK(fits(kernel, config));
     Work *work = work_of(LAUNCH);
     *work = (Work){.doing = LAUNCH, .kernel = kernel, .shared = config->sharedMemBytes, .size = kernel->size + 1,

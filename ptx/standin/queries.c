@@ -1,13 +1,13 @@
-/* What can be asked without a context: the driver's functions, its errors' names, the GPUs. */
+/* Queries that need no context: the driver's functions, the names of errors, the GPUs. */
 
 #include "standin.h"
 #include <dlfcn.h>
 #include <stdio.h>
 
 EXPORTED int standin_version = CUDA_VERSION, standin_major = 8, standin_minor = 0;
-EXPORTED int standin_peers = 1; /* whether GPUs can reach each other's memory */
+EXPORTED int standin_peers = 1; /* whether GPUs can access each other's memory */
 
-/* Functions whose versions take other arguments: those that are here, by the versions of CUDA that they came with. */
+/* Functions whose arguments changed: the range of CUDA versions whose signature the stand-in implements. */
 static const struct { const char *name; int from, before; } versions[] = {
     {"cuCtxGetDevice", 0, 13000}, {"cuCtxSynchronize", 0, 13000}, {"cuStreamGetCtx", 0, 12050},
 };
@@ -103,7 +103,7 @@ CUresult cuDeviceGetAttribute(int *result, CUdevice_attribute attribute, CUdevic
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *result = 108; break;
     case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *result = 1024; break;
     case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *result = 32; break;
-    default: return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in does not know attribute %d of a GPU.", attribute);
+    default: return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in does not support attribute %d of a GPU.", attribute);
     }
     return CUDA_SUCCESS;
 }

@@ -1,8 +1,8 @@
-/* A stand-in for NVIDIA's driver, libcuda.so.1, that keeps the driver's rules and has Python run the kernels.
+/* A stand-in for NVIDIA's driver, libcuda.so.1, that follows the driver's rules and runs kernels in Python.
 
-   Work goes into the queue of its stream, and runs as late as the driver may run it: when somebody waits for it. So a
-   host's buffer that changes too early, or a stream that waits for too little, gives wrong results. Every refusal says
-   in words which rule was broken: `standin_reason`. */
+   Work is added to the queue of its stream, and runs as late as the driver could run it: when a call waits for it. So a
+   host buffer that changes too early, or a stream that does not wait for its data, leads to wrong results. For each
+   refused call, `standin_reason` describes the broken rule. */
 
 #ifndef STANDIN_H
 #define STANDIN_H
@@ -16,11 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_STREAMS 64 /* of one capture */
+#define MOST_STREAMS 64 /* maximum number of streams in one capture */
 
 typedef enum { ANY, CONTEXT, STREAM, EVENT, GRAPH, GRAPH_EXEC, LIBRARY, KERNEL, KINDS } Kind;
 
-/* What a handle points to. It stays in memory once it is destroyed, so that a later use is seen. */
+/* The object of a handle. It stays in memory after it is destroyed, so that later uses are detected. */
 typedef struct Object {
     Kind kind;
     int alive;
@@ -30,27 +30,27 @@ typedef struct Object {
 typedef struct Context {
     Object object;
     int device, retained;
-    unsigned peers; /* the GPUs whose memory it was allowed to reach, as bits */
-    CUresult broken; /* the error of a kernel that failed: every later call gives it */
+    unsigned peers; /* bit mask of the GPUs to whose memory it has access */
+    CUresult broken; /* the error of a failed kernel, which every later call returns */
     struct Stream *legacy;
 } Context;
 
-/* Places in a growing list. */
+/* A growing list of node numbers. */
 typedef struct { int *items, count; } Places;
 
-/* A capture under way. Each of its streams has a clock: how often something happened there. The capture is joined once
-   its first stream knows the last tick of all others. */
+/* A capture in progress. Each of its streams has a clock that counts operations. All streams have joined once the
+   first stream has seen the last tick of each other stream. */
 typedef struct Capture {
     struct Stream *origin;
     struct Graph *graph;
     CUstreamCaptureMode mode;
     uint64_t thread;
-    int invalid, streams, blocking; /* blocking: whether a stream of it is */
+    int invalid, streams, blocking; /* blocking: whether one of its streams is blocking */
     int ticks[MOST_STREAMS];
     struct Capture *next;
 } Capture;
 
-/* What a stream, or an event of a capture, knows: the nodes that come before, and each stream's clock. */
+/* The state of a captured stream or event: the nodes before it, and the clock of each stream. */
 typedef struct {
     Capture *capture;
     Places after;
@@ -59,7 +59,7 @@ typedef struct {
 
 typedef enum { NOTHING, LAUNCH, COPY_IN, COPY_OUT, COPY, COPY_PEER, FILL, REPLAY } Doing;
 
-/* One thing to do: for a stream's queue, or for a node of a graph. `value` is what the driver took along. */
+/* One operation, in a stream's queue or in a node of a graph. `value` is data that was copied during the call. */
 typedef struct Work {
     Doing doing;
     struct Kernel *kernel;
@@ -67,7 +67,7 @@ typedef struct Work {
     void *value;
     size_t size;
     uintptr_t to, from;
-    int to_gpu, from_gpu; /* of a copy between two */
+    int to_gpu, from_gpu; /* for a copy between two GPUs */
     unsigned char fill;
     struct GraphExec *exec;
 } Work;
@@ -84,7 +84,7 @@ typedef struct Stream {
     Object object;
     Context *context;
     int blocking, index; /* index: within its capture */
-    Op *head, *tail;     /* what has not run; tail: the last of all */
+    Op *head, *tail;     /* pending operations; tail: the last one */
     Knowledge knows;
 } Stream;
 
@@ -126,7 +126,7 @@ typedef struct Library {
     int count;
 } Library;
 
-/* A call under way: `leave` ends it. `wanted` is the error that a test asked for, where the call must still be made. */
+/* A call in progress; `leave` ends it. `wanted` is an error, requested by a test, that the call returns at its end. */
 typedef struct { CUresult error, wanted; } Entry;
 
 enum { ANYWHERE, IN_CONTEXT, DONE_ANYHOW };
@@ -135,7 +135,7 @@ void leave(Entry *entry);
 #define BEGIN(name, needs) \
     Entry entry __attribute__((cleanup(leave))) = enter(name, needs); \
     if (entry.error) return entry.error
-#define ENTER(name) BEGIN(#name, IN_CONTEXT) /* the name as callers know it: cuda.h makes others of some */
+#define ENTER(name) BEGIN(#name, IN_CONTEXT) /* the name that callers use: cuda.h renames some functions */
 #define ENTER_ANYWHERE(name) BEGIN(#name, ANYWHERE)
 #define CHECK(call) do { CUresult error_ = (call); if (error_) return error_; } while (0)
 

@@ -1,4 +1,4 @@
-/* Streams and events: what waits for what, and when it runs. */
+/* Streams and events: the dependencies of work, and when it runs. */
 
 #include "standin.h"
 #include <time.h>
@@ -29,7 +29,7 @@ void work_free(Work *work) {
     free(work);
 }
 
-/* Does it, now. Memory is looked at again: it may have been freed since. */
+/* Performs the work. Checks its memory again, because it may have been freed since the call. */
 CUresult perform(Work *work, Context *context) {
     int peer = work->doing == COPY_PEER;
     int to = work->doing == COPY_IN || work->doing == COPY || work->doing == FILL || peer;
@@ -63,7 +63,7 @@ static CUresult run_op(Op *op) {
     return context->broken;
 }
 
-/* Runs what is in a stream's queue, up to `until` where that is not NULL, and all that this waits for. */
+/* Runs the work in a stream's queue, up to `until` unless it is NULL, and all work on which this depends. */
 CUresult run_stream(Stream *stream, Op *until) {
     while (stream->head && !(until && until->done)) {
         Op *op = stream->head;
@@ -89,7 +89,7 @@ void each_stream(void (*call)(Stream *, Capture *), Capture *capture) {
     for (int i = 0; i < stream_count; i++) call(streams[i], capture);
 }
 
-/* Runs everything, of one context or of all. */
+/* Runs all work of one context, or of all contexts if it is NULL. */
 CUresult run_all(Context *context) {
     for (int i = 0; i < stream_count; i++)
         if (!context || streams[i]->context == context) run_stream(streams[i], NULL);
@@ -105,7 +105,7 @@ static void after(Op *op, Op *before) {
     op->after[count + 1] = NULL;
 }
 
-/* The legacy stream waits for all blocking streams, and they for it. */
+/* Makes the legacy stream wait for all blocking streams, and blocking streams for the legacy stream. */
 static void legacy_order(Op *op) {
     Context *context = op->stream->context;
     if (op->stream == context->legacy) {
@@ -126,7 +126,7 @@ static Op *queued(Stream *stream, Work *work) {
     return stream->tail = op;
 }
 
-/* Puts work into a stream's queue, or into the graph that the stream's capture makes. */
+/* Adds work to a stream's queue, or to the graph of the stream's capture. */
 CUresult submit(Stream *stream, Work *work, Op **op) {
     CUresult error = capturing(stream);
     if (!error && stream == stream->context->legacy) error = legacy_use(stream);
@@ -151,15 +151,16 @@ CUresult stream_of(CUstream handle, Stream **result) {
         return CUDA_SUCCESS;
     }
     if (handle == CU_STREAM_PER_THREAD)
-        return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in has no default stream for each thread.");
+        return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in does not support per-thread default streams.");
     CHECK(get(handle, STREAM, result));
-    if ((*result)->context != context) return refuse(CUDA_ERROR_INVALID_HANDLE, "The stream is another context's.");
+    if ((*result)->context != context)
+        return refuse(CUDA_ERROR_INVALID_HANDLE, "The stream belongs to another context.");
     return CUDA_SUCCESS;
 }
 
 CUresult cuStreamCreate(CUstream *result, unsigned flags) {
     ENTER(cuStreamCreate);
-    if (flags > CU_STREAM_NON_BLOCKING) return refuse(CUDA_ERROR_INVALID_VALUE, "Flags %u.", flags);
+    if (flags > CU_STREAM_NON_BLOCKING) return refuse(CUDA_ERROR_INVALID_VALUE, "Flags %u are not supported.", flags);
     *result = (CUstream)stream_made(current(), !(flags & CU_STREAM_NON_BLOCKING));
     return CUDA_SUCCESS;
 }
@@ -170,9 +171,9 @@ CUresult cuStreamDestroy(CUstream handle) {
     CHECK(get(handle, STREAM, &stream));
     if (stream->knows.capture) {
         invalidate(stream->knows.capture);
-        return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "A stream was destroyed while it was captured.");
+        return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "A stream was destroyed while it was being captured.");
     }
-    destroyed(stream); /* what is in its queue still runs */
+    destroyed(stream); /* the work in its queue still runs */
     return CUDA_SUCCESS;
 }
 
@@ -181,7 +182,8 @@ static CUresult waited_for(CUstream handle, const char *name, Stream **stream) {
     CHECK(capturing(*stream));
     if ((*stream)->knows.capture) {
         invalidate((*stream)->knows.capture);
-        return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "%s of a stream that is captured.", name);
+        return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
+                      "%s was called for a stream that is being captured.", name);
     }
     if (*stream == current()->legacy) CHECK(legacy_use(*stream));
     return unsafe(name);
@@ -195,7 +197,7 @@ CUresult cuStreamSynchronize(CUstream handle) {
     return run_stream(stream, NULL);
 }
 
-/* Not ready, where something is left to do; that is done then. */
+/* Returns "not ready" if work is pending, and runs that work. */
 CUresult cuStreamQuery(CUstream handle) {
     ENTER(cuStreamQuery);
     Stream *stream;
@@ -209,7 +211,7 @@ CUresult cuStreamQuery(CUstream handle) {
 
 CUresult cuEventCreate(CUevent *result, unsigned flags) {
     ENTER(cuEventCreate);
-    if (flags > 7) return refuse(CUDA_ERROR_INVALID_VALUE, "Flags %u.", flags);
+    if (flags > 7) return refuse(CUDA_ERROR_INVALID_VALUE, "Flags %u are not supported.", flags);
     Event *event = made(EVENT, sizeof *event);
     event->context = current();
     event->timed = !(flags & CU_EVENT_DISABLE_TIMING);
@@ -233,7 +235,8 @@ CUresult cuEventRecord(CUevent event_handle, CUstream handle) {
     CHECK(get(event_handle, EVENT, &event));
     CHECK(stream_of(handle, &stream));
     CHECK(capturing(stream));
-    if (stream->context != event->context) return refuse(CUDA_ERROR_INVALID_HANDLE, "The event is another context's.");
+    if (stream->context != event->context)
+        return refuse(CUDA_ERROR_INVALID_HANDLE, "The event belongs to another context.");
     if (stream == current()->legacy) CHECK(legacy_use(stream));
     forget(&event->knows);
     event->record = NULL;
@@ -265,7 +268,7 @@ static CUresult wait_captured(Stream *stream, Event *event) {
     if (!capture) {
         invalidate(stream->knows.capture);
         return refuse(CUDA_ERROR_STREAM_CAPTURE_ISOLATION,
-                      "A stream that is captured waits for an event that was recorded outside of the capture.");
+                      "A stream that is being captured waits for an event from outside the capture.");
     }
     if (capture->invalid) return refuse(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "The event's capture is invalid.");
     if (stream->knows.capture && stream->knows.capture != capture) {
@@ -279,7 +282,7 @@ static CUresult wait_captured(Stream *stream, Event *event) {
             return refuse(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "The legacy stream cannot join a capture.");
         }
         if (capture->streams == MOST_STREAMS)
-            return refuse(CUDA_ERROR_NOT_SUPPORTED, "Too many streams for the stand-in.");
+            return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in supports at most 64 streams per capture.");
         stream->knows.capture = capture;
         stream->index = capture->streams++;
         capture->blocking |= stream->blocking;
@@ -296,7 +299,7 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned flags
     CHECK(get(event_handle, EVENT, &event));
     CHECK(stream_of(handle, &stream));
     CHECK(capturing(stream));
-    if (flags) return refuse(CUDA_ERROR_INVALID_VALUE, "Flags %u.", flags);
+    if (flags) return refuse(CUDA_ERROR_INVALID_VALUE, "Flags %u are not supported.", flags);
     if (stream->knows.capture || event->knows.capture) return wait_captured(stream, event);
     if (event->record && !event->record->done) after(queued(stream, NULL), event->record);
     return CUDA_SUCCESS;
@@ -306,12 +309,12 @@ static CUresult event_of(CUevent handle, const char *name, Event **event) {
     CHECK(get(handle, EVENT, event));
     if ((*event)->knows.capture) {
         invalidate((*event)->knows.capture);
-        return refuse(CUDA_ERROR_CAPTURED_EVENT, "%s of an event that was recorded in a capture.", name);
+        return refuse(CUDA_ERROR_CAPTURED_EVENT, "%s was called for an event that was recorded in a capture.", name);
     }
     return unsafe(name);
 }
 
-/* Not ready, where something is left to do; that is done then. */
+/* Returns "not ready" if work is pending, and runs that work. */
 CUresult cuEventQuery(CUevent handle) {
     ENTER(cuEventQuery);
     Event *event;
@@ -336,7 +339,7 @@ CUresult cuEventElapsedTime(float *result, CUevent start, CUevent end) {
     CHECK(event_of(end, "cuEventElapsedTime", &events[1]));
     for (int i = 0; i < 2; i++) {
         if (!events[i]->timed || !events[i]->record)
-            return refuse(CUDA_ERROR_INVALID_HANDLE, "An event that was not recorded, or takes no times.");
+            return refuse(CUDA_ERROR_INVALID_HANDLE, "The event was not recorded, or records no time.");
         if (!events[i]->record->done) return CUDA_ERROR_NOT_READY;
     }
     *result = (float)(events[1]->record->time - events[0]->record->time);

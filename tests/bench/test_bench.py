@@ -29,6 +29,8 @@ from bench import (
     workloads,
 )
 
+pytestmark = pytest.mark.slow
+
 CPU = device.get("cpu")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMIUM_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -429,7 +431,12 @@ def test_the_report_reads_files_and_writes_page_and_docs(tmp_path):
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "yesterday" not in text
-    assert "| PyTorch | 456 | 2.71 |" in text
+    cell = "456; 2.71 (2.50 to 3.00); 200 MB"
+    assert "|  | lecture, 64, train | lecture, 64, infer |\n|---|---:|---:|\n" in text
+    assert f"| PyTorch | {cell} | {cell} |\n| JAX, jit | absent | absent |" in text
+    assert "| autoconv | 9.5 | 1.5 |" in text
+    assert "| autoconv | 12.5 | 3 of 3 runs |" in text
+    assert "| conv, 28x28x1 -> 26x26x32 | forward 10 GB/s (40%) |" in text
     assert "<svg" in html.read_text()
 
 

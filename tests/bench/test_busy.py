@@ -32,7 +32,7 @@ def test_times_alone_and_beside_programs(fakes, tmp_path, capsys):
 
 def test_what_does_not_train_is_not_timed(fakes, capsys):
     assert busy.main(["--rounds", "1", "--threads", "1", "--peers", "Lazy"]) == 1
-    assert "weights are as before" in capsys.readouterr().out
+    assert "weights are unchanged" in capsys.readouterr().out
 
 
 def test_the_programs_are_busy_and_end(monkeypatch):

@@ -32,6 +32,8 @@ from bench import (
     workloads,
 )
 
+pytestmark = pytest.mark.slow
+
 LECTURE = workloads.WORKLOADS["lecture"]
 
 
@@ -574,7 +576,7 @@ def test_several_calls_fill_one_document(command):
     plan = [phase("a", finds(a=1)), phase("b", finds(b=2)), phase("c", breaks), phase("d", finds(d=4), usual=False)]
     code, out, found = command(plan, "--only", "b")
     assert (code, found["b"], list(found["phases"])) == (0, 2, ["b"])
-    assert "Not run: a, c, d. To go on: python -m bench.gpu_check" in out
+    assert "Not run: a, c, d. To continue: python -m bench.gpu_check" in out
     code, out, found = command(plan, "--only", "d", "a")
     assert (code, found["a"], found["b"], found["d"]) == (0, 1, 2, 4)
     assert [call["only"] for call in found["calls"]] == [["b"], ["a", "d"]]  # in the plan's order
@@ -589,7 +591,7 @@ def test_a_file_of_another_gpu_or_of_something_else_is_left_as_it_is(command, tm
     plan = [phase("a", finds(a=1))]
     command(plan)
     before = (tmp_path / "x.json").read_text()
-    with pytest.raises(SystemExit, match=r"measured on A GPU, this is Another. Name another file by --out."):
+    with pytest.raises(SystemExit, match=r"measured on A GPU, but this is Another. Pass another file with --out."):
         command(plan, gpu="Another")
     assert (tmp_path / "x.json").read_text() == before
     for text in ("no JSON", "[]", '{"schema": 1}'):
@@ -653,7 +655,7 @@ def test_the_command_runs_all_phases_and_keeps_what_each_found(fakes, command, m
     assert found["results"][0]["peers"]["torch-cuda"]["status"] == "timed"
     assert found["peers"]["jax-cuda"]["reason"] == "not installed: no_such_framework"
     assert "the kernel is gone" in out
-    assert "no MNIST" in found["phases"]["race"]["reason"]
+    assert "MNIST is missing" in found["phases"]["race"]["reason"]
     assert [note["status"] for note in found["phases"].values()] == ["done"] * 5 + ["absent"]
     last = {line.partition("  ")[0]: line for line in out.splitlines()}
     assert last["lecture, train, batch 2"].endswith("aim")

@@ -11,6 +11,8 @@ from autoconv.programs.bench.throughput import NetUnderTest
 from bench import peers, reference, rounds, specs, startup, workloads
 from bench.peers import autoconv as autoconv_peer
 
+pytestmark = pytest.mark.slow
+
 CPU = device.get("cpu")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 MNIST = Path(os.environ.get("AUTOCONV_DATA", ""), "mnist")
 
 
@@ -19,14 +21,12 @@ def train(tmp_path, *arguments):
     return json.loads(results.read_text())
 
 
-@pytest.mark.slow
 def test_the_built_in_digits(tmp_path):
     results = train(tmp_path, "digits", "--seed", "0")
     assert (results["epochs"], results["batch_size"], results["optimizer"]) == (5, 64, "rmsprop")
     assert results["test_accuracy"] > 0.95
 
 
-@pytest.mark.slow
 @pytest.mark.mnist
 @pytest.mark.skipif(not MNIST.is_dir(), reason="AUTOCONV_DATA holds no MNIST")
 def test_one_epoch_of_mnist(tmp_path):
@@ -35,7 +35,6 @@ def test_one_epoch_of_mnist(tmp_path):
     assert results["test_accuracy"] > 0.97
 
 
-@pytest.mark.slow
 @pytest.mark.mnist
 @pytest.mark.skipif(not MNIST.is_dir(), reason="AUTOCONV_DATA holds no MNIST")
 def test_a_sprint(tmp_path):

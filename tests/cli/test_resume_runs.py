@@ -20,6 +20,8 @@ from autoconv import utils
 from autoconv.programs.cli import run_states, signals
 from autoconv.train import checkpoint
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ("digits", "--limit", "480", "--epochs", "6", "--seed", "3", "--batch-size", "16")  # 30 steps an epoch
 OFTEN = ("--checkpoint-every", "5steps")
 STEPS = 180

@@ -9,6 +9,7 @@ import pytest
 if importlib.util.find_spec("numba_cuda") is None:
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 
+from autoconv.kernels.kernel import kernels_in
 from bench import gpu_plan
 from ptx import cubin
 
@@ -102,10 +103,10 @@ def test_tensor_cores_are_used_where_there_are_some_and_nowhere_else():
 
 def test_no_two_kernels_have_the_same_name():
     """The disk cache finds them by it."""
-    kernels, found = importlib.import_module("autoconv.kernels.cuda.kernels"), {}
+    found = {}
     for file in pkgutil.iter_modules([assembly.FOLDER]):
         for value in vars(importlib.import_module(f"autoconv.kernels.cuda.{file.name}")).values():
-            for item in kernels._kernels_in(value):
+            for item in kernels_in(value):
                 assert found.setdefault(item.name, item) is item
     assert found == ALL
 

@@ -19,7 +19,7 @@ from autoconv.kernels.cuda import internals, pointwise, store
 from autoconv.kernels.cuda import kernels as launching
 internals.cuda.dispatcher._Kernel.bind = lambda kernel: kernel.library.get_cubin()
 {before}
-kernels, reports = [pointwise._relu, pointwise._relu_grad], []
+kernels, reports = [pointwise.KERNELS[name] for name in ("relu", "relu_grad")], []
 with internals.pretended({capability}):
     wanted = [(k, np.dtype("float32")) for k in kernels]
     launching.prepare(wanted, lambda done, total: reports.append(f"{{done}}/{{total}}"))

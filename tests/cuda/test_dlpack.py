@@ -94,7 +94,7 @@ def test_a_capsule_that_nobody_takes_keeps_nothing_alive():
 def test_a_capsule_is_taken_once():
     producer = Elsewhere(np.zeros(3))
     dlpack.stand_in(producer, None)
-    with pytest.raises(BufferError, match="that nobody took yet"):
+    with pytest.raises(BufferError, match="not been consumed yet"):
         dlpack.stand_in(producer, None)
 
 
@@ -216,7 +216,7 @@ def test_pinned_memory_is_the_host_s():
 def test_what_cannot_be_taken_over_is_an_error():
     with pytest.raises(TypeError, match=r"__dlpack__. Received: list. Use tensor\(\)"):
         ac.from_dlpack([1.0])
-    with pytest.raises(device.DeviceError, match="kind of device 10 is neither"):  # ROCm
+    with pytest.raises(device.DeviceError, match="Received: device type 10"):  # ROCm
         ac.from_dlpack(Only(np.zeros(3), kind=10))
 
 

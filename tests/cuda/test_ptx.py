@@ -299,7 +299,7 @@ def test_a_barrier_that_not_all_reach_is_an_error(early):
             cuda.syncthreads()
         y[t] = x[t]
 
-    refused(ptx.DivergenceError, "not all of its block come", kernel, X, Y)
+    refused(ptx.DivergenceError, "not all threads of its block reach this barrier", kernel, X, Y)
 
 
 def test_a_shuffle_without_all_it_names_is_an_error():
@@ -443,9 +443,10 @@ def test_wide_accesses_to_shared_memory_take_turns_by_quarters():
 
 
 @pytest.mark.parametrize(("grid", "block", "match"), [
-    ((2**31, 1), 1, r"a grid's x is 1..2,147,483,647. Received: \(2147483648, 1, 1\)"),
-    ((1, 65_536), 1, r"a grid's y is 1..65,535"), ((1, 1, 65_536), 1, r"a grid's z is 1..65,535"),
-    ((0, 1), 1, r"a grid's x is 1.."), (1, 1025, r"a block's x is 1..1,024"), (1, (1, 1, 65), r"a block's z is 1..64"),
+    ((2**31, 1), 1, r"a grid's x must be 1..2,147,483,647. Received: \(2147483648, 1, 1\)"),
+    ((1, 65_536), 1, r"a grid's y must be 1..65,535"), ((1, 1, 65_536), 1, r"a grid's z must be 1..65,535"),
+    ((0, 1), 1, r"a grid's x must be 1.."), (1, 1025, r"a block's x must be 1..1,024"),
+    (1, (1, 1, 65), r"a block's z must be 1..64"),
     (1, (64, 32), r"a block has at most 1,024 threads. Received: \(64, 32, 1\), which is 2,048"),
     (1, 65, r"compiled for blocks of at most 64 threads"),
 ])
@@ -496,7 +497,7 @@ def test_counters_tell_the_occupancy():
     from autoconv.kernels.cuda import pointwise
 
     x, counters = np.zeros(256, np.float32), ptx.Counters()
-    ptx.launch(pointwise._relu, 1, 256, (x.size, 0, x, x.copy()), counters=counters)
+    ptx.launch(pointwise.KERNELS["relu"], 1, 256, (x.size, 0, x, x.copy()), counters=counters)
     assert counters.occupancy() == 8  # as many as threads allow: 2,048
     ptx.run(program("a", "", ".shared .align 4 .b8 there[49000];"), 1, 32, [Y.copy()], counters=counters)
     assert counters.occupancy() == 3  # 164 KiB of shared memory
@@ -576,7 +577,7 @@ def test_a_kernel_of_the_package_at_its_real_block_size():
     x = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     y, counters = np.zeros_like(x), ptx.Counters()
     fours = x.size // 4
-    ptx.launch(pointwise._tanh, 1, kernels.THREADS, (fours, fours, x, y), counters=counters)
+    ptx.launch(pointwise.KERNELS["tanh"], 1, kernels.THREADS, (fours, fours, x, y), counters=counters)
     np.testing.assert_allclose(y, np.tanh(x), rtol=1e-6)
     assert counters.sectors == 2 * x.nbytes // 32
 

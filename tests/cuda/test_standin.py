@@ -343,13 +343,13 @@ def test_what_was_recorded_gives_way_where_memory_is_short(cold):
     """Before that is an error. It is recorded again when it is wanted, where there is room."""
     first, held, again, told, refused = cold("recordings_give_way")
     assert (first, held, again, told) == ([8192, 16], [50 << 18], [4096, 16], "")
-    assert "70.0 MiB were asked for" in refused
+    assert "70.0 MiB were requested" in refused
 
 
 def test_memory_that_runs_out(cold):
     """The arena asks for less, gives back what nobody holds, and says how much there is."""
     told, fits, used = cold("memory_runs_out")
-    assert re.match(r"DeviceError: GPU number 0 is out of memory: 70.0 MiB were asked for, 36.0 of 100.0 MiB are free, "
-                    r"64.0 MiB are autoconv's. Use a smaller batch_size", told)
+    assert re.match(r"DeviceError: GPU number 0 is out of memory: 70.0 MiB were requested, 36.0 of 100.0 MiB are free, "
+                    r"64.0 MiB are held by autoconv. Use a smaller batch_size", told)
     assert fits
     assert used == 90

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from autoconv import datasets
-from autoconv.datasets import DatasetCorrupt, DatasetNotFound, cifar_set, registry, safe_pickle
+from autoconv.datasets import DatasetCorrupt, DatasetNotFound, cifar_set, known_sets, safe_pickle
 from autoconv.datasets.idx import read_idx
 from autoconv.datasets.idx_set import STEMS
 
@@ -243,7 +243,7 @@ def test_unknown_names_get_a_suggestion():
 
 
 def test_the_registry_is_whole():
-    assert set(datasets.NAMES) == set(registry.entries())
+    assert set(datasets.NAMES) == set(known_sets.entries())
     for name in datasets.NAMES:
         entry = datasets.info(name)
         assert len(entry.classes) == 10

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autoconv import datasets
-from autoconv.datasets import DatasetNotFound, registry
+from autoconv.datasets import DatasetNotFound, known_sets
 
 FOLDER = datasets.data_folder()
 FILES = sorted((FOLDER / "digits").glob("*.gz"))
@@ -109,11 +109,11 @@ def test_digits_need_no_network_nor_pooch():
 
 
 def test_the_data_folder_is_found_in_a_wheel_and_in_a_checkout(monkeypatch, tmp_path):
-    monkeypatch.setattr(registry, "__file__", str(tmp_path / "autoconv" / "datasets" / "registry.py"))
+    monkeypatch.setattr(known_sets, "__file__", str(tmp_path / "autoconv" / "datasets" / "known_sets.py"))
     with pytest.raises(DatasetNotFound, match=r"neither .*_data nor .*datasets holds registry\.json"):
-        registry.data_folder()
+        known_sets.data_folder()
     checkout, wheel = tmp_path / "datasets", tmp_path / "autoconv" / "datasets" / "_data"
     for folder in (checkout, wheel):
         folder.mkdir(parents=True)
         (folder / "registry.json").write_text("{}")
-        assert registry.data_folder() == folder
+        assert known_sets.data_folder() == folder

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from autoconv import datasets
-from autoconv.datasets import DatasetNotFound, download, registry
+from autoconv.datasets import DatasetNotFound, download, known_sets
 from autoconv.datasets.idx_set import STEMS
-from autoconv.datasets.registry import Digest, Entry
+from autoconv.datasets.known_sets import Digest, Entry
 
 REAL = os.environ.get("AUTOCONV_DATA", "")
 REFUSING = "http://127.0.0.1:9"
@@ -106,7 +106,7 @@ def cache(monkeypatch, tmp_path):
 def publish(monkeypatch, over, files):
     digests = {name: Digest(over, hashlib.md5(raw).hexdigest(), "this test") for name, raw in files.items()}
     entry = Entry("mnist", "MNIST", "", "", "idx", (28, 28), tuple("0123456789"), (f"{REFUSING}/own/",), digests)
-    monkeypatch.setattr(registry, "entries", lambda: {"mnist": entry})
+    monkeypatch.setattr(known_sets, "entries", lambda: {"mnist": entry})
 
 
 def use(monkeypatch, *urls):

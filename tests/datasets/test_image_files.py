@@ -281,6 +281,7 @@ def test_decoding_stops_with_who_takes_the_batches(folder):
     assert not threads()
 
 
+@pytest.mark.slow
 def test_a_net_learns_from_files(folder):
     utils.set_random_seed(0)
     train, test = dataset(folder, validation_split=0.25, subset="both", batch_size=8)

@@ -15,6 +15,8 @@ from autoconv.datasets import cifar_set
 from autoconv.programs.cli import main
 from docsite import blocks
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "lectures" / "nets.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 SETS = {block.needs for block in blocks.blocks(TEXT)} - {None}

@@ -11,6 +11,8 @@ import pytest
 
 from autoconv import datasets, models
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 

@@ -6,6 +6,8 @@ import reference
 
 from autoconv import functional as F
 
+pytestmark = pytest.mark.slow
+
 
 def grid(text):
     """`1 2 / 3 4` as an array."""

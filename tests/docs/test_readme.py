@@ -29,8 +29,11 @@ def digits_as_mnist(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_two_commands():
-    assert SHELL[:2] == ["pip install -e . && autoconv train", "pip install -e '.[test]' && pytest"]
+def test_the_first_commands():
+    clone, *others = SHELL[:5]
+    assert re.fullmatch(r"git clone \S+ autoconv", clone)
+    assert others == ["cd autoconv", "python3 -m venv .venv && source .venv/bin/activate",
+                      "pip install -e . && autoconv train", "pip install -e '.[test]' && pytest -n auto"]
 
 
 def test_the_listing(monkeypatch, capsys):
@@ -48,7 +51,7 @@ def test_the_listing(monkeypatch, capsys):
     exec(GRAPH, names)  # it goes on with the listing's images
     printed = capsys.readouterr().out
     assert "digit_accuracy" in printed
-    assert printed.splitlines()[-1] == re.search(r"^# (\{.*\}): all run as kernels alone$", GRAPH, re.MULTILINE)[1]
+    assert printed.splitlines()[-1] == re.search(r"^# (\{.*\}): all phases are replayed$", GRAPH, re.MULTILINE)[1]
     assert names["shapes"][1:] == [*[(5, 28, 28, 16)] * 3, (5, 14, 14, 16), (5, 3136), (5, 10), (5, 1)]
 
 
@@ -95,7 +98,7 @@ def test_every_name_in_the_table():
     assert all(hasattr(callbacks, name) for name in row("callbacks"))
     assert set(row("datasets")) == set(datasets.NAMES)
     assert all(hasattr(ac, name) for name in row("below the layers"))
-    assert set(re.findall(r"\w+", " ".join(row("on the shell")))) - {"help", "autoconv"} <= set(main.commands)
+    assert set(re.findall(r"\w+", " ".join(row("commands")))) - {"help", "autoconv"} <= set(main.commands)
 
 
 def test_every_variable_is_read_somewhere():

@@ -18,6 +18,8 @@ from autoconv.kernels.cuda import driver
 from autoconv.operators.registry import OPS
 from docsite import blocks
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"^```python\n# (\S+\.py)(?:, (after|in) (\w+))?\n(.*?)^```$",
                     (ROOT / "docs" / "extending.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)

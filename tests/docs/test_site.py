@@ -11,6 +11,8 @@ from autoconv.arguments import outside
 from autoconv.programs.cli import main
 from docsite import blocks, commands, keras_arguments, keras_names, keras_table, made, reference
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 WRITTEN, CODE = sorted(DOCS.rglob("*.md")), blocks.pages(DOCS)
 ADDED = {DOCS / page for page in ("contributing.md", "changelog.md", *reference.pages())}

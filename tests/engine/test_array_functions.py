@@ -360,7 +360,7 @@ def test_operators():
         np.testing.assert_array_equal(found.numpy(), expected)
         assert found.dtype == expected.dtype
     assert ((x / 2) // y).dtype == np.float32
-    with pytest.raises(TypeError, match="booleans and integers"):
+    with pytest.raises(TypeError, match="booleans or integers"):
         (x / 2) & y
     symbolic = ac.Input((3,), dtype="int32")
     outputs = [symbolic & 6, symbolic | 1, symbolic ^ 5, ~symbolic, symbolic // 2, symbolic % 3, 2 ** symbolic,

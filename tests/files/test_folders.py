@@ -63,6 +63,7 @@ print(*sorted(os.listdir(folder.parent)), *sorted(os.listdir(folder)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["interrupt", "kill"])
 @pytest.mark.parametrize("way", ["exchange", "within", "with others"])
 def test_an_end_at_any_step_leaves_the_old_files_or_the_new_ones(way, end, tmp_path):

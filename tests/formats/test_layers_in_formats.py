@@ -9,9 +9,7 @@ from autoconv.layers.function import Function
 from autoconv.layers.scaling import CustomScaleLayer, LayerScale
 
 FORMATS = ("onnx", ".keras", ".h5", ".weights.h5", ".safetensors", "torch")
-HAS_CODE = "its function is code, which is in no file"
 REFUSED = {  # what has no meaning, and why
-    ("onnx", layers.Lambda): HAS_CODE,
     ("torch", LayerScale): "PyTorch's nets have a parameter without a module in its place",
     ("torch", "normalization, adapted"): "PyTorch has no module of it",
     ("torch", "normalization, of a row"): "PyTorch has no module of it",

@@ -10,6 +10,8 @@ from autoconv.tensor import Tensor
 
 from autoconv import no_grad
 
+pytestmark = pytest.mark.slow
+
 onnx = pytest.importorskip("onnx")
 
 from autoconv.formats import from_onnx  # noqa: E402

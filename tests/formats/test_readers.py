@@ -36,6 +36,7 @@ def check(found):
         assert of["read"] < of["files"], of
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize("part", range(4))  # side by side where there are processors
 def test_damaged_and_hostile_files_are_read_right_or_refused(part):
@@ -76,7 +77,7 @@ def test_links_to_files_are_read_and_devices_are_not(tmp_path):
 
 def test_files_of_others_are_opened_in_one_place():
     own = {"files/regular.py", "files/atomic.py",  # and readers of what the package or the system itself wrote
-           "kernels/caching.py", "programs/bench/machine.py", "programs/cli/clock.py", "datasets/registry.py",
+           "kernels/caching.py", "programs/bench/machine.py", "programs/cli/clock.py", "datasets/known_sets.py",
            "programs/demo/serving.py",
            "programs/pages/document.py"}
     package = Path(autoconv.__file__).parent
@@ -125,6 +126,7 @@ def test_what_is_refused_says_the_rule_and_what_came(name, trap, said, tmp_path,
         reader.read(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_table_finds_what_is_wrong():
     """A reader that forgets its checks is told from one that does not, and one that crashes does not end the run."""
     wrong = [outcome.wrong for outcome in tried(CARELESS, 20)]

@@ -18,6 +18,7 @@ import pytest
 from autoconv.kernels.cpu import simd
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="guard pages are set up with Linux's mmap"),
     pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are targets of x86-64"),
     pytest.mark.timeout(900),  # the kernels are compiled anew for each target, once a machine

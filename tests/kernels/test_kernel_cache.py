@@ -19,6 +19,8 @@ from autoconv.kernels import caching, device
 from autoconv.kernels.cpu import jit
 from autoconv.kernels.cpu.jit import Kernel, inline, kernel
 
+pytestmark = pytest.mark.slow
+
 SOAK = pytest.mark.soak
 
 PREPARE = """

@@ -246,7 +246,7 @@ def test_a_model_class_of_one_s_own():
 def test_to_moves_a_model_or_says_why_not():
     model = small(layers.Input((8, 8, 1)))
     assert model.to("cpu") is model
-    with pytest.raises(ValueError, match="A device is named"):
+    with pytest.raises(ValueError, match="device must be 'auto', 'cpu'"):
         model.to("tpu")
 
 

@@ -126,7 +126,7 @@ ERRORS = [  # what is called, and what the error says: the rule, what was receiv
     (lambda: F.dropout(image(), -0.1, training=False), "Received: -0.1"),
     (lambda: F.dropout(image(), "half"), "Received: 'half'"),
     (lambda: F.dropout(image(), 0.5, seed=-1), "seed must be an integer"),
-    (lambda: F.softmax(image(), axis=4), "An axis of a tensor with 4 axes lies in -4..3. Received: 4"),
+    (lambda: F.softmax(image(), axis=4), "axis must be in -4..3 for a tensor with 4 axes. Received: 4"),
     (lambda: F.batch_norm(image(), ones(3), ones(2), ones(3), ones(3), True), r"Received shapes: .*\(2,\)"),
     (lambda: F.categorical_crossentropy([0, 1], ones(2, 3)), r"\(2,\) and \(2, 3\). For integer labels"),
     (lambda: F.categorical_crossentropy(1.0, 0.5), "at least one axis"),

@@ -21,7 +21,7 @@ OF_OPEN_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": 
                "OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
 SHARED = ["trains", "normalizes", "synchronizes", "reads_photos", "calls_back", "begins", "goes_on"]
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.skipif(
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.skipif(
     MPIEXEC is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py and mpiexec")]
 
 

@@ -20,7 +20,7 @@ from test_mpi import MPIEXEC, OF_OPEN_MPI
 
 TESTS = Path(__file__).resolve().parents[1]
 DIGITS = TESTS.parent / "datasets" / "digits"
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.skipif(
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.skipif(
     MPIEXEC is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py and mpiexec")]
 # By SGD: others divide by the size of gradients, and make of those that are nothing but rounding a whole step. In
 # float32 an activation near 0 may still be cut off on one number of ranks only; test_mpi.py compares in float64.

@@ -7,14 +7,14 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 52_800,
+    "lines": 52_200,
     "lines without kernels, commands and ONNX": 27_300,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
-    "private helpers of at most 6 lines that are called once": 90,
-    "lines over 100 columns": 5_315,
-    "assignments of a tuple to a tuple": 1_195,
-    "Any": 3_105,
+    "private helpers of at most 6 lines that are called once": 89,
+    "lines over 100 columns": 5_305,
+    "assignments of a tuple to a tuple": 1_150,
+    "Any": 3_095,
     "classes that override __setattr__": 4,
     "classes that change their subclasses": 2,
     "names of several classes": 3,

@@ -315,7 +315,7 @@ def a_training_moves(driver):
 
 def threads(driver):
     """Three launch a kernel that none has launched before."""
-    with interpreted():  # the PTX machine compiles it here: while it does, Numba has no GPU
+    with interpreted():  # the PTX emulator compiles it here: while it does, Numba has no GPU
         (tensor(np.arange(3.0), device="cuda") + tensor(np.arange(3.0), device="cuda")).numpy()
     a, found = tensor(np.arange(3.0), device="cuda"), []
     several = [threading.Thread(target=lambda: found.extend((a + a).numpy().tolist() for _ in range(20)))

@@ -133,6 +133,7 @@ def test_no_layer_is_forgotten():
     assert ours == set(LAYERS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_fusion")
 @pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)
 def test_an_attribute_of_a_layer(kind, monkeypatch):
@@ -167,6 +168,7 @@ def test_an_attribute_of_a_layer(kind, monkeypatch):
     assert counted >= MUST_COUNT.get(kind, set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)
 def test_a_changed_layer_is_saved_as_it_is_or_refused_by_name(kind, tmp_path):
     """What is loaded answers like the net that was saved, and says the same of itself."""
@@ -443,6 +445,7 @@ OPTIMIZERS = {
        for kind in of_module(optimizers, optimizers.Optimizer)}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_an_attribute_of_an_optimizer(make, monkeypatch):
     counted = set()
@@ -475,6 +478,7 @@ def scored(loss, activation, metric=None):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*LOSSES, *METRICS], ids=lambda kind: f"{kind.__module__[9:]}.{kind.__name__}")
 @pytest.mark.filterwarnings("ignore:.*from_logits=True, but its predictions come from a")
 def test_an_attribute_of_a_loss_or_metric(kind, monkeypatch):

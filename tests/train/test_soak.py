@@ -19,6 +19,8 @@ import autoconv
 from autoconv import callbacks, layers
 from autoconv import functional as F
 
+pytestmark = pytest.mark.slow
+
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="looks into /proc")
 ROOM = 5_000_000  # bytes that a process may grow by
 

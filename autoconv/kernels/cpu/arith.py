@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from ..formulas import elementwise
 from .flat import flattened
 from .jit import kernel, recorded
 from .products import N, add_rows
@@ -18,6 +19,8 @@ Array = np.ndarray
 FEW = 1 << 14  # items whose sums one thread has made before a second one has begun
 LARGE = 1 << 20  # items that outgrow a core's caches: two cores read more memory than one
 
+globals().update({name: recorded(getattr(np, name)) for name in elementwise.ARITHMETIC if hasattr(np, name)})
+
 
 @kernel("(T[::1], T[::1], T[::1])", parallel=True)
 def _add(a, b, out):
@@ -25,9 +28,7 @@ def _add(a, b, out):
         out[i] = a[i] + b[i]
 
 
-@recorded
-def _add_by_numpy(a: Array, b: Array, out: Array) -> None:
-    np.add(a, b, out=out)
+_add_by_numpy = recorded(np.add)
 
 
 def add(a: Array, b: Array, out: Array) -> None:
@@ -47,121 +48,6 @@ def _like(a: Array) -> tuple:
     return a.shape, a.dtype
 
 
-@recorded
-def subtract(a: Array, b: Array, out: Array) -> None:
-    np.subtract(a, b, out=out)
-
-
-@recorded
-def multiply(a: Array, b: Array, out: Array) -> None:
-    np.multiply(a, b, out=out)
-
-
-@recorded
-def divide(a: Array, b: Array, out: Array) -> None:
-    np.divide(a, b, out=out)
-
-
-@recorded
-def matmul(a: Array, b: Array, out: Array) -> None:
-    np.matmul(a, b, out=out)
-
-
-@recorded
-def negative(a: Array, out: Array) -> None:
-    np.negative(a, out=out)
-
-
-@recorded
-def power(a: Array, exponent: float, out: Array) -> None:
-    np.power(a, exponent, out=out)
-
-
-@recorded
-def exp(a: Array, out: Array) -> None:
-    np.exp(a, out=out)
-
-
-@recorded
-def log(a: Array, out: Array) -> None:
-    np.log(a, out=out)
-
-
-@recorded
-def expm1(a: Array, out: Array) -> None:
-    np.expm1(a, out=out)
-
-
-@recorded
-def log1p(a: Array, out: Array) -> None:
-    np.log1p(a, out=out)
-
-
-@recorded
-def sin(a: Array, out: Array) -> None:
-    np.sin(a, out=out)
-
-
-@recorded
-def cos(a: Array, out: Array) -> None:
-    np.cos(a, out=out)
-
-
-@recorded
-def sinh(a: Array, out: Array) -> None:
-    np.sinh(a, out=out)
-
-
-@recorded
-def cosh(a: Array, out: Array) -> None:
-    np.cosh(a, out=out)
-
-
-@recorded
-def arcsin(a: Array, out: Array) -> None:
-    np.arcsin(a, out=out)
-
-
-@recorded
-def arccos(a: Array, out: Array) -> None:
-    np.arccos(a, out=out)
-
-
-@recorded
-def arctan(a: Array, out: Array) -> None:
-    np.arctan(a, out=out)
-
-
-@recorded
-def arctan2(a: Array, b: Array, out: Array) -> None:
-    np.arctan2(a, b, out=out)
-
-
-@recorded
-def floor_divide(a: Array, b: Array, out: Array) -> None:
-    np.floor_divide(a, b, out=out)
-
-
-@recorded
-def mod(a: Array, b: Array, out: Array) -> None:
-    np.mod(a, b, out=out)
-
-
-@recorded
-def bitwise_and(a: Array, b: Array, out: Array) -> None:
-    np.bitwise_and(a, b, out=out)
-
-
-@recorded
-def bitwise_or(a: Array, b: Array, out: Array) -> None:
-    np.bitwise_or(a, b, out=out)
-
-
-@recorded
-def bitwise_xor(a: Array, b: Array, out: Array) -> None:
-    np.bitwise_xor(a, b, out=out)
-
-
 @kernel("(T[::1], T[::1])", parallel=True, few=1 << 12)
 def _erf(a, out):
     for i in prange(a.size):
@@ -174,8 +60,8 @@ def erf(a: Array, out: Array) -> None:
 
 
 @recorded
-def sqrt(a: Array, out: Array) -> None:
-    np.sqrt(a, out=out)
+def matmul(a: Array, b: Array, out: Array) -> None:
+    np.matmul(a, b, out=out)
 
 
 @recorded

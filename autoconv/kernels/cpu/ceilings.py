@@ -1,7 +1,8 @@
-"""What this machine can do at most: multiply-adds from registers, and copying memory. The ceilings of other kernels.
+"""Measures the peak speed of this machine: multiply-adds from registers, and copying memory. These
+are ceilings for the other kernels.
 
-They are measured with the same compiler, vectors and threads as the kernels, so a kernel's share of its ceiling says
-how good the kernel is, and not how good the machine is.
+They are measured with the same compiler, vectors and threads as the kernels. So the fraction of its
+ceiling that a kernel reaches describes the kernel, not the machine.
 """
 
 from numba import prange
@@ -31,7 +32,9 @@ def multiply_add_all(typingctx, acc, x):
 
 @kernel("(T[::1], T[:,::1], T[:,::1], int64)", parallel=True)
 def multiply_add(x, start, y, rounds):
-    """For each row of `start` and `y`, on all threads: `rounds` times one multiply-add for each item of a full tile."""
+    """For each row of `start` and `y`, on all threads: `rounds` multiply-adds for each element of a
+    full tile.
+    """
     for task in prange(start.shape[0]):
         acc = simd.zeros(x, M, N)
         columns = simd.width(acc)
@@ -50,5 +53,5 @@ def copy(x, y):
 
 
 def items(dtype) -> int:
-    """How many numbers of this type a full tile holds."""
+    """Returns how many numbers of this dtype a full tile holds."""
     return M * N * simd.lanes(dtype)

@@ -1,7 +1,8 @@
-"""A process that compiles kernels into the disk cache: `python -m autoconv.kernels.cpu.compiling`.
+"""Compiles kernels into the disk cache as a separate process: `python -m
+autoconv.kernels.cpu.compiling`.
 
-It reads names such as `conv._forward:float32` from its input, a line each, and answers each with the name once it is
-compiled.
+The process reads names such as `conv._forward:float32` from its input, one per line, and answers
+each name once that kernel is compiled.
 """
 
 import gc
@@ -11,20 +12,25 @@ import sys
 
 from llvmlite import binding
 
-SHARE = 12  # kernels between two collections of garbage, each of which takes the time of a small kernel
+from ..kernel import kernels_of
 
-os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")  # of errors that Numba drops while it looks on
+# kernels compiled between two garbage collections; each collection takes as long as a small kernel
+SHARE = 12
+
+# highlighting of errors that Numba drops during its search
+os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 
 
 def main() -> None:
     gc.disable()
-    binding.ffi.register_lock_callback = lambda *_: None  # else Numba announces each call of LLVM, to no listener
+    # otherwise Numba notifies listeners, of which there are none, of each LLVM call
+    binding.ffi.register_lock_callback = lambda *_: None
     importlib.import_module(f"{__package__}.jit").make_ready()
-    gc.freeze()  # what was imported stays
+    gc.freeze()  # imported objects are never garbage
     for done, line in enumerate(sys.stdin, 1):
         kernel, dtype = line.strip().split(":")
-        module, name = kernel.split(".")
-        getattr(importlib.import_module(f"{__package__}.{module}"), name).compile(dtype)
+        module = kernel.partition(".")[0]
+        kernels_of(importlib.import_module(f"{__package__}.{module}"))[kernel].compile(dtype)
         sys.stdout.write(line)
         sys.stdout.flush()
         if done % SHARE == 0:

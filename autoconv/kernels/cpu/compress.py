@@ -1,4 +1,4 @@
-"""The items of a register row (rowwise.py) that are not 0, written side by side."""
+"""Stores the nonzero elements of a register row (rowwise.py) contiguously."""
 
 from llvmlite import ir
 from numba.core import types
@@ -6,13 +6,15 @@ from numba.extending import intrinsic
 
 from . import simd
 
-COMPRESSES = simd.VECTOR_BYTES == 64  # AVX-512 has an instruction for it; elsewhere each lane is stored by itself
+# AVX-512 has an instruction for this; elsewhere each lane is stored separately
+COMPRESSES = simd.VECTOR_BYTES == 64
 
 
 @intrinsic
 def append_nonzero(typingctx, value, values, places, i, first, step):
-    """values[i:] = the items of the row `value`, one vector, that are not 0; places[i:] (int32) = first + step * the
-    lane of each. Returns how many; what lies within a vector's length behind them is overwritten.
+    """values[i:] = the nonzero elements of the row `value`, which is one vector; places[i:] (int32)
+    = first + step * lane for each. Returns their number. Up to one vector's length after them is
+    overwritten.
     """
     write = _by_compression if COMPRESSES else _lane_by_lane
 
@@ -27,7 +29,7 @@ def append_nonzero(typingctx, value, values, places, i, first, step):
 
 def _by_compression(builder, vector, there, items, numbers, i, first, step):
     lanes = vector.type.count
-    bits = 64 * 8 // lanes  # the instruction wants the places as wide as the items
+    bits = 64 * 8 // lanes  # the instruction requires indices as wide as the elements
     wide, narrow = ir.VectorType(simd.INDEX, lanes), ir.VectorType(numbers.item, lanes)
     lane = ir.Constant(wide, list(range(lanes)))
     place = builder.add(simd._splat(builder, first, lanes), builder.mul(simd._splat(builder, step, lanes), lane))

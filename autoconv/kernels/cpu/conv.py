@@ -1,15 +1,16 @@
 """2-D convolution on the CPU: forward, input gradient, weight gradient.
 
-A convolution is a matrix product whose left matrix is never built. Row p of that matrix is the window of output pixel
-p; its first item lies at `pixels[p]` of the flat input, and item q of every window lies `taps[q]` further on:
+A convolution is a matrix product whose left matrix is never stored. Row p of that matrix is the
+window of output pixel p. Its first element is at `pixels[p]` of the flat input, and element q of
+every window is `taps[q]` further on:
 
     y[p, f]  = b[f] + sum over q of  x[pixels[p] + taps[q]] * w[q, f]
     dw[q, f] =        sum over p of  x[pixels[p] + taps[q]] * dy[p, f]
     dx[pixels[p] + taps[q]]     +=   sum over f of  dy[p, f] * w[q, f]
 
-products.py has the loops. Strides and dilation are only other tables; where there is padding, a chunk of samples is
-worked on in a scratch with a border of zeros. No sum is cut for the threads, and each has a fixed order, so
-results are the same bits for any number of them.
+products.py has the loops. Strides and dilation only change these tables. With padding, a chunk of
+samples is processed in a scratch buffer with a border of zeros. No sum is split among threads, and
+each has a fixed order, so results are bit-for-bit equal for any number of threads.
 """
 
 from functools import lru_cache
@@ -51,28 +52,30 @@ from .products import (
 from .tasks import piece
 from .ways import Way
 
-CHUNK_PIXELS = 96  # a chunk holds at least so many output pixels, so that few tiles have missing rows
+CHUNK_PIXELS = 96  # minimum number of output pixels in a chunk, so that few tiles have missing rows
 
 
 class Plan(NamedTuple):
-    """Where a convolution over images of one size reads: made once for each size."""
+    """The tables for a convolution over images of one size, computed once per size."""
 
-    samples: int  # in a chunk
+    samples: int  # samples in a chunk
     pixels: np.ndarray  # offset of each output pixel's window in a chunk
-    taps: np.ndarray  # offset of each item q = (kh, kw, c) of a window from its first
-    points: np.ndarray  # the same of each (kh, kw) alone
-    runs: np.ndarray  # the taps as stretches of consecutive items: where each starts ...
-    run_length: int  # ... and how long all are
-    border: tuple[int, int, int, int]  # rows and columns of an image with its border, and where the image starts in it
+    taps: np.ndarray  # offset of each element q = (kh, kw, c) of a window from its first
+    points: np.ndarray  # offset of each (kh, kw) from the first
+    runs: np.ndarray  # the taps as stretches of consecutive elements: the offset of each stretch
+    run_length: int  # the length of these stretches
+    # rows and columns of an image with its border, and the image's position in it
+    border: tuple[int, int, int, int]
 
 
 @lru_cache(maxsize=256)
 def plan(n: int, h: int, w: int, channels: int, group_channels: int, window: Window) -> Plan:
-    """The plan for n images (h, w, channels)."""
+    """Returns the plan for n images (h, w, channels)."""
     oh, ow = window.output_size(h, w)
     high, wide = h + window.top + window.bottom, w + window.left + window.right
     samples = max(1, min(n, -(-CHUNK_PIXELS // (oh * ow))))
-    np.empty((samples, high, wide, channels))  # raises where a thread's scratch would not fit into the memory
+    # raises MemoryError if a thread's scratch buffer would not fit into memory
+    np.empty((samples, high, wide, channels))
     row = wide * channels
     items = _grid((window.kh, window.kw, group_channels), (window.dh * row, window.dw * channels, 1))
     run_length = window.kw * channels if window.dw == 1 and group_channels == channels else group_channels
@@ -88,7 +91,7 @@ def plan(n: int, h: int, w: int, channels: int, group_channels: int, window: Win
 
 
 def _grid(counts: tuple[int, ...], steps: tuple[int, ...]) -> np.ndarray:
-    """The offsets of all index tuples below `counts`, in scan order."""
+    """Returns the offsets of all index tuples below `counts`, in C order."""
     return sum(np.ix_(*(np.arange(c, dtype=np.int64) * s for c, s in zip(counts, steps)))).ravel()
 
 
@@ -99,7 +102,9 @@ def has_border(x, border):
 
 @allocating
 def read_chunk(x, first, count, border):
-    """The flat array a chunk is read from, and where it starts there: x itself, or a scratch with its border."""
+    """Returns the flat array that a chunk is read from, and where the chunk starts in it: x itself,
+    or a scratch buffer that includes the border.
+    """
     _, h, w, c = x.shape
     if not has_border(x, border):
         return flattened(x), first * h * w * c
@@ -113,8 +118,8 @@ def read_chunk(x, first, count, border):
 
 @allocating
 def open_chunk(dx, first, count, border):
-    """The flat array in which dx of a chunk is summed up, and where it starts there: dx itself, or a scratch with its
-    border. What is in it means nothing yet.
+    """Returns the flat array in which a chunk of dx is summed up, and where the chunk starts in it:
+    dx itself, or a scratch buffer that includes the border. The array is uninitialised.
     """
     size = border[0] * border[1] * dx.shape[3]
     if has_border(dx, border):
@@ -124,7 +129,7 @@ def open_chunk(dx, first, count, border):
 
 @inline
 def close_chunk(dx, first, count, border, target):
-    """Takes dx of a chunk out of the scratch, if that is where it was summed up."""
+    """Copies a chunk of dx from the scratch buffer to dx, if a scratch buffer was used."""
     _, h, w, c = dx.shape
     high, wide, top, left = border
     if has_border(dx, border):
@@ -135,7 +140,9 @@ def close_chunk(dx, first, count, border, target):
 
 
 def pieces_of_a_chunk(n: int, samples: int, pixels: int, w: np.ndarray, filters: int, pooled: int = 1) -> int:
-    """In how many pieces each chunk of so many pixels is cut, of which `pooled` make one result."""
+    """Returns the number of pieces that each chunk of `pixels` pixels is split into; `pooled`
+    pixels make one result.
+    """
     lanes = simd.lanes(w.dtype)
     if n <= samples and pixels * (w.size // filters) * -(-filters // lanes) * lanes <= tasks.SMALL:
         return 1
@@ -162,8 +169,9 @@ def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, borde
 
 @allocating
 def _in_order(pixels, rows, columns, filters, down):
-    """Where the output pixels of so many rows lie in dy, and which pixels of dx they reach: row by row or, if `down`,
-    column by column, so that neighbours are in different rows.
+    """Returns the offsets of the output pixels of `rows` rows in dy, and the pixels of dx that they
+    reach: row by row or, if `down`, column by column, so that consecutive pixels are in different
+    rows.
     """
     sources, reached = np.empty(rows * columns, np.int64), pixels
     if down:
@@ -180,9 +188,9 @@ def _in_order(pixels, rows, columns, filters, down):
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
         " UniTuple(int64, 4))", parallel=True)
 def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, border):
-    """dx = b, and to that every output pixel adds its share: to a run of items at each of the points, either a pixel's
-    channels or those of a row of taps. Such rows of neighbours overlap, so tiles go down columns. wt (points, F/groups,
-    run).
+    """dx = b, plus every output pixel's contribution to a run of elements at each of the points: a
+    pixel's channels, or those of a row of taps. Rows of taps of adjacent pixels overlap, so tiles
+    then proceed down the columns. wt (points, F/groups, run).
     """
     n, _, _, c = dx.shape
     (_, oh, ow, filters), per_sample = dy.shape, dy.shape[1] * dy.shape[2]
@@ -207,7 +215,9 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4),"
         " int64)", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, border, pieces):
-    """dw (parts, items*F) and db (parts, F): partial sums over shares of the samples, each in pieces of its items."""
+    """dw (parts, items*F) and db (parts, F) = partial sums over shares of the samples; each part is
+    split into pieces of its elements.
+    """
     (n, _, _, c), parts = x.shape, partial.shape[0]
     per_sample, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
     each, items = filters // groups, taps.size
@@ -230,19 +240,19 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
 
 
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
-    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
-    multiplies w. With `other` of y's shape it is max(y + other, 0).
+    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`.
+    `scale` (F,) multiplies w. With `other` of y's shape, the result is max(y + other, 0).
     """
     _conv2d(x, w, b, y, window, groups, relu, scale, other, side=2)
 
 
 def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
-    """`conv2d` where no gradient is taken: by larger tiles, where they pay."""
+    """Computes `conv2d` for calls that need no gradient, with larger tiles if they are faster."""
     _conv2d(x, w, b, y, window, groups, relu, scale, other, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
 
 
 def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, other, side: int) -> None:
-    """`side` is that of the tiles, where Winograd's products of squares pay."""
+    """Computes `conv2d`; `side` is the side of the tiles for Winograd's products of squares."""
     c, f = x.shape[3], y.shape[3]
     way = ways.forward(c, f, y.shape[1:3], window, groups, x.dtype, side)
     if other is not None and way is not Way.ROWS:
@@ -263,7 +273,9 @@ def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, other, s
 
 
 def _gather(way: Way, x, w, scale, b, y, window: Window, group_channels: int, groups: int, relu: bool = False) -> None:
-    """conv2d by the loops around the tile, or with few filters by those of few_filters.py."""
+    """Computes `conv2d` by the loops around the tile or, with few filters, by those of
+    few_filters.py.
+    """
     if way is Way.FEW:
         few_filters.conv2d(x, w.reshape(-1), b, y, window, relu, scale)
         return
@@ -273,7 +285,9 @@ def _gather(way: Way, x, w, scale, b, y, window: Window, group_channels: int, gr
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
+    """dx (N,H,W,C) from dy (N,OH,OW,F). The transposed convolution uses this function too, with a
+    bias b (C,).
+    """
     c, f, results, pixels = dx.shape[3], dy.shape[3], dy.shape[1:3], dx.shape[1:3]
     way, b = ways.input_gradient(c, f, pixels, results, window, groups, dx.dtype), bias(b, dy.dtype, c)
     if way is Way.SCATTERED:
@@ -291,13 +305,15 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
 
 
 def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:
-    """The same where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
+    """dx = `conv2d_input_grad` where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before
+    the ReLU that computed x.
+    """
     conv2d_input_grad(dy, w, dx, window, groups)
     pointwise.relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
 
 
 def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:
-    """conv2d_input_grad where each output pixel adds its share to dx."""
+    """Computes `conv2d_input_grad` by adding each output pixel's contribution to dx."""
     c = dx.shape[3]
     run = 1
     if groups == window.dw == 1 and c < matrix.width(dx.dtype):
@@ -309,7 +325,7 @@ def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:
 
 @kernel("(T[:,::1], T[:,::1])", parallel=True)
 def _row_sums(rows, partial):
-    """partial (parts, F): sums over shares of the rows (M, F)."""
+    """partial (parts, F) = partial sums of rows (M, F), each over its share of the rows."""
     (count, columns), parts = rows.shape, partial.shape[0]
     for part in prange(parts):
         first, stop = count * part // parts, count * (part + 1) // parts
@@ -326,8 +342,8 @@ def channel_sums(dy, db) -> None:
 
 
 def transposed(w, groups: int = 1, turned: bool = False) -> np.ndarray:
-    """(B, C/groups, F) as a flat (B, F/groups, C): in each group of filters its channels, side by side; with `turned`
-    the last of the B first.
+    """Returns w (B, C/groups, F) as a flat (B, F/groups, C): for each filter within a group, the
+    channels of all groups are adjacent. With `turned`, the order along B is reversed.
     """
     if groups > 1:
         taps, each_c, filters = w.shape

@@ -1,7 +1,7 @@
 """The dense layer on the CPU: forward, input gradient, weight gradient.
 
-Three matrix products on the register tile (products.py). Each task owns a block of the result, so nothing is summed
-across threads and results are the same bits for any number of them.
+Each is a matrix product on the register tile (products.py). Each task computes its own block of the
+result, so no sum crosses threads, and results are bit-for-bit equal for any number of threads.
 """
 
 import numpy as np
@@ -17,16 +17,23 @@ from .products import ONE_RUN, add_rows, bias, gathered_outer, gathered_product,
 from .stencil import prefetch
 
 M, N = simd.TILE
-ROWS = 2 * simd.NARROW[0]  # rows of the result in one task ...
-LARGE = 1 << 18  # ... unless the weights outgrow a core's cache: from so many items on a task holds as many as can be
-FEW = 1 << 16  # weights that one thread has read for a single row of x before a second one has begun
-LONG, AHEAD = 4 * N, 4  # vectors of columns at a time for a single row of x, and rows of w that are asked for early
-DEPTH = 512  # items of the inner sum that are worked on at a time, so that a panel of the weights stays in the cache
+ROWS = 2 * simd.NARROW[0]  # rows of the result in one task, unless the weights are LARGE
+# elements of the weights above which they outgrow a core's cache, so that a task has as many rows
+# as possible
+LARGE = 1 << 18
+# weights that one thread reads, for a single row of x, in the time that a second thread needs to
+# start
+FEW = 1 << 16
+# vectors of columns at a time for a single row of x, and rows of w that are prefetched
+LONG, AHEAD = 4 * N, 4
+# elements of the inner sum that are processed at a time, so that a panel of the weights stays in
+# the cache
+DEPTH = 512
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
 def _multiply(x, w, b, y, starts, zero, rows, relu):
-    """y (N,F) = x (N,C) @ w (C,F) + b, in tasks of `rows` rows and as many columns as the wide tile has."""
+    """y (N,F) = x (N,C) @ w (C,F) + b, in tasks of `rows` rows and one wide tile's columns."""
     n, c = x.shape
     filters = w.shape[1]
     columns = simd.width(simd.zeros(x, M, N))
@@ -39,7 +46,7 @@ def _multiply(x, w, b, y, starts, zero, rows, relu):
 
 @inline
 def _block(x, c, first, count, starts, zero, w, b, y, filters, f, end, relu):
-    """The columns f:end of `count` rows of y, from `first` on."""
+    """Computes the columns f:end of `count` rows of y, from `first` on."""
     for k in range(0, c, DEPTH):
         gathered_product(x, first * c + k, starts, count, zero, min(DEPTH, c - k), w, k * filters, b[:0], b, y,
                          first * filters, filters, f, end, k == 0, relu and k + DEPTH >= c)
@@ -47,7 +54,7 @@ def _block(x, c, first, count, starts, zero, w, b, y, filters, f, end, relu):
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64, boolean)", parallel=True)
 def _multiply_row(x, w, b, y, zero, columns, relu):
-    """`_multiply` for a single row, in tasks of so many columns."""
+    """Computes `_multiply` for a single row, in tasks of `columns` columns."""
     filters = b.size
     for task in prange((filters + columns - 1) // columns):
         _row(flattened(x), flattened(w), b, flattened(y), zero, filters, task * columns,
@@ -56,8 +63,8 @@ def _multiply_row(x, w, b, y, zero, columns, relu):
 
 @inline
 def _row(x, w, b, y, zero, filters, f, end, relu):
-    """y[f:end] = x @ w[:, f:end] + b[f:end] for a single row x. All there is to do is to read w, which is fastest in
-    long pieces of its rows: as many columns at a time as there are registers for.
+    """y[f:end] = x @ w[:, f:end] + b[f:end] for a single row x. Reading w dominates the time, and
+    is fastest in long pieces of its rows: as many columns at a time as there are registers.
     """
     long, row = simd.zeros(x, 1, LONG), simd.zeros(x, 1, N)
     here, columns = simd.steps(0, 0, 1, row), simd.width(long)
@@ -97,7 +104,7 @@ def dense(x, w, b, y, relu: bool = False) -> None:
     (n, c), filters, tile = x.shape, w.shape[1], width(w.dtype)
     if n == 1:
         threads = get_num_threads() if w.size > FEW else 1
-        columns = max(1, -(-filters // (tile * threads))) * tile  # one task for each thread
+        columns = max(1, -(-filters // (tile * threads))) * tile  # one task per thread
         _multiply_row(x, w, bias(b, x.dtype, filters), y, ONE_RUN, columns, relu)
         return
     rows = _large_rows(n, filters, w.dtype) if w.size >= LARGE else ROWS if n * w.size > tasks.SMALL else n
@@ -105,13 +112,16 @@ def dense(x, w, b, y, relu: bool = False) -> None:
 
 
 def _large_rows(n: int, filters: int, dtype: np.dtype) -> int:
-    """The rows of a task where each task reads its columns of large weights anew: few tasks, but even ones."""
+    """Returns the number of rows per task for large weights. Each task reads its columns of the
+    weights again, so there are few tasks, of equal size.
+    """
     pieces = tasks.pieces(-(-filters // width(dtype)), -(-n // M))
     return max(1, -(-n // (pieces * M))) * M
 
 
 def dense_input_grad(dy, w, dx) -> None:
-    """dx (N,C) = dy (N,F) @ w (C,F).T: w is turned, or dy and dx where these are smaller."""
+    """dx (N,C) = dy (N,F) @ w (C,F).T. Either w is transposed, or dy and dx if these are smaller.
+    """
     (n, filters), c = dy.shape, w.shape[0]
     if n == 1:
         dense(w, dy.reshape(filters, 1), None, dx.reshape(c, 1))
@@ -127,7 +137,9 @@ def dense_input_grad(dy, w, dx) -> None:
 
 
 def dense_masked_input_grad(dy, w, x, dx) -> None:
-    """The same where x (N,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
+    """dx (N,C) = dy @ w.T where x (N,C) is above 0, and 0 elsewhere: the gradient before the ReLU
+    that computed x.
+    """
     dense_input_grad(dy, w, dx)
     pointwise.relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
 

@@ -1,9 +1,11 @@
 """Depthwise convolution on the CPU: each channel has its own M kernels.
 
-y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i, j, c, m]
+y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i,
+j, c, m]
 
-Forward and input gradient are stencils (stencil.py). The weight gradient keeps the sums of nine taps in registers while
-it goes over the pixels that these taps reach. Several kernels a channel are so many copies of the channel.
+The forward pass and the input gradient are stencils (stencil.py). The weight gradient keeps the
+sums of nine taps in registers while it visits the pixels that these taps read. If there are several
+kernels per channel, each channel is copied as many times.
 """
 
 from functools import lru_cache
@@ -22,14 +24,15 @@ from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradien
 from .products import add_parts, add_rows, bias
 from .stencil import backward_axis, forward_axis, inside, stencil
 
-M, N = simd.NARROW  # taps and vectors of channels that are summed at a time
-STRIP = 4096  # items of dy at a time: with the x that they meet they stay in the first-level cache
+M, N = simd.NARROW  # taps, and vectors of channels, that are summed at a time
+STRIP = 4096  # elements of dy at a time: with the matching elements of x, they stay in the L1 cache
 
 
 @lru_cache(maxsize=256)
 def _regions(x_shape: tuple[int, ...], oh: int, ow: int, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The output pixels as rectangles, all of whose pixels reach the same taps: (first row, end, first column, end,
-    first tap, end) each. For the taps where they lie in x, seen from the pixel that tap (0, 0) reads, and in dw.
+    """Divides the output pixels into rectangles whose pixels all read the same taps: (first row,
+    end, first column, end, first tap, end) each. Also returns the taps' offsets in x, relative to
+    the pixel that tap (0, 0) reads, and in dw.
     """
     _, h, w, c = x_shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
@@ -40,12 +43,15 @@ def _regions(x_shape: tuple[int, ...], oh: int, ow: int, window: Window) -> tupl
         rectangles.append((p, p_end, q, q_end, len(in_x), len(in_x) + len(taps)))
         in_x += [(i * dh * w + j * dw) * c for i, j in taps]
         in_w += [(i * kw + j) * c for i, j in taps]
-    rectangles.sort(key=lambda r: (r[0] - r[1]) * (r[3] - r[2]))  # largest first: edges find their pixels in the cache
+    # largest first: the edges then find their pixels in the cache
+    rectangles.sort(key=lambda r: (r[0] - r[1]) * (r[3] - r[2]))
     return np.array(rectangles, np.int64).reshape(-1, 6), np.array(in_x, np.int64), np.array(in_w, np.int64)
 
 
 def _runs(outputs: int, stride: int, before: int, size: int, dilation: int, n: int) -> list[tuple[int, int, int, int]]:
-    """An axis' outputs as stretches (first, end) whose windows have the same taps (low, end) inside the image."""
+    """Divides an axis' outputs into stretches (first, end) whose windows have the same taps (low,
+    end) inside the image.
+    """
     taps = [inside.py_func(o, stride, before, size, dilation, n)[1:] for o in range(outputs)]
     stretches, first = [], 0
     for (low, end), same in groupby(taps):
@@ -58,7 +64,7 @@ def _runs(outputs: int, stride: int, before: int, size: int, dilation: int, n: i
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[:,::1], int64[::1], int64[::1],"
         " UniTuple(int64, 10))", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, rectangles, in_x, in_w, window):
-    """dw (parts, KH*KW*C) and db (parts, C): partial sums, each over its share of the samples."""
+    """dw (parts, KH*KW*C) and db (parts, C) = partial sums, each over its share of the samples."""
     (n, h, wide, channels), parts = x.shape, partial.shape[0]
     _, oh, ow, _ = dy.shape
     kh, _, sh, sw, dh, _, top, _, left, _ = window
@@ -94,8 +100,8 @@ def _weight_gradient(x, dy, partial, partial_b, rectangles, in_x, in_w, window):
 
 @inline
 def _outer(tile, x, at, k, x_steps, dy, j, dy_steps, size, dw, to, total, columns, ahead):
-    """dw[to[t] + total + ...] += the sum over `size` (rows, columns) pixels of x[at[t] + k + ...] * dy[j + ...]. What
-    lies `ahead` in x and in dy is asked for meanwhile.
+    """dw[to[t] + total + ...] += the sum over `size` (rows, columns) pixels of x[at[t] + k + ...] *
+    dy[j + ...]. Meanwhile, prefetches x and dy `ahead` elements further on.
     """
     acc = simd.load(tile, dw, to, total, columns)
     for p in range(size[0]):
@@ -109,7 +115,7 @@ def _outer(tile, x, at, k, x_steps, dy, j, dy_steps, size, dw, to, total, column
 
 @inline
 def _row(acc, x, at, k, x_step, dy, j, dy_step, count, columns, ahead):
-    """The pixels of one row."""
+    """Adds the products of one row of pixels to `acc`."""
     for _ in range(count):
         for c in range(0, simd.width(acc), simd.width(acc) // N):
             vectors.prefetch(x, k + ahead[0] + c)
@@ -148,7 +154,9 @@ def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
 
 
 def _repeated(x, times: int) -> np.ndarray:
-    """x (N,H,W,C), each channel `times` times: what lies beside the weights of several kernels a channel."""
+    """Repeats each channel of x (N,H,W,C) `times` times, to match the weights of several kernels
+    per channel.
+    """
     if times == 1:
         return x
     wide = np.empty((*x.shape, times), x.dtype)

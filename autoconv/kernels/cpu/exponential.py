@@ -1,7 +1,9 @@
-"""sigmoid and tanh of one number, as polynomials without branches: LLVM makes vectors of the loops around them.
+"""sigmoid and tanh of one number, as polynomials without branches, so that LLVM vectorizes the
+loops that contain them.
 
-For float32, where `math.exp` would be a call for each item. Over all float32 numbers the error stays below 2.5 units in
-the last place. For float64 they are the C library's. NaN stays NaN. exp is that of Moshier's Cephes library, expf.
+The polynomials are for float32, for which `math.exp` would be a call per element. Over all float32
+numbers the error is below 2.5 units in the last place. For float64, the C library's functions are
+used. NaN stays NaN. The algorithm for exp is expf from Moshier's Cephes library.
 """
 
 import math
@@ -19,19 +21,20 @@ _inline = register_jitable(**OPTIONS)
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 PER_LN2 = np.float32(1.44269504088896341)
-LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # the first has 9 bits: n * LN2_HIGH is exact
-ROUNDING = np.float32(1.5 * 2**23)  # a number of that size has no bits behind the point
+# LN2_HIGH has 9 bits, so n * LN2_HIGH is exact
+LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+ROUNDING = np.float32(1.5 * 2**23)  # a number of this size has no bits after the binary point
 P0, P1, P2, P3, P4, P5 = (np.float32(p) for p in (
     1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1))
-LEAST_EXP = np.float32(-104)  # its exp is 0, as is that of all below
-MOST_TANH = np.float32(10)  # its tanh is 1, as is that of all above
+LEAST_EXP = np.float32(-104)  # exp is 0 here and below
+MOST_TANH = np.float32(10)  # tanh is 1 here and above
 ROUNDING_BITS, LAST_BITS, FIRST_BIT = ROUNDING.view(np.int32), np.int32(2**31 - 1), np.int32(-(2**31))
-BIAS, MANTISSA = np.int32(127), np.int32(23)  # of a float32
+BIAS, MANTISSA = np.int32(127), np.int32(23)  # exponent bias and mantissa bits of a float32
 
 
 @intrinsic
 def _fma(typingctx, a, b, c):
-    """a * b + c, in one instruction where the target has it."""
+    """Returns a * b + c, as one instruction if the target has it."""
 
     def codegen(context, builder, signature, args):
         return simd._call(builder, "llvm.fmuladd.f32", args[0].type, args)
@@ -41,7 +44,7 @@ def _fma(typingctx, a, b, c):
 
 @_inline
 def _reduced(x):
-    """(n, exp(r) - 1) for x = n ln(2) + r with a whole n and |r| at most ln(2) / 2."""
+    """Returns (n, exp(r) - 1) for x = n ln(2) + r, with an integer n and |r| at most ln(2) / 2."""
     shifted = np.float32(_fma(x, PER_LN2, ROUNDING))
     n = shifted - ROUNDING
     r = _fma(-n, LN2_LOW, _fma(-n, LN2_HIGH, x))
@@ -51,13 +54,15 @@ def _reduced(x):
 
 @_inline
 def _power_of_two(n):
-    """2^n for n in -126..127."""
+    """Returns 2^n for n in -126..127."""
     return np.int32((n + BIAS) << MANTISSA).view(np.float32)
 
 
 @_inline
 def _exp(x):
-    """exp(x) of a float32 x <= 0. Scaled twice, so that results below the normal numbers are rounded once."""
+    """Returns exp(x) of a float32 x <= 0. The result is scaled in two steps, so that subnormal
+    results are rounded only once.
+    """
     n, less_one = _reduced(LEAST_EXP if x < LEAST_EXP else x)
     half = n >> np.int32(1)
     return (less_one + ONE) * _power_of_two(half) * _power_of_two(n - half)
@@ -77,7 +82,7 @@ def _sigmoid64(x):
 
 @_inline
 def _tanh32(x):
-    """(exp(2|x|) - 1) / (exp(2|x|) + 1) with the sign of x: nothing cancels."""
+    """Returns (exp(2|x|) - 1) / (exp(2|x|) + 1) with the sign of x, which avoids cancellation."""
     bits = np.float32(x).view(np.int32)
     size = np.int32(bits & LAST_BITS).view(np.float32)
     n, less_one = _reduced(TWO * (MOST_TANH if size > MOST_TANH else size))
@@ -92,12 +97,12 @@ def _tanh64(x):
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)), within a kernel."""
+    """Returns 1 / (1 + exp(-x)); callable inside kernels."""
     return _sigmoid64(x)
 
 
 def tanh(x):
-    """tanh(x), within a kernel."""
+    """Returns tanh(x); callable inside kernels."""
     return _tanh64(x)
 
 

@@ -1,8 +1,10 @@
-"""Convolutions to few filters, half of a vector's lanes at most: pixels take the lanes, filters the rows of the tile.
+"""Convolutions with few filters, at most half of a vector's lanes: lanes hold pixels, and the rows
+of a tile hold filters.
 
-LeNet-5's first layer has six. Each channel of some rows of an image is copied, with its border, into a plane of its
-own. Output pixel q, counted along the rows of that plane, reads q + tap for every tap, so 64 neighbours are a tile's
-columns, and the few that lie in the border are left out when the results are turned into rows of filters.
+LeNet-5's first layer has six filters. Each channel of some rows of an image is copied, with its
+border, to a separate plane. Output pixel q, counted along the rows of that plane, reads q + tap for
+every tap, so 64 neighbouring pixels are a tile's columns. The few results in the border are dropped
+when the results are transposed to rows of filters.
 """
 
 import numpy as np
@@ -15,12 +17,12 @@ from .jit import allocating, inline, kernel
 from .tasks import piece
 
 M, N = simd.TILE
-BAND = 32  # rows that are worked on at a time
-LEAST, WASTE = 9, 1.5  # taps from which it pays; how many more pixels than needed may be computed
+BAND = 32  # rows that are processed at a time
+LEAST, WASTE = 9, 1.5  # minimum number of taps; maximum ratio of computed to needed pixels
 
 
 def pays(f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
-    """Whether a convolution to f filters with outputs of this size is computed in this way."""
+    """Whether this method is used for a convolution with f filters and outputs of this size."""
     lanes, (rows, columns) = simd.lanes(dtype), size
     tile, wide = N * lanes, columns + window.span_w - 1
     return (f <= M and 2 * f <= lanes and groups == 1 and window[2:4] == (1, 1) and min(window[6:]) >= 0
@@ -29,7 +31,9 @@ def pays(f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.d
 
 @allocating
 def _planes(x, s, first, count, wide, top, left, room):
-    """Rows first ... first + count of image s with its border, channel by channel, and `room` zeros behind them."""
+    """Copies rows first ... first + count of image s with its border, channel by channel, followed
+    by `room` zeros.
+    """
     _, h, w, c = x.shape
     flat, plane = flattened(x), count * wide
     planes = np.zeros(c * plane + room, x.dtype)
@@ -64,7 +68,7 @@ def _products(tile, planes, plane, wide, c, window, w, b, ones, filters, out, st
 
 @allocating
 def _scaled(w, scale):
-    """w times the scale of its filters; w itself where there is none."""
+    """Returns w times the scale of its filters, or w itself if `scale` is empty."""
     if scale.size == 0:
         return w
     result = np.empty_like(w)
@@ -91,13 +95,16 @@ def _forward(x, w, scale, b, y, window, border, relu, pieces):
             _products(tile, planes, rows * wide, wide, c, window, weights, b, ones, filters, out, step, total,
                       relu)
             for i in range(count):
-                for j in range(0, ow, lanes):  # what a pixel has beyond its filters the next ones write over
+                # elements beyond a pixel's filters are overwritten by the next pixels
+                for j in range(0, ow, lanes):
                     vectors.turn(square, out, i * wide + j, step, line, j * filters, filters)
                 simd.copy(flat, (s * oh + first + i) * ow * filters, line, 0, ow * filters)
 
 
 def conv2d(x, w, b, y, window: Window, relu: bool, scale) -> None:
-    """y (N,OH,OW,F) from x (N,H,W,C), flat w (KH*KW*C*F), times `scale` (F,) unless that is empty, and b (F,)."""
+    """y (N,OH,OW,F) from x (N,H,W,C), flat w (KH*KW*C*F), times `scale` (F,) unless that is empty,
+    and b (F,).
+    """
     border = x.shape[2] + window.left + window.right, window.top, window.left, window.span_h
     pieces = 1 if len(x) == 1 and w.size * y.size // b.size <= tasks.SMALL else tasks.pieces(len(x), y.shape[1])
     _forward(x, w, scale, b, y, (window.kh, window.kw, window.dh, window.dw), border, relu, pieces)

@@ -1,14 +1,16 @@
-"""First layers: 3x3 convolutions of images of one or three channels, where a window has nine or 27 items.
+"""First layers: 3x3 convolutions of images with one or three channels, whose windows have nine or
+27 elements.
 
-With so short sums, what a tile costs at its beginning and end counts as much as its products. So tiles are two rows of
-neighbouring pixels, whose places need no table, and nine taps share what is loaded (first_tile.py). Images are read
-where they lie, or, where there is padding, some rows at a time from a copy with its border.
+Because the sums are so short, the fixed costs of a tile matter as much as its products. So a tile
+is two rows of adjacent pixels, whose positions need no table, and nine taps share the loaded
+weights (first_tile.py). Images are read in place. With padding, some rows at a time are read from a
+copy that includes the border.
 
-    forward             bias, scale, ReLU and 2x2 pooling in registers; the places of the next rows of y are asked for
-    weight gradient     nine items of the window in registers, over a row of pixels; no vector is masked
-    ... of a pooled one from the winners alone: each lane takes its winner's pixel from two rows of pixels
+    forward             bias, scale, ReLU and 2x2 pooling in registers; prefetches y's next rows
+    weight gradient     nine window elements in registers, over a row of pixels; no masked vectors
+    ... before pooling  from the winners only: each lane takes its winner's pixel from two rows
 
-Each sum has a fixed order, whatever the threads and the batch.
+Each sum has a fixed order, whatever the number of threads and the batch size.
 """
 
 import numpy as np
@@ -23,25 +25,32 @@ from .products import add_parts, zeros
 from .tasks import piece
 
 CHANNELS = (1, 3)
-PIXELS, TILE = 4, 8  # of one row, and of both, in a tile of one vector of filters: larger ones are slower
-ITEMS, ALL = 9, 27  # of a window: in a tile of a weight gradient, in all
-BAND = 32  # rows that are worked on at a time
+# pixels of one row, and of both rows, in a tile of one vector of filters; larger tiles are slower
+PIXELS, TILE = 4, 8
+ITEMS, ALL = 9, 27  # elements of a window: in a tile of a weight gradient, and in total
+BAND = 32  # rows that are processed at a time
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
-    """Whether a convolution from c channels to f filters with outputs of this size is computed in this way."""
+    """Whether this method is used for a convolution from c channels to f filters with outputs of
+    this size.
+    """
     return (c in CHANNELS and window[:6] == (3, 3, 1, 1, 1, 1) and min(window[6:]) >= 0 and groups == 1
             and f % simd.lanes(dtype) == 0 and size[0] > 1 and size[1] >= PIXELS)
 
 
 def winners_fit(c: int, dtype: np.dtype) -> bool:
-    """Whether the weight gradient of a pooled one can be taken from the winners: four pixels must fit into a vector."""
+    """Whether the weight gradient before a pooling can be computed from the winners: four pixels
+    must fit into a vector.
+    """
     return simd.VECTOR_BYTES == 64 and 4 * c <= simd.lanes(dtype)
 
 
 @allocating
 def read_rows(x, s, first, count, border):
-    """The flat array in which rows first ... first + count of image s with its border lie, and where they start."""
+    """Returns a flat array with rows first ... first + count of image s, including its border, and
+    the index where they start.
+    """
     _, h, w, c = x.shape
     high, wide, top, left = border
     flat = flattened(x)
@@ -55,8 +64,8 @@ def read_rows(x, s, first, count, border):
 
 @inline
 def _outputs(x, k, row, c, w, scale, b, y, winner, to, rows, wide, filters, relu, pooled):
-    """`rows` rows of `wide` outputs, two at a time: one of an odd number is computed twice. x[k] is where their windows
-    begin.
+    """Computes `rows` rows of `wide` outputs, two rows at a time; with an odd number, one row is
+    computed twice. Their windows begin at x[k].
     """
     tile = simd.zeros(x, TILE, 1)
     lanes = simd.width(tile)
@@ -109,7 +118,7 @@ def _forward(x, w, scale, b, y, winner, border, relu, pooled, pieces):
 
 
 def conv2d(x, w, b, y, window: Window, relu: bool, scale, winner=None) -> None:
-    """conv.conv2d, or with `winner` fused.conv2d_relu_pool."""
+    """Computes conv.conv2d or, with `winner`, fused.conv2d_relu_pool."""
     pooled = winner is not None
     rows, work = y.shape[1] * (2 if pooled else 1), y.size * ITEMS * x.shape[3] * (4 if pooled else 1)
     pieces = 1 if len(x) == 1 and work <= tasks.SMALL else tasks.pieces(len(x), rows // 2)
@@ -119,15 +128,17 @@ def conv2d(x, w, b, y, window: Window, relu: bool, scale, winner=None) -> None:
 
 
 def _border(x, window: Window) -> tuple[int, int, int, int]:
-    """Rows and columns of an image with its border, and where the image starts in it."""
+    """Returns the rows and columns of an image with its border, and the position of the image in
+    it.
+    """
     _, h, w, _ = x.shape
     return h + window.top + window.bottom, w + window.left + window.right, window.top, window.left
 
 
 @inline
 def _plain(tile, lines, x, k, row, c, dy, start, rows, wide, filters, dw, to, db, to_b):
-    """dw[to + ...] and db[to_b + ...] += the weight gradient of `rows` rows of `wide` outputs, for so many rows of the
-    window at a time. The next row of dy is asked for.
+    """dw[to + ...] and db[to_b + ...] += the weight gradient of `rows` rows of `wide` outputs, for
+    `lines` rows of the window at a time. Prefetches the next row of dy.
     """
     none, lanes, step = simd.zeros(x, 1, 1), simd.width(tile), wide * filters
     for line in range(rows):
@@ -156,7 +167,9 @@ def _plain(tile, lines, x, k, row, c, dy, start, rows, wide, filters, dw, to, db
 
 @inline
 def _pooled(tile, lines, x, k, row, c, y, winner, dy, start, rows, wide, filters, dw, to, db, to_b):
-    """`_plain` for `rows` rows of `wide` pooled outputs."""
+    """dw[to + ...] and db[to_b + ...] += the weight gradient of `rows` rows of `wide` pooled
+    outputs, as in `_plain`.
+    """
     none, lanes, step = simd.zeros(x, 1, 1), simd.width(tile), wide * filters
     for line in range(rows):
         for f in range(0, filters, lanes):
@@ -178,7 +191,7 @@ def _pooled(tile, lines, x, k, row, c, y, winner, dy, start, rows, wide, filters
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], UniTuple(int64, 4))", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, border):
-    """dw (parts, items*F) and db (parts, F): partial sums over shares of the samples."""
+    """dw (parts, items*F) and db (parts, F) = partial sums, each over its share of the samples."""
     (n, _, _, c), (rows, wide, filters), (parts, size) = x.shape, dy.shape[1:], partial.shape
     tile, dw, db = simd.zeros(x, ITEMS, 1), flattened(partial), flattened(partial_b)
     for part in prange(parts):
@@ -200,7 +213,9 @@ def _weight_gradient(x, dy, partial, partial_b, border):
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[:,:,:,::1], T[:,::1], T[:,::1], UniTuple(int64, 4))", parallel=True,
         vector_bytes=64)
 def _pooled_weight_gradient(x, y, winner, dy, partial, partial_b, border):
-    """`_weight_gradient` behind a 2x2 pooling: y and dy are its results and their gradients."""
+    """Computes `_weight_gradient` before a 2x2 pooling; y and dy are the pooled outputs and their
+    gradients.
+    """
     (n, _, _, c), (rows, wide, filters), (parts, size) = x.shape, dy.shape[1:], partial.shape
     tile, dw, db = simd.zeros(x, ITEMS, 1), flattened(partial), flattened(partial_b)
     for part in prange(parts):
@@ -220,7 +235,7 @@ def _pooled_weight_gradient(x, y, winner, dy, partial, partial_b, border):
 
 
 def weight_grad(x, dy, dw, db, window: Window, y=None, winner=None) -> None:
-    """conv.conv2d_weight_grad, or with `y` and `winner` fused.conv2d_relu_pool_grad."""
+    """Computes conv.conv2d_weight_grad or, with `y` and `winner`, fused.conv2d_relu_pool_grad."""
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)
     partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
     if winner is None:

@@ -1,13 +1,17 @@
-"""Operations on the register tile (simd.py) for 3x3 windows over images of few channels, without tables of offsets.
+"""Operations on the register tile (simd.py) for 3x3 windows over images with few channels, without
+tables of offsets.
 
-    acc = add_window(acc, x, k, row, c, w, j, gap)      one channel of the window, for two rows of pixels: a tile's rows
-                                                        are 2x2 windows of them (tile2x2.py)
-    at = places(start, below, step, acc)                where these pixels lie
-    acc = add_outer(acc, x, k, row, dy, j, step, rows, pixels)      weight gradients of nine items of the window, from
-                                                                    neighbouring pixels
-    acc = add_winners(acc, x, k, row, gradient, winner, j, rows)    the same of one 2x2 window, from its winners alone
+    acc = add_window(acc, x, k, row, c, w, j, gap)      one channel of the window, for two rows of
+                                                        pixels: a tile's rows are their 2x2 windows
+                                                        (tile2x2.py)
+    at = places(start, below, step, acc)                the positions of these pixels
+    acc = add_outer(acc, x, k, row, dy, j, step, rows, pixels)      weight gradients of nine
+                                                                    elements of the window, from
+                                                                    adjacent pixels
+    acc = add_winners(acc, x, k, row, gradient, winner, j, rows)    the same for one 2x2 window,
+                                                                    from its winners only
 
-Everything stays within the items named: what a vector has beyond them is masked.
+Nothing outside the given elements is accessed: a vector's elements beyond them are masked.
 """
 
 from llvmlite import ir
@@ -19,7 +23,7 @@ from .vectors import TAPS
 
 
 def _add_to(builder, acc, total, row, left, right):
-    """total[row, :] += left * right, a list of vectors."""
+    """total[row, :] += left * right, where `right` is a list of vectors."""
     for v in range(acc.vectors):
         i = row * acc.vectors + v
         item = _multiply_add(builder, acc, left, right[v], builder.extract_value(total, i))
@@ -29,8 +33,8 @@ def _add_to(builder, acc, total, row, left, right):
 
 @intrinsic
 def places(typingctx, start, below, step, acc):
-    """Where the pixels of the tile `acc` lie, `step` apart and `below` further in the second row: 4q + r is pixel r of
-    the 2x2 window q.
+    """Returns the positions of the tile's pixels, which are `step` apart, and `below` further on in
+    the second row. Row 4q + r of the tile is pixel r of the 2x2 window q.
     """
     kind = RowsType(acc.rows)
 
@@ -46,8 +50,9 @@ def places(typingctx, start, below, step, acc):
 
 @intrinsic(prefer_literal=True)
 def add_window(typingctx, acc, x, k, row, channels, w, j, gap):
-    """acc[pixel p of row r, :] += the sum over i < 3, e < 3 of x[k + (r + i) * row + (p + e) * channels] *
-    w[j + (3*i + e) * gap : ...], one channel of the window. `channels` is a literal, so that places need no registers.
+    """acc[pixel p of row r, :] += the sum over i < 3, e < 3 of x[k + (r + i) * row + (p + e) *
+    channels] * w[j + (3*i + e) * gap : ...], for one channel of the window. `channels` is a
+    literal, so that positions need no registers.
     """
     c, = _literals(channels)
 
@@ -74,8 +79,9 @@ def add_window(typingctx, acc, x, k, row, channels, w, j, gap):
 
 @intrinsic(prefer_literal=True)
 def add_outer(typingctx, acc, x, k, row, dy, j, step, rows, pixels):
-    """acc[item, :] += the sum over p < pixels of x[k + p * c + item] * dy[j + p * step : ...]. The items are those of
-    `rows` rows of the window, `row` apart in x, side by side in each: so c follows from their number.
+    """acc[item, :] += the sum over p < pixels of x[k + p * c + item] * dy[j + p * step : ...]. The
+    items are the elements of `rows` rows of the window; these rows are `row` apart in x, and
+    contiguous. So c follows from the number of items.
     """
     lines, count = _literals(rows, pixels)
     items = acc.rows // lines
@@ -101,10 +107,12 @@ def add_outer(typingctx, acc, x, k, row, dy, j, step, rows, pixels):
 
 @intrinsic(prefer_literal=True)
 def add_winners(typingctx, acc, x, k, row, gradient, winner, j, rows):
-    """acc[item, f] += gradient[0, f] * x[k + place + item]. `place` is that of pixel winner[j + f] of the 2x2 window
-    that begins at k; items are as in `add_outer`. The tile has one vector a row, into which four pixels fit.
+    """acc[item, f] += gradient[0, f] * x[k + place + item], where `place` is the position of pixel
+    winner[j + f] of the 2x2 window that begins at k. Items are defined as in `add_outer`. The tile
+    has one vector per row, which must hold four pixels.
 
-    AVX-512 alone: one of its instructions takes each lane from any place of two vectors, two rows of pixels.
+    Requires AVX-512, which has an instruction that takes each lane from any position in two
+    vectors: here two rows of pixels.
     """
     lines, = _literals(rows)
     items, lanes, bits = acc.rows // lines, acc.lanes, acc.item.bitwidth

@@ -1,4 +1,4 @@
-"""`flattened`: an array as one axis."""
+"""`flattened`: a view of an array as one axis."""
 
 from numba.core import types
 from numba.core.imputils import impl_ret_borrowed
@@ -8,8 +8,8 @@ from numba.np.arrayobj import populate_array
 
 @intrinsic
 def flattened(typingctx, array):
-    """x.reshape(x.size) of a C-contiguous array. Numba's reshape is a call that looks at all axes, and brings the code
-    for its error messages into each kernel.
+    """Returns x.reshape(x.size) of a C-contiguous array. Numba's own reshape is a function call
+    that inspects all axes, and adds the code of its error messages to each kernel.
     """
     kind = types.Array(array.dtype, 1, "C")
 

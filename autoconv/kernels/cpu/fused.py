@@ -1,9 +1,10 @@
 """Convolution + bias + ReLU + 2x2 max pooling as one kernel, forward and backward.
 
-Forward computes only the pixels that the pooling reads, four rows of a tile for each of its windows, takes their
-maximum in registers and keeps the pooled value and one byte that says which of the four it was. Backward goes from
-each pooled gradient to its winner (sparse.py), or, where the kernel's windows are too narrow for that, runs the
-ordinary product on gradients that are 0 at the three pixels which lost.
+The forward pass computes only the pixels that the pooling reads: each window is four rows of a
+tile, whose maximum is taken in registers. It stores the pooled value and one byte with the index of
+the maximum. The backward pass goes from each pooled gradient to its winner (sparse.py). If the
+kernel's windows are too narrow for that, it computes the ordinary product instead, with gradients
+of 0 at the three other pixels.
 """
 
 from functools import lru_cache
@@ -34,7 +35,8 @@ from .ways import Way
 
 @lru_cache(maxsize=256)
 def _windows(n: int, h: int, w: int, channels: int, window: Window) -> np.ndarray:
-    """The plan's `pixels` in the order of the pooling: the four pixels of a 2x2 window in a row."""
+    """Returns the plan's `pixels` in pooling order: the four pixels of a 2x2 window are adjacent.
+    """
     p, (oh, ow) = plan(n, h, w, channels, channels, window), window.output_size(h, w)
     pixels = p.pixels.reshape(p.samples, oh, ow)[:, : oh // 2 * 2, : ow // 2 * 2]
     return np.ascontiguousarray(
@@ -59,7 +61,7 @@ def _forward(x, w, scale, b, y, winner, windows, samples, runs, run_length, bord
 
 @inline
 def _mask(dy, y, start, count, filters, masked):
-    """The pooled gradients, none where the ReLU was at 0."""
+    """masked = the pooled gradients, with 0 where the ReLU's output was 0."""
     value, gradient = y[start : start + count * filters], dy[start : start + count * filters]
     for i in range(count * filters):
         masked[i] = 0 if value[i] <= 0 else gradient[i]
@@ -67,7 +69,9 @@ def _mask(dy, y, start, count, filters, masked):
 
 @inline
 def _add_winners(acc, total, x, at, start, windows, count, y, dy, winner, dy_start, filters, f, columns):
-    """acc[m, f] += gradient * x[at[m] + start + the winner's pixel] over `count` windows, total[f] += the gradient."""
+    """acc[m, f] += gradient * x[at[m] + start + the winner's pixel] over `count` windows, total[f]
+    += the gradient.
+    """
     none = simd.zeros(x, 1, NARROW_N)
     for q in range(count):
         j = dy_start + q * filters + f
@@ -77,7 +81,9 @@ def _add_winners(acc, total, x, at, start, windows, count, y, dy, winner, dy_sta
         for r in range(4):
             won = rowwise.where_equal(place, rowwise.filled(none, r), gradient)
             k = start + windows[4 * q + r]
-            if k >= 0:  # always. Without a branch LLVM loads for all four pixels first: more values than registers
+            # always true. Without this branch LLVM loads all four pixels first, and the values
+            # exceed the registers
+            if k >= 0:
                 acc = simd.fma_row(acc, x, at, k, won)
     return acc, total
 
@@ -85,8 +91,8 @@ def _add_winners(acc, total, x, at, start, windows, count, y, dy, winner, dy_sta
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1],"
         " UniTuple(int64, 4))", parallel=True)
 def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, samples, taps, border):
-    """dw (parts, items*F) and db (parts, F) by the product of an ordinary convolution: the gradient at the four pixels
-    of a window, three times 0, is made in registers.
+    """dw (parts, items*F) and db (parts, F) from the product of an ordinary convolution. The
+    gradient at the four pixels of a window, 0 at three of them, is formed in registers.
     """
     (n, items), parts = (x.shape[0], taps.size), partial.shape[0]
     per_sample, filters = y.shape[1] * y.shape[2], y.shape[3]
@@ -116,8 +122,8 @@ def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, sample
 @kernel("(T[:,:,:,::1], T[::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,:,:,::1], T[:,::1], T[:,::1],"
         " int64[::1], int64, int64[::1], int64, UniTuple(int64, 4), int64)", parallel=True)
 def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, samples, runs, length, border, pieces):
-    """dw (parts, F*items), db (parts, F), and dx unless it has no samples, from the winners alone. Each part in pieces:
-    of its filters, and for dx of its chunks.
+    """dw (parts, F*items), db (parts, F), and dx unless it has no samples, from the winners only.
+    Each part is split into pieces: by its filters, and for dx by its chunks.
     """
     n, parts = x.shape[0], partial.shape[0]
     per_sample, filters, items = y.shape[1] * y.shape[2], y.shape[3], runs.size * length
@@ -148,7 +154,9 @@ def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, sam
 
 @kernel("(T[:,:,:,::1], uint8[::1], T[:,:,:,::1], T[:,:,:,::1])", parallel=True)
 def _spread(y, winner, dy, full):
-    """The pooled gradients at their winners in `full` (N,OH,OW,F), where the ReLU was above 0; zero elsewhere."""
+    """full (N,OH,OW,F) = the pooled gradients at their winners, if the ReLU's output was above 0;
+    zero elsewhere.
+    """
     n, rows, columns, filters = y.shape
     for task in prange(n * rows):
         s, p = task // rows, task % rows
@@ -166,13 +174,15 @@ def _spread(y, winner, dy, full):
 
 
 def _shape(x, y, window: Window) -> tuple:
-    """What chooses the loops: channels, filters, the size of what the pooling reads, the window and the type."""
+    """Returns the arguments that select the loops: channels, filters, the size of the pooling's
+    input, the window and the dtype.
+    """
     return x.shape[3], y.shape[3], (2 * y.shape[1], 2 * y.shape[2]), window, x.dtype
 
 
 def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
-    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won,
-    unless it is empty. `scale` (F,) multiplies w.
+    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)). `winner` (uint8, y's shape)
+    receives the index of each window's maximum, unless it is empty. `scale` (F,) multiplies w.
     """
     (c, f, size, *_), b = _shape(x, y, window), bias(b, x.dtype, y.shape[3])
     way = ways.pooled(*_shape(x, y, window), winner.size > 0)
@@ -190,8 +200,8 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, masked: bool = False) -> None:
-    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `masked` dx is 0 where x is not
-    above 0: the gradient before the ReLU that made x.
+    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `masked`, dx
+    is 0 where x is not above 0: the gradient before the ReLU that computed x.
     """
     _gradients(x, w, y, winner, dy, dx, dw, db, window)
     if masked:
@@ -199,7 +209,7 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, maske
 
 
 def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
-    """All of it but the mask."""
+    """Computes `conv2d_relu_pool_grad` without the mask."""
     way = ways.pooled_gradients(*_shape(x, y, window), dx is not None)
     if way is Way.FIRST:
         first_layer.weight_grad(x, dy, dw, db, window, y, winner)
@@ -216,7 +226,8 @@ def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     parts = tasks.parts(len(x), y.size // filters, dw.size)
     partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, filters), x.dtype)
     if dx is None and p.run_length * x.itemsize < simd.VECTOR_BYTES:
-        # A window's runs do not fill a vector: what the winners alone save would be spent on its empty lanes.
+        # A window's runs do not fill a vector: skipping the other pixels would save less than the
+        # empty lanes cost.
         _dense_weight_gradient(x, y, winner.reshape(-1), dy.reshape(-1), partial, partial_b, windows, p.samples, p.taps,
                                p.border)
         add_parts(partial, dw.reshape(-1))

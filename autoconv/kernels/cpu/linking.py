@@ -1,8 +1,9 @@
-"""A kernel is optimised and made into machine code together with all that it calls, once.
+"""Optimizes a kernel, together with all functions that it calls, and compiles it to machine code
+once.
 
-Numba does both for each function on its own, with what it calls linked in: a helper of a helper of a parallel loop is
-optimised five times and made into machine code five times, of which one is run. Here the parts of a kernel are only
-linked.
+Numba does both separately for each function, with the functions that it calls linked in. So a
+helper of a helper of a parallel loop is optimized and compiled to machine code five times, and only
+one result is used. Here, the parts of a kernel are only linked.
 """
 
 from inspect import signature
@@ -20,8 +21,8 @@ from .loops import keep_few_rounds
 
 
 class KernelCompiler(Compiler):
-    """Numba's compiler, for kernels. What it compiles on the way are parts. Loops of up to `few` rounds are left to one
-    thread.
+    """Numba's compiler, for kernels. The functions and loops that a kernel uses are compiled as
+    `_Part` libraries. Loops of up to `few` iterations run in one thread.
     """
 
     def __init__(self, few: int, typing: Any, target: Any, library: Any, *rest: Any) -> None:
@@ -38,19 +39,21 @@ class KernelCompiler(Compiler):
 
     def compile_extra(self, function: Any) -> Any:
         codegen = self.state.targetctx.codegen()
-        before, codegen._library_class = codegen._library_class, self._part  # Numba's lock is held
+        # Numba's compiler lock is held here
+        before, codegen._library_class = codegen._library_class, self._part
         try:
             compiled = super().compile_extra(function)
         finally:
             codegen._library_class = before
-        for env in compiled._find_referenced_environments():  # as for a kernel from the disk cache
+        # also done for kernels from the disk cache
+        for env in compiled._find_referenced_environments():
             codegen.set_env(env.env_name, env)
         return compiled
 
 
 class HelperCompiler(Compiler):
-    """Numba's compiler, for helpers that count no references. One that returned an array would hand out memory that its
-    caller then frees, so none may.
+    """Numba's compiler, for helpers that count no references. Such a helper must not return an
+    array, because it would return memory that its caller then frees.
     """
 
     def define_pipelines(self) -> list[Any]:
@@ -61,13 +64,14 @@ class HelperCompiler(Compiler):
 
 
 class _Kernel(JITCodeLibrary):
-    """The code of a kernel."""
+    """The code library of a kernel."""
 
     def _optimize_functions(self, ll_module: Any) -> None:
-        """As Numba does, but not for declarations, of which each part has dozens. Newer Numbas make a set of passes for
-        each.
+        """Optimizes like Numba, but skips declarations, of which each part has dozens. Newer Numba
+        versions create a pass manager for each function.
         """
-        if signature(self._codegen._function_pass_manager).parameters.keys() - {"kwargs"}:  # an older one
+        # an older Numba
+        if signature(self._codegen._function_pass_manager).parameters.keys() - {"kwargs"}:
             super()._optimize_functions(ll_module)
             return
         ll_module.data_layout = self._codegen._data_layout
@@ -77,8 +81,9 @@ class _Kernel(JITCodeLibrary):
                 passes.run(function, builder)
 
     def serialize_using_object_code(self) -> tuple[str, str, tuple[bytes, bytes]]:
-        """Its machine code, with functions of the same names that do nothing in the place of LLVM's code: reading that
-        again takes longer than the machine code, and serves those who link it into something else, which nobody does.
+        """Serializes the machine code, with empty functions of the same names instead of LLVM's
+        code. Loading LLVM's code would take longer than loading the machine code, and is needed
+        only to link a kernel into other code, which never happens.
         """
         self._ensure_finalized()
         names, nothing = ir.Module(), ir.FunctionType(ir.VoidType(), ())
@@ -88,8 +93,8 @@ class _Kernel(JITCodeLibrary):
 
 
 class _Part(_Kernel):
-    """The code of a helper or of a parallel loop, as Numba wrote it, for kernels to link. It is made into machine code
-    of its own only where Python can call it, as it can a user's helper.
+    """The code of a helper or of a parallel loop, as Numba generated it, for kernels to link. It is
+    compiled to separate machine code only if Python can call it, for example a user's helper.
     """
 
     few = 1
@@ -100,7 +105,8 @@ class _Part(_Kernel):
         super().add_ir_module(module)
 
     def get_pointer_to_function(self, name: str) -> int:
-        """The address of what Python would call; 0 where there is nothing for Python."""
+        """Returns the address of the function that Python would call; 0 if Python cannot call any.
+        """
         self._ensure_finalized()
         if not self._finished:
             try:
@@ -129,7 +135,7 @@ class _Part(_Kernel):
 
 
 class _NoEngine:
-    """The code generator, for what is not in its engine."""
+    """A code generator without its engine, for code that is not in the engine."""
 
     def __init__(self, codegen: Any) -> None:
         self._codegen = codegen
@@ -138,7 +144,7 @@ class _NoEngine:
         return getattr(self._codegen, name)
 
     def set_env(self, name: str, env: Any) -> None:
-        """Nothing: a kernel has its own place for the environments of its parts."""
+        """Does nothing: a kernel stores the environments of its parts itself."""
 
 
 def _has_array(kind: Any) -> bool:
@@ -161,7 +167,7 @@ class _ReturnsNoArray(AnalysisPass):
 
 @register_pass(mutates_CFG=False, analysis_only=True)
 class _HiddenLoops(AnalysisPass):
-    """Numba makes each parallel loop a function that Python could call. Nobody does."""
+    """Stops Numba from making each parallel loop callable from Python, which is never needed."""
 
     _name = "autoconv_hidden_loops"
 

@@ -1,7 +1,7 @@
-"""A parallel loop of few rounds runs in the thread that comes to it.
+"""Runs a parallel loop with few iterations in the calling thread.
 
-To hand a loop to all threads, and to wait for the last of them, costs a microsecond, and much more where other programs
-run as well. Many kernels of a small net do less than that.
+Distributing a loop to all threads, and waiting for the last of them, costs a microsecond, and much
+more if other programs are running. Many kernels of a small net do less work than that.
 """
 
 from llvmlite import ir
@@ -10,12 +10,14 @@ WRAPPER, LAUNCH = "parallel.gufunc.wrapper", "numba_parallel_for"  # Numba's nam
 
 
 def keep_few_rounds(module: ir.Module, few: int) -> None:
-    """Makes a loop that Numba handed to its threads ask first whether it has more than `few` rounds.
+    """Changes a loop that Numba distributes to its threads so that it first checks whether it has
+    more than `few` iterations.
 
-    The module is the one in which Numba wraps the loop: launch(body, arguments, shape, ...), which has each thread call
-    body(arguments, shape, steps, data). shape[0] is the number of threads. arguments[0] holds the first and the last
-    round of each; where there are fewer rounds than threads, the last of these pairs are (1, 0). The wrapper also takes
-    Python's lock for a moment, in vain: kernels run without it.
+    The module is the one in which Numba wraps the loop: launch(body, arguments, shape, ...), which
+    makes each thread call body(arguments, shape, steps, data). shape[0] is the number of threads.
+    arguments[0] contains the first and the last iteration of each thread. If there are fewer
+    iterations than threads, the last of these pairs are (1, 0). The original wrapper also takes
+    Python's lock for a moment, unnecessarily: kernels run without it.
     """
     launch = module.globals.get(LAUNCH)
     if module.name != WRAPPER or launch is None:

@@ -113,7 +113,7 @@ def binary_logits(t, x, loss):
 @recorded
 def binary_logits_grad(t, x, dy, dx):
     """dx = (sigmoid(x) - t) / C."""
-    sigmoid(x, dx)
+    sigmoid(x.reshape(-1), dx.reshape(-1))
     dx -= t
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
 

@@ -1,4 +1,6 @@
-"""The processor the kernels run on: its threads, what Numba compiles for, and the cache of compiled kernels."""
+"""The processor that runs the kernels: its threads, Numba's compiler target, and the cache of
+compiled kernels.
+"""
 
 import os
 import sys
@@ -8,7 +10,9 @@ from ..threads import get_num_threads
 
 
 def set_num_threads(count: int) -> None:
-    """Numba's thread count. Its threads start with the first kernel, so until then their number can still be raised."""
+    """Sets Numba's number of threads. Its threads start with the first kernel, so before that the
+    maximum can still be raised.
+    """
     if count < 1:
         raise ValueError(f"The number of threads must be at least 1. Received: {count}.")
     if "numba" not in sys.modules:
@@ -24,7 +28,9 @@ def set_num_threads(count: int) -> None:
 
 
 def describe() -> dict[str, Any]:
-    """Versions, processor, vector width, threads, threading layer and the state of the kernel cache."""
+    """Returns the versions, processor, vector width, threads, threading layer and state of the
+    kernel cache.
+    """
     import llvmlite
     import numba
 
@@ -33,7 +39,7 @@ def describe() -> dict[str, Any]:
     from . import jit, simd
 
     name, features = jit.target()
-    cache_state = caching.state(jit.cache_folder())  # before a kernel runs to show the layer
+    cache_state = caching.state(jit.cache_folder())  # before `_threading_layer` runs a kernel
     return {
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,
@@ -49,7 +55,9 @@ def describe() -> dict[str, Any]:
 
 
 def _threading_layer() -> str:
-    """The layer Numba picks; it is known once a parallel kernel ran, so one runs."""
+    """Returns Numba's threading layer. Numba selects it when the first parallel kernel runs, so
+    this runs one.
+    """
     import numba
     import numpy as np
 

@@ -1,9 +1,10 @@
-"""Products of ordinary matrices with many rows, the weights packed for the caches: convolutions of single pixels, and
-their gradients.
+"""Products of ordinary matrices with many rows, with the weights packed for the caches: 1x1
+convolutions and their gradients.
 
-A tile's columns of the weights lie `filters` items apart, so a pass over them touches as many pages as the weights have
-rows. Packed, the columns of each tile are one stretch of memory (a panel). Meanwhile the rows of x and y that come next
-are asked for: the tile reads six rows at once, which the processor's own prefetching does not follow.
+A tile's columns of the weights are `filters` elements apart, so a pass over them touches as many
+pages as the weights have rows. Packed, the columns of each tile are one stretch of memory (a
+panel). Meanwhile, the kernel prefetches the next rows of x and y: a tile reads six rows at once,
+which the processor's own prefetching does not follow.
 """
 
 import numpy as np
@@ -19,16 +20,20 @@ from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, add_parts, gathered_pro
 from .stencil import prefetch
 from .tasks import piece
 
-ROWS = 96  # in a task
-PACKED = 2048  # rows from which packing the weights pays; it costs as much as a few rows, and a call
-SQUARE = 16  # rows and columns from which a matrix is turned in registers
-AHEAD = 2  # tiles whose rows are asked for before their turn
-STRETCH, FEW = 96, 12  # rows that a weight gradient takes at a time; with every few of them it asks for others
+ROWS = 96  # rows in a task
+# minimum number of rows for packing the weights, which costs as much as a few rows, and a call
+PACKED = 2048
+SQUARE = 16  # minimum number of rows and columns for transposing a matrix in registers
+AHEAD = 2  # how many tiles ahead rows are prefetched
+# rows that a weight gradient processes at a time, and rows after which it prefetches others
+STRETCH, FEW = 96, 12
 
 
 @kernel("(T[:,:,::1], T[:,:,::1], boolean)", parallel=True)
 def transpose(a, out, turned):
-    """out[b, j, i] = a[b, i, j], with `turned` in the reverse order of b: squares in registers, the rest by items."""
+    """out[b, j, i] = a[b, i, j]; with `turned`, in reverse order of b. Squares are transposed in
+    registers, the rest element by element.
+    """
     count, rows, columns = a.shape
     one = simd.zeros(a, 1, 1)
     side = simd.width(one)
@@ -47,7 +52,7 @@ def transpose(a, out, turned):
 
 @kernel("(T[:,::1], T[::1])", parallel=True)
 def _pack(w, panels):
-    """The whole panels of w (C,F), one after the other: (panel, C, columns)."""
+    """panels (panel, C, columns) = the whole panels of w (C,F), one after the other."""
     c, filters = w.shape
     columns = simd.width(simd.zeros(w, 1, N))
     for task in prange(filters // columns * c):
@@ -57,9 +62,11 @@ def _pack(w, panels):
 
 @inline
 def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filters, f, relu):
-    """y[:, f : f + all columns of the tile, which is so high] of `count` rows from `first` on. Rows of w lie `step`
-    items apart. The rows of the tile after next are asked for one by one: all at once would fill the processor's queue
-    of misses, and the loads of this tile would wait behind them.
+    """y[:, f : f + all columns of the tile, whose rows are `high`] of `count` rows from `first` on.
+    Rows of w are `step` elements apart.
+
+    The rows of the tile after next are prefetched one by one. All at once, they would fill the
+    processor's miss queue, and the loads of this tile would wait for them.
     """
     columns = simd.width(tile)
     for p in range(0, count, high):
@@ -81,7 +88,9 @@ def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filt
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
 def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
-    """y (N,F) = x (N,C) @ w (C,F) scale + b. The whole panels of w are read from `panels`, unless that is empty."""
+    """y (N,F) = x (N,C) @ w (C,F) scale + b. The whole panels of w are read from `panels`, unless
+    that is empty.
+    """
     (n, c), filters = x.shape, b.size
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
     columns = simd.width(wide)
@@ -108,7 +117,9 @@ def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
 
 @inline
 def _copy_panel(row, dy, k, filters, count, panel, sums, f, fresh):
-    """`count` rows of dy, `filters` items apart from dy[k] on, side by side; they are added to sums[f : + a row]."""
+    """panel = `count` rows of dy, `filters` elements apart from dy[k] on, copied contiguously; they
+    are also added to sums[f : + a row].
+    """
     columns, total = simd.width(row), row
     if not fresh:
         total = rowwise.row(row, sums, f, columns)
@@ -121,9 +132,12 @@ def _copy_panel(row, dy, k, filters, count, panel, sums, f, fresh):
 
 @kernel("(T[:,::1], T[:,::1], T[:,::1], T[:,::1], int64)", parallel=True)
 def _outer(x, dy, partial, partial_b, pieces):
-    """dw (parts, C*F) and db (parts, F): partial sums over shares of the rows, each in pieces of its columns. For a
-    stretch of rows, the columns of dy that a tile has are copied side by side, and stay in the first-level cache while
-    all channels pass. Meanwhile the next stretch of x and dy is asked for, a few lines at a time.
+    """dw (parts, C*F) and db (parts, F) = partial sums over shares of the rows, each in pieces of
+    its columns.
+
+    For a stretch of rows, one tile's columns of dy are copied contiguously, and stay in the L1
+    cache for all channels. Meanwhile, the kernel prefetches the next stretch of x and dy, a few
+    lines at a time.
     """
     (n, c), filters, parts = x.shape, dy.shape[1], partial.shape[0]
     tile, row = simd.zeros(x, M, N), simd.zeros(x, 1, N)
@@ -164,18 +178,18 @@ def turn(a, out) -> None:
 
 
 def width(dtype) -> int:
-    """The columns of a panel."""
+    """Returns the number of a panel's columns."""
     return int(N * simd.lanes(dtype))
 
 
 def pays(filters: int, dtype) -> bool:
-    """Whether these loops have an advantage: they do where the columns fill the narrow tile."""
+    """Whether these loops are faster, which requires enough columns to fill the narrow tile."""
     return bool(filters >= NARROW_N * simd.lanes(dtype))
 
 
 def multiply(x, w, b, y, relu: bool = False, scale=None) -> None:
-    """y (N,F) = x (N,C) @ w (C,F) + b (F,); max(y, 0) with `relu`. `scale` (F,) multiplies w. The bits do not depend on
-    N or the threads.
+    """y (N,F) = x (N,C) @ w (C,F) + b (F,); max(y, 0) with `relu`. `scale` (F,) multiplies w. The
+    bits do not depend on N or on the number of threads.
     """
     (n, c), filters = x.shape, y.shape[1]
     columns, threads = width(w.dtype), get_num_threads()
@@ -191,12 +205,14 @@ def multiply(x, w, b, y, relu: bool = False, scale=None) -> None:
 
 
 def outer_pays(filters: int, dtype) -> bool:
-    """Whether `outer` serves so many columns: whole panels."""
+    """Whether `outer` supports this number of columns: it needs whole panels."""
     return filters % width(dtype) == 0
 
 
 def outer(x, dy, dw, db, samples: int) -> None:
-    """dw (C,F) = x (N,C).T @ dy (N,F) and db (F,) = the sum of dy's rows, which belong to so many samples."""
+    """dw (C,F) = x (N,C).T @ dy (N,F) and db (F,) = the sum of dy's rows, which belong to `samples`
+    samples.
+    """
     parts = tasks.parts(samples, len(x), dw.size)
     partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
     _outer(x, dy, partial, partial_b, tasks.pieces(parts, db.size // width(x.dtype)))

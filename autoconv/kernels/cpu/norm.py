@@ -11,6 +11,7 @@ from numba import prange
 
 from .. import across
 from . import rowwise, simd
+from .arith import multiply  # noqa: F401 (part of this module)
 from .flat import flattened
 from .jit import allocating, inline, kernel, recorded
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
@@ -253,11 +254,6 @@ def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift) -> None:
     like = mean.dtype, mean.size
     _fold(w, bias(b, *like), ones(*like) if gamma is None else gamma, bias(beta, *like), mean, variance,
           float(epsilon), folded, shift)
-
-
-@recorded
-def multiply(a, b, out):
-    np.multiply(a, b, out=out)
 
 
 @kernel("(T[::1], T[::1], float64)")

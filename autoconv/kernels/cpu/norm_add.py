@@ -1,7 +1,9 @@
-"""Batch normalization, the addition of another array and ReLU in one pass over memory: the gradient of that.
+"""The gradient of batch normalization followed by the addition of another array and ReLU, in one
+pass over memory.
 
-The way back reads which numbers the ReLU let by from y, and writes their gradient, which is that of the other array, in
-the pass that sums up the parameters' gradients.
+The backward pass finds in y which elements passed the ReLU. In the same pass that sums up the
+parameters' gradients, it writes the gradient of these elements, which is also the gradient of the
+other array.
 """
 
 import numpy as np
@@ -16,8 +18,9 @@ from .rowwise import VECTORS
 
 @inline
 def passed_sums(x, y, dy, more, two, i, stop, center, passed, sums, products):
-    """passed = dy, or dy + more, where y > 0, else 0; for each column the sums of that and of that times (x - center),
-    over [i : stop] as rows of center's size.
+    """passed = dy, or dy + more if `two`, where y > 0, otherwise 0. For each column, `sums`
+    receives the sum of passed and `products` the sum of passed * (x - center), over [i : stop] as
+    rows of center's size.
     """
     none, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(none)):
@@ -40,8 +43,8 @@ def passed_sums(x, y, dy, more, two, i, stop, center, passed, sums, products):
 @kernel("(T[:,::1], T[:,::1], T[:,::1], T[:,::1], boolean, T[::1], T[::1], float64[:,:,::1], T[:,::1], T[::1], T[::1])",
         parallel=True)
 def parameter_grads_add(x, y, dy, more, two, mean, inverse, parts, passed, dgamma, dbeta):
-    """passed = dy, or the sum of dy and `more` where they are `two`, where y > 0, else 0; dgamma = sum of passed
-    (x - mean) inverse, dbeta = sum of passed, over rows.
+    """passed = dy, or dy + more if `two`, where y > 0, otherwise 0; dgamma = sum of passed (x -
+    mean) inverse, dbeta = sum of passed, over rows.
     """
     (rows, channels), count, times = x.shape, parts.shape[1], norm.times_for(x.shape[1])
     pixels, results, target = flattened(x), flattened(y), flattened(passed)

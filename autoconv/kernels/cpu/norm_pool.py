@@ -1,7 +1,7 @@
-"""Batch normalization, ReLU and 2x2 max pooling in one pass over memory, and the gradient of that.
+"""Batch normalization, ReLU and 2x2 max pooling in one pass over memory, and their gradients.
 
-Kept for the way back: of each window the number that won, and a byte that says which of the four it was. The sums of
-the parameters' gradients run over the winners alone, by the kernel of norm.py.
+For the backward pass, each window's maximum is stored, with one byte for its index. The sums for
+the parameters' gradients include only these winners; norm.py's kernel computes them.
 """
 
 import numpy as np
@@ -15,8 +15,9 @@ from .norm import coefficients, moments, parameter_grads  # noqa: F401 (part of 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], T[:,:,:,::1], uint8[:,:,:,::1])", parallel=True)
 def normalize_pool(x, mean, scale, shift, y, peak, winner):
-    """y (N,H//2,W//2,C) = the largest of (x - mean) scale + shift in each window, or 0; `peak` its x, `winner` its
-    place, 0 to 3: the first of equals.
+    """y (N,H//2,W//2,C) = the largest of (x - mean) scale + shift in each window, or 0 if that is
+    negative. `peak` receives the x of the largest element and `winner` its index, 0 to 3; on a tie,
+    the first index.
     """
     (_, h, w, c), (n, oh, ow, _) = x.shape, y.shape
     source, target, tops, places = flattened(x), flattened(y), flattened(peak), flattened(winner)
@@ -45,14 +46,17 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], T[::1],"
         " T[:,:,:,::1])", parallel=True)
 def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, dbeta, dx):
-    """dx (N,H,W,C) from dy (N,H//2,W//2,C): `norm.input_grad` of gradients at those winners that are above 0."""
+    """dx (N,H,W,C) from dy (N,H//2,W//2,C): `norm.input_grad` of dy, placed at each winner whose
+    output is above 0.
+    """
     (n, h, w, c), (_, oh, ow, _), rows = x.shape, dy.shape, x.size // x.shape[3]
     pixels, target, gradients = flattened(x), flattened(dx), flattened(dy)
     tops, places = flattened(peak), flattened(winner)
     means, slopes, none = np.empty_like(mean), np.empty_like(mean), simd.zeros(x, 1, 1)
     for f in range(c):
         means[f], slopes[f] = dbeta[f] / rows, dgamma[f] / rows * inverse[f]
-    high, wide = (h + 1) // 2, (w + 1) // 2  # windows, with those that the pooling leaves out at the edges
+    # numbers of windows, including those at the edges that the pooling ignores
+    high, wide = (h + 1) // 2, (w + 1) // 2
     for task in prange(n * high):
         s, i = task // high, task % high
         for j in range(wide):

@@ -2,91 +2,46 @@
 pass over memory for each, on one thread. log_softmax is by NumPy, whose vectorised exp is five times as fast as
 `math.exp` in a loop."""
 
+import inspect
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import prange
 
+from ..formulas import elementwise
 from . import exponential
-from .jit import kernel, recorded
+from .jit import CpuKernel, inline, kernel, recorded
 from .tasks import loops, piece
 
 FEW, FEW_CALLS = 1 << 13, 1 << 10  # items, or calls of exp, that one thread has done before a second one has begun
 
 
-@kernel("(T[::1], T[::1])", parallel=True, few=FEW)
-def relu(x, y):
-    """y = max(x, 0); NaN stays NaN."""
-    for i in prange(x.size):
-        y[i] = 0 if x[i] < 0 else x[i]
+def _elementwise(name: str, f: Callable) -> CpuKernel:
+    """y = f(x), f(a, b) or f(a, b, c), of flat arrays."""
+
+    def of_one(x, y):
+        for i in prange(y.size):
+            y[i] = f(x[i])
+
+    def of_two(a, b, y):
+        for i in prange(y.size):
+            y[i] = f(a[i], b[i])
+
+    def of_three(a, b, c, y):
+        for i in prange(y.size):
+            y[i] = f(a[i], b[i], c[i])
+
+    count = len(inspect.signature(elementwise.ACTIVATIONS[name]).parameters)
+    signature = f"({', '.join(['T[::1]'] * (count + 1))})"
+    return kernel(signature, parallel=True, few=FEW, name=name)((of_one, of_two, of_three)[count - 1])
 
 
-@kernel("(T[::1], T[::1], T[::1])", parallel=True, few=FEW)
-def relu_grad(y, dy, dx):
-    """dx = dy where y > 0."""
-    for i in prange(y.size):
-        dx[i] = 0 if y[i] <= 0 else dy[i]
+# Vectors are made of the loops around the polynomials of sigmoid and tanh.
+_FORMULAS = {**{name: inline(f) for name, f in elementwise.ACTIVATIONS.items()},
+             "sigmoid": exponential.sigmoid, "tanh": exponential.tanh}
 
-
-@kernel("(T[::1], T[::1], T[::1])", parallel=True, few=FEW)
-def add_relu(a, b, y):
-    """y = max(a + b, 0); NaN stays NaN."""
-    for i in prange(y.size):
-        total = a[i] + b[i]
-        y[i] = 0 if total < 0 else total
-
-
-@kernel("(T[::1], T[::1], T[::1], T[::1])", parallel=True, few=FEW)
-def relu_grad_of_two(y, dy, more, dx):
-    """dx = dy + more where y > 0."""
-    for i in prange(y.size):
-        dx[i] = 0 if y[i] <= 0 else dy[i] + more[i]
-
-
-@kernel("(T[::1], T[::1])", parallel=True, few=FEW)
-def _sigmoid(x, y):
-    for i in prange(x.size):
-        y[i] = exponential.sigmoid(x[i])
-
-
-def sigmoid(x, y):
-    """y = 1 / (1 + exp(-x))."""
-    _sigmoid(x.reshape(-1), y.reshape(-1))
-
-
-@kernel("(T[::1], T[::1], T[::1])", parallel=True, few=FEW)
-def _sigmoid_grad(y, dy, dx):
-    one = y.dtype.type(1)
-    for i in prange(y.size):
-        dx[i] = dy[i] * (y[i] * (one - y[i]))
-
-
-def sigmoid_grad(y, dy, dx):
-    """dx = dy y (1 - y)."""
-    _sigmoid_grad(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
-
-
-@kernel("(T[::1], T[::1])", parallel=True, few=FEW)
-def _tanh(x, y):
-    for i in prange(x.size):
-        y[i] = exponential.tanh(x[i])
-
-
-def tanh(x, y):
-    """y = tanh(x)."""
-    _tanh(x.reshape(-1), y.reshape(-1))
-
-
-@kernel("(T[::1], T[::1], T[::1])", parallel=True, few=FEW)
-def _tanh_grad(y, dy, dx):
-    one = y.dtype.type(1)
-    for i in prange(y.size):
-        dx[i] = dy[i] * (one - y[i] * y[i])
-
-
-def tanh_grad(y, dy, dx):
-    """dx = dy (1 - y^2)."""
-    _tanh_grad(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
+globals().update({name: _elementwise(name, f) for name, f in _FORMULAS.items()})
 
 
 @kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)

@@ -1,7 +1,9 @@
-"""The three matrix products behind every layer, as loops around the register tile (simd.py).
+"""The three matrix products of convolutional and dense layers, as loops around the register tile
+(simd.py).
 
-One matrix of each is never built but gathered: item (p, q) is x[pixels[p] + taps[q]] of a flat array. All arrays are
-flat, all positions count items. Columns go in whole wide tiles as long as they fit, what is left in narrow ones.
+One matrix of each product is not stored but gathered: its element (p, q) is x[pixels[p] + taps[q]]
+of a flat array. All arrays are flat, and all positions count elements. Columns are computed in
+whole wide tiles as long as these fit, the remaining ones in narrow tiles.
 
     gathered_product    y[p, f]   = b[f] + sum over q of  x[pixels[p] + taps[q]] * w[q, f]
     gathered_outer      dw[q, f]  =        sum over p of  x[pixels[p] + taps[q]] * dy[p, f]
@@ -21,40 +23,44 @@ from .stencil import prefetch
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
-ONE_RUN = np.zeros(1, np.int64)  # the taps of a row of an ordinary matrix: one run of them
-# From how many items on a weight gradient with several tiles' columns copies dy, and for how many pixels at a time.
+ONE_RUN = np.zeros(1, np.int64)  # the taps of an ordinary matrix' row: a single run
+# For weight gradients with several tiles' columns: the number of elements from which on dy is
+# copied, and the number of pixels that are copied at a time.
 MANY, STRETCH = 64, 48
-POOL_M, POOL_NARROW_M = 4, 8  # rows of the tiles where each four are pooled
+# rows of the tiles for pooling, in which each four rows are one window
+POOL_M, POOL_NARROW_M = 4, 8
 
 
 @lru_cache(maxsize=64)
 def zeros(dtype: Any, count: int) -> np.ndarray:
-    """A bias of zeros; shared, so never written."""
+    """Returns a bias of zeros. The array is shared, so it must not be written."""
     return np.zeros(count, dtype)
 
 
 @lru_cache(maxsize=64)
 def ones(dtype: Any, count: int) -> np.ndarray:
-    """A scale of ones; shared, so never written."""
+    """Returns a scale of ones. The array is shared, so it must not be written."""
     return np.ones(count, dtype)
 
 
 @lru_cache(maxsize=64)
 def row_offsets(count: int, step: int) -> np.ndarray:
-    """The offsets of `count` rows that lie `step` items apart."""
+    """Returns the offsets of `count` rows that are `step` elements apart."""
     return np.arange(count, dtype=np.int64) * step
 
 
 def bias(b: np.ndarray | None, dtype: Any, count: int) -> np.ndarray:
-    """b, or zeros where a layer has none."""
+    """Returns b, or zeros if a layer has no bias."""
     return zeros(dtype, count) if b is None else b
 
 
 @inline
 def run_taps(acc, x, at, start, runs, run_length, w, j, filters):
-    """The inner loop of a gathered product: acc[m, :] += x[at[m] + start + tap] * w[tap, :] over all taps.
+    """Runs the inner loop of a gathered product: acc[m, :] += x[at[m] + start + tap] * w[tap, :]
+    over all taps.
 
-    The taps are `runs`, each followed by the `run_length - 1` items behind it; w has rows of `filters` items from j on.
+    `runs` are the first taps of runs of `run_length` consecutive elements; w has rows of `filters`
+    elements from j on.
     """
     for t in range(runs.size):
         k = start + runs[t]
@@ -67,7 +73,7 @@ def run_taps(acc, x, at, start, runs, run_length, w, j, filters):
 
 @inline
 def run_taps_part(acc, x, at, start, runs, run_length, w, j, filters, columns):
-    """`run_taps` for a tile of which only the first `columns` columns exist."""
+    """Runs `run_taps` for a tile of which only the first `columns` columns exist."""
     for t in range(runs.size):
         k = start + runs[t]
         for _ in range(run_length):
@@ -81,14 +87,17 @@ def run_taps_part(acc, x, at, start, runs, run_length, w, j, filters, columns):
 def gathered_product(
     x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, end, fresh, relu
 ):
-    """y[p, f:end] (+)= sum over q of x[start + pixels[p] + taps[q]] * w[q, f:end], for p below `count`.
+    """y[p, f:end] (+)= sum over q of x[start + pixels[p] + taps[q]] * w[q, f:end], for p below
+    `count`.
 
-    `fresh` starts from b[f:end], else y is added to; `relu` cuts the sum off below 0. w and y have rows of `filters`
-    items. `scale`, unless it is empty, multiplies the sum, to which b is then added: such a sum must be `fresh`.
+    If `fresh`, the sum starts from b[f:end], otherwise from y. `relu` replaces negative sums by 0.
+    w and y have rows of `filters` elements. `scale`, unless it is empty, multiplies the sum before
+    b is added; such a sum must be `fresh`.
     """
     wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
     columns = simd.width(wide)
-    while end - f >= columns and not M < count <= NARROW_M:  # so few rows are one narrow tile
+    # a small number of rows fits one narrow tile
+    while end - f >= columns and not M < count <= NARROW_M:
         for p in range(0, count, M):
             to = simd.steps(filters, p, count, wide)
             acc = wide
@@ -115,7 +124,7 @@ def gathered_product(
 def _product_part(
     tile, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, part, fresh, relu
 ):
-    """The `part` columns from f on, as many as the tile has or less."""
+    """Computes the `part` columns from f on, at most as many as the tile has."""
     for p in range(0, count, NARROW_M):
         to = simd.steps(filters, p, count, tile)
         acc = tile
@@ -133,10 +142,11 @@ def _product_part(
 
 @inline
 def pooled_product(x, start, windows, count, runs, run_length, w, scale, b, y, winner, y_start, filters):
-    """y[q, f] = relu(max over the 2x2 window q of the gathered product), for q below `count`; `scale` as there.
+    """y[q, f] = relu(max over the 2x2 window q of the gathered product), for q below `count`;
+    `scale` as in `gathered_product`.
 
-    `windows` holds the four pixels of each window in a row. `winner` gets which of the four was the largest, unless
-    it is empty.
+    `windows` has the four pixels of each window in order. `winner` receives the index of the
+    largest of the four, unless it is empty.
     """
     wide, narrow = simd.zeros(x, POOL_M, N), simd.zeros(x, POOL_NARROW_M, NARROW_N)
     single, f = simd.zeros(x, POOL_NARROW_M, 1), 0
@@ -162,7 +172,7 @@ def pooled_product(x, start, windows, count, runs, run_length, w, scale, b, y, w
 
 @inline
 def _pool_part(tile, x, start, windows, count, runs, run_length, w, scale, b, y, winner, y_start, filters, f, part):
-    """The `part` columns from f on, as many as the tile has or less."""
+    """Computes the `part` columns from f on, at most as many as the tile has."""
     for q in range(0, count, POOL_NARROW_M // 4):
         at = tile2x2.windows(windows, q, count, tile)
         acc = tile if scale.size > 0 else simd.add_row(tile, b, f, part)
@@ -183,9 +193,11 @@ def _store_pooled(acc, y, winner, q, count, j, filters, columns):
 
 @inline
 def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, end, fresh):
-    """dw[q, f:end] (+)= sum over p below `count` of x[start + pixels[p] + taps[q]] * dy[p, f:end], for q below `items`.
+    """dw[q, f:end] (+)= sum over p below `count` of x[start + pixels[p] + taps[q]] * dy[p, f:end],
+    for q below `items`.
 
-    `fresh` starts from zero, else dw is added to. dy and dw have rows of `filters` items.
+    If `fresh`, the sum starts from zero, otherwise from dw. dy and dw have rows of `filters`
+    elements.
     """
     wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
     columns = simd.width(wide)
@@ -217,10 +229,11 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
 
 @allocating
 def _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, end, fresh):
-    """Whole wide tiles, for a stretch of pixels at a time: one tile's columns of dy are copied side by side, and stay
-    in the first-level cache while all items pass. Rows a power of two apart would share a few places there.
+    """Computes whole wide tiles for a stretch of pixels at a time. One tile's columns of dy are
+    copied contiguously, and stay in the L1 cache for all elements; rows a power of two apart would
+    compete for a few cache sets.
 
-    Meanwhile the next stretch of x and dy is asked for, a share with every tile.
+    Each tile also prefetches a share of the next stretch of x and dy.
     """
     columns, tiles = simd.width(wide), (items + M - 1) // M
     stretches = max(1, count // STRETCH)
@@ -243,7 +256,7 @@ def _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, 
 
 @inline
 def _outer_tile(wide, x, start, pixels, taps, items, q, panel, dw, dw_start, filters, fresh):
-    """The tile from item q on, with the columns of dy that are copied in `panel`."""
+    """Computes the tile from element q on, with the columns of dy that are copied in `panel`."""
     to = simd.steps(filters, q, items, wide)
     acc = wide if fresh else simd.load(wide, dw, to, dw_start, simd.width(wide))
     at, j = simd.rows(taps, q, items, wide), 0
@@ -255,13 +268,13 @@ def _outer_tile(wide, x, start, pixels, taps, items, q, panel, dw, dw_start, fil
 
 @inline
 def _outer_part(tile, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, part, fresh):
-    """The `part` columns from f on, as many as the tile has or less."""
+    """Computes the `part` columns from f on, at most as many as the tile has."""
     for q in range(0, items, NARROW_M):
         to = simd.steps(filters, q, items, tile)
         acc = tile if fresh else simd.load(tile, dw, to, dw_start + f, part)
         at = simd.rows(taps, q, items, tile)
         j = dy_start + f
-        if part == simd.width(tile):  # without masks
+        if part == simd.width(tile):  # a loop without masks
             for p in range(count):
                 acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
                 j += filters
@@ -276,10 +289,12 @@ def _outer_part(tile, x, start, pixels, count, taps, items, dy, dy_start, dw, dw
 def scattered_product(
     dy, dy_start, sources, pixels, count, together, wt, j, dx, dx_start, first_f, each_f, row, c, end
 ):
-    """dx[pixels[p] + c:end] += sum over f of dy[sources[p] + f] * wt[f, c:end], for p below `count`: one tap, or a row.
+    """dx[pixels[p] + c:end] += sum over f of dy[sources[p] + f] * wt[f, c:end], for p below
+    `count`: for one tap, or a row of taps.
 
-    f runs over the `each_f` filters from `first_f` on. wt begins at wt[j] and has rows of `row` items. A tile's pixels
-    are of the same `together`, at most NARROW_M that follow each other: what these add to must not overlap.
+    f runs over the `each_f` filters from `first_f` on. wt begins at wt[j] and has rows of `row`
+    elements. The pixels of a tile come from the same group of `together` consecutive pixels, at
+    most NARROW_M. The elements that a group adds to must not overlap.
     """
     wide, narrow, single = simd.zeros(dy, M, N), simd.zeros(dy, NARROW_M, NARROW_N), simd.zeros(dy, NARROW_M, 1)
     columns, first = simd.width(wide), dy_start + first_f
@@ -306,7 +321,8 @@ def scattered_product(
 
 @inline
 def _scatter_part(tile, dy, first, sources, pixels, count, together, wt, j, dx, dx_start, each_f, row, part):
-    """The `part` columns from wt[j] and dx[dx_start] on, as many as the tile has or less."""
+    """Computes the `part` columns from wt[j] and dx[dx_start] on, at most as many as the tile has.
+    """
     for end_p in range(together, count + 1, together):
         for p in range(end_p - together, end_p, NARROW_M):
             at, to = simd.rows(sources, p, end_p, tile), simd.rows(pixels, p, end_p, tile)
@@ -319,7 +335,9 @@ def _scatter_part(tile, dy, first, sources, pixels, count, together, wt, j, dx, 
 
 @inline
 def add_rows(x, start, count, step, total, total_start, columns, fresh):
-    """total[f] (+)= sum over `count` rows of x, which lie `step` apart, for f below `columns`."""
+    """total[f] (+)= sum over `count` rows of x, which are `step` elements apart, for f below
+    `columns`.
+    """
     row = simd.zeros(x, 1, N)
     for f in range(0, columns, simd.width(row)):
         part = min(simd.width(row), columns - f)
@@ -331,7 +349,9 @@ def add_rows(x, start, count, step, total, total_start, columns, fresh):
 
 @kernel("(T[:,::1], T[::1])", parallel=True)
 def add_parts(partial, total):
-    """total = partial[0] + partial[1] + ..., in this order, in blocks that threads share."""
+    """total = partial[0] + partial[1] + ..., in this order, in blocks that are distributed over the
+    threads.
+    """
     (count, size), block = partial.shape, 1024
     for task in prange((size + block - 1) // block):
         start = task * block

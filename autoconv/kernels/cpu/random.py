@@ -1,21 +1,22 @@
 """Philox4x32-10, the counter-based generator: a function of (seed, stream, block), so any thread can draw any block.
 
-Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The key is the seed's two words,
-the counter the block's two words and then the stream's; a block is four random words. Arithmetic is in uint64
-throughout, since Numba makes uint64 with int64 a float.
+formulas/random_numbers.py makes numbers of the words. Arithmetic is in uint64 throughout, since Numba makes uint64 with
+int64 a float.
 """
 
 import numpy as np
 from numba import prange
 
-from .. import normal
+from ..formulas import compiled, random_numbers
+from ..formulas.random_numbers import HALF, ROUNDS
 from .jit import inline, kernel
 
-M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round
-W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # what each round adds to the key: golden ratio, sqrt(3) - 1
-LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+M0, M1 = map(np.uint64, random_numbers.MULTIPLIERS)
+W0, W1 = map(np.uint64, random_numbers.WEYL)
+LOW = np.uint64(0xFFFFFFFF)
 
-_normal = inline(normal.normal)
+_numbers = compiled(random_numbers, inline)
+uniform, noisy = _numbers.uniform, _numbers.noisy
 
 
 @inline
@@ -23,7 +24,7 @@ def philox(block, stream, seed):
     """The four 32-bit words of a block, as uint64."""
     c0, c1, c2, c3 = block & LOW, block >> HALF, stream & LOW, stream >> HALF
     k0, k1 = seed & LOW, seed >> HALF
-    for _ in range(10):
+    for _ in range(ROUNDS):
         p0, p1 = M0 * c0, M1 * c2
         c0, c1, c2, c3 = (p1 >> HALF) ^ c1 ^ k0, p1 & LOW, (p0 >> HALF) ^ c3 ^ k1, p0 & LOW
         k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
@@ -69,4 +70,4 @@ def gaussian_noise(x, added, scaled, seed, stream, first, y):
         for b in range((m + 3) // 4):
             words = philox(start + np.uint64(b), stream, seed)
             for j in range(4 * b, min(4 * b + 4, m)):
-                y[n, j] = x[n, j] + (a + s * x[n, j] if s else a) * real(_normal(words[j - 4 * b]))
+                y[n, j] = noisy(x[n, j], words[j - 4 * b], a, s)

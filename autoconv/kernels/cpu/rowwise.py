@@ -1,4 +1,4 @@
-"""Arithmetic on rows of columns: register tiles (simd.py) of one row, item by item.
+"""Element-wise arithmetic on rows of columns: register tiles (simd.py) with one row.
 
     columns = min(simd.width(like), wide - j)
     total = like                                   zeros
@@ -6,7 +6,7 @@
         total = add(total, row(like, x, i + j, columns))
     put(total, sums, j, columns)                   sums[j : j + columns] = the sums down x's columns
 
-The same as a loop over arrays keeps its sums in memory, at half the speed or less.
+The same loop over arrays would keep its sums in memory, at half the speed or less.
 """
 
 from llvmlite import ir
@@ -15,12 +15,13 @@ from numba.extending import intrinsic
 
 from . import simd
 
-VECTORS = 4 if simd.VECTOR_BYTES == 64 else 2  # in a row: five such rows and what is made of them fit the registers
+# vectors in a row: five such rows and their results fit the registers
+VECTORS = 4 if simd.VECTOR_BYTES == 64 else 2
 
 
 def _part_or_all(builder, tile, columns, visit):
-    """`visit(columns)`, or `visit(None)` where all of them exist: a processor does not fetch ahead of masked loads and
-    stores, so from memory they take several times as long.
+    """Returns `visit(columns)`, or `visit(None)` if all columns exist. A processor does not
+    prefetch for masked loads and stores, so these take several times as long from memory.
     """
     there = builder.icmp_signed(">=", columns, simd.INDEX(tile.vectors * tile.lanes))
     found = []
@@ -37,7 +38,8 @@ def _part_or_all(builder, tile, columns, visit):
 
 
 def _read(builder, like, kind, columns, vector):
-    """A row of the shape of `like`, whose vectors are `vector(columns or None, number)`."""
+    """Returns a row with the shape of `like`, whose vectors are `vector(columns or None, number)`.
+    """
 
     def read(there):
         total = ir.Constant(kind, ir.Undefined)
@@ -50,7 +52,7 @@ def _read(builder, like, kind, columns, vector):
 
 @intrinsic
 def filled(typingctx, like, number):
-    """The integer `number` in every item of the shape of the tile `like`."""
+    """Returns a tile with the shape of `like` and the integer `number` in every element."""
 
     def codegen(context, builder, signature, args):
         item = args[0].type.element.element
@@ -65,7 +67,7 @@ def filled(typingctx, like, number):
 
 @intrinsic
 def row(typingctx, like, x, i, columns):
-    """The row x[i : i + columns], of the shape of the tile `like`; zero beyond."""
+    """Returns the row x[i : i + columns], with the shape of the tile `like`, and zeros beyond."""
 
     def codegen(context, builder, signature, args):
         flat = simd._Flat(context, builder, x, args[1])
@@ -98,7 +100,9 @@ def put(typingctx, value, y, i, columns):
 
 
 def _item_by_item(combine, *tiles):
-    """Type and code of an intrinsic whose vectors are `combine(builder, *vectors)` of those of its arguments."""
+    """Returns the type and the code of an intrinsic whose vectors are `combine(builder, *vectors)`
+    of its arguments' vectors.
+    """
 
     def codegen(context, builder, signature, args):
         total = args[0]
@@ -130,7 +134,7 @@ def multiply(typingctx, a, b):
 
 @intrinsic
 def multiply_add(typingctx, a, b, c):
-    """a b + c, in one instruction where the target has it."""
+    """a b + c, as one instruction if the target has it."""
     return _item_by_item(lambda builder, x, y, z: simd._multiply_add(builder, a, x, y, z), a, b, c)
 
 
@@ -143,13 +147,15 @@ def absolute(typingctx, a):
 
 @intrinsic
 def larger(typingctx, a, b):
-    """max(a, b), and b where a is NaN."""
+    """max(a, b); b if a is NaN."""
     return _item_by_item(lambda builder, x, y: builder.select(builder.fcmp_ordered(">", x, y), x, y), a, b)
 
 
 @intrinsic
 def passed(typingctx, value, gradient):
-    """The gradient of a ReLU of `value`: 0 where that is 0 or less."""
+    """Returns the gradient of a ReLU of `value`: 0 where `value` is 0 or less, `gradient`
+    elsewhere.
+    """
 
     def combine(builder, x, dy):
         zero = ir.Constant(x.type, None)
@@ -180,7 +186,7 @@ def where_equal(typingctx, a, b, this):
 
 
 def _bytes(builder, tile, index, flat, columns, vector, value=None):
-    """Loads a vector of bytes, or stores `value` there; with `columns` only those that exist."""
+    """Loads a vector of bytes, or stores `value` there; with `columns`, only those that exist."""
     kind = ir.VectorType(ir.IntType(8), tile.lanes)
     pointer = flat.vector_at(builder.add(index, simd.INDEX(vector * tile.lanes)), tile.lanes)
     if columns is None:
@@ -194,7 +200,9 @@ def _bytes(builder, tile, index, flat, columns, vector, value=None):
 
 @intrinsic
 def row_of_bytes(typingctx, like, x, i, columns):
-    """The row x[i : i + columns] of an array of bytes, as numbers of the tile `like`; zero beyond."""
+    """Returns the row x[i : i + columns] of a byte array, as numbers of the tile `like`, and zeros
+    beyond.
+    """
 
     def codegen(context, builder, signature, args):
         flat, tile = simd._Flat(context, builder, x, args[1]), args[0].type
@@ -206,7 +214,7 @@ def row_of_bytes(typingctx, like, x, i, columns):
 
 @intrinsic
 def put_bytes(typingctx, value, y, i, columns):
-    """y[i : i + columns] = the row `value`, small whole numbers, as bytes."""
+    """y[i : i + columns] = the row `value` of small integers, as bytes."""
 
     def codegen(context, builder, signature, args):
         flat = simd._Flat(context, builder, y, args[1])

@@ -2,22 +2,10 @@
 
 import numpy as np
 
-from .arith import copy, log, multiply, power, subtract, sum  # noqa: F401 (part of this module)
+from .arith import abs, copy, equal, less, less_equal, log, maximum, minimum, multiply, not_equal, power, subtract, sum  # noqa: F401 (part of this module)
 from .jit import recorded
 
 Array = np.ndarray
-
-
-@recorded
-def maximum(a: Array, b: Array, out: Array) -> None:
-    """The larger of two items; a NaN is passed on."""
-    np.maximum(a, b, out=out)
-
-
-@recorded
-def minimum(a: Array, b: Array, out: Array) -> None:
-    """The smaller of two items; a NaN is passed on."""
-    np.minimum(a, b, out=out)
 
 
 @recorded
@@ -32,11 +20,6 @@ def masked(condition: Array, kept: bool, a: Array, out: Array) -> None:
     """out = a where the condition is `kept` (True or False), else 0."""
     np.copyto(out, 0 if kept else a)
     np.copyto(out, a if kept else 0, where=condition)
-
-
-@recorded
-def abs(x: Array, y: Array) -> None:
-    np.abs(x, out=y)
 
 
 @recorded
@@ -57,23 +40,3 @@ def clip_grad(x: Array, low: float, high: float, dy: Array, dx: Array) -> None:
     """dx = dy where x lies in low..high, else 0, also where x is NaN."""
     np.copyto(dx, dy)
     np.copyto(dx, 0, where=~((x >= low) & (x <= high)))
-
-
-@recorded
-def equal(a: Array, b: Array, out: Array) -> None:
-    np.equal(a, b, out=out)
-
-
-@recorded
-def not_equal(a: Array, b: Array, out: Array) -> None:
-    np.not_equal(a, b, out=out)
-
-
-@recorded
-def less(a: Array, b: Array, out: Array) -> None:
-    np.less(a, b, out=out)
-
-
-@recorded
-def less_equal(a: Array, b: Array, out: Array) -> None:
-    np.less_equal(a, b, out=out)

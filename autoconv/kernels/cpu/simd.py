@@ -1,17 +1,19 @@
-"""The register tile: a block of vectors that lives in the processor's registers, as a type of Numba's.
+"""The register tile: a block of vectors in the processor's registers, as a Numba type.
 
     acc = zeros(x, M, N)                    M rows of N vectors, all zero
-    at = rows(offsets, i, count, acc)       where each row of the tile reads: the M numbers offsets[i : i + M]
+    at = rows(offsets, i, count, acc)       the M numbers offsets[i : i + M]: where each row reads
     acc = fma(acc, x, at, k, w, j)          acc[m, :] += x[at[m] + k] * w[j : j + N*lanes]
     store(acc, y, to, j, columns)           y[to[m] + j : ... + columns] = acc[m, :columns]
 
-One `fma` is M*N vector multiply-adds for M + N loads, so the arithmetic units never wait for memory. The loops around
-it are ordinary Python. `x` and `w` are flat arrays, every index counts items, and nothing is checked: the callers in
-this folder keep all reads inside the arrays, and the tests run them between guard pages.
+One `fma` is M*N vector multiply-adds for M + N loads, so the arithmetic units need not wait for
+memory. The loops around it are ordinary Python. `x` and `w` are flat arrays, every index counts
+elements, and nothing is checked: the callers in this folder keep all reads inside the arrays, and
+the tests run them between guard pages.
 
-Where fewer rows exist than the tile has, `rows` and `steps` repeat the last one: it is computed twice and stored twice,
-with the same bits. `columns` is how many columns exist; the rest is neither read nor written. M and N must be literals
-(module constants); elsewhere `acc` carries them. Sources: Goto and van de Geijn, "Anatomy of high-performance matrix
+If fewer rows exist than the tile has, `rows` and `steps` repeat the last one: it is computed and
+stored several times, with the same bits. `columns` is the number of columns that exist; the others
+are neither read nor written. M and N must be literals (module constants); after `zeros`, the type
+of `acc` contains them. Sources: Goto and van de Geijn, "Anatomy of high-performance matrix
 multiplication" (2008); Georganas et al., arXiv 1808.05567.
 """
 
@@ -23,9 +25,10 @@ from numba.extending import intrinsic, models, register_model
 
 from .jit import target
 
-# Vector width in bytes, and two tiles (M, N), by what the target has: 32, 16 or 16 vector registers. The narrow tile is
-# for what is left of the columns when no whole wide one fits: half as wide, with more rows.
-# RUN_VECTORS is for tiles whose rows are stretches of memory (`axpy`), up to three of them.
+# Vector width in bytes, and two tiles (M, N), for targets with 32, 16 or 16 vector registers. The
+# narrow tile, half as wide and with more rows, is for the columns that remain when no further wide
+# tile fits. RUN_VECTORS is the number of vectors per row for tiles of up to three rows whose rows
+# are stretches of memory (`axpy`).
 if "avx512f" in target()[1]:
     VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 64, (6, 4), (9, 2), 6
 elif "avx2" in target()[1] and "fma" in target()[1]:
@@ -37,12 +40,12 @@ INDEX = ir.IntType(64)
 
 
 def lanes(dtype) -> int:
-    """How many numbers of that type a vector has."""
+    """Returns how many numbers of this dtype a vector holds."""
     return int(VECTOR_BYTES // np.dtype(dtype).itemsize)
 
 
 class TileType(types.Type):
-    """`rows` x `vectors` vectors of `lanes` numbers of type `item`."""
+    """The type of a tile: `rows` x `vectors` vectors of `lanes` numbers of type `item`."""
 
     def __init__(self, item: types.Float, rows: int, vectors: int) -> None:
         self.item, self.rows, self.vectors = item, rows, vectors
@@ -51,7 +54,7 @@ class TileType(types.Type):
 
 
 class RowsType(types.Type):
-    """`count` offsets, one for each row of a tile."""
+    """The type of `count` offsets, one per row of a tile."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -73,7 +76,9 @@ class RowsModel(models.PrimitiveModel):
 
 
 class _Flat:
-    """A flat array while IR is built: `at(i)` is the address of item i, without Numba's wrap of negative indices."""
+    """A flat array during code generation: `at(i)` is the address of element i, without Numba's
+    support for negative indices.
+    """
 
     def __init__(self, context, builder, array_type, array) -> None:
         self.builder, self.bytes = builder, array_type.dtype.bitwidth // 8
@@ -101,20 +106,20 @@ def _splat(builder, value, lanes):
 
 
 def _mask(builder, tile, vector, columns):
-    """Which lanes of the tile's `vector`-th vector lie left of `columns`."""
+    """Returns which lanes of the tile's vector number `vector` are before column `columns`."""
     lane = ir.Constant(ir.VectorType(INDEX, tile.lanes), [vector * tile.lanes + i for i in range(tile.lanes)])
     return builder.icmp_signed("<", lane, _splat(builder, columns, tile.lanes))
 
 
 def _call(builder, name, result, arguments):
-    """A call of an LLVM intrinsic (llvmlite's own helper does not know vector types)."""
+    """Calls an LLVM intrinsic; llvmlite's own helper does not support vector types."""
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(result, [a.type for a in arguments]), name)
     return builder.call(function, arguments)
 
 
 def _multiply_add(builder, tile, a, b, c):
-    """a * b + c in one instruction, where the target has it."""
+    """Returns a * b + c, as one instruction if the target has it."""
     return _call(builder, f"llvm.fmuladd.{_suffix(tile)}", c.type, [a, b, c])
 
 
@@ -123,7 +128,7 @@ def _suffix(tile):
 
 
 def _load(builder, flat, tile, index, columns=None, vector=0):
-    """One vector from memory; with `columns`, only its existing lanes (the others are zero)."""
+    """Loads one vector; with `columns`, only its existing lanes, and zeros for the others."""
     pointer = flat.vector_at(builder.add(index, INDEX(vector * tile.lanes)), tile.lanes)
     if columns is None:
         return builder.load(pointer, align=flat.bytes)
@@ -140,7 +145,7 @@ def _store(builder, flat, tile, value, index, columns, vector):
 
 @intrinsic(prefer_literal=True)
 def zeros(typingctx, like, m, n):
-    """An m x n tile of zeros of the item type of the array `like`."""
+    """Returns an m x n tile of zeros, with the element type of the array `like`."""
     tile = TileType(like.dtype, *_literals(m, n))
 
     def codegen(context, builder, signature, args):
@@ -150,7 +155,9 @@ def zeros(typingctx, like, m, n):
 
 
 def _rows_below(builder, kind, i, count, offset):
-    """offset(i), offset(i + 1), ... as the value of a RowsType; the last of `count` again for rows beyond."""
+    """Returns offset(i), offset(i + 1), ... as a RowsType value; rows beyond the last of `count`
+    repeat it.
+    """
     result, last = ir.Constant(ir.ArrayType(INDEX, kind.count), ir.Undefined), builder.sub(count, INDEX(1))
     for m in range(kind.count):
         row = builder.add(i, INDEX(m))
@@ -161,7 +168,9 @@ def _rows_below(builder, kind, i, count, offset):
 
 @intrinsic
 def rows(typingctx, offsets, i, count, acc):
-    """offsets[i], offsets[i + 1], ... for the M rows of the tile `acc`, from a flat int64 array of `count`."""
+    """Returns offsets[i], offsets[i + 1], ... for the M rows of the tile `acc`, from a flat int64
+    array of `count`.
+    """
     kind = RowsType(acc.rows)
 
     def codegen(context, builder, signature, args):
@@ -173,7 +182,9 @@ def rows(typingctx, offsets, i, count, acc):
 
 @intrinsic
 def steps(typingctx, step, i, count, acc):
-    """i*step, (i + 1)*step, ... for the M rows of the tile `acc`: the rows of an ordinary matrix of `count` rows."""
+    """Returns i*step, (i + 1)*step, ... for the M rows of the tile `acc`: the offsets of an
+    ordinary matrix with `count` rows.
+    """
     kind = RowsType(acc.rows)
 
     def codegen(context, builder, signature, args):
@@ -183,8 +194,9 @@ def steps(typingctx, step, i, count, acc):
 
 
 def _no_load_crosses(builder):
-    """An empty instruction that no load moves across. Without it LLVM unrolls a loop around `fma` and hoists the second
-    round's loads above the first's arithmetic: more values than registers, half the speed.
+    """Emits an empty instruction that no load moves across. Without it, LLVM unrolls a loop around
+    `fma` and hoists the second iteration's loads above the first one's arithmetic; the values then
+    exceed the registers, which halves the speed.
     """
     builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
 
@@ -201,7 +213,7 @@ def _add_products(builder, tile, acc, x, places, right):
 
 
 def _places(builder, tile, at, k):
-    """at[m] + k of all rows."""
+    """Yields at[m] + k for all rows."""
     return (builder.add(builder.extract_value(at, m), k) for m in range(tile.rows))
 
 
@@ -225,7 +237,7 @@ def fma(typingctx, acc, x, at, k, w, j):
 
 @intrinsic
 def fma_part(typingctx, acc, x, at, k, w, j, columns):
-    """`fma` for a tile of which only the first `columns` columns exist."""
+    """Computes `fma` for a tile of which only the first `columns` columns exist."""
 
     def codegen(context, builder, signature, args):
         return _fma(context, builder, acc, args, signature.args, args[6])
@@ -235,7 +247,9 @@ def fma_part(typingctx, acc, x, at, k, w, j, columns):
 
 @intrinsic
 def fma_row(typingctx, acc, x, at, k, row):
-    """acc[m, :] += x[at[m] + k] * row[0, :] of a tile `row` with one row: `fma` with its right side in registers."""
+    """acc[m, :] += x[at[m] + k] * row[0, :] for a tile `row` with one row: `fma` with its right
+    side in registers.
+    """
 
     def codegen(context, builder, signature, args):
         flat = _Flat(context, builder, x, args[1])
@@ -248,8 +262,8 @@ def fma_row(typingctx, acc, x, at, k, row):
 
 @intrinsic
 def fma_apart(typingctx, acc, x, k, w, j):
-    """acc[m, :] += x[k + m*lanes] * w[j : j + all columns]: `fma` with the items of x a vector apart: one register has
-    all of their places, where `fma` needs one a row.
+    """acc[m, :] += x[k + m*lanes] * w[j : j + all columns]: `fma` with x's elements one vector
+    apart. All their addresses need only one register, whereas `fma` needs one per row.
     """
 
     def codegen(context, builder, signature, args):
@@ -264,7 +278,9 @@ def fma_apart(typingctx, acc, x, k, w, j):
 
 @intrinsic
 def fma_three(typingctx, acc, x, k, w, j0, j1, j2):
-    """acc[m, :] += x[k + m] * (w[j0 : + lanes], w[j1 : + lanes], w[j2 : + lanes]) for a tile of three vectors a row."""
+    """acc[m, :] += x[k + m] * (w[j0 : + lanes], w[j1 : + lanes], w[j2 : + lanes]) for a tile of
+    three vectors per row.
+    """
 
     def codegen(context, builder, signature, args):
         left, flat = _Flat(context, builder, x, args[1]), _Flat(context, builder, w, args[3])
@@ -303,7 +319,7 @@ def axpy(typingctx, acc, values, e, x, at, k):
 
 @intrinsic
 def axpy_part(typingctx, acc, values, e, x, at, k, columns):
-    """`axpy` for a tile of which only the first `columns` columns exist."""
+    """Computes `axpy` for a tile of which only the first `columns` columns exist."""
 
     def codegen(context, builder, signature, args):
         return _axpy(context, builder, acc, args, signature.args, args[6])
@@ -345,7 +361,7 @@ def scale_rows(typingctx, acc, scale, b, j, columns):
 
 @intrinsic
 def load(typingctx, acc, y, at, j, columns):
-    """The tile y[at[m] + j : ... + columns], zero beyond; `acc` gives the shape."""
+    """Returns the tile y[at[m] + j : ... + columns], with zeros beyond; `acc` defines its shape."""
 
     def codegen(context, builder, signature, args):
         flat, total = _Flat(context, builder, y, args[1]), ir.Constant(args[0].type, None)
@@ -392,7 +408,7 @@ def relu(typingctx, acc):
 
 @intrinsic
 def copy(typingctx, y, j, x, k, count):
-    """y[j : j + count] = x[k : k + count] of flat arrays that do not overlap."""
+    """y[j : j + count] = x[k : k + count], for flat arrays that do not overlap."""
 
     def codegen(context, builder, signature, args):
         to, source = _Flat(context, builder, y, args[0]), _Flat(context, builder, x, args[2])
@@ -404,7 +420,7 @@ def copy(typingctx, y, j, x, k, count):
 
 @intrinsic
 def width(typingctx, acc):
-    """How many columns the tile has: vectors times lanes."""
+    """Returns the number of the tile's columns: vectors times lanes."""
 
     def codegen(context, builder, signature, args):
         return INDEX(acc.vectors * acc.lanes)

@@ -1,10 +1,13 @@
-"""The gradients of a convolution behind a 2x2 max pool, without the zeros.
+"""The gradients of a convolution before a 2x2 max pooling, computed without the zeros.
 
-Each pooled pixel q of filter f sends its gradient g to one of four pixels, so at most a quarter of the convolution's
-output gradient is not zero. What one such item does is a number times a stretch of memory (simd.axpy):
+Each pooled pixel q of filter f passes its gradient g to one of four pixels, so at most a quarter of
+the convolution's output gradient is nonzero. Each nonzero element adds a number times a stretch of
+memory (simd.axpy):
 
-    dwt[f, :]             +=  g * (the window of x at the winner)        a window is `runs`, each of `length` items
+    dwt[f, :]             +=  g * (the window of x at the winner)
     dx's window at the winner  +=  g * w[:, f]
+
+A window consists of `runs`, each of `length` elements.
 """
 
 import numpy as np
@@ -15,7 +18,7 @@ from .flat import flattened
 from .jit import allocating, inline
 
 S = simd.RUN_VECTORS
-SHORT = S // 2  # the same for runs that fill no more than half of it: a pixel's 16 channels times 3
+SHORT = S // 2  # vectors for runs that fill at most half of `S`: a pixel's 16 channels times 3
 ROWS = 3  # runs of a window in one tile: all of them for a 3x3 kernel
 
 
@@ -23,8 +26,8 @@ ROWS = 3  # runs of a window in one tile: all of them for a 3x3 kernel
 def sparse_outer(
     x, start, windows, count, runs, length, gradient, winner, winner_start, filters, low, high, dwt, dwt_start, fresh
 ):
-    """dwt[f, :] (+)= sum over q below `count` of gradient[q, f] * the window of x at windows[4q + winner[q, f]], for
-    low <= f < high.
+    """dwt[f, :] (+)= sum over q below `count` of gradient[q, f] * the window of x at windows[4q +
+    winner[q, f]], for low <= f < high.
     """
     wide, short = simd.zeros(x, ROWS, S), simd.zeros(x, ROWS, SHORT)
     if length <= simd.width(short):
@@ -40,7 +43,7 @@ def _outer(
     tile, x, start, windows, count, runs, length, gradient, winner, winner_start, filters, low, high, dwt, dwt_start,
     fresh,
 ):
-    """`sparse_outer` on tiles of that kind."""
+    """Computes `sparse_outer` on tiles with the shape of `tile`."""
     items, columns = runs.size * length, simd.width(tile)
     for f in range(low, high):
         for m in range(0, runs.size, ROWS):
@@ -64,9 +67,11 @@ def _outer(
 
 @allocating
 def winners_lists(gradient, winner, winner_start, count, filters, length, places, values, begin):
-    """For each pixel 4q + r the filters whose winner it is: places[r, begin[r, q] : begin[r, q + 1]] = f * length.
+    """Lists, for each pixel 4q + r, the filters whose maximum it is: places[r, begin[r, q] :
+    begin[r, q + 1]] = f * length.
 
-    `values` gets their gradients; those that are 0 are left out. Each row has room for a vector more than it needs.
+    `values` receives these filters' gradients; zero gradients are omitted. Each row has room for
+    one more vector than it needs.
     """
     none, room, size = simd.zeros(gradient, 1, 1), places.shape[1], np.zeros(4, np.int64)
     all_places, all_values = flattened(places), flattened(values)
@@ -96,7 +101,7 @@ def sparse_scatter(places, values, begin, windows, count, runs, length, wt, filt
 
 @inline
 def _scatter(tile, rows, places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start):
-    """`sparse_scatter` on tiles of that kind, which have so many rows."""
+    """Computes `sparse_scatter` on tiles with the shape of `tile`, which have `rows` rows."""
     columns = simd.width(tile)
     for m in range(0, runs.size, rows):
         to, at = simd.rows(runs, m, runs.size, tile), simd.steps(filters * length, 0, runs.size - m, tile)

@@ -1,8 +1,10 @@
-"""Sums over windows, channel by channel: what depthwise convolution, its input gradient and average pooling are.
+"""Sums over windows, channel by channel, for depthwise convolution, its input gradient and average
+pooling.
 
-The sums of some neighbouring pixels of a row, a vector of channels each, stay in registers while all taps are added,
-and are written once. A gradient is such a sum as well: stride s makes s classes of pixels, and the taps that reach a
-pixel of one class lie at equal distances in dy. Pixels at the borders have fewer taps; nothing is copied.
+The sums of some adjacent pixels of a row, a vector of channels each, stay in registers while all
+taps are added, and are written once. A gradient is such a sum as well: stride s makes s classes of
+pixels, and the taps that reach a pixel of one class are equally spaced in dy. Pixels at the borders
+have fewer taps; nothing is copied.
 """
 
 from functools import lru_cache
@@ -15,14 +17,16 @@ from . import simd, vectors
 from .flat import flattened
 from .jit import inline, kernel
 
-PIXELS = 6  # neighbours of a row whose sums are in registers at a time
-EDGE = 4  # vectors of channels at a time where a pixel has taps of its own
-CACHE_LINE = 16  # items, if they are float32
+PIXELS = 6  # adjacent pixels of a row whose sums are in registers at a time
+EDGE = 4  # vectors of channels at a time for border pixels, whose taps differ from their neighbours'
+CACHE_LINE = 16  # elements of float32
 
 
 @inline
 def inside(o, stride, before, size, dilation, n):
-    """The first pixel of output o's window on an axis of n pixels, and which positions low <= k < high fall inside."""
+    """Returns the first pixel of output o's window on an axis of n pixels, and the range low <= k <
+    high of its taps inside the axis.
+    """
     start = o * stride - before
     low = 0 if start >= 0 else (-start + dilation - 1) // dilation
     high = min(size, (n - 1 - start) // dilation + 1)
@@ -31,11 +35,12 @@ def inside(o, stride, before, size, dilation, n):
 
 @lru_cache(maxsize=256)
 def forward_axis(size: int, stride: int, dilation: int, before: int, outputs: int, weighted: bool = True) -> np.ndarray:
-    """One axis of a window of `size` taps, as its only class of outputs: (first, step, count, source step, source, gap,
-    tap, tap gap, taps).
+    """Returns one axis of a window of `size` taps, as its only class of outputs: (first, step,
+    count, source step, source, gap, tap, tap gap, taps).
 
-    Output first + k*step reads the source at source + k*source step, and on from there at a number of taps, `gap` apart
-    in the source and `tap gap` apart in the weights, from `tap` on. Without weights all taps have those of tap 0.
+    Output first + k*step reads the source from source + k*source step on, at `taps` positions that
+    are `gap` apart. Their weights begin at `tap` and are `tap gap` apart. Without weights, all taps
+    have the weight of tap 0.
     """
     return np.array([[0, 1, outputs, stride, -before, dilation, 0, 1 if weighted else 0, size]], np.int64)
 
@@ -43,13 +48,16 @@ def forward_axis(size: int, stride: int, dilation: int, before: int, outputs: in
 @lru_cache(maxsize=256)
 def backward_axis(size: int, stride: int, dilation: int, before: int, outputs: int,
                   weighted: bool = True) -> np.ndarray:
-    """One axis of the gradient, which reads dy: a class for each remainder of a pixel by the stride."""
+    """Returns one axis of the gradient, which reads dy: a class for each remainder of a pixel's
+    index modulo the stride.
+    """
     classes, apart = [], gcd(stride, dilation)
     tap_gap = stride // apart
     for first in range(min(stride, outputs)):
         lowest = next((i for i in range(min(size, tap_gap)) if (first + before - i * dilation) % stride == 0), size)
         taps = -(-(size - lowest) // tap_gap)
-        tap = lowest + (taps - 1) * tap_gap if taps else 0  # the last one, which reads the first of dy
+        # the last tap, which reads the first element of dy
+        tap = lowest + (taps - 1) * tap_gap if taps else 0
         classes.append((first, stride, -(-(outputs - first) // stride), 1, (first + before - tap * dilation) // stride,
                         dilation // apart, tap if weighted else 0, -tap_gap if weighted else 0, taps))
     return np.array(classes, np.int64).reshape(-1, 9)
@@ -57,15 +65,15 @@ def backward_axis(size: int, stride: int, dilation: int, before: int, outputs: i
 
 @inline
 def prefetch(x, k, count):
-    """Asks for `count` items that are read soon. They may lie outside the array: nothing is read."""
+    """Prefetches `count` elements. They may be outside the array, because nothing is read."""
     for i in range(k, k + count, CACHE_LINE):
         vectors.prefetch(x, i)
 
 
 @inline
 def _ask_below(height, x, k, x_step, x_row, x_column, y, to, y_step):
-    """Asks for a vector of each of `height` pixels of y. Where they lie further apart in x than their taps do, x is the
-    larger array, and is asked for two rows of two pixels each.
+    """Prefetches a vector of each of `height` pixels of y. If pixels are further apart in x than
+    their taps, x is the larger array, and two pixels from each of two rows of x are prefetched too.
     """
     for m in range(height):
         vectors.prefetch(y, to + m * y_step)
@@ -77,10 +85,12 @@ def _ask_below(height, x, k, x_step, x_row, x_column, y, to, y_step):
 
 @inline
 def _pixels(tile, height, x, k, x_step, count, w, j, taps, b, y, to, y_step, end, row):
-    """`count` pixels of y, `y_step` apart from `to` on, that all have these taps, `height` of them in a tile. In x they
-    are `x_step` apart. With each tile the pixels below it are asked for; y's rows have `row` items.
+    """Computes `count` pixels of y, `y_step` apart from `to` on, that all have these taps, `height`
+    pixels per tile. In x they are `x_step` apart. Each tile prefetches the pixels below it; y's
+    rows have `row` elements.
 
-    `taps` are their rows, a row's step in x and in w, their columns, a column's step in x and in w.
+    `taps` = (number of rows of taps, a row's step in x and in w, number of columns, a column's step
+    in x and in w).
     """
     lanes = simd.width(tile)
     whole = b.size - b.size % lanes
@@ -97,7 +107,9 @@ def _pixels(tile, height, x, k, x_step, count, w, j, taps, b, y, to, y_step, end
 
 @inline
 def _sums(tile, x, at, k, w, j, taps, b, c, y, out, to, columns, end):
-    """One tile of `_pixels`: y[out[m] + to + ...] = b[c + ...] + x[at[m] + k + ...] * w[j + ...] + the other taps'."""
+    """Computes one tile of `_pixels`: y[out[m] + to + ...] = b[c + ...] + x[at[m] + k + ...] * w[j
+    + ...] + the other taps' products.
+    """
     rows, x_row, w_row, in_a_row, x_column, w_column = taps
     acc = simd.add_row(tile, b, c, columns)
     for _ in range(rows):
@@ -113,7 +125,7 @@ def _sums(tile, x, at, k, w, j, taps, b, c, y, out, to, columns, end):
 
 @inline
 def _finish(acc, y, out, to, columns, end):
-    """Divides by end[0], cuts off below 0 where end[1] says so, and stores."""
+    """Divides by end[0], applies a ReLU if end[1] is True, and stores the result."""
     divisor, relu = end
     if divisor != 1:
         acc = vectors.divided(acc, divisor)
@@ -122,9 +134,11 @@ def _finish(acc, y, out, to, columns, end):
 
 @inline
 def _neighbours(tile, x, k, x_step, count, w, j, taps, b, y, to, y_step, end, row):
-    """`_pixels` for at least PIXELS pixels with rows of three taps, as far apart as the pixels. The last tile begins
-    early enough to be full: some pixels are computed twice. With each tile the pixels below it are asked for, in x and
-    in y, whose rows have `row` items: a whole row at once would keep the loads of the tiles waiting.
+    """Computes `_pixels` for at least PIXELS pixels with rows of three taps, as far apart as the
+    pixels. The last tile begins early enough to be full, so some pixels are computed twice.
+
+    Each tile prefetches the pixels below it, in x and in y, whose rows have `row` elements.
+    Prefetching a whole row at once would delay the loads of the tiles.
     """
     out, lanes = simd.steps(y_step, 0, PIXELS, tile), simd.width(tile)
     whole, below = b.size - b.size % lanes, taps[0] * taps[1]
@@ -143,14 +157,16 @@ def _neighbours(tile, x, k, x_step, count, w, j, taps, b, y, to, y_step, end, ro
 
 @inline
 def _touch(axis):
-    """Whether neighbours of this class have three taps each, as far apart as they are: each pixel of x is read once."""
+    """Whether adjacent pixels of this class have three taps each, as far apart as the pixels, so
+    that each pixel of x is read once.
+    """
     _, _, _, source_step, _, gap, _, _, taps = axis
     return taps == vectors.TAPS and gap == source_step
 
 
 @inline
 def _neighbour_sums(tile, x, k, x_step, w, j, taps, b, c, y, out, to, columns, end):
-    """One tile of `_neighbours`."""
+    """Computes one tile of `_neighbours`."""
     rows, x_row, w_row, _, _, w_column = taps
     acc = simd.add_row(tile, b, c, columns)
     for _ in range(rows):
@@ -163,9 +179,9 @@ def _neighbour_sums(tile, x, k, x_step, w, j, taps, b, c, y, out, to, columns, e
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[:,:,:,::1], int64[:,::1], int64[:,::1], int64, boolean)",
         parallel=True)
 def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
-    """y (N,OH,OW,C) = the sums of x (N,H,W,C) times w (KH,KW,C,1), + b (C,), where the classes of rows and columns say
-    which pixels of x a pixel of y reads. They are divided by `divisor`, or by the number of taps where that is 0.
-    `relu` cuts them off below 0.
+    """y (N,OH,OW,C) = the sums of x (N,H,W,C) times w (KH,KW,C,1), plus b (C,). The classes of rows
+    and columns define which pixels of x a pixel of y reads. The sums are divided by `divisor`, or
+    by the number of taps if that is 0. `relu` replaces negative results by 0.
     """
     _, high, wide, channels = x.shape
     n, oh, ow, _ = y.shape
@@ -195,7 +211,7 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
                         ow * channels)
             else:
                 stop = begin
-            for edge in range(begin + count - stop):  # to the left and to the right of these
+            for edge in range(begin + count - stop):  # pixels to the left and to the right of these
                 q = edge if edge < begin else edge + stop - begin
                 column, low, high_tap = inside(q, source_step, -source, taps, gap, wide)
                 window = (rows, x_row, w_row, max(0, high_tap - low), gap * channels, tap_gap * channels)

@@ -1,7 +1,8 @@
-"""What a step does besides layers, losses and updates: batches, scores, running sums. Compiled where it runs in almost
-every step, else by NumPy.
+"""A step's work outside layers, losses and updates: batches, accuracies, running sums. Work that
+almost every step needs is compiled; NumPy does the rest.
 
-`first`, the place of a batch in the order, and all that changes from step to step are dynamic scalars.
+`first`, a batch's position in the epoch's order, and all other numbers that change from step to
+step are dynamic scalars.
 """
 
 import math
@@ -27,20 +28,22 @@ def _take_rows(source, order, first, out):
     if order is None:
         out[...] = source[rows]
     elif source.dtype == out.dtype and source.flags.c_contiguous:
-        np.take(source, order[rows], axis=0, out=out, mode="clip")  # the mode "raise" would buffer the result once more
+        # mode "raise" would buffer the result once more
+        np.take(source, order[rows], axis=0, out=out, mode="clip")
     else:
         out[...] = source[order[rows]]
 
 
 def take_rows(source, order, first, out):
-    """out (n, ...) = the rows order[first], ..., order[first + n - 1] of source (N, ...), in out's dtype. Without an
-    order the rows first, ..., first + n - 1.
+    """out (n, ...) = the rows order[first], ..., order[first + n - 1] of source (N, ...), in out's
+    dtype. If `order` is None, these are the rows first, ..., first + n - 1.
     """
     if order is None or source.dtype != np.uint8 or out.dtype.kind != "f" or not source.flags.c_contiguous:
         _take_rows(source, order, first, out)
         return
     pixels = source.reshape(len(source), -1).view()
-    pixels.flags.writeable = False  # a file that is mapped is read-only, so the kernel takes such arrays alone
+    # a memory-mapped file is read-only, so the kernel is compiled for read-only arrays
+    pixels.flags.writeable = False
     _take_bytes(pixels, order, first, out.reshape(len(out), -1))
 
 
@@ -52,13 +55,15 @@ def put_rows(rows, first, out):
 
 @recorded
 def sparse_categorical_accuracy(labels, x, out):
-    """out (M,) = 1 where the largest of x (M, C) is the label's, else 0."""
+    """For each row: out (M,) = 1 if the largest element of x (M, C) is the label's, otherwise 0."""
     np.equal(x.argmax(-1), labels, out=out)
 
 
 @inline
 def largest(x, i):
-    """Where the largest of row i is: the first of several, or of NaN."""
+    """Returns the index of the largest element of row i; on a tie, or among several NaNs, the first
+    one.
+    """
     best = 0
     for c in range(1, x.shape[1]):
         if larger(x[i, c], x[i, best]):
@@ -68,27 +73,35 @@ def largest(x, i):
 
 @kernel("(T[:,::1], T[:,::1], T[::1])")
 def categorical_accuracy(t, x, out):
-    """out (M,) = 1 where the largest of x (M, C) is the largest of the targets t (M, C), else 0."""
+    """For each row: out (M,) = 1 if the largest element of x (M, C) and the largest target in t (M,
+    C) have the same index, otherwise 0.
+    """
     for i in range(out.size):
         out[i] = 1 if largest(x, i) == largest(t, i) else 0
 
 
 @recorded
 def binary_accuracy(t, x, threshold, out):
-    """out (M*C,) = 1 where `x > threshold` is the target 0 or 1, else 0."""
+    """For each element: out (M*C,) = 1 if `x > threshold` equals the target, which is 0 or 1,
+    otherwise 0.
+    """
     np.equal(x.reshape(-1) > threshold, t.reshape(-1), out=out)
 
 
 @recorded
 def sparse_top_k_categorical_accuracy(labels, x, k, out):
-    """out (M,) = 1 where fewer than k of x (M, C) are larger than the label's, else 0."""
+    """For each row: out (M,) = 1 if fewer than k elements of x (M, C) are larger than the label's
+    element, otherwise 0.
+    """
     of_the_label = np.take_along_axis(x, labels.astype(np.int64)[:, None], -1)
     np.less((x > of_the_label).sum(-1), k, out=out)
 
 
 @recorded
 def top_k_categorical_accuracy(t, x, k, out):
-    """out (M,) = 1 where fewer than k of x (M, C) are larger than that of the largest of t (M, C), else 0."""
+    """For each row: out (M,) = 1 if fewer than k elements of x (M, C) are larger than the element
+    with the index of the largest target in t (M, C), otherwise 0.
+    """
     of_the_class = np.take_along_axis(x, t.argmax(-1)[:, None], -1)
     np.less((x > of_the_class).sum(-1), k, out=out)
 
@@ -108,7 +121,9 @@ def accumulate(values, weights, factor, totals, slot):
 
 @recorded
 def close_step(totals):
-    """Counts a step in totals[1], and records in [2] the first one after which the loss [0] is NaN or infinite."""
+    """Counts a step in totals[1], and stores in totals[2] the first step after which the loss
+    totals[0] is NaN or infinite.
+    """
     totals[1] += 1
     if totals[2] == 0 and not math.isfinite(totals[0]):
         totals[2] = totals[1]
@@ -116,5 +131,5 @@ def close_step(totals):
 
 @recorded
 def clear(totals):
-    """Starts the sums, and the count of the steps, anew."""
+    """Resets the sums and the step count to zero."""
     totals[...] = 0

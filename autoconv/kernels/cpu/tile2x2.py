@@ -1,8 +1,9 @@
 """2x2 windows on the register tile (simd.py): four of its rows are the four pixels of a window.
 
-    at = windows(offsets, i, count, acc)                where the rows read: those of windows i, i + 1, ...
-    best = window_max(acc)                              best[q, :] = the largest of acc[4q : 4q + 4, :]
-    store_winners(acc, best, out, to, j, columns)       out[to[q] + j : ... + columns] = which of the four that was
+    at = windows(offsets, i, count, acc)             where the rows read: windows i, i + 1, ...
+    best = window_max(acc)                           best[q, :] = the largest of acc[4q : 4q + 4, :]
+    store_winners(acc, best, out, to, j, columns)    out[to[q] + j : ... + columns] = the index of
+                                                     that row among the four
 """
 
 from llvmlite import ir
@@ -14,7 +15,9 @@ from .simd import INDEX, RowsType, TileType, _call, _Flat, _mask, _rows_below
 
 @intrinsic
 def windows(typingctx, offsets, i, count, acc):
-    """The offsets of 2x2 windows: rows 4k to 4k + 3 of the tile get window i + k; the last of `count` repeats."""
+    """Returns the offsets of 2x2 windows: rows 4k to 4k + 3 of the tile read window i + k; the last
+    of `count` repeats.
+    """
     kind = RowsType(acc.rows)
 
     def codegen(context, builder, signature, args):
@@ -30,13 +33,13 @@ def windows(typingctx, offsets, i, count, acc):
 
 
 def _larger(builder, a, b):
-    """The larger of two vectors in one instruction; which one, where either is NaN, is not said."""
+    """Returns the larger of two vectors, in one instruction; the result for NaN is unspecified."""
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
 @intrinsic
 def window_max(typingctx, acc):
-    """The tile of the maxima of each four rows; NaN where one of them is."""
+    """Returns the tile of the maxima of each group of four rows; NaN if one of the four is NaN."""
     pooled = TileType(acc.item, acc.rows // 4, acc.vectors)
 
     def codegen(context, builder, signature, args):
@@ -55,8 +58,8 @@ def window_max(typingctx, acc):
 
 @intrinsic
 def store_winners(typingctx, acc, best, out, at, j, columns):
-    """Which of its four rows each item of `best` = window_max(acc) came from, as bytes 0 to 3: the first of equals, or
-    the first NaN.
+    """Stores, for each element of `best` = window_max(acc), the index of its row among the four, as
+    bytes 0 to 3: on a tie the first one, or the first NaN.
     """
 
     def codegen(context, builder, signature, args):

@@ -1,14 +1,18 @@
-"""Winograd's transforms of one tile for a vector of channels, in registers. F(2x2,3x3): four outputs of a 3x3 kernel
-from a patch of 4x4 pixels by 16 products in the place of 36. F(4x4,3x3): sixteen from 6x6 pixels by 36, not 144.
+"""Winograd's transforms of one tile for a vector of channels, in registers. F(2x2,3x3) computes
+four outputs of a 3x3 kernel from a patch of 4x4 pixels with 16 products instead of 36. F(4x4,3x3)
+computes sixteen outputs from 6x6 pixels with 36 products instead of 144.
 
-    Y = A' [(G g G') * (B' d B)] A        d the patch, g the kernel, * item by item, ' the transpose
+    Y = A' [(G g G') * (B' d B)] A        d the patch, g the kernel, * element-wise, ' the transpose
 
-Each function here is one sandwich L X L': it loads the vectors of X, adds them up, and stores or returns the result. L
-is a product of sparse matrices, which are applied one after the other. A register tile of four rows, one for each
-output of a tile, chooses the first of the two, one of 16 rows the second.
-Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308. F(2x2) evaluates polynomials at
-0, 1, -1 and infinity, F(4x4) at 0, 3/4, -3/4, 3/2, -3/2 and infinity: with the usual 0, 1, -1, 2, -2 its error is twice
-as large. Barabasz et al., "Error analysis and improving the accuracy of Winograd convolution", arXiv 1803.10986.
+Each function here computes one product L X L': it loads the vectors of X, adds them up, and stores
+or returns the result. L is a product of sparse matrices, which are applied one after the other. The
+register tile selects the transform: a tile of four rows, one per output, selects F(2x2), and a tile
+of 16 rows selects F(4x4).
+
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308. F(2x2)
+evaluates polynomials at 0, 1, -1 and infinity, F(4x4) at 0, 3/4, -3/4, 3/2, -3/2 and infinity: with
+the usual 0, 1, -1, 2, -2 its error is twice as large. Barabasz et al., "Error analysis and
+improving the accuracy of Winograd convolution", arXiv 1803.10986.
 """
 
 import os
@@ -20,9 +24,9 @@ from numba.extending import intrinsic
 from ...arguments.shapes import Window
 from .simd import INDEX, _Flat, _load, _multiply_add
 
-# By the rows of a register tile: the factors of a matrix, the right one first.
+# Factors of each matrix, from right to left, keyed by the rows of a register tile.
 _A, _B = 3 / 4, 3 / 2
-_P, _Q = _A**2, _B**2  # a pair of points +-a shares what is even and what is odd
+_P, _Q = _A**2, _B**2  # a pair of points +-a shares the even and the odd terms
 _F, _H = 2 * _P * (_P - _Q), 2 * _Q * (_Q - _P)
 PATCH = {  # B'
     4: (((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),),
@@ -46,7 +50,9 @@ OUTPUT = {  # A'
 
 
 def serve(window: Window, groups: int) -> bool:
-    """Whether Winograd's products may compute such a convolution. AUTOCONV_WINOGRAD=0 in the environment forbids it."""
+    """Whether Winograd's products can compute this convolution. AUTOCONV_WINOGRAD=0 in the
+    environment disables them.
+    """
     return (window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1
             and os.environ.get("AUTOCONV_WINOGRAD") != "0")
 
@@ -56,7 +62,9 @@ def transpose(matrix):
 
 
 def _combined(builder, tile, coefficients, vectors):
-    """The sum of coefficient times vector; those of 0 are left out, those of 1 and -1 come first."""
+    """Returns the sum of coefficient times vector. Coefficients of 0 are skipped; those of 1 and -1
+    come first.
+    """
     total = None
     for coefficient, vector in sorted(zip(coefficients, vectors), key=lambda pair: abs(pair[0]) != 1):
         factor = ir.Constant(vector.type, [coefficient] * vector.type.count)
@@ -77,7 +85,7 @@ def _times(builder, tile, factors, vectors):
 
 
 def _sandwich(builder, tile, factors, grid):
-    """L X L' of a matrix L given by its factors, where the rows of X are lists of vectors."""
+    """Returns L X L' for a matrix L, given by its factors; the rows of X are lists of vectors."""
     half = transpose([_times(builder, tile, factors, column) for column in transpose(grid)])
     return [_times(builder, tile, factors, line) for line in half]
 
@@ -88,7 +96,7 @@ def _square(vectors):
 
 
 def _strided(builder, flat, tile, start, step, count):
-    """The vectors at start, start + step, ..."""
+    """Loads the vectors at start, start + step, ..."""
     return [_load(builder, flat, tile, builder.add(start, builder.mul(step, INDEX(i)))) for i in range(count)]
 
 
@@ -99,14 +107,18 @@ def _store_strided(builder, flat, grid, start, step):
 
 
 def _selected(builder, flat, table, at, start, else_at):
-    """The address of start + table[at] in `flat`, or of `else_at` where the table says -1: no such pixel."""
+    """Returns the address of start + table[at] in `flat`, or `else_at` if the table has -1, which
+    marks a missing pixel.
+    """
     offset = builder.load(table.at(at))
     outside = builder.icmp_signed("<", offset, INDEX(0))
     return builder.select(outside, else_at, flat.at(builder.add(start, offset)))
 
 
 def _gather(context, builder, tile, signature, args, count):
-    """The vectors of `count` pixels x[start + table[at + i] : + lanes], and zeros for pixels that do not exist."""
+    """Loads the vectors of `count` pixels x[start + table[at + i] : + lanes], and zeros for missing
+    pixels.
+    """
     x, table, zero = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 3, 5))
     kind, vectors = ir.VectorType(x.item, tile.lanes), []
     for i in range(count):
@@ -121,7 +133,7 @@ def _patch_side(tile):
 
 @intrinsic
 def side(typingctx, acc):
-    """The side of the patch of a tile of outputs: 4 or 6 pixels."""
+    """Returns the side of the patch for a tile of outputs: 4 or 6 pixels."""
 
     def codegen(context, builder, signature, args):
         return INDEX(_patch_side(acc))
@@ -131,7 +143,9 @@ def side(typingctx, acc):
 
 @intrinsic
 def patch(typingctx, acc, x, start, table, at, zero, out, j, step):
-    """out[j + i*step : + lanes] = the 16 or 36 items of B' d B, for the patch of pixels x[start + table[at + ...]]."""
+    """out[j + i*step : + lanes] = the 16 or 36 elements of B' d B, for the patch d of pixels
+    x[start + table[at + ...]].
+    """
 
     def codegen(context, builder, signature, args):
         vectors = _gather(context, builder, acc, signature, args, _patch_side(acc) ** 2)
@@ -144,7 +158,9 @@ def patch(typingctx, acc, x, start, table, at, zero, out, j, step):
 
 @intrinsic
 def gradient(typingctx, acc, x, start, table, at, zero, out, j, step):
-    """... = the 16 items of A dy A', for the four pixels x[start + table[at + 0..3]] of an output gradient."""
+    """out[j + i*step : + lanes] = the 16 elements of A dy A', where dy is the 2x2 patch of output
+    gradients x[start + table[at + 0..3]].
+    """
 
     def codegen(context, builder, signature, args):
         vectors = _gather(context, builder, acc, signature, args, 4)
@@ -157,8 +173,8 @@ def gradient(typingctx, acc, x, start, table, at, zero, out, j, step):
 
 @intrinsic
 def kernel(typingctx, acc, x, i, x_step, scale, s, out, j, step):
-    """out[j + i*step : + lanes] = the 16 or 36 items of G g G', for the 9 vectors of weights that lie `x_step` apart,
-    each times the vector scale[s : + lanes].
+    """out[j + i*step : + lanes] = the 16 or 36 elements of G g G', for the 9 vectors of weights
+    that are `x_step` apart, each multiplied by the vector scale[s : + lanes].
     """
 
     def codegen(context, builder, signature, args):
@@ -173,7 +189,9 @@ def kernel(typingctx, acc, x, i, x_step, scale, s, out, j, step):
 
 @intrinsic
 def kernel_gradient(typingctx, acc, x, i, x_step, out, j, step):
-    """out[j + i*step : + lanes] = the 9 items of G' dU G, for the 16 vectors of dU that lie `x_step` apart."""
+    """out[j + i*step : + lanes] = the 9 elements of G' dU G, for the 16 vectors of dU that are
+    `x_step` apart.
+    """
 
     def codegen(context, builder, signature, args):
         source, to = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4))
@@ -186,8 +204,9 @@ def kernel_gradient(typingctx, acc, x, i, x_step, out, j, step):
 
 @intrinsic
 def output(typingctx, acc, x, i, x_step):
-    """The tile A' M A of 4 or 16 outputs from the 16 or 36 vectors of x that lie `x_step` apart: a row each, the four
-    of a 2x2 square one after the other. `acc` has its shape.
+    """Returns the tile A' M A of 4 or 16 outputs, one row each, from the 16 or 36 vectors of x that
+    are `x_step` apart. The four outputs of a 2x2 square are consecutive. `acc` has the result's
+    shape.
     """
 
     def codegen(context, builder, signature, args):
@@ -221,7 +240,9 @@ def finite(typingctx, acc):
 
 @intrinsic
 def store_pixels(typingctx, acc, y, start, table, at, spare):
-    """y[start + table[at + r] : + lanes] = the r-th of four rows; those that do not exist go to `spare`."""
+    """y[start + table[at + r] : + lanes] = row r of the tile; rows for missing pixels are written
+    to `spare`.
+    """
 
     def codegen(context, builder, signature, args):
         to, offsets, other = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 3, 5))

@@ -1,4 +1,4 @@
-"""Operations on the register tile (simd.py) that go item by item: each column has weights of its own.
+"""Element-wise operations on the register tile (simd.py): each column has its own weights.
 
     acc = add_products(acc, x, at, k, w, j, columns)            acc[m, :] += x[at[m] + k : ...] * w[j : ...]
     acc = add_neighbours(acc, x, k, step, w, j, gap, columns)   acc[m, :] += the sum over i < 3 of
@@ -6,8 +6,9 @@
     acc = divided(acc, number)                                  acc[m, :] / number
     turn(acc, x, k, step, y, j, gap)                            y[j + l * gap + m] = x[k + m * step + l], a square
 
-A vector of `w` is loaded once for all rows. `add_neighbours` loads each pixel once for the three taps that read it.
-Only the first `columns` columns exist. Where these are `simd.width(acc)`, LLVM sees it and leaves the masks out.
+A vector of `w` is loaded once for all rows. `add_neighbours` loads each pixel once for the three
+taps that read it. Only the first `columns` columns exist. If `columns` is `simd.width(acc)`, LLVM
+detects that and omits the masks.
 """
 
 from llvmlite import ir
@@ -16,7 +17,7 @@ from numba.extending import intrinsic
 
 from .simd import INDEX, _Flat, _load, _multiply_add, _no_load_crosses, _splat
 
-TAPS = 3  # that `add_neighbours` adds
+TAPS = 3  # taps that `add_neighbours` adds
 
 
 @intrinsic
@@ -42,8 +43,8 @@ def add_products(typingctx, acc, x, at, k, w, j, columns):
 
 @intrinsic
 def add_neighbours(typingctx, acc, x, k, step, w, j, gap, columns):
-    """acc[m, :columns] += x[k + (m + i) * step : + columns] * w[j + i * gap : + columns] for i = 0, 1, 2. The tile has
-    one vector a row.
+    """acc[m, :columns] += x[k + (m + i) * step : + columns] * w[j + i * gap : + columns] for i = 0,
+    1, 2. The tile must have one vector per row.
     """
 
     def codegen(context, builder, signature, args):
@@ -64,7 +65,7 @@ def add_neighbours(typingctx, acc, x, k, step, w, j, gap, columns):
 
 @intrinsic
 def divided(typingctx, acc, number):
-    """acc / number, item by item."""
+    """Returns acc / number, element by element."""
 
     def codegen(context, builder, signature, args):
         total, by = args[0], context.cast(builder, args[1], signature.args[1], acc.item)
@@ -78,8 +79,9 @@ def divided(typingctx, acc, number):
 
 @intrinsic
 def turn(typingctx, acc, x, k, step, y, j, gap):
-    """y[j + l*gap + m] = x[k + m*step + l] for all m and l below the lanes of a vector of the kind `acc` is made of: a
-    square is turned in registers, by exchanging halves of pairs, quarters, and so on.
+    """y[j + l*gap + m] = x[k + m*step + l] for all m and l below the lanes of one of acc's vectors.
+    The square is transposed in registers by exchanging halves of pairs of rows, then quarters, and
+    so on.
     """
 
     def codegen(context, builder, signature, args):
@@ -105,14 +107,15 @@ def turn(typingctx, acc, x, k, step, y, j, gap):
 
 @intrinsic
 def prefetch(typingctx, x, k):
-    """Asks for the cache line of x[k], to be read soon. Nothing is read: any k is allowed."""
+    """Prefetches the cache line of x[k]. Nothing is read, so any k is allowed."""
 
     def codegen(context, builder, signature, args):
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0i8")
         address = builder.bitcast(_Flat(context, builder, signature.args[0], args[0]).at(args[1]), byte)
-        builder.call(function, [address, number(0), number(3), number(1)])  # to be read, near, as data
+        # for reading, close to the core, as data
+        builder.call(function, [address, number(0), number(3), number(1)])
         return context.get_dummy_value()
 
     return types.void(x, types.int64), codegen

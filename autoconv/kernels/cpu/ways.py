@@ -1,15 +1,16 @@
-"""Which loops compute a convolution. Its shape alone decides, whatever the batch and the threads: so an image's results
-are the same bits in any batch.
+"""Selects the loops that compute a convolution. Only its shape decides, not the batch size or the
+threads: so an image's results are bit-for-bit equal in any batch.
 
     FIRST      3x3, one or three channels                first_layer.py
-    SQUARES    3x3, 32 channels and filters, or more     winograd.py, winograd_grad.py
+    SQUARES    3x3, 32 or more channels and filters      winograd.py, winograd_grad.py
     ROWS       3x3, one or two vectors of filters        winograd_rows.py, winograd_rows_grad.py
     PIXELS     1x1                                       matrix.py
-    FEW        six filters and less                      few_filters.py
+    FEW        six or fewer filters                      few_filters.py
     WINDOWS    all others                                conv.py, fused.py
-    SCATTERED  input gradients of strides, or without padding     conv.py
+    SCATTERED  input gradients with strides, or without padding     conv.py
 
-Each file's `pays` says which shapes it serves with an advantage; here is who goes first.
+The `pays` function of each file decides for which shapes that file is faster. This file decides the
+order in which they are asked.
 """
 
 from enum import Enum, auto
@@ -19,9 +20,15 @@ import numpy as np
 from ...arguments.shapes import Window
 from . import few_filters, first_layer, matrix, winograd, winograd_rows, winograd_rows_grad
 
-SPARSE = 64 * 128  # channels times filters from which Winograd's products beat the winners' sparse ones
-LIGHT = 64 * 64  # ... below which they would save the forward pass of a pooled layer little in training ...
-LARGE = 64  # ... as would a first layer's loops below so many columns: less than a kernel more costs the first start
+# channels times filters from which Winograd's products are faster than the sparse products of the
+# winners
+SPARSE = 64 * 128
+# channels times filters below which Winograd's products save little in a pooled layer's forward
+# pass in training
+LIGHT = 64 * 64
+# columns below which a first layer's loops save less than compiling one more kernel costs at the
+# first start
+LARGE = 64
 
 Size = tuple[int, int]
 
@@ -37,7 +44,9 @@ class Way(Enum):
 
 
 def forward(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype, side: int = 2) -> Way:
-    """From c channels to f filters with outputs of this size. `side`: of Winograd's squares."""
+    """Selects the loops from c channels to f filters with outputs of this size. `side`: the side of
+    Winograd's tiles, 2 or 4.
+    """
     if first_layer.pays(c, f, size, window, groups, dtype):
         return Way.FIRST
     by_rows = winograd_rows.pays(c, f, size, window, groups, dtype)
@@ -45,7 +54,9 @@ def forward(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.d
 
 
 def input_gradient(c: int, f: int, pixels: Size, results: Size, window: Window, groups: int, dtype: np.dtype) -> Way:
-    """Of a convolution from c channels to f filters, with images and results of these sizes."""
+    """Selects the loops for the input gradient of a convolution from c channels to f filters, with
+    images and results of these sizes.
+    """
     gathered, around = gathers(results, pixels, window), window.around
     by_rows = gathered and winograd_rows.pays(f, c, pixels, around, groups, dtype)
     way = _product(f, c, results, window, groups, dtype, 2, by_rows)
@@ -55,15 +66,18 @@ def input_gradient(c: int, f: int, pixels: Size, results: Size, window: Window, 
 
 
 def gathers(results: Size, pixels: Size, window: Window) -> bool:
-    """Whether an input gradient is computed as a convolution of dy with the kernel turned by 180 degrees: with padding
-    and without strides, where that multiplies no more zeros. It writes each pixel once.
+    """Whether an input gradient is computed as a convolution of dy with the kernel rotated by 180
+    degrees. That needs padding and no strides, so that no additional zeros are multiplied. It
+    writes each pixel once.
     """
     return (window[2:4] == (1, 1) and results[0] * results[1] >= pixels[0] * pixels[1]
             and min(window.around[6:]) >= 0)
 
 
 def weight_gradient(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype) -> Way:
-    """Of a convolution from c channels to f filters with outputs of this size."""
+    """Selects the loops for the weight gradient of a convolution from c channels to f filters with
+    outputs of this size.
+    """
     shape = c, f, size, window, groups
     if first_layer.pays(*shape, dtype):
         return Way.FIRST
@@ -76,17 +90,20 @@ def weight_gradient(c: int, f: int, size: Size, window: Window, groups: int, dty
 
 
 def pooled(c: int, f: int, size: Size, window: Window, dtype: np.dtype, trains: bool) -> Way:
-    """The forward pass with 2x2 pooling, which reads outputs of this size. `trains`: gradients will be taken, by the
-    winners alone where layers are small.
+    """Selects the loops for the forward pass with 2x2 pooling, which reads outputs of this size.
+    `trains`: whether gradients will be computed; in small layers they are computed from the winners
+    only.
     """
     if first_layer.pays(c, f, size, window, 1, dtype) and (size[1] >= LARGE or (c == 1 and not trains)):
-        return Way.FIRST  # from one channel the same bits as by windows
+        return Way.FIRST  # with one channel, the same bits as by windows
     alike = trains or not winograd.own_way()
     return Way.SQUARES if winograd.pays(c, f, size, window) and not (alike and c * f < LIGHT) else Way.WINDOWS
 
 
 def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype, of_input: bool) -> Way:
-    """Its gradients, that of the input among them or not."""
+    """Selects the loops for the gradients with 2x2 pooling; `of_input`: whether they include the
+    input gradient.
+    """
     if not of_input and first_layer.pays(c, f, size, window, 1, dtype) and first_layer.winners_fit(c, dtype):
         return Way.FIRST
     return Way.SQUARES if winograd.pays(c, f, size, window) and c * f >= SPARSE else Way.WINDOWS
@@ -94,8 +111,8 @@ def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype
 
 def _product(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype, side: int,
              by_rows: bool) -> Way | None:
-    """Where both of Winograd's products pay, those along rows have the shorter transforms, and squares of 4x4 outputs
-    save most.
+    """Selects one of the matrix products, or None. If both of Winograd's methods are faster, the
+    one along rows has the shorter transforms, and squares of 4x4 outputs save the most products.
     """
     if winograd.pays(c, f, size, window, groups) and not (by_rows and side == 2 and c <= f):
         return Way.SQUARES
@@ -105,7 +122,9 @@ def _product(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.
 
 
 def _single_pixels(window: Window, groups: int) -> bool:
-    """Whether each output reads one pixel, its own: then images are the rows of an ordinary matrix."""
+    """Whether each output reads only its own pixel, so that images are the rows of an ordinary
+    matrix.
+    """
     return window[:4] == (1, 1, 1, 1) and not any(window[6:]) and groups == 1
 
 

@@ -1,17 +1,23 @@
-"""3x3 convolutions of stride 1 by Winograd's F(2x2,3x3): 16 products for four outputs and a pair of channels, not 36.
-Where no gradient is taken, larger layers by F(4x4,3x3): 36 products for sixteen, not 144.
+"""3x3 convolutions of stride 1 by Winograd's F(2x2,3x3): 16 products instead of 36 for four outputs
+and a pair of channels. For calls that need no gradient, larger layers use F(4x4,3x3): 36 products
+instead of 144 for sixteen outputs.
 
-The image is cut into tiles of 2x2 outputs, each computed from a patch of 4x4 pixels. Item i of all patches (i = 0..15)
-is a matrix (tiles, C), item i of all kernels one of (C, F), and their products are 16 ordinary matrix products:
+The image is divided into tiles of 2x2 outputs, each computed from a patch of 4x4 pixels. Element i
+of all patches (i = 0..15) is a matrix (tiles, C), element i of all kernels a matrix (C, F), and
+their products are 16 ordinary matrix products:
 
-    V = B' d B of each patch    U = G g G' of each kernel    M[i] = V[i] @ U[i]    y = A' M A + b of each tile
+    V = B' d B of each patch    U = G g G' of each kernel
+    M[i] = V[i] @ U[i]          y = A' M A + b of each tile
 
-Tiles of 4x4 outputs have patches of 6x6 pixels and 36 products. A register tile `tile` with a row for each output of a
-tile (4 or 16) says which of the two a function computes. The input gradient is the forward pass of dy with the kernel
-turned by 180 degrees and its two channels exchanged; winograd_grad.py has the weight gradient.
-A tile's numbers do not depend on the other tiles, so results are the same bits for any number of threads and an image's
-the same in any batch. Where a result is not finite, it is computed again directly: an infinity would spread over its
-tile, and sums of huge pixels overflow. transforms.py has the transforms.
+Tiles of 4x4 outputs have patches of 6x6 pixels and 36 products. A register tile `tile`, with one
+row per output of a tile (4 or 16), selects which of the two a function computes. The input gradient
+is the forward pass of dy, with the kernel rotated by 180 degrees and its two channel axes
+exchanged. winograd_grad.py has the weight gradient.
+
+A tile's numbers do not depend on other tiles. So results are bit-for-bit equal for any number of
+threads, and for an image in any batch. A result that is not finite is computed again directly: an
+infinity would spread over its tile, and sums of huge pixels overflow. transforms.py has the
+transforms.
 """
 
 import os
@@ -30,25 +36,33 @@ from .jit import allocating, inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, ones
 from .stencil import prefetch
 
-# From where it pays: channels and filters, which must be whole vectors, and rows and columns of outputs; and how much
-# of the tiles may lie outside the outputs.
+# Minimum sizes for this method: channels and filters, the vectors' multiple that both must be, and
+# rows and columns of outputs; and the maximum ratio of computed to needed outputs.
 LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 8, 1.2
-# Tiles of 4x4 outputs pay from so many an image on, or so few weights: their kernels are transformed in every call.
+# Tiles of 4x4 outputs need this many tiles per image, or at most this many weights, because their
+# kernels are transformed in every call.
 MANY, LIGHT = 16, 64 * 64
-# By the side of a tile, how many of them a task has, whole rows of both register tiles.
+# The number of tiles in a task, by a tile's side: whole rows of both register tiles.
 TILES = {2: 54, 4: 18}
-DEPTH = 32  # channels of U that are made at a time where it is not made ahead: with V and M in the second-level cache
+# channels of U that a task transforms at a time: with V and M, they stay in the L2 cache
+DEPTH = 32
 LOW = 4  # rows of a third register tile, for few tiles
-FEW = 64  # tiles: where there are no more, U is not made ahead, but by each task for its own columns
-APART = 16  # items between the parts of that U: whole cache lines at one distance would share a set of the cache
+# number of tiles up to which each task transforms U for its own columns, instead of U being
+# transformed first
+FEW = 64
+# elements between the parts of such a U: parts that are whole cache lines apart would share a cache
+# set
+APART = 16
 
 
 class Tiles(NamedTuple):
-    """Where the tiles of one image lie: offsets of pixels, -1 for those that do not exist."""
+    """The positions of one image's tiles: offsets of pixels, -1 for missing pixels."""
 
-    each: int  # how many tiles an image has
-    patches: np.ndarray  # (each*16,) or (each*36,) into x
-    targets: np.ndarray  # (each*4,) or (each*16,) into y, each 2x2 pixels in a row; a quarter of it with pooling
+    each: int  # number of tiles per image
+    patches: np.ndarray  # (each*16,) or (each*36,): offsets into x
+    # (each*4,) or (each*16,): offsets into y, with each 2x2 window's pixels adjacent; a quarter of
+    # that with pooling
+    targets: np.ndarray
 
 
 def _covers(size: tuple[int, int], side: int) -> bool:
@@ -56,8 +70,8 @@ def _covers(size: tuple[int, int], side: int) -> bool:
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
-    """Whether a convolution from c channels to f filters with outputs of this size is computed in this way: by its
-    shape alone, whatever the batch.
+    """Whether this method is used for a convolution from c channels to f filters with outputs of
+    this size. Only the shape decides, not the batch size.
     """
     return (
         transforms.serve(window, groups) and min(c, f) >= LEAST and c % MULTIPLE == f % MULTIPLE == 0
@@ -66,34 +80,38 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int = 1)
 
 
 def own_way() -> bool:
-    """Whether what is computed without a gradient may go another way than with one, and have other last bits.
-    AUTOCONV_WINOGRAD=2 in the environment turns it off.
+    """Whether calls without a gradient may be computed differently from calls with one, so that
+    their last bits may differ. AUTOCONV_WINOGRAD=2 in the environment disables that.
     """
     return os.environ.get("AUTOCONV_WINOGRAD") != "2"
 
 
 def tile_side(c: int, f: int, size: tuple[int, int]) -> int:
-    """The side of a tile where no gradient is taken: 4 where that pays, by the layer's shape alone, else 2."""
+    """Returns the side of a tile for calls without a gradient: 4 if that is faster for the layer's
+    shape, otherwise 2.
+    """
     many = size[0] * size[1] >= 16 * MANY or c * f <= LIGHT
     return 4 if many and _covers(size, 4) and own_way() else 2
 
 
 @lru_cache(maxsize=256)
 def tiles(h: int, w: int, c: int, oh: int, ow: int, f: int, top: int, left: int, pooled: bool, side: int = 2) -> Tiles:
-    """The tiles of images (h, w, c) and results (oh, ow, f); `pooled`: those alone that 2x2 pooling reads whole."""
+    """Returns the tiles of images (h, w, c) and results (oh, ow, f). If `pooled`, only tiles whose
+    outputs a 2x2 pooling reads completely.
+    """
     oh, ow = (oh // 2 * 2, ow // 2 * 2) if pooled else (oh, ow)
     rows, columns = side * np.arange(-(-oh // side)), side * np.arange(-(-ow // side))
     patches = _offsets(rows - top, columns - left, side + 2, h, w, c)
     if pooled:
         targets = _offsets(rows // 2, columns // 2, side // 2, oh // 2, ow // 2, f)
     else:
-        half = side // 2  # the four pixels of each 2x2 window in a row
+        half = side // 2  # the four pixels of each 2x2 window are adjacent
         targets = _offsets(rows, columns, side, oh, ow, f).reshape(-1, half, 2, half, 2).transpose(0, 1, 3, 2, 4)
     return Tiles(rows.size * columns.size, patches, np.ascontiguousarray(targets.ravel()))
 
 
 def _offsets(rows: np.ndarray, columns: np.ndarray, side: int, h: int, w: int, channels: int) -> np.ndarray:
-    """The offsets of squares of pixels that begin at these rows and columns."""
+    """Returns the offsets of squares of pixels that begin at these rows and columns."""
     i, j = rows[:, None] + np.arange(side), columns[:, None] + np.arange(side)
     i, j = i[:, None, :, None], j[None, :, None, :]
     inside = (i >= 0) & (i < h) & (j >= 0) & (j < w)
@@ -102,7 +120,9 @@ def _offsets(rows: np.ndarray, columns: np.ndarray, side: int, h: int, w: int, c
 
 @inline
 def _transform(tile, w, c, f, turned, scale, k, count, panel, part, u, at, step):
-    """U of `count` channels from k on and the `part` columns from `panel` on. Item i of it begins at u[at + i*step]."""
+    """u = U of `count` channels from k on and the `part` columns from `panel` on; element i begins
+    at u[at + i*step].
+    """
     first, tap = 8 * c * f if turned else 0, -c * f if turned else c * f
     for row in range(count):
         for j in range(0, part, simd.width(tile)):
@@ -112,7 +132,9 @@ def _transform(tile, w, c, f, turned, scale, k, count, panel, part, u, at, step)
 
 @inline
 def _transform_row(tile, w, scale, u, turned, k):
-    """U of one channel, in panels of as many columns as the wide register tile has: (panel, items, C, columns)."""
+    """u = U of one channel, in panels with the wide register tile's columns: (panel, items, C,
+    columns).
+    """
     _, c, f = w.shape
     width, items = simd.width(simd.zeros(w, 1, N)), transforms.side(tile) ** 2
     for panel in range(0, f, width):
@@ -123,21 +145,23 @@ def _transform_row(tile, w, scale, u, turned, k):
 
 @kernel("(T[:,:,::1], T[::1], T[::1], boolean)", parallel=True)
 def _transform_kernels(w, scale, u, turned):
-    """U of w (9,C,F) scale (F,), for tiles of 2x2 outputs."""
+    """u = U of w (9,C,F) scale (F,), for tiles of 2x2 outputs."""
     for k in prange(w.shape[1]):
         _transform_row(simd.zeros(w, 4, 1), w, scale, u, turned, k)
 
 
 @kernel("(T[:,:,::1], T[::1], T[::1], boolean)", parallel=True)
 def _transform_kernels_4x4(w, scale, u, turned):
-    """U of w (9,C,F) scale (F,), for tiles of 4x4 outputs."""
+    """u = U of w (9,C,F) scale (F,), for tiles of 4x4 outputs."""
     for k in prange(w.shape[1]):
         _transform_row(simd.zeros(w, 16, 1), w, scale, u, turned, k)
 
 
 @allocating
 def transform_patches(tile, x, k, size, first, count, per_image, patches, c, v):
-    """V (items, count, c) of `count` tiles and the c channels from k on, from x whose images have `size` items."""
+    """v (items, count, c) = V of `count` tiles and the c channels from k on, from x whose images
+    have `size` elements.
+    """
     zero, items = np.zeros(simd.width(tile), x.dtype), transforms.side(tile) ** 2
     for t in range(count):
         start, at = (first + t) // per_image * size + k, (first + t) % per_image * items
@@ -147,8 +171,8 @@ def transform_patches(tile, x, k, size, first, count, per_image, patches, c, v):
 
 @inline
 def ask_for(x, k, size, first, stop, per_image, table, side, edge, count):
-    """Asks for `count` items, from k on, of the pixels of each tile, whose squares have a side and an edge that belongs
-    to other tiles: they are read soon.
+    """Prefetches `count` elements, from k on, of the pixels of each tile. A tile's square has
+    `side` pixels per side, and an edge of `edge` pixels that belongs to other tiles.
     """
     for t in range(first, stop):
         start, at = t // per_image * size + k, t % per_image * side * side
@@ -159,8 +183,8 @@ def ask_for(x, k, size, first, stop, per_image, table, side, edge, count):
 
 @inline
 def _product(v, start, step, count, deep, u, at, m, to, part, fresh):
-    """m[to + p*part : + part] (+)= the sum over k < deep of v[start + p*step + k] * u[at + k*part : + part] for p below
-    `count`, in whole vectors. `fresh` starts from zeros.
+    """m[to + p*part : + part] (+)= the sum over k < deep of v[start + p*step + k] * u[at + k*part :
+    + part] for p below `count`, in whole vectors. If `fresh`, the sum starts from zeros.
     """
     wide, low = simd.zeros(v, M, N), simd.zeros(v, LOW, N)
     narrow, single = simd.zeros(v, NARROW_M, NARROW_N), simd.zeros(v, NARROW_M, 1)
@@ -183,13 +207,14 @@ def _product(v, start, step, count, deep, u, at, m, to, part, fresh):
 
 @inline
 def _up_to(count, height):
-    """How many rows are computed where a register tile has so many: the last of them again and again."""
+    """Returns how many rows a register tile with `height` rows computes; the last row is repeated.
+    """
     return (count + height - 1) // height * height
 
 
 @inline
 def _columns(tile, height, v, start, step, count, deep, u, at, m, to, part, fresh):
-    """The columns of one register tile with so many rows."""
+    """Computes the columns of one register tile with `height` rows."""
     for p in range(0, count, height):
         rows, places = simd.steps(part, p, count, tile), simd.steps(step, p, count, tile)
         acc, k, j = tile if fresh else simd.load(tile, m, rows, to, simd.width(tile)), start, at
@@ -202,16 +227,21 @@ def _columns(tile, height, v, start, step, count, deep, u, at, m, to, part, fres
 
 @inline
 def _ask_for_weights(w, c, f, k, count, panel, part, first, stop):
-    """Asks for the rows from `first` to `stop` of the 9*count that the weights of these channels and columns are."""
+    """Prefetches the rows from `first` to `stop` of the 9*count rows with the weights of these
+    channels and columns.
+    """
     for row in range(first, stop):
         prefetch(w, (row // count * c + k + row % count) * f + panel, part)
 
 
 @inline
 def _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, panel, end, part, x, patches, ahead):
-    """M (items, count, part) = V @ U for the `part` columns from `panel` on. An empty u says that U is to be made here,
-    `DEPTH` channels at a time. Meanwhile what comes next is asked for: the weights of the channels, or columns up to
-    `end`, that follow; or x of the next tiles: `ahead` is its images' size, their tiles, the first and how many.
+    """m (items, count, part) = V @ U for the `part` columns from `panel` on. If u is empty, U is
+    transformed here, `DEPTH` channels at a time.
+
+    Meanwhile, the next elements are prefetched. These are the weights of the following channels, or
+    of the following columns up to `end`, or x of the following tiles. `ahead` = (size of an image,
+    tiles per image, first tile, number of tiles).
     """
     size, per_image, first, soon = ahead
     made, square = u.size > 0, transforms.side(tile)
@@ -235,15 +265,16 @@ def _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, panel, end, pa
 
 @allocating
 def _directly(acc, outputs, x, start, patches, at, c, w, turned, border, scale, b, f, filters):
-    """The outputs of a tile for one vector of filters, by the definition. `border`: its zeros are multiplied, as
-    conv.py would do: that matters where a weight is infinite.
+    """Returns the outputs of a tile for one vector of filters, computed directly. If `border`, the
+    zeros of the border are multiplied, as in conv.py, which matters if a weight is infinite.
     """
     lanes, square = simd.width(acc), transforms.side(acc)
     exact = np.empty(outputs * lanes, x.dtype)
     for r in range(outputs):
         row, column = 2 * (r // 8) + r % 4 // 2, 2 * (r // 4 % 2) + r % 2
         sums = exact[r * lanes : (r + 1) * lanes]
-        for j in range(lanes):  # an assignment of a slice would bring Numba's text for what does not fit
+        # assigning a slice would add Numba's error text for mismatching sizes to the kernel
+        for j in range(lanes):
             sums[j] = b[f + j]
         for tap in range(9):
             offset = patches[at + (row + tap // 3) * square + column + tap % 3]
@@ -257,8 +288,9 @@ def _directly(acc, outputs, x, start, patches, at, c, w, turned, border, scale, 
 
 @allocating
 def _task(tile, task, x, u, w, scale, b, y, winner, per_image, patches, targets, options, shares):
-    """A share of the tiles and of the columns. `options`: turned, border (see `_directly`), relu and pooled: that
-    gives y (N,OH//2,OW//2,F) and in `winner`, unless it is empty, which of four outputs it was.
+    """Computes a share of the tiles and of the columns. `options`: turned, border (see
+    `_directly`), relu and pooled. With pooled, the result is y (N,OH//2,OW//2,F), and `winner`,
+    unless it is empty, receives the index of each maximum among the four outputs.
     """
     turned, border, relu, pooled = options
     each, columns, width = shares
@@ -303,7 +335,7 @@ _ARGUMENTS = ("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], uint8[::1]
 
 @kernel(_ARGUMENTS, parallel=True)
 def _forward(x, u, w, scale, b, y, winner, per_image, patches, targets, options, shares):
-    """By tiles of 2x2 outputs."""
+    """Computes the convolution by tiles of 2x2 outputs."""
     for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
         _task(simd.zeros(x, 4, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets,
               options, shares)
@@ -311,15 +343,16 @@ def _forward(x, u, w, scale, b, y, winner, per_image, patches, targets, options,
 
 @kernel(_ARGUMENTS, parallel=True)
 def _forward_4x4(x, u, w, scale, b, y, winner, per_image, patches, targets, options, shares):
-    """By tiles of 4x4 outputs."""
+    """Computes the convolution by tiles of 4x4 outputs."""
     for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
         _task(simd.zeros(x, 16, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets,
               options, shares)
 
 
 def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, int, int]:
-    """How many tiles and how many columns a task has, and how many columns of these are worked on at a time. The number
-    of threads may decide here: a result does not depend on what else is in its task.
+    """Returns the number of tiles in a task, the number of its columns, and how many columns are
+    processed at a time. The number of threads may decide this, because a result does not depend on
+    the rest of its task.
     """
     threads, lanes = get_num_threads(), simd.lanes(dtype)
     panels = -(-filters // (N * lanes))
@@ -328,18 +361,18 @@ def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, 
         return max(1, tiles), -(-filters // (width * threads)) * width, width
     groups = -(-tiles // TILES[side])
     pieces = min(panels, -(-threads // groups))
-    if groups * pieces < 4 * threads:  # few: as many for each thread
+    if groups * pieces < 4 * threads:  # few tasks: the same number for each thread
         groups = max(groups, -(-groups * pieces // threads) * threads // pieces)
     return max(M, -(-tiles // groups)), -(-panels // pieces) * N * lanes, N * lanes
 
 
 def _compute(x, w, b, y, winner, t: Tiles, side: int, scale, options) -> None:
-    """`options`: see `_task`."""
+    """Computes the convolution; `options` as in `_task`."""
     n, f = x.shape[0], w.shape[2]
     scale, count = ones(x.dtype, f) if scale is None else scale, n * t.each
     u = aligned_empty(((side + 2) ** 2 * w[0].size if count > FEW else 0,), w.dtype)
     forward, transform = (_forward_4x4, _transform_kernels_4x4) if side == 4 else (_forward, _transform_kernels)
-    if u.size:  # else the tasks make it themselves
+    if u.size:  # otherwise each task transforms U itself
         transform(w, scale, u, options[0])
     forward(x, u, w.reshape(-1), scale, b, y.reshape(-1), winner, t.each, t.patches, t.targets, options,
             _shares(count, f, x.dtype, side))
@@ -347,7 +380,9 @@ def _compute(x, w, b, y, winner, t: Tiles, side: int, scale, options) -> None:
 
 def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False, border: bool = True,
            scale=None, side: int = 2) -> None:
-    """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) times scale (F,) and b (F,), by tiles of that side; see conv.py."""
+    """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) times scale (F,) and b (F,), by tiles with this
+    `side`; see conv.py.
+    """
     t = tiles(*x.shape[1:], *y.shape[1:], window.top, window.left, False, side)
     _compute(x, w, b, y, np.empty(0, np.uint8), t, side, scale, (turned, border, relu, False))
 
@@ -359,5 +394,7 @@ def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None, side: int = 2)
 
 
 def conv2d_input_grad(dy, wt, b, dx, window: Window, border: bool) -> None:
-    """dx (N,H,W,C) = b + what dy (N,OH,OW,F) gives it; wt (9,F,C). `border`: see `_directly`."""
+    """dx (N,H,W,C) = b + the input gradient from dy (N,OH,OW,F); wt (9,F,C). `border`: see
+    `_directly`.
+    """
     conv2d(dy, wt, b, dx, window.around, turned=True, border=border)

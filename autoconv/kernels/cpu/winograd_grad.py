@@ -2,8 +2,9 @@
 
     V = B' d B of each patch    dM = A dy A' of each tile    dU[i] = sum over tiles of V[i]' dM[i]    dw = G' dU G
 
-Sums over tiles have one order, so results are the same bits for any number of threads. Results that are not finite, and
-those of values with too wide a range, are computed again directly: winograd_ranges.py.
+Sums over tiles have a fixed order, so results are bit-for-bit equal for any number of threads.
+Results that are not finite, or whose values have too wide a range, are computed again directly:
+winograd_ranges.py.
 """
 
 import numpy as np
@@ -17,14 +18,19 @@ from .jit import allocating, inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, add_rows
 from .winograd import ask_for, tiles, transform_patches
 
-STRETCH = 64  # channels in a task, with one panel of filters ...
-CHAIN = 54  # ... and so many tiles at a time, which are a sum of their own: sums of sums round less than one long sum
-PARTS, LEAST_TILES = 16, 4 * CHAIN  # there are so many tasks by the layer's shape, of so many tiles each or more
+STRETCH = 64  # channels in a task, together with one panel of filters
+# tiles at a time, with a partial sum for each: sums of partial sums have smaller rounding errors
+# than one long sum
+CHAIN = 54
+# maximum number of tasks by the layer's shape, and minimum number of tiles in each
+PARTS, LEAST_TILES = 16, 4 * CHAIN
 
 
 @allocating
 def _gradients(dy, f, size, first, count, per_image, targets, columns, dm):
-    """dM (16, count, columns) of `count` tiles and the filters from f on, from dy whose images have `size` items."""
+    """dm (16, count, columns) = dM of `count` tiles and the filters from f on, from dy whose images
+    have `size` elements.
+    """
     one = simd.zeros(dy, 1, 1)
     zero = np.zeros(simd.width(one), dy.dtype)
     for t in range(count):
@@ -35,8 +41,8 @@ def _gradients(dy, f, size, first, count, per_image, targets, columns, dm):
 
 @inline
 def _add_outer(tile, height, v, k, count, items, dm, j, columns, du, at, fresh):
-    """As many columns of du (items, columns) as the tile has (+)= V (count, items)' @ dM (count, columns): a sum of its
-    own, which is then added.
+    """du (items, columns) (+)= V (count, items)' @ dM (count, columns), for one tile's columns. The
+    product is summed separately and then added.
     """
     for q in range(0, items, height):
         acc, rows, to, t, row = tile, simd.steps(1, q, items, tile), simd.steps(columns, q, items, tile), k, j
@@ -51,7 +57,9 @@ def _add_outer(tile, height, v, k, count, items, dm, j, columns, du, at, fresh):
 
 @inline
 def _measure(x, k, c, columns, first, stop, total, part, ranges, fresh):
-    """The ranges of the pixels whose fraction of all pixels is that of the tiles from `first` to `stop` of `total`."""
+    """Measures the ranges of a part of the pixels: the same fraction of all pixels as the tiles
+    from `first` to `stop` of `total`.
+    """
     pixels = x.size // c
     begin, end = pixels * first // total, pixels * stop // total
     at = winograd_ranges.LINES * part * c + k
@@ -60,9 +68,10 @@ def _measure(x, k, c, columns, first, stop, total, part, ranges, fresh):
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], T[:,::1], int64, int64[::1], int64[::1])", parallel=True)
 def _kernel_sums(x, dy, parts, x_ranges, dy_ranges, per_image, patches, targets):
-    """dU (parts, panel, 16, C, columns): sums over shares of the tiles. Each task transforms for itself the channels
-    and filters of one block of dU, and waits for nobody. Meanwhile x and dy are asked for what comes next. The first
-    task of a channel or filter measures its values.
+    """dU (parts, panel, 16, C, columns) = partial sums over shares of the tiles. Each task
+    transforms the channels and filters of one block of dU itself, and waits for no other task.
+    Meanwhile, it prefetches the next elements of x and dy. The first task of a channel or filter
+    also measures its values.
     """
     n, c, f, shares, wide = x.shape[0], x.shape[3], dy.shape[3], parts.shape[0], simd.zeros(x, M, N)
     flat, flat_dy, du, total = flattened(x), flattened(dy), flattened(parts), n * per_image
@@ -104,7 +113,8 @@ def _kernel_sums(x, dy, parts, x_ranges, dy_ranges, per_image, patches, targets)
 
 @kernel("(T[:,::1], T[:,:,::1])", parallel=True)
 def _kernel_gradient(parts, dw):
-    """dw (9,C,F) = G' dU G, where dU is the sum of its parts, which is made in the first of them."""
+    """dw (9,C,F) = G' dU G, where dU is the sum of its parts, computed in place of the first part.
+    """
     _, c, f = dw.shape
     one, width = simd.zeros(dw, 1, 1), simd.width(simd.zeros(dw, 1, N))
     flat, du, shares = flattened(dw), flattened(parts), parts.shape[0]

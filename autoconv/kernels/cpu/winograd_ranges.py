@@ -24,13 +24,13 @@ ENOUGH = 4.0
 PIXELS = 4  # pixels that are measured at a time
 LINES = 2 * PIXELS  # rows of a partial sum's ranges: the largest values of every fourth pixel, then the sums
 CHANNELS = 4  # channels in a task of `_replace`: their pixels lie in the same cache lines
-CHAIN = 256  # pixels whose products are a sum of their own
+CHAIN = 256  # pixels whose products form a separate partial sum
 
 
 @inline
 def measure(x, start, step, count, columns, ranges, at, fresh):
-    """ranges (LINES, step), from `at` on, = the largest and the sum of |x| in `columns` channels of `count` pixels that
-    lie `step` apart. Unless `fresh`, earlier pixels are included.
+    """ranges (LINES, step), from `at` on, = the largest and the sum of |x| in `columns` channels of
+    `count` pixels that are `step` elements apart. Unless `fresh`, earlier pixels are included.
     """
     lanes, j = simd.width(simd.zeros(x, 1, 1)), 0
     while columns - j >= lanes:
@@ -42,7 +42,7 @@ def measure(x, start, step, count, columns, ranges, at, fresh):
 
 @inline
 def _measure_vector(x, k, step, count, columns, ranges, top, fresh):
-    """`measure` for the channels of one vector, or its first `columns`."""
+    """Runs `measure` for the channels of one vector, or its first `columns`."""
     four, one, below, whole = simd.zeros(x, PIXELS, 1), simd.zeros(x, 1, 1), top + PIXELS * step, count // PIXELS
     places = simd.steps(step, 0, PIXELS, four)
     largest = four if fresh else simd.load(four, ranges, places, top, columns)
@@ -62,7 +62,9 @@ def _measure_vector(x, k, step, count, columns, ranges, top, fresh):
 
 @inline
 def _spread(ranges, channel):
-    """sum / max of one channel's magnitudes; infinity if all are 0, and 0 if the sum is not finite."""
+    """Returns sum / max of one channel's magnitudes; infinity if all are 0, and 0 if the sum is not
+    finite.
+    """
     largest, total = ranges.dtype.type(0), ranges.dtype.type(0)
     for line in range(ranges.shape[0]):
         if line % LINES < PIXELS:
@@ -76,7 +78,9 @@ def _spread(ranges, channel):
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1])")
 def _spreads(x_ranges, dy_ranges, of_x, of_dy):
-    """The spreads of x's channels, and the least in each vector of dy's."""
+    """of_x, of_dy = the spread of each channel of x, and the least spread in each vector of dy's
+    channels.
+    """
     for k in range(of_x.size):
         of_x[k] = _spread(x_ranges, k)
     lanes = dy_ranges.shape[1] // of_dy.size
@@ -88,7 +92,9 @@ def _spreads(x_ranges, dy_ranges, of_x, of_dy):
 
 @inline
 def _open_plane(x, image, k, top, left, plane, rows, columns):
-    """plane (rows, columns) = channel k of an image of x with zeros around. Returns whether anything is not 0."""
+    """plane (rows, columns) = channel k of an image of x, surrounded by zeros. Returns whether any
+    value is nonzero.
+    """
     _, h, w, c = x.shape
     flat, empty = flattened(x), True
     for i in range(rows):
@@ -103,7 +109,9 @@ def _open_plane(x, image, k, top, left, plane, rows, columns):
 
 @inline
 def _add_image(nine, taps, plane, columns, dy, start, filters, oh, ow, exact, at):
-    """exact (9, lanes) += the products of one plane with a vector of dy's filters: sums of `CHAIN` pixels or a row."""
+    """exact (9, lanes) += the products of one plane with a vector of dy's filters, in partial sums
+    of `CHAIN` pixels or a row.
+    """
     lanes, height = simd.width(nine), max(1, CHAIN // ow)
     places, to = simd.rows(taps, 0, 9, nine), simd.steps(lanes, 0, 9, nine)
     for first in range(0, oh, height):
@@ -119,8 +127,9 @@ def _add_image(nine, taps, plane, columns, dy, start, filters, oh, ow, exact, at
 
 @allocating
 def _again(dw, x, dy, k, f, chosen, top, left):
-    """dw of the channels from k on that `chosen` has above 0, for the vector of filters at f. An image whose pixels are
-    all 0 adds nothing, unless something is not finite: `chosen` has 2 there.
+    """Computes dw for the channels from k on whose `chosen` is above 0, for the vector of filters
+    at f. An image of zeros is skipped, unless `chosen` is 2, which marks values that are not
+    finite.
     """
     (n, oh, ow, filters), c = dy.shape, x.shape[3]
     nine, columns = simd.zeros(x, 9, 1), ow + 2
@@ -161,12 +170,13 @@ def _replace(dw, x, dy, of_x, of_dy, top, left):
 
 
 def empty(parts: int, columns: int, dtype: np.dtype) -> np.ndarray:
-    """The array that `measure` writes in so many parts."""
+    """Returns an array for the results of `parts` calls of `measure`."""
     return np.empty((LINES * parts, columns), dtype)
 
 
 def replace(dw, x, dy, x_ranges, dy_ranges, top: int, left: int) -> None:
-    """Puts direct sums in place of what Winograd's products cannot represent in dw (9,C,F)."""
+    """Replaces the elements of dw (9,C,F) that Winograd's products cannot represent by direct sums.
+    """
     of_x = np.empty(x.shape[3], x.dtype)
     of_dy = np.empty(dy.shape[3] // simd.lanes(dy.dtype), dy.dtype)
     _spreads(x_ranges, dy_ranges, of_x, of_dy)

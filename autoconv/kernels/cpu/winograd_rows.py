@@ -1,14 +1,17 @@
-"""3x3 convolutions with few filters by Winograd's F(2,3) along rows: 4 products for two outputs and three taps, not 6.
+"""3x3 convolutions with few filters by Winograd's F(2,3) along rows: 4 products instead of 6 for
+two outputs and three taps.
 
-Two neighbouring outputs of a row read four pixels d of each of three rows. With g the three weights of a row of taps,
+Two adjacent outputs of a row read four pixels d of each of three rows. With the three weights g of
+a row of taps,
 
     V = (d0 - d2, d1 + d2, d2 - d1, d1 - d3)    U = (g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2)
     M[i] = sum over rows and channels of V[i] U[i]    y = (M0 + M1 + M2, M1 - M2 - M3) + b
 
-V of a row of pixels is made once, with the zeros of the border, and read by the three rows of outputs that need it: no
-image is copied. winograd.py has the two-dimensional form, which saves more products but has longer transforms: it pays
-with more filters. Results that are not finite are computed again directly, as there. Sums do not depend on the threads
-or on other images.
+V of a row of pixels is computed once, including the zeros of the border, and used for the three
+rows of outputs that need it, so no image is copied. winograd.py has the two-dimensional form, which
+saves more products but has longer transforms: it is faster with more filters. Results that are not
+finite are computed again directly, as in winograd.py. Sums do not depend on the threads or on other
+images.
 """
 
 import numpy as np
@@ -22,15 +25,15 @@ from .products import ones, zeros
 from .stencil import prefetch
 from .tasks import piece
 
-# Pairs of outputs in a tile, where the filters fill one vector and where they fill two; how much of the tiles may lie
-# outside the outputs; channels from which it pays.
+# Pairs of outputs in a tile, if the filters fill one vector and if they fill two; the maximum ratio
+# of computed to needed outputs; the minimum number of channels.
 ONE, TWO = (16, 8) if simd.VECTOR_BYTES == 64 else (8, 4)
 WASTE, LEAST = 1.15, 3
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
-    """Whether a convolution from c channels to f filters with outputs of this size is computed in this way: by its
-    shape alone, whatever the batch.
+    """Whether this method is used for a convolution from c channels to f filters with outputs of
+    this size. Only the shape decides, not the batch size.
     """
     lanes, pixels = simd.lanes(dtype), size[1]
     pairs = {lanes: ONE, 2 * lanes: TWO}.get(f, 0)
@@ -40,7 +43,7 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dty
 
 @inline
 def _transform_weights(row, w, c, turned, u):
-    """U (4, C, 3, F) of w (9,C,F), `turned` by 180 degrees."""
+    """u (4, C, 3, F) = U of w (9,C,F), which is rotated by 180 degrees if `turned`."""
     filters = simd.width(row)
     first, step = (8 * c * filters, -c * filters) if turned else (0, c * filters)
     for k in range(3 * c):
@@ -56,14 +59,14 @@ def _transform_weights(row, w, c, turned, u):
 
 @inline
 def _pixel(one, x, start, c, p, wide, columns):
-    """A vector of channels of pixel p in a row of `wide` pixels; zeros outside."""
+    """Returns a vector of channels of pixel p in a row of `wide` pixels; zeros outside the row."""
     return rowwise.row(one, x, start + p * c, columns if 0 <= p < wide else 0)
 
 
 @inline
 def transform_row(one, x, start, c, wide, left, pairs, v, at, step):
-    """V (4, blocks of channels, pairs, lanes) of the row of pixels at x[start], with `left` zeros before it. Its four
-    parts lie `step` apart.
+    """v (4, blocks of channels, pairs, lanes) = V of the row of pixels at x[start], preceded by
+    `left` zeros. Its four parts are `step` apart.
     """
     lanes = simd.width(one)
     for k in range(0, c, lanes):
@@ -82,7 +85,7 @@ def transform_row(one, x, start, c, wide, left, pairs, v, at, step):
 
 @inline
 def _open_row(one, x, image, i, high, wide, c, left, pairs, v, at, size):
-    """V of row i of an image; of zeros outside."""
+    """v = V of row i of an image; zeros outside the image."""
     if 0 <= i < high:
         transform_row(one, x, image + i * wide * c, c, wide, left, pairs, v, at, size // 4)
     else:
@@ -92,9 +95,9 @@ def _open_row(one, x, image, i, high, wide, c, left, pairs, v, at, size):
 
 @inline
 def _products(tile, height, v, rows, part, first, c, u, m, x, other, y, ahead):
-    """M (4, height, F) of a tile of pairs, from `first` on. `rows`: where V of its three rows of pixels begins in v,
-    each in four parts. `ahead`: which stretches of x, and of y and `other`, are needed next, a quarter of each at a
-    time.
+    """m (4, height, F) = M of a tile of pairs, from `first` on. `rows` are the positions in v of V
+    of the tile's three rows of pixels, each in four parts. `ahead` describes the stretches of x, y
+    and `other` that are needed next; each of four steps prefetches a quarter of them.
     """
     lanes, filters = simd.width(simd.zeros(v, 1, 1)), simd.width(tile)
     j, to, block = 0, simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
@@ -117,8 +120,8 @@ def _products(tile, height, v, rows, part, first, c, u, m, x, other, y, ahead):
 
 @inline
 def _results(row, m, height, count, scale, b, other, y, at, pixels, relu):
-    """The outputs of `count` pairs, at most so many `pixels`, from y[at] on. Returns whether all were finite before
-    `other` was added.
+    """Stores the outputs of `count` pairs, at most `pixels` outputs, from y[at] on. Returns whether
+    all were finite before `other` was added.
     """
     columns, finite = simd.width(row), True
     for t in range(count):
@@ -142,7 +145,9 @@ def _results(row, m, height, count, scale, b, other, y, at, pixels, relu):
 
 @inline
 def _directly(x, image, high, wide, c, i, p, w, turned, scale, b, other, y, at, pixels, relu):
-    """The same outputs by the definition; the first one's window begins at row i and column p of the image."""
+    """Computes the same outputs directly; the first output's window begins at row i and column p of
+    the image.
+    """
     filters, zero = b.size, x.dtype.type(0)
     for q in range(pixels):
         for f in range(filters):
@@ -162,12 +167,12 @@ def _directly(x, image, high, wide, c, i, p, w, turned, scale, b, other, y, at, 
 
 @allocating
 def _image(tile, height, row, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu):
-    """The rows from `begin` to `end` of the output of image s."""
+    """Computes the rows from `begin` to `end` of the output of image s."""
     (_, high, wide, c), (_, oh, ow, _) = x.shape, y.shape
     one, columns, pairs = simd.zeros(x, 1, 1), simd.width(row), (ow + 1) // 2
     flat, out, image = flattened(x), flattened(y), s * (x.size // x.shape[0])
     part = (c + simd.width(one) - 1) // simd.width(one) * simd.width(one) * pairs
-    size = 4 * part  # of V of a row; v is a ring of three
+    size = 4 * part  # size of V of a row; v is a ring of three rows
     v, u = np.empty(3 * size + height * simd.width(one), x.dtype), np.empty(12 * c * columns, x.dtype)
     m = np.empty(4 * height * columns, x.dtype)
     _transform_weights(row, w, c, turned, u)

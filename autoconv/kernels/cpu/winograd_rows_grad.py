@@ -1,10 +1,12 @@
-"""Weight gradients of 3x3 convolutions by Winograd's F(2,3) along rows: the other half of winograd_rows.py.
+"""Weight gradients of 3x3 convolutions by Winograd's F(2,3) along rows, the counterpart of
+winograd_rows.py.
 
-    D = (dy0, dy0 + dy1, dy0 - dy1, dy1) of two neighbouring gradients of a row    V of the pixels, as forward
+    D = (dy0, dy0 + dy1, dy0 - dy1, dy1) of two adjacent gradients of a row
+    V of the pixels as in the forward pass
     dU[i] = sum over pairs of V[i] D[i]    dw = (dU0 + (dU1 + dU2) / 2, (dU1 - dU2) / 2, (dU1 + dU2) / 2 - dU3)
 
-A row of pixels meets the three rows of gradients whose windows read it: the tile has some channels as rows, and the
-three rows of taps as vectors, so one number of V is used three times.
+A row of pixels is multiplied by the three rows of gradients whose windows read it. The tile's rows
+are channels, and its vectors are the three rows of taps, so each number of V is used three times.
 """
 
 import numpy as np
@@ -20,13 +22,15 @@ from .tasks import piece
 from .winograd_ranges import measure
 from .winograd_rows import transform_row
 
-PAIRS = 64  # in as many rows as hold so many, or in two, products are added to a tile of dU before the next one's turn
-CHANNELS = 8 if simd.VECTOR_BYTES == 64 else 4  # rows of the tile, of three vectors each
-SMALLEST = 8  # outputs in a row
+# pairs whose products a tile of dU adds before the next tile: in as many rows as have this many
+# pairs, but at least two
+PAIRS = 64
+CHANNELS = 8 if simd.VECTOR_BYTES == 64 else 4  # rows of the tile, with three vectors each
+SMALLEST = 8  # minimum number of outputs in a row
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
-    """Whether the weight gradient of such a convolution is computed in this way."""
+    """Whether this method is used for the weight gradient of a convolution."""
     lanes = simd.lanes(dtype)
     return (transforms.serve(window, groups) and c % CHANNELS == f % lanes == lanes % CHANNELS == 0
             and size[1] >= SMALLEST)
@@ -34,8 +38,8 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dty
 
 @inline
 def _transform_gradients(one, dy, start, filters, ow, d, at, step, sums, counted):
-    """D (4, pairs, F) of the row of gradients at dy[start], its parts `step` apart. They are added to `sums`, unless
-    they were before.
+    """d (4, pairs, F) = D of the row of gradients at dy[start], whose four parts are `step` apart.
+    If `counted`, the gradients are also added to `sums`.
     """
     lanes = simd.width(one)
     for f in range(0, filters, lanes):
@@ -57,8 +61,9 @@ def _transform_gradients(one, dy, start, filters, ow, d, at, step, sums, counted
 @inline
 def _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, high, du, start, fresh,
               x, next_x, dy, next_dy):
-    """dU (4, blocks of filters, C, 3, lanes) (+)= the products of `count` rows of pixels, for channels low to high.
-    Meanwhile the next such rows of x and dy are asked for, a few lines at a time.
+    """du (4, blocks of filters, C, 3, lanes) (+)= the products of `count` rows of pixels, for
+    channels low to high. Meanwhile, the next rows of x and dy are prefetched, a few lines at a
+    time.
     """
     lanes = simd.width(tile) // 3
     shares = 4 * count * (filters // lanes) * ((high - low) // CHANNELS)
@@ -82,8 +87,8 @@ def _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], int64, int64, int64)", parallel=True)
 def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
-    """dU and db: partial sums over shares of the samples, each in pieces of its channels, which also measure x. The
-    first of them measures dy.
+    """dU and db = partial sums over shares of the samples, each in pieces of its channels. The
+    pieces also measure x, and the first piece measures dy.
     """
     (n, high, wide, c), (_, oh, ow, filters), parts = x.shape, dy.shape, partial.shape[0]
     one, tile, pairs = simd.zeros(x, 1, 1), simd.zeros(x, CHANNELS, 3), (ow + 1) // 2
@@ -127,7 +132,7 @@ def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
 
 @kernel("(T[::1], T[:,:,::1])", parallel=True)
 def _weights(du, dw):
-    """dw (9,C,F) of dU."""
+    """dw (9,C,F) = the weight gradient from dU."""
     (_, c, filters), one, flat = dw.shape, simd.zeros(dw, 1, 1), flattened(dw)
     lanes = simd.width(one)
     for task in prange(c * (filters // lanes)):

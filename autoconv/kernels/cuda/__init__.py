@@ -1,1 +1,1 @@
-"""The kernels for NVIDIA GPUs, compiled by numba-cuda. `internals.py` alone imports it."""
+"""The kernels for NVIDIA GPUs, compiled by numba-cuda. Only `internals.py` imports numba-cuda."""

@@ -1,7 +1,8 @@
-"""`Arena`: pieces of a few large segments of memory, handed out and taken back without asking the driver.
+"""`Arena`: pieces of a few large memory segments, allocated and freed without calling the driver.
 
-A freed piece grows together with its free neighbours, and the smallest one that fits is handed out, cut to size. A step
-asks for the same sizes in the same order as the one before, so from the second step on it finds all of them.
+A freed piece is merged with its free neighbours. An allocation uses the smallest piece that is
+large enough, cut to size. A step requests the same sizes in the same order as the previous step, so
+from the second step on all of them are available.
 """
 
 import threading
@@ -11,12 +12,14 @@ from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any
 
-ALIGNMENT = 512  # bytes: what the driver aligns its own allocations to, at least
-VIEWS = 1024  # the views of a segment that are kept: to make one takes longer than to find a piece
+ALIGNMENT = 512  # bytes: the driver aligns its own allocations at least to this
+VIEWS = 1024  # cached views per segment; making a view takes longer than finding a piece
 
 
 class Segment:
-    """Memory that the driver gave at once, `memory` as its bytes, with the free pieces by where they begin and end."""
+    """A single allocation from the driver, with `memory` as its bytes. Indexes its free pieces by
+    where they begin and end.
+    """
 
     def __init__(self, number: int, memory: Any) -> None:
         self.number = number
@@ -38,30 +41,33 @@ class Piece:
 
     @property
     def order(self) -> tuple[int, int, int]:
-        """Smaller pieces first; of the same size those of older segments, so that newer ones fall empty."""
+        """Sort key: smaller pieces first; of the same size, pieces of older segments first, so that
+        newer segments become empty.
+        """
         return self.stop - self.start, self.segment.number, self.start
 
     def view(self, size: int, dtype: Any) -> Any:
-        """Its first `size` items of a dtype, as a flat array."""
+        """Returns the first `size` elements of the piece in a dtype, as a flat array."""
         return self.segment.view(self.start, self.start + size * dtype.itemsize, dtype)
 
 
 class Arena:
-    """Memory from `allocate(size)`, a flat array of bytes; it raises MemoryError where there is none.
+    """An allocator on top of `allocate(size)`, which returns a flat byte array or raises
+    MemoryError.
 
-    `held` are the bytes it has from there, `allocations` how often it asked.
+    `held` is the number of bytes allocated that way, `allocations` the number of calls.
     """
 
     def __init__(self, allocate: Callable[[int], Any], segment: int) -> None:
         self._allocate = allocate
         self._segment = segment
         self._lock = threading.Lock()
-        self._free: list[Piece] = []  # in their order
-        self._returned: list[Piece] = []  # given back, and not yet among the free ones
+        self._free: list[Piece] = []  # sorted by `Piece.order`
+        self._returned: list[Piece] = []  # freed pieces that are not yet in `_free`
         self.held = self.allocations = 0
 
     def take(self, size: int) -> Piece:
-        """A piece of at least `size` bytes. Raises MemoryError where that is not to be had."""
+        """Returns a piece of at least `size` bytes. Raises MemoryError if that is not available."""
         size = -(-size // ALIGNMENT) * ALIGNMENT
         with self._lock:
             self._collect()
@@ -76,26 +82,28 @@ class Arena:
             return Piece(piece.segment, piece.start, piece.start + size)
 
     def unused(self) -> int:
-        """The bytes that it has and nobody uses."""
+        """Returns the number of bytes that are allocated but not in use."""
         with self._lock:
             self._collect()
             return sum(map(_size, self._free))
 
     def give_back(self, piece: Piece) -> None:
-        """Makes a piece free. Python calls this from any thread and in the middle of anything, even of `take`, when it
-        collects what nobody holds: so it takes no lock, and only notes the piece.
+        """Frees a piece. Python may call this from any thread and at any point, even during `take`,
+        when it collects garbage: so this method takes no lock, and only records the piece.
         """
         self._returned.append(piece)
 
     def _release(self) -> None:
-        """Lets go of the segments that nobody uses any part of."""
+        """Frees the segments of which no piece is in use."""
         self._collect()
         for piece in [piece for piece in self._free if _size(piece) == piece.segment.size]:
             self._remove(piece)
             self.held -= piece.segment.size
 
     def _grow(self, size: int) -> None:
-        """One more segment; where that cannot be had, what is not used goes back first, then it may be smaller."""
+        """Adds a segment. If that fails, unused segments are freed first, and then a smaller
+        segment is tried.
+        """
         for attempt in (self._segment, self._segment, 0):
             try:
                 memory = self._allocate(max(attempt, size))
@@ -110,7 +118,7 @@ class Arena:
         self._insert(Piece(segment, 0, segment.size))
 
     def _collect(self) -> None:
-        """Puts what was given back among the free pieces, grown together with its neighbours."""
+        """Adds the freed pieces to the free list, merged with their neighbours."""
         while self._returned:
             piece = self._returned.pop()
             segment = piece.segment

@@ -1,10 +1,13 @@
 """Arithmetic, reductions and copies. Arrays may lie anywhere (strided.py); those without gaps are read by fours."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..formulas import elementwise
 from . import array as arrays
 from . import strided
 from .array import Array, threads
@@ -57,17 +60,16 @@ def two(name, f) -> ItemKernel:
     return run
 
 
-def _of_bits(name, f) -> ItemKernel:
-    """out = f(a, b) of booleans or integers."""
+def _by_items(name, f, result="T") -> ItemKernel:
+    """out = f(a, b), of a dtype of its own."""
 
-    @kernel("(int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5),"
-            " UniTuple(int64, 5))", name)
+    @kernel(f"(int64, const T[::1], const T[::1], {result}[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
+            " UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def run(count, a, b, out, shape, a_place, b_place, out_place):
         i = global_index()
         if i < count:
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b[at(i, shape, b_place)])
 
-    run.dtypes = ()  # no floats
     return run
 
 
@@ -86,11 +88,6 @@ def _with_number(name, f) -> ItemKernel:
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b)
 
     return run
-
-
-def _both(name, f) -> tuple[ItemKernel, ItemKernel]:
-    """For arrays, and for a number b."""
-    return two(name, f), _with_number(name, f)
 
 
 # Numbers that float32 holds exactly, so that they leave float32 and float64 as they are. PI is the sum of three, of
@@ -118,43 +115,14 @@ def _series(r, n):
     return total
 
 
-@inline
 def _sine(a):
     k, r = _near_zero(a)
     return (ONE - TWO * (k % TWO)) * r * _series(r, TWO)
 
 
-@inline
 def _cosine(a):
     k, r = _near_zero(a)
     return (ONE - TWO * (k % TWO)) * _series(r, ONE)
-
-
-_add = _both("add", inline(lambda a, b: a + b))
-_subtract = _both("subtract", inline(lambda a, b: a - b))
-_multiply = _both("multiply", inline(lambda a, b: a * b))
-_divide = _both("divide", inline(lambda a, b: a / b))
-_power = _both("power", inline(lambda a, b: a**b))
-_negative = one("negative", inline(lambda a: -a))
-_exp = one("exp", inline(lambda a: math.exp(a)))
-_log = one("log", inline(lambda a: math.log(a)))
-_sqrt = one("sqrt", inline(lambda a: math.sqrt(a)))
-_expm1 = one("expm1", inline(lambda a: math.expm1(a)))
-_log1p = one("log1p", inline(lambda a: math.log1p(a)))
-_erf = one("erf", inline(lambda a: math.erf(a)))
-_sin = one("sin", _sine)
-_cos = one("cos", _cosine)
-_sinh = one("sinh", inline(lambda a: math.sinh(a)))
-_cosh = one("cosh", inline(lambda a: math.cosh(a)))
-_arcsin = one("arcsin", inline(lambda a: math.asin(a)))
-_arccos = one("arccos", inline(lambda a: math.acos(a)))
-_arctan = one("arctan", inline(lambda a: math.atan(a)))
-_arctan2 = two("arctan2", inline(lambda a, b: math.atan2(a, b)))
-_bitwise_and = _of_bits("bitwise_and", inline(lambda a, b: a & b))
-_bitwise_or = _of_bits("bitwise_or", inline(lambda a, b: a | b))
-_bitwise_xor = _of_bits("bitwise_xor", inline(lambda a, b: a ^ b))
-_floor_divide = two("floor_divide", inline(lambda a, b: a // b))
-_mod = two("mod", inline(lambda a, b: a % b))
 
 
 def run_one(run: ItemKernel, a: Array, out: Array) -> None:
@@ -167,12 +135,13 @@ def run_two(run: ItemKernel, a: Array, b: Array, out: Array) -> None:
         *strided.layout(shape, a.lying(shape), b.lying(shape), out.lying(shape)))
 
 
-def _run_bits(run: ItemKernel, a: Array, b: Array, out: Array) -> None:
-    places = strided.layout(out.shape, *(x.lying(out.shape) for x in (a, b, out)))
-    run(out.size, a.memory, b.memory, out.memory, *places)
+def over_items(run: ItemKernel, *arrays: Array) -> None:
+    """Runs a kernel with a thread for each item of the last array, to whose shape the others are broadcast."""
+    out = arrays[-1]
+    run(out.size, *(a.memory for a in arrays), *strided.layout(out.shape, *(a.lying(out.shape) for a in arrays)))
 
 
-def _run_both(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) -> None:
+def _run_either(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) -> None:
     if isinstance(b, Array):
         run_two(run[0], a, b, out)
         return
@@ -180,104 +149,18 @@ def _run_both(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) 
            *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
 
 
-def add(a, b, out):
-    _run_both(_add, a, b, out)
+_FORMULAS = {name: inline(f) for name, f in {**elementwise.ARITHMETIC, "sin": _sine, "cos": _cosine}.items()}
+_ONE = {name: one(name, _FORMULAS[name]) for name in elementwise.ONE}
+_TWO = {name: two(name, _FORMULAS[name]) for name in elementwise.TWO}
+_EITHER = {name: (two(name, _FORMULAS[name]), _with_number(name, _FORMULAS[name])) for name in elementwise.WITH_NUMBERS}
+_BITS = {name: _by_items(name, _FORMULAS[name]) for name in elementwise.BITS}
+_COMPARISONS = {name: _by_items(name, _FORMULAS[name], "boolean") for name in elementwise.COMPARISONS}
+for bits in _BITS.values():
+    bits.dtypes = ()  # no floats
 
-
-def subtract(a, b, out):
-    _run_both(_subtract, a, b, out)
-
-
-def multiply(a, b, out):
-    _run_both(_multiply, a, b, out)
-
-
-def divide(a, b, out):
-    _run_both(_divide, a, b, out)
-
-
-def power(a, exponent, out):
-    _run_both(_power, a, exponent, out)
-
-
-def negative(a, out):
-    run_one(_negative, a, out)
-
-
-def exp(a, out):
-    run_one(_exp, a, out)
-
-
-def log(a, out):
-    run_one(_log, a, out)
-
-
-def expm1(a, out):
-    run_one(_expm1, a, out)
-
-
-def log1p(a, out):
-    run_one(_log1p, a, out)
-
-
-def erf(a, out):
-    run_one(_erf, a, out)
-
-
-def sqrt(a, out):
-    run_one(_sqrt, a, out)
-
-
-def sin(a, out):
-    run_one(_sin, a, out)
-
-
-def cos(a, out):
-    run_one(_cos, a, out)
-
-
-def sinh(a, out):
-    run_one(_sinh, a, out)
-
-
-def cosh(a, out):
-    run_one(_cosh, a, out)
-
-
-def arcsin(a, out):
-    run_one(_arcsin, a, out)
-
-
-def arccos(a, out):
-    run_one(_arccos, a, out)
-
-
-def arctan(a, out):
-    run_one(_arctan, a, out)
-
-
-def arctan2(a, b, out):
-    run_two(_arctan2, a, b, out)
-
-
-def floor_divide(a, b, out):
-    run_two(_floor_divide, a, b, out)
-
-
-def mod(a, b, out):
-    run_two(_mod, a, b, out)
-
-
-def bitwise_and(a, b, out):
-    _run_bits(_bitwise_and, a, b, out)
-
-
-def bitwise_or(a, b, out):
-    _run_bits(_bitwise_or, a, b, out)
-
-
-def bitwise_xor(a, b, out):
-    _run_bits(_bitwise_xor, a, b, out)
+_LAUNCHED: tuple[tuple[Callable, dict[str, Any]], ...] = (
+    (run_one, _ONE), (run_two, _TWO), (_run_either, _EITHER), (over_items, _BITS), (over_items, _COMPARISONS))
+globals().update({name: partial(launch, kernel) for launch, kernels in _LAUNCHED for name, kernel in kernels.items()})
 
 
 def fill(out, value):
@@ -352,7 +235,7 @@ def sum(a, axes, out, divisor=1):
     _sum_parts(partial.size, a.memory, partial, *geometry[0], length, *geometry[1])
     add_parts(out.size, partial, out.reshape(-1))
     if divisor != 1:
-        divide(out, divisor, out)
+        _run_either(_EITHER["divide"], out, divisor, out)
 
 
 @kernel("(int64, const T[:,::1], int64[::1], T[::1])")

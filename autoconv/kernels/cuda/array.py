@@ -1,4 +1,6 @@
-"""`Array`: what ops and kernels use of NumPy's arrays, over a GPU's memory. It computes nothing but copies."""
+"""`Array`: the subset of NumPy's array interface that ops and kernels use, over GPU memory. It
+computes nothing except copies.
+"""
 
 import math
 from collections.abc import Callable
@@ -14,13 +16,14 @@ from .runtime import GpuMemory
 
 
 class Array(OnGpu):
-    """Items of `base`, a flat piece of memory: the first one at `start`, then `strides` items apart along each axis.
+    """Elements of `base`, a flat piece of memory. The first element is at `start`; along each axis,
+    consecutive elements are `strides` elements apart.
 
-    Views share their base. Kernels take `native`, which only an array in scan order without gaps has.
+    Views share their base. Kernels receive `native`, which exists only for C-contiguous arrays.
     """
 
     __slots__ = ("_native", "base", "dtype", "shape", "size", "start", "strides")
-    __hash__ = None  # type: ignore[assignment]  # as with NumPy's arrays
+    __hash__ = None  # type: ignore[assignment]  # unhashable, like NumPy's arrays
 
     def __init__(self, base: GpuMemory, start: int, shape: tuple[int, ...], strides: tuple[int, ...],
                  dtype: Any) -> None:
@@ -46,7 +49,7 @@ class Array(OnGpu):
 
     @property
     def contiguous(self) -> bool:
-        """Whether the items lie in scan order, without gaps."""
+        """Whether the array is C-contiguous."""
         step = 1
         for n, stride in zip(reversed(self.shape), reversed(self.strides)):
             if n != 1 and stride != step:
@@ -56,11 +59,13 @@ class Array(OnGpu):
 
     @property
     def native(self) -> Any:
-        """Numba's array of these items; of none, a stand-in that nothing is read from."""
+        """Returns Numba's array of these elements; for an empty array, a stand-in that is never
+        read.
+        """
         if self._native is None:
             if not self.contiguous:
-                raise ValueError(f"A kernel takes contiguous arrays. Received strides {self.strides} for shape "
-                                 f"{self.shape}: copy it first.")
+                raise ValueError(f"A kernel requires contiguous arrays. Received strides "
+                                 f"{self.strides} for shape {self.shape}: copy it first.")
             items, shape = (self.size, self.shape) if self.size else (1, (1,) * self.ndim)
             start = self.start if self.size else 0
             flat = self.base.data
@@ -72,12 +77,16 @@ class Array(OnGpu):
 
     @property
     def memory(self) -> "Array":
-        """All items of the base, as one flat array: what a kernel takes together with `place`."""
+        """All elements of the base as one flat array, which strided kernels receive together with a
+        `place`.
+        """
         size = self.base.data.shape[0]
         return Array(self.base, 0, (size,), (1,), self.dtype)
 
     def lying(self, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-        """Where the items lie, broadcast to `shape`: the first one, and the step of each axis."""
+        """Returns the array's layout, broadcast to `shape`: the position of the first element, and
+        the step of each axis.
+        """
         steps = self.strides
         if shape != self.shape:
             steps = tuple(0 if n == 1 else step for n, step in zip(self.shape, steps))
@@ -87,18 +96,20 @@ class Array(OnGpu):
     # Views.
 
     def reshape(self, *shape: Any) -> "Array":
-        """The same items in another shape: a view, or a copy where they do not lie in scan order."""
+        """Returns the same elements in another shape: a view, or a copy if the array is not
+        C-contiguous.
+        """
         wanted = tuple(shape[0]) if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
         known = math.prod(n for n in wanted if n != -1)
         if -1 in wanted and known:
             wanted = tuple(self.size // known if n == -1 else n for n in wanted)
         if math.prod(wanted) != self.size or min(wanted, default=0) < 0:
-            raise ValueError(f"An array of {self.size} items cannot take shape {wanted}.")
+            raise ValueError(f"An array of {self.size} elements cannot take shape {wanted}.")
         source = self if self.contiguous else self.copy()
         return Array(source.base, source.start, tuple(map(int, wanted)), steps(wanted), self.dtype)
 
     def transpose(self, axes: tuple[int, ...] | None = None) -> "Array":
-        """The axes in another order, reversed by default: a view."""
+        """Returns a view with the axes in another order, reversed by default."""
         order = tuple(reversed(range(self.ndim))) if axes is None else axes
         shape, strides = (tuple(values[i] for i in order) for values in (self.shape, self.strides))
         return Array(self.base, self.start, shape, strides, self.dtype)
@@ -118,7 +129,9 @@ class Array(OnGpu):
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> "Array":
-        """A view, for integers, slices, None and `...`; a copy, for integer arrays and masks, as NumPy has them."""
+        """Returns a view for integers, slices, None and `...`; a copy for integer arrays and masks,
+        as in NumPy.
+        """
         parts = index if isinstance(index, tuple) else (index,)
         return self._view(parts) if all(map(_is_basic, parts)) else self._picked(parts)
 
@@ -148,7 +161,7 @@ class Array(OnGpu):
                 shape.append(len(taken))
                 strides.append(taken.step * step)
             else:
-                start += range(n)[part] * step  # raises IndexError, as it should
+                start += range(n)[part] * step  # may raise IndexError
         return Array(self.base, start, tuple(shape), tuple(strides), self.dtype)
 
     def _picked(self, parts: tuple) -> "Array":
@@ -159,17 +172,20 @@ class Array(OnGpu):
         return out
 
     def positions(self, index: Any) -> np.ndarray:
-        """Which items an index names, as their numbers in scan order: by NumPy, so it means what it means there."""
+        """Returns the positions, counted in C order, of the elements that an index selects. NumPy
+        evaluates the index, so every index means the same as in NumPy.
+        """
         parts = tuple(np.asarray(p) if isinstance(p, Array) else p for p in index)
         return np.ascontiguousarray(np.arange(self.size, dtype=np.int64).reshape(self.shape)[parts])
 
     # Copies.
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """Writes a number, an array of a GPU or one of the host's, broadcast as NumPy does."""
+        """Writes a number, a GPU array or a host array, broadcast as in NumPy."""
         target = self if index is Ellipsis else self[index]
         if target.base is not self.base:
-            raise TypeError("Items are set by integers and slices here. Received integer arrays or a mask: use NumPy.")
+            raise TypeError("On a GPU, elements can be set only by integers and slices. "
+                            "Received integer arrays or a mask: use NumPy.")
         if isinstance(value, Array):
             copy(value if value.gpu is self.gpu else moved(self.gpu, value), target)
         elif np.ndim(value) == 0:
@@ -182,19 +198,19 @@ class Array(OnGpu):
                 copy(put(self.gpu, host), target)
 
     def copy(self) -> "Array":
-        """The same values in memory of their own, in scan order."""
+        """Returns a C-contiguous copy."""
         out = empty(self.gpu, self.shape, self.dtype)
         copy(self, out)
         return out
 
     def astype(self, dtype: Any) -> "Array":
-        """The same values in another dtype."""
+        """Returns a copy in another dtype."""
         out = empty(self.gpu, self.shape, dtype)
         copy(self, out)
         return out
 
     def numpy(self) -> np.ndarray:
-        """The values in the host's memory."""
+        """Returns a copy of the values in host memory."""
         host = np.empty(self.shape, self.dtype)
         if self.size:
             flat = (self if self.contiguous else self.copy()).reshape(-1)
@@ -202,12 +218,12 @@ class Array(OnGpu):
         return host
 
     def pinned(self) -> np.ndarray:
-        """Memory of the host for these items (n,), in scan order, for `begin_copy_to`."""
+        """Returns pinned host memory for these elements (n,), in C order, for `begin_copy_to`."""
         return self.gpu.pinned(self.size, self.dtype)
 
     def begin_copy_to(self, host: np.ndarray) -> Callable[[], bool]:
-        """Copies these items, without gaps, to `pinned` memory behind what was launched, while the
-        caller goes on; the result tells whether they are there.
+        """Starts to copy these contiguous elements to `pinned` memory, after all earlier launches,
+        and returns at once. The returned function reports whether the copy is complete.
         """
         return self.gpu.begin_copy_out(self.reshape(-1).native, host)
 
@@ -225,28 +241,29 @@ class Array(OnGpu):
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """What lets other packages read these items where they are, without a copy."""
-        self.gpu.synchronize()  # all that was launched to write them is done
+        """Lets other packages access these elements without a copy."""
+        self.gpu.synchronize()  # completes all launches that write the elements
         return {**self._interface(), "stream": None}
 
     def _interface(self) -> dict[str, Any]:
-        """Where the items are, in the words of NumPy's `__array_interface__`."""
+        """Returns the array's memory as in NumPy's `__array_interface__`."""
         first = runtime.pointer(self.base.data) + self.start * self.dtype.itemsize
         steps = None if self.contiguous else tuple(s * self.dtype.itemsize for s in self.strides)
         return {"shape": self.shape, "typestr": self.dtype.str, "data": (first, False), "strides": steps, "version": 3}
 
     def __dlpack_device__(self) -> dlpack.Place:
-        """DLPack's kind of device and its number."""
+        """Returns DLPack's device type and device number."""
         return dlpack.CUDA, self.gpu.index
 
     def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
                    dl_device: dlpack.Place | None = None, copy: bool | None = None) -> Any:
-        """Hands these items to another package by DLPack, without a copy unless one is asked for.
-        All that was launched to write them is done then, whatever stream the other works on; with
-        -1 nothing waits. Raises BufferError for another device than this one.
+        """Exports these elements to another package through DLPack, without a copy unless `copy` is
+        set. All launches that write the elements are completed first, whichever stream the other
+        package uses; with stream=-1 nothing waits. Raises BufferError for a device other than this
+        one.
         """
         if dl_device not in (None, self.__dlpack_device__()):
-            raise BufferError(f"These items are on DLPack's device {self.__dlpack_device__()}. Received "
+            raise BufferError(f"This array is on DLPack device {self.__dlpack_device__()}. Received "
                               f"dl_device={dl_device}: move the tensor with .to(device) first.")
         source = self.copy() if copy else self
         if stream != -1:
@@ -255,22 +272,24 @@ class Array(OnGpu):
 
 
 def empty(gpu: runtime.Gpu, shape: tuple[int, ...], dtype: Any) -> Array:
-    """An array whose values mean nothing yet."""
+    """Returns an uninitialised array."""
     dtype = np.dtype(dtype)
     shape = tuple(map(int, shape))
     return Array(gpu.memory(math.prod(shape), dtype), 0, shape, steps(shape), dtype)
 
 
 def put(gpu: runtime.Gpu, host: np.ndarray) -> Array:
-    """The values of a host's array on a GPU."""
+    """Copies a host array to a GPU."""
     out = empty(gpu, host.shape, host.dtype)
     write(host, out)
     return out
 
 
 def moved(gpu: runtime.Gpu, a: Array) -> Array:
-    """The values of an array of another GPU: from memory to memory where the driver can, else through the host's."""
-    from . import peers  # its import needs NVIDIA's bindings
+    """Copies an array from another GPU: directly if the driver can do so, otherwise through host
+    memory.
+    """
+    from . import peers  # this import needs NVIDIA's bindings
 
     out = empty(gpu, a.shape, a.dtype)
     if a.size:
@@ -282,7 +301,9 @@ def moved(gpu: runtime.Gpu, a: Array) -> Array:
 
 
 def number(gpu: runtime.Gpu, value: Any, dtype: Any) -> Array:
-    """A number as kernels take one that may change between two runs of a recording: an array of one item."""
+    """Returns a number as an array of one element, the form for numbers that may change between two
+    replays of a recording.
+    """
     if isinstance(value, Array):
         return value
     if value == 1 and dtype == np.float64:
@@ -294,19 +315,21 @@ def number(gpu: runtime.Gpu, value: Any, dtype: Any) -> Array:
 
 @cache
 def _one(gpu: runtime.Gpu) -> Array:
-    """1.0, which never changes."""
+    """Returns 1.0 as a constant array, which is never changed."""
     with trace.aside():
         return put(gpu, np.ones(1))
 
 
 def adopt(gpu: runtime.Gpu, shown: Any) -> Array:
-    """An array over memory that another package owns, and shows by `__cuda_array_interface__`: without a copy."""
+    """Returns an array over another package's memory, described by `__cuda_array_interface__`,
+    without a copy.
+    """
     return _adopted(gpu, shown.__cuda_array_interface__, shown)
 
 
 def from_dlpack(gpu: runtime.Gpu, producer: Any) -> Array:
-    """An array over memory of this GPU that another package hands over by DLPack: without a copy,
-    unless it is not to be written to.
+    """Returns an array over another package's memory on this GPU, imported through DLPack: without
+    a copy, unless the memory is read-only.
     """
     stand_in, writeable = dlpack.stand_in(producer, foreign.stream_number(gpu))
     adopted = _adopted(gpu, stand_in.__array_interface__, stand_in)
@@ -321,12 +344,12 @@ def _adopted(gpu: runtime.Gpu, interface: dict[str, Any], owner: Any) -> Array:
     gpu.settle()
     whole = {**interface, "strides": None, "shape": (_extent(shape, strides),)}
     if min(strides, default=0) < 0:
-        raise ValueError("An array whose items lie backwards cannot be taken over. Copy it first.")
+        raise ValueError("An array with negative strides cannot be imported. Copy it first.")
     return Array(GpuMemory(gpu, foreign.adopt(gpu, whole, owner)), 0, shape, strides, dtype)
 
 
 def copy(a: Array, out: Array) -> None:
-    """out = a, where `a` may be of another dtype, or smaller and broadcast."""
+    """out = a, where `a` may have another dtype, or be broadcast from a smaller shape."""
     if np.broadcast_shapes(a.shape, out.shape) != out.shape:
         raise ValueError(f"An array of shape {a.shape} cannot be written into one of shape {out.shape}.")
     strided.copy(*threads(out, a), a.memory, out.memory,
@@ -339,14 +362,17 @@ def fill(out: Array, value: Any) -> None:
 
 
 def threads(out: Array, *given: Array) -> tuple[int, int]:
-    """As fours.threads, where arrays are broadcast to the result's shape and may lie anywhere."""
+    """Returns `fours.threads` for these arrays; only contiguous arrays of the same shape use four
+    elements at a time.
+    """
     if all(a.shape == out.shape and a.contiguous for a in (*given, out)):
         return fours.threads(out.size, *given, out)
     return out.size, 0
 
 
 def write(source: Any, out: Array) -> None:
-    """out = an array of the host's or of a GPU, of the same shape and dtype: by no kernel. `out` is contiguous."""
+    """out = a host or GPU array of the same shape and dtype, without a kernel. `out` is contiguous.
+    """
     if isinstance(source, Array):
         source = source if source.gpu is out.gpu else moved(out.gpu, source)
         flat = (source if source.contiguous else source.copy()).reshape(-1).native
@@ -357,7 +383,7 @@ def write(source: Any, out: Array) -> None:
 
 
 def steps(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of a shape in scan order, without gaps."""
+    """Returns the strides, in elements, of a C-contiguous array of this shape."""
     strides = []
     step = 1
     for n in reversed(shape):
@@ -367,12 +393,12 @@ def steps(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _extent(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
-    """How many items of memory lie between the first and the last one."""
+    """Returns how many elements of memory an array spans, from its first to its last element."""
     return 1 + sum((n - 1) * s for n, s in zip(shape, strides)) if math.prod(shape) else 0
 
 
 def _is_basic(part: Any) -> bool:
-    """Whether a part of an index names no item twice and needs no copy."""
+    """Whether a part of an index gives a view, without a copy."""
     return part is None or part is Ellipsis or (
         isinstance(part, (int, np.integer, slice)) and not isinstance(part, (bool, np.bool_)))
 

@@ -1,4 +1,6 @@
-"""What a kernel becomes on an architecture that need not be here: PTX, a cubin, and how many registers that takes."""
+"""Compiles a kernel for an architecture that need not be present: its PTX, its cubin and its number
+of registers.
+"""
 
 import importlib
 import pkgutil
@@ -6,21 +8,24 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..kernel import kernels_of
 from . import internals
 from .internals import Capability, Target
-from .kernels import CudaKernel, kernels_of
+from .kernels import CudaKernel
 
 FOLDER = str(Path(__file__).parent)
 
-# The compute capabilities that each floating type is checked for: Turing, Ampere, Hopper. float64 is for checks alone.
+# The compute capabilities that kernels of each floating-point dtype are checked for: Turing,
+# Ampere, Hopper. float64 is only used as a reference.
 CAPABILITIES: dict[str, tuple[Capability, ...]] = {"float32": ((7, 5), (8, 0), (9, 0)), "float64": ((8, 0),)}
-BLACKWELL: tuple[Capability, ...] = ((10, 0), (12, 0))  # in data centers, and elsewhere
-TENSOR_CORES = (8, 0)  # from here on they take float32
+# the data-center variant and the consumer one
+BLACKWELL: tuple[Capability, ...] = ((10, 0), (12, 0))
+TENSOR_CORES = (8, 0)  # the first compute capability whose tensor cores accept float32
 
 
 class Assembled(NamedTuple):
-    """A kernel as machine code. `spills` are bytes that went to memory as the registers did not
-    suffice; `stack` is what a thread's own arrays take.
+    """A kernel as machine code. `spills` are the bytes spilled to memory because the registers did
+    not suffice; `stack` is the size of a thread's local arrays.
     """
 
     ptx: str
@@ -31,21 +36,23 @@ class Assembled(NamedTuple):
 
 
 def kernels() -> dict[str, CudaKernel]:
-    """All kernels by name, of all files beside this one."""
+    """Returns all kernels of all files in this folder, by name."""
     files = [importlib.import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([FOLDER])]
     return {name: kernel for file in files for name, kernel in kernels_of(file).items()}
 
 
 def served(kernel: CudaKernel, dtype: str) -> tuple[Capability, ...]:
-    """The compute capabilities that a kernel is checked for: of those the ones that the compiler here knows."""
+    """Returns the compute capabilities that a kernel is checked for, as far as the installed
+    compiler supports them.
+    """
     least = TENSOR_CORES if kernel.tensor_cores else (0, 0)
     wanted = CAPABILITIES[dtype] if dtype in kernel.dtypes else ()
     return tuple(c for c in wanted if c >= least and c in internals.known())
 
 
 def assemble(kernel: CudaKernel, dtype: Any, *capabilities: Capability) -> list[Assembled]:
-    """Compiles a kernel for compute capabilities such as (8, 0), as it is compiled to run there.
-    Needs the CUDA packages, but no GPU and no driver.
+    """Compiles a kernel for compute capabilities such as (8, 0), in the same way as for running
+    there. Needs the CUDA packages, but no GPU and no driver.
     """
     targets = [internals.target(capability) for capability in capabilities]
     options = kernel._dispatcher.targetoptions
@@ -54,7 +61,7 @@ def assemble(kernel: CudaKernel, dtype: Any, *capabilities: Capability) -> list[
 
 
 def assembled(ptx: str, target: Target) -> Assembled:
-    """PTX as machine code for a target of the compiler."""
+    """Compiles PTX to machine code for a compiler target."""
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
     options = LinkerOptions(arch=f"sm_{''.join(map(str, target))}", verbose=True)

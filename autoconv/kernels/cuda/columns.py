@@ -1,7 +1,9 @@
-"""How threads are spread over a matrix (M, C) of many rows: each keeps to its columns and goes down the rows.
+"""Distributes threads over a matrix (M, C) with many rows: each thread keeps its columns and
+proceeds down the rows.
 
-What belongs to a column is read once, sums of columns stay in registers, and no place takes a division. A block has
-`lanes` columns, or so many fours of them, and `across` rows at a time; lanes side by side read memory side by side.
+So values per column are read once, column sums stay in registers, and an element's position needs
+no division. A block has `lanes` columns, or groups of four columns, and `across` rows at a time;
+adjacent lanes read adjacent memory.
 """
 
 from collections.abc import Callable
@@ -17,27 +19,28 @@ from .kernels import THREADS, BlockKernel, OnGpu, block_kernel, cuda, inline
 from .ptx import times
 from .tiles import PROCESSORS
 
-LANES = 32  # at most, of a block: 512 bytes of a row by fours
-BLOCKS = 2 * PROCESSORS  # as many as keep a large GPU busy
-MOST = 4 * BLOCKS  # blocks of a launch that share out the rows
-TURNS = 4  # rows that a thread has where it sums, or where that leaves BLOCKS blocks
-LEAST = 64  # rows of a part of a sum: its float64 are few beside what it reads
-SPREAD = "int64, int64, UniTuple(int64, 3), UniTuple(int64, 3)"  # in a kernel's signature: each, length, across, lanes
+LANES = 32  # maximum per block: 512 bytes of a row, read four elements at a time
+BLOCKS = 2 * PROCESSORS  # enough blocks to keep a large GPU busy
+MOST = 4 * BLOCKS  # maximum number of blocks that divide the rows
+TURNS = 4  # minimum rows per thread, for sums, and otherwise as long as BLOCKS blocks remain
+LEAST = 64  # minimum rows per partial sum: a few float64 sums, compared with the elements read
+# in a signature: each, length, across, lanes
+SPREAD = "int64, int64, UniTuple(int64, 3), UniTuple(int64, 3)"
 
 
 class Spread(NamedTuple):
-    """The grid, and what a kernel is told of it."""
+    """The grid of a launch, and the arguments that describe it to a kernel."""
 
-    blocks: tuple[int, int]  # of rows, and of columns
-    each: int  # columns, or fours of them
-    length: int  # rows of a block
-    across: tuple[int, int, int]  # what divides by it, as by lanes
+    blocks: tuple[int, int]  # blocks along the rows and along the columns
+    each: int  # columns, or groups of four columns
+    length: int  # rows per block
+    across: tuple[int, int, int]  # a divisor, like `lanes`
     lanes: tuple[int, int, int]
 
 
 def spread(rows: int, columns: int, summing: bool = False) -> Spread:
-    """For so many columns, or fours of them. The same for the same shape, on every GPU: sums are
-    made of as many parts as there are blocks of rows.
+    """Returns the grid for `columns` columns, or groups of four. It depends only on the shape, not
+    on the GPU, because each block of rows makes one partial sum.
     """
     pieces = max(1, -(-columns // LANES))
     lanes = max(1, -(-columns // pieces))
@@ -48,8 +51,8 @@ def spread(rows: int, columns: int, summing: bool = False) -> Spread:
 
 
 def over_rows(kernels: tuple[BlockKernel, ...], x: Any, *arguments: Any, beside: tuple = ()) -> None:
-    """Runs the kernel of the width that fits x (M, C) and the arrays among the arguments; those
-    `beside` these may lie anywhere.
+    """Runs the kernel with the width that suits x (M, C) and the arrays among the arguments. The
+    arrays in `beside` do not limit the width.
     """
     size = _width(x, arguments)
     blocks, *told = spread(len(x), x.shape[1] // size)
@@ -57,7 +60,9 @@ def over_rows(kernels: tuple[BlockKernel, ...], x: Any, *arguments: Any, beside:
 
 
 def summed(kernels: tuple[BlockKernel, ...], x: Any, *arguments: Any) -> Array:
-    """The same for a kernel of two sums over the rows; returns the sums (2, P, C) over the rows of each block."""
+    """Runs a kernel that computes two sums over the rows. Returns the partial sums (2, P, C), one
+    per block of rows.
+    """
     size = _width(x, arguments)
     blocks, *told = spread(len(x), x.shape[1] // size, summing=True)
     partial = arrays.empty(x.gpu, (2, blocks[0], x.shape[1]), np.float64)
@@ -71,8 +76,8 @@ def _width(x: Any, arguments: tuple) -> int:
 
 @inline
 def place(each, across, lanes):
-    """(column, share, whether there is one) of this thread, which has the rows `share`, `share +
-    across`, ... of its block's.
+    """Returns (column, share, valid) of this thread. The thread has the rows `share`, `share +
+    across`, ... of its block; `valid` is False if it has no column.
     """
     share = divided(cuda.threadIdx.x, lanes)
     column = times(cuda.blockIdx.y, lanes[0]) + cuda.threadIdx.x - times(share, lanes[0])
@@ -81,7 +86,9 @@ def place(each, across, lanes):
 
 @inline
 def run_of(share, each, length, across, column, rows):
-    """(first, count, step) of what a thread reads of a matrix of so many rows: of fours, where it takes fours."""
+    """Returns (first, count, step): the elements, or groups of four, that a thread reads of a
+    matrix with `rows` rows.
+    """
     first = cuda.blockIdx.x * length + share
     left = min(rows - first, length - share)
     count = divided(left + across[0] - 1, across) if left > 0 else 0
@@ -89,8 +96,9 @@ def run_of(share, each, length, across, column, rows):
 
 
 def adding_up(size: int) -> Callable:
-    """add(sums, partial, each, across, lanes): partial[q, part, column] = the block's sum of sums[q] (2, size), which
-    its threads hold: shares by halves, so the order is the same in every run.
+    """Returns add(sums, partial, each, across, lanes): partial[q, part, column] = the block's sum
+    of sums[q] (2, size), one per thread. The threads' sums are added pairwise by halving, so the
+    order is the same in every run.
     """
     kept = (2 * size, THREADS)
 
@@ -117,13 +125,15 @@ def adding_up(size: int) -> Callable:
     return add
 
 
-COLUMNS, SHARES = 8, 64  # of a block that adds parts
-ADDING = COLUMNS * SHARES  # its threads
+COLUMNS, SHARES = 8, 64  # columns, and threads per column, of a block that adds partial sums
+ADDING = COLUMNS * SHARES  # threads of such a block
 
 
 @inline
 def add_parts(partial, shared, c):
-    """shared[q, threadIdx.x] = the sum of partial[q, :, c], in the first threads of a block, one a column c."""
+    """shared[q, threadIdx.x] = the sum of partial[q, :, c], in the first threads of a block, one
+    per column c.
+    """
     t, totals = cuda.threadIdx.x, cuda.local.array(2, "float64")
     for q in range(2):
         totals[q] = 0
@@ -143,13 +153,14 @@ def add_parts(partial, shared, c):
 
 
 def adding_kernel(signature: str, name: str) -> Callable[[Callable], BlockKernel]:
-    """Makes a function a kernel that adds parts."""
+    """Returns a decorator for a kernel that adds partial sums."""
     return block_kernel(signature, ADDING, name)
 
 
 def column_kernel(signature: str, name: str, size: int) -> Callable[[Callable], BlockKernel]:
-    """Makes a function a kernel whose threads take `size` columns, in a grid as `spread` has it. By
-    fours it is not for float64, which is for checks alone.
+    """Returns a decorator for a kernel whose threads handle `size` columns, in a grid from
+    `spread`. Kernels with four columns are not compiled for float64, which is only used as a
+    reference.
     """
     dtypes = ("float32",) if size > 1 else ("float32", "float64")
     return block_kernel(signature.replace("SPREAD", SPREAD), THREADS, f"{name}_{size}", dtypes)

@@ -1,7 +1,9 @@
-"""A process that compiles kernels into the disk cache: `python -m autoconv.kernels.cuda.compiling 8 0`.
+"""Compiles kernels into the disk cache as a separate process: `python -m
+autoconv.kernels.cuda.compiling 8 0`.
 
-For a compute capability; no GPU is opened, as each process that did would take some of its memory. It reads names such
-as `conv._forward:float32` from its input, a line each, and answers each with the name once it is compiled.
+The arguments are the compute capability. No GPU is opened, as each such process would occupy some
+of its memory. The process reads names such as `conv._forward:float32` from its input, one per line,
+and answers each name once that kernel is compiled.
 """
 
 import sys

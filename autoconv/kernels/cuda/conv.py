@@ -1,11 +1,13 @@
-"""2-D convolution: forward, input gradient, weight gradient, as matrix products of tiles (product.py, gather.py).
+"""2-D convolution: forward, input gradient and weight gradient, as tiled matrix products
+(product.py, gather.py).
 
     forward          y[m, f]  = sum over k=(i,j,c) of  x[pixel m at tap i,j, c] * w[k, f]
     input gradient   dx[m, c] = sum over k=(i,j,f) of  dy[pixel m at tap i,j, f] * w[i, j, c, f]
     weight gradient  dw[k, f] = sum over m         of  x[pixel m at tap i,j, c] * dy[m, f]
 
-Where a result has few tiles, its sum is cut into parts, whose number depends on the shapes alone. A block sums up one
-part, and the parts are added in their order, so two runs give the same bits, on whatever GPU.
+If a result has few tiles, its sum is split into partial sums, whose number depends only on the
+shapes. Each block computes one partial sum, and they are added in a fixed order. So two runs give
+the same bits, on any GPU.
 """
 
 import math
@@ -26,12 +28,12 @@ from .product import below, copying, place_of, product_kernel, summing
 from .ptx import load, store, times
 from .tiles import Tile, TileChoices
 
-PARTS = 256  # a sum without a product is cut into so many parts at most
-LANES, SHARES = 32, 16  # a block that adds parts: columns, and who shares the parts
+PARTS = 256  # maximum number of partial sums for a sum without a product
+LANES, SHARES = 32, 16  # a block that adds partial sums: columns, and threads per column
 
 
 class Family(NamedTuple):
-    """The kernels of one kind of product, one for each of its tiles."""
+    """The kernels for one kind of product, one per tile."""
 
     tiles: TileChoices
     tensor: tuple[BlockKernel, ...]
@@ -39,25 +41,27 @@ class Family(NamedTuple):
 
 
 def family(name: str, make: Callable, tiles: TileChoices) -> Family:
-    """`make(name, tile, tensor_cores)` for each tile."""
+    """Returns the kernels `make(name, tile, tensor_cores)` for each tile."""
     return Family(tiles, *(tuple(make(f"{name}_{kind}_{tile.name}", tile, kind == "tf32") for tile in several)
                            for kind, several in (("tf32", tiles.tensor), ("exact", tiles.exact))))
 
 
 def check_countable(shape: tuple[int, ...]) -> None:
-    """Raises ValueError for the shape of an array of more items than a kernel counts."""
+    """Raises ValueError if an array of this shape has more elements than kernels can index."""
     if math.prod(shape) >= 1 << 31:
-        raise ValueError(f"A convolution on a GPU takes arrays of less than 2**31 items. Received shape {shape}: use a "
-                         "smaller batch.")
+        raise ValueError(f"A convolution on a GPU requires arrays of less than 2**31 elements. "
+                         f"Received shape {shape}: use a smaller batch.")
 
 
 def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left: int, right: int, arrays: tuple,
          least: int = 0) -> tuple[BlockKernel, Tile]:
-    """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each
-    group, whose sums over `length` may be cut into parts if they have more stages than `least`.
+    """Chooses a kernel of a family, and its tile, for a result of this shape (rows, columns) per
+    group. Its sums over `length` may be split into partial sums if they have more stages than
+    `least`.
 
-    `left` and `right` are what both factors' rows are multiples of, as long as all `arrays` lie
-    where fours may begin. Raises ValueError for an array of more items than a kernel counts.
+    `left` and `right` are numbers that the row lengths of the two factors are multiples of. Four
+    elements are loaded at once if these are multiples of 4 and all `arrays` are aligned for it.
+    Raises ValueError for an array with more elements than kernels can index.
     """
     for a in arrays:
         check_countable(a.shape)
@@ -68,11 +72,13 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left
 
 
 def _gathered(turned: bool) -> Callable:
-    """y (count, F) = the gathered rows of x times w, finished as `does` says (ending.py); each
-    group has its part of F. Turned, w is that of the convolution whose input gradient this is.
+    """y (count, F) = the gathered rows of x times w, with the operations of `does` applied
+    (ending.py). Each group has its own part of F. If `turned`, w belongs to the convolution whose
+    input gradient is computed.
 
-    `lengths`: of a row of y, its part of a group, a row of w, its part of a group. `cut`: into how
-    many parts the sum is, and the stages of each; y then has a (count, F) for each part.
+    `lengths`: the elements in a row of y, in a group's part of it, in a row of w, in a group's part
+    of it. `cut`: the number of partial sums, and the stages in each; y then has a (count, F) array
+    per partial sum.
     """
     def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
         at = layout(tile, False, turned)
@@ -118,9 +124,12 @@ _WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT
 
 
 def _adding(shares: int, lanes: int) -> BlockKernel:
-    """total and total_b = the sums of `parts` parts (parts, size) and (parts, size_b): each share of the parts in their
-    order, then half of the shares to the other half. A block has `lanes` items of the totals. What becomes of total is
-    said by `does` (ending.py); it is rows of `filters`, a divisor, items.
+    """total and total_b = the sums of `parts` partial sums, partial (parts, size) and partial_b
+    (parts, size_b). Each share of a block's threads adds its partial sums in order; then the shares
+    are added by halving.
+
+    A block computes `lanes` elements of the totals. `does` (ending.py) selects the operations on
+    total, whose rows have `filters` elements, a divisor.
     """
     @block_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], T[::1], T[::1], int64, int64,"
                   " int64, UniTuple(int64, 3), int64)", lanes * shares, f"add_parts_{shares}")
@@ -151,7 +160,8 @@ def _adding(shares: int, lanes: int) -> BlockKernel:
     return run
 
 
-# For at most so many parts: a kernel that adds them, and the items of the total that its blocks have.
+# Keyed by the maximum number of partial sums: a kernel that adds them, and the elements of the
+# total per block.
 _ADDING = {most: (_adding(shares, lanes), lanes) for most, shares, lanes in (
     (4, 1, LANES * SHARES // 2), (128, SHARES, LANES), (math.inf, 4 * SHARES, LANES // 4))}
 _ADD_PARTS = tuple(kernel for kernel, _ in _ADDING.values())
@@ -159,7 +169,7 @@ _ADD_PARTS = tuple(kernel for kernel, _ in _ADDING.values())
 
 @block_kernel("(const T[:,::1], T[:,::1])", LANES * SHARES)
 def _channel_sums(rows, partial):
-    """partial (parts, F): each the sums over its share of the rows (M, F)."""
+    """partial (parts, F) = partial sums of rows (M, F), each over its share of the rows."""
     shared = cuda.shared.array((SHARES, LANES), rows.dtype)
     lane, share = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     part, parts, f = cuda.blockIdx.y, partial.shape[0], cuda.blockIdx.x * LANES + lane
@@ -177,8 +187,8 @@ def _channel_sums(rows, partial):
 
 def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering, lengths: tuple[int, int, int, int],
             **ending: Any) -> None:
-    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, finished as `wanted`
-    has it. Long sums of few tiles are cut into parts.
+    """Runs the kernel of a family that suits the arguments: y (..., F) = gathered x times w, with
+    the operations of `wanted` applied. Long sums with few tiles are split into partial sums.
     """
     count, groups, items = math.prod(y.shape[:-1]), lengths[0] // lengths[1], gathering.sizes[4]
     *arrays_of_ending, does = wanted(w, **ending)
@@ -195,7 +205,7 @@ def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering, lengt
 
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`.
-    `scale` (F,) multiplies w. With `other` of y's shape it is max(y + other, 0).
+    `scale` (F,) multiplies w. With `other` of y's shape, the result is max(y + other, 0).
     """
     filters, each = y.shape[3], y.shape[3] // groups
     _launch(_FORWARD, x, w, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
@@ -203,17 +213,21 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
 
 
 def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
-    """`conv2d` where no gradient is taken: the same here."""
+    """`conv2d` for calls that need no gradient; on a GPU there is no difference."""
     conv2d(x, w, b, y, window, groups, relu, scale, other)
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
+    """dx (N,H,W,C) from dy (N,OH,OW,F). The transposed convolution uses this function too, with a
+    bias b (C,).
+    """
     _input_gradient(dy, w, dx, window, groups, b=b)
 
 
 def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:
-    """The same where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
+    """dx = `conv2d_input_grad` where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before
+    the ReLU that computed x.
+    """
     _input_gradient(dy, w, dx, window, groups, mask=x)
 
 
@@ -231,8 +245,9 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
 
 def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gathering: Gathering, count: int,
                   groups: int = 1) -> None:
-    """Runs the kernel of a family that fits: dw and db from the windows of `count` pixels and their
-    gradients, which the arrays `dy` say: themselves, or y, winner and dy of a pooling.
+    """Runs the kernel of a family that suits the arguments: dw and db from the windows of `count`
+    pixels and their gradients. The arrays `dy` define the gradients: (dy,), or (y, winner, dy) of a
+    pooling.
     """
     items, filters, each = gathering.sizes[4], db.size, db.size // groups
     kernel, tile = pick(kernels, (items + 1, each), groups, count, dw.shape[2], each, (x, *dy, dw, db))
@@ -256,8 +271,8 @@ def channel_sums(dy, db) -> None:
 
 
 def add_parts(partial, total, partial_b=None, total_b=None, **ending: Any) -> None:
-    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so
-    total_b. What is to become of total (..., F) is given as to `wanted`.
+    """total = the sum of partial (parts, ...), added in a fixed order; total_b likewise. Operations
+    on total (..., F) are passed as in `wanted`.
     """
     if total_b is None:
         partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]
@@ -269,5 +284,7 @@ def add_parts(partial, total, partial_b=None, total_b=None, **ending: Any) -> No
 
 
 def bias(b, like):
-    """What a kernel takes for a bias: an array, and whether it is one. `like` stands in where there is none."""
+    """Returns the arguments for a bias: an array, and whether it is a bias. `like` replaces a
+    missing bias.
+    """
     return (like.reshape(-1), False) if b is None else (b, True)

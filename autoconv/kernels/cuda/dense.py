@@ -1,4 +1,4 @@
-"""The dense layer: a convolution of images of a single pixel, whose window is that pixel."""
+"""The dense layer: a convolution of one-pixel images, with a window of that pixel."""
 
 from ...arguments.shapes import Window
 from .conv import (  # noqa: F401 (the kernels too, as part of this module)
@@ -17,12 +17,12 @@ PIXEL = Window(1, 1)
 
 
 def _image(a):
-    """(N, C) as (N, 1, 1, C)."""
+    """Reshapes (N, C) to (N, 1, 1, C)."""
     return a.reshape(a.shape[0], 1, 1, a.shape[1])
 
 
 def _filters(w):
-    """(C, F) as (1, 1, C, F)."""
+    """Reshapes (C, F) to (1, 1, C, F)."""
     return w.reshape(1, 1, *w.shape)
 
 
@@ -37,7 +37,9 @@ def dense_input_grad(dy, w, dx) -> None:
 
 
 def dense_masked_input_grad(dy, w, x, dx) -> None:
-    """The same where x (N,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
+    """dx (N,C) = dy @ w.T where x (N,C) is above 0, and 0 elsewhere: the gradient before the ReLU
+    that computed x.
+    """
     conv2d_masked_input_grad(_image(dy), _filters(w), _image(x), _image(dx), PIXEL)
 
 

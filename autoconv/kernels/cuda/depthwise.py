@@ -1,8 +1,9 @@
-"""Depthwise convolution: each channel has its own M kernels. No sum across threads.
+"""Depthwise convolution: each channel has its own M kernels, so no sum crosses threads.
 
-A thread has an item of the result, or four channels of it where M is 1.
+A thread computes one element of the result, or four channels of it if M is 1.
 
-y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i, j, c, m]
+y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i,
+j, c, m]
 """
 
 from ...arguments.shapes import Window
@@ -93,7 +94,7 @@ def _input_gradient(size: int) -> ItemKernel:
 
 
 def _weight_gradient(size: int) -> ItemKernel:
-    """partial (parts, KH, KW, C, M): the sums over so many rows of dy each, `length` of them."""
+    """partial (parts, KH, KW, C, M) = the weight gradient's sums, each over `length` rows of dy."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, const {IMAGES}, T[:,:,:,:,::1], UniTuple(int64, 10), {DIVISORS},"
@@ -150,7 +151,7 @@ def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
 
 def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
-    check_countable(x.shape[:3])  # pixels: of items there may be more
+    check_countable(x.shape[:3])  # counts pixels; the number of elements may be larger
     check_countable(dy.shape[:3])
     size = _width(dw, x, dy)
     rows = dy.shape[0] * dy.shape[1]
@@ -164,5 +165,7 @@ def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
 
 
 def _width(w, *images) -> int:
-    """How many channels a thread takes: four where each has one kernel."""
+    """Returns how many channels a thread handles: four if each channel has one kernel and
+    `fours.width` allows it, otherwise one.
+    """
     return width(w.shape[2], w, *images) if w.shape[3] == 1 else 1

@@ -1,4 +1,6 @@
-"""NVIDIA GPUs as devices. Imported when one is asked for; what imports Numba, only when one is opened."""
+"""NVIDIA GPUs as devices. This module is imported when a GPU is first named; modules that import
+Numba only when one is opened.
+"""
 
 import os
 from collections.abc import Callable, Iterable
@@ -12,15 +14,19 @@ from ..device import Device, DeviceError, real_numbers
 from ..trace import Trace
 from . import driver, libraries
 
-SHARE = 0.5  # of the free memory: the most that a data set, or predictions, may take
+SHARE = 0.5  # maximum fraction of the free memory for a data set or for predictions
 
 _opened: dict[int, "CudaDevice"] = {}
 
 
 class CudaDevice(Device):
-    """A GPU: arrays of its memory, kernels for its threads. Opening it raises DeviceError where it cannot be used."""
+    """A GPU: arrays in its memory, and kernels that run on it. Creating one raises DeviceError if
+    the GPU cannot be used.
+    """
 
-    series = 8  # one graph: a launch costs the host about what a small net's step costs the GPU
+    # replays in one graph: a launch costs the host about as long as a small net's step takes on the
+    # GPU
+    series = 8
     is_synchronous = False
     captures_graphs = keeps_steps = needs_order = True
     reuses_memory = True  # arena.py
@@ -36,14 +42,15 @@ class CudaDevice(Device):
         self._prepare(self.module("joining").with_joint(found), report)
 
     def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
-        self._prepare(list(missing), lambda done, total: None)  # here the caller waits for all
+        # on a GPU, the caller waits for all kernels
+        self._prepare(list(missing), lambda done, total: None)
 
     def _prepare(self, found: list[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
         self._gpu.enter()
         self.module("kernels").prepare(found, report)
 
     def import_ahead(self) -> None:
-        """Nothing: what compiles was imported when the GPU was opened."""
+        """Does nothing: the compiler was imported when the GPU was opened."""
 
     def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
         kernels = self.module("assembly").kernels().values()
@@ -57,7 +64,7 @@ class CudaDevice(Device):
         return 0
 
     def memory_left(self) -> int:
-        """Returns the bytes that can still be allocated."""
+        """Returns the number of bytes that can still be allocated."""
         return self._gpu.memory_left()
 
     def has_room_for(self, size: int) -> bool:
@@ -76,7 +83,7 @@ class CudaDevice(Device):
         return self.module("permutation").permute(seed, stream, order)
 
     def describe(self) -> dict[str, Any]:
-        """What this device is: the GPU, its compute capability, the driver, the package and the kernel cache."""
+        """Returns the GPU's name, compute capability, driver, package version and kernel cache."""
         return {**describe(self.index), **self.module("store").describe()}
 
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -85,17 +92,17 @@ class CudaDevice(Device):
     def array(self, array: Any, dtype: Any = None) -> Any:
         own = self._arrays.Array
         if array.gpu is not self._gpu if isinstance(array, own) else not hasattr(array, "__cuda_array_interface__"):
-            return self.asarray(array, dtype)  # from elsewhere, so a copy
+            return self.asarray(array, dtype)  # an array from elsewhere, so this is a copy
         here = self.asarray(array)
         return here.astype(here.dtype if dtype is None else dtype)
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
-        """`array` on this device, C-contiguous: itself where it is so already; another package's
-        GPU array, as shown by `__cuda_array_interface__`, without a copy; else a copy.
+        """Returns `array` on this device, C-contiguous. There is no copy if `array` already is
+        that, or if it is another package's GPU array with a contiguous `__cuda_array_interface__`.
         """
         if np.ndim(array) == 0 and isinstance(array, int | float):
             out = self.fresh((), np.asarray(array).dtype if dtype is None else dtype)
-            out[...] = array  # by a launch, which a recording can repeat
+            out[...] = array  # a launch, which a recording can repeat
             return out
         own = self._arrays.Array
         if not isinstance(array, own) and hasattr(array, "__cuda_array_interface__"):
@@ -115,7 +122,8 @@ class CudaDevice(Device):
         return not isinstance(array, np.ndarray)
 
     def constant(self, array: np.ndarray) -> Any:
-        with trace.aside():  # sent there once, so that a recording stays complete
+        # copied only once, outside the recording, so that the recording stays complete
+        with trace.aside():
             return self.asarray(array)
 
     def from_dlpack(self, producer: Any) -> Any:
@@ -125,23 +133,27 @@ class CudaDevice(Device):
         return array if isinstance(array, np.ndarray) else array.numpy()
 
     def synchronize(self) -> None:
-        """Waits until all that was launched is done."""
+        """Waits until all launches are complete."""
         self._gpu.synchronize()
 
     def elapsed(self, run: Callable[[], Any], repeats: int) -> float:
-        """Seconds that one `run()` keeps the GPU busy, the mean over `repeats` of them in a row, by its own clock."""
+        """Returns the seconds that one `run()` keeps the GPU busy, measured by the GPU's clock: the
+        mean of `repeats` consecutive runs.
+        """
         return self.module("timing").elapsed(self._gpu, run, repeats)
 
 
 def get(index: int) -> CudaDevice:
-    """GPU number `index`. Raises DeviceError where it cannot be used."""
+    """Opens GPU number `index`, or returns it if it is open. Raises DeviceError if it cannot be
+    used.
+    """
     if index not in _opened:
         _opened[index] = CudaDevice(index)
     return _opened[index]
 
 
 def usable() -> bool:
-    """Whether the first GPU can be used. Where there is none this costs next to nothing."""
+    """Whether the first GPU can be used. Without a GPU, this costs next to nothing."""
     if not driver.installed():
         return False
     try:
@@ -152,23 +164,24 @@ def usable() -> bool:
 
 
 def check(index: int) -> None:
-    """Raises DeviceError where GPU number `index` cannot be used."""
+    """Raises DeviceError if GPU number `index` cannot be used."""
     driver.check(index)
 
 
 def count() -> int:
-    """How many GPUs the driver finds."""
+    """Returns the number of GPUs that the driver finds."""
     return driver.count()
 
 
 def versions() -> dict[str, str | None]:
-    """What compiles and runs kernels for GPUs, of which version, and where NVVM is; None for what
-    is missing. {} where numba-cuda is not installed. Needs no GPU, and imports no Numba.
+    """Returns the versions of the packages and libraries that compile and run GPU kernels, and the
+    location of NVVM; None for anything missing. Returns {} if numba-cuda is not installed. Needs no
+    GPU, and does not import Numba.
     """
     if not driver.installed():
         return {}
     packages = ("numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder")
-    libraries.missing_part()  # which may find a toolkit
+    libraries.missing_part()  # this may find a toolkit
     nvvm = libraries.loaded("nvvm")
     home = libraries.variable()
     has_driver = not isinstance(driver.library(), int | None)
@@ -181,7 +194,9 @@ def versions() -> dict[str, str | None]:
 
 
 def describe_all() -> dict[str, str]:
-    """Returns each GPU's description by its name, or the reason why it cannot be used; at least that of "cuda"."""
+    """Returns a description of each GPU by name, or the reason why it cannot be used. The dict has
+    at least the key "cuda".
+    """
     found = {}
     for index in range(max(1, count())):
         name = f"cuda:{index}" if index else "cuda"
@@ -196,7 +211,7 @@ def describe_all() -> dict[str, str]:
 
 
 def describe(index: int) -> dict[str, Any]:
-    """A GPU that can be used, in words."""
+    """Returns a description of a usable GPU."""
     return {"name": driver.name(index), "compute_capability": "{}.{}".format(*driver.capability(index)),
             "memory": f"{driver.memory(index) / 2**30:.1f} GiB", "driver": "for CUDA {}.{}".format(*driver.version()),
             "numba-cuda": driver.installed_version("numba-cuda")}

@@ -1,8 +1,10 @@
-"""DLPack: how packages hand each other arrays without a copy, here for memory that is not the host's.
+"""DLPack exchanges arrays between packages without a copy; this module implements it for GPU
+memory.
 
-NumPy knows the protocol, but for the host's memory alone. So its arrays stand in for a GPU's, their items never looked
-at, and all that is changed in what NumPy hands out or takes is on which device the items are. Who frees what, and in
-which thread, is NumPy's to get right. The structures: https://dmlc.github.io/dlpack/latest/c_api.html
+NumPy implements the protocol only for host memory. So a NumPy array serves as a stand-in for a GPU
+array, and its elements are never accessed. Only the device in the capsules that NumPy creates or
+reads is changed. NumPy also ensures that the right owner frees the memory, in the right thread. The
+structures: https://dmlc.github.io/dlpack/latest/c_api.html
 """
 
 import contextlib
@@ -11,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-CPU, CUDA = 1, 2  # kinds of devices, as DLPack counts them
+CPU, CUDA = 1, 2  # DLPack's numbers of device types
 
-Place = tuple[int, int]  # a kind of device, and the number of one
+Place = tuple[int, int]  # a device type and a device number
 
-# Where the device is in the structure that a capsule of this name holds, in bytes: behind the address of the items,
-# in the newer structure also behind a version, two pointers and flags of eight bytes each.
+# Byte offset of the device in the structure inside a capsule of this name: after the address of the
+# elements. In the newer structure, a version, two pointers and flags, of eight bytes each, also
+# precede it.
 _DEVICE_AT = {b"dltensor": 8, b"dltensor_versioned": 40}
 
 _is_valid = ctypes.pythonapi.PyCapsule_IsValid
@@ -26,17 +29,20 @@ _pointer.argtypes, _pointer.restype = [ctypes.py_object, ctypes.c_char_p], ctype
 
 
 def capsule(stand_in: np.ndarray, place: Place, max_version: tuple[int, int] | None) -> Any:
-    """What `__dlpack__` hands out for the items at a stand-in's address, which are on another device."""
+    """Returns a capsule for `__dlpack__`, for elements at the stand-in's address that are on
+    another device.
+    """
     made = _asked(stand_in, max_version=max_version)
     _device(made)[:] = place
     return made
 
 
 def stand_in(producer: Any, stream: int | None) -> tuple[np.ndarray, bool]:
-    """A stand-in for what an object shows by `__dlpack__`: it holds on to the memory, and gives it back when it dies.
-    And whether the items may be written to, which older capsules do not tell, so NumPy takes no for an answer.
+    """Imports an object through `__dlpack__`. Returns a stand-in, which holds the memory and
+    returns it to the producer when freed, and whether the elements are writeable. Older capsules do
+    not specify that; NumPy treats their elements as read-only, but here they count as writeable.
 
-    What is launched on `stream` from now on waits for what the producer launched before.
+    All further launches on `stream` wait for the producer's earlier launches.
     """
     made = _asked(producer, stream=stream, max_version=(1, 0))
     device = _device(made)
@@ -47,11 +53,11 @@ def stand_in(producer: Any, stream: int | None) -> tuple[np.ndarray, bool]:
         taken = np.from_dlpack(_Producer(made))
         return taken, untold or taken.flags.writeable
     finally:
-        device[:] = before  # the producer may look at it when it frees the memory
+        device[:] = before  # the producer may read it when it frees the memory
 
 
 class _Producer:
-    """What NumPy takes a capsule from."""
+    """Passes a capsule to NumPy."""
 
     def __init__(self, made: Any) -> None:
         self._made = made
@@ -64,16 +70,19 @@ class _Producer:
 
 
 def _asked(producer: Any, max_version: tuple[int, int] | None, **options: Any) -> Any:
-    """A capsule; an older one from a package that knows no newer ones."""
+    """Requests a DLPack capsule, in the older format if the package does not support versioned
+    capsules.
+    """
     with contextlib.suppress(TypeError):
         return producer.__dlpack__(max_version=max_version, **options)
     return producer.__dlpack__(**options)
 
 
 def _device(made: Any) -> Any:
-    """The kind of device and its number in a capsule, as two integers to read or write."""
+    """Returns the device type and number in a capsule, as two writeable integers."""
     for name, at in _DEVICE_AT.items():
         if _is_valid(made, name):
             return (ctypes.c_int32 * 2).from_address(_pointer(made, name) + at)
-    raise BufferError(f"__dlpack__ must give a capsule that nobody took yet. Received: {made!r}.")
+    raise BufferError("__dlpack__ must return a capsule that has not been consumed yet. "
+                      f"Received: {made!r}.")
 

@@ -1,7 +1,8 @@
-"""What becomes of a product's sums before they are written: scale, bias, another array, ReLU or the mask of one.
+"""Finishes the sums of a matrix product before they are written: scale, bias, addition of another
+array, ReLU, or a ReLU's mask.
 
-A kernel is told by a number, `does`, which is the sum of what it is to do. A sum that is cut into parts is finished by
-who adds the parts (`conv.add_parts`).
+The number `does` selects the operations: it is the sum of their flags. If a sum is split into
+partial sums, the function that adds them finishes it (`conv.add_parts`).
 """
 
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 from .kernels import inline
 from .ptx import load, load4, store, store4
 
-SCALE, BIAS, ADD, RELU, MASK = 1, 2, 4, 8, 16  # in the order in which they are done
+# flags of the operations, in the order in which they are applied
+SCALE, BIAS, ADD, RELU, MASK = 1, 2, 4, 8, 16
 
 
 def wanted(like: Any, b: Any = None, scale: Any = None, added: Any = None, relu: bool = False,
            mask: Any = None) -> tuple[Any, Any, Any, int]:
-    """What a kernel takes: b, scale, the array that is added or that masks, and what it does.
-    `like` is an array that stands in where there is none.
+    """Returns the arguments for a kernel: b, scale, the array that is added or that masks, and the
+    flags `does`. `like` replaces each array that is missing.
     """
     other = mask if added is None else added
     does = (SCALE * (scale is not None) + BIAS * (b is not None) + ADD * (added is not None) + RELU * bool(relu)
@@ -25,7 +27,7 @@ def wanted(like: Any, b: Any = None, scale: Any = None, added: Any = None, relu:
 
 @inline
 def finished(item, column, at, b, scale, other, does):
-    """One item, of this column; it will be written at y[at]."""
+    """Returns a sum of this column with all operations applied, as it will be written to y[at]."""
     zero = b.dtype.type(0)
     if does & SCALE:
         item *= load(scale, column)
@@ -42,7 +44,9 @@ def finished(item, column, at, b, scale, other, does):
 
 @inline
 def of_columns(b, scale, column, room, does):
-    """Four factors and four items to add, for columns from this one on, of which there are `room`."""
+    """Returns four factors and four addends for the columns from `column` on, of which `room`
+    exist.
+    """
     one, zero, last = b.dtype.type(1), b.dtype.type(0), room - 1
     factors, addends = (one, one, one, one), (zero, zero, zero, zero)
     if does & SCALE:
@@ -54,14 +58,17 @@ def of_columns(b, scale, column, room, does):
 
 @inline
 def _four(array, at, last):
-    """Four items, of which number `last` is the last one that is there."""
+    """Returns four elements from `at` on; if fewer exist, the one at distance `last` is repeated.
+    """
     return (load(array, at), load(array, at + min(1, last)), load(array, at + min(2, last)),
             load(array, at + min(3, last)))
 
 
 @inline
 def four_finished(items, columns, at, other, room, whole, does):
-    """`finished` for four items side by side; `columns` are what `of_columns` gave. `whole`: all four are there."""
+    """Returns four adjacent sums with all operations applied. `columns` is the result of
+    `of_columns`; `whole`: all four columns exist.
+    """
     (a, b, c, d), (factors, addends), zero = items, columns, other.dtype.type(0)
     a, b = a * factors[0] + addends[0], b * factors[1] + addends[1]
     c, d = c * factors[2] + addends[2], d * factors[3] + addends[3]
@@ -80,7 +87,7 @@ def four_finished(items, columns, at, other, room, whole, does):
 
 @inline
 def put(y, at, items, room, whole):
-    """Four items side by side, or as many as there is room for."""
+    """Writes four adjacent elements, or the first `room` of them."""
     if whole:
         store4(y, at, items)
     else:

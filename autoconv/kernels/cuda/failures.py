@@ -1,7 +1,8 @@
-"""What the driver refuses, as DeviceError: in sentences, with a remedy, whichever package passed it on.
+"""Converts the driver's errors to DeviceError, with a sentence and a remedy, whichever package
+raised them.
 
-numba-cuda, cuda-core and cuda-bindings each have errors of their own for it. All of them have the driver's name of the
-error in their text.
+numba-cuda, cuda-core and cuda-bindings have their own error classes. All their error texts contain
+the driver's name of the error.
 """
 
 import re
@@ -10,7 +11,8 @@ from typing import Any
 
 from ...engine.errors import DeviceError
 
-# A kernel failed, some time before the call that says so. From then on every call gives the same error.
+# Errors after which a kernel has failed, some time before the call that reports it. Every later
+# call reports the same error.
 ENDINGS = {"CUDA_ERROR_ASSERT", "CUDA_ERROR_ECC_UNCORRECTABLE", "CUDA_ERROR_HARDWARE_STACK_ERROR",
            "CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_ERROR_ILLEGAL_INSTRUCTION", "CUDA_ERROR_INVALID_ADDRESS_SPACE",
            "CUDA_ERROR_INVALID_PC", "CUDA_ERROR_LAUNCH_FAILED", "CUDA_ERROR_LAUNCH_TIMEOUT",
@@ -18,29 +20,32 @@ ENDINGS = {"CUDA_ERROR_ASSERT", "CUDA_ERROR_ECC_UNCORRECTABLE", "CUDA_ERROR_HARD
 
 
 def code(error: BaseException | str) -> str:
-    """The driver's name of an error, such as CUDA_ERROR_INVALID_VALUE; empty where the error is none of its."""
+    """Returns the driver's name of an error, such as CUDA_ERROR_INVALID_VALUE; empty if the driver
+    did not cause the error.
+    """
     found = re.search(r"CUDA_ERROR_\w+", str(error))
     return found[0] if found else ""
 
 
 def sentence(error: BaseException | str) -> str:
-    """What a user is told of an error of the driver's."""
+    """Returns the message for the user about a driver error."""
     name = code(error)
     call = re.search(r"\bcu[A-Z]\w+", str(error))
     if name in ENDINGS:
-        return (f"A kernel failed on the GPU ({name}), so this process can compute nothing there any more: start "
-                "Python again. CUDA_LAUNCH_BLOCKING=1 in the environment shows which launch it was, and "
-                "compute-sanitizer which thread: please report it.")
+        return (f"A kernel failed on the GPU ({name}), so this process can compute nothing there "
+                "any more: start Python again. CUDA_LAUNCH_BLOCKING=1 in the environment shows "
+                "which launch failed, and compute-sanitizer shows which thread: please report it.")
     if name == "CUDA_ERROR_OUT_OF_MEMORY":
-        return (f"The GPU is out of memory{f' ({call[0]})' if call else ''}. Use a smaller batch_size, or end other "
-                "programs on this GPU.")
-    return (f"NVIDIA's driver refused {call[0] if call else 'a call'} ({name}). Check with nvidia-smi that the GPU is "
-            "in order; if it is, this is autoconv's mistake: please report it with what `autoconv info` prints.")
+        return (f"The GPU is out of memory{f' ({call[0]})' if call else ''}. Use a smaller "
+                "batch_size, or end other programs on this GPU.")
+    return (f"NVIDIA's driver refused {call[0] if call else 'a call'} ({name}). Check with "
+            "nvidia-smi that the GPU works. If it does, this is a bug in autoconv: please report it with the "
+            "output of `autoconv info`.")
 
 
 def checked(answer: tuple, doing: str) -> tuple[Any, ...]:
-    """What a function of cuda-bindings gives beside its error code, which must be 0; `doing`: what
-    could not be done otherwise.
+    """Returns the results of a cuda-bindings function without its error code. Raises DeviceError if
+    that code is not 0; `doing` names the action that failed.
     """
     error, *values = answer
     if int(error):
@@ -50,8 +55,8 @@ def checked(answer: tuple, doing: str) -> tuple[Any, ...]:
 
 
 class Failures:
-    """`with failures:` makes the driver's errors in the block DeviceErrors; `ended()` is called
-    once none can follow but the same.
+    """Inside `with failures:`, driver errors are raised as DeviceError. `ended()` is called after a
+    fatal error, when every later call would fail too.
     """
 
     __slots__ = ("_ended",)

@@ -1,9 +1,11 @@
-"""How the weight gradient of a first layer brings its stages in: few items of a window, read one by one, many pixels.
+"""Loads the stages of a first layer's weight gradient: windows with few elements, read one by one,
+and many pixels.
 
-A thread has one pixel of a stage and some items of its window, so it works out once a stage where that pixel lies, and
-the pixel's items are copied in one row of shared memory for each. Before a 2x2 max pooling, the gradients come as they
-lie in memory, a row for each window: dy, the pooled y and a byte that says which of the four pixels won. What a pixel
-gets of that is worked out where it is multiplied (`winners_of_b`).
+Each thread handles one pixel of a stage and some elements of its window. So the pixel's position is
+computed once per stage, and each of its elements is copied to a different row of shared memory.
+Before a 2x2 max pooling, the gradients are copied as they are in memory, one row per window: dy,
+the pooled y, and a byte with the index of the pixel that won. The gradient of each pixel is
+computed from these when it is multiplied (`winners_of_b`).
 """
 
 from collections.abc import Callable
@@ -18,15 +20,18 @@ from .unpool import won
 
 
 def layout_of(tile: Tile, pooled: bool) -> Layout:
-    """A with its pixels along the rows. Pooled, B has rows of a window: dy, y and the winners' bytes."""
+    """Returns the layout for A with pixels along its rows. If `pooled`, each row of B is a
+    window's: dy, y and the winners' bytes.
+    """
     at = layout(tile, False, False)
     window = 2 * tile.columns + tile.columns // 4
     return at._replace(b_row=window, size=at.b + tile.depth // 4 * window) if pooled else at
 
 
 def items_of(tile: Tile) -> tuple[int, Callable]:
-    """How many items of a window a thread loads, and locate(taps, channel, sizes, steps, divisors), which gives the
-    first of them. taps (3, items) then has how far from tap (0, 0) they are: down, right, in memory.
+    """Returns how many elements of a window a thread loads, and locate(taps, channel, sizes, steps,
+    divisors), which returns the index of the thread's first element. locate also fills taps (3,
+    items) with each element's distance from tap (0, 0): in rows, in columns and in memory.
     """
     rows, depth, apart = tile.rows, tile.depth, tile.threads // tile.depth
     each = rows // apart
@@ -45,7 +50,9 @@ def items_of(tile: Tile) -> tuple[int, Callable]:
 
 
 def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: bool) -> Callable:
-    """fill(shared, start, step, source), as `gather.outer_filling`."""
+    """Returns fill(shared, start, step, source), with the same arguments as in
+    `gather.outer_filling`.
+    """
     rows, depth, apart = tile.rows, tile.depth, tile.threads // tile.depth
     each, place, copy = rows // apart, at.place_a, copies[0]
     fill_b = (_filling_windows if pooled else gather.filling_gradients)(tile, at, copies[1])
@@ -65,7 +72,8 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: b
         item = times(times(times(n, height) + r, across) + t, every)
         row = cuda.threadIdx.x // depth
         for e in range(each):
-            if k + e * apart < items:  # the one behind the last is always 1; the others are never read
+            # the element after the last is always 1 (the bias); elements beyond it are never read
+            if k + e * apart < items:
                 inside = m < end and within(r + taps[0, e], height) and within(t + taps[1, e], across)
                 copy(shared, start + place(row, pixel, e * apart), x, item + taps[2, e] if inside else 0, inside)
         fill_b(shared, start, begin + step * depth, end, dy, first, columns, group, length)
@@ -74,8 +82,9 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: b
 
 
 def _filling_windows(tile: Tile, at: Layout, copy: Callable) -> Callable:
-    """fill(shared, start, m, end, dy, first, columns, group, length): the windows of one stage,
-    from pixel m on, as `gather.filling_gradients`. dy = (y, winner, dy).
+    """Returns fill(shared, start, m, end, dy, first, columns, group, length), which loads the
+    windows of one stage from pixel m on, like `gather.filling_gradients`. Here dy = (y, winner,
+    dy).
     """
     chunks = tile.columns // 4
     pieces, width, b_start, window = tile.depth // 4 * chunks, tile.columns, at.b, at.b_row
@@ -101,8 +110,10 @@ def _filling_windows(tile: Tile, at: Layout, copy: Callable) -> Callable:
 
 
 def winners_of_b(at: Layout, tensor_cores: bool) -> Callable:
-    """What reads B of these windows, as `product.reading_b` does: dy where this pixel won and y is above 0, else 0."""
-    window, columns = at.b_row, at.b_row // 9 * 4  # of which a row has dy, y and a byte each
+    """Returns a function that reads B from these windows, like `product.reading_b`: dy if this
+    pixel won and y is above 0, otherwise 0.
+    """
+    window, columns = at.b_row, at.b_row // 9 * 4  # columns in a row of dy, y and one byte each
 
     @inline
     def four(shared, row, n, e):
@@ -128,8 +139,8 @@ def winners_of_b(at: Layout, tensor_cores: bool) -> Callable:
 
 
 def ones(tile: Tile, at: Layout) -> Callable:
-    """fill(shared, k, items): writes 1 at this thread's items of A, of which k is the first, from
-    number `items` on, in every stage.
+    """Returns fill(shared, k, items), which writes 1 to this thread's elements of A with numbers
+    from `items` on, in every stage. k is the number of the thread's first element.
     """
     depth, stages, size, place, apart = tile.depth, tile.stages, at.size, at.place_a, tile.threads // tile.depth
     each = tile.rows // apart

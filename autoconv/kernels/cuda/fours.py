@@ -1,7 +1,8 @@
-"""Four items at a time: where arrays may be read so, and what a kernel needs to be written once for four and for one.
+"""Access to four elements at a time: conditions on the arrays, and helpers that let a kernel be
+written once for both widths.
 
-A warp that takes four floats a thread asks for 512 bytes in one instruction, and its threads work out their place once
-for four items.
+If each thread reads four floats, a warp reads 512 bytes in one instruction, and a thread computes
+one position per four elements.
 """
 
 import math
@@ -12,31 +13,34 @@ from .kernels import ItemKernel, inline
 from .ptx import load, load4, store, store4
 from .runtime import pointer
 
-WIDTHS = (1, 4)  # a kernel for each; numbers of items that a thread takes at once
-COUNTED = 1 << 31  # items, or fours of them, are counted in 32 bits
+WIDTHS = (1, 4)  # elements that a thread handles at once, with one kernel for each number
+COUNTED = 1 << 31  # elements, or groups of four, are counted in 32 bits
 
 
 def starts_fours(*arrays: Any) -> bool:
-    """Whether all arrays lie where four items at once may begin."""
+    """Whether all arrays are aligned for access to four elements at once."""
     return all(a.dtype.itemsize <= 4 and pointer(a.native) % 16 == 0 for a in arrays)
 
 
 def width(row: int, *arrays: Any) -> int:
-    """How many items a thread takes at once of arrays whose rows have so many: 4 where it may, else 1."""
+    """Returns how many elements of these arrays a thread handles at once, for rows of `row`
+    elements: 4 if possible, otherwise 1.
+    """
     return 4 if row % 4 == 0 and starts_fours(*arrays) else 1
 
 
 def threads(size: int, *arrays: Any) -> tuple[int, int]:
-    """(count, fours) for arrays of `size` items without gaps: of `count` threads the first `fours`
-    take four items each, and the others one, thread i the item i + 3 * fours.
+    """Returns (count, fours) for contiguous arrays of `size` elements. Of `count` threads, the
+    first `fours` handle four elements each. Each other thread i handles one element, number i + 3 *
+    fours.
     """
     fours = size // 4 if starts_fours(*arrays) else 0
     return size - 3 * fours, fours
 
 
 def moving(width: int) -> tuple[Callable, Callable]:
-    """fetch(values, array, i), values = array[i * width : (i + 1) * width], and put(array, i,
-    values), the other way; `values` is an array of the thread's own.
+    """Returns fetch(values, array, i), which sets values = array[i * width : (i + 1) * width], and
+    put(array, i, values), which does the reverse. `values` is a thread-local array.
     """
     @inline
     def fetch_one(values, array, i):
@@ -58,8 +62,8 @@ def moving(width: int) -> tuple[Callable, Callable]:
 
 
 def vector_kernel(signature: str, name: str, size: int) -> Callable[[Callable], ItemKernel]:
-    """Makes a function an `ItemKernel` whose threads take `size` items each. By fours it is not for
-    float64, which is for checks alone.
+    """Returns a decorator for an `ItemKernel` whose threads handle `size` elements each. Kernels
+    with four elements are not compiled for float64, which is only used as a reference.
     """
     def make(function: Callable) -> ItemKernel:
         made = ItemKernel(function, signature, f"{name}_{size}")
@@ -71,7 +75,9 @@ def vector_kernel(signature: str, name: str, size: int) -> Callable[[Callable], 
 
 
 def portions(size: int, *arrays: Any) -> Iterator[tuple]:
-    """The arrays, cut between samples where one has more than COUNTED items, or so many `size` of them."""
+    """Yields the arrays, split between samples so that none has COUNTED or more elements, or groups
+    of `size` elements.
+    """
     samples, largest = len(arrays[0]), max(math.prod(a.shape[1:]) for a in arrays)
     most = max(1, (COUNTED - 1) * size // max(largest, 1))
     if samples <= most:

@@ -1,10 +1,10 @@
-"""Where a stage's items lie in shared memory, and how a warp reads its share of them, without two
-threads that want different words of one bank. docs/kernels.md has the pictures.
+"""The layout of a stage's elements in shared memory, and functions that read a warp's part of them
+without bank conflicts. docs/kernels.md has diagrams.
 
-Thread g = lane // 4, t = lane % 4 of a warp holds rows 4g to 4g+3 of every 32 rows, and columns 8t
-to 8t+7 of 32. A tensor core counts rows and columns of its products in another order than the
-result does. Which row of the result is the core's row g, or g+8, is free as long as both factors
-agree; it is chosen so that whatever lies across the sum is read by fours.
+In a warp, thread g = lane // 4, t = lane % 4 holds rows 4g to 4g+3 of every 32 rows, and columns 8t
+to 8t+7 of 32. A tensor core numbers the rows and columns of its product in another order than the
+result. Any row of the result can be the core's row g or g+8, as long as both factors agree. The
+assignment here lets threads read four elements at once from rows that lie across the sum.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,13 @@ from .kernels import inline
 from .ptx import load4, load_matrices
 from .tiles import Tile
 
-COLUMNS = 8  # that a thread holds
+COLUMNS = 8  # columns that a thread holds
 
 
 class Layout(NamedTuple):
-    """Of a stage: A begins at 0, B at `b`. `a_along`, `b_along`: whether its rows in memory lie along the sum, a row
-    for each row of A or column of B; else there is a row for each item of the sum. They have `a_row`, `b_row` items.
+    """The layout of a stage: A begins at 0, B at `b`. If `a_along` (`b_along`), each row in memory
+    runs along the sum, one per row of A (column of B); otherwise there is one row in memory per
+    element of the sum. These rows have `a_row` and `b_row` elements.
     """
 
     a_along: bool
@@ -39,18 +40,22 @@ class Layout(NamedTuple):
 
 
 def layout(tile: Tile, a_across: bool, b_along: bool) -> Layout:
-    """For A with its sum along its rows in memory, or across them; for B across, or along."""
+    """Returns the layout for A with the sum along its rows in memory, or across them if `a_across`,
+    and for B with the sum across its rows, or along them if `b_along`.
+    """
     a_row, b_row = (tile.rows if a_across else tile.depth), (tile.depth if b_along else tile.columns)
     b = tile.depth * tile.rows
     return Layout(not a_across, b_along, a_row, b_row, b, b + tile.depth * tile.columns)
 
 
 def placing(along: bool, length: int) -> Callable:
-    """place(row, item, further): where in a stage an item of a factor lies whose rows in memory are so long, `further`
-    rows below. That is a multiple of a power of two above `row`: so most of it is worked out once for several rows.
+    """Returns place(row, item, further): the position in a stage of an element of a factor whose
+    rows in memory have `length` elements. `further` rows are added to `row`; it must be a multiple
+    of a power of two above `row`, so that most of the position is computed once for several rows.
 
-    Rows have no gaps. Their pieces of four items change places with others, so that eight rows four apart, of which a
-    warp reads one piece each, fill the 32 banks; and across the sum four rows, of which it reads eight items each.
+    Rows have no gaps. Within a row, pieces of four elements are permuted. Along the sum, a warp
+    reads one piece from each of eight rows, four apart, and these fill the 32 banks. Across the
+    sum, it reads eight elements from each of four rows, which do so too.
     """
     @inline
     def place_along(row, item, further):
@@ -64,8 +69,9 @@ def placing(along: bool, length: int) -> Callable:
 
 
 def operands_of_a(tile: Tile, at: Layout) -> Callable:
-    """fetch(shared, a, lane, k, to): what tensor cores want of a warp's rows of A for eight items of the sum, from
-    number k on: four operands of a product for each 16 rows. The warp's share begins at `a`.
+    """Returns fetch(shared, a, lane, k, to), which reads a warp's rows of A for eight elements of
+    the sum, from number k on, as tensor cores need them: four operands per 16 rows. The warp's part
+    begins at `a`.
     """
     length, fours, sixteens = at.a_row, tile.warp_rows // 32, tile.warp_rows // 16
     place = at.place_a
@@ -86,7 +92,9 @@ def operands_of_a(tile: Tile, at: Layout) -> Callable:
 
 
 def operands_of_b(at: Layout) -> Callable:
-    """The same of a warp's columns of B: two operands for each eight columns."""
+    """Returns fetch(shared, b, lane, k, to), which does the same for a warp's columns of B: two
+    operands per eight columns.
+    """
     length, place = at.b_row, at.place_b
     load = load_matrices(0, 2 * length)
 
@@ -104,7 +112,9 @@ def operands_of_b(at: Layout) -> Callable:
 
 
 def lines_of_a(tile: Tile, at: Layout) -> Callable:
-    """fetch(shared, a, lane, k, to): to[i, r] is item k + i of the sum, of this thread's row r of A, for four items."""
+    """Returns fetch(shared, a, lane, k, to): to[i, r] = element k + i of the sum in this thread's
+    row r of A, for four elements.
+    """
     read = _lines(at.a_along, at.a_row, tile.warp_rows // 32, 32)
 
     @inline
@@ -115,7 +125,9 @@ def lines_of_a(tile: Tile, at: Layout) -> Callable:
 
 
 def lines_of_b(at: Layout) -> Callable:
-    """The same of this thread's columns of B."""
+    """Returns fetch(shared, b, lane, k, to): to[i, c] = element k + i of the sum in this thread's
+    column c of B, for four elements.
+    """
     read = _lines(at.b_along, at.b_row, COLUMNS // 4, 4)
 
     @inline
@@ -126,7 +138,9 @@ def lines_of_b(at: Layout) -> Callable:
 
 
 def _lines(is_along: bool, length: int, groups: int, apart: int) -> Callable:
-    """read(shared, start, first, k, to), of so many times four rows or columns from `first` on."""
+    """Returns read(shared, start, first, k, to), which reads `groups` groups of four rows or
+    columns from `first` on.
+    """
     place = placing(is_along, length)
 
     @inline

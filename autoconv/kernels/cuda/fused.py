@@ -1,7 +1,8 @@
 """Convolution + bias + ReLU + 2x2 max pooling as one kernel, and its gradients.
 
-Forward computes only the pixels that the pooling reads, and keeps the pooled value and one byte that says which of the
-four won. Backward spreads the pooled gradients to their winners, and goes on as the ordinary convolution does.
+The forward pass computes only the pixels that the pooling reads. It stores each pooled value and
+one byte with the index of the winning pixel. The backward pass writes the pooled gradients to their
+winners, and continues like an ordinary convolution.
 """
 
 import math
@@ -36,7 +37,9 @@ from .unpool import reading
 
 @inline
 def largest(sums, r, c):
-    """The largest of a column's four sums from row r on, and which it is: the first of equal ones. A NaN wins."""
+    """Returns the largest of a column's four sums from row r on, and its index; on a tie, the first
+    one. A NaN wins.
+    """
     best, which = sums[r, c], np.uint8(0)
     for e in range(1, 4):
         item = sums[r + e, c]
@@ -46,13 +49,14 @@ def largest(sums, r, c):
 
 
 def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
-    """y (count, F) = the largest of the four sums of each window, finished as `does` says
-    (ending.py), scaled before; `winner` says which it was.
+    """y (count, F) = the largest of the four sums of each window, with the operations of `does`
+    applied (ending.py); the scale is applied before taking the largest. `winner` receives its
+    index.
 
-    `lengths` as in conv.py. The four pixels of a window are four rows side by side (gather.py), so
-    a thread has them. `cut`: into how many parts the sum is, and the stages of each;
-    `sums_of_parts` (parts, 4, count, F) gets the four of each part if there are several, for
-    `_pool_parts`.
+    `lengths` is defined in conv.py. The four pixels of a window are four adjacent rows (gather.py),
+    so a single thread has all of them. `cut`: the number of partial sums, and the stages in each.
+    If there are several, `sums_of_parts` (parts, 4, count, F) receives the four sums of each part,
+    for `_pool_parts`.
     """
     at = layout(tile, False, False)
     locate, where = gather.rows_of(tile, True), place_of(tile)
@@ -105,7 +109,9 @@ _FORWARD = family("forward", _pooled, tiles.FORWARD)
 @kernel("(int64, const T[::1], const T[::1], const T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 3), int64,"
         " boolean)")
 def _pool_parts(count, sums_of_parts, b, scale, y, winner, parts, filters, does, keep_winner):
-    """The same from the four sums of each window, each the sum of its parts in their order."""
+    """y, winner = the same as in `_pooled`, from the partial sums of each window's four pixels,
+    added in order.
+    """
     sums = cuda.local.array((4, 1), y.dtype)
     item = global_index()
     if item < count:
@@ -127,10 +133,12 @@ _FIRST_WEIGHT_GRADIENT = family("first_weight_gradient", outer(True), tiles.FIRS
 
 
 def _unpooling(width: int) -> ItemKernel:
-    """spread (N,H,W,F) = each pooled gradient at its winner, zero at the others and where the ReLU was at 0.
+    """spread (N,H,W,F) = each pooled gradient at its winner; zero at all other pixels, and where
+    the ReLU's output was 0.
 
-    An item is `width` filters of one window, also of those that stick out at the bottom or at the right: there, pixels
-    belong to no window. `sizes` = (H, W, F); the divisors are of windows along H, along W, and pieces of F.
+    Each thread handles `width` filters of one window. Incomplete windows at the bottom and at the
+    right are included: the pooling ignores their pixels. `sizes` = (H, W, F). The divisors are the
+    numbers of windows along H and along W, and of pieces of F.
     """
     read, write = reading(width)
 
@@ -166,8 +174,8 @@ def _unpool(y, winner, dy, spread) -> None:
 
 
 def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
-    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape)
-    says which won, unless it is empty. `scale` (F,) multiplies w.
+    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)). `winner` (uint8, y's shape)
+    receives the index of each window's maximum, unless it is empty. `scale` (F,) multiplies w.
     """
     filters, count = y.shape[3], math.prod(y.shape[:3])
     gathering = gather.forward(x.shape, y.shape[1:3], window, x.shape[3])
@@ -185,16 +193,19 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
 
 
 def _first_weight_gradient(x, y, winner, dy, dw, db, window: Window) -> None:
-    """dw and db without the gradient before the pooling in memory: pixels are counted window by window, four each."""
+    """dw and db, without storing the gradient before the pooling: pixels are counted window by
+    window, four per window.
+    """
     gathering = gather.forward(x.shape, y.shape[1:3], window, x.shape[3])
     outer_product(_FIRST_WEIGHT_GRADIENT, x, (y, winner, dy), dw, db, gathering, 4 * math.prod(y.shape[:3]))
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, masked: bool = False) -> None:
-    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `masked` dx
-    is 0 where x is not above 0: the gradient before the ReLU that made x.
+    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `masked`, dx
+    is 0 where x is not above 0: the gradient before the ReLU that computed x.
     """
-    if dx is None and x.shape[3] % 4:  # a first layer, whose gradient is large and read once
+    # the first layer: its gradient would be large and is read only once
+    if dx is None and x.shape[3] % 4:
         _first_weight_gradient(x, y, winner, dy, dw, db, window)
         return
     size = window.output_size(x.shape[1], x.shape[2])

@@ -1,8 +1,10 @@
-"""Where a matrix product's left side comes from: items of images, read through windows that are never built.
+"""The left factor of a convolution's matrix product: elements of images, read through windows that
+are never stored as a matrix.
 
-Row m of that matrix is a pixel of the result, column k = (i, j, c) the channel c that it sees through tap (i, j) of its
-window. A forward convolution reads pixel (p*sh + i*dh - top, ...). An input gradient reads the pixel whose window has
-this one at tap (i, j): ((r + top - i*dh) / sh, ...), where that divides.
+Row m of that matrix is a pixel of the result. Column k = (i, j, c) is the channel c that this pixel
+sees through tap (i, j) of its window. A forward convolution reads pixel (p*sh + i*dh - top, ...).
+An input gradient reads the pixel whose window has this pixel at tap (i, j): ((r + top - i*dh) / sh,
+...), if the division is exact.
 """
 
 from collections.abc import Callable
@@ -17,24 +19,27 @@ from .ptx import load4, scaled, store, store4, times, within
 from .tiles import Tile
 from .unpool import reading
 
-OUTSIDE = -(1 << 30)  # a row that no window reads
+OUTSIDE = -(1 << 30)  # a row outside every window
 
-# The parameters of a kernel that gathers, for its signature: `sizes` (H, W, C of the images, C of a group, taps * C of
-# a group), `steps` (2, 3), and the divisors: rows and columns of the result, channels of a group, columns of the
-# window, and the strides that an input gradient divides by.
+# The parameters of a gathering kernel in its signature. `sizes`: H, W, C of the images, C of a
+# group, taps * C of a group. `steps` (2, 3). The divisors: rows and columns of the result, channels
+# of a group, columns of the window, and the strides that an input gradient divides by.
 SIGNATURE = "UniTuple(int64, 5), UniTuple(UniTuple(int64, 3), 2), UniTuple(UniTuple(int64, 3), 6)"
 
 
 class Gathering(NamedTuple):
     sizes: tuple[int, ...]
-    steps: tuple[tuple[int, int, int], ...]  # for rows and columns: pixel m and tap i read first + m*stride + i*step
+    # for rows and columns: pixel m and tap i read first + m*stride + i*step
+    steps: tuple[tuple[int, int, int], ...]
     divisors: tuple[tuple[int, int, int], ...]
 
 
 def divisor(n: int) -> tuple[int, int, int]:
-    """(n, factor, shift) with a // n = a * factor >> shift for 0 <= a < 2**31: no GPU divides in one instruction.
+    """Returns (n, factor, shift) with a // n = a * factor >> shift for 0 <= a < 2**31. GPUs have no
+    division instruction.
 
-    Source: Granlund and Montgomery, "Division by invariant integers using multiplication" (1994), theorem 4.2.
+    Source: Granlund and Montgomery, "Division by invariant integers using multiplication" (1994),
+    theorem 4.2.
     """
     shift = 31 + max(n - 1, 0).bit_length()
     return n, -(-(1 << shift) // max(n, 1)), shift
@@ -42,18 +47,22 @@ def divisor(n: int) -> tuple[int, int, int]:
 
 @inline
 def divided(a, by):
-    """a // n for by = divisor(n)."""
+    """Returns a // n for by = divisor(n)."""
     return scaled(a, by[1], by[2])
 
 
 def forward(images: tuple[int, ...], pixels: tuple[int, int], window: Window, channels: int) -> Gathering:
-    """For results of `pixels` (OH, OW) from `images` (N, H, W, C), of which a group has so many channels."""
+    """Returns the arguments for results of `pixels` (OH, OW) from `images` (N, H, W, C), with
+    `channels` channels per group.
+    """
     steps = ((-window.top, window.sh, window.dh), (-window.left, window.sw, window.dw))
     return _gathering(images, pixels, window, channels, steps, (1, 1))
 
 
 def backward(images: tuple[int, ...], pixels: tuple[int, int], window: Window, channels: int) -> Gathering:
-    """For input gradients of `pixels` (H, W) from gradients `images` (N, OH, OW, F)."""
+    """Returns the arguments for input gradients of `pixels` (H, W) from gradients `images` (N, OH,
+    OW, F).
+    """
     steps = ((window.top, 1, -window.dh), (window.left, 1, -window.dw))
     return _gathering(images, pixels, window, channels, steps, (window.sh, window.sw))
 
@@ -67,7 +76,7 @@ def _gathering(images, pixels, window, channels, steps, strides) -> Gathering:
 
 @inline
 def pixel_of(m, divisors):
-    """(n, p, q) of pixel number m."""
+    """Returns (n, p, q) of pixel number m."""
     row = divided(m, divisors[1])
     n = divided(row, divisors[0])
     return n, row - times(n, divisors[0][0]), m - times(row, divisors[1][0])
@@ -75,19 +84,21 @@ def pixel_of(m, divisors):
 
 @inline
 def tap_of(k, divisors):
-    """(i, j, c) of column k."""
+    """Returns (i, j, c) of column k."""
     tap = divided(k, divisors[2])
     i = divided(tap, divisors[3])
     return i, tap - times(i, divisors[3][0]), k - times(tap, divisors[2][0])
 
 
 def rows_of(tile: Tile, pooled: bool) -> Callable:
-    """locate(places, count, channel, sizes, steps, divisors): which pixels the rows of this block are. Of
-    `places`, four items in shared memory for each row, the first three are what tap (0, 0) reads: the item of that
-    channel, the pixel's row and its column. In registers they would be in the way of the sums.
+    """Returns locate(places, count, channel, sizes, steps, divisors), which computes the pixels of
+    this block's rows. `places` has four elements in shared memory per row. The first three describe
+    what tap (0, 0) reads: the index of the element in that channel, the pixel's row and its column.
+    In registers they would compete with the sums.
 
-    Rows are pixels in scan order, `count` of them. Pooled, they are the four pixels of one window of 2x2 after the
-    other: one thread holds the sums of all four. Every thread works out some rows, for all.
+    Rows are pixels in scan order, `count` of them. If `pooled`, they are ordered window by window,
+    four pixels per 2x2 window, so that one thread has the sums of all four. Every thread computes
+    some rows, for the whole block.
     """
     height, threads, turns = tile.rows, tile.threads, -(-tile.rows // tile.threads)
 
@@ -112,8 +123,9 @@ def rows_of(tile: Tile, pooled: bool) -> Callable:
 
 
 def _filling_rows(tile: Tile, at: Layout, copy: Callable, strided: bool) -> Callable:
-    """fill(shared, start, tap, real, down, right, x, places, height, across): the gathered rows' items at one tap,
-    which reads so many pixels further down and right than tap (0, 0), `tap` items behind. `real`: the sum goes so far.
+    """Returns fill(shared, start, tap, real, down, right, x, places, height, across), which loads
+    the gathered rows' elements at one tap. That tap reads `down` rows and `right` columns from tap
+    (0, 0), `tap` elements later in memory. `real`: whether the sum extends this far.
     """
     chunks, width, place = tile.depth // tile.widths[0], tile.widths[0], at.place_a
     each, apart = tile.rows * chunks // tile.threads, tile.threads // chunks
@@ -128,7 +140,9 @@ def _filling_rows(tile: Tile, at: Layout, copy: Callable, strided: bool) -> Call
 
     @inline
     def fill_strided(shared, start, tap, real, down, right, x, places, height, across, every, divisors):
-        """The same, where only some pixels are reached by the strides, and lie nearer than the distances say."""
+        """Loads the same elements for strided convolutions: the strides reach only some pixels,
+        whose distances in memory are smaller by the stride.
+        """
         for e in range(each):
             mine, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
             item, r, t, _ = load4(places, 4 * (mine + e * apart))
@@ -144,12 +158,15 @@ def _filling_rows(tile: Tile, at: Layout, copy: Callable, strided: bool) -> Call
 
 
 def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: bool) -> Callable:
-    """fill(shared, start, step, source): the gathered rows' items of one stage, and what multiplies them.
+    """Returns fill(shared, start, step, source), which loads one stage: the gathered rows'
+    elements, and the elements of w that multiply them.
 
-    source = (x, w, places, skipped, n, columns, group, length, sizes, steps, divisors), where w has `columns` columns a
-    group and rows of `length` items; this block begins at column n and goes on from the stage number `skipped` of the
-    sum, and w's group begins at item `group`. Turned, that is the
-    convolution's w in an input gradient: its rows are channels of the result, and the sum goes along them.
+    source = (x, w, places, skipped, n, columns, group, length, sizes, steps, divisors). w has
+    `columns` columns per group and rows of `length` elements. This block begins at column n and at
+    stage number `skipped` of the sum, and w's group begins at element `group`.
+
+    If `turned`, w belongs to the convolution whose input gradient is computed: its rows are
+    channels of the result, and the sum runs along them.
     """
     (a_width, width), depth = tile.widths, tile.depth
     wide = (depth if turned else tile.columns) // width  # pieces of a row of w in this stage
@@ -187,8 +204,9 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: b
 
 
 def items_of(tile: Tile) -> tuple[int, Callable]:
-    """How many items of a window a thread loads at the same place of rows, and locate(taps, channel, sizes, steps,
-    divisors), which gives the number of the first. taps (3, 1) then has its tap and channel (i, j, c).
+    """Returns how many elements of a window a thread loads from the same position in rows, and
+    locate(taps, channel, sizes, steps, divisors), which returns the number of the first. taps (3,
+    1) receives its tap and channel (i, j, c).
     """
     rows, width = tile.rows, tile.widths[0]
 
@@ -203,11 +221,12 @@ def items_of(tile: Tile) -> tuple[int, Callable]:
 
 
 def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: bool) -> Callable:
-    """fill(shared, start, step, source): the windows of one stage's pixels, for this block's items of a window, and
-    the gradients of these pixels.
+    """Returns fill(shared, start, step, source), which loads the windows of one stage's pixels, for
+    this block's elements of a window, and the gradients of these pixels.
 
-    source = (x, dy, taps, k, begin, end, n, columns, group, length, sizes, steps, divisors): this thread loads item k
-    of the windows, the one at `taps`, of pixels from `begin` to `end`; dy is as w above.
+    source = (x, dy, taps, k, begin, end, n, columns, group, length, sizes, steps, divisors). This
+    thread loads element k, at `taps`, of the windows of pixels from `begin` to `end`; dy has the
+    same parameters as w in `filling`.
     """
     depth, a_width = tile.depth, tile.widths[0]
     chunks = tile.rows // a_width
@@ -218,7 +237,8 @@ def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], poo
     def fill(shared, start, step, source):
         x, dy, taps, k, begin, end, first, columns, group, length, sizes, steps, divisors = source
         height, across, every, _, items = sizes
-        if k < items:  # the one behind the last is always 1; the others are never read
+        # the element after the last is always 1 (the bias); elements beyond it are never read
+        if k < items:
             down, right = steps[0][0] + times(taps[0, 0], steps[0][2]), steps[1][0] + times(taps[1, 0], steps[1][2])
             row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * a_width
             m = begin + step * depth + row
@@ -238,14 +258,17 @@ def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], poo
 
 
 def _rows_of_gradients(tile: Tile) -> tuple[int, int, int]:
-    """The pieces of a row of a stage's gradients, and of how many rows, how far apart, a thread loads one."""
+    """Returns the number of pieces in a row of a stage's gradients, the number of rows of which a
+    thread loads one piece, and the distance between these rows.
+    """
     wide = tile.columns // tile.widths[1]
     return wide, tile.depth * wide // tile.threads, tile.threads // wide
 
 
 def filling_gradients(tile: Tile, at: Layout, copy: Callable) -> Callable:
-    """fill(shared, start, m, end, dy, first, columns, group, length): the gradients of one stage's
-    pixels, from number m on and before `end`. This block begins at column `first`.
+    """Returns fill(shared, start, m, end, dy, first, columns, group, length), which loads the
+    gradients of one stage's pixels, from number m on and before `end`. This block begins at column
+    `first`.
     """
     (wide, each, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], at.b, at.place_b
 
@@ -262,7 +285,9 @@ def filling_gradients(tile: Tile, at: Layout, copy: Callable) -> Callable:
 
 
 def _filling_pooled(tile: Tile, at: Layout, _: Callable) -> Callable:
-    """The same, where dy = (y, winner, dy) of 2x2 max pooling."""
+    """Returns the same function as `filling_gradients`, for dy = (y, winner, dy) of 2x2 max
+    pooling.
+    """
     (wide, each, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], at.b, at.place_b
     read, write = reading(width)
 
@@ -280,8 +305,8 @@ def _filling_pooled(tile: Tile, at: Layout, _: Callable) -> Callable:
 
 
 def ones(tile: Tile, at: Layout) -> Callable:
-    """fill(shared, k, items): writes 1 at all that this thread would load of windows, in every
-    stage, where its item k is none of the `items`.
+    """Returns fill(shared, k, items). If a thread's element k is not one of the `items`, fill
+    writes 1 to all positions that the thread would load from windows, in every stage.
     """
     width, stages, size, place = tile.widths[0], tile.stages, at.size, at.place_a
     chunks = tile.rows // width

@@ -1,6 +1,7 @@
-"""CUDA graphs through NVIDIA's driver: many launches captured once, and from then on launched as one.
+"""CUDA graphs: many launches are captured once and then launched together.
 
-The driver's own functions, since their names have stayed while those of the packages above them moved.
+This module calls the driver's own functions, because their names are stable, unlike those of the
+packages above the driver.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,14 +13,15 @@ from ...engine.errors import DeviceError
 from . import failures
 from .order import Place
 
-Launch = Callable[[int], None]  # launches on the stream of that handle
+Launch = Callable[[int], None]  # launches on the stream with the given handle
 
 
 class CudaGraph:
-    """Launches as `places` has them, to be launched together on the stream of that handle.
+    """Launches placed on streams by `places`, to be launched together on the stream with this
+    handle.
 
-    They are captured on streams of their own, so that what other threads launch meanwhile stays
-    out. Raises DeviceError where the driver cannot capture them.
+    They are captured on separate streams, so that launches of other threads are not captured.
+    Raises DeviceError if the driver cannot capture them.
     """
 
     def __init__(self, handle: int, launches: Sequence[Launch], places: list[Place]) -> None:
@@ -41,7 +43,7 @@ class CudaGraph:
                 driver.cuStreamDestroy(stream)
 
     def __call__(self) -> None:
-        """Launches it, in the order of the stream."""
+        """Launches the graph, in stream order."""
         _checked(driver.cuGraphLaunch(self._executable, self._stream))
 
     def __del__(self) -> None:
@@ -49,7 +51,7 @@ class CudaGraph:
             driver.cuGraphExecDestroy(self._executable)
 
     def _captured(self, launches: Sequence[Launch], places: list[Place]) -> Any:
-        """The driver's graph of the launches."""
+        """Captures the launches and returns the driver's graph."""
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         _checked(driver.cuStreamBeginCapture(self._streams[0], mode))
         whole = False
@@ -58,9 +60,9 @@ class CudaGraph:
             whole = True
         except DeviceError:
             raise
-        except Exception as error:  # of whatever class: Numba passes on those of the packages below it
+        except Exception as error:  # any class: Numba passes on errors of the packages below it
             raise DeviceError(f"A kernel could not be captured: {error}") from error
-        finally:  # whatever happened, the stream must leave the capture
+        finally:  # the stream must leave capture mode in any case
             ended = driver.cuStreamEndCapture(self._streams[0])
             if not whole and not int(ended[0]):
                 driver.cuGraphDestroy(ended[1])
@@ -90,7 +92,7 @@ class CudaGraph:
             self._wait(0, self._mark(stream))
 
     def _mark(self, stream: int) -> Any:
-        """An event that comes when all is done that was launched on a stream so far."""
+        """Records an event that occurs when all earlier launches on a stream are complete."""
         (event,) = _checked(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
         self._events.append(event)
         _checked(driver.cuEventRecord(event, self._streams[stream]))

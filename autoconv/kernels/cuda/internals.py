@@ -1,7 +1,7 @@
-"""The one file that imports numba-cuda, with all that is used of it beyond its documented names.
+"""The only file that imports numba-cuda, including all its undocumented names that autoconv uses.
 
-Those move from version to version. So each has a fallback here: where a compiled kernel cannot be
-kept it is compiled again, where no GPU can be pretended the real one is asked.
+The undocumented names change between versions. So each has a fallback here: if a compiled kernel
+cannot be stored, it is compiled again; if no GPU can be simulated, the real one is queried.
 """
 
 import importlib
@@ -14,20 +14,22 @@ from typing import Any
 
 from . import libraries
 
-libraries.missing_part()  # it may set CUDA_HOME, which numba-cuda reads
+libraries.missing_part()  # this may set CUDA_HOME, which numba-cuda reads when imported
 
 from llvmlite import ir  # noqa: E402, F401 (for ptx.py, as cgutils, intrinsic and types are)
 from numba import cuda  # noqa: E402
 from numba.cuda.extending import intrinsic  # noqa: E402, F401
 
 Capability = tuple[int, int]
-Target = tuple[int, int] | tuple[int, int, str]  # a capability, or one with the features of its generation alone
+# a capability, optionally with the suffix for features of that GPU generation only
+Target = tuple[int, int] | tuple[int, int, str]
 
-_UNLIKE = (AttributeError, ImportError, TypeError)  # what a version raises that has a name no longer, or another one
+# raised if a version of numba-cuda lacks a name, or changed it
+_UNLIKE = (AttributeError, ImportError, TypeError)
 
 
 def _first(*names: str) -> Any:
-    """The first of these modules that there is."""
+    """Imports and returns the first of these modules that exists."""
     for name in names:
         try:
             return importlib.import_module(name)
@@ -46,7 +48,7 @@ _devices: Any = _first("numba.cuda.cudadrv.devices", "numba.cuda.api")
 _dispatcher: Any = _first("numba.cuda.dispatcher")
 _Nothing: Any = getattr(_first("numba.cuda.core.caching", "numba.core.caching"), "NullCache", object)
 
-_config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
+_config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net has small launches
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -56,23 +58,27 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _compiler_locks() -> list[Any]:
-    """The locks that it takes to compile: one of its own, and in some versions Numba's before."""
+    """Returns the locks that compiling takes: numba-cuda's own, and in some versions Numba's as
+    well.
+    """
     both = _first("numba.cuda.core.compiler_lock", "numba.core.compiler_lock").global_compiler_lock
     each = (getattr(both, name, None) for name in ("_numba_lock", "_cuda_lock"))
     return [lock._lock for lock in (both, *each) if hasattr(lock, "_lock")]
 
 
 COMPILER_LOCKS = _compiler_locks()
-DRIVER_ERRORS = _errors()  # what numba-cuda raises where the driver refuses
+DRIVER_ERRORS = _errors()  # raised by numba-cuda if the driver refuses a call
 
 _pretending: Capability | None = None
 
 
 @contextmanager
 def pretended(capability: Capability) -> Iterator[None]:
-    """Numba asks the current GPU what it is to compile for: within this block there is one of this capability.
+    """Makes Numba compile for this compute capability inside the `with` block, instead of querying
+    the current GPU.
 
-    A version that asks elsewhere gets the answer of the real GPU, for which everything is compiled anyway.
+    A numba-cuda version that queries the GPU in another way compiles for the real GPU, for which
+    everything is compiled anyway.
     """
     global _pretending
     gpu: Any = SimpleNamespace(compute_capability=capability)
@@ -90,7 +96,7 @@ def pretended(capability: Capability) -> Iterator[None]:
 
 
 def capability() -> Capability:
-    """The compute capability of the current GPU, or of the one that is pretended."""
+    """Returns the compute capability of the current GPU, or the one set by `pretended`."""
     if _pretending is not None:
         return _pretending
     major, minor = cuda.get_current_device().compute_capability
@@ -99,7 +105,9 @@ def capability() -> Capability:
 
 @cache
 def target(of: Capability) -> Target:
-    """What numba-cuda compiles for on a GPU of this capability: from Hopper on (9, 0, "a"), which is `sm_90a`."""
+    """Returns the target that numba-cuda compiles for on a GPU of this capability: from Hopper on,
+    such as (9, 0, "a"), which is `sm_90a`.
+    """
     try:
         with pretended(of):
             found = _first("numba.cuda.codegen").CUDACodeLibrary._ensure_cc(None, None)
@@ -110,7 +118,7 @@ def target(of: Capability) -> Target:
 
 @cache
 def known() -> frozenset[Capability]:
-    """The compute capabilities that the compiler here knows."""
+    """Returns the compute capabilities that the installed compiler supports."""
     from cuda.bindings import nvrtc  # type: ignore[import-not-found,unused-ignore]
 
     _, numbers = nvrtc.nvrtcGetSupportedArchs()
@@ -118,12 +126,14 @@ def known() -> frozenset[Capability]:
 
 
 def types_of(signature: str) -> tuple:
-    """Numba's types of the parameters of a signature."""
+    """Returns Numba's types of a signature's parameters."""
     return _signatures.normalize_signature(signature)[0]
 
 
 def compiled(function: Callable, parameters: tuple, options: dict[str, Any]) -> Any:
-    """A kernel as a dispatcher launches it, for the current GPU or the one that is pretended, down to machine code."""
+    """Compiles a kernel to machine code, for the current GPU or the `pretended` capability. Returns
+    it in the form that a dispatcher launches.
+    """
     made = _dispatcher._Kernel(function, parameters, **options)
     made.library.get_cubin()
     return made
@@ -132,9 +142,11 @@ def compiled(function: Callable, parameters: tuple, options: dict[str, Any]) -> 
 def ptx(function: Callable, parameters: tuple, options: dict[str, Any], targets: Iterable[Target],
         load: Callable[[], bytes | None] = lambda: None,
         save: Callable[[bytes], object] = lambda data: None) -> list[str]:
-    """A kernel's PTX for several targets. Numba's part, the longest, is done once: it is the same from Turing on.
+    """Returns a kernel's PTX for several targets. Numba's stage, the longest, runs only once: its
+    result is the same from Turing on.
 
-    `load()` may give that part, as `save(data)` was given it before; with it is the PTX of the targets of that time.
+    `load()` may return the result of that stage, stored earlier by `save(data)`. It includes the
+    PTX for the targets of that time.
     """
     targets = list(targets)
     try:
@@ -155,7 +167,9 @@ def _lowered(function: Callable, parameters: tuple, options: dict[str, Any], tar
 
 def _text(kernel: Any, target: Target) -> str:
     with pretended(target[:2]):
-        return kernel.library.get_asm_str()  # as at a launch; by `cc` it would not find what it has, and compile again
+        # the same call as for a launch; with `cc`, Numba would not find its stored text and compile
+        # again
+        return kernel.library.get_asm_str()
 
 
 def _documented(function: Callable, parameters: tuple, target: Target) -> str:
@@ -164,7 +178,7 @@ def _documented(function: Callable, parameters: tuple, target: Target) -> str:
 
 
 def dumped(kernel: Any) -> bytes | None:
-    """A compiled kernel for `restored`; None where it cannot be kept."""
+    """Serializes a compiled kernel for `restored`; returns None if that is not possible."""
     try:
         return _serialize.dumps(kernel)
     except (*_UNLIKE, RuntimeError, pickle.PickleError):
@@ -172,7 +186,9 @@ def dumped(kernel: Any) -> bytes | None:
 
 
 def restored(data: bytes) -> Any:
-    """A kernel from what `dumped` gave; None where that has another form, so that it must be compiled."""
+    """Returns a kernel serialized by `dumped`; None if the data have another format, so that the
+    kernel must be compiled.
+    """
     try:
         return pickle.loads(data)
     except (*_UNLIKE, EOFError, pickle.PickleError):
@@ -180,7 +196,7 @@ def restored(data: bytes) -> Any:
 
 
 class _Kept(_Nothing):
-    """What a dispatcher asks before it compiles, and gives what it compiled."""
+    """A dispatcher's cache: queried before it compiles a kernel, and given each compiled kernel."""
 
     def __init__(self, load: Callable[[tuple], Any], save: Callable[[tuple, Any], object]) -> None:
         self._load = load
@@ -194,7 +210,8 @@ class _Kept(_Nothing):
 
 
 def keep(dispatcher: Any, load: Callable[[tuple], Any], save: Callable[[tuple, Any], object]) -> None:
-    """Has a dispatcher call `load(types)`, which may give a kernel, before it compiles one, and then
-    `save(types, kernel)`. A version that has another way to do so compiles anew in each process.
+    """Makes a dispatcher call `load(types)`, which may return a kernel, before it compiles one, and
+    then `save(types, kernel)`. A numba-cuda version with another cache interface compiles again in
+    each process.
     """
     dispatcher._cache = _Kept(load, save)

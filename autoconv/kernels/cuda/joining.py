@@ -1,16 +1,17 @@
-"""Launches of a recording that one launch of joint.py does in their place, with the same bits: a
-launch costs a graph more than most of these do.
+"""Merges launches of a recording into single launches of joint.py's kernels, with bit-for-bit equal
+results: a launch costs a graph more than most of these kernels do.
 
-Which launches belong together follows from the memory that they share: the crossentropy from logits
-takes along the softmax of the same logits, its own gradient, and so on down the tables. Each is
-taken only where that changes nothing:
+Launches that belong together are found through the memory that they share. For example, the
+cross-entropy from logits is merged with the softmax of the same logits, with its own gradient, and
+with further launches in the tables below. A launch is merged only if that cannot change any result:
 
-- all other launches can come before the joint one or behind it, and everything still waits for what it waited for;
-- each array that the joint launch writes shares no memory with its others, so its threads do not meet.
+- All other launches can run before or after the joint launch, and each still waits for the same
+results. - No array that the joint launch writes shares memory with its other arrays, so its threads
+do not conflict.
 
-Sums over a batch need one block to have all samples. Of more samples than a block has threads they
-stay a launch of their own, which waits for nothing but the losses and has nothing wait for it: it
-runs beside the backward pass.
+Sums over a batch need one block that has all samples. If there are more samples than threads in a
+block, the sums remain a separate launch. That launch waits only for the losses, and no other launch
+waits for it, so it runs in parallel with the backward pass.
 """
 
 import inspect
@@ -27,9 +28,9 @@ from .runtime import pointer
 
 
 class Member(NamedTuple):
-    """A launch that may be taken along: its kernel, the part of joint.py that does its work, and
-    the names that its arguments have there, `_` for what follows from the shapes. Those that are
-    `known` must be there already, as the same memory.
+    """A launch that may be merged: its kernel, the part of joint.py that replaces it, and the
+    parameter names in joint.py for its arguments; `_` marks arguments that follow from the shapes.
+    Arguments that are `known` must already be in the group, as the same memory.
     """
 
     kernel: CudaKernel
@@ -44,7 +45,7 @@ ROWS = (
     Member(pointwise._softmax, joint.SOFTMAX, "_ x y", "x", "y"),
     Member(loss._categorical_logits_grad, joint.GRADIENT, "_ classes t x dy dx", "t x", "dx"),
 )
-HITS = (  # `scores` are the softmax that was taken, else the logits
+HITS = (  # `scores` are the softmax if it was merged, otherwise the logits
     Member(step._label_hits, joint.LABEL_HITS, "_ classes true_classes scores hits", "scores", "hits"),
     Member(step._class_hits, joint.CLASS_HITS, "_ classes targets scores hits", "scores", "hits"),
 )
@@ -59,18 +60,20 @@ SUMS = (
     CLOSE,
 )
 
-# What is launched in the place of others, by the one of them that is always there.
+# The joint kernels, keyed by the kernel that is always in their group.
 JOINT: dict[CudaKernel, CudaKernel] = {loss._categorical_logits: joint._classifier, step._accumulate: joint._sums}
 
 
 def with_joint(found: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """Kernels, each for a dtype, and those that may be launched in their place once they are recorded."""
+    """Returns these kernels, each for a dtype, and the joint kernels that may replace them when
+    they are recorded.
+    """
     found = list(found)
     return [*found, *((JOINT[kernel], dtype) for kernel, dtype in found if kernel in JOINT)]
 
 
 def joined(launches: Sequence[Launch]) -> list[Launch]:
-    """Launches that leave in memory what these leave, some of them as one."""
+    """Returns launches with the same effect on memory as these, some of them merged."""
     found = list(launches)
     for kernel, join in ((loss._categorical_logits, _classifier), (step._accumulate, _sums)):
         for core in launches:
@@ -80,7 +83,7 @@ def joined(launches: Sequence[Launch]) -> list[Launch]:
 
 
 def _classifier(launches: list[Launch], core: Launch) -> list[Launch]:
-    """With all that a crossentropy can take along."""
+    """Merges a cross-entropy with every other launch of its group."""
     count, classes, t, x, values = core.arguments
     rows = ((count * classes,), (count, classes), (count, classes, 1))
     shapes = {**dict.fromkeys(("t", "x", "y", "dx", "scores", "targets"), rows),
@@ -101,7 +104,7 @@ def _classifier(launches: list[Launch], core: Launch) -> list[Launch]:
 
 
 def _sums(launches: list[Launch], core: Launch) -> list[Launch]:
-    """With another sum, and the end of the step."""
+    """Merges a sum with another sum and with the end of the step."""
     values, weights, factor, totals, slot = core.arguments
     roles = {"values": values, "weights": weights, "factor": factor, "slot": slot, "totals": totals}
     group = _Group(launches, core, joint.SUM, roles, "totals", {})
@@ -110,9 +113,12 @@ def _sums(launches: list[Launch], core: Launch) -> list[Launch]:
 
 
 class _Group:
-    """Launches that are to be one: at first the `core`, which is that part of it. `roles` are their
-    arguments by the names of joint.py, `written` those of them that it writes. shapes: by name
-    those that an array may have, if that matters; it then gets the first one.
+    """Launches that are to be merged, at first only `core`, which corresponds to `part`. `roles`
+    are their arguments, keyed by joint.py's parameter names; `written` names those that the group
+    writes.
+
+    shapes: the allowed shapes of an argument, by name, if its shape matters. The argument is
+    reshaped to the first of them.
     """
 
     def __init__(self, launches: list[Launch], core: Launch, part: int, roles: dict[str, Any], written: str,
@@ -122,7 +128,7 @@ class _Group:
         self._written = {written}
         self._shapes = shapes
         self._core = next(i for i, launch in enumerate(launches) if launch is core)
-        self._parts = {self._core: part}  # of each member
+        self._parts = {self._core: part}  # the part of each merged launch
         self._accesses = [launch.accesses() for launch in launches]
 
     @property
@@ -130,14 +136,16 @@ class _Group:
         return len(self._parts) == 1
 
     def take(self, *members: Member) -> None:
-        """Takes along, for each of these, the nearest launch that fits, if there is one."""
+        """Merges, for each of these members, the nearest launch that matches, if any."""
         nearest = sorted(range(len(self._launches)), key=lambda i: abs(i - self._core))
         for member in members:
             of_kernel = (i for i in nearest if self._launches[i].kernel is member.kernel and i not in self._parts)
             next((i for i in of_kernel if self._takes(i, member)), None)
 
     def replaced(self, kernel: Any, blocks: int, others: dict[str, Any]) -> list[Launch]:
-        """All launches, with those of the group as one of this kernel; `others` are arguments that have no role."""
+        """Returns all launches, with the group's launches replaced by one launch of `kernel`.
+        `others` are arguments that have no role.
+        """
         given = {"factor": 0.0, "more_factor": 0.0, "slot": 0, "more_slot": 0, **others, **self.roles,
                  "parts": sum(self._parts.values())}
         arguments = tuple(given[name] for name in inspect.signature(kernel.function).parameters)
@@ -162,7 +170,9 @@ class _Group:
         return True
 
     def _with(self, launch: Launch, member: Member) -> dict[str, Any]:
-        """The roles with those of one more launch; none where it is not of the same samples."""
+        """Returns the roles, extended by those of one more launch; {} if that launch handles other
+        samples.
+        """
         roles = dict(self.roles)
         for name, argument in zip(member.names.split(), launch.arguments, strict=True):
             if name == "_":
@@ -179,8 +189,9 @@ class _Group:
         return roles
 
     def _behind(self, parts: Mapping[int, int]) -> list[int] | None:
-        """The other launches among these that come behind them all, as one of these comes before; None where such a
-        one must also come before one of them, or where they would come in another order than joint.py has its parts.
+        """Returns the other launches in between that must run after the merged one, because each
+        waits for a launch of the group. Returns None if a launch of the group also waits for one of
+        these, or if merging would change an order in which launches depend on each other.
         """
         late: list[int] = []
         before: list[int] = []
@@ -200,18 +211,20 @@ class _Group:
 
 
 def _is_of(launch: Launch, dtype: Any) -> bool:
-    """Whether all that has a floating type has this one, and joint.py has kernels for it."""
+    """Whether this is the only floating-point dtype of a launch, and joint.py has kernels for the
+    dtype.
+    """
     return launch.dtypes <= {dtype} and str(dtype) in CudaKernel.dtypes
 
 
 def _is_same(a: Any, b: Any) -> bool:
-    """Whether two arguments are one number, or the same memory as items of one dtype."""
+    """Whether two arguments are equal numbers, or the same memory with the same dtype."""
     return a.dtype == b.dtype and _span(a) == _span(b) if isinstance(a, Array) else a == b
 
 
 def _are_apart(roles: Mapping[str, Any], written: Iterable[str]) -> bool:
-    """Whether what is written shares no memory with another role. The softmax may be what a
-    sample's hit is seen from: one thread writes both.
+    """Whether the written arrays share no memory with another role. The softmax `y` may also be the
+    `scores`, because one thread writes the one and reads the other.
     """
     spans = {name: _span(role) for name, role in roles.items() if isinstance(role, Array)}
     for name in written:
@@ -224,6 +237,6 @@ def _are_apart(roles: Mapping[str, Any], written: Iterable[str]) -> bool:
 
 
 def _span(array: Array) -> tuple[int, int]:
-    """The first byte of an array and the one behind the last."""
+    """Returns the addresses of an array's first byte and of the byte after its last."""
     start = pointer(array.native)
     return start, start + array.nbytes

@@ -1,9 +1,10 @@
-"""What several launches of a step do, done by one: the end of a classifier's step, and a batch's
-sums. joining.py knows where they stand for those launches.
+"""Kernels that replace several launches of a step: the end of a classifier's step, and a batch's
+sums. joining.py decides which launches they replace.
 
-The work is that of the kernels of loss.py, pointwise.py and step.py, by the same functions in the
-same order, so the numbers are theirs bit for bit, and all arrays that those would write are
-written. `parts` says what there is to do; an array or a number that no part needs means nothing.
+They call the same functions as the kernels of loss.py, pointwise.py and step.py, in the same order.
+So all results are bit-for-bit equal, and every array that those kernels would write is written. The
+flags in `parts` select the operations; an array or a number that none of them needs may have any
+value.
 """
 
 import math
@@ -13,13 +14,13 @@ from .loss import entropy, hot, row_sum, slope, softmax_parts
 from .ptx import global_index, load, store
 from .step import TEAM, add_parts_up, largest, note_step, part_of_sum, thread
 
-# What there is to do, as bits of `parts`, in the order in which it is done.
+# Flags in `parts`, in the order in which the operations run.
 ONE_HOT, CROSSENTROPY, SOFTMAX, GRADIENT, LABEL_HITS, CLASS_HITS, SUM, SECOND_SUM, CLOSE = (1 << i for i in range(9))
 
 
 @inline
 def _sample(i, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets, hits):
-    """All that is done for sample i."""
+    """Runs all selected operations for sample i."""
     first, last = i * classes, (i + 1) * classes
     if parts & ONE_HOT:
         j, label = first, load(labels, i)
@@ -45,7 +46,9 @@ def _sample(i, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_class
 
 @inline
 def _account(parts, values, weights, factor, slot, more, more_weights, more_factor, more_slot, totals):
-    """By one block. A thread reads of `values` and `more` what it wrote itself, where it wrote them."""
+    """Adds up the batch's sums, in one block. A thread reads only those elements of `values` and
+    `more` that it wrote itself, if this launch wrote them.
+    """
     sums, me = cuda.shared.array((2, TEAM), "float64"), thread()
     sums[0, me] = part_of_sum(values, weights) if parts & SUM else 0.0
     sums[1, me] = part_of_sum(more, more_weights) if parts & SECOND_SUM else 0.0
@@ -64,7 +67,7 @@ def _account(parts, values, weights, factor, slot, more, more_weights, more_fact
               "float64, int64, float64[::1])", TEAM)
 def _classifier(count, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets, hits, weights,
                 factor, slot, more_weights, more_factor, more_slot, totals):
-    """A thread a sample; where there are sums to make, so few samples that one block has them all."""
+    """Uses one thread per sample. If sums are selected, one block must have all samples."""
     i = global_index()
     if i < count:
         _sample(i, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets, hits)

@@ -1,17 +1,18 @@
 """How a kernel for GPUs is declared, compiled and launched."""
 
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import caching, trace
+from .. import kernel as base
 from ..compilers import Compilers
+from ..kernel import Kernel, Wanted, parameters
 from ..locks import Lock, given_back
 from . import internals, store
 from .internals import capability, cuda, pretended
@@ -40,28 +41,23 @@ class OnGpu:
         raise NotImplementedError
 
 
-class CudaKernel:
+class CudaKernel(Kernel):
     """A function compiled for a GPU's threads; how many of them run it, `launch` is told.
 
-    `signature` is Numba's, with T for the floating type, for what is compiled ahead; other types
-    are compiled when they come. An array that the function only reads is `const T[::1]`: launches
-    that have no array in common, or only read it, may run at the same time.
+    The signature's T is for what is compiled ahead; other types are compiled when they come. An array that the
+    function only reads is `const T[::1]`: launches that have no array in common, or only read it, may run at the same
+    time.
     """
 
     dtypes: tuple[str, ...] = ("float32", "float64")  # what it is for ...
     tensor_cores: bool | None = None  # ... and whether only where such are used, or only where not
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
-        self.name = f"{function.__module__.rpartition('.')[2]}.{name}"
-        self.function = function
-        self.__doc__ = function.__doc__
-        self.signature = signature.replace("const ", "")
-        self.reads_only = _constant(signature)
-        self.typed = [part.strip(" (").startswith("T") for part in _parameters(self.signature)]
+        super().__init__(function, signature.replace("const ", ""), name)
+        self.reads_only = [part.strip(" (").startswith("const ") for part in parameters(signature)]
         self._dispatcher = cuda.jit(function, lto=False)  # machine code of the very PTX that the tests read and run
-        if function.__module__.startswith(f"{__package__}."):  # the cache knows these sources alone
+        if self.is_ours:
             internals.keep(self._dispatcher, self._load, self._save)
-        self._ready: set[np.dtype] = set()
 
     def launch(self, blocks: int | tuple[int, ...], threads: int, arguments: tuple) -> None:
         """Runs it on the GPU of its arrays, in the order of that GPU's stream."""
@@ -76,26 +72,16 @@ class CudaKernel:
         launch()
 
     def types(self, dtype: Any) -> tuple:
-        """Numba's types of its parameters for one floating type."""
-        return internals.types_of(re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature))
+        return internals.types_of(self.spelled(dtype))
 
-    def compile(self, dtype: Any) -> None:
-        """Compiles for one floating type and the current GPU, or loads that from the disk cache, so
-        that the first launch need not wait.
-        """
-        dtype = np.dtype(dtype)
-        if dtype not in self._ready:
-            with given_back(*internals.COMPILER_LOCKS):
-                self._dispatcher.compile(self.types(dtype))
-        self._ready.add(dtype)
+    def _compiled(self, dtype: np.dtype) -> None:
+        """For the current GPU. It is loaded when it is first launched."""
+        with given_back(*internals.COMPILER_LOCKS):
+            self._dispatcher.compile(self.types(dtype))
 
     def serves(self, dtype: Any, tensor_cores: bool) -> bool:
         """Whether it is ever launched for this dtype, where tensor cores are used or not."""
         return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
-
-    def compiled_before(self, dtype: Any) -> bool:
-        """Whether this process or the disk cache has it, for the current GPU."""
-        return np.dtype(dtype) in self._ready or store.has(self.name, self.types(dtype), _target())
 
     def compile_for(self, dtype: Any, gpu: tuple[int, int]) -> None:
         """Compiles into the disk cache, for a compute capability such as (8, 0). Needs no GPU and
@@ -108,20 +94,19 @@ class CudaKernel:
 
     def _load(self, types: tuple) -> Any:
         """A compiled kernel of the disk cache, for the current GPU; None where it is not there."""
-        data = store.read(self.name, types, _target())
+        data = caching.read(self._file(types))
         return None if data is None else internals.restored(data)
 
     def _save(self, types: tuple, made: Any) -> bool:
         """Keeps a compiled kernel, if this version of numba-cuda can do that."""
         data = internals.dumped(made)
         if data is not None:
-            store.write(self.name, types, _target(), data)
+            caching.write(self._file(types), data)
         return data is not None
 
-
-def _target() -> tuple:
-    """What numba-cuda compiles for on the current GPU."""
-    return internals.target(capability())
+    def _file(self, types: tuple) -> Path | None:
+        """Its file for the current GPU."""
+        return store.file(self.name, types, internals.target(capability()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,16 +180,6 @@ class BlockKernel(CudaKernel):
             self.launch(blocks, self.threads, arguments)
 
 
-def _constant(signature: str) -> list[bool]:
-    """Which of the parameters a signature calls const."""
-    return [part.strip(" (").startswith("const ") for part in _parameters(signature)]
-
-
-def _parameters(signature: str) -> list[str]:
-    """The types of a signature, one by one."""
-    return re.split(r",(?![^\[(]*[\])])", signature[1:-1])
-
-
 def kernel(signature: str, name: str = "") -> Callable[[Callable], ItemKernel]:
     """Makes a function an `ItemKernel`. `name` where its own says too little: one function may make several kernels."""
     return lambda function: ItemKernel(function, signature, name or function.__name__)
@@ -216,39 +191,9 @@ def block_kernel(signature: str, threads: int, name: str = "", dtypes: tuple[str
     return lambda function: BlockKernel(function, signature, name or function.__name__, threads, dtypes, tensor_cores)
 
 
-def kernels_of(module: ModuleType) -> dict[str, CudaKernel]:
-    """The kernels of a file, those that it takes from other files included."""
-    return {k.name: k for value in vars(module).values() for k in _kernels_in(value)}
-
-
-def _kernels_in(value: Any) -> Iterator[CudaKernel]:
-    """A kernel, or those in a tuple."""
-    if isinstance(value, CudaKernel):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _kernels_in(item)
-
-
-def prepare(wanted: list[tuple[CudaKernel, np.dtype]], report: Callable[[int, int], None]) -> None:
-    """Makes kernels ready for the current GPU, each for its dtype.
-
-    Calls `report(done, total)` where some must be compiled, and after each one.
-    """
-    missing = [(k, dtype) for k, dtype in wanted if not k.compiled_before(dtype)]
-    if missing:
-        report(0, len(missing))
-    folder = store.folder() if len(missing) > 1 else None
-    elsewhere = folder is not None and caching.has_space(folder)
-    if elsewhere:
-        names = [f"{k.name}:{dtype}" for k, dtype in missing]
-        _compilers(*map(str, capability())).compile(names, report)
-    done = 0
-    for k, dtype in wanted:
-        k.compile(dtype)
-        if (k, dtype) in missing and not elsewhere:
-            done += 1
-            report(done, len(missing))
+def prepare(wanted: Wanted, report: Callable[[int, int], None]) -> None:
+    """Makes kernels ready for the current GPU, as `kernel.prepare` does."""
+    base.prepare(wanted, report, store.folder, lambda: _compilers(*map(str, capability())))
 
 
 @cache

@@ -1,7 +1,9 @@
-"""Where CUDA's compiler is: in wheels beside numba-cuda, or in a toolkit of the system's, which CUDA_HOME names.
+"""Finds CUDA's compiler: in wheels next to numba-cuda, or in a toolkit of the system, which
+CUDA_HOME names.
 
-numba-cuda finds wheels by itself. Where only a toolkit has NVVM or libdevice, as in images made for PyTorch, it finds
-them by CUDA_HOME alone, and gives up without it. So that is set here, before anything of numba-cuda runs.
+numba-cuda finds wheels itself. If only a toolkit contains NVVM or libdevice, as in images made for
+PyTorch, numba-cuda finds them only through CUDA_HOME. So this module sets the variable before
+numba-cuda is used.
 """
 
 import contextlib
@@ -15,19 +17,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-FILES = {"nvrtc": ("lib*/libnvrtc.so*",), "nvvm": ("nvvm/lib*/libnvvm.so*", "lib*/libnvvm.so*")}  # of a toolkit
+# the libraries' file names in a toolkit
+FILES = {"nvrtc": ("lib*/libnvrtc.so*",), "nvvm": ("nvvm/lib*/libnvvm.so*", "lib*/libnvvm.so*")}
 LIBDEVICE = "nvvm/libdevice/libdevice.10.bc"
 VARIABLES = ("CUDA_HOME", "CUDA_PATH")
-DEFAULT = "/usr/local/cuda"  # where numba-cuda looks for libdevice unasked
+DEFAULT = "/usr/local/cuda"  # where numba-cuda looks for libdevice if no variable is set
 PLACES = (DEFAULT, f"{DEFAULT}-*", "/opt/cuda", "/usr/lib/cuda")
 
 
 @cache
 def missing_part() -> str | None:
-    """What of CUDA's compiler is nowhere: "nvrtc", "nvvm" or "libdevice"; None where all is there.
+    """Returns the part of CUDA's compiler that is missing: "nvrtc", "nvvm" or "libdevice"; None if
+    nothing is missing.
 
-    Where numba-cuda would not find a toolkit that has what the wheels lack, CUDA_HOME is set: for
-    this process and for those that it starts.
+    If a toolkit has the parts that the wheels lack, but numba-cuda would not find that toolkit,
+    CUDA_HOME is set for this process and its child processes.
     """
     missing = _missing()
     name = variable()
@@ -37,7 +41,8 @@ def missing_part() -> str | None:
         if name is None:
             os.environ[VARIABLES[0]] = str(folder)
         for part in FILES:
-            if loaded(part) is None:  # cuda-pathfinder reads the variable once, and not all places below it
+            # cuda-pathfinder reads the variable only once, and does not search all its subfolders
+            if loaded(part) is None:
                 _load_from(folder, part)
         if _missing() is None:
             return None
@@ -47,12 +52,12 @@ def missing_part() -> str | None:
 
 
 def remedy(missing: str) -> str:
-    """What to do where a part is missing, as a sentence."""
+    """Returns an instruction for the user, as a sentence, for a missing part."""
     install = "install it with pip install 'autoconv[cuda]'."
     name = variable()
     if name is not None:
-        return (f"{name} is {os.environ[name]!r}, and no such part was found there. Set {name} to the folder of a CUDA "
-                f"toolkit that has {LIBDEVICE}, or unset it and {install}")
+        return (f"{name} is {os.environ[name]!r}, and no such part was found there. Set {name} to "
+                f"the folder of a CUDA toolkit that has {LIBDEVICE}, or unset it and {install}")
     if missing == "nvrtc":
         return install.capitalize()
     return (f"Set CUDA_HOME to the folder of a CUDA toolkit that has {LIBDEVICE} (none was found in "
@@ -60,17 +65,17 @@ def remedy(missing: str) -> str:
 
 
 def variable() -> str | None:
-    """The variable that tells numba-cuda of a toolkit, if one is set."""
+    """Returns the environment variable that points numba-cuda to a toolkit, if one is set."""
     return next((name for name in VARIABLES if os.environ.get(name)), None)
 
 
 def loaded(part: str) -> Any:
-    """One of CUDA's libraries ("nvrtc", "nvvm", "nvJitLink") as cuda-pathfinder finds and loads it:
-    `abs_path` is its file. None where it is nowhere.
+    """Loads one of CUDA's libraries ("nvrtc", "nvvm" or "nvJitLink") with cuda-pathfinder and
+    returns it; `abs_path` is the library's file. Returns None if the library is not found.
     """
     try:
         from cuda import pathfinder  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:  # numba-cuda brings it
+    except ImportError:  # a dependency of numba-cuda
         return None
     try:
         return pathfinder.load_nvidia_dynamic_lib(part)
@@ -79,7 +84,9 @@ def loaded(part: str) -> Any:
 
 
 def version(part: str) -> str | None:
-    """The version of "nvrtc", "nvvm" or "nvJitLink", by its own word; None where it is nowhere."""
+    """Returns the version that "nvrtc", "nvvm" or "nvJitLink" reports; None if the library is not
+    found.
+    """
     library = loaded(part)
     numbers = (ctypes.c_int(), ctypes.c_int())
     if library is None:
@@ -89,27 +96,29 @@ def version(part: str) -> str | None:
 
 
 def _missing() -> str | None:
-    """What numba-cuda would not find as things are."""
+    """Returns the part that numba-cuda would not find with the current settings."""
     for part in FILES:
         if loaded(part) is None:
             return part
     home = variable()
     root = _root(loaded("nvvm"))
     if root is not None and (root.is_relative_to(sys.prefix) or {"site-packages", "dist-packages"} & set(root.parts)):
-        return None  # a wheel, or a package of conda's: with libdevice
+        return None  # a wheel or a conda package: both include libdevice
     looked_in = Path(DEFAULT if home is None else os.environ[home])
     return None if (looked_in / LIBDEVICE).is_file() else "libdevice"
 
 
 def _root(library: Any) -> Path | None:
-    """The folder of the toolkit, or of the wheel, that a library is a part of."""
+    """Returns the folder of the toolkit or wheel that contains a library."""
     if library is None or not library.abs_path:
         return None
     return next((above for above in Path(library.abs_path).parents if (above / LIBDEVICE).is_file()), None)
 
 
 def _toolkits() -> Iterator[Path]:
-    """The toolkits on this machine that have NVVM and libdevice: first the one that is in use, newer ones first."""
+    """Yields the toolkits on this machine that have NVVM and libdevice: first the one in use, then
+    newer ones before older ones.
+    """
     nvcc = shutil.which("nvcc")
     found = [_root(loaded(part)) for part in FILES] + [Path(nvcc).resolve().parents[1] if nvcc else None]
     for place in PLACES:
@@ -121,12 +130,12 @@ def _toolkits() -> Iterator[Path]:
 
 
 def _files(folder: Path, part: str) -> list[Path]:
-    """The files of a library in a toolkit, under its several names."""
+    """Returns the files of a library in a toolkit, under all its names."""
     return [file for pattern in FILES[part] for file in sorted(folder.glob(pattern), reverse=True)]
 
 
 def _load_from(folder: Path, part: str) -> None:
-    """Loads a library of a toolkit, if it is there: cuda-pathfinder then takes the one that is loaded."""
+    """Loads a library of a toolkit, if it exists; cuda-pathfinder then uses the loaded library."""
     for file in _files(folder, part):
         with contextlib.suppress(OSError):
             ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)

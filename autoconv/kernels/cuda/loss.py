@@ -6,11 +6,13 @@ shape (..., C), and loss and dy of shape (...).
 
 import math
 
-from .kernels import inline, kernel
-from .pointwise import logistic
+from ..formulas import elementwise
+from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index, load, store
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
+
+_logistic = inline(elementwise.sigmoid)
 
 _FORWARD = "(int64, const T[:,::1], const T[:,::1], T[::1])"
 _GRADIENT = "(int64, const T[:,::1], const T[:,::1], const T[::1], T[:,::1])"
@@ -147,87 +149,64 @@ def _categorical_logits_grad(count, classes, t, x, dy, dx):
             j += 1
 
 
-@kernel(_FORWARD)
-def _binary(count, t, x, loss):
-    one = x.dtype.type(1)
-    i = global_index()
-    if i < count:
-        total = x.dtype.type(0)
-        for c in range(x.shape[1]):
-            p = _clipped(x[i, c])
-            total += -t[i, c] * math.log(p) - (one - t[i, c]) * math.log(one - p)
-        loss[i] = total / x.dtype.type(x.shape[1])
+def _mean(name, term) -> ItemKernel:
+    """loss = the mean of term(t, x) over a sample's row."""
+
+    @kernel(_FORWARD, name)
+    def run(count, t, x, loss):
+        i = global_index()
+        if i < count:
+            total = x.dtype.type(0)
+            for c in range(x.shape[1]):
+                total += term(t[i, c], x[i, c])
+            loss[i] = total / x.dtype.type(x.shape[1])
+
+    return run
 
 
-@kernel(_GRADIENT)
-def _binary_grad(count, t, x, dy, dx):
-    one = x.dtype.type(1)
-    item = global_index()
-    if item < count:
-        i, c = item // x.shape[1], item % x.shape[1]
-        p = _clipped(x[i, c])
-        gradient = x.dtype.type(0) if _is_clipped(x[i, c]) else (p - t[i, c]) / (p * (one - p))
-        dx[i, c] = gradient * (dy[i] / x.dtype.type(x.shape[1]))
+def _mean_grad(name, gradient) -> ItemKernel:
+    """dx = gradient(t, x, dy, the number of a row's items), an item a thread."""
+
+    @kernel(_GRADIENT, name)
+    def run(count, t, x, dy, dx):
+        item = global_index()
+        if item < count:
+            i, c = item // x.shape[1], item % x.shape[1]
+            dx[i, c] = gradient(t[i, c], x[i, c], dy[i], x.dtype.type(x.shape[1]))
+
+    return run
 
 
-@kernel(_FORWARD)
-def _binary_logits(count, t, x, loss):
-    zero = x.dtype.type(0)
-    i = global_index()
-    if i < count:
-        total = zero
-        for c in range(x.shape[1]):
-            item = x[i, c]
-            total += (zero if item < zero else item) - item * t[i, c] + math.log1p(math.exp(-abs(item)))
-        loss[i] = total / x.dtype.type(x.shape[1])
+@inline
+def _entropy(t, x):
+    one, p = type(x)(1), _clipped(x)
+    return -t * math.log(p) - (one - t) * math.log(one - p)
 
 
-@kernel(_GRADIENT)
-def _binary_logits_grad(count, t, x, dy, dx):
-    item = global_index()
-    if item < count:
-        i, c = item // x.shape[1], item % x.shape[1]
-        dx[i, c] = (logistic(x[i, c]) - t[i, c]) * (dy[i] / x.dtype.type(x.shape[1]))
+@inline
+def _entropy_slope(t, x, dy, count):
+    one, p = type(x)(1), _clipped(x)
+    slope = type(x)(0) if _is_clipped(x) else (p - t) / (p * (one - p))
+    return slope * (dy / count)
 
 
-@kernel(_FORWARD)
-def _squared(count, t, x, loss):
-    i = global_index()
-    if i < count:
-        total = x.dtype.type(0)
-        for c in range(x.shape[1]):
-            total += (x[i, c] - t[i, c]) * (x[i, c] - t[i, c])
-        loss[i] = total / x.dtype.type(x.shape[1])
+@inline
+def _logit_entropy(t, x):
+    return (type(x)(0) if x < type(x)(0) else x) - x * t + math.log1p(math.exp(-abs(x)))
 
 
-@kernel(_GRADIENT)
-def _squared_grad(count, t, x, dy, dx):
-    share = x.dtype.type(2) / x.dtype.type(x.shape[1])
-    item = global_index()
-    if item < count:
-        i, c = item // x.shape[1], item % x.shape[1]
-        dx[i, c] = (x[i, c] - t[i, c]) * (dy[i] * share)
+@inline
+def _sign(x):
+    return type(x)(1) if x > type(x)(0) else type(x)(-1) if x < type(x)(0) else x  # 0, or NaN
 
 
-@kernel(_FORWARD)
-def _absolute(count, t, x, loss):
-    i = global_index()
-    if i < count:
-        total = x.dtype.type(0)
-        for c in range(x.shape[1]):
-            total += abs(x[i, c] - t[i, c])
-        loss[i] = total / x.dtype.type(x.shape[1])
-
-
-@kernel(_GRADIENT)
-def _absolute_grad(count, t, x, dy, dx):
-    zero, one = x.dtype.type(0), x.dtype.type(1)
-    item = global_index()
-    if item < count:
-        i, c = item // x.shape[1], item % x.shape[1]
-        difference = x[i, c] - t[i, c]
-        sign = one if difference > zero else -one if difference < zero else difference  # 0, or NaN
-        dx[i, c] = sign * (dy[i] / x.dtype.type(x.shape[1]))
+_binary, _binary_logits = _mean("_binary", _entropy), _mean("_binary_logits", _logit_entropy)
+_squared = _mean("_squared", inline(lambda t, x: (x - t) * (x - t)))
+_absolute = _mean("_absolute", inline(lambda t, x: abs(x - t)))
+_binary_grad = _mean_grad("_binary_grad", _entropy_slope)
+_binary_logits_grad = _mean_grad("_binary_logits_grad", inline(lambda t, x, dy, n: (_logistic(x) - t) * (dy / n)))
+_squared_grad = _mean_grad("_squared_grad", inline(lambda t, x, dy, n: (x - t) * (dy * (type(x)(2) / n))))
+_absolute_grad = _mean_grad("_absolute_grad", inline(lambda t, x, dy, n: _sign(x - t) * (dy / n)))
 
 
 def one_hot(labels, out):

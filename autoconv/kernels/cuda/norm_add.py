@@ -1,4 +1,4 @@
-"""The gradient of batch normalization, the addition of another array and ReLU."""
+"""The gradient of batch normalization followed by the addition of another array and ReLU."""
 
 import numpy as np
 
@@ -9,7 +9,9 @@ from .norm import add_products, coefficients, input_grad, moments, normalize  # 
 
 
 def _passed_products(size: int) -> BlockKernel:
-    """passed = dy, or dy + more, where y > 0; partial[:, part, c] = the sums of passed (x - mean) and of passed."""
+    """passed = dy, or dy + more, where y > 0; partial[:, part, c] = the partial sums of passed (x -
+    mean) and of passed.
+    """
     (fetch, put), add = moving(size), adding_up(size)
 
     @column_kernel("(const T[:,::1], const T[:,::1], const T[:,::1], const T[:,::1], boolean, const T[::1], T[:,::1],"
@@ -46,7 +48,7 @@ _PASSED_PRODUCTS = tuple(map(_passed_products, WIDTHS))
 
 
 def parameter_grads_add(x, y, dy, more, two, mean, inverse, parts, passed, dgamma, dbeta):
-    """passed = dy, or the sum of dy and `more` where they are `two`, where y > 0, else 0; dgamma =
-    sum of passed (x - mean) inverse, dbeta = sum of passed, over rows.
+    """passed = dy, or dy + more if `two`, where y > 0, otherwise 0; dgamma = sum of passed (x -
+    mean) inverse, dbeta = sum of passed, over rows.
     """
     add_products(summed(_PASSED_PRODUCTS, x, y, dy, more, two, mean, passed), inverse, dgamma, dbeta)

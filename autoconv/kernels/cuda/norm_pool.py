@@ -1,4 +1,6 @@
-"""Batch normalization, ReLU and 2x2 max pooling, a thread a window at a time, and the gradient of that."""
+"""Batch normalization, ReLU and 2x2 max pooling in one kernel, one thread per window, and their
+gradients.
+"""
 
 from .columns import column_kernel, place, run_of, spread
 from .fours import WIDTHS, moving, portions, width
@@ -50,7 +52,7 @@ def _normalize_pool(size: int) -> BlockKernel:
 
 
 def _input_grad_pool(size: int) -> BlockKernel:
-    """A thread has all pixels of a window, and those of the edges that are in none."""
+    """Each thread handles all pixels of a window, including the incomplete windows at the edges."""
     fetch, put = moving(size)
 
     @column_kernel(f"(const {IMAGES}, const {IMAGES}, const uint8[:,:,:,::1], const {IMAGES}, const T[::1],"
@@ -104,8 +106,9 @@ _NORMALIZE_POOL, _INPUT_GRAD_POOL = (tuple(map(make, WIDTHS)) for make in (_norm
 
 
 def normalize_pool(x, mean, scale, shift, y, peak, winner):
-    """y (N,H//2,W//2,C) = the largest of (x - mean) scale + shift in each window, or 0; `peak` its
-    x, `winner` its place, 0 to 3: the first of equals.
+    """y (N,H//2,W//2,C) = the largest of (x - mean) scale + shift in each window, or 0 if that is
+    negative. `peak` receives the x of the largest element and `winner` its index, 0 to 3; on a tie,
+    the first index.
     """
     (_, oh, ow, channels), size = y.shape, width(x.shape[3], x, mean, scale, shift, y, peak, winner)
     for images, *results in portions(size, x, y, peak, winner):
@@ -116,7 +119,9 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
 
 
 def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, dbeta, dx):
-    """dx (N,H,W,C) from dy (N,H//2,W//2,C): `norm.input_grad` of gradients at those winners that are above 0."""
+    """dx (N,H,W,C) from dy (N,H//2,W//2,C): `norm.input_grad` of dy, placed at each winner whose
+    output is above 0.
+    """
     (_, h, w, channels), size = x.shape, width(x.shape[3], x, peak, winner, dy, mean, scale, shift, dx)
     high, wide = -(-h // 2), -(-w // 2)
     for images, peaks, winners, gradients, results in portions(size, x, peak, winner, dy, dx):

@@ -1,28 +1,33 @@
-"""Which launches of a recording have to wait for which: those that touch the same memory, unless
-both only read it.
+"""Computes which launches of a recording have to wait for which: two launches depend on each other
+if they touch the same memory, unless both only read it.
 
-So the gradient of a layer's weights, say, may be computed beside that of its inputs. A stream holds
-launches that wait for each other anyway; what has to wait for another stream's launch is told so.
-Streams are only there while a graph is captured, so there may be as many as it takes.
+So the gradient of a layer's weights, for example, may be computed in parallel with the gradient of
+its inputs. Launches that wait for each other anyway share a stream; a dependency on another
+stream's launch is recorded explicitly. The streams exist only while a graph is captured, so their
+number is unlimited.
 """
 
 from typing import NamedTuple
 
-Access = tuple[int, int, bool]  # the first byte, the one behind the last, whether it may be written
+Access = tuple[int, int, bool]  # first byte, byte after the last, whether it may be written
 
 
 class Place(NamedTuple):
-    """Where a launch goes: the number of its stream, and the launches of other streams that come before it."""
+    """A launch's position: the number of its stream, and the launches of other streams that it
+    waits for.
+    """
 
     stream: int
     after: tuple[int, ...]
 
 
 def places(accesses: list[list[Access]]) -> list[Place]:
-    """A place for each launch, in their order, from the memory that each touches."""
+    """Returns a place for each launch, in launch order, from the memory that each launch touches.
+    """
     found: list[Place] = []
-    before: list[int] = []  # for each launch, as bits, all that come before it
-    depths: list[int] = []  # how many launches come one after the other up to it
+    # for each launch, a bit set of all launches that it waits for, directly or not
+    before: list[int] = []
+    depths: list[int] = []  # the length of each launch's longest chain of dependencies
     last: list[int] = []  # the last launch of each stream
     for i, mine in enumerate(accesses):
         needed = []
@@ -44,12 +49,14 @@ def places(accesses: list[list[Access]]) -> list[Place]:
 
 
 def _stream(needed: list[int], ancestors: int, last: list[int], depths: list[int]) -> int:
-    """A stream that ends with the last of what the launch waits for, or with any of it; else a new one."""
+    """Returns a stream whose last launch is one that this launch waits for, preferably directly;
+    otherwise a new stream.
+    """
     ends = [stream for stream, j in enumerate(last) if ancestors >> j & 1]
     return max(ends, key=lambda stream: (last[stream] in needed, depths[last[stream]]), default=len(last))
 
 
 def conflict(a: list[Access], b: list[Access]) -> bool:
-    """Whether two launches touch the same memory, and one of them writes there."""
+    """Whether two launches touch the same memory and at least one of them writes it."""
     return any((a_writes or b_writes) and a_start < b_stop and b_start < a_stop
                for a_start, a_stop, a_writes in a for b_start, b_stop, b_writes in b)

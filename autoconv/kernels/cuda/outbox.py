@@ -1,4 +1,4 @@
-"""Numbers on their way to a GPU: the host writes them down, and goes on at once."""
+"""Sends numbers to a GPU through pinned memory, so that the host does not wait."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from . import failures
 from .internals import cuda
 from .runtime import Gpu
 
-HALF = 256 << 10  # bytes: hundreds of replays before the host could have to wait
+HALF = 256 << 10  # bytes: hundreds of replays before the host might have to wait
 _ALIGNMENT = 64
 
 
 class Outbox:
-    """A ring of pinned memory, which the GPU reads by itself when its stream comes to the copy.
+    """A ring of pinned memory, which the GPU reads when its stream reaches the copy.
 
-    Of other memory the driver takes a copy along with the call, and may wait for the stream before.
-    What lies here must stay until it was read. So the ring has two halves: whoever comes to the end
-    of one waits until all that was sent from the other was read, which is long ago.
+    Copying from other memory, the driver may first wait for the stream. Numbers in the ring must
+    stay until they have been read, so the ring has two halves. At the end of one half, `send` waits
+    until everything sent from the other half has been read, which is usually long complete.
     """
 
     def __init__(self, gpu: Gpu, half: int = HALF) -> None:
@@ -26,12 +26,13 @@ class Outbox:
         self._size = half
         self._memory = gpu.pinned(2 * half, np.uint8)
         self._address = self._memory.ctypes.data
-        self._half = self._at = 0  # where the next numbers go
-        self._read: list[Any] = [None, None]  # of each half the event that comes when it was read
+        self._half = self._at = 0  # where the next numbers are written
+        # for each half, the event that occurs once the half has been read
+        self._read: list[Any] = [None, None]
 
     def send(self, numbers: np.ndarray, to: int) -> None:
-        """Copies numbers, contiguous and no more than a half, to that address of the GPU's, in the
-        order of its stream. They may change at once.
+        """Copies contiguous numbers, no larger than half the ring, to this address of the GPU, in
+        stream order. The caller may change `numbers` immediately.
         """
         size = numbers.nbytes
         if self._at + size > self._size:
@@ -43,7 +44,7 @@ class Outbox:
         self._at += -(-size // _ALIGNMENT) * _ALIGNMENT
 
     def _turn(self) -> None:
-        """Goes on to the other half."""
+        """Switches to the other half."""
         if self._read[self._half] is None:
             self._read[self._half] = cuda.event(timing=False)
         self._read[self._half].record(self._gpu.stream)

@@ -1,6 +1,7 @@
-"""Weight gradients: dw[k, f] = sum over the pixels m of x[pixel m at tap i,j, c] * dy[m, f], with k = (i, j, c).
+"""Weight gradients: dw[k, f] = sum over the pixels m of x[pixel m at tap i,j, c] * dy[m, f], with k
+= (i, j, c).
 
-The pixels are cut into parts; a block sums up one of them.
+The pixels are split into parts; each block computes the partial sums of one part.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from .tiles import Tile
 
 
 def outer(pooled: bool) -> Callable:
-    """dw[part] (items, F) and db[part] (F,): the sums over `length` of `count` pixels. Item number `items` of a window
-    is always 1, so its sums are db. `lengths`: of a row of dw, its part of a group, and how many parts there are.
+    """dw[part] (items, F) and db[part] (F,) = the sums over `length` of the `count` pixels. The
+    element after a window's last, number `items`, is always 1, so its sums are db. `lengths`: the
+    elements in a row of dw, in a group's part of it, and the number of parts.
 
-    Pooled, `dy` is (y, winner, dy) of 2x2 max pooling, and the pixels are those of one window after the other.
+    If `pooled`, `dy` is (y, winner, dy) of 2x2 max pooling, and the pixels are ordered window by
+    window.
     """
     def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
         return _outer(name, tile, tensor_cores, pooled)

@@ -1,4 +1,4 @@
-"""Copies from the memory of one GPU to that of another, without the host's, where the driver can."""
+"""Direct copies from one GPU to another that bypass host memory, if the driver supports them."""
 
 from functools import cache
 from typing import Any
@@ -15,12 +15,12 @@ _DOING = "copy from one GPU to another"
 
 
 def copy(source: Gpu, native: Any, target: Gpu, out: Any) -> bool:
-    """out, on the GPU `target`, = `native`, on the GPU `source`: flat arrays of as many bytes.
-    False where the driver cannot copy between them.
+    """Copies `native`, on the GPU `source`, to `out`, on the GPU `target`: flat arrays of equal
+    size in bytes. Returns False if the driver cannot copy between them.
 
-    The copy goes to the stream of `source`, so the memory it reads is used again only behind it. It
-    waits for all that was launched on `target` so far, which may still use the memory that `out`
-    got; what is launched there from now on waits for it. The host waits for nothing.
+    The copy is queued on the stream of `source`, so the memory that it reads is reused only
+    afterwards. It waits for all earlier launches on `target`, which may still use the memory of
+    `out`; later launches on `target` wait for the copy. The host does not wait.
     """
     if not _reaches(source, target):
         return False
@@ -32,14 +32,16 @@ def copy(source: Gpu, native: Any, target: Gpu, out: Any) -> bool:
     try:
         _wait(target, source)
     except BaseException:
-        source.synchronize()  # `out` is nobody's now, so its memory is used again
+        source.synchronize()  # `out` is discarded now, so its memory will be reused
         raise
     return True
 
 
 @cache
 def _reaches(source: Gpu, target: Gpu) -> bool:
-    """Whether the first one writes to the other's memory by itself; from then on it may."""
+    """Enables direct access from `source` to the memory of `target`. Returns whether that is
+    possible.
+    """
     if not driver.reaches(source.index, target.index):
         return False
     context = _context(target)
@@ -60,12 +62,14 @@ def _context(gpu: Gpu) -> Any:
 
 @cache
 def _event(gpu: Gpu) -> Any:
-    """An event that is recorded again and again: who waits for it waits for what it had recorded at that time."""
+    """Returns an event of this GPU that is recorded repeatedly. Waiting for it means waiting for
+    its most recent recording.
+    """
     return cuda.event(timing=False)
 
 
 def _wait(waiting: Gpu, awaited: Gpu) -> None:
-    """What is launched on one GPU from now on waits for what was launched on another."""
+    """Makes all further launches on `waiting` wait for the earlier launches on `awaited`."""
     with awaited.failures:
         awaited.enter()
         event = _event(awaited)

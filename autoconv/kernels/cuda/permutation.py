@@ -1,9 +1,9 @@
-"""The order of an epoch, made on the GPU: bit for bit the one that the host makes
-(random.permutation), which sorts random numbers of 64 bits and keeps the order of equal ones.
+"""Shuffles the samples of an epoch on the GPU. The order is bit-for-bit the host's
+(random.permutation), which sorts 64-bit random numbers and keeps the order of equal ones.
 
-A sample's place is how many samples come before it. Each is compared with all others, which takes
-the GPU less time than it takes the host to sort and send them: about 0.6 ms for 60,000 samples on
-132 multiprocessors, by the count of instructions.
+A sample's position is the number of samples that precede it. Each sample is compared with all
+others. On a GPU this takes less time than sorting on the host and copying: about 0.6 ms for 60,000
+samples on 132 multiprocessors, computed from the instruction count.
 """
 
 import numpy as np
@@ -12,8 +12,9 @@ from . import random
 from .array import Array, empty
 from .kernels import block_kernel, cuda
 
-TILE = 256  # samples that a block places, and that it compares them with at a time
-MOST = 1 << 18  # samples: the work grows with their square, and the host's does not
+TILE = 256  # samples per block, and samples that the block compares them with at a time
+# samples: above this the host sorts, because the GPU's work grows with the square of the number
+MOST = 1 << 18
 
 
 @block_kernel("(int64, const uint64[::1], int64[::1])", TILE, dtypes=("float32",))
@@ -34,17 +35,20 @@ def _place(count, keys, order):
 
 
 def permute(seed: int, stream: int, order: Array) -> bool:
-    """Writes 0..n-1 in the random order of that key. False where that is left to the host."""
+    """Writes 0..n-1 to `order` in the random order given by (seed, stream). Returns False if the
+    host should do so instead.
+    """
     n = order.shape[0]
     if not 0 < n <= MOST:
         return False
-    keys = empty(order.gpu, (n + n % 2,), np.dtype(np.uint64))  # a block of random words makes two
+    # each block of random words has two keys
+    keys = empty(order.gpu, (n + n % 2,), np.dtype(np.uint64))
     random.bits(keys, seed, stream, 0)
     place(keys, order)
     return True
 
 
 def place(keys: Array, order: Array) -> None:
-    """order = the numbers of the keys, from the smallest key to the largest."""
+    """order = the indices that sort the keys in ascending order."""
     n = order.shape[0]
     _place((-(-n // TILE),), n, keys, order)

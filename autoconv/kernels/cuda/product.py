@@ -1,11 +1,11 @@
-"""The matrix product of a block of threads: A (rows, sum) and B (sum, columns) go through shared
+"""Matrix product by one block of threads: A (rows, sum) and B (sum, columns) pass through shared
 memory stage by stage.
 
-What A and B are, a kernel says by its `fill`; where its sums go, it decides itself. So one loop
-serves convolutions, their gradients and dense layers. docs/kernels.md has the pictures.
+A kernel's `fill` function defines the contents of A and B, and the kernel itself writes its sums.
+So one loop serves convolutions, their gradients and dense layers. docs/kernels.md has diagrams.
 
-A warp computes `tile.warp_rows` rows, a thread of it the `sums` (rows / 8, 8) of patches of four
-rows and eight columns (fragments.py).
+Each warp computes `tile.warp_rows` rows. Each of its threads holds `sums` (rows / 8, 8): patches of
+four rows and eight columns (fragments.py).
 """
 
 from collections.abc import Callable
@@ -32,14 +32,14 @@ from .tiles import WARP_COLUMNS, Tile
 
 @inline
 def copy(shared, at, array, index, valid):
-    """shared[at] = array[index], or zero; the copy is made at once."""
+    """shared[at] = array[index], or zero if not `valid`; the copy is synchronous."""
     item = load(array, index if valid else 0)
     store(shared, at, item if valid else array.dtype.type(0))
 
 
 @inline
 def copy4(shared, at, array, index, valid):
-    """Four items at once."""
+    """Copies four elements at once, or writes zeros if not `valid`; the copy is synchronous."""
     a, b, c, d = load4(array, index if valid else 0)
     zero = array.dtype.type(0)
     store4(shared, at, (a if valid else zero, b if valid else zero, c if valid else zero, d if valid else zero))
@@ -47,19 +47,21 @@ def copy4(shared, at, array, index, valid):
 
 @inline
 def copy_word(shared, at, array, index, valid):
-    """Four bytes of an array of bytes, as one item."""
+    """Copies four bytes of a byte array, as one element of `shared`."""
     word = load_word(array, index if valid else 0)
     store(shared, at, word if valid else shared.dtype.type(0))
 
 
 def copying(tensor_cores, tile):
-    """How items of the two factors come into shared memory: where there are tensor cores, while the threads compute."""
+    """Returns the copy functions for A and B: for tensor cores, they copy asynchronously while the
+    threads compute.
+    """
     one, four = (copy_async, copy4_async) if tensor_cores else (copy, copy4)
     return tuple(four if width == 4 else one for width in tile.widths)
 
 
 def _exact(tile: Tile, at: Layout, read_b: Callable) -> Callable:
-    """sums += a b for a warp's share of a stage, in the arrays' own precision."""
+    """sums += a b for a warp's part of a stage, in the arrays' own precision."""
     share, rows, read_a = tile.depth // tile.warps[2], tile.warp_rows // 8, lines_of_a(tile, at)
 
     @inline
@@ -77,7 +79,9 @@ def _exact(tile: Tile, at: Layout, read_b: Callable) -> Callable:
 
 
 def _tf32(tile: Tile, at: Layout, read_b: Callable) -> Callable:
-    """sums += a b for a warp's share of a stage, on tensor cores: operands rounded to 10 bits, sums in float32."""
+    """sums += a b for a warp's part of a stage, on tensor cores: operands are rounded to 10 bits of
+    mantissa, sums stay float32.
+    """
     share, rows, read_a = tile.depth // tile.warps[2], tile.warp_rows // 8, operands_of_a(tile, at)
     count = 2 * rows
 
@@ -101,16 +105,17 @@ def _tf32(tile: Tile, at: Layout, read_b: Callable) -> Callable:
 
 
 def reading_b(at: Layout, tensor_cores: bool) -> Callable:
-    """What brings a thread its items of B (fragments.py)."""
+    """Returns the function that reads a thread's elements of B (fragments.py)."""
     return (operands_of_b if tensor_cores else lines_of_b)(at)
 
 
 def summing(tensor_cores: bool, tile: Tile, at: Layout, fill: Callable, reading: Callable = reading_b) -> Callable:
-    """The loop over the sum: `fill(shared, start, step, source)` brings stage `step` in, and a warp
-    multiplies it. `reading` makes what reads B there, where it is not just its items.
+    """Returns the loop over the sum: `fill(shared, start, step, source)` loads stage `step`, and
+    each warp multiplies it. `reading` makes the function that reads B from shared memory, for
+    kernels that compute B's elements.
 
-    While one stage is multiplied, the next ones are on their way. Then the sums of the warps that
-    share rows and columns are added up in their order, in the first of them.
+    While one stage is multiplied, the next ones are being copied. Finally, the sums of warps with
+    the same rows and columns are added in warp order, in the first of these warps.
     """
     multiply = (_tf32 if tensor_cores else _exact)(tile, at, reading(at, tensor_cores))
     down, along, deep = tile.warps
@@ -121,7 +126,7 @@ def summing(tensor_cores: bool, tile: Tile, at: Layout, fill: Callable, reading:
 
     @inline
     def gather(shared, rank, lane, part, sums):
-        """The warps' sums, through shared memory."""
+        """Adds up the warps' sums through shared memory."""
         cuda.syncthreads()
         for r in range(rows):
             for c in range(COLUMNS):
@@ -148,7 +153,7 @@ def summing(tensor_cores: bool, tile: Tile, at: Layout, fill: Callable, reading:
                 fill(shared, step * size, step, source)
             if tensor_cores:
                 commit()
-        # Where this stage begins, and the one before, whose place the next one takes.
+        # The start of this stage, and of the previous one, which the next stage overwrites.
         start, before = np.int32(0), np.int32(ahead * size)
         for step in range(steps):
             if tensor_cores:
@@ -168,7 +173,9 @@ def summing(tensor_cores: bool, tile: Tile, at: Layout, fill: Callable, reading:
 
 
 def place_of(tile: Tile) -> Callable:
-    """place() -> (row, column, mine): where a thread's first sum lies in the block's result, and whether it has one."""
+    """place() -> (row, column, mine): the position of a thread's first sum in the block's result,
+    and whether the thread has one.
+    """
     (down, along, _), warp_rows = tile.warps, tile.warp_rows
 
     @inline
@@ -183,11 +190,13 @@ def place_of(tile: Tile) -> Callable:
 
 @inline
 def below(r):
-    """How many rows below a thread's first sum its sums number r are."""
+    """Returns how many rows below a thread's first sum its sums number r are."""
     return r // 4 * 32 + r % 4
 
 
 def product_kernel(signature: str, name: str, tile: Tile, tensor_cores: bool) -> Callable:
-    """A kernel for float32; float64, which is for checks, takes `single` for all shapes."""
+    """Decorates a kernel for float32. Only the `single` tile is also compiled for float64, whose
+    results serve as a reference and which uses this tile for all shapes.
+    """
     dtypes = ("float32", "float64") if tile.name == "single" and not tensor_cores else ("float32",)
     return block_kernel(signature, tile.threads, name, dtypes, tensor_cores)

@@ -1,19 +1,19 @@
-"""Instructions that Numba has no word for, as functions for kernels: integers of 32 bits (Numba
-makes 64 of them), vector loads, copies that run on by themselves, tensor cores.
+"""PTX instructions that Numba does not offer, as functions for kernels: 32-bit integer arithmetic
+(Numba widens it to 64 bits), vector loads, asynchronous copies and tensor cores.
 
-Arrays are flat. An index is not checked, and never counts from the end: Numba's check for that
-costs more than a load. Source: "Parallel Thread Execution ISA", cp.async, ldmatrix,
+Arrays are flat. An index is not checked and must not be negative: Numba's support for negative
+indices costs more than a load. Source: "Parallel Thread Execution ISA", cp.async, ldmatrix,
 mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.
 """
 
 from .internals import cgutils, intrinsic, ir, types
 
 INT32 = ir.IntType(32)
-SMALL = ("nuw", "nsw")  # the result fits 64 bits
+SMALL = ("nuw", "nsw")  # flags that promise LLVM a result within 64 bits
 
 
 def _pointer(context, builder, array_type, array, index, width=1):
-    """Where the item lies, as a pointer to `width` items."""
+    """Returns the element's address, as a pointer to `width` elements."""
     item = context.get_data_type(array_type.dtype)
     first = builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
     kind = item if width == 1 else ir.VectorType(item, width)
@@ -21,13 +21,15 @@ def _pointer(context, builder, array_type, array, index, width=1):
 
 
 def _whole(builder, value):
-    """The lower 32 bits of an integer."""
+    """Returns the lower 32 bits of an integer."""
     return value if value.type == INT32 else builder.trunc(value, INT32)
 
 
 @intrinsic
 def global_index(typing):
-    """The number of this thread in a grid of one axis: never negative, which spares the check where it is an index."""
+    """Returns the number of this thread in a one-dimensional grid. The number is never negative, so
+    it can index an array without a check.
+    """
     def build(context, builder, signature, arguments):
         block, threads, thread = (
             builder.zext(builder.call(cgutils.get_or_insert_function(
@@ -39,8 +41,9 @@ def global_index(typing):
 
 
 def _wide_product(builder, kind, a, b):
-    """A product of 64 bits of the lower 32 bits of two integers: one instruction, where 64 bits
-    take four. Written as LLVM's own it would not last: LLVM makes products of 64 bits of such.
+    """Returns the 64-bit product of the lower 32 bits of two integers: one instruction, whereas a
+    64-bit multiplication takes four. It is inline assembly because LLVM would turn its own
+    multiplication into a 64-bit one.
     """
     function = ir.FunctionType(ir.IntType(64), [INT32, INT32])
     return builder.call(ir.InlineAsm(function, f"mul.wide.{kind} $0, $1, $2;", "=l,r,r"),
@@ -49,7 +52,7 @@ def _wide_product(builder, kind, a, b):
 
 @intrinsic
 def times(typing, a, b):
-    """a * b, for 32 bits each."""
+    """Returns a * b of two 32-bit integers, as a 64-bit integer."""
     def build(context, builder, signature, arguments):
         return _wide_product(builder, "s32", *arguments)
 
@@ -58,7 +61,7 @@ def times(typing, a, b):
 
 @intrinsic
 def scaled(typing, a, factor, shift):
-    """a * factor >> shift for an a and a factor of 32 bits without a sign."""
+    """Returns a * factor >> shift, for unsigned 32-bit a and factor."""
     def build(context, builder, signature, arguments):
         return builder.lshr(_wide_product(builder, "u32", *arguments[:2]), arguments[2])
 
@@ -67,7 +70,7 @@ def scaled(typing, a, factor, shift):
 
 @intrinsic
 def within(typing, i, n):
-    """0 <= i < n, for 32 bits."""
+    """Whether 0 <= i < n, for 32-bit integers."""
     def build(context, builder, signature, arguments):
         return builder.icmp_unsigned("<", *(_whole(builder, value) for value in arguments))
 
@@ -75,7 +78,7 @@ def within(typing, i, n):
 
 
 def _bytes(context, dtype):
-    """The size of an item in memory."""
+    """Returns the size of an element in memory."""
     return context.get_abi_sizeof(context.get_data_type(dtype))
 
 
@@ -87,7 +90,8 @@ def _load(name, width):
             if width == 1:
                 return found
             found.align = _bytes(context, array.dtype) * width
-            model = context.data_model_manager[array.dtype]  # a truth value is a byte in memory, a bit else
+            # a boolean is a byte in memory, but a single bit elsewhere
+            model = context.data_model_manager[array.dtype]
             items = [model.from_data(builder, builder.extract_element(found, INT32(i))) for i in range(width)]
             return cgutils.pack_array(builder, items, ty=context.get_value_type(array.dtype))
 
@@ -102,7 +106,9 @@ load, load2, load4 = _load("load", 1), _load("load2", 2), _load("load4", 4)
 
 @intrinsic
 def load_word(typing, array, index):
-    """The four bytes array[index : index + 4] as they are, in a float32; index is a multiple of 4."""
+    """Returns the four bytes array[index : index + 4] unchanged, as one float32; index is a
+    multiple of 4.
+    """
     def build(context, builder, signature, arguments):
         place = _pointer(context, builder, array, *arguments)
         return builder.load(builder.bitcast(place, ir.FloatType().as_pointer()))
@@ -112,7 +118,7 @@ def load_word(typing, array, index):
 
 @intrinsic
 def load_bytes(typing, array, index):
-    """The four bytes from number `index` on, a multiple of 4, of an array of whatever items."""
+    """Returns the four bytes from byte `index` on, a multiple of 4, of an array of any dtype."""
     def build(context, builder, signature, arguments):
         data = context.make_array(array)(context, builder, arguments[0]).data
         first = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [arguments[1]])
@@ -159,7 +165,9 @@ store2, store4 = _store("store2", 2), _store("store4", 4)
 
 
 def _copy(name, width, cached):
-    """cp.async reads nothing where it is told that the source has no bytes, and fills up with zeros."""
+    """Makes a function that issues cp.async. If the source size is 0, cp.async reads nothing and
+    writes zeros.
+    """
     asm = f"cp.async.{cached}.shared.global [$0], [$1], {4 * width}, $2;"
 
     @intrinsic
@@ -177,8 +185,8 @@ def _copy(name, width, cached):
         return types.void(shared, types.int64, array, types.int64, types.boolean), build
 
     copy.__name__ = name
-    copy.__doc__ = (f"Starts shared[at : at + {width}] = array[index : index + {width}], or zeros where not `valid`; "
-                    "the array may have as many bytes in its place.")
+    copy.__doc__ = (f"Starts shared[at : at + {width}] = array[index : index + {width}], or "
+                    "zeros if not `valid`. `array` may also be a byte array with as many bytes.")
     return copy
 
 
@@ -186,9 +194,11 @@ copy_async, copy4_async = _copy("copy_async", 1, "ca"), _copy("copy4_async", 4, 
 
 
 def load_matrices(*distances):
-    """load(shared, index, to): for each distance four matrices of 8 rows of 4 items, by the 32 threads of a warp. Their
-    rows lie at the 32 threads' shared[index + distance], and are 16 bytes each; to[4 * i + j], of an array of a
-    thread's own, is item lane % 4 of row lane // 4 of matrix j of distance number i.
+    """Returns load(shared, index, to), which the 32 threads of a warp call together. For each
+    distance it loads four matrices of 8 rows of 4 elements.
+
+    The rows, of 16 bytes each, are at the 32 threads' shared[index + distance]. to[4 * i + j], in a
+    thread-local array, receives element lane % 4 of row lane // 4 of matrix j of distance number i.
     """
     @intrinsic
     def load(typing, shared, index, to):
@@ -225,7 +235,9 @@ def commit(typing):
 
 
 def waiting(groups):
-    """An instruction that waits until at most the last so many groups of this thread's copies are under way."""
+    """Returns an instruction that waits until at most `groups` groups of this thread's copies are
+    still running.
+    """
     @intrinsic
     def wait(typing):
         def build(context, builder, signature, arguments):
@@ -239,7 +251,9 @@ def waiting(groups):
 
 @intrinsic
 def round_tf32(typing, x):
-    """x rounded to the ten bits of mantissa that a tensor core reads; ties go away from zero."""
+    """Returns x rounded to the ten bits of mantissa that a tensor core reads; ties are rounded away
+    from zero.
+    """
     def build(context, builder, signature, arguments):
         function = ir.FunctionType(INT32, [ir.FloatType()])
         bits = builder.call(ir.InlineAsm(function, "cvt.rna.tf32.f32 $0, $1;", "=r,f"), arguments)
@@ -250,10 +264,11 @@ def round_tf32(typing, x):
 
 @intrinsic
 def mma_tf32(typing, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
-    """c + a b on a tensor core, by the 32 threads of a warp: a (16, 8), b (8, 8), c (16, 8).
+    """Returns c + a b, computed on a tensor core by the 32 threads of a warp: a (16, 8), b (8, 8),
+    c (16, 8).
 
-    With g = lane // 4 and t = lane % 4 a thread gives a[g, t], a[g+8, t], a[g, t+4], a[g+8, t+4]
-    and b[t, g], b[t+4, g]; it gives and gets c[g, 2t], c[g, 2t+1], c[g+8, 2t], c[g+8, 2t+1].
+    With g = lane // 4 and t = lane % 4, a thread passes a[g, t], a[g+8, t], a[g, t+4], a[g+8, t+4]
+    and b[t, g], b[t+4, g]. It passes and receives c[g, 2t], c[g, 2t+1], c[g+8, 2t], c[g+8, 2t+1].
     """
     def build(context, builder, signature, arguments):
         number = ir.FloatType()

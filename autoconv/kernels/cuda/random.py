@@ -1,12 +1,13 @@
 """Philox4x32-10, the counter-based generator: the same numbers as on the CPU (kernels/cpu/random.py), a thread a block.
 
-Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. What kernels compute of blocks is
-in uint64 throughout, since Numba makes uint64 with int64 a float.
+formulas/random_numbers.py makes numbers of the words. What kernels compute of blocks is in uint64 throughout, since
+Numba makes uint64 with int64 a float.
 """
 
 import numpy as np
 
-from .. import normal
+from ..formulas import compiled, random_numbers
+from ..formulas.random_numbers import HALF, ROUNDS
 from .array import Array, number
 from .fours import moving, portions, vector_kernel, width
 from .gather import divided, divisor
@@ -14,11 +15,11 @@ from .internals import cgutils, intrinsic, ir, types
 from .kernels import ItemKernel, cuda, inline, kernel
 from .ptx import global_index, times
 
-M0, M1 = 0xD2511F53, 0xCD9E8D57  # multipliers of a round
-W0, W1 = 0x9E3779B9, 0xBB67AE85  # what each round adds to the key: golden ratio, sqrt(3) - 1
-HALF = np.uint64(32)
+M0, M1 = random_numbers.MULTIPLIERS
+W0, W1 = random_numbers.WEYL
 
-_normal = inline(normal.normal)
+_numbers = compiled(random_numbers, inline)
+uniform, noisy = _numbers.uniform, _numbers.noisy
 
 
 @intrinsic
@@ -39,7 +40,7 @@ def philox(typing, block, stream, seed):
             return builder.mul(c, small(m)), builder.call(multiply_high, [c, small(m)])
 
         (c0, c1), (c2, c3), (k0, k1) = map(halves, arguments)
-        for _ in range(10):
+        for _ in range(ROUNDS):
             (low0, high0), (low1, high1) = product(c0, M0), product(c2, M1)
             c0, c1 = builder.xor(builder.xor(high1, c1), k0), low1
             c2, c3 = builder.xor(builder.xor(high0, c3), k1), low0
@@ -96,7 +97,7 @@ def _gaussian_noise(count, x, added, scaled, seed, stream, first, y, by, before)
         b = item - times(n, by[0])
         words = philox(((first[0] + np.uint64(before + n)) << HALF) + np.uint64(b), stream[0], seed[0])
         for j in range(4 * b, min(4 * b + 4, x.shape[1])):
-            y[n, j] = x[n, j] + (a + s * x[n, j] if s else a) * real(_normal(words[j - 4 * b]))
+            y[n, j] = noisy(x[n, j], words[j - 4 * b], a, s)
 
 
 def bits(memory, seed, stream, first):

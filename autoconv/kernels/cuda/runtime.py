@@ -1,7 +1,7 @@
-"""GPUs, their memory and streams.
+"""GPUs, their memory and their streams.
 
-All work on a GPU goes to one stream, in order. So memory (arena.py) can be handed out again as soon
-as nobody holds it: what was launched before reads it before what is launched after writes it.
+All work on a GPU goes to one stream, in order. So memory (arena.py) can be reused as soon as no
+array refers to it: earlier launches read it before later launches write it.
 """
 
 import atexit
@@ -23,17 +23,20 @@ from .internals import DRIVER_ERRORS, cuda
 if TYPE_CHECKING:
     from .kernels import Launch
 
-SEGMENT = 64 << 20  # bytes that are asked of the driver at once, at least
-_COPY = "a copy from or to the host's memory"  # which a replay of launches would not do
+SEGMENT = 64 << 20  # minimum number of bytes per allocation from the driver
+# the reason that makes a recording incomplete: replaying launches would not repeat the copy
+_COPY = "a copy from or to the host's memory"
 
-_current = threading.local()  # the number of the GPU that this thread's launches go to
+# `index` is the number of the GPU that receives this thread's launches
+_current = threading.local()
 
 
 class GpuMemory:
-    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more.
+    """A piece of a GPU's memory, as a flat array `data` of one dtype. The piece is freed together
+    with this object.
 
-    Where there is no `piece`, the memory is another package's, which may use it again as soon as it has it back: so it
-    is kept until what was launched is done; or it is a part of `of`.
+    Without a `piece`, the memory belongs to another package or is a view of `of`. Another package
+    may reuse its memory at once, so the memory is kept until all pending launches are complete.
     """
 
     __slots__ = ("_of", "_piece", "data", "gpu")
@@ -51,18 +54,20 @@ class GpuMemory:
             self.gpu.leaving.append(self.data)
 
     def view(self, dtype: Any) -> "GpuMemory":
-        """The same bytes as items of another dtype."""
+        """Returns the same bytes as elements of another dtype."""
         return GpuMemory(self.gpu, self.data.view(dtype), of=self)
 
 
 class Gpu:
-    """One GPU: its stream, and the arena that all its arrays lie in."""
+    """One GPU: its stream, and the arena that holds all its arrays."""
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.has_tensor_cores = driver.capability(index) >= (8, 0)  # that take float32
+        # tensor cores that support float32 inputs
+        self.has_tensor_cores = driver.capability(index) >= (8, 0)
         self.arena = Arena(self._allocate, SEGMENT)
-        self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
+        # other packages' memory that no array here uses, but pending launches may still read
+        self.leaving: list = []
         self._givers: list[weakref.WeakMethod] = []
         self._keeping: Any = None
         self.failures = failures.Failures(self._end)
@@ -74,22 +79,26 @@ class Gpu:
         return f"GPU number {self.index}"
 
     def _end(self) -> None:
-        """Nothing on it is given back to the driver, which would refuse: Numba would print that for each array."""
+        """Stops returning memory to the driver after a fatal error: the driver would refuse, and
+        Numba would print an error for each array.
+        """
         if self._keeping is None:
             self._keeping = self._context.defer_cleanup()
             self._keeping.__enter__()
 
     def enter(self) -> None:
-        """Makes this GPU the one that this thread's calls go to."""
+        """Makes this GPU the current one for this thread's calls."""
         before = getattr(_current, "index", None)
         if before != self.index:
             if before is not None:
-                cuda.current_context().pop()  # the driver keeps a stack of them for each thread
+                cuda.current_context().pop()  # the driver keeps a stack of contexts per thread
             cuda.select_device(self.index)
             _current.index = self.index
 
     def memory(self, size: int, dtype: Any) -> GpuMemory:
-        """Memory for `size` items, whose values mean nothing. Raises DeviceError where there is not enough."""
+        """Returns uninitialised memory for `size` elements. Raises DeviceError if there is not
+        enough.
+        """
         size = max(size, 1)
         dtype = np.dtype(dtype)
         with self.failures:
@@ -99,9 +108,11 @@ class Gpu:
             except MemoryError as error:
                 free, total = cuda.current_context().get_memory_info()
                 raise DeviceError(
-                    f"GPU number {self.index} is out of memory: {size * dtype.itemsize / 2**20:,.1f} MiB were asked "
-                    f"for, {free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free, {self.arena.held / 2**20:,.1f} "
-                    "MiB are autoconv's. Use a smaller batch_size, or end other programs on this GPU.") from error
+                    f"GPU number {self.index} is out of memory: "
+                    f"{size * dtype.itemsize / 2**20:,.1f} MiB were requested, "
+                    f"{free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free, "
+                    f"{self.arena.held / 2**20:,.1f} MiB are held by autoconv. Use a smaller "
+                    "batch_size, or end other programs on this GPU.") from error
             return GpuMemory(self, piece.view(size, dtype), piece)
 
     def _taken(self, size: int) -> Piece:
@@ -113,29 +124,36 @@ class Gpu:
             return self.arena.take(size)
 
     def when_short(self, give_back: Callable[[], object]) -> None:
-        """Has a method called before memory that cannot be had is an error, as long as its object lives."""
+        """Registers a bound method that frees memory. It is called when memory runs short, before
+        an error is raised, for as long as its object lives.
+        """
         self._givers = [weak for weak in self._givers if weak() not in (None, give_back)]
         self._givers.append(weakref.WeakMethod(give_back))
 
     def _allocate(self, size: int) -> Any:
-        """So many bytes from the driver: plain device memory. Raises MemoryError where it has not got them."""
+        """Allocates bytes from the driver, as plain device memory. Raises MemoryError if the driver
+        has too few.
+        """
         try:
             return cuda.device_array(size, np.uint8)
         except Exception as error:
             if not isinstance(error, MemoryError) and "OUT_OF_MEMORY" not in str(error):
                 raise
-            self.synchronize()  # the arena may now let go of segments that launched kernels still read
+            # afterwards the arena can free segments that pending launches still read
+            self.synchronize()
             raise MemoryError(str(error)) from error
 
     def memory_left(self) -> int:
-        """Bytes that can still be had: from the driver, and from the arena, which keeps what it once got."""
+        """Returns the number of available bytes: free in the driver, or unused in the arena, which
+        keeps its segments.
+        """
         with self.failures:
             self.enter()
             free, _ = cuda.current_context().get_memory_info()
         return free + self.arena.unused()
 
     def synchronize(self) -> None:
-        """Waits until all that was launched is done."""
+        """Waits until all launches are complete."""
         left = len(self.leaving)
         with self.failures:
             self.enter()
@@ -143,17 +161,17 @@ class Gpu:
         del self.leaving[:left]
 
     def settle(self) -> None:
-        """Lets other packages have back the memory that nobody here holds any more."""
+        """Returns the memory that no array here uses any more to other packages."""
         if self.leaving:
             self.synchronize()
 
     def capture(self, launches: list["Launch"], numbers: np.ndarray, there: Any) -> Callable[[], None]:
-        """Launches as one captured CUDA graph. A call copies `numbers` to where `there` begins, and
-        launches it. Raises DeviceError where that fails.
+        """Captures launches as one CUDA graph. Calling the result copies `numbers` to the beginning
+        of `there`, and launches the graph. Raises DeviceError if the capture fails.
 
-        In the graph each waits only for those before it that touch the same memory.
+        In the graph, each launch waits only for earlier launches that touch the same memory.
         """
-        from .graph import CudaGraph  # its import needs NVIDIA's bindings
+        from .graph import CudaGraph  # this import needs NVIDIA's bindings
 
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
@@ -170,23 +188,26 @@ class Gpu:
 
     @cached_property
     def _outbox(self) -> Any:
-        from .outbox import Outbox  # its import needs NVIDIA's bindings
+        from .outbox import Outbox  # this import needs NVIDIA's bindings
 
         return Outbox(self)
 
     def uses_tensor_cores(self, dtype: Any) -> bool:
-        """Whether numbers of this dtype are multiplied on tensor cores."""
+        """Whether products in this dtype are computed on tensor cores."""
         return self.has_tensor_cores and np.dtype(dtype) == np.float32 and get_precision() == "tf32"
 
     def copy_in(self, source: Any, native: Any) -> None:
-        """From the host's memory, or this GPU's: a flat array of the same size and dtype."""
+        """Copies a flat array of the same size and dtype from host memory, or from this GPU, to
+        `native`.
+        """
         trace.stop(_COPY)
         with self.failures:
             self.enter()
             native.copy_to_device(source, stream=self.stream)
 
     def copy_out(self, native: Any, host: np.ndarray) -> None:
-        """Into the host's memory, of the same shape and dtype; waits until it is there."""
+        """Copies to host memory, of the same shape and dtype, and waits until the copy is complete.
+        """
         trace.stop(_COPY)
         with self.failures:
             self.enter()
@@ -194,8 +215,9 @@ class Gpu:
         self.synchronize()
 
     def begin_copy_out(self, native: Any, host: np.ndarray) -> Callable[[], bool]:
-        """As `copy_out`, without waiting; the result tells whether it is there. `host` must be
-        `pinned`: to other memory the driver copies while the caller waits.
+        """Starts a `copy_out` without waiting. The returned function reports whether the copy is
+        complete. `host` must be `pinned`: for other memory, the driver blocks the caller during the
+        copy.
         """
         trace.stop(_COPY)
         with self.failures:
@@ -211,7 +233,8 @@ class Gpu:
         return has_come
 
     def pinned(self, size: int, dtype: Any) -> np.ndarray:
-        """So many items of the host's memory that the GPU reads and writes by itself."""
+        """Returns `size` elements of pinned host memory, which the GPU can read and write directly.
+        """
         with self.failures:
             self.enter()
             return cuda.pinned_array(size, np.dtype(dtype))
@@ -219,7 +242,9 @@ class Gpu:
 
 @cache
 def gpu(index: int) -> Gpu:
-    """GPU number `index`, opened. Raises DeviceError where it cannot be used."""
+    """Opens GPU number `index`, or returns it if it is open. Raises DeviceError if it cannot be
+    used.
+    """
     driver.check(index)
     try:
         made = Gpu(index)
@@ -227,13 +252,15 @@ def gpu(index: int) -> Gpu:
         if not failures.code(error) and not isinstance(error, DRIVER_ERRORS):
             raise
         reason = failures.code(error) or str(error).strip(" .:")
-        raise DeviceError(f"GPU number {index} cannot be opened: {reason}. Check with nvidia-smi that no other program "
-                          "has it for itself, or all of its memory.") from error
-    if gpu.cache_info().currsize:  # at the end Numba would unload the kernels that GPUs share once for each of them
+        raise DeviceError(f"GPU number {index} cannot be opened: {reason}. Check with nvidia-smi "
+                          "that no other program uses it exclusively, or uses all its memory."
+                          ) from error
+    # at exit, Numba would unload the kernels that GPUs share once per GPU
+    if gpu.cache_info().currsize:
         atexit.register(made._end)
     return made
 
 
 def pointer(native: Any) -> int:
-    """The address of an array's first item."""
+    """Returns the address of an array's first element."""
     return int(native.device_ctypes_pointer.value or 0)

@@ -1,28 +1,10 @@
 """Comparisons, and choosing between items one by one. Arrays may lie anywhere; numbers without gaps go by fours."""
 
-from builtins import abs as _abs_of  # this file has an `abs` of its own
-
-from . import strided
-from .arith import copy, log, multiply, one, power, run_one, run_two, subtract, sum, two  # noqa: F401 (part of this module)
-from .array import Array
-from .kernels import ItemKernel, inline, kernel
+from . import arith, strided
+from .arith import abs, copy, equal, less, less_equal, log, maximum, minimum, multiply, not_equal, power, subtract, sum  # noqa: F401 (part of this module)
+from .kernels import inline, kernel
 from .ptx import global_index
 from .strided import at
-
-
-@inline
-def _larger(a, b):
-    return a if a > b or a != a else b
-
-
-@inline
-def _smaller(a, b):
-    return a if a < b or a != a else b
-
-
-@inline
-def _size(x):
-    return _abs_of(x)
 
 
 @inline
@@ -31,43 +13,7 @@ def _slope_of_abs(x, dy):
     return (one if x > type(x)(0) else -one if x < type(x)(0) else x) * dy  # sign(0) is 0, sign(NaN) is NaN
 
 
-@inline
-def _equal_to(a, b):
-    return a == b
-
-
-@inline
-def _other_than(a, b):
-    return a != b
-
-
-@inline
-def _less_than(a, b):
-    return a < b
-
-
-@inline
-def _at_most(a, b):
-    return a <= b
-
-
-def _compared(name, f) -> ItemKernel:
-    """out = f(a, b), a truth value."""
-
-    @kernel("(int64, const T[::1], const T[::1], boolean[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
-            " UniTuple(int64, 5), UniTuple(int64, 5))", name)
-    def run(count, a, b, out, shape, a_place, b_place, out_place):
-        i = global_index()
-        if i < count:
-            out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b[at(i, shape, b_place)])
-
-    return run
-
-
-_maximum, _minimum = two("maximum", _larger), two("minimum", _smaller)
-_abs, _abs_grad = one("abs", _size), two("abs_grad", _slope_of_abs)
-_equal, _not_equal = _compared("equal", _equal_to), _compared("not_equal", _other_than)
-_less, _less_equal = _compared("less", _less_than), _compared("less_equal", _at_most)
+_abs_grad = arith.two("abs_grad", _slope_of_abs)
 
 
 @kernel("(int64, const boolean[::1], const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
@@ -105,19 +51,9 @@ def _clip_grad(count, x, low, high, dy, dx):
         dx[i] = dy[i] if low <= x[i] <= high else dx.dtype.type(0)
 
 
-def maximum(a, b, out):
-    """The larger of two items; a NaN is passed on."""
-    run_two(_maximum, a, b, out)
-
-
-def minimum(a, b, out):
-    """The smaller of two items; a NaN is passed on."""
-    run_two(_minimum, a, b, out)
-
-
 def where(condition, a, b, out):
     """out = a where the condition (of booleans) holds, else b."""
-    _run(_where, out, condition, a, b)
+    arith.over_items(_where, condition, a, b, out)
 
 
 def masked(condition, kept, a, out):
@@ -126,13 +62,9 @@ def masked(condition, kept, a, out):
     _masked(out.size, condition.memory, bool(kept), a.memory, out.memory, *places)
 
 
-def abs(x, y):
-    run_one(_abs, x, y)
-
-
 def abs_grad(x, dy, dx):
     """dx = sign(x) dy."""
-    run_two(_abs_grad, x, dy, dx)
+    arith.run_two(_abs_grad, x, dy, dx)
 
 
 def clip(x, low, high, y):
@@ -143,25 +75,3 @@ def clip(x, low, high, y):
 def clip_grad(x, low, high, dy, dx):
     """dx = dy where x lies in low..high, else 0, also where x is NaN."""
     _clip_grad(dx.size, x.reshape(-1), low, high, dy.reshape(-1), dx.reshape(-1))
-
-
-def equal(a, b, out):
-    _run(_equal, out, a, b)
-
-
-def not_equal(a, b, out):
-    _run(_not_equal, out, a, b)
-
-
-def less(a, b, out):
-    _run(_less, out, a, b)
-
-
-def less_equal(a, b, out):
-    _run(_less_equal, out, a, b)
-
-
-def _run(run: ItemKernel, out: Array, *arrays: Array) -> None:
-    """A thread an item of `out`, with the arrays broadcast to its shape."""
-    places = strided.layout(out.shape, *(a.lying(out.shape) for a in (*arrays, out)))
-    run(out.size, *(a.memory for a in arrays), out.memory, *places)

@@ -1,6 +1,8 @@
-"""What a step does on the GPU where its data and its results stay there: batches, scores, running sums.
+"""Kernels for a training step whose data and results stay on the GPU: batches, accuracies, running
+sums.
 
-On the CPU NumPy does this. Numbers that change from step to step arrive as arrays of one item (`array.number`).
+On the CPU, NumPy does this work. Numbers that change from step to step are arrays of one element
+(`array.number`).
 """
 
 import math
@@ -10,25 +12,25 @@ from .kernels import block_kernel, cuda, inline, kernel
 from .ptx import global_index, load
 
 TEAM = 256  # threads that share a row of a data set, or a sum
-CHUNK = 4096  # items of a row that one block copies
+CHUNK = 4096  # elements of a row that one block copies
 
 _TAKE = "(const {}[:,::1], const int64[::1], const int64[::1], T[:,::1])"
 
 
 @inline
 def thread():
-    """The number of this thread in its block."""
+    """Returns the number of this thread in its block."""
     return cuda.threadIdx.x
 
 
 @inline
 def block():
-    """The numbers of this block on the grid's first two axes."""
+    """Returns the numbers of this block on the grid's first two axes."""
     return cuda.blockIdx.x, cuda.blockIdx.y
 
 
 def _take(source, order, first, out):
-    """out[i] = source[order[first + i]], in out's dtype; a block a chunk of a row."""
+    """out[i] = source[order[first + i]], in out's dtype; each block copies one chunk of a row."""
     i, chunk = block()
     row = order[first[0] + i]
     for j in range(chunk * CHUNK + thread(), min((chunk + 1) * CHUNK, out.shape[1]), TEAM):
@@ -50,8 +52,8 @@ def _put_rows(count, rows, first, out):
 
 @inline
 def largest(x, first, last):
-    """Which of the items from `first` to before `last` of a flat array is the largest, the first of
-    several; a NaN is larger than all, as NumPy has it.
+    """Returns the index, relative to `first`, of the largest element of a flat array from `first`
+    to before `last`; on a tie, the first one. A NaN counts as the largest, as in NumPy.
     """
     best, j = first, first + 1
     while j < last:
@@ -64,7 +66,7 @@ def largest(x, first, last):
 
 @inline
 def _larger(x, i, label):
-    """How many items of row i are larger than that of the label."""
+    """Returns how many elements of row i are larger than the label's element."""
     count = 0
     for c in range(x.shape[1]):
         if x[i, c] > x[i, label]:
@@ -112,7 +114,9 @@ def _class_in_top(count, t, x, k, out):
 
 @inline
 def part_of_sum(values, weights):
-    """This thread's part of a sum of products that a block of TEAM threads makes: every TEAM-th one."""
+    """Returns this thread's partial sum of products. The block's TEAM threads divide the elements:
+    each takes every TEAM-th one.
+    """
     total, i = 0.0, thread()
     while i < values.size:
         total += float(values[i]) * float(weights[i])
@@ -122,7 +126,8 @@ def part_of_sum(values, weights):
 
 @inline
 def add_parts_up(sums):
-    """sums[k, 0] = the sum of row k of the threads' parts (K, TEAM), added in a fixed order."""
+    """sums[k, 0] = the sum of row k of the threads' partial sums (K, TEAM), added in a fixed order.
+    """
     me, half = thread(), TEAM // 2
     while half > 0:
         cuda.syncthreads()
@@ -134,7 +139,9 @@ def add_parts_up(sums):
 
 @inline
 def note_step(totals):
-    """totals[0] is the sum of the losses; [1] the steps done; [2] the first one after which it was NaN or infinite."""
+    """Counts a step. totals[0] is the sum of the losses, totals[1] the number of steps, and
+    totals[2] the first step after which that sum was NaN or infinite.
+    """
     totals[1] += 1
     if totals[2] == 0 and not math.isfinite(totals[0]):
         totals[2] = totals[1]
@@ -142,7 +149,7 @@ def note_step(totals):
 
 @block_kernel("(const T[::1], const T[::1], float64, float64[::1], int64)", TEAM)
 def _accumulate(values, weights, factor, totals, slot):
-    """By one block."""
+    """totals[slot] += factor times the sum of values * weights; launched with one block."""
     sums = cuda.shared.array((1, TEAM), "float64")
     sums[0, thread()] = part_of_sum(values, weights)
     add_parts_up(sums)
@@ -177,27 +184,35 @@ def put_rows(rows, first, out):
 
 
 def sparse_categorical_accuracy(labels, x, out):
-    """out (M,) = 1 where the largest of x (M, C) is the label's, else 0."""
+    """For each row: out (M,) = 1 if the largest element of x (M, C) is the label's, otherwise 0."""
     _label_hits(out.size, x.shape[-1], labels, x.reshape(-1), out)
 
 
 def categorical_accuracy(t, x, out):
-    """out (M,) = 1 where the largest of x (M, C) is the largest of the targets t (M, C), else 0."""
+    """For each row: out (M,) = 1 if the largest element of x (M, C) and the largest target in t (M,
+    C) have the same index, otherwise 0.
+    """
     _class_hits(out.size, x.shape[-1], t.reshape(-1), x.reshape(-1), out)
 
 
 def binary_accuracy(t, x, threshold, out):
-    """out (M*C,) = 1 where `x > threshold` is the target 0 or 1, else 0."""
+    """For each element: out (M*C,) = 1 if `x > threshold` equals the target, which is 0 or 1,
+    otherwise 0.
+    """
     _binary_hits(out.size, t.reshape(-1), x.reshape(-1), x.dtype.type(threshold), out)
 
 
 def sparse_top_k_categorical_accuracy(labels, x, k, out):
-    """out (M,) = 1 where fewer than k of x (M, C) are larger than the label's, else 0."""
+    """For each row: out (M,) = 1 if fewer than k elements of x (M, C) are larger than the label's
+    element, otherwise 0.
+    """
     _label_in_top(out.size, labels, x, k, out)
 
 
 def top_k_categorical_accuracy(t, x, k, out):
-    """out (M,) = 1 where fewer than k of x (M, C) are larger than that of the largest of t (M, C), else 0."""
+    """For each row: out (M,) = 1 if fewer than k elements of x (M, C) are larger than the element
+    with the index of the largest target in t (M, C), otherwise 0.
+    """
     _class_in_top(out.size, t.reshape(-1), x, k, out)
 
 
@@ -212,5 +227,5 @@ def close_step(totals):
 
 
 def clear(totals):
-    """Starts the sums, and the count of the steps, anew."""
+    """Resets the sums and the step count to zero."""
     _clear(totals.size, totals)

@@ -1,7 +1,8 @@
-"""Moving items between arrays whose axes lie anywhere in memory: copies, fills, and picking items by position.
+"""Moves elements between arrays with any strides: copies, fills, and picking elements by position.
 
-A kernel sees such an array as its whole flat memory and a place in it: where its first item lies, then the step of each
-axis. Shapes have RANK axes at least, the last ones of size 1, so that one compiled kernel serves them all.
+A kernel receives such an array as its whole flat memory and a `place`: the position of the first
+element, followed by the step of each axis. Shapes have at least RANK axes, the last ones of size 1
+if necessary, so that one compiled kernel serves them all.
 """
 
 from .kernels import inline, kernel
@@ -12,7 +13,9 @@ RANK = 4
 
 @inline
 def at(i, shape, place):
-    """Where item i of an array lies, counted in scan order of `shape`. Axes of size 1 cost no division."""
+    """Returns the position in memory of an array's element i, counted in C order over `shape`. Axes
+    of size 1 cost no division.
+    """
     position = place[0]
     for axis in range(len(shape) - 1, 0, -1):
         if shape[axis] != 1:
@@ -22,9 +25,11 @@ def at(i, shape, place):
 
 
 def layout(shape: tuple[int, ...], *operands: tuple[int, tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """The sizes of as few axes as these items need, then each operand's place; an operand is its start and its steps.
+    """Returns the sizes of as few axes as these elements need, followed by the place of each
+    operand. An operand is given by its start and its steps.
 
-    Neighbouring axes that all operands go through in one go become one. Arrays without gaps are left with the first.
+    Adjacent axes are merged if every operand steps through both evenly. Contiguous arrays keep only
+    one axis.
     """
     sizes_left: list[int] = []
     steps_left: list[tuple[int, ...]] = []
@@ -43,7 +48,7 @@ def layout(shape: tuple[int, ...], *operands: tuple[int, tuple[int, ...]]) -> li
 
 @kernel("(int64, int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))")
 def copy(count, fours, a, out, shape, a_place, out_place):
-    """out = a, in out's dtype. The first `fours` threads take four items each (fours.py)."""
+    """out = a, in out's dtype. The first `fours` threads handle four elements each (fours.py)."""
     i = global_index()
     if i < fours:
         store4(out, out_place[0] + 4 * i, load4(a, a_place[0] + 4 * i))
@@ -54,7 +59,7 @@ def copy(count, fours, a, out, shape, a_place, out_place):
 
 @kernel("(int64, int64, T[::1], T, UniTuple(int64, 4), UniTuple(int64, 5))")
 def fill(count, fours, out, value, shape, out_place):
-    """out = value, likewise."""
+    """out = value. The first `fours` threads handle four elements each (fours.py)."""
     i = global_index()
     if i < fours:
         store4(out, out_place[0] + 4 * i, (value, value, value, value))
@@ -65,7 +70,7 @@ def fill(count, fours, out, value, shape, out_place):
 
 @kernel("(int64, const T[::1], const int64[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5))")
 def pick(count, a, positions, out, shape, a_place):
-    """out[i] = the item of `a` that scan order has at positions[i]."""
+    """out[i] = the element of `a` at positions[i], counted in C order."""
     i = global_index()
     if i < count:
         out[i] = a[at(positions[i], shape, a_place)]
@@ -73,7 +78,7 @@ def pick(count, a, positions, out, shape, a_place):
 
 @kernel("(int64, const T[::1], const int64[::1], const int64[::1], const int64[::1], T[::1])")
 def add_runs(count, dy, order, starts, targets, dx):
-    """dx[targets[i]] = the sum of dy's items order[starts[i] : starts[i + 1]], in that order."""
+    """dx[targets[i]] = the sum of dy's elements order[starts[i] : starts[i + 1]], in that order."""
     i = global_index()
     if i < count:
         total = dx.dtype.type(0)

@@ -1,7 +1,8 @@
-"""How a matrix product is cut for a GPU: which part of it a block of threads computes, and how its threads share that.
+"""Tiles: how a matrix product is divided among blocks of threads, and among the threads of a block.
 
-A block computes (rows, columns) of the result and goes along the inner sum in stages of `depth` items. Its warps lie
-`warps` = (along rows, along columns, along the sum). Every warp computes WARP_COLUMNS columns, and 32 rows or more.
+A block computes (rows, columns) of the result and proceeds along the inner sum in stages of `depth`
+elements. Its warps are arranged as `warps` = (along rows, along columns, along the sum). Every warp
+computes WARP_COLUMNS columns, and at least 32 rows.
 """
 
 import math
@@ -11,8 +12,8 @@ WARP_COLUMNS = 32
 
 
 class Tile(NamedTuple):
-    """One way to cut. `widths` are the items that are loaded at once, of the left and of the right
-    factor: for 4 its rows are multiples of 4 items long.
+    """A block's shape. `widths` are the numbers of elements that are loaded at once, from the left
+    and from the right factor; for 4, the factor's row length must be a multiple of 4.
     """
 
     name: str
@@ -25,7 +26,7 @@ class Tile(NamedTuple):
 
     @property
     def warp_rows(self) -> int:
-        """How many rows a warp computes: a multiple of 32."""
+        """Returns how many rows a warp computes: a multiple of 32."""
         return self.rows // self.warps[0]
 
     @property
@@ -34,20 +35,21 @@ class Tile(NamedTuple):
 
 
 class TileChoices(NamedTuple):
-    """The ways to cut one kind of product, where tensor cores are used and where not; the largest
-    first, as far as `choose` compares them.
+    """The tiles for one kind of product, with and without tensor cores. Tiles that `choose`
+    compares are sorted from large to small.
 
-    Static shared memory ends at 48 KiB: stages * depth * (rows + columns) * 4 bytes, and 16 bytes a
-    row where windows are gathered.
+    Static shared memory is limited to 48 KiB: stages * depth * (rows + columns) * 4 bytes, and 16
+    bytes per row if windows are gathered.
 
-    - wide, tall, large, narrow: the most arithmetic for a byte that is loaded, for 128, 64 and 32 columns. On tensor
-      cores their warps compute 64 rows: a number that comes from shared memory then serves more products.
-    - medium: where those would be too few blocks, though sums are cut into parts.
-    - small: where that is too few as well. A block is often alone there, so four stages are under way, and four warps
-      share a sum.
-    - single: item by item, for sizes that are no multiples of 4, and for float64.
-    - first: only the left factor item by item, for images of 1 or 3 channels. No input gradient has it: there both
-      factors' rows are as long.
+    - wide, tall, large, narrow: the most arithmetic per loaded byte, for 128, 64 and 32 columns. On
+      tensor cores their warps compute 64 rows, so that a number from shared memory serves more
+      products.
+    - medium: if those tiles make too few blocks, although sums are split.
+    - small: if medium tiles make too few blocks as well. Such a block is often alone on its
+      processor, so four stages are loaded at once, and four warps share a sum.
+    - single: element by element, for sizes that are not multiples of 4, and for float64.
+    - first: only the left factor is loaded element by element, for images of 1 or 3 channels. Input
+      gradients have no such tile, because both factors have equally long rows there.
     """
 
     tensor: tuple[Tile, ...]
@@ -61,7 +63,9 @@ _FEW = (
     Tile("small", 32, 32, 32, (1, 1, 4), 4),
 )
 _GATHERING = (Tile("wide", 128, 128, 16, (2, 4, 1), 2), Tile("tall", 256, 64, 16, (4, 2, 1), 2), _LARGE, *_FEW)
-_OUTER = (_LARGE, *_FEW)  # eight warps would take so many registers there that a processor held one block
+# with eight warps, these products would need so many registers that a processor could hold only one
+# block
+_OUTER = (_LARGE, *_FEW)
 _EXACT = (
     Tile("large", 128, 64, 16, (4, 2, 1), 2),
     Tile("narrow", 128, 32, 16, (4, 1, 1), 2),
@@ -77,23 +81,30 @@ INPUT_GRADIENT = TileChoices((*_GATHERING, _SINGLE), (*_EXACT, _SINGLE_EXACT))
 FIRST_WEIGHT_GRADIENT = TileChoices((_SINGLE, _FIRST_OUTER), (_SINGLE_EXACT, _FIRST_OUTER_EXACT))
 WEIGHT_GRADIENT = TileChoices((*_OUTER, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE_EXACT, _FIRST_OUTER_EXACT))
 
-PROCESSORS = 132  # of a large GPU
-BUSY = 2 * PROCESSORS  # stages under way that keep it busy at least, all blocks together
-FULL = 16 * PROCESSORS  # warps that sums are cut into parts for: of four blocks of four on each processor
-LOAD = 90  # products that tensor cores compute while an item comes from the second-level cache (bench/gpu_plan.py)
-ADDING = 500_000_000  # ... and while a launch adds parts
-PART_STAGES = 4  # a part has so many stages at least ...
-LONG = 24  # ... and where parts cost a launch of their own to be added, only sums of more stages than this have them
+PROCESSORS = 132  # multiprocessors of a large GPU
+# minimum number of stages being loaded, in all blocks together, that keeps such a GPU busy
+BUSY = 2 * PROCESSORS
+# number of warps up to which sums are split: four blocks of four warps per processor
+FULL = 16 * PROCESSORS
+# products that tensor cores compute in the time of loading one element from the L2 cache
+# (bench/gpu_plan.py)
+LOAD = 90
+ADDING = 500_000_000  # products that they compute in the time of a launch that adds partial sums
+PART_STAGES = 4  # minimum number of stages in a partial sum
+# sums of no more stages than this are not split if adding their partial sums needs a separate
+# launch
+LONG = 24
 
 
 def blocks(tile: Tile, rows: int, columns: int) -> tuple[int, int]:
-    """How many tiles cover (rows, columns)."""
+    """Returns how many tiles cover (rows, columns), along each axis."""
     return -(-rows // tile.rows), -(-columns // tile.columns)
 
 
 def cut(tile: Tile, tiles: int, length: int, least: int = 0) -> tuple[int, int]:
-    """Into how many parts a sum of `length` items is cut, each for blocks of its own, where there are so many `tiles`;
-    and the stages of each. `least`: a sum of no more stages than this stays whole.
+    """Returns the number of partial sums for a sum of `length` elements, and the stages in each.
+    Each partial sum of each of the `tiles` has its own block. `least`: a sum with no more stages
+    than this is not split.
     """
     stages = -(-length // tile.depth)
     each = -(-stages // max(1, min(_most_parts(tile, length, least), FULL // (tile.threads // 32 * max(tiles, 1)))))
@@ -107,10 +118,12 @@ def _most_parts(tile: Tile, length: int, least: int) -> int:
 
 def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length: int, left: bool, right: bool,
            least: int = 0) -> int:
-    """The number of the tile for a result (rows, columns): by the shapes alone, so that every GPU adds in one order.
+    """Returns the number of the tile for a result (rows, columns). It depends only on the shapes,
+    so that every GPU adds in the same order.
 
-    Each item is a sum over `length`, which may be `cut`. `left` and `right` say whether these factors can
-    be loaded by fours. The wide tiles load less for each product, but more of them may lie outside the result.
+    Each element is a sum over `length`, which may be `cut`. `left` and `right` state whether these
+    factors can be loaded four elements at a time. Wide tiles load less per product, but more of
+    their products may be outside the result.
     """
     if not (left and right):
         names = [tile.name for tile in tiles]
@@ -123,8 +136,9 @@ def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length
 
 
 def _cost(tile: Tile, rows: int, columns: int, groups: int, length: int, least: int) -> tuple[int, int]:
-    """What all blocks of a group do, in products: load items, multiply what they have loaded, and add parts where that
-    takes a launch of its own. Of tiles that cost the same the one that multiplies less.
+    """Returns the cost of a group's blocks, in products: loading, multiplying, and adding partial
+    sums if that needs a separate launch. The second value, the multiplications only, decides
+    between tiles of equal cost.
     """
     down, along = blocks(tile, rows, columns)
     products = down * along * tile.rows * tile.columns * length

@@ -1,4 +1,4 @@
-"""How long work takes a GPU, by the GPU's own clock."""
+"""Measures the time of work on a GPU, by the GPU's own clock."""
 
 import time
 from collections.abc import Callable
@@ -14,17 +14,19 @@ from .runtime import Gpu
 
 @kernel("(int64, const T[::1], int64)")
 def _rest(count, nothing, microseconds):
-    """Keeps the stream waiting for about so long. The array only says which GPU."""
+    """Delays the stream for about this many microseconds. `nothing` only selects the GPU."""
     if global_index() < count:
         for _ in range(microseconds):
             cuda.nanosleep(np.uint32(1000))
 
 
 def elapsed(gpu: Gpu, run: Callable[[], Any], repeats: int) -> float:
-    """Seconds that one `run()` keeps the GPU busy, the mean over so many in a row.
+    """Returns the seconds that one `run()` keeps the GPU busy: the mean of `repeats` consecutive
+    runs.
 
-    A launch takes the host longer than a small kernel takes the GPU. So the stream rests first until all are launched;
-    it holds about a thousand launches. What `run` waits for by itself is counted as it is.
+    A launch takes the host longer than a small kernel takes the GPU. So the stream is delayed until
+    all runs are launched; it can hold about a thousand launches. If `run` itself waits for the GPU,
+    the waiting time is included.
     """
     ahead = _on_the_host(gpu, run, repeats)
     begin, end = cuda.event(), cuda.event()
@@ -38,7 +40,7 @@ def elapsed(gpu: Gpu, run: Callable[[], Any], repeats: int) -> float:
 
 
 def _on_the_host(gpu: Gpu, run: Callable[[], Any], repeats: int) -> float:
-    """Seconds until the host has launched so many, which is a warm-up as well."""
+    """Returns the seconds until the host has launched all runs. This also warms up."""
     gpu.synchronize()
     begun = time.perf_counter()
     for _ in range(repeats):

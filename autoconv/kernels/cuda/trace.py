@@ -1,4 +1,6 @@
-"""Traces on a GPU: sections of launches that are replayed as one captured CUDA graph, a series of replays as well."""
+"""Traces on a GPU: recorded launches that are replayed as one captured CUDA graph, which may also
+hold a series of replays.
+"""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -16,34 +18,35 @@ from .array import Array
 from .kernels import Launch
 from .runtime import Gpu
 
-SLOTS = 256  # numbers of 8 bytes that the sections of one trace can let change
+SLOTS = 256  # the maximum number of 8-byte numbers that may change in the sections of one trace
 
 
 class CudaTrace(trace.Trace):
-    """The launches on one GPU. Sections that are replayed together for the second time are captured
-    as one graph; until then, and where that fails, their launches go one by one.
+    """The recorded launches on one GPU. The second time that sections are replayed together, they
+    are captured as one graph. Before that, or if the capture fails, their kernels are launched one
+    by one.
 
-    Dynamic scalars lie in the GPU's memory: each replay draws them and sends all in one copy before
-    it starts. Of a series of replays all are drawn first and sent together; each replay in the
-    graph reads its own row of them.
+    Dynamic scalars are stored in the GPU's memory: each replay draws them and copies them all to
+    the GPU at once before it starts. For a series of replays, all numbers are drawn and copied
+    first; each replay in the graph reads its own row of them.
     """
 
     def __init__(self, gpu: Gpu, series: int) -> None:
         super().__init__(gpu)
-        self._series = series  # replays that one graph holds
+        self._series = series  # replays in one graph
         self._host = np.zeros(SLOTS, np.uint64)
         self._free = list(range(SLOTS))
         with trace.aside():
             self._there = arrays.put(gpu, self._host)
         self._joined: dict[tuple[str, ...], list[Launch]] = {}
-        self.views: dict[Any, Any] = {}  # the memory of `_there`, by the type of the numbers
+        self.views: dict[Any, Any] = {}  # `_there`'s memory, viewed as each dtype of the numbers
         self._graphs: dict[tuple[str, ...], Callable[[], None] | None] = {}
         self._several: dict[tuple[str, ...], _Series] = {}
         self._replayed: set[tuple[str, ...]] = set()
 
     def dynamic(self, section: trace.Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
-        """An array of one item for each of the numbers of `draw()`; dtype: int64, uint64 or
-        float64. Where there is no room for them, the section becomes incomplete.
+        """Returns an array of one element for each number of `draw()`; dtype is int64, uint64 or
+        float64. If no slots are left, the section becomes incomplete.
         """
         if count > len(self._free):
             section.stop(f"more than {len(self._host)} numbers change from step to step")
@@ -51,7 +54,7 @@ class CudaTrace(trace.Trace):
         slots = self._free[:count]
         self._free = self._free[count:]
         numbers = self._host.view(dtype)
-        where = slots[0] if count == 1 else slots  # an index alone costs a fraction of a list of them
+        where = slots[0] if count == 1 else slots  # a single index costs a fraction of a list
         numbers[where] = draw()
         section.draws.append((draw, (numbers, where, slots)))
         with trace.aside():
@@ -69,8 +72,8 @@ class CudaTrace(trace.Trace):
             self._launch(names, sections)
 
     def replay_series(self, names: tuple[str, ...], moves: Iterable[None]) -> None:
-        """Replays these sections once for each item of `moves`, which does what comes before a
-        replay's numbers are drawn. Nothing is launched before all are drawn.
+        """Replays these sections once per iteration of `moves`, which prepares each replay before
+        its numbers are drawn. All numbers are drawn before the first launch.
         """
         sections = [self.sections[name] for name in names]
         with kernel_lock:
@@ -113,14 +116,16 @@ class CudaTrace(trace.Trace):
         self._several = {key: several for key, several in self._several.items() if key in self._replayed}
 
     def _launches(self, names: tuple[str, ...], sections: list[trace.Section]) -> list[Launch]:
-        """What replays these sections: what they launched, with some launches as one."""
+        """Returns the launches that replay these sections, some of them merged into one."""
         if names not in self._joined:
             launches: list[Any] = [launch for section in sections for launch, _ in section.calls]
             self._joined[names] = joining.joined(launches)
         return self._joined[names]
 
     def _graph(self, names: tuple[str, ...], sections: list[trace.Section]) -> Callable[[], None] | None:
-        """What replays these sections at once, numbers included; None before the second time, or where it fails."""
+        """Returns the graph that replays these sections, including the copy of their numbers; None
+        on their first replay, or if the capture fails.
+        """
         if names not in self._graphs:
             launches = self._launches(names, sections)
             if names not in self._replayed or not launches:
@@ -131,19 +136,24 @@ class CudaTrace(trace.Trace):
         return self._graphs[names]
 
     def captured(self, launches: list[Any], numbers: np.ndarray, there: Array) -> Callable[[], None] | None:
-        """Launches as one graph, which takes `numbers` along; None, and a warning, where that fails."""
+        """Captures launches as one graph, which also copies `numbers` to the GPU. Returns None,
+        with a warning, if that fails.
+        """
         try:
             graph = self.owner.capture(launches, numbers, there.native)
         except DeviceError as error:
             self.graphs.fail(str(error))
-            warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
-                          "gives the same results in more time.", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are "
+                          "launched one by one, which gives the same results in more time.",
+                          RuntimeWarning, stacklevel=2)
             return None
         self.graphs.note(len(launches))
         return graph
 
     def _in_series(self, names: tuple[str, ...], sections: list[trace.Section]) -> "_Series | None":
-        """What replays these sections several times at once; None before the second time, or where it fails."""
+        """Returns the graph that replays these sections several times; None on their first replay,
+        or if the capture fails.
+        """
         if self._graph(names, sections) is None:
             return None
         if names not in self._several:
@@ -153,23 +163,27 @@ class CudaTrace(trace.Trace):
 
     @staticmethod
     def _used(sections: list[trace.Section]) -> int:
-        """How many of the numbers, from the first on, these sections can have."""
+        """Returns how many number slots, from the first on, these sections may use."""
         return 1 + max((slot for section in sections for _, (*_, slots) in section.draws for slot in slots), default=-1)
 
 
 class _Series:
-    """Launches, so many times over, as one graph, each time with a row of numbers of its own."""
+    """Several repetitions of the same launches as one graph, each repetition with its own row of
+    numbers.
+    """
 
     def __init__(self, of: CudaTrace, launches: list[Any], times: int, used: int) -> None:
-        width = -(-used // 4) * 4  # what is read by fours stays where it can be
+        width = -(-used // 4) * 4  # keeps loads of four elements aligned
         self._rows = np.zeros((times, width), np.uint64)
         self._used = used
-        with trace.aside():  # a kernel may take all slots behind the one it is given, though it reads that one alone
+        # a kernel's argument may span all slots after its own, although the kernel reads only its
+        # own
+        with trace.aside():
             self._there = arrays.put(of.owner, np.zeros(times * width + SLOTS, np.uint64))
         views = {id(base): self._there.base.view(dtype) for dtype, base in of.views.items()}
 
         def in_row(i: int, argument: Any) -> Any:
-            """An argument of a launch, moved to row i where it is one of the numbers."""
+            """Returns an argument of a launch, moved to row i if it is one of the numbers."""
             if not isinstance(argument, Array) or id(argument.base) not in views:
                 return argument
             return Array(views[id(argument.base)], i * width + argument.start, argument.shape, argument.strides,
@@ -179,14 +193,14 @@ class _Series:
                                   for i in range(times) for launch in launches], self._rows, self._there)
 
     def run(self, rows: np.ndarray) -> None:
-        """Does all of them, with the numbers in `rows`."""
+        """Runs all repetitions, with the numbers in `rows`."""
         assert self.graph is not None
         self._rows[:, : self._used] = rows
         self.graph()
 
 
 def _draw(sections: list[trace.Section]) -> None:
-    """Draws the numbers of a replay."""
+    """Draws the numbers for one replay."""
     for section in sections:
         for draw, (numbers, where, _) in section.draws:
             numbers[where] = draw()

@@ -1,4 +1,6 @@
-"""The gradient before 2x2 max pooling of a ReLU, read where it is wanted: dy at each window's winner, else zero."""
+"""The gradient before a ReLU with 2x2 max pooling, computed when it is read: dy at each window's
+winner, otherwise zero.
+"""
 
 from collections.abc import Callable
 
@@ -8,13 +10,16 @@ from .ptx import load, load4, store, store4
 
 @inline
 def won(given, value, which, e):
-    """What pixel e of a window gets of the window's gradient, where the pooling gave `value` and `which` one won."""
+    """Returns the gradient of a window's pixel e: `given` if the winner `which` is e and the pooled
+    `value` is above 0, otherwise zero.
+    """
     return type(given)(0) if which != e or value <= type(given)(0) else given
 
 
 def reading(width: int) -> tuple[Callable, Callable]:
-    """read(y, winner, dy, at), of the windows' items from `at` on, and write(to, index, window, e,
-    valid): what their pixel e gets of that, or zeros.
+    """Returns two functions. read(y, winner, dy, at) reads `width` elements of the windows from
+    `at` on. write(to, index, window, e, valid) writes the gradients of their pixel e, or zeros if
+    not `valid`.
     """
     @inline
     def read_one(y, winner, dy, at):

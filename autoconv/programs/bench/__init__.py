@@ -1,4 +1,5 @@
-"""What `autoconv bench` measures: the built-in nets, their kernels against this machine's ceilings, and the page of it.
+"""What `autoconv bench` measures: nets, their kernels against this machine's ceilings, a page of
+it.
 
-Every number is a median over rounds, every ratio is taken within a round, and every round is kept in the results.
+Every number is a median over rounds, every ratio is taken within a round, all rounds are kept.
 """

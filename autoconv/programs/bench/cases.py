@@ -1,4 +1,4 @@
-"""Every kernel that a net's training step runs, as something that can be timed: with its operations and bytes."""
+"""Every kernel of a net's training step, to be timed, with its operations and bytes."""
 
 from collections.abc import Callable, Iterator
 from math import prod
@@ -23,10 +23,7 @@ ACTIVATIONS = {functional.relu: activations.relu, functional.tanh: activations.t
 
 
 class Case(NamedTuple):
-    """One kernel on one layer's arrays.
-
-    flops: the multiplications and additions that the definition asks for. bytes: its arrays, each read or written once.
-    """
+    """One kernel on one layer's arrays, with its operations and bytes."""
 
     kind: str
     layer: str
@@ -49,8 +46,8 @@ def cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
 
 
 def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
-    pooling = [call for call in fusion.fuse(net.graph).calls
-               if isinstance(call.operation, Fused) and call.operation.pattern == ("conv", "relu", "pool")]
+    pooling = [call for call in fusion.fuse(net.graph).calls if isinstance(call.operation, Fused)
+               and call.operation.pattern == ("conv", "relu", "pool")]
     pooled = {id(call.operation.layers[0]): call.shape for call in pooling}
     as_one = {id(layer) for call in pooling for layer in call.operation.layers}
     first = True  # nobody asks for the gradient of the images
@@ -87,21 +84,18 @@ def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Ite
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
     arrays = [_random(x), _random(w), _random(w[3:])]
     forward, backward = _calls(device, conv.conv2d, arrays, y, window=window)
-    yield Case("conv forward", label, flops, size, forward)
-    if not first:
-        yield Case("conv input gradient", label, flops, size, lambda: backward((True, False, False)))
-    yield Case("conv weight gradient", label, flops, size, lambda: backward((False, True, True)))
+    yield from _three("conv", label, flops, size, forward, backward, first)
 
 
 def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
-    """Convolution, ReLU and pooling as one kernel: only the pixels that the pooling reads are asked for."""
+    """Convolution, ReLU and pooling as one kernel: only pixels that the pooling reads."""
     w = layer.kernel.shape
     window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
     flops = 4 * 2 * prod(y) * prod(w[:3])
     size = _bytes(x, w, y)
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
-    forward, backward = _calls(device, fused.conv2d_relu_pool, [_random(x), _random(w), _random(w[3:])], y,
-                               window=window)
+    forward, backward = _calls(device, fused.conv2d_relu_pool,
+                               [_random(x), _random(w), _random(w[3:])], y, window=window)
     gradients = 1 if first else 2
     yield Case("conv+pool forward", label, flops, size, forward)
     yield Case("conv+pool gradients", label, flops * gradients, size + (gradients - 1) * _bytes(x) + _bytes(w),
@@ -115,9 +109,7 @@ def _depthwise(device: Device, layer: DepthwiseConv2D, x: tuple, y: tuple) -> It
     flops = 2 * prod(y) * prod(w[:2])
     size = _bytes(x, w, y)
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
-    yield Case("depthwise forward", label, flops, size, forward)
-    yield Case("depthwise input gradient", label, flops, size, lambda: backward((True, False, False)))
-    yield Case("depthwise weight gradient", label, flops, size, lambda: backward((False, True, False)))
+    yield from _three("depthwise", label, flops, size, forward, backward, bias=False)
 
 
 def _norm(device: Device, layer: BatchNormalization, y: tuple) -> Iterator[Case]:
@@ -145,10 +137,16 @@ def _dense(device: Device, layer: Dense, x: tuple, y: tuple, first: bool) -> Ite
     flops = 2 * prod(y) * w[0]
     size = _bytes(x, w, y)
     label = f"{x[1]} -> {y[1]}"
-    yield Case("dense forward", label, flops, size, forward)
+    yield from _three("dense", label, flops, size, forward, backward, first)
+
+
+def _three(kind: str, label: str, flops: float, size: int, forward: Callable, backward: Callable,
+           first: bool = False, bias: bool = True) -> Iterator[Case]:
+    """A layer with a kernel, forward and backward. first: no input gradient is needed."""
+    yield Case(f"{kind} forward", label, flops, size, forward)
     if not first:
-        yield Case("dense input gradient", label, flops, size, lambda: backward((True, False, False)))
-    yield Case("dense weight gradient", label, flops, size, lambda: backward((False, True, True)))
+        yield Case(f"{kind} input gradient", label, flops, size, lambda: backward((True, False, False)))
+    yield Case(f"{kind} weight gradient", label, flops, size, lambda: backward((False, True, bias)))
 
 
 def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
@@ -158,10 +156,10 @@ def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
 
 
 def _update(device: Device, net: Model) -> Case:
-    """One RMSprop step over all parameters: reads weight, gradient and slot, writes weight and slot."""
+    """One RMSprop step of all parameters: reads weight, gradient, slot; writes weight, slot."""
     optimizer = optim.RMSprop()
-    optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True, device=device)
-                     for p in net.trainable_weights])
+    optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True,
+                                   device=device) for p in net.trainable_weights])
     flat: FlatParameters = optimizer.flat  # type: ignore[assignment]
     flat.gradient[...] = 1e-3
     gradients = list(flat.gradients)
@@ -169,7 +167,7 @@ def _update(device: Device, net: Model) -> Case:
 
 
 def _calls(device: Device, op: Any, arrays: list, y: tuple, **static: Any) -> tuple[Callable, Callable]:
-    """The op's forward call, and its backward call for what is asked; buffers are reused as in a training step."""
+    """Returns the op's forward and backward call; buffers are reused as in a training step."""
     buffers = Pool()
     arrays = [None if a is None else device.array(a) for a in arrays]
     with reusing(buffers):

@@ -5,29 +5,29 @@ import platform
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from ...files.json_text import JsonObject
 from ...utils.image_dataset import processors
 
 VECTOR_FLAGS = re.compile(r"(sse4|avx|fma|f16c|amx|neon|asimd|sve)")
 
 
-def describe() -> dict[str, Any]:
+def describe() -> JsonObject:
     """Processor, its vector instructions, how many may be used, memory, system and Python."""
     try:
         memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (AttributeError, ValueError, OSError):
         memory = None
-    return {
-        "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
-        "cpu_flags": sorted(f for f in (_cpuinfo("flags") or _cpuinfo("Features")).split() if VECTOR_FLAGS.match(f)),
-        "cpu_family_model_stepping": " ".join(_cpuinfo(key) for key in ("cpu family", "model", "stepping")).strip(),
-        "processors": processors(),
-        "memory_gb": memory,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return {"cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
+            "cpu_flags": sorted(f for f in (_cpuinfo("flags") or _cpuinfo("Features")).split()
+                                if VECTOR_FLAGS.match(f)),
+            "cpu_family_model_stepping": " ".join(_cpuinfo(key)
+                                                  for key in ("cpu family", "model",
+                                                              "stepping")).strip(),
+            "processors": processors(), "memory_gb": memory,
+            "system": f"{platform.system()} {platform.release()}",
+            "python": platform.python_version(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def _cpuinfo(key: str) -> str:

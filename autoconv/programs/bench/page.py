@@ -1,4 +1,4 @@
-"""Results as one HTML page: charts, the same numbers as tables, no script and nothing from the network."""
+"""Results as one HTML page: charts, the same numbers as tables, no script, no network."""
 
 from collections.abc import Sequence
 from html import escape
@@ -6,7 +6,7 @@ from typing import Any
 
 from ...engine.costs.tables import BUSY, interval, interval_head, share
 from ..pages import document
-from ..pages.charts import Bar, Point, bars, roofline
+from ..pages.charts import Bar, bars
 from ..pages.document import section
 from . import result_tables
 
@@ -17,22 +17,18 @@ VECTORS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnn
 
 
 def page(documents: Sequence[Results]) -> str:
-    """The page of one or several results, as `autoconv bench --json` and bench.compare write them.
-
-    Raises ValueError where there is nothing to show.
-    """
+    """Returns the page of results. Raises ValueError if there is nothing to show."""
     if not any(d.get("results") or d.get("kernels") for d in documents):
         raise ValueError("There is nothing to show: the results hold no measurement.")
     entries = _labelled(documents)
-    said = dict.fromkeys(f"{n}: {f['status']}, {f['reason']}" for e in entries for n, f in e["peers"].items()
-                         if "reason" in f)
+    said = dict.fromkeys(f"{n}: {f['status']}, {f['reason']}" for e in entries for n,
+                         f in e["peers"].items() if "reason" in f)
     not_timed = "".join(f"<li>{escape(line)}</li>" for line in said)
-    body = [
-        _head(documents), *_throughput(entries, "train", "Training"), *_throughput(entries, "infer", "Inference"),
-        *_accuracy(entries), *_start(entries), *_memory(entries), *_size(documents),
-        *_kernels([k for d in documents for k in d["kernels"]]),
-        *([f"<section><h2>Not timed</h2><ul>{not_timed}</ul></section>"] if said else []),
-    ]
+    body = [_head(documents), *_throughput(entries, "train", "Training"),
+            *_throughput(entries, "infer", "Inference"), *_accuracy(entries), *_start(entries),
+            *_memory(entries), *_size(documents), *_kernels([k for d in documents
+                                                             for k in d["kernels"]]),
+            *([f"<section><h2>Not timed</h2><ul>{not_timed}</ul></section>"] if said else [])]
     return document.document("autoconv benchmarks", body)
 
 
@@ -51,13 +47,12 @@ def _head(documents: Sequence[Results]) -> str:
         facts = machines.setdefault(f"{d['machine']['cpu']} {d['machine']['cpu_flags']}", {})
         for key, values in _facts(d).items():
             facts.setdefault(key, []).extend(v for v in values if v not in facts[key])
-    lists = ["".join(f"<dt>{escape(key)}</dt><dd>{escape(', '.join(values))}</dd>" for key, values in facts.items()
-                     if any(values)) for facts in machines.values()]
-    return (
-        f"<header><h1>autoconv benchmarks</h1>{''.join(f'<dl>{rows}</dl>' for rows in lists)}"
-        "<p>Bars are medians over rounds; whiskers hold half of the rounds. A ratio is taken within "
-        "each round; its mean in each process, the median of those, and its interval.</p></header>"
-    )
+    lists = ["".join(f"<dt>{escape(key)}</dt><dd>{escape(', '.join(values))}</dd>" for key,
+                     values in facts.items() if any(values)) for facts in machines.values()]
+    return ("<header><h1>autoconv "
+            f"benchmarks</h1>{''.join(f'<dl>{rows}</dl>' for rows in lists)}<p>Bars are medians "
+            "over rounds; whiskers hold half of the rounds. A ratio is taken within each round; "
+            "its mean in each process, the median of those, and its interval.</p></header>")
 
 
 def _facts(d: Results) -> dict[str, list[str]]:
@@ -86,7 +81,8 @@ def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str
             continue
         order = sorted(timed, key=lambda n: -timed[n]["images_per_s"]["median"])
         rows = [_spread_bar(n, timed[n]["images_per_s"], "{:,.0f} images/s") for n in order]
-        head, numbers = ["", "images/s", "half the rounds"], [[n, *_speed(timed[n])] for n in order]
+        head = ["", "images/s", "half the rounds"]
+        numbers = [[n, *_speed(timed[n])] for n in order]
         if len(timed) > 1:
             head += [f"times the time of {next(iter(timed))}", interval_head(timed[order[0]]["ratio"])]
             for row, n in zip(numbers, order):
@@ -152,24 +148,15 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
     for name in dict.fromkeys(k["workload"] for k in shares):
         found = [k for k in shares if k["workload"] == name]
         called = [f"{k['kind']}, {k['layer']}" for k in found]
-        points = [Point(f"{label}: {k['gflops']:,.0f} GFLOP/s, {share(k['fraction']['median']) or '?'} of its ceiling",
-                        k["flops"] / k["bytes"], k["gflops"], k["kind"])
-                  for k, label in zip(found, called) if k["flops"]]
-        if points:
-            chart = roofline(f"Roofline of {name}", points, max(k["ceiling_gflops"] for k in found),
-                             max(found, key=lambda k: k["bytes"])["ceiling_gbytes_per_s"])
-            cards.append(f"<article><h3>{escape(name)}: roofline</h3>{chart}</article>")
-        rows = [_spread_bar(label, k["fraction"], "{:.0%}")._replace(kind="plain") for k, label in zip(found, called)
-                if share(k["fraction"]["high"])]
-        numbers = [[label, *result_tables.achieved(k), share(k["fraction"]["median"])] for k, label in zip(found,
-                                                                                                           called)]
+        rows = [_spread_bar(label, k["fraction"], "{:.0%}")._replace(kind="plain") for k,
+                label in zip(found, called) if share(k["fraction"]["high"])]
+        numbers = [[label, *result_tables.achieved(k), share(k["fraction"]["median"])]
+                   for k, label in zip(found, called)]
         cards.append(_card(f"{name}: share of the ceiling", bars(f"Kernels of {name}", rows, most=1.0),
                            ["kernel", "achieved", "ceiling", "share"], numbers))
-    return section(
-        "Kernels against this machine's own ceilings",
-        "The ceiling is multiply-adds from registers or a copy of as many bytes, whichever is lower for that kernel, "
-        "measured in the same rounds. The slope of a roofline is the copy of the largest kernel's bytes; smaller ones "
-        f"stay in a cache and may lie above it. {BUSY}", cards)
+    return section("Kernels against this machine's own ceilings", "The ceiling is multiply-adds "
+                   "from registers or a copy of as many bytes, whichever is lower for that kernel, "
+                   f"measured in the same rounds. {BUSY}", cards)
 
 
 # What they are made of.

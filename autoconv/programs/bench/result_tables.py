@@ -1,12 +1,12 @@
 """Results as tables for a terminal."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from ...engine.costs.tables import BUSY, MOST, share, table
+from ...files.json_text import JsonObject
 
 
-def report(results: dict[str, Any]) -> str:
+def report(results: JsonObject) -> str:
     """All of a run of `autoconv bench`."""
     head = f"{results['machine']['cpu']}, threads: {results['threads']}, device: {results['device']}"
     parts = [head, throughput(results["results"])]
@@ -15,33 +15,33 @@ def report(results: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def throughput(results: Sequence[dict[str, Any]]) -> str:
+def throughput(results: Sequence[JsonObject]) -> str:
     """One line a net and mode; for results of one peer."""
     rows = []
     for entry in results:
         for found in entry["peers"].values():
             speed = found["images_per_s"]
-            rows.append([entry["workload"], str(entry["batch_size"]), entry["mode"], f"{speed['median']:,.0f}",
-                         f"{speed['low']:,.0f} .. {speed['high']:,.0f}",
+            rows.append([entry["workload"], str(entry["batch_size"]), entry["mode"],
+                         f"{speed['median']:,.0f}", f"{speed['low']:,.0f} .. {speed['high']:,.0f}",
                          f"{1e3 * entry['batch_size'] / speed['median']:.3f}",
                          f"{speed['median'] * found['flops_per_image'] / 1e9:.0f}"])
     return table(["net", "batch", "mode", "images/s", "half the rounds", "ms/step", "GFLOP/s"], rows)
 
 
-def kernels(found: Sequence[dict[str, Any]]) -> str:
+def kernels(found: Sequence[JsonObject]) -> str:
     """One line a kernel."""
     rows = [[f"{k['kind']}, {k['layer']}", *achieved(k), *shares(k)] for k in found]
     busy = f"\n{BUSY}" if any(k["fraction"]["high"] > MOST for k in found) else ""
     return table(["kernel", "achieved", "ceiling", "share", "half the rounds"], rows) + busy
 
 
-def shares(k: dict[str, Any]) -> tuple[str, str]:
-    """A kernel's share of its ceiling, and those between which half of the rounds lie; nothing if it is not known."""
+def shares(k: JsonObject) -> tuple[str, str]:
+    """Returns a kernel's share of its ceiling and the range of half of the rounds, if known."""
     low, median, high = (share(k["fraction"][name]) for name in ("low", "median", "high"))
     return median, f"{low} .. {high}" if median and high else ""
 
 
-def achieved(k: dict[str, Any]) -> tuple[str, str]:
+def achieved(k: JsonObject) -> tuple[str, str]:
     """What a kernel reached and what it could, in the unit of the bound that holds for it."""
     if k["bound"] == "arithmetic":
         return f"{k['gflops']:,.1f} GFLOP/s", f"{k['ceiling_gflops']:,.0f} GFLOP/s"

@@ -1,10 +1,10 @@
 """A whole run of `autoconv bench`: nets and kernels, as one result."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ... import __version__
 from ...engine.costs import ceilings
+from ...files.json_text import JsonObject
 from ...kernels.device import Device
 from . import machine, throughput
 from .cases import cases
@@ -15,11 +15,9 @@ SCHEMA = 1  # of the results: raised when what is in them changes its meaning
 Report = Callable[[str], None]
 
 
-def run(
-    device: Device, names: Sequence[str], batch_size: int | None, rounds: int, seconds: float, kernels: bool,
-    report: Report,
-) -> dict[str, Any]:
-    """Times the nets `names` of the suite and, if `kernels`, each of their kernels. `report` gets lines of progress."""
+def run(device: Device, names: Sequence[str], batch_size: int | None, rounds: int, seconds: float,
+        kernels: bool, report: Report) -> JsonObject:
+    """Times the nets `names` and, if `kernels`, each kernel. report: gets lines of progress."""
     results = []
     shares = []
     for name in names:
@@ -29,21 +27,20 @@ def run(
             report(f"{name}: {text}")
 
         measured = throughput.measure(SUITE[name], batch, device, rounds, seconds, tell)
-        results += [{"workload": name, "batch_size": batch, "mode": mode, "peers": {"autoconv": found}}
-                    for mode, found in measured.items()]
+        results += [{"workload": name, "batch_size": batch, "mode": mode,
+                     "peers": {"autoconv": found}} for mode, found in measured.items()]
         if kernels:
             shares += kernel_shares(name, device, rounds, tell)
     facts = device.describe()
     compiler = {key: facts[key] for key in ("numba", "llvmlite", "threading_layer") if key in facts}
-    return {
-        "schema": SCHEMA, "machine": machine.describe(), "threads": device.get_num_threads(), "device": device.name,
-        "settings": {"rounds": rounds, "seconds_per_round": seconds},
-        "peers": {"autoconv": {"status": "present", "versions": {"autoconv": __version__, **compiler}}},
-        "results": results, "kernels": shares,
-    }
+    return {"schema": SCHEMA, "machine": machine.describe(), "threads": device.get_num_threads(),
+            "device": device.name, "settings": {"rounds": rounds, "seconds_per_round": seconds},
+            "peers": {"autoconv": {"status": "present",
+                                   "versions": {"autoconv": __version__, **compiler}}},
+            "results": results, "kernels": shares}
 
 
-def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> list[dict[str, Any]]:
+def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> list[JsonObject]:
     """Every kernel of a net of the suite against this machine's ceilings."""
     ceiling = ceilings.Ceilings(device)
     found = []

@@ -1,4 +1,4 @@
-"""The nets that are timed: those of `autoconv train`, the lecture net on CIFAR's images, and those of timed_nets.py."""
+"""The nets that are timed: of `autoconv train`, the lecture net on CIFAR, and timed_nets.py."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,10 +10,7 @@ from . import timed_nets
 
 
 class Timed(NamedTuple):
-    """A net, made for images (H, W, C) and so many classes, and how many images a step takes.
-
-    from_logits: it ends before the softmax.
-    """
+    """A net for images (H, W, C), and how many images a step takes."""
 
     make: Callable[[tuple[int, int, int], int], Model]
     input_shape: tuple[int, int, int]

@@ -9,10 +9,11 @@ import numpy as np
 from ... import losses, utils
 from ... import optimizers as optim
 from ...engine.costs import counting, stats, timing
+from ...files.json_text import JsonObject
 from ...kernels.device import Device
 from .suite import Timed
 
-DATA = 32e6  # bytes of images in memory, 4 to 100 batches: enough that what a call of `fit` costs by itself is little
+DATA = 32e6  # bytes of images, 4 to 100 batches: one call of `fit` costs little beside them
 
 KINDS = {"train": "train", "infer": "predict"}  # of steps, by mode
 
@@ -31,7 +32,7 @@ class NetUnderTest:
         self.y = utils.to_categorical(random.integers(0, what.classes, count), what.classes).astype(np.float32)
 
     def calls(self) -> dict[str, Callable[[], Any]]:
-        """What one round of each mode repeats: an epoch over the batches, an answer for one batch."""
+        """Returns what a round of each mode repeats: an epoch, an answer for one batch."""
         one = self.x[: self.batch_size]
         return {
             "train": lambda: self.net.fit(self.x, self.y, self.batch_size, verbose=0),
@@ -43,16 +44,15 @@ class NetUnderTest:
         return len(self.x) if mode == "train" else self.batch_size
 
     def flops(self, mode: str) -> float:
-        """Operations an image: forward, and in training both gradients as well, except the first layer's input."""
+        """Returns operations per image, in training with both gradients."""
         shapes = counting.shapes_in(self.net.graph, [(1, *self.net.input_shape[1:])])
         each = [2 * counting.multiply_adds(node.operation, *counting.shapes_of(self.net.graph, node, shapes))
                 for node in self.net.graph.nodes if node.inputs]
         return sum(each) if mode == "infer" else 3 * sum(each) - next(filter(None, each), 0)
 
 
-def measure(
-    what: Timed, batch_size: int, device: Device, rounds: int, seconds: float, report: Callable[[str], None]
-) -> dict[str, dict[str, Any]]:
+def measure(what: Timed, batch_size: int, device: Device, rounds: int, seconds: float,
+            report: Callable[[str], None]) -> dict[str, JsonObject]:
     """Training and inference in turns, `rounds` times about `seconds` each: {mode: its results}."""
     net = NetUnderTest(what, batch_size, device)
     calls = net.calls()

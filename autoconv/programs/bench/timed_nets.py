@@ -1,6 +1,6 @@
-"""The nets that are timed beside those of `autoconv train`: deep, wide and separable ones, and two old ones.
+"""Nets that are timed besides those of `autoconv train`: deep, wide, separable and old ones.
 
-Each function makes what follows images of a shape (H, W, C), and ends in a softmax over the classes.
+Each function makes what follows images (H, W, C), ending in a softmax over the classes.
 """
 
 from typing import Any
@@ -68,7 +68,7 @@ def mobile(shape: Shape, classes: int) -> Model:
 
 
 def resnet20(shape: Shape, classes: int) -> Model:
-    """He et al., 2016, section 4.2, with 1x1 convolutions as shortcuts where the shape changes (option B)."""
+    """He et al., 2016, section 4.2, with 1x1 convolutions as shortcuts (option B)."""
     images = L.Input(shape)
     x = _normalized(images, 16)
     for filters, strides in ((16, 1), (32, 2), (64, 2)):

@@ -28,22 +28,21 @@ from .summary import summary
 from .train import train
 from .warmup import warmup
 
-INTERRUPTED, TERMINATED = 130, 143  # what a shell calls a program that Ctrl-C or SIGTERM ended: 128 + the signal
+INTERRUPTED = 130  # exit codes: 128 + the signal
+TERMINATED = 143
 
 
 class Commands(click.Group):
-    """The group of all commands: what cannot be done is one message and exit code 1, Ctrl-C one
-    line and 130, SIGTERM the same line and 143.
-    """
+    """The group of all commands: errors are one message and exit code 1, signals 128 + signal."""
 
     def invoke(self, ctx: click.Context) -> Any:
         with starting.running(), warnings.catch_warnings():
             warnings.showwarning = _notes()
-            warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # Pillow's, which does not say whose
+            warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # Pillow's
             try:
                 return super().invoke(ctx)
             except click.ClickException as error:
-                error.message = names.printable(error.message, "\n\t")  # type: ignore[misc]  # click lists choices so
+                error.message = names.printable(error.message, "\n\t")  # type: ignore[misc]
                 raise
             except KeyboardInterrupt as error:
                 on_terminal = sys.stdout is not None and sys.stdout.isatty()
@@ -53,7 +52,7 @@ class Commands(click.Group):
                 ctx.exit(code)
             except BrokenPipeError:
                 raise
-            except (OSError, ValueError, DeviceError, ExtraError) as error:  # DatasetCorrupt is a ValueError
+            except (OSError, ValueError, DeviceError, ExtraError) as error:  # and DatasetCorrupt
                 _drop_output()
                 raise click.ClickException(names.printable(str(error), "\n")) from error
             except MemoryError as error:
@@ -68,7 +67,7 @@ class Commands(click.Group):
 
 
 def _drop_output() -> None:
-    """Where output cannot be written, as on a full disk: Python would try again when it ends, and tell of it."""
+    """Drops output that cannot be written, as on a full disk: Python would try again at its end."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -77,7 +76,7 @@ def _drop_output() -> None:
 
 
 def _notes() -> Callable[..., None]:
-    """What shows a warning as a line for people, each once: where in the sources it was raised is not their concern."""
+    """Returns a function that shows each warning once, without its place in the sources."""
     said: set[str] = set()
 
     def note(message: Any, *_: Any) -> None:

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ...callbacks import Callback
+from ...files.json_text import JsonObject
 
 
 def _process_start() -> float:
-    """When this process began, on time.perf_counter's clock.
-
-    Linux knows it to 10 ms. Elsewhere this module's import stands for it, some 0.2 s later: the
-    interpreter's own start and NumPy's import are then missing.
-    """
+    """Returns when this process began, or elsewhere than on Linux when this was imported."""
     now = time.perf_counter()
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
@@ -33,9 +30,7 @@ def since_start() -> float:
 
 
 class Stopwatch(Callback):
-    """Times the epochs of a fit, what compiling and loading kernels took before them, and when its first step was over.
-    It looks at the start of the second step, so that the steps pay for nothing that they do not need.
-    """
+    """Times a fit's epochs, its first step, and what compiling and loading kernels took."""
 
     def __init__(self) -> None:
         self.epoch_seconds: list[float] = []
@@ -59,7 +54,7 @@ class Stopwatch(Callback):
         if self.first_step is None:  # an epoch of one step
             self.first_step = since_start()
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> JsonObject:
         begun = getattr(self, "_begun", time.perf_counter())
         return {"epoch_seconds": list(self.epoch_seconds), "under_way": time.perf_counter() - begun}
 

@@ -1,11 +1,12 @@
-"""Which classes a net takes for which: counts, and the precision and recall that follow from them."""
+"""Which classes a net takes for which: counts, precision and recall."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...arguments.names import printable
+from ...files.json_text import JsonObject
 from ...pictures.results import precision_recall
 
 NARROW = 12  # characters of a class's name in the table
@@ -19,28 +20,27 @@ class Confusion(NamedTuple):
     counts: np.ndarray
 
     def rates(self) -> np.ndarray:
-        """The precision and the recall of each class, (2, classes); 0 if there are no images to tell."""
+        """Returns the precision and recall of each class, (2, classes); 0 without images."""
         return np.nan_to_num(precision_recall(self.counts))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Precision, recall and number of images of each class, and the rows of counts."""
         return {"classes": [{"name": name, "precision": float(p), "recall": float(r), "images": int(n)}
                             for name, p, r, n in zip(self.classes, *self.rates(), self.counts.sum(1))],
                 "confusion_matrix": self.counts.tolist()}
 
     def lines(self) -> list[str]:
-        """A table for a terminal: a row a true class, and unless there are too many a column a
-        class that it was taken for.
-        """
+        """Returns a table for a terminal: a row per true class, a column per answer."""
         names = [name if len(name) <= NARROW else f"{name[: NARROW - 1]}\u2026"
                  for name in map(printable, self.classes)]
-        first, width = max(map(len, [*names, "class"])), max(len(str(self.counts.max())), 3)
+        first = max(map(len, [*names, "class"]))
+        width = max(len(str(self.counts.max())), 3)
         short = all(len(name) <= width for name in names)
         heads = names if short else [str(i) for i in range(len(names))]
         rows = [[f"{'class':<{first}}  precision  recall  images", "  taken for", *heads]]
         for i, (name, p, r, own) in enumerate(zip(names, *self.rates(), self.counts)):
-            rows.append([f"{name:<{first}}  {p:9.4f}  {r:6.4f}  {own.sum():6,}", "" if short else str(i),
-                         *(str(n or ".") for n in own)])
+            rows.append([f"{name:<{first}}  {p:9.4f}  {r:6.4f}  {own.sum():6,}", "" if short
+                         else str(i), *(str(n or ".") for n in own)])
         if len(names) > MOST:
             return [row[0] for row in rows]
         return [f"{start}{label:>{len(rows[0][1])}}  {' '.join(f'{cell:>{width}}' for cell in cells)}"

@@ -1,27 +1,28 @@
 """Which data a command works on, as a net takes them."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 import numpy as np
 
 from ... import datasets, nets, utils
+from ...files.json_text import JsonObject
 
-ENLARGED = ("lecture-large",)  # nets in which images of 28 x 28 pixels would shrink to nothing on their way
-A_FEW_SECONDS = 3.0  # how long MNIST's mirrors may be silent before the built-in digits stand in for it
+ENLARGED = ("lecture-large",)  # nets that need larger images than 28 x 28 pixels
+A_FEW_SECONDS = 3.0  # for MNIST's mirrors, then the built-in digits are taken
 
 
 class Feeds(NamedTuple):
-    """What a net is made for and fed with: the shape of an image, and the arguments of fit and of evaluate."""
+    """What a net is made for and fed with: an image's shape, the arguments of fit and evaluate."""
 
     input_shape: tuple[int, int, int]
-    train: dict[str, Any]
-    test: dict[str, Any]
+    train: JsonObject
+    test: JsonObject
 
 
 class Images(NamedTuple):
-    """Images (N, H, W, C) of bytes and their labels (N,), with the set's name, its classes and where it came from."""
+    """Images (N, H, W, C) of bytes and labels (N,), the set's name, classes and origin."""
 
     name: str
     title: str
@@ -34,14 +35,14 @@ class Images(NamedTuple):
 
     def described(self) -> str:
         size = " x ".join(map(str, self.x_train.shape[1:]))
-        return (f"{self.title}, {len(self.x_train):,} training and {len(self.x_test):,} test images of {size}, "
-                f"from {self.place}")
+        return (f"{self.title}, {len(self.x_train):,} training and {len(self.x_test):,} test "
+                f"images of {size}, from {self.place}")
 
     def feeds(self, model: str, batch_size: int) -> Feeds:
         """What fit and evaluate get, for the net of that name."""
 
-        def arguments(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-            targets = utils.to_categorical(y, len(self.classes)).astype(np.uint8)  # a step gathers bytes fastest
+        def arguments(x: np.ndarray, y: np.ndarray) -> JsonObject:
+            targets = utils.to_categorical(y, len(self.classes)).astype(np.uint8)  # bytes are fastest
             return {"x": as_taken(x, model), "y": targets, "batch_size": batch_size}
 
         train = arguments(self.x_train, self.y_train)
@@ -53,13 +54,13 @@ class Images(NamedTuple):
         """How many images are trained and tested on."""
         return len(self.x_train), len(self.x_test)
 
-    def kept(self) -> dict[str, Any]:
+    def kept(self) -> JsonObject:
         """What run.json keeps beside the name."""
         return {"skipped": []}
 
 
 def choose(data_dir: Path | None) -> tuple[str, str]:
-    """The set to train on where none was named, and why it is that: MNIST where it can be had, else the digits."""
+    """Returns the set to train on if none was named, and why: MNIST if possible, or digits."""
     if data_dir is not None:
         return "mnist", "the set in --data-dir"
     if datasets.where("mnist"):
@@ -77,11 +78,10 @@ def load(name: str, data_dir: Path | None, limit: int | None) -> Images:
     entry = datasets.info(name)
     (x_train, y_train), (x_test, y_test) = datasets.load(name, data_dir)
     count = max(len(entry.classes), int(y_train.max()) + 1)  # a folder's own set may have more
-    return Images(
-        name, entry.title, str(datasets.where(name, data_dir)),
-        entry.classes if count == len(entry.classes) else tuple(map(str, range(count))),
-        _images(x_train[:limit]), y_train[:limit].reshape(-1), _images(x_test[:limit]), y_test[:limit].reshape(-1),
-    )
+    return Images(name, entry.title, str(datasets.where(name, data_dir)), entry.classes
+                  if count == len(entry.classes) else tuple(map(str, range(count))),
+                  _images(x_train[:limit]), y_train[:limit].reshape(-1), _images(x_test[:limit]),
+                  y_test[:limit].reshape(-1))
 
 
 def as_taken(images: np.ndarray, model: str) -> np.ndarray:
@@ -90,12 +90,12 @@ def as_taken(images: np.ndarray, model: str) -> np.ndarray:
 
 
 def enlarge(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Images (N, H, W, C) as (N, *size, C): each pixel becomes a square, and what is left over a black border."""
+    """Returns images (N, H, W, C) as (N, *size, C): pixels become squares, the rest is black."""
     h, w = images.shape[1:3]
     factor = min(size[0] // h, size[1] // w)
     if factor < 1:
-        raise click.ClickException(f"This net takes images of {size[0]} x {size[1]} pixels. Received larger ones: "
-                                   f"{h} x {w}.")
+        raise click.ClickException(f"This net takes images of {size[0]} x {size[1]} pixels. "
+                                   f"Received larger ones: {h} x {w}.")
     top = (size[0] - factor * h) // 2
     left = (size[1] - factor * w) // 2
     large = np.zeros((len(images), *size, images.shape[3]), images.dtype)

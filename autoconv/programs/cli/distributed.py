@@ -1,4 +1,4 @@
-"""`train --distributed`: what each of the processes that mpiexec started does by itself, and what they do alike."""
+"""`train --distributed`: what each of mpiexec's processes does alone, and what all do alike."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ from ...kernels.device import DeviceError
 from . import options
 from .signals import Terminated
 
-FIRST_SPEAKS = 1.0  # seconds that other ranks wait before they tell what went wrong: it may be the same everywhere
+FIRST_SPEAKS = 1.0  # seconds that other ranks wait before they report an error
 
 
 def distributed_options(command: Callable) -> Callable:
@@ -35,15 +35,13 @@ def distributed_options(command: Callable) -> Callable:
 
 @contextmanager
 def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
-    """The processes to train with: ALONE where that was not `wanted`. When this one fails, all of
-    them end. Others than the first say nothing but what went wrong with them.
-    """
+    """Gives the processes to train with: ALONE unless `wanted`. If one fails, all end."""
     if not wanted:
         number = max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
                       if os.environ.get(name, "").isdigit()), default=1)
         if number > 1:
-            warnings.warn(f"mpiexec started {number} processes, each of which now trains by itself: add --distributed "
-                          "to share the training.", stacklevel=2)
+            warnings.warn(f"mpiexec started {number} processes, each of which now trains by "
+                          "itself: add --distributed to share the training.", stacklevel=2)
         yield ALONE
         return
     from ... import parallel
@@ -77,7 +75,7 @@ def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
 
 
 def fail_together(code: int) -> None:
-    """Where a process fails before it has joined the others: ends all of them with it. An MPI would wait for it."""
+    """Ends all processes if this one fails before it has joined: an MPI would wait for it."""
     from ... import parallel
     from ...parallel import ending
 
@@ -89,9 +87,7 @@ def fail_together(code: int) -> None:
 
 
 def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """What a function returns on the first rank, where alone it is called. Where it ends the
-    command there, that says why, and the others end with it and say nothing.
-    """
+    """Returns what a function returns on the first rank; if it fails there, all end."""
     if ranks.size == 1:
         return function(*args)
     if ranks.rank:
@@ -108,7 +104,7 @@ def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def in_turns(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """What a function returns on each rank; on each machine one goes first, so that others find what it fetched."""
+    """Returns a function's result on each rank; on each machine one rank goes first."""
     for first in (True, False):
         if ranks.prepares == first:
             found = function(*args)
@@ -117,9 +113,7 @@ def in_turns(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def threads_of(ranks: Ranks) -> int | None:
-    """How many threads a rank has by default: its part of the processors that ranks of its machine
-    have together. None for one process alone, which has all.
-    """
+    """Returns a rank's default number of threads. None for one process."""
     if ranks.size == 1:
         return None
     own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
@@ -129,7 +123,7 @@ def threads_of(ranks: Ranks) -> int | None:
 
 
 def device_of(ranks: Ranks, name: str) -> str:
-    """The device of a rank: where GPUs are asked for, each rank of a machine has one of its own, as far as they go."""
+    """Returns a rank's device: with "cuda" each rank of a machine has its own, if possible."""
     if name != "cuda" or ranks.size == 1:
         return name
     return f"cuda:{ranks.number_here % len(devices.gpus())}"

@@ -1,11 +1,12 @@
 """`autoconv evaluate`: a run tested again."""
 
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import click
 
 from ... import datasets, metrics, utils
+from ...files.json_text import JsonObject
 from . import confusion_table, data, lines, options, photos, result_files, runs
 from .lines import echo
 
@@ -17,8 +18,8 @@ from .lines import echo
 @options.data_options
 @options.json_option
 @options.quiet_option
-def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | None, data_dir: Path | None,
-             limit: int | None, json_file: Path | None, quiet: bool) -> None:
+def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | None,
+             data_dir: Path | None, limit: int | None, json_file: Path | None, quiet: bool) -> None:
     """Test the net of RUN, the folder that `autoconv train --out RUN` wrote; on DATASET, or on the photos in FOLDER.
 
     Without these, --data-dir and --limit it gets the images that it was tested on at the end of its training, and the
@@ -39,11 +40,11 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
     except ValueError as error:
         raise click.ClickException(f"The net in {run} cannot be tested on this set. {error}") from error
     if json_file is not None:
-        result_files.write_json(json_file, {
-            "run": str(run), "dataset": tests.name, "test_images": tests.images(), "device": target.name,
-            "test_accuracy": tested["accuracy"], "test_loss": tested["loss"], "skipped": tests.skipped(),
-            **table.as_json(),
-        })
+        result_files.write_json(json_file, {"run": str(run), "dataset": tests.name,
+                                            "test_images": tests.images(), "device": target.name,
+                                            "test_accuracy": tested["accuracy"],
+                                            "test_loss": tested["loss"], "skipped": tests.skipped(),
+                                            **table.as_json()})
     if not silent:
         echo(f"test accuracy {tested['accuracy']:.4f}, test loss {tested['loss']:.4f}")
     if not quiet and not silent:
@@ -52,11 +53,11 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
 
 
 class _Tests(NamedTuple):
-    """What a net is tested on: its name, what is said of it, and the arguments of `Model.evaluate`."""
+    """What a net is tested on: its name, description, and the arguments of `Model.evaluate`."""
 
     name: str
     described: str
-    feed: dict[str, Any]
+    feed: JsonObject
 
     def images(self) -> int:
         x = self.feed["x"]
@@ -67,15 +68,15 @@ class _Tests(NamedTuple):
         return photos.skipped(x) if isinstance(x, utils.ImageDataset) else []
 
 
-def _tests(trained: dict[str, Any], dataset: str | Path | None, data_dir: Path | None, limit: int | None,
-           shape: tuple[int, int, int]) -> _Tests:
+def _tests(trained: JsonObject, dataset: str | Path | None, data_dir: Path | None,
+           limit: int | None, shape: tuple[int, int, int]) -> _Tests:
     """What to test on: what was named, else what the run was tested on."""
     classes = trained["classes"]
     same = dataset is None and data_dir is None
     if isinstance(dataset, Path) or (same and "folder" in trained):
         if limit is not None or data_dir is not None:
-            raise click.UsageError("--limit and --data-dir are for named data sets. Received one of them with a folder "
-                                   "of photos.")
+            raise click.UsageError("--limit and --data-dir are for named data sets. Received one "
+                                   "of them with a folder of photos.")
         found = photos.whole(dataset, shape, classes) if isinstance(dataset, Path) else photos.held_out(trained)
         found.batch_size = trained["batch_size"]
         name = str(dataset or trained["dataset"])

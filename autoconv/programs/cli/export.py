@@ -33,7 +33,7 @@ def export(run: Path, form: str, out: Path | None) -> None:
         raise click.UsageError(f"The name of a file for {form} must end in {SUFFIXES[form]}. Received: {str(path)!r}.")
     result_files.check_writable(path)
     if form == "torch":
-        from safetensors.numpy import save as to_bytes  # both here: other commands start without them
+        from safetensors.numpy import save as to_bytes  # slow to import
 
         from ... import formats
 

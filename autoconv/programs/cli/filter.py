@@ -27,8 +27,8 @@ from .lines import echo
 @click.option("--scale", is_flag=True, help="Stretch the values: the smallest becomes black, the largest white. "
               "Without it they are clipped to 0..255.")
 @options.quiet_option
-def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: str, strides: int, dilation: int,
-            absolute: bool, scale: bool, quiet: bool) -> None:
+def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: str, strides: int,
+            dilation: int, absolute: bool, scale: bool, quiet: bool) -> None:
     """Write IMAGE under one or several image kernels, each channel of a colour picture by itself.
 
     The kernels by name: sharpen, blur, gaussian, edge, outline, emboss, sobel-top, sobel-bottom, sobel-left,
@@ -45,7 +45,7 @@ def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: st
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--kernel") from error
     labels = "-".join(_label(k, i) for i, k in enumerate(kernels))
-    target = out or Path.cwd() / f"{image.stem}-{labels[:80]}.png"  # not beside IMAGE: that may be a folder to train on
+    target = out or Path.cwd() / f"{image.stem}-{labels[:80]}.png"  # not beside IMAGE
     try:
         picture_files.check_suffix(target)
         pixels = read_whole(image)

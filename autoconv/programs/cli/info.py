@@ -2,10 +2,10 @@
 
 import json
 import platform
-from typing import Any
 
 import click
 
+from ...files.json_text import JsonObject
 from ...kernels import device as devices
 from .lines import echo
 from .train import versions
@@ -25,7 +25,7 @@ def info(as_json: bool) -> None:
         echo(f"{name.replace('_', ' '):<16} {', '.join(value) if isinstance(value, list) else value}")
 
 
-def collect() -> dict[str, Any]:
+def collect() -> JsonObject:
     """All that is known, one item a name."""
     cpu = devices.get("cpu").describe()
     cuda = devices.gpu_versions()

@@ -13,7 +13,8 @@ from . import options, result_files, runs, tested
 from .lines import echo
 from .trained import Trained, of_run
 
-PAGES, FIGURES = (".html", ".htm"), (".png", ".svg")
+PAGES = (".html", ".htm")
+FIGURES = (".png", ".svg")
 
 
 @click.command()
@@ -25,8 +26,8 @@ PAGES, FIGURES = (".html", ".htm"), (".png", ".svg")
 @click.option("--layer", metavar="NAME", help="Show this layer alone, such as conv2d_1.")
 @options.device_options
 @options.quiet_option
-def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, device: str, threads: int | None,
-            quiet: bool) -> None:
+def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, device: str,
+            threads: int | None, quiet: bool) -> None:
     """Write what each layer of the net of RUN makes of an IMAGE, and its filters, to one page or picture.
 
     With each layer's name and shape and its smallest and largest value, the class scores, and which pixels moved the
@@ -66,10 +67,9 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
         raise click.exceptions.Exit(1)
 
 
-def _read(images: tuple[Path, ...], takes: Trained, trained: dict) -> tuple[list[Picture], list[UnreadableImage]]:
-    """The pictures as the net takes them, by default its first test image; and what was wrong with
-    others, which is said. Raises it where all are.
-    """
+def _read(images: tuple[Path, ...], takes: Trained,
+          trained: dict) -> tuple[list[Picture], list[UnreadableImage]]:
+    """Returns the pictures as the net takes them, and the errors of others, which are printed."""
     shown: list[Picture] = []
     unreadable: list[UnreadableImage] = []
     if not images:

@@ -1,4 +1,4 @@
-"""What the files of a run must say, before a command works with it: anybody may have changed them."""
+"""What a run's files must contain before a command uses them: anybody may have changed them."""
 
 import csv
 import json
@@ -9,6 +9,7 @@ from typing import Any
 from ... import datasets, nets
 from ...arguments import names
 from ...files import json_text, regular
+from ...files.json_text import JsonObject
 from ...models import Model
 
 LARGEST_SIDE = 10_000  # pixels, as --image-size takes it
@@ -45,14 +46,14 @@ _TEXT: Check = (_is_text, "a string")
 _NUMBER: Check = (_is_number, "a number")
 _TEXTS: Check = (_are(_is_text), "a list of strings")
 _COUNT = _whole(0)
-_ALWAYS: dict[str, Check] = {
-    "model": _TEXT, "dataset": _TEXT, "data_dir": _or_null(_TEXT), "limit": _or_null(_whole(1)),
-    "classes": (lambda value: _TEXTS[0](value) and bool(value), "a list of names"), "batch_size": _whole(1),
-}
-_OF_A_FOLDER: dict[str, Check] = {
-    "folder": _TEXT, "seed": _whole(0, 2**32 - 1),
-    "image_size": (lambda value: _are(_whole(1, LARGEST_SIDE)[0])(value) and len(value) == 2, "two sizes in pixels"),
-}
+_ALWAYS: dict[str, Check] = {"model": _TEXT, "dataset": _TEXT, "data_dir": _or_null(_TEXT),
+                             "limit": _or_null(_whole(1)),
+                             "classes": (lambda value: _TEXTS[0](value) and bool(value),
+                                         "a list of names"), "batch_size": _whole(1)}
+_OF_A_FOLDER: dict[str, Check] = {"folder": _TEXT, "seed": _whole(0, 2**32 - 1),
+                                  "image_size": (lambda value: _are(_whole(1,
+                                                                           LARGEST_SIDE)[0])(value)
+                                                 and len(value) == 2, "two sizes in pixels")}
 _DRAWN_AGAIN: dict[str, Check] = {  # runs of version 0.1, which do not name what they held out
     "train_images": _COUNT, "skipped": _TEXTS,
     "validation_split": _or_null((lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")),
@@ -68,8 +69,8 @@ _IF_THERE: dict[str, Check] = {
 }
 
 
-def results(file: Path) -> dict[str, Any]:
-    """What a run.json says. Raises ValueError where a command could not work with it, OSError where there is none."""
+def results(file: Path) -> JsonObject:
+    """Returns what a run.json says. Raises ValueError if a command could not use it, OSError."""
     try:
         found = json_text.parse(regular.read(file))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Lines for people, broken between words where a terminal ends. What commands print goes through `echo`."""
+"""Lines for people, broken between words at a terminal's width. Commands print by `echo`."""
 
 import shutil
 import sys
@@ -12,19 +12,17 @@ LABEL = 7  # characters of the labels "data   " and "net    "
 
 
 def fitted(text: str) -> str:
-    """The text as the terminal takes it: what follows a break stands under the words after the label."""
+    """Returns the text at the terminal's width, continued below the words after the label."""
     if not sys.stdout.isatty():
         return text
     columns = max(shutil.get_terminal_size().columns - 1, 2 * LABEL)
-    return "\n".join(
-        textwrap.fill(line, columns, subsequent_indent=" " * LABEL, break_long_words=False, break_on_hyphens=False)
-        for line in text.splitlines())
+    return "\n".join(textwrap.fill(line, columns, subsequent_indent=" " * LABEL,
+                                   break_long_words=False, break_on_hyphens=False)
+                     for line in text.splitlines())
 
 
 def echo(text: str, err: bool = False, over: bool = False) -> None:
-    """Prints lines, in which words from files, folders and errors cannot steer the terminal;
-    `over`: in the place of the line that shows progress, if there is one.
-    """
+    """Prints lines in which foreign words cannot control the terminal. over: a progress line."""
     stream = sys.stderr if err else sys.stdout
     over = over and stream is not None and stream.isatty()
     click.echo("\r\033[K" * over + printable(text, keep="\n"), err=err)

@@ -1,4 +1,4 @@
-"""The options that several commands share, and names that are answered with the nearest known one."""
+"""The options that several commands share, and names with a suggestion for a wrong one."""
 
 import os
 import re
@@ -53,7 +53,8 @@ class Size(click.ParamType):
     name = "size"
     largest = 10_000
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+    def convert(self, value: Any, param: click.Parameter | None,
+                ctx: click.Context | None) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
         found = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", value)
@@ -67,18 +68,18 @@ class Size(click.ParamType):
 
 
 class Every(click.ParamType):
-    """How often to save: minutes, seconds or hours of training, such as 5m, or a number of steps, such as 500steps."""
+    """How often to save: minutes, seconds or hours, such as 5m, or steps, such as 500steps."""
 
     name = "every"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+    def convert(self, value: Any, param: click.Parameter | None,
+                ctx: click.Context | None) -> tuple[str, int]:
         if isinstance(value, tuple):
             return value  # type: ignore[return-value]
         found = re.fullmatch(r"(\d{1,9}) ?(s|m|h|steps?)", value)
         if not found or not int(found[1]):
             self.fail(f"{value!r} is no time or number of steps, such as 5m, 30s, 1h or 500steps.", param, ctx)
-        number = int(found[1])
-        return ("steps", number) if found[2] not in UNITS else ("seconds", number * UNITS[found[2]])
+        return "seconds" if found[2] in UNITS else "steps", int(found[1]) * UNITS.get(found[2], 1)
 
 
 class Duration(click.ParamType):
@@ -86,7 +87,8 @@ class Duration(click.ParamType):
 
     name = "duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None,
+                ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
         found = re.fullmatch(r"(\d{1,9}) ?(s|m|h)", value)
@@ -119,9 +121,9 @@ def data_options(command: Callable) -> Callable:
 
 def json_option(command: Callable) -> Callable:
     """--json; `files.write_json` takes it."""
-    return click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
-                        help="Write the results to FILE as JSON; - writes them, and nothing else, to the standard "
-                             "output.")(command)
+    return click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True),
+                        metavar="FILE", help="Write the results to FILE as JSON; - writes them, "
+                        "and nothing else, to the standard output.")(command)
 
 
 def quiet_option(command: Callable) -> Callable:
@@ -130,7 +132,7 @@ def quiet_option(command: Callable) -> Callable:
 
 
 def use_device(name: str, threads: int | None) -> devices.Device:
-    """The device of that name, with so many threads. Called before any kernel is: their threads start only once."""
+    """Returns the device of that name, with these threads. To be called before any kernel."""
     try:
         device = devices.get(name)
     except ValueError as error:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 import numpy as np
 
 from ...arguments.names import printable
+from ...files.json_text import JsonObject
 from ...utils import ImageDataset
 from ...utils.class_folders import Files, classes_in, find, is_picture
 from ...utils.image_dataset import parted
@@ -19,9 +20,7 @@ TESTS = ("test", "val", "valid", "validation")  # what the held-out part may be 
 
 
 class Photos(NamedTuple):
-    """The pictures of a folder to train on, those to test on, how the two were told apart, and the
-    folder below which the latter have their classes: test/, val/ or the folder itself.
-    """
+    """The pictures of a folder to train and test on, and the folder of the tested classes."""
 
     folder: Path
     split: str
@@ -52,19 +51,19 @@ class Photos(NamedTuple):
         """How many images were trained and tested on."""
         return counted(self.train), counted(self.test)
 
-    def kept(self) -> dict[str, Any]:
-        """What run.json keeps, to find the pictures again and to say what became of them. Those to test on are kept
-        one by one: drawn anew from a folder that changed since, some would be pictures that the net was trained on.
-        """
+    def kept(self) -> JsonObject:
+        """Returns what run.json keeps of the pictures; those to test on are kept one by one."""
         files = [Path(path).relative_to(self.tested_in).as_posix() for path in self.test.file_paths]
         return {"folder": str(self.folder.absolute()), "split": self.split,
                 "held_out": {"in": self.tested_in.relative_to(self.folder).as_posix(), "files": files},
                 "image_size": list(self.train.image_shape[:2]), "skipped": skipped(self.train, self.test)}
 
 
-def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: int, strict: bool) -> Photos:
-    """The photos of a folder: train/ and test/ (or val/, validation/) where it has them, else split by the seed, a
-    fifth held out by default. Raises a ClickException for what is no such folder; `strict`: for a broken file, too.
+def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: int,
+         strict: bool) -> Photos:
+    """Returns the photos of a folder: train/ and test/ (or val/, validation/) if it has them, else
+    split by the seed, a fifth held out by default. Raises a ClickException; `strict`: for a broken
+    file, too.
     """
     own = next((name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), None)
     if own is None and (folder / "train").is_dir() and classes_in(folder / "train"):
@@ -76,8 +75,8 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
         train, test = _datasets(folder, image_size, 3, classes, seed, share)
         split = f"{share:.0%} of it held out to test on, drawn by the seed (--validation-split)"
     elif share is not None:
-        raise click.UsageError(f"--validation-split is for folders without a split of their own. {folder} has train/ "
-                               f"and {own}/.")
+        raise click.UsageError("--validation-split is for folders without a split of their own. "
+                               f"{folder} has train/ and {own}/.")
     else:
         classes = _classes(folder / "train")
         _check_classes(folder / own, classes)
@@ -88,17 +87,17 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     return Photos(folder, split, folder / (own or ""), train, test)
 
 
-def held_out(trained: dict[str, Any]) -> ImageDataset:
-    """The pictures that a run was tested on, again, in the same order; what is gone is said, and left out.
-
-    Runs of version 0.1 do not name them: they are drawn again, and it is said where the folder has changed since.
+def held_out(trained: JsonObject) -> ImageDataset:
+    """Returns the pictures that a run was tested on, in order; missing ones are reported and left
+    out. Runs of version 0.1 do not name them: they are drawn again, with a note if the folder
+    changed.
     """
     folder = Path(trained["folder"])
     share = trained["validation_split"]
     size = tuple(trained["image_size"])
     if not folder.is_dir():
-        raise click.ClickException(f"The folder {folder}, which the run was trained on, is not there. Name another "
-                                   "folder of photos to test on.")
+        raise click.ClickException(f"The folder {folder}, which the run was trained on, is not "
+                                   "there. Name another folder of photos to test on.")
     if "held_out" in trained:
         files = _still_there(folder, trained["held_out"], trained["classes"])
         dataset = _dataset(files, size, 3, False, trained["seed"])
@@ -113,8 +112,8 @@ def held_out(trained: dict[str, Any]) -> ImageDataset:
     return found.test
 
 
-def _still_there(folder: Path, held: dict[str, Any], classes: Sequence[str]) -> Files:
-    """The files that run.json names as held out, as far as they are there. Raises a ClickException where none is."""
+def _still_there(folder: Path, held: JsonObject, classes: Sequence[str]) -> Files:
+    """Returns the files held out in run.json that exist. Raises a ClickException if none does."""
     names = {name: PurePosixPath(held["in"], name) for name in held["files"]}
     gone = [str(path) for path in names.values() if not (folder / path).is_file()]
     if gone:
@@ -157,9 +156,7 @@ def say_skipped(paths: Sequence[str], remained: str) -> None:
 
 
 def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
-    """Finds out what stands in the way before the work: in each part, to train or to test on, one
-    picture can be read; if `strict`, all of them. What is found later is named and left out.
-    """
+    """Checks before the work that each part has a readable picture; if `strict`, only such."""
     for part, dataset in datasets.items():
         dataset.on_unreadable = _name
         try:
@@ -178,7 +175,7 @@ def _name(path: str, reason: str) -> None:
 
 def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int,
               share: float | None = None, shuffle: bool = True) -> list[ImageDataset]:
-    """All pictures of a folder, whatever their format; with a `share` those to train on, and those to test on."""
+    """Returns all pictures of a folder; with a `share` those to train on, and those to test on."""
     pillow("Image")
     files = find(folder, "inferred", classes, follow_links=False, wanted=is_picture)
     try:
@@ -188,7 +185,8 @@ def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Seque
     return [_dataset(part, size, channels, shuffle and i == 0, seed) for i, part in enumerate(parts)]
 
 
-def _dataset(files: Files, size: tuple[int, int], channels: int, shuffle: bool, seed: int) -> ImageDataset:
+def _dataset(files: Files, size: tuple[int, int], channels: int, shuffle: bool,
+             seed: int) -> ImageDataset:
     return ImageDataset(files, Decoding(size, COLOR_MODES[channels], "BILINEAR"), "categorical", 32, shuffle, seed)
 
 
@@ -196,9 +194,9 @@ def _classes(folder: Path) -> list[str]:
     """The classes of a folder. Raises a ClickException where it has none to tell apart."""
     names = classes_in(folder)
     if len(names) < 2:
-        raise click.ClickException(
-            f"{folder} must hold a folder of pictures for each class, of two classes at least, such as "
-            f"{folder / 'cats'} and {folder / 'dogs'}. Received: {_held(folder)}.")
+        raise click.ClickException(f"{folder} must hold a folder of pictures for each class, of "
+                                   f"two classes at least, such as {folder / 'cats'} and "
+                                   f"{folder / 'dogs'}. Received: {_held(folder)}.")
     for name in names:
         if not any(is_picture(path.name) for path in (folder / name).rglob("*")):
             raise click.ClickException(f"The class {name!r} has no pictures: there is no .jpg, .png or other picture "
@@ -207,7 +205,7 @@ def _classes(folder: Path) -> list[str]:
 
 
 def _check_classes(folder: Path, classes: Sequence[str]) -> None:
-    """Raises a ClickException where a folder to test on has other classes than those that a net is trained on."""
+    """Raises a ClickException if a folder to test on has other classes than the net's."""
     found = classes_in(folder)
     unknown = sorted(set(found) - set(classes))
     missing = [name for name in classes if name not in found]

@@ -7,6 +7,7 @@ import click
 import numpy as np
 
 from ...arguments.names import printable
+from ...files.json_text import JsonObject
 from ...pictures import reading
 from ...pictures.reading import Picture
 from ...utils.class_folders import is_picture
@@ -25,8 +26,8 @@ INK = " .:-=+*#%@"
 @click.option("--show", is_flag=True, help="Draw each picture as the net saw it.")
 @options.device_options
 @options.json_option
-def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device: str, threads: int | None,
-            json_file: Path | None) -> None:
+def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device: str,
+            threads: int | None, json_file: Path | None) -> None:
     """Print what a trained net sees in each IMAGE: the file, the class, its probability, and the next likeliest.
 
     RUN is the folder that `autoconv train --out RUN` wrote. MODEL is a model file, .safetensors, or Keras's .keras or
@@ -44,7 +45,7 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
     seer = trained.load(net, target)
-    answers: list[dict[str, Any]] = []
+    answers: list[JsonObject] = []
     seen: list[Picture] = []
     for path in (file for given in image for file in _files_in(given)):
         try:
@@ -79,13 +80,14 @@ def _probabilities(seer: trained.Trained, seen: list[Picture]) -> list[np.ndarra
     return rows
 
 
-def _answer(row: np.ndarray, classes: Any) -> dict[str, Any]:
+def _answer(row: np.ndarray, classes: Any) -> JsonObject:
     """The likeliest classes of a row of probabilities, the first of them by itself."""
     top = [{"class": classes[i], "probability": float(row[i])} for i in np.argsort(-row, kind="stable")[:LIKELIEST]]
     return {**top[0], "top": top}
 
 
-def _report(answers: list[dict[str, Any]], seen: dict[str, np.ndarray] | None, json_file: Path | None) -> None:
+def _report(answers: list[JsonObject], seen: dict[str, np.ndarray] | None,
+            json_file: Path | None) -> None:
     """Failures on the standard error output; answers as a table, or as JSON."""
     for answer in answers:
         if "error" in answer:
@@ -104,9 +106,7 @@ def _report(answers: list[dict[str, Any]], seen: dict[str, np.ndarray] | None, j
 
 
 def _files_in(path: Path) -> list[Path]:
-    """The file itself, or all pictures and .npy files in a folder and its folders, by their names.
-    An empty folder is refused.
-    """
+    """Returns the file, or all pictures and .npy files below a folder, which is not empty."""
     if not path.is_dir():
         return [path]
     found = sorted(p for p in path.rglob("*") if p.is_file() and (is_picture(p.name) or p.suffix.lower() == ".npy"))
@@ -116,7 +116,7 @@ def _files_in(path: Path) -> list[Path]:
 
 
 def _drawn(pixels: np.ndarray) -> str:
-    """A picture (H, W, C) as text: two characters a pixel, the denser the brighter; at most 40 pixels wide."""
+    """Returns a picture (H, W, C) as text: two characters a pixel, dense is bright."""
     step = -(-pixels.shape[1] // 40)
     gray = pixels[::step, ::step].mean(-1)
     return "\n".join("".join(2 * INK[int(value * len(INK) / 256)] for value in row).rstrip() for row in gray)

@@ -2,16 +2,16 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ...files import atomic
+from ...files.json_text import JsonObject
 from . import options, result_files, runs, tested
 from .lines import echo
 
 APART = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s", "ms_per_step",
-         "compile_s", "time_to_first_step_s", "total_s")  # of a run's results: they have a place of their own, or none
+         "compile_s", "time_to_first_step_s", "total_s")  # shown elsewhere, or not
 
 
 @click.command()
@@ -35,7 +35,7 @@ def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) 
     history = runs.history(run)
     images, labels = tested.images(trained)
     scores = class_scores(model, images)
-    model.predict(images[: trained["batch_size"]], trained["batch_size"], verbose=0)  # which records the step
+    model.predict(images[: trained["batch_size"]], trained["batch_size"], verbose=0)  # records the step
     begun = time.perf_counter()
     model.predict(images, trained["batch_size"], verbose=0)
     results = Tested(images, labels, scores, time.perf_counter() - begun)
@@ -53,7 +53,7 @@ def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) 
     echo(f"wrote the report to {out}")
 
 
-def _speed(trained: dict[str, Any]) -> dict[str, str]:
+def _speed(trained: JsonObject) -> dict[str, str]:
     """What the run's results say of times; runs of other versions may lack some."""
     forms = {"train_images_per_s": ("training", "{:,.0f} images/s"), "ms_per_step": ("a step", "{:.2f} ms"),
              "time_to_first_step_s": ("first step after", "{:.2f} s"), "compile_s": ("compiling, loading", "{:.2f} s"),

@@ -13,7 +13,7 @@ STDOUT = Path("-")
 
 
 def check_writable(path: Path | None) -> None:
-    """Raises a ClickException where a file cannot be written at `path`. Asked before the work, not after it."""
+    """Raises a ClickException if a file cannot be written at `path`, before the work."""
     if path is None or path == STDOUT:
         return
     if path.is_dir():
@@ -25,10 +25,10 @@ def check_writable(path: Path | None) -> None:
 
 
 def write_json(path: Path, results: Any) -> None:
-    """Writes the results to `path` at one stroke, or to the standard output for "-". NaN becomes null."""
+    """Writes the results to `path`, or to the standard output for "-". NaN becomes null."""
     text = json.dumps(_plain(results), indent=2, allow_nan=False)
     if path == STDOUT:
-        click.echo(text.replace("\x7f", "\\u007f"))  # of control characters JSON escapes all but this one
+        click.echo(text.replace("\x7f", "\\u007f"))  # which JSON does not escape
         return
     atomic.write(path, text + "\n")
 

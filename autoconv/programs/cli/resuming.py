@@ -1,8 +1,7 @@
-"""Trainings that go on where they stood: `train --out RUN --resume`, and which options must then be as they were."""
+"""Trainings that continue: `train --out RUN --resume`, and which options must be the run's."""
 
 import contextlib
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from ...files import folders, json_text, regular
+from ...files.json_text import JsonObject
 from ...train import checkpoint
 from . import distributed, result_files, run_states, runs, signals
 from .lines import echo
@@ -21,7 +21,8 @@ BY_RESULTS = {  # options, and what run.json has of each, where a run keeps no s
     "dataset": "dataset", "lr": "learning_rate", "image_size": "image_size", "data_dir": "data_dir",
     **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
                                "augment", "seed", "limit", "validation_split")}}
-WANTED, RANKS = f"{__name__}.wanted", f"{__name__}.ranks"  # in a context's meta: whether --resume was given; who trains
+WANTED = f"{__name__}.wanted"  # in a context's meta: whether --resume was given
+RANKS = f"{__name__}.ranks"  # and who trains
 
 
 class Standing(NamedTuple):
@@ -32,9 +33,7 @@ class Standing(NamedTuple):
 
 
 class Resumable(click.Command):
-    """A command that trains. With --resume its options become the run's, and `resume` its
-    `Standing`, or None where nothing is there yet; where the run is finished, it says so and ends.
-    """
+    """A command that trains. With --resume its options become the run's."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         wanted = "--distributed" in args
@@ -56,8 +55,8 @@ class Resumable(click.Command):
                 given.update(quiet=True, json_file=None)
             return super().invoke(ctx)
 
-    def _settled(self, ctx: click.Context, every: list[dict[str, Any]]) -> dict[str, Any]:
-        """All options, with those of the run where one goes on. every: those that each rank was given."""
+    def _settled(self, ctx: click.Context, every: list[JsonObject]) -> JsonObject:
+        """Returns all options, with those of the run. every: the options of each rank."""
         given = ctx.params
         for rank, name in ((rank, name) for rank, its in enumerate(every) for name in its if name not in OF_A_MACHINE):
             if every[rank][name] != every[0][name]:
@@ -74,8 +73,8 @@ class Resumable(click.Command):
             echo(f"resume {out} holds no training yet, so one begins")
         found = checkpoint.files(out / runs.CHECKPOINTS) if not wanted and out is not None else None
         if found and _results(out).get("checkpoint") != found[0][2].stem:
-            echo(f"note: {out} holds a training that is not finished, which --resume would go on with. This one "
-                 "begins anew, and replaces it.", err=True)
+            echo(f"note: {out} holds a training that is not finished, which --resume would go on "
+                 "with. This one begins anew, and replaces it.", err=True)
         if given["batch_size"] < len(every):
             raise click.UsageError("--batch-size is that of all processes together, of which each takes a part. "
                                    f"Received: --batch-size {given['batch_size']} with {len(every)} processes.")
@@ -83,9 +82,7 @@ class Resumable(click.Command):
 
 
 def _settle(ctx: click.Context, out: Path) -> Standing | None:
-    """Gives all options the values of the run in `out`. Raises a UsageError, with the name, where
-    one was given another value; ends the program where nothing is left to be done.
-    """
+    """Sets all options to those of the run in `out`; ends the program if nothing is left to do."""
     with contextlib.suppress(OSError):
         folders.finish(out, runs.FILES)
     results = _results(out)
@@ -105,7 +102,8 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
             _end(ctx, out, results)
         return None
     try:
-        arguments, (epoch, done) = found.state.facts["belongs_to"]["arguments"], found.state.position
+        arguments = found.state.facts["belongs_to"]["arguments"]
+        (epoch, done) = found.state.position
         epochs = int(arguments["epochs"])
     except (KeyError, TypeError, ValueError) as error:
         raise click.ClickException(f"{found.path} is not of `autoconv train`. Name another folder.") from error
@@ -122,9 +120,8 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
     return Standing(epoch, done)
 
 
-def _refuse_others(ctx: click.Context, out: Path, kept: Mapping[str, Any], more_epochs: bool) -> None:
-    """Raises a UsageError where an option was given another value than the run has; more_epochs: but for more epochs.
-    """
+def _refuse_others(ctx: click.Context, out: Path, kept: JsonObject, more_epochs: bool) -> None:
+    """Raises a UsageError if an option has another value than the run's, except more epochs."""
     for param in ctx.command.params:
         name = str(param.name)
         if name in FREE or name not in kept or not _is_given(ctx, name):
@@ -152,7 +149,7 @@ def _typed(value: Any) -> str:
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
+def _end(ctx: click.Context, out: Path, results: JsonObject) -> None:
     """Says that a run is finished, and ends."""
     run_states.tidy(out)
     json_file = ctx.params["json_file"]
@@ -163,8 +160,8 @@ def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
     ctx.exit(0)
 
 
-def _results(out: Path) -> dict[str, Any]:
-    """What run.json says of a run that is finished; nothing where there is none, or it cannot be read."""
+def _results(out: Path) -> JsonObject:
+    """Returns what run.json says of a finished run; nothing if it is missing or unreadable."""
     try:
         found = json_text.parse(regular.read(out / runs.RESULTS))
         finished = isinstance(found["test_accuracy"], int | float) and isinstance(found["epochs"], int)
@@ -177,10 +174,9 @@ def _is_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
-def saver(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> run_states.RunStates | None:
-    """What saves the state of the training that a command is called for, also when it is to stop;
-    `chosen`: options that the command chose itself.
-    """
+def saver(ctx: click.Context, chosen: JsonObject,
+          stop: signals.Stop) -> run_states.RunStates | None:
+    """Returns what saves the training's state. chosen: options that the command chose itself."""
     given = {**ctx.params, **chosen}
     if given["out"] is None:
         return None
@@ -188,13 +184,13 @@ def saver(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> 
     return run_states.RunStates(given["out"], given["checkpoint_every"], anew, arguments(given), stop)
 
 
-def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(params: JsonObject) -> JsonObject:
     """What a run keeps of its options, as plain data."""
     return {name: plain(name, value) for name, value in params.items() if name not in FREE}
 
 
 def plain(name: str, value: Any) -> Any:
-    """An option's value as JSON has it; folders by their whole paths, so that they are the same from anywhere."""
+    """Returns an option's value as in JSON; folders by their absolute paths."""
     if isinstance(value, Path):
         return str(value.absolute())
     if name == "device" and value == "auto":

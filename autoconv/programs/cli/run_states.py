@@ -1,8 +1,8 @@
-"""The states of a run: when they are saved while it trains, what is said of them, and what stays of them."""
+"""The states of a run: when they are saved, what is reported of them, and what stays."""
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import click
 from ...callbacks import BackupAndRestore
 from ...engine.ranks import ALONE, Ranks
 from ...files import folders
+from ...files.json_text import JsonObject
 from ...train import checkpoint
 from . import runs, signals
 from .lines import echo
@@ -19,9 +20,9 @@ SHARE = 0.01  # of the training's time: what saving at the ends of epochs may ta
 
 
 class RunStates(BackupAndRestore):
-    """Saves a run's state: every so often, and at the ends of epochs as far as that costs no time to speak of."""
+    """Saves a run's state: every so often, and at ends of epochs if that costs little time."""
 
-    def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: Mapping[str, Any],
+    def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: JsonObject,
                  stop: signals.Stop) -> None:
         unit, number = every
         super().__init__(out / runs.CHECKPOINTS, number if unit == "steps" else "epoch", delete_checkpoint=False)
@@ -57,10 +58,9 @@ class RunStates(BackupAndRestore):
 
 
 @contextlib.contextmanager
-def during(out: Path | None, states: RunStates | None, stop: signals.Stop, ranks: Ranks = ALONE) -> Iterator[None]:
-    """Within it a first signal has the state saved, and what then is in the run is said. Raises a
-    ClickException where the state does not go with the data or the folder.
-    """
+def during(out: Path | None, states: RunStates | None, stop: signals.Stop,
+           ranks: Ranks = ALONE) -> Iterator[None]:
+    """Within it the first signal has the state saved. Raises a ClickException if it is unfit."""
     if out is None or states is None:
         yield
         return
@@ -87,7 +87,7 @@ def during(out: Path | None, states: RunStates | None, stop: signals.Stop, ranks
 
 
 def finish(states: RunStates) -> None:
-    """Keeps of the states in a run that is complete only the last one, from which more epochs could go on."""
+    """Keeps only the last state of a complete run, from which more epochs could continue."""
     with contextlib.suppress(OSError), folders.Hold(states.backup_dir):
         checkpoint.prune(states.backup_dir, states.training, kept=1, others=True)
     tidy(states.backup_dir.parent)
@@ -100,9 +100,7 @@ def latest(states: RunStates) -> str | None:
 
 
 def tidy(out: Path) -> None:
-    """Removes what killed processes left of a run, and folders that nothing was written into. Where
-    another process trains in it all stays.
-    """
+    """Removes what killed processes left of a run, unless another process trains in it."""
     folders.sweep(out.resolve())
     states = out / runs.CHECKPOINTS
     if states.is_dir():

@@ -1,4 +1,4 @@
-"""A run: the folder with model.safetensors, history.csv and run.json that `train --out` writes and others read."""
+"""A run: the folder with model.safetensors, history.csv and run.json of `train --out`."""
 
 import contextlib
 import csv
@@ -12,6 +12,7 @@ import click
 
 from ... import losses, models, nets
 from ...files import atomic, folders, regular
+from ...files.json_text import JsonObject
 from ...kernels.device import Device
 from ...layers import Input, Rescaling
 from ...metrics import Metric
@@ -22,21 +23,22 @@ from .result_files import write_json
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
 CHECKPOINTS = "checkpoints"  # within a run: a folder of states, from which `train --resume` goes on
 FILES = (MODEL, HISTORY, RESULTS)
-PIXELS = "pixels 0..255"  # under "takes" in run.json: the model's own first layer turns them into what the net takes
+PIXELS = "pixels 0..255"  # "takes" in run.json: the model's first layer scales them
 
 
 class Run(NamedTuple):
     """A trained net and what its run.json says."""
 
     net: Model
-    results: dict[str, Any]
+    results: JsonObject
 
 
 @contextmanager
 def reserve(out: Path | None) -> Iterator[Path | None]:
-    """A folder to write the run into. When the block ends well its files are `out`'s, all at once, else they vanish.
+    """Gives a folder to write the run into. If the block ends well its files replace `out`'s in one
+    step, else they vanish.
 
-    Raises a ClickException, at the start, where `out` cannot be written or holds something other than a run.
+    Raises a ClickException, at the start, if `out` cannot be written or holds other things.
     """
     if out is None:
         yield None
@@ -50,7 +52,7 @@ def reserve(out: Path | None) -> Iterator[Path | None]:
             stack.pop_all().close()
 
 
-def write(folder: Path, net: Model, history: dict[str, list[float]], results: dict[str, Any]) -> None:
+def write(folder: Path, net: Model, history: dict[str, list[float]], results: JsonObject) -> None:
     """The three files of a run."""
     net.save(folder / MODEL)
     text = io.StringIO()
@@ -63,10 +65,7 @@ def write(folder: Path, net: Model, history: dict[str, list[float]], results: di
 
 
 def read(folder: Path) -> Run:
-    """The run in a folder: of one that is being replaced the old files or the new ones, never some of each.
-
-    Raises a ClickException where there is none or it cannot be read.
-    """
+    """Reads the run in a folder, before or after a replacement. Raises a ClickException."""
     with contextlib.suppress(OSError):  # a folder that can only be read
         folders.finish(folder, FILES)
     for _ in range(folders.ATTEMPTS):
@@ -90,8 +89,8 @@ def _read(folder: Path) -> Run:
     model = folders.place(folder, MODEL)
     file = folders.place(folder, RESULTS)
     if not (model.is_file() and file.is_file()) and (folder / CHECKPOINTS).is_dir():
-        raise click.ClickException(f"The training in {folder} is not finished: `autoconv train --out {folder} "
-                                   "--resume` goes on with it.")
+        raise click.ClickException(f"The training in {folder} is not finished: `autoconv train "
+                                   f"--out {folder} --resume` goes on with it.")
     if not (model.is_file() and file.is_file()):
         raise click.ClickException(f"{folder} is no run: it lacks {MODEL} or {RESULTS}. "
                                    f"`autoconv train --out {folder}` writes one.")
@@ -115,18 +114,13 @@ def history(folder: Path) -> dict[str, list[float]]:
 
 def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0,
                 counted: Sequence[Metric] = ()) -> None:
-    """Compiles the net of that name as every run is trained; as it is tested, too, where nothing is
-    smoothed. With further metrics, in `counted`.
-    """
+    """Compiles the net of that name as every run is trained, with metrics in `counted`."""
     loss = losses.CategoricalCrossentropy(nets.NETS[name].from_logits, label_smoothing)
     net.compile(optimizer, loss, metrics=["accuracy", *counted])
 
 
-def restored(folder: Path, device: Device) -> tuple[Model, dict[str, Any]]:
-    """The model of the run in a folder, for pixels and on a device, and what its run.json says.
-
-    Runs of version 0.1 kept the net alone: what their pixels were divided by is put before it.
-    """
+def restored(folder: Path, device: Device) -> tuple[Model, JsonObject]:
+    """Returns the model of a run's folder, for pixels and on a device, and its run.json."""
     net, results = read(folder)
     divide_by = nets.NETS[results["model"]].divide_by
     if results.get("takes") != PIXELS and divide_by != 1:
@@ -149,8 +143,8 @@ def _check(out: Path) -> None:
     """Raises where `out` is no place for a run."""
     states = out / CHECKPOINTS
     if states.exists() and not states.is_dir():
-        raise click.ClickException(f"A run keeps its states in a folder {CHECKPOINTS}/. Received: {states}, a file. "
-                                   "Remove it, or name another folder as --out.")
+        raise click.ClickException(f"A run keeps its states in a folder {CHECKPOINTS}/. Received: "
+                                   f"{states}, a file. Remove it, or name another folder as --out.")
     if out.is_dir():
         folders.sweep(out.resolve())
         folders.finish(out, FILES)

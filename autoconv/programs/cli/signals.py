@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM, which schedulers send: the first asks for an orderly end, the second ends at once."""
+"""Ctrl-C, and SIGTERM of schedulers: the first asks for an orderly end, the second ends at once."""
 
 import signal
 import sys
@@ -38,9 +38,7 @@ class Stop:
 
     @contextmanager
     def orderly(self) -> Iterator[None]:
-        """Within it `ask` may be set to what leads to a KeyboardInterrupt later. From a signal on,
-        nothing that is printed raises, where nobody reads it any more.
-        """
+        """Within it `ask` may be set; after a signal, printing to a closed output is safe."""
         outputs = sys.stdout, sys.stderr
         steady.install(lambda: self.asked)
         try:
@@ -57,9 +55,7 @@ class Stop:
 
 @contextmanager
 def handled() -> Iterator[Stop]:
-    """Has a `Stop` handle both signals, but one that is ignored, as in a shell's background. Only
-    the main thread can: in others they stay as they are.
-    """
+    """Has a `Stop` handle both signals, unless they are ignored; only in the main thread."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

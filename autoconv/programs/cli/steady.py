@@ -1,4 +1,4 @@
-"""Output that may end before the program does, as that of `autoconv ... | tee log` when Ctrl-C ends tee, too."""
+"""Output that may close before the program ends, as in `autoconv ... | tee log` after Ctrl-C."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Steady:
-    """A stream. Where `ending()` holds, nothing more is written once nobody takes it, and no error is raised."""
+    """A stream. If `ending()`, output to a closed stream is dropped without an error."""
 
     def __init__(self, stream: Any, ending: Callable[[], bool]) -> None:
         self._stream = stream
@@ -31,7 +31,7 @@ class Steady:
             if not self._ending():
                 raise
             with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:
-                os.dup2(nothing.fileno(), self._stream.fileno())  # what is still to be flushed goes there as well
+                os.dup2(nothing.fileno(), self._stream.fileno())  # also for what is unflushed
 
 
 def install(ending: Callable[[], bool]) -> None:
@@ -43,7 +43,7 @@ def install(ending: Callable[[], bool]) -> None:
 
 
 def tell(text: bytes) -> None:
-    """Writes to stderr from a handler of signals, which may have interrupted what else writes there."""
+    """Writes to stderr from a signal handler, which may have interrupted another write."""
     if sys.__stderr__ is not None:  # where it was closed, its number may be another file's
         with contextlib.suppress(OSError, ValueError):
             os.write(sys.__stderr__.fileno(), text)

@@ -1,17 +1,15 @@
 """What a run was tested on, as arrays."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ...files.json_text import JsonObject
 from . import data, photos
 
 
-def images(trained: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """The test images (N, H, W, C) of bytes as the net takes them, and their labels (N,); `trained`
-    is what the run's run.json says. Of a folder of photos those that can be read.
-    """
+def images(trained: JsonObject) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a run's test images (N, H, W, C) of bytes, and their labels (N,)."""
     if "folder" not in trained:
         data_dir = trained["data_dir"] and Path(trained["data_dir"])
         found = data.load(trained["dataset"], data_dir, trained["limit"])

@@ -12,14 +12,15 @@ import click
 from ... import __version__, datasets, models, nets, utils
 from ... import optimizers as optim
 from ...engine.ranks import Ranks
+from ...files.json_text import JsonObject
 from ...kernels import device as devices
 from . import data, distributed, lines, options, photos, result_files, resuming, run_states, runs, signals
 from .clock import Stopwatch, since_start
 from .lines import echo
 
-SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # the defaults for named data sets
+SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # for named sets
 PHOTOS = {"model": "photos", "batch_size": 32, "optimizer": "adam", "epochs": 10}  # and for a folder
-RECIPES: dict[str, dict[str, Any]] = {  # what a recipe changes in them
+RECIPES: dict[str, JsonObject] = {  # what a recipe changes in them
     "best": {"model": "best", "epochs": 24, "batch_size": 128, "optimizer": "adam", "lr": 6e-3,
              "schedule": "one-cycle", "label_smoothing": 0.05},
     "careful": {"schedule": "cosine"},
@@ -39,7 +40,7 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 
 
 def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """Makes what goes with the data and with the recipe the defaults of the options that are read after the two."""
+    """Makes the defaults of data and recipe those of the options that are read after these two."""
     known = {"dataset": None, "recipe": "careful", **ctx.params, param.name: value}
     of_data = PHOTOS if isinstance(known["dataset"], Path) else SETS
     ctx.default_map = {**(ctx.default_map or {}), **of_data, **RECIPES[known["recipe"]]}
@@ -113,11 +114,11 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @options.json_option
 @options.quiet_option
 @click.pass_context
-def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: int | None, out: Path | None,
-          json_file: Path | None, quiet: bool, data_dir: Path | None, limit: int | None,
-          image_size: tuple[int, int] | None, validation_split: float | None, strict: bool, seed: int | None,
-          model: str, batch_size: int, resume: resuming.Standing | None, checkpoint_every: tuple[str, int],
-          **how: Any) -> None:
+def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: int | None,
+          out: Path | None, json_file: Path | None, quiet: bool, data_dir: Path | None,
+          limit: int | None, image_size: tuple[int, int] | None, validation_split: float | None,
+          strict: bool, seed: int | None, model: str, batch_size: int,
+          resume: resuming.Standing | None, checkpoint_every: tuple[str, int], **how: Any) -> None:
     how.pop("distributed"), how.pop("timeout")  # resuming.py has made ranks of them
     _check_belongs(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
         "--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
@@ -138,13 +139,13 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
             if resume is not None:
                 _say(quiet or silent, resuming.described(resume, how["epochs"], -(-images.counts[0] // batch_size)))
             with run_states.during(out, states, stop, ranks):
-                net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent else 1, model,
-                                            batch_size, seed, states, **how)
+                net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent
+                                            else 1, model, batch_size, seed, states, **how)
             folder = None if data_dir is None else str(data_dir.absolute())
             results.update(limit=limit, data_dir=folder, validation_split=validation_split)
             if kept is not None and states is not None:
                 results["checkpoint"] = run_states.latest(states)
-                _write(kept, place, net, history, results)  # so that nothing that happens in the test loses it
+                _write(kept, place, net, history, results)  # before the test
         results.update(_tested(net, model, images, feeds, out))
         if ranks.rank:
             return
@@ -155,29 +156,30 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
     _report(results, images.counts, out, json_file, silent)
 
 
-def _write(out: Path | None, folder: Path | None, net: models.Model, history: dict[str, list[float]],
-           results: dict[str, Any]) -> None:
+def _write(out: Path | None, folder: Path | None, net: models.Model,
+           history: dict[str, list[float]], results: JsonObject) -> None:
     """Writes the run that `out` names into a folder, if it is kept."""
     if out is not None and folder is not None:
         with runs.said(out):
             runs.write(folder, net, history, results)
 
 
-def _report(results: dict[str, Any], counts: tuple[int, int], out: Path | None, json_file: Path | None,
+def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json_file: Path | None,
             silent: bool) -> None:
     """Says and writes how the training and the test went."""
     if json_file is not None:
         result_files.write_json(json_file, results)
-    _say(silent, f"test accuracy {results['test_accuracy']:.4f}, test loss {results['test_loss']:.4f}\n"
-         f"{results['train_images_per_s']:,.0f} images/s, {results['ms_per_step']:.2f} ms/step, "
-         f"{results['total_s']:.1f} s in all")
+    _say(silent, f"test accuracy {results['test_accuracy']:.4f}, test loss "
+         f"{results['test_loss']:.4f}\n{results['train_images_per_s']:,.0f} images/s, "
+         f"{results['ms_per_step']:.2f} ms/step, {results['total_s']:.1f} s in all")
     photos.say_skipped(results["skipped"], "{:,} to train and {:,} to test on remained".format(*counts))
     for what, path in (("run", out), ("results", json_file)):
         _say(silent or path is None, f"wrote the {what} to {path}")
 
 
-def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None, image_size: tuple[int, int],
-          share: float | None, seed: int, strict: bool, ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
+def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
+          image_size: tuple[int, int], share: float | None, seed: int, strict: bool,
+          ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
     """What to train on, and why it is that where nothing was named."""
     if isinstance(dataset, Path):
         return photos.load(dataset, image_size, share, seed, strict), ""
@@ -185,7 +187,7 @@ def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None, 
     return distributed.in_turns(ranks, data.load, chosen, data_dir, limit), why
 
 
-def _check_belongs(folder: Path | None, for_sets: dict[str, Any], for_folders: dict[str, Any]) -> None:
+def _check_belongs(folder: Path | None, for_sets: JsonObject, for_folders: JsonObject) -> None:
     """Raises a UsageError where an option has no meaning for what is trained on."""
     for name, value in (for_folders if folder is None else for_sets).items():
         if value is not None:
@@ -193,12 +195,11 @@ def _check_belongs(folder: Path | None, for_sets: dict[str, Any], for_folders: d
                                    f"Received: {name} with {'no folder' if folder is None else folder}.")
 
 
-def fit(
-    images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device, ranks: Ranks, verbose: int,
-    model: str, batch_size: int, seed: int, states: run_states.RunStates | None, augment: bool, epochs: int,
-    optimizer: str,
-    lr: float | None, scale_lr: bool, recipe: str, schedule: str, label_smoothing: float,
-) -> tuple[models.Sequential, dict[str, list[float]], dict[str, Any]]:
+def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device,
+        ranks: Ranks, verbose: int, model: str, batch_size: int, seed: int,
+        states: run_states.RunStates | None, augment: bool, epochs: int, optimizer: str,
+        lr: float | None, scale_lr: bool, recipe: str, schedule: str,
+        label_smoothing: float) -> tuple[models.Sequential, dict[str, list[float]], JsonObject]:
     """Trains. Returns the net, its history and what `--json` has of it."""
     utils.set_random_seed(seed)
     try:
@@ -216,13 +217,14 @@ def fit(
     runs.compile_net(net, model, optimizing, label_smoothing)
     threads = f"threads: {device.get_num_threads()}, " if device.get_num_threads() else ""
     others = f"{ranks.size} processes, each with " if ranks.size > 1 and threads else ""
-    _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, {net.count_params():,} parameters, "
-         f"on {device}, {others}{threads}seed: {seed}")
+    _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, "
+         f"{net.count_params():,} parameters, on {device}, {others}{threads}seed: {seed}")
     watch = Stopwatch()
     history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=[watch, *([states] if states else [])])
     if ranks.rank:
         return net, history.history, {}  # the first one has timed it
-    train_images, epoch_s = images.counts[0], watch.median_epoch()
+    train_images = images.counts[0]
+    epoch_s = watch.median_epoch()
     return net, history.history, {
         "dataset": images.name, "train_images": train_images, "epochs": epochs, "batch_size": batch_size,
         "optimizer": optimizer, "learning_rate": highest_rate, "recipe": recipe, "schedule": schedule,
@@ -236,13 +238,11 @@ def fit(
     }
 
 
-WARM_UP = 5  # epochs in which a scaled rate is climbed to, at most; where there are few, half of them
+WARM_UP = 5  # epochs of a scaled rate's climb, at most half of them
 
 
 def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
-    """The learning rate as the schedule has it, at most `rate`; where that is above `start`, it
-    climbs from there. steps: of an epoch.
-    """
+    """Returns the learning rate as the schedule has it, at most `rate`. steps: per epoch."""
     if schedule == "one-cycle":  # it climbs anyway
         return optim.schedules.OneCycle(rate, epochs * steps)
     climb = min(WARM_UP * steps, epochs * steps // 2) if rate > start else 0
@@ -250,17 +250,17 @@ def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float
     return optim.schedules.WarmUp(start, after, climb) if climb else after
 
 
-def _tested(net: models.Sequential, model: str, images: data.Images | photos.Photos, feeds: data.Feeds,
-            out: Path | None) -> dict[str, Any]:
-    """What `--json` has of the test, and of all together. Raises a ClickException that says where the net is."""
-    runs.compile_net(net, model, net.optimizer)  # by the crossentropy itself, whatever the training smoothed
+def _tested(net: models.Sequential, model: str, images: data.Images | photos.Photos,
+            feeds: data.Feeds, out: Path | None) -> JsonObject:
+    """Returns what `--json` has of the test. Raises a ClickException that says where the net is."""
+    runs.compile_net(net, model, net.optimizer)  # without smoothing
     try:
         tested = net.evaluate(**feeds.test, verbose=0, return_dict=True)
     except (OSError, ValueError) as error:
         kept = "--out RUN would have kept it" if out is None else f"{out} has it; `autoconv evaluate {out}` tests it"
         raise click.ClickException(f"The net was trained, but it cannot be tested. {error} The net: {kept}.") from error
-    return {"test_images": images.counts[1], "test_accuracy": tested["accuracy"], "test_loss": tested["loss"],
-            "total_s": since_start(), **images.kept()}
+    return {"test_images": images.counts[1], "test_accuracy": tested["accuracy"],
+            "test_loss": tested["loss"], "total_s": since_start(), **images.kept()}
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import models
 from ...files import suffixes
+from ...files.json_text import JsonObject
 from ...kernels.device import Device
 from ...models import Model
 from ...pictures import reading
@@ -17,9 +18,7 @@ from . import runs
 
 
 class Trained(NamedTuple):
-    """A net, the names of its classes, what pixels 0..255 are multiplied by before it gets them,
-    and whether it was trained on a folder of photos.
-    """
+    """A net, its classes, the factor of pixels 0..255, and whether it was trained on photos."""
 
     net: Model
     classes: Sequence[str]
@@ -37,18 +36,16 @@ class Trained(NamedTuple):
         return reading.kind_for(self.shape, self.classes, self.on_photos)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Of each class (N, C) for pixels 0..255 (N, H, W, C). One output is the second of two classes."""
+        """Returns each class's (N, C) for pixels (N, H, W, C). One output is the second class."""
         found = class_scores(self.net, pixels * np.float32(self.factor))
         return np.hstack([1 - found, found]) if found.shape[1] == 1 else found
 
 
 def load(path: Path, device: Device) -> Trained:
-    """The net of a run's folder or of a model file. Raises a ClickException where it cannot tell
-    pictures apart.
+    """Returns the net of a run's folder or of a model file. Raises a ClickException for other nets.
 
-    A .safetensors file has the classes' names where the model had `class_names` when it was saved,
-    else they are numbers. A file's net takes pixels 0..255 where it scales them itself, else 0..1,
-    as the lectures' listings prepare them.
+    A .safetensors file has the model's `class_names`, else classes are numbers. A file's net takes
+    pixels 0..255 if it scales them itself, else 0..1, as in the lectures' listings.
     """
     if path.is_dir() or path.suffix not in suffixes.SUFFIXES:
         return _checked(path, of_run(*runs.restored(path, device)))
@@ -60,7 +57,7 @@ def load(path: Path, device: Device) -> Trained:
     return _checked(path, Trained(net, tuple(net.class_names or ()), reading.factor(net)))
 
 
-def of_run(net: Model, results: dict[str, Any]) -> Trained:
+def of_run(net: Model, results: JsonObject) -> Trained:
     """The net of a run, and what its run.json says."""
     return Trained(net, results["classes"], 1.0, "folder" in results)
 

@@ -1,6 +1,6 @@
-"""`autoconv demo`: a page, served on this machine, where one watches a net learn.
+"""`autoconv demo`: a page, served on this machine, on which a net learns.
 
-`serving.Demo` is the server, `session.Session` the net that learns; `views` and `explain` say what can be seen of it.
+`serving.Demo` is the server, `learning.Session` the net; `views` and `explain` show it.
 """
 
 PORT = 8765  # here, so that the command line need not import a server to say it

@@ -1,7 +1,7 @@
-"""What one may choose on the page: nets, data sets, optimizers, and the numbers that go with them."""
+"""What can be chosen on the page: nets, data sets, optimizers, and their numbers."""
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 from ... import datasets, nets
 from ... import optimizers as optim
 from ...arguments import names
+from ...files.json_text import JsonObject
 from ...layers import Conv2D, Dense, Flatten, Input, Layer, MaxPooling2D, Rescaling
 from ...models import Sequential
 from ...pictures.image_kernels import KERNELS
@@ -23,7 +24,7 @@ MOST_EPOCHS = 1000
 
 
 class DemoData(NamedTuple):
-    """Images (N, 28, 28, 1) of bytes and labels (N,), for training and for tests, and the names of the classes."""
+    """Images (N, 28, 28, 1) of bytes and labels (N,) for training and tests, and class names."""
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -48,7 +49,7 @@ NETS: dict[str, tuple[str, Callable[[], list[Layer]]]] = {
     "tiny": ("tiny net", _tiny),
 }
 SETS = ("mnist", "digits", "fashion_mnist")
-OPTIMIZERS = {"rmsprop": 0.001, "adam": 0.001, "sgd": 0.05}  # with the learning rate that the page proposes
+OPTIMIZERS = {"rmsprop": 0.001, "adam": 0.001, "sgd": 0.05}  # with default rates
 
 
 class SettingError(ValueError):
@@ -89,7 +90,7 @@ def checked_rate(value: Any) -> float:
     return float(value)
 
 
-def settings(given: Mapping[str, Any]) -> Settings:
+def settings(given: JsonObject) -> Settings:
     """`Settings` from what the page sent; what it left out is as at the start."""
     unknown = [name for name in given if name not in Settings.__dataclass_fields__]
     if unknown:
@@ -122,11 +123,9 @@ def compile_net(model: Sequential, optimizer: str, learning_rate: float) -> None
     model.compile(optim.BY_NAME[optimizer](learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
 
 
-def offered() -> dict[str, Any]:
+def offered() -> JsonObject:
     """All of it, as the page lists it."""
-    return {
-        "nets": {name: title for name, (title, _) in NETS.items()},
-        "data": {name: datasets.info(name).title for name in sets_here()},
-        "optimizers": OPTIMIZERS, "batch_sizes": BATCH_SIZES, "rates": RATES, "most_epochs": MOST_EPOCHS,
-        "kernels": KERNELS,
-    }
+    return {"nets": {name: title for name, (title, _) in NETS.items()},
+            "data": {name: datasets.info(name).title for name in sets_here()},
+            "optimizers": OPTIMIZERS, "batch_sizes": BATCH_SIZES, "rates": RATES,
+            "most_epochs": MOST_EPOCHS, "kernels": KERNELS}

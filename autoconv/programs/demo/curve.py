@@ -1,4 +1,4 @@
-"""`Curve`: what was measured while the net learned, in at most a few hundred points however long it takes."""
+"""`Curve`: what was measured while the net learned, in at most a few hundred points."""
 
 import threading
 from typing import NamedTuple
@@ -7,7 +7,7 @@ MOST = 600  # points; when there are more, neighbours are joined
 
 
 class Mark(NamedTuple):
-    """How far somebody has read: so many points of a curve, whose points had been joined so often."""
+    """How far a reader is: a number of points of a curve that were joined this often."""
 
     curve: "Curve"
     generation: int
@@ -15,10 +15,7 @@ class Mark(NamedTuple):
 
 
 class Curve:
-    """Points `[step, value, ...]`, each the mean over the steps since the one before.
-
-    One thread adds to it while others read: neither sees half of what the other does.
-    """
+    """Points `[step, value, ...]`, each the mean since the one before. One thread adds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,9 +32,10 @@ class Curve:
                 self._join()
 
     def since(self, mark: Mark | None = None) -> tuple[int, list[list[float]], Mark]:
-        """What is new to somebody who has read up to a mark: the place at which it belongs, it, and the mark behind it.
+        """Returns what is new since a mark: its place, the points, and the next mark.
 
-        All points are new, from place 0 on, to who has none, has those of another curve, or has some that were joined.
+        All points are new to a reader without a mark, or with one of another curve or before a
+        joining.
         """
         with self._lock:
             holds = mark is not None and mark.curve is self and mark.generation == self._generation

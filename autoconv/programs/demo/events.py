@@ -1,23 +1,21 @@
-"""What the net does, as server-sent events: `state`, `points` of the curves, and `view`, at most a few a second."""
+"""What the net does, as server-sent events: `state`, `points`, `view`, a few per second."""
 
 import json
 import time
 from http import HTTPStatus
 from typing import Any
 
+from ...files.json_text import JsonObject
 from .curve import Mark
 from .learning import Session
 
 LEAST = 0.1  # seconds between two messages
-HEARTBEAT = 5.0  # seconds after which a line is sent though nothing changed: so a browser that went away is noticed
+HEARTBEAT = 5.0  # seconds after which a line is sent, to notice a browser that has gone
 MOST = 24  # who may watch at once
 
 
 def stream(handler: Any, session: Session) -> None:
-    """Answers a request with events until the browser goes or the session ends.
-
-    Who reads slowly misses views, but no points: each message is about all that is new.
-    """
+    """Answers a request with events until the browser or the session ends."""
     if session.watchers >= MOST:
         raise TimeoutError("Too many windows watch. Close one of them.")
     session.watch(1)
@@ -54,7 +52,7 @@ class News:
             return ": nothing new\n\n"
         self.version = version
         events = [_event("state", session.state())]
-        curves: dict[str, Any] = {}
+        curves: JsonObject = {}
         for name, curve in (("learned", session.learned), ("tests", session.tests)):
             begin, points, self._marks[name] = curve.since(self._marks.get(name))
             curves[name] = {"begin": begin, "points": points}

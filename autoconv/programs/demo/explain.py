@@ -1,7 +1,7 @@
-"""One number of a feature map, explained: the window that it comes from, the products, their sum, the bias, the ReLU.
+"""One number of a feature map, explained: its window, the products, their sum, bias, ReLU.
 
-All is computed by NumPy from the arrays of one `Look`, in float64, so that nothing but these numbers is needed to check
-it by hand. `F.conv2d` and the layers agree up to the rounding of float32.
+All is computed by NumPy in float64 from the arrays of one `Look`, so it can be checked by hand. The
+layers agree up to the rounding of float32.
 """
 
 from collections.abc import Callable
@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arguments import shapes
+from ...files.json_text import JsonObject
 from ...layers import Conv2D, Dense, Flatten, Layer, MaxPooling2D, Rescaling
 
 LARGEST = 12  # products of a dense layer that are listed one by one
-Explained = dict[str, Any]
+Explained = JsonObject
 
 
 class Seen(NamedTuple):
-    """A layer with what went in and what came out, (H, W, C) or (units,), and copies of its weights."""
+    """A layer with its input and output, (H, W, C) or (units,), and copies of its weights."""
 
     layer: Layer
     x: np.ndarray
@@ -36,7 +37,7 @@ def explain(seen: Seen, place: tuple[int, ...]) -> Explained:
 
 
 def _convolution(seen: Seen, row: int, column: int, filter: int) -> Explained:
-    """Each channel's window times the filter's kernel for that channel, summed; all channels and the bias added."""
+    """Each channel's window times the filter's kernel, summed; all channels and the bias added."""
     layer: Any = seen.layer
     kernel, bias = seen.weights
     window = shapes.window(seen.x.shape[:2], layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate)
@@ -44,15 +45,14 @@ def _convolution(seen: Seen, row: int, column: int, filter: int) -> Explained:
     products = values.astype(np.float64) * kernel[..., filter]
     sums = products.sum((0, 1))
     total = float(sums.sum() + bias[filter])
-    return {
-        "rows": rows, "columns": columns, "window": _numbers(values), "weights": _numbers(kernel[..., filter]),
-        "products": _numbers(products), "sums": _numbers(sums), "bias": _number(bias[filter]),
-        "sum": total, "activation": layer.activation.__name__,
-    }
+    return {"rows": rows, "columns": columns, "window": _numbers(values),
+            "weights": _numbers(kernel[..., filter]), "products": _numbers(products),
+            "sums": _numbers(sums), "bias": _number(bias[filter]), "sum": total,
+            "activation": layer.activation.__name__}
 
 
 def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:
-    """The largest of the window; of several the first wins, as in training, where it gets the gradient."""
+    """The largest of the window; of several the first, which gets the gradient in training."""
     layer: Any = seen.layer
     window = shapes.pool_window(seen.x.shape[:2], layer.pool_size, layer.strides, layer.padding)
     rows, columns, values = _window(seen.x[..., channel : channel + 1], window, row, column, -np.inf)
@@ -61,7 +61,7 @@ def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:
 
 
 def _dense(seen: Seen, unit: int) -> Explained:
-    """The largest of its products, the sum of the others, and the bias. A softmax needs the sums of all units."""
+    """The largest products, the sum of the others, and the bias; for a softmax all sums."""
     layer: Any = seen.layer
     kernel, bias = seen.weights
     products = seen.x.astype(np.float64) * kernel[:, unit]
@@ -79,11 +79,6 @@ def _dense(seen: Seen, unit: int) -> Explained:
     return found
 
 
-def _flatten(seen: Seen, item: int) -> Explained:
-    """Where the number was before: row by row, in each pixel channel by channel."""
-    return {"from": [int(i) for i in np.unravel_index(item, seen.x.shape)]}
-
-
 def _rescaling(seen: Seen, row: int, column: int, channel: int) -> Explained:
     layer: Any = seen.layer
     return {"rows": [row], "columns": [column], "window": _numbers(seen.x[row : row + 1, column : column + 1]),
@@ -91,13 +86,14 @@ def _rescaling(seen: Seen, row: int, column: int, channel: int) -> Explained:
 
 
 _KINDS: dict[type, Callable[..., Explained]] = {
-    Conv2D: _convolution, MaxPooling2D: _pooling, Dense: _dense, Flatten: _flatten, Rescaling: _rescaling,
+    Conv2D: _convolution, MaxPooling2D: _pooling, Dense: _dense, Rescaling: _rescaling,
+    Flatten: lambda seen, item: {"from": [int(i) for i in np.unravel_index(item, seen.x.shape)]},
 }
 
 
 def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
             outside: float = 0.0) -> tuple[list[int], list[int], np.ndarray]:
-    """The rows and columns of x (H, W, C) that a window reads, which may lie outside, and what it reads there."""
+    """Returns the rows and columns that a window reads, and its values."""
     rows = [row * window.sh + i * window.dh - window.top for i in range(window.kh)]
     columns = [column * window.sw + j * window.dw - window.left for j in range(window.kw)]
     values = np.full((window.kh, window.kw, x.shape[2]), outside, np.float32)
@@ -109,7 +105,7 @@ def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
 
 
 def _number(value: Any) -> float:
-    """Of a float32 the shortest decimal that is that number. Raises ValueError for NaN, which JSON does not have."""
+    """Returns a float32's shortest decimal. Raises ValueError for NaN, which JSON lacks."""
     if not np.isfinite(value):
         raise ValueError("A number here is NaN or infinite: the net is broken. Start anew.")
     return float(str(value)) if isinstance(value, np.float32) else float(value)

@@ -1,10 +1,11 @@
 """`Session`: the net that learns, in the worker's thread, and what one may do with it meanwhile."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from ...files.json_text import JsonObject
 from ...kernels import device as devices
 from . import choices
 from .curve import Curve
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 
 class Session:
-    """One net. Every change raises `version` and wakes those who wait in `wait`.
+    """One net. Every change raises `version` and wakes those in `wait`.
 
     Its phases: "new", "starting", "learning", "paused", "finished", "failed". Commands may come
     from any thread; what reads the weights goes through `do`.
@@ -36,20 +37,20 @@ class Session:
         self.closed = False
         self.image = 0  # which test image is looked at
         if threads is not None:
-            self._worker.do(lambda: devices.set_num_threads(threads))  # a setting of the thread that computes
+            self._worker.do(lambda: devices.set_num_threads(threads))  # per thread
         self._worker.do(lambda: self._make(choices.settings({})))
 
     # Commands.
 
-    def anew(self, given: Mapping[str, Any]) -> None:
-        """A new net of these settings, which has learned nothing. Raises ValueError for settings that cannot be."""
+    def anew(self, given: JsonObject) -> None:
+        """Makes a new net of these settings. Raises ValueError for impossible settings."""
         chosen = choices.settings(given)
         with self._commands:
             self._worker.stop()
             self._worker.do(lambda: self._make(chosen))
 
-    def start(self, given: Mapping[str, Any]) -> None:
-        """A new net of these settings begins to learn. Raises ValueError for settings that cannot be."""
+    def start(self, given: JsonObject) -> None:
+        """Makes a new net, which begins to learn. Raises ValueError for impossible settings."""
         with self._commands:
             self.anew(given)
             self._learn()
@@ -126,23 +127,23 @@ class Session:
     # What can be seen.
 
     def do(self, function: Callable[[], T]) -> T:
-        """What the function gives, called while no step runs: whatever reads the weights goes through here."""
+        """Calls the function while no step runs: whatever reads the weights goes through here."""
         return self._worker.do(function)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """Where it stands, as the page shows it."""
         chosen = self.chosen
-        return {
-            "phase": self.phase, "message": self.message, "net": chosen.net, "data": chosen.data,
-            "optimizer": chosen.optimizer, "learning_rate": chosen.learning_rate, "batch_size": chosen.batch_size,
-            "epochs": chosen.epochs, "step": self.steps, "steps": self.goal, "steps_per_epoch": self._steps_per_epoch(),
-            "parameters": self.model.count_params(), "images_per_s": self.speed, "image": self.image,
-            "label": int(self.data.y_test[self.image]), "classes": self.data.classes, "made": self.made,
-            "tested": TESTED, "test_accuracy": self.test_accuracy,
-        }
+        return {"phase": self.phase, "message": self.message, "net": chosen.net,
+                "data": chosen.data, "optimizer": chosen.optimizer,
+                "learning_rate": chosen.learning_rate, "batch_size": chosen.batch_size,
+                "epochs": chosen.epochs, "step": self.steps, "steps": self.goal,
+                "steps_per_epoch": self._steps_per_epoch(), "parameters": self.model.count_params(),
+                "images_per_s": self.speed, "image": self.image,
+                "label": int(self.data.y_test[self.image]), "classes": self.data.classes,
+                "made": self.made, "tested": TESTED, "test_accuracy": self.test_accuracy}
 
     def wait(self, version: int, seconds: float) -> int:
-        """Waits until there is a newer version than this one, or so long. Returns the present one."""
+        """Waits until there is a newer version, or this many seconds. Returns the present one."""
         with self._changed:
             self._changed.wait_for(lambda: self.version != version, seconds)
             return self.version
@@ -161,7 +162,8 @@ class Session:
         self.views = Views(self.model)
         self.chosen = chosen
         self.image %= len(self.data.x_test)
-        self.learned, self.tests = Curve(), Curve()  # loss and accuracy in training; accuracy on test images
+        self.learned = Curve()  # loss and accuracy in training
+        self.tests = Curve()  # accuracy on test images
         self.steps = 0
         self.goal = 0
         self.speed = 0.0
@@ -189,18 +191,18 @@ class Session:
             if not self._worker.stopping:
                 self.test(len(data.x_test))
                 self._set("finished")
-        except Exception as error:  # whatever it is, the page must say it: nobody waits for this thread
+        except Exception as error:  # the page must show any error
             self._set("failed", str(error) or type(error).__name__)
 
     def _steps_per_epoch(self) -> int:
         return -(-len(self.data.x_train) // self.chosen.batch_size)
 
     def take_view(self) -> None:
-        """What the net makes of the image now; the training thread calls it, or somebody between two steps."""
+        """Notes what the net makes of the image now; called between two steps."""
         self.view = {"step": self.steps, **self.views.described(self.data.x_test[self.image])}
 
     def test(self, count: int) -> None:
-        """The accuracy on the first test images, in pieces so that others may compute in between."""
+        """Measures the accuracy on the first test images, in pieces, so that others may compute."""
         right = 0
         for i in range(0, count, TESTED):
             answers = self.model.predict_on_batch(self.data.x_test[i : min(i + TESTED, count)])

@@ -1,11 +1,11 @@
-"""`Looks`: images on which somebody looks closely, each with all that the net made of it at that moment."""
+"""`Looks`: images under a close look, each with all that the net made of it then."""
 
 import itertools
 import threading
-from typing import Any
 
 import numpy as np
 
+from ...files.json_text import JsonObject
 from ...models import Sequential
 from .explain import Explained, Seen, explain
 from .learning import Session
@@ -15,7 +15,7 @@ KEPT = 16  # looks; each takes less than a megabyte
 
 
 class Look:
-    """The image, the layers' outputs and copies of the weights: the net may go on learning meanwhile."""
+    """The image, the layers' outputs and copies of the weights: the net may learn on."""
 
     def __init__(self, model: Sequential, image: np.ndarray, outputs: list[np.ndarray]) -> None:
         inputs = [image.astype(np.float32), *outputs]
@@ -39,8 +39,8 @@ class Looks:
         self._kept: dict[int, Look] = {}
         self._numbers = itertools.count(1)
 
-    def take(self, image: np.ndarray) -> dict[str, Any]:
-        """Looks at an image (28, 28) of bytes; the answer has the number under which it can be explained."""
+    def take(self, image: np.ndarray) -> JsonObject:
+        """Looks at an image (28, 28) of bytes; the answer has the number for `explain`."""
         session = self._session
         pixels = image[..., None]
         look, steps = session.do(lambda: (Look(session.model, pixels, session.views.of(pixels)), session.steps))

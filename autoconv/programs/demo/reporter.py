@@ -1,4 +1,4 @@
-"""`Reporter`: the callback that tells a session how far its net is, and passes by what others ask for."""
+"""`Reporter`: the callback that tells a session how far its net is."""
 
 import math
 import time
@@ -18,20 +18,19 @@ TESTED = 500  # images: what such a test takes
 
 
 class Reporter(Callback):
-    """After most steps it does next to nothing; five times a second it adds a point to the curves and takes a view,
-    now and then it tests. `logs` are means since the epoch began, so a point is the difference of two sums.
-    """
+    """Adds a point to the curves and takes a view five times per second, now and then tests."""
 
     def __init__(self, session: "Session", worker: "Worker") -> None:
         self._session = session
         self._worker = worker
         self._logs: Logs = {}
-        self._begun = self._tested = time.perf_counter()  # of the interval that the next point is about
+        self._begun = self._tested = time.perf_counter()  # of the next point's interval
         self._images = 0  # in that interval
         self._test_took = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._samples, self._sums = 0, (0.0, 0.0)  # in this epoch up to the last point
+        self._samples = 0  # in this epoch up to the last point
+        self._sums = (0.0, 0.0)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         session = self._session
@@ -57,8 +56,8 @@ class Reporter(Callback):
     def check_loss(self) -> None:
         """Raises ArithmeticError where the loss is no number any more."""
         if not self._is_finite():
-            raise ArithmeticError("The loss became NaN or infinite, as happens when the learning rate is too high. "
-                                  "Choose a lower one and start anew.")
+            raise ArithmeticError("The loss became NaN or infinite, as happens when the learning "
+                                  "rate is too high. Choose a lower one and start anew.")
 
     def _is_finite(self) -> bool:
         return math.isfinite(self._logs.get("loss", 0.0))

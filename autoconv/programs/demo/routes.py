@@ -1,6 +1,6 @@
-"""What the page may ask: each route reads its arguments, asks the session, and gives plain data.
+"""The page's requests: each route reads its arguments, asks the session, returns plain data.
 
-All that is received is checked here or below: wrong values are a ValueError, which the server answers with 400.
+All that is received is checked here or below: wrong values are a ValueError, answered with 400.
 """
 
 import base64
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...files import json_text
+from ...files.json_text import JsonObject
 from ...pictures.digit import as_mnist
 from . import choices
 from .learning import Session
@@ -50,13 +51,13 @@ class Routes:
     def _command(self, run: Callable[[bytes], None]) -> Callable[[Arguments, bytes], Any]:
         """Does it, and answers where things stand then."""
 
-        def answer(arguments: Arguments, body: bytes) -> dict[str, Any]:
+        def answer(arguments: Arguments, body: bytes) -> JsonObject:
             run(body)
             return self._session.state()
 
         return answer
 
-    def _images(self, arguments: Arguments) -> dict[str, Any]:
+    def _images(self, arguments: Arguments) -> JsonObject:
         """A test image of each class: the first ones, or those of a later page."""
         data = self._session.data
         page = _whole(arguments, "page")
@@ -67,7 +68,7 @@ class Routes:
         return {"numbers": numbers, "labels": data.classes,
                 "pictures": [packed(data.x_test[number, ..., 0]) for number in numbers]}
 
-    def _draw(self, arguments: Arguments, body: bytes) -> dict[str, Any]:
+    def _draw(self, arguments: Arguments, body: bytes) -> JsonObject:
         """What the net sees in a drawing: `width` x `height` bytes, row by row."""
         width, height = (_whole(arguments, name, 1, LARGEST_SIDE) for name in ("width", "height"))
         if len(body) != width * height:
@@ -77,8 +78,8 @@ class Routes:
         seen, steps = session.do(lambda: (session.views.described(picture[..., None]), session.steps))
         return {"step": steps, "ink": bool(picture.any()), "classes": self._session.data.classes, **seen}
 
-    def _look(self, arguments: Arguments, body: bytes) -> dict[str, Any]:
-        """A close look at a test image, `{"image": number}`, or at `{"picture": base64 of 28 x 28 bytes}`."""
+    def _look(self, arguments: Arguments, body: bytes) -> JsonObject:
+        """Looks at a test image, `{"image": number}`, or `{"picture": base64 of 28 x 28 bytes}`."""
         given = _object(body)
         data = self._session.data
         if "picture" in given:
@@ -91,7 +92,7 @@ class Routes:
         return {"classes": data.classes, **self._looks.take(image)}
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _object(body: bytes) -> JsonObject:
     """The JSON object in a body; an empty body is an empty one."""
     try:
         given = json_text.parse(body or b"{}")

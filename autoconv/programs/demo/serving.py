@@ -1,4 +1,4 @@
-"""`Demo`: the server, bound to this machine. It answers only who has its token, and serves the page's files alone."""
+"""`Demo`: the server, bound to this machine. It answers only requests with its token."""
 
 import contextlib
 import errno
@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ... import __version__
+from ...files.json_text import JsonObject
 from . import PORT
 from .choices import SettingError
 from .events import stream
@@ -33,13 +34,12 @@ ONCE = ("Host", "Origin", "Cookie", "Sec-Fetch-Site", "Content-Length", "Transfe
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 PAGE = ("index.html", "style.css", "app.js", "server.js", "notes.js", "dom.js", "maps.js", "chart.js", "scores.js",
         "images.js", "learn.js", "draw.js", "look.js", "sums.js", "kernels.js", "photo.js")
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-                               "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+HEADERS = {"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+           "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+           "frame-ancestors 'none'", "X-Content-Type-Options": "nosniff",
+           "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY",
+           "Cross-Origin-Opener-Policy": "same-origin",
+           "Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store"}
 
 
 class RefusedError(Exception):
@@ -51,9 +51,10 @@ class RefusedError(Exception):
 
 
 class Demo(ThreadingHTTPServer):
-    """The server of one session. `url` is where the page is, `port` may be another than was asked for.
+    """The server of one session. `url` is the page's, `port` may be another than requested.
 
-    Raises OSError where no port can be had. `serve_forever` serves until `shutdown`; `close` ends all threads.
+    Raises OSError without a free port. `serve_forever` serves until `shutdown`; `close` ends all
+    threads.
     """
 
     daemon_threads = False  # `server_close` waits for those that answer
@@ -89,7 +90,7 @@ class Demo(ThreadingHTTPServer):
         return f"http://{HOST}:{self.port}/?token={self.token}"
 
     def close(self) -> None:
-        """Ends the session, every connection and every thread. The server must not be serving any more."""
+        """Ends the session, every connection and every thread, after the serving."""
         self.session.close()
         with self._guard:
             for connection in self._connections:
@@ -159,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{type(error).__name__}: {error}"})
 
     def _check_sender(self) -> None:
-        """Raises RefusedError unless the request is for this server, from its own page, and has its token."""
+        """Raises RefusedError unless the request is from this server's page, with its token."""
         self.address = ""
         self.arguments = {}
         hosts = self.headers.get_all("Host", [])
@@ -182,8 +183,8 @@ class Handler(BaseHTTPRequestHandler):
             cookie = SimpleCookie(self.headers.get("Cookie", "")).get(self.server.cookie)
         given = self.arguments.pop("token", None) or (cookie.value if cookie else "")
         if not hmac.compare_digest(given.encode(errors="replace"), self.server.token.encode()):
-            raise RefusedError(HTTPStatus.FORBIDDEN, "The token is missing or wrong. Open the address that autoconv "
-                                                     "demo printed when it started.")
+            raise RefusedError(HTTPStatus.FORBIDDEN, "The token is missing or wrong. Open the "
+                               "address that autoconv demo printed when it started.")
 
     def _get(self) -> None:
         page = self.server.page
@@ -211,7 +212,7 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def _let_read(self) -> None:
-        """Waits a moment for who still sends what was refused: else the system would take the answer away again."""
+        """Waits for a client that still sends what was refused: else it would miss the answer."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(LINGER)
@@ -219,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
             while left > 0 and (sent := len(self.connection.recv(1 << 16))):
                 left -= sent
 
-    def _send(self, status: HTTPStatus, answer: dict[str, Any]) -> None:
+    def _send(self, status: HTTPStatus, answer: JsonObject) -> None:
         text = json.dumps(answer, separators=(",", ":"))
         self._send_bytes(status, "application/json", text.encode())
 
@@ -231,11 +232,11 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def begin(self, status: HTTPStatus, kind: str) -> None:
-        """The status and the headers that every answer has; who knows the token gets it as a cookie."""
+        """Sends the status and the headers of every answer, the token as a cookie."""
         self.send_response(status)
         self.send_header("Content-Type", kind)
         for name, value in HEADERS.items():
             self.send_header(name, value)
         if status == HTTPStatus.OK and self.address == "/":
-            self.send_header("Set-Cookie", f"{self.server.cookie}={self.server.token}; Path=/; HttpOnly; "
-                                           "SameSite=Strict")
+            self.send_header("Set-Cookie", f"{self.server.cookie}={self.server.token}; Path=/; "
+                             "HttpOnly; SameSite=Strict")

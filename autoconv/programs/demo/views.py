@@ -1,35 +1,35 @@
 """What a net makes of one image, layer by layer, in bytes that a page can draw."""
 
 import base64
-from typing import Any
 
 import numpy as np
 
+from ...files.json_text import JsonObject
 from ...layers import Conv2D, Rescaling
 from ...models import Model, Sequential
 
-Packed = dict[str, Any]
+Packed = JsonObject
 
 
 class Views:
-    """The outputs of all layers of a model, for one image at a time: another model on the same weights."""
+    """The outputs of all layers of a model for one image: another model on the same weights."""
 
     def __init__(self, model: Sequential) -> None:
         self.model = model
         self._outputs = Model(model.inputs, [layer.output for layer in model.layers])
 
     def of(self, image: np.ndarray) -> list[np.ndarray]:
-        """The outputs (..., C) of the layers, in their order, for an image (H, W, C) of bytes. 0 for NaN."""
+        """Returns the layers' outputs (..., C) for an image (H, W, C) of bytes. 0 for NaN."""
         return [np.nan_to_num(output[0]) for output in self._outputs.predict_on_batch(image[None])]
 
-    def described(self, image: np.ndarray) -> dict[str, Any]:
-        """The image, each layer's maps, the first filters, and the scores of the classes, as the page draws them."""
+    def described(self, image: np.ndarray) -> JsonObject:
+        """Returns the image, each layer's maps, the first filters and the class scores."""
         outputs = self.of(image)
         return {"picture": packed(image[..., 0]), "filters": packed(first_filters(self.model)),
                 **described(self.model, outputs)}
 
 
-def described(model: Sequential, outputs: list[np.ndarray]) -> dict[str, Any]:
+def described(model: Sequential, outputs: list[np.ndarray]) -> JsonObject:
     """Each layer with its output, and the scores of the classes."""
     layers = [{"name": layer.name, "kind": type(layer).__name__, "maps": packed(output)}
               for layer, output in zip(model.layers, outputs) if not isinstance(layer, Rescaling)]
@@ -42,7 +42,7 @@ def first_filters(model: Sequential) -> np.ndarray:
 
 
 def packed(array: np.ndarray) -> Packed:
-    """Numbers as bytes 0..255 between their least value (0, where it is above) and their largest, in base64."""
+    """Returns numbers as bytes between their least (at most 0) and largest, in base64."""
     low = min(float(array.min()), 0.0)
     high = max(float(array.max()), 0.0)
     if array.dtype == np.uint8:

@@ -1,4 +1,4 @@
-"""`Worker`: the one thread in which the demo computes. It trains, and between two steps does what others ask for."""
+"""`Worker`: the one thread in which the demo computes: it trains, and answers between steps."""
 
 import threading
 from collections import deque
@@ -12,12 +12,11 @@ T = TypeVar("T")
 
 
 class Worker:
-    """`run` starts a job, which calls `pass_through` after each of its steps; `do` has something
-    done in between.
+    """`run` starts a job, which calls `pass_through` after each step; `do` has something done in
+    between.
 
-    So nobody sees weights of which a step has changed only a part. And one thread alone runs
-    kernels: each thread that does gets threads of its own from OpenMP, which then lets all of them
-    sleep between two kernels, and training at less than its full speed.
+    So no reader sees half-changed weights. Only one thread runs kernels: others would get threads
+    of their own from OpenMP, which then lets all sleep between two kernels.
     """
 
     def __init__(self) -> None:
@@ -92,7 +91,7 @@ class Worker:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Ends the job after its step, and waits for that. Raises TimeoutError where the step does not end."""
+        """Ends the job after its step. Raises TimeoutError if the step does not end."""
         with self._changed:
             self.stopping = True
             self._changed.notify_all()

@@ -1,4 +1,1 @@
-"""Self-contained HTML pages: a document with its style, cards and tables, SVG charts, pictures within the page.
-
-Nothing here knows what is shown. No script, and nothing from the network.
-"""
+"""Self-contained HTML pages: documents, cards, tables, SVG charts, pictures; no script."""

@@ -1,4 +1,4 @@
-"""Charts as SVG: bars, lines, a roofline. Colours come from the page's style sheet, so they follow light and dark."""
+"""Charts as SVG: bars and lines. The page's style sheet has the colours."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,7 @@ ROW, TOP = 38, 4
 
 
 class Bar(NamedTuple):
-    """One bar. `low` and `high` are drawn as a whisker. kind: "first" is the one that others are
-    compared with, "faint" a companion of the bar above, "plain" one of many alike.
-    """
+    """One bar, with `low` and `high` as a whisker. kind: "first", "other", "faint" or "plain"."""
 
     label: str
     value: float
@@ -23,7 +21,7 @@ class Bar(NamedTuple):
 
 
 def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
-    """Horizontal bars, label and value above each. `most` is the value of a full bar: by default the largest."""
+    """Draws horizontal bars, label and value above each. most: a full bar, or the largest."""
     most = most or max([*(r.high or 0 for r in rows), *(r.value for r in rows)], default=1) or 1
     height = TOP + ROW * len(rows)
     parts = [_open(title, height)]
@@ -44,10 +42,7 @@ def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
 
 
 def lines(title: str, series: Mapping[str, Sequence[float]], across: str) -> str:
-    """One line a series over 1, 2, 3, ...; `across` says what these are. At most four series; NaN leaves a gap.
-
-    Where there is one place alone, there are no lines, and the values are written beside their dots.
-    """
+    """Draws a line per series over 1, 2, 3, ..., named by `across`; at most four; NaN is a gap."""
     left, right, top, bottom = 44, WIDTH - 8, 12, 190
     values = [v for row in series.values() for v in row if math.isfinite(v)] or [0.0]
     low, high = min(values), max(values)
@@ -101,73 +96,5 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(step * i, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-class Point(NamedTuple):
-    """A kernel in the roofline: operations a byte, GFLOP/s, and which kind it is."""
-
-    label: str
-    intensity: float
-    gflops: float
-    kind: str
-
-
-SHAPES = ("circle", "square", "diamond", "triangle", "cross", "ring", "down", "bar")
-
-
-def roofline(title: str, points: Sequence[Point], peak: float, bandwidth: float) -> str:
-    """Kernels below the roof of this machine: arithmetic at `peak` GFLOP/s, memory at `bandwidth`
-    GB/s; both axes are logarithmic.
-    """
-    left, right, top, bottom = 40, WIDTH - 8, 12, 250
-    xs = [p.intensity for p in points] + [peak / bandwidth]
-    ys = [p.gflops for p in points] + [peak]
-    x0, x1 = math.log10(min(xs)) - 0.15, math.log10(max(xs)) + 0.15
-    y0, y1 = math.log10(min(ys)) - 0.15, math.log10(max(ys)) + 0.2
-
-    def at(intensity: float, gflops: float) -> tuple[float, float]:
-        return (left + (right - left) * (math.log10(intensity) - x0) / (x1 - x0),
-                bottom - (bottom - top) * (math.log10(gflops) - y0) / (y1 - y0))
-
-    kinds = list(dict.fromkeys(p.kind for p in points))
-    parts = [_open(title, bottom + 44 + 17 * -(-len(kinds) // 2))]
-    for power in range(math.ceil(y0), math.floor(y1) + 1):
-        y = at(10**x0, 10**power)[1]
-        parts.append(f'<path d="M{left} {y:.1f}H{right}" class="grid"/>'
-                     f'<text x="{left - 5}" y="{y + 4:.1f}" class="tick" text-anchor="end">{10**power:g}</text>')
-    for power in range(math.ceil(x0), math.floor(x1) + 1):
-        x = at(10**power, 10**y0)[0]
-        parts.append(f'<path d="M{x:.1f} {top}V{bottom}" class="grid"/>'
-                     f'<text x="{x:.1f}" y="{bottom + 15}" class="tick" text-anchor="middle">{10**power:g}</text>')
-    start = max(10**x0, 10**y0 / bandwidth)
-    roof = [at(start, start * bandwidth), at(peak / bandwidth, peak), at(10**x1, peak)]
-    parts.append(f'<path d="M{" L".join(f"{x:.1f} {y:.1f}" for x, y in roof)}" class="roof"/>')
-    parts.append(f'<text x="{roof[1][0] + 4:.1f}" y="{roof[1][1] - 6:.1f}" class="tick">{peak:,.0f} GFLOP/s</text>')
-    for p in points:
-        x, y = at(p.intensity, p.gflops)
-        parts.append(f'<g><title>{escape(p.label)}</title>{_mark(kinds.index(p.kind), x, y)}</g>')
-    parts.append(f'<text x="{(left + right) / 2}" y="{bottom + 31}" class="tick" text-anchor="middle">'
-                 "operations a byte (GFLOP/s upward)</text>")
-    for i, kind in enumerate(kinds):
-        x, y = left + 150 * (i % 2), bottom + 50 + 17 * (i // 2)
-        parts.append(f'{_mark(i, x, y - 4)}<text x="{x + 11}" y="{y}" class="tick">{escape(kind)}</text>')
-    return "".join([*parts, "</svg>"])
-
-
 def _open(title: str, height: float) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
-
-
-def _mark(kind: int, x: float, y: float) -> str:
-    """A mark whose shape and colour tell the kind."""
-    r, shape = 4.5, SHAPES[kind % len(SHAPES)]
-    paths = {
-        "square": f"M{x - r:.1f} {y - r:.1f}h{2 * r}v{2 * r}h{-2 * r}z",
-        "diamond": f"M{x:.1f} {y - r - 1:.1f}l{r + 1} {r + 1}l{-r - 1} {r + 1}l{-r - 1} {-r - 1}z",
-        "triangle": f"M{x:.1f} {y - r:.1f}l{r} {2 * r - 1}h{-2 * r}z",
-        "down": f"M{x:.1f} {y + r:.1f}l{r} {1 - 2 * r}h{-2 * r}z",
-        "cross": f"M{x - r:.1f} {y - r:.1f}l{2 * r} {2 * r}M{x - r:.1f} {y + r:.1f}l{2 * r} {-2 * r}",
-        "bar": f"M{x - r:.1f} {y:.1f}h{2 * r}",
-    }
-    hollow = " hollow" if shape in ("cross", "ring", "bar") else ""
-    if shape in paths:
-        return f'<path d="{paths[shape]}" class="mark k{kind % 8}{hollow}"/>'
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" class="mark k{kind % 8}{hollow}"/>'

@@ -59,10 +59,7 @@ def facts(rows: dict[str, str]) -> str:
 
 
 def picture(pixels: np.ndarray, alt: str, caption: str = "", width: int | None = None) -> str:
-    """Pixels (H, W, 1) or (H, W, 3) as a picture within the page; `alt` says what it shows to those who do not see it.
-
-    It is shown `width` pixels wide (by default its own), or as wide as there is room.
-    """
+    """Returns pixels (H, W, 1) or (H, W, 3) as a picture within the page. alt: what it shows."""
     data = b64encode(png.encode(pixels)).decode()
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (f'<figure><img src="data:image/png;base64,{data}" width="{width or pixels.shape[1]}" '

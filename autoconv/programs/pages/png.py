@@ -7,14 +7,14 @@ import numpy as np
 
 
 def encode(pixels: np.ndarray) -> bytes:
-    """Bytes (H, W, 1) or (H, W, 3) as a PNG file. A picture of three equal channels is written as a gray one."""
+    """Returns bytes (H, W, 1) or (H, W, 3) as a PNG file; equal channels as a gray one."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
         raise ValueError("A PNG is made of bytes (H, W, 1) or (H, W, 3). "
                          f"Received: {pixels.dtype} of shape {pixels.shape}.")
     if (pixels == pixels[..., :1]).all():
         pixels = pixels[..., :1]
     height, width, channels = pixels.shape
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each begins with its filter: 0, none
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # first the filter: none
     rows[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b""))

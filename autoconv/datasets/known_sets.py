@@ -1,4 +1,4 @@
-"""The registry: which sets there are, their files, mirrors and published digests (`datasets/registry.json`)."""
+"""The registry of sets: files, mirrors and published digests (`datasets/registry.json`)."""
 
 import json
 import os
@@ -15,7 +15,7 @@ NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
 
 @dataclass(frozen=True)
 class Digest:
-    """A published MD5 in hex, taken `over` the file's unzipped "contents" or over the "archive" as it is sent."""
+    """A published MD5 in hex, `over` the unzipped "contents" or the "archive" as it is sent."""
 
     over: str
     md5: str
@@ -24,10 +24,10 @@ class Digest:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the registry knows of a set.
+    """A set in the registry.
 
-    `format` is "idx" or "cifar", `shape` one image's shape, `classes` the names of the labels 0, 1, ..., `files` each
-    file's digest, `mirrors` base URLs in the order in which they are tried. A built-in set has no mirrors.
+    format: "idx" or "cifar"; shape: of one image; classes: the names of labels 0, 1, ...; mirrors:
+    base URLs in order, none for a built-in set.
     """
 
     name: str
@@ -47,11 +47,7 @@ class Entry:
 
 
 def data_folder() -> Path:
-    """The folder that holds `registry.json` and `digits/`.
-
-    In a wheel the build has put it beside this module, as `_data`; in a checkout it is the
-    top-level `datasets`. Raises DatasetNotFound when the installation has neither.
-    """
+    """Returns the folder of `registry.json` and `digits/`: `_data` in a wheel, else `datasets`."""
     here = Path(__file__).resolve().parent
     places = (here / "_data", here.parents[1] / "datasets")
     for place in places:
@@ -76,16 +72,15 @@ def _entry(name: str, fields: dict) -> Entry:
 
 
 def info(name: str) -> Entry:
-    """The registry's entry for `name`; a ValueError that suggests the nearest known name when there is none."""
+    """Returns the entry of `name`. Raises ValueError with the nearest name for an unknown one."""
     return lookup("dataset", name, entries())
 
 
 def mirrors(entry: Entry) -> tuple[str, ...]:
-    """The base URLs of the set's files, each ending in "/", in the order in which they are to be tried.
+    """Returns the base URLs of the set's files, each ending in "/", in order.
 
-    `AUTOCONV_MIRRORS` (base URLs, separated by blanks) replaces the registry's mirrors; there a set's files lie in a
-    folder of its name, as in `AUTOCONV_DATA`: http://host/data means http://host/data/mnist/train-images-idx3-ubyte.gz.
-    The registry's digests hold for whatever comes from there.
+    `AUTOCONV_MIRRORS` (base URLs, separated by blanks) replaces the registry's: there a set's files
+    are in a folder of its name, such as http://host/data/mnist/. The digests stay the registry's.
     """
     own = os.environ.get("AUTOCONV_MIRRORS", "").split()
     return tuple(f"{base.rstrip('/')}/{entry.name}/" for base in own) or entry.mirrors

@@ -1,11 +1,7 @@
-"""The activation functions: those with kernels first, then those made of other functions, each line a formula.
-
-Names, arguments and defaults are those of `keras.ops` and `keras.activations`.
-"""
+"""The activation functions, with the names, arguments and defaults of `keras.activations`."""
 
 from collections.abc import Sequence
 from math import pi, sqrt
-from typing import Any
 
 import numpy as np
 
@@ -13,22 +9,19 @@ from ..engine.tensor import Tensor, apply, on_symbols_too, refuse_gradient
 from ..operators import activations, arith, select
 from ..operators.registry import Op
 from . import arrays
-from .nn import _floats, _tensor
+from .layer_functions import TensorLike, _floats, _tensor
 
-__all__ = [
-    "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh",
-    "leaky_relu", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink",
-    "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "tanh",
-    "tanh_shrink", "threshold",
-]
+__all__ = ["celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu",
+           "hard_tanh", "leaky_relu", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu",
+           "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_plus",
+           "sparse_sigmoid", "sparsemax", "squareplus", "tanh", "tanh_shrink", "threshold"]
 
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al., 2017: they keep mean 0, variance 1
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer, 2017
 
 
-def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
-    """max(x, 0), or in general x from `threshold` up to `max_value`, which it never exceeds, and
-    below negative_slope (x - threshold).
-    """
+def relu(x: TensorLike, negative_slope: float = 0.0, max_value: float | None = None,
+         threshold: float = 0.0) -> Tensor:
+    """max(x, 0); else x from `threshold` to `max_value`, below negative_slope (x - threshold)."""
     x = _floats(x)
     refuse_gradient("relu", negative_slope=negative_slope, max_value=max_value, threshold=threshold)
     if not threshold and not negative_slope:
@@ -39,7 +32,7 @@ def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, th
     return y if max_value is None else apply(select.minimum, y.operand(float(max_value)), y)
 
 
-def sigmoid(x: Any) -> Tensor:
+def sigmoid(x: TensorLike) -> Tensor:
     """1 / (1 + exp(-x))."""
     x = _floats(x)
     y = apply(activations.sigmoid, x)
@@ -48,12 +41,12 @@ def sigmoid(x: Any) -> Tensor:
     return y
 
 
-def tanh(x: Any) -> Tensor:
+def tanh(x: TensorLike) -> Tensor:
     """The hyperbolic tangent."""
     return apply(activations.tanh, _floats(x))
 
 
-def softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
+def softmax(x: TensorLike, axis: int | Sequence[int] = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis`, or along several as if they were one, stable for any x."""
     x = _floats(x)
     if isinstance(axis, Sequence):
@@ -65,7 +58,7 @@ def softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
     return y
 
 
-def log_softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
+def log_softmax(x: TensorLike, axis: int | Sequence[int] = -1) -> Tensor:
     """log(softmax(x)) along `axis`, or along several as if they were one, stable for any x."""
     x = _floats(x)
     if isinstance(axis, Sequence):
@@ -83,29 +76,29 @@ def _along_several(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
     return y.reshape(moved.shape).transpose(tuple(order.index(i) for i in range(x.ndim)))
 
 
-def exponential(x: Any) -> Tensor:
+def exponential(x: TensorLike) -> Tensor:
     """e to the power of x."""
     return arrays.exp(x)
 
 
-def elu(x: Any, alpha: float = 1.0) -> Tensor:
+def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
     """x where it is positive, else alpha (exp(x) - 1). Clevert et al., 2015."""
     x = _tensor(x)
     return arrays.where(x > 0, x, alpha * arrays.expm1(arrays.minimum(x, 0)))
 
 
-def celu(x: Any, alpha: float = 1.0) -> Tensor:
-    """x where it is positive, else alpha (exp(x / alpha) - 1): smooth for any alpha. Barron, 2017."""
+def celu(x: TensorLike, alpha: float = 1.0) -> Tensor:
+    """x where it is positive, else alpha (exp(x / alpha) - 1). Barron, 2017."""
     x = _tensor(x)
     return arrays.where(x > 0, x, alpha * arrays.expm1(arrays.minimum(x, 0) / alpha))
 
 
-def selu(x: Any) -> Tensor:
+def selu(x: TensorLike) -> Tensor:
     """1.0507 elu(x, 1.6733). Klambauer et al., "Self-normalizing neural networks", 2017."""
     return SELU_SCALE * elu(x, SELU_ALPHA)
 
 
-def leaky_relu(x: Any, negative_slope: float = 0.2) -> Tensor:
+def leaky_relu(x: TensorLike, negative_slope: float = 0.2) -> Tensor:
     """x where it is positive, else negative_slope x. Maas et al., 2013."""
     x = _tensor(x)
     if 0 <= negative_slope <= 1:
@@ -113,98 +106,97 @@ def leaky_relu(x: Any, negative_slope: float = 0.2) -> Tensor:
     return arrays.where(x > 0, x, negative_slope * x)
 
 
-def relu6(x: Any) -> Tensor:
+def relu6(x: TensorLike) -> Tensor:
     """min(max(x, 0), 6)."""
     return arrays.minimum(6, relu(x))
 
 
-def gelu(x: Any, approximate: bool = False) -> Tensor:
-    """x times the normal distribution's P(X <= x), by erf or, `approximate`, by tanh. Hendrycks and Gimpel, 2016."""
+def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
+    """x P(X <= x) of the normal distribution, by erf or tanh. Hendrycks and Gimpel, 2016."""
     x = _tensor(x)
     if approximate:
         return 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * (1 + apply(arith.erf, x * sqrt(0.5)))
+    return 0.5 * x * (1 + arrays.erf(x * sqrt(0.5)))
 
 
-def silu(x: Any) -> Tensor:
+def silu(x: TensorLike) -> Tensor:
     """x sigmoid(x), also called swish. Ramachandran et al., 2017."""
     x = _tensor(x)
     return x * sigmoid(x)
 
 
-def hard_sigmoid(x: Any) -> Tensor:
+def hard_sigmoid(x: TensorLike) -> Tensor:
     """relu6(x + 3) / 6."""
     return relu6(_tensor(x) + 3) / 6
 
 
-def hard_silu(x: Any) -> Tensor:
-    """x hard_sigmoid(x), also called hard_swish. Howard et al., "Searching for MobileNetV3", 2019."""
+def hard_silu(x: TensorLike) -> Tensor:
+    """x hard_sigmoid(x), also called hard_swish. Howard et al., "MobileNetV3", 2019."""
     x = _tensor(x)
     return x * hard_sigmoid(x)
 
 
-def hard_tanh(x: Any) -> Tensor:
+def hard_tanh(x: TensorLike) -> Tensor:
     """x, but at least -1 and at most 1."""
     return arrays.clip(x, -1.0, 1.0)
 
 
-def softplus(x: Any) -> Tensor:
+def softplus(x: TensorLike) -> Tensor:
     """log(1 + exp(x)), which overflows for no x."""
     x = _tensor(x)
     size = arrays.abs(x)
     return 0.5 * (x + size) + arrays.log1p(arrays.exp(-size))
 
 
-def log_sigmoid(x: Any) -> Tensor:
+def log_sigmoid(x: TensorLike) -> Tensor:
     """log(1 / (1 + exp(-x))), stable for any x."""
     return -softplus(-_tensor(x))
 
 
-def mish(x: Any) -> Tensor:
+def mish(x: TensorLike) -> Tensor:
     """x tanh(softplus(x)). Misra, 2019."""
     x = _tensor(x)
     return x * tanh(softplus(x))
 
 
-def softsign(x: Any) -> Tensor:
+def softsign(x: TensorLike) -> Tensor:
     """x / (1 + |x|)."""
     x = _tensor(x)
     return x / (1 + arrays.abs(x))
 
 
-def squareplus(x: Any, b: float = 4) -> Tensor:
+def squareplus(x: TensorLike, b: float = 4) -> Tensor:
     """(x + sqrt(x^2 + b)) / 2. Barron, 2021."""
     x = _tensor(x)
     return (x + arrays.sqrt(x * x + b)) / 2
 
 
-def sparse_plus(x: Any) -> Tensor:
+def sparse_plus(x: TensorLike) -> Tensor:
     """0 up to -1, x from 1 on, (x + 1)^2 / 4 between."""
     x = _tensor(x)
     return arrays.where(x <= -1, 0.0, arrays.where(x < 1, 0.25 * (x + 1) ** 2, x))
 
 
-def sparse_sigmoid(x: Any) -> Tensor:
+def sparse_sigmoid(x: TensorLike) -> Tensor:
     """0 up to -1, 1 from 1 on, (x + 1) / 2 between."""
     return arrays.clip(0.5 * (_tensor(x) + 1), 0.0, 1.0)
 
 
-def soft_shrink(x: Any, threshold: float = 0.5) -> Tensor:
+def soft_shrink(x: TensorLike, threshold: float = 0.5) -> Tensor:
     """x moved towards 0 by the threshold, and 0 where that goes past it."""
     x = _tensor(x)
     return relu(x - threshold) - relu(-x - threshold)
 
 
-def hard_shrink(x: Any, threshold: float = 0.5) -> Tensor:
+def hard_shrink(x: TensorLike, threshold: float = 0.5) -> Tensor:
     """x where |x| is larger than the threshold, else 0."""
     x = _tensor(x)
     return arrays.where(arrays.abs(x) > threshold, x, 0.0)
 
 
-def sparsemax(x: Any, axis: int = -1) -> Tensor:
-    """max(x - t, 0) with the t that makes the sum over `axis` 1: probabilities, many of which are exactly 0.
-
-    Martins and Astudillo: "From softmax to sparsemax", 2016. Which stay is found by comparing all pairs of the axis.
+def sparsemax(x: TensorLike, axis: int = -1) -> Tensor:
+    """max(x - t, 0) with t such that the sum over `axis` is 1: many results are exactly 0. Martins
+    and Astudillo, "From softmax to sparsemax", 2016.
     """
     x = _tensor(x)
     axis = axis % x.ndim
@@ -217,19 +209,19 @@ def sparsemax(x: Any, axis: int = -1) -> Tensor:
     return relu(x - (total - 1) / arrays.where(stays, x - x + 1, 0.0).sum(axis, keepdims=True))
 
 
-def tanh_shrink(x: Any) -> Tensor:
+def tanh_shrink(x: TensorLike) -> Tensor:
     """x - tanh(x)."""
     x = _tensor(x)
     return x - tanh(x)
 
 
-def threshold(x: Any, threshold: float, default_value: float) -> Tensor:
+def threshold(x: TensorLike, threshold: float, default_value: float) -> Tensor:
     """x where it is larger than the threshold, else the default value."""
     x = _tensor(x)
     return arrays.where(x > threshold, x, default_value)
 
 
-def glu(x: Any, axis: int = -1) -> Tensor:
+def glu(x: TensorLike, axis: int = -1) -> Tensor:
     """The first half of x along the axis, times the sigmoid of the second. Dauphin et al., 2016."""
     first, second = arrays.split(x, 2, axis)
     return first * sigmoid(second)

@@ -4,33 +4,49 @@ Images are (N, H, W, C), kernels (KH, KW, C, F). What is no tensor is made one: 
 as float32. Kernels and biases that are no tensors take the dtype of the images.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import random
 from ..arguments import shapes
 from ..arguments.shapes import Padding, Pair
 from ..engine import ranks
 from ..engine.ranks import ALONE, Ranks
+from ..engine.symbolic import SymbolicTensor
 from ..engine.tensor import Tensor, apply, needs_gradients, on_symbols_too, refuse_gradient, stacked
 from ..kernels import device as devices
 from ..operators import arith, conv, elementwise, norm, pool
 from ..operators import dense as dense_ops
 from ..operators import dropout as dropout_ops
 
-__all__ = [
-    "avg_pool2d", "batch_norm", "conv2d", "conv2d_transpose", "dense", "depthwise_conv2d", "dropout", "flatten",
-    "global_avg_pool2d", "global_max_pool2d", "max_pool2d", "zero_padding2d",
-]
+__all__ = ["avg_pool2d", "batch_norm", "conv2d", "conv2d_transpose", "dense", "depthwise_conv2d",
+           "dropout", "flatten", "global_avg_pool2d", "global_max_pool2d", "max_pool2d",
+           "zero_padding2d"]
+
+Function = TypeVar("Function", bound=Callable)
+
+# A tensor, or what becomes one: an array, a number, or a list of them.
+TensorLike = Tensor | SymbolicTensor | np.ndarray | np.generic | float | Sequence[Any]
 
 
-def conv2d(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: Padding = "valid", dilation_rate: Pair = 1,
-           groups: int = 1) -> Tensor:
-    """Cross-correlation, z[i, j, f] = b[f] + sum over u, v, c of x[i*s + u, j*s + v, c] w[u, v, c, f].
+def named(function: Function, name: str, doc: str) -> Function:
+    """Gives a function of a table its own name and docstring."""
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
 
-    x (N, H, W, C), w (KH, KW, C/groups, F), b (F,) -> (N, OH, OW, F). `padding` is "valid", "same", p, (ph, pw) or
-    ((top, bottom), (left, right)). With groups, the output channels of a group see the input channels of that group.
+
+def conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: Pair = 1,
+           padding: Padding = "valid", dilation_rate: Pair = 1, groups: int = 1) -> Tensor:
+    """Cross-correlation, z[i, j, f] = b[f] + sum over u, v, c of x[i*s + u, j*s + v, c] w[u, v, c,
+    f].
+
+    x (N, H, W, C), w (KH, KW, C/groups, F), b (F,) -> (N, OH, OW, F). padding: "valid", "same", p,
+    (ph, pw) or ((top, bottom), (left, right)). The output channels of a group see the input
+    channels of that group.
     """
     x, w, b = _same_dtype("conv2d", x, w, b)
     _, h, width, channels = shapes.check_image(x.shape)
@@ -46,12 +62,13 @@ def conv2d(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: Padding = 
     return apply(conv.conv2d, x, w, b, window=window, groups=groups)
 
 
-def conv2d_transpose(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: str = "valid",
-                     dilation_rate: Pair = 1, output_padding: Pair | None = None) -> Tensor:
-    """The transpose (the input gradient) of a convolution: each pixel adds its multiple of the kernel to the result.
+def conv2d_transpose(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: Pair = 1,
+                     padding: str = "valid", dilation_rate: Pair = 1,
+                     output_padding: Pair | None = None) -> Tensor:
+    """The transpose (input gradient) of a convolution: each pixel adds its multiple of the kernel.
 
-    x (N, H, W, C), w (KH, KW, F, C), b (F,) -> (N, OH, OW, F); `padding` "valid" or "same" (then OH = H * stride,
-    without an output_padding).
+    x (N, H, W, C), w (KH, KW, F, C), b (F,) -> (N, OH, OW, F); padding "valid" or "same" (then OH =
+    H * stride, without an output_padding).
     """
     x, w, b = _same_dtype("conv2d_transpose", x, w, b)
     _, h, width, _ = shapes.check_image(x.shape)
@@ -63,9 +80,10 @@ def conv2d_transpose(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: 
     return apply(conv.conv2d_transpose, x, w, b, window=window, size=size)
 
 
-def depthwise_conv2d(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: Padding = "valid",
-                     dilation_rate: Pair = 1) -> Tensor:
-    """A convolution of each channel by itself, with M kernels: x (N, H, W, C), w (KH, KW, C, M) -> (N, OH, OW, C*M)."""
+def depthwise_conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: Pair = 1,
+                     padding: Padding = "valid", dilation_rate: Pair = 1) -> Tensor:
+    """Convolves each channel with M kernels: x (N, H, W, C), w (KH, KW, C, M) -> (N, OH, OW, CM).
+    """
     x, w, b = _same_dtype("depthwise_conv2d", x, w, b)
     _, h, width, channels = shapes.check_image(x.shape)
     kh, kw, depth, multiplier = _kernel_shape(w, "(KH, KW, C, depth_multiplier)")
@@ -75,39 +93,41 @@ def depthwise_conv2d(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: 
     return apply(conv.depthwise_conv2d, x, w, b, window=window)
 
 
-def max_pool2d(x: Any, pool_size: Pair = 2, strides: Pair | None = None, padding: Padding = "valid") -> Tensor:
-    """The maximum of each window, x (N, H, W, C) -> (N, OH, OW, C); strides default to the pool size.
+def max_pool2d(x: TensorLike, pool_size: Pair = 2, strides: Pair | None = None,
+               padding: Padding = "valid") -> Tensor:
+    """The maximum of each window, (N, H, W, C) -> (N, OH, OW, C); strides default to the pool size.
 
-    Padding never wins, and must be smaller than the pool size on each side. The gradient goes to one winner, the first
-    in scan order; a NaN in the window is passed on.
+    Padding never wins, and is smaller than the pool size. The gradient goes to the first winner in
+    scan order; NaN is passed on.
     """
     x = _tensor(x)
     return apply(pool.max_pool2d, x, window=_pool_window(x, pool_size, strides, padding))
 
 
-def avg_pool2d(x: Any, pool_size: Pair = 2, strides: Pair | None = None, padding: Padding = "valid") -> Tensor:
-    """The mean of each window over its real pixels, padding left out: x (N, H, W, C) -> (N, OH, OW, C)."""
+def avg_pool2d(x: TensorLike, pool_size: Pair = 2, strides: Pair | None = None,
+               padding: Padding = "valid") -> Tensor:
+    """The mean of each window's real pixels: (N, H, W, C) -> (N, OH, OW, C)."""
     x = _tensor(x)
     return apply(pool.avg_pool2d, x, window=_pool_window(x, pool_size, strides, padding))
 
 
-def global_avg_pool2d(x: Any, keepdims: bool = False) -> Tensor:
+def global_avg_pool2d(x: TensorLike, keepdims: bool = False) -> Tensor:
     """The mean over all pixels: (N, H, W, C) -> (N, C), or (N, 1, 1, C)."""
     return _image(x).mean((1, 2), keepdims)
 
 
-def global_max_pool2d(x: Any, keepdims: bool = False) -> Tensor:
+def global_max_pool2d(x: TensorLike, keepdims: bool = False) -> Tensor:
     """The maximum over all pixels: (N, H, W, C) -> (N, C), or (N, 1, 1, C)."""
     return _image(x).max((1, 2), keepdims)
 
 
-def zero_padding2d(x: Any, padding: Padding) -> Tensor:
-    """Rows and columns of zeros around each image; `padding` is p, (ph, pw) or ((top, bottom), (left, right))."""
+def zero_padding2d(x: TensorLike, padding: Padding) -> Tensor:
+    """Zeros around each image: p, (ph, pw) or ((top, bottom), (left, right))."""
     vertical, horizontal = shapes.explicit_padding(padding)
     return apply(arith.pad, _image(x), widths=((0, 0), vertical, horizontal, (0, 0)))
 
 
-def dense(x: Any, w: Any, b: Any = None) -> Tensor:
+def dense(x: TensorLike, w: TensorLike, b: TensorLike | None = None) -> Tensor:
     """y = x w + b: x (N, C), w (C, F), b (F,) -> (N, F)."""
     x, w, b = _same_dtype("dense", x, w, b)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
@@ -116,16 +136,18 @@ def dense(x: Any, w: Any, b: Any = None) -> Tensor:
     return apply(dense_ops.dense, x, w, b)
 
 
-def flatten(x: Any) -> Tensor:
+def flatten(x: TensorLike) -> Tensor:
     """(N, ...) -> (N, all the rest)."""
     x = _tensor(x)
     return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
 
 
-def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None) -> Tensor:
-    """In training sets a share `rate` of the items to 0 and scales the others by 1 / (1 - rate); else x itself.
+def dropout(x: TensorLike, rate: float, training: bool = True, seed: int | None = None) -> Tensor:
+    """In training sets a share `rate` of x to 0 and scales the rest by 1 / (1 - rate); else x
+    itself.
 
-    Each call draws anew, from the generator that `utils.set_random_seed` seeds; with a `seed` always the same.
+    Each call draws anew from the generator of `utils.set_random_seed`; with a `seed` always the
+    same.
     """
     if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
         raise ValueError(f"rate must be a number between 0 and 1. Received: {rate!r}.")
@@ -137,29 +159,29 @@ def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None)
     return apply(dropout_ops.dropout, x, rate=float(rate), key=key, first=first)
 
 
-def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any, training: bool, momentum: float = 0.99,
-               epsilon: float = 1e-3, relu: bool = False, pool: bool = False, other: Any = None,
-               ranks: Ranks = ALONE) -> Tensor:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis) of x (...,
-    C). With `relu` the larger of that and 0, in the same pass over memory, with `pool` 2x2 max
-    pooling of these, of images in training, or with `other`, of x's shape, of the sum with that, in
-    training.
+def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
+               moving_mean: TensorLike, moving_var: TensorLike, training: bool,
+               momentum: float = 0.99, epsilon: float = 1e-3, relu: bool = False,
+               pool: bool = False, other: TensorLike | None = None, ranks: Ranks = ALONE) -> Tensor:
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel of x (..., C). In the same
+    pass over memory: `relu`; in training `pool`, 2x2 max pooling after it, or `other`, added before
+    it.
 
-    In training mean and (biased) variance are the batch's, and the moving ones change in place to
-    `moving * momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may
-    be None. ranks: the processes that share the batch, without pooling or `other`.
+    In training mean and (biased) variance are the batch's, and the moving ones become `moving *
+    momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may be None.
+    ranks: the processes that share the batch, without pooling or `other`.
     """
     x, gamma, beta, other = _same_dtype("batch_norm", x, gamma, beta, other)
     if not training:
         refuse_gradient("batch_norm in inference", moving_mean=moving_mean, moving_var=moving_var)
-    moving = [m.data if isinstance(m, Tensor) else m for m in (moving_mean, moving_var)]
+    moving: list[Any] = [m.data if isinstance(m, Tensor) else m for m in (moving_mean, moving_var)]
     vectors = [*(v for v in (gamma, beta) if v is not None), *moving]
     if x.ndim < 2 or any(v is None or v.shape != x.shape[-1:] for v in vectors):
         raise ValueError("batch_norm needs x (..., C) and gamma, beta, moving_mean and moving_var of shape (C,). "
                          f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
     if training and not x.size:
-        raise ValueError("batch_norm takes the mean of a batch in training, and there is none of no items. "
-                         f"Received: x of shape {x.shape}.")
+        raise ValueError("batch_norm takes the mean of a batch in training, and there is none of "
+                         f"no items. Received: x of shape {x.shape}.")
     together = training and ranks.size > 1
     _check_pass(x, other, relu and training, pool, together)
     statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
@@ -169,8 +191,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
     elif other is not None:
         y = apply(norm.batch_norm_add_relu, x, gamma, beta, other, **given)
     else:
-        y = apply(norm.batch_norm, x, gamma, beta, **given, training=bool(training), relu=bool(relu),
-                  **({"gather": ranks.gather} if together else {}))
+        y = apply(norm.batch_norm, x, gamma, beta, **given, training=bool(training),
+                  relu=bool(relu), **({"gather": ranks.gather} if together else {}))
     if training:
         k = x.device.kernels("norm")
         for average, batch in zip(moving, statistics):
@@ -179,55 +201,51 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
 
 
 def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, together: bool) -> None:
-    """Raises ValueError for what a pass of `batch_norm` cannot do; relu: in training, with a ReLU."""
+    """Raises ValueError for what a pass of `batch_norm` cannot do. relu: in training."""
     shape = None if other is None else other.shape
     received = f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu in training={relu}."
     if other is not None and (shape != x.shape or pool or not relu):
-        raise ValueError("batch_norm adds `other` of x's shape in training, with relu=True and without pooling. "
-                         f"{received}")
+        raise ValueError("batch_norm adds `other` of x's shape in training, with relu=True and "
+                         f"without pooling. {received}")
     if together and (pool or other is not None):
         raise ValueError(f"batch_norm of a batch that several processes share neither pools nor adds. {received}")
     if pool and (not relu or x.ndim != 4 or min(x.shape[1:3]) < 2):
-        raise ValueError("batch_norm pools images (N, H, W, C) of 2 x 2 pixels and more, in training, with relu=True. "
-                         f"{received}")
+        raise ValueError("batch_norm pools images (N, H, W, C) of 2 x 2 pixels and more, in "
+                         f"training, with relu=True. {received}")
 
 
-def _tensor(value: Any, dtype: Any = None) -> Tensor:
-    """A tensor as it is; an array as one, without a copy where it is contiguous; integers and lists
-    as float32. With a `dtype` all that is no tensor in that one.
-    """
+def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
+    """Returns a tensor as it is; others as one, integers and lists as float32 or `dtype`."""
     value = stacked(value)
-    if isinstance(value, Tensor):
-        return value
+    if isinstance(value, Tensor | SymbolicTensor):  # symbolic where a function of others is traced
+        return value  # type: ignore[return-value]
     floating = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f"
     device = devices.get("cpu")
     return Tensor(device.asarray(value, dtype or (None if floating else np.float32)), device=device)
 
 
-def _floats(value: Any) -> Tensor:
+def _floats(value: TensorLike) -> Tensor:
     """`_tensor`, with integers as float32."""
     x = _tensor(value)
     return x if x.dtype.kind == "f" else apply(elementwise.cast, x, dtype=np.dtype(np.float32))
 
 
-def _image(value: Any) -> Tensor:
+def _image(value: TensorLike) -> Tensor:
     x = _tensor(value)
     shapes.check_image(x.shape)
     return x
 
 
-def _same_dtype(name: str, *values: Any) -> list[Any]:
-    """The values as tensors (None stays). What is no tensor has no gradient to lose, so it takes the dtype of the first
-    value, the images. Tensors of another dtype raise TypeError: a kernel computes in one dtype.
-    """
-    x = _tensor(values[0])
+def _same_dtype(name: str, *values: TensorLike | None) -> list[Tensor]:
+    """Returns the values as tensors (None stays). Raises TypeError for several dtypes."""
+    x = _tensor(values[0])  # type: ignore[arg-type]
     follow = x.dtype if x.dtype.kind == "f" else None
     tensors = [x, *(None if v is None else _tensor(v, follow) for v in values[1:])]
     dtypes = [str(t.dtype) for t in tensors if t is not None]
     if len(set(dtypes)) > 1:
         raise TypeError(f"{name} computes in one dtype. Received: {', '.join(dtypes)}. "
                         "Convert with ops.cast(t, dtype).")
-    return tensors
+    return tensors  # type: ignore[return-value]
 
 
 def _kernel_shape(w: Tensor, wanted: str) -> tuple[int, ...]:
@@ -247,15 +265,14 @@ def _check_bias(b: Tensor | None, size: int) -> None:
         raise ValueError(f"The bias must have one number an output channel, shape {(size,)}. Received: {b.shape}.")
 
 
-def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None, padding: Padding) -> shapes.Window:
+def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None,
+                 padding: Padding) -> shapes.Window:
     _, h, w, _ = shapes.check_image(x.shape)
     return shapes.pool_window((h, w), pool_size, strides, padding)
 
 
-def _beside(value: Any, like: Tensor, dtype: Any) -> Any:
-    """An array of this dtype on the device of `like`: of a tensor there by a kernel, so that a recording has it.
-    Raises TypeError for a tensor that requires gradients, which the array would lose.
-    """
+def _beside(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
+    """Returns an array on the device of `like`. Raises TypeError if a gradient would be lost."""
     value = stacked(value)
     if isinstance(value, Tensor) and needs_gradients(value):
         raise TypeError("These numbers are taken as constants. Received a tensor of shape "

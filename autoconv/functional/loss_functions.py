@@ -1,10 +1,11 @@
-"""The losses of samples, by Keras's names and formulas: targets and predictions (N, ..., C) -> a number each (N, ...).
+"""Losses of samples by Keras's names: targets and predictions (N, ..., C) -> (N, ...).
 
-Five have kernels of their own, the others are made of other functions. Targets are cast to the predictions' dtype;
-those of shape (N, ...) go with predictions (N, ..., 1), and the other way round.
+Five have kernels of their own. Targets are cast to the predictions' dtype; those of shape (N, ...)
+go with predictions (N, ..., 1), and vice versa.
 """
 
 import warnings
+from collections.abc import Sequence
 from math import log
 from typing import Any
 
@@ -12,15 +13,15 @@ import numpy as np
 
 from ..engine.tensor import Tensor, apply, on_symbols_too, refuse_gradient, stacked
 from ..operators import arith, loss
-from . import activations, arrays, nn
-from .nn import _beside, _tensor
+from . import activation_functions, arrays
+from .layer_functions import TensorLike, _beside, _same_dtype, _tensor
 
-__all__ = [
-    "binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy",
-    "categorical_generalized_cross_entropy", "categorical_hinge", "cosine_similarity", "dice", "hinge", "huber",
-    "kl_divergence", "log_cosh", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error",
-    "mean_squared_logarithmic_error", "poisson", "sparse_categorical_crossentropy", "squared_hinge", "tversky",
-]
+__all__ = ["binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy",
+           "categorical_focal_crossentropy", "categorical_generalized_cross_entropy",
+           "categorical_hinge", "cosine_similarity", "dice", "hinge", "huber", "kl_divergence",
+           "log_cosh", "mean_absolute_error", "mean_absolute_percentage_error",
+           "mean_squared_error", "mean_squared_logarithmic_error", "poisson",
+           "sparse_categorical_crossentropy", "squared_hinge", "tversky"]
 
 EPSILON = 1e-7  # Keras's: what keeps logarithms and quotients finite
 
@@ -28,13 +29,13 @@ EPSILON = 1e-7  # Keras's: what keeps logarithms and quotients finite
 # Of probabilities.
 
 
-def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0,
-                             axis: int = -1) -> Tensor:
-    """-sum(y_true log y_pred) over `axis`, one loss a sample: (N, C) one-hot targets and predictions -> (N,).
+def categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits: bool = False,
+                             label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
+    """-sum(y_true log y_pred) over `axis`: one-hot targets and predictions (N, C) -> (N,).
 
-    Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them before the softmax. The
-    result of a softmax along `axis`, the last one, is not clipped: its logits are taken, as Keras on TensorFlow does.
-    label_smoothing s makes the targets softer: t (1 - s) + s / C (Szegedy et al., 2015).
+    Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them
+    before the softmax. Of a softmax's result along `axis`, the last one, the logits are taken, as
+    in Keras on TensorFlow. label_smoothing s: t (1 - s) + s / C (Szegedy et al., 2015).
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "categorical_crossentropy", "softmax", axis)
     y_true, y_pred = _last(y_true, y_pred, axis)
@@ -42,15 +43,16 @@ def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False
     targets = _targets(_softer(y_true, label_smoothing, True), y_pred, "categorical_crossentropy", remedy)
     _warn_of_one_class(y_pred, "categorical_crossentropy")
     if targets.requires_grad:
-        logarithms = activations.log_softmax(y_pred) if from_logits else arrays.log(_distribution(y_pred, -1))
+        logarithms = activation_functions.log_softmax(y_pred) if from_logits else arrays.log(_distribution(y_pred, -1))
         return -(targets * logarithms).sum(-1)
     return apply(loss.categorical_crossentropy, y_pred, y_true=targets.data, from_logits=from_logits)
 
 
-def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False,
-                                    ignore_class: int | None = None, axis: int = -1) -> Tensor:
-    """`categorical_crossentropy` for integer labels: y_true (N,) or (N, 1) in 0..C-1, y_pred (N, C)
-    -> (N,). The loss of a sample with the label `ignore_class` is 0.
+def sparse_categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike,
+                                    from_logits: bool = False, ignore_class: int | None = None,
+                                    axis: int = -1) -> Tensor:
+    """`categorical_crossentropy` of integer labels: (N,) or (N, 1) in 0..C-1, y_pred (N, C) ->
+    (N,). The loss of a sample with the label `ignore_class` is 0.
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "sparse_categorical_crossentropy", "softmax", axis)
     y_pred = _to_the_end(y_pred, axis)
@@ -62,28 +64,30 @@ def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool 
     return arrays.where(counted.reshape(losses.shape), losses, 0.0)
 
 
-def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0,
-                        axis: int = -1) -> Tensor:
-    """-mean(t log p + (1 - t) log(1 - p)) over `axis`: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7], unless y_pred is
-    the result of a sigmoid, whose logits are taken. label_smoothing s moves the targets towards 0.5: t (1 - s) + s / 2.
+def binary_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits: bool = False,
+                        label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
+    """-mean(t log p + (1 - t) log(1 - p)) over `axis`: (N, C) -> (N,). p is clipped to [1e-7, 1 -
+    1e-7]; of a sigmoid's result the logits are taken. label_smoothing s: t (1 - s) + s / 2.
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "binary_crossentropy", "sigmoid")
     y_true, y_pred = _last(y_true, y_pred, axis)
     targets = _targets(_softer(y_true, label_smoothing), y_pred, "binary_crossentropy")
     if targets.requires_grad:
-        return (activations.softplus(y_pred) - targets * y_pred if from_logits else _entropy(targets, y_pred)).mean(-1)
+        if from_logits:
+            return (activation_functions.softplus(y_pred) - targets * y_pred).mean(-1)
+        return _entropy(targets, y_pred).mean(-1)
     return apply(loss.binary_crossentropy, y_pred, y_true=targets.data, from_logits=from_logits)
 
 
-def binary_focal_crossentropy(
-    y_true: Any, y_pred: Any, apply_class_balancing: bool = False, alpha: float = 0.25, gamma: float = 2.0,
-    from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1,
-) -> Tensor:
-    """mean((1 - q)^gamma times the binary crossentropy), where q is the probability of the true class: easy samples
-    count less. With class balancing also times alpha for class 1, 1 - alpha for class 0. Lin et al., 2017.
+def binary_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike,
+                              apply_class_balancing: bool = False, alpha: float = 0.25,
+                              gamma: float = 2.0, from_logits: bool = False,
+                              label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
+    """mean((1 - q)^gamma binary crossentropy), q the true class's probability. Class balancing:
+    also times alpha for class 1, 1 - alpha for class 0. Lin et al., 2017.
     """
     t, p = _pair(_softer(y_true, label_smoothing), y_pred, "binary_focal_crossentropy")
-    p = activations.sigmoid(p) if from_logits else p
+    p = activation_functions.sigmoid(p) if from_logits else p
     entropy = _entropy(t, p)
     losses = (1 - (t * p + (1 - t) * (1 - p))) ** gamma * entropy
     if apply_class_balancing:
@@ -91,20 +95,20 @@ def binary_focal_crossentropy(
     return losses.mean(axis)
 
 
-def categorical_focal_crossentropy(
-    y_true: Any, y_pred: Any, alpha: float = 0.25, gamma: float = 2.0, from_logits: bool = False,
-    label_smoothing: float = 0.0, axis: int = -1,
-) -> Tensor:
-    """-sum(alpha (1 - p)^gamma t log p) over `axis`: easy samples count less. Lin et al., 2017, for several classes."""
+def categorical_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike, alpha: float = 0.25,
+                                   gamma: float = 2.0, from_logits: bool = False,
+                                   label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
+    """-sum(alpha (1 - p)^gamma t log p) over `axis`: easy samples count less. Lin et al., 2017."""
     t, p = _pair(_softer(y_true, label_smoothing, True), y_pred, "categorical_focal_crossentropy")
     _warn_of_one_class(p, "categorical_focal_crossentropy")
-    p = activations.softmax(p, axis) if from_logits else p
+    p = activation_functions.softmax(p, axis) if from_logits else p
     p = _distribution(p, axis)
     return (alpha * (1 - p) ** gamma * (-t * arrays.log(p))).sum(axis)
 
 
-def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float = 0.5) -> Tensor:
-    """(1 - p^q) / q for the probability p of the label: less of an outlier than log p. Zhang and Sabuncu, 2018."""
+def categorical_generalized_cross_entropy(y_true: TensorLike, y_pred: TensorLike,
+                                          q: float = 0.5) -> Tensor:
+    """(1 - p^q) / q of the label's probability p. Zhang and Sabuncu, 2018."""
     if not 0 < q < 1:
         raise ValueError(f"q must be between 0 and 1, both excluded. Received: {q!r}.")
     p = _predictions(y_pred)
@@ -115,14 +119,14 @@ def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float = 0
     return (1 - p**q) / q
 
 
-def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
-    """sum(t log(t / p)) over the last axis, both clipped to [1e-7, 1]. Kullback and Leibler, 1951."""
+def kl_divergence(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
+    """sum(t log(t / p)) over the last axis, clipped to [1e-7, 1]. Kullback and Leibler, 1951."""
     t, p = (arrays.clip(each, EPSILON, 1.0) for each in _pair(y_true, y_pred, "kl_divergence"))
     return (t * arrays.log(t / p)).sum(-1)
 
 
-def poisson(y_true: Any, y_pred: Any) -> Tensor:
-    """mean(p - t log p) over the last axis: the negative log-likelihood of counts t at rates p, but for a constant."""
+def poisson(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
+    """mean(p - t log p): the negative log-likelihood of counts t at rates p, less a constant."""
     t, p = _pair(y_true, y_pred, "poisson")
     return (p - t * arrays.log(p + EPSILON)).mean(-1)
 
@@ -130,7 +134,7 @@ def poisson(y_true: Any, y_pred: Any) -> Tensor:
 # Of numbers.
 
 
-def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
+def mean_squared_error(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
     """mean((y_pred - y_true)^2) over the last axis: (N, C) -> (N,)."""
     targets, y_pred = _pair(y_true, y_pred, "mean_squared_error")
     if targets.requires_grad:
@@ -138,7 +142,7 @@ def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
     return apply(loss.mean_squared_error, y_pred, y_true=targets.data)
 
 
-def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
+def mean_absolute_error(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
     """mean(|y_pred - y_true|) over the last axis: (N, C) -> (N,)."""
     targets, y_pred = _pair(y_true, y_pred, "mean_absolute_error")
     if targets.requires_grad:
@@ -146,35 +150,35 @@ def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
     return apply(loss.mean_absolute_error, y_pred, y_true=targets.data)
 
 
-def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
+def mean_absolute_percentage_error(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
     """100 mean(|y_true - y_pred| / |y_true|) over the last axis, divided by at least 1e-7."""
     t, p = _pair(y_true, y_pred, "mean_absolute_percentage_error")
     return 100 * arrays.abs((t - p) / arrays.maximum(arrays.abs(t), EPSILON)).mean(-1)
 
 
-def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
+def mean_squared_logarithmic_error(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
     """mean((log(1 + y_true) - log(1 + y_pred))^2) over the last axis, of at least 1e-7 each."""
     t, p = (arrays.log(arrays.maximum(each, EPSILON) + 1) for each in _pair(
         y_true, y_pred, "mean_squared_logarithmic_error"))
     return ((p - t) ** 2).mean(-1)
 
 
-def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
-    """The mean of e^2 / 2 for errors up to delta, of delta (|e| - delta / 2) for larger ones. Huber, 1964."""
+def huber(y_true: TensorLike, y_pred: TensorLike, delta: float = 1.0) -> Tensor:
+    """mean(e^2 / 2) of errors up to delta, delta (|e| - delta / 2) of larger ones. Huber, 1964."""
     t, p = _pair(y_true, y_pred, "huber")
     error = p - t
     size = arrays.abs(error)
     return arrays.where(size <= delta, 0.5 * error**2, delta * size - 0.5 * delta**2).mean(-1)
 
 
-def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
-    """mean(log(cosh(y_pred - y_true))) over the last axis: near e^2 / 2 for small errors, |e| - log 2 for large."""
+def log_cosh(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
+    """mean(log(cosh(y_pred - y_true))): about e^2 / 2 for small errors, |e| - log 2 for large."""
     t, p = _pair(y_true, y_pred, "log_cosh")
     error = p - t
-    return (error + activations.softplus(-2 * error) - log(2)).mean(-1)
+    return (error + activation_functions.softplus(-2 * error) - log(2)).mean(-1)
 
 
-def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
+def cosine_similarity(y_true: TensorLike, y_pred: TensorLike, axis: int = -1) -> Tensor:
     """-sum(t p / (|t| |p|)) over `axis`: -1 for vectors of one direction, 1 for opposite ones."""
     t, p = (unit_length(each, axis) for each in _pair(y_true, y_pred, "cosine_similarity"))
     return -(t * p).sum(axis)
@@ -183,35 +187,36 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 # Of the two sides of a margin.
 
 
-def hinge(y_true: Any, y_pred: Any) -> Tensor:
-    """mean(max(1 - t p, 0)) over the last axis, for targets -1 and 1; those of 0 and 1 alone become such."""
+def hinge(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
+    """mean(max(1 - t p, 0)) for targets -1 and 1; targets of only 0 and 1 are converted."""
     t, p = _pair(y_true, y_pred, "hinge")
-    return activations.relu(1 - _signs(t) * p).mean(-1)
+    return activation_functions.relu(1 - _signs(t) * p).mean(-1)
 
 
-def squared_hinge(y_true: Any, y_pred: Any) -> Tensor:
-    """mean(max(1 - t p, 0)^2) over the last axis, for targets -1 and 1; those of 0 and 1 alone become such."""
+def squared_hinge(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
+    """mean(max(1 - t p, 0)^2) for targets -1 and 1; targets of only 0 and 1 are converted."""
     t, p = _pair(y_true, y_pred, "squared_hinge")
-    return (activations.relu(1 - _signs(t) * p) ** 2).mean(-1)
+    return (activation_functions.relu(1 - _signs(t) * p) ** 2).mean(-1)
 
 
-def categorical_hinge(y_true: Any, y_pred: Any) -> Tensor:
+def categorical_hinge(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
     """max(1 + max((1 - t) p) - sum(t p), 0) over the last axis, for one-hot targets."""
     t, p = _pair(y_true, y_pred, "categorical_hinge")
-    return activations.relu(((1 - t) * p).max(-1) - (t * p).sum(-1) + 1)
+    return activation_functions.relu(((1 - t) * p).max(-1) - (t * p).sum(-1) + 1)
 
 
 # Of areas.
 
 
-def dice(y_true: Any, y_pred: Any, axis: Any = None) -> Tensor:
-    """1 - 2 sum(t p) / (sum(t) + sum(p)) over `axis`, by default over all: how little two areas overlap. Dice, 1945."""
+def dice(y_true: TensorLike, y_pred: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
+    """1 - 2 sum(t p) / (sum(t) + sum(p)) over `axis`, by default over all. Dice, 1945."""
     t, p = _pair(y_true, y_pred, "dice")
     return 1 - 2 * (t * p).sum(axis) / (t.sum(axis) + p.sum(axis) + EPSILON)
 
 
-def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Any = None) -> Tensor:
-    """1 - I / (I + alpha sum((1 - p) t) + beta sum(p (1 - t))), I = sum(t p). Salehi et al., 2017."""
+def tversky(y_true: TensorLike, y_pred: TensorLike, alpha: float = 0.5, beta: float = 0.5,
+            axis: int | Sequence[int] | None = None) -> Tensor:
+    """1 - I / (I + alpha sum((1 - p) t) + beta sum(p (1 - t))), I = sum(t p). Salehi, 2017."""
     t, p = _pair(y_true, y_pred, "tversky")
     common = (t * p).sum(axis)
     return 1 - common / (common + ((1 - p) * t).sum(axis) * alpha + (p * (1 - t)).sum(axis) * beta + EPSILON)
@@ -231,13 +236,13 @@ def _distribution(p: Tensor, axis: int) -> Tensor:
     return arrays.clip(p / p.sum(axis, keepdims=True), EPSILON, 1 - EPSILON)
 
 
-def unit_length(x: Any, axis: int = -1) -> Tensor:
+def unit_length(x: TensorLike, axis: int = -1) -> Tensor:
     """x divided by its L2 norm along the axis; zeros stay zeros."""
     x = _tensor(x)
     return x * arrays.maximum((x * x).sum(axis, keepdims=True), EPSILON**2) ** -0.5
 
 
-def without_class(y_true: Any, ignored: int) -> tuple[Any, Tensor]:
+def without_class(y_true: TensorLike, ignored: int) -> tuple[Any, Tensor]:
     """Labels in which `ignored` is 0, and which of them count."""
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor):
@@ -247,8 +252,8 @@ def without_class(y_true: Any, ignored: int) -> tuple[Any, Tensor]:
     return np.where(labels == ignored, 0, labels), _tensor(labels != ignored)
 
 
-def _predictions(value: Any, y_true: Any = None) -> Tensor:
-    """Predictions as a tensor of floats: constants beside targets that require gradients are like these."""
+def _predictions(value: TensorLike, y_true: TensorLike | None = None) -> Tensor:
+    """Returns predictions as a tensor of floats, like targets that require gradients."""
     y_pred = _tensor(value)
     if isinstance(y_true, Tensor) and y_true.requires_grad and not y_pred.requires_grad:
         y_pred = Tensor(_beside(y_pred, y_true, y_true.dtype), device=y_true.device)
@@ -259,18 +264,16 @@ def _predictions(value: Any, y_true: Any = None) -> Tensor:
     return y_pred
 
 
-def _pair(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
+def _pair(y_true: TensorLike, y_pred: TensorLike, name: str) -> tuple[Tensor, Tensor]:
     """Targets and predictions as tensors of one shape and dtype."""
     y_true = stacked(y_true)
     y_pred = _predictions(y_pred, y_true)
     return _targets(y_true, y_pred, name), y_pred
 
 
-def _logits(y_true: Any, value: Any, from_logits: bool, name: str, activation: str, axis: int = -1,
-            ) -> tuple[Tensor, bool]:
-    """Predictions, and whether they are logits. If they come from the crossentropy's own activation (along the same
-    axis), the logits that it was given; the results of another activation are probabilities like any others.
-    """
+def _logits(y_true: TensorLike, value: TensorLike, from_logits: bool, name: str, activation: str,
+            axis: int = -1) -> tuple[Tensor, bool]:
+    """Returns predictions, or the logits of this activation's result, and if they are logits."""
     y_pred = _predictions(value, stacked(y_true))
     if from_logits and y_pred.logits is not None:
         warnings.warn(f"{name} received from_logits=True, but its predictions come from a {y_pred.activation}, so "
@@ -288,13 +291,13 @@ def _to_the_end(x: Tensor, axis: int) -> Tensor:
     return x if at == x.ndim - 1 else x.transpose(*(i for i in range(x.ndim) if i != at), at)
 
 
-def _last(y_true: Any, y_pred: Tensor, axis: int) -> tuple[Any, Tensor]:
+def _last(y_true: TensorLike, y_pred: Tensor, axis: int) -> tuple[TensorLike, Tensor]:
     """Both with the axis of the classes as the last one."""
     moved = _to_the_end(y_pred, axis)
     return (y_true if moved is y_pred else _to_the_end(_tensor(y_true), axis)), moved
 
 
-def _softer(y_true: Any, smoothing: float, over_classes: bool = False) -> Any:
+def _softer(y_true: TensorLike, smoothing: float, over_classes: bool = False) -> TensorLike:
     """Targets moved towards 1/2, or towards 1/C each."""
     if not smoothing:
         return y_true
@@ -315,27 +318,27 @@ def _warn_of_one_class(y_pred: Tensor, name: str) -> None:
                       "two classes use binary_crossentropy.", SyntaxWarning, stacklevel=4)
 
 
-def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Tensor:
-    """The targets in the predictions' shape and dtype; (N,) goes with predictions (N, 1). Their gradients go on."""
+def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") -> Tensor:
+    """Returns targets in the predictions' shape and dtype, with their gradients."""
     y_true = stacked(y_true)
     if isinstance(y_true, Tensor) and y_true.requires_grad:
-        targets = nn._same_dtype(name, y_pred, y_true)[1]
+        targets = _same_dtype(name, y_pred, y_true)[1]
     else:
         targets = Tensor(_beside(y_true, y_pred, y_pred.dtype), device=y_pred.device)
     if y_pred.shape in ((*targets.shape, 1), targets.shape[:-1]) and targets.size == y_pred.size:
         targets = targets.reshape(y_pred.shape)
     if targets.shape != y_pred.shape:
-        raise ValueError(f"{name} needs y_true of the shape of y_pred. Received shapes: {targets.shape} and "
-                         f"{y_pred.shape}.{remedy}")
+        raise ValueError(f"{name} needs y_true of the shape of y_pred. Received shapes: "
+                         f"{targets.shape} and {y_pred.shape}.{remedy}")
     return targets
 
 
-def _labels(y_true: Any, y_pred: Tensor) -> Any:
-    """Integer labels in 0..C-1 of the shape of y_pred without its last axis; an outsider must never index memory."""
+def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
+    """Returns labels in 0..C-1 in the shape of y_pred without its last axis: they index memory."""
     y_true = stacked(y_true)
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
-        labels = _beside(y_true, y_pred, np.int64)  # nobody looks at a tensor's values: a kernel makes NaN of outsiders
+        labels = _beside(y_true, y_pred, np.int64)  # a kernel makes NaN of outsiders
     else:
         labels = np.asarray(y_true)
     if labels.shape == (*y_pred.shape[:-1], 1):
@@ -348,14 +351,14 @@ def _labels(y_true: Any, y_pred: Tensor) -> Any:
 
 
 def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
-    """Labels of any number type as int64, or a ValueError where they are not integers in 0..classes-1."""
+    """Returns labels as int64. Raises ValueError unless they are integers in 0..classes-1."""
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64) if labels.dtype.kind in "iubf" and np.isfinite(labels).all() else None
     if whole is None or (whole != labels).any():
         raise ValueError(f"Labels must be integers. Received dtype {labels.dtype}: {labels.reshape(-1)[:5]}.")
     if classes is not None and whole.size and (whole.min() < 0 or whole.max() >= classes):
-        raise ValueError(f"Labels must lie in 0..{classes - 1} for predictions of {classes} classes. "
-                         f"Received labels from {whole.min()} to {whole.max()}.")
+        raise ValueError(f"Labels must lie in 0..{classes - 1} for predictions of {classes} "
+                         f"classes. Received labels from {whole.min()} to {whole.max()}.")
     return whole
 
 

@@ -1,13 +1,33 @@
-"""Normal numbers from random words: a scalar function that the kernels of both devices compile, each for itself."""
+"""Random numbers from 32-bit random words, and the constants of the generator of these words,
+Philox4x32-10.
+
+Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The key is the
+seed's two words. The counter is the block's two words, then the stream's. A block is four random
+words.
+"""
 
 import math
 
+import numpy as np
+
+ROUNDS = 10
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57  # of the counter's words, in each round
+WEYL = 0x9E3779B9, 0xBB67AE85  # what each round adds to the key's words: golden ratio, sqrt(3) - 1
+HALF, LOWEST = np.uint64(32), np.uint64(8)  # bits of a word; those of its lowest bits that a uniform number leaves out
+STEP = 2.0**-24
+
+
+def uniform(word, low, high):
+    """A number evenly in low..high, in float64."""
+    return low + (high - low) * (STEP * np.int64(word >> LOWEST))
+
 
 def normal(word):
-    """The number below which a standard normal one lies with probability (word + 1/2) / 2^32, in float64.
+    """Returns, in float64, the number that a standard normal variable is below with probability
+    (word + 1/2) / 2^32.
 
-    Wichura: "Algorithm AS 241: the percentage points of the normal distribution", Applied Statistics 37, 1988 (PPND16,
-    accurate to about 16 decimal digits).
+    Wichura: "Algorithm AS 241: the percentage points of the normal distribution", Applied
+    Statistics 37, 1988 (PPND16, accurate to about 16 decimal digits).
     """
     p = (word + 0.5) * 2.0**-32
     q = p - 0.5
@@ -21,7 +41,8 @@ def normal(word):
                   + 4.2313330701600911252e1) * r + 1.0)
         return q * above / below
     r = math.sqrt(-math.log(p if q < 0 else 1.0 - p))
-    r -= 1.6  # no word of 32 bits lies so far out (r > 5) that a third pair of polynomials were needed
+    # the third pair of polynomials, for r > 5, is never needed: 32-bit words do not reach that far
+    r -= 1.6
     above = (((((((7.74545014278341407640e-4 * r + 2.27238449892691845833e-2) * r + 2.41780725177450611770e-1) * r
                  + 1.27045825245236838258) * r + 3.64784832476320460504) * r + 5.76949722146069140550) * r
               + 4.63033784615654529590) * r + 1.42343711074968357734)
@@ -29,3 +50,8 @@ def normal(word):
                  + 1.48103976427480074590e-1) * r + 6.89767334985100004550e-1) * r + 1.67638483018380384940) * r
               + 2.05319162663775882187) * r + 1.0)
     return -above / below if q < 0 else above / below
+
+
+def noisy(x, word, added, scaled):
+    """x + (added + scaled x) n for the normal number n of a word."""
+    return x + (added + scaled * x if scaled else added) * type(x)(normal(word))

@@ -1,4 +1,4 @@
-"""Images moved, turned, scaled and cropped, and the random transforms of augmentation. Images are (N, H, W, C)."""
+"""Images moved, turned, scaled, cropped, and augmentation's random transforms."""
 
 from collections.abc import Callable
 from numbers import Real
@@ -10,23 +10,23 @@ from ..arguments import names, shapes
 from ..engine.tensor import Tensor, apply, on_symbols_too, refuse_gradient
 from ..operators import image as ops
 from . import arrays
-from .nn import _beside, _floats, _tensor
+from .layer_functions import TensorLike, _beside, _floats, _tensor
 
 __all__ = ["affine_transform", "resize"]
 
 KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # as kernels number them
 
 
-def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear", fill_mode: str = "constant",
-                     fill_value: float = 0.0, size: tuple[int, int] | None = None) -> Tensor:
-    """Pixel (i, j) of a result shows what lies at column (t0 j + t1 i + t2) / s and row (t3 j + t4
-    i + t5) / s of its image, with s = t6 j + t7 i + 1; images (N, H, W, C), one transform (8,) or
-    one for each image (N, 8); or one image (H, W, C).
+def affine_transform(images: TensorLike, transform: TensorLike, interpolation: str = "bilinear",
+                     fill_mode: str = "constant", fill_value: float = 0.0,
+                     size: tuple[int, int] | None = None) -> Tensor:
+    """Pixel (i, j) of a result is the pixel of its image at column (t0 j + t1 i + t2) / s and row
+    (t3 j + t4 i + t5) / s, s = t6 j + t7 i + 1: images (N, H, W, C) or one (H, W, C), transform
+    (8,) or (N, 8).
 
-    interpolation: "bilinear" or "nearest". fill_mode, outside of an image: "constant" (the
-    fill_value), "nearest" (a a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b).
-    Results are `size` (H, W), by default as large as the images. Names and values are those of
-    `keras.ops.image.affine_transform` on TensorFlow.
+    interpolation: "bilinear" or "nearest". fill_mode, outside of an image: "constant" (fill_value),
+    "nearest" (a a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b). size: (H, W) of
+    results. Names and values of `keras.ops.image.affine_transform` on TensorFlow.
     """
     x = _floats(images)
     if x.ndim == 3:  # one image
@@ -46,12 +46,12 @@ def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear
                  fill_mode=fill_mode, fill_value=float(fill_value), interpolation=interpolation)
 
 
-def resize(images: Any, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
-    """Resizes images (N, H, W, C) to (N, *size, C), or one (H, W, C) to (*size, C), by the distance of pixel centres.
+def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
+    """Resizes images (N, H, W, C), or one (H, W, C), to `size`, by the distance of pixel centres.
 
-    interpolation: "nearest", "bilinear", "bicubic" (Keys, a = -0.5), "lanczos3" or "lanczos5", with Keras's values on
-    JAX; or "area", the mean of all that a new pixel covers, with Keras's values on TensorFlow. When images shrink, all
-    but "area" skip pixels between the samples (no antialiasing).
+    interpolation: "nearest", "bilinear", "bicubic" (Keys, a = -0.5), "lanczos3" or "lanczos5", with
+    Keras's values on JAX; or "area", the mean of all that a new pixel covers, with Keras's values
+    on TensorFlow. When images shrink, all but "area" skip pixels (no antialiasing).
     """
     x = _tensor(images)
     if x.ndim == 3:
@@ -61,7 +61,7 @@ def resize(images: Any, size: tuple[int, int], interpolation: str = "bilinear") 
             interpolation not in ops.INTERPOLATIONS):
         return _weighted(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
     nearest = interpolation == "nearest"  # of two equally near pixels the later one counts
-    (down, first_row), (right, first_column) = (  # the distance of an axis's samples, and the first one
+    (down, first_row), (right, first_column) = (  # per axis: distance, first sample
         (before / after, 0.5 * before / after - 0.5 + (0.125 / after if nearest else 0.0))
         for before, after in zip(old, _size(size)))
     transform = np.array([right, 0, first_column, 0, down, first_row, 0, 0])
@@ -78,7 +78,7 @@ def _weighted(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
 
 
 def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
-    """The weights (new, old) by which the pixels of an axis are summed; of each new pixel they add up to 1."""
+    """Returns the weights (new, old) of an axis's pixels in each new pixel; each row sums to 1."""
     scale = old / new
     pixels = np.arange(old)
     samples = np.arange(new)[:, None]
@@ -92,7 +92,7 @@ def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
 
 
 def _keys(d: np.ndarray) -> np.ndarray:
-    """Keys: "Cubic convolution interpolation for digital image processing", 1981; a = -0.5. d: distances."""
+    """Keys: "Cubic convolution interpolation for digital image processing", 1981. d: distances."""
     near = ((1.5 * d - 2.5) * d) * d + 1.0
     far = ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
     return np.where(d < 1, near, np.where(d < 2, far, 0.0))
@@ -115,12 +115,9 @@ def _size(size: Any) -> tuple[int, int]:
 # What augmentation layers are made of.
 
 
-def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, float] | None, key: Any,
-                 first: Any) -> Tensor:
-    """Two random numbers for each image, as (2, N): one in the range `one`, one in `other`, or the same one twice.
-
-    They depend on `key` = (seed, stream) and on the image's number in the whole batch, which is `first` for the first.
-    """
+def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, float] | None,
+                 key: Any, first: Any) -> Tensor:
+    """Draws two numbers per image, (2, N), by `key` and the image's number from `first` on."""
     d = images.device.empty((2, images.shape[0]), images.dtype)
     ranges = [float(end) for end in (*one, *(one if other is None else other))]
     place = [np.uint64(part) if isinstance(part, int) else part for part in (*key, first)]
@@ -128,7 +125,8 @@ def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, f
     return Tensor(d, device=images.device)
 
 
-def random_transform(images: Tensor, kind: str, pairs: Any, interpolation: str, fill_mode: str, fill_value: float,
+def random_transform(images: Tensor, kind: str, pairs: TensorLike, interpolation: str,
+                     fill_mode: str, fill_value: float,
                      size: tuple[int, int] | None = None) -> Tensor:
     """The images, each transformed by its pair of numbers (2, N): `kind` is a key of KINDS."""
     d = _beside(pairs, images, images.dtype)

@@ -1,0 +1,84 @@
+"""Functions of one, two or three elements, by name: an entry is a kernel of both devices.
+
+GPUs compile the formula. On the CPU NumPy's function of that name computes, if it has one, since memory is the limit
+there; `ACTIVATIONS` are compiled. A formula's numbers take the type of an argument: 0.0 would be float64 on a GPU.
+"""
+
+import math
+from collections.abc import Callable
+
+
+def _add_relu(a, b):
+    total = a + b
+    return type(total)(0) if total < type(total)(0) else total
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)), where exp never overflows."""
+    one = type(x)(1)
+    e = math.exp(-math.fabs(x))
+    return (e if x < type(x)(0) else one) / (one + e)
+
+
+# Of floating-point numbers.
+ONE = {
+    "negative": lambda a: -a,
+    "abs": lambda a: abs(a),
+    "exp": lambda a: math.exp(a),
+    "log": lambda a: math.log(a),
+    "sqrt": lambda a: math.sqrt(a),
+    "expm1": lambda a: math.expm1(a),
+    "log1p": lambda a: math.log1p(a),
+    "erf": lambda a: math.erf(a),
+    "sin": lambda a: math.sin(a),
+    "cos": lambda a: math.cos(a),
+    "sinh": lambda a: math.sinh(a),
+    "cosh": lambda a: math.cosh(a),
+    "arcsin": lambda a: math.asin(a),
+    "arccos": lambda a: math.acos(a),
+    "arctan": lambda a: math.atan(a),
+}
+
+# Of two arrays, or of an array and a number.
+WITH_NUMBERS = {
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / b,
+    "power": lambda a, exponent: a**exponent,
+}
+
+TWO = {
+    "arctan2": lambda a, b: math.atan2(a, b),
+    "floor_divide": lambda a, b: a // b,
+    "mod": lambda a, b: a % b,
+    "maximum": lambda a, b: a if a > b or a != a else b,  # a NaN is passed on
+    "minimum": lambda a, b: a if a < b or a != a else b,
+}
+
+BITS = {
+    "bitwise_and": lambda a, b: a & b,
+    "bitwise_or": lambda a, b: a | b,
+    "bitwise_xor": lambda a, b: a ^ b,
+}
+
+COMPARISONS = {
+    "equal": lambda a, b: a == b,
+    "not_equal": lambda a, b: a != b,
+    "less": lambda a, b: a < b,
+    "less_equal": lambda a, b: a <= b,
+}
+
+ARITHMETIC = {**ONE, **WITH_NUMBERS, **TWO, **BITS, **COMPARISONS}  # the CPU's by NumPy
+
+# Activations, and their gradients from the results y. NaN stays NaN.
+ACTIVATIONS: dict[str, Callable] = {
+    "relu": lambda x: type(x)(0) if x < type(x)(0) else x,
+    "relu_grad": lambda y, dy: type(y)(0) if y <= type(y)(0) else dy,
+    "relu_grad_of_two": lambda y, dy, more: type(y)(0) if y <= type(y)(0) else dy + more,
+    "add_relu": _add_relu,
+    "sigmoid": sigmoid,
+    "sigmoid_grad": lambda y, dy: dy * (y * (type(y)(1) - y)),
+    "tanh": lambda x: math.tanh(x),
+    "tanh_grad": lambda y, dy: dy * (type(y)(1) - y * y),
+}

@@ -1,0 +1,127 @@
+"""Where the pixels of a transformed image come from. A transform is eight numbers t: see `source`.
+
+Coordinates, borders and interpolation are those of TensorFlow's ImageProjectiveTransformV3, which Keras's layers call.
+Numbers take the type of the coordinates, as 0.0 would be float64 on a GPU.
+"""
+
+import math
+
+import numpy as np
+
+CONSTANT, NEAREST, REFLECT, WRAP = 0, 1, 2, 3  # what lies outside of an image
+FLIP, ROTATION, TRANSLATION, ZOOM, CROP = 0, 1, 2, 3, 4
+FAR = 2**30  # coordinates are cut to this: beyond it they would not fit an integer
+
+
+def rounded_down(c):
+    """The largest integer that is not above `c`."""
+    whole = np.int64(c)
+    return whole - 1 if type(c)(whole) > c else whole
+
+
+def rotation(degrees):
+    """Cosine and sine, by their series within an eighth of a turn, so that quarters of a turn are exact. On a GPU the
+    library's functions do not stay within registers.
+    """
+    T = type(degrees)
+    quarters = rounded_down(degrees / T(90) + T(1) / T(2))
+    x = (degrees - T(90 * quarters)) * T(math.pi / 180)
+    c, s = T(1), T(1)
+    for i in range(16, 0, -2):
+        c, s = T(1) - x * x * c / T(i * (i - 1)), T(1) - x * x * s / T(i * (i + 1))
+    s *= x
+    if quarters & 1:
+        c, s = -s, c
+    return (-c, -s) if quarters & 2 else (c, s)
+
+
+def set_transform(d, n, kind, h, w, t):
+    """t[n] = the transform of images (h, w) that the draws d[:, n] mean: a vertical one, then a horizontal one.
+
+    FLIP: flipped where at most 1/2. ROTATION: degrees, d[0] alone. TRANSLATION: shares of h and w, down and right.
+    ZOOM: how much larger a part is shown. CROP: the first row and column, rounded down.
+    """
+    T = t.dtype.type
+    a, b, half = d[0, n], d[1, n], T(1) / T(2)
+    half_h, half_w = T(h - 1) * half, T(w - 1) * half
+    for i in range(8):
+        t[n, i] = T(1) if i == 0 or i == 4 else T(0)
+    if kind == FLIP:
+        if b <= half:
+            t[n, 0], t[n, 2] = T(-1), T(w - 1)
+        if a <= half:
+            t[n, 4], t[n, 5] = T(-1), T(h - 1)
+    elif kind == ROTATION:
+        c, s = rotation(a)
+        t[n, 0], t[n, 1], t[n, 2] = c, -s, half_w - half_w * c + half_h * s
+        t[n, 3], t[n, 4], t[n, 5] = s, c, half_h - half_w * s - half_h * c
+    elif kind == TRANSLATION:
+        t[n, 2], t[n, 5] = -b * T(w), -a * T(h)
+    elif kind == ZOOM:
+        t[n, 0], t[n, 2], t[n, 4], t[n, 5] = b, half_w * (T(1) - b), a, half_h * (T(1) - a)
+    else:
+        t[n, 2], t[n, 5] = T(rounded_down(b)), T(rounded_down(a))
+
+
+def within(c, size, fill_mode):
+    """The coordinate that stands for `c` on an axis of so many pixels, by what lies outside; NaN becomes 0."""
+    T = type(c)
+    last = T(size - 1)
+    if fill_mode != NEAREST and not T(0) <= c <= last and size > 1:
+        c = T(FAR) if c > T(FAR) else T(-FAR) if c < T(-FAR) else c
+        if fill_mode == REFLECT:
+            period = 2 * size
+            c -= T(period * rounded_down(c / T(period)))
+            if c >= T(size):
+                c = T(period - 1) - c
+        elif c < T(0):
+            c += T(size * (np.int64(-c / last) + 1))
+        else:
+            c -= T(size * np.int64(c / last))
+    return last if c > last else c if c > T(0) else T(0)
+
+
+def transform_of(t, n):
+    """The numbers of sample n's transform: its own, or the only one."""
+    n = min(n, t.shape[0] - 1)
+    return t[n, 0], t[n, 1], t[n, 2], t[n, 3], t[n, 4], t[n, 5], t[n, 6], t[n, 7]
+
+
+def source(t, i, j, h, w, fill_mode, bilinear):
+    """Where pixel (i, j) of a result comes from: the column (t0 j + t1 i + t2) / s and the row (t3 j + t4 i + t5) / s,
+    with s = t6 j + t7 i + 1. Returns row and column, and how far towards the next row and column.
+
+    Without interpolation that is the nearest pixel. Row -2 stands for outside.
+    """
+    T = type(t[0])
+    zero, one, half = T(0), T(1), T(1) / T(2)
+    x, y, high, wide = T(j), T(i), T(h), T(w)
+    column, row, scale = t[0] * x + t[1] * y + t[2], t[3] * x + t[4] * y + t[5], t[6] * x + t[7] * y + one
+    if scale != one:
+        if scale == zero:
+            return -2, -2, zero, zero
+        column, row = column / scale, row / scale
+    if not (zero <= column <= wide - one and zero <= row <= high - one):
+        if fill_mode != CONSTANT:
+            column, row = within(column, w, fill_mode), within(row, h, fill_mode)
+        elif not (-one < column < wide and -one < row < high):
+            return -2, -2, zero, zero
+    if not bilinear:
+        if row <= -half or column <= -half:
+            return -2, -2, zero, zero
+        return np.int64(row + half), np.int64(column + half), zero, zero
+    r, c = np.int64(row + one) - 1, np.int64(column + one) - 1  # rounded down, as nothing is below -1
+    return r, c, row - T(r), column - T(c)
+
+
+def pixel(x, n, i, j, c, fill_value):
+    """x[n, i, j, c], outside of the image the fill value."""
+    return x[n, i, j, c] if 0 <= i < x.shape[1] and 0 <= j < x.shape[2] else fill_value
+
+
+def blend(a, b, c, d, v, u):
+    """Of two pixels and the two below them: v down, u to the right."""
+    one = type(u)(1)
+    above = (one - u) * a + u * b
+    below = (one - u) * c + u * d
+    return (one - v) * above + v * below

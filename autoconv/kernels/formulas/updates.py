@@ -1,0 +1,174 @@
+"""What an optimizer does with one weight. Both devices make their kernels from `RULES`.
+
+A formula takes the weight w, its gradient g, the slots, and then numbers of the same type. It returns the new weight
+and the new slots. An optional slot that the optimizer does not have is None.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from itertools import product
+from typing import Any, NamedTuple
+
+
+class Rule(NamedTuple):
+    """An optimizer's formula, slots and options.
+
+    Its kernel is called with w, g, all slots, the `rates`, which change from step to step, the optimizer's options,
+    and `decay_factor`, which is what weight decay leaves of a weight. An optional slot is then an array of length 0 if
+    the optimizer does not have it. `numbers` makes of the options what the formula takes.
+    """
+
+    formula: Callable[..., tuple]
+    slots: tuple[str, ...]
+    optional: str
+    rates: tuple[str, ...]
+    constants: tuple[str, ...]
+    numbers: Callable[..., tuple]
+
+    @property
+    def name(self) -> str:
+        return self.formula.__name__
+
+    def choices(self) -> list[tuple[str, ...]]:
+        """Lists which slots an optimizer may have: there is a kernel for each choice."""
+        kept = [(True, False) if slot in self.optional else (True,) for slot in self.slots]
+        return [tuple(s for s, is_kept in zip(self.slots, which) if is_kept) for which in product(*kept)]
+
+    def kernel_name(self, slots: tuple[str, ...]) -> str:
+        return "_".join((self.name, *(slot for slot in slots if slot in self.optional)))
+
+    def source(self, template: str, name: str, slots: tuple[str, ...], numbers: tuple[str, ...]) -> str:
+        """Fills in a device's template of a kernel. `numbers` are the formula's, as that kernel reads them."""
+        parameters = ("w", "g", *slots, *self.rates, *self.constants, "decay_factor")
+        given = (f"{slot}[i]" if slot in slots else "None" for slot in self.slots)
+        results = {f"{array}[i]": f"result[{n}]" for n, array in enumerate(("w", *self.slots))
+                   if array in ("w", *slots)}
+        return template.format(
+            name=name, parameters=", ".join(parameters), slots=", ".join(given), numbers=", ".join(numbers),
+            targets=", ".join(results), results=", ".join(results.values()))
+
+    def arguments(self, given: tuple) -> tuple[str, tuple, tuple, tuple, Any]:
+        """Sorts what follows w and g: the kernel's name, its slots, the rates, the constants, `decay_factor`."""
+        count, end = len(self.slots), len(self.slots) + len(self.rates)
+        name, slots = self.name, given[:count]
+        if self.optional:
+            kept = {slot: array for slot, array in zip(self.slots, slots) if slot not in self.optional or len(array)}
+            name, slots = self.kernel_name(tuple(kept)), tuple(kept.values())
+        return name, slots, given[count:end], self.numbers(*given[end:-1]), given[-1]
+
+
+RULES: list[Rule] = []
+
+
+def rule(slots: int, optional: str = "", rates: int = 1,
+         numbers: Callable[..., tuple] = lambda *options: options) -> Callable[[Callable], Callable]:
+    """Adds a formula to `RULES`. After w and g its parameters are this many slots and rates, then constants.
+    `optional`: the slots, by their letters, that an optimizer may lack.
+    """
+
+    def add(formula: Callable[..., tuple]) -> Callable[..., tuple]:
+        names = tuple(inspect.signature(formula).parameters)[2:]
+        end = slots + rates
+        RULES.append(Rule(formula, names[:slots], optional, names[slots:end], names[end:], numbers))
+        return formula
+
+    return add
+
+
+@rule(slots=1, optional="m", numbers=lambda momentum, nesterov: (momentum, float(nesterov)))
+def sgd(w, g, m, rate, momentum, nesterov):
+    """w -= rate g. With m = momentum m - rate g: w += m, with Nesterov's look ahead w += momentum m - rate g."""
+    step = -rate * g
+    if m is not None:
+        m = momentum * m + step
+        step = momentum * m + step if nesterov else m
+    return w + step, m
+
+
+@rule(slots=3, optional="ma", numbers=lambda rho, momentum, epsilon: (rho, 1.0 - rho, momentum, epsilon))
+def rmsprop(w, g, v, m, a, rate, old, new, momentum, epsilon):
+    """v follows g^2;  w -= rate g / sqrt(v + epsilon), with momentum m and the mean gradient a if there are such."""
+    v = old * v + new * (g * g)
+    variance = v
+    if a is not None:
+        a = old * a + new * g
+        variance -= a * a
+    step = rate * g / math.sqrt(variance + epsilon)
+    if m is not None:
+        m = momentum * m + step
+        step = m
+    return w - step, v, m, a
+
+
+@rule(slots=2, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, 1.0 - beta_2, epsilon))
+def adam(w, g, m, v, alpha, new_m, new_v, epsilon):
+    """m follows g, v g^2;  w -= alpha m / (sqrt(v) + epsilon) (Kingma and Ba, 2014)."""
+    m += (g - m) * new_m
+    v += (g * g - v) * new_v
+    return w - alpha * m / (math.sqrt(v) + epsilon), m, v
+
+
+@rule(slots=3, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, 1.0 - beta_2, epsilon))
+def adam_max(w, g, m, v, largest, alpha, new_m, new_v, epsilon):
+    """Adam with the largest v so far in the place of v (Reddi et al., "On the convergence of Adam", 2018)."""
+    m += (g - m) * new_m
+    v += (g * g - v) * new_v
+    largest = max(largest, v)
+    return w - alpha * m / (math.sqrt(largest) + epsilon), m, v, largest
+
+
+@rule(slots=1)
+def adagrad(w, g, a, rate, epsilon):
+    """a += g^2;  w -= rate g / sqrt(a + epsilon) (Duchi et al., 2011)."""
+    a += g * g
+    return w - rate * g / math.sqrt(a + epsilon), a
+
+
+@rule(slots=2, numbers=lambda rho, epsilon: (rho, 1.0 - rho, epsilon))
+def adadelta(w, g, a, d, rate, old, new, epsilon):
+    """a follows g^2;  step = g sqrt(d + epsilon) / sqrt(a + epsilon);  d follows step^2 (Zeiler, 2012)."""
+    a = old * a + new * (g * g)
+    step = math.sqrt(d + epsilon) * g / math.sqrt(a + epsilon)
+    d = old * d + new * (step * step)
+    return w - rate * step, a, d
+
+
+@rule(slots=2, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, beta_2, epsilon))
+def adamax(w, g, m, u, alpha, new_m, beta_2, epsilon):
+    """m follows g;  u = max(beta_2 u, |g|);  w -= alpha m / (u + epsilon) (Kingma and Ba, 2014)."""
+    m += (g - m) * new_m
+    u = max(beta_2 * u, abs(g))
+    return w - alpha * m / (u + epsilon), m, u
+
+
+@rule(slots=2, rates=3, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, 1.0 - beta_2, epsilon))
+def nadam(w, g, m, v, of_m, of_g, of_root, new_m, new_v, epsilon):
+    """m follows g, v g^2;  w -= (of_m m + of_g g) / (of_root sqrt(v) + epsilon) (Dozat, 2015)."""
+    m += (g - m) * new_m
+    v += (g * g - v) * new_v
+    return w - (of_m * m + of_g * g) / (of_root * math.sqrt(v) + epsilon), m, v
+
+
+@rule(slots=1, numbers=lambda beta_1, beta_2: (beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2))
+def lion(w, g, m, rate, old_step, new_step, old_m, new_m):
+    """w -= rate sign(old_step m + new_step g), then m follows g (Chen et al., 2023)."""
+    direction = old_step * m + new_step * g
+    step = rate if direction > 0 else -rate if direction < 0 else direction
+    return w - step, old_m * m + new_m * g
+
+
+@rule(slots=2)
+def ftrl(w, g, a, z, rate, power, l1, l2, shrinkage, beta):
+    """Follow the regularized leader: a += g^2, z sums up gradients, w is what both say (McMahan et al., 2013)."""
+    grown = a + g * g
+    before = a**power / rate
+    after = grown**power / rate
+    z += g + shrinkage * w + shrinkage * w - (after - before) * w
+    quadratic = after + l2 + l2 + beta / rate
+    return (max(-l1, min(z, l1)) - z) / quadratic, grown, z
+
+
+def moving(average, w, old, new):
+    """average = old average + new w."""
+    return old * average + new * w
