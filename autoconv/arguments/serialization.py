@@ -176,14 +176,17 @@ def registry_for(kind: str) -> Registry:
 
 
 class Remembering(ABCMeta):
-    """The class of `Configured` and its subclasses: it looks at what the constructor made of each argument."""
+    """The class of `Configured` and its subclasses: it notes the constructor's arguments, and of a
+    user's class what the constructor made of each.
+    """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         made = super().__call__(*args, **kwargs)
-        if registry_of(cls) is None:
-            attributes = {name: attribute(made, name) for name in made.config_parameters()}
-            vars(made)["_recipe"] = *made._recipe[:2], tuple(
-                (name, contents(value)) for name, value in attributes.items() if value is not MISSING)
+        attributes = {} if registry_of(cls) else {
+            name: attribute(made, name) for name in made.config_parameters()}
+        recipe = vars(made).get("_recipe", (args, tuple(kwargs.items())))
+        vars(made)["_recipe"] = *recipe[:2], tuple(
+            (name, contents(value)) for name, value in attributes.items() if value is not MISSING)
         return made
 
 
@@ -195,12 +198,9 @@ class Configured(metaclass=Remembering):
     were given, and the attributes that changed since the constructor returned.
     """
 
-    _recipe: tuple  # positional arguments, (name, argument) pairs, and (name, contents) of a user's class's attributes
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "Configured":
-        made = super().__new__(cls)
-        vars(made)["_recipe"] = args, tuple(kwargs.items()), ()
-        return made
+    # Positional arguments, (name, argument) pairs, and (name, contents) of a user's class's attributes. A constructor
+    # may set it to keep no arguments.
+    _recipe: tuple
 
     @classmethod
     def config_parameters(cls) -> dict[str, inspect.Parameter]:

@@ -45,6 +45,40 @@ def seen_by_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
             section.stop(f"the op {name} recorded nothing")
 
 
+class _Pending:
+    """Gradients that flow into tensors whose nodes the walk has not reached, by the tensors' ids."""
+
+    def __init__(self, arrived: Callable[[Tensor], None] | None) -> None:
+        self.gradients: dict[int, Any] = {}
+        self._masked: set[int] = set()  # the ids of gradients whose every part was Masked
+        self._tensors: list[tuple[int, int, Tensor]] = []  # a heap by age
+        self._arrived = arrived
+
+    def add(self, t: Tensor, gradient: Any) -> None:
+        """Adds a gradient to those that flow into a tensor."""
+        is_masked = isinstance(gradient, Masked)
+        gradient = _array(gradient)
+        if id(t) in self.gradients:
+            self.gradients[id(t)] = _both(t, self.gradients[id(t)], gradient)
+            if not is_masked:
+                self._masked.discard(id(t))
+        else:
+            self.gradients[id(t)] = gradient
+            if is_masked:
+                self._masked.add(id(t))
+            heapq.heappush(self._tensors, (-(t._node.order if t._node else -1), id(t), t))
+        if self._arrived is not None and self.gradients[id(t)] is t._grad_buffer:
+            self._arrived(t)
+
+    def take(self) -> Iterator[tuple[Tensor, Any, bool]]:
+        """Yields the tensors, the newest first, each with its gradient and whether that is Masked."""
+        while self._tensors:
+            _, key, t = heapq.heappop(self._tensors)
+            is_masked = key in self._masked
+            self._masked.discard(key)
+            yield t, self.gradients.pop(key), is_masked
+
+
 def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], None] | None = None) -> None:
     """The backward walk from tensors with their gradients: from the newest node to the oldest, each turning its
     output's gradient into its inputs'.
@@ -54,30 +88,10 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], N
     Leaves add to `.grad`, each in memory of its own: in its buffer where it has one (a parameter in training).
     `arrived(leaf)` is called each time that a leaf's gradient has come so far.
     """
-    pending: dict[int, Any] = {}
-    masked: set[int] = set()  # of those, whose every part was Masked
-    heap: list[tuple[int, int, Tensor]] = []
-
-    def flows_into(t: Tensor, gradient: Any) -> None:
-        is_masked, gradient = isinstance(gradient, Masked), _array(gradient)
-        if id(t) in pending:
-            pending[id(t)] = _both(t, pending[id(t)], gradient)
-            if not is_masked:
-                masked.discard(id(t))
-        else:
-            pending[id(t)] = gradient
-            if is_masked:
-                masked.add(id(t))
-            heapq.heappush(heap, (-(t._node.order if t._node else -1), id(t), t))
-        if arrived is not None and pending[id(t)] is t._grad_buffer:
-            arrived(t)
-
+    pending = _Pending(arrived)
     for root, gradient in roots:
-        flows_into(root, gradient)
-    while heap:
-        _, key, t = heapq.heappop(heap)
-        gradient, is_masked = pending.pop(key), key in masked
-        masked.discard(key)
+        pending.add(root, gradient)
+    for t, gradient, is_masked in pending.take():
         node = t._node
         if node is None:
             _arrive(t, gradient)
@@ -90,12 +104,13 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], N
         read = gradient if isinstance(gradient, tuple) else (gradient,)
         with seen_by_recording(f"{node.op.name}'s gradient", read) as results:
             given = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient,
-                                  _needs(node, pending))
+                                  _needs(node, pending.gradients))
             results.extend(map(_array, given))
         for i, g in zip(node.inputs, given):
             if i is not None and i.requires_grad:
-                flows_into(i, Masked(g) if is_masked and node.op.view else g)
-        node.backward, node.inputs = None, ()  # type: ignore[assignment]
+                pending.add(i, Masked(g) if is_masked and node.op.view else g)
+        node.backward = None  # type: ignore[assignment]
+        node.inputs = ()
 
 
 def _array(gradient: Any) -> Any:

@@ -77,7 +77,7 @@ class Layer(Stateful):
     # Making a layer.
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
-        layer: Any = super().__new__(cls, *args, **kwargs)
+        layer: Any = super().__new__(cls)
         nodes: list[Node] = []  # its calls on symbolic tensors
         vars(layer).update(_nodes=nodes, build=partial(Layer._run_build, layer))
         return layer
@@ -240,10 +240,6 @@ class Layer(Stateful):
         override it, or set `keeps_shape`, to save that.
         """
         return input_shape if self.keeps_shape else calls.shape_by_running(self, input_shape)
-
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        """The mask of the result, as Keras names what of a sequence counts: the one that came in."""
-        return previous_mask
 
     # Building.
 

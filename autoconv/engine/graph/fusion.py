@@ -102,7 +102,9 @@ def fuse(graph: Graph) -> FusionPlan:
     for node in graph.nodes:
         if not node.inputs or id(node) in taken:
             continue
-        nodes = [node] if off else _longest(_chain(node, consumers, outputs, taken))
+        chain = [node] if off else _chain(node, consumers, outputs, taken)
+        longest = (n for n in range(len(chain), 1, -1) if words_of([each.operation for each in chain[:n]]))
+        nodes = chain[: next(longest, 1)]
         fits = not off and words_of([n.operation for n in nodes])
         groups[id(nodes[-1])] = (_fused(nodes) if fits else node.operation, nodes)
         taken.update(map(id, nodes))
@@ -130,9 +132,3 @@ def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int], take
             break
         chain.append(node)
     return chain
-
-
-def _longest(chain: list[Node]) -> list[Node]:
-    """The beginning of a chain that is the longest pattern; its first node where none is."""
-    counts = range(len(chain), 1, -1)
-    return chain[:next((n for n in counts if words_of([node.operation for node in chain[:n]])), 1)]

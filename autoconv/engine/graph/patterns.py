@@ -66,9 +66,10 @@ class Fused:
                 other = None
             for count in range(len(layers), 0, -1):
                 compute = _as_one(layers[:count], x, other, training)
-                if compute is not None:
+                y = None if compute is None else compute()
+                if y is not None:
                     break
-            x = layers[0](x, training) if compute is None else compute()
+            x = layers[0](x, training) if y is None else y
             layers = layers[count:]
         return x
 
@@ -110,9 +111,10 @@ _WORDS: dict[type, Any] = {
 }
 
 
-def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool) -> Callable[[], Tensor] | None:
+def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None,
+            training: bool) -> Callable[[], Tensor | None] | None:
     """The call of one op that computes what these layers give for x, and for `other` if they add
-    that; None if no op does.
+    that; None if no op does, which a normalization may also find out in the call.
     """
     pattern = words_of(layers)
     if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or other is None or needs_gradients(x, other))):
