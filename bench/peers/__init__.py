@@ -1,4 +1,4 @@
-"""The peers: one framework in one configuration each, behind one interface (base.py)."""
+"""The peers of the comparison: each is one framework in one configuration, with a common interface (base.py)."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -10,10 +10,11 @@ from .base import INFERENCE, TRAINING, Peer
 
 
 class Entry(NamedTuple):
-    """A peer without its framework: what is known before anything is imported.
+    """Describes a peer without importing its framework.
 
-    modules: what must be importable; programs: what must be on the PATH; distributions: what is installed for it,
-    besides what those need; lacks: workloads with layers that its framework does not have; usual: "all" means it too.
+    modules: modules that must be importable; programs: programs that must be on the PATH; distributions: packages to
+    install for it, without their dependencies; lacks: nets with layers that its framework does not have; usual: whether
+    "all" includes it.
     """
 
     label: str
@@ -61,12 +62,12 @@ PEERS = {
 
 
 def on(device: str) -> dict[str, Entry]:
-    """The peers that run there: "cpu" or "cuda"."""
+    """Returns the peers that run on "cpu" or "cuda"."""
     return {name: entry for name, entry in PEERS.items() if entry.device == device}
 
 
 def missing(name: str) -> tuple[str, ...]:
-    """The modules and programs this peer lacks here; empty where it is present."""
+    """Returns the modules and programs that this peer lacks here; empty if it is complete."""
     entry = PEERS[name]
     modules = (module for module in entry.modules if find_spec(module) is None)
     return (*modules, *(program for program in entry.programs if which(program) is None))
@@ -79,11 +80,11 @@ def able(name: str, mode: str, workload: str) -> bool:
 
 
 def label(name: str) -> str:
-    """What people call this peer."""
+    """Returns the displayed name of this peer."""
     return PEERS[name].label if name in PEERS else name
 
 
 def create(factory: str, workload: Workload, threads: int, mode: str, seed: int) -> Peer:
-    """The peer itself: imports its framework."""
+    """Imports the framework and creates the peer."""
     module, _, function = factory.partition(":")
     return getattr(import_module(module), function)(workload, threads, mode, seed)

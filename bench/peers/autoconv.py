@@ -1,4 +1,4 @@
-"""autoconv as its documentation says to use it: `fit` on arrays in memory, `predict_on_batch` for an answer."""
+"""Runs autoconv as its documentation recommends: `fit` on arrays in memory, and `predict_on_batch` for inference."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ ACTIVATIONS = {"relu": functional.relu, "tanh": functional.tanh, None: lambda x:
 
 
 def made(spec: Spec) -> list[layers.Layer]:
-    """One of the workload's layers as autoconv's."""
+    """Creates autoconv's layer for a layer of the workload."""
     match spec:
         case Conv(filters, kernel, padding, activation, strides, bias):
             return [layers.Conv2D(filters, kernel, strides, padding, activation=activation, use_bias=bias)]
@@ -59,7 +59,7 @@ def made(spec: Spec) -> list[layers.Layer]:
 
 
 def outputs(specs: Sequence[Spec], x: Any, weighted: list[layers.Layer]) -> Any:
-    """What these layers make of the symbolic tensor x. Layers with weights are put into `weighted`, in their order."""
+    """Applies these layers to the symbolic tensor x. Appends the layers with weights to `weighted`, in order."""
     for spec in specs:
         if isinstance(spec, Residual):
             x = layers.ReLU()(layers.Add()([outputs(spec.body, x, weighted), outputs(spec.shortcut, x, weighted)]))
@@ -72,8 +72,8 @@ def outputs(specs: Sequence[Spec], x: Any, weighted: list[layers.Layer]) -> Any:
 
 
 def network(workload: Workload) -> "tuple[models.Model | models.Sequential, list[layers.Layer]]":
-    """The net with its softmax, and its layers with weights in the order of the workload's. A chain is a Sequential,
-    which the versions that `compare_refs` looks back to have as well.
+    """Returns the net with its softmax, and its layers with weights in the order of the workload. A chain becomes a
+    Sequential, which the old versions that `compare_refs` times have as well.
     """
     if not any(isinstance(spec, Residual) for spec in workload.layers):
         chain = [layer for spec in workload.layers for layer in made(spec)]
@@ -93,7 +93,7 @@ class Autoconv(Peer):
         self.net.compile(self.optimizer, losses.CategoricalCrossentropy())
 
     def placed(self, net: Any) -> Any:
-        """The net where it shall run."""
+        """Returns the net on the device where it runs."""
         return net
 
     def versions(self) -> dict[str, str]:
@@ -133,7 +133,7 @@ class Autoconv(Peer):
 
 
 class ByBatch(Autoconv):
-    """Trains through `train_on_batch`."""
+    """Trains with `train_on_batch`."""
 
     def train(self, steps: int) -> None:
         for i in range(steps):
@@ -142,7 +142,7 @@ class ByBatch(Autoconv):
 
 
 class ByFunctions(Autoconv):
-    """Trains through the bare functions: forward, backward, and a step of gradient descent in NumPy."""
+    """Trains with `functional` calls without a model: forward, backward, and a gradient descent step in NumPy."""
 
     rate = 0.001
 
@@ -160,7 +160,7 @@ class ByFunctions(Autoconv):
 
 
 def forward(specs: Sequence[Spec], x: Tensor, left: Iterator[Any]) -> Tensor:
-    """What these layers make of x in training, with the next weights of `left`."""
+    """Computes the output of these layers for x in training, with the next weights from `left`."""
     for spec in specs:
         match spec:
             case Conv(_, _, padding, activation, strides, bias):
@@ -192,8 +192,8 @@ def forward(specs: Sequence[Spec], x: Tensor, left: Iterator[Any]) -> Tensor:
 
 
 class OnGpu(Autoconv):
-    """The same on a GPU. A pass is an epoch within one call of `fit`: the data are there before the first one ends, as
-    all others have them before their rounds. `predict` gets a tensor that is on the GPU.
+    """Runs autoconv on a GPU. A pass is an epoch within one call of `fit`: the data are on the GPU before the first
+    epoch ends, like those of the other peers before their rounds. `predict` receives a tensor on the GPU.
     """
 
     device = "cuda"
@@ -224,7 +224,7 @@ class OnGpu(Autoconv):
 
 
 class EpochClock(callbacks.Callback):
-    """When each epoch ended: its loss is known then, so the GPU is done with it."""
+    """Records when each epoch ended. At that time its loss is known, so the GPU has finished it."""
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.ends: list[float] = []

@@ -1,4 +1,4 @@
-"""What frameworks share whose images are (N, C, H, W): the weights in that layout."""
+"""Converts weights and images for frameworks whose images are (N, C, H, W)."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,8 +10,8 @@ from ..workloads import Workload, shapes
 
 
 def exchanged(workload: Workload, weights: list[np.ndarray], there: bool) -> Iterator[np.ndarray]:
-    """Weights from Keras's layout to the one of images (N, C, H, W), where kernels are (F, C, KH, KW), or back. The
-    first dense layer's rows count (H, W, C) in the one and (C, H, W) in the other.
+    """Converts weights from Keras's layout to the layout for images (N, C, H, W), in which kernels are (F, C, KH, KW),
+    or back. The rows of the first dense layer count (H, W, C) in Keras's layout and (C, H, W) in the other.
     """
     left, image = iter(weights), None
     for layer, before, _ in shapes(workload):
@@ -38,5 +38,5 @@ def exchanged(workload: Workload, weights: list[np.ndarray], there: bool) -> Ite
 
 
 def transposed(images: np.ndarray) -> np.ndarray:
-    """Images (N, H, W, C) as (N, C, H, W)."""
+    """Transposes images (N, H, W, C) to (N, C, H, W)."""
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

@@ -1,4 +1,5 @@
-"""`python -m bench.peers.export WORKLOAD WEIGHTS.npz NET.onnx`: PyTorch's net, with these weights and a softmax."""
+"""Exports PyTorch's net with given weights and a softmax: `python -m bench.peers.export WORKLOAD WEIGHTS.npz NET.onnx`.
+"""
 
 import sys
 import warnings

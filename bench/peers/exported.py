@@ -1,4 +1,4 @@
-"""What the inference engines share: they read PyTorch's export of the same weights, and answer batches."""
+"""Shares code between the inference engines, which read PyTorch's export of the same weights and classify batches."""
 
 import subprocess
 import sys
@@ -13,18 +13,18 @@ from .channels_first import transposed
 
 
 class Exported(Peer):
-    """PyTorch exports the net in a process of its own, so that its memory and threads are not counted here."""
+    """Lets PyTorch export the net in a separate process, so that PyTorch's memory and threads are not counted."""
 
     def read(self, model: Path) -> None:
-        """Takes the net, a file in ONNX's format that is gone afterwards, with any number of images in a batch."""
+        """Loads the net from an ONNX file, which is deleted afterwards, for any number of images in a batch."""
         raise NotImplementedError
 
     def held(self, images: np.ndarray) -> Any:
-        """A batch of images (N, C, H, W) in the form that the engine likes best."""
+        """Returns a batch of images (N, C, H, W) in the best form for the engine."""
         return images
 
     def answer(self, images: Any) -> np.ndarray:
-        """The shares of the classes (N, classes) for what `held` gave."""
+        """Returns the class probabilities (N, classes) for a result of `held`."""
         raise NotImplementedError
 
     def load(self, weights: list[np.ndarray]) -> None:

@@ -1,7 +1,7 @@
-"""JAX on a GPU: one or many whole steps as one jitted function. Nothing crosses to the GPU within an epoch.
+"""Runs JAX on a GPU: one or many whole steps as one jitted function. Nothing is copied to the GPU within an epoch.
 
-Data, order, learning rates, running loss and the number of the step are on the GPU, buffers are donated. Products have
-XLA's default precision, which on these GPUs is TF32.
+The data, their order, the learning rates, the running loss and the step number are on the GPU, and buffers are donated.
+Products have XLA's default precision, which is TF32 on these GPUs.
 """
 
 import os
@@ -22,7 +22,7 @@ from .jax_jit import JaxNet, logits, updated
 
 
 class State(NamedTuple):
-    """What a training step changes: `step` counts from the beginning of the epoch."""
+    """What a training step changes. `step` counts from the beginning of the epoch."""
 
     weights: list[jax.Array]
     squares: list[jax.Array]
@@ -78,7 +78,7 @@ def training(
     workload: Workload, state: State, images: jax.Array, labels: jax.Array, order: jax.Array, rates: jax.Array,
     steps: int,
 ) -> State:
-    """The state after so many steps with RMSprop."""
+    """Returns the state after this number of RMSprop steps."""
 
     def step(_: int, state: State) -> State:
         weights, squares, key, total, number = state
@@ -94,7 +94,8 @@ def answering(
     workload: Workload, weights: list, images: jax.Array, answers: jax.Array, step: jax.Array, steps: int,
     batch_size: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """The answers (N, classes) with those of so many batches filled in, and the number of the next batch."""
+    """Fills the answers (N, classes) of this number of batches in, and returns them with the number of the next batch.
+    """
 
     def one(_: int, carried: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         answers, step = carried

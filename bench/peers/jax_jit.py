@@ -1,4 +1,6 @@
-"""JAX: a whole training step, gathering of its batch included, as one jitted function that reuses its buffers."""
+"""Runs JAX: a whole training step, including the selection of its batch, as one jitted function that reuses its
+buffers.
+"""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -30,8 +32,8 @@ ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, None: lambda x: x}
 
 
 class Left:
-    """The weights that the layers to come will take, one after the other, and what the normalizations among them will
-    have as averages. key: of the random numbers of training; None in inference.
+    """The weights for the remaining layers, in order, and the new averages of normalizations. key: for the random
+    numbers of training; None in inference.
     """
 
     def __init__(self, weights: list, key: jax.Array | None) -> None:
@@ -42,7 +44,7 @@ class Left:
         return next(self.weights)[1]
 
     def move(self, value: jax.Array) -> jax.Array:
-        """The next weight, an average, which takes a step towards a value."""
+        """Takes the next weight, which is a moving average, and moves it towards a value."""
         index, average = next(self.weights)
         self.moved[index] = lax.stop_gradient(NORM_MOMENTUM * average + (1 - NORM_MOMENTUM) * value)
         return average
@@ -53,7 +55,7 @@ class Left:
 
 
 def forward(layers: Sequence[Spec], x: jax.Array, left: Left) -> jax.Array:
-    """What these layers make of x."""
+    """Computes the output of these layers for x."""
     for layer in layers:
         match layer:
             case Conv(_, _, padding, activation, strides, bias):
@@ -89,8 +91,8 @@ def _convolution(x: jax.Array, w: jax.Array, padding: int, strides: int) -> jax.
 
 
 def _depthwise(x: jax.Array, w: jax.Array, padding: int, strides: int) -> jax.Array:
-    """A sum of shifted images, which XLA fuses: 2.7 times as fast here, with its gradients, as its own convolution with
-    `feature_group_count`.
+    """Computes a depthwise convolution as a sum of shifted images, which XLA fuses. With its gradients, this is 2.7
+    times as fast here as XLA's convolution with `feature_group_count`.
     """
     h, wide = ((size + 2 * padding - k) // strides * strides + 1 for size, k in zip(x.shape[1:3], w.shape))
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -111,22 +113,24 @@ def _normalized(x: jax.Array, left: Left) -> jax.Array:
 
 
 def _squares(x: jax.Array) -> jax.Array:
-    """Images as squares of 2x2 pixels (N, H/2, 2, W/2, 2, C). Pooling these has a gradient that is many times as fast
-    here as that of `lax.reduce_window`.
+    """Reshapes images to squares of 2x2 pixels (N, H/2, 2, W/2, 2, C). The gradient of pooling these is many times as
+    fast here as that of `lax.reduce_window`.
     """
     n, h, w, c = x.shape
     return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
 
 
 def logits(workload: Workload, weights: list, x: jax.Array) -> jax.Array:
-    """In inference."""
+    """Returns the logits in inference."""
     return forward(workload.layers, x, Left(weights, None))
 
 
 def mean_loss(
     workload: Workload, weights: list, x: jax.Array, labels: jax.Array, key: jax.Array | None
 ) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """The loss, and those weights that no gradient changes but the step itself: the averages of normalizations."""
+    """Returns the loss, and the weights that the step changes without a gradient: the moving averages of
+    normalizations.
+    """
     left = Left(weights, key)
     shares = jax.nn.log_softmax(forward(workload.layers, x, left))
     return -jnp.take_along_axis(shares, labels[:, None], axis=1).mean(), left.moved
@@ -135,7 +139,7 @@ def mean_loss(
 def updated(
     workload: Workload, weights: list, squares: list, x: jax.Array, labels: jax.Array, rate: jax.Array, key: jax.Array
 ) -> tuple[list, list, jax.Array]:
-    """Weights and running squares after a step of RMSprop, and its loss."""
+    """Returns the weights and running squares after an RMSprop step, and the loss."""
     (loss, moved), gradients = jax.value_and_grad(
         lambda w: mean_loss(workload, w, x, labels, key), has_aux=True)(weights)
     squares = [RHO * v + (1 - RHO) * g * g for v, g in zip(squares, gradients)]
@@ -144,7 +148,7 @@ def updated(
 
 
 class JaxNet(Peer):
-    """The net's weights as JAX's arrays, its loss and its answers: on the CPU and on a GPU."""
+    """The weights of the net as JAX arrays, its loss and its answers, on the CPU and on a GPU."""
 
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         super().__init__(workload, threads, mode, seed)

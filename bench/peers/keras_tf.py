@@ -1,4 +1,6 @@
-"""Keras on TensorFlow: `fit` on arrays in memory. `steps_per_execution` runs many steps without returning to Python."""
+"""Runs Keras on TensorFlow: `fit` on arrays in memory. `steps_per_execution` runs many steps without returning to
+Python.
+"""
 
 import os
 from collections.abc import Sequence
@@ -31,7 +33,7 @@ from .base import Peer, chunks
 
 
 def made(spec: Spec) -> list[keras.layers.Layer]:
-    """One of the workload's layers as Keras's."""
+    """Creates Keras's layer for a layer of the workload."""
     match spec:
         case Conv(filters, kernel, padding, activation, strides, bias):
             front, word = padded(padding, strides)
@@ -60,8 +62,8 @@ def made(spec: Spec) -> list[keras.layers.Layer]:
 
 
 def padded(padding: int, strides: int) -> tuple[list[keras.layers.Layer], str]:
-    """What stands before a convolution with so many zeros on each side, and its word for the padding: with strides
-    "same" would put the odd row and column of zeros after the image.
+    """Returns the layers before a convolution with this padding, and Keras's `padding` argument. With strides, "same"
+    would put an odd row and column of zeros after the image.
     """
     if padding and strides > 1:
         return [keras.layers.ZeroPadding2D(padding)], "valid"
@@ -69,7 +71,7 @@ def padded(padding: int, strides: int) -> tuple[list[keras.layers.Layer], str]:
 
 
 def outputs(specs: Sequence[Spec], x: Any, weighted: list[keras.layers.Layer]) -> Any:
-    """What these layers make of the symbolic tensor x. Layers with weights are put into `weighted`, in their order."""
+    """Applies these layers to the symbolic tensor x. Appends the layers with weights to `weighted`, in order."""
     for spec in specs:
         if isinstance(spec, Residual):
             parts = [outputs(spec.body, x, weighted), outputs(spec.shortcut, x, weighted)]
@@ -83,13 +85,13 @@ def outputs(specs: Sequence[Spec], x: Any, weighted: list[keras.layers.Layer]) -
 
 
 def network(workload: Workload) -> tuple[keras.Model, list[keras.layers.Layer]]:
-    """The net with its softmax, and its layers with weights in the order of the workload's."""
+    """Returns the net with its softmax, and its layers with weights in the order of the workload."""
     images, weighted = keras.layers.Input(workload.input_shape), []  # type: ignore[var-annotated]
     return keras.Model(images, outputs(workload.layers, images, weighted)), weighted
 
 
 class RateOfEachStep(keras.optimizers.schedules.LearningRateSchedule):
-    """The learning rates of a list."""
+    """A schedule that takes the learning rates from a list."""
 
     def __init__(self, rates: np.ndarray) -> None:
         self.rates = tf.constant(rates, tf.float32)
@@ -134,7 +136,9 @@ class KerasTensorFlow(Peer):
                      shuffle=self.shuffle)
 
     def infer(self, steps: int) -> None:
-        """`predict` over all batches, or for each a call of the net as a `tf.function`: the quickest for one batch."""
+        """Runs `predict` over all batches, or calls the net as a `tf.function` for each batch, which is fastest for a
+        single one.
+        """
         if self.many:
             self.net.predict(self.images[: steps * self.batch_size], batch_size=self.batch_size, verbose=0)
             return

@@ -1,4 +1,4 @@
-"""MNN: inference on its own form of the exported net, in float32 (precision "high")."""
+"""Runs MNN: inference on MNN's own format of the exported net, in float32 (precision "high")."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""MyGrad: reverse-mode gradients over NumPy, written to be read. It has no depthwise convolution."""
+"""Runs MyGrad, a didactic library for reverse-mode gradients over NumPy. It has no depthwise convolution."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, repeat
@@ -72,7 +72,7 @@ class MyGrad(Peer):
         return np.concatenate([answer.data.argmax(1) for answer in answers])
 
     def _forward(self, layers: Sequence[Spec], x: Any, left: Iterator[mygrad.Tensor], training: bool) -> Any:
-        """What these layers make of images (N, C, H, W) with the next weights of `left`."""
+        """Computes the output of these layers for images (N, C, H, W), with the next weights from `left`."""
         for layer in layers:
             match layer:
                 case Conv(_, _, padding, activation, strides, bias):
@@ -111,6 +111,6 @@ def _normalized(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, trainin
 
 
 def _even(x: Any) -> Any:
-    """Without the odd row and column, which pooling leaves out."""
+    """Removes an odd last row and column, which pooling ignores."""
     h, w = x.shape[2:]
     return x if h % 2 == w % 2 == 0 else x[:, :, : h // 2 * 2, : w // 2 * 2]

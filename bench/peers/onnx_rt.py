@@ -1,4 +1,4 @@
-"""ONNX Runtime: inference with all of its optimizations of the graph, which is its default."""
+"""Runs ONNX Runtime: inference with all of its graph optimizations, which is its default."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""OpenVINO: inference compiled for one shape, for the least time an answer, in float32."""
+"""Runs OpenVINO: inference compiled for one shape and for minimum latency, in float32."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""PyTorch: a loop written by hand over tensors that are loaded already, in three configurations."""
+"""Runs PyTorch: a hand-written loop over preloaded tensors, in three configurations."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -51,7 +51,7 @@ class Add(nn.Module):
 
 
 def network(layers: Sequence[Spec], shape: Shape) -> nn.Sequential:
-    """These layers for samples of this shape: the net up to its logits, which PyTorch's loss takes."""
+    """Returns these layers for samples of this shape: the net up to its logits, which PyTorch's loss needs."""
     modules: list[nn.Module] = []
     for layer in layers:
         modules += _modules(layer, shape)
@@ -118,7 +118,9 @@ class Torch(Peer):
         return list(exchanged(self.workload, [t.cpu().numpy() for t in self._tensors()], False))
 
     def _tensors(self) -> list[torch.Tensor]:
-        """All weights in Keras's order: a normalization's averages come behind its two parameters in both."""
+        """Returns all weights in Keras's order. In both frameworks a normalization's averages follow its two
+        parameters.
+        """
         return [t for name, t in self.net.state_dict().items() if not name.endswith("num_batches_tracked")]
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:

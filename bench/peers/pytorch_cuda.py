@@ -1,6 +1,6 @@
-"""PyTorch on a GPU, in three configurations: launch by launch, compiled, and a whole step as one CUDA graph.
+"""Runs PyTorch on a GPU in three configurations: launch by launch, compiled, and a whole step as one CUDA graph.
 
-Images (channels_last), labels, the order of an epoch, and its running loss are on the GPU; products are TF32's.
+Images (channels_last), labels, the order of an epoch and its running loss are on the GPU. Products use TF32.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from .pytorch import Torch
 
 
 class Eager(Torch):
-    """Each operation launched by itself, with the optimizer's over all weights at once (`foreach`)."""
+    """Launches each operation separately; the optimizer updates all weights at once (`foreach`)."""
 
     rate_on_gpu = False  # whether the optimizer reads the learning rate from a tensor, as what is captured must
 
@@ -37,7 +37,7 @@ class Eager(Torch):
         return super().versions() | {"cudnn": str(torch.backends.cudnn.version())}
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
-        """Keeps the images as (N, H, W, C): rows of those are channels_last without a copy."""
+        """Stores the images as (N, H, W, C), because their rows are channels_last without a copy."""
         self.images, self.labels = torch.from_numpy(images).to(self.device), self._labels(labels)
         self.batch_size = batch_size
         self.answers = torch.empty((len(images), self.workload.classes), device=self.device)
@@ -54,7 +54,7 @@ class Eager(Torch):
         self.mean_loss = self.total.item() / steps
 
     def step(self, rows: torch.Tensor) -> None:
-        """One training step on the samples `rows` (batch_size,)."""
+        """Runs one training step on the samples `rows` (batch_size,)."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.criterion(self.images[rows], self.labels[rows])
         loss.backward()
@@ -85,8 +85,8 @@ class Eager(Torch):
 
 
 class Compiled(Eager):
-    """Forward and backward pass by torch.compile, whose CUDA graphs replay them (`reduce-overhead`); the optimizer's
-    step compiled as well.
+    """Compiles forward and backward pass with torch.compile, whose CUDA graphs replay them (`reduce-overhead`). The
+    optimizer's step is compiled as well.
     """
 
     rate_on_gpu = True  # a number would be compiled in: a new one, a new compilation
@@ -115,7 +115,7 @@ class Compiled(Eager):
 
 
 class Graphed(Eager):
-    """The whole step captured once, as PyTorch's documentation of `torch.cuda.CUDAGraph` has it, then replayed."""
+    """Captures the whole step once, as in PyTorch's documentation of `torch.cuda.CUDAGraph`, and then replays it."""
 
     rate_on_gpu = True
 
@@ -138,7 +138,7 @@ class Graphed(Eager):
             self.answers.cpu()
 
     def _captured_training(self) -> Any:
-        """The step as a graph. What the runs before its capture trained is undone."""
+        """Returns the step as a graph. The changes of the runs before its capture are undone."""
         self.net.train()
         before = [p.detach().clone() for p in self.net.parameters()]
         graph = captured(lambda: Eager.step(self, self.rows))
@@ -160,7 +160,9 @@ class Graphed(Eager):
 
 
 def captured(run: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    """`run` as a CUDA graph. It runs a few times before, on a stream of its own: cuDNN chooses its algorithms then."""
+    """Captures `run` as a CUDA graph. It first runs a few times on a separate stream, in which cuDNN chooses its
+    algorithms.
+    """
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):

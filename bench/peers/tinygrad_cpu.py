@@ -1,5 +1,7 @@
-"""tinygrad on its CPU device, whose kernels clang compiles: a whole training step as one TinyJit, without its search
-(BEAM), which takes many minutes a net."""
+"""Runs tinygrad on its CPU device, whose kernels clang compiles: a whole training step as one TinyJit.
+
+Its search (BEAM) is not used, because it takes many minutes per net.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +36,9 @@ ACTIVATIONS = {"relu": Tensor.relu, "tanh": Tensor.tanh, None: lambda x: x}
 
 
 def forward(layers: Sequence[Spec], x: Tensor, left: Iterator[Tensor]) -> Tensor:
-    """What these layers make of images (N, C, H, W) with the next weights of `left`; TRAINING says how."""
+    """Computes the output of these layers for images (N, C, H, W), with the next weights of `left`, in the mode
+    TRAINING.
+    """
     for layer in layers:
         match layer:
             case Conv(_, _, padding, activation, strides, bias):
