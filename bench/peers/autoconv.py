@@ -136,7 +136,7 @@ class Autoconv(Peer):
 
 
 class ByBatch(Autoconv):
-    """Trains through `train_on_batch`."""
+    """Trains with `train_on_batch`."""
 
     def train(self, steps: int) -> None:
         for i in range(steps):

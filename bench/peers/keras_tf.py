@@ -1,4 +1,6 @@
-"""Keras on TensorFlow: `fit` on arrays in memory. `steps_per_execution` runs many steps without returning to Python."""
+"""Runs Keras on TensorFlow: `fit` on arrays in memory. `steps_per_execution` runs many steps without returning to
+Python.
+"""
 
 import os
 from collections.abc import Sequence
