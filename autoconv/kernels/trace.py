@@ -3,7 +3,8 @@ device.
 
 While a `Section` of a trace is being recorded, each kernel that runs is added to the section's
 calls. Only `Dynamic` scalars may change between two replays. Anything that a replay could not
-repeat makes the section incomplete, with a reason; work that records nothing is detected.
+repeat makes the section incomplete, with a reason. That includes any kernel function that records
+no call.
 """
 
 from collections import defaultdict

@@ -344,7 +344,7 @@ def test_the_condition_may_be_a_tensor_alone():
     (lambda: F.pad(np.ones((0, 2)), 1, mode="reflect"), "needs elements to repeat"),
     (lambda: F.pad(np.ones((2, 2)), 1, "symmetric", 3), "leave out constant_values"),
     (lambda: F.pad(np.ones((2, 2)), -1), "pad_width must be"), (lambda: F.pad(np.ones(2), ((1, 1),) * 3), "pad_width"),
-    (lambda: F.squeeze(np.ones((2, 1)), 0), "axes of size 1"), (lambda: F.expand_dims(np.ones(2), 3), "lies in"),
+    (lambda: F.squeeze(np.ones((2, 1)), 0), "axes of size 1"), (lambda: F.expand_dims(np.ones(2), 3), "axis must be"),
     (lambda: F.maximum(np.ones(2), np.ones(3)), r"maximum needs shapes that broadcast.*\(2,\) and \(3,\)"),
     (lambda: F.clip(np.ones(2), "0", 1), "x_min must be"), (lambda: F.argmax(np.ones((0, 2)), 0), "zero elements"),
 ])

@@ -18,7 +18,7 @@ from .flat import flattened
 from .jit import inline, kernel
 
 PIXELS = 6  # adjacent pixels of a row whose sums are in registers at a time
-EDGE = 4  # vectors of channels at a time for border pixels, whose taps differ from their neighbours'
+EDGE = 4  # vectors of channels at a time for border pixels, each of which has its own taps
 CACHE_LINE = 16  # elements of float32
 
 

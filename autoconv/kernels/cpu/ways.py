@@ -9,8 +9,8 @@ threads: so an image's results are bit-for-bit equal in any batch.
     WINDOWS    all others                                conv.py, fused.py
     SCATTERED  input gradients with strides, or without padding     conv.py
 
-The `pays` function of each file decides for which shapes that file is faster. This file decides the
-order in which they are asked.
+The `pays` function of each file decides for which shapes that file is faster. This file decides
+their order of preference.
 """
 
 from enum import Enum, auto

@@ -263,8 +263,8 @@ class Array(OnGpu):
         one.
         """
         if dl_device not in (None, self.__dlpack_device__()):
-            raise BufferError(f"This array is on DLPack device {self.__dlpack_device__()}. Received "
-                              f"dl_device={dl_device}: move the tensor with .to(device) first.")
+            raise BufferError(f"This array is on DLPack device {self.__dlpack_device__()}. "
+                              f"Received dl_device={dl_device}: move the tensor with .to(device) first.")
         source = self.copy() if copy else self
         if stream != -1:
             self.gpu.synchronize()

@@ -59,9 +59,10 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left
     group. Its sums over `length` may be split into partial sums if they have more stages than
     `least`.
 
-    `left` and `right` are numbers that the row lengths of the two factors are multiples of. Four
-    elements are loaded at once if these are multiples of 4 and all `arrays` are aligned for it.
-    Raises ValueError for an array with more elements than kernels can index.
+    Rows of the left factor have a multiple of `left` elements, and rows of the right factor a
+    multiple of `right`. Four elements are loaded at once if both numbers are multiples of 4 and all
+    `arrays` are aligned for it. Raises ValueError for an array with more elements than kernels can
+    index.
     """
     for a in arrays:
         check_countable(a.shape)

@@ -55,7 +55,7 @@ def placing(along: bool, length: int) -> Callable:
 
     Rows have no gaps. Within a row, pieces of four elements are permuted. Along the sum, a warp
     reads one piece from each of eight rows, four apart, and these fill the 32 banks. Across the
-    sum, it reads eight elements from each of four rows, which do so too.
+    sum, it reads eight elements from each of four rows, which also fill the 32 banks.
     """
     @inline
     def place_along(row, item, further):

@@ -190,7 +190,7 @@ def place_of(tile: Tile) -> Callable:
 
 @inline
 def below(r):
-    """Returns how many rows below a thread's first sum its sums number r are."""
+    """Returns the distance, in rows, from a thread's first sum to its sums number r."""
     return r // 4 * 32 + r % 4
 
 
