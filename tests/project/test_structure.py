@@ -7,14 +7,14 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 52_200,
-    "lines without kernels, commands and ONNX": 27_300,
-    "files over 450 lines": 1,
+    "lines": 52_500,
+    "lines without kernels, commands and ONNX": 27_100,
+    "files over 450 lines": 2,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 68,
     "lines over 100 columns": 3_600,
     "assignments of a tuple to a tuple": 1_070,
-    "Any": 2_430,
+    "Any": 2_300,
     "classes that override __setattr__": 2,
     "classes that change their subclasses": 0,
     "names of several classes": 3,
