@@ -92,9 +92,7 @@ def power(k, x, exponent):
 
 
 def _raise(k, x, exponent, y):
-    """y = x ** exponent. For 0.5, NumPy versions give different results for minus infinity, but
-    sqrt does not.
-    """
+    """y = x ** exponent; sqrt for 0.5, because NumPy versions differ there at minus infinity."""
     if exponent == 0.5:
         k.sqrt(x, y)
     else:
@@ -376,18 +374,14 @@ def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
 
 
 def _reduced(shape: tuple, axis: Any, keepdims: bool) -> tuple[tuple, tuple, tuple]:
-    """Returns the shape with size 1 for the reduced axes, the result's shape, and the reduced axes
-    in order.
-    """
+    """Returns the shape with 1 for reduced axes, the result's shape, and the axes in order."""
     axes = tuple(sorted(normalize_axes(axis, len(shape))))
     kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
     return kept, kept if keepdims else tuple(n for i, n in enumerate(shape) if i not in axes), axes
 
 
 def _float(dtype: np.dtype) -> np.dtype:
-    """Returns the dtype of a result that cannot be an integer: `dtype` itself if it is
-    floating-point, otherwise float32.
-    """
+    """Returns `dtype` if it is floating-point, otherwise float32."""
     return dtype if dtype.kind == "f" else np.dtype(np.float32)
 
 
@@ -425,18 +419,14 @@ def _result(k: Any, a: Any, b: Any, sign: str, inexact: bool = False) -> Any:
 
 
 def _map(k: Any, kernel: Any, a: Any, *b: Any) -> Any:
-    """Runs a kernel on `a`, and on a `b` that broadcasts to a's shape if given. Returns the result
-    in a new array.
-    """
+    """Returns a new array with a kernel's result for `a`, and for a `b` that broadcasts to a."""
     out = k.empty(a.shape, a.dtype)
     kernel(a, *b, out)
     return out
 
 
 def _sum_to(k: Any, gradient: Any, like: Any, need: Any) -> Any:
-    """Returns the gradient with respect to `like`, which was broadcast: summed over the repeated
-    axes, in NumPy's order.
-    """
+    """Returns the gradient of `like`, which was broadcast: summed over the repeated axes."""
     if need is False:
         return None
     if gradient.shape == like.shape and gradient.dtype == like.dtype:
@@ -449,9 +439,7 @@ def _sum_to(k: Any, gradient: Any, like: Any, need: Any) -> Any:
 
 
 def _is_basic(index: Any) -> bool:
-    """Whether an index consists only of integers, slices, None and `...`, so that it selects no
-    element twice.
-    """
+    """Whether an index has only integers, slices, None and `...`: it selects no element twice."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(p is None or p is Ellipsis or (isinstance(p, (int, np.integer, slice)) and not isinstance(p, bool))
                for p in parts)

@@ -9,7 +9,7 @@ COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
     "lines": 52_500,
     "lines without kernels, commands and ONNX": 27_100,
-    "files over 450 lines": 2,
+    "files over 450 lines": 1,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 68,
     "lines over 100 columns": 3_600,
