@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import activations, constraints, regularizers
 from ..arguments import names
+from ..arguments.checked import Checked
 from ..arguments.keywords import unknown
 from ..arguments.modules import NoAttributeError
 from ..arguments.serialization import Registry, registry_of, serialize
@@ -68,7 +69,7 @@ class Layer(Stateful):
     one_input = False  # whether it takes one tensor, never a list of them
     channel_axis = -1  # the axis whose size it is built for
     regularized: ClassVar[tuple[str, ...]] = ()  # the weights that take a `..._regularizer` and a `..._constraint`
-    input_spec: Any = None  # an `InputSpec` of what it accepts, or a list of them: set in a layer of a user's
+    input_spec = Checked(spec.checked)  # what it accepts, an `InputSpec` or a list of them: for a layer of a user's
     path: str | None = None  # the names of the layers around it where it was built, and its own
     version = 0  # the number of the last change, of another attribute; a property's setter counts what it sets
     # Attributes whose contents no recording depends on.
@@ -109,6 +110,7 @@ class Layer(Stateful):
         self.device = devices.get("cpu")
         self.built = self.built_at_once and type(self).build is Layer.build
         self._build_shape: Any = None  # what it was built for
+        self.input_spec = None
         self.channels: int | None = None  # the size of `channel_axis` it was built for, if it must stay the same
         given = (input_dim,) if input_dim is not None else input_shape
         self.given_input_shape: Shape | None = None if given is None else (

@@ -63,6 +63,13 @@ class Shapes(dict):
     """The shapes that a layer of several arguments was built for, by the names that its `build` has for them."""
 
 
+def checked(value: Any, name: str) -> Any:
+    """Returns an InputSpec, or a list or dict of them, as it is. Raises TypeError for others."""
+    if any(not isinstance(each, InputSpec | None) for each in flatten(value)):
+        raise TypeError(f"{name} is an InputSpec, or a list or dict of them. Received: {value!r}.")
+    return value
+
+
 def _check(specs: Any, shapes: Any, layer_name: str) -> None:
     """Raises ValueError where inputs of these shapes are not what the specs (one, or a list or dict of them) say."""
     wanted = flatten(specs)
