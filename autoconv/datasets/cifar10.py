@@ -1,4 +1,4 @@
-"""CIFAR-10: 60,000 small colour pictures (Krizhevsky 2009; https://www.cs.toronto.edu/~kriz/)."""
+"""CIFAR-10: 60,000 small colour images (Krizhevsky 2009; https://www.cs.toronto.edu/~kriz/)."""
 
 import os
 
@@ -10,6 +10,6 @@ def load_data(path: str | os.PathLike | None = None) -> tuple[Part, Part]:
     (N, 32, 32, 3), and labels 0..9, uint8 (N, 1).
 
     path: the only place to read from: a folder with the batch files of the python or the binary
-    version, the tar.gz, or a folder with it. Errors: see `autoconv.datasets.load`.
+    version, the tar.gz, or a folder that contains it. Errors: see `autoconv.datasets.load`.
     """
     return load("cifar10", path)

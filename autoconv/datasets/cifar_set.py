@@ -1,4 +1,4 @@
-"""CIFAR-10's batches: the python or the binary version, in a folder or still in the tar.gz.
+"""Reads CIFAR-10's batches: the python or the binary version, from a folder or the tar.gz.
 
 Both have five batches and a test batch of 10,000 images each. A binary record is the label and 3072
 bytes: the red, the green and the blue plane of 32 x 32 pixels, row by row.
@@ -24,16 +24,16 @@ PYTHON = (*TRAIN, "test_batch")
 BINARY = tuple(f"{name}.bin" for name in PYTHON)
 FOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py")
 ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
-LARGEST = RECORDS * (PIXELS + 1) + (1 << 21)  # bytes: no batch file of either version is larger
-MOST = 10 * LARGEST  # bytes of the whole archive, unpacked
-HEADERS = 1 << 20  # bytes of all headers within it; Python 3.14 reads long ones in pieces
+LARGEST = RECORDS * (PIXELS + 1) + (1 << 21)  # maximum bytes of a batch file, in either version
+MOST = 10 * LARGEST  # maximum bytes of the whole archive, unpacked
+HEADERS = 1 << 20  # maximum bytes of its headers; Python 3.14 reads long headers in pieces
 
 
 def locate(path: Path) -> list[Path]:
-    """Finds the files of the set at `path`: its six batch files, or the one archive.
+    """Returns the files of the set at `path`: its six batch files, or the archive.
 
-    path: a folder with the batch files, with their usual subfolder or with the archive, or the
-    archive itself. Raises DatasetNotFound, which says what a folder must hold.
+    path: the archive, or a folder with the batch files, with their usual subfolder or with the
+    archive. Raises DatasetNotFound, which lists the files that a folder must hold.
     """
     if path.is_file() and path.name.endswith((".tar.gz", ".tgz", ".tar")):
         return [path]
@@ -55,7 +55,7 @@ def locate(path: Path) -> list[Path]:
 def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
     """Returns `(x_train, y_train), (x_test, y_test)`: uint8 (N, 32, 32, 3) and uint8 (N, 1).
 
-    Raises DatasetNotFound for a missing file, DatasetCorrupt for one that breaks a rule. `as_is`
+    Raises DatasetNotFound for a missing file, DatasetCorrupt for an invalid file. `as_is`
     has no effect: the format fixes shape and classes.
     """
     files = locate(path)
@@ -88,7 +88,7 @@ def _unpack(archive: Path) -> dict[str, bytes]:
                     if member.isreg() and not member.issparse() and name in PYTHON + BINARY and member.size <= LARGEST:
                         bounded.left += member.size
                         found[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
-    except Exception as error:  # tarfile raises many kinds
+    except Exception as error:  # tarfile raises many types
         raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error
     for names in (BINARY, PYTHON):
         if all(name in found for name in names):
@@ -97,7 +97,7 @@ def _unpack(archive: Path) -> dict[str, bytes]:
 
 
 class _Bounded:
-    """An open file that gives at most `left` more bytes: first headers, then also members."""
+    """An open file that returns at most `left` more bytes: headers first, then members too."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -117,7 +117,7 @@ class _Bounded:
 
 
 def _whole(file: Path) -> bytes:
-    """A batch file's bytes; one that is far too long is not read to its end."""
+    """Returns a batch file's bytes, LARGEST at most."""
     with regular.opened(file) as opened:
         return opened.read(LARGEST)
 
@@ -127,7 +127,7 @@ def _batch(raw: bytes, file: Path, classes: int) -> Part:
     """
     labels, planes = _binary(raw, file) if file.suffix == ".bin" else _python(raw, file)
     if labels.max() >= classes:
-        raise DatasetCorrupt(_on_disk(file), f"{file.name}: with {classes} classes a label is at most {classes - 1}",
+        raise DatasetCorrupt(_on_disk(file), f"{file.name}: with {classes} classes a label must be at most {classes - 1}",
                              f"{labels.max()}")
     images = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels.astype(np.uint8).reshape(-1, 1)
@@ -153,5 +153,5 @@ def _python(raw: bytes, file: Path) -> Part:
 
 
 def _on_disk(file: Path) -> Path:
-    """The file itself, or the archive that holds it."""
+    """Returns the file itself, or the archive that contains it."""
     return file if file.is_file() else file.parent

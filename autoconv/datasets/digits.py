@@ -1,4 +1,4 @@
-"""The built-in set: digits drawn by `make_digits.py`, in MNIST's format, in the package."""
+"""The built-in set, part of the package: digits drawn by `make_digits.py`, in MNIST's format."""
 
 import os
 

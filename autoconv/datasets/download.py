@@ -1,8 +1,8 @@
-"""Downloads a set's files to a folder: mirrors in order, digests checked, no half files.
+"""Downloads a set's files to a folder: tries mirrors in order, checks digests, keeps no partial files.
 
-Pooch receives the bytes (it and tqdm are imported only here) in a thread of its own, because the
-look-up of a host's name and a server that sends a byte per second obey no time-out: the caller
-watches the bytes arrive and leaves when they stop.
+Pooch (it and tqdm are imported only here) receives the bytes in a separate thread, because host
+name look-ups and servers that send a byte per second obey no time-out: the caller watches the
+bytes arrive and gives up when they stop.
 """
 
 import contextlib
@@ -18,28 +18,28 @@ from ..files import atomic, regular
 from .idx import BAD_GZIP, GZIP_MAGIC, looks_like_html
 from .known_sets import Digest, Entry, mirrors
 
-PATIENCE = 20.0  # seconds in all for mirrors that send nothing
+PATIENCE = 20.0  # seconds in total for mirrors that send nothing
 STALL = 6.0  # seconds for one mirror
-CHUNK = 1 << 14  # bytes; fewer than these within STALL seconds count as nothing
-STALE = 3600.0  # seconds after which a killed download's leavings are swept away
+CHUNK = 1 << 14  # bytes; a mirror that sends fewer within STALL seconds counts as silent
+STALE = 3600.0  # seconds after which a killed download's leftovers are removed
 
 
 class MirrorFailed(OSError):  # noqa: N818 - the name says what happened
-    """A mirror did not give a file, or gave another than the published one."""
+    """A mirror sent no file, or a file that differs from the published one."""
 
 
 def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
-    """Downloads the set's files that `folder` lacks. Returns one line per failed mirror, [] if all
-    are there.
+    """Downloads the set's files that `folder` lacks. Returns one line per failed mirror, [] if
+    all files are present.
 
     A file is moved there once its digest is the published one. patience: seconds for mirrors that
-    send nothing, all together; a download that makes progress may take any time.
+    send nothing, in total; a download that makes progress may take any time.
     """
     failures: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for part in folder.glob(f".*{atomic.SUFFIX}"):  # of killed downloads
-            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        for part in folder.glob(f".*{atomic.SUFFIX}"):  # leftovers of killed downloads
+            with contextlib.suppress(FileNotFoundError):  # another process removed it first
                 if time.time() - part.stat().st_mtime > STALE:
                     part.unlink()
     except OSError as error:
@@ -67,18 +67,18 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
 
 
 class _Sink:
-    """The file to which Pooch writes: it notes when bytes last came."""
+    """The file to which Pooch writes; records when the last bytes came."""
 
     def __init__(self, path: Path) -> None:
         self.file: BinaryIO = path.open("xb")
         self.last = time.monotonic()
 
     def write(self, chunk: bytes) -> None:
-        self.file.write(chunk)  # a ValueError when closed: it ends an abandoned download
+        self.file.write(chunk)  # ValueError if the file is closed: ends an abandoned download
         self.last = time.monotonic()
 
     def flush(self) -> None:
-        """Pooch asks for it after each chunk; the file is flushed when closed."""
+        """Does nothing: Pooch calls it after each chunk, but closing flushes the file."""
 
 
 def _transfer(url: str, part: Path, wait: float) -> None:
@@ -95,10 +95,10 @@ def _transfer(url: str, part: Path, wait: float) -> None:
     def work() -> None:
         try:
             download(url, sink, None)
-        except Exception as error:  # handed on to the watching thread
+        except Exception as error:  # passed to the watching thread
             errors.append(error)
         finally:
-            for response in responses:  # Pooch leaves them open when they fail
+            for response in responses:  # Pooch leaves failed responses open
                 response.close()
 
     thread = threading.Thread(target=work, daemon=True)
@@ -107,13 +107,13 @@ def _transfer(url: str, part: Path, wait: float) -> None:
         while thread.is_alive():
             thread.join(0.1)
             if thread.is_alive() and time.monotonic() - sink.last > wait:
-                raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: nothing came for {wait:g} s")
+                raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: no data for {wait:g} s")
     finally:
         sink.file.close()
     if errors:
         error = errors[0]
         reason = error.strerror if isinstance(error, OSError) else None
-        if not reason:  # within an error of Requests, without the classes that wrap it
+        if not reason:  # the reason inside a Requests error, without the wrapping classes
             inner = error.args[0] if error.args else error
             reason = str(getattr(inner, "reason", inner)).rsplit("(Caused by ", 1)[-1][:200]
         raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: {reason}")
@@ -125,7 +125,7 @@ def verify(part: Path, name: str, digest: Digest) -> None:
     with regular.opened(part) as file:
         start = file.read(512)
         if looks_like_html(start):
-            raise MirrorFailed(f"{name}: it sent a web page (HTML) in the file's place; the "
+            raise MirrorFailed(f"{name}: the server sent a web page (HTML) instead; the "
                                "network may ask for a log-in")
         file.seek(0)
         unpack = digest.over == "contents" and start[:2] == GZIP_MAGIC
@@ -136,11 +136,11 @@ def verify(part: Path, name: str, digest: Digest) -> None:
         except BAD_GZIP as error:
             raise MirrorFailed(f"{name}: a truncated or damaged .gz file ({error})") from error
     if md5.hexdigest() != digest.md5:
-        raise MirrorFailed(f"{name}: the MD5 over the {digest.over} must be {digest.md5}, it is {md5.hexdigest()}")
+        raise MirrorFailed(f"{name}: the MD5 over the {digest.over} must be {digest.md5}, but is {md5.hexdigest()}")
 
 
 def discard_unsound(entry: Entry, folder: Path) -> None:
-    """Removes those of the set's files in `folder` that are not the published ones."""
+    """Removes the set's files in `folder` that differ from the published ones."""
     for name, digest in entry.files.items():
         try:
             verify(folder / name, name, digest)

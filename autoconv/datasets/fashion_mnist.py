@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 pictures of clothing (https://github.com/zalandoresearch/fashion-mnist)."""
+"""Fashion-MNIST: 70,000 images of clothing (https://github.com/zalandoresearch/fashion-mnist)."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Where a set comes from: only `path`, or AUTOCONV_DATA, the user's cache, then a download."""
+"""Finds a set: at `path` only, or in AUTOCONV_DATA, then in the user's cache, or downloads it."""
 
 import os
 from pathlib import Path
@@ -17,8 +17,8 @@ FORMATS: dict[str, ModuleType] = {"idx": idx_set, "cifar": cifar_set}
 
 
 def load(name: str, path: str | os.PathLike | None = None, patience: float = PATIENCE) -> tuple[Part, Part]:
-    """Returns `(x_train, y_train), (x_test, y_test)`, uint8: the set's own `load_data` has the
-    shapes.
+    """Returns `(x_train, y_train), (x_test, y_test)`, uint8; the set's own `load_data` documents
+    the shapes.
 
     Reads from `path` only, if it is given; else from the package (a built-in set), AUTOCONV_DATA,
     the cache, then the mirrors, waiting at most `patience` seconds for silent ones. Raises
@@ -52,8 +52,8 @@ def load(name: str, path: str | os.PathLike | None = None, patience: float = PAT
 
 
 def where(name: str, path: str | os.PathLike | None = None) -> Path | None:
-    """Returns the folder or file from which `load(name, path)` would read; None if it would
-    download, or with a `path` fail. Only looks if files exist. Raises ValueError for an unknown
+    """Returns the folder or file that `load(name, path)` would read; None if it would download
+    or, with a `path`, fail. Only checks whether files exist. Raises ValueError for an unknown
     name.
     """
     entry = info(name)
@@ -67,18 +67,18 @@ def where(name: str, path: str | os.PathLike | None = None) -> Path | None:
 
 
 def data_place(name: str) -> Path | None:
-    """Returns the set's folder under `AUTOCONV_DATA`, None if that is not set."""
+    """Returns the set's folder under `AUTOCONV_DATA`, None if the variable is not set."""
     root = os.environ.get("AUTOCONV_DATA")
     return Path(root).expanduser() / name if root else None
 
 
 def cache_place(name: str) -> Path:
-    """The set's folder in the user's cache, where downloads are put."""
+    """Returns the set's folder in the user's cache, where downloads are stored."""
     return user_cache() / "datasets" / name
 
 
 def _found(form: ModuleType, place: Path, looked: list[str], what: str) -> bool:
-    """Whether the whole set is at `place`; if not, appends what is missing to `looked`."""
+    """Whether the whole set is at `place`; if not, appends the reason to `looked`."""
     try:
         form.locate(place)
     except DatasetNotFound as error:
@@ -88,12 +88,12 @@ def _found(form: ModuleType, place: Path, looked: list[str], what: str) -> bool:
 
 
 def _load_exactly(entry: Entry, path: Path) -> tuple[Part, Part]:
-    """The set at `path`, a folder or a file, taken as it is."""
+    """Returns the set at `path`, a folder or file, whatever its image shape and classes."""
     try:
         return FORMATS[entry.format].load(path, entry, True)
     except DatasetNotFound as error:
-        raise DatasetNotFound(f"{error}. A path that is given is the only place looked at: give the folder with "
-                              f"{entry.title}'s files, or no path at all.") from None
+        raise DatasetNotFound(f"{error}. A given path is the only place searched: pass the folder with "
+                              f"{entry.title}'s files, or no path.") from None
 
 
 def _nowhere(entry: Entry, looked: list[str]) -> str:

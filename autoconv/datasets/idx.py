@@ -1,6 +1,6 @@
 """Reads one IDX file, plain or gzipped: the format of MNIST (http://yann.lecun.com/exdb/mnist/).
 
-It is 00 00 08 n, n sizes of four bytes (big-endian), then as many bytes as the sizes' product.
+A file is 00 00 08 n, n sizes of four bytes (big-endian), then as many bytes as their product.
 """
 
 import gzip
@@ -17,15 +17,15 @@ from .not_found import DatasetCorrupt
 GZIP_MAGIC = b"\x1f\x8b"
 BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 CHUNK = 1 << 20
-SMALL = 1 << 26  # bytes that any packed file may unpack to
-GROWTH = 50  # of larger ones, for each byte
+SMALL = 1 << 26  # unpacked bytes allowed for any packed file
+GROWTH = 50  # unpacked bytes allowed per packed byte of a larger file
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
-    """Reads the uint8 array of `ndim` axes in an IDX file, gzipped or not whatever its name.
+    """Reads the uint8 array with `ndim` axes in an IDX file, gzipped or not, whatever its name.
 
-    Raises DatasetCorrupt if it is truncated, too long, damaged, of another kind or of another
-    number of axes; FileNotFoundError.
+    Raises DatasetCorrupt if it is truncated, too long, damaged, of another type or number of
+    axes; FileNotFoundError if it is missing.
     """
     with regular.opened(path) as file:
         start = file.read(CHUNK)
@@ -45,22 +45,22 @@ def looks_like_html(start: bytes) -> bool:
 
 
 def check_growth(size: int, path: Path) -> None:
-    """Raises DatasetCorrupt where a packed file would unpack to far more bytes than images do."""
+    """Raises DatasetCorrupt if a packed file would unpack to far more bytes than images do."""
     most = max(SMALL, GROWTH * path.stat().st_size)
     if size > most:
-        raise DatasetCorrupt(path, f"a packed file of its length unpacks to {most:,} bytes at most", f"{size:,}")
+        raise DatasetCorrupt(path, f"a packed file of its length may unpack to {most:,} bytes at most", f"{size:,}")
 
 
 def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
           length: int | None) -> np.ndarray:
-    """Reads an open IDX stream. start: its first bytes; length: of a plain file, else None."""
+    """Reads an open IDX stream. start: its first bytes; length: a plain file's, else None."""
     header = file.read(4 + 4 * ndim)
     wanted = bytes([0, 0, 8, ndim])
     if header[:4] != wanted:
         found = "a web page (HTML)" if looks_like_html(start) else f"{header[:4].hex(' ') or 'an empty file'}"
-        raise DatasetCorrupt(path, f"an IDX file of {ndim} axes begins with the bytes {wanted.hex(' ')}", found)
+        raise DatasetCorrupt(path, f"an IDX file with {ndim} axes must begin with the bytes {wanted.hex(' ')}", found)
     if len(header) < 4 + 4 * ndim:
-        raise DatasetCorrupt(path, f"an IDX file of {ndim} axes has a header of {4 + 4 * ndim} bytes", f"{len(header)}")
+        raise DatasetCorrupt(path, f"an IDX file with {ndim} axes must have a header of {4 + 4 * ndim} bytes", f"{len(header)}")
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
     count = math.prod(shape)
     if length is None:
@@ -76,7 +76,7 @@ def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
 
 
 def _take(file: IO[bytes] | gzip.GzipFile, count: int) -> bytearray:
-    """Reads at most `count` bytes in pieces, so that a header with wrong sizes costs no memory."""
+    """Reads at most `count` bytes, in pieces, so that a header with wrong sizes costs no memory."""
     body = bytearray()
     while len(body) < count and (piece := file.read(min(CHUNK, count - len(body)))):
         body += piece

@@ -1,4 +1,4 @@
-"""A set in MNIST's format: four IDX files in a folder, or the one .npz file of Keras."""
+"""Reads a set in MNIST's format: four IDX files in a folder, or Keras's .npz file."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def locate(path: Path) -> list[Path]:
-    """Finds the files of the set at `path`: the four IDX files in STEMS' order, or one `.npz`.
+    """Returns the files of the set at `path`: the four IDX files in STEMS' order, or one `.npz`.
 
     path: a folder, or the .npz file. A plain file is preferred to a .gz; `mnist.npz` is used only
     if an IDX file is missing. Raises DatasetNotFound, which names what is missing.
@@ -39,8 +39,8 @@ def locate(path: Path) -> list[Path]:
 def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
     """Returns `(x_train, y_train), (x_test, y_test)`: uint8 (N, height, width) and uint8 (N,).
 
-    as_is: whether images and labels may have another shape and other classes than the entry's.
-    Raises DatasetNotFound for a missing file, DatasetCorrupt for one that breaks a rule.
+    as_is: whether the images' shape and the classes may differ from the entry's.
+    Raises DatasetNotFound for a missing file, DatasetCorrupt for an invalid file.
     """
     files = locate(path)
     if len(files) == 1:
@@ -57,7 +57,7 @@ def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
 
 
 def _read_npz(path: Path) -> list[np.ndarray]:
-    """The four arrays of Keras's mnist.npz: x_train, y_train, x_test, y_test."""
+    """Returns the arrays x_train, y_train, x_test, y_test of Keras's mnist.npz."""
     import zipfile
 
     rule = f"an .npz set holds the uint8 arrays {', '.join(ARRAYS)}, images of 3 axes, labels of 1"
@@ -71,7 +71,7 @@ def _read_npz(path: Path) -> list[np.ndarray]:
                     arrays.append(npy.read(file, member.file_size))
     except DatasetCorrupt:
         raise
-    except Exception as error:  # damaged archives and their decompressors raise many kinds
+    except Exception as error:  # damaged archives and their decompressors raise many types
         raise DatasetCorrupt(path, rule, f"something else ({error})") from error
     for name, array in zip(ARRAYS, arrays, strict=True):
         if array.dtype != np.uint8 or array.ndim != (3 if name[0] == "x" else 1):
@@ -81,23 +81,23 @@ def _read_npz(path: Path) -> list[np.ndarray]:
 
 def _check_pair(images: np.ndarray, labels: np.ndarray, file: Path) -> None:
     if len(images) != len(labels) or not len(images):
-        raise DatasetCorrupt(file, "there must be a label for each image, and one at least",
+        raise DatasetCorrupt(file, "each image must have one label, and at least one image is required",
                              f"{len(images)} images and {len(labels)} labels")
 
 
 def _check_shapes(arrays: list[np.ndarray], files: list[Path], shape: tuple[int, ...] | None) -> None:
-    """Training and test images must be of one size, and that of `shape` unless it is None."""
+    """Raises DatasetCorrupt unless all images have the same size: `shape`, if it is not None."""
     for images, file in ((arrays[0], files[0]), (arrays[2], files[2])):
         wanted = shape or arrays[0].shape[1:]
         if images.shape[1:] != wanted or 0 in wanted:
-            raise DatasetCorrupt(file, f"its images must be of {' x '.join(map(str, wanted))} pixels, one at least",
+            raise DatasetCorrupt(file, f"its images must have {' x '.join(map(str, wanted))} pixels, at least one",
                                  f"{' x '.join(map(str, images.shape[1:]))}")
 
 
 def _check_labels(arrays: list[np.ndarray], files: list[Path], classes: int, as_is: bool) -> None:
-    """Raises DatasetCorrupt for labels above the classes, as_is: above the training set's."""
+    """Raises DatasetCorrupt for labels outside the classes; `as_is` adds training labels."""
     if as_is:
         classes = max(classes, int(arrays[1].max()) + 1)
     for labels, file in ((arrays[1], files[1]), (arrays[3], files[3])):
         if labels.max() >= classes:
-            raise DatasetCorrupt(file, f"with {classes} classes a label is at most {classes - 1}", f"{labels.max()}")
+            raise DatasetCorrupt(file, f"with {classes} classes a label must be at most {classes - 1}", f"{labels.max()}")

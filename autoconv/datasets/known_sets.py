@@ -15,7 +15,7 @@ NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
 
 @dataclass(frozen=True)
 class Digest:
-    """A published MD5 in hex, `over` the unzipped "contents" or the "archive" as it is sent."""
+    """A published MD5 in hex, `over` the unzipped "contents" or the "archive" as sent."""
 
     over: str
     md5: str
@@ -26,7 +26,7 @@ class Digest:
 class Entry:
     """A set in the registry.
 
-    format: "idx" or "cifar"; shape: of one image; classes: the names of labels 0, 1, ...; mirrors:
+    format: "idx" or "cifar"; shape: one image's; classes: the names of labels 0, 1, ...; mirrors:
     base URLs in order, none for a built-in set.
     """
 
@@ -42,7 +42,7 @@ class Entry:
 
     @property
     def built_in(self) -> bool:
-        """Whether the set came with the package."""
+        """Whether the set is part of the package."""
         return not self.mirrors
 
 
@@ -60,7 +60,7 @@ def data_folder() -> Path:
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Every set of the registry by its name."""
+    """Returns every set of the registry, by name."""
     read = json.loads((data_folder() / "registry.json").read_text(encoding="utf-8"))
     return {name: _entry(name, fields) for name, fields in read["sets"].items()}
 
@@ -72,15 +72,15 @@ def _entry(name: str, fields: dict) -> Entry:
 
 
 def info(name: str) -> Entry:
-    """Returns the entry of `name`. Raises ValueError with the nearest name for an unknown one."""
+    """Returns the entry of `name`. For an unknown name, raises ValueError with the closest one."""
     return lookup("dataset", name, entries())
 
 
 def mirrors(entry: Entry) -> tuple[str, ...]:
     """Returns the base URLs of the set's files, each ending in "/", in order.
 
-    `AUTOCONV_MIRRORS` (base URLs, separated by blanks) replaces the registry's: there a set's files
-    are in a folder of its name, such as http://host/data/mnist/. The digests stay the registry's.
+    `AUTOCONV_MIRRORS` (base URLs, separated by blanks) replaces the registry's mirrors; there a set's
+    files are in a folder of its name, as in http://host/data/mnist/. The digests stay the same.
     """
     own = os.environ.get("AUTOCONV_MIRRORS", "").split()
     return tuple(f"{base.rstrip('/')}/{entry.name}/" for base in own) or entry.mirrors

@@ -1,16 +1,16 @@
-"""What can be wrong with a dataset: it isn't there, or a file of it is damaged."""
+"""Errors of datasets: a set is missing, or one of its files is damaged."""
 
 from pathlib import Path
 
 
 class DatasetNotFound(FileNotFoundError):  # noqa: N818 - the name says what happened
-    """No place holds the whole set; the message lists the places, and what to type instead."""
+    """No place holds the whole set; the message lists the places, and commands to use instead."""
 
 
 class DatasetCorrupt(ValueError):  # noqa: N818 - likewise
-    """A data file breaks a rule of its format; nothing of it was loaded.
+    """A data file violates a rule of its format; no data were loaded from it.
 
-    The message names the file, the rule, what was found and the remedy; `file` is the file's path.
+    The message names the file, the rule, the violation and the remedy; `file` is the file's path.
     """
 
     def __init__(self, file: Path, rule: str, found: str, remedy: str = "") -> None:

@@ -1,9 +1,9 @@
-"""Reads a batch file of CIFAR's python version without pickle's dangers.
+"""Reads a batch file of CIFAR's python version without the risks of pickle.
 
 A pickle may call any function and claim any memory. The batches (written by Python 2) hold a dict
-of bytes, lists of ints and bytes, and one uint8 array. Only the opcodes that write these are
-admitted, a bounded number of them; of names only the three by which NumPy pickles an array, which
-are replaced by harmless classes of this module.
+of bytes, lists of ints and bytes, and one uint8 array. Only the opcodes for these are admitted, in
+a bounded number. The only names admitted are the three by which NumPy pickles an array; harmless
+classes of this module replace them.
 """
 
 import io
@@ -14,35 +14,35 @@ from typing import Any
 
 import numpy as np
 
-OPCODES = (  # of the protocols 2 to 4
+OPCODES = (  # opcodes of the protocols 2 to 4
     b"\x80\x95.",  # PROTO, FRAME, STOP
     b"NJKMUTXCB\x8c\x88\x89",  # None, ints, strings, bytes, True and False
     b"(}]tlaesu0)\x85\x86\x87",  # MARK, dicts, lists, tuples
-    b"qrhj\x94",  # to and from the memo
+    b"qrhj\x94",  # memo writes and reads
     b"c\x93Rb",  # GLOBAL, STACK_GLOBAL, REDUCE, BUILD
 )
-MOST = 200_000  # opcodes; a batch has some 50,000
-LARGEST = 2**31  # of an array's axis
-PYTHONS: Any = vars(pickle)["_Unpickler"]  # the one in C trusts memo numbers
+MOST = 200_000  # maximum opcodes; a batch has about 50,000
+LARGEST = 2**31  # limit of an array's axis
+PYTHONS: Any = vars(pickle)["_Unpickler"]  # the C unpickler trusts memo indices
 
 
 class UnsafePickle(pickle.UnpicklingError):
-    """The pickle asks for something other than dicts, lists, bytes, ints and uint8 arrays."""
+    """The pickle needs something other than dicts, lists, bytes, ints and uint8 arrays."""
 
 
 class _UInt8:
-    """Stands for numpy.dtype('u1'); any other type is refused."""
+    """Replaces numpy.dtype('u1'); refuses any other type."""
 
     def __init__(self, code: object, *_: object) -> None:
         if code not in (b"u1", "u1", b"|u1", "|u1"):
             raise UnsafePickle("an array of another type than uint8")
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and alignment mean nothing for single bytes."""
+        """Ignores byte order and alignment, which do not matter for single bytes."""
 
 
 class _Array:
-    """Stands for numpy.ndarray: takes shape and bytes, and makes the array itself."""
+    """Replaces numpy.ndarray: builds the array from its shape and bytes."""
 
     array: np.ndarray
 
@@ -69,7 +69,7 @@ ADMITTED = {
 
 
 class _Opcodes(dict[int, Callable]):
-    """What Python's unpickler does for each admitted opcode, at most `MOST` times."""
+    """The handlers of the admitted opcodes, for at most `MOST` look-ups."""
 
     def __init__(self) -> None:
         super().__init__({code: PYTHONS.dispatch[code] for code in b"".join(OPCODES)})
@@ -86,7 +86,7 @@ class _Opcodes(dict[int, Callable]):
 
 
 class _Unpickler(PYTHONS):
-    """Refuses what no batch needs."""
+    """Unpickles a batch; refuses opcodes and names that no batch needs."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="bytes")
@@ -97,13 +97,13 @@ class _Unpickler(PYTHONS):
     def find_class(self, module: str, name: str) -> object:
         """Returns the replacement of module.name; raises UnsafePickle for all others."""
         if (module, name) not in ADMITTED:
-            raise UnsafePickle(f"it asks for {str(module)[:50]}.{str(name)[:50]}")
+            raise UnsafePickle(f"a reference to {str(module)[:50]}.{str(name)[:50]}")
         return ADMITTED[module, name]
 
     def load_build(self) -> None:
-        """A state is for our two classes alone: Python would set any attribute of anything."""
+        """Allows state only for our two classes: Python would set any attribute of any object."""
         if type(self.stack[-2]) not in (_Array, _UInt8):
-            raise UnsafePickle("a state for something else than an array")
+            raise UnsafePickle("a state for something other than an array")
         super().load_build()
 
     def load_setitem(self) -> None:
@@ -115,16 +115,16 @@ class _Unpickler(PYTHONS):
         super().load_setitems()
 
     def _check_keys(self, items: list) -> None:
-        """Keys are strings: to hash tuples in tuples overflows the stack."""
+        """Refuses keys other than strings: hashing deeply nested tuples overflows the stack."""
         if not all(type(key) in (bytes, str) for key in items[::2]):
-            raise UnsafePickle("a dict whose keys are no strings")
+            raise UnsafePickle("a dict whose keys are not strings")
 
 
 def load_batch(raw: bytes) -> tuple[np.ndarray, list[int]]:
-    """The images, uint8 (N, 3072), and labels of a pickled batch.
+    """Returns the images, uint8 (N, 3072), and labels of a pickled batch.
 
-    Raises UnsafePickle for a pickle that asks for more than the batches hold, ValueError for one
-    that is damaged or holds something else.
+    Raises UnsafePickle for a pickle that needs more than the batches do, ValueError for a
+    damaged pickle or other contents.
     """
     try:
         batch = _Unpickler(io.BytesIO(raw)).load()

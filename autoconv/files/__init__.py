@@ -1,1 +1,1 @@
-"""Files that are complete or absent, folders replaced in one step, and where caches are."""
+"""Atomic writing of files, atomic replacement of folders, bounded reading, cache locations."""

@@ -1,4 +1,4 @@
-"""How large the weights of a model from a file may be: the file says how many numbers it holds."""
+"""Limits the size of the weights of a model from a file, by the numbers in the file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,15 +6,15 @@ from contextvars import ContextVar
 from math import prod
 from typing import Any
 
-LARGEST = 1 << 24  # product of the sizes in one argument of an operation
-SPARE = 1 << 20  # numbers that layers of one's own may make beside those that are kept
+LARGEST = 1 << 24  # maximum product of the sizes in one argument of an operation
+SPARE = 1 << 20  # extra numbers for custom layers' weights that are not in the file
 
 _left: ContextVar[list[int] | None] = ContextVar("numbers_left", default=None)
 
 
 @contextmanager
 def at_most(count: int) -> Iterator[None]:
-    """Within this block new weights hold so many numbers in all, and some to spare."""
+    """Inside the block, limits new weights to `count` numbers in total, plus SPARE."""
     token = _left.set([count + SPARE])
     try:
         yield
@@ -23,13 +23,13 @@ def at_most(count: int) -> Iterator[None]:
 
 
 def take(shape: tuple[int, ...], name: str) -> None:
-    """Counts a new weight. Raises ValueError, before it takes memory, where no more are allowed."""
+    """Counts a new weight. Raises ValueError, before it takes memory, if it exceeds the limit."""
     left = _left.get()
     if left is None:
         return
     left[0] -= prod(shape)
     if left[0] < 0:
-        raise ValueError(f"The weights of all layers must be in the file. Received: layers that make a {name} of "
+        raise ValueError(f"The weights of all layers must be in the file. Received: layers that need a {name} of "
                          f"shape {tuple(shape)}, for which the file holds too few numbers.")
 
 
@@ -38,5 +38,5 @@ def check_sizes(name: str, sizes: Any) -> None:
     numbers = sizes if isinstance(sizes, list | tuple) else [sizes]
     whole = [abs(number) for number in numbers if isinstance(number, int) and number]
     if _left.get() is not None and prod(whole) > LARGEST:
-        raise ValueError(f"An operation in a file may name sizes up to {LARGEST:,} in all. "
+        raise ValueError(f"The sizes of an operation in a file may have a product of {LARGEST:,} at most. "
                          f"Received: {name} with {sizes}.")

@@ -1,7 +1,7 @@
-"""Files that appear in one step: written under another name beside it, flushed, renamed.
+"""Writes files in one step: under a temporary name in the same folder, flushed, then renamed.
 
-A reader sees either the old file or all of the new one. Links stay: the file they lead to is
-replaced. Devices and FIFOs are written to.
+A reader sees either the old file or all of the new one. Links stay: their target is replaced.
+Devices and FIFOs are written to directly.
 """
 
 import contextlib
@@ -11,25 +11,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SUFFIX = ".tmp"  # of unfinished files; their names begin with a dot
+SUFFIX = ".tmp"  # suffix of unfinished files; their names begin with a dot
 
 
 def unfinished(path: Path) -> Path:
-    """Returns an unused name beside `path`, of the process's number and a random one."""
+    """Returns an unused name next to `path`, with the process ID and a random number."""
     return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}")
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Gives the name to write the new file under. It becomes `path` if the block ends well, else it
-    vanishes.
+    """Yields a temporary name for the new file. If the block succeeds, the file is renamed to
+    `path`, else deleted.
 
     durable: whether the file is on the disk when the block ends. Raises OSError for a device or a
     FIFO.
     """
     path = _end_of_links(path)
     if _is_stream(path):
-        raise OSError(errno.EINVAL, "a device or a FIFO is not replaced: name a file", str(path))
+        raise OSError(errno.EINVAL, "a device or a FIFO cannot be replaced: name a file", str(path))
     part = unfinished(path)
     try:
         yield part
@@ -59,7 +59,7 @@ def write(path: Path, data: bytes | str, durable: bool = True) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raises OSError where no file can be written at `path`."""
+    """Raises OSError if no file can be written at `path`."""
     end = _end_of_links(path)
     if _is_stream(end):
         if not os.access(end, os.W_OK):
@@ -74,7 +74,7 @@ def check_writable(path: Path) -> None:
 
 
 def _end_of_links(path: Path) -> Path:
-    """Returns where links lead, but not of one to an open file, such as /dev/stdout."""
+    """Follows links, except a link to an open file, such as /dev/stdout."""
     with contextlib.suppress(FileNotFoundError):
         path.stat()
     while path.is_symlink() and not path.parent.resolve().is_relative_to("/proc"):

@@ -1,6 +1,6 @@
-"""Where caches are, and how a folder of files is replaced without a mixture of old and new ones.
+"""Locates the cache folder, and replaces a folder of files without mixing old and new ones.
 
-A new folder is written beside the old one, then both change places in one system call (Linux's
+A new folder is written next to the old one, then both are exchanged in one system call (Linux's
 renameat2). If that fails, the new folder is renamed to `.replacement` within the old one: from then
 on its files count, and the next process moves them up.
 """
@@ -20,16 +20,16 @@ from . import atomic
 
 try:
     import fcntl
-except ImportError:  # Windows: there leavings of dead processes stay
+except ImportError:  # Windows: leftovers of dead processes stay there
     fcntl = None  # type: ignore[assignment]
 
 REPLACEMENT = ".replacement"
-AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
-ATTEMPTS = 20  # to do what another process may come in between of
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux's constants
+ATTEMPTS = 20  # tries of an operation that another process may disturb
 
 
 def user_cache() -> Path:
-    """Returns AUTOCONV_CACHE_DIR, else the folder `autoconv` in the system's place for caches."""
+    """Returns AUTOCONV_CACHE_DIR, else the folder `autoconv` in the system's cache folder."""
     if os.environ.get("AUTOCONV_CACHE_DIR"):
         return Path(os.environ["AUTOCONV_CACHE_DIR"]).expanduser()
     if sys.platform == "win32":
@@ -43,10 +43,10 @@ def user_cache() -> Path:
 
 @contextmanager
 def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Gives an empty folder to write the files `names` into. If the block ends well they replace
-    those of `folder` in one step, else they vanish; other files stay.
+    """Yields an empty folder for the files `names`. If the block succeeds, they replace the files
+    of `folder` in one step, else they are deleted; other files stay.
 
-    Raises OSError if it cannot be written. Removes what ended processes left.
+    Raises OSError if it cannot be written. Removes leftovers of ended processes.
     """
     folder = folder.resolve()
     sweep(folder)
@@ -61,13 +61,13 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def place(folder: Path, name: str) -> Path:
-    """Returns the path of a file of a folder that `replacing` may have been about to replace."""
+    """Returns a file's path in a folder, also if `replacing` was interrupted there."""
     new = folder / REPLACEMENT / name
     return new if new.is_file() else folder / name
 
 
 def stamp(folder: Path, names: Sequence[str]) -> tuple:
-    """Returns what changes when one of the files does: a reader of several then reads again."""
+    """Returns a value that changes with any of the files, so that a reader can read them again."""
     found: list[tuple[int, ...]] = []
     for name in names:
         try:
@@ -79,19 +79,19 @@ def stamp(folder: Path, names: Sequence[str]) -> tuple:
 
 
 def finish(folder: Path, names: Sequence[str]) -> None:
-    """Moves up what an interrupted replacement left. Raises OSError where that cannot be done."""
+    """Completes an interrupted replacement by moving its files up. Raises OSError on failure."""
     new = folder / REPLACEMENT
     if not new.is_dir():
         return
     for name in names:
         with contextlib.suppress(FileNotFoundError):  # moved already
             os.replace(new / name, folder / name)
-    with contextlib.suppress(OSError):  # another process did, or has put a new one there
+    with contextlib.suppress(OSError):  # another process removed it, or created a new one
         new.rmdir()
 
 
 def sweep(folder: Path) -> None:
-    """Removes what ended processes left beside or in `folder`. Living ones lock their folders."""
+    """Removes leftovers of ended processes next to or in `folder`. Live ones lock theirs."""
     if fcntl is None:
         return
     wanted = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)(-[0-9a-f]+)?{re.escape(atomic.SUFFIX)}")
@@ -108,10 +108,10 @@ def sweep(folder: Path) -> None:
 
 
 class Hold:
-    """A folder, made if missing, that no other process can hold before `close`.
+    """A lock on a folder, created if missing: no other process can hold it before `close`.
 
     Raises BlockingIOError if another process holds it. Without locks (Windows, some file systems)
-    it is only made.
+    the folder is only created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -147,7 +147,7 @@ class Hold:
 def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except OSError as error:  # another user's process may not be asked, but it lives
+    except OSError as error:  # another user's process cannot be signalled, but it is alive
         return not isinstance(error, ProcessLookupError)
     return True
 
@@ -160,7 +160,7 @@ def _lock(path: Path) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.path.samestat(os.fstat(descriptor), path.stat()):
-            raise FileNotFoundError(errno.ENOENT, "it was removed, and another one made", str(path))
+            raise FileNotFoundError(errno.ENOENT, "it was removed and created again", str(path))
     except (BlockingIOError, FileNotFoundError):
         os.close(descriptor)
         raise
@@ -171,25 +171,25 @@ def _lock(path: Path) -> int | None:
 
 
 def _begin(folder: Path) -> tuple[Path, Hold]:
-    """Returns an empty folder that can be renamed to `folder`, beside or in it, and its lock."""
+    """Returns an empty folder that can be renamed to `folder`, next to or in it, and its lock."""
     inside = folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK))
     for _ in range(ATTEMPTS):
         part = atomic.unfinished(folder)
         part = folder / part.name if inside else part
-        with contextlib.suppress(BlockingIOError):  # another process is about to sweep it away
+        with contextlib.suppress(BlockingIOError):  # another process is about to remove it
             return part, Hold(part)
     raise OSError(errno.EBUSY, "other processes remove what is written there", str(folder))
 
 
 def _put(part: Path, folder: Path, names: Sequence[str]) -> None:
-    """`part` becomes `folder`, or its files become those of `folder`."""
+    """Renames `part` to `folder`, or moves its files into `folder`."""
     if not folder.exists():
         try:
             os.rename(part, folder)
             atomic.flush(folder.parent)
             return
         except OSError:
-            if not folder.exists():  # else another process made it meanwhile
+            if not folder.exists():  # otherwise another process created it meanwhile
                 raise
     finish(folder, names)
     others = set(os.listdir(folder)) - {*names, part.name}
@@ -203,7 +203,7 @@ def _put(part: Path, folder: Path, names: Sequence[str]) -> None:
         try:
             os.rename(part, folder / REPLACEMENT)
             break
-        except OSError as error:  # one that another process put there, and may have moved up since
+        except OSError as error:  # another process's replacement, which may be moved up by now
             if attempt == ATTEMPTS - 1 or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             finish(folder, names)
@@ -212,7 +212,7 @@ def _put(part: Path, folder: Path, names: Sequence[str]) -> None:
 
 
 def _exchange(a: Path, b: Path) -> bool:
-    """Lets two folders change places in one step; False if the system cannot."""
+    """Exchanges two folders in one step. Returns False if the system cannot."""
     if not sys.platform.startswith("linux"):
         return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)

@@ -1,16 +1,16 @@
-"""JSON from files of unknown origin: bounded before it is parsed.
+"""Parses JSON from untrusted files, after checking its size.
 
-A byte of JSON can become 25 bytes of Python's objects, and a byte of an archive 1,000 bytes of
+A byte of JSON can become 25 bytes of Python objects, and a byte of an archive 1,000 bytes of
 JSON. There is at most one value per comma or opening bracket, so these are counted first.
 """
 
 import json
 from typing import IO, Any
 
-JsonObject = dict[str, Any]  # an object of JSON, or what becomes one
+JsonObject = dict[str, Any]  # a JSON object, or a dict to be written as one
 
-LARGEST = 2**24  # bytes
-VALUES = 500_000  # numbers, texts, lists and objects; 2,000 layers of Keras's have 200,000
+LARGEST = 2**24  # maximum bytes
+VALUES = 500_000  # maximum numbers, texts, lists and objects; 2,000 Keras layers have 200,000
 
 
 def parse(text: bytes | str, times: float = 1) -> Any:

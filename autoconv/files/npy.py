@@ -1,4 +1,4 @@
-"""Reads an array in NumPy's format, .npy, whose file or stream nobody vouches for."""
+"""Reads an array in NumPy's .npy format from an untrusted file or stream."""
 
 import warnings
 from typing import IO, Any
@@ -6,34 +6,34 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-HEADER = 10_000  # bytes that NumPy reads of a header; more would have to be trusted
+HEADER = 10_000  # maximum bytes of a header; NumPy reads longer ones only if trusted
 
 
 def read(file: IO[bytes], length: int) -> np.ndarray:
-    """Reads the array in an open .npy file of `length` bytes, without unpickling. Takes no memory
-    before shape and type are known to fit. Raises ValueError if they do not, or it is no such file.
+    """Reads the array in an open .npy file of `length` bytes, without unpickling. Checks shape
+    and type before it allocates memory. Raises ValueError if they or the file are invalid.
     """
     try:
-        with warnings.catch_warnings():  # of headers by Python 2, and of odd ones
+        with warnings.catch_warnings():  # NumPy warns of headers by Python 2 and of unusual ones
             warnings.simplefilter("ignore")
             shape, fortran, dtype = _header(file)
     except Exception as error:  # a damaged header may raise anything
-        raise ValueError(f"its header is not one of NumPy's .npy files ({error})") from error
+        raise ValueError(f"it has no valid .npy header ({error})") from error
     count = 1
     for size in shape:
         count *= size
     left = length - file.tell()
     if dtype.hasobject or not dtype.itemsize:
-        raise ValueError(f"an array of numbers is wanted. Received: {dtype}")
+        raise ValueError(f"it must be an array of numbers. Received: {dtype}")
     if min(shape, default=0) < 0 or count * dtype.itemsize != left:
         raise ValueError(f"its header promises {dtype} of shape {shape}, which is {count * dtype.itemsize} bytes. "
-                         f"{left} follow: the file is damaged, or cut off")
+                         f"{left} follow: the file is damaged or truncated")
     data = bytearray(left)
     done = 0
     while done < left and (more := file.readinto(memoryview(data)[done:])):  # type: ignore[attr-defined]
         done += more
     if done < left:
-        raise ValueError(f"it is cut off: {left} bytes are promised. Received: {done}")
+        raise ValueError(f"it is truncated: {left} bytes are promised. Received: {done}")
     return np.ndarray(shape, dtype, data, order="F" if fortran else "C")
 
 
@@ -43,4 +43,4 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         return npy.read_array_header_1_0(file, HEADER)
     if version == (2, 0):
         return npy.read_array_header_2_0(file, HEADER)
-    raise ValueError(f"version {version} is not known")
+    raise ValueError(f"version {version} is not supported")

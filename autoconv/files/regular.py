@@ -1,4 +1,4 @@
-"""Opens files that other people made: every reader of the package opens such a file here."""
+"""Opens untrusted files: every reader of the package opens its files here."""
 
 import errno
 import os
@@ -9,9 +9,9 @@ from typing import IO
 
 def opened(path: str | bytes | os.PathLike[str]) -> BufferedReader:
     """Opens a regular file, or a link to one, for reading bytes. Raises OSError for a FIFO, which
-    would wait for a writer, and for a device, which may have no end; else as `open`.
+    would wait for a writer, for a device, which may be endless, and as `open` does.
     """
-    own = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # without waiting
+    own = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # never waits
     file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | own))  # noqa: SIM115 - the caller closes it
     mode = os.fstat(file.fileno()).st_mode
     if stat.S_ISREG(mode):

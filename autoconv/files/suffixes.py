@@ -1,4 +1,4 @@
-"""How the files of models may be called."""
+"""Checks the names of model files."""
 
 import os
 from pathlib import Path
@@ -7,14 +7,14 @@ SUFFIXES = (".safetensors", ".keras", ".h5", ".hdf5")
 
 
 def check(filepath: str | os.PathLike[str], weights_only: bool = False) -> str:
-    """Returns the suffix of a model's file, or of weights only. Raises ValueError for others."""
+    """Returns the suffix of a model's or weights file. Raises ValueError for other names."""
     path = Path(filepath)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"The name of a model file must end in {', '.join(SUFFIXES)}. Received: {str(path)!r}.")
     if weights_only and path.suffix != ".safetensors" and not path.name.endswith(".weights.h5"):
-        raise ValueError("The name of a file of weights must end in .weights.h5, or in "
+        raise ValueError("The name of a weights file must end in .weights.h5 or in "
                          f".safetensors. Received: {str(path)!r}.")
     if not weights_only and path.name.endswith(".weights.h5"):
-        raise ValueError(f"A file of weights holds no model. Received: {str(path)!r}. Use "
+        raise ValueError(f"A weights file holds no model. Received: {str(path)!r}. Use "
                          "save_weights and load_weights, or another name.")
     return path.suffix

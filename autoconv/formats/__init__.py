@@ -1,4 +1,4 @@
-"""Models and weights in files, ONNX's files, and the weights of PyTorch's modules.
+"""Saves and loads models and weights, also as ONNX files and as PyTorch state dicts.
 
 The suffix of a file's name selects the format; `model.save` and `models.load_model` call these
 functions.
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 _FORMATS = {suffix: safetensors if suffix == ".safetensors" else keras_files for suffix in suffixes.SUFFIXES}
 
-MODEL_OF_RUN = "model.safetensors"  # the file in the folder that `autoconv train --out` writes
+MODEL_OF_RUN = "model.safetensors"  # the model's file in a run folder of `autoconv train --out`
 
 FilePath = str | os.PathLike[str]
 
 
 @contextmanager
 def _printable_errors() -> Iterator[None]:
-    """Within it errors quote words of a file so that a terminal can show them."""
+    """Makes ValueErrors printable: escapes control characters quoted from a file."""
     try:
         yield
     except ValueError as error:
@@ -46,8 +46,8 @@ def _printable_errors() -> Iterator[None]:
 
 
 def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
-    """Writes architecture, weights, and of a compiled model what compile() was given and the
-    optimizer's slots. The file is complete or absent.
+    """Writes the architecture, the weights and, for a compiled model, compile()'s arguments and
+    the optimizer's slots. The file is either complete or absent.
     """
     path = _free(filepath, overwrite)
     data = checking.checked_bytes(model, path, _format_of(path))
@@ -56,7 +56,7 @@ def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> No
 
 
 def check_savable(model: "Model", filepath: FilePath) -> None:
-    """Raises ValueError if `save_model` would refuse, and writes nothing."""
+    """Raises ValueError if `save_model` would; writes nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         checking.checked_bytes(model, Path(filepath), _format_of(Path(filepath)))
@@ -65,15 +65,15 @@ def check_savable(model: "Model", filepath: FilePath) -> None:
 @_printable_errors()
 def load_model(filepath: FilePath, custom_objects: CustomObjects | None = None,
                compile: bool = True) -> "Model":
-    """Reads the model of `save_model`, or of a run's folder; with `compile` compiled as it was, so
-    that training continues. Raises ValueError for a file that is damaged or not autoconv's.
+    """Reads a model from a file of `save_model` or from a run folder; with `compile`, compiles it as
+    before, so that training can continue. Raises ValueError for a file that is damaged or not autoconv's.
     """
     path = _existing(filepath)
     return _format_of(path).from_bytes(regular.read(path), path, custom_objects, compile)
 
 
 def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
-    """Writes the weights alone."""
+    """Writes only the weights."""
     path = _free(filepath, overwrite, weights_only=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     _format_of(path, weights_only=True).save_weights(model, path)

@@ -1,4 +1,4 @@
-"""The model that a file describes: all of it is checked before it takes memory."""
+"""Builds the model that a file describes, after checking the whole description."""
 
 from collections.abc import Mapping
 from math import prod
@@ -16,14 +16,14 @@ from ..models import Model
 
 CustomObjects = Mapping[str, Any]  # a user's classes and functions by name
 
-DEEPEST = 100  # models within models and lists within lists
-MOST = 8_000  # layers and other things that have a class
-NAMES = 1 / 16  # of the limits of JSON: for the names of classes, 1 MB
+DEEPEST = 100  # maximum nesting depth of models and lists
+MOST = 8_000  # maximum number of layers and other objects with a class
+NAMES = 1 / 16  # fraction of JSON's size limits for class names: 1 MB
 
 
 def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
          custom_objects: CustomObjects | None) -> Model:
-    """Makes the built model of a file's metadata. Raises ValueError if it cannot be made."""
+    """Returns the built model described by a file's metadata. Raises ValueError on failure."""
     try:
         description = json_text.parse(metadata["model"])
         classes = json_text.parse(metadata.get("class_names", "[]"), NAMES)
@@ -36,13 +36,13 @@ def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
 
 def build(description: JsonObject, classes: list[str], room: int, path: str,
           custom_objects: CustomObjects | None) -> Model:
-    """Makes the built model of a description, of `room` numbers at most. Raises as `make` does."""
+    """Returns the built model of a description, with at most `room` weights. Raises ValueError."""
     try:
         input_shape = description.pop("input_shape")
         with allowance.at_most(room):
             model = deserialize(description, custom_objects)
             if not isinstance(model, Model):
-                raise ValueError(f"A model is wanted. Received: {type(model).__name__}.")
+                raise ValueError(f"The file must hold a model. Received: {type(model).__name__}.")
             if not model.built and input_shape is not None:
                 model.build(map_shapes(tuple, input_shape))
     except Exception as error:  # constructors and their arguments raise any kind
@@ -55,7 +55,7 @@ def build(description: JsonObject, classes: list[str], room: int, path: str,
 
 
 def _check(description: Any, classes: Any) -> None:
-    """Raises ValueError for what `model.save` never writes."""
+    """Raises ValueError for a description that `model.save` never writes."""
     if not isinstance(description, dict) or not (
             {"input_shape", "class_name", "config"} <= set(description)):
         raise ValueError("it must be an object with an input_shape, a class_name and a config")
@@ -74,9 +74,9 @@ def check_depth(description: Any) -> None:
         value, depth = waiting.pop()
         things += isinstance(value, dict) and "class_name" in value
         if things > MOST:
-            raise ValueError(f"it has more than {MOST:,} layers and other things of a class")
+            raise ValueError(f"it has more than {MOST:,} layers and other objects with a class")
         if depth > DEEPEST:
-            raise ValueError(f"it is nested more than {DEEPEST} deep")
+            raise ValueError(f"it is nested more than {DEEPEST} levels deep")
         if isinstance(value, int) and abs(value) >= 2**63:
             raise ValueError("a number in it is too large")
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -84,8 +84,8 @@ def check_depth(description: Any) -> None:
 
 
 def _said(error: Exception) -> str:
-    """What an error says; those that Python raises name themselves, too."""
+    """Returns an error's message, preceded by its type unless it is a ValueError."""
     if type(error) is ValueError:
         return str(error)
     text = f"{type(error).__name__}: {error}"
-    return f"{text}{'' if text[-1] in '.?!' else '.'} Where no class of yours raised that, the file is damaged."
+    return f"{text}{'' if text[-1] in '.?!' else '.'} If none of your classes raised this error, the file is damaged."

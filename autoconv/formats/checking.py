@@ -1,4 +1,4 @@
-"""The bytes of a file, after the model they make was compared with the model written."""
+"""Checks a model file before it is written: reads the model back and compares both."""
 
 import json
 import warnings
@@ -30,12 +30,12 @@ _START = "A file must make the model again."
 
 
 def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
-    """Returns the bytes of a model's file, from which the same model can be made, training
-    included.
+    """Returns the bytes of a model's file, after checking that the model and its training can be
+    restored from them.
 
     Raises ValueError if a layer cannot be made, has other weights or settings, or lacks a function
-    that was set on it, and if the optimizer would have another state. Draws no random numbers and
-    gives no names.
+    that was set on it, or if the optimizer's state would differ. Draws no random numbers and
+    assigns no automatic names.
     """
     with written_objects() as known:
         data = form.to_bytes(model, path.suffix)
@@ -46,8 +46,8 @@ def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
         except Exception as error:
             with custom_object_scope(known):
                 culprit = _culprit(model) or repr(model.name)
-            raise ValueError(f"{_START} {culprit} cannot be made as it is now: {error} Set what "
-                             "was changed back, or make a new model.") from error
+            raise ValueError(f"{_START} {culprit} cannot be made as it is now: {error} Undo "
+                             "the changes to it, or make a new model.") from error
         layers = list(model._walk())
         copies = list(made._walk())
         for layer, other in zip(layers, copies):
@@ -60,27 +60,27 @@ def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
 
 
 def _compare(layer: Layer, made: Layer) -> None:
-    """Raises ValueError where a file would make another layer than this one."""
+    """Raises ValueError if the layer restored from a file differs from the original."""
     start = f"{_START} {_called(layer)}"
     if type(layer) is not type(made):
         raise ValueError(f"{start} would come back as a {type(made).__name__}. Make it in the constructor.")
     for name in vars(layer):
         if isinstance(getattr(type(layer), name, None), FunctionType) and name not in vars(made):
             raise ValueError(f"{start} has a function {name!r} that was set on it, and a file holds no code. Define "
-                             f"it in a class of yours: class Mine(layers.{type(layer).__name__}).")
+                             f"it in your own class: class Mine(layers.{type(layer).__name__}).")
     mine = _weights(layer)
     others = _weights(made)
     for name in {**mine, **others}:
         if mine.get(name) != others.get(name):
             has, makes = ("none" if w is None else f"one of shape {w[0]} and {w[1]}"
                           for w in (mine.get(name), others.get(name)))
-            raise ValueError(f"{start} must have the weights that its arguments say. Received: as {name!r} it has "
+            raise ValueError(f"{start} must have the weights that its arguments imply. Received: as {name!r} it has "
                              f"{has}, its arguments make {makes}. Set the arguments too, such as use_bias, filters or "
                              "kernel_size, or put the weight back.")
     for weight, other in zip(layer._own_weights(), made._own_weights()):
         if weight.requires_grad != other.requires_grad:
-            raise ValueError(f"{start} would come back with trainable={other.requires_grad} of its weight "
-                             f"{weight.name!r}. Set `trainable` of the layer, and of the models that it is in.")
+            raise ValueError(f"{start} would come back with trainable={other.requires_grad} for its weight "
+                             f"{weight.name!r}. Set `trainable` of the layer and of the models that contain it.")
     for name in type(layer).config_parameters():
         now, then = (_plain(attribute(of, name)) for of in (layer, made))
         if name not in ("name", "trainable") and now != then:
@@ -89,7 +89,7 @@ def _compare(layer: Layer, made: Layer) -> None:
 
 
 def _compare_training(model: Model, made: Model) -> None:
-    """Raises ValueError if a file would make a model with other values or another training."""
+    """Raises ValueError if the restored model has different weights or training settings."""
     for (name, mine), other in zip(model.named_weights().items(), made.weights, strict=True):
         if mine.numpy().tobytes() != other.numpy().tobytes():
             raise ValueError(f"{_START} The weight {name!r} would come back with other values. "
@@ -97,7 +97,7 @@ def _compare_training(model: Model, made: Model) -> None:
     streams = training.streams_text(model)
     others = training.streams_text(made)
     if streams != others:
-        raise ValueError(f"{_START} The layers' generators of random numbers would go on from {others}. Received: "
+        raise ValueError(f"{_START} The layers' random generators would continue from {others}. Received: "
                          f"{streams}. Make them in the constructors of their layers.")
     if made.optimizer is None or model.optimizer is None:
         return
@@ -114,12 +114,12 @@ def _compare_training(model: Model, made: Model) -> None:
     differing += [key for key in {**state, **other_state} if state and (
         key not in state or key not in other_state or not np.array_equal(state[key], other_state[key], equal_nan=True))]
     if differing:
-        raise ValueError(f"{_START} The optimizer, {model.optimizer!r}, would come back with another {differing[0]!r}. "
+        raise ValueError(f"{_START} The optimizer {model.optimizer!r} would come back with another {differing[0]!r}. "
                          "Make it an argument that the constructor stores as it is, or a variable of add_variable().")
 
 
 def _weights(layer: Layer) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shapes and dtypes of a layer's own weights, by their names."""
+    """Returns the shapes and dtypes of a layer's own weights, by name."""
     given: Counter[str] = Counter()
     return {names.numbered(w.name or "variable", given): (w.shape, w.dtype.name) for w in layer._own_weights()}
 

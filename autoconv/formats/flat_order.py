@@ -1,4 +1,4 @@
-"""The order of the numbers in flattened images: (C, H, W) elsewhere, (H, W, C) here."""
+"""Element order of flattened images: (C, H, W) in PyTorch and ONNX, (H, W, C) in autoconv."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ import numpy as np
 from ..engine.graph.graph import Graph
 from ..layers import Concatenate, Dense, Flatten, Permute, Reshape
 
-Order = np.ndarray | None  # for each place in the other order ours; None where both are the same
-UNKNOWN = np.empty(0, np.int64)  # the order of what was made in a way that is not followed
+Order = np.ndarray | None  # our index per index of the other order; None if equal
+UNKNOWN = np.empty(0, np.int64)  # marks a value whose order cannot be determined
 
 
 @dataclass(frozen=True)
 class FlatCall:
-    """One call of a layer or function: numbers of its values, their shapes without the batch."""
+    """One call of a layer or function: its value numbers, and their shapes without the batch."""
 
     operation: Any
     inputs: list[int]
@@ -27,13 +27,13 @@ class FlatCall:
 
 
 def calls_of(graph: Graph) -> list[FlatCall]:
-    """All calls in a graph, in an order in which they can run."""
+    """Returns all calls in a graph, in execution order."""
     numbers = count()
     return _expanded(graph, [next(numbers) for _ in graph.inputs], numbers)[0]
 
 
 def _expanded(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[list[FlatCall], list[int]]:
-    """The calls in a graph that is given these values, and the values of its outputs."""
+    """Returns the calls in a graph with these input values, and its output values."""
     known = {id(tensor): number for tensor, number in zip(graph.inputs, inputs)}
     found: list[FlatCall] = []
     for node in graph.nodes:
@@ -54,9 +54,9 @@ def _expanded(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[
 
 
 def flat_orders(calls: list[FlatCall]) -> dict[int, np.ndarray]:
-    """Returns the orders of values in another order: after a Flatten, before a Reshape to images.
+    """Returns the orders of values that differ: after a Flatten, or before a Reshape to images.
 
-    A missing value has the same order in both; UNKNOWN means that the order is not followed.
+    A missing value has the same order in both; UNKNOWN marks an order that is not determined.
     """
     orders: dict[int, np.ndarray] = {}
     wanted = _wanted(calls)
@@ -83,7 +83,7 @@ def _wanted(calls: list[FlatCall]) -> dict[int, np.ndarray]:
 
 
 def _given(call: FlatCall, taken: list[Order], wanted: dict[int, np.ndarray]) -> Order:
-    """The order of what a call gives, by the orders of what it takes."""
+    """Returns the order of a call's outputs, from the orders of its inputs."""
     first = taken[0]
     operation = call.operation
     if isinstance(operation, Dense):
@@ -103,7 +103,7 @@ def _given(call: FlatCall, taken: list[Order], wanted: dict[int, np.ndarray]) ->
 
 
 def _viewed(call: FlatCall, order: Order) -> Order:
-    """The order behind a Flatten or Reshape."""
+    """Returns the order after a Flatten or Reshape."""
     before = call.taken[0]
     after = call.given[0]
     if order is UNKNOWN or before == after:
@@ -119,7 +119,7 @@ def _viewed(call: FlatCall, order: Order) -> Order:
 
 
 def _channels_first(shape: tuple) -> Order:
-    """Returns for each number of an image (H, W, C) in the order (C, H, W) its position here."""
+    """Returns the index in an (H, W, C) image of each element in the order (C, H, W)."""
     if None in shape:
         return UNKNOWN
     places = np.arange(prod(shape)).reshape(shape).transpose(2, 0, 1).reshape(-1)
@@ -132,5 +132,5 @@ def _is_view(call: FlatCall) -> bool:
 
 
 def _keeps_shape(call: FlatCall) -> bool:
-    """Whether a call maps vectors to vectors of one size, so it works number by number."""
+    """Whether all inputs and outputs of a call are vectors of the same size."""
     return all(len(shape) == 1 and shape == call.given[0] for shape in [*call.taken, *call.given])

@@ -1,7 +1,7 @@
-"""HDF5 files of numbers: read from a tree made here, written by h5py.
+"""Numeric HDF5 files: read by the package's own parser, written by h5py.
 
-External and soft links, external storage, virtual and compressed arrays are refused: they reach
-outside of a file, or grow when read.
+External and soft links, external storage, virtual and compressed arrays are refused: they refer
+to other files or expand when read.
 """
 
 import io
@@ -14,25 +14,25 @@ import numpy as np
 from ..arguments import extras
 from .hdf5_tree import HDF5Node, Tree
 
-DEEPEST = 60  # groups within groups
-MOST = 100_000  # groups and arrays
-LONGEST = 1000  # characters of an error: it may quote names of the file
+DEEPEST = 60  # maximum nesting depth of groups
+MOST = 100_000  # maximum number of groups and arrays
+LONGEST = 1000  # maximum characters of an error, which may quote the file's names
 
 
 @contextmanager
 def opened(data: bytes, path: str) -> Iterator[HDF5Node]:
-    """Gives the root of the file in `data`. Inside the block any exception becomes a ValueError."""
+    """Yields the root of the file in `data`. Inside the block any exception becomes a ValueError."""
     try:
         yield Tree(data).root
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {str(error)[:LONGEST]}") from error
-    except Exception as error:  # KeyError of a missing array, MemoryError
-        raise ValueError(f"{path} cannot be read as HDF5; it may be damaged or cut off: "
+    except Exception as error:  # KeyError for a missing array, MemoryError
+        raise ValueError(f"{path} cannot be read as HDF5; it may be damaged or truncated: "
                          f"{type(error).__name__}: {str(error)[:LONGEST]}") from error
 
 
 def arrays(group: HDF5Node, room: int) -> dict[str, np.ndarray]:
-    """Returns all arrays of numbers in a group by path, read-only, `room` bytes at most."""
+    """Returns a group's numeric arrays by path, read-only; `room` bytes in total at most."""
     found: dict[str, np.ndarray] = {}
     waiting = [("", group, 0)]
     seen = 0
@@ -41,7 +41,7 @@ def arrays(group: HDF5Node, room: int) -> dict[str, np.ndarray]:
         for name in holder.links:
             seen += 1
             if seen > MOST or depth > DEEPEST:
-                raise ValueError(f"it has more than {MOST:,} groups, or is nested more than {DEEPEST} deep")
+                raise ValueError(f"it has more than {MOST:,} groups and arrays, or more than {DEEPEST} nested groups")
             item = holder[name]
             full = f"{path}/{name}".lstrip("/")
             if item.is_group:
@@ -54,18 +54,18 @@ def arrays(group: HDF5Node, room: int) -> dict[str, np.ndarray]:
             if array is not None:
                 room -= array.nbytes
                 if room < 0:
-                    raise ValueError(f"its arrays claim more bytes than it has, at {full!r}")
+                    raise ValueError(f"its arrays claim more bytes than the file has, at {full!r}")
                 found[full] = array
     return found
 
 
 def text(group: HDF5Node, name: str) -> str | None:
-    """An attribute that is text, None where there is none."""
+    """Returns a text attribute, or None if it is missing."""
     return "".join(group.texts(name)) if name in group.attrs else None
 
 
 def strings(group: HDF5Node, name: str) -> list[str]:
-    """An attribute that is a list of strings; a long one is in several: name0, name1, ..."""
+    """Returns a string-list attribute; a long list is split: name0, name1, ..."""
     parts = [name] if name in group.attrs else []
     while f"{name}{len(parts)}" in group.attrs and name not in group.attrs:
         parts.append(f"{name}{len(parts)}")
@@ -73,7 +73,7 @@ def strings(group: HDF5Node, name: str) -> list[str]:
 
 
 def to_bytes(arrays_: Mapping[str, np.ndarray], attributes: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """Returns a file of these arrays, by path, and of attributes of groups, which are made."""
+    """Returns an HDF5 file with these arrays, by path, and these groups' attributes."""
     h5py = extras.load("h5py", "h5py", "keras", "Writing Keras's files")
     out = io.BytesIO()
     with h5py.File(out, "w") as file:

@@ -1,4 +1,4 @@
-"""Links of an HDF5 group with many members and a name beyond ASCII, in a fractal heap."""
+"""Reads links stored in a fractal heap: of large HDF5 groups with a non-ASCII name."""
 
 from bisect import bisect
 from collections.abc import Callable, Iterator
@@ -9,10 +9,10 @@ Unpack = Callable[[str, int], tuple[Any, ...]]  # reads numbers at an address, a
 
 
 def messages(unpack: Unpack, step: Callable[[], None], heap: int, tree: int) -> Iterator[int]:
-    """The addresses of the messages about links."""
+    """Yields the addresses of the link messages."""
     blocks = list(_blocks(unpack, step, heap))
     for record in _records(unpack, step, tree):
-        kind, offset, _ = unpack("BIH", record + 4)  # after the hash of the name
+        kind, offset, _ = unpack("BIH", record + 4)  # the name's hash is skipped
         start, address = blocks[bisect(blocks, offset, key=itemgetter(0)) - 1]
         if kind:
             raise ValueError("a link in it is damaged")
@@ -20,7 +20,7 @@ def messages(unpack: Unpack, step: Callable[[], None], heap: int, tree: int) -> 
 
 
 def _blocks(unpack: Unpack, step: Callable[[], None], heap: int) -> Iterator[tuple[int, int]]:
-    """The direct blocks of a heap: the offset in the heap at which each begins, and its address."""
+    """Yields a heap's direct blocks: each block's offset in the heap, and its address."""
     signature, ids, filters = unpack("4sxHH", heap)
     width, smallest, largest, bits, _, root, rows = unpack("HQQHHQH", heap + 110)
     if signature != b"FRHP" or (ids, filters, bits) != (7, 0, 32) or not 0 < smallest <= largest or not width:
@@ -39,14 +39,14 @@ def _blocks(unpack: Unpack, step: Callable[[], None], heap: int) -> Iterator[tup
 
 
 def _records(unpack: Unpack, step: Callable[[], None], tree: int) -> Iterator[int]:
-    """The addresses of a B-tree's records."""
+    """Yields the addresses of a B-tree's records."""
     signature, kind, size, length, depth, root, count = unpack("4sxBIHHxxQH", tree)
     if signature != b"BTHD" or kind != 5 or length != 11 or depth > 4 or size < 64:
         raise ValueError("the list of a group's links is damaged")
     most = (size - 10) // length
     width = _width(most)
     total = most
-    pointers = [0]  # bytes of a pointer to a child, by the depth below
+    pointers = [0]  # bytes of a child pointer, by the level of its node
     for level in range(depth):
         pointers.append(8 + width + (_width(total) if level else 0))
         most = (size - 10 - pointers[-1]) // (length + pointers[-1])

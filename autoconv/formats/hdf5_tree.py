@@ -1,8 +1,8 @@
-"""A file in HDF5's oldest format, h5py's default, as a tree of groups and arrays.
+"""Reads HDF5's oldest format, h5py's default, as a tree of groups and arrays.
 
 libhdf5 is not made for foreign files: one changed byte can crash it, or make it loop or allocate
 gigabytes. This reader supports only what Keras's files contain, trusts no address, size or count,
-and reads no more than the file's size. Names are those of the "HDF5 File Format Specification
+and reads no more than the file's size. Its terms follow the "HDF5 File Format Specification
 Version 3.0".
 """
 
@@ -18,19 +18,19 @@ from . import hdf5_dense
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOWHERE = 2**64 - 1  # the undefined address
-STEPS = 1_000_000  # messages, links and texts
-LONGEST = 2**24  # bytes of one text
-# Kinds of messages in an object's header.
+STEPS = 1_000_000  # maximum number of messages, links and texts
+LONGEST = 2**24  # maximum bytes of one text
+# Message types in an object's header.
 SPACE, LINK_INFO, TYPE, LINK, EXTERNAL, LAYOUT, FILTERS, ATTRIBUTE = 1, 2, 3, 6, 7, 8, 11, 12
 CONTINUATION, SYMBOL_TABLE = 16, 17
-SHARED = 2  # a message's flag: its content is elsewhere
-# Precision, positions and sizes of exponent and mantissa, and the exponent's bias, by bytes.
+SHARED = 2  # flag of a message whose content is stored elsewhere
+# Float layouts by byte size: precision, positions and sizes of exponent and mantissa, exponent bias.
 FLOATS = {2: (0, 16, 10, 5, 0, 10, 15), 4: (0, 32, 23, 8, 0, 23, 127), 8: (0, 64, 52, 11, 0, 52, 1023)}
-REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # to a heap's text
+REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # reference to a text in a heap
 
 
 class Tree:
-    """The objects in a file's bytes. Raises ValueError if they are damaged or in a newer format."""
+    """The objects in a file. Raises ValueError if it is damaged or in a newer format."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -47,7 +47,7 @@ class Tree:
         self.root = self.node(self.unpack("Q", 64)[0])
 
     def node(self, address: int) -> "HDF5Node":
-        """The object whose header is at `address`."""
+        """Returns the object whose header is at `address`."""
         if address not in self._nodes:
             self._nodes[address] = HDF5Node(self, address)
         return self._nodes[address]
@@ -59,23 +59,23 @@ class Tree:
             raise ValueError(f"it has {len(self.data):,} bytes and refers to byte {at:,}") from None
 
     def step(self) -> None:
-        """Counts one thing read. A sound file has each once, and each takes 8 bytes or more."""
+        """Counts one part read. A sound file has each part once, in 8 bytes or more."""
         self._steps -= 1
         if self._steps < 0:
-            raise ValueError("it has too many parts, or refers to the same ones again and again")
+            raise ValueError("it has too many parts, or refers to the same parts repeatedly")
 
     def text(self, at: int, length: int) -> str:
         self._letters -= length + 1
         if at + length > len(self.data) or length > LONGEST or self._letters < 0:
-            raise ValueError("its texts claim more bytes than it has")
+            raise ValueError("its texts claim more bytes than the file has")
         return self.data[at : at + length].decode()
 
     def word(self, at: int, stop: int) -> str:
-        """A text that ends with a zero byte, before `stop`."""
+        """Returns a zero-terminated text that ends before `stop`."""
         return self.text(at, self.data.index(b"\0", at, stop) - at)
 
     def heap_text(self, length: int, heap: int, index: int) -> str:
-        """A text in the global heap at address `heap`."""
+        """Returns a text from the global heap at address `heap`."""
         self.step()
         if not length:
             return ""
@@ -83,11 +83,11 @@ class Tree:
             self._heaps[heap] = dict(self._heap_objects(heap))
         at, size = self._heaps[heap][index]
         if length > size:
-            raise ValueError("its texts claim more bytes than it has")
+            raise ValueError("its texts claim more bytes than the file has")
         return self.text(at, length)
 
     def _heap_objects(self, heap: int) -> Iterator[tuple[int, tuple[int, int]]]:
-        """The objects of a global heap: numbers, and where they are with how many bytes."""
+        """Yields a global heap's objects: number, and (address, size in bytes)."""
         signature, size = self.unpack("4sxxxxQ", heap)
         at = heap + 16
         stop = heap + size
@@ -96,13 +96,13 @@ class Tree:
         while at + 16 <= stop:
             self.step()
             index, size = self.unpack("HxxxxxxQ", at)
-            if not index:  # free from here on
+            if not index:  # the rest of the heap is free
                 return
             yield index, (at + 16, size)
             at += 16 + -(-size // 8) * 8
 
     def type(self, at: int) -> np.dtype | None:
-        """Returns the NumPy type at `at`: REFERENCE for text of variable length, or None."""
+        """Returns the NumPy type at `at`, REFERENCE for variable-length text; else None."""
         kind, flags, sign, _, size = self.unpack("BBBBI", at)
         order = ">" if flags & 1 else "<"
         if kind & 15 == 0 and size in (1, 2, 4, 8) and self.unpack("HH", at + 8) == (0, 8 * size):
@@ -117,27 +117,27 @@ class Tree:
         version, rank, _, kind = self.unpack("BBBB", at)
         if version not in (1, 2) or rank > 32:
             raise ValueError("a shape in it is damaged")
-        if version == 2 and kind == 2:  # no value
+        if version == 2 and kind == 2:  # a null dataspace
             return (0,)
         return self.unpack(f"{rank}Q", at + (8 if version == 1 else 4))
 
     def values(self, dtype: np.dtype, shape: tuple[int, ...], at: int) -> np.ndarray:
-        """An array of the file, without a copy. It cannot be written to."""
+        """Returns an array as a read-only view of the file."""
         count = prod(shape)
         if count and at + count * dtype.itemsize > len(self.data):
-            raise ValueError("its arrays claim more bytes than it has")
+            raise ValueError("its arrays claim more bytes than the file has")
         return np.frombuffer(self.data if count else b"", dtype, count, at if count else 0).reshape(shape)
 
 
 class HDF5Node:
-    """A group or an array: a header of messages, each of which says one thing about it."""
+    """A group or an array, described by the messages in its header."""
 
     def __init__(self, tree: Tree, address: int) -> None:
         version, count, size = tree.unpack("BxHxxxxI", address)
         if version != 1:
             raise ValueError("it is damaged, or in a newer format of HDF5 than Keras writes. Write it without libver")
         self._tree = tree
-        self._messages: list[tuple[int, int]] = []  # kinds and addresses
+        self._messages: list[tuple[int, int]] = []  # types and addresses
         blocks = [(address + 16, size)]
         for at, length in blocks:
             stop = at + length
@@ -150,7 +150,7 @@ class HDF5Node:
                 at += 8 + size
 
     def _address(self, kind: int) -> int | None:
-        """Where the message of a kind is, None if there is none."""
+        """Returns the address of the message of this type, or None."""
         return next((at for found, at in self._messages if found == kind), None)
 
     @property
@@ -159,7 +159,7 @@ class HDF5Node:
 
     @cached_property
     def links(self) -> dict[str, int]:
-        """The addresses of the objects in a group, by name; NOWHERE for links to elsewhere."""
+        """Addresses of a group's objects, by name; NOWHERE for links to other files."""
         table = self._address(SYMBOL_TABLE)
         info = self._address(LINK_INFO)
         if table is not None:
@@ -172,7 +172,7 @@ class HDF5Node:
         return dict(sorted(self._link(at) for at in places))
 
     def _symbols(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
-        """The links of a group that has a B-tree of its objects and a heap of their names."""
+        """Yields the links of a group with a B-tree of objects and a heap of names."""
         signature, size, names = self._tree.unpack("4sxxxxQxxxxxxxxQ", heap)
         waiting = [tree]
         if signature != b"HEAP":
@@ -192,7 +192,7 @@ class HDF5Node:
                 raise ValueError("the list of objects in a group is damaged")
 
     def _link(self, at: int) -> tuple[str, int]:
-        """The name and address in a message about one link."""
+        """Returns the name and address in a link message."""
         flags = self._tree.data[at + 1]
         at = at + 2
         elsewhere = flags & 8 and self._tree.data[at]
@@ -204,7 +204,7 @@ class HDF5Node:
         return name, NOWHERE if elsewhere else self._tree.unpack("Q", at)[0]
 
     def __getitem__(self, path: str) -> "HDF5Node":
-        """An object in a group, or in groups within. Raises ValueError for links to elsewhere."""
+        """Returns the object at a path. Raises ValueError for a link outside the file."""
         node = self
         for name in path.split("/"):
             if node.links[name] == NOWHERE:
@@ -217,7 +217,7 @@ class HDF5Node:
 
     @cached_property
     def attrs(self) -> dict[str, tuple[int, int, int]]:
-        """Where the type, the shape and the value of each attribute are, by name."""
+        """Addresses of each attribute's type, shape and value, by name."""
         return dict(self._attribute(at) for kind, at in self._messages if kind == ATTRIBUTE)
 
     def _attribute(self, at: int) -> tuple[str, tuple[int, int, int]]:
@@ -231,7 +231,7 @@ class HDF5Node:
         return self._tree.word(at, places[1]), (places[1], places[2], places[3])
 
     def texts(self, name: str) -> list[str]:
-        """The texts of an attribute."""
+        """Returns an attribute's texts."""
         kind, shape, value = self.attrs[name]
         dtype = self._tree.type(kind)
         if dtype is None:
@@ -244,17 +244,17 @@ class HDF5Node:
         return [self._tree.text(value + i * dtype.itemsize, len(item)) for i, item in enumerate(found.tolist())]
 
     def array(self) -> np.ndarray | None:
-        """Returns the numbers of an array, None for other types. Raises ValueError if elsewhere."""
+        """Returns a numeric array, None for other types; ValueError if it is in another file."""
         kind, shape, layout = (self._address(message) for message in (TYPE, SPACE, LAYOUT))
         if kind is None or shape is None or layout is None:
-            raise ValueError("has no type, shape or place that can be read; it may be damaged")
+            raise ValueError("has no readable type, shape or layout; it may be damaged")
         dtype = self._tree.type(kind)
         sizes = self._tree.shape(shape)
         version, way = self._tree.unpack("BB", layout)
         if self._address(EXTERNAL) is not None or way == 3:
-            raise ValueError("lies in another file, which is not opened")
+            raise ValueError("is stored in another file, which is not opened")
         if self._address(FILTERS) is not None or way == 2:
-            raise ValueError("is compressed or in pieces, as Keras writes none. Write it without chunks")
+            raise ValueError("is compressed or chunked, which Keras never writes. Write it without chunks")
         if version != 3 or way > 1:
             raise ValueError("has a layout that Keras does not write")
         if dtype is None or dtype.kind not in "fiu":

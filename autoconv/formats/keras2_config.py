@@ -1,5 +1,5 @@
-"""Turns configurations of Keras 2 into those of Keras 3: renamed classes and arguments, dropped
-arguments, and what compile() was given. Source: Keras 2.15.
+"""Converts Keras 2 configurations to Keras 3: renamed classes and arguments, dropped
+arguments, and compile()'s arguments. Source: Keras 2.15.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ _UNUSED = {"SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kern
 
 
 def to_keras_3(kind: str, given: Any) -> tuple[str, Any]:
-    """Returns Keras 3's class and arguments for those of a file, of any version."""
+    """Returns Keras 3's class and arguments for a file of any Keras version."""
     kind = kind.removeprefix("Custom>") if kind.removeprefix("Custom>") in optimizers.CLASSES else kind
     if kind == "Sequential" and isinstance(given, list):  # before Keras 2.2.3
         given = {"layers": given}
@@ -43,12 +43,12 @@ def to_keras_3(kind: str, given: Any) -> tuple[str, Any]:
 
 
 def layer_name(name: str) -> str:
-    """A layer's name as Keras 3 allows it: without the "/" that Keras 2 has in names."""
+    """Returns a layer's Keras 2 name without "/", which Keras 3 does not allow."""
     return name.replace("/", "_")
 
 
 def _set_rate(optimizer: JsonObject) -> None:
-    """Replaces the argument `decay` by the schedule that does the same."""
+    """Replaces the argument `decay` by the equivalent schedule."""
     rate = optimizer.pop("lr", optimizer.get("learning_rate"))
     decay = optimizer.pop("decay", 0.0)
     if decay:
@@ -58,10 +58,10 @@ def _set_rate(optimizer: JsonObject) -> None:
 
 
 def _metric_name(given: JsonObject) -> str:
-    """Returns the name that compile() was given for a metric, stored as a function."""
+    """Returns the name of a metric that the file stores as a function."""
     name = str(given.get("name", ""))
     function = given["fn"]
-    if function not in metrics.BY_NAME:  # a function of the user's
+    if function not in metrics.BY_NAME:  # a user's function
         return function
     while name and name not in (*metrics.BY_NAME, "accuracy", "acc"):
         name = name.partition("_")[2]

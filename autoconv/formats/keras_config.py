@@ -1,4 +1,4 @@
-"""Keras's configurations as ours, and back: the same classes and arguments in another form."""
+"""Converts Keras's configurations to autoconv's and back: same classes and arguments, another form."""
 
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
@@ -18,30 +18,30 @@ from ..ops.core import OPERANDS
 from . import keras2_config
 from .keras_weights import has_graph
 
-# Arguments of Keras's that autoconv has not, with the only values that mean nothing.
+# Keras's arguments that autoconv lacks, with the values that have no effect; other values are refused.
 _MEANINGLESS: dict[str, tuple[Any, ...]] = {
     "renorm": (False,), "renorm_clipping": (None,), "renorm_momentum": (0.99,), "quantization_config": (None,),
     "input_axes": (None,), "output_axes": (None,), "sparse": (False, None), "ragged": (False, None),
     "optional": (False,), "SpatialDropout2D.noise_shape": (None,),
     **{f"{kind}.groups": (1,) for kind in ("DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")}}
-# Arguments of ours that Keras has not.
+# autoconv's arguments that Keras lacks.
 _OURS = ("input_shape", "input_dim", "batch_size")
-_RANDOM = ("RandomBrightness", "RandomContrast")  # they have a data_format in Keras
+_RANDOM = ("RandomBrightness", "RandomContrast")  # layers with a data_format in Keras
 
 _GRAPHS = ("Functional", "Model")  # Keras's classes of models that are graphs
 
-# Operations in graphs. Keras's class has the name of its function, as "ExpandDims"; these have another one, and some
-# functions of ours, which Keras has not as one operation, have none.
+# Operations in graphs. Keras derives the class name from the function, as in "ExpandDims"; _NAMES lists the exceptions,
+# _NO_OPERATIONS the functions of autoconv without an operation in Keras.
 _NAMES = {"allclose": "AllClose", "rgb_to_grayscale": "RGBToGrayscale"}
 _NO_OPERATIONS = {"affine_transform", "batch_normalization", "binary_crossentropy", "categorical_crossentropy",
                   "exponential", "hard_swish", "layer_normalization", "mish", "norm", "remainder",
                   "sparse_categorical_crossentropy", "swish", "unstack"}
 _CALLED = {*OPERANDS, "indices", "weights", "fill_value", "operands", "target", "output", "targets", "predictions",
-           "constant_values", "variable", "rtol", "atol"}  # arguments of calls
+           "constant_values", "variable", "rtol", "atol"}  # arguments passed in the call
 
 
 def _modules() -> dict[str, str]:
-    """Keras's modules of the functions of `ops`, by their names in it."""
+    """Returns the Keras module of each function in `ops`, by name."""
     own = {**dict.fromkeys(ops.numpy.__all__, "numpy"), **dict.fromkeys(ops.nn.__all__, "nn"),
            **dict.fromkeys(ops.math.__all__, "math"), "erf": "math", "cast": "core",
            **dict.fromkeys(ops.image.__all__, "image"), "get_item": "numpy", "tanh": "numpy",
@@ -54,7 +54,7 @@ def _class_of(name: str) -> str:
 
 
 _MODULES = _modules()
-_OURS_OF: dict[str, str] = {"ReLU": "functional.relu"}  # the nodes' names of Keras's operations
+_OURS_OF: dict[str, str] = {"ReLU": "functional.relu"}  # node names of Keras's operations
 for _name in _MODULES:
     _OURS_OF.update((_class_of(_name), known) for known in (_name, f"functional.{_name}",
                                                             f"ops.{_name}") if known in FUNCTIONS)
@@ -88,13 +88,13 @@ def from_keras(config: Any) -> Any:
 
 
 def _plain(kind: str, given: JsonObject) -> JsonObject:
-    """The arguments of a class, without those of Keras's that mean nothing."""
+    """Returns a class's arguments without Keras's arguments that have no effect."""
     found = {}
     for key, value in given.items():
         allowed = _MEANINGLESS.get(key) or _MEANINGLESS.get(f"{kind}.{key}")
         if allowed is not None:
             if value not in allowed:
-                raise ValueError(f"{kind} has {key}={value!r}, which autoconv has not")
+                raise ValueError(f"{kind} has {key}={value!r}, which autoconv does not support")
         elif not (key == "data_format" and kind in _RANDOM):
             found[key] = from_keras(value)
     return found
@@ -160,7 +160,7 @@ def _first_calls(given: JsonObject) -> dict[str, int]:
 
 
 def _references_in(value: Any) -> Iterator[list[Any]]:
-    """The lists [name, node, output, ...] in a structure."""
+    """Yields the lists [name, node, output, ...] in a structure."""
     if value and isinstance(value, list) and isinstance(value[0], str):
         yield value
     else:
@@ -169,7 +169,7 @@ def _references_in(value: Any) -> Iterator[list[Any]]:
 
 
 def _call(call: Any, first: Mapping[str, int]) -> JsonObject:
-    """One call of a layer. In Keras 2 it is a structure of lists [name, node, output, kwargs]."""
+    """Converts a layer call. In Keras 2 it is a structure of lists [name, node, output, kwargs]."""
     if "args" not in call:
         kwargs: JsonObject = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
         return {"args": [_tensors(call, first)], "kwargs": _kwargs(kwargs)}
@@ -203,11 +203,11 @@ _SPECIAL: dict[str, Callable[[JsonObject], Any]] = {
     "__list__": lambda config: [from_keras(item) for item in config["items"]]}
 
 
-# Ours as Keras's.
+# autoconv's configurations to Keras's.
 
 
 def model_to_keras(model: Model) -> JsonObject:
-    """A model's layers and calls as Keras has them; of a class of the user's its arguments."""
+    """Returns a model's layers and calls in Keras's form; for a user's class its arguments."""
     if not has_graph(model) or type(model).__init__ not in (Model.__init__, Sequential.__init__):
         return _own_layer(model)
     if isinstance(model, Sequential):
@@ -244,18 +244,18 @@ def _layer(layer: Layer) -> JsonObject:
     if registry is None:
         return _own_layer(layer)
     config = {key: value for key, value in layer.get_config().items()
-              if key not in (*_OURS, *_MEANINGLESS)}  # Keras's older versions know not all of these
+              if key not in (*_OURS, *_MEANINGLESS)}  # older versions of Keras lack some of these
     if isinstance(layer, InputLayer):
         config = {"batch_shape": list(layer.output.shape), "dtype": layer.output.dtype,
                   "sparse": False, "ragged": False, "name": layer.name}
     elif isinstance(config.get("padding"), int | list) and "kernel_size" in config:
-        raise ValueError(f"Keras's padding of {type(layer).__name__} is 'valid' or 'same'. Layer "
+        raise ValueError(f"In Keras the padding of {type(layer).__name__} is 'valid' or 'same'. Layer "
                          f"{layer.name!r} has {config['padding']}: put a ZeroPadding2D before it.")
     return _with_build(layer, _object(registry.module, type(layer).__name__, config))
 
 
 def _own_layer(layer: Layer) -> JsonObject:
-    """A layer or model of a class of the user's, which Keras finds by its registered name."""
+    """Converts a user's layer or model, which Keras finds by its registered name."""
     config = {key: value for key, value in serialize(layer.get_config()).items() if key not in _OURS}
     return _with_build(layer, _object(None, type(layer).__name__, config, get_registered_name(type(layer))))
 
@@ -310,7 +310,7 @@ def _graph(model: Model) -> JsonObject:
 
 
 def _operation(function: Function, calls: list[JsonObject]) -> JsonObject:
-    """Converts a function in a graph; its keyword arguments belong in Keras to the operation."""
+    """Converts a function in a graph; in Keras its keyword arguments belong to the operation."""
     divided = [_divided(function, call) for call in calls]
     if function.short not in _MODULES or any(options != divided[0][1] for _, options in divided):
         raise ValueError(f"Keras has no operation for the function {function.function!r}, named {function.name!r}. "
@@ -323,7 +323,7 @@ def _operation(function: Function, calls: list[JsonObject]) -> JsonObject:
 
 
 def _divided(function: Function, call: JsonObject) -> tuple[list[Any], JsonObject]:
-    """Returns what Keras's operation is called with, and all its options, with our defaults."""
+    """Returns the call arguments of Keras's operation, and all its options with our defaults."""
     if function.short == "get_item":
         return call["args"], {}
     wanted = signature(function.call if "." in function.function else getattr(ops, function.short))
@@ -335,7 +335,7 @@ def _divided(function: Function, call: JsonObject) -> tuple[list[Any], JsonObjec
         args.pop()
     options = {name: value for name, value in bound.arguments.items() if name not in _CALLED}
     if function.short == "relu" and options == {"negative_slope": 0.0, "max_value": None, "threshold": 0.0}:
-        options = {}  # Keras's has none
+        options = {}  # Keras's operation has none
     if function.short == "pad":  # Keras takes a pair for each axis
         options["pad_width"] = np.broadcast_to(options["pad_width"], (len(args[0]["config"]["shape"]), 2)).tolist()
     return args, options

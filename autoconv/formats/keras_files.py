@@ -1,6 +1,6 @@
-"""Keras's files, both ways: `.keras`, `.weights.h5`, and `.h5` as before Keras 3.
+"""Reads and writes Keras's files: `.keras`, `.weights.h5`, and `.h5` as before Keras 3.
 
-A file is data only: layers, weights, what compile() was given, the optimizer's variables. A lambda
+A file is data only: layers, weights, compile()'s arguments, the optimizer's variables. A lambda
 is refused. Sources: saving_lib.py and legacy/saving/ in Keras 3.15.
 """
 
@@ -25,12 +25,12 @@ from . import architecture, hdf5, keras_config, keras_weights, matching, trainin
 from .architecture import CustomObjects
 
 LARGEST_CONFIG = 64 * 2**20  # bytes
-MOST_PARTS = 10_000  # of an archive
-KERAS_VERSION = "3.15.1"  # whose files these are
+MOST_PARTS = 10_000  # maximum number of files in an archive
+KERAS_VERSION = "3.15.1"  # the version that written files name
 
 
 def to_bytes(model: Model, suffix: str) -> bytes:
-    """Returns the file of a model: architecture, weights, and its training, as Keras reads them."""
+    """Returns a model's file in Keras's format: architecture, weights and training state."""
     training.warn_if_unbuilt(model)
     if suffix != ".keras":
         return _legacy_bytes(model)
@@ -49,7 +49,7 @@ def to_json(model: Model, **options: Any) -> str:
 
 
 def from_json(text: str, custom_objects: CustomObjects | None = None) -> Model:
-    """Makes the model of `to_json`, or of Keras's, with new weights. Raises ValueError."""
+    """Builds a model from autoconv's or Keras's JSON, with new weights. Raises ValueError."""
     config = _json(text, "the JSON")
     model = _made(config, LARGEST_CONFIG, "the JSON", custom_objects)
     if config.get("compile_config"):
@@ -59,13 +59,13 @@ def from_json(text: str, custom_objects: CustomObjects | None = None) -> Model:
 
 def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = None,
                compile: bool = True) -> Model:
-    """Makes the model of a file of Keras's with its weights and, with `compile`, its training."""
+    """Builds a model from a Keras file, with its weights and, with `compile`, its training."""
     where = repr(str(path))
     if path.suffix != ".keras":
         return _legacy_model(data, where, custom_objects, compile)
     parts = _unzipped(data, where)
     if not {"config.json", "model.weights.h5"} <= set(parts):
-        raise ValueError(f"{where} is no model of Keras 3: it lacks config.json or model.weights.h5.")
+        raise ValueError(f"{where} is not a Keras 3 model: it lacks config.json or model.weights.h5.")
     config = _json(parts["config.json"], where)
     weights = parts["model.weights.h5"]
     model = _made(config, len(weights), where, custom_objects)
@@ -87,7 +87,7 @@ def save_weights(model: Model, path: Path) -> None:
 
 
 def load_weights(model: Model, path: Path) -> None:
-    """Reads the weights of any of Keras's files into a built model, all or none."""
+    """Reads the weights of any Keras file into a built model, all or none."""
     model.count_params()
     data = regular.read(path)
     where = repr(str(path))
@@ -104,7 +104,7 @@ def load_weights(model: Model, path: Path) -> None:
     matching.assign(found)
 
 
-# What the files are made of.
+# Contents of the files.
 
 
 def _described(model: Model) -> JsonObject:
@@ -114,7 +114,7 @@ def _described(model: Model) -> JsonObject:
 
 
 def _training(model: Model) -> JsonObject | None:
-    """What compile() was given, in Keras's form."""
+    """Returns compile()'s arguments in Keras's form."""
     config = model.get_compile_config()
     return None if config is None else serialize(config)
 
@@ -134,14 +134,14 @@ def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
 
 
 def _made(config: Any, size: int, where: str, custom_objects: CustomObjects | None) -> Model:
-    """Makes the model of Keras's configuration, with the weights that `size` bytes can hold."""
+    """Builds a model from Keras's configuration, with at most the weights `size` bytes hold."""
     try:
         architecture.check_depth(config)
         description = keras_config.from_keras(config)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise ValueError(f"The architecture in {where} cannot be read: {error}.") from error
     if not isinstance(description, dict) or not {"class_name", "config"} <= set(description):
-        raise ValueError(f"The architecture in {where} cannot be read: it must be an object of a class and its config.")
+        raise ValueError(f"The architecture in {where} cannot be read: it must be an object with a class and a config.")
     build = config.get("build_config") or {}
     description["input_shape"] = description["config"].get("build_input_shape") or build.get("input_shape")
     return architecture.build(description, [], size // 4 + 1, where, custom_objects)
@@ -149,7 +149,7 @@ def _made(config: Any, size: int, where: str, custom_objects: CustomObjects | No
 
 def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: str,
            custom_objects: CustomObjects | None) -> None:
-    """Compiles a model as the file says, and restores the optimizer's variables, if any."""
+    """Compiles a model as in the file, and restores the optimizer's variables, if any."""
     try:
         given = keras_config.from_keras(config)
         own = given.pop("optimizer_config", None)
@@ -161,7 +161,7 @@ def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: s
                     value.ndim for value in variables.values())):
                 optimizer.build(model.trainable_weights)
             keras_weights.put_variables(optimizer, variables)
-    except Exception as error:  # constructors of losses, metrics and optimizers raise any kind
+    except Exception as error:  # constructors of losses, metrics and optimizers may raise anything
         raise ValueError(f"The training in {where} cannot be read: {error} Load the model without "
                          "it: load_model(path, compile=False).") from error
 
@@ -169,7 +169,7 @@ def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: s
 def _number(path: str) -> int:
     last = path.rpartition("/")[2]
     if not last.isdecimal() or len(last) > 9:
-        raise ValueError(f"The optimizer's variables are numbered. Received: {path!r}.")
+        raise ValueError(f"The optimizer's variables must be numbered. Received: {path!r}.")
     return int(last)
 
 
@@ -184,11 +184,11 @@ def _json(data: bytes | str, where: str) -> Any:
 
 
 def _unzipped(data: bytes, where: str) -> dict[str, bytes]:
-    """The parts of an archive that are wanted, none of them much larger than the archive."""
+    """Returns an archive's config.json and model.weights.h5, with bounded sizes."""
     found: dict[str, bytes] = {}
     limits = {"config.json": min(50 * len(data) + 2**20, json_text.LARGEST), "model.weights.h5": 4 * len(data) + 2**20}
     try:
-        if data.count(b"PK\x01\x02") > MOST_PARTS:  # zipfile takes 600 bytes for each
+        if data.count(b"PK\x01\x02") > MOST_PARTS:  # zipfile uses 600 bytes for each
             raise ValueError(f"it has more than {MOST_PARTS:,} parts")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for name, most in limits.items():
@@ -201,8 +201,8 @@ def _unzipped(data: bytes, where: str) -> dict[str, bytes]:
                     found[name] = part.read(most + 1)
                 if len(found[name]) > most:
                     raise ValueError(f"{name} has more than {most:,} bytes")
-    except Exception as error:  # zipfile raises many kinds for damaged archives
-        raise ValueError(f"{where} cannot be read as .keras; it may be damaged or cut off: {error}.") from error
+    except Exception as error:  # zipfile raises many types for damaged archives
+        raise ValueError(f"{where} cannot be read as .keras; it may be damaged or truncated: {error}.") from error
     return found
 
 
@@ -211,8 +211,8 @@ def _unzipped(data: bytes, where: str) -> dict[str, bytes]:
 
 def _legacy_bytes(model: Model) -> bytes:
     if not keras_weights.has_graph(model):
-        raise ValueError("An .h5 file has Sequential models and graphs of layers. Received: "
-                         f"{type(model).__name__}, a class with a call of its own. Save it as .keras or .safetensors.")
+        raise ValueError("An .h5 file can hold only Sequential models and graphs of layers. Received: "
+                         f"{type(model).__name__}, a class with its own call. Save it as .keras or .safetensors.")
     config = keras_config.model_to_keras(model)
     attributes: dict[str, JsonObject] = {"": {
         "backend": "autoconv", "keras_version": KERAS_VERSION, "model_config": json.dumps(config)}}
@@ -247,7 +247,7 @@ def _legacy_model(data: bytes, where: str, custom_objects: CustomObjects | None,
         if text is None:
             raise ValueError("it holds weights only. Make the model, then call model.load_weights")
         if '"hard_sigmoid"' in text and str(hdf5.text(file, "keras_version")).startswith("2."):
-            warnings.warn(f"{where} is of Keras 2, where hard_sigmoid was clip(0.2 x + 0.5, 0, 1); it is "
+            warnings.warn(f"{where} was written by Keras 2, where hard_sigmoid was clip(0.2 x + 0.5, 0, 1); it is "
                           "clip(x / 6 + 0.5, 0, 1) since Keras 3: predictions differ.", stacklevel=5)
         model = _made(_json(text, where), len(data), where, custom_objects)
         matching.assign(_by_layers(model, file["model_weights"], len(data), where))
@@ -270,7 +270,7 @@ def _layers(model: Model) -> list[Layer]:
 
 
 def _weights_by_name(layer: Layer) -> dict[str, Variable]:
-    """Returns the weights of a layer and those within, by their names in old files."""
+    """Returns the weights of a layer and its inner layers, by their names in old files."""
     inner = [layer, *(each for _, each in keras_weights.places(layer))]
     pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.own(each)]
     return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # in Keras's order
@@ -278,7 +278,7 @@ def _weights_by_name(layer: Layer) -> dict[str, Variable]:
 
 def _by_layers(model: Model, group: hdf5.HDF5Node, size: int,
                where: str) -> list[tuple[Variable, np.ndarray]]:
-    """Returns each weight with its array, by the order of layers, then by name or order."""
+    """Matches weights with arrays: layers by order, a layer's weights by name or order."""
     arrays = hdf5.arrays(group, size)
     stored = [(name, hdf5.strings(group[name], "weight_names"))
               for name in hdf5.strings(group, "layer_names")]
@@ -286,8 +286,8 @@ def _by_layers(model: Model, group: hdf5.HDF5Node, size: int,
     stored = [each for each in stored if each[1]]
     wanted = [each for each in wanted if each[1]]
     if len(stored) != len(wanted):
-        raise ValueError(f"The weights in {where} are those of {len(stored)} layers, and "
-                         f"{model.name!r} has {len(wanted)} with weights.")
+        raise ValueError(f"The file {where} has weights for {len(stored)} layers, but "
+                         f"{model.name!r} has {len(wanted)} layers with weights.")
     found: list[tuple[Variable, np.ndarray]] = []
     for (name, weight_names), (layer, weights) in zip(stored, wanted):
         given = {"/".join(each.removesuffix(":0").split("/")[-2:]): arrays[f"{name}/{each}"] for each in weight_names}

@@ -1,4 +1,4 @@
-"""Where Keras's files keep weights and the optimizer's variables: in groups named after classes."""
+"""Maps weights and optimizer variables to their groups in Keras's files, named after classes."""
 
 import warnings
 from collections import Counter
@@ -20,7 +20,7 @@ from . import matching
 
 
 def places(layer: Layer, seen: set[int] | None = None) -> Iterator[tuple[str, Layer]]:
-    """Yields each layer within one with its path: "layers/conv2d_1", or "encoder/layers/dense"."""
+    """Yields each layer inside a layer with its path, such as "encoder/layers/dense"."""
     seen = {id(layer)} if seen is None else seen
     attributes = {name: value for name, value in vars(layer).items() if name not in NO_PARTS}
     if isinstance(layer, Model) and has_graph(layer):
@@ -34,7 +34,7 @@ def places(layer: Layer, seen: set[int] | None = None) -> Iterator[tuple[str, La
 
 
 def _parts(path: str, value: Any) -> Iterator[tuple[str, Layer]]:
-    """The layers in the value of an attribute, with the paths of their groups."""
+    """Yields the layers in an attribute's value, with the paths of their groups."""
     if isinstance(value, Layer):
         yield path, value
     given: Counter[str] = Counter()
@@ -46,29 +46,29 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, Layer]]:
 
 
 def has_graph(model: Model) -> bool:
-    """Whether a model is a Sequential or a graph of layers, without a `call` of its own."""
+    """Whether a model is a Sequential or a graph of layers without its own `call`."""
     return isinstance(model, Sequential) or (type(model)._missing is Model._missing and model._graph is not None)
 
 
 def own(layer: Layer) -> list[Variable]:
-    """A layer's own weights as Keras orders them: what training changes first."""
+    """Returns a layer's own weights in Keras's order: those that training changes first."""
     weights = layer._own_weights()
     return [*(w for w in weights if w.learns), *(w for w in weights if not w.learns)]
 
 
 def weights_of(model: Model) -> dict[str, Variable]:
-    """All weights by the paths of their arrays: "layers/conv2d/vars/0"."""
+    """Returns all weights by the paths of their arrays: "layers/conv2d/vars/0"."""
     return {f"{path}/vars/{i}".lstrip("/"): weight for path, layer in [("", model), *places(model)]
             for i, weight in enumerate(own(layer))}
 
 
 def groups(model: Model) -> dict[str, dict[str, str]]:
-    """The attributes of the groups: the names of layers."""
+    """Returns the groups' attributes: the names of layers."""
     return {"vars": {"name": model.name}, **{f"{path}/vars": {"name": layer.name} for path, layer in places(model)}}
 
 
 def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tuple[Variable, np.ndarray]]:
-    """Returns each weight with its array. Raises ValueError, with the names, if they differ."""
+    """Returns each weight with its array. Raises ValueError, naming any that do not match."""
     weights = weights_of(model)
     states = generators(model)
     groups_ = {"layers", *(key.partition("/")[0] for key in weights)}
@@ -85,14 +85,14 @@ def generators(model: Model) -> dict[str, SeedGenerator]:
 
 
 def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> None:
-    """Sets the layers' generators to the states in a file. Raises ValueError for damaged ones."""
+    """Sets the layers' generators to a file's states. Raises ValueError for a damaged state."""
     for name, generator in generators(model).items():
         state = arrays.get(name)
         if state is None:
             continue
         if state.shape != (2,) or state.dtype.kind not in "iu" or state[1] < 0:
-            raise ValueError(f"The state of a generator in {path} must be a seed and a number of "
-                             f"draws. Received at {name!r}: {state.dtype} of shape {state.shape}.")
+            raise ValueError(f"The state of a generator in {path} must be a seed and a draw "
+                             f"count. Received at {name!r}: {state.dtype} of shape {state.shape}.")
         generator.streams = int(state[1])
 
 
@@ -100,7 +100,7 @@ def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> No
 
 
 def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """An optimizer's state as Keras's list of variables, with our names of them."""
+    """Returns an optimizer's state as Keras's list of variables, with autoconv's names."""
     found: list[tuple[str, Any]] = [("iterations", state["iterations"].astype(np.int32))]
     if "learning_rate" in state:
         found.append(("learning_rate", state["learning_rate"].astype(np.float32)))
@@ -113,7 +113,7 @@ def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tup
 
 
 def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
-    """Sets an optimizer's state to Keras's variables. Raises ValueError for others."""
+    """Sets an optimizer's state to Keras's variables. Raises ValueError for other variables."""
     if any(name.endswith(":0") for name in given):
         return _put_keras_2(optimizer, given)
     state = optimizer.get_state()
@@ -121,14 +121,14 @@ def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None
     like = variables(optimizer, state)
     if not optimizer.slots:  # Keras 2 has slots that SGD does not use
         values = [value for value in values if value.shape == ()]
-    if len(values) < len(like):  # Keras 2 writes neither of these
+    if len(values) < len(like):  # Keras 2 does not write these two
         like = [pair for pair in like if pair[0] not in ("learning_rate", "product")]
     if [np.shape(value) for _, value in like] != [value.shape for value in values]:
-        raise ValueError(f"The optimizer's variables are not those of {type(optimizer).__name__}, which has "
-                         f"{len(like)}, of shapes {[np.shape(value) for _, value in like]}. "
+        raise ValueError(f"{type(optimizer).__name__} needs "
+                         f"{len(like)} optimizer variables of shapes {[np.shape(value) for _, value in like]}. "
                          f"Received: {len(values)}, of shapes {[value.shape for value in values]}.")
     found = {name: value for (name, _), value in zip(like, values) if name != "product"}
-    rate = state.get("learning_rate")  # of the configuration, where the file has it in float32
+    rate = state.get("learning_rate")  # the configured rate; the file stores it rounded to float32
     if rate is not None and np.float32(rate) == found.get("learning_rate"):
         found["learning_rate"] = rate
     optimizer.set_state({**state, **found})
@@ -139,7 +139,7 @@ _SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "vel
 
 
 def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
-    """Does so for Keras 2: "Adam/m/dense/kernel:0", in legacy ones "Adam/dense/kernel/m:0"."""
+    """Sets Keras 2 variables: "Adam/m/dense/kernel:0"; legacy ones "Adam/dense/kernel/m:0"."""
     place = -1 if any(name.endswith("/iter:0") for name in given) else 1
     state = dict(optimizer.get_state())
     found = dict[str, np.ndarray]()

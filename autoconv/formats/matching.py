@@ -1,4 +1,4 @@
-"""The arrays of a file beside the weights of a model: each belongs to the weight of its name."""
+"""Matches the arrays of a file with the weights of a model, by name."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,14 @@ import numpy as np
 
 from ..engine.variable import Variable
 
-SHOWN = 8  # differences that an error lists
-LONGEST = 300  # characters of each
+SHOWN = 8  # maximum number of differences in an error
+LONGEST = 300  # maximum characters per difference
 _lenient: ContextVar[bool] = ContextVar("skip_mismatch", default=False)
 
 
 @contextmanager
 def lenient(wanted: bool) -> Iterator[None]:
-    """Within the block arrays that fit no weight are warned of and left out, if that is wanted."""
+    """Inside the block, if `wanted`, skips arrays that match no weight, with a warning."""
     token = _lenient.set(wanted)
     try:
         yield
@@ -27,7 +27,7 @@ def lenient(wanted: bool) -> Iterator[None]:
 
 def matched(weights: Mapping[str, Variable], arrays: Mapping[str, np.ndarray], path: str,
             model: str) -> list[tuple[Variable, np.ndarray]]:
-    """Returns each weight with the array of its name. Raises ValueError if they differ."""
+    """Returns each weight with its array. Raises ValueError if names or shapes differ."""
     lines = [f"  {name}: the model has {_shape(weights.get(name))}, the file {_shape(arrays.get(name))}"
              for name in {**weights, **arrays} if _shape(weights.get(name)) != _shape(arrays.get(name))]
     shown = "\n".join(line[:LONGEST] for line in lines[:SHOWN])
@@ -35,12 +35,12 @@ def matched(weights: Mapping[str, Variable], arrays: Mapping[str, np.ndarray], p
     if lines and not _lenient.get():
         raise ValueError(message)
     if lines:
-        warnings.warn(f"{message}\nThese stay as they are.", stacklevel=6)
+        warnings.warn(f"{message}\nThese weights are left unchanged.", stacklevel=6)
     return [(weight, arrays[name]) for name, weight in weights.items() if _shape(weight) == _shape(arrays.get(name))]
 
 
 def assign(found: list[tuple[Variable, np.ndarray]]) -> None:
-    """Gives each weight its array."""
+    """Assigns each array to its weight."""
     for weight, array in found:
         weight.assign(array)
 

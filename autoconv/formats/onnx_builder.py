@@ -1,4 +1,4 @@
-"""What an exported graph is built with: names, nodes, constants, values in two layouts."""
+"""Building blocks of an exported graph: names, nodes, constants, values in two layouts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from numpy.typing import DTypeLike
 
 from ..engine.symbolic import Shape
 
-FIRST = (0, 3, 1, 2)  # the order of axes that makes channels first
-LAST = (0, 2, 3, 1)  # and last
-BATCH = 97  # samples while a layer is traced: a first size that it divides is the number of samples
+FIRST = (0, 3, 1, 2)  # axis permutation to channels first
+LAST = (0, 2, 3, 1)  # axis permutation to channels last
+BATCH = 97  # batch size while a layer is traced: a first size divisible by it is the batch axis
 
 
 class Value:
@@ -26,21 +26,21 @@ class Value:
 
     @property
     def any(self) -> str:
-        """The name in whichever layout is there, channels first if both are."""
+        """The tensor's name in an available layout, channels first if both exist."""
         return self.first or self.last  # type: ignore[return-value]
 
     def like(self, name: str, shape: Shape | None = None) -> "Value":
-        """A value of this name in the layout that `any` has."""
+        """Returns a value of this name, in the layout of `any`."""
         shape = self.shape if shape is None else shape
         return Value(None, shape, name) if self.first else Value(name, shape)
 
     def axis(self, axis: int) -> int:
-        """Where an axis of `shape` lies in the layout that `any` has, counted from 0."""
+        """Returns the index of an axis of `shape` in the layout of `any`, counted from 0."""
         axis %= len(self.shape)
         return FIRST.index(axis) if self.first else axis
 
     def beside(self, array: Any) -> np.ndarray:
-        """A constant that goes with `shape` by broadcasting, in the layout that `any` has."""
+        """Returns a constant that broadcasts with `shape`, in the layout of `any`."""
         array = np.asarray(array, np.float32)
         if not self.first or array.ndim == 0:
             return array
@@ -64,7 +64,7 @@ def last(builder: "Builder", value: Value) -> str:
 class Builder:
     """The nodes and constants of a graph, in order.
 
-    opset: the version of ONNX's operators; names: all that are taken; traces: whether a layer is
+    opset: the version of ONNX's operators; names: all names in use; traces: whether a layer is
     traced.
     """
 
@@ -82,7 +82,7 @@ class Builder:
 
     @contextmanager
     def within(self, layer: str, traces: bool = False) -> Iterator[None]:
-        """Within this block names begin with the layer's. traces: whether its call is traced."""
+        """Prefixes names with the layer's inside the block. traces: whether its call is traced."""
         before = self._prefix, self.traces
         self._prefix = f"{self._prefix}{layer}/"
         self.traces = traces
@@ -92,7 +92,7 @@ class Builder:
             self._prefix, self.traces = before
 
     def unique(self, name: str) -> str:
-        """Returns the name, or with a number after it one that is free, and takes it."""
+        """Reserves and returns the name, with a number appended if it is already in use."""
         wanted = name
         number = 1
         while name in self.names:
@@ -120,11 +120,11 @@ class Builder:
         return self._constants[key]
 
     def ints(self, values: Sequence[int] | int, name: str = "sizes") -> str:
-        """The name of a constant of int64."""
+        """Returns the name of an int64 constant."""
         return self.constant(values, name, np.int64)
 
     def reduce(self, op: str, x: str, axes: Sequence[int] | None, keepdims: bool) -> str:
-        """ReduceMean, ReduceSum, ...: their axes were an attribute once, and are an input now."""
+        """Adds ReduceMean, ReduceSum, ...: axes as an attribute in older opsets, else an input."""
         if axes is None:
             return self.node(op, x, keepdims=int(keepdims))
         if self.opset < 18 and op != "ReduceSum":
@@ -132,5 +132,5 @@ class Builder:
         return self.node(op, x, self.ints(list(axes), "axes"), keepdims=int(keepdims))
 
     def reshape(self, x: str, shape: Sequence[int | None]) -> str:
-        """x in another shape, whose first size stays as it is; one other size may be None."""
+        """Reshapes x, except its first size; one other size may be None."""
         return self.node("Reshape", x, self.ints([0, *(-1 if n is None else n for n in shape[1:])], "shape"))

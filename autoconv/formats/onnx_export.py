@@ -1,9 +1,9 @@
-"""Models as ONNX files: a graph of layers becomes a graph of ONNX's ops.
+"""Exports models as ONNX files: a graph of layers becomes a graph of ONNX ops.
 
 A layer is run on symbolic tensors, so it becomes the functions that its `call` calls;
-`onnx_functions` has what each function becomes, `onnx_layers` the few layers with ops of their own.
+`onnx_functions` exports each function, `onnx_layers` the few layers with their own ops.
 Images are (N, H, W, C); ONNX's ops on images need (N, C, H, W). A `Value` holds a tensor's names in
-both layouts, and a Transpose is added only when an op first needs the other one.
+both layouts, and a Transpose is added only when an op first needs the other layout.
 """
 
 import os
@@ -35,7 +35,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
         raise ValueError(f"opset must be one of {', '.join(map(str, OPSETS))}. Received: {opset!r}.")
     onnx = extras.load("onnx", "the package onnx", "onnx", "Writing ONNX files")
     if model._graph is None:
-        raise ValueError(f"An ONNX file holds a graph. {model.name!r} has a call of its own, or is not built: make it "
+        raise ValueError(f"An ONNX file holds a graph. {model.name!r} has its own call, or is not built: make it "
                          "as Model(inputs, outputs) or Sequential, and build it.")
     builder = Builder(onnx, opset)
     known = {}
@@ -57,7 +57,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
 
 
 def _model(onnx: ModuleType, builder: Builder, name: str, opset: int) -> Any:
-    """The whole file."""
+    """Returns the whole ONNX model."""
     from .. import __version__
 
     graph = onnx.helper.make_graph(builder.nodes, name, builder.inputs, builder.outputs, builder.initializers)
@@ -67,13 +67,13 @@ def _model(onnx: ModuleType, builder: Builder, name: str, opset: int) -> Any:
 
 
 def _info(onnx: ModuleType, name: str, shape: Shape) -> Any:
-    """An input or output of the file: any number of samples, and names instead of unknown sizes."""
+    """Returns an input or output of the file, with names for the batch and unknown sizes."""
     sizes = ["batch", *(f"{name}_{axis}" if n is None else n for axis, n in enumerate(shape[1:], 1))]
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
 
 
 def _run(builder: Builder, graph: Graph, known: dict[int, Value]) -> None:
-    """Adds the ops of a graph's nodes. known: the values of its inputs, then of all its tensors."""
+    """Adds the ops of a graph's nodes. known: its inputs' values; all its tensors' are added."""
 
     def value_of(tensor: SymbolicTensor) -> Value:
         return known[id(graph.resolve(tensor))]
@@ -89,7 +89,7 @@ def _run(builder: Builder, graph: Graph, known: dict[int, Value]) -> None:
 
 
 def _call(builder: Builder, node: Node, value_of: Callable[[SymbolicTensor], Value]) -> list[Value]:
-    """The values of one call of a layer, a model or a function."""
+    """Returns the values of one call of a layer, a model or a function."""
     operation = node.operation
     args, kwargs = node.arguments(value_of)
     if not isinstance(operation, Layer):
@@ -100,7 +100,7 @@ def _call(builder: Builder, node: Node, value_of: Callable[[SymbolicTensor], Val
             found = emit(builder, *args, **kwargs)
         return found if isinstance(found, list) else [found]
     if kwargs.get("training"):
-        raise ValueError(f"An ONNX file holds what a model does outside of training. The layer {operation.name!r} "
+        raise ValueError(f"An ONNX file holds only a model's inference. The layer {operation.name!r} "
                          f"({type(operation).__name__}) is called with training=True.")
     if isinstance(operation, Model) and operation._graph is not None and type(operation).call is Model.call:
         inner = operation.graph
@@ -118,7 +118,7 @@ def _call(builder: Builder, node: Node, value_of: Callable[[SymbolicTensor], Val
 
 def _traced(builder: Builder, operation: Any, call: Callable | None, args: tuple,
             kwargs: dict[str, Any]) -> list[Value]:
-    """The values of a layer or function, by the graph of the functions that it calls."""
+    """Exports a layer or function by tracing the functions it calls. Returns its values."""
     given: dict[int, Value] = {}
     inputs: list[SymbolicTensor] = []
 
@@ -131,7 +131,7 @@ def _traced(builder: Builder, operation: Any, call: Callable | None, args: tuple
 
     try:
         if call is None:
-            raise ValueError("it is not made of other functions")
+            raise ValueError("it is not composed of other functions")
         with _weights_are_constants():
             outputs = call(*map_structure(symbolic, args), **map_structure(symbolic, kwargs))
         inner = Graph(inputs, outputs)
@@ -146,7 +146,7 @@ def _traced(builder: Builder, operation: Any, call: Callable | None, args: tuple
 
 @contextmanager
 def _weights_are_constants() -> Iterator[None]:
-    """Within it functions take weights beside symbolic tensors, as arrays."""
+    """Inside the block, passes weights to functions as arrays, next to symbolic tensors."""
     add_node = record_call[0]
 
     def add(name: str, args: tuple, kwargs: dict[str, Any]) -> Any:

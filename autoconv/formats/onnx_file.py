@@ -15,11 +15,11 @@ from .onnx_values import RANK, Attributes
 from .protobuf import Field, Message, Schema
 
 OPSETS = range(7, 29)
-BYTES = 2**30  # of a file
-INPUTS = 4_096  # of a node
+BYTES = 2**30  # maximum size of a file
+INPUTS = 4_096  # maximum inputs and outputs of a node
 _DOMAINS = ("", "ai.onnx")
 
-# The fields of ONNX's messages that are read, by their numbers in onnx.proto, and those that are refused ("any").
+# Fields of ONNX's messages, by number in onnx.proto: fields that are read, and fields that are refused ("any").
 _TENSOR = Schema({1: Field("dims", "int", True), 2: Field("data_type", "int"),
                   4: Field("float_data", "float", True), 5: Field("int32_data", "int", True),
                   7: Field("int64_data", "int", True), 8: Field("name", "text"),
@@ -42,8 +42,8 @@ _MODEL = Schema({
     8: Field("opset_import", Schema({1: Field("domain", "text"), 2: Field("version", "int")}), True),
     25: Field("functions", "any")})
 
-_NUMBERS = {1: "float_data", 11: "double_data", 7: "int64_data"}  # of a tensor that are not raw bytes, by its type
-_VALUES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints"}  # of an attribute, by its type
+_NUMBERS = {1: "float_data", 11: "double_data", 7: "int64_data"}  # fields of non-raw tensor data, by type
+_VALUES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints"}  # fields of attribute values, by type
 _DEFAULTS = {"f": 0.0, "i": 0, "s": ""}
 
 
@@ -56,7 +56,7 @@ class Read(NamedTuple):
 
 
 class Port(NamedTuple):
-    """An input or output of a graph; its shape has None for open sizes, and may be unknown."""
+    """An input or output of a graph. A shape may be unknown; unknown sizes in it are None."""
 
     name: str
     dtype: str
@@ -64,7 +64,7 @@ class Port(NamedTuple):
 
 
 class File(NamedTuple):
-    """The contents of a file. `nodes` are in an order in which they can run."""
+    """The contents of a file. `nodes` are in execution order."""
 
     name: str
     inputs: list[Port]
@@ -80,9 +80,9 @@ def read(source: str | os.PathLike[str] | bytes) -> File:
     try:
         model = protobuf.read(_bytes(source), _MODEL)
     except ValueError as error:
-        raise ValueError(f"This ONNX file cannot be read; it may be damaged or cut off: {error}.") from None
+        raise ValueError(f"This ONNX file cannot be read; it may be damaged or truncated: {error}.") from None
     if not model.get("ir_version") or not model.get("graph", {}).get("output"):
-        raise ValueError("This is no ONNX file, or one that is cut off: it has no graph with outputs.")
+        raise ValueError("This is not an ONNX file, or it is truncated: it has no graph with outputs.")
     if {"functions", "training_info"} & set(model) or "sparse_initializer" in model["graph"]:
         raise ValueError("Functions, training steps and sparse tensors in ONNX files are not "
                          "implemented. Export the model without them, for inference.")
@@ -103,7 +103,7 @@ def _bytes(source: str | os.PathLike[str] | bytes) -> bytes:
 
 
 def _opset(model: Message) -> int:
-    """The version of ONNX's own ops in the file."""
+    """Returns the opset of the file's standard ops."""
     versions = [entry.get("version", 0) for entry in model["opset_import"] if entry.get("domain", "") in _DOMAINS]
     if len(versions) != 1 or versions[0] not in OPSETS:
         raise ValueError(f"The opset must be one of {OPSETS[0]}..{OPSETS[-1]}. Received: "
@@ -120,24 +120,24 @@ def _file(graph: Message, opset: int) -> File:
     made = Counter([*(port.name for port in inputs), *names, *(o for node in nodes for o in node.outputs if o)])
     twice = [name for name, count in made.items() if count > 1]
     if twice:
-        raise ValueError(f"Each tensor of a graph has one name and one maker. Received {twice[0]!r} several times.")
+        raise ValueError(f"Each tensor of a graph must be defined once. Received {twice[0]!r} several times.")
     for node in nodes:
         missing = [name for name in node.inputs if name and name not in known]
         if missing:
-            raise ValueError("Each node takes what comes before it: inputs, initializers and "
-                             f"results. Node {node.attributes.name!r} ({node.attributes.op}) takes "
-                             f"{missing[0]!r}, which is not there.")
+            raise ValueError("A node can use only inputs, initializers and results of earlier "
+                             f"nodes. Node {node.attributes.name!r} ({node.attributes.op}) uses "
+                             f"{missing[0]!r}, which is not defined.")
         known.update(node.outputs)
     outputs = [_port(each) for each in graph["output"]]
     for port in outputs:
         if port.name not in known:
-            raise ValueError(f"No node makes the output {port.name!r}.")
+            raise ValueError(f"No node computes the output {port.name!r}.")
     constants = {name: array(tensor) for name, tensor in zip(names, graph["initializer"])}
     return File(graph.get("name", ""), inputs, outputs, constants, nodes)
 
 
 def _needed(file: File) -> File:
-    """The file without what no output needs."""
+    """Returns the file without nodes and constants that no output needs."""
     needed = {port.name for port in file.outputs}
     nodes = []
     for node in reversed(file.nodes):
@@ -152,14 +152,14 @@ def _port(info: Message) -> Port:
     name = info.get("name", "")
     kind = info.get("type", {}).get("tensor_type", {})
     if kind.get("elem_type") not in DTYPES:
-        raise ValueError(f"Inputs and outputs are tensors of {', '.join(DTYPES.values())}. "
+        raise ValueError(f"Inputs and outputs must be tensors of {', '.join(DTYPES.values())}. "
                          f"Received: {name!r} of another type ({kind.get('elem_type', 0)}).")
     shape = None
     if "shape" in kind:
         sizes = [d.get("dim_value") for d in kind["shape"]["dim"]]
         shape = tuple(n if n is not None and n >= 0 else None for n in sizes)
         if len(shape) > RANK:
-            raise ValueError(f"A tensor has at most {RANK} axes. Received: {name!r} with {len(shape)}.")
+            raise ValueError(f"A tensor may have at most {RANK} axes. Received: {name!r} with {len(shape)}.")
     return Port(name, DTYPES[kind["elem_type"]], shape)
 
 
@@ -169,16 +169,16 @@ def _node(node: Message, number: int, opset: int) -> Read:
     values = {}
     name = node.get("name") or f"{op}_{number}"
     if node.get("domain", "") not in _DOMAINS:
-        raise ValueError(f"The op {node['domain']}.{op} of node {name!r} is not one of ONNX's own.")
+        raise ValueError(f"Node {name!r} uses {node['domain']}.{op}, which is not a standard ONNX op.")
     if max(len(node["input"]), len(outputs)) > INPUTS:
-        raise ValueError(f"A node has at most {INPUTS:,} inputs and results. Received: "
+        raise ValueError(f"A node may have at most {INPUTS:,} inputs and results. Received: "
                          f"{len(node['input']):,} and {len(outputs):,}, of node {name!r} ({op}).")
     for attribute in node["attribute"]:
         key = attribute.get("name", "")
         field = _VALUES.get(attribute.get("type", 0))
         if field is None or (field == "t" and "t" not in attribute):
-            raise ValueError(f"Attributes are numbers, texts and tensors. Received: {key!r} of node {name!r} ({op}), "
-                             f"which holds a graph or another kind ({attribute.get('type', 0)}).")
+            raise ValueError(f"Attributes must be numbers, texts or tensors. Received: {key!r} of node {name!r} "
+                             f"({op}), which holds a graph or another kind ({attribute.get('type', 0)}).")
         value = attribute.get(field, _DEFAULTS.get(field))
         if field == "t":
             value = array(value)
@@ -187,28 +187,28 @@ def _node(node: Message, number: int, opset: int) -> Read:
 
 
 def array(tensor: Message) -> np.ndarray:
-    """Returns a tensor's values. Raises ValueError if they are elsewhere or of another shape."""
+    """Returns a tensor's values. Raises ValueError if external or of another size."""
     dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
     name = tensor.get("name") or "a constant"
     kind = tensor.get("data_type", 0)
     if "external_data" in tensor or tensor.get("data_location"):
-        raise ValueError(f"An ONNX file must hold its weights itself. Those of {name!r} lie in another file: save the "
+        raise ValueError(f"An ONNX file must hold its weights itself. {name!r} is stored in another file: save the "
                          "model with its data inside (onnx.save with save_as_external_data=False).")
     if kind not in DTYPES:
-        raise ValueError(f"Weights and constants are of {', '.join(DTYPES.values())}. Received: "
+        raise ValueError(f"Weights and constants must be of {', '.join(DTYPES.values())}. Received: "
                          f"{name!r} of type {kind}.")
     if len(dims) > RANK or min(dims, default=0) < 0:
-        raise ValueError(f"A tensor has at most {RANK} axes, of 0 items or more. Received: "
-                         f"{name!r} with {len(dims)} axes of {dims[:RANK]} items.")
+        raise ValueError(f"A tensor may have at most {RANK} axes, of size 0 or more. Received: "
+                         f"{name!r} with {len(dims)} axes of sizes {dims[:RANK]}.")
     dtype = np.dtype(DTYPES[kind])
     if "raw_data" in tensor:
         raw = tensor["raw_data"]
         if len(raw) != prod(dims) * dtype.itemsize:
-            raise ValueError(f"A tensor has as many bytes as its shape says. Received: {name!r} of "
+            raise ValueError(f"A tensor's byte count must match its shape and dtype. Received: {name!r} of "
                              f"shape {dims} and {dtype} with {len(raw):,} bytes.")
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype).reshape(dims)
     numbers = protobuf.numbers(tensor[_NUMBERS.get(kind, "int32_data")])
     if len(numbers) != prod(dims):
-        raise ValueError(f"A tensor has as many numbers as its shape says. Received: {name!r} of "
+        raise ValueError(f"A tensor's element count must match its shape. Received: {name!r} of "
                          f"shape {dims} with {len(numbers):,} numbers.")
     return numbers.astype(dtype).reshape(dims)

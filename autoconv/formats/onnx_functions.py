@@ -1,6 +1,6 @@
-"""What functions become in an exported graph: activations, tensors' methods, `functional`'s.
+"""Exports functions to ONNX: activations, tensor methods and `functional`'s functions.
 
-Each emitter takes the builder and the function's arguments, values instead of tensors.
+An emitter takes the builder and the function's arguments, with values in place of tensors.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ Operand = Value | np.ndarray | float
 
 
 def _one(op: str, **attributes: Any) -> Emitter:
-    """An op on each item by itself."""
+    """Returns an emitter for an elementwise op on one tensor."""
     return lambda b, x: x.like(b.node(op, x.any, **attributes))
 
 
@@ -59,7 +59,7 @@ def softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1, op: str = "Sof
 
 
 def together(b: Builder, values: Sequence[Operand]) -> tuple[list[str], Value]:
-    """Returns names of values and constants that broadcast, in one layout, and a value in it."""
+    """Returns names of broadcasting values and constants in a common layout, and a value in it."""
     tensors = [value for value in values if isinstance(value, Value)]
     constants = [np.ndim(value) for value in values if not isinstance(value, Value)]
     if not all(value.first for value in tensors) or max(constants, default=0) > 4:
@@ -70,7 +70,7 @@ def together(b: Builder, values: Sequence[Operand]) -> tuple[list[str], Value]:
 
 
 def _joined(op: str) -> Emitter:
-    """An op on two or more tensors, item by item."""
+    """Returns an emitter for an elementwise op on two or more tensors."""
 
     def emit(b: Builder, *values: Operand) -> Value:
         names, like = together(b, values)
@@ -96,14 +96,14 @@ def matmul(b: Builder, x: Operand, y: Operand) -> Value:
 
 
 def cast(b: Builder, x: Value, dtype: DTypeLike) -> Value:
-    """Files hold float32 alone."""
+    """Returns x: exported files are entirely in float32."""
     if np.dtype(dtype) != np.float32:
         raise ValueError(f"ONNX files are written in float32. Received: a cast to {dtype}.")
     return x
 
 
 def _reduced(op: str) -> Emitter:
-    """A reduction over axes."""
+    """Returns an emitter for a reduction over axes."""
 
     def emit(b: Builder, x: Value, axis: int | Sequence[int] | None = None,
              keepdims: bool = False) -> Value:
@@ -120,7 +120,7 @@ def _reduced(op: str) -> Emitter:
 
 
 def _unpacked(sizes: tuple[Any, ...]) -> list[int]:
-    """`f(2, 3)` and `f((2, 3))` mean the same."""
+    """Returns the sizes of `f(2, 3)` or `f((2, 3))`."""
     return list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], Sequence) else list(sizes)
 
 
@@ -164,7 +164,7 @@ def split(b: Builder, x: Value, indices_or_sections: int | Sequence[int],
           axis: int = 0) -> list[Value]:
     size = x.shape[axis]
     if size is None:
-        raise ValueError(f"split is exported for an axis of known size. Received: axis {axis} of shape {x.shape}.")
+        raise ValueError(f"split needs an axis of known size for export. Received: axis {axis} of shape {x.shape}.")
     if isinstance(indices_or_sections, Sequence):
         cuts = [0, *indices_or_sections, size]
     else:
@@ -174,7 +174,7 @@ def split(b: Builder, x: Value, indices_or_sections: int | Sequence[int],
 
 def sliced(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[int],
            steps: list[int] | None = None) -> Value:
-    """x[start:end:step] along each of these axes."""
+    """Emits x[start:end:step] along each of these axes."""
     return x.like(b.node("Slice", x.any, b.ints(starts, "starts"), b.ints(ends, "ends"),
                          b.ints([x.axis(axis) for axis in axes], "axes"), b.ints(steps or [1] * len(starts), "steps")))
 
@@ -182,7 +182,7 @@ def sliced(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[
 def get_item(b: Builder, x: Value, index: Any) -> Value:
     parts = list(index) if isinstance(index, tuple) else [index]
     if not all(part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts):
-        raise ValueError(f"Of indices, integers, slices and ... are exported. Received: {index!r}.")
+        raise ValueError(f"Only integers, slices and ... can be exported as indices. Received: {index!r}.")
     where = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
     free = len(x.shape) - sum(part is not Ellipsis for part in parts)
     parts = [*parts[:where], *[slice(None)] * free, *parts[where + 1 :]]
@@ -196,7 +196,7 @@ def get_item(b: Builder, x: Value, index: Any) -> Value:
 
 
 def _bounds(part: Any) -> tuple[int, int, int]:
-    """(start, end, step) of a slice or of one item, as ONNX has them."""
+    """Returns (start, end, step) of a slice or an integer index, in ONNX's form."""
     most = 2**31 - 1
     if not isinstance(part, slice):
         return int(part), int(part) + 1 if part != -1 else most, 1
@@ -207,7 +207,7 @@ def _bounds(part: Any) -> tuple[int, int, int]:
 
 def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant",
         constant_values: float | None = None) -> Value:
-    """`mode` is "constant" in every graph."""
+    """Emits a Pad. `mode` is "constant" in every graph."""
     pairs = np.broadcast_to(pad_width, (len(x.shape), 2)).tolist()
     if x.first:
         pairs = [pairs[0], pairs[3], pairs[1], pairs[2]]
@@ -237,7 +237,7 @@ def conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None, 
 def depthwise_conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None,
                      strides: Pair = 1, padding: Padding = "valid",
                      dilation_rate: Pair = 1) -> Value:
-    """As many groups as channels."""
+    """Emits a Conv with one group per channel."""
     kh, kw, channels, multiplier = w.shape
     grouped = w.reshape(kh, kw, 1, channels * multiplier)
     return conv2d(b, x, grouped, bias, strides, padding, dilation_rate, channels)
@@ -247,7 +247,7 @@ def conv2d_transpose(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | Non
                      strides: Pair = 1, padding: str = "valid", dilation_rate: Pair = 1,
                      output_padding: Pair | None = None) -> Value:
     window, size = shapes.transpose_window((1, 1), w.shape[:2], strides, padding, dilation_rate, output_padding)
-    more = [out + window[side] + window[side + 1] - span  # added at the end of an axis
+    more = [out + window[side] + window[side + 1] - span  # elements added at the end of an axis
             for out, side, span in zip(size, (6, 8), (window.span_h, window.span_w))]
     y = b.node("ConvTranspose", first(b, x), *_weights(b, w.transpose(3, 2, 0, 1), bias),
                kernel_shape=list(w.shape[:2]), strides=[window.sh, window.sw], dilations=[window.dh, window.dw],
@@ -260,7 +260,7 @@ def batch_norm(b: Builder, x: Value, gamma: np.ndarray | None, beta: np.ndarray 
                momentum: float = 0.99, epsilon: float = 1e-3, ranks: Any = None) -> Value:
     gamma = np.ones_like(mean) if gamma is None else gamma
     beta = np.zeros_like(mean) if beta is None else beta
-    if len(x.shape) == 3:  # ONNX's channels are the second axis
+    if len(x.shape) == 3:  # ONNX requires channels as the second axis
         scale = gamma / np.sqrt(variance.astype(np.float64) + epsilon)
         y = b.node("Mul", last(b, x), b.constant(scale, "scale"))
         return Value(b.node("Add", y, b.constant(beta - mean * scale, "shift")), ())
@@ -280,7 +280,7 @@ def _weights(b: Builder, kernel: np.ndarray, bias: np.ndarray | None) -> list[st
 
 def window(x: Value, kernel: Pair, strides: Pair, padding: Padding,
            dilation_rate: Pair = 1) -> dict[str, Any]:
-    """Returns the attributes of a window over images x; "same" may be left to the op."""
+    """Returns a window's attributes over images x; "same" of unknown sizes as auto_pad."""
     kh, kw = shapes.pair(kernel, "kernel_size")
     (sh, sw) = shapes.pair(strides, "strides")
     (dh, dw) = shapes.pair(dilation_rate, "dilation_rate")
@@ -319,10 +319,10 @@ def _global(op: str) -> Emitter:
 
 
 def resize(b: Builder, x: Value, size: Sequence[int], interpolation: str = "bilinear") -> Value:
-    """Resizes by sizes; interpolations that ONNX or its Runtime lacks are products with weights."""
+    """Emits a Resize, or products with weights if ONNX or its Runtime lacks the interpolation."""
     if interpolation not in INTERPOLATIONS:
         if None in x.shape[1:3]:
-            raise ValueError(f"{interpolation!r} is exported for images of a known size. Received: {x.shape}.")
+            raise ValueError(f"{interpolation!r} can be exported only for images of known size. Received: {x.shape}.")
         rows, columns = (resize_weights(interpolation, int(old or 0), int(new)) for old, new in zip(x.shape[1:3], size))
         y = b.node("MatMul", b.constant(rows, "rows"), first(b, x))
         return Value(None, x.shape, b.node("MatMul", y, b.constant(columns.T, "columns")))

@@ -1,4 +1,4 @@
-"""ONNX's ops on images, with channels last. Kernels are ONNX's, (F, C / groups, KH, KW)."""
+"""ONNX's ops on images, with channels last. Kernels are in ONNX's layout, (F, C / groups, KH, KW)."""
 
 from functools import reduce
 from typing import Any
@@ -12,26 +12,26 @@ from .onnx_values import KNOWN, TERMS, Attributes, check_size, constant, refused
 
 
 def _pair(at: Attributes, name: str, default: Any) -> tuple[int, int]:
-    """Two numbers of an attribute; of one axis the first is as for an axis of one item."""
+    """Returns an attribute as two numbers; a single number n becomes (1, n)."""
     values = list(at.get(name, default))
     if len(values) == 1:
         values = [1, *values]
     if len(values) != 2:
-        raise ValueError(f"{name} must have a number for each side of an image. Received: {values}.")
+        raise ValueError(f"{name} must have one number per image axis. Received: {values}.")
     return values[0], values[1]
 
 
 def _sides(at: Attributes) -> list[int]:
-    """(top, left, bottom, right) of the attribute pads."""
+    """Returns the attribute pads as (top, left, bottom, right)."""
     pads = list(at.get("pads", (0, 0, 0, 0)))
     pads = [0, pads[0], 0, pads[1]] if len(pads) == 2 else pads
     if len(pads) != 4 or min(pads) < 0:
-        raise ValueError(f"pads must have two numbers for each side of an image, none negative. Received: {pads}.")
+        raise ValueError(f"pads must have two numbers per image axis, none negative. Received: {pads}.")
     return pads
 
 
 def padding(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
-    """((top, bottom), (left, right)) of a window over x, by `auto_pad` or `pads`."""
+    """Returns ((top, bottom), (left, right)) of a window over x, by `auto_pad` or `pads`."""
     auto = at.get("auto_pad", "NOTSET")
     strides = _pair(at, "strides", (1, 1))
     rates = _pair(at, "dilations", (1, 1))
@@ -48,10 +48,10 @@ def padding(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[in
 
 
 def _kernel(w: Tensor) -> Tensor:
-    """A kernel of rank 3 as one of rank 4."""
+    """Returns a kernel of rank 3 or 4 as rank 4."""
     w = w.reshape(*w.shape[:2], 1, w.shape[2]) if w.ndim == 3 else w
     if w.ndim != 4:
-        raise ValueError(f"A kernel over images has 4 axes. Received shape: {w.shape}.")
+        raise ValueError(f"A kernel over images must have 4 axes. Received shape: {w.shape}.")
     return w
 
 
@@ -70,7 +70,7 @@ def conv(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tenso
 
 
 def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
-    """`pads` are cut off the whole result; `output_padding` and `output_shape` extend it."""
+    """Crops the full result by `pads`; `output_padding` and `output_shape` extend it."""
     w = _kernel(w)  # (C, F / groups, KH, KW)
     groups = at.get("group", 1)
     strides = _pair(at, "strides", (1, 1))
@@ -94,14 +94,14 @@ def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None
     (top, _), (left, _) = cuts
     size = [n + m - sum(cut) for n, m, cut in zip(whole, more, cuts)]
     if min(top, left, *size) < 0:
-        raise ValueError(f"pads must leave something of the result {whole}. Received: {cuts}.")
+        raise ValueError(f"pads must be smaller than the result {whole}. Received: {cuts}.")
     y = y[:, top : top + size[0], left : left + size[1]]
     return y if b is None else y + b
 
 
 def _transposed_sides(at: Attributes, x: Tensor, whole: list[int], strides: tuple[int, int],
                       more: tuple[int, int]) -> list[tuple[int, int]]:
-    """What is cut off before and after each axis of a transposed convolution's whole result."""
+    """Returns how much to crop before and after each axis of a transposed convolution."""
     auto = at.get("auto_pad", "NOTSET")
     wanted = at.get("output_shape")
     if wanted is None and auto in ("NOTSET", "VALID"):
@@ -119,7 +119,7 @@ def _transposed_sides(at: Attributes, x: Tensor, whole: list[int], strides: tupl
 
 
 def _pool_sides(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
-    """Returns the padding of a pooling, with `ceil_mode` long enough for a last window."""
+    """Returns a pooling's padding, extended for the last window if `ceil_mode` is set."""
     sides = padding(at, x, kernel)
     if not at.get("ceil_mode", 0):
         return sides
@@ -135,11 +135,11 @@ def _pool_sides(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tupl
 
 def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates: tuple[int, int],
              sides: list[tuple[int, int]], value: float) -> list[Tensor]:
-    """For each place in a window the pixels that lie there, as images of the result's size."""
+    """Returns, per position in a window, the pixels there as an image of the result's size."""
     wide = F.pad(x, ((0, 0), *sides, (0, 0)), constant_values=value)
     size = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(wide.shape[1:3], kernel, strides, rates)]
     if min(size) < 1 or kernel[0] * kernel[1] > TERMS:
-        raise ValueError(f"A window must fit into the padded image, and have at most {TERMS:,} pixels where it is "
+        raise ValueError(f"A window must fit into the padded image, and have at most {TERMS:,} pixels if it is "
                          f"dilated or padding counts. Received: {kernel} over {wide.shape[1:3]}.")
     return [wide[:, i * rates[0] : i * rates[0] + (size[0] - 1) * strides[0] + 1 : strides[0],
                  j * rates[1] : j * rates[1] + (size[1] - 1) * strides[1] + 1 : strides[1]]
@@ -147,13 +147,13 @@ def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates
 
 
 def _plain(at: Attributes, kernel: tuple[int, int], sides: list[tuple[int, int]]) -> bool:
-    """Whether autoconv's pooling does it: no dilation, a pixel of the image in each window."""
+    """Whether autoconv's pooling can be used: no dilation, an image pixel in each window."""
     return _pair(at, "dilations", (1, 1)) == (1, 1) and all(max(side) < k for side, k in zip(sides, kernel))
 
 
 def max_pool(at: Attributes, x: Tensor) -> Tensor:
     if at.outputs > 1:
-        raise refused(at, "it has one result, without the places of the maxima", at.outputs)
+        raise refused(at, "it has one result, without the indices of the maxima", at.outputs)
     kernel = _pair(at, "kernel_shape", ())
     strides = _pair(at, "strides", (1, 1))
     sides = _pool_sides(at, x, kernel)
@@ -165,7 +165,7 @@ def max_pool(at: Attributes, x: Tensor) -> Tensor:
 
 
 def average_pool(at: Attributes, x: Tensor) -> Tensor:
-    """With `count_include_pad` padding counts as pixels of 0, but not what `ceil_mode` adds."""
+    """Averages windows. `count_include_pad` counts padding as zeros, but not `ceil_mode`'s."""
     kernel = _pair(at, "kernel_shape", ())
     strides = _pair(at, "strides", (1, 1))
     rates = _pair(at, "dilations", (1, 1))
@@ -185,7 +185,7 @@ def average_pool(at: Attributes, x: Tensor) -> Tensor:
 
 
 def _counts(n: int, k: int, stride: int, rate: int, side: tuple[int, int], size: int) -> np.ndarray:
-    """How many pixels of a row of n pixels lie in each of `size` windows."""
+    """Returns the number of pixels of an n-pixel row in each of `size` windows."""
     check_size((n + sum(side),), KNOWN)
     there = np.pad(np.ones(n, np.int64), side)
     return sum((there[i * rate :: stride][:size] for i in range(k)), np.zeros(size, np.int64))
@@ -196,7 +196,7 @@ def _counts(n: int, k: int, stride: int, rate: int, side: tuple[int, int], size:
 
 def batch_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor,
                         variance: Tensor) -> Tensor:
-    """With the moving averages. x has any rank."""
+    """Normalizes x, of any rank, with the moving averages."""
     if at.get("training_mode", 0) or at.outputs > 1:
         raise refused(at, "training_mode is 0, with one result", at.get("training_mode", 0))
     return F.batch_norm(x, gamma, beta, mean, variance, False, epsilon=at.get("epsilon", 1e-5))
@@ -208,7 +208,7 @@ def instance_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tenso
 
 
 def group_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-    """Before opset 21 gamma and beta have a number for each group."""
+    """Normalizes groups. Before opset 21 gamma and beta have one number per group."""
     n, h, w, channels = x.shape
     groups = at.get("num_groups", 1)
     if groups < 1 or channels % groups:
@@ -226,7 +226,7 @@ def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor,
                         beta: Tensor | None = None) -> Any:
     axis = at.get("axis", -1)
     if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"LayerNormalization takes an axis of x, {x.ndim} axes. Received: {axis}.")
+        raise ValueError(f"The axis of LayerNormalization must be one of x's {x.ndim} axes. Received: {axis}.")
     mean, variance = F.moments(x, tuple(range(axis % x.ndim, x.ndim)), keepdims=True)
     root = F.sqrt(variance + at.get("epsilon", 1e-5))
     y = (x - mean) / root * gamma
@@ -238,15 +238,15 @@ def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor,
 
 def resize(at: Attributes, x: Tensor, roi: np.ndarray | None = None,
            scales: np.ndarray | None = None, sizes: np.ndarray | None = None) -> Tensor:
-    """Resizes images by scales or sizes, axis by axis. Outside, an image continues as its edge."""
-    if at.opset < 11:  # x, scales
+    """Resizes images by scales or sizes, axis by axis. Edge pixels extend the image."""
+    if at.opset < 11:  # its inputs were x, scales
         roi, scales = None, roi
     if at.get("antialias", 0):
         raise refused(at, "antialias is 0", 1)
     old = (x.shape[0], x.shape[3], x.shape[1], x.shape[2])
     new, factors = _new_sizes(at, old, None if scales is None or not len(scales) else scales, sizes)
     if new[:2] != list(old[:2]):
-        raise refused(at, "images are resized, not channels", new[:2])
+        raise refused(at, "only image axes are resized", new[:2])
     check_size(new)
     check_size((max(new[2:]),), KNOWN // 4)
     for axis, where in ((2, 1), (3, 2)):
@@ -257,11 +257,11 @@ def resize(at: Attributes, x: Tensor, roi: np.ndarray | None = None,
 
 def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any,
                sizes: Any) -> tuple[list[int], list[float]]:
-    """The sizes of the result and the scales, for all axes."""
+    """Returns the result's sizes and the scales, for all axes."""
     numbers = [float(number) for number in (sizes if scales is None else scales)]
     axes = [axis % 4 for axis in at.get("axes", range(len(numbers)))]
     if len(axes) != len(numbers) or len(numbers) > 4 or not all(0 < number < 2**31 for number in numbers):
-        raise ValueError(f"Resize takes a positive scale or size for each axis of {axes}. Received: {numbers}.")
+        raise ValueError(f"Resize needs a positive scale or size for each axis of {axes}. Received: {numbers}.")
     new = list(old)
     factors = [1.0] * 4
     policy = at.get("keep_aspect_ratio_policy", "stretch")
@@ -278,7 +278,7 @@ def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any,
 
 
 def _resized(at: Attributes, x: Tensor, axis: int, old: int, new: int, scale: float) -> Tensor:
-    """One axis in another size: the sum of a few items, each times its share."""
+    """Resizes one axis: each result is a weighted sum of a few elements."""
     places = _places(at, old, new, scale)
     mode = at.get("mode", "nearest")
     if mode == "nearest":
@@ -299,13 +299,13 @@ def _resized(at: Attributes, x: Tensor, axis: int, old: int, new: int, scale: fl
 
 def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray,
            old: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Four places and their shares, by Keys' kernel."""
+    """Returns four indices and their weights, by Keys' cubic kernel."""
     a = at.get("cubic_coeff_a", -0.75)
 
-    def near(d: np.ndarray) -> np.ndarray:  # up to a distance of 1
+    def near(d: np.ndarray) -> np.ndarray:  # distances up to 1
         return ((a + 2) * d - (a + 3)) * d * d + 1
 
-    def far(d: np.ndarray) -> np.ndarray:  # from 1 to 2
+    def far(d: np.ndarray) -> np.ndarray:  # distances from 1 to 2
         return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
 
     taps = [(low - 1, far(part + 1)), (low, near(part)), (low + 1, near(1 - part)), (low + 2, far(2 - part))]
@@ -317,10 +317,10 @@ def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray,
 
 
 def _places(at: Attributes, old: int, new: int, scale: float) -> np.ndarray:
-    """Where the items of a new axis lie on the old one."""
+    """Returns the positions of the new axis's elements on the old axis."""
     way = at.get("coordinate_transformation_mode", "half_pixel" if at.opset >= 11 else "asymmetric")
     i = np.arange(new)
-    whole = old * scale  # the new size before it was rounded down
+    whole = old * scale  # the new size before rounding down
     if way == "half_pixel":
         return (i + 0.5) / scale - 0.5
     if way == "pytorch_half_pixel":
@@ -353,7 +353,7 @@ def depth_to_space(at: Attributes, x: Tensor) -> Tensor:
     n, c, h, w = x.shape
     size = at.get("blocksize", 1)
     if size < 1 or c % size**2:
-        raise ValueError(f"blocksize must be such that its square divides the channels, {c}. Received: {size}.")
+        raise ValueError(f"The square of blocksize must divide the channels, {c}. Received: {size}.")
     part = c // size**2
     if at.get("mode", "DCR") == "DCR":
         y = x.reshape(n, size, size, part, h, w).transpose(0, 3, 4, 1, 5, 2)

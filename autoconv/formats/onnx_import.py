@@ -1,4 +1,4 @@
-"""Models from ONNX files: `OnnxModel` runs a file's nodes with `onnx_ops.OPS`."""
+"""Imports ONNX files: `OnnxModel` runs a file's nodes with `onnx_ops.OPS`."""
 
 import os
 from math import inf
@@ -21,12 +21,12 @@ from .onnx_file import File, Read
 from .onnx_ops import OPS, OnnxOp
 from .onnx_values import KNOWN, LARGEST, arrays_of, cast, check_size, on_device
 
-SECONDS = 0.5  # of computing, for which a file is checked by a run without kernels
-ALL_KNOWN = 2 * KNOWN  # items of all results that are known before any data come
+SECONDS = 0.5  # time limit for checking a file by a run without kernels
+ALL_KNOWN = 2 * KNOWN  # elements of all results known before any input data
 
 
 def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
-    """See `formats.from_onnx`. What no output needs is not computed."""
+    """See `formats.from_onnx`. Nodes that no output needs are not run."""
     file = onnx_file.read(source)
     for node in file.nodes:
         if node.attributes.op not in OPS:
@@ -36,7 +36,7 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
 
 
 class Layouts:
-    """A tensor in a graph, as in ONNX (`first`) and with channels last, made when needed."""
+    """A tensor with channels first (as in ONNX) or last; the other layout is made on demand."""
 
     def __init__(self, first: Tensor | None, last: Tensor | None = None) -> None:
         self._first = first
@@ -56,12 +56,12 @@ class Layouts:
 
     @property
     def is_last(self) -> bool:
-        """Whether it lies with channels last, from an op on images."""
+        """Whether the tensor is stored with channels last, by an op on images."""
         return self._last is not None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As ONNX has it."""
+        """Shape in ONNX's layout."""
         if self._first is not None:
             return self._first.shape
         n, h, w, channels = self._last.shape  # type: ignore[union-attr]
@@ -89,7 +89,7 @@ class Runner:
 
     def run(self, given: list[Tensor], weights: dict[str, Any], device: Device,
             until: float = inf) -> list[Tensor]:
-        """Returns the outputs for inputs, none after the time `until`. Raises ValueError."""
+        """Returns the outputs; an empty list after the time `until`. Raises ValueError."""
         values: dict[str, Any] = {port.name: Layouts(x) for port, x in zip(self.file.inputs, given, strict=True)}
         values.update(self.constants)
         values.update((name, Layouts(weight)) for name, weight in weights.items())
@@ -104,10 +104,10 @@ class Runner:
                                             device, left)
                 if len(results) < len(node.outputs):
                     raise ValueError(f"it has at most {len(results)} results. Received: {len(node.outputs)}.")
-            except Exception as error:  # whatever a node's numbers lead to
+            except Exception as error:  # a node's numbers may cause any error
                 said = str(error)[:1000] or type(error).__name__
                 raise ValueError(f"Node {at.name!r} ({at.op}) cannot run: {said}") from error
-            if at.op != "Constant":  # which the file holds
+            if at.op != "Constant":  # constants are in the file itself
                 left -= sum(each.size for each in results if isinstance(each, np.ndarray))
             values.update((name, result) for name, result in zip(node.outputs, results) if name)
             for name in self.releases.get(number, ()):
@@ -117,10 +117,10 @@ class Runner:
 
     def _results(self, op: OnnxOp, node: Read, inputs: list[Any], device: Device,
                  left: int) -> list[Any]:
-        """Returns a node's results: known arrays of `left` elements at most, else values."""
+        """Returns a node's results: known arrays of at most `left` elements, else `Layouts`."""
         at = node.attributes
         if node.inputs and not node.inputs[0]:
-            raise ValueError("its first input is left out.")
+            raise ValueError("its first input is missing.")
         if at.op in ("Constant", "Shape", "Size"):
             return [op.function(at, *inputs)]
         for place in op.host:
@@ -128,8 +128,8 @@ class Runner:
                 if all(i is None or isinstance(i, np.ndarray) or p in op.host for p, i in enumerate(inputs)):
                     inputs[place] = inputs[place].first.detach().numpy()
                     continue
-                raise ValueError(f"its input {place} must be known before data come. Received: {node.inputs[place]!r}, "
-                                 "which is computed from the model's inputs or trained.")
+                raise ValueError(f"its input {place} must be known in advance. Received: {node.inputs[place]!r}, "
+                                 "which depends on the model's inputs or is trained.")
         if not any(isinstance(each, Layouts) for each in inputs) and not (op.images or op.long):
             with arrays_of(min(KNOWN, left)):
                 return _known(op, node, inputs)
@@ -140,7 +140,7 @@ class Runner:
 
 
 def _known(op: OnnxOp, node: Read, inputs: list[Any]) -> list[np.ndarray]:
-    """Computed aside: it is the same whenever a recording runs again."""
+    """Computes results outside the recording, as they are the same in every replay."""
     with trace.aside(), no_grad():
         given = [each if each is None or place in op.host else on_device(each, devices.get("cpu"))
                  for place, each in enumerate(inputs)]
@@ -155,7 +155,7 @@ def _given(op: OnnxOp, device: Device, inputs: list[Any], last: bool = False) ->
 
 
 def _tensors(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[Layouts]:
-    """An op on tensors as ONNX has them; one item by item in the layout in which they lie."""
+    """Runs an op on tensors in ONNX's layout; an elementwise op in their current layout."""
     values = [each for each in inputs if isinstance(each, Layouts)]
     last = op.alike and all(value.is_last and len(value.shape) == 4 for value in values) and all(
         each is None or isinstance(each, Layouts) or each.ndim == 0 for each in inputs)
@@ -166,7 +166,7 @@ def _tensors(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[
 
 
 def _images(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[Layouts]:
-    """An op on images, with channels last."""
+    """Runs an op on images, with channels last."""
     x, *others = inputs
     x = x if isinstance(x, Layouts) else Layouts(on_device(x, device))
     rank = len(x.shape)
@@ -176,17 +176,17 @@ def _images(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[L
     if rank == 2 and node.attributes.op == "BatchNormalization":
         return [Layouts(op.function(node.attributes, x.first, *rest))]
     if rank != 3:
-        raise ValueError(f"images have 4 axes, or 3 for one row. Received shape: {x.shape}.")
+        raise ValueError(f"images must have 4 axes, or 3 for one row. Received shape: {x.shape}.")
     y = op.function(node.attributes, Layouts(x.first.reshape(*x.shape[:2], 1, x.shape[2])).last, *rest)
     n, _, width, channels = y.shape
     return [Layouts(y.reshape(n, width, channels).transpose(0, 2, 1))]
 
 
 class OnnxModel(Model):
-    """A model of `formats.from_onnx`. Its weights are the file's tensors of floats, under their
+    """A model of `formats.from_onnx`. Its weights are the file's float tensors, with the same
     names.
 
-    In training, too, it normalizes with moving averages and drops nothing. `save_weights` saves its
+    Even in training it normalizes with moving averages and drops nothing. `save_weights` saves its
     weights; its architecture stays in the ONNX file.
     """
 
@@ -210,7 +210,7 @@ class OnnxModel(Model):
             self._check_nodes()
 
     def _check_nodes(self) -> None:
-        """Runs it once without kernels, for half a second. Raises ValueError."""
+        """Checks the nodes by a run without kernels, for half a second. Raises ValueError."""
         inputs = [port.shape for port in self._ports]
         for shape in inputs:
             check_size([1 if n is None else n for n in shape])  # type: ignore[union-attr]
@@ -254,8 +254,8 @@ class OnnxModel(Model):
                 continue
             if one is None or len(one) != len(port.shape) or any(
                     wanted is not None and size not in (None, wanted) for wanted, size in zip(port.shape[1:], one[1:])):
-                raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape "
-                                 f"{port.shape}, as its ONNX file says. Received: {one}.")
+                raise ValueError(f"Model {self.name!r} needs its input {port.name!r} in the shape "
+                                 f"{port.shape} of its ONNX file. Received: {one}.")
 
 
 def _several(values: list[Any]) -> Any:
@@ -263,13 +263,13 @@ def _several(values: list[Any]) -> Any:
 
 
 def _dtype(file: File) -> str:
-    """float64 where the file's weights or inputs are, else float32."""
+    """Returns float64 if weights or inputs have it and none has float32; else float32."""
     kinds = {array.dtype.name for array in file.constants.values() if array.ndim} | {p.dtype for p in file.inputs}
     return "float64" if "float64" in kinds and "float32" not in kinds else "float32"
 
 
 def _releases(file: File) -> dict[int, list[str]]:
-    """After which node each result is wanted no more."""
+    """Returns the results to release after each node, by its number."""
     last: dict[str, int] = {}
     for number, node in enumerate(file.nodes):
         last.update((name, number) for name in (*node.inputs, *node.outputs) if name)

@@ -1,5 +1,6 @@
-"""The layers that are not exported by the functions in their `call`: for images of any size, or as
-one op. An emitter takes the builder, the layer, its input and its result's shape.
+"""Exports layers as one op, or for images of any size, instead of tracing their `call`.
+
+An emitter takes the builder, the layer, its input and its result's shape.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from .onnx_builder import Builder, Value, first, last
 
 def group_normalization(b: Builder, layer: layers.GroupNormalization, x: Value,
                         shape: Shape) -> Value:
-    """Its images may have any size. Channels on another axis are moved to the end and back."""
+    """Exports images of any size. Channels on another axis are moved to the end and back."""
     name = last(b, x)
     if layer._order is not None:
         name = b.node("Transpose", name, perm=list(layer._order[0]))

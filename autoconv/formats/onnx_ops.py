@@ -22,11 +22,11 @@ Function = Callable[..., Any]
 
 
 class OnnxOp(NamedTuple):
-    """An op: its function, and what it needs.
+    """An op: its function and its requirements.
 
-    host: inputs that must be known numbers, such as shapes, as NumPy arrays; fixed: inputs never
-    trained; images: channels last; alike: element by element, in any layout; long: too expensive to
-    be computed beforehand.
+    host: indices of inputs that must be known, such as shapes, as NumPy arrays; fixed: indices of
+    inputs never trained; images: needs channels last; alike: elementwise, in any layout; long: too
+    expensive to compute beforehand.
     """
 
     function: Function
@@ -37,7 +37,7 @@ class OnnxOp(NamedTuple):
     long: bool = False
 
 
-# Item by item.
+# Elementwise ops.
 
 
 def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> OnnxOp:
@@ -53,7 +53,7 @@ def _several(function: Callable[[Any, Any], Any]) -> OnnxOp:
 
 
 def _divide(at: Attributes, a: Tensor, b: Tensor) -> Tensor:
-    """Integers are divided towards zero, on the host."""
+    """Divides; integers are rounded towards zero, on the host."""
     if is_float(a) or is_float(b):
         return a / b
 
@@ -65,11 +65,11 @@ def _divide(at: Attributes, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _power(at: Attributes, a: Tensor, b: Any) -> Tensor:
-    """Known exponents: one, or an array of a few different ones. Integers stay integers."""
+    """Raises a to known exponents, of few different values. Integers stay integers."""
     exponents = np.asarray(b)
     several = np.unique(exponents)
     if not 0 < len(several) <= 64:
-        raise ValueError(f"Pow takes 1 to 64 different exponents. Received: {len(several)}.")
+        raise ValueError(f"Pow supports 1 to 64 different exponents. Received: {len(several)}.")
     y = _raised(a, several[0])
     if exponents.shape:
         y = y + constant(a, np.zeros(exponents.shape, y.dtype))
@@ -100,14 +100,14 @@ def _shrink(at: Attributes, x: Tensor) -> Tensor:
 def _lrn(at: Attributes, x: Tensor) -> Tensor:
     size = at.get("size", 1)
     if not 0 < size <= min(2 * x.shape[-1] + 1, TERMS):
-        raise ValueError(f"LRN takes a size of 1 to twice the channels, {TERMS:,} at most. Received: {size}.")
+        raise ValueError(f"LRN needs a size of 1 to 2 * channels + 1, at most {TERMS:,}. Received: {size}.")
     wide = F.pad(x * x, ((0, 0), (0, 0), (0, 0), ((size - 1) // 2, size // 2)))
-    total = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])  # by channel
+    total = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])  # sums over neighbouring channels
     return x / (at.get("bias", 1.0) + at.get("alpha", 1e-4) / size * total) ** at.get("beta", 0.75)
 
 
 def _softmax(function: Function) -> OnnxOp:
-    """Before opset 13 all axes from `axis` on count as one."""
+    """Returns a softmax op. Before opset 13 all axes from `axis` on are one axis."""
 
     def run(at: Attributes, x: Tensor) -> Tensor:
         axis = at.get("axis", -1 if at.opset >= 13 else 1)
@@ -124,7 +124,7 @@ def _softmax(function: Function) -> OnnxOp:
 
 
 def _reduced(function: Callable[[Tensor, Any, bool], Tensor]) -> OnnxOp:
-    """A reduction, whose axes were an attribute once and are an input now; none means all."""
+    """Returns a reduction; its axes are an attribute or an input, and no axes mean all."""
 
     def run(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> Tensor:
         axes = at.get("axes") if given is None else ints(given)

@@ -1,4 +1,4 @@
-"""ONNX's ops that arrange items: shapes, parts, copies, and what is computed of shapes."""
+"""ONNX's ops that rearrange elements: shapes, slices, copies, and values computed from shapes."""
 
 from collections.abc import Callable
 from math import prod
@@ -12,9 +12,9 @@ from .onnx_values import KNOWN, Attributes, cast, check_size, constant, ints, re
 
 
 def axis_of(axis: int, rank: int) -> int:
-    """An axis counted from 0. Raises ValueError for one that is not there."""
+    """Returns an axis counted from 0. Raises ValueError if it does not exist."""
     if not -rank <= axis < rank:
-        raise ValueError(f"An axis of a tensor with {rank} axes lies in {-rank}..{rank - 1}. Received: {axis}.")
+        raise ValueError(f"An axis of a tensor with {rank} axes must be in {-rank}..{rank - 1}. Received: {axis}.")
     return axis % rank
 
 
@@ -27,12 +27,12 @@ def reshape(at: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
     sizes = list(ints(shape))
     if not at.get("allowzero", 0):
         if any(n == 0 and i >= x.ndim for i, n in enumerate(sizes)):
-            raise ValueError(f"A size of 0 stands for the input's own. Received: {sizes} for shape {x.shape}.")
+            raise ValueError(f"A size of 0 copies the same axis of the input. Received: {sizes} for shape {x.shape}.")
         sizes = [x.shape[i] if n == 0 else n for i, n in enumerate(sizes)]
     if sizes.count(-1) > 1 or min(sizes, default=0) < -1:
-        raise ValueError(f"One size of a shape may be -1. Received: {sizes}.")
+        raise ValueError(f"At most one size of a shape may be -1. Received: {sizes}.")
     if -1 in sizes and 0 in sizes:
-        raise ValueError(f"Beside a size of 0 none can be found out. Received: {sizes}.")
+        raise ValueError(f"A size of -1 cannot be inferred next to a size of 0. Received: {sizes}.")
     return x.reshape(tuple(sizes))
 
 
@@ -63,13 +63,13 @@ def split(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> list[Te
         part = -(-total // count)
         sizes = [part] * (count - 1) + [total - part * (count - 1)]
     if sum(sizes) != total or min(sizes) < 0 or at.get("num_outputs", count) != count or len(sizes) != count:
-        raise ValueError(f"There must be a part for each of {count} results, and all together must "
-                         f"be as long as the axis, {total}. Received: {list(sizes)[:9]}.")
+        raise ValueError(f"Split needs one size for each of {count} results, and their sum must be "
+                         f"the length of the axis, {total}. Received: {list(sizes)[:9]}.")
     return F.split(x, [int(end) for end in np.cumsum(sizes)[:-1]], axis)
 
 
 def slice_(at: Attributes, x: Tensor, *given: Any) -> Tensor:
-    """Before opset 10 the bounds are attributes."""
+    """Slices x. Before opset 10 the bounds are attributes."""
     if given:
         starts = ints(given[0])
         ends = ints(given[1])
@@ -100,7 +100,7 @@ def gather(at: Attributes, x: Tensor, indices: np.ndarray) -> Tensor:
     places = np.asarray(indices)
     if places.dtype.kind not in "iu" or (places.size and not -x.shape[axis] <= places.min() <= places.max()
                                          < x.shape[axis]):
-        raise ValueError(f"Gather takes places in an axis of {x.shape[axis]} items. Received: "
+        raise ValueError(f"Gather needs indices into an axis of {x.shape[axis]} elements. Received: "
                          f"{places.dtype} {places.reshape(-1)[:5].tolist()}.")
     return x[(*(slice(None),) * axis, int(places))] if places.ndim == 0 else take(x, places.astype(np.int64), axis)
 
@@ -114,7 +114,7 @@ def expand(at: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
 def tile(at: Attributes, x: Tensor, repeats: np.ndarray) -> Tensor:
     counts = ints(repeats)
     if len(counts) != x.ndim or min(counts, default=1) < 1:
-        raise ValueError(f"Tile takes a count of 1 or more for each of {x.ndim} axes. Received: {counts}.")
+        raise ValueError(f"Tile needs a count of 1 or more for each of {x.ndim} axes. Received: {counts}.")
     shape = [n * count for n, count in zip(x.shape, counts)]
     check_size(shape)
     for axis, count in enumerate(counts):
@@ -128,13 +128,13 @@ def tile(at: Attributes, x: Tensor, repeats: np.ndarray) -> Tensor:
 
 def pad(at: Attributes, x: Tensor, given: np.ndarray | None = None, value: np.ndarray | None = None,
         axes: np.ndarray | None = None) -> Tensor:
-    """"constant" by numbers, other modes by the source of each element. Negative widths cut off."""
+    """Pads x: constant mode by numbers, other modes by source indices. Negative widths crop."""
     widths = ints(given) if given is not None else tuple(at.get("pads", ()))
     mode = at.get("mode", "constant")
     number = at.get("value", 0.0) if value is None else np.asarray(value).reshape(-1)[0]
     named = tuple(range(x.ndim)) if axes is None else tuple(axis_of(axis, x.ndim) for axis in ints(axes))
     if len(widths) != 2 * len(named):
-        raise ValueError(f"Pad takes two widths for each of {len(named)} axes. Received: {list(widths)}.")
+        raise ValueError(f"Pad needs two widths for each of {len(named)} axes. Received: {list(widths)}.")
     pairs = [(0, 0)] * x.ndim
     for place, axis in enumerate(named):
         pairs[axis] = widths[place], widths[place + len(named)]
@@ -170,7 +170,7 @@ def constant_value(at: Attributes) -> np.ndarray:
 def range_(at: Attributes, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
     first, last, step = (np.asarray(number).reshape(-1)[0] for number in (start, limit, delta))
     if not step or not np.isfinite([float(first), float(last), float(step)]).all():
-        raise ValueError(f"Range takes finite numbers and a step other than 0. Received: {first}, {last}, {step}.")
+        raise ValueError(f"Range needs finite numbers and a step other than 0. Received: {first}, {last}, {step}.")
     count = max(int(np.ceil((float(last) - float(first)) / float(step))), 0)
     check_size((count,), KNOWN)
     return (first + np.arange(count) * step).astype(np.asarray(start).dtype)
@@ -184,7 +184,7 @@ def cast_to(at: Attributes, x: Tensor) -> Tensor:
 
 def dropout(at: Attributes, x: Tensor, ratio: np.ndarray | None = None,
             training: np.ndarray | None = None) -> Any:
-    """Outside of training it gives x, and a mask that keeps all."""
+    """Returns x and an all-true mask: only inference is supported."""
     if training is not None and bool(np.asarray(training).any()):
         raise refused(at, "training_mode is false", True)
     return [x, spread(constant(x, np.ones((), np.bool_)), x.shape)] if at.outputs > 1 else x

@@ -1,4 +1,4 @@
-"""What the functions of ONNX's ops share: attributes, known numbers, constants, checked sizes."""
+"""Helpers of ONNX's ops: attributes, known numbers, constants, checked sizes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from ..engine.tensor import Tensor
 from ..kernels import buffers, trace
 from ..kernels.device import Device
 
-LARGEST = 2**28  # items of a tensor that a graph makes
-KNOWN = 2**22  # elements of one known before any data, or computed by NumPy
-RANK = 8  # axes of a tensor
-TERMS = 1_024  # slices or groups that an op takes one by one
+LARGEST = 2**28  # maximum elements of a computed tensor
+KNOWN = 2**22  # maximum elements of a tensor known in advance or computed by NumPy
+RANK = 8  # maximum axes of a tensor
+TERMS = 1_024  # maximum slices or groups that an op loops over
 
 
 class Attributes(NamedTuple):
-    """A node besides its inputs: op, name, the file's opset, attributes, number of results."""
+    """A node without its inputs: op, name, the file's opset, attributes, number of results."""
 
     op: str
     name: str
@@ -31,15 +31,15 @@ class Attributes(NamedTuple):
 
 
 def refused(at: Attributes, rule: str, received: Any) -> ValueError:
-    """The error for what an op can be told but autoconv does not do."""
-    return ValueError(f"Of {at.op} it is implemented that {rule}. Received: {received!r} in node {at.name!r}.")
+    """Returns the error for a valid ONNX setting that autoconv does not support."""
+    return ValueError(f"{at.op} is supported only if {rule}. Received: {received!r} in node {at.name!r}.")
 
 
 def ints(values: Any) -> tuple[int, ...]:
     """Returns an array of integers as a tuple. Raises ValueError for other numbers or too many."""
     array = np.asarray(values)
     if array.dtype.kind not in "iub" or array.ndim > 1 or array.size > 4 * TERMS:
-        raise ValueError(f"A list of at most {4 * TERMS:,} integers is wanted here. Received: "
+        raise ValueError(f"A list of at most {4 * TERMS:,} integers is required here. Received: "
                          f"{array.dtype} of shape {array.shape}.")
     return tuple(int(value) for value in array.reshape(-1))
 
@@ -49,18 +49,18 @@ def is_float(x: Any) -> bool:
 
 
 def constant(beside: Any, array: Any) -> Tensor:
-    """An array as a tensor on the device of another one."""
+    """Returns an array as a tensor on another tensor's device."""
     return on_device(array, beside.device)
 
 
 def on_device(array: Any, device: Device) -> Tensor:
-    """An array as a tensor there. Kernels take arrays without gaps that may be written to."""
+    """Returns an array as a tensor on `device`, copied unless contiguous and writable."""
     whole = np.require(array, requirements=["C", "W"]).reshape(np.shape(array))
     return Tensor(device.constant(whole), device=device)
 
 
 def cast(x: Tensor, dtype: DTypeLike) -> Tensor:
-    """x in another dtype. Gradients pass only where the dtype is x's already, or a wider one."""
+    """Converts x to a dtype. Gradients pass only if the dtype is x's own or a wider one."""
     dtype = np.dtype(dtype)
     if x.dtype == dtype:
         return x
@@ -74,7 +74,7 @@ def cast(x: Tensor, dtype: DTypeLike) -> Tensor:
 
 
 class Room(buffers.Pool):
-    """Memory of the pool in use, for arrays of at most `most` items each."""
+    """Limits the current pool to arrays of at most `most` elements each."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Room(buffers.Pool):
 
 @contextmanager
 def arrays_of(most: int) -> Iterator[None]:
-    """Within this block an array of more than `most` elements raises ValueError."""
+    """Inside the block, raises ValueError for an array of more than `most` elements."""
     with buffers.reusing(Room(most)):
         yield
 
@@ -99,17 +99,17 @@ def check_size(shape: Any, most: int = LARGEST) -> None:
     size = 1
     most = min(most, pool.most) if isinstance(pool, Room) else most
     if len(shape) > 2 * RANK:
-        raise ValueError(f"A tensor of at most {2 * RANK} axes can be made here. Received: {len(shape)}.")
+        raise ValueError(f"A tensor can have at most {2 * RANK} axes here. Received: {len(shape)}.")
     for n in shape:
         size *= int(n)
         if n < 0:
             raise ValueError(f"A size cannot be negative. Received: {tuple(shape)}.")
     if size > most:
-        raise ValueError(f"A tensor of at most {most:,} items can be made here. Received: {tuple(shape)}.")
+        raise ValueError(f"A tensor can have at most {most:,} elements here. Received: {tuple(shape)}.")
 
 
 def take(x: Tensor, places: np.ndarray, axis: int) -> Tensor:
-    """The items of x at these places along an axis."""
+    """Returns the elements of x at these indices along an axis."""
     shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
     return by_numpy(lambda: x[(*(slice(None),) * axis, places)], x, shape)
 

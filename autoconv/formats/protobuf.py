@@ -10,21 +10,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-FIELDS = 400_000  # of a file, in all messages that are read
-REPEATED = 10_000  # messages in one repeated field
-NAME = 1_000  # bytes of one text
-TEXT = 2**24  # bytes of all texts
-NUMBERS = 2**22  # packed integers of variable length, in all: one byte of the file may become eight
+FIELDS = 400_000  # maximum fields of a file, over all messages read
+REPEATED = 10_000  # maximum messages in one repeated field
+NAME = 1_000  # maximum bytes of one text
+TEXT = 2**24  # maximum bytes of all texts
+NUMBERS = 2**22  # maximum packed varints in total: one byte of the file may become eight
 
-_WIRE = {"int": 0, "double": 1, "float": 5}  # how a single number is written; all else has a length
+_WIRE = {"int": 0, "double": 1, "float": 5}  # wire types of single numbers; all other kinds have a length
 _FIXED = {1: ("<d", 8), 5: ("<f", 4)}
 
 
-Message = dict[str, Any]  # values by the names of fields
+Message = dict[str, Any]  # values by field name
 
 
 class Field(NamedTuple):
-    """A field: its name, its kind (or a schema; "any" only notes it), whether it is repeated."""
+    """A field: its name, its kind or schema ("any" only records it), whether it is repeated."""
 
     name: str
     kind: Any
@@ -32,7 +32,7 @@ class Field(NamedTuple):
 
 
 class Schema(dict[int, Field]):
-    """The fields of a message by their numbers."""
+    """The fields of a message by field number."""
 
     def __init__(self, fields: dict[int, Field]) -> None:
         super().__init__(fields)
@@ -45,7 +45,7 @@ def read(data: bytes, schema: Schema) -> Message:
 
 
 class _Reader:
-    """Reads one file. fields, text, numbers: how many more fields, bytes, integers it may have."""
+    """Reads one file. fields, text, numbers: remaining fields, text bytes and integers."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -74,7 +74,7 @@ class _Reader:
                     value = self._value(field, start, place, found)
             elif wire == 0:
                 value, place = self._varint(place, end)
-                value -= (value >> 63) << 64  # signed
+                value -= (value >> 63) << 64  # two's complement
             elif wire in _FIXED:
                 form, size = _FIXED[wire]
                 place += size
@@ -82,7 +82,7 @@ class _Reader:
                     raise ValueError("it ends within a field")
                 value = struct.unpack_from(form, data, place - size)[0]
             else:
-                raise ValueError(f"a field has the wire type {wire}, which is not known")
+                raise ValueError(f"a field has the wire type {wire}, which is not supported")
             if field is None:
                 continue
             if wire != 2 and field.kind != "any" and (isinstance(field.kind, Schema) or _WIRE.get(field.kind) != wire):
@@ -90,7 +90,7 @@ class _Reader:
             if field.repeated:
                 found[field.name].append(value)
             elif field.name in found and isinstance(field.kind, Schema):
-                raise ValueError(f"the field {field.name!r} is there twice")
+                raise ValueError(f"the field {field.name!r} occurs twice")
             else:
                 found[field.name] = value
         return found
@@ -109,7 +109,7 @@ class _Reader:
         raise ValueError("it ends within a field")
 
     def _value(self, field: Field, start: int, stop: int, found: Message) -> Any:
-        """The value of a field that has a length."""
+        """Reads the value of a length-delimited field."""
         kind = field.kind
         if kind == "text":
             self.text -= stop - start
@@ -127,7 +127,7 @@ class _Reader:
         return self.view[start:stop]
 
     def _packed(self, kind: str, raw: memoryview) -> np.ndarray:
-        """Numbers one behind the other."""
+        """Reads packed numbers."""
         if kind != "int":
             dtype = np.dtype("<f8" if kind == "double" else "<f4")
             if len(raw) % dtype.itemsize:
@@ -153,7 +153,7 @@ class _Reader:
 
 
 def numbers(parts: list[Any], dtype: DTypeLike | None = None) -> np.ndarray:
-    """The numbers of a repeated field, some packed, some by themselves, as one array."""
+    """Returns a repeated field's numbers, packed or single, as one array."""
     if not any(isinstance(part, np.ndarray) for part in parts):
         return np.array(parts, dtype)
     return np.concatenate([np.atleast_1d(part) for part in parts], dtype=dtype)

@@ -19,7 +19,7 @@ from .architecture import CustomObjects
 
 
 def to_bytes(model: Model, suffix: str) -> bytes:
-    """The file of a built model: its architecture, all weights and its training."""
+    """Returns the file of a built model: its architecture, all weights and its training."""
     training.warn_if_unbuilt(model)
     described = {"input_shape": getattr(model, "input_shape", None), **serialize(model)}
     classes = {} if model.class_names is None else {"class_names": json.dumps([str(c) for c in model.class_names])}
@@ -36,10 +36,10 @@ def save_weights(model: Model, path: Path) -> None:
 
 def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = None,
                compile: bool = True) -> Model:
-    """Makes the model in the header and reads its weights, with `compile` its training."""
+    """Builds the header's model and reads its weights, with `compile` also its training."""
     metadata, tensors = _read(data, path)
     if "autoconv" not in metadata:
-        raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so it says nothing of a model.")
+        raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so it describes no model.")
     if "model" not in metadata:
         raise ValueError(f"{str(path)!r} holds weights only. Make the model, then call model.load_weights.")
     model = architecture.make(metadata, tensors, repr(str(path)), custom_objects)
@@ -58,7 +58,7 @@ def load_weights(model: Model, path: Path) -> None:
 
 
 def _bytes(model: Model, metadata: dict[str, str], others: dict[str, np.ndarray]) -> bytes:
-    """A file of the weights, other tensors, and metadata."""
+    """Returns a file with the weights, other tensors and metadata."""
     weights = {name: weight.numpy() for name, weight in model.named_weights().items()}
     tensors = {name: np.asarray(value, order="C") for name, value in {**weights, **others}.items()}
     return _in_order(safetensors.save(tensors, {"autoconv": __version__, **metadata}))
@@ -75,20 +75,20 @@ def _in_order(data: bytes) -> bytes:
 
 
 def _read(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The header's metadata and the tensors."""
+    """Returns the header's metadata and the tensors."""
     try:
         metadata = json_text.safetensors_header(io.BytesIO(data)).get("__metadata__") or {}
         tensors = safetensors.load(data)
-    except Exception as error:  # a damaged header, a type that NumPy lacks
-        raise ValueError(f"{str(path)!r} cannot be read as safetensors; it may be cut off: {error}.") from error
+    except Exception as error:  # a damaged header, or a type that NumPy lacks
+        raise ValueError(f"{str(path)!r} cannot be read as safetensors; it may be truncated: {error}.") from error
     strange = sorted(name for name, tensor in tensors.items() if tensor.dtype.kind != "f")
     if strange:
-        raise ValueError(f"Weights are floating-point numbers. In {str(path)!r} {strange[0]} is "
+        raise ValueError(f"Weights must be floating-point numbers. In {str(path)!r} {strange[0]} is "
                          f"{tensors[strange[0]].dtype}.")
     return metadata, tensors
 
 
 def _assign(model: Model, tensors: dict[str, np.ndarray], path: Path) -> None:
-    """Writes the tensors into the weights of the same names, after all of them were checked."""
+    """Checks all tensors, then writes them into the weights of the same names."""
     tensors = {name: value for name, value in tensors.items() if not name.startswith(training.SLOTS)}
     matching.assign(matching.matched(model.named_weights(), tensors, repr(str(path)), model.name))

@@ -1,4 +1,4 @@
-"""Weights in the layouts and under the names of PyTorch's modules, without PyTorch."""
+"""Converts weights to and from PyTorch's layouts and names, without PyTorch."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from .flat_order import UNKNOWN, Order, calls_of, flat_orders
 View = Callable[[np.ndarray], np.ndarray]
 Names = Mapping[str, str | tuple[str, ...]] | Iterable[str]
 
-_LEFT_OUT = "num_batches_tracked"  # PyTorch counts there what none of our layers needs
-_SHOWN = 12  # how many lines of what does not fit
+_LEFT_OUT = "num_batches_tracked"  # a counter that no layer of autoconv needs
+_SHOWN = 12  # maximum number of mismatches in an error
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One array of a PyTorch module: our weight (or None), its shape, the ways to it and back."""
+    """One array of a PyTorch module: our weight (or None), its shape, and both conversions."""
 
     name: str
     weight: Variable | None
@@ -34,20 +34,20 @@ class _Entry:
 class _Module:
     """A module in PyTorch: a layer, or one of the two convolutions of a SeparableConv2D."""
 
-    path: str  # the layer's name, behind those of the models that it lies in
+    path: str  # the layer's name, after the names of the models that contain it
     layer: Layer
     entries: list[_Entry]
 
 
 def from_torch_state_dict(model: Model, state: Mapping[str, Any],
                           names: Names | None = None) -> None:
-    """Writes the weights of a PyTorch module of the same layers into a built model.
+    """Writes the weights of a PyTorch module with the same layers into a built model.
 
     state: arrays or tensors by names such as "0.weight"; the names before the last dot are groups,
-    which layers with weights take in order. names: {layer's name: group}, for a SeparableConv2D two
-    groups, for a layer within another model "model/layer"; or the groups in the layers' order.
-    Kernels are converted to our layout, those after a Flatten to the order (H, W, C). Raises
-    ValueError, changing nothing, with a list of what does not fit.
+    matched in order with the layers that have weights. names: {layer's name: group}, with two
+    groups for a SeparableConv2D and "model/layer" for a nested layer; or the groups in the layers'
+    order. Kernels are converted to our layout, after a Flatten to the order (H, W, C). Raises
+    ValueError with a list of all mismatches, and changes nothing then.
     """
     modules = _modules(model)
     groups = _groups(state)
@@ -61,12 +61,12 @@ def from_torch_state_dict(model: Model, state: Mapping[str, Any],
 
 
 def to_torch_state_dict(model: Model, names: Names | None = None) -> dict[str, np.ndarray]:
-    """Returns the weights of a built model as a PyTorch module has them, as arrays by name.
+    """Returns the weights of a built model in PyTorch's layout, as arrays by name.
 
     `net.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})` loads them. names: the
-    prefixes of ".weight" as in `from_torch_state_dict`; by default each layer's name, of a
-    SeparableConv2D with ".depthwise" and ".pointwise". Raises ValueError with a list of what
-    PyTorch's modules cannot have.
+    prefixes of ".weight" as in `from_torch_state_dict`; by default each layer's name, plus
+    ".depthwise" and ".pointwise" for a SeparableConv2D. Raises ValueError with a list of weights
+    that PyTorch's modules cannot hold.
     """
     modules = _modules(model)
     problems: list[str] = []
@@ -93,11 +93,11 @@ def _refuse(problems: list[str], what: str) -> None:
         raise ValueError("\n  ".join([f"{what}:", *problems[:_SHOWN], *more]))
 
 
-# Which module is which.
+# Matching of layers with groups.
 
 
 def _groups(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Returns the state's values by the part of their names before the last dot, and after it."""
+    """Returns the state's values, keyed by the name before the last dot, then after it."""
     if not isinstance(state, Mapping):
         raise ValueError("state must be a mapping of names to arrays, such as module.state_dict(). "
                          f"Received: {type(state).__name__}.")
@@ -110,7 +110,7 @@ def _groups(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _prefixes(modules: list[_Module], names: Names | None, problems: list[str]) -> dict[int, str]:
-    """The prefixes that `names` gives, by the places of their modules."""
+    """Returns the prefixes in `names`, by the index of their module."""
     if names is None:
         return {}
     if isinstance(names, str):
@@ -136,13 +136,13 @@ def _prefixes(modules: list[_Module], names: Names | None, problems: list[str]) 
 
 
 def _layer_path(module: _Module) -> str:
-    """The path without the part of a SeparableConv2D."""
+    """Returns a module's path without a SeparableConv2D's suffix."""
     return module.path.rpartition("/")[0] if isinstance(module.layer, L.SeparableConv2D) else module.path
 
 
 def _matched(modules: list[_Module], prefixes: list[str], names: Names | None,
              problems: list[str]) -> list[tuple[_Module, str]]:
-    """Each module with the prefix of its group."""
+    """Returns each module with the prefix of its group."""
     given = _prefixes(modules, names, problems)
     for place, prefix in given.items():
         if prefix not in prefixes and place < len(modules):
@@ -151,7 +151,7 @@ def _matched(modules: list[_Module], prefixes: list[str], names: Names | None,
     others = [i for i in range(len(modules)) if i not in given]
     if len(left) != len(others):
         kinds = [f"{modules[i].path} ({type(modules[i].layer).__name__})" for i in others]
-        problems.append(f"{len(kinds)} layers with weights are to be matched with {len(left)} groups of the state. "
+        problems.append(f"{len(kinds)} layers with weights cannot be matched with {len(left)} groups of the state. "
                         f"The layers: {', '.join(kinds) or 'none'}. The groups: {', '.join(map(repr, left)) or 'none'}")
     if problems:
         return []
@@ -161,7 +161,7 @@ def _matched(modules: list[_Module], prefixes: list[str], names: Names | None,
 
 def _read(module: _Module, prefix: str, group: dict[str, Any],
           problems: list[str]) -> list[tuple[Variable, np.ndarray]]:
-    """The weights of a module with their new values."""
+    """Returns the weights of a module with their new values."""
     found = []
     what = f"{module.path!r} ({type(module.layer).__name__})"
     for entry in module.entries:
@@ -187,7 +187,7 @@ def _key(prefix: str, name: str) -> str:
 
 
 def _array(value: Any) -> np.ndarray:
-    """Returns an array or tensor as NumPy's. Raises ValueError unless it has numbers."""
+    """Returns an array or tensor as a NumPy array. Raises ValueError if it is not numeric."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     try:
@@ -199,11 +199,11 @@ def _array(value: Any) -> np.ndarray:
     return array
 
 
-# What each layer is in PyTorch.
+# PyTorch's counterpart of each layer.
 
 
 def _modules(model: Model) -> list[_Module]:
-    """Returns PyTorch's modules of layers with weights. Raises ValueError for other layers."""
+    """Returns the PyTorch modules of layers with weights. Raises ValueError if one has none."""
     model.count_params()  # raises where it is not built
     calls = calls_of(model.graph)
     orders = flat_orders(calls)
@@ -228,7 +228,7 @@ def _modules(model: Model) -> list[_Module]:
 
 
 def _with_weights(model: Model, path: str = "") -> list[tuple[str, Layer]]:
-    """The layers with weights, also those of models within, each once."""
+    """Returns the layers with weights, also from nested models, each once."""
     found: dict[int, tuple[str, Layer]] = {}
     for layer in model.layers:
         if isinstance(layer, Model) and layer._graph is not None:
@@ -240,7 +240,7 @@ def _with_weights(model: Model, path: str = "") -> list[tuple[str, Layer]]:
 
 
 def _entry(name: str, weight: Variable, view: View) -> _Entry:
-    """Returns an array with a weight's numbers, which `view` puts into PyTorch's layout."""
+    """Returns the entry of a weight; `view` converts its array to PyTorch's layout."""
     places = view(np.arange(weight.size).reshape(weight.shape))
 
     def read(array: np.ndarray) -> np.ndarray:
@@ -254,7 +254,7 @@ def _entry(name: str, weight: Variable, view: View) -> _Entry:
 
 
 def _constant(name: str, value: float, size: int) -> _Entry:
-    """An array that PyTorch's module has and our layer has not: it can only be all of one value."""
+    """Returns the entry of an array that our layer lacks: all its elements must be `value`."""
 
     def read(array: np.ndarray) -> np.ndarray:
         if not np.all(array == value):
@@ -265,7 +265,7 @@ def _constant(name: str, value: float, size: int) -> _Entry:
 
 
 def _turned(order: Order) -> View:
-    """Puts the last axis into PyTorch's order."""
+    """Returns a function that puts the last axis into PyTorch's order."""
     return (lambda a: a) if order is None or order is UNKNOWN else (lambda a: a[..., order])
 
 
@@ -275,7 +275,7 @@ def _biased(layer: Any, weight: _Entry, order: Order = None) -> dict[str, list[_
 
 def _convolution(layer: L.Conv2D | L.Conv2DTranspose, taken: Order,
                  given: Order) -> dict[str, list[_Entry]]:
-    """(KH, KW, in, out) -> (out, in, KH, KW), of a ConvTranspose2d with in and out exchanged."""
+    """(KH, KW, in, out) -> (out, in, KH, KW); for ConvTranspose2d, in and out are exchanged."""
     return _biased(layer, _entry("weight", layer.kernel, lambda a: a.transpose(3, 2, 0, 1)))
 
 
@@ -298,7 +298,7 @@ def _dense(layer: L.Dense, taken: Order, given: Order) -> dict[str, list[_Entry]
 
 
 def _scaled(layer: Any, view: View) -> list[_Entry]:
-    """gamma and beta, where the layer has them. PyTorch's modules have both or neither."""
+    """Returns the entries of gamma and beta: in PyTorch a module has both or neither."""
     if layer.gamma is None and layer.beta is None:
         return []
     size = (layer.beta if layer.gamma is None else layer.gamma).size
@@ -308,7 +308,7 @@ def _scaled(layer: Any, view: View) -> list[_Entry]:
 
 def _batch_norm(layer: L.BatchNormalization, taken: Order, given: Order) -> dict[str, list[_Entry]]:
     if layer._order is not None:
-        return {}  # another axis than the channels
+        return {}  # normalized over an axis other than the channels
     view = _turned(taken)
     return {"": [*_scaled(layer, view), _entry("running_mean", layer.moving_mean, view),
                  _entry("running_var", layer.moving_variance, view)]}
@@ -316,19 +316,19 @@ def _batch_norm(layer: L.BatchNormalization, taken: Order, given: Order) -> dict
 
 def _sample_norm(layer: L.LayerNormalization | L.GroupNormalization, taken: Order,
                  given: Order) -> dict[str, list[_Entry]]:
-    """LayerNorm and GroupNorm: over whole images (H, W, C) becomes (C, H, W)."""
+    """Converts LayerNorm and GroupNorm: over whole images, (H, W, C) becomes (C, H, W)."""
     if getattr(layer, "rms_scaling", False):
         return {}  # PyTorch's RMSNorm divides by the root of the mean square
     whole = isinstance(layer, L.LayerNormalization) and layer.axis == [1, 2, 3]
     rank = len(layer._build_shape)
     if getattr(layer, "_order", None) is not None or (not whole and isinstance(layer.axis, list) and (
             layer.axis != list(range(layer.axis[0], rank)) or (rank == 4 and layer.axis[0] < 3))):
-        return {}  # axes that PyTorch's images have in other places
+        return {}  # axes at other positions in PyTorch's images
     return {"": _scaled(layer, (lambda a: a.transpose(2, 0, 1)) if whole else _turned(taken))}
 
 
 def _prelu(layer: L.PReLU, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    """PyTorch has a number per channel, or one for all; ours may have one per number."""
+    """Converts PReLU: PyTorch has one slope per channel or in total; ours may have more."""
     alpha = layer.alpha
     view = _turned(taken)
     channels = alpha.shape[-1]
@@ -344,7 +344,7 @@ def _prelu(layer: L.PReLU, taken: Order, given: Order) -> dict[str, list[_Entry]
     def write() -> np.ndarray:
         values = alpha.numpy().reshape(-1, channels)
         if not np.all(values == values[0]):
-            raise ValueError("a PReLU of PyTorch has one number a channel: make the layer with shared_axes=[1, 2].")
+            raise ValueError("PyTorch's PReLU has one number per channel: make the layer with shared_axes=[1, 2].")
         return values[0][places]
 
     return {"": [_Entry("weight", alpha, (channels,), write, read)]}
@@ -356,6 +356,6 @@ _KINDS: dict[type, Callable[[Any, Order, Order], dict[str, list[_Entry]]]] = {
         _biased(layer, _entry("weight", layer.kernel, _by_channels))),
     L.SeparableConv2D: _separable, L.Dense: _dense, L.BatchNormalization: _batch_norm,
     L.LayerNormalization: _sample_norm, L.GroupNormalization: _sample_norm, L.PReLU: _prelu,
-    L.RMSNormalization: lambda layer, taken, given: (  # of the last axis
+    L.RMSNormalization: lambda layer, taken, given: (  # only the last axis is supported
         {"": [_entry("weight", layer.scale, _turned(taken))]} if layer.scale.ndim == 1 else {}),
 }

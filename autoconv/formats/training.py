@@ -1,4 +1,4 @@
-"""The training of a model in its file: compile's settings, and the optimizer's slots."""
+"""Stores a model's training in its file: compile()'s settings and the optimizer's slots."""
 
 import json
 import warnings
@@ -13,11 +13,11 @@ from ..files.json_text import JsonObject
 from ..models import Model
 from .architecture import CustomObjects
 
-SLOTS = "optimizer."  # of slots: "optimizer.velocity/dense/kernel"; weights have no dot
+SLOTS = "optimizer."  # prefix of slots: "optimizer.velocity/dense/kernel"; weight names have no dot
 
 
 def optimizer_state(model: Model) -> dict[str, np.ndarray]:
-    """Returns the state of a model's optimizer; none before its first step, or unfit."""
+    """Returns a model's optimizer state; empty if not built, or if it does not match the model."""
     optimizer: Any = model.optimizer
     if optimizer is None or not optimizer.built:
         return {}
@@ -30,30 +30,30 @@ def optimizer_state(model: Model) -> dict[str, np.ndarray]:
 
 
 def warn_if_unbuilt(model: Model) -> None:
-    """Warns of a model whose weights are not there yet."""
+    """Warns if the model is not built."""
     if not model.built:
         warnings.warn("You are saving a model that has not yet been built. It might not contain any weights yet. "
                       "Consider building the model first by calling it on some data.", stacklevel=6)
 
 
 def generators(model: Model) -> list[random.SeedGenerator]:
-    """The generators of random numbers that layers have of their own."""
+    """Returns the layers' own random generators."""
     return list({id(each): each for each in random.generators_of(model._walk())[1:]}.values())
 
 
 def streams_text(model: Model) -> str:
-    """The numbers of draws that `generators` made, as JSON."""
+    """Returns the draw counts of `generators` as JSON."""
     return json.dumps([each.streams for each in generators(model)])
 
 
 def put_streams(model: Model, text: str, where: str) -> None:
-    """Sets the layers' generators to the numbers of `streams_text`, else ValueError."""
+    """Sets the generators' draw counts from `streams_text`. Raises ValueError if invalid."""
     numbers = json_text.parse(text)
     own = generators(model)
     if not isinstance(numbers, list) or len(numbers) != len(own) or any(
             type(number) is not int or number < 0 for number in numbers):
-        raise ValueError(f"The streams in {where} must be a number for each of the {len(own)} "
-                         f"generators of random numbers in {model.name!r}. Received: {text[:80]}.")
+        raise ValueError(f"The streams in {where} must be one draw count for each of the {len(own)} "
+                         f"random generators in {model.name!r}. Received: {text[:80]}.")
     for generator, number in zip(own, numbers):
         generator.streams = number
 
@@ -64,12 +64,12 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         config = model.get_compile_config()
         json.dumps(config)
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        warnings.warn(f"The file will say nothing of the training of {model.name!r}: call "
+        warnings.warn(f"The training of {model.name!r} cannot be written to the file: call "
                       f"compile() after loading it. {error}", stacklevel=6)
         return {}, {}
     if config is None:
         return {}, {}
-    config["optimizer"]["config"].pop("name", None)  # a number of this process
+    config["optimizer"]["config"].pop("name", None)  # an automatic name, specific to this process
     state = {}
     slots = {}
     named = [name for name, weight in model.named_weights().items() if weight.requires_grad]
@@ -86,7 +86,7 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray], path: str,
          custom_objects: CustomObjects | None) -> None:
-    """Compiles a model as it was, with the optimizer's slots. Raises ValueError."""
+    """Compiles a model as in the file, with the optimizer's slots. Raises ValueError."""
     if "training" not in metadata:
         return
     try:
@@ -97,7 +97,7 @@ def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.nda
         if given["optimizer"]:
             _put_back(model, given["optimizer"], {name.removeprefix(SLOTS): value for name, value in tensors.items()
                                                   if name.startswith(SLOTS)})
-    except Exception as error:  # constructors of losses, metrics and optimizers raise any kind
+    except Exception as error:  # constructors of losses, metrics and optimizers may raise anything
         raise ValueError(f"The training in {path} cannot be read: {error} Load the model without "
                          "it: load_model(path, compile=False).") from error
 
@@ -114,6 +114,6 @@ def _put_back(model: Model, state: JsonObject, slots: Mapping[str, np.ndarray]) 
     for name, value in slots.items():
         slot, _, weight = name.partition("/")
         if weight and weight not in names:
-            raise ValueError(f"The slot {slot!r} is of {weight!r}, which is no trainable weight.")
+            raise ValueError(f"Slot {slot!r} belongs to {weight!r}, which is not a trainable weight.")
         found[f"{slot}/{names[weight]}" if weight else slot] = value
     optimizer.set_state(found)

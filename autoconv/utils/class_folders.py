@@ -1,4 +1,4 @@
-"""The files of a folder with a folder per class, in Keras's order, and Keras's split of them."""
+"""Lists the files of a folder with one folder per class, in Keras's order, and splits them as Keras does."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -7,43 +7,43 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # Keras's, and the last one
-PICTURES = (  # all endings of pictures, also of those that Pillow cannot read everywhere
+FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # Keras's formats, and .webp
+PICTURES = (  # all suffixes of pictures, also of formats that not every Pillow reads
     *FORMATS, ".arw", ".avif", ".cr2", ".cr3", ".dib", ".dng", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe",
     ".jxl", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".raf", ".rw2", ".svg", ".tga", ".tif",
     ".tiff")
 
 
 class Files(NamedTuple):
-    """Files with their labels (N,), None where there are none, and the names of the classes."""
+    """Files with their labels (N,) and class names, both None if there are none."""
 
     paths: list[str]
     labels: np.ndarray | None
     class_names: list[str] | None
 
     def rows(self, start: int, stop: int) -> "Files":
-        """The files start..stop-1."""
+        """Returns the files start..stop-1."""
         return Files(self.paths[start:stop], None if self.labels is None else self.labels[start:stop], self.class_names)
 
 
 def in_keras(name: str) -> bool:
-    """Whether Keras takes a file of that name for a picture; or it is one of WebP."""
+    """Whether Keras treats a file of this name as a picture, or it is a WebP file."""
     return name.lower().endswith(FORMATS)
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of that name is a picture of any format, and not hidden."""
+    """Whether a file of this name is a picture in any format, and not hidden."""
     return name[0] != "." and name.lower().endswith(PICTURES)
 
 
 def classes_in(directory: str | os.PathLike) -> list[str]:
-    """The names of the folders in a folder, in order; hidden ones are left out."""
+    """Returns the sorted names of the folders in a folder, without hidden ones."""
     return sorted(entry.name for entry in Path(directory).iterdir() if entry.is_dir() and entry.name[0] != ".")
 
 
 def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None,
          follow_links: bool, wanted: Callable[[str], bool] = in_keras) -> Files:
-    """Returns the files below a folder by class and path. Raises ValueError for unfit labels."""
+    """Returns the files under a folder by class and path. Raises ValueError for wrong labels."""
     if labels != "inferred":
         if class_names is not None:
             raise ValueError("class_names can only be given with labels='inferred'.")
@@ -66,7 +66,7 @@ def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] |
 
 
 def shuffled(files: Files, seed: int) -> Files:
-    """Returns the files in Keras's order for this seed, which `validation_split` cuts."""
+    """Returns the files in Keras's order for this seed, before `validation_split`."""
     order = np.arange(len(files.paths))
     np.random.RandomState(seed).shuffle(order)
     return Files([files.paths[i] for i in order], None if files.labels is None
@@ -74,7 +74,7 @@ def shuffled(files: Files, seed: int) -> Files:
 
 
 def split(files: Files, share: float | None, subset: str | None) -> list[Files]:
-    """Returns the part, or with "both" the two parts, of the files; the last for validation."""
+    """Returns the subset of the files, or both subsets for "both"; the last is for validation."""
     if not share:
         return [files]
     cut = len(files.paths) - int(share * len(files.paths))

@@ -1,4 +1,4 @@
-"""What a thing is: of which dtype, and whether it is symbolic."""
+"""Checks of dtypes and of symbolic tensors."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _KNOWN = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "u
 
 
 def standardize_dtype(dtype: Any) -> str:
-    """The name of a dtype, "float32" of None. Raises ValueError for what is none."""
+    """Returns a dtype's name, "float32" for None. Raises ValueError if it is not a dtype."""
     named = "float32" if dtype is None else getattr(dtype, "name", None) or {float: "float32", int: "int32"}.get(dtype)
     try:
         found = named or np.dtype(dtype).name
@@ -23,5 +23,5 @@ def standardize_dtype(dtype: Any) -> str:
 
 
 def is_keras_tensor(x: Any) -> bool:
-    """Whether x is a symbolic tensor, as layers.Input gives."""
+    """Whether x is a symbolic tensor, as returned by layers.Input."""
     return isinstance(x, SymbolicTensor)

@@ -1,4 +1,4 @@
-"""`get_file`: a file from a URL, kept in a cache and unpacked there."""
+"""`get_file`: downloads a file to a cache and unpacks it there."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..files import atomic, regular
 
-PATIENCE = 60.0  # seconds in which a server must send something
+PATIENCE = 60.0  # maximum seconds without data from a server
 
 
 def get_file(fname: str | os.PathLike[str] | None = None, origin: str | None = None,
@@ -18,13 +18,13 @@ def get_file(fname: str | os.PathLike[str] | None = None, origin: str | None = N
              cache_subdir: str = "datasets", hash_algorithm: str = "auto", extract: bool = False,
              archive_format: str | list[str] | None = "auto",
              cache_dir: str | os.PathLike[str] | None = None, force_download: bool = False) -> str:
-    """Returns the path of the file at the URL `origin` (http, https, file), fetched if not in the
-    cache.
+    """Returns the cached path of the file at the URL `origin` (http, https, file), downloaded if
+    missing.
 
     It is named `fname`, by default the URL's last part, in cache_dir/cache_subdir, by default in
     KERAS_HOME or ~/.keras. file_hash: its SHA-256 or MD5, else ValueError. extract, untar: an
     archive ("tar", "zip", a list, "auto") is unpacked into a folder of that name, whose path is
-    returned, and stays as `<fname>_archive`. Members outside of it are refused.
+    returned, and stays as `<fname>_archive`. Members outside the folder are refused.
     """
     name = _name(fname, origin)
     digest = file_hash or md5_hash
@@ -64,7 +64,7 @@ def _name(fname: str | os.PathLike[str] | None, origin: str | None) -> str:
 
 
 def _cache(given: str | os.PathLike[str] | None) -> Path:
-    """The cache's folder, or one among temporary files where that cannot be written to."""
+    """Returns the cache folder, or a temporary folder if the cache is not writable."""
     chosen = Path(given or os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
     there = next(each for each in (chosen, *chosen.parents) if each.exists())
     return chosen if os.access(there, os.W_OK) else Path(tempfile.gettempdir()) / ".keras"
@@ -78,7 +78,7 @@ def _digest(path: Path, algorithm: str) -> str:
 def _fetch(origin: str, part: Path) -> None:
     parts = urlsplit(origin)
     if parts.scheme not in ("http", "https", "file"):
-        raise ValueError(f"origin must be a URL of http, https or file. Received: {origin!r}.")
+        raise ValueError(f"origin must be an http, https or file URL. Received: {origin!r}.")
     from urllib.error import URLError
     from urllib.request import url2pathname, urlopen
 
@@ -111,13 +111,13 @@ def _unpack(archive: Path, folder: Path, formats: str | list[str] | None) -> Non
             finally:
                 shutil.rmtree(new, ignore_errors=True)
             return
-    warnings.warn(f"Could not extract archive {archive}: it is none of {wanted}.", stacklevel=3)
+    warnings.warn(f"Could not extract archive {archive}: it is not of the formats {wanted}.", stacklevel=3)
 
 
 def _untar(archive: Path, folder: Path) -> None:
     import tarfile
 
-    outside = f"{archive} has a member that would lie outside of it, or is no file"
+    outside = f"{archive} has a member outside its folder, or one that is not a file"
     with tarfile.open(archive) as tar:
         if hasattr(tarfile, "data_filter"):
             try:
@@ -125,7 +125,7 @@ def _untar(archive: Path, folder: Path) -> None:
             except tarfile.FilterError as error:
                 raise ValueError(f"{outside}: {error}") from error
             return
-        for member in tar:  # before Python 3.11.4
+        for member in tar:  # Python before 3.11.4
             inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
             if not inside or not (member.isfile() or member.isdir()):
                 raise ValueError(f"{outside}: {member.name!r}")
@@ -137,4 +137,4 @@ def _unzip(archive: Path, folder: Path) -> None:
     import zipfile
 
     with zipfile.ZipFile(archive) as packed:
-        packed.extractall(folder)  # names that lead outside are made to lie within
+        packed.extractall(folder)  # zipfile changes names that lead outside the folder

@@ -1,4 +1,4 @@
-"""`image_dataset_from_directory`: folders of pictures as batches, which threads decode ahead."""
+"""`image_dataset_from_directory`: batches of pictures from folders, decoded ahead by threads."""
 
 import os
 import sys
@@ -20,8 +20,8 @@ from .pixels import CHANNELS, Decoding, UnreadableImage, pillow
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-AHEAD = 3  # batches that are decoded or being decoded while one is worked on
-PIECE = 8  # pictures that a thread takes at once
+AHEAD = 3  # batches decoded ahead of the current one
+PIECE = 8  # pictures per task of a thread
 _FILTERS = {"bilinear": "BILINEAR", "nearest": "NEAREST", "bicubic": "BICUBIC", "area": "BOX", "lanczos3": "LANCZOS"}
 
 
@@ -29,10 +29,10 @@ class ImageDataset:
     """Batches (images, labels) of picture files, or images: float32 (N, height, width, channels),
     0..255.
 
-    Iterating over it is one epoch. The order depends on the seed and on `epoch`, which counts;
-    `workers` threads decode. A file that cannot be read raises UnreadableImage, or if
-    `on_unreadable` is set calls it with (path, reason) and is left out: `skipped` has them, and
-    `len` counts batches without them.
+    One iteration is one epoch. The order depends on the seed and on `epoch`, the epoch's number;
+    `workers` threads decode. An unreadable file raises UnreadableImage; if `on_unreadable` is set,
+    it is called with (path, reason) instead and the file is skipped. `skipped` lists these files,
+    and `len` counts batches without them.
     """
 
     def __init__(self, files: Files, decoding: Decoding, label_mode: str | None,
@@ -42,9 +42,9 @@ class ImageDataset:
         self.batch_size = batch_size
         self.epoch = 0
         self.workers = processors()
-        self._unreadable_to_ranks: dict[int, str] | None = None  # by the files' numbers
-        self._under_way: list[int] | None = None  # number, batches given
-        self._leave_out_first = 0  # batches of the next iteration, which goes on where one stood
+        self._unreadable_to_ranks: dict[int, str] | None = None  # reasons by file number
+        self._under_way: list[int] | None = None  # [epoch, batches returned]
+        self._leave_out_first = 0  # batches that the next, resumed iteration omits
         self.skipped: dict[str, str] = {}
         self.on_unreadable: Callable[[str, str], None] | None = None
         self._decoding = decoding
@@ -82,7 +82,7 @@ class ImageDataset:
             self._end(position)
 
     def _begin(self) -> tuple[list[int], list[int]]:
-        """Returns a new iteration's position, which counts its batches, and its files."""
+        """Starts an iteration. Returns its position [epoch, batches returned] and its file numbers."""
         position = self._under_way = [self.epoch, self._leave_out_first]
         number, given = position
         self.epoch = number + 1
@@ -98,13 +98,12 @@ class ImageDataset:
             self._under_way = None
 
     def shared_by(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
-        """Returns an iteration of which each of `ranks` decodes its part of each batch, with the
-        whole batch's size. It begins where rank 0 is. Before the first one they find which pictures
-        cannot be read; a later one raises UnreadableImage. Raises ValueError if ranks have other
-        files or arguments.
+        """Yields this rank's part of each batch, with the whole batch's size, from rank 0's position
+        on. Before the first iteration the ranks find all unreadable pictures; one found later
+        raises UnreadableImage. Raises ValueError if the ranks' files or arguments differ.
         """
         if self.batch_size is None:
-            raise ValueError("Processes that train together need batches to share. Received: batch_size=None.")
+            raise ValueError("Training on several processes needs batches. Received: batch_size=None. Pass a batch_size.")
         if self._unreadable_to_ranks is None:
             self._check_alike(ranks)
             own = range(ranks.rank, len(self.file_paths), ranks.size)
@@ -125,12 +124,12 @@ class ImageDataset:
         for number, other in enumerate(others, 1):
             for name in own:
                 if other[name] != first[name]:
-                    raise ValueError("Ranks that train together need the same pictures in the same order. Rank 0 has "
+                    raise ValueError("All ranks need the same pictures in the same order. Rank 0 has "
                                      f"{name} = {first[name]!r}. Rank {number} has {other[name]!r}. Give all of them "
                                      "the same folder and arguments, `seed` among them.")
 
     def _unreadable(self, numbers: Sequence[int]) -> Iterator[tuple[int, UnreadableImage]]:
-        """Those of these files that cannot be read, and why. Decodes all, at the smallest size."""
+        """Yields the unreadable files with their errors. Decodes all files, at the smallest size."""
         read = self._decoding._replace(size=(1, 1)).read
 
         def tried(i: int) -> UnreadableImage | None:
@@ -159,36 +158,36 @@ class ImageDataset:
             self._end(position)
 
     def get_state(self) -> dict[str, Any]:
-        """Where it stands, as plain data for `set_state`: also in the middle of an iteration."""
+        """Returns the position, also in the middle of an epoch, as plain data for `set_state`."""
         epoch, given = self._under_way or (self.epoch, self._leave_out_first)
         return {"epoch": epoch, "given": given, "seed": self._seed,
                 "skipped": self._skipped_numbers(), "files": self._names()}
 
     def _skipped_numbers(self) -> list[list[Any]]:
-        """Returns the left-out files by number, and why: folders may be named otherwise."""
+        """Returns the skipped files by number, as folders may be renamed, with the reasons."""
         return [[i, self.skipped[path]] for i, path in enumerate(self.file_paths) if path in self.skipped]
 
     def _names(self) -> int:
-        """A checksum of the files' names in their order."""
+        """Returns a checksum of the files' names in order."""
         names = ["/".join(Path(path).parts[-2:]) for path in self.file_paths]
         return zlib.crc32("\n".join(names).encode("utf-8", "replace"))
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continues where `get_state` was called. Raises ValueError for other files or seed."""
+        """Continues from a state of `get_state`. Raises ValueError if files or seed differ."""
         own = self.get_state()
         for what, name in (("files", "files"), ("seed", "seed")):
             if state[name] != own[name]:
                 raise ValueError(f"The image dataset does not have the {what} that it had. Received: "
-                                 f"{len(self.file_paths):,} files and seed={self._seed}. Put back what was there.")
+                                 f"{len(self.file_paths):,} files and seed={self._seed}. Restore the files and the seed.")
         self.epoch = int(state["epoch"])
         self._leave_out_first = int(state["given"])
         self._under_way = None
-        # Ranks know all that cannot be read; whoever saved this may not have come to it.
+        # Ranks know all unreadable files; the saved state may not include all of them yet.
         skipped = {**{int(i): str(reason) for i, reason in state["skipped"]}, **(self._unreadable_to_ranks or {})}
         self.skipped = {self.file_paths[i]: reason for i, reason in sorted(skipped.items())}
 
     def check_any(self) -> None:
-        """Raises UnreadableImage, of the first file, if none can be read."""
+        """Raises the first file's UnreadableImage if no file can be read."""
         broken = []
         for path in self.file_paths:
             try:
@@ -199,19 +198,19 @@ class ImageDataset:
         raise broken[0]
 
     def check(self) -> None:
-        """Raises UnreadableImage for the first file that cannot be read. Decodes all."""
+        """Raises UnreadableImage for the first unreadable file. Decodes files until then."""
         for _, error in self._unreadable(range(len(self.file_paths))):
             raise error
 
     def _pool(self) -> "ThreadPoolExecutor":
-        """The threads that decode."""
-        from concurrent.futures import ThreadPoolExecutor  # it brings logging along
+        """Returns the pool of decoding threads."""
+        from concurrent.futures import ThreadPoolExecutor  # imported here because it imports logging
 
         return ThreadPoolExecutor(self.workers, "autoconv-decode")
 
     def _decoded(self, batches: Sequence[list[int]],
                  leave_out: Callable[[list[UnreadableImage]], None]) -> Iterator[tuple[np.ndarray, list[int]]]:
-        """Yields each batch's images and file numbers. leave_out: gets the errors."""
+        """Yields each batch's images and file numbers. leave_out: called with the errors."""
         pool = self._pool()
         waiting = iter(batches)
         started: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
@@ -235,7 +234,7 @@ class ImageDataset:
             pool.shutdown(cancel_futures=True)
 
     def _read(self, rows: list[int], images: np.ndarray) -> list[UnreadableImage | None]:
-        """Decodes files into their places. Returns what went wrong with each."""
+        """Decodes files into `images`. Returns each file's error, or None."""
         broken: list[UnreadableImage | None] = []
         for i, image in zip(rows, images):
             try:
@@ -249,21 +248,21 @@ class ImageDataset:
         for error in broken:
             if self.on_unreadable is None:
                 raise error
-            if error.path not in self.skipped:  # another iteration may have found it
+            if error.path not in self.skipped:  # not already found by another iteration
                 self.skipped[error.path] = error.reason
                 if report:
                     self.on_unreadable(error.path, error.reason)
 
 
 def _refuse(broken: list[UnreadableImage]) -> None:
-    """Of several ranks none can leave out a picture by itself."""
+    """Raises the first error: a single rank cannot skip a picture."""
     for error in broken:
         raise error
 
 
 def _filled(batches: Iterator[tuple[np.ndarray, list[int]]],
             size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Yields the same images in full batches: next ones fill up after left-out files."""
+    """Yields the same images in full batches: the next images replace skipped files."""
     images = np.empty(0)
     kept = list[int]()
     for more, rows in batches:
@@ -289,15 +288,15 @@ def image_dataset_from_directory(
     crop_to_aspect_ratio: bool = False, pad_to_aspect_ratio: bool = False,
     data_format: str | None = None, format: str = "tf", verbose: bool = True,
 ) -> Any:
-    """The pictures of a folder as an `ImageDataset`; two for subset="both".
+    """Returns a folder's pictures as an `ImageDataset`, or two for subset="both".
 
     Arguments are Keras's: labels from the folders' names, as numbers, a list in the files' order,
     or None; label_mode "int", "categorical", "binary" or None; batch_size None gives single images.
     Files and validation_split are Keras's for the same seed (and .webp files).
 
-    Pixels are Keras's if a picture is enlarged (JPEG may differ by a few); if it is made smaller,
-    every pixel counts (Keras skips some), except for "nearest". Pictures are upright (EXIF),
-    transparent ones on white. Raises ValueError, ImportError without Pillow.
+    Enlarged pictures have Keras's pixels (a JPEG's may differ slightly). Shrunk pictures use every
+    pixel (Keras skips some), except with "nearest". Pictures are upright (EXIF); transparent ones
+    are on white. Raises ValueError, ImportError without Pillow.
     """
     image_size = _check(labels, label_mode, color_mode, image_size, batch_size,
                         interpolation.lower(), validation_split, subset, shuffle, seed)
@@ -324,7 +323,7 @@ def image_dataset_from_directory(
 
 def parted(files: Files, directory: str | os.PathLike, share: float | None, subset: str | None,
            shuffle: bool, seed: int) -> list[Files]:
-    """Returns the parts of a folder's files in `subset`; ValueError for an empty one."""
+    """Returns the subsets of a folder's files. Raises ValueError if one is empty."""
     parts = class_folders.split(class_folders.shuffled(files, seed) if shuffle else files, share, subset)
     for part, what in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
         if not part.paths:
@@ -374,7 +373,7 @@ def _is_count(n: Any) -> bool:
 
 
 def _found(files: Files, parts: list[Files], subset: str | None) -> str:
-    """What Keras prints."""
+    """Returns the message that Keras prints."""
     classes = "" if files.class_names is None else f" belonging to {len(files.class_names)} classes"
     text = f"Found {len(files.paths)} files{classes}.\n"
     used = ("training", "validation") if subset == "both" else (subset,)
@@ -382,5 +381,5 @@ def _found(files: Files, parts: list[Files], subset: str | None) -> str:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Returns the number of processors available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Pictures as Pillow has them, and as arrays."""
+"""Converts pictures between files, Pillow's images and arrays."""
 
 import io
 import os
@@ -33,9 +33,9 @@ def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int,
     """Returns the picture in a file, or an io.BytesIO, as Pillow's Image; target_size is (height,
     width).
 
-    color_mode: "grayscale", "rgb" or "rgba". keep_aspect_ratio: resizes the largest centred part of
-    the target's shape. Unlike Keras's, it is upright (EXIF), has 8 bits a channel, and is on white
-    if transparent and the mode is not. Raises UnreadableImage and ValueError.
+    color_mode: "grayscale", "rgb" or "rgba". keep_aspect_ratio: crops to the target's shape first.
+    Unlike in Keras, the picture is upright (EXIF), has 8 bits per channel, and is on white if it
+    is transparent and the mode is not. Raises UnreadableImage and ValueError.
     """
     pil = pillow("Image")
     if not isinstance(path, io.BytesIO | os.PathLike | str | bytes):
@@ -54,7 +54,7 @@ def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int,
 
 def img_to_array(img: PillowImage, data_format: str | None = None,
                  dtype: DTypeLike | None = None) -> np.ndarray:
-    """Pillow's Image as an array (height, width, channels), float32 by default."""
+    """Returns Pillow's Image as an array (height, width, channels), float32 by default."""
     _check_format(data_format)
     array = np.array(img, "float32" if dtype is None else dtype)
     if array.ndim not in (2, 3):
@@ -64,7 +64,7 @@ def img_to_array(img: PillowImage, data_format: str | None = None,
 
 def array_to_img(x: np.ndarray, data_format: str | None = None, scale: bool = True,
                  dtype: DTypeLike | None = None) -> PillowImage:
-    """Returns an array (height, width, channels) of 1, 3 or 4 channels as Pillow's Image.
+    """Returns an array (height, width, channels) with 1, 3 or 4 channels as Pillow's Image.
 
     scale: stretches values to 0..255. Without it, one channel with values above 255 gives a picture
     of 32 bits (mode "I").
@@ -85,11 +85,11 @@ def array_to_img(x: np.ndarray, data_format: str | None = None, scale: bool = Tr
 
 def save_img(path: PictureFile, x: np.ndarray, data_format: str | None = None,
              file_format: str | None = None, scale: bool = True, **kwargs: Any) -> None:
-    """Writes an array (height, width, channels) as a picture, in the ending's format or
+    """Writes an array (height, width, channels) as a picture, in the suffix's format or
     `file_format`.
 
-    scale: as in `array_to_img`. More arguments go to Pillow's `Image.save`. JPEG has no
-    transparency: it is left out, with a warning.
+    scale: as in `array_to_img`. More arguments are passed to Pillow's `Image.save`. JPEG has
+    no transparency: it is dropped, with a warning.
     """
     if file_format is None and isinstance(path, str | Path):
         file_format = Path(path).suffix[1:]

@@ -10,8 +10,8 @@ from ..functional.layer_functions import TensorLike
 
 def to_categorical(x: TensorLike, num_classes: int | None = None) -> Any:
     """Returns one-hot rows of integer labels: (N,) or (N, 1) -> (N, num_classes), by default the
-    largest label plus one; of a tensor a tensor. Raises ValueError for labels that are no integers,
-    negative, or not below `num_classes`.
+    largest label plus one; a tensor for a tensor. Raises ValueError for labels that are not
+    integers, or not in 0..num_classes - 1.
     """
     given = np.asarray(x)
     labels = given.astype(np.int64) if given.dtype.kind in "biuf" else None
@@ -21,7 +21,7 @@ def to_categorical(x: TensorLike, num_classes: int | None = None) -> Any:
         labels = labels[..., 0]
     classes = int(labels.max()) + 1 if num_classes is None else num_classes
     if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"Labels must lie in 0..{classes - 1} for {classes} classes. "
+        raise ValueError(f"Labels must be in 0..{classes - 1} for {classes} classes. "
                          f"Received labels from {labels.min()} to {labels.max()}."
                          + " Keras counts negative labels from the end: pass labels % num_classes for that."
                          * bool(labels.min() < 0))

@@ -1,4 +1,4 @@
-"""The pixels of a picture file, by Pillow: upright, in the wanted colours and size."""
+"""Reads a picture file's pixels with Pillow: upright, in the requested colours and size."""
 
 import io
 import os
@@ -14,26 +14,26 @@ import numpy as np
 from ..arguments import extras
 from ..files import regular
 
-PillowImage = Any  # a PIL.Image.Image: Pillow is imported when it is needed
+PillowImage = Any  # a PIL.Image.Image; Pillow is imported when needed
 PictureFile = str | os.PathLike[str] | io.BytesIO
 
 MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP", "TIFF", "DIB", "JPEG2000", "PCX", "PSD", "TGA", "AVIF", "HEIF",
-           "JXL")  # formats that run no program and open no other file
-LARGE = 10_000_000  # pixels in colours; a larger file needs a byte per SPARSEST pixels
-GRAY, GRAY_MADE_SMALL = 2, 4  # times as many pixels of a byte or a bit; if made smaller first
-SPARSEST = 100  # a JPEG of one colour has 64 pixels a byte
+           "JXL")  # formats whose decoders run no program and open no other file
+LARGE = 10_000_000  # pixels of a colour picture; larger ones need a byte per SPARSEST pixels
+GRAY, GRAY_MADE_SMALL = 2, 4  # factors of LARGE for gray pictures: read whole, or shrunk first
+SPARSEST = 100  # a single-colour JPEG has 64 pixels per byte
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
-_GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
+_GRAY = ("1", "L", "LA", "La", "I", "F")  # modes of 16 bits begin with I
 _ORIENTATION = 0x0112  # the EXIF tag; its values 2 to 8 are undone by these methods of Pillow's
 _UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
          6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 
 
 class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
-    """A file that is no picture, or a broken one: `path` is the file, `reason` what is wrong."""
+    """A file is not a picture, or damaged: `path` is the file, `reason` the cause."""
 
     def __init__(self, path: PictureFile, reason: str) -> None:
         super().__init__(f"{path} cannot be read as a picture: {reason}.")
@@ -45,9 +45,9 @@ class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
 
 
 class Decoding(NamedTuple):
-    """How files become pixels: size (height, width), Keras's color_mode, a filter of Pillow's by
-    name, and whether the largest centred part of the size's shape is taken (crop), or the picture
-    with black on both sides (pad), instead of a distorted one.
+    """Decoding settings: size (height, width), Keras's color_mode, the name of a Pillow filter,
+    and whether the picture is cropped to the largest centred part of the size's shape (crop) or
+    gets black borders (pad), instead of being distorted.
     """
 
     size: tuple[int, int]
@@ -57,12 +57,12 @@ class Decoding(NamedTuple):
     pad: bool = False
 
     def read(self, path: PictureFile) -> np.ndarray:
-        """The pixels (height, width, channels) of a file, as bytes. Raises UnreadableImage."""
+        """Returns a file's pixels (height, width, channels) as uint8. Raises UnreadableImage."""
         size = self.size[::-1]
         with naming(path), opened(path, whole=False) as image:
             turned = orientation(image)
             mode = mode_at_first(image, self.color_mode)
-            if self.filter != "NEAREST":  # JPEG decodes at 1/2, 1/4 or 1/8
+            if self.filter != "NEAREST":  # a JPEG can be decoded at 1/2, 1/4 or 1/8 of its size
                 image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if turned > 4 else size)
             upright = in_colors(undone(image, turned), mode)
             if self.crop:
@@ -76,8 +76,8 @@ class Decoding(NamedTuple):
 
 
 def read_whole(path: PictureFile, color_mode: str | None = None) -> np.ndarray:
-    """Returns all pixels (H, W, channels) of a file, as bytes; gray if the file is and no
-    color_mode says otherwise. Raises UnreadableImage.
+    """Returns all pixels (H, W, channels) of a file as uint8; gray if the file is and color_mode
+    is None. Raises UnreadableImage.
     """
     with naming(path), opened(path) as image:
         gray = image.mode in _GRAY or image.mode.startswith("I;")
@@ -92,20 +92,20 @@ def read_whole(path: PictureFile, color_mode: str | None = None) -> np.ndarray:
 
 
 def pillow(module: str) -> ModuleType:
-    """A module of Pillow's, or an ExtraError that names the extra."""
+    """Returns a Pillow module, or raises an ExtraError that names the extra."""
     return extras.load(f"PIL.{module}", "Pillow", "images", "Reading and writing pictures")
 
 
 @contextmanager
 def opened(path: PictureFile, whole: bool = True) -> Iterator[PillowImage]:
-    """Gives the picture in a file or an io.BytesIO, with only its size read. Warns of a very large
-    one; raises ValueError if the file is far too short for its pixels. whole: whether all of its
-    pixels are needed in colours.
+    """Yields the picture in a file or io.BytesIO, with only its header read. Warns if it is very
+    large; raises ValueError if the file is far too short for its pixels. whole: whether all
+    pixels are needed at full size.
     """
     module = pillow("Image")
     with nullcontext(path) if isinstance(path, io.BytesIO) else regular.opened(path) as file:
         try:
-            image = module.open(file, formats=FORMATS[:5])  # the common ones
+            image = module.open(file, formats=FORMATS[:5])  # the common formats
         except module.UnidentifiedImageError:
             module.init()
             image = module.open(file, formats=[name for name in FORMATS[5:] if name in module.OPEN])
@@ -120,15 +120,15 @@ def _check_size(path: PictureFile, image: PillowImage, file: IO[bytes], whole: b
     length = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else regular.size(file)
     large = LARGE * (1 if not _is_gray(image) else GRAY if whole else GRAY_MADE_SMALL)
     if count > max(large, SPARSEST * length):
-        raise ValueError(f"a picture of more than {large // 10**6} million pixels has a byte for each {SPARSEST} of "
-                         f"them at least. Received: {count / 1e6:.0f} million in {length:,} bytes. Save it smaller")
+        raise ValueError(f"a picture of more than {large // 10**6} million pixels must have at least one byte per "
+                         f"{SPARSEST} pixels. Received: {count / 1e6:.0f} million in {length:,} bytes. Save it smaller")
     if limit is not None and count > limit:
-        warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes long.", stacklevel=4)
+        warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes a long time.", stacklevel=4)
 
 
 @contextmanager
 def naming(path: PictureFile) -> Iterator[None]:
-    """Raises whatever Pillow's decoders raise as an UnreadableImage."""
+    """Raises any exception from Pillow's decoders as an UnreadableImage."""
     try:
         yield
     except extras.ExtraError:
@@ -141,18 +141,18 @@ def _reason(path: PictureFile, error: Exception) -> str:
     if isinstance(path, str | Path) and Path(path).is_file() and not Path(path).stat().st_size:
         return "the file is empty"
     if type(error).__name__ == "UnidentifiedImageError":
-        return "it is in no format that Pillow knows, or in one that runs other programs"
+        return "its format is unknown to Pillow, or runs other programs"
     if type(error).__name__ == "DecompressionBombError":
         most = 2 * pillow("Image").MAX_IMAGE_PIXELS
-        return f"it has more pixels than Pillow takes, {most / 1e6:.0f} million"
-    if isinstance(error, MemoryError):  # Pillow's word for sizes that cannot be, too
-        return "it takes more memory than there is"
+        return f"it has more pixels than Pillow allows, {most / 1e6:.0f} million"
+    if isinstance(error, MemoryError):  # Pillow raises it for impossible sizes, too
+        return "it needs more memory than is available"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text or type(error).__name__).rstrip(".")
 
 
 def orientation(image: PillowImage) -> int:
-    """Returns how a camera was held, by EXIF: 1 upright, 2 to 8; 1 if the tag cannot be read."""
+    """Returns the EXIF orientation: 1 is upright, 2 to 8 are not; 1 if it cannot be read."""
     try:
         found = image.getexif().get(_ORIENTATION, 1)
     except (SyntaxError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, RuntimeError):
@@ -161,24 +161,24 @@ def orientation(image: PillowImage) -> int:
 
 
 def undone(image: PillowImage, turned: int) -> PillowImage:
-    """The picture upright."""
+    """Returns the picture turned upright."""
     return image if turned == 1 else image.transpose(pillow("Image").Transpose[_UNDO[turned]])
 
 
 def _is_gray(image: PillowImage) -> bool:
-    """Whether a byte has all of a pixel."""
+    """Whether one byte holds a whole pixel: gray, and without transparency."""
     return image.mode in ("1", "L") and "transparency" not in image.info
 
 
 def mode_at_first(image: PillowImage, color_mode: str) -> str:
-    """Returns the mode in which a picture is made smaller: gray ones get colours afterwards."""
+    """Returns the mode for shrinking a picture: gray ones are converted to colours afterwards."""
     return "grayscale" if _is_gray(image) else color_mode
 
 
 def in_colors(image: PillowImage, color_mode: str) -> PillowImage:
-    """Returns the picture with 8 bits a channel, in the mode; transparent pixels become white."""
+    """Returns the picture in `color_mode`, 8 bits per channel; transparent pixels become white."""
     mode = MODES[color_mode]
-    if image.mode[0] in "IF":  # of 16 bits and more the upper eight, as in TensorFlow
+    if image.mode[0] in "IF":  # the upper eight bits of 16 and more, as in TensorFlow
         values = np.asarray(image)
         if ";16" in image.mode or (image.mode == "I" and values.max(initial=0) > 255):
             values = values >> 8
@@ -190,7 +190,7 @@ def in_colors(image: PillowImage, color_mode: str) -> PillowImage:
 
 
 def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Returns the largest centred part with the shape of `target`, as `smart_resize` does."""
+    """Returns the box of the largest centred part with `target`'s shape, as in `smart_resize`."""
     (width, height), (w, h) = size, target
     part = max(1, min(width, height * w // h)), max(1, min(height, width * h // w))
     left = (width - part[0]) // 2
@@ -199,7 +199,7 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
 
 
 def padded(image: PillowImage, target: tuple[int, int], resampling: int) -> PillowImage:
-    """Returns the picture in the middle of a black one of the shape of `target`."""
+    """Returns the picture centred on a black picture with the shape of `target`."""
     w, h = target
     scale = min(w / image.width, h / image.height)
     if scale < 1:

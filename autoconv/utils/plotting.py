@@ -1,4 +1,4 @@
-"""A model's graph as a picture, drawn by Graphviz."""
+"""Draws a model's graph with Graphviz."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,8 @@ from ..engine.symbolic import Node, map_structure
 from ..files import atomic
 from ..layers.function import kind_of
 
-SOURCE = (".dot", ".gv")  # what Graphviz draws: written without it
-SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # with a resolution Graphviz truncates an .svg
+SOURCE = (".dot", ".gv")  # Graphviz's source format, written without Graphviz
+SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # no resolution is passed: Graphviz would truncate an .svg
 BOX = {"shape": "box", "style": "rounded,filled", "fillcolor": "#f4f6fb", "color": "#3f51b5",
        "fontname": "Helvetica", "margin": "0.16,0.09", "height": "0.4"}
 ARROW = {"color": "#5a5d64", "arrowsize": "0.7"}
@@ -20,8 +20,8 @@ def plot_model(model: Any, to_file: str | os.PathLike[str] = "model.png", show_s
                show_dtype: bool = False, show_layer_names: bool = False, rankdir: str = "TB",
                expand_nested: bool = False, dpi: int = 200, show_layer_activations: bool = False,
                show_trainable: bool = False, **kwargs: Any) -> Path:
-    """Draws the model's layers and what flows between them into `to_file`, and returns its path:
-    .png, .svg, .pdf, or .dot, the description that Graphviz draws.
+    """Draws the model's layers and their connections into `to_file`, and returns its path:
+    .png, .svg, .pdf, or .dot, Graphviz's source.
 
     rankdir: "TB" from the top down, "LR" from left to right. Arguments as Keras's; a nested model
     is one box. Raises ImportError without the package `graphviz` (the extra `graphs`),
@@ -36,7 +36,7 @@ def plot_model(model: Any, to_file: str | os.PathLike[str] = "model.png", show_s
     graph = model.graph
     graphviz = extras.load("graphviz", "the package graphviz", "graphs", "Drawing a model")
     if path.suffix[1:] not in graphviz.FORMATS and path.suffix not in SOURCE:
-        raise ValueError(f"The suffix must be a format of Graphviz's, such as .png or .svg. Received: {str(path)!r}.")
+        raise ValueError(f"The suffix must be a Graphviz format, such as .png or .svg. Received: {str(path)!r}.")
     resolution = {} if path.suffix in (*SCALABLE, *SOURCE) else {"dpi": str(dpi)}
     drawing = graphviz.Digraph(model.name, graph_attr={"rankdir": rankdir, "ranksep": "0.3", **resolution},
                                node_attr=BOX, edge_attr=ARROW)
@@ -54,13 +54,13 @@ def plot_model(model: Any, to_file: str | os.PathLike[str] = "model.png", show_s
         atomic.write(path, drawing.pipe(format=path.suffix[1:]))
     except graphviz.ExecutableNotFound:
         raise FileNotFoundError("Drawing a model needs Graphviz's program `dot`, which is not installed: see "
-                                "https://graphviz.org/download, or write model.dot, its description.") from None
+                                "https://graphviz.org/download, or write model.dot, its source.") from None
     return path
 
 
 def _lines(node: Node, names: bool, shapes: bool, dtype: bool, activations: bool,
            trainable: bool) -> list[str]:
-    """What stands in the box of a call."""
+    """Returns the lines in the box of a call."""
     operation = node.operation
     kind = kind_of(operation)
     lines = [f"{operation.name} ({kind})" if names else kind]

@@ -1,4 +1,4 @@
-"""Arrays of length one."""
+"""Normalization of arrays."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from ..functional.layer_functions import TensorLike
 
 
 def normalize(x: TensorLike, axis: int = -1, order: float = 2) -> np.ndarray | Tensor:
-    """x divided by its norms along `axis`, of the order of numpy.linalg.norm: a copy, of a tensor a
+    """Returns x divided by its norms along `axis`, of numpy.linalg.norm's `order`; a tensor for a
     tensor. Zeros stay zeros.
     """
     array = np.asarray(x)

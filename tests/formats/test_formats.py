@@ -247,7 +247,7 @@ def test_models_of_registered_classes_and_functions_go_on_after_loading(name, su
     x, y = np.random.default_rng(0).random((8, 5), np.float32), np.ones((8, 2), np.float32)
     model.fit(x, y, batch_size=4, verbose=0, shuffle=False)
     if (name, suffix) == ("class", ".h5"):
-        with pytest.raises(ValueError, match="Received: Own, a class with a call of its own"):
+        with pytest.raises(ValueError, match="Received: Own, a class with its own call"):
             model.save(tmp_path / f"m{suffix}")
         return
     model.save(tmp_path / f"m{suffix}")
@@ -357,7 +357,7 @@ class TestTraining:
     @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
     @pytest.mark.parametrize(("change", "reason"), [
         (lambda m: vars(m.layers[0]).update(use_bias=False), "as 'bias' it has one of shape .5,. and float32, its"),
-        (lambda m: setattr(m.layers[0].kernel, "trainable", False), "trainable=True of its weight 'kernel'"),
+        (lambda m: setattr(m.layers[0].kernel, "trainable", False), "trainable=True for its weight 'kernel'"),
         (lambda m: [setattr(m.optimizer, name, 1.0) for name in ("clipnorm", "clipvalue")], "Only one of clipnorm"),
     ], ids=["use_bias", "weight", "clips"])
     def test_what_would_come_back_changed_is_refused(self, change, reason, suffix, tmp_path):
