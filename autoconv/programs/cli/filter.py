@@ -13,14 +13,15 @@ from .lines import echo
 @click.command("filter")
 @click.argument("image", type=options.FILE)
 @click.option("--kernel", "kernels", multiple=True, metavar="NAME|MATRIX", default=("sharpen",), show_default="sharpen",
-              help="The name of a kernel, or its numbers, with ' / ' between rows: \"0 -1 0 / -1 5 -1 / 0 -1 0\". 1/9 is a "
-              "fraction. Can be given several times: the results are placed side by side.")
+              help="The name of a kernel, or its numbers, with ' / ' between rows: \"0 -1 0 / -1 5 -1 / 0 -1 0\". 1/9 is "
+              "a fraction. Can be given several times: the results are placed side by side.")
 @click.option("--out", type=options.FILE, metavar="FILE",
               show_default="IMAGE's name and the kernels', in the current folder",
               help="The picture to write; the suffix selects the format.")
 @click.option("--padding", type=options.Name("padding", ("valid", "same")), default="valid",
-              help="valid: only positions at which the whole kernel lies on the picture. same: pad with black, keep the size.")
-@click.option("--strides", type=click.IntRange(min=1), default=1, metavar="N", help="Move the kernel N pixels at a time.")
+              help="valid: use only positions inside the picture. same: pad with black and keep the size.")
+@click.option("--strides", type=click.IntRange(min=1), default=1, metavar="N",
+              help="Move the kernel N pixels at a time.")
 @click.option("--dilation", type=click.IntRange(min=1), default=1, metavar="N",
               help="Distance in pixels between the kernel's numbers.")
 @click.option("--absolute", is_flag=True, help="Use the absolute values of the result.")
@@ -45,7 +46,7 @@ def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: st
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--kernel") from error
     labels = "-".join(_label(k, i) for i, k in enumerate(kernels))
-    target = out or Path.cwd() / f"{image.stem}-{labels[:80]}.png"  # not next to IMAGE, whose folder may be a training set
+    target = out or Path.cwd() / f"{image.stem}-{labels[:80]}.png"  # IMAGE's folder may be a training set
     try:
         picture_files.check_suffix(target)
         pixels = read_whole(image)

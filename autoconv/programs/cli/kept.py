@@ -92,7 +92,7 @@ def results(file: Path) -> JsonObject:
     classes = found["classes"]
     if "held_out" in found and not all(PurePosixPath(name).parts[:1] and PurePosixPath(name).parts[0] in classes
                                        for name in found["held_out"]["files"]):
-        raise ValueError(f"the held-out files in {file.name} must be in the folders of the classes: {', '.join(classes)}")
+        raise ValueError(f"the held-out files in {file.name} must be in folders of the classes: {', '.join(classes)}")
     return found
 
 

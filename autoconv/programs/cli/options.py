@@ -60,10 +60,10 @@ class Size(click.ParamType):
         found = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", value)
         height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
         if not height or not width:
-            self.fail(f"{value!r} is not a valid image size. Examples: 180x180 (height x width), or 180 for both.", param,
-                      ctx)
+            self.fail(f"{value!r} is not a valid image size. Examples: 180x180 (height x width), or 180 for both.",
+                      param, ctx)
         if max(height, width) > self.largest:
-            self.fail(f"{value!r} is too large: an image may have at most {self.largest:,} pixels per side.", param, ctx)
+            self.fail(f"{value!r} is too large: a side may have at most {self.largest:,} pixels.", param, ctx)
         return height, width
 
 
