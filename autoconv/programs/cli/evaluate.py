@@ -49,7 +49,7 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
         echo(f"test accuracy {tested['accuracy']:.4f}, test loss {tested['loss']:.4f}")
     if not quiet and not silent:
         echo("\n".join(table.lines()))
-    photos.say_skipped(tests.skipped(), f"{tests.images():,} to test on remained")
+    photos.say_skipped(tests.skipped(), f"{tests.images():,} test pictures remain")
 
 
 class _Tests(NamedTuple):

@@ -13,7 +13,7 @@ from .lines import echo
 @click.command("filter")
 @click.argument("image", type=options.FILE)
 @click.option("--kernel", "kernels", multiple=True, metavar="NAME|MATRIX", default=("sharpen",), show_default="sharpen",
-              help="The name of a kernel, or its numbers, with ' / ' between rows: \"0 -1 0 / -1 5 -1 / 0 -1 0\". 1/9 is "
+              help="The name of a kernel, or its numbers, ' / ' between rows: \"0 -1 0 / -1 5 -1 / 0 -1 0\". 1/9 is "
               "a fraction. Can be given several times: the results are placed side by side.")
 @click.option("--out", type=options.FILE, metavar="FILE",
               show_default="IMAGE's name and the kernels', in the current folder",

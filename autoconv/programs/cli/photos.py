@@ -152,7 +152,7 @@ def say_skipped(paths: Sequence[str], remained: str) -> None:
     """Prints the number of skipped pictures, and the text `remained` about the others."""
     if paths:
         echo(f"{len(paths)} picture{'s' * (len(paths) > 1)} could not be read and "
-                   f"{'were' if len(paths) > 1 else 'was'} left out; {remained}", err=True)
+                   f"{'were' if len(paths) > 1 else 'was'} skipped; {remained}", err=True)
 
 
 def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
@@ -212,7 +212,7 @@ def _check_classes(folder: Path, classes: Sequence[str]) -> None:
     remedies = [f"Rename or remove {', '.join(unknown)}."] * bool(unknown) + [
         f"Add {', '.join(missing)}: a class without test pictures needs an empty folder."] * bool(missing)
     if remedies:
-        raise click.ClickException(f"The test folder must have the classes that the net was trained on: {', '.join(classes)}. "
+        raise click.ClickException(f"The test folder must have the net's classes: {', '.join(classes)}. "
                                    f"Received: {folder} with {_held(folder)}. {' '.join(remedies)}")
 
 
