@@ -354,7 +354,7 @@ def test_a_signal_finishes_the_step_and_keeps_all(whole, number, code, tmp_path)
                 break
         _, said = process.communicate()
     assert process.returncode == code
-    assert "A second signal stops at once" in said
+    assert "once more stops at once" in said
     assert re.search(r"run contains the training up to step \d+\. Run the same command with --resume to continue", said)
     assert said.endswith("Interrupted.\n")
     assert "Traceback" not in said

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import steady
 
-SAID = b"\nStopping after this step, to save the training. A second signal stops at once.\n"
+SAID = b"\nStopping after this step, to keep all of the training; once more stops at once.\n"
 
 
 class Terminated(KeyboardInterrupt):

@@ -84,8 +84,8 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               help="The highest learning rate.")
 @click.option("--schedule", type=options.Name("schedule", SCHEDULES),
               show_default="cosine; one-cycle if fast, best or sprint",
-              help="Course of the learning rate: cosine lowers it to 0 by the last step, one-cycle first raises and then "
-              "lowers it, constant is the lectures'.")
+              help="Course of the learning rate: cosine lowers it to 0 by the last step, one-cycle first raises "
+              "and then lowers it, constant is the lectures'.")
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), callback=_finite, metavar="SHARE",
               default=0.0, show_default="0; 0.05 if best, 0.1 if sprint",
               help="Fraction of each training target that is spread over all classes, against overconfidence.")
@@ -107,10 +107,10 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               help="Write model.safetensors, run.json and history.csv to this folder. An earlier run in it is replaced "
               "when the new one is complete. The training's state is saved in RUN/checkpoints.")
 @click.option("--checkpoint-every", type=options.Every(), metavar="5m|500steps", default="5m",
-              help="How often to save the state in RUN: a time (s, m, h) or a number of steps. Epoch ends are saved, too.")
+              help="How often to save the state in RUN: a time (s, m, h) or a number of steps. Also saved at epoch ends.")
 @click.option("--resume", is_flag=True, help="Continue the training in RUN; the result is bit for bit that of an "
-              "uninterrupted training. The same command can be repeated: it starts a training if RUN has none, and ends if "
-              "RUN is finished. "
+              "uninterrupted training. The same command can be repeated: it starts a training if RUN has none, and ends "
+              "if RUN is finished. "
               "--epochs may be raised; all other options must be the run's.")
 @options.json_option
 @options.quiet_option
@@ -258,7 +258,7 @@ def _tested(net: models.Sequential, model: str, images: data.Images | photos.Pho
     try:
         tested = net.evaluate(**feeds.test, verbose=0, return_dict=True)
     except (OSError, ValueError) as error:
-        kept = "not saved, for lack of --out RUN" if out is None else f"saved in {out}; `autoconv evaluate {out}` tests it"
+        kept = "not saved (no --out RUN)" if out is None else f"saved in {out}; `autoconv evaluate {out}` tests it"
         raise click.ClickException(f"The net was trained, but it cannot be tested. {error} The net: {kept}.") from error
     return {"test_images": images.counts[1], "test_accuracy": tested["accuracy"],
             "test_loss": tested["loss"], "total_s": since_start(), **images.kept()}
