@@ -207,7 +207,8 @@ def test_a_finished_run_is_rid_of_what_killed_processes_left(finished, tmp_path)
 
 def test_what_is_said(whole, tmp_path):
     run = tmp_path / "run"
-    assert f"resume {run} contains no training yet, so a new one starts" in autoconv_("train", *TRAIN, "--out", run, "--resume")
+    said = autoconv_("train", *TRAIN, "--out", run, "--resume")
+    assert f"resume {run} contains no training yet, so a new one starts" in said
     assert sha256(run) == whole
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     out = autoconv_("train", *TRAIN, "--out", run, "--resume")

@@ -107,10 +107,10 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               help="Write model.safetensors, run.json and history.csv to this folder. An earlier run in it is replaced "
               "when the new one is complete. The training's state is saved in RUN/checkpoints.")
 @click.option("--checkpoint-every", type=options.Every(), metavar="5m|500steps", default="5m",
-              help="How often to save the state in RUN: a time (s, m, h) or a number of steps. Also saved at epoch ends.")
+              help="How often to save the state in RUN: a time (s, m, h) or a number of steps, and at epoch ends.")
 @click.option("--resume", is_flag=True, help="Continue the training in RUN; the result is bit for bit that of an "
-              "uninterrupted training. The same command can be repeated: it starts a training if RUN has none, and ends "
-              "if RUN is finished. "
+              "uninterrupted training. The same command can be repeated: it starts a training if RUN has none, and "
+              "ends if RUN is finished. "
               "--epochs may be raised; all other options must be the run's.")
 @options.json_option
 @options.quiet_option
@@ -192,7 +192,7 @@ def _check_belongs(folder: Path | None, for_sets: JsonObject, for_folders: JsonO
     """Raises a UsageError for an option that does not apply to the kind of data."""
     for name, value in (for_folders if folder is None else for_sets).items():
         if value is not None:
-            raise click.UsageError(f"{name} is only for {'a folder of photos' if folder is None else 'named data sets'}. "
+            raise click.UsageError(f"{name} is only for {'photo folders' if folder is None else 'named data sets'}. "
                                    f"Received: {name} with {'no folder' if folder is None else folder}.")
 
 

@@ -24,8 +24,8 @@ class Reporter(Callback):
         self._session = session
         self._worker = worker
         self._logs: Logs = {}
-        self._begun = self._tested = time.perf_counter()  # sums over the next point's interval
-        self._images = 0  # number of images in that interval
+        self._begun = self._tested = time.perf_counter()  # start of the next point's interval
+        self._images = 0  # images in the next point's interval
         self._test_took = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
