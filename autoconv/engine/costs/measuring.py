@@ -30,7 +30,7 @@ class Measured(NamedTuple):
 
 
 def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> dict[int, Measured]:
-    """What was measured of each node, under its id: the calls of the graph's plan run one by one,
+    """Measures each node, by id: runs the calls of the graph's plan one by one,
     in inference, on random numbers. `shapes` and `size` (in bytes) are those of all values in the
     graph, under their ids.
 
