@@ -40,8 +40,7 @@ def _like(of: Any, items: list[Any]) -> Any:
 
 
 def with_rank(x: Any, shape: "Shape") -> Any:
-    """Adds or removes a last axis of length 1 if an array or tensor then has this shape; returns others unchanged.
-    """
+    """Adds or removes a last axis of length 1 if an array or tensor then has this shape; returns others unchanged."""
     given = tuple(x.shape)
     if len(given) == len(shape) + 1 and given[-1] == 1:
         found = given[:-1]

@@ -234,8 +234,7 @@ class Tensor(ArrayMethods):
     __ne__ = comparison("not_equal")  # type: ignore[assignment]
 
     def operand(self, value: Any) -> "Tensor":
-        """Converts the other operand to a tensor; numbers and lists get this one's dtype if it can hold them.
-        """
+        """Converts the other operand to a tensor; numbers and lists get this one's dtype if it can hold them."""
         value = stacked(value)
         if isinstance(value, Tensor):
             return value

@@ -158,8 +158,7 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def follow(self, found: Checkpoint) -> None:
-        """Continues the training of a state. Its newer, damaged files are removed at the first write.
-        """
+        """Continues the training of a state. Its newer, damaged files are removed at the first write."""
         self.training = found.training
         own = [path for number, _, path in files(self.folder) if number == found.training]
         self._beyond = own[: own.index(found.path)]

@@ -40,7 +40,8 @@ class OutputsError(ValueError, KeyError):
 
 def check_loss(loss: Any) -> Any:
     """Returns the losses for names, functions or objects, also in lists or dicts. Raises ValueError for unknown
-    names."""
+    names.
+    """
     if isinstance(loss, Mapping) and "class_name" not in loss:
         return {name: check_loss(one) for name, one in loss.items()}
     if isinstance(loss, list | tuple):

@@ -323,8 +323,7 @@ class Fitting:
     # The training's state.
 
     def _described(self) -> dict[str, Any]:
-        """Returns the settings that a resumed training must share. Raises ValueError for data of unknown position.
-        """
+        """Returns the settings that a resumed training must share. Raises ValueError for data of unknown position."""
         source, tests = self._passes.source, self._tests
         for each in (source, tests):
             if isinstance(each, Stream):
@@ -366,8 +365,7 @@ class Fitting:
                     data.set_state(position)
 
     def _go_on(self, found: Checkpoint) -> None:
-        """Restores a state, which undoes changes by callbacks at the beginning to the model or random numbers.
-        """
+        """Restores a state, which undoes changes by callbacks at the beginning to the model or random numbers."""
         with usable(found):
             kept = found.state.content()
             position = kept["position"]
