@@ -18,8 +18,8 @@ class UnknownArgumentError(TypeError, ValueError):
 
 def unknown(thing: Any, name: str, base: type, given: dict[str, Any] | None = None,
             first: str | None = None) -> UnknownArgumentError:
-    """The error for an argument that a constructor, of `base` or of the thing's class, does not take. `first`: what it
-    begins with before `given`.
+    """Returns the error for an argument that neither `base` nor the thing's class accepts. `first`: its text before
+    `given`.
     """
     taken = [*signature(type(thing).__init__).parameters, *signature(base.__init__).parameters]  # type: ignore[misc]
     first = first or f"Unrecognized keyword arguments passed to {type(thing).__name__}"

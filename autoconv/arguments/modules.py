@@ -11,8 +11,8 @@ from .names import suggestion
 
 
 def suggest(*modules: ModuleType) -> None:
-    """Lets `module.name` and `from module import name` suggest a name where there is none. Modules with a
-    `__getattr__` of their own call `missing` in it.
+    """Makes the errors of `module.name` and `from module import name` suggest a name. A module with its own
+    `__getattr__` calls `missing` in it.
     """
     for module in modules:
         # A partial has no frame of its own, so the caller's frame is that of the code that looks up the name.
@@ -20,9 +20,9 @@ def suggest(*modules: ModuleType) -> None:
 
 
 def missing(module: ModuleType, name: str, asked: FrameType) -> AttributeError | ImportError:
-    """The error for a name that a module does not have, asked for in the frame `asked`.
+    """Returns the error for a missing name of a module, looked up in the frame `asked`.
 
-    It is an ImportError where that runs `from module import name`: of an AttributeError Python would drop the text.
+    For `from module import name` it is an ImportError: Python would drop the text of an AttributeError.
     """
     public = vars(module).get("__all__") or [
         known for known, value in vars(module).items()
@@ -47,8 +47,8 @@ class MissingModules:
 
 
 class NoAttributeError(AttributeError):
-    """That an object has no attribute of a name. It looks for the nearest name only when it is shown: `hasattr` asks
-    often, and needs none.
+    """An object has no attribute of this name. The closest name is searched only when the error is shown: `hasattr`
+    needs none.
     """
 
     def __init__(self, thing: Any, name: str, hint: str = "") -> None:

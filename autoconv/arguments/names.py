@@ -41,8 +41,8 @@ def snake_case(name: str) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Returns words of others as a terminal can have them: control characters, marks that turn the direction of
-    writing and whatever else is not printable are escaped, apart from the characters in `keep`.
+    """Makes foreign text safe for a terminal. Escapes control characters, marks that change the writing direction and
+    all other unprintable characters, except those in `keep`.
     """
     return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 

@@ -40,8 +40,8 @@ class Window(NamedTuple):
 
     @property
     def around(self) -> "Window":
-        """The window over the results whose convolution with the turned kernel belongs to this one's pixels: input
-        gradients, for strides of 1. Padding beyond the span would be negative there.
+        """The window for input gradients with strides of 1: a convolution of output gradients with the rotated kernel.
+        If this window's padding exceeds the span, the new padding would be negative.
         """
         h, w = self.span_h - 1, self.span_w - 1
         return self._replace(top=h - self.top, bottom=h - self.bottom, left=w - self.left, right=w - self.right)
@@ -61,9 +61,9 @@ class Window(NamedTuple):
         return (high - self.span_h) // self.sh + 1, (wide - self.span_w) // self.sw + 1
 
     def pooled_size(self, h: int, w: int) -> tuple[int, int]:
-        """`output_size` for a pooling, each of whose windows must have a pixel of the image.
+        """Returns `output_size` for a pooling, whose windows must each contain an image pixel.
 
-        Raises ValueError where padding reaches the window's size, and for dilation and empty images.
+        Raises ValueError if padding reaches the window's size, and for dilation and empty images.
         """
         size = self.output_size(h, w)
         if max(self.top, self.bottom) >= self.kh or max(self.left, self.right) >= self.kw:
@@ -204,8 +204,8 @@ def transpose_window(
 
 
 def _padded_transpose(n: int, span: int, stride: int, more: int, same: bool) -> tuple[int, tuple[int, int]]:
-    """The size of an axis of a transposed convolution with this output padding, and the padding before and after it of
-    the convolution that it is the transpose of.
+    """Returns an axis's size after a transposed convolution with this output padding. Also returns the original
+    convolution's padding before and after that axis.
     """
     if more >= stride:
         raise ValueError("`output_padding` must be strictly less than `strides` for all dimensions: output_padding "

@@ -6,6 +6,6 @@ class DeviceError(RuntimeError):
 
 
 class NotBuiltError(ValueError, AttributeError):
-    """Something of a model was asked for that it has not before it knows the shape of its inputs; the message says how
-    it comes to know. To `hasattr` it is not there.
+    """A model attribute was read that does not exist before the input shape is known. The message explains how to set
+    the shape. `hasattr` returns False for such attributes.
     """

@@ -35,9 +35,9 @@ def _within(graph: Graph, inputs: Shapes) -> int:
 
 
 def shapes_in(graph: Graph, inputs: Shapes) -> dict[int, tuple[int, ...]]:
-    """The shape of each tensor of a graph, under its id, for inputs of these shapes.
+    """Returns the shapes of a graph's tensors by id, for inputs of these shapes.
 
-    Raises ValueError where these inputs do not fit, or a size stays unknown.
+    Raises ValueError if the inputs do not fit or a size stays unknown.
     """
     tensors = tensors_of(graph)
     shapes: list[Any] = [(inputs[0][0], *tensor.shape[1:]) for tensor in tensors]

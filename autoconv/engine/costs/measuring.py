@@ -20,8 +20,8 @@ Known = dict[int, tuple[int, ...]]
 
 
 class Measured(NamedTuple):
-    """Seconds of a call on a batch, and the least time that its operations and bytes can take,
-    divided by that; or the name of the layer in whose kernel the call runs.
+    """A call's seconds on a batch, and its least possible time divided by these; or the name of the layer whose kernel
+    includes the call.
     """
 
     seconds: float | None = None
@@ -30,11 +30,12 @@ class Measured(NamedTuple):
 
 
 def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> dict[int, Measured]:
-    """Measures each node, by id: runs the calls of the graph's plan one by one, in inference, on random numbers.
-    `shapes` and `size` (in bytes) cover all values in the graph, by id.
+    """Measures each node, by id: runs the calls of the graph's plan one by one, in inference, on
+    random numbers. `shapes` and `size` (in bytes) cover all values in the graph, by id.
 
-    Times are the shortest of a few runs, ceilings the highest: other load on the machine can only slow them down. If a
-    call exceeds its ceiling, the ceiling is measured again. """
+    Times are the shortest of a few runs, ceilings the highest: other load on the machine can only
+    slow them down. If a call exceeds its ceiling, the ceiling is measured again.
+    """
     ceiling = ceilings.Ceilings(device)
     plan = fusion.fuse(graph)
     random = np.random.default_rng(0)
@@ -79,8 +80,8 @@ def _run(call: fusion.Call, values: list[Any]) -> Any:
 
 
 def _work(graph: Graph, call: fusion.Call, shapes: Known, size: dict[int, int]) -> tuple[float, int]:
-    """The multiplications and additions of a call, and the bytes of what it reads and writes, each
-    once; 0 of a call that gives what it got.
+    """Counts a call's multiplications and additions, and the bytes that it reads and writes, each once. Both are 0 if
+    it returns its input.
     """
     if all(counting.is_view(node, training=False) for node in call.nodes):
         return 0.0, 0

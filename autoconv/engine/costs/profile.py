@@ -38,8 +38,8 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Profile:
-    """What a net costs, layer by layer (`rows`) and in all; it prints as a table. Bytes are those of the definition:
-    kernels that run several layers at once need less, and training needs gradients and the optimizer's slots as well.
+    """The costs of a net, per layer (`rows`) and in total; it prints as a table. Bytes follow the layers' definitions:
+    fused kernels need less, and training also needs gradients and the optimizer's slots.
     """
 
     name: str
