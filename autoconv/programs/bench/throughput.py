@@ -15,7 +15,7 @@ from .suite import Timed
 
 DATA = 32e6  # bytes of images, 4 to 100 batches, so that the overhead of `fit` is small
 
-KINDS = {"train": "train", "infer": "predict"}  # of steps, by mode
+KINDS = {"train": "train", "infer": "predict"}  # kinds of recorded steps, by mode
 
 
 class NetUnderTest:
