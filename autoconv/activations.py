@@ -1,4 +1,4 @@
-"""The activation functions by Keras's names: `Dense(10, activation="gelu")`."""
+"""Activation functions by their Keras names: `Dense(10, activation="gelu")`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["deserialize", "get", "hard_swish", "linear", "serialize", "swish", *
 
 
 def linear(x: Tensor) -> Tensor:
-    """x itself."""
+    """Returns x itself."""
     return x
 
 
@@ -23,21 +23,21 @@ hard_swish, swish = hard_silu, silu
 registry = Registry("activation function", "keras.activations", names={
     "linear": linear, **{name: getattr(functions, name) for name in functions.__all__},
     "hard_swish": hard_silu, "swish": silu})
-ACTIVATIONS: dict[str, Callable[..., Tensor]] = {  # of one argument, whose shape they keep
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {  # functions of one argument that keep its shape
     name: function for name, function in registry.names.items()
     if name not in ("glu", "hard_swish", "swish", "threshold")}
 deserialize = registry.deserialize
 
 
 def get(identifier: Any) -> Callable[..., Any]:
-    """Returns the function of a name or of what `serialize` gave; `linear` for None, a function as
-    it is. Raises ValueError for an unknown name.
+    """Returns the function for a name or a result of `serialize`; `linear` for None. A function is
+    returned unchanged. Raises ValueError for an unknown name.
     """
     return linear if identifier is None else registry.deserialize(identifier)
 
 
 def serialize(activation: Callable) -> str:
-    """Returns the name of one of these functions, or of a registered one; ValueError for others."""
+    """Returns the name of a function of this module, or of a registered one; else ValueError."""
     for name, function in registry.names.items():
         if function is activation:
             return name

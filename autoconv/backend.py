@@ -1,7 +1,7 @@
-"""Keras's older module of settings and small functions: `from autoconv import backend as K`.
+"""Keras's legacy module of settings and helper functions: `from autoconv import backend as K`.
 
-It has what Keras 3 has in it, and `get_value`, `set_value` and `int_shape`. For functions on
-tensors, such as `K.mean`, the error names the function that does the same.
+It contains the names of Keras 3's module, and `get_value`, `set_value` and `int_shape`. For functions
+on tensors, such as `K.mean`, the error names the replacement.
 """
 
 import sys
@@ -21,7 +21,7 @@ __all__ = ["backend", "clear_session", "epsilon", "floatx", "get_value", "image_
            "int_shape", "is_float_dtype", "is_int_dtype", "is_keras_tensor", "set_epsilon",
            "set_floatx", "set_image_data_format", "set_value", "standardize_dtype"]
 
-_INSTEAD = {  # functions that have another name here, or that nothing replaces
+_INSTEAD = {  # missing functions and their replacements
     "batch_dot": "ops.matmul", "batch_flatten": "layers.Flatten", "batch_get_value": "get_value of each weight",
     "batch_set_value": "set_value of each weight", "bias_add": "ops.add", "cast_to_floatx": "ops.cast",
     "conv2d": "functional.conv2d", "conv2d_transpose": "functional.conv2d_transpose",
@@ -50,22 +50,22 @@ def set_value(x: Any, value: Any) -> None:
 
 
 def int_shape(x: Tensor | SymbolicTensor) -> tuple[int | None, ...]:
-    """Returns the shape of a tensor; an open size of a symbolic tensor is None."""
+    """Returns the shape of a tensor, with None for unknown sizes of a symbolic tensor."""
     return tuple(x.shape)
 
 
 def is_float_dtype(dtype: Any) -> bool:
-    """Whether a dtype has floating-point numbers."""
+    """Returns whether a dtype is a floating-point type."""
     return standardize_dtype(dtype).startswith("float")
 
 
 def is_int_dtype(dtype: Any) -> bool:
-    """Whether a dtype has integers."""
+    """Returns whether a dtype is an integer type."""
     return standardize_dtype(dtype).startswith(("int", "uint"))
 
 
 def __getattr__(name: str) -> NoReturn:
-    """Raises the error for a name that is missing, with the function that does the same."""
+    """Raises the error for a missing name, with its replacement."""
     instead = _INSTEAD.get(name, "")
     for module in (ops, functional):
         if not instead and name in module.__all__:

@@ -1,4 +1,4 @@
-"""The settings of `keras.config`: one order of axes, and float32 unless a layer has a dtype."""
+"""The settings of `keras.config`, each of which has only one allowed value here."""
 
 from .functional.loss_functions import EPSILON
 
@@ -6,37 +6,37 @@ __all__ = ["backend", "epsilon", "floatx", "image_data_format", "set_epsilon", "
 
 
 def backend() -> str:
-    """Which package computes: "autoconv"."""
+    """Returns the name of the backend: "autoconv"."""
     return "autoconv"
 
 
 def floatx() -> str:
-    """The dtype of layers that are not given one: "float32"."""
+    """Returns the layers' default dtype: "float32"."""
     return "float32"
 
 
 def set_floatx(value: str) -> None:
-    """Takes "float32" only: for others pass a layer its dtype."""
+    """Accepts only "float32"; for other dtypes pass `dtype` to the layers."""
     _only("floatx", value, floatx(), "Pass dtype='float64' to the layers.")
 
 
 def epsilon() -> float:
-    """What keeps logarithms and quotients of losses finite: 1e-7."""
+    """Returns the constant that keeps the losses' logarithms and quotients finite: 1e-7."""
     return EPSILON
 
 
 def set_epsilon(value: float) -> None:
-    """Takes 1e-7 only."""
-    _only("epsilon", value, EPSILON, "Layers and optimizers take an epsilon of their own.")
+    """Accepts only 1e-7."""
+    _only("epsilon", value, EPSILON, "Pass epsilon to layers and optimizers instead.")
 
 
 def image_data_format() -> str:
-    """The order of an image's axes: "channels_last", (N, H, W, C)."""
+    """Returns the axis order of images: "channels_last", (N, H, W, C)."""
     return "channels_last"
 
 
 def set_image_data_format(data_format: str) -> None:
-    """Takes "channels_last" only."""
+    """Accepts only "channels_last"."""
     _only("image_data_format", data_format, image_data_format(), "Move the channels to the end: "
           "x.transpose(0, 2, 3, 1).")
 

@@ -1,4 +1,4 @@
-"""Constraints of weights: `Conv2D(8, 3, kernel_constraint="max_norm")`. Formulas are Keras's."""
+"""Constraints on weights: `Conv2D(8, 3, kernel_constraint="max_norm")`. Formulas are Keras's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +17,12 @@ Axis = int | Sequence[int]
 
 
 class Constraint(Configured):
-    """The base of a constraint of your own: override `__call__(w)`, by functions of tensors."""
+    """Base class of custom constraints: override `__call__(w)` with functions of tensors."""
 
     recordable = True
 
     def __call__(self, w: TensorLike) -> Any:
-        """What w becomes: itself."""
+        """Returns the constrained w; here w itself."""
         return w
 
 
@@ -31,8 +31,8 @@ def _norms(w: Tensor, axis: Axis) -> Tensor:
 
 
 class MaxNorm(Constraint):
-    """Scales w down to an L2 norm of at most max_value along `axis`, the axes of a unit's inputs: 0
-    of a dense kernel, [0, 1, 2] of a convolution's. Srivastava et al., 2014.
+    """Scales w down to an L2 norm of at most max_value along `axis`, the input axes: 0 for a dense
+    kernel, [0, 1, 2] for a convolution kernel. Srivastava et al., 2014.
     """
 
     def __init__(self, max_value: float = 2, axis: Axis = 0) -> None:
@@ -46,14 +46,14 @@ class MaxNorm(Constraint):
 
 
 class NonNeg(Constraint):
-    """max(w, 0)."""
+    """Replaces negative weights by 0."""
 
     def __call__(self, w: TensorLike) -> Tensor:
         return F.maximum(_tensor(w), 0.0)
 
 
 class UnitNorm(Constraint):
-    """w divided by its L2 norm along `axis`."""
+    """Divides w by its L2 norm along `axis`."""
 
     def __init__(self, axis: Axis = 0) -> None:
         self.axis = axis
@@ -64,7 +64,7 @@ class UnitNorm(Constraint):
 
 
 class MinMaxNorm(Constraint):
-    """Scales w so that its L2 norm along `axis` goes to min_value..max_value, by a share `rate`."""
+    """Moves the L2 norm of w along `axis` towards min_value..max_value, by a fraction `rate`."""
 
     def __init__(self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0,
                  axis: Axis = 0) -> None:

@@ -1,4 +1,4 @@
-"""What weights add to the loss: `Dense(10, kernel_regularizer="l2")`. Formulas are Keras's."""
+"""Penalties on weights, added to the loss: `Dense(10, kernel_regularizer="l2")`. As in Keras."""
 
 import math
 from typing import Any
@@ -16,12 +16,12 @@ __all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserial
 
 
 class Regularizer(Configured):
-    """The base of a regularizer of your own: override `__call__(x)`, by functions of tensors."""
+    """Base class of custom regularizers: override `__call__(x)` with functions of tensors."""
 
     recordable = True
 
     def __call__(self, x: TensorLike) -> Any:
-        """What x adds to the loss: nothing."""
+        """Returns the penalty that is added to the loss for x; here 0."""
         return 0.0
 
 
@@ -56,7 +56,7 @@ class L2(L1L2):
 
 
 class OrthogonalRegularizer(Regularizer):
-    """factor times the mean of |cosine| over all pairs of rows, or columns, of a matrix."""
+    """factor times the mean |cosine| of all pairs of a matrix's rows, or of its columns."""
 
     def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
         self.factor = _factor("factor", factor)

@@ -1,8 +1,8 @@
-"""Functions of tensors with the names of `keras.ops`, as code of convolutional nets uses them. All
-carry gradients where there are some, and take symbolic tensors.
+"""Functions on tensors with the names of `keras.ops`, for the code of convolutional nets. They
+compute gradients if these exist, and accept symbolic tensors.
 
-`numpy.py` and `arranging.py` have NumPy's functions, `nn.py` those of nets, `image.py` those of
-images.
+`numpy.py` and `arranging.py` contain NumPy's functions, `nn.py` the functions of neural nets and
+`image.py` the functions on images.
 """
 
 from . import image, math, nn, numpy

@@ -1,4 +1,4 @@
-"""Elements of a tensor in another order, several times, or in another shape."""
+"""Functions that reorder, repeat, reshape or select a tensor's elements."""
 
 from collections.abc import Sequence
 
@@ -18,22 +18,22 @@ Axes = int | Sequence[int] | None
 
 
 def reshape(x: TensorLike, newshape: int | Sequence[int]) -> Tensor:
-    """The elements in another shape, one size of which may be -1."""
+    """Returns x in another shape; one size may be -1."""
     return operand(x).reshape(tuple(newshape) if isinstance(newshape, Sequence) else (newshape,))
 
 
 def ravel(x: TensorLike) -> Tensor:
-    """All elements in a row."""
+    """Flattens x into one axis."""
     return operand(x).reshape((-1,))
 
 
 def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
-    """x with its axes in another order, by default the reverse one."""
+    """Reorders the axes of x; by default reverses them."""
     return operand(x).transpose() if axes is None else operand(x).transpose(tuple(axes))
 
 
 def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
-    """x with two axes exchanged."""
+    """Exchanges two axes of x."""
     x = operand(x)
     order = list(range(len(x.shape)))
     order[axis1], order[axis2] = order[axis2], order[axis1]
@@ -42,7 +42,7 @@ def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
 
 def moveaxis(x: TensorLike, source: int | Sequence[int],
              destination: int | Sequence[int]) -> Tensor:
-    """x with some axes in other places."""
+    """Moves axes of x to other positions."""
     x = operand(x)
     count = len(x.shape)
     from_ = normalize_axes(source, count)
@@ -54,7 +54,7 @@ def moveaxis(x: TensorLike, source: int | Sequence[int],
 
 
 def flip(x: TensorLike, axis: Axes = None) -> Tensor:
-    """x with the elements along `axis` in reverse order."""
+    """Reverses the elements of x along `axis`."""
     x = operand(x)
     count = len(x.shape)
     axes = normalize_axes(axis, count)
@@ -62,7 +62,7 @@ def flip(x: TensorLike, axis: Axes = None) -> Tensor:
 
 
 def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
-    """Repeats x along axes of size 1. Raises ValueError for a shape that x cannot take."""
+    """Repeats x along axes of size 1. Raises ValueError if x cannot be broadcast to `shape`."""
     x = operand(x)
     shape = tuple(shape)
     if np.broadcast_shapes(x.shape, shape) != shape:
@@ -71,18 +71,18 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
 
 
 def fliplr(x: TensorLike) -> Tensor:
-    """x with the elements along its second axis in reverse order."""
+    """Reverses the elements of x along its second axis."""
     return flip(x, 1)
 
 
 def flipud(x: TensorLike) -> Tensor:
-    """x with the elements along its first axis in reverse order."""
+    """Reverses the elements of x along its first axis."""
     return flip(x, 0)
 
 
 def roll(x: TensorLike, shift: int | Sequence[int], axis: Axes = None) -> Tensor:
-    """Moves the elements of x by `shift` along `axis`, or as one row; those that leave at the end
-    return at the start. One shift serves several axes.
+    """Moves the elements of x by `shift` along `axis`, or in flattened order. Elements that leave at
+    the end return at the start. A single shift can be used for several axes.
     """
     x = operand(x)
     if axis is None:
@@ -96,7 +96,7 @@ def roll(x: TensorLike, shift: int | Sequence[int], axis: Axes = None) -> Tensor
 
 
 def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
-    """The elements of x at integer positions along `axis`, or of all elements in a row."""
+    """Selects elements of x by integer indices along `axis`, or of the flattened x."""
     x = operand(x)
     if axis is None:
         x = ravel(x)
@@ -106,8 +106,8 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
-    """Returns for each of the integers `indices` the element of x at that position along `axis`,
-    and at its own place along the other axes, which broadcast. Without an axis: of x in a row.
+    """Selects for each element of `indices` the element of x with that index along `axis`, and with
+    the same indices along the other axes, which broadcast. Without an axis, x is flattened.
     """
     x = operand(x)
     indices = _integers(indices)
@@ -115,14 +115,14 @@ def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None)
         return take(x, indices)
     (axis,) = normalize_axes(axis, len(x.shape))
     if len(indices.shape) != len(x.shape):
-        raise ValueError("take_along_axis needs as many axes in indices as in x. Received shapes: "
+        raise ValueError("take_along_axis needs indices with as many axes as x. Received shapes: "
                          f"{tuple(indices.shape)} and {tuple(x.shape)}.")
     places = np.ogrid[tuple(slice(n) for n in x.shape)]
     return x[tuple(indices if i == axis else place for i, place in enumerate(places))]
 
 
 def _integers(indices: TensorLike) -> Tensor | np.ndarray:
-    """Positions as getitem takes them."""
+    """Returns indices in the form that getitem accepts."""
     if isinstance(indices, Tensor):
         return indices
     found = np.asarray(indices)
@@ -130,14 +130,14 @@ def _integers(indices: TensorLike) -> Tensor | np.ndarray:
 
 
 def repeat(x: TensorLike, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-    """Each element of x `repeats` times along `axis`, or all elements in a row."""
+    """Repeats each element of x `repeats` times along `axis`, or of the flattened x."""
     x = operand(x)
     size = int(np.prod(x.shape)) if axis is None else x.shape[axis]
     return take(x, np.repeat(np.arange(size), np.asarray(repeats)), axis)
 
 
 def tile(x: TensorLike, repeats: int | Sequence[int]) -> Tensor:
-    """x so many times along each axis."""
+    """Repeats the whole of x along each axis, `repeats` times."""
     x = operand(x)
     counts = list(repeats) if isinstance(repeats, Sequence) else [repeats]
     counts = [1] * (len(x.shape) - len(counts)) + counts
@@ -149,18 +149,18 @@ def tile(x: TensorLike, repeats: int | Sequence[int]) -> Tensor:
 
 
 def hstack(xs: Sequence[TensorLike]) -> Tensor:
-    """Tensors side by side: along the second axis, of one axis along that."""
+    """Joins tensors along the second axis, or along the only axis of 1-D tensors."""
     several = [x.reshape((1,)) if not len(x.shape) else x for x in map(operand, xs)]
     return concatenate(several, 0 if len(several[0].shape) == 1 else 1)
 
 
 def vstack(xs: Sequence[TensorLike]) -> Tensor:
-    """Tensors one below the other; one of a single axis is a row."""
+    """Joins tensors along the first axis; a 1-D tensor becomes a row."""
     return concatenate([x.reshape((1, -1)) if len(x.shape) < 2 else x for x in map(operand, xs)], 0)
 
 
 def unstack(x: TensorLike, num: int | None = None, axis: int = 0) -> list[Tensor]:
-    """The parts of x along `axis`, without it. Raises ValueError if `num` is not their number."""
+    """Splits x along `axis`, which is removed. Raises ValueError if `num` is not its size."""
     x = operand(x)
     (axis,) = normalize_axes(axis, len(x.shape))
     if num is not None and num != x.shape[axis]:
@@ -169,19 +169,19 @@ def unstack(x: TensorLike, num: int | None = None, axis: int = 0) -> list[Tensor
 
 
 def tril(x: TensorLike, k: int = 0) -> Tensor:
-    """The matrices of x (..., N, M) with 0 above diagonal k."""
+    """Sets the elements above diagonal k of the matrices of x (..., N, M) to 0."""
     x = operand(x)
     return where(np.tri(x.shape[-2], x.shape[-1], k, bool), x, np.zeros((), x.dtype))
 
 
 def triu(x: TensorLike, k: int = 0) -> Tensor:
-    """The matrices of x (..., N, M) with 0 below diagonal k."""
+    """Sets the elements below diagonal k of the matrices of x (..., N, M) to 0."""
     x = operand(x)
     return where(np.tri(x.shape[-2], x.shape[-1], k - 1, bool), np.zeros((), x.dtype), x)
 
 
 def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """The elements of x on a diagonal of two axes, which become the last one."""
+    """Returns a diagonal of x over two axes, which becomes the last axis."""
     x = operand(x)
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]
@@ -191,12 +191,12 @@ def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> 
 
 
 def diag(x: TensorLike, k: int = 0) -> Tensor:
-    """The diagonal k of a matrix; of a row the matrix that has it there, and else 0."""
+    """Returns diagonal k of a matrix, or the matrix with a 1-D x on diagonal k and 0 elsewhere."""
     x = operand(x)
     if len(x.shape) == 2:
         return diagonal(x, k)
     (count,) = x.shape
-    places = np.full((count + abs(k),) * 2, count)  # the position of a 0 after the elements
+    places = np.full((count + abs(k),) * 2, count)  # index of the 0 appended to the elements
     places[np.arange(count) - min(k, 0), np.arange(count) + max(k, 0)] = np.arange(count)
     return take(concatenate([x, np.zeros(1, x.dtype)]), places)
 

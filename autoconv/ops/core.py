@@ -1,4 +1,4 @@
-"""Shape, dtype and values of a tensor, and the dispatcher by which `ops` takes any tensor."""
+"""Shape, dtype and values of a tensor, and the wrapper that lets `ops` accept all tensor types."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -19,7 +19,7 @@ OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})
 
 
 def on_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
-    """Lets these functions of a module of `ops` take arrays, lists and symbolic tensors."""
+    """Makes these functions of an `ops` module accept arrays, lists and symbolic tensors."""
     on_symbols_too(namespace, [name for name in functions if not hasattr(namespace[name], "recordable")], "ops")
     namespace.update((name, _on_tensors(namespace[name])) for name in functions)
 
@@ -37,7 +37,7 @@ def _on_tensors(function: Callable) -> Callable:
 
 
 def _operand(value: Any) -> Any:
-    """Returns arrays as tensors; numbers stay, to take the dtype of the tensor beside them."""
+    """Converts arrays to tensors; numbers stay, to adopt the dtype of the other operand."""
     if value is None or (isinstance(value, Tensor | SymbolicTensor | Real) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):
@@ -47,14 +47,14 @@ def _operand(value: Any) -> Any:
 
 
 def operand(x: TensorLike) -> Tensor:
-    """Returns a tensor, symbolic or not, as it is; others as one: floats as float32."""
+    """Returns a tensor, symbolic or not, unchanged; converts other values, floats to float32."""
     x = stacked(x)
     return x if isinstance(x, Tensor | SymbolicTensor) else tensor(x)  # type: ignore[return-value]
 
 
 def convert_to_tensor(x: TensorLike, dtype: DTypeLike | None = None, sparse: None = None,
                       ragged: None = None) -> Tensor:
-    """Returns an array, number or list as a tensor, or a tensor in `dtype`."""
+    """Converts an array, number or list to a tensor, or a tensor to `dtype`."""
     if sparse or ragged:
         raise ValueError("autoconv has dense tensors only: leave out sparse and ragged.")
     x = stacked(x)
@@ -64,43 +64,43 @@ def convert_to_tensor(x: TensorLike, dtype: DTypeLike | None = None, sparse: Non
 
 
 def convert_to_numpy(x: TensorLike) -> np.ndarray:
-    """The values as a NumPy array."""
+    """Returns the values as a NumPy array."""
     return x.numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
 def is_tensor(x: TensorLike) -> bool:
-    """Whether x is a tensor, symbolic or not."""
+    """Returns whether x is a tensor, symbolic or not."""
     return isinstance(x, Tensor | SymbolicTensor)
 
 
 def shape(x: TensorLike) -> tuple:
-    """The sizes of x; None for one that is open."""
+    """Returns the shape of x, with None for unknown sizes."""
     return tuple(operand(x).shape)
 
 
 def dtype(x: TensorLike) -> str:
-    """The name of x's dtype, such as "float32"."""
+    """Returns the name of x's dtype, such as "float32"."""
     return np.dtype(operand(x).dtype).name
 
 
 def size(x: TensorLike) -> int | Tensor:
-    """How many elements x has: an integer, or for a symbolic tensor with an open size a tensor."""
+    """Returns the number of elements: an integer, or a tensor if x is symbolic with unknown sizes."""
     x = operand(x)
     return cast(where(equal(x, x), 1.0, 1.0), "int32").sum() if None in x.shape else prod(x.shape)
 
 
 def ndim(x: TensorLike) -> int:
-    """How many axes x has."""
+    """Returns the number of axes of x."""
     return len(operand(x).shape)
 
 
 def stop_gradient(variable: TensorLike) -> Tensor:
-    """The same values, through which no gradient goes."""
+    """Returns the same values, through which no gradient passes."""
     return operand(variable).detach()
 
 
 def channels_last(data_format: str | None) -> None:
-    """Raises ValueError for another order of axes than (N, H, W, C)."""
+    """Raises ValueError for an axis order other than (N, H, W, C)."""
     if data_format not in (None, "channels_last"):
         raise ValueError("autoconv's images are (N, H, W, C): data_format must be 'channels_last'. "
                          f"Received: {data_format!r}.")

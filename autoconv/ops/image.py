@@ -1,4 +1,4 @@
-"""Images (N, H, W, C) moved, resized, cut and padded, as `keras.ops.image` has it."""
+"""Functions of `keras.ops.image`: move, resize, crop and pad images (N, H, W, C)."""
 
 from ..engine.tensor import Tensor
 from ..functional import affine_transform, pad, resize
@@ -9,7 +9,7 @@ __all__ = ["affine_transform", "crop_images", "pad_images", "resize", "rgb_to_gr
 
 
 def rgb_to_grayscale(images: TensorLike, data_format: str | None = None) -> Tensor:
-    """Images (..., 3) in grey (..., 1): 0.2989 red + 0.587 green + 0.114 blue."""
+    """Converts images (..., 3) to grey (..., 1): 0.2989 red + 0.587 green + 0.114 blue."""
     channels_last(data_format)
     images = operand(images)
     if images.shape[-1] != 3:
@@ -22,7 +22,7 @@ def pad_images(images: TensorLike, top_padding: int | None = None, left_padding:
                bottom_padding: int | None = None, right_padding: int | None = None,
                target_height: int | None = None, target_width: int | None = None,
                data_format: str | None = None) -> Tensor:
-    """Adds zeros around images (N, H, W, C) or (H, W, C): two of top, bottom, target_height, ..."""
+    """Pads images (N, H, W, C) or (H, W, C) with zeros. Pass two of top, bottom, height, and so on."""
     channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
@@ -35,7 +35,7 @@ def crop_images(images: TensorLike, top_cropping: int | None = None,
                 left_cropping: int | None = None, bottom_cropping: int | None = None,
                 right_cropping: int | None = None, target_height: int | None = None,
                 target_width: int | None = None, data_format: str | None = None) -> Tensor:
-    """Cuts images (N, H, W, C) or (H, W, C): two of top, bottom, target_height, and so on."""
+    """Crops images (N, H, W, C) or (H, W, C). Pass two of top, bottom, height, and so on."""
     channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
@@ -48,7 +48,7 @@ def crop_images(images: TensorLike, top_cropping: int | None = None,
 
 def _sides(first_name: str, first: int | None, last_name: str, last: int | None, whole_name: str,
            whole: int | None, size: int, sign: int = 1) -> tuple[int, int]:
-    """What is added, or with sign -1 taken away, before and behind: two of three numbers say it."""
+    """Returns the padding (or with sign -1, the cropping) before and after, from two of three numbers."""
     if [first, last, whole].count(None) != 1:
         raise ValueError(f"Must specify exactly two of {first_name}, {last_name}, {whole_name}. "
                          f"Received: {first}, {last}, {whole}.")

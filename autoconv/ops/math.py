@@ -1,4 +1,4 @@
-"""Functions of keras.ops that NumPy has not, or has elsewhere."""
+"""Functions of keras.ops that NumPy lacks, or has in a submodule."""
 
 
 import numpy as np
@@ -25,21 +25,21 @@ def logsumexp(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tenso
 
 def norm(x: TensorLike, ord: int | str | None = None, axis: Axes = None,
          keepdims: bool = False) -> Tensor:
-    """The length of vectors along `axis`, or of all elements; ord: None, 2, "fro" or 1."""
+    """Returns the norm along `axis`, or of all elements. ord: None, 2, "fro" or 1."""
     x = knp.floats(operand(x))
     if ord in (None, 2, "fro"):
         return knp.sqrt((x * x).sum(axis, keepdims))
     if ord == 1:
         return knp.abs(x).sum(axis, keepdims)
-    raise ValueError(f"ord must be None, 1, 2 or 'fro'; numpy.linalg.norm has others. Received: {ord!r}.")
+    raise ValueError(f"ord must be None, 1, 2 or 'fro'; for other norms use numpy.linalg.norm. Received: {ord!r}.")
 
 
 def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """The k largest elements along the last axis, falling, and their places, without gradients."""
+    """Returns the k largest elements along the last axis, in descending order, and their indices."""
     x = operand(x)
 
     def falling(values: np.ndarray) -> np.ndarray:
-        """Positions in falling order, of equal items the first one first."""
+        """Returns the indices in descending order; equal elements keep their order."""
         last = values.shape[-1] - 1
         return (last - np.argsort(values[..., ::-1], -1, kind="stable")[..., ::-1][..., :k]).astype(np.int32)
 
@@ -48,7 +48,7 @@ def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
 
 
 def in_top_k(targets: TensorLike, predictions: TensorLike, k: int) -> Tensor:
-    """Whether each target class (N,) is among the k largest predictions (N, C)."""
+    """Returns whether each target class (N,) is among the k largest predictions (N, C)."""
     scores = operand(predictions).detach().numpy()
     classes = np.asarray(operand(targets).numpy())
     own = np.take_along_axis(scores, classes[:, None].astype(int), -1)

@@ -1,4 +1,4 @@
-"""What nets are made of, as `keras.ops.nn` has it. Images are (N, H, W, C)."""
+"""Functions of `keras.ops.nn`: convolutions, pooling, losses. Images are (N, H, W, C)."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ __all__ = ["average_pool", "batch_normalization", "binary_crossentropy", "catego
 
 def conv(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1, padding: Padding = "valid",
          data_format: str | None = None, dilation_rate: Pair = 1) -> Tensor:
-    """A convolution: (N, H, W, C), kernel (KH, KW, C, F) -> (N, OH, OW, F)."""
+    """Convolves images: (N, H, W, C), kernel (KH, KW, C, F) -> (N, OH, OW, F)."""
     channels_last(data_format)
     return F.conv2d(inputs, kernel, None, strides, padding, dilation_rate)
 
@@ -34,7 +34,7 @@ def conv(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1, padding: Pad
 def depthwise_conv(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1,
                    padding: Padding = "valid", data_format: str | None = None,
                    dilation_rate: Pair = 1) -> Tensor:
-    """A convolution of each channel by itself: kernel (KH, KW, C, M) -> (N, OH, OW, C*M)."""
+    """Convolves each channel separately: kernel (KH, KW, C, M) -> (N, OH, OW, C*M)."""
     channels_last(data_format)
     return F.depthwise_conv2d(inputs, kernel, None, strides, padding, dilation_rate)
 
@@ -42,7 +42,7 @@ def depthwise_conv(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1,
 def separable_conv(inputs: TensorLike, depthwise_kernel: TensorLike, pointwise_kernel: TensorLike,
                    strides: Pair = 1, padding: Padding = "valid", data_format: str | None = None,
                    dilation_rate: Pair = 1) -> Tensor:
-    """A depthwise convolution and one of 1x1 after it."""
+    """Applies a depthwise convolution, then a 1x1 convolution."""
     y = depthwise_conv(inputs, depthwise_kernel, strides, padding, data_format, dilation_rate)
     return F.conv2d(y, pointwise_kernel)
 
@@ -50,33 +50,33 @@ def separable_conv(inputs: TensorLike, depthwise_kernel: TensorLike, pointwise_k
 def conv_transpose(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1,
                    padding: str = "valid", output_padding: Pair | None = None,
                    data_format: str | None = None, dilation_rate: Pair = 1) -> Tensor:
-    """The transpose of a convolution: kernel (KH, KW, F, C), (N, H, W, C) -> (N, OH, OW, F)."""
+    """Applies a transposed convolution: kernel (KH, KW, F, C), (N, H, W, C) -> (N, OH, OW, F)."""
     channels_last(data_format)
     return F.conv2d_transpose(inputs, kernel, None, strides, padding, dilation_rate, output_padding)
 
 
 def max_pool(inputs: TensorLike, pool_size: Pair, strides: Pair | None = None,
              padding: Padding = "valid", data_format: str | None = None) -> Tensor:
-    """The maximum of each window: (N, H, W, C) -> (N, OH, OW, C)."""
+    """Returns the maximum of each window: (N, H, W, C) -> (N, OH, OW, C)."""
     channels_last(data_format)
     return F.max_pool2d(inputs, pool_size, strides, padding)
 
 
 def average_pool(inputs: TensorLike, pool_size: Pair, strides: Pair | None = None,
                  padding: Padding = "valid", data_format: str | None = None) -> Tensor:
-    """The mean of each window, padding left out: (N, H, W, C) -> (N, OH, OW, C)."""
+    """Returns the mean of each window, without padding pixels: (N, H, W, C) -> (N, OH, OW, C)."""
     channels_last(data_format)
     return F.avg_pool2d(inputs, pool_size, strides, padding)
 
 
 def gelu(x: TensorLike, approximate: bool = True) -> Tensor:  # type: ignore[no-redef]
-    """x times the normal distribution's P(X <= x), by tanh or, without `approximate`, by erf."""
+    """x P(X <= x) for a standard normal X; `approximate` uses tanh instead of erf."""
     return activations.gelu(x, approximate)
 
 
 def normalize(x: TensorLike, axis: int | Sequence[int] = -1, order: int = 2,
               epsilon: float | None = None) -> Tensor:
-    """x divided by its norm of this order along `axis`, at least by epsilon, 1e-7."""
+    """Divides x by its norm of this order along `axis`, or by epsilon if that is larger."""
     return F.normalize(x, axis, order, EPSILON if epsilon is None else epsilon)
 
 
@@ -89,7 +89,7 @@ def layer_normalization(x: TensorLike, gamma: TensorLike | None = None,
 
 def binary_crossentropy(target: TensorLike, output: TensorLike,
                         from_logits: bool = False) -> Tensor:
-    """-(t log p + (1 - t) log(1 - p)), item by item."""
+    """-(t log p + (1 - t) log(1 - p)), element by element."""
     return F.binary_crossentropy(F.expand_dims(target, -1), F.expand_dims(output, -1), from_logits)
 
 
@@ -108,7 +108,7 @@ def sparse_categorical_crossentropy(target: TensorLike, output: TensorLike,
 def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike, axis: int,
                         offset: TensorLike | None = None, scale: TensorLike | None = None,
                         epsilon: float = 1e-3) -> Tensor:
-    """scale (x - mean) / sqrt(variance + epsilon) + offset, all of them of the size of `axis`."""
+    """scale (x - mean) / sqrt(variance + epsilon) + offset, with one value each per index of `axis`."""
     x = operand(x)
     shape = tuple(-1 if i == axis % len(x.shape) else 1 for i in range(len(x.shape)))
     y = (x - operand(mean).reshape(shape)) / F.sqrt(operand(variance).reshape(shape) + epsilon)
@@ -118,11 +118,11 @@ def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike, a
 
 def one_hot(x: TensorLike, num_classes: int, axis: int = -1, dtype: DTypeLike | None = None,
             sparse: bool = False) -> Tensor:
-    """1 at the position of each label, else 0: (...) -> (..., num_classes), or with the classes
-    along `axis`. A label outside gives zeros.
+    """Returns 1 at the index of each label, else 0: (...) -> (..., num_classes), or with the classes
+    along `axis`. A label out of range gives zeros.
     """
     if sparse:
-        raise ValueError(f"one_hot gives dense tensors: leave out sparse. Received: sparse={sparse}.")
+        raise ValueError(f"one_hot returns dense tensors: leave out sparse. Received: sparse={sparse}.")
     labels = F.expand_dims(operand(x), axis)
     (axis,) = normalize_axes(axis, len(labels.shape))
     classes = np.arange(num_classes).reshape(-1, *(1,) * (len(labels.shape) - 1 - axis))

@@ -255,4 +255,4 @@ def test_folders_that_are_no_data_set(folder, tmp_path):
         (tmp_path / "bad", 1, "must be readable"), (folder / "red", 1, "Received: 20 pictures in no folder"),
     ):
         assert said in autoconv_("train", path, code=code).output
-    assert "--image-size is for a folder of photos" in autoconv_("train", "digits", "--image-size", "20", code=2).output
+    assert "--image-size is only for photo folders" in autoconv_("train", "digits", "--image-size", "20", code=2).output

@@ -141,7 +141,7 @@ class TestPages:
     def test_what_is_no_picture_is_refused(self):
         for wrong in (np.zeros((2, 2, 3)), np.zeros((2, 2), np.uint8), np.zeros((2, 2, 4), np.uint8),
                       np.zeros((0, 2, 3), np.uint8)):
-            with pytest.raises(ValueError, match="A PNG is made of bytes"):
+            with pytest.raises(ValueError, match="A PNG needs uint8 pixels"):
                 png.encode(wrong)
 
     @pytest.mark.parametrize("rows", [

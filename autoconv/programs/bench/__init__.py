@@ -1,5 +1,5 @@
-"""What `autoconv bench` measures: nets, their kernels against this machine's ceilings, a page of
-it.
+"""`autoconv bench`: times nets, compares their kernels with this machine's ceilings, and writes a
+page of results.
 
-Every number is a median over rounds, every ratio is taken within a round, all rounds are kept.
+Every number is a median over rounds, ratios are taken within a round, and all rounds are kept.
 """

@@ -1,4 +1,4 @@
-"""Every kernel of a net's training step, to be timed, with its operations and bytes."""
+"""Lists the kernels of a net's training step for timing, with their operations and bytes."""
 
 from collections.abc import Callable, Iterator
 from math import prod
@@ -18,12 +18,12 @@ from ...models import Model
 from ...operators import activations, conv, dense, fused, norm, pool
 from ...optimizers.slots import FlatParameters
 
-ITEM = 4  # bytes of a float32
+ITEM = 4  # bytes per float32
 ACTIVATIONS = {functional.relu: activations.relu, functional.tanh: activations.tanh}
 
 
 class Case(NamedTuple):
-    """One kernel on one layer's arrays, with its operations and bytes."""
+    """A kernel call on one layer's arrays, with its operations and bytes."""
 
     kind: str
     layer: str
@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
 
 def cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
-    """The kernels of a training step of `net`, layer by layer; no two for the same work."""
+    """Yields the kernels of a training step of `net`, layer by layer, without duplicates."""
     seen = set()
     for case in _all_cases(net, batch_size, device):
         if case.name not in seen:
@@ -50,7 +50,7 @@ def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
                and call.operation.pattern == ("conv", "relu", "pool")]
     pooled = {id(call.operation.layers[0]): call.shape for call in pooling}
     as_one = {id(layer) for call in pooling for layer in call.operation.layers}
-    first = True  # nobody asks for the gradient of the images
+    first = True  # the first layer needs no input gradient
     for node in net.graph.nodes:
         if not node.inputs:
             continue
@@ -88,7 +88,7 @@ def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Ite
 
 
 def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
-    """Convolution, ReLU and pooling as one kernel: only pixels that the pooling reads."""
+    """Convolution, ReLU and pooling in one kernel, which computes only pixels that the pooling reads."""
     w = layer.kernel.shape
     window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
     flops = 4 * 2 * prod(y) * prod(w[:3])
@@ -113,7 +113,7 @@ def _depthwise(device: Device, layer: DepthwiseConv2D, x: tuple, y: tuple) -> It
 
 
 def _norm(device: Device, layer: BatchNormalization, y: tuple) -> Iterator[Case]:
-    """In training, where the batch's own mean and variance are found first."""
+    """Batch normalization in training, including the batch's mean and variance."""
     size = y[-1:]
     averages = [device.asarray(_random(size)) for _ in range(2)]
     forward, backward = _calls(device, norm.batch_norm, [_random(y), _random(size), _random(size)], y,
@@ -142,7 +142,7 @@ def _dense(device: Device, layer: Dense, x: tuple, y: tuple, first: bool) -> Ite
 
 def _three(kind: str, label: str, flops: float, size: int, forward: Callable, backward: Callable,
            first: bool = False, bias: bool = True) -> Iterator[Case]:
-    """A layer with a kernel, forward and backward. first: no input gradient is needed."""
+    """Forward and backward calls of a layer with weights. first: no input gradient is needed."""
     yield Case(f"{kind} forward", label, flops, size, forward)
     if not first:
         yield Case(f"{kind} input gradient", label, flops, size, lambda: backward((True, False, False)))
@@ -156,7 +156,7 @@ def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
 
 
 def _update(device: Device, net: Model) -> Case:
-    """One RMSprop step of all parameters: reads weight, gradient, slot; writes weight, slot."""
+    """One RMSprop step of all parameters: reads weight, gradient and slot; writes weight and slot."""
     optimizer = optim.RMSprop()
     optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True,
                                    device=device) for p in net.trainable_weights])
@@ -167,7 +167,7 @@ def _update(device: Device, net: Model) -> Case:
 
 
 def _calls(device: Device, op: Any, arrays: list, y: tuple, **static: Any) -> tuple[Callable, Callable]:
-    """Returns the op's forward and backward call; buffers are reused as in a training step."""
+    """Returns the op's forward and backward calls; they reuse buffers as in a training step."""
     buffers = Pool()
     arrays = [None if a is None else device.array(a) for a in arrays]
     with reusing(buffers):
@@ -194,10 +194,10 @@ def _bytes(*arrays: tuple[int, ...]) -> int:
 
 
 def _images(shape: tuple[int, ...]) -> str:
-    """One image of a batch: 28x28x1."""
+    """Formats the shape of one image of a batch: 28x28x1."""
     return "x".join(map(str, shape[1:]))
 
 
 def _kernel(w: tuple[int, ...]) -> str:
-    """The size of a kernel, where it is not the usual one."""
+    """Formats the size of a kernel, if it is not the usual one."""
     return "" if w[:2] == (3, 3) else f", {w[0]}x{w[1]}"

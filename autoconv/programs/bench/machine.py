@@ -1,4 +1,4 @@
-"""What a result was measured on."""
+"""Describes the machine on which a result was measured."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ VECTOR_FLAGS = re.compile(r"(sse4|avx|fma|f16c|amx|neon|asimd|sve)")
 
 
 def describe() -> JsonObject:
-    """Processor, its vector instructions, how many may be used, memory, system and Python."""
+    """Returns processor, vector instructions, number of usable processors, memory and system."""
     try:
         memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (AttributeError, ValueError, OSError):
@@ -31,7 +31,7 @@ def describe() -> JsonObject:
 
 
 def _cpuinfo(key: str) -> str:
-    """A line of Linux's /proc/cpuinfo; empty elsewhere."""
+    """Reads an entry of Linux's /proc/cpuinfo; empty on other systems."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

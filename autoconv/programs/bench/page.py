@@ -1,4 +1,4 @@
-"""Results as one HTML page: charts, the same numbers as tables, no script, no network."""
+"""Writes results as one HTML page: charts and tables, without scripts or network access."""
 
 from collections.abc import Sequence
 from html import escape
@@ -12,14 +12,14 @@ from . import result_tables
 
 Results = dict[str, Any]
 
-# The telling ones among a processor's flags.
+# CPU flags that matter for performance.
 VECTORS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "neon", "asimd", "sve", "amx_tile")
 
 
 def page(documents: Sequence[Results]) -> str:
-    """Returns the page of results. Raises ValueError if there is nothing to show."""
+    """Returns the page of results. Raises ValueError if there are no results."""
     if not any(d.get("results") or d.get("kernels") for d in documents):
-        raise ValueError("There is nothing to show: the results hold no measurement.")
+        raise ValueError("There is nothing to show: the results contain no measurement.")
     entries = _labelled(documents)
     said = dict.fromkeys(f"{n}: {f['status']}, {f['reason']}" for e in entries for n,
                          f in e["peers"].items() if "reason" in f)
@@ -33,7 +33,7 @@ def page(documents: Sequence[Results]) -> str:
 
 
 def _labelled(documents: Sequence[Results]) -> list[Results]:
-    """All measurements, their peers by label."""
+    """Returns all measurements, with their peers keyed by label."""
     labels: dict[str, str] = {}
     for d in documents:
         labels |= {name: peer.get("label", name) for name, peer in d["peers"].items()}
@@ -50,13 +50,13 @@ def _head(documents: Sequence[Results]) -> str:
     lists = ["".join(f"<dt>{escape(key)}</dt><dd>{escape(', '.join(values))}</dd>" for key,
                      values in facts.items() if any(values)) for facts in machines.values()]
     return ("<header><h1>autoconv "
-            f"benchmarks</h1>{''.join(f'<dl>{rows}</dl>' for rows in lists)}<p>Bars are medians "
-            "over rounds; whiskers hold half of the rounds. A ratio is taken within each round; "
-            "its mean in each process, the median of those, and its interval.</p></header>")
+            f"benchmarks</h1>{''.join(f'<dl>{rows}</dl>' for rows in lists)}<p>Bars show medians "
+            "over rounds; whiskers span half of the rounds. Ratios are taken within each round: the "
+            "median over the processes of each process's mean, with its interval.</p></header>")
 
 
 def _facts(d: Results) -> dict[str, list[str]]:
-    """What is said of one machine; results from the same one are listed together."""
+    """Describes one machine; results from the same machine are listed together."""
     machine = d["machine"]
     versions = [f"{name} {v}" for peer in d["peers"].values() for name, v in peer.get("versions", {}).items()]
     return {
@@ -70,7 +70,7 @@ def _facts(d: Results) -> dict[str, list[str]]:
     }
 
 
-# The sections. Each is a list with one element, or with none where there is nothing to show.
+# The sections. Each is a list of one element, or an empty list if there is nothing to show.
 
 
 def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str]:
@@ -90,7 +90,7 @@ def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str
                 row += [f"{ratio['median']:.2f}", interval(ratio, to=" to ")]
         title = _title(entry)
         cards.append(_card(title, bars(f"{heading}: {title}", rows), head, numbers))
-    return section(heading, "Images a second, more is better.", cards)
+    return section(heading, "Images per second; more is better.", cards)
 
 
 def _accuracy(entries: Sequence[Results]) -> list[str]:
@@ -104,7 +104,7 @@ def _accuracy(entries: Sequence[Results]) -> list[str]:
         cards.append(_card(title, bars(title, rows), ["", "seconds", "reached in"], numbers))
     return section(
         "Time to accuracy",
-        "Seconds from the start of the process, less is better. The recipe is the same for all.", cards)
+        "Seconds from the start of the process; less is better. The recipe is the same for all.", cards)
 
 
 def _start(entries: Sequence[Results]) -> list[str]:
@@ -121,7 +121,7 @@ def _start(entries: Sequence[Results]) -> list[str]:
         cards.append(_card(title, bars(f"Start: {title}", rows), ["", "cold, s", "warm, s"], numbers))
     return section(
         "From start to the first training step",
-        "Seconds, less is better. Cold: with empty caches of compiled code.", cards)
+        "Seconds; less is better. Cold: with empty caches of compiled code.", cards)
 
 
 def _memory(entries: Sequence[Results]) -> list[str]:
@@ -130,17 +130,17 @@ def _memory(entries: Sequence[Results]) -> list[str]:
         held = {n: f["peak_memory"] for n, f in entry["peers"].items() if f.get("peak_memory")}
         if held:
             cards.append(_megabytes("Peak memory in training", _title(entry), held))
-    return section("Peak memory in training", "Of the whole process, the data included; less is better.", cards)
+    return section("Peak memory in training", "Memory of the whole process, including the data; less is better.", cards)
 
 
 def _size(documents: Sequence[Results]) -> list[str]:
-    alike: dict[int, str] = {}  # configurations of one framework are one installation
+    alike: dict[int, str] = {}  # all configurations of one framework share one installation
     for d in documents:
         for name, peer in d["peers"].items():
             if peer.get("install_bytes"):
                 alike.setdefault(peer["install_bytes"], peer.get("label", name))
     cards = [_megabytes("Install size", "On the disk", {n: size for size, n in alike.items()})] if alike else []
-    return section("Install size", "The package and all that it needs; less is better.", cards)
+    return section("Install size", "The package and all its dependencies; less is better.", cards)
 
 
 def _kernels(shares: Sequence[Results]) -> list[str]:
@@ -155,11 +155,11 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
         cards.append(_card(f"{name}: share of the ceiling", bars(f"Kernels of {name}", rows, most=1.0),
                            ["kernel", "achieved", "ceiling", "share"], numbers))
     return section("Kernels against this machine's own ceilings", "The ceiling is multiply-adds "
-                   "from registers or a copy of as many bytes, whichever is lower for that kernel, "
+                   "from registers or copying memory, whichever limits that kernel, "
                    f"measured in the same rounds. {BUSY}", cards)
 
 
-# What they are made of.
+# Parts of the sections.
 
 
 def _title(entry: Results) -> str:
@@ -183,5 +183,5 @@ def _megabytes(chart: str, heading: str, found: dict[str, int]) -> str:
 
 
 def _card(title: str, chart: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A chart and, to be unfolded, its numbers."""
+    """A card with a chart and a collapsible table of its numbers."""
     return document.card(title, chart + document.numbers(head, rows))

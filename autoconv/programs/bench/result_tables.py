@@ -1,4 +1,4 @@
-"""Results as tables for a terminal."""
+"""Formats results as tables for a terminal."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from ...files.json_text import JsonObject
 
 
 def report(results: JsonObject) -> str:
-    """All of a run of `autoconv bench`."""
+    """Formats all results of a run of `autoconv bench`."""
     head = f"{results['machine']['cpu']}, threads: {results['threads']}, device: {results['device']}"
     parts = [head, throughput(results["results"])]
     for name in dict.fromkeys(k["workload"] for k in results["kernels"]):
@@ -16,7 +16,7 @@ def report(results: JsonObject) -> str:
 
 
 def throughput(results: Sequence[JsonObject]) -> str:
-    """One line a net and mode; for results of one peer."""
+    """Formats one line per net and mode, for the results of one peer."""
     rows = []
     for entry in results:
         for found in entry["peers"].values():
@@ -29,20 +29,20 @@ def throughput(results: Sequence[JsonObject]) -> str:
 
 
 def kernels(found: Sequence[JsonObject]) -> str:
-    """One line a kernel."""
+    """Formats one line per kernel."""
     rows = [[f"{k['kind']}, {k['layer']}", *achieved(k), *shares(k)] for k in found]
     busy = f"\n{BUSY}" if any(k["fraction"]["high"] > MOST for k in found) else ""
     return table(["kernel", "achieved", "ceiling", "share", "half the rounds"], rows) + busy
 
 
 def shares(k: JsonObject) -> tuple[str, str]:
-    """Returns a kernel's share of its ceiling and the range of half of the rounds, if known."""
+    """Returns a kernel's fraction of its ceiling, and the range of half of the rounds if known."""
     low, median, high = (share(k["fraction"][name]) for name in ("low", "median", "high"))
     return median, f"{low} .. {high}" if median and high else ""
 
 
 def achieved(k: JsonObject) -> tuple[str, str]:
-    """What a kernel reached and what it could, in the unit of the bound that holds for it."""
+    """Returns a kernel's measured rate and its ceiling, in the unit of the limiting resource."""
     if k["bound"] == "arithmetic":
         return f"{k['gflops']:,.1f} GFLOP/s", f"{k['ceiling_gflops']:,.0f} GFLOP/s"
     return f"{k['gbytes_per_s']:,.1f} GB/s", f"{k['ceiling_gbytes_per_s']:,.0f} GB/s"

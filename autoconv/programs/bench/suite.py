@@ -1,4 +1,4 @@
-"""The nets that are timed: of `autoconv train`, the lecture net on CIFAR, and timed_nets.py."""
+"""The timed nets: those of `autoconv train`, the lecture net on CIFAR, and timed_nets.py."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ from . import timed_nets
 
 
 class Timed(NamedTuple):
-    """A net for images (H, W, C), and how many images a step takes."""
+    """A net for images (H, W, C), and its batch size."""
 
     make: Callable[[tuple[int, int, int], int], Model]
     input_shape: tuple[int, int, int]

@@ -1,4 +1,4 @@
-"""Images a second of a net in training and in inference."""
+"""Measures a net's images per second in training and inference."""
 
 from collections.abc import Callable
 from math import prod
@@ -13,13 +13,13 @@ from ...files.json_text import JsonObject
 from ...kernels.device import Device
 from .suite import Timed
 
-DATA = 32e6  # bytes of images, 4 to 100 batches: one call of `fit` costs little beside them
+DATA = 32e6  # bytes of images, 4 to 100 batches, so that the overhead of `fit` is small
 
-KINDS = {"train": "train", "infer": "predict"}  # of steps, by mode
+KINDS = {"train": "train", "infer": "predict"}  # kinds of recorded steps, by mode
 
 
 class NetUnderTest:
-    """A net on a device with data in memory, ready to run steps."""
+    """A net on a device, with data in memory, ready to run steps."""
 
     def __init__(self, what: Timed, batch_size: int, device: Device) -> None:
         self.batch_size = batch_size
@@ -32,7 +32,7 @@ class NetUnderTest:
         self.y = utils.to_categorical(random.integers(0, what.classes, count), what.classes).astype(np.float32)
 
     def calls(self) -> dict[str, Callable[[], Any]]:
-        """Returns what a round of each mode repeats: an epoch, an answer for one batch."""
+        """Returns the call that each mode's rounds repeat: fit for an epoch, predict for one batch."""
         one = self.x[: self.batch_size]
         return {
             "train": lambda: self.net.fit(self.x, self.y, self.batch_size, verbose=0),
@@ -40,11 +40,11 @@ class NetUnderTest:
         }
 
     def images(self, mode: str) -> int:
-        """How many images one call of that mode takes."""
+        """Returns the number of images per call of a mode."""
         return len(self.x) if mode == "train" else self.batch_size
 
     def flops(self, mode: str) -> float:
-        """Returns operations per image, in training with both gradients."""
+        """Returns operations per image; for training, gradients are included."""
         shapes = counting.shapes_in(self.net.graph, [(1, *self.net.input_shape[1:])])
         each = [2 * counting.multiply_adds(node.operation, *counting.shapes_of(self.net.graph, node, shapes))
                 for node in self.net.graph.nodes if node.inputs]
@@ -53,7 +53,7 @@ class NetUnderTest:
 
 def measure(what: Timed, batch_size: int, device: Device, rounds: int, seconds: float,
             report: Callable[[str], None]) -> dict[str, JsonObject]:
-    """Training and inference in turns, `rounds` times about `seconds` each: {mode: its results}."""
+    """Alternates training and inference, `rounds` times about `seconds` each. {mode: results}."""
     net = NetUnderTest(what, batch_size, device)
     calls = net.calls()
     counts = {}

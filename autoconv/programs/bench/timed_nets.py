@@ -1,6 +1,6 @@
-"""Nets that are timed besides those of `autoconv train`: deep, wide, separable and old ones.
+"""Timed nets in addition to those of `autoconv train`: deep, wide, separable and old nets.
 
-Each function makes what follows images (H, W, C), ending in a softmax over the classes.
+Each function builds a model for images (H, W, C) that ends in a softmax over the classes.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ Shape = tuple[int, int, int]
 
 
 def lecture_bn(shape: Shape, classes: int) -> Model:
-    """The lecture net with a normalization between each convolution and its ReLU."""
+    """The lecture net with batch normalization between each convolution and its ReLU."""
     layers = []
     for filters, behind in ((32, L.MaxPooling2D()), (64, L.MaxPooling2D()), (64, L.Flatten())):
         layers += [L.Conv2D(filters, 3), L.BatchNormalization(), L.ReLU(), behind]
@@ -20,7 +20,7 @@ def lecture_bn(shape: Shape, classes: int) -> Model:
 
 
 def lenet5(shape: Shape, classes: int) -> Model:
-    """LeNet-5 (LeCun et al., 1998), its images' border of two pixels as padding."""
+    """LeNet-5 (LeCun et al., 1998); padding replaces the images' border of two pixels."""
     return Sequential([
         L.Input(shape),
         L.Conv2D(6, 5, padding="same", activation="tanh"), L.AveragePooling2D(2),
@@ -30,7 +30,7 @@ def lenet5(shape: Shape, classes: int) -> Model:
 
 
 def mlp(shape: Shape, classes: int) -> Model:
-    """Two dense layers of 512."""
+    """Two dense layers of 512 units."""
     hidden = [L.Dense(512, "relu") for _ in range(2)]
     return Sequential([L.Input(shape), L.Flatten(), *hidden, L.Dense(classes, "softmax")])
 
@@ -44,7 +44,7 @@ def vgg(shape: Shape, classes: int) -> Model:
 
 
 def vgg_bn(shape: Shape, classes: int) -> Model:
-    """The same with normalization."""
+    """The net `vgg` with batch normalization."""
     x = images = L.Input(shape)
     for filters in (64, 128, 256):
         x = L.MaxPooling2D()(_normalized(_normalized(x, filters), filters))
@@ -68,7 +68,7 @@ def mobile(shape: Shape, classes: int) -> Model:
 
 
 def resnet20(shape: Shape, classes: int) -> Model:
-    """He et al., 2016, section 4.2, with 1x1 convolutions as shortcuts (option B)."""
+    """ResNet-20 (He et al., 2016, section 4.2), with 1x1 convolutions as shortcuts (option B)."""
     images = L.Input(shape)
     x = _normalized(images, 16)
     for filters, strides in ((16, 1), (32, 2), (64, 2)):
@@ -79,7 +79,7 @@ def resnet20(shape: Shape, classes: int) -> Model:
 
 
 def _normalized(x: Any, filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Any:
-    """A convolution without a bias, a normalization and a ReLU."""
+    """A convolution without bias, followed by batch normalization and ReLU."""
     y = L.BatchNormalization()(L.Conv2D(filters, kernel, strides, padding=kernel // 2, use_bias=False)(x))
     return L.ReLU()(y) if relu else y
 

@@ -1,1 +1,1 @@
-"""Self-contained HTML pages: documents, cards, tables, SVG charts, pictures; no script."""
+"""Builds self-contained HTML pages without scripts: cards, tables, SVG charts and pictures."""

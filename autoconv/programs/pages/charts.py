@@ -1,11 +1,11 @@
-"""Charts as SVG: bars and lines. The page's style sheet has the colours."""
+"""Draws bar and line charts as SVG. The page's style sheet defines the colours."""
 
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH = 345  # of a chart's own units: about a phone's, so that text keeps its size there
+WIDTH = 345  # in SVG units: about a phone's width, so that text keeps its size on it
 ROW, TOP = 38, 4
 
 
@@ -21,7 +21,7 @@ class Bar(NamedTuple):
 
 
 def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
-    """Draws horizontal bars, label and value above each. most: a full bar, or the largest."""
+    """Draws horizontal bars, label and value above each. most: the value of a full bar."""
     most = most or max([*(r.high or 0 for r in rows), *(r.value for r in rows)], default=1) or 1
     height = TOP + ROW * len(rows)
     parts = [_open(title, height)]
@@ -42,7 +42,7 @@ def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
 
 
 def lines(title: str, series: Mapping[str, Sequence[float]], across: str) -> str:
-    """Draws a line per series over 1, 2, 3, ..., named by `across`; at most four; NaN is a gap."""
+    """Draws at most four series over x = 1, 2, 3, ... across: label of x. NaN leaves a gap."""
     left, right, top, bottom = 44, WIDTH - 8, 12, 190
     values = [v for row in series.values() for v in row if math.isfinite(v)] or [0.0]
     low, high = min(values), max(values)
@@ -81,7 +81,7 @@ def lines(title: str, series: Mapping[str, Sequence[float]], across: str) -> str
 
 
 def _written(points: Sequence[tuple[float, float, str]]) -> list[str]:
-    """Texts to the right of their points (x, y), from the top down, none over another."""
+    """Places texts to the right of their points (x, y), from the top down, without overlaps."""
     lowest, parts = 0.0, []
     for x, y, text in sorted(points, key=lambda point: point[1]):
         lowest = max(y + 4, lowest + 15)
@@ -90,7 +90,7 @@ def _written(points: Sequence[tuple[float, float, str]]) -> list[str]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between the two, four to eight of them."""
+    """Returns four to eight round numbers between `low` and `high`."""
     power = 10.0 ** math.floor(math.log10((high - low) / 4))
     step = next(power * n for n in (10, 5, 2, 1) if (high - low) / (power * n) >= 3)
     return [round(step * i, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

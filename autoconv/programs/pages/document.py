@@ -1,4 +1,4 @@
-"""A page and its parts as HTML. All text is escaped here; what is called html goes in as it is."""
+"""Builds a page and its parts as HTML. Text is escaped; arguments named html are inserted as HTML."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ __all__ = ["card", "document", "escape", "facts", "numbers", "picture", "section
 
 
 def document(title: str, body: Sequence[str]) -> str:
-    """A whole page with its style sheet, of parts in HTML."""
+    """Returns a whole page with its style sheet. body: parts in HTML."""
     style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -21,31 +21,31 @@ def document(title: str, body: Sequence[str]) -> str:
         f'<link rel="icon" href="data:,"><style>{style}</style></head><body><main>\n' + "\n".join(body)
         + "\n</main></body></html>\n"
     )
-    return page.encode("utf-8", "replace").decode()  # names of files need not be UTF-8
+    return page.encode("utf-8", "replace").decode()  # file names need not be valid UTF-8
 
 
 def section(title: str, note: str, cards: Sequence[str]) -> list[str]:
-    """A heading with cards below it, as a list of one part; of none where there are no cards."""
+    """Returns [HTML of a heading with cards below it], or [] if there are no cards."""
     if not cards:
         return []
-    if len(cards) == 1:  # there is room for the numbers
+    if len(cards) == 1:  # a single card has space for its table
         cards = [cards[0].replace("<details>", "<details open>")]
     said = f"<p>{escape(note)}</p>" if note else ""
     return [f'<section><h2>{escape(title)}</h2>{said}<div class="cards">{"".join(cards)}</div></section>']
 
 
 def card(title: str, html: str) -> str:
-    """What belongs together, under a heading."""
+    """Returns a box with a heading and `html` as its content."""
     return f"<article><h3>{escape(title)}</h3>{html}</article>"
 
 
 def numbers(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table to be unfolded."""
+    """Returns a collapsible table."""
     return f'<details><summary>Numbers</summary><div class="scroll">{table(head, rows)}</div></details>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; the first column is flush left, the others, numbers, flush right."""
+    """Returns a table; the first column is left-aligned, the numbers right-aligned."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
@@ -54,12 +54,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def facts(rows: dict[str, str]) -> str:
-    """Names and what goes with them; those with nothing are left out."""
+    """Returns a list of names and values; empty values are left out."""
     return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows.items() if v) + "</dl>"
 
 
 def picture(pixels: np.ndarray, alt: str, caption: str = "", width: int | None = None) -> str:
-    """Returns pixels (H, W, 1) or (H, W, 3) as a picture within the page. alt: what it shows."""
+    """Returns pixels (H, W, 1) or (H, W, 3) as an embedded picture. alt: its description."""
     data = b64encode(png.encode(pixels)).decode()
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (f'<figure><img src="data:image/png;base64,{data}" width="{width or pixels.shape[1]}" '
