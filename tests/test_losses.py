@@ -87,7 +87,7 @@ def test_weights_of_images_spread_over_their_pixels():
     w = np.array([1.0, 2.0, 0.0])
     expected = (((t - p) ** 2).mean(-1) * w[:, None, None]).sum() / 12
     np.testing.assert_allclose(losses.MeanSquaredError()(t, ac.tensor(p), w).item(), expected)
-    with pytest.raises(ValueError, match="one number a sample"):
+    with pytest.raises(ValueError, match="one number per sample"):
         losses.MeanSquaredError()(t, ac.tensor(p), w[:2])
 
 

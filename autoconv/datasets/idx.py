@@ -60,7 +60,8 @@ def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
         found = "a web page (HTML)" if looks_like_html(start) else f"{header[:4].hex(' ') or 'an empty file'}"
         raise DatasetCorrupt(path, f"an IDX file with {ndim} axes must begin with the bytes {wanted.hex(' ')}", found)
     if len(header) < 4 + 4 * ndim:
-        raise DatasetCorrupt(path, f"an IDX file with {ndim} axes must have a header of {4 + 4 * ndim} bytes", f"{len(header)}")
+        raise DatasetCorrupt(path, f"an IDX file with {ndim} axes must have a header of {4 + 4 * ndim} bytes",
+                             f"{len(header)}")
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
     count = math.prod(shape)
     if length is None:

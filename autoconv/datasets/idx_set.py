@@ -100,4 +100,5 @@ def _check_labels(arrays: list[np.ndarray], files: list[Path], classes: int, as_
         classes = max(classes, int(arrays[1].max()) + 1)
     for labels, file in ((arrays[1], files[1]), (arrays[3], files[3])):
         if labels.max() >= classes:
-            raise DatasetCorrupt(file, f"with {classes} classes a label must be at most {classes - 1}", f"{labels.max()}")
+            raise DatasetCorrupt(file, f"with {classes} classes a label must be at most {classes - 1}",
+                                 f"{labels.max()}")

@@ -345,7 +345,8 @@ def test_errors_say_what_is_wrong():
 
     for name, wanted in {
             "unknown op": "The op 'Mystery' of node 'Mystery_0' is not known. Known are: Abs, Add",
-            "weights elsewhere": "must hold its weights itself", "wrong size": "byte count must match its shape and dtype",
+            "weights elsewhere": "must hold its weights itself",
+            "wrong size": "byte count must match its shape and dtype",
             "a cycle": "uses 'y', which is not defined", "channels": r"Node 'Conv_0' \(Conv\) cannot run: .*channels",
             "If": "If", "an old opset": "The opset must be one of 7", "empty": "not an ONNX file"}.items():
         model = hostile_onnx.refused()[name]
