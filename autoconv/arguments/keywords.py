@@ -1,4 +1,4 @@
-"""The parameters of functions. The error for an argument that a method does not take suggests the nearest one."""
+"""Parameters of functions, and errors for unknown arguments, which suggest the closest parameter."""
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature, signature
@@ -18,8 +18,8 @@ class UnknownArgumentError(TypeError, ValueError):
 
 def unknown(thing: Any, name: str, base: type, given: dict[str, Any] | None = None,
             first: str | None = None) -> UnknownArgumentError:
-    """The error for an argument that a constructor, of `base` or of the thing's class, does not take. `first`: what it
-    begins with before `given`.
+    """Returns the error for an argument that neither `base` nor the thing's class accepts. `first`: its text before
+    `given`.
     """
     taken = [*signature(type(thing).__init__).parameters, *signature(base.__init__).parameters]  # type: ignore[misc]
     first = first or f"Unrecognized keyword arguments passed to {type(thing).__name__}"
@@ -51,7 +51,7 @@ def accepts(function: Callable, count: int) -> bool:
         signature(function).bind(*[None] * count)
     except TypeError:
         return False
-    except ValueError:  # it has no signature
+    except ValueError:  # some C functions have no signature
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""A name that a module does not have: the error suggests the nearest one that it has."""
+"""Suggests the closest name when a module does not have the requested one."""
 
 import dis
 import sys
@@ -11,18 +11,18 @@ from .names import suggestion
 
 
 def suggest(*modules: ModuleType) -> None:
-    """Lets `module.name` and `from module import name` suggest a name where there is none. Modules with a
-    `__getattr__` of their own call `missing` in it.
+    """Makes the errors of `module.name` and `from module import name` suggest a name. A module with its own
+    `__getattr__` calls `missing` in it.
     """
     for module in modules:
-        # A partial has no frame of its own: the caller's is that of whoever asked for the name.
+        # A partial has no frame of its own, so the caller's frame is that of the code that looks up the name.
         vars(module).setdefault("__getattr__", partial(_missing, module))
 
 
 def missing(module: ModuleType, name: str, asked: FrameType) -> AttributeError | ImportError:
-    """The error for a name that a module does not have, asked for in the frame `asked`.
+    """Returns the error for a missing name of a module, looked up in the frame `asked`.
 
-    It is an ImportError where that runs `from module import name`: of an AttributeError Python would drop the text.
+    For `from module import name` it is an ImportError: Python would drop the text of an AttributeError.
     """
     public = vars(module).get("__all__") or [
         known for known, value in vars(module).items()
@@ -34,7 +34,7 @@ def missing(module: ModuleType, name: str, asked: FrameType) -> AttributeError |
 
 
 class MissingModules:
-    """The last finder of modules: one of Keras's that autoconv lacks is answered as the attribute of that name is."""
+    """The last finder of modules. Keras's modules that autoconv lacks get the error of a missing attribute."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Raises ModuleNotFoundError for a module within autoconv, if there is an answer."""
@@ -47,8 +47,8 @@ class MissingModules:
 
 
 class NoAttributeError(AttributeError):
-    """That an object has no attribute of a name. It looks for the nearest name only when it is shown: `hasattr` asks
-    often, and needs none.
+    """An object has no attribute of this name. The closest name is searched only when the error is shown: `hasattr`
+    needs none.
     """
 
     def __init__(self, thing: Any, name: str, hint: str = "") -> None:

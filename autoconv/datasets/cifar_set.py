@@ -127,8 +127,8 @@ def _batch(raw: bytes, file: Path, classes: int) -> Part:
     """
     labels, planes = _binary(raw, file) if file.suffix == ".bin" else _python(raw, file)
     if labels.max() >= classes:
-        raise DatasetCorrupt(_on_disk(file), f"{file.name}: with {classes} classes a label must be at most "
-                             f"{classes - 1}", f"{labels.max()}")
+        rule = f"{file.name}: with {classes} classes a label must be at most {classes - 1}"
+        raise DatasetCorrupt(_on_disk(file), rule, f"{labels.max()}")
     images = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels.astype(np.uint8).reshape(-1, 1)
 

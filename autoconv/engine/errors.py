@@ -2,10 +2,10 @@
 
 
 class DeviceError(RuntimeError):
-    """A device that was asked for cannot be used; the message says what is missing and the remedy."""
+    """A requested device cannot be used; the message states what is missing and the remedy."""
 
 
 class NotBuiltError(ValueError, AttributeError):
-    """Something of a model was asked for that it has not before it knows the shape of its inputs; the message says how
-    it comes to know. To `hasattr` it is not there.
+    """A model attribute was read that does not exist before the input shape is known. The message explains how to set
+    the shape. `hasattr` returns False for such attributes.
     """

@@ -1,5 +1,5 @@
 """`Ranks`: the processes that train a model together, as MPI calls them. Each has a copy of the model and a part of
-each batch. `ALONE` is the one process that nobody helps; those of MPI are in parallel/.
+each batch. `ALONE` is a single process without others; MPI's ranks are in parallel/.
 """
 
 import pickle
@@ -11,8 +11,8 @@ import numpy as np
 
 
 class Part(NamedTuple):
-    """A rank's part of a batch: how many samples come `before` it, its `own` number, how many times as many the
-    whole batch has, and whether each rank has the whole batch, as there are more ranks than samples.
+    """A rank's part of a batch: the number of samples `before` it, its `own` number, the whole batch's samples as a
+    multiple of these, and whether each rank has the whole batch, because there are more ranks than samples.
     """
 
     before: int
@@ -22,32 +22,32 @@ class Part(NamedTuple):
 
 
 class Ranks:
-    """How `size` processes, of which this is number `rank`, agree. What a method returns is the same on all of them.
+    """Communication between `size` processes, of which this is number `rank`. A method returns the same on all.
 
-    Each method but `progress` must be called by all, in the same order. Where a rank does not come, the others raise
-    TimeoutError after a while, with its number. They may be called under the lock of the kernels.
+    All ranks must call each method except `progress`, in the same order. If a rank does not call it, the others raise
+    TimeoutError with its number. Methods may be called under the kernel lock.
     """
 
     rank, size = 0, 1
-    number_here = 0  # among the ranks on this machine
-    position = 0  # how many samples of the batch that runs now other ranks have before this one's
+    number_here = 0  # this rank's number on its machine
+    position = 0  # samples of the current batch that earlier ranks have
 
     @property
     def prepares(self) -> bool:
-        """Whether it goes first on its machine, so that others find what it compiled or fetched."""
+        """Whether this rank goes first on its machine, so that others find its compiled or downloaded files."""
         return self.number_here == 0
 
-    bucket_bytes = 1 << 18  # of the gradient, about so many are summed at once
+    bucket_bytes = 1 << 18  # approximate bytes of the gradient that are summed at once
 
     def part(self, samples: int) -> Part:
-        """What this rank has of a batch of so many samples."""
+        """Returns this rank's part of a batch with this many samples."""
         if samples < self.size:
             return Part(0, samples, float(self.size), True)
         before, after = (samples * (self.rank + one) // self.size for one in (0, 1))
         return Part(before, after - before, samples / (after - before), False)
 
     def first_sample(self) -> int:
-        """The number in its batch of the first sample that this rank has."""
+        """The batch index of this rank's first sample."""
         return self.position
 
     def start(self, part: Any) -> None:
@@ -57,32 +57,32 @@ class Ranks:
         """Begins to take the means of floating arrays of the device over all ranks, in place."""
 
     def progress(self) -> None:
-        """Goes on with what was begun, without waiting. Called between the pieces of the backward pass."""
+        """Advances the sums in progress without blocking. Called between pieces of the backward pass."""
 
     def finish(self) -> None:
-        """Waits until all that was begun is done."""
+        """Waits until all started sums are complete."""
 
     def sum(self, array: np.ndarray) -> np.ndarray:
-        """The sum of an array (...) over all ranks, in their order, added in the array's dtype."""
+        """Sums an array (...) over all ranks, in rank order and in the array's dtype."""
         total, *others = self.gather(array)
         for other in others:
             total = total + other
         return total
 
     def gather(self, array: np.ndarray) -> list[np.ndarray]:
-        """An array of each rank, in their order; dtypes and shapes must be equal."""
+        """Gathers one array from each rank, in rank order; dtypes and shapes must be equal."""
         return [array]
 
     def exchange(self, value: Any) -> list[Any]:
-        """A picklable value of each rank, in their order."""
+        """Gathers a picklable value from each rank, in rank order."""
         return [value]
 
     def broadcast(self, value: Any) -> Any:
-        """Rank 0's picklable value."""
+        """Returns rank 0's picklable value."""
         return value
 
     def on_first(self, function: Callable, *args: Any) -> Any:
-        """What a function returns on rank 0, where alone it is called, or the exception that it raises there."""
+        """Calls a function on rank 0 only. Returns its result, or raises its exception, on all ranks."""
         if self.size == 1:
             return function(*args)
         found, error = None, None
@@ -98,7 +98,7 @@ class Ranks:
 
 
 def portable(error: BaseException | None) -> BaseException | None:
-    """An exception as it can be sent to another process: where its class cannot, a RuntimeError of its text."""
+    """Returns an exception that can be sent to another process: the error itself, else a RuntimeError with its text."""
     try:
         pickle.loads(pickle.dumps(error))
         return error
@@ -108,5 +108,5 @@ def portable(error: BaseException | None) -> BaseException | None:
 
 ALONE = Ranks()
 
-# Those of the step that runs now, for layers whose result depends on the whole batch.
+# The ranks of the current step, for layers whose result depends on the whole batch.
 current: ContextVar[Ranks] = ContextVar("current", default=ALONE)

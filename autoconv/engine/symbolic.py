@@ -1,4 +1,4 @@
-"""Symbolic tensors and the nodes that made them: a net is written down as a graph before anything is computed.
+"""Symbolic tensors and the nodes that made them: a net is recorded as a graph before anything is computed.
 
 Calling a layer on a `SymbolicTensor` adds a `Node`. Arithmetic and the functions of `functional` do the same.
 """
@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 from .array_functions import ArrayMethods
 
-Shape = tuple[int | None, ...]  # batch first; None is a size that is known only when data comes
+Shape = tuple[int | None, ...]  # batch first; None is a size that only the data determines
 
-# Structures: tensors, arrays or shapes, alone or in lists, tuples and dicts. The items of a dict go by its sorted keys,
-# whatever its order, as in Keras: inputs, outputs, targets, losses. What is made like it keeps its order.
+# Structures: tensors, arrays or shapes, single or in lists, tuples and dicts. A dict's items are in sorted key order,
+# as in Keras: inputs, outputs, targets, losses. A dict made like another one keeps that one's order.
 
 
 def flatten(structure: Any) -> list[Any]:
@@ -25,7 +25,7 @@ def flatten(structure: Any) -> list[Any]:
 
 
 def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
-    """The same structure with `function(item)` for every item, called in the order of `flatten`."""
+    """Replaces every item of a structure by `function(item)`, called in the order of `flatten`."""
     if isinstance(structure, dict):
         found = {key: map_structure(function, structure[key]) for key in sorted(structure)}
         return {key: found[key] for key in structure}
@@ -35,14 +35,12 @@ def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
 
 
 def _like(of: Any, items: list[Any]) -> Any:
-    """A list or tuple of the type of this one."""
+    """Returns a list or tuple of the same type as `of`."""
     return type(of)(*items) if hasattr(of, "_fields") else type(of)(items)
 
 
 def with_rank(x: Any, shape: "Shape") -> Any:
-    """An array or tensor that would have this shape, but for a last axis of length 1 that it lacks or has too many, in
-    that shape; any other as it is.
-    """
+    """Adds or removes a last axis of length 1 if an array or tensor then has this shape; returns others unchanged."""
     given = tuple(x.shape)
     if len(given) == len(shape) + 1 and given[-1] == 1:
         found = given[:-1]
@@ -54,7 +52,7 @@ def with_rank(x: Any, shape: "Shape") -> Any:
 
 
 def pack(structure: Any, items: list[Any]) -> Any:
-    """The structure with these items, in the order of `flatten`."""
+    """Returns the structure with these items, in the order of `flatten`."""
     waiting = iter(items)
     return map_structure(lambda _: next(waiting), structure)
 
@@ -86,8 +84,8 @@ def flat_shapes(shapes: Any) -> list[Shape]:
 class Node:
     """One call of an operation (a layer or a function) on symbolic tensors.
 
-    args, kwargs: what it was called with; inputs, outputs: the symbolic tensors in them, in order; structure: what the
-    call returned.
+    args, kwargs: the call's arguments; inputs: the symbolic tensors in them, in order; structure: the call's result;
+    outputs: the symbolic tensors in it.
     """
 
     def __init__(self, operation: Any, args: tuple, kwargs: dict[str, Any], structure: Any) -> None:
@@ -102,30 +100,30 @@ class Node:
         return f"<Node of {self.operation.name!r}>"
 
     def arguments(self, value_of: Callable[["SymbolicTensor"], Any]) -> tuple[tuple, dict[str, Any]]:
-        """The arguments of the call with a value in the place of each symbolic tensor."""
+        """Returns the call's arguments with a value for each symbolic tensor."""
         return map_structure(lambda item: value_of(item) if isinstance(item, SymbolicTensor) else item,
                              (self.args, self.kwargs))
 
     @property
     def number(self) -> int:
-        """Which of its operation's calls this is."""
+        """The number of this call among its operation's calls."""
         calls = self.operation._nodes
         return calls.index(self) if self in calls else len(calls)
 
     def remove(self) -> None:
-        """Forgets the call, where its operation goes by its nodes."""
+        """Removes the call from its operation's nodes."""
         if self in self.operation._nodes:
             self.operation._nodes.remove(self)
 
 
-TRIED_SIZES = (83, 89)  # for an axis of unknown size: what differs between two runs is not known
+TRIED_SIZES = (83, 89)  # for an axis of unknown size: sizes that differ between two runs stay unknown
 
-# What adds the node of a function: `layers.function` puts it here, as it builds on what lies above this module.
+# The function that adds a function's node: `layers.function` sets it, as it depends on higher modules.
 record_call: list[Callable[[str, tuple, dict[str, Any]], Any]] = []
 
 
 class NoValuesError(TypeError, ValueError, NotImplementedError):
-    """A symbolic tensor was used where values are wanted. It is all three of Keras's errors for that."""
+    """A symbolic tensor was used as values. This class derives from all three of Keras's errors for that."""
 
 
 class _Nodes(dict):
@@ -136,13 +134,14 @@ class _Nodes(dict):
 
 
 class SymbolicTensor(ArrayMethods):
-    """A place in a graph: the shape (batch first, None where not known) and dtype of a value that comes later.
+    """A placeholder in a graph: shape (batch first, None if unknown) and dtype of a later value.
 
-    `layers.Input(shape)` makes the first one, layers and functions called on one the next. `node` is the call that made
-    it, `index` its place among that call's results. It holds no values: those come when a model is called.
+    `layers.Input(shape)` makes the first one; layers and functions called on it make others. `node` is the call that
+    made it, `index` its position among that call's results. It holds no values: these exist only when a model is
+    called.
     """
 
-    __array_ufunc__ = None  # numpy_array + symbolic asks the symbolic tensor
+    __array_ufunc__ = None  # numpy_array + symbolic calls the symbolic tensor's operator
     __slots__ = ("__weakref__", "dtype", "index", "name", "node", "shape")
     node: Node
     _functions = _Nodes()
@@ -154,7 +153,7 @@ class SymbolicTensor(ArrayMethods):
         if sparse or ragged:
             raise ValueError("autoconv has dense tensors only: leave out sparse and ragged.")
         self.shape, self.dtype, self.name, self.index = tuple(shape), dtype, name or "keras_tensor", 0
-        self.node = None  # type: ignore[assignment]  # until a call makes it, or gives it
+        self.node = None  # type: ignore[assignment]  # until a call returns it
 
     def __repr__(self) -> str:
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
@@ -199,7 +198,7 @@ def is_symbolic(value: Any, depth: int = 3) -> bool:
 
 
 def call_symbolic(name: str, *args: Any, **kwargs: Any) -> Any:
-    """Adds the node of a function in `FUNCTIONS`. Returns what the call gives: symbolic tensors."""
+    """Adds the node of a function in `FUNCTIONS`. Returns the call's result: symbolic tensors."""
     return record_call[0](name, args, kwargs)
 
 

@@ -1,4 +1,4 @@
-"""The tape: what ops write on it, and the backward walk over it."""
+"""The tape: its entries, and the backward walk over them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _order = count()
 
 class TapeNode:
     """One entry of the tape: the op, the tensors it read, and the function that turns its output's gradient into
-    theirs. `ends_in_relu`: that takes a gradient that is `Masked`.
+    theirs. `ends_in_relu`: whether that function accepts a gradient that is `Masked`.
     """
 
     __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order")
@@ -33,8 +33,8 @@ class TapeNode:
 
 @contextmanager
 def seen_by_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
-    """Around an op or its gradient while a section is recorded: results that are no views of `arrays`, and for which
-    nothing was recorded, make the section incomplete.
+    """Checks an op or its gradient inside the block: if a recorded section gets results that are neither recorded nor
+    views of `arrays`, it becomes incomplete.
     """
     section, results = trace.current(), []  # type: ignore[var-annotated]
     calls = len(section.calls) if isinstance(section, trace.Section) else 0
@@ -46,16 +46,16 @@ def seen_by_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 class _Pending:
-    """Gradients that flow into tensors whose nodes the walk has not reached, by the tensors' ids."""
+    """Gradients of tensors whose nodes the walk has not reached, by tensor id."""
 
     def __init__(self, arrived: Callable[[Tensor], None] | None) -> None:
         self.gradients: dict[int, Any] = {}
-        self._masked: set[int] = set()  # the ids of gradients whose every part was Masked
+        self._masked: set[int] = set()  # ids of tensors whose gradients have all been Masked so far
         self._tensors: list[tuple[int, int, Tensor]] = []  # a heap by age
         self._arrived = arrived
 
     def add(self, t: Tensor, gradient: Any) -> None:
-        """Adds a gradient to those that flow into a tensor."""
+        """Adds a gradient to a tensor's pending gradients."""
         is_masked = isinstance(gradient, Masked)
         gradient = _array(gradient)
         if id(t) in self.gradients:
@@ -80,13 +80,12 @@ class _Pending:
 
 
 def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], None] | None = None) -> None:
-    """The backward walk from tensors with their gradients: from the newest node to the oldest, each turning its
-    output's gradient into its inputs'.
+    """Walks the tape back, from the newest node to the oldest; each turns its output's gradient into its inputs'.
 
-    A node is newer than all it was computed from, so when it is taken every gradient that flows into it has arrived.
-    Two gradients of one tensor are added up, or given as a pair to the op that made it, where that takes two.
-    Leaves add to `.grad`, each in memory of its own: in its buffer where it has one (a parameter in training).
-    `arrived(leaf)` is called each time that a leaf's gradient has come so far.
+    A node is newer than its inputs' nodes, so when its turn comes all its gradients have arrived. Two gradients of one
+    tensor are added, or passed as a pair to the tensor's op if that accepts two. Leaves add to `.grad` in separate
+    memory: in a leaf's buffer if it has one (a parameter in training). `arrived(leaf)` is called whenever a leaf's
+    gradient was added.
     """
     pending = _Pending(arrived)
     for root, gradient in roots:
@@ -118,7 +117,7 @@ def _array(gradient: Any) -> Any:
 
 
 def _is_of_relu(t: Tensor) -> bool:
-    """Whether t is the result of an op that ends in a ReLU, or a view of such a one."""
+    """Whether t is the result of an op that ends in a ReLU, or a view of such a result."""
     node = t._node
     while node is not None and node.op.view and node.inputs:
         node = node.inputs[0]._node if node.inputs[0] is not None else None
@@ -126,7 +125,7 @@ def _is_of_relu(t: Tensor) -> bool:
 
 
 def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:
-    """What an op is asked for: False, True, MASKED, or the array into which a parameter's first gradient goes."""
+    """Returns the request to an op per input: False, True, MASKED, or the array for a parameter's first gradient."""
     needs: list[Any] = []
     offered = set(pending)
     for t in node.inputs:
@@ -140,21 +139,21 @@ def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:
 
 
 def _both(t: Tensor, a: Any, b: Any) -> Any:
-    """One more gradient b of t beside what has come so far: a pair where the op that made t takes two, else the sum."""
+    """Combines t's earlier gradient a with b: a pair if the op that made t accepts two, else the sum."""
     if isinstance(a, tuple):
         a = _sum(t, *a)
     return (a, b) if t._node is not None and t._node.op.takes_two else _sum(t, a, b)
 
 
 def _sum(t: Tensor, a: Any, b: Any) -> Any:
-    """a + b, both gradients of t: in t's buffer where `a` lies there already."""
+    """Returns a + b, both gradients of t: in t's buffer if `a` is already there."""
     total = a if a is t._grad_buffer else t.device.empty(t.shape, t.dtype)
     t.device.kernels("arith").add(a, b, total)
     return total
 
 
 def _arrive(t: Tensor, gradient: Any) -> None:
-    """Adds a gradient to a leaf's. What arrives may be shared with others, so it is copied, unless it is the buffer."""
+    """Adds a gradient to a leaf's. It may be shared with other tensors, so it is copied, unless it is the buffer."""
     if t.grad is not None:
         t.grad = _sum(t, t.grad, gradient)
     elif gradient is t._grad_buffer:

@@ -1,4 +1,4 @@
-"""`Tensor`: an array that remembers how it was computed, and `apply`, which runs an op on tensors."""
+"""`Tensor`: an array that records how it was computed, and `apply`, which runs an op on tensors."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -41,15 +41,14 @@ def no_grad() -> AbstractContextManager[None]:
 
 
 def within_formula(what: str | None) -> AbstractContextManager[None]:
-    """Returns a block, the formula of `what` (such as "loss 'mse'"), in which NumPy's functions on
-    tensors run ours, and what would lose a gradient is an error, as within a layer. None ends that:
-    values may be taken out.
+    """Returns a block for the formula of `what` (such as "loss 'mse'"). In it, as in a layer, NumPy's functions on
+    tensors run ours, and losing a gradient is an error. None ends that: values may be read.
     """
     return _holding(_inside_formula, what)
 
 
 def _surroundings() -> str | None:
-    """The layer whose call runs, or else the formula, as errors name it."""
+    """Returns the running layer, or else the formula, as errors name it."""
     layer = inside_layer.get()
     return _inside_formula.get() if layer is None else f"layer {layer!r}"
 
@@ -63,21 +62,21 @@ def _is_metric_updated() -> bool:
 
 
 class Tensor(ArrayMethods):
-    """An array on a device that remembers how it was computed.
+    """An array on a device that records how it was computed.
 
-    data: the array; grad: the gradient's array after `backward()`, or None; requires_grad: whether one is wanted.
-    logits: of the result of a softmax or sigmoid what it was computed from, else None; activation: the name of that
-    function. The crossentropy that belongs to it computes from the logits.
+    data: the array; grad: the gradient's array after `backward()`, or None; requires_grad: whether to compute it.
+    logits: the input of the softmax or sigmoid that gave this tensor, else None; activation: that function's name. The
+    matching crossentropy computes from the logits.
     """
 
     __slots__ = ("__weakref__", "_grad_buffer", "_keras_mask", "_node", "activation", "data", "device", "grad",
                  "logits", "requires_grad")
     _functions = FUNCTIONS
-    __hash__ = object.__hash__  # by identity, though == compares items
+    __hash__ = object.__hash__  # by identity, although == compares elements
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
         if data.dtype.kind == "c":
-            devices.real_numbers(data)  # says why not
+            devices.real_numbers(data)  # reports why not
         self.data, self.requires_grad, self.device = data, requires_grad, device or devices.get("cpu")
         self.grad: Any = None
         self._node: TapeNode | None = None
@@ -114,7 +113,7 @@ class Tensor(ArrayMethods):
         return f"Tensor({items}, dtype={self.dtype}{grad})"
 
     def __format__(self, how: str) -> str:
-        """`f"{tensor:.2f}"` of a tensor of one item."""
+        """Formats a one-element tensor: `f"{tensor:.2f}"`."""
         return format(self._values(None).item(), how) if how else str(self)
 
     def numpy(self) -> np.ndarray:
@@ -125,8 +124,8 @@ class Tensor(ArrayMethods):
         return self.device.numpy(self.data)
 
     def _refuse_loss(self, what: str) -> None:
-        """Raises TypeError in a layer or a loss, but not in a metric, if gradients are recorded, and no backward()
-        has passed yet.
+        """Raises TypeError in a layer or loss, but not in a metric, if gradients are recorded and backward() has not
+        run yet.
         """
         is_passed = self._node is not None and self._node.backward is None
         surroundings = _surroundings() if self.requires_grad and _recording.get() and not is_passed else None
@@ -134,19 +133,19 @@ class Tensor(ArrayMethods):
             raise array_functions.refused(what, f" in {surroundings}")
 
     def _values(self, what: str | None) -> np.ndarray:
-        """The values for NumPy's function of that name; None is one that has no gradient to lose."""
+        """Returns the values for the NumPy function `what`; None if it has no gradient to lose."""
         if what is None:
             return self.device.numpy(self.data)
         self._refuse_loss(what)
         return self.numpy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self._values("np.asarray")  # without `copy`, it is one only if the dtype asks for that
+        array = self._values("np.asarray")  # without `copy`, copied only if the dtype requires it
         return np.asarray(array, dtype) if copy is None else np.array(array, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """`np.tanh(tensor)`: within a layer or a loss ours, where there is one, else NumPy's on the
-        values. `array * tensor` and NumPy's other operators give tensors everywhere.
+        """`np.tanh(tensor)`: within a layer or a loss our function if there is one, else NumPy's on the values. `array
+        * tensor` and NumPy's other operators give tensors everywhere.
         """
         array_first = ufunc in array_functions.OPERATORS and not isinstance(inputs[0], Tensor)
         if method == "__call__" and (array_first or _surroundings() is not None):
@@ -161,7 +160,7 @@ class Tensor(ArrayMethods):
         return array_functions.run_by_numpy(function, inputs, options, Tensor, Tensor._values)
 
     def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
-        """`np.concatenate([tensor, ...])`: within a layer or a loss ours if there is one, else NumPy's."""
+        """`np.concatenate([tensor, ...])`: within a layer or a loss our function if there is one, else NumPy's."""
         if _surroundings() is not None:
             ours = array_functions.ours(function, arguments, options)
             if ours is not None:
@@ -170,24 +169,24 @@ class Tensor(ArrayMethods):
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """How other packages read a GPU's tensor where it is, without a copy. On the CPU it has no such attribute."""
+        """The interface by which other packages read a GPU tensor without a copy. CPU tensors lack it."""
         return self.data.__cuda_array_interface__
 
     def __dlpack__(self, **options: Any) -> Any:
-        """How other packages take this tensor over where it is, without a copy: `torch.from_dlpack(tensor)`."""
+        """Hands this tensor to other packages without a copy: `torch.from_dlpack(tensor)`."""
         self._refuse_loss("DLPack")
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """Where it is, as DLPack counts devices."""
+        """Returns the device in DLPack's numbering."""
         return self.data.__dlpack_device__()
 
     def item(self) -> float:
-        """The one number this tensor holds."""
+        """Returns the tensor's only number."""
         return self._values(".item()").item()
 
     def tolist(self) -> Any:
-        """The values as Python's numbers, in lists."""
+        """Returns the values as nested lists of Python numbers."""
         return self._values(".tolist()").tolist()
 
     def __float__(self) -> float:
@@ -197,13 +196,13 @@ class Tensor(ArrayMethods):
         return int(self._values("int()").item())
 
     def __bool__(self) -> bool:
-        """Whether its one number is not 0. Raises ValueError for several."""
+        """Whether the only element is not 0. Raises ValueError for several elements."""
         if self.size != 1:
             raise ValueError(f"A tensor of one item is true or false. Received shape {self.shape}.")
         return bool(self.device.numpy(self.data).item())
 
     def to(self, device: str) -> "Tensor":
-        """This tensor on `device`: itself where it is there already."""
+        """Returns this tensor on `device`: itself if it is already there."""
         target = devices.get(device)
         if target is self.device:
             return self
@@ -215,8 +214,8 @@ class Tensor(ArrayMethods):
     def backward(self, gradient: Any = None) -> None:
         """Adds d(self)/d(leaf) to `.grad` of every leaf that requires it, and frees the tape.
 
-        `gradient` (the shape of self) is needed unless self holds one number. Raises RuntimeError
-        when self does not require gradients or was walked before.
+        `gradient` (the shape of self) is needed unless self is a single number. Raises RuntimeError if self does not
+        require gradients or its tape was freed.
         """
         if not self.requires_grad:
             raise RuntimeError("backward() needs a tensor that requires gradients. This one was computed from none "
@@ -235,9 +234,7 @@ class Tensor(ArrayMethods):
     __ne__ = comparison("not_equal")  # type: ignore[assignment]
 
     def operand(self, value: Any) -> "Tensor":
-        """What stands beside this tensor in arithmetic, as a tensor. Numbers and lists take its
-        dtype, if that can hold them.
-        """
+        """Converts the other operand to a tensor; numbers and lists get this one's dtype if it can hold them."""
         value = stacked(value)
         if isinstance(value, Tensor):
             return value
@@ -248,16 +245,16 @@ class Tensor(ArrayMethods):
             dtype = self.dtype if self.dtype.kind == "f" else np.float32
         elif type(value) is int and self.dtype.kind in "iu":
             dtype = np.result_type(self.dtype, np.min_scalar_type(value))
-        if isinstance(value, Real):  # the same number whenever a recording runs again
+        if isinstance(value, Real):  # a number that stays the same when a recording is replayed
             return Tensor(self.device.constant(np.asarray(value, dtype)), device=self.device)
         return Tensor(self.device.asarray(value, dtype), device=self.device)
 
 
 def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:
-    """A tensor of a copy of `array`: NumPy's, another package's, lists. Float arrays keep their
-    dtype, Python floats become float32.
+    """Copies `array` (NumPy's, another package's, lists) to a tensor. Float arrays keep their dtype, Python floats
+    become float32.
 
-    Raises TypeError when gradients are asked for integers: they have none.
+    Raises TypeError if integers should require gradients.
     """
     if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
         array = from_dlpack(array)
@@ -277,10 +274,10 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
 
 
 def from_dlpack(array: Any) -> Tensor:
-    """A tensor over memory that another package hands over by DLPack, on its device: both then see what
-    either writes. A copy if its items are not in scan order without gaps, or must not be written to.
+    """Returns a tensor over another package's memory, by DLPack: both see each other's writes. Memory with gaps,
+    another order or write protection is copied.
 
-    Raises TypeError for what has no `__dlpack__`, DeviceError for a device that autoconv has not.
+    Raises TypeError for objects without `__dlpack__`, DeviceError for unsupported devices.
     """
     if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
         raise TypeError(f"from_dlpack takes an array with __dlpack__. Received: {type(array).__name__}. Use tensor().")
@@ -289,8 +286,8 @@ def from_dlpack(array: Any) -> Tensor:
 
 
 def stacked(value: Any) -> Any:
-    """A list that holds tensors, at any depth, as one tensor with a new first axis, through which their gradients go;
-    any other value as it is. Raises ValueError if the shapes of its items differ.
+    """Stacks a list of tensors, nested at any depth, into one tensor with gradients; returns other values unchanged.
+    Raises ValueError if the shapes of its items differ.
     """
     if not isinstance(value, list | tuple):
         return value
@@ -306,7 +303,7 @@ def stacked(value: Any) -> Any:
 
 
 def refuse_gradient(function: str, **arguments: Any) -> None:
-    """Raises TypeError if one of these arguments of a function requires a gradient, which the function has not."""
+    """Raises TypeError if one of these arguments requires a gradient that the function lacks."""
     for name, value in arguments.items():
         value = stacked(value)
         if isinstance(value, Tensor) and needs_gradients(value):
@@ -315,7 +312,7 @@ def refuse_gradient(function: str, **arguments: Any) -> None:
 
 
 def needs_gradients(*inputs: Tensor | None) -> bool:
-    """Whether an op on these tensors is written on the tape."""
+    """Whether an op on these tensors is recorded on the tape."""
     return _recording.get() and any(t is not None and t.requires_grad for t in inputs)
 
 
@@ -347,7 +344,7 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
 
 def on_symbols_too(namespace: dict[str, Any], functions: list[str], kind: str = "functional") -> None:
     """Lets these functions of a module of `functional` or `ops` (the `kind`) add a node when they are called on
-    symbolic tensors. `FUNCTIONS` has them from then on.
+    symbolic tensors. Enters them in `FUNCTIONS`.
     """
 
     def dispatching(function: Callable) -> Callable:
@@ -359,7 +356,7 @@ def on_symbols_too(namespace: dict[str, Any], functions: list[str], kind: str = 
                 return call_symbolic(name, *args, **kwargs)
             return function(*args, **kwargs)
 
-        wrapper.recordable = True  # type: ignore[attr-defined]  # they are ops: an activation of one is recorded
+        wrapper.recordable = True  # type: ignore[attr-defined]  # ops, so an activation of this function is recorded
         FUNCTIONS[name] = wrapper
         return wrapper
 
@@ -367,19 +364,19 @@ def on_symbols_too(namespace: dict[str, Any], functions: list[str], kind: str = 
 
 
 def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
-    """Two operands as tensors: what is none takes the device, and a number the dtype, of the tensor beside it."""
+    """Converts two operands to tensors: others get the tensor operand's device, numbers also its dtype."""
     if isinstance(x1, Tensor):
         return x1, x2 if isinstance(x2, Tensor) else x1.operand(x2)
     return x2.operand(x1), x2
 
 
 def _on_pair(op: Op) -> Callable[[Any, Any], Tensor]:
-    """The function of an op with two operands."""
+    """Returns the function of an op with two operands."""
     return lambda x1, x2: apply(op, *pair(x1, x2))
 
 
 def _unpack(arguments: tuple) -> tuple:
-    """`f(2, 3)` and `f((2, 3))` mean the same."""
+    """Makes `f(2, 3)` and `f((2, 3))` equivalent."""
     packed = len(arguments) == 1 and isinstance(arguments[0], Sequence)
     return tuple(arguments[0]) if packed else arguments
 

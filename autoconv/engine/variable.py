@@ -14,15 +14,15 @@ from .versions import count_change
 
 
 class Variable(Tensor):
-    """A named tensor that is assigned to: a weight, an optimizer's slot, steps and rate, what a metric counts in, the
-    state of a seed generator. `Variable(3.0)`, or `Variable("ones", shape=(2, 3))`.
+    """A named tensor that is assigned to: a weight, an optimizer's slot or rate, a metric's sum, a generator's state.
+    `Variable(3.0)`, or `Variable("ones", shape=(2, 3))`.
 
-    initializer: values, or a name or function of shape and dtype, with `shape`; dtype: that of the values by default,
-    with floats as float32; "float32" of an initializer. Integers are never trained. `numpy()` returns a copy.
-    version: the number of its last change: of another array, device or `requires_grad`, not of new values in place.
-    regularizer: gives what its values add to the loss; constraint: what they become after each step, or None.
-    path: its owner's name and its own. learns: whether it was made to be trained; trainable: whether it is now, which
-    `requires_grad` is, too.
+    initializer: values, or a name or function of shape and dtype, with `shape`; dtype: by default that of the values,
+    with floats as float32; "float32" for an initializer. Integers are never trained. `numpy()` returns a copy. version:
+    the number of its last change of array, device or `requires_grad`; values written in place do not count.
+    regularizer: computes the values' penalty in the loss; constraint: a function applied to them after each step, or
+    None. path: its owner's name and its own. learns: whether it was created trainable; trainable: whether it is trained
+    now, like `requires_grad`.
     """
 
     __slots__ = ("constraint", "learns", "name", "path", "regularizer", "version")
@@ -46,7 +46,7 @@ class Variable(Tensor):
     @classmethod
     def over(cls, data: Any, name: str, owner: str = "", trainable: bool = False,
              device: devices.Device | None = None) -> "Variable":
-        """Returns a variable over an array of the device, which is not copied: both see what is assigned."""
+        """Returns a variable over a device array, which is not copied: both see assigned values."""
         made = cls.__new__(cls)
         made._hold(data, name, owner, trainable, device)
         made.regularizer = made.constraint = None
@@ -59,7 +59,7 @@ class Variable(Tensor):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name not in ("grad", "_grad_buffer"):  # which every step sets
+        if name not in ("grad", "_grad_buffer"):  # attributes that every step sets
             super().__setattr__("version", count_change())
 
     @property
@@ -73,7 +73,7 @@ class Variable(Tensor):
 
     @property
     def value(self) -> Tensor:
-        """Its values as they are now, which no tape follows; `value.grad` is the variable's gradient."""
+        """The current values, detached from the tape; `value.grad` is the variable's gradient."""
         with within_formula(None):
             copy = Tensor(self.device.array(self.numpy()), device=self.device)
         copy.grad = self.grad
@@ -104,7 +104,7 @@ Parameter = Variable  # the name in PyTorch
 
 
 def _known_shape(shape: Any, name: str) -> tuple[int, ...]:
-    """A shape whose sizes are all known."""
+    """Checks that all sizes of a shape are known."""
     if not isinstance(shape, list | tuple):
         raise ValueError(f"Cannot convert {shape!r} to a shape: pass a tuple such as ({shape!r},).")
     if None in shape:
@@ -114,7 +114,7 @@ def _known_shape(shape: Any, name: str) -> tuple[int, ...]:
 
 
 def _values(given: Any, shape: Any, dtype: Any) -> np.ndarray:
-    """Values as an array: Python's numbers as float32 and int32, arrays of float64 as float32."""
+    """Converts values to an array: Python's numbers to float32 and int32, float64 arrays to float32."""
     array = np.asarray(devices.real_numbers(devices.without_gradient(given)))
     if dtype is None:
         dtype = {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype)
@@ -127,7 +127,7 @@ def _values(given: Any, shape: Any, dtype: Any) -> np.ndarray:
 
 @contextmanager
 def restored(variables: Iterable[Variable]) -> Iterator[None]:
-    """Gives variables, after a `with` block, the values that they had before it."""
+    """Restores, after a `with` block, the variables' values from before it."""
     before = [(variable, variable.numpy()) for variable in variables]
     try:
         yield
@@ -138,13 +138,13 @@ def restored(variables: Iterable[Variable]) -> Iterator[None]:
 
 
 class Stateful(Configured):
-    """An object with variables, whose values are read, written, and replaced for the time of a `with` block."""
+    """An object with variables, whose values can be read, written, and replaced inside a `with` block."""
 
     name: str
 
     @property
     def variables(self) -> list[Variable]:
-        """All that changes while the object is used."""
+        """All variables that change while the object is used."""
         raise NotImplementedError
 
     def get_state(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Stateful(Configured):
         store.update({str(i): variable.numpy() for i, variable in enumerate(self._own_variables())})
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Reads what `save_own_variables` wrote. Raises ValueError for another number of variables."""
+        """Reads what `save_own_variables` wrote. Raises ValueError if the number of variables differs."""
         own = self._own_variables()
         if len(store) != len(own):
             kind = type(self).__name__
@@ -172,14 +172,14 @@ class Stateful(Configured):
             variable.assign(store[str(i)])
 
     def _own_variables(self) -> list[Variable]:
-        """`variables` without those of objects within that save their own."""
+        """Returns `variables` without those of nested objects that save themselves."""
         return self.variables
 
     @contextmanager
     def holding(self, **given: tuple[Sequence[Variable], Sequence[Any]]) -> Iterator[None]:
-        """Replaces the values of variables inside a `with` block. After it this object and they are as before.
+        """Replaces the values of variables inside a `with` block. Afterwards restores them and this object.
 
-        given: by the name of an argument, variables and the new value of each. Raises ValueError for more or fewer.
+        given: by argument name, variables and their new values. Raises ValueError if the counts differ.
         """
         for argument, (variables, values) in given.items():
             if len(variables) != len(values):

@@ -1,9 +1,9 @@
-"""Change counters: whatever a recorded step depends on, no change of it is overlooked.
+"""Change counters: they detect every change of anything that a recorded step depends on.
 
-Layers and variables, of which there may be many, count each attribute that is set. Of losses, metrics and optimizers
-the attributes themselves are compared before each step. State that training changes (a step counter, running sums,
-random streams) is in variables, whose values do not count. What changes without being set, the elements of a list or
-an array in an attribute, is compared with its `contents` before each step.
+Layers and variables, of which there may be many, count each attribute that is set. The attributes of losses, metrics
+and optimizers are compared before each step. State that training changes (a step counter, running sums, random streams)
+is in variables, whose values do not count. Values that change in place, such as a list's elements, are compared with
+their `contents` before each step.
 """
 
 import types
@@ -20,7 +20,7 @@ _CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, 
 
 
 def changes() -> int:
-    """How many changes there were in this process: while this stays the same, nothing changed anywhere."""
+    """Returns this process's number of changes: while it stays the same, nothing has changed."""
     return _changes
 
 
@@ -32,9 +32,9 @@ def count_change() -> int:
 
 
 def watched(thing: Any) -> Iterator[Any]:
-    """The values of attributes that can change in place: lists, dicts, arrays, objects of a user's classes.
+    """Returns the attributes' values that can change in place: lists, dicts, arrays, objects of a user's classes.
 
-    `thing.unwatched` has the names of attributes whose contents no recording depends on.
+    `thing.unwatched` names attributes whose contents no recording depends on.
     """
     for name, value in vars(thing).items():
         if name not in thing.unwatched and can_change(value):
@@ -42,7 +42,7 @@ def watched(thing: Any) -> Iterator[Any]:
 
 
 class _Same:
-    """An object that equals itself alone."""
+    """An object that equals only itself."""
 
     __slots__ = ("of",)
     __hash__ = object.__hash__
@@ -56,17 +56,17 @@ class _Same:
 
 def can_change(value: Any) -> bool:
     """Whether a value can change in place without being counted."""
-    if isinstance(value, (*_PLAIN, *_CODE)) or hasattr(type(value), "unwatched"):  # these are watched by themselves
+    if isinstance(value, (*_PLAIN, *_CODE)) or hasattr(type(value), "unwatched"):  # these are watched separately
         return False
     if isinstance(value, tuple | frozenset):
         return any(can_change(item) for item in value)
-    if type(value).__module__.partition(".")[0] == "autoconv":  # others of ours count, or hold what training changes
+    if type(value).__module__.partition(".")[0] == "autoconv":  # ours count, or hold training state
         return _is_constant_tensor(value)
     return isinstance(value, list | dict | set | deque | np.ndarray) or bool(_attributes(value))
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """An object's attributes, in its dict and in slots."""
+    """Returns an object's attributes, from its dict and slots."""
     slots = [name for of in type(value).__mro__ for name in getattr(of, "__slots__", ()) if hasattr(value, name)]
     return {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots if name[:2] != "__"}}
 
@@ -76,7 +76,7 @@ def _is_constant_tensor(value: Any) -> bool:
 
 
 def contents(value: Any, seen: set[int] | None = None) -> Any:
-    """What a value holds now, to be compared by == with what it holds later. An object that comes again is itself."""
+    """Returns a value's current contents, for a later comparison by ==. A repeated object stands for itself."""
     seen = set() if seen is None else seen
     if isinstance(value, _PLAIN):
         return type(value), value

@@ -102,7 +102,8 @@ def _lrn(at: Attributes, x: Tensor) -> Tensor:
     if not 0 < size <= min(2 * x.shape[-1] + 1, TERMS):
         raise ValueError(f"LRN needs a size of 1 to 2 * channels + 1, at most {TERMS:,}. Received: {size}.")
     wide = F.pad(x * x, ((0, 0), (0, 0), (0, 0), ((size - 1) // 2, size // 2)))
-    total = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])  # over near channels
+    # sums over neighbouring channels
+    total = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])
     return x / (at.get("bias", 1.0) + at.get("alpha", 1e-4) / size * total) ** at.get("beta", 0.75)
 
 

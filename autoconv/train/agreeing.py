@@ -1,5 +1,4 @@
-"""What ranks that train together agree on: that they train the same, from the same weights, and what the callbacks of
-rank 0 decide.
+"""Makes ranks that train together agree: on the settings, the initial weights, and the decisions of rank 0's callbacks.
 """
 
 import platform
@@ -17,21 +16,21 @@ from .user_arrays import Model
 
 
 def versions() -> dict[str, str]:
-    """Of what a result depends on."""
-    from importlib.metadata import version  # it brings the modules of email along
+    """Returns the versions of the packages that results depend on."""
+    from importlib.metadata import version  # a slow import, as it loads the email modules
 
     return {"python": platform.python_version(),
             **{package: version(package) for package in ("autoconv", "numpy", "numba", "llvmlite")}}
 
 
 def share_random(ranks: Ranks) -> None:
-    """Random numbers of rank 0 on all ranks, from here on."""
+    """Gives all ranks the random state of rank 0."""
     if ranks.size > 1:
         state.put_into_process(ranks.broadcast(state.of_process()))
 
 
 def share_model(model: Model, ranks: Ranks) -> None:
-    """The weights, slots and seeds of rank 0's model on all ranks."""
+    """Gives all ranks the weights, slots and seeds of rank 0's model."""
     if ranks.size > 1:
         kept = ranks.broadcast((state.of_model(model), state.of_random(model)) if ranks.rank == 0 else None)
         if ranks.rank:
@@ -43,7 +42,7 @@ def join(model: Model, arguments: Mapping[str, Any]) -> None:
     """Has all ranks of a model begin the same training, from the same weights. Raises ValueError on all ranks, with the
     number and the name, if one has other settings than rank 0.
     """
-    begins = zlib.crc32(repr(arguments.get("begins")).encode())  # where an iterable stands, whatever it tells of that
+    begins = zlib.crc32(repr(arguments.get("begins")).encode())  # an iterable's position, in any form
     first, *others = model.ranks.exchange({
         "version": versions(), **settings.settings(model, {}), **arguments, "begins": begins,
         "architecture": settings.architecture(model)})
@@ -60,7 +59,7 @@ STOPS = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_p
 
 
 def checksum(model: Model) -> int:
-    """Of all weights."""
+    """Returns a checksum of all weights."""
     found = 0
     for weight in model.weights:
         found = zlib.crc32(np.ascontiguousarray(weight.numpy()).view(np.uint8).data, found)
@@ -68,7 +67,7 @@ def checksum(model: Model) -> int:
 
 
 def check_weights(model: Model, ranks: Ranks) -> None:
-    """Raises RuntimeError where the ranks do not hold the same bits."""
+    """Raises RuntimeError if the ranks' weights differ in any bit."""
     every = ranks.exchange(checksum(model))
     other = [number for number, one in enumerate(every) if one != every[0]]
     if other:
@@ -78,7 +77,7 @@ def check_weights(model: Model, ranks: Ranks) -> None:
 
 
 class SharedCallbacks(CallbackList):
-    """Callbacks of rank 0, which are called there alone: the model is theirs meanwhile. What they decide is so on all
+    """Rank 0's callbacks, called only there, with the model detached from the other ranks. Their decisions apply to all
     ranks: whether to stop, the learning rate, logs, and weights that they change before or after an epoch. `ours` are
     called on each rank.
     """
@@ -101,7 +100,7 @@ class SharedCallbacks(CallbackList):
     def _decide(self, stage: str, args: tuple) -> dict[str, Any]:
         model, within = self._model, "_batch_" in stage
         rate, before = _rate(model), None if within else checksum(model)
-        model._trainer.ranks = ALONE  # meanwhile the model works for this process only
+        model._trainer.ranks = ALONE  # inside callbacks the model works for this process only
         try:
             self._own.call(stage, *args)
         finally:
@@ -123,13 +122,13 @@ class SharedCallbacks(CallbackList):
 
 
 def hooks_of(model: Model, given: Any, params: Mapping[str, Any], *ours: Callback) -> CallbackList:
-    """The callbacks of a model; of several ranks those of the first are everyone's."""
+    """Returns a model's callbacks; with several ranks, those of the first serve all."""
     if model.ranks.size > 1:
         return SharedCallbacks(given, model, params, model.ranks, *ours)
     return CallbackList([*CallbackList(given).callbacks, *ours], model=model, **params)
 
 
 def _rate(model: Model) -> float | None:
-    """The learning rate, where it is a number that somebody can set."""
+    """Returns the learning rate if it is a number that can be set."""
     return None if model.optimizer is None or model.optimizer.is_scheduled else float(
         model.optimizer.learning_rate)

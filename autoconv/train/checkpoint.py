@@ -1,7 +1,7 @@
-"""States of trainings as files in a folder, `0001-000000938.safetensors`: the training's number, and how many steps.
+"""Training states as files in a folder, `0001-000000938.safetensors`: the training's number and the step count.
 
-A file holds arrays and JSON, no code, and a checksum over all of it. It appears at one stroke. Of each training the
-last two stay, so that where the newest is damaged the one before is there.
+A file holds arrays and JSON, no code, and a checksum over all of it. It is replaced atomically. The last two files of
+each training are kept, in case the newest is damaged.
 """
 
 import contextlib
@@ -22,17 +22,17 @@ from ..kernels.locks import interruptible_condition
 from .state import FORMAT, TrainState
 
 KEPT = 2
-KEY = "autoconv_training"  # of the metadata's only entry
-LONGER = 4  # the JSON of a state may have so many times the values of a model's: it holds the history
+KEY = "autoconv_training"  # key of the metadata's only entry
+LONGER = 4  # size limit of a state's JSON, relative to a model's: it holds the history
 _NAME = re.compile(r"(\d{4,})-(\d{9,})\.safetensors")
 
 
 class OtherFormatError(ValueError):
-    """A state that another version of autoconv saved, which this one cannot read. It is no damaged one."""
+    """A state that another version of autoconv saved and this one cannot read. The file is not damaged."""
 
 
 class Checkpoint(NamedTuple):
-    """A file, the training that it is of, and the state in it."""
+    """A checkpoint file, its training's number, and its state."""
 
     path: Path
     training: int
@@ -49,8 +49,8 @@ def files(folder: Path) -> list[tuple[int, int, Path]]:
 
 
 def newest(folder: Path, say: Callable[[str], Any]) -> Checkpoint | None:
-    """The newest checkpoint of the newest training in a folder, None where there is none. Where it is damaged, that is
-    said, and the one before is taken; raises ValueError where that is damaged, too, or it is of another format.
+    """The newest checkpoint of the newest training in a folder, None if there is none. If it is damaged, this is
+    reported and the previous one is read. Raises ValueError if that is damaged, too, or has another format.
     """
     found, damaged = files(folder), []
     for training, _, path in found:
@@ -67,13 +67,13 @@ def newest(folder: Path, say: Callable[[str], Any]) -> Checkpoint | None:
             say(f"{text} The one before is used: {path.name}.")
         return Checkpoint(path, training, state)
     if damaged:
-        raise ValueError(f"{' '.join(damaged)} There is none before. Remove {folder} to begin anew.")
+        raise ValueError(f"{' '.join(damaged)} No earlier one is left. Remove {folder} to begin anew.")
     return None
 
 
 def read(path: Path) -> TrainState:
-    """The state in a file. Raises ValueError where it is damaged, OtherFormatError where it is of another format, and
-    OSError where it is not there.
+    """The state in a file. Raises ValueError if it is damaged, OtherFormatError for another format, and OSError if it
+    is missing.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -96,7 +96,7 @@ def read(path: Path) -> TrainState:
 
 
 def to_bytes(state: TrainState) -> bytes:
-    """The file of a state."""
+    """Returns a state as the bytes of a file."""
     from safetensors.numpy import save
 
     facts = json.dumps({"format": FORMAT, **state.facts})
@@ -121,7 +121,7 @@ def prune(folder: Path, training: int, kept: int = KEPT, others: bool = False) -
 
 
 def sweep(folder: Path) -> None:
-    """Removes unfinished files of processes that were killed. Whoever calls this holds the folder."""
+    """Removes unfinished files of processes that were killed. The caller must hold the folder's lock."""
     _remove(folder.glob(f".*{atomic.SUFFIX}"))
 
 
@@ -132,10 +132,10 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 class Writer:
-    """Writes states of one training into a folder, in a thread of its own; the training goes on meanwhile.
+    """Writes states of one training into a folder, in a separate thread, while the training continues.
 
-    Raises OSError where the folder cannot be written, BlockingIOError where another process trains there. A state that
-    could not be written is told by `trouble`; those before it stay. A folder that somebody removed is made again.
+    Raises OSError if the folder is not writable, BlockingIOError if another process trains there. `trouble` reports a
+    failed write; earlier states stay. A removed folder is created again.
     """
 
     def __init__(self, folder: Path, training: int | None = None) -> None:
@@ -149,8 +149,8 @@ class Writer:
         except BaseException:
             self._hold.close()
             raise
-        self._beyond: list[Path] = []  # files that are newer than the state that this training went on from
-        self.seconds = 0.0  # of a processor, that writing the last state took
+        self._beyond: list[Path] = []  # files newer than the state that this training resumed from
+        self.seconds = 0.0  # CPU seconds used to write the last state
         self._trouble: OSError | None = None
         self._change = interruptible_condition()
         self._waiting: tuple[int, TrainState] | None = None
@@ -158,14 +158,13 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def follow(self, found: Checkpoint) -> None:
-        """Goes on with the training that a state is of. Newer ones of it, which are damaged, go with the first write.
-        """
+        """Continues the training of a state. Its newer, damaged files are removed at the first write."""
         self.training = found.training
         own = [path for number, _, path in files(self.folder) if number == found.training]
         self._beyond = own[: own.index(found.path)]
 
     def write(self, steps: int, state: TrainState) -> None:
-        """Has a state written, instead of one that still waits."""
+        """Queues a state to be written; it replaces one that still waits."""
         with self._change:
             self._waiting = steps, state
             if self._thread is None:
@@ -174,7 +173,7 @@ class Writer:
             self._change.notify_all()
 
     def trouble(self) -> OSError | None:
-        """Why the last state could not be written, told once."""
+        """Returns the last write's error, once."""
         with self._change:
             trouble, self._trouble = self._trouble, None
         return trouble
@@ -185,7 +184,7 @@ class Writer:
             self._change.wait_for(lambda: self._waiting is None and not self._writing)
 
     def close(self) -> None:
-        """Lets another process train here, once all is written."""
+        """Finishes writing and releases the folder for other processes."""
         with self._change:
             self._ends = True
             self._change.notify_all()
@@ -216,7 +215,7 @@ class Writer:
                 prune(self.folder, self.training)
             except OSError as error:
                 trouble = error
-            except Exception as error:  # whatever it is, it is told, and nobody waits for this thread in vain
+            except Exception as error:  # any error is reported, so that no caller waits for this thread forever
                 trouble = OSError(0, f"{type(error).__name__}: {error}")
             with self._change:
                 self._trouble, self._writing = trouble, False
@@ -224,7 +223,7 @@ class Writer:
                 self._change.notify_all()
 
     def _write(self, path: Path, data: bytes) -> None:
-        """Writes a file; where its folder was removed it is made again."""
+        """Writes a file; creates its folder again if it was removed."""
         while True:
             if not self._hold.is_there():
                 self._hold.close()

@@ -1,4 +1,4 @@
-"""What `compile` was given: output by output, the losses with their weights and the metrics; and as plain data."""
+"""The arguments of `compile`: losses, their weights and metrics for each output; also as plain data."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ Shape = tuple[int | None, ...]
 
 
 class Goal(NamedTuple):
-    """The loss of output number `output`, which counts `weight` times, under its name in the logs."""
+    """The loss of output number `output`, its `weight`, and its name in the logs."""
 
     output: int
     loss: losses_module.Loss
@@ -24,7 +24,7 @@ class Goal(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A metric of output number `output`, under its name in the logs; weighted: samples count by their weights."""
+    """A metric of output number `output`, and its name in the logs; weighted: whether sample weights count."""
 
     output: int
     metric: metrics_module.Metric
@@ -33,13 +33,15 @@ class Score(NamedTuple):
 
 
 class OutputsError(ValueError, KeyError):
-    """There are more or fewer than there are outputs. Keras raises the one or the other."""
+    """The number of entries differs from the number of outputs. Keras raises a ValueError or a KeyError."""
 
-    __str__ = Exception.__str__  # KeyError's would quote it
+    __str__ = Exception.__str__  # KeyError's __str__ would quote the message
 
 
 def check_loss(loss: Any) -> Any:
-    """The losses of a name, function or object, or of lists or dicts of such. Raises ValueError for unknown names."""
+    """Returns the losses for names, functions or objects, also in lists or dicts. Raises ValueError for unknown
+    names.
+    """
     if isinstance(loss, Mapping) and "class_name" not in loss:
         return {name: check_loss(one) for name, one in loss.items()}
     if isinstance(loss, list | tuple):
@@ -48,7 +50,7 @@ def check_loss(loss: Any) -> Any:
 
 
 def check_weights(loss_weights: Any) -> Any:
-    """Numbers, a list or a dict of them; what belongs to another argument is refused."""
+    """Checks that loss_weights are numbers, a list or a dict of them; metrics are refused."""
     if not all(w is None or (isinstance(w, int | float) and not isinstance(w, bool)) for w in flatten(loss_weights)):
         raise ValueError("loss_weights must be numbers, a list or a dict of them. "
                          f"Received: {loss_weights!r}. Metrics are given by name: metrics={loss_weights!r}.")
@@ -56,7 +58,7 @@ def check_weights(loss_weights: Any) -> Any:
 
 
 def check_metrics(metrics: Any) -> Any:
-    """The metrics as they were given, once all names are known."""
+    """Returns the given metrics after checking all names."""
     for metric in flatten(list(metrics) if isinstance(metrics, set) else metrics):
         for one in _listed(metric):
             metrics_module.check(one)
@@ -64,11 +66,11 @@ def check_metrics(metrics: Any) -> Any:
 
 
 def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
-    """The losses of a model with outputs of these names."""
+    """Returns the losses of a model with outputs of these names."""
     for one in _spread(loss, outputs, "loss", True):
         if one is not None and one.reduction in (None, "none"):
-            raise ValueError(f"A loss with reduction='none' has no number to train by. Received: {one.name}. Take "
-                             "'sum_over_batch_size' or 'sum'.")
+            raise ValueError(f"A loss with reduction='none' gives no single number to train by. Received: {one.name}. "
+                             "Use 'sum_over_batch_size' or 'sum'.")
     weights = [1.0 if w is None else float(w) for w in _spread(loss_weights, outputs, "loss_weights", False)]
     found = [Goal(i, one, weights[i], f"{name}{one.name if name.endswith('/') else ''}_loss")
              for i, (name, one) in enumerate(zip(outputs, _spread(loss, outputs, "loss", True))) if one is not None]
@@ -79,34 +81,34 @@ def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
 
 def scores(metrics: Any, weighted_metrics: Any, outputs: Sequence[str], targets: Sequence[Shape],
            predictions: Sequence[Shape], losses: Sequence[Any]) -> list[Score]:
-    """The metrics of a model, made for targets and predictions of these shapes, and losses or None."""
+    """Creates a model's metrics for targets and predictions of these shapes, and losses or None."""
     given: Counter[str] = Counter()
     found: list[Score] = []
     for wanted, weighted in ((metrics, False), (weighted_metrics, True)):
         alone = len(outputs) == 1 and not isinstance(wanted, Mapping)
         if alone and isinstance(wanted, list | tuple) and len(wanted) == 1 and isinstance(wanted[0], list | tuple):
-            wanted = wanted[0]  # a list with one entry an output
+            wanted = wanted[0]  # a list with one entry per output
         groups = [wanted] if alone else _spread(wanted, outputs, "weighted_metrics" if weighted else "metrics", False)
         made = [[metrics_module.for_outputs(m, t, p, loss) for m in _listed(group)]
                 for group, t, p, loss in zip(groups, targets, predictions, losses)]
         start = ["" if len(outputs) == 1 else f"{name}_" for name in outputs]
-        taken = {score.name for score in found}  # by metrics that are not weighted
+        taken = {score.name for score in found}  # names used by unweighted metrics
         found += [Score(i, m, numbered(start[i] + ("weighted_" if start[i] + m.name in taken else "") + m.name, given),
                         weighted) for i, group in enumerate(made) for m in group]
     for score in found:
-        score.metric.reset_state()  # it may have served another model
+        score.metric.reset_state()  # another model may have used it
     return found
 
 
 def _listed(given: Any) -> list[Any]:
-    """One thing, several, or None, as a list."""
+    """Converts one thing, several, or None to a list."""
     if given is None:
         return []
     return list(given) if isinstance(given, list | tuple | set) else [given]
 
 
 def _spread(given: Any, outputs: Sequence[str], what: str, for_all: bool) -> list[Any]:
-    """What was given for outputs by a list or by names, one for each; a single one for all of them, if that may be."""
+    """Returns one entry per output from a list or dict; repeats a single entry if `for_all`."""
     if isinstance(given, Mapping):
         unknown = [name for name in given if name not in outputs]
         if unknown:
@@ -122,12 +124,12 @@ def _spread(given: Any, outputs: Sequence[str], what: str, for_all: bool) -> lis
     return [given] * len(outputs)
 
 
-# As plain data, for files and for `get_compile_config`.
+# Plain data, for files and for `get_compile_config`.
 
 
 def to_config(trainer: Any) -> dict[str, Any] | None:
-    """The arguments of compile(), None if it was not called. Raises ValueError for what no file can name, such as a
-    lambda.
+    """Returns compile()'s arguments as plain data, None if it was not called. Raises ValueError for lambdas and the
+    like.
     """
     if trainer.optimizer is None:
         return None
@@ -137,7 +139,7 @@ def to_config(trainer: Any) -> dict[str, Any] | None:
 
 
 def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The arguments of compile() that `to_config` described. Raises ValueError for unknown names."""
+    """Returns the arguments of compile() from `to_config`'s data. Raises ValueError for unknown names."""
     if not isinstance(config, Mapping) or not isinstance(config.get("optimizer"), Mapping | str):
         raise ValueError("A compile configuration must have an optimizer. "
                          f"Received: {config!r:.80}.")
@@ -145,7 +147,7 @@ def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     own = {**known_objects(), **(custom_objects or {})}
 
     def meant(module: Any) -> Callable[[Any], Any]:
-        """A name of ours stays, as compile() makes of it what goes with the outputs."""
+        """Keeps a name of ours as it is: compile() chooses the variant for the outputs."""
         return lambda one: own.get(one, one) if isinstance(one, str) else module.deserialize(one, custom_objects)
 
     return {"optimizer": optim.get(given) if isinstance(given, str) else optim.deserialize(given, custom_objects),
@@ -155,16 +157,16 @@ def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
 
 
 def _named(one: Any) -> Any:
-    """A loss or a metric as plain data; a name as it is."""
+    """Converts a loss or a metric to plain data; keeps names."""
     if isinstance(one, str | Mapping):
         return one
-    if type(one) is losses_module.LossFunction:  # a user's function and nothing else, which its name says
+    if type(one) is losses_module.LossFunction:  # only a user's function, which its name identifies
         return serialize(getattr(one, "_function", one))
     return serialize(one() if isinstance(one, type) else one)
 
 
 def _each(value: Any, function: Callable[[Any], Any]) -> Any:
-    """The function of each thing in lists and dicts by names; a class's config is one thing."""
+    """Applies the function to each thing in lists and dicts; a class's config is one thing."""
     if value is None:
         return None
     if isinstance(value, list | tuple | set):

@@ -1,4 +1,4 @@
-"""Where lines of progress are shown: on a terminal, in the cell of a notebook, or one after the other as plain text."""
+"""Displays for progress lines: a terminal, a notebook cell, or consecutive lines of plain text."""
 
 import importlib
 import os
@@ -6,32 +6,32 @@ import shutil
 from collections.abc import Callable
 from typing import Any, TextIO
 
-KERNEL = "JPY_PARENT_PID"  # in the environment of a notebook's kernel, and of what it starts
-NO_LIMIT = 10_000  # characters in a line of a file, or of a page, which breaks it itself
+KERNEL = "JPY_PARENT_PID"  # environment variable of a notebook kernel and its child processes
+NO_LIMIT = 10_000  # characters per line of a file or page, which wraps lines itself
 
 
 class Plain:
-    """Lines as they stay: a file, a pipe, a terminal with verbose=2."""
+    """Permanent lines: for a file, a pipe, or verbose=2."""
 
     live = False  # whether the current line can be replaced
-    titles_above = False  # whether a title stands on a line of its own
+    titles_above = False  # whether a title has a separate line
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def columns(self) -> int:
-        """How many characters a line has."""
+        """Returns the width of a line in characters."""
         return NO_LIMIT
 
     def show(self, text: str) -> None:
-        """The current line, as it is now."""
+        """Shows the current state of the line."""
 
     def keep(self, text: str, lasting: bool = True) -> None:
-        """The current line, as it stays, and the next one follows it. `lasting=False`: a notebook needs it no more."""
+        """Completes the current line; the next one follows it. `lasting=False`: a notebook may drop it."""
         self._write(text + "\n")
 
     def can_write(self, text: str) -> bool:
-        """Whether the output's encoding has these characters."""
+        """Whether the output's encoding supports these characters."""
         try:
             text.encode(getattr(self.stream, "encoding", None) or "utf-8")
         except UnicodeEncodeError:
@@ -44,10 +44,10 @@ class Plain:
 
 
 class Terminal(Plain):
-    """A line that is written over, from a carriage return on."""
+    """A line that is overwritten after a carriage return."""
 
     live = titles_above = True
-    _width = 0  # characters that must be covered
+    _width = 0  # characters of the old line to overwrite
 
     def columns(self) -> int:
         return shutil.get_terminal_size().columns
@@ -63,7 +63,7 @@ class Terminal(Plain):
 
 
 class Cell(Plain):
-    """One output of a notebook's cell, which is updated: a page has one line an epoch, whatever happened in between."""
+    """One output of a notebook cell, updated in place: the page keeps one line per epoch."""
 
     live = True
 
@@ -89,9 +89,9 @@ class Cell(Plain):
 
 
 def open_display(stream: TextIO, live: bool = True) -> Plain:
-    """The display for this output; `live=False` asks for lines as they stay.
+    """Returns the display for this output; `live=False` requests permanent lines.
 
-    What a cell starts by `!` has a terminal for its output, but all that it writes there stays in the page.
+    A notebook's `!command` sees a terminal, but all its output stays in the page.
     """
     if live and type(stream).__module__.startswith("ipykernel"):
         return Cell(stream)

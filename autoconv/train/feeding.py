@@ -1,4 +1,4 @@
-"""What a model is given, arrays or iterables of batches: checked, and turned into batches of the model's dtypes."""
+"""Checks a model's data, arrays or iterables of batches, and converts it to batches in the model's dtypes."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,10 +18,10 @@ from .user_arrays import Data, Model, arranged, batch_parts, check_data, sample_
 def check_arrays(model: Model, x: Any, y: Any, sample_weight: Any = None) -> Data:
     """Checks the arrays of a data set, or of a batch, with targets."""
     if y is None and _wants_targets(model):
-        raise ValueError("y is missing: the targets are passed as an array of their own. Received: y=None.")
+        raise ValueError("y is missing: pass the targets as a separate array. Received: y=None.")
     names = getattr(model, "output_keys", None)
     x = _listed_inputs(model, x)
-    if names is None and (isinstance(y, Mapping) or is_nested(y)):  # of a class whose call says what comes out
+    if names is None and (isinstance(y, Mapping) or is_nested(y)):  # a class whose call determines the outputs
         build_for(model, check_inputs(model, x))
         found = output_names(model, 0)
         names = found if isinstance(y, Mapping) and set(found) == set(y) else None
@@ -36,7 +36,7 @@ def check_inputs(model: Model, x: Any) -> Data:
 
 
 def _listed_inputs(model: Model, x: Any) -> Any:
-    """Inputs by the keys of the dict that the graph was made with, in a list; anything else as it is."""
+    """Converts inputs by the keys of the graph's input dict to a list; returns others unchanged."""
     graph = getattr(model, "graph", None)
     like = None if graph is None else graph.input_structure
     if not isinstance(like, dict) or not isinstance(x, Mapping) or set(x) != set(like):
@@ -46,7 +46,7 @@ def _listed_inputs(model: Model, x: Any) -> Any:
 
 
 def _all_targets(model: Model, y: Any, names: list[str] | None) -> Any:
-    """Targets, with None for the outputs without a loss if only the others have any."""
+    """Returns targets, with None for outputs without a loss if only the others have targets."""
     losses = [] if model.loss is None else flatten(as_list(model.loss, model))
     wanted = [loss is not None for loss in losses]
     given = y if isinstance(y, list | tuple) else [y]
@@ -58,20 +58,20 @@ def _all_targets(model: Model, y: Any, names: list[str] | None) -> Any:
 
 
 def _in_rank(model: Model, data: Data) -> Data:
-    """Data whose inputs have the ranks of the model's."""
+    """Returns data whose inputs have the ranks of the model's inputs."""
     found = model._with_ranks(data.x if len(data.x) > 1 else data.x[0])
     return replace(data, x=found if len(data.x) > 1 else [found])
 
 
 def _wants_targets(model: Model) -> bool:
-    """Whether training needs targets: not if a class's own steps, or layers, make the loss."""
+    """Whether training needs targets. It does not if a class's own steps, or layers, compute the loss."""
     return not any(overridden(model, kind) for kind in ("train", "test"))
 
 
 def check_given(model: Model, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                 targets: bool = True, **order: Any) -> Data | Stream:
-    """Checks what a user passed, arrays or an iterable of batches, and builds the model for it. An iterable's batches
-    have their own sizes, as in Keras.
+    """Checks what a user passed, arrays or an iterable of batches, and builds the model for it. An iterable determines
+    its batch sizes, as in Keras.
     """
     def checked(x: Any, y: Any, sample_weight: Any) -> Data:
         data = (check_arrays(model, x, y, sample_weights(y, sample_weight, class_weight)) if targets
@@ -121,7 +121,7 @@ def build_for(model: Model, data: Data) -> None:
 
 def source_of(model: Model, data: Data | Stream, batch_size: int | None, shuffled: bool = False,
               staged: bool = False) -> Source | Stream:
-    """The data as batches, of which each rank has its part."""
+    """Returns the data as batches, of which each rank has its part."""
     if isinstance(data, Stream):
         return data
     dtype = np.dtype(model.dtype)

@@ -1,6 +1,5 @@
-"""`fit`, `evaluate` and `predict`, methods of models, and the one loop that they share, `Loop`: the
-next batch, a step on it, callbacks. `Fitting` is one call of `fit`, epoch by epoch, from its start
-or from a saved state.
+"""`fit`, `evaluate` and `predict`, and their common `Loop`: the next batch, a step on it, callbacks. `Fitting` is one
+call of `fit`, from its start or from a saved state.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -52,8 +51,8 @@ def fit(
     in those it lists. shuffle: a new order each epoch, of samples or of a sequence's batches. class_weight:
     {class: weight}; sample_weight: (N,). Several inputs or outputs come as a list or a dict by names. Warns when
     the loss becomes NaN or infinite. An interrupt leaves the weights as the last whole step left them. With an
-    initial_epoch the last training goes on, in the orders that its later epochs would have had. resume: a folder
-    where `callbacks.BackupAndRestore` saved the state of a training, which goes on bit for bit.
+    initial_epoch the last training continues, with its shuffling order. resume: a folder where
+    `callbacks.BackupAndRestore` saved a training's state; the training then continues bit for bit.
     """
     refuse(self.model, "fit", unknown)
     self._check_compiled("fit")
@@ -90,7 +89,7 @@ def fit(
     try:
         with fitting.saved(backup, resume) as found:
             fitting.run(verbose, line, found)
-    finally:  # also if it was interrupted: much memory, and the next training may need other sizes
+    finally:  # also after an interrupt: this frees much memory for the next training
         steps = self.running.steps
         steps.forget("train", *(() if self.model.device.keeps_steps else ("test",)))
         steps.detach("test")
@@ -100,7 +99,7 @@ def fit(
 def _begin_training(
     trainer: "Trainer", source: Source | Stream, tests: Source | Stream | None, **arguments: Any,
 ) -> Work:
-    """Makes the optimizer's slots, has several ranks begin alike, and frees what an earlier `evaluate` left."""
+    """Creates the optimizer's slots, synchronizes ranks, and frees an earlier `evaluate`'s memory."""
     work = trainer._work("train", trainer.optimizer)
     trainer._build_optimizer()
     if trainer.ranks.size > 1:
@@ -110,7 +109,7 @@ def _begin_training(
         join(trainer.model, {**arguments, "data": source.identity(), "begins": source.get_state(),
                           "validation_data": None if tests is None else tests.identity()})
     if tests is None and not trainer.model.device.keeps_steps:
-        trainer.running.steps.forget("test")  # as much memory as training will need
+        trainer.running.steps.forget("test")  # free as much memory as training will need
     trainer.running.nan_seen = False
     trainer.running.now = "train"
     return work
@@ -121,8 +120,8 @@ def evaluate(
     sample_weight: Any = None, steps: int | None = None,
     callbacks: Iterable[Callback] | Callback | None = None, return_dict: bool = False, **unknown: Any,
 ) -> Any:
-    """The loss over x and y, or the batches (x, y) of an iterable, with metrics `[loss, metric, ...]`, or a
-    dict of them by name. steps: how many batches, by default all.
+    """Returns the loss over x and y, or an iterable's batches (x, y); with metrics `[loss, metric, ...]` or a dict by
+    name. steps: the number of batches, by default all.
     """
     refuse(self.model, "evaluate", unknown)
     self._check_compiled("evaluate")
@@ -159,7 +158,7 @@ def evaluate_source(trainer: "Trainer", source: Source | Stream, steps: int | No
         Loop(trainer, work, hooks).run(passes, partial(sums.read_logs, trainer.ranks), 0, line, sums.read_logs)
         logs = sums.read_logs(trainer.ranks)
         hooks.call("on_test_end", logs)
-        if line is None:  # fit goes on
+        if line is None:  # fit continues
             running.now = before
     return logs
 
@@ -168,9 +167,9 @@ def predict(
     self: "Trainer", x: Any, batch_size: int | None = None, verbose: str | int = "auto",
     steps: int | None = None, callbacks: Iterable[Callback] | Callback | None = None, **unknown: Any,
 ) -> Any:
-    """The outputs for x (N, ...), batch by batch: an array (N, ...), or a list or dict of them, as the model has
-    them. x may be an iterable of batches x, (x, y) or (x, y, sample_weight), of which x is taken; steps: how many.
-    Needs no compile().
+    """Returns the outputs for x (N, ...), batch by batch: an array (N, ...), or a list or dict of them, as the model
+    has them. x may be an iterable of batches x, (x, y) or (x, y, sample_weight), of which only x is used; steps: the
+    number of batches. Needs no compile().
     """
     model, everyone = self.model, self.ranks
     refuse(model, "predict", unknown)
@@ -200,8 +199,8 @@ def predict(
 
 
 class Loop:
-    """Goes through the batches of epochs. done: how many steps of the epoch were done. It keeps no step: the memory of
-    one must be free when fit ends.
+    """Runs the batches of epochs. done: the epoch's completed steps. It keeps no `Step`, so that its memory is free
+    when fit ends.
     """
 
     def __init__(self, trainer: Any, work: Work, hooks: CallbackList) -> None:
@@ -213,7 +212,7 @@ class Loop:
     def run(self, epochs: Epochs, logs: Callable[[], Mapping[str, Any]], number: int = 0, line: Progress | None = None,
             shown: Callable[[], Logs] = dict, take: Callable[[Step, Batch], None] = Step.run,
             after: Callable[[], None] | None = None) -> None:
-        """Goes through the rest of an epoch. logs: returns what callbacks get at the end of a batch. line: shows the
+        """Runs the rest of an epoch. logs: returns the logs for callbacks at the end of a batch. line: shows the
         progress, with the values `shown()`. take: runs a step on a batch. after: is called after each step.
         """
         trainer, work, stop = self._trainer, self._work, STOPS[self._work.kind]
@@ -238,9 +237,9 @@ class Loop:
 
 
 class Fitting:
-    """What a call of `fit` consists of while it runs.
+    """A running call of `fit`.
 
-    tests: what validation is made on, by `validate(hooks)` in those epochs, counted from 1, that `validates` says.
+    tests: the validation data, used by `validate(hooks)` in the epochs, counted from 1, for which `validates` is true.
     """
 
     def __init__(self, trainer: Any, work: Work, passes: Epochs, hooks: CallbackList, epochs: range,
@@ -258,7 +257,7 @@ class Fitting:
 
     @contextmanager
     def saved(self, backup: BackupAndRestore | None, resume: str | PathLike[str] | None) -> Iterator[Checkpoint | None]:
-        """Saves the training in the block as `backup` says. Gives the state to go on from, if any."""
+        """Saves the training in the block as `backup` specifies. Yields the state to resume from, if any."""
         if backup is None and resume is None:
             yield None
             return
@@ -275,8 +274,8 @@ class Fitting:
                 self._saving.close()
 
     def run(self, verbose: int, line: Progress, found: Checkpoint | None) -> None:
-        """Trains up to the last epoch, or until something stops it. line: the progress that came before. found: the
-        state to go on from.
+        """Trains up to the last epoch, or until something stops it. line: the earlier progress. found: the state to
+        resume from.
         """
         trainer, hooks, saving, loop = self._trainer, self._hooks, self._saving, self._loop
         hooks.call("on_train_begin", {})
@@ -293,7 +292,7 @@ class Fitting:
                 saving.check(self._held)
             title = f"Epoch {self._epoch + 1}/{self._epochs}"
             line = Progress(self._passes.steps, verbose, title, line, loop.done)
-            # The line shows this rank's part of the sums, which are asked for only if they are shown.
+            # The line shows this rank's partial sums, which are read only when shown.
             loop.run(self._passes, partial(self._so_far, self._ranks), self._epoch, line, self._so_far,
                      after=None if saving is None else saving.after_step)
             self._logs = self._so_far(self._ranks)
@@ -324,9 +323,7 @@ class Fitting:
     # The training's state.
 
     def _described(self) -> dict[str, Any]:
-        """What a training that goes on from this one must have in common with it. Raises ValueError for data whose
-        position nobody knows.
-        """
+        """Returns the settings that a resumed training must share. Raises ValueError for data of unknown position."""
         source, tests = self._passes.source, self._tests
         for each in (source, tests):
             if isinstance(each, Stream):
@@ -338,7 +335,8 @@ class Fitting:
         return {"settings": settings.settings(self._model, data), "architecture": settings.architecture(self._model)}
 
     def _find(self, resume: str | PathLike[str] | None) -> Checkpoint | None:
-        """The state to go on from, if any. Raises ValueError, before anything changes, if it is not of this training.
+        """Returns the state to resume from, if any. Raises ValueError, before anything changes, if it is not of this
+        training.
         """
         found = self._saving.find() if resume is None and self._saving is not None else None
         if resume is not None:
@@ -367,8 +365,7 @@ class Fitting:
                     data.set_state(position)
 
     def _go_on(self, found: Checkpoint) -> None:
-        """Puts a state back. What callbacks did at the beginning, to the model or to random numbers, counts for none.
-        """
+        """Restores a state, which undoes changes by callbacks at the beginning to the model or random numbers."""
         with usable(found):
             kept = found.state.content()
             position = kept["position"]
@@ -391,7 +388,7 @@ class Fitting:
             state.put_into_random(self._model, kept["random"])
 
     def _state(self, belongs_to: Mapping[str, Any]) -> TrainState | None:
-        """All of it, copied; of several ranks all sums, on the first one."""
+        """Returns a copy of the training's state; on the first rank with the sums of all."""
         sums = self._sums.get_state(self._ranks)
         return None if self._ranks.rank else TrainState.of({
             "model": state.of_model(self._model), "random": state.of_random(self._model), "key": self._running.key,
@@ -399,7 +396,7 @@ class Fitting:
             "epochs": self._epochs, **self._held(), "sums": sums, **self._common, "belongs_to": belongs_to})
 
     def _held(self) -> dict[str, Any]:
-        """What the data, metrics and callbacks say themselves of where they stand."""
+        """Returns the states of the data, metrics and callbacks."""
         tests = None if self._tests is None else self._tests.get_state()
         return {"position": {"epoch": self._epoch, "done": self._loop.done, "passes": self._passes.get_state(),
                              "tests": tests},

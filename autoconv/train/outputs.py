@@ -12,15 +12,15 @@ from .user_arrays import Batch
 
 
 class Outputs:
-    """Collects the outputs of steps: of arrays in one array (N, ...) an output, which the steps write their rows into,
-    on a GPU there, where they fit; of a stream, whose length nobody knows, batch by batch.
+    """Collects the outputs of steps. For arrays, steps write rows of one array (N, ...) per output, on a GPU if they
+    fit there; for a stream of unknown length, outputs are collected by batch.
     """
 
     def __init__(self, device: Device, samples: int | None) -> None:
         self._device, self._samples, self._count = device, samples, 0
         self._rows: list[Any] | None = None
         self._parts: list[list[np.ndarray]] = []
-        self._step: Any = None  # the last one that ran
+        self._step: Any = None  # the last step that ran
 
     def take(self, step: Step, batch: Batch) -> None:
         """Runs a step on these batches, and keeps its outputs."""
@@ -30,7 +30,7 @@ class Outputs:
 
     def _take(self, step: Step, batch: Batch) -> None:
         if self._rows is None and self._samples is not None and step.recorder.plan and step.recorder.is_current():
-            self._rows = self._arrays(step, self._samples)  # the outputs' shapes are known
+            self._rows = self._arrays(step, self._samples)  # allocated once the outputs' shapes are known
         if self._rows is None and len(batch.numbers) > 1:
             first, *rest = batch.numbers
             self._take(step, batch._replace(numbers=[first]))
@@ -46,13 +46,13 @@ class Outputs:
             step.add_sink(self._rows)
 
     def all(self) -> list[np.ndarray]:
-        """The outputs of all steps, one array an output."""
+        """Returns the outputs of all steps, one array per output."""
         if self._rows is None:
             return [np.concatenate(parts) for parts in zip(*self._parts)]
         return [self._device.numpy(rows)[: self._count] for rows in self._rows]
 
     def last(self) -> Any:
-        """Returns copies of the last batch's outputs, in the structure in which the model's call gives them."""
+        """Returns copies of the last batch's outputs, in the structure of the model's call."""
         return self.put_together(self._step.copied_outputs())
 
     def put_together(self, outputs: list[Any]) -> Any:
@@ -71,5 +71,5 @@ class Outputs:
 def _check(step: Step) -> None:
     for output in step.space.outputs:
         if not output.shape or len(output) != step.samples:
-            raise ValueError(f"predict() needs one row of output a sample. Received shape {tuple(output.shape)} "
+            raise ValueError(f"predict() needs one output row per sample. Received shape {tuple(output.shape)} "
                              f"for {step.samples} samples: call the model on the data.")

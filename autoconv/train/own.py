@@ -21,7 +21,7 @@ from .user_arrays import Model
 
 
 def train_step(model: Model, data: Any) -> dict[str, Any]:
-    """One step on the batch `data`: x, (x, y) or (x, y, sample_weight), of tensors. Returns what to log.
+    """Runs one step on the batch `data`: x, (x, y) or (x, y, sample_weight), of tensors. Returns what to log.
 
     Your own: call the model and `compute_loss`, then `loss.backward()`, then `optimizer.apply([w.grad for w in
     weights], weights)`, and set each `grad` to None; or change the data and call this one.
@@ -39,7 +39,7 @@ def train_step(model: Model, data: Any) -> dict[str, Any]:
 
 
 def test_step(model: Model, data: Any) -> dict[str, Any]:
-    """One step of an evaluation, as `train_step` is one of training."""
+    """Runs an evaluation step on the batch `data`; see `train_step`."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     y_pred = model(x, training=False)
     _tracked_loss(model, "test", x, y, y_pred, sample_weight)
@@ -47,20 +47,20 @@ def test_step(model: Model, data: Any) -> dict[str, Any]:
 
 
 def predict_step(model: Model, data: Any) -> Any:
-    """The outputs for the batch `data`, of which y and sample_weight are left out."""
+    """Returns the outputs for the batch `data`, without using y and sample_weight."""
     return model(unpack_x_y_sample_weight(data)[0], training=False)
 
 
 def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
                  training: bool = True) -> Tensor:
-    """The loss of a batch as one number: what compile() was given for the outputs, and what layers and regularizers
-    add. Raises ValueError if there is none of these.
+    """Returns a batch's loss as one number: compile()'s losses plus those of layers and regularizers. Raises ValueError
+    if there are none.
     """
     outputs = flatten(y_pred) if y_pred is not None else []
     targets, weights = _each(y, len(outputs)), _each(sample_weight, len(outputs))
     trainer, goals, parts = model._trainer, [], []
     running: Running = trainer.running
-    if model.loss is not None:  # also of a model that has not been trained yet
+    if model.loss is not None:  # also for a model that has not been trained yet
         goals = running.goals or compiled.goals(compiled.check_loss(model.loss), trainer.loss_weights,
                                                 output_names(model, len(outputs)))
     for goal in goals:
@@ -79,7 +79,7 @@ def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None,
 
 
 def _tracked_loss(model: Model, kind: str, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Tensor:
-    """What `compute_loss` returns, added to the mean of the loss; one of a user's may have no argument `training`."""
+    """Calls `compute_loss` and adds the result to the mean loss; a user's version may lack the argument `training`."""
     wanted = signature(model.compute_loss).parameters
     told = "training" in wanted or any(each.kind is Parameter.VAR_KEYWORD for each in wanted.values())
     loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight,
@@ -89,8 +89,8 @@ def _tracked_loss(model: Model, kind: str, x: Any, y: Any, y_pred: Any, sample_w
 
 
 def _own_sums(model: Model, kind: str | None = None) -> "OwnSums":
-    """The sums of steps of this kind, by default of what ran last. Steps that are recorded have others: what is added
-    to these is then lost.
+    """Returns the sums of this kind of step, by default the last kind that ran. Recorded steps use other sums: values
+    added to these are then lost.
     """
     running: Running = model._trainer.running
     sums = running.sums.setdefault(kind or running.now, OwnSums(model))
@@ -104,7 +104,7 @@ def compute_metrics(model: Model, x: Any, y: Any, y_pred: Any, sample_weight: An
 
 
 def get_metrics_result(model: Model) -> dict[str, Any]:
-    """The loss and the metrics so far, of what ran last: training or evaluation."""
+    """Returns the current loss and metrics of the last training or evaluation."""
     running: Running = model._trainer.running
     sums = running.sums.get(running.now)
     if sums is not None and not isinstance(sums, OwnSums):
@@ -113,7 +113,7 @@ def get_metrics_result(model: Model) -> dict[str, Any]:
 
 
 def reset_metrics(model: Model) -> None:
-    """Starts the loss and all metrics anew."""
+    """Resets the loss and all metrics."""
     running: Running = model._trainer.running
     found: list[Metric] = list(model.metrics)
     for kind, sums in running.sums.items():
@@ -126,8 +126,8 @@ def reset_metrics(model: Model) -> None:
 
 
 def compiled_metrics(model: Model) -> list[Metric]:
-    """The mean of the loss, one metric with all those that compile() was given, and the means of the outputs' losses
-    if there are several; none before compile().
+    """Returns the mean loss, one metric with all of compile()'s, and the outputs' mean losses if there are several; []
+    before compile().
     """
     trainer = model._trainer
     if trainer.optimizer is None:
@@ -148,7 +148,7 @@ def listed(model: Model, logs: Mapping[str, Any]) -> Any:
     if len(logs) == 1:
         return next(iter(logs.values()))
     orders = model._trainer.running.orders
-    if tuple(logs) not in orders:  # looked for once: this makes objects, which count as changes
+    if tuple(logs) not in orders:  # computed once: it creates objects, which count as changes
         names = [name for metric in model.metrics
                  for name in (metric.listed if isinstance(metric, CompiledMetrics) else [metric.name])]
         first = [name for name in dict.fromkeys(names) if name in logs]
@@ -161,17 +161,17 @@ _IN = {"train": (train_step, compute_loss, compute_metrics), "test": (test_step,
 
 
 def overridden(model: Model, kind: str) -> str | None:
-    """The first method that a model's class overrides of those that a step of this kind runs. A model without a loss
-    runs them as well: layers may add one.
+    """Returns the first method of this kind of step that a model's class overrides. A model without a loss also runs
+    these methods: layers may add one.
     """
     found = next((step.__name__ for step in _IN[kind] if getattr(type(model), step.__name__) is not step), None)
     return found or ("compute_loss" if kind != "predict" and model.loss is None else None)
 
 
 class CompiledMetrics(Metric):
-    """What compile() was given as metrics, as the one that Keras makes of them: its result is a dict by their names."""
+    """The metrics passed to compile(), wrapped as one metric as in Keras; its result is a dict by metric name."""
 
-    def __init__(self, running: Running) -> None:  # what it holds is theirs, so nothing begins anew here
+    def __init__(self, running: Running) -> None:  # no reset here: the metrics belong to the model
         self.name, self.dtype = "compile_metrics", "float32"
         self._running = running
 
@@ -182,16 +182,16 @@ class CompiledMetrics(Metric):
 
     @property
     def listed(self) -> list[str]:
-        """The names of the results that a list has before the outputs' losses: none that begin with an output's."""
+        """The names of results that precede the outputs' losses in a list: those without an output's prefix."""
         return [] if self._running.prefixed else [score.name for score in self.scores]
 
     @property
     def variables(self) -> list[Any]:
-        """The variables of all of them."""
+        """The variables of all metrics."""
         return [variable for score in self.scores for variable in score.metric.variables]
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Adds a batch: weights count in weighted metrics alone."""
+        """Adds a batch; weights count only in weighted metrics."""
         outputs = flatten(y_pred)
         targets, weights = _each(y_true, len(outputs)), _each(sample_weight, len(outputs))
         for score in self.scores:
@@ -199,18 +199,18 @@ class CompiledMetrics(Metric):
             score.metric.update_state(targets[score.output], outputs[score.output].detach(), *given)
 
     def result(self) -> dict[str, Any]:
-        """The results by the names that the logs have."""
+        """Returns the results by their names in the logs."""
         return {score.name: score.metric.result() for score in self.scores}
 
     def reset_state(self) -> None:
-        """Starts all of them anew."""
+        """Resets all metrics."""
         for score in self.scores:
             score.metric.reset_state()
 
 
 class OwnSums:
-    """What `Sums` is to a recorded step: the logs that a step of a user's own returned last. means: of the loss, and of
-    each output's loss if there are several, by their names in the logs.
+    """The counterpart of `Sums` for a user's own step: the logs that it last returned. means: the mean loss, and each
+    output's if there are several, by name in the logs.
     """
 
     def __init__(self, model: Model) -> None:
@@ -219,7 +219,7 @@ class OwnSums:
         self.means = {"loss": Mean("loss")}
 
     def mean(self, name: str) -> Mean:
-        """The mean of a loss."""
+        """Returns the mean of a loss."""
         return self.means.setdefault(name, Mean(name))
 
     def reset(self) -> None:
@@ -228,32 +228,32 @@ class OwnSums:
         self._model.reset_metrics()
 
     def take(self, logs: Any) -> None:
-        """Takes what a step returned."""
+        """Stores a step's logs."""
         if not isinstance(logs, Mapping):
             raise ValueError(f"A step must return a dict of what to log. Received: {logs!r}.")
         self._logs = dict(logs)
 
     def logs(self) -> dict[str, Any]:
-        """What the last step returned, as numbers."""
+        """Returns the last step's logs as numbers."""
         return {name: plain(np.asarray(value)) for name, value in flat(self._logs).items()}
 
     def read(self, ranks: Ranks = ALONE) -> None:
-        """The logs are there already."""
+        """Does nothing: the logs are already there."""
 
     def read_logs(self, ranks: Ranks = ALONE) -> dict[str, Any]:
-        """The logs."""
+        """Returns the logs."""
         return self.logs()
 
     def count(self, samples: int, values: Sequence[int]) -> None:
-        """A step of a user's own counts itself."""
+        """Does nothing: a user's own step counts itself."""
 
     def get_state(self, ranks: Ranks = ALONE) -> dict[str, Any]:
-        """What such a step holds nobody else can write down."""
+        """Raises ValueError: such a step's state cannot be saved."""
         raise ValueError("A training with steps of a class's own, such as train_step, cannot be saved to go on later: "
                          "leave BackupAndRestore out.")
 
 
 def _each(given: Any, count: int) -> list[Any]:
-    """What was given for the outputs, one item for each."""
+    """Returns the entries given for the outputs, one per output."""
     flat = flatten(given)
     return flat if len(flat) == count > 1 or isinstance(given, Mapping) else [given] * max(count, 1)

@@ -1,4 +1,4 @@
-"""The phases of a step: functions that do a part of it with one batch, through Python. `Step` has them recorded.
+"""The phases of a step: functions that each run a part of it on one batch, through Python. `Step` has them recorded.
 
     load | forward | loss | backward | reduce | account | score | store | update
 
@@ -28,9 +28,9 @@ def load(space: Workspace) -> None:
 
 
 def _inputs(space: Workspace) -> Any:
-    """What the model is called on."""
+    """Returns the model's inputs."""
     arrays = space.x
-    if space.reasons["forward"] is not None:  # a layer of the user's may keep them
+    if space.reasons["forward"] is not None:  # a user's layer may keep them
         arrays = [space.device.empty(a.shape, a.dtype) for a in space.x]
         for mine, theirs in zip(space.x, arrays):
             space.device.kernels("arith").copy(mine, theirs)
@@ -38,7 +38,7 @@ def _inputs(space: Workspace) -> Any:
 
 
 def run_own_step(space: Workspace) -> None:
-    """All of a step by a method of the model."""
+    """Runs a whole step by a method of the model."""
     x, kind, model = _inputs(space), space.work.kind, space.model
     if kind == "predict":
         with no_grad():
@@ -79,10 +79,10 @@ def forward(space: Workspace) -> None:
 
 
 def compute_losses(space: Workspace) -> None:
-    """Losses, and in training the gradients of the outputs, by tensors that begin a tape of their own."""
+    """Computes losses, and in training the outputs' gradients, on a separate tape."""
     space.values = []
     space.leaves = {output: _leaf(space, output) for output in space.goals}
-    if space.reasons["loss"] is not None:  # a loss of the user's may reach an output in another way each time
+    if space.reasons["loss"] is not None:  # a user's loss may reach an output in another way each time
         for gradient in space.gradients.values():
             space.device.kernels("arith").copy(0, gradient)
     for goal in space.work.goals:
@@ -114,7 +114,7 @@ def backward(space: Workspace) -> None:
             pairs.append((output.logits, leaf.logits))
         for of, begun in pairs:
             if begun.grad is None and space.reasons["loss"] is not None:
-                begun.grad = begun._grad_buffer  # zeros; another time it may go this way
+                begun.grad = begun._grad_buffer  # zeros; a later step may need this gradient
             if begun.grad is not None and of.requires_grad:
                 roots.append((of, begun.grad))
 
@@ -166,14 +166,14 @@ def account(space: Workspace) -> None:
 
 
 def score_by_numpy(space: Workspace) -> None:
-    """Metrics of the user's, on NumPy arrays."""
+    """Updates the user's metrics with NumPy arrays."""
     for score in space.work.scores:
         if not space.is_recorded(score):
-            outputs = np.array(space.device.numpy(space.outputs[score.output].data))  # which it may keep
+            outputs = np.array(space.device.numpy(space.outputs[score.output].data))  # a copy that the metric may keep
             given = [space.given_targets(score.output), outputs]
             if score.weighted and space.weights[score.output] is not None:
                 given.append(np.asarray(space.given_array(len(space.x) + len(space.y) + score.output)))
-            if space.ranks.size > 1 and not space.duplicated:  # of the whole batch, on every rank
+            if space.ranks.size > 1 and not space.duplicated:  # gather the whole batch on every rank
                 given = [np.concatenate(parts) for parts in zip(*space.ranks.exchange(given))]
             score.metric.update_state(*given)
 
@@ -188,11 +188,11 @@ def store(space: Workspace) -> None:
             rows[first : first + len(output)] = output.data
 
 
-# What the phases are made of.
+# Helpers of the phases.
 
 
 def _leaf(space: Workspace, i: int) -> Tensor:
-    """An output as the beginning of a tape; its gradient, or that of its logits, goes to an array that stays."""
+    """Returns an output as the start of a tape; its gradient, or its logits', goes to a permanent array."""
     output = space.outputs[i]
     leaf = _begun(space, output, (i, False))
     if output.logits is not None:
@@ -214,14 +214,14 @@ def _begun(space: Workspace, of: Tensor, key: tuple[int, bool]) -> Tensor:
 
 
 def _target(space: Workspace, goal: Goal) -> Any:
-    """The targets of a loss: a tensor, or the user's array for a loss of the user's."""
+    """Returns a loss's targets: a tensor, or the user's array for a user's loss."""
     if space.takes_tensors(goal):
         return Tensor(space.y[goal.output], device=space.device)
     return space.given_targets(goal.output)
 
 
 def _loss_of(space: Workspace, goal: Goal) -> tuple[Tensor, Any]:
-    """The losses of the samples with their weights; of a class that overrides `__call__`, what that returns."""
+    """Returns the samples' weighted losses; for a class that overrides `__call__`, its result."""
     target, leaf, given = _target(space, goal), space.leaves[goal.output], space.weights[goal.output]
     if not goal.loss.has_own_call():
         values = goal.loss.sample_losses(target, leaf)
@@ -231,7 +231,7 @@ def _loss_of(space: Workspace, goal: Goal) -> tuple[Tensor, Any]:
 
 
 def _normalized_weights(space: Workspace, goal: Goal, values: Tensor) -> Any:
-    """How much each sample's loss counts, as `Loss.normalized_weights` has it, on the device."""
+    """Returns each sample's normalized weight (`Loss.normalized_weights`), on the device."""
     given, device = space.weights[goal.output], space.device
     if given is None:
         return device.constant(goal.loss.normalized_weights(values, None, space.shards))
@@ -255,15 +255,15 @@ def _normalized_weights(space: Workspace, goal: Goal, values: Tensor) -> Any:
 
 
 def _sum(space: Workspace, array: Any) -> Any:
-    """The sum of all its elements, with as many axes."""
+    """Sums all elements of an array, keeping its number of axes."""
     total = space.device.empty((1,) * array.ndim, array.dtype)
     space.device.kernels("select").sum(array, tuple(range(array.ndim)), total)
     return total
 
 
 def _buckets(space: Workspace) -> list[tuple[int, int]]:
-    """The parts of the flat gradient that are summed over ranks, one after the other: of the last layers first. On
-    each rank, in each step, the same parts in the same order.
+    """Returns the buckets of the flat gradient that are summed over ranks in order, the last layers first. Buckets and
+    order are the same on each rank, in each step.
     """
     flat, cuts = space.work.optimizer.flat, [space.work.optimizer.flat.size]
     for start in reversed(flat.starts):
@@ -273,8 +273,8 @@ def _buckets(space: Workspace) -> list[tuple[int, int]]:
 
 
 def cuts(space: Workspace) -> list[tuple[int, Callable[[], Any]]]:
-    """Where the recorded backward pass is cut, and what begins there: first the means of moving averages, then the sum
-    over the ranks of each bucket of the gradient that is complete.
+    """Returns the cuts of the recorded backward pass and the work started there: first the means of moving averages,
+    then the sum over ranks of each complete gradient bucket.
     """
     flat, complete = space.work.optimizer.flat, 0
     found: list[tuple[int, Callable[[], Any]]] = []
@@ -301,11 +301,11 @@ def reduce(space: Workspace) -> None:
     space.ranks.finish()
 
 
-# Which phases a step has, and which of them can be recorded.
+# The phases of a step, and reasons not to record them.
 
 
 def pieces(space: Workspace) -> list[Phase]:
-    """The phases of a step, in order."""
+    """Returns the phases of a step, in order."""
     has_source, has_sink = space.source is not None, space.sink is not None
     if space.work.own is not None:
         several = False
@@ -323,11 +323,11 @@ def pieces(space: Workspace) -> list[Phase]:
 
 
 def obstacle(space: Workspace, phase: str, in_model: str | None) -> str | None:
-    """Why a phase cannot be recorded, if that is known before it runs. in_model: why the model cannot be."""
+    """Returns the reason why a phase cannot be recorded, if known before it runs. in_model: the model's reason."""
     work = space.work
     if work.own is not None and phase != "load":
         return f"{type(space.model).__name__} runs its own {work.own}()"
-    if space.model.run_eagerly and phase != "load":  # which runs nothing of the user's
+    if space.model.run_eagerly and phase != "load":  # loading runs no user code
         return "compile(run_eagerly=True)"
     if phase in ("forward", "backward", "store", "loss", "account"):
         if phase == "store" and not all(map(space.device.writes_to, space.sink or ())):
@@ -345,7 +345,7 @@ def obstacle(space: Workspace, phase: str, in_model: str | None) -> str | None:
 
 
 def shared_obstacle(space: Workspace) -> str | None:
-    """Why a step that processes share cannot be recorded, though each of its layers could."""
+    """Returns the reason why a shared step cannot be recorded, although each of its layers could."""
     if space.ranks.size > 1 and space.work.kind == "train":
         for layer in space.model._walk():
             if getattr(layer, "synchronized", False):

@@ -1,4 +1,4 @@
-"""The line that fit, evaluate and predict show: Keras's, updated in place where that can be done, else plain."""
+"""The progress line of fit, evaluate and predict: Keras's, updated in place if possible, else plain."""
 
 import inspect
 import sys
@@ -17,11 +17,11 @@ BAR, SHORTEST_BAR = 20, 5  # characters
 
 
 class Progress:
-    """Progress over `total` steps, None where nobody knows, written to what sys.stdout is when it is made.
+    """Progress over `total` steps (None if unknown), written to the sys.stdout of its creation.
 
-    verbose 0 shows nothing, 1 ("auto") a line that is updated in place where the output can do that, 2 one plain line.
-    `title` ("Epoch 1/5") stands above the line on a terminal, else before it. `before` is the progress that this one
-    goes on from: in a notebook both are lines of one output. `done` steps were done earlier, by another process.
+    verbose 0 shows nothing, 1 ("auto") a line that is updated in place if the output allows it, 2 one plain line.
+    `title` ("Epoch 1/5") is above the line on a terminal, else before it. `before` is the progress that this one
+    continues: in a notebook both are lines of one output. `done` steps were done earlier, by another process.
     """
 
     def __init__(self, total: int | None, verbose: str | int = "auto", title: str = "",
@@ -39,15 +39,16 @@ class Progress:
             self.display.keep(title)
 
     def update(self, step: int, values: Callable[[], Mapping[str, float]]) -> None:
-        """After step number `step`. `values` is asked only when the line is really written: ten times a second."""
+        """Updates after step number `step`. `values` is called only when the line is written, ten times per second."""
         self._done = step
         if self._first is None:
-            self._first = time.perf_counter()  # after the first step: that one pays for what is set up
+            self._first = time.perf_counter()  # after the first step, which includes the setup time
         if self.display is not None and self.live:
             now = time.perf_counter()
             if now - self._shown >= INTERVAL:
                 self._shown = now
-                rest = step if self.total is None else self.total - step  # where it is not known: what it took so far
+                # if the total is unknown, the elapsed time is shown
+                rest = step if self.total is None else self.total - step
                 minutes, seconds = divmod(int(self._seconds_per_step(step) * rest), 60)
                 left = f"{minutes}:{seconds:02d}" if minutes else f"{seconds}s"
                 if minutes >= 60:
@@ -56,14 +57,14 @@ class Progress:
                 self.display.show(line[: self.display.columns() - 1])
 
     def finish(self, values: Mapping[str, float]) -> None:
-        """After the last step: the line as it stays."""
+        """Shows the final line after the last step."""
         if self.display is not None:
             self.total = self._done if self.total is None else self.total
             text = self._line(self.total, f"{time.perf_counter() - self._start:.0f}s", values)
             self.display.keep(_wrapped(text, self.display.columns() - 1))
 
     def compiling(self, done: int, total: int) -> None:
-        """Says how far the compiling of kernels is, in one line; where it is plain, at its start and at its end."""
+        """Shows the progress of compiling kernels in one line; as plain text, only at its start and end."""
         if self.display is None:
             return
         text = f"compiling kernels, first run only: {done}/{total}"
@@ -76,7 +77,7 @@ class Progress:
         self._said_compiling = True
 
     def _line(self, step: int, duration: str, values: Mapping[str, float]) -> str:
-        """`Epoch 1/5 - 12/94 ━━━─────── 2s 3ms/step - loss: 0.1600`, with a bar as long as there is space for."""
+        """`Epoch 1/5 - 12/94 ━━━─────── 2s 3ms/step - loss: 0.1600`, with a bar that fills the available space."""
         start = f"{self.title} - " if self.title and not self.display.titles_above else ""  # type: ignore[union-attr]
         start += f"{step}/Unknown" if self.total is None else f"{step:>{len(str(self.total))}}/{self.total}"
         rest = f"{duration}{self._speed(step)}{_listed(values)}"
@@ -86,7 +87,7 @@ class Progress:
         return f"{start} {self._bar(step, min(space, BAR))}{rest}"
 
     def _bar(self, step: int, length: int) -> str:
-        """The bar and a blank, or nothing where it would be too short to say anything."""
+        """Returns the bar and a space, or nothing if the bar would be too short."""
         if length < SHORTEST_BAR:
             return ""
         full, rest = ("━", "─") if self.display.can_write("━─") else ("=", ".")  # type: ignore[union-attr]
@@ -108,14 +109,14 @@ class Progress:
 
 
 def check_verbose(verbose: Any) -> int:
-    """0, 1 or 2, or a ValueError; "auto" is 1."""
+    """Returns 0, 1 or 2, else raises ValueError; "auto" is 1."""
     if verbose not in ("auto", 0, 1, 2):
         raise ValueError(f"verbose must be 'auto', 0 (silent), 1 (progress) or 2 (one line). Received: {verbose!r}.")
     return 1 if verbose == "auto" else int(verbose)
 
 
 def _wrapped(text: str, columns: int) -> str:
-    """A line that is too long, broken before one of its values; what follows is indented."""
+    """Wraps a long line before one of its values; continuation lines are indented."""
     lines = [""]
     for i, part in enumerate(text.split(" - ")):
         separator = " - " if i else ""
@@ -126,8 +127,8 @@ def _wrapped(text: str, columns: int) -> str:
 
 
 def _listed(values: Mapping[str, float]) -> str:
-    """` - accuracy: 0.9500 - loss: 0.1600`, in the order of the names, as Keras shows it."""
-    means = {name: float(np.mean(values[name])) for name in sorted(values)}  # of a metric of several numbers
+    """` - accuracy: 0.9500 - loss: 0.1600`, sorted by name, as Keras shows it."""
+    means = {name: float(np.mean(values[name])) for name in sorted(values)}  # mean of a metric with several numbers
     return "".join(f" - {printable(name)}: {value:.4f}" if abs(value) > 1e-3 else f" - {printable(name)}: {value:.4e}"
                    for name, value in means.items())
 
@@ -139,7 +140,7 @@ def warn_of_nan(value: float, epoch: int, step: int) -> None:
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warns, where the user called."""
+    """Warns at the user's call."""
     frame, level = inspect.currentframe(), 0
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("autoconv."):
         frame, level = frame.f_back, level + 1

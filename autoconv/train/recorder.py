@@ -1,4 +1,4 @@
-"""`Recorder`: named pieces of work, each recorded while it first runs and replayed from then on."""
+"""`Recorder`: named pieces of work, each recorded in its first run and replayed afterwards."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ SHARED = "shared"  # the name of the section that draws dynamic scalars for seve
 
 
 class Phase(NamedTuple):
-    """A piece of work with its name. cuts: other work for a replay to do between the calls of this piece, each with
-    the number of calls before it; asked for once the piece is recorded.
+    """A piece of work with its name. cuts: returns other work for a replay to do between this piece's calls, each with
+    the number of calls before it; called once the piece is recorded.
     """
 
     name: str
@@ -27,9 +27,9 @@ class Recorder:
     """Records pieces of work on a device. A piece that cannot be recorded runs through Python each time.
 
     versions: returns all that the recordings depend on, each object with the number of its last change, or None for an
-    object that counts none. watched: returns what of them can change in place. reasons: why a piece is not recorded, by
-    its name; None for one that is. plan: what a later run does, the names of neighbouring sections to replay and
-    functions between them; empty before the first run and after one that was interrupted.
+    object that counts none. watched: returns the parts that can change in place. reasons: why a piece is not recorded,
+    by name; None for recorded ones. plan: the work of a later run, names of adjacent sections to replay and functions
+    between them; empty before the first run and after an interrupted one.
     """
 
     def __init__(self, device: devices.Device, versions: Callable[[], list[tuple[Any, Any]]],
@@ -42,15 +42,15 @@ class Recorder:
         self._device = device
         self._pool = devices.Pool()
         self._trace: Any = None
-        self._cut: dict[str, list[str]] = {}  # the names of the parts of sections that were cut
+        self._cut: dict[str, list[str]] = {}  # names of the pieces of cut sections
         self._changes = -1
         self._seen: list[tuple[Any, Any]] = []
-        self._attributes: list[tuple[dict[str, Any], tuple]] = []  # of objects that count no changes
-        self._contents: list[tuple[Any, Any]] = []  # of what can change in place
+        self._attributes: list[tuple[dict[str, Any], tuple]] = []  # attributes of objects that count no changes
+        self._contents: list[tuple[Any, Any]] = []  # contents of values that can change in place
 
     def begin(self, draw: Callable[[], Any], between: Callable[[], object] | None = None) -> None:
-        """Forgets all that was recorded. draw: makes dynamic scalars that several pieces share. between: is called
-        after each call of a replay.
+        """Discards all recordings. draw: makes dynamic scalars that several pieces share. between: is called after each
+        call of a replay.
         """
         self.close()
         self._trace = self._device.trace()
@@ -72,7 +72,7 @@ class Recorder:
         self._cut.pop(name, None)
         self.reasons[name] = section.reason
         if section.reason is not None:
-            self._trace.forget(name)  # what it holds is of no use
+            self._trace.forget(name)  # an incomplete section is useless
 
     def arrange(self, pieces: Iterable[Phase], draws: bool) -> None:
         """Plans later runs of these pieces. draws: whether they use the shared scalars."""
@@ -97,7 +97,7 @@ class Recorder:
         self.plan = [*plan, tuple(ready)] if ready else plan
 
     def replay(self) -> None:
-        """Does again what was recorded, on what its arrays hold now."""
+        """Replays the recording on its arrays' current values."""
         for act in self.plan:
             if isinstance(act, tuple):
                 self._trace.replay(*act)
@@ -106,7 +106,7 @@ class Recorder:
                     act()
 
     def draw(self) -> None:
-        """Draws the shared scalars anew."""
+        """Draws new values for the shared scalars."""
         self._trace.replay(SHARED)
 
     @property
@@ -115,22 +115,22 @@ class Recorder:
         return len(self.plan) == 1 and isinstance(self.plan[0], tuple)
 
     def replay_series(self, moves: Iterable[None]) -> None:
-        """Replays once for each of `moves`, which does what comes before and after."""
+        """Replays once for each of `moves`, which runs the work before and after each replay."""
         self._trace.replay_series(self.plan[0], moves)
 
     def forget(self, *names: str) -> None:
-        """Lets go of these pieces."""
+        """Releases these pieces."""
         self._trace.forget(*names)
 
     def close(self) -> None:
-        """Forgets all that was recorded, at once: calls, arrays and draws hold each other."""
+        """Releases all recordings at once: calls, arrays and draws reference each other."""
         with kernel_lock:
             self.plan = []
             if self._trace is not None:
                 self._trace.forget(*self._trace.sections)
 
     def note_versions(self) -> None:
-        """Notes the versions of all that the recordings depend on."""
+        """Stores the versions of all objects that the recordings depend on."""
         self._changes = changes()  # before the versions: another thread may change something meanwhile
         self._seen = self.versions()
         self._attributes = [(vars(thing), tuple(vars(thing).values()))
@@ -138,7 +138,7 @@ class Recorder:
         self._contents = [(value, contents(value)) for value in self.watched()]
 
     def is_current(self) -> bool:
-        """Whether all that the recordings depend on is as it was."""
+        """Whether nothing that the recordings depend on has changed."""
         for attributes, before in self._attributes:
             if len(attributes) != len(before) or not all(map(is_, attributes.values(), before)):
                 return False

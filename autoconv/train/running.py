@@ -1,4 +1,4 @@
-"""`Running`: what the methods of a model that train and evaluate share, from one compile() to the next."""
+"""`Running`: the state shared by a model's training and evaluation from one compile() to the next."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,29 +16,29 @@ Shape = tuple[int | None, ...]
 
 
 class Running:
-    """What fit, evaluate and the *_on_batch methods share until the next compile(): losses, metrics, sums, steps."""
+    """The state shared by fit, evaluate and *_on_batch until the next compile(): losses, metrics, sums, steps."""
 
     def __init__(self) -> None:
         self.steps = Steps()
         self.goals: list[Goal] = []
         self.loss_names: list[str] = []  # the outputs' losses, if there are several, in the order of lists
-        self.orders: dict[tuple[str, ...], list[str]] = {}  # of the values in lists, by the names in the logs
+        self.orders: dict[tuple[str, ...], list[str]] = {}  # order of values in lists, by the names in the logs
         self.prefixed = False  # whether the names of metrics begin with the name of an output
-        self.scores: dict[str, list[Score]] = {}  # of training and of evaluation, like the sums
-        self.sums: dict[str, Any] = {}  # of training and of evaluation: a callback may evaluate while fit runs
-        self.made_for: Any = None  # the device, and what `compile` was given, that they are of
-        self.key: random.Key | None = None  # of the last training's orders
+        self.scores: dict[str, list[Score]] = {}  # metrics of training and of evaluation, like the sums
+        self.sums: dict[str, Any] = {}  # separate for training and evaluation: a callback may evaluate while fit runs
+        self.made_for: Any = None  # the device and compile's arguments for which these were made
+        self.key: random.Key | None = None  # key of the last training's orders
         self.nan_seen = False
-        self.now = "train"  # what ran last, training or evaluation
+        self.now = "train"  # the last kind of run, training or evaluation
         self.lock = Lock()  # one evaluation at a time: they share the sums
 
     def training(self) -> random.Key:
-        """The key of this training's orders: that of the last one where it goes on, else the next key."""
+        """Returns the key of this training's orders: the last key if training continues, else the next."""
         self.key = self.key or random.stream()
         return self.key
 
     def settle(self, model: Model, data: Data) -> None:
-        """Losses and metrics of a model for this data, after a look at the targets; sums that start anew."""
+        """Makes a model's losses and metrics for this data, after checking the targets, and resets the sums."""
         shapes = output_shapes(model)
         names = output_names(model, len(shapes))
         trainer = model._trainer
@@ -52,9 +52,9 @@ class Running:
         self.check_targets(model, data)
 
     def _make(self, model: Model, data: Data, shapes: list[Shape], names: list[str]) -> None:
-        """Losses, metrics and sums anew, and no steps."""
+        """Creates new losses, metrics and sums, without steps."""
         if shapes and len(data.y) != len(shapes) and data.y != [None]:
-            raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
+            raise ValueError(f"y must have {len(shapes)} arrays, one per output. Received: {len(data.y)}.")
         trainer = model._trainer
         loss, weights, wanted, weighted = (as_list(given, model) for given in (
             trainer.loss, trainer.loss_weights, trainer.metrics, trainer.weighted_metrics))
@@ -72,7 +72,7 @@ class Running:
         self.steps = Steps()
 
     def check_targets(self, model: Model, data: Data) -> None:
-        """Raises ValueError where targets do not go with the outputs and their losses."""
+        """Raises ValueError if targets do not match the outputs and their losses."""
         shapes = output_shapes(model)
         names = output_names(model, len(shapes))
         for goal in self.goals:
@@ -85,7 +85,7 @@ class Running:
 
 
 def output_names(model: Model, count: int) -> list[str]:
-    """The names of the outputs: those of the graph, the keys of the dict that a class's call returns, or numbers."""
+    """Returns the outputs' names: the graph's, the keys of the dict that a class's call returns, or numbers."""
     return _known_names(model) or [f"output_{i + 1}" for i in range(count)]
 
 
@@ -97,7 +97,7 @@ def _known_names(model: Model) -> list[str] | None:
 
 
 def output_structure(model: Model) -> Any:
-    """The structure of the outputs, with any leaves; None if the model does not know it yet, or has one output."""
+    """Returns the outputs' structure, with any leaves; None if it is not known yet, or for a single output."""
     graph, shape = getattr(model, "graph", None), getattr(model, "output_shape", None)
     if graph is not None or shape is None:
         return None if graph is None else graph.output_structure
@@ -111,8 +111,7 @@ def is_nested(structure: Any) -> bool:
 
 
 def as_list(given: Any, model: Model) -> Any:
-    """What was given for the outputs in their structure, as a list if that structure is nested; anything else as it is.
-    """
+    """Flattens values given in the outputs' structure to a list if it is nested; returns others unchanged."""
     outputs = output_structure(model)
     if not is_nested(outputs) or not isinstance(given, Mapping | list | tuple):
         return given
@@ -121,8 +120,8 @@ def as_list(given: Any, model: Model) -> Any:
 
 
 def _names_of_losses(model: Model, names: list[str]) -> list[str]:
-    """The names of outputs as the logs of their losses have them: behind the keys and numbers that lead to them, if the
-    outputs are nested. In a class with a call of its own, an output in a list then has the name of its loss.
+    """Returns the outputs' names in the logs of their losses. Nested outputs have their path of keys and numbers as a
+    prefix; in a class with its own call, an output in a list then has its loss's name.
     """
     outputs = output_structure(model)
     if not is_nested(outputs):
@@ -133,7 +132,7 @@ def _names_of_losses(model: Model, names: list[str]) -> list[str]:
 
 
 def _paths(structure: Any) -> list[tuple]:
-    """The keys and numbers that lead to each leaf."""
+    """Returns the path of keys and numbers to each leaf."""
     if isinstance(structure, dict):
         return [(key, *path) for key in sorted(structure) for path in _paths(structure[key])]
     if isinstance(structure, list | tuple):
@@ -142,8 +141,8 @@ def _paths(structure: Any) -> list[tuple]:
 
 
 def _loss_names(model: Model, goals: list[Goal]) -> list[str]:
-    """Returns the names of the outputs' losses in Keras's order: that of the outputs. If the outputs are a dict, a dict
-    of losses brings its own order, and a single loss has the order of the dict that a class's call returns.
+    """Returns the names of the outputs' losses in Keras's order: the outputs' order. If the outputs are a dict, a dict
+    of losses sets the order; with a single loss, the dict that a class's call returns does.
     """
     graph = getattr(model, "graph", None)
     outputs = model.output_shape if graph is None else graph.output_structure
@@ -157,7 +156,7 @@ def _loss_names(model: Model, goals: list[Goal]) -> list[str]:
 
 
 def output_shapes(model: Model) -> list[Shape]:
-    """The shapes of the outputs; of a class with a call of its own, which takes other sizes too, the last axis."""
+    """Returns the outputs' shapes; only the last axis for a class with its own call, which accepts other sizes, too."""
     if not model._can_be_called():
         return []
     found = model.output_shape

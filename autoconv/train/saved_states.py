@@ -1,4 +1,4 @@
-"""`Saving`: has the states of a training written, as its `BackupAndRestore` says, and finds the one to go on from."""
+"""`Saving`: saves a training's states as its `BackupAndRestore` specifies, and finds the state to resume from."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,16 +17,16 @@ from .state import TrainState
 
 
 class Saving:
-    """Holds the folder of a `BackupAndRestore` until `close`; of several `ranks` the first does. state: copies the
-    training's, of which `belongs_to` is a part, None on other ranks; steps: how many were done. Raises what `Writer`
-    does. All ranks call all methods.
+    """Holds the folder of a `BackupAndRestore` until `close`; with several `ranks` only the first does. state: copies
+    the training's state, which contains `belongs_to` (None on other ranks); steps: the completed steps. Raises the same
+    errors as `Writer`. All ranks call all methods.
     """
 
     def __init__(self, backup: BackupAndRestore, state: Callable[[Mapping[str, Any]], TrainState | None],
                  steps: Callable[[], int], ranks: Ranks = ALONE) -> None:
         self._backup, self._state, self._steps, self._ranks = backup, state, steps, ranks
-        self._writer: Writer | None = None  # on the first rank
-        self._unsaved, self._cost = 0, 0.0  # steps since the last state was saved; the seconds that that took
+        self._writer: Writer | None = None  # only on the first rank
+        self._unsaved, self._cost = 0, 0.0  # steps since the last save; the seconds that it took
         self._checked = False
         ranks.on_first(self._open)
 
@@ -34,30 +34,30 @@ class Saving:
         self._writer = Writer(self._backup.backup_dir)
 
     def find(self) -> Checkpoint | None:
-        """The state in the folder that this training goes on from, if any. Called on the first rank."""
+        """Returns the folder's state to resume from, if any. Called on the first rank."""
         found = None if self._backup.anew else newest(self._backup.backup_dir, warn)
         if found is not None and self._writer is not None:
             self._writer.follow(found)
         return found
 
     def begin(self) -> None:
-        """Tells the callback the training's number."""
+        """Sets the training's number in the callback."""
         if self._writer is not None:
             self._backup.training = self._writer.training
 
     def check(self, held: Callable[[], Mapping[str, Any]]) -> None:
-        """Raises TypeError, before the first step, where what callbacks and iterables hold cannot be saved."""
+        """Raises TypeError before the first step if the state of callbacks or iterables cannot be saved."""
         if not self._checked:
             self._ranks.on_first(lambda: TrainState.of(held()) and None)
             self._checked = True
 
     def after_step(self) -> None:
-        """Saves where it is time, or where it was asked for."""
+        """Saves if a save is due or was requested."""
         self._unsaved += 1
         self._save_where(self._writer is not None and self._backup.is_due(self._unsaved, self._cost))
 
     def after_epoch(self, last: bool) -> None:
-        """Saves where it is time, or where it was asked for, and after the last epoch."""
+        """Saves if a save is due or was requested, and after the last epoch."""
         self._save_where(last or (self._writer is not None and self._backup.is_due_at_epoch_end(self._cost)))
 
     def finish(self) -> None:
@@ -67,18 +67,18 @@ class Saving:
             self._tell()
 
     def clear(self) -> None:
-        """After the training: removes all states, unless the callback says otherwise."""
+        """Removes all states after the training, unless the callback keeps them."""
         if self._backup.delete_checkpoint and self._writer is not None:
             prune(self._writer.folder, self._writer.training, kept=0, others=True)
 
     def close(self) -> None:
-        """Leaves the folder to others. Who asked to stop meant this training, and not the next one."""
+        """Releases the folder. A request to stop applies to this training only, not to the next one."""
         self._backup.stop_requested = False
         if self._writer is not None:
             self._writer.close()
 
     def _save_where(self, due: bool) -> None:
-        """Saves where one rank says so. Raises KeyboardInterrupt, on all, where one was asked to stop."""
+        """Saves if one rank decides so. Raises KeyboardInterrupt on all ranks if one was asked to stop."""
         stop = self._backup.stop_requested
         if self._ranks.size > 1:
             due, stop = np.any(self._ranks.gather(np.array([due, stop], np.float64)), axis=0)
@@ -86,7 +86,7 @@ class Saving:
             self._save(stop)
 
     def _save(self, stop: bool) -> None:
-        """Copies the state, which a thread then writes. Raises KeyboardInterrupt to `stop`, after it is written."""
+        """Copies the state, which a thread then writes. With `stop`, raises KeyboardInterrupt after the write."""
         begun = time.perf_counter()
         self._tell()
         state = self._state(self._backup.belongs_to)
@@ -96,12 +96,12 @@ class Saving:
         self._unsaved = 0
         if stop:
             self.finish()
-            self._ranks.exchange(None)  # no rank ends before it is written
+            self._ranks.exchange(None)  # no rank ends before the state is written
             raise KeyboardInterrupt
 
     def _tell(self) -> None:
         trouble = None if self._writer is None else self._writer.trouble()
-        if isinstance(trouble, BlockingIOError):  # the folder was removed, and is another process's now
+        if isinstance(trouble, BlockingIOError):  # the folder was removed and now belongs to another process
             raise trouble
         if trouble is not None:
             warn(f"The training's state could not be saved in {self._backup.backup_dir}: {trouble.strerror}. States "
@@ -109,7 +109,7 @@ class Saving:
 
 
 def only_backup(callbacks: Iterable[Callback]) -> BackupAndRestore | None:
-    """The `BackupAndRestore` among callbacks, if any. Raises ValueError for several."""
+    """Returns the `BackupAndRestore` among callbacks, if any. Raises ValueError for several."""
     backups = [callback for callback in callbacks if isinstance(callback, BackupAndRestore)]
     if len(backups) > 1:
         raise ValueError("A training is saved in one folder. Received several BackupAndRestore, for "
@@ -118,7 +118,7 @@ def only_backup(callbacks: Iterable[Callback]) -> BackupAndRestore | None:
 
 
 def state_in(folder: str | PathLike[str]) -> Checkpoint:
-    """The newest state in a folder. Raises FileNotFoundError where there is none."""
+    """Returns the newest state in a folder. Raises FileNotFoundError if there is none."""
     found = newest(Path(folder), warn)
     if found is None:
         raise FileNotFoundError(f"There is no state of a training in {folder}. Leave out `resume` to begin one; "
@@ -128,7 +128,7 @@ def state_in(folder: str | PathLike[str]) -> Checkpoint:
 
 @contextmanager
 def usable(found: Checkpoint) -> Iterator[None]:
-    """Within it, what a state lacks is a ValueError that names its file."""
+    """Inside the block, a missing part of a state is a ValueError that names its file."""
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""What a training must have in common with the one that it goes on from: the data, compile's settings, the layers."""
+"""Settings that a resumed training must share with the saved one: the data, compile's settings, the layers."""
 
 from collections.abc import Mapping
 from types import FunctionType
@@ -12,24 +12,24 @@ from .user_arrays import Model
 
 
 def settings(model: Model, data: Mapping[str, Any]) -> dict[str, Any]:
-    """On what a model is trained, and how it was compiled, as plain data."""
+    """Returns a model's training data and compile settings as plain data."""
     optimizer = described(model.optimizer)
-    if not model.optimizer.iterations:  # later the rate is what training made of it
+    if not model.optimizer.iterations:  # later, training may have changed the rate
         optimizer.setdefault("learning_rate", float(model.optimizer.learning_rate))
-    return {"data": described(data),  # first: a schedule may follow from how many there are
+    return {"data": described(data),  # first: a schedule may depend on the number of samples
             "optimizer": optimizer, "loss": described(model.loss),
             "loss_weights": described(model._trainer.loss_weights), "metrics": described(model._trainer.metrics),
             "weighted_metrics": described(model._trainer.weighted_metrics)}
 
 
 def architecture(model: Model) -> dict[str, Any]:
-    """The layers and their calls as plain data, without the names that they were given in this process."""
+    """Returns the layers and their calls as plain data, without this process's automatic names."""
     parts = [layer for layer in model._walk() if not layer._sublayers()]
     return {"model": {"config": _config(model), "layers": [_config(part) for part in parts]}}
 
 
 def check_settings(kept: Mapping[str, Any], own: Mapping[str, Any], other_schedule: bool = False) -> None:
-    """Raises ValueError, with the name, where two settings differ. other_schedule: that of the learning rate may."""
+    """Raises ValueError, with the name, if settings differ. other_schedule: the learning rate's schedule may."""
     for name, then, now in differences(kept, own):
         if name.startswith("data."):
             raise ValueError(f"The data are not those of the training that was saved, which had {name[5:]} {then}. "
@@ -42,7 +42,7 @@ def check_settings(kept: Mapping[str, Any], own: Mapping[str, Any], other_schedu
 
 
 def differences(then: Any, now: Any, place: str = "") -> list[tuple[str, Any, Any]]:
-    """(place, then, now) of all that differ. Lists of lists and dicts are compared item by item."""
+    """Yields (place, then, now) for all differences. Lists of lists and dicts are compared item by item."""
     if all(isinstance(each, list) and all(isinstance(item, list | dict) for item in each) for each in (then, now)):
         if len(then) != len(now):
             return [(f"{place}, their number,", len(then), len(now))]
@@ -54,8 +54,8 @@ def differences(then: Any, now: Any, place: str = "") -> list[tuple[str, Any, An
 
 
 def described(thing: Any, within: tuple[int, ...] = ()) -> Any:
-    """A setting as plain data: of an object its class and its public attributes, but not those that training changes.
-    Of layers, and of objects that hold themselves, it is the class alone.
+    """Returns a setting as plain data: an object's class and public attributes, except those that training changes. For
+    layers, and objects that contain themselves, only the class.
     """
     if thing is None or isinstance(thing, bool | int | float | str):
         return thing
@@ -82,12 +82,12 @@ def _config(layer: Any) -> Any:
     """A layer's class and config, without the names of layers."""
     try:
         return {"class_name": type(layer).__qualname__, **_nameless(described(layer.get_config()), {})}
-    except Exception:  # what a class of the user's cannot say in plain data, nobody can compare
+    except Exception:  # a user's class without a plain form cannot be compared
         return {"class_name": type(layer).__qualname__}
 
 
 def _nameless(value: Any, numbers: dict[str, int]) -> Any:
-    """A config in which the calls of a graph name layers by numbers, in the order in which they come."""
+    """Returns a config in which a graph's calls name layers by number, in order of occurrence."""
     if isinstance(value, list):
         return [_nameless(item, numbers) for item in value]
     if not isinstance(value, dict):

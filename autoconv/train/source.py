@@ -14,16 +14,16 @@ from ..engine.ranks import ALONE, Part, Ranks
 from ..kernels import device as devices
 from .user_arrays import Batch, Data
 
-LOOKED_AT = 500  # samples that tell a data set from another one
-_READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # arrays of these types a GPU's kernels read as they are
+LOOKED_AT = 500  # number of samples compared to decide whether two data sets are the same
+_READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # dtypes that GPU kernels read directly
 
 
 class Source:
-    """Batches of arrays (N, ...), which the step has in `dtypes`; None stays None. The last batch may be smaller.
+    """Batches of arrays (N, ...), converted to the step's `dtypes`; None stays None.
 
-    On a GPU all of it is sent there once, where it fits, else batch by batch. `shuffled`: whether orders will come.
-    `staged`: steps on a GPU outlive this, so they read from staging arrays (staging.py), not from here.
-    Each of `ranks` has a part of each batch; of a batch of fewer samples than ranks each has all.
+    The last batch may be smaller. On a GPU all data are sent once if they fit, else batch by batch. `shuffled`: whether
+    `shuffle` will be called. `staged`: steps on a GPU outlive this object, so they read from staging arrays
+    (staging.py). Each of `ranks` has a part of each batch; if a batch has fewer samples than ranks, each has all.
     """
 
     def __init__(self, data: Data, dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,
@@ -36,14 +36,14 @@ class Source:
                              f"least their number, {ranks.size}. Received: batch_size={batch_size}.")
         self.batch_size, self._device, self._ranks = int(batch_size), device, ranks
         self._arrays, self.samples, self.data = arrays, len(data), data
-        self.key: random.Key | None = None  # of the orders, where there is one
+        self.key: random.Key | None = None  # key of the orders, if shuffled
         self.staged = staged and device.keeps_steps and ranks.size == 1
         self._shuffled = shuffled
         ordered = shuffled or (device.needs_order and not self.staged)
         self._order: Any = np.arange(self.samples) if ordered else None
-        self._drawn: random.Key | None = None  # of an order that is on the device alone
+        self._drawn: random.Key | None = None  # key of an order that exists only on the device
         self.first = 0  # the position of the next batch's first sample in the order
-        # What is sent to a GPU, in which dtype: its own if that has few bytes and kernels read it, else the step's.
+        # dtype of data sent to a GPU: their own if it has few bytes and kernels read it, else the step's
         self._dtypes = [None if not isinstance(a, np.ndarray) else
                         a.dtype if a.dtype in _READ and np.dtype(dtype).kind == "f" else np.dtype(dtype)
                         for a, dtype in zip(arrays, dtypes)]
@@ -59,17 +59,17 @@ class Source:
 
     @property
     def steps(self) -> int:
-        """How many batches there are."""
+        """The number of batches."""
         return -(-self.samples // self.batch_size)
 
     def tickets(self, epoch: int, skipped: int = 0) -> Iterator[int]:
-        """The numbers of the batches of an epoch, without its first `skipped` ones."""
+        """Returns an epoch's batch numbers, without the first `skipped` ones."""
         if self.key is not None:
             self.shuffle(self.key, epoch)
         return iter(range(skipped, self.steps))
 
     def identity(self) -> dict[str, Any]:
-        """What tells the data set from another one: sizes, and a checksum over some hundreds of its samples."""
+        """Identifies the data set by its sizes and a checksum over some hundreds of its samples."""
         rows, sum_of = np.linspace(0, self.samples - 1, min(self.samples, LOOKED_AT)).astype(int), 0
         for array in self._arrays:
             if isinstance(array, np.ndarray):
@@ -77,15 +77,15 @@ class Source:
         return {"samples": self.samples, "batch_size": self.batch_size, "checksum": sum_of}
 
     def get_state(self) -> dict[str, Any]:
-        """Arrays have none: a batch is a function of the key, the epoch and the batch's number."""
+        """Returns no state: a batch is a function of the key, the epoch and the batch's number."""
         return {}
 
     def set_state(self, state: Any) -> None:
-        """Nothing to be done."""
+        """Does nothing."""
 
     def shuffle(self, key: random.Key, epoch: int) -> None:
-        """The order of an epoch: a function of the key and the epoch's number, the same on all processes and devices.
-        Where the device can make it, the host does so only when it is asked for samples.
+        """Sets an epoch's order, a function of the key and the epoch's number, the same on all processes and devices.
+        If the device can make it, the host does so only when it needs samples.
         """
         self._drawn = random.epoch_stream(key, epoch)
         if self._fits and self._device.permute(*self._drawn, self._order_there):
@@ -95,23 +95,23 @@ class Source:
             self._order_there[...] = order
 
     def rehearse(self) -> None:
-        """Makes an order as `shuffle` does on the device, for a dry run that looks for kernels."""
+        """Makes an order on the device as `shuffle` does, for a dry run that finds kernels."""
         if self._shuffled and self._fits:
             self._device.permute(0, 0, self._order_there)
 
     def _order_here(self) -> Any:
-        """The order of the epoch, in the host's memory."""
+        """Returns the epoch's order in host memory."""
         if self._drawn is not None:
             self._order[...] = random.permutation(self.samples, self._drawn)
             self._drawn = None
         return self._order
 
     def batch(self, numbers: Sequence[int] = (0,)) -> Batch:
-        """The batches of these numbers, of which the first becomes the next one."""
+        """Returns the batches of these numbers; the first becomes the next one."""
         return Batch(self, self.data, self.seek(numbers[0]), numbers)
 
     def seek(self, i: int) -> Part:
-        """Makes batch i the next one. Returns which part of it this process has."""
+        """Makes batch i the next one. Returns this process's part of it."""
         start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
         part = self._ranks.part(stop - start)
         self.first = start + part.before
@@ -120,22 +120,22 @@ class Source:
         return part
 
     def rows_like(self) -> list[Any]:
-        """Shape and dtype of the rows that a step reads, one an array; None for what is not there."""
+        """Shape and dtype of the rows that a step reads, one per array; None for missing arrays."""
         return [None if a is None else (a.shape[1:], a.dtype if dtype is None else dtype)
                 for a, dtype in zip(self._arrays, self._dtypes)]
 
     def rows(self, which: int, start: int, stop: int) -> Any:
-        """Some rows of array number `which`, as they are: on the device where it fits, else on the host."""
+        """Returns rows of array number `which`: on the device if it fits there, else on the host."""
         rows, dtype = self._there[which][start:stop], self._dtypes[which]
         return rows if self._fits or dtype is None else np.asarray(rows, dtype)
 
     def together(self, ticket: int) -> int:
-        """How many batches from this one on are best gone through at one go: all of one size, and all there."""
+        """Returns the number of batches from this one on to run together: of one size, all available."""
         return max(1, min(self._series, self.samples // self.batch_size - ticket))
 
     def read(self, first: Any, into: Sequence[Any]) -> None:
-        """Writes the batch that is the next one into the arrays of a step, by kernels. `first`: what stands for the
-        place of its first sample.
+        """Writes the next batch into a step's arrays, by kernels. `first`: a placeholder for its first sample's
+        position.
         """
         k, sources = self._device.kernels("step"), self._there if self._fits else self._sent[len(into[0])]
         for source, out in zip(sources, into):
@@ -147,17 +147,17 @@ class Source:
                 self._device.kernels("arith").copy(source, out)
 
     def host(self, which: int, n: int) -> Any:
-        """The n samples of the batch that is the next one, as the user's array number `which` has them."""
+        """Returns the next batch's n samples of the user's array number `which`, unconverted."""
         if self._arrays[which] is None:
             return None
         rows, order = slice(self.first, self.first + n), self._order_here()
         return np.asarray(self._arrays[which][rows if order is None else order[rows]])
 
     def end_epoch(self) -> None:
-        """Arrays do not change from epoch to epoch."""
+        """Does nothing: arrays do not change between epochs."""
 
     def _send(self, n: int) -> None:
-        """From the host's memory into arrays on the GPU that stay."""
+        """Copies samples from host memory to permanent GPU arrays."""
         rows = self._order[self.first : self.first + n]
         host = [a if a is None else a[rows] if dtype is None else np.asarray(a[rows], dtype)
                 for a, dtype in zip(self._there, self._dtypes)]

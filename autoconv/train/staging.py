@@ -1,4 +1,4 @@
-"""`Staging`: a few batches where a recorded step finds them, whatever data set they are of."""
+"""`Staging`: fixed GPU arrays for batches, which a recorded step reads for any data set."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,16 +9,15 @@ import numpy as np
 from ..kernels.device import Device
 from .source import Source
 
-ROOM = 64 << 20  # bytes for staged batches, and for their outputs: a limit for each, unless one batch is larger
+ROOM = 64 << 20  # byte limit for staged batches, and for their outputs; one larger batch is allowed
 
 
 class Staging:
-    """Rows on a GPU that a step of `n` samples reads and writes in place of a data set: as a `Source` it has their
-    batches.
+    """Rows on a GPU that a step of `n` samples reads and writes in place of a data set, with a `Source`'s methods.
 
-    A recording has the addresses of its arrays in it, and a data set leaves the GPU after the call. So a step that is
-    kept for later calls reads from its staging arrays, to which the batches of a `Source` are copied first. Its outputs
-    are written to other staging arrays and copied from there to their rows. like: shape and dtype of each array's rows.
+    A recording contains its arrays' addresses, but a data set leaves the GPU after the call. So a step kept for later
+    calls reads from its staging arrays, to which the batches of a `Source` are copied first. Its outputs are written to
+    other staging arrays and copied from there to their rows. like: shape and dtype of each array's rows.
     """
 
     def __init__(self, device: Device, n: int, like: Sequence[Any]) -> None:
@@ -36,7 +35,7 @@ class Staging:
                 for rows in like]
 
     def parts(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None) -> Iterator[Sequence[int]]:
-        """The numbers of the batches that are here, as many of `tickets` at a time as there is room for, in turn."""
+        """Stages as many of `tickets` at a time as fit, and yields the numbers of the staged batches."""
         most = self._most
         if sink is not None:
             most = min(most, _batches(most, self._n, [(rows.shape[1:], rows.dtype) for rows in sink]))
@@ -50,7 +49,7 @@ class Staging:
             yield range(len(self._tickets))
 
     def results(self, sink: Sequence[Any] | None) -> list[Any] | None:
-        """Where a step writes what comes out of the batches, until `hand_out` copies it to `sink`."""
+        """Returns the arrays for a step's outputs, until `hand_out` copies them to `sink`."""
         if sink is None:
             return None
         like = [(rows.shape[1:], rows.dtype) for rows in sink]
@@ -65,13 +64,13 @@ class Staging:
             self._device.transfer(own[:count], rows[self._start : self._start + count])
 
     def release(self) -> None:
-        """Lets go of the data set."""
+        """Releases the data set."""
         self._source, self._tickets = None, ()
 
-    # What a step asks a source.
+    # The methods of a source that a step calls.
 
     def rehearse(self) -> None:
-        """No kernels but those that `read` launches."""
+        """Does nothing: only `read` launches kernels."""
 
     def seek(self, i: int) -> int:
         """Makes batch i the next one."""
@@ -80,18 +79,18 @@ class Staging:
         return self._n
 
     def read(self, first: Any, into: Sequence[Any]) -> None:
-        """Writes the batch that is the next one into the arrays of a step, by kernels."""
+        """Writes the next batch into a step's arrays, by kernels."""
         k = self._device.kernels("step")
         for source, out in zip(self._arrays, into):
             if source is not None and out is not None:
                 k.take_rows(source, self._order, first, out)
 
     def host(self, which: int, n: int) -> Any:
-        """The samples of the batch that is the next one, as the user's array number `which` has them."""
+        """Returns the next batch's samples of the user's array number `which`, unconverted."""
         return self._source.host(which, n)  # type: ignore[union-attr]
 
 
 def _batches(most: int, n: int, like: Sequence[Any]) -> int:
-    """How many batches there is room for: at least one."""
+    """Returns the number of batches that fit, at least 1."""
     size = sum(math.prod(rows[0]) * np.dtype(rows[1]).itemsize for rows in like if rows is not None)
     return max(1, min(most, ROOM // max(1, n * size)))

@@ -1,5 +1,5 @@
-"""`TrainState`: all that a training consists of between two steps, as plain data and arrays. Put back into the same
-model, in this process or a later one, training goes on bit for bit as if it had never stopped.
+"""`TrainState`: a training's complete state between two steps, as plain data and arrays. Restored into the same model,
+in this process or a later one, training continues bit for bit.
 """
 
 import random as python_random
@@ -15,36 +15,36 @@ from .. import random
 from ..callbacks import Callback, CallbackList
 from .user_arrays import Model
 
-FORMAT = 1  # of what is in a state
-ARRAY = "array"  # the key under which `facts` name an array
+FORMAT = 1  # version of a state's format
+ARRAY = "array"  # the key that marks a reference to an array in `facts`
 
 
 class TrainState(NamedTuple):
-    """facts: plain data, as JSON has them, in which {"array": name} stands for one of `arrays`."""
+    """facts: plain data, as in JSON, in which {"array": name} refers to one of `arrays`."""
 
     facts: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "TrainState":
-        """Of nested dicts and lists of numbers, strings, None and arrays. Raises TypeError, with the place, for more.
+        """Makes a state from nested dicts and lists of numbers, strings, None and arrays. Raises TypeError for others.
         """
         arrays: dict[str, np.ndarray] = {}
         return cls(_plain(content, "", arrays), arrays)
 
     def content(self) -> dict[str, Any]:
-        """What `of` was given."""
+        """Returns the content that `of` was given."""
         return _whole(self.facts, self.arrays)
 
     @property
     def position(self) -> tuple[int, int]:
-        """How many epochs were done, and how many steps of the next one."""
+        """The numbers of completed epochs, and of completed steps in the next epoch."""
         return int(self.facts["position"]["epoch"]), int(self.facts["position"]["done"])
 
 
 def _plain(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
-        while place in arrays:  # of a key with a slash
+        while place in arrays:  # a key with a slash may give the same name
             place += "_"
         arrays[place] = value
         return {ARRAY: place}
@@ -68,11 +68,11 @@ def _whole(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     return [_whole(item, arrays) for item in value] if isinstance(value, list) else value
 
 
-# What a state is made of.
+# The parts of a state.
 
 
 def of_model(model: Model) -> dict[str, Any]:
-    """Copies of the weights and the optimizer's slots, both by the weights' names."""
+    """Copies the weights and the optimizer's slots, both by the weights' names."""
     weights = model.named_weights()
     by_id = {id(weight): name for name, weight in weights.items()}
     slots: dict[str, dict[str, Any]] = {}
@@ -86,7 +86,7 @@ def of_model(model: Model) -> dict[str, Any]:
 
 
 def check_model(model: Model, kept: Mapping[str, Any]) -> None:
-    """Raises ValueError where the weights and slots are not the model's."""
+    """Raises ValueError if the weights and slots do not fit the model."""
     own = of_model(model)
     for what, mine, theirs in [("weights", own["weights"], kept["weights"]),
                                *((f"{slot} of", own["slots"].get(slot, {}), kept["slots"].get(slot, {}))
@@ -103,7 +103,7 @@ def _shape(array: Any) -> str:
 
 
 def put_into_model(model: Model, kept: Mapping[str, Any]) -> None:
-    """Goes on from what `of_model` gave, which fits."""
+    """Restores the weights and slots of `of_model`, which must fit."""
     weights = model.named_weights()
     for name, weight in weights.items():
         weight.assign(kept["weights"][name])
@@ -114,12 +114,12 @@ def put_into_model(model: Model, kept: Mapping[str, Any]) -> None:
 
 
 def of_random(model: Model) -> dict[str, Any]:
-    """Where all streams of random numbers stand: autoconv's, those of layers with seeds, NumPy's and Python's."""
+    """Returns the positions of all random streams: autoconv's, seeded layers', NumPy's and Python's."""
     return {**of_process(), "layers": [[g.seed, g.first, g.streams] for g in _generators(model)]}
 
 
 def check_random(model: Model, kept: Mapping[str, Any]) -> None:
-    """Raises ValueError where other layers of the model have seeds."""
+    """Raises ValueError if the model's seeded layers differ."""
     generators = _generators(model)
     if len(generators) != len(kept["layers"]):
         raise ValueError(f"The training that was saved has {len(kept['layers'])} layers with seeds of their own. The "
@@ -127,7 +127,7 @@ def check_random(model: Model, kept: Mapping[str, Any]) -> None:
 
 
 def put_into_random(model: Model, kept: Mapping[str, Any]) -> None:
-    """Draws the same numbers as where `of_random` was called."""
+    """Restores the random streams of `of_random`."""
     for generator, (seed, first, streams) in zip(_generators(model), kept["layers"], strict=True):
         generator.first = int(first)
         generator.state.data[:] = int(seed), int(streams)
@@ -136,7 +136,7 @@ def put_into_random(model: Model, kept: Mapping[str, Any]) -> None:
 
 @contextmanager
 def random_as_before() -> Iterator[None]:
-    """What is drawn within it of the process's random numbers is drawn again after it."""
+    """Restores the process's random streams after the block, so that the same numbers are drawn again."""
     kept = of_process()
     try:
         yield
@@ -149,7 +149,7 @@ def _generators(model: Model) -> list[random.SeedGenerator]:
 
 
 def of_process() -> dict[str, Any]:
-    """Where this process's streams of random numbers stand: autoconv's, NumPy's and Python's."""
+    """Returns the positions of this process's random streams: autoconv's, NumPy's and Python's."""
     numpys: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
     version, words, gauss = python_random.getstate()
     return {"process": random.state(), "numpy": numpys,
@@ -157,7 +157,7 @@ def of_process() -> dict[str, Any]:
 
 
 def put_into_process(kept: Mapping[str, Any]) -> None:
-    """Draws the same numbers as where `of_process` was called."""
+    """Restores the random streams of `of_process`."""
     random.set_state(kept["process"])
     np.random.set_state(kept["numpy"])
     python = kept["python"]
@@ -165,12 +165,12 @@ def put_into_process(kept: Mapping[str, Any]) -> None:
 
 
 def of_callbacks(hooks: CallbackList) -> dict[str, Any]:
-    """What callbacks hold, by their classes' names."""
+    """Returns the states of callbacks, by class name."""
     return {name: deepcopy(state) for name, callback in _named(hooks).items() if (state := callback.get_state())}
 
 
 def check_callbacks(hooks: CallbackList, kept: Mapping[str, Any]) -> None:
-    """Raises ValueError where a callback is missing that had something to remember."""
+    """Raises ValueError if a callback that had a state is missing."""
     own = _named(hooks)
     for name in kept:
         if name not in own:
@@ -179,14 +179,14 @@ def check_callbacks(hooks: CallbackList, kept: Mapping[str, Any]) -> None:
 
 
 def put_into_callbacks(hooks: CallbackList, kept: Mapping[str, Any]) -> None:
-    """Gives callbacks back what they held."""
+    """Restores the callbacks' states."""
     for name, callback in _named(hooks).items():
         if name in kept:
             callback.set_state(kept[name])
 
 
 def _named(hooks: CallbackList) -> dict[str, Callback]:
-    """Callbacks by their classes' names; the second of a class, for example, as `Name 2`, which no class is called."""
+    """Callbacks by their classes' names; a class's second instance is `Name 2`, which no class name can be."""
     given: Counter[str] = Counter()
     found = {}
     for callback in hooks.callbacks:

@@ -1,7 +1,7 @@
-"""`Step`: what is done with batches of one shape, in phases that are recorded once and replayed, on every device.
+"""`Step`: the work on batches of one shape, in phases that are recorded once and replayed, on every device.
 
-A phase that is recorded completely is replayed as its kernels alone. One that is not (a layer, loss, metric or
-optimizer of the user's, which may do anything) runs through Python each time, with the same results, and says why.
+A completely recorded phase is replayed as kernels only. Any other (a user's layer, loss, metric or optimizer may do
+anything) runs through Python each time, with the same results, and reports why.
 """
 
 from collections import defaultdict
@@ -23,11 +23,11 @@ from .staging import Staging
 from .user_arrays import Batch, Data, Model
 from .workspace import Work, Workspace, is_recordable
 
-KEPT = 4  # steps of a kind: whole batches and what is left at the end, in two data sets
+KEPT = 4  # steps kept per kind: whole and last batches of two data sets
 
 
 class Users:
-    """How many calls of a step's methods are under way: within `with` it is needed, though memory may be short."""
+    """Counts the running calls of a step's methods: inside `with` the step is kept even if memory is short."""
 
     __slots__ = ("count",)
 
@@ -49,17 +49,17 @@ class Step:
     def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float = 1.0) -> None:
         reasons: dict[str, str | None] = {}
         self.space = Workspace(model, work, like, samples, shards, reasons)
-        # It knows no step: a cycle would keep a closed step's memory until Python looks for cycles.
+        # It references no step: a cycle would keep a closed step's memory until garbage collection.
         self.recorder = Recorder(model.device, self.space.versions, self.space.watched, reasons)
         self.samples = self.space.samples
         self.users = Users()
-        self.has_kernels = False  # whether a step like it was here before, so that all is compiled
+        self.has_kernels = False  # whether an equal step existed before, so that all kernels are compiled
         self._staging: Staging | None = None
         self._generators: list[Any] = []
 
     def run_on(self, inputs: Sequence[Any]) -> Any:
-        """One step on these inputs, without other ranks. Returns the predictions, in arrays of their own and in the
-        structure in which the model's call gives them.
+        """Runs one step on these inputs, without other ranks. Returns the predictions, in new arrays and in the
+        structure of the model's call.
         """
         space = self.space
         with kernel_lock, self.users:
@@ -69,8 +69,8 @@ class Step:
             return space.put_together(self.copied_outputs())
 
     def run(self, batch: Batch, sink: Sequence[Any] | None = None) -> None:
-        """A step on each of these batches, all of this step's size. Predictions go to their rows in `sink`. If all
-        phases are recorded, several batches are replayed at one go: nothing looks at what is between.
+        """Runs a step on each of these batches, all of this step's size. Predictions go to their rows in `sink`. If all
+        phases are recorded, several batches are replayed at once, as no code reads results in between.
         """
         source, staging = batch.source, None
         with kernel_lock, self.users:
@@ -84,7 +84,7 @@ class Step:
             for numbers in [batch.numbers] if staging is None else staging.parts(source, batch.numbers, sink):
                 begin, end = (source, sink) if staging is None else (staging, staging.results(sink))
                 for i, number in enumerate(numbers):
-                    if i:  # the first is the next one already
+                    if i:  # the first batch is already the next one
                         begin.seek(number)
                     is_ready = begin is self.space.source and end is self.space.sink and self.recorder.is_whole
                     if i + 1 < len(numbers) and is_ready and self.recorder.is_current():
@@ -95,7 +95,7 @@ class Step:
                     staging.hand_out(sink)
 
     def add_sink(self, sink: Sequence[Any]) -> None:
-        """Has the predictions written to `sink`, too: those of the last batch of a source, and of all that come."""
+        """Writes predictions to `sink`, too: those of a source's last batch, and of all later ones."""
         source = self.space.source
         if isinstance(source, Staging):
             self._attach(source, source.results(sink))
@@ -104,13 +104,13 @@ class Step:
             self._attach(source, sink)
 
     def copied_outputs(self) -> list[np.ndarray]:
-        """Copies of the predictions of the last run, one array an output."""
+        """Copies the predictions of the last run, one array per output."""
         return [np.array(self.space.device.numpy(t.data)) for t in self.space.outputs]
 
-    # One run, or several at one go.
+    # A single run, or several at once.
 
     def _feed(self, arrays: Sequence[Any]) -> None:
-        """Writes one batch, x, y and weights as the user has them, into the step's arrays."""
+        """Writes one batch, the user's x, y and weights, into the step's arrays."""
         self.space.given = arrays
         for array, own in zip(arrays, self.space.arrays):
             if own is not None:
@@ -120,7 +120,7 @@ class Step:
         space = self.space
 
         def moves() -> Iterator[None]:
-            """What comes before and after each replay, on the host."""
+            """Runs the host's work before and after each replay."""
             for number in numbers:
                 source.seek(number)
                 yield
@@ -131,7 +131,7 @@ class Step:
         steps = int(space.work.optimizer.iterations) if space.by_kernels else 0
         try:
             self.recorder.replay_series(moves())
-        except BaseException:  # none of them happened
+        except BaseException:  # as if none of them had run
             for generator, streams in before:
                 generator.streams = streams
             if space.by_kernels:
@@ -141,7 +141,7 @@ class Step:
             space.work.sums.count(self.samples * len(numbers), [n * len(numbers) for n in space.value_counts])
 
     def _once(self, source: Source | Staging | None, sink: Sequence[Any] | None, part: Part | None) -> None:
-        """One step: on the batch that is the next one in `source`, else on the one that was fed."""
+        """Runs one step on the next batch of `source`, else on the fed one."""
         space, recorder, sums = self.space, self.recorder, self.space.work.sums
         token = kept = None
         if part is not None and space.ranks.size > 1:
@@ -161,7 +161,7 @@ class Step:
                 if source is not space.source or sink is not space.sink:
                     self._attach(source, sink)
                 recorder.replay()
-        except BaseException:  # it did not happen: its random numbers are drawn again
+        except BaseException:  # as if it had not run: its random numbers are drawn again
             for generator, streams in before:
                 generator.streams = streams
             raise
@@ -178,11 +178,11 @@ class Step:
     # Recording.
 
     def prepare(self, source: Source | None, report: Callable[[int, int], None]) -> None:
-        """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
+        """Compiles in advance, together, the kernels of all recordable phases, which a dry run finds."""
         dry, token = trace.DryRun(), ranks.current.set(self.space.ranks)
         try:
             with kernel_lock, self.users, dry.record():
-                if self.recorder.plan or self.has_kernels:  # asked under the lock: another thread may have run it
+                if self.recorder.plan or self.has_kernels:  # checked under the lock: another thread may have run it
                     return
                 self.space.source = self._staging_for(source) if source is not None and source.staged else source
                 self._dry_run()
@@ -191,7 +191,7 @@ class Step:
         self.space.device.prepare(dry.found, report)
 
     def prepare_alone(self) -> None:
-        """Compiles what a step needs before its first run; says so on a terminal only."""
+        """Compiles a step's kernels before its first run; shows this only on a terminal."""
         if not self.recorder.plan:
             line = Progress(0)
             self.prepare(None, line.compiling if line.live else lambda done, total: None)
@@ -215,7 +215,7 @@ class Step:
         space.first = space.device.dynamic(lambda: 0 if space.source is None else space.source.first, np.int64)
 
     def _begin(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
-        """Forgets what was recorded, and makes ready to record all phases."""
+        """Discards the recordings, and prepares to record all phases."""
         space, optimizer = self.space, self.space.work.optimizer
         space.source, space.sink = source, sink
         trainable = space.model.trainable_weights
@@ -229,8 +229,7 @@ class Step:
         self.recorder.begin(self._draw_first, space.ranks.progress if space.ranks.size > 1 else None)
 
     def _record(self, *names: str) -> None:
-        """Runs and records these phases, or all, and plans the next run. Interrupted, it leaves nothing to be replayed.
-        """
+        """Runs and records these phases, or all, and plans the next run. If interrupted, no replay remains."""
         space, recorder, reasons = self.space, self.recorder, self.recorder.reasons
         in_model = space.model.recording_obstacle() or phases.shared_obstacle(space)
         pieces = phases.pieces(space)
@@ -238,7 +237,7 @@ class Step:
             if piece.name in names or not names:
                 with recorder.recording(piece.name, phases.obstacle(space, piece.name, in_model)):
                     piece.work()
-        # A phase cannot be replayed if one is not whose arrays it reads, and forward not without backward.
+        # A phase is replayed only if all phases whose arrays it reads are, and forward only with backward.
         reasons["forward"] = reasons["forward"] or reasons.get("backward")
         for name, read in (("loss", "forward"), ("backward", "forward"), ("store", "forward"), ("account", "loss")):
             if name in reasons:
@@ -246,11 +245,11 @@ class Step:
         recorder.arrange(pieces, draws=space.source is not None)
 
     def _attach(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
-        """Another data set, other arrays for predictions: what reads and writes them runs, and is recorded anew."""
+        """Attaches another data set or prediction arrays: runs and records the phases that use them again."""
         space = self.space
         changed = ["load"] * (source is not space.source) + ["store"] * (sink is not space.sink)
         space.source, space.sink = source, sink
-        self.recorder.plan = []  # interrupted, this leaves nothing to be replayed
+        self.recorder.plan = []  # if interrupted, no replay remains
         self.recorder.draw()
         self._record(*changed)
 
@@ -261,7 +260,7 @@ class Step:
         return self._staging
 
     def detach(self) -> None:
-        """Lets go of the data set and of the arrays for predictions, so that their memory can be used again."""
+        """Releases the data set and the prediction arrays, so that their memory can be reused."""
         space, recorder = self.space, self.recorder
         with kernel_lock:
             space.given = ()
@@ -275,7 +274,7 @@ class Step:
 
 
 class Steps:
-    """A model's steps, by what they do and the shapes of a batch."""
+    """A model's steps, by their kind and a batch's shapes."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple, Step] = {}
@@ -284,12 +283,12 @@ class Steps:
         self._seen: set[tuple] = set()
 
     def find(self, kind: str, *key: Any) -> Step | None:
-        """The step of that kind and key, where there is one and nothing has changed since it was recorded."""
+        """Returns the step of this kind and key, if it exists and nothing has changed since its recording."""
         step = self._kept.get((kind, *key))
         return step if step is not None and step.recorder.plan and step.recorder.is_current() else None
 
     def of(self, kind: str, key: tuple, make: Callable[[], Step]) -> Step:
-        """The step of that kind and key, made where there is none."""
+        """Returns the step of this kind and key; makes it if needed."""
         step = self._kept.get((kind, *key))
         if step is None:
             same = [k for k in list(self._kept) if k[0] == kind]
@@ -303,14 +302,14 @@ class Steps:
         return step
 
     def detach(self, kind: str) -> None:
-        """Lets go of the data sets of one kind of steps, which themselves stay."""
+        """Releases the data sets of one kind of steps; the steps stay."""
         for key, step in list(self._kept.items()):
             if key[0] == kind:
                 step.detach()
 
     def give_back(self) -> None:
-        """Gives back the memory of steps that train nothing and are not under way: there is too little. Another thread
-        that runs steps is not waited for.
+        """Frees the memory of idle steps that train nothing, when memory is short. Does not wait for another thread
+        that runs steps.
         """
         if kernel_lock.acquire(blocking=False):
             try:
@@ -321,7 +320,7 @@ class Steps:
                 kernel_lock.release()
 
     def forget(self, *kinds: str) -> None:
-        """Gives back the memory of these kinds of steps, of all where none is named."""
+        """Frees the memory of these kinds of steps, or of all."""
         for key in [key for key in list(self._kept) if not kinds or key[0] in kinds]:
-            if (step := self._kept.pop(key, None)) is not None:  # another thread may have been first
+            if (step := self._kept.pop(key, None)) is not None:  # another thread may have removed it first
                 step.recorder.close()

@@ -1,4 +1,4 @@
-"""`Stream`: batches from an iterable; `Epochs`: which batches, of a stream or of arrays, make an epoch."""
+"""`Stream`: batches from an iterable; `Epochs`: the division of a stream's or arrays' batches into epochs."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,14 +20,14 @@ from .progress import warn
 from .source import Source
 from .user_arrays import Batch, Data
 
-# A batch, or this process's part of one with the number of samples that the whole batch has.
+# A batch, or this process's part of it together with the sample count of the whole batch.
 Ticket = tuple[Data, int | None]
 
 
 def is_stream(x: Any) -> bool:
-    """Whether x gives batches one after the other: an iterable, or what has a length and items, but no array.
+    """Whether x yields batches: an iterable, or an object with a length and items, but not an array.
 
-    Raises ValueError, as Keras does, for a function or a class that makes them.
+    Raises ValueError, as Keras does, for a function or class that creates them.
     """
     if isroutine(x) or isclass(x):
         raise ValueError("Data must be arrays or an iterable of batches, and not what makes it. Received: the "
@@ -38,11 +38,11 @@ def is_stream(x: Any) -> bool:
 
 
 class Stream:
-    """Batches as an iterable or a sequence (Keras's PyDataset) gives them, which `parse` turns into `Data`. Each of
-    `ranks` has its part of each: an image dataset gives that alone, others the whole batch.
+    """Batches of an iterable or a sequence (Keras's PyDataset), which `parse` converts to `Data`. Each of `ranks` has
+    its part of each batch: an image dataset yields only that part, others the whole batch.
 
-    shuffle: a sequence gives its batches in a new order each epoch, by the key that `draw` returns. peek: of a sequence
-    the first batch is only looked at, and made anew when its turn comes: random numbers that it draws count then.
+    shuffle: a sequence's batches get a new order each epoch, by the key that `draw` returns. peek: a sequence's first
+    batch is only inspected, and made again in its turn: only then do its random numbers count.
     """
 
     samples: int | None = None
@@ -51,20 +51,20 @@ class Stream:
                  draw: Callable[[], random.Key] = random.stream, peek: bool = False, ranks: Ranks = ALONE) -> None:
         self._batches, self._parse, self._ranks = batches, parse, ranks
         self.is_sequence = is_sequence(batches)
-        self.key = draw() if shuffle and self.is_sequence else None  # of the orders of a sequence's batches
-        self._before = self._held()  # the first batch, which is read now, is yet to come
+        self.key = draw() if shuffle and self.is_sequence else None  # key of the orders of a sequence's batches
+        self._before = self._held()  # state before the first batch, which is read now and used later
         peek = peek and self.is_sequence
         begun = self._read(number)
         with state.random_as_before() if peek else nullcontext():
             first = next(begun, None)
         if first is None:
-            raise ValueError(f"There is no batch to begin with. Received: {type(batches).__name__} that gives none.")
+            raise ValueError(f"There is no first batch. Received: an empty {type(batches).__name__}.")
         self._first = self.batch([first])
         self._begun: Iterator[Ticket] | None = None if peek else chain([first], begun)
 
     @property
     def steps(self) -> int | None:
-        """How many batches there are, where that is known."""
+        """The number of batches, if known."""
         return count_batches(self._batches)
 
     @property
@@ -73,18 +73,18 @@ class Stream:
         return self._first.data
 
     def tickets(self, number: int, skipped: int = 0) -> Iterator[Ticket]:
-        """One batch after the other, in epoch `number`, without its first `skipped` ones; those are left out already
-        if the iterable had its state set.
+        """Yields the batches of epoch `number`, without its first `skipped` ones. If the iterable's state was restored,
+        these are already left out.
         """
         begun, self._begun = self._begun, None
         return self._read(number, skipped) if begun is None else begun
 
     def identity(self) -> dict[str, Any]:
-        """What tells the batches from those of another iterable, as far as that is known."""
+        """Identifies the iterable's batches, as far as possible."""
         return {"class": type(self._batches).__name__, "steps": self.steps}
 
     def check_position(self) -> None:
-        """Raises ValueError where no later process could take up the batches where this one leaves them."""
+        """Raises ValueError if no later process could resume the batches at this position."""
         if self.is_sequence:
             hook = getattr(type(self._batches), "on_epoch_end", None)
             if hook is None or self._has_state() or str(hook.__module__).split(".")[0] in ("keras", "tensorflow"):
@@ -100,18 +100,18 @@ class Stream:
                          "its items, go on from there.")
 
     def check_apart(self, other: "Stream") -> None:
-        """Raises ValueError where another stream is of the same iterable, which can stand in one place only."""
+        """Raises ValueError if another stream uses the same iterable, which has only one position."""
         if self._batches is other._batches and self._has_state():
             raise ValueError("Training whose state is saved needs two objects to train and to validate on. Received "
                              f"the same {type(self._batches).__name__} for both: make a second one.")
 
     def get_state(self) -> dict[str, Any]:
-        """Where the iterable stands, for `set_state`."""
+        """Returns the iterable's position, for `set_state`."""
         waiting = self._begun is not None
         return {"waiting": waiting, "held": self._before if waiting else self._held()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `get_state` was called, as soon as batches are asked for."""
+        """Restores `get_state`'s position, once batches are requested."""
         self._begun = None
         if state["held"] is not None:
             self._batches.set_state(state["held"])
@@ -123,7 +123,7 @@ class Stream:
         return deepcopy(self._batches.get_state()) if self._has_state() else None
 
     def batch(self, tickets: Sequence[Ticket] | None = None) -> Batch:
-        """This process's part of a batch; without one, that of the first."""
+        """Returns this process's part of a batch, by default the first."""
         if tickets is None:
             return self._first
         [(data, samples)] = tickets
@@ -131,11 +131,11 @@ class Stream:
         return Batch(None, data if samples is not None else data.rows(part.before, part.before + part.own), part)
 
     def together(self, ticket: Ticket) -> int:
-        """How many batches from this one on are best gone through at one go."""
+        """Returns the number of batches from this one on to run together."""
         return 1
 
     def end_epoch(self) -> None:
-        """Tells a sequence, which may want to change its samples."""
+        """Notifies a sequence, which may change its samples."""
         getattr(self._batches, "on_epoch_end", lambda: None)()
 
     def _read(self, number: int, skipped: int = 0) -> Iterator[Ticket]:
@@ -157,7 +157,7 @@ class Stream:
 
 
 class Epochs:
-    """The batches of each epoch: all of a source, or `steps` of them from where the last epoch ended."""
+    """The batches of each epoch: all of a source, or `steps` of them after the last epoch's end."""
 
     def __init__(self, source: Source | Stream, steps: int | None = None, name: str = "steps") -> None:
         if steps is not None:
@@ -167,16 +167,16 @@ class Epochs:
         self.source, self.fixed = source, steps
         self._tickets: Iterator[Any] | None = None
         self._next: Any = None
-        self._number, self._taken = 0, 0  # of the pass that the tickets are of, and how many of them were taken
-        self._seen: int | None = None  # in an epoch that went through all of them
+        self._number, self._taken = 0, 0  # the tickets' pass, and how many tickets were used
+        self._seen: int | None = None  # batches in an epoch that used all of them
 
     @property
     def steps(self) -> int | None:
-        """How many steps an epoch has, where that is known."""
+        """The number of steps per epoch, if known."""
         return self.fixed or self.source.steps or self._seen
 
     def ready(self, number: int) -> bool:
-        """Whether there is a batch for epoch `number`. Where all were taken, the source begins again, if it can."""
+        """Whether there is a batch for epoch `number`. If all were used, the source begins again, if it can."""
         self._fetch()
         if self._next is None:
             self._begin(number)
@@ -184,12 +184,12 @@ class Epochs:
         return self._next is not None
 
     def get_state(self) -> dict[str, Any]:
-        """Where an epoch stands, or one that ended, for `set_state`."""
+        """Returns an epoch's position, or its end, for `set_state`."""
         return {"number": None if self._tickets is None else self._number, "taken": self._taken, "seen": self._seen,
                 "source": self.source.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `get_state` was called."""
+        """Restores `get_state`'s position."""
         self.source.set_state(state["source"])
         self._next, self._tickets, self._seen = None, None, state["seen"]
         if state["number"] is not None:
@@ -199,15 +199,15 @@ class Epochs:
         self._number, self._taken, self._tickets = number, skipped, self.source.tickets(number, skipped)
 
     def _fetch(self) -> None:
-        """Asks for the next batch, where one was not asked for before and there may be one."""
+        """Requests the next batch, unless it was already requested or none is left."""
         if self._next is None and self._tickets is not None:
             self._next = next(self._tickets, None)
             if self._next is None:
                 self._tickets = None
 
     def epoch(self, number: int, done: int = 0, one_by_one: bool = False) -> Iterator[Batch]:
-        """Yields the batches of an epoch, those together that the source's device goes through best at one go. `done`:
-        how many of the epoch's steps were done before.
+        """Yields an epoch's batches, grouped if the source's device runs them best together. `done`: the epoch's
+        completed steps.
         """
         if done and done != self.fixed:
             self._fetch()
@@ -231,6 +231,6 @@ class Epochs:
 
 
 def warn_of_end() -> None:
-    """Warns, in Keras's words, that there were less batches than were asked for."""
+    """Warns, in Keras's words, that the data had fewer batches than requested."""
     warn("Your input ran out of data; interrupting training. Make sure that your dataset or generator can generate at "
          "least `steps_per_epoch * epochs` batches.")

@@ -1,4 +1,4 @@
-"""`Sums`: the running sums of losses and metrics over an epoch, which lie on the device until somebody looks."""
+"""`Sums`: the running sums of losses and metrics over an epoch, which stay on the device until they are read."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from ..kernels.device import Device
 from ..metrics import Metric
 from .compiled import Goal, Score
 
-_FIRST = 3  # what comes before the outputs' losses: the loss, the steps, the first step after which it was not finite
+_FIRST = 3  # entries before the outputs' losses: loss, steps, first step with a loss that was not finite
 
 
 class Sums:
     """The means of the total loss, of each output's loss and of the metrics, by steps that add to them.
 
-    held: finds the metrics that the model has in attributes, which its `call` updates.
+    held: finds the metrics in the model's attributes, which its `call` updates.
     """
 
     def __init__(self, device: Device, goals: Sequence[Goal], scores: Sequence[Score],
@@ -30,37 +30,37 @@ class Sums:
         self.reset()
 
     def reset(self) -> None:
-        """Starts an epoch."""
+        """Resets the sums for an epoch."""
         self._k.clear(self._totals)
         self._losses, self._samples = np.zeros(1 + len(self._goals)), 0
-        self._counted = 0  # the samples that the losses are of, when somebody looked
-        self._values = [0] * len(self._scores)  # how many each metric's sum is of
+        self._counted = 0  # number of samples in the losses at the last read
+        self._values = [0] * len(self._scores)  # number of values in each metric's sum
         for metric in (*(score.metric for score in self._scores), *self._held_metrics()):
             metric.reset_state()
-        # What each metric held when it was last written to, and what of it came from others that have the same metric.
+        # Each metric's sums at its last write, and the part of them from other owners of the metric.
         self._shown, self._others = [[0.0, 0.0] for _ in self._scores], [[0.0, 0.0] for _ in self._scores]
 
     def _held_metrics(self) -> list[Metric]:
-        """The metrics in the model's attributes now."""
+        """Returns the metrics now in the model's attributes."""
         if self._held_at != changes():
             self._held, self._held_at = self._find_held(), changes()
         return self._held
 
     def add_losses(self, losses: Sequence[tuple[float, Any, Any]], samples: float) -> None:
-        """Of a batch: (weight of the output, values, normalized weights of the samples) of each output with a loss."""
+        """Adds a batch's (output weight, values, normalized sample weights) of each output with a loss."""
         for i, (weight, values, weights) in enumerate(losses):
             self._k.accumulate(values, weights, weight * samples, self._totals, 0)
             if len(losses) > 1:
                 self._k.accumulate(values, weights, samples, self._totals, _FIRST + i)
 
     def add_penalty(self, values: Any, samples: int) -> None:
-        """Of a batch: what counts in the total loss alone."""
+        """Adds a batch's penalty, which counts only in the total loss."""
         values = values.reshape(-1)
         ones = self._device.constant(np.ones(values.shape, values.dtype))
         self._k.accumulate(values, ones, samples, self._totals, 0)
 
     def add_score(self, which: int, values: Any) -> None:
-        """Of a batch: the values of metric number `which`, one a sample."""
+        """Adds a batch's values of metric number `which`, one per sample."""
         ones = self._device.constant(np.ones(values.shape, values.dtype))
         self._k.accumulate(values, ones, 1.0, self._totals, _FIRST + len(self._goals) + which)
 
@@ -75,8 +75,8 @@ class Sums:
             self._values[j] += n
 
     def read(self, ranks: Ranks = ALONE) -> int | None:
-        """Looks at the sums so far, those of all `ranks` together, which stay as they are: who looks, and when, changes
-        no bit of what comes later. Returns the first step after which the loss was NaN or infinite, if any.
+        """Reads the current sums of all `ranks` together without changing them: reading never affects later results.
+        Returns the first step after which the loss was NaN or infinite, if any.
         """
         host, self._counted, values = self._together(ranks)
         self._losses[0], self._losses[1:] = host[0], host[_FIRST : _FIRST + len(self._goals)]
@@ -84,7 +84,7 @@ class Sums:
             if values[j]:
                 own = float(host[_FIRST + len(self._goals) + j]), values[j]
                 shown, others = self._shown[j], self._others[j]
-                for i, name in enumerate(("total", "count")):  # on top of what others wrote to the metric
+                for i, name in enumerate(("total", "count")):  # in addition to values from other owners of the metric
                     variable = getattr(score.metric, name)
                     if (held := float(variable)) != shown[i]:
                         others[i] += held - shown[i]
@@ -93,7 +93,7 @@ class Sums:
         return int(host[2]) - 1 if host[2] else None
 
     def _together(self, ranks: Ranks) -> tuple[np.ndarray, int, list[int]]:
-        """The totals of all ranks on the host, how many samples they are of, and how many values each metric's is."""
+        """Returns all ranks' totals on the host, their number of samples, and each metric's number of values."""
         totals = np.array(self._device.numpy(self._totals))
         own = np.concatenate([totals, [self._samples], self._values])
         every = np.stack(ranks.gather(own))
@@ -104,17 +104,17 @@ class Sums:
         return found[: totals.size], samples, values
 
     def kept(self) -> tuple[np.ndarray, int, list[int]]:
-        """The sums as they are, for `put_back`."""
+        """Returns the current sums, for `put_back`."""
         return np.array(self._device.numpy(self._totals)), self._samples, list(self._values)
 
     def put_back(self, kept: tuple[np.ndarray, int, list[int]]) -> None:
-        """Takes a step back, which another rank counts, but not that there was one."""
+        """Undoes a step's sums, as another rank counts them, but keeps the step count."""
         kept[0][1] += 1
         self._totals[...] = self._device.asarray(kept[0])
         self._samples, self._values = kept[1:]
 
     def get_state(self, ranks: Ranks = ALONE) -> dict[str, Any]:
-        """Copies of the sums of all `ranks` together, and of what metrics of the user's hold, for `set_state`."""
+        """Copies the sums of all `ranks` together and the state of the user's metrics, for `set_state`."""
         totals, samples, values = self._together(ranks)
         metrics = [score.metric.get_state() for score in self._scores]
         return {"totals": totals, "samples": samples, "values": values, "metrics": metrics,
@@ -122,8 +122,8 @@ class Sums:
                 "shown": [list(two) for two in self._shown], "others": [list(two) for two in self._others]}
 
     def set_state(self, state: Mapping[str, Any], first: bool = True) -> None:
-        """Goes on where `get_state` was called; of several ranks the `first` has what came before. Raises ValueError
-        for sums of other losses or metrics.
+        """Restores `get_state`'s sums; with several ranks only the `first` has the earlier sums. Raises ValueError for
+        sums of other losses or metrics.
         """
         if np.shape(state["totals"]) != self._totals.shape or len(state["metrics"]) != len(self._scores):
             raise ValueError("These sums are of other losses or metrics than the model's.")
@@ -138,12 +138,12 @@ class Sums:
             metric.set_state(held)
 
     def read_logs(self, ranks: Ranks = ALONE) -> dict[str, float]:
-        """The means so far, of now."""
+        """Reads the sums and returns the current means."""
         self.read(ranks)
         return self.logs()
 
     def logs(self) -> dict[str, float]:
-        """The means so far, as of the last `read`."""
+        """Returns the means at the last `read`."""
         means = (self._losses / max(self._counted, 1)).tolist()
         several = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
         scores = {score.name: plain(score.metric.result()) for score in self._scores}
@@ -152,12 +152,12 @@ class Sums:
 
 
 def results(metrics: Iterable[Metric]) -> dict[str, Any]:
-    """The results of metrics by their names."""
+    """Returns the results of metrics by name."""
     return flat({metric.name: metric.result() for metric in metrics})
 
 
 def flat(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """Logs in which a metric of several values, such as `compile_metrics`, has a dict, as one dict."""
+    """Flattens logs in which a metric of several values, such as `compile_metrics`, has a dict."""
     found: dict[str, Any] = {}
     for name, value in logs.items():
         found.update(value if isinstance(value, Mapping) else {name: value})
@@ -165,5 +165,5 @@ def flat(logs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(result: Any) -> Any:
-    """A metric's result as a number; of a metric of several numbers, such as one a class, the array."""
+    """Converts a metric's result to a number; several numbers, such as one per class, stay an array."""
     return float(result) if np.size(result) == 1 else np.asarray(result)

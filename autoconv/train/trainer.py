@@ -1,4 +1,4 @@
-"""`Trainer`: fits, evaluates and asks a model, with Keras's methods and defaults."""
+"""`Trainer`: trains, evaluates and runs a model, with Keras's methods and defaults."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 class TrainerMethod(Generic[P, Result]):
-    """A method of the trainer as one of the model that has it: `model.fit` is the method of its trainer."""
+    """Exposes a trainer's method on its model: `model.fit` is the method of its trainer."""
 
     def __init__(self, method: Callable[Concatenate["Trainer", P], Result]) -> None:
         self._method = method
@@ -43,14 +43,14 @@ class TrainerMethod(Generic[P, Result]):
 
 
 def held_by_trainer(name: str) -> Any:
-    """An attribute of the trainer as one of the model that has it."""
+    """Exposes a trainer's attribute on its model."""
     return property(lambda model: getattr(model._trainer, name),
                     lambda model, value: setattr(model._trainer, name, value))
 
 
 class Trainer:
-    """Trains, evaluates and asks the model that has it, with Keras's methods and defaults. All of them run steps
-    (step.py). What compile() was given, and what became of it, is here alone.
+    """Trains, evaluates and runs its model, with Keras's methods and defaults. All of them run steps (step.py). Only
+    this class holds compile()'s arguments and results.
     """
 
     def __init__(self, model: Model) -> None:
@@ -62,7 +62,7 @@ class Trainer:
         self.weighted_metrics: Any = None
         self.run_eagerly, self.jit_compile, self.steps_per_execution = False, True, 1
         self.history: History | None = None
-        self.stop_training = False  # this and the next two are set by callbacks, to end after the present batch
+        self.stop_training = False  # callbacks set these three flags to end after the current batch
         self.stop_evaluating = self.stop_predicting = False
         self.ranks: Ranks = ALONE  # the processes that train it together: see `distribute`
         self.running = Running()
@@ -71,7 +71,7 @@ class Trainer:
                 metrics: Any = None, weighted_metrics: Any = None, run_eagerly: bool = False,
                 steps_per_execution: int = 1, jit_compile: str | bool = "auto", auto_scale_loss: bool = True,
                 **unknown: Any) -> None:
-        """Says how to train: an optimizer and a loss, by name or as objects, and metrics to report.
+        """Configures training: an optimizer and a loss, by name or as objects, and metrics to report.
 
         metrics: a list of names ("accuracy", "mse", ...), metrics, or functions `(y_true, y_pred)` on NumPy arrays;
         weighted_metrics: those that count samples by their weights. For several outputs loss, loss_weights (numbers)
@@ -98,22 +98,24 @@ class Trainer:
         self.running, self.stop_training = Running(), False
 
     def get_compile_config(self) -> dict[str, Any] | None:
-        """What compile() was given, as plain data; None where it was not called. Raises ValueError for what has no
-        name, such as a lambda.
+        """Returns compile()'s arguments as plain data; None if it was not called. Raises ValueError for objects without
+        a name, such as a lambda.
         """
         return compiled.to_config(self)
 
     def compile_from_config(self, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> None:
-        """Calls compile() as `get_compile_config` says; custom_objects maps names to classes and functions of yours."""
+        """Calls compile() with `get_compile_config`'s data; custom_objects maps names to classes and functions of
+        yours.
+        """
         self.model.compile(**compiled.from_config(config, custom_objects))
 
     def distribute(self, ranks: Ranks) -> Any:
         """Has `fit`, `evaluate` and `predict` share their work with other processes: `parallel.MPI()`. Returns the
-        model. Each of them makes the same calls with the same data; batch_size is that of all together.
+        model. Each of them makes the same calls with the same data; batch_size counts all ranks together.
 
-        Rank 0's weights and random numbers are everyone's when `fit` begins. Its callbacks alone are called, and show,
-        log and save; what they decide counts for all. Raises ValueError, in `fit`, where ranks have other data,
-        arguments or versions, TypeError for what are no ranks.
+        `fit` first copies rank 0's weights and random state to all. Only rank 0's callbacks are called, and show, log
+        and save; their decisions apply to all. Raises ValueError, in `fit`, if ranks differ in data, arguments or
+        versions, TypeError for objects that are not ranks.
         """
         if not isinstance(ranks, Ranks):
             raise TypeError("distribute() takes the processes that train together: model.distribute(parallel.MPI()). "
@@ -129,7 +131,7 @@ class Trainer:
     # One batch.
 
     def predict_on_batch(self, x: Any) -> Any:
-        """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
+        """Returns the outputs for one batch x (N, ...), with the least overhead. Needs no compile()."""
         model = self.model
         if isinstance(x, np.ndarray):
             known = self.running.steps.find("predict", x.shape, model.device)
@@ -147,7 +149,7 @@ class Trainer:
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False, **unknown: Any,
     ) -> Any:
-        """One step on one batch. Returns this batch's loss, with metrics `[loss, metric, ...]`, or a dict of them."""
+        """Trains one step on one batch. Returns its loss, with metrics `[loss, metric, ...]`, or a dict of them."""
         refuse(self.model, "train_on_batch", unknown)
         self._check_compiled("train_on_batch")
         data = check_arrays(self.model, x, y, sample_weights(y, sample_weight, class_weight))
@@ -155,21 +157,21 @@ class Trainer:
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False,
                       **unknown: Any) -> Any:
-        """The loss of one batch, with metrics `[loss, metric, ...]`, or a dict of them. Nothing is trained."""
+        """Returns the loss of one batch, with metrics `[loss, metric, ...]` or a dict. Trains nothing."""
         refuse(self.model, "test_on_batch", unknown)
         self._check_compiled("test_on_batch")
         return self._on_batch("test", check_arrays(self.model, x, y, sample_weight), return_dict)
 
     def recording_report(self) -> dict[str, dict[str, str | None]]:
-        """Of each kind of step that ran ("train", "test", "predict") its phases: None where a phase was recorded, and
-        is replayed as its kernels alone, else why it runs through Python.
+        """The phases of each kind of step that ran ("train", "test", "predict"): None if a phase was recorded and is
+        replayed as kernels only, else the reason why it runs through Python.
         """
         return {kind: dict(reasons) for kind, reasons in self.running.steps.reasons.items()}
 
     def graph_report(self) -> dict[str, dict[str, Any]]:
-        """On a GPU, of each kind of step ("train", "test", "predict") that was repeated: whether all its CUDA graphs
-        could be `captured`, how many `graphs` there are, how many kernels (`nodes`) the largest has, and the `reason`
-        where one could not be: its kernels are then launched one by one.
+        """On a GPU, for each repeated kind of step ("train", "test", "predict"): whether all its CUDA graphs were
+        `captured`, the number of `graphs`, the kernels (`nodes`) of the largest, and the `reason` if a capture failed:
+        its kernels are then launched one by one.
         """
         found = {kind: graphs.describe() for kind, graphs in self.running.steps.graphs.items()}
         return {kind: described for kind, described in found.items() if described is not None}
@@ -194,11 +196,11 @@ class Trainer:
         logs = sums.read_logs(self.ranks)
         return logs if return_dict else listed(self.model, logs)
 
-    # The steps, and what comes before the first one.
+    # The steps, and the preparation of the first one.
 
     def step_for(self, work: Work, batch: Batch) -> Step:
-        """The step for batches like this one. Raises RuntimeError if a callback brought another loss or optimizer
-        while fit runs.
+        """Returns the step for batches like this one. Raises RuntimeError if a callback brought another loss or
+        optimizer while fit runs.
         """
         data, part, model = batch.data, batch.part, self.model
         if work.kind == "train" and (work.sums is not self.running.sums.get("train")
@@ -217,16 +219,16 @@ class Trainer:
                     overridden(self.model, kind))
 
     def sums_for(self, kind: str, goals: Sequence[Goal], scores: Sequence[Score]) -> Sums | OwnSums:
-        """Where the losses and metrics of steps of this kind are added up."""
+        """Returns the sums of losses and metrics for this kind of step."""
         if overridden(self.model, kind) is not None:
             return OwnSums(self.model)
         return Sums(self.model.device, goals, scores, self.model._held_metrics)
 
-    # What comes before the first step.
+    # Preparation of the first step.
 
     def _settle(self, data: Data) -> None:
-        """Makes losses and metrics for this data, after a look at the targets. What was set after `compile` by its
-        name, a loss or an optimizer, becomes an object.
+        """Makes losses and metrics for this data, after checking the targets. A loss or optimizer set by name after
+        `compile` becomes an object.
         """
         if not isinstance(self.optimizer, optim.Optimizer):
             self.optimizer = optim.get(self.optimizer)  # type: ignore[arg-type]
@@ -243,16 +245,16 @@ class Trainer:
     def _build_optimizer(self) -> None:
         parameters = self.model.trainable_weights
         if parameters:
-            with kernel_lock:  # it moves the weights: no step is recorded meanwhile
+            with kernel_lock:  # this moves the weights, so no step may be recorded meanwhile
                 self.optimizer.train(parameters)  # type: ignore[union-attr]
         elif self.model._can_be_called():
             warn("The model has no trainable weights, so nothing is trained.")
 
     def _prepare(self, work: Work, source: Source | Stream, verbose: int) -> Progress:
-        """Compiles, once a machine, what the first step would otherwise have to wait for, and says so."""
+        """Compiles the first step's kernels in advance, once per machine, and shows the progress."""
         line, step = Progress(0, verbose), self.step_for(work, source.batch())
         for turn_to in (True, False):
             if turn_to == self.ranks.prepares:
                 step.prepare(None if isinstance(source, Stream) else source, line.compiling)
-            self.ranks.exchange(None)  # the others find on disk what one rank of each machine compiled
+            self.ranks.exchange(None)  # the others load from disk what one rank per machine compiled
         return line

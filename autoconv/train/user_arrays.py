@@ -1,4 +1,4 @@
-"""Arrays as a user passes them: one, a list or a dict by names; checked before anything runs, and never copied here."""
+"""A user's arrays: one, a list or a dict by names; checked before anything runs, and never copied here."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ _CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
 class Data:
     """Inputs x, targets y and sample weights, each a list of arrays (N, ...), one for each input or output of a model.
 
-    x and y may also be arrays of a GPU; what is not there is None. form: puts a list of inputs into the form in which
-    the model's call takes it.
+    x and y may also be arrays of a GPU; missing arrays are None. form: converts a list of inputs to the model call's
+    structure.
     """
 
     x: list[Any]
@@ -36,16 +36,16 @@ class Data:
 
     @property
     def like(self) -> "Data":
-        """The shapes of its batches."""
+        """A `Data` with the batches' shapes."""
         return self
 
     @property
     def arrays(self) -> list[Any]:
-        """All of them: x, y, then weights."""
+        """All arrays: x, y, then weights."""
         return [*self.x, *self.y, *self.weights]
 
     def rows(self, start: int, stop: int) -> "Data":
-        """The samples start..stop-1, without a copy."""
+        """Returns the samples start..stop-1, without a copy."""
         def kept(arrays: list[Any]) -> list[Any]:
             return [None if a is None else a[start:stop] for a in arrays]
 
@@ -55,8 +55,8 @@ class Data:
 class Batch(NamedTuple):
     """A batch, or several of one size that follow each other.
 
-    source: where a step reads them, by their `numbers` there, of which the first is the next one; None for a batch
-    whose data are fed to the step. data: has the shapes of its arrays. part: what of it this process has.
+    source: the source from which a step reads them, by their `numbers`, of which the first is next; None for data fed
+    to the step. data: arrays of a batch's shapes. part: this process's part of it.
     """
 
     source: Any
@@ -67,16 +67,16 @@ class Batch(NamedTuple):
 
 def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence[str] | None = None,
                output_names: Sequence[str] | None = None) -> Data:
-    """The arrays of a data set, or an error that says what does not fit. `names` of inputs and outputs order a dict."""
+    """Checks and returns the arrays of a data set. The `names` of inputs and outputs order a dict."""
     inputs = [_numbers("x", a) for a in parts(x, "x", names)]
     if isinstance(y, Mapping) and output_names is not None and y.keys() < set(output_names):
-        y = {name: y.get(name) for name in output_names}  # outputs without a loss may have no targets
+        y = {name: y.get(name) for name in output_names}  # outputs without a loss need no targets
     targets = [None if a is None else _numbers("y", a) for a in parts(y, "y", output_names)]
     weights = [None if a is None else _numbers("sample_weight", a) for a in parts(
         sample_weight, "sample_weight", output_names if isinstance(sample_weight, list | tuple | dict) else None)]
     weights = [a.reshape(-1) if a is not None and a.ndim == 2 and a.shape[1] == 1 else a for a in weights]
     if len(weights) == 1:
-        weights *= max(len(targets), 1)  # the same for each output
+        weights *= max(len(targets), 1)  # the same weights for each output
     samples = inputs[0].shape[0]
     if not samples:
         raise ValueError(f"x holds no samples. Received shape: {inputs[0].shape}.")
@@ -90,7 +90,7 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence
 
 
 def _called(what: str, given: Any, arrays: list[Any], names: Sequence[str] | None) -> list[str]:
-    """What to call each array for a user: x, or of several x['left'], by the keys or the model's names, else x[0]."""
+    """Names each array for error messages: x, or x['left'] by the keys or the model's names, else x[0]."""
     if not isinstance(given, list | tuple | Mapping) or len(arrays) == 1:
         return [what] * len(arrays)
     keys = names or (sorted(given) if isinstance(given, Mapping) else range(len(arrays)))
@@ -98,9 +98,9 @@ def _called(what: str, given: Any, arrays: list[Any], names: Sequence[str] | Non
 
 
 def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
-    """What a user passed for the inputs or outputs of these names: one thing, a list or a dict, as a list.
+    """Converts a user's value for the inputs or outputs of these names, one thing, a list or a dict, to a list.
 
-    Where no names are known, a list or tuple of arrays and a dict are several things.
+    Without names, a list or tuple of arrays and a dict count as several things.
     """
     if isinstance(value, Mapping):
         known = sorted(value) if names is None else list(names)
@@ -122,9 +122,9 @@ def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
 
 
 def arranged(given: Any, like: Any) -> list[Any] | None:
-    """What was given in the structure `like` (of a model's inputs or outputs), as a list with one item for each of its
-    leaves, in the order of `flatten`: None for keys that are missing, one thing for all leaves below. None if the
-    structures differ.
+    """Converts values given in the structure `like` (of a model's inputs or outputs) to a list with one item per leaf,
+    in the order of `flatten`: None for keys that are missing, one thing for all leaves below. None if the structures
+    differ.
     """
     if not isinstance(like, dict | list | tuple):
         return [given]
@@ -146,7 +146,7 @@ def arranged(given: Any, like: Any) -> list[Any] | None:
 
 
 def structure(value: Any, names: Sequence[str] | None) -> Callable[[list[Any]], Any]:
-    """What puts a list as `parts` makes it into the form in which a model's `call` takes it."""
+    """Returns a function that converts a list from `parts` to the structure for a model's `call`."""
     if names is None and isinstance(value, Mapping):
         return _by_keys(tuple(sorted(value)))
     one = len(names) == 1 if names is not None else len(parts(value, "x", None)) == 1
@@ -159,12 +159,12 @@ def _only(items: list[Any]) -> Any:
 
 @lru_cache
 def _by_keys(keys: tuple[str, ...]) -> Callable[[list[Any]], Any]:
-    """The same function for the same keys, so that it can tell one form from another."""
+    """Returns the same function for equal keys, so that structures can be compared by it."""
     return lambda items: dict(zip(keys, items))
 
 
 def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
-    """What an iterable gives as one batch: x, (x,), (x, y) or (x, y, sample_weight), as the three of them."""
+    """Splits an iterable's batch x, (x,), (x, y) or (x, y, sample_weight) into the three parts."""
     if not isinstance(batch, tuple | list):
         return batch, None, None
     if len(batch) not in (1, 2, 3):
@@ -176,7 +176,7 @@ def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
 def _numbers(name: str, value: Any) -> Any:
     value = value if isinstance(value, Tensor) else without_gradient(value)
     if hasattr(value, "__dlpack__") and not isinstance(value, Tensor) and value.__dlpack_device__()[0] == _CUDA:
-        value = from_dlpack(value)  # of CuPy, PyTorch or JAX: it stays where it is
+        value = from_dlpack(value)  # an array of CuPy, PyTorch or JAX, which stays on its device
     if isinstance(value, Tensor):
         value._refuse_loss("np.asarray")
     array = value.data if isinstance(value, Tensor) else np.asarray(value)
@@ -188,7 +188,7 @@ def _numbers(name: str, value: Any) -> Any:
 
 
 def split_validation(data: Data, share: float) -> tuple[Data, Data]:
-    """The data without, and with only, its last `share` of samples, as Keras takes them: before any shuffling."""
+    """Splits off the last `share` of the samples, before any shuffling, as Keras does. Returns both parts."""
     if not 0 <= share < 1:
         raise ValueError(f"validation_split must lie in [0, 1). Received: {share}.")
     cut = int(len(data) * (1 - share))
@@ -199,8 +199,8 @@ def split_validation(data: Data, share: float) -> tuple[Data, Data]:
 
 
 def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarray:
-    """The weight of each sample by its class, 1 where there is none; y are labels (N,) or (N, 1), or one-hot (N, C).
-    So are the weights of pixels, of labels (N, H, W, 1) or one-hot (N, H, W, C).
+    """Returns each sample's weight by its class, 1 by default; y are labels (N,) or (N, 1), or one-hot (N, C). For
+    labels (N, H, W, 1) or one-hot (N, H, W, C) the weights are per pixel.
     """
     numbers = isinstance(class_weight, Mapping) and all(
         isinstance(key, Integral) and isinstance(weight, Real) for key, weight in class_weight.items())
@@ -228,7 +228,7 @@ def validates_in(freq: Any) -> Callable[[int], bool]:
 
 
 def sample_weights(y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Any:
-    """The weights of the samples, from whichever of the two was given."""
+    """Returns the samples' weights from sample_weight or class_weight."""
     if class_weight is None:
         return sample_weight
     if sample_weight is not None:
@@ -239,7 +239,7 @@ def sample_weights(y: Any, sample_weight: Any, class_weight: Mapping[int, float]
 
 
 def without_batch(shapes: Any) -> Any:
-    """Shapes of data, of whatever structure, with an open batch."""
+    """Replaces the batch size in shapes of any structure by None."""
     if isinstance(shapes, dict):
         return {name: without_batch(shape) for name, shape in shapes.items()}
     return [without_batch(s) for s in shapes] if isinstance(shapes, list) else (None, *shapes[1:])

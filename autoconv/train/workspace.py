@@ -1,4 +1,4 @@
-"""`Workspace`: what the phases of a step share; `Work`: what a step does."""
+"""`Workspace`: the data that a step's phases share; `Work`: the kind and settings of a step."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ from .user_arrays import Data, Model
 
 
 class Work(NamedTuple):
-    """What a step does besides running the model: nothing in prediction, losses and metrics in evaluation, all of it in
-    training. With several `ranks` gradients are summed over them while the backward pass goes on.
+    """A step's work besides running the model: none in prediction, losses and metrics in evaluation, all in training.
+    With several `ranks`, gradients are summed over them during the backward pass.
     """
 
     kind: str  # "predict", "test" or "train"
@@ -29,15 +29,15 @@ class Work(NamedTuple):
     sums: Sums | None = None
     optimizer: Any = None
     ranks: Ranks = ALONE
-    own: str | None = None  # the method of the model's class that makes it run `train_step` or its like
+    own: str | None = None  # the overridden method that makes the model run `train_step` or a similar method
 
 
 class Workspace:
-    """What the phases of a step read and write: a batch of inputs x, targets y and sample weights, in arrays (None for
-    what is missing, or not copied to the device), and what one phase leaves for the next.
+    """The data that a step's phases read and write: a batch of inputs x, targets y and sample weights, in arrays (None
+    for what is missing, or not copied to the device), and results that one phase leaves for the next.
 
-    like: has the shapes of the batch's samples. shards: how many times as many samples the whole batch has, of which
-    these are one rank's. reasons: of each phase why it is not recorded, None if it is.
+    like: has the shapes of the batch's samples. shards: the whole batch's samples as a multiple of this rank's.
+    reasons: why each phase is not recorded, None if it is.
     """
 
     def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float,
@@ -57,23 +57,23 @@ class Workspace:
             if weights is not None:
                 self.weights[goal.output] = self.device.fresh((samples, *weights.shape[1:]), model.dtype)
         self.arrays = [*self.x, *self.y, *self.weights]
-        self.source: Source | Staging | None = None  # where `load` reads the batch
-        self.sink: Sequence[Any] | None = None  # where `store` writes the predictions
-        self.given: Sequence[Any] = ()  # a batch that was fed, as the user has it
+        self.source: Source | Staging | None = None  # the source from which `load` reads the batch
+        self.sink: Sequence[Any] | None = None  # the arrays to which `store` writes the predictions
+        self.given: Sequence[Any] = ()  # a fed batch as the user's arrays
         self.first: Any = 0  # placeholder for the position of the batch's first sample in the epoch's order
         self.duplicated = False  # whether every rank runs the same whole batch
         self.trains = work.optimizer is not None and work.optimizer.flat is not None
         self.by_kernels = False  # whether `optimizer.update()` makes the update, which counts no step
-        self.moving: list[Any] = []  # the arrays of weights that training changes by themselves: moving averages
-        self.structure: Any = None  # what the model's call returned, and its tensors in a list
+        self.moving: list[Any] = []  # weight arrays that training changes without gradients: moving averages
+        self.structure: Any = None  # the result of the model's call, and its tensors in a list
         self.outputs: list[Tensor] = []
-        self.penalties: list[Tensor] = []  # what layers and weights add to the loss
+        self.penalties: list[Tensor] = []  # penalties that layers and weights add to the loss
         self.leaves: dict[int, Tensor] = {}  # the outputs as beginnings of a tape
-        self.values: list[tuple[Tensor, Any]] = []  # the losses of the samples with their weights
-        self.gradients: dict[tuple[int, bool], Any] = {}  # of outputs, or of the logits that they came from
-        self.arrivals: dict[int, int] = {}  # how many calls were recorded when a parameter's gradient was complete
-        self.calls = 0  # of the backward pass
-        self.is_summing = False  # whether a replay began to sum gradients over the ranks
+        self.values: list[tuple[Tensor, Any]] = []  # the samples' losses with their weights
+        self.gradients: dict[tuple[int, bool], Any] = {}  # gradients of outputs, or of the logits that they came from
+        self.arrivals: dict[int, int] = {}  # number of recorded calls when a parameter's gradient was complete
+        self.calls = 0  # number of calls in the backward pass
+        self.is_summing = False  # whether a replay has started to sum gradients over the ranks
         self.value_counts = [0] * len(work.scores)
 
     def versions(self) -> list[tuple[Any, Any]]:
@@ -88,7 +88,7 @@ class Workspace:
                 (self.device, get_precision())]
 
     def watched(self) -> Iterator[Any]:
-        """What a recording depends on that can change in place, also in the arguments of functions in graphs."""
+        """Returns a recording's dependencies that can change in place, also in arguments of graph functions."""
         for thing, _ in self.versions():
             if hasattr(thing, "unwatched"):
                 yield from watched(thing)
@@ -98,30 +98,30 @@ class Workspace:
                 yield from filter(can_change, flatten((node.args, node.kwargs)))
 
     def put_together(self, outputs: list[Any]) -> Any:
-        """A list with one thing for each output in the structure in which the model's call gives outputs."""
+        """Converts a list with one thing per output to the structure of the model's call."""
         return outputs[0] if isinstance(self.structure, Tensor) else pack(self.structure, outputs)
 
     def is_recorded(self, score: Score) -> bool:
-        """Whether a metric's sums are taken by kernels, which count each sample once."""
+        """Whether kernels compute a metric's sums, counting each sample once."""
         goal = self.goals.get(score.output)
         if score.weighted and self.weights[score.output] is not None:
             return False
         return is_recordable(score.metric) and goal is not None and self.takes_tensors(goal)
 
     def takes_tensors(self, goal: Goal) -> bool:
-        """Whether a loss gets the targets that are on the device, not the user's array."""
+        """Whether a loss receives the device's targets rather than the user's array."""
         return self.y[goal.output] is not None and is_recordable(goal.loss)
 
     def given_array(self, which: int) -> Any:
-        """Array number `which` of the batch, x, y, then weights, as the user has it."""
+        """Returns the user's array number `which` of the batch: x, y, then weights."""
         return self.given[which] if self.source is None else self.source.host(which, self.samples)
 
     def given_targets(self, output: int) -> np.ndarray:
-        """The targets of an output as the user has them."""
+        """Returns an output's targets as the user's array."""
         return np.asarray(self.given_array(len(self.x) + output))
 
 
 def is_recordable(thing: Any) -> bool:
-    """Whether what a loss, metric or optimizer does in a step is kernels alone."""
+    """Whether a loss, metric or optimizer runs only kernels in a step."""
     return trace.declared_recordable(thing, "__call__", "call", "update_state", "values", "update_step", "update",
                                      "apply")

@@ -103,7 +103,8 @@ class ImageDataset:
         raises UnreadableImage. Raises ValueError if the ranks' files or arguments differ.
         """
         if self.batch_size is None:
-            raise ValueError("Training on several processes needs a batch size. Received: batch_size=None.")
+            raise ValueError("Training on several processes needs batches. Received: batch_size=None. "
+                             "Pass a batch_size.")
         if self._unreadable_to_ranks is None:
             self._check_alike(ranks)
             own = range(ranks.rank, len(self.file_paths), ranks.size)
@@ -177,8 +178,9 @@ class ImageDataset:
         own = self.get_state()
         for what, name in (("files", "files"), ("seed", "seed")):
             if state[name] != own[name]:
-                raise ValueError(f"The image dataset has other {what} than when it was saved. Received: "
-                                 f"{len(self.file_paths):,} files and seed={self._seed}. Restore files and seed.")
+                raise ValueError(f"The image dataset does not have the {what} that it had. Received: "
+                                 f"{len(self.file_paths):,} files and seed={self._seed}. Restore the "
+                                 "files and the seed.")
         self.epoch = int(state["epoch"])
         self._leave_out_first = int(state["given"])
         self._under_way = None

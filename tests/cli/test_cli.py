@@ -84,7 +84,7 @@ class TestTrain:
     def test_prints_the_data_the_epochs_and_the_results(self, trained):
         printed, results = (trained / "printed").read_text(encoding="utf-8"), read(trained / "results.json")
         for text in ("256 training and 256 test images of 28 x 28 x 1", str(DIGITS), "93,322 parameters", "Epoch 2/2",
-                     f"test accuracy {results['test_accuracy']:.4f}", "images/s", "ms/step", "s in all",
+                     f"test accuracy {results['test_accuracy']:.4f}", "images/s", "ms/step", "s in total",
                      str(trained / "run"), str(trained / "results.json")):
             assert text in printed
 
@@ -186,7 +186,7 @@ class TestTrain:
     def test_processes_that_train_each_by_itself_are_noted(self, monkeypatch):
         monkeypatch.setenv("PMI_SIZE", "4")
         printed = autoconv_("train", "digits", *QUICK)
-        assert "note: mpiexec started 4 processes, each of which now trains by itself: add --distributed" in printed
+        assert "note: mpiexec started 4 processes, each of which now trains by itself. Add --distributed" in printed
 
     @pytest.mark.filterwarnings("default")
     def test_a_loss_that_is_no_number_is_noted_and_null_in_json(self, tmp_path):
@@ -304,7 +304,7 @@ class TestExport:
         assert "Did you mean 'keras'" in autoconv_("export", trained / "run", "--to", "kears", code=2)
         assert "must end in .keras" in autoconv_("export", trained / "run", "--to", "keras", "--out", tmp_path / "a.h5",
                                                  code=2)
-        assert "is no run" in autoconv_("export", tmp_path, "--to", "keras", "--out", tmp_path / "a.keras", code=1)
+        assert "is not a run" in autoconv_("export", tmp_path, "--to", "keras", "--out", tmp_path / "a.keras", code=1)
 
 
 class TestEvaluate:
@@ -351,7 +351,7 @@ class TestEvaluate:
         assert "20, 20, 1" in printed
 
     def test_what_is_no_run_or_a_damaged_one_is_said(self, trained, tmp_path):
-        assert "is no run" in autoconv_("evaluate", tmp_path, code=1)
+        assert "is not a run" in autoconv_("evaluate", tmp_path, code=1)
         shutil.copytree(trained / "run", tmp_path / "run")
         model = tmp_path / "run" / "model.safetensors"
         model.write_bytes(model.read_bytes()[:1000])

@@ -43,7 +43,7 @@ def spoiled(tmp_path_factory):
 def test_a_folder_is_learned_tested_and_recognised(folder, tmp_path):
     out = autoconv_("train", folder, *QUICK, "--out", tmp_path / "run", "--json", tmp_path / "r.json")
     results = json.loads((tmp_path / "r.json").read_text())
-    for text in ("3 classes, 48 training and 12 test images, made 20 x 24 x 3", "20% of it held out",
+    for text in ("3 classes, 48 training and 12 test images, resized to 20 x 24 x 3", "20% of the pictures held out",
                  "--validation-split", "photos,", "test accuracy 1.0000"):
         assert text in out.stdout
     wanted = {"model": "photos", "optimizer": "adam", "batch_size": 32, "train_images": 48, "test_images": 12,
@@ -134,8 +134,8 @@ def test_pictures_that_cannot_be_read_are_named_and_counted(spoiled, tmp_path):
         for name in BROKEN:
             assert result.stderr.count(f"skipped {spoiled / 'green' / name}: ") == 1
         results = json.loads((tmp_path / "r.json").read_text())
-        assert (f"4 pictures could not be read and were left out; {results['train_images']} to train and "
-                f"{results['test_images']} to test on remained") in result.stderr
+        assert (f"4 pictures could not be read and were skipped; {results['train_images']} training and "
+                f"{results['test_images']} test pictures remain") in result.stderr
     assert results["skipped"] == [str(spoiled / "green" / name) for name in sorted(BROKEN)]
     assert results["train_images"] + results["test_images"] == 36
     said = autoconv_("train", spoiled, *QUICK, "--strict", code=1).stderr
@@ -215,7 +215,7 @@ def test_an_older_run_says_when_its_folder_has_changed(tmp_path):
     assert not autoconv_("evaluate", tmp_path / "run").stderr
     shutil.copy(folder / "red" / "00.png", folder / "red" / "0.png")
     said = autoconv_("evaluate", tmp_path / "run").stderr
-    assert f"{folder} has 31 pictures, and had 30 when the net was trained" in said
+    assert f"{folder} has 31 pictures, but had 30 when the net was trained" in said
 
 
 def test_the_name_of_a_data_set_wins_over_a_folder(folder, tmp_path, monkeypatch):
@@ -227,12 +227,12 @@ def test_the_name_of_a_data_set_wins_over_a_folder(folder, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(("args", "code", "said"), [
-    (("--image-size", "0"), 2, "at least one pixel"),
+    (("--image-size", "0"), 2, "is not a valid image size"),
     (("--image-size", "20x"), 2, "180x180"),
     (("--validation-split", "1"), 2, "0<x<1"),
     (("--validation-split", "0.001"), 1, "validation_split=0.001 of 60 files. Add files, or raise it to 0.02 or more"),
-    (("--limit", "5"), 2, "--limit is for named data sets"),
-    (("--data-dir", "x"), 2, "--data-dir is for named data sets"),
+    (("--limit", "5"), 2, "--limit is only for named data sets"),
+    (("--data-dir", "x"), 2, "--data-dir is only for named data sets"),
     (("--image-size", "4"), 1, "at least 8 x 8 pixels. Received: 4 x 4. Make them larger."),
     (("--image-size", "10", "--model", "lecture"), 1, "Make them larger, or take the net photos (at least 8 x 8)."),
 ])
@@ -250,7 +250,7 @@ def test_folders_that_are_no_data_set(folder, tmp_path):
         (tmp_path / name).write_bytes(b"")
     for path, code, said in (
         (tmp_path / "one" / "cat", 1, "Received: no folder and no picture"),
-        (tmp_path / "one", 1, "one folder alone, 'cat'"),
+        (tmp_path / "one", 1, "only one folder, 'cat'"),
         (tmp_path / "gap", 1, "The class 'yellow' has no pictures"), (tmp_path / "nobody", 2, "There is no folder"),
         (tmp_path / "bad", 1, "must be readable"), (folder / "red", 1, "Received: 20 pictures in no folder"),
     ):

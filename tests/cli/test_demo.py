@@ -165,7 +165,7 @@ def test_the_page_takes_nothing_from_elsewhere():
 def test_a_hostile_name_is_never_a_path(client, name):
     status, _, content = client.ask("GET", name)
     assert status == 404
-    assert json.loads(content) == {"error": "There is nothing at this address."}
+    assert json.loads(content) == {"error": "This address does not exist."}
 
 
 @pytest.mark.parametrize("claimed", [LARGEST_BODY + 1, 100 * 2**20, 10**30])
@@ -189,7 +189,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(client, claimed):
     ("/api/rate", b'{"learning_rate": NaN}', "learning_rate"), ("/api/image", {"image": -1}, "test images"),
     ("/api/image", {"image": 1.5}, "test images"), ("/api/look", {"image": 10**9}, "test images"),
     ("/api/look", {"picture": "AAAA"}, "28 x 28"), ("/api/look", {"picture": 7}, "28 x 28"),
-    ("/api/draw?width=28&height=28", b"too short", "as many bytes"), ("/api/draw?width=0&height=0", b"", "width"),
+    ("/api/draw?width=28&height=28", b"too short", "one byte per pixel"), ("/api/draw?width=0&height=0", b"", "width"),
     ("/api/draw?width=9999&height=1", b"", "width"), ("/api/draw?width=-1&height=1", b"", "width"),
 ])
 def test_bad_values_are_named(client, path, body, says):

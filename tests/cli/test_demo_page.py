@@ -305,7 +305,7 @@ def test_a_kernel_that_is_typed_changes_the_picture(window):
     tab.locator("#matrix input").nth(4).fill("1/0")
     assert tab.locator("#matrix [aria-invalid=true]").count() == 1
     assert tab.locator("#kernel-wrong").inner_text() == (
-        "No number: row 2, column 2 (1/0). The picture shows the last valid kernel.")
+        "Not a number: row 2, column 2 (1/0). The picture shows the last valid kernel.")
     np.testing.assert_array_equal(pixels(tab, "after", 384, 256), after)
     tab.select_option("#show", "absolute")  # of the last valid kernel, too
     np.testing.assert_array_equal(pixels(tab, "after", 384, 256), np.abs(sums).clip(0, 255).astype(np.uint8))

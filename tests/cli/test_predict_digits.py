@@ -175,7 +175,7 @@ def test_a_picture_that_is_too_small_for_the_net_fails_alone(photos, tmp_path):
     net.save(tmp_path / "net.safetensors")
     Image.new("RGB", (4, 4)).save(tmp_path / "small.png")
     result = autoconv("predict", tmp_path / "net.safetensors", tmp_path / "small.png", photos / "1.png", code=1)
-    assert "small.png cannot be seen by this net" in result.stderr
+    assert "small.png cannot be used with this net" in result.stderr
     assert "1.png" in result.stdout
 
 

@@ -118,7 +118,7 @@ class TestReport:
 
     def test_what_cannot_be_is_said(self, run, tmp_path):
         assert "must end in .html" in autoconv_("report", run, "--out", tmp_path / "a.pdf", code=2)
-        assert "is no run" in autoconv_("report", tmp_path, "--out", tmp_path / "a.html", code=1)
+        assert "is not a run" in autoconv_("report", tmp_path, "--out", tmp_path / "a.html", code=1)
         assert "cannot be written" in autoconv_("report", run, "--out", tmp_path / "no" / "a.html", code=1)
         other = tmp_path / "run"
         other.mkdir()

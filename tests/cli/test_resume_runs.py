@@ -186,7 +186,7 @@ def test_of_two_processes_at_once_one_trains_and_has_its_states(times, tmp_path)
         first.terminate()
         said = first.communicate()[1]
         assert first.returncode == 143, said
-        assert "keeps the training up to its step" in said
+        assert "contains the training up to step" in said
         found = checkpoint.newest(run / "checkpoints", pytest.fail)
         assert found.state.facts["belongs_to"]["arguments"]["seed"] == seed
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith(f".{number}.")] == []
@@ -207,7 +207,8 @@ def test_a_finished_run_is_rid_of_what_killed_processes_left(finished, tmp_path)
 
 def test_what_is_said(whole, tmp_path):
     run = tmp_path / "run"
-    assert f"resume {run} holds no training yet, so one begins" in autoconv_("train", *TRAIN, "--out", run, "--resume")
+    said = autoconv_("train", *TRAIN, "--out", run, "--resume")
+    assert f"resume {run} contains no training yet, so a new one starts" in said
     assert sha256(run) == whole
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     out = autoconv_("train", *TRAIN, "--out", run, "--resume")
@@ -219,12 +220,12 @@ def test_what_is_said(whole, tmp_path):
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    (("--seed", "4"), "was trained with --seed 3. Received: --seed 4. Leave out --seed, or train anew"),
+    (("--seed", "4"), "was trained with --seed 3. Received: --seed 4. Leave out --seed, or train a new net"),
     (("--lr", "0.1"), "was trained without --lr. Received: --lr 0.1"),
     (("--augment",), "was trained without --augment. Received: --augment True"),
     (("--batch-size", "64"), "was trained with --batch-size 16. Received: --batch-size 64"),
     (("--recipe", "fast"), "was trained with --recipe careful. Received: --recipe fast"),
-    (("--epochs", "5"), "--epochs 5 with --resume: {run} has --epochs 6, and a run can get more epochs, and not fewer"),
+    (("--epochs", "5"), "--epochs 5 with --resume: {run} has --epochs 6, and epochs can be added, but not removed"),
     (("mnist",), "was trained with DATASET digits. Received: DATASET mnist"),
 ])
 def test_other_options_than_the_runs_are_refused_by_name(finished, change, said):
@@ -237,7 +238,7 @@ def test_other_options_than_the_runs_are_refused_by_name(finished, change, said)
     (("--image-size", "20x20"), "was trained without --image-size"),
     (("--validation-split", "0.3"), "was trained without --validation-split"),
     (("--data-dir", "elsewhere"), "was trained without --data-dir"),
-    (("--epochs", "7"), "it keeps no state to go on from: train anew, without --resume"),
+    (("--epochs", "7"), "it has no saved state to continue from: leave out --resume to train again"),
 ])
 @pytest.mark.parametrize("state", ["none", "damaged"])
 def test_so_they_are_where_no_state_can_be_read(finished, change, said, state, tmp_path):
@@ -260,9 +261,9 @@ def finished(tmp_path_factory):
 
 def test_options_that_need_a_run(tmp_path):
     for option in (("--resume",), ("--checkpoint-every", "5m")):
-        assert f"{option[0]} is about a run that is kept" in autoconv_("train", "digits", *option, code=2)
+        assert f"{option[0]} needs a run folder" in autoconv_("train", "digits", *option, code=2)
     for wrong in ("5", "0m", "m", "-3steps", "5 weeks"):
-        assert "is no time or number of steps" in autoconv_("train", "digits", "--out", tmp_path / "run",
+        assert "is not a time or a number of steps" in autoconv_("train", "digits", "--out", tmp_path / "run",
                                                             "--checkpoint-every", wrong, code=2)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "run").mkdir()
@@ -276,7 +277,7 @@ def test_more_epochs_go_on_from_a_finished_run(tmp_path):
     constant = ("digits", "--limit", "640", "--seed", "1", "--recipe", "lecture")
     autoconv_("train", *constant, "--epochs", "4", "--out", tmp_path / "whole")
     autoconv_("train", *constant, "--epochs", "2", "--out", tmp_path / "run")
-    assert "resume epoch 3 of 4: goes on from there" in autoconv_(
+    assert "resume epoch 3 of 4: continuing from there" in autoconv_(
         "train", *constant, "--epochs", "4", "--out", tmp_path / "run", "--resume")
     assert sha256(tmp_path / "run") == sha256(tmp_path / "whole")
     assert len(json.loads((tmp_path / "run" / "run.json").read_text())["epoch_seconds"]) == 4
@@ -303,7 +304,7 @@ def test_a_run_that_is_not_finished_says_so_to_others(finished, tmp_path):
         more = {"report": ["--out", tmp_path / "x.html"], "predict": [tmp_path / "x.png"]}.get(command, [])
         assert "is not finished" in autoconv_(command, tmp_path / "run", *more, code=1), command
     out = autoconv_("train", "--out", tmp_path / "run", "--resume")
-    assert "all epochs are done; the test is left" in out
+    assert "all epochs are done; only the test remains" in out
     assert sha256(tmp_path / "run") == sha256(finished)
     (tmp_path / "run" / "run.json").unlink()
     shutil.rmtree(tmp_path / "run" / "checkpoints")
@@ -311,7 +312,7 @@ def test_a_run_that_is_not_finished_says_so_to_others(finished, tmp_path):
     for name in ("history.csv", "model.safetensors"):
         (tmp_path / "run" / name).unlink()
     out = autoconv_("train", "digits", "--limit", "64", "--epochs", "1", "--out", tmp_path / "run")
-    assert "holds a training that is not finished, which --resume would go on with" in out
+    assert "contains an unfinished training, which --resume would continue" in out
 
 
 def test_other_data_are_refused(tmp_path):
@@ -355,7 +356,7 @@ def test_a_signal_finishes_the_step_and_keeps_all(whole, number, code, tmp_path)
         _, said = process.communicate()
     assert process.returncode == code
     assert "once more stops at once" in said
-    assert re.search(r"run keeps the training up to its step \d+: the same line with --resume goes on", said)
+    assert re.search(r"run contains the training up to step \d+\. Run the same command with --resume to continue", said)
     assert said.endswith("Interrupted.\n")
     assert "Traceback" not in said
     assert "resume epoch" in autoconv_("train", "--out", run, "--resume")
@@ -469,7 +470,7 @@ def test_a_full_disk_costs_no_training_that_was_saved(whole, tmp_path):
         assert said.endswith(f"Error: --out {run} cannot be written: No space left on device.\n")
         assert [path.name for path in place.rglob("*") if path.is_file()] == ["0001-000000030.safetensors"]
         subprocess.run(["mount", "-o", "remount,size=9m", place], check=True)
-        assert "resume epoch 2 of 6: goes on from there" in autoconv_("train", *TRAIN, "--out", run, "--resume")
+        assert "resume epoch 2 of 6: continuing from there" in autoconv_("train", *TRAIN, "--out", run, "--resume")
         assert sha256(run) == whole
 
 

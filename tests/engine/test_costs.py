@@ -152,13 +152,13 @@ class TestTable:
 
     def test_help_names_all_built_in_nets(self):
         said = " ".join(autoconv_("--help").split())
-        assert f"built-in one by its name ({', '.join(nets.NETS)};" in said
+        assert f"built-in net by its name ({', '.join(nets.NETS)};" in said
 
     def test_what_cannot_be_is_said(self, tmp_path):
         assert "Did you mean 'lecture'" in autoconv_("lectur", code=1)
-        assert "such as 180x180" in autoconv_("lecture", "--image-size", "0x3", code=2)
-        assert "such as 180x180" in autoconv_("lecture", "--image-size", "a", code=2)
-        assert "at most 10,000 pixels a side" in autoconv_("lecture", "--image-size", "100000", code=2)
+        assert "Examples: 180x180" in autoconv_("lecture", "--image-size", "0x3", code=2)
+        assert "Examples: 180x180" in autoconv_("lecture", "--image-size", "a", code=2)
+        assert "a side may have at most 10,000 pixels" in autoconv_("lecture", "--image-size", "100000", code=2)
         assert "at least 18 x 18 pixels. Received: 6 x 6" in autoconv_("lecture", "--image-size", 6, code=1)
         (tmp_path / "net.safetensors").write_text("no net")
         assert "cannot be read" in autoconv_(tmp_path / "net.safetensors", code=1)

@@ -181,7 +181,7 @@ def test_a_signal_saves_what_all_have(alone, tmp_path, number, of, code):
         os.kill(pid, number)
     found, text = started.end()
     assert found != 0
-    assert "keeps the training up to its step" in text
+    assert "contains the training up to step" in text
     assert "Traceback" not in text
     if "mpich" in os.environ.get("MPIEXEC", "") or not os.environ.get("MPIEXEC"):
         assert found == code, text  # Open MPI has a code of its own

@@ -1,4 +1,4 @@
-"""How long each call of a net takes, and how near that is to what this machine can do."""
+"""Measures the time of each call of a net, relative to this machine's speed limits."""
 
 import time
 from functools import partial
@@ -14,14 +14,14 @@ from ..tensor import Tensor, no_grad
 from . import ceilings, counting
 
 ROUNDS = 3
-AGAIN = 0.5  # seconds at most in which ceilings are measured again that a call exceeded
+AGAIN = 0.5  # time limit in seconds for measuring exceeded ceilings again
 
 Known = dict[int, tuple[int, ...]]
 
 
 class Measured(NamedTuple):
-    """Seconds of a call on a batch, and the least time that its operations and bytes can take,
-    divided by that; or the name of the layer in whose kernel the call runs.
+    """A call's seconds on a batch, and its least possible time divided by these; or the name of the layer whose kernel
+    includes the call.
     """
 
     seconds: float | None = None
@@ -30,12 +30,11 @@ class Measured(NamedTuple):
 
 
 def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> dict[int, Measured]:
-    """What was measured of each node, under its id: the calls of the graph's plan run one by one,
-    in inference, on random numbers. `shapes` and `size` (in bytes) are those of all values in the
-    graph, under their ids.
+    """Measures each node, by id: runs the calls of the graph's plan one by one, in inference, on
+    random numbers. `shapes` and `size` (in bytes) cover all values in the graph, by id.
 
-    Times are the shortest of a few, ceilings the highest: what else the machine does can only have
-    slowed them down. Where a call exceeds its ceiling, that is measured again.
+    Times are the shortest of a few runs, ceilings the highest: other load on the machine can only
+    slow them down. If a call exceeds its ceiling, the ceiling is measured again.
     """
     ceiling = ceilings.Ceilings(device)
     plan = fusion.fuse(graph)
@@ -64,7 +63,7 @@ def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> 
 
 
 def _shares(work: list[tuple[float, int]], found: list[ceilings.Share]) -> list[float]:
-    """The least time of each call at the highest ceilings that any round has found, divided by its own least."""
+    """Divides each call's least possible time, at the highest ceilings of all rounds, by its shortest measured time."""
     peak = max((max(each.peak_flops) for each in found), default=1)
     copies = [(moved, max(each.peak_bandwidth)) for (_, moved), each in zip(work, found)]
     shares = []
@@ -81,8 +80,8 @@ def _run(call: fusion.Call, values: list[Any]) -> Any:
 
 
 def _work(graph: Graph, call: fusion.Call, shapes: Known, size: dict[int, int]) -> tuple[float, int]:
-    """The multiplications and additions of a call, and the bytes of what it reads and writes, each
-    once; 0 of a call that gives what it got.
+    """Counts a call's multiplications and additions, and the bytes that it reads and writes, each once. Both are 0 if
+    it returns its input.
     """
     if all(counting.is_view(node, training=False) for node in call.nodes):
         return 0.0, 0

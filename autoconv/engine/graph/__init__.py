@@ -1,1 +1,1 @@
-"""Nets as graphs: which layers run as one kernel, and the table of them."""
+"""Nets as graphs: the graph, the fusion of its layers into kernels, and the summary table."""

@@ -1,4 +1,4 @@
-"""How a graph runs, and which of its operations run as one: `fuse(graph)` gives the plan.
+"""Plans how a graph runs and which operations are fused: `fuse(graph)` returns the plan.
 
 Fused or not, results agree up to rounding; AUTOCONV_FUSION=0 in the environment turns fusion off.
 """
@@ -15,12 +15,12 @@ from .patterns import LONGEST, Fused, words_of
 
 
 class Call:
-    """One call in a plan: of an operation, or of several that run as one. To run it:
+    """One call in a plan, of one operation or several fused ones. To run it:
     `call.keep(values, call.operation(*args, **kwargs))` with `args, kwargs = call.arguments(values)`.
 
-    `nodes` are the nodes of the graph that it computes; `reads` the symbolic tensors that these
-    take from others, `inputs` and `outputs` the numbers of the values it reads and makes, `last` of
-    those that nobody reads later; `shape` is that of the first output.
+    `nodes` are the graph nodes that it computes; `reads` the symbolic tensors that these take from other nodes,
+    `inputs` and `outputs` the numbers of the values read and written, `last` of values that no later call reads;
+    `shape` is the first output's.
     """
 
     def __init__(self, operation: Any, nodes: Sequence[Node], number: Callable[[SymbolicTensor], int]) -> None:
@@ -42,14 +42,14 @@ class Call:
         self._simple = alone and all(isinstance(item, SymbolicTensor) for item in (first.args[0], node.structure))
 
     def arguments(self, values: list[Any]) -> tuple[tuple, dict[str, Any]]:
-        """What the operation is called with, out of all values."""
+        """Returns the operation's arguments, out of all values."""
         if self._simple:
             return (values[self.inputs[0]],), {}
         args, kwargs = self._node.arguments(lambda tensor: values[self._number(tensor)])
         return (*args, *(values[place] for place in self._beside)), kwargs
 
     def keep(self, values: list[Any], result: Any) -> None:
-        """Writes what the operation returned to the values, and frees those that nobody reads later."""
+        """Stores the operation's results in the values, and frees values that no later call reads."""
         if self._simple:
             values[self.outputs[0]] = result
         else:
@@ -79,11 +79,11 @@ class FusionPlan:
 
     @property
     def operations(self) -> list[Any]:
-        """What runs, in order: layers, functions, and fused ones."""
+        """All operations in order: layers, functions, and fused ones."""
         return [call.operation for call in self.calls]
 
     def begin(self, inputs: Iterable[Tensor]) -> list[Any]:
-        """The values of a run before its first call: the inputs, in the order of the graph's."""
+        """Returns a run's values before its first call: the inputs, in the graph's order."""
         values: list[Any] = [None] * self.size
         for place, value in zip(self.inputs, inputs):
             values[place] = value
@@ -91,8 +91,8 @@ class FusionPlan:
 
 
 def fuse(graph: Graph) -> FusionPlan:
-    """The plan of a graph, in which layers that have an op in common are one call, where the last
-    of them stands, as all that they read is there then.
+    """Returns a graph's plan, in which layers with a common op are fused. The fused call takes the last layer's
+    position, where all inputs exist.
     """
     off = os.environ.get("AUTOCONV_FUSION", "1") == "0"
     groups: dict[int, tuple[Any, Sequence[Node]]] = {}
@@ -112,20 +112,20 @@ def fuse(graph: Graph) -> FusionPlan:
 
 
 def _fused(nodes: Sequence[Node]) -> Fused:
-    """The operation in the place of these calls."""
+    """Returns the operation that replaces these calls."""
     inner = [id(node.outputs[0]) for node in nodes]
     return Fused([node.operation for node in nodes],
                  other_first=any(len(node.inputs) == 2 and id(node.inputs[1]) in inner for node in nodes[1:]))
 
 
 def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int], taken: set[int]) -> list[Node]:
-    """A node and those behind it, as many as a pattern may have: each alone reads what the one before it gives. An
-    addition may read a second tensor; that of two such rows belongs to the first.
+    """Returns a node and its successors, up to a pattern's length: each is the only reader of the node before. An
+    addition may read a second tensor; if two chains meet in it, it belongs to the first.
     """
     chain = [node]
     while len(chain) < LONGEST and len(node.outputs) == 1 and id(node.outputs[0]) not in outputs:
         readers = consumers.get(id(node.outputs[0]), [])
-        if len(readers) != 1 or chain[0].kwargs or readers[0].kwargs:  # `training` may be said for one layer alone
+        if len(readers) != 1 or chain[0].kwargs or readers[0].kwargs:  # `training` may be set for a single layer
             break
         node = readers[0]
         if id(node) in taken or len(node.inputs) != (2 if isinstance(node.operation, Add) else 1):

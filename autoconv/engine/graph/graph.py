@@ -1,4 +1,4 @@
-"""`Graph`: the nodes between the inputs and the outputs of a model, in the order in which they can run."""
+"""`Graph`: the nodes between a model's inputs and outputs, in execution order."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,11 +13,12 @@ from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_shapes, map_str
 
 
 class Graph:
-    """What a model computes, from symbolic inputs to symbolic outputs (each alone, or in lists, tuples or dicts).
+    """A model's computation, from symbolic inputs to symbolic outputs (single, or in lists, tuples or dicts).
 
-    nodes: in an order in which each comes after those that it needs; operations: the layers and functions in it, in
-    Keras's order: by their distance from the outputs; layers: those of them that are layers.
-    Raises ValueError for an output that is not connected to the inputs, for a cycle, for two operations of one name.
+    nodes: sorted so that each comes after the nodes that it needs; operations: the layers and functions in it, in
+    Keras's order: by their distance from the outputs; layers: only the layers among them.
+    Raises ValueError for an output that is not connected to the inputs, for a cycle, and for two operations with one
+    name.
     """
 
     def __init__(self, inputs: Any, outputs: Any) -> None:
@@ -32,7 +33,7 @@ class Graph:
             if not flatten(structure):
                 raise ValueError(f"`{what}` argument cannot be empty. Received: inputs={inputs!r}, "
                                  f"outputs={outputs!r}.")
-        self._begins: dict[int, SymbolicTensor] = {}  # the symbolic input that stands for a tensor within another graph
+        self._begins: dict[int, SymbolicTensor] = {}  # inputs that replace another graph's tensors
         self.input_structure = map_structure(self._input, inputs)
         self.inputs: list[SymbolicTensor] = flatten(self.input_structure)
         self.output_structure = outputs
@@ -46,7 +47,7 @@ class Graph:
                                  "functions of a model must have different names: pass name= to one of them.")
 
     def _input(self, tensor: SymbolicTensor) -> SymbolicTensor:
-        """The tensor, where an Input made it; else a new Input that takes its place in this graph."""
+        """Returns the tensor if an Input made it, else a new Input that replaces it in this graph."""
         if tensor.node is not None and not tensor.node.inputs:
             return tensor
         if id(tensor) not in self._begins:
@@ -55,29 +56,29 @@ class Graph:
         return self._begins[id(tensor)]
 
     def resolve(self, tensor: SymbolicTensor) -> SymbolicTensor:
-        """The tensor that stands for this one in the graph: itself, or an input."""
+        """Returns the graph's tensor for this one: itself, or an input."""
         return self._begins.get(id(tensor), tensor)
 
     def parents(self, node: Node) -> Iterator[Node]:
-        """The nodes whose results a node takes."""
+        """Yields the nodes whose results a node reads."""
         for tensor in node.inputs:
             yield self._node(tensor)
 
     def _node(self, tensor: SymbolicTensor) -> Node:
-        """The call that gives a tensor in this graph."""
+        """Returns the call that computes a tensor in this graph."""
         node = self.resolve(tensor).node
         if node is None:
             raise ValueError(f"Graph disconnected: {tensor!r} comes from no layer, and is none of the model's inputs.")
         return node
 
     def _find(self) -> tuple[list[Node], dict[int, int]]:
-        """All nodes that the outputs need, each after those it needs, and when each operation was first seen."""
+        """Returns the nodes that the outputs need, in topological order, and when each operation was first seen."""
         finished: set[int] = set()
         found: list[Node] = []
         first_seen: dict[int, int] = {}
         begins = {id(tensor.node) for tensor in self.inputs}
         for place, output in enumerate(self.outputs):
-            path: dict[int, Node] = {}  # the nodes between the output and where the search is
+            path: dict[int, Node] = {}  # the nodes from the output to the current node of the search
             waiting: list[tuple[Node, Iterator[Node]]] = []
 
             def enter(node: Node, path: dict = path, waiting: list = waiting, place: int = place) -> None:
@@ -126,7 +127,7 @@ class Graph:
         return sorted(structure) if plain else self.output_names
 
     def consumers(self) -> dict[int, list[Node]]:
-        """The nodes that take a tensor, under its id."""
+        """The nodes that read each tensor, by the tensor's id."""
         found: dict[int, list[Node]] = {}
         for node in self.nodes:
             for tensor in node.inputs:
@@ -134,17 +135,17 @@ class Graph:
         return found
 
     def is_chain(self) -> bool:
-        """Whether each node takes the result of the one before alone, and no operation comes twice."""
+        """Whether each node reads only the previous node's result, and no operation occurs twice."""
         pairs = zip(self.nodes, self.nodes[1:])
         return len({id(node.operation) for node in self.nodes}) == len(self.nodes) and all(
             len(after.inputs) == 1 and self.resolve(after.inputs[0]).node is before for before, after in pairs)
 
-    # What comes in and goes out.
+    # Inputs and outputs.
 
     def match(self, given: Any, layer_name: str, is_item: Callable[[Any], bool] = lambda item: True) -> list[Any]:
-        """The items of `given`, one an input, in the order of `inputs`. A dict goes by the names of the inputs.
+        """Returns the items of `given`, one per input, in the order of `inputs`.
 
-        Raises ValueError where there are more or fewer than inputs.
+        A dict is read by input names. Raises ValueError for more or fewer items than inputs.
         """
         if isinstance(given, dict):
             wanted = sorted(self.input_structure) if isinstance(self.input_structure, dict) else self.input_names
@@ -161,14 +162,14 @@ class Graph:
         return items
 
     def results(self, values: list[Any]) -> Any:
-        """The values of the outputs in the structure of `outputs`; of a list of one, that one."""
+        """Returns the outputs' values in the structure of `outputs`; a list of one is unpacked."""
         structure = self.output_structure
         if isinstance(structure, (list, tuple)) and len(structure) == 1:
             structure = structure[0]
         return pack(structure, values)
 
     def output_shapes(self, shapes: list[Shape]) -> Any:
-        """The shapes of the outputs for inputs of these shapes, in the structure of `outputs`."""
+        """Returns the outputs' shapes for inputs of these shapes, in the structure of `outputs`."""
         known = {id(tensor): tuple(shape) for tensor, shape in zip(self.inputs, shapes)}
         if all(known[id(tensor)] == tensor.shape for tensor in self.inputs):
             return self.results([self.resolve(tensor).shape for tensor in self.outputs])
@@ -187,10 +188,11 @@ class Graph:
             known.update((id(tensor), shape) for tensor, shape in zip(node.outputs, flat))
         return self.results([known[id(self.resolve(tensor))] for tensor in self.outputs])
 
-    # As records: what is written to a file, and what a copy is made from.
+    # Records of a graph, for files and copies.
 
     def records(self) -> dict[str, Any]:
-        """The graph as `{"layers": [{"layer", "name", "inbound_nodes"}, ...], "input_layers", "output_layers"}`.
+        """Returns the graph as `{"layers": [{"layer", "name", "inbound_nodes"}, ...], "input_layers",
+        "output_layers"}`.
 
         A tensor is `[name of the operation, number of its node in this graph, number of the output]`.
         """
@@ -219,7 +221,7 @@ class Graph:
 
     @classmethod
     def from_records(cls, records: dict[str, Any]) -> "Graph":
-        """The graph that `records` describes: its layers are called again. Raises ValueError for one that cannot be."""
+        """Rebuilds the graph from `records` by calling its layers again. Raises ValueError for invalid records."""
         operations = {entry["name"]: entry["layer"] for entry in records["layers"]}
         calls = {name: [] if not isinstance(operation, InputLayer) else [operation._nodes[0]]
                  for name, operation in operations.items()}
@@ -236,7 +238,7 @@ class Graph:
             later = []
             blocked = set()
             for name, call in left:
-                if name in blocked:  # an operation's calls keep their order
+                if name in blocked:  # calls of one operation keep their order
                     later.append((name, call))
                     continue
                 try:
@@ -259,7 +261,7 @@ class Graph:
 
 
 def _plain(item: Any, reference: Callable[[SymbolicTensor], list[Any]]) -> Any:
-    """An argument of a call as `records` writes it: what JSON has no word for is an object with its kind."""
+    """Returns a call's argument as plain data; a value that JSON lacks becomes an object with its kind."""
     if isinstance(item, SymbolicTensor):
         return {"tensor": reference(item)}
     if isinstance(item, slice):
@@ -277,7 +279,7 @@ def _plain(item: Any, reference: Callable[[SymbolicTensor], list[Any]]) -> Any:
 
 
 def _read(item: Any, tensor: Callable[..., SymbolicTensor]) -> Any:
-    """The argument that `_plain` wrote; `tensor` finds a tensor by its reference."""
+    """Reads an argument that `_plain` wrote; `tensor` finds a tensor by its reference."""
     if isinstance(item, list):
         return [_read(part, tensor) for part in item]
     if not isinstance(item, dict) or len(item) != 1:
@@ -297,7 +299,7 @@ def _read(item: Any, tensor: Callable[..., SymbolicTensor]) -> Any:
 
 
 def _array(value: Any) -> np.ndarray:
-    """The array that `records` wrote. Raises ValueError for what is none of numbers."""
+    """Reads an array that `records` wrote. Raises ValueError for non-numeric data."""
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError(f"An array in a graph is written as its items and their dtype. Received: {value!r}.")
     items, dtype = value
@@ -318,7 +320,7 @@ def _flat(given: Any, is_item: Callable[[Any], bool]) -> list[Any]:
 
 def _by_depth(found: list[Node], first_seen: dict[int, int], inputs: list[SymbolicTensor],
               parents: Callable[[Node], Iterator[Node]]) -> tuple[list[Node], list[Any]]:
-    """The nodes and the operations by their distance from the outputs, farthest first, as Keras orders them."""
+    """Sorts nodes and operations by their distance from the outputs, farthest first, as in Keras."""
     depths: dict[int, int] = {}
     nodes: dict[int, Node] = {}
     of_operations: dict[int, int] = {}
@@ -331,7 +333,7 @@ def _by_depth(found: list[Node], first_seen: dict[int, int], inputs: list[Symbol
         for parent in parents(node):
             nodes[id(parent)] = parent
             depths[id(parent)] = max(depth + 1, depths.get(id(parent), 0))
-    for tensor in inputs:  # an input that no output needs is part of the model all the same
+    for tensor in inputs:  # an input that no output needs still belongs to the model
         node = tensor.node
         if id(node.operation) not in operations:
             operations[id(node.operation)], nodes[id(node)] = node.operation, node

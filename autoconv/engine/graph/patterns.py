@@ -1,7 +1,7 @@
-"""Which layers in a row run as one op.
+"""Finds consecutive layers that run as one op.
 
-A layer is described by the words of what it computes: a Conv2D with a ReLU is "conv relu". A pattern is a sentence of
-such words that one op computes; of the patterns that a row of layers begins with, the longest runs.
+Words describe a layer's computation: a Conv2D with a ReLU is "conv relu". A pattern is a sequence of words that one op
+computes; the longest pattern that matches is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,20 +35,19 @@ PATTERNS: frozenset[Words] = frozenset(tuple(sentence.split()) for sentence in (
     "dense relu", "dense norm", "dense norm relu",
     "norm relu", "norm relu pool",
     "add relu", "norm add relu",
-    # What a normalization in training leaves, and what one in inference leaves, is a pattern of its own.
+    # Whatever remains when a normalization is split off (training) or folded in (inference) is also in this list.
     "conv norm add relu", "grouped norm add relu", "depthwise norm add relu", "dense norm add relu",
 ))
 LONGEST = max(map(len, PATTERNS))
 
 
 class Fused:
-    """Layers in a row that run as one op as long as they fit a pattern.
+    """Consecutive layers that run as one op as long as they fit a pattern.
 
-    They are asked at each call. Where they do not fit it then (a layer was changed, or is not
-    built, or a normalization takes the mean of the batch), each runs in the longest pattern that
-    does fit, or by itself, with checks of its own. An addition within the row takes what the row
-    gives so far and a second tensor, `other`. `other_first` says that the layer was called on them
-    in that order.
+    This is checked at each call. If they do not fit (a layer was changed or is not built, or a normalization uses the
+    batch's mean), each layer runs in the longest pattern that fits, or separately, with its own checks. An addition in
+    the chain takes the chain's result up to there and a second tensor, `other`. `other_first`: the layer was called
+    with `other` first.
     """
 
     def __init__(self, layers: Sequence[Any], other_first: bool = False) -> None:
@@ -75,8 +74,8 @@ class Fused:
 
 
 def words(layer: Any) -> Words:
-    """What a layer computes, as words of patterns; none for what no pattern knows: other
-    attributes, a class derived from one of ours, a `call` of its own.
+    """Returns a layer's computation as words of patterns; () if no pattern covers it: other attributes, a class derived
+    from one of ours, its own `call`.
     """
     kind = type(layer)
     own = not vars(layer).keys().isdisjoint(("call", "merge"))
@@ -86,7 +85,7 @@ def words(layer: Any) -> Words:
 
 
 def words_of(layers: Sequence[Any]) -> Words:
-    """The pattern that these layers make; none where there is no such pattern."""
+    """Returns the pattern of these layers; () if there is none."""
     each = [words(layer) for layer in layers]
     together = tuple(word for some in each for word in some)
     return together if all(each) and together in PATTERNS else ()
@@ -107,14 +106,14 @@ _WORDS: dict[type, Any] = {
     ReLU: lambda layer: ("relu",) if layer.is_plain else (),
     Activation: lambda layer: ("relu",) if layer.activation is functional.relu else (),
     MaxPooling2D: lambda layer: ("pool",) if layer.padding == "valid" and _hashable(
-        (layer.pool_size, layer.strides)) == ((2, 2), (2, 2)) else (),  # the usual one, windows side by side
+        (layer.pool_size, layer.strides)) == ((2, 2), (2, 2)) else (),  # the usual window, without overlap
 }
 
 
 def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None,
             training: bool) -> Callable[[], Tensor | None] | None:
-    """The call of one op that computes what these layers give for x, and for `other` if they add
-    that; None if no op does, which a normalization may also find out in the call.
+    """Returns a call of one op that computes these layers' result for x, and for `other` if they add it. Returns None
+    if no op does; a normalization may find that out only in the call.
     """
     pattern = words_of(layers)
     if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or other is None or needs_gradients(x, other))):
@@ -145,14 +144,14 @@ def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None,
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
-    """Whether they can be added item by item."""
+    """Whether a and b can be added element by element."""
     return (a.shape, a.dtype) == (b.shape, b.dtype) and a.dtype.kind == "f"
 
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
              more: dict[str, Any], other: Tensor | None) -> Callable[[], Tensor] | None:
-    """The call of the layer's op with these weights, and what else the pattern names but the
-    normalization, which is in them and in `more`, a scale.
+    """Returns the call of the layer's op with these weights and the pattern's other words. The normalization is folded
+    into the weights and `more`, a scale.
     """
     relu = "relu" in pattern
     if pattern[0] == "dense":
@@ -167,12 +166,12 @@ def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
     if pattern[-1] != "pool":
         return partial(apply, conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **more)
     if min(window.output_size(*x.shape[1:3])) < 2:
-        return None  # the pooling says that its window does not fit
+        return None  # the pooling reports that its window does not fit
     return partial(apply, fused.conv2d_relu_pool, x, w, b, window=window, **more)
 
 
 def _weights_fit(layer: Any, x: Tensor) -> bool:
-    """Whether the layer's weights are there and go together with x as its function would want it."""
+    """Whether the layer's weights exist and fit x as the layer's function requires."""
     if not layer.built:
         return False
     w = layer.kernel
@@ -180,7 +179,7 @@ def _weights_fit(layer: Any, x: Tensor) -> bool:
     kind = type(layer)
     if not all(isinstance(t, Tensor) and t.dtype == x.dtype for t in (w, b) if t is not None):
         return False
-    if (w.ndim, x.ndim) != ((2, 2) if kind is Dense else (4, 4)):  # a dense layer of more axes reshapes them
+    if (w.ndim, x.ndim) != ((2, 2) if kind is Dense else (4, 4)):  # a dense layer reshapes inputs with more axes
         return False
     groups = getattr(layer, "groups", 1)
     if not isinstance(groups, int) or groups <= 0 or w.shape[-1] % groups:
@@ -189,7 +188,7 @@ def _weights_fit(layer: Any, x: Tensor) -> bool:
 
 
 def _filters(layer: Any, w: Tensor) -> int:
-    """How many channels a layer with the kernel w gives."""
+    """Returns a layer's number of output channels, from its kernel w."""
     return w.shape[-1] * w.shape[-2] if type(layer) is DepthwiseConv2D else w.shape[-1]
 
 

@@ -18,9 +18,9 @@ _PLAIN = str.maketrans("┏━┳┓┡╇┩├─┼┤└┴┘┃│…", "+
 
 def text(model: Any, line_length: int | None = None, positions: Sequence[float] | None = None,
          expand_nested: bool = False, show_trainable: bool = False, layer_range: Sequence[str] | None = None) -> str:
-    """The summary of a model, `line_length` characters wide: by default 88, or what the terminal has.
+    """Returns a model's summary, `line_length` characters wide, by default 88 or the terminal's width.
 
-    Of a graph that is more than a chain it has a column more, and 108 characters. For the options see `Model.summary`.
+    If the graph is not a chain, the table has one more column and 108 characters. For the options see `Model.summary`.
     """
     graph = model._graph
     operations = model.layers if graph is None or model.layers != graph.layers else graph.operations
@@ -47,7 +47,7 @@ def text(model: Any, line_length: int | None = None, positions: Sequence[float] 
 
 
 def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: bool, depth: int = 0) -> list[Any]:
-    """The row of an operation, and with `expand` those of the layers of a model within."""
+    """Yields an operation's row, and with `expand` the rows of a nested model's layers."""
     prefix = "   " * depth + "└ " if depth else ""
     shape = "?"
     size = "0 (unbuilt)"
@@ -65,7 +65,7 @@ def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: 
 
 
 def _range(operations: Sequence[Any], wanted: Sequence[str] | None) -> tuple[int, int]:
-    """The places of the first and behind the last layer, by patterns of their names."""
+    """Returns the layers' range (first, last + 1) for two patterns of names."""
     if wanted is None:
         return 0, len(operations)
     if len(wanted) != 2 or not all(isinstance(name, str) for name in wanted):
@@ -80,12 +80,12 @@ def _range(operations: Sequence[Any], wanted: Sequence[str] | None) -> tuple[int
 
 
 def plain(summary: str) -> str:
-    """The same table in ASCII, for terminals that have no box characters."""
+    """Converts the table to ASCII, for terminals without box characters."""
     return summary.translate(_PLAIN)
 
 
 def readable_size(size: float) -> str:
-    """A number of bytes as "364.54 KB"."""
+    """Formats a number of bytes as "364.54 KB"."""
     for unit in ("B", "KB", "MB", "GB"):
         if size < 1024:
             return f"{size:.2f} {unit}"
@@ -94,7 +94,7 @@ def readable_size(size: float) -> str:
 
 
 def _shape(model: Any, operation: Any) -> str:
-    """The shape of what an operation gives in this model; of several calls the last one's, as in Keras."""
+    """Returns an operation's output shape in this model; after several calls the last one's, as in Keras."""
     graph = model._graph
     nodes = [node for node in graph.nodes if node.operation is operation] if graph else []
     if nodes:
@@ -104,21 +104,21 @@ def _shape(model: Any, operation: Any) -> str:
         try:
             shapes = operation.compute_output_shape(operation._build_shape)
             flat_shapes(shapes)
-        except (TypeError, ValueError):  # it was built without a shape, was never called, or runs only on data
+        except (TypeError, ValueError):  # a layer built without a shape, never called, or one that runs only on data
             return "?"
     flat = flat_shapes(shapes)
     return str(flat[0]) if len(flat) == 1 else str(shapes).replace("'", "")
 
 
 def _connections(graph: Any, operation: Any) -> str:
-    """The tensors that an operation takes: "conv2d[0][0]" is the first result of conv2d's first call."""
+    """Lists an operation's input tensors: "conv2d[0][0]" is the first result of conv2d's first call."""
     nodes = sorted((node for node in graph.nodes if node.operation is operation), key=lambda node: node.number)
     tensors = [graph.resolve(tensor) for node in nodes for tensor in node.inputs]
     return ", ".join(f"{t.node.operation.name}[{t.node.number}][{t.index}]" for t in tensors) or "-"
 
 
 def _table(header: Sequence[str], rows: Iterable[tuple[str, ...]], length: int, ends: Sequence[float]) -> list[str]:
-    """A box of columns that end at these parts of the line; the third one is aligned right, Trainable in the middle."""
+    """Draws a box whose columns end at these fractions of the line; the third is right-aligned, Trainable centred."""
     stops = [0, *(int(end * length) for end in ends)]
     widths = [stop - start - 2 for start, stop in pairwise(stops)]
     for i in (0, len(widths) - 1, *range(1, len(widths) - 2)):  # one bar between two columns, as Rich lays them out
@@ -135,7 +135,7 @@ def _table(header: Sequence[str], rows: Iterable[tuple[str, ...]], length: int, 
 
 
 def _row(cells: Sequence[str], widths: list[int], bar: str, align: Sequence[str]) -> list[str]:
-    """One row, of as many lines as its longest cell needs; a word longer than its column is cut with an ellipsis."""
+    """Draws one row with the lines that its longest cell needs; a word wider than its column is truncated with "…"."""
     columns = []
     for cell, width in zip(cells, widths):
         words = textwrap.wrap(cell, width - 2, break_long_words=False, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. One command a file; what they share lies beside them."""
+"""The command line. Each command has its own module; the other modules here are shared helpers."""
 
 import os
 import sys
@@ -28,17 +28,17 @@ from .summary import summary
 from .train import train
 from .warmup import warmup
 
-INTERRUPTED = 130  # exit codes: 128 + the signal
+INTERRUPTED = 130  # exit codes: 128 + the signal's number
 TERMINATED = 143
 
 
 class Commands(click.Group):
-    """The group of all commands: errors are one message and exit code 1, signals 128 + signal."""
+    """The group of all commands. An error prints one message and exits with 1, a signal with 128 + its number."""
 
     def invoke(self, ctx: click.Context) -> Any:
         with starting.running(), warnings.catch_warnings():
             warnings.showwarning = _notes()
-            warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # Pillow's
+            warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # a warning of Pillow's
             try:
                 return super().invoke(ctx)
             except click.ClickException as error:
@@ -52,22 +52,22 @@ class Commands(click.Group):
                 ctx.exit(code)
             except BrokenPipeError:
                 raise
-            except (OSError, ValueError, DeviceError, ExtraError) as error:  # and DatasetCorrupt
+            except (OSError, ValueError, DeviceError, ExtraError) as error:  # DatasetCorrupt is a ValueError
                 _drop_output()
                 raise click.ClickException(names.printable(str(error), "\n")) from error
             except MemoryError as error:
                 raise click.ClickException(f"There is not enough memory: {error}") from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Finds the command; an unknown one is answered with the nearest there is."""
+        """Finds the command. The error for an unknown command suggests the closest name."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             ctx.fail(f"No such command: {args[0]!r}.{names.suggestion(args[0], list(self.commands))} "
-                     f"There are: {', '.join(self.commands)}.")
+                     f"Commands: {', '.join(self.commands)}.")
         return super().resolve_command(ctx, args)
 
 
 def _drop_output() -> None:
-    """Drops output that cannot be written, as on a full disk: Python would try again at its end."""
+    """Drops output that cannot be written (full disk): Python would retry the write at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -76,7 +76,7 @@ def _drop_output() -> None:
 
 
 def _notes() -> Callable[..., None]:
-    """Returns a function that shows each warning once, without its place in the sources."""
+    """Returns a function that prints each warning once, without its source location."""
     said: set[str] = set()
 
     def note(message: Any, *_: Any) -> None:
@@ -90,9 +90,9 @@ def _notes() -> Callable[..., None]:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, "-V", "--version", prog_name="autoconv")
 def main() -> None:
-    """Convolutional networks you can read: train one, test it, let it look at pictures.
+    """Train, test and inspect convolutional networks.
 
-    `autoconv train` alone trains the textbook net on handwritten digits.
+    `autoconv train` without arguments trains the textbook net on handwritten digits.
     """
 
 

@@ -1,4 +1,4 @@
-"""`autoconv bench`: how fast the built-in nets and their kernels are on this machine."""
+"""`autoconv bench`: measures the speed of the built-in nets and their kernels."""
 
 import sys
 from pathlib import Path
@@ -13,22 +13,26 @@ from .lines import echo
 
 @click.command()
 @click.option("--net", "nets", type=options.Name("net", SUITE), multiple=True, show_default="all",
-              help="Time only this net; can be given several times.")
+              help="Time only this net. Can be given several times.")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", show_default="the net's own",
-              help="How many images a step takes.")
+              help="Number of images per step.")
 @options.device_options
-@click.option("--rounds", type=click.IntRange(min=1), show_default="6, quick 3", help="How often all is measured.")
-@click.option("--quick", is_flag=True, help="The lecture net alone, in short rounds: under a minute.")
-@click.option("--kernels/--no-kernels", default=True, help="Time each kernel against this machine's ceilings.")
-@click.option("--html", type=options.FILE, metavar="FILE", help="Write the results to FILE as a page with charts.")
+@click.option("--rounds", type=click.IntRange(min=1), show_default="6, quick 3",
+              help="Number of rounds; each round measures everything once.")
+@click.option("--quick", is_flag=True, help="Time only the lecture net, in short rounds: under a minute.")
+@click.option("--kernels/--no-kernels", default=True,
+              help="Also time each kernel, and compare it with this machine's ceilings.")
+@click.option("--html", type=options.FILE, metavar="FILE",
+              help="Write the results to FILE as an HTML page with charts.")
 @options.json_option
 @options.quiet_option
 def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: int | None, rounds: int | None,
           quick: bool, kernels: bool, html: Path | None, json_file: Path | None, quiet: bool) -> None:
     """Time the built-in nets, in training and inference, and each of their kernels.
 
-    A kernel's share is what it reached of the ceiling that was measured beside it: multiply-adds from registers, or a
-    copy of as many bytes, whichever holds it back. The nets are fed random images, so no data set is needed.
+    A kernel's share is the fraction of this machine's measured ceiling that it reaches. The ceiling is the rate of
+    multiply-adds from registers or of copying memory, whichever limits the kernel. The nets receive random images, so
+    no data set is needed.
     """
     from ...train.progress import Progress
     from ..bench import result_tables
@@ -56,7 +60,7 @@ def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: i
 
 
 class _Line:
-    """Progress: one line that is written over, and only where somebody can see it."""
+    """A progress line that is overwritten; it is printed only to a terminal."""
 
     def __init__(self, silent: bool) -> None:
         self.silent = silent or not sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""What a run took: seconds since the process began, and of each epoch."""
+"""Measures a run: seconds since the process started, and seconds per epoch."""
 
 import os
 import statistics
@@ -11,7 +11,7 @@ from ...files.json_text import JsonObject
 
 
 def _process_start() -> float:
-    """Returns when this process began, or elsewhere than on Linux when this was imported."""
+    """Returns the start time of this process; outside Linux, the import time of this module."""
     now = time.perf_counter()
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
@@ -25,17 +25,17 @@ PROCESS_START = _process_start()
 
 
 def since_start() -> float:
-    """Seconds since the process began."""
+    """Returns the seconds since the process started."""
     return time.perf_counter() - PROCESS_START
 
 
 class Stopwatch(Callback):
-    """Times a fit's epochs, its first step, and what compiling and loading kernels took."""
+    """Times a fit's epochs, its first step, and the compiling and loading of its kernels."""
 
     def __init__(self) -> None:
         self.epoch_seconds: list[float] = []
         self.first_step: float | None = None
-        self._steps = 0  # that began in this process
+        self._steps = 0  # steps started in this process
         self._made = time.perf_counter()
 
     def on_train_begin(self, logs: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""Which classes a net takes for which: counts, precision and recall."""
+"""A net's confusion matrix, with precision and recall, as a text table or as JSON."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,28 +9,28 @@ from ...arguments.names import printable
 from ...files.json_text import JsonObject
 from ...pictures.results import precision_recall
 
-NARROW = 12  # characters of a class's name in the table
-MOST = 20  # classes whose counts are shown in columns
+NARROW = 12  # maximum characters of a class's name in the table
+MOST = 20  # maximum number of classes for which the counts are shown
 
 
 class Confusion(NamedTuple):
-    """counts[i, j]: how many images of class i the net took for class j."""
+    """counts[i, j]: number of images of class i that the net classified as class j."""
 
     classes: Sequence[str]
     counts: np.ndarray
 
     def rates(self) -> np.ndarray:
-        """Returns the precision and recall of each class, (2, classes); 0 without images."""
+        """Returns each class's precision and recall, (2, classes); 0 for a class without images."""
         return np.nan_to_num(precision_recall(self.counts))
 
     def as_json(self) -> JsonObject:
-        """Precision, recall and number of images of each class, and the rows of counts."""
+        """Returns each class's precision, recall and number of images, and the matrix of counts."""
         return {"classes": [{"name": name, "precision": float(p), "recall": float(r), "images": int(n)}
                             for name, p, r, n in zip(self.classes, *self.rates(), self.counts.sum(1))],
                 "confusion_matrix": self.counts.tolist()}
 
     def lines(self) -> list[str]:
-        """Returns a table for a terminal: a row per true class, a column per answer."""
+        """Returns a table for a terminal: a row per true class, a column per predicted class."""
         names = [name if len(name) <= NARROW else f"{name[: NARROW - 1]}\u2026"
                  for name in map(printable, self.classes)]
         first = max(map(len, [*names, "class"]))

@@ -1,4 +1,4 @@
-"""Which data a command works on, as a net takes them."""
+"""Chooses and loads the data set of a command, in the form that a net accepts."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from ... import datasets, nets, utils
 from ...files.json_text import JsonObject
 
 ENLARGED = ("lecture-large",)  # nets that need larger images than 28 x 28 pixels
-A_FEW_SECONDS = 3.0  # for MNIST's mirrors, then the built-in digits are taken
+A_FEW_SECONDS = 3.0  # how long to wait for MNIST's mirrors before using the built-in digits
 
 
 class Feeds(NamedTuple):
-    """What a net is made for and fed with: an image's shape, the arguments of fit and evaluate."""
+    """An image's shape, and the arguments of fit and evaluate."""
 
     input_shape: tuple[int, int, int]
     train: JsonObject
@@ -39,10 +39,10 @@ class Images(NamedTuple):
                 f"images of {size}, from {self.place}")
 
     def feeds(self, model: str, batch_size: int) -> Feeds:
-        """What fit and evaluate get, for the net of that name."""
+        """Returns the arguments of fit and evaluate for the net named `model`."""
 
         def arguments(x: np.ndarray, y: np.ndarray) -> JsonObject:
-            targets = utils.to_categorical(y, len(self.classes)).astype(np.uint8)  # bytes are fastest
+            targets = utils.to_categorical(y, len(self.classes)).astype(np.uint8)  # byte targets are fastest
             return {"x": as_taken(x, model), "y": targets, "batch_size": batch_size}
 
         train = arguments(self.x_train, self.y_train)
@@ -51,16 +51,16 @@ class Images(NamedTuple):
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many images are trained and tested on."""
+        """The numbers of training and test images."""
         return len(self.x_train), len(self.x_test)
 
     def kept(self) -> JsonObject:
-        """What run.json keeps beside the name."""
+        """Returns the data set's entries in run.json, apart from its name."""
         return {"skipped": []}
 
 
 def choose(data_dir: Path | None) -> tuple[str, str]:
-    """Returns the set to train on if none was named, and why: MNIST if possible, or digits."""
+    """Returns the data set to use if none was named, MNIST or digits, and the reason."""
     if data_dir is not None:
         return "mnist", "the set in --data-dir"
     if datasets.where("mnist"):
@@ -68,16 +68,16 @@ def choose(data_dir: Path | None) -> tuple[str, str]:
     try:
         datasets.load("mnist", patience=A_FEW_SECONDS)
     except datasets.DatasetNotFound:
-        return "digits", ("MNIST is not on this computer and could not be downloaded, so the built-in digits stand in "
-                          "for it (`autoconv train mnist` says where it was looked for)")
+        return "digits", ("MNIST is not on this computer and could not be downloaded, so the built-in digits are "
+                          "used (`autoconv train mnist` lists where it was looked for)")
     return "mnist", "MNIST could be downloaded"
 
 
 def load(name: str, data_dir: Path | None, limit: int | None) -> Images:
-    """The set of that name, cut to `limit`. Raises DatasetNotFound or DatasetCorrupt."""
+    """Loads the named set, cut to `limit`. Raises DatasetNotFound or DatasetCorrupt."""
     entry = datasets.info(name)
     (x_train, y_train), (x_test, y_test) = datasets.load(name, data_dir)
-    count = max(len(entry.classes), int(y_train.max()) + 1)  # a folder's own set may have more
+    count = max(len(entry.classes), int(y_train.max()) + 1)  # a set in --data-dir may have more classes
     return Images(name, entry.title, str(datasets.where(name, data_dir)), entry.classes
                   if count == len(entry.classes) else tuple(map(str, range(count))),
                   _images(x_train[:limit]), y_train[:limit].reshape(-1), _images(x_test[:limit]),
@@ -85,25 +85,25 @@ def load(name: str, data_dir: Path | None, limit: int | None) -> Images:
 
 
 def as_taken(images: np.ndarray, model: str) -> np.ndarray:
-    """The images as the net of that name takes them: as they are, or enlarged."""
+    """Returns the images unchanged, or enlarged if the net named `model` needs it."""
     return enlarge(images, nets.NETS[model].input_shape[:2]) if model in ENLARGED else images
 
 
 def enlarge(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns images (N, H, W, C) as (N, *size, C): pixels become squares, the rest is black."""
+    """Enlarges images (N, H, W, C) to (N, *size, C): pixels become squares, borders black."""
     h, w = images.shape[1:3]
     factor = min(size[0] // h, size[1] // w)
     if factor < 1:
         raise click.ClickException(f"This net takes images of {size[0]} x {size[1]} pixels. "
-                                   f"Received larger ones: {h} x {w}.")
+                                   f"Received larger images: {h} x {w}.")
     top = (size[0] - factor * h) // 2
     left = (size[1] - factor * w) // 2
     large = np.zeros((len(images), *size, images.shape[3]), images.dtype)
-    for i, image in enumerate(images):  # one by one: a whole set enlarged is more than a gigabyte
+    for i, image in enumerate(images):  # one by one: `repeat` on the whole set would need another gigabyte
         large[i, top : top + factor * h, left : left + factor * w] = image.repeat(factor, 0).repeat(factor, 1)
     return large
 
 
 def _images(x: np.ndarray) -> np.ndarray:
-    """(N, H, W) -> (N, H, W, 1)."""
+    """Adds a channel axis to images (N, H, W)."""
     return x[..., None] if x.ndim == 3 else x

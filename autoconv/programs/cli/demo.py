@@ -1,4 +1,4 @@
-"""`autoconv demo`: a page on this machine where a net learns before one's eyes."""
+"""`autoconv demo`: serves a local page on which a net can be watched while it learns."""
 
 import os
 import sys
@@ -14,13 +14,13 @@ from .lines import echo
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", default=PORT,
-              help="Where the page is served; the next free port, where this one is in use; 0 for any.")
-@click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
+              help="Port of the page. If it is in use, the next free port is used; 0 means any free port.")
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
 @options.device_options
 def demo(port: int, browser: bool, device: str, threads: int | None) -> None:
     """Serve a page on which a net learns, reads what you draw, and explains each of its numbers.
 
-    The address that is printed works on this machine alone, and only with its token. Ctrl-C ends it.
+    The printed address works only on this machine, and only with its token. Ctrl-C stops the server.
     """
     from ...train.progress import Progress
     from ..demo import serving
@@ -36,7 +36,7 @@ def demo(port: int, browser: bool, device: str, threads: int | None) -> None:
         echo(f"{server.url}\nThe page is there until Ctrl-C is pressed.")
         has_window = sys.platform in ("darwin", "win32") or any(
             os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-        if browser and has_window:  # a browser in the terminal is of no use here
+        if browser and has_window:  # a text browser in the terminal cannot show the page
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         server.serve_forever()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`train --distributed`: what each of mpiexec's processes does alone, and what all do alike."""
+"""`train --distributed`: joins mpiexec's processes, and makes them start and fail together."""
 
 import os
 import platform
@@ -21,13 +21,13 @@ FIRST_SPEAKS = 1.0  # seconds that other ranks wait before they report an error
 
 
 def distributed_options(command: Callable) -> Callable:
-    """--distributed, --timeout; `joined` takes them."""
+    """Adds --distributed and --timeout, the arguments of `joined`."""
     for option in (
         click.option("--timeout", type=options.Duration(), metavar="10m", default="10m",
-                     help="With --distributed: end where a process has sent nothing for so long, and say which."),
-        click.option("--distributed", is_flag=True, help="Share the training with the other processes that mpiexec "
+                     help="With --distributed: stop if a process sends nothing for this long, and name it."),
+        click.option("--distributed", is_flag=True, help="Train together with the other processes that mpiexec "
                      "started: mpiexec -n 4 python -m mpi4py -m autoconv train ... --distributed (extra mpi). "
-                     "--batch-size is that of all together."),
+                     "--batch-size is the batch of all processes together."),
     ):
         command = option(command)
     return command
@@ -35,13 +35,13 @@ def distributed_options(command: Callable) -> Callable:
 
 @contextmanager
 def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
-    """Gives the processes to train with: ALONE unless `wanted`. If one fails, all end."""
+    """Yields the processes to train with: ALONE unless `wanted`. If one fails, all end."""
     if not wanted:
         number = max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
                       if os.environ.get(name, "").isdigit()), default=1)
         if number > 1:
             warnings.warn(f"mpiexec started {number} processes, each of which now trains by "
-                          "itself: add --distributed to share the training.", stacklevel=2)
+                          "itself. Add --distributed to train one net together.", stacklevel=2)
         yield ALONE
         return
     from ... import parallel
@@ -75,11 +75,11 @@ def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
 
 
 def fail_together(code: int) -> None:
-    """Ends all processes if this one fails before it has joined: an MPI would wait for it."""
+    """Ends all processes if this one fails before it joins: MPI would wait for it."""
     from ... import parallel
     from ...parallel import ending
 
-    with suppress(RuntimeError, ExtraError):  # nobody else was started
+    with suppress(RuntimeError, ExtraError):  # no other process was started
         ranks = parallel.MPI()
         ending.fail(code)
         if ranks.rank:
@@ -87,7 +87,7 @@ def fail_together(code: int) -> None:
 
 
 def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """Returns what a function returns on the first rank; if it fails there, all end."""
+    """Runs a function on the first rank and returns its result on all; if it fails, all end."""
     if ranks.size == 1:
         return function(*args)
     if ranks.rank:
@@ -104,7 +104,7 @@ def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def in_turns(ranks: Ranks, function: Callable, *args: Any) -> Any:
-    """Returns a function's result on each rank; on each machine one rank goes first."""
+    """Runs a function on each rank; on each machine one rank runs it before the others."""
     for first in (True, False):
         if ranks.prepares == first:
             found = function(*args)
@@ -113,7 +113,7 @@ def in_turns(ranks: Ranks, function: Callable, *args: Any) -> Any:
 
 
 def threads_of(ranks: Ranks) -> int | None:
-    """Returns a rank's default number of threads. None for one process."""
+    """Returns a rank's default number of threads, or None for a single process."""
     if ranks.size == 1:
         return None
     own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
@@ -123,7 +123,7 @@ def threads_of(ranks: Ranks) -> int | None:
 
 
 def device_of(ranks: Ranks, name: str) -> str:
-    """Returns a rank's device: with "cuda" each rank of a machine has its own, if possible."""
+    """Returns a rank's device. With "cuda" the ranks are spread over the machine's GPUs."""
     if name != "cuda" or ranks.size == 1:
         return name
     return f"cuda:{ranks.number_here % len(devices.gpus())}"

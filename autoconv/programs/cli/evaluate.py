@@ -1,4 +1,4 @@
-"""`autoconv evaluate`: a run tested again."""
+"""`autoconv evaluate`: tests the net of a run again."""
 
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -20,10 +20,10 @@ from .lines import echo
 @options.quiet_option
 def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | None,
              data_dir: Path | None, limit: int | None, json_file: Path | None, quiet: bool) -> None:
-    """Test the net of RUN, the folder that `autoconv train --out RUN` wrote; on DATASET, or on the photos in FOLDER.
+    """Test the net of RUN, the folder that `autoconv train --out RUN` wrote, on DATASET or on the photos in FOLDER.
 
-    Without these, --data-dir and --limit it gets the images that it was tested on at the end of its training, and the
-    numbers are the same. Prints the precision and the recall of each class, and how often each was taken for which.
+    Without DATASET, FOLDER, --data-dir and --limit, the net is tested on the same images as at the end of its training,
+    with the same results. Prints the accuracy, the precision and recall of each class, and the confusion matrix.
     """
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
@@ -49,11 +49,11 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
         echo(f"test accuracy {tested['accuracy']:.4f}, test loss {tested['loss']:.4f}")
     if not quiet and not silent:
         echo("\n".join(table.lines()))
-    photos.say_skipped(tests.skipped(), f"{tests.images():,} to test on remained")
+    photos.say_skipped(tests.skipped(), f"{tests.images():,} test pictures remain")
 
 
 class _Tests(NamedTuple):
-    """What a net is tested on: its name, description, and the arguments of `Model.evaluate`."""
+    """A test set: its name, its description, and the arguments of `Model.evaluate`."""
 
     name: str
     described: str
@@ -70,18 +70,18 @@ class _Tests(NamedTuple):
 
 def _tests(trained: JsonObject, dataset: str | Path | None, data_dir: Path | None,
            limit: int | None, shape: tuple[int, int, int]) -> _Tests:
-    """What to test on: what was named, else what the run was tested on."""
+    """Returns the named test set, or else the set that the run was tested on."""
     classes = trained["classes"]
     same = dataset is None and data_dir is None
     if isinstance(dataset, Path) or (same and "folder" in trained):
         if limit is not None or data_dir is not None:
-            raise click.UsageError("--limit and --data-dir are for named data sets. Received one "
-                                   "of them with a folder of photos.")
+            raise click.UsageError("--limit and --data-dir apply only to named data sets. Leave them "
+                                   "out to test on a folder of photos.")
         found = photos.whole(dataset, shape, classes) if isinstance(dataset, Path) else photos.held_out(trained)
         found.batch_size = trained["batch_size"]
         name = str(dataset or trained["dataset"])
         size = " x ".join(map(str, found.image_shape))
-        return _Tests(name, f"{name}, {len(found.file_paths):,} test images, made {size}", {"x": found})
+        return _Tests(name, f"{name}, {len(found.file_paths):,} test images, resized to {size}", {"x": found})
     if same:
         dataset = trained["dataset"]
         data_dir = trained["data_dir"] and Path(trained["data_dir"])

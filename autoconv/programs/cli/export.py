@@ -1,4 +1,4 @@
-"""`autoconv export`: the net of a run in the form that other programs read."""
+"""`autoconv export`: writes the net of a run in a format for other programs."""
 
 from pathlib import Path
 
@@ -15,25 +15,25 @@ SUFFIXES = {"keras": ".keras", "onnx": ".onnx", "safetensors": ".safetensors", "
 @click.command()
 @click.argument("run", type=options.FILE)
 @click.option("--to", "form", type=options.Name("format", SUFFIXES), required=True, metavar="|".join(SUFFIXES),
-              help="The form: a model that Keras loads, one of ONNX, autoconv's own, or weights with PyTorch's names "
-                   "and order of axes.")
+              help="The format: a Keras model, an ONNX model, autoconv's own .safetensors, or weights with PyTorch's "
+                   "names and axis order.")
 @click.option("--out", "out", type=options.FILE, metavar="FILE", show_default="the run's name with the format's suffix",
-              help="Where to write it.")
+              help="The file to write.")
 def export(run: Path, form: str, out: Path | None) -> None:
     """Write the net of RUN, the folder that `autoconv train --out RUN` wrote, for another program.
 
-    keras and onnx need the extras of these names. torch gives a state dict as .safetensors, which
-    `safetensors.torch.load_file` reads.
+    The formats keras and onnx need the extras of the same names. The format torch is a state dict in a .safetensors
+    file, which `safetensors.torch.load_file` reads.
     """
     target = options.use_device("cpu", None)
     model, _ = runs.restored(run, target)
     stem = run.resolve().name
     path = out or Path(f"{stem}{'.torch' if form == 'torch' else ''}{SUFFIXES[form]}")
     if path.suffix != SUFFIXES[form]:
-        raise click.UsageError(f"The name of a file for {form} must end in {SUFFIXES[form]}. Received: {str(path)!r}.")
+        raise click.UsageError(f"A file for {form} must have the suffix {SUFFIXES[form]}. Received: {str(path)!r}.")
     result_files.check_writable(path)
     if form == "torch":
-        from safetensors.numpy import save as to_bytes  # slow to import
+        from safetensors.numpy import save as to_bytes  # imported here because it is slow
 
         from ... import formats
 

@@ -1,4 +1,4 @@
-"""`autoconv filter`: a picture under an image kernel."""
+"""`autoconv filter`: convolves a picture with image kernels."""
 
 from pathlib import Path
 
@@ -13,26 +13,27 @@ from .lines import echo
 @click.command("filter")
 @click.argument("image", type=options.FILE)
 @click.option("--kernel", "kernels", multiple=True, metavar="NAME|MATRIX", default=("sharpen",), show_default="sharpen",
-              help="A kernel by its name, or its numbers, rows divided by a slash between blanks: \"0 -1 0 / -1 5 -1 / "
-              "0 -1 0\"; 1/9 is a fraction. Can be given several times: the pictures then stand side by side.")
+              help="The name of a kernel, or its numbers, ' / ' between rows: \"0 -1 0 / -1 5 -1 / 0 -1 0\". 1/9 is "
+              "a fraction. Can be given several times: the results are placed side by side.")
 @click.option("--out", type=options.FILE, metavar="FILE",
               show_default="IMAGE's name and the kernels', in the current folder",
-              help="Where to write the picture; the suffix says in which format.")
+              help="The picture to write; the suffix selects the format.")
 @click.option("--padding", type=options.Name("padding", ("valid", "same")), default="valid",
-              help="valid: only where the whole kernel lies on the picture. same: black around it, the size stays.")
-@click.option("--strides", type=click.IntRange(min=1), default=1, metavar="N", help="Take each N-th place alone.")
+              help="valid: use only positions inside the picture. same: pad with black and keep the size.")
+@click.option("--strides", type=click.IntRange(min=1), default=1, metavar="N",
+              help="Move the kernel N pixels at a time.")
 @click.option("--dilation", type=click.IntRange(min=1), default=1, metavar="N",
-              help="How far apart the kernel's numbers lie on the picture.")
-@click.option("--absolute", is_flag=True, help="Leave the signs of the values out.")
+              help="Distance in pixels between the kernel's numbers.")
+@click.option("--absolute", is_flag=True, help="Use the absolute values of the result.")
 @click.option("--scale", is_flag=True, help="Stretch the values: the smallest becomes black, the largest white. "
-              "Without it they are clipped to 0..255.")
+              "Without --scale the values are clipped to 0..255.")
 @options.quiet_option
 def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: str, strides: int,
             dilation: int, absolute: bool, scale: bool, quiet: bool) -> None:
-    """Write IMAGE under one or several image kernels, each channel of a colour picture by itself.
+    """Convolve IMAGE with one or more image kernels, each colour channel separately, and write the result.
 
-    The kernels by name: sharpen, blur, gaussian, edge, outline, emboss, sobel-top, sobel-bottom, sobel-left,
-    sobel-right, line-h, line-v, identity. It needs Pillow: pip install 'autoconv[images]'.
+    Kernel names: sharpen, blur, gaussian, edge, outline, emboss, sobel-top, sobel-bottom, sobel-left,
+    sobel-right, line-h, line-v, identity. This command needs Pillow: pip install 'autoconv[images]'.
     """
     from ... import pictures
     from ...pictures import files as picture_files
@@ -45,7 +46,7 @@ def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: st
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--kernel") from error
     labels = "-".join(_label(k, i) for i, k in enumerate(kernels))
-    target = out or Path.cwd() / f"{image.stem}-{labels[:80]}.png"  # not beside IMAGE
+    target = out or Path.cwd() / f"{image.stem}-{labels[:80]}.png"  # IMAGE's folder may be a training set
     try:
         picture_files.check_suffix(target)
         pixels = read_whole(image)
@@ -68,7 +69,7 @@ def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: st
 
 
 def _label(kernel: str, number: int) -> str:
-    """What a kernel is called in the name of a file: a typed one has no name."""
+    """Returns a kernel's label in a file name: its name, or its number if it was typed in."""
     return names.snake_case(kernel.strip()) if kernel.strip().replace("-", "").isalpha() else f"kernel{number + 1}"
 
 

@@ -1,4 +1,4 @@
-"""`autoconv info`: what is installed and what it runs on."""
+"""`autoconv info`: shows installed versions, the processor and the devices."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ from .train import versions
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the information as JSON.")
 def info(as_json: bool) -> None:
     """Show versions, processor, threads, devices and the cache of compiled kernels."""
     facts = collect()
@@ -26,7 +26,7 @@ def info(as_json: bool) -> None:
 
 
 def collect() -> JsonObject:
-    """All that is known, one item a name."""
+    """Returns all the information that `autoconv info` prints, by name."""
     cpu = devices.get("cpu").describe()
     cuda = devices.gpu_versions()
     return {

@@ -1,4 +1,4 @@
-"""`autoconv inspect`: what the layers of a net make of a picture."""
+"""`autoconv inspect`: shows the output of each layer of a net for a picture."""
 
 import io
 from pathlib import Path
@@ -21,23 +21,23 @@ FIGURES = (".png", ".svg")
 @click.argument("run", type=options.FILE)
 @click.argument("image", type=options.FILE, nargs=-1)
 @click.option("--out", type=options.FILE, metavar="FILE", required=True,
-              help="Where to write it: FILE.html is a page, FILE.png or FILE.svg a picture (that needs matplotlib: "
+              help="The file to write: a page (.html) or a picture (.png or .svg, which need matplotlib: "
               "pip install 'autoconv[plots]').")
-@click.option("--layer", metavar="NAME", help="Show this layer alone, such as conv2d_1.")
+@click.option("--layer", metavar="NAME", help="Show only this layer, such as conv2d_1.")
 @options.device_options
 @options.quiet_option
 def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, device: str,
             threads: int | None, quiet: bool) -> None:
-    """Write what each layer of the net of RUN makes of an IMAGE, and its filters, to one page or picture.
+    """Write the output of each layer of RUN's net for each IMAGE, and the filters, to one page or picture.
 
-    With each layer's name and shape and its smallest and largest value, the class scores, and which pixels moved the
-    answer. Without IMAGE that is the first test image of the set that the net was trained on. An IMAGE is read as
-    `autoconv predict` reads it.
+    Shows each layer's name, shape, smallest and largest value, the class scores, and the pixels that influenced the
+    answer most. Without IMAGE, uses the first test image of the set that the net was trained on. An IMAGE is read in
+    the same way as by `autoconv predict`.
     """
     from ...pictures import figures, inspection
 
     if out.suffix.lower() not in (*PAGES, *FIGURES):
-        raise click.BadParameter(f"The name must end in {', '.join((*PAGES, *FIGURES))}. Received: {str(out)!r}.",
+        raise click.BadParameter(f"The file name must end in {', '.join((*PAGES, *FIGURES))}. Received: {str(out)!r}.",
                                  param_hint="--out")
     result_files.check_writable(out)
     model, trained = runs.restored(run, options.use_device(device, threads))
@@ -69,7 +69,7 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
 
 def _read(images: tuple[Path, ...], takes: Trained,
           trained: dict) -> tuple[list[Picture], list[UnreadableImage]]:
-    """Returns the pictures as the net takes them, and the errors of others, which are printed."""
+    """Returns the pictures in the net's shape; prints and returns the errors of the others."""
     shown: list[Picture] = []
     unreadable: list[UnreadableImage] = []
     if not images:

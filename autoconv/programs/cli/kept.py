@@ -1,4 +1,4 @@
-"""What a run's files must contain before a command uses them: anybody may have changed them."""
+"""Checks the contents of a run's files before use, because the files may have been edited."""
 
 import csv
 import json
@@ -12,9 +12,9 @@ from ...files import json_text, regular
 from ...files.json_text import JsonObject
 from ...models import Model
 
-LARGEST_SIDE = 10_000  # pixels, as --image-size takes it
+LARGEST_SIDE = 10_000  # largest side in pixels, as for --image-size
 
-Check = tuple[Callable[[Any], bool], str]  # whether a value will do, and what would
+Check = tuple[Callable[[Any], bool], str]  # a test of a value, and a description of valid values
 
 
 def _is_text(value: Any) -> bool:
@@ -38,7 +38,7 @@ def _or_null(check: Check) -> Check:
 
 
 def _stays_below(value: Any) -> bool:
-    """Whether this is the name of something in a folder, not of anything beside it."""
+    """Returns whether `value` is a relative path that stays inside its folder."""
     return _is_text(value) and not PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts
 
 
@@ -54,7 +54,7 @@ _OF_A_FOLDER: dict[str, Check] = {"folder": _TEXT, "seed": _whole(0, 2**32 - 1),
                                   "image_size": (lambda value: _are(_whole(1,
                                                                            LARGEST_SIDE)[0])(value)
                                                  and len(value) == 2, "two sizes in pixels")}
-_DRAWN_AGAIN: dict[str, Check] = {  # runs of version 0.1, which do not name what they held out
+_DRAWN_AGAIN: dict[str, Check] = {  # needed by runs of version 0.1, which do not list their held-out files
     "train_images": _COUNT, "skipped": _TEXTS,
     "validation_split": _or_null((lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")),
 }
@@ -70,13 +70,13 @@ _IF_THERE: dict[str, Check] = {
 
 
 def results(file: Path) -> JsonObject:
-    """Returns what a run.json says. Raises ValueError if a command could not use it, OSError."""
+    """Reads a run.json. Raises ValueError if its contents are invalid, or OSError."""
     try:
         found = json_text.parse(regular.read(file))
     except ValueError as error:
-        raise ValueError(f"{file.name} is damaged, it is no JSON: {error}") from error
+        raise ValueError(f"{file.name} is damaged: it is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{file.name} must hold an object. Received: {type(found).__name__}")
+        raise ValueError(f"{file.name} must contain a JSON object. Received: {type(found).__name__}")
     needed = _ALWAYS
     if "folder" in found:
         needed = {**needed, **_OF_A_FOLDER, **({} if "held_out" in found else _DRAWN_AGAIN)}
@@ -92,27 +92,27 @@ def results(file: Path) -> JsonObject:
     classes = found["classes"]
     if "held_out" in found and not all(PurePosixPath(name).parts[:1] and PurePosixPath(name).parts[0] in classes
                                        for name in found["held_out"]["files"]):
-        raise ValueError(f"the files held out in {file.name} must lie in folders of the classes: {', '.join(classes)}")
+        raise ValueError(f"the held-out files in {file.name} must be in folders of the classes: {', '.join(classes)}")
     return found
 
 
 def check_net(net: Model, classes: list[str]) -> None:
-    """Raises ValueError for a net that does not tell these classes of pictures apart."""
+    """Raises ValueError unless the net maps a picture to a number for each of these classes."""
     takes = net.input_shape
     gives = net.output_shape
     if not isinstance(takes, tuple) or len(takes) != 4 or gives != (None, len(classes)):
-        raise ValueError(f"its net must take (None, height, width, channels) and give (None, {len(classes)}), "
-                         f"a number for each class. Received one that takes {takes} and gives {gives}")
+        raise ValueError(f"its net must have input shape (None, height, width, channels) and output shape "
+                         f"(None, {len(classes)}), a number for each class. Received: {takes} and {gives}")
 
 
 def history(lines: Iterable[str]) -> dict[str, list[float]]:
-    """The columns of a history.csv but the epochs. Raises ValueError for what is none."""
+    """Returns the columns of a history.csv, except the epochs. Raises ValueError if it is invalid."""
     try:
         head, *rows = [row for row in csv.reader(lines, strict=True) if row] or [[]]
     except csv.Error as error:
         raise ValueError(str(error)) from error
     if len(set(head)) < len(head) or any(len(row) != len(head) for row in rows):
-        raise ValueError("each row must have a value for each name of the first row, and no name come twice")
+        raise ValueError("each row must have one value per name in the first row, and the names must differ")
     columns = {name: [float(row[i]) for row in rows] for i, name in enumerate(head)}
     columns.pop("epoch", None)
     return columns

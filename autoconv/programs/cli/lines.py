@@ -1,4 +1,4 @@
-"""Lines for people, broken between words at a terminal's width. Commands print by `echo`."""
+"""Prints the commands' text: wraps it at the terminal's width, and escapes control characters."""
 
 import shutil
 import sys
@@ -8,11 +8,11 @@ import click
 
 from ...arguments.names import printable
 
-LABEL = 7  # characters of the labels "data   " and "net    "
+LABEL = 7  # width of the labels "data   " and "net    "
 
 
 def fitted(text: str) -> str:
-    """Returns the text at the terminal's width, continued below the words after the label."""
+    """Wraps the text at the terminal's width; continuation lines are indented past the label."""
     if not sys.stdout.isatty():
         return text
     columns = max(shutil.get_terminal_size().columns - 1, 2 * LABEL)
@@ -22,7 +22,7 @@ def fitted(text: str) -> str:
 
 
 def echo(text: str, err: bool = False, over: bool = False) -> None:
-    """Prints lines in which foreign words cannot control the terminal. over: a progress line."""
+    """Prints lines, with control characters escaped. over: overwrites a progress line."""
     stream = sys.stderr if err else sys.stdout
     over = over and stream is not None and stream.isatty()
     click.echo("\r\033[K" * over + printable(text, keep="\n"), err=err)

@@ -1,4 +1,4 @@
-"""The options that several commands share, and names with a suggestion for a wrong one."""
+"""Options and option types that several commands share."""
 
 import os
 import re
@@ -13,13 +13,13 @@ from ...arguments import names
 from ...kernels import device as devices
 
 FILE = click.Path(path_type=Path)
-UNITS = {"s": 1, "m": 60, "h": 3600}  # of time, in seconds
+UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds per unit of time
 
 
 class Name(click.Choice):
-    """One of a few names of one kind. A wrong one is a usage error that suggests the nearest."""
+    """One of several names. The usage error for an unknown name suggests the closest one."""
 
-    besides = ""  # what else is said of a wrong one
+    besides = ""  # extra text for the error about an unknown name
 
     def __init__(self, kind: str, known: Any) -> None:
         super().__init__(list(known))
@@ -33,9 +33,9 @@ class Name(click.Choice):
 
 
 class DataArg(Name):
-    """The name of a data set, or else a folder: the name wins, ./name is the folder."""
+    """A data set's name, or else a folder. The name has priority: write ./name for the folder."""
 
-    besides = " There is no folder of that name either."
+    besides = " There is no folder with that name either."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, Path) or value in self.choices:
@@ -48,7 +48,7 @@ class DataArg(Name):
 
 
 class Size(click.ParamType):
-    """A number of pixels, or two of them, HEIGHTxWIDTH, as (height, width)."""
+    """Parses a number of pixels, or HEIGHTxWIDTH, into (height, width)."""
 
     name = "size"
     largest = 10_000
@@ -60,15 +60,15 @@ class Size(click.ParamType):
         found = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", value)
         height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
         if not height or not width:
-            self.fail(f"{value!r} is no size of at least one pixel, such as 180x180 (height x width) or 180.", param,
-                      ctx)
+            self.fail(f"{value!r} is not a valid image size. Examples: 180x180 (height x width), or 180 for both.",
+                      param, ctx)
         if max(height, width) > self.largest:
-            self.fail(f"{value!r} is too large: images have at most {self.largest:,} pixels a side.", param, ctx)
+            self.fail(f"{value!r} is too large: a side may have at most {self.largest:,} pixels.", param, ctx)
         return height, width
 
 
 class Every(click.ParamType):
-    """How often to save: minutes, seconds or hours, such as 5m, or steps, such as 500steps."""
+    """Parses a saving interval: a time, such as 5m, or a number of steps, such as 500steps."""
 
     name = "every"
 
@@ -78,12 +78,12 @@ class Every(click.ParamType):
             return value  # type: ignore[return-value]
         found = re.fullmatch(r"(\d{1,9}) ?(s|m|h|steps?)", value)
         if not found or not int(found[1]):
-            self.fail(f"{value!r} is no time or number of steps, such as 5m, 30s, 1h or 500steps.", param, ctx)
+            self.fail(f"{value!r} is not a time or a number of steps. Examples: 5m, 30s, 1h, 500steps.", param, ctx)
         return "seconds" if found[2] in UNITS else "steps", int(found[1]) * UNITS.get(found[2], 1)
 
 
 class Duration(click.ParamType):
-    """Seconds, minutes or hours, such as 10m, as seconds."""
+    """Parses a duration such as 30s, 10m or 2h into seconds."""
 
     name = "duration"
 
@@ -93,46 +93,46 @@ class Duration(click.ParamType):
             return value
         found = re.fullmatch(r"(\d{1,9}) ?(s|m|h)", value)
         if not found or not int(found[1]):
-            self.fail(f"{value!r} is no time, such as 10m, 30s or 1h.", param, ctx)
+            self.fail(f"{value!r} is not a time. Examples: 10m, 30s, 1h.", param, ctx)
         return float(int(found[1]) * UNITS[found[2]])
 
 
 def device_options(command: Callable) -> Callable:
-    """--device and --threads; `use_device` takes them."""
+    """Adds --device and --threads, the arguments of `use_device`."""
     return _decorate(
         command,
         click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto",
-                     help="Where to compute; auto is the processor; a GPU (extra cuda) must be named."),
+                     help="The device. auto is the processor; a GPU (extra cuda) must be named."),
         click.option("--threads", type=click.IntRange(min=1), metavar="N", show_default="all processors",
-                     help="How many threads compute. The results are the same for any number."),
+                     help="Number of CPU threads. It does not change the results."),
     )
 
 
 def data_options(command: Callable) -> Callable:
-    """--data-dir and --limit; `data.load` takes them."""
+    """Adds --data-dir and --limit, the arguments of `data.load`."""
     return _decorate(
         command,
         click.option("--data-dir", type=FILE, metavar="FOLDER",
-                     help="Take the data from this folder and look nowhere else. Any set in MNIST's format will do."),
+                     help="Read the data only from this folder. It can hold any data set in MNIST's format."),
         click.option("--limit", type=click.IntRange(min=1), metavar="N",
                      help="Use only the first N training and the first N test images."),
     )
 
 
 def json_option(command: Callable) -> Callable:
-    """--json; `files.write_json` takes it."""
+    """Adds --json, the argument of `result_files.write_json`."""
     return click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True),
-                        metavar="FILE", help="Write the results to FILE as JSON; - writes them, "
-                        "and nothing else, to the standard output.")(command)
+                        metavar="FILE", help="Write the results to FILE as JSON. With - the JSON, "
+                        "and nothing else, is written to the standard output.")(command)
 
 
 def quiet_option(command: Callable) -> Callable:
-    """--quiet."""
+    """Adds --quiet."""
     return click.option("--quiet", "-q", is_flag=True, help="Print only the results.")(command)
 
 
 def use_device(name: str, threads: int | None) -> devices.Device:
-    """Returns the device of that name, with these threads. To be called before any kernel."""
+    """Returns the named device and sets its threads. Must be called before any kernel."""
     try:
         device = devices.get(name)
     except ValueError as error:
@@ -146,5 +146,5 @@ def use_device(name: str, threads: int | None) -> devices.Device:
 
 
 def _decorate(command: Callable, *options: Callable) -> Callable:
-    """The options in the order in which --help shows them."""
+    """Adds the options, in the order in which --help shows them."""
     return reduce(lambda decorated, option: option(decorated), reversed(options), command)

@@ -1,4 +1,4 @@
-"""Folders of photos, a folder for each class, as data to train and test on."""
+"""Loads training and test photos from a folder that has a subfolder for each class."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -16,11 +16,11 @@ from ...utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow
 from .data import Feeds
 from .lines import echo
 
-TESTS = ("test", "val", "valid", "validation")  # what the held-out part may be called beside train/
+TESTS = ("test", "val", "valid", "validation")  # allowed names of the test folder next to train/
 
 
 class Photos(NamedTuple):
-    """The pictures of a folder to train and test on, and the folder of the tested classes."""
+    """The training and test pictures of a folder, and the folder that holds the test classes."""
 
     folder: Path
     split: str
@@ -31,10 +31,10 @@ class Photos(NamedTuple):
     def described(self) -> str:
         size = " x ".join(map(str, self.train.image_shape))
         return (f"{self.folder}, {len(self.train.class_names or ())} classes, {len(self.train.file_paths):,} training "
-                f"and {len(self.test.file_paths):,} test images, made {size}\n       {self.split}")
+                f"and {len(self.test.file_paths):,} test images, resized to {size}\n       {self.split}")
 
     def feeds(self, model: str, batch_size: int) -> Feeds:
-        """What fit and evaluate get."""
+        """Returns the arguments of fit and evaluate."""
         self.train.batch_size = self.test.batch_size = batch_size
         return Feeds(self.train.image_shape, {"x": self.train}, {"x": self.test})
 
@@ -48,11 +48,11 @@ class Photos(NamedTuple):
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many images were trained and tested on."""
+        """The numbers of training and test images."""
         return counted(self.train), counted(self.test)
 
     def kept(self) -> JsonObject:
-        """Returns what run.json keeps of the pictures; those to test on are kept one by one."""
+        """Returns the pictures' entries in run.json, which list each test picture by name."""
         files = [Path(path).relative_to(self.tested_in).as_posix() for path in self.test.file_paths]
         return {"folder": str(self.folder.absolute()), "split": self.split,
                 "held_out": {"in": self.tested_in.relative_to(self.folder).as_posix(), "files": files},
@@ -61,19 +61,19 @@ class Photos(NamedTuple):
 
 def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: int,
          strict: bool) -> Photos:
-    """Returns the photos of a folder: train/ and test/ (or val/, validation/) if it has them, else
-    split by the seed, a fifth held out by default. Raises a ClickException; `strict`: for a broken
-    file, too.
+    """Returns the photos of a folder: train/ and test/ (or val/, validation/) if they exist, else a
+    random split by the seed, with a fifth held out by default. Raises a ClickException for an
+    unusable folder, and with `strict` also for a broken file.
     """
     own = next((name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), None)
     if own is None and (folder / "train").is_dir() and classes_in(folder / "train"):
-        raise click.ClickException(f"{folder} has a folder train/, but none to test on beside it. Name that one "
-                                   f"{', '.join(TESTS)}; or train on {folder / 'train'} alone.")
+        raise click.ClickException(f"{folder} has a train/ folder but no test folder. Add one, with one of the names "
+                                   f"{', '.join(TESTS)}; or train on {folder / 'train'}.")
     if own is None:
         share = 0.2 if share is None else share
         classes = _classes(folder)
         train, test = _datasets(folder, image_size, 3, classes, seed, share)
-        split = f"{share:.0%} of it held out to test on, drawn by the seed (--validation-split)"
+        split = f"{share:.0%} of the pictures held out for the test, drawn by the seed (--validation-split)"
     elif share is not None:
         raise click.UsageError("--validation-split is for folders without a split of their own. "
                                f"{folder} has train/ and {own}/.")
@@ -88,16 +88,16 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
 
 
 def held_out(trained: JsonObject) -> ImageDataset:
-    """Returns the pictures that a run was tested on, in order; missing ones are reported and left
-    out. Runs of version 0.1 do not name them: they are drawn again, with a note if the folder
-    changed.
+    """Returns the pictures that a run was tested on, in order; missing files are reported and left
+    out. Runs of version 0.1 do not list their test pictures: they are drawn again, with a note if
+    the folder changed.
     """
     folder = Path(trained["folder"])
     share = trained["validation_split"]
     size = tuple(trained["image_size"])
     if not folder.is_dir():
-        raise click.ClickException(f"The folder {folder}, which the run was trained on, is not "
-                                   "there. Name another folder of photos to test on.")
+        raise click.ClickException(f"The folder {folder}, which the run was trained on, does not "
+                                   "exist. Pass another folder of photos to test on.")
     if "held_out" in trained:
         files = _still_there(folder, trained["held_out"], trained["classes"])
         dataset = _dataset(files, size, 3, False, trained["seed"])
@@ -107,13 +107,13 @@ def held_out(trained: JsonObject) -> ImageDataset:
     now = len(found.train.file_paths) + len(found.test.file_paths)
     then = trained["train_images"] + trained.get("test_images", 0) + len(trained["skipped"])
     if "test_images" in trained and now != then:
-        echo(f"{folder} has {now:,} pictures, and had {then:,} when the net was trained. The run does not say "
-                   "which were held out, so some of these may be pictures that the net was trained on.", err=True)
+        echo(f"{folder} has {now:,} pictures, but had {then:,} when the net was trained. The run does not "
+                   "list its held-out pictures, so some test pictures may have been used in training.", err=True)
     return found.test
 
 
 def _still_there(folder: Path, held: JsonObject, classes: Sequence[str]) -> Files:
-    """Returns the files held out in run.json that exist. Raises a ClickException if none does."""
+    """Returns the files held out in run.json that exist. Raises a ClickException if none exists."""
     names = {name: PurePosixPath(held["in"], name) for name in held["files"]}
     gone = [str(path) for path in names.values() if not (folder / path).is_file()]
     if gone:
@@ -121,8 +121,8 @@ def _still_there(folder: Path, held: JsonObject, classes: Sequence[str]) -> File
         text = (f"{len(gone):,} of the {len(names):,} pictures that the net was tested on "
                 f"{'is' if len(gone) == 1 else 'are'} gone from {folder}: {some}")
         if len(gone) == len(names):
-            raise click.ClickException(f"{printable(text)}. Put them back, or name another folder of photos.")
-        echo(printable(f"{text}; the others are tested on"), err=True)
+            raise click.ClickException(f"{printable(text)}. Put them back, or pass another folder of photos.")
+        echo(printable(f"{text}; the test uses the others"), err=True)
     lost = set(gone)
     there = [name for name, path in names.items() if str(path) not in lost]
     labels = [classes.index(PurePosixPath(name).parts[0]) for name in there]
@@ -130,7 +130,7 @@ def _still_there(folder: Path, held: JsonObject, classes: Sequence[str]) -> File
 
 
 def whole(folder: Path, image_shape: tuple[int, int, int], classes: Sequence[str]) -> ImageDataset:
-    """All pictures of a folder, or of its test/, to test a net of these classes on."""
+    """Returns the pictures of a folder, or of its test/, as a test set for these classes."""
     own = next((folder / name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), folder)
     _check_classes(own, classes)
     dataset, = _datasets(own, image_shape[:2], image_shape[2], classes, 0, shuffle=False)
@@ -139,24 +139,24 @@ def whole(folder: Path, image_shape: tuple[int, int, int], classes: Sequence[str
 
 
 def counted(dataset: ImageDataset) -> int:
-    """How many of its pictures could be read."""
+    """Returns the number of the data set's readable pictures."""
     return len(dataset.file_paths) - len(dataset.skipped)
 
 
 def skipped(*datasets: ImageDataset) -> list[str]:
-    """The files that could not be read."""
+    """Returns the files that could not be read."""
     return sorted(path for dataset in datasets for path in dataset.skipped)
 
 
 def say_skipped(paths: Sequence[str], remained: str) -> None:
-    """Counts them, at the end, and says how many remained."""
+    """Prints the number of skipped pictures, and the text `remained` about the others."""
     if paths:
         echo(f"{len(paths)} picture{'s' * (len(paths) > 1)} could not be read and "
-                   f"{'were' if len(paths) > 1 else 'was'} left out; {remained}", err=True)
+                   f"{'were' if len(paths) > 1 else 'was'} skipped; {remained}", err=True)
 
 
 def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
-    """Checks before the work that each part has a readable picture; if `strict`, only such."""
+    """Checks that each data set has a readable picture, or with `strict` only readable ones."""
     for part, dataset in datasets.items():
         dataset.on_unreadable = _name
         try:
@@ -165,17 +165,17 @@ def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> N
             raise click.ClickException(
                 f"{error} Replace the file, or train without it: leave out --strict." if strict else
                 f"At least one picture to {part} on must be readable. Received: {len(dataset.file_paths):,} files in "
-                f"{folder}, none of which is. {error} Replace the files, or name another folder.") from error
+                f"{folder}, none of which is. {error} Replace the files, or pass another folder.") from error
 
 
 def _name(path: str, reason: str) -> None:
-    """Names a file that is left out; on a terminal in the place of the line that shows progress."""
+    """Prints the name of a skipped file; on a terminal it overwrites the progress line."""
     echo(printable(f"skipped {path}: {reason}"), err=True, over=True)
 
 
 def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int,
               share: float | None = None, shuffle: bool = True) -> list[ImageDataset]:
-    """Returns all pictures of a folder; with a `share` those to train on, and those to test on."""
+    """Returns a folder's pictures as one data set; with a `share`, as a training and a test set."""
     pillow("Image")
     files = find(folder, "inferred", classes, follow_links=False, wanted=is_picture)
     try:
@@ -191,36 +191,36 @@ def _dataset(files: Files, size: tuple[int, int], channels: int, shuffle: bool,
 
 
 def _classes(folder: Path) -> list[str]:
-    """The classes of a folder. Raises a ClickException where it has none to tell apart."""
+    """Returns a folder's classes. Raises a ClickException if there are fewer than two."""
     names = classes_in(folder)
     if len(names) < 2:
-        raise click.ClickException(f"{folder} must hold a folder of pictures for each class, of "
-                                   f"two classes at least, such as {folder / 'cats'} and "
+        raise click.ClickException(f"{folder} must contain a folder of pictures for each of "
+                                   f"at least two classes, such as {folder / 'cats'} and "
                                    f"{folder / 'dogs'}. Received: {_held(folder)}.")
     for name in names:
         if not any(is_picture(path.name) for path in (folder / name).rglob("*")):
             raise click.ClickException(f"The class {name!r} has no pictures: there is no .jpg, .png or other picture "
-                                       f"in {folder / name}. Remove the folder, or fill it.")
+                                       f"in {folder / name}. Remove the folder, or add pictures.")
     return names
 
 
 def _check_classes(folder: Path, classes: Sequence[str]) -> None:
-    """Raises a ClickException if a folder to test on has other classes than the net's."""
+    """Raises a ClickException unless the test folder has the same classes as the net."""
     found = classes_in(folder)
     unknown = sorted(set(found) - set(classes))
     missing = [name for name in classes if name not in found]
     remedies = [f"Rename or remove {', '.join(unknown)}."] * bool(unknown) + [
-        f"Add {', '.join(missing)}: an empty folder stands for a class without pictures."] * bool(missing)
+        f"Add {', '.join(missing)}: a class without test pictures needs an empty folder."] * bool(missing)
     if remedies:
-        raise click.ClickException(f"A net is tested on the classes that it is trained on: {', '.join(classes)}. "
+        raise click.ClickException(f"The test folder must have the net's classes: {', '.join(classes)}. "
                                    f"Received: {folder} with {_held(folder)}. {' '.join(remedies)}")
 
 
 def _held(folder: Path) -> str:
-    """What is in a folder, for messages: its folders, or how many loose pictures."""
+    """Describes a folder for messages: its subfolders, or its number of loose pictures."""
     names = classes_in(folder)
     loose = sum(is_picture(path.name) for path in folder.iterdir() if path.is_file())
     pictures = f"{loose:,} picture{'s' * (loose != 1)} in no folder"
     if not names:
         return pictures if loose else "no folder and no picture"
-    return f"one folder alone, {names[0]!r}" if len(names) == 1 else ", ".join(names)
+    return f"only one folder, {names[0]!r}" if len(names) == 1 else ", ".join(names)

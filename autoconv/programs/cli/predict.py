@@ -1,4 +1,4 @@
-"""`autoconv predict`: what a net sees in pictures."""
+"""`autoconv predict`: classifies pictures with a trained net."""
 
 from pathlib import Path
 from typing import Any
@@ -22,25 +22,25 @@ INK = " .:-=+*#%@"
 @click.command()
 @click.argument("net", type=options.FILE, metavar="RUN|MODEL")
 @click.argument("image", type=options.FILE, nargs=-1, required=True, metavar="IMAGE|FOLDER...")
-@click.option("--as-is", is_flag=True, help="Do not look for a digit: only bring the picture to the net's size.")
-@click.option("--show", is_flag=True, help="Draw each picture as the net saw it.")
+@click.option("--as-is", is_flag=True, help="Do not search for a digit: only scale the picture to the net's size.")
+@click.option("--show", is_flag=True, help="Draw each picture in the form that the net received.")
 @options.device_options
 @options.json_option
 def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device: str,
             threads: int | None, json_file: Path | None) -> None:
-    """Print what a trained net sees in each IMAGE: the file, the class, its probability, and the next likeliest.
+    """Classify each IMAGE: print the file, the class, its probability, and the next likeliest classes.
 
-    RUN is the folder that `autoconv train --out RUN` wrote. MODEL is a model file, .safetensors, or Keras's .keras or
-    .h5 (they need h5py: pip install 'autoconv[keras]'). A FOLDER stands for all pictures in it.
+    RUN is the folder that `autoconv train --out RUN` wrote. MODEL is a model file: .safetensors, or Keras's .keras or
+    .h5 (these need h5py: pip install 'autoconv[keras]'). For a FOLDER, all pictures in it are classified.
 
-    An IMAGE is a picture (that needs Pillow: pip install 'autoconv[images]'), brought to the size and the colours that
-    the net takes. For a net that reads digits the digit is found first, as MNIST was made: paper taken away, the ink
-    scaled into 20x20 pixels and centred by its mass. Another net for gray images gets bright figures on dark ground: a
-    picture whose border is bright is inverted. A net for colours, or one that was trained on a folder, gets the photo
-    scaled to its size.
+    An IMAGE can be a picture, which needs Pillow (pip install 'autoconv[images]'). It is scaled to the size and
+    converted to the colours of the net's input. For a net that reads digits, the digit is prepared as in MNIST: the
+    paper is removed, and the ink is scaled to 20x20 pixels and centred by its mass. For any other net for gray images,
+    a picture with a bright border is inverted, so that the figure is bright on a dark ground. For a colour net, or one
+    that was trained on a folder, the photo is only scaled.
 
-    Or it is a .npy file: an array of pixels 0..255 in the net's own shape, (H, W), (H, W, C) or several of them, taken
-    as it is.
+    An IMAGE can also be a .npy file: pixels 0..255 in the net's own shape, (H, W) or (H, W, C), or an array of several
+    such images. They are used unchanged.
     """
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
@@ -66,7 +66,7 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
 
 
 def _probabilities(seer: trained.Trained, seen: list[Picture]) -> list[np.ndarray | str]:
-    """A row a picture, at once where all have one size; or why the net cannot take it."""
+    """Returns each picture's probabilities, or an error message if the net rejects the picture."""
     if seen and len({picture.pixels.shape for picture in seen}) == 1:
         seen_at_once = [np.stack([picture.pixels for picture in seen])]
     else:
@@ -75,20 +75,20 @@ def _probabilities(seer: trained.Trained, seen: list[Picture]) -> list[np.ndarra
     for pixels in seen_at_once:
         try:
             rows += list(seer.probabilities(pixels))
-        except ValueError as error:  # too small for its windows, say
-            rows += [f"{seen[len(rows) + i].name} cannot be seen by this net: {error}" for i in range(len(pixels))]
+        except ValueError as error:  # such as a picture smaller than the net's windows
+            rows += [f"{seen[len(rows) + i].name} cannot be used with this net: {error}" for i in range(len(pixels))]
     return rows
 
 
 def _answer(row: np.ndarray, classes: Any) -> JsonObject:
-    """The likeliest classes of a row of probabilities, the first of them by itself."""
+    """Returns the likeliest classes of a row of probabilities, and separately the first one."""
     top = [{"class": classes[i], "probability": float(row[i])} for i in np.argsort(-row, kind="stable")[:LIKELIEST]]
     return {**top[0], "top": top}
 
 
 def _report(answers: list[JsonObject], seen: dict[str, np.ndarray] | None,
             json_file: Path | None) -> None:
-    """Failures on the standard error output; answers as a table, or as JSON."""
+    """Prints errors to standard error, and the answers as a table or as JSON."""
     for answer in answers:
         if "error" in answer:
             echo(f"Error: {printable(answer['error'])}", err=True)
@@ -106,17 +106,17 @@ def _report(answers: list[JsonObject], seen: dict[str, np.ndarray] | None,
 
 
 def _files_in(path: Path) -> list[Path]:
-    """Returns the file, or all pictures and .npy files below a folder, which is not empty."""
+    """Returns a file, or all pictures and .npy files in a folder; raises an error for none."""
     if not path.is_dir():
         return [path]
     found = sorted(p for p in path.rglob("*") if p.is_file() and (is_picture(p.name) or p.suffix.lower() == ".npy"))
     if not found:
-        raise click.ClickException(f"There is no picture in the folder {path}: no .jpg, .png or other, and no .npy.")
+        raise click.ClickException(f"The folder {path} contains no pictures (.jpg, .png and others) and no .npy files.")
     return found
 
 
 def _drawn(pixels: np.ndarray) -> str:
-    """Returns a picture (H, W, C) as text: two characters a pixel, dense is bright."""
+    """Draws a picture (H, W, C) as text: two characters per pixel, dense ones for bright."""
     step = -(-pixels.shape[1] // 40)
     gray = pixels[::step, ::step].mean(-1)
     return "\n".join("".join(2 * INK[int(value * len(INK) / 256)] for value in row).rstrip() for row in gray)

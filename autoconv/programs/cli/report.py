@@ -1,4 +1,4 @@
-"""`autoconv report`: a trained net on one page."""
+"""`autoconv report`: writes an HTML page about a trained net."""
 
 import time
 from pathlib import Path
@@ -11,31 +11,31 @@ from . import options, result_files, runs, tested
 from .lines import echo
 
 APART = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s", "ms_per_step",
-         "compile_s", "time_to_first_step_s", "total_s")  # shown elsewhere, or not
+         "compile_s", "time_to_first_step_s", "total_s")  # entries of run.json left out of the table of settings
 
 
 @click.command()
 @click.argument("run", type=options.FILE)
-@click.option("--out", type=options.FILE, metavar="FILE", required=True, help="Where to write the page, FILE.html.")
+@click.option("--out", type=options.FILE, metavar="FILE", required=True, help="The page to write, FILE.html.")
 @options.device_options
 @options.quiet_option
 def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) -> None:
-    """Write all about the net of RUN to one HTML page that needs no other file.
+    """Write a report about the net of RUN: one HTML page that needs no other file.
 
-    Learning curves, which class is taken for which, precision and recall, the worst mistakes as pictures, filters and
-    feature maps, speed, settings and versions. The net is tested anew, on the images of the end of its training.
+    The page shows learning curves, the confusion matrix, precision and recall, the worst mistakes as pictures, filters
+    and feature maps, speed, settings and versions. The net is tested again, on the test images of its training.
     """
     from ...pictures import class_scores
     from ...pictures.report_page import Tested, page
 
     if out.suffix.lower() not in (".html", ".htm"):
-        raise click.BadParameter(f"The name of a page must end in .html. Received: {str(out)!r}.", param_hint="--out")
+        raise click.BadParameter(f"The file name must end in .html. Received: {str(out)!r}.", param_hint="--out")
     result_files.check_writable(out)
     model, trained = runs.restored(run, options.use_device(device, threads))
     history = runs.history(run)
     images, labels = tested.images(trained)
     scores = class_scores(model, images)
-    model.predict(images[: trained["batch_size"]], trained["batch_size"], verbose=0)  # records the step
+    model.predict(images[: trained["batch_size"]], trained["batch_size"], verbose=0)  # a first run, to record the step
     begun = time.perf_counter()
     model.predict(images, trained["batch_size"], verbose=0)
     results = Tested(images, labels, scores, time.perf_counter() - begun)
@@ -54,7 +54,7 @@ def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) 
 
 
 def _speed(trained: JsonObject) -> dict[str, str]:
-    """What the run's results say of times; runs of other versions may lack some."""
+    """Formats the run's times for the page; runs of other versions may lack some of them."""
     forms = {"train_images_per_s": ("training", "{:,.0f} images/s"), "ms_per_step": ("a step", "{:.2f} ms"),
              "time_to_first_step_s": ("first step after", "{:.2f} s"), "compile_s": ("compiling, loading", "{:.2f} s"),
              "total_s": ("in all", "{:.1f} s")}

@@ -1,4 +1,4 @@
-"""Results as JSON files that are whole or not there."""
+"""Writes results as JSON files, complete or not at all."""
 
 import json
 import math
@@ -13,11 +13,11 @@ STDOUT = Path("-")
 
 
 def check_writable(path: Path | None) -> None:
-    """Raises a ClickException if a file cannot be written at `path`, before the work."""
+    """Raises a ClickException, before the work starts, if `path` cannot be written."""
     if path is None or path == STDOUT:
         return
     if path.is_dir():
-        raise click.ClickException(f"{path} is a folder. Name a file in it.")
+        raise click.ClickException(f"{path} is a folder. Pass a file name instead.")
     try:
         atomic.check_writable(path)
     except OSError as error:
@@ -28,13 +28,13 @@ def write_json(path: Path, results: Any) -> None:
     """Writes the results to `path`, or to the standard output for "-". NaN becomes null."""
     text = json.dumps(_plain(results), indent=2, allow_nan=False)
     if path == STDOUT:
-        click.echo(text.replace("\x7f", "\\u007f"))  # which JSON does not escape
+        click.echo(text.replace("\x7f", "\\u007f"))  # JSON does not escape this character
         return
     atomic.write(path, text + "\n")
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
+    """Replaces NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

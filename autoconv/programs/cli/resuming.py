@@ -1,4 +1,4 @@
-"""Trainings that continue: `train --out RUN --resume`, and which options must be the run's."""
+"""Continues a training (`train --out RUN --resume`), and checks its options against the run's."""
 
 import contextlib
 import warnings
@@ -14,26 +14,26 @@ from ...train import checkpoint
 from . import distributed, result_files, run_states, runs, signals
 from .lines import echo
 
-# What may differ from the run's: it changes no bit of the net.
+# Options that may differ from the run's, because they do not change the trained net.
 FREE = ("out", "json_file", "quiet", "threads", "strict", "resume", "checkpoint_every", "distributed", "timeout")
-OF_A_MACHINE = ("device", "data_dir", "threads")  # which may differ from rank to rank
-BY_RESULTS = {  # options, and what run.json has of each, where a run keeps no state
+OF_A_MACHINE = ("device", "data_dir", "threads")  # options that may differ between ranks
+BY_RESULTS = {  # options and their keys in run.json, for runs without a saved state
     "dataset": "dataset", "lr": "learning_rate", "image_size": "image_size", "data_dir": "data_dir",
     **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
                                "augment", "seed", "limit", "validation_split")}}
-WANTED = f"{__name__}.wanted"  # in a context's meta: whether --resume was given
-RANKS = f"{__name__}.ranks"  # and who trains
+WANTED = f"{__name__}.wanted"  # key in a context's meta: whether --resume was given
+RANKS = f"{__name__}.ranks"  # key in a context's meta: the ranks that train
 
 
 class Standing(NamedTuple):
-    """Where the training in a run stands: its epochs done, and steps of the next one."""
+    """Progress of a run's training: epochs done, and steps done of the next epoch."""
 
     epoch: int
     done: int
 
 
 class Resumable(click.Command):
-    """A command that trains. With --resume its options become the run's."""
+    """A command that trains. With --resume, options that are not given default to the run's."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         wanted = "--distributed" in args
@@ -51,38 +51,38 @@ class Resumable(click.Command):
             every = ranks.exchange(arguments(given))
             own = {name: given[name] for name in OF_A_MACHINE if _is_given(ctx, name)}
             ctx.params = given = {**distributed.on_first(ranks, self._settled, ctx, every), **own}
-            if ranks.rank:  # the first one writes and says all
+            if ranks.rank:  # only the first rank prints and writes
                 given.update(quiet=True, json_file=None)
             return super().invoke(ctx)
 
     def _settled(self, ctx: click.Context, every: list[JsonObject]) -> JsonObject:
-        """Returns all options, with those of the run. every: the options of each rank."""
+        """Returns the given options merged with the run's. every: the options of each rank."""
         given = ctx.params
         for rank, name in ((rank, name) for rank, its in enumerate(every) for name in its if name not in OF_A_MACHINE):
             if every[rank][name] != every[0][name]:
-                raise click.UsageError(f"All processes need the same options. Rank 0 has {name}={every[0][name]}. Rank "
-                                       f"{rank} has {every[rank][name]}.")
+                raise click.UsageError(f"All processes need the same options. Rank 0 has {name}={every[0][name]}, but "
+                                       f"rank {rank} has {every[rank][name]}.")
         for name, value in (("--resume", given["resume"]), ("--checkpoint-every", _is_given(ctx, "checkpoint_every"))):
             if value and given["out"] is None:
-                raise click.UsageError(f"{name} is about a run that is kept. Name it: --out RUN.")
+                raise click.UsageError(f"{name} needs a run folder. Pass it with --out RUN.")
         out = given["out"]
         wanted = given.pop("resume")
         ctx.meta[WANTED] = wanted
         given["resume"] = _settle(ctx, out) if wanted else None
         if wanted and given["resume"] is None and not (given["quiet"] or given["json_file"] == result_files.STDOUT):
-            echo(f"resume {out} holds no training yet, so one begins")
+            echo(f"resume {out} contains no training yet, so a new one starts")
         found = checkpoint.files(out / runs.CHECKPOINTS) if not wanted and out is not None else None
         if found and _results(out).get("checkpoint") != found[0][2].stem:
-            echo(f"note: {out} holds a training that is not finished, which --resume would go on "
-                 "with. This one begins anew, and replaces it.", err=True)
+            echo(f"note: {out} contains an unfinished training, which --resume would continue. "
+                 "Without --resume, a new training starts and replaces it.", err=True)
         if given["batch_size"] < len(every):
-            raise click.UsageError("--batch-size is that of all processes together, of which each takes a part. "
+            raise click.UsageError("--batch-size is divided among all processes, so it must be at least their number. "
                                    f"Received: --batch-size {given['batch_size']} with {len(every)} processes.")
         return given
 
 
 def _settle(ctx: click.Context, out: Path) -> Standing | None:
-    """Sets all options to those of the run in `out`; ends the program if nothing is left to do."""
+    """Sets all options to the run's. Ends the program if the run in `out` is already finished."""
     with contextlib.suppress(OSError):
         folders.finish(out, runs.FILES)
     results = _results(out)
@@ -92,9 +92,9 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
         if not results or results.get("checkpoint") not in [path.stem for *_, path in checkpoint.files(
                 out / runs.CHECKPOINTS)][:1]:
             raise click.ClickException(str(error)) from error
-        found = None  # the run is finished without it
+        found = None  # the run is finished, so the state is not needed
     if found is None:
-        if results:  # of an earlier version, or its states were removed
+        if results:  # a run of an earlier version, or one whose states were removed
             of_folder = {"dataset": results["folder"]} if "folder" in results else {"image_size": None}
             known = {**results, **of_folder}
             kept = {option: known[name] for option, name in BY_RESULTS.items() if name in known}
@@ -106,7 +106,7 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
         (epoch, done) = found.state.position
         epochs = int(arguments["epochs"])
     except (KeyError, TypeError, ValueError) as error:
-        raise click.ClickException(f"{found.path} is not of `autoconv train`. Name another folder.") from error
+        raise click.ClickException(f"{found.path} was not written by `autoconv train`. Use another folder.") from error
     _refuse_others(ctx, out, arguments, True)
     if _is_given(ctx, "epochs"):
         epochs = max(ctx.params["epochs"], epochs)
@@ -133,24 +133,24 @@ def _refuse_others(ctx: click.Context, out: Path, kept: JsonObject, more_epochs:
         if name == "epochs":
             if given > kept[name] and more_epochs:
                 continue
-            why = ("a run can get more epochs, and not fewer" if given < kept[name] else
-                   "it keeps no state to go on from: train anew, without --resume")
+            why = ("epochs can be added, but not removed" if given < kept[name] else
+                   "it has no saved state to continue from: leave out --resume to train again")
             raise click.UsageError(f"--epochs {given} with --resume: {out} has --epochs {kept[name]}, and {why}.")
         if kept[name] is None or kept[name] is False:
             was = f"was trained without {label}"
         else:
             was = f"was trained with {label} {_typed(kept[name])}"
-        raise click.UsageError(f"With --resume all is as it was: {out} {was}. Received: {label} {_typed(given)}. Leave "
-                               f"out {label}, or train anew: without --resume, or with another --out.")
+        raise click.UsageError(f"With --resume options cannot change: {out} {was}. Received: {label} {_typed(given)}. "
+                               f"Leave out {label}, or train a new net: without --resume, or with another --out.")
 
 
 def _typed(value: Any) -> str:
-    """An option's value as it is typed: sizes are 20x24."""
+    """Returns an option's value as it is typed: sizes are 20x24."""
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _end(ctx: click.Context, out: Path, results: JsonObject) -> None:
-    """Says that a run is finished, and ends."""
+    """Reports that a run is finished, and ends the program."""
     run_states.tidy(out)
     json_file = ctx.params["json_file"]
     if json_file is not None:
@@ -161,7 +161,7 @@ def _end(ctx: click.Context, out: Path, results: JsonObject) -> None:
 
 
 def _results(out: Path) -> JsonObject:
-    """Returns what run.json says of a finished run; nothing if it is missing or unreadable."""
+    """Returns the run.json of a finished run, or {} if it is missing or unreadable."""
     try:
         found = json_text.parse(regular.read(out / runs.RESULTS))
         finished = isinstance(found["test_accuracy"], int | float) and isinstance(found["epochs"], int)
@@ -176,7 +176,7 @@ def _is_given(ctx: click.Context, name: str) -> bool:
 
 def saver(ctx: click.Context, chosen: JsonObject,
           stop: signals.Stop) -> run_states.RunStates | None:
-    """Returns what saves the training's state. chosen: options that the command chose itself."""
+    """Returns the callback that saves the state. chosen: options that the command chose itself."""
     given = {**ctx.params, **chosen}
     if given["out"] is None:
         return None
@@ -185,12 +185,12 @@ def saver(ctx: click.Context, chosen: JsonObject,
 
 
 def arguments(params: JsonObject) -> JsonObject:
-    """What a run keeps of its options, as plain data."""
+    """Returns the options that are saved in a run's state, as plain data."""
     return {name: plain(name, value) for name, value in params.items() if name not in FREE}
 
 
 def plain(name: str, value: Any) -> Any:
-    """Returns an option's value as in JSON; folders by their absolute paths."""
+    """Returns an option's value as JSON data; folders become absolute paths."""
     if isinstance(value, Path):
         return str(value.absolute())
     if name == "device" and value == "auto":
@@ -199,10 +199,10 @@ def plain(name: str, value: Any) -> Any:
 
 
 def described(standing: Standing, epochs: int, steps: int) -> str:
-    """A line that says where a training goes on."""
+    """Returns the line that reports from where a training continues."""
     if standing.epoch >= epochs:
-        return "resume all epochs are done; the test is left"
+        return "resume all epochs are done; only the test remains"
     where = f", step {standing.done + 1:,} of {steps:,}" if standing.done else ""
     if standing.done >= steps:
         where = ", of which all steps are done"
-    return f"resume epoch {standing.epoch + 1} of {epochs}{where}: goes on from there"
+    return f"resume epoch {standing.epoch + 1} of {epochs}{where}: continuing from there"

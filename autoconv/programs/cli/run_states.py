@@ -1,4 +1,4 @@
-"""The states of a run: when they are saved, what is reported of them, and what stays."""
+"""Saves a run's states during its training: when to save, what to report, what to keep."""
 
 import contextlib
 import time
@@ -16,11 +16,11 @@ from ...train import checkpoint
 from . import runs, signals
 from .lines import echo
 
-SHARE = 0.01  # of the training's time: what saving at the ends of epochs may take
+SHARE = 0.01  # maximum fraction of the training time for saving at the ends of epochs
 
 
 class RunStates(BackupAndRestore):
-    """Saves a run's state: every so often, and at ends of epochs if that costs little time."""
+    """Saves a run's state at a given interval, and at ends of epochs if that takes little time."""
 
     def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: JsonObject,
                  stop: signals.Stop) -> None:
@@ -33,11 +33,11 @@ class RunStates(BackupAndRestore):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._saved = time.monotonic()
-        self._stop.ask = self.ask  # before, there is no step to wait for
+        self._stop.ask = self.ask  # before that, no step is running
 
     def on_train_end(self, logs: Any = None) -> None:
         self._stop.ask = None
-        if self.stop_requested:  # after the last step
+        if self.stop_requested:  # the signal came in the last step
             raise KeyboardInterrupt
 
     def is_due(self, steps: int, cost: float) -> bool:
@@ -49,7 +49,7 @@ class RunStates(BackupAndRestore):
         return self._noted(time.monotonic() - self._saved >= cost / SHARE)
 
     def ask(self) -> None:
-        """Has fit save its state after this step, and end."""
+        """Makes fit save its state after the current step and stop."""
         self.stop_requested = True
 
     def _noted(self, due: bool) -> bool:
@@ -60,13 +60,13 @@ class RunStates(BackupAndRestore):
 @contextlib.contextmanager
 def during(out: Path | None, states: RunStates | None, stop: signals.Stop,
            ranks: Ranks = ALONE) -> Iterator[None]:
-    """Within it the first signal has the state saved. Raises a ClickException if it is unfit."""
+    """A block in which the first signal saves the state. Raises a ClickException if that fails."""
     if out is None or states is None:
         yield
         return
     try:
         with stop.orderly():
-            if ranks.rank:  # the callback is asked on the first one alone, and signals come to all
+            if ranks.rank:  # fit calls the callback only on rank 0, but signals reach all ranks
                 stop.ask = states.ask
             yield
     except KeyboardInterrupt:
@@ -74,8 +74,8 @@ def during(out: Path | None, states: RunStates | None, stop: signals.Stop,
             raise
         steps = [steps for number, steps, _ in checkpoint.files(states.backup_dir) if number == states.training]
         if steps:
-            echo(f"{out} keeps the training up to its step {steps[0]:,}: the same line with --resume goes on.",
-                       err=True)
+            echo(f"{out} contains the training up to step {steps[0]:,}. Run the same command with --resume to "
+                 "continue.", err=True)
         raise
     except BlockingIOError as error:
         raise click.ClickException(str(error.strerror)) from error
@@ -87,20 +87,20 @@ def during(out: Path | None, states: RunStates | None, stop: signals.Stop,
 
 
 def finish(states: RunStates) -> None:
-    """Keeps only the last state of a complete run, from which more epochs could continue."""
+    """Keeps only the last state of a complete run; --resume can add epochs to it."""
     with contextlib.suppress(OSError), folders.Hold(states.backup_dir):
         checkpoint.prune(states.backup_dir, states.training, kept=1, others=True)
     tidy(states.backup_dir.parent)
 
 
 def latest(states: RunStates) -> str | None:
-    """The name of the newest state of a training."""
+    """Returns the name of the newest state of a training."""
     names = [path.stem for number, _, path in checkpoint.files(states.backup_dir) if number == states.training]
     return names[0] if names else None
 
 
 def tidy(out: Path) -> None:
-    """Removes what killed processes left of a run, unless another process trains in it."""
+    """Removes a run's leftover files of killed processes, unless a process still trains in it."""
     folders.sweep(out.resolve())
     states = out / runs.CHECKPOINTS
     if states.is_dir():

@@ -1,4 +1,4 @@
-"""A run: the folder with model.safetensors, history.csv and run.json of `train --out`."""
+"""Reads and writes runs: folders of model.safetensors, history.csv and run.json."""
 
 import contextlib
 import csv
@@ -21,13 +21,13 @@ from . import kept
 from .result_files import write_json
 
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
-CHECKPOINTS = "checkpoints"  # within a run: a folder of states, from which `train --resume` goes on
+CHECKPOINTS = "checkpoints"  # subfolder of a run with the states for `train --resume`
 FILES = (MODEL, HISTORY, RESULTS)
-PIXELS = "pixels 0..255"  # "takes" in run.json: the model's first layer scales them
+PIXELS = "pixels 0..255"  # value of "takes" in run.json: the model's first layer scales pixels
 
 
 class Run(NamedTuple):
-    """A trained net and what its run.json says."""
+    """A trained net and the contents of its run.json."""
 
     net: Model
     results: JsonObject
@@ -35,10 +35,10 @@ class Run(NamedTuple):
 
 @contextmanager
 def reserve(out: Path | None) -> Iterator[Path | None]:
-    """Gives a folder to write the run into. If the block ends well its files replace `out`'s in one
-    step, else they vanish.
+    """Yields a temporary folder for the run. If the block succeeds, its files replace those in `out`
+    in one step; otherwise they are removed.
 
-    Raises a ClickException, at the start, if `out` cannot be written or holds other things.
+    Raises a ClickException, at the start, if `out` cannot be written or contains other files.
     """
     if out is None:
         yield None
@@ -53,7 +53,7 @@ def reserve(out: Path | None) -> Iterator[Path | None]:
 
 
 def write(folder: Path, net: Model, history: dict[str, list[float]], results: JsonObject) -> None:
-    """The three files of a run."""
+    """Writes the three files of a run."""
     net.save(folder / MODEL)
     text = io.StringIO()
     writer = csv.writer(text)
@@ -65,8 +65,8 @@ def write(folder: Path, net: Model, history: dict[str, list[float]], results: Js
 
 
 def read(folder: Path) -> Run:
-    """Reads the run in a folder, before or after a replacement. Raises a ClickException."""
-    with contextlib.suppress(OSError):  # a folder that can only be read
+    """Reads a run, also while another process replaces it. Raises a ClickException if it cannot."""
+    with contextlib.suppress(OSError):  # the folder may be read-only
         folders.finish(folder, FILES)
     for _ in range(folders.ATTEMPTS):
         before = folders.stamp(folder, FILES)
@@ -83,16 +83,16 @@ def read(folder: Path) -> Run:
 
 def _read(folder: Path) -> Run:
     if folder.is_file():
-        raise click.ClickException(f"{folder} is a file, and a run is a folder: it keeps with the net what it was "
-                                   "trained and tested on. `autoconv train --out RUN` writes one. `autoconv predict` "
-                                   "and `autoconv summary` take model files.")
+        raise click.ClickException(f"{folder} is a file, but a run is a folder, which records the net's data "
+                                   "and settings. `autoconv train --out RUN` writes one. `autoconv predict` "
+                                   "and `autoconv summary` also accept model files.")
     model = folders.place(folder, MODEL)
     file = folders.place(folder, RESULTS)
     if not (model.is_file() and file.is_file()) and (folder / CHECKPOINTS).is_dir():
         raise click.ClickException(f"The training in {folder} is not finished: `autoconv train "
-                                   f"--out {folder} --resume` goes on with it.")
+                                   f"--out {folder} --resume` continues it.")
     if not (model.is_file() and file.is_file()):
-        raise click.ClickException(f"{folder} is no run: it lacks {MODEL} or {RESULTS}. "
+        raise click.ClickException(f"{folder} is not a run: it lacks {MODEL} or {RESULTS}. "
                                    f"`autoconv train --out {folder}` writes one.")
     try:
         results = kept.results(file)
@@ -104,7 +104,7 @@ def _read(folder: Path) -> Run:
 
 
 def history(folder: Path) -> dict[str, list[float]]:
-    """The history of the run in a folder: a list over the epochs for the loss and every metric."""
+    """Reads a run's history: for the loss and every metric, a list of values per epoch."""
     try:
         text = regular.read(folders.place(folder, HISTORY)).decode()
         return kept.history(io.StringIO(text, newline=""))
@@ -114,13 +114,13 @@ def history(folder: Path) -> dict[str, list[float]]:
 
 def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0,
                 counted: Sequence[Metric] = ()) -> None:
-    """Compiles the net of that name as every run is trained, with metrics in `counted`."""
+    """Compiles a built-in net with the loss of `train`. counted: extra metrics."""
     loss = losses.CategoricalCrossentropy(nets.NETS[name].from_logits, label_smoothing)
     net.compile(optimizer, loss, metrics=["accuracy", *counted])
 
 
 def restored(folder: Path, device: Device) -> tuple[Model, JsonObject]:
-    """Returns the model of a run's folder, for pixels and on a device, and its run.json."""
+    """Loads a run: its model, for pixels 0..255 and on `device`, and the contents of run.json."""
     net, results = read(folder)
     divide_by = nets.NETS[results["model"]].divide_by
     if results.get("takes") != PIXELS and divide_by != 1:
@@ -132,7 +132,7 @@ def restored(folder: Path, device: Device) -> tuple[Model, JsonObject]:
 
 @contextmanager
 def said(out: Path) -> Iterator[None]:
-    """Says which option an error of the file system is about."""
+    """Turns an OSError into a ClickException that names --out."""
     try:
         yield
     except OSError as error:
@@ -140,11 +140,11 @@ def said(out: Path) -> Iterator[None]:
 
 
 def _check(out: Path) -> None:
-    """Raises where `out` is no place for a run."""
+    """Raises an error if `out` cannot hold a run."""
     states = out / CHECKPOINTS
     if states.exists() and not states.is_dir():
         raise click.ClickException(f"A run keeps its states in a folder {CHECKPOINTS}/. Received: "
-                                   f"{states}, a file. Remove it, or name another folder as --out.")
+                                   f"{states}, a file. Remove it, or pass another folder as --out.")
     if out.is_dir():
         folders.sweep(out.resolve())
         folders.finish(out, FILES)

@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM of schedulers: the first asks for an orderly end, the second ends at once."""
+"""Handles Ctrl-C and SIGTERM: the first signal stops after the step, the second at once."""
 
 import signal
 import sys
@@ -13,11 +13,11 @@ SAID = b"\nStopping after this step, to keep all of the training; once more stop
 
 
 class Terminated(KeyboardInterrupt):
-    """As Ctrl-C, by SIGTERM."""
+    """A KeyboardInterrupt caused by SIGTERM."""
 
 
 class Stop:
-    """ask: what the first signal calls, while it is set; without it each signal raises at once."""
+    """ask: the function that the first signal calls. If it is None, each signal raises at once."""
 
     def __init__(self) -> None:
         self.ask: Callable[[], None] | None = None
@@ -25,11 +25,11 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal asked for an orderly end."""
+        """Whether a first signal has requested an orderly stop."""
         return self._asked is not None
 
     def handle(self, number: int, frame: Any) -> None:
-        """The handler of both signals."""
+        """Handles both signals."""
         if self.ask is None or self.asked:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         self._asked = number
@@ -38,7 +38,7 @@ class Stop:
 
     @contextmanager
     def orderly(self) -> Iterator[None]:
-        """Within it `ask` may be set; after a signal, printing to a closed output is safe."""
+        """A block in which `ask` may be set; after a signal, printing to a closed output is safe."""
         outputs = sys.stdout, sys.stderr
         steady.install(lambda: self.asked)
         try:
@@ -55,7 +55,7 @@ class Stop:
 
 @contextmanager
 def handled() -> Iterator[Stop]:
-    """Has a `Stop` handle both signals, unless they are ignored; only in the main thread."""
+    """Installs a `Stop` as handler of both signals; only in the main thread, and not if ignored."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

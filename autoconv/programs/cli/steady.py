@@ -1,4 +1,4 @@
-"""Output that may close before the program ends, as in `autoconv ... | tee log` after Ctrl-C."""
+"""Allows stdout to close before the program ends, as in `autoconv ... | tee log` after Ctrl-C."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Steady:
-    """A stream. If `ending()`, output to a closed stream is dropped without an error."""
+    """Wraps a stream. If `ending()` is true, output to a closed stream is silently dropped."""
 
     def __init__(self, stream: Any, ending: Callable[[], bool]) -> None:
         self._stream = stream
@@ -31,11 +31,11 @@ class Steady:
             if not self._ending():
                 raise
             with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:
-                os.dup2(nothing.fileno(), self._stream.fileno())  # also for what is unflushed
+                os.dup2(nothing.fileno(), self._stream.fileno())  # also discards unflushed output
 
 
 def install(ending: Callable[[], bool]) -> None:
-    """Makes both outputs steady, where they are open."""
+    """Wraps stdout and stderr in `Steady`, if they are open."""
     if sys.stdout is not None:
         sys.stdout = Steady(sys.stdout, ending)  # type: ignore[assignment]
     if sys.stderr is not None:
@@ -44,6 +44,6 @@ def install(ending: Callable[[], bool]) -> None:
 
 def tell(text: bytes) -> None:
     """Writes to stderr from a signal handler, which may have interrupted another write."""
-    if sys.__stderr__ is not None:  # where it was closed, its number may be another file's
+    if sys.__stderr__ is not None:  # a closed stderr's descriptor may belong to another file
         with contextlib.suppress(OSError, ValueError):
             os.write(sys.__stderr__.fileno(), text)

@@ -1,4 +1,4 @@
-"""`autoconv summary`: what a net costs, layer by layer."""
+"""`autoconv summary`: shows the costs of a net's layers."""
 
 from pathlib import Path
 
@@ -10,27 +10,28 @@ from ...kernels.device import Device
 from . import options, result_files, runs
 from .lines import echo
 
-CLASSES = 10  # of a built-in net, which is made for any number
+CLASSES = 10  # number of classes of a built-in net
 
 
-@click.command(help=f"""Show for each layer its output, parameters, multiply-adds of an image, memory, and time.
+@click.command(help=f"""Show each layer's output shape, parameters, multiply-adds per image, memory and time.
 
-    The net is a built-in one by its name ({', '.join(nets.NETS)}; with ten classes), a RUN that `autoconv train
-    --out` wrote, or a model FILE. predict: the bytes of all arrays that are needed while the layer runs. train:
-    its output, which training keeps. time: in inference. ceiling: the least time that its operations and bytes could
-    take on this machine, divided by that. It can pass 100%: 3x3 layers of 32 channels and more may take fewer
-    multiplications than are counted (Winograd's products), and other programs slow the measurement of the ceiling down.
+    NET is a built-in net by its name ({', '.join(nets.NETS)}; with ten classes), RUN a folder that `autoconv
+    train --out` wrote, and FILE a model file. Columns of the table: predict is the size of all arrays that are needed
+    while the layer runs. train is the size of the layer's output, which training keeps. time is the time in inference.
+    ceiling is the shortest possible time of the layer's operations and memory accesses on this machine, divided by the
+    measured time. It can exceed 100%: 3x3 layers with at least 32 channels may need fewer multiplications than are
+    counted (Winograd's algorithm), and other programs may slow down the measurement of the ceiling.
     """)
 @click.argument("net", metavar="NET|RUN|FILE")
 @click.option("--image-size", type=options.Size(), metavar="HxW", show_default="the net's own",
-              help="The images it gets, such as 180x120; for a built-in net, or one that takes images of any size.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=1, metavar="N", help="How many images at once.")
+              help="Size of the input images, such as 180x120; for a built-in net, or a net for images of any size.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, metavar="N", help="Number of images per batch.")
 @click.option("--time/--no-time", "measure", default=True, help="Measure each layer's time and this machine's ceiling.")
 @options.device_options
 @options.json_option
 def summary(net: str, image_size: tuple[int, int] | None, batch_size: int, measure: bool,
             device: str, threads: int | None, json_file: Path | None) -> None:
-    """Prints what a net costs, or writes it as JSON."""
+    """Prints a net's costs, or writes them as JSON."""
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
     model = _model(net, image_size, target)
@@ -40,7 +41,7 @@ def summary(net: str, image_size: tuple[int, int] | None, batch_size: int, measu
     try:
         profile = model.profile(batch_size, shapes, measure)
     except ValueError as error:
-        raise click.ClickException(f"{error} --image-size says which images it gets.") from error
+        raise click.ClickException(f"{error} Pass the size of its images with --image-size.") from error
     if json_file is not None:
         result_files.write_json(json_file, profile.as_dict())
     if json_file != result_files.STDOUT:
@@ -58,8 +59,8 @@ def _model(net: str, image_size: tuple[int, int] | None, device: Device) -> mode
     if path.is_dir():
         return runs.restored(path, device)[0]
     if not path.exists():
-        raise click.ClickException(f"{net!r} is no built-in net, no run and no file."
-                                   f"{names.suggestion(net, list(nets.NETS))} Built-in: {', '.join(nets.NETS)}.")
+        raise click.ClickException(f"{net!r} is not a built-in net, a run or a file."
+                                   f"{names.suggestion(net, list(nets.NETS))} Built-in nets: {', '.join(nets.NETS)}.")
     try:
         return models.load_model(path, compile=False).to(device.name)  # type: ignore[return-value]
     except (TypeError, ValueError) as error:

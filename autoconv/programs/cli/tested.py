@@ -1,4 +1,4 @@
-"""What a run was tested on, as arrays."""
+"""Loads the test images of a run as arrays."""
 
 from pathlib import Path
 

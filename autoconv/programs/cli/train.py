@@ -1,4 +1,4 @@
-"""`autoconv train`: a net trained on a set, tested, and kept."""
+"""`autoconv train`: trains a net on a data set, tests it and saves it."""
 
 import math
 import platform
@@ -18,9 +18,9 @@ from . import data, distributed, lines, options, photos, result_files, resuming,
 from .clock import Stopwatch, since_start
 from .lines import echo
 
-SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # for named sets
-PHOTOS = {"model": "photos", "batch_size": 32, "optimizer": "adam", "epochs": 10}  # and for a folder
-RECIPES: dict[str, JsonObject] = {  # what a recipe changes in them
+SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # defaults for named sets
+PHOTOS = {"model": "photos", "batch_size": 32, "optimizer": "adam", "epochs": 10}  # defaults for a folder
+RECIPES: dict[str, JsonObject] = {  # changes to the defaults, by recipe
     "best": {"model": "best", "epochs": 24, "batch_size": 128, "optimizer": "adam", "lr": 6e-3,
              "schedule": "one-cycle", "label_smoothing": 0.05},
     "careful": {"schedule": "cosine"},
@@ -33,14 +33,14 @@ SCHEDULES = ("cosine", "one-cycle", "constant")
 
 
 def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """A range lets NaN through, and infinity."""
+    """Raises an error for NaN and infinity, which FloatRange accepts."""
     if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a finite number.")
     return value
 
 
 def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """Makes the defaults of data and recipe those of the options that are read after these two."""
+    """Sets the other options' defaults by data set and recipe, which are parsed first."""
     known = {"dataset": None, "recipe": "careful", **ctx.params, param.name: value}
     of_data = PHOTOS if isinstance(known["dataset"], Path) else SETS
     ctx.default_map = {**(ctx.default_map or {}), **of_data, **RECIPES[known["recipe"]]}
@@ -51,66 +51,67 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     Train a net on DATASET (digits, mnist, fashion_mnist, cifar10) or on the photos in FOLDER, test it, print its
     accuracy and throughput.
 
-    Without DATASET that is MNIST where it is on this computer or can be reached within a few seconds, else the built-in
-    digits. A set that is named is never replaced by another.
+    Without DATASET, the net is trained on MNIST if it is on this computer or its download starts within a few seconds,
+    and otherwise on the built-in digits. A named data set is never replaced by another.
 
-    FOLDER (needs Pillow: pip install 'autoconv[images]') holds a folder of pictures for each class, or train/ and
-    test/ (or val/) with such folders. A name of a data set wins over a folder: ./digits is the folder.
+    FOLDER (needs Pillow: pip install 'autoconv[images]') contains a folder of pictures for each class, or train/ and
+    test/ (or val/) with such folders. A data set's name has priority over a folder: write ./digits for the folder.
 
-    lecture-large takes images of 150 x 150 pixels, so smaller ones are enlarged.
+    The net lecture-large needs images of 150 x 150 pixels, so smaller images are enlarged.
 
-    Ctrl-C or SIGTERM while it trains with --out lets the step end, keeps all in RUN, and exits with 130 or 143; a
-    second one stops at once.
+    Ctrl-C or SIGTERM during a training with --out stops after the current step, saves the state in RUN, and exits with
+    130 or 143. A second signal stops at once.
     """)
 @click.argument("dataset", required=False, metavar="[DATASET|FOLDER]", type=options.DataArg("dataset", datasets.NAMES),
                 is_eager=True, callback=_defaults)
 @click.option("--recipe", type=options.Name("recipe", RECIPES), default="careful", is_eager=True, callback=_defaults,
-              help="What the options below are by default. fast: one epoch along one cycle of the learning rate; "
-              "lecture: careful, with the lectures' constant rate; best: the highest accuracy in some minutes, by a "
-              "deeper net that sees each digit turned, moved and zoomed anew; sprint: 99% of MNIST in about a second, "
+              help="Sets the defaults of the options below. fast: one epoch with a one-cycle learning rate; "
+              "lecture: careful, but with the lectures' constant rate; best: the highest accuracy in some minutes, by "
+              "a deeper net and randomly rotated, moved and zoomed digits; sprint: 99% of MNIST in about a second, "
               "by a small net.")
-@click.option("--model", type=options.Name("net", nets.NETS), help="Which of the built-in nets.",
+@click.option("--model", type=options.Name("net", nets.NETS), help="The built-in net to train.",
               show_default="lecture; photos for a folder; best if best, sprint if sprint")
-@click.option("--augment", is_flag=True, help="Show the net each image mirrored (but not digits), turned and zoomed "
-              "anew.")
-@click.option("--epochs", type=click.IntRange(min=1), help="How often to go through the training images.",
+@click.option("--augment", is_flag=True, help="Randomly mirror (except digits), rotate and zoom each image in every "
+              "epoch.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Number of passes over the training images.",
               show_default="5; 10 for a folder; 1 if fast or sprint, 24 if best")
 @click.option("--batch-size", type=click.IntRange(min=1), show_default="64; 32 for a folder; 128 if best, 96 if sprint",
-              help="How many images a step takes.")
+              help="Number of images per step.")
 @click.option("--optimizer", type=options.Name("optimizer", optim.BY_NAME),
               show_default="rmsprop; adam for a folder, or if best or sprint")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite,
               show_default="the optimizer's own; 0.005 if fast, 0.006 if best, 0.012 if sprint",
-              help="The learning rate, at its highest.")
+              help="The highest learning rate.")
 @click.option("--schedule", type=options.Name("schedule", SCHEDULES),
               show_default="cosine; one-cycle if fast, best or sprint",
-              help="How the learning rate goes on: cosine lowers it to 0 by the last step, one-cycle raises it before, "
-              "constant is the lectures'.")
+              help="Course of the learning rate: cosine lowers it to 0 by the last step, one-cycle first raises "
+              "and then lowers it, constant is the lectures'.")
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), callback=_finite, metavar="SHARE",
               default=0.0, show_default="0; 0.05 if best, 0.1 if sprint",
-              help="How much of each training target is spread over all classes, so that no answer need be certain.")
-@click.option("--scale-lr", is_flag=True, help="Multiply the learning rate by --batch-size over the recipe's own "
-              "(Goyal et al. 2017), and climb to it from the recipe's over the first epochs, five at most.")
+              help="Fraction of each training target that is spread over all classes, against overconfidence.")
+@click.option("--scale-lr", is_flag=True, help="Multiply the learning rate by --batch-size divided by the recipe's "
+              "batch size (Goyal et al. 2017). The rate rises to this value over the first epochs, at most five.")
 @distributed.distributed_options
 @options.device_options
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default="a new one, which is printed",
-              help="Makes the run repeatable bit for bit.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default="a random one, which is printed",
+              help="Seed of all random numbers; the same seed gives the same net, bit for bit.")
 @options.data_options
 @click.option("--image-size", type=options.Size(), metavar="HEIGHTxWIDTH", show_default="the net's own",
-              help="What the pictures of FOLDER are resized to.")
+              help="Size to which the pictures of FOLDER are resized.")
 @click.option("--validation-split", type=click.FloatRange(0, 1, min_open=True, max_open=True), callback=_finite,
-              metavar="SHARE", show_default="0.2", help="How much of FOLDER is held out to test on, where it has no "
-              "train/ with test/ or val/ beside it.")
-@click.option("--strict", is_flag=True, help="Stop, before the training, at a picture of FOLDER that cannot be read; "
-              "otherwise it is named and left out.")
+              metavar="SHARE", show_default="0.2", help="Fraction of FOLDER's pictures that is held out for the test, "
+              "if FOLDER has no train/ and test/ (or val/).")
+@click.option("--strict", is_flag=True, help="Stop before the training if a picture of FOLDER cannot be read. "
+              "Without --strict such a picture is reported and skipped.")
 @click.option("--out", type=options.FILE, metavar="RUN",
-              help="Write model.safetensors, run.json and history.csv to this folder; a run that is there is replaced "
-              "when this one is complete. Its state is kept in RUN/checkpoints.")
+              help="Write model.safetensors, run.json and history.csv to this folder. An earlier run in it is replaced "
+              "when the new one is complete. The training's state is saved in RUN/checkpoints.")
 @click.option("--checkpoint-every", type=options.Every(), metavar="5m|500steps", default="5m",
-              help="How often the state is kept in RUN: after minutes (s, m, h) or steps. Also at the ends of epochs.")
-@click.option("--resume", is_flag=True, help="Go on where RUN stands, bit for bit as if it had never stopped. The "
-              "same line can be given again and again: it starts where nothing is there yet, and ends where all is "
-              "done. More --epochs may be given; other options must be the run's.")
+              help="How often to save the state in RUN: a time (s, m, h) or a number of steps, and at epoch ends.")
+@click.option("--resume", is_flag=True, help="Continue the training in RUN; the result is bit for bit that of an "
+              "uninterrupted training. The same command can be repeated: it starts a training if RUN has none, and "
+              "ends if RUN is finished. "
+              "--epochs may be raised; all other options must be the run's.")
 @options.json_option
 @options.quiet_option
 @click.pass_context
@@ -119,7 +120,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
           limit: int | None, image_size: tuple[int, int] | None, validation_split: float | None,
           strict: bool, seed: int | None, model: str, batch_size: int,
           resume: resuming.Standing | None, checkpoint_every: tuple[str, int], **how: Any) -> None:
-    how.pop("distributed"), how.pop("timeout")  # resuming.py has made ranks of them
+    how.pop("distributed"), how.pop("timeout")  # resuming.py has created the ranks from them
     _check_belongs(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
         "--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
     ranks: Ranks = ctx.meta[resuming.RANKS]
@@ -128,7 +129,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
     target.import_ahead()
     result_files.check_writable(json_file)
     silent = json_file == result_files.STDOUT or ranks.rank > 0
-    kept = None if ranks.rank else out  # the first one writes the run
+    kept = None if ranks.rank else out  # only the first rank writes the run
     with signals.handled() as stop:
         with runs.reserve(kept) as place:
             images, why = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2],
@@ -145,7 +146,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
             results.update(limit=limit, data_dir=folder, validation_split=validation_split)
             if kept is not None and states is not None:
                 results["checkpoint"] = run_states.latest(states)
-                _write(kept, place, net, history, results)  # before the test
+                _write(kept, place, net, history, results)  # saved before the test, which may fail
         results.update(_tested(net, model, images, feeds, out))
         if ranks.rank:
             return
@@ -158,7 +159,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
 
 def _write(out: Path | None, folder: Path | None, net: models.Model,
            history: dict[str, list[float]], results: JsonObject) -> None:
-    """Writes the run that `out` names into a folder, if it is kept."""
+    """Writes the run into `folder`, if --out was given."""
     if out is not None and folder is not None:
         with runs.said(out):
             runs.write(folder, net, history, results)
@@ -166,13 +167,13 @@ def _write(out: Path | None, folder: Path | None, net: models.Model,
 
 def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json_file: Path | None,
             silent: bool) -> None:
-    """Says and writes how the training and the test went."""
+    """Prints the results of the training and the test, and writes them as JSON."""
     if json_file is not None:
         result_files.write_json(json_file, results)
     _say(silent, f"test accuracy {results['test_accuracy']:.4f}, test loss "
          f"{results['test_loss']:.4f}\n{results['train_images_per_s']:,.0f} images/s, "
-         f"{results['ms_per_step']:.2f} ms/step, {results['total_s']:.1f} s in all")
-    photos.say_skipped(results["skipped"], "{:,} to train and {:,} to test on remained".format(*counts))
+         f"{results['ms_per_step']:.2f} ms/step, {results['total_s']:.1f} s in total")
+    photos.say_skipped(results["skipped"], "{:,} training and {:,} test pictures remain".format(*counts))
     for what, path in (("run", out), ("results", json_file)):
         _say(silent or path is None, f"wrote the {what} to {path}")
 
@@ -180,7 +181,7 @@ def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json
 def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
           image_size: tuple[int, int], share: float | None, seed: int, strict: bool,
           ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
-    """What to train on, and why it is that where nothing was named."""
+    """Returns the data to train on, and the reason for its choice if none was named."""
     if isinstance(dataset, Path):
         return photos.load(dataset, image_size, share, seed, strict), ""
     chosen, why = (dataset, "") if dataset else distributed.on_first(ranks, data.choose, data_dir)
@@ -188,10 +189,10 @@ def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
 
 
 def _check_belongs(folder: Path | None, for_sets: JsonObject, for_folders: JsonObject) -> None:
-    """Raises a UsageError where an option has no meaning for what is trained on."""
+    """Raises a UsageError for an option that does not apply to the kind of data."""
     for name, value in (for_folders if folder is None else for_sets).items():
         if value is not None:
-            raise click.UsageError(f"{name} is for {'a folder of photos' if folder is None else 'named data sets'}. "
+            raise click.UsageError(f"{name} is only for {'photo folders' if folder is None else 'named data sets'}. "
                                    f"Received: {name} with {'no folder' if folder is None else folder}.")
 
 
@@ -200,10 +201,10 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
         states: run_states.RunStates | None, augment: bool, epochs: int, optimizer: str,
         lr: float | None, scale_lr: bool, recipe: str, schedule: str,
         label_smoothing: float) -> tuple[models.Sequential, dict[str, list[float]], JsonObject]:
-    """Trains. Returns the net, its history and what `--json` has of it."""
+    """Trains. Returns the net, its history and its entries in the results."""
     utils.set_random_seed(seed)
     try:
-        mirror = not set(images.classes) <= set("0123456789")  # a mirrored digit is none
+        mirror = not set(images.classes) <= set("0123456789")  # mirrored digits are not digits
         net = nets.for_pixels(model, feeds.input_shape, len(images.classes), augment, mirror)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
@@ -222,7 +223,7 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
     watch = Stopwatch()
     history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=[watch, *([states] if states else [])])
     if ranks.rank:
-        return net, history.history, {}  # the first one has timed it
+        return net, history.history, {}  # only the first rank returns results
     train_images = images.counts[0]
     epoch_s = watch.median_epoch()
     return net, history.history, {
@@ -238,12 +239,12 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
     }
 
 
-WARM_UP = 5  # epochs of a scaled rate's climb, at most half of them
+WARM_UP = 5  # maximum warm-up epochs of a scaled rate; at most half of all epochs
 
 
 def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
-    """Returns the learning rate as the schedule has it, at most `rate`. steps: per epoch."""
-    if schedule == "one-cycle":  # it climbs anyway
+    """Returns the learning-rate schedule, with maximum `rate`. steps: steps per epoch."""
+    if schedule == "one-cycle":  # this schedule has its own warm-up
         return optim.schedules.OneCycle(rate, epochs * steps)
     climb = min(WARM_UP * steps, epochs * steps // 2) if rate > start else 0
     after = optim.schedules.CosineDecay(rate, epochs * steps - climb) if schedule == "cosine" else rate
@@ -252,19 +253,19 @@ def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float
 
 def _tested(net: models.Sequential, model: str, images: data.Images | photos.Photos,
             feeds: data.Feeds, out: Path | None) -> JsonObject:
-    """Returns what `--json` has of the test. Raises a ClickException that says where the net is."""
-    runs.compile_net(net, model, net.optimizer)  # without smoothing
+    """Returns the test's results. Raises a ClickException that tells where the net is saved."""
+    runs.compile_net(net, model, net.optimizer)  # without label smoothing
     try:
         tested = net.evaluate(**feeds.test, verbose=0, return_dict=True)
     except (OSError, ValueError) as error:
-        kept = "--out RUN would have kept it" if out is None else f"{out} has it; `autoconv evaluate {out}` tests it"
+        kept = "not saved (no --out RUN)" if out is None else f"saved in {out}; `autoconv evaluate {out}` tests it"
         raise click.ClickException(f"The net was trained, but it cannot be tested. {error} The net: {kept}.") from error
     return {"test_images": images.counts[1], "test_accuracy": tested["accuracy"],
             "test_loss": tested["loss"], "total_s": since_start(), **images.kept()}
 
 
 def versions() -> dict[str, str]:
-    """Of what a result depends on."""
+    """Returns the versions of the packages that affect results."""
     return {"autoconv": __version__, "python": platform.python_version(),
             **{package: version(package) for package in ("numpy", "numba", "llvmlite")}}
 

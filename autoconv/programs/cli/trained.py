@@ -1,4 +1,4 @@
-"""A trained net from a run or from a model file, and what it sees in pictures."""
+"""Loads a trained net from a run or a model file, to classify pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from . import runs
 
 
 class Trained(NamedTuple):
-    """A net, its classes, the factor of pixels 0..255, and whether it was trained on photos."""
+    """A net, its classes, the scale of pixels 0..255, and whether it was trained on photos."""
 
     net: Model
     classes: Sequence[str]
@@ -27,16 +27,16 @@ class Trained(NamedTuple):
 
     @property
     def shape(self) -> reading.Shape:
-        """The images that it takes: (H, W, C), None for any size."""
+        """The shape of the net's input images, (H, W, C); None for any size."""
         return self.net.input_shape[1:]  # type: ignore[return-value]
 
     @property
     def kind(self) -> str:
-        """How it wants a picture, for `reading.read`."""
+        """The kind of input picture, an argument of `reading.read`."""
         return reading.kind_for(self.shape, self.classes, self.on_photos)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Returns each class's (N, C) for pixels (N, H, W, C). One output is the second class."""
+        """Returns class probabilities (N, C) of pixels (N, H, W, C). A single output is class 1."""
         found = class_scores(self.net, pixels * np.float32(self.factor))
         return np.hstack([1 - found, found]) if found.shape[1] == 1 else found
 
@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 def load(path: Path, device: Device) -> Trained:
     """Returns the net of a run's folder or of a model file. Raises a ClickException for other nets.
 
-    A .safetensors file has the model's `class_names`, else classes are numbers. A file's net takes
+    The classes are the `class_names` in a .safetensors file, else numbers. A file's net receives
     pixels 0..255 if it scales them itself, else 0..1, as in the lectures' listings.
     """
     if path.is_dir() or path.suffix not in suffixes.SUFFIXES:
@@ -58,21 +58,21 @@ def load(path: Path, device: Device) -> Trained:
 
 
 def of_run(net: Model, results: JsonObject) -> Trained:
-    """The net of a run, and what its run.json says."""
+    """Returns the net of a run, with the settings in its run.json."""
     return Trained(net, results["classes"], 1.0, "folder" in results)
 
 
 def _checked(path: Path, trained: Trained) -> Trained:
-    """With a name for each class."""
+    """Checks the net's shapes, and returns it with a name for each class."""
     takes = trained.net.input_shape
     gives = trained.net.output_shape
     if not _is_shape(takes, 4) or not _is_shape(gives, 2) or gives[1] is None:
-        raise click.ClickException(f"The net in {path} takes {takes} and gives {gives}. A net for pictures takes "
-                                   "(None, height, width, channels) and gives (None, classes).")
+        raise click.ClickException(f"The net in {path} has input shape {takes} and output shape {gives}. A net for "
+                                   "pictures needs (None, height, width, channels) and (None, classes).")
     count = max(gives[1], 2)  # one output is the second of two classes
     classes = trained.classes or tuple(map(str, range(count)))
     if len(classes) != count:
-        raise click.ClickException(f"The net in {path} tells {count} classes apart, but {len(classes)} have names.")
+        raise click.ClickException(f"The net in {path} has {count} classes, but {len(classes)} class names.")
     return trained._replace(classes=classes)
 
 

@@ -1,4 +1,4 @@
-"""`autoconv warmup`: all kernels compiled now rather than when they are first needed."""
+"""`autoconv warmup`: compiles all kernels in advance."""
 
 import time
 
@@ -11,7 +11,7 @@ from .lines import echo
 @click.command()
 @options.device_options
 def warmup(device: str, threads: int | None) -> None:
-    """Compile all kernels now, for float32 and float64. Once a machine: they are kept in the cache folder."""
+    """Compile all kernels for float32 and float64 into the cache folder. Once per machine is enough."""
     target = options.use_device(device, threads)
     begun = time.perf_counter()
     for dtype in ("float32", "float64"):
@@ -23,7 +23,7 @@ def warmup(device: str, threads: int | None) -> None:
                 bar.update(done - bar.pos)
 
             target.prepare(kernels, report)
-            if bar.pos == 0:  # there was nothing to compile
+            if bar.pos == 0:  # no kernel had to be compiled
                 report(len(kernels), len(kernels))
     facts = target.describe()
     echo(f"{facts['cache_folder']}: {facts['cache_state']}, {time.perf_counter() - begun:.1f} s")

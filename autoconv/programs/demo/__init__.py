@@ -1,6 +1,6 @@
-"""`autoconv demo`: a page, served on this machine, on which a net learns.
+"""`autoconv demo`: serves a local page on which a net can be watched while it learns.
 
 `serving.Demo` is the server, `learning.Session` the net; `views` and `explain` show it.
 """
 
-PORT = 8765  # here, so that the command line need not import a server to say it
+PORT = 8765  # defined here so that --help need not import the server

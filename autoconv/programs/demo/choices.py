@@ -1,4 +1,4 @@
-"""What can be chosen on the page: nets, data sets, optimizers, and their numbers."""
+"""The choices on the page: nets, data sets, optimizers, and ranges of settings."""
 
 import reprlib
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from ...pictures.image_kernels import KERNELS
 SIDE = 28  # all sets on the page have images of 28 x 28 gray pixels
 CLASSES = 10
 BATCH_SIZES = (16, 32, 64, 128)
-RATES = (1e-6, 10.0)  # the least and the largest learning rate
+RATES = (1e-6, 10.0)  # smallest and largest learning rate
 MOST_EPOCHS = 1000
 
 
 class DemoData(NamedTuple):
-    """Images (N, 28, 28, 1) of bytes and labels (N,) for training and tests, and class names."""
+    """Training and test images (N, 28, 28, 1) of bytes, labels (N,), and class names."""
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -49,11 +49,11 @@ NETS: dict[str, tuple[str, Callable[[], list[Layer]]]] = {
     "tiny": ("tiny net", _tiny),
 }
 SETS = ("mnist", "digits", "fashion_mnist")
-OPTIMIZERS = {"rmsprop": 0.001, "adam": 0.001, "sgd": 0.05}  # with default rates
+OPTIMIZERS = {"rmsprop": 0.001, "adam": 0.001, "sgd": 0.05}  # optimizers with their default rates
 
 
 class SettingError(ValueError):
-    """A value that a setting cannot have."""
+    """An invalid value for a setting."""
 
     def __init__(self, setting: str, wanted: str, received: Any) -> None:
         super().__init__(f"{setting} must be {wanted}. Received: {reprlib.repr(received)}.")
@@ -62,7 +62,7 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """How a net is made and trained. Raises ValueError for what cannot be chosen."""
+    """The settings of a net and its training. Raises ValueError for an invalid choice."""
 
     net: str = "lecture"
     data: str = "digits"
@@ -83,48 +83,48 @@ class Settings:
 
 
 def checked_rate(value: Any) -> float:
-    """A learning rate, or a ValueError."""
+    """Returns `value` as a learning rate. Raises ValueError if it is invalid."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not RATES[0] <= value <= RATES[1]:  # false for NaN, too
+    if not is_number or not RATES[0] <= value <= RATES[1]:  # false for NaN as well
         raise SettingError("learning_rate", f"a number from {RATES[0]} to {RATES[1]}", value)
     return float(value)
 
 
 def settings(given: JsonObject) -> Settings:
-    """`Settings` from what the page sent; what it left out is as at the start."""
+    """Returns the page's settings, with defaults for those that it did not send."""
     unknown = [name for name in given if name not in Settings.__dataclass_fields__]
     if unknown:
-        raise ValueError(f"There is no setting {unknown[0]!r}. Known: {', '.join(Settings.__dataclass_fields__)}.")
+        raise ValueError(f"There is no setting {unknown[0]!r}. Settings: {', '.join(Settings.__dataclass_fields__)}.")
     return Settings(**{"data": sets_here()[0], **given})
 
 
 @cache
 def sets_here() -> tuple[str, ...]:
-    """The data sets that are on this computer: nothing is downloaded for the page."""
+    """Returns the data sets on this computer: the demo downloads none."""
     return tuple(name for name in SETS if datasets.where(name) is not None)
 
 
 @cache
 def load(name: str) -> DemoData:
-    """The set of that name. Raises DatasetNotFound or DatasetCorrupt."""
+    """Loads the named data set. Raises DatasetNotFound or DatasetCorrupt."""
     (x_train, y_train), (x_test, y_test) = datasets.load(name)
     return DemoData(x_train[..., None], y_train, x_test[..., None], y_test, datasets.info(name).classes)
 
 
 def build(chosen: Settings) -> Sequential:
-    """The net, compiled: it takes pixels 0..255 and gives probabilities."""
+    """Builds and compiles the net, from pixels 0..255 to probabilities."""
     model = Sequential([Input((SIDE, SIDE, 1)), Rescaling(1 / 255), *NETS[chosen.net][1]()], name=chosen.net)
     compile_net(model, chosen.optimizer, chosen.learning_rate)
     return model
 
 
 def compile_net(model: Sequential, optimizer: str, learning_rate: float) -> None:
-    """With this optimizer, which starts anew; the weights stay."""
+    """Compiles the net with a new optimizer; the weights stay."""
     model.compile(optim.BY_NAME[optimizer](learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
 
 
 def offered() -> JsonObject:
-    """All of it, as the page lists it."""
+    """Returns all choices, for the page's lists."""
     return {"nets": {name: title for name, (title, _) in NETS.items()},
             "data": {name: datasets.info(name).title for name in sets_here()},
             "optimizers": OPTIMIZERS, "batch_sizes": BATCH_SIZES, "rates": RATES,

@@ -1,13 +1,13 @@
-"""`Curve`: what was measured while the net learned, in at most a few hundred points."""
+"""`Curve`: records measurements during training, in at most a few hundred points."""
 
 import threading
 from typing import NamedTuple
 
-MOST = 600  # points; when there are more, neighbours are joined
+MOST = 600  # maximum number of points; beyond it, neighbours are merged
 
 
 class Mark(NamedTuple):
-    """How far a reader is: a number of points of a curve that were joined this often."""
+    """A reader's position in a curve: its number of points, after this many merges."""
 
     curve: "Curve"
     generation: int
@@ -15,16 +15,16 @@ class Mark(NamedTuple):
 
 
 class Curve:
-    """Points `[step, value, ...]`, each the mean since the one before. One thread adds."""
+    """Points `[step, value, ...]`, each a mean since the previous point. Only one thread adds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._points: list[list[float]] = []
         self._weights: list[float] = []
-        self._generation = 0  # how often points were joined
+        self._generation = 0  # number of merges
 
     def add(self, step: int, weight: float, *values: float) -> None:
-        """The mean values over what weighs `weight` (so many images, say), up to this step."""
+        """Adds mean values up to this step. weight: their weight, such as a number of images."""
         with self._lock:
             self._points.append([step, *values])
             self._weights.append(weight)
@@ -32,10 +32,10 @@ class Curve:
                 self._join()
 
     def since(self, mark: Mark | None = None) -> tuple[int, list[list[float]], Mark]:
-        """Returns what is new since a mark: its place, the points, and the next mark.
+        """Returns the new points since a mark: their position, the points, and the next mark.
 
-        All points are new to a reader without a mark, or with one of another curve or before a
-        joining.
+        All points are new to a reader without a mark, or with the mark of another curve or from
+        before a merge.
         """
         with self._lock:
             holds = mark is not None and mark.curve is self and mark.generation == self._generation
@@ -43,7 +43,7 @@ class Curve:
             return begin, self._points[begin:], Mark(self, self._generation, len(self._points))
 
     def _join(self) -> None:
-        """Each two points become one. The last stays where it has no partner."""
+        """Merges points in pairs. An unpaired last point stays."""
         old = self._points
         points = []
         weights = []

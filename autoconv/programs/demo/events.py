@@ -1,4 +1,4 @@
-"""What the net does, as server-sent events: `state`, `points`, `view`, a few per second."""
+"""Sends the net's progress as server-sent events: `state`, `points`, `view`, a few per second."""
 
 import json
 import time
@@ -10,14 +10,14 @@ from .curve import Mark
 from .learning import Session
 
 LEAST = 0.1  # seconds between two messages
-HEARTBEAT = 5.0  # seconds after which a line is sent, to notice a browser that has gone
-MOST = 24  # who may watch at once
+HEARTBEAT = 5.0  # seconds between keep-alive lines, which detect a closed browser
+MOST = 24  # maximum number of windows
 
 
 def stream(handler: Any, session: Session) -> None:
-    """Answers a request with events until the browser or the session ends."""
+    """Sends events until the browser disconnects or the session ends."""
     if session.watchers >= MOST:
-        raise TimeoutError("Too many windows watch. Close one of them.")
+        raise TimeoutError("Too many windows are open. Close one of them.")
     session.watch(1)
     try:
         handler.begin(HTTPStatus.OK, "text/event-stream")
@@ -30,22 +30,22 @@ def stream(handler: Any, session: Session) -> None:
             session.wait(news.version, HEARTBEAT)
             time.sleep(max(0.0, LEAST - (time.monotonic() - begun)))
     except OSError:
-        pass  # the browser has gone
+        pass  # the browser has disconnected
     finally:
         session.watch(-1)
 
 
 class News:
-    """What one who watches has not been told yet."""
+    """Collects the changes that one window has not received yet."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self.version = -1
         self._view: Any = None
-        self._marks: dict[str, Mark] = {}  # by the name of the curve
+        self._marks: dict[str, Mark] = {}  # marks by curve name
 
     def text(self) -> str:
-        """The events that are due; a comment where nothing is new."""
+        """Returns the pending events, or a comment if nothing is new."""
         session = self._session
         version = self._session.version
         if version == self.version:

@@ -1,7 +1,7 @@
-"""One number of a feature map, explained: its window, the products, their sum, bias, ReLU.
+"""Explains one number of a feature map: its window, the products, their sum, bias and ReLU.
 
-All is computed by NumPy in float64 from the arrays of one `Look`, so it can be checked by hand. The
-layers agree up to the rounding of float32.
+NumPy computes all of it in float64 from the arrays of one `Look`, so it can be checked by hand. The
+layers' results agree up to float32 rounding.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ...arguments import shapes
 from ...files.json_text import JsonObject
 from ...layers import Conv2D, Dense, Flatten, Layer, MaxPooling2D, Rescaling
 
-LARGEST = 12  # products of a dense layer that are listed one by one
+LARGEST = 12  # number of a dense layer's products that are listed individually
 Explained = JsonObject
 
 
@@ -27,17 +27,17 @@ class Seen(NamedTuple):
 
 
 def explain(seen: Seen, place: tuple[int, ...]) -> Explained:
-    """How `y[place]` comes about. Raises ValueError where there is no such place."""
+    """Explains how `y[place]` is computed. Raises ValueError if the index is out of range."""
     shape = seen.y.shape
     if len(place) != len(shape) or not all(0 <= i < n for i, n in zip(place, shape)):
-        raise ValueError(f"{seen.layer.name} has numbers at places within {shape}. Received: {place}.")
+        raise ValueError(f"{seen.layer.name} has the shape {shape}, so it has no number at {place}.")
     found = _KINDS[type(seen.layer)](seen, *place)
     return {"layer": seen.layer.name, "kind": type(seen.layer).__name__, "place": place,
             "value": _number(seen.y[place]), **found}
 
 
 def _convolution(seen: Seen, row: int, column: int, filter: int) -> Explained:
-    """Each channel's window times the filter's kernel, summed; all channels and the bias added."""
+    """Sums each channel's window times the filter's kernel, then adds all channels and the bias."""
     layer: Any = seen.layer
     kernel, bias = seen.weights
     window = shapes.window(seen.x.shape[:2], layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate)
@@ -52,7 +52,7 @@ def _convolution(seen: Seen, row: int, column: int, filter: int) -> Explained:
 
 
 def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:
-    """The largest of the window; of several the first, which gets the gradient in training."""
+    """Finds the window's maximum; of equal ones the first, which receives the gradient."""
     layer: Any = seen.layer
     window = shapes.pool_window(seen.x.shape[:2], layer.pool_size, layer.strides, layer.padding)
     rows, columns, values = _window(seen.x[..., channel : channel + 1], window, row, column, -np.inf)
@@ -61,7 +61,7 @@ def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:
 
 
 def _dense(seen: Seen, unit: int) -> Explained:
-    """The largest products, the sum of the others, and the bias; for a softmax all sums."""
+    """Lists the largest products, the others' sum, and the bias; for a softmax all sums."""
     layer: Any = seen.layer
     kernel, bias = seen.weights
     products = seen.x.astype(np.float64) * kernel[:, unit]
@@ -93,7 +93,7 @@ _KINDS: dict[type, Callable[..., Explained]] = {
 
 def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
             outside: float = 0.0) -> tuple[list[int], list[int], np.ndarray]:
-    """Returns the rows and columns that a window reads, and its values."""
+    """Returns the rows and columns of a window, and its values."""
     rows = [row * window.sh + i * window.dh - window.top for i in range(window.kh)]
     columns = [column * window.sw + j * window.dw - window.left for j in range(window.kw)]
     values = np.full((window.kh, window.kw, x.shape[2]), outside, np.float32)
@@ -107,10 +107,10 @@ def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
 def _number(value: Any) -> float:
     """Returns a float32's shortest decimal. Raises ValueError for NaN, which JSON lacks."""
     if not np.isfinite(value):
-        raise ValueError("A number here is NaN or infinite: the net is broken. Start anew.")
+        raise ValueError("A number here is NaN or infinite: the net is broken. Start a new one.")
     return float(str(value)) if isinstance(value, np.float32) else float(value)
 
 
 def _numbers(values: np.ndarray) -> Any:
-    """Nested lists of them."""
+    """Returns an array's numbers as nested lists."""
     return [_numbers(part) for part in values] if values.ndim else _number(values[()])

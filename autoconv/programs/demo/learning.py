@@ -1,4 +1,4 @@
-"""`Session`: the net that learns, in the worker's thread, and what one may do with it meanwhile."""
+"""`Session`: trains a net in the worker's thread, and accepts commands meanwhile."""
 
 import threading
 from collections.abc import Callable
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class Session:
-    """One net. Every change raises `version` and wakes those in `wait`.
+    """Trains one net. Every change raises `version` and wakes the threads in `wait`.
 
     Its phases: "new", "starting", "learning", "paused", "finished", "failed". Commands may come
-    from any thread; what reads the weights goes through `do`.
+    from any thread; code that reads the weights must run through `do`.
     """
 
     chosen: choices.Settings
@@ -29,13 +29,13 @@ class Session:
 
     def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
         self._device = device
-        self._commands = threading.RLock()  # one command at a time
+        self._commands = threading.RLock()  # held while a command runs
         self._changed = threading.Condition()
         self._worker = Worker()
         self.version = 0
         self.watchers = 0
         self.closed = False
-        self.image = 0  # which test image is looked at
+        self.image = 0  # index of the test image on display
         if threads is not None:
             self._worker.do(lambda: devices.set_num_threads(threads))  # per thread
         self._worker.do(lambda: self._make(choices.settings({})))
@@ -43,27 +43,27 @@ class Session:
     # Commands.
 
     def anew(self, given: JsonObject) -> None:
-        """Makes a new net of these settings. Raises ValueError for impossible settings."""
+        """Builds a new net with these settings. Raises ValueError for invalid settings."""
         chosen = choices.settings(given)
         with self._commands:
             self._worker.stop()
             self._worker.do(lambda: self._make(chosen))
 
     def start(self, given: JsonObject) -> None:
-        """Makes a new net, which begins to learn. Raises ValueError for impossible settings."""
+        """Builds a new net and starts its training. Raises ValueError for invalid settings."""
         with self._commands:
             self.anew(given)
             self._learn()
 
     def pause(self) -> None:
-        """After the step that runs now."""
+        """Pauses the training after the current step."""
         with self._commands:
             if self._worker.is_busy:
                 self._worker.pause()
                 self._set(phase="paused")
 
     def resume(self) -> None:
-        """Goes on; a net that had finished learns for as many epochs again."""
+        """Resumes the training; a finished net is trained for the same number of epochs again."""
         with self._commands:
             if self._worker.is_busy:
                 self._worker.resume()
@@ -72,7 +72,7 @@ class Session:
                 self._learn()
 
     def step(self) -> None:
-        """A single step, then it waits."""
+        """Runs a single step, then pauses."""
         with self._commands:
             if not self._worker.is_busy:
                 self._learn(paused=True)
@@ -80,7 +80,7 @@ class Session:
             self._set(phase="paused")
 
     def set_rate(self, value: Any) -> None:
-        """Another learning rate from the next step on."""
+        """Changes the learning rate from the next step on."""
         rate = choices.checked_rate(value)
 
         def change() -> None:
@@ -92,7 +92,7 @@ class Session:
             self._worker.do(change)
 
     def set_optimizer(self, name: Any, rate: Any) -> None:
-        """Another optimizer, which starts anew; the weights stay."""
+        """Changes to a new optimizer, without state; the weights stay."""
         with self._commands:
             chosen = replace(self.chosen, optimizer=name, learning_rate=choices.checked_rate(rate))
             ran = self._worker.is_busy
@@ -105,9 +105,9 @@ class Session:
                 self._learn(paused)
 
     def look_at(self, number: Any) -> None:
-        """Another of the test images."""
+        """Displays another test image."""
         if type(number) is not int or not 0 <= number < len(self.data.x_test):
-            raise ValueError(f"There are {len(self.data.x_test):,} test images. Received the number {number!r}.")
+            raise ValueError(f"There are {len(self.data.x_test):,} test images. Received: image {number!r}.")
 
         def change() -> None:
             self.image = number
@@ -118,20 +118,20 @@ class Session:
             self._worker.do(change)
 
     def close(self) -> None:
-        """Ends the training thread and lets go of those who wait."""
+        """Ends the training thread and wakes the threads in `wait`."""
         with self._commands:
             self.closed = True
             self._set()
             self._worker.close()
 
-    # What can be seen.
+    # Access to the state.
 
     def do(self, function: Callable[[], T]) -> T:
-        """Calls the function while no step runs: whatever reads the weights goes through here."""
+        """Calls a function while no step runs. All code that reads the weights needs this."""
         return self._worker.do(function)
 
     def state(self) -> JsonObject:
-        """Where it stands, as the page shows it."""
+        """Returns the state that the page shows."""
         chosen = self.chosen
         return {"phase": self.phase, "message": self.message, "net": chosen.net,
                 "data": chosen.data, "optimizer": chosen.optimizer,
@@ -143,32 +143,32 @@ class Session:
                 "made": self.made, "tested": TESTED, "test_accuracy": self.test_accuracy}
 
     def wait(self, version: int, seconds: float) -> int:
-        """Waits until there is a newer version, or this many seconds. Returns the present one."""
+        """Waits for a newer version, at most this many seconds. Returns the current version."""
         with self._changed:
             self._changed.wait_for(lambda: self.version != version, seconds)
             return self.version
 
     def watch(self, more: int) -> None:
-        """So many more, or fewer, want to see what the net does."""
+        """Changes the number of open windows by `more`."""
         with self._changed:
             self.watchers += more
 
-    # What the worker does.
+    # Jobs of the worker's thread.
 
     def _make(self, chosen: choices.Settings) -> None:
-        """A net that has learned nothing."""
+        """Builds an untrained net."""
         self.data = choices.load(chosen.data)
         self.model = choices.build(chosen).to(self._device)
         self.views = Views(self.model)
         self.chosen = chosen
         self.image %= len(self.data.x_test)
-        self.learned = Curve()  # loss and accuracy in training
-        self.tests = Curve()  # accuracy on test images
+        self.learned = Curve()  # training loss and accuracy
+        self.tests = Curve()  # test accuracy
         self.steps = 0
         self.goal = 0
         self.speed = 0.0
         self.test_accuracy: float | None = None
-        self.made = getattr(self, "made", 0) + 1  # how many nets there were
+        self.made = getattr(self, "made", 0) + 1  # number of nets built
         self.take_view()
         self._set("new")
 
@@ -183,7 +183,7 @@ class Session:
         reporter = Reporter(self, self._worker)
         epochs = -(-(self.goal - self.steps) // self._steps_per_epoch())
         try:
-            self._worker.pass_through()  # it may begin paused
+            self._worker.pass_through()  # a training may start paused
             if self._worker.stopping:
                 return
             self.model.fit(data.x_train, data.y_train, self.chosen.batch_size, epochs, verbose=0, callbacks=reporter)
@@ -191,18 +191,18 @@ class Session:
             if not self._worker.stopping:
                 self.test(len(data.x_test))
                 self._set("finished")
-        except Exception as error:  # the page must show any error
+        except Exception as error:  # the page must show every error
             self._set("failed", str(error) or type(error).__name__)
 
     def _steps_per_epoch(self) -> int:
         return -(-len(self.data.x_train) // self.chosen.batch_size)
 
     def take_view(self) -> None:
-        """Notes what the net makes of the image now; called between two steps."""
+        """Records the net's current outputs for the image; called between two steps."""
         self.view = {"step": self.steps, **self.views.described(self.data.x_test[self.image])}
 
     def test(self, count: int) -> None:
-        """Measures the accuracy on the first test images, in pieces, so that others may compute."""
+        """Measures the accuracy on the first test images, in chunks, so that other calls can run."""
         right = 0
         for i in range(0, count, TESTED):
             answers = self.model.predict_on_batch(self.data.x_test[i : min(i + TESTED, count)])
@@ -213,12 +213,12 @@ class Session:
         self.tests.add(self.steps, 1.0, self.test_accuracy)
 
     def reached(self) -> None:
-        """Called by the training thread when there is something new to see."""
+        """Announces a change; called by the training thread."""
         with self._changed:
             self._set("learning" if self.phase == "starting" else None)
 
     def _set(self, phase: str | None = None, message: str = "") -> None:
-        """Says that something has changed."""
+        """Sets the phase and message, and announces the change."""
         with self._changed:
             if phase is not None:
                 self.phase = phase

@@ -1,4 +1,4 @@
-"""`Looks`: images under a close look, each with all that the net made of it then."""
+"""`Looks`: images with the net's outputs and weights at the time of inspection."""
 
 import itertools
 import threading
@@ -11,11 +11,11 @@ from .explain import Explained, Seen, explain
 from .learning import Session
 from .views import described, packed
 
-KEPT = 16  # looks; each takes less than a megabyte
+KEPT = 16  # maximum number of looks; each needs less than a megabyte
 
 
 class Look:
-    """The image, the layers' outputs and copies of the weights: the net may learn on."""
+    """An image, its outputs and copies of the weights, so that the training can continue."""
 
     def __init__(self, model: Sequential, image: np.ndarray, outputs: list[np.ndarray]) -> None:
         inputs = [image.astype(np.float32), *outputs]
@@ -24,14 +24,14 @@ class Look:
         self.described = {"picture": packed(image[..., 0]), **described(model, outputs)}
 
     def explain(self, layer: str, place: tuple[int, ...]) -> Explained:
-        """See `explain.explain`. Raises ValueError for a layer or a place that is not there."""
+        """Calls `explain.explain`. Raises ValueError for an unknown layer or index."""
         if layer not in self._seen:
-            raise ValueError(f"There is no layer {layer!r}. There are: {', '.join(self._seen)}.")
+            raise ValueError(f"There is no layer {layer!r}. Layers: {', '.join(self._seen)}.")
         return explain(self._seen[layer], place)
 
 
 class Looks:
-    """The latest of them, by number."""
+    """Keeps the latest looks, by number."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -40,7 +40,7 @@ class Looks:
         self._numbers = itertools.count(1)
 
     def take(self, image: np.ndarray) -> JsonObject:
-        """Looks at an image (28, 28) of bytes; the answer has the number for `explain`."""
+        """Records a look at an image (28, 28) of bytes. The result has its number for `explain`."""
         session = self._session
         pixels = image[..., None]
         look, steps = session.do(lambda: (Look(session.model, pixels, session.views.of(pixels)), session.steps))
@@ -52,8 +52,8 @@ class Looks:
         return {"look": number, "step": steps, **look.described}
 
     def explain(self, number: int, layer: str, place: tuple[int, ...]) -> Explained:
-        """Raises ValueError where there is no such look any more, no such layer or place in it."""
+        """Explains a number. Raises ValueError for a look, layer or index that does not exist."""
         look = self._kept.get(number)
         if look is None:
-            raise ValueError("This look at the image is not kept any more. Choose the image again.")
+            raise ValueError("This view of the image is no longer available. Choose the image again.")
         return look.explain(layer, place)

@@ -1,4 +1,4 @@
-"""`Reporter`: the callback that tells a session how far its net is."""
+"""`Reporter`: the callback that reports training progress to a session."""
 
 import math
 import time
@@ -10,26 +10,26 @@ if TYPE_CHECKING:
     from .learning import Session
     from .worker import Worker
 
-REPORT = 0.2  # seconds between two looks at the net that learns
-TEST = 1.0  # seconds between two tests of it, and at least
-SHARE = 0.01  # of the time is all that tests may take
-SMOOTH = 0.4  # how much the latest interval counts in the speed that is shown
-TESTED = 500  # images: what such a test takes
+REPORT = 0.2  # seconds between two views of the training net
+TEST = 1.0  # minimum seconds between two tests
+SHARE = 0.01  # maximum fraction of the time for tests
+SMOOTH = 0.4  # weight of the latest interval in the displayed speed
+TESTED = 500  # number of images per test
 
 
 class Reporter(Callback):
-    """Adds a point to the curves and takes a view five times per second, now and then tests."""
+    """Adds a point to the curves and takes a view five times per second; tests occasionally."""
 
     def __init__(self, session: "Session", worker: "Worker") -> None:
         self._session = session
         self._worker = worker
         self._logs: Logs = {}
-        self._begun = self._tested = time.perf_counter()  # of the next point's interval
-        self._images = 0  # in that interval
+        self._begun = self._tested = time.perf_counter()  # start of the next point's interval
+        self._images = 0  # images in the next point's interval
         self._test_took = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._samples = 0  # in this epoch up to the last point
+        self._samples = 0  # images of this epoch up to the last point
         self._sums = (0.0, 0.0)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -45,7 +45,7 @@ class Reporter(Callback):
             self._report(now, samples)
         before = time.perf_counter()
         worker.pass_through()
-        self._begun += time.perf_counter() - before  # what it waited is not learning
+        self._begun += time.perf_counter() - before  # waiting does not count as training time
         if worker.stopping or session.steps >= session.goal or not self._is_finite():
             self.model.stop_training = True
 
@@ -54,10 +54,10 @@ class Reporter(Callback):
             self._report(time.perf_counter(), len(self._session.data.x_train))
 
     def check_loss(self) -> None:
-        """Raises ArithmeticError where the loss is no number any more."""
+        """Raises ArithmeticError if the loss is not finite."""
         if not self._is_finite():
-            raise ArithmeticError("The loss became NaN or infinite, as happens when the learning "
-                                  "rate is too high. Choose a lower one and start anew.")
+            raise ArithmeticError("The loss became NaN or infinite, probably because the learning "
+                                  "rate is too high. Choose a lower rate and start again.")
 
     def _is_finite(self) -> bool:
         return math.isfinite(self._logs.get("loss", 0.0))

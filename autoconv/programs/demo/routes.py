@@ -1,6 +1,6 @@
-"""The page's requests: each route reads its arguments, asks the session, returns plain data.
+"""Answers the page's requests: each route reads its arguments and returns plain data.
 
-All that is received is checked here or below: wrong values are a ValueError, answered with 400.
+All received values are checked here or in the session: a ValueError is answered with status 400.
 """
 
 import base64
@@ -19,11 +19,11 @@ from .looks import Looks
 from .views import packed
 
 Arguments = Mapping[str, str]
-LARGEST_SIDE = 512  # pixels of a drawing
+LARGEST_SIDE = 512  # maximum side of a drawing in pixels
 
 
 class Routes:
-    """The answers to GET and POST, by path. Those to POST get the body."""
+    """Functions that answer GET and POST requests, by path. POST functions receive the body."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -49,7 +49,7 @@ class Routes:
         }
 
     def _command(self, run: Callable[[bytes], None]) -> Callable[[Arguments, bytes], Any]:
-        """Does it, and answers where things stand then."""
+        """Returns a route that runs a command and answers with the new state."""
 
         def answer(arguments: Arguments, body: bytes) -> JsonObject:
             run(body)
@@ -58,7 +58,7 @@ class Routes:
         return answer
 
     def _images(self, arguments: Arguments) -> JsonObject:
-        """A test image of each class: the first ones, or those of a later page."""
+        """Returns one test image of each class; page N shows each class's N-th images."""
         data = self._session.data
         page = _whole(arguments, "page")
         numbers = []
@@ -69,17 +69,17 @@ class Routes:
                 "pictures": [packed(data.x_test[number, ..., 0]) for number in numbers]}
 
     def _draw(self, arguments: Arguments, body: bytes) -> JsonObject:
-        """What the net sees in a drawing: `width` x `height` bytes, row by row."""
+        """Classifies a drawing of `width` x `height` bytes, row by row."""
         width, height = (_whole(arguments, name, 1, LARGEST_SIDE) for name in ("width", "height"))
         if len(body) != width * height:
-            raise ValueError(f"A drawing of {width} x {height} pixels has as many bytes. Received: {len(body)}.")
+            raise ValueError(f"A drawing of {width} x {height} pixels needs one byte per pixel. Received: {len(body)}.")
         picture = as_mnist(np.frombuffer(body, np.uint8).reshape(height, width))
         session = self._session
         seen, steps = session.do(lambda: (session.views.described(picture[..., None]), session.steps))
         return {"step": steps, "ink": bool(picture.any()), "classes": self._session.data.classes, **seen}
 
     def _look(self, arguments: Arguments, body: bytes) -> JsonObject:
-        """Looks at a test image, `{"image": number}`, or `{"picture": base64 of 28 x 28 bytes}`."""
+        """Inspects a test image, `{"image": number}`, or `{"picture": base64 of 28 x 28 bytes}`."""
         given = _object(body)
         data = self._session.data
         if "picture" in given:
@@ -87,13 +87,13 @@ class Routes:
         else:
             number = given.get("image")
             if type(number) is not int or not 0 <= number < len(data.x_test):
-                raise ValueError(f"There are {len(data.x_test):,} test images. Received the number {number!r}.")
+                raise ValueError(f"There are {len(data.x_test):,} test images. Received: image {number!r}.")
             image = data.x_test[number, ..., 0]
         return {"classes": data.classes, **self._looks.take(image)}
 
 
 def _object(body: bytes) -> JsonObject:
-    """The JSON object in a body; an empty body is an empty one."""
+    """Parses a body as a JSON object; an empty body is an empty object."""
     try:
         given = json_text.parse(body or b"{}")
     except ValueError:
@@ -112,7 +112,7 @@ def _fields(body: bytes, *names: str) -> list[Any]:
 
 
 def _whole(arguments: Arguments, name: str, least: int = 0, most: int = 10**9) -> int:
-    """A whole number among the arguments of an address; 0 where a page or the like is left out."""
+    """Returns a whole number from the URL's arguments; 0 if it is missing."""
     text = arguments.get(name, "0")
     if not (text.isascii() and text.isdigit() and len(text) < 10) or not least <= int(text) <= most:
         raise ValueError(f"{name} must be a whole number from {least} to {most}. Received: {text[:40]!r}.")
@@ -120,11 +120,11 @@ def _whole(arguments: Arguments, name: str, least: int = 0, most: int = 10**9) -
 
 
 def _picture(given: Any) -> np.ndarray:
-    """28 x 28 bytes in base64."""
+    """Decodes a picture of 28 x 28 bytes from base64."""
     try:
         data = base64.b64decode(given if isinstance(given, str) else "", validate=True)
     except (binascii.Error, ValueError):
         data = b""
     if len(data) != choices.SIDE**2:
-        raise ValueError(f"A picture has {choices.SIDE} x {choices.SIDE} bytes, in base64.")
+        raise ValueError(f"A picture must be {choices.SIDE} x {choices.SIDE} bytes in base64.")
     return np.frombuffer(data, np.uint8).reshape(choices.SIDE, choices.SIDE)

@@ -1,4 +1,4 @@
-"""`Demo`: the server, bound to this machine. It answers only requests with its token."""
+"""`Demo`: the server. It is bound to this machine and answers only requests with its token."""
 
 import contextlib
 import errno
@@ -25,10 +25,10 @@ from .learning import Session
 from .routes import Routes
 
 HOST = "127.0.0.1"
-TRIES = 20  # ports, one after the other
-LARGEST_BODY = 1 << 19  # bytes
-LINGER = 0.5  # seconds for somebody whose request was refused
-SILENCE = 10.0  # seconds that a connection may neither take nor give anything
+TRIES = 20  # number of consecutive ports to try
+LARGEST_BODY = 1 << 19  # maximum bytes of a request's body
+LINGER = 0.5  # seconds to read the rest of a refused request
+SILENCE = 10.0  # seconds after which an idle connection is closed
 
 ONCE = ("Host", "Origin", "Cookie", "Sec-Fetch-Site", "Content-Length", "Transfer-Encoding")
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
@@ -43,7 +43,7 @@ HEADERS = {"Content-Security-Policy": "default-src 'none'; script-src 'self'; st
 
 
 class RefusedError(Exception):
-    """A request that gets a status and a sentence, nothing else."""
+    """A refused request, answered with only a status and a sentence."""
 
     def __init__(self, status: HTTPStatus, why: str) -> None:
         super().__init__(why)
@@ -51,14 +51,14 @@ class RefusedError(Exception):
 
 
 class Demo(ThreadingHTTPServer):
-    """The server of one session. `url` is the page's, `port` may be another than requested.
+    """The server of one session. `url` is the page's address; `port` may differ from the argument.
 
-    Raises OSError without a free port. `serve_forever` serves until `shutdown`; `close` ends all
+    Raises OSError if no port is free. `serve_forever` serves until `shutdown`; `close` ends all
     threads.
     """
 
-    daemon_threads = False  # `server_close` waits for those that answer
-    allow_reuse_address = os.name != "nt"  # there it would let two servers have one port
+    daemon_threads = False  # makes `server_close` wait for the answering threads
+    allow_reuse_address = os.name != "nt"  # on Windows it would let two servers share one port
 
     def __init__(self, session: Session, port: int = PORT) -> None:
         self.session = session
@@ -71,7 +71,7 @@ class Demo(ThreadingHTTPServer):
         self._bind(port)
 
     def _bind(self, port: int) -> None:
-        """Takes the port, or the next that is free."""
+        """Binds the port, or the next free one."""
         for wanted in range(port, min(port + TRIES, 65536)) if port else (0,):
             try:
                 super().__init__((HOST, wanted), Handler)
@@ -80,17 +80,17 @@ class Demo(ThreadingHTTPServer):
                 if error.errno != errno.EADDRINUSE:
                     raise
         else:
-            raise OSError(f"The ports {port} to {wanted} are in use. Choose another one: --port N.")
+            raise OSError(f"The ports {port} to {wanted} are in use. Choose another port with --port N.")
         self.port = int(self.server_address[1])
         self.hosts = {f"{name}:{self.port}" for name in (HOST, "localhost")}
-        self.cookie = f"autoconv-demo-{self.port}"  # cookies do not tell ports apart
+        self.cookie = f"autoconv-demo-{self.port}"  # browsers share cookies between ports
 
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}/?token={self.token}"
 
     def close(self) -> None:
-        """Ends the session, every connection and every thread, after the serving."""
+        """Ends the session, every connection and every thread. Call it after `serve_forever`."""
         self.session.close()
         with self._guard:
             for connection in self._connections:
@@ -108,11 +108,11 @@ class Demo(ThreadingHTTPServer):
                 self._connections.discard(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that went away is no error; others are answered with 500 where they happen."""
+        """Ignores disconnected browsers; other errors are answered with 500 where they occur."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request, then the connection ends."""
+    """Handles one request, then closes the connection."""
 
     server: Demo
     server_version = f"autoconv/{__version__}"
@@ -126,21 +126,21 @@ class Handler(BaseHTTPRequestHandler):
         def answer() -> None:
             route = self.server.routes.post.get(self.address)
             if route is None:
-                raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
+                raise RefusedError(HTTPStatus.NOT_FOUND, "This address does not exist.")
             self._send(HTTPStatus.OK, route(self.arguments, self._body()))
 
         self._answer(answer)
 
     def do_HEAD(self) -> None:
         def refuse() -> None:
-            raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "This server knows GET and POST.")
+            raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "This server supports only GET and POST.")
 
         self._answer(refuse)
 
     do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = do_HEAD  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing: the terminal has the address on it."""
+        """Prints nothing, so that the address stays visible on the terminal."""
 
     def _answer(self, find: Callable[[], None]) -> None:
         try:
@@ -155,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
         except TimeoutError as error:
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, {"error": str(error)})
         except OSError:
-            pass  # who asked has gone
+            pass  # the client has disconnected
         except Exception as error:
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{type(error).__name__}: {error}"})
 
@@ -164,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
         self.address = ""
         self.arguments = {}
         hosts = self.headers.get_all("Host", [])
-        with contextlib.suppress(ValueError):  # what is no address has no token
+        with contextlib.suppress(ValueError):  # an invalid address has no token
             parts = urlsplit(self.path)
             self.address = parts.path
             self.arguments = dict(parse_qsl(parts.query, max_num_fields=20))
@@ -197,10 +197,10 @@ class Handler(BaseHTTPRequestHandler):
         elif self.address in routes.get:
             self._send(HTTPStatus.OK, routes.get[self.address](self.arguments))
         else:
-            raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
+            raise RefusedError(HTTPStatus.NOT_FOUND, "This address does not exist.")
 
     def _body(self) -> bytes:
-        """The body, refused by the size that it claims to have before any of it is read."""
+        """Reads the body. Refuses a body by its declared size, before reading it."""
         size = self.headers.get("Content-Length", "")
         if "Transfer-Encoding" in self.headers or not (size.isascii() and size.isdigit()):
             raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "A body needs a Content-Length.")
@@ -212,7 +212,7 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def _let_read(self) -> None:
-        """Waits for a client that still sends what was refused: else it would miss the answer."""
+        """Reads the rest of a refused request, without which the client would miss the answer."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(LINGER)
@@ -225,14 +225,14 @@ class Handler(BaseHTTPRequestHandler):
         self._send_bytes(status, "application/json", text.encode())
 
     def _send_bytes(self, status: HTTPStatus, kind: str, data: bytes) -> None:
-        with contextlib.suppress(OSError):  # who asked has gone
+        with contextlib.suppress(OSError):  # the client has disconnected
             self.begin(status, kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
 
     def begin(self, status: HTTPStatus, kind: str) -> None:
-        """Sends the status and the headers of every answer, the token as a cookie."""
+        """Sends the status and the common headers, with the token as a cookie."""
         self.send_response(status)
         self.send_header("Content-Type", kind)
         for name, value in HEADERS.items():

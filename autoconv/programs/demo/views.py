@@ -1,4 +1,4 @@
-"""What a net makes of one image, layer by layer, in bytes that a page can draw."""
+"""Computes all layers' outputs for one image, as bytes that the page can draw."""
 
 import base64
 
@@ -12,7 +12,7 @@ Packed = JsonObject
 
 
 class Views:
-    """The outputs of all layers of a model for one image: another model on the same weights."""
+    """Computes all layers' outputs for one image, by a second model with the same weights."""
 
     def __init__(self, model: Sequential) -> None:
         self.model = model
@@ -30,19 +30,19 @@ class Views:
 
 
 def described(model: Sequential, outputs: list[np.ndarray]) -> JsonObject:
-    """Each layer with its output, and the scores of the classes."""
+    """Describes each layer with its output, and the class scores."""
     layers = [{"name": layer.name, "kind": type(layer).__name__, "maps": packed(output)}
               for layer, output in zip(model.layers, outputs) if not isinstance(layer, Rescaling)]
     return {"layers": layers, "scores": [round(float(score), 6) for score in outputs[-1]]}
 
 
 def first_filters(model: Sequential) -> np.ndarray:
-    """The kernel (KH, KW, F) of the first convolution, which looks at gray images."""
+    """Returns the first convolution's kernel (KH, KW, F); the images are gray."""
     return np.nan_to_num(next(layer for layer in model.layers if isinstance(layer, Conv2D)).kernel.numpy()[:, :, 0])
 
 
 def packed(array: np.ndarray) -> Packed:
-    """Returns numbers as bytes between their least (at most 0) and largest, in base64."""
+    """Scales numbers to bytes, from their minimum (at most 0) to their maximum, in base64."""
     low = min(float(array.min()), 0.0)
     high = max(float(array.max()), 0.0)
     if array.dtype == np.uint8:

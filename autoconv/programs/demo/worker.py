@@ -1,4 +1,4 @@
-"""`Worker`: the one thread in which the demo computes: it trains, and answers between steps."""
+"""`Worker`: the only thread in which the demo computes. It trains, and runs calls between steps."""
 
 import threading
 from collections import deque
@@ -6,17 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-PATIENCE = 30.0  # seconds that somebody waits for an answer, or for the end of a step
+PATIENCE = 30.0  # maximum seconds to wait for a result, or for the end of a step
 
 T = TypeVar("T")
 
 
 class Worker:
-    """`run` starts a job, which calls `pass_through` after each step; `do` has something done in
-    between.
+    """`run` starts a job, which calls `pass_through` after each step; `do` runs a function between
+    two steps.
 
-    So no reader sees half-changed weights. Only one thread runs kernels: others would get threads
-    of their own from OpenMP, which then lets all sleep between two kernels.
+    So no reader sees half-changed weights. Only one thread runs kernels: OpenMP would create more
+    threads for each further one, and then let all threads sleep between two kernels.
     """
 
     def __init__(self) -> None:
@@ -25,37 +25,37 @@ class Worker:
         self._job: Callable[[], None] | None = None
         self.paused = False
         self._steps = 0
-        self.stopping = False  # whether the job was told to end
+        self.stopping = False  # whether the job must end
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="autoconv demo: the net", daemon=True)
         self._thread.start()
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is a job, even if it is paused."""
+        """Whether a job exists, even if it is paused."""
         return self._job is not None
 
     def do(self, function: Callable[[], T]) -> T:
-        """What the function gives, called in the worker's thread while no step runs.
+        """Calls a function in the worker's thread while no step runs, and returns its result.
 
-        Raises what it raises; TimeoutError where a step, or what others ask for, takes too long.
+        Raises the function's errors, and TimeoutError if a step or an earlier call takes too long.
         """
         if threading.current_thread() is self._thread:
             return function()
         answer: Future = Future()
         with self._changed:
             if self._closed:
-                raise TimeoutError("The demo ends.")
+                raise TimeoutError("The demo is closing.")
             self._asked.append((function, answer))
             self._changed.notify_all()
         try:
             return answer.result(PATIENCE)
         except TimeoutError as error:
             answer.cancel()
-            raise TimeoutError("The net is busy: what it does takes too long.") from error
+            raise TimeoutError("The net is busy: its current step takes too long.") from error
 
     def run(self, job: Callable[[], None], paused: bool = False) -> None:
-        """Starts a job; there must be none."""
+        """Starts a job; no other job may exist."""
         with self._changed:
             self._job = job
             self.stopping = False
@@ -64,7 +64,7 @@ class Worker:
             self._changed.notify_all()
 
     def pass_through(self) -> None:
-        """Called by the job after each step. Costs nothing where nobody wants anything."""
+        """Runs the waiting calls; the job calls it after each step. Fast if none waits."""
         while self._asked or (self.paused and not self.stopping):
             self._answer()
             with self._changed:
@@ -84,19 +84,19 @@ class Worker:
             self._changed.notify_all()
 
     def step(self) -> None:
-        """One more step, then it waits again."""
+        """Runs one more step, then pauses again."""
         with self._changed:
             self.paused = True
             self._steps += 1
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Ends the job after its step. Raises TimeoutError if the step does not end."""
+        """Ends the job after its current step. Raises TimeoutError if the step does not end."""
         with self._changed:
             self.stopping = True
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._job is None, PATIENCE):
-                raise TimeoutError("The training step that runs now does not end.")
+                raise TimeoutError("The current training step does not end.")
             self.paused = False
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Worker:
         self._answer()
 
     def _answer(self) -> None:
-        """Does what was asked for so far."""
+        """Runs the waiting calls."""
         for _ in range(len(self._asked)):
             function, answer = self._asked.popleft()
             if answer.set_running_or_notify_cancel():

@@ -1,4 +1,4 @@
-// The parts of the page, and what the server says all the time.
+// Connects the parts of the page with the server's events.
 
 import { byId, count } from "./dom.js";
 import { done, say } from "./notes.js";
@@ -43,7 +43,7 @@ function tell(name, data) {
   for (const part of Object.values(parts)) part[name]?.(data);
 }
 
-// Once, not at each event: somebody may have dismissed it.
+// Shows a failure once, not at each event, because the user may have dismissed it.
 function tellFailure(failure, message) {
   if (failure !== app.failure) failure ? say("learning", message) : done("learning");
   app.failure = failure;
@@ -69,7 +69,7 @@ function connect() {
   });
 }
 
-// A window that nobody sees asks for nothing: so it costs nothing, and the browser's connections stay free.
+// A hidden window requests nothing, so it costs nothing, and the browser's connections stay free.
 document.addEventListener("visibilitychange", () => {
   events?.close();
   if (!document.hidden) connect();

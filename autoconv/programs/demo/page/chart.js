@@ -11,7 +11,7 @@ function svg(tag, attributes, text = "") {
 }
 
 export class Chart {
-  // lines: {name: class}; top: the largest value, null for that of the data; form: of a value as text.
+  // lines: {name: class}; top: upper end of the axis, null for the data's maximum; form: formats a value.
   constructor(host, { label, lines, top = null, form }) {
     Object.assign(this, { top, form, lines, data: {}, last: 1, epoch: 0 });
     this.root = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
@@ -31,7 +31,7 @@ export class Chart {
     this.paint({}, 1, 0);
   }
 
-  // data: {name: [[step, value], ...]}; last: the step at the right end; epoch: the steps of one.
+  // data: {name: [[step, value], ...]}; last: the step at the right end; epoch: number of steps per epoch.
   paint(data, last, epoch) {
     Object.assign(this, { data, last: Math.max(last, 1), epoch });
     const all = Object.values(data).flat();

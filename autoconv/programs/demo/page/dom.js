@@ -1,8 +1,8 @@
-// Small helpers: elements, numbers as text.
+// Helpers that create elements and format numbers.
 
 export const byId = (id) => document.getElementById(id);
 
-// An element with properties (`class`, `text`, on... and attributes) and children.
+// Creates an element with properties (`class`, `text`, on... and attributes) and children.
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -20,7 +20,7 @@ export function options(select, entries, chosen) {
   select.replaceChildren(...entries.map(([value, text]) => new Option(text, value, false, String(value) === String(chosen))));
 }
 
-// Four decimals; whole numbers as they are.
+// Formats a number with four decimals; whole numbers stay unchanged.
 export function number(x) {
   if (Number.isInteger(x)) return String(x);
   if (Math.abs(x) < 0.00005) return x.toExponential(1);
@@ -31,7 +31,7 @@ export const percent = (x) => `${(100 * x).toFixed(x > 0.99 && x < 1 ? 2 : 1)} %
 export const count = (x) => Math.round(x).toLocaleString("en");
 export const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 
-// A table of numbers; `mark(i, j)` gives a class for a cell.
+// Creates a table of numbers; `mark(i, j)` gives a class for a cell.
 export function matrix(rows, { mark = () => "", colour = null, label = "" } = {}) {
   const most = Math.max(...rows.flat().map(Math.abs), 1e-12);
   const body = rows.map((row, i) => element("tr", {}, ...row.map((value, j) => {

@@ -1,11 +1,11 @@
-// Draw: a digit by mouse, finger or keys; what the net sees in it, after each stroke and during it.
+// The part Draw: a digit is drawn by mouse, finger or keys, and classified during and after each stroke.
 
 import { byId } from "./dom.js";
 import { Layers, picture } from "./maps.js";
 import { Scores } from "./scores.js";
 import { postBytes, quietly } from "./server.js";
 
-const SENT = 140; // pixels of the picture that goes to the server
+const SENT = 140; // side in pixels of the picture that is sent to the server
 const PEN = 20;
 const KEYS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 
@@ -87,7 +87,7 @@ export class Draw {
     this.moveMark();
   }
 
-  // Shows where the pen of the keyboard is.
+  // Shows the position of the keyboard's pen.
   moveMark() {
     const scale = this.paper.clientWidth / 280, pen = byId("pen");
     pen.style.left = `${this.pen.x * scale}px`;
@@ -95,7 +95,7 @@ export class Draw {
     pen.classList.toggle("down", this.pen.down);
   }
 
-  // One question at a time; what is drawn meanwhile is asked about next.
+  // Sends one request at a time; strokes drawn meanwhile are sent with the next request.
   ask() {
     if (this.asking) {
       this.again = true;
@@ -136,14 +136,14 @@ export class Draw {
   state(state) {
     const note = byId("draw-note");
     note.hidden = state.step > 0;
-    note.textContent = "The net has learned nothing yet, so its answers are chance. Start it in the part Learn: a few seconds are enough.";
+    note.textContent = "The net is not trained yet, so its answers are random. Start the training on the Learn tab: a few seconds are enough.";
     if (state.made !== this.made) this.stale = true;
     this.made = state.made;
     const now = performance.now();
     if (byId("draw").hidden || (state.step === this.last?.step && !this.stale) || now - (this.asked ?? 0) < 500) return;
     this.asked = now;
     this.stale = false;
-    this.ask(); // the same drawing, as the net sees it now
+    this.ask(); // classifies the same drawing again with the current net
   }
 
   shown() {

@@ -1,4 +1,4 @@
-// A strip of test images, one of each class, of which one is chosen.
+// A strip of test images, one of each class, to choose from.
 
 import { element } from "./dom.js";
 import { picture } from "./maps.js";
@@ -10,7 +10,7 @@ export class Images {
     more.addEventListener("click", quietly(() => this.load(this.page + 1)));
   }
 
-  // The images of the data set that the net learns now.
+  // Loads images of the current net's data set.
   async follow(data) {
     if (data === this.data) return;
     this.data = data;

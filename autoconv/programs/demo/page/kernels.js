@@ -1,10 +1,10 @@
-// Kernels: a matrix of numbers over a picture. All of it is computed here, so a picture of yours stays here.
+// The part Kernels: convolves a picture in the browser, so the user's pictures are not sent anywhere.
 
 import { byId, element, matrix, number, options } from "./dom.js";
 import { drawPhoto } from "./photo.js";
 import { done, say } from "./notes.js";
 
-const LARGEST = 480; // pixels of the longer side
+const LARGEST = 480; // maximum pixels of the longer side
 const LARGER = { "gaussian 5 x 5": "1/256 1/64 3/128 1/64 1/256 / 1/64 1/16 3/32 1/16 1/64 / 3/128 3/32 9/64 3/32 3/128 / 1/64 1/16 3/32 1/16 1/64 / 1/256 1/64 3/128 1/64 1/256" };
 const KEYS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
@@ -55,7 +55,7 @@ export class Kernels {
     this.fill(rows);
   }
 
-  // The kernel with a frame of zeros more or less.
+  // Adds a frame of zeros to the kernel, or removes one.
   resize(size) {
     const old = this.texts(), shift = (size - old.length) / 2;
     this.fill(Array.from({ length: size }, (_, i) => Array.from({ length: size }, (_, j) => old[i - shift]?.[j - shift] ?? "0")));
@@ -75,7 +75,7 @@ export class Kernels {
     return Array.from({ length: side }, (_, i) => all.slice(i * side, (i + 1) * side));
   }
 
-  // The kernel that is typed. Where a number is none, that is said, and the last valid kernel stays.
+  // Reads the typed kernel. If an entry is invalid, it is reported, and the last valid kernel stays.
   read() {
     const inputs = [...byId("matrix").children], values = inputs.map((input) => parse(input.value));
     inputs.forEach((input, i) => input.setAttribute("aria-invalid", values[i] === null));
@@ -87,7 +87,7 @@ export class Kernels {
   blame(wrong) {
     const named = wrong.slice(0, 3).map((input) => `${input.ariaLabel} (${input.value.trim() || "empty"})`);
     if (wrong.length > 3) named.push(`and ${wrong.length - 3} more`);
-    byId("kernel-wrong").textContent = `No number: ${named.join("; ")}. The picture shows the last valid kernel.`;
+    byId("kernel-wrong").textContent = `Not a number: ${named.join("; ")}. The picture shows the last valid kernel.`;
     byId("kernel-wrong").hidden = byId("kernel-last").hidden = !wrong.length;
   }
 
@@ -114,7 +114,7 @@ export class Kernels {
     after.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
   }
 
-  // One pixel of the result: its window, the kernel, the products and their sum.
+  // Shows one pixel of the result: its window, the kernel, the products and their sum.
   explain({ row, column }) {
     const { width, height, planes: [plane] } = this.source, side = this.kernel.length, reach = (side - 1) / 2;
     row = Math.min(Math.max(row, 0), height - 1);
@@ -126,7 +126,7 @@ export class Kernels {
     const sum = products.flat().reduce((a, b) => a + b, 0);
     const shown = scaling(this.sums, byId("show").value)(sum);
     byId("pixel").replaceChildren(
-      element("h2", { text: `Row ${row}, column ${column}${this.sums.length > 1 ? ", its red" : ""}` }),
+      element("h2", { text: `Row ${row}, column ${column}${this.sums.length > 1 ? ", red channel" : ""}` }),
       element("div", { class: "equation" },
         matrix(window, { label: "window" }), element("span", { class: "sign", text: "×" }),
         matrix(this.kernel, { label: "kernel", colour: true }), element("span", { class: "sign", text: "=" }),
@@ -135,17 +135,17 @@ export class Kernels {
           element("strong", { "data-value": "sum", title: String(sum), text: number(sum) })),
         element("figure", { class: "block" }, element("figcaption", { text: "shown as" }),
           element("strong", { "data-value": "shown", text: String(Math.round(Math.min(255, Math.max(0, shown)))) }))),
-      element("p", { class: "hint", text: "Beyond the border all pixels count as 0. Move over the result, or click a pixel to hold it." }));
+      element("p", { class: "hint", text: "Pixels outside the picture count as 0. Move over the result, or click a pixel to keep it." }));
   }
 
-  // A picture from the disk, made smaller where it is large. It is not sent anywhere.
+  // Reads a picture from the disk, and shrinks it if it is large. It is not sent anywhere.
   async open(file) {
     if (!file) return;
     let bitmap;
     try {
       bitmap = await createImageBitmap(file);
     } catch {
-      return say("file", `${file.name} is no picture that this browser can read.`);
+      return say("file", `${file.name} is not a picture that this browser can read.`);
     }
     done("file");
     const scale = Math.min(1, LARGEST / Math.max(bitmap.width, bitmap.height)), before = byId("before");
@@ -162,7 +162,7 @@ export class Kernels {
   }
 }
 
-// "-1", "0.5", "0,5" or "1/9" as a number; null for anything else.
+// Parses "-1", "0.5", "0,5" or "1/9" as a number; returns null for anything else.
 function parse(text) {
   const found = /^\s*([+-]?\d*[.,]?\d+|[+-]?\d+[.,]?)\s*(?:\/\s*(\d*[.,]?\d+))?\s*$/.exec(text.replace("−", "-"));
   if (!found) return null;
@@ -170,7 +170,7 @@ function parse(text) {
   return Number.isFinite(top / bottom) ? top / bottom : null;
 }
 
-// "0.1111111111111111" as "1/9".
+// Formats 0.1111111111111111 as "1/9".
 function fraction(text) {
   const parts = 1 / Number(text);
   return text.includes(".") && Math.abs(parts - Math.round(parts)) < 1e-9 ? `1/${Math.round(parts)}` : text;
@@ -186,7 +186,7 @@ function planes(data, gray) {
   return made;
 }
 
-// The kernel over one plane; zeros beyond the border, so that the result is as large.
+// Convolves one plane, padded with zeros, so that the result has the same size.
 function convolve(plane, width, height, kernel) {
   const side = kernel.length, reach = (side - 1) / 2;
   const padded = new Float32Array((width + 2 * reach) * (height + 2 * reach)), wide = width + 2 * reach;
@@ -205,7 +205,7 @@ function convolve(plane, width, height, kernel) {
   return result;
 }
 
-// How sums become brightness.
+// Functions that map sums to brightness.
 function scaling(sums, how) {
   if (how === "absolute") return Math.abs;
   if (how !== "stretch") return (sum) => sum;

@@ -1,4 +1,4 @@
-// Learn: settings, curves, and what the net makes of one image while it learns.
+// The part Learn: settings, curves, and the net's outputs for one image during training.
 
 import { byId, count, element, options, percent } from "./dom.js";
 import { Chart } from "./chart.js";
@@ -36,7 +36,7 @@ export class Learn {
   }
 
   listen() {
-    byId("settings").addEventListener("submit", (event) => event.preventDefault()); // Enter in a field takes its value
+    byId("settings").addEventListener("submit", (event) => event.preventDefault()); // Enter only applies the field's value
     byId("go").addEventListener("click", quietly(() => byId("settings").reportValidity() && this.go()));
     byId("step").addEventListener("click", quietly(() => post("/api/step")));
     byId("anew").addEventListener("click", quietly(() => this.renew("/api/start")));
@@ -61,7 +61,7 @@ export class Learn {
       epochs: typed(this.form.epochs), ...this.optimizer() };
   }
 
-  // A new net of these settings. They are on the page already.
+  // Shows a new net. Its settings are on the page already.
   async renew(path) {
     this.made = (await post(path, this.settings())).made;
   }
@@ -87,7 +87,7 @@ export class Learn {
     this.figures(state);
   }
 
-  // A net was made, as a rule in another window; what was chosen here since then stays chosen.
+  // Shows the settings of a new net, usually from another window; later choices here are kept.
   follow(state) {
     if (commands.waiting) return;
     for (const name of ["net", "data", "batch_size", "epochs"]) this.form[name].value = state[name];
@@ -146,7 +146,7 @@ export class Learn {
   }
 }
 
-// The number in a field; what is none as it was typed, for the server to say so.
+// Returns the number in a field; invalid text is returned unchanged, so that the server reports it.
 function typed({ value }) {
   const number = Number(value.replace(",", "."));
   return value.trim() && Number.isFinite(number) ? number : value;

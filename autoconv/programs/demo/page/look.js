@@ -1,4 +1,4 @@
-// Look inside: one pixel of one map, the window that it comes from, and its sum. The kernel can be let slide.
+// The part Look inside: one pixel of a map, its window and its sum. The window can slide over the map.
 
 import { byId, element } from "./dom.js";
 import { Images } from "./images.js";
@@ -55,7 +55,7 @@ export class Look {
     quietly(() => this.shown())();
   }
 
-  // A look at an image: all its maps, with the weights as they are now.
+  // Requests all maps of an image, with the current weights.
   async take(wanted) {
     this.made = this.app.state.made;
     const seen = await post("/api/look", wanted);
@@ -76,7 +76,7 @@ export class Look {
     })));
   }
 
-  // Where a layer has its largest number.
+  // Finds the position of a layer's largest number.
   brightest(layer) {
     const { values, width, count } = this.outputs[layer];
     const at = values.indexOf(Math.max(...values)), pixel = Math.floor(at / count);
@@ -87,7 +87,7 @@ export class Look {
     return this.outputs[this.at.layer];
   }
 
-  // Goes to a place, or to the nearest there is, and shows its sum.
+  // Moves to a position, or to the nearest valid one, and shows its sum.
   async go(change) {
     if (!change || !this.seen) return;
     if (change.layer !== undefined && change.layer !== this.at.layer) this.begun = false;
@@ -110,14 +110,14 @@ export class Look {
     this.paint();
   }
 
-  // The next pixel in reading order, for the layers that have a window.
+  // Moves to the next pixel in reading order, for layers that have a window.
   move(by) {
     const { height, width } = this.above;
     const next = (this.at.row * width + this.at.column + by + height * width) % (height * width);
     return this.go({ row: Math.floor(next / width), column: next % width });
   }
 
-  // Lets the window slide from the beginning, or from where it was stopped.
+  // Slides the window from the beginning, or from where it stopped.
   async play(on) {
     if (on === this.playing) return;
     const turn = (this.turn = (this.turn ?? 0) + 1);
@@ -134,7 +134,7 @@ export class Look {
       if (turn !== this.turn) return;
       await this.move(1);
     }
-    this.begun = false; // at the end, or elsewhere: the next time from the beginning
+    this.begun = false; // the next playback starts from the beginning
     this.play(false);
   }
 
@@ -168,7 +168,7 @@ export class Look {
     });
   }
 
-  // The room for one of the two large maps.
+  // Returns the space for one of the two large maps.
   room() {
     return Math.min(312, byId("look").clientWidth - 40);
   }
@@ -204,13 +204,13 @@ export class Look {
     canvas.setAttribute("aria-label", `${title}, map ${map + 1}, row ${row}, column ${column}: arrow keys move`);
   }
 
-  // What the gray levels of a map mean.
+  // Explains the gray levels of a map.
   say(id, maps, map) {
     const high = map === null ? 1 : largest(maps, map);
     byId(id).textContent = `black 0, white about ${high.toPrecision(2)}`;
   }
 
-  // Pixels that the sliding kernel has not reached yet are not there yet.
+  // Hides the pixels that the sliding kernel has not reached yet.
   hide(canvas, { height, width }) {
     const context = canvas.getContext("2d");
     for (let i = this.at.row * width + this.at.column + 1; i < height * width; i++) {
@@ -229,13 +229,13 @@ export class Look {
 }
 
 const HOW = {
-  Conv2D: "Each number of a map is a sum: the window below, times the filter's kernel, over all maps below, and the bias. A ReLU makes negative sums 0.",
-  MaxPooling2D: "Each number is the largest of its window.",
-  Flatten: "The maps as one list: row by row, and in each pixel map by map.",
-  Dense: "Each number is a sum of all numbers before, each times its weight, and the bias.",
+  Conv2D: "Each number of a map is a sum over all maps below: the window times the filter's kernel, plus the bias. A ReLU sets negative sums to 0.",
+  MaxPooling2D: "Each number is the maximum of its window.",
+  Flatten: "All maps as one list of numbers: row by row, pixel by pixel, and map by map within a pixel.",
+  Dense: "Each number is a weighted sum of all numbers of the layer below, plus the bias.",
 };
 
-// A frame that is seen on bright and on dark pixels.
+// Draws a frame that is visible on bright and on dark pixels.
 function frame(canvas, x, y, width, height, strong = false) {
   const context = canvas.getContext("2d");
   for (const [line, colour] of [[strong ? 6 : 5, "#101114"], [strong ? 3 : 2.5, strong ? "#ff5d5d" : "#ffcf33"]]) {

@@ -1,10 +1,10 @@
-// Pictures of arrays: the server sends bytes 0..255 between `low` and `high`, in base64.
+// Draws arrays: the server sends bytes 0..255 between `low` and `high`, in base64.
 
 import { element, isDark } from "./dom.js";
 
-const GAP = 3; // pixels of the screen between two maps
+const GAP = 3; // screen pixels between two maps
 
-// {height, width, count, values, low, high} of what the server packed: (H, W), (H, W, maps) or (units,).
+// {height, width, count, values, low, high} of an array from the server: (H, W), (H, W, maps) or (units,).
 export function unpack(packed) {
   const shape = packed.shape;
   const [height, width, count] = shape.length === 1 ? [1, 1, shape[0]] : [shape[0], shape[1], shape[2] ?? 1];
@@ -14,7 +14,7 @@ export function unpack(packed) {
   return { height, width, count, values, low: packed.low, high: packed.high };
 }
 
-// Colours of the bytes: bright is large; where there are negative numbers orange is positive and blue negative.
+// Colours of the bytes: bright is large; if some numbers are negative, orange is positive and blue negative.
 export function palette(low, high) {
   const colours = new Uint8ClampedArray(256 * 4);
   const zero = isDark() ? [38, 41, 46] : [240, 240, 236];
@@ -29,9 +29,9 @@ export function palette(low, high) {
   return colours;
 }
 
-// All maps of a layer side by side on one canvas.
+// Draws all maps of a layer side by side on one canvas.
 export class Atlas {
-  // most: how many stand side by side, where that is not a matter of the room.
+  // most: maximum number of maps per row; by default the width decides.
   constructor(host, label = "", { gap = GAP, most = null } = {}) {
     Object.assign(this, { gap, most });
     this.canvas = element("canvas", { class: "atlas", role: "img", "aria-label": label });
@@ -67,7 +67,7 @@ export class Atlas {
     }
   }
 
-  // How many maps stand side by side, and how large each is on the screen: 8, 16, 32 or 64, so that rows are full.
+  // Chooses the number of maps per row (8, 16, 32 or 64, so that rows are full) and their size on the screen.
   layout(height, width, count) {
     const room = Math.max(this.host.clientWidth, 120), kind = height > 1 ? 0 : count > 100 ? 2 : 1;
     const columns = Math.min(count, this.most ?? (room < 480 ? 8 : 16) * 2 ** kind);
@@ -75,7 +75,7 @@ export class Atlas {
     return { columns, across, down: Math.round((across * height) / width) };
   }
 
-  // {map, row, column} under a pointer, or null between the maps.
+  // Returns {map, row, column} under a pointer, or null between the maps.
   at(event) {
     const box = this.canvas.getBoundingClientRect(), scale = this.canvas.width / box.width;
     const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
@@ -94,10 +94,10 @@ function brightest({ values, count }, map) {
   return most;
 }
 
-// About the largest number of one map: as far as bytes can tell.
+// Returns the approximate maximum of one map, which is known only as a byte.
 export const largest = (maps, map) => maps.low + (brightest(maps, map) / 255) * (maps.high - maps.low);
 
-// One map (H, W) on a canvas as large as `size` allows, its largest number white. Returns the size of a pixel.
+// Draws one map (H, W) as large as `size` allows, with its maximum in white. Returns the size of a pixel.
 export function paintMap(canvas, maps, map, size) {
   const { height, width, count, values, low, high } = maps;
   const cell = Math.max(1, Math.floor(size / Math.max(width, height)));
@@ -141,7 +141,7 @@ export function size(shape) {
   return shape.length === 1 ? `${shape[0]} numbers` : `${shape[0]} x ${shape[1]}, ${shape[2] ?? 1} maps`;
 }
 
-// A heading and an atlas for each layer; made anew only when the net is another one.
+// Creates a heading and an atlas for each layer; recreates them only for a different net.
 export class Layers {
   constructor(host, { onPick = null, wanted = () => true } = {}) {
     Object.assign(this, { host, onPick, wanted, key: "", atlases: [] });

@@ -1,10 +1,10 @@
-// Messages under the header. Each is about something, and stays until that succeeds or somebody dismisses it.
+// Messages under the header. A message stays until its action succeeds or the user dismisses it.
 
 import { byId, element } from "./dom.js";
 
-const lines = new Map(); // by what they are about
+const lines = new Map(); // messages by action or field
 
-// Shows a message, in the place of the one before about the same. A field of that name is marked.
+// Shows a message; it replaces an earlier one about the same action. A field with that name is marked.
 export function say(about, text) {
   done(about);
   const line = element("p", {}, element("span", { text }),
@@ -14,7 +14,7 @@ export function say(about, text) {
   update(about);
 }
 
-// It succeeded: the message about it goes.
+// Removes the message about an action that has succeeded.
 export function done(about) {
   if (!lines.has(about)) return;
   lines.get(about).remove();

@@ -1,4 +1,4 @@
-// A picture to begin with, drawn here: a bay in the evening, with hills, a boat and a pier. The same every time.
+// Draws the initial picture: a bay in the evening, with hills, a boat and a pier. It is always the same.
 
 export function drawPhoto(canvas) {
   const [w, h] = [(canvas.width = 384), (canvas.height = 256)];
@@ -12,7 +12,7 @@ export function drawPhoto(canvas) {
   grain(context, w, h, random);
 }
 
-// Numbers 0..1, the same in every browser.
+// Generates random numbers 0..1, the same in every browser.
 function generator(seed) {
   let state = seed;
   return () => {
@@ -111,7 +111,7 @@ function pier(context, w, h) {
   context.fill();
 }
 
-// The grain of a film: without it a kernel has nothing to smooth.
+// Adds film grain, so that a smoothing kernel has a visible effect.
 function grain(context, w, h, random) {
   const image = context.getImageData(0, 0, w, h);
   for (let i = 0; i < image.data.length; i += 4) {

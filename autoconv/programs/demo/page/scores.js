@@ -1,4 +1,4 @@
-// The scores of the classes as bars.
+// Shows the class scores as bars.
 
 import { element } from "./dom.js";
 
@@ -8,7 +8,7 @@ export class Scores {
     this.key = "";
   }
 
-  // label: the right class, where it is known.
+  // label: the true class, if it is known.
   paint(classes, scores, label = null) {
     const key = classes.join("|");
     if (key !== this.key) this.make(classes, key);

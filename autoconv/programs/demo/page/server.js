@@ -1,4 +1,4 @@
-// Asking the server. What goes wrong is shown under the header, and thrown.
+// Sends requests to the server. Errors are shown under the header, and thrown.
 
 import { done, say } from "./notes.js";
 
@@ -7,9 +7,9 @@ export async function get(path, query = {}) {
 }
 
 let last = Promise.resolve();
-export const commands = { waiting: 0 }; // given, and not answered yet
+export const commands = { waiting: 0 }; // number of unanswered commands
 
-// Commands reach the server in the order in which they were given.
+// Sends commands to the server one after another, in order.
 export function post(path, body = {}) {
   const how = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   commands.waiting++;
@@ -22,7 +22,7 @@ export async function postBytes(path, query, bytes) {
   return ask(path, `?${new URLSearchParams(query)}`, { method: "POST", body: bytes });
 }
 
-// `sent` are the settings in the body: what was said about one of them is settled where the server takes it.
+// `sent` are the settings in the body: if the server accepts them, messages about them are removed.
 async function ask(path, query, how, sent = {}) {
   let response, answer;
   try {
@@ -41,7 +41,7 @@ async function ask(path, query, how, sent = {}) {
   return answer;
 }
 
-// For handlers of events: what failed has been shown already.
+// Ignores errors in event handlers, because they have been shown already.
 export function quietly(action) {
   return (...args) => Promise.resolve(action(...args)).catch(() => {});
 }

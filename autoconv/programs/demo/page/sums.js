@@ -1,8 +1,8 @@
-// A number of a map, written out: products, sums, bias, ReLU. All numbers come from the server.
+// Shows how a number of a map is computed: products, sums, bias, ReLU. All numbers come from the server.
 
 import { element, matrix, number } from "./dom.js";
 
-// Fills `host` with what the server found about one number.
+// Fills `host` with the server's explanation of one number.
 export function explain(host, found, context) {
   const write = { Conv2D: convolution, MaxPooling2D: pooling, Dense: dense, Flatten: flatten }[found.kind];
   host.replaceChildren(...write(found, context));
@@ -58,7 +58,7 @@ function pooling(found) {
     element("div", { class: "equation" },
       matrix(values, { label: "window", mark: (a, b) => (a === i && b === j ? "winner" : "") }), sign("→"),
       element("figure", { class: "block" }, element("figcaption", { text: "the largest" }), strong("value", found.value))),
-    element("p", { class: "hint", text: `Row ${found.rows[i]}, column ${found.columns[j]} of the map below. In training the gradient goes there alone.` }),
+    element("p", { class: "hint", text: `Row ${found.rows[i]}, column ${found.columns[j]} of the map below. In training, only this pixel receives the gradient.` }),
     rounding(),
   ];
 }
@@ -73,7 +73,7 @@ function dense(found, { map, classes }) {
   const listed = found.listed.reduce((sum, item) => sum + item[3], 0);
   const name = found.activation === "softmax" ? `Class ${classes[map]}` : `Number ${map + 1}`;
   return [
-    element("h2", { text: `${name}: ${found.inputs} products, the largest first` }),
+    element("h2", { text: `${name}: ${found.inputs} products, largest first` }),
     element("div", { class: "scroll" }, table),
     element("p", { class: "total" }, element("span", {}, "these ", strong("listed", listed)),
       ...(left ? [sign("+"), element("span", {}, `the other ${left} `, strong("others", found.others))] : []),
@@ -87,8 +87,8 @@ function softmax(found, classes, map) {
   if (!found.powers) return [];
   const sum = found.powers.reduce((a, b) => a + b, 0);
   return [
-    element("h2", { text: "Softmax: the share of this class" }),
-    element("p", { class: "hint", text: `e to the power of each class's sum less the largest sum, ${number(found.largest)}:` }),
+    element("h2", { text: "Softmax: the probability of this class" }),
+    element("p", { class: "hint", text: `e to the power of each class's sum minus the largest sum, ${number(found.largest)}:` }),
     element("div", { class: "chips" }, ...found.powers.map((value, i) => element("span", {
       class: "chip", "aria-current": String(i === map) }, element("small", { text: classes[i] }), number(value)))),
     element("p", { class: "total" }, strong("power", found.powers[map]), sign("/"),
@@ -98,8 +98,8 @@ function softmax(found, classes, map) {
 
 function flatten(found) {
   const [row, column, map] = found.from;
-  return [element("h2", { text: "Where it was before" }), element("p", { class: "total" },
+  return [element("h2", { text: "Its position in the layer below" }), element("p", { class: "total" },
     element("span", { text: `Row ${row}, column ${column} of map ${map + 1}: ` }), strong("value", found.value))];
 }
 
-const rounding = () => element("p", { class: "hint", text: "Rounded to four decimals; the exact numbers are in the tooltips of the bold ones." });
+const rounding = () => element("p", { class: "hint", text: "Rounded to four decimals; the tooltips of the bold numbers show the exact values." });
