@@ -102,8 +102,8 @@ def _check_is_no_folder(path: Path) -> None:
 
 class BackupAndRestore(Callback):
     """Saves the whole state of `fit` in the folder `backup_dir`; when the same script runs again, training resumes
-    from it bit for bit. Saves at the end of each epoch, or if `save_freq` is a number, after every `save_freq` steps; with
-    `double_checkpoint`, at both.
+    from it bit for bit. Saves at the end of each epoch, or every `save_freq` steps if that is a number; with
+    `double_checkpoint`, at both times.
 
     The last two states are kept. If one is damaged, the previous one is used, with a warning. If a state cannot be
     written, training continues, also with a warning. At the end of `fit` all states are removed, unless

@@ -36,8 +36,8 @@ class Number(float):
 class Metric(Stateful):
     """Base class of custom metrics: override `update_state` and `result`.
 
-    Its state is variables from `add_variable`, which `reset_state` refills, or attributes with numbers and arrays, set by
-    your own `reset_state`. `metric(y_true, y_pred)` updates and returns the result up to this point.
+    Its state is variables from `add_variable`, which `reset_state` refills, or numbers and arrays in attributes, which
+    your own `reset_state` sets. `metric(y_true, y_pred)` updates and returns the result up to this point.
     """
 
     # Whether `values(y_true, y_pred)` returns an array with one number per sample, using only functions of tensors. A

@@ -14,7 +14,7 @@ from .metric import Mean, Metric, array, number, weighted
 class R2Score(Metric):
     """1 - sum((t - p)^2) / sum((t - mean(t))^2) of each output (N, C): 1 for perfect predictions, 0 for the mean.
 
-    class_aggregation: "uniform_average", "variance_weighted_average" or None for every output. num_regressors adjusts R2.
+    class_aggregation: "uniform_average", "variance_weighted_average" or None for all. num_regressors adjusts R2.
     """
 
     direction = "up"

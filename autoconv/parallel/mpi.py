@@ -14,7 +14,7 @@ from . import ending
 from .summing import RankSum, Rooms
 from .waiting import Watch
 
-STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # variables that mpiexec sets in each process
+STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set by mpiexec
 TAGS = 1 << 13  # tags per kind of message; MPI has at least twice as many
 
 
@@ -38,7 +38,7 @@ class MPI(Ranks):
         self._mpi = _mpi4py()
         given = self._mpi.COMM_WORLD if comm is None else comm
         if given.size == 1 and comm is None and not any(name in os.environ for name in STARTED_BY):
-            raise RuntimeError("Only one process is running. Start several:  mpiexec -n 4 python "
+            raise RuntimeError("Only one process is running. Start several: mpiexec -n 4 python "
                                "-m mpi4py program.py (on the command line: mpiexec -n 4 python -m mpi4py -m autoconv "
                                "train mnist --distributed).")
         self._comm = given.Dup()
