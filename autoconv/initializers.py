@@ -117,7 +117,7 @@ class RandomUniform(Random):
 
 
 class TruncatedNormal(Random):
-    """Normal, where values further than two standard deviations from the mean are drawn again."""
+    """Normal; values further than two standard deviations from the mean are drawn again."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: random.Seed = None) -> None:
         self.mean = mean

@@ -3,7 +3,7 @@
     from autoconv.wrappers import Classifier
     GridSearchCV(Classifier(random_state=0), {"epochs": [50, 200]}).fit(X, y)
 
-Needs scikit-learn: `pip install 'autoconv[sklearn]'`. `import autoconv` alone does not import this module.
+Needs scikit-learn: `pip install 'autoconv[sklearn]'`. `import autoconv` does not import this module.
 """
 
 from collections.abc import Callable

@@ -238,7 +238,7 @@ def weighted(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ratio(a: Any, b: Any) -> Any:
-    """a / b, 0 where b is 0."""
+    """a / b, or 0 if b is 0."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)
 
