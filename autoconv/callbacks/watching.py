@@ -64,7 +64,7 @@ class Watching(Callback):
 class EarlyStopping(Watching):
     """Stops training when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
-    mode: "min", "max", or "auto" for the metric's direction. `baseline` is a value that must be exceeded.
+    mode: "min", "max", or "auto" for the metric's direction. `baseline` is a value that must be beaten.
     `restore_best_weights` restores the best epoch's weights. Epochs before `start_from_epoch` do not count. Warns if
     the value is missing, e.g. val_loss without validation data; ValueError for a name of neither the loss nor a metric,
     unless a mode is given.
