@@ -197,7 +197,7 @@ def _specificity(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
 
 def _best(name: str, best: Callable, asked: Callable, argument: str) -> type[_Best]:
     doc = (f"The best {best.__name__[1:]} at a threshold with {argument} of at least `{argument}` "
-           f"({{asked}} at `num_thresholds` thresholds in [0, 1]), 0 where there is none.").format(asked=argument)
+           f"({{asked}} at `num_thresholds` thresholds in [0, 1]), or 0 if there is none.").format(asked=argument)
     taken = [inspect.Parameter(argument, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=float),
              *keywords.parameters(_Best.__init__, 1, 5)]
     return type(name, (_Best,), {
