@@ -1,7 +1,7 @@
-"""How weights start. An initializer is a function of (shape, dtype), by Keras's formulas.
+"""Initial values of weights. An initializer is a function of (shape, dtype), by Keras's formulas.
 
-It returns the same values at every call: those of an int `seed`, or else of the numbers that its
-first call drew. A `random.SeedGenerator` as seed draws new ones at each call.
+It returns the same values at every call, from an int `seed` or, without a seed, from the stream of
+its first call. With a `random.SeedGenerator` as seed it draws new values at each call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ from . import random
 from .arguments import names
 from .arguments.serialization import Configured, Registry
 
-# The deviation of a normal distribution truncated at two standard deviations.
+# Standard deviation of a normal distribution truncated at two standard deviations.
 TRUNCATED_DEVIATION = 0.87962566103423978
-FURTHER_STREAMS = 2**62 + 2**61  # further draws of an initializer without a seed
-OWN_STREAMS = 2**63  # a seeded initializer's streams, apart from autoconv.random's
+FURTHER_STREAMS = 2**62 + 2**61  # first stream for the further draws of an unseeded initializer
+OWN_STREAMS = 2**63  # first stream of seeded initializers, separate from autoconv.random's
 
 
 class Initializer(Configured):
@@ -29,14 +29,14 @@ class Initializer(Configured):
         raise NotImplementedError(f"{type(self).__name__} must define __call__(self, shape, dtype).")
 
     def clone(self) -> "Initializer":
-        """An equal initializer; one without a seed draws its own numbers."""
+        """Returns an equal initializer; without a seed it draws its own numbers."""
         return type(self).from_config(self.get_config())
 
 
 class Random(Initializer):
-    """What initializers share that draw numbers."""
+    """Base class of initializers that draw random numbers."""
 
-    _key: random.Key | None = None  # of the first call, without a seed
+    _key: random.Key | None = None  # key of the first call without a seed
 
     @property
     def seed(self) -> random.Seed:
@@ -53,7 +53,7 @@ class Random(Initializer):
         self._key = None
 
     def _keys(self) -> Iterator[random.Key]:
-        """The keys of the draws of one call."""
+        """Returns the keys for the draws of one call."""
         if isinstance(self._seed, random.SeedGenerator):
             return iter(self._seed.stream, None)
         if self._seed is None:
@@ -63,7 +63,7 @@ class Random(Initializer):
         return ((self._seed, OWN_STREAMS + i) for i in count())
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy without a seed draws its own numbers."""
+        """Returns the state without the key, so that an unseeded copy draws its own numbers."""
         return vars(self) | {"_key": None}
 
 
@@ -117,7 +117,7 @@ class RandomUniform(Random):
 
 
 class TruncatedNormal(Random):
-    """Normal, where values further than two standard deviations from the mean are drawn again."""
+    """Normal; values further than two standard deviations from the mean are drawn again."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: random.Seed = None) -> None:
         self.mean = mean
@@ -165,7 +165,7 @@ class VarianceScaling(Random):
 
 
 class _Named(VarianceScaling):
-    """A variance scaling whose scale, mode and distribution have a name."""
+    """A variance scaling with a fixed scale, mode and distribution."""
 
     _choice: tuple[float, str, str]
 
@@ -187,13 +187,13 @@ class GlorotNormal(_Named):
 
 
 class HeUniform(_Named):
-    """Uniform within sqrt(6 / fan_in), made for relu. He et al., ICCV 2015."""
+    """Uniform within sqrt(6 / fan_in), for relu. He et al., ICCV 2015."""
 
     _choice = (2.0, "fan_in", "uniform")
 
 
 class HeNormal(_Named):
-    """Truncated normal of variance 2 / fan_in, made for relu. He et al., ICCV 2015."""
+    """Truncated normal of variance 2 / fan_in, for relu. He et al., ICCV 2015."""
 
     _choice = (2.0, "fan_in", "truncated_normal")
 
@@ -246,8 +246,8 @@ class Orthogonal(Random):
 
 def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,
          output_axes: Sequence[int] | None = None) -> tuple[int, int]:
-    """Returns (fan_in, fan_out) of a weight (..., C_in, C_out): how many inputs an output sums, and
-    vice versa; or the products of the sizes of the axes given.
+    """Returns (fan_in, fan_out) of a weight (..., C_in, C_out): the number of inputs per output and
+    of outputs per input; or the products of the sizes of the given axes.
     """
     if input_axes is not None and output_axes is not None:
         return prod(shape[axis] for axis in input_axes), prod(shape[axis] for axis in output_axes)
@@ -259,10 +259,10 @@ def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,
 
 
 def _floating(dtype: DTypeLike) -> np.dtype:
-    """The dtype of random numbers: a floating one."""
+    """Returns the dtype. Raises ValueError if it is not floating."""
     dtype = np.dtype(dtype or "float32")
     if dtype.kind != "f":
-        raise ValueError(f"Random weights must be of a floating dtype. Received: dtype={dtype.name!r}.")
+        raise ValueError(f"Random weights must have a floating dtype. Received: dtype={dtype.name!r}.")
     return dtype
 
 

@@ -1,6 +1,6 @@
-"""Losses with Keras's names: a class computes a number per batch, its function per sample.
+"""Losses with Keras's names: a class returns one number per batch, its function one per sample.
 
-`functional/loss_functions.py` has the formulas. `_loss` makes a class of each.
+`functional/loss_functions.py` has the formulas. `_loss` creates a class for each.
 """
 
 from collections.abc import Callable
@@ -33,15 +33,15 @@ REDUCTIONS = (*MEANS, "mean_with_sample_weight", "sum", "none")
 
 
 class Loss(Configured):
-    """The base of your own loss: override `call(y_true, y_pred)`, which returns one number per sample as a tensor.
+    """Base class of custom losses: override `call(y_true, y_pred)`, which returns one number per sample as a tensor.
 
-    `loss(y_true, y_pred, sample_weight=None)` is the weighted sum over the number of samples
-    (reduction "sum_over_batch_size" or "mean"), over the sum of weights
-    ("mean_with_sample_weight"), the sum ("sum"), or all of them ("none" or None, not for training).
+    `loss(y_true, y_pred, sample_weight=None)` is the weighted sum divided by the number of samples
+    (reduction "sum_over_batch_size" or "mean") or by the sum of weights
+    ("mean_with_sample_weight"), the sum ("sum"), or every value ("none" or None, not for training).
     """
 
-    recordable = False  # whether `call` is only functions on tensors
-    unwatched: ClassVar[frozenset[str]] = frozenset()  # attributes whose contents no recording depends on
+    recordable = False  # whether `call` consists only of functions on tensors
+    unwatched: ClassVar[frozenset[str]] = frozenset()  # attributes that no recording depends on
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size",
                  dtype: str | None = None) -> None:
@@ -51,17 +51,17 @@ class Loss(Configured):
         self.dtype = dtype or "float32"
 
     def call(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
-        """The losses of the samples."""
+        """Returns one loss per sample."""
         raise NotImplementedError(f"{type(self).__name__} must override call(self, y_true, y_pred).")
 
     def sample_losses(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
-        """Returns what `call` does; within it, losing the predictions' gradient is an error."""
+        """Returns `call`'s result; raises if `call` loses the predictions' gradient."""
         with within_formula(f"loss {self.name!r}"):
             return self.call(y_true, y_pred)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: TensorLike | None = None) -> Tensor:
         refuse_gradient("A loss", sample_weight=sample_weight)
-        mask = getattr(y_pred, "_keras_mask", None)  # which samples count
+        mask = getattr(y_pred, "_keras_mask", None)  # marks the samples that count
         if mask is not None:
             sample_weight = _masked(sample_weight, np.asarray(mask, self.dtype), self.reduction)
         y_pred = self._each(self._prediction, y_pred)
@@ -76,16 +76,16 @@ class Loss(Configured):
         return (values * Tensor(weights, device=values.device)).sum()
 
     def has_own_call(self) -> bool:
-        """Whether a user's class overrides `__call__`, so training uses what it returns."""
+        """Whether a user's class overrides `__call__`, so that training uses its result."""
         return type(self).__call__ not in (Loss.__call__, LossFunction.__call__)
 
     def _each(self, function: Callable[[Any], Any], given: Any) -> Any:
-        """The function of what is given, or of each array of a dict or a list of them."""
+        """Applies the function to a value, or to each array in a dict or list."""
         several = isinstance(given, list | tuple) and any(isinstance(each, Tensor | np.ndarray) for each in given)
         return map_structure(function, given) if several or isinstance(given, dict) else function(given)
 
     def _prediction(self, y_pred: TensorLike) -> Tensor:
-        """Predictions that are no tensor yet, in the loss's dtype."""
+        """Returns predictions as a tensor; arrays are converted to the loss's dtype."""
         y_pred = stacked(y_pred)
         return y_pred if isinstance(y_pred, Tensor) else F.loss_functions._predictions(real_numbers(y_pred, self.dtype))
 
@@ -97,10 +97,10 @@ class Loss(Configured):
 
     def normalized_weights(self, values: Tensor, sample_weight: TensorLike | None = None,
                            shards: float = 1) -> np.ndarray:
-        """Returns how much each sample's value counts in the batch's loss, its gradient: weight /
+        """Returns each sample value's weight in the batch's loss, which is its gradient: weight /
         N.
 
-        shards: how many times as many samples the whole batch has, if these are a part of it.
+        shards: the whole batch's sample count divided by the sample count here.
         """
         weights = None if sample_weight is None else _spread(sample_weight, values)
         size = values.size if weights is None else weights.size
@@ -112,11 +112,11 @@ class Loss(Configured):
         return weights / values.dtype.type(count)
 
     def target_dtype(self, dtype: DTypeLike) -> np.dtype:
-        """What targets are converted to for a model that computes in `dtype`."""
+        """Returns the dtype of targets for a model that computes in `dtype`."""
         return np.dtype(dtype)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
-        """Raises ValueError where targets (N, ...) cannot go with a model's outputs (None, ...)."""
+        """Raises ValueError if targets (N, ...) do not match a model's outputs (None, ...)."""
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments as plain data, without the dtype."""
@@ -127,7 +127,7 @@ class Loss(Configured):
 
 
 class LossFunction(Loss):
-    """Makes a function `(y_true, y_pred, **options) -> tensor` a loss. Options are attributes."""
+    """Turns a function `(y_true, y_pred, **options) -> tensor` into a loss. Options are attributes."""
 
     recordable = True
 
@@ -174,7 +174,7 @@ class _SameShape(LossFunction):
 
 
 class _Labels(LossFunction):
-    """A loss whose targets are integer labels, one an output."""
+    """A loss whose targets are integer labels, one per output."""
 
     recordable = True
 
@@ -186,7 +186,7 @@ class _Labels(LossFunction):
         values = super().call(y_true, y_pred)
         if ignored is None or self.reduction not in MEANS:
             return values
-        counted = without_class(y_true, ignored)[1].mean()  # of the counted samples
+        counted = without_class(y_true, ignored)[1].mean()  # fraction of samples that count
         return values / (counted + F.loss_functions.EPSILON)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
@@ -196,9 +196,9 @@ class _Labels(LossFunction):
             remedy = "For one-hot targets use CategoricalCrossentropy." if y_true.ndim > len(wanted) + 1 else (
                 "Is a Flatten or a global pooling missing before the last layer?")
             shape = str(("N", *wanted, classes)).replace("'N'", "N")
-            raise ValueError(f"{type(self).__name__} needs one integer label an output. Received y of shape "
+            raise ValueError(f"{type(self).__name__} needs one integer label per output. Received y of shape "
                              f"{y_true.shape}, and a model with outputs of shape {shape}. {remedy}")
-        y_true = np.asarray(y_true)  # those of a GPU come to the host
+        y_true = np.asarray(y_true)  # labels on a GPU are copied to the host
         whole_labels(y_true, None)
         ignored = self._given_options().get("ignore_class")
         counted = y_true if ignored is None else y_true[y_true != ignored]
@@ -212,13 +212,13 @@ class _Labels(LossFunction):
                 remedy = " For two classes it needs 2 units; or 1 with a sigmoid, and loss='binary_crossentropy'."
             elif low == 1 and top == classes:
                 remedy = " Count the labels from 0."
-            raise ValueError(f"Labels must lie in 0..{classes - 1} for a model whose last layer has {classes} "
+            raise ValueError(f"Labels must be in 0..{classes - 1} for a model whose last layer has {classes} "
                              f"output{'s' * (classes > 1)}. Received labels from {low} to {top}.{remedy}")
 
 
 def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape,
           called: str | None = None) -> Any:
-    """Returns the class of a function: its constructor takes the options, then what losses take."""
+    """Returns a loss class for a function: its constructor takes the options, then a loss's arguments."""
     reduction, default_name, dtype = keywords.parameters(LossFunction.__init__, 2, 5)
     taken = [*keywords.parameters(function, 2), reduction,
              default_name.replace(default=called or function.__name__), dtype]
@@ -251,7 +251,7 @@ Tversky = _loss("Tversky", F.tversky)
 CLASSES: dict[str, type[LossFunction]] = {
     name: value for name, value in dict(globals()).items()
     if isinstance(value, type) and issubclass(value, LossFunction) and name in __all__}
-_CLASS_OF: dict[str, Any] = {names.snake_case(name): kind for name, kind in CLASSES.items()}  # by function
+_CLASS_OF: dict[str, Any] = {names.snake_case(name): kind for name, kind in CLASSES.items()}  # classes by function name
 FUNCTIONS: dict[str, Callable] = {name: getattr(F, name) for name in _CLASS_OF}
 _SHORT = {"bce": F.binary_crossentropy, "kld": F.kl_divergence, "mae": F.mean_absolute_error,
           "mape": F.mean_absolute_percentage_error, "mse": F.mean_squared_error,
@@ -262,7 +262,7 @@ get, serialize, deserialize = registry.get, registry.serialize, registry.deseria
 
 
 def as_loss(identifier: Any) -> Loss:
-    """A loss of whatever `compile` takes for one: what `get` finds, of a function as an object."""
+    """Returns the loss for anything that `compile` accepts as one; functions become objects."""
     found = get(identifier)
     if isinstance(found, Loss):
         return found
@@ -271,13 +271,13 @@ def as_loss(identifier: Any) -> Loss:
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    """Whether a shape is the one wanted, in which None goes with any size."""
+    """Whether a shape matches `wanted`, in which None matches any size."""
     return len(shape) == len(wanted) and all(w is None or s == w for s, w in zip(shape, wanted))
 
 
 def _masked(sample_weight: TensorLike | None, mask: np.ndarray,
             reduction: str | None) -> np.ndarray:
-    """Returns weights that are 0 where a mask is; in a mean scaled, so that it is over the rest."""
+    """Returns weights times the mask; for a mean, scaled so that it covers only unmasked values."""
     if reduction in MEANS:
         mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.loss_functions.EPSILON))
     if sample_weight is None:
@@ -289,7 +289,7 @@ def _masked(sample_weight: TensorLike | None, mask: np.ndarray,
 
 
 def _spread(sample_weight: TensorLike, values: Tensor) -> np.ndarray:
-    """Returns weights in the shape of values (N, ...), or as they are for a single value."""
+    """Returns weights broadcast to the values (N, ...), or unchanged for a single value."""
     weights = np.asarray(sample_weight, values.dtype)
     if values.size == 1 < weights.size:
         return weights
@@ -297,21 +297,21 @@ def _spread(sample_weight: TensorLike, values: Tensor) -> np.ndarray:
 
 
 def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape in which sample weights broadcast to losses (N, ...)."""
+    """Returns the shape with which sample weights broadcast to losses (N, ...)."""
     found = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
     if found == values[: len(found)]:
         found += (1,) * (len(values) - len(found))
     if prod(found) == 1:
         return (1,) * len(values)
     if len(found) != len(values) or any(w not in (1, v) for w, v in zip(found, values)):
-        raise ValueError("sample_weight must have one number a sample, or one for each loss, such as one for each "
+        raise ValueError("sample_weight must have one number per sample, or one per loss, such as one per "
                          f"pixel. Received shape {weights} for losses of shape {values}.")
     return found
 
 
 def _inside(name: str, value: float) -> float:
     if not 0 < value < 1:
-        raise ValueError(f"{name} must lie between 0 and 1. Received: {value}.")
+        raise ValueError(f"{name} must be between 0 and 1. Received: {value}.")
     return value
 
 

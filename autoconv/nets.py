@@ -1,4 +1,4 @@
-"""The nets that the command line offers by name."""
+"""The named nets of the command line."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,10 +10,10 @@ from .models import Sequential
 
 
 class Net(NamedTuple):
-    """How a net is made and fed.
+    """A named net: its layers and its input.
 
-    layers(classes): makes what follows the Input; from_logits: it ends before the softmax;
-    divide_by: of pixels 0..255, before they go in; input_shape: the images it is made for.
+    layers(classes): returns the layers after the Input; from_logits: whether the softmax is left
+    out; divide_by: divisor of the pixels 0..255; input_shape: the shape of its images.
     """
 
     layers: Callable[[int], list[L.Layer]]
@@ -24,8 +24,8 @@ class Net(NamedTuple):
 
 def for_pixels(name: str, input_shape: tuple[int, int, int], classes: int, augment: bool = False,
                mirror: bool = True) -> Sequential:
-    """Makes the net of that name for pixels 0..255: preprocessing is part of the model, and with
-    `augment` `augmentation(mirror)`. Raises ValueError if the images are too small.
+    """Builds the net `name` for pixels 0..255. The model includes the preprocessing and, with
+    `augment`, `augmentation(mirror)`. Raises ValueError if the images are too small.
     """
     net = names.lookup("net", name, NETS)
     scaling = [] if net.divide_by == 1 else [L.Rescaling(1 / net.divide_by)]
@@ -33,7 +33,7 @@ def for_pixels(name: str, input_shape: tuple[int, int, int], classes: int, augme
 
 
 def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Sequential:
-    """Makes the net of that name for images of `input_shape` (H, W, C), with new weights. Raises
+    """Builds the net `name` for images of `input_shape` (H, W, C), with new weights. Raises
     ValueError if the images are too small.
     """
     names.lookup("net", name, NETS)
@@ -41,7 +41,7 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Sequent
 
 
 def smallest(name: str) -> int:
-    """Returns the least height and width of images for the net of that name."""
+    """Returns the minimum height and width of images for the net `name`."""
     net = names.lookup("net", name, NETS)
     for size in range(1, max(net.input_shape)):
         with suppress(ValueError):
@@ -66,8 +66,8 @@ def _chain(name: str, input_shape: tuple[int, int, int], classes: int, front: li
 
 
 def augmentation(mirror: bool = True) -> list[L.Layer]:
-    """Layers in front of a net that vary photos in training: mirrored left to right if `mirror`,
-    turned by up to 36 degrees, and up to a tenth larger or smaller.
+    """Returns layers before a net that vary photos in training: mirrored left to right if
+    `mirror`, rotated by up to 36 degrees, and scaled by up to a tenth.
     """
     return [*([L.RandomFlip("horizontal")] if mirror else []), L.RandomRotation(0.1), L.RandomZoom(0.1)]
 
@@ -118,7 +118,7 @@ def _photos(classes: int) -> list[L.Layer]:
 
 
 def _best(classes: int) -> list[L.Layer]:
-    """For `train --recipe best`. Digits are turned by up to 11 degrees, moved and zoomed."""
+    """Returns the layers of `train --recipe best`, with rotations (up to 11 degrees), shifts, zooms."""
     return [
         L.RandomRotation(0.03, "constant"),
         L.RandomTranslation(0.08, 0.08, "constant"),
@@ -131,7 +131,7 @@ def _best(classes: int) -> list[L.Layer]:
 
 
 def _sprint(classes: int) -> list[L.Layer]:
-    """For `train --recipe sprint`: few multiplications; the first layer scales MNIST's pixels."""
+    """Returns the layers of `train --recipe sprint`: fast; the first layer scales MNIST's pixels."""
     return [
         L.Rescaling(1 / 78.6, -0.424),
         L.Conv2D(16, 4, strides=2, activation="relu"),

@@ -1,7 +1,7 @@
-"""Random numbers of one counter-based generator, Philox4x32-10, the same on every device.
+"""Random numbers from one counter-based generator, Philox4x32-10, identical on all devices.
 
-A key is (seed, stream): each draw takes the next stream of the seed, in which number i depends only
-on i. Taken streams count from 1; stream 0 is for seeds given to one draw.
+A key is (seed, stream): each draw uses the next stream of the seed, in which number i depends only
+on i. These streams count from 1; stream 0 is for a seed passed to a single draw.
 """
 
 import os
@@ -18,11 +18,11 @@ from .kernels import device as devices
 Key = tuple[int, int]
 
 
-_EPOCHS = 2**61  # from here on streams are epochs' orders
+_EPOCHS = 2**61  # first stream for the orders of epochs
 
 
 def check_seed(seed: Any) -> int:
-    """The seed as an int, or a ValueError."""
+    """Returns the seed as an int. Raises ValueError if it is not one in 0..2**64-1."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
         raise ValueError("Argument `seed` must be an integer. A seed must be an integer between 0 "
                          f"and 2**64 - 1. Received: {seed!r}.")
@@ -32,7 +32,7 @@ def check_seed(seed: Any) -> int:
 class SeedGenerator(Stateful):
     """A source of random numbers, under Keras's name: `Dropout(0.5, seed=1).seed_generator`.
 
-    state: a variable of the seed and the number of draws; `next()` returns it, and counts a draw.
+    state: a variable with the seed and the number of draws; `next()` returns it and counts a draw.
     Draw n has the key (seed, first + n).
     """
 
@@ -45,12 +45,12 @@ class SeedGenerator(Stateful):
 
     @property
     def seed(self) -> int:
-        """The seed. Setting it starts no other stream: the draws go on being counted."""
+        """The seed. Setting it does not reset the number of draws."""
         return self.state.data.item(0)
 
     @property
     def streams(self) -> int:
-        """How many draws were made."""
+        """The number of draws."""
         return self.state.data.item(1)
 
     @streams.setter
@@ -59,24 +59,24 @@ class SeedGenerator(Stateful):
 
     @property
     def variables(self) -> list[Variable]:
-        """The state."""
+        """The state, as a list."""
         return [self.state]
 
     def stream(self) -> Key:
-        """The next key: (seed, number of the stream)."""
+        """Counts a draw and returns its key: (seed, stream number)."""
         state = self.state.data
         seed, count = state.tolist()
         state[1] = count = count + 1
         return seed, self.first + count
 
     def next(self, ordered: bool = True) -> np.ndarray:
-        """The state before this draw, which is counted."""
+        """Counts a draw and returns the state before it."""
         before = self.state.numpy()
         self.stream()
         return before
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the seed: a generator made from it starts anew."""
+        """Returns the seed; a generator created from it starts at the first draw."""
         return {"seed": self.seed}
 
 
@@ -87,43 +87,43 @@ _generator = SeedGenerator(int.from_bytes(os.urandom(8), "little"))
 
 
 def process_generator() -> SeedGenerator:
-    """The generator of `set_seed`, from which all draws come that have none of their own."""
+    """Returns the generator of `set_seed`, for all draws without their own generator."""
     return _generator
 
 
 def generators_of(layers: Iterable[Any]) -> list[SeedGenerator]:
-    """The process's generator, and those that layers have of their own."""
+    """Returns the process's generator and the layers' own generators."""
     return [_generator, *(value for layer in layers for value in vars(layer).values()
                           if isinstance(value, SeedGenerator))]
 
 
 def set_seed(seed: int) -> None:
-    """Starts the streams of `seed`, an integer in 0..2**64-1."""
+    """Seeds the process's generator. seed: an integer in 0..2**64-1."""
     _generator.state.data[:] = check_seed(seed), 0
 
 
 def stream() -> Key:
-    """The next key of the process's seed."""
+    """Returns the next key of the process's generator."""
     return _generator.stream()
 
 
 def epoch_stream(key: Key, epoch: int) -> Key:
-    """Returns the key of an epoch's order, from the training's key and the epoch's number."""
+    """Returns the key for an epoch's order, from the training's key and the epoch number."""
     return key[0], _EPOCHS + (key[1] << 24) + epoch
 
 
 def state() -> dict[str, int]:
-    """What `set_state` takes to draw the same numbers from here on."""
+    """Returns the process's state, with which `set_state` repeats the draws from here on."""
     return {"seed": _generator.seed, "streams": _generator.streams}
 
 
 def set_state(state: dict[str, int]) -> None:
-    """Continues where `state()` was taken."""
+    """Restores a state returned by `state()`."""
     _generator.state.data[:] = check_seed(state["seed"]), int(state["streams"])
 
 
 def bits(n: int, key: Key | None = None) -> np.ndarray:
-    """n random uint32 of the stream `key`, of the next one by default."""
+    """Returns n random uint32 of the stream `key`, by default the next stream."""
     seed, number = key or stream()
     memory = np.empty(-(-n // 4) * 4, np.float32)  # whole blocks of four words
     devices.get("cpu").kernels("random").bits(memory, np.uint64(seed), np.uint64(number), np.uint64(0))
@@ -133,8 +133,8 @@ def bits(n: int, key: Key | None = None) -> np.ndarray:
 def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0,
             dtype: DTypeLike | None = None, seed: Seed = None, *,
             key: Key | None = None) -> np.ndarray:
-    """Numbers in [minval, maxval), on a grid of 2**24 steps: the same in float32 and float64. seed:
-    an int, for the same numbers at every call, a `SeedGenerator`, or None.
+    """Returns uniform numbers in [minval, maxval), on a grid of 2**24 steps: the same in float32 and
+    float64. seed: an int, for the same numbers at every call, a `SeedGenerator`, or None.
     """
     steps = bits(int(np.prod(shape)), key or _key_of(seed)) >> 8
     return (minval + (maxval - minval) * 2.0**-24 * steps).astype(dtype or "float32").reshape(shape)
@@ -143,8 +143,8 @@ def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0,
 def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0,
            dtype: DTypeLike | None = None, seed: Seed = None, *,
            key: Key | None = None) -> np.ndarray:
-    """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi
-    v). seed: as in `uniform`.
+    """Returns normally distributed numbers, by the Box-Muller transform (1958): sqrt(-2 ln u)
+    cos(2 pi v). seed: as in `uniform`.
     """
     words = bits(2 * int(np.prod(shape)), key or _key_of(seed)).reshape(2, -1)
     u, v = (words[0] + 1.0) * 2.0**-32, words[1] * 2.0**-32  # u in (0, 1]
@@ -154,7 +154,7 @@ def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0,
 
 def randint(shape: Sequence[int], minval: int, maxval: int, dtype: DTypeLike = "int32",
             seed: Seed = None) -> np.ndarray:
-    """Integers spread evenly over minval..maxval - 1. `seed` is that of `uniform`."""
+    """Returns uniform integers in minval..maxval - 1. seed: as in `uniform`."""
     if maxval <= minval:
         raise ValueError(f"maxval must be larger than minval. Received: minval={minval}, maxval={maxval}.")
     places = bits(int(np.prod(shape)), _key_of(seed)).astype(np.uint64) * np.uint64(maxval - minval) >> np.uint64(32)
@@ -162,12 +162,12 @@ def randint(shape: Sequence[int], minval: int, maxval: int, dtype: DTypeLike = "
 
 
 def _key_of(seed: Seed) -> Key:
-    """The key of a draw with this seed."""
+    """Returns the key of a draw with this seed."""
     if isinstance(seed, SeedGenerator):
         return seed.stream()
     return stream() if seed is None else (check_seed(seed), 0)
 
 
 def permutation(n: int, key: Key | None = None) -> np.ndarray:
-    """0..n-1 in random order: the order that sorts n random numbers of 64 bits."""
+    """Returns 0..n-1 in random order: the order that sorts n random 64-bit numbers."""
     return np.argsort(bits(2 * n, key).view(np.uint64), kind="stable")

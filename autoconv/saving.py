@@ -1,4 +1,4 @@
-"""Saving and loading under Keras's names: models, and configurations with your own classes.
+"""Saves and loads models and configurations, also with your own classes, under Keras's names.
 
 Files hold data only; your class or function is found by its name, once it is registered, within a
 `custom_object_scope`, or in `custom_objects`.
@@ -24,11 +24,11 @@ __all__ = ["CustomObjectScope", "custom_object_scope", "deserialize_keras_object
            "serialize_keras_object"]
 
 def save_weights(model: Model, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-    """`model.save_weights(filepath)`."""
+    """Calls `model.save_weights(filepath)`."""
     model.save_weights(filepath, overwrite)
 
 
 def load_weights(model: Model, filepath: str | os.PathLike[str],
                  skip_mismatch: bool = False) -> None:
-    """`model.load_weights(filepath)`."""
+    """Calls `model.load_weights(filepath)`."""
     model.load_weights(filepath, skip_mismatch)

@@ -1,9 +1,9 @@
-"""Nets as estimators of scikit-learn: in pipelines, searches of hyperparameters and cross-validation.
+"""Nets as scikit-learn estimators, for pipelines, hyperparameter searches and cross-validation.
 
     from autoconv.wrappers import Classifier
     GridSearchCV(Classifier(random_state=0), {"epochs": [50, 200]}).fit(X, y)
 
-Needs scikit-learn: `pip install 'autoconv[sklearn]'`. `import autoconv` alone does not import this module.
+Needs scikit-learn: `pip install 'autoconv[sklearn]'`. `import autoconv` does not import this module.
 """
 
 from collections.abc import Callable
@@ -27,11 +27,11 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 __all__ = ["Classifier", "Regressor"]
 
 Net = Callable[[tuple[int, ...], int], Any]
-_TYPES = [np.float32, np.uint8]  # of inputs, which nets take as they are; others become the first
+_TYPES = [np.float32, np.uint8]  # input types used unchanged; others are converted to the first
 
 
 class _Estimator(BaseEstimator):
-    """What the two share: the arguments, and a net that is made and trained by `fit`."""
+    """The common base: the arguments, and the net that `fit` creates and trains."""
 
     _loss: str
     _metrics: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class _Estimator(BaseEstimator):
         self.verbose = verbose
 
     def _train(self, x: np.ndarray, y: np.ndarray, outputs: int) -> None:
-        """Makes the net and trains it, without effect on other random numbers."""
+        """Creates the net and trains it, without affecting other random numbers."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with random.process_generator().holding():
             random.set_seed(seed)
@@ -75,8 +75,8 @@ class _Estimator(BaseEstimator):
         if not found.built:
             found.build((None, *input_shape))
         if found.output_shape != (None, outputs):
-            raise ValueError(f"The net must give {outputs} numbers a sample, such as layers.Dense({outputs}) as its "
-                             f"last layer does. Received: outputs of shape {found.output_shape}.")
+            raise ValueError(f"The net must return {outputs} numbers per sample, e.g. with layers.Dense({outputs}) as "
+                             f"its last layer. Received: outputs of shape {found.output_shape}.")
         return found
 
     def _outputs(self, x: Any) -> np.ndarray:
@@ -84,7 +84,7 @@ class _Estimator(BaseEstimator):
         check_is_fitted(self)
         x = validate_data(self, x, reset=False, allow_nd=True, dtype=_TYPES)
         if x.shape[1:] != self.input_shape_:
-            raise ValueError(f"X must have samples of shape {self.input_shape_}, as those of fit. "
+            raise ValueError(f"X must have samples of shape {self.input_shape_}, as in fit. "
                              f"Received: {x.shape[1:]}.")
         return self.model_.predict(x, self.batch_size, 0)
 
@@ -93,10 +93,10 @@ class Classifier(ClassifierMixin, _Estimator):
     """A classifier as in scikit-learn: X (N, features) or images (N, H, W, C), y (N,) labels.
 
     net: a function `net(input_shape, outputs)` that returns new layers or a new model, whose last
-    layer gives the probabilities of `outputs` classes (softmax); by default one hidden layer of 64.
+    layer returns the probabilities of `outputs` classes (softmax); by default a hidden layer of 64.
     optimizer, loss: as in `Model.compile`, by default sparse_categorical_crossentropy.
-    random_state: an integer makes each `fit` give the same. After `fit`: classes_, n_features_in_,
-    model_, history_. Raises ValueError for NaN, wrong labels, and a net of other outputs; TypeError
+    random_state: with an integer, each `fit` gives the same result. After `fit`: classes_, n_features_in_,
+    model_, history_. Raises ValueError for NaN, wrong labels, and a net with other outputs; TypeError
     for sparse X.
     """
 
@@ -105,7 +105,7 @@ class Classifier(ClassifierMixin, _Estimator):
     _last = "softmax"
 
     def fit(self, X: Any, y: Any) -> "Classifier":
-        """Makes a new net and trains it on X and the labels y. Returns the classifier."""
+        """Creates a net and trains it on X and the labels y. Returns the classifier."""
         X, y = validate_data(self, X, y, allow_nd=True, dtype=_TYPES)
         check_classification_targets(y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
@@ -113,11 +113,11 @@ class Classifier(ClassifierMixin, _Estimator):
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """The probabilities of the classes, in the order of `classes_`: (N, classes)."""
+        """Returns the probabilities of the classes, in the order of `classes_`: (N, classes)."""
         return self._outputs(X)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each sample: (N,)."""
+        """Returns the most probable class of each sample: (N,)."""
         found = self._outputs(X)
         return self.classes_[found.argmax(1)]
 
@@ -126,14 +126,14 @@ class Regressor(RegressorMixin, _Estimator):
     """A regressor as in scikit-learn: X (N, features) or images (N, H, W, C), y (N,) or (N,
     targets).
 
-    Arguments and errors are those of `Classifier`, but the net's last layer gives `outputs`
-    numbers, and the loss is by default mse. After `fit`: n_features_in_, model_, history_.
+    Arguments and errors are as in `Classifier`, except that the net's last layer returns `outputs`
+    numbers and the default loss is mse. After `fit`: n_features_in_, model_, history_.
     """
 
     _loss = "mse"
 
     def fit(self, X: Any, y: Any) -> "Regressor":
-        """Makes a new net and trains it on X and the targets y. Returns the regressor."""
+        """Creates a net and trains it on X and the targets y. Returns the regressor."""
         X, y = validate_data(self, X, y, allow_nd=True, dtype=_TYPES, multi_output=True, y_numeric=True)
         self._one_target = y.ndim == 1
         self._type = np.result_type(y.dtype, np.float32)

@@ -125,7 +125,7 @@ def test_early_stopping_restores_the_best_weights():
 
 
 def test_a_value_that_is_not_there_is_said():
-    with pytest.warns(UserWarning, match=r"EarlyStopping watches 'val_loss'.*There is: loss, accuracy"):
+    with pytest.warns(UserWarning, match=r"EarlyStopping monitors 'val_loss', which is missing. Known: loss, accuracy"):
         history, _ = fit(callbacks.EarlyStopping(), epochs=1)
     assert history.epoch == [0]
 
@@ -152,7 +152,7 @@ def test_csv_logger(tmp_path):
 @pytest.mark.parametrize(("given", "remedy"), [
     ("early", r"Received: 'early'.*EarlyStopping\(\)\. Did you mean 'EarlyStopping'\?"),
     (["early"], "Received: 'early'"),
-    (callbacks.EarlyStopping, r"Pass an object of it: EarlyStopping\(\)"),
+    (callbacks.EarlyStopping, r"Pass an instance of it: EarlyStopping\(\)"),
     ([callbacks.EarlyStopping(), print], "Received: <built-in function print>"),
     (3, "Received: 3"),
 ])

@@ -87,7 +87,7 @@ def test_weights_of_images_spread_over_their_pixels():
     w = np.array([1.0, 2.0, 0.0])
     expected = (((t - p) ** 2).mean(-1) * w[:, None, None]).sum() / 12
     np.testing.assert_allclose(losses.MeanSquaredError()(t, ac.tensor(p), w).item(), expected)
-    with pytest.raises(ValueError, match="one number a sample"):
+    with pytest.raises(ValueError, match="one number per sample"):
         losses.MeanSquaredError()(t, ac.tensor(p), w[:2])
 
 
@@ -265,5 +265,5 @@ def test_weights_of_classes_are_weights_of_pixels():
     np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
     with pytest.raises(ValueError, match=r"shape \(5, 4, 3\): y\[\.\.\., None\] are labels, one for each pixel"):
         model.fit(IMAGES, PIXELS, class_weight={1: 4.0}, verbose=0)
-    with pytest.raises(ValueError, match=r"each pixel. Received shape \(5, 3\) for losses of shape \(5, 4, 3\)"):
+    with pytest.raises(ValueError, match=r"per pixel. Received shape \(5, 3\) for losses of shape \(5, 4, 3\)"):
         model.fit(IMAGES, PIXELS, sample_weight=np.ones((5, 3)), verbose=0)

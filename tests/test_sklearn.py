@@ -85,7 +85,7 @@ def test_models_of_a_function():
     assert Classifier(net, epochs=300, optimizer=optimizers.Adam(0.01), random_state=0).fit(x, y).score(x, y) > 0.9
     unbuilt = Classifier(lambda shape, outputs: models.Sequential([L.Dense(outputs, "softmax")]), epochs=1)
     assert set(unbuilt.fit(x, y).predict(x)) <= {"a", "b", "c"}
-    with pytest.raises(ValueError, match=r"must give 3 numbers a sample.* Received: outputs of shape \(None, 4\)"):
+    with pytest.raises(ValueError, match=r"must return 3 numbers per sample.* Received: outputs of shape \(None, 4\)"):
         Classifier(lambda shape, outputs: [L.Dense(4)]).fit(x, y)
     with pytest.raises(TypeError, match=r"net must be a function net\(input_shape, outputs\).* Received: 5"):
         Classifier(lambda shape, outputs: 5).fit(x, y)

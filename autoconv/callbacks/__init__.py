@@ -1,8 +1,7 @@
-"""Callbacks: what is called at the stages of fit, evaluate and predict, with Keras's names.
+"""Callbacks for the stages of fit, evaluate and predict, with Keras's names.
 
-`callback.py` has `Callback` and the stages, `watching.py` what decides by a value, `checkpoints.py` what saves,
-`moving_averages.py`
-what changes weights, `writing.py` what logs, `board.py` what TensorBoard shows.
+`callback.py` has `Callback` and the stages, `watching.py` callbacks that monitor a value, `checkpoints.py` callbacks
+that save, `moving_averages.py` a callback that swaps weights, `writing.py` a CSV log, `board.py` TensorBoard files.
 """
 
 from .board import TensorBoard

@@ -1,4 +1,4 @@
-"""A callback that writes what TensorBoard shows."""
+"""A callback that writes event files for TensorBoard."""
 
 import time
 from pathlib import Path
@@ -15,10 +15,10 @@ class TensorBoard(Callback):
     """Writes event files for TensorBoard, under Keras's names: in the folders train and validation of `log_dir` the
     scalars epoch_loss, epoch_<metric> and epoch_learning_rate. `tensorboard --logdir logs` shows them.
 
-    histogram_freq: weights as histograms every so many epochs, 0 for never. write_graph: the table of `model.summary`.
-    write_images: the filters of the first convolution, as often as histograms, with histogram_freq=0 each epoch.
-    write_steps_per_second: epoch_steps_per_second. update_freq: also batch_loss and batch_<metric>, the means over the
-    epoch so far, after each "batch" or after so many. Raises ExtraError without tensorboardX, ValueError for
+    histogram_freq: epochs between histograms of weights, 0 for none. write_graph: the table of `model.summary`.
+    write_images: the filters of the first convolution, as often as histograms, or each epoch if histogram_freq is 0.
+    write_steps_per_second: epoch_steps_per_second. update_freq: also batch_loss and batch_<metric>, the epoch's means
+    up to that step, after each "batch" or after this many. Raises ExtraError without tensorboardX, ValueError for
     frequencies that cannot be and for Keras's arguments profile_batch, embeddings_freq and embeddings_metadata.
     """
 
@@ -43,14 +43,14 @@ class TensorBoard(Callback):
         self.write_graph, self.write_images = write_graph, write_images
         self.write_steps_per_second = write_steps_per_second
         self._writers: dict[str, Any] = {}
-        self._began, self._steps = 0.0, 0  # when the epoch began, and after how many steps
-        if update_freq != "epoch":  # else a step's values are not even read
+        self._began, self._steps = 0.0, 0  # the epoch's start time, and the steps done before it
+        if update_freq != "epoch":  # without this method the values of a step are not even read
             self.on_train_batch_end = self._write_batch  # type: ignore[method-assign]
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._writer("train")  # raises before the first step where no file can be written
+        self._writer("train")  # raises before the first step if no file can be written
         if self.write_graph:
-            self.model.summary(print_fn=lambda text: self._writer("train").add_text(  # as the Markdown of a listing
+            self.model.summary(print_fn=lambda text: self._writer("train").add_text(  # as a Markdown code block
                 "model", "\n".join(f"    {line}" for line in text.splitlines()), 0))
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -77,7 +77,7 @@ class TensorBoard(Callback):
         self._writers.clear()
 
     def _write_batch(self, batch: int, logs: Logs | None = None) -> None:
-        """After a training step, where batches are written."""
+        """Writes the values after a training step, if this step is due."""
         step = int(self.model.optimizer.iterations)
         if self.update_freq == "batch" or step % int(self.update_freq) == 0:
             for name, value in (logs or {}).items():
@@ -91,8 +91,8 @@ class TensorBoard(Callback):
                 self._writer("train").add_histogram(f"{path}/histogram", finite, epoch)
 
     def _write_filters(self, epoch: int) -> None:
-        """The first kernel of four axes: (KH, KW, C, F), of which one filter is one picture; where it sees neither one
-        map nor three, those lie side by side. All share one scale, from the smallest (black) to the largest (white).
+        """Writes the first kernel with four axes, (KH, KW, C, F), one picture per filter. Unless C is 1 or 3, its
+        channels are placed side by side. All share one scale, from the smallest value (black) to the largest (white).
         """
         kernels = ((path, weight) for path, weight in self.model.named_weights().items() if weight.ndim == 4)
         path, weight = next(kernels, ("", None))
@@ -109,7 +109,7 @@ class TensorBoard(Callback):
         self._writer("train").add_images(f"{path}/image", pictures, epoch, dataformats="NHWC")
 
     def _writer(self, folder: str) -> Any:
-        """What writes into a folder of `log_dir`; made when the first value comes."""
+        """Returns the writer for a folder of `log_dir`, created when first needed."""
         if folder not in self._writers:
             self._writers[folder] = _tensorboardx().SummaryWriter(str(self.log_dir / folder))
         return self._writers[folder]

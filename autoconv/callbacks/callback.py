@@ -1,4 +1,4 @@
-"""`Callback`, the stages at which it is called, and the list of callbacks that a training has."""
+"""`Callback`, the stages at which it is called, and the list of a training's callbacks."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -11,10 +11,10 @@ Logs = dict[str, float]
 
 
 class Callback:
-    """The base of a callback of your own: override the stages you need. `self.model` is the model that is trained.
+    """Base class of custom callbacks: override the stages you need. `self.model` is the trained model.
 
-    An epoch counts from 0, a batch too. What `on_epoch_end` puts into `logs` later callbacks and the history see.
-    `on_batch_begin` and `on_batch_end` are shorter names of `on_train_batch_begin` and `on_train_batch_end`.
+    Epochs and batches count from 0. Later callbacks and the history receive values that `on_epoch_end` adds to `logs`.
+    `on_batch_begin` and `on_batch_end` are shorter names for `on_train_batch_begin` and `on_train_batch_end`.
     """
 
     model: Any = None
@@ -24,20 +24,20 @@ class Callback:
         self.model = model
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """`params`: epochs, steps (batches in an epoch), verbose."""
+        """Sets `params`: epochs, steps (batches per epoch), verbose."""
         self.params = params
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Before the first epoch."""
+        """Called before the first epoch."""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """After the last epoch, also when training was stopped."""
+        """Called after the last epoch, also if training was stopped."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Before an epoch."""
+        """Called before an epoch."""
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """After an epoch and its validation."""
+        """Called after an epoch and its validation."""
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Before a training step."""
@@ -50,42 +50,42 @@ class Callback:
         self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a training step; `logs` are the means over the epoch so far."""
+        """Called after a training step; `logs` are the epoch's means up to this step."""
         self.on_batch_end(batch, logs)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Before an evaluation."""
+        """Called before an evaluation."""
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """After an evaluation."""
+        """Called after an evaluation."""
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a batch of an evaluation, also of a validation."""
+        """Called before a batch of an evaluation or validation."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a batch of an evaluation; `logs` are the means so far."""
+        """Called after a batch of an evaluation; `logs` are the means up to this batch."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
-        """Before a prediction."""
+        """Called before a prediction."""
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
-        """After a prediction."""
+        """Called after a prediction."""
 
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a batch of a prediction."""
+        """Called before a batch of a prediction."""
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a batch of a prediction; `logs["outputs"]` are its outputs."""
+        """Called after a batch of a prediction; `logs["outputs"]` are its outputs."""
 
     def get_state(self) -> dict[str, Any]:
-        """What it must remember where training goes on in a later process: plain data and arrays, by names. Asked for
-        after each stage from the first `on_epoch_begin` on.
+        """Returns the state needed to resume training in another process: plain data and arrays, by name. Called after
+        each stage from the first `on_epoch_begin` on.
         """
         return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes what `get_state` gave; called where training goes on, after `on_train_begin`, and in the middle of an
-        epoch after `on_epoch_begin`.
+        """Restores a state of `get_state`. Called when training resumes: after `on_train_begin`, or within an epoch
+        after `on_epoch_begin`.
         """
 
 
@@ -94,13 +94,13 @@ STAGES = tuple(name for name in vars(Callback) if name.startswith("on_") and nam
 
 
 class CallbackList(Callback):
-    """Several callbacks as one: each stage of it is that stage of all of them, `hooks.on_epoch_end(0, {"loss": 1.0})`.
+    """Several callbacks as one: a stage, as in `hooks.on_epoch_end(0, {"loss": 1.0})`, calls that stage of each.
 
-    callbacks: a list, or one. add_history: with a `History`, where none is among them. model and params, such as
-    `epochs=3`, are theirs. A stage is called of those callbacks alone that override it: the others cost nothing.
+    callbacks: one or a list. add_history: adds a `History` if there is none. model and params, such as `epochs=3`, are
+    set for each callback. A stage calls only the callbacks that override it: the others cost nothing.
     """
 
-    unsupported: ClassVar[dict[str, Any]] = {"add_progbar": False}  # arguments that are accepted with this value only
+    unsupported: ClassVar[dict[str, Any]] = {"add_progbar": False}  # arguments accepted only with this value
 
     def __init__(self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
                  **params: Any) -> None:
@@ -116,7 +116,7 @@ class CallbackList(Callback):
         self.set_params(params)
 
     def set_model(self, model: Any) -> None:
-        """Gives all of them the model, whose `history` is that of the History among them."""
+        """Sets the model of all callbacks. The model's `history` is set to the History callback, if any."""
         super().set_model(model)
         for each in self.callbacks:
             each.set_model(model)
@@ -124,13 +124,13 @@ class CallbackList(Callback):
                 model.history = each
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Gives all of them these parameters, if there are any."""
+        """Sets these parameters for all callbacks, if there are any."""
         super().set_params(params)
         for each in self.callbacks if params else ():
             each.set_params(params)
 
     def listeners(self, stage: str) -> list[Callable]:
-        """The methods of that name that are not the base's own, and so for the shorter name."""
+        """Returns the callbacks' methods for a stage that override it, also under its shorter name."""
         if stage not in self._listeners:
             names_of = [stage, *(_SHORT[each] for each in [stage] if each in _SHORT)]
             self._listeners[stage] = [
@@ -140,7 +140,7 @@ class CallbackList(Callback):
         return self._listeners[stage]
 
     def listens(self, what: str) -> bool:
-        """Whether a callback has a stage at the begin or at the end of this: "on_test_batch"."""
+        """Whether a callback overrides the begin or end stage of `what`, such as "on_test_batch"."""
         return bool(self.listeners(f"{what}_begin") or self.listeners(f"{what}_end"))
 
     def call(self, stage: str, *args: Any) -> None:
@@ -148,7 +148,7 @@ class CallbackList(Callback):
             method(*args)
 
     def _forward(self, *args: Any, stage: str, logs: Logs | None = None) -> None:
-        """A stage as a method: the number of an epoch or a batch, if it has one, and logs."""
+        """Calls a stage with the number of the epoch or batch, if it has one, and logs."""
         count = 1 if "epoch" in stage or "batch" in stage else 0
         given = [*args, logs][: count + 1]
         self.call(stage, *given[:count], given[count] or {})
@@ -159,7 +159,7 @@ for _stage in STAGES:
 
 
 class History(Callback):
-    """What fit returns: `history` holds a list over the epochs for the loss and every metric, `epoch` their numbers."""
+    """The result of fit: `history` has one list per loss and metric, with a value per epoch; `epoch` the numbers."""
 
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
@@ -181,7 +181,7 @@ class History(Callback):
 
 
 class LambdaCallback(Callback):
-    """A callback of functions: `LambdaCallback(on_epoch_end=lambda epoch, logs: ...)`, for any stage."""
+    """A callback from functions, for any stage: `LambdaCallback(on_epoch_end=lambda epoch, logs: ...)`."""
 
     def __init__(self, on_epoch_begin: Callable | None = None, on_epoch_end: Callable | None = None,
                  on_train_begin: Callable | None = None, on_train_end: Callable | None = None,
@@ -199,20 +199,20 @@ class LambdaCallback(Callback):
 
 
 def say(text: str) -> None:
-    """What a callback was asked to say (verbose=1)."""
+    """Prints a callback's message (verbose=1)."""
     stream: TextIO | None = sys.stdout
     if stream is not None:
         stream.write(names.printable(text, keep="\n") + "\n")
 
 
 def _kinds(base: type) -> list[type]:
-    """All classes that are derived from one."""
+    """Returns all subclasses of a class, also indirect ones."""
     found: list[type] = base.__subclasses__()
     return [*found, *(kind for each in found for kind in _kinds(each))]
 
 
 def _listed(given: Any) -> list[Callback]:
-    """One callback, several of them, or None, as a list. Raises TypeError for what is none."""
+    """Returns one callback, several or None as a list. Raises TypeError for anything else."""
     if given is None:
         return []
     if isinstance(given, CallbackList):
@@ -221,8 +221,8 @@ def _listed(given: Any) -> list[Callback]:
     for each in found:
         if not isinstance(each, Callback):
             known = [c.__name__ for c in _kinds(Callback)]
-            remedy = f"Pass an object of it: {each.__name__}()." if isinstance(each, type) else (
+            remedy = f"Pass an instance of it: {each.__name__}()." if isinstance(each, type) else (
                 f"Pass an object, such as callbacks.EarlyStopping().{names.suggestion(each, known)}")
-            raise TypeError("callbacks must be an instance of callbacks.Callback, or a list of such. "
+            raise TypeError("callbacks must be an instance of callbacks.Callback, or a list of them. "
                             f"Received: {each!r}. {remedy}")
     return found

@@ -1,4 +1,4 @@
-"""Callbacks that save: the model, or the whole state of a training."""
+"""Callbacks that save the model, or the whole state of a training."""
 
 import os
 import re
@@ -16,12 +16,11 @@ from .watching import Watching
 class ModelCheckpoint(Watching):
     """Saves the model at the end of each epoch, with `save_best_only` when `monitor` is better than ever before.
 
-    Names of values in `filepath` are filled in: "{epoch:02d}-{val_loss:.3f}.safetensors"; there epochs and batches
-    count from 1. Folders are made. save_weights_only: `model.save_weights` instead of `model.save`. save_freq: a number
-    of batches instead of "epoch". initial_value_threshold: what the first value must beat. ValueError
-    for a suffix of no model file. A value that is not there is warned of, and the model is saved. `fit` raises OSError
-    before the first step if no file can be written, ExtraError if h5py is missing, ValueError for a model that cannot
-    be saved.
+    `filepath` may contain values, as in "{epoch:02d}-{val_loss:.3f}.safetensors"; in it, epochs and batches count from
+    1. Missing folders are created. save_weights_only: `model.save_weights` instead of `model.save`. save_freq: a number
+    of batches instead of "epoch". initial_value_threshold: a value that the first one must beat. ValueError for an
+    unknown suffix. If the monitored value is missing, the model is saved with a warning. `fit` raises OSError before
+    the first step if no file can be written, ExtraError if h5py is missing, ValueError for an unsavable model.
     """
 
     _changing = ("best", "_batches", "_epoch")
@@ -41,7 +40,7 @@ class ModelCheckpoint(Watching):
         self.best, self._batches, self._epoch = initial_value_threshold, 0, 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Finds out before the first step what would stop the first save."""
+        """Raises errors that would stop the first save before the first step."""
         path = self._example
         if "{" not in self.filepath:
             _check_is_no_folder(path)
@@ -49,11 +48,11 @@ class ModelCheckpoint(Watching):
             extras.load("h5py", "h5py", "keras", f"ModelCheckpoint({self.filepath!r})")
         try:
             while not path.parent.exists():
-                path = path.parent  # the first folder that will be made
+                path = path.parent  # the first folder to be created
             atomic.check_writable(path)
         except OSError as error:
             raise type(error)(f"ModelCheckpoint must be able to write its file. Received: {self.filepath!r}: "
-                              f"{error.strerror}. Name a file in a folder that can be written.") from error
+                              f"{error.strerror}. Name a file in a writable folder.") from error
         if not self.save_weights_only:
             self.model.check_savable(self._example)
 
@@ -102,21 +101,21 @@ def _check_is_no_folder(path: Path) -> None:
 
 
 class BackupAndRestore(Callback):
-    """Saves the whole state of `fit` in the folder `backup_dir`, and goes on from there bit for bit when the same
-    script runs again: at the end of each epoch, or with a number as `save_freq` after so many steps each time, with
-    `double_checkpoint` at both.
+    """Saves the whole state of `fit` in the folder `backup_dir`; when the same script runs again, training resumes
+    from it bit for bit. Saves at the end of each epoch, or every `save_freq` steps if that is a number; with
+    `double_checkpoint`, at both times.
 
-    The last two states stay. A damaged one is noticed, and the one before is used, with a warning. Where a state cannot
-    be written that is a warning, too, and training goes on. At the end of `fit` all are removed, unless
-    delete_checkpoint is False: then a later `fit` with more epochs, or `fit(resume=backup_dir)`, goes on from there.
-    Where the layers, compile's settings or the data are not those of the state, `fit` raises ValueError before anything
-    changes; also for generators, whose position nobody knows. Only one process may train in a folder (BlockingIOError).
+    The last two states are kept. If one is damaged, the previous one is used, with a warning. If a state cannot be
+    written, training continues, also with a warning. At the end of `fit` all states are removed, unless
+    delete_checkpoint is False: then a later `fit` with more epochs, or `fit(resume=backup_dir)`, resumes from them.
+    If the layers, compile's settings or the data differ from the state's, `fit` raises ValueError before anything
+    changes; also for generators, whose position is unknown. Only one process may train in a folder (BlockingIOError).
     """
 
-    stop_requested = False  # as by a signal: fit then saves after the step that runs, and raises KeyboardInterrupt
-    belongs_to: Mapping[str, Any] = {}  # plain data, which is kept with each state
-    training = 0  # its number in the folder, once fit has begun
-    anew = False  # whether to begin another training in the folder, beside the states of the one that stands there
+    stop_requested = False  # set e.g. by a signal: fit saves after the current step and raises KeyboardInterrupt
+    belongs_to: Mapping[str, Any] = {}  # plain data stored with each state
+    training = 0  # the training's number in the folder, once fit has begun
+    anew = False  # whether to begin another training in the folder, next to existing states
 
     def __init__(self, backup_dir: str | Path, save_freq: str | int = "epoch", double_checkpoint: bool = False,
                  delete_checkpoint: bool = True) -> None:
@@ -128,8 +127,8 @@ class BackupAndRestore(Callback):
         self.double_checkpoint, self.delete_checkpoint = double_checkpoint, delete_checkpoint
 
     def is_due(self, steps: int, cost: float) -> bool:
-        """Whether to save after a step; `steps`: how many there were since the last state, `cost`: the seconds that
-        that one took."""
+        """Whether to save after a step. steps: the steps since the last state; cost: the seconds that saving it
+        took."""
         return self.save_freq != "epoch" and steps >= int(self.save_freq)
 
     def is_due_at_epoch_end(self, cost: float) -> bool:

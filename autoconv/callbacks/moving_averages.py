@@ -1,4 +1,4 @@
-"""A callback that changes weights: the moving averages take their place."""
+"""A callback that replaces weights by their moving averages."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from .callback import Callback, Logs
 
 
 class SwapEMAWeights(Callback):
-    """Puts the optimizer's moving averages (`use_ema=True`) in the place of the weights while the model is evaluated or
-    predicts, and with `swap_on_epoch=True` also at the end of each epoch, so that they are what is saved there.
+    """Replaces the weights by the optimizer's moving averages (`use_ema=True`) during evaluation and prediction, and
+    with `swap_on_epoch=True` also at the end of each epoch, so that callbacks save the averages.
 
-    ValueError where the optimizer keeps no averages.
+    ValueError if the optimizer keeps no averages.
     """
 
     def __init__(self, swap_on_epoch: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Callbacks that watch a value, and stop, slow down or end a training by it."""
+"""Callbacks that monitor a value to stop training or change the learning rate."""
 
 import math
 import warnings
@@ -10,26 +10,26 @@ from .callback import Callback, Logs, say
 
 
 class Watching(Callback):
-    """The base of what watches `monitor`: a value of the logs, such as "val_loss".
+    """Base class of callbacks that monitor a value in the logs, such as "val_loss".
 
-    mode: "min" or "max"; "auto" asks the metric of that name in which direction it gets better.
+    mode: "min" or "max"; "auto" uses the direction in which the metric of that name improves.
     """
 
-    _changing: tuple[str, ...] = ()  # the attributes that a training which goes on takes over
+    _changing: tuple[str, ...] = ()  # attributes that a resumed training restores
 
     def __init__(self, monitor: str, mode: str) -> None:
         if mode not in ("auto", "min", "max"):
             warnings.warn(f"{type(self).__name__}: mode must be 'auto', 'min' or 'max'. Received: {mode!r}. 'auto' is "
-                          "taken.", stacklevel=3)
+                          "used.", stacklevel=3)
             mode = "auto"
         self.monitor, self.mode = monitor, mode
 
     def is_better(self, value: float, than: float | None, by: float = 0.0) -> bool:
-        """Whether `value` is better than another by more than `by`; than is None for the first value."""
+        """Whether `value` is better than `than` by more than `by`; `than` is None for the first value."""
         return than is None or self._sign() * (value - than) > by
 
     def _sign(self) -> int:
-        """1 where larger values are better, -1 where smaller ones are."""
+        """Returns 1 if larger values are better, -1 if smaller values are."""
         name, scores = self.monitor.removeprefix("val_"), self._scores()
         found = {"max": "up", "min": "down"}.get(self.mode) or {score.name: score.metric.direction
                                                                 for score in scores}.get(name)
@@ -37,18 +37,18 @@ class Watching(Callback):
             found = "up"
         if found is None and not name.endswith("loss"):
             known = ", ".join(["loss", *(score.name for score in scores)])
-            raise ValueError(f"{type(self).__name__} cannot know whether {self.monitor!r} gets better by growing or by "
-                             f"falling: pass mode='max' or mode='min'. There is: {known}, and val_ before each.")
+            raise ValueError(f"{type(self).__name__} cannot tell whether {self.monitor!r} improves by growing or "
+                             f"falling: pass mode='max' or mode='min'. Known: {known}, each also with val_.")
         return 1 if found == "up" else -1
 
     def _scores(self) -> list[Any]:
-        """The metrics of the model that is trained, with their names in the logs."""
+        """Returns the trained model's metrics, with their names in the logs."""
         return [] if self.model is None else self.model._trainer.running.scores.get("train", [])
 
     def value_of(self, logs: Logs | None) -> float | None:
-        """The value that is watched, or None and a warning where there is none."""
+        """Returns the monitored value; None, with a warning, if it is missing."""
         if self.monitor not in (logs or {}):
-            warnings.warn(f"{type(self).__name__} watches {self.monitor!r}, which is not there. There is: "
+            warnings.warn(f"{type(self).__name__} monitors {self.monitor!r}, which is missing. Known: "
                           f"{', '.join(logs or {})}.", stacklevel=3)
             return None
         return logs[self.monitor]  # type: ignore[index]
@@ -64,10 +64,10 @@ class Watching(Callback):
 class EarlyStopping(Watching):
     """Stops training when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
-    mode: "min", "max", or "auto", as the metric has it. `baseline` is a value that has to be beaten.
-    `restore_best_weights` puts back the weights of the best epoch. Epochs before `start_from_epoch` do not count. Warns
-    when there is no such value, e.g. val_loss without validation data; ValueError for a name that neither the loss nor
-    a metric has, unless a mode is given.
+    mode: "min", "max", or "auto" for the metric's direction. `baseline` is a value that must be beaten.
+    `restore_best_weights` restores the best epoch's weights. Epochs before `start_from_epoch` do not count. Warns if
+    the value is missing, e.g. val_loss without validation data; ValueError for a name of neither the loss nor a metric,
+    unless a mode is given.
     """
 
     _changing = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
@@ -88,7 +88,7 @@ class EarlyStopping(Watching):
         self.wait = self.stopped_epoch = self.best_epoch = 0
         self.best = self.best_weights = None
         if self.model is not None:
-            self._sign()  # says what is wrong before the first step
+            self._sign()  # raises before the first step if the monitor is unknown
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         value = self.value_of(logs)
@@ -118,8 +118,8 @@ class ReduceLROnPlateau(Watching):
     """Multiplies the learning rate by `factor` when `monitor` has not improved by more than `min_delta` for `patience`
     epochs; logs it as "learning_rate".
 
-    After a reduction `cooldown` epochs do not count. The rate stays at least `min_lr`. ValueError for a factor of 1 or
-    more.
+    After a reduction, `cooldown` epochs do not count. The rate never falls below `min_lr`. ValueError for a factor of 1
+    or more.
     """
 
     _changing = ("wait", "cooldown_counter", "best")
@@ -141,7 +141,7 @@ class ReduceLROnPlateau(Watching):
         self.best = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self._sign()  # says what is wrong with the monitor
+        self._sign()  # raises if the monitor is unknown
         optimizer = self.model.optimizer
         value, rate = self.value_of(logs), float(optimizer.learning_rate)
         if logs is not None:
@@ -162,7 +162,7 @@ class ReduceLROnPlateau(Watching):
 
 
 class TerminateOnNaN(Callback):
-    """Stops training after the first step whose loss is NaN or infinite; raise_error: by a RuntimeError."""
+    """Stops training after the first step with a NaN or infinite loss; raise_error: with a RuntimeError."""
 
     def __init__(self, raise_error: bool = False) -> None:
         self.raise_error = raise_error
@@ -178,8 +178,8 @@ class TerminateOnNaN(Callback):
 
 
 class LearningRateScheduler(Callback):
-    """Sets the learning rate before each epoch to `schedule(epoch, learning_rate)`, or to `schedule(epoch)` where it
-    takes the epoch alone, and logs it as "learning_rate". ValueError for what is no float.
+    """Sets the learning rate before each epoch to `schedule(epoch, learning_rate)`, or to `schedule(epoch)` if it
+    takes only the epoch, and logs it as "learning_rate". ValueError if the result is not a float.
     """
 
     def __init__(self, schedule: Any, verbose: int = 0) -> None:

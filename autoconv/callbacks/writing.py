@@ -1,4 +1,4 @@
-"""Callbacks that write what happened: rows of a CSV file."""
+"""A callback that logs to a CSV file."""
 
 import csv
 import io
@@ -13,9 +13,9 @@ from .callback import Callback, Logs
 
 
 class CSVLogger(Callback):
-    """Writes a row an epoch to a CSV file: the epoch and all values, "NA" for those that an epoch has not: the columns
-    val_loss and its like are there from the beginning, as a later epoch may be validated. Each row is on the disk when
-    its epoch ends. append: goes on in a file.
+    """Writes one row per epoch to a CSV file: the epoch and all values, "NA" for missing values. Validation columns,
+    such as val_loss, exist from the first row on, as a later epoch may be validated. Each row is written when its epoch
+    ends. append: continues an existing file.
     """
 
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False) -> None:
@@ -49,10 +49,10 @@ class CSVLogger(Callback):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self._columns = list(state["columns"])
-        atomic.write(self.filename, state["written"])  # rows that were written later come again
+        atomic.write(self.filename, state["written"])  # drops later rows, which training will write again
 
 
 def _cell(value: Any) -> Any:
-    """Several numbers as one cell, as Keras writes them."""
+    """Returns several numbers as one cell, in Keras's format."""
     several = np.ndim(value) > 0 and not isinstance(value, str)
     return f'"[{", ".join(map(str, value))}]"' if several else value

@@ -99,11 +99,11 @@ def _load_exactly(entry: Entry, path: Path) -> tuple[Part, Part]:
 def _nowhere(entry: Entry, looked: list[str]) -> str:
     return "\n".join(
         [
-            f"{entry.title} is in none of the places where it may be:",
+            f"{entry.title} was not found in any of these places:",
             *(f"  - {line}" for line in looked),
-            "What to do instead:",
+            "Use one of these instead:",
             "  - `autoconv train digits` trains on the built-in digits, without a network;",
-            f"  - `--data-dir FOLDER` (in Python: path=) takes the files from a folder: {', '.join(entry.files)};",
-            f"  - AUTOCONV_DATA=FOLDER does so for every set: the files go to FOLDER/{entry.name}.",
+            f"  - `--data-dir FOLDER` (in Python: path=) reads the files from a folder: {', '.join(entry.files)};",
+            f"  - AUTOCONV_DATA=FOLDER does so for every set: put the files into FOLDER/{entry.name}.",
         ]
     )

@@ -34,7 +34,7 @@ def take(shape: tuple[int, ...], name: str) -> None:
 
 
 def check_sizes(name: str, sizes: Any) -> None:
-    """Raises ValueError if a file gives an operation, such as Tile, too large sizes."""
+    """Raises ValueError if a file's sizes for an operation, such as Tile, are too large."""
     numbers = sizes if isinstance(sizes, list | tuple) else [sizes]
     whole = [abs(number) for number in numbers if isinstance(number, int) and number]
     if _left.get() is not None and prod(whole) > LARGEST:

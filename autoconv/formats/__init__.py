@@ -129,7 +129,7 @@ def _free(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Pa
 
 
 class MissingFileError(FileNotFoundError, ValueError):
-    """There is no such file. Keras raises the one or the other, by the format."""
+    """A model file is missing. Keras raises one of the two bases, depending on the format."""
 
 
 def _existing(filepath: FilePath, weights: bool = False) -> Path:

@@ -53,8 +53,8 @@ def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
         for layer, other in zip(layers, copies):
             _compare(layer, other)
         if len(layers) != len(copies):
-            raise ValueError(f"{_START} {model.name!r} has {len(layers)} layers, with those in layers; what its "
-                             f"constructor makes has {len(copies)}. Make all of them in the constructor.")
+            raise ValueError(f"{_START} {model.name!r} has {len(layers)} layers, inner ones included, but its "
+                             f"constructor creates {len(copies)}. Create all of them in the constructor.")
         _compare_training(model, made)
     return data
 
@@ -129,7 +129,7 @@ def _called(layer: Layer) -> str:
 
 
 def _culprit(model: Model) -> str | None:
-    """Returns the first layer that cannot be made. Raises ValueError for one made differently."""
+    """Returns the first layer that cannot be restored. Raises ValueError if one is different."""
     for layer in model._walk():
         if isinstance(layer, Model):
             continue

@@ -1,6 +1,6 @@
 """Reads HDF5's oldest format, h5py's default, as a tree of groups and arrays.
 
-libhdf5 is not made for foreign files: one changed byte can crash it, or make it loop or allocate
+libhdf5 is not safe for untrusted files: one changed byte can crash it, or make it loop or allocate
 gigabytes. This reader supports only what Keras's files contain, trusts no address, size or count,
 and reads no more than the file's size. Its terms follow the "HDF5 File Format Specification
 Version 3.0".

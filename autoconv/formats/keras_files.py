@@ -273,7 +273,7 @@ def _weights_by_name(layer: Layer) -> dict[str, Variable]:
     """Returns the weights of a layer and its inner layers, by their names in old files."""
     inner = [layer, *(each for _, each in keras_weights.places(layer))]
     pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.own(each)]
-    return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # in Keras's order
+    return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # Keras's order
 
 
 def _by_layers(model: Model, group: hdf5.HDF5Node, size: int,

@@ -154,7 +154,7 @@ def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
             found[f"{slot}/{number}"] = value
     slots_now = [key for key in state if "/" in key]
     if any(key not in found or found[key].shape != state[key].shape for key in slots_now):
-        warnings.warn("The state of the optimizer in the file is not that of "
-                      f"{type(optimizer).__name__}: it starts anew.", stacklevel=8)
+        warnings.warn("The optimizer state in the file does not match "
+                      f"{type(optimizer).__name__}: it starts from scratch.", stacklevel=8)
         return
     optimizer.set_state({**state, **{key: found[key] for key in slots_now}})

@@ -187,7 +187,7 @@ def _node(node: Message, number: int, opset: int) -> Read:
 
 
 def array(tensor: Message) -> np.ndarray:
-    """Returns a tensor's values. Raises ValueError if external or of another size."""
+    """Returns a tensor's values. Raises ValueError if it is external or has another size."""
     dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
     name = tensor.get("name") or "a constant"
     kind = tensor.get("data_type", 0)

@@ -31,7 +31,7 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
     for node in file.nodes:
         if node.attributes.op not in OPS:
             raise ValueError(f"The op {node.attributes.op!r} of node {node.attributes.name!r} is "
-                             f"not known. Known are: {', '.join(sorted(OPS))}.")
+                             f"not supported. Supported: {', '.join(sorted(OPS))}.")
     return OnnxModel(file)
 
 
@@ -230,8 +230,8 @@ class OnnxModel(Model):
         return [port.name for port in self._runner.file.outputs]
 
     def get_config(self) -> NoReturn:
-        raise ValueError(f"{self.name!r} was made from an ONNX file, which has its architecture. "
-                         "Write its weights by save_weights, and make it again by from_onnx.")
+        raise ValueError(f"{self.name!r} was imported from an ONNX file, which holds its architecture. "
+                         "Save its weights with save_weights, and restore it with from_onnx.")
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         given = [x[name] for name in self.input_names] if isinstance(x, dict) else (

@@ -30,7 +30,7 @@ def to_bytes(model: Model, suffix: str) -> bytes:
 
 def save_weights(model: Model, path: Path) -> None:
     """Writes the weights of a built model."""
-    model.count_params()  # raises where it is not built
+    model.count_params()  # raises if the model is not built
     atomic.write(path, _bytes(model, {}, {}))
 
 
@@ -53,7 +53,7 @@ def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = N
 
 def load_weights(model: Model, path: Path) -> None:
     """Reads the weights into a built model."""
-    model.count_params()  # raises where it is not built
+    model.count_params()  # raises if the model is not built
     _assign(model, _read(regular.read(path), path)[1], path)
 
 

@@ -204,7 +204,7 @@ def _array(value: Any) -> np.ndarray:
 
 def _modules(model: Model) -> list[_Module]:
     """Returns the PyTorch modules of layers with weights. Raises ValueError if one has none."""
-    model.count_params()  # raises where it is not built
+    model.count_params()  # raises if the model is not built
     calls = calls_of(model.graph)
     orders = flat_orders(calls)
     around: dict[int, tuple[Order, Order]] = {}

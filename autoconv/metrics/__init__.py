@@ -1,7 +1,7 @@
-"""Metrics with Keras's names: they add up what batches bring and give the value over all of it.
+"""Metrics with Keras's names: they accumulate over batches and return the value over all of them.
 
-`metric.py` has `Metric` and the means, `accuracy.py` and `means.py` what is a mean over samples, `confusion.py` what is
-counted at thresholds, `iou.py` overlapping areas, `regression.py` determination and correlation.
+`metric.py` has `Metric` and the means, `accuracy.py` and `means.py` means over samples, `confusion.py` counts at
+thresholds, `iou.py` intersection over union, `regression.py` coefficients of determination and correlation.
 """
 
 from collections.abc import Callable, Mapping
@@ -127,22 +127,22 @@ get, serialize, deserialize = registry.get, registry.serialize, registry.deseria
 
 
 def check(identifier: Any) -> str:
-    """The name under which `for_outputs` will report, or a ValueError that says what there is."""
+    """Returns the name of `for_outputs`' metric. Raises ValueError, with the known names, if unknown."""
     if isinstance(identifier, Metric):
         return identifier.name
     if isinstance(identifier, Mapping) or (isinstance(identifier, str) and identifier in CLASSES):
         return get(identifier).name
     if callable(identifier):
-        return getattr(identifier, "__name__", "metric").strip("<>")  # of a lambda, too
+        return getattr(identifier, "__name__", "metric").strip("<>")  # a lambda's is "<lambda>"
     names.lookup("metric", identifier, {**BY_NAME, **dict.fromkeys(_ACCURACY)})
     return identifier
 
 
 def for_outputs(identifier: Any, y_true_shape: Shape, y_pred_shape: Shape, loss: Any = None) -> Metric:
-    """The metric of whatever `compile` takes for one, for targets and outputs of these shapes.
+    """Returns the metric for anything that `compile` accepts as one, and for these target and output shapes.
 
-    "accuracy" means binary where the model has one output, sparse where the targets are labels, else categorical.
-    Raises ValueError for one that says nothing about such targets.
+    "accuracy" is binary if the model has one output, sparse if the targets are labels, else categorical.
+    Raises ValueError if the metric does not suit such targets.
     """
     if isinstance(identifier, type) and issubclass(identifier, Metric):
         identifier = identifier()
@@ -165,7 +165,7 @@ def for_outputs(identifier: Any, y_true_shape: Shape, y_pred_shape: Shape, loss:
 
 
 def _check_targets(metric: Metric, sparse: bool, y_true: Shape, y_pred: Shape, loss: Any) -> None:
-    """Raises ValueError where targets of one kind would be read as those of another."""
+    """Raises ValueError if the metric would misread the targets, such as labels as one-hot targets."""
     if y_pred[-1] == 1 or y_pred[-1] is None:
         return
     shapes = f"Received: targets of shape {y_true}, outputs of shape {y_pred}."
@@ -176,8 +176,8 @@ def _check_targets(metric: Metric, sparse: bool, y_true: Shape, y_pred: Shape, l
         raise ValueError(f"{metric.name} is for integer labels. {shapes} For one-hot targets use "
                          f"'{_plain(metric).removeprefix('sparse_')}', or 'accuracy'.")
     if isinstance(metric, BinaryAccuracy) and (sparse or "categorical" in str(getattr(loss, "name", ""))):
-        raise ValueError(f"{metric.name} compares each of {y_pred[-1]} outputs with a target of its own. {shapes} For "
-                         "classes that exclude each other use 'accuracy'.")
+        raise ValueError(f"{metric.name} compares each of {y_pred[-1]} outputs with its own target. {shapes} For "
+                         "mutually exclusive classes use 'accuracy'.")
 
 
 def _plain(metric: Metric) -> str:

@@ -1,4 +1,4 @@
-"""The shares of right predictions: functions, one value a sample. Their means are metrics (means.py)."""
+"""Accuracy functions with one value per sample. Their means are metrics (means.py)."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -11,7 +11,7 @@ from .metric import array
 
 
 def _of_arrays(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
-    """A function of arrays, which then takes tensors and lists, too, and gives a tensor of zeros and ones."""
+    """Makes a function of arrays accept tensors and lists, too, and return a tensor of zeros and ones."""
 
     @wraps(function)
     def of_any(y_true: Any, y_pred: Any, *args: Any, **options: Any) -> Tensor:
@@ -22,37 +22,37 @@ def _of_arrays(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
 
 @_of_arrays
 def accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-    """Whether predictions equal targets."""
+    """1 if the prediction equals the target, else 0."""
     return y_true.reshape(y_pred.shape) == y_pred
 
 
 @_of_arrays
 def categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-    """Whether the largest output (..., C) is the one-hot target's class."""
+    """1 if the largest output (..., C) is the one-hot target's class, else 0."""
     return y_true.argmax(-1) == y_pred.argmax(-1)
 
 
 @_of_arrays
 def sparse_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-    """Whether the largest output (..., C) is the integer label (...) or (..., 1)."""
+    """1 if the largest output (..., C) is the integer label, (...) or (..., 1), else 0."""
     return _labels(y_true, y_pred) == y_pred.argmax(-1)
 
 
 @_of_arrays
 def binary_accuracy(y_true: np.ndarray, y_pred: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Whether `y_pred > threshold` is the target 0 or 1; targets (N,) go with outputs (N, 1)."""
+    """1 if `y_pred > threshold` equals the target 0 or 1, else 0; targets may be (N,) for outputs (N, 1)."""
     return y_true.reshape(y_pred.shape) == (y_pred > threshold)
 
 
 @_of_arrays
 def top_k_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray, k: int = 5) -> np.ndarray:
-    """Whether fewer than k outputs are larger than that of the one-hot target's class."""
+    """1 if fewer than k outputs exceed the output of the one-hot target's class, else 0."""
     return _in_top_k(y_true.argmax(-1), y_pred, k)
 
 
 @_of_arrays
 def sparse_top_k_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray, k: int = 5) -> np.ndarray:
-    """Whether fewer than k outputs are larger than that of the integer label."""
+    """1 if fewer than k outputs exceed the output of the integer label's class, else 0."""
     return _in_top_k(_labels(y_true, y_pred), y_pred, k)
 
 

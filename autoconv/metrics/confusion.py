@@ -1,5 +1,4 @@
-"""Metrics of what lies on either side of a threshold: counts of true and false positives and negatives, and what
-follows from these.
+"""Metrics from thresholds: counts of true and false positives and negatives, and ratios of these counts.
 """
 
 import inspect
@@ -15,11 +14,11 @@ from .metric import Metric, array, number, ratio, weighted
 
 SUMMATIONS = ("interpolation", "minoring", "majoring")
 COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
-LOWEST = -1e10  # below every prediction
+LOWEST = -1e10  # a value below every prediction
 
 
 class _Counts(Metric):
-    """What counts outcomes at each of several thresholds: those of `COUNTS` that it needs."""
+    """Base class of metrics that count outcomes at several thresholds: the `COUNTS` in `_needs`."""
 
     _needs: ClassVar[tuple[str, ...]] = COUNTS
 
@@ -33,18 +32,18 @@ class _Counts(Metric):
         return [getattr(self, count).data for count in self._needs]
 
     def _count(self, t: np.ndarray, p: np.ndarray, weights: np.ndarray) -> None:
-        """Adds targets and predictions of one shape: of each label by itself where the counts have a second axis."""
-        given = p[p != LOWEST]  # which marks what is not among the top k
+        """Counts targets and predictions of one shape, separately per label if the counts have a second axis."""
+        given = p[p != LOWEST]  # LOWEST marks predictions outside the top k
         if given.size and ((given < 0).any() or (given > 1).any()) and self._thresholds[0] != LOWEST:
-            warnings.warn(f"{type(self).__name__} takes predictions in [0, 1]. Received: {p.min()} to {p.max()}. "
+            warnings.warn(f"{type(self).__name__} needs predictions in [0, 1]. Received: {p.min()} to {p.max()}. "
                           "Use a softmax or a sigmoid as the last activation.", stacklevel=4)
         counts = dict(zip(self._needs, self._counted()))
         labels = counts[self._needs[0]][0].size
         columns = (each.reshape(-1, labels).T for each in (t.astype(bool), p, weights))
-        limits = self._thresholds.astype(np.float32)  # as the predictions: 0.2 is not above 0.2
+        limits = self._thresholds.astype(np.float32)  # float32 like the predictions, so that 0.2 is not above 0.2
         order = np.argsort(limits)
         for label, (true, predicted, weight) in enumerate(zip(*columns)):
-            above = np.searchsorted(limits[order], predicted.astype(np.float32))  # how many thresholds each one exceeds
+            above = np.searchsorted(limits[order], predicted.astype(np.float32))  # thresholds exceeded
             above[np.isnan(predicted)] = 0
             for kept, positives, negatives in ((true, COUNTS[0], COUNTS[3]), (~true, COUNTS[1], COUNTS[2])):
                 at = np.bincount(above, weight * kept, len(order) + 1)
@@ -56,7 +55,7 @@ class _Counts(Metric):
 
 def _matching(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = None,
               class_id: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Targets, predictions and weights of one shape: of one class, or with all but the top k predictions lowest."""
+    """Returns targets, predictions and weights in one shape, for one class or with only the top k predictions."""
     p = array(y_pred).astype(np.float64)
     t = array(y_true)
     if t.ndim != p.ndim and t.size == p.size:
@@ -76,7 +75,7 @@ def _matching(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = 
 
 
 class _OfCounts(_Counts):
-    """A number that follows from the counts at the thresholds: `thresholds`, one number or several, or 0.5."""
+    """A metric computed from the counts at `thresholds`: one number or several, by default 0.5."""
 
     _of: ClassVar[Callable[..., Any]]
 
@@ -104,7 +103,7 @@ class _OfCounts(_Counts):
 
 
 class Precision(_OfCounts):
-    """The share of true ones among the predictions above the threshold: TP / (TP + FP)."""
+    """The fraction of predictions above the threshold that are true: TP / (TP + FP)."""
 
     direction = "up"
     _needs = ("true_positives", "false_positives")
@@ -112,7 +111,7 @@ class Precision(_OfCounts):
 
 
 class Recall(_OfCounts):
-    """The share of the true ones that are predicted above the threshold: TP / (TP + FN)."""
+    """The fraction of positive targets predicted above the threshold: TP / (TP + FN)."""
 
     direction = "up"
     _needs = ("true_positives", "false_negatives")
@@ -128,38 +127,38 @@ class _OneCount(_OfCounts):
 
 
 class TruePositives(_OneCount):
-    """How many true ones are predicted above the threshold."""
+    """The number of positive targets predicted above the threshold."""
 
     direction = "up"
     _needs = ("true_positives",)
 
 
 class FalsePositives(_OneCount):
-    """How many false ones are predicted above the threshold."""
+    """The number of negative targets predicted above the threshold."""
 
     direction = "down"
     _needs = ("false_positives",)
 
 
 class TrueNegatives(_OneCount):
-    """How many false ones are predicted below the threshold."""
+    """The number of negative targets not predicted above the threshold."""
 
     direction = "up"
     _needs = ("true_negatives",)
 
 
 class FalseNegatives(_OneCount):
-    """How many true ones are predicted below the threshold."""
+    """The number of positive targets not predicted above the threshold."""
 
     direction = "down"
     _needs = ("false_negatives",)
 
 
 class _Best(_Counts):
-    """The best of one ratio at those of `num_thresholds` thresholds where another one is at least `value`."""
+    """The best value of one ratio over the thresholds at which another ratio is large enough."""
 
     direction = "up"
-    _asked: ClassVar[Callable[..., Any]]  # of this ratio at least the value
+    _asked: ClassVar[Callable[..., Any]]  # the ratio that must reach the given value
     _best: ClassVar[Callable[..., Any]]
     _argument: ClassVar[str]
 
@@ -198,7 +197,7 @@ def _specificity(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
 
 def _best(name: str, best: Callable, asked: Callable, argument: str) -> type[_Best]:
     doc = (f"The best {best.__name__[1:]} at a threshold with {argument} of at least `{argument}` "
-           f"({{asked}} at `num_thresholds` thresholds in [0, 1]), 0 where there is none.").format(asked=argument)
+           f"({{asked}} at `num_thresholds` thresholds in [0, 1]), or 0 if there is none.").format(asked=argument)
     taken = [inspect.Parameter(argument, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=float),
              *keywords.parameters(_Best.__init__, 1, 5)]
     return type(name, (_Best,), {
@@ -213,9 +212,9 @@ SpecificityAtSensitivity = _best("SpecificityAtSensitivity", _specificity, _sens
 
 
 class AUC(_Counts):
-    """The area under the curve of true over false positive rates ("ROC"), or of precision over recall ("PR"), summed
-    over `num_thresholds` thresholds: by trapezoids ("interpolation"; for "PR" as Davis and Goadrich, 2006), or by the
-    smaller ("minoring") or the larger ("majoring") side of each. multi_label: the mean over labels, by `label_weights`.
+    """The area under the curve of true over false positive rates ("ROC"), or of precision over recall ("PR"), from
+    `num_thresholds` thresholds: by trapezoids ("interpolation"; for "PR" as in Davis and Goadrich, 2006), or by each
+    interval's smaller ("minoring") or larger ("majoring") side. multi_label: the mean over labels, by `label_weights`.
     """
 
     direction = "up"
@@ -282,7 +281,7 @@ class AUC(_Counts):
 
 
 def _interpolated(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndarray:
-    """The area under precision over recall, both of which vary between thresholds as the counts do in lines."""
+    """Returns the area under precision over recall, with counts interpolated linearly between thresholds."""
     p = tp + fp
     slope = ratio(tp[:-1] - tp[1:], np.maximum(p[:-1] - p[1:], 0))
     beyond = tp[1:] - slope * p[1:]
@@ -294,8 +293,8 @@ def _interpolated(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndarray:
 class FBetaScore(Metric):
     """(1 + b^2) precision recall / (b^2 precision + recall) of each class, for one-hot targets (N, C).
 
-    average: None for all, "micro" over all classes' counts, "macro" the mean, "weighted" by how many there are of each.
-    Without a threshold the largest outputs are the predicted class.
+    average: None for all classes, "micro" from their summed counts, "macro" for the mean, "weighted" by frequency.
+    Without a threshold the class with the largest output is predicted.
     """
 
     direction = "up"
@@ -319,7 +318,7 @@ class FBetaScore(Metric):
 
     @property
     def variables(self) -> list[Variable]:
-        """What it counts in: none before the first batch, which says how many classes there are."""
+        """The count variables; none before the first batch, which determines the number of classes."""
         found = super().variables
         return found if self.average == "micro" or found[0].ndim else []
 

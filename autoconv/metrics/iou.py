@@ -11,11 +11,11 @@ from .metric import Metric, array, number
 
 
 class IoU(Metric):
-    """The mean over `target_class_ids` of TP / (TP + FP + FN), of classes 0..num_classes-1 that occur.
+    """The mean of TP / (TP + FP + FN) over the `target_class_ids` in 0..num_classes-1 that occur.
 
-    Targets and predictions are integers where `sparse_y_true` and `sparse_y_pred` say so, else one-hot or probabilities
-    along `axis`. Pixels whose label is `ignore_class` do not count. It counts in `dtype`, whole numbers by default: for
-    weights that are none give dtype="float32".
+    With `sparse_y_true` and `sparse_y_pred`, targets and predictions are integers, else one-hot or probabilities along
+    `axis`. Pixels labelled `ignore_class` do not count. Counts are in `dtype`, integers by default; for fractional
+    weights pass dtype="float32".
     """
 
     direction = "up"
@@ -41,7 +41,7 @@ class IoU(Metric):
         t, p = t.reshape(-1).astype(np.int64), p.reshape(-1).astype(np.int64)
         weights = np.broadcast_to(1 if sample_weight is None else array(sample_weight).reshape(-1), t.shape)
         if weights.dtype.kind == "f" and self.total_cm.dtype.kind == "i":
-            warnings.warn(f"{self.name} counts in {self.dtype}, so weights lose what lies after the point. Give it "
+            warnings.warn(f"{self.name} counts in {self.dtype}, so weights lose their fractional parts. Pass "
                           "dtype='float32'.", stacklevel=2)
             weights = weights.astype(np.int64)
         counted = (t >= 0) & (t < self.num_classes) & (p >= 0) & (p < self.num_classes) & (t != self.ignore_class)
@@ -83,7 +83,7 @@ class OneHotMeanIoU(IoU):
 
 
 class BinaryIoU(IoU):
-    """`IoU` of two classes, where predictions from `threshold` on are class 1."""
+    """`IoU` of two classes, where predictions of at least `threshold` are class 1."""
 
     def __init__(self, target_class_ids: Sequence[int] = (0, 1), threshold: float = 0.5, name: str | None = None,
                  dtype: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Means of functions, one value a sample, as metrics. A class is made of each by `_mean`."""
+"""Metrics that are means of functions with one value per sample. `_mean` creates a class for each."""
 
 import inspect
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from .metric import DeviceFunction, Mean, MeanMetricWrapper, array, number
 
 
 def _scored(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
-    """`Metric.values` by a kernel of that name: (targets, predictions (M, C), *options, out (M,))."""
+    """Computes `Metric.values` with a kernel: (targets, predictions (M, C), *options, out (M,))."""
     k, x = y_pred.device.kernels("step"), y_pred.data.reshape(-1, y_pred.shape[-1])
     out = k.empty((x.size if kernel == "binary_accuracy" else len(x),), x.dtype)
     targets = y_true.data.reshape(-1) if y_true.size == out.size else y_true.data.reshape(x.shape)
@@ -24,15 +24,15 @@ def _scored(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
 
 
 def _computed(function: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
-    """`Metric.values` of a function of tensors."""
+    """Computes `Metric.values` with a function of tensors."""
     return function(y_true, y_pred, **options).data
 
 
 def _mean(name: str, function: Callable, called: str | None = None, values: DeviceFunction | None = None,
           by_kernel: bool = False, first: tuple[str, ...] = (), direction: str = "down") -> Any:
-    """The class of a function: its constructor takes name and dtype, and the function's options, `first` before.
-    values: what computes the same on tensors, by default the function itself, or if `by_kernel` the kernel of its name.
-    direction: in which its values get better.
+    """Returns a metric class for a function. Its constructor takes the options `first`, name, dtype, other options.
+    values: the equivalent on tensors, by default the function itself, or if `by_kernel` the kernel of its name.
+    direction: "up" or "down", for better values.
     """
     options = {p.name: p for p in keywords.parameters(function, 2)}
     default_name, dtype = keywords.parameters(Mean.__init__, 1, 3)

@@ -1,4 +1,4 @@
-"""`Metric`, and what adds up numbers: sums, means, and means of functions. By NumPy."""
+"""`Metric`, and metrics that accumulate numbers with NumPy: sums, means, means of functions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -34,19 +34,19 @@ class Number(float):
 
 
 class Metric(Stateful):
-    """The base of a metric of your own: override `update_state` and `result`.
+    """Base class of custom metrics: override `update_state` and `result`.
 
-    It counts in variables from `add_variable`, which `reset_state` fills anew, or in numbers and arrays in attributes
-    that your own `reset_state` sets. `metric(y_true, y_pred)` updates and returns the result up to this point.
+    Its state is variables from `add_variable`, which `reset_state` refills, or numbers and arrays in attributes, which
+    your own `reset_state` sets. `metric(y_true, y_pred)` updates and returns the result up to this point.
     """
 
-    # Whether `values(y_true, y_pred)` gives one number a sample, as an array, by functions of tensors alone. A step
-    # then adds their sum and their number to the variables `total` and `count`, and never calls `update_state`.
+    # Whether `values(y_true, y_pred)` returns an array with one number per sample, using only functions of tensors. A
+    # step then adds their sum and count to the variables `total` and `count`, and never calls `update_state`.
     recordable = False
 
-    direction: str | None = None  # "up" where larger values are better, "down" where smaller ones are
+    direction: str | None = None  # "up" if larger values are better, "down" if smaller ones are
 
-    unwatched = frozenset({"_variables"})  # attributes whose contents no recording depends on
+    unwatched = frozenset({"_variables"})  # attributes that no recording depends on
 
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
         self.name, self.dtype = name or names.snake_case(type(self).__name__), dtype or "float32"
@@ -54,7 +54,7 @@ class Metric(Stateful):
 
     def add_variable(self, shape: tuple[int, ...] = (), initializer: Any = "zeros", dtype: Any = None,
                      name: str | None = None) -> Variable:
-        """Makes an array that the metric counts in, filled by `initializer` now and by `reset_state`."""
+        """Adds a state variable, filled by `initializer` now and by `reset_state`."""
         fill, kind = initializers.get(initializer), np.dtype(dtype or self.dtype)
         values = np.require(fill(tuple(shape), kind), kind, ["C", "W"])
         variable = Variable.over(values.reshape(tuple(shape)), name or "variable", self.name)
@@ -65,34 +65,34 @@ class Metric(Stateful):
 
     @property
     def variables(self) -> list[Variable]:
-        """What it counts in: variables from `add_variable`, then those of metrics in its attributes."""
+        """The state: variables from `add_variable`, then the variables of metrics in attributes."""
         return [*(variable for variable, _ in self._variables),
                 *(variable for within in self._within() for variable in within.variables)]
 
     def _within(self) -> list["Metric"]:
-        """The metrics in its attributes."""
+        """Returns the metrics in attributes."""
         return [value for value in vars(self).values() if isinstance(value, Metric)]
 
     def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
-        """The values of its variables after `update_state` from these values; nothing of its own changes."""
+        """Returns the variables' values after `update_state` from these values; changes no variable."""
         with self.holding(metric_variables=(self.variables, metric_variables)):
             self.update_state(*args, **kwargs)
             return [variable.value for variable in self.variables]
 
     def stateless_result(self, metric_variables: Sequence[Any]) -> Any:
-        """The result for these values of its variables."""
+        """Returns the result for these values of the variables."""
         with self.holding(metric_variables=(self.variables, metric_variables)):
             return self.result()
 
     def stateless_reset_state(self) -> list[Tensor]:
-        """The values of its variables after `reset_state`."""
+        """Returns the variables' values after `reset_state`; changes no variable."""
         with self.holding():
             self.reset_state()
             return [variable.value for variable in self.variables]
 
     def get_state(self) -> dict[str, Any]:
-        """Returns copies of what it counts in, by the attributes' names, for `set_state`: variables, and numbers and
-        arrays that are no arguments of the constructor, also in lists and dicts; those of metrics within as a dict.
+        """Returns a copy of the state, by attribute name, for `set_state`: variables, numbers and arrays, also in lists
+        and dicts, except constructor arguments; the state of an inner metric is a dict.
         """
         arguments, found = self.config_parameters(), {}
         for name, value in vars(self).items():
@@ -105,39 +105,39 @@ class Metric(Stateful):
         return found
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Counts on from what `get_state` returned."""
+        """Restores a state returned by `get_state`."""
         for name in self.get_state().keys() & state.keys():
             own, value = getattr(self, name), state[name]
             if isinstance(own, Metric):
                 own.set_state(value)
             elif isinstance(own, Variable) and own.shape == np.shape(value):
                 own.assign(value)
-            elif isinstance(own, Variable):  # its shape follows from the first batch
+            elif isinstance(own, Variable):  # a variable whose shape the first batch determines
                 own.data = np.array(value, own.dtype)
             else:
                 setattr(self, name, deepcopy(value))
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
-        """Takes in what a batch brings: targets and predictions, and a weight for each sample."""
+        """Adds a batch: targets, predictions, and optionally a weight per sample."""
         raise NotImplementedError(f"{type(self).__name__} must override update_state.")
 
     def result(self) -> Any:
-        """The value over all that came since the last reset."""
+        """Returns the value over all batches since the last reset."""
         raise NotImplementedError(f"{type(self).__name__} must override result.")
 
     def reset_state(self) -> None:
-        """Forgets all: fills the variables anew, also those of the metrics within."""
+        """Resets the state: refills the variables, also those of inner metrics."""
         for variable, fill in self._variables:
             variable.assign(fill(variable.shape, variable.dtype))
         for within in self._within():
             within.reset_state()
 
     def _doubles(self, *names: str, shape: tuple[int, ...] = ()) -> list[Variable]:
-        """Makes variables of doubles of these names."""
+        """Adds float64 variables with these names."""
         return [self.add_variable(shape, dtype=np.float64, name=name) for name in names]
 
     def _fit(self, shape: tuple[int, ...]) -> None:
-        """Gives the variables of doubles this shape, which follows from a batch: zeros, unless they have it."""
+        """Sets float64 variables to zeros of this shape, known from a batch, unless they have it already."""
         for variable, _ in self._variables:
             if variable.dtype == np.float64 and variable.shape != shape:
                 variable.data = np.zeros(shape, variable.dtype)
@@ -166,7 +166,7 @@ class Sum(Metric):
 
 
 class Mean(Metric):
-    """The mean of all values, each counted `sample_weight` times; 0.0 of none at all."""
+    """The mean of all values, weighted by `sample_weight`; 0.0 without any values."""
 
     def __init__(self, name: str = "mean", dtype: str | None = None) -> None:
         super().__init__(dtype, name)
@@ -183,9 +183,9 @@ class Mean(Metric):
 
 
 class MeanMetricWrapper(Mean):
-    """The mean of a function `(y_true, y_pred, **options) -> one number a sample`, both NumPy arrays.
+    """The mean of a function `(y_true, y_pred, **options) -> one number per sample` on NumPy arrays.
 
-    values: the same on tensors; with it a training step takes the sums on the device. Each option is an attribute.
+    values: the same on tensors; with it a training step computes the sums on the device. Each option is an attribute.
     """
 
     recordable = True
@@ -194,7 +194,7 @@ class MeanMetricWrapper(Mean):
                  values: DeviceFunction | None = None, **options: Any) -> None:
         super().__init__(name or str(getattr(fn, "__name__", "metric")), dtype)
         self._function, self._values = fn, values
-        self.recordable = values is not None and options.get("ignore_class") is None  # whose weights change
+        self.recordable = values is not None and options.get("ignore_class") is None  # ignore_class changes the weights
         self._options = tuple(options)
         for option, value in options.items():
             setattr(self, option, value)
@@ -203,7 +203,7 @@ class MeanMetricWrapper(Mean):
         return {option: getattr(self, option) for option in self._options}
 
     def values(self, y_true: Tensor, y_pred: Tensor) -> Any:
-        """One number a sample, as an array on the tensors' device."""
+        """Returns one number per sample, as an array on the tensors' device."""
         return self._values(y_true, y_pred, **self._given_options())  # type: ignore[misc]
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
@@ -215,19 +215,19 @@ class MeanMetricWrapper(Mean):
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a metric counts in this attribute: a number, an array, or a list or dict of such."""
+    """Whether an attribute is state: a number, an array, or a list or dict of these."""
     if isinstance(value, list | dict):
         return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
     return isinstance(value, int | float | np.ndarray | np.generic) and not isinstance(value, bool)
 
 
 def array(value: Any) -> np.ndarray:
-    """The values of a tensor, without its gradient, or what NumPy makes of it."""
+    """Returns a tensor's or other value as a NumPy array, without a gradient."""
     return value.detach().numpy() if isinstance(value, Tensor) else np.asarray(without_gradient(value))
 
 
 def weighted(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Values, and weights (N,) or of the same rank in their shape; 1 where none are given."""
+    """Returns values, and weights broadcast to their shape; 1 without weights."""
     values = array(values)
     weights = np.ones((), np.float64) if sample_weight is None else array(sample_weight)
     if weights.ndim == values.ndim + 1 and weights.shape[-1] == 1:
@@ -238,11 +238,11 @@ def weighted(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ratio(a: Any, b: Any) -> Any:
-    """a / b, 0 where b is 0."""
+    """a / b, or 0 if b is 0."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)
 
 
 def number(value: Any) -> Any:
-    """A result: one number as a `Number`, several as a tensor."""
+    """Returns a result: one number as a `Number`, several as a tensor."""
     return Tensor(np.asarray(value, np.float32)) if np.ndim(value) else Number(value)

@@ -1,4 +1,4 @@
-"""How well numbers are predicted, over all samples together: the coefficient of determination, and correlations."""
+"""Metrics of regression: the coefficient of determination, and correlations."""
 
 import warnings
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from .metric import Mean, Metric, array, number, weighted
 
 
 class R2Score(Metric):
-    """1 - sum((t - p)^2) / sum((t - mean(t))^2) of each output (N, C): 1 where all is right, 0 for the mean.
+    """1 - sum((t - p)^2) / sum((t - mean(t))^2) of each output (N, C): 1 for perfect predictions, 0 for the mean.
 
-    class_aggregation: "uniform_average", "variance_weighted_average" or None for all. num_regressors adjusts it.
+    class_aggregation: "uniform_average", "variance_weighted_average" or None for all. num_regressors adjusts R2.
     """
 
     direction = "up"
@@ -69,7 +69,7 @@ class R2Score(Metric):
 
 
 class _Correlation(Mean):
-    """The mean over samples of how targets and predictions go together along `axis`."""
+    """The mean over samples of a correlation of targets and predictions along `axis`."""
 
     direction = "up"
 
@@ -84,7 +84,7 @@ class _Correlation(Mean):
 
 
 def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
-    """The cosine of targets and predictions, each less its mean along `axis`. Pearson, 1895."""
+    """The cosine similarity of targets and predictions, each minus its mean along `axis`. Pearson, 1895."""
     t, p = (array(each) - array(each).mean(axis, keepdims=True) for each in (y_true, y_pred))
     return -F.cosine_similarity(t, p, axis)
 
@@ -99,7 +99,7 @@ def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 
 
 class PearsonCorrelation(_Correlation):
-    """The mean over samples of Pearson's correlation along `axis`: 1 for one a rising line of the other."""
+    """The mean over samples of Pearson's correlation along `axis`: 1 for an increasing linear relation."""
 
     function = staticmethod(pearson_correlation)
 
@@ -108,7 +108,7 @@ class PearsonCorrelation(_Correlation):
 
 
 class ConcordanceCorrelation(_Correlation):
-    """The mean over samples of Lin's concordance correlation along `axis`: 1 where both are equal."""
+    """The mean over samples of Lin's concordance correlation along `axis`: 1 if both are equal."""
 
     function = staticmethod(concordance_correlation)
 

@@ -1,4 +1,4 @@
-"""Training on several processes, also of several machines, by MPI (the extra `mpi`).
+"""Training on several processes, also on several machines, with MPI (the extra `mpi`).
 
     model.distribute(parallel.MPI())
     model.fit(...)

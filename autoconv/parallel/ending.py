@@ -1,20 +1,20 @@
-"""How a rank ends: if an exception ends one, the others, which would wait for it, end too."""
+"""Ends all ranks if an exception ends one of them, as the others would wait for it."""
 
 import atexit
 import sys
 from typing import Any
 
-_code = 0  # with which all ranks end, where one failed
+_code = 0  # exit code of all ranks if one failed
 
 
 def watch(comm: Any) -> None:
-    """Ends all ranks of a communicator if an exception, already shown, ends this one."""
+    """Registers that all ranks of a communicator end if an exception ends this process."""
     if comm.size > 1:
         atexit.register(_end, comm)
 
 
 def fail(code: int = 1) -> None:
-    """Has all ranks end, with this exit code, when this one does."""
+    """Makes all ranks end with this exit code when this rank ends."""
     global _code
     _code = code
 

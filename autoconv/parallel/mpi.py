@@ -1,4 +1,4 @@
-"""`MPI`: the processes of mpiexec, as `Ranks`. Sums are added here, in the order of ranks."""
+"""`MPI`: the processes of mpiexec as `Ranks`. Sums are computed here, in the order of ranks."""
 
 import os
 import pickle
@@ -14,17 +14,17 @@ from . import ending
 from .summing import RankSum, Rooms
 from .waiting import Watch
 
-STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # in each
-TAGS = 1 << 13  # per kind of messages; MPI has at least twice as many
+STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set by mpiexec
+TAGS = 1 << 13  # tags per kind of message; MPI has at least twice as many
 
 
 class MPI(Ranks):
     """All processes of an mpi4py communicator, by default MPI's COMM_WORLD.
 
-    bucket_bytes: how much of the gradient is summed at once, while the backward pass continues.
+    bucket_bytes: size of the gradient's pieces, which are summed during the backward pass.
     timeout: seconds without a message from a rank after which the others raise TimeoutError, naming
-    it; longer than what one rank does alone, such as a callback. compression: None, or "float16",
-    which halves the bytes, rounded. The same number of ranks gives the same bits. Raises
+    it; it must exceed the time of any callback on one rank. compression: None, or "float16", which
+    halves the bytes by rounding. The same number of ranks gives the same bits. Raises
     RuntimeError if mpiexec started no others, ExtraError without mpi4py, ValueError.
     """
 
@@ -38,7 +38,7 @@ class MPI(Ranks):
         self._mpi = _mpi4py()
         given = self._mpi.COMM_WORLD if comm is None else comm
         if given.size == 1 and comm is None and not any(name in os.environ for name in STARTED_BY):
-            raise RuntimeError("Only one process runs, so nothing can be shared. Start several: mpiexec -n 4 python "
+            raise RuntimeError("Only one process is running. Start several: mpiexec -n 4 python "
                                "-m mpi4py program.py (on the command line: mpiexec -n 4 python -m mpi4py -m autoconv "
                                "train mnist --distributed).")
         self._comm = given.Dup()
@@ -47,8 +47,8 @@ class MPI(Ranks):
         self.bucket_bytes = int(bucket_bytes)
         self.compression = compression
         self._watch = Watch(self.rank, float(timeout))
-        # Of sums and of other messages apart: where one rank records a step that another replays, they alternate in
-        # other ways.
+        # Tag counts of sums and of other messages are separate, because their order differs between a rank that records
+        # a step and a rank that replays it.
         self._sent = {"sums": 0, "others": 0}
         self._under_way: list[RankSum] = []
         self._rooms: Rooms = defaultdict(list)
@@ -60,14 +60,14 @@ class MPI(Ranks):
         ending.watch(self._comm)
 
     def __reduce__(self) -> tuple:
-        raise TypeError("A model that is distributed cannot be copied to another process: its ranks are processes "
-                        "themselves. Call model.distribute(autoconv.engine.ranks.ALONE) before.")
+        raise TypeError("A distributed model cannot be copied to another process, because each of its ranks is a "
+                        "process. Call model.distribute(autoconv.engine.ranks.ALONE) first.")
 
     def start(self, part: Any) -> None:
         if isinstance(part, np.ndarray):
             self._begin(part, _is_there, [part], 1)
             return
-        free = self._staging[part.size, part.dtype]  # pinned memory, filled by a GPU
+        free = self._staging[part.size, part.dtype]  # free buffers in pinned memory, which a GPU fills
         host = free.pop() if free else part.pinned()
         self._staged.append(host)
         self._begin(host, part.begin_copy_to(host), [part], 1)
@@ -107,7 +107,7 @@ class MPI(Ranks):
         return [pickle.loads(data.data) for data in self._everyone(own, rooms)]
 
     def _everyone(self, own: np.ndarray, rooms: list[np.ndarray]) -> list[np.ndarray]:
-        """An array of each rank, to all."""
+        """Sends every rank's array to all ranks."""
         tag = self._tag("others", 1)
         others = [other for other in range(self.size) if other != self.rank]
         receiving = [self._comm.Irecv(_bytes(rooms[other]), other, tag) for other in others]
@@ -125,19 +125,19 @@ class MPI(Ranks):
         return value if self.rank == 0 else pickle.loads(room.data)
 
     def _wait(self, requests: list[Any], of: list[int]) -> None:
-        """Until all of these requests, each of a message from or to a rank, are done."""
+        """Waits until all requests are complete. of: each request's rank."""
         test = self._mpi.Request.Testall
         self._watch.wait(lambda: test(requests), lambda: [rank for rank, one in zip(of, requests) if not one.Test()])
 
     def _tag(self, what: str, count: int) -> int:
-        """The first of `count` tags that no message under way has; all ranks take the same ones."""
+        """Returns the first of `count` tags not in use; it is the same on all ranks."""
         first = self._sent[what]
         self._sent[what] += count
         return first % TAGS + (TAGS if what == "sums" else 0)
 
 
 def _is_there() -> bool:
-    """Of what need not come from a GPU."""
+    """Returns True: memory of the host needs no copy from a GPU."""
     return True
 
 
@@ -151,7 +151,7 @@ def _mpi4py() -> Any:
     except ImportError as error:
         raise ExtraError("Training on several processes needs mpi4py and an MPI such as MPICH or "
                          "Open MPI: pip install 'autoconv[mpi]' mpich") from error
-    except RuntimeError as error:  # mpi4py is there, but no library of MPI
+    except RuntimeError as error:  # mpi4py is installed, but no MPI library
         raise ExtraError(f"mpi4py finds no MPI on this computer: {error}. Install one: pip install "
                          "mpich, or the system's package mpich or openmpi-bin.") from error
     return library

@@ -1,7 +1,7 @@
-"""`RankSum`: an array summed over all ranks in their order, so that each run has the same bits.
+"""`RankSum`: sums an array over all ranks in their order, so that each run has the same bits.
 
-Each rank receives its share of the array from all others, adds it up, and sends the sum to all.
-Small arrays, and those of two ranks, go to all at once: one message less to wait for.
+Each rank receives its section of the array from all others, sums it, and sends the sum to all.
+Small arrays, and all arrays of two ranks, are sent whole to all ranks: one message fewer.
 """
 
 from collections import defaultdict
@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-AT_ONCE = 1 << 14  # bytes: up to here the time of a message hardly depends on its size
+AT_ONCE = 1 << 14  # bytes up to which a message's time hardly depends on its size
 
 Rooms = defaultdict[tuple[int, int, np.dtype], list[np.ndarray]]  # free receive buffers by shape
 
 
 class RankSum:
-    """Sums `host` (n,) in place, then writes it, divided by `divided_by`, to `into`, arrays that
-    are in it one after the other. there: whether `host` has come from the device. packed: the dtype
-    that is sent, None for its own. Uses the tags `tag` and `tag + 1`.
+    """Sums `host` (n,) in place, then writes it, divided by `divided_by`, to the arrays `into`,
+    which it holds one after the other. there: whether the copy to `host` is complete. packed: the
+    dtype that is sent, None for the array's own. Uses the tags `tag` and `tag + 1`.
     """
 
     def __init__(self, comm: Any, host: np.ndarray, there: Callable[[], bool], into: Sequence[Any],
@@ -40,15 +40,15 @@ class RankSum:
         self._steps = self._run()
 
     def advance(self) -> bool:
-        """Goes on as far as that is possible without waiting. Returns whether all is done."""
+        """Advances as far as possible without waiting. Returns whether the sum is complete."""
         return next(self._steps, True)
 
     def missing(self) -> list[int]:
-        """The ranks that it waits for."""
+        """Returns the ranks whose messages are missing."""
         return [rank for rank, request in zip([*self._others] * 2, self._requests) if not request.Test()]
 
     def _run(self) -> Iterator[bool]:
-        """All of it; gives False where it would have to wait."""
+        """Performs the sum; yields False whenever it would have to wait."""
         while not self._there():
             yield False
         yield from self._sum()
@@ -76,25 +76,25 @@ class RankSum:
             yield from self._collect(shares, own)
 
     def _add(self, rooms: np.ndarray, outgoing: np.ndarray, own: slice) -> None:
-        """The sum of all ranks' parts of the own share, in the order of ranks."""
+        """Sums this rank's section over all ranks, in their order."""
         rank = self._comm.rank
         total = self._host[own]
         parts = [*rooms]
         parts.insert(rank, outgoing[own])
         so_far = parts[0]
-        for part in parts[1:-1]:  # into a room or `total`
+        for part in parts[1:-1]:  # partial sums are written to a receive buffer or `total`
             into = total if rank == 0 else rooms[0] if self._packed is None else np.empty_like(total)
             so_far = np.add(so_far, part, out=into, dtype=total.dtype)
         np.add(so_far, parts[-1], out=total, dtype=total.dtype)
 
     def _collect(self, shares: list[slice], own: slice) -> Iterator[bool]:
-        """Sends the sum of the own share to all others, and gets theirs."""
+        """Sends the sum of this rank's section to all others, and receives their sums."""
         theirs = [self._host[shares[other]] for other in self._others]
         if self._packed is None:
             yield from self._exchange(theirs, [self._host[own]] * len(self._others), self._tag + 1)
             return
         outgoing = self._host[own].astype(self._packed)
-        self._host[own] = outgoing  # as the others get it
+        self._host[own] = outgoing  # rounded as the others receive it
         rooms = self._room(max(share.stop - share.start for share in shares))
         fitting = [room[: part.size] for room, part in zip(rooms, theirs)]
         yield from self._exchange(fitting, [outgoing] * len(self._others), self._tag + 1)
@@ -104,7 +104,7 @@ class RankSum:
 
     def _exchange(self, rooms: Iterable[np.ndarray], outgoing: Iterable[np.ndarray],
                   tag: int) -> Iterator[bool]:
-        """Receives from all others and sends to them."""
+        """Receives from all other ranks and sends to them."""
         receiving = [self._comm.Irecv(_bytes(room), rank, tag) for room, rank in zip(rooms, self._others)]
         self._requests = [*receiving, *(self._comm.Isend(_bytes(part), rank, tag) for part,
                                         rank in zip(outgoing, self._others))]

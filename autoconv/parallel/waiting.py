@@ -1,23 +1,23 @@
-"""`Watch`: waits for messages, and names the rank that sends none."""
+"""`Watch`: waits for messages, and reports ranks that send none."""
 
 import os
 import time
 from collections.abc import Callable
 
-SPINS = 100  # looks before the processor is offered to other ranks
-AWAKE = 2e-3  # seconds of looking without a pause: longer than a rank is usually late
-PAUSE = 2e-4  # seconds between two looks from then on
+SPINS = 100  # checks before the processor is yielded to other ranks
+AWAKE = 2e-3  # seconds of checking without a pause: longer than usual delays
+PAUSE = 2e-4  # seconds between two checks after that
 
 
 class Watch:
-    """After `timeout` seconds without a message raises TimeoutError, which names the rank."""
+    """Waits for messages; after `timeout` seconds raises TimeoutError, naming the late rank."""
 
     def __init__(self, rank: int, timeout: float) -> None:
         self._rank = rank
         self._timeout = timeout
 
     def wait(self, done: Callable[[], bool], missing: Callable[[], list[int]]) -> None:
-        """Waits until `done()`. missing: the ranks that it hangs on."""
+        """Waits until `done()`. missing: returns the ranks that have not sent their messages."""
         for _ in range(SPINS):
             if done():
                 return
@@ -29,9 +29,9 @@ class Watch:
             elif waited < self._timeout:
                 time.sleep(PAUSE)
             elif late := missing():
-                raise TimeoutError(f"Rank {self._rank} waits for {_named(late)}, from which "
-                                   f"nothing came for {self._timeout:g} seconds. Look for what "
-                                   "stopped it there; where it only takes long, raise the timeout.")
+                raise TimeoutError(f"Rank {self._rank} waits for {_named(late)}, which sent "
+                                   f"nothing for {self._timeout:g} seconds. Find out what stopped "
+                                   "it; if it is only slow, raise the timeout.")
 
 
 def _named(ranks: list[int]) -> str:

@@ -293,7 +293,7 @@ def image_dataset_from_directory(
     """Returns a folder's pictures as an `ImageDataset`, or two for subset="both".
 
     Arguments are Keras's: labels from the folders' names, as numbers, a list in the files' order,
-    or None; label_mode "int", "categorical", "binary" or None; batch_size None gives single images.
+    or None; label_mode "int", "categorical", "binary" or None; batch_size None returns single images.
     Files and validation_split are Keras's for the same seed (and .webp files).
 
     Enlarged pictures have Keras's pixels (a JPEG's may differ slightly). Shrunk pictures use every

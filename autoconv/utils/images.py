@@ -66,7 +66,7 @@ def array_to_img(x: np.ndarray, data_format: str | None = None, scale: bool = Tr
                  dtype: DTypeLike | None = None) -> PillowImage:
     """Returns an array (height, width, channels) with 1, 3 or 4 channels as Pillow's Image.
 
-    scale: stretches values to 0..255. Without it, one channel with values above 255 gives a picture
+    scale: stretches values to 0..255. Without it, one channel with values above 255 becomes a picture
     of 32 bits (mode "I").
     """
     pil = pillow("Image")

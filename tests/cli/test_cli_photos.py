@@ -87,7 +87,7 @@ def test_pictures_of_all_formats_are_read_or_named(tmp_path):
     results = json.loads((tmp_path / "run" / "run.json").read_text())
     assert results["train_images"] + results["test_images"] == 15
     assert results["skipped"] == [str(folder / "red" / "d.heic")]
-    assert f"skipped {folder / 'red' / 'd.heic'}: it is in no format that Pillow knows" in result.stderr
+    assert f"skipped {folder / 'red' / 'd.heic'}: its format is unknown to Pillow" in result.stderr
     assert "1 picture could not be read" in result.stderr
     assert "d.heic cannot be read" in autoconv_("train", folder, *QUICK, "--strict", code=1).stderr
     seen = autoconv_("predict", tmp_path / "run", folder / "red", code=1)
@@ -106,7 +106,7 @@ def test_a_very_large_picture_is_named_and_read(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # as in a process of its own
         result = autoconv_("train", tmp_path / "set", *QUICK, "--epochs", "2", "--json", "-")
-    assert result.stderr == f"note: {vast} is very large, 90 million pixels: reading it takes long.\n"
+    assert result.stderr == f"note: {vast} is very large, 90 million pixels: reading it takes a long time.\n"
     assert json.loads(result.stdout)["skipped"] == []
 
 

@@ -179,7 +179,7 @@ WRONG = gzip.compress(RAW[FIRST][:-1] + bytes([RAW[FIRST][-1] ^ 1]), mtime=0)  #
     [
         (404, "404"),
         (503, "503"),
-        (b"<!DOCTYPE html><html>Log in</html>", r"a web page \(HTML\) in the file's place"),
+        (b"<!DOCTYPE html><html>Log in</html>", r"a web page \(HTML\) instead"),
         (b"", "the MD5 over the contents must be"),
         (WRONG, "the MD5 over the contents must be"),
         (gzip.compress(RAW[FIRST] + b"x", mtime=0), "the MD5 over the contents must be"),
@@ -288,7 +288,7 @@ def test_a_look_up_of_names_that_hangs_costs_no_more_than_the_patience(monkeypat
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait())
     use(monkeypatch, "http://no.such.host")
     try:
-        assert "nothing came for 0.4 s" in failure(patience=0.4)
+        assert "no data for 0.4 s" in failure(patience=0.4)
     finally:
         answered.set()
 

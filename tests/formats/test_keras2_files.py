@@ -208,7 +208,7 @@ class TestTraining:
     def test_an_optimizer_that_is_not_understood_starts_anew(self, tmp_path):
         slots = {"Adam/iterations:0": 3, "training/Adam/Variable:0": np.zeros((3, 2)),
                  "training/Adam/Variable_1:0": np.zeros(2)}
-        with pytest.warns(UserWarning, match="starts anew"):
+        with pytest.warns(UserWarning, match="starts from scratch"):
             model = self.load(tmp_path, {"class_name": "Adam", "config": {**OPTIMIZER, "decay": 0.0}}, slots)
         assert model.optimizer.iterations == 0
 

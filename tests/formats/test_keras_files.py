@@ -240,5 +240,5 @@ def test_an_operation_that_names_huge_sizes_is_refused():
     x = layers.Input((3,))
     text = models.Model(x, ops.tile(x, (1, 2))).to_json()
     assert models.model_from_json(text).output_shape == (None, 6)
-    with pytest.raises(ValueError, match=r"sizes up to 16,777,216 in all. Received: tile with \[1, 1073741824\]"):
+    with pytest.raises(ValueError, match=r"a product of 16,777,216 at most. Received: tile with \[1, 1073741824\]"):
         models.model_from_json(text.replace('"repeats": [1, 2]', '"repeats": [1, 1073741824]'))

@@ -344,7 +344,7 @@ def test_errors_say_what_is_wrong():
     import hostile_onnx
 
     for name, wanted in {
-            "unknown op": "The op 'Mystery' of node 'Mystery_0' is not known. Known are: Abs, Add",
+            "unknown op": "The op 'Mystery' of node 'Mystery_0' is not supported. Supported: Abs, Add",
             "weights elsewhere": "must hold its weights itself",
             "wrong size": "byte count must match its shape and dtype",
             "a cycle": "uses 'y', which is not defined", "channels": r"Node 'Conv_0' \(Conv\) cannot run: .*channels",

@@ -132,7 +132,7 @@ def test_ranks_that_do_not_train_the_same_say_which(together):
 
 @pytest.mark.parametrize("module", [("-m", "mpi4py"), ()], ids=["-m mpi4py", "plain"])
 @pytest.mark.parametrize(("case", "says"), [("fails", "No space left on this rank"), ("dies", ""),
-                                            ("hangs", "from which nothing came for 1 seconds")])
+                                            ("hangs", "which sent nothing for 1 seconds")])
 def test_where_one_rank_ends_all_end(case, says, module, tmp_path):
     code, text, seconds = run(2, tmp_path, case, module=module)
     assert code != 0
@@ -145,5 +145,5 @@ def test_one_process_alone_is_told_how_to_start_more(tmp_path):
     done = subprocess.run([sys.executable, "-c", "from autoconv import parallel; parallel.MPI()"], env=kept,
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
-    assert "RuntimeError: Only one process runs" in done.stderr
+    assert "RuntimeError: Only one process is running" in done.stderr
     assert "mpiexec -n 4 python -m mpi4py" in done.stderr

@@ -382,7 +382,7 @@ class TestMetrics:
         assert metrics.F1Score().variables == []
 
     def test_predictions_that_are_no_probabilities_warn(self):
-        with pytest.warns(UserWarning, match=r"takes predictions in \[0, 1\]"):
+        with pytest.warns(UserWarning, match=r"needs predictions in \[0, 1\]"):
             assert metrics.Precision()([0, 1], [-1.0, 2.0]) == 1
 
     def test_the_areas_count_whole_numbers(self):
@@ -1252,7 +1252,7 @@ class TestGetFile:
             utils.get_file("a.txt")
         with pytest.raises(ValueError, match="Paths are no longer accepted"):
             get(fname="../a.txt")
-        with pytest.raises(ValueError, match="http, https or file"):
+        with pytest.raises(ValueError, match="an http, https or file URL"):
             utils.get_file("a.txt", "ftp://a/b", cache_dir=tmp_path)
         with pytest.raises(OSError, match="URL fetch failure"):
             utils.get_file("c.txt", (tmp_path / "c.txt").as_uri(), cache_dir=tmp_path)

@@ -142,7 +142,7 @@ def test_transparent_parts_are_white(tmp_path):
 def test_what_is_no_picture_is_named(photo, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "cut.png").write_bytes(photo[0].read_bytes()[:200])
-    for name, said in (("text.png", "in no format that Pillow knows"), ("cut.png", "cannot be read"),
+    for name, said in (("text.png", "its format is unknown to Pillow"), ("cut.png", "cannot be read"),
                        ("gone.png", "No such file")):
         printed = autoconv_(tmp_path / name, code=1)
         assert said in printed

@@ -199,8 +199,8 @@ def test_steps_of_unknown_number_are_shown(monkeypatch):
     ({"validation_data": Again}, r"Received: the class Again\. Call it: Again\(\)"),
     ({"x": Again(X)}, "y is missing"),
     ({"x": Again(X, Y, Y, Y)}, "A batch must be x"),
-    ({"x": Again(X, Y + 1)}, "Labels must lie"),
-    ({"x": iter([(X, Y), (X, Y + 1)])}, "Labels must lie"),
+    ({"x": Again(X, Y + 1)}, "Labels must be"),
+    ({"x": iter([(X, Y), (X, Y + 1)])}, "Labels must be"),
     ({"x": iter([(X, Y), (X[:, :2], Y)])}, r"\(70, 2\)|\(None, 2\)"),
     ({"x": iter([(X, Y[:5])])}, "same number of samples"),
 ])

@@ -576,9 +576,9 @@ def test_two_models_that_share_a_layer():
     ({"class_weight": {"0": 2.0}}, "class_weight must be a dict .class: weight"),
     ({"class_weight": {0: 1.0, 1: 1.0, 2: 1.0}, "sample_weight": np.ones(90)}, "Only one of class_weight"),
     ({"sample_weight": np.ones(3)}, "90 and 3"),
-    ({"sample_weight": np.ones((90, 2))}, "one number a sample"),
+    ({"sample_weight": np.ones((90, 2))}, "one number per sample"),
     ({"y": np.zeros(89, int)}, "x and y must have the same number of samples.*90 and 89"),
-    ({"y": np.full(90, 3)}, r"Labels must lie in 0\.\.2 for .* 3 outputs.*from 3 to 3.*needs 4 units"),
+    ({"y": np.full(90, 3)}, r"Labels must be in 0\.\.2 for .* 3 outputs.*from 3 to 3.*needs 4 units"),
     ({"y": np.full(90, -1)}, "from -1"),
     ({"y": np.eye(90, 4)}, "integer label"),
     ({"y": None}, "y is missing"),
@@ -623,7 +623,7 @@ def test_a_misspelt_argument_is_answered_with_the_nearest_one(method, argument, 
 def test_validation_labels_are_checked_before_the_first_epoch():
     x, y = problem(50)
     model = compiled()
-    with pytest.raises(ValueError, match="Labels must lie"):
+    with pytest.raises(ValueError, match="Labels must be"):
         model.fit(x, y, validation_data=(x, y + 1), verbose=0)
     assert model.optimizer.iterations == 0
 
