@@ -312,7 +312,7 @@ class TestInspect:
         printed = autoconv_("inspect", run, "--layer", "conv2", "--out", tmp_path / "a.html", code=2)
         assert "Did you mean 'conv2d" in printed
         assert "must end in" in autoconv_("inspect", run, "--out", tmp_path / "a.gif", code=2)
-        assert "is no run" in autoconv_("inspect", tmp_path, "--out", tmp_path / "a.html", code=1)
+        assert "is not a run" in autoconv_("inspect", tmp_path, "--out", tmp_path / "a.html", code=1)
         assert not (tmp_path / "a.html").exists()
 
 
