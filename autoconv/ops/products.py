@@ -87,7 +87,7 @@ def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], 
         result = "..." + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
     found = _letters(result, others)
     if len(set(found)) != len(found) or not set(found) <= {name for names in inputs for name in names}:
-        raise ValueError(f"The result of einsum may use only axes of its operands, each once. Received: {subscripts!r}.")
+        raise ValueError(f"The result of einsum must have axes of its operands, each once. Received: {subscripts!r}.")
     return inputs, found
 
 
