@@ -71,7 +71,7 @@ def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
     cards = (document.card("Confusion matrix: true classes in rows, predicted classes in columns",
                            f'<div class="scroll matrix">{cells}</div>')
              + document.card("Precision and recall", f'<div class="scroll">{numbers}</div>'))
-    return ["<section><h2>Classes</h2><p>Precision: the correct fraction of a class's predictions. Recall: the fraction "
+    return ["<section><h2>Classes</h2><p>Precision: the correct fraction of a class's predictions. Recall: the part "
             f'of its images that was found.</p><div class="cards wide">{cards}</div></section>']
 
 
