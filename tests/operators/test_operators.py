@@ -335,7 +335,8 @@ def test_the_condition_may_be_a_tensor_alone():
 
 
 @pytest.mark.parametrize(("call", "said"), [
-    (lambda: F.concatenate([]), "list of at least one tensor"), (lambda: F.concatenate(np.ones((2, 2))), "list of at least one"),
+    (lambda: F.concatenate([]), "list of at least one tensor"),
+    (lambda: F.concatenate(np.ones((2, 2))), "list of at least one"),
     (lambda: F.concatenate([np.ones((2, 3)), np.ones((3, 3))], axis=1),
      r"agree on all axes but axis 1. Received: \[\(2, 3\), \(3, 3\)\]"),
     (lambda: F.concatenate([np.ones(2), np.ones((2, 2))]), "agree"), (lambda: F.concatenate([1.0, 2.0]), "Use stack"),

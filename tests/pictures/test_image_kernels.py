@@ -85,7 +85,8 @@ def test_a_kernel_may_have_fractions():
 
 
 @pytest.mark.parametrize(("kernel", "said"), [
-    ("1 2 / 3", "Row 1 has 2 numbers, row 2 has 1"), ("1 2 / 1/0 3", "Row 2 is '1/0 3', which is not a list of numbers"),
+    ("1 2 / 3", "Row 1 has 2 numbers, row 2 has 1"),
+    ("1 2 / 1/0 3", "Row 2 is '1/0 3', which is not a list of numbers"),
     ("1 2 / 3 x", "Row 2 is '3 x'"), ("1 2 / / 3 4", "row 2 has 0")])
 def test_a_wrong_row_of_a_kernel_is_named(kernel, said):
     with pytest.raises(ValueError, match=said):
