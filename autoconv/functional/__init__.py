@@ -1,6 +1,6 @@
-"""The ops under their public names, on tensors. Arguments are checked here, before any kernel.
+"""The public functions on tensors. They check their arguments before any kernel runs.
 
-`arrays.py` has what is NumPy's elsewhere. Images are (N, H, W, C), kernels (KH, KW, C, F).
+`arrays.py` contains NumPy's functions. Images are (N, H, W, C), kernels (KH, KW, C, F).
 """
 
 from . import activation_functions, arrays, image_functions, layer_functions, loss_functions, norms

@@ -1,4 +1,4 @@
-"""The activation functions, with the names, arguments and defaults of `keras.activations`."""
+"""Activation functions with the names, arguments and defaults of `keras.activations`."""
 
 from collections.abc import Sequence
 from math import pi, sqrt
@@ -21,7 +21,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer, 20
 
 def relu(x: TensorLike, negative_slope: float = 0.0, max_value: float | None = None,
          threshold: float = 0.0) -> Tensor:
-    """max(x, 0); else x from `threshold` to `max_value`, below negative_slope (x - threshold)."""
+    """x from `threshold` to `max_value`, below it negative_slope (x - threshold); max(x, 0) by default."""
     x = _floats(x)
     refuse_gradient("relu", negative_slope=negative_slope, max_value=max_value, threshold=threshold)
     if not threshold and not negative_slope:
@@ -47,7 +47,7 @@ def tanh(x: TensorLike) -> Tensor:
 
 
 def softmax(x: TensorLike, axis: int | Sequence[int] = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along `axis`, or along several as if they were one, stable for any x."""
+    """exp(x) / sum(exp(x)) along one or several axes, numerically stable for any x."""
     x = _floats(x)
     if isinstance(axis, Sequence):
         return _along_several(activations.softmax, x, axis)
@@ -59,7 +59,7 @@ def softmax(x: TensorLike, axis: int | Sequence[int] = -1) -> Tensor:
 
 
 def log_softmax(x: TensorLike, axis: int | Sequence[int] = -1) -> Tensor:
-    """log(softmax(x)) along `axis`, or along several as if they were one, stable for any x."""
+    """log(softmax(x)) along one or several axes, numerically stable for any x."""
     x = _floats(x)
     if isinstance(axis, Sequence):
         return _along_several(activations.log_softmax, x, axis)
@@ -67,7 +67,7 @@ def log_softmax(x: TensorLike, axis: int | Sequence[int] = -1) -> Tensor:
 
 
 def _along_several(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
-    """An op along one axis, of x with these axes as one, at the end."""
+    """Applies an op for one axis to several axes of x, which are moved to the end and merged."""
     axes = arith.normalize_axes(axis, x.ndim)
     order = (*(i for i in range(x.ndim) if i not in axes), *axes)
     moved = x.transpose(order)
@@ -82,13 +82,13 @@ def exponential(x: TensorLike) -> Tensor:
 
 
 def elu(x: TensorLike, alpha: float = 1.0) -> Tensor:
-    """x where it is positive, else alpha (exp(x) - 1). Clevert et al., 2015."""
+    """x if it is positive, else alpha (exp(x) - 1). Clevert et al., 2015."""
     x = _tensor(x)
     return arrays.where(x > 0, x, alpha * arrays.expm1(arrays.minimum(x, 0)))
 
 
 def celu(x: TensorLike, alpha: float = 1.0) -> Tensor:
-    """x where it is positive, else alpha (exp(x / alpha) - 1). Barron, 2017."""
+    """x if it is positive, else alpha (exp(x / alpha) - 1). Barron, 2017."""
     x = _tensor(x)
     return arrays.where(x > 0, x, alpha * arrays.expm1(arrays.minimum(x, 0) / alpha))
 
@@ -99,7 +99,7 @@ def selu(x: TensorLike) -> Tensor:
 
 
 def leaky_relu(x: TensorLike, negative_slope: float = 0.2) -> Tensor:
-    """x where it is positive, else negative_slope x. Maas et al., 2013."""
+    """x if it is positive, else negative_slope x. Maas et al., 2013."""
     x = _tensor(x)
     if 0 <= negative_slope <= 1:
         return arrays.maximum(negative_slope * x, x)
@@ -112,7 +112,7 @@ def relu6(x: TensorLike) -> Tensor:
 
 
 def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
-    """x P(X <= x) of the normal distribution, by erf or tanh. Hendrycks and Gimpel, 2016."""
+    """x P(X <= x) for a standard normal X, by erf or tanh. Hendrycks and Gimpel, 2016."""
     x = _tensor(x)
     if approximate:
         return 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
@@ -137,12 +137,12 @@ def hard_silu(x: TensorLike) -> Tensor:
 
 
 def hard_tanh(x: TensorLike) -> Tensor:
-    """x, but at least -1 and at most 1."""
+    """x, clipped to -1..1."""
     return arrays.clip(x, -1.0, 1.0)
 
 
 def softplus(x: TensorLike) -> Tensor:
-    """log(1 + exp(x)), which overflows for no x."""
+    """log(1 + exp(x)), without overflow for any x."""
     x = _tensor(x)
     size = arrays.abs(x)
     return 0.5 * (x + size) + arrays.log1p(arrays.exp(-size))
@@ -172,24 +172,24 @@ def squareplus(x: TensorLike, b: float = 4) -> Tensor:
 
 
 def sparse_plus(x: TensorLike) -> Tensor:
-    """0 up to -1, x from 1 on, (x + 1)^2 / 4 between."""
+    """0 for x <= -1, x for x >= 1, (x + 1)^2 / 4 between."""
     x = _tensor(x)
     return arrays.where(x <= -1, 0.0, arrays.where(x < 1, 0.25 * (x + 1) ** 2, x))
 
 
 def sparse_sigmoid(x: TensorLike) -> Tensor:
-    """0 up to -1, 1 from 1 on, (x + 1) / 2 between."""
+    """0 for x <= -1, 1 for x >= 1, (x + 1) / 2 between."""
     return arrays.clip(0.5 * (_tensor(x) + 1), 0.0, 1.0)
 
 
 def soft_shrink(x: TensorLike, threshold: float = 0.5) -> Tensor:
-    """x moved towards 0 by the threshold, and 0 where that goes past it."""
+    """x moved towards 0 by the threshold; 0 if |x| is below the threshold."""
     x = _tensor(x)
     return relu(x - threshold) - relu(-x - threshold)
 
 
 def hard_shrink(x: TensorLike, threshold: float = 0.5) -> Tensor:
-    """x where |x| is larger than the threshold, else 0."""
+    """x if |x| is larger than the threshold, else 0."""
     x = _tensor(x)
     return arrays.where(arrays.abs(x) > threshold, x, 0.0)
 
@@ -216,13 +216,13 @@ def tanh_shrink(x: TensorLike) -> Tensor:
 
 
 def threshold(x: TensorLike, threshold: float, default_value: float) -> Tensor:
-    """x where it is larger than the threshold, else the default value."""
+    """x if it is larger than the threshold, else the default value."""
     x = _tensor(x)
     return arrays.where(x > threshold, x, default_value)
 
 
 def glu(x: TensorLike, axis: int = -1) -> Tensor:
-    """The first half of x along the axis, times the sigmoid of the second. Dauphin et al., 2016."""
+    """The first half of x along the axis times the sigmoid of the second. Dauphin et al., 2016."""
     first, second = arrays.split(x, 2, axis)
     return first * sigmoid(second)
 

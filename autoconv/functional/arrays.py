@@ -1,5 +1,5 @@
-"""What layers need of NumPy, with gradients, under the names of `keras.ops`. Other values than
-tensors become tensors: integers and lists as float32.
+"""NumPy's functions that layers use, with gradients and the names of `keras.ops`. Arguments are
+converted to tensors: integers and lists to float32.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
     tensors = _several("concatenate", xs)
     shapes = [t.shape for t in tensors]
     if not tensors[0].ndim:
-        raise ValueError("concatenate needs tensors with an axis. Received numbers: use stack().")
+        raise ValueError("concatenate needs tensors with an axis. Received: numbers. Use stack().")
     (axis,) = arith.normalize_axes(axis, tensors[0].ndim)
     if len({(*s[:axis], *s[axis + 1 :]) for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
         raise ValueError(f"concatenate needs shapes that agree on all axes but axis {axis}. Received: {shapes}.")
@@ -44,8 +44,8 @@ def stack(x: Sequence[TensorLike], axis: int = 0) -> Tensor:
 
 
 def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """Cuts x along `axis` into this many equal parts, or before each of the given indices. Raises
-    ValueError if equal parts cannot be made.
+    """Splits x along `axis` into this many equal parts, or before each of the given indices. Raises
+    ValueError if the size is not divisible.
     """
     x = _tensor(x)
     if not x.ndim:
@@ -55,7 +55,7 @@ def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0
     if hasattr(indices_or_sections, "__index__"):
         sections = int(indices_or_sections)  # type: ignore[call-overload]
         if sections < 1 or size % sections:
-            raise ValueError(f"split makes equal parts: axis {axis} of size {size} cannot be cut "
+            raise ValueError(f"split needs equal parts: axis {axis} of size {size} cannot be cut "
                              f"into {sections}. Pass the indices at which to cut.")
         cuts = [size // sections * i for i in range(1, sections)]
     else:
@@ -66,8 +66,8 @@ def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0
 
 def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
         constant_values: float | None = None) -> Tensor:
-    """Adds elements around x: a number, 0 by default, or with mode "reflect" (c b|a b c|b a) or
-    "symmetric" (b a|a b c|c b) x's own.
+    """Pads x with a number, 0 by default, or with its own elements: mode "reflect" (c b|a b c|b a) or
+    "symmetric" (b a|a b c|c b).
 
     pad_width: n elements on every side, (before, after) for all axes, or a pair for each.
     """
@@ -83,7 +83,7 @@ def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
     if mode == "constant":
         return apply(arith.pad, x, widths=pairs, value=constant_values or 0)
     if constant_values is not None:
-        raise ValueError(f"mode {mode!r} takes x's own elements: leave out constant_values. "
+        raise ValueError(f"mode {mode!r} repeats x's own elements: leave out constant_values. "
                          f"Received: {constant_values!r}.")
     for axis, (width, size) in enumerate(zip(pairs, x.shape)):
         if width != (0, 0):
@@ -95,17 +95,17 @@ def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
 
 
 def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
-    """Removes axes of size 1: all, or those named, which must have that size."""
+    """Removes all axes of size 1, or the given axes, which must have size 1."""
     x = _tensor(x)
     ones = tuple(i for i, n in enumerate(x.shape) if n == 1)
     axes = ones if axis is None else arith.normalize_axes(axis, x.ndim)
     if not set(axes) <= set(ones):
-        raise ValueError(f"squeeze takes away axes of size 1. Received axis {axis} for shape {x.shape}.")
+        raise ValueError(f"squeeze removes only axes of size 1. Received axis {axis} for shape {x.shape}.")
     return x.reshape(tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
 def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> Tensor:
-    """x with a new axis of size 1 at `axis`, counted in the result; or with several."""
+    """Inserts one or several axes of size 1; `axis` is the position in the result."""
     x = _tensor(x)
     count = len(axis) if isinstance(axis, Sequence) else 1
     axes = arith.normalize_axes(axis, x.ndim + count)
@@ -115,7 +115,7 @@ def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> Tensor:
 
 @broadcasting
 def maximum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The larger of two elements; shapes broadcast, NaN is passed on. If equal, x1 gets the
+    """The larger of two elements; shapes broadcast, NaN propagates. If they are equal, x1 receives the
     gradient, as in TensorFlow (PyTorch gives half to each).
     """
     return apply(select.maximum, *_pair(x1, x2))
@@ -123,13 +123,13 @@ def maximum(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 @broadcasting
 def minimum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The smaller of two elements; shapes broadcast, NaN is passed on. Ties go to x1."""
+    """The smaller of two elements; shapes broadcast, NaN propagates. For ties x1 has the gradient."""
     return apply(select.minimum, *_pair(x1, x2))
 
 
 @broadcasting
 def where(condition: TensorLike, x1: TensorLike, x2: TensorLike) -> Tensor:
-    """x1 where the condition is not 0, else x2; all broadcast. The condition gets no gradient."""
+    """x1 where the condition is nonzero, else x2; all broadcast. The condition has no gradient."""
     if isinstance(condition, Tensor) and not isinstance(x1, Tensor):
         x1 = condition.operand(float(x1) if isinstance(x1, Real) else _tensor(x1).numpy())
     x1, x2 = _pair(x1, x2)
@@ -158,7 +158,7 @@ def clip(x: TensorLike, x_min: TensorLike | None, x_max: TensorLike | None) -> T
 
 
 def _of_each(name: str, op: Op, doc: str) -> Callable[[TensorLike], Tensor]:
-    """The function of an op on each element of a tensor."""
+    """Creates the function for an element-wise op."""
 
     def function(x: TensorLike) -> Tensor:
         return apply(op, _tensor(x))
@@ -170,8 +170,8 @@ abs = _of_each("abs", select.abs, "|x|; its gradient at 0 is 0.")
 sqrt = _of_each("sqrt", arith.sqrt, "The square root; its gradient at 0 is infinite.")
 exp = _of_each("exp", arith.exp, "e to the power of x.")
 log = _of_each("log", arith.log, "The natural logarithm.")
-expm1 = _of_each("expm1", arith.expm1, "e to the power of x, less 1: exact also near 0.")
-log1p = _of_each("log1p", arith.log1p, "The natural logarithm of 1 + x: exact also near 0.")
+expm1 = _of_each("expm1", arith.expm1, "e to the power of x, minus 1; exact near 0, too.")
+log1p = _of_each("log1p", arith.log1p, "The natural logarithm of 1 + x; exact near 0, too.")
 erf = _of_each("erf", arith.erf, "The error function.")
 sin = _of_each("sin", elementwise.sin, "The sine.")
 cos = _of_each("cos", elementwise.cos, "The cosine.")
@@ -195,7 +195,7 @@ def arctan2(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 
 def cast(x: TensorLike, dtype: DTypeLike) -> Tensor:
-    """x in another dtype, with a gradient between floating ones; x itself if it has that dtype."""
+    """Converts x to a dtype, with a gradient between floating dtypes; x itself if it has the dtype."""
     x = _tensor(x)
     wanted = np.dtype(dtype)
     if x.dtype == wanted:
@@ -204,12 +204,12 @@ def cast(x: TensorLike, dtype: DTypeLike) -> Tensor:
 
 
 def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the first maximum along `axis`, or of all elements; NaN is the maximum."""
+    """Returns the index of the first maximum along `axis`, or of all elements; NaN counts as maximum."""
     return apply(select.argmax, _tensor(x), axis=axis, keepdims=keepdims)
 
 
 def _compared(name: str, sign: str) -> Callable[[TensorLike, TensorLike], Tensor]:
-    """The function of a comparison, which has no gradient."""
+    """Creates the function for a comparison, which has no gradient."""
 
     def function(x1: TensorLike, x2: TensorLike) -> Tensor:
         return FUNCTIONS[name](*_pair(x1, x2))
@@ -226,14 +226,14 @@ greater_equal = _compared("greater_equal", ">=")
 
 
 def _pair(x1: TensorLike, x2: TensorLike) -> tuple[Tensor, Tensor]:
-    """Two operands as tensors: a number takes the dtype and the device of the tensor beside it."""
+    """Converts two operands to tensors: a number adopts the other's dtype and device."""
     return pair(x1 if isinstance(x1, Tensor) or isinstance(x2, Tensor) else _tensor(x1), x2)
 
 
 def _several(name: str, xs: Sequence[TensorLike]) -> list[Tensor]:
-    """One tensor or more, the others made tensors on the device of the first."""
+    """Converts values to tensors on the device of the first tensor."""
     if isinstance(xs, (Tensor, np.ndarray)) or not isinstance(xs, Sequence) or not xs:
-        raise ValueError(f"{name} takes a list of one tensor or more. Received: {type(xs).__name__} {xs!r:.80}.")
+        raise ValueError(f"{name} needs a list of at least one tensor. Received: {type(xs).__name__} {xs!r:.80}.")
     beside = next((x for x in xs if isinstance(x, Tensor)), None)
     return [_tensor(x) if beside is None else beside.operand(x) for x in xs]
 

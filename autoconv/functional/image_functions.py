@@ -1,4 +1,4 @@
-"""Images moved, turned, scaled, cropped, and augmentation's random transforms."""
+"""Moves, rotates, scales and crops images, and draws augmentation's random transforms."""
 
 from collections.abc import Callable
 from numbers import Real
@@ -14,7 +14,7 @@ from .layer_functions import TensorLike, _beside, _floats, _tensor
 
 __all__ = ["affine_transform", "resize"]
 
-KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # as kernels number them
+KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # names in the order of the kernels' codes
 
 
 def affine_transform(images: TensorLike, transform: TensorLike, interpolation: str = "bilinear",
@@ -24,12 +24,12 @@ def affine_transform(images: TensorLike, transform: TensorLike, interpolation: s
     (t3 j + t4 i + t5) / s, s = t6 j + t7 i + 1: images (N, H, W, C) or one (H, W, C), transform
     (8,) or (N, 8).
 
-    interpolation: "bilinear" or "nearest". fill_mode, outside of an image: "constant" (fill_value),
+    interpolation: "bilinear" or "nearest". fill_mode, outside an image: "constant" (fill_value),
     "nearest" (a a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b). size: (H, W) of
     results. Names and values of `keras.ops.image.affine_transform` on TensorFlow.
     """
     x = _floats(images)
-    if x.ndim == 3:  # one image
+    if x.ndim == 3:  # a single image
         return affine_transform(arrays.expand_dims(x, 0), transform, interpolation, fill_mode, fill_value, size)[0]
     count, h, w, _ = shapes.check_image(x.shape)
     names.lookup("interpolation", interpolation, ops.INTERPOLATIONS)
@@ -47,10 +47,10 @@ def affine_transform(images: TensorLike, transform: TensorLike, interpolation: s
 
 
 def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
-    """Resizes images (N, H, W, C), or one (H, W, C), to `size`, by the distance of pixel centres.
+    """Resizes images (N, H, W, C), or one (H, W, C), to `size`, by distances of pixel centres.
 
     interpolation: "nearest", "bilinear", "bicubic" (Keys, a = -0.5), "lanczos3" or "lanczos5", with
-    Keras's values on JAX; or "area", the mean of all that a new pixel covers, with Keras's values
+    Keras's values on JAX; or "area", the mean of the area that a new pixel covers, with Keras's values
     on TensorFlow. When images shrink, all but "area" skip pixels (no antialiasing).
     """
     x = _tensor(images)
@@ -60,8 +60,8 @@ def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bili
     if names.lookup("interpolation", interpolation, dict.fromkeys(RESIZE_INTERPOLATIONS, True)) and (
             interpolation not in ops.INTERPOLATIONS):
         return _weighted(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
-    nearest = interpolation == "nearest"  # of two equally near pixels the later one counts
-    (down, first_row), (right, first_column) = (  # per axis: distance, first sample
+    nearest = interpolation == "nearest"  # of two equally near pixels the later is used
+    (down, first_row), (right, first_column) = (  # per axis: step, first position
         (before / after, 0.5 * before / after - 0.5 + (0.125 / after if nearest else 0.0))
         for before, after in zip(old, _size(size)))
     transform = np.array([right, 0, first_column, 0, down, first_row, 0, 0])
@@ -69,7 +69,7 @@ def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bili
 
 
 def _weighted(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
-    """rows (OH, H) times each image times columns (OW, W), transposed."""
+    """Multiplies each image by rows (OH, H) and by the transpose of columns (OW, W)."""
     n, h, w, c = x.shape
     rows, columns = (x.device.constant(np.ascontiguousarray(weights, x.dtype)) for weights in (rows, columns))
     y = Tensor(rows, device=x.device) @ x.reshape(n, h, w * c)
@@ -82,7 +82,7 @@ def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
     scale = old / new
     pixels = np.arange(old)
     samples = np.arange(new)[:, None]
-    if interpolation == "area":  # the length that the two pixels share
+    if interpolation == "area":  # length of the overlap of the two pixels
         end = np.minimum(pixels + 1, (samples + 1) * scale)
         begin = np.maximum(pixels, samples * scale)
         weights = np.maximum(end - begin, 0.0)
@@ -112,7 +112,7 @@ def _size(size: Any) -> tuple[int, int]:
     return int(h), int(w)
 
 
-# What augmentation layers are made of.
+# Functions for augmentation layers.
 
 
 def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, float] | None,
@@ -128,11 +128,11 @@ def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, f
 def random_transform(images: Tensor, kind: str, pairs: TensorLike, interpolation: str,
                      fill_mode: str, fill_value: float,
                      size: tuple[int, int] | None = None) -> Tensor:
-    """The images, each transformed by its pair of numbers (2, N): `kind` is a key of KINDS."""
+    """Transforms each image by its pair of numbers (2, N). kind: a key of KINDS."""
     d = _beside(pairs, images, images.dtype)
     count, h, w, _ = shapes.check_image(images.shape)
     if d.shape != (2, count):
-        raise ValueError(f"A transformation has shape (2, N) for N images. Received: {d.shape} for {count} images.")
+        raise ValueError(f"A transformation needs shape (2, N) for N images. Received: {d.shape} for {count} images.")
     t = images.device.empty((count, 8), images.dtype)
     images.device.kernels("image").transforms(d, KINDS[kind], h, w, t)
     return affine_transform(images, Tensor(t, device=images.device), interpolation, fill_mode, fill_value, size)

@@ -1,7 +1,7 @@
-"""What nets are made of, on tensors: convolutions, pooling, normalisation.
+"""The functions of layers on tensors: convolutions, pooling, normalization.
 
-Images are (N, H, W, C), kernels (KH, KW, C, F). What is no tensor is made one: integers and lists
-as float32. Kernels and biases that are no tensors take the dtype of the images.
+Images are (N, H, W, C), kernels (KH, KW, C, F). Other values are converted to tensors: integers
+and lists to float32, kernels and biases to the dtype of the images.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,12 +28,12 @@ __all__ = ["avg_pool2d", "batch_norm", "conv2d", "conv2d_transpose", "dense", "d
 
 Function = TypeVar("Function", bound=Callable)
 
-# A tensor, or what becomes one: an array, a number, or a list of them.
+# A tensor, or a value that is converted: an array, a number, or a list of these.
 TensorLike = Tensor | SymbolicTensor | np.ndarray | np.generic | float | Sequence[Any]
 
 
 def named(function: Function, name: str, doc: str) -> Function:
-    """Gives a function of a table its own name and docstring."""
+    """Sets the name and docstring of a function from a table."""
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
     return function
@@ -45,8 +45,8 @@ def conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: P
     f].
 
     x (N, H, W, C), w (KH, KW, C/groups, F), b (F,) -> (N, OH, OW, F). padding: "valid", "same", p,
-    (ph, pw) or ((top, bottom), (left, right)). The output channels of a group see the input
-    channels of that group.
+    (ph, pw) or ((top, bottom), (left, right)). The output channels of a group read only
+    the input channels of that group.
     """
     x, w, b = _same_dtype("conv2d", x, w, b)
     _, h, width, channels = shapes.check_image(x.shape)
@@ -97,8 +97,8 @@ def max_pool2d(x: TensorLike, pool_size: Pair = 2, strides: Pair | None = None,
                padding: Padding = "valid") -> Tensor:
     """The maximum of each window, (N, H, W, C) -> (N, OH, OW, C); strides default to the pool size.
 
-    Padding never wins, and is smaller than the pool size. The gradient goes to the first winner in
-    scan order; NaN is passed on.
+    Padding is never the maximum, and is smaller than the pool size. The first maximum in scan order
+    receives the gradient; NaN propagates.
     """
     x = _tensor(x)
     return apply(pool.max_pool2d, x, window=_pool_window(x, pool_size, strides, padding))
@@ -106,7 +106,7 @@ def max_pool2d(x: TensorLike, pool_size: Pair = 2, strides: Pair | None = None,
 
 def avg_pool2d(x: TensorLike, pool_size: Pair = 2, strides: Pair | None = None,
                padding: Padding = "valid") -> Tensor:
-    """The mean of each window's real pixels: (N, H, W, C) -> (N, OH, OW, C)."""
+    """The mean of each window without padding pixels: (N, H, W, C) -> (N, OH, OW, C)."""
     x = _tensor(x)
     return apply(pool.avg_pool2d, x, window=_pool_window(x, pool_size, strides, padding))
 
@@ -122,7 +122,7 @@ def global_max_pool2d(x: TensorLike, keepdims: bool = False) -> Tensor:
 
 
 def zero_padding2d(x: TensorLike, padding: Padding) -> Tensor:
-    """Zeros around each image: p, (ph, pw) or ((top, bottom), (left, right))."""
+    """Adds zeros around each image: p, (ph, pw) or ((top, bottom), (left, right))."""
     vertical, horizontal = shapes.explicit_padding(padding)
     return apply(arith.pad, _image(x), widths=((0, 0), vertical, horizontal, (0, 0)))
 
@@ -137,17 +137,17 @@ def dense(x: TensorLike, w: TensorLike, b: TensorLike | None = None) -> Tensor:
 
 
 def flatten(x: TensorLike) -> Tensor:
-    """(N, ...) -> (N, all the rest)."""
+    """Flattens all axes but the first: (N, ...) -> (N, C)."""
     x = _tensor(x)
     return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
 
 
 def dropout(x: TensorLike, rate: float, training: bool = True, seed: int | None = None) -> Tensor:
-    """In training sets a share `rate` of x to 0 and scales the rest by 1 / (1 - rate); else x
-    itself.
+    """In training, sets a fraction `rate` of x to 0 and scales the rest by 1 / (1 - rate); otherwise
+    returns x.
 
-    Each call draws anew from the generator of `utils.set_random_seed`; with a `seed` always the
-    same.
+    Each call draws new numbers from the generator of `utils.set_random_seed`; with a `seed`, always
+    the same numbers.
     """
     if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
         raise ValueError(f"rate must be a number between 0 and 1. Received: {rate!r}.")
@@ -180,8 +180,8 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
         raise ValueError("batch_norm needs x (..., C) and gamma, beta, moving_mean and moving_var of shape (C,). "
                          f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
     if training and not x.size:
-        raise ValueError("batch_norm takes the mean of a batch in training, and there is none of "
-                         f"no items. Received: x of shape {x.shape}.")
+        raise ValueError("batch_norm in training needs the mean of the batch, which is undefined for "
+                         f"no samples. Received: x of shape {x.shape}.")
     together = training and ranks.size > 1
     _check_pass(x, other, relu and training, pool, together)
     statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
@@ -201,23 +201,23 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
 
 
 def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, together: bool) -> None:
-    """Raises ValueError for what a pass of `batch_norm` cannot do. relu: in training."""
+    """Raises ValueError for a combination that `batch_norm` does not support. relu: in training."""
     shape = None if other is None else other.shape
     received = f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu in training={relu}."
     if other is not None and (shape != x.shape or pool or not relu):
         raise ValueError("batch_norm adds `other` of x's shape in training, with relu=True and "
                          f"without pooling. {received}")
     if together and (pool or other is not None):
-        raise ValueError(f"batch_norm of a batch that several processes share neither pools nor adds. {received}")
+        raise ValueError(f"batch_norm over several processes supports neither pool nor other. {received}")
     if pool and (not relu or x.ndim != 4 or min(x.shape[1:3]) < 2):
-        raise ValueError("batch_norm pools images (N, H, W, C) of 2 x 2 pixels and more, in "
+        raise ValueError("batch_norm pools only images (N, H, W, C) of at least 2 x 2 pixels, in "
                          f"training, with relu=True. {received}")
 
 
 def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """Returns a tensor as it is; others as one, integers and lists as float32 or `dtype`."""
+    """Returns a tensor unchanged; converts other values, integers and lists to float32 or `dtype`."""
     value = stacked(value)
-    if isinstance(value, Tensor | SymbolicTensor):  # symbolic where a function of others is traced
+    if isinstance(value, Tensor | SymbolicTensor):  # symbolic if a function of symbolic tensors is traced
         return value  # type: ignore[return-value]
     floating = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f"
     device = devices.get("cpu")
@@ -237,7 +237,7 @@ def _image(value: TensorLike) -> Tensor:
 
 
 def _same_dtype(name: str, *values: TensorLike | None) -> list[Tensor]:
-    """Returns the values as tensors (None stays). Raises TypeError for several dtypes."""
+    """Converts the values to tensors (None stays). Raises TypeError for different dtypes."""
     x = _tensor(values[0])  # type: ignore[arg-type]
     follow = x.dtype if x.dtype.kind == "f" else None
     tensors = [x, *(None if v is None else _tensor(v, follow) for v in values[1:])]
@@ -262,7 +262,7 @@ def _check_depth(x: Tensor, w: Tensor, depth: int) -> None:
 
 def _check_bias(b: Tensor | None, size: int) -> None:
     if b is not None and b.shape != (size,):
-        raise ValueError(f"The bias must have one number an output channel, shape {(size,)}. Received: {b.shape}.")
+        raise ValueError(f"The bias must have one number per output channel, shape {(size,)}. Received: {b.shape}.")
 
 
 def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None,
@@ -275,7 +275,7 @@ def _beside(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
     """Returns an array on the device of `like`. Raises TypeError if a gradient would be lost."""
     value = stacked(value)
     if isinstance(value, Tensor) and needs_gradients(value):
-        raise TypeError("These numbers are taken as constants. Received a tensor of shape "
+        raise TypeError("These numbers must be constants. Received a tensor of shape "
                         f"{value.shape} that requires gradients, which would be lost. Pass its detach().")
     if not isinstance(value, Tensor) or value.device is not like.device:
         return like.device.asarray(np.asarray(value), dtype)

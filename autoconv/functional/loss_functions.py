@@ -1,7 +1,7 @@
-"""Losses of samples by Keras's names: targets and predictions (N, ..., C) -> (N, ...).
+"""Losses per sample, by their Keras names: targets and predictions (N, ..., C) -> (N, ...).
 
-Five have kernels of their own. Targets are cast to the predictions' dtype; those of shape (N, ...)
-go with predictions (N, ..., 1), and vice versa.
+Five have their own kernels. Targets are cast to the predictions' dtype; targets (N, ...) may be
+paired with predictions (N, ..., 1), and vice versa.
 """
 
 import warnings
@@ -23,19 +23,19 @@ __all__ = ["binary_crossentropy", "binary_focal_crossentropy", "categorical_cros
            "mean_squared_error", "mean_squared_logarithmic_error", "poisson",
            "sparse_categorical_crossentropy", "squared_hinge", "tversky"]
 
-EPSILON = 1e-7  # Keras's: what keeps logarithms and quotients finite
+EPSILON = 1e-7  # Keras's constant that keeps logarithms and quotients finite
 
 
-# Of probabilities.
+# Losses of probabilities.
 
 
 def categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits: bool = False,
                              label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
     """-sum(y_true log y_pred) over `axis`: one-hot targets and predictions (N, C) -> (N,).
 
-    Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them
-    before the softmax. Of a softmax's result along `axis`, the last one, the logits are taken, as
-    in Keras on TensorFlow. label_smoothing s: t (1 - s) + s / C (Szegedy et al., 2015).
+    Probabilities are scaled to sum 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` means values
+    before the softmax. For a softmax's result along the last `axis`, its logits are used, as in
+    Keras on TensorFlow. label_smoothing s: t (1 - s) + s / C (Szegedy et al., 2015).
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "categorical_crossentropy", "softmax", axis)
     y_true, y_pred = _last(y_true, y_pred, axis)
@@ -67,7 +67,7 @@ def sparse_categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike,
 def binary_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits: bool = False,
                         label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
     """-mean(t log p + (1 - t) log(1 - p)) over `axis`: (N, C) -> (N,). p is clipped to [1e-7, 1 -
-    1e-7]; of a sigmoid's result the logits are taken. label_smoothing s: t (1 - s) + s / 2.
+    1e-7]; for a sigmoid's result its logits are used. label_smoothing s: t (1 - s) + s / 2.
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "binary_crossentropy", "sigmoid")
     y_true, y_pred = _last(y_true, y_pred, axis)
@@ -126,12 +126,12 @@ def kl_divergence(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
 
 
 def poisson(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """mean(p - t log p): the negative log-likelihood of counts t at rates p, less a constant."""
+    """mean(p - t log p): the negative log-likelihood of counts t at rates p, minus a constant."""
     t, p = _pair(y_true, y_pred, "poisson")
     return (p - t * arrays.log(p + EPSILON)).mean(-1)
 
 
-# Of numbers.
+# Losses of numbers.
 
 
 def mean_squared_error(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
@@ -179,12 +179,12 @@ def log_cosh(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
 
 
 def cosine_similarity(y_true: TensorLike, y_pred: TensorLike, axis: int = -1) -> Tensor:
-    """-sum(t p / (|t| |p|)) over `axis`: -1 for vectors of one direction, 1 for opposite ones."""
+    """-sum(t p / (|t| |p|)) over `axis`: -1 for vectors in the same direction, 1 for opposite vectors."""
     t, p = (unit_length(each, axis) for each in _pair(y_true, y_pred, "cosine_similarity"))
     return -(t * p).sum(axis)
 
 
-# Of the two sides of a margin.
+# Margin losses.
 
 
 def hinge(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
@@ -205,11 +205,11 @@ def categorical_hinge(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
     return activation_functions.relu(((1 - t) * p).max(-1) - (t * p).sum(-1) + 1)
 
 
-# Of areas.
+# Losses of areas.
 
 
 def dice(y_true: TensorLike, y_pred: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
-    """1 - 2 sum(t p) / (sum(t) + sum(p)) over `axis`, by default over all. Dice, 1945."""
+    """1 - 2 sum(t p) / (sum(t) + sum(p)) over `axis`, by default over all axes. Dice, 1945."""
     t, p = _pair(y_true, y_pred, "dice")
     return 1 - 2 * (t * p).sum(axis) / (t.sum(axis) + p.sum(axis) + EPSILON)
 
@@ -222,28 +222,28 @@ def tversky(y_true: TensorLike, y_pred: TensorLike, alpha: float = 0.5, beta: fl
     return 1 - common / (common + ((1 - p) * t).sum(axis) * alpha + (p * (1 - t)).sum(axis) * beta + EPSILON)
 
 
-# What they share.
+# Helpers.
 
 
 def _entropy(t: Tensor, p: Tensor) -> Tensor:
-    """-(t log p + (1 - t) log(1 - p)), item by item, with p clipped."""
+    """-(t log p + (1 - t) log(1 - p)), element by element, with p clipped."""
     p = arrays.clip(p, EPSILON, 1 - EPSILON)
     return -(t * arrays.log(p) + (1 - t) * arrays.log(1 - p))
 
 
 def _distribution(p: Tensor, axis: int) -> Tensor:
-    """Probabilities that sum to 1 along the axis, clipped."""
+    """Scales probabilities to sum 1 along the axis, and clips them."""
     return arrays.clip(p / p.sum(axis, keepdims=True), EPSILON, 1 - EPSILON)
 
 
 def unit_length(x: TensorLike, axis: int = -1) -> Tensor:
-    """x divided by its L2 norm along the axis; zeros stay zeros."""
+    """Divides x by its L2 norm along the axis; zeros stay zeros."""
     x = _tensor(x)
     return x * arrays.maximum((x * x).sum(axis, keepdims=True), EPSILON**2) ** -0.5
 
 
 def without_class(y_true: TensorLike, ignored: int) -> tuple[Any, Tensor]:
-    """Labels in which `ignored` is 0, and which of them count."""
+    """Returns labels with `ignored` replaced by 0, and a mask of the labels that count."""
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor):
         counted = arrays.not_equal(y_true, ignored)
@@ -259,13 +259,13 @@ def _predictions(value: TensorLike, y_true: TensorLike | None = None) -> Tensor:
         y_pred = Tensor(_beside(y_pred, y_true, y_true.dtype), device=y_true.device)
     if y_pred.ndim == 0:
         raise ValueError(f"y_pred must have at least one axis. Received shape: {y_pred.shape}.")
-    if y_pred.dtype.kind != "f":  # a mean of integers would be cut off
+    if y_pred.dtype.kind != "f":  # a mean of integers would be truncated
         y_pred = Tensor(_beside(y_pred, y_pred, np.float32), device=y_pred.device)
     return y_pred
 
 
 def _pair(y_true: TensorLike, y_pred: TensorLike, name: str) -> tuple[Tensor, Tensor]:
-    """Targets and predictions as tensors of one shape and dtype."""
+    """Converts targets and predictions to tensors of the same shape and dtype."""
     y_true = stacked(y_true)
     y_pred = _predictions(y_pred, y_true)
     return _targets(y_true, y_pred, name), y_pred
@@ -277,14 +277,14 @@ def _logits(y_true: TensorLike, value: TensorLike, from_logits: bool, name: str,
     y_pred = _predictions(value, stacked(y_true))
     if from_logits and y_pred.logits is not None:
         warnings.warn(f"{name} received from_logits=True, but its predictions come from a {y_pred.activation}, so "
-                      "they are no logits. Leave out from_logits, or the activation of the last layer.", stacklevel=4)
+                      "they are not logits. Leave out from_logits, or the activation of the last layer.", stacklevel=4)
     if y_pred.activation == activation and axis in (-1, y_pred.ndim - 1):
         return y_pred.logits, True  # type: ignore[return-value]
     return y_pred, from_logits
 
 
 def _to_the_end(x: Tensor, axis: int) -> Tensor:
-    """x with that axis as the last one."""
+    """Moves an axis of x to the end."""
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise ValueError(f"axis must be an integer. Received: {axis!r}.")
     (at,) = arith.normalize_axes(axis, x.ndim)
@@ -292,13 +292,13 @@ def _to_the_end(x: Tensor, axis: int) -> Tensor:
 
 
 def _last(y_true: TensorLike, y_pred: Tensor, axis: int) -> tuple[TensorLike, Tensor]:
-    """Both with the axis of the classes as the last one."""
+    """Moves the class axis of both tensors to the end."""
     moved = _to_the_end(y_pred, axis)
     return (y_true if moved is y_pred else _to_the_end(_tensor(y_true), axis)), moved
 
 
 def _softer(y_true: TensorLike, smoothing: float, over_classes: bool = False) -> TensorLike:
-    """Targets moved towards 1/2, or towards 1/C each."""
+    """Smooths targets towards 1/2, or towards 1/C."""
     if not smoothing:
         return y_true
     y_true = stacked(y_true)
@@ -307,7 +307,7 @@ def _softer(y_true: TensorLike, smoothing: float, over_classes: bool = False) ->
 
 
 def _signs(t: Tensor) -> Tensor:
-    """Targets -1 and 1; those of 0 and 1 alone become such."""
+    """Converts targets that are all 0 or 1 to -1 and 1."""
     others = arrays.where(arrays.equal(t, 0), 0.0, arrays.where(arrays.equal(t, 1), 0.0, 1.0)).max()
     return arrays.where(arrays.equal(others, 0), 2 * t - 1, t)
 
@@ -328,23 +328,23 @@ def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") ->
     if y_pred.shape in ((*targets.shape, 1), targets.shape[:-1]) and targets.size == y_pred.size:
         targets = targets.reshape(y_pred.shape)
     if targets.shape != y_pred.shape:
-        raise ValueError(f"{name} needs y_true of the shape of y_pred. Received shapes: "
+        raise ValueError(f"{name} needs y_true in the shape of y_pred. Received shapes: "
                          f"{targets.shape} and {y_pred.shape}.{remedy}")
     return targets
 
 
 def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
-    """Returns labels in 0..C-1 in the shape of y_pred without its last axis: they index memory."""
+    """Returns the labels in y_pred's shape without its last axis. They must be in 0..C-1."""
     y_true = stacked(y_true)
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
-        labels = _beside(y_true, y_pred, np.int64)  # a kernel makes NaN of outsiders
+        labels = _beside(y_true, y_pred, np.int64)  # kernels return NaN for labels out of range
     else:
         labels = np.asarray(y_true)
     if labels.shape == (*y_pred.shape[:-1], 1):
         labels = labels[..., 0] if isinstance(labels, np.ndarray) else labels.reshape(labels.shape[:-1])
     if labels.shape != y_pred.shape[:-1]:
-        raise ValueError("sparse_categorical_crossentropy needs one label a prediction. Received shapes: "
+        raise ValueError("sparse_categorical_crossentropy needs one label per prediction. Received shapes: "
                          f"{np.shape(y_true)} and {y_pred.shape}. For one-hot targets use categorical_crossentropy.")
     return labels if isinstance(y_true, Tensor) and y_true.dtype == np.int64 else y_pred.device.asarray(
         whole_labels(labels, y_pred.shape[-1]))

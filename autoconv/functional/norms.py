@@ -1,4 +1,4 @@
-"""Normalizations that are made of other functions, with the names of `keras.ops`."""
+"""Normalizations composed of other functions, with the names of `keras.ops`."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ def layer_normalization(x: TensorLike, gamma: TensorLike | None = None,
 
 
 def normalize(x: TensorLike, axis: Axes = -1, order: int = 2, epsilon: float = 1e-7) -> Tensor:
-    """x divided by its norm of this order along `axis`, or by epsilon if that is larger."""
+    """Divides x by its norm of this order along `axis`, or by epsilon if that is larger."""
     x = _tensor(x)
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise ValueError(f"order must be an integer of at least 1. Received: {order!r}.")

@@ -76,7 +76,7 @@ def gelu(x: TensorLike, approximate: bool = True) -> Tensor:  # type: ignore[no-
 
 def normalize(x: TensorLike, axis: int | Sequence[int] = -1, order: int = 2,
               epsilon: float | None = None) -> Tensor:
-    """Divides x by its norm of this order along `axis`, or by epsilon if that is larger."""
+    """Divides x by its norm of this order along `axis`, or by epsilon (1e-7) if that is larger."""
     return F.normalize(x, axis, order, EPSILON if epsilon is None else epsilon)
 
 

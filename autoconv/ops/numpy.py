@@ -1,4 +1,4 @@
-"""NumPy's functions on tensors, as in `keras.ops.numpy`; within a layer NumPy's names call them."""
+"""NumPy's functions on tensors, as in `keras.ops.numpy`; inside a layer, NumPy calls them."""
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -43,13 +43,13 @@ FLOATX = "float32"
 
 
 def _first(x1: TensorLike, x2: TensorLike) -> TensorLike:
-    """Returns the first operand, as a tensor unless the second is one."""
+    """Returns the first operand, converted to a tensor unless the second is a tensor."""
     return x1 if isinstance(x2, Tensor | SymbolicTensor) else operand(x1)
 
 
 def _of_two(name: str, operation: Callable[[Any, Any], Tensor],
             doc: str) -> Callable[[TensorLike, TensorLike], Tensor]:
-    """The function of an operator of Python's. Shapes broadcast."""
+    """Creates the function for a Python operator. Shapes broadcast."""
 
     def function(x1: TensorLike, x2: TensorLike) -> Tensor:
         return operation(_first(x1, x2), x2)
@@ -62,30 +62,30 @@ subtract = _of_two("subtract", operator.sub, "x1 - x2, element by element; shape
 multiply = _of_two("multiply", operator.mul, "x1 x2, element by element; shapes broadcast.")
 divide = _of_two("divide", operator.truediv, "x1 / x2, element by element; shapes broadcast.")
 power = _of_two("power", operator.pow, "x1 to the power of x2, element by element; shapes broadcast.")
-mod = _of_two("mod", operator.mod, "The remainder of x1 / x2, with x2's sign; shapes broadcast.")
+mod = _of_two("mod", operator.mod, "The remainder of x1 / x2, with the sign of x2; shapes broadcast.")
 floor_divide = _of_two("floor_divide", operator.floordiv,
-                       "The largest integer that is not above x1 / x2; it has no gradient.")
+                       "x1 / x2, rounded down to an integer; it has no gradient.")
 bitwise_and = _of_two(
-    "bitwise_and", operator.and_, "The bits that both integers have; of booleans, whether both hold.")
+    "bitwise_and", operator.and_, "The bits set in both integers; for booleans, whether both are True.")
 bitwise_or = _of_two(
-    "bitwise_or", operator.or_, "The bits that one of two integers has; of booleans, whether one holds.")
+    "bitwise_or", operator.or_, "The bits set in x1 or x2; for booleans, whether at least one is True.")
 bitwise_xor = _of_two(
-    "bitwise_xor", operator.xor, "The bits that only one of two integers has; of booleans, whether only one holds.")
+    "bitwise_xor", operator.xor, "The bits set in exactly one of x1 and x2; for booleans, whether exactly one is True.")
 logical_and = _of_two("logical_and", lambda x1, x2: _truth(x1) & _truth(x2),
-                      "Whether both are not 0, element by element.")
+                      "Whether both x1 and x2 are nonzero, element by element.")
 logical_or = _of_two("logical_or", lambda x1, x2: _truth(x1) | _truth(x2),
-                     "Whether one of them is not 0, element by element.")
+                     "Whether x1 or x2 is nonzero, element by element.")
 logical_xor = _of_two("logical_xor", lambda x1, x2: _truth(x1) ^ _truth(x2),
-                      "Whether only one of them is not 0, element by element.")
+                      "Whether exactly one of x1 and x2 is nonzero, element by element.")
 
 
 def matmul(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The product of matrices: (..., N, K) and (..., K, M) -> (..., N, M)."""
+    """Multiplies matrices: (..., N, K) and (..., K, M) -> (..., N, M)."""
     return _first(x1, x2) @ x2  # type: ignore[operator, return-value]
 
 
 def bitwise_not(x: TensorLike) -> Tensor:
-    """The other bits of an integer; of booleans, whether they do not hold."""
+    """Inverts the bits of an integer; for booleans, negates them."""
     return ~operand(x)
 
 
@@ -95,7 +95,7 @@ def negative(x: TensorLike) -> Tensor:
 
 
 def square(x: TensorLike) -> Tensor:
-    """x x, item by item."""
+    """x^2, element by element."""
     return operand(x) * operand(x)
 
 
@@ -118,30 +118,30 @@ def sign(x: TensorLike) -> Tensor:
 
 
 def sum(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The sum along `axis`, or along several, or of all items."""
+    """Sums x over one or several axes, or over all elements."""
     return operand(x).sum(axis, keepdims)
 
 
 def mean(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The mean along `axis`, or along several, or of all items."""
+    """Averages x over one or several axes, or over all elements."""
     return operand(x).mean(axis, keepdims)
 
 
 def max(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The maximum along `axis`, or along several, or of all items."""
+    """Returns the maximum over one or several axes, or over all elements."""
     return operand(x).max(axis, keepdims)
 
 
 def min(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The minimum along `axis`, or along several, or of all items."""
+    """Returns the minimum over one or several axes, or over all elements."""
     x = operand(x)
-    if _is_whole(x):  # the negative of one without sign is none
+    if _is_whole(x):  # unsigned integers have no negatives
         return _by_numpy(lambda a: np.min(a, tuple(axis) if isinstance(axis, list) else axis, keepdims=keepdims), x)
     return -((-x).max(axis, keepdims))
 
 
 def var(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The variance along `axis`, or along several, or of all items: the mean of (x - mean)^2."""
+    """Returns the variance, the mean of (x - mean)^2, over one or several axes, or all elements."""
     x = operand(x)
     return square(x - x.mean(axis, True)).mean(axis, keepdims)
 
@@ -152,7 +152,7 @@ def std(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the minimum along `axis` is; of equal items the first. It has no gradient."""
+    """Returns the index of the (first) minimum along `axis`. It has no gradient."""
     x = operand(x)
     if _is_whole(x):
         return _by_numpy(lambda a: np.argmin(a, axis, keepdims=keepdims), x)
@@ -160,28 +160,28 @@ def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Te
 
 
 def any(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Whether an element along `axis` is not 0, as booleans."""
+    """Returns whether any element along `axis` is nonzero, as booleans."""
     return _count(_truth(x), axis, keepdims) > 0
 
 
 def all(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Whether all elements along `axis` are not 0, as booleans."""
+    """Returns whether all elements along `axis` are nonzero, as booleans."""
     return _count(~_truth(x), axis, keepdims) < 1
 
 
 def logical_not(x: TensorLike) -> Tensor:
-    """Whether x is 0, element by element."""
+    """Returns whether x is 0, element by element."""
     return ~_truth(x)
 
 
 def isnan(x: TensorLike) -> Tensor:
-    """Whether x is not a number, item by item."""
+    """Returns whether x is NaN, element by element."""
     x = operand(x)
     return not_equal(x, x)
 
 
 def _truth(x: TensorLike) -> Tensor:
-    """Whether x is not 0."""
+    """Returns whether x is nonzero, element by element."""
     return cast(operand(x), "bool")
 
 
@@ -190,7 +190,7 @@ def _count(true: Tensor, axis: Axes, keepdims: bool = False) -> Tensor:
 
 
 def average(x: TensorLike, axis: Axes = None, weights: TensorLike | None = None) -> Tensor:
-    """The mean along `axis`, or of all, with `weights` of x's shape or the axis's size."""
+    """Averages x along `axis`, or over all elements. weights: of x's shape or the axis's size."""
     x = operand(x)
     if weights is None:
         return x.mean(axis, False)
@@ -202,7 +202,7 @@ def average(x: TensorLike, axis: Axes = None, weights: TensorLike | None = None)
 
 
 def prod(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The product along axes, or of all elements, in pairs. Integers give int64."""
+    """Multiplies the elements along axes, or all elements, pairwise. Integers give int64."""
     x = _summable(operand(x))
     axes = normalize_axes(axis, len(x.shape))
     kept = [n for i, n in enumerate(x.shape) if i not in axes]
@@ -217,21 +217,21 @@ def prod(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def cumsum(x: TensorLike, axis: int | None = None) -> Tensor:
-    """The sums up to each element along `axis`, or of all in a row. Integers give int64."""
+    """Returns cumulative sums along `axis`, or over the flattened x. Integers give int64."""
     x = _summable(operand(x))
     if axis is None:
         return cumsum(x.reshape((-1,)), 0)
     (axis,) = normalize_axes(axis, len(x.shape))
     before = (slice(None),) * axis
     far = 1
-    while far < x.shape[axis]:  # each element gets the sum of twice as many as before
+    while far < x.shape[axis]:  # each pass doubles the number of summed elements
         x = concatenate([x[(*before, slice(far))], x[(*before, slice(far, None))] + x[(*before, slice(-far))]], axis)
         far *= 2
     return x
 
 
 def _summable(x: Tensor) -> Tensor:
-    """x, integers and booleans as int64, in which sums of integers are made."""
+    """Converts integers and booleans to int64, the dtype of their sums."""
     return x if np.dtype(x.dtype).kind == "f" else cast(x, "int64")
 
 
@@ -240,90 +240,90 @@ def _size(sizes: Iterable[int]) -> int:
 
 
 def isfinite(x: TensorLike) -> Tensor:
-    """Whether x is a number and not infinite, item by item."""
+    """Returns whether x is neither NaN nor infinite, element by element."""
     return less(abs(operand(x)), np.inf)
 
 
 def isinf(x: TensorLike) -> Tensor:
-    """Whether x is infinite, item by item."""
+    """Returns whether x is infinite, element by element."""
     return equal(abs(operand(x)), np.inf)
 
 
 @broadcasting
 def isclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e-8,
             equal_nan: bool = False) -> Tensor:
-    """Whether |x1 - x2| <= atol + rtol |x2|; infinite elements are close only to themselves."""
+    """Returns whether |x1 - x2| <= atol + rtol |x2|; infinities are close only to themselves."""
     return _by_numpy(np.isclose, x1, x2, rtol, atol, equal_nan)
 
 
 def allclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e-8,
              equal_nan: bool = False) -> Tensor:
-    """Whether all elements are close, as `isclose` has it: one boolean, in a tensor."""
+    """Returns whether `isclose` holds for all elements: a tensor of one boolean."""
     return _by_numpy(np.allclose, x1, x2, rtol, atol, equal_nan)
 
 
 def count_nonzero(x: TensorLike, axis: Axes = None) -> Tensor:
-    """How many elements along `axis` are not 0."""
+    """Counts the nonzero elements along `axis`."""
     return _count(_truth(x), axis)
 
 
 def floor(x: TensorLike) -> Tensor:
-    """The largest integer that is not above x; it has no gradient."""
+    """Rounds x down to an integer; it has no gradient."""
     return _by_numpy(np.floor, floats(x))
 
 
 def ceil(x: TensorLike) -> Tensor:
-    """The smallest integer that is not below x; it has no gradient."""
+    """Rounds x up to an integer; it has no gradient."""
     return _by_numpy(np.ceil, floats(x))
 
 
 def trunc(x: TensorLike) -> Tensor:
-    """x without what is behind its point; it has no gradient."""
+    """Rounds x towards 0; it has no gradient."""
     return _by_numpy(np.trunc, x)
 
 
 def round(x: TensorLike, decimals: int = 0) -> Tensor:
-    """The nearest number with so many decimals, halves to the even one; it has no gradient."""
+    """Rounds x to this many decimals, halves to even; it has no gradient."""
     return _by_numpy(np.round, x, decimals)
 
 
 def argsort(x: TensorLike, axis: int | None = -1) -> Tensor:
-    """The places of the elements in rising order along `axis`; equal ones keep their order."""
+    """Returns the indices that sort x along `axis`; equal elements keep their order."""
     return _by_numpy(lambda a: np.argsort(a, axis, kind="stable").astype(np.int32), x)
 
 
 def sort(x: TensorLike, axis: int = -1) -> Tensor:
-    """The items in rising order along `axis`, or without an axis of all items in a row."""
+    """Sorts x in ascending order along `axis`, or the flattened x if axis is None."""
     x = operand(x) if axis is not None else operand(x).reshape((-1,))
     return take_each(x, argsort(x, axis or 0), axis or 0)
 
 
 def take_each(x: Tensor, places: Tensor, axis: int) -> Tensor:
-    """The elements of x at the places along `axis` that `argsort` gives."""
+    """Selects the elements of x along `axis` by indices from `argsort`."""
     index: list[Any] = list(np.ogrid[tuple(map(slice, places.shape))])
     index[axis] = places.numpy()
     return x[tuple(index)]
 
 
 def abs(x: TensorLike) -> Tensor:  # type: ignore[no-redef]
-    """|x|, item by item."""
+    """|x|, element by element."""
     x = operand(x)
     return _by_numpy(np.abs, x) if _is_whole(x) else arrays.abs(x)
 
 
 def _is_whole(x: TensorLike) -> bool:
-    """Whether these are the values of integers or booleans, which no kernel takes."""
+    """Returns whether x holds integers or booleans, for which there are no kernels."""
     return isinstance(x, Tensor) and x.dtype.kind != "f"
 
 
 def floats(x: TensorLike) -> Tensor:
-    """x, integers as float32."""
+    """Converts integers to float32; other tensors are unchanged."""
     x = operand(x)
     return cast(x, "float32") if _is_whole(x) else x
 
 
 def _by_numpy(function: Callable, *arguments: Any) -> Tensor:
-    """Returns NumPy's result of values as a tensor without a gradient, on the first's device."""
+    """Calls a NumPy function; its result, without gradient, is on the first argument's device."""
     trace.stop("a function of ops that NumPy computes")
     first = operand(arguments[0])
     values = [a.detach().numpy() if hasattr(a, "detach") else a for a in (first, *arguments[1:])]
@@ -331,48 +331,48 @@ def _by_numpy(function: Callable, *arguments: Any) -> Tensor:
 
 
 def identity(n: int, dtype: DTypeLike | None = None) -> Tensor:
-    """1 on the diagonal of an n x n matrix, else 0."""
+    """Returns the n x n identity matrix."""
     return eye(n, dtype=dtype)
 
 
 def empty_like(x: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """A tensor of x's shape whose values have no meaning: zeros."""
+    """Returns a tensor of x's shape with unspecified values (here zeros)."""
     return zeros_like(x, dtype)
 
 
 def array(x: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """A tensor of an array, a number or a list."""
+    """Converts an array, a number or a list to a tensor."""
     return convert_to_tensor(x, dtype)
 
 
 def zeros(shape: Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
-    """All 0."""
+    """Returns a tensor of zeros."""
     return tensor(np.zeros(shape, dtype or FLOATX))
 
 
 def ones(shape: Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
-    """All 1."""
+    """Returns a tensor of ones."""
     return tensor(np.ones(shape, dtype or FLOATX))
 
 
 def full(shape: Sequence[int], fill_value: float, dtype: DTypeLike | None = None) -> Tensor:
-    """All `fill_value`."""
+    """Returns a tensor filled with `fill_value`."""
     refuse_gradient("full", fill_value=fill_value)
     return tensor(np.full(shape, fill_value, dtype or FLOATX))
 
 
 def zeros_like(x: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """As many 0 as x has elements, beside it."""
+    """Returns zeros in the shape of x, on its device."""
     return full_like(x, 0, dtype)
 
 
 def ones_like(x: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """As many 1 as x has elements, beside it."""
+    """Returns ones in the shape of x, on its device."""
     return full_like(x, 1, dtype)
 
 
 def full_like(x: TensorLike, fill_value: float, dtype: DTypeLike | None = None) -> Tensor:
-    """As many `fill_value` as x has elements, beside it."""
+    """Returns a tensor of x's shape, on its device, filled with `fill_value`."""
     refuse_gradient("full_like", fill_value=fill_value)
     x = operand(x)
     if isinstance(x, SymbolicTensor):
@@ -381,13 +381,13 @@ def full_like(x: TensorLike, fill_value: float, dtype: DTypeLike | None = None) 
 
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: DTypeLike | None = None) -> Tensor:
-    """1 on a diagonal, else 0."""
+    """Returns an N x M matrix with 1 on diagonal k, else 0."""
     return tensor(np.eye(N, M, k, dtype or FLOATX))
 
 
 def arange(start: float, stop: float | None = None, step: float = 1,
            dtype: DTypeLike | None = None) -> Tensor:
-    """start, start + step, ... below stop; one number counts from 0."""
+    """Returns start, start + step, ... below stop. A single argument is the stop; start is 0."""
     refuse_gradient("arange", start=start, stop=stop, step=step)
     values = np.arange(start, step=step) if stop is None else np.arange(start, stop, step)
     return tensor(values.astype(dtype or ("float32" if values.dtype.kind == "f" else "int32")))
@@ -395,7 +395,7 @@ def arange(start: float, stop: float | None = None, step: float = 1,
 
 def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True,
              dtype: DTypeLike | None = None) -> Tensor:
-    """`num` numbers from start to stop, at equal distances; without `endpoint` stop is left out."""
+    """Returns `num` evenly spaced numbers from start to stop; without `endpoint` stop is excluded."""
     refuse_gradient("linspace", start=start, stop=stop)
     return tensor(np.linspace(start, stop, num, endpoint, dtype=dtype or FLOATX))
 

@@ -1,4 +1,4 @@
-"""Products of tensors: sums over pairs of axes, as one product of matrices each."""
+"""Products of tensors, which sum over pairs of axes; each is computed as a matrix product."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ __all__ = ["dot", "einsum", "tensordot"]
 
 
 def dot(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The sum over the last axis of x1 and the last but one, or only one, of x2: (..., K) and (...,
-    K, M) -> (..., ..., M). Of numbers their product.
+    """Sums products over the last axis of x1 and the second-to-last (or only) axis of x2: (..., K)
+    and (..., K, M) -> (..., ..., M). Two numbers are multiplied.
     """
     a = operand(x1)
     b = operand(x2)
@@ -26,7 +26,7 @@ def dot(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 def tensordot(x1: TensorLike, x2: TensorLike,
               axes: int | Sequence[int | Sequence[int]] = 2) -> Tensor:
-    """The sum over pairs of axes: the last of x1 and first of x2, or those that two lists name."""
+    """Sums products over pairs of axes: the last of x1 and the first of x2, or two lists of axes."""
     a = operand(x1)
     b = operand(x2)
     if isinstance(axes, Sequence):
@@ -46,8 +46,8 @@ def tensordot(x1: TensorLike, x2: TensorLike,
 
 
 def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
-    """A product by Einstein's sums: "bij,bjk->bik" names the axes of each tensor and of the result;
-    an axis that the result lacks is summed. "..." is all others, which broadcast.
+    """Einstein summation: "bij,bjk->bik" names the axes of each tensor and of the result; an axis
+    that the result lacks is summed. "..." means all other axes, which broadcast.
     """
     tensors = [operand(x) for x in operands]
     inputs, result = _axes(subscripts, tensors)
@@ -55,7 +55,7 @@ def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
     for x, names in zip(tensors, inputs):
         for name, size in zip(names, x.shape):
             if sizes.setdefault(name, size) != size and not name.isdigit():
-                raise ValueError(f"An axis of einsum has one size. Received: {subscripts!r} with "
+                raise ValueError(f"einsum needs one size per letter. Received: {subscripts!r} with "
                                  f"axis {name!r} of sizes {sizes[name]} and {size}.")
     x, names = _reduced(tensors[0], inputs[0], {*result, *(name for more in inputs[1:] for name in more)})
     for i, (other, more) in enumerate(zip(tensors[1:], inputs[1:]), 1):
@@ -70,13 +70,13 @@ def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
 
 
 def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], list[str]]:
-    """Returns the names of the operands' and the result's axes; in "..." numbers from the end."""
+    """Returns the axis names of the operands and the result; axes in "..." are numbered from the end."""
     given, arrow, result = subscripts.replace(" ", "").partition("->")
     terms = given.split(",")
     letters = given.replace(",", "").replace("...", "")
     if len(terms) != len(tensors) or not tensors or not set(letters + result.replace("...", "")) <= set(
             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"):
-        raise ValueError("einsum takes letters for the axes of each tensor, such as "
+        raise ValueError("einsum needs letters for the axes of each tensor, such as "
                          f"'bij,bjk->bik'. Received: {subscripts!r} for {len(tensors)} tensors.")
     inputs = [_letters(term, len(x.shape) - len(term.replace("...", ""))) for term, x in zip(terms, tensors)]
     if any(len(names) != len(x.shape) for names, x in zip(inputs, tensors)):
@@ -87,18 +87,18 @@ def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], 
         result = "..." + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
     found = _letters(result, others)
     if len(set(found)) != len(found) or not set(found) <= {name for names in inputs for name in names}:
-        raise ValueError(f"The result of einsum has axes of its operands, each once. Received: {subscripts!r}.")
+        raise ValueError(f"The result of einsum must have axes of its operands, each once. Received: {subscripts!r}.")
     return inputs, found
 
 
 def _letters(term: str, others: int) -> list[str]:
-    """The letters of a term, with numbers in the place of "..."."""
+    """Returns the letters of a term, with numbers for the axes of "..."."""
     before, dots, after = term.partition("...")
     return [*before, *(str(i) for i in reversed(range(others)) if dots), *after]
 
 
 def _reduced(x: Tensor, names: list[str], wanted: set[str]) -> tuple[Tensor, list[str]]:
-    """x with the diagonal of axes of one name, and summed over those that are not wanted."""
+    """Takes the diagonal over axes of the same name, and sums over unwanted axes."""
     for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         while names.count(name) > 1:
             first, second = [i for i, each in enumerate(names) if each == name][:2]

@@ -1,8 +1,8 @@
-"""Pictures: image kernels, what layers see, which pixels moved the answer, how a net did.
+"""Pictures: image kernels, feature maps, influence of pixels on the answer, mistakes of a net.
 
-`filters`, `feature_maps`, `confusion`, `curves`, `occlusion` and `saliency` return figures of
-matplotlib's (extra `plots`); `kernels`, `activations`, `confusion_matrix`, `occlusion_map` and
-`saliency_map` the same as arrays.
+`filters`, `feature_maps`, `confusion`, `curves`, `occlusion` and `saliency` return
+matplotlib figures (extra `plots`); `kernels`, `activations`, `confusion_matrix`, `occlusion_map` and
+`saliency_map` return the same as arrays.
 """
 
 import sys

@@ -1,28 +1,28 @@
-"""A drawn or photographed digit, brought into the form that MNIST's digits have."""
+"""Converts a drawn or photographed digit to the form of MNIST's digits."""
 
 import numpy as np
 
 SIDE, BOX = 28, 20  # MNIST: the ink in a box of 20 x 20, centred by its mass in 28 x 28
-_SMALL = 96  # pixels on the longer side of the copy in which paper and ink are told apart
-_MARGIN = 8  # pixels of that copy around the digit, for a second look from nearby
-_FAINT = 8  # a picture whose strongest ink is below that shows nothing
-_INK = 95.0  # MNIST's mean ink a digit, in white pixels; much thinner strokes are thickened
+_SMALL = 96  # pixels on the longer side of the copy in which paper and ink are separated
+_MARGIN = 8  # margin around the digit, in pixels of that copy, for a second, enlarged pass
+_FAINT = 8  # if even the strongest ink is below this value, the picture is blank
+_INK = 95.0  # MNIST's mean ink per digit, in white pixels; much thinner strokes are thickened
 
 
 def as_mnist(gray: np.ndarray) -> np.ndarray:
-    """Returns the digit in a gray picture (H, W) of bytes as MNIST would have it: (28, 28) bytes,
-    ink bright.
+    """Returns the digit in a gray picture (H, W) of bytes in MNIST's form: (28, 28) bytes with
+    bright ink.
 
     Paper may be bright or dark, shaded or gray, the digit anywhere. The paper's shade is
     subtracted, the contrast stretched, the ink's bounding box scaled into 20 x 20 and centred by
     its mass, as in LeCun et al. (1998). A picture without ink gives zeros. Raises ValueError for
-    another shape.
+    a wrong shape.
     """
     picture = np.asarray(gray, np.float32)
     if picture.ndim != 2 or not picture.size:
         raise ValueError(f"A digit's picture is an array (H, W). Received shape: {picture.shape}.")
     ink, mask, step = _found(picture)
-    if mask.any() and step > 1:  # once more, closer
+    if mask.any() and step > 1:  # a second pass, enlarged
         cut = [slice(max(at[0] - _MARGIN, 0) * step, (at[-1] + 1 + _MARGIN) * step)
                for at in (np.flatnonzero(mask.any(axis)) for axis in (1, 0))]
         closer = _found(picture[cut[0], cut[1]])
@@ -51,14 +51,14 @@ def _found(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def _shrunk(picture: np.ndarray, step: int) -> np.ndarray:
-    """Returns the means of blocks of step x step pixels; an incomplete last block is left out."""
+    """Averages blocks of step x step pixels; incomplete blocks are left out."""
     h, w = (max(n // step, 1) for n in picture.shape)
     cut = picture[: h * step, : w * step]
     return cut.reshape(h, cut.shape[0] // h, w, cut.shape[1] // w).mean((1, 3))
 
 
 def _paper(picture: np.ndarray) -> np.ndarray:
-    """Returns the paper's shade at each pixel: one if it is even, else the median around."""
+    """Returns the paper's shade at each pixel: constant if it is even, else a local median."""
     usual = np.median(picture)
     if (np.abs(picture - usual) < 12).mean() > 0.75:
         return np.full_like(picture, usual)
@@ -71,7 +71,7 @@ def _paper(picture: np.ndarray) -> np.ndarray:
 
 
 def _otsu(values: np.ndarray) -> float:
-    """The threshold that divides the values into the two most different groups. Otsu (1979)."""
+    """Returns the threshold that best separates the values into two groups. Otsu (1979)."""
     counts, edges = np.histogram(values, 64)
     centers = (edges[1:] + edges[:-1]) / 2
     below = np.cumsum(counts)
@@ -83,11 +83,11 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def _figure(mask: np.ndarray) -> np.ndarray:
-    """Returns the parts of a mask that are the digit: no specks, nothing else at the edge."""
+    """Returns the mask of the digit only, without specks and objects at the edge."""
     labels = np.arange(1, mask.size + 1).reshape(mask.shape) * mask
     while not np.array_equal(spread := _around(labels).max(0) * mask, labels):
         labels = spread
-    _, labels = np.unique(np.append(labels, 0), return_inverse=True)  # 0 is the ground
+    _, labels = np.unique(np.append(labels, 0), return_inverse=True)  # label 0 is the background
     labels = labels[:-1].reshape(mask.shape)
     size = np.bincount(labels.ravel()) * np.sign(np.arange(labels.max() + 1))
     inner = size.copy()
@@ -97,14 +97,14 @@ def _figure(mask: np.ndarray) -> np.ndarray:
 
 
 def _around(values: np.ndarray) -> np.ndarray:
-    """The pixel and its eight neighbours, (9, H, W); 0 outside."""
+    """Returns each pixel and its eight neighbours, (9, H, W); 0 outside the picture."""
     padded = np.pad(values, 1)
     h, w = values.shape
     return np.stack([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)])
 
 
 def _resized(rows: np.ndarray, count: int) -> np.ndarray:
-    """So many rows instead: each the mean of those that it covers, by their share."""
+    """Resizes to `count` rows: each is the mean of the rows it covers, weighted by overlap."""
     places = np.linspace(0, len(rows), count + 1)
     sums = np.vstack([np.zeros_like(rows[:1]), np.cumsum(rows, 0)])
     whole = np.minimum(places.astype(int), len(rows) - 1)
@@ -113,7 +113,7 @@ def _resized(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _thickened(ink: np.ndarray) -> np.ndarray:
-    """Ink as bright as MNIST's, and strokes as thick: those of a fine pen are widened."""
+    """Scales ink to MNIST's brightness, and widens the strokes of a fine pen."""
     ink = np.pad(ink / max(ink.max(), 1e-6), 1)
     for _ in range(2):
         if ink.sum() > 0.6 * _INK:
@@ -125,7 +125,7 @@ def _thickened(ink: np.ndarray) -> np.ndarray:
 
 
 def _centred(ink: np.ndarray) -> np.ndarray:
-    """The ink in 28 x 28 pixels, its centre of mass in their middle, as far as it fits in."""
+    """Places the ink in 28 x 28 pixels, its centre of mass as close to the middle as possible."""
     total = max(ink.sum(), 1e-6)
     out = np.zeros((SIDE, SIDE), np.float32)
     place = []

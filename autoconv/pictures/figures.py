@@ -1,7 +1,7 @@
-"""Figures of matplotlib's: filters, feature maps, confusion, learning curves, influence of pixels.
+"""Matplotlib figures: filters, feature maps, confusion, learning curves, influence of pixels.
 
-Each function returns its own `matplotlib.figure.Figure`, without pyplot. A notebook shows one in
-the last line of a cell; `figure.savefig("maps.png")` saves it. Needs the extra `plots`.
+Each function returns its own `matplotlib.figure.Figure`, without pyplot. A notebook shows a figure
+in the last line of a cell; `figure.savefig("maps.png")` saves it. These functions need the extra `plots`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .notebook import Figure
 
 WIDTH = 9.0  # inches
-PIXELS = 100  # of a picture, an inch
+PIXELS = 100  # pixels of a picture per inch
 
 
 def filters(model: Model, layer: str | None = None) -> "Figure":
@@ -41,7 +41,7 @@ def feature_maps(model: Model, image: ImageLike, layer: str | None = None) -> "F
 
 
 def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None) -> "Figure":
-    """Draws how many samples of each class (rows) were taken for which (columns). Both are labels
+    """Draws a confusion matrix: true classes in rows, predicted ones in columns. Both are labels
     (N,) or rows (N, classes). `class_names` are 0, 1, 2, ... by default.
     """
     matrix = confusion_matrix(y_true, y_pred, None if class_names is None else len(class_names))
@@ -63,8 +63,8 @@ def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None
 
 
 def curves(history: Any) -> "Figure":
-    """Draws the loss and each metric over the epochs, validation beside training, from what `fit`
-    returned or its `history`.
+    """Draws the loss and each metric over the epochs, for training and validation, from the result
+    of `fit` or its `history`.
     """
     values: Mapping[str, Sequence[float]] = getattr(history, "history", history)
     if not values or not all(len(row) for row in values.values()):
@@ -74,7 +74,7 @@ def curves(history: Any) -> "Figure":
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds):
         for name, label in ((kind, "training"), (f"val_{kind}", "validation")):
             row = values.get(name, ())
-            if len(row) == 1:  # no line to see
+            if len(row) == 1:  # a single epoch draws no line
                 axes.plot(1, row[0], "o", label=f"{label} {row[0]:.5g}")
             elif row:
                 axes.plot(range(1, len(row) + 1), row, marker="o", markersize=3, label=label)
@@ -91,18 +91,18 @@ def curves(history: Any) -> "Figure":
 def occlusion(model: Model, image: ImageLike, class_index: int | None = None,
               size: Pair | None = None, strides: Pair | None = None,
               value: float | None = None) -> "Figure":
-    """Draws the image beside `occlusion_map`. image: an array or a file, see `activations`."""
+    """Draws the image next to its `occlusion_map`. image: an array or a file, see `activations`."""
     found = occlusion_map(model, image, class_index, size, strides, value)
-    return _influence(model, image, found, "fall of the probability where hidden", "RdBu_r", float(np.abs(found).max()))
+    return _influence(model, image, found, "fall of the probability when hidden", "RdBu_r", float(np.abs(found).max()))
 
 
 def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> "Figure":
-    """Draws the image beside `saliency_map`. image: an array or a file, see `activations`."""
+    """Draws the image next to its `saliency_map`. image: an array or a file, see `activations`."""
     return _influence(model, image, saliency_map(model, image, class_index), "gradient of the score", "magma", None)
 
 
 def stacked(parts: Sequence[Panel | Scores]) -> "Figure":
-    """A figure of pictures, and of bars for class scores, one below the other."""
+    """Draws pictures, and bars of class scores, one below the other in a figure."""
     if not parts:
         raise ValueError("There is nothing to draw: the model has no convolution.")
     heights = [0.3 + 0.22 * len(p.values) if isinstance(p, Scores) else

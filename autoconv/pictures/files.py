@@ -1,4 +1,4 @@
-"""Arrays of pixels as picture files. Needs Pillow: the extra `images`."""
+"""Writes arrays of pixels as picture files. Needs Pillow: the extra `images`."""
 
 import io
 from pathlib import Path
@@ -17,7 +17,7 @@ def check_suffix(path: Path) -> None:
     try:
         names.lookup("suffix of a picture", path.suffix.lower(), known)
     except ValueError:
-        raise ValueError("The name of a picture must end in .png, .jpg or another that Pillow "
+        raise ValueError("The suffix of a picture must be .png, .jpg or another format that Pillow "
                          f"writes. Received: {str(path)!r}.") from None
 
 

@@ -1,4 +1,4 @@
-"""Image kernels: a picture under a small matrix, by the convolution that nets are made of."""
+"""Image kernels: convolves pictures with small matrices, by the convolution of the nets."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from .reading import ImageLike
 
 Kernel = str | Sequence[Sequence[float]] | np.ndarray
 
-KERNELS: dict[str, str] = {  # rows divided by " / "
+KERNELS: dict[str, str] = {  # kernels by name; " / " separates rows
     "sharpen": "0 -1 0 / -1 5 -1 / 0 -1 0",
     "blur": " / ".join(["0.1111111111111111 0.1111111111111111 0.1111111111111111"] * 3),
     "gaussian": "0.0625 0.125 0.0625 / 0.125 0.25 0.125 / 0.0625 0.125 0.0625",
@@ -36,7 +36,7 @@ KERNELS: dict[str, str] = {  # rows divided by " / "
 
 def matrix(kernel: Kernel) -> np.ndarray:
     """Returns a kernel as an array (KH, KW): a name of KERNELS, "0 -1 0 / -1 5 -1 / 0 -1 0", or
-    rows of numbers. In a text 1/9 is a fraction: the slash between rows has blanks around it.
+    rows of numbers. In a string, 1/9 is a fraction, and " / " with blanks separates rows.
     Raises ValueError for an unknown name and for other values.
     """
     if isinstance(kernel, str) and not any(map(str.isdigit, kernel)):
@@ -48,14 +48,14 @@ def matrix(kernel: Kernel) -> np.ndarray:
             raise ValueError
     except (TypeError, ValueError, OverflowError) as error:
         why = f" {error}." if isinstance(kernel, str) and str(error) else ""
-        raise ValueError("A kernel must be a matrix: rows of equally many numbers, such as "
+        raise ValueError("A kernel must be a matrix, with rows of equal length, such as "
                          f"'0 -1 0 / -1 5 -1 / 0 -1 0', or one of {', '.join(KERNELS)}.{why} "
                          f"Received: {kernel!r}.") from None
     return values
 
 
 def _rows(text: str) -> list[list[float]]:
-    """The numbers of a text, row by row. Raises ValueError that says which row is wrong."""
+    """Parses a string into rows of numbers. Raises ValueError that names a wrong row."""
     text = text.replace(",", " ")
     rows = [row.split() for row in re.split(r"(?<=\s)/|/(?=\s)", text)]
     if len(rows) == 1:  # "1 0/0 1" has no blanks; 1/3 1/3 1/3 is one row
@@ -68,16 +68,16 @@ def _rows(text: str) -> list[list[float]]:
         try:
             numbers.append([float(Fraction(number)) if "/" in number else float(number) for number in row])
         except (ValueError, ZeroDivisionError):
-            raise ValueError(f"Row {count} is {' '.join(row)!r}, which are not all numbers") from None
+            raise ValueError(f"Row {count} is {' '.join(row)!r}, which is not a list of numbers") from None
     return numbers
 
 
 def convolve(image: ImageLike, kernel: Kernel, padding: Padding = "valid", strides: Pair = 1,
              dilation_rate: Pair = 1) -> np.ndarray:
-    """Returns a picture under a kernel, each channel separately, not rounded: float32 (OH, OW, C).
+    """Convolves each channel of a picture with a kernel: float32 (OH, OW, C), not rounded.
 
-    image: a file, or numbers (H, W) or (H, W, C). kernel: see `matrix`. The rest is as in
-    `F.conv2d`.
+    image: a file, or numbers (H, W) or (H, W, C). kernel: see `matrix`. Other arguments are
+    those of `F.conv2d`.
     """
     x = _image(image)
     w = matrix(kernel)
@@ -88,18 +88,18 @@ def convolve(image: ImageLike, kernel: Kernel, padding: Padding = "valid", strid
 def filter(image: ImageLike, kernel: Kernel = "sharpen", padding: Padding = "valid",
            strides: Pair = 1, dilation_rate: Pair = 1, absolute: bool = False,
            scale: bool = False) -> np.ndarray:
-    """Returns a picture under a kernel: bytes (OH, OW, C), or (OH, OW) for an array (H, W).
+    """Convolves a picture with a kernel: bytes (OH, OW, C), or (OH, OW) for an array (H, W).
 
     image: a file, or pixels 0..255. kernel: see `matrix`. Values are rounded and clipped to 0..255;
-    `absolute` drops their sign, `scale` stretches them to 0..255; `convolve` returns them as they
-    are. Raises ValueError for a wrong kernel or picture, OSError for an unreadable file.
+    `absolute` drops their sign, `scale` stretches them to 0..255; `convolve` returns the exact
+    values. Raises ValueError for a wrong kernel or picture, OSError for an unreadable file.
     """
     pixels = to_pixels(convolve(image, kernel, padding, strides, dilation_rate), absolute, scale)
     return pixels[..., 0] if not isinstance(image, (str, os.PathLike)) and np.ndim(image) == 2 else pixels
 
 
 def to_pixels(values: np.ndarray, absolute: bool = False, scale: bool = False) -> np.ndarray:
-    """Returns values as bytes 0..255: clipped, or with `scale` stretched."""
+    """Converts values to bytes 0..255: clipped, or with `scale` stretched."""
     values = np.abs(values) if absolute else values
     if scale:
         low = float(values.min())
@@ -109,7 +109,7 @@ def to_pixels(values: np.ndarray, absolute: bool = False, scale: bool = False) -
 
 
 def side_by_side(pictures: Sequence[np.ndarray], gap: int = 8) -> np.ndarray:
-    """Pictures (H, W, C) of the same C in a row, tops level, white between and below them."""
+    """Joins pictures (H, W, C) of the same C in a row, top-aligned, with white between them."""
     height = max(picture.shape[0] for picture in pictures)
     columns: list[np.ndarray] = []
     for picture in pictures:
@@ -121,11 +121,11 @@ def side_by_side(pictures: Sequence[np.ndarray], gap: int = 8) -> np.ndarray:
 
 
 def _image(image: ImageLike) -> np.ndarray:
-    """The numbers of a picture, float32 (H, W, C)."""
+    """Returns the numbers of a picture, float32 (H, W, C)."""
     values = read_whole(Path(image)) if isinstance(image, (str, os.PathLike)) else np.asarray(image)
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim != 3 or not values.size or values.dtype.kind not in "buif":
-        raise ValueError("A picture is the name of a file, or an array of numbers of shape (H, W) or (H, W, C). "
+        raise ValueError("A picture must be a file name, or an array of numbers of shape (H, W) or (H, W, C). "
                          f"Received: {type(image).__name__} of {values.dtype}, shape {values.shape}.")
     return values.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Which pixels moved the answer: by hiding them, and by the gradient of the class's score."""
+"""Measures the influence of pixels on the answer, by hiding them or by the score's gradient."""
 
 
 import numpy as np
@@ -9,14 +9,14 @@ from ..models import Model
 from .inside import batch_of_one, class_scores
 from .reading import ImageLike
 
-BATCH = 64  # hidden images in one call
+BATCH = 64  # number of images with a hidden patch per call
 
 
 def occlusion_map(model: Model, image: ImageLike, class_index: int | None = None,
                   size: Pair | None = None, strides: Pair | None = None,
                   value: float | None = None) -> np.ndarray:
-    """How far the probability of a class falls if a patch hides a pixel: (H, W), means over patches
-    (Zeiler and Fergus, 2014). Large: the answer needs the pixel; below 0: it speaks against it.
+    """Returns the mean decrease of a class's probability if a patch hides a pixel: (H, W). Zeiler and
+    Fergus, 2014. Large values support the class, values below 0 speak against it.
 
     image: an array or a file, see `activations`. class_index: by default the likeliest. The patch
     has `size` pixels (a seventh of the image), moves by `strides` (half its size), and is filled
@@ -46,9 +46,9 @@ def occlusion_map(model: Model, image: ImageLike, class_index: int | None = None
 
 
 def saliency_map(model: Model, image: ImageLike, class_index: int | None = None) -> np.ndarray:
-    """The size of the gradient of a class's score (before the softmax) on each pixel, (H, W), the
-    largest of its channels (Simonyan et al., 2014). image: an array or a file, see `activations`.
-    The gradients of the weights stay as they were.
+    """Returns the absolute gradient of a class's score (before the softmax) at each pixel, (H, W), the
+    maximum over its channels (Simonyan et al., 2014). image: an array or a file, see `activations`.
+    Gradients of the weights are unchanged.
     """
     x = Tensor(model.device.asarray(batch_of_one(model, image), model.dtype), requires_grad=True, device=model.device)
     y = model(x, training=False)
@@ -66,7 +66,7 @@ def saliency_map(model: Model, image: ImageLike, class_index: int | None = None)
 
 
 def _starts(n: int, size: int, stride: int) -> list[int]:
-    """Where patches begin on an axis; the last one ends with it."""
+    """Returns the start indices of the patches on an axis; the last patch ends at its end."""
     return [*range(0, n - size, stride), n - size]
 
 
@@ -74,5 +74,5 @@ def _class(scores: np.ndarray, class_index: int | None) -> int:
     if class_index is None:
         return int(scores.argmax())
     if not 0 <= class_index < len(scores):
-        raise ValueError(f"class_index must lie in 0..{len(scores) - 1}. Received: {class_index!r}.")
+        raise ValueError(f"class_index must be in 0..{len(scores) - 1}. Received: {class_index!r}.")
     return int(class_index)

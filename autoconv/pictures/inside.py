@@ -1,4 +1,4 @@
-"""What the layers of a net make of an image, as arrays: outputs, filters, class scores."""
+"""Returns layer outputs, filters and class scores of a net for an image, as arrays."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from .reading import ImageLike
 
 
 class Activation(NamedTuple):
-    """What a layer gave for one image: its name and class, and its output without the batch."""
+    """A layer's output for one image, without the batch axis, and the layer's name and class."""
 
     name: str
     kind: str
@@ -25,13 +25,13 @@ class Activation(NamedTuple):
 
 
 def activations(model: Model, image: ImageLike, layer: str | None = None) -> list[Activation]:
-    """Returns the outputs of all layers for one image, in order; or those of the layer of that
-    name.
+    """Returns the outputs of all layers for one image, in order, or only of the layer named
+    `layer`.
 
-    image: an array (H, W) or (H, W, C), or a picture file, which is read as `autoconv predict`
-    does: in the model's size and colours, for a model of ten digits the digit in it; pixels 0..255,
-    or 0..1 if the model has no Rescaling layer. Raises ValueError for an unknown layer or a wrong
-    image, UnreadableImage for a file that is no picture.
+    image: an array (H, W) or (H, W, C), or a picture file, which is read as by `autoconv
+    predict`: scaled to the model's size and colours; for a model of ten digits, only the digit in it.
+    Pixels are 0..255, or 0..1 if the model has no Rescaling layer. Raises ValueError for an unknown layer or a wrong
+    image, UnreadableImage for a file that is not a picture.
     """
     nodes = _nodes(model, layer)
     maps = Model(model.inputs, [tensor for node in nodes for tensor in node.outputs])
@@ -44,20 +44,20 @@ def activations(model: Model, image: ImageLike, layer: str | None = None) -> lis
 
 def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
     """Returns the kernels of all convolutions, or of one, as (KH, KW, C, F): F filters over C maps.
-    Raises ValueError for another layer.
+    Raises ValueError for a layer without kernels.
     """
     found = {each.name: _kernel(each) for each in model.layers if np.ndim(getattr(each, "kernel", 0)) == 4}
     if layer is None:
         return found
     names.lookup("layer", layer, {each.name: each for each in model.layers})
     if layer not in found:
-        raise ValueError(f"Layer {layer!r} has no filters. Those that have: {', '.join(found) or 'none'}.")
+        raise ValueError(f"Layer {layer!r} has no filters. Layers with filters: {', '.join(found) or 'none'}.")
     return {layer: found[layer]}
 
 
 def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
-    """Returns the probabilities of the classes, (N, classes), for images: the model's outputs,
-    after a softmax or of one output a sigmoid if it ends in logits.
+    """Returns class probabilities (N, classes) of images: the model's outputs. If these are logits,
+    a softmax is applied, or a sigmoid to a single output.
     """
     with no_grad():
         parts = [model(images[i : i + batch_size], training=False) for i in range(0, len(images), batch_size)]
@@ -83,13 +83,13 @@ def batch_of_one(model: Model, image: ImageLike) -> np.ndarray:
         x = x[..., None]
     x = x[None] if x.ndim == rank - 1 else x
     if x.ndim != rank or len(x) != 1:
-        raise ValueError(f"One image of shape {model.input_shape[1:]} is wanted. Received shape {np.shape(image)}.")
+        raise ValueError(f"The image must have shape {model.input_shape[1:]}. Received shape {np.shape(image)}.")
     model.check_input(x.shape)
     return x
 
 
 def _nodes(model: Model, layer: str | None) -> list[Node]:
-    """The calls of layers and functions in the model, the inputs left out; or those of one."""
+    """Returns the model's calls of layers and functions, without inputs, or the calls of one layer."""
     nodes = [node for node in model.graph.nodes if node.inputs]
     if layer is None:
         return nodes
@@ -101,6 +101,6 @@ def _kernel(layer: Any) -> np.ndarray:
     kernel = layer.kernel.numpy()
     if isinstance(layer, Conv2DTranspose):  # (KH, KW, F, C)
         return kernel.swapaxes(2, 3)
-    if isinstance(layer, DepthwiseConv2D):  # each filter sees one map
+    if isinstance(layer, DepthwiseConv2D):  # each filter reads one map
         return kernel.reshape(*kernel.shape[:2], 1, -1)
     return kernel

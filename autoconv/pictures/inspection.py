@@ -1,4 +1,4 @@
-"""A net and images in it as one page: filters, feature maps, class scores, influence of pixels."""
+"""Writes a page about a net and images: filters, feature maps, scores, influence of pixels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from .reading import ImageLike
 
 
 class Inspected(NamedTuple):
-    """What a net made of one image."""
+    """A net's outputs for one image."""
 
     name: str
     image: Panel
@@ -19,13 +19,13 @@ class Inspected(NamedTuple):
     influence: list[Panel]
 
     def parts(self) -> list[Panel | Scores]:
-        """All of it, in the order in which it is shown."""
+        """Returns all pictures and scores, in display order."""
         return [self.image._replace(title=self.name), self.scores, *self.layers, *self.influence]
 
 
 def inspected(model: Model, image: ImageLike, name: str, classes: Sequence[str],
               layer: str | None = None) -> Inspected:
-    """Inspects an image: all layers, or the one of that name (ValueError if unknown)."""
+    """Inspects an image in all layers, or in the named one (ValueError if unknown)."""
     found = scores(model, image, classes)
     answer = max(found.values, key=found.values.__getitem__)
     return Inspected(name, image_panel(model, image), found, map_panels(model, image, layer),
@@ -33,26 +33,26 @@ def inspected(model: Model, image: ImageLike, name: str, classes: Sequence[str],
 
 
 def filters_of(model: Model, layer: str | None) -> list[Panel]:
-    """The filters of all convolutions, or of the layer of that name, which may have none."""
+    """Returns the filters of all convolutions, or of the named layer, which may have none."""
     return [panel for panel in filter_panels(model) if layer is None or panel.title == f"{layer}: filters"]
 
 
 def page(title: str, facts: dict[str, str], filters: Sequence[Panel],
          images: Sequence[Inspected]) -> str:
-    """The page of a net and what it made of some images."""
+    """Returns the page of a net and its outputs for images."""
     body = [f"<header><h1>{document.escape(title)}</h1>{document.facts(facts)}</header>"]
     for one in images:
         head = document.card("the image", drawn(one.image)) + document.card(one.scores.title, score_bars(one.scores))
         body += [f'<section><h2>{document.escape(one.name)}</h2><div class="cards">{head}</div></section>']
         body += stack(f"{one.name}: layer by layer", one.layers)
         moved = [document.card(panel.title, drawn(panel)) for panel in one.influence]
-        body += document.section(f"{one.name}: what moved the answer", "", moved)
+        body += document.section(f"{one.name}: influence of the pixels", "", moved)
     body += stack("Filters", filters)
     return document.document(title, body)
 
 
 def stack(title: str, panels: Sequence[Panel]) -> list[str]:
-    """Pictures under a heading, one below the other."""
+    """Returns a section of pictures, one below the other."""
     if not panels:
         return []
     cards = "".join(document.card(panel.title, drawn(panel)) for panel in panels)
@@ -60,12 +60,12 @@ def stack(title: str, panels: Sequence[Panel]) -> list[str]:
 
 
 def drawn(panel: Panel) -> str:
-    """A panel's picture with its caption."""
+    """Returns a panel's picture with its caption."""
     return document.picture(panel.pixels, f"{panel.title}: {panel.note}", panel.note)
 
 
 def score_bars(found: Scores) -> str:
-    """The class scores as a chart, the ten likeliest."""
+    """Draws the ten highest class scores as a chart."""
     best = sorted(found.values.items(), key=lambda item: -item[1])[:10]
     bars = [charts.Bar(name, value, f"{value:.4f}", kind="first" if i == 0 else "other")
             for i, (name, value) in enumerate(best)]

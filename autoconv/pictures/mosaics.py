@@ -1,19 +1,19 @@
-"""Arrays as pixels: values as gray or coloured, many maps or filters as one picture."""
+"""Converts arrays to pixels: gray or coloured values, and mosaics of maps or filters."""
 
 import numpy as np
 
 GAP = 2
-GROUND = 128  # between the parts of a picture
-LEAST = 48  # pixels of a map's side: smaller ones are enlarged
-WIDE = 720  # pixels that a picture of many maps may be wide, unless four of them are wider
-WIDEST, TALLEST = 840, 1600  # pixels of an enlarged picture of filters
-CELL = 14  # pixels of a square that stands for a number
-MANY = 1024  # numbers: more of them are drawn small, and without gaps
-CELLS = 4096  # that one picture of filters may have
+GROUND = 128  # pixels between the tiles of a picture
+LEAST = 48  # minimum side of a map in pixels; smaller maps are enlarged
+WIDE = 720  # maximum width of a mosaic of maps in pixels, unless four maps need more
+WIDEST, TALLEST = 840, 1600  # side of an enlarged picture of filters in pixels
+CELL = 14  # side of the square that represents a number, in pixels
+MANY = 1024  # maximum count of numbers that are drawn large and with gaps
+CELLS = 4096  # maximum rows and columns of a picture of filters
 
 
 def gray(values: np.ndarray) -> np.ndarray:
-    """Values as bytes: the smallest black, the largest white; all alike are black."""
+    """Scales values to bytes: the smallest is black, the largest white; equal values are black."""
     values = _finite(values)
     low = values.min()
     high = values.max()
@@ -21,7 +21,7 @@ def gray(values: np.ndarray) -> np.ndarray:
 
 
 def signed(values: np.ndarray) -> np.ndarray:
-    """Returns values (...) as colours (..., 3): white at 0, red above, blue below."""
+    """Converts values (...) to colours (..., 3): white at 0, red above, blue below."""
     values = _finite(values)
     most = np.abs(values).max()
     share = values / most if most else values
@@ -32,7 +32,7 @@ def signed(values: np.ndarray) -> np.ndarray:
 
 
 def maps(output: np.ndarray) -> np.ndarray:
-    """Returns a layer's output as one picture (H', W', 3): maps (H, W, C), else squares."""
+    """Draws a layer's output as a picture (H', W', 3): maps (H, W, C), else squares."""
     if output.ndim == 3:
         tiles = np.moveaxis(gray(output), 2, 0)
         tiles = _enlarged(tiles, -(-LEAST // min(tiles.shape[1:])))
@@ -44,10 +44,10 @@ def maps(output: np.ndarray) -> np.ndarray:
 
 
 def filters(kernel: np.ndarray) -> np.ndarray:
-    """Returns filters (KH, KW, C, F) as one picture (H', W', 3): red above 0, blue below.
+    """Draws filters (KH, KW, C, F) as one picture (H', W', 3): red above 0, blue below.
 
-    If filters see one map, a picture each, else a column each with a row per map; `shown` limits
-    them.
+    Filters that read one map are tiles; otherwise each filter is a column with a row per map.
+    `shown` limits their number.
     """
     rows, count = shown(kernel)
     colours = signed(kernel)[:, :, :rows, :count]
@@ -60,13 +60,13 @@ def filters(kernel: np.ndarray) -> np.ndarray:
 
 
 def shown(kernel: np.ndarray) -> tuple[int, int]:
-    """Returns how many of C maps and F filters (KH, KW, C, F) are in the picture of `filters`."""
+    """Returns the numbers of maps and filters that the picture of `filters` shows."""
     count = min(kernel.shape[3], CELLS)
     return min(kernel.shape[2], max(1, CELLS // count)), count
 
 
 def grid(tiles: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:
-    """Tiles (N, H, W, 3) in rows of so many, as one picture."""
+    """Arranges tiles (N, H, W, 3) in rows of `columns` tiles as one picture."""
     n, h, w, _ = tiles.shape
     columns = max(1, min(columns, n))
     rows = -(-n // columns)
@@ -78,7 +78,7 @@ def grid(tiles: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:
 
 
 def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
-    """Returns an image (H, W, C) as bytes, enlarged to at least this many pixels a side."""
+    """Returns an image (H, W, C) as bytes, enlarged to at least `least` pixels per side."""
     if pixels.ndim != 3:
         return maps(pixels)
     as_it_is = pixels.dtype == np.uint8 or (pixels.min() >= 0 and 1 < pixels.max() <= 255)
@@ -88,11 +88,11 @@ def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    """Returns the values, with 0 for NaN and infinities: a net that diverged can be shown."""
+    """Replaces NaN and infinities by 0, so that a diverged net can be shown."""
     values = np.asarray(values, np.float64)
     return np.where(np.isfinite(values), values, 0)
 
 
 def _enlarged(tiles: np.ndarray, factor: int) -> np.ndarray:
-    """Tiles (N, H, W, ...) with each pixel as a square."""
+    """Enlarges tiles (N, H, W, ...): each pixel becomes a square."""
     return tiles.repeat(factor, 1).repeat(factor, 2)

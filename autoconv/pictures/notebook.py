@@ -1,4 +1,4 @@
-"""Figures that a notebook shows. Needs matplotlib: `figures` imports this file when it draws."""
+"""Figures for notebooks. Needs matplotlib, so `figures` imports this module only to draw."""
 
 import io
 
@@ -6,7 +6,7 @@ from matplotlib import figure
 
 
 class Figure(figure.Figure):
-    """A figure of matplotlib's that a notebook shows as the last line of a cell, without pyplot."""
+    """A matplotlib figure that a notebook shows as the last line of a cell, without pyplot."""
 
     def _repr_png_(self) -> bytes:
         data = io.BytesIO()

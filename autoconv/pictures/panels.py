@@ -1,4 +1,4 @@
-"""What a net sees as a list of captioned pictures: figures and pages are made of them."""
+"""Captioned pictures of a net's filters, maps and scores, for figures and pages."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from .reading import ImageLike
 
 
 class Panel(NamedTuple):
-    """A picture (H, W, 1 or 3) with its heading and what is said of it."""
+    """A picture (H, W, 1 or 3) with a heading and a note."""
 
     title: str
     note: str
@@ -21,19 +21,19 @@ class Panel(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """The probabilities of the classes for an image."""
+    """An image's class probabilities."""
 
     title: str
     values: dict[str, float]
 
 
 def filter_panels(model: Model, layer: str | None = None) -> list[Panel]:
-    """Returns each convolution's filters. Raises ValueError for a layer without any."""
+    """Returns each convolution's filters. Raises ValueError for a layer without filters."""
     return [_filters(name, kernel) for name, kernel in kernels(model, layer).items()]
 
 
 def map_panels(model: Model, image: ImageLike, layer: str | None = None) -> list[Panel]:
-    """Each layer's output for an image. Raises ValueError for a layer that is not there."""
+    """Returns each layer's output for an image. Raises ValueError for an unknown layer."""
     panels = []
     for name, kind, output in activations(model, image, layer):
         what = "feature maps" if output.ndim == 3 else "values"
@@ -43,26 +43,26 @@ def map_panels(model: Model, image: ImageLike, layer: str | None = None) -> list
 
 
 def image_panel(model: Model, image: ImageLike) -> Panel:
-    """The image as the net is given it."""
+    """Returns the image in the form that the net receives."""
     pixels = batch_of_one(model, image)[0]
     return Panel("the image", f"{_size(pixels)}, {_range(pixels)}", mosaics.image(pixels))
 
 
 def scores(model: Model, image: ImageLike, classes: Sequence[str]) -> Scores:
-    """The class scores of an image, the likeliest class in the heading."""
+    """Returns the class scores of an image, with the likeliest class in the heading."""
     found = class_scores(model, batch_of_one(model, image))[0]
     return Scores(f"class scores: {classes[found.argmax()]}", dict(zip(classes, map(float, found), strict=True)))
 
 
 def influence_panels(model: Model, image: ImageLike, answer: str) -> list[Panel]:
-    """Returns which pixels moved the answer: hidden patches, and the score's gradient."""
+    """Returns maps of the pixels' influence: by hidden patches and by the score's gradient."""
     fall = occlusion_map(model, image)
     gradient = saliency_map(model, image)
-    return [Panel(f"what speaks for {answer}: hidden patches", "the fall of its probability, "
-                  f"{_range(fall)}; red where hiding lowers it, blue where hiding raises it",
+    return [Panel(f"what speaks for {answer}: hidden patches", "decrease of its probability, "
+                  f"{_range(fall)}; red if hiding lowers it, blue if hiding raises it",
                   mosaics.image(mosaics.signed(fall))),
-            Panel(f"what speaks for {answer}: gradient", "how much its score moves with each "
-                  f"pixel, {_range(gradient)}; white the most",
+            Panel(f"what speaks for {answer}: gradient", "change of its score with each "
+                  f"pixel, {_range(gradient)}; white is the largest",
                   mosaics.image(mosaics.gray(gradient)[..., None]))]
 
 
@@ -71,7 +71,7 @@ def _filters(name: str, kernel: np.ndarray) -> Panel:
     rows, columns = mosaics.shown(kernel)
     note = f"{count} filters of {high} x {wide} x {depth}, {_range(kernel)}; red above 0, blue below"
     if depth > 1:
-        note += "; a column a filter, a row a map it sees"
+        note += "; one column per filter, one row per input map"
     if (rows, columns) != (depth, count):
         note += f"; the first {rows} maps of {columns} filters are shown"
     return Panel(f"{name}: filters", note, mosaics.filters(kernel))

@@ -1,4 +1,4 @@
-"""Picture files as nets take them: in the net's size and colours, digits as in MNIST."""
+"""Reads picture files for a net: in its size and colours, and digits as in MNIST."""
 
 import os
 from collections.abc import Sequence
@@ -16,34 +16,34 @@ from .digit import as_mnist
 
 Shape = tuple[int | None, int | None, int]  # (H, W, C), None for any size
 
-# An image (H, W) or (H, W, C) as numbers, or the name of a file with one.
+# An image (H, W) or (H, W, C) as numbers, or the name of a picture file.
 ImageLike = np.ndarray | Sequence[Sequence[Any]] | str | os.PathLike[str]
 
 DIGITS = tuple("0123456789")
-BRIGHT = 128  # a border whose mean is at least this is bright ground
+BRIGHT = 128  # a border with at least this mean is a bright background
 
 
 class Picture(NamedTuple):
-    """Pixels 0..255 in a net's shape (H, W, C), and the name they are reported under."""
+    """Pixels 0..255 in a net's shape (H, W, C), and the picture's name for reports."""
 
     name: str
     pixels: np.ndarray
 
 
 def for_model(model: Model, path: Path) -> np.ndarray:
-    """Returns the picture in a file (H, W, C) as the model takes it: pixels times `factor`, read as
-    `kind_for` says, with the model's `class_names` or numbers. Raises UnreadableImage, also for a
-    model that takes no pictures.
+    """Reads a picture file (H, W, C) for the model: pixels times `factor`, by the kind from `kind_for`
+    for the model's `class_names` or numbers. Raises UnreadableImage, also if the model's input is
+    not a picture.
     """
     shape = model.input_shape[1:]
     given = model.output_shape
     if len(shape) != 3:
-        raise ValueError(f"A picture is (height, width, channels), and the model takes {shape}: give it an array.")
+        raise ValueError(f"A picture is (height, width, channels), but the model's input is {shape}: pass an array.")
     count = given[-1] if isinstance(given, tuple) and len(given) == 2 else 0
     kind = kind_for(shape, model.class_names or tuple(map(str, range(count))))
     found = read(path, shape, kind)
     if len(found) != 1:
-        raise ValueError(f"One picture is wanted. {path} holds {len(found)}.")
+        raise ValueError(f"The file must contain one picture. {path} has {len(found)}.")
     return found[0].pixels * np.float32(factor(model))
 
 
@@ -53,7 +53,7 @@ def factor(model: Model) -> float:
 
 
 def kind_for(shape: Shape, classes: Sequence[str], on_photos: bool = False) -> str:
-    """Returns how a net wants pictures, for `read`: as "digit", "photo" or "figure"."""
+    """Returns the kind of pictures for a net, for `read`: "digit", "photo" or "figure"."""
     if on_photos or shape[2] != 1:
         return "photo"
     return "digit" if shape == (28, 28, 1) and tuple(classes) == DIGITS else "figure"
@@ -62,20 +62,20 @@ def kind_for(shape: Shape, classes: Sequence[str], on_photos: bool = False) -> s
 def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
     """Reads the picture in a file, or those in a .npy file. Raises UnreadableImage.
 
-    kind: "digit", as MNIST would have it; "photo", scaled to the net's size; "figure", whole,
-    bright on dark ground.
+    kind: "digit", converted to MNIST's form; "photo", scaled to the net's size; "figure", whole,
+    bright on a dark background.
     """
     try:
         if path.suffix.lower() == ".npy":
             with regular.opened(path) as file:
                 return _from_array(path, npy.read(file, regular.size(file)), shape)
         if shape[2] not in (1, 3):
-            raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or "
-                             "3: give it a .npy file")
+            raise ValueError(f"the net needs images of {shape[2]} channels, but pictures have 1 or "
+                             "3: pass a .npy file")
         return [Picture(str(path), _from_picture(path, shape, kind))]
     except UnreadableImage:
         raise
-    except Exception as error:  # NumPy's readers raise many kinds, also for lack of memory
+    except Exception as error:  # NumPy's readers raise many kinds of errors, even MemoryError
         if isinstance(error, ExtraError):
             raise
         raise UnreadableImage(path, (getattr(error, "strerror", None) or str(error)).rstrip(".")) from error
@@ -83,11 +83,11 @@ def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
 
 def _from_array(path: Path, array: np.ndarray, shape: Shape) -> list[Picture]:
     if not array.size:
-        raise ValueError("it holds an array without pixels")
+        raise ValueError("its array has no pixels")
     array = array[..., None] if shape[2] == 1 and array.shape[-1:] != (1,) else array
     fits = array.ndim in (3, 4) and all(want in (None, n) for want, n in zip(shape, array.shape[-3:]))
     if array.dtype.kind not in "uif" or not fits:
-        raise ValueError(f"the net takes numbers of shape {shape}, or several of them. "
+        raise ValueError(f"the net needs numbers of shape {shape}, or a batch of them. "
                          f"Received: {array.dtype} of shape {array.shape}.")
     if array.ndim == 3:
         return [Picture(str(path), array)]
@@ -105,12 +105,12 @@ def _from_picture(path: Path, shape: Shape, kind: str) -> np.ndarray:
         return _figure(whole, shape)
     digit = as_mnist(whole[..., 0])[..., None]
     if not digit.any():
-        raise ValueError("no digit is found in it (as an array, or with --as-is, it is taken as it is)")
+        raise ValueError("no digit is found in it (use --as-is, or pass an array, to skip the search)")
     return digit
 
 
 def _figure(pixels: np.ndarray, shape: Shape) -> np.ndarray:
-    """Returns the whole picture in the net's size, filled by its border; in gray on dark ground."""
+    """Scales the whole picture to the net's size, padded by its border; gray, on a dark ground."""
     border = _border(pixels)
     image = pillow("Image").fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
     size = (shape[1] or image.size[0], shape[0] or image.size[1])
@@ -120,7 +120,7 @@ def _figure(pixels: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def _border(pixels: np.ndarray) -> np.ndarray:
-    """The mean of the outermost pixels of (H, W) or (H, W, C), for each channel."""
+    """Returns the mean border pixel of (H, W) or (H, W, C), per channel."""
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
     return np.concatenate(edges).mean(0)

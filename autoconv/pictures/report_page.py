@@ -1,4 +1,4 @@
-"""A trained net on one page: how it learned, its mistakes, its layers, its speed."""
+"""Writes the report of a trained net: learning curves, mistakes, layers and speed."""
 
 from collections.abc import Sequence
 from html import escape
@@ -17,7 +17,7 @@ MISTAKES = 24
 
 
 class Tested(NamedTuple):
-    """What a net was tested on, the probabilities (N, classes), and the seconds of `predict`."""
+    """Test images and labels, the probabilities (N, classes), and the seconds of `predict`."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -28,11 +28,11 @@ class Tested(NamedTuple):
 def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str],
          history: dict[str, list[float]], tested: Tested, speed: dict[str, str],
          settings: dict[str, str]) -> str:
-    """The whole page. facts, speed, settings: names and what goes with them."""
+    """Returns the whole page. facts, speed, settings: names and values."""
     right = int((tested.scores.argmax(-1) == tested.labels).sum())
     count = len(tested.labels)
     facts = {"test accuracy": f"{right / count:.4f}: {right:,} of {count:,} images", **facts}
-    per_second = {"prediction": f"{count / tested.seconds:,.0f} images/s, when this page was made"}
+    per_second = {"prediction": f"{count / tested.seconds:,.0f} images/s, measured for this page"}
     body = [
         f"<header><h1>{escape(title)}</h1>{document.facts(facts)}</header>",
         *_curves(history),
@@ -42,7 +42,7 @@ def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str]
         *stack("Feature maps", [
             Panel("the image", f"test image 0: {classes[tested.labels[0]]}", mosaics.image(tested.images[0])),
             *map_panels(model, tested.images[0])]),
-        *document.section("Speed", "", [document.card("Images a second and times", document.facts(
+        *document.section("Speed", "", [document.card("Images per second and times", document.facts(
             {**speed, **per_second}))]),
         *document.section("Settings and versions", "", [document.card("This run", document.facts(settings))]),
     ]
@@ -50,7 +50,7 @@ def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str]
 
 
 def _curves(history: dict[str, list[float]]) -> list[str]:
-    """A chart for the loss and for each metric, validation beside training."""
+    """Draws a chart for the loss and each metric, with training and validation."""
     cards = []
     for kind in dict.fromkeys(name.removeprefix("val_") for name in sorted(history, key=lambda n: "loss" not in n)):
         series = {label: history[name] for name, label in ((kind, "training"), (f"val_{kind}", "validation"))
@@ -68,15 +68,15 @@ def _classes(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
     rows = [[name, f"{n:,}", _share(p), _share(r)] for name, n, p, r in zip(classes, matrix.sum(1), precision, recall)]
     cells = _matrix(matrix, classes)
     numbers = document.table(["class", "images", "precision", "recall"], rows)
-    cards = (document.card("Confusion: a row a class, a column what it was taken for",
+    cards = (document.card("Confusion matrix: true classes in rows, predicted classes in columns",
                            f'<div class="scroll matrix">{cells}</div>')
              + document.card("Precision and recall", f'<div class="scroll">{numbers}</div>'))
-    return ["<section><h2>Classes</h2><p>Precision: of those taken for the class, how many are of it. Recall: of those "
-            f'of the class, how many were found.</p><div class="cards wide">{cards}</div></section>']
+    return ["<section><h2>Classes</h2><p>Precision: the correct fraction of a class's predictions. Recall: the part "
+            f'of its images that was found.</p><div class="cards wide">{cards}</div></section>']
 
 
 def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
-    """Returns the confusion matrix as a table, cells darker by their share."""
+    """Returns the confusion matrix as a table, with cells shaded by their fraction of the row."""
     right = np.eye(len(matrix), dtype=bool)
     most = max(1, matrix[~right].max(initial=0))
     shares = np.where(right, matrix / np.maximum(matrix.sum(1, keepdims=True), 1), 0.8 * matrix / most)
@@ -90,7 +90,7 @@ def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
 
 
 def _mistakes(tested: Tested, classes: Sequence[str]) -> list[str]:
-    """The surest mistakes as pictures."""
+    """Returns the mistakes with the highest scores, as pictures."""
     worst = worst_mistakes(tested.labels, tested.scores, MISTAKES)
     if not len(worst):
         return []
@@ -100,7 +100,7 @@ def _mistakes(tested: Tested, classes: Sequence[str]) -> list[str]:
         said = f"{classes[tested.labels[i]]}, taken for {classes[guess]} ({tested.scores[i, guess]:.3f})"
         pictures.append(document.picture(mosaics.image(tested.images[i]), f"test image {i}: {said}", said, 112))
     count = int((tested.scores.argmax(-1) != tested.labels).sum())
-    note = f"{count:,} images were taken for another class; these are the {len(worst)} that the net was surest of."
+    note = f"{count:,} images were misclassified; these are the {len(worst)} with the highest scores."
     return [f'<section><h2>Worst mistakes</h2><p>{escape(note)}</p><div class="pictures">{"".join(pictures)}</div>'
             "</section>"]
 

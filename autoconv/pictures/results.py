@@ -1,4 +1,4 @@
-"""How a net did on images of known classes: which it takes for which, its worst mistakes."""
+"""Evaluates predictions for labelled images: confusion matrix, precision, recall, worst mistakes."""
 
 from typing import Any
 
@@ -6,25 +6,25 @@ import numpy as np
 
 
 def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np.ndarray:
-    """Counts samples of class i (row) taken for class j (column): (classes, classes). Both are
-    labels (N,) or rows (N, classes). Raises ValueError if they do not fit.
+    """Counts samples of class i (row) predicted as class j (column): (classes, classes). Both are
+    labels (N,) or rows (N, classes). Raises ValueError if their sizes differ.
     """
     true = _labels(y_true)
     guessed = _labels(y_pred)
     if true.shape != guessed.shape or not true.size:
-        raise ValueError("As many predictions as targets are wanted, at least one. "
+        raise ValueError("There must be as many predictions as targets, and at least one. "
                          f"Received: {len(guessed)} and {len(true)}.")
     widths = [np.shape(y)[1] for y in (y_true, y_pred) if np.ndim(y) == 2 and np.shape(y)[1] > 1]
     count = max([int(true.max()) + 1, int(guessed.max()) + 1, *widths]) if classes is None else classes
     if min(true.min(), guessed.min()) < 0 or max(true.max(), guessed.max()) >= count:
-        raise ValueError(f"Labels must lie in 0..{count - 1}. Received: "
+        raise ValueError(f"Labels must be in 0..{count - 1}. Received: "
                          f"{min(true.min(), guessed.min())} to {max(true.max(), guessed.max())}.")
     return np.bincount(true * count + guessed, minlength=count * count).reshape(count, count)
 
 
 def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns, (classes,) each, the share of those taken for a class that are of it, and of those
-    of a class that were found; NaN if there are none.
+    """Returns each class's precision, the correct fraction of its predictions, and recall, the found
+    fraction of its samples: (classes,) each, NaN for 0 / 0.
     """
     right = np.diag(matrix).astype(float)
     taken = matrix.sum(0)
@@ -34,7 +34,7 @@ def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def worst_mistakes(y_true: Any, scores: np.ndarray, count: int = 24) -> np.ndarray:
-    """Returns the numbers of the samples taken for another class, the surest first. y_true: labels
+    """Returns the indices of misclassified samples, the highest scores first. y_true: labels
     (N,) or rows (N, classes); scores: rows (N, classes). Raises ValueError if they do not match.
     """
     true = _labels(y_true)
@@ -52,6 +52,6 @@ def _labels(y: Any) -> np.ndarray:
     if values.ndim == 2:
         return values.argmax(-1) if values.shape[1] > 1 else _labels(values[:, 0])
     if values.ndim != 1 or (values.dtype.kind not in "bui" and (values != values.astype(np.int64)).any()):
-        raise ValueError("Classes are labels (N,) or rows of scores (N, classes). "
+        raise ValueError("Classes must be labels (N,) or rows of scores (N, classes). "
                          f"Received: {values.dtype} of shape {values.shape}.")
     return values.astype(np.int64)

@@ -121,7 +121,7 @@ def test_an_empty_batch(case, dtype):
     arrays = case.inputs(dtype)
     inputs = tensors(a[:0] if i in case.batched else a for i, a in enumerate(arrays))
     if case.op.startswith("batch_norm") and "training" in case.note:
-        with pytest.raises(ValueError, match="mean of a batch"):
+        with pytest.raises(ValueError, match="mean of the batch"):
             run(case, inputs)
         return
     y, full = run(case, inputs), case.reference(*case.inputs(), **case.parameters)
@@ -335,10 +335,11 @@ def test_the_condition_may_be_a_tensor_alone():
 
 
 @pytest.mark.parametrize(("call", "said"), [
-    (lambda: F.concatenate([]), "list of one tensor or more"), (lambda: F.concatenate(np.ones((2, 2))), "list of one"),
+    (lambda: F.concatenate([]), "list of at least one tensor"),
+    (lambda: F.concatenate(np.ones((2, 2))), "list of at least one"),
     (lambda: F.concatenate([np.ones((2, 3)), np.ones((3, 3))], axis=1),
      r"agree on all axes but axis 1. Received: \[\(2, 3\), \(3, 3\)\]"),
-    (lambda: F.concatenate([np.ones(2), np.ones((2, 2))]), "agree"), (lambda: F.concatenate([1.0, 2.0]), "use stack"),
+    (lambda: F.concatenate([np.ones(2), np.ones((2, 2))]), "agree"), (lambda: F.concatenate([1.0, 2.0]), "Use stack"),
     (lambda: F.stack([np.ones(2), np.ones(3)]), "one shape"), (lambda: F.split(np.ones(5), 2), "equal parts"),
     (lambda: F.pad(np.ones((2, 2)), 1, mode="edge"), "Unknown mode: 'edge'"),
     (lambda: F.pad(np.ones((0, 2)), 1, mode="reflect"), "needs elements to repeat"),

@@ -137,7 +137,7 @@ ERRORS = [  # what is called, and what the error says: the rule, what was receiv
     (lambda: F.sparse_categorical_crossentropy([np.nan, 1], ones(2, 3)), "Labels must be integers"),
     (lambda: F.sparse_categorical_crossentropy(["a", "b"], ones(2, 3)), "Labels must be integers"),
     (lambda: F.binary_crossentropy(ones(2, 2), ones(2, 3)), r"binary_crossentropy needs .* \(2, 2\) and \(2, 3\)"),
-    (lambda: F.mean_squared_error(ones(3), ones(2, 3)), "mean_squared_error needs y_true of the shape of y_pred"),
+    (lambda: F.mean_squared_error(ones(3), ones(2, 3)), "mean_squared_error needs y_true in the shape of y_pred"),
     (lambda: F.mean_absolute_error(ones(3), ones(2, 3)), "mean_absolute_error needs"),
     (lambda: lookup("activation", "rleu", {"relu": 1, "tanh": 2}), "Unknown activation: 'rleu'. Did you mean 'relu'"),
     (lambda: lookup("layer", "conv2d", {"Conv1D": 1, "Conv2D": 2}), "Did you mean 'Conv2D'"),

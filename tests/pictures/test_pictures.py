@@ -73,7 +73,7 @@ class TestArrays:
         for call in (lambda: pictures.activations(net, image, "frst"), lambda: pictures.filters(net, "frst")):
             with pytest.raises(ValueError, match=r"Unknown layer: 'frst'\. Did you mean 'first'"):
                 call()
-        with pytest.raises(ValueError, match=r"'answer' has no filters\. Those that have: first, second"):
+        with pytest.raises(ValueError, match=r"'answer' has no filters\. Layers with filters: first, second"):
             pictures.filters(net, "answer")
 
     def test_an_image_of_another_shape_is_refused(self, net):
@@ -122,9 +122,9 @@ class TestFiles:
             with pytest.raises(OSError, match=f"{name} cannot be read as a picture"):
                 pictures.feature_maps(net, tmp_path / name)
         np.save(tmp_path / "two.npy", np.zeros((2, 9, 8, 3)))
-        with pytest.raises(ValueError, match=r"One picture is wanted.*two\.npy holds 2"):
+        with pytest.raises(ValueError, match=r"must contain one picture.*two\.npy has 2"):
             pictures.activations(net, tmp_path / "two.npy")
-        with pytest.raises(ValueError, match="the model takes"):
+        with pytest.raises(ValueError, match="the model's input is"):
             pictures.activations(models.Sequential([layers.Input((3,)), layers.Dense(2)]), "x.png")
 
 
@@ -152,7 +152,7 @@ class TestInfluence:
         assert np.count_nonzero(fall) == fall.size
         with pytest.raises(ValueError, match="The patch must fit into the image"):
             pictures.occlusion_map(net, image, size=10)
-        with pytest.raises(ValueError, match=r"class_index must lie in 0\.\.2"):
+        with pytest.raises(ValueError, match=r"class_index must be in 0\.\.2"):
             pictures.saliency_map(net, image, 3)
 
     def test_the_gradient_is_that_of_the_score_before_the_softmax(self, net, image):
@@ -199,7 +199,7 @@ class TestResults:
         assert np.isnan(recall[1])
 
     @pytest.mark.parametrize(("true", "guessed", "said"), [
-        ([0, 1], [0], "As many predictions"), ([], [], "at least one"), ([0.5], [0], "labels"),
+        ([0, 1], [0], "as many predictions"), ([], [], "at least one"), ([0.5], [0], "labels"),
         ([0, -1], [0, 0], "0..0"),
     ])
     def test_what_does_not_fit_is_refused(self, true, guessed, said):
@@ -306,13 +306,13 @@ class TestInspect:
     def test_a_model_file_is_no_run(self, run):
         for command in (("inspect", "--out", "x.html"), ("report", "--out", "x.html"), ("evaluate",)):
             said = autoconv_(command[0], run / "model.safetensors", *command[1:], code=1)
-            assert "model.safetensors is a file, and a run is a folder" in said
+            assert "model.safetensors is a file, but a run is a folder" in said
 
     def test_what_is_not_there_is_refused_before_the_work(self, run, tmp_path):
         printed = autoconv_("inspect", run, "--layer", "conv2", "--out", tmp_path / "a.html", code=2)
         assert "Did you mean 'conv2d" in printed
         assert "must end in" in autoconv_("inspect", run, "--out", tmp_path / "a.gif", code=2)
-        assert "is no run" in autoconv_("inspect", tmp_path, "--out", tmp_path / "a.html", code=1)
+        assert "is not a run" in autoconv_("inspect", tmp_path, "--out", tmp_path / "a.html", code=1)
         assert not (tmp_path / "a.html").exists()
 
 

@@ -24,7 +24,7 @@ def distributed_options(command: Callable) -> Callable:
     """Adds --distributed and --timeout, the arguments of `joined`."""
     for option in (
         click.option("--timeout", type=options.Duration(), metavar="10m", default="10m",
-                     help="With --distributed: stop if a process sends nothing for this long, and name it."),
+                     help="With --distributed: report a process that sends nothing for this long, and stop."),
         click.option("--distributed", is_flag=True, help="Train together with the other processes that mpiexec "
                      "started: mpiexec -n 4 python -m mpi4py -m autoconv train ... --distributed (extra mpi). "
                      "--batch-size is the batch of all processes together."),

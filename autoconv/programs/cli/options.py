@@ -102,7 +102,7 @@ def device_options(command: Callable) -> Callable:
     return _decorate(
         command,
         click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto",
-                     help="The device. auto is the processor; a GPU (extra cuda) must be named."),
+                     help="Device for the computation. auto is the processor; a GPU (extra cuda) must be named."),
         click.option("--threads", type=click.IntRange(min=1), metavar="N", show_default="all processors",
                      help="Number of CPU threads. It does not change the results."),
     )

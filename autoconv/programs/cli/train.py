@@ -85,7 +85,7 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @click.option("--schedule", type=options.Name("schedule", SCHEDULES),
               show_default="cosine; one-cycle if fast, best or sprint",
               help="Course of the learning rate: cosine lowers it to 0 by the last step, one-cycle first raises "
-              "and then lowers it, constant is the lectures'.")
+              "and then lowers it, constant keeps it fixed, as in the lectures.")
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), callback=_finite, metavar="SHARE",
               default=0.0, show_default="0; 0.05 if best, 0.1 if sprint",
               help="Fraction of each training target that is spread over all classes, against overconfidence.")
