@@ -35,6 +35,9 @@ generated from autoconv's signatures and compare them with Keras {version}. Thei
 
 Further differences from Keras:
 
+- TensorFlow's own interfaces, such as `tf.data`, `tf.GradientTape` and `tf.function`, do not exist in autoconv. Pass
+  NumPy arrays, a generator or a `PyDataset` to `fit`. For your own training step, override `train_step` or call
+  `loss.backward()`.
 - Images always have the shape `(N, H, W, C)`. `data_format="channels_first"` raises an error.
 - The `padding` of a convolution may also be given in numbers: `1`, `(1, 2)` or `((1, 0), (2, 2))`.
 - A model is saved as `.safetensors`, `.keras` or `.h5` ([files](files.md)). Code stored in a file, such as the function

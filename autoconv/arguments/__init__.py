@@ -1,1 +1,1 @@
-"""What checks a user's arguments: names with suggestions, windows and paddings."""
+"""Checks of a user's arguments: names with suggestions, windows and paddings."""

@@ -1,16 +1,16 @@
-"""Batches as `fit` takes them: a base for those of your own, and tuples of a batch's parts."""
+"""Batches for `fit`: a base class for your own data sets, and tuples of a batch's parts."""
 
 from collections.abc import Iterator
 from typing import Any
 
 
 class PyDataset:
-    """The base of a data set of yours: `__getitem__(i)` makes batch i, (x, y) or (x, y, sample_weight). `__len__` or
-    `num_batches` says how many batches there are; a `num_batches` of None, that there is no end. `on_epoch_begin` and
-    `on_epoch_end` may change it. `fit` takes any object like it.
+    """Base class for your own data set: `__getitem__(i)` makes batch i, (x, y) or (x, y, sample_weight). `__len__` or
+    `num_batches` returns the number of batches; a `num_batches` of None means no end. `on_epoch_begin` and
+    `on_epoch_end` may change the data. `fit` accepts any such object.
 
-    The batches are made one after the other: workers, use_multiprocessing and max_queue_size are Keras's, and change
-    nothing but how fast it could be.
+    Batches are made one after the other. Keras's workers, use_multiprocessing and max_queue_size are accepted without
+    effect.
     """
 
     def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
@@ -22,7 +22,7 @@ class PyDataset:
 
     @property
     def num_batches(self) -> int | None:
-        """How many batches there are."""
+        """The number of batches."""
         if not hasattr(self, "__len__"):
             raise NotImplementedError(f"{type(self).__name__} must define __len__(self) or the property num_batches: "
                                       "how many batches there are.")
@@ -39,17 +39,17 @@ Sequence = PyDataset
 
 
 def is_sequence(batches: Any) -> bool:
-    """Whether batches go by their numbers, as those of a PyDataset."""
+    """Whether batches are accessed by number, as in a PyDataset."""
     return hasattr(batches, "__getitem__") and (hasattr(batches, "__len__") or hasattr(type(batches), "num_batches"))
 
 
 def count_batches(batches: Any) -> int | None:
-    """How many batches there are; None if that is not known, or if a sequence has no end."""
+    """Returns the number of batches; None if it is unknown, or if a sequence has no end."""
     if is_sequence(batches) and hasattr(type(batches), "num_batches"):
         return batches.num_batches
     try:
         return len(batches) if hasattr(batches, "__len__") else None
-    except TypeError:  # TensorFlow's, which cannot tell
+    except TypeError:  # TensorFlow data sets of unknown length
         return None
 
 
@@ -65,14 +65,14 @@ def each_once(batches: Any) -> Iterator[Any]:
 
 
 def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
-    """x, (x, y) or (x, y, sample_weight): what was given, as `fit` takes a batch; x alone if it is no list or tuple."""
+    """Returns the parts that are given as a batch for `fit`; only x if x is not a list or tuple."""
     if y is None:
         return x if not isinstance(x, list | tuple) else (x,)
     return (x, y) if sample_weight is None else (x, y, sample_weight)
 
 
 def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
-    """The parts (x, y, sample_weight) of a batch, None for those that it has not. Raises ValueError for more parts."""
+    """The parts (x, y, sample_weight) of a batch, None for missing ones. Raises ValueError for more parts."""
     if isinstance(data, list):
         data = tuple(data)
     if not isinstance(data, tuple):

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Checked:
-    """An attribute that holds `check(value, name)` of each value that it is set to. The check may raise ValueError.
+    """An attribute that stores `check(value, name)` when it is set to a value. The check may raise ValueError.
 
     optional: whether None is accepted, too, and stays None.
     """
@@ -37,28 +37,28 @@ def is_number(value: Any) -> bool:
 
 
 def fraction(value: Any, name: str) -> float:
-    """A number from 0 to 1, without 1."""
+    """Checks for a number in [0, 1)."""
     if not is_number(value) or not 0 <= value < 1:
         raise ValueError(f"{name} must lie in [0, 1). Received: {value!r}.")
     return float(value)
 
 
 def fraction_or_one(value: Any, name: str) -> float:
-    """A number from 0 to 1."""
+    """Checks for a number in [0, 1]."""
     if not is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{name} must lie in [0, 1]. Received: {value!r}.")
     return float(value)
 
 
 def at_least_zero(value: Any, name: str) -> float:
-    """A number that is not negative."""
+    """Checks for a number of at least 0."""
     if not is_number(value) or value < 0:
         raise ValueError(f"{name} must be a number of at least 0. Received: {value!r}.")
     return float(value)
 
 
 def several(value: Any, name: str) -> int | None:
-    """An integer of at least 2; None for 0."""
+    """Checks for an integer of at least 2; 0 becomes None."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0 or value == 1:
         raise ValueError(f"{name} must be at least 2, or None. Received: {name}={value!r}.")
     return int(value) or None

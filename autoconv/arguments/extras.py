@@ -1,4 +1,4 @@
-"""Libraries that only some functions need: imported where they are used."""
+"""Optional libraries, which are imported only when a function needs them."""
 
 from importlib import import_module
 from typing import Any
@@ -9,7 +9,7 @@ class ExtraError(ImportError):
 
 
 def load(module: str, library: str, extra: str, what: str) -> Any:
-    """The module of an optional library. Raises ExtraError, which says what needs it and how to install it."""
+    """Imports a module of an optional library. Raises ExtraError, which names the user and the pip command."""
     try:
         return import_module(module)
     except ImportError:

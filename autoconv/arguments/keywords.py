@@ -1,4 +1,4 @@
-"""The parameters of functions. The error for an argument that a method does not take suggests the nearest one."""
+"""Parameters of functions, and errors for unknown arguments, which suggest the closest parameter."""
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature, signature
@@ -51,7 +51,7 @@ def accepts(function: Callable, count: int) -> bool:
         signature(function).bind(*[None] * count)
     except TypeError:
         return False
-    except ValueError:  # it has no signature
+    except ValueError:  # some C functions have no signature
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""A name that a module does not have: the error suggests the nearest one that it has."""
+"""Suggests the closest name when a module does not have the requested one."""
 
 import dis
 import sys
@@ -15,7 +15,7 @@ def suggest(*modules: ModuleType) -> None:
     `__getattr__` calls `missing` in it.
     """
     for module in modules:
-        # A partial has no frame of its own: the caller's is that of whoever asked for the name.
+        # A partial has no frame of its own, so the caller's frame is that of the code that looks up the name.
         vars(module).setdefault("__getattr__", partial(_missing, module))
 
 
@@ -34,7 +34,7 @@ def missing(module: ModuleType, name: str, asked: FrameType) -> AttributeError |
 
 
 class MissingModules:
-    """The last finder of modules: one of Keras's that autoconv lacks is answered as the attribute of that name is."""
+    """The last finder of modules. Keras's modules that autoconv lacks get the error of a missing attribute."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Raises ModuleNotFoundError for a module within autoconv, if there is an answer."""

@@ -1,4 +1,4 @@
-"""Names: of classes, and finding a thing by its name, with an error that suggests the nearest known one."""
+"""Finds things by name, with errors that suggest the closest known name, and makes names of classes."""
 
 import re
 from collections import Counter
@@ -10,11 +10,10 @@ T = TypeVar("T")
 
 
 def suggestion(name: object, known: Mapping[str, object] | list[str]) -> str:
-    """` Did you mean 'relu'?` for 'rleu', an empty string when nothing is near.
+    """Returns ` Did you mean 'relu'?` for 'rleu', and an empty string if no name is close.
 
-    Capitals and underscores do not count; the first letters of words, as in lr, are the nearest. Where no name is spelt
-    nearly the same, one with all words of the given one is nearer than others: sparse_crossentropy is
-    sparse_categorical_crossentropy rather than binary_crossentropy.
+    Case and underscores are ignored; initials, as in lr, match first. If no spelling is close, a name with all words of
+    the given one wins: sparse_crossentropy gives sparse_categorical_crossentropy, not binary_crossentropy.
     """
     wanted, spelt = snake_case(str(name)), [snake_case(each) for each in known]
     complete = [each for each in spelt if _words(wanted) and _words(wanted) <= _words(each)]
@@ -25,19 +24,19 @@ def suggestion(name: object, known: Mapping[str, object] | list[str]) -> str:
             or get_close_matches(wanted, spelt, n=1, cutoff=0.6))
     if not near:
         return ""
-    same = [each for each, spelling in zip(known, spelt) if spelling == near[0]]  # a class and a function, say
+    same = [each for each, spelling in zip(known, spelt) if spelling == near[0]]  # such as a class and a function
     return f" Did you mean {get_close_matches(str(name), same, n=1, cutoff=0)[0]!r}?"
 
 
 def lookup(kind: str, name: object, known: Mapping[str, T]) -> T:
-    """`known[name]`, or a ValueError that says what `kind` of name it is, what was received and what there is."""
+    """Returns `known[name]`. Raises ValueError with the `kind` of name, the value received and the known names."""
     if isinstance(name, str) and name in known:
         return known[name]
     raise ValueError(f"Unknown {kind}: {name!r}.{suggestion(name, known)} Known: {', '.join(sorted(known))}.")
 
 
 def snake_case(name: str) -> str:
-    """`MaxPooling2D` as `max_pooling2d`, as Keras makes names of classes."""
+    """Converts `MaxPooling2D` to `max_pooling2d`, as Keras names classes."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
@@ -54,7 +53,7 @@ def _words(name: str) -> set[str]:
 
 
 def numbered(name: str, given: Counter[str]) -> str:
-    """`name`, `name_1`, `name_2`, ... in the order in which they are asked for."""
+    """Returns `name`, `name_1`, `name_2`, ... on successive calls."""
     number = given[name]
     given[name] += 1
     return f"{name}_{number}" if number else name

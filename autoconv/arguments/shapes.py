@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
 Pair = int | Sequence[int]
 
-LARGEST = 2**31 - 1  # of a window's numbers and of a padded image's sides: kernels compute places in 32 and 64 bits
+LARGEST = 2**31 - 1  # limit for a window's numbers and a padded image's sides
 
 
 class Window(NamedTuple):
@@ -16,8 +16,8 @@ class Window(NamedTuple):
 
     The window reads rows `oh*sh + kh*dh - top`, so its height in pixels is `span_h = (kh - 1)*dh + 1`.
 
-    Ops ask it for the shapes of their results by `output_size`, `pooled_size` and `convolved_shape`. These raise
-    ValueError where a kernel would compute places outside its arrays. Nothing below them checks a window again.
+    Ops call `output_size`, `pooled_size` and `convolved_shape` for the shapes of their results. These raise ValueError
+    if a kernel would index outside its arrays. No lower layer checks a window again.
     """
 
     kh: int
@@ -48,9 +48,9 @@ class Window(NamedTuple):
         return self._replace(top=h - self.top, bottom=h - self.bottom, left=w - self.left, right=w - self.right)
 
     def output_size(self, h: int, w: int) -> tuple[int, int]:
-        """(OH, OW) of the window over an (H, W) image: `floor((n + padding - span) / stride) + 1` on each axis.
+        """Returns (OH, OW) of the window over an (H, W) image: `floor((n + padding - span) / stride) + 1` on each axis.
 
-        Raises ValueError where the window does not fit into the padded image, or a number is out of range.
+        Raises ValueError if the window does not fit into the padded image, or a number is out of range.
         """
         high, wide = h + self.top + self.bottom, w + self.left + self.right
         if min(self[:6]) < 1 or min(h, w, *self[6:]) < 0 or max(high, wide, *self) > LARGEST:
@@ -82,9 +82,9 @@ class Window(NamedTuple):
     def convolved_shape(
         self, x: tuple[int, ...], kernel: tuple[int, ...], bias: tuple[int, ...] | None, filters: int, groups: int = 1
     ) -> tuple[int, int, int, int]:
-        """(N, OH, OW, filters) of a convolution over images x (N, H, W, C), kernel (KH, KW, C // groups, ...).
+        """Returns (N, OH, OW, filters) of a convolution over images x (N, H, W, C), kernel (KH, KW, C // groups, ...).
 
-        Raises ValueError where the shapes of kernel and bias are not those that the window and x ask for.
+        Raises ValueError if the shapes of kernel or bias do not match the window and x.
         """
         size = self.output_size(x[1], x[2])
         fits = groups >= 1 and kernel[:2] == (self.kh, self.kw) and kernel[2] * groups == x[3]
@@ -98,7 +98,7 @@ class Window(NamedTuple):
 
 
 def pair(value: Pair, what: str, least: int = 1) -> tuple[int, int]:
-    """An int or a sequence of two ints as (vertical, horizontal), each at least `least`."""
+    """Returns an int or two ints as (vertical, horizontal), each at least `least`."""
     items: Any = (value, value) if _is_int(value) else value
     if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2 or not all(map(_is_int, items)):
         raise ValueError(f"The `{what}` argument must be a tuple of 2 integers: {what} must be an integer or a pair of "
@@ -114,13 +114,15 @@ def _is_int(value: object) -> bool:
 
 
 def check_count(name: str, value: Any, least: int, others: str = "") -> None:
-    """Raises ValueError for what is no integer of at least `least`. others: names of other values that are accepted."""
+    """Raises ValueError unless the value is an integer of at least `least`. others: text for other accepted values."""
     if not _is_int(value) or value < least:
         raise ValueError(f"{name} must be {others}an integer of at least {least}. Received: {value!r}.")
 
 
 def same_padding(n: int, span: int, stride: int) -> tuple[int, int]:
-    """(before, after) on one axis so that `ceil(n / stride)` windows fit; the odd pixel goes after, as Keras does."""
+    """Returns (before, after) on one axis so that `ceil(n / stride)` windows fit; an odd pixel goes after, as in
+    Keras.
+    """
     total = max((-(-n // stride) - 1) * stride + span - n, 0)
     return total // 2, total - total // 2
 
@@ -129,10 +131,10 @@ def window(
     size: tuple[int, int], kernel: Pair, strides: Pair = 1, padding: Padding = "valid", dilation_rate: Pair = 1,
     kernel_name: str = "kernel_size",
 ) -> Window:
-    """The checked `Window` of a kernel over an image of `size` (H, W).
+    """Returns the checked `Window` of a kernel over an image of `size` (H, W).
 
     `padding` is "valid", "same", p, (ph, pw) or ((top, bottom), (left, right)).
-    Raises ValueError where an argument is off or the kernel does not fit into the padded image.
+    Raises ValueError if an argument is wrong or the kernel does not fit.
     """
     (h, w), (kh, kw) = size, pair(kernel, kernel_name)
     (sh, sw), (dh, dw) = pair(strides, "strides"), pair(dilation_rate, "dilation_rate")
@@ -155,9 +157,8 @@ def window(
 
 
 def pool_window(size: tuple[int, int], pool_size: Pair, strides: Pair | None, padding: Padding = "valid") -> Window:
-    """The checked `Window` of a pooling over an image of `size` (H, W); strides default to the pool size.
-
-    Raises ValueError as `window` does, and where padding reaches the pool size.
+    """Returns the checked `Window` of a pooling over an image of `size` (H, W); strides default to the pool size.
+    Raises ValueError as `window` does, and if padding reaches the pool size.
     """
     result = window(size, pool_size, pool_size if strides is None else strides, padding, kernel_name="pool_size")
     result.pooled_size(*size)
@@ -165,7 +166,7 @@ def pool_window(size: tuple[int, int], pool_size: Pair, strides: Pair | None, pa
 
 
 def explicit_padding(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
-    """((top, bottom), (left, right)) of "valid", p, (ph, pw) or the four numbers themselves."""
+    """Converts "valid", p, (ph, pw) or the four numbers to ((top, bottom), (left, right))."""
     if isinstance(padding, str):
         if padding != "valid":
             raise ValueError(
@@ -187,7 +188,7 @@ def transpose_window(
 ) -> tuple[Window, tuple[int, int]]:
     """The window of the convolution whose transpose maps (H, W) to the returned (OH, OW), as Keras sizes it.
 
-    Without output_padding p "valid" gives `(n - 1)*s + span` plus what a stride longer than the span leaves free,
+    Without output_padding p "valid" gives `(n - 1)*s + max(span, s)`,
     "same" gives `n*s`. With p "valid" gives `(n - 1)*s + span + p`, "same" `(n - 1)*s + span % 2 + p`.
     """
     if padding not in ("valid", "same"):
@@ -215,13 +216,13 @@ def _padded_transpose(n: int, span: int, stride: int, more: int, same: bool) -> 
                          f"must be smaller than the strides. Received: {more} and a stride of {stride}.")
     if not same:
         return (n - 1) * stride + span + more, (0, 0)
-    total = span - span % 2 - more  # what is cut off of the whole result, (n - 1)*s + span
+    total = span - span % 2 - more  # pixels cropped from the full result, (n - 1)*s + span
     before = max(total // 2, 0)
     return (n - 1) * stride + span - total, (before, max(total - before, 0))
 
 
 def check_image(shape: tuple[int, ...], what: str = "x") -> tuple[int, int, int, int]:
-    """The four sizes of a batch of images (N, H, W, C), or a ValueError that says which shape is wanted."""
+    """Returns the four sizes of a batch of images (N, H, W, C). Raises ValueError for other ranks."""
     if len(shape) != 4:
         raise ValueError(
             f"{what} must be a batch of images with shape (N, H, W, C). Received shape {tuple(shape)} with "
@@ -231,7 +232,7 @@ def check_image(shape: tuple[int, ...], what: str = "x") -> tuple[int, int, int,
 
 
 def image_axes_remedy(rank: int) -> str:
-    """Returns the advice for an array of another rank than a batch of images (N, H, W, C)."""
+    """Returns advice for an array whose rank is not that of images (N, H, W, C)."""
     if rank == 3:
         return "Add an axis: x[..., None] to images of one channel, x[None] to a single image."
     return "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST."
@@ -239,7 +240,7 @@ def image_axes_remedy(rank: int) -> str:
 
 def axes_remedy(given: Sequence[int | None], wanted: Sequence[int | None]) -> str:
     """Returns the advice that turns arrays of the shape `given` into arrays of the shape `wanted`, both batch first: a
-    transpose or a reshape that leaves pixels beside their neighbours. An empty string if there is none.
+    transpose, or a reshape that keeps neighbouring pixels together. Returns "" if there is none.
     """
     given, wanted = tuple(given[1:]), tuple(wanted[1:])
     for order in permutations(range(len(given))) if len(given) == len(wanted) <= 4 else ():
@@ -248,7 +249,7 @@ def axes_remedy(given: Sequence[int | None], wanted: Sequence[int | None]) -> st
     if None in (*given, *wanted) or prod(given) != prod(wanted):  # type: ignore[arg-type]
         return ""
     several = [[size for size in sizes if size != 1] for sizes in (given, wanted)]
-    if several[0] != several[1] and min(map(len, several)) > 1:  # another image, whose rows would be cut elsewhere
+    if several[0] != several[1] and min(map(len, several)) > 1:  # a reshape would break the image's rows
         return ""
     advice = f" Reshape it: x.reshape{(-1, *wanted)}"
     if len(wanted) == 3 and len(given) == 1 and wanted[2] != 1:

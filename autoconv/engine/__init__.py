@@ -1,1 +1,1 @@
-"""What nets run on: tensors and their tape, symbolic tensors, graphs, fusion, change counters, costs."""
+"""The engine that runs nets: tensors, their tape, symbolic tensors, graphs, fusion, change counters, costs."""

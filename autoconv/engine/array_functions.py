@@ -1,8 +1,8 @@
-"""The functions of arrays: one table by name, the operators and methods that tensors of both kinds
-have of it, and what NumPy's functions do with tensors.
+"""The table of array functions by name, the operators and methods made from it for tensors of both kinds, and NumPy's
+functions on tensors.
 
-Within a layer `np.tanh(x)` runs ours, so that the gradient goes on. A function that has none of
-ours would lose the gradient, so it is refused, unless its results have no gradient anyway.
+Inside a layer `np.tanh(x)` runs our function, so that gradients are kept. A NumPy function without a counterpart would
+lose the gradient, so it is refused, unless its results have no gradient anyway.
 """
 
 import inspect
@@ -16,22 +16,22 @@ from ..arguments import names
 
 T = TypeVar("T")
 
-# All that a node of a graph may compute, by its name: operators and methods of tensors as "add" and "sum", public
-# functions as "functional.relu" and "ops.sum". Whoever defines a function enters it: `tensor.py`, `on_symbols_too`.
+# All functions that a graph node may compute, by name: tensor operators and methods such as "add" and "sum", public
+# functions such as "functional.relu" and "ops.sum". `tensor.py` and its `on_symbols_too` enter them.
 FUNCTIONS: dict[str, Callable] = {}
 
-# NumPy's functions that Python's operators of arrays are: `array * tensor` is `np.multiply(array, tensor)`.
+# NumPy functions that implement Python's array operators: `array * tensor` is `np.multiply(array, tensor)`.
 OPERATORS: set[Callable] = set()
 
 
 def broadcasting(function: Callable) -> Callable:
-    """Marks a function whose operands broadcast, so that graphs know its result's shape where sizes are open."""
+    """Marks a function whose operands broadcast, so that graphs infer its result's shape if sizes are unknown."""
     function.broadcasting = True  # type: ignore[attr-defined]
     return function
 
 
 def _operator(name: str) -> tuple[Callable[[T, Any], T], Callable[[T, Any], T]]:
-    """The methods of an operator on two operands: of the tensor as the first one, and as the second one."""
+    """Returns a binary operator's two methods: with the tensor as the first and as the second operand."""
     OPERATORS.add(getattr(np, name))
 
     def operator(self: Any, other: Any) -> Any:
@@ -44,7 +44,7 @@ def _operator(name: str) -> tuple[Callable[[T, Any], T], Callable[[T, Any], T]]:
 
 
 def comparison(name: str) -> Callable[[T, Any], T]:
-    """The method of a comparison, whose result is a tensor of booleans without a gradient."""
+    """Returns a comparison method, whose result is a boolean tensor without a gradient."""
     OPERATORS.add(getattr(np, name))
 
     def compare(self: Any, other: Any) -> Any:
@@ -56,8 +56,8 @@ def comparison(name: str) -> Callable[[T, Any], T]:
 
 
 class ArrayMethods:
-    """The operators and methods of tensors: each is the function of its name in `_functions`. Of a `Tensor` these
-    compute, of a `SymbolicTensor` they add a node. Numbers and lists take the tensor's dtype, if that can hold them.
+    """The operators and methods of tensors: each calls the function of its name in the table. On a `Tensor` they
+    compute, on a `SymbolicTensor` they add a node. Numbers and lists get the tensor's dtype, if it can hold them.
     """
 
     __slots__ = ()
@@ -92,11 +92,11 @@ class ArrayMethods:
         return self._functions["get_item"](self, index)
 
     def reshape(self, *shape: Any) -> Self:
-        """The same items in another shape, `reshape(2, -1)` or `reshape((2, -1))`; one size may be -1."""
+        """Returns the same elements in another shape, `reshape(2, -1)` or `reshape((2, -1))`; one size may be -1."""
         return self._functions["reshape"](self, *shape)
 
     def transpose(self, *axes: Any) -> Self:
-        """The axes in another order, by default the reverse one."""
+        """Permutes the axes, by default into reverse order."""
         return self._functions["transpose"](self, *axes)
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Self:
@@ -108,37 +108,37 @@ class ArrayMethods:
         return self._functions["mean"](self, axis=axis, keepdims=keepdims)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """The maximum over `axis`. The gradient goes to the first winner in scan order; a NaN is passed on."""
+        """The maximum over `axis`. The gradient goes to the first maximum in scan order; NaNs propagate."""
         return self._functions["max"](self, axis=axis, keepdims=keepdims)
 
     def exp(self) -> Self:
-        """e to the power of each item."""
+        """e to the power of each element."""
         return self._functions["exp"](self)
 
     def log(self) -> Self:
-        """The natural logarithm of each item."""
+        """The natural logarithm of each element."""
         return self._functions["log"](self)
 
     def sqrt(self) -> Self:
-        """The square root of each item; its gradient at 0 is infinite."""
+        """The square root of each element; its gradient at 0 is infinite."""
         return self._functions["sqrt"](self)
 
     def clip(self, x_min: float | None = None, x_max: float | None = None) -> Self:
-        """The items, but at least x_min and at most x_max. The gradient passes where they lie within, both included."""
+        """Limits the elements to x_min..x_max. The gradient passes for elements in that range, limits included."""
         return self._functions["clip"](self, x_min, x_max)
 
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Self:
-        """Where the maximum is, the first one in scan order. It has no gradient."""
+        """The index of the first maximum in scan order. It has no gradient."""
         return self._functions["argmax"](self, axis=axis, keepdims=keepdims)
 
     def detach(self) -> Self:
-        """The same values, cut off from the tape."""
+        """The same values, detached from the tape."""
         return self._functions["detach"](self)
 
 
 _OURS: dict[Callable, Callable] = {}
 
-# Their results are no numbers that move with their inputs, or move in steps: no gradient is lost.
+# Functions whose results are not numeric, or are piecewise constant: no gradient is lost.
 FLAT = frozenset({
     np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.result_type, np.sign,
     np.floor, np.ceil, np.trunc, np.rint, np.round, np.isnan, np.isinf, np.isfinite, np.isclose, np.allclose,
@@ -149,7 +149,9 @@ FLAT = frozenset({
 
 
 def stands_for(*functions: Callable) -> Callable[[Callable], Callable]:
-    """Registers a function of ours as what NumPy's functions do with tensors. It takes what they take, or less."""
+    """Registers a function of ours as the counterpart of NumPy functions on tensors. It accepts their arguments or
+    fewer.
+    """
 
     def register(ours: Callable) -> Callable:
         _OURS.update(dict.fromkeys(functions, ours))
@@ -159,7 +161,7 @@ def stands_for(*functions: Callable) -> Callable[[Callable], Callable]:
 
 
 def ours(function: Callable, arguments: tuple, options: dict[str, Any]) -> Callable | None:
-    """Our function for NumPy's, or None where there is none, or none that takes these arguments."""
+    """Returns our counterpart of a NumPy function; None if none accepts these arguments."""
     found = _OURS.get(function)
     if found is not None:
         try:
@@ -171,9 +173,9 @@ def ours(function: Callable, arguments: tuple, options: dict[str, Any]) -> Calla
 
 def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], kind: type,
                  values: Callable[[Any, str | None], np.ndarray]) -> Any:
-    """NumPy's function on `values(tensor, name)` for every tensor (an instance of `kind`) among its arguments.
+    """Calls NumPy's function on `values(tensor, name)` for every tensor (an instance of `kind`) in its arguments.
 
-    `name` is what to call the function where the gradient would be lost, None for one that has none.
+    `name` is the function's name for the error about a lost gradient, None if it has no gradient.
     """
     name = None if function in FLAT else name_of(function)
 
@@ -191,7 +193,7 @@ def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], 
 
 
 def refused(what: str, where: str = "") -> TypeError:
-    """The error for something that would lose a gradient. `what` was done; `where`, such as " in layer 'dense'"."""
+    """Returns the error for an operation `what` that would lose a gradient; `where` is such as " in layer 'dense'"."""
     known = sorted({function.__name__ for function in _OURS})
     bare = what.removeprefix("np.")
     if bare in known:
@@ -207,6 +209,6 @@ def refused(what: str, where: str = "") -> TypeError:
 
 
 def name_of(function: Callable) -> str:
-    """`np.tanh` or `np.add.reduce`, as users write it."""
-    of = getattr(function, "__self__", None)  # of a ufunc's method
+    """Returns `np.tanh` or `np.add.reduce`, as users write it."""
+    of = getattr(function, "__self__", None)  # the ufunc of a ufunc's method
     return ".".join(["np", *([of.__name__] if isinstance(of, np.ufunc) else []), function.__name__])

@@ -2,7 +2,7 @@
 
 
 class DeviceError(RuntimeError):
-    """A device that was asked for cannot be used; the message says what is missing and the remedy."""
+    """A requested device cannot be used; the message states what is missing and the remedy."""
 
 
 class NotBuiltError(ValueError, AttributeError):

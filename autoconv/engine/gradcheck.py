@@ -1,4 +1,4 @@
-"""Whether a backward is the derivative of its forward: checked along one random direction, cheap for any size."""
+"""Checks that a backward is the derivative of its forward, along one random direction: cheap for any size."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,8 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
 
     With a random v for the inputs and a random u for the result, u . J v by `backward()` must equal
     u . (f(x + eps v) - f(x - eps v)) / (2 eps) within `tolerance`, relative to the larger and absolute below 1.
-    In float64 only: float32's rounding would drown the difference. Raises GradientMismatch, which holds both numbers.
+    Only float64 is accepted: float32's rounding errors would hide the difference. Raises GradientMismatch, which holds
+    both numbers.
     """
     asked = [t for t in tensors if t is not None and t.requires_grad]
     if not asked or any(t.dtype != np.float64 for t in asked):
@@ -41,7 +42,7 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
 
 
 def _along(f: Callable[..., Tensor], tensors: tuple, directions: list[np.ndarray], step: float, weights: Any) -> float:
-    """u . f(x + step v)."""
+    """Returns u . f(x + step v)."""
     moving = iter(directions)
     with no_grad():
         moved = [t if t is None or not t.requires_grad else
@@ -50,7 +51,7 @@ def _along(f: Callable[..., Tensor], tensors: tuple, directions: list[np.ndarray
 
 
 def _direction(shape: tuple[int, ...], number: int) -> np.ndarray:
-    """Standard normal numbers; a key of its own leaves the user's random streams where they are."""
+    """Draws standard normal numbers with a separate key, so that the user's random streams do not advance."""
     return random.normal(shape, dtype=np.float64, key=(_DIRECTION, number))
 
 

@@ -37,7 +37,7 @@ class Calls:
 
     def __init__(self, monkeypatch):
         self.count, self.stop = 0, None
-        kernel, add = device.get("cpu").module("jit").Kernel, trace.Section.add
+        kernel, add = device.get("cpu").module("jit").CpuKernel, trace.Section.add
         call = kernel.__call__
 
         def counting(function):

@@ -1,1 +1,1 @@
-"""What a net costs: parameters, multiply-adds and memory by counting, time and this machine's ceilings by measuring."""
+"""The costs of a net: counted parameters, multiply-adds and memory; measured times and this machine's ceilings."""

@@ -1,4 +1,4 @@
-"""This machine's own ceilings, and how close to them something comes."""
+"""This machine's own speed limits, and measurements relative to them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,11 +8,11 @@ import numpy as np
 from ...kernels.device import Device
 from . import stats, timing
 
-ROUND = 0.001  # seconds that one try takes; a round takes the best of three
+ROUND = 0.001  # seconds per try; a round uses the best of three tries
 
 
 class Ceilings:
-    """The two loops that nothing outruns: multiply-adds in registers, and copying memory, both on all threads."""
+    """The two loops that no kernel outruns: multiply-adds in registers, and memory copies, both on all threads."""
 
     def __init__(self, device: Device) -> None:
         self._k = device.module("ceilings")
@@ -20,16 +20,16 @@ class Ceilings:
         self._x = np.array([0.999, 0.001], np.float32)
         self._start = np.full((self._tasks, self._k.items(self._x.dtype)), 0.5, np.float32)
         self._y = np.empty_like(self._start)
-        self._rounds = 50_000  # in one call, so that calling costs nothing, also where others use the processors
+        self._rounds = 50_000  # rounds per call: enough to hide the call overhead, also on a busy machine
         self._rounds *= timing.repetitions(self._multiply_add, ROUND)
         self._copies: dict[int, tuple[Callable[[], None], int]] = {}
 
     def flops(self) -> float:
-        """Multiply-adds from registers: floating-point operations a second, now."""
+        """Measures floating-point operations per second of multiply-adds in registers."""
         return 2 * self._start.size * self._rounds / timing.best(self._multiply_add, 1)
 
     def bandwidth(self, size: int) -> float:
-        """Bytes read and written a second, now, by a copy that touches `size` bytes: small ones stay in a cache."""
+        """Measures the bytes per second of a copy that touches `size` bytes; small copies stay in a cache."""
         if size not in self._copies:
             source = np.ones(max(1, size // 8), np.float32)
             target = np.empty_like(source)
@@ -37,7 +37,7 @@ class Ceilings:
             def copy() -> None:
                 self._k.copy(source, target)
 
-            self._copies = {size: (copy, timing.repetitions(copy, ROUND))}  # the last one alone: they can be large
+            self._copies = {size: (copy, timing.repetitions(copy, ROUND))}  # only the last buffers: they can be large
         copy, count = self._copies[size]
         return 2 * 4 * max(1, size // 8) / timing.best(copy, count)
 
@@ -55,8 +55,8 @@ class Share(NamedTuple):
 
 
 def share(ceilings: Ceilings, call: Callable[[], Any], flops: float, size: int, rounds: int) -> Share:
-    """Runs `call` and the two ceilings in turns. Its fraction in a round is the least time that its operations and
-    its bytes can take at the ceilings of that same round, divided by the time it took: noise hits all three alike.
+    """Alternates `call` and the two ceilings. A round's fraction is the least time that the call's operations and bytes
+    need at that round's ceilings, divided by the call's time: noise affects all three alike.
     """
     count = timing.repetitions(call, ROUND)
     result = Share([], [], [], [])
@@ -70,7 +70,7 @@ def share(ceilings: Ceilings, call: Callable[[], Any], flops: float, size: int, 
 
 
 def summed_up(found: Share, flops: float, size: int) -> dict[str, Any]:
-    """A share as the results have it."""
+    """Returns a `Share` as plain data for the results."""
     median = stats.spread(found.seconds)["median"]
     peak = _median(found.peak_flops)
     bandwidth = _median(found.peak_bandwidth)

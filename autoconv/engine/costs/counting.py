@@ -1,4 +1,4 @@
-"""What a layer's definition asks for: multiply-adds, and which layers give a view of what they got."""
+"""Counts a layer's multiply-adds by its definition, and finds layers that return a view of their input."""
 
 from math import prod
 from typing import Any
@@ -8,19 +8,19 @@ from ..graph.graph import Graph
 from ..symbolic import Node, SymbolicTensor
 
 Shapes = list[tuple[int, ...]]
-IN_TRAINING = (  # layers that outside of training give what they got
+IN_TRAINING = (  # layers that return their input unchanged outside training
     layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout,
     layers.GaussianNoise, layers.Identity, layers.RandomBrightness, layers.RandomContrast, layers.RandomFlip,
     layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom, layers.SpatialDropout2D)
 
 
 def multiply_adds(operation: Any, inputs: Shapes, outputs: Shapes) -> int:
-    """The products that are added up in one call of a layer on arrays of these shapes; 0 where they do not matter."""
+    """Counts the multiply-adds in one call of a layer on arrays of these shapes; 0 for layers without products."""
     if isinstance(operation, layers.Conv2D):
         return prod(outputs[0]) * prod(operation.kernel.shape[:3])
     if isinstance(operation, layers.DepthwiseConv2D):
         return prod(outputs[0]) * prod(operation.kernel.shape[:2])
-    if isinstance(operation, layers.Conv2DTranspose):  # every pixel of the input meets every number of the kernel
+    if isinstance(operation, layers.Conv2DTranspose):  # every input pixel is multiplied by every kernel element
         return prod(inputs[0][:3]) * operation.kernel.size
     if isinstance(operation, layers.Dense):
         return prod(outputs[0]) * operation.kernel.shape[0]
@@ -29,7 +29,7 @@ def multiply_adds(operation: Any, inputs: Shapes, outputs: Shapes) -> int:
 
 
 def _within(graph: Graph, inputs: Shapes) -> int:
-    """Of a model that is called as a layer."""
+    """Counts for a model called as a layer."""
     known = shapes_in(graph, inputs)
     return sum(multiply_adds(node.operation, *shapes_of(graph, node, known)) for node in graph.nodes if node.inputs)
 
@@ -41,24 +41,24 @@ def shapes_in(graph: Graph, inputs: Shapes) -> dict[int, tuple[int, ...]]:
     """
     tensors = tensors_of(graph)
     shapes: list[Any] = [(inputs[0][0], *tensor.shape[1:]) for tensor in tensors]
-    if shapes[: len(inputs)] != [tuple(shape) for shape in inputs]:  # sizes that were open, or do not fit
+    if shapes[: len(inputs)] != [tuple(shape) for shape in inputs]:  # sizes that were unknown, or do not fit
         known = Graph(graph.input_structure, tensors).output_shapes([tuple(shape) for shape in inputs])
         shapes = [tuple(shape) for shape in known]
     return {id(tensor): shape for tensor, shape in zip(tensors, shapes)}
 
 
 def tensors_of(graph: Graph) -> list[SymbolicTensor]:
-    """All values in a graph: its inputs and what its calls give."""
+    """All values in a graph: its inputs and its calls' results."""
     return list({id(t): t for t in (*graph.inputs, *(t for node in graph.nodes for t in node.outputs))}.values())
 
 
 def shapes_of(graph: Graph, node: Node, shapes: dict[int, tuple[int, ...]]) -> tuple[Shapes, Shapes]:
-    """The shapes of what a call reads and of what it gives."""
+    """Returns the shapes of a call's inputs and outputs."""
     return [shapes[id(graph.resolve(t))] for t in node.inputs], [shapes[id(t)] for t in node.outputs]
 
 
 def is_view(node: Node, training: bool) -> bool:
-    """Whether a call gives the array that it got, in another shape at most, and so takes no memory of its own."""
+    """Whether a call returns its input array, perhaps reshaped, and so needs no memory of its own."""
     operation = node.operation
     if isinstance(operation, IN_TRAINING):
         return not training

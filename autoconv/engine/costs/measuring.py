@@ -1,4 +1,4 @@
-"""How long each call of a net takes, and how near that is to what this machine can do."""
+"""Measures the time of each call of a net, relative to this machine's speed limits."""
 
 import time
 from functools import partial
@@ -14,7 +14,7 @@ from ..tensor import Tensor, no_grad
 from . import ceilings, counting
 
 ROUNDS = 3
-AGAIN = 0.5  # seconds at most in which ceilings are measured again that a call exceeded
+AGAIN = 0.5  # time limit in seconds for measuring exceeded ceilings again
 
 Known = dict[int, tuple[int, ...]]
 
@@ -30,12 +30,11 @@ class Measured(NamedTuple):
 
 
 def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> dict[int, Measured]:
-    """Measures each node, by id: runs the calls of the graph's plan one by one,
-    in inference, on random numbers. `shapes` and `size` (in bytes) are those of all values in the
-    graph, under their ids.
+    """Measures each node, by id: runs the calls of the graph's plan one by one, in inference, on random numbers.
+    `shapes` and `size` (in bytes) cover all values in the graph, by id.
 
-    Times are the shortest of a few, ceilings the highest: what else the machine does can only have
-    slowed them down. Where a call exceeds its ceiling, that is measured again.
+    Times are the shortest of a few runs, ceilings the highest: other load on the machine can only slow them down. If a
+    call exceeds its ceiling, the ceiling is measured again.
     """
     ceiling = ceilings.Ceilings(device)
     plan = fusion.fuse(graph)
@@ -64,7 +63,7 @@ def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> 
 
 
 def _shares(work: list[tuple[float, int]], found: list[ceilings.Share]) -> list[float]:
-    """The least time of each call at the highest ceilings that any round has found, divided by its own least."""
+    """Divides each call's least possible time, at the highest ceilings of all rounds, by its shortest measured time."""
     peak = max((max(each.peak_flops) for each in found), default=1)
     copies = [(moved, max(each.peak_bandwidth)) for (_, moved), each in zip(work, found)]
     shares = []

@@ -1,4 +1,4 @@
-"""`model.profile()`: what each layer of a net costs."""
+"""`model.profile()`: the costs of each layer of a net."""
 
 from dataclasses import asdict, dataclass
 from math import prod
@@ -19,11 +19,10 @@ class Row(NamedTuple):
     """One layer's call on a batch.
 
     output_shape: without the batch; params: 0 where an earlier call has counted them;
-    multiply_adds: of one sample. predict_bytes: all arrays that must be there while it runs, its
-    inputs and outputs among them; train_bytes: its output, which the backward pass reads again, 0
-    for a view. seconds: measured in inference, of a batch; share: the least time that its
-    operations and bytes can take on this machine, divided by that. Both are None where they were
-    not measured, and where the layer ran within the kernel of another one, `within`.
+    multiply_adds: of one sample. predict_bytes: all arrays that must exist while it runs, including its inputs and
+    outputs; train_bytes: its output, which the backward pass reads again, 0 for a view. seconds: measured in inference,
+    for a batch; share: the least time that its operations and bytes need on this machine, divided by `seconds`. Both
+    are None if not measured, or if the layer ran in the kernel of the layer `within`.
     """
 
     name: str
@@ -53,32 +52,32 @@ class Profile:
 
     @property
     def multiply_adds(self) -> int:
-        """Of one sample."""
+        """Multiply-adds per sample."""
         return sum(row.multiply_adds for row in self.rows)
 
     @property
     def map_bytes(self) -> int:
-        """All outputs of all layers for a batch: what training keeps."""
+        """Bytes of all layers' outputs for a batch, which training keeps."""
         return sum(row.train_bytes for row in self.rows)
 
     @property
     def predict_bytes(self) -> int:
-        """To predict a batch: the arrays that must be there at once, at the worst moment, and the weights."""
+        """Bytes to predict a batch: the weights, and the peak of arrays that exist at once."""
         return max((row.predict_bytes for row in self.rows), default=0) + self.weight_bytes
 
     @property
     def train_bytes(self) -> int:
-        """To train on a batch: all outputs, the inputs and the weights."""
+        """Bytes to train on a batch: outputs, inputs and weights."""
         return self.map_bytes + self.input_bytes + self.weight_bytes
 
     @property
     def seconds(self) -> float | None:
-        """Of all layers in inference, for a batch; None where it was not measured."""
+        """Inference time of all layers for a batch; None if not measured."""
         times = [row.seconds for row in self.rows if row.seconds is not None]
         return sum(times) if times else None
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """The profile as plain data."""
         totals = ("multiply_adds", "map_bytes", "predict_bytes", "train_bytes", "seconds")
         return {**asdict(self), **{name: getattr(self, name) for name in totals},
                 "rows": [row._asdict() for row in self.rows]}
@@ -115,7 +114,7 @@ class Profile:
 
 def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shapes: list[tuple[int, ...]],
             measure: bool) -> Profile:
-    """The profile of a graph for inputs of these shapes, without the batch."""
+    """Profiles a graph for inputs of these shapes, without the batch."""
     inputs = [(batch_size, *shape) for shape in input_shapes]
     shapes = counting.shapes_in(graph, inputs)
     nodes = [node for node in graph.nodes if node.inputs]
@@ -140,8 +139,8 @@ def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shap
 
 
 def _alive(graph: Graph, nodes: list[Node], size: dict[int, int]) -> list[int]:
-    """For each node the bytes of all values that are there while it runs: read by it or by a later one, or made."""
-    owner = {id(t): id(t) for t in graph.inputs}  # whose memory a value lies in
+    """Returns per node the bytes of all values that exist while it runs: its outputs, and values read then or later."""
+    owner = {id(t): id(t) for t in graph.inputs}  # the value whose memory each value uses
     for node in nodes:
         source = owner[id(graph.resolve(node.inputs[0]))] if counting.is_view(node, training=False) else None
         owner.update((id(t), source or id(t)) for t in node.outputs)

@@ -1,4 +1,4 @@
-"""Medians, spreads and ratios of what was measured round by round."""
+"""Medians, spreads and ratios of measurements over several rounds."""
 
 from collections.abc import Sequence
 from math import comb
@@ -14,12 +14,12 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> dict[str, float]:
-    """The median, and an interval that holds the true one with at least this confidence.
+    """Returns the median, and an interval that contains the true median with at least this confidence.
 
     Between the k-th smallest and the k-th largest of n values lies the true median with probability
     1 - 2 P(B < k), B binomial(n, 1/2), whatever the noise looks like: outliers do not move it.
-    Fewer than six values cannot give 95%: then the interval reaches from the smallest to the
-    largest, and "confidence" says what that is worth.
+    Fewer than six values cannot give 95%: the interval then spans all values, and "confidence" is its actual
+    confidence.
     """
     ordered = np.sort(np.asarray(values, float))
     n = len(ordered)
@@ -37,14 +37,14 @@ def _coverage(n: int, k: int) -> float:
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float], together: int = 1) -> dict[str, Any]:
-    """The ratio of two measurements: its median and interval over the rounds, each divided by its own round's partner.
+    """Returns the ratio of two measurements: median and interval over the rounds' ratios.
 
-    What slows a whole round down, such as a busy machine, then cancels. `together` rounds in a row ran in the same
-    processes: they are no independent samples, so the median is taken over the means of such groups. (Means, since a
-    process may change between two speeds from round to round.) Raises ValueError for unequal numbers.
+    A slowdown of a whole round, such as by a busy machine, then cancels. `together` rounds in a row ran in the same
+    processes, so they are not independent samples and the median is taken over the means of such groups. (Means,
+    because a process may alternate between two speeds.) Raises ValueError for unequal numbers.
     """
     if len(numerators) != len(denominators):
-        raise ValueError("A ratio needs as many rounds of the one as of the other. "
+        raise ValueError("A ratio needs the same number of rounds of both measurements. "
                          f"Received: {len(numerators)} and {len(denominators)}.")
     ratios = [a / b for a, b in zip(numerators, denominators)]
     return interval([float(np.mean(ratios[i : i + together])) for i in range(0, len(ratios), together)])

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-MOST = 4.0  # times as fast as its ceiling a kernel may be: Winograd's F(4x4,3x3) multiplies a fourth as often
+MOST = 4.0  # a kernel's largest share: Winograd's F(4x4,3x3) needs a fourth of the products
 BUSY = ("A share is blank if the ceiling was measured more than 4 times too low, because other programs kept the "
         "machine busy.\nRun it again when they have ended.")
 ONE_PROCESS = "An interval is blank if all rounds ran in one process: an interval needs several. Run more rounds."
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they must be; the first is flush left, the others, numbers, flush right."""
+    """Formats columns as narrow as possible: the first flush left, the others (numbers) flush right."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
@@ -20,12 +20,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def share(fraction: float | None) -> str:
-    """Returns a share of a ceiling as a percentage; nothing if it is not known, or so large that the ceiling is not."""
+    """Returns a share of a ceiling as a percentage; "" if it is unknown, or too large to be plausible."""
     return f"{fraction:.0%}" if fraction is not None and fraction <= MOST else ""
 
 
 def interval(ratio: Mapping[str, float], unit: float = 1.0, to: str = " .. ") -> str:
-    """Returns the interval of a ratio, in multiples of `unit`; nothing if a single process gave it."""
+    """Returns the interval of a ratio, in multiples of `unit`; "" if a single process measured it."""
     return f"{ratio['low'] / unit:.2f}{to}{ratio['high'] / unit:.2f}" if ratio["confidence"] else ""
 
 
@@ -35,7 +35,7 @@ def interval_head(ratio: Mapping[str, float]) -> str:
 
 
 def short(number: float, unit: str = "") -> str:
-    """Three digits and a prefix of 1000: 903400 as "903 k", 6e6 bytes as "6.00 MB"."""
+    """Formats with three digits and an SI prefix: 903400 as "903 k", 6e6 bytes as "6.00 MB"."""
     prefixes = ["", "k", "M", "G", "T"]
     while number >= 999.5 and len(prefixes) > 1:
         number /= 1000

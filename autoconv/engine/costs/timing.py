@@ -1,4 +1,4 @@
-"""How long a call takes."""
+"""Measures a call's time."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def repetitions(call: Callable[[], Any], seconds: float) -> int:
-    """How often `call` must run so that it takes about so long. It runs a few times to find out: a warm-up as well."""
+    """Returns the number of runs of `call` that take about this long. The trial runs also serve as a warm-up."""
     call()
     count = 1
     while True:
@@ -17,12 +17,12 @@ def repetitions(call: Callable[[], Any], seconds: float) -> int:
 
 
 def best(call: Callable[[], Any], count: int, tries: int = 3) -> float:
-    """Seconds a call in the fastest of a few tries: what else the machine did can only have added to it."""
+    """Returns the seconds per call in the fastest of a few tries: other load can only add time."""
     return min(timed(call, count) for _ in range(tries))
 
 
 def timed(call: Callable[[], Any], count: int) -> float:
-    """Seconds a call, over `count` calls."""
+    """Returns the mean seconds of `count` calls."""
     begun = time.perf_counter()
     for _ in range(count):
         call()
