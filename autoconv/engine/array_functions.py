@@ -1,5 +1,4 @@
-"""The table of array functions by name, the operators and methods made from it for tensors of both kinds, and NumPy's
-functions on tensors.
+"""The table of array functions by name, the tensor methods made from it, and NumPy's functions on tensors.
 
 Inside a layer `np.tanh(x)` runs our function, so that gradients are kept. A NumPy function without a counterpart would
 lose the gradient, so it is refused, unless its results have no gradient anyway.

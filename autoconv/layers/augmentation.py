@@ -1,5 +1,5 @@
-"""Random changes of images, in training and in direct calls, so that a net never sees the same image twice. All have
-Keras's arguments.
+"""Random changes of images in training and direct calls, so that a net never sees an image twice. All have Keras's
+arguments.
 
 `call` draws two numbers for each image, `get_random_transformation`, and applies them, `transform_images`.
 """

@@ -103,7 +103,7 @@ class Sequential(Model):
             layer.trainable = False
         begin = self._begin
         shape = None
-        if not self._layers and begin is None:  # the first layer's input shape, if it is specified or known from a model
+        if not self._layers and begin is None:  # the first layer may specify it, or a model know it
             shape = layer.given_input_shape
             if shape is None and isinstance(layer, Model) and layer._graph is not None:
                 inputs = layer._graph.inputs

@@ -191,8 +191,7 @@ class Graph:
     # Records of a graph, for files and copies.
 
     def records(self) -> dict[str, Any]:
-        """Returns the graph as `{"layers": [{"layer", "name", "inbound_nodes"}, ...], "input_layers",
-        "output_layers"}`.
+        """The graph as `{"layers": [{"layer", "name", "inbound_nodes"}, ...], "input_layers", "output_layers"}`.
 
         A tensor is `[name of the operation, number of its node in this graph, number of the output]`.
         """
