@@ -59,7 +59,7 @@ def each_once(batches: Any) -> Iterator[Any]:
         return iter(batches)
     count = count_batches(batches)
     if count is None:
-        raise ValueError("Batches without an end (num_batches is None) cannot be gone through. Received: "
+        raise ValueError("Batches without an end (num_batches is None) cannot all be read. Received: "
                          f"{type(batches).__name__}. Pass some of them, e.g. in a list.")
     return (batches[i] for i in range(count))
 

@@ -229,7 +229,7 @@ class Configured(metaclass=Remembering):
         known = self.config_parameters()
         gathered = inspect.getfullargspec(type(self).__init__).varargs
         if gathered and args:
-            raise NotImplementedError(f"{type(self).__name__} takes *{gathered}: give it a get_config of its own.")
+            raise NotImplementedError(f"{type(self).__name__} takes *{gathered}: define its own get_config().")
         given = {**dict(zip(known, args)), **dict(kwargs)}
         if registry_of(type(self)) is None:
             now = {name: attribute(self, name) for name, _ in made}

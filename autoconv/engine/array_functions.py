@@ -187,7 +187,7 @@ def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], 
 
     out = options.get("out")
     if any(isinstance(o, kind) for o in (out if isinstance(out, tuple) else (out,))):
-        raise TypeError(f"{name_of(function)} cannot write into a tensor. Leave out= away, and use what it returns.")
+        raise TypeError(f"{name_of(function)} cannot write into a tensor. Omit out= and use the returned value.")
     return function(*plain(arguments), **{key: plain(value) for key, value in options.items()})
 
 

@@ -67,7 +67,7 @@ def bind(layer: "Layer", given: tuple, named: dict[str, Any]) -> dict[str, Any]:
     try:
         arguments = dict(wanted.bind(layer, *given, **named).arguments)
     except TypeError as error:
-        raise TypeError(f"Layer {layer.name!r} cannot be called so: {error}. Its call is call{wanted}.") from None
+        raise TypeError(f"Layer {layer.name!r} was called with wrong arguments: {error}. Use call{wanted}.") from None
     arguments.pop(next(iter(wanted.parameters)))
     for name, parameter in wanted.parameters.items():
         if parameter.kind is Argument.VAR_KEYWORD:

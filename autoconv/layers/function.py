@@ -128,7 +128,7 @@ def _shape_of(item: Any) -> Shape:
         return item.shape
     array = np.asarray(item)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"Arithmetic on symbolic tensors takes numbers beside them. Received: {type(item).__name__}.")
+        raise TypeError(f"Arithmetic on symbolic tensors accepts numbers as other operands. Received: {type(item).__name__}.")
     return array.shape
 
 

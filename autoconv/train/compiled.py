@@ -112,11 +112,11 @@ def _spread(given: Any, outputs: Sequence[str], what: str, for_all: bool) -> lis
     if isinstance(given, Mapping):
         unknown = [name for name in given if name not in outputs]
         if unknown:
-            raise ValueError(f"{what} names outputs that the model has not: {unknown}. It has: {list(outputs)}.")
+            raise ValueError(f"{what} names outputs that the model lacks: {unknown}. It has: {list(outputs)}.")
         return [given.get(name) for name in outputs]
     if isinstance(given, list | tuple):
         if len(given) != len(outputs):
-            raise OutputsError(f"{what} must have one entry an output: {list(outputs)}. Received: {given!r}.")
+            raise OutputsError(f"{what} must have one entry per output: {list(outputs)}. Received: {given!r}.")
         return list(given)
     if given is not None and len(outputs) > 1 and not for_all:
         raise ValueError(f"{what} must be a list or a dict, one entry for each output: {list(outputs)}. "

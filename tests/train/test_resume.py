@@ -166,7 +166,7 @@ def test_generators_are_refused_and_iterables_with_a_state_are_not(tmp_path):
 
     for given in ({"x": generated(), "steps_per_epoch": 3}, {"x": Shuffled()},
                   {**ARRAYS, "validation_data": generated(), "validation_steps": 2}):
-        with pytest.raises(ValueError, match="nobody knows where it stood"):
+        with pytest.raises(ValueError, match="its position is unknown"):
             net().fit(**given, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path))
 
     class Known:
