@@ -40,7 +40,7 @@ class Function:
         return f"<Function {self.function} name={self.name}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """On symbolic tensors adds a node, on tensors computes."""
+        """Adds a node for symbolic tensors, and computes on tensors."""
         if not any(isinstance(item, SymbolicTensor) for item in flatten((args, kwargs))):
             return self.call(*args, **kwargs)
         if any(isinstance(item, Variable) for item in flatten((args, kwargs))):
@@ -128,7 +128,8 @@ def _shape_of(item: Any) -> Shape:
         return item.shape
     array = np.asarray(item)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"Arithmetic on symbolic tensors accepts numbers as other operands. Received: {type(item).__name__}.")
+        raise TypeError("Arithmetic on symbolic tensors needs numbers as other operands. "
+                        f"Received: {type(item).__name__}.")
     return array.shape
 
 

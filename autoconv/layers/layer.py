@@ -525,7 +525,7 @@ class Layer(Stateful):
         return self
 
     def add_loss(self, loss: Any) -> None:
-        """In `call`: adds a number, or several, to the training loss."""
+        """Adds a number, or several, to the training loss; for use in `call`."""
         for each in loss if isinstance(loss, list | tuple) else [loss]:
             self._added.append(each if isinstance(each, Tensor) else Tensor(self.device.asarray(each, self.dtype),
                                                                             device=self.device))

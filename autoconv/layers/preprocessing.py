@@ -147,7 +147,9 @@ class ImageLayer(Layer):
     one_input = True
 
     def __call__(self, x: Any = NOTHING, *others: Any, training: bool | None = None, **named: Any) -> Any:
-        """As `Layer.__call__`; a single image is processed as a batch of one and returned as an image."""
+        """Calls the layer, see `Layer.__call__`; a single image is processed as a batch of one and returned as an
+        image.
+        """
         if x is NOTHING and len(named) == 1:
             x = named.pop("inputs", NOTHING)
         if others or named or x is NOTHING or len(getattr(x, "shape", None) or np.shape(x)) != 3:

@@ -61,12 +61,12 @@ class FlatParameters:
                 p.data = view
 
     def bind_gradients(self) -> None:
-        """Before a backward walk: directs each parameter's first gradient into its part."""
+        """Directs each parameter's first gradient into its part; called before a backward walk."""
         for p, gradient in zip(self.parameters, self.gradients):
             p.grad, p._grad_buffer = None, gradient
 
     def release_gradients(self) -> None:
-        """After the backward walk: detaches the arrays from parameters, as the next step overwrites them."""
+        """Detaches the arrays from parameters after the backward walk, as the next step overwrites them."""
         for p in self.parameters:
             p.grad = p._grad_buffer = None
 
