@@ -205,7 +205,7 @@ class Trainer:
         data, part, model = batch.data, batch.part, self.model
         if work.kind == "train" and (work.sums is not self.running.sums.get("train")
                                      or work.optimizer is not self.optimizer):
-            raise RuntimeError("The model was compiled anew or given another optimizer or loss while fit ran. Do that "
+            raise RuntimeError("The model was compiled again or given another optimizer or loss while fit ran. Do that "
                                "between two calls of fit.")
         trains = work.optimizer is not None and work.optimizer.built
         key = (part.own, *(a.shape[1:] for a in data.x),
