@@ -94,7 +94,7 @@ def check_model(model: Model, kept: Mapping[str, Any]) -> None:
         for name in dict.fromkeys([*mine, *theirs]):
             shapes = [_shape(arrays.get(name)) for arrays in (theirs, mine)]
             if shapes[0] != shapes[1]:
-                raise ValueError(f"The model differs from the saved training's: its {what} {name!r} "
+                raise ValueError(f"The model differs from the saved training's: {what} {name!r} "
                                  f"had {shapes[0]} and now has {shapes[1]}. Make the model as it was.")
 
 

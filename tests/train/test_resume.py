@@ -145,7 +145,7 @@ def test_another_net_and_other_callbacks_are_refused(tmp_path):
         net().fit(**ARRAYS, epochs=2, verbose=0, callbacks=backup)
     model = models.Sequential([layers.Input((12, 12, 2)), layers.Flatten(), layers.Dense(5, "softmax")])
     model.compile(optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    with pytest.raises(ValueError, match=r"'dense/kernel' that had \(100, 5\) float32.*Make the model"):
+    with pytest.raises(ValueError, match=r"'dense/kernel' had \(100, 5\) float32.*Make the model"):
         model.fit(**ARRAYS, epochs=2, verbose=0, callbacks=[callbacks.EarlyStopping("loss"), backup])
 
 
