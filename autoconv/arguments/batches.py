@@ -10,7 +10,8 @@ class PyDataset:
     `on_epoch_end` may change the data. `fit` accepts any such object.
 
     Batches are made one after the other. Keras's workers, use_multiprocessing and max_queue_size are accepted without
-    effect. """
+    effect.
+    """
 
     def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
         self.workers, self.use_multiprocessing, self.max_queue_size = workers, use_multiprocessing, max_queue_size
@@ -58,7 +59,7 @@ def each_once(batches: Any) -> Iterator[Any]:
         return iter(batches)
     count = count_batches(batches)
     if count is None:
-        raise ValueError("Batches without an end (num_batches is None) cannot be gone through. Received: "
+        raise ValueError("Batches without an end (num_batches is None) cannot all be read. Received: "
                          f"{type(batches).__name__}. Pass some of them, e.g. in a list.")
     return (batches[i] for i in range(count))
 

@@ -28,8 +28,8 @@ def unknown(thing: Any, name: str, base: type, given: dict[str, Any] | None = No
 
 
 def refuse(thing: Any, method: str, unknown: Mapping[str, Any]) -> None:
-    """Raises a TypeError such as "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?" for
-    arguments that the method of this name of `thing` was given and does not have.
+    """Raises a TypeError such as "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?" for arguments that
+    `thing`'s method of this name does not accept.
     """
     if unknown:
         taken = signature(getattr(thing, method)).parameters.values()

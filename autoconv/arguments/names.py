@@ -13,7 +13,8 @@ def suggestion(name: object, known: Mapping[str, object] | list[str]) -> str:
     """Returns ` Did you mean 'relu'?` for 'rleu', and an empty string if no name is close.
 
     Case and underscores are ignored; initials, as in lr, match first. If no spelling is close, a name with all words of
-    the given one wins: sparse_crossentropy gives sparse_categorical_crossentropy, not binary_crossentropy. """
+    the given one wins: sparse_crossentropy gives sparse_categorical_crossentropy, not binary_crossentropy.
+    """
     wanted, spelt = snake_case(str(name)), [snake_case(each) for each in known]
     complete = [each for each in spelt if _words(wanted) and _words(wanted) <= _words(each)]
     short = [each for each in spelt if wanted == "".join(word[0] for word in each.split("_") if word) and "_" in each]

@@ -1,8 +1,8 @@
-"""Objects as plain data, in Keras's form, and back: one registry per kind of object, one base of objects that the
-arguments of their constructors describe, and the classes and functions that users register.
+"""Objects as plain data, in Keras's form, and back: one registry per kind of object, one base of objects described by
+their constructor arguments, and the classes and functions that users register.
 
 An object becomes `{"module": ..., "class_name": ..., "config": ..., "registered_name": ...}`. Plain data hold no code:
-a class or function of a user's is found by its name, once it is registered, in a scope, or in `custom_objects`.
+a user's class or function is found by name if it is registered, in a scope, or in `custom_objects`.
 """
 
 import inspect
@@ -22,7 +22,7 @@ from . import names
 _OBJECT_KEYS = {"module", "class_name", "config", "registered_name", "build_config", "compile_config"}
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
-registered: dict[str, Any] = {}  # what users registered, by "package>name"
+registered: dict[str, Any] = {}  # users' registered objects, by "package>name"
 _registered_names: dict[Any, str] = {}
 _scope: ContextVar[Mapping[str, Any]] = ContextVar("custom objects", default=MappingProxyType({}))
 _written: ContextVar[dict[str, Any] | None] = ContextVar("written objects", default=None)
@@ -54,15 +54,15 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
 
 
 def get_custom_objects() -> dict[str, Any]:
-    """Returns the registered objects by name. An object that you add to this dict is known from then on."""
+    """Returns the registered objects by name. Objects added to this dict are registered, too."""
     return registered
 
 
 def get_registered_name(obj: Any) -> str:
-    """Returns the name under which a class or function is written: the registered one, or its own."""
+    """Returns the name for writing a class or function: the registered one, or its own."""
     try:
         name = _registered_names.get(obj) or obj.__name__
-    except (TypeError, AttributeError):  # not hashable, or without a name
+    except (TypeError, AttributeError):  # an unhashable object, or one without a name
         return type(obj).__name__
     written = _written.get()
     if written is not None:
@@ -83,7 +83,7 @@ def written_objects() -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def custom_object_scope(*objects: Mapping[str, Any] | None) -> Iterator[None]:
-    """Makes more classes and functions known, by name, inside a `with` block."""
+    """Registers more classes and functions, by name, inside a `with` block."""
     found: dict[str, Any] = dict(_scope.get())
     for each in objects:
         found.update(each or {})
@@ -101,7 +101,7 @@ def known_objects() -> dict[str, Any]:
 
 def get_registered_object(name: str, custom_objects: Mapping[str, Any] | None = None,
                           module_objects: Mapping[str, Any] | None = None) -> Any:
-    """Returns the class or function of a name, or None; module_objects are searched last."""
+    """Returns the class or function with this name, or None; module_objects are searched last."""
     return {**(module_objects or {}), **registered, **_scope.get(), **(custom_objects or {})}.get(name)
 
 
@@ -111,7 +111,7 @@ def get_registered_object(name: str, custom_objects: Mapping[str, Any] | None = 
 class Registry:
     """The objects of one kind: autoconv's classes by name, and the names that `get` accepts for them.
 
-    kind: the word for error messages; module: where Keras has the classes; base: their base class; names: short names
+    kind: the word for error messages; module: the classes' module in Keras; base: their base class; names: short names
     and functions. `get`, `serialize` and `deserialize` have Keras's meaning.
     """
 
@@ -122,7 +122,7 @@ class Registry:
         _registries.append(self)
 
     def find(self, name: Any) -> Any:
-        """Returns the class or function of a name. Raises ValueError with the nearest name."""
+        """Returns the class or function of a name. Raises ValueError with the closest name."""
         if isinstance(name, str):
             for known in (self.names, self.classes, known_objects()):
                 if name in known:
@@ -134,7 +134,7 @@ class Registry:
             raise ValueError(f"Could not interpret {self.kind} identifier: {name}. {error}") from None
 
     def get(self, identifier: Any) -> Any:
-        """Returns the object of a name, a configuration or a class; None, functions and objects as they are."""
+        """Returns the object for a name, a configuration or a class; keeps None, functions and objects."""
         if isinstance(identifier, Mapping):
             return self.deserialize(identifier)
         if isinstance(identifier, str) or not (
@@ -147,7 +147,7 @@ class Registry:
         return serialize(obj)
 
     def deserialize(self, config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-        """Returns the object that `serialize` wrote; custom_objects maps names to classes and functions of yours.
+        """Returns the object that `serialize` wrote; custom_objects maps names to your classes and functions.
 
         Raises ValueError for unknown names.
         """
@@ -163,7 +163,7 @@ class Registry:
 
 
 def registry_of(cls: type) -> Registry | None:
-    """Returns the registry that has this class of autoconv's; None for a user's class."""
+    """Returns the registry of an autoconv class; None for a user's class."""
     return next((one for one in _registries if one.classes.get(cls.__name__) is cls), None)
 
 
@@ -172,12 +172,12 @@ def registry_for(kind: str) -> Registry:
     return next(one for one in _registries if one.kind == kind)
 
 
-# Objects that their arguments describe.
+# Objects described by their arguments.
 
 
 class Remembering(ABCMeta):
-    """The class of `Configured` and its subclasses: it notes the constructor's arguments, and of a
-    user's class what the constructor made of each.
+    """The metaclass of `Configured`: it records the constructor's arguments, and for a user's class the attributes
+    after construction.
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -191,11 +191,11 @@ class Remembering(ABCMeta):
 
 
 class Configured(metaclass=Remembering):
-    """An object that the arguments of its constructor describe: `from_config(get_config())` makes an equal one.
+    """An object described by its constructor's arguments: `from_config(get_config())` makes an equal one.
 
-    The configuration of a class of autoconv's has each argument as the attribute of the same name is now or, if there
-    is none, as it was given. A user's class may make anything of an argument: its configuration has the arguments that
-    were given, and the attributes that changed since the constructor returned.
+    For autoconv's classes, the configuration has each argument's current attribute or, if there is none, the given
+    value. A user's class may transform its arguments: its configuration has the given arguments, and the attributes
+    that changed since the constructor returned.
     """
 
     # Positional arguments, (name, argument) pairs, and (name, contents) of a user's class's attributes. A constructor
@@ -208,16 +208,16 @@ class Configured(metaclass=Remembering):
         return constructor_parameters(cls)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments as plain data, without those that a `get_config` of a user's adds.
+        """Returns the constructor's arguments as plain data, without those that a user's `get_config` adds.
 
-        Raises ValueError for what has no plain form, such as a lambda.
+        Raises ValueError for values without a plain form, such as a lambda.
         """
         left = left_to_subclass(type(self))  # type: ignore[arg-type]
         return {name: self._plain(name, value) for name, value in self._arguments().items() if name not in left}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Any:
-        """Returns a new object, made from what `get_config` returned."""
+        """Returns a new object, made from a `get_config` result."""
         return cls(**deserialize(config))
 
     def _plain(self, name: str, value: Any) -> Any:
@@ -229,7 +229,7 @@ class Configured(metaclass=Remembering):
         known = self.config_parameters()
         gathered = inspect.getfullargspec(type(self).__init__).varargs
         if gathered and args:
-            raise NotImplementedError(f"{type(self).__name__} takes *{gathered}: give it a get_config of its own.")
+            raise NotImplementedError(f"{type(self).__name__} takes *{gathered}: define its own get_config().")
         given = {**dict(zip(known, args)), **dict(kwargs)}
         if registry_of(type(self)) is None:
             now = {name: attribute(self, name) for name, _ in made}
@@ -266,8 +266,8 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 @cache
 def left_to_subclass(cls: type) -> frozenset[str]:
-    """Returns the constructor's arguments that a `get_config` of a user's adds to what its base class returns, as in
-    Keras: those that the constructor of that base class does not take.
+    """Returns the constructor arguments that a user's `get_config` adds to its base class's, as in Keras: those that
+    the base class's constructor does not accept.
     """
     order = cls.__mro__
     ours = next(i for i, each in enumerate(order) if each is Configured or any(
@@ -281,7 +281,7 @@ def left_to_subclass(cls: type) -> frozenset[str]:
 
 # Plain data.
 
-_PLAIN: list[tuple[Any, str, Callable[[Any], Any], Callable[[Any], Any]]] = [  # what JSON has no form for
+_PLAIN: list[tuple[Any, str, Callable[[Any], Any], Callable[[Any], Any]]] = [  # types that JSON lacks
     (bytes, "__bytes__", lambda value: {"value": value.decode()}, lambda config: config["value"].encode()),
     (np.ndarray, "__numpy__", lambda value: {"value": value.tolist(), "dtype": value.dtype.name},
      lambda config: np.array(config["value"], config["dtype"])),
@@ -292,8 +292,8 @@ _PLAIN: list[tuple[Any, str, Callable[[Any], Any], Callable[[Any], Any]]] = [  #
 
 
 def add_plain(cls: Any, name: str, write: Callable[[Any], Any], read: Callable[[Any], Any]) -> None:
-    """Declares how values of a type are written as `{"class_name": name, "config": write(value)}`,
-    and read. With () as the type they are only read.
+    """Registers functions that write values of a type as `{"class_name": name, "config": write(value)}`, and read them.
+    With () as the type they are only read.
     """
     _PLAIN.append((cls, name, write, read))
 
@@ -333,7 +333,7 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
                              safe_mode: bool = True) -> Any:
     """Returns the object that `serialize` wrote, or Keras's `serialize_keras_object`.
 
-    custom_objects: classes and functions of yours by name. safe_mode must be True: code in a configuration never runs.
+    custom_objects: your classes and functions by name. safe_mode must be True: code in a configuration never runs.
     Raises UnknownClassError, a ValueError and TypeError, for unknown names.
     """
     if not safe_mode:

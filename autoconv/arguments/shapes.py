@@ -17,7 +17,8 @@ class Window(NamedTuple):
     The window reads rows `oh*sh + kh*dh - top`, so its height in pixels is `span_h = (kh - 1)*dh + 1`.
 
     Ops call `output_size`, `pooled_size` and `convolved_shape` for the shapes of their results. These raise ValueError
-    if a kernel would index outside its arrays. No lower layer checks a window again. """
+    if a kernel would index outside its arrays. No lower layer checks a window again.
+    """
 
     kh: int
     kw: int
@@ -49,7 +50,8 @@ class Window(NamedTuple):
     def output_size(self, h: int, w: int) -> tuple[int, int]:
         """Returns (OH, OW) of the window over an (H, W) image: `floor((n + padding - span) / stride) + 1` on each axis.
 
-        Raises ValueError if the window does not fit into the padded image, or a number is out of range. """
+        Raises ValueError if the window does not fit into the padded image, or a number is out of range.
+        """
         high, wide = h + self.top + self.bottom, w + self.left + self.right
         if min(self[:6]) < 1 or min(h, w, *self[6:]) < 0 or max(high, wide, *self) > LARGEST:
             raise ValueError(f"A window's sizes, strides and dilation rates lie in 1..{LARGEST}, its padding in "
@@ -119,7 +121,8 @@ def check_count(name: str, value: Any, least: int, others: str = "") -> None:
 
 def same_padding(n: int, span: int, stride: int) -> tuple[int, int]:
     """Returns (before, after) on one axis so that `ceil(n / stride)` windows fit; an odd pixel goes after, as in
-    Keras."""
+    Keras.
+    """
     total = max((-(-n // stride) - 1) * stride + span - n, 0)
     return total // 2, total - total // 2
 
@@ -155,7 +158,8 @@ def window(
 
 def pool_window(size: tuple[int, int], pool_size: Pair, strides: Pair | None, padding: Padding = "valid") -> Window:
     """Returns the checked `Window` of a pooling over an image of `size` (H, W); strides default to the pool size.
-    Raises ValueError as `window` does, and if padding reaches the pool size. """
+    Raises ValueError as `window` does, and if padding reaches the pool size.
+    """
     result = window(size, pool_size, pool_size if strides is None else strides, padding, kernel_name="pool_size")
     result.pooled_size(*size)
     return result
@@ -236,7 +240,8 @@ def image_axes_remedy(rank: int) -> str:
 
 def axes_remedy(given: Sequence[int | None], wanted: Sequence[int | None]) -> str:
     """Returns the advice that turns arrays of the shape `given` into arrays of the shape `wanted`, both batch first: a
-    transpose, or a reshape that keeps neighbouring pixels together. Returns "" if there is none. """
+    transpose, or a reshape that keeps neighbouring pixels together. Returns "" if there is none.
+    """
     given, wanted = tuple(given[1:]), tuple(wanted[1:])
     for order in permutations(range(len(given))) if len(given) == len(wanted) <= 4 else ():
         if all(w in (None, given[i]) for i, w in zip(order, wanted)):

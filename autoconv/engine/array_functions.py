@@ -1,8 +1,8 @@
-"""The table of array functions by name, the operators and methods made from it for tensors of both kinds, and NumPy's
-functions on tensors.
+"""The table of array functions by name, the tensor methods made from it, and NumPy's functions on tensors.
 
 Inside a layer `np.tanh(x)` runs our function, so that gradients are kept. A NumPy function without a counterpart would
-lose the gradient, so it is refused, unless its results have no gradient anyway. """
+lose the gradient, so it is refused, unless its results have no gradient anyway.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -56,7 +56,8 @@ def comparison(name: str) -> Callable[[T, Any], T]:
 
 class ArrayMethods:
     """The operators and methods of tensors: each calls the function of its name in the table. On a `Tensor` they
-    compute, on a `SymbolicTensor` they add a node. Numbers and lists get the tensor's dtype, if it can hold them. """
+    compute, on a `SymbolicTensor` they add a node. Numbers and lists get the tensor's dtype, if it can hold them.
+    """
 
     __slots__ = ()
     _functions: ClassVar[Mapping[str, Callable]]
@@ -148,7 +149,8 @@ FLAT = frozenset({
 
 def stands_for(*functions: Callable) -> Callable[[Callable], Callable]:
     """Registers a function of ours as the counterpart of NumPy functions on tensors. It accepts their arguments or
-    fewer."""
+    fewer.
+    """
 
     def register(ours: Callable) -> Callable:
         _OURS.update(dict.fromkeys(functions, ours))
@@ -185,7 +187,7 @@ def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], 
 
     out = options.get("out")
     if any(isinstance(o, kind) for o in (out if isinstance(out, tuple) else (out,))):
-        raise TypeError(f"{name_of(function)} cannot write into a tensor. Leave out= away, and use what it returns.")
+        raise TypeError(f"{name_of(function)} cannot write into a tensor. Omit out= and use the returned value.")
     return function(*plain(arguments), **{key: plain(value) for key, value in options.items()})
 
 

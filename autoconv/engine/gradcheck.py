@@ -21,7 +21,8 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
     With a random v for the inputs and a random u for the result, u . J v by `backward()` must equal
     u . (f(x + eps v) - f(x - eps v)) / (2 eps) within `tolerance`, relative to the larger and absolute below 1.
     Only float64 is accepted: float32's rounding errors would hide the difference. Raises GradientMismatch, which holds
-    both numbers. """
+    both numbers.
+    """
     asked = [t for t in tensors if t is not None and t.requires_grad]
     if not asked or any(t.dtype != np.float64 for t in asked):
         raise ValueError("gradcheck needs tensors that require gradients, all in float64. Received: "

@@ -47,7 +47,7 @@ class Ranks:
         return Part(before, after - before, samples / (after - before), False)
 
     def first_sample(self) -> int:
-        """The batch index of this rank's first sample."""
+        """The index in the batch of this rank's first sample."""
         return self.position
 
     def start(self, part: Any) -> None:

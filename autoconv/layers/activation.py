@@ -12,7 +12,7 @@ from .spec import InputSpec
 
 
 class Activation(Layer):
-    """An activation function: by its name in `autoconv.activations`, or a function of yours."""
+    """An activation function: a name in `autoconv.activations`, or your own function."""
 
     keeps_shape = True
     built_at_once = True
@@ -30,8 +30,7 @@ class Activation(Layer):
 
 
 class ReLU(Layer):
-    """max(x, 0); in general x from `threshold` up to `max_value`, which it never exceeds, and below
-    negative_slope (x - threshold).
+    """max(x, 0); in general x, at most `max_value`, from `threshold` on, and below it negative_slope (x - threshold).
     """
 
     keeps_shape = True
@@ -66,7 +65,7 @@ def _slope(value: Any, name: str) -> float:
 
 
 class LeakyReLU(Layer):
-    """x where it is positive, else negative_slope x. Maas et al., 2013."""
+    """x if it is positive, else negative_slope x. Maas et al., 2013."""
 
     keeps_shape = True
     built_at_once = True
@@ -87,7 +86,7 @@ class LeakyReLU(Layer):
 
 
 class PReLU(Layer):
-    """x where it is positive, else alpha x; alpha is learned for each item of a sample, or for all along the axes
+    """x if it is positive, else alpha x; alpha is learned per element of a sample, but shared along the axes
     `shared_axes` (1 is the first after the batch). He et al., "Delving deep into rectifiers", 2015.
     """
 
@@ -117,7 +116,7 @@ class PReLU(Layer):
 
 
 class ELU(Layer):
-    """x where it is positive, else alpha (exp(x) - 1). Clevert et al., 2015."""
+    """x if it is positive, else alpha (exp(x) - 1). Clevert et al., 2015."""
 
     keeps_shape = True
     built_at_once = True
@@ -135,7 +134,7 @@ class ELU(Layer):
 
 
 class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along `axis`, or along several; what a `mask` of the call excludes is 0."""
+    """exp(x) / sum(exp(x)) along one `axis` or several; elements that the call's `mask` excludes are 0."""
 
     keeps_shape = True
     built_at_once = True

@@ -1,5 +1,5 @@
-"""Random changes of images that act in training, and in a call by themselves, so that a net sees no picture twice. All
-have Keras's arguments.
+"""Random changes of images in training and direct calls, so that a net never sees an image twice. All have Keras's
+arguments.
 
 `call` draws two numbers for each image, `get_random_transformation`, and applies them, `transform_images`.
 """
@@ -20,7 +20,7 @@ FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 
 
 class _Augmentation(ImageLayer, RandomLayer):
-    """What these layers share: in inference they pass on what they get. A call that nobody told counts as training."""
+    """Base of these layers: in inference they return their input. A call without `training` counts as training."""
 
     keeps_shape = True
     recordable = True
@@ -36,21 +36,21 @@ class _Augmentation(ImageLayer, RandomLayer):
         return self.transform_images(x, self.get_random_transformation(x)) if training else x
 
     def get_random_transformation(self, images: Any) -> Tensor:
-        """The two numbers of each image, drawn anew: (2, N), in the units that the layer's description gives."""
+        """Draws two new numbers for each image: (2, N), in the units of the layer's description."""
         x = calls.tensors(self, images)
         return random_pairs(x, *self.ranges(x.shape), **self._draw(x))
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
-        """The images, changed by the numbers (2, N) that are given."""
+        """Changes the images by the given numbers (2, N)."""
         raise NotImplementedError
 
     def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
-        """Returns what the two numbers of images of this shape are drawn from; None if the second is the first."""
+        """Returns the ranges of the two numbers for images of this shape; None if the second equals the first."""
         raise NotImplementedError
 
 
 class _Geometric(_Augmentation):
-    """A change of places; what comes from outside of an image is filled as `functional.affine_transform` says."""
+    """Base of geometric changes; pixels from outside an image are filled as in `functional.affine_transform`."""
 
     moves = ""  # the kind of random transform, which each class sets
     fill_mode = checks.one_of(FILL_MODES)
@@ -70,8 +70,8 @@ class _Geometric(_Augmentation):
 class RandomFlip(_Augmentation):
     """Mirrors images left to right, upside down or both, by `mode`, each with probability 1/2.
 
-    An image is flipped vertically where its first number is at most 1/2, horizontally by the second. In Keras one
-    number decides on both.
+    An image is flipped vertically if its first number is at most 1/2, horizontally if the second is. In Keras one
+    number decides both.
     """
 
     mode = checks.one_of(FLIPS)
@@ -90,9 +90,9 @@ class RandomFlip(_Augmentation):
 
 
 class RandomRotation(_Geometric):
-    """Turns each image about its middle by `factor` * 360 degrees at most, either way, or within `factor` = (a, b).
+    """Rotates each image about its centre by at most `factor` * 360 degrees, either way, or within `factor` = (a, b).
 
-    Its number is the angle in degrees; a positive one turns counterclockwise.
+    Its number is the angle in degrees, positive for counterclockwise.
     """
 
     moves = "rotation"
@@ -109,9 +109,9 @@ class RandomRotation(_Geometric):
 
 
 class RandomTranslation(_Geometric):
-    """Shifts each image, by shares of its height and of its width: f is -f..f, (a, b) is a..b.
+    """Shifts each image by fractions of its height and width: f is -f..f, (a, b) is a..b.
 
-    Its numbers are the shares; positive ones move it down and to the right.
+    Its numbers are the fractions; positive ones shift down and to the right.
     """
 
     moves = "translation"
@@ -129,9 +129,9 @@ class RandomTranslation(_Geometric):
 
 
 class RandomZoom(_Geometric):
-    """Shows each image smaller or larger: f is -f..f, (a, b) is a..b; positive shares zoom out, negative ones in.
+    """Shows each image smaller or larger: f is -f..f, (a, b) is a..b; positive fractions zoom out, negative ones in.
 
-    Without a `width_factor` both sides have the same zoom. Its numbers are 1 + the shares, of height and of width.
+    Without a `width_factor` both sides use the same zoom. Its numbers are 1 + the fractions of height and width.
     """
 
     moves = "zoom"
@@ -150,10 +150,10 @@ class RandomZoom(_Geometric):
 
 
 class RandomCrop(_Augmentation):
-    """A part (N, height, width, C) of images (N, H, W, C), of each image at another place.
+    """Crops images (N, H, W, C) to (N, height, width, C), each at another position.
 
-    Outside of training, and of images that are smaller on a side, the largest middle part with these proportions,
-    resized. Its numbers, rounded down, are the first row and column. Keras takes one place for the whole batch.
+    Outside training, and for smaller images, it resizes the largest central part with these proportions. Its numbers,
+    rounded down, are the first row and column. Keras uses one position per batch.
     """
 
     recordable = True
@@ -181,7 +181,7 @@ class RandomCrop(_Augmentation):
 
 
 class _Colours(_Augmentation):
-    """A change of values, which are then cut to `value_range`."""
+    """Base of changes of values, which are then clipped to `value_range`."""
 
     value_range = checks.Checked(checks.ascending)
 
@@ -207,7 +207,9 @@ class RandomContrast(_Colours):
 
 
 class RandomBrightness(_Colours):
-    """Adds a number to each image: a share of the width of `value_range`, in -f..f, with `factor` = (a, b) in a..b."""
+    """Adds a number to each image: a fraction of the width of `value_range`, in -f..f, with `factor` = (a, b) in
+    a..b.
+    """
 
     factor = checks.factor(-1, 1)
 
@@ -221,5 +223,5 @@ class RandomBrightness(_Colours):
 
 
 def _by_image(transformation: Any, x: Tensor) -> Tensor:
-    """The first numbers (N,) as they stand beside images (N, H, W, C)."""
+    """Reshapes the first numbers (N,) to broadcast over images (N, H, W, C)."""
     return x.operand(transformation)[0].reshape(-1, 1, 1, 1)

@@ -1,6 +1,6 @@
-"""Calls of a layer: which argument is which, arrays as tensors, tensors in the dtype of the layer.
+"""Calls of a layer: binds arguments, and converts arrays to tensors and tensors to the layer's dtype.
 
-On symbolic tensors a call computes nothing but a shape and a dtype, and adds a node to the graph.
+On symbolic tensors a call computes only a shape and a dtype, and adds a node to the graph.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +36,9 @@ _UNTOLD = Argument("training", Argument.KEYWORD_ONLY, default=None)
 
 @cache
 def training_argument(kind: type) -> Argument | None:
-    """The argument `training` of `call`, with None if it has no default; None if `call` takes none."""
+    """Returns the argument `training` of `call`, with None if it has no default; None if `call` has no such
+    argument.
+    """
     arguments = signature(kind.call).parameters  # type: ignore[attr-defined]
     of_any_name = any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())
     argument = arguments.get("training", _UNTOLD if of_any_name else None)
@@ -49,10 +51,10 @@ def holds_tensors(value: Any) -> bool:
 
 
 def bind(layer: "Layer", given: tuple, named: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a layer's `call` by their names, in its order. All layers accept Keras's name of the first one,
-    `inputs`.
+    """Returns the arguments of a layer's `call` by name, in its order.
 
-    Raises ValueError for a positional value that is no tensor, TypeError for arguments that `call` does not take.
+    All layers accept Keras's name of the first one, `inputs`. Raises ValueError for a positional value that is not a
+    tensor, TypeError for unknown arguments.
     """
     wanted = signature(type(layer).call)
     first = list(wanted.parameters)[1:2]
@@ -65,7 +67,7 @@ def bind(layer: "Layer", given: tuple, named: dict[str, Any]) -> dict[str, Any]:
     try:
         arguments = dict(wanted.bind(layer, *given, **named).arguments)
     except TypeError as error:
-        raise TypeError(f"Layer {layer.name!r} cannot be called so: {error}. Its call is call{wanted}.") from None
+        raise TypeError(f"Layer {layer.name!r} was called with wrong arguments: {error}. Use call{wanted}.") from None
     arguments.pop(next(iter(wanted.parameters)))
     for name, parameter in wanted.parameters.items():
         if parameter.kind is Argument.VAR_KEYWORD:
@@ -76,14 +78,14 @@ def bind(layer: "Layer", given: tuple, named: dict[str, Any]) -> dict[str, Any]:
 
 
 def shapes_of(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The shapes of those arguments that are tensors, or structures of them, as `build` names them: x_shape."""
+    """Returns the shapes of arguments that are tensors, or structures of them, by `build`'s names: x_shape."""
     return {f"{name}_shape": map_structure(lambda item: tuple(item.shape), value)
             for name, value in arguments.items() if holds_tensors(value)}
 
 
 def fitting(function: Callable, shapes: dict[str, Any]) -> dict[str, Any] | None:
-    """The shapes that a `build` or `compute_output_shape` of several inputs takes by their names; None if it takes a
-    single shape. The first parameter is the layer.
+    """Returns the named shapes for a `build` or `compute_output_shape` of several inputs; None if it takes a single
+    shape. The first parameter is the layer.
     """
     names = list(signature(function).parameters)[1:]
     return shapes if len(names) > 1 and set(names) <= set(shapes) else None
@@ -93,7 +95,7 @@ def fitting(function: Callable, shapes: dict[str, Any]) -> dict[str, Any] | None
 
 
 def tensors(layer: "Layer", x: Any) -> Any:
-    """Arrays as tensors on the layer's device: one, or those in a list, tuple or dict. Lists of numbers are arrays."""
+    """Converts arrays, also in a list, tuple or dict, to tensors on the layer's device. Lists of numbers are arrays."""
     if isinstance(x, Tensor):
         return x
     if x is None or isinstance(x, str | bytes):
@@ -109,7 +111,7 @@ def tensors(layer: "Layer", x: Any) -> Any:
 
 
 def converted(layer: "Layer", x: Tensor, wanted: str = "") -> Tensor:
-    """`x` in the layer's dtype, or a wanted one; a layer without weights of its own takes floats as they are."""
+    """Converts `x` to the layer's dtype, or a wanted one; a layer without weights keeps floats unchanged."""
     wanted = wanted or layer.dtype
     if x.dtype == wanted:
         return x
@@ -123,8 +125,8 @@ def converted(layer: "Layer", x: Tensor, wanted: str = "") -> Tensor:
 
 
 def converted_inputs(layer: "Layer", x: Any) -> Any:
-    """The tensors that a layer of one argument is called on, in the layer's dtype. Integers stay only if all inputs
-    are of one type.
+    """Converts the inputs of a layer with one argument to the layer's dtype. Integers stay only if all inputs have one
+    type.
     """
     if isinstance(x, Tensor):
         return converted(layer, x)
@@ -136,7 +138,7 @@ def converted_inputs(layer: "Layer", x: Any) -> Any:
 
 
 def converted_arguments(layer: "Layer", arguments: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a call, with the tensors in the layer's dtype: integers are converted in the first one only."""
+    """Converts the tensors in a call's arguments to the layer's dtype, integers only in the first argument."""
     def cast(item: Any, integers_too: bool) -> Any:
         if not isinstance(item, Tensor) or not (integers_too or item.dtype.kind == "f"):
             return item
@@ -148,8 +150,8 @@ def converted_arguments(layer: "Layer", arguments: dict[str, Any]) -> dict[str, 
 
 
 def _stays(layer: "Layer", dtype: Any) -> bool:
-    """Whether numbers of this dtype are not converted, being integers that a layer called by itself only moves. In a
-    model they are converted where they come in: kernels compute in floats.
+    """Whether this dtype is kept: integers that a layer, called outside a model, only moves. A model converts integers
+    at its inputs, as kernels compute in floats.
     """
     return inside_layer.get() is None and getattr(dtype, "kind", "f") in layer.kept_kinds
 
@@ -158,7 +160,7 @@ def _stays(layer: "Layer", dtype: Any) -> bool:
 
 
 def add_node(layer: "Layer", arguments: dict[str, Any], training: bool | None) -> Any:
-    """The symbolic result of a call with these arguments, from a new node of the graph. Builds and checks the layer."""
+    """Adds a node for a call with these arguments and returns its symbolic result. Builds and checks the layer."""
     for item in flatten(list(arguments.values())):
         if isinstance(item, Variable) or (isinstance(item, Tensor) and item.requires_grad):
             raise TypeError("A model trains the weights of its layers, so a Variable given to layer "
@@ -181,7 +183,7 @@ def add_node(layer: "Layer", arguments: dict[str, Any], training: bool | None) -
 
 
 def symbolic_result(layer: "Layer", arguments: dict[str, Any], training: bool | None) -> Any:
-    """What a call with these arguments gives: symbolic tensors, which no node has yet."""
+    """Returns a call's result as symbolic tensors without a node."""
     shapes = shapes_of(arguments)
     inputs = [item for item in flatten(list(arguments.values())) if isinstance(item, SymbolicTensor)]
     if len(arguments) == 1:
@@ -200,7 +202,7 @@ def symbolic_result(layer: "Layer", arguments: dict[str, Any], training: bool | 
 
 
 def shape_by_running(layer: "Layer", input_shape: Any) -> Any:
-    """The shape of what a layer of one input, or of several in a structure, gives for this shape: it runs on zeros."""
+    """Finds the output shape for this input shape, or a structure of several, by running the layer on zeros."""
     shapes = flat_shapes(input_shape)
     batch = next(iter(shapes), (None,))[0]
     if not layer.built:
@@ -212,7 +214,7 @@ def shape_by_running(layer: "Layer", input_shape: Any) -> Any:
 def _shape_of_call(
     layer: "Layer", arguments: dict[str, Any], inputs: list[SymbolicTensor], training: bool | None,
 ) -> Any:
-    """The shape of what a layer gives for these arguments, of which `inputs` are symbolic."""
+    """Returns the output shape for these arguments, of which `inputs` are symbolic."""
     def run(size: int) -> Any:
         return layer(training=bool(training), **map_structure(lambda item: _zeros(item.shape, size, layer.dtype) if (
             isinstance(item, SymbolicTensor)) else item, arguments))
@@ -221,12 +223,12 @@ def _shape_of_call(
 
 
 def _zeros(shape: Shape, size: int, dtype: str) -> np.ndarray:
-    """One sample of this shape, with `size` for each unknown axis."""
+    """Makes one zero sample of this shape, with `size` for each unknown axis."""
     return np.zeros((1, *(size if n is None else n for n in shape[1:])), dtype)
 
 
 def _shape_of_runs(shapes: list[Shape], batch: int | None, run: Callable[[int], Any]) -> Any:
-    """The sizes that are the same in two runs, for two sizes of each unknown axis; None for the others."""
+    """Returns the sizes that are equal in two runs with different sizes for unknown axes, and None for the others."""
     count = 2 if any(None in shape[1:] for shape in shapes) else 1
     token = finding_shapes.set(True)
     try:
@@ -241,9 +243,8 @@ def _shape_of_runs(shapes: list[Shape], batch: int | None, run: Callable[[int], 
 
 @contextmanager
 def restoring(layer: "Layer") -> Iterator[None]:
-    """Restores, after the block, what it changed in a layer: attributes, the contents of lists, dicts and sets, and the
-    values of metrics, of seed generators and of weights that do not learn. If it made layers or weights, their
-    attributes stay.
+    """Restores, after the block, a layer's attributes, the contents of its lists, dicts and sets, and the values of
+    metrics, seed generators and non-trainable weights. Attributes that hold new layers or weights stay.
     """
     attributes = vars(layer).copy()
     state = (*layer._sublayers(), *layer._own_weights())

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 Range = tuple[float, float]
 
-_ANY_SIZE = 2**20  # stands for an axis whose size is not known yet: every kernel fits into it
+_ANY_SIZE = 2**20  # size used for an unknown axis: every kernel fits into it
 
 
 class KerasDefault:
-    """An argument of Keras's that a layer accepts with its default only, also as an attribute."""
+    """A Keras argument that a layer accepts only with its default, also as an attribute."""
 
     def __init__(self, default: Any) -> None:
         self.default = default
@@ -57,7 +57,7 @@ def one_of(known: Any) -> Checked:
 
 
 def pair() -> Checked:
-    """An attribute that is two positive integers; one stands for both."""
+    """An attribute that is two positive integers; a single one is used for both."""
     return Checked(shapes.pair)
 
 
@@ -73,7 +73,7 @@ def number(value: Any, name: str) -> float:
 
 
 def ascending(value: Any, name: str) -> Range:
-    """Two finite numbers, the smaller one first."""
+    """Checks two finite numbers, the smaller one first."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise ValueError(f"{name} must be two numbers. Received: {value!r}.")
     low, high = sorted(number(item, name) for item in value)
@@ -99,7 +99,7 @@ def factor(least: float, most: float, around_one: bool = False) -> Checked:
 
 
 def zoom(value: Any, name: str) -> Range:
-    """As `factor` from -1 to 1, without -1."""
+    """Checks as `factor` from -1 to 1, without -1."""
     low, high = factor(-1, 1).check(value, name)
     if -1 in (value if isinstance(value, (tuple, list)) else (value,)):
         raise ValueError(f"{name} must be larger than -1: at -1 nothing is left of an image. Received: {value!r}.")
@@ -107,7 +107,7 @@ def zoom(value: Any, name: str) -> Range:
 
 
 def axes(value: Any, name: str) -> int | list[int]:
-    """One axis, or a list of them."""
+    """Checks one axis, or a list of axes."""
     several = list(value) if isinstance(value, (list, tuple)) else [value]
     if not several or any(isinstance(each, bool) or not hasattr(each, "__index__") for each in several):
         raise TypeError(f"Expected an int or a list/tuple of ints for the argument {name!r}: {name} must be an "
@@ -116,7 +116,7 @@ def axes(value: Any, name: str) -> int | list[int]:
 
 
 def positive(value: Any, what: str) -> int:
-    """`value` as an int of at least 1."""
+    """Checks for an int of at least 1."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
         raise ValueError(f"Invalid value for argument `{what}`. Expected a strictly positive value: {what} must be a "
                          f"positive integer. Received: {value!r}.")
@@ -124,7 +124,7 @@ def positive(value: Any, what: str) -> int:
 
 
 def padding(value: Any, numbers: bool = True) -> Any:
-    """A padding name in lower case, or padding in numbers where the layer takes them."""
+    """Checks a padding: a name, returned in lower case, or numbers if the layer accepts them."""
     if isinstance(value, str) or not numbers:
         name = value.lower() if isinstance(value, str) else value
         if name not in ("valid", "same"):
@@ -136,19 +136,19 @@ def padding(value: Any, numbers: bool = True) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """Nested lists, as a file gives them, as tuples."""
+    """Converts nested lists, as read from a file, to tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def axis(value: Any) -> int:
-    """An axis as an int."""
+    """Checks for an axis as an int."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"axis must be an integer. Received: {value!r}.")
     return int(value)
 
 
 def last(axis: int, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """The order of axes that puts one behind the others, and the order that puts it back; None where it is there."""
+    """Returns the permutation that moves an axis to the end, and its inverse; None if the axis is already last."""
     axis %= rank
     if axis == rank - 1:
         return None
@@ -157,7 +157,7 @@ def last(axis: int, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None
 
 
 def known_channels(layer: "Layer", input_shape: Shape) -> int:
-    """The size of the layer's `channel_axis`, the last one by default, which a layer with weights must know."""
+    """Returns the size of the layer's `channel_axis`, by default the last axis; layers with weights need it."""
     layer.check_input(input_shape)
     axis, rank = layer.channel_axis, len(input_shape)
     if (rank > 1 and not -rank < axis < rank) or axis == 0:
@@ -173,14 +173,14 @@ def known_channels(layer: "Layer", input_shape: Shape) -> int:
 
 
 def pool_output(input_shape: Shape, pool_size: Any, strides: Any, pad: Any) -> Shape:
-    """(N, OH, OW) of a pooling over images of `input_shape`; an axis of unknown size stays unknown."""
+    """Returns (N, OH, OW) of a pooling over images of `input_shape`; an axis of unknown size stays unknown."""
     h, w = (_ANY_SIZE if n is None else n for n in input_shape[1:3])
     out = shapes.pool_window((h, w), pool_size, strides, pad).output_size(h, w)
     return (input_shape[0], *(None if n is None else o for n, o in zip(input_shape[1:3], out)))
 
 
 def window_output(input_shape: Shape, kernel: Any, strides: Any, pad: Any, dilation: Any, kernel_name: str) -> Shape:
-    """(N, OH, OW) of a window over images of `input_shape`; an axis of unknown size stays unknown."""
+    """Returns (N, OH, OW) of a window over images of `input_shape`; an axis of unknown size stays unknown."""
     h, w = (_ANY_SIZE if n is None else n for n in input_shape[1:3])
     out = shapes.window((h, w), kernel, strides, pad, dilation, kernel_name).output_size(h, w)
     return (input_shape[0], *(None if n is None else o for n, o in zip(input_shape[1:3], out)))

@@ -12,14 +12,14 @@ from .layer import EXTRAS, Layer, Shape
 
 
 class _Convolution(Layer):
-    """What the convolutions share: the arguments, the bias and the activation."""
+    """Base of the convolutions: arguments, bias and activation."""
 
     one_input = True
     activation = checks.activation()
     kernel_size, strides, dilation_rate = checks.pair(), checks.pair(), checks.pair()
     rank = least_rank = 4
     data_format = checks.DataFormat()
-    strides_of_dilated = False  # whether both may be larger than 1, as Keras has it
+    strides_of_dilated = False  # whether strides and dilation may both exceed 1, as in Keras
 
     def _set_up(
         self, kernel_size: Any, strides: Any, padding: Any, data_format: str | None, dilation_rate: Any,
@@ -36,7 +36,7 @@ class _Convolution(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
 
     def _kernel(self, kind: str, shape: tuple[int, ...], name: str = "kernel") -> Variable:
-        """A kernel, with what the arguments `<kind>_initializer`, `<kind>_regularizer`, ... say of it."""
+        """Adds a kernel with the arguments `<kind>_initializer`, `<kind>_regularizer`, ... ."""
         initializer, *extras = (getattr(self, f"{kind}_{what}") for what in ("initializer", *EXTRAS))
         return self.add_weight(shape, initializer, name=name, **dict(zip(EXTRAS, extras)))
 
@@ -60,7 +60,7 @@ class Conv2D(_Convolution):
     """A convolution: (N, H, W, C) -> (N, OH, OW, filters), `activation(conv(x, kernel) + bias)`.
 
     kernel (KH, KW, C / groups, filters), bias (filters,). `padding` is "valid", "same" or numbers, as `F.conv2d` takes
-    them. Raises ValueError for arguments that cannot be, and on call for an input of another rank or other channels.
+    them. Raises ValueError for invalid arguments, and on call for inputs of another rank or channel count.
     """
 
     recordable = True
@@ -100,7 +100,7 @@ class Conv2D(_Convolution):
 
 
 class DepthwiseConv2D(_Convolution):
-    """A convolution of every channel by itself: (N, H, W, C) -> (N, OH, OW, C * depth_multiplier).
+    """A separate convolution of every channel: (N, H, W, C) -> (N, OH, OW, C * depth_multiplier).
 
     kernel (KH, KW, C, depth_multiplier), bias (C * depth_multiplier,).
     """

@@ -1,4 +1,4 @@
-"""What layers that draw random numbers share."""
+"""The base of layers that draw random numbers."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from ..engine import ranks
 from ..engine.tensor import Tensor
 from .layer import Layer
 
-_OWN_STREAMS = 2**62  # far from those that autoconv.random hands out and from the initializers'
+_OWN_STREAMS = 2**62  # far from the streams of autoconv.random and of initializers
 
 
 class RandomLayer(Layer):
-    """A layer that draws from the generator of `utils.set_random_seed`, or with a `seed` from one of its own."""
+    """A layer that draws from the generator of `utils.set_random_seed`, or with a `seed` from its own."""
 
-    generator_name = "seed_generator"  # of the attribute in Keras
+    generator_name = "seed_generator"  # the attribute's name in Keras
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -23,7 +23,7 @@ class RandomLayer(Layer):
 
     @property
     def seed(self) -> int | None:
-        """The seed of the layer's own draws, which begin anew when it is set."""
+        """The seed of the layer's own draws; setting it restarts them."""
         return self._seed
 
     @seed.setter
@@ -33,21 +33,21 @@ class RandomLayer(Layer):
 
     @property
     def seed_generator(self) -> random.SeedGenerator:
-        """What it draws from: its own generator, or without a seed the process's."""
+        """The generator in use: the layer's own, or without a seed the process's."""
         if not self._draws():
-            raise AttributeError  # __getattr__ says what is missing
+            raise AttributeError  # __getattr__ reports what is missing
         return self._generator or random.process_generator()
 
     def _draws(self) -> bool:
-        """Whether it draws at all."""
+        """Whether the layer draws any numbers."""
         return True
 
     def _generators(self) -> list[random.SeedGenerator]:
         return [self.seed_generator] if self._draws() else []
 
     def _draw(self, x: Tensor) -> dict[str, Any]:
-        """What numbers for x are drawn from: the next key, and the number of x's first sample in the whole batch. Each
-        replay of a recording draws both anew.
+        """Returns the source of random numbers for x: the next key, and the index of x's first sample in the whole
+        batch. Each replay of a recording draws both again.
         """
         stream = random.stream if self._generator is None else self._generator.stream
         return {"key": x.device.dynamic(stream, np.uint64, 2),

@@ -1,4 +1,4 @@
-"""Layers that in training drop items or add noise, so that a net relies on none of them; else they give x itself."""
+"""Layers that in training drop elements or add noise, so that a net relies on none of them; else they return x."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -24,7 +24,7 @@ def _share(value: Any, name: str) -> float:
 
 def _below_1(value: Any, name: str) -> float:
     if _share(value, name) == 1:
-        raise ValueError(f"{name} must be smaller than 1: of 1 nothing would be left. Received: {value!r}.")
+        raise ValueError(f"{name} must be smaller than 1: at 1 nothing would be left. Received: {value!r}.")
     return float(value)
 
 
@@ -46,7 +46,7 @@ def _draws_at_a_rate(layer: Any) -> bool:
 
 
 class _InTraining(RandomLayer):
-    """What layers share that change x in training alone."""
+    """Base of layers that change x only in training."""
 
     keeps_shape = True
     built_at_once = True
@@ -62,14 +62,16 @@ class _InTraining(RandomLayer):
 
 
 class _OfMask(_InTraining):
-    """What layers share that draw a mask."""
+    """Base of layers that draw a mask."""
 
     rate = checks.Checked(_share)
     _draws = _draws_at_a_rate
     noise_shape = checks.Checked(_mask_shape)
 
     def _mask(self, x: Tensor) -> Tensor:
-        """1 / (1 - rate) where items stay and 0 elsewhere, in `noise_shape`, whose None are x's sizes."""
+        """Draws a mask, 1 / (1 - rate) for kept elements and 0 for others, in `noise_shape`, with x's sizes for
+        None.
+        """
         wanted = self.noise_shape or (None,) * x.ndim
         if len(wanted) != x.ndim or any(n not in (None, 1, size) for n, size in zip(wanted, x.shape)):
             raise ValueError(f"noise_shape must have 1, None or the input's size for each axis of shape {x.shape}. "
@@ -83,10 +85,10 @@ class _OfMask(_InTraining):
 
 
 class Dropout(_OfMask):
-    """In training sets a share `rate` of the items to 0 and scales the others by 1 / (1 - rate); else x itself.
+    """In training sets a fraction `rate` of the elements to 0 and scales the others by 1 / (1 - rate); else returns x.
 
-    Items along an axis whose size in `noise_shape` is 1 stay or go together. With a `seed` the layer draws its own
-    masks, the same in every run. Srivastava et al., JMLR 2014.
+    Elements along an axis of size 1 in `noise_shape` are kept or dropped together. With a `seed` the layer draws its
+    own masks, the same in every run. Srivastava et al., JMLR 2014.
     """
 
     recordable = True
@@ -120,8 +122,8 @@ class SpatialDropout2D(_OfMask):
 
 
 class AlphaDropout(_OfMask):
-    """Dropout for nets of "selu": sets a share `rate` of the items to selu's lower end, -1.758, then scales and shifts
-    all so that mean 0 and variance 1 stay. Klambauer et al., "Self-normalizing neural networks", 2017.
+    """Dropout for nets of "selu": sets a fraction `rate` of the elements to selu's lower limit, -1.758, then scales and
+    shifts all so that mean 0 and variance 1 stay. Klambauer et al., "Self-normalizing neural networks", 2017.
     """
 
     recordable = True

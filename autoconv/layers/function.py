@@ -20,7 +20,7 @@ from .layer import registry
 class Function:
     """A function in a graph: a method of tensors such as "add", or one of ours as "functional.relu".
 
-    It has no weights. Like a layer it has a name, and nodes; `call` gets tensors where the graph has symbolic ones.
+    It has no weights. Like a layer it has a name and nodes; `call` receives tensors for the graph's symbolic ones.
     """
 
     built = True
@@ -40,7 +40,7 @@ class Function:
         return f"<Function {self.function} name={self.name}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """On symbolic tensors adds a node, on tensors computes."""
+        """Adds a node for symbolic tensors, and computes on tensors."""
         if not any(isinstance(item, SymbolicTensor) for item in flatten((args, kwargs))):
             return self.call(*args, **kwargs)
         if any(isinstance(item, Variable) for item in flatten((args, kwargs))):
@@ -60,7 +60,7 @@ class Function:
 
     @property
     def kind(self) -> str:
-        """What stands for the class in a summary: "TrueDivide"."""
+        """The class name shown in a summary, such as "TrueDivide"."""
         return "".join(part.capitalize() for part in self.short.split("_"))
 
     @property
@@ -71,12 +71,12 @@ class Function:
 
     @property
     def output(self) -> Any:
-        """What its first call returned."""
+        """The result of its first call."""
         return self._nodes[0].structure
 
     def compute_output(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """What a call returns: symbolic tensors. What is not known by rule is found by running it on zeros, twice,
-        but for the kernels.
+        """Returns a call's result as symbolic tensors. Shapes without a rule are found in two runs on zeros, without
+        kernels.
         """
         if getattr(self.call, "broadcasting", False) and not kwargs:
             shape, one = broadcast(*map(_shape_of, args)), self._run(*map_structure(_of_one_item, (args, kwargs)))
@@ -98,7 +98,7 @@ class Function:
         return map_structure(lambda _: next(results), runs[0])
 
     def _run(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """What a call returns, but for its values: no kernel runs, no memory is touched."""
+        """Returns a call's result without values: no kernel runs, no memory is touched."""
         for value in (*args, *kwargs.values()):
             allowance.check_sizes(self.short, value)
         with no_grad(), trace.DryRun().record():
@@ -113,7 +113,7 @@ class Function:
 
 
 def broadcast(*shapes: Shape) -> Shape:
-    """The shape that arithmetic gives arrays of these shapes. Raises ValueError where they do not go together."""
+    """Returns the shape to which arithmetic broadcasts these shapes. Raises ValueError if they do not match."""
     result: list[int | None] = []
     for sizes in zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1):
         known = {n for n in sizes if n not in (1, None)}
@@ -128,19 +128,20 @@ def _shape_of(item: Any) -> Shape:
         return item.shape
     array = np.asarray(item)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"Arithmetic on symbolic tensors takes numbers beside them. Received: {type(item).__name__}.")
+        raise TypeError("Arithmetic on symbolic tensors needs numbers as other operands. "
+                        f"Received: {type(item).__name__}.")
     return array.shape
 
 
 def _plain(item: Any) -> Any:
-    """An argument as a graph keeps it: values instead of tensors, names instead of dtypes."""
+    """Converts an argument for storage in a graph: tensors to values, dtypes to names."""
     if isinstance(item, (type, np.dtype)):
         return np.dtype(item).name
     return item.numpy() if isinstance(item, Tensor) else item
 
 
 def _of_one_item(item: Any) -> Any:
-    """An array of one item in the place of a tensor or array: enough to find a result's dtype."""
+    """Replaces a tensor or array by a one-element array, enough to find a result's dtype."""
     if not isinstance(item, (SymbolicTensor, np.ndarray)):
         return item
     one = np.zeros((1,) * len(item.shape), item.dtype)
@@ -152,5 +153,5 @@ registry.classes["Function"] = Function
 
 
 def kind_of(operation: Any) -> str:
-    """What a layer or a function is, as summaries show it: "Conv2D", "TrueDivide"."""
+    """Returns a layer's or function's kind, as summaries show it: "Conv2D", "TrueDivide"."""
     return operation.kind if isinstance(operation, Function) else type(operation).__name__

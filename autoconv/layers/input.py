@@ -1,4 +1,4 @@
-"""Where the data of a model come in."""
+"""The input layer of a model."""
 
 import warnings
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from .spec import sample_shape
 
 
 class InputLayer(Layer):
-    """What a model takes: `InputLayer((28, 28, 1))`, the shape without the batch; None is a size that may vary.
+    """A model's input: `InputLayer((28, 28, 1))`, the shape without the batch; None is a variable size.
 
-    dtype: that of the data, also "uint8" and other integers, which are then computed with as floats.
+    dtype: the data's dtype; "uint8" and other integers are converted to floats.
     """
 
     one_input = True
@@ -52,7 +52,7 @@ class InputLayer(Layer):
         self._begin()
 
     def _begin(self) -> None:
-        """The node that has no inputs: its output is what the model is later given."""
+        """Creates the node without inputs, whose output represents the model's input."""
         dtype = self._given_dtype or self.dtype
         Node(self, (), {}, SymbolicTensor(self.given_input_shape or (), dtype, name=self.name))
 
@@ -67,7 +67,7 @@ class InputLayer(Layer):
                 "ragged": False, "name": self.name, "optional": False}
 
     def settle_dtype(self, dtype: str) -> None:
-        """Takes the dtype of the first layer that reads it, where none was given."""
+        """Uses the dtype of the first layer that reads it, if none was given."""
         if self._dtype_is_open:
             self._dtype = self.output.dtype = dtype
             self._dtype_is_open = False
@@ -87,7 +87,7 @@ def Input(  # noqa: N802 (Keras's name)
     shape: Shape | None = None, batch_size: int | None = None, dtype: Any = None, *,
     batch_shape: Shape | None = None, name: str | None = None, **kwargs: Any,
 ) -> SymbolicTensor:
-    """The symbolic tensor that a model begins with: `x = Input((28, 28, 1))`, then `Model(x, layers.Dense(10)(...))`.
+    """Returns the symbolic tensor at a model's start: `x = Input((28, 28, 1))`, then `Model(x, layers.Dense(10)(...))`.
 
     shape: without the batch; None is a size that may vary. `Sequential([Input(shape), ...])` takes it as well.
     """

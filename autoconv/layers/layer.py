@@ -1,5 +1,5 @@
-"""`Layer`: a function with weights. This file reads in the order of a layer's life: it is made, described, built and
-called; then come its weights and its state.
+"""`Layer`: a function with weights. This file follows a layer's life: creation, description, build and calls; then its
+weights and its state.
 """
 
 import inspect
@@ -34,9 +34,9 @@ from .parts import automatic_name, held
 from .policy import dtype_name
 
 in_training: ContextVar[bool | None] = ContextVar("training", default=None)  # None outside all layers
-_being_built: ContextVar[str | None] = ContextVar("being_built", default=None)  # the path of the layer that is built
+_being_built: ContextVar[str | None] = ContextVar("being_built", default=None)  # path of the layer being built
 
-# What a layer accepts for each weight in `regularized`, as in kernel_regularizer and kernel_constraint.
+# Arguments that a layer accepts for each weight in `regularized`, as in kernel_regularizer and kernel_constraint.
 EXTRAS: dict[str, Callable] = {"regularizer": regularizers.get, "constraint": constraints.get}
 _EXTRA = inspect.Parameter("extra", inspect.Parameter.KEYWORD_ONLY, default=None)
 # Arguments of all layers that `get_config` leaves out at these values.
@@ -53,29 +53,29 @@ class Layer(Stateful):
                 return x * self.scale
 
     Layers held in attributes (also in lists and dicts) are part of the layer. `trainable=False` freezes it. `dtype` is
-    "float32" or "float64". `input_shape` (without the batch) on a model's first layer says what the model takes.
-    A layer called on symbolic tensors (`layers.Input`) adds a node to the graph and computes nothing. One of several
-    inputs takes them as a list or a dict; `build` and `compute_output_shape` then get the shapes in that form.
+    "float32" or "float64". `input_shape` (without the batch) on a model's first layer is the model's input shape. A
+    layer called on symbolic tensors (`layers.Input`) adds a node to the graph and computes nothing. Several inputs are
+    passed as a list or a dict; `build` and `compute_output_shape` then receive the shapes in that form.
     """
 
-    recordable = False  # whether `call` is functions of `functional`, and nothing that differs from call to call
-    built_at_once = False  # whether it is built from the start, having no weights
+    recordable = False  # whether `call` only uses functions of `functional`, the same in every call
+    built_at_once = False  # whether it is built from the start, as it has no weights
     keeps_shape = False  # whether its result has the shape of its input
-    kept_kinds: str = ""  # NumPy's kinds of integers that it only moves and does not convert, such as "biu"
+    kept_kinds: str = ""  # NumPy's kinds of integers that it moves without conversion, such as "biu"
     symbolic_integers = False  # whether its symbolic results are integers if its inputs are
     supports_masking = False  # whether it accepts and passes on Keras's masks: none are made here
     rank: int | None = None  # the number of dimensions that it accepts, if there is only one
     least_rank: int | None = None  # the least number of dimensions
-    one_input = False  # whether it takes one tensor, never a list of them
-    channel_axis = -1  # the axis whose size it is built for
-    regularized: ClassVar[tuple[str, ...]] = ()  # the weights that take a `..._regularizer` and a `..._constraint`
-    input_spec = Checked(spec.checked)  # what it accepts, an `InputSpec` or a list of them: for a layer of a user's
-    path: str | None = None  # the names of the layers around it where it was built, and its own
+    one_input = False  # whether it accepts only one tensor, never a list
+    channel_axis = -1  # the axis whose size its weights depend on
+    regularized: ClassVar[tuple[str, ...]] = ()  # the weights with a `..._regularizer` and a `..._constraint`
+    input_spec = Checked(spec.checked)  # accepted inputs of a user's layer, an `InputSpec` or a list of them
+    path: str | None = None  # the names of the enclosing layers when it was built, and its own
     version = 0  # the number of the last change, of another attribute; a property's setter counts what it sets
     # Attributes whose contents no recording depends on.
     unwatched = frozenset({"_added", "_build_shape", "_nodes", "_recipe", "_weights"})
 
-    # Making a layer.
+    # Creating a layer.
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
         layer: Any = super().__new__(cls)
@@ -106,23 +106,23 @@ class Layer(Stateful):
         self._dtype = dtype_name(dtype, bool(self.kept_kinds))
         self._trainable = bool(trainable)
         self._weights: list[Variable] = []
-        self._added: list[Tensor] = []  # what the last call added to the loss
+        self._added: list[Tensor] = []  # losses added by the last call
         self.device = devices.get("cpu")
         self.built = self.built_at_once and type(self).build is Layer.build
-        self._build_shape: Any = None  # what it was built for
+        self._build_shape: Any = None  # the shape that it was built for
         self.input_spec = None
-        self.channels: int | None = None  # the size of `channel_axis` it was built for, if it must stay the same
+        self.channels: int | None = None  # the size of `channel_axis` at the build, if it must stay the same
         given = (input_dim,) if input_dim is not None else input_shape
         self.given_input_shape: Shape | None = None if given is None else (
             None, *spec.sample_shape(given, "input_shape"))
 
     @classmethod
     def extras(cls) -> list[str]:
-        """The arguments that say what is added to the loss for each weight, and what holds for it after each step."""
+        """Returns the names of the arguments for the weights' regularizers and constraints."""
         return [f"{weight}_{what}" for weight, what in product(cls.regularized, EXTRAS)]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute. A weight that replaces another one also does so among the weights."""
+        """Sets an attribute. A new weight replaces the old one among the weights, too."""
         old = vars(self).get(name)
         if isinstance(value, Variable | Layer) and not (
                 name.startswith("_") or name in vars(self) or hasattr(type(self), name)):
@@ -144,7 +144,7 @@ class Layer(Stateful):
                              f"method. Layer {self.name!r} was built for {self._build_shape}.")
 
     def _replace_weight(self, old: Variable, new: Any) -> None:
-        if isinstance(new, Variable) and new.name == "variable":  # it was given none
+        if isinstance(new, Variable) and new.name == "variable":  # the variable has only its default name
             new.name = old.name
         where = next((i for i, weight in enumerate(self._weights) if weight is old), None)
         if where is None or any(value is old for value in vars(self).values()):
@@ -162,7 +162,7 @@ class Layer(Stateful):
         raise NoAttributeError(self, name, hint)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy begins without calls on symbolic tensors: a model calls its layers again."""
+        """Leaves out the calls on symbolic tensors: a copied model calls its layers again."""
         return {name: value for name, value in vars(self).items()
                 if name not in ("_added", "_nodes", "build")} | {"_added": []}
 
@@ -204,19 +204,19 @@ class Layer(Stateful):
     def input(self) -> Any:
         """The symbolic tensor that this layer was first called on, or a list of them."""
         if not self._nodes:
-            raise AttributeError  # __getattr__ says what is missing
+            raise AttributeError  # __getattr__ reports what is missing
         inputs = self._nodes[0].inputs or self._nodes[0].outputs
         return inputs[0] if len(inputs) == 1 else inputs
 
     @property
     def output(self) -> Any:
-        """The symbolic tensor that this layer's first call on one gave, or a structure of them."""
+        """The symbolic result of this layer's first call on symbolic tensors, one or a structure of them."""
         if not self._nodes:
             raise AttributeError
         return self._nodes[0].structure
 
     def recording_obstacle(self) -> str | None:
-        """Why a step with this layer, or one within, cannot be recorded; None if it can."""
+        """Returns why a step with this layer or nested ones cannot be recorded; None if it can."""
         for layer in self._walk():
             activation = getattr(layer, "activation", None)
             if not trace.declared_recordable(layer, "call", "__call__"):
@@ -226,28 +226,28 @@ class Layer(Stateful):
                 return f"the activation of {layer.name} is a function that does not say recordable = True"
         return None
 
-    # What a layer of your own overrides.
+    # Methods for your own layer to override.
 
     def build(self, input_shape: Shape) -> None:
         """Makes the weights for inputs of `input_shape` (batch first). Called once, before the first `call`."""
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
-        """What the layer computes. `training` may be left out of the signature; its default counts in a call by itself,
-        not in `fit`, `evaluate` or `predict`, nor within a layer that was told.
+        """Computes the layer's result. The signature may omit `training`; its default applies only to direct calls, not
+        in `fit`, `evaluate` or `predict`, nor inside a layer that was given it.
         """
         raise NotImplementedError(f"{type(self).__name__} must define call(self, x) or call(self, x, training=False).")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The shape of the result. This default runs the layer on zeros, twice if sizes of the input are not known;
-        override it, or set `keeps_shape`, to save that.
+        """Returns the shape of the result. This default runs the layer on zeros, twice if sizes of the input are not
+        known; override it, or set `keeps_shape`, to save that.
         """
         return input_shape if self.keeps_shape else calls.shape_by_running(self, input_shape)
 
     # Building.
 
     def _run_build(self, *shapes: Any, **named: Any) -> None:
-        """What `layer.build(...)` is of each layer, as in Keras: runs the `build` of its class, and notes for which
-        shapes. Building again makes new weights.
+        """Replaces `layer.build(...)` of each layer, as in Keras: runs its class's `build` and records the shapes.
+        Building again makes new weights.
         """
         if self.built:
             self._weights.clear()
@@ -278,7 +278,7 @@ class Layer(Stateful):
             self._build_shape = map_shapes(tuple, input_shape)
         self.check_input(input_shape)
         if any(not layer.built for layer in self._walk()):
-            calls.shape_by_running(self, input_shape)  # running it builds what it holds
+            calls.shape_by_running(self, input_shape)  # running it builds the nested layers
         return self.compute_output_shape(input_shape)
 
     def _build_at_first_call(self, shape: Any) -> None:
@@ -304,17 +304,17 @@ class Layer(Stateful):
         self.check_input(first)
 
     def check_input(self, shape: Shape) -> None:
-        """Raises ValueError, before anything runs, when inputs of this shape do not fit."""
+        """Raises ValueError, before anything runs, if inputs of this shape do not fit."""
         spec.check_input(self, shape)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """What it was built for: {"input_shape": shape, batch first}; None before."""
+        """Returns {"input_shape": shape, batch first} of the build; None before."""
         if isinstance(self._build_shape, spec.Shapes):
             return {"shapes_dict": dict(self._build_shape)}
         return None if self._build_shape is None else {"input_shape": self._build_shape}
 
     def build_from_config(self, config: dict[str, Any] | None) -> None:
-        """Builds it as `get_build_config` says."""
+        """Builds the layer from a `get_build_config` result."""
         if config and "shapes_dict" in config:
             self.build(**config["shapes_dict"])
         elif config:
@@ -323,10 +323,10 @@ class Layer(Stateful):
     # Calling.
 
     def __call__(self, x: Any = NOTHING, *others: Any, training: bool | None = None, **named: Any) -> Any:
-        """Builds the layer at its first input, then calls it. Within a layer `training` is passed on by itself.
+        """Builds the layer at its first input, then calls it. Within a layer `training` is passed on automatically.
 
-        On symbolic tensors it is built and checked, and a node is added; the result is symbolic. What else `call` takes
-        is given by name; arrays become tensors.
+        On symbolic tensors it is built and checked, and a node is added; the result is symbolic. Further arguments of
+        `call` are given by name; arrays become tensors.
         """
         if len(others) == 1 and isinstance(others[0], bool) and training is None:
             training = others[0]
@@ -363,7 +363,9 @@ class Layer(Stateful):
             inside_layer.reset(inside)
 
     def _prepared(self, x: Any) -> Any:
-        """The one input of a call as tensors, checked, in the layer's dtype. The first one builds the layer."""
+        """Checks a call's single input and converts it to tensors of the layer's dtype. The first one builds the
+        layer.
+        """
         x = calls.tensors(self, self._with_ranks(x))
         shape = x.shape if isinstance(x, Tensor) else map_structure(lambda t: t.shape, x)
         if self._build_shape is None:
@@ -378,7 +380,7 @@ class Layer(Stateful):
         return calls.converted_inputs(self, x)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        """What a call on symbolic tensors would give, without adding a node to the graph."""
+        """Returns the result of a call on symbolic tensors without adding a node to the graph."""
         training = kwargs.pop("training", None)
         return calls.symbolic_result(self, calls.bind(self, args, kwargs), training)
 
@@ -386,15 +388,14 @@ class Layer(Stateful):
         """Whether `compute_output_shape` is the one that runs the layer."""
         return type(self).compute_output_shape is Layer.compute_output_shape and not self.keeps_shape
 
-    # Weights, and what is added to the loss.
+    # Weights and added losses.
 
     def add_weight(self, *args: Any, **kwargs: Any) -> Variable:
-        """A new parameter of this layer: `add_weight(shape=None, initializer=None, dtype=None,
-        trainable=True, regularizer=None, constraint=None, name=None)`; the name may come first.
+        """Adds a new parameter to this layer: `add_weight(shape=None, initializer=None, dtype=None, trainable=True,
+        regularizer=None, constraint=None, name=None)`; the name may come first.
 
-        initializer: a name, an object, a function of shape and dtype, values; glorot_uniform by default. What is not
-        given as regularizer or constraint is the attribute `<name>_regularizer` or `<name>_constraint`, if there is
-        one.
+        initializer: a name, an object, a function of shape and dtype, values; glorot_uniform by default. Regularizer
+        and constraint default to the attributes `<name>_regularizer` and `<name>_constraint`, if they exist.
         """
         if args and isinstance(args[0], str):
             kwargs["name"], args = args[0], args[1:]
@@ -429,7 +430,7 @@ class Layer(Stateful):
         return held(vars(self), Layer)
 
     def _walk(self, seen: set[int] | None = None) -> Iterator["Layer"]:
-        """This layer and all within, each once."""
+        """Yields this layer and all nested ones, each once."""
         seen = set() if seen is None else seen
         seen.add(id(self))
         yield self
@@ -438,7 +439,9 @@ class Layer(Stateful):
                 yield from layer._walk(seen)
 
     def named_weights(self) -> dict[str, Variable]:
-        """All weights under paths such as `conv2d_1/kernel`, numbered within each layer: the same in every process."""
+        """Returns all weights by paths such as `conv2d_1/kernel`, numbered within each layer: the same in every
+        process.
+        """
         found: dict[str, Variable] = {}
         self._collect_weights("", found, set())
         return found
@@ -457,7 +460,7 @@ class Layer(Stateful):
 
     @property
     def weights(self) -> list[Variable]:
-        """All weights: a layer's trainable ones first, then its others, then those of the layers within."""
+        """All weights: a layer's trainable ones first, then its others, then the nested layers' weights."""
         return list(self.named_weights().values())
 
     @property
@@ -470,7 +473,7 @@ class Layer(Stateful):
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes this layer. Setting it sets it for the layers within."""
+        """Whether training changes this layer. Setting it also sets it for nested layers."""
         return self._trainable
 
     @trainable.setter
@@ -483,7 +486,7 @@ class Layer(Stateful):
                 weight.trainable = weight.learns and layer._trainable
 
     def get_weights(self) -> list[np.ndarray]:
-        """Copies of all weights, in the order of `weights`."""
+        """Returns copies of all weights, in the order of `weights`."""
         return [w.numpy() for w in self.weights]
 
     def set_weights(self, weights: list[Any]) -> None:
@@ -499,14 +502,14 @@ class Layer(Stateful):
             weight.assign(value)
 
     def count_params(self) -> int:
-        """How many numbers the weights hold."""
+        """Returns the number of elements of all weights."""
         if not self.built:
             raise ValueError(f"You tried to call `count_params` on layer {self.name!r}, but the layer isn't built. "
-                             "What is not built has no weights yet: call build(input_shape).")
+                             "It has no weights before it is built: call build(input_shape).")
         return sum(w.size for w in self.weights)
 
     def zero_grad(self) -> None:
-        """Forgets the gradients of all weights, so that the next `backward` does not add to them."""
+        """Clears the gradients of all weights, so that the next `backward` does not add to them."""
         for weight in self.weights:
             weight.grad = None
 
@@ -522,15 +525,15 @@ class Layer(Stateful):
         return self
 
     def add_loss(self, loss: Any) -> None:
-        """In `call`: a number, or several, that count in the loss of training."""
+        """Adds a number, or several, to the training loss; for use in `call`."""
         for each in loss if isinstance(loss, list | tuple) else [loss]:
             self._added.append(each if isinstance(each, Tensor) else Tensor(self.device.asarray(each, self.dtype),
                                                                             device=self.device))
 
     @property
     def losses(self) -> list[Tensor]:
-        """What this layer and those within add to the loss: by `add_loss` in their last call, and by the regularizers
-        of their weights.
+        """The losses of this layer and nested ones: by `add_loss` in their last call, and by their weights'
+        regularizers.
         """
         layers = list(self._walk())
         with within_formula("a regularizer"):
@@ -538,14 +541,14 @@ class Layer(Stateful):
                          if w.regularizer is not None and w.requires_grad]
         return [*(added for layer in layers for added in layer._added), *penalties]
 
-    # State: weights, and what else changes.
+    # State: weights and other values that change.
 
     def _own_variables(self) -> list[Variable]:
         return self._own_weights()
 
     @property
     def variables(self) -> list[Variable]:
-        """`weights`, and what else changes: the states of random generators, and what metrics count."""
+        """`weights` and all other state: random generators' states and metrics' variables."""
         return [*self.weights, *self._states()]
 
     @property
@@ -560,8 +563,8 @@ class Layer(Stateful):
         self, trainable_variables: list[Any], non_trainable_variables: list[Any], *args: Any,
         return_losses: bool = False, **kwargs: Any,
     ) -> tuple:
-        """What a call gives with these values in the variables' place: (outputs, the values that its non-trainable
-        variables would have after it), with `return_losses` its losses, too. The layer stays as it was.
+        """Calls the layer with these values for its variables. Returns (outputs, the non-trainable variables' values
+        after the call), with `return_losses` also its losses. The layer itself does not change.
         """
         if not self.built:
             raise ValueError(f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must "
@@ -575,8 +578,8 @@ class Layer(Stateful):
 
     @property
     def metrics(self) -> list[Metric]:
-        """The metrics in this layer's attributes, and in those of the layers within; of a model that is compiled first
-        the mean of the loss, one metric with all that `compile` was given, and the means of several outputs' losses.
+        """The metrics in the attributes of this layer and nested ones; for a compiled model, first the mean loss, one
+        metric with all of `compile`'s, and the mean losses of several outputs.
         """
         return self._held_metrics()
 
@@ -586,23 +589,23 @@ class Layer(Stateful):
         return [variable for metric in self.metrics for variable in metric.variables]
 
     def _states(self) -> list[Variable]:
-        """Variables that are no weights."""
+        """Returns the variables that are not weights."""
         generators = {id(each): each for layer in self._walk() for each in layer._generators()}
         return [*(each.state for each in generators.values()),
                 *(variable for metric in self._held_metrics() for variable in metric.variables)]
 
     def _held_metrics(self) -> list[Metric]:
-        """The metrics in this layer's attributes, and in those of the layers within."""
+        """Returns the metrics in the attributes of this layer and nested ones."""
         return list({id(each): each for layer in self._walk() for each in held(vars(layer), Metric)}.values())
 
     def _generators(self) -> list[SeedGenerator]:
-        """The generators of random numbers in its attributes."""
+        """Returns the random generators in its attributes."""
         return held(vars(self), SeedGenerator)
 
 
 def _without_zeros_batch(shapes: Any) -> Any:
-    """What a layer that is called on these shapes is built for: within another layer, which may have been given zeros
-    to find shapes, for any number of samples.
+    """Returns the build shapes of a layer called on these shapes. Inside another layer, which may be running on zeros
+    to find shapes, the batch size is left open.
     """
     if inside_layer.get() is None:
         return map_shapes(tuple, shapes)

@@ -1,4 +1,4 @@
-"""Layers that make one tensor of several: they take a list of inputs."""
+"""Layers that merge a list of inputs into one tensor."""
 
 import operator
 from functools import reduce
@@ -13,7 +13,7 @@ from .layer import Layer
 
 
 class _Merge(Layer):
-    """What the merges of element with element share: shapes that go together by broadcasting, batch by batch."""
+    """Base of the element-wise merges, whose inputs broadcast, sample by sample."""
 
     kept_kinds = "iu"  # booleans have no arithmetic
     supports_masking = True
@@ -29,7 +29,7 @@ class _Merge(Layer):
                              "received an empty list.")
         batches = {one[0] for one in shape if one} - {None}
         if self.built and {1, None} <= {one[0] for one in self._build_shape if one}:
-            batches -= {1}  # of a constant beside what is symbolic
+            batches -= {1}  # the batch size of a constant next to symbolic inputs
         if len(batches) > 1 and self._by_batch:
             raise ValueError(f"Cannot merge tensors with different batch sizes. Layer {self.name!r} received tensors "
                              f"with shapes {shape}.")
@@ -92,21 +92,21 @@ class Average(_Merge):
 
 
 class Maximum(_Merge):
-    """The largest of a list of inputs, element by element; of equal ones the first gets the gradient."""
+    """The largest of a list of inputs, element by element; among equals the first gets the gradient."""
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return reduce(F.maximum, inputs)
 
 
 class Minimum(_Merge):
-    """The smallest of a list of inputs, element by element; of equal ones the first gets the gradient."""
+    """The smallest of a list of inputs, element by element; among equals the first gets the gradient."""
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return reduce(F.minimum, inputs)
 
 
 class Concatenate(_Merge):
-    """A list of inputs one behind the other along `axis`, the channels by default. Their other sizes must agree."""
+    """Concatenates a list of inputs along `axis`, by default the channels. Their other sizes must agree."""
 
     recordable = True
 
@@ -190,7 +190,7 @@ class Dot(_Merge):
         return (x[0], *(rest or (1,)))
 
     def _from_the_first(self, inputs: Any) -> tuple[int, int]:
-        """The axes of the two inputs, or of their shapes, counted from 0."""
+        """Returns the axes of the two inputs, or of their shapes, counted from 0."""
         pair = (self.axes, self.axes) if hasattr(self.axes, "__index__") else tuple(self.axes)
         ranks = [len(each.shape) if hasattr(each, "shape") else len(each) for each in inputs]
         of_x, of_y = (axis + rank if axis < 0 else axis for axis, rank in zip(pair, ranks))

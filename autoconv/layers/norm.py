@@ -18,10 +18,10 @@ from .layer import Layer, Shape
 class BatchNormalization(Layer):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta per channel (the last axis).
 
-    In training with the batch's mean and variance, and the moving averages follow them: `moving * momentum + batch *
-    (1 - momentum)`. Else, and in a frozen layer (trainable=False), with the moving averages.
-    synchronized: of processes that train together (`Model.distribute`) the mean and variance are those of the whole
-    batch, else each has those of its own part. Ioffe and Szegedy: "Batch normalization", ICML 2015.
+    In training it uses the batch's mean and variance and updates the moving averages: `moving * momentum + batch * (1 -
+    momentum)`. Else, and in a frozen layer (trainable=False), it uses the moving averages. synchronized: whether
+    processes that train together (`Model.distribute`) use the whole batch's mean and variance, instead of their part's.
+    Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
 
     keeps_shape = True
@@ -78,10 +78,10 @@ class BatchNormalization(Layer):
                             self.epsilon, ranks=self._ranks())
 
     def _masked(self, x: Tensor, mask: Any) -> Tensor:
-        """All items normalized by the mean and variance of those that the mask, of x's first axes, lets through."""
+        """Normalizes all elements by the mean and variance of the elements that the mask (x's first axes) selects."""
         counted = x[np.asarray(mask, bool)].reshape(-1, x.shape[-1])
         if not len(counted):
-            raise ValueError(f"The mask of layer {self.name!r} lets nothing through: there is no mean to normalize by.")
+            raise ValueError(f"The mask of layer {self.name!r} selects nothing: there is no mean to normalize by.")
         self._batch_norm(counted, True)  # for the moving averages
         mean, variance = F.moments(counted, 0)
         y = (x - mean) / F.sqrt(variance + self.epsilon)
@@ -90,9 +90,9 @@ class BatchNormalization(Layer):
 
     def normalized(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False,
                    other: Tensor | None = None) -> Tensor | None:
-        """What the layer does; with `relu` the larger of that, plus `other` of x's shape, and 0, with `pool` 2x2 max
-        pooling of these, in one pass; None where there is no such pass: pooling needs the batch's mean, and images that
-        are large enough, an addition the batch's mean.
+        """Runs the layer in one pass, then optionally adds `other` (x's shape), applies `relu`, and `pool`s by 2x2
+        maxima. Returns None if no such pass exists: pooling needs the batch's mean and large enough images, an addition
+        the batch's mean.
         """
         training, together = training and self.trainable, self._ranks()
         if self._order is not None:
@@ -105,17 +105,16 @@ class BatchNormalization(Layer):
                             self.epsilon, relu, pool, other, together)
 
     def _ranks(self) -> Ranks:
-        """The processes whose batch it is that is normalized."""
+        """The processes that share the normalized batch."""
         return ranks.current.get() if self.synchronized else ALONE
 
     def folded(self, kernel: Tensor, bias: Tensor | None, training: bool,
                apart: bool = False) -> tuple[Tensor, Tensor, Any] | None:
-        """Kernel and bias with which the convolution or dense layer that has these gives what this layer makes of its
-        result, and None. `apart`: the kernel as it is, that bias, and an array by which the kernel's filters are to be
-        multiplied. Computed anew at each call.
+        """Folds this layer into the preceding convolution or dense layer.
 
-        None where there are none: where the batch's mean is wanted, or gradients of what they would be made of, or
-        where shapes, dtypes or devices differ.
+        Returns the new kernel and bias, and None; with `apart` the old kernel, the new bias and an array that scales
+        the kernel's filters. Computed again at each call. Returns None if the batch's mean or gradients of the weights
+        are needed, or if shapes, dtypes or devices differ.
         """
         if self._order is not None:
             return None

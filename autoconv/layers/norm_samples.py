@@ -1,4 +1,4 @@
-"""Normalizations of each sample by itself, which are the same in training and afterwards."""
+"""Normalizations of each sample separately, identical in training and inference."""
 
 from math import prod
 from typing import Any
@@ -11,7 +11,7 @@ from .layer import Layer, Shape
 
 
 def _check_axes(layer: Layer, axis: Any, input_shape: Shape) -> list[int]:
-    """The axes, counted from 0. Raises ValueError for one that the input has not."""
+    """Returns the axes counted from 0. Raises ValueError for axes that the input lacks."""
     several, rank = axis if isinstance(axis, list) else [axis], len(input_shape)
     if any(not -rank <= each < rank for each in several):
         raise ValueError(f"Axis {axis} is out of bounds for input shape {input_shape}. Received: axis={axis} of layer "
@@ -20,7 +20,7 @@ def _check_axes(layer: Layer, axis: Any, input_shape: Shape) -> list[int]:
 
 
 class _OfSamples(Layer):
-    """What normalizations with gamma and beta share."""
+    """Base of normalizations with gamma and beta."""
 
     keeps_shape = True
     supports_masking = True
@@ -70,8 +70,8 @@ class LayerNormalization(_OfSamples):
 
 
 class GroupNormalization(_OfSamples):
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with mean and variance over all of a sample and each of
-    `groups` groups of channels (the last axis); -1 for one group a channel. Wu and He, "Group normalization", 2018.
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with mean and variance per sample and per group of channels
+    (the last axis); `groups` is -1 for one group per channel. Wu and He, "Group normalization", 2018.
     """
 
     recordable = True
@@ -104,7 +104,7 @@ class GroupNormalization(_OfSamples):
         return self._normalized(x.transpose(self._order[0])).transpose(self._order[1])
 
     def _normalized(self, x: Tensor) -> Tensor:
-        """The same with the channels behind."""
+        """Normalizes x, whose channels are last."""
         n, *middle, channels = x.shape
         groups = x.reshape(n, prod(middle), self.groups, channels // self.groups)
         mean, variance = F.moments(groups, (1, 3), keepdims=True)

@@ -1,4 +1,4 @@
-"""Layers that give what they get, or what a function of yours makes of it."""
+"""Layers that return their input, or your function of it."""
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
@@ -12,7 +12,7 @@ from .layer import Layer
 
 
 class Identity(Layer):
-    """Gives what it gets: a place in a model with a name."""
+    """Returns its input: a named point in a model."""
 
     kept_kinds = "biu"
     symbolic_integers = True
@@ -26,7 +26,7 @@ class Identity(Layer):
 
 
 class ActivityRegularization(Layer):
-    """Gives what it gets, and adds l1 sum(|x|) + l2 sum(x^2), the mean over the batch, to the loss."""
+    """Returns its input, and adds l1 sum(|x|) + l2 sum(x^2), averaged over the batch, to the loss."""
 
     kept_kinds = "biu"
     keeps_shape = True
@@ -52,12 +52,12 @@ _functions = Registry("function", "keras.ops", names={
 
 
 class Lambda(Layer):
-    """`function(inputs, **arguments)`, of functions of `ops`; a `training` that it takes is passed. What it does is not
-    known, so its step runs through Python.
+    """`function(inputs, **arguments)`, made of `ops` functions; it receives `training` if it accepts that. Its work is
+    unknown, so its step runs through Python.
 
-    output_shape: without the batch, of several outputs in their structure, or a function of the input's shape; by
-    default it runs once. Saved where the function is registered; a layer of your own with a `call` is saved and
-    replayed like all others.
+    output_shape: without the batch, in the structure of several outputs, or a function of the input's shape; by default
+    found in a run. It can be saved if the function is registered; your own layer with a `call` is saved and replayed
+    like any other.
     """
 
     mask = checks.KerasDefault(None)
@@ -66,7 +66,7 @@ class Lambda(Layer):
                  arguments: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mask = mask
-        if isinstance(function, str):  # as files name it
+        if isinstance(function, str):  # a registered name from a file
             function = _functions.find(function)
         if not callable(function):
             raise TypeError(f"function must be a function of the inputs. Received: {function!r}.")

@@ -1,4 +1,4 @@
-"""The dtype of a layer: what it computes in, and what its weights are kept in, which is the same."""
+"""The dtype of a layer, both for its computation and for its weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,11 +18,11 @@ add_plain((), "DTypePolicy", str, lambda config: config["name"])
 
 
 def dtype_name(dtype: Any, integers_too: bool = False) -> str:
-    """Returns the name of a floating type that kernels compute in; None is "float32".
+    """Returns the name of a floating type that kernels support; None is "float32".
 
     integers_too: accepts integers, for a layer that only moves elements. Raises ValueError for others.
     """
-    if isinstance(dtype, Mapping) and "config" in dtype:  # as Keras's files write one
+    if isinstance(dtype, Mapping) and "config" in dtype:  # a dtype as Keras's files write it
         dtype = dtype["config"].get("name")
     name = dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name
     if isinstance(name, str) and name.startswith(_MIXED) and not (integers_too and name in INTEGERS):

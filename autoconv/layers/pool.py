@@ -9,7 +9,7 @@ from .layer import Layer, Shape
 
 
 class _Pooling(Layer):
-    """What the two window poolings share."""
+    """Base of the two window poolings."""
 
     built_at_once = True
     one_input = True
@@ -60,7 +60,7 @@ class AveragePooling2D(_Pooling):
 
 
 class _GlobalPooling(Layer):
-    """What the two poolings of whole images share."""
+    """Base of the two poolings of whole images."""
 
     built_at_once = True
     one_input = True

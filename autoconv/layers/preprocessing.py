@@ -1,4 +1,4 @@
-"""What prepares images for a net, in training and afterwards alike."""
+"""Layers that prepare images, in training and inference alike."""
 
 from typing import Any
 
@@ -36,16 +36,17 @@ class Rescaling(Layer):
 
 
 def _factor(value: Any, x: Tensor) -> Any:
-    """A number as it is, several as a tensor beside x, in its dtype."""
+    """Returns a number unchanged, several as a tensor of x's device and dtype."""
     if np.ndim(value) == 0:
         return value
     return Tensor(x.device.constant(np.asarray(value, x.dtype)), device=x.device)
 
 
 class Normalization(Layer):
-    """(x - mean) / sqrt(variance), for each place along `axis`, the channels by default; None: one for all.
+    """(x - mean) / sqrt(variance), for each index along `axis`, by default the channels; None: one for all.
 
-    mean and variance are given, or `adapt(data)` takes those of arrays or batches. invert: x sqrt(variance) + mean.
+    Pass mean and variance, or call `adapt(data)` to compute them from arrays or batches. invert: x sqrt(variance) +
+    mean.
     """
 
     keeps_shape = True
@@ -84,23 +85,23 @@ class Normalization(Layer):
 
     @property
     def mean(self) -> Any:
-        """What is subtracted: an array, of as many dimensions as the inputs."""
+        """The subtracted mean, an array with the inputs' number of dimensions."""
         return self._of(self._mean_given, "mean_weight")
 
     @property
     def variance(self) -> Any:
-        """Whose square root divides."""
+        """The variance, by whose square root the inputs are divided."""
         return self._of(self._variance_given, "variance_weight")
 
     def _of(self, given: Any, weight: str) -> np.ndarray:
         if not self.built:
-            raise ValueError(f"Call {self.name!r} or its adapt() first: it knows no inputs yet.")
+            raise ValueError(f"Call {self.name!r} or its adapt() first: its input shape is not known yet.")
         value = getattr(self, weight).numpy() if given is None else np.asarray(given, self.dtype)
         return np.broadcast_to(value.reshape(self._open) if value.size == np.prod(self._open) else value, self._open)
 
     def adapt(self, data: Any) -> None:
-        """Takes mean and variance of an array (N, ...), or of batches x or (x, ...), in float64: of a list, an iterable
-        or a sequence such as a PyDataset, whose batches are gone through once.
+        """Computes mean and variance in float64 from an array (N, ...) or from batches x or (x, ...): a list, an
+        iterable or a sequence such as a PyDataset, which is read once.
         """
         if self._mean_given is not None:
             raise ValueError("Cannot `adapt` a Normalization layer that is initialized with static `mean` and "
@@ -141,12 +142,14 @@ class Normalization(Layer):
 
 
 class ImageLayer(Layer):
-    """What layers of images (N, H, W, C) share that take a single one (H, W, C) as well."""
+    """Base of layers for images (N, H, W, C) that also accept a single image (H, W, C)."""
 
     one_input = True
 
     def __call__(self, x: Any = NOTHING, *others: Any, training: bool | None = None, **named: Any) -> Any:
-        """As `Layer.__call__`; a single image is a batch of one, and comes out as one."""
+        """Calls the layer, see `Layer.__call__`; a single image is processed as a batch of one and returned as an
+        image.
+        """
         if x is NOTHING and len(named) == 1:
             x = named.pop("inputs", NOTHING)
         if others or named or x is NOTHING or len(getattr(x, "shape", None) or np.shape(x)) != 3:
@@ -161,7 +164,7 @@ class ImageLayer(Layer):
 
 
 class _OfSize(ImageLayer):
-    """What layers whose results have a `height` and a `width` share."""
+    """Base of layers whose results have a `height` and a `width`."""
 
     bounding_box_format = checks.KerasDefault(None)
     data_format = checks.DataFormat()
@@ -176,11 +179,11 @@ class _OfSize(ImageLayer):
 
 
 class Resizing(_OfSize):
-    """Images (N, H, W, C) as (N, height, width, C), without antialiasing. interpolation: "nearest", "bilinear",
+    """Resizes images (N, H, W, C) to (N, height, width, C), without antialiasing. interpolation: "nearest", "bilinear",
     "bicubic", "lanczos3", "lanczos5" or "area", as in `functional.resize`.
 
-    Sides keep their ratio where `crop_to_aspect_ratio` cuts off what is too much of an image, around its middle, or
-    `pad_to_aspect_ratio` puts `fill_value` on both sides of it.
+    The aspect ratio is kept if `crop_to_aspect_ratio` crops the image around its centre, or `pad_to_aspect_ratio` pads
+    both sides with `fill_value`.
     """
 
     recordable = True
@@ -214,8 +217,8 @@ class Resizing(_OfSize):
 
 
 class CenterCrop(_OfSize):
-    """The middle (N, height, width, C) of images (N, H, W, C). Of images that are smaller on a side, the largest part
-    with these proportions, enlarged.
+    """Crops the central (N, height, width, C) of images (N, H, W, C). For smaller images it enlarges the largest
+    central part with these proportions.
     """
 
     recordable = True
@@ -232,7 +235,7 @@ class CenterCrop(_OfSize):
 
 
 def smart_resize(x: Tensor, height: int, width: int, interpolation: str = "bilinear") -> Tensor:
-    """The largest middle part of each image that has the proportions of the result, in the result's size."""
+    """Resizes the largest central part of each image with the result's proportions to the result's size."""
     h, w = x.shape[1:3]
     part_h, part_w = max(min(h, w * height // width), 1), max(min(w, h * width // height), 1)
     top, left = (h - part_h) // 2, (w - part_w) // 2

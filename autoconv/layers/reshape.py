@@ -1,4 +1,4 @@
-"""Layers that change the shape alone."""
+"""Layers that only change the shape."""
 
 from math import prod
 from typing import Any
@@ -48,7 +48,7 @@ def _target_shape(shape: Any, name: str) -> tuple[int, ...]:
 
 
 class Reshape(Layer):
-    """Each sample in the shape `target_shape`, in C order; one size may be -1, which the others leave for it."""
+    """Reshapes each sample to `target_shape`, in C order; one size may be -1, which is inferred from the others."""
 
     built_at_once = True
     kept_kinds = "biu"
@@ -76,7 +76,7 @@ class Reshape(Layer):
 
 
 class Permute(Layer):
-    """The axes of each sample in another order: `dims` counts them from 1, the first after the batch."""
+    """Permutes the axes of each sample: `dims` counts them from 1, the first after the batch."""
 
     kept_kinds = "biu"
     symbolic_integers = True
@@ -89,7 +89,7 @@ class Permute(Layer):
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Which axis of a sample each axis of a result is, counted from 1."""
+        """The sample axis of each result axis, counted from 1."""
         return self._dims
 
     @dims.setter
@@ -143,7 +143,7 @@ def _padding(padding: Any, name: str) -> Sides:
 
 
 class ZeroPadding2D(Layer):
-    """Rows and columns of zeros around each image; `padding` is p, (ph, pw) or ((top, bottom), (left, right))."""
+    """Adds rows and columns of zeros around each image; `padding` is p, (ph, pw) or ((top, bottom), (left, right))."""
 
     kept_kinds = "biu"
     one_input = True
@@ -178,7 +178,7 @@ def _cropping(cropping: Any, name: str) -> Sides:
 
 
 class Cropping2D(Layer):
-    """Images without outer rows and columns; `cropping` is n, (rows, columns) or ((top, bottom), (left, right))."""
+    """Crops outer rows and columns of images; `cropping` is n, (rows, columns) or ((top, bottom), (left, right))."""
 
     kept_kinds = "biu"
     one_input = True
@@ -225,7 +225,7 @@ class UpSampling2D(Layer):
 
     @property
     def kept_kinds(self) -> str:  # type: ignore[override]
-        """By "nearest" numbers are only moved."""
+        """Integers stay with "nearest", which only copies values."""
         return "biu" if vars(self).get("_interpolation", "nearest") == "nearest" else ""
 
     def call(self, x: Tensor) -> Tensor:

@@ -1,5 +1,4 @@
-"""Layers in which Keras writes ConvNeXt and InceptionResNetV2, and which it gives no name in `keras.layers`: files of
-these nets are read.
+"""Layers of Keras's ConvNeXt and InceptionResNetV2 that have no name in `keras.layers`, for reading these nets' files.
 """
 
 from typing import Any
@@ -12,7 +11,7 @@ from .merge import _Merge
 
 
 class LayerScale(Layer):
-    """gamma x, with a gamma for each of `projection_dim` channels, at first `init_values`. Touvron et al., "Going
+    """gamma x, with one gamma per channel (`projection_dim` channels), initially `init_values`. Touvron et al., "Going
     deeper with image transformers", 2021.
     """
 
@@ -35,7 +34,7 @@ class LayerScale(Layer):
 
 
 class CustomScaleLayer(_Merge):
-    """x + scale y, of a list of two inputs: a residual branch that counts less. Szegedy et al., "Inception-v4,
+    """x + scale y for a list of two inputs: a residual branch with less weight. Szegedy et al., "Inception-v4,
     Inception-ResNet and the impact of residual connections on learning", 2016.
     """
 

@@ -1,4 +1,4 @@
-"""What a layer takes: ranks, shapes, sizes of axes. `InputSpec` describes it in a layer of a user's."""
+"""Checks of a layer's inputs: ranks, shapes, sizes of axes. `InputSpec` describes them in a user's layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class InputSpec:
-    """What one input of a layer must be: `self.input_spec = InputSpec(ndim=4, axes={-1: 3})` in a layer of yours.
+    """Requirements for one input of a layer: `self.input_spec = InputSpec(ndim=4, axes={-1: 3})` in a layer of yours.
 
-    shape: all sizes, None for any; ndim, min_ndim, max_ndim: how many axes; axes: sizes of some of them. A layer of
-    several inputs has a list. Calling the layer on anything else is a ValueError.
+    shape: all sizes, None for any; ndim, min_ndim, max_ndim: the number of axes; axes: sizes of some axes. A layer of
+    several inputs has a list. Other inputs raise ValueError.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class InputSpec:
             raise ValueError(f"Axis {max(self.axes, key=abs)} is greater than the maximum allowed value: {limit - 1}")
 
     def fault(self, shape: Shape) -> str | None:
-        """What is wrong with an input of this shape, in Keras's words; None where it fits."""
+        """Returns the error text for an input of this shape, in Keras's words; None if it fits."""
         rank = len(shape)
         for what, wanted, fits in (("ndim", self.ndim, rank == self.ndim),
                                    ("max_ndim", self.max_ndim, rank <= (self.max_ndim or rank)),
@@ -51,7 +51,7 @@ class InputSpec:
 
 
 def sample_shape(shape: Any, name: str) -> Shape:
-    """Returns a shape without the batch as a tuple. Raises ValueError for a value that is none, as `(784)` is."""
+    """Returns a shape without the batch as a tuple. Raises ValueError for other values, such as `(784)`."""
     if isinstance(shape, str) or not hasattr(shape, "__iter__"):
         remedy = f" Write a comma after a single size: ({shape},)." if hasattr(shape, "__index__") else ""
         raise ValueError(f"Cannot convert {shape!r} to a shape: {name} must be a tuple such as (28, 28, 1), without "
@@ -60,7 +60,7 @@ def sample_shape(shape: Any, name: str) -> Shape:
 
 
 class Shapes(dict):
-    """The shapes that a layer of several arguments was built for, by the names that its `build` has for them."""
+    """The shapes for which a layer of several arguments was built, by its `build`'s names."""
 
 
 def checked(value: Any, name: str) -> Any:
@@ -71,7 +71,7 @@ def checked(value: Any, name: str) -> Any:
 
 
 def _check(specs: Any, shapes: Any, layer_name: str) -> None:
-    """Raises ValueError where inputs of these shapes are not what the specs (one, or a list or dict of them) say."""
+    """Raises ValueError if inputs of these shapes do not match the specs (one, or a list or dict)."""
     wanted = flatten(specs)
     given = [tuple(shapes)] if is_shape(shapes) else flat_shapes(shapes)
     if len(wanted) != len(given):

@@ -1,4 +1,4 @@
-"""Models: `Model(inputs, outputs)` is any graph of layers, `Sequential` a chain; a class of yours has a `call`."""
+"""Models: `Model(inputs, outputs)` is any graph of layers, `Sequential` a chain; your own class defines `call`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +19,12 @@ Registry("model", "keras.src.models.functional", Model, {"Functional": Functiona
 
 def clone_model(model: Model, input_tensors: Any = None, clone_function: Callable[[Layer], Layer] | None = None,
                 call_function: Callable[..., Any] | None = None, recursive: bool = False) -> Model:
-    """A model of the same layers with new weights, not compiled. Raises ValueError for what has no plain form, and for
-    functions with a class with a call of its own.
+    """Copies a model with new weights, not compiled. Raises ValueError for layers without a plain form, and for
+    functions with a class that has its own call.
 
-    input_tensors: symbolic tensors to begin with. clone_function: makes the new layer of each, by default
+    input_tensors: symbolic input tensors. clone_function: makes the new layer of each, by default
     `layer.from_config(layer.get_config())`; an Input stays. call_function(layer, *args, **kwargs): calls the new layer.
-    recursive: takes the layers within models one by one, too.
+    recursive: clones nested models' layers one by one, too.
     """
     if input_tensors is None and clone_function is None and call_function is None and not recursive:
         return type(model).from_config(model.get_config())
@@ -32,7 +32,7 @@ def clone_model(model: Model, input_tensors: Any = None, clone_function: Callabl
 
 
 def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Model:
-    """The model of `model.to_json()`, of autoconv or of Keras, with new weights."""
+    """Makes a model from `model.to_json()`, of autoconv or Keras, with new weights."""
     from .. import formats
 
     return formats.from_json(json_string, custom_objects)
@@ -45,9 +45,9 @@ def save_model(model: Model, filepath: Path, overwrite: bool = True, **unknown: 
 
 def load_model(filepath: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True,
                safe_mode: bool = True) -> Model:
-    """The model that `model.save(filepath)` wrote, or that of the folder of a run, compiled as it was: fit() goes on
-    with the optimizer's slots. `custom_objects` maps names to classes and functions of your own. compile: False leaves
-    the training out. safe_mode: always, as files hold no code. Raises ValueError for a file that is no model's.
+    """Reads a model that `model.save(filepath)` wrote, or a run folder's, compiled as it was: fit() resumes with the
+    optimizer's slots. `custom_objects` maps names to your own classes and functions. compile: False skips the training
+    settings. safe_mode: must be True, as files hold no code. Raises ValueError for a file without a model.
     """
     from .. import formats
 

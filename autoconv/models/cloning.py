@@ -1,4 +1,4 @@
-"""Copies of models, layer by layer, with functions of a user's own that make and call the layers."""
+"""Copies models layer by layer, with a user's functions to make and call the layers."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""`Model`: any graph of layers, or a class with a `call` of its own, that can be trained and asked."""
+"""`Model`: any graph of layers, or a class with its own `call`, that can be trained and run."""
 
 import os
 import sys
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 
 Path = str | os.PathLike[str]
 
-# What a model has once it is made of a graph, or knows the shape of its inputs.
+# Attributes that exist once a model has a graph or knows its input shape.
 _OF_GRAPHS = ("graph", "inputs", "outputs", "input_names", "output_names", "output_keys", "input_shape", "output_shape")
 
 
 class Model(Layer):
-    """A layer that can be trained and asked: a graph from `inputs` to `outputs`, or a class with a `call` of its own.
+    """A layer that can be trained: a graph from `inputs` to `outputs`, or a class with its own `call`.
 
         x = layers.Input((28, 28, 1))
         y = layers.Conv2D(8, 3, padding="same", activation="relu")(x)
         model = Model(x, layers.Dense(10)(layers.Flatten()(layers.Add()([x, y]))))
 
-    Inputs and outputs are symbolic tensors, alone or in lists, tuples or dicts; the model is called on, and gives, the
-    same. Inputs may lie within another model's graph: `Model(model.inputs, [l.output for l in model.layers])` gives all
-    its feature maps, with the same weights. A model is a layer, so it may be called within another.
-    A class derived from it that passes no inputs and outputs on defines `call(self, x, training=False)`.
+    Inputs and outputs are symbolic tensors, single or in lists, tuples or dicts; calls take and return the same
+    structures. Inputs may be inside another model's graph: `Model(model.inputs, [l.output for l in model.layers])`
+    returns all its feature maps, with the same weights. A model is a layer, so it may be called within another. A class
+    derived from it that passes no inputs and outputs on defines `call(self, x, training=False)`.
     """
 
     unwatched = Layer.unwatched | {"_cached_plan", "_chain", "_graph", "_layers", "_trainer"}
-    recordable = True  # a graph's call; a class with a call of its own must say it again
-    class_names: tuple[str, ...] | None = None  # what the outputs stand for, where it was set; kept in the model's file
+    recordable = True  # true of a graph's call; a class with its own call must set it again
+    class_names: tuple[str, ...] | None = None  # names of the output classes, if set; stored in the model's file
     _graph: Graph | None = None
-    _cached_plan: fusion.FusionPlan | None = None  # how the graph runs; made again when it changes
+    _cached_plan: fusion.FusionPlan | None = None  # the graph's plan; made again when the graph changes
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Model":
         if cls is Model and (args or {"inputs", "outputs"} & set(kwargs)):
@@ -66,13 +66,13 @@ class Model(Layer):
                             f"Received: inputs={inputs!r}, outputs={outputs!r}.")
         self._graph = Graph(inputs, outputs)
         if type(self).__init__ is Model.__init__:
-            self._recipe = ((), (), ())  # the graph says it all
+            self._recipe = ((), (), ())  # the graph holds everything
         self.built = True
         away = next((layer.device for layer in self.layers if layer.device is not self.device), None)
-        if away is not None:  # what is on a GPU stays there
+        if away is not None:  # layers on a GPU stay there
             self.to(away.name)
         if not self.trainable:
-            self.trainable = False  # and all layers within
+            self.trainable = False  # also freezes all nested layers
 
     def __getattr__(self, name: str) -> Any:
         if name in _OF_GRAPHS and "built" in vars(self):
@@ -80,7 +80,7 @@ class Model(Layer):
         return super().__getattr__(name)
 
     def _missing(self, what: str) -> str:
-        """Why it has no attribute of that name yet, and the remedy."""
+        """Returns why that attribute does not exist yet, and the remedy."""
         if what in ("input_shape", "output_shape"):
             return (f"{self.name!r} has no {what} yet: the shapes are not known. Call it on data, or call "
                     "build((None, *shape)).")
@@ -91,7 +91,7 @@ class Model(Layer):
 
     @property
     def graph(self) -> Graph:
-        """The nodes that this model runs. NotBuiltError for a class with a `call` of its own."""
+        """The nodes that this model runs. Raises NotBuiltError for a class with its own `call`."""
         if self._graph is None:
             raise AttributeError  # __getattr__ says what is missing
         return self._graph
@@ -128,16 +128,16 @@ class Model(Layer):
 
     @property
     def output_keys(self) -> list[str]:
-        """What the outputs are called in losses, metrics and targets: the keys of a dict, else `output_names`."""
+        """The outputs' names in losses, metrics and targets: the keys of a dict, else `output_names`."""
         return self.graph.output_keys
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers, in the order in which `summary` has them; with their Inputs."""
+        """The layers, including Inputs, in the order of `summary`."""
         return self._sublayers()
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """The layer of that name, or of that place in `layers`. Raises ValueError where there is none."""
+        """Returns the layer of that name, or index in `layers`. Raises ValueError if there is none."""
         layers = self.layers
         if (name is None) == (index is None):
             raise ValueError(f"Provide either a layer name or a layer index. Received: name={name!r}, index={index!r}.")
@@ -153,14 +153,14 @@ class Model(Layer):
 
     @property
     def dtype(self) -> str:
-        """The dtype in which it computes: that of the first floating input, or if all are integers, output."""
+        """The dtype of its computation: that of the first floating input, or else output."""
         if self._graph is None:
             return self._dtype
         floats = [tensor.dtype for tensor in (*self._graph.inputs, *self._graph.outputs) if tensor.dtype in DTYPES]
         return floats[0] if floats else "float32"
 
     def _dtypes(self, count: int) -> list[np.dtype]:
-        """The dtypes that so many inputs are converted to: in a graph each has its own."""
+        """Returns the dtypes to which this many inputs are converted: in a graph each has its own."""
         if self._graph is None:
             return [np.dtype(self.dtype)] * count
         return [np.dtype(tensor.dtype) for tensor in self._graph.inputs]
@@ -174,7 +174,7 @@ class Model(Layer):
 
     @property
     def input_shape(self) -> Any:
-        """The shape of what the model takes, such as (None, 28, 28, 1); of several inputs a list of them."""
+        """The model's input shape, such as (None, 28, 28, 1); a list for several inputs."""
         if self._graph is not None:
             shapes = [tensor.shape for tensor in self._graph.inputs]
             return shapes if len(shapes) > 1 else shapes[0]
@@ -184,7 +184,7 @@ class Model(Layer):
 
     @property
     def output_shape(self) -> Any:
-        """The shape of what the model gives, such as (None, 10); of several outputs a list of them."""
+        """The model's output shape, such as (None, 10); a list for several outputs."""
         if not self._can_be_called():
             raise AttributeError  # __getattr__ says what is missing
         if self._graph is None or self._has_own_call():
@@ -196,12 +196,12 @@ class Model(Layer):
 
     def build(self, input_shape: Any = None) -> None:
         """Makes all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
-        if self._graph is not None:  # which had its weights made layer by layer
+        if self._graph is not None:  # the graph's layers already made their weights
             if input_shape is not None:
                 self.check_input(input_shape)
             return
         if not self._can_be_called():
-            self.built = True  # what it holds is built where its own steps call it
+            self.built = True  # its own steps build its layers when they call them
             return
         if input_shape is None:
             raise ValueError(f"{self.name!r} must know the shape of its input: build((None, *shape)).")
@@ -213,7 +213,7 @@ class Model(Layer):
             raise
 
     def _with_ranks(self, x: Any) -> Any:
-        """The inputs of a graph in its ranks: a last axis of length 1 may be left out, or be one too many."""
+        """Adjusts inputs to the graph's ranks: a last axis of length 1 is added or removed."""
         if self._graph is None:
             return x
         inputs = self._graph.inputs
@@ -237,11 +237,11 @@ class Model(Layer):
         return self._graph.results([values[place] for place in plan.outputs])
 
     def _can_be_called(self) -> bool:
-        """Whether it has a graph or a `call`; a class whose own steps call what it holds needs none."""
+        """Whether it has a graph or a `call`; a class with its own steps needs neither."""
         return self._graph is not None or type(self).call is not Model.call
 
     def _has_own_call(self) -> bool:
-        """Whether a class derived from a graph's gives something else than the graph's outputs."""
+        """Whether a class overrides `call`, so that results may differ from the graph's outputs."""
         return type(self).call not in (Model.call, Layer.call)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -250,7 +250,7 @@ class Model(Layer):
         return self._graph.output_shapes(self._graph.match(input_shape, self.name, is_shape))
 
     def check_input(self, shape: Any) -> None:
-        """Raises ValueError where inputs of this shape, or of these shapes, are not what the model was built for."""
+        """Raises ValueError if inputs of this shape, or these shapes, do not fit the built model."""
         if self._graph is None:
             return super().check_input(shape)
         several = len(self._graph.inputs) > 1
@@ -270,11 +270,11 @@ class Model(Layer):
         self, line_length: int | None = None, positions: Any = None, print_fn: Callable[[str], Any] | None = None,
         expand_nested: bool = False, show_trainable: bool = False, layer_range: Any = None,
     ) -> None:
-        """Prints a table of the layers, their output shapes, their weights and, where the graph is more than a chain,
-        what they are connected to; `print_fn` gets the text instead.
+        """Prints a table of the layers, their output shapes, their weights and, if the graph is not a chain, their
+        connections; `print_fn` receives the text instead.
 
-        positions: where the columns end, as shares of the line. expand_nested: with the layers of models within.
-        show_trainable: with a column Y or N. layer_range: the names, or patterns of names, of the first and last layer.
+        positions: the columns' ends as fractions of the line. expand_nested: includes the layers of nested models.
+        show_trainable: adds a column Y or N. layer_range: the names, or patterns of names, of the first and last layer.
         """
         text = summary.text(self, line_length, positions, expand_nested, show_trainable, layer_range)
         if print_fn is not None:
@@ -286,12 +286,12 @@ class Model(Layer):
             sys.stdout.write(summary.plain(text) + "\n")
 
     def profile(self, batch_size: int = 1, input_shape: Any = None, measure: bool = True) -> "Profile":
-        """What each layer costs: parameters, multiply-adds, memory in inference and in training, and, unless `measure`
-        is false or the model is on a GPU, time in inference and its share of what this machine can do. It prints as a
-        table; `rows` has the same as data.
+        """Returns the costs of each layer: parameters, multiply-adds, memory in inference and training, and, unless
+        `measure` is false or the model is on a GPU, inference time and its share of this machine's limit. It prints as
+        a table; `rows` has the same as data.
 
-        input_shape: without the batch, such as (180, 180, 3), where sizes of the inputs are open; of several inputs a
-        list. Raises ValueError for shapes that do not fit, AttributeError for a class with a call of its own.
+        input_shape: without the batch, such as (180, 180, 3), if sizes of the inputs are unknown; a list for several
+        inputs. Raises ValueError for shapes that do not fit, AttributeError for a class with its own call.
         """
         from ..engine.costs.profile import profile
 
@@ -306,7 +306,7 @@ class Model(Layer):
         self.check_input(shapes if len(shapes) > 1 else shapes[0])
         return profile(self.name, self.graph, self.device, int(batch_size), [shape[1:] for shape in shapes], measure)
 
-    # Training, under Keras's names: what the trainer does and what it holds.
+    # Training, under Keras's names: the trainer's methods and attributes.
     compile = TrainerMethod(Trainer.compile)
     get_compile_config = TrainerMethod(Trainer.get_compile_config)
     compile_from_config = TrainerMethod(Trainer.compile_from_config)
@@ -325,8 +325,8 @@ class Model(Layer):
         held_by_trainer, ("stop_training", "stop_evaluating", "stop_predicting"))
 
     def predict_on_batch(self, x: Any) -> Any:
-        """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
-        return self._trainer.predict_on_batch(x)  # a method as it stands is found fastest
+        """Returns the outputs for one batch x (N, ...), with the least overhead. Needs no compile()."""
+        return self._trainer.predict_on_batch(x)  # a direct method is found fastest
 
     @property
     def compiled(self) -> bool:
@@ -334,11 +334,11 @@ class Model(Layer):
         return self._trainer.optimizer is not None
 
     def to(self, device: str) -> Any:
-        """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model."""
+        """Moves all weights to `device`, in place; steps free their memory on the old device. Returns the model."""
         self._trainer.running.steps.forget()
         return super().to(device)
 
-    # Keras's steps, each of which a class may override; they call one another as methods.
+    # Keras's steps. A class may override each of them; they call one another as methods.
     train_step = own.train_step
     test_step = own.test_step
     predict_step = own.predict_step
@@ -353,12 +353,12 @@ class Model(Layer):
 
     @property
     def metrics_names(self) -> list[str]:
-        """The names of `metrics`. What `evaluate` returns has those of `evaluate(..., return_dict=True)`."""
+        """The names of `metrics`. For the names of `evaluate`'s results use `evaluate(..., return_dict=True)`."""
         return [metric.name for metric in self.metrics]
 
-    # Files. The formats know models, so models look for them only when one is written or read.
+    # Files. The formats import models, so models import formats only when they write or read one.
     def save(self, filepath: Path, overwrite: bool = True, **unknown: Any) -> None:
-        """Writes the architecture, all weights, and where it is compiled the training with the optimizer's slots, to
+        """Writes the architecture, all weights, and if compiled the training settings with the optimizer's slots, to
         `filepath` (.safetensors, or Keras's .keras or .h5); `models.load_model` reads it.
         """
         refuse(self, "save", unknown)
@@ -369,41 +369,41 @@ class Model(Layer):
         _formats().check_savable(self, filepath)
 
     def save_weights(self, filepath: Path, overwrite: bool = True, **unknown: Any) -> None:
-        """Writes the weights alone to `filepath` (.weights.safetensors, or Keras's .weights.h5)."""
+        """Writes only the weights to `filepath` (.weights.safetensors, or Keras's .weights.h5)."""
         refuse(self, "save_weights", unknown)
         _formats().save_weights(self, filepath, overwrite)
 
     def load_weights(self, filepath: Path, skip_mismatch: bool = False) -> None:
-        """Reads weights that `save` or `save_weights` wrote. Changes nothing where they do not fit (ValueError); with
-        skip_mismatch it leaves those weights as they are, with a warning.
+        """Reads weights that `save` or `save_weights` wrote. Raises ValueError, changing nothing, if they do not fit;
+        with skip_mismatch it skips those weights with a warning.
         """
         _formats().load_weights(self, filepath, skip_mismatch)
 
     def export(self, filepath: Path, format: str = "onnx", opset: int = 17) -> None:
-        """Writes the model for other programs, in the one format for that: ONNX. Raises ValueError for another one."""
+        """Writes the model for other programs as ONNX, the only format. Raises ValueError for another one."""
         if format != "onnx":
             raise ValueError(f"A model is exported as format='onnx'. Received: format={format!r}.")
         _formats().to_onnx(self, filepath, opset)
 
     def to_json(self, **options: Any) -> str:
-        """The layers and their calls, and what compile() was given, as JSON in Keras's form, without weights:
-        `models.model_from_json` makes a model of it. options: those of json.dumps.
+        """Returns the layers, their calls and compile()'s arguments as JSON in Keras's form, without weights, for
+        `models.model_from_json`. options: those of json.dumps.
         """
         return _formats().to_json(self, **options)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """What it was built for: {"input_shape": shape, batch first}; None before."""
+        """Returns {"input_shape": shape, batch first} of the build; None before."""
         return {"input_shape": self.input_shape} if hasattr(self, "input_shape") else None
 
     def get_config(self) -> dict[str, Any]:
-        """The layers and their calls as plain data; of a class with a constructor of its own, the arguments of that."""
+        """Returns the layers and their calls as plain data; for a class with its own constructor, its arguments."""
         if type(self).__init__ is not Model.__init__ or self._graph is None:
             return {key: value for key, value in super().get_config().items() if key != "dtype"}
         return {"name": self.name, "trainable": self.trainable, **serialize(self._graph.records())}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, type] | None = None) -> "Model":
-        """The model that `get_config` describes, with new weights."""
+        """Makes the model that `get_config` describes, with new weights."""
         if "output_layers" not in config:
             return super().from_config(config)  # type: ignore[return-value]
         records = {**config, "layers": deserialize(config["layers"], custom_objects)}
@@ -412,7 +412,7 @@ class Model(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         held = {name: value for name, value in vars(self._trainer).items() if name not in ("model", "running")}
-        state = {**super().__getstate__(), "_cached_plan": None, "_trainer": held}  # a copy has steps of its own
+        state = {**super().__getstate__(), "_cached_plan": None, "_trainer": held}  # a copy gets its own steps
         if self._graph is not None:
             state["_graph"] = self._graph.records()
         return state
@@ -431,10 +431,10 @@ class Model(Layer):
 
 
 def _formats() -> Any:
-    from .. import formats  # they know models
+    from .. import formats  # formats import models
 
     return formats
 
 
 class Functional(Model):
-    """What `Model(inputs, outputs)` makes."""
+    """The class of `Model(inputs, outputs)`."""

@@ -14,12 +14,12 @@ from .model import Model
 
 
 class Sequential(Model):
-    """A chain of layers, each of which takes what the one before gives.
+    """A chain of layers; each takes the previous layer's output.
 
         model = Sequential([layers.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, "softmax")])
 
     With an `Input` (or `input_shape=` on the first layer) the weights are made at once and every layer is checked as it
-    is added; else when the first data come. A Sequential is itself a layer, so one may stand within another.
+    is added; else at the first data. A Sequential is itself a layer, so it may be part of another.
     """
 
     def __init__(self, layers: Iterable[Layer | SymbolicTensor] | None = None, trainable: bool = True,
@@ -27,8 +27,8 @@ class Sequential(Model):
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
         self._begin: InputLayer | None = None
-        self._is_found = False  # whether the Input's shape is that of the first data, not one that was given
-        self._chain: list[Node] = []  # the layers' calls, one after the other from the Input on
+        self._is_found = False  # whether the Input's shape is taken from the first data
+        self._chain: list[Node] = []  # the layers' calls in order, from the Input on
         if type(self).__init__ is Sequential.__init__:
             self._recipe = ((), (), ())
         names: set[str] = set()
@@ -47,40 +47,40 @@ class Sequential(Model):
 
     @property
     def dtype(self) -> str:
-        """The dtype that arrays are converted to on their way in: the first layer's."""
+        """The dtype of converted inputs: the first layer's."""
         return self._layers[0].dtype if self._layers else self._dtype
 
     @property
     def layer_shapes(self) -> list[Shape]:
-        """The shape of the input, then of each layer's output; empty where they are not known yet."""
+        """The shape of the input, then of each layer's output; empty if not known yet."""
         if self._begin is None:
             return []
         return [self._begin.output.shape, *(node.structure.shape for node in self._chain)]
 
     @property
     def input_shape(self) -> Any:
-        """The shape of what the model takes, such as (None, 28, 28, 1)."""
+        """The model's input shape, such as (None, 28, 28, 1)."""
         if self._begin is None:
             raise AttributeError  # __getattr__ says what is missing
         return super().input_shape
 
     @property
     def output_shape(self) -> Any:
-        """The shape of what the model gives, such as (None, 10)."""
+        """The model's output shape, such as (None, 10)."""
         if self._begin is None:
             raise AttributeError
         return super().output_shape
 
     def add(self, layer: Layer | SymbolicTensor, rebuild: bool = True) -> None:
-        """Puts `layer` at the end. Raises ValueError where it does not fit what comes before. rebuild is Keras's: a
-        layer is built as it is added.
+        """Appends `layer`. Raises ValueError if it does not fit the previous one. rebuild has no effect: layers are
+        built as they are added.
         """
         begin = [self._begin] if self._begin else []
         self._append(layer, {other.name for other in (*begin, *self._layers)})
         self._changed()
 
     def _append(self, layer: Layer | SymbolicTensor, names: set[str]) -> None:
-        """Puts `layer` at the end, and its name to those of the others; the graph is to be made anew afterwards."""
+        """Appends `layer` and adds its name to `names`; the caller must rebuild the graph."""
         if isinstance(layer, SymbolicTensor) and isinstance(layer.node.operation, InputLayer):
             layer = layer.node.operation
         if isinstance(layer, type) or not isinstance(layer, Layer):
@@ -96,14 +96,14 @@ class Sequential(Model):
             raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
         if any(within is self for within in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
-        if layer.device is not self.device:  # what is on a GPU stays there
+        if layer.device is not self.device:  # layers on a GPU stay there
             away, here = (self, layer) if layer.device is devices.get() else (layer, self)
             here.to(away.device.name)
         if not self.trainable:
             layer.trainable = False
         begin = self._begin
         shape = None
-        if not self._layers and begin is None:  # what the first layer takes, if it says so or is a model that knows it
+        if not self._layers and begin is None:  # the first layer may specify it, or a model know it
             shape = layer.given_input_shape
             if shape is None and isinstance(layer, Model) and layer._graph is not None:
                 inputs = layer._graph.inputs
@@ -119,9 +119,9 @@ class Sequential(Model):
         self._begin, self.built = begin, begin is not None
 
     def pop(self, rebuild: bool = True) -> Layer:
-        """Takes the last layer away and returns it. rebuild is Keras's, and changes nothing."""
+        """Removes the last layer and returns it. rebuild has no effect."""
         if not self._layers:
-            raise ValueError(f"{self.name!r} has no layers to take away.")
+            raise ValueError(f"{self.name!r} has no layers to remove.")
         if self._chain:
             self._chain.pop().remove()
         self._changed()
@@ -145,7 +145,7 @@ class Sequential(Model):
         self._changed()
 
     def _linked(self, begin: InputLayer) -> list[Node]:
-        """The calls of the layers, one after the other."""
+        """Returns the calls of the layers, in order."""
         chain: list[Node] = []
         try:
             for layer in self._layers:
@@ -158,7 +158,7 @@ class Sequential(Model):
         return chain
 
     def _changed(self) -> None:
-        """The graph of the layers as they are now."""
+        """Rebuilds the graph from the current layers."""
         self._cached_plan = self._graph = None
         if self._begin is not None:
             self._graph = Graph(self._begin.output, self._chain[-1].structure if self._chain else self._begin.output)
@@ -169,19 +169,19 @@ class Sequential(Model):
         return input_shape
 
     def check_input(self, shape: Any) -> None:
-        """Raises ValueError where inputs of this shape are not what the model was built for."""
+        """Raises ValueError if inputs of this shape do not fit the built model."""
         if self._begin is None:
             raise NotBuiltError(self._missing("input_shape"))
         known, shape = self.layer_shapes[0], tuple(shape)
         open_shape = (None, *(n if n == m else None for n, m in zip(known[1:], shape[1:])))
         if self._is_found and len(shape) == len(known) and open_shape != known:
-            with suppress(ValueError):  # the shape that was found on the first data: other sizes may do
+            with suppress(ValueError):  # the shape came from the first data: other sizes may fit
                 self._relink(open_shape)
         super().check_input(shape)
 
     def get_config(self) -> dict[str, Any]:
-        """The layers as plain data."""
-        if type(self).__init__ is not Sequential.__init__:  # a class of yours, which makes its own layers
+        """Returns the layers as plain data."""
+        if type(self).__init__ is not Sequential.__init__:  # a user's class, which makes its own layers
             return super().get_config()
         return {
             "name": self.name, "trainable": self.trainable, "layers": [serialize(layer) for layer in self._layers],

@@ -1,4 +1,4 @@
-"""What all optimizers share: their settings, their variables, and one step: clip, decay, update, average."""
+"""The base of all optimizers: settings, variables, and one step: clip, decay, update, average."""
 
 import re
 import warnings
@@ -25,26 +25,27 @@ names_given: Counter[str] = Counter()
 
 
 class Optimizer(Stateful):
-    """What all optimizers share: the learning rate, clipping, weight decay, the flat arrays and the state.
+    """The base of all optimizers: learning rate, clipping, weight decay, flat arrays and state.
 
-    `learning_rate` is a number or a callable of the number of steps done (see `optim.schedules`). `weight_decay` takes
-    `learning_rate * weight_decay` of every weight before each step. Gradients are clipped by at most one of `clipnorm`
-    (the L2 norm of each), `global_clipnorm` (that of all of them together) and `clipvalue` (each element).
-    `use_ema` keeps moving averages of the weights, which take the weights' place each `ema_overwrite_frequency` steps
-    and by `callbacks.SwapEMAWeights`. `gradient_accumulation_steps` of n gradients make one step with their mean.
+    `learning_rate` is a number or a callable of the number of steps done (see `optim.schedules`). `weight_decay`
+    subtracts the fraction `learning_rate * weight_decay` of every weight before each step. Gradients are clipped by at
+    most one of `clipnorm` (the L2 norm of each), `global_clipnorm` (the norm of all together) and `clipvalue` (each
+    element). `use_ema` keeps moving averages of the weights, which replace the weights every `ema_overwrite_frequency`
+    steps and by `callbacks.SwapEMAWeights`. `gradient_accumulation_steps` of n gradients make one step with their mean.
     Gradients of a loss that `scale_loss` multiplied by `loss_scale_factor` are divided by it.
 
-    Your own overrides `update_step(self, gradient, variable, learning_rate)`, and `build`, where it makes its variables
-    by `add_variable_from_reference`; as kernels on the flat arrays `update_step(self, k, flat, rate, decay_factor)`.
+    Your own class overrides `update_step(self, gradient, variable, learning_rate)`, and `build`, in which it makes its
+    variables by `add_variable_from_reference`; as kernels on the flat arrays `update_step(self, k, flat, rate,
+    decay_factor)`.
     """
 
-    recordable = False  # whether `update_step` is kernels `k` alone, with all that changes in `rate` and `decay_factor`
+    recordable = False  # whether `update_step` only runs kernels `k`; `rate` and `decay_factor` hold all that changes
     # Attributes whose contents no recording depends on: what training itself changes.
     unwatched: ClassVar[frozenset[str]] = frozenset({"_added", "_products", "name"})
 
-    _slots: tuple[str, ...] = ()  # the names of those of this kind of optimizer
-    _first: ClassVar[dict[str, str]] = {}  # the attribute whose value a slot begins with, where that is not 0
-    _apart: ClassVar[tuple[str, ...]] = ("velocity_hat",)  # slots that Keras makes after all others
+    _slots: tuple[str, ...] = ()  # the slots' names of this kind of optimizer
+    _first: ClassVar[dict[str, str]] = {}  # the attribute with a slot's initial value, if that is not 0
+    _apart: ClassVar[tuple[str, ...]] = ("velocity_hat",)  # slots that Keras creates after all others
 
     weight_decay = Checked(at_least_zero, optional=True)
     clipnorm = Checked(at_least_zero, optional=True)
@@ -85,9 +86,9 @@ class Optimizer(Stateful):
             self.recordable = False  # most steps change no weight
         self._not_decayed: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of their names
         self._iterations = Variable.over(np.array(0), "iteration", self.name)
-        self._learning_rate = Variable.over(np.array(0.0), "learning_rate", self.name)  # of use without a schedule
+        self._learning_rate = Variable.over(np.array(0.0), "learning_rate", self.name)  # used only without a schedule
         self._schedule: Callable[[int], float] | None = None
-        self._added: list[Variable] = []  # by add_variable
+        self._added: list[Variable] = []  # variables made by add_variable
         self._kept = Slots()
         self.learning_rate = learning_rate
 
@@ -111,7 +112,7 @@ class Optimizer(Stateful):
         return self._iterations.data.item() // (self.gradient_accumulation_steps or 1)
 
     def count_step(self) -> None:
-        """Counts a step whose `update` was made by kernels."""
+        """Counts a step whose `update` ran as recorded kernels."""
         steps = self._iterations.data
         steps[()] = steps.item() + 1
 
@@ -122,7 +123,7 @@ class Optimizer(Stateful):
 
     @property
     def learning_rate(self) -> Tensor:
-        """The learning rate of the next step: a variable, or a tensor of the number that a schedule gives."""
+        """The learning rate of the next step: a variable, or a tensor with a schedule's value."""
         return Tensor(np.array(self._rate())) if self.is_scheduled else self._learning_rate
 
     @learning_rate.setter
@@ -143,7 +144,7 @@ class Optimizer(Stateful):
         schedule = self._schedule
         return self._learning_rate.data.item() if schedule is None else float(schedule(self._iterations.data.item()))
 
-    # The flat arrays, and the slots: what it keeps for each weight.
+    # The flat arrays, and the slots: the values stored per weight.
 
     @property
     def flat(self) -> FlatParameters | None:
@@ -152,51 +153,51 @@ class Optimizer(Stateful):
 
     @property
     def built(self) -> bool:
-        """Whether it knows its parameters."""
+        """Whether `build` has set its parameters."""
         return self._kept.flat is not None
 
     def build(self, parameters: Sequence[Variable]) -> None:
-        """Lays the parameters into flat arrays and makes the slots, once. Later calls may leave some of them out, which
-        keep their slots, and take them in again.
+        """Lays the parameters into flat arrays and makes the slots, once. Later calls may omit some parameters, which
+        keep their slots, and add them again.
 
         Raises ValueError for parameters that it was not built for.
         """
         self._kept.build(list({id(p): p for p in parameters}.values()), self._first_values())
 
     def train(self, parameters: Sequence[Variable]) -> None:
-        """Builds the optimizer before its first step; later takes the parameters that are trained from now on."""
+        """Builds the optimizer before its first step; later calls change the set of trained parameters."""
         if not self.built:
             self.build(parameters)
-        Optimizer.build(self, parameters)  # also after a build() of a user's own
+        Optimizer.build(self, parameters)  # also after a user's own build()
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The names of the arrays that it keeps beside the parameters."""
+        """The names of the arrays kept in addition to the parameters."""
         return (*self._slots, *("average",) * self.use_ema, *("accumulated",) * bool(self.gradient_accumulation_steps))
 
     def _first_values(self) -> dict[str, float]:
-        """What each slot is filled with at first."""
+        """Returns each slot's initial value."""
         return {slot: getattr(self, self._first[slot]) if slot in self._first else 0.0 for slot in self.slots}
 
     def _slot(self, slot: str) -> Any:
-        """A slot's flat array; one of length zero where this optimizer has no such slot."""
+        """Returns a slot's flat array, or an array of length zero if this optimizer lacks the slot."""
         return self._kept.arrays[slot] if slot in self._slots else self.flat.data[:0]  # type: ignore[union-attr]
 
     def slot_order(self, count: int | None = None) -> list[tuple[str, int]]:
-        """The slots with the numbers of their parameters, in the order of Keras's variables. count: of parameters."""
+        """Returns the slots with their parameters' numbers, in Keras's order. count: the number of parameters."""
         return self._kept.order([slot for slot in self.slots if slot in self._kept.arrays], self._apart, count)
 
     # The variables.
 
     @property
     def variables(self) -> list[Variable]:
-        """What it keeps, in Keras's order: the steps done, the learning rate, variables of your own, then the slots.
-        Assigning to them changes it.
+        """The optimizer's state, in Keras's order: the steps done, the learning rate, variables of your own, then the
+        slots. Assigning to them changes it.
         """
         return list(self._named_variables().values())
 
     def _named_variables(self) -> dict[str, Variable]:
-        """`variables` by their keys in `get_state`."""
+        """Returns `variables` by their keys in `get_state`."""
         found = {"iterations": self._iterations}
         if self._schedule is None:
             found["learning_rate"] = self._learning_rate
@@ -220,7 +221,7 @@ class Optimizer(Stateful):
         return {**state, **self._kept.state_of(parameters, self.slots)}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Puts back what `get_state` gave. Call `build(parameters)` first. Raises ValueError where it does not fit."""
+        """Restores the state of `get_state`. Call `build(parameters)` first. Raises ValueError if it does not fit."""
         numbers, variables = ("iterations", "learning_rate"), self._named_variables()
         own = {key: variable.shape for key, variable in variables.items() if key not in numbers}
         given = {key: np.shape(value) for key, value in state.items() if key not in numbers}
@@ -232,7 +233,7 @@ class Optimizer(Stateful):
 
     def add_variable(self, shape: Sequence[int], initializer: Any = "zeros", dtype: Any = None,
                      name: str | None = None) -> Variable:
-        """A new variable that the optimizer keeps, for an `update_step` of your own."""
+        """Adds a new variable to the optimizer, for your own `update_step`."""
         kind = np.dtype(dtype or np.float32)
         values = initializers.get(initializer)(tuple(shape), kind)
         variable = Variable(np.reshape(values, shape), None, kind, False, name=name)
@@ -242,20 +243,20 @@ class Optimizer(Stateful):
 
     def add_variable_from_reference(self, reference_variable: Variable, name: str | None = None,
                                     initializer: Any = "zeros") -> Variable:
-        """A new variable of the shape and dtype of a weight, beside it on its device."""
+        """Adds a new variable with a weight's shape, dtype and device."""
         of = reference_variable
         path = f"{of.path.replace('/', '_')}_{name or 'var'}"
         variable = self.add_variable(of.shape, initializer, of.dtype, name=path)
         variable.data, variable.device = of.device.array(variable.data), of.device
         return variable
 
-    # What Keras's optimizers call to change a variable.
+    # Methods that Keras's optimizers call to change a variable.
     assign = staticmethod(Variable.assign)
     assign_add = staticmethod(Variable.assign_add)
     assign_sub = staticmethod(Variable.assign_sub)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Takes what `save_own_variables` put there; warns, and changes nothing, where there are more or fewer."""
+        """Reads `save_own_variables`' values; if their number differs, warns and changes nothing."""
         variables = self.variables
         if len(store) != len(variables):
             warnings.warn(f"Skipping variable loading for optimizer {self.name!r}, because it has {len(variables)} "
@@ -267,12 +268,12 @@ class Optimizer(Stateful):
     # One step.
 
     def apply(self, gradients: Sequence[Any], parameters: Sequence[Variable] | None = None) -> None:
-        """One step. `gradients` are arrays in the order of the parameters; a parameter whose gradient is None stays as
-        it is. Raises ValueError where all are None.
+        """Runs one step. `gradients` are arrays in the order of the parameters; a parameter whose gradient is None does
+        not change. Raises ValueError if all are None.
         """
         if not gradients:
             return
-        is_own = self.flat is not None and gradients is self.flat.gradients  # a training step's are not scaled
+        is_own = self.flat is not None and gradients is self.flat.gradients  # then they are not scaled
         gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
         warn_of_missing(gradients, parameters or (() if self.flat is None else self.flat.parameters))
         if parameters is not None:
@@ -281,7 +282,7 @@ class Optimizer(Stateful):
             given = {id(parameter): gradient for parameter, gradient in zip(parameters, gradients)}
             own_parameters = self.flat.parameters  # type: ignore[union-attr]
             some = given.keys() <= {id(parameter) for parameter in own_parameters}
-            Optimizer.build(self, own_parameters if some else parameters)  # they may be on another device now
+            Optimizer.build(self, own_parameters if some else parameters)  # the device may have changed
             gradients = [given.get(id(parameter)) for parameter in self.flat.parameters]  # type: ignore[union-attr]
         if self.flat is None:
             raise ValueError("The first apply() needs the parameters: apply(gradients, parameters), or call "
@@ -300,14 +301,14 @@ class Optimizer(Stateful):
         self.count_step()
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> Tensor:
-        """`apply` under Keras's other name, from pairs. Returns the number of steps done."""
+        """Calls `apply` with pairs, as in Keras. Returns the number of steps done."""
         gradients, parameters = zip(*grads_and_vars)
         self.apply(gradients, parameters)
         return self.iterations
 
     def stateless_apply(self, optimizer_variables: Sequence[Any], grads: Sequence[Any],
                         trainable_variables: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
-        """The weights and the optimizer's variables after a step from these values; nothing of its own changes."""
+        """Returns the weights and optimizer variables after a step from these values; changes nothing itself."""
         if self.flat is None:
             raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built: build(parameters).")
         weights, variables = self.flat.parameters, self.variables
@@ -317,12 +318,12 @@ class Optimizer(Stateful):
             return [weight.value for weight in weights], [variable.value for variable in variables]
 
     def scale_loss(self, loss: Any) -> Any:
-        """The loss times `loss_scale_factor`, where there is one: `apply` divides its gradients again."""
+        """Returns the loss times `loss_scale_factor`, if set; `apply` divides the gradients by it."""
         return loss * self.loss_scale_factor if self.loss_scale_factor else loss
 
     def update(self, missing: AbstractSet[int] = frozenset()) -> None:
-        """Clips the gradients in `flat`, then updates the parameters and the slots: kernels alone, that a step records
-        where the optimizer is `recordable`. Counts no step. missing: the numbers of parameters that stay as they are.
+        """Clips the gradients in `flat`, then updates parameters and slots, by kernels only, which a step records if
+        the optimizer is `recordable`. Counts no step. missing: the numbers of parameters to leave unchanged.
         """
         flat: Any = self.flat
         before = [(part, np.array(flat.device.numpy(part))) for array in (flat.data, *self._kept.arrays.values())
@@ -335,7 +336,7 @@ class Optimizer(Stateful):
                 k.shrink(gradient, self.clipnorm)
         elif self.global_clipnorm is not None:
             k.shrink(flat.gradient, self.global_clipnorm)
-        if len(signature(self.update_step).parameters) == 3:  # of a gradient, a variable and a learning rate
+        if len(signature(self.update_step).parameters) == 3:  # parameters: gradient, variable and learning rate
             self._update_each(k, flat, missing)
         else:
             decay_factor = flat.device.dynamic(self._decay_factor) if self.weight_decay else 1.0
@@ -352,7 +353,7 @@ class Optimizer(Stateful):
             self._keep_average(flat)
 
     def _update_each(self, k: Any, flat: FlatParameters, missing: AbstractSet[int]) -> None:
-        """Updates parameter by parameter, by an `update_step` of a user's own."""
+        """Updates parameter by parameter, by a user's own `update_step`."""
         with no_grad():
             for i, (parameter, view) in enumerate(zip(flat.parameters, flat.views)):
                 if i not in missing:
@@ -364,8 +365,8 @@ class Optimizer(Stateful):
         """Updates one weight: `update_step(gradient, variable, learning_rate)`. Or all of them, on the flat arrays:
         `update_step(k, flat, rate, decay_factor)`. Your own takes the arguments of either.
 
-        `k` has the kernels. `rate` is the step size and `decay_factor` what weight decay leaves of a weight: numbers,
-        or in a recording placeholders for them, which only kernels can read.
+        `k` has the kernels. `rate` is the step size and `decay_factor` the fraction of a weight left by weight decay:
+        numbers, or in a recording placeholders for them, which only kernels can read.
         """
         if len(given) + len(named) == 3:
             self._update_one(*given, **named)
@@ -373,7 +374,7 @@ class Optimizer(Stateful):
             self.formula(*given, **named)
 
     def formula(self, k: Any, flat: Any, rate: Any, decay_factor: Any) -> None:
-        """Changes `flat.data` by `flat.gradient`, with the arguments of `update_step`: what defines an optimizer."""
+        """Updates `flat.data` from `flat.gradient`, with `update_step`'s arguments: an optimizer's defining formula."""
         raise NotImplementedError(f"{type(self).__name__} must override "
                                   "update_step(self, gradient, variable, learning_rate).")
 
@@ -392,11 +393,11 @@ class Optimizer(Stateful):
                 self._schedule = schedule
 
     def _step_size(self) -> float:
-        """What the kernel of the next step takes for the learning rate."""
+        """Returns the next step's learning rate for its kernel."""
         return self._rate()
 
     def _decay_factor(self) -> float:
-        """The share of each weight that the next step's decay leaves."""
+        """Returns the fraction of each weight left by the next step's decay."""
         return 1.0 - self._rate() * (self.weight_decay or 0.0)
 
     def _is_excluded(self, parameter: Variable) -> bool:
@@ -405,7 +406,7 @@ class Optimizer(Stateful):
 
     def exclude_from_weight_decay(self, var_list: Sequence[Variable] | None = None,
                                   var_names: Sequence[str] | None = None) -> None:
-        """Leaves these weights as they are, and those whose path a pattern of `var_names` is found in. Raises
+        """Excludes these weights from decay, and weights whose path contains a pattern of `var_names`. Raises
         ValueError once the optimizer is built.
         """
         if self.built:
@@ -416,7 +417,7 @@ class Optimizer(Stateful):
 
     @property
     def swapped(self) -> bool:
-        """Whether the moving averages are in the place of the weights: see `swap_averages`."""
+        """Whether the moving averages have replaced the weights: see `swap_averages`."""
         return self._kept.swapped
 
     @swapped.setter
@@ -424,12 +425,12 @@ class Optimizer(Stateful):
         self._kept.swapped = value
 
     def finalize_variable_values(self, var_list: Sequence[Variable] | None = None) -> None:
-        """Makes the weights their moving averages, where `use_ema` keeps some: what `fit` does at its end."""
+        """Sets the weights to their moving averages if `use_ema` is on, as `fit` does at its end."""
         if self.built and (self.swapped or (self.use_ema and self._iterations.data.item())):
             self._kept.adopt_average()
 
     def swap_averages(self) -> None:
-        """Puts the moving averages in the place of the weights, and the weights in theirs; twice changes nothing."""
+        """Exchanges the weights and their moving averages; two calls change nothing."""
         if self.built and self._iterations.data.item():
             self._kept.swap_average()
 

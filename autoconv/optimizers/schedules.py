@@ -38,7 +38,7 @@ class ExponentialDecay(LearningRateSchedule):
 
 
 class CosineDecay(LearningRateSchedule):
-    """Half a cosine from the initial rate down to `alpha` times it (Loshchilov and Hutter, "SGDR", 2016).
+    """Half a cosine from the initial rate down to `alpha` times that rate (Loshchilov and Hutter, "SGDR", 2016).
 
     With `warmup_target` the rate first climbs in a line from `initial_learning_rate` to it, over `warmup_steps`; the
     cosine then starts from `warmup_target` and takes another `decay_steps`.
@@ -63,8 +63,8 @@ class CosineDecay(LearningRateSchedule):
 
 
 class CosineDecayRestarts(LearningRateSchedule):
-    """Half cosines one after the other: the first takes `first_decay_steps`, each later one `t_mul` times as long as
-    the one before, from `m_mul` times the height, down to `alpha` (Loshchilov and Hutter, "SGDR", 2016).
+    """Consecutive half cosines: the first takes `first_decay_steps`, each later one is `t_mul` times as long and starts
+    `m_mul` times as high, down to `alpha` (Loshchilov and Hutter, "SGDR", 2016).
     """
 
     def __init__(self, initial_learning_rate: float, first_decay_steps: int, t_mul: float = 2.0, m_mul: float = 1.0,
@@ -86,8 +86,8 @@ class CosineDecayRestarts(LearningRateSchedule):
 
 
 class PolynomialDecay(LearningRateSchedule):
-    """From the initial rate down to `end_learning_rate` as `(1 - step / decay_steps) ** power`; with `cycle` it begins
-    again, over twice the steps, three times, and so on.
+    """From the initial rate down to `end_learning_rate` as `(1 - step / decay_steps) ** power`; with `cycle` it
+    restarts, over twice, three times, ... the steps.
     """
 
     def __init__(self, initial_learning_rate: float, decay_steps: int, end_learning_rate: float = 0.0001,
@@ -115,9 +115,10 @@ class InverseTimeDecay(LearningRateSchedule):
 
 
 class WarmUp(LearningRateSchedule):
-    """Climbs in a line from `start` over `steps`, then goes on as `after`, a rate or a schedule, has it.
+    """Rises linearly from `start` over `steps`, then follows `after`, a rate or a schedule.
 
-    For large batches, whose rate is too high for first weights (Goyal et al.: "Accurate, large minibatch SGD", 2017).
+    For large batches, whose rate is too high for the initial weights (Goyal et al.: "Accurate, large minibatch SGD",
+    2017).
     """
 
     def __init__(self, start: float, after: float | LearningRateSchedule, steps: int) -> None:
@@ -129,9 +130,9 @@ class WarmUp(LearningRateSchedule):
 
 
 class OneCycle(LearningRateSchedule):
-    """One climb and one descent, in lines: from `peak / 10` to `peak` over the first quarter of `steps`, then to 0.
+    """One linear rise and one linear fall: from `peak / 10` to `peak` over the first quarter of `steps`, then to 0.
 
-    High rates train fast, and the descent settles what they left rough (Smith and Topin, "Super-convergence", 2017).
+    High rates train fast, and the fall refines the result (Smith and Topin, "Super-convergence", 2017).
     """
 
     def __init__(self, peak: float, steps: int) -> None:
@@ -163,7 +164,7 @@ deserialize = registry.deserialize
 
 
 def serialize(learning_rate_schedule: Any) -> dict[str, Any]:
-    """Returns a schedule as plain data. Raises ValueError for a function, which has no such form."""
+    """Returns a schedule as plain data. Raises ValueError for a function."""
     if not isinstance(learning_rate_schedule, LearningRateSchedule):
         raise ValueError("Only a LearningRateSchedule can be written as plain data. "
                          f"Received: {learning_rate_schedule!r}.")

@@ -1,5 +1,5 @@
-"""All weights of a model in one flat array, their gradients in another, and what an optimizer keeps for each weight in
-further ones, its slots: an update is then a single pass.
+"""A model's weights in one flat array, their gradients in another, and an optimizer's values per weight in further
+ones, its slots: an update is then a single pass.
 """
 
 import warnings
@@ -14,14 +14,14 @@ from ..engine.tensor import Tensor, no_grad
 from ..engine.variable import Variable
 from ..kernels import device as devices
 
-_KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # the names of slots that Keras calls otherwise
+_KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # slots with other names in Keras
 
 
 class FlatParameters:
     """Makes the `.data` of parameters views into one flat array `data`; `gradient` is a second one of that layout.
 
-    Every view starts on a cache line. What lies between two views is zero and stays zero.
-    Raises ValueError where the parameters differ in dtype or device.
+    Every view starts on a cache line. The gaps between views are zero and stay zero. Raises ValueError if the
+    parameters differ in dtype or device.
     """
 
     def __init__(self, parameters: Sequence[Variable]) -> None:
@@ -41,37 +41,37 @@ class FlatParameters:
         self.bind()
 
     def __reduce__(self) -> tuple:
-        return FlatParameters, (self.parameters,)  # a copy lays the copied parameters out anew, as views of its own
+        return FlatParameters, (self.parameters,)  # a copy lays out the copied parameters in its own flat array
 
     def zeros(self) -> Any:
-        """A flat array of this layout: a slot of an optimizer."""
+        """Returns a zero array of this layout: an optimizer's slot."""
         array = self.device.empty((self.size,), self.dtype)
         array[...] = 0
         return array
 
     def split(self, flat: Any) -> list[Any]:
-        """The part of each parameter in a flat array, in the parameter's shape."""
+        """Returns each parameter's part of a flat array, in the parameter's shape."""
         return [flat[start : start + p.size].reshape(p.shape) for start, p in zip(self.starts, self.parameters)]
 
     def bind(self) -> None:
-        """Makes each parameter's array its part of `data`: at first, and when another optimizer had taken it over."""
+        """Makes each parameter's array its part of `data`: at first, and after another optimizer rebound it."""
         for p, view in zip(self.parameters, self.views):
             if p.data is not view:
                 view[...] = p.data
                 p.data = view
 
     def bind_gradients(self) -> None:
-        """Before a backward walk: each parameter's first gradient shall be written straight into its part."""
+        """Directs each parameter's first gradient into its part; called before a backward walk."""
         for p, gradient in zip(self.parameters, self.gradients):
             p.grad, p._grad_buffer = None, gradient
 
     def release_gradients(self) -> None:
-        """After the backward walk: the next step writes into these arrays again, so no parameter may hold them."""
+        """Detaches the arrays from parameters after the backward walk, as the next step overwrites them."""
         for p in self.parameters:
             p.grad = p._grad_buffer = None
 
     def collect(self, gradients: Sequence[Any]) -> None:
-        """Copies gradients that lie elsewhere into their parts; a parameter without one gets zeros."""
+        """Copies gradients from elsewhere into their parts; a parameter without one gets zeros."""
         copy = self.device.kernels("arith").copy
         for p, gradient, part in zip(self.parameters, gradients, self.gradients, strict=True):
             if gradient is None:
@@ -83,7 +83,7 @@ class FlatParameters:
                 copy(self.device.asarray(gradient), part)
 
     def constrain(self) -> None:
-        """Makes the parameters with a constraint what that says, by kernels."""
+        """Applies the parameters' constraints, by kernels."""
         copy = self.device.kernels("arith").copy
         for p, view in zip(self.parameters, self.views):
             if p.constraint is not None:
@@ -103,15 +103,14 @@ def warn_of_missing(gradients: Sequence[Any], parameters: Sequence[Variable]) ->
 
 
 class Slots:
-    """What an optimizer keeps in addition to the weights: flat arrays by the names of the slots,
-    laid out as the weights are. A weight that is left out of training for a while stays known, and
-    its part of each slot rests.
+    """An optimizer's arrays in addition to the weights: flat arrays by slot name, laid out like the weights. A weight
+    that is temporarily left out of training stays known, and its slots are kept unchanged.
     """
 
     def __init__(self) -> None:
         self.flat: FlatParameters | None = None
         self.arrays: dict[str, Any] = {}
-        self.swapped = False  # whether the averages are in the place of the weights
+        self.swapped = False  # whether averages and weights are exchanged
         self.known: list[Variable] = []  # all weights that the optimizer was built for, in that order
         self._resting: dict[int, dict[str, np.ndarray]] = {}  # the slots of weights left out, by number in `known`
 
@@ -121,7 +120,7 @@ class Slots:
 
         Raises ValueError for unknown weights.
 
-        first_values: what each slot is filled with at first, by the slot's name.
+        first_values: each slot's initial value, by slot name.
         """
         if self.flat is None:
             self.flat = FlatParameters(parameters)
@@ -140,7 +139,7 @@ class Slots:
         self.make(first_values)
 
     def make(self, first_values: Mapping[str, float]) -> None:
-        """Makes the slots that do not exist yet: a setting that was switched on later may need one more."""
+        """Makes the slots that do not exist yet: a setting enabled later may need another one."""
         for name, value in first_values.items():
             if name not in self.arrays:
                 self.arrays[name] = self.flat.zeros()  # type: ignore[union-attr]
@@ -148,11 +147,11 @@ class Slots:
                     part[...] = value
 
     def split(self, name: str) -> list[Any]:
-        """The part of each weight in a slot."""
+        """Returns each weight's part of a slot."""
         return self.flat.split(self.arrays[name])  # type: ignore[union-attr]
 
     def _lay_out(self, parameters: Sequence[Variable], first_values: Mapping[str, float]) -> None:
-        """Lays out these of the known weights with their slots; the slots of the others rest."""
+        """Lays out these known weights with their slots; the others' slots are set aside."""
         slots = self.by_number()
         self.flat = FlatParameters(parameters)
         self.arrays = {}
@@ -170,22 +169,22 @@ class Slots:
         return [known[id(parameter)] for parameter in self.flat.parameters]  # type: ignore[union-attr]
 
     def by_number(self) -> dict[int, dict[str, np.ndarray]]:
-        """Copies of the slots of all known weights, by the weights' numbers."""
+        """Copies the slots of all known weights, by weight number."""
         device = self.flat.device  # type: ignore[union-attr]
         parts = {name: self.split(name) for name in self.arrays}
         return self._resting | {number: {name: np.array(device.numpy(each[i])) for name, each in parts.items()}
                                 for i, number in enumerate(self.numbers())}
 
     def state_of(self, parameters: Sequence[Variable], names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Copies of the slots of these names and weights by "<slot>/<i>", i the number of the weight among these."""
+        """Copies these slots of these weights, by "<slot>/<i>", i being the weight's index in `parameters`."""
         known = {id(parameter): number for number, parameter in enumerate(self.known)}
         slots = self.by_number()
         return {f"{name}/{i}": slots[known[id(parameter)]].get(name, np.zeros(parameter.shape, parameter.dtype))
                 for i, parameter in enumerate(parameters) for name in names}
 
     def order(self, names: Sequence[str], apart: Sequence[str], count: int | None) -> list[tuple[str, int]]:
-        """These slots with the numbers of their weights, as Keras orders an optimizer's variables: averages and sums of
-        gradients first, then all slots of a weight together, apart from those in `apart`. count: of weights.
+        """Returns these slots with their weights' numbers, in Keras's order of variables: averages and sums of
+        gradients first, then all slots of a weight together, apart from those in `apart`. count: the number of weights.
         """
         numbers = range(count or 0) if count is not None or self.flat is None else range(len(self.flat.parameters))
         own = [name for name in names if name not in ("average", "accumulated")]
@@ -194,7 +193,7 @@ class Slots:
                 *((name, i) for name in own if name in apart for i in numbers)]
 
     def variables(self, order: Sequence[tuple[str, int]], owner: str) -> dict[str, Variable]:
-        """Variables over the parts of slots, under Keras's names, by "<slot>/<i>": of these slots and weights."""
+        """Returns variables over these slots' parts, with Keras's names, by "<slot>/<i>"."""
         flat: Any = self.flat
         parts = {name: self.split(name) for name, _ in order}
         found = {}
@@ -220,10 +219,10 @@ class Slots:
         finally:
             self.arrays = arrays
 
-    # Averages: of the weights in the slot `average`, of gradients in the slot `accumulated`.
+    # Averages: weights in the slot `average`, gradients in the slot `accumulated`.
 
     def keep_average(self, momentum: Any, overwritten: Any | None) -> None:
-        """Takes the weights into their moving average; where `overwritten` is 1, the average becomes the weights."""
+        """Updates the weights' moving average; if `overwritten` is 1, the weights become the average."""
         flat: Any = self.flat
         k = flat.device.kernels("update")
         k.moving_average(self.arrays["average"], flat.data, momentum)
@@ -231,9 +230,9 @@ class Slots:
             k.adopt(flat.data, self.arrays["average"], overwritten)
 
     def adopt_average(self) -> None:
-        """Makes the weights their moving average."""
+        """Sets the weights to their moving average."""
         flat: Any = self.flat
-        if self.swapped:  # the weights are it already, and what is in the slot is of no use any more
+        if self.swapped:  # the weights already are the average, and the slot is no longer needed
             flat.device.kernels("arith").copy(flat.data, self.arrays["average"])
             self.swapped = False
         else:
@@ -249,7 +248,7 @@ class Slots:
         copy(weights, average)
 
     def accumulate(self, count: int, is_last: bool) -> bool:
-        """Adds the gradient to the sum of those before. The last of `count` becomes their mean. Returns `is_last`."""
+        """Adds the gradient to the sum of earlier ones. The last of `count` becomes their mean. Returns `is_last`."""
         flat: Any = self.flat
         k, total = flat.device.kernels("arith"), self.arrays["accumulated"]
         k.add(total, flat.gradient, total)

@@ -1,4 +1,4 @@
-"""The optimizers: each names its slots and the numbers that its kernel takes."""
+"""The optimizers: each defines its slots and its kernel's arguments."""
 
 import math
 from functools import partial
@@ -15,7 +15,7 @@ from .slots import FlatParameters
 class SGD(Optimizer):
     """Gradient descent `w -= learning_rate * g`, or with momentum `m = momentum*m - learning_rate*g; w += m`.
 
-    `nesterov` looks ahead: `w += momentum*m - learning_rate*g` (Sutskever et al., 2013).
+    `nesterov` uses the next momentum: `w += momentum*m - learning_rate*g` (Sutskever et al., 2013).
     """
 
     recordable = True
@@ -39,7 +39,7 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """`v = rho*v + (1-rho)*g^2; w -= learning_rate * g / sqrt(v + epsilon)` (Hinton, lecture 6e, 2012).
 
-    `centered` subtracts the square of the gradient's mean from v; `momentum` keeps that part of the last step.
+    `centered` subtracts the square of the gradient's mean from v; `momentum` adds that fraction of the last step.
     """
 
     recordable = True
@@ -133,7 +133,7 @@ class Adagrad(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """Steps as long as the mean of those before, over the mean gradient: no rate has to be found (Zeiler, 2012)."""
+    """Scales steps by the RMS of earlier steps over the RMS of gradients: no rate to tune (Zeiler, 2012)."""
 
     recordable = True
     _slots = ("accumulated_grad", "accumulated_delta_var")
@@ -152,7 +152,7 @@ class Adadelta(Optimizer):
 
 
 class Adamax(Optimizer):
-    """Adam with the largest gradient, which fades by beta_2, in the place of the root of v (Kingma and Ba, 2014)."""
+    """Adam with the largest gradient, decayed by beta_2, instead of the root of v (Kingma and Ba, 2014)."""
 
     recordable = True
     _slots = ("momentum", "norm")
@@ -176,7 +176,7 @@ class Adamax(Optimizer):
 
 
 class Nadam(Adamax):
-    """Adam with Nesterov's look ahead, whose momentum grows with the steps (Dozat, 2015)."""
+    """Adam with Nesterov momentum, which grows with the steps (Dozat, 2015)."""
 
     _slots = ("momentum", "velocity")
     recordable = True
@@ -192,7 +192,7 @@ class Nadam(Adamax):
         k.nadam(flat.data, flat.gradient, *slots, *factors, self.beta_1, self.beta_2, self.epsilon, decay_factor)
 
     def _factor(self, which: int) -> float:
-        """Of the next step: by how much m counts, by how much g, and what the root of v is multiplied by."""
+        """Returns a factor of the next step: for m, for g, or for the root of v."""
         t = self._updates() + 1
         if which == 2:
             return 1 / math.sqrt(1 - self.beta_2**t)
@@ -203,7 +203,7 @@ class Nadam(Adamax):
 
     @property
     def variables(self) -> list[Variable]:
-        """Keras keeps the product of the momenta, too; here it follows from the number of steps."""
+        """The variables. Keras also stores the momenta's product; here it follows from the step count."""
         found = super().variables
         if self.flat is not None:
             product = np.array(self._product(self._updates()), np.float32)
@@ -217,7 +217,7 @@ class Nadam(Adamax):
         steps, product = self._products if self._products[0] <= t else [0, 1.0]
         for step in range(int(steps) + 1, t + 1):
             product *= self._momentum(step)
-            if not product:  # as it stays
+            if not product:  # the product stays 0
                 break
         self._products[:] = t, product
         return product

@@ -71,9 +71,9 @@ def check_weights(model: Model, ranks: Ranks) -> None:
     every = ranks.exchange(checksum(model))
     other = [number for number, one in enumerate(every) if one != every[0]]
     if other:
-        raise RuntimeError("All ranks must hold the same weights after each step. Those of rank "
-                           f"{', '.join(map(str, other))} are not rank 0's. Change weights in on_epoch_begin or "
-                           "on_epoch_end, and neither within an epoch nor on one rank alone.")
+        raise RuntimeError("All ranks must hold the same weights after each step. The weights of rank "
+                           f"{', '.join(map(str, other))} differ from rank 0's. Change weights in on_epoch_begin or "
+                           "on_epoch_end, not within an epoch, and on all ranks.")
 
 
 class SharedCallbacks(CallbackList):

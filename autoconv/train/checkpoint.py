@@ -88,7 +88,7 @@ def read(path: Path) -> TrainState:
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"The checkpoint {path} is damaged: {type(error).__name__}.") from error
     if not sound:
-        raise ValueError(f"The checkpoint {path} is damaged: its checksum is not that of what is in it.")
+        raise ValueError(f"The checkpoint {path} is damaged: its checksum does not match its contents.")
     if known != FORMAT:
         raise OtherFormatError(f"The checkpoint {path} has the format {known!r}, and this version of autoconv reads "
                                f"{FORMAT}. Use a newer autoconv, or the one that saved it.")

@@ -47,8 +47,7 @@ class Progress:
             now = time.perf_counter()
             if now - self._shown >= INTERVAL:
                 self._shown = now
-                # if the total is unknown, the elapsed time is shown
-                rest = step if self.total is None else self.total - step
+                rest = step if self.total is None else self.total - step  # unknown total: show elapsed time
                 minutes, seconds = divmod(int(self._seconds_per_step(step) * rest), 60)
                 left = f"{minutes}:{seconds:02d}" if minutes else f"{seconds}s"
                 if minutes >= 60:

@@ -94,8 +94,8 @@ def check_model(model: Model, kept: Mapping[str, Any]) -> None:
         for name in dict.fromkeys([*mine, *theirs]):
             shapes = [_shape(arrays.get(name)) for arrays in (theirs, mine)]
             if shapes[0] != shapes[1]:
-                raise ValueError(f"The model is not that of the training that was saved: of the {what} {name!r} that "
-                                 f"had {shapes[0]}, and this has {shapes[1]}. Make the model as it was.")
+                raise ValueError(f"The model differs from the saved training's: {what} {name!r} "
+                                 f"had {shapes[0]} and now has {shapes[1]}. Make the model as it was.")
 
 
 def _shape(array: Any) -> str:

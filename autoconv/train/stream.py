@@ -94,7 +94,7 @@ class Stream:
             return
         else:
             what = f"a {type(self._batches).__name__}"
-        raise ValueError(f"Training on {what} cannot go on in another process: nobody knows where it stood. Pass "
+        raise ValueError(f"Training on {what} cannot go on in another process: its position is unknown. Pass "
                          "arrays, an image dataset, a sequence with __getitem__ and __len__ alone, or give the class "
                          "get_state(), which returns plain data, and set_state(state), after which its iteration, or "
                          "its items, go on from there.")

@@ -126,7 +126,7 @@ class Sums:
         sums of other losses or metrics.
         """
         if np.shape(state["totals"]) != self._totals.shape or len(state["metrics"]) != len(self._scores):
-            raise ValueError("These sums are of other losses or metrics than the model's.")
+            raise ValueError("These sums belong to other losses or metrics than the model's.")
         totals = np.array(state["totals"])
         if not first:
             totals[[i for i in range(totals.size) if i != 1]] = 0

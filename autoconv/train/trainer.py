@@ -169,9 +169,9 @@ class Trainer:
         return {kind: dict(reasons) for kind, reasons in self.running.steps.reasons.items()}
 
     def graph_report(self) -> dict[str, dict[str, Any]]:
-        """On a GPU, for each repeated kind of step ("train", "test", "predict"): whether all its CUDA graphs were
-        `captured`, the number of `graphs`, the kernels (`nodes`) of the largest, and the `reason` if a capture failed:
-        its kernels are then launched one by one.
+        """Reports for each repeated kind of step on a GPU ("train", "test", "predict"): whether all its CUDA graphs
+        were `captured`, the number of `graphs`, the kernels (`nodes`) of the largest, and the `reason` if a capture
+        failed: its kernels are then launched one by one.
         """
         found = {kind: graphs.describe() for kind, graphs in self.running.steps.graphs.items()}
         return {kind: described for kind, described in found.items() if described is not None}
@@ -205,7 +205,7 @@ class Trainer:
         data, part, model = batch.data, batch.part, self.model
         if work.kind == "train" and (work.sums is not self.running.sums.get("train")
                                      or work.optimizer is not self.optimizer):
-            raise RuntimeError("The model was compiled anew, or got another optimizer or loss, while fit ran. Do that "
+            raise RuntimeError("The model was compiled again or given another optimizer or loss while fit ran. Do that "
                                "between two calls of fit.")
         trains = work.optimizer is not None and work.optimizer.built
         key = (part.own, *(a.shape[1:] for a in data.x),

@@ -170,7 +170,7 @@ def test_pop_takes_the_last_layer():
     assert model.output_shape == (None, 72)
     model.add(layers.Dense(5))
     assert model.output_shape == (None, 5)
-    with pytest.raises(ValueError, match="no layers to take away"):
+    with pytest.raises(ValueError, match="no layers to remove"):
         models.Sequential().pop()
 
 

@@ -947,7 +947,7 @@ class TestOwnSteps:
     def test_more_losses_than_outputs_are_a_key_error_too(self):
         model = net()
         model.compile("sgd", ["mse", "mse"])
-        with pytest.raises(KeyError, match=r"^loss must have one entry an output"):
+        with pytest.raises(KeyError, match=r"^loss must have one entry per output"):
             model.fit(X, Y, verbose=0)
 
     def test_steps_are_called(self):

@@ -121,9 +121,9 @@ def test_data_that_do_not_fit_are_refused(x, y, message):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"loss": ["mse"]}, r"loss must have one entry an output: \['cls', 'reg'\]"),
-    ({"loss": {"class": "mse"}}, r"loss names outputs that the model has not: \['class'\]"),
-    ({"loss": "mse", "metrics": ["mae"]}, "metrics must have one entry an output"),
+    ({"loss": ["mse"]}, r"loss must have one entry per output: \['cls', 'reg'\]"),
+    ({"loss": {"class": "mse"}}, r"loss names outputs that the model lacks: \['class'\]"),
+    ({"loss": "mse", "metrics": ["mae"]}, "metrics must have one entry per output"),
     ({"loss": "mse", "loss_weights": 2.0}, "loss_weights must be a list or a dict"),
     ({"loss": "mse", "loss_weights": ["mae"]}, r"metrics=\['mae'\]"),
 ])

@@ -193,7 +193,7 @@ def test_steps_of_unknown_number_are_shown(monkeypatch):
     ({"validation_split": 0.5}, "only supported for arrays"),
     ({"steps_per_epoch": 0}, "steps_per_epoch must be an integer of at least 1"),
     ({"x": Again(X, Y, WEIGHTS), "class_weight": {0: 1, 1: 1, 2: 1}}, "Only one of class_weight"),
-    ({"x": iter([])}, "no batch to begin with"),
+    ({"x": iter([])}, "no first batch"),
     ({"x": lambda: iter([(X, Y)])}, r"Received: the function <lambda>\. Call it"),
     ({"x": Again}, r"Received: the class Again\. Call it: Again\(\)"),
     ({"validation_data": Again}, r"Received: the class Again\. Call it: Again\(\)"),

@@ -56,7 +56,8 @@ class Share(NamedTuple):
 
 def share(ceilings: Ceilings, call: Callable[[], Any], flops: float, size: int, rounds: int) -> Share:
     """Alternates `call` and the two ceilings. A round's fraction is the least time that the call's operations and bytes
-    need at that round's ceilings, divided by the call's time: noise affects all three alike. """
+    need at that round's ceilings, divided by the call's time: noise affects all three alike.
+    """
     count = timing.repetitions(call, ROUND)
     result = Share([], [], [], [])
     for _ in range(rounds):

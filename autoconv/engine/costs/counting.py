@@ -29,7 +29,7 @@ def multiply_adds(operation: Any, inputs: Shapes, outputs: Shapes) -> int:
 
 
 def _within(graph: Graph, inputs: Shapes) -> int:
-    """Counts for a model called as a layer."""
+    """Counts a nested model's multiply-adds."""
     known = shapes_in(graph, inputs)
     return sum(multiply_adds(node.operation, *shapes_of(graph, node, known)) for node in graph.nodes if node.inputs)
 

@@ -22,7 +22,8 @@ class Row(NamedTuple):
     multiply_adds: of one sample. predict_bytes: all arrays that must exist while it runs, including its inputs and
     outputs; train_bytes: its output, which the backward pass reads again, 0 for a view. seconds: measured in inference,
     for a batch; share: the least time that its operations and bytes need on this machine, divided by `seconds`. Both
-    are None if not measured, or if the layer ran in the kernel of the layer `within`. """
+    are None if not measured, or if the layer ran in the kernel of the layer `within`.
+    """
 
     name: str
     kind: str

@@ -19,7 +19,8 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> dict[str, flo
     Between the k-th smallest and the k-th largest of n values lies the true median with probability
     1 - 2 P(B < k), B binomial(n, 1/2), whatever the noise looks like: outliers do not move it.
     Fewer than six values cannot give 95%: the interval then spans all values, and "confidence" is its actual
-    confidence. """
+    confidence.
+    """
     ordered = np.sort(np.asarray(values, float))
     n = len(ordered)
     if not n:
@@ -40,7 +41,8 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], together: 
 
     A slowdown of a whole round, such as by a busy machine, then cancels. `together` rounds in a row ran in the same
     processes, so they are not independent samples and the median is taken over the means of such groups. (Means,
-    because a process may alternate between two speeds.) Raises ValueError for unequal numbers. """
+    because a process may alternate between two speeds.) Raises ValueError for unequal numbers.
+    """
     if len(numerators) != len(denominators):
         raise ValueError("A ratio needs the same number of rounds of both measurements. "
                          f"Received: {len(numerators)} and {len(denominators)}.")

@@ -68,7 +68,7 @@ class Graph:
         """Returns the call that computes a tensor in this graph."""
         node = self.resolve(tensor).node
         if node is None:
-            raise ValueError(f"Graph disconnected: {tensor!r} comes from no layer, and is none of the model's inputs.")
+            raise ValueError(f"Graph disconnected: no layer computes {tensor!r}, and it is not an input.")
         return node
 
     def _find(self) -> tuple[list[Node], dict[int, int]]:
@@ -85,7 +85,7 @@ class Graph:
                 if id(node) in finished:
                     return
                 if id(node) in path:
-                    raise ValueError(f"The graph has a cycle: {node.operation.name!r} takes, by way of "
+                    raise ValueError(f"The graph has a cycle: {node.operation.name!r} needs, through "
                                      f"{', '.join(repr(n.operation.name) for n in path.values())}, its own result.")
                 if not node.inputs and id(node) not in begins:
                     raise ValueError(
@@ -191,8 +191,7 @@ class Graph:
     # Records of a graph, for files and copies.
 
     def records(self) -> dict[str, Any]:
-        """Returns the graph as `{"layers": [{"layer", "name", "inbound_nodes"}, ...], "input_layers",
-        "output_layers"}`.
+        """The graph as `{"layers": [{"layer", "name", "inbound_nodes"}, ...], "input_layers", "output_layers"}`.
 
         A tensor is `[name of the operation, number of its node in this graph, number of the output]`.
         """
@@ -301,13 +300,13 @@ def _read(item: Any, tensor: Callable[..., SymbolicTensor]) -> Any:
 def _array(value: Any) -> np.ndarray:
     """Reads an array that `records` wrote. Raises ValueError for non-numeric data."""
     if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"An array in a graph is written as its items and their dtype. Received: {value!r}.")
+        raise ValueError(f"An array in a graph needs its elements and their dtype. Received: {value!r}.")
     items, dtype = value
     kind = names.lookup("dtype", dtype, {name: np.dtype(name) for name in (*DTYPES, *INTEGERS)})
     try:
         return np.array(items, kind)
     except TypeError as error:
-        raise ValueError(f"These are no items of an array of {dtype}: {error}") from None
+        raise ValueError(f"These are not elements of an array of {dtype}: {error}") from None
 
 
 def _flat(given: Any, is_item: Callable[[Any], bool]) -> list[Any]:

@@ -73,7 +73,7 @@ def _range(operations: Sequence[Any], wanted: Sequence[str] | None) -> tuple[int
                          f"Received: {wanted!r}.")
     found = [[i for i, each in enumerate(operations) if re.match(pattern, each.name)] for pattern in wanted]
     if not all(found):
-        raise ValueError(f"layer_range names no layers of the model. Received: {wanted!r}. "
+        raise ValueError(f"layer_range matches no layers of the model. Received: {wanted!r}. "
                          f"There is: {[each.name for each in operations]}.")
     ends = (min(found[0]), max(found[1])) if min(found[0]) <= max(found[1]) else (min(found[1]), max(found[0]))
     return ends[0], ends[1] + 1
