@@ -69,7 +69,7 @@ def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
     """Returns the losses of a model with outputs of these names."""
     for one in _spread(loss, outputs, "loss", True):
         if one is not None and one.reduction in (None, "none"):
-            raise ValueError(f"A loss with reduction='none' gives no single number to train by. Received: {one.name}. "
+            raise ValueError(f"A loss with reduction='none' gives no number to train by. Received: {one.name}. "
                              "Use 'sum_over_batch_size' or 'sum'.")
     weights = [1.0 if w is None else float(w) for w in _spread(loss_weights, outputs, "loss_weights", False)]
     found = [Goal(i, one, weights[i], f"{name}{one.name if name.endswith('/') else ''}_loss")
