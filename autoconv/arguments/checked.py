@@ -1,4 +1,4 @@
-"""`Checked`: an attribute whose values are checked, and converted, whenever it is set. Checks of numbers."""
+"""`Checked`: an attribute that checks and converts each value set. Checks of numbers."""
 
 from collections.abc import Callable
 from typing import Any

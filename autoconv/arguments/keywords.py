@@ -1,4 +1,4 @@
-"""Parameters of functions, and errors for unknown arguments, which suggest the closest parameter."""
+"""Parameters of functions; errors for unknown arguments suggest the closest one."""
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature, signature

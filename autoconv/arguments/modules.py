@@ -34,7 +34,7 @@ def missing(module: ModuleType, name: str, asked: FrameType) -> AttributeError |
 
 
 class MissingModules:
-    """The last finder of modules. Keras's modules that autoconv lacks get the error of a missing attribute."""
+    """The last finder of modules: Keras's modules missing here raise the attribute's error."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Raises ModuleNotFoundError for a module within autoconv, if there is an answer."""

@@ -1,4 +1,4 @@
-"""Finds things by name, with errors that suggest the closest known name, and makes names of classes."""
+"""Finds things by name; errors suggest the closest known name. Makes names of classes."""
 
 import re
 from collections import Counter

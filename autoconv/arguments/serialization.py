@@ -30,7 +30,7 @@ _registries: list["Registry"] = []
 
 
 class UnknownClassError(ValueError, TypeError):
-    """A configuration names an unknown class or function. Keras raises a ValueError or a TypeError."""
+    """An unknown class or function in a configuration: ValueError and TypeError, as in Keras."""
 
 
 # Classes and functions of users.

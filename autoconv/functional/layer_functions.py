@@ -215,7 +215,7 @@ def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, togethe
 
 
 def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """Returns a tensor unchanged; converts other values, integers and lists to float32 or `dtype`."""
+    """Returns tensors unchanged; converts numbers and lists to float32 or `dtype`."""
     value = stacked(value)
     if isinstance(value, Tensor | SymbolicTensor):  # symbolic if a function of symbolic tensors is traced
         return value  # type: ignore[return-value]

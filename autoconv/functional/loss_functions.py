@@ -179,7 +179,7 @@ def log_cosh(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
 
 
 def cosine_similarity(y_true: TensorLike, y_pred: TensorLike, axis: int = -1) -> Tensor:
-    """-sum(t p / (|t| |p|)) over `axis`: -1 for vectors in the same direction, 1 for opposite vectors."""
+    """-sum(t p / (|t| |p|)) over `axis`: -1 for the same direction, 1 for opposite ones."""
     t, p = (unit_length(each, axis) for each in _pair(y_true, y_pred, "cosine_similarity"))
     return -(t * p).sum(axis)
 

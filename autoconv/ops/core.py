@@ -84,7 +84,7 @@ def dtype(x: TensorLike) -> str:
 
 
 def size(x: TensorLike) -> int | Tensor:
-    """Returns the number of elements: an integer, or a tensor if x is symbolic with unknown sizes."""
+    """Returns the number of elements: an integer, or a tensor if sizes of x are unknown."""
     x = operand(x)
     return cast(where(equal(x, x), 1.0, 1.0), "int32").sum() if None in x.shape else prod(x.shape)
 

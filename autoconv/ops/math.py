@@ -35,7 +35,7 @@ def norm(x: TensorLike, ord: int | str | None = None, axis: Axes = None,
 
 
 def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """Returns the k largest elements along the last axis, in descending order, and their indices."""
+    """Returns the k largest elements along the last axis, descending, and their indices."""
     x = operand(x)
 
     def falling(values: np.ndarray) -> np.ndarray:

@@ -395,7 +395,7 @@ def arange(start: float, stop: float | None = None, step: float = 1,
 
 def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True,
              dtype: DTypeLike | None = None) -> Tensor:
-    """Returns `num` evenly spaced numbers from start to stop; without `endpoint` stop is excluded."""
+    """Returns `num` evenly spaced numbers from start to stop, without stop if not `endpoint`."""
     refuse_gradient("linspace", start=start, stop=stop)
     return tensor(np.linspace(start, stop, num, endpoint, dtype=dtype or FLOATX))
 

@@ -11,7 +11,8 @@ from ...arguments.names import printable
 from ...layers.function import kind_of
 from ..symbolic import flat_shapes, map_structure
 
-# The lines of the box: (left, filling, between, right) above the header, below it, between rows and at the end.
+# lines of the box as (left, filling, between, right): above the header, below it, between rows, at
+# the end
 _EDGES = ("┏━┳┓", "┡━╇┩", "├─┼┤", "└─┴┘")
 _PLAIN = str.maketrans("┏━┳┓┡╇┩├─┼┤└┴┘┃│…", "+=++++++-++++" + "+||.")
 

@@ -88,7 +88,7 @@ def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Ite
 
 
 def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
-    """Convolution, ReLU and pooling in one kernel, which computes only pixels that the pooling reads."""
+    """Convolution, ReLU and pooling in one kernel that computes only the pixels read by pooling."""
     w = layer.kernel.shape
     window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
     flops = 4 * 2 * prod(y) * prod(w[:3])
@@ -156,7 +156,7 @@ def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
 
 
 def _update(device: Device, net: Model) -> Case:
-    """One RMSprop step of all parameters: reads weight, gradient and slot; writes weight and slot."""
+    """One RMSprop step: reads weights, gradients and slots; writes weights and slots."""
     optimizer = optim.RMSprop()
     optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True,
                                    device=device) for p in net.trainable_weights])

@@ -106,7 +106,7 @@ def check_net(net: Model, classes: list[str]) -> None:
 
 
 def history(lines: Iterable[str]) -> dict[str, list[float]]:
-    """Returns the columns of a history.csv, except the epochs. Raises ValueError if it is invalid."""
+    """Returns the columns of a history.csv, except the epochs; ValueError if it is invalid."""
     try:
         head, *rows = [row for row in csv.reader(lines, strict=True) if row] or [[]]
     except csv.Error as error:

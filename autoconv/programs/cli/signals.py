@@ -38,7 +38,7 @@ class Stop:
 
     @contextmanager
     def orderly(self) -> Iterator[None]:
-        """A block in which `ask` may be set; after a signal, printing to a closed output is safe."""
+        """A block in which `ask` may be set. After a signal, closed outputs do no harm."""
         outputs = sys.stdout, sys.stderr
         steady.install(lambda: self.asked)
         try:

@@ -202,7 +202,7 @@ class Session:
         self.view = {"step": self.steps, **self.views.described(self.data.x_test[self.image])}
 
     def test(self, count: int) -> None:
-        """Measures the accuracy on the first test images, in chunks, so that other calls can run."""
+        """Measures the accuracy on the first test images in chunks, between other calls."""
         right = 0
         for i in range(0, count, TESTED):
             answers = self.model.predict_on_batch(self.data.x_test[i : min(i + TESTED, count)])

@@ -1,4 +1,4 @@
-"""Builds a page and its parts as HTML. Text is escaped; arguments named html are inserted as HTML."""
+"""Builds a page and its parts as HTML. Text is escaped; arguments named html are not."""
 
 from base64 import b64encode
 from collections.abc import Sequence
