@@ -201,6 +201,15 @@ def symbolic_result(layer: "Layer", arguments: dict[str, Any], training: bool | 
     return map_shapes(lambda s: SymbolicTensor(s, dtype, name=layer.name), shape)
 
 
+def without_zeros_batch(shapes: Any) -> Any:
+    """Returns the build shapes of a layer called on these shapes. Inside another layer, which may be running on zeros
+    to find shapes, the batch size is left open.
+    """
+    if inside_layer.get() is None:
+        return map_shapes(tuple, shapes)
+    return map_shapes(lambda shape: (None, *shape[1:]), shapes)
+
+
 def shape_by_running(layer: "Layer", input_shape: Any) -> Any:
     """Finds the output shape for this input shape, or a structure of several, by running the layer on zeros."""
     shapes = flat_shapes(input_shape)

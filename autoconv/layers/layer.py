@@ -285,9 +285,9 @@ class Layer(Stateful):
         if not self.built:
             spec.check_input(self, shape)
             with trace.aside():
-                self.build(_without_zeros_batch(shape))
+                self.build(calls.without_zeros_batch(shape))
         elif self.built_at_once:
-            self._build_shape = _without_zeros_batch(shape)
+            self._build_shape = calls.without_zeros_batch(shape)
 
     def _build_with(self, arguments: dict[str, Any]) -> None:
         """Builds the layer, if it is not built, for these arguments of `call`, and checks the first one's shape."""
@@ -300,7 +300,7 @@ class Layer(Stateful):
             self._build_at_first_call(first)
         else:
             with trace.aside():
-                self.build(**{name: _without_zeros_batch(shape) for name, shape in several.items()})
+                self.build(**{name: calls.without_zeros_batch(shape) for name, shape in several.items()})
         self.check_input(first)
 
     def check_input(self, shape: Shape) -> None:
@@ -363,9 +363,7 @@ class Layer(Stateful):
             inside_layer.reset(inside)
 
     def _prepared(self, x: Any) -> Any:
-        """Checks a call's single input and converts it to tensors of the layer's dtype. The first one builds the
-        layer.
-        """
+        """Returns a call's checked input as tensors of the layer's dtype. The first one builds the layer."""
         x = calls.tensors(self, self._with_ranks(x))
         shape = x.shape if isinstance(x, Tensor) else map_structure(lambda t: t.shape, x)
         if self._build_shape is None:
@@ -439,9 +437,7 @@ class Layer(Stateful):
                 yield from layer._walk(seen)
 
     def named_weights(self) -> dict[str, Variable]:
-        """Returns all weights by paths such as `conv2d_1/kernel`, numbered within each layer: the same in every
-        process.
-        """
+        """Returns all weights by paths such as `conv2d_1/kernel`: the same paths in every process."""
         found: dict[str, Variable] = {}
         self._collect_weights("", found, set())
         return found
@@ -532,9 +528,7 @@ class Layer(Stateful):
 
     @property
     def losses(self) -> list[Tensor]:
-        """The losses of this layer and nested ones: by `add_loss` in their last call, and by their weights'
-        regularizers.
-        """
+        """The losses of this layer and nested ones: from `add_loss` in the last call, and from regularizers."""
         layers = list(self._walk())
         with within_formula("a regularizer"):
             penalties = [w.regularizer(w) for layer in layers if layer.trainable for w in layer._own_weights()
@@ -601,15 +595,6 @@ class Layer(Stateful):
     def _generators(self) -> list[SeedGenerator]:
         """Returns the random generators in its attributes."""
         return held(vars(self), SeedGenerator)
-
-
-def _without_zeros_batch(shapes: Any) -> Any:
-    """Returns the build shapes of a layer called on these shapes. Inside another layer, which may be running on zeros
-    to find shapes, the batch size is left open.
-    """
-    if inside_layer.get() is None:
-        return map_shapes(tuple, shapes)
-    return map_shapes(lambda shape: (None, *shape[1:]), shapes)
 
 
 registry = Registry("layer", "keras.layers", Layer)  # `layers/__init__.py` fills it
