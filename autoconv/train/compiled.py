@@ -69,8 +69,8 @@ def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
     """Returns the losses of a model with outputs of these names."""
     for one in _spread(loss, outputs, "loss", True):
         if one is not None and one.reduction in (None, "none"):
-            raise ValueError(f"A loss with reduction='none' gives no number to train by. Received: {one.name}. "
-                             "Use 'sum_over_batch_size' or 'sum'.")
+            raise ValueError(f"A loss with reduction='none' gives no number to train by. Received: {one.name}. Take "
+                             "'sum_over_batch_size' or 'sum'.")
     weights = [1.0 if w is None else float(w) for w in _spread(loss_weights, outputs, "loss_weights", False)]
     found = [Goal(i, one, weights[i], f"{name}{one.name if name.endswith('/') else ''}_loss")
              for i, (name, one) in enumerate(zip(outputs, _spread(loss, outputs, "loss", True))) if one is not None]
@@ -112,11 +112,11 @@ def _spread(given: Any, outputs: Sequence[str], what: str, for_all: bool) -> lis
     if isinstance(given, Mapping):
         unknown = [name for name in given if name not in outputs]
         if unknown:
-            raise ValueError(f"{what} names outputs that the model has not: {unknown}. It has: {list(outputs)}.")
+            raise ValueError(f"{what} names outputs that the model lacks: {unknown}. It has: {list(outputs)}.")
         return [given.get(name) for name in outputs]
     if isinstance(given, list | tuple):
         if len(given) != len(outputs):
-            raise OutputsError(f"{what} must have one entry an output: {list(outputs)}. Received: {given!r}.")
+            raise OutputsError(f"{what} must have one entry per output: {list(outputs)}. Received: {given!r}.")
         return list(given)
     if given is not None and len(outputs) > 1 and not for_all:
         raise ValueError(f"{what} must be a list or a dict, one entry for each output: {list(outputs)}. "

@@ -302,8 +302,8 @@ class TestExport:
 
     def test_mistakes(self, trained, tmp_path):
         assert "Did you mean 'keras'" in autoconv_("export", trained / "run", "--to", "kears", code=2)
-        assert "must end in .keras" in autoconv_("export", trained / "run", "--to", "keras", "--out", tmp_path / "a.h5",
-                                                 code=2)
+        wrong = autoconv_("export", trained / "run", "--to", "keras", "--out", tmp_path / "a.h5", code=2)
+        assert "must have the suffix .keras" in wrong
         assert "is not a run" in autoconv_("export", tmp_path, "--to", "keras", "--out", tmp_path / "a.keras", code=1)
 
 

@@ -176,7 +176,7 @@ def test_a_folder_to_test_on_has_the_classes_of_the_training(folder, tmp_path):
     autoconv_("train", folder, *QUICK, "--epochs", "1", "--out", tmp_path / "run")
     make(tmp_path / "test", each=2, classes=("blue", "green"))
     said = autoconv_("evaluate", tmp_path / "run", tmp_path / "test", code=1).stderr
-    assert f"trained on: blue, green, red. Received: {tmp_path / 'test'} with blue, green. Add red: an empty" in said
+    assert f"net's classes: blue, green, red. Received: {tmp_path / 'test'} with blue, green. Add red: a class" in said
     (tmp_path / "test" / "red").mkdir()
     assert "4 test images" in autoconv_("evaluate", tmp_path / "run", tmp_path / "test").stdout
     (tmp_path / "test" / "pink").mkdir()

@@ -459,7 +459,7 @@ def test_other_channels_than_at_the_first_call_are_refused():
 
 
 def test_weights_of_a_layer_that_is_not_built():
-    with pytest.raises(ValueError, match="not built"):
+    with pytest.raises(ValueError, match="isn't built"):
         layers.Dense(2).count_params()
     with pytest.raises(ValueError, match="It is not built yet"):
         layers.Dense(2).set_weights([np.ones((3, 2)), np.ones(2)])

@@ -134,7 +134,7 @@ def test_a_model_whose_input_is_not_known_is_built_by_the_first_data_or_by_build
     assert not model.built
     with pytest.raises(ValueError, match=r"not known\. Start it with layers"):
         _ = model.output_shape
-    with pytest.raises(ValueError, match="not built"):
+    with pytest.raises(ValueError, match="isn't built"):
         model.count_params()
     assert model(x).shape == (4, 3)
     assert model.output_shape == (None, 3)
