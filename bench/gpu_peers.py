@@ -57,7 +57,7 @@ def pytorch(workload: Workload, batch_size: int) -> list[Kernel]:
             case Scale():
                 found.append(Kernel(2 * x))
             case Flatten():
-                # to channels first, and back
+                # conversion to channels first, and back
                 found += [Kernel(2 * x)] * (2 if prod(before[:2]) > 1 else 0)
             case _:
                 raise NotImplementedError(layer)

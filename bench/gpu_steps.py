@@ -10,7 +10,7 @@ import numpy as np
 from . import workloads
 from .workloads import Workload
 
-# of one batch each: the first epoch is recorded, the second replayed, the third captured
+# epochs of one batch: the first is recorded, the second replayed, the third captured
 EPOCHS = 4
 
 

@@ -15,7 +15,7 @@ from .turns import STARTING, Report, in_turns, within
 
 
 class Plan(NamedTuple):
-    """How peers are measured: `rounds` rounds, with new processes after every `sitting` rounds.
+    """The plan of a measurement: `rounds` rounds, with new processes after every `sitting` rounds.
 
     steps: batches per pass through the data. seconds: minimum duration of a round, which then has
     as many passes as necessary; 0 means one pass. tolerance: for the loss on the first batch.

@@ -58,7 +58,7 @@ ON_GPU = 200e6  # bytes of images in a GPU's memory: several times the size of i
 
 
 class Recipe(NamedTuple):
-    """How every peer learns MNIST to the target accuracy: the lecture net, RMSprop, one epoch in
+    """The way every peer learns MNIST to the target accuracy: lecture net, RMSprop, one epoch in
     random order, no augmentation.
 
     The learning rate climbs to `peak` over the first steps and falls to 0 (Smith and Topin,

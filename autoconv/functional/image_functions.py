@@ -60,7 +60,7 @@ def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bili
     if names.lookup("interpolation", interpolation, dict.fromkeys(RESIZE_INTERPOLATIONS, True)) and (
             interpolation not in ops.INTERPOLATIONS):
         return _weighted(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
-    nearest = interpolation == "nearest"  # of two equally near pixels the later is used
+    nearest = interpolation == "nearest"  # the later of two equally near pixels is used
     (down, first_row), (right, first_column) = (  # per axis: step, first position
         (before / after, 0.5 * before / after - 0.5 + (0.125 / after if nearest else 0.0))
         for before, after in zip(old, _size(size)))

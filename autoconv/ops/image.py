@@ -22,7 +22,7 @@ def pad_images(images: TensorLike, top_padding: int | None = None, left_padding:
                bottom_padding: int | None = None, right_padding: int | None = None,
                target_height: int | None = None, target_width: int | None = None,
                data_format: str | None = None) -> Tensor:
-    """Pads images (N, H, W, C) or (H, W, C) with zeros. Pass two of top, bottom, height, and so on."""
+    """Pads images (N, H, W, C) or (H, W, C) with zeros, by two of top, bottom, height, ..."""
     channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]

@@ -1,1 +1,1 @@
-"""What is run rather than imported: command line, demo, timings, pages, and their start."""
+"""Programs, which are run rather than imported: command line, demo, timings, pages, their start."""
