@@ -44,7 +44,7 @@ class Kernel(ABC):
 
     @abstractmethod
     def _file(self, types: tuple) -> Path | None:
-        """Returns the path in the disk cache for argument types; None if caching is impossible."""
+        """Returns the kernel's path in the disk cache for `types`; None if it cannot be cached."""
 
     def spelled(self, dtype: DTypeLike) -> str:
         """Returns the signature with `dtype` in place of T."""
@@ -117,7 +117,7 @@ def begin(wanted: Wanted, folder: Callable[[], Path | None], compilers: Callable
 
 def prepare(wanted: Wanted, report: Callable[[int, int], None], folder: Callable[[], Path | None],
             compilers: Callable[[], Compilers]) -> None:
-    """Makes kernels ready to run. Calls `report(done, total)` before and after each compilation."""
+    """Prepares kernels. Calls `report(done, total)` before the first compilation and after each."""
     missing = [(k, dtype) for k, dtype in wanted if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))

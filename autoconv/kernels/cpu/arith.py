@@ -90,7 +90,7 @@ def copy(a: Array, out: Array) -> None:
 
 @kernel("(T[:,:,::1], T[:,::1], int64, float64)", parallel=True)
 def _sum_rows(a, out, columns, divisor):
-    """out (N,C) = the sums of a (N,M,C) over M, divided by `divisor`. Each task adds up to
+    """out (N,C) = the sums of a (N,M,C) over M, divided by `divisor`. Each task sums at most
     `columns` columns, row after row, as NumPy does.
     """
     (_, m, c), flat, number = a.shape, flattened(out), out.dtype.type(divisor)
@@ -125,7 +125,7 @@ def sum(a: Array, axes: tuple[int, ...], out: Array, divisor: float = 1) -> None
 
 @recorded
 def row_max(a: Array, index: Array, out: Array) -> None:
-    """Writes the first maximum of each row of `a` (rows, m) and its index; NaN is the maximum."""
+    """Writes each row's first maximum of `a` (rows, m) and its index; NaN counts as the maximum."""
     np.argmax(a, axis=1, out=index)
     out[...] = a[np.arange(len(a)), index]
 
@@ -145,7 +145,7 @@ def index_get(x: Array, index: Any, out: Array) -> None:
 
 @recorded
 def index_add(dy: Array, index: Any, dx: Array) -> None:
-    """dx = 0, then dx[index] += dy in scan order; an element indexed twice gets both summands."""
+    """dx = 0, then dx[index] += dy in scan order; an element indexed twice receives both terms."""
     dx[...] = 0
     np.add.at(dx, index, dy)
 

@@ -101,7 +101,7 @@ class CpuKernel(Kernel):
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
             self._dispatcher.disable_compile(False)
             self._dispatcher.compile(types)
-            self._dispatcher.disable_compile()  # Numba would compile for other argument types
+            self._dispatcher.disable_compile()  # no compilation for other argument types
         return self._dispatcher.overloads[types].entry_point  # bypasses Numba's dispatcher
 
     def _file(self, types: Any) -> Path | None:
@@ -113,7 +113,7 @@ def _normalized(types: Any) -> tuple:
 
 
 class _DiskCache(NullCache):
-    """Reads the kernel's file `file(types)` before Numba compiles, or writes it afterwards."""
+    """Reads the kernel's file `file(types)` before Numba compiles, and writes it afterwards."""
 
     def __init__(self, file: Callable[[Any], Path | None]) -> None:
         self._file = file
@@ -149,7 +149,7 @@ def recorded(function: Callable) -> Callable:
 
 def kernel(signature: str, parallel: bool = False, few: int = 1, vector_bytes: int = 0,
            name: str = "") -> Callable[[Callable], CpuKernel]:
-    """Makes a function a `CpuKernel`. `vector_bytes`: the vector size that compiling it
+    """Makes a function a `CpuKernel`. `vector_bytes`: the vector size that the kernel
     requires. `name`: the kernel's name, if several kernels have the same source.
     """
     return lambda function: CpuKernel(function, signature, name or function.__name__, parallel, few, vector_bytes)

@@ -250,7 +250,7 @@ def _fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift):
 
 def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift) -> None:
     """folded (R,C) = w scale, shift (C,) = (b - mean) scale + beta, scale = gamma / sqrt(variance +
-    epsilon). b and beta may be None for zeros, gamma for ones. It takes one thread microseconds.
+    epsilon). Defaults for None: b and beta 0, gamma 1. One thread takes microseconds for most nets.
     """
     like = mean.dtype, mean.size
     _fold(w, bias(b, *like), ones(*like) if gamma is None else gamma, bias(beta, *like), mean, variance,

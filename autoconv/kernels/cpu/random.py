@@ -1,4 +1,4 @@
-"""Generates random words with Philox4x32-10: any thread can compute any (seed, stream, block).
+"""Generates Philox4x32-10 random words, which depend only on the seed, stream and block number.
 
 formulas/random_numbers.py converts these words to numbers. All arithmetic is in uint64, because
 Numba converts a mixture of uint64 and int64 to float64.

@@ -49,7 +49,7 @@ class Rule(NamedTuple):
             targets=", ".join(results), results=", ".join(results.values()))
 
     def arguments(self, given: tuple) -> tuple[str, tuple, tuple, tuple, Any]:
-        """Splits all after w and g: returns kernel name, slots, rates, constants, decay factor."""
+        """Splits the arguments after w and g into kernel name, slots, rates, constants, decay."""
         count, end = len(self.slots), len(self.slots) + len(self.rates)
         name, slots = self.name, given[:count]
         if self.optional:
@@ -111,7 +111,7 @@ def adam(w, g, m, v, alpha, new_m, new_v, epsilon):
 
 @rule(slots=3, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, 1.0 - beta_2, epsilon))
 def adam_max(w, g, m, v, largest, alpha, new_m, new_v, epsilon):
-    """Runs Adam with the maximum of all v (Reddi et al., "On the convergence of Adam", 2018)."""
+    """Runs Adam with the largest v to date (Reddi et al., "On the convergence of Adam", 2018)."""
     m += (g - m) * new_m
     v += (g * g - v) * new_v
     largest = max(largest, v)
@@ -144,7 +144,7 @@ def adamax(w, g, m, u, alpha, new_m, beta_2, epsilon):
 
 @rule(slots=2, rates=3, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, 1.0 - beta_2, epsilon))
 def nadam(w, g, m, v, of_m, of_g, of_root, new_m, new_v, epsilon):
-    """m, v average g, g^2;  w -= (of_m m + of_g g) / (of_root sqrt(v) + epsilon) (Dozat, 2015)."""
+    """m averages g, v g^2;  w -= (of_m m + of_g g) / (of_root sqrt(v) + epsilon) (Dozat, 2015)."""
     m += (g - m) * new_m
     v += (g * g - v) * new_v
     return w - (of_m * m + of_g * g) / (of_root * math.sqrt(v) + epsilon), m, v
