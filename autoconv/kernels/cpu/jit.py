@@ -56,7 +56,7 @@ class CpuKernel(Kernel):
     def __init__(self, function: Callable, signature: str, name: str, parallel: bool, few: int,
                  vector_bytes: int) -> None:
         super().__init__(function, signature, name)
-        function.__name__ = function.__qualname__ = name  # part of symbols, which must be unique
+        function.__name__ = function.__qualname__ = name  # used in symbols, which must be unique
         self.parallel, self.vector_bytes = parallel, vector_bytes
         compiler: Any = functools.partial(KernelCompiler, few)
         self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=compiler)(function)

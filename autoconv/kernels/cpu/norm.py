@@ -18,7 +18,7 @@ from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .products import bias, ones
 from .rowwise import VECTORS
 
-WIDE = 64  # elements of adjacent rows that are merged into one, as short rows do not fill vectors
+WIDE = 64  # elements: adjacent short rows are merged to a multiple of this length, to fill vectors
 DEPTH = 32  # merged rows that are summed in the dtype of x; longer sums are in float64
 
 
