@@ -1,4 +1,4 @@
-"""`Kernel`: a compiled function that ops call. It is compiled for a floating type when that type first comes."""
+"""Defines `Kernel`, a function that ops call. It is compiled for each dtype on first use."""
 
 import re
 from abc import ABC, abstractmethod
@@ -13,15 +13,15 @@ from numpy.typing import DTypeLike
 from . import caching
 from .compilers import Compilers
 
-Wanted = list[tuple["Kernel", np.dtype]]  # kernels, each for a floating type
+Wanted = list[tuple["Kernel", np.dtype]]  # kernels, each with a floating-point dtype
 
 
 class Kernel(ABC):
-    """A function with a signature, compiled for each floating type in turn.
+    """Compiles a function separately for each floating-point dtype.
 
-    `signature` is Numba's, with T for the floating type: "(T[:,::1], T[::1], int64)". Arrays are C-contiguous. In a
-    `trace.DryRun` a kernel only reports that it would run. `prepare` compiles kernels ahead, by one process per core,
-    into the cache on disk.
+    `signature` is a Numba signature with T for the dtype: "(T[:,::1], T[::1], int64)". Arrays are
+    C-contiguous. In a `trace.DryRun`, a kernel only reports that it would run. `prepare` compiles
+    kernels in advance into the disk cache, with one process per core.
     """
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
@@ -30,44 +30,45 @@ class Kernel(ABC):
         self.__doc__ = function.__doc__
         self.signature = signature
         self.typed = [part.strip().startswith("T") for part in parameters(signature)]
-        self.is_ours = _is_ours(function)  # only autoconv's kernels are cached, and found by name in another process
-        self._ready: dict[np.dtype, Any] = {}  # what runs for a floating type
+        # only autoconv's kernels are cached, and other processes can find only these by name
+        self.is_ours = _is_ours(function)
+        self._ready: dict[np.dtype, Any] = {}  # compiled kernels by dtype
 
     @abstractmethod
     def types(self, dtype: DTypeLike) -> tuple:
-        """Numba's types of the parameters for one floating type."""
+        """Returns Numba's parameter types for one floating-point dtype."""
 
     @abstractmethod
     def _compiled(self, dtype: np.dtype) -> Any:
-        """Compiles for a floating type, or loads that from the disk cache. Returns what runs."""
+        """Compiles the kernel for `dtype` or loads it from the disk cache. Returns its code."""
 
     @abstractmethod
     def _file(self, types: tuple) -> Path | None:
-        """Its file in the disk cache, for these types of arguments; None if there can be none."""
+        """Returns the kernel's path in the disk cache for `types`; None if it cannot be cached."""
 
     def spelled(self, dtype: DTypeLike) -> str:
-        """The signature for one floating type."""
+        """Returns the signature with `dtype` in place of T."""
         return re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature)
 
     def compile(self, dtype: DTypeLike) -> None:
-        """Makes the kernel ready for one floating type, so that its first call need not wait."""
+        """Compiles or loads the kernel for `dtype`, so that its first call need not wait."""
         dtype = np.dtype(dtype)
         if dtype not in self._ready:
             self._ready[dtype] = self._compiled(dtype)
 
     def compiled_before(self, dtype: DTypeLike) -> bool:
-        """Whether this process or the disk cache has it for a floating type."""
+        """Returns whether this process or the disk cache has the kernel compiled for `dtype`."""
         dtype = np.dtype(dtype)
         return dtype in self._ready or caching.exists(self._file(self.types(dtype)))
 
     @property
     def size(self) -> int:
-        """The bytes of its code in Python with all helpers that it calls: the time to compile it grows with them."""
+        """Returns the bytecode size of the kernel and its helpers. Compile time grows with it."""
         return _code_size(self.function, set())
 
 
 def parameters(signature: str) -> list[str]:
-    """The types of a signature, one by one."""
+    """Splits a signature into its parameter types."""
     return re.split(r",(?![^\[(]*[\])])", signature[1:-1])
 
 
@@ -88,12 +89,12 @@ def _code_size(function: object, seen: set[object]) -> int:
 
 
 def kernels_of(module: ModuleType) -> dict[str, Any]:
-    """The kernels of a file by name, those that it takes from other files included."""
+    """Returns a module's kernels by name, including the kernels that it imports."""
     return {k.name: k for value in vars(module).values() for k in kernels_in(value)}
 
 
 def kernels_in(value: object) -> Iterator[Kernel]:
-    """A kernel, or those in a tuple or a table."""
+    """Yields `value` itself if it is a kernel, or the kernels in a tuple or dict."""
     if isinstance(value, Kernel):
         yield value
     elif isinstance(value, tuple | dict):
@@ -102,20 +103,21 @@ def kernels_in(value: object) -> Iterator[Kernel]:
 
 
 def begin(wanted: Wanted, folder: Callable[[], Path | None], compilers: Callable[[], Compilers]) -> bool:
-    """Has processes compile kernels into the cache's folder. Returns False if that would be of no use: then they are
-    left to this process.
+    """Starts compiling kernels into the cache folder in other processes. Returns False if that is
+    impossible or not worthwhile; then this process must compile the kernels itself.
     """
     longest_first = sorted((k for k in wanted if k[0].is_ours), key=lambda k: k[0].size, reverse=True)
     here = folder() if len(longest_first) > 1 else None
     if here is None or not caching.has_space(here):
         return False
-    compilers().ask([f"{k.name}:{dtype}" for k, dtype in longest_first])  # so that they end at about the same time
+    # longest first, so that all processes finish at about the same time
+    compilers().ask([f"{k.name}:{dtype}" for k, dtype in longest_first])
     return True
 
 
 def prepare(wanted: Wanted, report: Callable[[int, int], None], folder: Callable[[], Path | None],
             compilers: Callable[[], Compilers]) -> None:
-    """Makes kernels ready. Calls `report(done, total)` if some must be compiled, and after each one."""
+    """Prepares kernels. Calls `report(done, total)` before the first compilation and after each."""
     missing = [(k, dtype) for k, dtype in wanted if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))

@@ -1,5 +1,5 @@
-"""Arithmetic, reductions and copies, by NumPy: these are bound by memory, and compiled loops would gain nothing. But
-large additions and the sums of a net's global pooling are shared by all threads.
+"""Computes arithmetic, reductions and copies with NumPy: compiled loops would be no faster, because
+memory bandwidth is the limit. Large additions, and sums as in global pooling, use all threads.
 """
 
 import math
@@ -17,12 +17,12 @@ from .products import N, add_rows
 from .simd import lanes
 
 Array = np.ndarray
-FEW = 1 << 14  # items whose sums one thread has made before a second one has begun
-LARGE = 1 << 20  # items that outgrow a core's caches: two cores read more memory than one
+FEW = 1 << 14  # elements that one thread sums in the time that a second thread needs to start
+LARGE = 1 << 20  # elements that exceed a core's caches: two cores read memory faster than one
 
 
 def _by_numpy(ufunc: Callable) -> Callable[..., None]:
-    """Makes a NumPy function a kernel that writes to its last argument."""
+    """Wraps a NumPy function as a kernel that writes to its last argument."""
 
     @recorded
     def run(*arrays: Array) -> None:
@@ -52,7 +52,7 @@ def add(a: Array, b: Array, out: Array) -> None:
 
 
 def _is_plain(a: Any) -> bool:
-    """Whether kernels take it: floating-point numbers in scan order."""
+    """Returns whether compiled kernels accept `a`: a C-contiguous float32 or float64 array."""
     return isinstance(a, np.ndarray) and a.dtype.char in "fd" and a.flags.c_contiguous
 
 
@@ -67,7 +67,7 @@ def _erf(a, out):
 
 
 def erf(a: Array, out: Array) -> None:
-    """The error function of arrays in scan order; NumPy has none."""
+    """out = erf(a), element by element, of C-contiguous arrays; NumPy has no erf."""
     _erf(a.reshape(-1), out.reshape(-1))
 
 
@@ -78,20 +78,20 @@ def matmul(a: Array, b: Array, out: Array) -> None:
 
 @recorded
 def fill(out: Array, value: float) -> None:
-    """out = a number."""
+    """out = value, in every element."""
     out[...] = value
 
 
 @recorded
 def copy(a: Array, out: Array) -> None:
-    """out = a, where `a` may be strided, of another dtype, or smaller and broadcast."""
+    """out = a; `a` may be strided, have another dtype, or be broadcast to the shape of `out`."""
     out[...] = a
 
 
 @kernel("(T[:,:,::1], T[:,::1], int64, float64)", parallel=True)
 def _sum_rows(a, out, columns, divisor):
-    """out (N,C) = the sums of a (N,M,C) over M, divided by `divisor`, in tasks of so many columns; row is added to row,
-    as NumPy does it.
+    """out (N,C) = the sums of a (N,M,C) over M, divided by `divisor`. Each task sums at most
+    `columns` columns, row after row, as NumPy does.
     """
     (_, m, c), flat, number = a.shape, flattened(out), out.dtype.type(divisor)
     panels = (c + columns - 1) // columns
@@ -111,8 +111,8 @@ def _sum_by_numpy(a: Array, axes: tuple[int, ...], out: Array, divisor: float) -
 
 
 def sum(a: Array, axes: tuple[int, ...], out: Array, divisor: float = 1) -> None:
-    """Sums over `axes`, which `out` keeps with size 1, divided by `divisor`. NumPy's order, which is the same in every
-    run.
+    """out = the sums of `a` over `axes`, divided by `divisor`; `out` keeps these axes with
+    length 1. The order of the additions is NumPy's, the same in every run.
     """
     beside = len(axes) > 0 and axes == tuple(range(axes[0], axes[-1] + 1)) and prod(a.shape[axes[-1] + 1 :]) > 1
     if beside and a.size and _is_plain(a) and _is_plain(out) and a.dtype == out.dtype:
@@ -125,14 +125,14 @@ def sum(a: Array, axes: tuple[int, ...], out: Array, divisor: float = 1) -> None
 
 @recorded
 def row_max(a: Array, index: Array, out: Array) -> None:
-    """The first maximum of each row of `a` (rows, m) and where it is; a NaN counts as the maximum."""
+    """Writes each row's first maximum of `a` (rows, m) and its index; NaN counts as the maximum."""
     np.argmax(a, axis=1, out=index)
     out[...] = a[np.arange(len(a)), index]
 
 
 @recorded
 def row_scatter(dy: Array, index: Array, dx: Array) -> None:
-    """dx (rows, m) = 0 but for dy at each row's index."""
+    """dx[r, index[r]] = dy[r] for each row r of dx (rows, m); all other elements are 0."""
     dx[...] = 0
     dx[np.arange(len(dx)), index] = dy
 
@@ -145,13 +145,13 @@ def index_get(x: Array, index: Any, out: Array) -> None:
 
 @recorded
 def index_add(dy: Array, index: Any, dx: Array) -> None:
-    """dx = 0, then dx[index] += dy, where an item that is named twice is added twice, in scan order."""
+    """dx = 0, then dx[index] += dy in scan order; an element indexed twice receives both terms."""
     dx[...] = 0
     np.add.at(dx, index, dy)
 
 
 @recorded
 def index_put(dy: Array, index: Any, dx: Array) -> None:
-    """dx = 0, then dx[index] = dy, for an index that names no item twice."""
+    """dx = 0, then dx[index] = dy, for an index that selects no element twice."""
     dx[...] = 0
     dx[index] = dy

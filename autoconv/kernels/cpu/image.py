@@ -1,4 +1,4 @@
-"""Images moved, turned, scaled and cropped, each by a transform of its own, and the random numbers that choose one.
+"""Applies a geometric transform to each image of a batch, and draws random transforms.
 The formulas are in formulas/geometry.py.
 """
 
@@ -16,9 +16,9 @@ pixel, blend = _geometry.pixel, _geometry.blend
 
 @kernel("(float64, float64, float64, float64, int64, uint64, uint64, uint64, T[:,::1])")
 def draws(low, high, second_low, second_high, word, seed, stream, first, d):
-    """d[0, n] evenly in low..high, d[1, n] in second_low..second_high: d (2, N).
+    """Draws d[0, n] uniformly from low..high and d[1, n] from second_low..second_high; d is (2, N).
 
-    They are made of words 0 and `word` of the first block of sample `first + n`.
+    The draws use words 0 and `word` of the first block of random words of sample `first + n`.
     """
     for n in range(d.shape[1]):
         words = philox((first + np.uint64(n)) << HALF, stream, seed)
@@ -28,15 +28,15 @@ def draws(low, high, second_low, second_high, word, seed, stream, first, d):
 
 @kernel("(T[:,::1], int64, int64, int64, T[:,::1])")
 def transforms(d, kind, h, w, t):
-    """The transforms t (N, 8) of images (h, w) that draws d (2, N) mean."""
+    """Computes the transforms t (N, 8) of images (h, w) from the random draws d (2, N)."""
     for n in range(t.shape[0]):
         set_transform(d, n, kind, h, w, t)
 
 
 @kernel("(T[:,:,:,::1], T[:,::1], int64, float64, boolean, T[:,:,:,::1])", parallel=True)
 def affine_transform(x, transform, fill_mode, fill_value, bilinear, y):
-    """y[n, i, j] is what lies at column (t0 j + t1 i + t2) / s and row (t3 j + t4 i + t5) / s of x[n], with
-    s = t6 j + t7 i + 1. x (N, H, W, C), transform (N or 1, 8), y (N, OH, OW, C).
+    """y[n, i, j] = x[n] at column (t0 j + t1 i + t2) / s and row (t3 j + t4 i + t5) / s, with
+    s = t6 j + t7 i + 1. x (N, H, W, C), transform t (N or 1, 8), y (N, OH, OW, C).
     """
     fill = y.dtype.type(fill_value)
     h, w, channels = x.shape[1:]
@@ -61,7 +61,7 @@ def affine_transform(x, transform, fill_mode, fill_value, bilinear, y):
 
 @kernel("(T[:,:,:,::1], T[:,::1], int64, boolean, T[:,:,:,::1])", parallel=True)
 def affine_transform_grad(dy, transform, fill_mode, bilinear, dx):
-    """Each item of dy goes to the pixels that its value was made of, by their shares: a thread adds up a sample."""
+    """Adds each element of dy, times its interpolation weights, to its source pixels in dx."""
     one = dx.dtype.type(1)
     h, w, channels = dx.shape[1:]
     for n in prange(dx.shape[0]):

@@ -1,4 +1,4 @@
-"""How a kernel is compiled: for float32 and float64, when first needed, cached on disk under the package's own hash."""
+"""Compiles kernels for float32 or float64 on first use; a source hash names the disk cache."""
 
 import functools
 import pickle
@@ -25,19 +25,21 @@ from ..locks import Lock, given_back, kernel_lock
 from ..threads import take_number
 from .linking import HelperCompiler, KernelCompiler
 
-# Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
-# gave other bits than the same one from the cache, since Numba optimises the two differently. simd.py has the FMAs.
+# Sums keep their written order, and NaN and infinity keep their meaning. With "reassoc", a newly
+# compiled kernel gave other bits than the same kernel from the cache, because Numba optimizes the
+# two differently. simd.py contains the FMAs.
 FASTMATH = {"nsz"}
 
 OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfunc_wrapper": True}
 
-# A helper that is compiled into the kernels that call it. Nobody calls it from Python or C, so it needs no wrappers. It
-# counts no references to its arrays: that is an atomic addition at its start and end for each, on a cache line that two
-# threads share. So it can neither make arrays nor return any; `allocating` can.
+# Helpers are compiled into the kernels that call them. Python and C never call them, so they
+# need no wrappers. An `inline` helper counts no references to its arrays: that would take two
+# atomic additions per array, on a cache line that threads share. So it can neither create nor
+# return arrays; an `allocating` helper can.
 _HELPER: Any = functools.partial(numba.njit, **OPTIONS, no_cpython_wrapper=True)
 inline, allocating = _HELPER(_nrt=False, pipeline_class=HelperCompiler), _HELPER(_nrt=True)
 
-AHEAD = 4  # processes at most that get ready to compile before it is known what
+AHEAD = 4  # maximum number of compiler processes started before it is known what to compile
 
 _compiling = Lock()
 _compilers = Compilers(f"{__package__}.compiling")
@@ -46,15 +48,15 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class CpuKernel(Kernel):
-    """A kernel for the CPU's threads. The first argument whose type the signature calls T decides the floating type.
+    """Runs a kernel on the CPU's threads, in the dtype of the signature's first T argument.
 
-    `parallel`: its `prange` loops run on all threads if they have more than `few` rounds.
+    `parallel`: `prange` loops run on all threads if they have more than `few` iterations.
     """
 
     def __init__(self, function: Callable, signature: str, name: str, parallel: bool, few: int,
                  vector_bytes: int) -> None:
         super().__init__(function, signature, name)
-        function.__name__ = function.__qualname__ = name  # in its code's symbols, which no two kernels may share
+        function.__name__ = function.__qualname__ = name  # used in symbols, which must be unique
         self.parallel, self.vector_bytes = parallel, vector_bytes
         compiler: Any = functools.partial(KernelCompiler, few)
         self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=compiler)(function)
@@ -82,7 +84,7 @@ class CpuKernel(Kernel):
             recorder.add(trace.HOST, self._ready[dtype], args)
 
     def types(self, dtype: Any) -> tuple:
-        """Numba's types of the parameters. Raises TypeError for a type that kernels do not compute in."""
+        """Returns Numba's parameter types. Raises TypeError except for float32 and float64."""
         if dtype not in _FLOATS:
             raise TypeError(f"Kernels compute in float32 or float64. {self.name} received {dtype}: use .astype.")
         return _normalized(self.spelled(dtype))
@@ -95,11 +97,12 @@ class CpuKernel(Kernel):
         types = self.types(dtype)
         _compilers.wait([f"{self.name}:{dtype}"])
         with _compiling, given_back(global_compiler_lock._lock), warnings.catch_warnings():
-            warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)  # of a kernel for one thread
+            # Numba warns about kernels that run on one thread
+            warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
             self._dispatcher.disable_compile(False)
             self._dispatcher.compile(types)
-            self._dispatcher.disable_compile()  # else Numba would compile, unasked, for arguments of other types
-        return self._dispatcher.overloads[types].entry_point  # below Numba's choice by types
+            self._dispatcher.disable_compile()  # no compilation for other argument types
+        return self._dispatcher.overloads[types].entry_point  # bypasses Numba's dispatcher
 
     def _file(self, types: Any) -> Path | None:
         return caching.kernel_file(cache_folder(), self.name, _normalized(types), _target_key())
@@ -110,7 +113,7 @@ def _normalized(types: Any) -> tuple:
 
 
 class _DiskCache(NullCache):
-    """The cache that Numba reads before it compiles a kernel, and writes to afterwards. `file(types)` is the path."""
+    """Reads the kernel's file `file(types)` before Numba compiles, and writes it afterwards."""
 
     def __init__(self, file: Callable[[Any], Path | None]) -> None:
         self._file = file
@@ -119,7 +122,7 @@ class _DiskCache(NullCache):
         data = caching.read(self._file(types))
         if data is None:
             return None
-        rtsys.initialize(context)  # what kernels allocate memory by; all else that a compiler needs can wait
+        rtsys.initialize(context)  # memory allocation for kernels: only a compiler needs more
         return CompileResult._rebuild(context, *pickle.loads(data))
 
     def save_overload(self, types: Any, compiled: Any) -> None:
@@ -129,7 +132,7 @@ class _DiskCache(NullCache):
 
 
 def recorded(function: Callable) -> Callable:
-    """Makes a function by NumPy take part in recordings as a kernel does. It must write to its arguments alone."""
+    """Makes a NumPy function recordable like a kernel. It must write only to its arguments."""
 
     @functools.wraps(function)
     def wrapper(*args: Any) -> None:
@@ -146,8 +149,8 @@ def recorded(function: Callable) -> Callable:
 
 def kernel(signature: str, parallel: bool = False, few: int = 1, vector_bytes: int = 0,
            name: str = "") -> Callable[[Callable], CpuKernel]:
-    """Makes a function a `CpuKernel`. vector_bytes: the size of vectors without which it cannot be compiled. `name`:
-    for one of several kernels of the same source.
+    """Makes a function a `CpuKernel`. `vector_bytes`: the vector size that the kernel
+    requires. `name`: the kernel's name, if several kernels have the same source.
     """
     return lambda function: CpuKernel(function, signature, name or function.__name__, parallel, few, vector_bytes)
 
@@ -160,26 +163,26 @@ def _check_enabled() -> None:
 
 @cache
 def _expect_more() -> None:
-    """On a machine's first start: processes get ready to compile, while this one compiles its first kernel."""
+    """Starts compiler processes if the cache is empty, while this process compiles a kernel."""
     folder = cache_folder()
     if folder is not None and caching.has_space(folder) and not any(folder.glob(f"*{caching.KERNEL}")):
         _compilers.start(AHEAD)
 
 
 def begin(wanted: Wanted) -> bool:
-    """Has processes compile kernels. A caller of one that is not compiled yet waits for it."""
+    """Starts compiling kernels in other processes. A call of an unfinished kernel waits for it."""
     return kernels.begin(wanted, cache_folder, lambda: _compilers)
 
 
 def prepare(wanted: Wanted, report: Callable[[int, int], None]) -> None:
-    """Makes kernels ready, as `kernel.prepare` does."""
+    """Compiles or loads kernels before their first calls, as `kernel.prepare` does."""
     kernels.prepare(wanted, report, cache_folder, lambda: _compilers)
 
 
 @cache
 def target() -> tuple[str, frozenset[str]]:
-    """The processor Numba compiles for: its name and its features, such as "avx2". Not always the host's: both can be
-    set by NUMBA_CPU_NAME and NUMBA_CPU_FEATURES.
+    """Returns the name and the features, such as "avx2", of Numba's target processor. They are
+    the host's unless NUMBA_CPU_NAME or NUMBA_CPU_FEATURES is set.
     """
     _, name, text = numba.core.registry.cpu_target.target_context.codegen().magic_tuple()
     return name, frozenset(f[1:] for f in text.split(",") if f.startswith("+"))
@@ -193,15 +196,15 @@ def _target_key() -> str:
 
 @cache
 def cache_folder() -> Path | None:
-    """The folder for compiled kernels; None (with a warning) where none can be written."""
+    """Returns the folder for compiled kernels; None, with a warning, if it is not writable."""
     return caching.made_folder(f"kernels-{source_hash()}")
 
 
 def make_ready() -> None:
-    """Has Numba read what it knows of types and functions, which it otherwise does for the first kernel."""
+    """Loads Numba's registries of types and functions now, instead of with the first kernel."""
     numba.core.registry.cpu_target.target_context.refresh()
 
 
 def source_hash() -> str:
-    """A hash over all sources of the kernels, and what compiles them."""
+    """Returns a hash of the kernels' sources and of the versions of Python, Numba and NumPy."""
     return caching.source_hash(Path(__file__).parent, numba.__version__, np.__version__)

@@ -1,9 +1,9 @@
-"""Losses of a batch, one number a sample, and their gradients. The crossentropy from logits, which almost every net
-ends in, is compiled: on arrays as small as these a chain of NumPy calls costs more than the work. The others are by
-NumPy.
+"""Computes the losses of a batch, one number per sample, and their gradients. Categorical
+cross-entropy from logits, the most common loss, is compiled: on such small arrays, a chain of NumPy
+calls costs more than the arithmetic. The other losses use NumPy.
 
-All share one signature: forward(t, x, loss) and gradient(t, x, dy, dx), with the targets t and the predictions x of
-shape (..., C), and loss and dy of shape (...).
+All losses have the form forward(t, x, loss) and gradient(t, x, dy, dx). The targets t and the
+predictions x have shape (..., C); loss and dy have shape (...).
 """
 
 import math
@@ -14,8 +14,8 @@ from numba import prange
 from .jit import kernel, recorded
 from .pointwise import sigmoid, softmax
 
-FEW = 64  # rows, of some ten classes, up to which one thread is done before a second one has begun
-EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
+FEW = 64  # rows of about ten classes that one thread completes before a second could start
+EPSILON = 1e-7  # as in Keras: probabilities are clipped to [EPSILON, 1 - EPSILON]
 
 
 @kernel("(int64[::1], T[:,::1])")
@@ -27,13 +27,13 @@ def _one_hot(labels, out):
 
 
 def one_hot(labels, out):
-    """out (..., C) = 1 at each label (...), else 0; a row of NaN for a label outside of 0..C-1."""
+    """out (..., C) = 1 at each label (...), else 0; a label outside 0..C-1 gives a row of NaN."""
     _one_hot(labels.reshape(-1), out.reshape(labels.size, out.shape[-1]))
 
 
 @recorded
 def categorical(t, x, loss):
-    """-sum(t log p), where p is x made to sum to 1, then clipped."""
+    """loss = -sum(t log p), with p = x / sum(x), clipped to [EPSILON, 1 - EPSILON]."""
     p = np.clip(_shares(x)[0], EPSILON, 1 - EPSILON)
     np.sum(t * np.log(p), axis=-1, out=loss)
     np.negative(loss, out=loss)
@@ -41,7 +41,7 @@ def categorical(t, x, loss):
 
 @recorded
 def categorical_grad(t, x, dy, dx):
-    """With p = x / S: dp = -t / p where p was not clipped, dx = (dp - sum(dp p)) / S."""
+    """dx = dy (dp - sum(dp p)) / S, S = sum(x), p = x / S, dp = -t / p, or 0 if p was clipped."""
     p, total = _shares(x)
     dp = _unclipped(p, -t / np.clip(p, EPSILON, 1 - EPSILON))
     np.subtract(dp, np.sum(dp * p, axis=-1, keepdims=True), out=dx)
@@ -67,7 +67,7 @@ def _categorical_logits(t, x, loss):
 
 
 def categorical_logits(t, x, loss):
-    """-sum(t log_softmax(x)), where 0 times -inf is 0."""
+    """loss = -sum(t log_softmax(x)), with 0 * -inf = 0."""
     _categorical_logits(_rows(t), _rows(x), loss.reshape(-1))
 
 
@@ -83,21 +83,21 @@ def _minus_targets(t, dy, dx):
 
 
 def categorical_logits_grad(t, x, dy, dx):
-    """dx = softmax(x) sum(t) - t."""
+    """dx = dy (softmax(x) sum(t) - t)."""
     softmax(x, -1, dx)
     _minus_targets(_rows(t), dy.reshape(-1), _rows(dx))
 
 
 @recorded
 def binary(t, x, loss):
-    """-mean(t log p + (1 - t) log(1 - p)) with p = x clipped."""
+    """loss = -mean(t log p + (1 - t) log(1 - p)), with p = x clipped to [EPSILON, 1 - EPSILON]."""
     p = np.clip(x, EPSILON, 1 - EPSILON)
     np.mean(-t * np.log(p) - (1 - t) * np.log(1 - p), axis=-1, out=loss)
 
 
 @recorded
 def binary_grad(t, x, dy, dx):
-    """dx = (p - t) / (p (1 - p)) / C where x was not clipped."""
+    """dx = dy (p - t) / (p (1 - p)) / C, or 0 if x was clipped to p."""
     p = np.clip(x, EPSILON, 1 - EPSILON)
     dx[...] = _unclipped(x, (p - t) / (p * (1 - p)))
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
@@ -105,14 +105,14 @@ def binary_grad(t, x, dy, dx):
 
 @recorded
 def binary_logits(t, x, loss):
-    """The same of p = sigmoid(x), stable: mean(max(x, 0) - x t + log(1 + exp(-|x|)))."""
+    """loss = mean(max(x, 0) - x t + log(1 + exp(-|x|))), a stable `binary` of sigmoid(x)."""
     with np.errstate(invalid="ignore"):
         np.mean(np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x))), axis=-1, out=loss)
 
 
 @recorded
 def binary_logits_grad(t, x, dy, dx):
-    """dx = (sigmoid(x) - t) / C."""
+    """dx = dy (sigmoid(x) - t) / C."""
     sigmoid(x.reshape(-1), dx.reshape(-1))
     dx -= t
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
@@ -120,43 +120,43 @@ def binary_logits_grad(t, x, dy, dx):
 
 @recorded
 def squared(t, x, loss):
-    """mean((x - t)^2)."""
+    """loss = mean((x - t)^2)."""
     np.mean((x - t) ** 2, axis=-1, out=loss)
 
 
 @recorded
 def squared_grad(t, x, dy, dx):
-    """dx = 2 (x - t) / C."""
+    """dx = 2 dy (x - t) / C."""
     np.subtract(x, t, out=dx)
     dx *= dy[..., None] * x.dtype.type(2 / x.shape[-1])
 
 
 @recorded
 def absolute(t, x, loss):
-    """mean(|x - t|)."""
+    """loss = mean(|x - t|)."""
     np.mean(np.abs(x - t), axis=-1, out=loss)
 
 
 @recorded
 def absolute_grad(t, x, dy, dx):
-    """dx = sign(x - t) / C."""
+    """dx = dy sign(x - t) / C."""
     np.sign(x - t, out=dx)
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
 
 
 def _rows(x):
-    """(..., C) as (M, C)."""
+    """Reshapes (..., C) to (M, C)."""
     return x.reshape(-1, x.shape[-1])
 
 
 def _shares(x):
-    """x / sum(x) along the last axis, and that sum."""
+    """Returns x / sum(x) along the last axis, and the sum."""
     total = x.sum(-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         return x / total, total
 
 
 def _unclipped(p, gradient):
-    """The gradient with 0 where p lies outside of [EPSILON, 1 - EPSILON]; at a NaN it stays."""
+    """Sets `gradient` to 0 where p is outside [EPSILON, 1 - EPSILON], but not where p is NaN."""
     gradient[(p < EPSILON) | (p > 1 - EPSILON)] = 0
     return gradient

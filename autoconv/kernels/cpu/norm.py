@@ -1,7 +1,7 @@
-"""Batch normalisation over the rows of (M, C), one channel a column.
+"""Computes batch normalization over the rows of (M, C), with one channel per column.
 
-Sums over rows are made of a number of parts that the op fixes, added in their order, so they have the same bits for any
-number of threads. A part adds up a few rows at a time in vector registers, and those sums in float64.
+The op fixes the number of partial sums over rows, so the thread count changes no bit of a sum. A
+partial sum adds a few rows at a time in vector registers, and then adds these sums in float64.
 """
 
 import math
@@ -18,13 +18,13 @@ from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .products import bias, ones
 from .rowwise import VECTORS
 
-WIDE = 64  # items of neighbouring rows that are worked on as one: rows of few channels would not fill vectors
-DEPTH = 32  # such rows are added up in the floating type of x, more of them in float64
+WIDE = 64  # elements: adjacent short rows are merged to a multiple of this length, to fill vectors
+DEPTH = 32  # merged rows that are summed in the dtype of x; longer sums are in float64
 
 
 @allocating
 def repeated(row, times):
-    """The row (C,) several times, one after the other."""
+    """Returns an array with `times` consecutive copies of the row (C,)."""
     out = np.empty(times * row.size, row.dtype)
     for r in range(times):
         for c in range(row.size):
@@ -34,20 +34,20 @@ def repeated(row, times):
 
 @inline
 def times_for(channels):
-    """How many rows of that many channels are worked on as one: so many that vectors have no rest, if these are few."""
+    """Returns the number of rows to merge: enough to fill vectors, unless that is too many."""
     times = WIDE // math.gcd(channels, WIDE)
     return times if times * channels <= 8 * WIDE else max(1, WIDE // channels)
 
 
 @inline
 def share(rows, p, count):
-    """The rows of the p-th of `count` parts: the first, and the one behind the last."""
+    """Returns the first row of the p-th of `count` partial sums, and the row after its last."""
     return rows * p // count, rows * (p + 1) // count
 
 
 @inline
 def add_folded(wide, out):
-    """out (C,) float64 += the sum of the rows of C that lie in `wide` one after the other."""
+    """out (C,) float64 += the sum of the consecutive rows of length C in the merged row `wide`."""
     for r in range(wide.size // out.size):
         for c in range(out.size):
             out[c] += wide[r * out.size + c]
@@ -55,7 +55,7 @@ def add_folded(wide, out):
 
 @inline
 def deviations(x, i, stop, center, sums, squares):
-    """For each column the sums of x - center and of their squares, over x[i : stop] as rows of center's size."""
+    """Sums x - center and its square per column of x[i : stop], in rows as long as `center`."""
     none, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(none)):
         columns, at = min(simd.width(none), wide - j), i + j
@@ -74,10 +74,10 @@ def deviations(x, i, stop, center, sums, squares):
 
 @kernel("(T[:,::1], float64[:,:,::1], T[::1], T[::1])", parallel=True)
 def moments(x, parts, mean, variance):
-    """The mean and the biased variance of each column; `parts` (2, P, C) is room to work in.
+    """Computes the mean and the biased variance of each column; `parts` (2, P, C) is a work buffer.
 
-    A block of rows is summed up around the mean of the block before it, so few digits are lost and x is read once. In
-    float64 blocks and parts are put together around x's first row.
+    Each block of rows is centered on the previous block's mean, so few digits are lost and x is
+    read once. In float64, the sums of all blocks are combined around x's first row.
     """
     (rows, channels), count = x.shape, parts.shape[1]
     flat, pivot = flattened(x), np.zeros(channels, x.dtype)
@@ -89,7 +89,8 @@ def moments(x, parts, mean, variance):
         sums, squares = np.empty(center.size, x.dtype), np.empty(center.size, x.dtype)
         total, squared, block = np.empty(channels), np.empty(channels), DEPTH * center.size
         parts[0, p], parts[1, p] = 0, 0
-        for turn in range(-1, ((end - begin) * channels + block - 1) // block):  # the first block twice: for its mean
+        # turn -1 visits the first block only to compute the block's mean
+        for turn in range(-1, ((end - begin) * channels + block - 1) // block):
             i = begin * channels + max(turn, 0) * block
             stop = min(i + block, end * channels)
             size = max((stop - i) // channels, 1)
@@ -139,13 +140,13 @@ def _normalize(x, other, two, mean, scale, shift, relu, y):
 
 
 def normalize(x, mean, scale, shift, relu, y, other=None) -> None:
-    """y = (x - mean) scale + shift, to which `other` is added; or with `relu` the larger of that and 0."""
+    """y = (x - mean) scale + shift, plus `other` if given; with `relu`, a ReLU is applied to y."""
     _normalize(x, x if other is None else other, other is not None, mean, scale, shift, relu, y)
 
 
 @inline
 def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
-    """For each column the sums of dy and of dy (x - center), over [i : stop] as rows of center's size."""
+    """Sums dy and dy (x - center) per column of [i : stop], in rows as long as `center`."""
     none, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(none)):
         columns, at, total, product = min(simd.width(none), wide - j), i + j, none, none
@@ -166,7 +167,7 @@ def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], boolean, float64[:,:,::1], T[::1], T[::1])",
         parallel=True)
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over rows; with `relu` over those that it let by."""
+    """dgamma = sum(dy (x - mean) inverse), dbeta = sum(dy); `relu`: dy = 0 if the ReLU gave 0."""
     (rows, channels), count = x.shape, parts.shape[1]
     pixels, gradients, times = flattened(x), flattened(dy), times_for(channels)
     center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
@@ -189,8 +190,8 @@ def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbe
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], boolean, T[::1], T[::1], T[:,::1])", parallel=True)
 def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
-    """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse, and dy = 0 where `relu`
-    let nothing by.
+    """dx = scale (dy - mean(dy) - xhat mean(dy xhat)), with xhat = (x - mean) inverse. With `relu`,
+    dy is 0 for each element for which the ReLU gave 0.
     """
     (rows, channels), times = x.shape, times_for(x.shape[1])
     pixels, gradients, target = flattened(x), flattened(dy), flattened(dx)
@@ -228,8 +229,8 @@ def _coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, 
 
 
 def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, shift) -> None:
-    """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta; gamma may be None for
-    ones, beta for zeros.
+    """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta.
+    A gamma of None counts as ones, a beta of None as zeros.
     """
     gamma = ones(mean.dtype, mean.size) if gamma is None else gamma
     _coefficients(mean, variance, float(epsilon), gamma, bias(beta, mean.dtype, mean.size), center, inverse, scale,
@@ -248,8 +249,8 @@ def _fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift):
 
 
 def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift) -> None:
-    """folded (R,C) = w (R,C) scale and shift (C,) = (b - mean) scale + beta, with scale = gamma / sqrt(variance +
-    epsilon); b and beta may be None for zeros, gamma for ones. By one thread: for most nets it takes microseconds.
+    """folded (R,C) = w scale, shift (C,) = (b - mean) scale + beta, scale = gamma / sqrt(variance +
+    epsilon). Defaults for None: b and beta 0, gamma 1. One thread takes microseconds for most nets.
     """
     like = mean.dtype, mean.size
     _fold(w, bias(b, *like), ones(*like) if gamma is None else gamma, bias(beta, *like), mean, variance,
@@ -269,11 +270,11 @@ def moving_average(average, batch, momentum) -> None:
 
 @recorded
 def combine_moments(gather, count, mean, variance, share):
-    """By messages of the host, at each replay."""
+    """Combines the moments of all ranks, with messages between processes in every replay."""
     across.combine_moments(gather, count, mean, variance, share)
 
 
 @recorded
 def sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta):
-    """By messages of the host, at each replay."""
+    """Sums dgamma and dbeta over all ranks, with messages between processes in every replay."""
     across.sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta)

@@ -1,5 +1,5 @@
-"""Functions of one item, and the softmax. They are compiled: they run in every pass, and a chain of NumPy calls is one
-pass over memory for each, on one thread. log_softmax is by NumPy, whose vectorised exp is five times as fast as
+"""Compiles element-wise functions and softmax: a chain of NumPy calls would pass over memory once
+per call, on one thread. log_softmax uses NumPy, whose vectorized exp is five times as fast as
 `math.exp` in a loop."""
 
 import inspect
@@ -14,11 +14,12 @@ from . import exponential
 from .jit import CpuKernel, inline, kernel, recorded
 from .tasks import loops, piece
 
-FEW, FEW_CALLS = 1 << 13, 1 << 10  # items, or calls of exp, that one thread has done before a second one has begun
+# elements, and calls of exp, that one thread completes before a second thread could start
+FEW, FEW_CALLS = 1 << 13, 1 << 10
 
 
 def _elementwise(name: str, f: Callable) -> CpuKernel:
-    """y = f(x), f(a, b) or f(a, b, c), of flat arrays."""
+    """Returns the kernel y = f(x), f(a, b) or f(a, b, c) for flat arrays."""
 
     def of_one(x, y):
         for i in prange(y.size):
@@ -37,7 +38,7 @@ def _elementwise(name: str, f: Callable) -> CpuKernel:
     return kernel(signature, parallel=True, few=FEW, name=name)((of_one, of_two, of_three)[count - 1])
 
 
-# Vectors are made of the loops around the polynomials of sigmoid and tanh.
+# The compiler vectorizes loops that call the polynomials of sigmoid and tanh.
 _FORMULAS = {**{name: inline(f) for name, f in elementwise.ACTIVATIONS.items()},
              "sigmoid": exponential.sigmoid, "tanh": exponential.tanh}
 
@@ -46,7 +47,7 @@ globals().update({name: _elementwise(name, f) for name, f in _FORMULAS.items()})
 
 @kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
 def _softmax(x, y):
-    """Along the middle axis. The largest item is subtracted first, so no exp can overflow; inf - inf is NaN."""
+    """y = softmax(x) on the middle axis. exp(x - max) never overflows; infinite maxima give NaN."""
     rows, n, inner = x.shape
     count = loops(rows * inner, x.size, FEW_CALLS)
     for task in prange(count):
@@ -65,7 +66,7 @@ def _softmax(x, y):
 
 
 def softmax(x, axis, y):
-    """y = exp(x) / sum(exp(x)) along the axis."""
+    """y = exp(x) / sum(exp(x)) along `axis`."""
     shape = _around(x.shape, axis)
     _softmax(x.reshape(shape), y.reshape(shape))
 
@@ -86,20 +87,20 @@ def _softmax_grad(y, dy, dx):
 
 
 def softmax_grad(y, dy, axis, dx):
-    """dx = y (dy - sum(y dy))."""
+    """dx = y (dy - sum(y dy)), with the sum along `axis`."""
     shape = _around(y.shape, axis)
     _softmax_grad(y.reshape(shape), dy.reshape(shape), dx.reshape(shape))
 
 
 def _around(shape, axis):
-    """The axes before one, that axis, and those behind it, as three."""
+    """Merges `shape` into three axes: the axes before `axis`, `axis` itself, the axes after it."""
     axis %= len(shape)
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
 @recorded
 def log_softmax(x, axis, y):
-    """y = x - max - log(sum(exp(x - max))) along the axis."""
+    """y = x - max - log(sum(exp(x - max))) along `axis`."""
     with np.errstate(invalid="ignore"):
         np.subtract(x, x.max(axis, keepdims=True), out=y)
     np.subtract(y, np.log(np.exp(y).sum(axis, keepdims=True)), out=y)
@@ -107,7 +108,7 @@ def log_softmax(x, axis, y):
 
 @recorded
 def log_softmax_grad(y, dy, axis, dx):
-    """dx = dy - exp(y) sum(dy)."""
+    """dx = dy - exp(y) sum(dy), with the sum along `axis`."""
     np.exp(y, out=dx)
     np.multiply(dx, dy.sum(axis, keepdims=True), out=dx)
     np.subtract(dy, dx, out=dx)

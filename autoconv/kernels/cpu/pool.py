@@ -1,4 +1,4 @@
-"""Max and average pooling on the CPU, parallel over the batch, vectorised over the channels."""
+"""Computes max and average pooling: parallel over the batch, vectorized over the channels."""
 
 from functools import lru_cache
 from typing import Any
@@ -13,19 +13,19 @@ from .products import bias, ones
 from .stencil import backward_axis, forward_axis, inside, stencil
 from .tasks import loops, piece
 
-FEW = 1 << 12  # results of small windows up to which one thread is done before a second one has begun
-SIDE_BY_SIDE = Window(2, 2, 2, 2)  # the usual pooling: 2x2 windows that neither overlap nor need padding
+FEW = 1 << 12  # results of 2x2 windows that one thread computes before a second could start
+SIDE_BY_SIDE = Window(2, 2, 2, 2)  # the usual pooling: 2x2 windows without overlap or padding
 
 
 @inline
 def larger(pixel, best):
-    """Whether the pixel takes the place of the best so far; a NaN does, and keeps it."""
+    """Returns whether `pixel` replaces the maximum `best`: if it is larger, or the first NaN."""
     return (pixel > best) | ((pixel != pixel) & (best == best))
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], int32[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
 def _max(x, y, winner, window):
-    """The largest pixel of each window and its position i*kw + j, the first in scan order; a NaN is larger than all."""
+    """Writes each window's first maximum and its position i*kw + j; NaN exceeds all numbers."""
     n, h, w, c = x.shape
     _, oh, ow, _ = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
@@ -47,7 +47,7 @@ def _max(x, y, winner, window):
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], int32[:,:,:,::1])", parallel=True)
 def _max_2x2(x, y, winner):
-    """`_max` for 2x2 windows side by side without padding: each vector of channels in registers."""
+    """Computes `_max` in registers, for 2x2 windows without overlap or padding."""
     n, oh, ow, c = y.shape
     for s in prange(n):
         for p in range(oh):
@@ -63,7 +63,7 @@ def _max_2x2(x, y, winner):
 
 @kernel("(T[:,:,:,::1], int32[:,:,:,::1], T[:,:,:,::1])", parallel=True)
 def _max_2x2_grad(dy, winner, dx):
-    """`_max_grad` for 2x2 windows side by side without padding: each pixel is written once."""
+    """Computes `_max_grad` for 2x2 windows without overlap or padding; writes each pixel once."""
     n, oh, ow, c = dy.shape
     zero = dx.dtype.type(0)
     for s in prange(n):
@@ -79,7 +79,7 @@ def _max_2x2_grad(dy, winner, dx):
 
 @kernel("(T[:,:,:,::1], int32[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
 def _max_grad(dy, winner, dx, window):
-    """dx: every window's gradient, added to its winner."""
+    """Adds every window's gradient to the pixel of dx at the window's maximum."""
     n, h, w, c = dx.shape
     _, oh, ow, _ = dy.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
@@ -99,7 +99,7 @@ def _max_grad(dy, winner, dx, window):
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1])", parallel=True)
 def _average_2x2(x, y):
-    """The means of 2x2 windows side by side without padding."""
+    """y = the means of 2x2 windows of x without overlap or padding."""
     n, oh, ow, c = y.shape
     quarter, count = y.dtype.type(0.25), loops(n * oh, y.size, FEW)
     for task in prange(count):
@@ -115,7 +115,7 @@ def _average_2x2(x, y):
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1])", parallel=True)
 def _average_2x2_grad(dy, dx):
-    """The gradient of `_average_2x2`: each pixel is written once."""
+    """dx = the input gradient of `_average_2x2`; each pixel is written once."""
     n, oh, ow, c = dy.shape
     quarter = dy.dtype.type(0.25)
     for s in prange(n):
@@ -130,7 +130,7 @@ def _average_2x2_grad(dy, dx):
 
 
 def max_pool2d(x, y, winner, window: Window) -> None:
-    """y (N,OH,OW,C) and the winners' positions (N,OH,OW,C) int32 in the windows of x (N,H,W,C)."""
+    """y (N,OH,OW,C) = the maximum of each window of x (N,H,W,C); winner = its position, int32."""
     if window == SIDE_BY_SIDE:
         _max_2x2(x, y, winner)
     else:
@@ -138,7 +138,7 @@ def max_pool2d(x, y, winner, window: Window) -> None:
 
 
 def max_pool2d_grad(dy, winner, dx, window: Window) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,C)."""
+    """dx (N,H,W,C) = the input gradient of `max_pool2d` for dy (N,OH,OW,C)."""
     if window == SIDE_BY_SIDE:
         _max_2x2_grad(dy, winner, dx)
     else:
@@ -146,7 +146,7 @@ def max_pool2d_grad(dy, winner, dx, window: Window) -> None:
 
 
 def avg_pool2d(x, y, window: Window) -> None:
-    """y (N,OH,OW,C): the means of the windows of x (N,H,W,C), over their pixels inside x."""
+    """y (N,OH,OW,C) = the mean of each window of x (N,H,W,C), over the window's pixels inside x."""
     if window == SIDE_BY_SIDE:
         _average_2x2(x, y)
         return
@@ -156,7 +156,7 @@ def avg_pool2d(x, y, window: Window) -> None:
 
 
 def avg_pool2d_grad(dy, dx, window: Window) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,C): every window's gradient, shared out evenly among its pixels inside x."""
+    """Divides each window's gradient in dy (N,OH,OW,C) evenly among its pixels in dx (N,H,W,C)."""
     if window == SIDE_BY_SIDE:
         _average_2x2_grad(dy, dx)
         return
@@ -170,19 +170,19 @@ def avg_pool2d_grad(dy, dx, window: Window) -> None:
 
 
 def _unweighted(x) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and bias that change nothing."""
+    """Returns weights of 1 and a bias of 0, for sums without weights and bias."""
     return ones(x.dtype, x.shape[3]).reshape(1, 1, -1, 1), bias(None, x.dtype, x.shape[3])
 
 
 def _size(x, y, window: Window) -> int:
-    """How many pixels each window has, or 0 where some windows have fewer."""
+    """Returns the number of pixels per window, or 0 if some windows have fewer inside the image."""
     sizes = _sizes(*x.shape[1:3], *y.shape[1:3], window, x.dtype)
     return window.kh * window.kw if (sizes == window.kh * window.kw).all() else 0
 
 
 @lru_cache(maxsize=64)
 def _sizes(h: int, w: int, oh: int, ow: int, window: Window, dtype: Any) -> np.ndarray:
-    """How many pixels inside the image each window has, (OH,OW,1)."""
+    """Returns the number of pixels inside the image for each window, as (OH,OW,1)."""
     axes = (oh, window.sh, window.top, window.kh, h), (ow, window.sw, window.left, window.kw, w)
     rows, columns = (np.array([high - low for _, low, high in (inside.py_func(o, stride, before, size, 1, n)
                                                                for o in range(outputs))], dtype)

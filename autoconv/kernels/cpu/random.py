@@ -1,7 +1,7 @@
-"""Philox4x32-10, the counter-based generator: a function of (seed, stream, block), so any thread can draw any block.
+"""Generates Philox4x32-10 random words, which depend only on the seed, stream and block number.
 
-formulas/random_numbers.py makes numbers of the words. Arithmetic is in uint64 throughout, since Numba makes uint64 with
-int64 a float.
+formulas/random_numbers.py converts these words to numbers. All arithmetic is in uint64, because
+Numba converts a mixture of uint64 and int64 to float64.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ uniform, noisy = _numbers.uniform, _numbers.noisy
 
 @inline
 def philox(block, stream, seed):
-    """The four 32-bit words of a block, as uint64."""
+    """Returns the four 32-bit words of a block, as uint64."""
     c0, c1, c2, c3 = block & LOW, block >> HALF, stream & LOW, stream >> HALF
     k0, k1 = seed & LOW, seed >> HALF
     for _ in range(ROUNDS):
@@ -33,7 +33,7 @@ def philox(block, stream, seed):
 
 @kernel("(T[::1], uint64, uint64, uint64)", parallel=True)
 def bits(memory, seed, stream, first):
-    """Fills the memory of an array, whose items mean nothing, with the words of the blocks from `first` on."""
+    """Fills `memory`, whatever its dtype, with the random words of the blocks from `first` on."""
     words = memory.view(np.uint32)
     for b in prange(words.size // 4):
         i = 4 * b
@@ -42,9 +42,9 @@ def bits(memory, seed, stream, first):
 
 @kernel("(T[:,::1], float64, uint64, uint64, uint64, uint64, T[:,::1])", parallel=True)
 def dropout(x, scale, threshold, seed, stream, first, y):
-    """y = x * scale where an item's random word is at least `threshold`, else x * 0.
+    """y = x * scale if an element's random word is at least `threshold`, else x * 0.
 
-    x (N, M). Item j of row n has word j of sample `first + n`: a sample's blocks begin at its number times 2^32.
+    x (N, M). x[n, j] uses word j of sample s = first + n, whose blocks begin at block s * 2^32.
     """
     keep, drop, blocks = x.dtype.type(scale), x.dtype.type(0), x.shape[1] // 4
     for n in prange(x.shape[0]):
@@ -62,7 +62,7 @@ def dropout(x, scale, threshold, seed, stream, first, y):
 
 @kernel("(T[:,::1], float64, float64, uint64, uint64, uint64, T[:,::1])", parallel=True)
 def gaussian_noise(x, added, scaled, seed, stream, first, y):
-    """y = x + (added + scaled x) n; n is the normal number of an item's random word, laid out as for `dropout`."""
+    """y = x + (added + scaled x) n; n is normal, from the element's random word as in `dropout`."""
     real = x.dtype.type
     a, s, m = real(added), real(scaled), x.shape[1]
     for n in prange(x.shape[0]):

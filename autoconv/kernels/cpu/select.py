@@ -1,4 +1,4 @@
-"""Comparisons, and choosing between items one by one, by NumPy: memory is the limit. All arguments may broadcast."""
+"""Compares and selects elements of broadcast arrays with NumPy: memory bandwidth is the limit."""
 
 import numpy as np
 
@@ -10,14 +10,14 @@ Array = np.ndarray
 
 @recorded
 def where(condition: Array, a: Array, b: Array, out: Array) -> None:
-    """out = a where the condition (of booleans) holds, else b."""
+    """out = a if `condition` (boolean) is True, else b, element by element."""
     np.copyto(out, b)
     np.copyto(out, a, where=condition)
 
 
 @recorded
 def masked(condition: Array, kept: bool, a: Array, out: Array) -> None:
-    """out = a where the condition is `kept` (True or False), else 0."""
+    """out = a if `condition` equals `kept` (True or False), else 0, element by element."""
     np.copyto(out, 0 if kept else a)
     np.copyto(out, a if kept else 0, where=condition)
 
@@ -31,12 +31,12 @@ def abs_grad(x: Array, dy: Array, dx: Array) -> None:
 
 @recorded
 def clip(x: Array, low: float, high: float, y: Array) -> None:
-    """y = min(max(x, low), high); a NaN is passed on."""
+    """y = min(max(x, low), high); NaN stays NaN."""
     np.clip(x, low, high, out=y)
 
 
 @recorded
 def clip_grad(x: Array, low: float, high: float, dy: Array, dx: Array) -> None:
-    """dx = dy where x lies in low..high, else 0, also where x is NaN."""
+    """dx = dy if low <= x <= high, else 0; also 0 if x is NaN."""
     np.copyto(dx, dy)
     np.copyto(dx, 0, where=~((x >= low) & (x <= high)))

@@ -1,7 +1,7 @@
-"""One step of an optimizer over the flat array of all parameters: a single pass, each element on its own. And the
-clipping of gradients.
+"""Updates the flat array of all parameters in one pass per optimizer step, and clips gradients.
 
-The formulas are in formulas/updates.py. The numbers arrive as float64 and are rounded to the parameters' type once.
+The formulas are in formulas/updates.py. Their numbers are passed as float64 and are rounded to the
+parameters' dtype once.
 """
 
 import math
@@ -14,7 +14,7 @@ from numba import prange
 from ..formulas import updates
 from .jit import CpuKernel, inline, kernel, recorded
 
-FEW = 1 << 17  # up to so many parameters one thread is done before a second one has woken up
+FEW = 1 << 17  # parameters that one thread updates in the time that a second thread needs to start
 
 _TEMPLATE = """
 def {name}({parameters}):
@@ -27,7 +27,7 @@ def {name}({parameters}):
 
 
 def _kernel(rule: updates.Rule, slots: tuple[str, ...]) -> CpuKernel:
-    """Makes the kernel of an optimizer that has these slots."""
+    """Returns the kernel for an optimizer that uses `rule` and has the slots `slots`."""
     numbers, name = (*rule.rates, *rule.constants), rule.kernel_name(slots)
     names: dict[str, Any] = {"__name__": __name__, "prange": prange, "formula": inline(rule.formula)}
     exec(rule.source(_TEMPLATE, name, slots, tuple(f"real({number})" for number in numbers)), names)
@@ -60,7 +60,7 @@ def moving_average(average, w, momentum):
 
 @kernel("(T[::1], T[::1], float64)", parallel=True, few=FEW)
 def adopt(w, average, whether):
-    """w = average where `whether` is 1."""
+    """w = average if `whether` is 1."""
     if whether == 1.0:
         for i in prange(len(w)):
             w[i] = average[i]
@@ -68,7 +68,7 @@ def adopt(w, average, whether):
 
 @kernel("(T[::1], float64)", parallel=True, few=FEW)
 def decay(w, decay_factor):
-    """w times the factor, for optimizers that do not decay all weights."""
+    """w *= decay_factor, for optimizers that decay only some of the weights."""
     kept = w.dtype.type(decay_factor)
     for i in prange(len(w)):
         w[i] *= kept
@@ -76,13 +76,13 @@ def decay(w, decay_factor):
 
 @recorded
 def clip(gradient, limit):
-    """Cuts each element off at -limit and limit."""
+    """Clips each element of `gradient` to -limit..limit."""
     np.clip(gradient, -limit, limit, out=gradient)
 
 
 @recorded
 def shrink(gradient, limit):
-    """Scales an array down to the L2 norm `limit` where it is longer. NumPy's sum: the same bits for any threads."""
+    """Scales `gradient` to an L2 norm of at most `limit`; the thread count changes no bit."""
     norm = math.sqrt(float((gradient * gradient).sum()))
     if norm > limit:
         gradient *= limit / norm

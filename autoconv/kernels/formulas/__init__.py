@@ -1,4 +1,4 @@
-"""Formulas of single numbers, written once: the kernels of both devices compile them, each for itself."""
+"""Defines formulas for single numbers; the kernels of both devices compile the same formulas."""
 
 from collections.abc import Callable
 from types import FunctionType, ModuleType, SimpleNamespace
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def compiled(formulas: ModuleType, inline: Callable) -> Any:
-    """Compiles a file's functions by a device's `inline`. Each may call those above it."""
+    """Compiles a module's functions with `inline`. Each one may call the functions above it."""
     names = dict(vars(formulas))
     for name, function in vars(formulas).items():
         if isinstance(function, FunctionType) and function.__module__ == formulas.__name__:

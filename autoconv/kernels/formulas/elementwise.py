@@ -1,7 +1,7 @@
-"""Functions of one, two or three elements, by name: an entry is a kernel of both devices.
+"""Defines functions of one, two or three elements by name. Each one is a kernel on both devices.
 
-GPUs compile the formula. On the CPU NumPy's function of that name computes, if it has one, since memory is the limit
-there; `ACTIVATIONS` are compiled. A formula's numbers take the type of an argument: 0.0 would be float64 on a GPU.
+GPUs compile all formulas; the CPU compiles `ACTIVATIONS` and uses NumPy for almost all others.
+Constants in formulas have an argument's dtype, because 0.0 would be float64 on a GPU.
 """
 
 import math
@@ -14,13 +14,13 @@ def _add_relu(a, b):
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)), where exp never overflows."""
+    """1 / (1 + exp(-x)), in a form in which exp never overflows."""
     one = type(x)(1)
     e = math.exp(-math.fabs(x))
     return (e if x < type(x)(0) else one) / (one + e)
 
 
-# Of floating-point numbers.
+# functions of one floating-point number
 ONE = {
     "negative": lambda a: -a,
     "abs": lambda a: abs(a),
@@ -39,7 +39,7 @@ ONE = {
     "arctan": lambda a: math.atan(a),
 }
 
-# Of two arrays, or of an array and a number.
+# functions of two arrays, or of an array and a number
 WITH_NUMBERS = {
     "add": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,
@@ -52,7 +52,7 @@ TWO = {
     "arctan2": lambda a, b: math.atan2(a, b),
     "floor_divide": lambda a, b: a // b,
     "mod": lambda a, b: a % b,
-    "maximum": lambda a, b: a if a > b or a != a else b,  # a NaN is passed on
+    "maximum": lambda a, b: a if a > b or a != a else b,  # NaN propagates
     "minimum": lambda a, b: a if a < b or a != a else b,
 }
 
@@ -69,9 +69,9 @@ COMPARISONS = {
     "less_equal": lambda a, b: a <= b,
 }
 
-ARITHMETIC = {**ONE, **WITH_NUMBERS, **TWO, **BITS, **COMPARISONS}  # the CPU's by NumPy
+ARITHMETIC = {**ONE, **WITH_NUMBERS, **TWO, **BITS, **COMPARISONS}  # NumPy functions on the CPU
 
-# Activations, and their gradients from the results y. NaN stays NaN.
+# activations, and their gradients as functions of the activations' results y; NaN stays NaN
 ACTIVATIONS: dict[str, Callable] = {
     "relu": lambda x: type(x)(0) if x < type(x)(0) else x,
     "relu_grad": lambda y, dy: type(y)(0) if y <= type(y)(0) else dy,

@@ -1,27 +1,27 @@
-"""Where the pixels of a transformed image come from. A transform is eight numbers t: see `source`.
+"""Finds the source of each pixel of a transformed image. `source` defines a transform's numbers t.
 
-Coordinates, borders and interpolation are those of TensorFlow's ImageProjectiveTransformV3, which Keras's layers call.
-Numbers take the type of the coordinates, as 0.0 would be float64 on a GPU.
+Coordinates, borders and interpolation follow TensorFlow's ImageProjectiveTransformV3, which Keras's
+layers call. Constants have the coordinates' dtype, because 0.0 would be float64 on a GPU.
 """
 
 import math
 
 import numpy as np
 
-CONSTANT, NEAREST, REFLECT, WRAP = 0, 1, 2, 3  # what lies outside of an image
+CONSTANT, NEAREST, REFLECT, WRAP = 0, 1, 2, 3  # fill modes for pixels outside the image
 FLIP, ROTATION, TRANSLATION, ZOOM, CROP = 0, 1, 2, 3, 4
-FAR = 2**30  # coordinates are cut to this: beyond it they would not fit an integer
+FAR = 2**30  # maximum absolute coordinate: larger ones might overflow an integer
 
 
 def rounded_down(c):
-    """The largest integer that is not above `c`."""
+    """Returns the largest integer that is not above `c`."""
     whole = np.int64(c)
     return whole - 1 if type(c)(whole) > c else whole
 
 
 def rotation(degrees):
-    """Cosine and sine, by their series within an eighth of a turn, so that quarters of a turn are exact. On a GPU the
-    library's functions do not stay within registers.
+    """Returns cosine and sine from their series within 45 degrees, so multiples of 90 degrees are
+    exact. On a GPU, the library's functions would need memory in addition to registers.
     """
     T = type(degrees)
     quarters = rounded_down(degrees / T(90) + T(1) / T(2))
@@ -36,10 +36,10 @@ def rotation(degrees):
 
 
 def set_transform(d, n, kind, h, w, t):
-    """t[n] = the transform of images (h, w) that the draws d[:, n] mean: a vertical one, then a horizontal one.
-
-    FLIP: flipped where at most 1/2. ROTATION: degrees, d[0] alone. TRANSLATION: shares of h and w, down and right.
-    ZOOM: how much larger a part is shown. CROP: the first row and column, rounded down.
+    """t[n] = the transform of images (h, w) for draws d[0, n] (vertical) and d[1, n] (horizontal).
+    FLIP: a draw of at most 1/2 flips. ROTATION: degrees, d[0] only. TRANSLATION: offsets down and
+    right, as fractions of h and w. ZOOM: size of the visible part, relative to the image. CROP:
+    first row and column, rounded down.
     """
     T = t.dtype.type
     a, b, half = d[0, n], d[1, n], T(1) / T(2)
@@ -64,7 +64,7 @@ def set_transform(d, n, kind, h, w, t):
 
 
 def within(c, size, fill_mode):
-    """The coordinate that stands for `c` on an axis of so many pixels, by what lies outside; NaN becomes 0."""
+    """Maps the coordinate `c` into an axis of `size` pixels, using `fill_mode`; NaN becomes 0."""
     T = type(c)
     last = T(size - 1)
     if fill_mode != NEAREST and not T(0) <= c <= last and size > 1:
@@ -82,16 +82,16 @@ def within(c, size, fill_mode):
 
 
 def transform_of(t, n):
-    """The numbers of sample n's transform: its own, or the only one."""
+    """Returns the eight numbers of sample n's transform; a single transform serves all samples."""
     n = min(n, t.shape[0] - 1)
     return t[n, 0], t[n, 1], t[n, 2], t[n, 3], t[n, 4], t[n, 5], t[n, 6], t[n, 7]
 
 
 def source(t, i, j, h, w, fill_mode, bilinear):
-    """Where pixel (i, j) of a result comes from: the column (t0 j + t1 i + t2) / s and the row (t3 j + t4 i + t5) / s,
-    with s = t6 j + t7 i + 1. Returns row and column, and how far towards the next row and column.
+    """Returns the source of pixel (i, j): row (t3 j + t4 i + t5) / s and column
+    (t0 j + t1 i + t2) / s, with s = t6 j + t7 i + 1. Splits both into floor and fractional part.
 
-    Without interpolation that is the nearest pixel. Row -2 stands for outside.
+    Without interpolation, the source is the nearest pixel. Row -2 means outside the image.
     """
     T = type(t[0])
     zero, one, half = T(0), T(1), T(1) / T(2)
@@ -110,17 +110,17 @@ def source(t, i, j, h, w, fill_mode, bilinear):
         if row <= -half or column <= -half:
             return -2, -2, zero, zero
         return np.int64(row + half), np.int64(column + half), zero, zero
-    r, c = np.int64(row + one) - 1, np.int64(column + one) - 1  # rounded down, as nothing is below -1
+    r, c = np.int64(row + one) - 1, np.int64(column + one) - 1  # floors: coordinates exceed -1
     return r, c, row - T(r), column - T(c)
 
 
 def pixel(x, n, i, j, c, fill_value):
-    """x[n, i, j, c], outside of the image the fill value."""
+    """x[n, i, j, c], or `fill_value` if (i, j) is outside the image."""
     return x[n, i, j, c] if 0 <= i < x.shape[1] and 0 <= j < x.shape[2] else fill_value
 
 
 def blend(a, b, c, d, v, u):
-    """Of two pixels and the two below them: v down, u to the right."""
+    """Interpolates between pixels a, b and, below them, c, d: v downwards, u to the right."""
     one = type(u)(1)
     above = (one - u) * a + u * b
     below = (one - u) * c + u * d

@@ -1,9 +1,9 @@
-"""Random numbers from 32-bit random words, and the constants of the generator of these words,
-Philox4x32-10.
+"""Converts 32-bit random words to random numbers. Also defines the constants of Philox4x32-10, the
+generator of these words.
 
-Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The key is the
-seed's two words. The counter is the block's two words, then the stream's. A block is four random
-words.
+Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Philox's key is
+the seed's two words. Its counter is the two words of the block number and the two words of the
+stream. Each block consists of four random words.
 """
 
 import math
@@ -11,20 +11,19 @@ import math
 import numpy as np
 
 ROUNDS = 10
-MULTIPLIERS = 0xD2511F53, 0xCD9E8D57  # of the counter's words, in each round
-WEYL = 0x9E3779B9, 0xBB67AE85  # what each round adds to the key's words: golden ratio, sqrt(3) - 1
-HALF, LOWEST = np.uint64(32), np.uint64(8)  # bits of a word; those of its lowest bits that a uniform number leaves out
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57  # factors of the counter's words in each round
+WEYL = 0x9E3779B9, 0xBB67AE85  # the key's increments per round: golden ratio, sqrt(3) - 1
+HALF, LOWEST = np.uint64(32), np.uint64(8)  # bits per word; low bits that `uniform` ignores
 STEP = 2.0**-24
 
 
 def uniform(word, low, high):
-    """A number evenly in low..high, in float64."""
+    """Returns a uniform number in low..high, in float64, from a random word."""
     return low + (high - low) * (STEP * np.int64(word >> LOWEST))
 
 
 def normal(word):
-    """Returns, in float64, the number that a standard normal variable is below with probability
-    (word + 1/2) / 2^32.
+    """Returns the standard normal quantile of the probability (word + 1/2) / 2^32, in float64.
 
     Wichura: "Algorithm AS 241: the percentage points of the normal distribution", Applied
     Statistics 37, 1988 (PPND16, accurate to about 16 decimal digits).
@@ -41,7 +40,7 @@ def normal(word):
                   + 4.2313330701600911252e1) * r + 1.0)
         return q * above / below
     r = math.sqrt(-math.log(p if q < 0 else 1.0 - p))
-    # the third pair of polynomials, for r > 5, is never needed: 32-bit words do not reach that far
+    # AS 241's third pair of polynomials, for r > 5, is never needed: a 32-bit word gives r < 5
     r -= 1.6
     above = (((((((7.74545014278341407640e-4 * r + 2.27238449892691845833e-2) * r + 2.41780725177450611770e-1) * r
                  + 1.27045825245236838258) * r + 3.64784832476320460504) * r + 5.76949722146069140550) * r
@@ -53,5 +52,5 @@ def normal(word):
 
 
 def noisy(x, word, added, scaled):
-    """x + (added + scaled x) n for the normal number n of a word."""
+    """x + (added + scaled x) n, with the normal number n from `word`."""
     return x + (added + scaled * x if scaled else added) * type(x)(normal(word))

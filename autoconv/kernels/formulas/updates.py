@@ -1,7 +1,7 @@
-"""What an optimizer does with one weight. Both devices make their kernels from `RULES`.
+"""Defines how each optimizer updates one weight. Both devices make their kernels from `RULES`.
 
-A formula takes the weight w, its gradient g, the slots, and then numbers of the same type. It returns the new weight
-and the new slots. An optional slot that the optimizer does not have is None.
+A formula accepts the weight w, its gradient g, the slots, and then numbers of the same dtype. It
+returns the new weight and the new slots. An optional slot is None if the optimizer lacks it.
 """
 
 import inspect
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """An optimizer's formula, slots and options.
+    """Describes an optimizer's formula, slots and options.
 
-    Its kernel is called with w, g, all slots, the `rates`, which change from step to step, the optimizer's options,
-    and `decay_factor`, which is what weight decay leaves of a weight. An optional slot is then an array of length 0 if
-    the optimizer does not have it. `numbers` makes of the options what the formula takes.
+    An update is called with w, g, all slots, the `rates`, which change from step to step, the
+    optimizer's options, and `decay_factor`, by which weight decay multiplies w. An optional slot
+    that the optimizer lacks is an empty array. `numbers` computes the constants from the options.
     """
 
     formula: Callable[..., tuple]
@@ -31,7 +31,7 @@ class Rule(NamedTuple):
         return self.formula.__name__
 
     def choices(self) -> list[tuple[str, ...]]:
-        """Lists which slots an optimizer may have: there is a kernel for each choice."""
+        """Lists the sets of slots that an optimizer may have; each set has its own kernel."""
         kept = [(True, False) if slot in self.optional else (True,) for slot in self.slots]
         return [tuple(s for s, is_kept in zip(self.slots, which) if is_kept) for which in product(*kept)]
 
@@ -39,7 +39,7 @@ class Rule(NamedTuple):
         return "_".join((self.name, *(slot for slot in slots if slot in self.optional)))
 
     def source(self, template: str, name: str, slots: tuple[str, ...], numbers: tuple[str, ...]) -> str:
-        """Fills in a device's template of a kernel. `numbers` are the formula's, as that kernel reads them."""
+        """Fills in a device's kernel template. `numbers` are expressions in the kernel's source."""
         parameters = ("w", "g", *slots, *self.rates, *self.constants, "decay_factor")
         given = (f"{slot}[i]" if slot in slots else "None" for slot in self.slots)
         results = {f"{array}[i]": f"result[{n}]" for n, array in enumerate(("w", *self.slots))
@@ -49,7 +49,7 @@ class Rule(NamedTuple):
             targets=", ".join(results), results=", ".join(results.values()))
 
     def arguments(self, given: tuple) -> tuple[str, tuple, tuple, tuple, Any]:
-        """Sorts what follows w and g: the kernel's name, its slots, the rates, the constants, `decay_factor`."""
+        """Splits the arguments after w and g into kernel name, slots, rates, constants, decay."""
         count, end = len(self.slots), len(self.slots) + len(self.rates)
         name, slots = self.name, given[:count]
         if self.optional:
@@ -63,8 +63,8 @@ RULES: list[Rule] = []
 
 def rule(slots: int, optional: str = "", rates: int = 1,
          numbers: Callable[..., tuple] = lambda *options: options) -> Callable[[Callable], Callable]:
-    """Adds a formula to `RULES`. After w and g its parameters are this many slots and rates, then constants.
-    `optional`: the slots, by their letters, that an optimizer may lack.
+    """Adds a formula to `RULES`. After w and g it takes this many slots and rates, then constants.
+    `optional`: the letters of the slots that an optimizer may lack.
     """
 
     def add(formula: Callable[..., tuple]) -> Callable[..., tuple]:
@@ -78,7 +78,7 @@ def rule(slots: int, optional: str = "", rates: int = 1,
 
 @rule(slots=1, optional="m", numbers=lambda momentum, nesterov: (momentum, float(nesterov)))
 def sgd(w, g, m, rate, momentum, nesterov):
-    """w -= rate g. With m = momentum m - rate g: w += m, with Nesterov's look ahead w += momentum m - rate g."""
+    """w -= rate g. With m = momentum m - rate g: w += m; Nesterov: w += momentum m - rate g."""
     step = -rate * g
     if m is not None:
         m = momentum * m + step
@@ -88,7 +88,7 @@ def sgd(w, g, m, rate, momentum, nesterov):
 
 @rule(slots=3, optional="ma", numbers=lambda rho, momentum, epsilon: (rho, 1.0 - rho, momentum, epsilon))
 def rmsprop(w, g, v, m, a, rate, old, new, momentum, epsilon):
-    """v follows g^2;  w -= rate g / sqrt(v + epsilon), with momentum m and the mean gradient a if there are such."""
+    """v averages g^2;  w -= rate g / sqrt(v + epsilon). Optional: momentum m, mean gradient a."""
     v = old * v + new * (g * g)
     variance = v
     if a is not None:
@@ -103,7 +103,7 @@ def rmsprop(w, g, v, m, a, rate, old, new, momentum, epsilon):
 
 @rule(slots=2, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, 1.0 - beta_2, epsilon))
 def adam(w, g, m, v, alpha, new_m, new_v, epsilon):
-    """m follows g, v g^2;  w -= alpha m / (sqrt(v) + epsilon) (Kingma and Ba, 2014)."""
+    """m averages g, v averages g^2;  w -= alpha m / (sqrt(v) + epsilon) (Kingma and Ba, 2014)."""
     m += (g - m) * new_m
     v += (g * g - v) * new_v
     return w - alpha * m / (math.sqrt(v) + epsilon), m, v
@@ -111,7 +111,7 @@ def adam(w, g, m, v, alpha, new_m, new_v, epsilon):
 
 @rule(slots=3, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, 1.0 - beta_2, epsilon))
 def adam_max(w, g, m, v, largest, alpha, new_m, new_v, epsilon):
-    """Adam with the largest v so far in the place of v (Reddi et al., "On the convergence of Adam", 2018)."""
+    """Runs Adam with the largest v to date (Reddi et al., "On the convergence of Adam", 2018)."""
     m += (g - m) * new_m
     v += (g * g - v) * new_v
     largest = max(largest, v)
@@ -127,7 +127,7 @@ def adagrad(w, g, a, rate, epsilon):
 
 @rule(slots=2, numbers=lambda rho, epsilon: (rho, 1.0 - rho, epsilon))
 def adadelta(w, g, a, d, rate, old, new, epsilon):
-    """a follows g^2;  step = g sqrt(d + epsilon) / sqrt(a + epsilon);  d follows step^2 (Zeiler, 2012)."""
+    """step = g sqrt(d + epsilon) / sqrt(a + epsilon); a averages g^2, d step^2 (Zeiler, 2012)."""
     a = old * a + new * (g * g)
     step = math.sqrt(d + epsilon) * g / math.sqrt(a + epsilon)
     d = old * d + new * (step * step)
@@ -136,7 +136,7 @@ def adadelta(w, g, a, d, rate, old, new, epsilon):
 
 @rule(slots=2, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, beta_2, epsilon))
 def adamax(w, g, m, u, alpha, new_m, beta_2, epsilon):
-    """m follows g;  u = max(beta_2 u, |g|);  w -= alpha m / (u + epsilon) (Kingma and Ba, 2014)."""
+    """m averages g; u = max(beta_2 u, |g|);  w -= alpha m / (u + epsilon) (Kingma and Ba, 2014)."""
     m += (g - m) * new_m
     u = max(beta_2 * u, abs(g))
     return w - alpha * m / (u + epsilon), m, u
@@ -144,7 +144,7 @@ def adamax(w, g, m, u, alpha, new_m, beta_2, epsilon):
 
 @rule(slots=2, rates=3, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, 1.0 - beta_2, epsilon))
 def nadam(w, g, m, v, of_m, of_g, of_root, new_m, new_v, epsilon):
-    """m follows g, v g^2;  w -= (of_m m + of_g g) / (of_root sqrt(v) + epsilon) (Dozat, 2015)."""
+    """m averages g, v g^2;  w -= (of_m m + of_g g) / (of_root sqrt(v) + epsilon) (Dozat, 2015)."""
     m += (g - m) * new_m
     v += (g * g - v) * new_v
     return w - (of_m * m + of_g * g) / (of_root * math.sqrt(v) + epsilon), m, v
@@ -152,7 +152,7 @@ def nadam(w, g, m, v, of_m, of_g, of_root, new_m, new_v, epsilon):
 
 @rule(slots=1, numbers=lambda beta_1, beta_2: (beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2))
 def lion(w, g, m, rate, old_step, new_step, old_m, new_m):
-    """w -= rate sign(old_step m + new_step g), then m follows g (Chen et al., 2023)."""
+    """w -= rate sign(old_step m + new_step g), then m averages g (Chen et al., 2023)."""
     direction = old_step * m + new_step * g
     step = rate if direction > 0 else -rate if direction < 0 else direction
     return w - step, old_m * m + new_m * g
@@ -160,7 +160,7 @@ def lion(w, g, m, rate, old_step, new_step, old_m, new_m):
 
 @rule(slots=2)
 def ftrl(w, g, a, z, rate, power, l1, l2, shrinkage, beta):
-    """Follow the regularized leader: a += g^2, z sums up gradients, w is what both say (McMahan et al., 2013)."""
+    """a += g^2, z sums gradients, both determine w (FTRL-Proximal: McMahan et al., 2013)."""
     grown = a + g * g
     before = a**power / rate
     after = grown**power / rate
