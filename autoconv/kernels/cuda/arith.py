@@ -15,7 +15,7 @@ from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index, load, load4, store4
 from .strided import at
 
-PARTS, LONG = 256, 1024  # maximum number of partial sums; minimum length if several
+PARTS, LONG = 256, 1024  # at most PARTS partial sums; if several, at least LONG elements each
 
 
 def one(name, f) -> ItemKernel:
@@ -91,8 +91,8 @@ def _with_number(name, f) -> ItemKernel:
 
 
 # Float32 constants, so that results have the type of the other operand, float32 or float64. Pi is
-# the sum of LARGEST, SECOND and THIRD. The first two have so few bits that their products with small
-# integers are exact (Cody and Waite, 1980).
+# the sum of LARGEST, SECOND and THIRD. The first two have so few bits that their products with
+# small integers are exact (Cody and Waite, 1980).
 ONE, TWO, TWENTY, HALF, PER_PI = map(np.float32, (1, 2, 20, 0.5, 1 / np.pi))
 LARGEST, SECOND, THIRD = map(np.float32, (3.140625, 9.67502593994140625e-4, 1.509957990978376432e-7))
 
@@ -165,7 +165,7 @@ globals().update({name: partial(launch, kernel) for launch, kernels in _LAUNCHED
 
 
 def fill(out, value):
-    """out = value, a number."""
+    """out = value, for a number."""
     arrays.fill(out, value)
 
 
@@ -201,7 +201,7 @@ def matmul(a, b, out):
 @kernel("(int64, const T[::1], float64[:,::1], UniTuple(int64, 4), UniTuple(int64, 5), int64,"
         " UniTuple(int64, 4), UniTuple(int64, 5))")
 def _sum_parts(count, a, partial, kept, kept_place, length, reduced, reduced_place):
-    """partial[part, i] = the sum of section number `part` of the elements that result i sums."""
+    """partial[part, i] = the sum of section `part` of the elements that are summed for result i."""
     parts, results = partial.shape
     task = global_index()
     if task < count:
@@ -252,7 +252,7 @@ def _row_max(count, a, index, out):
 
 
 def row_max(a, index, out):
-    """out, index = the first maximum of each row of `a` (rows, m), and its column. NaN wins."""
+    """out, index = each row's first maximum and its column, for `a` (rows, m). NaN is largest."""
     _row_max(out.size, a, index, out)
 
 

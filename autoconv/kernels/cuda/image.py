@@ -1,5 +1,5 @@
 """Transforms images (formulas/geometry.py), with one thread per element of the result. The gradient
-has one thread per channel of a sample, which adds up the gradient's elements in a fixed order.
+has one thread per channel of a sample, so that all its sums are added in a fixed order.
 """
 
 import numpy as np
@@ -86,5 +86,5 @@ def affine_transform(x, transform, fill_mode, fill_value, bilinear, y):
 
 
 def affine_transform_grad(dy, transform, fill_mode, bilinear, dx):
-    """Adds each element of dy to the input pixels that it was interpolated from, by weight."""
+    """dx = for each pixel of x, the sum of dy times the pixel's interpolation weights."""
     _affine_transform_grad(dx.shape[0] * dx.shape[3], dy, transform, fill_mode, bilinear, dx)

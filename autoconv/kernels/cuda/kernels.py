@@ -25,7 +25,7 @@ THREADS = 256  # threads per block of an `ItemKernel`
 # local arrays stay in registers.
 inline = cuda.jit(device=True, forceinline=True)
 
-_launching = Lock()  # otherwise Numba loads a kernel twice if two threads launch it at once
+_launching = Lock()  # prevents loading a kernel twice if two threads first launch it at once
 
 
 class OnGpu:
@@ -50,7 +50,7 @@ class CudaKernel(Kernel):
     launches may run at the same time if they share no array, or only read the shared arrays.
     """
 
-    dtypes: tuple[str, ...] = ("float32", "float64")  # floating types that T may be
+    dtypes: tuple[str, ...] = ("float32", "float64")  # types that the kernel serves as T
     tensor_cores: bool | None = None  # True: used only with tensor cores; False: only without
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
@@ -81,7 +81,7 @@ class CudaKernel(Kernel):
             self._dispatcher.compile(self.types(dtype))
 
     def serves(self, dtype: Any, tensor_cores: bool) -> bool:
-        """Returns whether the kernel is ever launched for `dtype`, with or without tensor cores."""
+        """Returns whether GPUs with or without `tensor_cores` ever launch the kernel for `dtype`."""
         return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
 
     def compile_for(self, dtype: Any, gpu: tuple[int, int]) -> None:

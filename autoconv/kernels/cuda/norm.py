@@ -30,12 +30,12 @@ from .ptx import global_index
 
 @inline
 def pivot_of(item):
-    """Returns the pivot that a column's elements are compared with: `item` if finite, else 0."""
+    """Returns the pivot to subtract from a column: its element `item`, or 0 if not finite."""
     return item if math.fabs(item) < math.inf else type(item)(0)
 
 
 def _sums(size: int) -> BlockKernel:
-    """partial[:, part, c] = the sums of x - x[0, c] and of its square over the rows of a part.
+    """partial[:, part, c] = the sums of x - x[0, c] and of its square over the rows of one part.
 
     The sums read x only once and lose few digits: (x[0, c] - mean)^2 is at most the sum of
     (x - mean)^2 over all rows.
@@ -77,7 +77,7 @@ def _moments(x, partial, factor, mean, variance):
 
 
 def _products(size: int) -> BlockKernel:
-    """partial[:, part, c] = sums of dy (x - mean) and dy over a part's rows. `relu` masks dy first."""
+    """partial[:, part, c] = sums of dy (x - mean) and dy over a part's rows. `relu` masks dy."""
     fetch, add = moving(size)[0], adding_up(size)
 
     @column_kernel("(const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], boolean,"
@@ -230,13 +230,13 @@ def moments(x, parts, mean, variance):
 
 
 def normalize(x, mean, scale, shift, relu, y, other=None):
-    """y = (x - mean) scale + shift, plus `other` if given; with `relu`, max(that sum, 0)."""
+    """y = (x - mean) scale + shift (+ other). `relu` replaces negative values by 0."""
     two = other is not None
     over_rows(_NORMALIZE, x, other if two else x, two, mean, scale, shift, relu, y)
 
 
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy. `relu` masks dy first."""
+    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, ReLU-masked if `relu`."""
     add_products(summed(_PRODUCTS, x, dy, mean, scale, shift, relu), inverse, dgamma, dbeta)
 
 
@@ -247,7 +247,7 @@ def add_products(partial, inverse, dgamma, dbeta):
 
 def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
     """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse.
-    If `relu`, elements of dy whose output is at most 0 count as 0.
+    If `relu`, dy is taken as 0 wherever the ReLU's output is 0.
     """
     over_rows(_INPUT_GRAD, x, dy, mean, inverse, scale, shift, relu, dx, beside=(dgamma, dbeta))
 

@@ -1,4 +1,4 @@
-"""Implements max and average pooling. Each thread handles one channel of a pixel, or four channels.
+"""Implements max and average pooling. Each thread handles one or four channels of a pixel.
 
 Adjacent 2x2 windows have separate kernels, where a thread handles all four pixels of a window. The
 kernels for other windows loop over a window's taps.
@@ -17,12 +17,12 @@ IMAGES = "T[:,:,:,::1]"
 
 @inline
 def larger(item, best):
-    """Returns whether `item` replaces `best`. Neither an equal `best` nor a NaN is replaced."""
+    """Returns whether `item` replaces `best`: if it is larger, or the first NaN."""
     return not item <= best and best == best
 
 
 def _max(size: int) -> ItemKernel:
-    """y, winner = each window's first maximum and its position i*kw + j. NaN is the largest."""
+    """y, winner = each window's first maximum and its position i*kw + j. NaN is largest."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, int32[:,:,:,::1], UniTuple(int64, 10), {DIVISORS})",
@@ -56,7 +56,7 @@ def _max(size: int) -> ItemKernel:
 
 
 def _max_grad(size: int) -> ItemKernel:
-    """dx = for each pixel, the sum of dy over the windows whose maximum it is, in tap order."""
+    """dx[pixel] = the sum of dy over the windows whose maximum is this pixel, in tap order."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, const int32[:,:,:,::1], {IMAGES}, UniTuple(int64, 10), {DIVISORS})",
@@ -126,7 +126,7 @@ def _average(size: int) -> ItemKernel:
 
 
 def _average_grad(size: int) -> ItemKernel:
-    """dx = for each pixel, the sum of dy / pixel count over the windows that contain it."""
+    """dx[pixel] = the sum of dy / the window's pixel count, over all windows with this pixel."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, UniTuple(int64, 10), {DIVISORS})", "_average_grad", size)
@@ -159,14 +159,14 @@ def _average_grad(size: int) -> ItemKernel:
     return run
 
 
-# Kernels for adjacent 2x2 windows. Pixel k of a window is k // 2 rows below the window's first pixel
-# and k % 2 columns to its right. At the lower and right edges of an image, the last pixels may be
-# outside all windows, or the last windows may extend beyond the image.
+# Kernels for adjacent 2x2 windows. Pixel k of a window is k // 2 rows below the first pixel of the
+# window and k % 2 columns to its right. At the lower and right edges of an image, the last pixels may
+# be outside all windows, or the last windows may extend beyond the image.
 
 
 @inline
 def whether(k, p, q, height, across):
-    """Returns whether pixel k of window (p, q) is inside the image. Pixel 0 must be."""
+    """Returns whether pixel k of window (p, q) is inside the image, given that pixel 0 is."""
     return (k < 2 or 2 * p + 1 < height) and (k % 2 == 0 or 2 * q + 1 < across)
 
 
@@ -312,7 +312,7 @@ def avg_pool2d_grad(dy, dx, window: Window) -> None:
 
 
 def _side_by_side(window: Window) -> bool:
-    """Returns whether windows are adjacent and 2x2, with at most one pixel of end padding."""
+    """Returns whether windows are adjacent and 2x2, with at most one padding pixel at the end."""
     kh, kw, sh, sw, dh, dw, top, bottom, left, right = window
     return ((kh, kw, sh, sw, dh, dw, top, left) == (2, 2, 2, 2, 1, 1, 0, 0)) and max(bottom, right) <= 1
 

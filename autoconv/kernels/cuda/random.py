@@ -1,7 +1,7 @@
 """Generates the same Philox4x32-10 random words as kernels/cpu/random.py, one thread per block.
 
-formulas/random_numbers.py converts words to random numbers. Kernels compute block numbers in uint64
-only, because Numba converts the sum of a uint64 and an int64 to float64.
+formulas/random_numbers.py converts words to random numbers. Kernels compute block numbers entirely
+in uint64, because Numba computes the sum of a uint64 and an int64 in float64.
 """
 
 import numpy as np
@@ -59,7 +59,7 @@ def _bits(count, words, seed, stream, first):
 
 
 def _dropout(size: int) -> ItemKernel:
-    """Creates a kernel whose threads each handle the elements of one block of four words."""
+    """Creates a kernel whose threads each handle the elements of one four-word block."""
     fetch, put = moving(4)
 
     @vector_kernel("(int64, const T[:,::1], float64, uint64, const uint64[::1], const uint64[::1], const uint64[::1],"

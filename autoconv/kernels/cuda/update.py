@@ -85,7 +85,7 @@ def _clip(count, g, limit):
 
 @kernel("(int64, const T[::1], float64[:,::1])")
 def _square_sums(count, g, partial):
-    """partial[part, 0] = the sum of the squares of section number `part` of g."""
+    """partial[part, 0] = the sum of squares of section `part` of g."""
     part = global_index()
     if part < count:
         total = 0.0
