@@ -76,12 +76,12 @@ class CudaKernel(Kernel):
         return internals.types_of(self.spelled(dtype))
 
     def _compiled(self, dtype: np.dtype) -> None:
-        """Compiles for the current GPU. The kernel is loaded at its first launch."""
+        """Compiles for the current GPU. The first launch loads the kernel onto the GPU."""
         with given_back(*internals.COMPILER_LOCKS):
             self._dispatcher.compile(self.types(dtype))
 
     def serves(self, dtype: Any, tensor_cores: bool) -> bool:
-        """Returns whether GPUs with or without `tensor_cores` ever launch the kernel for `dtype`."""
+        """Returns whether GPUs with this `tensor_cores` setting run the kernel for `dtype`."""
         return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
 
     def compile_for(self, dtype: Any, gpu: tuple[int, int]) -> None:
@@ -143,7 +143,7 @@ class Launch:
             self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
 
     def accesses(self) -> list[Access]:
-        """Lists the memory of the launch's arrays, and whether the kernel may write it."""
+        """Returns the memory of the launch's arrays, and whether the kernel may write to it."""
         found = []
         for argument, reads_only in zip(self.arguments, self.kernel.reads_only, strict=True):
             if isinstance(argument, OnGpu):
@@ -155,7 +155,7 @@ class Launch:
 class ItemKernel(CudaKernel):
     """Runs a function once for each of `count` elements: `kernel(count, *arguments)`.
 
-    `count` is also its first parameter. A thread's element is `i = global_index()`, `if i < count`.
+    The function receives `count` first. A thread handles element `i = global_index()`, if i < count.
     """
 
     def __call__(self, count: int, *arguments: Any) -> None:

@@ -77,7 +77,7 @@ def _moments(x, partial, factor, mean, variance):
 
 
 def _products(size: int) -> BlockKernel:
-    """partial[:, part, c] = sums of dy (x - mean) and dy over a part's rows. `relu` masks dy."""
+    """partial[:, part, c] = sums of dy (x - mean) and dy over a part's rows, dy masked if `relu`."""
     fetch, add = moving(size)[0], adding_up(size)
 
     @column_kernel("(const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], boolean,"
@@ -230,7 +230,7 @@ def moments(x, parts, mean, variance):
 
 
 def normalize(x, mean, scale, shift, relu, y, other=None):
-    """y = (x - mean) scale + shift (+ other). `relu` replaces negative values by 0."""
+    """y = (x - mean) scale + shift, plus `other` if given. `relu` sets negative values to 0."""
     two = other is not None
     over_rows(_NORMALIZE, x, other if two else x, two, mean, scale, shift, relu, y)
 

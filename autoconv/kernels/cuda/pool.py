@@ -22,7 +22,7 @@ def larger(item, best):
 
 
 def _max(size: int) -> ItemKernel:
-    """y, winner = each window's first maximum and its position i*kw + j. NaN is largest."""
+    """y, winner = each window's first maximum and its position i*kw + j. NaN counts as largest."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, int32[:,:,:,::1], UniTuple(int64, 10), {DIVISORS})",
@@ -160,8 +160,8 @@ def _average_grad(size: int) -> ItemKernel:
 
 
 # Kernels for adjacent 2x2 windows. Pixel k of a window is k // 2 rows below the first pixel of the
-# window and k % 2 columns to its right. At the lower and right edges of an image, the last pixels may
-# be outside all windows, or the last windows may extend beyond the image.
+# window and k % 2 columns to its right. At the lower and right edges of an image, the last pixels
+# may be outside all windows, or the last windows may extend beyond the image.
 
 
 @inline
@@ -172,7 +172,7 @@ def whether(k, p, q, height, across):
 
 @inline
 def beside(k, across, each):
-    """Returns the offset in memory of pixel k of a window from the window's first pixel."""
+    """Returns the memory offset of a window's pixel k from the window's first pixel."""
     return (times(across, each) if k >= 2 else 0) + (each if k % 2 == 1 else 0)
 
 
