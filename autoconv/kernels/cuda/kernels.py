@@ -50,7 +50,7 @@ class CudaKernel(Kernel):
     launches may run at the same time if they share no array, or only read the shared arrays.
     """
 
-    dtypes: tuple[str, ...] = ("float32", "float64")  # types that the kernel serves as T
+    dtypes: tuple[str, ...] = ("float32", "float64")  # floating types that T may represent
     tensor_cores: bool | None = None  # True: used only with tensor cores; False: only without
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
@@ -65,7 +65,7 @@ class CudaKernel(Kernel):
         launch = Launch(self, blocks, threads, arguments)
         recorder = trace.current()
         if isinstance(recorder, trace.DryRun):
-            if len(launch.dtypes) < 2:  # with several dtypes, the first launch compiles it
+            if len(launch.dtypes) < 2:  # otherwise the first launch compiles the kernel
                 recorder.found[self, launch.dtype] = None
             return
         if recorder is not None:
@@ -155,7 +155,7 @@ class Launch:
 class ItemKernel(CudaKernel):
     """Runs a function once for each of `count` elements: `kernel(count, *arguments)`.
 
-    The function receives `count` first. A thread handles element `i = global_index()`, if i < count.
+    The function receives `count` first. Each thread handles element i = global_index() < count.
     """
 
     def __call__(self, count: int, *arguments: Any) -> None:

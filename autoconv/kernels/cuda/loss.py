@@ -198,7 +198,8 @@ def _logit_entropy(t, x):
 
 @inline
 def _sign(x):
-    return type(x)(1) if x > type(x)(0) else type(x)(-1) if x < type(x)(0) else x  # 0 and NaN stay
+    # sign(0) is 0, sign(NaN) is NaN
+    return type(x)(1) if x > type(x)(0) else type(x)(-1) if x < type(x)(0) else x
 
 
 _binary, _binary_logits = _mean("_binary", _entropy), _mean("_binary_logits", _logit_entropy)

@@ -77,7 +77,7 @@ def _moments(x, partial, factor, mean, variance):
 
 
 def _products(size: int) -> BlockKernel:
-    """partial[:, part, c] = sums of dy (x - mean) and dy over a part's rows, dy masked if `relu`."""
+    """partial[:, part, c] = sums of dy (x - mean) and dy over a part's rows; `relu` masks dy."""
     fetch, add = moving(size)[0], adding_up(size)
 
     @column_kernel("(const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], boolean,"
@@ -236,7 +236,7 @@ def normalize(x, mean, scale, shift, relu, y, other=None):
 
 
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, ReLU-masked if `relu`."""
+    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy; `relu` masks dy."""
     add_products(summed(_PRODUCTS, x, dy, mean, scale, shift, relu), inverse, dgamma, dbeta)
 
 

@@ -17,7 +17,7 @@ IMAGES = "T[:,:,:,::1]"
 
 @inline
 def larger(item, best):
-    """Returns whether `item` replaces `best`: if it is larger, or the first NaN."""
+    """Returns whether `item` replaces `best`: it is larger, or it is the first NaN."""
     return not item <= best and best == best
 
 
@@ -232,7 +232,7 @@ def _max_of_four_grad(size: int) -> ItemKernel:
 
 @inline
 def _one_of(p, q, height, across, real):
-    """Returns 1 / the pixel count of window (p, q), a power of two: multiplying by it is exact."""
+    """Returns 1 / the pixel count of window (p, q), a power of two, so products are exact."""
     return (real(1) if 2 * p + 1 >= height else real(0.5)) * (real(1) if 2 * q + 1 >= across else real(0.5))
 
 

@@ -115,7 +115,7 @@ def dropout(x, scale, threshold, seed, stream, first, y):
 
 
 def gaussian_noise(x, added, scaled, seed, stream, first, y):
-    """y = x + (added + scaled x) n. n is a normal number from the word that `dropout` would use."""
+    """y = x + (added + scaled x) n. n is the normal number of the word that `dropout` would use."""
     _by_blocks(_gaussian_noise, x, (added, scaled), (seed, stream, first), y)
 
 

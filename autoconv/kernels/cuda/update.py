@@ -16,7 +16,7 @@ from .arith import add_parts
 from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index
 
-PARTS = 256  # number of partial sums of a norm, added in order
+PARTS = 256  # number of partial sums of a norm, added in a fixed order
 
 _TEMPLATE = """
 def {name}(count, {parameters}):
