@@ -1,4 +1,4 @@
-"""Arithmetic, reductions and copies. Arrays may lie anywhere (strided.py); those without gaps are read by fours."""
+"""Implements arithmetic, reductions and copies for arrays with any strides (strided.py)."""
 
 import math
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index, load, load4, store4
 from .strided import at
 
-PARTS, LONG = 256, 1024  # a sum of more than LONG items is made of up to PARTS sums, added in their order
+PARTS, LONG = 256, 1024  # at most PARTS partial sums; if several, at least LONG elements each
 
 
 def one(name, f) -> ItemKernel:
-    """out = f(a). The first `fours` threads take four items each, as `array.threads` says; so in the kernels below."""
+    """out = f(a). The first `fours` threads handle four elements each (array.threads)."""
 
     @kernel("(int64, int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def run(count, fours, a, out, shape, a_place, out_place):
@@ -36,7 +36,7 @@ def one(name, f) -> ItemKernel:
 
 @inline
 def _four(x, place, i):
-    """Four items of an array without gaps, or four times the only one of an array that has one."""
+    """Returns four elements of a contiguous array, or a one-element array's element four times."""
     if place[1] == 0:
         item = load(x, place[0])
         return item, item, item, item
@@ -61,7 +61,7 @@ def two(name, f) -> ItemKernel:
 
 
 def _by_items(name, f, result="T") -> ItemKernel:
-    """out = f(a, b), of a dtype of its own."""
+    """out = f(a, b), with one element per thread. `result` is the type of out."""
 
     @kernel(f"(int64, const T[::1], const T[::1], {result}[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
             " UniTuple(int64, 5), UniTuple(int64, 5))", name)
@@ -90,23 +90,24 @@ def _with_number(name, f) -> ItemKernel:
     return run
 
 
-# Numbers that float32 holds exactly, so that they leave float32 and float64 as they are. PI is the sum of three, of
-# which the first two have so few bits that their products with small integers are exact (Cody and Waite, 1980).
+# Float32 constants, so that results have the type of the other operand, float32 or float64. Pi is
+# the sum of LARGEST, SECOND and THIRD. The first two have so few bits that their products with
+# small integers are exact (Cody and Waite, 1980).
 ONE, TWO, TWENTY, HALF, PER_PI = map(np.float32, (1, 2, 20, 0.5, 1 / np.pi))
 LARGEST, SECOND, THIRD = map(np.float32, (3.140625, 9.67502593994140625e-4, 1.509957990978376432e-7))
 
 
 @inline
 def _near_zero(a):
-    """The integer k nearest to a / pi, and a - k pi."""
+    """Returns the integer k nearest to a / pi, and a - k pi."""
     k = (a * PER_PI + HALF) // ONE
     return k, a - k * LARGEST - k * SECOND - k * THIRD
 
 
 @inline
 def _series(r, n):
-    """1 - r^2 / (n (n + 1)) (1 - r^2 / ((n + 2) (n + 3)) (...)), eleven terms from the innermost
-    on: Taylor's series of the cosine for n = 1, of the sine over r for n = 2.
+    """1 - r^2 / (n (n + 1)) (1 - r^2 / ((n + 2) (n + 3)) (...)), eleven terms, the innermost first.
+    For n = 1 this is the Taylor series of cos(r), for n = 2 that of sin(r) / r.
     """
     square, total, place = r * r, r * r * (ONE - ONE) + ONE, n + TWENTY
     while place >= n:
@@ -136,7 +137,7 @@ def run_two(run: ItemKernel, a: Array, b: Array, out: Array) -> None:
 
 
 def over_items(run: ItemKernel, *arrays: Array) -> None:
-    """Runs a kernel with a thread for each item of the last array, to whose shape the others are broadcast."""
+    """Runs a kernel with one thread per element of the last array; the others broadcast to it."""
     out = arrays[-1]
     run(out.size, *(a.memory for a in arrays), *strided.layout(out.shape, *(a.lying(out.shape) for a in arrays)))
 
@@ -156,7 +157,7 @@ _EITHER = {name: (two(name, _FORMULAS[name]), _with_number(name, _FORMULAS[name]
 _BITS = {name: _by_items(name, _FORMULAS[name]) for name in elementwise.BITS}
 _COMPARISONS = {name: _by_items(name, _FORMULAS[name], "boolean") for name in elementwise.COMPARISONS}
 for bits in _BITS.values():
-    bits.dtypes = ()  # no floats
+    bits.dtypes = ()  # not compiled for floating types
 
 _LAUNCHED: tuple[tuple[Callable, dict[str, Any]], ...] = (
     (run_one, _ONE), (run_two, _TWO), (_run_either, _EITHER), (over_items, _BITS), (over_items, _COMPARISONS))
@@ -164,12 +165,12 @@ globals().update({name: partial(launch, kernel) for launch, kernels in _LAUNCHED
 
 
 def fill(out, value):
-    """out = a number."""
+    """out = value, for a number."""
     arrays.fill(out, value)
 
 
 def copy(a, out):
-    """out = a, where `a` may be strided, of another dtype, or smaller and broadcast."""
+    """out = a. `a` may be strided, of another dtype, or smaller and broadcast."""
     out[...] = a
 
 
@@ -188,7 +189,7 @@ def _matmul(count, a, b, out, n, m, p, batch, a_place, b_place, a_steps, b_steps
 
 
 def matmul(a, b, out):
-    """out (..., n, p) = a (..., n, m) @ b (..., m, p), where the axes in front broadcast; `out` is contiguous."""
+    """out (..., n, p) = a (..., n, m) @ b (..., m, p), with broadcasting. `out` is contiguous."""
     batch, operands = out.shape[:-2], []
     for x in (a, b):
         steps = tuple(0 if n == 1 else s for n, s in zip(x.shape[:-2], x.strides[:-2]))
@@ -200,7 +201,7 @@ def matmul(a, b, out):
 @kernel("(int64, const T[::1], float64[:,::1], UniTuple(int64, 4), UniTuple(int64, 5), int64,"
         " UniTuple(int64, 4), UniTuple(int64, 5))")
 def _sum_parts(count, a, partial, kept, kept_place, length, reduced, reduced_place):
-    """partial[part, i] = the sum of its share of the items that go into result i."""
+    """partial[part, i] = the sum of section `part` of the elements that are summed for result i."""
     parts, results = partial.shape
     task = global_index()
     if task < count:
@@ -223,8 +224,8 @@ def add_parts(count, partial, out):
 
 
 def sum(a, axes, out, divisor=1):
-    """Sums over `axes`, which `out` keeps with size 1, divided by `divisor`; in float64, or int64,
-    and always in the same order.
+    """out = the sum of `a` over `axes`, divided by `divisor`; `out` keeps these axes with size 1.
+    Adds in float64, or int64 for integers, and always in the same order.
     """
     kept = tuple(i for i in range(a.ndim) if i not in axes)
     length = math.prod(a.shape[i] for i in axes)
@@ -251,7 +252,7 @@ def _row_max(count, a, index, out):
 
 
 def row_max(a, index, out):
-    """The first maximum of each row of `a` (rows, m) and where it is; a NaN counts as the maximum."""
+    """out, index = each row's first maximum and its column, for `a` (rows, m). NaN is largest."""
     _row_max(out.size, a, index, out)
 
 
@@ -264,7 +265,7 @@ def _row_scatter(count, dy, index, dx):
 
 
 def row_scatter(dy, index, dx):
-    """dx (rows, m) = 0 but for dy at each row's index."""
+    """dx (rows, m) = dy[i] at column index[i] of each row i, else 0."""
     _row_scatter(dx.size, dy, index, dx)
 
 
@@ -274,7 +275,7 @@ def index_get(x, index, out):
 
 
 def index_add(dy, index, dx):
-    """dx = 0, then dx[index] += dy, where an item that is named twice is added twice, in scan order."""
+    """dx = 0, then dx[index] += dy in scan order, once per occurrence of a repeated position."""
     arrays.fill(dx, 0)
     positions = dx.positions(index if isinstance(index, tuple) else (index,)).reshape(-1)
     order = np.argsort(positions, kind="stable")
@@ -286,6 +287,6 @@ def index_add(dy, index, dx):
 
 
 def index_put(dy, index, dx):
-    """dx = 0, then dx[index] = dy, for an index that names no item twice."""
+    """dx = 0, then dx[index] = dy, for an index without repeated positions."""
     arrays.fill(dx, 0)
     arrays.copy(dy, dx[index])

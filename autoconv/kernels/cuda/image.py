@@ -1,5 +1,5 @@
-"""Images moved, turned, scaled and cropped: a thread an item of the result. In the gradient, whose items add up in a
-fixed order, a thread a channel of a sample. The formulas are in formulas/geometry.py.
+"""Transforms images (formulas/geometry.py), with one thread per element of the result. The gradient
+has one thread per channel of a sample, so that all its sums are added in a fixed order.
 """
 
 import numpy as np
@@ -70,21 +70,21 @@ def _affine_transform_grad(count, dy, transform, fill_mode, bilinear, dx):
 
 
 def draws(low, high, second_low, second_high, word, seed, stream, first, d):
-    """d[0, n] evenly in low..high, d[1, n] in second_low..second_high, of words 0 and `word` of sample `first + n`."""
+    """Sets d[0, n] and d[1, n] to uniform numbers from words 0 and `word` of sample `first + n`."""
     key = (number(d.gpu, part, np.uint64) for part in (seed, stream, first))
     _draws(d.shape[1], low, high, second_low, second_high, word, *key, d)
 
 
 def transforms(d, kind, h, w, t):
-    """The transforms t (N, 8) of images (h, w) that draws d (2, N) mean."""
+    """t (N, 8) = the transforms of images (h, w) that the random numbers d (2, N) define."""
     _transforms(t.shape[0], d, kind, h, w, t)
 
 
 def affine_transform(x, transform, fill_mode, fill_value, bilinear, y):
-    """y[n, i, j] is what lies in x[n] where transform[n] leads from (i, j)."""
+    """y[n, i, j] = the pixel of x[n] at the position to which transform[n] maps (i, j)."""
     _affine_transform(y.size, x, transform, fill_mode, fill_value, bilinear, y)
 
 
 def affine_transform_grad(dy, transform, fill_mode, bilinear, dx):
-    """Each item of dy goes to the pixels that its value was made of, by their shares."""
+    """dx = for each pixel of x, the sum of dy times the pixel's interpolation weights."""
     _affine_transform_grad(dx.shape[0] * dx.shape[3], dy, transform, fill_mode, bilinear, dx)

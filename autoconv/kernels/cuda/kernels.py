@@ -1,4 +1,4 @@
-"""How a kernel for GPUs is declared, compiled and launched."""
+"""Declares, compiles and launches GPU kernels."""
 
 import math
 from collections.abc import Callable
@@ -19,16 +19,17 @@ from .internals import capability, cuda, pretended
 from .order import Access
 from .runtime import Gpu, pointer
 
-THREADS = 256  # of a block, where each has an item of its own
+THREADS = 256  # threads per block of an `ItemKernel`
 
-# A helper that is compiled into the kernels that call it: always, as a thread's own arrays then stay in registers.
+# Decorator for helpers that are always inlined into the kernels that call them, so that a thread's
+# local arrays stay in registers.
 inline = cuda.jit(device=True, forceinline=True)
 
-_launching = Lock()  # two threads that first launch a kernel at once would have Numba load it twice
+_launching = Lock()  # prevents loading a kernel twice if two threads first launch it at once
 
 
 class OnGpu:
-    """What a kernel takes as an array: `native` is Numba's view of it, `gpu` where it is."""
+    """Represents an array argument of a kernel. `native` is Numba's view of it, `gpu` its GPU."""
 
     __slots__ = ()
 
@@ -42,29 +43,29 @@ class OnGpu:
 
 
 class CudaKernel(Kernel):
-    """A function compiled for a GPU's threads; how many of them run it, `launch` is told.
+    """Compiles a function for GPU threads. `launch` receives the number of threads.
 
-    The signature's T is for what is compiled ahead; other types are compiled when they come. An array that the
-    function only reads is `const T[::1]`: launches that have no array in common, or only read it, may run at the same
-    time.
+    `prepare` compiles a kernel ahead for one type T. A launch whose T arguments have several types
+    compiles the kernel when it runs. An array that the function only reads is `const T[::1]`:
+    launches may run at the same time if they share no array, or only read the shared arrays.
     """
 
-    dtypes: tuple[str, ...] = ("float32", "float64")  # what it is for ...
-    tensor_cores: bool | None = None  # ... and whether only where such are used, or only where not
+    dtypes: tuple[str, ...] = ("float32", "float64")  # floating types that T may represent
+    tensor_cores: bool | None = None  # True: used only with tensor cores; False: only without
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
         super().__init__(function, signature.replace("const ", ""), name)
         self.reads_only = [part.strip(" (").startswith("const ") for part in parameters(signature)]
-        self._dispatcher = cuda.jit(function, lto=False)  # machine code of the very PTX that the tests read and run
+        self._dispatcher = cuda.jit(function, lto=False)  # LTO off, so that tests run the same PTX
         if self.is_ours:
             internals.keep(self._dispatcher, self._load, self._save)
 
     def launch(self, blocks: int | tuple[int, ...], threads: int, arguments: tuple) -> None:
-        """Runs it on the GPU of its arrays, in the order of that GPU's stream."""
+        """Launches the kernel on the GPU that holds its arrays, in stream order."""
         launch = Launch(self, blocks, threads, arguments)
         recorder = trace.current()
         if isinstance(recorder, trace.DryRun):
-            if len(launch.dtypes) < 2:  # else it is compiled when it comes
+            if len(launch.dtypes) < 2:  # otherwise the first launch compiles the kernel
                 recorder.found[self, launch.dtype] = None
             return
         if recorder is not None:
@@ -75,17 +76,17 @@ class CudaKernel(Kernel):
         return internals.types_of(self.spelled(dtype))
 
     def _compiled(self, dtype: np.dtype) -> None:
-        """For the current GPU. It is loaded when it is first launched."""
+        """Compiles for the current GPU. The first launch loads the kernel onto the GPU."""
         with given_back(*internals.COMPILER_LOCKS):
             self._dispatcher.compile(self.types(dtype))
 
     def serves(self, dtype: Any, tensor_cores: bool) -> bool:
-        """Whether it is ever launched for this dtype, where tensor cores are used or not."""
+        """Returns whether GPUs with this `tensor_cores` setting run the kernel for `dtype`."""
         return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
 
     def compile_for(self, dtype: Any, gpu: tuple[int, int]) -> None:
         """Compiles into the disk cache, for a compute capability such as (8, 0). Needs no GPU and
-        no driver. Raises RuntimeError where it cannot be kept.
+        no driver. Raises RuntimeError if the kernel cannot be stored.
         """
         types = self.types(dtype)
         with pretended(gpu):
@@ -93,25 +94,25 @@ class CudaKernel(Kernel):
                 raise RuntimeError(f"The compiled kernel {self.name} cannot be kept.")
 
     def _load(self, types: tuple) -> Any:
-        """A compiled kernel of the disk cache, for the current GPU; None where it is not there."""
+        """Returns a kernel for the current GPU from the disk cache; None if it is missing."""
         data = caching.read(self._file(types))
         return None if data is None else internals.restored(data)
 
     def _save(self, types: tuple, made: Any) -> bool:
-        """Keeps a compiled kernel, if this version of numba-cuda can do that."""
+        """Stores a kernel on disk. Returns False if this numba-cuda version cannot serialize it."""
         data = internals.dumped(made)
         if data is not None:
             caching.write(self._file(types), data)
         return data is not None
 
     def _file(self, types: tuple) -> Path | None:
-        """Its file for the current GPU."""
+        """Returns the path of the kernel's file in the disk cache, for the current GPU."""
         return store.file(self.name, types, internals.target(capability()))
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A kernel with all that it takes to run it."""
+    """Holds a kernel together with its grid, block size and arguments."""
 
     kernel: CudaKernel
     blocks: int | tuple[int, ...]
@@ -124,16 +125,16 @@ class Launch:
 
     @property
     def dtypes(self) -> set[np.dtype]:
-        """The types of the arguments whose type the signature calls T. Several, where the types are others than its."""
+        """Returns the dtypes of the array arguments declared with T: usually only one dtype."""
         return {a.dtype for a, is_typed in zip(self.arguments, self.kernel.typed) if is_typed and isinstance(a, OnGpu)}
 
     @property
     def dtype(self) -> np.dtype:
-        """What T stands for, where it stands for one type; float32 where the kernel has none."""
+        """Returns the dtype of the arguments declared with T; float32 if there are none."""
         return next(iter(self.dtypes), np.dtype(np.float32))
 
     def __call__(self, handle: int | None = None) -> None:
-        """Runs it on the GPU's stream, or on the one of this handle."""
+        """Runs the launch on the GPU's stream, or on the stream `handle` if given."""
         gpu = self.gpu
         with gpu.failures, _launching:
             gpu.enter()
@@ -142,7 +143,7 @@ class Launch:
             self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
 
     def accesses(self) -> list[Access]:
-        """The memory it touches, and whether it may write there."""
+        """Returns the memory of the launch's arrays, and whether the kernel may write to it."""
         found = []
         for argument, reads_only in zip(self.arguments, self.kernel.reads_only, strict=True):
             if isinstance(argument, OnGpu):
@@ -152,9 +153,9 @@ class Launch:
 
 
 class ItemKernel(CudaKernel):
-    """A function that runs once for each of `count` items: `kernel(count, *arguments)`.
+    """Runs a function once for each of `count` elements: `kernel(count, *arguments)`.
 
-    Its first parameter is that count; a thread's item is `i = global_index()` (ptx.py), `if i < count`.
+    The function receives `count` first. Each thread handles element i = global_index() < count.
     """
 
     def __call__(self, count: int, *arguments: Any) -> None:
@@ -163,9 +164,9 @@ class ItemKernel(CudaKernel):
 
 
 class BlockKernel(CudaKernel):
-    """A function whose blocks of `threads` threads work together: `kernel(blocks, *arguments)`.
+    """Runs a function in blocks of `threads` cooperating threads: `kernel(blocks, *arguments)`.
 
-    `blocks` is the grid, a tuple of one to three numbers.
+    `blocks` is the grid size, a tuple of one to three numbers.
     """
 
     def __init__(self, function: Callable, signature: str, name: str, threads: int, dtypes: tuple[str, ...],
@@ -181,18 +182,18 @@ class BlockKernel(CudaKernel):
 
 
 def kernel(signature: str, name: str = "") -> Callable[[Callable], ItemKernel]:
-    """Makes a function an `ItemKernel`. `name` where its own says too little: one function may make several kernels."""
+    """Returns a decorator that creates an `ItemKernel`. `name` defaults to the function's name."""
     return lambda function: ItemKernel(function, signature, name or function.__name__)
 
 
 def block_kernel(signature: str, threads: int, name: str = "", dtypes: tuple[str, ...] = CudaKernel.dtypes,
                  tensor_cores: bool | None = None) -> Callable[[Callable], BlockKernel]:
-    """Makes a function a `BlockKernel` for blocks of so many threads, and for what `Kernel.serves` says."""
+    """Returns a decorator that creates a `BlockKernel` with `threads` threads per block."""
     return lambda function: BlockKernel(function, signature, name or function.__name__, threads, dtypes, tensor_cores)
 
 
 def prepare(wanted: Wanted, report: Callable[[int, int], None]) -> None:
-    """Makes kernels ready for the current GPU, as `kernel.prepare` does."""
+    """Prepares kernels for the current GPU, as `kernel.prepare` does."""
     base.prepare(wanted, report, store.folder, lambda: _compilers(*map(str, capability())))
 
 

@@ -1,7 +1,7 @@
-"""Losses of a batch, one number a sample, and their gradients: a thread a sample, which goes along its row in order.
+"""Computes losses, one number per sample, and their gradients. One thread adds up a sample's row.
 
-All share one signature: forward(t, x, loss) and gradient(t, x, dy, dx), with the targets t and the predictions x of
-shape (..., C), and loss and dy of shape (...).
+Losses have the signature (t, x, loss), gradients (t, x, dy, dx). The targets t, the predictions x
+and dx have shape (..., C); loss and dy have shape (...).
 """
 
 import math
@@ -10,7 +10,7 @@ from ..formulas import elementwise
 from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index, load, store
 
-EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
+EPSILON = 1e-7  # Keras's epsilon: probabilities are clipped to [EPSILON, 1 - EPSILON]
 
 _logistic = inline(elementwise.sigmoid)
 
@@ -20,7 +20,7 @@ _GRADIENT = "(int64, const T[:,::1], const T[:,::1], const T[::1], T[:,::1])"
 
 @inline
 def _clipped(p):
-    """p in [EPSILON, 1 - EPSILON]; NaN stays NaN."""
+    """Clips p to [EPSILON, 1 - EPSILON]; NaN stays NaN."""
     low, high = type(p)(EPSILON), type(p)(1 - EPSILON)
     return low if p < low else high if p > high else p
 
@@ -32,20 +32,21 @@ def _is_clipped(p):
 
 @inline
 def _total(x, i):
-    """The sum of row i."""
+    """Returns the sum of row i."""
     total = x.dtype.type(0)
     for c in range(x.shape[1]):
         total += x[i, c]
     return total
 
 
-# Of a crossentropy from logits, which almost every classifier ends in. A row are the items from `first` to before
-# `last` of a flat array. Loops are written out, as Numba's `range` takes eight instructions more a round.
+# Helpers for the cross-entropy from logits, which almost every classifier uses. A row consists of
+# the elements first <= j < last of a flat array. The helpers use `while` loops, because Numba's
+# `range` needs eight more instructions per iteration.
 
 
 @inline
 def row_sum(x, first, last):
-    """The sum of a row."""
+    """Returns the sum of a row."""
     total, j = x.dtype.type(0), first
     while j < last:
         total += load(x, j)
@@ -55,7 +56,7 @@ def row_sum(x, first, last):
 
 @inline
 def softmax_parts(x, first, last):
-    """The largest item of a row, and the sum of the exponentials of the items below it."""
+    """Returns a row's maximum, and the sum of exp(x - maximum) over the row."""
     best, j = load(x, first), first + 1
     while j < last:
         item = load(x, j)
@@ -70,7 +71,7 @@ def softmax_parts(x, first, last):
 
 @inline
 def entropy(t, x, first, last, best, exponentials):
-    """The crossentropy of a row from its logits and their `softmax_parts`."""
+    """Returns the cross-entropy of a row from its logits and their `softmax_parts`."""
     total, logarithm, j = x.dtype.type(0), math.log(exponentials), first
     while j < last:
         share = load(t, j)
@@ -82,13 +83,13 @@ def entropy(t, x, first, last, best, exponentials):
 
 @inline
 def slope(share, sum_t, t, dy):
-    """The gradient of a logit whose softmax is `share`."""
+    """Returns the gradient of a logit whose softmax is `share`."""
     return (share * sum_t - t) * dy
 
 
 @inline
 def hot(label, c, classes, like):
-    """What class c of a one-hot row is, in the type of `like`: NaN where the label is none of the classes."""
+    """Returns element c of a one-hot row, in the dtype of `like`; NaN if the label is invalid."""
     if 0 <= label < classes:
         return like.dtype.type(1) if label == c else like.dtype.type(0)
     return like.dtype.type(math.nan)
@@ -150,7 +151,7 @@ def _categorical_logits_grad(count, classes, t, x, dy, dx):
 
 
 def _mean(name, term) -> ItemKernel:
-    """loss = the mean of term(t, x) over a sample's row."""
+    """loss = the mean of term(t, x) over each sample's row."""
 
     @kernel(_FORWARD, name)
     def run(count, t, x, loss):
@@ -165,7 +166,7 @@ def _mean(name, term) -> ItemKernel:
 
 
 def _mean_grad(name, gradient) -> ItemKernel:
-    """dx = gradient(t, x, dy, the number of a row's items), an item a thread."""
+    """dx = gradient(t, x, dy, elements per row), with one element per thread."""
 
     @kernel(_GRADIENT, name)
     def run(count, t, x, dy, dx):
@@ -197,7 +198,8 @@ def _logit_entropy(t, x):
 
 @inline
 def _sign(x):
-    return type(x)(1) if x > type(x)(0) else type(x)(-1) if x < type(x)(0) else x  # 0, or NaN
+    # sign(0) is 0, sign(NaN) is NaN
+    return type(x)(1) if x > type(x)(0) else type(x)(-1) if x < type(x)(0) else x
 
 
 _binary, _binary_logits = _mean("_binary", _entropy), _mean("_binary_logits", _logit_entropy)
@@ -210,67 +212,67 @@ _absolute_grad = _mean_grad("_absolute_grad", inline(lambda t, x, dy, n: _sign(x
 
 
 def one_hot(labels, out):
-    """out (..., C) = 1 at each label (...), else 0; NaN where a label is none of the classes."""
+    """out (..., C) = 1 at each label (...), else 0; a row of NaN if the label is not in 0..C-1."""
     _one_hot(out.size, labels.reshape(-1), out.reshape(labels.size, out.shape[-1]))
 
 
 def categorical(t, x, loss):
-    """-sum(t log p), where p is x made to sum to 1, then clipped."""
+    """loss = -sum(t log p), where p is x / sum(x), then clipped."""
     _score(_categorical, t, x, loss)
 
 
 def categorical_grad(t, x, dy, dx):
-    """With p = x / S: dp = -t / p where p was not clipped, dx = (dp - sum(dp p)) / S."""
+    """dx = (dp - sum(dp p)) dy / S; S = sum(x), p = x / S, dp = -t / p, or 0 if p was clipped."""
     _slope(_categorical_grad, dy.size, t, x, dy, dx)
 
 
 def categorical_logits(t, x, loss):
-    """-sum(t log_softmax(x))."""
+    """loss = -sum(t log_softmax(x))."""
     _categorical_logits(loss.size, x.shape[-1], t.reshape(-1), x.reshape(-1), loss.reshape(-1))
 
 
 def categorical_logits_grad(t, x, dy, dx):
-    """dx = softmax(x) sum(t) - t."""
+    """dx = (softmax(x) sum(t) - t) dy."""
     _categorical_logits_grad(dy.size, x.shape[-1], *(array.reshape(-1) for array in (t, x, dy, dx)))
 
 
 def binary(t, x, loss):
-    """-mean(t log p + (1 - t) log(1 - p)) with p = x clipped."""
+    """loss = -mean(t log p + (1 - t) log(1 - p)), where p is x, clipped."""
     _score(_binary, t, x, loss)
 
 
 def binary_grad(t, x, dy, dx):
-    """dx = (p - t) / (p (1 - p)) / C where x was not clipped."""
+    """dx = (p - t) / (p (1 - p)) dy / C, or 0 if x was clipped; p is x, clipped."""
     _slope(_binary_grad, dx.size, t, x, dy, dx)
 
 
 def binary_logits(t, x, loss):
-    """The same of p = sigmoid(x), stable: mean(max(x, 0) - x t + log(1 + exp(-|x|)))."""
+    """loss = mean(max(x, 0) - x t + log(1 + exp(-|x|))), the stable form for p = sigmoid(x)."""
     _score(_binary_logits, t, x, loss)
 
 
 def binary_logits_grad(t, x, dy, dx):
-    """dx = (sigmoid(x) - t) / C."""
+    """dx = (sigmoid(x) - t) dy / C."""
     _slope(_binary_logits_grad, dx.size, t, x, dy, dx)
 
 
 def squared(t, x, loss):
-    """mean((x - t)^2)."""
+    """loss = mean((x - t)^2)."""
     _score(_squared, t, x, loss)
 
 
 def squared_grad(t, x, dy, dx):
-    """dx = 2 (x - t) / C."""
+    """dx = 2 (x - t) dy / C."""
     _slope(_squared_grad, dx.size, t, x, dy, dx)
 
 
 def absolute(t, x, loss):
-    """mean(|x - t|)."""
+    """loss = mean(|x - t|)."""
     _score(_absolute, t, x, loss)
 
 
 def absolute_grad(t, x, dy, dx):
-    """dx = sign(x - t) / C."""
+    """dx = sign(x - t) dy / C."""
     _slope(_absolute_grad, dx.size, t, x, dy, dx)
 
 

@@ -1,6 +1,6 @@
-"""Batch normalisation over the rows of (M, C), one channel a column; a thread keeps to its columns (columns.py).
+"""Implements batch normalization over the rows of (M, C), one channel per column (columns.py).
 
-Sums over rows are made of a number of parts that follows from the shape, and are added up in float64.
+Sums over rows are split into float64 partial sums, whose number depends only on the shape.
 """
 
 import math
@@ -30,15 +30,15 @@ from .ptx import global_index
 
 @inline
 def pivot_of(item):
-    """What a column's items are counted from: its first one, where that is a number."""
+    """Returns the pivot to subtract from a column: its element `item`, or 0 if not finite."""
     return item if math.fabs(item) < math.inf else type(item)(0)
 
 
 def _sums(size: int) -> BlockKernel:
-    """partial[:, part, c] = the sums of x - x[0, c] and of its square over the part's rows.
+    """partial[:, part, c] = the sums of x - x[0, c] and of its square over the rows of one part.
 
-    So x is read once, and few digits are lost: the distance of the first row from the mean is at
-    most as large as the square root of all these squares.
+    The sums read x only once and lose few digits: (x[0, c] - mean)^2 is at most the sum of
+    (x - mean)^2 over all rows.
     """
     fetch, add = moving(size)[0], adding_up(size)
 
@@ -66,7 +66,7 @@ def _sums(size: int) -> BlockKernel:
 
 @adding_kernel("(const T[:,::1], const float64[:,:,::1], float64, T[::1], T[::1])", "_moments")
 def _moments(x, partial, factor, mean, variance):
-    """From the parts of `_sums`; factor is 1 / the number of rows."""
+    """Computes mean and variance from the partial sums of `_sums`. factor = 1 / row count."""
     shared, t = cuda.shared.array((2, ADDING), "float64"), cuda.threadIdx.x
     c = cuda.blockIdx.x * COLUMNS + t % COLUMNS
     add_parts(partial, shared, c)
@@ -77,7 +77,7 @@ def _moments(x, partial, factor, mean, variance):
 
 
 def _products(size: int) -> BlockKernel:
-    """partial[:, part, c] = the sums of dy (x - mean) and of dy over the part's rows, those that `relu` let by."""
+    """partial[:, part, c] = sums of dy (x - mean) and dy over a part's rows; `relu` masks dy."""
     fetch, add = moving(size)[0], adding_up(size)
 
     @column_kernel("(const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], boolean,"
@@ -110,7 +110,7 @@ def _products(size: int) -> BlockKernel:
 
 @adding_kernel("(const float64[:,:,::1], const T[::1], T[::1], T[::1])", "_parameter_grads")
 def _parameter_grads(partial, inverse, dgamma, dbeta):
-    """From the parts of `_products`."""
+    """Computes dgamma and dbeta from the partial sums of `_products`."""
     shared, t = cuda.shared.array((2, ADDING), "float64"), cuda.threadIdx.x
     c = cuda.blockIdx.x * COLUMNS + t % COLUMNS
     add_parts(partial, shared, c)
@@ -224,45 +224,45 @@ def _moving_average(count, average, batch, momentum):
 
 
 def moments(x, parts, mean, variance):
-    """The mean and the biased variance of each column. `parts` is the CPU's room to work in: here are more of them."""
+    """Computes each column's mean and biased variance. `parts`, a CPU buffer, is not used here."""
     partial = summed(_SUMS, x)
     _moments((-(-mean.size // COLUMNS),), x, partial, 1 / x.shape[0], mean, variance)
 
 
 def normalize(x, mean, scale, shift, relu, y, other=None):
-    """y = (x - mean) scale + shift, to which `other` is added; or with `relu` the larger of that and 0."""
+    """y = (x - mean) scale + shift, plus `other` if given. `relu` sets negative values to 0."""
     two = other is not None
     over_rows(_NORMALIZE, x, other if two else x, two, mean, scale, shift, relu, y)
 
 
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over rows that `relu` let by. `parts` as above."""
+    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy; `relu` masks dy."""
     add_products(summed(_PRODUCTS, x, dy, mean, scale, shift, relu), inverse, dgamma, dbeta)
 
 
 def add_products(partial, inverse, dgamma, dbeta):
-    """dgamma and dbeta (C,) from the parts (2, P, C) of the sums of dy (x - mean) and of dy."""
+    """Computes dgamma and dbeta (C,) from the partial sums (2, P, C) of dy (x - mean) and dy."""
     _parameter_grads((-(-dgamma.size // COLUMNS),), partial, inverse, dgamma, dbeta)
 
 
 def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
-    """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse, and dy
-    = 0 where `relu` let nothing by.
+    """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse.
+    If `relu`, dy is taken as 0 wherever the ReLU's output is 0.
     """
     over_rows(_INPUT_GRAD, x, dy, mean, inverse, scale, shift, relu, dx, beside=(dgamma, dbeta))
 
 
 def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, shift):
-    """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta;
-    gamma may be None for ones, beta for zeros.
+    """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta.
+    gamma = None is equivalent to ones, beta = None to zeros.
     """
     _coefficients(mean.size, mean, variance, float(epsilon), *bias(gamma, mean), *bias(beta, mean), center, inverse,
                   scale, shift)
 
 
 def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift):
-    """folded (R,C) = w (R,C) scale and shift (C,) = (b - mean) scale + beta, with scale = gamma /
-    sqrt(variance + epsilon); b and beta may be None for zeros, gamma for ones.
+    """folded (R,C) = w (R,C) scale, shift (C,) = (b - mean) scale + beta, with scale = gamma /
+    sqrt(variance + epsilon). b or beta = None is equivalent to zeros, gamma = None to ones.
     """
     vectors = *bias(b, mean), *bias(gamma, mean), *bias(beta, mean)
     _fold(w.size, w, *vectors, mean, variance, float(epsilon), folded, shift)
@@ -274,12 +274,12 @@ def moving_average(average, batch, momentum):
 
 
 def combine_moments(gather, count, mean, variance, share):
-    """On the host, so no graph can hold it."""
+    """Calls across.combine_moments on the host, so a CUDA graph cannot contain this step."""
     if not isinstance(trace.current(), trace.DryRun):
         across.combine_moments(gather, count, mean, variance, share)
 
 
 def sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta):
-    """On the host, so no graph can hold it."""
+    """Calls across.sum_gradients on the host, so a CUDA graph cannot contain this step."""
     if not isinstance(trace.current(), trace.DryRun):
         across.sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta)

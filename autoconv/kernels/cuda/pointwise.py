@@ -1,4 +1,4 @@
-"""Functions of one item, a thread four items; and the softmax, a thread a row, which it goes along in order."""
+"""Implements activations, up to four elements per thread, and softmax, one row per thread."""
 
 import inspect
 import math
@@ -11,7 +11,7 @@ from .ptx import global_index, load, load4, store, store4
 
 
 def _elementwise(name, f) -> ItemKernel:
-    """y = f(x), f(a, b) or f(a, b, c). The first `fours` threads take four items each (fours.py)."""
+    """y = f(x), f(a, b) or f(a, b, c). The first `fours` threads handle four elements each."""
 
     def of_one(count, fours, x, y):
         i = global_index()
@@ -46,7 +46,7 @@ def _elementwise(name, f) -> ItemKernel:
 
 
 def _run(run, *arrays):
-    """Runs a kernel on flat arrays of one size."""
+    """Runs a kernel on flat arrays of equal size."""
     run(*threads(arrays[0].size, *arrays), *arrays)
 
 
@@ -56,7 +56,7 @@ globals().update({name: partial(_run, run) for name, run in KERNELS.items()})
 
 @inline
 def largest(x, i, k):
-    """The largest item of x[i, :, k]."""
+    """Returns the largest element of x[i, :, k]."""
     best = x[i, 0, k]
     for j in range(1, x.shape[1]):
         best = x[i, j, k] if x[i, j, k] > best else best
@@ -135,7 +135,7 @@ def log_softmax_grad(y, dy, axis, dx):
 
 
 def _along(run, axis, *arrays):
-    """Runs a kernel on arrays (before the axis, along it, behind it): a thread a row along the axis."""
+    """Runs a kernel with one thread per row along the axis, on arrays (before, axis, after)."""
     shape = arrays[0].shape
     axis %= len(shape)
     rows, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])

@@ -1,7 +1,7 @@
-"""Max and average pooling. A thread has four channels of a pixel, or one where they are not so many.
+"""Implements max and average pooling. Each thread handles one or four channels of a pixel.
 
-Windows of 2x2 pixels side by side have kernels of their own: a thread has all four pixels of its window, and backward
-it writes them. Other windows go through their taps.
+Adjacent 2x2 windows have separate kernels, where a thread handles all four pixels of a window. The
+kernels for other windows loop over a window's taps.
 """
 
 import numpy as np
@@ -17,12 +17,12 @@ IMAGES = "T[:,:,:,::1]"
 
 @inline
 def larger(item, best):
-    """Whether an item takes the place of the best one so far: the first of equals stays, and so does a NaN."""
+    """Returns whether `item` replaces `best`: it is larger, or it is the first NaN."""
     return not item <= best and best == best
 
 
 def _max(size: int) -> ItemKernel:
-    """The largest pixel of each window and its position i*kw + j, the first in scan order; a NaN is larger than all."""
+    """y, winner = each window's first maximum and its position i*kw + j. NaN counts as largest."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, int32[:,:,:,::1], UniTuple(int64, 10), {DIVISORS})",
@@ -56,7 +56,7 @@ def _max(size: int) -> ItemKernel:
 
 
 def _max_grad(size: int) -> ItemKernel:
-    """dx: for each pixel the gradients of the windows that it won, in the order of its taps."""
+    """dx[pixel] = the sum of dy over the windows whose maximum is this pixel, in tap order."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, const int32[:,:,:,::1], {IMAGES}, UniTuple(int64, 10), {DIVISORS})",
@@ -94,7 +94,7 @@ def _max_grad(size: int) -> ItemKernel:
 
 
 def _average(size: int) -> ItemKernel:
-    """The mean over the real pixels of each window."""
+    """y = the mean of each window's pixels inside the image."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, UniTuple(int64, 10), {DIVISORS})", "_average", size)
@@ -126,7 +126,7 @@ def _average(size: int) -> ItemKernel:
 
 
 def _average_grad(size: int) -> ItemKernel:
-    """dx: for each pixel its share of the gradients of the windows it lies in."""
+    """dx[pixel] = the sum of dy / the window's pixel count, over all windows with this pixel."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, UniTuple(int64, 10), {DIVISORS})", "_average_grad", size)
@@ -159,24 +159,25 @@ def _average_grad(size: int) -> ItemKernel:
     return run
 
 
-# Windows of 2x2 pixels side by side: pixel k of a window lies k // 2 rows below its first one and k % 2 to the right.
-# At the lower and the right edge there may be pixels beyond the last window, or a window with pixels beyond the image.
+# Kernels for adjacent 2x2 windows. Pixel k of a window is k // 2 rows below the first pixel of the
+# window and k % 2 columns to its right. At the lower and right edges of an image, the last pixels
+# may be outside all windows, or the last windows may extend beyond the image.
 
 
 @inline
 def whether(k, p, q, height, across):
-    """Whether pixel k of window (p, q) lies within the image, as its first pixel does."""
+    """Returns whether pixel k of window (p, q) is inside the image, given that pixel 0 is."""
     return (k < 2 or 2 * p + 1 < height) and (k % 2 == 0 or 2 * q + 1 < across)
 
 
 @inline
 def beside(k, across, each):
-    """How far behind the first pixel of a window pixel k lies."""
+    """Returns the memory offset of a window's pixel k from the window's first pixel."""
     return (times(across, each) if k >= 2 else 0) + (each if k % 2 == 1 else 0)
 
 
 def _max_of_four(size: int) -> ItemKernel:
-    """As `_max`."""
+    """Creates the kernel of `_max` for adjacent 2x2 windows."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, int32[:,:,:,::1], {DIVISORS})", "_max_of_four", size)
@@ -203,7 +204,7 @@ def _max_of_four(size: int) -> ItemKernel:
 
 
 def _max_of_four_grad(size: int) -> ItemKernel:
-    """As `_max_grad`, a thread a window, those of the edges included that no result has."""
+    """Creates `_max_grad` for adjacent 2x2 windows, including edge windows without output."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, const int32[:,:,:,::1], {IMAGES}, {DIVISORS})", "_max_of_four_grad", size)
@@ -231,12 +232,12 @@ def _max_of_four_grad(size: int) -> ItemKernel:
 
 @inline
 def _one_of(p, q, height, across, real):
-    """1 / the number of real pixels of window (p, q): exact, so that a product has the bits of the quotient."""
+    """Returns 1 / the pixel count of window (p, q), a power of two, so products are exact."""
     return (real(1) if 2 * p + 1 >= height else real(0.5)) * (real(1) if 2 * q + 1 >= across else real(0.5))
 
 
 def _average_of_four(size: int) -> ItemKernel:
-    """As `_average`."""
+    """Creates the kernel of `_average` for adjacent 2x2 windows."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, {DIVISORS})", "_average_of_four", size)
@@ -260,7 +261,7 @@ def _average_of_four(size: int) -> ItemKernel:
 
 
 def _average_of_four_grad(size: int) -> ItemKernel:
-    """As `_average_grad`, a thread a window, those of the edges included that no result has."""
+    """Creates `_average_grad` for adjacent 2x2 windows, including edge windows without output."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, {DIVISORS})", "_average_of_four_grad", size)
@@ -291,38 +292,38 @@ _FOUR, _FOUR_GRAD, _FOUR_AVERAGE, _FOUR_AVERAGE_GRAD = (
 
 
 def max_pool2d(x, y, winner, window: Window) -> None:
-    """y (N,OH,OW,C) and the winners' positions (N,OH,OW,C) int32 in the windows of x (N,H,W,C)."""
+    """y, winner (N,OH,OW,C) = the maximum of each window of x (N,H,W,C), and its int32 position."""
     _forward(_FOUR if _side_by_side(window) else _MAX, window, x, y, winner)
 
 
 def max_pool2d_grad(dy, winner, dx, window: Window) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,C)."""
+    """Computes the input gradient dx (N,H,W,C) of max_pool2d from dy (N,OH,OW,C)."""
     _backward(_FOUR_GRAD if _side_by_side(window) else _MAX_GRAD, window, dy, winner, dx)
 
 
 def avg_pool2d(x, y, window: Window) -> None:
-    """y (N,OH,OW,C): the means of the windows of x (N,H,W,C)."""
+    """y (N,OH,OW,C) = the mean of each window of x (N,H,W,C)."""
     _forward(_FOUR_AVERAGE if _side_by_side(window) else _AVERAGE, window, x, y)
 
 
 def avg_pool2d_grad(dy, dx, window: Window) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,C)."""
+    """Computes the input gradient dx (N,H,W,C) of avg_pool2d from dy (N,OH,OW,C)."""
     _backward(_FOUR_AVERAGE_GRAD if _side_by_side(window) else _AVERAGE_GRAD, window, dy, dx)
 
 
 def _side_by_side(window: Window) -> bool:
-    """Whether windows are 2x2 pixels side by side, from the first one on; behind the last ones a pixel may miss."""
+    """Returns whether windows are adjacent and 2x2, with at most one padding pixel at the end."""
     kh, kw, sh, sw, dh, dw, top, bottom, left, right = window
     return ((kh, kw, sh, sw, dh, dw, top, left) == (2, 2, 2, 2, 1, 1, 0, 0)) and max(bottom, right) <= 1
 
 
 def _forward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
-    """A thread a pixel of the results, which come behind x."""
+    """Runs a pooling kernel over the pixels of y, the second array."""
     _run(kernels, window, arrays, *arrays[1].shape[1:3])
 
 
 def _backward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
-    """A thread a pixel of dx, the last array; or a window of 2x2 of its pixels."""
+    """Runs a gradient kernel over the pixels of dx, the last array, or over its 2x2 windows."""
     rows, columns = arrays[-1].shape[1:3]
     if _side_by_side(window):
         rows, columns = -(-rows // 2), -(-columns // 2)
@@ -330,7 +331,7 @@ def _backward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
 
 
 def _run(kernels: tuple[ItemKernel, ...], window: Window, arrays: tuple, rows: int, columns: int) -> None:
-    """So many threads an image, for each channel or for each four of them."""
+    """Runs rows * columns threads per image, for each channel or each group of four channels."""
     size = width(arrays[0].shape[3], *arrays)
     each = arrays[0].shape[3] // size
     told = (divisors(rows, columns, each, window),)

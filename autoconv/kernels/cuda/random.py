@@ -1,7 +1,7 @@
-"""Philox4x32-10, the counter-based generator: the same numbers as on the CPU (kernels/cpu/random.py), a thread a block.
+"""Generates the same Philox4x32-10 random words as kernels/cpu/random.py, one thread per block.
 
-formulas/random_numbers.py makes numbers of the words. What kernels compute of blocks is in uint64 throughout, since
-Numba makes uint64 with int64 a float.
+formulas/random_numbers.py converts words to random numbers. Kernels compute block numbers entirely
+in uint64, because Numba computes the sum of a uint64 and an int64 in float64.
 """
 
 import numpy as np
@@ -24,8 +24,8 @@ uniform, noisy = _numbers.uniform, _numbers.noisy
 
 @intrinsic
 def philox(typing, block, stream, seed):
-    """The four 32-bit words of a block, as uint64. Computed in 32 bits: products of 64 are several
-    instructions each, and what comes of them is kept in pairs of registers.
+    """Returns the four 32-bit words of a block, as uint64. Computes in 32 bits: a 64-bit product
+    takes several instructions and a pair of registers.
     """
     def build(context, builder, signature, arguments):
         small, wide = ir.IntType(32), ir.IntType(64)
@@ -59,7 +59,7 @@ def _bits(count, words, seed, stream, first):
 
 
 def _dropout(size: int) -> ItemKernel:
-    """A thread has the four items of a block of words, or what is left of a row."""
+    """Creates a kernel whose threads each handle the elements of one four-word block."""
     fetch, put = moving(4)
 
     @vector_kernel("(int64, const T[:,::1], float64, uint64, const uint64[::1], const uint64[::1], const uint64[::1],"
@@ -101,26 +101,26 @@ def _gaussian_noise(count, x, added, scaled, seed, stream, first, y, by, before)
 
 
 def bits(memory, seed, stream, first):
-    """Fills the memory of an array, whose items mean nothing, with the words of the blocks from `first` on."""
+    """Overwrites the memory of an array with the random words of the blocks from `first` on."""
     words = memory.dtype.itemsize // 4
     flat = Array(memory.base.view(np.uint32), words * memory.start, (words * memory.size,), (1,), np.dtype(np.uint32))
     _bits(flat.size // 4, flat, np.uint64(seed), np.uint64(stream), np.uint64(first))
 
 
 def dropout(x, scale, threshold, seed, stream, first, y):
-    """y = x * scale where an item's random word is at least `threshold`, else x * 0. x (N, M). Item
-    j of row n has word j of sample `first + n`.
+    """y = x * scale if an element's random word is at least `threshold`, else x * 0. x is (N, M).
+    Element j of row n has word j of sample `first + n`.
     """
     _by_blocks(_DROPOUT[width(x.shape[1], x, y) // 4], x, (scale, threshold), (seed, stream, first), y)
 
 
 def gaussian_noise(x, added, scaled, seed, stream, first, y):
-    """y = x + (added + scaled x) n; n is the normal number of an item's random word, laid out as for `dropout`."""
+    """y = x + (added + scaled x) n. n is the normal number of the word that `dropout` would use."""
     _by_blocks(_gaussian_noise, x, (added, scaled), (seed, stream, first), y)
 
 
 def _by_blocks(run, x, numbers, key, y):
-    """Runs a kernel with a thread for each block of four words."""
+    """Runs a kernel with one thread per block of four words."""
     blocks, before = -(-x.shape[1] // 4), 0
     key = tuple(number(x.gpu, part, np.uint64) for part in key)
     for some, results in portions(4, x, y):

@@ -1,4 +1,4 @@
-"""Comparisons, and choosing between items one by one. Arrays may lie anywhere; numbers without gaps go by fours."""
+"""Implements comparisons and element-wise selection for arrays with any strides (strided.py)."""
 
 from . import arith, strided
 from .arith import abs, copy, equal, less, less_equal, log, maximum, minimum, multiply, not_equal, power, subtract, sum  # noqa: F401 (part of this module)
@@ -52,12 +52,12 @@ def _clip_grad(count, x, low, high, dy, dx):
 
 
 def where(condition, a, b, out):
-    """out = a where the condition (of booleans) holds, else b."""
+    """out = a where the boolean `condition` is True, else b."""
     arith.over_items(_where, condition, a, b, out)
 
 
 def masked(condition, kept, a, out):
-    """out = a where the condition is `kept` (True or False), else 0."""
+    """out = a where `condition` equals `kept` (True or False), else 0."""
     places = strided.layout(out.shape, *(x.lying(out.shape) for x in (condition, a, out)))
     _masked(out.size, condition.memory, bool(kept), a.memory, out.memory, *places)
 
@@ -68,10 +68,10 @@ def abs_grad(x, dy, dx):
 
 
 def clip(x, low, high, y):
-    """y = min(max(x, low), high); a NaN is passed on."""
+    """y = min(max(x, low), high); NaN stays NaN."""
     _clip(y.size, x.reshape(-1), low, high, y.reshape(-1))
 
 
 def clip_grad(x, low, high, dy, dx):
-    """dx = dy where x lies in low..high, else 0, also where x is NaN."""
+    """dx = dy if low <= x <= high, else 0. If x is NaN, dx is 0."""
     _clip_grad(dx.size, x.reshape(-1), low, high, dy.reshape(-1), dx.reshape(-1))

@@ -1,7 +1,7 @@
-"""One step of an optimizer over the flat array of all parameters, a thread an element, and the clipping of gradients.
+"""Updates the flat array of all parameters, one thread per element, and clips gradients.
 
-The formulas are in formulas/updates.py. The numbers are float64 and are rounded to the parameters' type once. Numbers
-that change from step to step are in the GPU's memory, since a recorded step takes new ones each time.
+The formulas are in formulas/updates.py. Options are float64, rounded once to the parameters' type.
+Options that change between steps are kept in GPU memory, where a recorded step reads new values.
 """
 
 import math
@@ -16,7 +16,7 @@ from .arith import add_parts
 from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index
 
-PARTS = 256  # a norm is made of so many sums, added in their order
+PARTS = 256  # number of partial sums of a norm, added in a fixed order
 
 _TEMPLATE = """
 def {name}(count, {parameters}):
@@ -28,7 +28,7 @@ def {name}(count, {parameters}):
 
 
 def _kernel(rule: updates.Rule, slots: tuple[str, ...]) -> ItemKernel:
-    """Makes the kernel of an optimizer that has these slots."""
+    """Creates the kernel of an optimizer with these slots."""
     numbers = *(f"real({rate}[0])" for rate in rule.rates), *(f"real({number})" for number in rule.constants)
     name = f"_{rule.kernel_name(slots)}"
     names: dict[str, Any] = {"__name__": __name__, "global_index": global_index, "formula": inline(rule.formula)}
@@ -85,7 +85,7 @@ def _clip(count, g, limit):
 
 @kernel("(int64, const T[::1], float64[:,::1])")
 def _square_sums(count, g, partial):
-    """partial[part] = the sum of the squares of its share of g."""
+    """partial[part, 0] = the sum of squares of section `part` of g."""
     part = global_index()
     if part < count:
         total = 0.0
@@ -96,7 +96,7 @@ def _square_sums(count, g, partial):
 
 @kernel("(int64, T[::1], const float64[::1], float64)")
 def _shrink(count, g, squares, limit):
-    """g scaled down to the norm `limit` where it is longer."""
+    """Scales g down to the L2 norm `limit` if its norm is larger."""
     norm = math.sqrt(squares[0])
     if norm > limit:
         factor = g.dtype.type(limit / norm)
@@ -110,12 +110,12 @@ def moving_average(average, w, momentum):
 
 
 def adopt(w, average, whether):
-    """w = average where `whether` is 1."""
+    """w = average, if `whether` is 1."""
     _adopt(w.size, w, average, _number(w, whether))
 
 
 def decay(w, decay_factor):
-    """w times the factor, for optimizers that do not decay all weights."""
+    """w *= decay_factor, for optimizers that do not decay all weights."""
     flat = w.reshape(-1)
     _decay(flat.size, flat, _number(w, decay_factor))
 
@@ -125,13 +125,13 @@ def _number(w, value):
 
 
 def clip(gradient, limit):
-    """Cuts each element off at -limit and limit."""
+    """Clips each element to the range -limit..limit."""
     flat = gradient.reshape(-1)
     _clip(flat.size, flat, flat.dtype.type(limit))
 
 
 def shrink(gradient, limit):
-    """Scales an array down to the L2 norm `limit` where it is longer."""
+    """Scales an array down to the L2 norm `limit` if its norm is larger."""
     flat = gradient.reshape(-1)
     partial, squares = arrays.empty(flat.gpu, (PARTS, 1), np.float64), arrays.empty(flat.gpu, (1,), np.float64)
     _square_sums(PARTS, flat, partial)
