@@ -70,9 +70,7 @@ def divide(k, a, b):
 
 @op(kernels="arith")
 def power(k, x, exponent):
-    """y = x ** exponent, for a number as exponent. An exponent of 0.5 uses the square root, so that
-    minus infinity gives NaN.
-    """
+    """y = x ** exponent for a number; 0.5 is a square root, so that minus infinity gives NaN."""
     if not isinstance(exponent, Real):
         raise TypeError(f"The exponent must be a number. Received: {exponent!r}.")
     x = x if isinstance(exponent, int) else as_floats(k, x)

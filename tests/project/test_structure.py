@@ -12,7 +12,7 @@ LIMITS = {
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 68,
-    "lines over 100 columns": 3_602,
+    "lines over 100 columns": 3_465,
     "assignments of a tuple to a tuple": 1_070,
     "Any": 2_300,
     "classes that override __setattr__": 2,

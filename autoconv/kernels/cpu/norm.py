@@ -89,8 +89,7 @@ def moments(x, parts, mean, variance):
         sums, squares = np.empty(center.size, x.dtype), np.empty(center.size, x.dtype)
         total, squared, block = np.empty(channels), np.empty(channels), DEPTH * center.size
         parts[0, p], parts[1, p] = 0, 0
-        # turn -1 visits the first block only to compute the block's mean
-        for turn in range(-1, ((end - begin) * channels + block - 1) // block):
+        for turn in range(-1, ((end - begin) * channels + block - 1) // block):  # turn -1: first mean
             i = begin * channels + max(turn, 0) * block
             stop = min(i + block, end * channels)
             size = max((stop - i) // channels, 1)
