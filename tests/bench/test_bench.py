@@ -465,7 +465,7 @@ def test_a_browser_shows_the_charts(tmp_path, scheme):
         tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url))
         tab.goto(file.as_uri())
         charts = tab.locator("svg")
-        assert charts.count() == 8
+        assert charts.count() == 7
         for i in range(charts.count()):
             box = charts.nth(i).bounding_box()
             assert box["width"] > 250

@@ -205,7 +205,7 @@ class TestPlot:
             utils.plot_model(net, tmp_path / "net.png")
         with pytest.raises(ValueError, match="expand_nested must be False"):
             utils.plot_model(net, tmp_path / "net.dot", expand_nested=True)
-        with pytest.raises(ValueError, match="suffix must be a format"):
+        with pytest.raises(ValueError, match="suffix must be a Graphviz format"):
             utils.plot_model(net, tmp_path / "net.xyz")
         monkeypatch.setitem(sys.modules, "graphviz", None)
         with pytest.raises(ImportError, match=r"pip install 'autoconv\[graphs\]'"):

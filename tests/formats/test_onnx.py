@@ -232,7 +232,7 @@ def test_an_imported_model_is_trained_and_saved(tmp_path):
     np.testing.assert_array_equal(other.predict(x, verbose=0), model.predict(x, verbose=0))
     with pytest.raises(ValueError, match="ONNX"):
         model.save(tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match="as its ONNX"):
+    with pytest.raises(ValueError, match="of its ONNX file"):
         model.predict(images(2, (27, 28, 1)), verbose=0)
 
 

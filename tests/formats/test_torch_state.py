@@ -213,7 +213,7 @@ def test_what_pytorch_cannot_have_is_refused():
         formats.to_torch_state_dict(net(L.Reshape((2, 3, 4)), L.Flatten(), L.Dense(3, name="dense")))
     with pytest.raises(ValueError, match=r"make the layer with shared_axes=\[1, 2\]"):
         formats.to_torch_state_dict(net(L.PReLU(alpha_initializer="glorot_uniform")))
-    with pytest.raises(ValueError, match="is not built"):
+    with pytest.raises(ValueError, match="isn't built"):
         formats.to_torch_state_dict(models.Sequential([L.Dense(3)]))
     half = net(L.BatchNormalization(scale=False, name="norm"))
     state = formats.to_torch_state_dict(half)

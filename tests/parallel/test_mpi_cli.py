@@ -205,7 +205,7 @@ def test_what_cannot_be_shared_is_refused_and_says_why(tmp_path):
     assert (code, text.count("--batch-size 1 with 2 processes")) == (2, 1)
     code, text = run(2, "train", "digits", *HOW, 1, others=("train", "digits", "--limit", "300", *HOW[2:], 1))
     assert code == 2
-    assert "Rank 0 has limit=320. Rank 1 has 300." in text
+    assert "Rank 0 has limit=320, but rank 1 has 300." in text
     code, text = run(2, "train", "digits", "--epochs", "some")
     assert (code, text.count("Invalid value for '--epochs'")) == (2, 1)
     code, text = run(2, "train", "digits", *HOW, 1, others=("train", "digits", "--epochs", "some"))
