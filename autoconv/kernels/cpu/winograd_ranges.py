@@ -4,14 +4,17 @@ Winograd's products add a patch's pixels up before they are multiplied. An eleme
 that contain products of other elements, so one large activation in the same tile as one large gradient costs the other
 taps their digits. The pixels' magnitudes decide, channel by channel:
 
-    spread = sum |x| / max |x|      1 for a single large value, the number of pixels if all are equal
-    terms  = spread of x * spread of dy / pixels
+    spread = sum |x| / max |x|         1 for a single large value, the number of pixels if all are equal
+    power  = sum |x|^2 / max |x|^2     between spread^2 / pixels and spread
 
-`terms` is the sum of an element's absolute terms, averaged over all shifts of x against dy, in units of the largest
-product. Below `ENOUGH` the elements of this channel and filter are computed again by their definition, as are those
-that are not finite. docs/kernels.md states the bound. The kernels measure while x and dy are in the cache; which
-elements are computed again depends on values only, never on the threads.
+In units of the largest product max |x| max |dy|, the sum of an element's absolute terms, over all shifts of x against
+dy, has the mean spread(x) spread(dy) / pixels and a variance of at most power(x) power(dy) / pixels. If the mean less
+`DEVIATIONS` standard deviations is below `ENOUGH`, the elements of this channel and vector of filters are computed again
+by their definition, as are those that are not finite. docs/kernels.md states the bound. The kernels measure while x and
+dy are in the cache; which elements are computed again depends on values only, never on the threads.
 """
+
+import math
 
 import numpy as np
 from numba import prange
@@ -21,16 +24,19 @@ from .flat import flattened
 from .jit import allocating, inline, kernel
 
 ENOUGH = 4.0
+DEVIATIONS = 5.0
+SMALLEST_SQUARE = 1e-30
 PIXELS = 4  # pixels that are measured at a time
-LINES = 2 * PIXELS  # rows of a partial sum's ranges: the largest values of every fourth pixel, then the sums
+LINES = 3 * PIXELS  # rows of a partial sum's ranges: of every fourth pixel, the largest values, the sums, the squares
 CHANNELS = 4  # channels in a task of `_replace`: their pixels lie in the same cache lines
-CHAIN = 256  # pixels whose products form a separate partial sum
+CHAIN = 64  # pixels whose products form a separate partial sum
 
 
 @inline
 def measure(x, start, step, count, columns, ranges, at, fresh):
-    """ranges (LINES, step), from `at` on, = the largest and the sum of |x| in `columns` channels of
-    `count` pixels that are `step` elements apart. Unless `fresh`, earlier pixels are included.
+    """ranges (LINES, step), from `at` on, = the largest |x|, the sum of |x| and the sum of x^2 in
+    `columns` channels of `count` pixels that are `step` elements apart. Unless `fresh`, earlier
+    pixels are included.
     """
     lanes, j = simd.width(simd.zeros(x, 1, 1)), 0
     while columns - j >= lanes:
@@ -43,51 +49,52 @@ def measure(x, start, step, count, columns, ranges, at, fresh):
 @inline
 def _measure_vector(x, k, step, count, columns, ranges, top, fresh):
     """Runs `measure` for the channels of one vector, or its first `columns`."""
-    four, one, below, whole = simd.zeros(x, PIXELS, 1), simd.zeros(x, 1, 1), top + PIXELS * step, count // PIXELS
+    four, one, lines, whole = simd.zeros(x, PIXELS, 1), simd.zeros(x, 1, 1), PIXELS * step, count // PIXELS
     places = simd.steps(step, 0, PIXELS, four)
     largest = four if fresh else simd.load(four, ranges, places, top, columns)
-    total = four if fresh else simd.load(four, ranges, places, below, columns)
+    total = four if fresh else simd.load(four, ranges, places, top + lines, columns)
+    squares = four if fresh else simd.load(four, ranges, places, top + 2 * lines, columns)
     for _ in range(whole):
         value = rowwise.absolute(simd.load(four, x, places, k, columns))
         largest, total = rowwise.larger(value, largest), rowwise.add(total, value)
+        squares = rowwise.multiply_add(value, value, squares)
         k += PIXELS * step
     simd.store(largest, ranges, places, top, columns)
-    simd.store(total, ranges, places, below, columns)
+    simd.store(total, ranges, places, top + lines, columns)
+    simd.store(squares, ranges, places, top + 2 * lines, columns)
     for _ in range(whole * PIXELS, count):
         value = rowwise.absolute(rowwise.row(one, x, k, columns))
-        rowwise.put(rowwise.larger(value, rowwise.row(one, ranges, top, columns)), ranges, top, columns)
-        rowwise.put(rowwise.add(value, rowwise.row(one, ranges, below, columns)), ranges, below, columns)
+        largest_row, total_row = rowwise.row(one, ranges, top, columns), rowwise.row(one, ranges, top + lines, columns)
+        squares_row = rowwise.row(one, ranges, top + 2 * lines, columns)
+        rowwise.put(rowwise.larger(value, largest_row), ranges, top, columns)
+        rowwise.put(rowwise.add(value, total_row), ranges, top + lines, columns)
+        rowwise.put(rowwise.multiply_add(value, value, squares_row), ranges, top + 2 * lines, columns)
         k += step
 
 
-@inline
-def _spread(ranges, channel):
-    """Returns sum / max of one channel's magnitudes; infinity if all are 0, and 0 if the sum is not
-    finite.
+@kernel("(T[:,::1], T[:,::1])")
+def _spreads(ranges, spreads):
+    """spreads (2, channels) = each channel's spread and the root of its power. The spread is infinity
+    if all values are 0, and NaN if their sum is not finite.
     """
-    largest, total = ranges.dtype.type(0), ranges.dtype.type(0)
-    for line in range(ranges.shape[0]):
-        if line % LINES < PIXELS:
-            largest = max(largest, ranges[line, channel])
+    for k in range(ranges.shape[1]):
+        largest, total, squares = ranges.dtype.type(0), ranges.dtype.type(0), ranges.dtype.type(0)
+        for line in range(ranges.shape[0]):
+            if line % LINES < PIXELS:
+                largest = max(largest, ranges[line, k])
+            elif line % LINES < 2 * PIXELS:
+                total += ranges[line, k]
+            else:
+                squares += ranges[line, k]
+        square = largest * largest
+        if not total < np.inf:
+            spreads[0, k], spreads[1, k] = np.nan, 0
+        elif largest == 0:
+            spreads[0, k], spreads[1, k] = np.inf, 0
         else:
-            total += ranges[line, channel]
-    if not total < np.inf:
-        return ranges.dtype.type(0)
-    return total / largest if largest > 0 else ranges.dtype.type(np.inf)
-
-
-@kernel("(T[:,::1], T[:,::1], T[::1], T[::1])")
-def _spreads(x_ranges, dy_ranges, of_x, of_dy):
-    """of_x, of_dy = the spread of each channel of x, and the least spread in each vector of dy's
-    channels.
-    """
-    for k in range(of_x.size):
-        of_x[k] = _spread(x_ranges, k)
-    lanes = dy_ranges.shape[1] // of_dy.size
-    for v in range(of_dy.size):
-        of_dy[v] = _spread(dy_ranges, v * lanes)
-        for f in range(v * lanes + 1, (v + 1) * lanes):
-            of_dy[v] = min(of_dy[v], _spread(dy_ranges, f))
+            spreads[0, k] = total / largest
+            # Squares that underflow are missing from the sum: the spread is an upper bound of the power.
+            spreads[1, k] = math.sqrt(squares / square if square > SMALLEST_SQUARE else spreads[0, k])
 
 
 @inline
@@ -148,25 +155,30 @@ def _again(dw, x, dy, k, f, chosen, top, left):
             simd.store(acc, flattened(dw), simd.steps(c * filters, 0, 9, nine), (k + e) * filters + f, lanes)
 
 
-@kernel("(T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], int64, int64)", parallel=True)
-def _replace(dw, x, dy, of_x, of_dy, top, left):
-    """Computes directly the elements of dw (9,C,F) that are not finite, or whose terms are fewer than `ENOUGH`."""
+@kernel("(T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64, int64)", parallel=True)
+def _replace(dw, x, dy, x_spreads, dy_spreads, top, left):
+    """Computes directly the elements of dw (9,C,F) that are not finite, or whose absolute terms are
+    too few to be certain of `ENOUGH`.
+    """
     _, c, f = dw.shape
     nine, blocks, pixels = simd.zeros(dw, 9, 1), (c + CHANNELS - 1) // CHANNELS, dy.size // f
-    lanes = simd.width(nine)
-    for task in prange(blocks * of_dy.size):
-        k, v = task // of_dy.size * CHANNELS, task % of_dy.size
+    lanes, enough, deviations = simd.width(nine), ENOUGH * pixels, DEVIATIONS * math.sqrt(pixels)
+    for task in prange(blocks * (f // lanes)):
+        k, first = task // (f // lanes) * CHANNELS, task % (f // lanes) * lanes
         chosen, found = np.zeros(min(CHANNELS, c - k), np.int64), False
         for e in range(chosen.size):
-            acc = simd.load(nine, flattened(dw), simd.steps(c * f, 0, 9, nine), (k + e) * f + v * lanes, lanes)
-            terms = of_x[k + e] * of_dy[v]
-            if not (transforms.finite(acc) and terms > 0):
+            acc = simd.load(nine, flattened(dw), simd.steps(c * f, 0, 9, nine), (k + e) * f + first, lanes)
+            if not transforms.finite(acc):
                 chosen[e] = 2
-            elif terms < ENOUGH * pixels:
-                chosen[e] = 1
+            for j in range(first, first + lanes):
+                terms = x_spreads[0, k + e] * dy_spreads[0, j] - deviations * x_spreads[1, k + e] * dy_spreads[1, j]
+                if terms != terms:
+                    chosen[e] = 2
+                elif terms < enough:
+                    chosen[e] = max(chosen[e], 1)
             found = found or chosen[e] > 0
         if found:
-            _again(dw, x, dy, k, v * lanes, chosen, top, left)
+            _again(dw, x, dy, k, first, chosen, top, left)
 
 
 def empty(parts: int, columns: int, dtype: np.dtype) -> np.ndarray:
@@ -177,7 +189,7 @@ def empty(parts: int, columns: int, dtype: np.dtype) -> np.ndarray:
 def replace(dw, x, dy, x_ranges, dy_ranges, top: int, left: int) -> None:
     """Replaces the elements of dw (9,C,F) that Winograd's products cannot represent by direct sums.
     """
-    of_x = np.empty(x.shape[3], x.dtype)
-    of_dy = np.empty(dy.shape[3] // simd.lanes(dy.dtype), dy.dtype)
-    _spreads(x_ranges, dy_ranges, of_x, of_dy)
-    _replace(dw, x, dy, of_x, of_dy, top, left)
+    x_spreads, dy_spreads = np.empty((2, x.shape[3]), x.dtype), np.empty((2, dy.shape[3]), x.dtype)
+    _spreads(x_ranges, x_spreads)
+    _spreads(dy_ranges, dy_spreads)
+    _replace(dw, x, dy, x_spreads, dy_spreads, top, left)
