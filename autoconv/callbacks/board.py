@@ -65,7 +65,11 @@ class TensorBoard(Callback):
             folder = "validation" if name.startswith("val_") else "train"
             self._writer(folder).add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
         if self.histogram_freq and epoch % self.histogram_freq == 0:
-            self._write_histograms(epoch)
+            for path, weight in self.model.named_weights().items():
+                values = weight.numpy()
+                finite = values[np.isfinite(values)]
+                if finite.size:
+                    self._writer("train").add_histogram(f"{path}/histogram", finite, epoch)
         if self.write_images and epoch % (self.histogram_freq or 1) == 0:
             self._write_filters(epoch)
         for writer in self._writers.values():
@@ -82,13 +86,6 @@ class TensorBoard(Callback):
         if self.update_freq == "batch" or step % int(self.update_freq) == 0:
             for name, value in (logs or {}).items():
                 self._writer("train").add_scalar(f"batch_{name}", value, step)
-
-    def _write_histograms(self, epoch: int) -> None:
-        for path, weight in self.model.named_weights().items():
-            values = weight.numpy()
-            finite = values[np.isfinite(values)]
-            if finite.size:
-                self._writer("train").add_histogram(f"{path}/histogram", finite, epoch)
 
     def _write_filters(self, epoch: int) -> None:
         """Writes the first kernel with four axes, (KH, KW, C, F), one picture per filter. Unless C is 1 or 3, its

@@ -104,7 +104,9 @@ class Pool:
         try:
             memory = idle.pop()
         except IndexError:
-            self._let_go()
+            for unused, known in list(self._sizes.items()):
+                if known.step < self._step - KEPT:
+                    self._sizes.pop(unused, None)
             memory = Memory(size, idle.itself)
         buffer = idle.kind.from_address(memory.address)
         buffer.loan = loan = Loan(buffer, _give_back)
@@ -114,11 +116,6 @@ class Pool:
     def begin_step(self) -> None:
         """Notifies the pool that the next step begins."""
         self._step += 1
-
-    def _let_go(self) -> None:
-        for size, idle in list(self._sizes.items()):
-            if idle.step < self._step - KEPT:
-                self._sizes.pop(size, None)
 
 
 _pool: ContextVar[Pool | None] = ContextVar("pool", default=None)

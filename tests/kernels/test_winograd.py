@@ -150,9 +150,14 @@ WIDE = {  # draw an array of shape (N, H, W, C)
 }
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])])
-def test_weight_gradients_of_any_range_have_the_errors_of_direct_sums(directly, count):
-    for seed in range(count):
+FEW = 6889, 7615, 10102, 10987, 16707  # seeds with an element whose own terms are few, unlike its filter's mean
+
+
+@pytest.mark.parametrize("seeds", [
+    pytest.param((*FEW, *range(40)), id="40"),
+    pytest.param(range(10_000), marks=[pytest.mark.soak, pytest.mark.timeout(7200)], id="10000")])
+def test_weight_gradients_of_any_range_have_the_errors_of_direct_sums(directly, seeds):
+    for seed in seeds:
         rng = np.random.default_rng(seed)
         n, height, width = [(1, 8, 8), (2, 12, 16), (4, 9, 32), (3, 16, 16), (1, 12, 32), (6, 8, 8)][rng.integers(6)]
         channels, filters = [(16, 16), (32, 32), (64, 32), (32, 48)][rng.integers(4)]

@@ -90,7 +90,9 @@ class CpuKernel(Kernel):
         return _normalized(self.spelled(dtype))
 
     def compiled_before(self, dtype: Any) -> bool:
-        _check_enabled()
+        if numba.config.DISABLE_JIT:
+            raise DeviceError("autoconv's kernels only run compiled. Received: NUMBA_DISABLE_JIT="
+                              f"{numba.config.DISABLE_JIT}. Unset it before Python starts.")
         return super().compiled_before(dtype)
 
     def _compiled(self, dtype: np.dtype) -> Callable:
@@ -153,12 +155,6 @@ def kernel(signature: str, parallel: bool = False, few: int = 1, vector_bytes: i
     requires. `name`: the kernel's name, if several kernels have the same source.
     """
     return lambda function: CpuKernel(function, signature, name or function.__name__, parallel, few, vector_bytes)
-
-
-def _check_enabled() -> None:
-    if numba.config.DISABLE_JIT:
-        raise DeviceError("autoconv's kernels only run compiled. Received: NUMBA_DISABLE_JIT="
-                          f"{numba.config.DISABLE_JIT}. Unset it before Python starts.")
 
 
 @cache

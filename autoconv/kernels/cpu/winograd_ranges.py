@@ -9,9 +9,9 @@ taps their digits. The pixels' magnitudes decide, channel by channel:
 
 In units of the largest product max |x| max |dy|, the sum of an element's absolute terms, over all shifts of x against
 dy, has the mean spread(x) spread(dy) / pixels and a variance of at most power(x) power(dy) / pixels. If the mean less
-`DEVIATIONS` standard deviations is below `ENOUGH`, the elements of this channel and vector of filters are computed again
-by their definition, as are those that are not finite. docs/kernels.md states the bound. The kernels measure while x and
-dy are in the cache; which elements are computed again depends on values only, never on the threads.
+`DEVIATIONS` standard deviations is below `ENOUGH`, the elements of this channel and vector of filters are computed
+again by their definition, as are those that are not finite. docs/kernels.md states the bound. The kernels measure
+while x and dy are in the cache; which elements are computed again depends on values only, never on the threads.
 """
 
 import math
@@ -27,7 +27,7 @@ ENOUGH = 4.0
 DEVIATIONS = 5.0
 SMALLEST_SQUARE = 1e-30
 PIXELS = 4  # pixels that are measured at a time
-LINES = 3 * PIXELS  # rows of a partial sum's ranges: of every fourth pixel, the largest values, the sums, the squares
+LINES = 3 * PIXELS  # rows of a partial sum: every fourth pixel's maximum, sum, sum of squares
 CHANNELS = 4  # channels in a task of `_replace`: their pixels lie in the same cache lines
 CHAIN = 64  # pixels whose products form a separate partial sum
 
@@ -64,11 +64,12 @@ def _measure_vector(x, k, step, count, columns, ranges, top, fresh):
     simd.store(squares, ranges, places, top + 2 * lines, columns)
     for _ in range(whole * PIXELS, count):
         value = rowwise.absolute(rowwise.row(one, x, k, columns))
-        largest_row, total_row = rowwise.row(one, ranges, top, columns), rowwise.row(one, ranges, top + lines, columns)
-        squares_row = rowwise.row(one, ranges, top + 2 * lines, columns)
-        rowwise.put(rowwise.larger(value, largest_row), ranges, top, columns)
-        rowwise.put(rowwise.add(value, total_row), ranges, top + lines, columns)
-        rowwise.put(rowwise.multiply_add(value, value, squares_row), ranges, top + 2 * lines, columns)
+        rowwise.put(rowwise.larger(value, rowwise.row(one, ranges, top, columns)), ranges, top, columns)
+        at = top + lines
+        rowwise.put(rowwise.add(value, rowwise.row(one, ranges, at, columns)), ranges, at, columns)
+        at += lines
+        squares = rowwise.row(one, ranges, at, columns)
+        rowwise.put(rowwise.multiply_add(value, value, squares), ranges, at, columns)
         k += step
 
 
@@ -78,7 +79,7 @@ def _spreads(ranges, spreads):
     if all values are 0, and NaN if their sum is not finite.
     """
     for k in range(ranges.shape[1]):
-        largest, total, squares = ranges.dtype.type(0), ranges.dtype.type(0), ranges.dtype.type(0)
+        largest = total = squares = ranges.dtype.type(0)
         for line in range(ranges.shape[0]):
             if line % LINES < PIXELS:
                 largest = max(largest, ranges[line, k])
@@ -87,13 +88,14 @@ def _spreads(ranges, spreads):
             else:
                 squares += ranges[line, k]
         square = largest * largest
+        spreads[1, k] = 0
         if not total < np.inf:
-            spreads[0, k], spreads[1, k] = np.nan, 0
+            spreads[0, k] = np.nan
         elif largest == 0:
-            spreads[0, k], spreads[1, k] = np.inf, 0
+            spreads[0, k] = np.inf
         else:
             spreads[0, k] = total / largest
-            # Squares that underflow are missing from the sum: the spread is an upper bound of the power.
+            # Squares that underflow are missing from the sum. The power is at most the spread.
             spreads[1, k] = math.sqrt(squares / square if square > SMALLEST_SQUARE else spreads[0, k])
 
 
@@ -171,7 +173,8 @@ def _replace(dw, x, dy, x_spreads, dy_spreads, top, left):
             if not transforms.finite(acc):
                 chosen[e] = 2
             for j in range(first, first + lanes):
-                terms = x_spreads[0, k + e] * dy_spreads[0, j] - deviations * x_spreads[1, k + e] * dy_spreads[1, j]
+                terms = x_spreads[0, k + e] * dy_spreads[0, j]
+                terms -= deviations * x_spreads[1, k + e] * dy_spreads[1, j]
                 if terms != terms:
                     chosen[e] = 2
                 elif terms < enough:
@@ -189,7 +192,8 @@ def empty(parts: int, columns: int, dtype: np.dtype) -> np.ndarray:
 def replace(dw, x, dy, x_ranges, dy_ranges, top: int, left: int) -> None:
     """Replaces the elements of dw (9,C,F) that Winograd's products cannot represent by direct sums.
     """
-    x_spreads, dy_spreads = np.empty((2, x.shape[3]), x.dtype), np.empty((2, dy.shape[3]), x.dtype)
+    x_spreads = np.empty((2, x.shape[3]), x.dtype)
+    dy_spreads = np.empty((2, dy.shape[3]), x.dtype)
     _spreads(x_ranges, x_spreads)
     _spreads(dy_ranges, dy_spreads)
     _replace(dw, x, dy, x_spreads, dy_spreads, top, left)

@@ -342,7 +342,9 @@ def _adopted(gpu: runtime.Gpu, interface: dict[str, Any], owner: Any) -> Array:
     given = interface.get("strides")
     strides = steps(shape) if given is None else tuple(s // dtype.itemsize for s in given)
     gpu.settle()
-    whole = {**interface, "strides": None, "shape": (_extent(shape, strides),)}
+    # elements from the first to the last
+    extent = 1 + sum((n - 1) * s for n, s in zip(shape, strides)) if math.prod(shape) else 0
+    whole = {**interface, "strides": None, "shape": (extent,)}
     if min(strides, default=0) < 0:
         raise ValueError("An array with negative strides cannot be imported. Copy it first.")
     return Array(GpuMemory(gpu, foreign.adopt(gpu, whole, owner)), 0, shape, strides, dtype)
@@ -390,11 +392,6 @@ def steps(shape: tuple[int, ...]) -> tuple[int, ...]:
         strides.append(step)
         step *= n
     return tuple(reversed(strides))
-
-
-def _extent(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
-    """Returns how many elements of memory an array spans, from its first to its last element."""
-    return 1 + sum((n - 1) * s for n, s in zip(shape, strides)) if math.prod(shape) else 0
 
 
 def _is_basic(part: Any) -> bool:

@@ -151,18 +151,15 @@ def ptx(function: Callable, parameters: tuple, options: dict[str, Any], targets:
     targets = list(targets)
     try:
         kept = restored(load() or b"")
-        made = _lowered(function, parameters, options, targets[0]) if kept is None else kept
+        if (made := kept) is None:
+            with pretended(targets[0][:2]):
+                made = _dispatcher._Kernel(function, parameters, **options)
         texts = [_text(made, target) for target in targets]
         if kept is None and (data := dumped(made)) is not None:
             save(data)
         return texts
     except _UNLIKE:
         return [_documented(function, parameters, target) for target in targets]
-
-
-def _lowered(function: Callable, parameters: tuple, options: dict[str, Any], target: Target) -> Any:
-    with pretended(target[:2]):
-        return _dispatcher._Kernel(function, parameters, **options)
 
 
 def _text(kernel: Any, target: Target) -> str:

@@ -41,9 +41,12 @@ def missing_part() -> str | None:
         if name is None:
             os.environ[VARIABLES[0]] = str(folder)
         for part in FILES:
-            # cuda-pathfinder reads the variable only once, and does not search all its subfolders
-            if loaded(part) is None:
-                _load_from(folder, part)
+            # cuda-pathfinder reads the variable only once, and does not search all its subfolders;
+            # it uses a library that is loaded
+            for file in _files(folder, part) if loaded(part) is None else []:
+                with contextlib.suppress(OSError):
+                    ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)
+                    break
         if _missing() is None:
             return None
         if name is None:
@@ -132,11 +135,3 @@ def _toolkits() -> Iterator[Path]:
 def _files(folder: Path, part: str) -> list[Path]:
     """Returns the files of a library in a toolkit, under all its names."""
     return [file for pattern in FILES[part] for file in sorted(folder.glob(pattern), reverse=True)]
-
-
-def _load_from(folder: Path, part: str) -> None:
-    """Loads a library of a toolkit, if it exists; cuda-pathfinder then uses the loaded library."""
-    for file in _files(folder, part):
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)
-            return
