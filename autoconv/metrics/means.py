@@ -23,6 +23,11 @@ def _scored(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
     return out
 
 
+def _computed(function: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
+    """Computes `Metric.values` with a function of tensors."""
+    return function(y_true, y_pred, **options).data
+
+
 def _mean(name: str, function: Callable, called: str | None = None, values: DeviceFunction | None = None,
           by_kernel: bool = False, first: tuple[str, ...] = (), direction: str = "down") -> Any:
     """Returns a metric class for a function. Its constructor takes the options `first`, name, dtype, other options.
@@ -34,8 +39,7 @@ def _mean(name: str, function: Callable, called: str | None = None, values: Devi
     taken = [*(options.pop(each) for each in first), default_name.replace(default=called or function.__name__), dtype,
              *options.values()]
     if values is None:
-        values = partial(_scored, function.__name__) if by_kernel else (
-            lambda y_true, y_pred, **options: function(y_true, y_pred, **options).data)
+        values = partial(_scored, function.__name__) if by_kernel else partial(_computed, function)
     return type(name, (MeanMetricWrapper,), {
         "__init__": keywords.constructor(taken, MeanMetricWrapper, function, values=values), "__module__": __name__,
         "direction": direction, "__doc__": f"The mean over samples of: {inspect.getdoc(function)}"})

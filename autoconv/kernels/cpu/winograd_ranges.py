@@ -1,17 +1,19 @@
 """The ranges of values that Winograd's weight gradients can represent, and the direct sum for all others.
 
-Winograd's products add a patch's pixels up before they are multiplied. An element of dw is then a difference of sums
-that contain products of other elements, so one large activation in the same tile as one large gradient costs the other
-taps their digits. The pixels' magnitudes decide, channel by channel:
+Winograd's products add a patch's pixels up before they are multiplied. An element of dw is then a
+difference of sums that contain products of other elements, so one large activation in the same tile
+as one large gradient costs the other taps their digits. The pixels' magnitudes decide, channel by
+channel:
 
     spread = sum |x| / max |x|         1 for a single large value, the number of pixels if all are equal
     power  = sum |x|^2 / max |x|^2     between spread^2 / pixels and spread
 
-In units of the largest product max |x| max |dy|, the sum of an element's absolute terms, over all shifts of x against
-dy, has the mean spread(x) spread(dy) / pixels and a variance of at most power(x) power(dy) / pixels. If the mean less
-`DEVIATIONS` standard deviations is below `ENOUGH`, the elements of this channel and vector of filters are computed
-again by their definition, as are those that are not finite. docs/kernels.md states the bound. The kernels measure
-while x and dy are in the cache; which elements are computed again depends on values only, never on the threads.
+In units of the largest product max |x| max |dy|, the sum of an element's absolute terms, over all
+shifts of x against dy, has the mean spread(x) spread(dy) / pixels and a variance of at most
+power(x) power(dy) / pixels. If the mean less `DEVIATIONS` standard deviations is below `ENOUGH`,
+the elements of this channel and vector of filters are computed again by their definition, as are
+those that are not finite. docs/kernels.md states the bound. The kernels measure while x and dy are
+in the cache; which elements are computed again depends on values only, never on the threads.
 """
 
 import math
