@@ -11,7 +11,7 @@ LIMITS = {
     "lines without kernels, commands and ONNX": 27_100,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
-    "private helpers of at most 6 lines that are called once": 61,
+    "private helpers of at most 6 lines that are called once": 62,
     "lines over 100 columns": 3_465,
     "assignments of a tuple to a tuple": 1_066,
     "Any": 2_296,

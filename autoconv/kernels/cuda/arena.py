@@ -93,6 +93,15 @@ class Arena:
         """
         self._returned.append(piece)
 
+    def _release(self) -> None:
+        """Frees the segments of which no piece is in use. Its local variables end with it: they would
+        keep the last segment alive during the next allocation.
+        """
+        self._collect()
+        for piece in [piece for piece in self._free if _size(piece) == piece.segment.size]:
+            self._remove(piece)
+            self.held -= piece.segment.size
+
     def _grow(self, size: int) -> None:
         """Adds a segment. If that fails, unused segments are freed first, and then a smaller
         segment is tried.
@@ -104,10 +113,7 @@ class Arena:
             except MemoryError:
                 if attempt == 0:
                     raise
-                self._collect()
-                for piece in [piece for piece in self._free if _size(piece) == piece.segment.size]:
-                    self._remove(piece)
-                    self.held -= piece.segment.size
+                self._release()
         self.allocations += 1
         segment = Segment(self.allocations, memory)
         self.held += segment.size
