@@ -40,8 +40,8 @@ class Op:
     - view: the op only makes a view, and passes a `Masked` gradient on.
     - flat: the op has no gradient. Its result requires none, and its backward is None.
 
-    Both functions must consist of kernels and views only. Other computations are not recorded, so a
-    step that contains them runs eagerly.
+    Each of the two functions consists either of kernels and views only, or of NumPy code without a
+    kernel, which runs eagerly. NumPy code between kernels is not noticed: a replay leaves it out.
     """
 
     def __init__(self, fn: Callable, kernels: str, takes_two: bool = False, masks: bool = False,
