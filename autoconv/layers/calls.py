@@ -15,7 +15,7 @@ import numpy as np
 
 from ..engine.symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flat_shapes, flatten, map_shapes, map_structure
 from ..engine.tensor import Tensor, apply, inside_layer, no_grad
-from ..engine.variable import Variable, restored
+from ..engine.variable import Variable, preserve_values
 from ..metrics import Metric
 from ..operators import elementwise
 from .parts import held
@@ -262,7 +262,7 @@ def restoring(layer: "Layer") -> Iterator[None]:
     changed_by_calls = [*(weight for weight in layer._own_weights() if not weight.learns),
                         *(generator.state for generator in layer._generators())]
     try:
-        with restored(changed_by_calls), ExitStack() as metrics:
+        with preserve_values(changed_by_calls), ExitStack() as metrics:
             for metric in held(attributes, Metric):
                 metrics.enter_context(metric.holding())
             yield

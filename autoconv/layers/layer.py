@@ -20,7 +20,7 @@ from ..arguments.keywords import unknown
 from ..arguments.modules import NoAttributeError
 from ..arguments.serialization import Registry, registry_of, serialize
 from ..engine.symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
-from ..engine.tensor import Tensor, inside_layer, within_formula
+from ..engine.tensor import Tensor, enter_formula, inside_layer
 from ..engine.variable import Stateful, Variable
 from ..engine.versions import count_change
 from ..kernels import device as devices
@@ -530,7 +530,7 @@ class Layer(Stateful):
     def losses(self) -> list[Tensor]:
         """The losses of this layer and nested ones: from `add_loss` in the last call, and from regularizers."""
         layers = list(self._walk())
-        with within_formula("a regularizer"):
+        with enter_formula("a regularizer"):
             penalties = [w.regularizer(w) for layer in layers if layer.trainable for w in layer._own_weights()
                          if w.regularizer is not None and w.requires_grad]
         return [*(added for layer in layers for added in layer._added), *penalties]

@@ -14,7 +14,7 @@ from ..engine.errors import NotBuiltError
 from ..engine.graph import fusion
 from ..engine.graph import summary_table as summary
 from ..engine.graph.graph import Graph
-from ..engine.symbolic import SymbolicTensor, is_shape, with_rank
+from ..engine.symbolic import SymbolicTensor, adjust_rank, is_shape
 from ..layers import Layer, calls
 from ..layers.policy import DTYPES
 from ..metrics import Metric
@@ -218,9 +218,9 @@ class Model(Layer):
             return x
         inputs = self._graph.inputs
         if len(inputs) == 1:
-            return with_rank(x, inputs[0].shape) if hasattr(x, "ndim") else x
+            return adjust_rank(x, inputs[0].shape) if hasattr(x, "ndim") else x
         if isinstance(x, list) and len(x) == len(inputs):
-            return [with_rank(item, tensor.shape) if hasattr(item, "ndim") else item
+            return [adjust_rank(item, tensor.shape) if hasattr(item, "ndim") else item
                     for item, tensor in zip(x, inputs)]
         return x
 

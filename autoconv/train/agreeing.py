@@ -92,7 +92,7 @@ class SharedCallbacks(CallbackList):
 
     def call(self, stage: str, *args: Any) -> None:
         if stage in self._listened:
-            decided = self._ranks.on_first(self._decide, stage, args)
+            decided = self._ranks.run_on_first(self._decide, stage, args)
             if self._ranks.rank:
                 self._follow(decided, args[-1])
                 self._own.call(stage, *args)

@@ -265,7 +265,7 @@ class Fitting:
         if backup is not None:
             self._saving = Saving(backup, self._state, lambda: int(self._trainer.optimizer.iterations), self._ranks)
         try:
-            found = self._ranks.on_first(self._find, resume)
+            found = self._ranks.run_on_first(self._find, resume)
             if self._saving is not None:
                 self._saving.begin()
             yield found

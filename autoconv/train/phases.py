@@ -14,7 +14,7 @@ import numpy as np
 
 from ..engine.symbolic import flatten
 from ..engine.tape import walk_back
-from ..engine.tensor import Tensor, no_grad, within_formula
+from ..engine.tensor import Tensor, enter_formula, no_grad
 from ..kernels import trace
 from ..losses import weights_shape
 from .compiled import Goal
@@ -57,7 +57,7 @@ def run_own_step(space: Workspace) -> None:
         parts.append(weights if several else weights[0])
     model._trainer.running.now = kind
     if kind == "train":
-        with within_formula(f"train_step of {model.name!r}"):
+        with enter_formula(f"train_step of {model.name!r}"):
             logs = model.train_step(tuple(parts))
         space.work.sums.take(logs)  # type: ignore[union-attr]
         return
@@ -173,7 +173,7 @@ def score_by_numpy(space: Workspace) -> None:
             given = [space.given_targets(score.output), outputs]
             if score.weighted and space.weights[score.output] is not None:
                 given.append(np.asarray(space.given_array(len(space.x) + len(space.y) + score.output)))
-            if space.ranks.size > 1 and not space.duplicated:  # gather the whole batch on every rank
+            if space.ranks.size > 1 and not space.is_duplicate:  # gather the whole batch on every rank
                 given = [np.concatenate(parts) for parts in zip(*space.ranks.exchange(given))]
             score.metric.update_state(*given)
 

@@ -28,7 +28,7 @@ class Saving:
         self._writer: Writer | None = None  # only on the first rank
         self._unsaved, self._cost = 0, 0.0  # steps since the last save; the seconds that it took
         self._checked = False
-        ranks.on_first(self._open)
+        ranks.run_on_first(self._open)
 
     def _open(self) -> None:
         self._writer = Writer(self._backup.backup_dir)
@@ -48,7 +48,7 @@ class Saving:
     def check(self, held: Callable[[], Mapping[str, Any]]) -> None:
         """Raises TypeError before the first step if the state of callbacks or iterables cannot be saved."""
         if not self._checked:
-            self._ranks.on_first(lambda: TrainState.of(held()) and None)
+            self._ranks.run_on_first(lambda: TrainState.of(held()) and None)
             self._checked = True
 
     def after_step(self) -> None:

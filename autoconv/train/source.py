@@ -114,9 +114,9 @@ class Source:
         """Makes batch i the next one. Returns this process's part of it."""
         start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
         part = self._ranks.part(stop - start)
-        self.first = start + part.before
+        self.first = start + part.start
         if not self._fits and not self.staged:
-            self._send(part.own)
+            self._send(part.samples)
         return part
 
     def rows_like(self) -> list[Any]:

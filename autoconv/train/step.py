@@ -50,7 +50,7 @@ class Step:
         reasons: dict[str, str | None] = {}
         self.space = Workspace(model, work, like, samples, shards, reasons)
         # It references no step: a cycle would keep a closed step's memory until garbage collection.
-        self.recorder = Recorder(model.device, self.space.versions, self.space.watched, reasons)
+        self.recorder = Recorder(model.device, self.space.versions, self.space.find_mutable_values, reasons)
         self.samples = self.space.samples
         self.users = Users()
         self.has_kernels = False  # whether an equal step existed before, so that all kernels are compiled
@@ -145,8 +145,8 @@ class Step:
         space, recorder, sums = self.space, self.recorder, self.space.work.sums
         token = kept = None
         if part is not None and space.ranks.size > 1:
-            space.duplicated, space.is_summing, space.ranks.position = part.duplicated, False, part.before
-            kept = sums.kept() if part.duplicated and sums is not None and space.ranks.rank else None
+            space.is_duplicate, space.is_summing, space.ranks.position = part.is_duplicate, False, part.start
+            kept = sums.kept() if part.is_duplicate and sums is not None and space.ranks.rank else None
             token = ranks.current.set(space.ranks)
         anew = not recorder.plan or not recorder.is_current()
         if anew and space.work.kind == "train":

@@ -128,7 +128,7 @@ class Stream:
             return self._first
         [(data, samples)] = tickets
         part = self._ranks.part(len(data) if samples is None else samples)
-        return Batch(None, data if samples is not None else data.rows(part.before, part.before + part.own), part)
+        return Batch(None, data if samples is not None else data.rows(part.start, part.start + part.samples), part)
 
     def together(self, ticket: Ticket) -> int:
         """Returns the number of batches from this one on to run together."""

@@ -187,7 +187,7 @@ class Trainer:
                 share_model(self.model, self.ranks)
         work, sums = self._work(kind, self.optimizer if kind == "train" else None), self.running.sums[kind]
         part = self.ranks.part(len(data))
-        batch = Batch(None, data.rows(part.before, part.before + part.own), part)
+        batch = Batch(None, data.rows(part.start, part.start + part.samples), part)
         step = self.step_for(work, batch)
         self.running.now = kind
         sums.reset()
@@ -208,10 +208,10 @@ class Trainer:
             raise RuntimeError("The model was compiled again or given another optimizer or loss while fit ran. Do that "
                                "between two calls of fit.")
         trains = work.optimizer is not None and work.optimizer.built
-        key = (part.own, *(a.shape[1:] for a in data.x),
+        key = (part.samples, *(a.shape[1:] for a in data.x),
                *((a is None, a is not None and a.shape[1:]) for a in (*data.y, *data.weights)),
                model.device, data.form, trains, part.shards, work.ranks)
-        return self.running.steps.of(work.kind, key, partial(Step, model, work, data, part.own, part.shards))
+        return self.running.steps.of(work.kind, key, partial(Step, model, work, data, part.samples, part.shards))
 
     def _work(self, kind: str, optimizer: Any = None) -> Work:
         running = self.running

@@ -8,7 +8,7 @@ import numpy as np
 from ..engine.ranks import ALONE, Ranks
 from ..engine.symbolic import flatten, pack
 from ..engine.tensor import Tensor
-from ..engine.versions import can_change, watched
+from ..engine.versions import can_change, find_mutable_values
 from ..kernels import trace
 from ..kernels.precision import get_precision
 from .compiled import Goal, Score
@@ -61,7 +61,7 @@ class Workspace:
         self.sink: Sequence[Any] | None = None  # the arrays to which `store` writes the predictions
         self.given: Sequence[Any] = ()  # a fed batch as the user's arrays
         self.first: Any = 0  # placeholder for the position of the batch's first sample in the epoch's order
-        self.duplicated = False  # whether every rank runs the same whole batch
+        self.is_duplicate = False  # whether every rank runs the same whole batch
         self.trains = work.optimizer is not None and work.optimizer.flat is not None
         self.by_kernels = False  # whether `optimizer.update()` makes the update, which counts no step
         self.moving: list[Any] = []  # weight arrays that training changes without gradients: moving averages
@@ -87,11 +87,11 @@ class Workspace:
         return [*((thing, thing.version) for thing in things), *((thing, None) for thing in uncounted),
                 (self.device, get_precision())]
 
-    def watched(self) -> Iterator[Any]:
+    def find_mutable_values(self) -> Iterator[Any]:
         """Returns a recording's dependencies that can change in place, also in arguments of graph functions."""
         for thing, _ in self.versions():
             if hasattr(thing, "unwatched"):
-                yield from watched(thing)
+                yield from find_mutable_values(thing)
         for layer in self.model._walk():
             graph = getattr(layer, "_graph", None)
             for node in () if graph is None else graph.nodes:
