@@ -55,11 +55,15 @@ class _Pending:
         self._notify = notify
 
     def add(self, t: Tensor, gradient: Any) -> None:
-        """Adds a gradient to a tensor's pending gradients."""
+        """Adds a gradient to a tensor's earlier one, or pairs them if the op that made the tensor accepts two."""
         is_masked = isinstance(gradient, Masked)
         gradient = _array(gradient)
         if id(t) in self.gradients:
-            self.gradients[id(t)] = _combine(t, self.gradients[id(t)], gradient)
+            earlier = self.gradients[id(t)]
+            if isinstance(earlier, tuple):
+                earlier = _sum(t, *earlier)
+            takes_two = t._node is not None and t._node.op.takes_two
+            self.gradients[id(t)] = (earlier, gradient) if takes_two else _sum(t, earlier, gradient)
             if not is_masked:
                 self._masked_ids.discard(id(t))
         else:
@@ -136,13 +140,6 @@ def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:
     if node.op.masks and needs[0] is True and node.inputs[0] is not None and _ends_in_relu(node.inputs[0]):
         needs[0] = MASKED
     return tuple(needs)
-
-
-def _combine(t: Tensor, a: Any, b: Any) -> Any:
-    """Combines t's earlier gradient a with b: a pair if the op that made t accepts two, else the sum."""
-    if isinstance(a, tuple):
-        a = _sum(t, *a)
-    return (a, b) if t._node is not None and t._node.op.takes_two else _sum(t, a, b)
 
 
 def _sum(t: Tensor, a: Any, b: Any) -> Any:

@@ -19,7 +19,7 @@ from ..layers import Layer, calls
 from ..layers.policy import DTYPES
 from ..metrics import Metric
 from ..train import own
-from ..train.trainer import Trainer, TrainerMethod, held_by_trainer
+from ..train.trainer import Trainer, TrainerMethod, trainer_attribute
 
 if TYPE_CHECKING:
     from ..engine.costs.profile import Profile
@@ -318,11 +318,11 @@ class Model(Layer):
     test_on_batch = TrainerMethod(Trainer.test_on_batch)
     recording_report = TrainerMethod(Trainer.recording_report)
     graph_report = TrainerMethod(Trainer.graph_report)
-    optimizer, loss, history, ranks = map(held_by_trainer, ("optimizer", "loss", "history", "ranks"))
+    optimizer, loss, history, ranks = map(trainer_attribute, ("optimizer", "loss", "history", "ranks"))
     run_eagerly, jit_compile, steps_per_execution = map(
-        held_by_trainer, ("run_eagerly", "jit_compile", "steps_per_execution"))
+        trainer_attribute, ("run_eagerly", "jit_compile", "steps_per_execution"))
     stop_training, stop_evaluating, stop_predicting = map(
-        held_by_trainer, ("stop_training", "stop_evaluating", "stop_predicting"))
+        trainer_attribute, ("stop_training", "stop_evaluating", "stop_predicting"))
 
     def predict_on_batch(self, x: Any) -> Any:
         """Returns the outputs for one batch x (N, ...), with the least overhead. Needs no compile()."""
