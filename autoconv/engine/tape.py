@@ -131,12 +131,12 @@ def _ends_in_relu(t: Tensor) -> bool:
 def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:
     """Returns the request to an op per input: False, True, MASKED, or the array for a parameter's first gradient."""
     needs: list[Any] = []
-    offered = set(pending)
+    offered_ids = set(pending)
     for t in node.inputs:
         needs.append(t is not None and t.requires_grad)
-        if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered:
+        if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered_ids:
             needs[-1] = t._grad_buffer
-            offered.add(id(t))
+            offered_ids.add(id(t))
     if node.op.masks and needs[0] is True and node.inputs[0] is not None and _ends_in_relu(node.inputs[0]):
         needs[0] = MASKED
     return tuple(needs)

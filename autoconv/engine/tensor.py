@@ -377,8 +377,8 @@ def _make_binary(op: Op) -> Callable[[Any, Any], Tensor]:
 
 def _unpack(arguments: tuple) -> tuple:
     """Makes `f(2, 3)` and `f((2, 3))` equivalent."""
-    packed = len(arguments) == 1 and isinstance(arguments[0], Sequence)
-    return tuple(arguments[0]) if packed else arguments
+    is_packed = len(arguments) == 1 and isinstance(arguments[0], Sequence)
+    return tuple(arguments[0]) if is_packed else arguments
 
 
 FUNCTIONS.update({

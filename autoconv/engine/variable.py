@@ -167,7 +167,7 @@ class Stateful(Configured):
             kind = type(self).__name__
             remedy = "" if variables else f" It was never built and thus it has no variables: build the {kind} first."
             raise ValueError(f"{kind} {self.name!r} expected {len(variables)} variables, but received {len(store)} "
-                             f"variables during loading. Expected: {[each.name for each in variables]}.{remedy}")
+                             f"variables during loading. Expected: {[v.name for v in variables]}.{remedy}")
         for i, variable in enumerate(variables):
             variable.assign(store[str(i)])
 

@@ -43,13 +43,13 @@ def join(model: Model, arguments: Mapping[str, Any]) -> None:
     number and the name, if one has other settings than rank 0.
     """
     begins = zlib.crc32(repr(arguments.get("begins")).encode())  # an iterable's position, in any form
-    first, *others = model.ranks.exchange({
+    first, *rest = model.ranks.exchange({
         "version": versions(), **settings.settings(model, {}), **arguments, "begins": begins,
         "architecture": settings.architecture(model)})
-    for number, other in enumerate(others, 1):
-        for name, theirs, its in settings.differences(first, other):
+    for number, received in enumerate(rest, 1):
+        for name, expected, actual in settings.differences(first, received):
             raise ValueError(f"Ranks that train together need the same data, arguments and versions. Rank 0 has {name} "
-                             f"= {theirs!r}. Rank {number} has {its!r}.")
+                             f"= {expected!r}. Rank {number} has {actual!r}.")
     share_model(model, model.ranks)
     running = model._trainer.running
     running.key = model.ranks.broadcast(running.key)
@@ -105,10 +105,10 @@ class SharedCallbacks(CallbackList):
             self._local.call(stage, *args)
         finally:
             model._trainer.ranks = self._ranks
-        changed = not in_batch and checksum(model) != old_sum
+        has_changed = not in_batch and checksum(model) != old_sum
         return {"logs": args[-1], "stop": {name: getattr(model, name) for name in STOPS.values()},
                 "rate": _rate(model) if _rate(model) != rate else None,
-                "weights": state.copy_model(model)["weights"] if changed else None}
+                "weights": state.copy_model(model)["weights"] if has_changed else None}
 
     def _follow(self, decisions: Mapping[str, Any], logs: dict[str, float]) -> None:
         logs.clear()

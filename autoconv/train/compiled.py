@@ -89,12 +89,12 @@ def scores(metrics: Any, weighted_metrics: Any, outputs: Sequence[str], targets:
         if single and isinstance(items, list | tuple) and len(items) == 1 and isinstance(items[0], list | tuple):
             items = items[0]  # a list with one entry per output
         groups = [items] if single else _spread(items, outputs, "weighted_" * is_weighted + "metrics", False)
-        created = [[metrics_module.for_outputs(m, t, p, loss) for m in _to_list(group)]
-                   for group, t, p, loss in zip(groups, targets, predictions, losses)]
+        by_output = [[metrics_module.for_outputs(m, t, p, loss) for m in _to_list(group)]
+                     for group, t, p, loss in zip(groups, targets, predictions, losses)]
         start = ["" if len(outputs) == 1 else f"{name}_" for name in outputs]
         names = {score.name for score in result}  # names used by unweighted metrics
         result += [Score(i, m, numbered(start[i] + "weighted_" * (start[i] + m.name in names) + m.name, counts),
-                         is_weighted) for i, group in enumerate(created) for m in group]
+                         is_weighted) for i, group in enumerate(by_output) for m in group]
     for score in result:
         score.metric.reset_state()  # another model may have used it
     return result

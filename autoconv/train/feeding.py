@@ -59,7 +59,7 @@ def _all_targets(model: Model, y: Any, names: list[str] | None) -> Any:
 
 def _adjust_ranks(model: Model, data: Data) -> Data:
     """Returns data whose inputs have the ranks of the model's inputs."""
-    inputs = model._with_ranks(data.x if len(data.x) > 1 else data.x[0])
+    inputs = model._adjust_ranks(data.x if len(data.x) > 1 else data.x[0])
     return replace(data, x=inputs if len(data.x) > 1 else [inputs])
 
 

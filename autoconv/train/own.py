@@ -68,7 +68,7 @@ def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None,
         if len(goals) > 1:
             _own_sums(model).mean(goal.name).update_state(part.detach(), len(outputs[goal.output]))
         parts.append(part * goal.weight)
-    parts += [each.sum() for each in model.losses]
+    parts += [loss.sum() for loss in model.losses]
     if not parts:
         raise ValueError("A step needs a loss: pass one, compile(loss='mse'), override compute_loss(), or "
                          "have a layer call add_loss().")
@@ -134,11 +134,11 @@ def compiled_metrics(model: Model) -> list[Metric]:
         return []
     running: Running = trainer.running
     sums = _own_sums(model)
-    total, *several = sums.means.values()
+    total, *means = sums.means.values()
     if sums is not running.sums.get(running.kind):
-        several = [sums.mean(name) for name in running.loss_names]
+        means = [sums.mean(name) for name in running.loss_names]
     combined = [CompiledMetrics(running)] if trainer.metrics or trainer.weighted_metrics else []
-    return [total, *combined, *several]
+    return [total, *combined, *means]
 
 
 def order_values(model: Model, logs: Mapping[str, Any]) -> Any:

@@ -51,10 +51,10 @@ def run_own_step(space: Workspace) -> None:
         array = None if values is None else np.asarray(values)
         dtype = model.dtype if array is None or array.dtype.kind == "f" else array.dtype
         tensors.append(None if array is None else Tensor(space.device.array(array, dtype), device=space.device))
-    y, weights, several = tensors[: len(space.y)], tensors[len(space.y) :], len(space.y) > 1
-    parts = [x] if y == [None] else [x, y if several else y[0]]
+    y, weights, is_multi = tensors[: len(space.y)], tensors[len(space.y) :], len(space.y) > 1
+    parts = [x] if y == [None] else [x, y if is_multi else y[0]]
     if len(parts) == 2 and any(weight is not None for weight in weights):
-        parts.append(weights if several else weights[0])
+        parts.append(weights if is_multi else weights[0])
     model._trainer.running.kind = kind
     if kind == "train":
         with enter_formula(f"train_step of {model.name!r}"):
@@ -308,17 +308,17 @@ def pieces(space: Workspace) -> list[Phase]:
     """Returns the phases of a step, in order."""
     has_source, has_sink = space.source is not None, space.sink is not None
     if space.work.own_method is not None:
-        several = False
+        is_shared = False
         phases = [("load", load, has_source), ("forward", run_own_step, True), ("store", store, has_sink)]
     else:
-        several = space.trains and space.ranks.size > 1
+        is_shared = space.trains and space.ranks.size > 1
         goals = bool(space.work.goals)
         has_user_metrics = any(not space.is_recorded(score) for score in space.work.scores)
         phases = [
             ("load", load, has_source), ("forward", forward, True), ("loss", compute_losses, goals),
-            ("backward", backward, space.trains), ("reduce", reduce, several), ("account", account, goals),
+            ("backward", backward, space.trains), ("reduce", reduce, is_shared), ("account", account, goals),
             ("score", score_by_numpy, has_user_metrics), ("store", store, has_sink), ("update", update, space.trains)]
-    return [Phase(name, partial(phase, space), partial(cuts, space) if name == "backward" and several else None)
+    return [Phase(name, partial(phase, space), partial(cuts, space) if name == "backward" and is_shared else None)
             for name, phase, is_wanted in phases if is_wanted]
 
 

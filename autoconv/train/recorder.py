@@ -147,7 +147,7 @@ class Recorder:
         count = changes()  # as in `note_versions`
         if self._changes == count:
             return True
-        now = self.versions()
-        same = len(now) == len(self._versions) and all(a is b and v == w for (a, v), (b, w) in zip(now, self._versions))
+        new = self.versions()
+        same = len(new) == len(self._versions) and all(a is b and v == w for (a, v), (b, w) in zip(new, self._versions))
         self._changes = count if same else -1
         return same

@@ -43,10 +43,10 @@ def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], other_schedul
 
 def differences(old: Any, new: Any, place: str = "") -> list[tuple[str, Any, Any]]:
     """Yields (place, then, now) for all differences. Lists of lists and dicts are compared item by item."""
-    if all(isinstance(each, list) and all(isinstance(item, list | dict) for item in each) for each in (old, new)):
+    if all(isinstance(v, list) and all(isinstance(item, list | dict) for item in v) for v in (old, new)):
         if len(old) != len(new):
             return [(f"{place}, their number,", len(old), len(new))]
-        old, new = ({str(i): item for i, item in enumerate(each)} for each in (old, new))
+        old, new = ({str(i): item for i, item in enumerate(v)} for v in (old, new))
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return [entry for key in dict.fromkeys([*old, *new])
                 for entry in differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))]

@@ -36,11 +36,11 @@ class Staging:
 
     def parts(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None) -> Iterator[Sequence[int]]:
         """Stages as many of `tickets` at a time as fit, and yields the numbers of the staged batches."""
-        most = self._most
+        limit = self._most
         if sink is not None:
-            most = min(most, _batches(most, self._n, [(rows.shape[1:], rows.dtype) for rows in sink]))
-        for start in range(0, len(tickets), most):
-            self._source, self._tickets = source, tickets[start : start + most]
+            limit = min(limit, _batches(limit, self._n, [(rows.shape[1:], rows.dtype) for rows in sink]))
+        for start in range(0, len(tickets), limit):
+            self._source, self._tickets = source, tickets[start : start + limit]
             self.seek(0)
             self._start, count = source.first, len(self._tickets) * self._n
             for i, array in enumerate(self._arrays):

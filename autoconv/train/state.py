@@ -166,12 +166,12 @@ def restore_process(state: Mapping[str, Any]) -> None:
 
 def copy_callbacks(hooks: CallbackList) -> dict[str, Any]:
     """Returns the states of callbacks, by class name."""
-    return {name: deepcopy(state) for name, callback in _by_class(hooks).items() if (state := callback.get_state())}
+    return {name: deepcopy(state) for name, callback in _name_all(hooks).items() if (state := callback.get_state())}
 
 
 def check_callbacks(hooks: CallbackList, state: Mapping[str, Any]) -> None:
     """Raises ValueError if a callback that had a state is missing."""
-    callbacks = _by_class(hooks)
+    callbacks = _name_all(hooks)
     for name in state:
         if name not in callbacks:
             raise ValueError(f"The training that was saved had a callback {name}, which is missing. Pass the same "
@@ -180,12 +180,12 @@ def check_callbacks(hooks: CallbackList, state: Mapping[str, Any]) -> None:
 
 def restore_callbacks(hooks: CallbackList, state: Mapping[str, Any]) -> None:
     """Restores the callbacks' states."""
-    for name, callback in _by_class(hooks).items():
+    for name, callback in _name_all(hooks).items():
         if name in state:
             callback.set_state(state[name])
 
 
-def _by_class(hooks: CallbackList) -> dict[str, Callback]:
+def _name_all(hooks: CallbackList) -> dict[str, Callback]:
     """Callbacks by their classes' names; a class's second instance is `Name 2`, which no class name can be."""
     counts: Counter[str] = Counter()
     callbacks = {}

@@ -198,14 +198,14 @@ class Step:
 
     def _dry_run(self) -> None:
         space, reasons = self.space, self.recorder.reasons
-        shared = phases.shared_obstacle(space)
-        reason = space.model.recording_obstacle() or shared
+        shared_reason = phases.shared_obstacle(space)
+        reason = space.model.recording_obstacle() or shared_reason
         self._draw_first()
         if space.source is not None:
             space.source.rehearse()
         for name, work, _ in phases.pieces(space):
             reasons[name] = phases.obstacle(space, name, reason)
-            if reasons[name] is None or reasons[name] == shared:
+            if reasons[name] is None or reasons[name] == shared_reason:
                 work()
             elif name == "loss" and reasons["forward"] is None:
                 phases.pretend_gradients(space)
@@ -239,19 +239,19 @@ class Step:
                     piece.work()
         # A phase is replayed only if all phases whose arrays it reads are, and forward only with backward.
         reasons["forward"] = reasons["forward"] or reasons.get("backward")
-        for name, read in (("loss", "forward"), ("backward", "forward"), ("store", "forward"), ("account", "loss")):
+        for name, source in (("loss", "forward"), ("backward", "forward"), ("store", "forward"), ("account", "loss")):
             if name in reasons:
-                reasons[name] = reasons[name] or reasons.get(read)
+                reasons[name] = reasons[name] or reasons.get(source)
         recorder.arrange(pieces, draws=space.source is not None)
 
     def _attach(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
         """Attaches another data set or prediction arrays: runs and records the phases that use them again."""
         space = self.space
-        changed = ["load"] * (source is not space.source) + ["store"] * (sink is not space.sink)
+        names = ["load"] * (source is not space.source) + ["store"] * (sink is not space.sink)
         space.source, space.sink = source, sink
         self.recorder.plan = []  # if interrupted, no replay remains
         self.recorder.draw()
-        self._record(*changed)
+        self._record(*names)
 
     def _get_staging(self, source: Source) -> Staging:
         like = source.rows_like()
@@ -266,8 +266,8 @@ class Step:
             space.batch = ()
             if self._staging is not None:
                 self._staging.release()
-            attached = space.source is not None or space.sink is not None
-            if recorder.plan and attached and space.source is not self._staging:
+            is_attached = space.source is not None or space.sink is not None
+            if recorder.plan and is_attached and space.source is not self._staging:
                 space.source = space.sink = None
                 recorder.forget("load", "store")
                 recorder.arrange(phases.pieces(space), draws=False)
@@ -291,8 +291,8 @@ class Steps:
         """Returns the step of this kind and key; makes it if needed."""
         step = self._steps.get((kind, *key))
         if step is None:
-            same = [k for k in list(self._steps) if k[0] == kind]
-            if len(same) >= MAX_STEPS and (oldest := self._steps.pop(same[0], None)) is not None:
+            keys = [k for k in list(self._steps) if k[0] == kind]
+            if len(keys) >= MAX_STEPS and (oldest := self._steps.pop(keys[0], None)) is not None:
                 oldest.recorder.close()
             step = self._steps[kind, *key] = make()
             step.space.device.when_short(self.free_idle)

@@ -213,8 +213,8 @@ class Epochs:
             self._fetch()
         while step != self.limit and (self._next is not None or (not step and self.ready(number))):
             tickets, self._next = [self._next], None
-            most = 1 if one_by_one else self.source.together(tickets[0])
-            while len(tickets) < most and step + len(tickets) != self.limit:
+            count = 1 if one_by_one else self.source.together(tickets[0])
+            while len(tickets) < count and step + len(tickets) != self.limit:
                 self._fetch()
                 tickets.append(self._next)
                 self._next = None

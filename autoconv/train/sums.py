@@ -35,12 +35,12 @@ class Sums:
         self._losses, self._samples = np.zeros(1 + len(self._goals)), 0
         self._sample_count = 0  # number of samples in the losses at the last read
         self._values = [0] * len(self._scores)  # number of values in each metric's sum
-        for metric in (*(score.metric for score in self._scores), *self._held_metrics()):
+        for metric in (*(score.metric for score in self._scores), *self._list_metrics()):
             metric.reset_state()
         # Each metric's sums at its last write, and the part of them from other owners of the metric.
         self._last_sums, self._other_sums = [[0.0, 0.0] for _ in self._scores], [[0.0, 0.0] for _ in self._scores]
 
-    def _held_metrics(self) -> list[Metric]:
+    def _list_metrics(self) -> list[Metric]:
         """Returns the metrics now in the model's attributes."""
         if self._metrics_version != changes():
             self._metrics, self._metrics_version = self._find_metrics(), changes()
@@ -104,7 +104,7 @@ class Sums:
         return total[: totals.size], samples, values
 
     def snapshot(self) -> tuple[np.ndarray, int, list[int]]:
-        """Returns the current sums, for `put_back`."""
+        """Returns the current sums, for `restore`."""
         return np.array(self._device.numpy(self._totals)), self._samples, list(self._values)
 
     def restore(self, snapshot: tuple[np.ndarray, int, list[int]]) -> None:
@@ -118,7 +118,7 @@ class Sums:
         totals, samples, values = self._sum_ranks(ranks)
         metrics = [score.metric.get_state() for score in self._scores]
         return {"totals": totals, "samples": samples, "values": values, "metrics": metrics,
-                "held": [metric.get_state() for metric in self._held_metrics()],
+                "held": [metric.get_state() for metric in self._list_metrics()],
                 "shown": [list(pair) for pair in self._last_sums], "others": [list(pair) for pair in self._other_sums]}
 
     def set_state(self, state: Mapping[str, Any], first: bool = True) -> None:
@@ -134,7 +134,7 @@ class Sums:
         self._samples, self._values = int(state["samples"]) * first, [int(n) * first for n in state["values"]]
         self._last_sums, self._other_sums = ([list(pair) for pair in state[name]] for name in ("shown", "others"))
         for metric, entry in (*zip([score.metric for score in self._scores], state["metrics"]),
-                              *zip(self._held_metrics(), state.get("held", ()))):
+                              *zip(self._list_metrics(), state.get("held", ()))):
             metric.set_state(entry)
 
     def read_logs(self, ranks: Ranks = ALONE) -> dict[str, float]:
@@ -145,10 +145,10 @@ class Sums:
     def logs(self) -> dict[str, float]:
         """Returns the means at the last `read`."""
         means = (self._losses / max(self._sample_count, 1)).tolist()
-        several = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
+        losses = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
         scores = {score.name: plain(score.metric.result()) for score in self._scores}
-        user_metrics = {name: plain(value) for name, value in results(self._held_metrics()).items()}
-        return {"loss": means[0], **dict(several), **scores, **user_metrics}
+        user_metrics = {name: plain(value) for name, value in results(self._list_metrics()).items()}
+        return {"loss": means[0], **dict(losses), **scores, **user_metrics}
 
 
 def results(metrics: Iterable[Metric]) -> dict[str, Any]:

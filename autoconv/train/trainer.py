@@ -222,7 +222,7 @@ class Trainer:
         """Returns the sums of losses and metrics for this kind of step."""
         if find_override(self.model, kind) is not None:
             return OwnSums(self.model)
-        return Sums(self.model.device, goals, scores, self.model._held_metrics)
+        return Sums(self.model.device, goals, scores, self.model._list_metrics)
 
     # Preparation of the first step.
 

@@ -107,11 +107,11 @@ def parts(value: Any, argument: str, names: Sequence[str] | None) -> list[Any]:
         if set(value) != set(keys):
             raise ValueError(f"{argument} must have the keys {keys}. Received: {list(value)}.")
         return [value[name] for name in keys]
-    several = isinstance(value, list | tuple) and value and all(getattr(a, "ndim", 0) > 0 or a is None for a in value)
+    is_list = isinstance(value, list | tuple) and value and all(getattr(a, "ndim", 0) > 0 or a is None for a in value)
     if names is None:
-        return list(value) if several else [value]
+        return list(value) if is_list else [value]
     if len(names) == 1:
-        return list(value) if several and len(value) == 1 else [value]
+        return list(value) if is_list and len(value) == 1 else [value]
     if value is None:
         return [None] * len(names)
     if not isinstance(value, list | tuple) or len(value) != len(names):

@@ -69,17 +69,17 @@ def share(ceilings: Ceilings, call: Callable[[], Any], flops: float, size: int, 
     return result
 
 
-def summarize(measured: Share, flops: float, size: int) -> dict[str, Any]:
+def summarize(result: Share, flops: float, size: int) -> dict[str, Any]:
     """Returns a `Share` as plain data for the results."""
-    median = stats.spread(measured.seconds)["median"]
-    peak = _median(measured.peak_flops)
-    bandwidth = _median(measured.peak_bandwidth)
+    median = stats.spread(result.seconds)["median"]
+    peak = _median(result.peak_flops)
+    bandwidth = _median(result.peak_bandwidth)
     return {
-        "seconds": measured.seconds, "flops": flops, "bytes": size,
+        "seconds": result.seconds, "flops": flops, "bytes": size,
         "gflops": flops / median / 1e9, "gbytes_per_s": size / median / 1e9,
         "ceiling_gflops": peak / 1e9, "ceiling_gbytes_per_s": bandwidth / 1e9,
         "bound": "arithmetic" if flops / peak > size / bandwidth else "bandwidth",
-        "fraction": stats.spread(measured.fractions),
+        "fraction": stats.spread(result.fractions),
     }
 
 

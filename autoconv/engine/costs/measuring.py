@@ -44,16 +44,16 @@ def calls(graph: Graph, device: Device, shapes: Shapes, size: dict[int, int]) ->
     work = [_work(graph, call, shapes, size) for call in plan.calls]
     shares = []
     with no_grad(), reusing(Pool()):
-        for call, (flops, moved) in zip(plan.calls, work):
-            shares.append(ceilings.share(ceiling, partial(_run, call, values), flops, moved, ROUNDS))
+        for call, (flops, nbytes) in zip(plan.calls, work):
+            shares.append(ceilings.share(ceiling, partial(_run, call, values), flops, nbytes, ROUNDS))
             call.keep(values, _run(call, values))
     fractions = _fractions(work, shares)
     end = time.perf_counter() + RETRY_SECONDS
     while max(fractions, default=0) > 1 and time.perf_counter() < end:
-        for (_, moved), share, fraction in zip(work, shares, fractions):
+        for (_, nbytes), share, fraction in zip(work, shares, fractions):
             if fraction > 1:
                 share.peak_flops.append(ceiling.flops())
-                share.peak_bandwidth.append(ceiling.bandwidth(moved))
+                share.peak_bandwidth.append(ceiling.bandwidth(nbytes))
         fractions = _fractions(work, shares)
     results: dict[int, Timing] = {}
     for call, share, fraction in zip(plan.calls, shares, fractions):
@@ -65,11 +65,11 @@ def calls(graph: Graph, device: Device, shapes: Shapes, size: dict[int, int]) ->
 def _fractions(work: list[tuple[float, int]], shares: list[ceilings.Share]) -> list[float]:
     """Divides each call's least possible time, at the highest ceilings of all rounds, by its shortest measured time."""
     peak = max((max(share.peak_flops) for share in shares), default=1)
-    copies = [(moved, max(share.peak_bandwidth)) for (_, moved), share in zip(work, shares)]
+    copies = [(nbytes, max(share.peak_bandwidth)) for (_, nbytes), share in zip(work, shares)]
     fractions = []
-    for (flops, moved), share in zip(work, shares):
-        bandwidth = max(speed for n, speed in copies if n >= moved)  # small copies are no slower than large ones
-        fractions.append(max(flops / peak, moved / bandwidth) / min(share.seconds))
+    for (flops, nbytes), share in zip(work, shares):
+        bandwidth = max(speed for n, speed in copies if n >= nbytes)  # small copies are no slower than large ones
+        fractions.append(max(flops / peak, nbytes / bandwidth) / min(share.seconds))
     return fractions
 
 

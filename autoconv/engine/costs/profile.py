@@ -8,7 +8,7 @@ import numpy as np
 
 from ...arguments.names import printable
 from ...kernels.device import Device
-from ...layers.function import kind_of
+from ...layers.function import get_kind
 from ..graph.graph import Graph
 from ..symbolic import Node
 from . import counting, measuring
@@ -100,11 +100,11 @@ class Profile:
         if self.seconds:
             sums.append(f"time             {1e3 * self.seconds:.3f} ms for {images}, "
                         f"{self.batch_size / self.seconds:,.0f} samples/s")
-        most = max((row.share or 0 for row in self.rows), default=0)
-        if most > 1:
+        highest = max((row.share or 0 for row in self.rows), default=0)
+        if highest > 1:
             sums.append("Shares can pass 100%: wide 3x3 layers take fewer multiplications than are counted (Winograd's "
                         "products), and the\nceiling is measured too low where other programs run meanwhile.")
-        if most > MOST:
+        if highest > MOST:
             sums.append(BUSY)
         return f"{printable(self.name)}, {images}\n{table(head, lines)}\n\n" + "\n".join(sums)
 
@@ -122,14 +122,14 @@ def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shap
     size = {id(t): prod(shapes[id(t)]) * np.dtype(t.dtype).itemsize for t in counting.list_tensors(graph)}
     times = measuring.calls(graph, device, shapes, size) if measure and device.is_synchronous else {}
     rows: list[Row] = []
-    counted: set[int] = set()
+    ids: set[int] = set()
     for node, live_bytes in zip(nodes, _alive(graph, nodes, size)):
         operation = node.operation
-        params = operation.count_params() if hasattr(operation, "count_params") and id(operation) not in counted else 0
-        counted.add(id(operation))
+        params = operation.count_params() if hasattr(operation, "count_params") and id(operation) not in ids else 0
+        ids.add(id(operation))
         call_inputs, call_outputs = counting.call_shapes(graph, node, shapes)
         rows.append(Row(
-            operation.name, kind_of(operation), call_outputs[0][1:], params,
+            operation.name, get_kind(operation), call_outputs[0][1:], params,
             counting.multiply_adds(operation, call_inputs, call_outputs) // batch_size, live_bytes,
             0 if counting.is_view(node, training=True) else sum(size[id(t)] for t in node.outputs),
             *times.get(id(node), ()),

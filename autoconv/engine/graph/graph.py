@@ -38,8 +38,8 @@ class Graph:
         self.inputs: list[SymbolicTensor] = flatten(self.input_structure)
         self.output_structure = outputs
         self.outputs = flatten(outputs)
-        ordered, first_seen = self._order_nodes()
-        self.nodes, self.operations = _sort_by_depth(ordered, first_seen, self.inputs, self.parents)
+        sequence, first_seen = self._order_nodes()
+        self.nodes, self.operations = _sort_by_depth(sequence, first_seen, self.inputs, self.parents)
         self.layers: list[Layer] = [operation for operation in self.operations if isinstance(operation, Layer)]
         for name, count in Counter(operation.name for operation in self.operations).items():
             if count > 1:
@@ -138,7 +138,7 @@ class Graph:
         """Whether each node reads only the previous node's result, and no operation occurs twice."""
         pairs = zip(self.nodes, self.nodes[1:])
         return len({id(node.operation) for node in self.nodes}) == len(self.nodes) and all(
-            len(after.inputs) == 1 and self.resolve(after.inputs[0]).node is before for before, after in pairs)
+            len(second.inputs) == 1 and self.resolve(second.inputs[0]).node is first for first, second in pairs)
 
     # Inputs and outputs.
 
@@ -317,14 +317,14 @@ def _flatten_items(value: Any, is_item: Callable[[Any], bool]) -> list[Any]:
     return [value]
 
 
-def _sort_by_depth(ordered: list[Node], first_seen: dict[int, int], inputs: list[SymbolicTensor],
+def _sort_by_depth(sequence: list[Node], first_seen: dict[int, int], inputs: list[SymbolicTensor],
                    parents: Callable[[Node], Iterator[Node]]) -> tuple[list[Node], list[Any]]:
     """Sorts nodes and operations by their distance from the outputs, farthest first, as in Keras."""
     depths: dict[int, int] = {}
     nodes: dict[int, Node] = {}
     operation_depths: dict[int, int] = {}
     operations: dict[int, Any] = {}
-    for node in reversed(ordered):
+    for node in reversed(sequence):
         operation = node.operation
         depth = max(depths.get(id(node), 0), operation_depths.get(id(operation), 0))
         operation_depths[id(operation)], operations[id(operation)] = depth, operation

@@ -126,17 +126,17 @@ def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None,
         return None
     if first is norm:
         if "add" not in pattern:
-            return partial(norm.normalized, x, training, relu=True, pool=pattern[-1] == "pool")
+            return partial(norm.normalize, x, training, relu=True, pool=pattern[-1] == "pool")
         fits = term is not None and _alike(x, term)
-        return partial(norm.normalized, x, training, relu=True, other=term) if fits else None
+        return partial(norm.normalize, x, training, relu=True, term=term) if fits else None
     if not _weights_fit(first, x):
         return None
     w = first.kernel
     b = first.bias
     scale = None
     if norm is not None:
-        separates_scale = pattern[0] == "conv" and not needs_gradients(x)
-        weights = norm.folded(w, b, training, separates_scale) if norm.channels == _filters(first, w) else None
+        splits = pattern[0] == "conv" and not needs_gradients(x)
+        weights = norm.fold(w, b, training, splits) if norm.channels == _filters(first, w) else None
         if weights is None:
             return None
         w, b, scale = weights

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from ...arguments.names import printable
-from ...layers.function import kind_of
+from ...layers.function import get_kind
 from ..symbolic import flat_shapes, map_structure
 
 # lines of the box as (left, filling, between, right): above the header, below it, between rows, at
@@ -55,7 +55,7 @@ def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: 
     if operation.built and model.built:
         shape = _shape(model, operation)
         size = f"{operation.count_params():,}"
-    row = [f"{prefix}{operation.name} ({kind_of(operation)})", shape, size]
+    row = [f"{prefix}{operation.name} ({get_kind(operation)})", shape, size]
     if graph is not None:
         row.append(_connections(graph, operation))
     if show_trainable:
@@ -72,7 +72,7 @@ def _range(operations: Sequence[Any], layer_range: Sequence[str] | None) -> tupl
     if len(layer_range) != 2 or not all(isinstance(name, str) for name in layer_range):
         raise ValueError("layer_range must be two strings, the names of the first and the last layer. "
                          f"Received: {layer_range!r}.")
-    matches = [[i for i, each in enumerate(operations) if re.match(pattern, each.name)] for pattern in layer_range]
+    matches = [[i for i, op in enumerate(operations) if re.match(pattern, op.name)] for pattern in layer_range]
     if not all(matches):
         raise ValueError(f"layer_range matches no layers of the model. Received: {layer_range!r}. "
                          f"There is: {[operation.name for operation in operations]}.")
@@ -144,6 +144,6 @@ def _row(cells: Sequence[str], widths: list[int], bar: str, align: Sequence[str]
     lines = []
     for i in range(max(map(len, columns))):
         parts = (c[i] if i < len(c) else "" for c in columns)
-        aligned = (f"{part:{alignment}{w - 2}}" for part, w, alignment in zip(parts, widths, align))
-        lines.append(bar + bar.join(f" {part} " for part in aligned) + bar)
+        texts = (f"{part:{alignment}{w - 2}}" for part, w, alignment in zip(parts, widths, align))
+        lines.append(bar + bar.join(f" {part} " for part in texts) + bar)
     return lines
