@@ -15,7 +15,7 @@ from . import functional as F
 from .arguments import keywords, names
 from .arguments.serialization import Configured, Registry
 from .engine.symbolic import flatten, map_structure
-from .engine.tensor import Tensor, refuse_gradient, stacked, within_formula
+from .engine.tensor import Tensor, enter_formula, refuse_gradient, stack_all
 from .functional.layer_functions import TensorLike
 from .functional.loss_functions import *  # noqa: F403
 from .functional.loss_functions import whole_labels, without_class
@@ -56,7 +56,7 @@ class Loss(Configured):
 
     def sample_losses(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
         """Returns `call`'s result; raises if `call` loses the predictions' gradient."""
-        with within_formula(f"loss {self.name!r}"):
+        with enter_formula(f"loss {self.name!r}"):
             return self.call(y_true, y_pred)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: TensorLike | None = None) -> Tensor:
@@ -86,11 +86,11 @@ class Loss(Configured):
 
     def _prediction(self, y_pred: TensorLike) -> Tensor:
         """Returns predictions as a tensor; arrays are converted to the loss's dtype."""
-        y_pred = stacked(y_pred)
+        y_pred = stack_all(y_pred)
         return y_pred if isinstance(y_pred, Tensor) else F.loss_functions._predictions(real_numbers(y_pred, self.dtype))
 
     def _target(self, y_true: TensorLike, like: Tensor) -> Tensor:
-        y_true = stacked(y_true)
+        y_true = stack_all(y_true)
         if isinstance(y_true, Tensor):
             return y_true
         return Tensor(like.device.asarray(y_true, self.target_dtype(like.dtype)), device=like.device)

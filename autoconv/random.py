@@ -41,7 +41,7 @@ class SeedGenerator(Stateful):
         seed = int.from_bytes(os.urandom(4), "little") if seed is None else check_seed(seed)
         self.name = name or "seed_generator"
         self.first = first
-        self.state = Variable.over(np.array([seed, 0], np.uint64), f"{self.name}_state", self.name)
+        self.state = Variable.wrap(np.array([seed, 0], np.uint64), f"{self.name}_state", self.name)
 
     @property
     def seed(self) -> int:

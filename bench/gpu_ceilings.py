@@ -30,7 +30,7 @@ def _seconds(run: Callable[[], Any], device: str, repeats: int) -> float:
     """Returns the seconds per run, by the GPU's clock if there is a GPU."""
     run()
     if device != "cuda":
-        return timing.timed(run, repeats)
+        return timing.time_call(run, repeats)
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
     for _ in range(repeats):

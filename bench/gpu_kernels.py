@@ -54,4 +54,4 @@ def _share(case: Case, target: Any, flops: float, bandwidth: float, repeats: int
     seconds = [target.elapsed(case.call, repeats) for _ in range(TRIES)]
     least = max(case.flops / flops, case.bytes / bandwidth)
     found = ceilings.Share(seconds, [flops], [bandwidth], [least / s for s in seconds])
-    return ceilings.summed_up(found, case.flops, case.bytes)
+    return ceilings.summarize(found, case.flops, case.bytes)

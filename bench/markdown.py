@@ -61,7 +61,7 @@ def _speed(f: dict[str, Any] | None) -> str:
     ratio, peak = f.get("ratio"), f.get("peak_memory")
     found = [f"{f['images_per_s']['median']:,.0f}"]
     if ratio:
-        between = interval(ratio, to=" to ") if ratio["low"] < ratio["high"] else ""
+        between = interval(ratio, sep=" to ") if ratio["low"] < ratio["high"] else ""
         found.append(f"{ratio['median']:.2f}" + (f" ({between})" if between else ""))
     return "; ".join(found + ([f"{peak / 1e6:,.0f} MB"] if peak else []))
 

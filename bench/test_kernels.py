@@ -43,6 +43,6 @@ def test_kernel(benchmark, ceiling, name, index):
         return
     share = ceilings.share(ceiling, case.call, case.flops, case.bytes, ROUNDS)
     found = {"workload": name, "kind": case.kind, "layer": case.layer,
-             **ceilings.summed_up(share, case.flops, case.bytes)}
+             **ceilings.summarize(share, case.flops, case.bytes)}
     benchmark.extra_info.update(found)
     FOUND.append(found)

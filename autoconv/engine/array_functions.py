@@ -16,7 +16,7 @@ from ..arguments import names
 T = TypeVar("T")
 
 # All functions that a graph node may compute, by name: tensor operators and methods such as "add" and "sum", public
-# functions such as "functional.relu" and "ops.sum". `tensor.py` and its `on_symbols_too` enter them.
+# functions such as "functional.relu" and "ops.sum". `tensor.py` and its `record_nodes` enter them.
 FUNCTIONS: dict[str, Callable] = {}
 
 # NumPy functions that implement Python's array operators: `array * tensor` is `np.multiply(array, tensor)`.
@@ -33,23 +33,23 @@ def _operator(name: str) -> tuple[Callable[[T, Any], T], Callable[[T, Any], T]]:
     """Returns a binary operator's two methods: with the tensor as the first and as the second operand."""
     OPERATORS.add(getattr(np, name))
 
-    def operator(self: Any, other: Any) -> Any:
-        return self._functions[name](self, other)
+    def compute(self: Any, operand: Any) -> Any:
+        return self._functions[name](self, operand)
 
-    def reflected(self: Any, other: Any) -> Any:
-        return self._functions[name](other, self)
+    def compute_reflected(self: Any, operand: Any) -> Any:
+        return self._functions[name](operand, self)
 
-    return operator, reflected
+    return compute, compute_reflected
 
 
 def comparison(name: str) -> Callable[[T, Any], T]:
     """Returns a comparison method, whose result is a boolean tensor without a gradient."""
     OPERATORS.add(getattr(np, name))
 
-    def compare(self: Any, other: Any) -> Any:
-        if not isinstance(other, (ArrayMethods, np.ndarray, np.generic, Number, list, tuple)):
+    def compare(self: Any, operand: Any) -> Any:
+        if not isinstance(operand, (ArrayMethods, np.ndarray, np.generic, Number, list, tuple)):
             return NotImplemented
-        return self._functions[name](self, other)
+        return self._functions[name](self, operand)
 
     return compare
 
@@ -135,7 +135,7 @@ class ArrayMethods:
         return self._functions["detach"](self)
 
 
-_OURS: dict[Callable, Callable] = {}
+_COUNTERPARTS: dict[Callable, Callable] = {}
 
 # Functions whose results are not numeric, or are piecewise constant: no gradient is lost.
 FLAT = frozenset({
@@ -147,27 +147,27 @@ FLAT = frozenset({
 })
 
 
-def stands_for(*functions: Callable) -> Callable[[Callable], Callable]:
+def implements(*functions: Callable) -> Callable[[Callable], Callable]:
     """Registers a function of ours as the counterpart of NumPy functions on tensors. It accepts their arguments or
     fewer.
     """
 
-    def register(ours: Callable) -> Callable:
-        _OURS.update(dict.fromkeys(functions, ours))
-        return ours
+    def register(counterpart: Callable) -> Callable:
+        _COUNTERPARTS.update(dict.fromkeys(functions, counterpart))
+        return counterpart
 
     return register
 
 
-def ours(function: Callable, arguments: tuple, options: dict[str, Any]) -> Callable | None:
+def look_up(function: Callable, arguments: tuple, options: dict[str, Any]) -> Callable | None:
     """Returns our counterpart of a NumPy function; None if none accepts these arguments."""
-    found = _OURS.get(function)
-    if found is not None:
+    counterpart = _COUNTERPARTS.get(function)
+    if counterpart is not None:
         try:
-            inspect.signature(found).bind(*arguments, **options)
+            inspect.signature(counterpart).bind(*arguments, **options)
         except TypeError:
             return None
-    return found
+    return counterpart
 
 
 def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], kind: type,
@@ -176,38 +176,38 @@ def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], 
 
     `name` is the function's name for the error about a lost gradient, None if it has no gradient.
     """
-    name = None if function in FLAT else name_of(function)
+    name = None if function in FLAT else format_name(function)
 
-    def plain(argument: Any) -> Any:
+    def convert(argument: Any) -> Any:
         if isinstance(argument, kind):
             return values(argument, name)
         if type(argument) in (list, tuple):
-            return type(argument)(map(plain, argument))
+            return type(argument)(map(convert, argument))
         return argument
 
     out = options.get("out")
     if any(isinstance(o, kind) for o in (out if isinstance(out, tuple) else (out,))):
-        raise TypeError(f"{name_of(function)} cannot write into a tensor. Omit out= and use the returned value.")
-    return function(*plain(arguments), **{key: plain(value) for key, value in options.items()})
+        raise TypeError(f"{format_name(function)} cannot write into a tensor. Omit out= and use the returned value.")
+    return function(*convert(arguments), **{key: convert(value) for key, value in options.items()})
 
 
-def refused(what: str, where: str = "") -> TypeError:
-    """Returns the error for an operation `what` that would lose a gradient; `where` is such as " in layer 'dense'"."""
-    known = sorted({function.__name__ for function in _OURS})
-    bare = what.removeprefix("np.")
-    if bare in known:
-        what += " with these arguments"
-    if bare == what or bare == "asarray":
+def lost_gradient_error(operation: str, place: str = "") -> TypeError:
+    """Returns the error for an operation that would lose a gradient; `place` is such as " in layer 'dense'"."""
+    supported = sorted({function.__name__ for function in _COUNTERPARTS})
+    name = operation.removeprefix("np.")
+    if name in supported:
+        operation += " with these arguments"
+    if name == operation or name == "asarray":
         remedy = " Use tensors' methods and autoconv.functional (maximum, where, concatenate, ...)."
     else:
-        near = "" if bare in known else names.suggestion(bare, known)
-        remedy = (f"{near} Use tensors' methods and autoconv.functional; of NumPy's functions these carry gradients "
-                  f"here: {', '.join(known)}.")
-    return TypeError(f"{what} on a tensor that requires gradients{where} would lose them: nothing below would learn."
-                     f"{remedy} For values without a gradient: x.detach().numpy().")
+        hint = "" if name in supported else names.suggestion(name, supported)
+        remedy = (f"{hint} Use tensors' methods and autoconv.functional; of NumPy's functions these carry gradients "
+                  f"here: {', '.join(supported)}.")
+    return TypeError(f"{operation} on a tensor that requires gradients{place} would lose them: nothing below would "
+                     f"learn.{remedy} For values without a gradient: x.detach().numpy().")
 
 
-def name_of(function: Callable) -> str:
+def format_name(function: Callable) -> str:
     """Returns `np.tanh` or `np.add.reduce`, as users write it."""
-    of = getattr(function, "__self__", None)  # the ufunc of a ufunc's method
-    return ".".join(["np", *([of.__name__] if isinstance(of, np.ufunc) else []), function.__name__])
+    ufunc = getattr(function, "__self__", None)  # the ufunc of a ufunc's method
+    return f"np.{f'{ufunc.__name__}.' if isinstance(ufunc, np.ufunc) else ''}{function.__name__}"

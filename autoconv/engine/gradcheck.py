@@ -23,11 +23,11 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
     Only float64 is accepted: float32's rounding errors would hide the difference. Raises GradientMismatch, which holds
     both numbers.
     """
-    asked = [t for t in tensors if t is not None and t.requires_grad]
-    if not asked or any(t.dtype != np.float64 for t in asked):
+    variables = [t for t in tensors if t is not None and t.requires_grad]
+    if not variables or any(t.dtype != np.float64 for t in variables):
         raise ValueError("gradcheck needs tensors that require gradients, all in float64. Received: "
                          f"{[(str(t.dtype), t.requires_grad) for t in tensors if t is not None]}.")
-    directions = [_direction(t.shape, number) for number, t in enumerate(asked, 1)]
+    directions = [_direction(t.shape, number) for number, t in enumerate(variables, 1)]
     leaves = [None if t is None else Tensor(t.data, t.requires_grad, t.device) for t in tensors]
     result = f(*leaves)
     weights = _direction(result.shape, 0)
@@ -35,19 +35,19 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
     gradients = [t.grad if t.grad is None else t.device.numpy(t.grad)
                  for t in leaves if t is not None and t.requires_grad]
     analytic = sum(_dot(v, 0 if g is None else g) for v, g in zip(directions, gradients))
-    numeric = (_along(f, tensors, directions, eps, weights) - _along(f, tensors, directions, -eps, weights)) / (2 * eps)
+    numeric = (_shift(f, tensors, directions, eps, weights) - _shift(f, tensors, directions, -eps, weights)) / (2 * eps)
     if not abs(analytic - numeric) <= tolerance * max(1.0, abs(analytic), abs(numeric)):
         raise GradientMismatch(f"Along a random direction backward() gives {analytic:.10g}, and finite differences "
                                f"{numeric:.10g} (tolerance {tolerance:g}).")
 
 
-def _along(f: Callable[..., Tensor], tensors: tuple, directions: list[np.ndarray], step: float, weights: Any) -> float:
+def _shift(f: Callable[..., Tensor], tensors: tuple, directions: list[np.ndarray], step: float, weights: Any) -> float:
     """Returns u . f(x + step v)."""
-    moving = iter(directions)
+    vectors = iter(directions)
     with no_grad():
-        moved = [t if t is None or not t.requires_grad else
-                 Tensor(t.device.asarray(t.numpy() + step * next(moving)), device=t.device) for t in tensors]
-        return _dot(weights, f(*moved).numpy())
+        shifted = [t if t is None or not t.requires_grad else
+                   Tensor(t.device.asarray(t.numpy() + step * next(vectors)), device=t.device) for t in tensors]
+        return _dot(weights, f(*shifted).numpy())
 
 
 def _direction(shape: tuple[int, ...], number: int) -> np.ndarray:

@@ -11,14 +11,14 @@ import numpy as np
 
 
 class Part(NamedTuple):
-    """A rank's part of a batch: the number of samples `before` it, its `own` number, the whole batch's samples as a
-    multiple of these, and whether each rank has the whole batch, because there are more ranks than samples.
+    """A rank's part of a batch: the index `start` of its first sample, its number of `samples`, the whole batch's
+    samples as a multiple of these, and whether each rank has the whole batch, as there are more ranks than samples.
     """
 
-    before: int
-    own: int
+    start: int
+    samples: int
     shards: float
-    duplicated: bool
+    is_duplicate: bool
 
 
 class Ranks:
@@ -43,8 +43,8 @@ class Ranks:
         """Returns this rank's part of a batch with this many samples."""
         if samples < self.size:
             return Part(0, samples, float(self.size), True)
-        before, after = (samples * (self.rank + one) // self.size for one in (0, 1))
-        return Part(before, after - before, samples / (after - before), False)
+        start, stop = (samples * (self.rank + offset) // self.size for offset in (0, 1))
+        return Part(start, stop - start, samples / (stop - start), False)
 
     def first_sample(self) -> int:
         """The index in the batch of this rank's first sample."""
@@ -64,9 +64,9 @@ class Ranks:
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """Sums an array (...) over all ranks, in rank order and in the array's dtype."""
-        total, *others = self.gather(array)
-        for other in others:
-            total = total + other
+        total, *rest = self.gather(array)
+        for term in rest:
+            total = total + term
         return total
 
     def gather(self, array: np.ndarray) -> list[np.ndarray]:
@@ -81,20 +81,20 @@ class Ranks:
         """Returns rank 0's picklable value."""
         return value
 
-    def on_first(self, function: Callable, *args: Any) -> Any:
+    def run_on_first(self, function: Callable, *args: Any) -> Any:
         """Calls a function on rank 0 only. Returns its result, or raises its exception, on all ranks."""
         if self.size == 1:
             return function(*args)
-        found, error = None, None
+        result, error = None, None
         if self.rank == 0:
             try:
-                found = function(*args)
-            except BaseException as raised:
-                error = raised
-        found, told = self.broadcast((found, portable(error)))
-        if told is not None:
-            raise error or told
-        return found
+                result = function(*args)
+            except BaseException as exception:
+                error = exception
+        result, first_error = self.broadcast((result, portable(error)))
+        if first_error is not None:
+            raise error or first_error
+        return result
 
 
 def portable(error: BaseException | None) -> BaseException | None:

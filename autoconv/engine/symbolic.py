@@ -27,34 +27,34 @@ def flatten(structure: Any) -> list[Any]:
 def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
     """Replaces every item of a structure by `function(item)`, called in the order of `flatten`."""
     if isinstance(structure, dict):
-        found = {key: map_structure(function, structure[key]) for key in sorted(structure)}
-        return {key: found[key] for key in structure}
+        results = {key: map_structure(function, structure[key]) for key in sorted(structure)}
+        return {key: results[key] for key in structure}
     if isinstance(structure, (list, tuple)):
-        return _like(structure, [map_structure(function, part) for part in structure])
+        return _make_like(structure, [map_structure(function, part) for part in structure])
     return function(structure)
 
 
-def _like(of: Any, items: list[Any]) -> Any:
-    """Returns a list or tuple of the same type as `of`."""
-    return type(of)(*items) if hasattr(of, "_fields") else type(of)(items)
+def _make_like(template: Any, items: list[Any]) -> Any:
+    """Returns a list or tuple of the same type as `template`."""
+    return type(template)(*items) if hasattr(template, "_fields") else type(template)(items)
 
 
-def with_rank(x: Any, shape: "Shape") -> Any:
+def adjust_rank(x: Any, shape: "Shape") -> Any:
     """Adds or removes a last axis of length 1 if an array or tensor then has this shape; returns others unchanged."""
-    given = tuple(x.shape)
-    if len(given) == len(shape) + 1 and given[-1] == 1:
-        found = given[:-1]
-    elif len(given) == len(shape) - 1 and shape[-1] == 1:
-        found = (*given, 1)
+    old_shape = tuple(x.shape)
+    if len(old_shape) == len(shape) + 1 and old_shape[-1] == 1:
+        sizes = old_shape[:-1]
+    elif len(old_shape) == len(shape) - 1 and shape[-1] == 1:
+        sizes = (*old_shape, 1)
     else:
         return x
-    return x.reshape(found) if all(w in (None, g) for w, g in zip(shape[1:], found[1:])) else x
+    return x.reshape(sizes) if all(w in (None, g) for w, g in zip(shape[1:], sizes[1:])) else x
 
 
 def pack(structure: Any, items: list[Any]) -> Any:
     """Returns the structure with these items, in the order of `flatten`."""
-    waiting = iter(items)
-    return map_structure(lambda _: next(waiting), structure)
+    remaining = iter(items)
+    return map_structure(lambda _: next(remaining), structure)
 
 
 def is_shape(value: Any) -> bool:
@@ -67,18 +67,18 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
     if is_shape(shapes):
         return function(tuple(shapes))
     if isinstance(shapes, dict):
-        found = {key: map_shapes(function, shapes[key]) for key in sorted(shapes)}
-        return {key: found[key] for key in shapes}
+        results = {key: map_shapes(function, shapes[key]) for key in sorted(shapes)}
+        return {key: results[key] for key in shapes}
     if isinstance(shapes, (list, tuple)):
-        return _like(shapes, [map_shapes(function, part) for part in shapes])
+        return _make_like(shapes, [map_shapes(function, part) for part in shapes])
     raise ValueError(f"A shape is a tuple such as (None, 28, 28, 1). Received: {shapes!r}.")
 
 
 def flat_shapes(shapes: Any) -> list[Shape]:
     """The shapes in a structure of shapes, in order."""
-    found: list[Shape] = []
-    map_shapes(found.append, shapes)
-    return found
+    flat: list[Shape] = []
+    map_shapes(flat.append, shapes)
+    return flat
 
 
 class Node:
@@ -99,9 +99,9 @@ class Node:
     def __repr__(self) -> str:
         return f"<Node of {self.operation.name!r}>"
 
-    def arguments(self, value_of: Callable[["SymbolicTensor"], Any]) -> tuple[tuple, dict[str, Any]]:
+    def arguments(self, get_value: Callable[["SymbolicTensor"], Any]) -> tuple[tuple, dict[str, Any]]:
         """Returns the call's arguments with a value for each symbolic tensor."""
-        return map_structure(lambda item: value_of(item) if isinstance(item, SymbolicTensor) else item,
+        return map_structure(lambda item: get_value(item) if isinstance(item, SymbolicTensor) else item,
                              (self.args, self.kwargs))
 
     @property
@@ -162,30 +162,30 @@ class SymbolicTensor(ArrayMethods):
     def ndim(self) -> int:
         return len(self.shape)
 
-    def _has_no_values(self, wanted: str) -> NoReturn:
+    def _refuse_values(self, usage: str) -> NoReturn:
         raise NoValuesError(f"{self!r} is symbolic: it has a shape and a dtype, no values, so it cannot be used as "
-                        f"{wanted}. Use layers or functions of autoconv.functional, or call a model on data.")
+                        f"{usage}. Use layers or functions of autoconv.functional, or call a model on data.")
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self._has_no_values("a NumPy array")
+        self._refuse_values("a NumPy array")
 
     def numpy(self) -> NoReturn:
-        self._has_no_values("a NumPy array")
+        self._refuse_values("a NumPy array")
 
     def __bool__(self) -> bool:
-        self._has_no_values("a boolean")
+        self._refuse_values("a boolean")
 
     def __float__(self) -> float:
-        self._has_no_values("a number")
+        self._refuse_values("a number")
 
     def __int__(self) -> int:
-        self._has_no_values("a number")
+        self._refuse_values("a number")
 
     def __iter__(self) -> NoReturn:
-        self._has_no_values("an iterable")
+        self._refuse_values("an iterable")
 
     def __len__(self) -> int:
-        self._has_no_values("a sequence")
+        self._refuse_values("a sequence")
 
 
 def is_symbolic(value: Any, depth: int = 3) -> bool:

@@ -32,7 +32,7 @@ class TapeNode:
 
 
 @contextmanager
-def seen_by_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
+def check_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
     """Checks an op or its gradient inside the block: if a recorded section gets results that are neither recorded nor
     views of `arrays`, it becomes incomplete.
     """
@@ -40,72 +40,76 @@ def seen_by_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
     calls = len(section.calls) if isinstance(section, trace.Section) else 0
     yield results
     if isinstance(section, trace.Section) and len(section.calls) == calls:
-        given = [a for a in arrays if a is not None]
-        if any(r is not None and not any(devices.share_memory(r, a) for a in given) for r in results):
+        inputs = [a for a in arrays if a is not None]
+        if any(r is not None and not any(devices.share_memory(r, a) for a in inputs) for r in results):
             section.stop(f"the op {name} recorded nothing")
 
 
 class _Pending:
     """Gradients of tensors whose nodes the walk has not reached, by tensor id."""
 
-    def __init__(self, arrived: Callable[[Tensor], None] | None) -> None:
+    def __init__(self, notify: Callable[[Tensor], None] | None) -> None:
         self.gradients: dict[int, Any] = {}
-        self._masked: set[int] = set()  # ids of tensors whose gradients have all been Masked so far
+        self._masked_ids: set[int] = set()  # ids of tensors whose gradients so far are all Masked
         self._tensors: list[tuple[int, int, Tensor]] = []  # a heap by age
-        self._arrived = arrived
+        self._notify = notify
 
     def add(self, t: Tensor, gradient: Any) -> None:
-        """Adds a gradient to a tensor's pending gradients."""
+        """Adds a gradient to a tensor's earlier one, or pairs them if the op that made the tensor accepts two."""
         is_masked = isinstance(gradient, Masked)
         gradient = _array(gradient)
         if id(t) in self.gradients:
-            self.gradients[id(t)] = _both(t, self.gradients[id(t)], gradient)
+            earlier = self.gradients[id(t)]
+            if isinstance(earlier, tuple):
+                earlier = _sum(t, *earlier)
+            takes_two = t._node is not None and t._node.op.takes_two
+            self.gradients[id(t)] = (earlier, gradient) if takes_two else _sum(t, earlier, gradient)
             if not is_masked:
-                self._masked.discard(id(t))
+                self._masked_ids.discard(id(t))
         else:
             self.gradients[id(t)] = gradient
             if is_masked:
-                self._masked.add(id(t))
+                self._masked_ids.add(id(t))
             heapq.heappush(self._tensors, (-(t._node.order if t._node else -1), id(t), t))
-        if self._arrived is not None and self.gradients[id(t)] is t._grad_buffer:
-            self._arrived(t)
+        if self._notify is not None and self.gradients[id(t)] is t._grad_buffer:
+            self._notify(t)
 
     def take(self) -> Iterator[tuple[Tensor, Any, bool]]:
         """Yields the tensors, the newest first, each with its gradient and whether that is Masked."""
         while self._tensors:
             _, key, t = heapq.heappop(self._tensors)
-            is_masked = key in self._masked
-            self._masked.discard(key)
+            is_masked = key in self._masked_ids
+            self._masked_ids.discard(key)
             yield t, self.gradients.pop(key), is_masked
 
 
-def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], None] | None = None) -> None:
+def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], None] | None = None) -> None:
     """Walks the tape back, from the newest node to the oldest; each turns its output's gradient into its inputs'.
 
     A node is newer than its inputs' nodes, so when its turn comes all its gradients have arrived. Two gradients of one
     tensor are added, or passed as a pair to the tensor's op if that accepts two. Leaves add to `.grad` in separate
-    memory: in a leaf's buffer if it has one (a parameter in training). `arrived(leaf)` is called whenever a leaf's
+    memory: in a leaf's buffer if it has one (a parameter in training). `notify(leaf)` is called whenever a leaf's
     gradient was added.
     """
-    pending = _Pending(arrived)
+    pending = _Pending(notify)
     for root, gradient in roots:
         pending.add(root, gradient)
     for t, gradient, is_masked in pending.take():
         node = t._node
         if node is None:
-            _arrive(t, gradient)
-            if arrived is not None and gradient is not t._grad_buffer:
-                arrived(t)
+            _store_gradient(t, gradient)
+            if notify is not None and gradient is not t._grad_buffer:
+                notify(t)
             continue
         if node.backward is None:
             raise RuntimeError("This graph was freed by an earlier backward(). Compute the result again before a "
                                "second one.")
-        read = gradient if isinstance(gradient, tuple) else (gradient,)
-        with seen_by_recording(f"{node.op.name}'s gradient", read) as results:
-            given = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient,
+        output_gradients = gradient if isinstance(gradient, tuple) else (gradient,)
+        with check_recording(f"{node.op.name}'s gradient", output_gradients) as results:
+            grads = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient,
                                   _needs(node, pending.gradients))
-            results.extend(map(_array, given))
-        for i, g in zip(node.inputs, given):
+            results.extend(map(_array, grads))
+        for i, g in zip(node.inputs, grads):
             if i is not None and i.requires_grad:
                 pending.add(i, Masked(g) if is_masked and node.op.view else g)
         node.backward = None  # type: ignore[assignment]
@@ -116,7 +120,7 @@ def _array(gradient: Any) -> Any:
     return gradient.array if isinstance(gradient, Masked) else gradient
 
 
-def _is_of_relu(t: Tensor) -> bool:
+def _ends_in_relu(t: Tensor) -> bool:
     """Whether t is the result of an op that ends in a ReLU, or a view of such a result."""
     node = t._node
     while node is not None and node.op.view and node.inputs:
@@ -127,22 +131,15 @@ def _is_of_relu(t: Tensor) -> bool:
 def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:
     """Returns the request to an op per input: False, True, MASKED, or the array for a parameter's first gradient."""
     needs: list[Any] = []
-    offered = set(pending)
+    offered_ids = set(pending)
     for t in node.inputs:
         needs.append(t is not None and t.requires_grad)
-        if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered:
+        if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered_ids:
             needs[-1] = t._grad_buffer
-            offered.add(id(t))
-    if node.op.masks and needs[0] is True and node.inputs[0] is not None and _is_of_relu(node.inputs[0]):
+            offered_ids.add(id(t))
+    if node.op.masks and needs[0] is True and node.inputs[0] is not None and _ends_in_relu(node.inputs[0]):
         needs[0] = MASKED
     return tuple(needs)
-
-
-def _both(t: Tensor, a: Any, b: Any) -> Any:
-    """Combines t's earlier gradient a with b: a pair if the op that made t accepts two, else the sum."""
-    if isinstance(a, tuple):
-        a = _sum(t, *a)
-    return (a, b) if t._node is not None and t._node.op.takes_two else _sum(t, a, b)
 
 
 def _sum(t: Tensor, a: Any, b: Any) -> Any:
@@ -152,7 +149,7 @@ def _sum(t: Tensor, a: Any, b: Any) -> Any:
     return total
 
 
-def _arrive(t: Tensor, gradient: Any) -> None:
+def _store_gradient(t: Tensor, gradient: Any) -> None:
     """Adds a gradient to a leaf's. It may be shared with other tensors, so it is copied, unless it is the buffer."""
     if t.grad is not None:
         t.grad = _sum(t, t.grad, gradient)

@@ -18,7 +18,7 @@ from ..operators.registry import Op
 from . import array_functions
 from .array_functions import FUNCTIONS, ArrayMethods, broadcasting, comparison
 from .symbolic import call_symbolic, is_symbolic
-from .tape import TapeNode, seen_by_recording, walk_back
+from .tape import TapeNode, check_recording, walk_back
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 inside_layer: ContextVar[str | None] = ContextVar("inside_layer", default=None)  # the name of the layer whose call runs
@@ -26,7 +26,7 @@ _inside_formula: ContextVar[str | None] = ContextVar("inside_formula", default=N
 
 
 @contextmanager
-def _holding(variable: ContextVar, value: object) -> Iterator[None]:
+def _set_context(variable: ContextVar, value: object) -> Iterator[None]:
     """Sets a context variable within the block."""
     token = variable.set(value)
     try:
@@ -37,14 +37,14 @@ def _holding(variable: ContextVar, value: object) -> Iterator[None]:
 
 def no_grad() -> AbstractContextManager[None]:
     """Returns a block in which nothing is recorded, so results do not require gradients."""
-    return _holding(_recording, False)
+    return _set_context(_recording, False)
 
 
-def within_formula(what: str | None) -> AbstractContextManager[None]:
-    """Returns a block for the formula of `what` (such as "loss 'mse'"). In it, as in a layer, NumPy's functions on
+def enter_formula(name: str | None) -> AbstractContextManager[None]:
+    """Returns a block for the formula of `name` (such as "loss 'mse'"). In it, as in a layer, NumPy's functions on
     tensors run ours, and losing a gradient is an error. None ends that: values may be read.
     """
-    return _holding(_inside_formula, what)
+    return _set_context(_inside_formula, name)
 
 
 def _surroundings() -> str | None:
@@ -112,9 +112,9 @@ class Tensor(ArrayMethods):
         items = np.array2string(self._values(None), separator=", ", prefix="Tensor(")
         return f"Tensor({items}, dtype={self.dtype}{grad})"
 
-    def __format__(self, how: str) -> str:
+    def __format__(self, format_spec: str) -> str:
         """Formats a one-element tensor: `f"{tensor:.2f}"`."""
-        return format(self._values(None).item(), how) if how else str(self)
+        return format(self._values(None).item(), format_spec) if format_spec else str(self)
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array. Within a layer or a loss it raises TypeError if that would
@@ -123,20 +123,20 @@ class Tensor(ArrayMethods):
         self._refuse_loss(".numpy()")
         return self.device.numpy(self.data)
 
-    def _refuse_loss(self, what: str) -> None:
+    def _refuse_loss(self, operation: str) -> None:
         """Raises TypeError in a layer or loss, but not in a metric, if gradients are recorded and backward() has not
         run yet.
         """
         is_passed = self._node is not None and self._node.backward is None
         surroundings = _surroundings() if self.requires_grad and _recording.get() and not is_passed else None
         if surroundings is not None and not _is_metric_updated():
-            raise array_functions.refused(what, f" in {surroundings}")
+            raise array_functions.lost_gradient_error(operation, f" in {surroundings}")
 
-    def _values(self, what: str | None) -> np.ndarray:
-        """Returns the values for the NumPy function `what`; None if it has no gradient to lose."""
-        if what is None:
+    def _values(self, function: str | None) -> np.ndarray:
+        """Returns the values for a NumPy `function`; None if it has no gradient to lose."""
+        if function is None:
             return self.device.numpy(self.data)
-        self._refuse_loss(what)
+        self._refuse_loss(function)
         return self.numpy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -150,9 +150,9 @@ class Tensor(ArrayMethods):
         array_first = ufunc in array_functions.OPERATORS and not isinstance(inputs[0], Tensor)
         if method == "__call__" and (array_first or _surroundings() is not None):
             in_place = options.keys() == {"out"} and options["out"][0] is inputs[0]  # array += tensor
-            ours = array_functions.ours(ufunc, inputs, {} if in_place else options)
-            if ours is not None:
-                y = ours(*inputs)
+            counterpart = array_functions.look_up(ufunc, inputs, {} if in_place else options)
+            if counterpart is not None:
+                y = counterpart(*inputs)
                 if in_place:
                     np.copyto(inputs[0], y.device.numpy(y.data), casting="same_kind")
                 return y
@@ -162,9 +162,9 @@ class Tensor(ArrayMethods):
     def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
         """`np.concatenate([tensor, ...])`: within a layer or a loss our function if there is one, else NumPy's."""
         if _surroundings() is not None:
-            ours = array_functions.ours(function, arguments, options)
-            if ours is not None:
-                return ours(*arguments, **options)
+            counterpart = array_functions.look_up(function, arguments, options)
+            if counterpart is not None:
+                return counterpart(*arguments, **options)
         return array_functions.run_by_numpy(function, arguments, options, Tensor, Tensor._values)
 
     @property
@@ -207,7 +207,7 @@ class Tensor(ArrayMethods):
         if target is self.device:
             return self
         if self._node is not None and _recording.get():
-            raise array_functions.refused(f".to({device!r})")
+            raise array_functions.lost_gradient_error(f".to({device!r})")
         self._refuse_loss(f".to({device!r})")
         return Tensor(target.asarray(self.data), self.requires_grad, target)
 
@@ -235,7 +235,7 @@ class Tensor(ArrayMethods):
 
     def operand(self, value: Any) -> "Tensor":
         """Converts the other operand to a tensor; numbers and lists get this one's dtype if it can hold them."""
-        value = stacked(value)
+        value = stack_all(value)
         if isinstance(value, Tensor):
             return value
         dtype = None
@@ -258,13 +258,13 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
     """
     if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
         array = from_dlpack(array)
-    target, array = devices.get(device), stacked(array)
+    target, array = devices.get(device), stack_all(array)
     if isinstance(array, Tensor):
         if needs_gradients(array):
-            raise array_functions.refused("ac.tensor()")
+            raise array_functions.lost_gradient_error("ac.tensor()")
         array = array.data
-    known = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
-    if dtype is None and not known and devices.real_numbers(array).dtype.kind == "f":
+    has_dtype = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
+    if dtype is None and not has_dtype and devices.real_numbers(array).dtype.kind == "f":
         dtype = np.float32
     values = target.array(array, dtype)
     if requires_grad and values.dtype.kind != "f":
@@ -285,17 +285,17 @@ def from_dlpack(array: Any) -> Tensor:
     return Tensor(device.from_dlpack(array), device=device)
 
 
-def stacked(value: Any) -> Any:
+def stack_all(value: Any) -> Any:
     """Stacks a list of tensors, nested at any depth, into one tensor with gradients; returns other values unchanged.
     Raises ValueError if the shapes of its items differ.
     """
     if not isinstance(value, list | tuple):
         return value
-    items = [stacked(item) for item in value]
-    beside = next((item for item in items if isinstance(item, Tensor)), None)
-    if beside is None:
+    items = [stack_all(item) for item in value]
+    first = next((item for item in items if isinstance(item, Tensor)), None)
+    if first is None:
         return value
-    items = [beside.operand(item) for item in items]
+    items = [first.operand(item) for item in items]
     if len({item.shape for item in items}) > 1:
         raise ValueError("A list of tensors as one tensor needs items of one shape. Received shapes: "
                          f"{[item.shape for item in items]}.")
@@ -305,7 +305,7 @@ def stacked(value: Any) -> Any:
 def refuse_gradient(function: str, **arguments: Any) -> None:
     """Raises TypeError if one of these arguments requires a gradient that the function lacks."""
     for name, value in arguments.items():
-        value = stacked(value)
+        value = stack_all(value)
         if isinstance(value, Tensor) and needs_gradients(value):
             raise TypeError(f"{function} has no gradient for {name}. Received a tensor that requires one. Pass "
                             f"{name}.detach().")
@@ -328,7 +328,7 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
             refuse_gradient(op.name, **{name: value})
     arrays = [None if t is None else t.data for t in inputs]
     gradients = not op.flat and needs_gradients(*inputs)
-    with seen_by_recording(op.name, arrays) as results:
+    with check_recording(op.name, arrays) as results:
         k = op.prepared_kernels(device, arrays, parameters, gradients)
         if gradients or op.inference is None:
             y, backward = op.fn(k, *arrays, **parameters)
@@ -342,12 +342,12 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
     return out
 
 
-def on_symbols_too(namespace: dict[str, Any], functions: list[str], kind: str = "functional") -> None:
+def record_nodes(namespace: dict[str, Any], functions: list[str], kind: str = "functional") -> None:
     """Lets these functions of a module of `functional` or `ops` (the `kind`) add a node when they are called on
     symbolic tensors. Enters them in `FUNCTIONS`.
     """
 
-    def dispatching(function: Callable) -> Callable:
+    def wrap(function: Callable) -> Callable:
         name = f"{kind}.{function.__name__}"
 
         @wraps(function)
@@ -360,7 +360,7 @@ def on_symbols_too(namespace: dict[str, Any], functions: list[str], kind: str = 
         FUNCTIONS[name] = wrapper
         return wrapper
 
-    namespace.update((name, dispatching(namespace[name])) for name in functions)
+    namespace.update((name, wrap(namespace[name])) for name in functions)
 
 
 def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
@@ -370,19 +370,19 @@ def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
     return x2.operand(x1), x2
 
 
-def _on_pair(op: Op) -> Callable[[Any, Any], Tensor]:
+def _make_binary(op: Op) -> Callable[[Any, Any], Tensor]:
     """Returns the function of an op with two operands."""
     return lambda x1, x2: apply(op, *pair(x1, x2))
 
 
 def _unpack(arguments: tuple) -> tuple:
     """Makes `f(2, 3)` and `f((2, 3))` equivalent."""
-    packed = len(arguments) == 1 and isinstance(arguments[0], Sequence)
-    return tuple(arguments[0]) if packed else arguments
+    is_packed = len(arguments) == 1 and isinstance(arguments[0], Sequence)
+    return tuple(arguments[0]) if is_packed else arguments
 
 
 FUNCTIONS.update({
-    **{name: broadcasting(_on_pair(op)) for name, op in {
+    **{name: broadcasting(_make_binary(op)) for name, op in {
         "add": arith.add, "subtract": arith.subtract, "multiply": arith.multiply, "true_divide": arith.divide,
         "mod": elementwise.mod, "floor_divide": elementwise.floor_divide, "bitwise_and": elementwise.bitwise_and,
         "bitwise_or": elementwise.bitwise_or, "bitwise_xor": elementwise.bitwise_xor, "equal": select.equal,
@@ -391,7 +391,7 @@ FUNCTIONS.update({
     "greater_equal": broadcasting(lambda x1, x2: FUNCTIONS["less_equal"](x2, x1)),
     "power": broadcasting(lambda x1, x2: apply(arith.power, x1, exponent=x2) if isinstance(x2, Real)
                           else apply(elementwise.raised, *pair(x1, x2))),
-    "matmul": _on_pair(arith.matmul),
+    "matmul": _make_binary(arith.matmul),
     **{name: partial(apply, op) for name, op in {
         "negative": arith.negative, "absolute": select.abs, "exp": arith.exp, "log": arith.log, "sqrt": arith.sqrt,
         "sum": arith.sum, "mean": arith.mean, "max": arith.max, "argmax": select.argmax}.items()},

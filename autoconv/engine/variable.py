@@ -9,7 +9,7 @@ import numpy as np
 from ..arguments.serialization import Configured, registry_for
 from ..files import allowance
 from ..kernels import device as devices
-from .tensor import Tensor, within_formula
+from .tensor import Tensor, enter_formula
 from .versions import count_change
 
 
@@ -37,20 +37,20 @@ class Variable(Tensor):
             if shape is None:
                 raise ValueError("When creating a Variable from an initializer, the `shape` argument should be "
                                  f"specified. Received: initializer={initializer} and shape={shape}")
-            shape, dtype = _known_shape(shape, name), np.dtype(dtype or "float32")
+            shape, dtype = _check_shape(shape, name), np.dtype(dtype or "float32")
             allowance.take(shape, name)
             initializer = registry_for("initializer").get(initializer)(shape, dtype)
-        self._hold(device.array(_values(initializer, shape, dtype)), name, "", trainable, device)
+        self._hold(device.array(_to_array(initializer, shape, dtype)), name, "", trainable, device)
         self.regularizer, self.constraint = regularizer, constraint
 
     @classmethod
-    def over(cls, data: Any, name: str, owner: str = "", trainable: bool = False,
+    def wrap(cls, data: Any, name: str, owner: str = "", trainable: bool = False,
              device: devices.Device | None = None) -> "Variable":
         """Returns a variable over a device array, which is not copied: both see assigned values."""
-        made = cls.__new__(cls)
-        made._hold(data, name, owner, trainable, device)
-        made.regularizer = made.constraint = None
-        return made
+        variable = cls.__new__(cls)
+        variable._hold(data, name, owner, trainable, device)
+        variable.regularizer = variable.constraint = None
+        return variable
 
     def _hold(self, data: Any, name: str, owner: str, trainable: bool, device: devices.Device | None) -> None:
         self.learns = bool(trainable) and data.dtype.kind == "f"
@@ -74,7 +74,7 @@ class Variable(Tensor):
     @property
     def value(self) -> Tensor:
         """The current values, detached from the tape; `value.grad` is the variable's gradient."""
-        with within_formula(None):
+        with enter_formula(None):
             copy = Tensor(self.device.array(self.numpy()), device=self.device)
         copy.grad = self.grad
         return copy
@@ -84,7 +84,7 @@ class Variable(Tensor):
 
     def assign(self, value: Any) -> "Variable":
         """Writes `value`, without its gradient, in place. Returns the variable. Raises ValueError for another shape."""
-        with within_formula(None):
+        with enter_formula(None):
             value = devices.real_numbers(devices.without_gradient(value))
         if value.shape != self.shape:
             raise ValueError(f"{self.name} has shape {self.shape}. Received a value of {value.shape}.")
@@ -103,7 +103,7 @@ class Variable(Tensor):
 Parameter = Variable  # the name in PyTorch
 
 
-def _known_shape(shape: Any, name: str) -> tuple[int, ...]:
+def _check_shape(shape: Any, name: str) -> tuple[int, ...]:
     """Checks that all sizes of a shape are known."""
     if not isinstance(shape, list | tuple):
         raise ValueError(f"Cannot convert {shape!r} to a shape: pass a tuple such as ({shape!r},).")
@@ -113,9 +113,9 @@ def _known_shape(shape: Any, name: str) -> tuple[int, ...]:
     return tuple(int(n) for n in shape)
 
 
-def _values(given: Any, shape: Any, dtype: Any) -> np.ndarray:
+def _to_array(values: Any, shape: Any, dtype: Any) -> np.ndarray:
     """Converts values to an array: Python's numbers to float32 and int32, float64 arrays to float32."""
-    array = np.asarray(devices.real_numbers(devices.without_gradient(given)))
+    array = np.asarray(devices.real_numbers(devices.without_gradient(values)))
     if dtype is None:
         dtype = {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype)
     array = array.astype(dtype)
@@ -126,13 +126,13 @@ def _values(given: Any, shape: Any, dtype: Any) -> np.ndarray:
 
 
 @contextmanager
-def restored(variables: Iterable[Variable]) -> Iterator[None]:
+def preserve_values(variables: Iterable[Variable]) -> Iterator[None]:
     """Restores, after a `with` block, the variables' values from before it."""
-    before = [(variable, variable.numpy()) for variable in variables]
+    old_values = [(variable, variable.numpy()) for variable in variables]
     try:
         yield
     finally:
-        for variable, values in before:
+        for variable, values in old_values:
             if not np.array_equal(variable.numpy(), values, equal_nan=values.dtype.kind == "f"):
                 variable.assign(values)
 
@@ -162,13 +162,13 @@ class Stateful(Configured):
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Reads what `save_own_variables` wrote. Raises ValueError if the number of variables differs."""
-        own = self._own_variables()
-        if len(store) != len(own):
+        variables = self._own_variables()
+        if len(store) != len(variables):
             kind = type(self).__name__
-            remedy = f" It was never built and thus it has no variables: build the {kind} first." if not own else ""
-            raise ValueError(f"{kind} {self.name!r} expected {len(own)} variables, but received {len(store)} variables "
-                             f"during loading. Expected: {[variable.name for variable in own]}.{remedy}")
-        for i, variable in enumerate(own):
+            remedy = "" if variables else f" It was never built and thus it has no variables: build the {kind} first."
+            raise ValueError(f"{kind} {self.name!r} expected {len(variables)} variables, but received {len(store)} "
+                             f"variables during loading. Expected: {[v.name for v in variables]}.{remedy}")
+        for i, variable in enumerate(variables):
             variable.assign(store[str(i)])
 
     def _own_variables(self) -> list[Variable]:
@@ -176,19 +176,19 @@ class Stateful(Configured):
         return self.variables
 
     @contextmanager
-    def holding(self, **given: tuple[Sequence[Variable], Sequence[Any]]) -> Iterator[None]:
+    def holding(self, **changes: tuple[Sequence[Variable], Sequence[Any]]) -> Iterator[None]:
         """Replaces the values of variables inside a `with` block. Afterwards restores them and this object.
 
-        given: by argument name, variables and their new values. Raises ValueError if the counts differ.
+        changes: by argument name, variables and their new values. Raises ValueError if the counts differ.
         """
-        for argument, (variables, values) in given.items():
+        for argument, (variables, values) in changes.items():
             if len(variables) != len(values):
                 raise ValueError(f"Argument `{argument}` must be a list of tensors corresponding 1:1 to the variables "
                                  f"of {type(self).__name__}(). Received list with length {len(values)}, but expected "
                                  f"{len(variables)} variables.")
-        pairs = [pair for variables, values in given.values() for pair in zip(variables, values)]
+        pairs = [pair for variables, values in changes.values() for pair in zip(variables, values)]
         state = self.get_state()
-        with restored([variable for variable, _ in pairs]):
+        with preserve_values([variable for variable, _ in pairs]):
             try:
                 for variable, value in pairs:
                     variable.assign(value)

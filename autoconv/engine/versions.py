@@ -31,7 +31,7 @@ def count_change() -> int:
     return _changes
 
 
-def watched(thing: Any) -> Iterator[Any]:
+def find_mutable_values(thing: Any) -> Iterator[Any]:
     """Returns the attributes' values that can change in place: lists, dicts, arrays, objects of a user's classes.
 
     `thing.unwatched` names attributes whose contents no recording depends on.
@@ -41,17 +41,17 @@ def watched(thing: Any) -> Iterator[Any]:
             yield value
 
 
-class _Same:
+class _Ref:
     """An object that equals only itself."""
 
-    __slots__ = ("of",)
+    __slots__ = ("value",)
     __hash__ = object.__hash__
 
-    def __init__(self, of: Any) -> None:
-        self.of = of
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.of is other.of
+        return isinstance(other, _Ref) and self.value is other.value
 
 
 def can_change(value: Any) -> bool:
@@ -67,7 +67,7 @@ def can_change(value: Any) -> bool:
 
 def _attributes(value: Any) -> dict[str, Any]:
     """Returns an object's attributes, from its dict and slots."""
-    slots = [name for of in type(value).__mro__ for name in getattr(of, "__slots__", ()) if hasattr(value, name)]
+    slots = [name for base in type(value).__mro__ for name in getattr(base, "__slots__", ()) if hasattr(value, name)]
     return {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots if name[:2] != "__"}}
 
 
@@ -75,20 +75,20 @@ def _is_constant_tensor(value: Any) -> bool:
     return hasattr(type(value), "requires_grad") and not hasattr(type(value), "version")
 
 
-def contents(value: Any, seen: set[int] | None = None) -> Any:
+def contents(value: Any, seen_ids: set[int] | None = None) -> Any:
     """Returns a value's current contents, for a later comparison by ==. A repeated object stands for itself."""
-    seen = set() if seen is None else seen
+    seen_ids = set() if seen_ids is None else seen_ids
     if isinstance(value, _PLAIN):
         return type(value), value
     if isinstance(value, np.ndarray):
-        return value.shape, value.dtype, _Same(value) if value.dtype.hasobject else value.tobytes()
-    if id(value) in seen or not can_change(value):
-        return _Same(value)
-    seen.add(id(value))
+        return value.shape, value.dtype, _Ref(value) if value.dtype.hasobject else value.tobytes()
+    if id(value) in seen_ids or not can_change(value):
+        return _Ref(value)
+    seen_ids.add(id(value))
     if isinstance(value, dict):
-        return [(key, contents(item, seen)) for key, item in value.items()]
+        return [(key, contents(item, seen_ids)) for key, item in value.items()]
     if isinstance(value, list | tuple | set | frozenset | deque):
-        return type(value), [contents(item, seen) for item in value]
+        return type(value), [contents(item, seen_ids) for item in value]
     if _is_constant_tensor(value):
-        return _Same(value), _Same(value.data)
-    return _Same(value), contents(_attributes(value), seen)
+        return _Ref(value), _Ref(value.data)
+    return _Ref(value), contents(_attributes(value), seen_ids)

@@ -21,7 +21,7 @@ from ..arguments.serialization import (
 )
 from ..engine.variable import Variable
 from ..layers import Layer
-from ..layers.parts import held, numbering
+from ..layers.parts import find_parts, numbering
 from ..models import Model
 from ..optimizers.optimizer import names_given
 from . import training
@@ -148,6 +148,6 @@ def _plain(value: Any) -> Any:
     try:
         if isinstance(value, FunctionType):
             return get_registered_name(value)
-        return None if held({"": value}, (Layer, Variable)) else json.loads(json.dumps(serialize(value)))
+        return None if find_parts({"": value}, (Layer, Variable)) else json.loads(json.dumps(serialize(value)))
     except (ValueError, NotImplementedError, TypeError):
         return None

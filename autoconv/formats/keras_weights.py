@@ -47,7 +47,8 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, Layer]]:
 
 def has_graph(model: Model) -> bool:
     """Whether a model is a Sequential or a graph of layers without its own `call`."""
-    return isinstance(model, Sequential) or (type(model)._missing is Model._missing and model._graph is not None)
+    has_own_reason = type(model)._missing_reason is not Model._missing_reason
+    return isinstance(model, Sequential) or (not has_own_reason and model._graph is not None)
 
 
 def own(layer: Layer) -> list[Variable]:

@@ -5,7 +5,7 @@ from math import pi, sqrt
 
 import numpy as np
 
-from ..engine.tensor import Tensor, apply, on_symbols_too, refuse_gradient
+from ..engine.tensor import Tensor, apply, record_nodes, refuse_gradient
 from ..operators import activations, arith, select
 from ..operators.registry import Op
 from . import arrays
@@ -227,4 +227,4 @@ def glu(x: TensorLike, axis: int = -1) -> Tensor:
     return first * sigmoid(second)
 
 
-on_symbols_too(globals(), __all__)
+record_nodes(globals(), __all__)

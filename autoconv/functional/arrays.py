@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from ..arguments import names
 from ..engine.array_functions import FUNCTIONS, broadcasting
 from ..engine.errors import DeviceError
-from ..engine.tensor import Tensor, apply, on_symbols_too, pair
+from ..engine.tensor import Tensor, apply, pair, record_nodes
 from ..operators import arith, elementwise, select
 from ..operators.registry import Op
 from .layer_functions import TensorLike, _tensor, named
@@ -238,4 +238,4 @@ def _several(name: str, xs: Sequence[TensorLike]) -> list[Tensor]:
     return [_tensor(x) if beside is None else beside.operand(x) for x in xs]
 
 
-on_symbols_too(globals(), __all__)
+record_nodes(globals(), __all__)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names, shapes
-from ..engine.tensor import Tensor, apply, on_symbols_too, refuse_gradient
+from ..engine.tensor import Tensor, apply, record_nodes, refuse_gradient
 from ..operators import image as ops
 from . import arrays
 from .layer_functions import TensorLike, _beside, _floats, _tensor
@@ -138,4 +138,4 @@ def random_transform(images: Tensor, kind: str, pairs: TensorLike, interpolation
     return affine_transform(images, Tensor(t, device=images.device), interpolation, fill_mode, fill_value, size)
 
 
-on_symbols_too(globals(), __all__)
+record_nodes(globals(), __all__)

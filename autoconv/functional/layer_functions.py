@@ -16,7 +16,7 @@ from ..arguments.shapes import Padding, Pair
 from ..engine import ranks
 from ..engine.ranks import ALONE, Ranks
 from ..engine.symbolic import SymbolicTensor
-from ..engine.tensor import Tensor, apply, needs_gradients, on_symbols_too, refuse_gradient, stacked
+from ..engine.tensor import Tensor, apply, needs_gradients, record_nodes, refuse_gradient, stack_all
 from ..kernels import device as devices
 from ..operators import arith, conv, elementwise, norm, pool
 from ..operators import dense as dense_ops
@@ -216,7 +216,7 @@ def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, togethe
 
 def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
     """Returns tensors unchanged; converts numbers and lists to float32 or `dtype`."""
-    value = stacked(value)
+    value = stack_all(value)
     if isinstance(value, Tensor | SymbolicTensor):  # symbolic if a function of symbolic tensors is traced
         return value  # type: ignore[return-value]
     floating = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f"
@@ -273,7 +273,7 @@ def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None,
 
 def _beside(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
     """Returns an array on the device of `like`. Raises TypeError if a gradient would be lost."""
-    value = stacked(value)
+    value = stack_all(value)
     if isinstance(value, Tensor) and needs_gradients(value):
         raise TypeError("These numbers must be constants. Received a tensor of shape "
                         f"{value.shape} that requires gradients, which would be lost. Pass its detach().")
@@ -286,4 +286,4 @@ def _beside(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
     return converted
 
 
-on_symbols_too(globals(), __all__)
+record_nodes(globals(), __all__)

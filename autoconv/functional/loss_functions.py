@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.tensor import Tensor, apply, on_symbols_too, refuse_gradient, stacked
+from ..engine.tensor import Tensor, apply, record_nodes, refuse_gradient, stack_all
 from ..operators import arith, loss
 from . import activation_functions, arrays
 from .layer_functions import TensorLike, _beside, _same_dtype, _tensor
@@ -266,7 +266,7 @@ def _predictions(value: TensorLike, y_true: TensorLike | None = None) -> Tensor:
 
 def _pair(y_true: TensorLike, y_pred: TensorLike, name: str) -> tuple[Tensor, Tensor]:
     """Converts targets and predictions to tensors of the same shape and dtype."""
-    y_true = stacked(y_true)
+    y_true = stack_all(y_true)
     y_pred = _predictions(y_pred, y_true)
     return _targets(y_true, y_pred, name), y_pred
 
@@ -274,7 +274,7 @@ def _pair(y_true: TensorLike, y_pred: TensorLike, name: str) -> tuple[Tensor, Te
 def _logits(y_true: TensorLike, value: TensorLike, from_logits: bool, name: str, activation: str,
             axis: int = -1) -> tuple[Tensor, bool]:
     """Returns predictions, or the logits of this activation's result, and if they are logits."""
-    y_pred = _predictions(value, stacked(y_true))
+    y_pred = _predictions(value, stack_all(y_true))
     if from_logits and y_pred.logits is not None:
         warnings.warn(f"{name} received from_logits=True, but its predictions come from a {y_pred.activation}, so "
                       "they are not logits. Leave out from_logits, or the activation of the last layer.", stacklevel=4)
@@ -301,7 +301,7 @@ def _softer(y_true: TensorLike, smoothing: float, over_classes: bool = False) ->
     """Smooths targets towards 1/2, or towards 1/C."""
     if not smoothing:
         return y_true
-    y_true = stacked(y_true)
+    y_true = stack_all(y_true)
     y_true = y_true if isinstance(y_true, Tensor) else np.asarray(y_true)
     return y_true * (1 - smoothing) + smoothing / (y_true.shape[-1] if over_classes else 2)
 
@@ -320,7 +320,7 @@ def _warn_of_one_class(y_pred: Tensor, name: str) -> None:
 
 def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") -> Tensor:
     """Returns targets in the predictions' shape and dtype, with their gradients."""
-    y_true = stacked(y_true)
+    y_true = stack_all(y_true)
     if isinstance(y_true, Tensor) and y_true.requires_grad:
         targets = _same_dtype(name, y_pred, y_true)[1]
     else:
@@ -335,7 +335,7 @@ def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") ->
 
 def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
     """Returns the labels in y_pred's shape without its last axis. They must be in 0..C-1."""
-    y_true = stacked(y_true)
+    y_true = stack_all(y_true)
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
         labels = _beside(y_true, y_pred, np.int64)  # kernels return NaN for labels out of range
@@ -362,4 +362,4 @@ def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
     return whole
 
 
-on_symbols_too(globals(), __all__)
+record_nodes(globals(), __all__)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..engine.tensor import Tensor, on_symbols_too
+from ..engine.tensor import Tensor, record_nodes
 from ..operators.arith import normalize_axes
 from . import arrays
 from .layer_functions import TensorLike, _tensor
@@ -47,4 +47,4 @@ def normalize(x: TensorLike, axis: Axes = -1, order: int = 2, epsilon: float = 1
     return x / arrays.maximum(sums ** (1 / order), epsilon)
 
 
-on_symbols_too(globals(), __all__)
+record_nodes(globals(), __all__)

@@ -94,7 +94,7 @@ class PReLU(Layer):
     supports_masking = True
     one_input = True
     recordable = True
-    regularized = ("alpha",)
+    regularized_weights = ("alpha",)
 
     def __init__(self, alpha_initializer: Any = "Zeros", shared_axes: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -102,13 +102,13 @@ class PReLU(Layer):
         self.shared_axes = [shared_axes] if isinstance(shared_axes, int) else shared_axes and list(shared_axes)
 
     def build(self, input_shape: Shape) -> None:
-        shared = set(self.shared_axes or ())
-        sizes = tuple(1 if i in shared else n for i, n in enumerate(input_shape))[1:]
-        if None in sizes or not shared <= set(range(1, len(input_shape))):
+        shared_axes = set(self.shared_axes or ())
+        sizes = tuple(1 if i in shared_axes else n for i, n in enumerate(input_shape))[1:]
+        if None in sizes or not shared_axes <= set(range(1, len(input_shape))):
             raise ValueError(f"Layer {self.name!r} must know its input's sizes, but for the axes in shared_axes, which "
                              f"count from 1. Received: {input_shape}, shared_axes={self.shared_axes}.")
         self.alpha = self.add_weight(sizes, self.alpha_initializer, name="alpha")  # type: ignore[arg-type]
-        axes = {axis: size for axis, size in enumerate(input_shape[1:], 1) if axis not in shared}
+        axes = {axis: size for axis, size in enumerate(input_shape[1:], 1) if axis not in shared_axes}
         self.input_spec = InputSpec(ndim=len(input_shape), axes=axes)  # type: ignore[arg-type]
 
     def call(self, x: Tensor) -> Tensor:

@@ -53,8 +53,8 @@ class _Geometric(_Augmentation):
     """Base of geometric changes; pixels from outside an image are filled as in `functional.affine_transform`."""
 
     moves = ""  # the kind of random transform, which each class sets
-    fill_mode = checks.one_of(FILL_MODES)
-    interpolation = checks.one_of(INTERPOLATIONS)
+    fill_mode = checks.choice(FILL_MODES)
+    interpolation = checks.choice(INTERPOLATIONS)
     fill_value = checks.Checked(checks.number)
 
     def __init__(self, fill_mode: str, interpolation: str, seed: int | None, fill_value: float,
@@ -74,7 +74,7 @@ class RandomFlip(_Augmentation):
     number decides both.
     """
 
-    mode = checks.one_of(FLIPS)
+    mode = checks.choice(FLIPS)
 
     def __init__(self, mode: str = "horizontal_and_vertical", seed: int | None = None, data_format: str | None = None,
                  **kwargs: Any) -> None:
@@ -200,7 +200,7 @@ class RandomContrast(_Colours):
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
         x = calls.tensors(self, images)
         mean = x.mean((1, 2), keepdims=True)
-        return F.clip((x - mean) * _by_image(transformation, x) + mean, *self.value_range)
+        return F.clip((x - mean) * _reshape_numbers(transformation, x) + mean, *self.value_range)
 
     def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
         return (1 - self.factor[0], 1 + self.factor[1]), None
@@ -215,13 +215,13 @@ class RandomBrightness(_Colours):
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
         x = calls.tensors(self, images)
-        return F.clip(x + _by_image(transformation, x), *self.value_range)
+        return F.clip(x + _reshape_numbers(transformation, x), *self.value_range)
 
     def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
         width = self.value_range[1] - self.value_range[0]
         return (self.factor[0] * width, self.factor[1] * width), None
 
 
-def _by_image(transformation: Any, x: Tensor) -> Tensor:
+def _reshape_numbers(transformation: Any, x: Tensor) -> Tensor:
     """Reshapes the first numbers (N,) to broadcast over images (N, H, W, C)."""
     return x.operand(transformation)[0].reshape(-1, 1, 1, 1)

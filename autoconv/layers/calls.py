@@ -15,10 +15,10 @@ import numpy as np
 
 from ..engine.symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flat_shapes, flatten, map_shapes, map_structure
 from ..engine.tensor import Tensor, apply, inside_layer, no_grad
-from ..engine.variable import Variable, restored
+from ..engine.variable import Variable, preserve_values
 from ..metrics import Metric
 from ..operators import elementwise
-from .parts import held
+from .parts import find_parts
 from .policy import DTYPES
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ NOTHING = object()  # replaces a first argument that is given by name
 finding_shapes: ContextVar[bool] = ContextVar("finding_shapes", default=False)  # while layers run on zeros
 
 _ARRAYS = (Tensor, SymbolicTensor, np.ndarray)
-_UNTOLD = Argument("training", Argument.KEYWORD_ONLY, default=None)
+_UNSET = Argument("training", Argument.KEYWORD_ONLY, default=None)
 
 
 # Arguments.
@@ -40,9 +40,9 @@ def training_argument(kind: type) -> Argument | None:
     argument.
     """
     arguments = signature(kind.call).parameters  # type: ignore[attr-defined]
-    of_any_name = any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())
-    argument = arguments.get("training", _UNTOLD if of_any_name else None)
-    return _UNTOLD if argument is not None and argument.default is Argument.empty else argument
+    takes_kwargs = any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())
+    argument = arguments.get("training", _UNSET if takes_kwargs else None)
+    return _UNSET if argument is not None and argument.default is Argument.empty else argument
 
 
 def holds_tensors(value: Any) -> bool:
@@ -50,26 +50,26 @@ def holds_tensors(value: Any) -> bool:
     return any(isinstance(item, _ARRAYS) or hasattr(item, "__array__") for item in flatten(value))
 
 
-def bind(layer: "Layer", given: tuple, named: dict[str, Any]) -> dict[str, Any]:
+def bind(layer: "Layer", args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Returns the arguments of a layer's `call` by name, in its order.
 
     All layers accept Keras's name of the first one, `inputs`. Raises ValueError for a positional value that is not a
     tensor, TypeError for unknown arguments.
     """
-    wanted = signature(type(layer).call)
-    first = list(wanted.parameters)[1:2]
-    if "inputs" in named and first and first[0] != "inputs" and not given:
-        named = {first[0]: named["inputs"], **{name: value for name, value in named.items() if name != "inputs"}}
-    for value in given[1:]:
+    spec = signature(type(layer).call)
+    first = list(spec.parameters)[1:2]
+    if "inputs" in kwargs and first and first[0] != "inputs" and not args:
+        kwargs = {first[0]: kwargs["inputs"], **{name: value for name, value in kwargs.items() if name != "inputs"}}
+    for value in args[1:]:
         if value is not None and not holds_tensors(value):
             raise ValueError("Only input tensors may be passed as positional arguments. The following argument value "
                              f"should be passed as a keyword argument: {value!r} (of type {type(value)})")
     try:
-        arguments = dict(wanted.bind(layer, *given, **named).arguments)
+        arguments = dict(spec.bind(layer, *args, **kwargs).arguments)
     except TypeError as error:
-        raise TypeError(f"Layer {layer.name!r} was called with wrong arguments: {error}. Use call{wanted}.") from None
-    arguments.pop(next(iter(wanted.parameters)))
-    for name, parameter in wanted.parameters.items():
+        raise TypeError(f"Layer {layer.name!r} was called with wrong arguments: {error}. Use call{spec}.") from None
+    arguments.pop(next(iter(spec.parameters)))
+    for name, parameter in spec.parameters.items():
         if parameter.kind is Argument.VAR_KEYWORD:
             arguments.update(arguments.pop(name, {}))
         if parameter.kind is Argument.VAR_POSITIONAL and name in arguments:
@@ -77,13 +77,13 @@ def bind(layer: "Layer", given: tuple, named: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def shapes_of(arguments: dict[str, Any]) -> dict[str, Any]:
+def find_shapes(arguments: dict[str, Any]) -> dict[str, Any]:
     """Returns the shapes of arguments that are tensors, or structures of them, by `build`'s names: x_shape."""
     return {f"{name}_shape": map_structure(lambda item: tuple(item.shape), value)
             for name, value in arguments.items() if holds_tensors(value)}
 
 
-def fitting(function: Callable, shapes: dict[str, Any]) -> dict[str, Any] | None:
+def select_shapes(function: Callable, shapes: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the named shapes for a `build` or `compute_output_shape` of several inputs; None if it takes a single
     shape. The first parameter is the layer.
     """
@@ -105,44 +105,44 @@ def tensors(layer: "Layer", x: Any) -> Any:
         return {key: tensors(layer, x[key]) for key in sorted(x)}
     if isinstance(x, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, dict)) for item in x):
         return type(x)([tensors(layer, item) for item in x])
-    given = getattr(x, "dtype", None)
-    stays = _stays(layer, given) or (not layer.autocast and str(given) in DTYPES)
-    return Tensor(layer.device.asarray(x, None if stays else layer.dtype), device=layer.device)
+    dtype = getattr(x, "dtype", None)
+    as_is = _stays(layer, dtype) or (not layer.autocast and str(dtype) in DTYPES)
+    return Tensor(layer.device.asarray(x, None if as_is else layer.dtype), device=layer.device)
 
 
-def converted(layer: "Layer", x: Tensor, wanted: str = "") -> Tensor:
+def convert(layer: "Layer", x: Tensor, dtype: str = "") -> Tensor:
     """Converts `x` to the layer's dtype, or a wanted one; a layer without weights keeps floats unchanged."""
-    wanted = wanted or layer.dtype
-    if x.dtype == wanted:
+    dtype = dtype or layer.dtype
+    if x.dtype == dtype:
         return x
-    floats_as_they_are = not (layer.autocast and layer._own_weights()) and wanted in DTYPES
-    if _stays(layer, x.dtype) or (x.dtype.kind == "f" and floats_as_they_are):
+    keeps_floats = not (layer.autocast and layer._own_weights()) and dtype in DTYPES
+    if _stays(layer, x.dtype) or (x.dtype.kind == "f" and keeps_floats):
         return x
     if x.requires_grad:
-        raise TypeError(f"Layer {layer.name!r} computes in {wanted}. Received a tensor of {x.dtype} that requires "
+        raise TypeError(f"Layer {layer.name!r} computes in {dtype}. Received a tensor of {x.dtype} that requires "
                         f"gradients: convert it first, or make the layer with dtype={x.dtype.name!r}.")
-    return apply(elementwise.cast, x, dtype=np.dtype(wanted))
+    return apply(elementwise.cast, x, dtype=np.dtype(dtype))
 
 
-def converted_inputs(layer: "Layer", x: Any) -> Any:
+def convert_inputs(layer: "Layer", x: Any) -> Any:
     """Converts the inputs of a layer with one argument to the layer's dtype. Integers stay only if all inputs have one
     type.
     """
     if isinstance(x, Tensor):
-        return converted(layer, x)
+        return convert(layer, x)
     types = {item.dtype for item in flatten(x)}
-    if len(types) > 1 and any(_stays(layer, each) for each in types):
+    if len(types) > 1 and any(_stays(layer, dtype) for dtype in types):
         x = map_structure(lambda t: t if t.dtype.kind == "f" else apply(
             elementwise.cast, t, dtype=np.dtype(layer.dtype)), x)
-    return map_structure(partial(converted, layer), x)
+    return map_structure(partial(convert, layer), x)
 
 
-def converted_arguments(layer: "Layer", arguments: dict[str, Any]) -> dict[str, Any]:
+def convert_arguments(layer: "Layer", arguments: dict[str, Any]) -> dict[str, Any]:
     """Converts the tensors in a call's arguments to the layer's dtype, integers only in the first argument."""
     def cast(item: Any, integers_too: bool) -> Any:
         if not isinstance(item, Tensor) or not (integers_too or item.dtype.kind == "f"):
             return item
-        return converted(layer, item)
+        return convert(layer, item)
 
     first = next(iter(arguments), "")
     return {name: map_structure(partial(cast, integers_too=name == first), value)
@@ -171,37 +171,37 @@ def add_node(layer: "Layer", arguments: dict[str, Any], training: bool | None) -
             if settle is not None:
                 settle(layer.dtype)
     arguments = map_structure(lambda item: item.numpy() if isinstance(item, Tensor) else item, arguments)
-    x, *others = arguments.values()
-    if others:
-        layer._build_with(arguments)
+    x, *rest = arguments.values()
+    if rest:
+        layer._build_from_call(arguments)
     else:
-        layer.build_for(map_structure(lambda item: item.shape, x))
+        layer.build_all(map_structure(lambda item: item.shape, x))
     outputs = symbolic_result(layer, arguments, training)
-    named = dict(list(arguments.items())[1:])
-    Node(layer, (x,), named if training is None else {**named, "training": bool(training)}, outputs)
+    extra = dict(list(arguments.items())[1:])
+    Node(layer, (x,), extra if training is None else {**extra, "training": bool(training)}, outputs)
     return outputs
 
 
 def symbolic_result(layer: "Layer", arguments: dict[str, Any], training: bool | None) -> Any:
     """Returns a call's result as symbolic tensors without a node."""
-    shapes = shapes_of(arguments)
+    shapes = find_shapes(arguments)
     inputs = [item for item in flatten(list(arguments.values())) if isinstance(item, SymbolicTensor)]
     if len(arguments) == 1:
         shape = layer.compute_output_shape(*shapes.values())
     elif layer._finds_shapes_by_running():
-        shape = _shape_of_call(layer, arguments, inputs, training)
+        shape = _infer_call_shape(layer, arguments, inputs, training)
     else:
-        several = fitting(type(layer).compute_output_shape, shapes)
-        shape = (layer.compute_output_shape(next(iter(shapes.values()))) if several is None else
-                 layer.compute_output_shape(**several))
-    read = np.dtype(inputs[0].dtype).kind if inputs else ""
-    stays = (read == "f" and layer.dtype in DTYPES and not layer.weights) or (
-        layer.symbolic_integers and read in ("b", "i", "u"))
-    dtype = inputs[0].dtype if stays else layer.dtype
+        kwargs = select_shapes(type(layer).compute_output_shape, shapes)
+        shape = (layer.compute_output_shape(next(iter(shapes.values()))) if kwargs is None else
+                 layer.compute_output_shape(**kwargs))
+    kind = np.dtype(inputs[0].dtype).kind if inputs else ""
+    keeps_dtype = (kind == "f" and layer.dtype in DTYPES and not layer.weights) or (
+        layer.symbolic_integers and kind in ("b", "i", "u"))
+    dtype = inputs[0].dtype if keeps_dtype else layer.dtype
     return map_shapes(lambda s: SymbolicTensor(s, dtype, name=layer.name), shape)
 
 
-def without_zeros_batch(shapes: Any) -> Any:
+def open_batch(shapes: Any) -> Any:
     """Returns the build shapes of a layer called on these shapes. Inside another layer, which may be running on zeros
     to find shapes, the batch size is left open.
     """
@@ -216,11 +216,11 @@ def shape_by_running(layer: "Layer", input_shape: Any) -> Any:
     batch = next(iter(shapes), (None,))[0]
     if not layer.built:
         layer.build(input_shape)
-    return _shape_of_runs(shapes, batch, lambda size: layer(
+    return _infer_shape(shapes, batch, lambda size: layer(
         map_shapes(lambda shape: _zeros(shape, size, layer.dtype), input_shape), training=False))
 
 
-def _shape_of_call(
+def _infer_call_shape(
     layer: "Layer", arguments: dict[str, Any], inputs: list[SymbolicTensor], training: bool | None,
 ) -> Any:
     """Returns the output shape for these arguments, of which `inputs` are symbolic."""
@@ -228,7 +228,7 @@ def _shape_of_call(
         return layer(training=bool(training), **map_structure(lambda item: _zeros(item.shape, size, layer.dtype) if (
             isinstance(item, SymbolicTensor)) else item, arguments))
 
-    return _shape_of_runs([tensor.shape for tensor in inputs], inputs[0].shape[0], run)
+    return _infer_shape([tensor.shape for tensor in inputs], inputs[0].shape[0], run)
 
 
 def _zeros(shape: Shape, size: int, dtype: str) -> np.ndarray:
@@ -236,7 +236,7 @@ def _zeros(shape: Shape, size: int, dtype: str) -> np.ndarray:
     return np.zeros((1, *(size if n is None else n for n in shape[1:])), dtype)
 
 
-def _shape_of_runs(shapes: list[Shape], batch: int | None, run: Callable[[int], Any]) -> Any:
+def _infer_shape(shapes: list[Shape], batch: int | None, run: Callable[[int], Any]) -> Any:
     """Returns the sizes that are equal in two runs with different sizes for unknown axes, and None for the others."""
     count = 2 if any(None in shape[1:] for shape in shapes) else 1
     token = finding_shapes.set(True)
@@ -245,9 +245,9 @@ def _shape_of_runs(shapes: list[Shape], batch: int | None, run: Callable[[int], 
             results = [run(size) for size in TRIED_SIZES[:count]]
     finally:
         finding_shapes.reset(token)
-    found = iter([(batch, *(n if n == m else None for n, m in zip(a.shape[1:], b.shape[1:])))
+    sizes = iter([(batch, *(n if n == m else None for n, m in zip(a.shape[1:], b.shape[1:])))
                   for a, b in zip(flatten(results[0]), flatten(results[-1]))])
-    return map_structure(lambda _: next(found), results[0])
+    return map_structure(lambda _: next(sizes), results[0])
 
 
 @contextmanager
@@ -259,11 +259,11 @@ def restoring(layer: "Layer") -> Iterator[None]:
     state = (*layer._sublayers(), *layer._own_weights())
     containers = [(value, value.copy()) for name, value in attributes.items()
                   if name not in layer.unwatched and isinstance(value, list | dict | set)]
-    changed_by_calls = [*(weight for weight in layer._own_weights() if not weight.learns),
-                        *(generator.state for generator in layer._generators())]
+    variables = [*(weight for weight in layer._own_weights() if not weight.learns),
+                 *(generator.state for generator in layer._generators())]
     try:
-        with restored(changed_by_calls), ExitStack() as metrics:
-            for metric in held(attributes, Metric):
+        with preserve_values(variables), ExitStack() as metrics:
+            for metric in find_parts(attributes, Metric):
                 metrics.enter_context(metric.holding())
             yield
     finally:

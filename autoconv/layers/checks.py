@@ -51,9 +51,9 @@ class DataFormat:
                              "np.moveaxis(x, 1, -1).")
 
 
-def one_of(known: Any) -> Checked:
+def choice(choices: Any) -> Checked:
     """An attribute that is one of these names."""
-    return Checked(lambda value, name: names.lookup(name, value, {item: item for item in known}))
+    return Checked(lambda value, name: names.lookup(name, value, {item: item for item in choices}))
 
 
 def pair() -> Checked:
@@ -86,14 +86,14 @@ def factor(least: float, most: float, around_one: bool = False) -> Checked:
     """
 
     def check(value: Any, name: str) -> Range:
-        several = isinstance(value, (tuple, list))
+        is_pair = isinstance(value, (tuple, list))
         try:
-            low, high = ascending(value, name) if several else (number(value, name),) * 2
+            low, high = ascending(value, name) if is_pair else (number(value, name),) * 2
         except ValueError:
             low, high = least - 1, most + 1
         if low < least or high > most:
             raise ValueError(f"{name} must be a number, or two, from {least} to {most}. Received: {value!r}.")
-        return (low, high) if several or around_one else (-abs(low), abs(high))
+        return (low, high) if is_pair or around_one else (-abs(low), abs(high))
 
     return Checked(check)
 
@@ -108,17 +108,17 @@ def zoom(value: Any, name: str) -> Range:
 
 def axes(value: Any, name: str) -> int | list[int]:
     """Checks one axis, or a list of axes."""
-    several = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not several or any(isinstance(each, bool) or not hasattr(each, "__index__") for each in several):
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not items or any(isinstance(item, bool) or not hasattr(item, "__index__") for item in items):
         raise TypeError(f"Expected an int or a list/tuple of ints for the argument {name!r}: {name} must be an "
                         f"integer, or a list of them. Received: {value!r}.")
-    return several if isinstance(value, (list, tuple)) else int(value)
+    return items if isinstance(value, (list, tuple)) else int(value)
 
 
-def positive(value: Any, what: str) -> int:
+def positive(value: Any, name: str) -> int:
     """Checks for an int of at least 1."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"Invalid value for argument `{what}`. Expected a strictly positive value: {what} must be a "
+        raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive value: {name} must be a "
                          f"positive integer. Received: {value!r}.")
     return int(value)
 
@@ -152,8 +152,8 @@ def last(axis: int, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None
     axis %= rank
     if axis == rank - 1:
         return None
-    there = (*(i for i in range(rank) if i != axis), axis)
-    return there, tuple(there.index(i) for i in range(rank))
+    order = (*(i for i in range(rank) if i != axis), axis)
+    return order, tuple(order.index(i) for i in range(rank))
 
 
 def known_channels(layer: "Layer", input_shape: Shape) -> int:
@@ -164,8 +164,8 @@ def known_channels(layer: "Layer", input_shape: Shape) -> int:
         raise ValueError(f"axis must be one of the input's, and not the batch. Layer {layer.name!r} with axis={axis} "
                          f"received: {input_shape}.")
     if rank < 2 or input_shape[axis] is None:
-        which = "last axis" if axis == -1 else f"axis {axis}"
-        raise ValueError(f"Layer {layer.name!r} must know the size of its input's {which}. Received: {input_shape}.")
+        label = "last axis" if axis == -1 else f"axis {axis}"
+        raise ValueError(f"Layer {layer.name!r} must know the size of its input's {label}. Received: {input_shape}.")
     channels = int(input_shape[axis] or 0)
     if channels < 1:
         raise ValueError(f"Layer {layer.name!r} needs at least one channel to compute from. Received: {input_shape}.")

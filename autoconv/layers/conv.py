@@ -37,11 +37,11 @@ class _Convolution(Layer):
 
     def _kernel(self, kind: str, shape: tuple[int, ...], name: str = "kernel") -> Variable:
         """Adds a kernel with the arguments `<kind>_initializer`, `<kind>_regularizer`, ... ."""
-        initializer, *extras = (getattr(self, f"{kind}_{what}") for what in ("initializer", *EXTRAS))
+        initializer, *extras = (getattr(self, f"{kind}_{role}") for role in ("initializer", *EXTRAS))
         return self.add_weight(shape, initializer, name=name, **dict(zip(EXTRAS, extras)))
 
     def _add_weights(self, kernel_shape: tuple[int, ...], filters: int, channels: int) -> None:
-        self.kernel = self._kernel(self.regularized[0], kernel_shape)
+        self.kernel = self._kernel(self.regularized_weights[0], kernel_shape)
         self._add_bias(filters, channels)
 
     def _add_bias(self, filters: int, channels: int) -> None:
@@ -64,7 +64,7 @@ class Conv2D(_Convolution):
     """
 
     recordable = True
-    regularized = ("kernel", "bias")
+    regularized_weights = ("kernel", "bias")
 
     def __init__(
         self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: Any = "valid",
@@ -107,7 +107,7 @@ class DepthwiseConv2D(_Convolution):
 
     recordable = True
     strides_of_dilated = True
-    regularized = ("depthwise", "bias")
+    regularized_weights = ("depthwise", "bias")
 
     def __init__(
         self, kernel_size: Any, strides: Any = (1, 1), padding: Any = "valid", depth_multiplier: int = 1,
@@ -144,7 +144,7 @@ class SeparableConv2D(_Convolution):
 
     recordable = True
     strides_of_dilated = True
-    regularized = ("depthwise", "pointwise", "bias")
+    regularized_weights = ("depthwise", "pointwise", "bias")
 
     def __init__(
         self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: Any = "valid",
@@ -184,7 +184,7 @@ class Conv2DTranspose(_Convolution):
     """
 
     recordable = True
-    regularized = ("kernel", "bias")
+    regularized_weights = ("kernel", "bias")
 
     def __init__(
         self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "valid", output_padding: Any = None,

@@ -22,7 +22,7 @@ class Dense(Layer):
     activation = checks.activation()
     recordable = True
     least_rank = 2
-    regularized = ("kernel", "bias")
+    regularized_weights = ("kernel", "bias")
     lora_rank = checks.KerasDefault(None)
     lora_alpha = checks.KerasDefault(None)
     quantization_config = checks.KerasDefault(None)

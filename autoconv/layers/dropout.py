@@ -15,15 +15,15 @@ from . import checks
 from .drawing import RandomLayer
 
 
-def _share(value: Any, name: str) -> float:
+def _fraction(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
         raise ValueError(f"Invalid value received for argument `{name}`. Expected a float value between 0 and 1: "
                          f"{name} must be a number between 0 and 1. Received: {value!r}.")
     return float(value)
 
 
-def _below_1(value: Any, name: str) -> float:
-    if _share(value, name) == 1:
+def _rate(value: Any, name: str) -> float:
+    if _fraction(value, name) == 1:
         raise ValueError(f"{name} must be smaller than 1: at 1 nothing would be left. Received: {value!r}.")
     return float(value)
 
@@ -34,18 +34,18 @@ def _mask_shape(value: Any, name: str) -> tuple[int | None, ...] | None:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise ValueError(f"Invalid value received for argument `{name}`. Expected an iterable of integers: {name} "
                          f"must be a tuple of positive integers and None, or None. Received: {value!r}.")
-    for each in value:
-        if each is not None and (isinstance(each, bool) or not hasattr(each, "__index__") or each < 1):
+    for n in value:
+        if n is not None and (isinstance(n, bool) or not hasattr(n, "__index__") or n < 1):
             raise ValueError(f"Invalid value received for argument `{name}`. Expected all dimensions to be positive "
                              f"integers or None: each must be a positive integer. Received: {value!r}.")
-    return tuple(None if each is None else int(each) for each in value)
+    return tuple(None if n is None else int(n) for n in value)
 
 
-def _draws_at_a_rate(layer: Any) -> bool:
+def _has_rate(layer: Any) -> bool:
     return layer.rate > 0
 
 
-class _InTraining(RandomLayer):
+class _TrainingLayer(RandomLayer):
     """Base of layers that change x only in training."""
 
     keeps_shape = True
@@ -55,36 +55,36 @@ class _InTraining(RandomLayer):
     recordable = True
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
-        return self._changed(x) if training else x
+        return self._transform(x) if training else x
 
-    def _changed(self, x: Tensor) -> Tensor:
+    def _transform(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
 
-class _OfMask(_InTraining):
+class _MaskLayer(_TrainingLayer):
     """Base of layers that draw a mask."""
 
-    rate = checks.Checked(_share)
-    _draws = _draws_at_a_rate
+    rate = checks.Checked(_fraction)
+    _draws = _has_rate
     noise_shape = checks.Checked(_mask_shape)
 
     def _mask(self, x: Tensor) -> Tensor:
         """Draws a mask, 1 / (1 - rate) for kept elements and 0 for others, in `noise_shape`, with x's sizes for
         None.
         """
-        wanted = self.noise_shape or (None,) * x.ndim
-        if len(wanted) != x.ndim or any(n not in (None, 1, size) for n, size in zip(wanted, x.shape)):
+        sizes = self.noise_shape or (None,) * x.ndim
+        if len(sizes) != x.ndim or any(n not in (None, 1, size) for n, size in zip(sizes, x.shape)):
             raise ValueError(f"noise_shape must have 1, None or the input's size for each axis of shape {x.shape}. "
                              f"Received: {self.noise_shape}.")
-        shape = tuple(size if n is None else n for n, size in zip(wanted, x.shape))
+        shape = tuple(size if n is None else n for n, size in zip(sizes, x.shape))
         ones = Tensor(x.device.constant(np.ones(shape, x.dtype)), device=x.device)
-        drawn = self._draw(x)
+        stream = self._draw(x)
         if shape[0] != len(x):
-            del drawn["first"]  # one mask for all samples
-        return apply(ops.dropout, ones, rate=self.rate, **drawn)
+            del stream["first"]  # one mask for all samples
+        return apply(ops.dropout, ones, rate=self.rate, **stream)
 
 
-class Dropout(_OfMask):
+class Dropout(_MaskLayer):
     """In training sets a fraction `rate` of the elements to 0 and scales the others by 1 / (1 - rate); else returns x.
 
     Elements along an axis of size 1 in `noise_shape` are kept or dropped together. With a `seed` the layer draws its
@@ -97,7 +97,7 @@ class Dropout(_OfMask):
         super().__init__(seed, **kwargs)
         self.rate, self.noise_shape = rate, noise_shape
 
-    def _changed(self, x: Tensor) -> Tensor:
+    def _transform(self, x: Tensor) -> Tensor:
         if not self.rate:
             return x
         if self.noise_shape is not None:
@@ -105,7 +105,7 @@ class Dropout(_OfMask):
         return apply(ops.dropout, x, rate=self.rate, **self._draw(x))
 
 
-class SpatialDropout2D(_OfMask):
+class SpatialDropout2D(_MaskLayer):
     """`Dropout` of whole channels of images (N, H, W, C). Tompson et al., "Efficient object localization", 2015."""
 
     recordable = True
@@ -117,23 +117,23 @@ class SpatialDropout2D(_OfMask):
         self.data_format = data_format
         self.rate, self.noise_shape = rate, (None, 1, 1, None)
 
-    def _changed(self, x: Tensor) -> Tensor:
+    def _transform(self, x: Tensor) -> Tensor:
         return x * self._mask(x) if self.rate else x
 
 
-class AlphaDropout(_OfMask):
+class AlphaDropout(_MaskLayer):
     """Dropout for nets of "selu": sets a fraction `rate` of the elements to selu's lower limit, -1.758, then scales and
     shifts all so that mean 0 and variance 1 stay. Klambauer et al., "Self-normalizing neural networks", 2017.
     """
 
     recordable = True
-    rate = checks.Checked(_below_1)
+    rate = checks.Checked(_rate)
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
         self.rate, self.noise_shape = rate, noise_shape
 
-    def _changed(self, x: Tensor) -> Tensor:
+    def _transform(self, x: Tensor) -> Tensor:
         if not self.rate:
             return x
         lowest, rate = -SELU_ALPHA * SELU_SCALE, self.rate
@@ -141,11 +141,11 @@ class AlphaDropout(_OfMask):
         return scale * F.where(self._mask(x) > 0, x, lowest) - scale * lowest * rate
 
 
-class GaussianNoise(_InTraining):
+class GaussianNoise(_TrainingLayer):
     """In training adds normal noise with standard deviation `stddev` to x."""
 
     recordable = True
-    stddev = checks.Checked(_share)
+    stddev = checks.Checked(_fraction)
 
     def _draws(self) -> bool:
         return self.stddev > 0
@@ -154,24 +154,24 @@ class GaussianNoise(_InTraining):
         super().__init__(seed, **kwargs)
         self.stddev = stddev
 
-    def _changed(self, x: Tensor) -> Tensor:
+    def _transform(self, x: Tensor) -> Tensor:
         return apply(noise.gaussian_noise, x, added=self.stddev, scaled=0.0, **self._draw(x)) if self.stddev else x
 
 
-class GaussianDropout(_InTraining):
+class GaussianDropout(_TrainingLayer):
     """In training multiplies x by normal noise with mean 1 and standard deviation sqrt(rate / (1 - rate)), `Dropout`'s.
 
     Srivastava et al., JMLR 2014, section 10.
     """
 
     recordable = True
-    rate = checks.Checked(_below_1)
-    _draws = _draws_at_a_rate
+    rate = checks.Checked(_rate)
+    _draws = _has_rate
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
         self.rate = rate
 
-    def _changed(self, x: Tensor) -> Tensor:
+    def _transform(self, x: Tensor) -> Tensor:
         stddev = sqrt(self.rate / (1 - self.rate))
         return apply(noise.gaussian_noise, x, added=0.0, scaled=stddev, **self._draw(x)) if stddev else x

@@ -30,8 +30,8 @@ class Function:
         if kind not in ("", "functional", "ops"):
             raise ValueError("A function is a tensor's method, functional.NAME or ops.NAME. "
                              f"Received: {function!r}.")
-        of_kind = {name.rpartition(".")[2]: f for name, f in FUNCTIONS.items() if name.rpartition(".")[0] == kind}
-        self.call = names.lookup("function", short, of_kind)
+        candidates = {name.rpartition(".")[2]: f for name, f in FUNCTIONS.items() if name.rpartition(".")[0] == kind}
+        self.call = names.lookup("function", short, candidates)
         self.function, self.short = function, short
         self.name = name or parts.automatic_name(short)
         self._nodes: list[Node] = []
@@ -78,9 +78,16 @@ class Function:
         """Returns a call's result as symbolic tensors. Shapes without a rule are found in two runs on zeros, without
         kernels.
         """
+        def shrink(item: Any) -> Any:
+            """Replaces a tensor or array by a one-element array, enough to find a result's dtype."""
+            if not isinstance(item, (SymbolicTensor, np.ndarray)):
+                return item
+            array = np.zeros((1,) * len(item.shape), item.dtype)
+            return Tensor(array) if isinstance(item, SymbolicTensor) else array
+
         if getattr(self.call, "broadcasting", False) and not kwargs:
-            shape, one = broadcast(*map(_shape_of, args)), self._run(*map_structure(_of_one_item, (args, kwargs)))
-            return SymbolicTensor(shape, one.dtype.name, name=self.name)
+            shape, result = broadcast(*map(_operand_shape, args)), self._infer(*map_structure(shrink, (args, kwargs)))
+            return SymbolicTensor(shape, result.dtype.name, name=self.name)
         runs = []
         for batch, size in zip((2, 3), TRIED_SIZES):
             def zeros(item: Any, batch: int = batch, size: int = size) -> Any:
@@ -90,14 +97,14 @@ class Function:
                          for axis, n in enumerate(item.shape))
                 return Tensor(np.zeros(tuple(shape), item.dtype))
 
-            runs.append(self._run(map_structure(zeros, args), map_structure(zeros, kwargs)))
+            runs.append(self._infer(map_structure(zeros, args), map_structure(zeros, kwargs)))
         results = iter([
             SymbolicTensor(tuple(n if n == m else None for n, m in zip(a.shape, b.shape)), a.dtype.name, name=self.name)
             for a, b in zip(*map(flatten, runs))
         ])
         return map_structure(lambda _: next(results), runs[0])
 
-    def _run(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def _infer(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Returns a call's result without values: no kernel runs, no memory is touched."""
         for value in (*args, *kwargs.values()):
             allowance.check_sizes(self.short, value)
@@ -116,14 +123,14 @@ def broadcast(*shapes: Shape) -> Shape:
     """Returns the shape to which arithmetic broadcasts these shapes. Raises ValueError if they do not match."""
     result: list[int | None] = []
     for sizes in zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1):
-        known = {n for n in sizes if n not in (1, None)}
-        if len(known) > 1:
+        distinct = {n for n in sizes if n not in (1, None)}
+        if len(distinct) > 1:
             raise ValueError(f"Inputs have incompatible shapes. Received shapes {' and '.join(map(str, shapes))}.")
-        result.append(known.pop() if known else None if None in sizes else 1)
+        result.append(distinct.pop() if distinct else None if None in sizes else 1)
     return tuple(reversed(result))
 
 
-def _shape_of(item: Any) -> Shape:
+def _operand_shape(item: Any) -> Shape:
     if isinstance(item, (SymbolicTensor, Tensor)):
         return item.shape
     array = np.asarray(item)
@@ -140,18 +147,10 @@ def _plain(item: Any) -> Any:
     return item.numpy() if isinstance(item, Tensor) else item
 
 
-def _of_one_item(item: Any) -> Any:
-    """Replaces a tensor or array by a one-element array, enough to find a result's dtype."""
-    if not isinstance(item, (SymbolicTensor, np.ndarray)):
-        return item
-    one = np.zeros((1,) * len(item.shape), item.dtype)
-    return Tensor(one) if isinstance(item, SymbolicTensor) else one
-
-
 record_call.append(lambda name, args, kwargs: Function(name)(*args, **kwargs))
 registry.classes["Function"] = Function
 
 
-def kind_of(operation: Any) -> str:
+def get_kind(operation: Any) -> str:
     """Returns a layer's or function's kind, as summaries show it: "Conv2D", "TrueDivide"."""
     return operation.kind if isinstance(operation, Function) else type(operation).__name__

@@ -35,19 +35,19 @@ class InputLayer(Layer):
             shape = kwargs.pop("input_shape")
         batch_shape = kwargs.pop("batch_input_shape", batch_shape)
         if batch_shape is not None and (shape is not None or batch_size is not None):
-            other = "shape" if shape is not None else "batch_size"
-            raise ValueError(f"You cannot pass both `{other}` and `batch_shape` at the same time.")
+            key = "shape" if shape is not None else "batch_size"
+            raise ValueError(f"You cannot pass both `{key}` and `batch_shape` at the same time.")
         if batch_shape is not None and isinstance(batch_shape, tuple | list) and len(batch_shape):
             batch_size, shape = batch_shape[0], tuple(batch_shape[1:])
-        counted = dtype is not None and not isinstance(dtype, Mapping) and str(dtype) in INTEGERS
-        super().__init__(name=name, dtype=None if counted else dtype, **kwargs)
+        is_integer = dtype is not None and not isinstance(dtype, Mapping) and str(dtype) in INTEGERS
+        super().__init__(name=name, dtype=None if is_integer else dtype, **kwargs)
         if shape is None:
             raise ValueError("You must pass a `shape` argument: a tuple such as (28, 28, 1), without the batch.")
         self.shape = tuple(None if n is None else checks.positive(n, "Each size in shape")
                            for n in sample_shape(shape, "shape"))
         self.batch_size = None if batch_size is None else checks.positive(batch_size, "batch_size")
         self.given_input_shape = (self.batch_size, *self.shape)
-        self._dtype_is_open, self._given_dtype = dtype is None, str(dtype) if counted else None
+        self._dtype_is_open, self._given_dtype = dtype is None, str(dtype) if is_integer else None
         self.build(self.given_input_shape)
         self._begin()
 

@@ -20,7 +20,7 @@ from ..arguments.keywords import unknown
 from ..arguments.modules import NoAttributeError
 from ..arguments.serialization import Registry, registry_of, serialize
 from ..engine.symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
-from ..engine.tensor import Tensor, inside_layer, within_formula
+from ..engine.tensor import Tensor, enter_formula, inside_layer
 from ..engine.variable import Stateful, Variable
 from ..engine.versions import count_change
 from ..kernels import device as devices
@@ -30,13 +30,13 @@ from ..random import SeedGenerator
 from . import calls, spec
 from .calls import NOTHING
 from .checks import KerasDefault
-from .parts import automatic_name, held
+from .parts import automatic_name, find_parts
 from .policy import dtype_name
 
 in_training: ContextVar[bool | None] = ContextVar("training", default=None)  # None outside all layers
-_being_built: ContextVar[str | None] = ContextVar("being_built", default=None)  # path of the layer being built
+_build_path: ContextVar[str | None] = ContextVar("being_built", default=None)  # path of the layer being built
 
-# Arguments that a layer accepts for each weight in `regularized`, as in kernel_regularizer and kernel_constraint.
+# Arguments that a layer accepts for each of its `regularized_weights`, as kernel_regularizer and kernel_constraint.
 EXTRAS: dict[str, Callable] = {"regularizer": regularizers.get, "constraint": constraints.get}
 _EXTRA = inspect.Parameter("extra", inspect.Parameter.KEYWORD_ONLY, default=None)
 # Arguments of all layers that `get_config` leaves out at these values.
@@ -68,12 +68,12 @@ class Layer(Stateful):
     least_rank: int | None = None  # the least number of dimensions
     one_input = False  # whether it accepts only one tensor, never a list
     channel_axis = -1  # the axis whose size its weights depend on
-    regularized: ClassVar[tuple[str, ...]] = ()  # the weights with a `..._regularizer` and a `..._constraint`
-    input_spec = Checked(spec.checked)  # accepted inputs of a user's layer, an `InputSpec` or a list of them
+    regularized_weights: ClassVar[tuple[str, ...]] = ()  # the weights with a `..._regularizer` and a `..._constraint`
+    input_spec = Checked(spec.check_spec)  # accepted inputs of a user's layer, an `InputSpec` or a list of them
     path: str | None = None  # the names of the enclosing layers when it was built, and its own
     version = 0  # the number of the last change, of another attribute; a property's setter counts what it sets
     # Attributes whose contents no recording depends on.
-    unwatched = frozenset({"_added", "_build_shape", "_nodes", "_recipe", "_weights"})
+    unwatched = frozenset({"_added_losses", "_build_shape", "_nodes", "_recipe", "_weights"})
 
     # Creating a layer.
 
@@ -86,14 +86,14 @@ class Layer(Stateful):
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
         input_shape: Shape | None = None, input_dim: int | None = None, activity_regularizer: Any = None,
-        autocast: bool = True, **others: Any,
+        autocast: bool = True, **options: Any,
     ) -> None:
         for argument in self.extras():
-            setattr(self, argument, EXTRAS[argument.rsplit("_", 1)[1]](others.pop(argument, None)))
+            setattr(self, argument, EXTRAS[argument.rsplit("_", 1)[1]](options.pop(argument, None)))
         self.activity_regularizer = regularizers.get(activity_regularizer)
-        for argument, value in others.items():
+        for argument, value in options.items():
             if not isinstance(getattr(type(self), argument, None), KerasDefault):
-                raise unknown(self, argument, Layer, others)
+                raise unknown(self, argument, Layer, options)
             setattr(self, argument, value)
         if not isinstance(trainable, bool | np.bool_):
             raise ValueError(f"Expected `trainable` to be a boolean. Received: trainable={trainable!r} (of type "
@@ -106,20 +106,20 @@ class Layer(Stateful):
         self._dtype = dtype_name(dtype, bool(self.kept_kinds))
         self._trainable = bool(trainable)
         self._weights: list[Variable] = []
-        self._added: list[Tensor] = []  # losses added by the last call
+        self._added_losses: list[Tensor] = []  # losses added by the last call
         self.device = devices.get("cpu")
         self.built = self.built_at_once and type(self).build is Layer.build
         self._build_shape: Any = None  # the shape that it was built for
         self.input_spec = None
         self.channels: int | None = None  # the size of `channel_axis` at the build, if it must stay the same
-        given = (input_dim,) if input_dim is not None else input_shape
-        self.given_input_shape: Shape | None = None if given is None else (
-            None, *spec.sample_shape(given, "input_shape"))
+        sample_shape = (input_dim,) if input_dim is not None else input_shape
+        self.given_input_shape: Shape | None = None if sample_shape is None else (
+            None, *spec.sample_shape(sample_shape, "input_shape"))
 
     @classmethod
     def extras(cls) -> list[str]:
         """Returns the names of the arguments for the weights' regularizers and constraints."""
-        return [f"{weight}_{what}" for weight, what in product(cls.regularized, EXTRAS)]
+        return [f"{weight}_{role}" for weight, role in product(cls.regularized_weights, EXTRAS)]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute. A new weight replaces the old one among the weights, too."""
@@ -138,7 +138,7 @@ class Layer(Stateful):
         vars(self)["version"] = count_change()
 
     def _refuse_new_state(self) -> None:
-        if vars(self).get("_build_shape") is not None and self.built and _being_built.get() is None:
+        if vars(self).get("_build_shape") is not None and self.built and _build_path.get() is None:
             raise ValueError("You cannot add new elements of state (variables or sub-layers) to a layer that is "
                              "already built. All state must be created in the `__init__()` method or in the `build()` "
                              f"method. Layer {self.name!r} was built for {self._build_shape}.")
@@ -146,17 +146,17 @@ class Layer(Stateful):
     def _replace_weight(self, old: Variable, new: Any) -> None:
         if isinstance(new, Variable) and new.name == "variable":  # the variable has only its default name
             new.name = old.name
-        where = next((i for i, weight in enumerate(self._weights) if weight is old), None)
-        if where is None or any(value is old for value in vars(self).values()):
+        index = next((i for i, weight in enumerate(self._weights) if weight is old), None)
+        if index is None or any(value is old for value in vars(self).values()):
             return
-        known = any(weight is new for weight in self._weights)
-        self._weights[where : where + 1] = [new] if isinstance(new, Variable) and not known else []
+        in_use = any(weight is new for weight in self._weights)
+        self._weights[index : index + 1] = [new] if isinstance(new, Variable) and not in_use else []
 
     def __getattr__(self, name: str) -> Any:
         if name in ("input", "output") and "built" in vars(self):
             raise AttributeError(f"The layer {self.name!r} has never been called on a symbolic tensor and thus has no "
                                  f"defined {name}.")
-        if name in ("kernel", "bias") and name in self.regularized and not self.built:
+        if name in ("kernel", "bias") and name in self.regularized_weights and not self.built:
             raise NoAttributeError(self, name, f" You must build the layer before accessing `{name}`.")
         hint = "" if "built" in vars(self) else " Its __init__ must call super().__init__() first."
         raise NoAttributeError(self, name, hint)
@@ -164,7 +164,7 @@ class Layer(Stateful):
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the calls on symbolic tensors: a copied model calls its layers again."""
         return {name: value for name, value in vars(self).items()
-                if name not in ("_added", "_nodes", "build")} | {"_added": []}
+                if name not in ("_added_losses", "_nodes", "build")} | {"_added_losses": []}
 
     # Describing it.
 
@@ -177,14 +177,14 @@ class Layer(Stateful):
         return {**super().config_parameters(), **{name: _EXTRA.replace(name=name) for name in cls.extras()}}
 
     def _arguments(self) -> dict[str, Any]:
-        taken = inspect.signature(type(self).__init__).parameters
-        gathers = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+        parameters = inspect.signature(type(self).__init__).parameters
+        takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
         common = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
-        common = {name: value for name, value in common.items() if gathers or name in taken}
-        found = {**common, **super()._arguments(), **common}
+        common = {name: value for name, value in common.items() if takes_any or name in parameters}
+        arguments = {**common, **super()._arguments(), **common}
         if registry_of(type(self)) is None:
-            return found
-        return {name: value for name, value in found.items() if name not in _COMMON or value != _COMMON[name]}
+            return arguments
+        return {name: value for name, value in arguments.items() if name not in _COMMON or value != _COMMON[name]}
 
     def _plain(self, name: str, value: Any) -> Any:
         is_function = callable(value) and not isinstance(value, Layer) and name.endswith("activation")
@@ -245,7 +245,7 @@ class Layer(Stateful):
 
     # Building.
 
-    def _run_build(self, *shapes: Any, **named: Any) -> None:
+    def _run_build(self, *shapes: Any, **kwargs: Any) -> None:
         """Replaces `layer.build(...)` of each layer, as in Keras: runs its class's `build` and records the shapes.
         Building again makes new weights.
         """
@@ -253,24 +253,24 @@ class Layer(Stateful):
             self._weights.clear()
             self.built, self.channels = False, None
         shapes = tuple(None if shape is None else map_shapes(tuple, shape) for shape in shapes)
-        named = {name: None if shape is None else map_shapes(tuple, shape) for name, shape in named.items()}
-        around = _being_built.get() or inside_layer.get()
-        self.path = f"{around}/{self.name}" if around else self.name
-        inside, within = inside_layer.set(None), _being_built.set(self.path)  # also when another layer's call runs
+        kwargs = {name: None if shape is None else map_shapes(tuple, shape) for name, shape in kwargs.items()}
+        parent = _build_path.get() or inside_layer.get()
+        self.path = f"{parent}/{self.name}" if parent else self.name
+        token, path_token = inside_layer.set(None), _build_path.set(self.path)  # also when another layer's call runs
         try:
-            type(self).build(self, *shapes, **named)
+            type(self).build(self, *shapes, **kwargs)
         finally:
-            inside_layer.reset(inside)
-            _being_built.reset(within)
+            inside_layer.reset(token)
+            _build_path.reset(path_token)
         self.built = True
-        if len(shapes) + len(named) > 1:
+        if len(shapes) + len(kwargs) > 1:
             arguments = list(inspect.signature(type(self).build).parameters)[1:]
-            self._build_shape = spec.Shapes({**dict(zip(arguments, shapes)), **named})
+            self._build_shape = spec.Shapes({**dict(zip(arguments, shapes)), **kwargs})
         else:
-            self._build_shape = next((each for each in (*shapes, *named.values()) if each is not None),
+            self._build_shape = next((shape for shape in (*shapes, *kwargs.values()) if shape is not None),
                                      self._build_shape)
 
-    def build_for(self, input_shape: Shape) -> Shape:
+    def build_all(self, input_shape: Shape) -> Shape:
         """Builds the layer, and the layers in it, for inputs of this shape. Returns the shape of the result."""
         if not self.built:
             self.build(input_shape)
@@ -285,22 +285,22 @@ class Layer(Stateful):
         if not self.built:
             spec.check_input(self, shape)
             with trace.aside():
-                self.build(calls.without_zeros_batch(shape))
+                self.build(calls.open_batch(shape))
         elif self.built_at_once:
-            self._build_shape = calls.without_zeros_batch(shape)
+            self._build_shape = calls.open_batch(shape)
 
-    def _build_with(self, arguments: dict[str, Any]) -> None:
+    def _build_from_call(self, arguments: dict[str, Any]) -> None:
         """Builds the layer, if it is not built, for these arguments of `call`, and checks the first one's shape."""
-        shapes = calls.shapes_of(arguments)
+        shapes = calls.find_shapes(arguments)
         if not shapes:
             raise ValueError(f"Inputs to a layer should be tensors. Layer {self.name!r} received: {arguments}.")
         first = next(iter(shapes.values()))
-        several = None if self.built else calls.fitting(type(self).build, shapes)
-        if several is None:
+        kwargs = None if self.built else calls.select_shapes(type(self).build, shapes)
+        if kwargs is None:
             self._build_at_first_call(first)
         else:
             with trace.aside():
-                self.build(**{name: calls.without_zeros_batch(shape) for name, shape in several.items()})
+                self.build(**{name: calls.open_batch(shape) for name, shape in kwargs.items()})
         self.check_input(first)
 
     def check_input(self, shape: Shape) -> None:
@@ -322,60 +322,60 @@ class Layer(Stateful):
 
     # Calling.
 
-    def __call__(self, x: Any = NOTHING, *others: Any, training: bool | None = None, **named: Any) -> Any:
+    def __call__(self, x: Any = NOTHING, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Builds the layer at its first input, then calls it. Within a layer `training` is passed on automatically.
 
         On symbolic tensors it is built and checked, and a node is added; the result is symbolic. Further arguments of
         `call` are given by name; arrays become tensors.
         """
-        if len(others) == 1 and isinstance(others[0], bool) and training is None:
-            training = others[0]
-            others = ()
+        if len(args) == 1 and isinstance(args[0], bool) and training is None:
+            training = args[0]
+            args = ()
         inputs: tuple = ()
-        if others or named or x is NOTHING:
-            named = calls.bind(self, () if x is NOTHING else (x, *others), named)
-            if is_symbolic(list(named.values())):
-                return calls.add_node(self, named, training)
-            named = {name: calls.tensors(self, value) if calls.holds_tensors(value) else value
-                     for name, value in named.items()}
-            self._build_with(named)
-            named = calls.converted_arguments(self, named)
+        if args or kwargs or x is NOTHING:
+            kwargs = calls.bind(self, () if x is NOTHING else (x, *args), kwargs)
+            if is_symbolic(list(kwargs.values())):
+                return calls.add_node(self, kwargs, training)
+            kwargs = {name: calls.tensors(self, value) if calls.holds_tensors(value) else value
+                      for name, value in kwargs.items()}
+            self._build_from_call(kwargs)
+            kwargs = calls.convert_arguments(self, kwargs)
         elif not isinstance(x, Tensor) and is_symbolic(x):
-            return calls.add_node(self, {"x": self._with_ranks(x)}, training)
+            return calls.add_node(self, {"x": self._adjust_ranks(x)}, training)
         else:
-            inputs = (self._prepared(x),)
+            inputs = (self._prepare(x),)
         argument = calls.training_argument(type(self))  # type: ignore[arg-type]
         training = in_training.get() if training is None else bool(training)
         training = argument.default if training is None and argument is not None else training
-        token, inside = in_training.set(training), inside_layer.set(self.path or self.name)
+        token, layer_token = in_training.set(training), inside_layer.set(self.path or self.name)
         try:
-            self._added.clear()
+            self._added_losses.clear()
             if argument is not None:
-                named["training"] = training
+                kwargs["training"] = training
             with calls.restoring(self) if calls.finding_shapes.get() else nullcontext():
-                y = self.call(*inputs, **named)
+                y = self.call(*inputs, **kwargs)
             if self.activity_regularizer is not None:
-                for each in flatten(y):
-                    self.add_loss(self.activity_regularizer(each) / each.shape[0])
+                for output in flatten(y):
+                    self.add_loss(self.activity_regularizer(output) / output.shape[0])
             return y
         finally:
             in_training.reset(token)
-            inside_layer.reset(inside)
+            inside_layer.reset(layer_token)
 
-    def _prepared(self, x: Any) -> Any:
+    def _prepare(self, x: Any) -> Any:
         """Returns a call's checked input as tensors of the layer's dtype. The first one builds the layer."""
-        x = calls.tensors(self, self._with_ranks(x))
+        x = calls.tensors(self, self._adjust_ranks(x))
         shape = x.shape if isinstance(x, Tensor) else map_structure(lambda t: t.shape, x)
         if self._build_shape is None:
             self._build_at_first_call(shape)
         self.check_input(shape)
-        return self._converted_inputs(x)
+        return self._convert_inputs(x)
 
-    def _with_ranks(self, x: Any) -> Any:
+    def _adjust_ranks(self, x: Any) -> Any:
         return x
 
-    def _converted_inputs(self, x: Any) -> Any:
-        return calls.converted_inputs(self, x)
+    def _convert_inputs(self, x: Any) -> Any:
+        return calls.convert_inputs(self, x)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """Returns the result of a call on symbolic tensors without adding a node to the graph."""
@@ -421,38 +421,38 @@ class Layer(Stateful):
     add_variable = add_weight
 
     def _own_weights(self) -> list[Variable]:
-        found = held(vars(self), Variable)
-        return [w for w in found if w.learns] + [w for w in found if not w.learns]
+        weights = find_parts(vars(self), Variable)
+        return [w for w in weights if w.learns] + [w for w in weights if not w.learns]
 
     def _sublayers(self) -> list["Layer"]:
-        return held(vars(self), Layer)
+        return find_parts(vars(self), Layer)
 
-    def _walk(self, seen: set[int] | None = None) -> Iterator["Layer"]:
+    def _walk(self, ids: set[int] | None = None) -> Iterator["Layer"]:
         """Yields this layer and all nested ones, each once."""
-        seen = set() if seen is None else seen
-        seen.add(id(self))
+        ids = set() if ids is None else ids
+        ids.add(id(self))
         yield self
         for layer in self._sublayers():
-            if id(layer) not in seen:
-                yield from layer._walk(seen)
+            if id(layer) not in ids:
+                yield from layer._walk(ids)
 
     def named_weights(self) -> dict[str, Variable]:
         """Returns all weights by paths such as `conv2d_1/kernel`: the same paths in every process."""
-        found: dict[str, Variable] = {}
-        self._collect_weights("", found, set())
-        return found
+        weights: dict[str, Variable] = {}
+        self._collect_weights("", weights, set())
+        return weights
 
-    def _collect_weights(self, prefix: str, found: dict[str, Variable], seen: set[int]) -> None:
-        given: Counter[str] = Counter()
+    def _collect_weights(self, prefix: str, weights: dict[str, Variable], ids: set[int]) -> None:
+        counts: Counter[str] = Counter()
         for weight in self._own_weights():
-            if id(weight) not in seen:
-                seen.add(id(weight))
-                found[prefix + names.numbered(weight.name or "variable", given)] = weight
+            if id(weight) not in ids:
+                ids.add(id(weight))
+                weights[prefix + names.numbered(weight.name or "variable", counts)] = weight
         for layer in self._sublayers():
-            if id(layer) not in seen:
-                seen.add(id(layer))
-                name = names.numbered(names.snake_case(type(layer).__name__), given)
-                layer._collect_weights(f"{prefix}{name}/", found, seen)
+            if id(layer) not in ids:
+                ids.add(id(layer))
+                name = names.numbered(names.snake_case(type(layer).__name__), counts)
+                layer._collect_weights(f"{prefix}{name}/", weights, ids)
 
     @property
     def weights(self) -> list[Variable]:
@@ -522,18 +522,19 @@ class Layer(Stateful):
 
     def add_loss(self, loss: Any) -> None:
         """Adds a number, or several, to the training loss; for use in `call`."""
-        for each in loss if isinstance(loss, list | tuple) else [loss]:
-            self._added.append(each if isinstance(each, Tensor) else Tensor(self.device.asarray(each, self.dtype),
-                                                                            device=self.device))
+        for value in loss if isinstance(loss, list | tuple) else [loss]:
+            if not isinstance(value, Tensor):
+                value = Tensor(self.device.asarray(value, self.dtype), device=self.device)
+            self._added_losses.append(value)
 
     @property
     def losses(self) -> list[Tensor]:
         """The losses of this layer and nested ones: from `add_loss` in the last call, and from regularizers."""
         layers = list(self._walk())
-        with within_formula("a regularizer"):
+        with enter_formula("a regularizer"):
             penalties = [w.regularizer(w) for layer in layers if layer.trainable for w in layer._own_weights()
                          if w.regularizer is not None and w.requires_grad]
-        return [*(added for layer in layers for added in layer._added), *penalties]
+        return [*(loss for layer in layers for loss in layer._added_losses), *penalties]
 
     # State: weights and other values that change.
 
@@ -566,16 +567,16 @@ class Layer(Stateful):
         with self.holding(trainable_variables=(self.trainable_variables, trainable_variables),
                           non_trainable_variables=(self.non_trainable_variables, non_trainable_variables)):
             outputs = self(*args, **kwargs)
-            after = [variable.value for variable in self.non_trainable_variables]
+            new_values = [variable.value for variable in self.non_trainable_variables]
             losses = self.losses if return_losses else None
-        return (outputs, after, losses) if return_losses else (outputs, after)
+        return (outputs, new_values, losses) if return_losses else (outputs, new_values)
 
     @property
     def metrics(self) -> list[Metric]:
         """The metrics in the attributes of this layer and nested ones; for a compiled model, first the mean loss, one
         metric with all of `compile`'s, and the mean losses of several outputs.
         """
-        return self._held_metrics()
+        return self._list_metrics()
 
     @property
     def metrics_variables(self) -> list[Variable]:
@@ -584,17 +585,17 @@ class Layer(Stateful):
 
     def _states(self) -> list[Variable]:
         """Returns the variables that are not weights."""
-        generators = {id(each): each for layer in self._walk() for each in layer._generators()}
-        return [*(each.state for each in generators.values()),
-                *(variable for metric in self._held_metrics() for variable in metric.variables)]
+        generators = {id(g): g for layer in self._walk() for g in layer._generators()}
+        return [*(g.state for g in generators.values()),
+                *(variable for metric in self._list_metrics() for variable in metric.variables)]
 
-    def _held_metrics(self) -> list[Metric]:
+    def _list_metrics(self) -> list[Metric]:
         """Returns the metrics in the attributes of this layer and nested ones."""
-        return list({id(each): each for layer in self._walk() for each in held(vars(layer), Metric)}.values())
+        return list({id(m): m for layer in self._walk() for m in find_parts(vars(layer), Metric)}.values())
 
     def _generators(self) -> list[SeedGenerator]:
         """Returns the random generators in its attributes."""
-        return held(vars(self), SeedGenerator)
+        return find_parts(vars(self), SeedGenerator)
 
 
 registry = Registry("layer", "keras.layers", Layer)  # `layers/__init__.py` fills it

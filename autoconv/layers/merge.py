@@ -18,7 +18,7 @@ class _Merge(Layer):
     kept_kinds = "iu"  # booleans have no arithmetic
     supports_masking = True
     recordable = True
-    _by_batch = True  # whether all inputs must have as many samples
+    _checks_batch = True  # whether all inputs must have as many samples
 
     def check_input(self, shape: Any) -> None:
         if is_shape(shape) or isinstance(shape, dict):
@@ -27,10 +27,10 @@ class _Merge(Layer):
         if not len(shape):
             raise ValueError(f"A merge layer should be called on a list of at least 1 input. Layer {self.name!r} "
                              "received an empty list.")
-        batches = {one[0] for one in shape if one} - {None}
-        if self.built and {1, None} <= {one[0] for one in self._build_shape if one}:
+        batches = {item[0] for item in shape if item} - {None}
+        if self.built and {1, None} <= {item[0] for item in self._build_shape if item}:
             batches -= {1}  # the batch size of a constant next to symbolic inputs
-        if len(batches) > 1 and self._by_batch:
+        if len(batches) > 1 and self._checks_batch:
             raise ValueError(f"Cannot merge tensors with different batch sizes. Layer {self.name!r} received tensors "
                              f"with shapes {shape}.")
         self._check_shapes(shape)
@@ -114,7 +114,7 @@ class Concatenate(_Merge):
         super().__init__(**kwargs)
         if isinstance(axis, bool) or not hasattr(axis, "__index__"):
             raise ValueError(f"axis must be an integer. Received: {axis!r}.")
-        self.axis, self._by_batch = axis, axis != 0
+        self.axis, self._checks_batch = axis, axis != 0
 
     def call(self, inputs: list[Tensor]) -> Tensor:
         return F.concatenate(inputs, self.axis)
@@ -128,11 +128,11 @@ class Concatenate(_Merge):
             raise ValueError("A `Concatenate` layer requires inputs of one rank, with its axis in it. Layer "
                              f"{self.name!r} with axis={self.axis} received: {input_shape}.")
         sizes = [shape.pop(self.axis) for shape in shapes]
-        known = [{n for n in column if n is not None} for column in zip(*shapes)]
-        if any(len(column) > 1 for column in known):
+        columns = [{n for n in column if n is not None} for column in zip(*shapes)]
+        if any(len(column) > 1 for column in columns):
             raise ValueError("A `Concatenate` layer requires inputs with matching shapes except for the concatenation "
                              f"axis. Layer {self.name!r} with axis={self.axis} received: {input_shape}.")
-        result: list[int | None] = [column.pop() if column else None for column in known]
+        result: list[int | None] = [column.pop() if column else None for column in columns]
         result.insert(self.axis % (len(result) + 1), None if None in sizes else sum(sizes))  # type: ignore[arg-type]
         return tuple(result)
 
@@ -168,33 +168,33 @@ class Dot(_Merge):
         self.compute_output_shape(shapes)
 
     def call(self, inputs: list[Tensor]) -> Tensor:
-        (x, y), (of_x, of_y) = inputs, self._from_the_first(inputs)
+        (x, y), (ax, ay) = inputs, self._positive_axes(inputs)
         if self.normalize:
-            x, y = F.normalize(x, of_x), F.normalize(y, of_y)
-        n, size, shape = x.shape[0], x.shape[of_x], self.compute_output_shape([x.shape, y.shape])
-        rows, columns = (prod(a.shape[i] for i in range(1, a.ndim) if i != of) for a, of in ((x, of_x), (y, of_y)))
-        x = x.transpose((*(i for i in range(x.ndim) if i != of_x), of_x)).reshape(n, rows, size)
-        y = y.transpose((0, of_y, *(i for i in range(1, y.ndim) if i != of_y))).reshape(n, size, columns)
+            x, y = F.normalize(x, ax), F.normalize(y, ay)
+        n, size, shape = x.shape[0], x.shape[ax], self.compute_output_shape([x.shape, y.shape])
+        rows, columns = (prod(a.shape[i] for i in range(1, a.ndim) if i != axis) for a, axis in ((x, ax), (y, ay)))
+        x = x.transpose((*(i for i in range(x.ndim) if i != ax), ax)).reshape(n, rows, size)
+        y = y.transpose((0, ay, *(i for i in range(1, y.ndim) if i != ay))).reshape(n, size, columns)
         return (x @ y).reshape(*shape)
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return self.call(inputs)
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
-        (x, y), (of_x, of_y) = input_shape, self._from_the_first(input_shape)
-        if 0 in (of_x, of_y) or not (of_x < len(x) and of_y < len(y)) or (
-                None not in (x[of_x], y[of_y]) and x[of_x] != y[of_y]):
+        (x, y), (ax, ay) = input_shape, self._positive_axes(input_shape)
+        if 0 in (ax, ay) or not (ax < len(x) and ay < len(y)) or (
+                None not in (x[ax], y[ay]) and x[ax] != y[ay]):
             raise ValueError("Incompatible input shapes: the sizes along `axes` must be the same, and not the batch. "
                              f"Layer {self.name!r} with axes={self.axes} received: {x} and {y}.")
-        rest = (*(n for i, n in enumerate(x[1:], 1) if i != of_x), *(n for i, n in enumerate(y[1:], 1) if i != of_y))
+        rest = (*(n for i, n in enumerate(x[1:], 1) if i != ax), *(n for i, n in enumerate(y[1:], 1) if i != ay))
         return (x[0], *(rest or (1,)))
 
-    def _from_the_first(self, inputs: Any) -> tuple[int, int]:
+    def _positive_axes(self, inputs: Any) -> tuple[int, int]:
         """Returns the axes of the two inputs, or of their shapes, counted from 0."""
         pair = (self.axes, self.axes) if hasattr(self.axes, "__index__") else tuple(self.axes)
-        ranks = [len(each.shape) if hasattr(each, "shape") else len(each) for each in inputs]
-        of_x, of_y = (axis + rank if axis < 0 else axis for axis, rank in zip(pair, ranks))
-        return of_x, of_y
+        ranks = [len(item.shape) if hasattr(item, "shape") else len(item) for item in inputs]
+        ax, ay = (axis + rank if axis < 0 else axis for axis, rank in zip(pair, ranks))
+        return ax, ay
 
 
 def subtract(inputs: list[Any], **kwargs: Any) -> Any:

@@ -28,7 +28,7 @@ class BatchNormalization(Layer):
     supports_masking = True
     one_input = True
     recordable = True
-    regularized = ("beta", "gamma")
+    regularized_weights = ("beta", "gamma")
     renorm = checks.KerasDefault(False)
     renorm_clipping = checks.KerasDefault(None)
     renorm_momentum = checks.KerasDefault(0.99)
@@ -68,7 +68,7 @@ class BatchNormalization(Layer):
         if self._order is not None:
             x = x.transpose(self._order[0])
         if mask is not None and training and self.trainable:
-            y = self._masked(x, mask)
+            y = self._normalize_masked(x, mask)
         else:
             y = self._batch_norm(x, training and self.trainable)
         return y if self._order is None else y.transpose(self._order[1])
@@ -77,42 +77,42 @@ class BatchNormalization(Layer):
         return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training, self.momentum,
                             self.epsilon, ranks=self._ranks())
 
-    def _masked(self, x: Tensor, mask: Any) -> Tensor:
+    def _normalize_masked(self, x: Tensor, mask: Any) -> Tensor:
         """Normalizes all elements by the mean and variance of the elements that the mask (x's first axes) selects."""
-        counted = x[np.asarray(mask, bool)].reshape(-1, x.shape[-1])
-        if not len(counted):
+        elements = x[np.asarray(mask, bool)].reshape(-1, x.shape[-1])
+        if not len(elements):
             raise ValueError(f"The mask of layer {self.name!r} selects nothing: there is no mean to normalize by.")
-        self._batch_norm(counted, True)  # for the moving averages
-        mean, variance = F.moments(counted, 0)
+        self._batch_norm(elements, True)  # for the moving averages
+        mean, variance = F.moments(elements, 0)
         y = (x - mean) / F.sqrt(variance + self.epsilon)
         y = y if self.gamma is None else y * self.gamma
         return y if self.beta is None else y + self.beta
 
-    def normalized(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False,
-                   other: Tensor | None = None) -> Tensor | None:
-        """Runs the layer in one pass, then optionally adds `other` (x's shape), applies `relu`, and `pool`s by 2x2
+    def normalize(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False,
+                  term: Tensor | None = None) -> Tensor | None:
+        """Runs the layer in one pass, then optionally adds `term` (x's shape), applies `relu`, and `pool`s by 2x2
         maxima. Returns None if no such pass exists: pooling needs the batch's mean and large enough images, an addition
         the batch's mean.
         """
-        training, together = training and self.trainable, self._ranks()
+        training, group = training and self.trainable, self._ranks()
         if self._order is not None:
             return None
-        if (other is not None and not training) or (training and together.size > 1 and (pool or other is not None)):
+        if (term is not None and not training) or (training and group.size > 1 and (pool or term is not None)):
             return None
         if pool and (not training or x.ndim != 4 or min(x.shape[1:3]) < 2):
             return None
         return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training, self.momentum,
-                            self.epsilon, relu, pool, other, together)
+                            self.epsilon, relu, pool, term, group)
 
     def _ranks(self) -> Ranks:
         """The processes that share the normalized batch."""
         return ranks.current.get() if self.synchronized else ALONE
 
-    def folded(self, kernel: Tensor, bias: Tensor | None, training: bool,
-               apart: bool = False) -> tuple[Tensor, Tensor, Any] | None:
+    def fold(self, kernel: Tensor, bias: Tensor | None, training: bool,
+             split: bool = False) -> tuple[Tensor, Tensor, Any] | None:
         """Folds this layer into the preceding convolution or dense layer.
 
-        Returns the new kernel and bias, and None; with `apart` the old kernel, the new bias and an array that scales
+        Returns the new kernel and bias, and None; with `split` the old kernel, the new bias and an array that scales
         the kernel's filters. Computed again at each call. Returns None if the batch's mean or gradients of the weights
         are needed, or if shapes, dtypes or devices differ.
         """
@@ -122,12 +122,12 @@ class BatchNormalization(Layer):
         tensors, size = [kernel, *(t for t in vectors if t is not None)], (self.channels,)
         if (training and self.trainable) or any(v is None for v in vectors[-2:]) or needs_gradients(*tensors):
             return None
-        alike = all((t.dtype, t.device) == (kernel.dtype, kernel.device) for t in tensors)
-        if not alike or any(t.shape != size for t in tensors[1:]):
+        is_uniform = all((t.dtype, t.device) == (kernel.dtype, kernel.device) for t in tensors)
+        if not is_uniform or any(t.shape != size for t in tensors[1:]):
             return None
         b, gamma, beta, mean, variance = (None if t is None else t.data for t in vectors)
         k = kernel.device.kernels("norm")
-        w = kernel.device.constant(np.ones(kernel.shape[-1:], kernel.dtype)) if apart else kernel.data
-        folded, shift = norm.fold(k, w, b, gamma, beta, mean, variance, self.epsilon)
-        result, scale = (kernel, folded) if apart else (Tensor(folded, device=kernel.device), None)
+        w = kernel.device.constant(np.ones(kernel.shape[-1:], kernel.dtype)) if split else kernel.data
+        array, shift = norm.fold(k, w, b, gamma, beta, mean, variance, self.epsilon)
+        result, scale = (kernel, array) if split else (Tensor(array, device=kernel.device), None)
         return result, Tensor(shift, device=kernel.device), scale

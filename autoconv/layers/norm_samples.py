@@ -12,20 +12,20 @@ from .layer import Layer, Shape
 
 def _check_axes(layer: Layer, axis: Any, input_shape: Shape) -> list[int]:
     """Returns the axes counted from 0. Raises ValueError for axes that the input lacks."""
-    several, rank = axis if isinstance(axis, list) else [axis], len(input_shape)
-    if any(not -rank <= each < rank for each in several):
+    axes, rank = axis if isinstance(axis, list) else [axis], len(input_shape)
+    if any(not -rank <= i < rank for i in axes):
         raise ValueError(f"Axis {axis} is out of bounds for input shape {input_shape}. Received: axis={axis} of layer "
                          f"{layer.name!r}.")
-    return sorted(each % rank for each in several)
+    return sorted(i % rank for i in axes)
 
 
-class _OfSamples(Layer):
+class _SampleNorm(Layer):
     """Base of normalizations with gamma and beta."""
 
     keeps_shape = True
     supports_masking = True
     one_input = True
-    regularized = ("beta", "gamma")
+    regularized_weights = ("beta", "gamma")
 
     def _set_up(self, epsilon: float, center: bool, scale: bool, beta_initializer: Any, gamma_initializer: Any) -> None:
         self.epsilon, self.center, self.scale = float(epsilon), bool(center), bool(scale)
@@ -37,7 +37,7 @@ class _OfSamples(Layer):
         self.beta = self.add_weight(shape, self.beta_initializer, name="beta") if self.center else None
 
 
-class LayerNormalization(_OfSamples):
+class LayerNormalization(_SampleNorm):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, over the axes `axis` of each sample; gamma and beta have
     their sizes. With `rms_scaling` gamma x / sqrt(variance + epsilon). Ba et al., "Layer normalization", 2016.
     """
@@ -69,7 +69,7 @@ class LayerNormalization(_OfSamples):
         return input_shape
 
 
-class GroupNormalization(_OfSamples):
+class GroupNormalization(_SampleNorm):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, with mean and variance per sample and per group of channels
     (the last axis); `groups` is -1 for one group per channel. Wu and He, "Group normalization", 2018.
     """
@@ -92,18 +92,18 @@ class GroupNormalization(_OfSamples):
         channels = checks.known_channels(self, input_shape)
         self.groups = channels if self.groups == -1 else self.groups
         if channels % self.groups:
-            what = "cannot be more than" if channels < self.groups else "must divide"
-            raise ValueError(f"Number of groups ({self.groups}) {what} the number of channels ({channels}).")
+            rule = "cannot be more than" if channels < self.groups else "must divide"
+            raise ValueError(f"Number of groups ({self.groups}) {rule} the number of channels ({channels}).")
         self._add_weights((channels,))
         self.channels = channels
         self._order = checks.last(self.axis, len(input_shape))
 
     def call(self, x: Tensor) -> Tensor:
         if self._order is None:
-            return self._normalized(x)
-        return self._normalized(x.transpose(self._order[0])).transpose(self._order[1])
+            return self._normalize(x)
+        return self._normalize(x.transpose(self._order[0])).transpose(self._order[1])
 
-    def _normalized(self, x: Tensor) -> Tensor:
+    def _normalize(self, x: Tensor) -> Tensor:
         """Normalizes x, whose channels are last."""
         n, *middle, channels = x.shape
         groups = x.reshape(n, prod(middle), self.groups, channels // self.groups)

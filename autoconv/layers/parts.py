@@ -8,56 +8,56 @@ from typing import Any
 from ..arguments import names
 
 # attributes whose contents do not belong to the layer
-NO_PARTS = ("_added", "_recipe", "_metrics_wanted", "_nodes", "_weighted_wanted")
-_names_given: Counter[str] = Counter()
+NO_PARTS = ("_added_losses", "_recipe", "_metrics_wanted", "_nodes", "_weighted_wanted")
+_name_counts: Counter[str] = Counter()
 
 
 def automatic_name(name: str) -> str:
     """Returns the next unused name of this kind."""
-    return names.numbered(name, _names_given)
+    return names.numbered(name, _name_counts)
 
 
 def count_name(kind: str, name: str) -> None:
     """Counts a layer's name from a file: automatic names continue after it."""
     base, _, number = name.rpartition("_") if name != kind else (name, "", "0")
     if base == kind and number.isdecimal():
-        _names_given[kind] = max(_names_given[kind], int(number) + 1)
+        _name_counts[kind] = max(_name_counts[kind], int(number) + 1)
 
 
 def forget_names() -> None:
     """Restarts the count of automatic names."""
-    _names_given.clear()
+    _name_counts.clear()
 
 
 @contextmanager
-def numbering(given: Counter[str] = _names_given) -> Iterator[None]:
+def numbering(counts: Counter[str] = _name_counts) -> Iterator[None]:
     """Returns a block after which the count of automatic names is as before."""
-    before = given.copy()
+    old = counts.copy()
     try:
         yield
     finally:
-        given.clear()
-        given.update(before)
+        counts.clear()
+        counts.update(old)
 
 
-def held(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]:
+def find_parts(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]:
     """Finds all objects of one kind in a layer's attributes and their lists, tuples and dicts, each once."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    looked_into = (*kinds, list, tuple, dict)
-    found: dict[int, Any] = {}
-    seen: set[int] = set()  # lists and dicts, which may contain themselves
-    waiting = [value for name, value in reversed(attributes.items())
-               if isinstance(value, looked_into) and name not in NO_PARTS]
-    while waiting:
-        value = waiting.pop()
+    types = (*kinds, list, tuple, dict)
+    parts: dict[int, Any] = {}
+    seen_ids: set[int] = set()  # lists and dicts, which may contain themselves
+    stack = [value for name, value in reversed(attributes.items())
+             if isinstance(value, types) and name not in NO_PARTS]
+    while stack:
+        value = stack.pop()
         if isinstance(value, kinds):
-            found.setdefault(id(value), value)
-        elif id(value) in seen:
+            parts.setdefault(id(value), value)
+        elif id(value) in seen_ids:
             continue
         elif isinstance(value, (list, tuple)):
-            seen.add(id(value))
-            waiting.extend(reversed(value))
+            seen_ids.add(id(value))
+            stack.extend(reversed(value))
         elif isinstance(value, dict):
-            seen.add(id(value))
-            waiting.extend(reversed(value.values()))
-    return list(found.values())
+            seen_ids.add(id(value))
+            stack.extend(reversed(value.values()))
+    return list(parts.values())

@@ -41,7 +41,7 @@ class ActivityRegularization(Layer):
     @classmethod
     def config_parameters(cls) -> dict[str, Parameter]:
         """Returns the constructor's parameters by name: the regularizer is made of l1 and l2."""
-        return {name: each for name, each in super().config_parameters().items() if name != "activity_regularizer"}
+        return {name: p for name, p in super().config_parameters().items() if name != "activity_regularizer"}
 
     def call(self, inputs: Any) -> Any:
         return inputs
@@ -74,8 +74,8 @@ class Lambda(Layer):
         self._takes_training = "training" in signature(function).parameters
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        given = {**self.arguments, "training": training} if self._takes_training else self.arguments
-        return self.function(inputs, **given)
+        extra = {**self.arguments, "training": training} if self._takes_training else self.arguments
+        return self.function(inputs, **extra)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         if callable(self._wanted_shape):

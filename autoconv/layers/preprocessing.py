@@ -63,7 +63,7 @@ class Normalization(Layer):
         axes = () if axis is None else (axis,) if hasattr(axis, "__index__") else tuple(axis)
         if 0 in axes:
             raise ValueError(f"axis counts from 1: 0 is the batch. Received: axis={axis}.")
-        self.axis, self.invert, self._mean_given, self._variance_given = axis, bool(invert), mean, variance
+        self.axis, self.invert, self._fixed_mean, self._fixed_variance = axis, bool(invert), mean, variance
         self._axes = axes
 
     def build(self, input_shape: Shape) -> None:
@@ -71,14 +71,14 @@ class Normalization(Layer):
         if any(not -rank < axis < rank for axis in self._axes):
             raise ValueError(f"All `axis` values must be in the range [-{rank - 1}, {rank - 1}] for inputs of shape "
                              f"{input_shape}. Received: axis={self.axis}.")
-        self._kept = sorted(axis % rank for axis in self._axes)
-        sizes = tuple(input_shape[i] for i in self._kept)
+        self._own_axes = sorted(axis % rank for axis in self._axes)
+        sizes = tuple(input_shape[i] for i in self._own_axes)
         if None in sizes:
             raise ValueError(f"All `axis` values to be kept must have a known size. Received: axis={self.axis} for "
                              f"inputs of shape {input_shape}.")
         self._open: tuple[int, ...] = tuple(
-            input_shape[i] if i in self._kept else 1 for i in range(rank))  # type: ignore[misc]
-        if self._mean_given is None:
+            input_shape[i] if i in self._own_axes else 1 for i in range(rank))  # type: ignore[misc]
+        if self._fixed_mean is None:
             self.mean_weight = self.add_weight(sizes, "zeros", trainable=False, name="mean")
             self.variance_weight = self.add_weight(sizes, "ones", trainable=False, name="variance")
             self.count = self.add_weight((), "zeros", trainable=False, name="count")
@@ -86,36 +86,36 @@ class Normalization(Layer):
     @property
     def mean(self) -> Any:
         """The subtracted mean, an array with the inputs' number of dimensions."""
-        return self._of(self._mean_given, "mean_weight")
+        return self._statistic(self._fixed_mean, "mean_weight")
 
     @property
     def variance(self) -> Any:
         """The variance, by whose square root the inputs are divided."""
-        return self._of(self._variance_given, "variance_weight")
+        return self._statistic(self._fixed_variance, "variance_weight")
 
-    def _of(self, given: Any, weight: str) -> np.ndarray:
+    def _statistic(self, preset: Any, weight: str) -> np.ndarray:
         if not self.built:
             raise ValueError(f"Call {self.name!r} or its adapt() first: its input shape is not known yet.")
-        value = getattr(self, weight).numpy() if given is None else np.asarray(given, self.dtype)
+        value = getattr(self, weight).numpy() if preset is None else np.asarray(preset, self.dtype)
         return np.broadcast_to(value.reshape(self._open) if value.size == np.prod(self._open) else value, self._open)
 
     def adapt(self, data: Any) -> None:
         """Computes mean and variance in float64 from an array (N, ...) or from batches x or (x, ...): a list, an
         iterable or a sequence such as a PyDataset, which is read once.
         """
-        if self._mean_given is not None:
+        if self._fixed_mean is not None:
             raise ValueError("Cannot `adapt` a Normalization layer that is initialized with static `mean` and "
                              "`variance`: leave them out.")
         arrays = [data] if hasattr(data, "shape") or (isinstance(data, list) and not self._holds_batches(data)) else (
             batch[0] if isinstance(batch, tuple) or self._holds_batches(batch) else batch for batch in each_once(data))
         count, total, squares = 0, 0.0, 0.0  # type: tuple[int, Any, Any]
-        for each in arrays:
-            array = np.asarray(without_gradient(each), np.float64)
+        for part in arrays:
+            array = np.asarray(without_gradient(part), np.float64)
             if not self.built:
                 self.build((None, *array.shape[1:]))
-            gone = tuple(i for i in range(array.ndim) if i not in self._kept)
-            count += array.size // max(1, int(np.prod([array.shape[i] for i in self._kept])))
-            total, squares = total + array.sum(gone), squares + (array * array).sum(gone)
+            reduced = tuple(i for i in range(array.ndim) if i not in self._own_axes)
+            count += array.size // max(1, int(np.prod([array.shape[i] for i in self._own_axes])))
+            total, squares = total + array.sum(reduced), squares + (array * array).sum(reduced)
         if not count:
             raise ValueError("adapt() needs data with samples. Received none.")
         mean = total / count
@@ -132,7 +132,7 @@ class Normalization(Layer):
         return rank > 1 and (not self.built or rank == len(self._open))
 
     def call(self, x: Tensor) -> Tensor:
-        if self._mean_given is not None:
+        if self._fixed_mean is not None:
             mean, variance = (Tensor(x.device.constant(np.ascontiguousarray(value, x.dtype)), device=x.device)
                               for value in (self.mean, self.variance))
         else:
@@ -146,14 +146,14 @@ class ImageLayer(Layer):
 
     one_input = True
 
-    def __call__(self, x: Any = NOTHING, *others: Any, training: bool | None = None, **named: Any) -> Any:
+    def __call__(self, x: Any = NOTHING, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Calls the layer, see `Layer.__call__`; a single image is processed as a batch of one and returned as an
         image.
         """
-        if x is NOTHING and len(named) == 1:
-            x = named.pop("inputs", NOTHING)
-        if others or named or x is NOTHING or len(getattr(x, "shape", None) or np.shape(x)) != 3:
-            return super().__call__(x, *others, training=training, **named)
+        if x is NOTHING and len(kwargs) == 1:
+            x = kwargs.pop("inputs", NOTHING)
+        if args or kwargs or x is NOTHING or len(getattr(x, "shape", None) or np.shape(x)) != 3:
+            return super().__call__(x, *args, training=training, **kwargs)
         return super().__call__(F.expand_dims(x, 0), training=training)[0]
 
     def check_input(self, shape: Shape) -> None:
@@ -163,7 +163,7 @@ class ImageLayer(Layer):
                              f"Received shape {tuple(shape)}.")
 
 
-class _OfSize(ImageLayer):
+class _TargetSize(ImageLayer):
     """Base of layers whose results have a `height` and a `width`."""
 
     bounding_box_format = checks.KerasDefault(None)
@@ -178,7 +178,7 @@ class _OfSize(ImageLayer):
         return (*input_shape[:-3], self.height, self.width, input_shape[-1])
 
 
-class Resizing(_OfSize):
+class Resizing(_TargetSize):
     """Resizes images (N, H, W, C) to (N, height, width, C), without antialiasing. interpolation: "nearest", "bilinear",
     "bicubic", "lanczos3", "lanczos5" or "area", as in `functional.resize`.
 
@@ -187,7 +187,7 @@ class Resizing(_OfSize):
     """
 
     recordable = True
-    interpolation = checks.one_of(RESIZE_INTERPOLATIONS)
+    interpolation = checks.choice(RESIZE_INTERPOLATIONS)
     fill_mode = checks.KerasDefault("constant")
     antialias = checks.KerasDefault(False)
 
@@ -216,7 +216,7 @@ class Resizing(_OfSize):
         return F.resize(x, (self.height, self.width), self.interpolation)
 
 
-class CenterCrop(_OfSize):
+class CenterCrop(_TargetSize):
     """Crops the central (N, height, width, C) of images (N, H, W, C). For smaller images it enlarges the largest
     central part with these proportions.
     """

@@ -68,11 +68,11 @@ class Reshape(Layer):
         batch, *rest = input_shape
         if None in rest:
             return (batch, *(None if n == -1 else n for n in self.target_shape))
-        size, known = prod(rest), prod(n for n in self.target_shape if n != -1)  # type: ignore[arg-type]
-        if size != known if -1 not in self.target_shape else not known or size % known:
+        size, product = prod(rest), prod(n for n in self.target_shape if n != -1)  # type: ignore[arg-type]
+        if size != product if -1 not in self.target_shape else not product or size % product:
             raise ValueError("The total size of the tensor must be unchanged. Received: "
                              f"input_shape={tuple(rest)}, target_shape={self.target_shape}")
-        return (batch, *(size // known if n == -1 else n for n in self.target_shape))
+        return (batch, *(size // product if n == -1 else n for n in self.target_shape))
 
 
 class Permute(Layer):
@@ -215,7 +215,7 @@ class UpSampling2D(Layer):
     recordable = True
     rank = 4
     size = checks.pair()
-    interpolation = checks.one_of(RESIZE_INTERPOLATIONS)
+    interpolation = checks.choice(RESIZE_INTERPOLATIONS)
 
     def __init__(self, size: Any = (2, 2), data_format: str | None = None, interpolation: str = "nearest",
                  **kwargs: Any) -> None:

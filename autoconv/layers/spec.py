@@ -36,11 +36,11 @@ class InputSpec:
     def fault(self, shape: Shape) -> str | None:
         """Returns the error text for an input of this shape, in Keras's words; None if it fits."""
         rank = len(shape)
-        for what, wanted, fits in (("ndim", self.ndim, rank == self.ndim),
-                                   ("max_ndim", self.max_ndim, rank <= (self.max_ndim or rank)),
-                                   ("min_ndim", self.min_ndim, rank >= (self.min_ndim or 0))):
-            if wanted is not None and not fits:
-                return f"expected {what}={wanted}, found ndim={rank}. Full shape received: {tuple(shape)}"
+        for name, limit, fits in (("ndim", self.ndim, rank == self.ndim),
+                                  ("max_ndim", self.max_ndim, rank <= (self.max_ndim or rank)),
+                                  ("min_ndim", self.min_ndim, rank >= (self.min_ndim or 0))):
+            if limit is not None and not fits:
+                return f"expected {name}={limit}, found ndim={rank}. Full shape received: {tuple(shape)}"
         for axis, size in self.axes.items():
             if -rank <= axis < rank and size is not None and shape[axis] not in (size, None):
                 return (f"expected axis {axis} of input shape to have value {size}, but received input with shape "
@@ -63,24 +63,24 @@ class Shapes(dict):
     """The shapes for which a layer of several arguments was built, by its `build`'s names."""
 
 
-def checked(value: Any, name: str) -> Any:
+def check_spec(value: Any, name: str) -> Any:
     """Returns an InputSpec, or a list or dict of them, as it is. Raises TypeError for others."""
-    if any(not isinstance(each, InputSpec | None) for each in flatten(value)):
+    if any(not isinstance(item, InputSpec | None) for item in flatten(value)):
         raise TypeError(f"{name} is an InputSpec, or a list or dict of them. Received: {value!r}.")
     return value
 
 
 def _check(specs: Any, shapes: Any, layer_name: str) -> None:
     """Raises ValueError if inputs of these shapes do not match the specs (one, or a list or dict)."""
-    wanted = flatten(specs)
-    given = [tuple(shapes)] if is_shape(shapes) else flat_shapes(shapes)
-    if len(wanted) != len(given):
-        raise ValueError(f'Layer "{layer_name}" expects {len(wanted)} input(s), but it received {len(given)} input '
+    expected = flatten(specs)
+    inputs = [tuple(shapes)] if is_shape(shapes) else flat_shapes(shapes)
+    if len(expected) != len(inputs):
+        raise ValueError(f'Layer "{layer_name}" expects {len(expected)} input(s), but it received {len(inputs)} input '
                          f"tensors. Received shapes: {shapes}.")
-    for place, (spec, shape) in enumerate(zip(wanted, given)):
+    for index, (spec, shape) in enumerate(zip(expected, inputs)):
         fault = None if spec is None else spec.fault(shape)
         if fault is not None:
-            raise ValueError(f"Input {place} of layer {layer_name!r} is incompatible with the layer: {fault}")
+            raise ValueError(f"Input {index} of layer {layer_name!r} is incompatible with the layer: {fault}")
 
 
 def check_input(layer: "Layer", shape: Shape) -> None:
@@ -93,17 +93,17 @@ def check_input(layer: "Layer", shape: Shape) -> None:
             raise ValueError(f'Layer "{layer.name}" expects 1 input(s), but it received {count} input tensors. '
                              f"Received shapes: {shape}.")
         return
-    unfit = f"Input 0 of layer {layer.name!r} is incompatible with the layer: expected "
+    prefix = f"Input 0 of layer {layer.name!r} is incompatible with the layer: expected "
     if layer.rank is not None and len(shape) != layer.rank:
-        wanted = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[layer.rank]
+        images = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[layer.rank]
         remedy = image_axes_remedy(len(shape)) if layer.rank == 4 else "Flatten it first."
-        raise ValueError(f"{unfit}ndim={layer.rank}, found ndim={len(shape)}: it wants {wanted}. "
+        raise ValueError(f"{prefix}ndim={layer.rank}, found ndim={len(shape)}: it wants {images}. "
                          f"Received shape {tuple(shape)}. {remedy}")
     if layer.rank is None and len(shape) < (layer.least_rank or 0):
-        raise ValueError(f"{unfit}min_ndim={layer.least_rank}, found ndim={len(shape)}. Full shape received: "
+        raise ValueError(f"{prefix}min_ndim={layer.least_rank}, found ndim={len(shape)}. Full shape received: "
                          f"{tuple(shape)}. It must know the size of an axis after the batch.")
     axis = layer.channel_axis
     if layer.channels is not None and shape[axis] != layer.channels:
         advice = axes_remedy(shape, (None, None, None, layer.channels)) if layer.rank == 4 and axis == -1 else ""
-        raise ValueError(f"{unfit}axis {axis} of input shape to have value {layer.channels}, but received input "
+        raise ValueError(f"{prefix}axis {axis} of input shape to have value {layer.channels}, but received input "
                          f"with shape {tuple(shape)}. It was built for the first.{advice}")

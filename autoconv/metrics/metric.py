@@ -57,7 +57,7 @@ class Metric(Stateful):
         """Adds a state variable, filled by `initializer` now and by `reset_state`."""
         fill, kind = initializers.get(initializer), np.dtype(dtype or self.dtype)
         values = np.require(fill(tuple(shape), kind), kind, ["C", "W"])
-        variable = Variable.over(values.reshape(tuple(shape)), name or "variable", self.name)
+        variable = Variable.wrap(values.reshape(tuple(shape)), name or "variable", self.name)
         self._variables.append((variable, fill))
         return variable
 

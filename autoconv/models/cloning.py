@@ -37,11 +37,11 @@ def clone(model: Model, input_tensors: Any, clone_function: Clone | None, call_f
 def _sequential(model: Sequential, input_tensors: Any, make: Clone) -> Model:
     begin = model._begin
     if input_tensors is not None:
-        given = flatten(input_tensors)
-        if len(given) != 1 or not isinstance(given[0], SymbolicTensor):
+        tensors = flatten(input_tensors)
+        if len(tensors) != 1 or not isinstance(tensors[0], SymbolicTensor):
             raise ValueError("A Sequential is cloned on one symbolic tensor, such as Input(shape). "
                              f"Received: input_tensors={input_tensors!r}.")
-        first: list[Any] = [given[0]]
+        first: list[Any] = [tensors[0]]
     else:
         first = [] if begin is None else [InputLayer(begin.output.shape[1:], dtype=begin.output.dtype, name=begin.name)]
     return type(model)([*first, *(make(layer) for layer in model.layers)], model.trainable, model.name)

@@ -14,12 +14,12 @@ from ..engine.errors import NotBuiltError
 from ..engine.graph import fusion
 from ..engine.graph import summary_table as summary
 from ..engine.graph.graph import Graph
-from ..engine.symbolic import SymbolicTensor, is_shape, with_rank
+from ..engine.symbolic import SymbolicTensor, adjust_rank, is_shape
 from ..layers import Layer, calls
 from ..layers.policy import DTYPES
 from ..metrics import Metric
 from ..train import own
-from ..train.trainer import Trainer, TrainerMethod, held_by_trainer
+from ..train.trainer import Trainer, TrainerMethod, trainer_attribute
 
 if TYPE_CHECKING:
     from ..engine.costs.profile import Profile
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Path = str | os.PathLike[str]
 
 # Attributes that exist once a model has a graph or knows its input shape.
-_OF_GRAPHS = ("graph", "inputs", "outputs", "input_names", "output_names", "output_keys", "input_shape", "output_shape")
+_GRAPH_API = ("graph", "inputs", "outputs", "input_names", "output_names", "output_keys", "input_shape", "output_shape")
 
 
 class Model(Layer):
@@ -68,23 +68,23 @@ class Model(Layer):
         if type(self).__init__ is Model.__init__:
             self._recipe = ((), (), ())  # the graph holds everything
         self.built = True
-        away = next((layer.device for layer in self.layers if layer.device is not self.device), None)
-        if away is not None:  # layers on a GPU stay there
-            self.to(away.name)
+        device = next((layer.device for layer in self.layers if layer.device is not self.device), None)
+        if device is not None:  # layers on a GPU stay there
+            self.to(device.name)
         if not self.trainable:
             self.trainable = False  # also freezes all nested layers
 
     def __getattr__(self, name: str) -> Any:
-        if name in _OF_GRAPHS and "built" in vars(self):
-            raise NotBuiltError(self._missing(name))
+        if name in _GRAPH_API and "built" in vars(self):
+            raise NotBuiltError(self._missing_reason(name))
         return super().__getattr__(name)
 
-    def _missing(self, what: str) -> str:
+    def _missing_reason(self, name: str) -> str:
         """Returns why that attribute does not exist yet, and the remedy."""
-        if what in ("input_shape", "output_shape"):
-            return (f"{self.name!r} has no {what} yet: the shapes are not known. Call it on data, or call "
+        if name in ("input_shape", "output_shape"):
+            return (f"{self.name!r} has no {name} yet: the shapes are not known. Call it on data, or call "
                     "build((None, *shape)).")
-        return (f"{self.name!r} has no {what} yet: a model has them when it is made of them, Model(inputs, outputs); "
+        return (f"{self.name!r} has no {name} yet: a model has them when it is made of them, Model(inputs, outputs); "
                 "one with a call of its own has no graph.")
 
     # The graph.
@@ -165,12 +165,12 @@ class Model(Layer):
             return [np.dtype(self.dtype)] * count
         return [np.dtype(tensor.dtype) for tensor in self._graph.inputs]
 
-    def _converted_inputs(self, x: Any) -> Any:
+    def _convert_inputs(self, x: Any) -> Any:
         if self._graph is None:
-            return super()._converted_inputs(x)
-        found = [item if item.dtype == tensor.dtype else calls.converted(self, item, tensor.dtype)
+            return super()._convert_inputs(x)
+        items = [item if item.dtype == tensor.dtype else calls.convert(self, item, tensor.dtype)
                  for item, tensor in zip(self._graph.match(x, self.name), self._graph.inputs)]
-        return found[0] if len(found) == 1 else found
+        return items[0] if len(items) == 1 else items
 
     @property
     def input_shape(self) -> Any:
@@ -212,15 +212,15 @@ class Model(Layer):
             self.built = False
             raise
 
-    def _with_ranks(self, x: Any) -> Any:
+    def _adjust_ranks(self, x: Any) -> Any:
         """Adjusts inputs to the graph's ranks: a last axis of length 1 is added or removed."""
         if self._graph is None:
             return x
         inputs = self._graph.inputs
         if len(inputs) == 1:
-            return with_rank(x, inputs[0].shape) if hasattr(x, "ndim") else x
+            return adjust_rank(x, inputs[0].shape) if hasattr(x, "ndim") else x
         if isinstance(x, list) and len(x) == len(inputs):
-            return [with_rank(item, tensor.shape) if hasattr(item, "ndim") else item
+            return [adjust_rank(item, tensor.shape) if hasattr(item, "ndim") else item
                     for item, tensor in zip(x, inputs)]
         return x
 
@@ -231,9 +231,9 @@ class Model(Layer):
             self._cached_plan = fusion.fuse(self._graph)
         plan = self._cached_plan
         values = plan.begin(self._graph.match(x, self.name))
-        for each in plan.calls:
-            args, kwargs = each.arguments(values)
-            each.keep(values, each.operation(*args, **kwargs))
+        for call in plan.calls:
+            args, kwargs = call.arguments(values)
+            call.keep(values, call.operation(*args, **kwargs))
         return self._graph.results([values[place] for place in plan.outputs])
 
     def _can_be_called(self) -> bool:
@@ -253,18 +253,18 @@ class Model(Layer):
         """Raises ValueError if inputs of this shape, or these shapes, do not fit the built model."""
         if self._graph is None:
             return super().check_input(shape)
-        several = len(self._graph.inputs) > 1
-        for tensor, given in zip(self._graph.inputs, self._graph.match(shape, self.name, is_shape)):
-            wanted, given = tensor.shape, tuple(given)
-            if len(given) == len(wanted) and all(
-                    w is None or s is None or w == s for s, w in zip(given[1:], wanted[1:])):
+        is_multi = len(self._graph.inputs) > 1
+        for tensor, sizes in zip(self._graph.inputs, self._graph.match(shape, self.name, is_shape)):
+            expected, sizes = tensor.shape, tuple(sizes)
+            if len(sizes) == len(expected) and all(
+                    w is None or s is None or w == s for s, w in zip(sizes[1:], expected[1:])):
                 continue
-            if len(given) == len(wanted) - 1 and all(w is None or s == w for s, w in zip(given, wanted[1:])):
+            if len(sizes) == len(expected) - 1 and all(w is None or s == w for s, w in zip(sizes, expected[1:])):
                 remedy = " One sample needs an axis for the batch: x[None], or X[:1] in the place of X[0]."
             else:
-                remedy = axes_remedy(given, wanted)
-            which = f"input {tensor.name!r}" if several else "inputs"
-            raise ValueError(f"Model {self.name!r} wants {which} of shape {wanted}. Received shape {given}.{remedy}")
+                remedy = axes_remedy(sizes, expected)
+            label = f"input {tensor.name!r}" if is_multi else "inputs"
+            raise ValueError(f"Model {self.name!r} wants {label} of shape {expected}. Received shape {sizes}.{remedy}")
 
     def summary(
         self, line_length: int | None = None, positions: Any = None, print_fn: Callable[[str], Any] | None = None,
@@ -297,12 +297,12 @@ class Model(Layer):
 
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}.")
-        wanted = [tensor.shape[1:] for tensor in self.inputs]
-        given = wanted if input_shape is None else [input_shape] if is_shape(input_shape) else list(input_shape)
-        if len(given) != len(wanted) or any(None in shape for shape in given):
+        inputs = [tensor.shape[1:] for tensor in self.inputs]
+        sample_shapes = inputs if input_shape is None else [input_shape] if is_shape(input_shape) else list(input_shape)
+        if len(sample_shapes) != len(inputs) or any(None in shape for shape in sample_shapes):
             raise ValueError(f"The sizes of all inputs must be known to count what {self.name!r} costs: pass "
-                             f"input_shape. Its inputs: {wanted}. Received: {input_shape!r}.")
-        shapes: list[Any] = [(int(batch_size), *shape) for shape in given]
+                             f"input_shape. Its inputs: {inputs}. Received: {input_shape!r}.")
+        shapes: list[Any] = [(int(batch_size), *shape) for shape in sample_shapes]
         self.check_input(shapes if len(shapes) > 1 else shapes[0])
         return profile(self.name, self.graph, self.device, int(batch_size), [shape[1:] for shape in shapes], measure)
 
@@ -318,11 +318,11 @@ class Model(Layer):
     test_on_batch = TrainerMethod(Trainer.test_on_batch)
     recording_report = TrainerMethod(Trainer.recording_report)
     graph_report = TrainerMethod(Trainer.graph_report)
-    optimizer, loss, history, ranks = map(held_by_trainer, ("optimizer", "loss", "history", "ranks"))
+    optimizer, loss, history, ranks = map(trainer_attribute, ("optimizer", "loss", "history", "ranks"))
     run_eagerly, jit_compile, steps_per_execution = map(
-        held_by_trainer, ("run_eagerly", "jit_compile", "steps_per_execution"))
+        trainer_attribute, ("run_eagerly", "jit_compile", "steps_per_execution"))
     stop_training, stop_evaluating, stop_predicting = map(
-        held_by_trainer, ("stop_training", "stop_evaluating", "stop_predicting"))
+        trainer_attribute, ("stop_training", "stop_evaluating", "stop_predicting"))
 
     def predict_on_batch(self, x: Any) -> Any:
         """Returns the outputs for one batch x (N, ...), with the least overhead. Needs no compile()."""
@@ -411,8 +411,8 @@ class Model(Layer):
         return cls(graph.input_structure, graph.output_structure, config.get("name"), config.get("trainable", True))
 
     def __getstate__(self) -> dict[str, Any]:
-        held = {name: value for name, value in vars(self._trainer).items() if name not in ("model", "running")}
-        state = {**super().__getstate__(), "_cached_plan": None, "_trainer": held}  # a copy gets its own steps
+        attributes = {name: value for name, value in vars(self._trainer).items() if name not in ("model", "running")}
+        state = {**super().__getstate__(), "_cached_plan": None, "_trainer": attributes}  # a copy gets its own steps
         if self._graph is not None:
             state["_graph"] = self._graph.records()
         return state
@@ -424,10 +424,10 @@ class Model(Layer):
             self._graph = Graph.from_records(state["_graph"])
 
     def _sublayers(self) -> list[Layer]:
-        held = super()._sublayers()
+        layers = super()._sublayers()
         if self._graph is None:
-            return held
-        return list(dict.fromkeys([*self._graph.layers, *held]))
+            return layers
+        return list(dict.fromkeys([*self._graph.layers, *layers]))
 
 
 def _formats() -> Any:

@@ -27,17 +27,17 @@ class Sequential(Model):
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
         self._begin: InputLayer | None = None
-        self._is_found = False  # whether the Input's shape is taken from the first data
+        self._has_data_shape = False  # whether the Input's shape is taken from the first data
         self._chain: list[Node] = []  # the layers' calls in order, from the Input on
         if type(self).__init__ is Sequential.__init__:
             self._recipe = ((), (), ())
         names: set[str] = set()
         for layer in layers or []:
             self._append(layer, names)
-        self._changed()
+        self._rebuild()
 
-    def _missing(self, what: str) -> str:
-        return (f"{self.name!r} has no {what} yet: the shapes are not known. Start it with layers.Input(shape), or "
+    def _missing_reason(self, name: str) -> str:
+        return (f"{self.name!r} has no {name} yet: the shapes are not known. Start it with layers.Input(shape), or "
                 "call build((None, *shape)).")
 
     @property
@@ -76,8 +76,8 @@ class Sequential(Model):
         built as they are added.
         """
         begin = [self._begin] if self._begin else []
-        self._append(layer, {other.name for other in (*begin, *self._layers)})
-        self._changed()
+        self._append(layer, {member.name for member in (*begin, *self._layers)})
+        self._rebuild()
 
     def _append(self, layer: Layer | SymbolicTensor, names: set[str]) -> None:
         """Appends `layer` and adds its name to `names`; the caller must rebuild the graph."""
@@ -92,13 +92,13 @@ class Sequential(Model):
             self._begin = layer
             names.add(layer.name)
             return
-        if layer.name in names and not any(layer is other for other in self._layers):
+        if layer.name in names and not any(layer is member for member in self._layers):
             raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
-        if any(within is self for within in layer._walk()):
+        if any(nested is self for nested in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
         if layer.device is not self.device:  # layers on a GPU stay there
-            away, here = (self, layer) if layer.device is devices.get() else (layer, self)
-            here.to(away.device.name)
+            target, mover = (self, layer) if layer.device is devices.get() else (layer, self)
+            mover.to(target.device.name)
         if not self.trainable:
             layer.trainable = False
         begin = self._begin
@@ -124,7 +124,7 @@ class Sequential(Model):
             raise ValueError(f"{self.name!r} has no layers to remove.")
         if self._chain:
             self._chain.pop().remove()
-        self._changed()
+        self._rebuild()
         return self._layers.pop()
 
     def build(self, input_shape: Shape | None = None) -> None:
@@ -134,17 +134,17 @@ class Sequential(Model):
         if input_shape is None:
             input_shape = self.input_shape
         self._relink(tuple(input_shape))
-        self._is_found = True
+        self._has_data_shape = True
 
     def _relink(self, input_shape: Shape) -> None:
         begin = InputLayer(input_shape[1:])
-        chain = self._linked(begin)
+        chain = self._link(begin)
         for node in self._chain:
             node.remove()
         self._begin, self._chain = begin, chain
-        self._changed()
+        self._rebuild()
 
-    def _linked(self, begin: InputLayer) -> list[Node]:
+    def _link(self, begin: InputLayer) -> list[Node]:
         """Returns the calls of the layers, in order."""
         chain: list[Node] = []
         try:
@@ -157,7 +157,7 @@ class Sequential(Model):
             raise
         return chain
 
-    def _changed(self) -> None:
+    def _rebuild(self) -> None:
         """Rebuilds the graph from the current layers."""
         self._cached_plan = self._graph = None
         if self._begin is not None:
@@ -171,10 +171,10 @@ class Sequential(Model):
     def check_input(self, shape: Any) -> None:
         """Raises ValueError if inputs of this shape do not fit the built model."""
         if self._begin is None:
-            raise NotBuiltError(self._missing("input_shape"))
-        known, shape = self.layer_shapes[0], tuple(shape)
-        open_shape = (None, *(n if n == m else None for n, m in zip(known[1:], shape[1:])))
-        if self._is_found and len(shape) == len(known) and open_shape != known:
+            raise NotBuiltError(self._missing_reason("input_shape"))
+        old_shape, shape = self.layer_shapes[0], tuple(shape)
+        open_shape = (None, *(n if n == m else None for n, m in zip(old_shape[1:], shape[1:])))
+        if self._has_data_shape and len(shape) == len(old_shape) and open_shape != old_shape:
             with suppress(ValueError):  # the shape came from the first data: other sizes may fit
                 self._relink(open_shape)
         super().check_input(shape)
@@ -204,8 +204,8 @@ class Sequential(Model):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if self._begin is not None:
-            self._chain = self._linked(self._begin)
-        self._changed()
+            self._chain = self._link(self._begin)
+        self._rebuild()
 
     def _sublayers(self) -> list[Layer]:
         return self._layers

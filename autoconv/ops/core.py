@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..engine.symbolic import SymbolicTensor
-from ..engine.tensor import Tensor, on_symbols_too, stacked, tensor
+from ..engine.tensor import Tensor, record_nodes, stack_all, tensor
 from ..functional import cast, equal, where
 from ..functional.layer_functions import TensorLike
 
@@ -20,7 +20,7 @@ OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})
 
 def on_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
     """Makes these functions of an `ops` module accept arrays, lists and symbolic tensors."""
-    on_symbols_too(namespace, [name for name in functions if not hasattr(namespace[name], "recordable")], "ops")
+    record_nodes(namespace, [name for name in functions if not hasattr(namespace[name], "recordable")], "ops")
     namespace.update((name, _on_tensors(namespace[name])) for name in functions)
 
 
@@ -42,13 +42,13 @@ def _operand(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):
         return [_operand(each) for each in value]
-    value = stacked(value)
+    value = stack_all(value)
     return value if isinstance(value, Tensor) else tensor(value)
 
 
 def operand(x: TensorLike) -> Tensor:
     """Returns a tensor, symbolic or not, unchanged; converts other values, floats to float32."""
-    x = stacked(x)
+    x = stack_all(x)
     return x if isinstance(x, Tensor | SymbolicTensor) else tensor(x)  # type: ignore[return-value]
 
 
@@ -57,7 +57,7 @@ def convert_to_tensor(x: TensorLike, dtype: DTypeLike | None = None, sparse: Non
     """Converts an array, number or list to a tensor, or a tensor to `dtype`."""
     if sparse or ragged:
         raise ValueError("autoconv has dense tensors only: leave out sparse and ragged.")
-    x = stacked(x)
+    x = stack_all(x)
     if isinstance(x, Tensor | SymbolicTensor):
         return x if dtype is None else cast(x, dtype)  # type: ignore[return-value]
     return tensor(x, dtype=None if dtype is None else np.dtype(dtype))

@@ -9,7 +9,7 @@ from .. import activations
 from .. import functional as F
 from ..activations import *  # noqa: F403
 from ..arguments.shapes import Padding, Pair
-from ..engine.tensor import Tensor, on_symbols_too
+from ..engine.tensor import Tensor, record_nodes
 from ..functional import erf, moments
 from ..functional.layer_functions import TensorLike
 from ..functional.loss_functions import EPSILON
@@ -129,4 +129,4 @@ def one_hot(x: TensorLike, num_classes: int, axis: int = -1, dtype: DTypeLike | 
     return F.cast(F.equal(labels, classes), dtype or "float32")
 
 
-on_symbols_too(globals(), ["one_hot"], "ops")
+record_nodes(globals(), ["one_hot"], "ops")

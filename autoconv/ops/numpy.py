@@ -406,4 +406,4 @@ globals().update((name, globals()[of]) for name, of in _ALIASES.items())
 for _name in (*_OF_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__):
     _theirs = getattr(np, _name, None)
     if _theirs is not None and _theirs not in array_functions.FLAT:
-        array_functions.stands_for(_theirs)(globals()[_name])
+        array_functions.implements(_theirs)(globals()[_name])

@@ -15,7 +15,7 @@ from ..arguments import keywords, names
 from ..arguments.checked import Checked, at_least_zero, fraction_or_one, is_number, several
 from ..arguments.shapes import check_count
 from ..engine.tensor import Tensor, no_grad
-from ..engine.variable import Stateful, Variable, restored
+from ..engine.variable import Stateful, Variable, preserve_values
 from . import schedules
 from .slots import FlatParameters, Slots, warn_of_missing
 
@@ -85,8 +85,8 @@ class Optimizer(Stateful):
         if self.gradient_accumulation_steps:
             self.recordable = False  # most steps change no weight
         self._not_decayed: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of their names
-        self._iterations = Variable.over(np.array(0), "iteration", self.name)
-        self._learning_rate = Variable.over(np.array(0.0), "learning_rate", self.name)  # used only without a schedule
+        self._iterations = Variable.wrap(np.array(0), "iteration", self.name)
+        self._learning_rate = Variable.wrap(np.array(0.0), "learning_rate", self.name)  # used only without a schedule
         self._schedule: Callable[[int], float] | None = None
         self._added: list[Variable] = []  # variables made by add_variable
         self._kept = Slots()
@@ -384,7 +384,7 @@ class Optimizer(Stateful):
             raise ValueError("update_step() needs the optimizer's variables: call "
                              f"{type(self).__name__}.build([...]) first.")
         schedule = self._schedule
-        with restored([self._learning_rate]), self._kept.only(variable, gradient) as part:
+        with preserve_values([self._learning_rate]), self._kept.only(variable, gradient) as part:
             try:
                 self._schedule = None
                 self.learning_rate = float(learning_rate)

@@ -200,7 +200,7 @@ class Slots:
         for name, i in order:
             of = flat.parameters[i]
             called = f"{of.path.replace('/', '_')}_{_KERAS_SLOTS.get(name, name)}"
-            found[f"{name}/{i}"] = Variable.over(parts[name][i], called, owner, device=of.device)
+            found[f"{name}/{i}"] = Variable.wrap(parts[name][i], called, owner, device=of.device)
         return found
 
     @contextmanager

@@ -207,7 +207,7 @@ class Nadam(Adamax):
         found = super().variables
         if self.flat is not None:
             product = np.array(self._product(self._updates()), np.float32)
-            found.append(Variable.over(product, "u_product", self.name))
+            found.append(Variable.wrap(product, "u_product", self.name))
         return found
 
     def _momentum(self, t: int) -> float:

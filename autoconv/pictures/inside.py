@@ -10,7 +10,7 @@ from ..arguments import names
 from ..engine.symbolic import Node
 from ..engine.tensor import no_grad
 from ..layers import Conv2DTranspose, DepthwiseConv2D
-from ..layers.function import kind_of
+from ..layers.function import get_kind
 from ..models import Model
 from . import reading
 from .reading import ImageLike
@@ -38,7 +38,7 @@ def activations(model: Model, image: ImageLike, layer: str | None = None) -> lis
     with no_grad():
         found = maps(batch_of_one(model, image), training=False)
     outputs = iter(found if isinstance(found, list) else [found])
-    return [Activation(node.operation.name, kind_of(node.operation),
+    return [Activation(node.operation.name, get_kind(node.operation),
                        next(outputs).numpy()[0]) for node in nodes for _ in node.outputs]
 
 

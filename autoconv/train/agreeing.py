@@ -26,16 +26,16 @@ def versions() -> dict[str, str]:
 def share_random(ranks: Ranks) -> None:
     """Gives all ranks the random state of rank 0."""
     if ranks.size > 1:
-        state.put_into_process(ranks.broadcast(state.of_process()))
+        state.restore_process(ranks.broadcast(state.copy_process()))
 
 
 def share_model(model: Model, ranks: Ranks) -> None:
     """Gives all ranks the weights, slots and seeds of rank 0's model."""
     if ranks.size > 1:
-        kept = ranks.broadcast((state.of_model(model), state.of_random(model)) if ranks.rank == 0 else None)
+        states = ranks.broadcast((state.copy_model(model), state.copy_random(model)) if ranks.rank == 0 else None)
         if ranks.rank:
-            state.put_into_model(model, kept[0])
-            state.put_into_random(model, kept[1])
+            state.restore_model(model, states[0])
+            state.restore_random(model, states[1])
 
 
 def join(model: Model, arguments: Mapping[str, Any]) -> None:
@@ -43,13 +43,13 @@ def join(model: Model, arguments: Mapping[str, Any]) -> None:
     number and the name, if one has other settings than rank 0.
     """
     begins = zlib.crc32(repr(arguments.get("begins")).encode())  # an iterable's position, in any form
-    first, *others = model.ranks.exchange({
+    first, *rest = model.ranks.exchange({
         "version": versions(), **settings.settings(model, {}), **arguments, "begins": begins,
         "architecture": settings.architecture(model)})
-    for number, other in enumerate(others, 1):
-        for name, theirs, its in settings.differences(first, other):
+    for number, received in enumerate(rest, 1):
+        for name, expected, actual in settings.differences(first, received):
             raise ValueError(f"Ranks that train together need the same data, arguments and versions. Rank 0 has {name} "
-                             f"= {theirs!r}. Rank {number} has {its!r}.")
+                             f"= {expected!r}. Rank {number} has {actual!r}.")
     share_model(model, model.ranks)
     running = model._trainer.running
     running.key = model.ranks.broadcast(running.key)
@@ -60,19 +60,19 @@ STOPS = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_p
 
 def checksum(model: Model) -> int:
     """Returns a checksum of all weights."""
-    found = 0
+    result = 0
     for weight in model.weights:
-        found = zlib.crc32(np.ascontiguousarray(weight.numpy()).view(np.uint8).data, found)
-    return found
+        result = zlib.crc32(np.ascontiguousarray(weight.numpy()).view(np.uint8).data, result)
+    return result
 
 
 def check_weights(model: Model, ranks: Ranks) -> None:
     """Raises RuntimeError if the ranks' weights differ in any bit."""
-    every = ranks.exchange(checksum(model))
-    other = [number for number, one in enumerate(every) if one != every[0]]
-    if other:
+    checksums = ranks.exchange(checksum(model))
+    wrong = [number for number, value in enumerate(checksums) if value != checksums[0]]
+    if wrong:
         raise RuntimeError("All ranks must hold the same weights after each step. The weights of rank "
-                           f"{', '.join(map(str, other))} differ from rank 0's. Change weights in on_epoch_begin or "
+                           f"{', '.join(map(str, wrong))} differ from rank 0's. Change weights in on_epoch_begin or "
                            "on_epoch_end, not within an epoch, and on all ranks.")
 
 
@@ -82,50 +82,50 @@ class SharedCallbacks(CallbackList):
     called on each rank.
     """
 
-    def __init__(self, given: Any, model: Model, params: Mapping[str, Any], ranks: Ranks, *ours: Callback) -> None:
-        super().__init__([*CallbackList(None if ranks.rank else given).callbacks, *ours], model=model, **params)
-        self._own, self._model, self._ranks = CallbackList(self.callbacks, model=model, **params), model, ranks
-        self._listened = ranks.broadcast({name for name in STAGES if self._own.listeners(name)})
+    def __init__(self, callbacks: Any, model: Model, params: Mapping[str, Any], ranks: Ranks, *ours: Callback) -> None:
+        super().__init__([*CallbackList(None if ranks.rank else callbacks).callbacks, *ours], model=model, **params)
+        self._local, self._model, self._ranks = CallbackList(self.callbacks, model=model, **params), model, ranks
+        self._stages = ranks.broadcast({name for name in STAGES if self._local.listeners(name)})
 
     def listeners(self, stage: str) -> list[Callable]:
-        return [partial(self.call, stage)] if stage in self._listened else []
+        return [partial(self.call, stage)] if stage in self._stages else []
 
     def call(self, stage: str, *args: Any) -> None:
-        if stage in self._listened:
-            decided = self._ranks.on_first(self._decide, stage, args)
+        if stage in self._stages:
+            decisions = self._ranks.run_on_first(self._decide, stage, args)
             if self._ranks.rank:
-                self._follow(decided, args[-1])
-                self._own.call(stage, *args)
+                self._follow(decisions, args[-1])
+                self._local.call(stage, *args)
 
     def _decide(self, stage: str, args: tuple) -> dict[str, Any]:
-        model, within = self._model, "_batch_" in stage
-        rate, before = _rate(model), None if within else checksum(model)
+        model, in_batch = self._model, "_batch_" in stage
+        rate, old_sum = _rate(model), None if in_batch else checksum(model)
         model._trainer.ranks = ALONE  # inside callbacks the model works for this process only
         try:
-            self._own.call(stage, *args)
+            self._local.call(stage, *args)
         finally:
             model._trainer.ranks = self._ranks
-        changed = not within and checksum(model) != before
+        has_changed = not in_batch and checksum(model) != old_sum
         return {"logs": args[-1], "stop": {name: getattr(model, name) for name in STOPS.values()},
                 "rate": _rate(model) if _rate(model) != rate else None,
-                "weights": state.of_model(model)["weights"] if changed else None}
+                "weights": state.copy_model(model)["weights"] if has_changed else None}
 
-    def _follow(self, decided: Mapping[str, Any], logs: dict[str, float]) -> None:
+    def _follow(self, decisions: Mapping[str, Any], logs: dict[str, float]) -> None:
         logs.clear()
-        logs.update(decided["logs"])
-        for name, stops in decided["stop"].items():
+        logs.update(decisions["logs"])
+        for name, stops in decisions["stop"].items():
             setattr(self._model, name, stops)
-        if decided["rate"] is not None:
-            self._model.optimizer.learning_rate = decided["rate"]
-        for name, weight in self._model.named_weights().items() if decided["weights"] is not None else ():
-            weight.assign(decided["weights"][name])
+        if decisions["rate"] is not None:
+            self._model.optimizer.learning_rate = decisions["rate"]
+        for name, weight in self._model.named_weights().items() if decisions["weights"] is not None else ():
+            weight.assign(decisions["weights"][name])
 
 
-def hooks_of(model: Model, given: Any, params: Mapping[str, Any], *ours: Callback) -> CallbackList:
+def make_hooks(model: Model, hooks: Any, params: Mapping[str, Any], *ours: Callback) -> CallbackList:
     """Returns a model's callbacks; with several ranks, those of the first serve all."""
     if model.ranks.size > 1:
-        return SharedCallbacks(given, model, params, model.ranks, *ours)
-    return CallbackList([*CallbackList(given).callbacks, *ours], model=model, **params)
+        return SharedCallbacks(hooks, model, params, model.ranks, *ours)
+    return CallbackList([*CallbackList(hooks).callbacks, *ours], model=model, **params)
 
 
 def _rate(model: Model) -> float | None:

@@ -21,7 +21,7 @@ from ..files import atomic, folders, json_text, regular
 from ..kernels.locks import interruptible_condition
 from .state import FORMAT, TrainState
 
-KEPT = 2
+MAX_FILES = 2
 KEY = "autoconv_training"  # key of the metadata's only entry
 LONGER = 4  # size limit of a state's JSON, relative to a model's: it holds the history
 _NAME = re.compile(r"(\d{4,})-(\d{9,})\.safetensors")
@@ -42,32 +42,32 @@ class Checkpoint(NamedTuple):
 def files(folder: Path) -> list[tuple[int, int, Path]]:
     """The checkpoints in a folder: (training, steps, path), the newest first."""
     try:
-        found = [(_NAME.fullmatch(path.name), path) for path in folder.iterdir()]
+        matches = [(_NAME.fullmatch(path.name), path) for path in folder.iterdir()]
     except OSError:
         return []
-    return sorted(((int(match[1]), int(match[2]), path) for match, path in found if match), reverse=True)
+    return sorted(((int(match[1]), int(match[2]), path) for match, path in matches if match), reverse=True)
 
 
-def newest(folder: Path, say: Callable[[str], Any]) -> Checkpoint | None:
+def newest(folder: Path, report: Callable[[str], Any]) -> Checkpoint | None:
     """The newest checkpoint of the newest training in a folder, None if there is none. If it is damaged, this is
     reported and the previous one is read. Raises ValueError if that is damaged, too, or has another format.
     """
-    found, damaged = files(folder), []
-    for training, _, path in found:
-        if training != found[0][0]:
+    candidates, errors = files(folder), []
+    for training, _, path in candidates:
+        if training != candidates[0][0]:
             break
         try:
             state = read(path)
         except OtherFormatError:
             raise
         except ValueError as error:
-            damaged.append(str(error))
+            errors.append(str(error))
             continue
-        for text in damaged:
-            say(f"{text} The one before is used: {path.name}.")
+        for text in errors:
+            report(f"{text} The one before is used: {path.name}.")
         return Checkpoint(path, training, state)
-    if damaged:
-        raise ValueError(f"{' '.join(damaged)} No earlier one is left. Remove {folder} to begin anew.")
+    if errors:
+        raise ValueError(f"{' '.join(errors)} No earlier one is left. Remove {folder} to begin anew.")
     return None
 
 
@@ -81,43 +81,43 @@ def read(path: Path) -> TrainState:
     data = regular.read(path)
     try:
         header = json_text.safetensors_header(io.BytesIO(data), LONGER)
-        kept = json_text.parse(header["__metadata__"][KEY], LONGER)
+        entry = json_text.parse(header["__metadata__"][KEY], LONGER)
         arrays = load(data)
-        sound, facts = kept["sha256"] == _checksum(kept["facts"], arrays), json_text.parse(kept["facts"], LONGER)
-        known = facts["format"]
+        metadata = json_text.parse(entry["facts"], LONGER)
+        is_sound, version = entry["sha256"] == _checksum(entry["facts"], arrays), metadata["format"]
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"The checkpoint {path} is damaged: {type(error).__name__}.") from error
-    if not sound:
+    if not is_sound:
         raise ValueError(f"The checkpoint {path} is damaged: its checksum does not match its contents.")
-    if known != FORMAT:
-        raise OtherFormatError(f"The checkpoint {path} has the format {known!r}, and this version of autoconv reads "
+    if version != FORMAT:
+        raise OtherFormatError(f"The checkpoint {path} has the format {version!r}, and this version of autoconv reads "
                                f"{FORMAT}. Use a newer autoconv, or the one that saved it.")
-    return TrainState(facts, arrays)
+    return TrainState(metadata, arrays)
 
 
 def to_bytes(state: TrainState) -> bytes:
     """Returns a state as the bytes of a file."""
     from safetensors.numpy import save
 
-    facts = json.dumps({"format": FORMAT, **state.facts})
+    text = json.dumps({"format": FORMAT, **state.metadata})
     arrays = {name: np.asarray(array, array.dtype.newbyteorder("="), "C") for name, array in state.arrays.items()}
-    return save(arrays, {KEY: json.dumps({"sha256": _checksum(facts, arrays), "facts": facts})})
+    return save(arrays, {KEY: json.dumps({"sha256": _checksum(text, arrays), "facts": text})})
 
 
-def _checksum(facts: str, arrays: dict[str, np.ndarray]) -> str:
-    found = hashlib.sha256(facts.encode())
+def _checksum(metadata: str, arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(metadata.encode())
     for name in sorted(arrays):
         array = arrays[name]
-        found.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
-def prune(folder: Path, training: int, kept: int = KEPT, others: bool = False) -> None:
-    """Removes all but the newest checkpoints of a training; with `others` also those of other trainings."""
-    own = [path for number, _, path in files(folder) if number == training]
-    old = [path for number, _, path in files(folder) if others and number != training]
-    _remove([*own[kept:], *old])
+def prune(folder: Path, training: int, count: int = MAX_FILES, all_trainings: bool = False) -> None:
+    """Removes all but the newest checkpoints of a training; with `all_trainings` also those of other trainings."""
+    newest_first = [path for number, _, path in files(folder) if number == training]
+    foreign = [path for number, _, path in files(folder) if all_trainings and number != training]
+    _remove([*newest_first[count:], *foreign])
 
 
 def sweep(folder: Path) -> None:
@@ -134,8 +134,8 @@ def _remove(paths: Iterable[Path]) -> None:
 class Writer:
     """Writes states of one training into a folder, in a separate thread, while the training continues.
 
-    Raises OSError if the folder is not writable, BlockingIOError if another process trains there. `trouble` reports a
-    failed write; earlier states stay. A removed folder is created again.
+    Raises OSError if the folder is not writable, BlockingIOError if another process trains there. `take_error` reports
+    a failed write; earlier states stay. A removed folder is created again.
     """
 
     def __init__(self, folder: Path, training: int | None = None) -> None:
@@ -149,44 +149,44 @@ class Writer:
         except BaseException:
             self._hold.close()
             raise
-        self._beyond: list[Path] = []  # files newer than the state that this training resumed from
+        self._stale_paths: list[Path] = []  # newer than the state that this training resumed from
         self.seconds = 0.0  # CPU seconds used to write the last state
-        self._trouble: OSError | None = None
+        self._error: OSError | None = None
         self._change = interruptible_condition()
-        self._waiting: tuple[int, TrainState] | None = None
-        self._writing = self._ends = False
+        self._next: tuple[int, TrainState] | None = None
+        self._is_writing = self._is_closing = False
         self._thread: threading.Thread | None = None
 
-    def follow(self, found: Checkpoint) -> None:
+    def follow(self, checkpoint: Checkpoint) -> None:
         """Continues the training of a state. Its newer, damaged files are removed at the first write."""
-        self.training = found.training
-        own = [path for number, _, path in files(self.folder) if number == found.training]
-        self._beyond = own[: own.index(found.path)]
+        self.training = checkpoint.training
+        paths = [path for number, _, path in files(self.folder) if number == checkpoint.training]
+        self._stale_paths = paths[: paths.index(checkpoint.path)]
 
     def write(self, steps: int, state: TrainState) -> None:
         """Queues a state to be written; it replaces one that still waits."""
         with self._change:
-            self._waiting = steps, state
+            self._next = steps, state
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="autoconv-checkpoint", daemon=True)
                 self._thread.start()
             self._change.notify_all()
 
-    def trouble(self) -> OSError | None:
+    def take_error(self) -> OSError | None:
         """Returns the last write's error, once."""
         with self._change:
-            trouble, self._trouble = self._trouble, None
-        return trouble
+            error, self._error = self._error, None
+        return error
 
     def wait(self) -> None:
         """Waits until all states are written."""
         with self._change:
-            self._change.wait_for(lambda: self._waiting is None and not self._writing)
+            self._change.wait_for(lambda: self._next is None and not self._is_writing)
 
     def close(self) -> None:
         """Finishes writing and releases the folder for other processes."""
         with self._change:
-            self._ends = True
+            self._is_closing = True
             self._change.notify_all()
         if self._thread is not None:
             self._thread.join()
@@ -202,24 +202,24 @@ class Writer:
     def _work(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._waiting is not None or self._ends)
-                if self._waiting is None:
+                self._change.wait_for(lambda: self._next is not None or self._is_closing)
+                if self._next is None:
                     return
-                (steps, state), self._waiting, self._writing = self._waiting, None, True
-            begun, trouble = time.thread_time(), None
+                (steps, state), self._next, self._is_writing = self._next, None, True
+            start, failure = time.thread_time(), None
             try:
                 path = self.folder / f"{self.training:04d}-{steps:09d}.safetensors"
                 self._write(path, to_bytes(state))
-                _remove(old for old in self._beyond if old != path)
-                self._beyond = []
+                _remove(old for old in self._stale_paths if old != path)
+                self._stale_paths = []
                 prune(self.folder, self.training)
             except OSError as error:
-                trouble = error
+                failure = error
             except Exception as error:  # any error is reported, so that no caller waits for this thread forever
-                trouble = OSError(0, f"{type(error).__name__}: {error}")
+                failure = OSError(0, f"{type(error).__name__}: {error}")
             with self._change:
-                self._trouble, self._writing = trouble, False
-                self.seconds = time.thread_time() - begun
+                self._error, self._is_writing = failure, False
+                self.seconds = time.thread_time() - start
                 self._change.notify_all()
 
     def _write(self, path: Path, data: bytes) -> None:

@@ -24,12 +24,12 @@ class Goal(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A metric of output number `output`, and its name in the logs; weighted: whether sample weights count."""
+    """A metric of output number `output`, and its name in the logs; uses_weights: whether sample weights count."""
 
     output: int
     metric: metrics_module.Metric
     name: str
-    weighted: bool = False
+    uses_weights: bool = False
 
 
 class OutputsError(ValueError, KeyError):
@@ -43,9 +43,9 @@ def check_loss(loss: Any) -> Any:
     names.
     """
     if isinstance(loss, Mapping) and "class_name" not in loss:
-        return {name: check_loss(one) for name, one in loss.items()}
+        return {name: check_loss(item) for name, item in loss.items()}
     if isinstance(loss, list | tuple):
-        return [check_loss(one) for one in loss]
+        return [check_loss(item) for item in loss]
     return None if loss is None else losses_module.as_loss(loss)
 
 
@@ -60,68 +60,68 @@ def check_weights(loss_weights: Any) -> Any:
 def check_metrics(metrics: Any) -> Any:
     """Returns the given metrics after checking all names."""
     for metric in flatten(list(metrics) if isinstance(metrics, set) else metrics):
-        for one in _listed(metric):
-            metrics_module.check(one)
+        for item in _to_list(metric):
+            metrics_module.check(item)
     return metrics
 
 
 def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
     """Returns the losses of a model with outputs of these names."""
-    for one in _spread(loss, outputs, "loss", True):
-        if one is not None and one.reduction in (None, "none"):
-            raise ValueError(f"A loss with reduction='none' gives no number to train by. Received: {one.name}. Take "
+    for item in _spread(loss, outputs, "loss", True):
+        if item is not None and item.reduction in (None, "none"):
+            raise ValueError(f"A loss with reduction='none' gives no number to train by. Received: {item.name}. Take "
                              "'sum_over_batch_size' or 'sum'.")
     weights = [1.0 if w is None else float(w) for w in _spread(loss_weights, outputs, "loss_weights", False)]
-    found = [Goal(i, one, weights[i], f"{name}{one.name if name.endswith('/') else ''}_loss")
-             for i, (name, one) in enumerate(zip(outputs, _spread(loss, outputs, "loss", True))) if one is not None]
-    if not found:
+    result = [Goal(i, item, weights[i], f"{name}{item.name if name.endswith('/') else ''}_loss")
+              for i, (name, item) in enumerate(zip(outputs, _spread(loss, outputs, "loss", True))) if item is not None]
+    if not result:
         raise ValueError("No output of the model has a loss.")
-    return found
+    return result
 
 
 def scores(metrics: Any, weighted_metrics: Any, outputs: Sequence[str], targets: Sequence[Shape],
            predictions: Sequence[Shape], losses: Sequence[Any]) -> list[Score]:
     """Creates a model's metrics for targets and predictions of these shapes, and losses or None."""
-    given: Counter[str] = Counter()
-    found: list[Score] = []
-    for wanted, weighted in ((metrics, False), (weighted_metrics, True)):
-        alone = len(outputs) == 1 and not isinstance(wanted, Mapping)
-        if alone and isinstance(wanted, list | tuple) and len(wanted) == 1 and isinstance(wanted[0], list | tuple):
-            wanted = wanted[0]  # a list with one entry per output
-        groups = [wanted] if alone else _spread(wanted, outputs, "weighted_metrics" if weighted else "metrics", False)
-        made = [[metrics_module.for_outputs(m, t, p, loss) for m in _listed(group)]
-                for group, t, p, loss in zip(groups, targets, predictions, losses)]
+    counts: Counter[str] = Counter()
+    result: list[Score] = []
+    for items, is_weighted in ((metrics, False), (weighted_metrics, True)):
+        single = len(outputs) == 1 and not isinstance(items, Mapping)
+        if single and isinstance(items, list | tuple) and len(items) == 1 and isinstance(items[0], list | tuple):
+            items = items[0]  # a list with one entry per output
+        groups = [items] if single else _spread(items, outputs, "weighted_" * is_weighted + "metrics", False)
+        by_output = [[metrics_module.for_outputs(m, t, p, loss) for m in _to_list(group)]
+                     for group, t, p, loss in zip(groups, targets, predictions, losses)]
         start = ["" if len(outputs) == 1 else f"{name}_" for name in outputs]
-        taken = {score.name for score in found}  # names used by unweighted metrics
-        found += [Score(i, m, numbered(start[i] + ("weighted_" if start[i] + m.name in taken else "") + m.name, given),
-                        weighted) for i, group in enumerate(made) for m in group]
-    for score in found:
+        names = {score.name for score in result}  # names used by unweighted metrics
+        result += [Score(i, m, numbered(start[i] + "weighted_" * (start[i] + m.name in names) + m.name, counts),
+                         is_weighted) for i, group in enumerate(by_output) for m in group]
+    for score in result:
         score.metric.reset_state()  # another model may have used it
-    return found
+    return result
 
 
-def _listed(given: Any) -> list[Any]:
+def _to_list(value: Any) -> list[Any]:
     """Converts one thing, several, or None to a list."""
-    if given is None:
+    if value is None:
         return []
-    return list(given) if isinstance(given, list | tuple | set) else [given]
+    return list(value) if isinstance(value, list | tuple | set) else [value]
 
 
-def _spread(given: Any, outputs: Sequence[str], what: str, for_all: bool) -> list[Any]:
-    """Returns one entry per output from a list or dict; repeats a single entry if `for_all`."""
-    if isinstance(given, Mapping):
-        unknown = [name for name in given if name not in outputs]
+def _spread(value: Any, outputs: Sequence[str], argument: str, repeats: bool) -> list[Any]:
+    """Returns one entry per output from a list or dict; repeats a single entry if `repeats`."""
+    if isinstance(value, Mapping):
+        unknown = [name for name in value if name not in outputs]
         if unknown:
-            raise ValueError(f"{what} names outputs that the model lacks: {unknown}. It has: {list(outputs)}.")
-        return [given.get(name) for name in outputs]
-    if isinstance(given, list | tuple):
-        if len(given) != len(outputs):
-            raise OutputsError(f"{what} must have one entry per output: {list(outputs)}. Received: {given!r}.")
-        return list(given)
-    if given is not None and len(outputs) > 1 and not for_all:
-        raise ValueError(f"{what} must be a list or a dict, one entry for each output: {list(outputs)}. "
-                         f"Received: {given!r}.")
-    return [given] * len(outputs)
+            raise ValueError(f"{argument} names outputs that the model lacks: {unknown}. It has: {list(outputs)}.")
+        return [value.get(name) for name in outputs]
+    if isinstance(value, list | tuple):
+        if len(value) != len(outputs):
+            raise OutputsError(f"{argument} must have one entry per output: {list(outputs)}. Received: {value!r}.")
+        return list(value)
+    if value is not None and len(outputs) > 1 and not repeats:
+        raise ValueError(f"{argument} must be a list or a dict, one entry for each output: {list(outputs)}. "
+                         f"Received: {value!r}.")
+    return [value] * len(outputs)
 
 
 # Plain data, for files and for `get_compile_config`.
@@ -133,9 +133,9 @@ def to_config(trainer: Any) -> dict[str, Any] | None:
     """
     if trainer.optimizer is None:
         return None
-    return {"optimizer": serialize(optim.get(trainer.optimizer)), "loss": _each(trainer.loss, _named),
-            "loss_weights": trainer.loss_weights, "metrics": _each(trainer.metrics, _named),
-            "weighted_metrics": _each(trainer.weighted_metrics, _named), "run_eagerly": trainer.run_eagerly}
+    return {"optimizer": serialize(optim.get(trainer.optimizer)), "loss": _map(trainer.loss, _encode),
+            "loss_weights": trainer.loss_weights, "metrics": _map(trainer.metrics, _encode),
+            "weighted_metrics": _map(trainer.weighted_metrics, _encode), "run_eagerly": trainer.run_eagerly}
 
 
 def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -143,34 +143,34 @@ def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     if not isinstance(config, Mapping) or not isinstance(config.get("optimizer"), Mapping | str):
         raise ValueError("A compile configuration must have an optimizer. "
                          f"Received: {config!r:.80}.")
-    given = config["optimizer"]
-    own = {**known_objects(), **(custom_objects or {})}
+    entry = config["optimizer"]
+    objects = {**known_objects(), **(custom_objects or {})}
 
-    def meant(module: Any) -> Callable[[Any], Any]:
+    def make_reader(module: Any) -> Callable[[Any], Any]:
         """Keeps a name of ours as it is: compile() chooses the variant for the outputs."""
-        return lambda one: own.get(one, one) if isinstance(one, str) else module.deserialize(one, custom_objects)
+        return lambda x: objects.get(x, x) if isinstance(x, str) else module.deserialize(x, custom_objects)
 
-    return {"optimizer": optim.get(given) if isinstance(given, str) else optim.deserialize(given, custom_objects),
-            "loss": _each(config.get("loss"), meant(losses_module)), "loss_weights": config.get("loss_weights"),
-            **{name: _each(config.get(name), meant(metrics_module)) for name in ("metrics", "weighted_metrics")},
+    return {"optimizer": optim.get(entry) if isinstance(entry, str) else optim.deserialize(entry, custom_objects),
+            "loss": _map(config.get("loss"), make_reader(losses_module)), "loss_weights": config.get("loss_weights"),
+            **{name: _map(config.get(name), make_reader(metrics_module)) for name in ("metrics", "weighted_metrics")},
             "run_eagerly": bool(config.get("run_eagerly"))}
 
 
-def _named(one: Any) -> Any:
+def _encode(item: Any) -> Any:
     """Converts a loss or a metric to plain data; keeps names."""
-    if isinstance(one, str | Mapping):
-        return one
-    if type(one) is losses_module.LossFunction:  # only a user's function, which its name identifies
-        return serialize(getattr(one, "_function", one))
-    return serialize(one() if isinstance(one, type) else one)
+    if isinstance(item, str | Mapping):
+        return item
+    if type(item) is losses_module.LossFunction:  # only a user's function, identified by its name
+        return serialize(getattr(item, "_function", item))
+    return serialize(item() if isinstance(item, type) else item)
 
 
-def _each(value: Any, function: Callable[[Any], Any]) -> Any:
+def _map(value: Any, function: Callable[[Any], Any]) -> Any:
     """Applies the function to each thing in lists and dicts; a class's config is one thing."""
     if value is None:
         return None
     if isinstance(value, list | tuple | set):
-        return [_each(item, function) for item in value]
+        return [_map(item, function) for item in value]
     if isinstance(value, Mapping) and "class_name" not in value:
-        return {str(key): _each(item, function) for key, item in value.items()}
+        return {str(key): _map(item, function) for key, item in value.items()}
     return function(value)

@@ -8,11 +8,11 @@ import numpy as np
 
 from ..engine.ranks import ALONE
 from ..engine.symbolic import flatten
-from .own import overridden
-from .running import as_list, is_nested, output_names
+from .own import find_override
+from .running import flatten_values, is_nested, output_names
 from .source import Source
 from .stream import Stream, is_stream
-from .user_arrays import Data, Model, arranged, batch_parts, check_data, sample_weights, split_validation, without_batch
+from .user_arrays import Data, Model, batch_parts, check_data, drop_batch, list_leaves, sample_weights, split_validation
 
 
 def check_arrays(model: Model, x: Any, y: Any, sample_weight: Any = None) -> Data:
@@ -20,72 +20,72 @@ def check_arrays(model: Model, x: Any, y: Any, sample_weight: Any = None) -> Dat
     if y is None and _wants_targets(model):
         raise ValueError("y is missing: pass the targets as a separate array. Received: y=None.")
     names = getattr(model, "output_keys", None)
-    x = _listed_inputs(model, x)
+    x = _list_inputs(model, x)
     if names is None and (isinstance(y, Mapping) or is_nested(y)):  # a class whose call determines the outputs
-        build_for(model, check_inputs(model, x))
-        found = output_names(model, 0)
-        names = found if isinstance(y, Mapping) and set(found) == set(y) else None
-    targets = _all_targets(model, as_list(y, model), names)
-    weights = as_list(sample_weight, model)
-    return _in_rank(model, check_data(x, targets, weights, getattr(model, "input_names", None), names))
+        build_model(model, check_inputs(model, x))
+        defaults = output_names(model, 0)
+        names = defaults if isinstance(y, Mapping) and set(defaults) == set(y) else None
+    targets = _all_targets(model, flatten_values(y, model), names)
+    weights = flatten_values(sample_weight, model)
+    return _adjust_ranks(model, check_data(x, targets, weights, getattr(model, "input_names", None), names))
 
 
 def check_inputs(model: Model, x: Any) -> Data:
     """Checks inputs without targets."""
-    return _in_rank(model, check_data(_listed_inputs(model, x), names=getattr(model, "input_names", None)))
+    return _adjust_ranks(model, check_data(_list_inputs(model, x), names=getattr(model, "input_names", None)))
 
 
-def _listed_inputs(model: Model, x: Any) -> Any:
+def _list_inputs(model: Model, x: Any) -> Any:
     """Converts inputs by the keys of the graph's input dict to a list; returns others unchanged."""
     graph = getattr(model, "graph", None)
     like = None if graph is None else graph.input_structure
     if not isinstance(like, dict) or not isinstance(x, Mapping) or set(x) != set(like):
         return x
-    found = arranged(x, like)
-    return x if found is None or len(found) == 1 else found
+    values = list_leaves(x, like)
+    return x if values is None or len(values) == 1 else values
 
 
 def _all_targets(model: Model, y: Any, names: list[str] | None) -> Any:
     """Returns targets, with None for outputs without a loss if only the others have targets."""
-    losses = [] if model.loss is None else flatten(as_list(model.loss, model))
-    wanted = [loss is not None for loss in losses]
-    given = y if isinstance(y, list | tuple) else [y]
-    is_partial = names is not None and len(names) == len(wanted) > sum(wanted) == len(given)
+    losses = [] if model.loss is None else flatten(flatten_values(model.loss, model))
+    has_loss = [loss is not None for loss in losses]
+    targets = y if isinstance(y, list | tuple) else [y]
+    is_partial = names is not None and len(names) == len(has_loss) > sum(has_loss) == len(targets)
     if y is None or isinstance(y, Mapping) or not is_partial:
         return y
-    found = iter(given)
-    return [next(found) if there else None for there in wanted]
+    remaining = iter(targets)
+    return [next(remaining) if is_trained else None for is_trained in has_loss]
 
 
-def _in_rank(model: Model, data: Data) -> Data:
+def _adjust_ranks(model: Model, data: Data) -> Data:
     """Returns data whose inputs have the ranks of the model's inputs."""
-    found = model._with_ranks(data.x if len(data.x) > 1 else data.x[0])
-    return replace(data, x=found if len(data.x) > 1 else [found])
+    inputs = model._adjust_ranks(data.x if len(data.x) > 1 else data.x[0])
+    return replace(data, x=inputs if len(data.x) > 1 else [inputs])
 
 
 def _wants_targets(model: Model) -> bool:
     """Whether training needs targets. It does not if a class's own steps, or layers, compute the loss."""
-    return not any(overridden(model, kind) for kind in ("train", "test"))
+    return not any(find_override(model, kind) for kind in ("train", "test"))
 
 
-def check_given(model: Model, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
-                targets: bool = True, **order: Any) -> Data | Stream:
+def prepare_data(model: Model, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
+                 targets: bool = True, **order: Any) -> Data | Stream:
     """Checks what a user passed, arrays or an iterable of batches, and builds the model for it. An iterable determines
     its batch sizes, as in Keras.
     """
-    def checked(x: Any, y: Any, sample_weight: Any) -> Data:
+    def prepare(x: Any, y: Any, sample_weight: Any) -> Data:
         data = (check_arrays(model, x, y, sample_weights(y, sample_weight, class_weight)) if targets
                 else check_inputs(model, x))
-        build_for(model, data)
+        build_model(model, data)
         return data
 
     if not is_stream(x):
-        return checked(x, y, sample_weight)
+        return prepare(x, y, sample_weight)
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             raise ValueError(f"When providing `x` as a {type(x).__name__}, `{name}` should not be passed. It is "
                              f"part of the batches that the {type(x).__name__} gives.")
-    return Stream(x, lambda batch: checked(*batch_parts(batch)), ranks=model.ranks if targets else ALONE, **order)
+    return Stream(x, lambda batch: prepare(*batch_parts(batch)), ranks=model.ranks if targets else ALONE, **order)
 
 
 def training_and_validation(
@@ -93,14 +93,14 @@ def training_and_validation(
     **order: Any,
 ) -> tuple[Data | Stream, Data | Stream | None]:
     """Checks both data sets. Class weights count in training only."""
-    given = validation_data
-    is_arrays = isinstance(given, tuple | list)
-    if given is not None and not is_stream(given) and (not is_arrays or len(given) not in (2, 3)):
+    tests = validation_data
+    is_arrays = isinstance(tests, tuple | list)
+    if tests is not None and not is_stream(tests) and (not is_arrays or len(tests) not in (2, 3)):
         raise ValueError("validation_data must be (x, y) or (x, y, sample_weight), or an iterable of batches. "
-                         f"Received: {type(given).__name__} of length {len(given)}.")
-    data = check_given(model, x, y, sample_weight, class_weight, **order)
-    if given is not None:
-        return data, check_given(model, *given) if is_arrays else check_given(model, given, peek=True)
+                         f"Received: {type(tests).__name__} of length {len(tests)}.")
+    data = prepare_data(model, x, y, sample_weight, class_weight, **order)
+    if tests is not None:
+        return data, prepare_data(model, *tests) if is_arrays else prepare_data(model, tests, peek=True)
     if not share:
         return data, None
     if isinstance(data, Stream):
@@ -111,16 +111,16 @@ def training_and_validation(
     return data, validation if class_weight is None else replace(validation, weights=unweighted)
 
 
-def build_for(model: Model, data: Data) -> None:
+def build_model(model: Model, data: Data) -> None:
     """Builds a model that is not built, and checks whether the data fit."""
     shapes = data.form([a.shape for a in data.x])
     if not model.built:
-        model.build(without_batch(shapes))
+        model.build(drop_batch(shapes))
     model.check_input(shapes)
 
 
-def source_of(model: Model, data: Data | Stream, batch_size: int | None, shuffled: bool = False,
-              staged: bool = False) -> Source | Stream:
+def make_source(model: Model, data: Data | Stream, batch_size: int | None, shuffle: bool = False,
+                stage: bool = False) -> Source | Stream:
     """Returns the data as batches, of which each rank has its part."""
     if isinstance(data, Stream):
         return data
@@ -129,4 +129,4 @@ def source_of(model: Model, data: Data | Stream, batch_size: int | None, shuffle
     for goal in model._trainer.running.goals if _wants_targets(model) else ():
         targets[goal.output] = goal.loss.target_dtype(model.dtype)
     dtypes = [*model._dtypes(len(data.x)), *targets, *(dtype for _ in data.weights)]
-    return Source(data, dtypes, batch_size, model.device, shuffled, model.ranks, staged)
+    return Source(data, dtypes, batch_size, model.device, shuffle, model.ranks, stage)

@@ -15,13 +15,13 @@ from ..arguments.shapes import check_count
 from ..callbacks import BackupAndRestore, Callback, CallbackList, History, Logs
 from ..engine.ranks import ALONE, Ranks
 from . import settings, state
-from .agreeing import STOPS, check_weights, hooks_of, join, share_random
+from .agreeing import STOPS, check_weights, join, make_hooks, share_random
 from .checkpoint import Checkpoint
-from .feeding import check_given, source_of, training_and_validation
+from .feeding import make_source, prepare_data, training_and_validation
 from .outputs import Outputs
-from .own import listed, overridden
+from .own import find_override, order_values
 from .progress import Progress, check_verbose, warn_of_nan
-from .saved_states import Saving, only_backup, state_in, usable
+from .saved_states import Saving, find_backup, load_newest, translate_errors
 from .source import Source
 from .state import TrainState
 from .step import Step
@@ -67,11 +67,11 @@ def fit(
         self.model, x, y, sample_weight, class_weight, validation_split, validation_data,
         shuffle=shuffle, number=initial_epoch, draw=self.running.training)
     self._settle(data.like)
-    source = source_of(self.model, data, batch_size, shuffle)
+    source = make_source(self.model, data, batch_size, shuffle)
     tests = None
     if validation is not None:
         self.running.check_targets(self.model, validation.like)
-        tests = source_of(self.model, validation, validation_batch_size or batch_size, staged=True)
+        tests = make_source(self.model, validation, validation_batch_size or batch_size, stage=True)
     work = _begin_training(self, source, tests, epochs=epochs, initial_epoch=initial_epoch,
                            steps_per_epoch=steps_per_epoch, shuffle=shuffle)
     line = self._prepare(work, source, verbose)
@@ -79,16 +79,16 @@ def fit(
     history = History()
     self.history = history
     self.stop_training = False
-    backup = only_backup(CallbackList(callbacks).callbacks)
-    hooks = hooks_of(self.model, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, history)
+    backup = find_backup(CallbackList(callbacks).callbacks)
+    hooks = make_hooks(self.model, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, history)
     order = self.running.training()
     if shuffle and isinstance(source, Source):
         source.key = order
     validate = None if tests is None else partial(evaluate_source, self, tests, validation_steps)
     fitting = Fitting(self, work, passes, hooks, range(initial_epoch, epochs), tests, validate, validates)
     try:
-        with fitting.saved(backup, resume) as found:
-            fitting.run(verbose, line, found)
+        with fitting.save(backup, resume) as checkpoint:
+            fitting.run(verbose, line, checkpoint)
     finally:  # also after an interrupt: this frees much memory for the next training
         steps = self.running.steps
         steps.forget("train", *(() if self.model.device.keeps_steps else ("test",)))
@@ -103,15 +103,15 @@ def _begin_training(
     work = trainer._work("train", trainer.optimizer)
     trainer._build_optimizer()
     if trainer.ranks.size > 1:
-        if work.own is not None:
+        if work.own_method is not None:
             raise ValueError("Several processes share the steps that autoconv makes. Received: "
-                             f"{type(trainer.model).__name__} with a {work.own} of its own.")
+                             f"{type(trainer.model).__name__} with a {work.own_method} of its own.")
         join(trainer.model, {**arguments, "data": source.identity(), "begins": source.get_state(),
                           "validation_data": None if tests is None else tests.identity()})
     if tests is None and not trainer.model.device.keeps_steps:
         trainer.running.steps.forget("test")  # free as much memory as training will need
     trainer.running.nan_seen = False
-    trainer.running.now = "train"
+    trainer.running.kind = "train"
     return work
 
 
@@ -125,20 +125,20 @@ def evaluate(
     """
     refuse(self.model, "evaluate", unknown)
     self._check_compiled("evaluate")
-    data = check_given(self.model, x, y, sample_weight)
+    data = prepare_data(self.model, x, y, sample_weight)
     self._settle(data.like)
-    source = source_of(self.model, data, batch_size, staged=True)
+    source = make_source(self.model, data, batch_size, stage=True)
     verbose = 0 if self.ranks.rank else check_verbose(verbose)
-    before = self._prepare(self._work("test"), source, verbose)
+    setup_line = self._prepare(self._work("test"), source, verbose)
     count = Epochs(source, steps).steps
-    hooks = hooks_of(self.model, callbacks, {"verbose": verbose, "epochs": 1, "steps": count})
-    line = Progress(count, verbose, before=before)
+    hooks = make_hooks(self.model, callbacks, {"verbose": verbose, "epochs": 1, "steps": count})
+    line = Progress(count, verbose, previous=setup_line)
     try:
         logs = evaluate_source(self, source, steps, hooks, line)
     finally:
         self.running.steps.detach("test")
     line.finish(logs)
-    return logs if return_dict else listed(self.model, logs)
+    return logs if return_dict else order_values(self.model, logs)
 
 
 def evaluate_source(trainer: "Trainer", source: Source | Stream, steps: int | None,
@@ -153,13 +153,13 @@ def evaluate_source(trainer: "Trainer", source: Source | Stream, steps: int | No
         trainer.stop_evaluating = False
         hooks.call("on_test_begin", {})
         work, sums = trainer._work("test"), running.sums["test"]
-        before, running.now = running.now, "test"
+        previous, running.kind = running.kind, "test"
         sums.reset()
         Loop(trainer, work, hooks).run(passes, partial(sums.read_logs, trainer.ranks), 0, line, sums.read_logs)
         logs = sums.read_logs(trainer.ranks)
         hooks.call("on_test_end", logs)
         if line is None:  # fit continues
-            running.now = before
+            running.kind = previous
     return logs
 
 
@@ -171,35 +171,35 @@ def predict(
     has them. x may be an iterable of batches x, (x, y) or (x, y, sample_weight), of which only x is used; steps: the
     number of batches. Needs no compile().
     """
-    model, everyone = self.model, self.ranks
+    model, ranks = self.model, self.ranks
     refuse(model, "predict", unknown)
-    data = check_given(model, x, targets=False)
-    is_shared = isinstance(data, Data) and steps is None and len(data) >= everyone.size > 1
+    data = prepare_data(model, x, targets=False)
+    is_shared = isinstance(data, Data) and steps is None and len(data) >= ranks.size > 1
     if is_shared:
-        start, n, *_ = everyone.part(len(data))  # type: ignore[arg-type]
+        start, n, *_ = ranks.part(len(data))  # type: ignore[arg-type]
         data = data.rows(start, start + n)  # type: ignore[union-attr]
-    verbose = 0 if is_shared and everyone.rank else check_verbose(verbose)
+    verbose = 0 if is_shared and ranks.rank else check_verbose(verbose)
     source = data if isinstance(data, Stream) else Source(data, model._dtypes(len(data.x)), batch_size,
-                                                          model.device, staged=True)
-    work = Work("predict", own=overridden(model, "predict"))
-    before = self._prepare(work, source, verbose)
+                                                          model.device, is_staged=True)
+    work = Work("predict", own_method=find_override(model, "predict"))
+    setup_line = self._prepare(work, source, verbose)
     passes, outputs = Epochs(source, steps), Outputs(model.device, source.samples)
-    line = Progress(passes.steps, verbose, before=before)
-    hooks = hooks_of(model, callbacks, {"verbose": verbose, "epochs": 1, "steps": passes.steps})
+    line = Progress(passes.steps, verbose, previous=setup_line)
+    hooks = make_hooks(model, callbacks, {"verbose": verbose, "epochs": 1, "steps": passes.steps})
     self.stop_predicting = False
     hooks.call("on_predict_begin", {})
-    Loop(self, work, hooks).run(passes, lambda: {"outputs": outputs.last()}, 0, line, take=outputs.take)
+    Loop(self, work, hooks).run(passes, lambda: {"outputs": outputs.copy_last()}, 0, line, take=outputs.take)
     hooks.call("on_predict_end", {})
     line.finish({})
     self.running.steps.detach("predict")
-    found = outputs.all()
+    arrays = outputs.get_arrays()
     if is_shared:
-        found = [np.concatenate(parts) for parts in zip(*everyone.exchange(found))]
-    return outputs.put_together(found)
+        arrays = [np.concatenate(parts) for parts in zip(*ranks.exchange(arrays))]
+    return outputs.restructure(arrays)
 
 
 class Loop:
-    """Runs the batches of epochs. done: the epoch's completed steps. It keeps no `Step`, so that its memory is free
+    """Runs the batches of epochs. steps: the epoch's completed steps. It keeps no `Step`, so that its memory is free
     when fit ends.
     """
 
@@ -207,33 +207,33 @@ class Loop:
         self._trainer, self._work = trainer, work
         self._begin = hooks.listeners(f"on_{work.kind}_batch_begin")
         self._end = hooks.listeners(f"on_{work.kind}_batch_end")
-        self.done = 0
+        self.steps = 0
 
     def run(self, epochs: Epochs, logs: Callable[[], Mapping[str, Any]], number: int = 0, line: Progress | None = None,
-            shown: Callable[[], Logs] = dict, take: Callable[[Step, Batch], None] = Step.run,
-            after: Callable[[], None] | None = None) -> None:
+            get_values: Callable[[], Logs] = dict, take: Callable[[Step, Batch], None] = Step.run,
+            callback: Callable[[], None] | None = None) -> None:
         """Runs the rest of an epoch. logs: returns the logs for callbacks at the end of a batch. line: shows the
-        progress, with the values `shown()`. take: runs a step on a batch. after: is called after each step.
+        progress, with the values `get_values()`. take: runs a step on a batch. callback: is called after each step.
         """
         trainer, work, stop = self._trainer, self._work, STOPS[self._work.kind]
-        one_by_one = bool(self._begin or self._end or after) or getattr(trainer, stop)
-        for batch in epochs.epoch(number, self.done, one_by_one):
+        one_by_one = bool(self._begin or self._end or callback) or getattr(trainer, stop)
+        for batch in epochs.epoch(number, self.steps, one_by_one):
             for method in self._begin:
-                method(self.done, {})
+                method(self.steps, {})
             if batch.source is None and work.sums is not None:
                 trainer.running.check_targets(trainer.model, batch.data)
-            take(trainer.step_for(work, batch), batch)
-            self.done += len(batch.numbers)
+            take(trainer.get_step(work, batch), batch)
+            self.steps += len(batch.numbers)
             if self._end:
                 values = logs()
                 for method in self._end:
-                    method(self.done - 1, values)
+                    method(self.steps - 1, values)
             if line is not None:
-                line.update(self.done, shown)
+                line.update(self.steps, get_values)
             if getattr(trainer, stop):
                 break
-            if after is not None:
-                after()
+            if callback is not None:
+                callback()
 
 
 class Fitting:
@@ -256,55 +256,55 @@ class Fitting:
         self._common: dict[str, Any] = {}
 
     @contextmanager
-    def saved(self, backup: BackupAndRestore | None, resume: str | PathLike[str] | None) -> Iterator[Checkpoint | None]:
+    def save(self, backup: BackupAndRestore | None, resume: str | PathLike[str] | None) -> Iterator[Checkpoint | None]:
         """Saves the training in the block as `backup` specifies. Yields the state to resume from, if any."""
         if backup is None and resume is None:
             yield None
             return
-        self._common = self._described()
+        self._common = self._describe()
         if backup is not None:
             self._saving = Saving(backup, self._state, lambda: int(self._trainer.optimizer.iterations), self._ranks)
         try:
-            found = self._ranks.on_first(self._find, resume)
+            checkpoint = self._ranks.run_on_first(self._find, resume)
             if self._saving is not None:
                 self._saving.begin()
-            yield found
+            yield checkpoint
         finally:
             if self._saving is not None:
                 self._saving.close()
 
-    def run(self, verbose: int, line: Progress, found: Checkpoint | None) -> None:
-        """Trains up to the last epoch, or until something stops it. line: the earlier progress. found: the state to
-        resume from.
+    def run(self, verbose: int, line: Progress, checkpoint: Checkpoint | None) -> None:
+        """Trains up to the last epoch, or until something stops it. line: the earlier progress. checkpoint: the state
+        to resume from.
         """
         trainer, hooks, saving, loop = self._trainer, self._hooks, self._saving, self._loop
         hooks.call("on_train_begin", {})
-        if found is not None:
-            self._go_on(found)
+        if checkpoint is not None:
+            self._restore(checkpoint)
         while self._epoch < self._epochs and not trainer.stop_training:
-            if not loop.done:
+            if not loop.steps:
                 if not self._passes.ready(self._epoch):
                     warn_of_end()
                     break
                 hooks.call("on_epoch_begin", self._epoch, {})
                 self._sums.reset()
             if saving is not None:
-                saving.check(self._held)
+                saving.check(self._get_states)
             title = f"Epoch {self._epoch + 1}/{self._epochs}"
-            line = Progress(self._passes.steps, verbose, title, line, loop.done)
+            line = Progress(self._passes.steps, verbose, title, line, loop.steps)
             # The line shows this rank's partial sums, which are read only when shown.
-            loop.run(self._passes, partial(self._so_far, self._ranks), self._epoch, line, self._so_far,
-                     after=None if saving is None else saving.after_step)
-            self._logs = self._so_far(self._ranks)
+            loop.run(self._passes, partial(self._read_logs, self._ranks), self._epoch, line, self._read_logs,
+                     callback=None if saving is None else saving.save_after_step)
+            self._logs = self._read_logs(self._ranks)
             if self._validate is not None and self._validates(self._epoch + 1):
                 self._logs.update({f"val_{name}": value for name, value in self._validate(hooks).items()})
             line.finish(self._logs)
             if self._ranks.size > 1:
                 check_weights(self._model, self._ranks)
             hooks.call("on_epoch_end", self._epoch, self._logs)
-            self._epoch, loop.done = self._epoch + 1, 0
+            self._epoch, loop.steps = self._epoch + 1, 0
             if saving is not None:
-                saving.after_epoch(last=self._epoch == self._epochs or trainer.stop_training)
+                saving.save_after_epoch(last=self._epoch == self._epochs or trainer.stop_training)
         if saving is not None:
             saving.finish()
         trainer.optimizer.finalize_variable_values()
@@ -312,25 +312,25 @@ class Fitting:
         if saving is not None:
             saving.clear()
 
-    def _so_far(self, ranks: Ranks = ALONE) -> Logs:
-        bad, logs = self._sums.read(ranks), self._sums.logs()
-        if bad is not None and not self._running.nan_seen:
+    def _read_logs(self, ranks: Ranks = ALONE) -> Logs:
+        nan_step, logs = self._sums.read(ranks), self._sums.logs()
+        if nan_step is not None and not self._running.nan_seen:
             self._running.nan_seen = True
             if not self._ranks.rank:
-                warn_of_nan(logs["loss"], self._epoch, bad)
+                warn_of_nan(logs["loss"], self._epoch, nan_step)
         return logs
 
     # The training's state.
 
-    def _described(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         """Returns the settings that a resumed training must share. Raises ValueError for data of unknown position."""
         source, tests = self._passes.source, self._tests
-        for each in (source, tests):
-            if isinstance(each, Stream):
-                each.check_position()
+        for batches in (source, tests):
+            if isinstance(batches, Stream):
+                batches.check_position()
         if isinstance(source, Stream) and isinstance(tests, Stream):
             source.check_apart(tests)
-        data = {**source.identity(), "shuffled": source.key is not None, "steps_per_epoch": self._passes.fixed,
+        data = {**source.identity(), "shuffled": source.key is not None, "steps_per_epoch": self._passes.limit,
                 "validation": None if tests is None else tests.identity()}
         return {"settings": settings.settings(self._model, data), "architecture": settings.architecture(self._model)}
 
@@ -338,66 +338,66 @@ class Fitting:
         """Returns the state to resume from, if any. Raises ValueError, before anything changes, if it is not of this
         training.
         """
-        found = self._saving.find() if resume is None and self._saving is not None else None
+        checkpoint = self._saving.find() if resume is None and self._saving is not None else None
         if resume is not None:
-            found = state_in(resume)
-        if found is not None:
-            self._check(found)
-        return found
+            checkpoint = load_newest(resume)
+        if checkpoint is not None:
+            self._check(checkpoint)
+        return checkpoint
 
-    def _check(self, found: Checkpoint) -> None:
-        with usable(found):
-            kept = found.state.content()
-            settings.check_settings(kept["settings"], self._common["settings"], self._epochs != kept["epochs"])
-            state.check_model(self._model, kept["model"])
-            settings.check_settings(kept["architecture"], self._common["architecture"])
-            state.check_callbacks(self._hooks, kept["callbacks"])
-            state.check_random(self._model, kept["random"])
-            positions = [(self._passes.source, kept["position"]["passes"]["source"])]
+    def _check(self, checkpoint: Checkpoint) -> None:
+        with translate_errors(checkpoint):
+            content = checkpoint.state.content()
+            settings.check_settings(content["settings"], self._common["settings"], self._epochs != content["epochs"])
+            state.check_model(self._model, content["model"])
+            settings.check_settings(content["architecture"], self._common["architecture"])
+            state.check_callbacks(self._hooks, content["callbacks"])
+            state.check_random(self._model, content["random"])
+            positions = [(self._passes.source, content["position"]["passes"]["source"])]
             if self._tests is not None:
-                positions.append((self._tests, kept["position"]["tests"]))
-            before = [(data, data.get_state()) for data, _ in positions]
+                positions.append((self._tests, content["position"]["tests"]))
+            old_states = [(data, data.get_state()) for data, _ in positions]
             try:
                 for data, position in positions:
                     data.set_state(position)
             finally:
-                for data, position in before:
+                for data, position in old_states:
                     data.set_state(position)
 
-    def _go_on(self, found: Checkpoint) -> None:
+    def _restore(self, checkpoint: Checkpoint) -> None:
         """Restores a state, which undoes changes by callbacks at the beginning to the model or random numbers."""
-        with usable(found):
-            kept = found.state.content()
-            position = kept["position"]
-            self._epoch, self._loop.done = int(position["epoch"]), int(position["done"])
-            self._logs = dict(kept["logs"])
-        if self._loop.done:
+        with translate_errors(checkpoint):
+            content = checkpoint.state.content()
+            position = content["position"]
+            self._epoch, self._loop.steps = int(position["epoch"]), int(position["done"])
+            self._logs = dict(content["logs"])
+        if self._loop.steps:
             self._hooks.call("on_epoch_begin", self._epoch, {})
-        with usable(found):
-            state.put_into_model(self._model, kept["model"])
+        with translate_errors(checkpoint):
+            state.restore_model(self._model, content["model"])
             running, source = self._running, self._passes.source
-            running.key = None if kept["key"] is None else (int(kept["key"][0]), int(kept["key"][1]))
+            running.key = None if content["key"] is None else (int(content["key"][0]), int(content["key"][1]))
             if source.key is not None:
                 source.key = running.key
             self._passes.set_state(position["passes"])
             if self._tests is not None:
                 self._tests.set_state(position["tests"])
-            self._sums.set_state(kept["sums"], self._ranks.rank == 0)
-            self._model.stop_training, running.nan_seen = bool(kept["stopped"]), bool(kept["nan_seen"])
-            state.put_into_callbacks(self._hooks, kept["callbacks"])
-            state.put_into_random(self._model, kept["random"])
+            self._sums.set_state(content["sums"], self._ranks.rank == 0)
+            self._model.stop_training, running.nan_seen = bool(content["stopped"]), bool(content["nan_seen"])
+            state.restore_callbacks(self._hooks, content["callbacks"])
+            state.restore_random(self._model, content["random"])
 
     def _state(self, belongs_to: Mapping[str, Any]) -> TrainState | None:
         """Returns a copy of the training's state; on the first rank with the sums of all."""
         sums = self._sums.get_state(self._ranks)
-        return None if self._ranks.rank else TrainState.of({
-            "model": state.of_model(self._model), "random": state.of_random(self._model), "key": self._running.key,
+        return None if self._ranks.rank else TrainState.from_content({
+            "model": state.copy_model(self._model), "random": state.copy_random(self._model), "key": self._running.key,
             "logs": self._logs, "stopped": self._model.stop_training, "nan_seen": self._running.nan_seen,
-            "epochs": self._epochs, **self._held(), "sums": sums, **self._common, "belongs_to": belongs_to})
+            "epochs": self._epochs, **self._get_states(), "sums": sums, **self._common, "belongs_to": belongs_to})
 
-    def _held(self) -> dict[str, Any]:
+    def _get_states(self) -> dict[str, Any]:
         """Returns the states of the data, metrics and callbacks."""
         tests = None if self._tests is None else self._tests.get_state()
-        return {"position": {"epoch": self._epoch, "done": self._loop.done, "passes": self._passes.get_state(),
+        return {"position": {"epoch": self._epoch, "done": self._loop.steps, "passes": self._passes.get_state(),
                              "tests": tests},
-                "sums": self._sums.get_state(), "callbacks": state.of_callbacks(self._hooks)}
+                "sums": self._sums.get_state(), "callbacks": state.copy_callbacks(self._hooks)}

@@ -45,19 +45,19 @@ class Outputs:
             self._rows = self._arrays(step, self._samples)
             step.add_sink(self._rows)
 
-    def all(self) -> list[np.ndarray]:
+    def get_arrays(self) -> list[np.ndarray]:
         """Returns the outputs of all steps, one array per output."""
         if self._rows is None:
             return [np.concatenate(parts) for parts in zip(*self._parts)]
         return [self._device.numpy(rows)[: self._count] for rows in self._rows]
 
-    def last(self) -> Any:
+    def copy_last(self) -> Any:
         """Returns copies of the last batch's outputs, in the structure of the model's call."""
-        return self.put_together(self._step.copied_outputs())
+        return self.restructure(self._step.copied_outputs())
 
-    def put_together(self, outputs: list[Any]) -> Any:
+    def restructure(self, outputs: list[Any]) -> Any:
         """Returns a list with one thing for each output in that structure."""
-        return self._step.space.put_together(outputs)
+        return self._step.space.restructure(outputs)
 
     def _arrays(self, step: Step, samples: int) -> list[Any]:
         outputs = [tensor.data for tensor in step.space.outputs]

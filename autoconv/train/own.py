@@ -57,7 +57,7 @@ def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None,
     if there are none.
     """
     outputs = flatten(y_pred) if y_pred is not None else []
-    targets, weights = _each(y, len(outputs)), _each(sample_weight, len(outputs))
+    targets, weights = _split(y, len(outputs)), _split(sample_weight, len(outputs))
     trainer, goals, parts = model._trainer, [], []
     running: Running = trainer.running
     if model.loss is not None:  # also for a model that has not been trained yet
@@ -68,7 +68,7 @@ def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None,
         if len(goals) > 1:
             _own_sums(model).mean(goal.name).update_state(part.detach(), len(outputs[goal.output]))
         parts.append(part * goal.weight)
-    parts += [each.sum() for each in model.losses]
+    parts += [loss.sum() for loss in model.losses]
     if not parts:
         raise ValueError("A step needs a loss: pass one, compile(loss='mse'), override compute_loss(), or "
                          "have a layer call add_loss().")
@@ -80,10 +80,10 @@ def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None,
 
 def _tracked_loss(model: Model, kind: str, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Tensor:
     """Calls `compute_loss` and adds the result to the mean loss; a user's version may lack the argument `training`."""
-    wanted = signature(model.compute_loss).parameters
-    told = "training" in wanted or any(each.kind is Parameter.VAR_KEYWORD for each in wanted.values())
+    parameters = signature(model.compute_loss).parameters
+    takes_training = "training" in parameters or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
     loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight,
-                              **({"training": kind == "train"} if told else {}))
+                              **({"training": kind == "train"} if takes_training else {}))
     _own_sums(model, kind).mean("loss").update_state(loss.detach(), sample_weight=len(flatten(y_pred)[0]))
     return loss
 
@@ -93,7 +93,7 @@ def _own_sums(model: Model, kind: str | None = None) -> "OwnSums":
     added to these are then lost.
     """
     running: Running = model._trainer.running
-    sums = running.sums.setdefault(kind or running.now, OwnSums(model))
+    sums = running.sums.setdefault(kind or running.kind, OwnSums(model))
     return sums if isinstance(sums, OwnSums) else OwnSums(model)
 
 
@@ -106,7 +106,7 @@ def compute_metrics(model: Model, x: Any, y: Any, y_pred: Any, sample_weight: An
 def get_metrics_result(model: Model) -> dict[str, Any]:
     """Returns the current loss and metrics of the last training or evaluation."""
     running: Running = model._trainer.running
-    sums = running.sums.get(running.now)
+    sums = running.sums.get(running.kind)
     if sums is not None and not isinstance(sums, OwnSums):
         return sums.read_logs()
     return results(model.metrics)
@@ -115,13 +115,13 @@ def get_metrics_result(model: Model) -> dict[str, Any]:
 def reset_metrics(model: Model) -> None:
     """Resets the loss and all metrics."""
     running: Running = model._trainer.running
-    found: list[Metric] = list(model.metrics)
+    metrics: list[Metric] = list(model.metrics)
     for kind, sums in running.sums.items():
         if isinstance(sums, OwnSums):
-            found += [*sums.means.values(), *(score.metric for score in running.scores.get(kind, []))]
+            metrics += [*sums.means.values(), *(score.metric for score in running.scores.get(kind, []))]
         else:
             sums.reset()
-    for metric in found:
+    for metric in metrics:
         metric.reset_state()
 
 
@@ -134,14 +134,14 @@ def compiled_metrics(model: Model) -> list[Metric]:
         return []
     running: Running = trainer.running
     sums = _own_sums(model)
-    total, *several = sums.means.values()
-    if sums is not running.sums.get(running.now):
-        several = [sums.mean(name) for name in running.loss_names]
-    given = [CompiledMetrics(running)] if trainer.metrics or trainer.weighted_metrics else []
-    return [total, *given, *several]
+    total, *means = sums.means.values()
+    if sums is not running.sums.get(running.kind):
+        means = [sums.mean(name) for name in running.loss_names]
+    combined = [CompiledMetrics(running)] if trainer.metrics or trainer.weighted_metrics else []
+    return [total, *combined, *means]
 
 
-def listed(model: Model, logs: Mapping[str, Any]) -> Any:
+def order_values(model: Model, logs: Mapping[str, Any]) -> Any:
     """Returns the values of `logs` in Keras's order: first what `metrics` names, then the rest by name. A single
     value is returned without a list.
     """
@@ -150,7 +150,7 @@ def listed(model: Model, logs: Mapping[str, Any]) -> Any:
     orders = model._trainer.running.orders
     if tuple(logs) not in orders:  # computed once: it creates objects, which count as changes
         names = [name for metric in model.metrics
-                 for name in (metric.listed if isinstance(metric, CompiledMetrics) else [metric.name])]
+                 for name in (metric.leading_names if isinstance(metric, CompiledMetrics) else [metric.name])]
         first = [name for name in dict.fromkeys(names) if name in logs]
         orders[tuple(logs)] = [*first, *sorted(logs.keys() - set(first))]
     return [logs[name] for name in orders[tuple(logs)]]
@@ -160,12 +160,12 @@ _IN = {"train": (train_step, compute_loss, compute_metrics), "test": (test_step,
        "predict": (predict_step,)}
 
 
-def overridden(model: Model, kind: str) -> str | None:
+def find_override(model: Model, kind: str) -> str | None:
     """Returns the first method of this kind of step that a model's class overrides. A model without a loss also runs
     these methods: layers may add one.
     """
-    found = next((step.__name__ for step in _IN[kind] if getattr(type(model), step.__name__) is not step), None)
-    return found or ("compute_loss" if kind != "predict" and model.loss is None else None)
+    method = next((step.__name__ for step in _IN[kind] if getattr(type(model), step.__name__) is not step), None)
+    return method or ("compute_loss" if kind != "predict" and model.loss is None else None)
 
 
 class CompiledMetrics(Metric):
@@ -178,12 +178,12 @@ class CompiledMetrics(Metric):
     @property
     def scores(self) -> Sequence[compiled.Score]:
         """The metrics with their outputs, once the model has seen data."""
-        return self._running.scores.get(self._running.now, [])
+        return self._running.scores.get(self._running.kind, [])
 
     @property
-    def listed(self) -> list[str]:
+    def leading_names(self) -> list[str]:
         """The names of results that precede the outputs' losses in a list: those without an output's prefix."""
-        return [] if self._running.prefixed else [score.name for score in self.scores]
+        return [] if self._running.has_prefixes else [score.name for score in self.scores]
 
     @property
     def variables(self) -> list[Any]:
@@ -193,10 +193,10 @@ class CompiledMetrics(Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch; weights count only in weighted metrics."""
         outputs = flatten(y_pred)
-        targets, weights = _each(y_true, len(outputs)), _each(sample_weight, len(outputs))
+        targets, weights = _split(y_true, len(outputs)), _split(sample_weight, len(outputs))
         for score in self.scores:
-            given = [weights[score.output]] if score.weighted and weights[score.output] is not None else []
-            score.metric.update_state(targets[score.output], outputs[score.output].detach(), *given)
+            args = [weights[score.output]] if score.uses_weights and weights[score.output] is not None else []
+            score.metric.update_state(targets[score.output], outputs[score.output].detach(), *args)
 
     def result(self) -> dict[str, Any]:
         """Returns the results by their names in the logs."""
@@ -253,7 +253,7 @@ class OwnSums:
                          "leave BackupAndRestore out.")
 
 
-def _each(given: Any, count: int) -> list[Any]:
+def _split(value: Any, count: int) -> list[Any]:
     """Returns the entries given for the outputs, one per output."""
-    flat = flatten(given)
-    return flat if len(flat) == count > 1 or isinstance(given, Mapping) else [given] * max(count, 1)
+    flat = flatten(value)
+    return flat if len(flat) == count > 1 or isinstance(value, Mapping) else [value] * max(count, 1)

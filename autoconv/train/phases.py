@@ -14,7 +14,7 @@ import numpy as np
 
 from ..engine.symbolic import flatten
 from ..engine.tape import walk_back
-from ..engine.tensor import Tensor, no_grad, within_formula
+from ..engine.tensor import Tensor, enter_formula, no_grad
 from ..kernels import trace
 from ..losses import weights_shape
 from .compiled import Goal
@@ -32,8 +32,8 @@ def _inputs(space: Workspace) -> Any:
     arrays = space.x
     if space.reasons["forward"] is not None:  # a user's layer may keep them
         arrays = [space.device.empty(a.shape, a.dtype) for a in space.x]
-        for mine, theirs in zip(space.x, arrays):
-            space.device.kernels("arith").copy(mine, theirs)
+        for source, target in zip(space.x, arrays):
+            space.device.kernels("arith").copy(source, target)
     return space.form([Tensor(a, device=space.device) for a in arrays])
 
 
@@ -45,19 +45,19 @@ def run_own_step(space: Workspace) -> None:
             space.structure = model.predict_step((x,))
         space.outputs = flatten(space.structure)
         return
-    found: list[Tensor | None] = []
+    tensors: list[Tensor | None] = []
     for i in range(2 * len(space.y)):
-        given = space.given_array(len(space.x) + i)
-        array = None if given is None else np.asarray(given)
+        values = space.user_array(len(space.x) + i)
+        array = None if values is None else np.asarray(values)
         dtype = model.dtype if array is None or array.dtype.kind == "f" else array.dtype
-        found.append(None if array is None else Tensor(space.device.array(array, dtype), device=space.device))
-    y, weights, several = found[: len(space.y)], found[len(space.y) :], len(space.y) > 1
-    parts = [x] if y == [None] else [x, y if several else y[0]]
+        tensors.append(None if array is None else Tensor(space.device.array(array, dtype), device=space.device))
+    y, weights, is_multi = tensors[: len(space.y)], tensors[len(space.y) :], len(space.y) > 1
+    parts = [x] if y == [None] else [x, y if is_multi else y[0]]
     if len(parts) == 2 and any(weight is not None for weight in weights):
-        parts.append(weights if several else weights[0])
-    model._trainer.running.now = kind
+        parts.append(weights if is_multi else weights[0])
+    model._trainer.running.kind = kind
     if kind == "train":
-        with within_formula(f"train_step of {model.name!r}"):
+        with enter_formula(f"train_step of {model.name!r}"):
             logs = model.train_step(tuple(parts))
         space.work.sums.take(logs)  # type: ignore[union-attr]
         return
@@ -86,7 +86,7 @@ def compute_losses(space: Workspace) -> None:
         for gradient in space.gradients.values():
             space.device.kernels("arith").copy(0, gradient)
     for goal in space.work.goals:
-        values, weights = _loss_of(space, goal)
+        values, weights = _compute_loss(space, goal)
         space.values.append((values, weights))
         if space.trains:
             dy = weights
@@ -112,11 +112,11 @@ def backward(space: Workspace) -> None:
         pairs = [(output, leaf)]
         if output.logits is not None and leaf.logits is not None:
             pairs.append((output.logits, leaf.logits))
-        for of, begun in pairs:
-            if begun.grad is None and space.reasons["loss"] is not None:
-                begun.grad = begun._grad_buffer  # zeros; a later step may need this gradient
-            if begun.grad is not None and of.requires_grad:
-                roots.append((of, begun.grad))
+        for result, start in pairs:
+            if start.grad is None and space.reasons["loss"] is not None:
+                start.grad = start._grad_buffer  # zeros; a later step may need this gradient
+            if start.grad is not None and result.requires_grad:
+                roots.append((result, start.grad))
 
     for penalty in space.penalties:
         if penalty.requires_grad:
@@ -125,12 +125,12 @@ def backward(space: Workspace) -> None:
     calls = section.calls if isinstance(section, trace.Section) else []
     space.arrivals = {}
 
-    def arrived(leaf: Tensor) -> None:
+    def note_arrival(leaf: Tensor) -> None:
         space.arrivals[id(leaf)] = len(calls)
 
     flat.bind_gradients()
     try:
-        walk_back(roots, arrived)
+        walk_back(roots, note_arrival)
         flat.collect([p.grad for p in flat.parameters])
     finally:
         flat.release_gradients()
@@ -139,7 +139,7 @@ def backward(space: Workspace) -> None:
 
 def update(space: Workspace) -> None:
     """Clips, then updates all weights."""
-    if space.by_kernels or space.reasons["update"] is None:
+    if space.updates_in_kernels or space.reasons["update"] is None:
         space.work.optimizer.update()
     else:
         space.work.optimizer.apply(space.work.optimizer.flat.gradients)
@@ -170,12 +170,12 @@ def score_by_numpy(space: Workspace) -> None:
     for score in space.work.scores:
         if not space.is_recorded(score):
             outputs = np.array(space.device.numpy(space.outputs[score.output].data))  # a copy that the metric may keep
-            given = [space.given_targets(score.output), outputs]
-            if score.weighted and space.weights[score.output] is not None:
-                given.append(np.asarray(space.given_array(len(space.x) + len(space.y) + score.output)))
-            if space.ranks.size > 1 and not space.duplicated:  # gather the whole batch on every rank
-                given = [np.concatenate(parts) for parts in zip(*space.ranks.exchange(given))]
-            score.metric.update_state(*given)
+            args = [space.user_targets(score.output), outputs]
+            if score.uses_weights and space.weights[score.output] is not None:
+                args.append(np.asarray(space.user_array(len(space.x) + len(space.y) + score.output)))
+            if space.ranks.size > 1 and not space.is_duplicate:  # gather the whole batch on every rank
+                args = [np.concatenate(parts) for parts in zip(*space.ranks.exchange(args))]
+            score.metric.update_state(*args)
 
 
 def store(space: Workspace) -> None:
@@ -194,21 +194,21 @@ def store(space: Workspace) -> None:
 def _leaf(space: Workspace, i: int) -> Tensor:
     """Returns an output as the start of a tape; its gradient, or its logits', goes to a permanent array."""
     output = space.outputs[i]
-    leaf = _begun(space, output, (i, False))
+    leaf = _new_leaf(space, output, (i, False))
     if output.logits is not None:
-        leaf.logits, leaf.activation = _begun(space, output.logits, (i, True)), output.activation
+        leaf.logits, leaf.activation = _new_leaf(space, output.logits, (i, True)), output.activation
     return leaf
 
 
-def _begun(space: Workspace, of: Tensor, key: tuple[int, bool]) -> Tensor:
-    data = of.data
+def _new_leaf(space: Workspace, tensor: Tensor, key: tuple[int, bool]) -> Tensor:
+    data = tensor.data
     if space.reasons.get("forward") is None and space.reasons.get("loss") is not None:  # a loss may keep it
-        data = space.device.empty(of.shape, of.dtype)
-        space.device.kernels("arith").copy(of.data, data)
+        data = space.device.empty(tensor.shape, tensor.dtype)
+        space.device.kernels("arith").copy(tensor.data, data)
     leaf = Tensor(data, space.trains, space.device)
     if space.trains:
         if key not in space.gradients:
-            space.gradients[key] = space.device.fresh(of.shape, of.dtype)
+            space.gradients[key] = space.device.fresh(tensor.shape, tensor.dtype)
         leaf._grad_buffer = space.gradients[key]
     return leaf
 
@@ -217,27 +217,27 @@ def _target(space: Workspace, goal: Goal) -> Any:
     """Returns a loss's targets: a tensor, or the user's array for a user's loss."""
     if space.takes_tensors(goal):
         return Tensor(space.y[goal.output], device=space.device)
-    return space.given_targets(goal.output)
+    return space.user_targets(goal.output)
 
 
-def _loss_of(space: Workspace, goal: Goal) -> tuple[Tensor, Any]:
+def _compute_loss(space: Workspace, goal: Goal) -> tuple[Tensor, Any]:
     """Returns the samples' weighted losses; for a class that overrides `__call__`, its result."""
-    target, leaf, given = _target(space, goal), space.leaves[goal.output], space.weights[goal.output]
+    target, leaf, weights = _target(space, goal), space.leaves[goal.output], space.weights[goal.output]
     if not goal.loss.has_own_call():
         values = goal.loss.sample_losses(target, leaf)
         return values, _normalized_weights(space, goal, values)
-    values = goal.loss(target, leaf, None if given is None else np.array(space.device.numpy(given))).reshape(1)
+    values = goal.loss(target, leaf, None if weights is None else np.array(space.device.numpy(weights))).reshape(1)
     return values, space.device.constant(np.full(1, 1 / space.shards, values.dtype))
 
 
 def _normalized_weights(space: Workspace, goal: Goal, values: Tensor) -> Any:
     """Returns each sample's normalized weight (`Loss.normalized_weights`), on the device."""
-    given, device = space.weights[goal.output], space.device
-    if given is None:
+    user_weights, device = space.weights[goal.output], space.device
+    if user_weights is None:
         return device.constant(goal.loss.normalized_weights(values, None, space.shards))
-    is_shared = values.size == 1 < given.size  # one number for all samples counts with the sum of their weights
-    shape = given.shape if is_shared else values.shape
-    spread = given.reshape(weights_shape(given.shape, shape))
+    is_shared = values.size == 1 < user_weights.size  # one number for all samples counts with the sum of their weights
+    shape = user_weights.shape if is_shared else values.shape
+    spread = user_weights.reshape(weights_shape(user_weights.shape, shape))
     k, weighted = device.kernels("select"), device.empty(shape, values.dtype)
     if goal.loss.reduction == "mean_with_sample_weight":
         if space.ranks.size > 1:
@@ -277,14 +277,14 @@ def cuts(space: Workspace) -> list[tuple[int, Callable[[], Any]]]:
     then the sum over ranks of each complete gradient bucket.
     """
     flat, complete = space.work.optimizer.flat, 0
-    found: list[tuple[int, Callable[[], Any]]] = []
+    result: list[tuple[int, Callable[[], Any]]] = []
     if space.moving:
-        found.append((0, partial(space.ranks.start_mean, space.moving)))
+        result.append((0, partial(space.ranks.start_mean, space.moving)))
     for start, stop in _buckets(space):
-        inside = [p for p, at in zip(flat.parameters, flat.starts) if start <= at < stop]
-        complete = max(complete, *(space.arrivals.get(id(p), space.calls) for p in inside))
-        found.append((complete, partial(_begin_sum, space, start, stop)))
-    return found
+        parameters = [p for p, first in zip(flat.parameters, flat.starts) if start <= first < stop]
+        complete = max(complete, *(space.arrivals.get(id(p), space.calls) for p in parameters))
+        result.append((complete, partial(_begin_sum, space, start, stop)))
+    return result
 
 
 def _begin_sum(space: Workspace, start: int, stop: int) -> None:
@@ -307,33 +307,33 @@ def reduce(space: Workspace) -> None:
 def pieces(space: Workspace) -> list[Phase]:
     """Returns the phases of a step, in order."""
     has_source, has_sink = space.source is not None, space.sink is not None
-    if space.work.own is not None:
-        several = False
+    if space.work.own_method is not None:
+        is_shared = False
         phases = [("load", load, has_source), ("forward", run_own_step, True), ("store", store, has_sink)]
     else:
-        several = space.trains and space.ranks.size > 1
+        is_shared = space.trains and space.ranks.size > 1
         goals = bool(space.work.goals)
-        scored = any(not space.is_recorded(score) for score in space.work.scores)
+        has_user_metrics = any(not space.is_recorded(score) for score in space.work.scores)
         phases = [
             ("load", load, has_source), ("forward", forward, True), ("loss", compute_losses, goals),
-            ("backward", backward, space.trains), ("reduce", reduce, several), ("account", account, goals),
-            ("score", score_by_numpy, scored), ("store", store, has_sink), ("update", update, space.trains)]
-    return [Phase(name, partial(phase, space), partial(cuts, space) if name == "backward" and several else None)
+            ("backward", backward, space.trains), ("reduce", reduce, is_shared), ("account", account, goals),
+            ("score", score_by_numpy, has_user_metrics), ("store", store, has_sink), ("update", update, space.trains)]
+    return [Phase(name, partial(phase, space), partial(cuts, space) if name == "backward" and is_shared else None)
             for name, phase, is_wanted in phases if is_wanted]
 
 
-def obstacle(space: Workspace, phase: str, in_model: str | None) -> str | None:
-    """Returns the reason why a phase cannot be recorded, if known before it runs. in_model: the model's reason."""
+def obstacle(space: Workspace, phase: str, reason: str | None) -> str | None:
+    """Returns the reason why a phase cannot be recorded, if known before it runs. reason: the model's reason."""
     work = space.work
-    if work.own is not None and phase != "load":
-        return f"{type(space.model).__name__} runs its own {work.own}()"
+    if work.own_method is not None and phase != "load":
+        return f"{type(space.model).__name__} runs its own {work.own_method}()"
     if space.model.run_eagerly and phase != "load":  # loading runs no user code
         return "compile(run_eagerly=True)"
     if phase in ("forward", "backward", "store", "loss", "account"):
         if phase == "store" and not all(map(space.device.writes_to, space.sink or ())):
-            return in_model or "the predictions do not fit into the GPU's memory"
-        if in_model is not None or phase in ("forward", "backward", "store"):
-            return in_model
+            return reason or "the predictions do not fit into the GPU's memory"
+        if reason is not None or phase in ("forward", "backward", "store"):
+            return reason
         odd = next((goal.loss for goal in work.goals if not space.takes_tensors(goal)), None)
         return None if odd is None else f"the loss {odd.name} does not say recordable = True"
     if phase == "update" and not is_recordable(work.optimizer):

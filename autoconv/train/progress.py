@@ -20,66 +20,66 @@ class Progress:
     """Progress over `total` steps (None if unknown), written to the sys.stdout of its creation.
 
     verbose 0 shows nothing, 1 ("auto") a line that is updated in place if the output allows it, 2 one plain line.
-    `title` ("Epoch 1/5") is above the line on a terminal, else before it. `before` is the progress that this one
-    continues: in a notebook both are lines of one output. `done` steps were done earlier, by another process.
+    `title` ("Epoch 1/5") is above the line on a terminal, else before it. `previous` is the progress that this one
+    continues: in a notebook both are lines of one output. `start_step` steps were done earlier, by another process.
     """
 
     def __init__(self, total: int | None, verbose: str | int = "auto", title: str = "",
-                 before: "Progress | None" = None, done: int = 0) -> None:
+                 previous: "Progress | None" = None, start_step: int = 0) -> None:
         verbose = check_verbose(verbose)
-        self.total, self.title, self._done, self._earlier = total, title, 0, done
-        self.display: Plain | None = before.display if before else None
+        self.total, self.title, self._step, self._start_step = total, title, 0, start_step
+        self.display: Plain | None = previous.display if previous else None
         if self.display is None and verbose and sys.stdout is not None:
             self.display = open_display(sys.stdout, live=verbose == 1)
         self.live = self.display is not None and self.display.live
-        self._start = self._shown = time.perf_counter()
+        self._start = self._update_time = time.perf_counter()
         self._first: float | None = None
-        self._said_compiling = False
+        self._has_shown_compiling = False
         if self.display is not None and self.display.titles_above and title:
             self.display.keep(title)
 
     def update(self, step: int, values: Callable[[], Mapping[str, float]]) -> None:
         """Updates after step number `step`. `values` is called only when the line is written, ten times per second."""
-        self._done = step
+        self._step = step
         if self._first is None:
             self._first = time.perf_counter()  # after the first step, which includes the setup time
         if self.display is not None and self.live:
             now = time.perf_counter()
-            if now - self._shown >= INTERVAL:
-                self._shown = now
+            if now - self._update_time >= INTERVAL:
+                self._update_time = now
                 rest = step if self.total is None else self.total - step  # unknown total: show elapsed time
                 minutes, seconds = divmod(int(self._seconds_per_step(step) * rest), 60)
-                left = f"{minutes}:{seconds:02d}" if minutes else f"{seconds}s"
+                duration = f"{minutes}:{seconds:02d}" if minutes else f"{seconds}s"
                 if minutes >= 60:
-                    left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-                line = self._line(step, left, values())
+                    duration = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+                line = self._line(step, duration, values())
                 self.display.show(line[: self.display.columns() - 1])
 
     def finish(self, values: Mapping[str, float]) -> None:
         """Shows the final line after the last step."""
         if self.display is not None:
-            self.total = self._done if self.total is None else self.total
+            self.total = self._step if self.total is None else self.total
             text = self._line(self.total, f"{time.perf_counter() - self._start:.0f}s", values)
-            self.display.keep(_wrapped(text, self.display.columns() - 1))
+            self.display.keep(_wrap(text, self.display.columns() - 1))
 
-    def compiling(self, done: int, total: int) -> None:
+    def compiling(self, count: int, total: int) -> None:
         """Shows the progress of compiling kernels in one line; as plain text, only at its start and end."""
         if self.display is None:
             return
-        text = f"compiling kernels, first run only: {done}/{total}"
-        if done == total:
+        text = f"compiling kernels, first run only: {count}/{total}"
+        if count == total:
             self.display.keep(text, lasting=False)
         elif self.live:
             self.display.show(text)
-        elif not self._said_compiling:
+        elif not self._has_shown_compiling:
             self.display.keep(text)
-        self._said_compiling = True
+        self._has_shown_compiling = True
 
     def _line(self, step: int, duration: str, values: Mapping[str, float]) -> str:
         """`Epoch 1/5 - 12/94 ━━━─────── 2s 3ms/step - loss: 0.1600`, with a bar that fills the available space."""
         start = f"{self.title} - " if self.title and not self.display.titles_above else ""  # type: ignore[union-attr]
         start += f"{step}/Unknown" if self.total is None else f"{step:>{len(str(self.total))}}/{self.total}"
-        rest = f"{duration}{self._speed(step)}{_listed(values)}"
+        rest = f"{duration}{self._speed(step)}{format_values(values)}"
         if not self.live:
             return f"{start} - {rest}"
         space = self.display.columns() - len(start) - len(rest) - 3  # type: ignore[union-attr]
@@ -90,14 +90,14 @@ class Progress:
         if length < SHORTEST_BAR:
             return ""
         full, rest = ("━", "─") if self.display.can_write("━─") else ("=", ".")  # type: ignore[union-attr]
-        done = length * step // self.total if self.total else 0
-        return full * done + rest * (length - done) + " "
+        count = length * step // self.total if self.total else 0
+        return full * count + rest * (length - count) + " "
 
     def _seconds_per_step(self, step: int) -> float:
-        now, timed = time.perf_counter(), step - self._earlier
-        if timed < 2 or self._first is None:
-            return (now - self._start) / max(timed, 1)
-        return (now - self._first) / (timed - 1)
+        now, steps = time.perf_counter(), step - self._start_step
+        if steps < 2 or self._first is None:
+            return (now - self._start) / max(steps, 1)
+        return (now - self._first) / (steps - 1)
 
     def _speed(self, step: int) -> str:
         seconds = self._seconds_per_step(step)
@@ -114,7 +114,7 @@ def check_verbose(verbose: Any) -> int:
     return 1 if verbose == "auto" else int(verbose)
 
 
-def _wrapped(text: str, columns: int) -> str:
+def _wrap(text: str, columns: int) -> str:
     """Wraps a long line before one of its values; continuation lines are indented."""
     lines = [""]
     for i, part in enumerate(text.split(" - ")):
@@ -125,7 +125,7 @@ def _wrapped(text: str, columns: int) -> str:
     return "\n".join(lines)
 
 
-def _listed(values: Mapping[str, float]) -> str:
+def format_values(values: Mapping[str, float]) -> str:
     """` - accuracy: 0.9500 - loss: 0.1600`, sorted by name, as Keras shows it."""
     means = {name: float(np.mean(values[name])) for name in sorted(values)}  # mean of a metric with several numbers
     return "".join(f" - {printable(name)}: {value:.4f}" if abs(value) > 1e-3 else f" - {printable(name)}: {value:.4e}"

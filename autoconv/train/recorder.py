@@ -27,35 +27,35 @@ class Recorder:
     """Records pieces of work on a device. A piece that cannot be recorded runs through Python each time.
 
     versions: returns all that the recordings depend on, each object with the number of its last change, or None for an
-    object that counts none. watched: returns the parts that can change in place. reasons: why a piece is not recorded,
-    by name; None for recorded ones. plan: the work of a later run, names of adjacent sections to replay and functions
-    between them; empty before the first run and after an interrupted one.
+    object that counts none. find_mutable: returns the parts that can change in place. reasons: why a piece is not
+    recorded, by name; None for recorded ones. plan: the work of a later run, names of adjacent sections to replay and
+    functions between them; empty before the first run and after an interrupted one.
     """
 
     def __init__(self, device: devices.Device, versions: Callable[[], list[tuple[Any, Any]]],
-                 watched: Callable[[], Iterable[Any]], reasons: dict[str, str | None]) -> None:
+                 find_mutable: Callable[[], Iterable[Any]], reasons: dict[str, str | None]) -> None:
         self.reasons = reasons
         self.plan: list[Any] = []
         self.graphs = trace.Graphs()
         self.versions = versions
-        self.watched = watched
+        self.find_mutable = find_mutable
         self._device = device
         self._pool = devices.Pool()
         self._trace: Any = None
         self._cut: dict[str, list[str]] = {}  # names of the pieces of cut sections
         self._changes = -1
-        self._seen: list[tuple[Any, Any]] = []
+        self._versions: list[tuple[Any, Any]] = []
         self._attributes: list[tuple[dict[str, Any], tuple]] = []  # attributes of objects that count no changes
         self._contents: list[tuple[Any, Any]] = []  # contents of values that can change in place
 
-    def begin(self, draw: Callable[[], Any], between: Callable[[], object] | None = None) -> None:
-        """Discards all recordings. draw: makes dynamic scalars that several pieces share. between: is called after each
-        call of a replay.
+    def begin(self, draw: Callable[[], Any], progress: Callable[[], object] | None = None) -> None:
+        """Discards all recordings. draw: makes dynamic scalars that several pieces share. progress: is called after
+        each call of a replay.
         """
         self.close()
         self._trace = self._device.trace()
         self._trace.graphs = self.graphs
-        self._trace.between = between
+        self._trace.between = progress
         with self._trace.record(SHARED):
             draw()
 
@@ -98,12 +98,12 @@ class Recorder:
 
     def replay(self) -> None:
         """Replays the recording on its arrays' current values."""
-        for act in self.plan:
-            if isinstance(act, tuple):
-                self._trace.replay(*act)
+        for action in self.plan:
+            if isinstance(action, tuple):
+                self._trace.replay(*action)
             else:
                 with devices.reusing(self._pool):
-                    act()
+                    action()
 
     def draw(self) -> None:
         """Draws new values for the shared scalars."""
@@ -132,22 +132,22 @@ class Recorder:
     def note_versions(self) -> None:
         """Stores the versions of all objects that the recordings depend on."""
         self._changes = changes()  # before the versions: another thread may change something meanwhile
-        self._seen = self.versions()
+        self._versions = self.versions()
         self._attributes = [(vars(thing), tuple(vars(thing).values()))
-                            for thing, number in self._seen if number is None]
-        self._contents = [(value, contents(value)) for value in self.watched()]
+                            for thing, number in self._versions if number is None]
+        self._contents = [(value, contents(value)) for value in self.find_mutable()]
 
     def is_current(self) -> bool:
         """Whether nothing that the recordings depend on has changed."""
-        for attributes, before in self._attributes:
-            if len(attributes) != len(before) or not all(map(is_, attributes.values(), before)):
+        for attributes, old in self._attributes:
+            if len(attributes) != len(old) or not all(map(is_, attributes.values(), old)):
                 return False
-        if self._contents and not all(contents(value) == before for value, before in self._contents):
+        if self._contents and not all(contents(value) == old for value, old in self._contents):
             return False
         count = changes()  # as in `note_versions`
         if self._changes == count:
             return True
-        now = self.versions()
-        same = len(now) == len(self._seen) and all(a is b and v == w for (a, v), (b, w) in zip(now, self._seen))
+        new = self.versions()
+        same = len(new) == len(self._versions) and all(a is b and v == w for (a, v), (b, w) in zip(new, self._versions))
         self._changes = count if same else -1
         return same

@@ -10,7 +10,7 @@ from ..kernels.locks import Lock
 from . import compiled
 from .compiled import Goal, Score
 from .step import Steps
-from .user_arrays import Data, Model, arranged
+from .user_arrays import Data, Model, list_leaves
 
 Shape = tuple[int | None, ...]
 
@@ -23,13 +23,13 @@ class Running:
         self.goals: list[Goal] = []
         self.loss_names: list[str] = []  # the outputs' losses, if there are several, in the order of lists
         self.orders: dict[tuple[str, ...], list[str]] = {}  # order of values in lists, by the names in the logs
-        self.prefixed = False  # whether the names of metrics begin with the name of an output
+        self.has_prefixes = False  # whether the names of metrics begin with the name of an output
         self.scores: dict[str, list[Score]] = {}  # metrics of training and of evaluation, like the sums
         self.sums: dict[str, Any] = {}  # separate for training and evaluation: a callback may evaluate while fit runs
-        self.made_for: Any = None  # the device and compile's arguments for which these were made
+        self.basis: Any = None  # the device and compile's arguments for which these were made
         self.key: random.Key | None = None  # key of the last training's orders
         self.nan_seen = False
-        self.now = "train"  # the last kind of run, training or evaluation
+        self.kind = "train"  # the last kind of run, training or evaluation
         self.lock = Lock()  # one evaluation at a time: they share the sums
 
     def training(self) -> random.Key:
@@ -42,13 +42,13 @@ class Running:
         shapes = output_shapes(model)
         names = output_names(model, len(shapes))
         trainer = model._trainer
-        made_for = contents([model.device, trainer.optimizer, trainer.loss, trainer.loss_weights, trainer.metrics,
-                             trainer.weighted_metrics])
-        if self.made_for != made_for:
+        basis = contents([model.device, trainer.optimizer, trainer.loss, trainer.loss_weights, trainer.metrics,
+                          trainer.weighted_metrics])
+        if self.basis != basis:
             with self.lock:  # another thread may evaluate for the first time as well
-                if self.made_for != made_for:
+                if self.basis != basis:
                     self._make(model, data, shapes, names)
-                    self.made_for = made_for
+                    self.basis = basis
         self.check_targets(model, data)
 
     def _make(self, model: Model, data: Data, shapes: list[Shape], names: list[str]) -> None:
@@ -56,19 +56,19 @@ class Running:
         if shapes and len(data.y) != len(shapes) and data.y != [None]:
             raise ValueError(f"y must have {len(shapes)} arrays, one per output. Received: {len(data.y)}.")
         trainer = model._trainer
-        loss, weights, wanted, weighted = (as_list(given, model) for given in (
+        loss, weights, metrics, weighted_metrics = (flatten_values(value, model) for value in (
             trainer.loss, trainer.loss_weights, trainer.metrics, trainer.weighted_metrics))
         self.goals = [] if loss is None or not shapes else compiled.goals(loss, weights, _names_of_losses(model, names))
         self.loss_names = _loss_names(model, self.goals) if len(self.goals) > 1 else []
-        self.prefixed = len(shapes) > 1 and bool(_known_names(model))
+        self.has_prefixes = len(shapes) > 1 and bool(_known_names(model))
         targets = [shape if a is None else a.shape for a, shape in zip(data.y * (len(shapes) // len(data.y)), shapes)]
         losses = {goal.output: goal.loss for goal in self.goals}
-        self.scores = {kind: [] if not shapes else compiled.scores(wanted, weighted, names, targets, shapes,
+        self.scores = {kind: [] if not shapes else compiled.scores(metrics, weighted_metrics, names, targets, shapes,
                                              [losses.get(i) for i in range(len(shapes))])
                        for kind in ("train", "test")}
         self.orders = {}
         self.steps.forget()
-        self.sums = {kind: trainer.sums_for(kind, self.goals, scores) for kind, scores in self.scores.items()}
+        self.sums = {kind: trainer.get_sums(kind, self.goals, scores) for kind, scores in self.scores.items()}
         self.steps = Steps()
 
     def check_targets(self, model: Model, data: Data) -> None:
@@ -110,13 +110,13 @@ def is_nested(structure: Any) -> bool:
     return isinstance(structure, dict | list | tuple) and any(isinstance(part, dict | list | tuple) for part in parts)
 
 
-def as_list(given: Any, model: Model) -> Any:
+def flatten_values(values: Any, model: Model) -> Any:
     """Flattens values given in the outputs' structure to a list if it is nested; returns others unchanged."""
     outputs = output_structure(model)
-    if not is_nested(outputs) or not isinstance(given, Mapping | list | tuple):
-        return given
-    found = arranged(given, outputs)
-    return given if found is None else found
+    if not is_nested(outputs) or not isinstance(values, Mapping | list | tuple):
+        return values
+    flat = list_leaves(values, outputs)
+    return values if flat is None else flat
 
 
 def _names_of_losses(model: Model, names: list[str]) -> list[str]:
@@ -126,9 +126,9 @@ def _names_of_losses(model: Model, names: list[str]) -> list[str]:
     outputs = output_structure(model)
     if not is_nested(outputs):
         return names
-    own = names if getattr(model, "graph", None) is not None else [""] * len(names)
+    suffixes = names if getattr(model, "graph", None) is not None else [""] * len(names)
     return ["/".join(str(key) for key in (path if isinstance(path[-1], str) else (*path[:-1], name)))
-            for path, name in zip(_paths(outputs), own)]
+            for path, name in zip(_paths(outputs), suffixes)]
 
 
 def _paths(structure: Any) -> list[tuple]:
@@ -159,7 +159,7 @@ def output_shapes(model: Model) -> list[Shape]:
     """Returns the outputs' shapes; only the last axis for a class with its own call, which accepts other sizes, too."""
     if not model._can_be_called():
         return []
-    found = model.output_shape
-    if getattr(model, "output_names", None) is None and isinstance(found, tuple) and not isinstance(found[-1], tuple):
-        found = (None,) * (len(found) - 1) + found[-1:]
-    return flat_shapes(found)
+    shape = model.output_shape
+    if getattr(model, "output_names", None) is None and isinstance(shape, tuple) and not isinstance(shape[-1], tuple):
+        shape = (None,) * (len(shape) - 1) + shape[-1:]
+    return flat_shapes(shape)

@@ -26,50 +26,50 @@ class Saving:
                  steps: Callable[[], int], ranks: Ranks = ALONE) -> None:
         self._backup, self._state, self._steps, self._ranks = backup, state, steps, ranks
         self._writer: Writer | None = None  # only on the first rank
-        self._unsaved, self._cost = 0, 0.0  # steps since the last save; the seconds that it took
-        self._checked = False
-        ranks.on_first(self._open)
+        self._unsaved_steps, self._cost = 0, 0.0  # steps since the last save; its seconds
+        self._is_checked = False
+        ranks.run_on_first(self._open)
 
     def _open(self) -> None:
         self._writer = Writer(self._backup.backup_dir)
 
     def find(self) -> Checkpoint | None:
         """Returns the folder's state to resume from, if any. Called on the first rank."""
-        found = None if self._backup.anew else newest(self._backup.backup_dir, warn)
-        if found is not None and self._writer is not None:
-            self._writer.follow(found)
-        return found
+        checkpoint = None if self._backup.anew else newest(self._backup.backup_dir, warn)
+        if checkpoint is not None and self._writer is not None:
+            self._writer.follow(checkpoint)
+        return checkpoint
 
     def begin(self) -> None:
         """Sets the training's number in the callback."""
         if self._writer is not None:
             self._backup.training = self._writer.training
 
-    def check(self, held: Callable[[], Mapping[str, Any]]) -> None:
+    def check(self, get_states: Callable[[], Mapping[str, Any]]) -> None:
         """Raises TypeError before the first step if the state of callbacks or iterables cannot be saved."""
-        if not self._checked:
-            self._ranks.on_first(lambda: TrainState.of(held()) and None)
-            self._checked = True
+        if not self._is_checked:
+            self._ranks.run_on_first(lambda: TrainState.from_content(get_states()) and None)
+            self._is_checked = True
 
-    def after_step(self) -> None:
+    def save_after_step(self) -> None:
         """Saves if a save is due or was requested."""
-        self._unsaved += 1
-        self._save_where(self._writer is not None and self._backup.is_due(self._unsaved, self._cost))
+        self._unsaved_steps += 1
+        self._save_if_due(self._writer is not None and self._backup.is_due(self._unsaved_steps, self._cost))
 
-    def after_epoch(self, last: bool) -> None:
+    def save_after_epoch(self, last: bool) -> None:
         """Saves if a save is due or was requested, and after the last epoch."""
-        self._save_where(last or (self._writer is not None and self._backup.is_due_at_epoch_end(self._cost)))
+        self._save_if_due(last or (self._writer is not None and self._backup.is_due_at_epoch_end(self._cost)))
 
     def finish(self) -> None:
         """Waits until all is written."""
         if self._writer is not None:
             self._writer.wait()
-            self._tell()
+            self._report_error()
 
     def clear(self) -> None:
         """Removes all states after the training, unless the callback keeps them."""
         if self._backup.delete_checkpoint and self._writer is not None:
-            prune(self._writer.folder, self._writer.training, kept=0, others=True)
+            prune(self._writer.folder, self._writer.training, count=0, all_trainings=True)
 
     def close(self) -> None:
         """Releases the folder. A request to stop applies to this training only, not to the next one."""
@@ -77,7 +77,7 @@ class Saving:
         if self._writer is not None:
             self._writer.close()
 
-    def _save_where(self, due: bool) -> None:
+    def _save_if_due(self, due: bool) -> None:
         """Saves if one rank decides so. Raises KeyboardInterrupt on all ranks if one was asked to stop."""
         stop = self._backup.stop_requested
         if self._ranks.size > 1:
@@ -87,28 +87,28 @@ class Saving:
 
     def _save(self, stop: bool) -> None:
         """Copies the state, which a thread then writes. With `stop`, raises KeyboardInterrupt after the write."""
-        begun = time.perf_counter()
-        self._tell()
+        start = time.perf_counter()
+        self._report_error()
         state = self._state(self._backup.belongs_to)
         if self._writer is not None and state is not None:
             self._writer.write(self._steps(), state)
-            self._cost = self._writer.seconds + time.perf_counter() - begun
-        self._unsaved = 0
+            self._cost = self._writer.seconds + time.perf_counter() - start
+        self._unsaved_steps = 0
         if stop:
             self.finish()
             self._ranks.exchange(None)  # no rank ends before the state is written
             raise KeyboardInterrupt
 
-    def _tell(self) -> None:
-        trouble = None if self._writer is None else self._writer.trouble()
-        if isinstance(trouble, BlockingIOError):  # the folder was removed and now belongs to another process
-            raise trouble
-        if trouble is not None:
-            warn(f"The training's state could not be saved in {self._backup.backup_dir}: {trouble.strerror}. States "
+    def _report_error(self) -> None:
+        error = None if self._writer is None else self._writer.take_error()
+        if isinstance(error, BlockingIOError):  # the folder was removed and now belongs to another process
+            raise error
+        if error is not None:
+            warn(f"The training's state could not be saved in {self._backup.backup_dir}: {error.strerror}. States "
                  "that were saved before stay, and training goes on.", RuntimeWarning)
 
 
-def only_backup(callbacks: Iterable[Callback]) -> BackupAndRestore | None:
+def find_backup(callbacks: Iterable[Callback]) -> BackupAndRestore | None:
     """Returns the `BackupAndRestore` among callbacks, if any. Raises ValueError for several."""
     backups = [callback for callback in callbacks if isinstance(callback, BackupAndRestore)]
     if len(backups) > 1:
@@ -117,19 +117,19 @@ def only_backup(callbacks: Iterable[Callback]) -> BackupAndRestore | None:
     return backups[0] if backups else None
 
 
-def state_in(folder: str | PathLike[str]) -> Checkpoint:
+def load_newest(folder: str | PathLike[str]) -> Checkpoint:
     """Returns the newest state in a folder. Raises FileNotFoundError if there is none."""
-    found = newest(Path(folder), warn)
-    if found is None:
+    checkpoint = newest(Path(folder), warn)
+    if checkpoint is None:
         raise FileNotFoundError(f"There is no state of a training in {folder}. Leave out `resume` to begin one; "
                                 "callbacks.BackupAndRestore(backup_dir) saves states.")
-    return found
+    return checkpoint
 
 
 @contextmanager
-def usable(found: Checkpoint) -> Iterator[None]:
+def translate_errors(checkpoint: Checkpoint) -> Iterator[None]:
     """Inside the block, a missing part of a state is a ValueError that names its file."""
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"The state in {found.path} cannot be used: {error!r}.") from error
+        raise ValueError(f"The state in {checkpoint.path} cannot be used: {error!r}.") from error

@@ -13,13 +13,13 @@ from .user_arrays import Model
 
 def settings(model: Model, data: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a model's training data and compile settings as plain data."""
-    optimizer = described(model.optimizer)
+    optimizer = describe(model.optimizer)
     if not model.optimizer.iterations:  # later, training may have changed the rate
         optimizer.setdefault("learning_rate", float(model.optimizer.learning_rate))
-    return {"data": described(data),  # first: a schedule may depend on the number of samples
-            "optimizer": optimizer, "loss": described(model.loss),
-            "loss_weights": described(model._trainer.loss_weights), "metrics": described(model._trainer.metrics),
-            "weighted_metrics": described(model._trainer.weighted_metrics)}
+    return {"data": describe(data),  # first: a schedule may depend on the number of samples
+            "optimizer": optimizer, "loss": describe(model.loss),
+            "loss_weights": describe(model._trainer.loss_weights), "metrics": describe(model._trainer.metrics),
+            "weighted_metrics": describe(model._trainer.weighted_metrics)}
 
 
 def architecture(model: Model) -> dict[str, Any]:
@@ -28,32 +28,32 @@ def architecture(model: Model) -> dict[str, Any]:
     return {"model": {"config": _config(model), "layers": [_config(part) for part in parts]}}
 
 
-def check_settings(kept: Mapping[str, Any], own: Mapping[str, Any], other_schedule: bool = False) -> None:
+def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], other_schedule: bool = False) -> None:
     """Raises ValueError, with the name, if settings differ. other_schedule: the learning rate's schedule may."""
-    for name, then, now in differences(kept, own):
+    for name, a, b in differences(old, new):
         if name.startswith("data."):
-            raise ValueError(f"The data are not those of the training that was saved, which had {name[5:]} {then}. "
-                             f"Received: {now}. Put back what was there, or begin anew in another folder.")
-        if name == "optimizer.learning_rate" and None in (then, now) and isinstance(then or now, float):
+            raise ValueError(f"The data are not those of the training that was saved, which had {name[5:]} {a}. "
+                             f"Received: {b}. Put back what was there, or begin anew in another folder.")
+        if name == "optimizer.learning_rate" and None in (a, b) and isinstance(a or b, float):
             continue
         if not (other_schedule and name.startswith("optimizer.learning_rate.")):
-            raise ValueError(f"The training that was saved has {name} = {then!r}. Received: {now!r}. Train as before, "
+            raise ValueError(f"The training that was saved has {name} = {a!r}. Received: {b!r}. Train as before, "
                              "or begin anew in another folder.")
 
 
-def differences(then: Any, now: Any, place: str = "") -> list[tuple[str, Any, Any]]:
+def differences(old: Any, new: Any, place: str = "") -> list[tuple[str, Any, Any]]:
     """Yields (place, then, now) for all differences. Lists of lists and dicts are compared item by item."""
-    if all(isinstance(each, list) and all(isinstance(item, list | dict) for item in each) for each in (then, now)):
-        if len(then) != len(now):
-            return [(f"{place}, their number,", len(then), len(now))]
-        then, now = ({str(i): item for i, item in enumerate(each)} for each in (then, now))
-    if isinstance(then, Mapping) and isinstance(now, Mapping):
-        return [found for key in dict.fromkeys([*then, *now])
-                for found in differences(then.get(key), now.get(key), f"{place}.{key}".lstrip("."))]
-    return [] if then == now else [(place, then, now)]
+    if all(isinstance(v, list) and all(isinstance(item, list | dict) for item in v) for v in (old, new)):
+        if len(old) != len(new):
+            return [(f"{place}, their number,", len(old), len(new))]
+        old, new = ({str(i): item for i, item in enumerate(v)} for v in (old, new))
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [entry for key in dict.fromkeys([*old, *new])
+                for entry in differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))]
+    return [] if old == new else [(place, old, new)]
 
 
-def described(thing: Any, within: tuple[int, ...] = ()) -> Any:
+def describe(thing: Any, parents: tuple[int, ...] = ()) -> Any:
     """Returns a setting as plain data: an object's class and public attributes, except those that training changes. For
     layers, and objects that contain themselves, only the class.
     """
@@ -61,27 +61,27 @@ def described(thing: Any, within: tuple[int, ...] = ()) -> Any:
         return thing
     if isinstance(thing, np.generic):
         return thing.item()
-    if id(thing) in within or isinstance(thing, Layer):
+    if id(thing) in parents or isinstance(thing, Layer):
         return type(thing).__qualname__
-    within = (*within, id(thing))
+    parents = (*parents, id(thing))
     if isinstance(thing, Mapping):
-        return {str(key): described(item, within) for key, item in thing.items()}
+        return {str(key): describe(item, parents) for key, item in thing.items()}
     if isinstance(thing, list | tuple):
-        return [described(item, within) for item in thing]
+        return [describe(item, parents) for item in thing]
     if isinstance(thing, type | FunctionType) or not hasattr(thing, "__dict__"):
         return getattr(thing, "__qualname__", type(thing).__qualname__)
     changing = {*getattr(thing, "unwatched", ()), *(thing.get_state() if isinstance(thing, Metric) else ())}
-    public = {key: described(value, within) for key, value in vars(thing).items()
+    public = {key: describe(value, parents) for key, value in vars(thing).items()
               if not key.startswith("_") and key not in changing}
-    given = getattr(thing, "_schedule", None)
-    schedule = {"learning_rate": described(given, within)} if callable(given) else {}
+    rule = getattr(thing, "_schedule", None)
+    schedule = {"learning_rate": describe(rule, parents)} if callable(rule) else {}
     return {"class": type(thing).__qualname__, **public, **schedule}
 
 
 def _config(layer: Any) -> Any:
     """A layer's class and config, without the names of layers."""
     try:
-        return {"class_name": type(layer).__qualname__, **_nameless(described(layer.get_config()), {})}
+        return {"class_name": type(layer).__qualname__, **_nameless(describe(layer.get_config()), {})}
     except Exception:  # a user's class without a plain form cannot be compared
         return {"class_name": type(layer).__qualname__}
 

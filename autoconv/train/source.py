@@ -14,20 +14,20 @@ from ..engine.ranks import ALONE, Part, Ranks
 from ..kernels import device as devices
 from .user_arrays import Batch, Data
 
-LOOKED_AT = 500  # number of samples compared to decide whether two data sets are the same
+PROBES = 500  # number of samples compared to decide whether two data sets are the same
 _READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # dtypes that GPU kernels read directly
 
 
 class Source:
     """Batches of arrays (N, ...), converted to the step's `dtypes`; None stays None.
 
-    The last batch may be smaller. On a GPU all data are sent once if they fit, else batch by batch. `shuffled`: whether
-    `shuffle` will be called. `staged`: steps on a GPU outlive this object, so they read from staging arrays
+    The last batch may be smaller. On a GPU all data are sent once if they fit, else batch by batch. `is_shuffled`: if
+    `shuffle` will be called. `is_staged`: steps on a GPU outlive this object, so they read from staging arrays
     (staging.py). Each of `ranks` has a part of each batch; if a batch has fewer samples than ranks, each has all.
     """
 
     def __init__(self, data: Data, dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,
-                 shuffled: bool = False, ranks: Ranks = ALONE, staged: bool = False) -> None:
+                 is_shuffled: bool = False, ranks: Ranks = ALONE, is_staged: bool = False) -> None:
         arrays = data.arrays
         batch_size = 32 if batch_size is None else batch_size
         check_count("batch_size", batch_size, 1)
@@ -37,44 +37,44 @@ class Source:
         self.batch_size, self._device, self._ranks = int(batch_size), device, ranks
         self._arrays, self.samples, self.data = arrays, len(data), data
         self.key: random.Key | None = None  # key of the orders, if shuffled
-        self.staged = staged and device.keeps_steps and ranks.size == 1
-        self._shuffled = shuffled
-        ordered = shuffled or (device.needs_order and not self.staged)
-        self._order: Any = np.arange(self.samples) if ordered else None
-        self._drawn: random.Key | None = None  # key of an order that exists only on the device
+        self.is_staged = is_staged and device.keeps_steps and ranks.size == 1
+        self._is_shuffled = is_shuffled
+        has_order = is_shuffled or (device.needs_order and not self.is_staged)
+        self._order: Any = np.arange(self.samples) if has_order else None
+        self._device_key: random.Key | None = None  # key of an order that exists only on the device
         self.first = 0  # the position of the next batch's first sample in the order
         # dtype of data sent to a GPU: their own if it has few bytes and kernels read it, else the step's
         self._dtypes = [None if not isinstance(a, np.ndarray) else
                         a.dtype if a.dtype in _READ and np.dtype(dtype).kind == "f" else np.dtype(dtype)
                         for a, dtype in zip(arrays, dtypes)]
-        self._there = arrays
-        self._order_there: Any = self._order
-        self._sent: dict[int, list[Any]] = {}
+        self._rows = arrays
+        self._device_order: Any = self._order
+        self._batches: dict[int, list[Any]] = {}
         to_send = sum(a.size * dtype.itemsize for a, dtype in zip(arrays, self._dtypes) if dtype is not None)
         self._fits = device.has_room_for(to_send)
-        self._series = device.series if (self._fits or self.staged) and ranks.size == 1 else 1
+        self._series = device.series if (self._fits or self.is_staged) and ranks.size == 1 else 1
         if self._fits:
-            self._there = [None if a is None else device.placed(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
-            self._order_there = None if self.staged else device.placed(self._order)
+            self._rows = [None if a is None else device.placed(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
+            self._device_order = None if self.is_staged else device.placed(self._order)
 
     @property
     def steps(self) -> int:
         """The number of batches."""
         return -(-self.samples // self.batch_size)
 
-    def tickets(self, epoch: int, skipped: int = 0) -> Iterator[int]:
-        """Returns an epoch's batch numbers, without the first `skipped` ones."""
+    def tickets(self, epoch: int, skip_count: int = 0) -> Iterator[int]:
+        """Returns an epoch's batch numbers, without the first `skip_count` ones."""
         if self.key is not None:
             self.shuffle(self.key, epoch)
-        return iter(range(skipped, self.steps))
+        return iter(range(skip_count, self.steps))
 
     def identity(self) -> dict[str, Any]:
         """Identifies the data set by its sizes and a checksum over some hundreds of its samples."""
-        rows, sum_of = np.linspace(0, self.samples - 1, min(self.samples, LOOKED_AT)).astype(int), 0
+        rows, checksum = np.linspace(0, self.samples - 1, min(self.samples, PROBES)).astype(int), 0
         for array in self._arrays:
             if isinstance(array, np.ndarray):
-                sum_of = zlib.crc32(np.ascontiguousarray(array[rows]).tobytes(), sum_of)
-        return {"samples": self.samples, "batch_size": self.batch_size, "checksum": sum_of}
+                checksum = zlib.crc32(np.ascontiguousarray(array[rows]).tobytes(), checksum)
+        return {"samples": self.samples, "batch_size": self.batch_size, "checksum": checksum}
 
     def get_state(self) -> dict[str, Any]:
         """Returns no state: a batch is a function of the key, the epoch and the batch's number."""
@@ -87,23 +87,23 @@ class Source:
         """Sets an epoch's order, a function of the key and the epoch's number, the same on all processes and devices.
         If the device can make it, the host does so only when it needs samples.
         """
-        self._drawn = random.epoch_stream(key, epoch)
-        if self._fits and self._device.permute(*self._drawn, self._order_there):
+        self._device_key = random.epoch_stream(key, epoch)
+        if self._fits and self._device.permute(*self._device_key, self._device_order):
             return
-        order = self._order_here()
-        if order is not self._order_there:
-            self._order_there[...] = order
+        order = self._host_order()
+        if order is not self._device_order:
+            self._device_order[...] = order
 
     def rehearse(self) -> None:
         """Makes an order on the device as `shuffle` does, for a dry run that finds kernels."""
-        if self._shuffled and self._fits:
-            self._device.permute(0, 0, self._order_there)
+        if self._is_shuffled and self._fits:
+            self._device.permute(0, 0, self._device_order)
 
-    def _order_here(self) -> Any:
+    def _host_order(self) -> Any:
         """Returns the epoch's order in host memory."""
-        if self._drawn is not None:
-            self._order[...] = random.permutation(self.samples, self._drawn)
-            self._drawn = None
+        if self._device_key is not None:
+            self._order[...] = random.permutation(self.samples, self._device_key)
+            self._device_key = None
         return self._order
 
     def batch(self, numbers: Sequence[int] = (0,)) -> Batch:
@@ -114,9 +114,9 @@ class Source:
         """Makes batch i the next one. Returns this process's part of it."""
         start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
         part = self._ranks.part(stop - start)
-        self.first = start + part.before
-        if not self._fits and not self.staged:
-            self._send(part.own)
+        self.first = start + part.start
+        if not self._fits and not self.is_staged:
+            self._send(part.samples)
         return part
 
     def rows_like(self) -> list[Any]:
@@ -124,34 +124,34 @@ class Source:
         return [None if a is None else (a.shape[1:], a.dtype if dtype is None else dtype)
                 for a, dtype in zip(self._arrays, self._dtypes)]
 
-    def rows(self, which: int, start: int, stop: int) -> Any:
-        """Returns rows of array number `which`: on the device if it fits there, else on the host."""
-        rows, dtype = self._there[which][start:stop], self._dtypes[which]
+    def rows(self, index: int, start: int, stop: int) -> Any:
+        """Returns rows of array number `index`: on the device if it fits there, else on the host."""
+        rows, dtype = self._rows[index][start:stop], self._dtypes[index]
         return rows if self._fits or dtype is None else np.asarray(rows, dtype)
 
     def together(self, ticket: int) -> int:
         """Returns the number of batches from this one on to run together: of one size, all available."""
         return max(1, min(self._series, self.samples // self.batch_size - ticket))
 
-    def read(self, first: Any, into: Sequence[Any]) -> None:
+    def read(self, first: Any, arrays: Sequence[Any]) -> None:
         """Writes the next batch into a step's arrays, by kernels. `first`: a placeholder for its first sample's
         position.
         """
-        k, sources = self._device.kernels("step"), self._there if self._fits else self._sent[len(into[0])]
-        for source, out in zip(sources, into):
+        k, sources = self._device.kernels("step"), self._rows if self._fits else self._batches[len(arrays[0])]
+        for source, out in zip(sources, arrays):
             if source is None or out is None:
                 continue
             if self._fits:
-                k.take_rows(source, self._order_there, first, out)
+                k.take_rows(source, self._device_order, first, out)
             else:
                 self._device.kernels("arith").copy(source, out)
 
-    def host(self, which: int, n: int) -> Any:
-        """Returns the next batch's n samples of the user's array number `which`, unconverted."""
-        if self._arrays[which] is None:
+    def host(self, index: int, n: int) -> Any:
+        """Returns the next batch's n samples of the user's array number `index`, unconverted."""
+        if self._arrays[index] is None:
             return None
-        rows, order = slice(self.first, self.first + n), self._order_here()
-        return np.asarray(self._arrays[which][rows if order is None else order[rows]])
+        rows, order = slice(self.first, self.first + n), self._host_order()
+        return np.asarray(self._arrays[index][rows if order is None else order[rows]])
 
     def end_epoch(self) -> None:
         """Does nothing: arrays do not change between epochs."""
@@ -160,10 +160,10 @@ class Source:
         """Copies samples from host memory to permanent GPU arrays."""
         rows = self._order[self.first : self.first + n]
         host = [a if a is None else a[rows] if dtype is None else np.asarray(a[rows], dtype)
-                for a, dtype in zip(self._there, self._dtypes)]
-        if n not in self._sent:
-            self._sent[n] = [None if a is None else self._device.asarray(a) for a in host]
+                for a, dtype in zip(self._rows, self._dtypes)]
+        if n not in self._batches:
+            self._batches[n] = [None if a is None else self._device.asarray(a) for a in host]
             return
-        for source, there in zip(host, self._sent[n]):
-            if there is not None:
-                there[...] = source
+        for source, target in zip(host, self._batches[n]):
+            if target is not None:
+                target[...] = source

@@ -9,7 +9,7 @@ import numpy as np
 from ..kernels.device import Device
 from .source import Source
 
-ROOM = 64 << 20  # byte limit for staged batches, and for their outputs; one larger batch is allowed
+BYTE_LIMIT = 64 << 20  # for staged batches, and for their outputs; one larger batch is allowed
 
 
 class Staging:
@@ -24,28 +24,28 @@ class Staging:
         self.like, self._device, self._n = like, device, n
         self._most = _batches(device.series, n, like)
         self._order = device.asarray(np.arange(self._most * n))
-        self._arrays = self._made(like)
+        self._arrays = self._make_arrays(like)
         self._results: list[Any] | None = None
         self._source: Source | None = None
         self._tickets: Sequence[int] = ()
         self.first = self._start = 0
 
-    def _made(self, like: Sequence[Any]) -> list[Any]:
+    def _make_arrays(self, like: Sequence[Any]) -> list[Any]:
         return [None if rows is None else self._device.fresh((self._most * self._n, *rows[0]), rows[1])
                 for rows in like]
 
     def parts(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None) -> Iterator[Sequence[int]]:
         """Stages as many of `tickets` at a time as fit, and yields the numbers of the staged batches."""
-        most = self._most
+        limit = self._most
         if sink is not None:
-            most = min(most, _batches(most, self._n, [(rows.shape[1:], rows.dtype) for rows in sink]))
-        for at in range(0, len(tickets), most):
-            self._source, self._tickets = source, tickets[at : at + most]
+            limit = min(limit, _batches(limit, self._n, [(rows.shape[1:], rows.dtype) for rows in sink]))
+        for start in range(0, len(tickets), limit):
+            self._source, self._tickets = source, tickets[start : start + limit]
             self.seek(0)
             self._start, count = source.first, len(self._tickets) * self._n
-            for i, own in enumerate(self._arrays):
-                if own is not None:
-                    self._device.transfer(source.rows(i, self._start, self._start + count), own[:count])
+            for i, array in enumerate(self._arrays):
+                if array is not None:
+                    self._device.transfer(source.rows(i, self._start, self._start + count), array[:count])
             yield range(len(self._tickets))
 
     def results(self, sink: Sequence[Any] | None) -> list[Any] | None:
@@ -54,14 +54,14 @@ class Staging:
             return None
         like = [(rows.shape[1:], rows.dtype) for rows in sink]
         if self._results is None or [(a.shape[1:], a.dtype) for a in self._results] != like:
-            self._results = self._made(like)
+            self._results = self._make_arrays(like)
         return self._results
 
     def hand_out(self, sink: Sequence[Any] | None) -> None:
         """Copies the results of the batches to their rows."""
         count = len(self._tickets) * self._n
-        for rows, own in zip(sink or (), self._results or ()):
-            self._device.transfer(own[:count], rows[self._start : self._start + count])
+        for rows, array in zip(sink or (), self._results or ()):
+            self._device.transfer(array[:count], rows[self._start : self._start + count])
 
     def release(self) -> None:
         """Releases the data set."""
@@ -78,19 +78,19 @@ class Staging:
         self._source.seek(self._tickets[i])  # type: ignore[union-attr]
         return self._n
 
-    def read(self, first: Any, into: Sequence[Any]) -> None:
+    def read(self, first: Any, arrays: Sequence[Any]) -> None:
         """Writes the next batch into a step's arrays, by kernels."""
         k = self._device.kernels("step")
-        for source, out in zip(self._arrays, into):
+        for source, out in zip(self._arrays, arrays):
             if source is not None and out is not None:
                 k.take_rows(source, self._order, first, out)
 
-    def host(self, which: int, n: int) -> Any:
-        """Returns the next batch's samples of the user's array number `which`, unconverted."""
-        return self._source.host(which, n)  # type: ignore[union-attr]
+    def host(self, index: int, n: int) -> Any:
+        """Returns the next batch's samples of the user's array number `index`, unconverted."""
+        return self._source.host(index, n)  # type: ignore[union-attr]
 
 
 def _batches(most: int, n: int, like: Sequence[Any]) -> int:
     """Returns the number of batches that fit, at least 1."""
     size = sum(math.prod(rows[0]) * np.dtype(rows[1]).itemsize for rows in like if rows is not None)
-    return max(1, min(most, ROOM // max(1, n * size)))
+    return max(1, min(most, BYTE_LIMIT // max(1, n * size)))

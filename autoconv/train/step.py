@@ -23,7 +23,7 @@ from .staging import Staging
 from .user_arrays import Batch, Data, Model
 from .workspace import Work, Workspace, is_recordable
 
-KEPT = 4  # steps kept per kind: whole and last batches of two data sets
+MAX_STEPS = 4  # steps kept per kind: whole and last batches of two data sets
 
 
 class Users:
@@ -50,23 +50,23 @@ class Step:
         reasons: dict[str, str | None] = {}
         self.space = Workspace(model, work, like, samples, shards, reasons)
         # It references no step: a cycle would keep a closed step's memory until garbage collection.
-        self.recorder = Recorder(model.device, self.space.versions, self.space.watched, reasons)
+        self.recorder = Recorder(model.device, self.space.versions, self.space.find_mutable_values, reasons)
         self.samples = self.space.samples
         self.users = Users()
         self.has_kernels = False  # whether an equal step existed before, so that all kernels are compiled
         self._staging: Staging | None = None
         self._generators: list[Any] = []
 
-    def run_on(self, inputs: Sequence[Any]) -> Any:
+    def predict(self, inputs: Sequence[Any]) -> Any:
         """Runs one step on these inputs, without other ranks. Returns the predictions, in new arrays and in the
         structure of the model's call.
         """
         space = self.space
         with kernel_lock, self.users:
             self._feed(inputs)
-            self._once(None, None, None)
-            space.given = ()
-            return space.put_together(self.copied_outputs())
+            self._run_once(None, None, None)
+            space.batch = ()
+            return space.restructure(self.copied_outputs())
 
     def run(self, batch: Batch, sink: Sequence[Any] | None = None) -> None:
         """Runs a step on each of these batches, all of this step's size. Predictions go to their rows in `sink`. If all
@@ -76,21 +76,21 @@ class Step:
         with kernel_lock, self.users:
             if source is None:
                 self._feed(batch.data.arrays)
-                self._once(None, None, batch.part)
-                self.space.given = ()
+                self._run_once(None, None, batch.part)
+                self.space.batch = ()
                 return
-            if source.staged:
-                staging = self._staging_for(source)
+            if source.is_staged:
+                staging = self._get_staging(source)
             for numbers in [batch.numbers] if staging is None else staging.parts(source, batch.numbers, sink):
-                begin, end = (source, sink) if staging is None else (staging, staging.results(sink))
+                data, rows = (source, sink) if staging is None else (staging, staging.results(sink))
                 for i, number in enumerate(numbers):
                     if i:  # the first batch is already the next one
-                        begin.seek(number)
-                    is_ready = begin is self.space.source and end is self.space.sink and self.recorder.is_whole
+                        data.seek(number)
+                    is_ready = data is self.space.source and rows is self.space.sink and self.recorder.is_whole
                     if i + 1 < len(numbers) and is_ready and self.recorder.is_current():
-                        self._replay_series(begin, numbers[i:])
+                        self._replay_series(data, numbers[i:])
                         break
-                    self._once(begin, end, batch.part)
+                    self._run_once(data, rows, batch.part)
                 if staging is not None:
                     staging.hand_out(sink)
 
@@ -111,10 +111,10 @@ class Step:
 
     def _feed(self, arrays: Sequence[Any]) -> None:
         """Writes one batch, the user's x, y and weights, into the step's arrays."""
-        self.space.given = arrays
-        for array, own in zip(arrays, self.space.arrays):
-            if own is not None:
-                own[...] = array
+        self.space.batch = arrays
+        for array, buffer in zip(arrays, self.space.arrays):
+            if buffer is not None:
+                buffer[...] = array
 
     def _replay_series(self, source: Source | Staging, numbers: Sequence[int]) -> None:
         space = self.space
@@ -124,36 +124,36 @@ class Step:
             for number in numbers:
                 source.seek(number)
                 yield
-                if space.by_kernels:
+                if space.updates_in_kernels:
                     space.work.optimizer.count_step()
 
-        before = [(generator, generator.streams) for generator in self._generators]
-        steps = int(space.work.optimizer.iterations) if space.by_kernels else 0
+        positions = [(generator, generator.streams) for generator in self._generators]
+        steps = int(space.work.optimizer.iterations) if space.updates_in_kernels else 0
         try:
             self.recorder.replay_series(moves())
         except BaseException:  # as if none of them had run
-            for generator, streams in before:
+            for generator, streams in positions:
                 generator.streams = streams
-            if space.by_kernels:
+            if space.updates_in_kernels:
                 space.work.optimizer.iterations = steps
             raise
         if space.work.sums is not None:
             space.work.sums.count(self.samples * len(numbers), [n * len(numbers) for n in space.value_counts])
 
-    def _once(self, source: Source | Staging | None, sink: Sequence[Any] | None, part: Part | None) -> None:
+    def _run_once(self, source: Source | Staging | None, sink: Sequence[Any] | None, part: Part | None) -> None:
         """Runs one step on the next batch of `source`, else on the fed one."""
         space, recorder, sums = self.space, self.recorder, self.space.work.sums
-        token = kept = None
+        token = old_sums = None
         if part is not None and space.ranks.size > 1:
-            space.duplicated, space.is_summing, space.ranks.position = part.duplicated, False, part.before
-            kept = sums.kept() if part.duplicated and sums is not None and space.ranks.rank else None
+            space.is_duplicate, space.is_summing, space.ranks.position = part.is_duplicate, False, part.start
+            old_sums = sums.snapshot() if part.is_duplicate and sums is not None and space.ranks.rank else None
             token = ranks.current.set(space.ranks)
-        anew = not recorder.plan or not recorder.is_current()
-        if anew and space.work.kind == "train":
+        is_new = not recorder.plan or not recorder.is_current()
+        if is_new and space.work.kind == "train":
             self._generators = random.generators_of(space.model._walk())
-        before = [(generator, generator.streams) for generator in self._generators]
+        positions = [(generator, generator.streams) for generator in self._generators]
         try:
-            if anew:
+            if is_new:
                 self._begin(source, sink)
                 self._record()
                 recorder.note_versions()
@@ -162,18 +162,18 @@ class Step:
                     self._attach(source, sink)
                 recorder.replay()
         except BaseException:  # as if it had not run: its random numbers are drawn again
-            for generator, streams in before:
+            for generator, streams in positions:
                 generator.streams = streams
             raise
         finally:
             if token is not None:
                 ranks.current.reset(token)
-        if space.by_kernels:
+        if space.updates_in_kernels:
             space.work.optimizer.count_step()
         if sums is not None:
             sums.count(self.samples, space.value_counts)
-            if kept is not None:
-                sums.put_back(kept)
+            if old_sums is not None:
+                sums.restore(old_sums)
 
     # Recording.
 
@@ -184,7 +184,7 @@ class Step:
             with kernel_lock, self.users, dry.record():
                 if self.recorder.plan or self.has_kernels:  # checked under the lock: another thread may have run it
                     return
-                self.space.source = self._staging_for(source) if source is not None and source.staged else source
+                self.space.source = self._get_staging(source) if source is not None and source.is_staged else source
                 self._dry_run()
         finally:
             ranks.current.reset(token)
@@ -194,18 +194,18 @@ class Step:
         """Compiles a step's kernels before its first run; shows this only on a terminal."""
         if not self.recorder.plan:
             line = Progress(0)
-            self.prepare(None, line.compiling if line.live else lambda done, total: None)
+            self.prepare(None, line.compiling if line.live else lambda count, total: None)
 
     def _dry_run(self) -> None:
         space, reasons = self.space, self.recorder.reasons
-        shared = phases.shared_obstacle(space)
-        in_model = space.model.recording_obstacle() or shared
+        shared_reason = phases.shared_obstacle(space)
+        reason = space.model.recording_obstacle() or shared_reason
         self._draw_first()
         if space.source is not None:
             space.source.rehearse()
         for name, work, _ in phases.pieces(space):
-            reasons[name] = phases.obstacle(space, name, in_model)
-            if reasons[name] is None or reasons[name] == shared:
+            reasons[name] = phases.obstacle(space, name, reason)
+            if reasons[name] is None or reasons[name] == shared_reason:
                 work()
             elif name == "loss" and reasons["forward"] is None:
                 phases.pretend_gradients(space)
@@ -222,7 +222,7 @@ class Step:
         space.trains = bool(trainable) and optimizer is not None and optimizer.flat is not None
         if space.trains:
             optimizer.train(trainable)
-        space.by_kernels = space.trains and is_recordable(optimizer)
+        space.updates_in_kernels = space.trains and is_recordable(optimizer)
         space.moving = [weight.data for layer in space.model._walk() if layer.trainable and space.ranks.size > 1
                         for weight in layer._own_weights() if not weight.learns and weight.dtype.kind == "f"]
         space.value_counts = [0] * len(space.work.scores)
@@ -231,29 +231,29 @@ class Step:
     def _record(self, *names: str) -> None:
         """Runs and records these phases, or all, and plans the next run. If interrupted, no replay remains."""
         space, recorder, reasons = self.space, self.recorder, self.recorder.reasons
-        in_model = space.model.recording_obstacle() or phases.shared_obstacle(space)
+        reason = space.model.recording_obstacle() or phases.shared_obstacle(space)
         pieces = phases.pieces(space)
         for piece in pieces:
             if piece.name in names or not names:
-                with recorder.recording(piece.name, phases.obstacle(space, piece.name, in_model)):
+                with recorder.recording(piece.name, phases.obstacle(space, piece.name, reason)):
                     piece.work()
         # A phase is replayed only if all phases whose arrays it reads are, and forward only with backward.
         reasons["forward"] = reasons["forward"] or reasons.get("backward")
-        for name, read in (("loss", "forward"), ("backward", "forward"), ("store", "forward"), ("account", "loss")):
+        for name, source in (("loss", "forward"), ("backward", "forward"), ("store", "forward"), ("account", "loss")):
             if name in reasons:
-                reasons[name] = reasons[name] or reasons.get(read)
+                reasons[name] = reasons[name] or reasons.get(source)
         recorder.arrange(pieces, draws=space.source is not None)
 
     def _attach(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
         """Attaches another data set or prediction arrays: runs and records the phases that use them again."""
         space = self.space
-        changed = ["load"] * (source is not space.source) + ["store"] * (sink is not space.sink)
+        names = ["load"] * (source is not space.source) + ["store"] * (sink is not space.sink)
         space.source, space.sink = source, sink
         self.recorder.plan = []  # if interrupted, no replay remains
         self.recorder.draw()
-        self._record(*changed)
+        self._record(*names)
 
-    def _staging_for(self, source: Source) -> Staging:
+    def _get_staging(self, source: Source) -> Staging:
         like = source.rows_like()
         if self._staging is None or self._staging.like != like:
             self._staging = Staging(self.space.device, self.samples, like)
@@ -263,11 +263,11 @@ class Step:
         """Releases the data set and the prediction arrays, so that their memory can be reused."""
         space, recorder = self.space, self.recorder
         with kernel_lock:
-            space.given = ()
+            space.batch = ()
             if self._staging is not None:
                 self._staging.release()
-            attached = space.source is not None or space.sink is not None
-            if recorder.plan and attached and space.source is not self._staging:
+            is_attached = space.source is not None or space.sink is not None
+            if recorder.plan and is_attached and space.source is not self._staging:
                 space.source = space.sink = None
                 recorder.forget("load", "store")
                 recorder.arrange(phases.pieces(space), draws=False)
@@ -277,50 +277,50 @@ class Steps:
     """A model's steps, by their kind and a batch's shapes."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple, Step] = {}
+        self._steps: dict[tuple, Step] = {}
         self.reasons: dict[str, dict[str, str | None]] = {}
         self.graphs: defaultdict[str, trace.Graphs] = defaultdict(trace.Graphs)
-        self._seen: set[tuple] = set()
+        self._seen_keys: set[tuple] = set()
 
     def find(self, kind: str, *key: Any) -> Step | None:
         """Returns the step of this kind and key, if it exists and nothing has changed since its recording."""
-        step = self._kept.get((kind, *key))
+        step = self._steps.get((kind, *key))
         return step if step is not None and step.recorder.plan and step.recorder.is_current() else None
 
-    def of(self, kind: str, key: tuple, make: Callable[[], Step]) -> Step:
+    def get(self, kind: str, key: tuple, make: Callable[[], Step]) -> Step:
         """Returns the step of this kind and key; makes it if needed."""
-        step = self._kept.get((kind, *key))
+        step = self._steps.get((kind, *key))
         if step is None:
-            same = [k for k in list(self._kept) if k[0] == kind]
-            if len(same) >= KEPT and (oldest := self._kept.pop(same[0], None)) is not None:
+            keys = [k for k in list(self._steps) if k[0] == kind]
+            if len(keys) >= MAX_STEPS and (oldest := self._steps.pop(keys[0], None)) is not None:
                 oldest.recorder.close()
-            step = self._kept[kind, *key] = make()
-            step.space.device.when_short(self.give_back)
-            step.has_kernels = (kind, *key) in self._seen
-            self._seen.add((kind, *key))
+            step = self._steps[kind, *key] = make()
+            step.space.device.when_short(self.free_idle)
+            step.has_kernels = (kind, *key) in self._seen_keys
+            self._seen_keys.add((kind, *key))
             self.reasons[kind], step.recorder.graphs = step.recorder.reasons, self.graphs[kind]
         return step
 
     def detach(self, kind: str) -> None:
         """Releases the data sets of one kind of steps; the steps stay."""
-        for key, step in list(self._kept.items()):
+        for key, step in list(self._steps.items()):
             if key[0] == kind:
                 step.detach()
 
-    def give_back(self) -> None:
+    def free_idle(self) -> None:
         """Frees the memory of idle steps that train nothing, when memory is short. Does not wait for another thread
         that runs steps.
         """
         if kernel_lock.acquire(blocking=False):
             try:
-                for key, step in list(self._kept.items()):
-                    if key[0] != "train" and not step.users.count and self._kept.pop(key, None) is not None:
+                for key, step in list(self._steps.items()):
+                    if key[0] != "train" and not step.users.count and self._steps.pop(key, None) is not None:
                         step.recorder.close()
             finally:
                 kernel_lock.release()
 
     def forget(self, *kinds: str) -> None:
         """Frees the memory of these kinds of steps, or of all."""
-        for key in [key for key in list(self._kept) if not kinds or key[0] in kinds]:
-            if (step := self._kept.pop(key, None)) is not None:  # another thread may have removed it first
+        for key in [key for key in list(self._steps) if not kinds or key[0] in kinds]:
+            if (step := self._steps.pop(key, None)) is not None:  # another thread may have removed it first
                 step.recorder.close()

@@ -52,15 +52,15 @@ class Stream:
         self._batches, self._parse, self._ranks = batches, parse, ranks
         self.is_sequence = is_sequence(batches)
         self.key = draw() if shuffle and self.is_sequence else None  # key of the orders of a sequence's batches
-        self._before = self._held()  # state before the first batch, which is read now and used later
+        self._first_state = self._copy_state()  # state before the first batch, which is read now and used later
         peek = peek and self.is_sequence
-        begun = self._read(number)
-        with state.random_as_before() if peek else nullcontext():
-            first = next(begun, None)
+        tickets = self._read(number)
+        with state.preserve_random() if peek else nullcontext():
+            first = next(tickets, None)
         if first is None:
             raise ValueError(f"There is no first batch. Received: an empty {type(batches).__name__}.")
         self._first = self.batch([first])
-        self._begun: Iterator[Ticket] | None = None if peek else chain([first], begun)
+        self._tickets: Iterator[Ticket] | None = None if peek else chain([first], tickets)
 
     @property
     def steps(self) -> int | None:
@@ -72,12 +72,12 @@ class Stream:
         """The first batch."""
         return self._first.data
 
-    def tickets(self, number: int, skipped: int = 0) -> Iterator[Ticket]:
-        """Yields the batches of epoch `number`, without its first `skipped` ones. If the iterable's state was restored,
-        these are already left out.
+    def tickets(self, number: int, skip_count: int = 0) -> Iterator[Ticket]:
+        """Yields the batches of epoch `number`, without its first `skip_count` ones. If the iterable's state was
+        restored, these are already left out.
         """
-        begun, self._begun = self._begun, None
-        return self._read(number, skipped) if begun is None else begun
+        tickets, self._tickets = self._tickets, None
+        return self._read(number, skip_count) if tickets is None else tickets
 
     def identity(self) -> dict[str, Any]:
         """Identifies the iterable's batches, as far as possible."""
@@ -89,37 +89,37 @@ class Stream:
             hook = getattr(type(self._batches), "on_epoch_end", None)
             if hook is None or self._has_state() or str(hook.__module__).split(".")[0] in ("keras", "tensorflow"):
                 return
-            what = "a sequence that changes in on_epoch_end"
+            description = "a sequence that changes in on_epoch_end"
         elif self._has_state():
             return
         else:
-            what = f"a {type(self._batches).__name__}"
-        raise ValueError(f"Training on {what} cannot go on in another process: its position is unknown. Pass "
+            description = f"a {type(self._batches).__name__}"
+        raise ValueError(f"Training on {description} cannot go on in another process: its position is unknown. Pass "
                          "arrays, an image dataset, a sequence with __getitem__ and __len__ alone, or give the class "
                          "get_state(), which returns plain data, and set_state(state), after which its iteration, or "
                          "its items, go on from there.")
 
-    def check_apart(self, other: "Stream") -> None:
+    def check_apart(self, stream: "Stream") -> None:
         """Raises ValueError if another stream uses the same iterable, which has only one position."""
-        if self._batches is other._batches and self._has_state():
+        if self._batches is stream._batches and self._has_state():
             raise ValueError("Training whose state is saved needs two objects to train and to validate on. Received "
                              f"the same {type(self._batches).__name__} for both: make a second one.")
 
     def get_state(self) -> dict[str, Any]:
         """Returns the iterable's position, for `set_state`."""
-        waiting = self._begun is not None
-        return {"waiting": waiting, "held": self._before if waiting else self._held()}
+        waiting = self._tickets is not None
+        return {"waiting": waiting, "held": self._first_state if waiting else self._copy_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Restores `get_state`'s position, once batches are requested."""
-        self._begun = None
+        self._tickets = None
         if state["held"] is not None:
             self._batches.set_state(state["held"])
 
     def _has_state(self) -> bool:
         return hasattr(self._batches, "get_state") and hasattr(self._batches, "set_state")
 
-    def _held(self) -> Any:
+    def _copy_state(self) -> Any:
         return deepcopy(self._batches.get_state()) if self._has_state() else None
 
     def batch(self, tickets: Sequence[Ticket] | None = None) -> Batch:
@@ -128,7 +128,7 @@ class Stream:
             return self._first
         [(data, samples)] = tickets
         part = self._ranks.part(len(data) if samples is None else samples)
-        return Batch(None, data if samples is not None else data.rows(part.before, part.before + part.own), part)
+        return Batch(None, data if samples is not None else data.rows(part.start, part.start + part.samples), part)
 
     def together(self, ticket: Ticket) -> int:
         """Returns the number of batches from this one on to run together."""
@@ -138,7 +138,7 @@ class Stream:
         """Notifies a sequence, which may change its samples."""
         getattr(self._batches, "on_epoch_end", lambda: None)()
 
-    def _read(self, number: int, skipped: int = 0) -> Iterator[Ticket]:
+    def _read(self, number: int, skip_count: int = 0) -> Iterator[Ticket]:
         getattr(self._batches, "on_epoch_begin", lambda: None)()
         if self._ranks.size > 1 and hasattr(self._batches, "shared_by"):
             for part, samples in self._batches.shared_by(self._ranks):
@@ -152,7 +152,7 @@ class Stream:
         order: Any = range(sys.maxsize if count is None else count)
         if count is not None and self.key is not None:
             order = random.permutation(count, random.epoch_stream(self.key, number))
-        for i in order[skipped:]:
+        for i in order[skip_count:]:
             yield self._parse(self._batches[int(i)]), None
 
 
@@ -164,16 +164,16 @@ class Epochs:
             check_count(name, steps, 1)
         elif isinstance(source, Stream) and source.is_sequence and source.steps is None:
             raise ValueError(f"Batches without an end (num_batches is None) need the number of steps. Pass {name}.")
-        self.source, self.fixed = source, steps
+        self.source, self.limit = source, steps
         self._tickets: Iterator[Any] | None = None
         self._next: Any = None
-        self._number, self._taken = 0, 0  # the tickets' pass, and how many tickets were used
-        self._seen: int | None = None  # batches in an epoch that used all of them
+        self._number, self._index = 0, 0  # the tickets' pass, and how many tickets were used
+        self._steps: int | None = None  # batches in an epoch that used all of them
 
     @property
     def steps(self) -> int | None:
         """The number of steps per epoch, if known."""
-        return self.fixed or self.source.steps or self._seen
+        return self.limit or self.source.steps or self._steps
 
     def ready(self, number: int) -> bool:
         """Whether there is a batch for epoch `number`. If all were used, the source begins again, if it can."""
@@ -185,18 +185,18 @@ class Epochs:
 
     def get_state(self) -> dict[str, Any]:
         """Returns an epoch's position, or its end, for `set_state`."""
-        return {"number": None if self._tickets is None else self._number, "taken": self._taken, "seen": self._seen,
+        return {"number": None if self._tickets is None else self._number, "taken": self._index, "seen": self._steps,
                 "source": self.source.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Restores `get_state`'s position."""
         self.source.set_state(state["source"])
-        self._next, self._tickets, self._seen = None, None, state["seen"]
+        self._next, self._tickets, self._steps = None, None, state["seen"]
         if state["number"] is not None:
             self._begin(int(state["number"]), int(state["taken"]))
 
-    def _begin(self, number: int, skipped: int = 0) -> None:
-        self._number, self._taken, self._tickets = number, skipped, self.source.tickets(number, skipped)
+    def _begin(self, number: int, skip_count: int = 0) -> None:
+        self._number, self._index, self._tickets = number, skip_count, self.source.tickets(number, skip_count)
 
     def _fetch(self) -> None:
         """Requests the next batch, unless it was already requested or none is left."""
@@ -205,27 +205,27 @@ class Epochs:
             if self._next is None:
                 self._tickets = None
 
-    def epoch(self, number: int, done: int = 0, one_by_one: bool = False) -> Iterator[Batch]:
-        """Yields an epoch's batches, grouped if the source's device runs them best together. `done`: the epoch's
+    def epoch(self, number: int, step: int = 0, one_by_one: bool = False) -> Iterator[Batch]:
+        """Yields an epoch's batches, grouped if the source's device runs them best together. `step`: the epoch's
         completed steps.
         """
-        if done and done != self.fixed:
+        if step and step != self.limit:
             self._fetch()
-        while done != self.fixed and (self._next is not None or (not done and self.ready(number))):
+        while step != self.limit and (self._next is not None or (not step and self.ready(number))):
             tickets, self._next = [self._next], None
-            most = 1 if one_by_one else self.source.together(tickets[0])
-            while len(tickets) < most and done + len(tickets) != self.fixed:
+            count = 1 if one_by_one else self.source.together(tickets[0])
+            while len(tickets) < count and step + len(tickets) != self.limit:
                 self._fetch()
                 tickets.append(self._next)
                 self._next = None
-            self._taken += len(tickets)
+            self._index += len(tickets)
             yield self.source.batch(tickets)
-            done += len(tickets)
-            if done != self.fixed:
+            step += len(tickets)
+            if step != self.limit:
                 self._fetch()
-        if done != self.fixed:
-            self._seen = done
-            if self.fixed is not None:
+        if step != self.limit:
+            self._steps = step
+            if self.limit is not None:
                 warn_of_end()
         self.source.end_epoch()
 

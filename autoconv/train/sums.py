@@ -17,14 +17,14 @@ _FIRST = 3  # entries before the outputs' losses: loss, steps, first step with a
 class Sums:
     """The means of the total loss, of each output's loss and of the metrics, by steps that add to them.
 
-    held: finds the metrics in the model's attributes, which its `call` updates.
+    find_metrics: finds the metrics in the model's attributes, which its `call` updates.
     """
 
     def __init__(self, device: Device, goals: Sequence[Goal], scores: Sequence[Score],
-                 held: Callable[[], list[Metric]] = list) -> None:
-        self._find_held = held
-        self._held: list[Metric] = []
-        self._held_at = -1  # the count of changes when they were found
+                 find_metrics: Callable[[], list[Metric]] = list) -> None:
+        self._find_metrics = find_metrics
+        self._metrics: list[Metric] = []
+        self._metrics_version = -1  # the count of changes when they were found
         self._k, self._device, self._goals, self._scores = device.kernels("step"), device, goals, scores
         self._totals = device.asarray(np.zeros(_FIRST + len(goals) + len(scores)))
         self.reset()
@@ -33,18 +33,18 @@ class Sums:
         """Resets the sums for an epoch."""
         self._k.clear(self._totals)
         self._losses, self._samples = np.zeros(1 + len(self._goals)), 0
-        self._counted = 0  # number of samples in the losses at the last read
+        self._sample_count = 0  # number of samples in the losses at the last read
         self._values = [0] * len(self._scores)  # number of values in each metric's sum
-        for metric in (*(score.metric for score in self._scores), *self._held_metrics()):
+        for metric in (*(score.metric for score in self._scores), *self._list_metrics()):
             metric.reset_state()
         # Each metric's sums at its last write, and the part of them from other owners of the metric.
-        self._shown, self._others = [[0.0, 0.0] for _ in self._scores], [[0.0, 0.0] for _ in self._scores]
+        self._last_sums, self._other_sums = [[0.0, 0.0] for _ in self._scores], [[0.0, 0.0] for _ in self._scores]
 
-    def _held_metrics(self) -> list[Metric]:
+    def _list_metrics(self) -> list[Metric]:
         """Returns the metrics now in the model's attributes."""
-        if self._held_at != changes():
-            self._held, self._held_at = self._find_held(), changes()
-        return self._held
+        if self._metrics_version != changes():
+            self._metrics, self._metrics_version = self._find_metrics(), changes()
+        return self._metrics
 
     def add_losses(self, losses: Sequence[tuple[float, Any, Any]], samples: float) -> None:
         """Adds a batch's (output weight, values, normalized sample weights) of each output with a loss."""
@@ -59,10 +59,10 @@ class Sums:
         ones = self._device.constant(np.ones(values.shape, values.dtype))
         self._k.accumulate(values, ones, samples, self._totals, 0)
 
-    def add_score(self, which: int, values: Any) -> None:
-        """Adds a batch's values of metric number `which`, one per sample."""
+    def add_score(self, index: int, values: Any) -> None:
+        """Adds a batch's values of metric number `index`, one per sample."""
         ones = self._device.constant(np.ones(values.shape, values.dtype))
-        self._k.accumulate(values, ones, 1.0, self._totals, _FIRST + len(self._goals) + which)
+        self._k.accumulate(values, ones, 1.0, self._totals, _FIRST + len(self._goals) + index)
 
     def close_step(self) -> None:
         """Counts a step, on the device."""
@@ -78,48 +78,48 @@ class Sums:
         """Reads the current sums of all `ranks` together without changing them: reading never affects later results.
         Returns the first step after which the loss was NaN or infinite, if any.
         """
-        host, self._counted, values = self._together(ranks)
+        host, self._sample_count, values = self._sum_ranks(ranks)
         self._losses[0], self._losses[1:] = host[0], host[_FIRST : _FIRST + len(self._goals)]
         for j, score in enumerate(self._scores):
             if values[j]:
-                own = float(host[_FIRST + len(self._goals) + j]), values[j]
-                shown, others = self._shown[j], self._others[j]
+                local = float(host[_FIRST + len(self._goals) + j]), values[j]
+                last_sums, other_sums = self._last_sums[j], self._other_sums[j]
                 for i, name in enumerate(("total", "count")):  # in addition to values from other owners of the metric
                     variable = getattr(score.metric, name)
-                    if (held := float(variable)) != shown[i]:
-                        others[i] += held - shown[i]
-                    shown[i] = others[i] + own[i]
-                    variable.assign(shown[i])
+                    if (value := float(variable)) != last_sums[i]:
+                        other_sums[i] += value - last_sums[i]
+                    last_sums[i] = other_sums[i] + local[i]
+                    variable.assign(last_sums[i])
         return int(host[2]) - 1 if host[2] else None
 
-    def _together(self, ranks: Ranks) -> tuple[np.ndarray, int, list[int]]:
+    def _sum_ranks(self, ranks: Ranks) -> tuple[np.ndarray, int, list[int]]:
         """Returns all ranks' totals on the host, their number of samples, and each metric's number of values."""
         totals = np.array(self._device.numpy(self._totals))
-        own = np.concatenate([totals, [self._samples], self._values])
-        every = np.stack(ranks.gather(own))
-        found = every.sum(0)
-        found[1] = own[1]  # each rank counts the same steps
-        found[2] = min((step for step in every[:, 2] if step), default=0)
-        samples, *values = (int(n) for n in found[totals.size :])
-        return found[: totals.size], samples, values
+        local = np.concatenate([totals, [self._samples], self._values])
+        gathered = np.stack(ranks.gather(local))
+        total = gathered.sum(0)
+        total[1] = local[1]  # each rank counts the same steps
+        total[2] = min((step for step in gathered[:, 2] if step), default=0)
+        samples, *values = (int(n) for n in total[totals.size :])
+        return total[: totals.size], samples, values
 
-    def kept(self) -> tuple[np.ndarray, int, list[int]]:
-        """Returns the current sums, for `put_back`."""
+    def snapshot(self) -> tuple[np.ndarray, int, list[int]]:
+        """Returns the current sums, for `restore`."""
         return np.array(self._device.numpy(self._totals)), self._samples, list(self._values)
 
-    def put_back(self, kept: tuple[np.ndarray, int, list[int]]) -> None:
+    def restore(self, snapshot: tuple[np.ndarray, int, list[int]]) -> None:
         """Undoes a step's sums, as another rank counts them, but keeps the step count."""
-        kept[0][1] += 1
-        self._totals[...] = self._device.asarray(kept[0])
-        self._samples, self._values = kept[1:]
+        snapshot[0][1] += 1
+        self._totals[...] = self._device.asarray(snapshot[0])
+        self._samples, self._values = snapshot[1:]
 
     def get_state(self, ranks: Ranks = ALONE) -> dict[str, Any]:
         """Copies the sums of all `ranks` together and the state of the user's metrics, for `set_state`."""
-        totals, samples, values = self._together(ranks)
+        totals, samples, values = self._sum_ranks(ranks)
         metrics = [score.metric.get_state() for score in self._scores]
         return {"totals": totals, "samples": samples, "values": values, "metrics": metrics,
-                "held": [metric.get_state() for metric in self._held_metrics()],
-                "shown": [list(two) for two in self._shown], "others": [list(two) for two in self._others]}
+                "held": [metric.get_state() for metric in self._list_metrics()],
+                "shown": [list(pair) for pair in self._last_sums], "others": [list(pair) for pair in self._other_sums]}
 
     def set_state(self, state: Mapping[str, Any], first: bool = True) -> None:
         """Restores `get_state`'s sums; with several ranks only the `first` has the earlier sums. Raises ValueError for
@@ -132,10 +132,10 @@ class Sums:
             totals[[i for i in range(totals.size) if i != 1]] = 0
         self._totals[...] = self._device.asarray(totals)
         self._samples, self._values = int(state["samples"]) * first, [int(n) * first for n in state["values"]]
-        self._shown, self._others = ([list(two) for two in state[name]] for name in ("shown", "others"))
-        for metric, held in (*zip([score.metric for score in self._scores], state["metrics"]),
-                             *zip(self._held_metrics(), state.get("held", ()))):
-            metric.set_state(held)
+        self._last_sums, self._other_sums = ([list(pair) for pair in state[name]] for name in ("shown", "others"))
+        for metric, entry in (*zip([score.metric for score in self._scores], state["metrics"]),
+                              *zip(self._list_metrics(), state.get("held", ()))):
+            metric.set_state(entry)
 
     def read_logs(self, ranks: Ranks = ALONE) -> dict[str, float]:
         """Reads the sums and returns the current means."""
@@ -144,11 +144,11 @@ class Sums:
 
     def logs(self) -> dict[str, float]:
         """Returns the means at the last `read`."""
-        means = (self._losses / max(self._counted, 1)).tolist()
-        several = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
+        means = (self._losses / max(self._sample_count, 1)).tolist()
+        losses = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
         scores = {score.name: plain(score.metric.result()) for score in self._scores}
-        held = {name: plain(value) for name, value in results(self._held_metrics()).items()}
-        return {"loss": means[0], **dict(several), **scores, **held}
+        user_metrics = {name: plain(value) for name, value in results(self._list_metrics()).items()}
+        return {"loss": means[0], **dict(losses), **scores, **user_metrics}
 
 
 def results(metrics: Iterable[Metric]) -> dict[str, Any]:
@@ -158,10 +158,10 @@ def results(metrics: Iterable[Metric]) -> dict[str, Any]:
 
 def flat(logs: Mapping[str, Any]) -> dict[str, Any]:
     """Flattens logs in which a metric of several values, such as `compile_metrics`, has a dict."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, value in logs.items():
-        found.update(value if isinstance(value, Mapping) else {name: value})
-    return found
+        result.update(value if isinstance(value, Mapping) else {name: value})
+    return result
 
 
 def plain(result: Any) -> Any:

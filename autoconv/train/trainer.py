@@ -17,8 +17,8 @@ from ..kernels.locks import kernel_lock
 from . import compiled, fitting
 from .agreeing import share_model, share_random
 from .compiled import Goal, Score
-from .feeding import build_for, check_arrays, check_inputs
-from .own import OwnSums, listed, overridden
+from .feeding import build_model, check_arrays, check_inputs
+from .own import OwnSums, find_override, order_values
 from .progress import Progress, warn
 from .running import Running
 from .source import Source
@@ -42,7 +42,7 @@ class TrainerMethod(Generic[P, Result]):
         return self._method if model is None else MethodType(self._method, model._trainer)  # type: ignore[return-value]
 
 
-def held_by_trainer(name: str) -> Any:
+def trainer_attribute(name: str) -> Any:
     """Exposes a trainer's attribute on its model."""
     return property(lambda model: getattr(model._trainer, name),
                     lambda model, value: setattr(model._trainer, name, value))
@@ -134,16 +134,16 @@ class Trainer:
         """Returns the outputs for one batch x (N, ...), with the least overhead. Needs no compile()."""
         model = self.model
         if isinstance(x, np.ndarray):
-            known = self.running.steps.find("predict", x.shape, model.device)
-            if known is not None:
-                return known.run_on([x])
+            step = self.running.steps.find("predict", x.shape, model.device)
+            if step is not None:
+                return step.predict([x])
         data = check_inputs(model, x)
-        build_for(model, data)
+        build_model(model, data)
         key = (x.shape,) if isinstance(x, np.ndarray) else (data.form, *(a.shape for a in data.x))
-        work = Work("predict", own=overridden(model, "predict"))
-        step = self.running.steps.of("predict", (*key, model.device), partial(Step, model, work, data, len(data)))
+        work = Work("predict", own_method=find_override(model, "predict"))
+        step = self.running.steps.get("predict", (*key, model.device), partial(Step, model, work, data, len(data)))
         step.prepare_alone()
-        return step.run_on(data.x)
+        return step.predict(data.x)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
@@ -153,14 +153,14 @@ class Trainer:
         refuse(self.model, "train_on_batch", unknown)
         self._check_compiled("train_on_batch")
         data = check_arrays(self.model, x, y, sample_weights(y, sample_weight, class_weight))
-        return self._on_batch("train", data, return_dict)
+        return self._run_batch("train", data, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False,
                       **unknown: Any) -> Any:
         """Returns the loss of one batch, with metrics `[loss, metric, ...]` or a dict. Trains nothing."""
         refuse(self.model, "test_on_batch", unknown)
         self._check_compiled("test_on_batch")
-        return self._on_batch("test", check_arrays(self.model, x, y, sample_weight), return_dict)
+        return self._run_batch("test", check_arrays(self.model, x, y, sample_weight), return_dict)
 
     def recording_report(self) -> dict[str, dict[str, str | None]]:
         """The phases of each kind of step that ran ("train", "test", "predict"): None if a phase was recorded and is
@@ -173,11 +173,11 @@ class Trainer:
         were `captured`, the number of `graphs`, the kernels (`nodes`) of the largest, and the `reason` if a capture
         failed: its kernels are then launched one by one.
         """
-        found = {kind: graphs.describe() for kind, graphs in self.running.steps.graphs.items()}
-        return {kind: described for kind, described in found.items() if described is not None}
+        reports = {kind: graphs.describe() for kind, graphs in self.running.steps.graphs.items()}
+        return {kind: report for kind, report in reports.items() if report is not None}
 
-    def _on_batch(self, kind: str, data: Data, return_dict: bool) -> Any:
-        build_for(self.model, data)
+    def _run_batch(self, kind: str, data: Data, return_dict: bool) -> Any:
+        build_model(self.model, data)
         self._settle(data)
         if kind == "train":
             begins = not self.optimizer.built  # type: ignore[union-attr]
@@ -187,18 +187,18 @@ class Trainer:
                 share_model(self.model, self.ranks)
         work, sums = self._work(kind, self.optimizer if kind == "train" else None), self.running.sums[kind]
         part = self.ranks.part(len(data))
-        batch = Batch(None, data.rows(part.before, part.before + part.own), part)
-        step = self.step_for(work, batch)
-        self.running.now = kind
+        batch = Batch(None, data.rows(part.start, part.start + part.samples), part)
+        step = self.get_step(work, batch)
+        self.running.kind = kind
         sums.reset()
         step.prepare_alone()
         step.run(batch)
         logs = sums.read_logs(self.ranks)
-        return logs if return_dict else listed(self.model, logs)
+        return logs if return_dict else order_values(self.model, logs)
 
     # The steps, and the preparation of the first one.
 
-    def step_for(self, work: Work, batch: Batch) -> Step:
+    def get_step(self, work: Work, batch: Batch) -> Step:
         """Returns the step for batches like this one. Raises RuntimeError if a callback brought another loss or
         optimizer while fit runs.
         """
@@ -208,21 +208,21 @@ class Trainer:
             raise RuntimeError("The model was compiled again or given another optimizer or loss while fit ran. Do that "
                                "between two calls of fit.")
         trains = work.optimizer is not None and work.optimizer.built
-        key = (part.own, *(a.shape[1:] for a in data.x),
+        key = (part.samples, *(a.shape[1:] for a in data.x),
                *((a is None, a is not None and a.shape[1:]) for a in (*data.y, *data.weights)),
                model.device, data.form, trains, part.shards, work.ranks)
-        return self.running.steps.of(work.kind, key, partial(Step, model, work, data, part.own, part.shards))
+        return self.running.steps.get(work.kind, key, partial(Step, model, work, data, part.samples, part.shards))
 
     def _work(self, kind: str, optimizer: Any = None) -> Work:
         running = self.running
         return Work(kind, running.goals, running.scores[kind], running.sums[kind], optimizer, self.ranks,
-                    overridden(self.model, kind))
+                    find_override(self.model, kind))
 
-    def sums_for(self, kind: str, goals: Sequence[Goal], scores: Sequence[Score]) -> Sums | OwnSums:
+    def get_sums(self, kind: str, goals: Sequence[Goal], scores: Sequence[Score]) -> Sums | OwnSums:
         """Returns the sums of losses and metrics for this kind of step."""
-        if overridden(self.model, kind) is not None:
+        if find_override(self.model, kind) is not None:
             return OwnSums(self.model)
-        return Sums(self.model.device, goals, scores, self.model._held_metrics)
+        return Sums(self.model.device, goals, scores, self.model._list_metrics)
 
     # Preparation of the first step.
 
@@ -232,9 +232,9 @@ class Trainer:
         """
         if not isinstance(self.optimizer, optim.Optimizer):
             self.optimizer = optim.get(self.optimizer)  # type: ignore[arg-type]
-        settled = compiled.check_loss(self.loss)
-        if contents(settled) != contents(self.loss):
-            self.loss = settled
+        loss = compiled.check_loss(self.loss)
+        if contents(loss) != contents(self.loss):
+            self.loss = loss
         self.running.settle(self.model, data)
 
     def _check_compiled(self, method: str) -> None:
@@ -252,7 +252,7 @@ class Trainer:
 
     def _prepare(self, work: Work, source: Source | Stream, verbose: int) -> Progress:
         """Compiles the first step's kernels in advance, once per machine, and shows the progress."""
-        line, step = Progress(0, verbose), self.step_for(work, source.batch())
+        line, step = Progress(0, verbose), self.get_step(work, source.batch())
         for turn_to in (True, False):
             if turn_to == self.ranks.prepares:
                 step.prepare(None if isinstance(source, Stream) else source, line.compiling)

@@ -46,10 +46,10 @@ class Data:
 
     def rows(self, start: int, stop: int) -> "Data":
         """Returns the samples start..stop-1, without a copy."""
-        def kept(arrays: list[Any]) -> list[Any]:
+        def cut(arrays: list[Any]) -> list[Any]:
             return [None if a is None else a[start:stop] for a in arrays]
 
-        return Data(kept(self.x), kept(self.y), kept(self.weights), self.form)
+        return Data(cut(self.x), cut(self.y), cut(self.weights), self.form)
 
 
 class Batch(NamedTuple):
@@ -80,77 +80,77 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence
     samples = inputs[0].shape[0]
     if not samples:
         raise ValueError(f"x holds no samples. Received shape: {inputs[0].shape}.")
-    called = [*_called("x", x, inputs, names), *_called("y", y, targets, output_names),
-              *_called("sample_weight", sample_weight, weights, output_names)]
-    for name, array in zip(called, [*inputs, *targets, *weights]):
+    labels = [*_label("x", x, inputs, names), *_label("y", y, targets, output_names),
+              *_label("sample_weight", sample_weight, weights, output_names)]
+    for name, array in zip(labels, [*inputs, *targets, *weights]):
         if array is not None and len(array) != samples:
-            raise ValueError(f"{called[0]} and {name} must have the same number of samples. "
+            raise ValueError(f"{labels[0]} and {name} must have the same number of samples. "
                              f"Received: {samples} and {len(array)}.")
     return Data(inputs, targets, weights, structure(x, names))
 
 
-def _called(what: str, given: Any, arrays: list[Any], names: Sequence[str] | None) -> list[str]:
+def _label(argument: str, value: Any, arrays: list[Any], names: Sequence[str] | None) -> list[str]:
     """Names each array for error messages: x, or x['left'] by the keys or the model's names, else x[0]."""
-    if not isinstance(given, list | tuple | Mapping) or len(arrays) == 1:
-        return [what] * len(arrays)
-    keys = names or (sorted(given) if isinstance(given, Mapping) else range(len(arrays)))
-    return [f"{what}[{key!r}]" for key in keys]
+    if not isinstance(value, list | tuple | Mapping) or len(arrays) == 1:
+        return [argument] * len(arrays)
+    keys = names or (sorted(value) if isinstance(value, Mapping) else range(len(arrays)))
+    return [f"{argument}[{key!r}]" for key in keys]
 
 
-def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
+def parts(value: Any, argument: str, names: Sequence[str] | None) -> list[Any]:
     """Converts a user's value for the inputs or outputs of these names, one thing, a list or a dict, to a list.
 
     Without names, a list or tuple of arrays and a dict count as several things.
     """
     if isinstance(value, Mapping):
-        known = sorted(value) if names is None else list(names)
-        if set(value) != set(known):
-            raise ValueError(f"{what} must have the keys {known}. Received: {list(value)}.")
-        return [value[name] for name in known]
-    several = isinstance(value, list | tuple) and value and all(getattr(a, "ndim", 0) > 0 or a is None for a in value)
+        keys = sorted(value) if names is None else list(names)
+        if set(value) != set(keys):
+            raise ValueError(f"{argument} must have the keys {keys}. Received: {list(value)}.")
+        return [value[name] for name in keys]
+    is_list = isinstance(value, list | tuple) and value and all(getattr(a, "ndim", 0) > 0 or a is None for a in value)
     if names is None:
-        return list(value) if several else [value]
+        return list(value) if is_list else [value]
     if len(names) == 1:
-        return list(value) if several and len(value) == 1 else [value]
+        return list(value) if is_list and len(value) == 1 else [value]
     if value is None:
         return [None] * len(names)
     if not isinstance(value, list | tuple) or len(value) != len(names):
         count = len(value) if isinstance(value, list | tuple) else 1
-        raise ValueError(f"{what} must have {len(names)} arrays, a list or a dict with the keys {list(names)}. "
+        raise ValueError(f"{argument} must have {len(names)} arrays, a list or a dict with the keys {list(names)}. "
                          f"Received: {count}.")
     return list(value)
 
 
-def arranged(given: Any, like: Any) -> list[Any] | None:
+def list_leaves(values: Any, like: Any) -> list[Any] | None:
     """Converts values given in the structure `like` (of a model's inputs or outputs) to a list with one item per leaf,
     in the order of `flatten`: None for keys that are missing, one thing for all leaves below. None if the structures
     differ.
     """
     if not isinstance(like, dict | list | tuple):
-        return [given]
+        return [values]
     if isinstance(like, dict):
-        if not isinstance(given, Mapping) or not given.keys() <= like.keys():
+        if not isinstance(values, Mapping) or not values.keys() <= like.keys():
             return None
-        pairs = [(given.get(key), like[key]) for key in sorted(like)]
+        pairs = [(values.get(key), like[key]) for key in sorted(like)]
     else:
-        if not isinstance(given, list | tuple) or len(given) != len(like):
+        if not isinstance(values, list | tuple) or len(values) != len(like):
             return None
-        pairs = list(zip(given, like))
-    found: list[Any] = []
+        pairs = list(zip(values, like))
+    result: list[Any] = []
     for item, part in pairs:
-        leaves = [None] * len(flatten(part)) if item is None else arranged(item, part)
+        leaves = [None] * len(flatten(part)) if item is None else list_leaves(item, part)
         if leaves is None:
             return None
-        found += leaves
-    return found
+        result += leaves
+    return result
 
 
 def structure(value: Any, names: Sequence[str] | None) -> Callable[[list[Any]], Any]:
     """Returns a function that converts a list from `parts` to the structure for a model's `call`."""
     if names is None and isinstance(value, Mapping):
-        return _by_keys(tuple(sorted(value)))
-    one = len(names) == 1 if names is not None else len(parts(value, "x", None)) == 1
-    return _only if one else list
+        return _make_dict(tuple(sorted(value)))
+    is_single = len(names) == 1 if names is not None else len(parts(value, "x", None)) == 1
+    return _only if is_single else list
 
 
 def _only(items: list[Any]) -> Any:
@@ -158,7 +158,7 @@ def _only(items: list[Any]) -> Any:
 
 
 @lru_cache
-def _by_keys(keys: tuple[str, ...]) -> Callable[[list[Any]], Any]:
+def _make_dict(keys: tuple[str, ...]) -> Callable[[list[Any]], Any]:
     """Returns the same function for equal keys, so that structures can be compared by it."""
     return lambda items: dict(zip(keys, items))
 
@@ -214,15 +214,15 @@ def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarra
                          f"targets of shape {y.shape}: y[..., None] are labels, one for each pixel.")
     labels = y.argmax(-1) if one_hot else y.reshape(y.shape[:1] if y.ndim == 1 else y.shape[:-1])
     classes, position = np.unique(labels, return_inverse=True)
-    found = np.array([class_weight.get(c, 1.0) for c in classes.tolist()], np.float64)[position]
-    return found.reshape(labels.shape)
+    weights = np.array([class_weight.get(c, 1.0) for c in classes.tolist()], np.float64)[position]
+    return weights.reshape(labels.shape)
 
 
 def validates_in(freq: Any) -> Callable[[int], bool]:
     """Whether an epoch, counted from 1, is validated."""
     if isinstance(freq, Iterable) and not isinstance(freq, str):
-        chosen = set(freq)
-        return lambda epoch: epoch in chosen
+        epochs = set(freq)
+        return lambda epoch: epoch in epochs
     check_count("validation_freq", freq, 1)
     return lambda epoch: epoch % freq == 0
 
@@ -238,8 +238,8 @@ def sample_weights(y: Any, sample_weight: Any, class_weight: Mapping[int, float]
     return class_weights(np.asarray(y), class_weight)
 
 
-def without_batch(shapes: Any) -> Any:
+def drop_batch(shapes: Any) -> Any:
     """Replaces the batch size in shapes of any structure by None."""
     if isinstance(shapes, dict):
-        return {name: without_batch(shape) for name, shape in shapes.items()}
-    return [without_batch(s) for s in shapes] if isinstance(shapes, list) else (None, *shapes[1:])
+        return {name: drop_batch(shape) for name, shape in shapes.items()}
+    return [drop_batch(s) for s in shapes] if isinstance(shapes, list) else (None, *shapes[1:])

@@ -8,7 +8,7 @@ import numpy as np
 from ..engine.ranks import ALONE, Ranks
 from ..engine.symbolic import flatten, pack
 from ..engine.tensor import Tensor
-from ..engine.versions import can_change, watched
+from ..engine.versions import can_change, find_mutable_values
 from ..kernels import trace
 from ..kernels.precision import get_precision
 from .compiled import Goal, Score
@@ -29,7 +29,7 @@ class Work(NamedTuple):
     sums: Sums | None = None
     optimizer: Any = None
     ranks: Ranks = ALONE
-    own: str | None = None  # the overridden method that makes the model run `train_step` or a similar method
+    own_method: str | None = None  # the overridden method that makes the model run `train_step` or a similar method
 
 
 class Workspace:
@@ -50,7 +50,7 @@ class Workspace:
                   for a, dtype in zip(like.x, model._dtypes(len(like.x)))]
         self.y: list[Any] = [None] * len(like.y)
         self.weights: list[Any] = [None] * len(like.y)
-        for goal in work.goals if work.own is None else ():
+        for goal in work.goals if work.own_method is None else ():
             y, weights = like.y[goal.output], like.weights[goal.output]
             if is_recordable(goal.loss):
                 self.y[goal.output] = self.device.fresh((samples, *y.shape[1:]), goal.loss.target_dtype(model.dtype))
@@ -59,11 +59,11 @@ class Workspace:
         self.arrays = [*self.x, *self.y, *self.weights]
         self.source: Source | Staging | None = None  # the source from which `load` reads the batch
         self.sink: Sequence[Any] | None = None  # the arrays to which `store` writes the predictions
-        self.given: Sequence[Any] = ()  # a fed batch as the user's arrays
+        self.batch: Sequence[Any] = ()  # a fed batch as the user's arrays
         self.first: Any = 0  # placeholder for the position of the batch's first sample in the epoch's order
-        self.duplicated = False  # whether every rank runs the same whole batch
+        self.is_duplicate = False  # whether every rank runs the same whole batch
         self.trains = work.optimizer is not None and work.optimizer.flat is not None
-        self.by_kernels = False  # whether `optimizer.update()` makes the update, which counts no step
+        self.updates_in_kernels = False  # whether `optimizer.update()` makes the update, which counts no step
         self.moving: list[Any] = []  # weight arrays that training changes without gradients: moving averages
         self.structure: Any = None  # the result of the model's call, and its tensors in a list
         self.outputs: list[Tensor] = []
@@ -87,24 +87,24 @@ class Workspace:
         return [*((thing, thing.version) for thing in things), *((thing, None) for thing in uncounted),
                 (self.device, get_precision())]
 
-    def watched(self) -> Iterator[Any]:
+    def find_mutable_values(self) -> Iterator[Any]:
         """Returns a recording's dependencies that can change in place, also in arguments of graph functions."""
         for thing, _ in self.versions():
             if hasattr(thing, "unwatched"):
-                yield from watched(thing)
+                yield from find_mutable_values(thing)
         for layer in self.model._walk():
             graph = getattr(layer, "_graph", None)
             for node in () if graph is None else graph.nodes:
                 yield from filter(can_change, flatten((node.args, node.kwargs)))
 
-    def put_together(self, outputs: list[Any]) -> Any:
+    def restructure(self, outputs: list[Any]) -> Any:
         """Converts a list with one thing per output to the structure of the model's call."""
         return outputs[0] if isinstance(self.structure, Tensor) else pack(self.structure, outputs)
 
     def is_recorded(self, score: Score) -> bool:
         """Whether kernels compute a metric's sums, counting each sample once."""
         goal = self.goals.get(score.output)
-        if score.weighted and self.weights[score.output] is not None:
+        if score.uses_weights and self.weights[score.output] is not None:
             return False
         return is_recordable(score.metric) and goal is not None and self.takes_tensors(goal)
 
@@ -112,13 +112,13 @@ class Workspace:
         """Whether a loss receives the device's targets rather than the user's array."""
         return self.y[goal.output] is not None and is_recordable(goal.loss)
 
-    def given_array(self, which: int) -> Any:
-        """Returns the user's array number `which` of the batch: x, y, then weights."""
-        return self.given[which] if self.source is None else self.source.host(which, self.samples)
+    def user_array(self, index: int) -> Any:
+        """Returns the user's array number `index` of the batch: x, y, then weights."""
+        return self.batch[index] if self.source is None else self.source.host(index, self.samples)
 
-    def given_targets(self, output: int) -> np.ndarray:
+    def user_targets(self, output: int) -> np.ndarray:
         """Returns an output's targets as the user's array."""
-        return np.asarray(self.given_array(len(self.x) + output))
+        return np.asarray(self.user_array(len(self.x) + output))
 
 
 def is_recordable(thing: Any) -> bool:

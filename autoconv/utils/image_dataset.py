@@ -150,7 +150,7 @@ class ImageDataset:
         size = self.batch_size or 1
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
         parts = [(batch, ranks.part(len(batch))) for batch in batches]
-        own = self._decoded([batch[part.before : part.before + part.own] for batch, part in parts], _refuse)
+        own = self._decoded([batch[part.start : part.start + part.samples] for batch, part in parts], _refuse)
         try:
             for batch, (images, kept) in zip(batches, own):
                 position[1] += 1

@@ -7,7 +7,7 @@ from typing import Any
 from ..arguments import extras
 from ..engine.symbolic import Node, map_structure
 from ..files import atomic
-from ..layers.function import kind_of
+from ..layers.function import get_kind
 
 SOURCE = (".dot", ".gv")  # Graphviz's source format, written without Graphviz
 SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # no resolution is passed: Graphviz would truncate an .svg
@@ -62,7 +62,7 @@ def _lines(node: Node, names: bool, shapes: bool, dtype: bool, activations: bool
            trainable: bool) -> list[str]:
     """Returns the lines in the box of a call."""
     operation = node.operation
-    kind = kind_of(operation)
+    kind = get_kind(operation)
     lines = [f"{operation.name} ({kind})" if names else kind]
     activation = getattr(operation, "activation", None)
     if activations and activation is not None:

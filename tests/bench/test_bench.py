@@ -99,7 +99,7 @@ def test_slower_is_slower(fakes):
 def test_a_share_compares_with_the_lower_of_both_ceilings():
     ceiling = ceilings.Ceilings(CPU)
     found = ceilings.share(ceiling, lambda: sum(range(20_000)), 1e3, 10**6, 2)
-    summary = ceilings.summed_up(found, 1e3, 10**6)
+    summary = ceilings.summarize(found, 1e3, 10**6)
     assert summary["bound"] == "bandwidth"
     fractions = [max(1e3 / f, 1e6 / b) / s for s, f, b in zip(found.seconds, found.peak_flops, found.peak_bandwidth)]
     assert found.fractions == pytest.approx(fractions)

@@ -188,7 +188,7 @@ def test_of_two_processes_at_once_one_trains_and_has_its_states(times, tmp_path)
         assert first.returncode == 143, said
         assert "contains the training up to step" in said
         found = checkpoint.newest(run / "checkpoints", pytest.fail)
-        assert found.state.facts["belongs_to"]["arguments"]["seed"] == seed
+        assert found.state.metadata["belongs_to"]["arguments"]["seed"] == seed
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith(f".{number}.")] == []
 
 

@@ -51,7 +51,7 @@ def images(model, count=3):
 
 
 def plan(model):
-    return [operation.pattern if isinstance(operation, patterns.Fused) else type(operation).__name__
+    return [operation.pattern if isinstance(operation, patterns.Fusion) else type(operation).__name__
             for operation in fusion.fuse(model.graph).operations]
 
 

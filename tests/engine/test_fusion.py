@@ -18,7 +18,7 @@ def lecture_net():
 
 def steps(model):
     """What the plan of a model runs: for fused layers the words of their pattern, else the layer's class."""
-    return [" ".join(operation.pattern) if isinstance(operation, patterns.Fused) else type(operation).__name__
+    return [" ".join(operation.pattern) if isinstance(operation, patterns.Fusion) else type(operation).__name__
             for operation in fusion.fuse(model.graph).operations]
 
 

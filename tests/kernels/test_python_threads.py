@@ -202,7 +202,7 @@ def test_a_step_that_another_thread_made_out_of_date_is_recorded_anew():
     model = net()
     model.predict_on_batch(X)
     layer = model.layers[0]
-    recorder = next(iter(model._trainer.running.steps._kept.values())).recorder
+    recorder = next(iter(model._trainer.running.steps._steps.values())).recorder
     kernel, versions = layer.kernel, recorder.versions
 
     def meanwhile():

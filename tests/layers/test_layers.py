@@ -209,7 +209,7 @@ def test_automatic_names_are_keras_names(kind, name):
 
 
 def test_automatic_names_are_numbered_per_class(monkeypatch):
-    monkeypatch.setattr(parts, "_names_given", parts.Counter())
+    monkeypatch.setattr(parts, "_name_counts", parts.Counter())
     made = [layers.Flatten(), layers.ReLU(), layers.Flatten(), layers.Flatten(name="mine"), layers.Flatten()]
     assert [layer.name for layer in made] == ["flatten", "re_lu", "flatten_1", "mine", "flatten_2"]
 

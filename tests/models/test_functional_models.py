@@ -73,7 +73,7 @@ Model: "functional"
 
 @pytest.fixture(autouse=True)
 def _names_start_anew(monkeypatch):
-    monkeypatch.setattr(parts, "_names_given", parts.Counter())
+    monkeypatch.setattr(parts, "_name_counts", parts.Counter())
     monkeypatch.setenv("COLUMNS", "200")
 
 

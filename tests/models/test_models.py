@@ -55,7 +55,7 @@ Model: "sequential"
 
 @pytest.fixture(autouse=True)
 def _names_start_anew(monkeypatch):
-    monkeypatch.setattr(parts, "_names_given", parts.Counter())
+    monkeypatch.setattr(parts, "_name_counts", parts.Counter())
 
 
 def small(*first):

@@ -83,7 +83,7 @@ def checkpoint_file() -> bytes:
 
     weights = {"dense/kernel": np.arange(24, dtype=np.float32).reshape(4, 6)}
     content = {"position": {"epoch": 1, "done": 5}, "weights": weights, "history": {"loss": [0.5, 0.25]}}
-    return checkpoint.to_bytes(TrainState.of(content))
+    return checkpoint.to_bytes(TrainState.from_content(content))
 
 
 def read_checkpoint(folder: Path) -> None:

@@ -246,7 +246,7 @@ def test_no_mutant_of_a_state_is_taken_for_one(stopped, count):
             continue
         path.write_bytes(whole)  # what JSON does not count: a blank, the case of an escape
         wanted = checkpoint.read(path)
-        assert state.facts == wanted.facts
+        assert state.metadata == wanted.metadata
         assert all(np.array_equal(state.arrays[name], wanted.arrays[name]) for name in wanted.arrays)
         assert state.arrays.keys() == wanted.arrays.keys()
 
@@ -589,7 +589,7 @@ def test_a_state_of_a_newer_version_is_no_damaged_one(stopped, monkeypatch):
     state = checkpoint.read(path)
     with monkeypatch.context() as newer:
         newer.setattr(checkpoint, "FORMAT", 99)
-        path.write_bytes(checkpoint.to_bytes(state._replace(facts={**state.facts, "format": 99})))
+        path.write_bytes(checkpoint.to_bytes(state._replace(metadata={**state.metadata, "format": 99})))
     with pytest.raises(ValueError, match=r"has the format 99.*Use a newer autoconv"):
         train("arrays", stopped)
     assert path.exists()

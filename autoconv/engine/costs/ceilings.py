@@ -63,23 +63,23 @@ def share(ceilings: Ceilings, call: Callable[[], Any], flops: float, size: int, 
     for _ in range(rounds):
         peak = ceilings.flops()
         bandwidth = ceilings.bandwidth(size)
-        taken = timing.best(call, count)
-        for values, value in zip(result, (taken, peak, bandwidth, max(flops / peak, size / bandwidth) / taken)):
+        seconds = timing.best(call, count)
+        for values, value in zip(result, (seconds, peak, bandwidth, max(flops / peak, size / bandwidth) / seconds)):
             values.append(value)
     return result
 
 
-def summed_up(found: Share, flops: float, size: int) -> dict[str, Any]:
+def summarize(result: Share, flops: float, size: int) -> dict[str, Any]:
     """Returns a `Share` as plain data for the results."""
-    median = stats.spread(found.seconds)["median"]
-    peak = _median(found.peak_flops)
-    bandwidth = _median(found.peak_bandwidth)
+    median = stats.spread(result.seconds)["median"]
+    peak = _median(result.peak_flops)
+    bandwidth = _median(result.peak_bandwidth)
     return {
-        "seconds": found.seconds, "flops": flops, "bytes": size,
+        "seconds": result.seconds, "flops": flops, "bytes": size,
         "gflops": flops / median / 1e9, "gbytes_per_s": size / median / 1e9,
         "ceiling_gflops": peak / 1e9, "ceiling_gbytes_per_s": bandwidth / 1e9,
         "bound": "arithmetic" if flops / peak > size / bandwidth else "bandwidth",
-        "fraction": stats.spread(found.fractions),
+        "fraction": stats.spread(result.fractions),
     }
 
 

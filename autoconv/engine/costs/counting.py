@@ -8,7 +8,7 @@ from ..graph.graph import Graph
 from ..symbolic import Node, SymbolicTensor
 
 Shapes = list[tuple[int, ...]]
-IN_TRAINING = (  # layers that return their input unchanged outside training
+TRAINING_LAYERS = (  # layers that return their input unchanged outside training
     layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout,
     layers.GaussianNoise, layers.Identity, layers.RandomBrightness, layers.RandomContrast, layers.RandomFlip,
     layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom, layers.SpatialDropout2D)
@@ -25,34 +25,31 @@ def multiply_adds(operation: Any, inputs: Shapes, outputs: Shapes) -> int:
     if isinstance(operation, layers.Dense):
         return prod(outputs[0]) * operation.kernel.shape[0]
     inner = getattr(operation, "_graph", None)
-    return _within(inner, inputs) if inner is not None else 0
+    if inner is None:
+        return 0
+    shapes = infer_shapes(inner, inputs)
+    return sum(multiply_adds(node.operation, *call_shapes(inner, node, shapes)) for node in inner.nodes if node.inputs)
 
 
-def _within(graph: Graph, inputs: Shapes) -> int:
-    """Counts a nested model's multiply-adds."""
-    known = shapes_in(graph, inputs)
-    return sum(multiply_adds(node.operation, *shapes_of(graph, node, known)) for node in graph.nodes if node.inputs)
-
-
-def shapes_in(graph: Graph, inputs: Shapes) -> dict[int, tuple[int, ...]]:
+def infer_shapes(graph: Graph, inputs: Shapes) -> dict[int, tuple[int, ...]]:
     """Returns the shapes of a graph's tensors by id, for inputs of these shapes.
 
     Raises ValueError if the inputs do not fit or a size stays unknown.
     """
-    tensors = tensors_of(graph)
+    tensors = list_tensors(graph)
     shapes: list[Any] = [(inputs[0][0], *tensor.shape[1:]) for tensor in tensors]
     if shapes[: len(inputs)] != [tuple(shape) for shape in inputs]:  # sizes that were unknown, or do not fit
-        known = Graph(graph.input_structure, tensors).output_shapes([tuple(shape) for shape in inputs])
-        shapes = [tuple(shape) for shape in known]
+        output_shapes = Graph(graph.input_structure, tensors).output_shapes([tuple(shape) for shape in inputs])
+        shapes = [tuple(shape) for shape in output_shapes]
     return {id(tensor): shape for tensor, shape in zip(tensors, shapes)}
 
 
-def tensors_of(graph: Graph) -> list[SymbolicTensor]:
+def list_tensors(graph: Graph) -> list[SymbolicTensor]:
     """All values in a graph: its inputs and its calls' results."""
     return list({id(t): t for t in (*graph.inputs, *(t for node in graph.nodes for t in node.outputs))}.values())
 
 
-def shapes_of(graph: Graph, node: Node, shapes: dict[int, tuple[int, ...]]) -> tuple[Shapes, Shapes]:
+def call_shapes(graph: Graph, node: Node, shapes: dict[int, tuple[int, ...]]) -> tuple[Shapes, Shapes]:
     """Returns the shapes of a call's inputs and outputs."""
     return [shapes[id(graph.resolve(t))] for t in node.inputs], [shapes[id(t)] for t in node.outputs]
 
@@ -60,7 +57,7 @@ def shapes_of(graph: Graph, node: Node, shapes: dict[int, tuple[int, ...]]) -> t
 def is_view(node: Node, training: bool) -> bool:
     """Whether a call returns its input array, perhaps reshaped, and so needs no memory of its own."""
     operation = node.operation
-    if isinstance(operation, IN_TRAINING):
+    if isinstance(operation, TRAINING_LAYERS):
         return not training
     if isinstance(operation, layers.Activation):
         return getattr(operation.activation, "__name__", "") == "linear"

@@ -9,27 +9,27 @@ import numpy as np
 from ...kernels.device import Device, Pool, reusing
 from ..graph import fusion
 from ..graph.graph import Graph
-from ..graph.patterns import Fused
+from ..graph.patterns import Fusion
 from ..tensor import Tensor, no_grad
 from . import ceilings, counting
 
 ROUNDS = 3
-AGAIN = 0.5  # time limit in seconds for measuring exceeded ceilings again
+RETRY_SECONDS = 0.5  # time limit in seconds for measuring exceeded ceilings again
 
-Known = dict[int, tuple[int, ...]]
+Shapes = dict[int, tuple[int, ...]]
 
 
-class Measured(NamedTuple):
+class Timing(NamedTuple):
     """A call's seconds on a batch, and its least possible time divided by these; or the name of the layer whose kernel
     includes the call.
     """
 
     seconds: float | None = None
     share: float | None = None
-    within: str | None = None
+    fused_layer: str | None = None
 
 
-def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> dict[int, Measured]:
+def calls(graph: Graph, device: Device, shapes: Shapes, size: dict[int, int]) -> dict[int, Timing]:
     """Measures each node, by id: runs the calls of the graph's plan one by one, in inference, on
     random numbers. `shapes` and `size` (in bytes) cover all values in the graph, by id.
 
@@ -42,35 +42,35 @@ def calls(graph: Graph, device: Device, shapes: Known, size: dict[int, int]) -> 
     values = plan.begin(Tensor(device.asarray(random.random(shapes[id(tensor)]), tensor.dtype), device=device)
                         for tensor in graph.inputs)
     work = [_work(graph, call, shapes, size) for call in plan.calls]
-    found = []
-    with no_grad(), reusing(Pool()):
-        for call, (flops, moved) in zip(plan.calls, work):
-            found.append(ceilings.share(ceiling, partial(_run, call, values), flops, moved, ROUNDS))
-            call.keep(values, _run(call, values))
-    shares = _shares(work, found)
-    end = time.perf_counter() + AGAIN
-    while max(shares, default=0) > 1 and time.perf_counter() < end:
-        for (_, moved), each, part in zip(work, found, shares):
-            if part > 1:
-                each.peak_flops.append(ceiling.flops())
-                each.peak_bandwidth.append(ceiling.bandwidth(moved))
-        shares = _shares(work, found)
-    measured: dict[int, Measured] = {}
-    for call, each, part in zip(plan.calls, found, shares):
-        measured.update((id(node), Measured(within=call.nodes[0].operation.name)) for node in call.nodes[1:])
-        measured[id(call.nodes[0])] = Measured(min(each.seconds), part or None)
-    return measured
-
-
-def _shares(work: list[tuple[float, int]], found: list[ceilings.Share]) -> list[float]:
-    """Divides each call's least possible time, at the highest ceilings of all rounds, by its shortest measured time."""
-    peak = max((max(each.peak_flops) for each in found), default=1)
-    copies = [(moved, max(each.peak_bandwidth)) for (_, moved), each in zip(work, found)]
     shares = []
-    for (flops, moved), each in zip(work, found):
-        bandwidth = max(speed for n, speed in copies if n >= moved)  # small copies are no slower than large ones
-        shares.append(max(flops / peak, moved / bandwidth) / min(each.seconds))
-    return shares
+    with no_grad(), reusing(Pool()):
+        for call, (flops, nbytes) in zip(plan.calls, work):
+            shares.append(ceilings.share(ceiling, partial(_run, call, values), flops, nbytes, ROUNDS))
+            call.keep(values, _run(call, values))
+    fractions = _fractions(work, shares)
+    end = time.perf_counter() + RETRY_SECONDS
+    while max(fractions, default=0) > 1 and time.perf_counter() < end:
+        for (_, nbytes), share, fraction in zip(work, shares, fractions):
+            if fraction > 1:
+                share.peak_flops.append(ceiling.flops())
+                share.peak_bandwidth.append(ceiling.bandwidth(nbytes))
+        fractions = _fractions(work, shares)
+    results: dict[int, Timing] = {}
+    for call, share, fraction in zip(plan.calls, shares, fractions):
+        results.update((id(node), Timing(fused_layer=call.nodes[0].operation.name)) for node in call.nodes[1:])
+        results[id(call.nodes[0])] = Timing(min(share.seconds), fraction or None)
+    return results
+
+
+def _fractions(work: list[tuple[float, int]], shares: list[ceilings.Share]) -> list[float]:
+    """Divides each call's least possible time, at the highest ceilings of all rounds, by its shortest measured time."""
+    peak = max((max(share.peak_flops) for share in shares), default=1)
+    copies = [(nbytes, max(share.peak_bandwidth)) for (_, nbytes), share in zip(work, shares)]
+    fractions = []
+    for (flops, nbytes), share in zip(work, shares):
+        bandwidth = max(speed for n, speed in copies if n >= nbytes)  # small copies are no slower than large ones
+        fractions.append(max(flops / peak, nbytes / bandwidth) / min(share.seconds))
+    return fractions
 
 
 def _run(call: fusion.Call, values: list[Any]) -> Any:
@@ -79,19 +79,19 @@ def _run(call: fusion.Call, values: list[Any]) -> Any:
     return call.operation(*args, **kwargs)
 
 
-def _work(graph: Graph, call: fusion.Call, shapes: Known, size: dict[int, int]) -> tuple[float, int]:
+def _work(graph: Graph, call: fusion.Call, shapes: Shapes, size: dict[int, int]) -> tuple[float, int]:
     """Counts a call's multiplications and additions, and the bytes that it reads and writes, each once. Both are 0 if
     it returns its input.
     """
     if all(counting.is_view(node, training=False) for node in call.nodes):
         return 0.0, 0
-    parts = [counting.shapes_of(graph, node, shapes) for node in call.nodes]
+    parts = [counting.call_shapes(graph, node, shapes) for node in call.nodes]
     flops = 2.0 * sum(counting.multiply_adds(node.operation, *part) for node, part in zip(call.nodes, parts))
-    if isinstance(call.operation, Fused) and call.operation.pattern[-1] == "pool":
+    if isinstance(call.operation, Fusion) and call.operation.pattern[-1] == "pool":
         # The convolution computes only the pixels that the pooling reads.
         (_, ((_, h, w, _),)), *_, (_, ((_, pooled_h, pooled_w, _),)) = parts
         flops *= 4 * pooled_h * pooled_w / (h * w)
-    read = sum(size[id(graph.resolve(t))] for t in call.reads)
-    written = sum(size[id(t)] for t in call.nodes[-1].outputs)
+    bytes_read = sum(size[id(graph.resolve(t))] for t in call.reads)
+    bytes_written = sum(size[id(t)] for t in call.nodes[-1].outputs)
     weights = [w for node in call.nodes for w in getattr(node.operation, "weights", ())]
-    return flops, read + written + sum(w.size * w.dtype.itemsize for w in weights)
+    return flops, bytes_read + bytes_written + sum(w.size * w.dtype.itemsize for w in weights)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...arguments.names import printable
 from ...kernels.device import Device
-from ...layers.function import kind_of
+from ...layers.function import get_kind
 from ..graph.graph import Graph
 from ..symbolic import Node
 from . import counting, measuring
@@ -83,11 +83,11 @@ class Profile:
                 "rows": [row._asdict() for row in self.rows]}
 
     def __str__(self) -> str:
-        timed = self.seconds is not None
-        head = ["layer", "output", "params", "mult-adds", "predict", "train", *(["time", "ceiling"] if timed else [])]
+        has_times = self.seconds is not None
+        head = ["layer", "output", "params", "mult-adds", "predict", "train", *(["time", "ceiling"] * has_times)]
         lines = [[printable(row.name), "x".join(map(str, row.output_shape)), f"{row.params:,}",
                   short(row.multiply_adds), short(row.predict_bytes, "B"), short(row.train_bytes, "B"),
-                  *([_time(row), "" if row.within else share(row.share)] if timed else [])]
+                  *([_time(row), "" if row.within else share(row.share)] if has_times else [])]
                  for row in self.rows]
         images = "one sample" if self.batch_size == 1 else f"a batch of {self.batch_size}"
         sums = [
@@ -100,11 +100,11 @@ class Profile:
         if self.seconds:
             sums.append(f"time             {1e3 * self.seconds:.3f} ms for {images}, "
                         f"{self.batch_size / self.seconds:,.0f} samples/s")
-        most = max((row.share or 0 for row in self.rows), default=0)
-        if most > 1:
+        highest = max((row.share or 0 for row in self.rows), default=0)
+        if highest > 1:
             sums.append("Shares can pass 100%: wide 3x3 layers take fewer multiplications than are counted (Winograd's "
                         "products), and the\nceiling is measured too low where other programs run meanwhile.")
-        if most > MOST:
+        if highest > MOST:
             sums.append(BUSY)
         return f"{printable(self.name)}, {images}\n{table(head, lines)}\n\n" + "\n".join(sums)
 
@@ -116,21 +116,21 @@ def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shap
             measure: bool) -> Profile:
     """Profiles a graph for inputs of these shapes, without the batch."""
     inputs = [(batch_size, *shape) for shape in input_shapes]
-    shapes = counting.shapes_in(graph, inputs)
+    shapes = counting.infer_shapes(graph, inputs)
     nodes = [node for node in graph.nodes if node.inputs]
     weights = {id(w): w for operation in graph.layers for w in operation.weights}.values()
-    size = {id(t): prod(shapes[id(t)]) * np.dtype(t.dtype).itemsize for t in counting.tensors_of(graph)}
+    size = {id(t): prod(shapes[id(t)]) * np.dtype(t.dtype).itemsize for t in counting.list_tensors(graph)}
     times = measuring.calls(graph, device, shapes, size) if measure and device.is_synchronous else {}
     rows: list[Row] = []
-    counted: set[int] = set()
-    for node, together in zip(nodes, _alive(graph, nodes, size)):
+    ids: set[int] = set()
+    for node, live_bytes in zip(nodes, _alive(graph, nodes, size)):
         operation = node.operation
-        params = operation.count_params() if hasattr(operation, "count_params") and id(operation) not in counted else 0
-        counted.add(id(operation))
-        read, made = counting.shapes_of(graph, node, shapes)
+        params = operation.count_params() if hasattr(operation, "count_params") and id(operation) not in ids else 0
+        ids.add(id(operation))
+        call_inputs, call_outputs = counting.call_shapes(graph, node, shapes)
         rows.append(Row(
-            operation.name, kind_of(operation), made[0][1:], params,
-            counting.multiply_adds(operation, read, made) // batch_size, together,
+            operation.name, get_kind(operation), call_outputs[0][1:], params,
+            counting.multiply_adds(operation, call_inputs, call_outputs) // batch_size, live_bytes,
             0 if counting.is_view(node, training=True) else sum(size[id(t)] for t in node.outputs),
             *times.get(id(node), ()),
         ))

@@ -21,14 +21,14 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> dict[str, flo
     Fewer than six values cannot give 95%: the interval then spans all values, and "confidence" is its actual
     confidence.
     """
-    ordered = np.sort(np.asarray(values, float))
-    n = len(ordered)
+    rising = np.sort(np.asarray(values, float))
+    n = len(rising)
     if not n:
         raise ValueError("An interval needs at least one round. Received: none.")
     k = 1
     while 2 * k + 2 <= n and _coverage(n, k + 1) >= confidence:
         k += 1
-    return {"median": float(np.median(ordered)), "low": float(ordered[k - 1]), "high": float(ordered[n - k]),
+    return {"median": float(np.median(rising)), "low": float(rising[k - 1]), "high": float(rising[n - k]),
             "confidence": _coverage(n, k)}
 
 

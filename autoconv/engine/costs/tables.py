@@ -24,9 +24,9 @@ def share(fraction: float | None) -> str:
     return f"{fraction:.0%}" if fraction is not None and fraction <= MOST else ""
 
 
-def interval(ratio: Mapping[str, float], unit: float = 1.0, to: str = " .. ") -> str:
+def interval(ratio: Mapping[str, float], unit: float = 1.0, sep: str = " .. ") -> str:
     """Returns the interval of a ratio, in multiples of `unit`; "" if a single process measured it."""
-    return f"{ratio['low'] / unit:.2f}{to}{ratio['high'] / unit:.2f}" if ratio["confidence"] else ""
+    return f"{ratio['low'] / unit:.2f}{sep}{ratio['high'] / unit:.2f}" if ratio["confidence"] else ""
 
 
 def interval_head(ratio: Mapping[str, float]) -> str:

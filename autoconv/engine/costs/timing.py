@@ -10,20 +10,20 @@ def repetitions(call: Callable[[], Any], seconds: float) -> int:
     call()
     count = 1
     while True:
-        taken = timed(call, count) * count
-        if taken >= seconds / 4:
-            return max(1, round(count * seconds / taken))
+        elapsed = time_call(call, count) * count
+        if elapsed >= seconds / 4:
+            return max(1, round(count * seconds / elapsed))
         count *= 4
 
 
 def best(call: Callable[[], Any], count: int, tries: int = 3) -> float:
     """Returns the seconds per call in the fastest of a few tries: other load can only add time."""
-    return min(timed(call, count) for _ in range(tries))
+    return min(time_call(call, count) for _ in range(tries))
 
 
-def timed(call: Callable[[], Any], count: int) -> float:
+def time_call(call: Callable[[], Any], count: int) -> float:
     """Returns the mean seconds of `count` calls."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(count):
         call()
-    return (time.perf_counter() - begun) / count
+    return (time.perf_counter() - start) / count

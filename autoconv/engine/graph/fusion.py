@@ -11,7 +11,7 @@ from ...layers import Add
 from ..symbolic import Node, SymbolicTensor, flatten
 from ..tensor import Tensor
 from .graph import Graph
-from .patterns import LONGEST, Fused, words_of
+from .patterns import LONGEST, Fusion, find_pattern
 
 
 class Call:
@@ -19,7 +19,7 @@ class Call:
     `call.keep(values, call.operation(*args, **kwargs))` with `args, kwargs = call.arguments(values)`.
 
     `nodes` are the graph nodes that it computes; `reads` the symbolic tensors that these take from other nodes,
-    `inputs` and `outputs` the numbers of the values read and written, `last` of values that no later call reads;
+    `inputs` and `outputs` the numbers of the values read and written, `last_uses` of values that no later call reads;
     `shape` is the first output's.
     """
 
@@ -29,52 +29,52 @@ class Call:
         self.operation = operation
         self.nodes = nodes
         inner = {id(tensor) for node in nodes[:-1] for tensor in node.outputs}
-        beside = [tensor for node in nodes[1:] for tensor in node.inputs if id(tensor) not in inner]
-        self.reads = [*first.inputs, *beside]
+        extra = [tensor for node in nodes[1:] for tensor in node.inputs if id(tensor) not in inner]
+        self.reads = [*first.inputs, *extra]
         self.inputs = [number(tensor) for tensor in self.reads]
-        self._beside = [number(tensor) for tensor in beside]
+        self._extra_inputs = [number(tensor) for tensor in extra]
         self.outputs = [number(tensor) for tensor in node.outputs]
-        self.last: list[int] = []
+        self.last_uses: list[int] = []
         self.shape = node.outputs[0].shape
         self._number = number
         self._node = first
-        alone = not beside and len(first.args) == 1 and not first.kwargs
-        self._simple = alone and all(isinstance(item, SymbolicTensor) for item in (first.args[0], node.structure))
+        is_unary = not extra and len(first.args) == 1 and not first.kwargs
+        self._simple = is_unary and all(isinstance(item, SymbolicTensor) for item in (first.args[0], node.structure))
 
     def arguments(self, values: list[Any]) -> tuple[tuple, dict[str, Any]]:
         """Returns the operation's arguments, out of all values."""
         if self._simple:
             return (values[self.inputs[0]],), {}
         args, kwargs = self._node.arguments(lambda tensor: values[self._number(tensor)])
-        return (*args, *(values[place] for place in self._beside)), kwargs
+        return (*args, *(values[index] for index in self._extra_inputs)), kwargs
 
     def keep(self, values: list[Any], result: Any) -> None:
         """Stores the operation's results in the values, and frees values that no later call reads."""
         if self._simple:
             values[self.outputs[0]] = result
         else:
-            for place, value in zip(self.outputs, flatten(result)):
-                values[place] = value
-        for place in self.last:
-            values[place] = None
+            for index, value in zip(self.outputs, flatten(result)):
+                values[index] = value
+        for index in self.last_uses:
+            values[index] = None
 
 
 class FusionPlan:
     """The calls that compute a graph, in order. A value is freed after the last call that reads it."""
 
     def __init__(self, graph: Graph, groups: Sequence[tuple[Any, Sequence[Node]]]) -> None:
-        places: dict[int, int] = {}
+        indices: dict[int, int] = {}
 
         def number(tensor: SymbolicTensor) -> int:
-            return places.setdefault(id(graph.resolve(tensor)), len(places))
+            return indices.setdefault(id(graph.resolve(tensor)), len(indices))
 
         self.graph = graph
         self.inputs = [number(tensor) for tensor in graph.inputs]
         self.calls = [Call(operation, nodes, number) for operation, nodes in groups]
         self.outputs = [number(tensor) for tensor in graph.outputs]
-        self.size, needed = len(places), set(self.outputs)
+        self.size, needed = len(indices), set(self.outputs)
         for call in reversed(self.calls):
-            call.last = [place for place in {*call.inputs, *call.outputs} if place not in needed]
+            call.last_uses = [i for i in {*call.inputs, *call.outputs} if i not in needed]
             needed.update(call.inputs)
 
     @property
@@ -85,8 +85,8 @@ class FusionPlan:
     def begin(self, inputs: Iterable[Tensor]) -> list[Any]:
         """Returns a run's values before its first call: the inputs, in the graph's order."""
         values: list[Any] = [None] * self.size
-        for place, value in zip(self.inputs, inputs):
-            values[place] = value
+        for index, value in zip(self.inputs, inputs):
+            values[index] = value
         return values
 
 
@@ -94,31 +94,28 @@ def fuse(graph: Graph) -> FusionPlan:
     """Returns a graph's plan, in which layers with a common op are fused. The fused call takes the last layer's
     position, where all inputs exist.
     """
-    off = os.environ.get("AUTOCONV_FUSION", "1") == "0"
+    is_off = os.environ.get("AUTOCONV_FUSION", "1") == "0"
     groups: dict[int, tuple[Any, Sequence[Node]]] = {}
-    taken: set[int] = set()
+    members: set[int] = set()
     consumers = graph.consumers()
     outputs = {id(tensor) for tensor in graph.outputs}
     for node in graph.nodes:
-        if not node.inputs or id(node) in taken:
+        if not node.inputs or id(node) in members:
             continue
-        chain = [node] if off else _chain(node, consumers, outputs, taken)
-        longest = (n for n in range(len(chain), 1, -1) if words_of([each.operation for each in chain[:n]]))
+        chain = [node] if is_off else _chain(node, consumers, outputs, members)
+        longest = (n for n in range(len(chain), 1, -1) if find_pattern([member.operation for member in chain[:n]]))
         nodes = chain[: next(longest, 1)]
-        fits = not off and words_of([n.operation for n in nodes])
-        groups[id(nodes[-1])] = (_fused(nodes) if fits else node.operation, nodes)
-        taken.update(map(id, nodes))
+        operation = node.operation
+        if not is_off and find_pattern([member.operation for member in nodes]):
+            inner = [id(member.outputs[0]) for member in nodes]
+            operation = Fusion([member.operation for member in nodes],
+                               any(len(member.inputs) == 2 and id(member.inputs[1]) in inner for member in nodes[1:]))
+        groups[id(nodes[-1])] = (operation, nodes)
+        members.update(map(id, nodes))
     return FusionPlan(graph, [groups[id(node)] for node in graph.nodes if id(node) in groups])
 
 
-def _fused(nodes: Sequence[Node]) -> Fused:
-    """Returns the operation that replaces these calls."""
-    inner = [id(node.outputs[0]) for node in nodes]
-    return Fused([node.operation for node in nodes],
-                 other_first=any(len(node.inputs) == 2 and id(node.inputs[1]) in inner for node in nodes[1:]))
-
-
-def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int], taken: set[int]) -> list[Node]:
+def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int], members: set[int]) -> list[Node]:
     """Returns a node and its successors, up to a pattern's length: each is the only reader of the node before. An
     addition may read a second tensor; if two chains meet in it, it belongs to the first.
     """
@@ -128,7 +125,7 @@ def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int], take
         if len(readers) != 1 or chain[0].kwargs or readers[0].kwargs:  # `training` may be set for a single layer
             break
         node = readers[0]
-        if id(node) in taken or len(node.inputs) != (2 if isinstance(node.operation, Add) else 1):
+        if id(node) in members or len(node.inputs) != (2 if isinstance(node.operation, Add) else 1):
             break
         chain.append(node)
     return chain

@@ -22,24 +22,24 @@ class Graph:
     """
 
     def __init__(self, inputs: Any, outputs: Any) -> None:
-        for what, structure in (("inputs", inputs), ("outputs", outputs)):
+        for name, structure in (("inputs", inputs), ("outputs", outputs)):
             for item in flatten(structure):
                 if not isinstance(item, SymbolicTensor):
                     raise ValueError(
-                        f"All `{what}` values must be symbolic tensors, such as layers.Input(shape) and layers called "
-                        f"on it give. Received: {what}={structure!r} including invalid value {item!r} of type "
+                        f"All `{name}` values must be symbolic tensors, such as layers.Input(shape) and layers called "
+                        f"on it give. Received: {name}={structure!r} including invalid value {item!r} of type "
                         f"{type(item).__name__}."
                     )
             if not flatten(structure):
-                raise ValueError(f"`{what}` argument cannot be empty. Received: inputs={inputs!r}, "
+                raise ValueError(f"`{name}` argument cannot be empty. Received: inputs={inputs!r}, "
                                  f"outputs={outputs!r}.")
-        self._begins: dict[int, SymbolicTensor] = {}  # inputs that replace another graph's tensors
+        self._new_inputs: dict[int, SymbolicTensor] = {}  # inputs replacing another graph's tensors
         self.input_structure = map_structure(self._input, inputs)
         self.inputs: list[SymbolicTensor] = flatten(self.input_structure)
         self.output_structure = outputs
         self.outputs = flatten(outputs)
-        found, first_seen = self._find()
-        self.nodes, self.operations = _by_depth(found, first_seen, self.inputs, self.parents)
+        sequence, first_seen = self._order_nodes()
+        self.nodes, self.operations = _sort_by_depth(sequence, first_seen, self.inputs, self.parents)
         self.layers: list[Layer] = [operation for operation in self.operations if isinstance(operation, Layer)]
         for name, count in Counter(operation.name for operation in self.operations).items():
             if count > 1:
@@ -50,14 +50,14 @@ class Graph:
         """Returns the tensor if an Input made it, else a new Input that replaces it in this graph."""
         if tensor.node is not None and not tensor.node.inputs:
             return tensor
-        if id(tensor) not in self._begins:
-            fresh = InputLayer(tensor.shape[1:], dtype=tensor.dtype, name=f"{tensor.name}_input")
-            self._begins[id(tensor)] = fresh.output
-        return self._begins[id(tensor)]
+        if id(tensor) not in self._new_inputs:
+            layer = InputLayer(tensor.shape[1:], dtype=tensor.dtype, name=f"{tensor.name}_input")
+            self._new_inputs[id(tensor)] = layer.output
+        return self._new_inputs[id(tensor)]
 
     def resolve(self, tensor: SymbolicTensor) -> SymbolicTensor:
         """Returns the graph's tensor for this one: itself, or an input."""
-        return self._begins.get(id(tensor), tensor)
+        return self._new_inputs.get(id(tensor), tensor)
 
     def parents(self, node: Node) -> Iterator[Node]:
         """Yields the nodes whose results a node reads."""
@@ -71,44 +71,44 @@ class Graph:
             raise ValueError(f"Graph disconnected: no layer computes {tensor!r}, and it is not an input.")
         return node
 
-    def _find(self) -> tuple[list[Node], dict[int, int]]:
+    def _order_nodes(self) -> tuple[list[Node], dict[int, int]]:
         """Returns the nodes that the outputs need, in topological order, and when each operation was first seen."""
-        finished: set[int] = set()
-        found: list[Node] = []
+        finished_ids: set[int] = set()
+        ordered: list[Node] = []
         first_seen: dict[int, int] = {}
-        begins = {id(tensor.node) for tensor in self.inputs}
-        for place, output in enumerate(self.outputs):
+        input_ids = {id(tensor.node) for tensor in self.inputs}
+        for number, output in enumerate(self.outputs):
             path: dict[int, Node] = {}  # the nodes from the output to the current node of the search
-            waiting: list[tuple[Node, Iterator[Node]]] = []
+            stack: list[tuple[Node, Iterator[Node]]] = []
 
-            def enter(node: Node, path: dict = path, waiting: list = waiting, place: int = place) -> None:
-                if id(node) in finished:
+            def enter(node: Node, path: dict = path, stack: list = stack, number: int = number) -> None:
+                if id(node) in finished_ids:
                     return
                 if id(node) in path:
                     raise ValueError(f"The graph has a cycle: {node.operation.name!r} needs, through "
                                      f"{', '.join(repr(n.operation.name) for n in path.values())}, its own result.")
-                if not node.inputs and id(node) not in begins:
+                if not node.inputs and id(node) not in input_ids:
                     raise ValueError(
-                        f"Graph disconnected: output {place} ({self.outputs[place].name!r}) is not connected to "
+                        f"Graph disconnected: output {number} ({self.outputs[number].name!r}) is not connected to "
                         f"`inputs`. It is computed from the input {node.operation.name!r}, and the model's inputs are "
                         f"{[tensor.name for tensor in self.inputs]}: pass that one too, or outputs of this model."
                     )
                 first_seen.setdefault(id(node.operation), len(first_seen))
                 path[id(node)] = node
-                waiting.append((node, self.parents(node)))
+                stack.append((node, self.parents(node)))
 
             enter(self._node(output))
-            while waiting:
-                node, parents = waiting[-1]
+            while stack:
+                node, parents = stack[-1]
                 parent = next(parents, None)
                 if parent is not None:
                     enter(parent)
                     continue
-                waiting.pop()
+                stack.pop()
                 del path[id(node)]
-                finished.add(id(node))
-                found.append(node)
-        return found, first_seen
+                finished_ids.add(id(node))
+                ordered.append(node)
+        return ordered, first_seen
 
     @property
     def input_names(self) -> list[str]:
@@ -128,34 +128,34 @@ class Graph:
 
     def consumers(self) -> dict[int, list[Node]]:
         """The nodes that read each tensor, by the tensor's id."""
-        found: dict[int, list[Node]] = {}
+        readers: dict[int, list[Node]] = {}
         for node in self.nodes:
             for tensor in node.inputs:
-                found.setdefault(id(self.resolve(tensor)), []).append(node)
-        return found
+                readers.setdefault(id(self.resolve(tensor)), []).append(node)
+        return readers
 
     def is_chain(self) -> bool:
         """Whether each node reads only the previous node's result, and no operation occurs twice."""
         pairs = zip(self.nodes, self.nodes[1:])
         return len({id(node.operation) for node in self.nodes}) == len(self.nodes) and all(
-            len(after.inputs) == 1 and self.resolve(after.inputs[0]).node is before for before, after in pairs)
+            len(second.inputs) == 1 and self.resolve(second.inputs[0]).node is first for first, second in pairs)
 
     # Inputs and outputs.
 
-    def match(self, given: Any, layer_name: str, is_item: Callable[[Any], bool] = lambda item: True) -> list[Any]:
-        """Returns the items of `given`, one per input, in the order of `inputs`.
+    def match(self, values: Any, layer_name: str, is_item: Callable[[Any], bool] = lambda item: True) -> list[Any]:
+        """Returns the items of `values`, one per input, in the order of `inputs`.
 
         A dict is read by input names. Raises ValueError for more or fewer items than inputs.
         """
-        if isinstance(given, dict):
-            wanted = sorted(self.input_structure) if isinstance(self.input_structure, dict) else self.input_names
-            missing = [name for name in wanted if name not in given]
+        if isinstance(values, dict):
+            keys = sorted(self.input_structure) if isinstance(self.input_structure, dict) else self.input_names
+            missing = [name for name in keys if name not in values]
             if missing:
                 raise ValueError(f"Missing data for input {missing[0]!r} of model {layer_name!r}. Received a dict with "
-                                 f"keys {list(given)}. Expected the keys: {wanted}.")
-            items = [item for name in wanted for item in _flat(given[name], is_item)]
+                                 f"keys {list(values)}. Expected the keys: {keys}.")
+            items = [item for name in keys for item in _flatten_items(values[name], is_item)]
         else:
-            items = _flat(given, is_item)
+            items = _flatten_items(values, is_item)
         if len(items) != len(self.inputs):
             raise ValueError(f"Layer {layer_name!r} expects {len(self.inputs)} input(s) "
                              f"({', '.join(self.input_names)}), but it received {len(items)} input tensors.")
@@ -170,23 +170,23 @@ class Graph:
 
     def output_shapes(self, shapes: list[Shape]) -> Any:
         """Returns the outputs' shapes for inputs of these shapes, in the structure of `outputs`."""
-        known = {id(tensor): tuple(shape) for tensor, shape in zip(self.inputs, shapes)}
-        if all(known[id(tensor)] == tensor.shape for tensor in self.inputs):
+        tensor_shapes = {id(tensor): tuple(shape) for tensor, shape in zip(self.inputs, shapes)}
+        if all(tensor_shapes[id(tensor)] == tensor.shape for tensor in self.inputs):
             return self.results([self.resolve(tensor).shape for tensor in self.outputs])
         for node in self.nodes:
             if not node.inputs:
                 continue
             if isinstance(node.operation, Layer):
-                args, _ = node.arguments(lambda tensor: known[id(self.resolve(tensor))])
+                args, _ = node.arguments(lambda tensor: tensor_shapes[id(self.resolve(tensor))])
                 node.operation.check_input(args[0])
-                found = node.operation.compute_output_shape(args[0])
+                result = node.operation.compute_output_shape(args[0])
             else:
-                found = map_structure(lambda tensor: tensor.shape, node.operation.compute_output(*node.arguments(
-                    lambda tensor: SymbolicTensor(known[id(self.resolve(tensor))], tensor.dtype, name=tensor.name))))
+                result = map_structure(lambda tensor: tensor.shape, node.operation.compute_output(*node.arguments(
+                    lambda t: SymbolicTensor(tensor_shapes[id(self.resolve(t))], t.dtype, name=t.name))))
             flat: list[Shape] = []
-            map_shapes(flat.append, found)
-            known.update((id(tensor), shape) for tensor, shape in zip(node.outputs, flat))
-        return self.results([known[id(self.resolve(tensor))] for tensor in self.outputs])
+            map_shapes(flat.append, result)
+            tensor_shapes.update((id(tensor), shape) for tensor, shape in zip(node.outputs, flat))
+        return self.results([tensor_shapes[id(self.resolve(tensor))] for tensor in self.outputs])
 
     # Records of a graph, for files and copies.
 
@@ -195,27 +195,27 @@ class Graph:
 
         A tensor is `[name of the operation, number of its node in this graph, number of the output]`.
         """
-        own: dict[int, list[Node]] = {}
+        groups: dict[int, list[Node]] = {}
         for node in self.nodes:
-            own.setdefault(id(node.operation), []).append(node)
-        for nodes in own.values():  # in the order in which the operation was called
+            groups.setdefault(id(node.operation), []).append(node)
+        for nodes in groups.values():  # in the order in which the operation was called
             nodes.sort(key=lambda node: node.number)
-        place = {id(node): number for nodes in own.values() for number, node in enumerate(nodes)}
+        numbers = {id(node): n for nodes in groups.values() for n, node in enumerate(nodes)}
 
         def reference(tensor: SymbolicTensor) -> list[Any]:
             node = self.resolve(tensor).node
-            return [node.operation.name, place[id(node)], self.resolve(tensor).index]
+            return [node.operation.name, numbers[id(node)], self.resolve(tensor).index]
 
         def calls(operation: Any) -> list[dict[str, Any]]:
-            return [{"args": _plain(list(node.args), reference),
-                     "kwargs": {key: _plain(value, reference) for key, value in node.kwargs.items()}}
-                    for node in own[id(operation)] if node.inputs]
+            return [{"args": _encode(list(node.args), reference),
+                     "kwargs": {key: _encode(value, reference) for key, value in node.kwargs.items()}}
+                    for node in groups[id(operation)] if node.inputs]
 
         return {
             "layers": [{"layer": operation, "name": operation.name, "inbound_nodes": calls(operation)}
                        for operation in self.operations],
-            "input_layers": _plain(self.input_structure, reference),
-            "output_layers": _plain(self.output_structure, reference),
+            "input_layers": _encode(self.input_structure, reference),
+            "output_layers": _encode(self.output_structure, reference),
         }
 
     @classmethod
@@ -224,42 +224,42 @@ class Graph:
         operations = {entry["name"]: entry["layer"] for entry in records["layers"]}
         calls = {name: [] if not isinstance(operation, InputLayer) else [operation._nodes[0]]
                  for name, operation in operations.items()}
-        left = [(entry["name"], call) for entry in records["layers"] for call in entry["inbound_nodes"]]
+        pending = [(entry["name"], call) for entry in records["layers"] for call in entry["inbound_nodes"]]
 
         def tensor(name: str, node: int, output: int) -> SymbolicTensor:
             names.lookup("layer", name, operations)
             return calls[name][node].outputs[output]
 
-        def known(item: Any) -> Any:
-            return _read(item, tensor)
+        def decode(item: Any) -> Any:
+            return _decode(item, tensor)
 
-        while left:
-            later = []
-            blocked = set()
-            for name, call in left:
-                if name in blocked:  # calls of one operation keep their order
-                    later.append((name, call))
+        while pending:
+            postponed = []
+            blocked_names = set()
+            for name, call in pending:
+                if name in blocked_names:  # calls of one operation keep their order
+                    postponed.append((name, call))
                     continue
                 try:
-                    args = known(call["args"])
-                    kwargs = {key: known(value) for key, value in call["kwargs"].items()}
+                    args = decode(call["args"])
+                    kwargs = {key: decode(value) for key, value in call["kwargs"].items()}
                 except IndexError:
-                    later.append((name, call))
-                    blocked.add(name)
+                    postponed.append((name, call))
+                    blocked_names.add(name)
                     continue
                 operations[name](*args, **kwargs)
                 calls[name].append(operations[name]._nodes[-1])
-            if len(later) == len(left):
+            if len(postponed) == len(pending):
                 raise ValueError("The graph of the model either has loops or disconnected nodes. These calls never get "
-                                 f"their inputs: {sorted({name for name, _ in left})}.")
-            left = later
+                                 f"their inputs: {sorted({name for name, _ in pending})}.")
+            pending = postponed
         try:
-            return cls(known(records["input_layers"]), known(records["output_layers"]))
+            return cls(decode(records["input_layers"]), decode(records["output_layers"]))
         except IndexError as error:
             raise ValueError("The inputs or outputs of the model's graph are not among its nodes.") from error
 
 
-def _plain(item: Any, reference: Callable[[SymbolicTensor], list[Any]]) -> Any:
+def _encode(item: Any, reference: Callable[[SymbolicTensor], list[Any]]) -> Any:
     """Returns a call's argument as plain data; a value that JSON lacks becomes an object with its kind."""
     if isinstance(item, SymbolicTensor):
         return {"tensor": reference(item)}
@@ -270,17 +270,17 @@ def _plain(item: Any, reference: Callable[[SymbolicTensor], list[Any]]) -> Any:
     if isinstance(item, np.ndarray):
         return {"array": [item.tolist(), item.dtype.name]}
     if isinstance(item, dict):
-        return {"dict": {key: _plain(part, reference) for key, part in item.items()}}
+        return {"dict": {key: _encode(part, reference) for key, part in item.items()}}
     if isinstance(item, list | tuple):
-        parts = [_plain(part, reference) for part in item]
+        parts = [_encode(part, reference) for part in item]
         return {"tuple": parts} if isinstance(item, tuple) else parts
     return item
 
 
-def _read(item: Any, tensor: Callable[..., SymbolicTensor]) -> Any:
-    """Reads an argument that `_plain` wrote; `tensor` finds a tensor by its reference."""
+def _decode(item: Any, tensor: Callable[..., SymbolicTensor]) -> Any:
+    """Reads an argument that `_encode` wrote; `tensor` finds a tensor by its reference."""
     if isinstance(item, list):
-        return [_read(part, tensor) for part in item]
+        return [_decode(part, tensor) for part in item]
     if not isinstance(item, dict) or len(item) != 1:
         return item
     (kind, value), = item.items()
@@ -291,13 +291,13 @@ def _read(item: Any, tensor: Callable[..., SymbolicTensor]) -> Any:
     if kind == "ellipsis":
         return Ellipsis
     if kind == "array":
-        return _array(value)
+        return _decode_array(value)
     if kind == "tuple":
-        return tuple(_read(part, tensor) for part in value)
-    return {key: _read(part, tensor) for key, part in value.items()} if kind == "dict" else item
+        return tuple(_decode(part, tensor) for part in value)
+    return {key: _decode(part, tensor) for key, part in value.items()} if kind == "dict" else item
 
 
-def _array(value: Any) -> np.ndarray:
+def _decode_array(value: Any) -> np.ndarray:
     """Reads an array that `records` wrote. Raises ValueError for non-numeric data."""
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError(f"An array in a graph needs its elements and their dtype. Received: {value!r}.")
@@ -309,25 +309,25 @@ def _array(value: Any) -> np.ndarray:
         raise ValueError(f"These are not elements of an array of {dtype}: {error}") from None
 
 
-def _flat(given: Any, is_item: Callable[[Any], bool]) -> list[Any]:
-    if isinstance(given, dict):
-        return [item for key in sorted(given) for item in _flat(given[key], is_item)]
-    if isinstance(given, (list, tuple)) and not (is_item(given) and not any(map(is_item, given))):
-        return [item for part in given for item in _flat(part, is_item)]
-    return [given]
+def _flatten_items(value: Any, is_item: Callable[[Any], bool]) -> list[Any]:
+    if isinstance(value, dict):
+        return [item for key in sorted(value) for item in _flatten_items(value[key], is_item)]
+    if isinstance(value, (list, tuple)) and not (is_item(value) and not any(map(is_item, value))):
+        return [item for part in value for item in _flatten_items(part, is_item)]
+    return [value]
 
 
-def _by_depth(found: list[Node], first_seen: dict[int, int], inputs: list[SymbolicTensor],
-              parents: Callable[[Node], Iterator[Node]]) -> tuple[list[Node], list[Any]]:
+def _sort_by_depth(sequence: list[Node], first_seen: dict[int, int], inputs: list[SymbolicTensor],
+                   parents: Callable[[Node], Iterator[Node]]) -> tuple[list[Node], list[Any]]:
     """Sorts nodes and operations by their distance from the outputs, farthest first, as in Keras."""
     depths: dict[int, int] = {}
     nodes: dict[int, Node] = {}
-    of_operations: dict[int, int] = {}
+    operation_depths: dict[int, int] = {}
     operations: dict[int, Any] = {}
-    for node in reversed(found):
+    for node in reversed(sequence):
         operation = node.operation
-        depth = max(depths.get(id(node), 0), of_operations.get(id(operation), 0))
-        of_operations[id(operation)], operations[id(operation)] = depth, operation
+        depth = max(depths.get(id(node), 0), operation_depths.get(id(operation), 0))
+        operation_depths[id(operation)], operations[id(operation)] = depth, operation
         depths[id(node)], nodes[id(node)] = depth, node
         for parent in parents(node):
             nodes[id(parent)] = parent
@@ -336,8 +336,8 @@ def _by_depth(found: list[Node], first_seen: dict[int, int], inputs: list[Symbol
         node = tensor.node
         if id(node.operation) not in operations:
             operations[id(node.operation)], nodes[id(node)] = node.operation, node
-            of_operations[id(node.operation)] = depths[id(node)] = 0
+            operation_depths[id(node.operation)] = depths[id(node)] = 0
             first_seen[id(node.operation)] = -1
-    ordered = sorted(nodes, key=lambda key: -depths[key])
-    named = sorted(operations, key=lambda key: (-of_operations[key], first_seen[key]))
-    return [nodes[key] for key in ordered], [operations[key] for key in named]
+    node_keys = sorted(nodes, key=lambda key: -depths[key])
+    operation_keys = sorted(operations, key=lambda key: (-operation_depths[key], first_seen[key]))
+    return [nodes[key] for key in node_keys], [operations[key] for key in operation_keys]

@@ -41,30 +41,30 @@ PATTERNS: frozenset[Words] = frozenset(tuple(sentence.split()) for sentence in (
 LONGEST = max(map(len, PATTERNS))
 
 
-class Fused:
+class Fusion:
     """Consecutive layers that run as one op as long as they fit a pattern.
 
     This is checked at each call. If they do not fit (a layer was changed or is not built, or a normalization uses the
     batch's mean), each layer runs in the longest pattern that fits, or separately, with its own checks. An addition in
-    the chain takes the chain's result up to there and a second tensor, `other`. `other_first`: the layer was called
-    with `other` first.
+    the chain takes the chain's result up to there and a second tensor, `term`. `term_first`: the layer was called
+    with `term` first.
     """
 
-    def __init__(self, layers: Sequence[Any], other_first: bool = False) -> None:
+    def __init__(self, layers: Sequence[Any], term_first: bool = False) -> None:
         self.layers = tuple(layers)
-        self.pattern = words_of(layers)
-        self.other_first = other_first
+        self.pattern = find_pattern(layers)
+        self.term_first = term_first
 
-    def __call__(self, x: Any, other: Tensor | None = None, training: bool | None = None) -> Tensor:
+    def __call__(self, x: Any, term: Tensor | None = None, training: bool | None = None) -> Tensor:
         self.layers[0].check_input(map_structure(lambda t: t.shape, x))
         training = bool(in_training.get() if training is None else training)
         layers = self.layers
         while layers:
-            if layers is not self.layers and other is not None and type(layers[0]) is Add:
-                x = [other, x] if self.other_first else [x, other]
-                other = None
+            if layers is not self.layers and term is not None and type(layers[0]) is Add:
+                x = [term, x] if self.term_first else [x, term]
+                term = None
             for count in range(len(layers), 0, -1):
-                compute = _as_one(layers[:count], x, other, training)
+                compute = _find_op_call(layers[:count], x, term, training)
                 y = None if compute is None else compute()
                 if y is not None:
                     break
@@ -78,29 +78,29 @@ def words(layer: Any) -> Words:
     from one of ours, its own `call`.
     """
     kind = type(layer)
-    own = not vars(layer).keys().isdisjoint(("call", "merge"))
-    if kind not in _WORDS or own or layer.activity_regularizer is not None:
+    has_own_call = not vars(layer).keys().isdisjoint(("call", "merge"))
+    if kind not in _WORDS or has_own_call or layer.activity_regularizer is not None:
         return ()
     return _WORDS[kind](layer)
 
 
-def words_of(layers: Sequence[Any]) -> Words:
+def find_pattern(layers: Sequence[Any]) -> Words:
     """Returns the pattern of these layers; () if there is none."""
-    each = [words(layer) for layer in layers]
-    together = tuple(word for some in each for word in some)
-    return together if all(each) and together in PATTERNS else ()
+    layer_words = [words(layer) for layer in layers]
+    pattern = tuple(word for sequence in layer_words for word in sequence)
+    return pattern if all(layer_words) and pattern in PATTERNS else ()
 
 
-def _weighted(word: str, layer: Any) -> Words:
+def _add_activation(word: str, layer: Any) -> Words:
     if layer.activation is functional.relu:
         return word, "relu"
     return (word,) if layer.activation is activations.linear else ()
 
 
 _WORDS: dict[type, Any] = {
-    Conv2D: lambda layer: _weighted("conv" if layer.groups == 1 else "grouped", layer),
-    DepthwiseConv2D: lambda layer: _weighted("depthwise", layer),
-    Dense: lambda layer: _weighted("dense", layer),
+    Conv2D: lambda layer: _add_activation("conv" if layer.groups == 1 else "grouped", layer),
+    DepthwiseConv2D: lambda layer: _add_activation("depthwise", layer),
+    Dense: lambda layer: _add_activation("dense", layer),
     BatchNormalization: lambda layer: ("norm",),
     Add: lambda layer: ("add",),
     ReLU: lambda layer: ("relu",) if layer.is_plain else (),
@@ -110,13 +110,13 @@ _WORDS: dict[type, Any] = {
 }
 
 
-def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None,
-            training: bool) -> Callable[[], Tensor | None] | None:
-    """Returns a call of one op that computes these layers' result for x, and for `other` if they add it. Returns None
+def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None,
+                  training: bool) -> Callable[[], Tensor | None] | None:
+    """Returns a call of one op that computes these layers' result for x, and for `term` if they add it. Returns None
     if no op does; a normalization may find that out only in the call.
     """
-    pattern = words_of(layers)
-    if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or other is None or needs_gradients(x, other))):
+    pattern = find_pattern(layers)
+    if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or term is None or needs_gradients(x, term))):
         return None
     if pattern[0] == "add":
         return partial(apply, pointwise.add_relu, *x) if len(x) == 2 and _alike(*x) else None
@@ -126,21 +126,21 @@ def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None,
         return None
     if first is norm:
         if "add" not in pattern:
-            return partial(norm.normalized, x, training, relu=True, pool=pattern[-1] == "pool")
-        fits = other is not None and _alike(x, other)
-        return partial(norm.normalized, x, training, relu=True, other=other) if fits else None
+            return partial(norm.normalize, x, training, relu=True, pool=pattern[-1] == "pool")
+        fits = term is not None and _alike(x, term)
+        return partial(norm.normalize, x, training, relu=True, term=term) if fits else None
     if not _weights_fit(first, x):
         return None
     w = first.kernel
     b = first.bias
     scale = None
     if norm is not None:
-        apart = pattern[0] == "conv" and not needs_gradients(x)
-        weights = norm.folded(w, b, training, apart) if norm.channels == _filters(first, w) else None
+        splits = pattern[0] == "conv" and not needs_gradients(x)
+        weights = norm.fold(w, b, training, splits) if norm.channels == _filters(first, w) else None
         if weights is None:
             return None
         w, b, scale = weights
-    return _product(pattern, first, x, w, b, {} if scale is None else {"scale": scale}, other)
+    return _product(pattern, first, x, w, b, {} if scale is None else {"scale": scale}, term)
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
@@ -149,9 +149,9 @@ def _alike(a: Tensor, b: Tensor) -> bool:
 
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
-             more: dict[str, Any], other: Tensor | None) -> Callable[[], Tensor] | None:
+             kwargs: dict[str, Any], term: Tensor | None) -> Callable[[], Tensor] | None:
     """Returns the call of the layer's op with these weights and the pattern's other words. The normalization is folded
-    into the weights and `more`, a scale.
+    into the weights and `kwargs`, a scale.
     """
     relu = "relu" in pattern
     if pattern[0] == "dense":
@@ -160,14 +160,14 @@ def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
     if pattern[0] == "depthwise":
         return partial(apply, conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
     if "add" in pattern:
-        fits = other is not None and other.dtype == x.dtype and other.shape == window.convolved_shape(
+        fits = term is not None and term.dtype == x.dtype and term.shape == window.convolved_shape(
             x.shape, w.shape, None, w.shape[3])
-        return partial(apply, conv.conv2d, x, w, b, other, window=window, **more) if fits else None
+        return partial(apply, conv.conv2d, x, w, b, term, window=window, **kwargs) if fits else None
     if pattern[-1] != "pool":
-        return partial(apply, conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **more)
+        return partial(apply, conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **kwargs)
     if min(window.output_size(*x.shape[1:3])) < 2:
         return None  # the pooling reports that its window does not fit
-    return partial(apply, fused.conv2d_relu_pool, x, w, b, window=window, **more)
+    return partial(apply, fused.conv2d_relu_pool, x, w, b, window=window, **kwargs)
 
 
 def _weights_fit(layer: Any, x: Tensor) -> bool:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from ...arguments.names import printable
-from ...layers.function import kind_of
+from ...layers.function import get_kind
 from ..symbolic import flat_shapes, map_structure
 
 # lines of the box as (left, filling, between, right): above the header, below it, between rows, at
@@ -37,9 +37,9 @@ def text(model: Any, line_length: int | None = None, positions: Sequence[float] 
             for row in _rows(model, operation, None if chain else graph, show_trainable, expand_nested)]
     lines = [f'Model: "{printable(model.name)}"', *_table(header, rows, length, ends)]
     optimizer = getattr(model, "optimizer", None)
-    kept = optimizer.variables if optimizer is not None and getattr(optimizer, "built", False) else []
-    kinds = {"Total": [*model.weights, *kept], "Trainable": model.trainable_weights,
-             "Non-trainable": model.non_trainable_weights, **({"Optimizer": kept} if kept else {})}
+    slots = optimizer.variables if optimizer is not None and getattr(optimizer, "built", False) else []
+    kinds = {"Total": [*model.weights, *slots], "Trainable": model.trainable_weights,
+             "Non-trainable": model.non_trainable_weights} | ({"Optimizer": slots} if slots else {})
     for kind, weights in kinds.items():
         count = sum(w.size for w in weights)
         size = sum(w.size * w.dtype.itemsize for w in weights)
@@ -55,29 +55,29 @@ def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: 
     if operation.built and model.built:
         shape = _shape(model, operation)
         size = f"{operation.count_params():,}"
-    row = [f"{prefix}{operation.name} ({kind_of(operation)})", shape, size]
+    row = [f"{prefix}{operation.name} ({get_kind(operation)})", shape, size]
     if graph is not None:
         row.append(_connections(graph, operation))
     if show_trainable:
         row.append("-" if not getattr(operation, "weights", None) else "Y" if operation.trainable else "N")
-    within = operation.layers if expand and hasattr(operation, "layers") else []
-    return [tuple(row), *(each for layer in within
-                          for each in _rows(operation, layer, graph, show_trainable, expand, depth + 1))]
+    sublayers = operation.layers if expand and hasattr(operation, "layers") else []
+    return [tuple(row), *(nested_row for layer in sublayers
+                          for nested_row in _rows(operation, layer, graph, show_trainable, expand, depth + 1))]
 
 
-def _range(operations: Sequence[Any], wanted: Sequence[str] | None) -> tuple[int, int]:
+def _range(operations: Sequence[Any], layer_range: Sequence[str] | None) -> tuple[int, int]:
     """Returns the layers' range (first, last + 1) for two patterns of names."""
-    if wanted is None:
+    if layer_range is None:
         return 0, len(operations)
-    if len(wanted) != 2 or not all(isinstance(name, str) for name in wanted):
+    if len(layer_range) != 2 or not all(isinstance(name, str) for name in layer_range):
         raise ValueError("layer_range must be two strings, the names of the first and the last layer. "
-                         f"Received: {wanted!r}.")
-    found = [[i for i, each in enumerate(operations) if re.match(pattern, each.name)] for pattern in wanted]
-    if not all(found):
-        raise ValueError(f"layer_range matches no layers of the model. Received: {wanted!r}. "
-                         f"There is: {[each.name for each in operations]}.")
-    ends = (min(found[0]), max(found[1])) if min(found[0]) <= max(found[1]) else (min(found[1]), max(found[0]))
-    return ends[0], ends[1] + 1
+                         f"Received: {layer_range!r}.")
+    matches = [[i for i, op in enumerate(operations) if re.match(pattern, op.name)] for pattern in layer_range]
+    if not all(matches):
+        raise ValueError(f"layer_range matches no layers of the model. Received: {layer_range!r}. "
+                         f"There is: {[operation.name for operation in operations]}.")
+    first, last = matches if min(matches[0]) <= max(matches[1]) else matches[::-1]
+    return min(first), max(last) + 1
 
 
 def plain(summary: str) -> str:
@@ -144,6 +144,6 @@ def _row(cells: Sequence[str], widths: list[int], bar: str, align: Sequence[str]
     lines = []
     for i in range(max(map(len, columns))):
         parts = (c[i] if i < len(c) else "" for c in columns)
-        aligned = (f"{part:{how}{w - 2}}" for part, w, how in zip(parts, widths, align))
-        lines.append(bar + bar.join(f" {part} " for part in aligned) + bar)
+        texts = (f"{part:{alignment}{w - 2}}" for part, w, alignment in zip(parts, widths, align))
+        lines.append(bar + bar.join(f" {part} " for part in texts) + bar)
     return lines

@@ -10,7 +10,7 @@ from ... import functional
 from ... import optimizers as optim
 from ...arguments import shapes
 from ...engine.graph import fusion
-from ...engine.graph.patterns import Fused
+from ...engine.graph.patterns import Fusion
 from ...engine.variable import Variable
 from ...kernels.device import Device, Pool, reusing
 from ...layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPooling2D
@@ -46,7 +46,7 @@ def cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
 
 
 def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
-    pooling = [call for call in fusion.fuse(net.graph).calls if isinstance(call.operation, Fused)
+    pooling = [call for call in fusion.fuse(net.graph).calls if isinstance(call.operation, Fusion)
                and call.operation.pattern == ("conv", "relu", "pool")]
     pooled = {id(call.operation.layers[0]): call.shape for call in pooling}
     as_one = {id(layer) for call in pooling for layer in call.operation.layers}
@@ -158,7 +158,7 @@ def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
 def _update(device: Device, net: Model) -> Case:
     """One RMSprop step: reads weights, gradients and slots; writes weights and slots."""
     optimizer = optim.RMSprop()
-    optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True,
+    optimizer.build([Variable.wrap(device.asarray(_random(p.shape)), p.name, trainable=True,
                                    device=device) for p in net.trainable_weights])
     flat: FlatParameters = optimizer.flat  # type: ignore[assignment]
     flat.gradient[...] = 1e-3

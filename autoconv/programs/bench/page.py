@@ -87,7 +87,7 @@ def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str
             head += [f"times the time of {next(iter(timed))}", interval_head(timed[order[0]]["ratio"])]
             for row, n in zip(numbers, order):
                 ratio = timed[n]["ratio"]
-                row += [f"{ratio['median']:.2f}", interval(ratio, to=" to ")]
+                row += [f"{ratio['median']:.2f}", interval(ratio, sep=" to ")]
         title = _title(entry)
         cards.append(_card(title, bars(f"{heading}: {title}", rows), head, numbers))
     return section(heading, "Images per second; more is better.", cards)

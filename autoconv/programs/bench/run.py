@@ -49,5 +49,5 @@ def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> lis
         report(case.name)
         measured = ceilings.share(ceiling, case.call, case.flops, case.bytes, rounds)
         found.append({"workload": name, "kind": case.kind, "layer": case.layer,
-                      **ceilings.summed_up(measured, case.flops, case.bytes)})
+                      **ceilings.summarize(measured, case.flops, case.bytes)})
     return found

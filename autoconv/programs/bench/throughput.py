@@ -45,8 +45,8 @@ class NetUnderTest:
 
     def flops(self, mode: str) -> float:
         """Returns operations per image; for training, gradients are included."""
-        shapes = counting.shapes_in(self.net.graph, [(1, *self.net.input_shape[1:])])
-        each = [2 * counting.multiply_adds(node.operation, *counting.shapes_of(self.net.graph, node, shapes))
+        shapes = counting.infer_shapes(self.net.graph, [(1, *self.net.input_shape[1:])])
+        each = [2 * counting.multiply_adds(node.operation, *counting.call_shapes(self.net.graph, node, shapes))
                 for node in self.net.graph.nodes if node.inputs]
         return sum(each) if mode == "infer" else 3 * sum(each) - next(filter(None, each), 0)
 
@@ -64,7 +64,7 @@ def measure(what: Timed, batch_size: int, device: Device, rounds: int, seconds: 
     for i in range(rounds):
         report(f"round {i + 1}/{rounds}")
         for mode, call in calls.items():
-            taken[mode].append(timing.timed(call, counts[mode]))
+            taken[mode].append(timing.time_call(call, counts[mode]))
     return {
         mode: {
             "seconds": [t * net.batch_size / net.images(mode) for t in times],  # a step

@@ -102,7 +102,7 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
             _end(ctx, out, results)
         return None
     try:
-        arguments = found.state.facts["belongs_to"]["arguments"]
+        arguments = found.state.metadata["belongs_to"]["arguments"]
         (epoch, done) = found.state.position
         epochs = int(arguments["epochs"])
     except (KeyError, TypeError, ValueError) as error:

@@ -89,7 +89,7 @@ def during(out: Path | None, states: RunStates | None, stop: signals.Stop,
 def finish(states: RunStates) -> None:
     """Keeps only the last state of a complete run; --resume can add epochs to it."""
     with contextlib.suppress(OSError), folders.Hold(states.backup_dir):
-        checkpoint.prune(states.backup_dir, states.training, kept=1, others=True)
+        checkpoint.prune(states.backup_dir, states.training, count=1, all_trainings=True)
     tidy(states.backup_dir.parent)
 
 
