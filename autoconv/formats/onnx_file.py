@@ -78,7 +78,7 @@ def read(source: str | os.PathLike[str] | bytes) -> File:
     Runs no code, reads no other files. Raises ValueError for a damaged file, FileNotFoundError.
     """
     try:
-        model = protobuf.read(_bytes(source), _MODEL)
+        model = protobuf.read_message(_bytes(source), _MODEL)
     except ValueError as error:
         raise ValueError(f"This ONNX file cannot be read; it may be damaged or truncated: {error}.") from None
     if not model.get("ir_version") or not model.get("graph", {}).get("output"):

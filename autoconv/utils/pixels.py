@@ -135,10 +135,10 @@ def naming(path: PictureFile) -> Iterator[None]:
     except extras.ExtraError:
         raise
     except Exception as error:
-        raise UnreadableImage(path, _reason(path, error)) from error
+        raise UnreadableImage(path, _describe_error(path, error)) from error
 
 
-def _reason(path: PictureFile, error: Exception) -> str:
+def _describe_error(path: PictureFile, error: Exception) -> str:
     if isinstance(path, str | Path) and Path(path).is_file() and not Path(path).stat().st_size:
         return "the file is empty"
     if type(error).__name__ == "UnidentifiedImageError":
