@@ -21,7 +21,7 @@ LONGEST = 1000  # maximum characters of an error, which may quote the file's nam
 
 @contextmanager
 def open_root(data: bytes, path: str) -> Iterator[HDF5Node]:
-    """Yields the root of the file in `data`. Inside the block any exception becomes a ValueError."""
+    """Yields the root of the file `data`. Inside the block any exception becomes a ValueError."""
     try:
         yield Tree(data).root
     except ValueError as error:

@@ -232,10 +232,10 @@ def _legacy_bytes(model: Model) -> bytes:
         attributes[""]["training_config"] = json.dumps(training_config)
         state = training.optimizer_state(model)
         if state:
-            named_variables = [(f"{optimizer.name}/{name.replace('/', '_')}", value)
-                               for name, value in keras_weights.variables(optimizer, state)]
-            attributes["optimizer_weights"] = {"weight_names": [name for name, _ in named_variables]}
-            arrays.update({f"optimizer_weights/{name}": value for name, value in named_variables})
+            pairs = [(f"{optimizer.name}/{name.replace('/', '_')}", value)
+                     for name, value in keras_weights.variables(optimizer, state)]
+            attributes["optimizer_weights"] = {"weight_names": [name for name, _ in pairs]}
+            arrays.update({f"optimizer_weights/{name}": value for name, value in pairs})
     return hdf5.to_bytes(arrays, attributes)
 
 

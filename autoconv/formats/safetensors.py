@@ -90,5 +90,5 @@ def _read_tensors(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, np
 
 def _assign(model: Model, tensors: dict[str, np.ndarray], path: Path) -> None:
     """Checks all tensors, then writes them into the weights of the same names."""
-    tensors = {name: value for name, value in tensors.items() if not name.startswith(training.SLOTS)}
+    tensors = {key: value for key, value in tensors.items() if not key.startswith(training.SLOTS)}
     matching.assign(matching.match(model.named_weights(), tensors, repr(str(path)), model.name))
