@@ -39,7 +39,7 @@ def build(description: JsonObject, classes: list[str], max_weights: int, path: s
     """Builds a description's model, with at most `max_weights` weights. Raises ValueError."""
     try:
         input_shape = description.pop("input_shape")
-        with allowance.at_most(max_weights):
+        with allowance.limit_weights(max_weights):
             model = deserialize(description, custom_objects)
             if not isinstance(model, Model):
                 raise ValueError(f"The file must hold a model. Received: {type(model).__name__}.")
