@@ -81,12 +81,12 @@ def _unpack(archive: Path) -> dict[str, bytes]:
         with regular.open_file(archive) as file:
             is_gzip = file.read(2) == GZIP_MAGIC
             file.seek(0)
-            bounded = _BoundedFile(gzip.GzipFile(fileobj=file) if is_gzip else file)
-            with tarfile.open(fileobj=bounded, mode="r:") as tar:  # type: ignore[call-overload]
+            stream = _BoundedFile(gzip.GzipFile(fileobj=file) if is_gzip else file)
+            with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
                 for member in tar:
                     name = member.name.rsplit("/", 1)[-1]
                     if member.isreg() and not member.issparse() and name in PYTHON + BINARY and member.size <= LARGEST:
-                        bounded.budget += member.size
+                        stream.budget += member.size
                         contents[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
     except Exception as error:  # tarfile raises many types
         raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error

@@ -72,11 +72,11 @@ def _compare(layer: Layer, copy: Layer) -> None:
     copy_specs = _weight_specs(copy)
     for name in {**specs, **copy_specs}:
         if specs.get(name) != copy_specs.get(name):
-            has, makes = ("none" if w is None else f"one of shape {w[0]} and {w[1]}"
-                          for w in (specs.get(name), copy_specs.get(name)))
+            spec, copy_spec = ("none" if w is None else f"one of shape {w[0]} and {w[1]}"
+                               for w in (specs.get(name), copy_specs.get(name)))
             raise ValueError(f"{start} must have the weights that its arguments imply. Received: as {name!r} it has "
-                             f"{has}, its arguments make {makes}. Set the arguments too, such as use_bias, filters or "
-                             "kernel_size, or put the weight back.")
+                             f"{spec}, its arguments make {copy_spec}. Set the arguments too, such as use_bias, "
+                             "filters or kernel_size, or put the weight back.")
     for weight, other in zip(layer._own_weights(), copy._own_weights()):
         if weight.requires_grad != other.requires_grad:
             raise ValueError(f"{start} would come back with trainable={other.requires_grad} for its weight "

@@ -98,8 +98,8 @@ def _find_order(call: FlatCall, orders: list[Order], targets: dict[int, np.ndarr
         begins = np.cumsum([0, *(shape[0] for shape in call.input_shapes[:-1])])
         return np.concatenate([begin + (np.arange(*shape) if order is None else order)
                                for begin, shape, order in zip(begins, call.input_shapes, orders)])
-    same = all(order is not None and np.array_equal(order, first) for order in orders)  # type: ignore[arg-type]
-    return first if same and _keeps_shape(call) else UNKNOWN
+    is_same = all(order is not None and np.array_equal(order, first) for order in orders)  # type: ignore[arg-type]
+    return first if is_same and _keeps_shape(call) else UNKNOWN
 
 
 def _find_view_order(call: FlatCall, order: Order) -> Order:

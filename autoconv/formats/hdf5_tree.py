@@ -175,20 +175,20 @@ class HDF5Node:
     def _symbols(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
         """Yields the links of a group with a B-tree of objects and a heap of names."""
         signature, size, names = self._tree.unpack("4sxxxxQxxxxxxxxQ", heap)
-        waiting = [tree]
+        pending = [tree]
         if signature != b"HEAP":
             raise ValueError("the names in a group are damaged")
-        while waiting:
+        while pending:
             self._tree.step()
-            offset = waiting.pop()
+            offset = pending.pop()
             signature, kind, _, count = self._tree.unpack("4sBBH", offset)
             if signature == b"TREE" and kind == 0:
-                waiting += [self._tree.unpack("Q", offset + 32 + 16 * i)[0] for i in range(count)]
+                pending += [self._tree.unpack("Q", offset + 32 + 16 * i)[0] for i in range(count)]
             elif signature == b"SNOD":
                 for i in range(count):
                     self._tree.step()
-                    name, address, cached = self._tree.unpack("QQI", offset + 8 + 40 * i)
-                    yield self._tree.word(names + name, names + size), NOWHERE if cached == 2 else address
+                    name, address, cache_type = self._tree.unpack("QQI", offset + 8 + 40 * i)
+                    yield self._tree.word(names + name, names + size), NOWHERE if cache_type == 2 else address
             else:
                 raise ValueError("the list of objects in a group is damaged")
 

@@ -28,18 +28,18 @@ def to_keras_3(kind: str, config: Any) -> tuple[str, Any]:
         return "function", _metric_name(config)
     new_names: dict[str, str] = _ARGUMENTS.get(kind, {})
     unused = _UNUSED.get(kind, ())
-    converted: JsonObject = {str(new_names.get(key, key)): value for key, value in config.items() if key not in unused}
-    if converted.get("batch_input_shape") is not None:
-        converted["input_shape"] = converted.pop("batch_input_shape")[1:]
-    if isinstance(converted.get("name"), str):
-        converted["name"] = convert_name(converted["name"])
-    if isinstance(converted.get("axis"), list) and len(converted["axis"]) == 1:
-        converted["axis"] = converted["axis"][0]
-    if converted.get("reduction") == "auto" and kind in losses.CLASSES:
-        converted["reduction"] = "sum_over_batch_size"
+    result: JsonObject = {str(new_names.get(key, key)): value for key, value in config.items() if key not in unused}
+    if result.get("batch_input_shape") is not None:
+        result["input_shape"] = result.pop("batch_input_shape")[1:]
+    if isinstance(result.get("name"), str):
+        result["name"] = convert_name(result["name"])
+    if isinstance(result.get("axis"), list) and len(result["axis"]) == 1:
+        result["axis"] = result["axis"][0]
+    if result.get("reduction") == "auto" and kind in losses.CLASSES:
+        result["reduction"] = "sum_over_batch_size"
     if kind in optimizers.CLASSES:
-        _set_rate(converted)
-    return _CLASSES.get(kind, kind), converted
+        _set_rate(result)
+    return _CLASSES.get(kind, kind), result
 
 
 def convert_name(name: str) -> str:

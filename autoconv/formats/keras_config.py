@@ -82,8 +82,8 @@ def from_keras(config: Any) -> Any:
         return arguments
     form = _SHAPED.get(kind) or (_functional if "output_layers" in arguments else _sequential if {
         "layers", "build_input_shape"} <= set(arguments) else _plain)
-    converted = form(kind, arguments)
-    return {"module": config.get("module"), "class_name": kind, "config": converted,
+    result = form(kind, arguments)
+    return {"module": config.get("module"), "class_name": kind, "config": result,
             "registered_name": config.get("registered_name")}
 
 
@@ -91,9 +91,9 @@ def _plain(kind: str, config: JsonObject) -> JsonObject:
     """Returns a class's arguments without Keras's arguments that have no effect."""
     arguments = {}
     for key, value in config.items():
-        allowed = _MEANINGLESS.get(key) or _MEANINGLESS.get(f"{kind}.{key}")
-        if allowed is not None:
-            if value not in allowed:
+        values = _MEANINGLESS.get(key) or _MEANINGLESS.get(f"{kind}.{key}")
+        if values is not None:
+            if value not in values:
                 raise ValueError(f"{kind} has {key}={value!r}, which autoconv does not support")
         elif not (key == "data_format" and kind in _RANDOM):
             arguments[key] = from_keras(value)
@@ -101,13 +101,13 @@ def _plain(kind: str, config: JsonObject) -> JsonObject:
 
 
 def _input(kind: str, config: JsonObject) -> JsonObject:
-    converted = _plain(kind, config)
-    shape = converted.pop("batch_shape", None)
+    result = _plain(kind, config)
+    shape = result.pop("batch_shape", None)
     if isinstance(shape, list) and shape:
-        converted["shape"] = shape[1:]
+        result["shape"] = shape[1:]
         if shape[0] is not None:
-            converted["batch_size"] = shape[0]
-    return converted
+            result["batch_size"] = shape[0]
+    return result
 
 
 def _sequential(kind: str, config: JsonObject) -> JsonObject:
@@ -153,9 +153,9 @@ def _first_calls(config: JsonObject) -> dict[str, int]:
         numbers.setdefault(name, set()).add(number)
     first = {}
     for entry in config["layers"]:
-        used = numbers.get(entry["name"], {0})
+        ids = numbers.get(entry["name"], {0})
         calls = len(entry["inbound_nodes"])
-        first[entry["name"]] = int(0 not in used and (max(used) == calls or entry["class_name"] in _GRAPHS))
+        first[entry["name"]] = int(0 not in ids and (max(ids) == calls or entry["class_name"] in _GRAPHS))
     return first
 
 
@@ -300,8 +300,8 @@ def _graph(model: Model) -> JsonObject:
         calls = [{"args": plain(call["args"]), "kwargs": {key: plain(value) for key, value in call["kwargs"].items()}}
                  for call in entry["inbound_nodes"]]
         layer = entry["layer"]
-        converted = _operation(layer, calls) if isinstance(layer, Function) else _layer(layer)
-        entries.append({**converted, "name": entry["name"], "inbound_nodes": calls})
+        result = _operation(layer, calls) if isinstance(layer, Function) else _layer(layer)
+        entries.append({**result, "name": entry["name"], "inbound_nodes": calls})
     ends = {key: _references(records[key]) for key in ("input_layers", "output_layers")}
     graphs = {entry["name"] for entry in entries if entry["class_name"] in _GRAPHS}
     for reference in _references_in(ends["output_layers"]):

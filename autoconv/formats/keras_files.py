@@ -279,16 +279,16 @@ def _match_layers(model: Model, group: hdf5.HDF5Node, size: int,
                   label: str) -> list[tuple[Variable, np.ndarray]]:
     """Matches weights with arrays: layers by order, a layer's weights by name or order."""
     arrays = hdf5.arrays(group, size)
-    stored = [(name, hdf5.strings(group[name], "weight_names"))
+    groups = [(name, hdf5.strings(group[name], "weight_names"))
               for name in hdf5.strings(group, "layer_names")]
-    expected = [(layer, _weights_by_name(layer)) for layer in _layers(model)]
-    stored = [each for each in stored if each[1]]
-    expected = [each for each in expected if each[1]]
-    if len(stored) != len(expected):
-        raise ValueError(f"The file {label} has weights for {len(stored)} layers, but "
-                         f"{model.name!r} has {len(expected)} layers with weights.")
+    layers = [(layer, _weights_by_name(layer)) for layer in _layers(model)]
+    groups = [each for each in groups if each[1]]
+    layers = [each for each in layers if each[1]]
+    if len(groups) != len(layers):
+        raise ValueError(f"The file {label} has weights for {len(groups)} layers, but "
+                         f"{model.name!r} has {len(layers)} layers with weights.")
     matches: list[tuple[Variable, np.ndarray]] = []
-    for (name, weight_names), (layer, weights) in zip(stored, expected):
+    for (name, weight_names), (layer, weights) in zip(groups, layers):
         values = {"/".join(each.removesuffix(":0").split("/")[-2:]): arrays[f"{name}/{each}"] for each in weight_names}
         if set(values) != set(weights):
             values = {f"{layer.name}/{i}": arrays[f"{name}/{each}"] for i, each in enumerate(weight_names)}

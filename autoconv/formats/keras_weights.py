@@ -118,16 +118,16 @@ def put_variables(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> Non
         return _put_keras_2(optimizer, arrays)
     state = optimizer.get_state()
     values = list(arrays.values())
-    expected = variables(optimizer, state)
+    targets = variables(optimizer, state)
     if not optimizer.slots:  # Keras 2 has slots that SGD does not use
         values = [value for value in values if value.shape == ()]
-    if len(values) < len(expected):  # Keras 2 does not write these two
-        expected = [pair for pair in expected if pair[0] not in ("learning_rate", "product")]
-    if [np.shape(value) for _, value in expected] != [value.shape for value in values]:
+    if len(values) < len(targets):  # Keras 2 does not write these two
+        targets = [pair for pair in targets if pair[0] not in ("learning_rate", "product")]
+    if [np.shape(value) for _, value in targets] != [value.shape for value in values]:
         raise ValueError(f"{type(optimizer).__name__} needs "
-                         f"{len(expected)} optimizer variables of shapes {[np.shape(value) for _, value in expected]}. "
+                         f"{len(targets)} optimizer variables of shapes {[np.shape(value) for _, value in targets]}. "
                          f"Received: {len(values)}, of shapes {[value.shape for value in values]}.")
-    new_state = {name: value for (name, _), value in zip(expected, values) if name != "product"}
+    new_state = {name: value for (name, _), value in zip(targets, values) if name != "product"}
     rate = state.get("learning_rate")  # the configured rate; the file stores it rounded to float32
     if rate is not None and np.float32(rate) == new_state.get("learning_rate"):
         new_state["learning_rate"] = rate

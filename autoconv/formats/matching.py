@@ -30,8 +30,8 @@ def match(weights: Mapping[str, Variable], arrays: Mapping[str, np.ndarray], pat
     """Returns each weight with its array. Raises ValueError if names or shapes differ."""
     lines = [f"  {name}: the model has {_shape(weights.get(name))}, the file {_shape(arrays.get(name))}"
              for name in {**weights, **arrays} if _shape(weights.get(name)) != _shape(arrays.get(name))]
-    shown = "\n".join(line[:LONGEST] for line in lines[:SHOWN])
-    message = f"The weights in {path} are not those of {model!r}:\n{shown}"
+    text = "\n".join(line[:LONGEST] for line in lines[:SHOWN])
+    message = f"The weights in {path} are not those of {model!r}:\n{text}"
     if lines and not _lenient.get():
         raise ValueError(message)
     if lines:

@@ -46,10 +46,10 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
     with numbering():
         _add_graph(builder, model.graph, values)
     for tensor, name in zip(model.graph.outputs, model.graph.output_names):
-        resolved = model.graph.resolve(tensor)
+        source = model.graph.resolve(tensor)
         output = builder.unique_name(f"{name}_output" if name in builder.names else name)
-        builder.node("Identity", last(builder, values[id(resolved)]), names=[output])
-        builder.outputs.append(_info(onnx, output, resolved.shape))
+        builder.node("Identity", last(builder, values[id(source)]), names=[output])
+        builder.outputs.append(_info(onnx, output, source.shape))
     proto = _model(onnx, builder, model.name, opset)
     if path is not None:
         atomic.write(Path(path), proto.SerializeToString(deterministic=True))

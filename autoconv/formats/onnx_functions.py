@@ -32,8 +32,8 @@ def relu(b: Builder, x: Value, negative_slope: float = 0.0, max_value: float | N
         y = b.node("LeakyRelu", x.name, alpha=float(negative_slope)) if negative_slope else b.node("Relu", x.name)
     else:
         limit = b.constant(threshold)
-        below = b.node("Mul", b.node("Sub", x.name, limit), b.constant(negative_slope))
-        y = b.node("Where", b.node("Greater", x.name, limit), x.name, below)
+        negative = b.node("Mul", b.node("Sub", x.name, limit), b.constant(negative_slope))
+        y = b.node("Where", b.node("Greater", x.name, limit), x.name, negative)
     return x.like(y if max_value is None else b.node("Min", y, b.constant(max_value)))
 
 
@@ -49,10 +49,10 @@ def softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1, op: str = "Sof
     if not isinstance(axis, Sequence):
         return x.like(b.node(op, x.name, axis=x.axis(axis)))
     axes = [x.axis(each) for each in axis]
-    shifted = b.node("Sub", x.name, b.reduce("ReduceMax", x.name, axes, True))
-    powers = b.node("Exp", shifted)
+    exponents = b.node("Sub", x.name, b.reduce("ReduceMax", x.name, axes, True))
+    powers = b.node("Exp", exponents)
     total = b.reduce("ReduceSum", powers, axes, True)
-    return x.like(b.node("Div", powers, total) if op == "Softmax" else b.node("Sub", shifted, b.node("Log", total)))
+    return x.like(b.node("Div", powers, total) if op == "Softmax" else b.node("Sub", exponents, b.node("Log", total)))
 
 
 # Arithmetic.
@@ -191,8 +191,8 @@ def get_item(b: Builder, x: Value, index: Any) -> Value:
     if slices:
         starts, ends, steps = (list(column) for column in zip(*(bounds for _, bounds in slices)))
         y = emit_slice(b, x, starts, ends, [axis for axis, _ in slices], steps)
-    dropped = [axis for axis, part in enumerate(parts) if not isinstance(part, slice)]
-    return squeeze(b, y, dropped) if dropped else y
+    drop_axes = [axis for axis, part in enumerate(parts) if not isinstance(part, slice)]
+    return squeeze(b, y, drop_axes) if drop_axes else y
 
 
 def _bounds(part: Any) -> tuple[int, int, int]:
@@ -239,8 +239,8 @@ def depthwise_conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | Non
                      dilation_rate: Pair = 1) -> Value:
     """Emits a Conv with one group per channel."""
     kh, kw, channels, multiplier = w.shape
-    grouped = w.reshape(kh, kw, 1, channels * multiplier)
-    return conv2d(b, x, grouped, bias, strides, padding, dilation_rate, channels)
+    kernel = w.reshape(kh, kw, 1, channels * multiplier)
+    return conv2d(b, x, kernel, bias, strides, padding, dilation_rate, channels)
 
 
 def conv2d_transpose(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None,

@@ -187,8 +187,8 @@ def average_pool(node: Attributes, x: Tensor) -> Tensor:
 def _counts(n: int, k: int, stride: int, rate: int, side: tuple[int, int], size: int) -> np.ndarray:
     """Returns the number of pixels of an n-pixel row in each of `size` windows."""
     check_size((n + sum(side),), KNOWN)
-    inside = np.pad(np.ones(n, np.int64), side)
-    return sum((inside[i * rate :: stride][:size] for i in range(k)), np.zeros(size, np.int64))
+    mask = np.pad(np.ones(n, np.int64), side)
+    return sum((mask[i * rate :: stride][:size] for i in range(k)), np.zeros(size, np.int64))
 
 
 # Normalizations.

@@ -144,8 +144,8 @@ def _arg(sign: int) -> OnnxOp:
         x = x if sign > 0 else -x
         if not node.get("select_last_index", 0):
             return F.argmax(x, axis, keepdims)
-        turned = x[(*(slice(None),) * axis, slice(None, None, -1))]
-        return x.shape[axis] - 1 - F.argmax(turned, axis, keepdims)
+        reverse = x[(*(slice(None),) * axis, slice(None, None, -1))]
+        return x.shape[axis] - 1 - F.argmax(reverse, axis, keepdims)
 
     return OnnxOp(run)
 

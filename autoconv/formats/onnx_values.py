@@ -68,9 +68,9 @@ def cast(x: Tensor, dtype: DTypeLike) -> Tensor:
         return x + constant(x, np.zeros((), dtype))
     if dtype.kind == "b":
         return x != 0
-    converted = x.device.empty(x.shape, dtype)
-    x.device.kernels("arith").copy(x.data, converted)
-    return Tensor(converted, device=x.device)
+    result = x.device.empty(x.shape, dtype)
+    x.device.kernels("arith").copy(x.data, result)
+    return Tensor(result, device=x.device)
 
 
 class LimitedPool(buffers.Pool):

@@ -104,7 +104,7 @@ class MPI(Ranks):
         data = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
         sizes = self.gather(np.array(data.size))
         buffers = [np.empty(int(size), np.uint8) for size in sizes]
-        return [pickle.loads(received.data) for received in self._exchange_arrays(data, buffers)]
+        return [pickle.loads(buffer.data) for buffer in self._exchange_arrays(data, buffers)]
 
     def _exchange_arrays(self, data: np.ndarray, buffers: list[np.ndarray]) -> list[np.ndarray]:
         """Sends every rank's array to all ranks."""

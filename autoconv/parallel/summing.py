@@ -68,10 +68,10 @@ class RankSum:
         spans = [slice(*bounds) for bounds in pairwise(cuts)] * (size if whole else 1)
         span = spans[rank]
         outgoing = host if self._wire_dtype is None else host.astype(self._wire_dtype)
-        received = self._take_buffer(span.stop - span.start)
-        yield from self._exchange(received, [outgoing[spans[peer]] for peer in self._peers], self._tag)
-        self._add(received, outgoing, span)
-        self._release_buffer(received)
+        buffer = self._take_buffer(span.stop - span.start)
+        yield from self._exchange(buffer, [outgoing[spans[peer]] for peer in self._peers], self._tag)
+        self._add(buffer, outgoing, span)
+        self._release_buffer(buffer)
         if not whole:
             yield from self._collect(spans, span)
 

@@ -117,18 +117,18 @@ def _unpack(archive: Path, folder: Path, formats: str | list[str] | None) -> Non
 def _untar(archive: Path, folder: Path) -> None:
     import tarfile
 
-    outside = f"{archive} has a member outside its folder, or one that is not a file"
+    message = f"{archive} has a member outside its folder, or one that is not a file"
     with tarfile.open(archive) as tar:
         if hasattr(tarfile, "data_filter"):
             try:
                 tar.extractall(folder, filter="data")
             except tarfile.FilterError as error:
-                raise ValueError(f"{outside}: {error}") from error
+                raise ValueError(f"{message}: {error}") from error
             return
         for member in tar:  # Python before 3.11.4
-            inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
-            if not inside or not (member.isfile() or member.isdir()):
-                raise ValueError(f"{outside}: {member.name!r}")
+            is_inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+            if not is_inside or not (member.isfile() or member.isdir()):
+                raise ValueError(f"{message}: {member.name!r}")
             member.mode = 0o755 if member.isdir() else 0o644
         tar.extractall(folder)
 

@@ -113,8 +113,8 @@ class ImageDataset:
             self._skip([UnreadableImage(self.file_paths[i], union[i]) for i in sorted(union)], ranks.rank == 0)
             self._unreadable_reasons = union
         state = ranks.broadcast((self.epoch, self._skip_count, self._seed, self._skipped_numbers()))
-        self.epoch, self._skip_count, self._seed, skipped = state
-        self.skipped_files = {self.file_paths[i]: reason for i, reason in skipped}
+        self.epoch, self._skip_count, self._seed, skip_reasons = state
+        self.skipped_files = {self.file_paths[i]: reason for i, reason in skip_reasons}
         return self._parts(ranks)
 
     def _check_alike(self, ranks: Ranks) -> None:
@@ -185,8 +185,8 @@ class ImageDataset:
         self._skip_count = int(state["given"])
         self._position = None
         # Ranks know all unreadable files; the saved state may not include all of them yet.
-        skipped = {**{int(i): str(reason) for i, reason in state["skipped"]}, **(self._unreadable_reasons or {})}
-        self.skipped_files = {self.file_paths[i]: reason for i, reason in sorted(skipped.items())}
+        reasons = {**{int(i): str(reason) for i, reason in state["skipped"]}, **(self._unreadable_reasons or {})}
+        self.skipped_files = {self.file_paths[i]: reason for i, reason in sorted(reasons.items())}
 
     def check_readable(self) -> None:
         """Raises the first file's UnreadableImage if no file can be read."""
@@ -330,11 +330,11 @@ def split_files(files: Files, directory: str | os.PathLike, fraction: float | No
     for part, kind in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
         if not part.paths:
             count = len(files.paths)
-            why = f"Allowed formats: {FORMATS}"
+            hint = f"Allowed formats: {FORMATS}"
             if count:
                 larger = f", or raise it to {-(-100 // count) / 100:g} or more" if count > 1 else ""
-                why = f"Received: validation_split={fraction} of {count} files. Add files{larger}."
-            raise ValueError(f"No {kind}images found in directory {directory}. {why}")
+                hint = f"Received: validation_split={fraction} of {count} files. Add files{larger}."
+            raise ValueError(f"No {kind}images found in directory {directory}. {hint}")
     return parts
 
 
