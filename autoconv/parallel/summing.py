@@ -17,9 +17,9 @@ Buffers = defaultdict[tuple[int, int, np.dtype], list[np.ndarray]]  # free recei
 
 
 class RankSum:
-    """Sums `host` (n,) in place, then writes it, divided by `divided_by`, to the arrays `into`,
-    which it holds one after the other. there: whether the copy to `host` is complete. packed: the
-    dtype that is sent, None for the array's own. Uses the tags `tag` and `tag + 1`.
+    """Sums `host` (n,) in place, then writes it, divided by `divisor`, to the arrays `targets`,
+    which it holds one after the other. is_ready: whether the copy to `host` is complete. wire_dtype:
+    the dtype that is sent, None for the array's own. Uses the tags `tag` and `tag + 1`.
     """
 
     def __init__(self, comm: Any, host: np.ndarray, is_ready: Callable[[], bool], targets: Sequence[Any],
