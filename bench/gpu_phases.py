@@ -149,7 +149,7 @@ def five_epochs(run: Run, until: float) -> Mapping[str, Any]:
     """Runs `autoconv train` with its defaults for each seed, all at once. Raises RuntimeError if
     one fails.
     """
-    dataset = "mnist" if datasets.where("mnist") else "digits"
+    dataset = "mnist" if datasets.locate("mnist") else "digits"
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(SEEDS)) as pool:
         def train(seed: int) -> dict[str, Any]:
             file = Path(folder) / f"{seed}.json"
@@ -172,7 +172,7 @@ def race(run: Run, until: float) -> Mapping[str, Any]:
     """Measures the time from the start of a process to 99.0% of MNIST's test images, with kernels
     compiled beforehand.
     """
-    if not datasets.where("mnist"):
+    if not datasets.locate("mnist"):
         raise Absent("MNIST is missing (set AUTOCONV_DATA to its folder)")
     able = [OURS, *(name for name in targets.TORCH if _present(run, name))]
     entry = accuracy.measure(able, len(SEEDS), _processors(run), run.report, until)

@@ -1,11 +1,11 @@
 """Datasets as in Keras: `datasets.mnist.load_data()`, and `load(name)` for the command line."""
 
 from . import cifar10, digits, fashion_mnist, mnist
-from .finding import load, where
+from .finding import load, locate
 from .known_sets import NAMES, data_folder, info
 from .not_found import DatasetCorrupt, DatasetNotFound
 
 __all__ = [
     "NAMES", "DatasetCorrupt", "DatasetNotFound", "cifar10", "data_folder", "digits",
-    "fashion_mnist", "info", "load", "mnist", "where",
+    "fashion_mnist", "info", "load", "locate", "mnist",
 ]

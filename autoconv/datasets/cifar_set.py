@@ -52,10 +52,10 @@ def locate(path: Path) -> list[Path]:
                           f"binary: .bin), and {' and '.join(ARCHIVES)}")
 
 
-def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
+def load(path: Path, entry: Entry, custom: bool) -> tuple[Part, Part]:
     """Returns `(x_train, y_train), (x_test, y_test)`: uint8 (N, 32, 32, 3) and uint8 (N, 1).
 
-    Raises DatasetNotFound for a missing file, DatasetCorrupt for an invalid file. `as_is`
+    Raises DatasetNotFound for a missing file, DatasetCorrupt for an invalid file. `custom`
     has no effect: the format fixes shape and classes.
     """
     files = locate(path)
@@ -63,7 +63,7 @@ def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
         raw = _unpack(files[0])
         files = [files[0] / name for name in raw]
     else:
-        raw = {file.name: _whole(file) for file in files}
+        raw = {file.name: regular.read_bytes(file, LARGEST) for file in files}
     parts = [_batch(content, file, len(entry.classes)) for content, file in zip(raw.values(), files, strict=True)]
     x_train = np.concatenate([images for images, _ in parts[:-1]])
     y_train = np.concatenate([labels for _, labels in parts[:-1]])
@@ -76,38 +76,38 @@ def _unpack(archive: Path) -> dict[str, bytes]:
     import tarfile
 
     rule = "CIFAR-10's archive is a tar.gz with data_batch_1 ... 5 and test_batch (python version, or binary: .bin)"
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     try:
-        with regular.opened(archive) as file:
-            packed = file.read(2) == GZIP_MAGIC
+        with regular.open_file(archive) as file:
+            is_gzip = file.read(2) == GZIP_MAGIC
             file.seek(0)
-            bounded = _Bounded(gzip.GzipFile(fileobj=file) if packed else file)
-            with tarfile.open(fileobj=bounded, mode="r:") as tar:  # type: ignore[call-overload]
+            stream = _BoundedFile(gzip.GzipFile(fileobj=file) if is_gzip else file)
+            with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
                 for member in tar:
                     name = member.name.rsplit("/", 1)[-1]
                     if member.isreg() and not member.issparse() and name in PYTHON + BINARY and member.size <= LARGEST:
-                        bounded.left += member.size
-                        found[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
+                        stream.budget += member.size
+                        contents[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
     except Exception as error:  # tarfile raises many types
         raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error
     for names in (BINARY, PYTHON):
-        if all(name in found for name in names):
-            return {name: found[name] for name in names}
-    raise DatasetCorrupt(archive, rule, f"only {', '.join(sorted(found)) or 'other files'}")
+        if all(name in contents for name in names):
+            return {name: contents[name] for name in names}
+    raise DatasetCorrupt(archive, rule, f"only {', '.join(sorted(contents)) or 'other files'}")
 
 
-class _Bounded:
-    """An open file that returns at most `left` more bytes: headers first, then members too."""
+class _BoundedFile:
+    """An open file that returns at most `budget` more bytes: headers first, then members too."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
         self.tell = file.tell
-        self.left = HEADERS
+        self.budget = HEADERS
 
     def read(self, size: int) -> bytes:
-        if not 0 <= size <= self.left:
-            raise ValueError(f"a part of more than {self.left:,} bytes")
-        self.left -= size
+        if not 0 <= size <= self.budget:
+            raise ValueError(f"a part of more than {self.budget:,} bytes")
+        self.budget -= size
         return self._file.read(size)
 
     def seek(self, offset: int) -> int:
@@ -116,19 +116,13 @@ class _Bounded:
         return self._file.seek(offset)
 
 
-def _whole(file: Path) -> bytes:
-    """Returns a batch file's bytes, LARGEST at most."""
-    with regular.opened(file) as opened:
-        return opened.read(LARGEST)
-
-
 def _batch(raw: bytes, file: Path, classes: int) -> Part:
     """Decodes a batch file: images (RECORDS, 32, 32, 3), labels (RECORDS, 1). Errors name `file`.
     """
     labels, planes = _binary(raw, file) if file.suffix == ".bin" else _python(raw, file)
     if labels.max() >= classes:
         rule = f"{file.name}: with {classes} classes a label must be at most {classes - 1}"
-        raise DatasetCorrupt(_on_disk(file), rule, f"{labels.max()}")
+        raise DatasetCorrupt(_disk_path(file), rule, f"{labels.max()}")
     images = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels.astype(np.uint8).reshape(-1, 1)
 
@@ -136,7 +130,7 @@ def _batch(raw: bytes, file: Path, classes: int) -> Part:
 def _binary(raw: bytes, file: Path) -> Part:
     if len(raw) != RECORDS * (1 + PIXELS):
         rule = f"{file.name} of the binary version has {RECORDS} records of {1 + PIXELS} bytes"
-        raise DatasetCorrupt(_on_disk(file), rule, f"{len(raw)} bytes")
+        raise DatasetCorrupt(_disk_path(file), rule, f"{len(raw)} bytes")
     records = np.frombuffer(raw, np.uint8).reshape(RECORDS, 1 + PIXELS)
     return records[:, 0], records[:, 1:]
 
@@ -146,12 +140,12 @@ def _python(raw: bytes, file: Path) -> Part:
     try:
         planes, labels = load_batch(raw)
     except (UnsafePickle, ValueError) as error:
-        raise DatasetCorrupt(_on_disk(file), rule, str(error)) from error
+        raise DatasetCorrupt(_disk_path(file), rule, str(error)) from error
     if planes.shape != (RECORDS, PIXELS) or len(labels) != RECORDS or min(labels) < 0:
-        raise DatasetCorrupt(_on_disk(file), rule, f"images {planes.shape} and {len(labels)} labels")
+        raise DatasetCorrupt(_disk_path(file), rule, f"images {planes.shape} and {len(labels)} labels")
     return np.array(labels), planes
 
 
-def _on_disk(file: Path) -> Path:
+def _disk_path(file: Path) -> Path:
     """Returns the file itself, or the archive that contains it."""
     return file if file.is_file() else file.parent

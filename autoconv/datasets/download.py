@@ -24,7 +24,7 @@ CHUNK = 1 << 14  # bytes; a mirror that sends fewer within STALL seconds counts 
 STALE = 3600.0  # seconds after which a killed download's leftovers are removed
 
 
-class MirrorFailed(OSError):  # noqa: N818 - the name says what happened
+class MirrorError(OSError):
     """A mirror sent no file, or a file that differs from the published one."""
 
 
@@ -44,13 +44,13 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
                     part.unlink()
     except OSError as error:
         return [f"{folder} cannot be written: {error}"]
-    left = patience
+    remaining = patience
     for mirror in mirrors(entry):
-        if left <= 0:
+        if remaining <= 0:
             failures.append(f"{mirror}: not tried, the {patience:g} s to wait for an answer being used up")
             continue
-        wait = min(STALL, left)
-        begun = time.monotonic()
+        wait = min(STALL, remaining)
+        start = time.monotonic()
         try:
             for name, digest in entry.files.items():
                 if not (folder / name).is_file():
@@ -58,9 +58,9 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
                         _transfer(mirror + name, part, wait)
                         verify(part, name, digest)
             return []
-        except MirrorFailed as error:
+        except MirrorError as error:
             failures.append(f"{mirror}: {error}")
-            left -= min(time.monotonic() - begun, wait)
+            remaining -= min(time.monotonic() - start, wait)
         except OSError as error:
             return [*failures, f"{folder} cannot be written: {error}"]
     return failures
@@ -82,7 +82,7 @@ class _Sink:
 
 
 def _transfer(url: str, part: Path, wait: float) -> None:
-    """Downloads `url` into `part`. Raises MirrorFailed, also after `wait` silent seconds."""
+    """Downloads `url` into `part`. Raises MirrorError, also after `wait` silent seconds."""
     from pooch import HTTPDownloader
 
     responses: list = []
@@ -107,7 +107,7 @@ def _transfer(url: str, part: Path, wait: float) -> None:
         while thread.is_alive():
             thread.join(0.1)
             if thread.is_alive() and time.monotonic() - sink.last > wait:
-                raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: no data for {wait:g} s")
+                raise MirrorError(f"{url.rsplit('/', 1)[-1]}: no data for {wait:g} s")
     finally:
         sink.file.close()
     if errors:
@@ -116,17 +116,17 @@ def _transfer(url: str, part: Path, wait: float) -> None:
         if not reason:  # the reason inside a Requests error, without the wrapping classes
             inner = error.args[0] if error.args else error
             reason = str(getattr(inner, "reason", inner)).rsplit("(Caused by ", 1)[-1][:200]
-        raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: {reason}")
+        raise MirrorError(f"{url.rsplit('/', 1)[-1]}: {reason}")
 
 
 def verify(part: Path, name: str, digest: Digest) -> None:
-    """Raises MirrorFailed unless the MD5 of `part`, or of its contents, is the published one."""
+    """Raises MirrorError unless the MD5 of `part`, or of its contents, is the published one."""
     md5 = hashlib.md5(usedforsecurity=False)
-    with regular.opened(part) as file:
+    with regular.open_file(part) as file:
         start = file.read(512)
         if looks_like_html(start):
-            raise MirrorFailed(f"{name}: the server sent a web page (HTML) instead; the "
-                               "network may ask for a log-in")
+            raise MirrorError(f"{name}: the server sent a web page (HTML) instead; the "
+                              "network may ask for a log-in")
         file.seek(0)
         unpack = digest.over == "contents" and start[:2] == GZIP_MAGIC
         source = gzip.GzipFile(fileobj=file) if unpack else file
@@ -134,9 +134,9 @@ def verify(part: Path, name: str, digest: Digest) -> None:
             while block := source.read(1 << 20):
                 md5.update(block)
         except BAD_GZIP as error:
-            raise MirrorFailed(f"{name}: a truncated or damaged .gz file ({error})") from error
+            raise MirrorError(f"{name}: a truncated or damaged .gz file ({error})") from error
     if md5.hexdigest() != digest.md5:
-        raise MirrorFailed(f"{name}: the MD5 over the {digest.over} must be {digest.md5}, but is {md5.hexdigest()}")
+        raise MirrorError(f"{name}: the MD5 over the {digest.over} must be {digest.md5}, but is {md5.hexdigest()}")
 
 
 def discard_unsound(entry: Entry, folder: Path) -> None:
@@ -146,5 +146,5 @@ def discard_unsound(entry: Entry, folder: Path) -> None:
             verify(folder / name, name, digest)
         except FileNotFoundError:
             continue
-        except MirrorFailed:
+        except MirrorError:
             (folder / name).unlink()

@@ -28,30 +28,30 @@ def load(name: str, path: str | os.PathLike | None = None, patience: float = PAT
     entry = info(name)
     form = FORMATS[entry.format]
     if path is not None:
-        return _load_exactly(entry, Path(path).expanduser())
+        return _load_path(entry, Path(path).expanduser())
     if entry.built_in:
         return form.load(data_folder() / name, entry, False)
-    looked: list[str] = []
+    reasons: list[str] = []
     place = data_place(name)
     if place is None:
-        looked.append("AUTOCONV_DATA: not set")
-    elif _found(form, place, looked, "AUTOCONV_DATA"):
+        reasons.append("AUTOCONV_DATA: not set")
+    elif _has_set(form, place, reasons, "AUTOCONV_DATA"):
         return form.load(place, entry, False)
     cache = cache_place(name)
-    if _found(form, cache, looked, "cache"):
+    if _has_set(form, cache, reasons, "cache"):
         try:
             return form.load(cache, entry, False)
         except DatasetCorrupt as error:
             error.file.unlink(missing_ok=True)
             discard_unsound(entry, cache)
-            looked.append(f"cache: a bad file was there and has been removed: {error}")
+            reasons.append(f"cache: a bad file was there and has been removed: {error}")
     failures = fetch(entry, cache, patience)
     if failures:
-        raise DatasetNotFound(_nowhere(entry, [*looked, *(f"download: {line}" for line in failures)]))
+        raise DatasetNotFound(_not_found_message(entry, [*reasons, *(f"download: {line}" for line in failures)]))
     return form.load(cache, entry, False)
 
 
-def where(name: str, path: str | os.PathLike | None = None) -> Path | None:
+def locate(name: str, path: str | os.PathLike | None = None) -> Path | None:
     """Returns the folder or file that `load(name, path)` would read; None if it would download
     or, with a `path`, fail. Only checks whether files exist. Raises ValueError for an unknown
     name.
@@ -63,7 +63,7 @@ def where(name: str, path: str | os.PathLike | None = None) -> Path | None:
         places = [data_folder() / name]
     else:
         places = [place for place in (data_place(name), cache_place(name)) if place]
-    return next((place for place in places if _found(FORMATS[entry.format], place, [], "")), None)
+    return next((place for place in places if _has_set(FORMATS[entry.format], place, [], "")), None)
 
 
 def data_place(name: str) -> Path | None:
@@ -77,17 +77,17 @@ def cache_place(name: str) -> Path:
     return user_cache() / "datasets" / name
 
 
-def _found(form: ModuleType, place: Path, looked: list[str], what: str) -> bool:
-    """Whether the whole set is at `place`; if not, appends the reason to `looked`."""
+def _has_set(form: ModuleType, place: Path, reasons: list[str], source: str) -> bool:
+    """Whether the whole set is at `place`; if not, appends the reason to `reasons`."""
     try:
         form.locate(place)
     except DatasetNotFound as error:
-        looked.append(f"{what}: {error}")
+        reasons.append(f"{source}: {error}")
         return False
     return True
 
 
-def _load_exactly(entry: Entry, path: Path) -> tuple[Part, Part]:
+def _load_path(entry: Entry, path: Path) -> tuple[Part, Part]:
     """Returns the set at `path`, a folder or file, whatever its image shape and classes."""
     try:
         return FORMATS[entry.format].load(path, entry, True)
@@ -96,11 +96,11 @@ def _load_exactly(entry: Entry, path: Path) -> tuple[Part, Part]:
                               f"{entry.title}'s files, or no path.") from None
 
 
-def _nowhere(entry: Entry, looked: list[str]) -> str:
+def _not_found_message(entry: Entry, reasons: list[str]) -> str:
     return "\n".join(
         [
             f"{entry.title} was not found in any of these places:",
-            *(f"  - {line}" for line in looked),
+            *(f"  - {line}" for line in reasons),
             "Use one of these instead:",
             "  - `autoconv train digits` trains on the built-in digits, without a network;",
             f"  - `--data-dir FOLDER` (in Python: path=) reads the files from a folder: {', '.join(entry.files)};",

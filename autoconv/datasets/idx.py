@@ -27,13 +27,13 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     Raises DatasetCorrupt if it is truncated, too long, damaged, of another type or number of
     axes; FileNotFoundError if it is missing.
     """
-    with regular.opened(path) as file:
+    with regular.open_file(path) as file:
         start = file.read(CHUNK)
         file.seek(0)
         if start[:2] != GZIP_MAGIC:
-            return _read(file, path, ndim, start, regular.size(file))
+            return _read_stream(file, path, ndim, start, regular.size(file))
         try:
-            return _read(gzip.GzipFile(fileobj=file), path, ndim, b"", None)
+            return _read_stream(gzip.GzipFile(fileobj=file), path, ndim, b"", None)
         except BAD_GZIP as error:
             raise DatasetCorrupt(path, "a .gz file unpacks to its end",
                                  f"a truncated or damaged one: {error}") from error
@@ -51,14 +51,14 @@ def check_growth(size: int, path: Path) -> None:
         raise DatasetCorrupt(path, f"a packed file of its length may unpack to {most:,} bytes at most", f"{size:,}")
 
 
-def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
-          length: int | None) -> np.ndarray:
+def _read_stream(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
+                 length: int | None) -> np.ndarray:
     """Reads an open IDX stream. start: its first bytes; length: a plain file's, else None."""
     header = file.read(4 + 4 * ndim)
-    wanted = bytes([0, 0, 8, ndim])
-    if header[:4] != wanted:
-        found = "a web page (HTML)" if looks_like_html(start) else f"{header[:4].hex(' ') or 'an empty file'}"
-        raise DatasetCorrupt(path, f"an IDX file with {ndim} axes must begin with the bytes {wanted.hex(' ')}", found)
+    magic = bytes([0, 0, 8, ndim])
+    if header[:4] != magic:
+        contents = "a web page (HTML)" if looks_like_html(start) else f"{header[:4].hex(' ') or 'an empty file'}"
+        raise DatasetCorrupt(path, f"an IDX file with {ndim} axes must begin with the bytes {magic.hex(' ')}", contents)
     if len(header) < 4 + 4 * ndim:
         raise DatasetCorrupt(path, f"an IDX file with {ndim} axes must have a header of {4 + 4 * ndim} bytes",
                              f"{len(header)}")
@@ -71,8 +71,8 @@ def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes,
                              f"only {length - len(header)} (a truncated file)")
     body = _take(file, count + 1)
     if len(body) != count:
-        found = "more" if len(body) > count else f"only {len(body)} (a truncated file)"
-        raise DatasetCorrupt(path, f"its header {shape} promises {count} bytes of data", found)
+        contents = "more" if len(body) > count else f"only {len(body)} (a truncated file)"
+        raise DatasetCorrupt(path, f"its header {shape} promises {count} bytes of data", contents)
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 

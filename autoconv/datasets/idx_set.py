@@ -26,20 +26,20 @@ def locate(path: Path) -> list[Path]:
     if not path.is_dir():
         kind = "is neither a folder nor an .npz file" if path.exists() else "does not exist"
         raise DatasetNotFound(f"{path} {kind}")
-    found = [next((p for p in (path / stem, path / f"{stem}.gz") if p.is_file()), None) for stem in STEMS]
-    files = [file for file in found if file]
+    candidates = [next((p for p in (path / stem, path / f"{stem}.gz") if p.is_file()), None) for stem in STEMS]
+    files = [file for file in candidates if file]
     if len(files) == len(STEMS):
         return files
     if (path / "mnist.npz").is_file():
         return [path / "mnist.npz"]
-    missing = ", ".join(stem for stem, file in zip(STEMS, found, strict=True) if not file)
+    missing = ", ".join(stem for stem, file in zip(STEMS, candidates, strict=True) if not file)
     raise DatasetNotFound(f"{path} lacks {missing} (plain or .gz)")
 
 
-def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
+def load(path: Path, entry: Entry, custom: bool) -> tuple[Part, Part]:
     """Returns `(x_train, y_train), (x_test, y_test)`: uint8 (N, height, width) and uint8 (N,).
 
-    as_is: whether the images' shape and the classes may differ from the entry's.
+    custom: whether the images' shape and the classes may differ from the entry's.
     Raises DatasetNotFound for a missing file, DatasetCorrupt for an invalid file.
     """
     files = locate(path)
@@ -50,8 +50,8 @@ def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
         arrays = [read_idx(file, 3 if "images" in file.name else 1) for file in files]
     _check_pair(arrays[0], arrays[1], files[1])
     _check_pair(arrays[2], arrays[3], files[3])
-    _check_shapes(arrays, files, None if as_is else entry.shape)
-    _check_labels(arrays, files, len(entry.classes), as_is)
+    _check_shapes(arrays, files, None if custom else entry.shape)
+    _check_labels(arrays, files, len(entry.classes), custom)
     x_train, y_train, x_test, y_test = arrays
     return (x_train, y_train), (x_test, y_test)
 
@@ -62,13 +62,13 @@ def _read_npz(path: Path) -> list[np.ndarray]:
 
     rule = f"an .npz set holds the uint8 arrays {', '.join(ARRAYS)}, images of 3 axes, labels of 1"
     try:
-        with regular.opened(path) as opened, zipfile.ZipFile(opened) as archive:
+        with regular.open_file(path) as stream, zipfile.ZipFile(stream) as archive:
             members = [archive.getinfo(f"{name}.npy") for name in ARRAYS]
             check_growth(sum(member.file_size for member in members), path)
             arrays = []
             for member in members:
                 with archive.open(member) as file:
-                    arrays.append(npy.read(file, member.file_size))
+                    arrays.append(npy.read_array(file, member.file_size))
     except DatasetCorrupt:
         raise
     except Exception as error:  # damaged archives and their decompressors raise many types
@@ -88,15 +88,15 @@ def _check_pair(images: np.ndarray, labels: np.ndarray, file: Path) -> None:
 def _check_shapes(arrays: list[np.ndarray], files: list[Path], shape: tuple[int, ...] | None) -> None:
     """Raises DatasetCorrupt unless all images have the same size: `shape`, if it is not None."""
     for images, file in ((arrays[0], files[0]), (arrays[2], files[2])):
-        wanted = shape or arrays[0].shape[1:]
-        if images.shape[1:] != wanted or 0 in wanted:
-            raise DatasetCorrupt(file, f"its images must have {' x '.join(map(str, wanted))} pixels, at least one",
+        size = shape or arrays[0].shape[1:]
+        if images.shape[1:] != size or 0 in size:
+            raise DatasetCorrupt(file, f"its images must have {' x '.join(map(str, size))} pixels, at least one",
                                  f"{' x '.join(map(str, images.shape[1:]))}")
 
 
-def _check_labels(arrays: list[np.ndarray], files: list[Path], classes: int, as_is: bool) -> None:
-    """Raises DatasetCorrupt for labels outside the classes; `as_is` adds training labels."""
-    if as_is:
+def _check_labels(arrays: list[np.ndarray], files: list[Path], classes: int, custom: bool) -> None:
+    """Raises DatasetCorrupt for labels outside the classes; `custom` adds training labels."""
+    if custom:
         classes = max(classes, int(arrays[1].max()) + 1)
     for labels, file in ((arrays[1], files[1]), (arrays[3], files[3])):
         if labels.max() >= classes:

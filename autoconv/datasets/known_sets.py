@@ -61,8 +61,8 @@ def data_folder() -> Path:
 @cache
 def entries() -> dict[str, Entry]:
     """Returns every set of the registry, by name."""
-    read = json.loads((data_folder() / "registry.json").read_text(encoding="utf-8"))
-    return {name: _entry(name, fields) for name, fields in read["sets"].items()}
+    registry = json.loads((data_folder() / "registry.json").read_text(encoding="utf-8"))
+    return {name: _entry(name, fields) for name, fields in registry["sets"].items()}
 
 
 def _entry(name: str, fields: dict) -> Entry:
@@ -82,5 +82,5 @@ def mirrors(entry: Entry) -> tuple[str, ...]:
     `AUTOCONV_MIRRORS` (base URLs, separated by blanks) replaces the registry's mirrors; there a set's
     files are in a folder of its name, as in http://host/data/mnist/. The digests stay the same.
     """
-    own = os.environ.get("AUTOCONV_MIRRORS", "").split()
-    return tuple(f"{base.rstrip('/')}/{entry.name}/" for base in own) or entry.mirrors
+    bases = os.environ.get("AUTOCONV_MIRRORS", "").split()
+    return tuple(f"{base.rstrip('/')}/{entry.name}/" for base in bases) or entry.mirrors

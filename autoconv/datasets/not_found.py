@@ -13,7 +13,7 @@ class DatasetCorrupt(ValueError):  # noqa: N818 - likewise
     The message names the file, the rule, the violation and the remedy; `file` is the file's path.
     """
 
-    def __init__(self, file: Path, rule: str, found: str, remedy: str = "") -> None:
+    def __init__(self, file: Path, rule: str, contents: str, remedy: str = "") -> None:
         remedy = remedy or "Replace the file by a fresh copy, or delete it."
-        super().__init__(f"{file}: {rule}; found {found}. {remedy}")
+        super().__init__(f"{file}: {rule}; found {contents}. {remedy}")
         self.file = file

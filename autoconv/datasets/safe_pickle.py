@@ -73,11 +73,11 @@ class _Opcodes(dict[int, Callable]):
 
     def __init__(self) -> None:
         super().__init__({code: PYTHONS.dispatch[code] for code in b"".join(OPCODES)})
-        self.left = MOST
+        self.budget = MOST
 
     def __getitem__(self, code: int) -> Callable:
-        self.left -= 1
-        if self.left < 0:
+        self.budget -= 1
+        if self.budget < 0:
             raise UnsafePickle(f"more than {MOST:,} opcodes")
         return super().__getitem__(code)
 

@@ -9,26 +9,26 @@ from typing import Any
 LARGEST = 1 << 24  # maximum product of the sizes in one argument of an operation
 SPARE = 1 << 20  # extra numbers for custom layers' weights that are not in the file
 
-_left: ContextVar[list[int] | None] = ContextVar("numbers_left", default=None)
+_remaining: ContextVar[list[int] | None] = ContextVar("numbers_left", default=None)
 
 
 @contextmanager
-def at_most(count: int) -> Iterator[None]:
+def limit_weights(count: int) -> Iterator[None]:
     """Inside the block, limits new weights to `count` numbers in total, plus SPARE."""
-    token = _left.set([count + SPARE])
+    token = _remaining.set([count + SPARE])
     try:
         yield
     finally:
-        _left.reset(token)
+        _remaining.reset(token)
 
 
 def take(shape: tuple[int, ...], name: str) -> None:
     """Counts a new weight. Raises ValueError, before it takes memory, if it exceeds the limit."""
-    left = _left.get()
-    if left is None:
+    remaining = _remaining.get()
+    if remaining is None:
         return
-    left[0] -= prod(shape)
-    if left[0] < 0:
+    remaining[0] -= prod(shape)
+    if remaining[0] < 0:
         raise ValueError(f"The weights of all layers must be in the file. Received: layers that need a {name} of "
                          f"shape {tuple(shape)}, for which the file holds too few numbers.")
 
@@ -36,7 +36,7 @@ def take(shape: tuple[int, ...], name: str) -> None:
 def check_sizes(name: str, sizes: Any) -> None:
     """Raises ValueError if a file's sizes for an operation, such as Tile, are too large."""
     numbers = sizes if isinstance(sizes, list | tuple) else [sizes]
-    whole = [abs(number) for number in numbers if isinstance(number, int) and number]
-    if _left.get() is not None and prod(whole) > LARGEST:
+    factors = [abs(number) for number in numbers if isinstance(number, int) and number]
+    if _remaining.get() is not None and prod(factors) > LARGEST:
         raise ValueError(f"The sizes of an operation in a file may have a product of {LARGEST:,} at most. "
                          f"Received: {name} with {sizes}.")

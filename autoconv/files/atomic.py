@@ -14,7 +14,7 @@ from pathlib import Path
 SUFFIX = ".tmp"  # suffix of unfinished files; their names begin with a dot
 
 
-def unfinished(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Returns an unused name next to `path`, with the process ID and a random number."""
     return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}")
 
@@ -30,7 +30,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     path = _end_of_links(path)
     if _is_stream(path):
         raise OSError(errno.EINVAL, "a device or a FIFO cannot be replaced: name a file", str(path))
-    part = unfinished(path)
+    part = temporary_path(path)
     try:
         yield part
         if durable:
@@ -65,7 +65,7 @@ def check_writable(path: Path) -> None:
         if not os.access(end, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return
-    part = unfinished(end)
+    part = temporary_path(end)
     try:
         part.touch(exist_ok=False)
     except OSError as error:

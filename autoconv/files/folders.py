@@ -55,7 +55,7 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         try:
             yield part
             atomic.flush(part)
-            _put(part, folder, names)
+            _install(part, folder, names)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -68,14 +68,14 @@ def place(folder: Path, name: str) -> Path:
 
 def stamp(folder: Path, names: Sequence[str]) -> tuple:
     """Returns a value that changes with any of the files, so that a reader can read them again."""
-    found: list[tuple[int, ...]] = []
+    stamps: list[tuple[int, ...]] = []
     for name in names:
         try:
             status = place(folder, name).stat()
-            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+            stamps.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
         except OSError:
-            found.append(())
-    return tuple(found)
+            stamps.append(())
+    return tuple(stamps)
 
 
 def finish(folder: Path, names: Sequence[str]) -> None:
@@ -94,12 +94,12 @@ def sweep(folder: Path) -> None:
     """Removes leftovers of ended processes next to or in `folder`. Live ones lock theirs."""
     if fcntl is None:
         return
-    wanted = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)(-[0-9a-f]+)?{re.escape(atomic.SUFFIX)}")
-    for where in (folder.parent, folder):
+    pattern = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)(-[0-9a-f]+)?{re.escape(atomic.SUFFIX)}")
+    for parent in (folder.parent, folder):
         with contextlib.suppress(OSError):
-            for path in list(where.iterdir()):
-                match = wanted.fullmatch(path.name)
-                if match and path.is_dir() and (match[2] or not _lives(int(match[1]))):  # 0.1 had no locks
+            for path in list(parent.iterdir()):
+                match = pattern.fullmatch(path.name)
+                if match and path.is_dir() and (match[2] or not is_running(int(match[1]))):  # 0.1 had no locks
                     with contextlib.suppress(OSError):
                         lock = _lock(path)
                         if lock is not None:
@@ -127,10 +127,10 @@ class Hold:
     def is_there(self) -> bool:
         """Whether the folder is still the one that was held."""
         try:
-            found = self._folder.stat()
+            status = self._folder.stat()
         except FileNotFoundError:
             return False
-        return self._lock is None or os.path.samestat(found, os.fstat(self._lock))
+        return self._lock is None or os.path.samestat(status, os.fstat(self._lock))
 
     def close(self) -> None:
         if self._lock is not None:
@@ -144,7 +144,7 @@ class Hold:
         self.close()
 
 
-def _lives(process: int) -> bool:
+def is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except OSError as error:  # another user's process cannot be signalled, but it is alive
@@ -174,14 +174,14 @@ def _begin(folder: Path) -> tuple[Path, Hold]:
     """Returns an empty folder that can be renamed to `folder`, next to or in it, and its lock."""
     inside = folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK))
     for _ in range(ATTEMPTS):
-        part = atomic.unfinished(folder)
+        part = atomic.temporary_path(folder)
         part = folder / part.name if inside else part
         with contextlib.suppress(BlockingIOError):  # another process is about to remove it
             return part, Hold(part)
     raise OSError(errno.EBUSY, "other processes remove what is written there", str(folder))
 
 
-def _put(part: Path, folder: Path, names: Sequence[str]) -> None:
+def _install(part: Path, folder: Path, names: Sequence[str]) -> None:
     """Renames `part` to `folder`, or moves its files into `folder`."""
     if not folder.exists():
         try:
@@ -192,8 +192,8 @@ def _put(part: Path, folder: Path, names: Sequence[str]) -> None:
             if not folder.exists():  # otherwise another process created it meanwhile
                 raise
     finish(folder, names)
-    others = set(os.listdir(folder)) - {*names, part.name}
-    if not others and part.parent == folder.parent:
+    other_names = set(os.listdir(folder)) - {*names, part.name}
+    if not other_names and part.parent == folder.parent:
         with contextlib.suppress(OSError):
             shutil.copymode(folder, part)
         if _exchange(part, folder):

@@ -19,9 +19,9 @@ def parse(text: bytes | str, times: float = 1) -> Any:
         raise ValueError(f"its JSON has {len(text):,} bytes, and at most {int(times * LARGEST):,} are read")
     if isinstance(text, bytes):
         text = text.decode()
-    found = sum(text.count(mark) for mark in ",[{")
-    if found > times * VALUES:
-        raise ValueError(f"its JSON has up to {found:,} values, and at most {int(times * VALUES):,} are read")
+    count = sum(text.count(mark) for mark in ",[{")
+    if count > times * VALUES:
+        raise ValueError(f"its JSON has up to {count:,} values, and at most {int(times * VALUES):,} are read")
     try:
         return json.loads(text)
     except RecursionError:

@@ -9,7 +9,7 @@ from numpy.lib import format as npy
 HEADER = 10_000  # maximum bytes of a header; NumPy reads longer ones only if trusted
 
 
-def read(file: IO[bytes], length: int) -> np.ndarray:
+def read_array(file: IO[bytes], length: int) -> np.ndarray:
     """Reads the array in an open .npy file of `length` bytes, without unpickling. Checks shape
     and type before it allocates memory. Raises ValueError if they or the file are invalid.
     """
@@ -22,18 +22,18 @@ def read(file: IO[bytes], length: int) -> np.ndarray:
     count = 1
     for size in shape:
         count *= size
-    left = length - file.tell()
+    remaining = length - file.tell()
     if dtype.hasobject or not dtype.itemsize:
         raise ValueError(f"it must be an array of numbers. Received: {dtype}")
-    if min(shape, default=0) < 0 or count * dtype.itemsize != left:
+    if min(shape, default=0) < 0 or count * dtype.itemsize != remaining:
         raise ValueError(f"its header promises {dtype} of shape {shape}, which is {count * dtype.itemsize} bytes. "
-                         f"{left} follow: the file is damaged or truncated")
-    data = bytearray(left)
-    done = 0
-    while done < left and (more := file.readinto(memoryview(data)[done:])):  # type: ignore[attr-defined]
-        done += more
-    if done < left:
-        raise ValueError(f"it is truncated: {left} bytes are promised. Received: {done}")
+                         f"{remaining} follow: the file is damaged or truncated")
+    data = bytearray(remaining)
+    position = 0
+    while position < remaining and (step := file.readinto(memoryview(data)[position:])):  # type: ignore[attr-defined]
+        position += step
+    if position < remaining:
+        raise ValueError(f"it is truncated: {remaining} bytes are promised. Received: {position}")
     return np.ndarray(shape, dtype, data, order="F" if fortran else "C")
 
 

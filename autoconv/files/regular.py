@@ -7,12 +7,12 @@ from io import BufferedReader
 from typing import IO
 
 
-def opened(path: str | bytes | os.PathLike[str]) -> BufferedReader:
+def open_file(path: str | bytes | os.PathLike[str]) -> BufferedReader:
     """Opens a regular file, or a link to one, for reading bytes. Raises OSError for a FIFO, which
     would wait for a writer, for a device, which may be endless, and as `open` does.
     """
-    own = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # never waits
-    file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | own))  # noqa: SIM115 - the caller closes it
+    mask = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # never waits
+    file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | mask))  # noqa: SIM115 - the caller closes it
     mode = os.fstat(file.fileno()).st_mode
     if stat.S_ISREG(mode):
         return file
@@ -22,10 +22,10 @@ def opened(path: str | bytes | os.PathLike[str]) -> BufferedReader:
                   os.fsdecode(path))
 
 
-def read(path: str | bytes | os.PathLike[str]) -> bytes:
-    """Returns the bytes of a regular file. Raises OSError as `opened` does."""
-    with opened(path) as file:
-        return file.read()
+def read_bytes(path: str | bytes | os.PathLike[str], limit: int = -1) -> bytes:
+    """Returns the bytes of a regular file, at most `limit`. Raises OSError as `open_file` does."""
+    with open_file(path) as file:
+        return file.read(limit)
 
 
 def size(file: IO[bytes]) -> int:

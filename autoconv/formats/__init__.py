@@ -38,10 +38,10 @@ def _printable_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        found: BaseException | None = error
-        while found is not None:
-            found.args = tuple(printable(each) if isinstance(each, str) else each for each in found.args)
-            found = found.__cause__ or found.__context__
+        current: BaseException | None = error
+        while current is not None:
+            current.args = tuple(printable(arg) if isinstance(arg, str) else arg for arg in current.args)
+            current = current.__cause__ or current.__context__
         raise
 
 
@@ -49,8 +49,8 @@ def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> No
     """Writes the architecture, the weights and, for a compiled model, compile()'s arguments and
     the optimizer's slots. The file is either complete or absent.
     """
-    path = _free(filepath, overwrite)
-    data = checking.checked_bytes(model, path, _format_of(path))
+    path = _check_destination(filepath, overwrite)
+    data = checking.to_checked_bytes(model, path, _select_format(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write(path, data)
 
@@ -59,7 +59,7 @@ def check_savable(model: "Model", filepath: FilePath) -> None:
     """Raises ValueError if `save_model` would; writes nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        checking.checked_bytes(model, Path(filepath), _format_of(Path(filepath)))
+        checking.to_checked_bytes(model, Path(filepath), _select_format(Path(filepath)))
 
 
 @_printable_errors()
@@ -68,15 +68,15 @@ def load_model(filepath: FilePath, custom_objects: CustomObjects | None = None,
     """Reads a model from a file of `save_model` or from a run folder; with `compile`, compiles it as
     before, so that training can continue. Raises ValueError for a file that is damaged or not autoconv's.
     """
-    path = _existing(filepath)
-    return _format_of(path).from_bytes(regular.read(path), path, custom_objects, compile)
+    path = _find_file(filepath)
+    return _select_format(path).from_bytes(regular.read_bytes(path), path, custom_objects, compile)
 
 
 def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
     """Writes only the weights."""
-    path = _free(filepath, overwrite, weights_only=True)
+    path = _check_destination(filepath, overwrite, weights_only=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _format_of(path, weights_only=True).save_weights(model, path)
+    _select_format(path, weights_only=True).save_weights(model, path)
 
 
 @_printable_errors()
@@ -84,8 +84,8 @@ def load_weights(model: "Model", filepath: FilePath, skip_mismatch: bool = False
     """Reads weights into a built model. If names or shapes differ it raises ValueError and changes
     nothing, or with skip_mismatch warns and reads the others.
     """
-    path = _existing(filepath, weights=True)
-    with matching.lenient(skip_mismatch):
+    path = _find_file(filepath, weights=True)
+    with matching.allow_mismatch(skip_mismatch):
         _FORMATS[path.suffix].load_weights(model, path)
 
 
@@ -115,14 +115,14 @@ def from_onnx(source: FilePath | bytes) -> "Model":
     return onnx_import.from_onnx(source)
 
 
-def _format_of(path: Path, weights_only: bool = False) -> ModuleType:
+def _select_format(path: Path, weights_only: bool = False) -> ModuleType:
     return _FORMATS[suffixes.check(path, weights_only)]
 
 
-def _free(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Path:
+def _check_destination(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Path:
     """Returns a path to write to. Raises ValueError for its suffix, FileExistsError if taken."""
     path = Path(filepath)
-    _format_of(path, weights_only)
+    _select_format(path, weights_only)
     if not overwrite and path.exists():
         raise FileExistsError(f"The file {str(path)!r} exists. Pass overwrite=True to replace it.")
     return path
@@ -132,11 +132,11 @@ class MissingFileError(FileNotFoundError, ValueError):
     """A model file is missing. Keras raises one of the two bases, depending on the format."""
 
 
-def _existing(filepath: FilePath, weights: bool = False) -> Path:
+def _find_file(filepath: FilePath, weights: bool = False) -> Path:
     path = Path(filepath)
     if path.is_dir() and (path / MODEL_OF_RUN).is_file():
         path = path / MODEL_OF_RUN
-    _format_of(path, weights_only=weights and path.name.endswith(".weights.h5"))
+    _select_format(path, weights_only=weights and path.name.endswith(".weights.h5"))
     if not path.exists() or path.is_dir():
         raise MissingFileError(f"There is no model file {str(path)!r}.")
     return path

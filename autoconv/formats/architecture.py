@@ -30,23 +30,23 @@ def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
         _check(description, classes)
     except ValueError as error:
         raise ValueError(f"The architecture in {path} cannot be read: {error}") from error
-    room = sum(prod(tensor.shape) for tensor in tensors.values())
-    return build(description, classes, room, path, custom_objects)
+    max_weights = sum(prod(tensor.shape) for tensor in tensors.values())
+    return build(description, classes, max_weights, path, custom_objects)
 
 
-def build(description: JsonObject, classes: list[str], room: int, path: str,
+def build(description: JsonObject, classes: list[str], max_weights: int, path: str,
           custom_objects: CustomObjects | None) -> Model:
-    """Returns the built model of a description, with at most `room` weights. Raises ValueError."""
+    """Builds a description's model, with at most `max_weights` weights. Raises ValueError."""
     try:
         input_shape = description.pop("input_shape")
-        with allowance.at_most(room):
+        with allowance.limit_weights(max_weights):
             model = deserialize(description, custom_objects)
             if not isinstance(model, Model):
                 raise ValueError(f"The file must hold a model. Received: {type(model).__name__}.")
             if not model.built and input_shape is not None:
                 model.build(map_shapes(tuple, input_shape))
     except Exception as error:  # constructors and their arguments raise any kind
-        raise ValueError(f"The model in {path} cannot be made: {_said(error)}") from error
+        raise ValueError(f"The model in {path} cannot be made: {_describe_error(error)}") from error
     for layer in model._walk():
         count_name(names.snake_case(type(layer).__name__), layer.name)
     if classes:
@@ -68,22 +68,22 @@ def _check(description: Any, classes: Any) -> None:
 
 def check_depth(description: Any) -> None:
     """Raises ValueError for a description that is too deep or long, or has too large numbers."""
-    waiting: list[tuple[Any, int]] = [(description, 0)]
-    things = 0
-    while waiting:
-        value, depth = waiting.pop()
-        things += isinstance(value, dict) and "class_name" in value
-        if things > MOST:
+    pending: list[tuple[Any, int]] = [(description, 0)]
+    objects = 0
+    while pending:
+        value, depth = pending.pop()
+        objects += isinstance(value, dict) and "class_name" in value
+        if objects > MOST:
             raise ValueError(f"it has more than {MOST:,} layers and other objects with a class")
         if depth > DEEPEST:
             raise ValueError(f"it is nested more than {DEEPEST} levels deep")
         if isinstance(value, int) and abs(value) >= 2**63:
             raise ValueError("a number in it is too large")
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        waiting += [(part, depth + 1) for part in parts]
+        pending += [(part, depth + 1) for part in parts]
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """Returns an error's message, preceded by its type unless it is a ValueError."""
     if type(error) is ValueError:
         return str(error)

@@ -29,7 +29,7 @@ from . import training
 _START = "A file must make the model again."
 
 
-def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
+def to_checked_bytes(model: Model, path: Path, file_format: ModuleType) -> bytes:
     """Returns the bytes of a model's file, after checking that the model and its training can be
     restored from them.
 
@@ -37,94 +37,94 @@ def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
     that was set on it, or if the optimizer's state would differ. Draws no random numbers and
     assigns no automatic names.
     """
-    with written_objects() as known:
-        data = form.to_bytes(model, path.suffix)
+    with written_objects() as custom_objects:
+        data = file_format.to_bytes(model, path.suffix)
     with numbering(), numbering(names_given), warnings.catch_warnings(), random.process_generator().holding():
         warnings.simplefilter("ignore")
         try:
-            made = form.from_bytes(data, path, known)
+            copy = file_format.from_bytes(data, path, custom_objects)
         except Exception as error:
-            with custom_object_scope(known):
+            with custom_object_scope(custom_objects):
                 culprit = _culprit(model) or repr(model.name)
             raise ValueError(f"{_START} {culprit} cannot be made as it is now: {error} Undo "
                              "the changes to it, or make a new model.") from error
         layers = list(model._walk())
-        copies = list(made._walk())
+        copies = list(copy._walk())
         for layer, other in zip(layers, copies):
             _compare(layer, other)
         if len(layers) != len(copies):
             raise ValueError(f"{_START} {model.name!r} has {len(layers)} layers, inner ones included, but its "
                              f"constructor creates {len(copies)}. Create all of them in the constructor.")
-        _compare_training(model, made)
+        _compare_training(model, copy)
     return data
 
 
-def _compare(layer: Layer, made: Layer) -> None:
+def _compare(layer: Layer, copy: Layer) -> None:
     """Raises ValueError if the layer restored from a file differs from the original."""
-    start = f"{_START} {_called(layer)}"
-    if type(layer) is not type(made):
-        raise ValueError(f"{start} would come back as a {type(made).__name__}. Make it in the constructor.")
+    start = f"{_START} {_describe_layer(layer)}"
+    if type(layer) is not type(copy):
+        raise ValueError(f"{start} would come back as a {type(copy).__name__}. Make it in the constructor.")
     for name in vars(layer):
-        if isinstance(getattr(type(layer), name, None), FunctionType) and name not in vars(made):
+        if isinstance(getattr(type(layer), name, None), FunctionType) and name not in vars(copy):
             raise ValueError(f"{start} has a function {name!r} that was set on it, and a file holds no code. Define "
                              f"it in your own class: class Mine(layers.{type(layer).__name__}).")
-    mine = _weights(layer)
-    others = _weights(made)
-    for name in {**mine, **others}:
-        if mine.get(name) != others.get(name):
-            has, makes = ("none" if w is None else f"one of shape {w[0]} and {w[1]}"
-                          for w in (mine.get(name), others.get(name)))
+    specs = _weight_specs(layer)
+    copy_specs = _weight_specs(copy)
+    for name in {**specs, **copy_specs}:
+        if specs.get(name) != copy_specs.get(name):
+            spec, copy_spec = ("none" if w is None else f"one of shape {w[0]} and {w[1]}"
+                               for w in (specs.get(name), copy_specs.get(name)))
             raise ValueError(f"{start} must have the weights that its arguments imply. Received: as {name!r} it has "
-                             f"{has}, its arguments make {makes}. Set the arguments too, such as use_bias, filters or "
-                             "kernel_size, or put the weight back.")
-    for weight, other in zip(layer._own_weights(), made._own_weights()):
+                             f"{spec}, its arguments make {copy_spec}. Set the arguments too, such as use_bias, "
+                             "filters or kernel_size, or put the weight back.")
+    for weight, other in zip(layer._own_weights(), copy._own_weights()):
         if weight.requires_grad != other.requires_grad:
             raise ValueError(f"{start} would come back with trainable={other.requires_grad} for its weight "
                              f"{weight.name!r}. Set `trainable` of the layer and of the models that contain it.")
     for name in type(layer).config_parameters():
-        now, then = (_plain(attribute(of, name)) for of in (layer, made))
-        if name not in ("name", "trainable") and now != then:
-            raise ValueError(f"{start} would come back with {name}={then!r}. Received: {now!r}. Set it back, or make "
-                             "it an argument that the constructor stores as it is.")
+        value, copy_value = (_plain(attribute(each, name)) for each in (layer, copy))
+        if name not in ("name", "trainable") and value != copy_value:
+            raise ValueError(f"{start} would come back with {name}={copy_value!r}. Received: {value!r}. Set it back, "
+                             "or make it an argument that the constructor stores as it is.")
 
 
-def _compare_training(model: Model, made: Model) -> None:
+def _compare_training(model: Model, copy: Model) -> None:
     """Raises ValueError if the restored model has different weights or training settings."""
-    for (name, mine), other in zip(model.named_weights().items(), made.weights, strict=True):
-        if mine.numpy().tobytes() != other.numpy().tobytes():
+    for (name, weight), other in zip(model.named_weights().items(), copy.weights, strict=True):
+        if weight.numpy().tobytes() != other.numpy().tobytes():
             raise ValueError(f"{_START} The weight {name!r} would come back with other values. "
                              "Save the model as .safetensors.")
     streams = training.streams_text(model)
-    others = training.streams_text(made)
-    if streams != others:
-        raise ValueError(f"{_START} The layers' random generators would continue from {others}. Received: "
+    copy_streams = training.streams_text(copy)
+    if streams != copy_streams:
+        raise ValueError(f"{_START} The layers' random generators would continue from {copy_streams}. Received: "
                          f"{streams}. Make them in the constructors of their layers.")
-    if made.optimizer is None or model.optimizer is None:
+    if copy.optimizer is None or model.optimizer is None:
         return
-    now, then = (_plain(each.get_compile_config()) for each in (model, made))
-    for key in now or ():
-        if key != "optimizer" and now[key] != then[key]:
-            raise ValueError(f"{_START} The model would be compiled with {key}={then[key]!r}. "
-                             f"Received: {now[key]!r}. Call compile() with it.")
-    optimizers = model.optimizer, made.optimizer
-    settings = [_plain({**each.get_config(), "name": None}) for each in optimizers]
+    config, copy_config = (_plain(each.get_compile_config()) for each in (model, copy))
+    for key, value in (config or {}).items():
+        if key != "optimizer" and value != copy_config[key]:
+            raise ValueError(f"{_START} The model would be compiled with {key}="
+                             f"{copy_config[key]!r}. Received: {value!r}. Call compile() with it.")
+    optimizers = model.optimizer, copy.optimizer
+    configs = [_plain({**each.get_config(), "name": None}) for each in optimizers]
     state = training.optimizer_state(model)
-    other_state = made.optimizer.get_state()
-    differing = [key for key in {**settings[0], **settings[1]} if settings[0].get(key) != settings[1].get(key)]
-    differing += [key for key in {**state, **other_state} if state and (
-        key not in state or key not in other_state or not np.array_equal(state[key], other_state[key], equal_nan=True))]
+    copy_state = copy.optimizer.get_state()
+    differing = [key for key in {**configs[0], **configs[1]} if configs[0].get(key) != configs[1].get(key)]
+    differing += [key for key in {**state, **copy_state} if state and (
+        key not in state or key not in copy_state or not np.array_equal(state[key], copy_state[key], equal_nan=True))]
     if differing:
         raise ValueError(f"{_START} The optimizer {model.optimizer!r} would come back with another {differing[0]!r}. "
                          "Make it an argument that the constructor stores as it is, or a variable of add_variable().")
 
 
-def _weights(layer: Layer) -> dict[str, tuple[tuple[int, ...], str]]:
+def _weight_specs(layer: Layer) -> dict[str, tuple[tuple[int, ...], str]]:
     """Returns the shapes and dtypes of a layer's own weights, by name."""
-    given: Counter[str] = Counter()
-    return {names.numbered(w.name or "variable", given): (w.shape, w.dtype.name) for w in layer._own_weights()}
+    counts: Counter[str] = Counter()
+    return {names.numbered(w.name or "variable", counts): (w.shape, w.dtype.name) for w in layer._own_weights()}
 
 
-def _called(layer: Layer) -> str:
+def _describe_layer(layer: Layer) -> str:
     return f"Layer {layer.name!r} ({type(layer).__name__})"
 
 
@@ -134,12 +134,12 @@ def _culprit(model: Model) -> str | None:
         if isinstance(layer, Model):
             continue
         try:
-            made = type(layer).from_config(deserialize(layer.get_config()))
-            if layer.built and not made.built:
-                made.build(layer._build_shape)
+            copy = type(layer).from_config(deserialize(layer.get_config()))
+            if layer.built and not copy.built:
+                copy.build(layer._build_shape)
         except Exception:
-            return _called(layer)
-        _compare(layer, made)
+            return _describe_layer(layer)
+        _compare(layer, copy)
     return None
 
 

@@ -22,90 +22,90 @@ class FlatCall:
     operation: Any
     inputs: list[int]
     outputs: list[int]
-    taken: list[tuple]
-    given: list[tuple]
+    input_shapes: list[tuple]
+    output_shapes: list[tuple]
 
 
-def calls_of(graph: Graph) -> list[FlatCall]:
+def list_calls(graph: Graph) -> list[FlatCall]:
     """Returns all calls in a graph, in execution order."""
     numbers = count()
-    return _expanded(graph, [next(numbers) for _ in graph.inputs], numbers)[0]
+    return _expand_calls(graph, [next(numbers) for _ in graph.inputs], numbers)[0]
 
 
-def _expanded(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[list[FlatCall], list[int]]:
+def _expand_calls(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[list[FlatCall], list[int]]:
     """Returns the calls in a graph with these input values, and its output values."""
-    known = {id(tensor): number for tensor, number in zip(graph.inputs, inputs)}
-    found: list[FlatCall] = []
+    value_numbers = {id(tensor): number for tensor, number in zip(graph.inputs, inputs)}
+    calls: list[FlatCall] = []
     for node in graph.nodes:
         if not node.inputs:
             continue
-        taken = [graph.resolve(tensor) for tensor in node.inputs]
-        values = [known[id(tensor)] for tensor in taken]
+        tensors = [graph.resolve(tensor) for tensor in node.inputs]
+        values = [value_numbers[id(tensor)] for tensor in tensors]
         inner = getattr(node.operation, "_graph", None)
         if inner is not None:
-            calls, outputs = _expanded(inner, values, numbers)
-            found += calls
+            inner_calls, outputs = _expand_calls(inner, values, numbers)
+            calls += inner_calls
         else:
             outputs = [next(numbers) for _ in node.outputs]
-            found.append(FlatCall(node.operation, values, outputs, [t.shape[1:] for t in taken],
+            calls.append(FlatCall(node.operation, values, outputs, [t.shape[1:] for t in tensors],
                               [t.shape[1:] for t in node.outputs]))
-        known.update((id(tensor), number) for tensor, number in zip(node.outputs, outputs))
-    return found, [known[id(graph.resolve(tensor))] for tensor in graph.outputs]
+        value_numbers.update((id(tensor), number) for tensor, number in zip(node.outputs, outputs))
+    return calls, [value_numbers[id(graph.resolve(tensor))] for tensor in graph.outputs]
 
 
-def flat_orders(calls: list[FlatCall]) -> dict[int, np.ndarray]:
+def find_flat_orders(calls: list[FlatCall]) -> dict[int, np.ndarray]:
     """Returns the orders of values that differ: after a Flatten, or before a Reshape to images.
 
     A missing value has the same order in both; UNKNOWN marks an order that is not determined.
     """
     orders: dict[int, np.ndarray] = {}
-    wanted = _wanted(calls)
+    targets = _find_target_orders(calls)
     for call in calls:
-        order = _given(call, [orders.get(number) for number in call.inputs], wanted)
+        order = _find_order(call, [orders.get(number) for number in call.inputs], targets)
         if order is not None:
             orders.update(dict.fromkeys(call.outputs, order))
     return orders
 
 
-def _wanted(calls: list[FlatCall]) -> dict[int, np.ndarray]:
+def _find_target_orders(calls: list[FlatCall]) -> dict[int, np.ndarray]:
     """Returns the orders that values must have because they become images, found backwards."""
-    wanted: dict[int, np.ndarray] = {}
+    targets: dict[int, np.ndarray] = {}
     for call in reversed(calls):
-        if _is_view(call) and len(call.taken[0]) == 1 and len(call.given[0]) == 3:
-            order: Order = _channels_first(call.given[0])
+        if _is_view(call) and len(call.input_shapes[0]) == 1 and len(call.output_shapes[0]) == 3:
+            order: Order = _channels_first(call.output_shapes[0])
         elif _keeps_shape(call) and not isinstance(call.operation, Dense):
-            order = wanted.get(call.outputs[0])
+            order = targets.get(call.outputs[0])
         else:
             continue
         if order is not None:
-            wanted.update(dict.fromkeys(call.inputs, order))
-    return wanted
+            targets.update(dict.fromkeys(call.inputs, order))
+    return targets
 
 
-def _given(call: FlatCall, taken: list[Order], wanted: dict[int, np.ndarray]) -> Order:
+def _find_order(call: FlatCall, orders: list[Order], targets: dict[int, np.ndarray]) -> Order:
     """Returns the order of a call's outputs, from the orders of its inputs."""
-    first = taken[0]
+    first = orders[0]
     operation = call.operation
     if isinstance(operation, Dense):
-        return wanted.get(call.outputs[0])
+        return targets.get(call.outputs[0])
     if _is_view(call):
-        return _viewed(call, first)
-    if isinstance(operation, Permute) and len(call.given[0]) == 3:
+        return _find_view_order(call, first)
+    if isinstance(operation, Permute) and len(call.output_shapes[0]) == 3:
         return UNKNOWN
-    if all(order is None for order in taken):
+    if all(order is None for order in orders):
         return None
-    if isinstance(operation, Concatenate) and len(call.given[0]) == 1 and all(o is not UNKNOWN for o in taken):
-        begins = np.cumsum([0, *(shape[0] for shape in call.taken[:-1])])
+    if isinstance(operation, Concatenate) and len(call.output_shapes[0]) == 1 and all(o is not UNKNOWN for o in orders):
+        begins = np.cumsum([0, *(shape[0] for shape in call.input_shapes[:-1])])
         return np.concatenate([begin + (np.arange(*shape) if order is None else order)
-                               for begin, shape, order in zip(begins, call.taken, taken)])
-    same = all(order is not None and np.array_equal(order, first) for order in taken)  # type: ignore[arg-type]
-    return first if same and _keeps_shape(call) else UNKNOWN
+                               for begin, shape, order in zip(begins, call.input_shapes, orders)])
+    is_same = all(order is not None and np.array_equal(order, first) for order in orders)  # type: ignore[arg-type]
+    return first if is_same and _keeps_shape(call) else UNKNOWN
 
 
-def _viewed(call: FlatCall, order: Order) -> Order:
+def _find_view_order(call: FlatCall, order: Order) -> Order:
     """Returns the order after a Flatten or Reshape."""
-    before = call.taken[0]
-    after = call.given[0]
+    before = call.input_shapes[0]
+    after = call.output_shapes[0]
     if order is UNKNOWN or before == after:
         return order
     if len(before) == 3 and len(after) == 1:
@@ -122,15 +122,15 @@ def _channels_first(shape: tuple) -> Order:
     """Returns the index in an (H, W, C) image of each element in the order (C, H, W)."""
     if None in shape:
         return UNKNOWN
-    places = np.arange(prod(shape)).reshape(shape).transpose(2, 0, 1).reshape(-1)
-    return None if np.array_equal(places, np.arange(len(places))) else places
+    indices = np.arange(prod(shape)).reshape(shape).transpose(2, 0, 1).reshape(-1)
+    return None if np.array_equal(indices, np.arange(len(indices))) else indices
 
 
 def _is_view(call: FlatCall) -> bool:
-    named = getattr(call.operation, "short", "") in ("flatten", "reshape")
-    return named or isinstance(call.operation, Flatten | Reshape)
+    has_view_name = getattr(call.operation, "short", "") in ("flatten", "reshape")
+    return has_view_name or isinstance(call.operation, Flatten | Reshape)
 
 
 def _keeps_shape(call: FlatCall) -> bool:
     """Whether all inputs and outputs of a call are vectors of the same size."""
-    return all(len(shape) == 1 and shape == call.given[0] for shape in [*call.taken, *call.given])
+    return len(call.output_shapes[0]) == 1 and len({*call.input_shapes, *call.output_shapes}) == 1

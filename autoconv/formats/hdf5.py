@@ -20,8 +20,8 @@ LONGEST = 1000  # maximum characters of an error, which may quote the file's nam
 
 
 @contextmanager
-def opened(data: bytes, path: str) -> Iterator[HDF5Node]:
-    """Yields the root of the file in `data`. Inside the block any exception becomes a ValueError."""
+def open_root(data: bytes, path: str) -> Iterator[HDF5Node]:
+    """Yields the root of the file `data`. Inside the block any exception becomes a ValueError."""
     try:
         yield Tree(data).root
     except ValueError as error:
@@ -31,32 +31,32 @@ def opened(data: bytes, path: str) -> Iterator[HDF5Node]:
                          f"{type(error).__name__}: {str(error)[:LONGEST]}") from error
 
 
-def arrays(group: HDF5Node, room: int) -> dict[str, np.ndarray]:
-    """Returns a group's numeric arrays by path, read-only; `room` bytes in total at most."""
-    found: dict[str, np.ndarray] = {}
-    waiting = [("", group, 0)]
-    seen = 0
-    while waiting:
-        path, holder, depth = waiting.pop()
+def arrays(group: HDF5Node, budget: int) -> dict[str, np.ndarray]:
+    """Returns a group's numeric arrays by path, read-only; `budget` bytes in total at most."""
+    result: dict[str, np.ndarray] = {}
+    pending = [("", group, 0)]
+    count = 0
+    while pending:
+        path, holder, depth = pending.pop()
         for name in holder.links:
-            seen += 1
-            if seen > MOST or depth > DEEPEST:
+            count += 1
+            if count > MOST or depth > DEEPEST:
                 raise ValueError(f"it has more than {MOST:,} groups and arrays, or more than {DEEPEST} nested groups")
             item = holder[name]
             full = f"{path}/{name}".lstrip("/")
             if item.is_group:
-                waiting.append((full, item, depth + 1))
+                pending.append((full, item, depth + 1))
                 continue
             try:
                 array = item.array()
             except ValueError as error:
                 raise ValueError(f"{full!r} {error}") from error
             if array is not None:
-                room -= array.nbytes
-                if room < 0:
+                budget -= array.nbytes
+                if budget < 0:
                     raise ValueError(f"its arrays claim more bytes than the file has, at {full!r}")
-                found[full] = array
-    return found
+                result[full] = array
+    return result
 
 
 def text(group: HDF5Node, name: str) -> str | None:

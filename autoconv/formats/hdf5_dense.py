@@ -51,15 +51,15 @@ def _records(unpack: Unpack, step: Callable[[], None], tree: int) -> Iterator[in
         pointers.append(8 + width + (_width(total) if level else 0))
         most = (size - 10 - pointers[-1]) // (length + pointers[-1])
         total = (most + 1) * total + most
-    waiting = [(root, count, depth)]
-    while waiting:
-        at, count, level = waiting.pop()
+    pending = [(root, count, depth)]
+    while pending:
+        node, count, level = pending.pop()
         for i in range(count):
             step()
-            yield at + 6 + i * length
+            yield node + 6 + i * length
         for i in range(count + 1 if level else 0):
-            child = at + 6 + count * length + i * pointers[level]
-            waiting.append((*unpack("QB" if width == 1 else "QH", child), level - 1))
+            child = node + 6 + count * length + i * pointers[level]
+            pending.append((*unpack("QB" if width == 1 else "QH", child), level - 1))
 
 
 def _width(number: int) -> int:

@@ -52,11 +52,11 @@ class Tree:
             self._nodes[address] = HDF5Node(self, address)
         return self._nodes[address]
 
-    def unpack(self, layout: str, at: int) -> tuple[Any, ...]:
+    def unpack(self, layout: str, offset: int) -> tuple[Any, ...]:
         try:
-            return struct.unpack_from(f"<{layout}", self.data, at)
+            return struct.unpack_from(f"<{layout}", self.data, offset)
         except (struct.error, OverflowError):
-            raise ValueError(f"it has {len(self.data):,} bytes and refers to byte {at:,}") from None
+            raise ValueError(f"it has {len(self.data):,} bytes and refers to byte {offset:,}") from None
 
     def step(self) -> None:
         """Counts one part read. A sound file has each part once, in 8 bytes or more."""
@@ -64,15 +64,15 @@ class Tree:
         if self._steps < 0:
             raise ValueError("it has too many parts, or refers to the same parts repeatedly")
 
-    def text(self, at: int, length: int) -> str:
+    def text(self, offset: int, length: int) -> str:
         self._letters -= length + 1
-        if at + length > len(self.data) or length > LONGEST or self._letters < 0:
+        if offset + length > len(self.data) or length > LONGEST or self._letters < 0:
             raise ValueError("its texts claim more bytes than the file has")
-        return self.data[at : at + length].decode()
+        return self.data[offset : offset + length].decode()
 
-    def word(self, at: int, stop: int) -> str:
+    def word(self, offset: int, stop: int) -> str:
         """Returns a zero-terminated text that ends before `stop`."""
-        return self.text(at, self.data.index(b"\0", at, stop) - at)
+        return self.text(offset, self.data.index(b"\0", offset, stop) - offset)
 
     def heap_text(self, length: int, heap: int, index: int) -> str:
         """Returns a text from the global heap at address `heap`."""
@@ -81,52 +81,53 @@ class Tree:
             return ""
         if heap not in self._heaps:
             self._heaps[heap] = dict(self._heap_objects(heap))
-        at, size = self._heaps[heap][index]
+        offset, size = self._heaps[heap][index]
         if length > size:
             raise ValueError("its texts claim more bytes than the file has")
-        return self.text(at, length)
+        return self.text(offset, length)
 
     def _heap_objects(self, heap: int) -> Iterator[tuple[int, tuple[int, int]]]:
         """Yields a global heap's objects: number, and (address, size in bytes)."""
         signature, size = self.unpack("4sxxxxQ", heap)
-        at = heap + 16
+        offset = heap + 16
         stop = heap + size
         if signature != b"GCOL" or stop > len(self.data):
             raise ValueError("a heap of texts is damaged")
-        while at + 16 <= stop:
+        while offset + 16 <= stop:
             self.step()
-            index, size = self.unpack("HxxxxxxQ", at)
+            index, size = self.unpack("HxxxxxxQ", offset)
             if not index:  # the rest of the heap is free
                 return
-            yield index, (at + 16, size)
-            at += 16 + -(-size // 8) * 8
+            yield index, (offset + 16, size)
+            offset += 16 + -(-size // 8) * 8
 
-    def type(self, at: int) -> np.dtype | None:
-        """Returns the NumPy type at `at`, REFERENCE for variable-length text; else None."""
-        kind, flags, sign, _, size = self.unpack("BBBBI", at)
+    def type(self, offset: int) -> np.dtype | None:
+        """Returns the NumPy type at `offset`, REFERENCE for variable-length text; else None."""
+        kind, flags, sign, _, size = self.unpack("BBBBI", offset)
+        kind &= 15
         order = ">" if flags & 1 else "<"
-        if kind & 15 == 0 and size in (1, 2, 4, 8) and self.unpack("HH", at + 8) == (0, 8 * size):
+        if kind == 0 and size in (1, 2, 4, 8) and self.unpack("HH", offset + 8) == (0, 8 * size):
             return np.dtype(f"{order}{'i' if flags & 8 else 'u'}{size}")
-        if kind & 15 == 1 and self.unpack("HHBBBBI", at + 8) == FLOATS.get(size) and sign == 8 * size - 1:
+        if kind == 1 and self.unpack("HHBBBBI", offset + 8) == FLOATS.get(size) and sign == 8 * size - 1:
             return np.dtype(f"{order}f{size}")
-        if kind & 15 == 3 and 0 < size <= LONGEST:
+        if kind == 3 and 0 < size <= LONGEST:
             return np.dtype(f"S{size}")
-        return REFERENCE if kind & 15 == 9 and flags & 15 == 1 and size == REFERENCE.itemsize else None
+        return REFERENCE if kind == 9 and flags & 15 == 1 and size == REFERENCE.itemsize else None
 
-    def shape(self, at: int) -> tuple[int, ...]:
-        version, rank, _, kind = self.unpack("BBBB", at)
+    def shape(self, offset: int) -> tuple[int, ...]:
+        version, rank, _, kind = self.unpack("BBBB", offset)
         if version not in (1, 2) or rank > 32:
             raise ValueError("a shape in it is damaged")
         if version == 2 and kind == 2:  # a null dataspace
             return (0,)
-        return self.unpack(f"{rank}Q", at + (8 if version == 1 else 4))
+        return self.unpack(f"{rank}Q", offset + (8 if version == 1 else 4))
 
-    def values(self, dtype: np.dtype, shape: tuple[int, ...], at: int) -> np.ndarray:
+    def values(self, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> np.ndarray:
         """Returns an array as a read-only view of the file."""
         count = prod(shape)
-        if count and at + count * dtype.itemsize > len(self.data):
+        if count and offset + count * dtype.itemsize > len(self.data):
             raise ValueError("its arrays claim more bytes than the file has")
-        return np.frombuffer(self.data if count else b"", dtype, count, at if count else 0).reshape(shape)
+        return np.frombuffer(self.data if count else b"", dtype, count, offset if count else 0).reshape(shape)
 
 
 class HDF5Node:
@@ -139,19 +140,19 @@ class HDF5Node:
         self._tree = tree
         self._messages: list[tuple[int, int]] = []  # types and addresses
         blocks = [(address + 16, size)]
-        for at, length in blocks:
-            stop = at + length
-            while at < stop and len(self._messages) < count:
+        for offset, length in blocks:
+            stop = offset + length
+            while offset < stop and len(self._messages) < count:
                 tree.step()
-                kind, size, flags = tree.unpack("HHB", at)
+                kind, size, flags = tree.unpack("HHB", offset)
                 if kind == CONTINUATION:
-                    blocks.append(tree.unpack("QQ", at + 8))
-                self._messages.append((-1 if flags & SHARED else kind, at + 8))
-                at += 8 + size
+                    blocks.append(tree.unpack("QQ", offset + 8))
+                self._messages.append((-1 if flags & SHARED else kind, offset + 8))
+                offset += 8 + size
 
     def _address(self, kind: int) -> int | None:
         """Returns the address of the message of this type, or None."""
-        return next((at for found, at in self._messages if found == kind), None)
+        return next((offset for each, offset in self._messages if each == kind), None)
 
     @property
     def is_group(self) -> bool:
@@ -164,44 +165,44 @@ class HDF5Node:
         info = self._address(LINK_INFO)
         if table is not None:
             return dict(sorted(self._symbols(*self._tree.unpack("QQ", table))))
-        places = [at for kind, at in self._messages if kind == LINK]
+        offsets = [offset for kind, offset in self._messages if kind == LINK]
         if info is not None:
             heap, tree = self._tree.unpack("QQ", info + (10 if self._tree.data[info + 1] & 1 else 2))
             if heap != NOWHERE:
-                places += hdf5_dense.messages(self._tree.unpack, self._tree.step, heap, tree)
-        return dict(sorted(self._link(at) for at in places))
+                offsets += hdf5_dense.messages(self._tree.unpack, self._tree.step, heap, tree)
+        return dict(sorted(self._link(offset) for offset in offsets))
 
     def _symbols(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
         """Yields the links of a group with a B-tree of objects and a heap of names."""
         signature, size, names = self._tree.unpack("4sxxxxQxxxxxxxxQ", heap)
-        waiting = [tree]
+        pending = [tree]
         if signature != b"HEAP":
             raise ValueError("the names in a group are damaged")
-        while waiting:
+        while pending:
             self._tree.step()
-            at = waiting.pop()
-            signature, kind, _, count = self._tree.unpack("4sBBH", at)
+            offset = pending.pop()
+            signature, kind, _, count = self._tree.unpack("4sBBH", offset)
             if signature == b"TREE" and kind == 0:
-                waiting += [self._tree.unpack("Q", at + 32 + 16 * i)[0] for i in range(count)]
+                pending += [self._tree.unpack("Q", offset + 32 + 16 * i)[0] for i in range(count)]
             elif signature == b"SNOD":
                 for i in range(count):
                     self._tree.step()
-                    name, address, cached = self._tree.unpack("QQI", at + 8 + 40 * i)
-                    yield self._tree.word(names + name, names + size), NOWHERE if cached == 2 else address
+                    name, address, cache_type = self._tree.unpack("QQI", offset + 8 + 40 * i)
+                    yield self._tree.word(names + name, names + size), NOWHERE if cache_type == 2 else address
             else:
                 raise ValueError("the list of objects in a group is damaged")
 
-    def _link(self, at: int) -> tuple[str, int]:
+    def _link(self, offset: int) -> tuple[str, int]:
         """Returns the name and address in a link message."""
-        flags = self._tree.data[at + 1]
-        at = at + 2
-        elsewhere = flags & 8 and self._tree.data[at]
-        at += bool(flags & 8) + (8 if flags & 4 else 0) + bool(flags & 16)
+        flags = self._tree.data[offset + 1]
+        offset = offset + 2
+        is_external = flags & 8 and self._tree.data[offset]
+        offset += bool(flags & 8) + (8 if flags & 4 else 0) + bool(flags & 16)
         width = 1 << (flags & 3)
-        length = int.from_bytes(self._tree.data[at : at + width], "little")
-        name = self._tree.text(at + width, length)
-        at = at + width + length
-        return name, NOWHERE if elsewhere else self._tree.unpack("Q", at)[0]
+        length = int.from_bytes(self._tree.data[offset : offset + width], "little")
+        name = self._tree.text(offset + width, length)
+        offset = offset + width + length
+        return name, NOWHERE if is_external else self._tree.unpack("Q", offset)[0]
 
     def __getitem__(self, path: str) -> "HDF5Node":
         """Returns the object at a path. Raises ValueError for a link outside the file."""
@@ -218,17 +219,17 @@ class HDF5Node:
     @cached_property
     def attrs(self) -> dict[str, tuple[int, int, int]]:
         """Addresses of each attribute's type, shape and value, by name."""
-        return dict(self._attribute(at) for kind, at in self._messages if kind == ATTRIBUTE)
+        return dict(self._attribute(offset) for kind, offset in self._messages if kind == ATTRIBUTE)
 
-    def _attribute(self, at: int) -> tuple[str, tuple[int, int, int]]:
-        version, flags, *sizes = self._tree.unpack("BBHHH", at)
+    def _attribute(self, offset: int) -> tuple[str, tuple[int, int, int]]:
+        version, flags, *sizes = self._tree.unpack("BBHHH", offset)
         if version not in (1, 2, 3) or (version > 1 and flags):
             raise ValueError("an attribute is damaged")
-        at += 9 if version == 3 else 8
-        places = [at]
+        offset += 9 if version == 3 else 8
+        offsets = [offset]
         for size in sizes:
-            places.append(places[-1] + (-(-size // 8) * 8 if version == 1 else size))
-        return self._tree.word(at, places[1]), (places[1], places[2], places[3])
+            offsets.append(offsets[-1] + (-(-size // 8) * 8 if version == 1 else size))
+        return self._tree.word(offset, offsets[1]), (offsets[1], offsets[2], offsets[3])
 
     def texts(self, name: str) -> list[str]:
         """Returns an attribute's texts."""
@@ -236,12 +237,12 @@ class HDF5Node:
         dtype = self._tree.type(kind)
         if dtype is None:
             raise ValueError(f"the attribute {name!r} must be text")
-        found = self._tree.values(dtype, self._tree.shape(shape), value).ravel()
+        values = self._tree.values(dtype, self._tree.shape(shape), value).ravel()
         if dtype == REFERENCE:
-            return [self._tree.heap_text(*reference) for reference in found.tolist()]
-        if dtype.kind != "S" and found.size:
+            return [self._tree.heap_text(*reference) for reference in values.tolist()]
+        if dtype.kind != "S" and values.size:
             raise ValueError(f"the attribute {name!r} must be text")
-        return [self._tree.text(value + i * dtype.itemsize, len(item)) for i, item in enumerate(found.tolist())]
+        return [self._tree.text(value + i * dtype.itemsize, len(item)) for i, item in enumerate(values.tolist())]
 
     def array(self) -> np.ndarray | None:
         """Returns a numeric array, None for other types; ValueError if it is in another file."""
@@ -250,14 +251,14 @@ class HDF5Node:
             raise ValueError("has no readable type, shape or layout; it may be damaged")
         dtype = self._tree.type(kind)
         sizes = self._tree.shape(shape)
-        version, way = self._tree.unpack("BB", layout)
-        if self._address(EXTERNAL) is not None or way == 3:
+        version, layout_class = self._tree.unpack("BB", layout)
+        if self._address(EXTERNAL) is not None or layout_class == 3:
             raise ValueError("is stored in another file, which is not opened")
-        if self._address(FILTERS) is not None or way == 2:
+        if self._address(FILTERS) is not None or layout_class == 2:
             raise ValueError("is compressed or chunked, which Keras never writes. Write it without chunks")
-        if version != 3 or way > 1:
+        if version != 3 or layout_class > 1:
             raise ValueError("has a layout that Keras does not write")
         if dtype is None or dtype.kind not in "fiu":
             return None
-        at = self._tree.unpack("Q", layout + 2)[0] if way else layout + 4
-        return np.require(self._tree.values(dtype, sizes, at), dtype.newbyteorder("="), "A")
+        offset = self._tree.unpack("Q", layout + 2)[0] if layout_class else layout + 4
+        return np.require(self._tree.values(dtype, sizes, offset), dtype.newbyteorder("="), "A")

@@ -17,32 +17,32 @@ _UNUSED = {"SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kern
            **dict.fromkeys(optimizers.CLASSES, ("jit_compile", "is_legacy_optimizer"))}
 
 
-def to_keras_3(kind: str, given: Any) -> tuple[str, Any]:
+def to_keras_3(kind: str, config: Any) -> tuple[str, Any]:
     """Returns Keras 3's class and arguments for a file of any Keras version."""
     kind = kind.removeprefix("Custom>") if kind.removeprefix("Custom>") in optimizers.CLASSES else kind
-    if kind == "Sequential" and isinstance(given, list):  # before Keras 2.2.3
-        given = {"layers": given}
-    if not isinstance(given, dict):
-        return kind, given
-    if kind == "MeanMetricWrapper" and isinstance(given.get("fn"), str):
-        return "function", _metric_name(given)
-    renamed: dict[str, str] = _ARGUMENTS.get(kind, {})
+    if kind == "Sequential" and isinstance(config, list):  # before Keras 2.2.3
+        config = {"layers": config}
+    if not isinstance(config, dict):
+        return kind, config
+    if kind == "MeanMetricWrapper" and isinstance(config.get("fn"), str):
+        return "function", _metric_name(config)
+    new_names: dict[str, str] = _ARGUMENTS.get(kind, {})
     unused = _UNUSED.get(kind, ())
-    found: JsonObject = {str(renamed.get(key, key)): value for key, value in given.items() if key not in unused}
-    if found.get("batch_input_shape") is not None:
-        found["input_shape"] = found.pop("batch_input_shape")[1:]
-    if isinstance(found.get("name"), str):
-        found["name"] = layer_name(found["name"])
-    if isinstance(found.get("axis"), list) and len(found["axis"]) == 1:
-        found["axis"] = found["axis"][0]
-    if found.get("reduction") == "auto" and kind in losses.CLASSES:
-        found["reduction"] = "sum_over_batch_size"
+    result: JsonObject = {str(new_names.get(key, key)): value for key, value in config.items() if key not in unused}
+    if result.get("batch_input_shape") is not None:
+        result["input_shape"] = result.pop("batch_input_shape")[1:]
+    if isinstance(result.get("name"), str):
+        result["name"] = convert_name(result["name"])
+    if isinstance(result.get("axis"), list) and len(result["axis"]) == 1:
+        result["axis"] = result["axis"][0]
+    if result.get("reduction") == "auto" and kind in losses.CLASSES:
+        result["reduction"] = "sum_over_batch_size"
     if kind in optimizers.CLASSES:
-        _set_rate(found)
-    return _CLASSES.get(kind, kind), found
+        _set_rate(result)
+    return _CLASSES.get(kind, kind), result
 
 
-def layer_name(name: str) -> str:
+def convert_name(name: str) -> str:
     """Returns a layer's Keras 2 name without "/", which Keras 3 does not allow."""
     return name.replace("/", "_")
 
@@ -57,10 +57,10 @@ def _set_rate(optimizer: JsonObject) -> None:
     optimizer["learning_rate"] = rate
 
 
-def _metric_name(given: JsonObject) -> str:
+def _metric_name(config: JsonObject) -> str:
     """Returns the name of a metric that the file stores as a function."""
-    name = str(given.get("name", ""))
-    function = given["fn"]
+    name = str(config.get("name", ""))
+    function = config["fn"]
     if function not in metrics.BY_NAME:  # a user's function
         return function
     while name and name not in (*metrics.BY_NAME, "accuracy", "acc"):

@@ -42,22 +42,22 @@ _CALLED = {*OPERANDS, "indices", "weights", "fill_value", "operands", "target", 
 
 def _modules() -> dict[str, str]:
     """Returns the Keras module of each function in `ops`, by name."""
-    own = {**dict.fromkeys(ops.numpy.__all__, "numpy"), **dict.fromkeys(ops.nn.__all__, "nn"),
-           **dict.fromkeys(ops.math.__all__, "math"), "erf": "math", "cast": "core",
-           **dict.fromkeys(ops.image.__all__, "image"), "get_item": "numpy", "tanh": "numpy",
-           "rsqrt": "math", "stop_gradient": "core"}
-    return {name: f"keras.src.ops.{module}" for name, module in own.items() if name not in _NO_OPERATIONS}
+    modules = {**dict.fromkeys(ops.numpy.__all__, "numpy"), **dict.fromkeys(ops.nn.__all__, "nn"),
+               **dict.fromkeys(ops.math.__all__, "math"), "erf": "math", "cast": "core",
+               **dict.fromkeys(ops.image.__all__, "image"), "get_item": "numpy", "tanh": "numpy",
+               "rsqrt": "math", "stop_gradient": "core"}
+    return {name: f"keras.src.ops.{each}" for name, each in modules.items() if name not in _NO_OPERATIONS}
 
 
-def _class_of(name: str) -> str:
+def _operation_class(name: str) -> str:
     return _NAMES.get(name) or "".join(part.capitalize() for part in name.split("_"))
 
 
 _MODULES = _modules()
-_OURS_OF: dict[str, str] = {"ReLU": "functional.relu"}  # node names of Keras's operations
+_NODE_NAMES: dict[str, str] = {"ReLU": "functional.relu"}  # node names of Keras's operations
 for _name in _MODULES:
-    _OURS_OF.update((_class_of(_name), known) for known in (_name, f"functional.{_name}",
-                                                            f"ops.{_name}") if known in FUNCTIONS)
+    _keys = (_name, f"functional.{_name}", f"ops.{_name}")
+    _NODE_NAMES.update((_operation_class(_name), name) for name in _keys if name in FUNCTIONS)
 
 
 def from_keras(config: Any) -> Any:
@@ -69,64 +69,64 @@ def from_keras(config: Any) -> Any:
     kind = config.get("class_name")
     if kind is None:
         return {key: from_keras(value) for key, value in config.items()}
-    kind, given = keras2_config.to_keras_3(kind, config.get("config") or {})
-    function = given.get("function") if kind == "Lambda" else None
+    kind, arguments = keras2_config.to_keras_3(kind, config.get("config") or {})
+    function = arguments.get("function") if kind == "Lambda" else None
     is_named = isinstance(function, dict) and function.get("class_name") == "function"
     if kind == "__lambda__" or (kind == "Lambda" and not is_named):
         raise ValueError("it holds code, a lambda, and code of a file is never run. Make a layer of it in your program")
     if kind == "DTypePolicy":
-        return given["name"]
+        return arguments["name"]
     if kind in _SPECIAL:
         return _SPECIAL[kind](config)
-    if kind == "function" or not isinstance(given, dict):
-        return given
-    form = _SHAPED.get(kind) or (_functional if "output_layers" in given else _sequential if {
-        "layers", "build_input_shape"} <= set(given) else _plain)
-    made = form(kind, given)
-    return {"module": config.get("module"), "class_name": kind, "config": made,
+    if kind == "function" or not isinstance(arguments, dict):
+        return arguments
+    form = _SHAPED.get(kind) or (_functional if "output_layers" in arguments else _sequential if {
+        "layers", "build_input_shape"} <= set(arguments) else _plain)
+    result = form(kind, arguments)
+    return {"module": config.get("module"), "class_name": kind, "config": result,
             "registered_name": config.get("registered_name")}
 
 
-def _plain(kind: str, given: JsonObject) -> JsonObject:
+def _plain(kind: str, config: JsonObject) -> JsonObject:
     """Returns a class's arguments without Keras's arguments that have no effect."""
-    found = {}
-    for key, value in given.items():
-        allowed = _MEANINGLESS.get(key) or _MEANINGLESS.get(f"{kind}.{key}")
-        if allowed is not None:
-            if value not in allowed:
+    arguments = {}
+    for key, value in config.items():
+        values = _MEANINGLESS.get(key) or _MEANINGLESS.get(f"{kind}.{key}")
+        if values is not None:
+            if value not in values:
                 raise ValueError(f"{kind} has {key}={value!r}, which autoconv does not support")
         elif not (key == "data_format" and kind in _RANDOM):
-            found[key] = from_keras(value)
-    return found
+            arguments[key] = from_keras(value)
+    return arguments
 
 
-def _input(kind: str, given: JsonObject) -> JsonObject:
-    made = _plain(kind, given)
-    shape = made.pop("batch_shape", None)
+def _input(kind: str, config: JsonObject) -> JsonObject:
+    result = _plain(kind, config)
+    shape = result.pop("batch_shape", None)
     if isinstance(shape, list) and shape:
-        made["shape"] = shape[1:]
+        result["shape"] = shape[1:]
         if shape[0] is not None:
-            made["batch_size"] = shape[0]
-    return made
+            result["batch_size"] = shape[0]
+    return result
 
 
-def _sequential(kind: str, given: JsonObject) -> JsonObject:
-    layers = [from_keras(layer) for layer in given["layers"]]
-    shape = from_keras(given.get("build_input_shape"))
+def _sequential(kind: str, config: JsonObject) -> JsonObject:
+    layers = [from_keras(layer) for layer in config["layers"]]
+    shape = from_keras(config.get("build_input_shape"))
     if layers and layers[0]["class_name"] == "InputLayer":
         shape = [None, *layers.pop(0)["config"]["shape"]]
-    return {"name": given.get("name"), "trainable": given.get("trainable", True), "layers": layers,
-            "build_input_shape": shape}
+    return {"name": config.get("name"), "trainable": config.get("trainable", True),
+            "layers": layers, "build_input_shape": shape}
 
 
-def _functional(kind: str, given: JsonObject) -> JsonObject:
+def _functional(kind: str, config: JsonObject) -> JsonObject:
     layers = []
-    first = _first_calls(given)
-    for entry in given["layers"]:
+    first = _first_calls(config)
+    for entry in config["layers"]:
         layer = from_keras(entry)
         calls = [_call(call, first) for call in entry["inbound_nodes"]]
         if "trainable" not in entry["config"] and entry["class_name"] not in _SHAPED:  # an operation
-            if entry["class_name"] not in _OURS_OF:
+            if entry["class_name"] not in _NODE_NAMES:
                 raise ValueError(f"the operation {entry['class_name']!r}, named {entry['name']!r}, is not known")
             options = {key: value for key, value in layer["config"].items() if key not in ("name", "initial")}
             if entry["class_name"] not in _WITH_DTYPE:
@@ -137,25 +137,25 @@ def _functional(kind: str, given: JsonObject) -> JsonObject:
                 call["kwargs"].update({key: value for key, value in options.items() if key != "subscripts"})
                 if entry["class_name"] == "GetItem" and isinstance(call["args"][1], list):
                     call["args"][1] = {"tuple": call["args"][1]}
-            layer = {"class_name": "Function", "config": {"function": _OURS_OF[entry["class_name"]],
-                                                          "name": entry["name"]}}
-        layers.append({"layer": layer, "name": keras2_config.layer_name(entry["name"]), "inbound_nodes": calls})
-    return {"name": given.get("name"), "trainable": given.get("trainable", True), "layers": layers,
-            **{key: _tensors(given[key], first) for key in ("input_layers", "output_layers")}}
+            function = {"function": _NODE_NAMES[entry["class_name"]], "name": entry["name"]}
+            layer = {"class_name": "Function", "config": function}
+        layers.append({"layer": layer, "name": keras2_config.convert_name(entry["name"]), "inbound_nodes": calls})
+    return {"name": config.get("name"), "trainable": config.get("trainable", True),
+            "layers": layers, **{key: _tensors(config[key], first) for key in ("input_layers", "output_layers")}}
 
 
-def _first_calls(given: JsonObject) -> dict[str, int]:
+def _first_calls(config: JsonObject) -> dict[str, int]:
     """Returns the number of each layer's first call: 0, or 1 for a model, as in Keras."""
-    lists = [given["output_layers"], *(call for entry in given["layers"]
-                                       for call in entry["inbound_nodes"] if "args" not in call)]
+    lists = [config["output_layers"], *(call for entry in config["layers"]
+                                        for call in entry["inbound_nodes"] if "args" not in call)]
     numbers: dict[str, set[int]] = {}
     for name, number, *_ in _references_in(lists):
         numbers.setdefault(name, set()).add(number)
     first = {}
-    for entry in given["layers"]:
-        used = numbers.get(entry["name"], {0})
+    for entry in config["layers"]:
+        ids = numbers.get(entry["name"], {0})
         calls = len(entry["inbound_nodes"])
-        first[entry["name"]] = int(0 not in used and (max(used) == calls or entry["class_name"] in _GRAPHS))
+        first[entry["name"]] = int(0 not in ids and (max(ids) == calls or entry["class_name"] in _GRAPHS))
     return first
 
 
@@ -176,8 +176,8 @@ def _call(call: Any, first: Mapping[str, int]) -> JsonObject:
     return {"args": [from_keras(arg) for arg in call["args"]], "kwargs": _kwargs(call["kwargs"])}
 
 
-def _kwargs(given: JsonObject) -> JsonObject:
-    return {key: from_keras(value) for key, value in given.items()
+def _kwargs(kwargs: JsonObject) -> JsonObject:
+    return {key: from_keras(value) for key, value in kwargs.items()
             if key != "mask" and not (key == "training" and value is None)}
 
 
@@ -187,7 +187,7 @@ def _tensors(value: Any, first: Mapping[str, int]) -> Any:
         return {"dict": {key: _tensors(item, first) for key, item in value.items()}}
     if value and isinstance(value[0], str):
         name, number, output = value[:3]
-        return {"tensor": [keras2_config.layer_name(name), number - first.get(name, 0), output]}
+        return {"tensor": [keras2_config.convert_name(name), number - first.get(name, 0), output]}
     return _tensors(value[0], first) if len(value) == 1 else [_tensors(item, first) for item in value]
 
 
@@ -226,10 +226,10 @@ def model_to_keras(model: Model) -> JsonObject:
         config = _graph(model)
         kind = "Functional"
         module = "keras.src.models.functional"
-    made = _object(module, kind, {"name": model.name, "trainable": model.trainable, **config})
+    entry = _object(module, kind, {"name": model.name, "trainable": model.trainable, **config})
     if registry_of(type(model)) is None:
-        made.update(class_name=type(model).__name__, registered_name=get_registered_name(type(model)), module=None)
-    return made
+        entry.update(class_name=type(model).__name__, registered_name=get_registered_name(type(model)), module=None)
+    return entry
 
 
 def _object(module: str | None, kind: str, config: JsonObject,
@@ -251,31 +251,31 @@ def _layer(layer: Layer) -> JsonObject:
     elif isinstance(config.get("padding"), int | list) and "kernel_size" in config:
         raise ValueError(f"In Keras the padding of {type(layer).__name__} is 'valid' or 'same'. Layer "
                          f"{layer.name!r} has {config['padding']}: put a ZeroPadding2D before it.")
-    return _with_build(layer, _object(registry.module, type(layer).__name__, config))
+    return _add_build_config(layer, _object(registry.module, type(layer).__name__, config))
 
 
 def _own_layer(layer: Layer) -> JsonObject:
     """Converts a user's layer or model, which Keras finds by its registered name."""
     config = {key: value for key, value in serialize(layer.get_config()).items() if key not in _OURS}
-    return _with_build(layer, _object(None, type(layer).__name__, config, get_registered_name(type(layer))))
+    return _add_build_config(layer, _object(None, type(layer).__name__, config, get_registered_name(type(layer))))
 
 
-def _with_build(layer: Layer, made: JsonObject) -> JsonObject:
+def _add_build_config(layer: Layer, entry: JsonObject) -> JsonObject:
     """Adds the shape that a layer was built for."""
-    if made["config"].get("activity_regularizer") is None:
-        made["config"].pop("activity_regularizer", None)
+    if entry["config"].get("activity_regularizer") is None:
+        entry["config"].pop("activity_regularizer", None)
     if layer._build_shape is None or isinstance(layer, InputLayer):
-        return made
-    return {**made, "build_config": {"input_shape": serialize(layer._build_shape)}}
+        return entry
+    return {**entry, "build_config": {"input_shape": serialize(layer._build_shape)}}
 
 
 def _graph(model: Model) -> JsonObject:
     records = model.graph.records()
     entries = []
-    calls_of: dict[Any, list[Node]] = {}
+    calls_by_operation: dict[Any, list[Node]] = {}
     for node in sorted(model.graph.nodes, key=lambda node: node.number):
-        calls_of.setdefault(node.operation, []).append(node)
-    shapes = {(operation.name, i, j): tensor for operation, nodes in calls_of.items()
+        calls_by_operation.setdefault(node.operation, []).append(node)
+    shapes = {(operation.name, i, j): tensor for operation, nodes in calls_by_operation.items()
               for i, node in enumerate(nodes) for j, tensor in enumerate(node.outputs)}
 
     def plain(item: Any) -> Any:
@@ -285,9 +285,9 @@ def _graph(model: Model) -> JsonObject:
             return item
         (kind, value), = item.items()
         if kind == "tensor":
-            like = shapes[tuple(value)]
+            tensor = shapes[tuple(value)]
             return {"class_name": "__keras_tensor__", "config": {
-                "shape": list(like.shape), "dtype": like.dtype, "keras_history": list(value)}}
+                "shape": list(tensor.shape), "dtype": tensor.dtype, "keras_history": list(value)}}
         if kind == "slice":
             return {"class_name": "__slice__", "config": dict(zip(("start", "stop", "step"), value))}
         if kind == "ellipsis":
@@ -300,34 +300,34 @@ def _graph(model: Model) -> JsonObject:
         calls = [{"args": plain(call["args"]), "kwargs": {key: plain(value) for key, value in call["kwargs"].items()}}
                  for call in entry["inbound_nodes"]]
         layer = entry["layer"]
-        made = _operation(layer, calls) if isinstance(layer, Function) else _layer(layer)
-        entries.append({**made, "name": entry["name"], "inbound_nodes": calls})
+        result = _operation(layer, calls) if isinstance(layer, Function) else _layer(layer)
+        entries.append({**result, "name": entry["name"], "inbound_nodes": calls})
     ends = {key: _references(records[key]) for key in ("input_layers", "output_layers")}
-    within = {entry["name"] for entry in entries if entry["class_name"] in _GRAPHS}
+    graphs = {entry["name"] for entry in entries if entry["class_name"] in _GRAPHS}
     for reference in _references_in(ends["output_layers"]):
-        reference[1] += reference[0] in within  # Keras counts the calls of a graph from 1 there
+        reference[1] += reference[0] in graphs  # Keras counts the calls of a graph from 1 there
     return {"layers": entries, **ends}
 
 
 def _operation(function: Function, calls: list[JsonObject]) -> JsonObject:
     """Converts a function in a graph; in Keras its keyword arguments belong to the operation."""
-    divided = [_divided(function, call) for call in calls]
-    if function.short not in _MODULES or any(options != divided[0][1] for _, options in divided):
+    splits = [_split_arguments(function, call) for call in calls]
+    if function.short not in _MODULES or any(options != splits[0][1] for _, options in splits):
         raise ValueError(f"Keras has no operation for the function {function.function!r}, named {function.name!r}. "
                          "Save the model as .safetensors, or make a layer of it.")
-    for call, (args, _) in zip(calls, divided):
+    for call, (args, _) in zip(calls, splits):
         call.update(args=args, kwargs={})
-    kind = _class_of(function.short)
-    return {**_object(_MODULES[function.short], kind, {"name": function.name, **(divided[0][1] if divided else {})}),
+    kind = _operation_class(function.short)
+    return {**_object(_MODULES[function.short], kind, {"name": function.name, **(splits[0][1] if splits else {})}),
             "registered_name": kind}
 
 
-def _divided(function: Function, call: JsonObject) -> tuple[list[Any], JsonObject]:
+def _split_arguments(function: Function, call: JsonObject) -> tuple[list[Any], JsonObject]:
     """Returns the call arguments of Keras's operation, and all its options with our defaults."""
     if function.short == "get_item":
         return call["args"], {}
-    wanted = signature(function.call if "." in function.function else getattr(ops, function.short))
-    bound = wanted.bind(*call["args"], **call["kwargs"])
+    sig = signature(function.call if "." in function.function else getattr(ops, function.short))
+    bound = sig.bind(*call["args"], **call["kwargs"])
     bound.apply_defaults()
     args = [value for name, value in bound.arguments.items() if name in _CALLED and name != "operands"]
     args += bound.arguments.get("operands", ())

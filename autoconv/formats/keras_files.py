@@ -34,7 +34,7 @@ def to_bytes(model: Model, suffix: str) -> bytes:
     training.warn_if_unbuilt(model)
     if suffix != ".keras":
         return _legacy_bytes(model)
-    config = _described(model)
+    config = _describe_model(model)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, data in (("metadata.json", json.dumps({"keras_version": KERAS_VERSION, "autoconv": __version__})),
@@ -45,13 +45,13 @@ def to_bytes(model: Model, suffix: str) -> bytes:
 
 def to_json(model: Model, **options: Any) -> str:
     """Returns the architecture of a built model, and its training if compiled, as Keras's JSON."""
-    return json.dumps(_described(model), **options)
+    return json.dumps(_describe_model(model), **options)
 
 
 def from_json(text: str, custom_objects: CustomObjects | None = None) -> Model:
     """Builds a model from autoconv's or Keras's JSON, with new weights. Raises ValueError."""
     config = _json(text, "the JSON")
-    model = _made(config, LARGEST_CONFIG, "the JSON", custom_objects)
+    model = _build_model(config, LARGEST_CONFIG, "the JSON", custom_objects)
     if config.get("compile_config"):
         _train(model, config["compile_config"], {}, "the JSON", custom_objects)
     return model
@@ -60,23 +60,22 @@ def from_json(text: str, custom_objects: CustomObjects | None = None) -> Model:
 def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = None,
                compile: bool = True) -> Model:
     """Builds a model from a Keras file, with its weights and, with `compile`, its training."""
-    where = repr(str(path))
+    label = repr(str(path))
     if path.suffix != ".keras":
-        return _legacy_model(data, where, custom_objects, compile)
-    parts = _unzipped(data, where)
+        return _legacy_model(data, label, custom_objects, compile)
+    parts = _unzip_parts(data, label)
     if not {"config.json", "model.weights.h5"} <= set(parts):
-        raise ValueError(f"{where} is not a Keras 3 model: it lacks config.json or model.weights.h5.")
-    config = _json(parts["config.json"], where)
+        raise ValueError(f"{label} is not a Keras 3 model: it lacks config.json or model.weights.h5.")
+    config = _json(parts["config.json"], label)
     weights = parts["model.weights.h5"]
-    model = _made(config, len(weights), where, custom_objects)
-    with hdf5.opened(weights, where) as file:
+    model = _build_model(config, len(weights), label, custom_objects)
+    with hdf5.open_root(weights, label) as file:
         arrays = hdf5.arrays(file, len(weights))
-    matching.assign(keras_weights.match(model, arrays, where))
-    keras_weights.put_streams(model, arrays, where)
+    matching.assign(keras_weights.match(model, arrays, label))
+    keras_weights.put_streams(model, arrays, label)
     if compile and config.get("compile_config"):
-        found = {key: value for key, value in arrays.items() if key.startswith("optimizer/vars/")}
-        _train(model, config["compile_config"], {key: found[key] for key in sorted(found, key=_number)}, where,
-               custom_objects)
+        keys = sorted((key for key in arrays if key.startswith("optimizer/vars/")), key=_number)
+        _train(model, config["compile_config"], {key: arrays[key] for key in keys}, label, custom_objects)
     return model
 
 
@@ -89,25 +88,25 @@ def save_weights(model: Model, path: Path) -> None:
 def load_weights(model: Model, path: Path) -> None:
     """Reads the weights of any Keras file into a built model, all or none."""
     model.count_params()
-    data = regular.read(path)
-    where = repr(str(path))
+    data = regular.read_bytes(path)
+    label = repr(str(path))
     if path.suffix == ".keras":
-        data = _unzipped(data, where).get("model.weights.h5", b"")
-    with hdf5.opened(data, where) as file:
+        data = _unzip_parts(data, label).get("model.weights.h5", b"")
+    with hdf5.open_root(data, label) as file:
         whole = "model_weights" in file
         if whole or "layer_names" in file.attrs:
-            found = _by_layers(model, file["model_weights"] if whole else file, len(data), where)
+            pairs = _match_layers(model, file["model_weights"] if whole else file, len(data), label)
         else:
             arrays = hdf5.arrays(file, len(data))
-            found = keras_weights.match(model, arrays, where)
-            keras_weights.put_streams(model, arrays, where)
-    matching.assign(found)
+            pairs = keras_weights.match(model, arrays, label)
+            keras_weights.put_streams(model, arrays, label)
+    matching.assign(pairs)
 
 
 # Contents of the files.
 
 
-def _described(model: Model) -> JsonObject:
+def _describe_model(model: Model) -> JsonObject:
     config = keras_config.model_to_keras(model)
     training = _training(model)
     return config if training is None else {**config, "compile_config": training}
@@ -119,13 +118,13 @@ def _training(model: Model) -> JsonObject | None:
     return None if config is None else serialize(config)
 
 
-def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
-    arrays = {path: weight.numpy() for path, weight in keras_weights.weights_of(model).items()}
+def _weights_bytes(model: Model, include_optimizer: bool) -> bytes:
+    arrays = {path: weight.numpy() for path, weight in keras_weights.weights_by_path(model).items()}
     arrays.update({path: generator.state.numpy().astype(np.uint32)
                    for path, generator in keras_weights.generators(model).items()})
     groups: dict[str, JsonObject] = dict(keras_weights.groups(model))
     optimizer: Any = model.optimizer
-    state = training.optimizer_state(model) if with_optimizer else {}
+    state = training.optimizer_state(model) if include_optimizer else {}
     if state:
         groups["optimizer/vars"] = {"name": optimizer.name}
         arrays.update({f"optimizer/vars/{i}": value
@@ -133,28 +132,28 @@ def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
     return hdf5.to_bytes(arrays, groups)
 
 
-def _made(config: Any, size: int, where: str, custom_objects: CustomObjects | None) -> Model:
+def _build_model(config: Any, size: int, label: str, custom_objects: CustomObjects | None) -> Model:
     """Builds a model from Keras's configuration, with at most the weights `size` bytes hold."""
     try:
         architecture.check_depth(config)
         description = keras_config.from_keras(config)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise ValueError(f"The architecture in {where} cannot be read: {error}.") from error
+        raise ValueError(f"The architecture in {label} cannot be read: {error}.") from error
     if not isinstance(description, dict) or not {"class_name", "config"} <= set(description):
-        raise ValueError(f"The architecture in {where} cannot be read: it must be an object with a class and a config.")
+        raise ValueError(f"The architecture in {label} cannot be read: it must be an object with a class and a config.")
     build = config.get("build_config") or {}
     description["input_shape"] = description["config"].get("build_input_shape") or build.get("input_shape")
-    return architecture.build(description, [], size // 4 + 1, where, custom_objects)
+    return architecture.build(description, [], size // 4 + 1, label, custom_objects)
 
 
-def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: str,
+def _train(model: Model, config: Any, variables: dict[str, np.ndarray], label: str,
            custom_objects: CustomObjects | None) -> None:
     """Compiles a model as in the file, and restores the optimizer's variables, if any."""
     try:
-        given = keras_config.from_keras(config)
-        own = given.pop("optimizer_config", None)
-        given["optimizer"] = given.get("optimizer") or own or "rmsprop"  # compile()'s default
-        model.compile_from_config(given, custom_objects)
+        settings = keras_config.from_keras(config)
+        default = settings.pop("optimizer_config", None) or "rmsprop"  # compile()'s default
+        settings["optimizer"] = settings.get("optimizer") or default
+        model.compile_from_config(settings, custom_objects)
         optimizer: Any = model.optimizer
         if variables:
             if model.trainable_weights and (not optimizer.slots or len(variables) > 2 - optimizer.is_scheduled or any(
@@ -162,7 +161,7 @@ def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: s
                 optimizer.build(model.trainable_weights)
             keras_weights.put_variables(optimizer, variables)
     except Exception as error:  # constructors of losses, metrics and optimizers may raise anything
-        raise ValueError(f"The training in {where} cannot be read: {error} Load the model without "
+        raise ValueError(f"The training in {label} cannot be read: {error} Load the model without "
                          "it: load_model(path, compile=False).") from error
 
 
@@ -173,37 +172,37 @@ def _number(path: str) -> int:
     return int(last)
 
 
-def _json(data: bytes | str, where: str) -> Any:
+def _json(data: bytes | str, label: str) -> Any:
     try:
-        found = json_text.parse(data)
+        config = json_text.parse(data)
     except ValueError as error:
-        raise ValueError(f"The architecture in {where} cannot be read: {error}.") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"The architecture in {where} cannot be read: it must be an object.")
-    return found
+        raise ValueError(f"The architecture in {label} cannot be read: {error}.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"The architecture in {label} cannot be read: it must be an object.")
+    return config
 
 
-def _unzipped(data: bytes, where: str) -> dict[str, bytes]:
+def _unzip_parts(data: bytes, label: str) -> dict[str, bytes]:
     """Returns an archive's config.json and model.weights.h5, with bounded sizes."""
-    found: dict[str, bytes] = {}
+    parts: dict[str, bytes] = {}
     limits = {"config.json": min(50 * len(data) + 2**20, json_text.LARGEST), "model.weights.h5": 4 * len(data) + 2**20}
     try:
         if data.count(b"PK\x01\x02") > MOST_PARTS:  # zipfile uses 600 bytes for each
             raise ValueError(f"it has more than {MOST_PARTS:,} parts")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for name, most in limits.items():
+            for name, limit in limits.items():
                 if name not in archive.namelist():
                     continue
                 info = archive.getinfo(name)
-                if info.file_size > most:
+                if info.file_size > limit:
                     raise ValueError(f"{name} claims {info.file_size:,} bytes")
                 with archive.open(info) as part:
-                    found[name] = part.read(most + 1)
-                if len(found[name]) > most:
-                    raise ValueError(f"{name} has more than {most:,} bytes")
+                    parts[name] = part.read(limit + 1)
+                if len(parts[name]) > limit:
+                    raise ValueError(f"{name} has more than {limit:,} bytes")
     except Exception as error:  # zipfile raises many types for damaged archives
-        raise ValueError(f"{where} cannot be read as .keras; it may be damaged or truncated: {error}.") from error
-    return found
+        raise ValueError(f"{label} cannot be read as .keras; it may be damaged or truncated: {error}.") from error
+    return parts
 
 
 # Whole models in HDF5, as before Keras 3.
@@ -222,46 +221,46 @@ def _legacy_bytes(model: Model) -> bytes:
     attributes["model_weights"] = {"backend": "autoconv", "keras_version": KERAS_VERSION,
                                    "layer_names": [layer.name for layer in _layers(model)]}
     for layer in _layers(model):
-        named = _weights_by_name(layer)
-        attributes[f"model_weights/{layer.name}"] = {"weight_names": list(named)}
-        arrays.update({f"model_weights/{layer.name}/{name}": weight.numpy() for name, weight in named.items()})
+        weights = _weights_by_name(layer)
+        attributes[f"model_weights/{layer.name}"] = {"weight_names": list(weights)}
+        arrays.update({f"model_weights/{layer.name}/{name}": weight.numpy() for name, weight in weights.items()})
     attributes["model_weights/top_level_model_weights"] = {"weight_names": np.zeros(0)}
-    compiled = _training(model)
+    training_config = _training(model)
     optimizer = model.optimizer
-    if compiled is not None and optimizer is not None:
-        compiled["optimizer_config"] = compiled.pop("optimizer")
-        attributes[""]["training_config"] = json.dumps(compiled)
+    if training_config is not None and optimizer is not None:
+        training_config["optimizer_config"] = training_config.pop("optimizer")
+        attributes[""]["training_config"] = json.dumps(training_config)
         state = training.optimizer_state(model)
         if state:
-            named_variables = [(f"{optimizer.name}/{name.replace('/', '_')}", value)
-                               for name, value in keras_weights.variables(optimizer, state)]
-            attributes["optimizer_weights"] = {"weight_names": [name for name, _ in named_variables]}
-            arrays.update({f"optimizer_weights/{name}": value for name, value in named_variables})
+            pairs = [(f"{optimizer.name}/{name.replace('/', '_')}", value)
+                     for name, value in keras_weights.variables(optimizer, state)]
+            attributes["optimizer_weights"] = {"weight_names": [name for name, _ in pairs]}
+            arrays.update({f"optimizer_weights/{name}": value for name, value in pairs})
     return hdf5.to_bytes(arrays, attributes)
 
 
-def _legacy_model(data: bytes, where: str, custom_objects: CustomObjects | None,
+def _legacy_model(data: bytes, label: str, custom_objects: CustomObjects | None,
                   compile: bool) -> Model:
-    with hdf5.opened(data, where) as file:
+    with hdf5.open_root(data, label) as file:
         text = hdf5.text(file, "model_config")
         if text is None:
             raise ValueError("it holds weights only. Make the model, then call model.load_weights")
         if '"hard_sigmoid"' in text and str(hdf5.text(file, "keras_version")).startswith("2."):
-            warnings.warn(f"{where} was written by Keras 2, where hard_sigmoid was clip(0.2 x + 0.5, 0, 1); it is "
+            warnings.warn(f"{label} was written by Keras 2, where hard_sigmoid was clip(0.2 x + 0.5, 0, 1); it is "
                           "clip(x / 6 + 0.5, 0, 1) since Keras 3: predictions differ.", stacklevel=5)
-        model = _made(_json(text, where), len(data), where, custom_objects)
-        matching.assign(_by_layers(model, file["model_weights"], len(data), where))
+        model = _build_model(_json(text, label), len(data), label, custom_objects)
+        matching.assign(_match_layers(model, file["model_weights"], len(data), label))
         streams = hdf5.text(file, "streams")
         if streams is not None:
-            training.put_streams(model, streams, where)
-        trained = hdf5.text(file, "training_config")
+            training.put_streams(model, streams, label)
+        training_config = hdf5.text(file, "training_config")
         variables = {}
-        if trained is not None and "optimizer_weights" in file:
+        if training_config is not None and "optimizer_weights" in file:
             group = file["optimizer_weights"]
             arrays = hdf5.arrays(group, len(data))
             variables = {name: arrays[name] for name in hdf5.strings(group, "weight_names")}
-    if compile and trained is not None:
-        _train(model, _json(trained, where), variables, where, custom_objects)
+    if compile and training_config is not None:
+        _train(model, _json(training_config, label), variables, label, custom_objects)
     return model
 
 
@@ -271,28 +270,28 @@ def _layers(model: Model) -> list[Layer]:
 
 def _weights_by_name(layer: Layer) -> dict[str, Variable]:
     """Returns the weights of a layer and its inner layers, by their names in old files."""
-    inner = [layer, *(each for _, each in keras_weights.places(layer))]
-    pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.own(each)]
+    inner = [layer, *(each for _, each in keras_weights.walk(layer))]
+    pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.list_weights(each)]
     return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # Keras's order
 
 
-def _by_layers(model: Model, group: hdf5.HDF5Node, size: int,
-               where: str) -> list[tuple[Variable, np.ndarray]]:
+def _match_layers(model: Model, group: hdf5.HDF5Node, size: int,
+                  label: str) -> list[tuple[Variable, np.ndarray]]:
     """Matches weights with arrays: layers by order, a layer's weights by name or order."""
     arrays = hdf5.arrays(group, size)
-    stored = [(name, hdf5.strings(group[name], "weight_names"))
+    groups = [(name, hdf5.strings(group[name], "weight_names"))
               for name in hdf5.strings(group, "layer_names")]
-    wanted = [(layer, _weights_by_name(layer)) for layer in _layers(model)]
-    stored = [each for each in stored if each[1]]
-    wanted = [each for each in wanted if each[1]]
-    if len(stored) != len(wanted):
-        raise ValueError(f"The file {where} has weights for {len(stored)} layers, but "
-                         f"{model.name!r} has {len(wanted)} layers with weights.")
-    found: list[tuple[Variable, np.ndarray]] = []
-    for (name, weight_names), (layer, weights) in zip(stored, wanted):
-        given = {"/".join(each.removesuffix(":0").split("/")[-2:]): arrays[f"{name}/{each}"] for each in weight_names}
-        if set(given) != set(weights):
-            given = {f"{layer.name}/{i}": arrays[f"{name}/{each}"] for i, each in enumerate(weight_names)}
+    layers = [(layer, _weights_by_name(layer)) for layer in _layers(model)]
+    groups = [each for each in groups if each[1]]
+    layers = [each for each in layers if each[1]]
+    if len(groups) != len(layers):
+        raise ValueError(f"The file {label} has weights for {len(groups)} layers, but "
+                         f"{model.name!r} has {len(layers)} layers with weights.")
+    matches: list[tuple[Variable, np.ndarray]] = []
+    for (name, weight_names), (layer, weights) in zip(groups, layers):
+        values = {"/".join(each.removesuffix(":0").split("/")[-2:]): arrays[f"{name}/{each}"] for each in weight_names}
+        if set(values) != set(weights):
+            values = {f"{layer.name}/{i}": arrays[f"{name}/{each}"] for i, each in enumerate(weight_names)}
             weights = {f"{layer.name}/{i}": weight for i, weight in enumerate(weights.values())}
-        found += matching.matched(weights, given, where, model.name)
-    return found
+        matches += matching.match(weights, values, label, model.name)
+    return matches

@@ -19,30 +19,30 @@ from ..random import SeedGenerator
 from . import matching
 
 
-def places(layer: Layer, seen: set[int] | None = None) -> Iterator[tuple[str, Layer]]:
+def walk(layer: Layer, ids: set[int] | None = None) -> Iterator[tuple[str, Layer]]:
     """Yields each layer inside a layer with its path, such as "encoder/layers/dense"."""
-    seen = {id(layer)} if seen is None else seen
+    ids = {id(layer)} if ids is None else ids
     attributes = {name: value for name, value in vars(layer).items() if name not in NO_PARTS}
     if isinstance(layer, Model) and has_graph(layer):
         attributes = {"layers": layer.layers}
     for name in sorted(attributes, key=lambda name: f"~{name}" if name.startswith("_") else name):
         for path, each in _parts(name, attributes[name]):
-            if id(each) not in seen:
-                seen.add(id(each))
+            if id(each) not in ids:
+                ids.add(id(each))
                 yield path, each
-                yield from ((f"{path}/{inner}", one) for inner, one in places(each, seen))
+                yield from ((f"{path}/{inner}", child) for inner, child in walk(each, ids))
 
 
 def _parts(path: str, value: Any) -> Iterator[tuple[str, Layer]]:
     """Yields the layers in an attribute's value, with the paths of their groups."""
     if isinstance(value, Layer):
         yield path, value
-    given: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         if isinstance(each, Layer) and not isinstance(each, Function):
-            yield f"{path}/{names.numbered(names.snake_case(type(each).__name__), given)}", each
+            yield f"{path}/{names.numbered(names.snake_case(type(each).__name__), counts)}", each
         elif isinstance(each, list | tuple | dict):
-            yield from _parts(f"{path}/{names.numbered('container', given)}", each)
+            yield from _parts(f"{path}/{names.numbered('container', counts)}", each)
 
 
 def has_graph(model: Model) -> bool:
@@ -51,37 +51,37 @@ def has_graph(model: Model) -> bool:
     return isinstance(model, Sequential) or (not has_own_reason and model._graph is not None)
 
 
-def own(layer: Layer) -> list[Variable]:
+def list_weights(layer: Layer) -> list[Variable]:
     """Returns a layer's own weights in Keras's order: those that training changes first."""
     weights = layer._own_weights()
     return [*(w for w in weights if w.learns), *(w for w in weights if not w.learns)]
 
 
-def weights_of(model: Model) -> dict[str, Variable]:
+def weights_by_path(model: Model) -> dict[str, Variable]:
     """Returns all weights by the paths of their arrays: "layers/conv2d/vars/0"."""
-    return {f"{path}/vars/{i}".lstrip("/"): weight for path, layer in [("", model), *places(model)]
-            for i, weight in enumerate(own(layer))}
+    return {f"{path}/vars/{i}".lstrip("/"): weight for path, layer in [("", model), *walk(model)]
+            for i, weight in enumerate(list_weights(layer))}
 
 
 def groups(model: Model) -> dict[str, dict[str, str]]:
     """Returns the groups' attributes: the names of layers."""
-    return {"vars": {"name": model.name}, **{f"{path}/vars": {"name": layer.name} for path, layer in places(model)}}
+    return {"vars": {"name": model.name}, **{f"{path}/vars": {"name": layer.name} for path, layer in walk(model)}}
 
 
 def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tuple[Variable, np.ndarray]]:
     """Returns each weight with its array. Raises ValueError, naming any that do not match."""
-    weights = weights_of(model)
+    weights = weights_by_path(model)
     states = generators(model)
     groups_ = {"layers", *(key.partition("/")[0] for key in weights)}
-    found = {key: value for key, value in arrays.items() if key.partition("/")[0] in groups_
-             and "generator/vars" not in key and key not in states}
-    return matching.matched(weights, found, path, model.name)
+    candidates = {key: value for key, value in arrays.items() if key.partition("/")[0] in groups_
+                  and "generator/vars" not in key and key not in states}
+    return matching.match(weights, candidates, path, model.name)
 
 
 def generators(model: Model) -> dict[str, SeedGenerator]:
     """Returns the layers' generators by path: "layers/dropout/seed_generator/vars/0"."""
     return {f"{path}/{layer.generator_name if isinstance(layer, RandomLayer) else name}/vars/0".lstrip("/"): value
-            for path, layer in [("", model), *places(model)]
+            for path, layer in [("", model), *walk(model)]
             for name, value in vars(layer).items() if isinstance(value, SeedGenerator)}
 
 
@@ -102,60 +102,60 @@ def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> No
 
 def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
     """Returns an optimizer's state as Keras's list of variables, with autoconv's names."""
-    found: list[tuple[str, Any]] = [("iterations", state["iterations"].astype(np.int32))]
+    result: list[tuple[str, Any]] = [("iterations", state["iterations"].astype(np.int32))]
     if "learning_rate" in state:
-        found.append(("learning_rate", state["learning_rate"].astype(np.float32)))
-    found += [(name, value) for name, value in state.items() if name.startswith("variable_")]
+        result.append(("learning_rate", state["learning_rate"].astype(np.float32)))
+    result += [(name, value) for name, value in state.items() if name.startswith("variable_")]
     keys = [f"{slot}/{i}" for slot, i in optimizer.slot_order(sum("/" in name for name in state))]
-    found += [(key, state[key]) for key in keys if key in state]
-    if isinstance(optimizer, Nadam) and len(found) > 2 - optimizer.is_scheduled:
-        found.append(("product", np.float32(optimizer._product(optimizer._updates()))))
-    return found
+    result += [(key, state[key]) for key in keys if key in state]
+    if isinstance(optimizer, Nadam) and len(result) > 2 - optimizer.is_scheduled:
+        result.append(("product", np.float32(optimizer._product(optimizer._updates()))))
+    return result
 
 
-def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
+def put_variables(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
     """Sets an optimizer's state to Keras's variables. Raises ValueError for other variables."""
-    if any(name.endswith(":0") for name in given):
-        return _put_keras_2(optimizer, given)
+    if any(name.endswith(":0") for name in arrays):
+        return _put_keras_2(optimizer, arrays)
     state = optimizer.get_state()
-    values = list(given.values())
-    like = variables(optimizer, state)
+    values = list(arrays.values())
+    targets = variables(optimizer, state)
     if not optimizer.slots:  # Keras 2 has slots that SGD does not use
         values = [value for value in values if value.shape == ()]
-    if len(values) < len(like):  # Keras 2 does not write these two
-        like = [pair for pair in like if pair[0] not in ("learning_rate", "product")]
-    if [np.shape(value) for _, value in like] != [value.shape for value in values]:
+    if len(values) < len(targets):  # Keras 2 does not write these two
+        targets = [pair for pair in targets if pair[0] not in ("learning_rate", "product")]
+    if [np.shape(value) for _, value in targets] != [value.shape for value in values]:
         raise ValueError(f"{type(optimizer).__name__} needs "
-                         f"{len(like)} optimizer variables of shapes {[np.shape(value) for _, value in like]}. "
+                         f"{len(targets)} optimizer variables of shapes {[np.shape(value) for _, value in targets]}. "
                          f"Received: {len(values)}, of shapes {[value.shape for value in values]}.")
-    found = {name: value for (name, _), value in zip(like, values) if name != "product"}
+    new_state = {name: value for (name, _), value in zip(targets, values) if name != "product"}
     rate = state.get("learning_rate")  # the configured rate; the file stores it rounded to float32
-    if rate is not None and np.float32(rate) == found.get("learning_rate"):
-        found["learning_rate"] = rate
-    optimizer.set_state({**state, **found})
+    if rate is not None and np.float32(rate) == new_state.get("learning_rate"):
+        new_state["learning_rate"] = rate
+    optimizer.set_state({**state, **new_state})
 
 
 _SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "velocity_hat", "rms": "velocity",
                      "mg": "average_gradient", "accum_grad": "accumulated_grad", "accum_var": "accumulated_delta_var"}
 
 
-def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
+def _put_keras_2(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
     """Sets Keras 2 variables: "Adam/m/dense/kernel:0"; legacy ones "Adam/dense/kernel/m:0"."""
-    place = -1 if any(name.endswith("/iter:0") for name in given) else 1
+    slot_index = -1 if any(name.endswith("/iter:0") for name in arrays) else 1
     state = dict(optimizer.get_state())
-    found = dict[str, np.ndarray]()
+    new_slots = dict[str, np.ndarray]()
     slots = {**_SLOTS_OF_KERAS_2, **({"v": "norm"} if "norm" in optimizer.slots else {})}
-    for name, value in given.items():
+    for name, value in arrays.items():
         parts = name.removesuffix(":0").split("/")
         if parts[-1] in ("iter", "iteration"):
             state["iterations"] = value
         elif len(parts) > 2:
-            slot = slots.get(parts[place], parts[place])
-            number = sum(key.startswith(f"{slot}/") for key in found)
-            found[f"{slot}/{number}"] = value
-    slots_now = [key for key in state if "/" in key]
-    if any(key not in found or found[key].shape != state[key].shape for key in slots_now):
+            slot = slots.get(parts[slot_index], parts[slot_index])
+            number = sum(key.startswith(f"{slot}/") for key in new_slots)
+            new_slots[f"{slot}/{number}"] = value
+    slot_keys = [key for key in state if "/" in key]
+    if any(key not in new_slots or new_slots[key].shape != state[key].shape for key in slot_keys):
         warnings.warn("The optimizer state in the file does not match "
                       f"{type(optimizer).__name__}: it starts from scratch.", stacklevel=8)
         return
-    optimizer.set_state({**state, **{key: found[key] for key in slots_now}})
+    optimizer.set_state({**state, **{key: new_slots[key] for key in slot_keys}})

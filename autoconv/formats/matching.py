@@ -16,22 +16,22 @@ _lenient: ContextVar[bool] = ContextVar("skip_mismatch", default=False)
 
 
 @contextmanager
-def lenient(wanted: bool) -> Iterator[None]:
-    """Inside the block, if `wanted`, skips arrays that match no weight, with a warning."""
-    token = _lenient.set(wanted)
+def allow_mismatch(skip_mismatch: bool) -> Iterator[None]:
+    """Inside the block, if `skip_mismatch`, skips arrays that match no weight, with a warning."""
+    token = _lenient.set(skip_mismatch)
     try:
         yield
     finally:
         _lenient.reset(token)
 
 
-def matched(weights: Mapping[str, Variable], arrays: Mapping[str, np.ndarray], path: str,
-            model: str) -> list[tuple[Variable, np.ndarray]]:
+def match(weights: Mapping[str, Variable], arrays: Mapping[str, np.ndarray], path: str,
+          model: str) -> list[tuple[Variable, np.ndarray]]:
     """Returns each weight with its array. Raises ValueError if names or shapes differ."""
     lines = [f"  {name}: the model has {_shape(weights.get(name))}, the file {_shape(arrays.get(name))}"
              for name in {**weights, **arrays} if _shape(weights.get(name)) != _shape(arrays.get(name))]
-    shown = "\n".join(line[:LONGEST] for line in lines[:SHOWN])
-    message = f"The weights in {path} are not those of {model!r}:\n{shown}"
+    text = "\n".join(line[:LONGEST] for line in lines[:SHOWN])
+    message = f"The weights in {path} are not those of {model!r}:\n{text}"
     if lines and not _lenient.get():
         raise ValueError(message)
     if lines:
@@ -39,9 +39,9 @@ def matched(weights: Mapping[str, Variable], arrays: Mapping[str, np.ndarray], p
     return [(weight, arrays[name]) for name, weight in weights.items() if _shape(weight) == _shape(arrays.get(name))]
 
 
-def assign(found: list[tuple[Variable, np.ndarray]]) -> None:
+def assign(matches: list[tuple[Variable, np.ndarray]]) -> None:
     """Assigns each array to its weight."""
-    for weight, array in found:
+    for weight, array in matches:
         weight.assign(array)
 
 

@@ -25,22 +25,22 @@ class Value:
         self.shape = tuple(shape)
 
     @property
-    def any(self) -> str:
+    def name(self) -> str:
         """The tensor's name in an available layout, channels first if both exist."""
         return self.first or self.last  # type: ignore[return-value]
 
     def like(self, name: str, shape: Shape | None = None) -> "Value":
-        """Returns a value of this name, in the layout of `any`."""
+        """Returns a value of this name, in the layout of `name`."""
         shape = self.shape if shape is None else shape
         return Value(None, shape, name) if self.first else Value(name, shape)
 
     def axis(self, axis: int) -> int:
-        """Returns the index of an axis of `shape` in the layout of `any`, counted from 0."""
+        """Returns the index of an axis of `shape` in the layout of `name`, counted from 0."""
         axis %= len(self.shape)
         return FIRST.index(axis) if self.first else axis
 
-    def beside(self, array: Any) -> np.ndarray:
-        """Returns a constant that broadcasts with `shape`, in the layout of `any`."""
+    def broadcast(self, array: Any) -> np.ndarray:
+        """Returns a constant that broadcasts with `shape`, in the layout of `name`."""
         array = np.asarray(array, np.float32)
         if not self.first or array.ndim == 0:
             return array
@@ -81,22 +81,22 @@ class Builder:
         self._prefix = ""
 
     @contextmanager
-    def within(self, layer: str, traces: bool = False) -> Iterator[None]:
+    def enter_layer(self, layer: str, traces: bool = False) -> Iterator[None]:
         """Prefixes names with the layer's inside the block. traces: whether its call is traced."""
-        before = self._prefix, self.traces
+        previous = self._prefix, self.traces
         self._prefix = f"{self._prefix}{layer}/"
         self.traces = traces
         try:
             yield
         finally:
-            self._prefix, self.traces = before
+            self._prefix, self.traces = previous
 
-    def unique(self, name: str) -> str:
+    def unique_name(self, name: str) -> str:
         """Reserves and returns the name, with a number appended if it is already in use."""
-        wanted = name
+        base = name
         number = 1
         while name in self.names:
-            name = f"{wanted}_{number}"
+            name = f"{base}_{number}"
             number = number + 1
         self.names.add(name)
         return name
@@ -104,7 +104,7 @@ class Builder:
     def node(self, op: str, *inputs: str | None, names: list[str] | None = None,
              **attributes: Any) -> str:
         """Adds a node; None and "" are omitted inputs. Returns the name of its first result."""
-        outputs = names or [self.unique(f"{self._prefix}{op}")]
+        outputs = names or [self.unique_name(f"{self._prefix}{op}")]
         self.nodes.append(self.onnx.helper.make_node(op, [name or "" for name in inputs], outputs,
                                                      name=outputs[0], **attributes))
         return outputs[0]
@@ -112,10 +112,10 @@ class Builder:
     def constant(self, value: Any, name: str = "constant", dtype: DTypeLike = np.float32) -> str:
         """Returns the name of an initializer; equal numbers, integers, weights are shared."""
         array = np.ascontiguousarray(value, dtype).reshape(np.shape(value))
-        own = self._prefix + name if array.ndim and dtype is np.float32 else ""
-        key = (own, array.dtype.str, array.shape, sha256(array.tobytes()).digest())
+        owner = self._prefix + name if array.ndim and dtype is np.float32 else ""
+        key = (owner, array.dtype.str, array.shape, sha256(array.tobytes()).digest())
         if key not in self._constants:
-            self._constants[key] = self.unique(f"{self._prefix}{name}")
+            self._constants[key] = self.unique_name(f"{self._prefix}{name}")
             self.initializers.append(self.onnx.numpy_helper.from_array(array, self._constants[key]))
         return self._constants[key]
 

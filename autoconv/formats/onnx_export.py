@@ -38,18 +38,18 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
         raise ValueError(f"An ONNX file holds a graph. {model.name!r} has its own call, or is not built: make it "
                          "as Model(inputs, outputs) or Sequential, and build it.")
     builder = Builder(onnx, opset)
-    known = {}
+    values = {}
     for tensor in model.graph.inputs:
-        name = builder.unique(tensor.name)
+        name = builder.unique_name(tensor.name)
         builder.inputs.append(_info(onnx, name, tensor.shape))
-        known[id(tensor)] = Value(name, tensor.shape)
+        values[id(tensor)] = Value(name, tensor.shape)
     with numbering():
-        _run(builder, model.graph, known)
+        _add_graph(builder, model.graph, values)
     for tensor, name in zip(model.graph.outputs, model.graph.output_names):
-        resolved = model.graph.resolve(tensor)
-        output = builder.unique(f"{name}_output" if name in builder.names else name)
-        builder.node("Identity", last(builder, known[id(resolved)]), names=[output])
-        builder.outputs.append(_info(onnx, output, resolved.shape))
+        source = model.graph.resolve(tensor)
+        output = builder.unique_name(f"{name}_output" if name in builder.names else name)
+        builder.node("Identity", last(builder, values[id(source)]), names=[output])
+        builder.outputs.append(_info(onnx, output, source.shape))
     proto = _model(onnx, builder, model.name, opset)
     if path is not None:
         atomic.write(Path(path), proto.SerializeToString(deterministic=True))
@@ -72,61 +72,61 @@ def _info(onnx: ModuleType, name: str, shape: Shape) -> Any:
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
 
 
-def _run(builder: Builder, graph: Graph, known: dict[int, Value]) -> None:
-    """Adds the ops of a graph's nodes. known: its inputs' values; all its tensors' are added."""
+def _add_graph(builder: Builder, graph: Graph, values: dict[int, Value]) -> None:
+    """Adds the ops of a graph's nodes. values: its inputs' values; all its tensors' are added."""
 
-    def value_of(tensor: SymbolicTensor) -> Value:
-        return known[id(graph.resolve(tensor))]
+    def find(tensor: SymbolicTensor) -> Value:
+        return values[id(graph.resolve(tensor))]
 
     for node in graph.nodes:
         if isinstance(node.operation, InputLayer):
             continue
-        for tensor, value in zip(node.outputs, _call(builder, node, value_of), strict=True):
+        for tensor, value in zip(node.outputs, _call(builder, node, find), strict=True):
             value.shape = tensor.shape
             if tensor.shape and tensor.shape[0] and tensor.shape[0] % BATCH == 0:
                 value.shape = (None, *tensor.shape[1:])
-            known[id(tensor)] = value
+            values[id(tensor)] = value
 
 
-def _call(builder: Builder, node: Node, value_of: Callable[[SymbolicTensor], Value]) -> list[Value]:
+def _call(builder: Builder, node: Node, find: Callable[[SymbolicTensor], Value]) -> list[Value]:
     """Returns the values of one call of a layer, a model or a function."""
     operation = node.operation
-    args, kwargs = node.arguments(value_of)
+    args, kwargs = node.arguments(find)
     if not isinstance(operation, Layer):
         emit = onnx_functions.FUNCTIONS.get(operation.short)
         if emit is None or operation.function.startswith("ops."):
-            return _traced(builder, operation, getattr(operation.call, "__wrapped__", None), args, kwargs)
-        with nullcontext() if builder.traces else builder.within(operation.name):
-            found = emit(builder, *args, **kwargs)
-        return found if isinstance(found, list) else [found]
+            return _trace_call(builder, operation, getattr(operation.call, "__wrapped__", None), args, kwargs)
+        with nullcontext() if builder.traces else builder.enter_layer(operation.name):
+            result = emit(builder, *args, **kwargs)
+        return result if isinstance(result, list) else [result]
     if kwargs.get("training"):
         raise ValueError(f"An ONNX file holds only a model's inference. The layer {operation.name!r} "
                          f"({type(operation).__name__}) is called with training=True.")
     if isinstance(operation, Model) and operation._graph is not None and type(operation).call is Model.call:
         inner = operation.graph
         values = {id(tensor): value for tensor, value in zip(inner.inputs, inner.match(args[0], operation.name))}
-        with builder.within(operation.name):
-            _run(builder, inner, values)
+        with builder.enter_layer(operation.name):
+            _add_graph(builder, inner, values)
         return [values[id(inner.resolve(tensor))] for tensor in inner.outputs]
     if type(operation) in onnx_layers.LAYERS:
-        with builder.within(operation.name):
+        with builder.enter_layer(operation.name):
             return [onnx_layers.LAYERS[type(operation)](builder, operation, args[0], node.outputs[0].shape)]
     if training_argument(type(operation)) is not None:
         kwargs = {**kwargs, "training": False}
-    return _traced(builder, operation, operation.call, args, kwargs)
+    return _trace_call(builder, operation, operation.call, args, kwargs)
 
 
-def _traced(builder: Builder, operation: Any, call: Callable | None, args: tuple,
-            kwargs: dict[str, Any]) -> list[Value]:
+def _trace_call(builder: Builder, operation: Any, call: Callable | None, args: tuple,
+                kwargs: dict[str, Any]) -> list[Value]:
     """Exports a layer or function by tracing the functions it calls. Returns its values."""
-    given: dict[int, Value] = {}
+    values: dict[int, Value] = {}
     inputs: list[SymbolicTensor] = []
 
     def symbolic(item: Any) -> Any:
         if not isinstance(item, Value):
             return item
         inputs.append(Input(batch_shape=(BATCH if item.shape[0] is None else item.shape[0], *item.shape[1:])))
-        given[id(inputs[-1])] = item
+        values[id(inputs[-1])] = item
         return inputs[-1]
 
     try:
@@ -137,11 +137,11 @@ def _traced(builder: Builder, operation: Any, call: Callable | None, args: tuple
         inner = Graph(inputs, outputs)
     except Exception as error:  # a user's call may raise anything
         raise ValueError(f"No ONNX op is known for {operation!r}, and its call cannot be traced: {error}") from error
-    with builder.within(operation.name, traces=True):
-        _run(builder, inner, given)
+    with builder.enter_layer(operation.name, traces=True):
+        _add_graph(builder, inner, values)
     for node in inner.nodes:
         node.remove()
-    return [given[id(inner.resolve(tensor))] for tensor in flatten(outputs)]
+    return [values[id(inner.resolve(tensor))] for tensor in flatten(outputs)]
 
 
 @contextmanager

@@ -47,7 +47,7 @@ _VALUES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints"}  # fields of 
 _DEFAULTS = {"f": 0.0, "i": 0, "s": ""}
 
 
-class Read(NamedTuple):
+class RawNode(NamedTuple):
     """A node: its attributes, the names of its inputs and results, "" for omitted ones."""
 
     attributes: Attributes
@@ -70,15 +70,15 @@ class File(NamedTuple):
     inputs: list[Port]
     outputs: list[Port]
     constants: dict[str, np.ndarray]
-    nodes: list[Read]
+    nodes: list[RawNode]
 
 
-def read(source: str | os.PathLike[str] | bytes) -> File:
+def read_file(source: str | os.PathLike[str] | bytes) -> File:
     """Reads the nodes and constants that the outputs of an ONNX file need, from its path or bytes.
     Runs no code, reads no other files. Raises ValueError for a damaged file, FileNotFoundError.
     """
     try:
-        model = protobuf.read(_bytes(source), _MODEL)
+        model = protobuf.read_message(_bytes(source), _MODEL)
     except ValueError as error:
         raise ValueError(f"This ONNX file cannot be read; it may be damaged or truncated: {error}.") from None
     if not model.get("ir_version") or not model.get("graph", {}).get("output"):
@@ -86,7 +86,7 @@ def read(source: str | os.PathLike[str] | bytes) -> File:
     if {"functions", "training_info"} & set(model) or "sparse_initializer" in model["graph"]:
         raise ValueError("Functions, training steps and sparse tensors in ONNX files are not "
                          "implemented. Export the model without them, for inference.")
-    return _needed(_file(model["graph"], _opset(model)))
+    return _drop_unused(_file(model["graph"], _opset(model)))
 
 
 def _bytes(source: str | os.PathLike[str] | bytes) -> bytes:
@@ -99,7 +99,7 @@ def _bytes(source: str | os.PathLike[str] | bytes) -> bytes:
         size = len(source)
     if size > BYTES:
         raise ValueError(f"An ONNX file may have at most {BYTES:,} bytes. Received: {size:,}.")
-    return bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else regular.read(path)
+    return bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else regular.read_bytes(path)
 
 
 def _opset(model: Message) -> int:
@@ -113,39 +113,39 @@ def _opset(model: Message) -> int:
 
 def _file(graph: Message, opset: int) -> File:
     names = [tensor.get("name", "") for tensor in graph["initializer"]]
-    given = set(names)
-    inputs = [_port(each) for each in graph["input"] if each.get("name", "") not in given]
+    constant_names = set(names)
+    inputs = [_port(each) for each in graph["input"] if each.get("name", "") not in constant_names]
     nodes = [_node(node, number, opset) for number, node in enumerate(graph["node"])]
-    known = {port.name for port in inputs} | given
-    made = Counter([*(port.name for port in inputs), *names, *(o for node in nodes for o in node.outputs if o)])
-    twice = [name for name, count in made.items() if count > 1]
-    if twice:
-        raise ValueError(f"Each tensor of a graph must be defined once. Received {twice[0]!r} several times.")
+    tensor_names = {port.name for port in inputs} | constant_names
+    definitions = Counter([*(port.name for port in inputs), *names, *(o for node in nodes for o in node.outputs if o)])
+    duplicates = [name for name, count in definitions.items() if count > 1]
+    if duplicates:
+        raise ValueError(f"Each tensor of a graph must be defined once. Received {duplicates[0]!r} several times.")
     for node in nodes:
-        missing = [name for name in node.inputs if name and name not in known]
+        missing = [name for name in node.inputs if name and name not in tensor_names]
         if missing:
             raise ValueError("A node can use only inputs, initializers and results of earlier "
                              f"nodes. Node {node.attributes.name!r} ({node.attributes.op}) uses "
                              f"{missing[0]!r}, which is not defined.")
-        known.update(node.outputs)
+        tensor_names.update(node.outputs)
     outputs = [_port(each) for each in graph["output"]]
     for port in outputs:
-        if port.name not in known:
+        if port.name not in tensor_names:
             raise ValueError(f"No node computes the output {port.name!r}.")
     constants = {name: array(tensor) for name, tensor in zip(names, graph["initializer"])}
     return File(graph.get("name", ""), inputs, outputs, constants, nodes)
 
 
-def _needed(file: File) -> File:
+def _drop_unused(file: File) -> File:
     """Returns the file without nodes and constants that no output needs."""
-    needed = {port.name for port in file.outputs}
+    names = {port.name for port in file.outputs}
     nodes = []
     for node in reversed(file.nodes):
-        if needed & set(node.outputs):
-            needed.update(node.inputs)
+        if names & set(node.outputs):
+            names.update(node.inputs)
             nodes.append(node)
     return file._replace(nodes=nodes[::-1], constants={
-        name: array for name, array in file.constants.items() if name in needed})
+        name: array for name, array in file.constants.items() if name in names})
 
 
 def _port(info: Message) -> Port:
@@ -163,7 +163,7 @@ def _port(info: Message) -> Port:
     return Port(name, DTYPES[kind["elem_type"]], shape)
 
 
-def _node(node: Message, number: int, opset: int) -> Read:
+def _node(node: Message, number: int, opset: int) -> RawNode:
     op = node.get("op_type", "")
     outputs = tuple(node["output"])
     values = {}
@@ -183,7 +183,7 @@ def _node(node: Message, number: int, opset: int) -> Read:
         if field == "t":
             value = array(value)
         values[key] = protobuf.numbers(value).tolist() if isinstance(value, list) else value
-    return Read(Attributes(op, name, opset, values, len(outputs)), tuple(node["input"]), outputs)
+    return RawNode(Attributes(op, name, opset, values, len(outputs)), tuple(node["input"]), outputs)
 
 
 def array(tensor: Message) -> np.ndarray:

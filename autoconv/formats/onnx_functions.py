@@ -21,74 +21,74 @@ Emitter = Callable[..., Any]
 Operand = Value | np.ndarray | float
 
 
-def _one(op: str, **attributes: Any) -> Emitter:
+def _make_unary(op: str, **attributes: Any) -> Emitter:
     """Returns an emitter for an elementwise op on one tensor."""
-    return lambda b, x: x.like(b.node(op, x.any, **attributes))
+    return lambda b, x: x.like(b.node(op, x.name, **attributes))
 
 
 def relu(b: Builder, x: Value, negative_slope: float = 0.0, max_value: float | None = None,
          threshold: float = 0.0) -> Value:
     if not threshold:
-        y = b.node("LeakyRelu", x.any, alpha=float(negative_slope)) if negative_slope else b.node("Relu", x.any)
+        y = b.node("LeakyRelu", x.name, alpha=float(negative_slope)) if negative_slope else b.node("Relu", x.name)
     else:
         limit = b.constant(threshold)
-        below = b.node("Mul", b.node("Sub", x.any, limit), b.constant(negative_slope))
-        y = b.node("Where", b.node("Greater", x.any, limit), x.any, below)
+        negative = b.node("Mul", b.node("Sub", x.name, limit), b.constant(negative_slope))
+        y = b.node("Where", b.node("Greater", x.name, limit), x.name, negative)
     return x.like(y if max_value is None else b.node("Min", y, b.constant(max_value)))
 
 
 def leaky_relu(b: Builder, x: Value, negative_slope: float = 0.2) -> Value:
-    return x.like(b.node("LeakyRelu", x.any, alpha=float(negative_slope)))
+    return x.like(b.node("LeakyRelu", x.name, alpha=float(negative_slope)))
 
 
 def elu(b: Builder, x: Value, alpha: float = 1.0) -> Value:
-    return x.like(b.node("Elu", x.any, alpha=float(alpha)))
+    return x.like(b.node("Elu", x.name, alpha=float(alpha)))
 
 
 def softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1, op: str = "Softmax") -> Value:
     if not isinstance(axis, Sequence):
-        return x.like(b.node(op, x.any, axis=x.axis(axis)))
+        return x.like(b.node(op, x.name, axis=x.axis(axis)))
     axes = [x.axis(each) for each in axis]
-    shifted = b.node("Sub", x.any, b.reduce("ReduceMax", x.any, axes, True))
-    powers = b.node("Exp", shifted)
+    exponents = b.node("Sub", x.name, b.reduce("ReduceMax", x.name, axes, True))
+    powers = b.node("Exp", exponents)
     total = b.reduce("ReduceSum", powers, axes, True)
-    return x.like(b.node("Div", powers, total) if op == "Softmax" else b.node("Sub", shifted, b.node("Log", total)))
+    return x.like(b.node("Div", powers, total) if op == "Softmax" else b.node("Sub", exponents, b.node("Log", total)))
 
 
 # Arithmetic.
 
 
-def together(b: Builder, values: Sequence[Operand]) -> tuple[list[str], Value]:
+def align_operands(b: Builder, values: Sequence[Operand]) -> tuple[list[str], Value]:
     """Returns names of broadcasting values and constants in a common layout, and a value in it."""
     tensors = [value for value in values if isinstance(value, Value)]
     constants = [np.ndim(value) for value in values if not isinstance(value, Value)]
     if not all(value.first for value in tensors) or max(constants, default=0) > 4:
         names = [last(b, value) if isinstance(value, Value) else b.constant(value) for value in values]
         return names, Value(tensors[0].last, tensors[0].shape)
-    return [first(b, value) if isinstance(value, Value) else b.constant(tensors[0].beside(value))
+    return [first(b, value) if isinstance(value, Value) else b.constant(tensors[0].broadcast(value))
             for value in values], tensors[0]
 
 
-def _joined(op: str) -> Emitter:
+def _make_nary(op: str) -> Emitter:
     """Returns an emitter for an elementwise op on two or more tensors."""
 
     def emit(b: Builder, *values: Operand) -> Value:
-        names, like = together(b, values)
+        names, like = align_operands(b, values)
         return like.like(b.node(op, *names))
 
     return emit
 
 
 def power(b: Builder, x: Value, exponent: float) -> Value:
-    return x.like(b.node("Sqrt", x.any) if exponent == 0.5 else b.node("Pow", x.any, b.constant(exponent)))
+    return x.like(b.node("Sqrt", x.name) if exponent == 0.5 else b.node("Pow", x.name, b.constant(exponent)))
 
 
 def clip(b: Builder, x: Value, x_min: Any = None, x_max: Any = None) -> Value:
     if any(np.ndim(bound) or isinstance(bound, Value) for bound in (x_min, x_max)):
-        x = x if x_min is None else _joined("Max")(b, x, x_min)
-        return x if x_max is None else _joined("Min")(b, x, x_max)
+        x = x if x_min is None else _make_nary("Max")(b, x, x_min)
+        return x if x_max is None else _make_nary("Min")(b, x, x_max)
     bounds = [None if bound is None else b.constant(bound) for bound in (x_min, x_max)]
-    return x.like(b.node("Clip", x.any, *bounds))
+    return x.like(b.node("Clip", x.name, *bounds))
 
 
 def matmul(b: Builder, x: Operand, y: Operand) -> Value:
@@ -102,7 +102,7 @@ def cast(b: Builder, x: Value, dtype: DTypeLike) -> Value:
     return x
 
 
-def _reduced(op: str) -> Emitter:
+def _make_reduction(op: str) -> Emitter:
     """Returns an emitter for a reduction over axes."""
 
     def emit(b: Builder, x: Value, axis: int | Sequence[int] | None = None,
@@ -119,20 +119,20 @@ def _reduced(op: str) -> Emitter:
 # Shapes.
 
 
-def _unpacked(sizes: tuple[Any, ...]) -> list[int]:
+def _unpack_sizes(sizes: tuple[Any, ...]) -> list[int]:
     """Returns the sizes of `f(2, 3)` or `f((2, 3))`."""
     return list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], Sequence) else list(sizes)
 
 
 def reshape(b: Builder, x: Value, *shape: Any) -> Value:
-    sizes = _unpacked(shape)
+    sizes = _unpack_sizes(shape)
     if b.traces and sizes[0] % BATCH == 0:  # the number of samples, or a multiple of it
         return Value(b.node("Reshape", last(b, x), b.ints([0 if -1 in sizes else -1, *sizes[1:]], "shape")), ())
     return Value(b.node("Reshape", last(b, x), b.ints(sizes, "shape"), allowzero=1), ())
 
 
 def transpose(b: Builder, x: Value, *axes: Any) -> Value:
-    order = [i % len(x.shape) for i in _unpacked(axes)] or list(reversed(range(len(x.shape))))
+    order = [i % len(x.shape) for i in _unpack_sizes(axes)] or list(reversed(range(len(x.shape))))
     return Value(b.node("Transpose", last(b, x), perm=order), ())
 
 
@@ -151,7 +151,7 @@ def expand_dims(b: Builder, x: Value, axis: int | Sequence[int]) -> Value:
 
 
 def concatenate(b: Builder, xs: Sequence[Operand], axis: int = 0) -> Value:
-    names, like = together(b, xs)
+    names, like = align_operands(b, xs)
     return like.like(b.node("Concat", *names, axis=like.axis(axis)))
 
 
@@ -169,13 +169,13 @@ def split(b: Builder, x: Value, indices_or_sections: int | Sequence[int],
         cuts = [0, *indices_or_sections, size]
     else:
         cuts = list(range(0, size + 1, size // indices_or_sections))
-    return [sliced(b, x, [start], [stop], [axis]) for start, stop in pairwise(cuts)]
+    return [emit_slice(b, x, [start], [stop], [axis]) for start, stop in pairwise(cuts)]
 
 
-def sliced(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[int],
-           steps: list[int] | None = None) -> Value:
+def emit_slice(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[int],
+               steps: list[int] | None = None) -> Value:
     """Emits x[start:end:step] along each of these axes."""
-    return x.like(b.node("Slice", x.any, b.ints(starts, "starts"), b.ints(ends, "ends"),
+    return x.like(b.node("Slice", x.name, b.ints(starts, "starts"), b.ints(ends, "ends"),
                          b.ints([x.axis(axis) for axis in axes], "axes"), b.ints(steps or [1] * len(starts), "steps")))
 
 
@@ -183,16 +183,16 @@ def get_item(b: Builder, x: Value, index: Any) -> Value:
     parts = list(index) if isinstance(index, tuple) else [index]
     if not all(part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts):
         raise ValueError(f"Only integers, slices and ... can be exported as indices. Received: {index!r}.")
-    where = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
+    ellipsis_index = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
     free = len(x.shape) - sum(part is not Ellipsis for part in parts)
-    parts = [*parts[:where], *[slice(None)] * free, *parts[where + 1 :]]
-    cut = [(axis, _bounds(part)) for axis, part in enumerate(parts) if part != slice(None)]
+    parts = [*parts[:ellipsis_index], *[slice(None)] * free, *parts[ellipsis_index + 1 :]]
+    slices = [(axis, _bounds(part)) for axis, part in enumerate(parts) if part != slice(None)]
     y = x
-    if cut:
-        starts, ends, steps = (list(column) for column in zip(*(bounds for _, bounds in cut)))
-        y = sliced(b, x, starts, ends, [axis for axis, _ in cut], steps)
-    gone = [axis for axis, part in enumerate(parts) if not isinstance(part, slice)]
-    return squeeze(b, y, gone) if gone else y
+    if slices:
+        starts, ends, steps = (list(column) for column in zip(*(bounds for _, bounds in slices)))
+        y = emit_slice(b, x, starts, ends, [axis for axis, _ in slices], steps)
+    drop_axes = [axis for axis, part in enumerate(parts) if not isinstance(part, slice)]
+    return squeeze(b, y, drop_axes) if drop_axes else y
 
 
 def _bounds(part: Any) -> tuple[int, int, int]:
@@ -212,7 +212,7 @@ def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant",
     if x.first:
         pairs = [pairs[0], pairs[3], pairs[1], pairs[2]]
     before, after = zip(*pairs)
-    return x.like(b.node("Pad", x.any, b.ints([*before, *after], "pads"), b.constant(constant_values or 0.0)))
+    return x.like(b.node("Pad", x.name, b.ints([*before, *after], "pads"), b.constant(constant_values or 0.0)))
 
 
 def zero_padding2d(b: Builder, x: Value, padding: Padding) -> Value:
@@ -230,8 +230,8 @@ def conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None, 
            padding: Padding = "valid", dilation_rate: Pair = 1, groups: int = 1) -> Value:
     """ONNX's kernels are (F, C / groups, KH, KW)."""
     weights = _weights(b, w.transpose(3, 2, 0, 1), bias)
-    found = window(x, w.shape[:2], strides, padding, dilation_rate)
-    return Value(None, (), b.node("Conv", first(b, x), *weights, group=groups, **found))
+    options = window(x, w.shape[:2], strides, padding, dilation_rate)
+    return Value(None, (), b.node("Conv", first(b, x), *weights, group=groups, **options))
 
 
 def depthwise_conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None,
@@ -239,19 +239,19 @@ def depthwise_conv2d(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | Non
                      dilation_rate: Pair = 1) -> Value:
     """Emits a Conv with one group per channel."""
     kh, kw, channels, multiplier = w.shape
-    grouped = w.reshape(kh, kw, 1, channels * multiplier)
-    return conv2d(b, x, grouped, bias, strides, padding, dilation_rate, channels)
+    kernel = w.reshape(kh, kw, 1, channels * multiplier)
+    return conv2d(b, x, kernel, bias, strides, padding, dilation_rate, channels)
 
 
 def conv2d_transpose(b: Builder, x: Value, w: np.ndarray, bias: np.ndarray | None = None,
                      strides: Pair = 1, padding: str = "valid", dilation_rate: Pair = 1,
                      output_padding: Pair | None = None) -> Value:
     window, size = shapes.transpose_window((1, 1), w.shape[:2], strides, padding, dilation_rate, output_padding)
-    more = [out + window[side] + window[side + 1] - span  # elements added at the end of an axis
-            for out, side, span in zip(size, (6, 8), (window.span_h, window.span_w))]
+    extra = [out + window[side] + window[side + 1] - span  # elements added at the end of an axis
+             for out, side, span in zip(size, (6, 8), (window.span_h, window.span_w))]
     y = b.node("ConvTranspose", first(b, x), *_weights(b, w.transpose(3, 2, 0, 1), bias),
                kernel_shape=list(w.shape[:2]), strides=[window.sh, window.sw], dilations=[window.dh, window.dw],
-               output_padding=more, pads=[window.top, window.left, window.bottom, window.right])
+               output_padding=extra, pads=[window.top, window.left, window.bottom, window.right])
     return Value(None, (), y)
 
 
@@ -266,9 +266,9 @@ def batch_norm(b: Builder, x: Value, gamma: np.ndarray | None, beta: np.ndarray 
         return Value(b.node("Add", y, b.constant(beta - mean * scale, "shift")), ())
     vectors = [b.constant(vector, name) for vector, name in
                ((gamma, "gamma"), (beta, "beta"), (mean, "moving_mean"), (variance, "moving_variance"))]
-    of_images = len(x.shape) == 4
-    y = b.node("BatchNormalization", first(b, x) if of_images else last(b, x), *vectors, epsilon=epsilon)
-    return Value(None, (), y) if of_images else Value(y, ())
+    is_image = len(x.shape) == 4
+    y = b.node("BatchNormalization", first(b, x) if is_image else last(b, x), *vectors, epsilon=epsilon)
+    return Value(None, (), y) if is_image else Value(y, ())
 
 
 def _weights(b: Builder, kernel: np.ndarray, bias: np.ndarray | None) -> list[str]:
@@ -284,30 +284,30 @@ def window(x: Value, kernel: Pair, strides: Pair, padding: Padding,
     kh, kw = shapes.pair(kernel, "kernel_size")
     (sh, sw) = shapes.pair(strides, "strides")
     (dh, dw) = shapes.pair(dilation_rate, "dilation_rate")
-    found: dict[str, Any] = {"kernel_shape": [kh, kw], "strides": [sh, sw]}
+    options: dict[str, Any] = {"kernel_shape": [kh, kw], "strides": [sh, sw]}
     if (dh, dw) != (1, 1):
-        found["dilations"] = [dh, dw]
+        options["dilations"] = [dh, dw]
     if padding == "same":
         sizes = [stride if n is None and stride == 1 else n for n, stride in zip(x.shape[1:3], (sh, sw))]
         if None in sizes:
-            return {**found, "auto_pad": "SAME_UPPER"}
+            return {**options, "auto_pad": "SAME_UPPER"}
         sides = [shapes.same_padding(n, (k - 1) * d + 1, s)  # type: ignore[arg-type]
                  for n, k, d, s in zip(sizes, (kh, kw), (dh, dw), (sh, sw))]
     else:
         sides = list(shapes.explicit_padding(padding))
-    return {**found, "pads": [side[0] for side in sides] + [side[1] for side in sides]}
+    return {**options, "pads": [side[0] for side in sides] + [side[1] for side in sides]}
 
 
 def max_pool2d(b: Builder, x: Value, pool_size: Pair = 2, strides: Pair | None = None,
                padding: Padding = "valid") -> Value:
-    found = window(x, pool_size, pool_size if strides is None else strides, padding)
-    return Value(None, x.shape, b.node("MaxPool", first(b, x), **found))
+    options = window(x, pool_size, pool_size if strides is None else strides, padding)
+    return Value(None, x.shape, b.node("MaxPool", first(b, x), **options))
 
 
 def avg_pool2d(b: Builder, x: Value, pool_size: Pair, strides: Pair | None = None,
                padding: Padding = "valid") -> Value:
-    found = window(x, pool_size, pool_size if strides is None else strides, padding)
-    return Value(None, x.shape, b.node("AveragePool", first(b, x), count_include_pad=0, **found))
+    options = window(x, pool_size, pool_size if strides is None else strides, padding)
+    return Value(None, x.shape, b.node("AveragePool", first(b, x), count_include_pad=0, **options))
 
 
 def _global(op: str) -> Emitter:
@@ -335,24 +335,24 @@ def resize(b: Builder, x: Value, size: Sequence[int], interpolation: str = "bili
 
 
 FUNCTIONS: dict[str, Emitter] = {
-    **{name: _one(op) for name, op in {
+    **{name: _make_unary(op) for name, op in {
         "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp", "exponential": "Exp", "log": "Log", "sqrt": "Sqrt",
         "abs": "Abs", "absolute": "Abs", "negative": "Neg", "erf": "Erf", "softplus": "Softplus",
         "softsign": "Softsign", "hard_silu": "HardSwish", "sin": "Sin", "cos": "Cos", "tan": "Tan",
         "arcsin": "Asin", "arccos": "Acos", "arctan": "Atan", "sinh": "Sinh", "cosh": "Cosh",
         "detach": "Identity"}.items()},
-    **{name: _joined(op) for name, op in {
+    **{name: _make_nary(op) for name, op in {
         "add": "Add", "subtract": "Sub", "multiply": "Mul", "true_divide": "Div", "maximum": "Max",
         "minimum": "Min", "where": "Where", "equal": "Equal", "less": "Less", "less_equal": "LessOrEqual",
         "greater": "Greater", "greater_equal": "GreaterOrEqual"}.items()},
-    **{name: _reduced(op) for name, op in {
+    **{name: _make_reduction(op) for name, op in {
         "sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax"}.items()},
-    "hard_sigmoid": _one("HardSigmoid", alpha=1 / 6, beta=0.5),
-    "selu": _one("Selu", alpha=SELU_ALPHA, gamma=SELU_SCALE),
+    "hard_sigmoid": _make_unary("HardSigmoid", alpha=1 / 6, beta=0.5),
+    "selu": _make_unary("Selu", alpha=SELU_ALPHA, gamma=SELU_SCALE),
     "global_avg_pool2d": _global("GlobalAveragePool"), "global_max_pool2d": _global("GlobalMaxPool"),
-    "celu": lambda b, x, alpha=1.0: x.like(b.node("Celu", x.any, alpha=float(alpha))),
-    "expm1": lambda b, x: x.like(b.node("Sub", b.node("Exp", x.any), b.constant(1.0))),
-    "log1p": lambda b, x: x.like(b.node("Log", b.node("Add", x.any, b.constant(1.0)))),
+    "celu": lambda b, x, alpha=1.0: x.like(b.node("Celu", x.name, alpha=float(alpha))),
+    "expm1": lambda b, x: x.like(b.node("Sub", b.node("Exp", x.name), b.constant(1.0))),
+    "log1p": lambda b, x: x.like(b.node("Log", b.node("Add", x.name, b.constant(1.0)))),
     "log_softmax": lambda b, x, axis=-1: softmax(b, x, axis, "LogSoftmax"),
     **{emit.__name__: emit for emit in (
         avg_pool2d, batch_norm, cast, clip, concatenate, conv2d, conv2d_transpose, dense, depthwise_conv2d, elu,

@@ -8,12 +8,12 @@ import numpy as np
 from .. import functional as F
 from ..arguments import shapes
 from ..engine.tensor import Tensor
-from .onnx_values import KNOWN, TERMS, Attributes, check_size, constant, refused, take
+from .onnx_values import KNOWN, TERMS, Attributes, check_size, constant, refusal, take
 
 
-def _pair(at: Attributes, name: str, default: Any) -> tuple[int, int]:
+def _pair(node: Attributes, name: str, default: Any) -> tuple[int, int]:
     """Returns an attribute as two numbers; a single number n becomes (1, n)."""
-    values = list(at.get(name, default))
+    values = list(node.get(name, default))
     if len(values) == 1:
         values = [1, *values]
     if len(values) != 2:
@@ -21,20 +21,20 @@ def _pair(at: Attributes, name: str, default: Any) -> tuple[int, int]:
     return values[0], values[1]
 
 
-def _sides(at: Attributes) -> list[int]:
+def _sides(node: Attributes) -> list[int]:
     """Returns the attribute pads as (top, left, bottom, right)."""
-    pads = list(at.get("pads", (0, 0, 0, 0)))
+    pads = list(node.get("pads", (0, 0, 0, 0)))
     pads = [0, pads[0], 0, pads[1]] if len(pads) == 2 else pads
     if len(pads) != 4 or min(pads) < 0:
         raise ValueError(f"pads must have two numbers per image axis, none negative. Received: {pads}.")
     return pads
 
 
-def padding(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
+def padding(node: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
     """Returns ((top, bottom), (left, right)) of a window over x, by `auto_pad` or `pads`."""
-    auto = at.get("auto_pad", "NOTSET")
-    strides = _pair(at, "strides", (1, 1))
-    rates = _pair(at, "dilations", (1, 1))
+    auto = node.get("auto_pad", "NOTSET")
+    strides = _pair(node, "strides", (1, 1))
+    rates = _pair(node, "dilations", (1, 1))
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         sides = [shapes.same_padding(n, (k - 1) * d + 1, max(s, 1))
                  for n, k, d, s in zip(x.shape[1:3], kernel, rates, strides)]
@@ -42,8 +42,8 @@ def padding(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[in
     if auto == "VALID":
         return [(0, 0), (0, 0)]
     if auto != "NOTSET":
-        raise refused(at, "auto_pad is NOTSET, VALID, SAME_UPPER or SAME_LOWER", auto)
-    top, left, bottom, right = _sides(at)
+        raise refusal(node, "auto_pad is NOTSET, VALID, SAME_UPPER or SAME_LOWER", auto)
+    top, left, bottom, right = _sides(node)
     return [(top, bottom), (left, right)]
 
 
@@ -55,13 +55,13 @@ def _kernel(w: Tensor) -> Tensor:
     return w
 
 
-def conv(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+def conv(node: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     w = _kernel(w)
-    groups = at.get("group", 1)
+    groups = node.get("group", 1)
     kernel = w.shape[2:]
-    strides = _pair(at, "strides", (1, 1))
-    rates = _pair(at, "dilations", (1, 1))
-    sides = padding(at, x, kernel)  # type: ignore[arg-type]
+    strides = _pair(node, "strides", (1, 1))
+    rates = _pair(node, "dilations", (1, 1))
+    sides = padding(node, x, kernel)  # type: ignore[arg-type]
     channels = x.shape[3]
     if groups == channels > 1 and w.shape[1] == 1 and w.shape[0] % channels == 0:
         depthwise = w.reshape(channels, w.shape[0] // channels, *kernel).transpose(2, 3, 0, 1)
@@ -69,17 +69,17 @@ def conv(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tenso
     return F.conv2d(x, w.transpose(2, 3, 1, 0), b, strides, sides, rates, groups)
 
 
-def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+def conv_transpose(node: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     """Crops the full result by `pads`; `output_padding` and `output_shape` extend it."""
     w = _kernel(w)  # (C, F / groups, KH, KW)
-    groups = at.get("group", 1)
-    strides = _pair(at, "strides", (1, 1))
-    rates = _pair(at, "dilations", (1, 1))
-    more = _pair(at, "output_padding", (0, 0)) if len(at.get("output_padding", (0, 0))) == 2 else (
-        0, at.get("output_padding")[0])
-    if not 0 < groups <= TERMS or x.shape[3] % groups or min(more) < 0 or min(strides) < 1:
+    groups = node.get("group", 1)
+    strides = _pair(node, "strides", (1, 1))
+    rates = _pair(node, "dilations", (1, 1))
+    extra = node.get("output_padding", (0, 0))
+    extra = _pair(node, "output_padding", (0, 0)) if len(extra) == 2 else (0, extra[0])
+    if not 0 < groups <= TERMS or x.shape[3] % groups or min(extra) < 0 or min(strides) < 1:
         raise ValueError(f"groups must divide the channels and be {TERMS:,} at most, strides be positive and "
-                         f"output_padding 0 or more. Received: {groups}, {strides}, {more}.")
+                         f"output_padding 0 or more. Received: {groups}, {strides}, {extra}.")
     spans = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], rates)]
     whole = [(n - 1) * s + span for n, s, span in zip(x.shape[1:3], strides, spans)]
     check_size((x.shape[0], *(n + s for n, s in zip(whole, strides)), w.shape[1] * groups))
@@ -88,49 +88,49 @@ def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None
     parts = [F.conv2d_transpose(x[..., i * part : (i + 1) * part], kernel[..., i * part : (i + 1) * part],
                                 None, strides, "valid", rates) for i in range(groups)]
     y = parts[0] if groups == 1 else F.concatenate(parts, 3)
-    cuts = _transposed_sides(at, x, whole, strides, more)
+    cuts = _crop_widths(node, x, whole, strides, extra)
     y = F.pad(y, ((0, 0), *((0, max(n + m + max(-cut[1], 0) - have, 0))
-                            for n, m, cut, have in zip(whole, more, cuts, y.shape[1:3])), (0, 0)))
+                            for n, m, cut, have in zip(whole, extra, cuts, y.shape[1:3])), (0, 0)))
     (top, _), (left, _) = cuts
-    size = [n + m - sum(cut) for n, m, cut in zip(whole, more, cuts)]
+    size = [n + m - sum(cut) for n, m, cut in zip(whole, extra, cuts)]
     if min(top, left, *size) < 0:
         raise ValueError(f"pads must be smaller than the result {whole}. Received: {cuts}.")
     y = y[:, top : top + size[0], left : left + size[1]]
     return y if b is None else y + b
 
 
-def _transposed_sides(at: Attributes, x: Tensor, whole: list[int], strides: tuple[int, int],
-                      more: tuple[int, int]) -> list[tuple[int, int]]:
+def _crop_widths(node: Attributes, x: Tensor, whole: list[int], strides: tuple[int, int],
+                 extra: tuple[int, int]) -> list[tuple[int, int]]:
     """Returns how much to crop before and after each axis of a transposed convolution."""
-    auto = at.get("auto_pad", "NOTSET")
-    wanted = at.get("output_shape")
-    if wanted is None and auto in ("NOTSET", "VALID"):
-        top, left, bottom, right = _sides(at) if auto == "NOTSET" else [0] * 4
+    auto = node.get("auto_pad", "NOTSET")
+    shape = node.get("output_shape")
+    if shape is None and auto in ("NOTSET", "VALID"):
+        top, left, bottom, right = _sides(node) if auto == "NOTSET" else [0] * 4
         return [(top, bottom), (left, right)]
-    size = [n * s for n, s in zip(x.shape[1:3], strides)] if wanted is None else list(_pair(at, "output_shape", ()))
+    size = [n * s for n, s in zip(x.shape[1:3], strides)] if shape is None else list(_pair(node, "output_shape", ()))
     check_size((x.shape[0], *size))
-    found = []
-    for n, target, extra in zip(whole, size, more):
-        total = n + extra - target
+    result = []
+    for n, target, margin in zip(whole, size, extra):
+        total = n + margin - target
         small = total // 2
         large = total - total // 2
-        found.append((small, large) if auto == "SAME_UPPER" or total < 0 else (large, small))
-    return [(max(before, 0), after + min(before, 0)) for before, after in found]
+        result.append((small, large) if auto == "SAME_UPPER" or total < 0 else (large, small))
+    return [(max(before, 0), after + min(before, 0)) for before, after in result]
 
 
-def _pool_sides(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
+def _pool_sides(node: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
     """Returns a pooling's padding, extended for the last window if `ceil_mode` is set."""
-    sides = padding(at, x, kernel)
-    if not at.get("ceil_mode", 0):
+    sides = padding(node, x, kernel)
+    if not node.get("ceil_mode", 0):
         return sides
-    strides = _pair(at, "strides", (1, 1))
-    rates = _pair(at, "dilations", (1, 1))
-    found = []
+    strides = _pair(node, "strides", (1, 1))
+    rates = _pair(node, "dilations", (1, 1))
+    result = []
     for n, k, s, d, (before, after) in zip(x.shape[1:3], kernel, strides, rates, sides):
         count = -(-(n + before + after - (k - 1) * d - 1) // s) + 1
         count -= (count - 1) * s >= n + before
-        found.append((before, max((count - 1) * s + (k - 1) * d + 1 - n - before, after)))
-    return found
+        result.append((before, max((count - 1) * s + (k - 1) * d + 1 - n - before, after)))
+    return result
 
 
 def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates: tuple[int, int],
@@ -146,40 +146,40 @@ def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates
             for i in range(kernel[0]) for j in range(kernel[1])]
 
 
-def _plain(at: Attributes, kernel: tuple[int, int], sides: list[tuple[int, int]]) -> bool:
+def _plain(node: Attributes, kernel: tuple[int, int], sides: list[tuple[int, int]]) -> bool:
     """Whether autoconv's pooling can be used: no dilation, an image pixel in each window."""
-    return _pair(at, "dilations", (1, 1)) == (1, 1) and all(max(side) < k for side, k in zip(sides, kernel))
+    return _pair(node, "dilations", (1, 1)) == (1, 1) and all(max(side) < k for side, k in zip(sides, kernel))
 
 
-def max_pool(at: Attributes, x: Tensor) -> Tensor:
-    if at.outputs > 1:
-        raise refused(at, "it has one result, without the indices of the maxima", at.outputs)
-    kernel = _pair(at, "kernel_shape", ())
-    strides = _pair(at, "strides", (1, 1))
-    sides = _pool_sides(at, x, kernel)
-    if _plain(at, kernel, sides) and x.dtype.kind == "f":
+def max_pool(node: Attributes, x: Tensor) -> Tensor:
+    if node.outputs > 1:
+        raise refusal(node, "it has one result, without the indices of the maxima", node.outputs)
+    kernel = _pair(node, "kernel_shape", ())
+    strides = _pair(node, "strides", (1, 1))
+    sides = _pool_sides(node, x, kernel)
+    if _plain(node, kernel, sides) and x.dtype.kind == "f":
         return F.max_pool2d(x, kernel, strides, sides)
     least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-    parts = _windows(x, kernel, strides, _pair(at, "dilations", (1, 1)), sides, least)
+    parts = _windows(x, kernel, strides, _pair(node, "dilations", (1, 1)), sides, least)
     return reduce(F.maximum, parts)
 
 
-def average_pool(at: Attributes, x: Tensor) -> Tensor:
+def average_pool(node: Attributes, x: Tensor) -> Tensor:
     """Averages windows. `count_include_pad` counts padding as zeros, but not `ceil_mode`'s."""
-    kernel = _pair(at, "kernel_shape", ())
-    strides = _pair(at, "strides", (1, 1))
-    rates = _pair(at, "dilations", (1, 1))
-    own = padding(at, x, kernel)
-    sides = _pool_sides(at, x, kernel)
-    include = bool(at.get("count_include_pad", 0))
-    if _plain(at, kernel, sides) and not (include and any(map(any, sides))):
+    kernel = _pair(node, "kernel_shape", ())
+    strides = _pair(node, "strides", (1, 1))
+    rates = _pair(node, "dilations", (1, 1))
+    base_sides = padding(node, x, kernel)
+    sides = _pool_sides(node, x, kernel)
+    include = bool(node.get("count_include_pad", 0))
+    if _plain(node, kernel, sides) and not (include and any(map(any, sides))):
         return F.avg_pool2d(x, kernel, strides, sides)
     if include:
-        x = F.pad(x, ((0, 0), *own, (0, 0)))
-        sides = [(before - b, after - a) for (before, after), (b, a) in zip(sides, own)]
+        x = F.pad(x, ((0, 0), *base_sides, (0, 0)))
+        sides = [(before - b, after - a) for (before, after), (b, a) in zip(sides, base_sides)]
     parts = _windows(x, kernel, strides, rates, sides, 0.0)
     total = reduce(lambda a, b: a + b, parts)
-    rows, columns = (_counts(*of) for of in zip(x.shape[1:3], kernel, strides, rates, sides, total.shape[1:3]))
+    rows, columns = (_counts(*args) for args in zip(x.shape[1:3], kernel, strides, rates, sides, total.shape[1:3]))
     return total / (constant(x, rows.reshape(-1, 1, 1).astype(x.dtype)) * constant(
         x, columns.reshape(-1, 1).astype(x.dtype)))
 
@@ -187,84 +187,84 @@ def average_pool(at: Attributes, x: Tensor) -> Tensor:
 def _counts(n: int, k: int, stride: int, rate: int, side: tuple[int, int], size: int) -> np.ndarray:
     """Returns the number of pixels of an n-pixel row in each of `size` windows."""
     check_size((n + sum(side),), KNOWN)
-    there = np.pad(np.ones(n, np.int64), side)
-    return sum((there[i * rate :: stride][:size] for i in range(k)), np.zeros(size, np.int64))
+    mask = np.pad(np.ones(n, np.int64), side)
+    return sum((mask[i * rate :: stride][:size] for i in range(k)), np.zeros(size, np.int64))
 
 
 # Normalizations.
 
 
-def batch_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor,
+def batch_normalization(node: Attributes, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor,
                         variance: Tensor) -> Tensor:
     """Normalizes x, of any rank, with the moving averages."""
-    if at.get("training_mode", 0) or at.outputs > 1:
-        raise refused(at, "training_mode is 0, with one result", at.get("training_mode", 0))
-    return F.batch_norm(x, gamma, beta, mean, variance, False, epsilon=at.get("epsilon", 1e-5))
+    if node.get("training_mode", 0) or node.outputs > 1:
+        raise refusal(node, "training_mode is 0, with one result", node.get("training_mode", 0))
+    return F.batch_norm(x, gamma, beta, mean, variance, False, epsilon=node.get("epsilon", 1e-5))
 
 
-def instance_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+def instance_normalization(node: Attributes, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
     mean, variance = F.moments(x, (1, 2), keepdims=True)
-    return (x - mean) / F.sqrt(variance + at.get("epsilon", 1e-5)) * gamma + beta
+    return (x - mean) / F.sqrt(variance + node.get("epsilon", 1e-5)) * gamma + beta
 
 
-def group_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+def group_normalization(node: Attributes, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
     """Normalizes groups. Before opset 21 gamma and beta have one number per group."""
     n, h, w, channels = x.shape
-    groups = at.get("num_groups", 1)
+    groups = node.get("num_groups", 1)
     if groups < 1 or channels % groups:
         raise ValueError(f"num_groups must divide the channels, {channels}. Received: {groups}.")
     parts = x.reshape(n, h * w, groups, channels // groups)
     mean, variance = F.moments(parts, (1, 3), keepdims=True)
-    y = (parts - mean) / F.sqrt(variance + at.get("epsilon", 1e-5))
-    if at.opset < 21:
+    y = (parts - mean) / F.sqrt(variance + node.get("epsilon", 1e-5))
+    if node.opset < 21:
         y = y * gamma.reshape(groups, 1) + beta.reshape(groups, 1)
         return y.reshape(x.shape)
     return y.reshape(x.shape) * gamma + beta
 
 
-def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor,
+def layer_normalization(node: Attributes, x: Tensor, gamma: Tensor,
                         beta: Tensor | None = None) -> Any:
-    axis = at.get("axis", -1)
+    axis = node.get("axis", -1)
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"The axis of LayerNormalization must be one of x's {x.ndim} axes. Received: {axis}.")
     mean, variance = F.moments(x, tuple(range(axis % x.ndim, x.ndim)), keepdims=True)
-    root = F.sqrt(variance + at.get("epsilon", 1e-5))
+    root = F.sqrt(variance + node.get("epsilon", 1e-5))
     y = (x - mean) / root * gamma
-    return [y if beta is None else y + beta, mean, 1.0 / root][: at.outputs]
+    return [y if beta is None else y + beta, mean, 1.0 / root][: node.outputs]
 
 
 # Sizes.
 
 
-def resize(at: Attributes, x: Tensor, roi: np.ndarray | None = None,
+def resize(node: Attributes, x: Tensor, roi: np.ndarray | None = None,
            scales: np.ndarray | None = None, sizes: np.ndarray | None = None) -> Tensor:
     """Resizes images by scales or sizes, axis by axis. Edge pixels extend the image."""
-    if at.opset < 11:  # its inputs were x, scales
+    if node.opset < 11:  # its inputs were x, scales
         roi, scales = None, roi
-    if at.get("antialias", 0):
-        raise refused(at, "antialias is 0", 1)
+    if node.get("antialias", 0):
+        raise refusal(node, "antialias is 0", 1)
     old = (x.shape[0], x.shape[3], x.shape[1], x.shape[2])
-    new, factors = _new_sizes(at, old, None if scales is None or not len(scales) else scales, sizes)
+    new, factors = _new_sizes(node, old, scales if scales is not None and len(scales) else None, sizes)
     if new[:2] != list(old[:2]):
-        raise refused(at, "only image axes are resized", new[:2])
+        raise refusal(node, "only image axes are resized", new[:2])
     check_size(new)
     check_size((max(new[2:]),), KNOWN // 4)
-    for axis, where in ((2, 1), (3, 2)):
+    for axis, last_axis in ((2, 1), (3, 2)):
         if new[axis] != old[axis] or factors[axis] != 1:
-            x = _resized(at, x, where, old[axis], new[axis], factors[axis])
+            x = _resample(node, x, last_axis, old[axis], new[axis], factors[axis])
     return x
 
 
-def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any,
+def _new_sizes(node: Attributes, old: tuple[int, ...], scales: Any,
                sizes: Any) -> tuple[list[int], list[float]]:
     """Returns the result's sizes and the scales, for all axes."""
     numbers = [float(number) for number in (sizes if scales is None else scales)]
-    axes = [axis % 4 for axis in at.get("axes", range(len(numbers)))]
+    axes = [axis % 4 for axis in node.get("axes", range(len(numbers)))]
     if len(axes) != len(numbers) or len(numbers) > 4 or not all(0 < number < 2**31 for number in numbers):
         raise ValueError(f"Resize needs a positive scale or size for each axis of {axes}. Received: {numbers}.")
     new = list(old)
     factors = [1.0] * 4
-    policy = at.get("keep_aspect_ratio_policy", "stretch")
+    policy = node.get("keep_aspect_ratio_policy", "stretch")
     if scales is None and policy != "stretch":
         ratios = [number / old[axis] for axis, number in zip(axes, numbers)]
         ratio = min(ratios) if policy == "not_larger" else max(ratios)
@@ -277,30 +277,30 @@ def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any,
     return new, factors
 
 
-def _resized(at: Attributes, x: Tensor, axis: int, old: int, new: int, scale: float) -> Tensor:
+def _resample(node: Attributes, x: Tensor, axis: int, old: int, new: int, scale: float) -> Tensor:
     """Resizes one axis: each result is a weighted sum of a few elements."""
-    places = _places(at, old, new, scale)
-    mode = at.get("mode", "nearest")
+    positions = _source_positions(node, old, new, scale)
+    mode = node.get("mode", "nearest")
     if mode == "nearest":
-        return take(x, np.clip(_rounded(at, places), 0, old - 1).astype(np.int64), axis)
-    low = np.floor(places).astype(np.int64)
-    part = places - low
+        return take(x, np.clip(_round(node, positions), 0, old - 1).astype(np.int64), axis)
+    low = np.floor(positions).astype(np.int64)
+    part = positions - low
     if mode in ("linear", "bilinear"):
         taps = [(low, 1 - part), (low + 1, part)]
     elif mode == "cubic":
-        taps = _cubic(at, low, part, old)
+        taps = _cubic(node, low, part, old)
     else:
-        raise refused(at, "mode is nearest, linear or cubic", mode)
+        raise refusal(node, "mode is nearest, linear or cubic", mode)
     shape = [-1 if i == axis else 1 for i in range(4)]
-    terms = [take(x, np.clip(place, 0, old - 1), axis) * constant(x, share.reshape(shape).astype(x.dtype))
-             for place, share in taps]
+    terms = [take(x, np.clip(index, 0, old - 1), axis) * constant(x, weight.reshape(shape).astype(x.dtype))
+             for index, weight in taps]
     return sum(terms[1:], terms[0])
 
 
-def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray,
+def _cubic(node: Attributes, low: np.ndarray, part: np.ndarray,
            old: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Returns four indices and their weights, by Keys' cubic kernel."""
-    a = at.get("cubic_coeff_a", -0.75)
+    a = node.get("cubic_coeff_a", -0.75)
 
     def near(d: np.ndarray) -> np.ndarray:  # distances up to 1
         return ((a + 2) * d - (a + 3)) * d * d + 1
@@ -309,64 +309,64 @@ def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray,
         return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
 
     taps = [(low - 1, far(part + 1)), (low, near(part)), (low + 1, near(1 - part)), (low + 2, far(2 - part))]
-    if not at.get("exclude_outside", 0):
+    if not node.get("exclude_outside", 0):
         return taps
-    kept = [(place, np.where((place >= 0) & (place < old), share, 0.0)) for place, share in taps]
-    total = np.sum([share for _, share in kept], axis=0)
-    return [(place, share / total) for place, share in kept]
+    taps = [(index, np.where((index >= 0) & (index < old), weight, 0.0)) for index, weight in taps]
+    total = np.sum([weight for _, weight in taps], axis=0)
+    return [(index, weight / total) for index, weight in taps]
 
 
-def _places(at: Attributes, old: int, new: int, scale: float) -> np.ndarray:
+def _source_positions(node: Attributes, old: int, new: int, scale: float) -> np.ndarray:
     """Returns the positions of the new axis's elements on the old axis."""
-    way = at.get("coordinate_transformation_mode", "half_pixel" if at.opset >= 11 else "asymmetric")
+    mode = node.get("coordinate_transformation_mode", "half_pixel" if node.opset >= 11 else "asymmetric")
     i = np.arange(new)
     whole = old * scale  # the new size before rounding down
-    if way == "half_pixel":
+    if mode == "half_pixel":
         return (i + 0.5) / scale - 0.5
-    if way == "pytorch_half_pixel":
+    if mode == "pytorch_half_pixel":
         return (i + 0.5) / scale - 0.5 if whole > 1 else np.zeros(new)
-    if way == "align_corners":
+    if mode == "align_corners":
         return i * (old - 1) / (whole - 1) if whole > 1 else np.zeros(new)
-    if way == "asymmetric":
+    if mode == "asymmetric":
         return i / scale
-    if way == "half_pixel_symmetric":
+    if mode == "half_pixel_symmetric":
         return old / 2 * (1 - new / whole) + (i + 0.5) / scale - 0.5
-    raise refused(at, "coordinate_transformation_mode is half_pixel, pytorch_half_pixel, "
-                  "half_pixel_symmetric, align_corners or asymmetric", way)
+    raise refusal(node, "coordinate_transformation_mode is half_pixel, pytorch_half_pixel, "
+                  "half_pixel_symmetric, align_corners or asymmetric", mode)
 
 
-def _rounded(at: Attributes, places: np.ndarray) -> np.ndarray:
-    way = at.get("nearest_mode", "round_prefer_floor" if at.opset >= 11 else "floor")
-    ways: dict[str, Any] = {"round_prefer_floor": lambda p: np.ceil(p - 0.5),
-                            "round_prefer_ceil": lambda p: np.floor(p + 0.5), "floor": np.floor,
-                            "ceil": np.ceil}
-    if way not in ways:
-        raise refused(at, f"nearest_mode is one of {', '.join(ways)}", way)
-    return ways[way](places)
+def _round(node: Attributes, positions: np.ndarray) -> np.ndarray:
+    mode = node.get("nearest_mode", "round_prefer_floor" if node.opset >= 11 else "floor")
+    modes: dict[str, Any] = {"round_prefer_floor": lambda p: np.ceil(p - 0.5),
+                             "round_prefer_ceil": lambda p: np.floor(p + 0.5), "floor": np.floor,
+                             "ceil": np.ceil}
+    if mode not in modes:
+        raise refusal(node, f"nearest_mode is one of {', '.join(modes)}", mode)
+    return modes[mode](positions)
 
 
-def upsample(at: Attributes, x: Tensor, scales: np.ndarray | None = None) -> Tensor:
-    return resize(at._replace(opset=10), x, at.get("scales") if scales is None else scales)
+def upsample(node: Attributes, x: Tensor, scales: np.ndarray | None = None) -> Tensor:
+    return resize(node._replace(opset=10), x, node.get("scales") if scales is None else scales)
 
 
-def depth_to_space(at: Attributes, x: Tensor) -> Tensor:
+def depth_to_space(node: Attributes, x: Tensor) -> Tensor:
     n, c, h, w = x.shape
-    size = at.get("blocksize", 1)
+    size = node.get("blocksize", 1)
     if size < 1 or c % size**2:
         raise ValueError(f"The square of blocksize must divide the channels, {c}. Received: {size}.")
     part = c // size**2
-    if at.get("mode", "DCR") == "DCR":
+    if node.get("mode", "DCR") == "DCR":
         y = x.reshape(n, size, size, part, h, w).transpose(0, 3, 4, 1, 5, 2)
     else:
         y = x.reshape(n, part, size, size, h, w).transpose(0, 1, 4, 2, 5, 3)
     return y.reshape(n, part, h * size, w * size)
 
 
-def space_to_depth(at: Attributes, x: Tensor) -> Tensor:
+def space_to_depth(node: Attributes, x: Tensor) -> Tensor:
     n, c, h, w = x.shape
-    size = at.get("blocksize", 1)
+    size = node.get("blocksize", 1)
     if size < 1 or h % size or w % size:
         raise ValueError(f"blocksize must divide the images' sides, {h} x {w}. Received: {size}.")
     y = x.reshape(n, c, h // size, size, w // size, size).transpose(
-        (0, 3, 5, 1, 2, 4) if at.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4))
+        (0, 3, 5, 1, 2, 4) if node.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4))
     return y.reshape(n, c * size * size, h // size, w // size)

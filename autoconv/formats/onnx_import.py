@@ -17,9 +17,9 @@ from ..kernels.device import Device
 from ..models import Model
 from . import onnx_file
 from .onnx_builder import FIRST, LAST
-from .onnx_file import File, Read
+from .onnx_file import File, RawNode
 from .onnx_ops import OPS, OnnxOp
-from .onnx_values import KNOWN, LARGEST, arrays_of, cast, check_size, on_device
+from .onnx_values import KNOWN, LARGEST, cast, check_size, limit_arrays, to_device
 
 SECONDS = 0.5  # time limit for checking a file by a run without kernels
 ALL_KNOWN = 2 * KNOWN  # elements of all results known before any input data
@@ -27,7 +27,7 @@ ALL_KNOWN = 2 * KNOWN  # elements of all results known before any input data
 
 def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
     """See `formats.from_onnx`. Nodes that no output needs are not run."""
-    file = onnx_file.read(source)
+    file = onnx_file.read_file(source)
     for node in file.nodes:
         if node.attributes.op not in OPS:
             raise ValueError(f"The op {node.attributes.op!r} of node {node.attributes.name!r} is "
@@ -68,7 +68,7 @@ class Layouts:
         return n, channels, h, w
 
 
-class Runner:
+class GraphRunner:
     """Runs the nodes of a file. constants: known arrays; parameters: weights, whether trained."""
 
     def __init__(self, file: File) -> None:
@@ -78,99 +78,99 @@ class Runner:
         self.parameters: dict[str, bool] = {}
         uses: dict[str, list[tuple[OnnxOp, int]]] = {}
         for node in file.nodes:
-            for place, name in enumerate(node.inputs):
-                uses.setdefault(name, []).append((OPS[node.attributes.op], place))
+            for index, name in enumerate(node.inputs):
+                uses.setdefault(name, []).append((OPS[node.attributes.op], index))
         for name, array in file.constants.items():
-            places = uses.get(name, [])
-            if array.dtype.kind != "f" or array.ndim == 0 or all(place in op.host for op, place in places):
+            indices = uses.get(name, [])
+            if array.dtype.kind != "f" or array.ndim == 0 or all(index in op.host for op, index in indices):
                 self.constants[name] = array
             else:
-                self.parameters[name] = not any(place in op.fixed for op, place in places)
+                self.parameters[name] = not any(index in op.constants for op, index in indices)
 
-    def run(self, given: list[Tensor], weights: dict[str, Any], device: Device,
-            until: float = inf) -> list[Tensor]:
-        """Returns the outputs; an empty list after the time `until`. Raises ValueError."""
-        values: dict[str, Any] = {port.name: Layouts(x) for port, x in zip(self.file.inputs, given, strict=True)}
+    def run(self, inputs: list[Tensor], weights: dict[str, Any], device: Device,
+            deadline: float = inf) -> list[Tensor]:
+        """Returns the outputs; an empty list after the time `deadline`. Raises ValueError."""
+        values: dict[str, Any] = {port.name: Layouts(x) for port, x in zip(self.file.inputs, inputs, strict=True)}
         values.update(self.constants)
         values.update((name, Layouts(weight)) for name, weight in weights.items())
-        left = ALL_KNOWN
+        budget = ALL_KNOWN
         for number, node in enumerate(self.file.nodes):
-            at = node.attributes
-            if thread_time() > until:
+            attrs = node.attributes
+            if thread_time() > deadline:
                 return []
             try:
-                with arrays_of(LARGEST):
-                    results = self._results(OPS[at.op], node, [values[name] if name else None for name in node.inputs],
-                                            device, left)
+                with limit_arrays(LARGEST):
+                    results = self._results(OPS[attrs.op], node, [values[name] if name else None
+                                                                  for name in node.inputs], device, budget)
                 if len(results) < len(node.outputs):
                     raise ValueError(f"it has at most {len(results)} results. Received: {len(node.outputs)}.")
             except Exception as error:  # a node's numbers may cause any error
-                said = str(error)[:1000] or type(error).__name__
-                raise ValueError(f"Node {at.name!r} ({at.op}) cannot run: {said}") from error
-            if at.op != "Constant":  # constants are in the file itself
-                left -= sum(each.size for each in results if isinstance(each, np.ndarray))
+                cause = str(error)[:1000] or type(error).__name__
+                raise ValueError(f"Node {attrs.name!r} ({attrs.op}) cannot run: {cause}") from error
+            if attrs.op != "Constant":  # constants are in the file itself
+                budget -= sum(each.size for each in results if isinstance(each, np.ndarray))
             values.update((name, result) for name, result in zip(node.outputs, results) if name)
             for name in self.releases.get(number, ()):
                 values.pop(name, None)
-        return [on_device(values[name], device) if isinstance(values[name], np.ndarray)
+        return [to_device(values[name], device) if isinstance(values[name], np.ndarray)
                 else values[name].first for name in (port.name for port in self.file.outputs)]
 
-    def _results(self, op: OnnxOp, node: Read, inputs: list[Any], device: Device,
-                 left: int) -> list[Any]:
-        """Returns a node's results: known arrays of at most `left` elements, else `Layouts`."""
-        at = node.attributes
+    def _results(self, op: OnnxOp, node: RawNode, inputs: list[Any], device: Device,
+                 budget: int) -> list[Any]:
+        """Returns a node's results: known arrays of at most `budget` elements, else `Layouts`."""
+        attrs = node.attributes
         if node.inputs and not node.inputs[0]:
             raise ValueError("its first input is missing.")
-        if at.op in ("Constant", "Shape", "Size"):
-            return [op.function(at, *inputs)]
-        for place in op.host:
-            if place < len(inputs) and isinstance(inputs[place], Layouts):
+        if attrs.op in ("Constant", "Shape", "Size"):
+            return [op.function(attrs, *inputs)]
+        for index in op.host:
+            if index < len(inputs) and isinstance(inputs[index], Layouts):
                 if all(i is None or isinstance(i, np.ndarray) or p in op.host for p, i in enumerate(inputs)):
-                    inputs[place] = inputs[place].first.detach().numpy()
+                    inputs[index] = inputs[index].first.detach().numpy()
                     continue
-                raise ValueError(f"its input {place} must be known in advance. Received: {node.inputs[place]!r}, "
+                raise ValueError(f"its input {index} must be known in advance. Received: {node.inputs[index]!r}, "
                                  "which depends on the model's inputs or is trained.")
         if not any(isinstance(each, Layouts) for each in inputs) and not (op.images or op.long):
-            with arrays_of(min(KNOWN, left)):
-                return _known(op, node, inputs)
-        found = (_images if op.images else _tensors)(op, node, inputs, device)
-        for value in found:
+            with limit_arrays(min(KNOWN, budget)):
+                return _compute_constants(op, node, inputs)
+        results = (_images if op.images else _tensors)(op, node, inputs, device)
+        for value in results:
             check_size(value.shape)
-        return found
+        return results
 
 
-def _known(op: OnnxOp, node: Read, inputs: list[Any]) -> list[np.ndarray]:
+def _compute_constants(op: OnnxOp, node: RawNode, inputs: list[Any]) -> list[np.ndarray]:
     """Computes results outside the recording, as they are the same in every replay."""
     with trace.aside(), no_grad():
-        given = [each if each is None or place in op.host else on_device(each, devices.get("cpu"))
-                 for place, each in enumerate(inputs)]
-        found = op.function(node.attributes, *given)
-    several = found if isinstance(found, list) else [found]
-    return [np.asarray(each.numpy() if isinstance(each, Tensor) else each) for each in several]
+        args = [each if each is None or index in op.host else to_device(each, devices.get("cpu"))
+                for index, each in enumerate(inputs)]
+        result = op.function(node.attributes, *args)
+    results = result if isinstance(result, list) else [result]
+    return [np.asarray(each.numpy() if isinstance(each, Tensor) else each) for each in results]
 
 
-def _given(op: OnnxOp, device: Device, inputs: list[Any], last: bool = False) -> list[Any]:
-    return [each if each is None or place in op.host else on_device(each, device) if isinstance(each, np.ndarray)
-            else each.last if last else each.first for place, each in enumerate(inputs)]
+def _prepare_inputs(op: OnnxOp, device: Device, inputs: list[Any], last: bool = False) -> list[Any]:
+    return [each if each is None or index in op.host else to_device(each, device) if isinstance(each, np.ndarray)
+            else each.last if last else each.first for index, each in enumerate(inputs)]
 
 
-def _tensors(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[Layouts]:
+def _tensors(op: OnnxOp, node: RawNode, inputs: list[Any], device: Device) -> list[Layouts]:
     """Runs an op on tensors in ONNX's layout; an elementwise op in their current layout."""
     values = [each for each in inputs if isinstance(each, Layouts)]
     last = op.alike and all(value.is_last and len(value.shape) == 4 for value in values) and all(
         each is None or isinstance(each, Layouts) or each.ndim == 0 for each in inputs)
-    found = op.function(node.attributes, *_given(op, device, inputs, last))
-    several = found if isinstance(found, list) else [found]
+    result = op.function(node.attributes, *_prepare_inputs(op, device, inputs, last))
+    results = result if isinstance(result, list) else [result]
     return [Layouts(None, y) if last else Layouts(y if isinstance(y, Tensor)
-                                                  else on_device(y, device)) for y in several]
+                                                  else to_device(y, device)) for y in results]
 
 
-def _images(op: OnnxOp, node: Read, inputs: list[Any], device: Device) -> list[Layouts]:
+def _images(op: OnnxOp, node: RawNode, inputs: list[Any], device: Device) -> list[Layouts]:
     """Runs an op on images, with channels last."""
-    x, *others = inputs
-    x = x if isinstance(x, Layouts) else Layouts(on_device(x, device))
+    x, *operands = inputs
+    x = x if isinstance(x, Layouts) else Layouts(to_device(x, device))
     rank = len(x.shape)
-    rest = _given(op, device, [None, *others])[1:]
+    rest = _prepare_inputs(op, device, [None, *operands])[1:]
     if rank == 4:
         return [Layouts(None, op.function(node.attributes, x.last, *rest))]
     if rank == 2 and node.attributes.op == "BatchNormalization":
@@ -195,14 +195,14 @@ class OnnxModel(Model):
     def __init__(self, file: File) -> None:
         name = "".join(c if c.isalnum() or c == "_" else "_" for c in file.name)
         super().__init__(name=names.snake_case(name)[:60] or None, dtype=_dtype(file))
-        self._runner = Runner(file)
+        self._runner = GraphRunner(file)
         self._ports = file.inputs
         self.parameters: dict[str, Variable] = {}
-        for key, trained in self._runner.parameters.items():
+        for key, trainable in self._runner.parameters.items():
             array = file.constants.pop(key)
             self.parameters[key] = self.add_weight(array.shape, lambda shape, dtype,
                                                    array=array: array, name=key.replace("/", "."),
-                                                   trainable=trained, dtype=array.dtype.name)
+                                                   trainable=trainable, dtype=array.dtype.name)
         self.built = True
         shapes = [port.shape for port in file.inputs]
         if shapes and all(shape is not None and None not in shape[1:] for shape in shapes):
@@ -211,13 +211,13 @@ class OnnxModel(Model):
 
     def _check_nodes(self) -> None:
         """Checks the nodes by a run without kernels, for half a second. Raises ValueError."""
-        inputs = [port.shape for port in self._ports]
-        for shape in inputs:
+        shapes = [port.shape for port in self._ports]
+        for shape in shapes:
             check_size([1 if n is None else n for n in shape])  # type: ignore[union-attr]
         with no_grad(), trace.DryRun().record():
-            given = [Tensor(np.zeros([1 if n is None else n for n in shape], port.dtype))  # type: ignore[union-attr]
-                     for shape, port in zip(inputs, self._ports)]
-            self._run(given, thread_time() + SECONDS)
+            inputs = [Tensor(np.zeros([1 if n is None else n for n in shape], port.dtype))  # type: ignore[union-attr]
+                      for shape, port in zip(shapes, self._ports)]
+            self._run(inputs, thread_time() + SECONDS)
 
     @property
     def input_names(self) -> list[str]:
@@ -234,28 +234,28 @@ class OnnxModel(Model):
                          "Save its weights with save_weights, and restore it with from_onnx.")
 
     def call(self, x: Any, training: bool | None = None) -> Any:
-        given = [x[name] for name in self.input_names] if isinstance(x, dict) else (
+        inputs = [x[name] for name in self.input_names] if isinstance(x, dict) else (
             list(x) if isinstance(x, (list, tuple)) else [x])
-        return _several(self._run([cast(t, port.dtype) for t, port in zip(given, self._ports)]))
+        return _several(self._run([cast(t, port.dtype) for t, port in zip(inputs, self._ports)]))
 
-    def _run(self, given: list[Tensor], until: float = inf) -> list[Tensor]:
-        return self._runner.run(given, self.parameters, self.device, until)
+    def _run(self, inputs: list[Tensor], deadline: float = inf) -> list[Tensor]:
+        return self._runner.run(inputs, self.parameters, self.device, deadline)
 
     def check_input(self, shape: Any) -> None:
         """Raises ValueError if inputs of this shape, or these shapes, are not the file's."""
         if isinstance(shape, dict):
             shape = [shape.get(name) for name in self.input_names]
-        given: list[Any] = [shape] if is_shape(shape) else list(shape)
-        if len(given) != len(self._ports):
+        shapes: list[Any] = [shape] if is_shape(shape) else list(shape)
+        if len(shapes) != len(self._ports):
             raise ValueError(f"Model {self.name!r} takes {len(self._ports)} inputs "
-                             f"({', '.join(self.input_names)}). Received: {len(given)}.")
-        for port, one in zip(self._ports, given):
+                             f"({', '.join(self.input_names)}). Received: {len(shapes)}.")
+        for port, actual in zip(self._ports, shapes):
             if port.shape is None:
                 continue
-            if one is None or len(one) != len(port.shape) or any(
-                    wanted is not None and size not in (None, wanted) for wanted, size in zip(port.shape[1:], one[1:])):
+            if actual is None or len(actual) != len(port.shape) or any(
+                    n is not None and size not in (None, n) for n, size in zip(port.shape[1:], actual[1:])):
                 raise ValueError(f"Model {self.name!r} needs its input {port.name!r} in the shape "
-                                 f"{port.shape} of its ONNX file. Received: {one}.")
+                                 f"{port.shape} of its ONNX file. Received: {actual}.")
 
 
 def _several(values: list[Any]) -> Any:
@@ -273,9 +273,9 @@ def _releases(file: File) -> dict[int, list[str]]:
     last: dict[str, int] = {}
     for number, node in enumerate(file.nodes):
         last.update((name, number) for name in (*node.inputs, *node.outputs) if name)
-    kept = {port.name for port in file.outputs}
-    found: dict[int, list[str]] = {}
+    outputs = {port.name for port in file.outputs}
+    releases: dict[int, list[str]] = {}
     for name, number in last.items():
-        if name not in kept:
-            found.setdefault(number, []).append(name)
-    return found
+        if name not in outputs:
+            releases.setdefault(number, []).append(name)
+    return releases

@@ -34,16 +34,16 @@ def group_normalization(b: Builder, layer: layers.GroupNormalization, x: Value,
 
 
 def normalization(b: Builder, layer: layers.Normalization, x: Value, shape: Shape) -> Value:
-    mean = b.constant(x.beside(layer.mean), "mean")
-    deviation = b.constant(x.beside(np.maximum(np.sqrt(layer.variance), EPSILON)), "deviation")
+    mean = b.constant(x.broadcast(layer.mean), "mean")
+    deviation = b.constant(x.broadcast(np.maximum(np.sqrt(layer.variance), EPSILON)), "deviation")
     if layer.invert:
-        return x.like(b.node("Add", b.node("Mul", x.any, deviation), mean))
-    return x.like(b.node("Div", b.node("Sub", x.any, mean), deviation))
+        return x.like(b.node("Add", b.node("Mul", x.name, deviation), mean))
+    return x.like(b.node("Div", b.node("Sub", x.name, mean), deviation))
 
 
 def rescaling(b: Builder, layer: layers.Rescaling, x: Value, shape: Shape) -> Value:
-    y = b.node("Mul", x.any, b.constant(x.beside(layer.scale), "scale"))
-    return x.like(b.node("Add", y, b.constant(x.beside(layer.offset), "offset")) if np.any(layer.offset) else y)
+    y = b.node("Mul", x.name, b.constant(x.broadcast(layer.scale), "scale"))
+    return x.like(b.node("Add", y, b.constant(x.broadcast(layer.offset), "offset")) if np.any(layer.offset) else y)
 
 
 def repeat_vector(b: Builder, layer: layers.RepeatVector, x: Value, shape: Shape) -> Value:
@@ -54,7 +54,7 @@ def repeat_vector(b: Builder, layer: layers.RepeatVector, x: Value, shape: Shape
 def cropping(b: Builder, layer: layers.Cropping2D, x: Value, shape: Shape) -> Value:
     (top, bottom), (left, right) = layer.cropping
     ends = [-end if end else 2**31 - 1 for end in (bottom, right)]
-    return functions.sliced(b, x, [top, left], ends, [1, 2])
+    return functions.emit_slice(b, x, [top, left], ends, [1, 2])
 
 
 def upsampling(b: Builder, layer: layers.UpSampling2D, x: Value, shape: Shape) -> Value:
@@ -70,7 +70,7 @@ LAYERS: dict[type, Callable[[Builder, Any, Any, Shape], Value]] = {
     layers.Normalization: normalization, layers.RepeatVector: repeat_vector,
     layers.Rescaling: rescaling, layers.UpSampling2D: upsampling,
     layers.PReLU: lambda b, layer, x, shape: x.like(
-        b.node("PRelu", x.any, b.constant(x.beside(layer.alpha.numpy()), "alpha"))),
+        b.node("PRelu", x.name, b.constant(x.broadcast(layer.alpha.numpy()), "alpha"))),
     layers.Reshape: lambda b, layer, x, shape: Value(
         b.reshape(last(b, x), (0, *layer.target_shape) if None in shape[1:] else (0, *shape[1:])), shape),
 }

@@ -16,7 +16,7 @@ from .. import ops
 from ..engine.tensor import Tensor
 from . import onnx_images as images
 from . import onnx_shapes as shape_ops
-from .onnx_values import TERMS, Attributes, by_numpy, cast, constant, ints, is_float
+from .onnx_values import TERMS, Attributes, cast, compute_by_numpy, constant, ints, is_float
 
 Function = Callable[..., Any]
 
@@ -24,14 +24,14 @@ Function = Callable[..., Any]
 class OnnxOp(NamedTuple):
     """An op: its function and its requirements.
 
-    host: indices of inputs that must be known, such as shapes, as NumPy arrays; fixed: indices of
-    inputs never trained; images: needs channels last; alike: elementwise, in any layout; long: too
+    host: indices of inputs that must be known, such as shapes, as NumPy arrays; constants: indices
+    of inputs never trained; images: needs channels last; alike: elementwise, in any layout; long: too
     expensive to compute beforehand.
     """
 
     function: Function
     host: tuple[int, ...] = ()
-    fixed: tuple[int, ...] = ()
+    constants: tuple[int, ...] = ()
     images: bool = False
     alike: bool = False
     long: bool = False
@@ -41,18 +41,18 @@ class OnnxOp(NamedTuple):
 
 
 def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> OnnxOp:
-    return OnnxOp(lambda at, a, b: function(a, b), alike=True)
+    return OnnxOp(lambda node, a, b: function(a, b), alike=True)
 
 
 def _unary(function: Any) -> OnnxOp:
-    return OnnxOp(lambda at, x: function(x), alike=True)
+    return OnnxOp(lambda node, x: function(x), alike=True)
 
 
 def _several(function: Callable[[Any, Any], Any]) -> OnnxOp:
-    return OnnxOp(lambda at, *xs: reduce(function, xs), alike=True)
+    return OnnxOp(lambda node, *xs: reduce(function, xs), alike=True)
 
 
-def _divide(at: Attributes, a: Tensor, b: Tensor) -> Tensor:
+def _divide(node: Attributes, a: Tensor, b: Tensor) -> Tensor:
     """Divides; integers are rounded towards zero, on the host."""
     if is_float(a) or is_float(b):
         return a / b
@@ -61,60 +61,60 @@ def _divide(at: Attributes, a: Tensor, b: Tensor) -> Tensor:
         quotient, rest = np.divmod(a.numpy(), b.numpy())
         return constant(a, (quotient + ((rest != 0) & (quotient < 0))).astype(a.dtype))
 
-    return by_numpy(towards_zero, a, np.broadcast_shapes(a.shape, b.shape))
+    return compute_by_numpy(towards_zero, a, np.broadcast_shapes(a.shape, b.shape))
 
 
-def _power(at: Attributes, a: Tensor, b: Any) -> Tensor:
+def _power(node: Attributes, a: Tensor, b: Any) -> Tensor:
     """Raises a to known exponents, of few different values. Integers stay integers."""
     exponents = np.asarray(b)
-    several = np.unique(exponents)
-    if not 0 < len(several) <= 64:
-        raise ValueError(f"Pow supports 1 to 64 different exponents. Received: {len(several)}.")
-    y = _raised(a, several[0])
+    values = np.unique(exponents)
+    if not 0 < len(values) <= 64:
+        raise ValueError(f"Pow supports 1 to 64 different exponents. Received: {len(values)}.")
+    y = _compute_power(a, values[0])
     if exponents.shape:
         y = y + constant(a, np.zeros(exponents.shape, y.dtype))
-    for exponent in several[1:]:
-        y = F.where(constant(a, exponents == exponent), _raised(a, exponent), y)
+    for exponent in values[1:]:
+        y = F.where(constant(a, exponents == exponent), _compute_power(a, exponent), y)
     return cast(y, a.dtype)
 
 
-def _raised(a: Tensor, exponent: Any) -> Tensor:
+def _compute_power(a: Tensor, exponent: Any) -> Tensor:
     return a ** (int(exponent) if float(exponent).is_integer() else float(exponent))
 
 
-def _clip(at: Attributes, x: Tensor, low: Any = None, high: Any = None) -> Tensor:
-    low = at.get("min", low)
-    high = at.get("max", high)
+def _clip(node: Attributes, x: Tensor, low: Any = None, high: Any = None) -> Tensor:
+    low = node.get("min", low)
+    high = node.get("max", high)
     for bound, choose in ((low, F.maximum), (high, F.minimum)):
         if bound is not None:
             x = choose(x, bound if isinstance(bound, Tensor) else constant(x, np.asarray(bound, x.dtype)))
     return x
 
 
-def _shrink(at: Attributes, x: Tensor) -> Tensor:
-    limit = at.get("lambd", 0.5)
-    bias = at.get("bias", 0.0)
+def _shrink(node: Attributes, x: Tensor) -> Tensor:
+    limit = node.get("lambd", 0.5)
+    bias = node.get("bias", 0.0)
     return F.where(x < -limit, x + bias, F.where(x > limit, x - bias, x * 0))
 
 
-def _lrn(at: Attributes, x: Tensor) -> Tensor:
-    size = at.get("size", 1)
+def _lrn(node: Attributes, x: Tensor) -> Tensor:
+    size = node.get("size", 1)
     if not 0 < size <= min(2 * x.shape[-1] + 1, TERMS):
         raise ValueError(f"LRN needs a size of 1 to 2 * channels + 1, at most {TERMS:,}. Received: {size}.")
     wide = F.pad(x * x, ((0, 0), (0, 0), (0, 0), ((size - 1) // 2, size // 2)))
-    # sums over neighbouring channels
-    total = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])
-    return x / (at.get("bias", 1.0) + at.get("alpha", 1e-4) / size * total) ** at.get("beta", 0.75)
+    neighbour_sum = reduce(operator.add, [wide[..., i : i + x.shape[-1]] for i in range(size)])
+    scale = node.get("bias", 1.0) + node.get("alpha", 1e-4) / size * neighbour_sum
+    return x / scale ** node.get("beta", 0.75)
 
 
 def _softmax(function: Function) -> OnnxOp:
     """Returns a softmax op. Before opset 13 all axes from `axis` on are one axis."""
 
-    def run(at: Attributes, x: Tensor) -> Tensor:
-        axis = at.get("axis", -1 if at.opset >= 13 else 1)
-        if at.opset >= 13:
-            return function(x, shape_ops.axis_of(axis, x.ndim))
-        axis = shape_ops.axis_of(axis, x.ndim + 1)
+    def run(node: Attributes, x: Tensor) -> Tensor:
+        axis = node.get("axis", -1 if node.opset >= 13 else 1)
+        if node.opset >= 13:
+            return function(x, shape_ops.normalize_axis(axis, x.ndim))
+        axis = shape_ops.normalize_axis(axis, x.ndim + 1)
         flat = x.reshape(int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:])))
         return function(flat, -1).reshape(x.shape)
 
@@ -124,36 +124,36 @@ def _softmax(function: Function) -> OnnxOp:
 # Sums.
 
 
-def _reduced(function: Callable[[Tensor, Any, bool], Tensor]) -> OnnxOp:
+def _make_reduction(function: Callable[[Tensor, Any, bool], Tensor]) -> OnnxOp:
     """Returns a reduction; its axes are an attribute or an input, and no axes mean all."""
 
-    def run(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> Tensor:
-        axes = at.get("axes") if given is None else ints(given)
-        if not axes and at.get("noop_with_empty_axes", 0):
+    def run(node: Attributes, x: Tensor, axes_array: np.ndarray | None = None) -> Tensor:
+        axes = node.get("axes") if axes_array is None else ints(axes_array)
+        if not axes and node.get("noop_with_empty_axes", 0):
             return function(x.reshape(*x.shape, 1), (-1,), False)
-        chosen = tuple(range(x.ndim)) if not axes else tuple(shape_ops.axis_of(axis, x.ndim) for axis in axes)
-        return cast(function(x, chosen, bool(at.get("keepdims", 1))), x.dtype)
+        axes = tuple(range(x.ndim)) if not axes else tuple(shape_ops.normalize_axis(axis, x.ndim) for axis in axes)
+        return cast(function(x, axes, bool(node.get("keepdims", 1))), x.dtype)
 
     return OnnxOp(run, host=(1,))
 
 
 def _arg(sign: int) -> OnnxOp:
-    def run(at: Attributes, x: Tensor) -> Tensor:
-        axis = shape_ops.axis_of(at.get("axis", 0), x.ndim)
-        keepdims = bool(at.get("keepdims", 1))
+    def run(node: Attributes, x: Tensor) -> Tensor:
+        axis = shape_ops.normalize_axis(node.get("axis", 0), x.ndim)
+        keepdims = bool(node.get("keepdims", 1))
         x = x if sign > 0 else -x
-        if not at.get("select_last_index", 0):
+        if not node.get("select_last_index", 0):
             return F.argmax(x, axis, keepdims)
-        turned = x[(*(slice(None),) * axis, slice(None, None, -1))]
-        return x.shape[axis] - 1 - F.argmax(turned, axis, keepdims)
+        reverse = x[(*(slice(None),) * axis, slice(None, None, -1))]
+        return x.shape[axis] - 1 - F.argmax(reverse, axis, keepdims)
 
     return OnnxOp(run)
 
 
-def _gemm(at: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
-    a, b = (t.transpose() if at.get(name, 0) else t for t, name in ((a, "transA"), (b, "transB")))
-    alpha = at.get("alpha", 1.0)
-    beta = at.get("beta", 1.0)
+def _gemm(node: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
+    a, b = (t.transpose() if node.get(name, 0) else t for t, name in ((a, "transA"), (b, "transB")))
+    alpha = node.get("alpha", 1.0)
+    beta = node.get("beta", 1.0)
     if c is not None and c.shape == b.shape[1:] and alpha == beta == 1 and a.ndim == b.ndim == 2:
         return F.dense(a, b, c)
     y = a @ b if alpha == 1 else (a @ b) * alpha
@@ -162,44 +162,45 @@ def _gemm(at: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tens
 
 OPS: dict[str, OnnxOp] = {
     "Add": _binary(operator.add), "Sub": _binary(operator.sub), "Mul": _binary(operator.mul),
-    "Div": OnnxOp(_divide, alike=True), "Pow": OnnxOp(_power, host=(1,)), "MatMul": OnnxOp(lambda at, a, b: a @ b,
+    "Div": OnnxOp(_divide, alike=True), "Pow": OnnxOp(_power, host=(1,)), "MatMul": OnnxOp(lambda node, a, b: a @ b,
                                                                                            long=True),
     "Gemm": OnnxOp(_gemm, long=True), "Max": _several(F.maximum), "Min": _several(F.minimum),
-    "Sum": _several(operator.add), "Mean": OnnxOp(lambda at, *xs: reduce(operator.add, xs) / len(xs), alike=True),
+    "Sum": _several(operator.add), "Mean": OnnxOp(lambda node, *xs: reduce(operator.add, xs) / len(xs), alike=True),
     **{name: _unary(function) for name, function in {
         "Relu": F.relu, "Sigmoid": F.sigmoid, "Tanh": F.tanh, "Exp": F.exp, "Log": F.log, "Sqrt": F.sqrt,
         "Abs": F.abs, "Neg": operator.neg, "Erf": F.erf, "Softplus": F.softplus, "Softsign": F.softsign,
         "HardSwish": F.hard_silu, "Mish": F.mish, "Reciprocal": lambda x: 1.0 / x,
         "Identity": lambda x: x}.items()},
     **{name: OnnxOp(function, alike=True) for name, function in {
-        "Celu": lambda at, x: F.celu(x, at.get("alpha", 1.0)), "Elu": lambda at, x: F.elu(x, at.get("alpha", 1.0)),
-        "Gelu": lambda at, x: F.gelu(x, at.get("approximate", "none") == "tanh"),
-        "HardSigmoid": lambda at, x: F.clip(at.get("alpha", 0.2) * x + at.get("beta", 0.5), 0.0, 1.0),
-        "LeakyRelu": lambda at, x: F.where(x < 0, at.get("alpha", 0.01) * x, x),
-        "Selu": lambda at, x: at.get("gamma", 1.0507009873554805) * F.elu(x, at.get("alpha", 1.6732632423543772)),
-        "Shrink": _shrink, "Swish": lambda at, x: x * F.sigmoid(x * at.get("alpha", 1.0)),
-        "ThresholdedRelu": lambda at, x: F.where(x > at.get("alpha", 1.0), x, 0.0)}.items()},
-    "PRelu": OnnxOp(lambda at, x, slope: F.where(x < 0, slope * x, x)),
-    "Clip": OnnxOp(_clip, fixed=(1, 2)), "Softmax": _softmax(F.softmax), "LogSoftmax": _softmax(F.log_softmax),
-    "LRN": OnnxOp(_lrn, images=True), "Where": OnnxOp(lambda at, condition, x, y: F.where(condition, x, y)),
+        "Celu": lambda node, x: F.celu(x, node.get("alpha", 1.0)),
+        "Elu": lambda node, x: F.elu(x, node.get("alpha", 1.0)),
+        "Gelu": lambda node, x: F.gelu(x, node.get("approximate", "none") == "tanh"),
+        "HardSigmoid": lambda node, x: F.clip(node.get("alpha", 0.2) * x + node.get("beta", 0.5), 0.0, 1.0),
+        "LeakyRelu": lambda node, x: F.where(x < 0, node.get("alpha", 0.01) * x, x),
+        "Selu": lambda node, x: node.get("gamma", 1.0507009873554805) * F.elu(x, node.get("alpha", 1.6732632423543772)),
+        "Shrink": _shrink, "Swish": lambda node, x: x * F.sigmoid(x * node.get("alpha", 1.0)),
+        "ThresholdedRelu": lambda node, x: F.where(x > node.get("alpha", 1.0), x, 0.0)}.items()},
+    "PRelu": OnnxOp(lambda node, x, slope: F.where(x < 0, slope * x, x)),
+    "Clip": OnnxOp(_clip, constants=(1, 2)), "Softmax": _softmax(F.softmax), "LogSoftmax": _softmax(F.log_softmax),
+    "LRN": OnnxOp(_lrn, images=True), "Where": OnnxOp(lambda node, condition, x, y: F.where(condition, x, y)),
     "Equal": _binary(F.equal), "Greater": _binary(F.greater), "Less": _binary(F.less),
     "GreaterOrEqual": _binary(F.greater_equal), "LessOrEqual": _binary(F.less_equal),
     "Not": _unary(lambda x: x == constant(x, np.False_)), "And": _binary(operator.mul),
     "Or": _binary(operator.add),
-    "ReduceMean": _reduced(lambda x, axes, keep: x.mean(axes, keep)),
-    "ReduceSum": _reduced(lambda x, axes, keep: x.sum(axes, keep)),
-    "ReduceMax": _reduced(lambda x, axes, keep: x.max(axes, keep)),
-    "ReduceMin": _reduced(lambda x, axes, keep: -(-x).max(axes, keep)),
-    "ReduceSumSquare": _reduced(lambda x, axes, keep: (x * x).sum(axes, keep)),
-    "ReduceL1": _reduced(lambda x, axes, keep: F.abs(x).sum(axes, keep)),
-    "ReduceL2": _reduced(lambda x, axes, keep: F.sqrt((x * x).sum(axes, keep))),
-    "ReduceLogSum": _reduced(lambda x, axes, keep: F.log(x.sum(axes, keep))),
-    "ReduceLogSumExp": _reduced(ops.logsumexp), "ArgMax": _arg(1), "ArgMin": _arg(-1),
+    "ReduceMean": _make_reduction(lambda x, axes, keep: x.mean(axes, keep)),
+    "ReduceSum": _make_reduction(lambda x, axes, keep: x.sum(axes, keep)),
+    "ReduceMax": _make_reduction(lambda x, axes, keep: x.max(axes, keep)),
+    "ReduceMin": _make_reduction(lambda x, axes, keep: -(-x).max(axes, keep)),
+    "ReduceSumSquare": _make_reduction(lambda x, axes, keep: (x * x).sum(axes, keep)),
+    "ReduceL1": _make_reduction(lambda x, axes, keep: F.abs(x).sum(axes, keep)),
+    "ReduceL2": _make_reduction(lambda x, axes, keep: F.sqrt((x * x).sum(axes, keep))),
+    "ReduceLogSum": _make_reduction(lambda x, axes, keep: F.log(x.sum(axes, keep))),
+    "ReduceLogSumExp": _make_reduction(ops.logsumexp), "ArgMax": _arg(1), "ArgMin": _arg(-1),
     "Conv": OnnxOp(images.conv, images=True), "ConvTranspose": OnnxOp(images.conv_transpose, images=True),
     "MaxPool": OnnxOp(images.max_pool, images=True), "AveragePool": OnnxOp(images.average_pool, images=True),
-    "GlobalAveragePool": OnnxOp(lambda at, x: F.global_avg_pool2d(x, True), images=True),
-    "GlobalMaxPool": OnnxOp(lambda at, x: F.global_max_pool2d(x, True), images=True),
-    "BatchNormalization": OnnxOp(images.batch_normalization, fixed=(3, 4), images=True),
+    "GlobalAveragePool": OnnxOp(lambda node, x: F.global_avg_pool2d(x, True), images=True),
+    "GlobalMaxPool": OnnxOp(lambda node, x: F.global_max_pool2d(x, True), images=True),
+    "BatchNormalization": OnnxOp(images.batch_normalization, constants=(3, 4), images=True),
     "InstanceNormalization": OnnxOp(images.instance_normalization, images=True),
     "LayerNormalization": OnnxOp(images.layer_normalization),
     "GroupNormalization": OnnxOp(images.group_normalization, images=True),

@@ -8,24 +8,25 @@ import numpy as np
 
 from .. import functional as F
 from ..engine.tensor import Tensor
-from .onnx_values import KNOWN, Attributes, cast, check_size, constant, ints, refused, spread, take
+from .onnx_values import KNOWN, Attributes, cast, check_size, constant, ints, refusal, spread, take
 
 
-def axis_of(axis: int, rank: int) -> int:
+def normalize_axis(axis: int, rank: int) -> int:
     """Returns an axis counted from 0. Raises ValueError if it does not exist."""
     if not -rank <= axis < rank:
         raise ValueError(f"An axis of a tensor with {rank} axes must be in {-rank}..{rank - 1}. Received: {axis}.")
     return axis % rank
 
 
-def flatten(at: Attributes, x: Tensor) -> Tensor:
-    axis = axis_of(at.get("axis", 1), x.ndim + 1) if at.get("axis", 1) >= 0 else axis_of(at.get("axis", 1), x.ndim)
+def flatten(node: Attributes, x: Tensor) -> Tensor:
+    axis = node.get("axis", 1)
+    axis = normalize_axis(axis, x.ndim + (axis >= 0))
     return x.reshape(prod(x.shape[:axis]), prod(x.shape[axis:]))
 
 
-def reshape(at: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
+def reshape(node: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
     sizes = list(ints(shape))
-    if not at.get("allowzero", 0):
+    if not node.get("allowzero", 0):
         if any(n == 0 and i >= x.ndim for i, n in enumerate(sizes)):
             raise ValueError(f"A size of 0 copies the same axis of the input. Received: {sizes} for shape {x.shape}.")
         sizes = [x.shape[i] if n == 0 else n for i, n in enumerate(sizes)]
@@ -36,55 +37,55 @@ def reshape(at: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
     return x.reshape(tuple(sizes))
 
 
-def transpose(at: Attributes, x: Tensor) -> Tensor:
-    order = at.get("perm", list(reversed(range(x.ndim))))
+def transpose(node: Attributes, x: Tensor) -> Tensor:
+    order = node.get("perm", list(reversed(range(x.ndim))))
     return x.transpose(tuple(order)) if x.ndim else x
 
 
-def squeeze(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> Tensor:
-    axes = at.get("axes") if given is None else ints(given)
+def squeeze(node: Attributes, x: Tensor, axes_array: np.ndarray | None = None) -> Tensor:
+    axes = node.get("axes") if axes_array is None else ints(axes_array)
     return F.squeeze(x, None if axes is None else tuple(axes))
 
 
-def unsqueeze(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> Tensor:
-    return F.expand_dims(x, tuple(at.get("axes", ()) if given is None else ints(given)))
+def unsqueeze(node: Attributes, x: Tensor, axes_array: np.ndarray | None = None) -> Tensor:
+    return F.expand_dims(x, tuple(node.get("axes", ()) if axes_array is None else ints(axes_array)))
 
 
-def concat(at: Attributes, *xs: Tensor) -> Tensor:
-    return F.concatenate(list(xs), at.get("axis", 1))
+def concat(node: Attributes, *xs: Tensor) -> Tensor:
+    return F.concatenate(list(xs), node.get("axis", 1))
 
 
-def split(at: Attributes, x: Tensor, given: np.ndarray | None = None) -> list[Tensor]:
-    axis = axis_of(at.get("axis", 0), x.ndim)
-    sizes = at.get("split") if given is None else ints(given)
+def split(node: Attributes, x: Tensor, sizes_array: np.ndarray | None = None) -> list[Tensor]:
+    axis = normalize_axis(node.get("axis", 0), x.ndim)
+    sizes = node.get("split") if sizes_array is None else ints(sizes_array)
     total = x.shape[axis]
-    count = at.outputs
+    count = node.outputs
     if sizes is None:
         part = -(-total // count)
         sizes = [part] * (count - 1) + [total - part * (count - 1)]
-    if sum(sizes) != total or min(sizes) < 0 or at.get("num_outputs", count) != count or len(sizes) != count:
+    if sum(sizes) != total or min(sizes) < 0 or node.get("num_outputs", count) != count or len(sizes) != count:
         raise ValueError(f"Split needs one size for each of {count} results, and their sum must be "
                          f"the length of the axis, {total}. Received: {list(sizes)[:9]}.")
     return F.split(x, [int(end) for end in np.cumsum(sizes)[:-1]], axis)
 
 
-def slice_(at: Attributes, x: Tensor, *given: Any) -> Tensor:
+def slice_(node: Attributes, x: Tensor, *bounds: Any) -> Tensor:
     """Slices x. Before opset 10 the bounds are attributes."""
-    if given:
-        starts = ints(given[0])
-        ends = ints(given[1])
-        axes, steps = (ints(given[i]) if len(given) > i and given[i] is not None else None for i in (2, 3))
+    if bounds:
+        starts = ints(bounds[0])
+        ends = ints(bounds[1])
+        axes, steps = (ints(bounds[i]) if len(bounds) > i and bounds[i] is not None else None for i in (2, 3))
     else:
-        starts = at.get("starts")
-        ends = at.get("ends")
-        axes = at.get("axes")
+        starts = node.get("starts")
+        ends = node.get("ends")
+        axes = node.get("axes")
         steps = None
     axes = tuple(range(len(starts))) if axes is None else axes
     steps = (1,) * len(starts) if steps is None else steps
     index = [slice(None)] * x.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        n = x.shape[axis_of(axis, x.ndim)]
-        axis = axis_of(axis, x.ndim)
+        n = x.shape[normalize_axis(axis, x.ndim)]
+        axis = normalize_axis(axis, x.ndim)
         if step == 0:
             raise ValueError("The step of a slice cannot be 0.")
         start, end = (bound + n if bound < 0 else bound for bound in (start, end))
@@ -95,23 +96,23 @@ def slice_(at: Attributes, x: Tensor, *given: Any) -> Tensor:
     return x[tuple(index)]
 
 
-def gather(at: Attributes, x: Tensor, indices: np.ndarray) -> Tensor:
-    axis = axis_of(at.get("axis", 0), x.ndim)
-    places = np.asarray(indices)
-    if places.dtype.kind not in "iu" or (places.size and not -x.shape[axis] <= places.min() <= places.max()
-                                         < x.shape[axis]):
+def gather(node: Attributes, x: Tensor, indices: np.ndarray) -> Tensor:
+    axis = normalize_axis(node.get("axis", 0), x.ndim)
+    index = np.asarray(indices)
+    if index.dtype.kind not in "iu" or (index.size and not -x.shape[axis] <= index.min() <= index.max()
+                                        < x.shape[axis]):
         raise ValueError(f"Gather needs indices into an axis of {x.shape[axis]} elements. Received: "
-                         f"{places.dtype} {places.reshape(-1)[:5].tolist()}.")
-    return x[(*(slice(None),) * axis, int(places))] if places.ndim == 0 else take(x, places.astype(np.int64), axis)
+                         f"{index.dtype} {index.reshape(-1)[:5].tolist()}.")
+    return x[(*(slice(None),) * axis, int(index))] if index.ndim == 0 else take(x, index.astype(np.int64), axis)
 
 
-def expand(at: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
-    wanted = np.broadcast_shapes(x.shape, ints(shape))
-    check_size(wanted)
-    return spread(x, wanted)
+def expand(node: Attributes, x: Tensor, shape: np.ndarray) -> Tensor:
+    target = np.broadcast_shapes(x.shape, ints(shape))
+    check_size(target)
+    return spread(x, target)
 
 
-def tile(at: Attributes, x: Tensor, repeats: np.ndarray) -> Tensor:
+def tile(node: Attributes, x: Tensor, repeats: np.ndarray) -> Tensor:
     counts = ints(repeats)
     if len(counts) != x.ndim or min(counts, default=1) < 1:
         raise ValueError(f"Tile needs a count of 1 or more for each of {x.ndim} axes. Received: {counts}.")
@@ -126,25 +127,25 @@ def tile(at: Attributes, x: Tensor, repeats: np.ndarray) -> Tensor:
     return x
 
 
-def pad(at: Attributes, x: Tensor, given: np.ndarray | None = None, value: np.ndarray | None = None,
-        axes: np.ndarray | None = None) -> Tensor:
+def pad(node: Attributes, x: Tensor, pads: np.ndarray | None = None,
+        value: np.ndarray | None = None, axes: np.ndarray | None = None) -> Tensor:
     """Pads x: constant mode by numbers, other modes by source indices. Negative widths crop."""
-    widths = ints(given) if given is not None else tuple(at.get("pads", ()))
-    mode = at.get("mode", "constant")
-    number = at.get("value", 0.0) if value is None else np.asarray(value).reshape(-1)[0]
-    named = tuple(range(x.ndim)) if axes is None else tuple(axis_of(axis, x.ndim) for axis in ints(axes))
-    if len(widths) != 2 * len(named):
-        raise ValueError(f"Pad needs two widths for each of {len(named)} axes. Received: {list(widths)}.")
+    widths = ints(pads) if pads is not None else tuple(node.get("pads", ()))
+    mode = node.get("mode", "constant")
+    number = node.get("value", 0.0) if value is None else np.asarray(value).reshape(-1)[0]
+    axes_ = tuple(range(x.ndim)) if axes is None else tuple(normalize_axis(axis, x.ndim) for axis in ints(axes))
+    if len(widths) != 2 * len(axes_):
+        raise ValueError(f"Pad needs two widths for each of {len(axes_)} axes. Received: {list(widths)}.")
     pairs = [(0, 0)] * x.ndim
-    for place, axis in enumerate(named):
-        pairs[axis] = widths[place], widths[place + len(named)]
+    for i, axis in enumerate(axes_):
+        pairs[axis] = widths[i], widths[i + len(axes_)]
     check_size([max(n + sum(pair), 0) for n, pair in zip(x.shape, pairs)])
     x = x[tuple(slice(max(-before, 0), n - max(-after, 0)) for n, (before, after) in zip(x.shape, pairs))]
     pairs = [(max(before, 0), max(after, 0)) for before, after in pairs]
     if mode == "constant":
         return F.pad(x, pairs, constant_values=number.item() if isinstance(number, np.generic) else number)
     if mode not in ("reflect", "edge", "wrap"):
-        raise refused(at, "mode is constant, reflect, edge or wrap", mode)
+        raise refusal(node, "mode is constant, reflect, edge or wrap", mode)
     for axis, pair in enumerate(pairs):
         if any(pair):
             check_size((x.shape[axis] + sum(pair),), KNOWN)
@@ -152,22 +153,22 @@ def pad(at: Attributes, x: Tensor, given: np.ndarray | None = None, value: np.nd
     return x
 
 
-def constant_of_shape(at: Attributes, shape: np.ndarray) -> np.ndarray:
+def constant_of_shape(node: Attributes, shape: np.ndarray) -> np.ndarray:
     sizes = ints(shape)
     check_size(sizes, KNOWN)
-    return np.full(sizes, at.get("value", np.zeros(1, np.float32)).reshape(-1)[0])
+    return np.full(sizes, node.get("value", np.zeros(1, np.float32)).reshape(-1)[0])
 
 
-def constant_value(at: Attributes) -> np.ndarray:
+def constant_value(node: Attributes) -> np.ndarray:
     kinds = {"value": None, "value_float": np.float32, "value_floats": np.float32,
              "value_int": np.int64, "value_ints": np.int64}
-    name = next((each for each in at.values if each in kinds), None)
+    name = next((each for each in node.values if each in kinds), None)
     if name is None:
-        raise refused(at, f"its value is one of {', '.join(kinds)}", list(at.values))
-    return np.asarray(at.values[name], kinds[name])
+        raise refusal(node, f"its value is one of {', '.join(kinds)}", list(node.values))
+    return np.asarray(node.values[name], kinds[name])
 
 
-def range_(at: Attributes, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
+def range_(node: Attributes, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
     first, last, step = (np.asarray(number).reshape(-1)[0] for number in (start, limit, delta))
     if not step or not np.isfinite([float(first), float(last), float(step)]).all():
         raise ValueError(f"Range needs finite numbers and a step other than 0. Received: {first}, {last}, {step}.")
@@ -176,18 +177,18 @@ def range_(at: Attributes, start: np.ndarray, limit: np.ndarray, delta: np.ndarr
     return (first + np.arange(count) * step).astype(np.asarray(start).dtype)
 
 
-def cast_to(at: Attributes, x: Tensor) -> Tensor:
-    if at.get("to") not in DTYPES:
-        raise refused(at, f"the type is one of {', '.join(name for name in DTYPES.values())}", at.get("to"))
-    return cast(x, DTYPES[at.get("to")])
+def cast_to(node: Attributes, x: Tensor) -> Tensor:
+    if node.get("to") not in DTYPES:
+        raise refusal(node, f"the type is one of {', '.join(name for name in DTYPES.values())}", node.get("to"))
+    return cast(x, DTYPES[node.get("to")])
 
 
-def dropout(at: Attributes, x: Tensor, ratio: np.ndarray | None = None,
+def dropout(node: Attributes, x: Tensor, ratio: np.ndarray | None = None,
             training: np.ndarray | None = None) -> Any:
     """Returns x and an all-true mask: only inference is supported."""
     if training is not None and bool(np.asarray(training).any()):
-        raise refused(at, "training_mode is false", True)
-    return [x, spread(constant(x, np.ones((), np.bool_)), x.shape)] if at.outputs > 1 else x
+        raise refusal(node, "training_mode is false", True)
+    return [x, spread(constant(x, np.ones((), np.bool_)), x.shape)] if node.outputs > 1 else x
 
 
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 11: "float64"}
@@ -196,8 +197,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "Flatten": (flatten, ()), "Reshape": (reshape, (1,)), "Transpose": (transpose, ()), "Squeeze": (squeeze, (1,)),
     "Unsqueeze": (unsqueeze, (1,)), "Concat": (concat, ()), "Split": (split, (1,)), "Slice": (slice_, (1, 2, 3, 4)),
     "Gather": (gather, (1,)), "Expand": (expand, (1,)), "Tile": (tile, (1,)), "Pad": (pad, (1, 2, 3)),
-    "Shape": (lambda at, x: np.array(x.shape[slice(at.get("start", 0), at.get("end"))], np.int64), ()),
-    "Size": (lambda at, x: np.array(prod(x.shape), np.int64), ()), "ConstantOfShape": (constant_of_shape, (0,)),
-    "Constant": (constant_value, ()), "Range": (range_, (0, 1, 2)), "Cast": (cast_to, ()),
-    "Floor": (lambda at, x: np.floor(x), (0,)), "Ceil": (lambda at, x: np.ceil(x), (0,)), "Dropout": (dropout, (1, 2)),
+    "Shape": (lambda node, x: np.array(x.shape[slice(node.get("start", 0), node.get("end"))], np.int64), ()),
+    "Size": (lambda node, x: np.array(prod(x.shape), np.int64), ()), "ConstantOfShape": (constant_of_shape, (0,)),
+    "Constant": (constant_value, ()), "Range": (range_, (0, 1, 2)), "Cast": (cast_to, ()), "Dropout": (dropout, (1, 2)),
+    "Floor": (lambda node, x: np.floor(x), (0,)), "Ceil": (lambda node, x: np.ceil(x), (0,)),
 }

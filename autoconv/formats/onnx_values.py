@@ -30,9 +30,9 @@ class Attributes(NamedTuple):
         return self.values.get(name, default)
 
 
-def refused(at: Attributes, rule: str, received: Any) -> ValueError:
+def refusal(node: Attributes, rule: str, value: Any) -> ValueError:
     """Returns the error for a valid ONNX setting that autoconv does not support."""
-    return ValueError(f"{at.op} is supported only if {rule}. Received: {received!r} in node {at.name!r}.")
+    return ValueError(f"{node.op} is supported only if {rule}. Received: {value!r} in node {node.name!r}.")
 
 
 def ints(values: Any) -> tuple[int, ...]:
@@ -48,15 +48,15 @@ def is_float(x: Any) -> bool:
     return x.dtype.kind == "f"
 
 
-def constant(beside: Any, array: Any) -> Tensor:
+def constant(tensor: Any, array: Any) -> Tensor:
     """Returns an array as a tensor on another tensor's device."""
-    return on_device(array, beside.device)
+    return to_device(array, tensor.device)
 
 
-def on_device(array: Any, device: Device) -> Tensor:
+def to_device(array: Any, device: Device) -> Tensor:
     """Returns an array as a tensor on `device`, copied unless contiguous and writable."""
-    whole = np.require(array, requirements=["C", "W"]).reshape(np.shape(array))
-    return Tensor(device.constant(whole), device=device)
+    writable = np.require(array, requirements=["C", "W"]).reshape(np.shape(array))
+    return Tensor(device.constant(writable), device=device)
 
 
 def cast(x: Tensor, dtype: DTypeLike) -> Tensor:
@@ -68,12 +68,12 @@ def cast(x: Tensor, dtype: DTypeLike) -> Tensor:
         return x + constant(x, np.zeros((), dtype))
     if dtype.kind == "b":
         return x != 0
-    converted = x.device.empty(x.shape, dtype)
-    x.device.kernels("arith").copy(x.data, converted)
-    return Tensor(converted, device=x.device)
+    result = x.device.empty(x.shape, dtype)
+    x.device.kernels("arith").copy(x.data, result)
+    return Tensor(result, device=x.device)
 
 
-class Room(buffers.Pool):
+class LimitedPool(buffers.Pool):
     """Limits the current pool to arrays of at most `most` elements each."""
 
     def __init__(self, most: int) -> None:
@@ -87,17 +87,17 @@ class Room(buffers.Pool):
 
 
 @contextmanager
-def arrays_of(most: int) -> Iterator[None]:
+def limit_arrays(most: int) -> Iterator[None]:
     """Inside the block, raises ValueError for an array of more than `most` elements."""
-    with buffers.reusing(Room(most)):
+    with buffers.reusing(LimitedPool(most)):
         yield
 
 
 def check_size(shape: Any, most: int = LARGEST) -> None:
-    """Raises ValueError for more than `most` elements, or than `arrays_of` allows."""
+    """Raises ValueError for more than `most` elements, or than `limit_arrays` allows."""
     pool = buffers.current_pool()
     size = 1
-    most = min(most, pool.most) if isinstance(pool, Room) else most
+    most = min(most, pool.most) if isinstance(pool, LimitedPool) else most
     if len(shape) > 2 * RANK:
         raise ValueError(f"A tensor can have at most {2 * RANK} axes here. Received: {len(shape)}.")
     for n in shape:
@@ -108,13 +108,13 @@ def check_size(shape: Any, most: int = LARGEST) -> None:
         raise ValueError(f"A tensor can have at most {most:,} elements here. Received: {tuple(shape)}.")
 
 
-def take(x: Tensor, places: np.ndarray, axis: int) -> Tensor:
+def take(x: Tensor, indices: np.ndarray, axis: int) -> Tensor:
     """Returns the elements of x at these indices along an axis."""
-    shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
-    return by_numpy(lambda: x[(*(slice(None),) * axis, places)], x, shape)
+    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return compute_by_numpy(lambda: x[(*(slice(None),) * axis, indices)], x, shape)
 
 
-def by_numpy(compute: Callable[[], Tensor], x: Tensor, shape: tuple[int, ...]) -> Tensor:
+def compute_by_numpy(compute: Callable[[], Tensor], x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Returns a tensor like x that NumPy computes; in a dry run only its shape."""
     check_size(shape)
     if isinstance(trace.current(), trace.DryRun):

@@ -39,9 +39,9 @@ class Schema(dict[int, Field]):
         self.repeated = [field.name for field in fields.values() if field.repeated]
 
 
-def read(data: bytes, schema: Schema) -> Message:
+def read_message(data: bytes, schema: Schema) -> Message:
     """Returns the message in `data`, repeated fields as lists. Raises ValueError for other data."""
-    return _Reader(data).message(schema, 0, len(data))
+    return _Reader(data).read_message(schema, 0, len(data))
 
 
 class _Reader:
@@ -54,13 +54,13 @@ class _Reader:
         self.text = TEXT
         self.numbers = NUMBERS
 
-    def message(self, schema: Schema, place: int, end: int) -> Message:
-        found: Message = {name: [] for name in schema.repeated}
+    def read_message(self, schema: Schema, place: int, end: int) -> Message:
+        message: Message = {name: [] for name in schema.repeated}
         data = self.data
         while place < end:
             self.fields -= 1
             if self.fields < 0:
-                raise _too_many(FIELDS, "fields")
+                raise _limit_error(FIELDS, "fields")
             tag, place = (data[place], place + 1) if data[place] < 128 else self._varint(place, end)
             field = schema.get(tag >> 3)
             wire = tag & 7
@@ -71,7 +71,7 @@ class _Reader:
                 if place > end:
                     raise ValueError("it ends within a field")
                 if field is not None:
-                    value = self._value(field, start, place, found)
+                    value = self._read_value(field, start, place, message)
             elif wire == 0:
                 value, place = self._varint(place, end)
                 value -= (value >> 63) << 64  # two's complement
@@ -88,12 +88,12 @@ class _Reader:
             if wire != 2 and field.kind != "any" and (isinstance(field.kind, Schema) or _WIRE.get(field.kind) != wire):
                 raise ValueError(f"the field {field.name!r} holds another kind of value")
             if field.repeated:
-                found[field.name].append(value)
-            elif field.name in found and isinstance(field.kind, Schema):
+                message[field.name].append(value)
+            elif field.name in message and isinstance(field.kind, Schema):
                 raise ValueError(f"the field {field.name!r} occurs twice")
             else:
-                found[field.name] = value
-        return found
+                message[field.name] = value
+        return message
 
     def _varint(self, place: int, end: int) -> tuple[int, int]:
         value = shift = 0
@@ -108,25 +108,25 @@ class _Reader:
                 raise ValueError("a number has more than 10 bytes")
         raise ValueError("it ends within a field")
 
-    def _value(self, field: Field, start: int, stop: int, found: Message) -> Any:
+    def _read_value(self, field: Field, start: int, stop: int, message: Message) -> Any:
         """Reads the value of a length-delimited field."""
         kind = field.kind
         if kind == "text":
             self.text -= stop - start
             if self.text < 0 or stop - start > NAME:
-                raise _too_many(NAME if self.text >= 0 else TEXT, f"bytes of text in {field.name!r}")
+                raise _limit_error(NAME if self.text >= 0 else TEXT, f"bytes of text in {field.name!r}")
             return self.data[start:stop].decode()
         if isinstance(kind, Schema):
-            if field.repeated and len(found[field.name]) >= REPEATED:
-                raise _too_many(REPEATED, f"messages {field.name!r}")
-            return self.message(kind, start, stop)
+            if field.repeated and len(message[field.name]) >= REPEATED:
+                raise _limit_error(REPEATED, f"messages {field.name!r}")
+            return self.read_message(kind, start, stop)
         if kind in _WIRE and field.repeated:
-            return self._packed(kind, self.view[start:stop])
+            return self._read_packed(kind, self.view[start:stop])
         if kind in _WIRE:
             raise ValueError(f"the field {field.name!r} holds another kind of value")
         return self.view[start:stop]
 
-    def _packed(self, kind: str, raw: memoryview) -> np.ndarray:
+    def _read_packed(self, kind: str, raw: memoryview) -> np.ndarray:
         """Reads packed numbers."""
         if kind != "int":
             dtype = np.dtype("<f8" if kind == "double" else "<f4")
@@ -134,12 +134,12 @@ class _Reader:
                 raise ValueError("packed numbers end within a number")
             return np.frombuffer(raw, dtype)
         if len(raw) > 10 * self.numbers:
-            raise _too_many(NUMBERS, "packed integers (write them as raw_data)")
+            raise _limit_error(NUMBERS, "packed integers (write them as raw_data)")
         octets = np.frombuffer(raw, np.uint8)
         is_end = octets < 128
         self.numbers -= int(np.count_nonzero(is_end))
         if self.numbers < 0:
-            raise _too_many(NUMBERS, "packed integers (write them as raw_data)")
+            raise _limit_error(NUMBERS, "packed integers (write them as raw_data)")
         ends = np.flatnonzero(is_end)
         starts = np.concatenate([[0], ends + 1])
         lengths = np.diff(starts)
@@ -159,5 +159,5 @@ def numbers(parts: list[Any], dtype: DTypeLike | None = None) -> np.ndarray:
     return np.concatenate([np.atleast_1d(part) for part in parts], dtype=dtype)
 
 
-def _too_many(most: int, what: str) -> ValueError:
-    return ValueError(f"it has more than {most:,} {what}")
+def _limit_error(limit: int, description: str) -> ValueError:
+    return ValueError(f"it has more than {limit:,} {description}")

@@ -21,11 +21,11 @@ from .architecture import CustomObjects
 def to_bytes(model: Model, suffix: str) -> bytes:
     """Returns the file of a built model: its architecture, all weights and its training."""
     training.warn_if_unbuilt(model)
-    described = {"input_shape": getattr(model, "input_shape", None), **serialize(model)}
+    config = {"input_shape": getattr(model, "input_shape", None), **serialize(model)}
     classes = {} if model.class_names is None else {"class_names": json.dumps([str(c) for c in model.class_names])}
-    trained, slots = training.written(model)
+    metadata, slots = training.describe_training(model)
     streams = {"streams": training.streams_text(model)} if training.generators(model) else {}
-    return _bytes(model, {"model": json.dumps(described), **classes, **trained, **streams}, slots)
+    return _bytes(model, {"model": json.dumps(config), **classes, **metadata, **streams}, slots)
 
 
 def save_weights(model: Model, path: Path) -> None:
@@ -37,7 +37,7 @@ def save_weights(model: Model, path: Path) -> None:
 def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = None,
                compile: bool = True) -> Model:
     """Builds the header's model and reads its weights, with `compile` also its training."""
-    metadata, tensors = _read(data, path)
+    metadata, tensors = _read_tensors(data, path)
     if "autoconv" not in metadata:
         raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so it describes no model.")
     if "model" not in metadata:
@@ -47,24 +47,24 @@ def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = N
     if "streams" in metadata:
         training.put_streams(model, metadata["streams"], repr(str(path)))
     if compile:
-        training.read(model, metadata, tensors, repr(str(path)), custom_objects)
+        training.restore_training(model, metadata, tensors, repr(str(path)), custom_objects)
     return model
 
 
 def load_weights(model: Model, path: Path) -> None:
     """Reads the weights into a built model."""
     model.count_params()  # raises if the model is not built
-    _assign(model, _read(regular.read(path), path)[1], path)
+    _assign(model, _read_tensors(regular.read_bytes(path), path)[1], path)
 
 
-def _bytes(model: Model, metadata: dict[str, str], others: dict[str, np.ndarray]) -> bytes:
+def _bytes(model: Model, metadata: dict[str, str], extras: dict[str, np.ndarray]) -> bytes:
     """Returns a file with the weights, other tensors and metadata."""
     weights = {name: weight.numpy() for name, weight in model.named_weights().items()}
-    tensors = {name: np.asarray(value, order="C") for name, value in {**weights, **others}.items()}
-    return _in_order(safetensors.save(tensors, {"autoconv": __version__, **metadata}))
+    tensors = {name: np.asarray(value, order="C") for name, value in {**weights, **extras}.items()}
+    return _sort_metadata(safetensors.save(tensors, {"autoconv": __version__, **metadata}))
 
 
-def _in_order(data: bytes) -> bytes:
+def _sort_metadata(data: bytes) -> bytes:
     """Sorts the file's metadata by name: safetensors writes them in another order each time."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
@@ -74,7 +74,7 @@ def _in_order(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[end:]
 
 
-def _read(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+def _read_tensors(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """Returns the header's metadata and the tensors."""
     try:
         metadata = json_text.safetensors_header(io.BytesIO(data)).get("__metadata__") or {}
@@ -90,5 +90,5 @@ def _read(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, np.ndarray
 
 def _assign(model: Model, tensors: dict[str, np.ndarray], path: Path) -> None:
     """Checks all tensors, then writes them into the weights of the same names."""
-    tensors = {name: value for name, value in tensors.items() if not name.startswith(training.SLOTS)}
-    matching.assign(matching.matched(model.named_weights(), tensors, repr(str(path)), model.name))
+    tensors = {key: value for key, value in tensors.items() if not key.startswith(training.SLOTS)}
+    matching.assign(matching.match(model.named_weights(), tensors, repr(str(path)), model.name))

@@ -10,12 +10,13 @@ from .. import layers as L
 from ..engine.variable import Variable
 from ..layers import Layer
 from ..models import Model
-from .flat_order import UNKNOWN, Order, calls_of, flat_orders
+from .flat_order import UNKNOWN, Order, find_flat_orders, list_calls
 
 View = Callable[[np.ndarray], np.ndarray]
 Names = Mapping[str, str | tuple[str, ...]] | Iterable[str]
+_Entries = dict[str, list["_Entry"]]  # by the suffix of a module's path
 
-_LEFT_OUT = "num_batches_tracked"  # a counter that no layer of autoconv needs
+_IGNORED = "num_batches_tracked"  # a counter that no layer of autoconv needs
 _SHOWN = 12  # maximum number of mismatches in an error
 
 
@@ -52,11 +53,11 @@ def from_torch_state_dict(model: Model, state: Mapping[str, Any],
     modules = _modules(model)
     groups = _groups(state)
     problems: list[str] = []
-    found: list[tuple[Variable, np.ndarray]] = []
-    for module, prefix in _matched(modules, list(groups), names, problems):
-        found += _read(module, prefix, groups[prefix], problems)
+    matches: list[tuple[Variable, np.ndarray]] = []
+    for module, prefix in _match_groups(modules, list(groups), names, problems):
+        matches += _read_group(module, prefix, groups[prefix], problems)
     _refuse(problems, f"The state dict does not fit {model.name!r}")
-    for weight, value in found:
+    for weight, value in matches:
         weight.assign(value)
 
 
@@ -70,11 +71,11 @@ def to_torch_state_dict(model: Model, names: Names | None = None) -> dict[str, n
     """
     modules = _modules(model)
     problems: list[str] = []
-    given = _prefixes(modules, names, problems)
+    prefixes = _prefixes(modules, names, problems)
     _refuse(problems, f"{model.name!r} cannot be written for PyTorch")
     state: dict[str, np.ndarray] = {}
-    for place, module in enumerate(modules):
-        prefix = given.get(place, module.path.replace("/", "."))
+    for index, module in enumerate(modules):
+        prefix = prefixes.get(index, module.path.replace("/", "."))
         for entry in module.entries:
             key = _key(prefix, entry.name)
             if key in state:
@@ -87,10 +88,10 @@ def to_torch_state_dict(model: Model, names: Names | None = None) -> dict[str, n
     return state
 
 
-def _refuse(problems: list[str], what: str) -> None:
+def _refuse(problems: list[str], summary: str) -> None:
     if problems:
-        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        raise ValueError("\n  ".join([f"{what}:", *problems[:_SHOWN], *more]))
+        rest = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise ValueError("\n  ".join([f"{summary}:", *problems[:_SHOWN], *rest]))
 
 
 # Matching of layers with groups.
@@ -104,7 +105,7 @@ def _groups(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
     for key, value in state.items():
         prefix, _, name = str(key).rpartition(".")
-        if name != _LEFT_OUT:
+        if name != _IGNORED:
             groups.setdefault(prefix, {})[name] = value
     return groups
 
@@ -117,22 +118,22 @@ def _prefixes(modules: list[_Module], names: Names | None, problems: list[str]) 
         raise ValueError("names must be a dict {layer's name: prefix}, or the prefixes in the "
                          f"order of the layers. Received: {names!r}.")
     if not isinstance(names, Mapping):
-        listed = list(names)
-        if len(listed) != len(modules):
-            problems.append(f"names has {len(listed)} prefixes, the layers need {len(modules)}: "
+        prefixes = list(names)
+        if len(prefixes) != len(modules):
+            problems.append(f"names has {len(prefixes)} prefixes, the layers need {len(modules)}: "
                             f"{[module.path for module in modules]}")
-        return dict(enumerate(listed))
-    found: dict[int, str] = {}
+        return dict(enumerate(prefixes))
+    result: dict[int, str] = {}
     for name, prefix in names.items():
-        places = [i for i, module in enumerate(modules) if name in (module.path, _layer_path(module))]
-        given = [prefix] if isinstance(prefix, str) else list(prefix)
-        if not places:
+        indices = [i for i, module in enumerate(modules) if name in (module.path, _layer_path(module))]
+        values = [prefix] if isinstance(prefix, str) else list(prefix)
+        if not indices:
             problems.append(f"names has {name!r}, which no layer with weights is called. There is: "
                             f"{list(dict.fromkeys(_layer_path(module) for module in modules))}")
-        elif len(places) != len(given):
-            problems.append(f"names must give {name!r} {len(places)} prefixes. Received: {prefix!r}")
-        found.update(zip(places, given))
-    return found
+        elif len(indices) != len(values):
+            problems.append(f"names must give {name!r} {len(indices)} prefixes. Received: {prefix!r}")
+        result.update(zip(indices, values))
+    return result
 
 
 def _layer_path(module: _Module) -> str:
@@ -140,46 +141,46 @@ def _layer_path(module: _Module) -> str:
     return module.path.rpartition("/")[0] if isinstance(module.layer, L.SeparableConv2D) else module.path
 
 
-def _matched(modules: list[_Module], prefixes: list[str], names: Names | None,
-             problems: list[str]) -> list[tuple[_Module, str]]:
+def _match_groups(modules: list[_Module], prefixes: list[str], names: Names | None,
+                  problems: list[str]) -> list[tuple[_Module, str]]:
     """Returns each module with the prefix of its group."""
-    given = _prefixes(modules, names, problems)
-    for place, prefix in given.items():
-        if prefix not in prefixes and place < len(modules):
-            problems.append(f"{modules[place].path}: the state has nothing under {prefix!r}")
-    left = [prefix for prefix in prefixes if prefix not in given.values()]
-    others = [i for i in range(len(modules)) if i not in given]
-    if len(left) != len(others):
-        kinds = [f"{modules[i].path} ({type(modules[i].layer).__name__})" for i in others]
-        problems.append(f"{len(kinds)} layers with weights cannot be matched with {len(left)} groups of the state. "
-                        f"The layers: {', '.join(kinds) or 'none'}. The groups: {', '.join(map(repr, left)) or 'none'}")
+    mapping = _prefixes(modules, names, problems)
+    for index, prefix in mapping.items():
+        if prefix not in prefixes and index < len(modules):
+            problems.append(f"{modules[index].path}: the state has nothing under {prefix!r}")
+    free = [prefix for prefix in prefixes if prefix not in mapping.values()]
+    rest = [i for i in range(len(modules)) if i not in mapping]
+    if len(free) != len(rest):
+        kinds = [f"{modules[i].path} ({type(modules[i].layer).__name__})" for i in rest]
+        problems.append(f"{len(kinds)} layers with weights cannot be matched with {len(free)} groups of the state. "
+                        f"The layers: {', '.join(kinds) or 'none'}. The groups: {', '.join(map(repr, free)) or 'none'}")
     if problems:
         return []
-    given.update(zip(others, left))
-    return [(module, given[i]) for i, module in enumerate(modules)]
+    mapping.update(zip(rest, free))
+    return [(module, mapping[i]) for i, module in enumerate(modules)]
 
 
-def _read(module: _Module, prefix: str, group: dict[str, Any],
-          problems: list[str]) -> list[tuple[Variable, np.ndarray]]:
+def _read_group(module: _Module, prefix: str, group: dict[str, Any],
+                problems: list[str]) -> list[tuple[Variable, np.ndarray]]:
     """Returns the weights of a module with their new values."""
-    found = []
-    what = f"{module.path!r} ({type(module.layer).__name__})"
+    values = []
+    target = f"{module.path!r} ({type(module.layer).__name__})"
     for entry in module.entries:
         if entry.name not in group:
             if entry.weight is not None:
-                problems.append(f"{_key(prefix, entry.name)} is missing, for {what}. There is: {', '.join(group)}")
+                problems.append(f"{_key(prefix, entry.name)} is missing, for {target}. There is: {', '.join(group)}")
             continue
         try:
             value = entry.read(_array(group[entry.name]))
         except ValueError as error:
-            problems.append(f"{_key(prefix, entry.name)}: {error} It is for {what}")
+            problems.append(f"{_key(prefix, entry.name)}: {error} It is for {target}")
             continue
         if entry.weight is not None:
-            found.append((entry.weight, value))
+            values.append((entry.weight, value))
     for name in group.keys() - {entry.name for entry in module.entries}:
         hint = "; make the layer with use_bias=True" if name == "bias" and hasattr(module.layer, "use_bias") else ""
-        problems.append(f"{_key(prefix, name)} has no place in {what}{hint}")
-    return found
+        problems.append(f"{_key(prefix, name)} has no place in {target}{hint}")
+    return values
 
 
 def _key(prefix: str, name: str) -> str:
@@ -205,52 +206,52 @@ def _array(value: Any) -> np.ndarray:
 def _modules(model: Model) -> list[_Module]:
     """Returns the PyTorch modules of layers with weights. Raises ValueError if one has none."""
     model.count_params()  # raises if the model is not built
-    calls = calls_of(model.graph)
-    orders = flat_orders(calls)
-    around: dict[int, tuple[Order, Order]] = {}
+    calls = list_calls(model.graph)
+    orders = find_flat_orders(calls)
+    orders_by_layer: dict[int, tuple[Order, Order]] = {}
     for call in calls:
-        taken, given = (orders.get(values[0]) for values in (call.inputs, call.outputs))
-        around.setdefault(id(call.operation), (taken, given))
+        order_in, order_out = (orders.get(values[0]) for values in (call.inputs, call.outputs))
+        orders_by_layer.setdefault(id(call.operation), (order_in, order_out))
     problems: list[str] = []
-    found: list[_Module] = []
-    for path, layer in _with_weights(model):
-        taken, given = around.get(id(layer), (None, None))
-        parts = next((make(layer, taken, given) for kind, make in _KINDS.items() if isinstance(layer, kind)), {})
-        known = {id(e.weight) for entries in parts.values() for e in entries}
-        if any(id(weight) not in known for weight in layer.weights):
+    modules: list[_Module] = []
+    for path, layer in _find_weighted_layers(model):
+        order_in, order_out = orders_by_layer.get(id(layer), (None, None))
+        parts = next((make(layer, order_in, order_out) for kind, make in _KINDS.items() if isinstance(layer, kind)), {})
+        entry_weights = {id(e.weight) for entries in parts.values() for e in entries}
+        if any(id(weight) not in entry_weights for weight in layer.weights):
             problems.append(f"{path!r} ({type(layer).__name__}) has weights of a kind that PyTorch has no module for")
-        elif (taken is UNKNOWN or given is UNKNOWN) and not isinstance(layer, _OF_IMAGES):
+        elif (order_in is UNKNOWN or order_out is UNKNOWN) and not isinstance(layer, _IMAGE_LAYERS):
             problems.append(f"{path!r} ({type(layer).__name__}): the order of its numbers is not "
                             "known. Between images and vectors use Flatten, or Reshape, alone")
-        found += [_Module(path + part, layer, entries) for part, entries in parts.items()]
+        modules += [_Module(path + part, layer, entries) for part, entries in parts.items()]
     _refuse(problems, f"{model.name!r} has layers that are not PyTorch's")
-    return found
+    return modules
 
 
-def _with_weights(model: Model, path: str = "") -> list[tuple[str, Layer]]:
+def _find_weighted_layers(model: Model, path: str = "") -> list[tuple[str, Layer]]:
     """Returns the layers with weights, also from nested models, each once."""
-    found: dict[int, tuple[str, Layer]] = {}
+    layers: dict[int, tuple[str, Layer]] = {}
     for layer in model.layers:
         if isinstance(layer, Model) and layer._graph is not None:
-            for inner, each in _with_weights(layer, f"{path}{layer.name}/"):
-                found.setdefault(id(each), (inner, each))
+            for inner, each in _find_weighted_layers(layer, f"{path}{layer.name}/"):
+                layers.setdefault(id(each), (inner, each))
         elif layer.weights:
-            found.setdefault(id(layer), (path + layer.name, layer))
-    return list(found.values())
+            layers.setdefault(id(layer), (path + layer.name, layer))
+    return list(layers.values())
 
 
 def _entry(name: str, weight: Variable, view: View) -> _Entry:
     """Returns the entry of a weight; `view` converts its array to PyTorch's layout."""
-    places = view(np.arange(weight.size).reshape(weight.shape))
+    indices = view(np.arange(weight.size).reshape(weight.shape))
 
     def read(array: np.ndarray) -> np.ndarray:
-        if array.shape != places.shape:
-            raise ValueError(f"its shape must be {places.shape}. Received: {array.shape}.")
+        if array.shape != indices.shape:
+            raise ValueError(f"its shape must be {indices.shape}. Received: {array.shape}.")
         value = np.empty(weight.size, array.dtype)
-        value[places] = array
+        value[indices] = array
         return value.reshape(weight.shape)
 
-    return _Entry(name, weight, places.shape, lambda: weight.numpy().reshape(-1)[places], read)
+    return _Entry(name, weight, indices.shape, lambda: weight.numpy().reshape(-1)[indices], read)
 
 
 def _constant(name: str, value: float, size: int) -> _Entry:
@@ -264,40 +265,40 @@ def _constant(name: str, value: float, size: int) -> _Entry:
     return _Entry(name, None, (size,), lambda: np.full(size, value, np.float32), read)
 
 
-def _turned(order: Order) -> View:
+def _view(order: Order) -> View:
     """Returns a function that puts the last axis into PyTorch's order."""
     return (lambda a: a) if order is None or order is UNKNOWN else (lambda a: a[..., order])
 
 
-def _biased(layer: Any, weight: _Entry, order: Order = None) -> dict[str, list[_Entry]]:
-    return {"": [weight, *([] if layer.bias is None else [_entry("bias", layer.bias, _turned(order))])]}
+def _add_bias(layer: Any, weight: _Entry, order: Order = None) -> _Entries:
+    return {"": [weight, *([] if layer.bias is None else [_entry("bias", layer.bias, _view(order))])]}
 
 
-def _convolution(layer: L.Conv2D | L.Conv2DTranspose, taken: Order,
-                 given: Order) -> dict[str, list[_Entry]]:
+def _convolution(layer: L.Conv2D | L.Conv2DTranspose, order_in: Order,
+                 order_out: Order) -> _Entries:
     """(KH, KW, in, out) -> (out, in, KH, KW); for ConvTranspose2d, in and out are exchanged."""
-    return _biased(layer, _entry("weight", layer.kernel, lambda a: a.transpose(3, 2, 0, 1)))
+    return _add_bias(layer, _entry("weight", layer.kernel, lambda a: a.transpose(3, 2, 0, 1)))
 
 
-def _by_channels(kernel: np.ndarray) -> np.ndarray:
+def _transpose_depthwise(kernel: np.ndarray) -> np.ndarray:
     """(KH, KW, C, M) -> (C * M, 1, KH, KW), as a Conv2d of C groups has it."""
     kh, kw, channels, multiplier = kernel.shape
     return kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, kh, kw)
 
 
-def _separable(layer: L.SeparableConv2D, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+def _separable(layer: L.SeparableConv2D, order_in: Order, order_out: Order) -> _Entries:
     pointwise = _entry("weight", layer.pointwise_kernel, lambda a: a.transpose(3, 2, 0, 1))
-    return {"/depthwise": [_entry("weight", layer.depthwise_kernel, _by_channels)],
-            "/pointwise": _biased(layer, pointwise)[""]}
+    return {"/depthwise": [_entry("weight", layer.depthwise_kernel, _transpose_depthwise)],
+            "/pointwise": _add_bias(layer, pointwise)[""]}
 
 
-def _dense(layer: L.Dense, taken: Order, given: Order) -> dict[str, list[_Entry]]:
-    rows = _turned(taken)
-    columns = _turned(given)
-    return _biased(layer, _entry("weight", layer.kernel, lambda a: rows(columns(a).T)), given)
+def _dense(layer: L.Dense, order_in: Order, order_out: Order) -> _Entries:
+    rows, columns = map(_view, (order_in, order_out))
+    kernel = _entry("weight", layer.kernel, lambda a: rows(columns(a).T))
+    return _add_bias(layer, kernel, order_out)
 
 
-def _scaled(layer: Any, view: View) -> list[_Entry]:
+def _affine(layer: Any, view: View) -> list[_Entry]:
     """Returns the entries of gamma and beta: in PyTorch a module has both or neither."""
     if layer.gamma is None and layer.beta is None:
         return []
@@ -306,16 +307,16 @@ def _scaled(layer: Any, view: View) -> list[_Entry]:
             for name, weight, value in (("weight", layer.gamma, 1.0), ("bias", layer.beta, 0.0))]
 
 
-def _batch_norm(layer: L.BatchNormalization, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+def _batch_norm(layer: L.BatchNormalization, order_in: Order, order_out: Order) -> _Entries:
     if layer._order is not None:
         return {}  # normalized over an axis other than the channels
-    view = _turned(taken)
-    return {"": [*_scaled(layer, view), _entry("running_mean", layer.moving_mean, view),
+    view = _view(order_in)
+    return {"": [*_affine(layer, view), _entry("running_mean", layer.moving_mean, view),
                  _entry("running_var", layer.moving_variance, view)]}
 
 
-def _sample_norm(layer: L.LayerNormalization | L.GroupNormalization, taken: Order,
-                 given: Order) -> dict[str, list[_Entry]]:
+def _sample_norm(layer: L.LayerNormalization | L.GroupNormalization, order_in: Order,
+                 order_out: Order) -> _Entries:
     """Converts LayerNorm and GroupNorm: over whole images, (H, W, C) becomes (C, H, W)."""
     if getattr(layer, "rms_scaling", False):
         return {}  # PyTorch's RMSNorm divides by the root of the mean square
@@ -324,38 +325,38 @@ def _sample_norm(layer: L.LayerNormalization | L.GroupNormalization, taken: Orde
     if getattr(layer, "_order", None) is not None or (not whole and isinstance(layer.axis, list) and (
             layer.axis != list(range(layer.axis[0], rank)) or (rank == 4 and layer.axis[0] < 3))):
         return {}  # axes at other positions in PyTorch's images
-    return {"": _scaled(layer, (lambda a: a.transpose(2, 0, 1)) if whole else _turned(taken))}
+    return {"": _affine(layer, (lambda a: a.transpose(2, 0, 1)) if whole else _view(order_in))}
 
 
-def _prelu(layer: L.PReLU, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+def _prelu(layer: L.PReLU, order_in: Order, order_out: Order) -> _Entries:
     """Converts PReLU: PyTorch has one slope per channel or in total; ours may have more."""
     alpha = layer.alpha
-    view = _turned(taken)
+    view = _view(order_in)
     channels = alpha.shape[-1]
-    places = view(np.arange(channels))
+    indices = view(np.arange(channels))
 
     def read(array: np.ndarray) -> np.ndarray:
         if array.shape not in ((channels,), (1,)):
             raise ValueError(f"its shape must be {(channels,)} or (1,). Received: {array.shape}.")
         value = np.empty(channels, array.dtype)
-        value[places] = array
+        value[indices] = array
         return np.ascontiguousarray(np.broadcast_to(value, alpha.shape))
 
     def write() -> np.ndarray:
         values = alpha.numpy().reshape(-1, channels)
         if not np.all(values == values[0]):
             raise ValueError("PyTorch's PReLU has one number per channel: make the layer with shared_axes=[1, 2].")
-        return values[0][places]
+        return values[0][indices]
 
     return {"": [_Entry("weight", alpha, (channels,), write, read)]}
 
 
-_OF_IMAGES = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose)
-_KINDS: dict[type, Callable[[Any, Order, Order], dict[str, list[_Entry]]]] = {
-    L.Conv2D: _convolution, L.Conv2DTranspose: _convolution, L.DepthwiseConv2D: lambda layer, taken, given: (
-        _biased(layer, _entry("weight", layer.kernel, _by_channels))),
+_IMAGE_LAYERS = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose)
+_KINDS: dict[type, Callable[[Any, Order, Order], _Entries]] = {
+    L.Conv2D: _convolution, L.Conv2DTranspose: _convolution, L.DepthwiseConv2D: lambda layer, *orders: (
+        _add_bias(layer, _entry("weight", layer.kernel, _transpose_depthwise))),
     L.SeparableConv2D: _separable, L.Dense: _dense, L.BatchNormalization: _batch_norm,
     L.LayerNormalization: _sample_norm, L.GroupNormalization: _sample_norm, L.PReLU: _prelu,
-    L.RMSNormalization: lambda layer, taken, given: (  # only the last axis is supported
-        {"": [_entry("weight", layer.scale, _turned(taken))]} if layer.scale.ndim == 1 else {}),
+    L.RMSNormalization: lambda layer, order_in, order_out: (  # only the last axis is supported
+        {"": [_entry("weight", layer.scale, _view(order_in))]} if layer.scale.ndim == 1 else {}),
 }

@@ -46,19 +46,19 @@ def streams_text(model: Model) -> str:
     return json.dumps([each.streams for each in generators(model)])
 
 
-def put_streams(model: Model, text: str, where: str) -> None:
+def put_streams(model: Model, text: str, label: str) -> None:
     """Sets the generators' draw counts from `streams_text`. Raises ValueError if invalid."""
     numbers = json_text.parse(text)
-    own = generators(model)
-    if not isinstance(numbers, list) or len(numbers) != len(own) or any(
+    layer_generators = generators(model)
+    if not isinstance(numbers, list) or len(numbers) != len(layer_generators) or any(
             type(number) is not int or number < 0 for number in numbers):
-        raise ValueError(f"The streams in {where} must be one draw count for each of the {len(own)} "
+        raise ValueError(f"The streams in {label} must be one draw count for each of the {len(layer_generators)} "
                          f"random generators in {model.name!r}. Received: {text[:80]}.")
-    for generator, number in zip(own, numbers):
+    for generator, number in zip(layer_generators, numbers):
         generator.streams = number
 
 
-def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+def describe_training(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """Returns a model's training and slots for a file. Warns if it cannot be described."""
     try:
         config = model.get_compile_config()
@@ -72,11 +72,11 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     config["optimizer"]["config"].pop("name", None)  # an automatic name, specific to this process
     state = {}
     slots = {}
-    named = [name for name, weight in model.named_weights().items() if weight.requires_grad]
+    names = [name for name, weight in model.named_weights().items() if weight.requires_grad]
     for key, value in optimizer_state(model).items():
         slot, _, place = key.partition("/")
         if place:
-            slots[f"{SLOTS}{slot}/{named[int(place)]}"] = value
+            slots[f"{SLOTS}{slot}/{names[int(place)]}"] = value
         elif key in ("iterations", "learning_rate"):
             state[key] = value.item()
         else:
@@ -84,36 +84,36 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     return {"training": json.dumps({"compile": config, "optimizer": state})}, slots
 
 
-def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray], path: str,
-         custom_objects: CustomObjects | None) -> None:
+def restore_training(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray],
+                     path: str, custom_objects: CustomObjects | None) -> None:
     """Compiles a model as in the file, with the optimizer's slots. Raises ValueError."""
     if "training" not in metadata:
         return
     try:
-        given = json_text.parse(metadata["training"])
-        if not isinstance(given, dict) or not isinstance(given.get("optimizer"), dict):
+        settings = json_text.parse(metadata["training"])
+        if not isinstance(settings, dict) or not isinstance(settings.get("optimizer"), dict):
             raise ValueError("it must be an object with 'compile' and 'optimizer'")
-        model.compile_from_config(given["compile"], custom_objects)
-        if given["optimizer"]:
-            _put_back(model, given["optimizer"], {name.removeprefix(SLOTS): value for name, value in tensors.items()
-                                                  if name.startswith(SLOTS)})
+        model.compile_from_config(settings["compile"], custom_objects)
+        if settings["optimizer"]:
+            slots = {name.removeprefix(SLOTS): value for name, value in tensors.items() if name.startswith(SLOTS)}
+            _restore_optimizer(model, settings["optimizer"], slots)
     except Exception as error:  # constructors of losses, metrics and optimizers may raise anything
         raise ValueError(f"The training in {path} cannot be read: {error} Load the model without "
                          "it: load_model(path, compile=False).") from error
 
 
-def _put_back(model: Model, state: JsonObject, slots: Mapping[str, np.ndarray]) -> None:
+def _restore_optimizer(model: Model, state: JsonObject, slots: Mapping[str, np.ndarray]) -> None:
     weights = model.trainable_weights
     optimizer = model.optimizer
     assert optimizer is not None
-    places = {id(weight): place for place, weight in enumerate(weights)}
-    names = {name: places[id(weight)] for name, weight in model.named_weights().items() if id(weight) in places}
+    indices = {id(weight): index for index, weight in enumerate(weights)}
+    names = {name: indices[id(weight)] for name, weight in model.named_weights().items() if id(weight) in indices}
     if weights:
         optimizer.build(weights)
-    found: JsonObject = dict(state)
+    new_state: JsonObject = dict(state)
     for name, value in slots.items():
         slot, _, weight = name.partition("/")
         if weight and weight not in names:
             raise ValueError(f"Slot {slot!r} belongs to {weight!r}, which is not a trainable weight.")
-        found[f"{slot}/{names[weight]}" if weight else slot] = value
-    optimizer.set_state(found)
+        new_state[f"{slot}/{names[weight]}" if weight else slot] = value
+    optimizer.set_state(new_state)

@@ -11,7 +11,7 @@ import numpy as np
 from ..arguments.extras import ExtraError
 from ..engine.ranks import Ranks
 from . import ending
-from .summing import RankSum, Rooms
+from .summing import Buffers, RankSum
 from .waiting import Watch
 
 STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set by mpiexec
@@ -36,12 +36,12 @@ class MPI(Ranks):
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise ValueError(f"{name} must be a number above 0. Received: {value!r}.")
         self._mpi = _mpi4py()
-        given = self._mpi.COMM_WORLD if comm is None else comm
-        if given.size == 1 and comm is None and not any(name in os.environ for name in STARTED_BY):
+        base = self._mpi.COMM_WORLD if comm is None else comm
+        if base.size == 1 and comm is None and not any(name in os.environ for name in STARTED_BY):
             raise RuntimeError("Only one process is running. Start several: mpiexec -n 4 python "
                                "-m mpi4py program.py (on the command line: mpiexec -n 4 python -m mpi4py -m autoconv "
                                "train mnist --distributed).")
-        self._comm = given.Dup()
+        self._comm = base.Dup()
         self.rank = self._comm.rank
         self.size = self._comm.size
         self.bucket_bytes = int(bucket_bytes)
@@ -49,14 +49,14 @@ class MPI(Ranks):
         self._watch = Watch(self.rank, float(timeout))
         # Tag counts of sums and of other messages are separate, because their order differs between a rank that records
         # a step and a rank that replays it.
-        self._sent = {"sums": 0, "others": 0}
-        self._under_way: list[RankSum] = []
-        self._rooms: Rooms = defaultdict(list)
-        self._staging: dict[tuple[int, np.dtype], list[np.ndarray]] = defaultdict(list)
-        self._staged: list[np.ndarray] = []
-        here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
-        self.number_here = int(here.rank)
-        here.Free()
+        self._tag_counts = {"sums": 0, "others": 0}
+        self._active_sums: list[RankSum] = []
+        self._buffers: Buffers = defaultdict(list)
+        self._free_buffers: dict[tuple[int, np.dtype], list[np.ndarray]] = defaultdict(list)
+        self._busy_buffers: list[np.ndarray] = []
+        node = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
+        self.number_here = int(node.rank)
+        node.Free()
         ending.watch(self._comm)
 
     def __reduce__(self) -> tuple:
@@ -65,78 +65,78 @@ class MPI(Ranks):
 
     def start(self, part: Any) -> None:
         if isinstance(part, np.ndarray):
-            self._begin(part, _is_there, [part], 1)
+            self._begin(part, _is_ready, [part], 1)
             return
-        free = self._staging[part.size, part.dtype]  # free buffers in pinned memory, which a GPU fills
+        free = self._free_buffers[part.size, part.dtype]  # free buffers in pinned memory, which a GPU fills
         host = free.pop() if free else part.pinned()
-        self._staged.append(host)
+        self._busy_buffers.append(host)
         self._begin(host, part.begin_copy_to(host), [part], 1)
 
     def start_mean(self, arrays: Sequence[Any]) -> None:
-        packed = np.concatenate([np.asarray(a, np.float64).reshape(-1) for a in arrays])
-        self._begin(packed, _is_there, arrays, self.size)
+        values = np.concatenate([np.asarray(a, np.float64).reshape(-1) for a in arrays])
+        self._begin(values, _is_ready, arrays, self.size)
 
-    def _begin(self, host: np.ndarray, there: Callable[[], bool], into: Sequence[Any],
-               divided_by: int) -> None:
-        packed = self.compression if divided_by == 1 else None
+    def _begin(self, host: np.ndarray, is_ready: Callable[[], bool], targets: Sequence[Any],
+               divisor: int) -> None:
+        wire_dtype = self.compression if divisor == 1 else None
         tag = self._tag("sums", 2)
-        self._under_way.append(RankSum(self._comm, host, there, into, divided_by, tag, packed, self._rooms))
+        self._active_sums.append(RankSum(self._comm, host, is_ready, targets, divisor, tag, wire_dtype, self._buffers))
         self.progress()
 
     def progress(self) -> None:
-        for work in self._under_way:
+        for work in self._active_sums:
             work.advance()
 
     def finish(self) -> None:
-        for work in self._under_way:
+        for work in self._active_sums:
             self._watch.wait(work.advance, work.missing)
             self.progress()
-        self._under_way.clear()
-        for host in self._staged:
-            self._staging[host.size, host.dtype].append(host)
-        self._staged.clear()
+        self._active_sums.clear()
+        for host in self._busy_buffers:
+            self._free_buffers[host.size, host.dtype].append(host)
+        self._busy_buffers.clear()
 
     def gather(self, array: np.ndarray) -> list[np.ndarray]:
-        own = np.asarray(array, order="C")
-        return self._everyone(own, [np.empty_like(own) for _ in range(self.size)])
+        data = np.asarray(array, order="C")
+        return self._exchange_arrays(data, [np.empty_like(data) for _ in range(self.size)])
 
     def exchange(self, value: Any) -> list[Any]:
-        own = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
-        sizes = self.gather(np.array(own.size))
-        rooms = [np.empty(int(size), np.uint8) for size in sizes]
-        return [pickle.loads(data.data) for data in self._everyone(own, rooms)]
+        data = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
+        sizes = self.gather(np.array(data.size))
+        buffers = [np.empty(int(size), np.uint8) for size in sizes]
+        return [pickle.loads(buffer.data) for buffer in self._exchange_arrays(data, buffers)]
 
-    def _everyone(self, own: np.ndarray, rooms: list[np.ndarray]) -> list[np.ndarray]:
+    def _exchange_arrays(self, data: np.ndarray, buffers: list[np.ndarray]) -> list[np.ndarray]:
         """Sends every rank's array to all ranks."""
         tag = self._tag("others", 1)
-        others = [other for other in range(self.size) if other != self.rank]
-        receiving = [self._comm.Irecv(_bytes(rooms[other]), other, tag) for other in others]
-        sending = [self._comm.Isend(_bytes(own), other, tag) for other in others]
-        self._wait([*receiving, *sending], [*others, *others])
-        rooms[self.rank] = own
-        return rooms
+        peers = [peer for peer in range(self.size) if peer != self.rank]
+        receiving = [self._comm.Irecv(_bytes(buffers[peer]), peer, tag) for peer in peers]
+        sending = [self._comm.Isend(_bytes(data), peer, tag) for peer in peers]
+        self._wait([*receiving, *sending], [*peers, *peers])
+        buffers[self.rank] = data
+        return buffers
 
     def broadcast(self, value: Any) -> Any:
         data = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8) if self.rank == 0 else None
         size = np.array(0 if data is None else data.size)
         self._wait([self._comm.Ibcast(_bytes(size), 0)], [0])
-        room = np.empty(int(size), np.uint8) if data is None else np.array(data)
-        self._wait([self._comm.Ibcast(room, 0)], [0])
-        return value if self.rank == 0 else pickle.loads(room.data)
+        buffer = np.empty(int(size), np.uint8) if data is None else np.array(data)
+        self._wait([self._comm.Ibcast(buffer, 0)], [0])
+        return value if self.rank == 0 else pickle.loads(buffer.data)
 
-    def _wait(self, requests: list[Any], of: list[int]) -> None:
-        """Waits until all requests are complete. of: each request's rank."""
-        test = self._mpi.Request.Testall
-        self._watch.wait(lambda: test(requests), lambda: [rank for rank, one in zip(of, requests) if not one.Test()])
+    def _wait(self, requests: list[Any], ranks: list[int]) -> None:
+        """Waits until all requests are complete. ranks: each request's rank."""
+        self._watch.wait(lambda: self._mpi.Request.Testall(requests),
+                         lambda: [rank for rank, each in zip(ranks, requests) if not each.Test()])
 
-    def _tag(self, what: str, count: int) -> int:
+    def _tag(self, kind: str, count: int) -> int:
         """Returns the first of `count` tags not in use; it is the same on all ranks."""
-        first = self._sent[what]
-        self._sent[what] += count
-        return first % TAGS + (TAGS if what == "sums" else 0)
+        first = self._tag_counts[kind]
+        self._tag_counts[kind] += count
+        return first % TAGS + (TAGS if kind == "sums" else 0)
 
 
-def _is_there() -> bool:
+def _is_ready() -> bool:
     """Returns True: memory of the host needs no copy from a GPU."""
     return True
 

@@ -16,24 +16,20 @@ class Watch:
         self._rank = rank
         self._timeout = timeout
 
-    def wait(self, done: Callable[[], bool], missing: Callable[[], list[int]]) -> None:
-        """Waits until `done()`. missing: returns the ranks that have not sent their messages."""
+    def wait(self, is_complete: Callable[[], bool], missing: Callable[[], list[int]]) -> None:
+        """Waits until `is_complete()`. missing: returns the ranks whose messages are missing."""
         for _ in range(SPINS):
-            if done():
+            if is_complete():
                 return
-        begun = time.monotonic()
-        while not done():
-            waited = time.monotonic() - begun
-            if waited < AWAKE:
+        start = time.monotonic()
+        while not is_complete():
+            elapsed = time.monotonic() - start
+            if elapsed < AWAKE:
                 os.sched_yield()
-            elif waited < self._timeout:
+            elif elapsed < self._timeout:
                 time.sleep(PAUSE)
-            elif late := missing():
-                raise TimeoutError(f"Rank {self._rank} waits for {_named(late)}, which sent "
+            elif late := sorted(set(missing())):
+                ranks = f"rank{'s' * (len(late) > 1)} {', '.join(map(str, late))}"
+                raise TimeoutError(f"Rank {self._rank} waits for {ranks}, which sent "
                                    f"nothing for {self._timeout:g} seconds. Find out what stopped "
                                    "it; if it is only slow, raise the timeout.")
-
-
-def _named(ranks: list[int]) -> str:
-    ranks = sorted(set(ranks))
-    return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"

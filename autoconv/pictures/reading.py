@@ -67,8 +67,8 @@ def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
     """
     try:
         if path.suffix.lower() == ".npy":
-            with regular.opened(path) as file:
-                return _from_array(path, npy.read(file, regular.size(file)), shape)
+            with regular.open_file(path) as file:
+                return _from_array(path, npy.read_array(file, regular.size(file)), shape)
         if shape[2] not in (1, 3):
             raise ValueError(f"the net needs images of {shape[2]} channels, but pictures have 1 or "
                              "3: pass a .npy file")

@@ -26,7 +26,7 @@ class Files(NamedTuple):
         return Files(self.paths[start:stop], None if self.labels is None else self.labels[start:stop], self.class_names)
 
 
-def in_keras(name: str) -> bool:
+def is_keras_picture(name: str) -> bool:
     """Whether Keras treats a file of this name as a picture, or it is a WebP file."""
     return name.lower().endswith(FORMATS)
 
@@ -36,18 +36,18 @@ def is_picture(name: str) -> bool:
     return name[0] != "." and name.lower().endswith(PICTURES)
 
 
-def classes_in(directory: str | os.PathLike) -> list[str]:
+def list_classes(directory: str | os.PathLike) -> list[str]:
     """Returns the sorted names of the folders in a folder, without hidden ones."""
     return sorted(entry.name for entry in Path(directory).iterdir() if entry.is_dir() and entry.name[0] != ".")
 
 
 def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None,
-         follow_links: bool, wanted: Callable[[str], bool] = in_keras) -> Files:
+         follow_links: bool, accepts: Callable[[str], bool] = is_keras_picture) -> Files:
     """Returns the files under a folder by class and path. Raises ValueError for wrong labels."""
     if labels != "inferred":
         if class_names is not None:
             raise ValueError("class_names can only be given with labels='inferred'.")
-        paths = list(_files(Path(directory), follow_links, wanted))
+        paths = list(_files(Path(directory), follow_links, accepts))
         if labels is None:
             return Files(paths, None, None)
         if len(labels) != len(paths):
@@ -55,17 +55,17 @@ def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] |
                              f"target directory. len(labels) is {len(labels)} while we found "
                              f"{len(paths)} files in directory {directory}.")
         return Files(paths, np.array(labels, "int32"), [str(label) for label in sorted(set(labels))])
-    found = classes_in(directory)
-    if class_names is not None and not set(class_names) <= set(found):
+    folders = list_classes(directory)
+    if class_names is not None and not set(class_names) <= set(folders):
         raise ValueError("The `class_names` passed did not match the names of the subdirectories of the target "
-                         f"directory. Expected: {found} (or a subset of it), but received: class_names={class_names}")
-    names = found if class_names is None else list(class_names)
-    groups = [list(_files(Path(directory, name), follow_links, wanted)) for name in names]
+                         f"directory. Expected: {folders} (or a subset of it), but received: class_names={class_names}")
+    names = folders if class_names is None else list(class_names)
+    groups = [list(_files(Path(directory, name), follow_links, accepts)) for name in names]
     return Files([path for group in groups for path in group],
                  np.repeat(np.arange(len(names), dtype="int32"), [len(group) for group in groups]), names)
 
 
-def shuffled(files: Files, seed: int) -> Files:
+def shuffle_files(files: Files, seed: int) -> Files:
     """Returns the files in Keras's order for this seed, before `validation_split`."""
     order = np.arange(len(files.paths))
     np.random.RandomState(seed).shuffle(order)
@@ -73,17 +73,17 @@ def shuffled(files: Files, seed: int) -> Files:
                  else files.labels[order], files.class_names)
 
 
-def split(files: Files, share: float | None, subset: str | None) -> list[Files]:
+def split(files: Files, fraction: float | None, subset: str | None) -> list[Files]:
     """Returns the subset of the files, or both subsets for "both"; the last is for validation."""
-    if not share:
+    if not fraction:
         return [files]
-    cut = len(files.paths) - int(share * len(files.paths))
+    cut = len(files.paths) - int(fraction * len(files.paths))
     parts = {"training": files.rows(0, cut), "validation": files.rows(cut, len(files.paths))}
     return list(parts.values()) if subset == "both" else [parts[subset or ""]]
 
 
-def _files(folder: Path, follow_links: bool, wanted: Callable[[str], bool]) -> Iterator[str]:
+def _files(folder: Path, follow_links: bool, accepts: Callable[[str], bool]) -> Iterator[str]:
     for root, _, files in sorted(os.walk(folder, followlinks=follow_links)):
         for name in sorted(files):
-            if wanted(name):
+            if accepts(name):
                 yield os.path.join(root, name)

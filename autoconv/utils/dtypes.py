@@ -12,14 +12,14 @@ _KNOWN = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "u
 
 def standardize_dtype(dtype: Any) -> str:
     """Returns a dtype's name, "float32" for None. Raises ValueError if it is not a dtype."""
-    named = "float32" if dtype is None else getattr(dtype, "name", None) or {float: "float32", int: "int32"}.get(dtype)
+    name = "float32" if dtype is None else getattr(dtype, "name", None) or {float: "float32", int: "int32"}.get(dtype)
     try:
-        found = named or np.dtype(dtype).name
+        name = name or np.dtype(dtype).name
     except TypeError:
-        found = str(dtype)
-    if found not in _KNOWN:
+        name = str(dtype)
+    if name not in _KNOWN:
         raise ValueError(f"Invalid dtype: {dtype!r}. Known: {', '.join(_KNOWN)}.")
-    return found
+    return name
 
 
 def is_keras_tensor(x: Any) -> bool:

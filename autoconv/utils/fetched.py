@@ -35,17 +35,17 @@ def get_file(fname: str | os.PathLike[str] | None = None, origin: str | None = N
     elif hash_algorithm == "auto":
         hash_algorithm = "md5" if digest is not None and len(digest) == 32 else "sha256"
     target = _cache(cache_dir) / cache_subdir / name
-    unpacks = extract or untar
-    archive = target.with_name(f"{name}_archive") if unpacks else target
-    sound = archive.is_file() and (digest is None or _digest(archive, hash_algorithm) == digest.lower())
-    if force_download or not sound:
+    extracts = extract or untar
+    archive = target.with_name(f"{name}_archive") if extracts else target
+    is_valid = archive.is_file() and (digest is None or _digest(archive, hash_algorithm) == digest.lower())
+    if force_download or not is_valid:
         archive.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(archive) as part:
             _fetch(str(origin), part)
             if digest is not None and _digest(part, hash_algorithm) != digest.lower():
                 raise ValueError(f"Incomplete or corrupted file detected. The {hash_algorithm} "
                                  f"hash of {origin} is not {digest}.")
-    if unpacks and (force_download or not sound or not target.exists()):
+    if extracts and (force_download or not is_valid or not target.exists()):
         _unpack(archive, target, "tar" if untar else archive_format)
     return str(target)
 
@@ -63,15 +63,15 @@ def _name(fname: str | os.PathLike[str] | None, origin: str | None) -> str:
     return name
 
 
-def _cache(given: str | os.PathLike[str] | None) -> Path:
+def _cache(directory: str | os.PathLike[str] | None) -> Path:
     """Returns the cache folder, or a temporary folder if the cache is not writable."""
-    chosen = Path(given or os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
-    there = next(each for each in (chosen, *chosen.parents) if each.exists())
-    return chosen if os.access(there, os.W_OK) else Path(tempfile.gettempdir()) / ".keras"
+    folder = Path(directory or os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
+    ancestor = next(each for each in (folder, *folder.parents) if each.exists())
+    return folder if os.access(ancestor, os.W_OK) else Path(tempfile.gettempdir()) / ".keras"
 
 
 def _digest(path: Path, algorithm: str) -> str:
-    with regular.opened(path) as file:
+    with regular.open_file(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
@@ -84,7 +84,7 @@ def _fetch(origin: str, part: Path) -> None:
 
     try:
         if parts.scheme == "file":
-            regular.opened(url2pathname(parts.path)).close()
+            regular.open_file(url2pathname(parts.path)).close()
         with urlopen(origin, timeout=PATIENCE) as source, part.open("xb") as out:
             shutil.copyfileobj(source, out)
     except (FileNotFoundError, URLError) as error:
@@ -95,15 +95,15 @@ def _unpack(archive: Path, folder: Path, formats: str | list[str] | None) -> Non
     import tarfile
     import zipfile
 
-    known = {"tar": (tarfile.is_tarfile, _untar), "zip": (zipfile.is_zipfile, _unzip)}
-    wanted = [] if formats is None else list(known) if formats == "auto" else (
+    unpackers = {"tar": (tarfile.is_tarfile, _untar), "zip": (zipfile.is_zipfile, _unzip)}
+    names = [] if formats is None else list(unpackers) if formats == "auto" else (
         [formats] if isinstance(formats, str) else list(formats))
-    if unknown := [each for each in wanted if each not in known]:
+    if unknown := [each for each in names if each not in unpackers]:
         raise NotImplementedError("archive_format must be 'auto', 'tar', 'zip' or a list of them. "
                                   f"Received: {unknown}.")
-    for is_one, unpack in (known[each] for each in wanted):
-        if is_one(archive):
-            new = atomic.unfinished(folder)
+    for is_format, unpack in (unpackers[each] for each in names):
+        if is_format(archive):
+            new = atomic.temporary_path(folder)
             try:
                 unpack(archive, new)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -111,24 +111,24 @@ def _unpack(archive: Path, folder: Path, formats: str | list[str] | None) -> Non
             finally:
                 shutil.rmtree(new, ignore_errors=True)
             return
-    warnings.warn(f"Could not extract archive {archive}: it is not of the formats {wanted}.", stacklevel=3)
+    warnings.warn(f"Could not extract archive {archive}: it is not of the formats {names}.", stacklevel=3)
 
 
 def _untar(archive: Path, folder: Path) -> None:
     import tarfile
 
-    outside = f"{archive} has a member outside its folder, or one that is not a file"
+    message = f"{archive} has a member outside its folder, or one that is not a file"
     with tarfile.open(archive) as tar:
         if hasattr(tarfile, "data_filter"):
             try:
                 tar.extractall(folder, filter="data")
             except tarfile.FilterError as error:
-                raise ValueError(f"{outside}: {error}") from error
+                raise ValueError(f"{message}: {error}") from error
             return
         for member in tar:  # Python before 3.11.4
-            inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
-            if not inside or not (member.isfile() or member.isdir()):
-                raise ValueError(f"{outside}: {member.name!r}")
+            is_inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+            if not is_inside or not (member.isfile() or member.isdir()):
+                raise ValueError(f"{message}: {member.name!r}")
             member.mode = 0o755 if member.isdir() else 0o644
         tar.extractall(folder)
 
@@ -136,5 +136,5 @@ def _untar(archive: Path, folder: Path) -> None:
 def _unzip(archive: Path, folder: Path) -> None:
     import zipfile
 
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(folder)  # zipfile changes names that lead outside the folder
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(folder)  # zipfile changes names that lead outside the folder

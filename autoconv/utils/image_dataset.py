@@ -31,7 +31,7 @@ class ImageDataset:
 
     One iteration is one epoch. The order depends on the seed and on `epoch`, the epoch's number;
     `workers` threads decode. An unreadable file raises UnreadableImage; if `on_unreadable` is set,
-    it is called with (path, reason) instead and the file is skipped. `skipped` lists these files,
+    it is called with (path, reason) instead and the file is skipped. `skipped_files` lists these files,
     and `len` counts batches without them.
     """
 
@@ -42,10 +42,10 @@ class ImageDataset:
         self.batch_size = batch_size
         self.epoch = 0
         self.workers = processors()
-        self._unreadable_to_ranks: dict[int, str] | None = None  # reasons by file number
-        self._under_way: list[int] | None = None  # [epoch, batches returned]
-        self._leave_out_first = 0  # batches that the next, resumed iteration omits
-        self.skipped: dict[str, str] = {}
+        self._unreadable_reasons: dict[int, str] | None = None  # reasons by file number
+        self._position: list[int] | None = None  # [epoch, batches returned]
+        self._skip_count = 0  # batches that the next, resumed iteration omits
+        self.skipped_files: dict[str, str] = {}
         self.on_unreadable: Callable[[str, str], None] | None = None
         self._decoding = decoding
         self._shuffle = shuffle
@@ -57,7 +57,7 @@ class ImageDataset:
             self._labels = self._labels.astype("float32")[:, None]
 
     def __len__(self) -> int:
-        count = len(self.file_paths) - len(self.skipped)
+        count = len(self.file_paths) - len(self.skipped_files)
         return count if self.batch_size is None else -(-count // self.batch_size)
 
     def __repr__(self) -> str:
@@ -73,29 +73,29 @@ class ImageDataset:
         position, rows, size = *self._begin(), self.batch_size or PIECE * self.workers
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
         try:
-            for images, kept in _filled(self._decoded(batches, self._leave_out), size):
-                batch = images if self._labels is None else (images, self._labels[kept])
-                for one in [batch] if self.batch_size is not None else images if self._labels is None else zip(*batch):
+            for images, numbers in _refill_batches(self._decode_batches(batches, self._skip), size):
+                batch = images if self._labels is None else (images, self._labels[numbers])
+                for item in [batch] if self.batch_size is not None else images if self._labels is None else zip(*batch):
                     position[1] += 1
-                    yield one
+                    yield item
         finally:
             self._end(position)
 
     def _begin(self) -> tuple[list[int], list[int]]:
         """Starts an iteration. Returns its position [epoch, batches returned] and its file numbers."""
-        position = self._under_way = [self.epoch, self._leave_out_first]
-        number, given = position
-        self.epoch = number + 1
-        self._leave_out_first = 0
+        position = self._position = [self.epoch, self._skip_count]
+        epoch, offset = position
+        self.epoch = epoch + 1
+        self._skip_count = 0
         order = np.arange(len(self.file_paths))
         if self._shuffle:
-            order = random.permutation(len(order), random.epoch_stream((self._seed, 0), number))
-        rows = [int(i) for i in order if self.file_paths[i] not in self.skipped][given * (self.batch_size or 1) :]
-        return position, rows
+            order = random.permutation(len(order), random.epoch_stream((self._seed, 0), epoch))
+        rows = [int(i) for i in order if self.file_paths[i] not in self.skipped_files]
+        return position, rows[offset * (self.batch_size or 1) :]
 
     def _end(self, position: list[int]) -> None:
-        if self._under_way is position:
-            self._under_way = None
+        if self._position is position:
+            self._position = None
 
     def shared_by(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
         """Yields this rank's part of each batch, with the whole batch's size, from rank 0's position
@@ -105,35 +105,35 @@ class ImageDataset:
         if self.batch_size is None:
             raise ValueError("Training on several processes needs batches. Received: batch_size=None. "
                              "Pass a batch_size.")
-        if self._unreadable_to_ranks is None:
+        if self._unreadable_reasons is None:
             self._check_alike(ranks)
-            own = range(ranks.rank, len(self.file_paths), ranks.size)
-            mine = {i: error.reason for i, error in self._unreadable(own)}
-            found = {i: reason for each in ranks.exchange(mine) for i, reason in each.items()}
-            self._leave_out([UnreadableImage(self.file_paths[i], found[i]) for i in sorted(found)], ranks.rank == 0)
-            self._unreadable_to_ranks = found
-        stands = ranks.broadcast((self.epoch, self._leave_out_first, self._seed, self._skipped_numbers()))
-        self.epoch, self._leave_out_first, self._seed, skipped = stands
-        self.skipped = {self.file_paths[i]: reason for i, reason in skipped}
+            numbers = range(ranks.rank, len(self.file_paths), ranks.size)
+            reasons = {i: error.reason for i, error in self._find_unreadable(numbers)}
+            union = {i: reason for each in ranks.exchange(reasons) for i, reason in each.items()}
+            self._skip([UnreadableImage(self.file_paths[i], union[i]) for i in sorted(union)], ranks.rank == 0)
+            self._unreadable_reasons = union
+        state = ranks.broadcast((self.epoch, self._skip_count, self._seed, self._skipped_numbers()))
+        self.epoch, self._skip_count, self._seed, skip_reasons = state
+        self.skipped_files = {self.file_paths[i]: reason for i, reason in skip_reasons}
         return self._parts(ranks)
 
     def _check_alike(self, ranks: Ranks) -> None:
-        own = {"files": len(self.file_paths), "shuffle": self._shuffle, "seed": self._seed
-               if self._shuffle else None, "checksum of the files' names": self._names(),
-               "batch_size": self.batch_size, "image_shape": self.image_shape}
-        first, *others = ranks.exchange(own)
-        for number, other in enumerate(others, 1):
-            for name in own:
+        settings = {"files": len(self.file_paths), "shuffle": self._shuffle, "seed": self._seed
+                    if self._shuffle else None, "checksum of the files' names": self._names(),
+                    "batch_size": self.batch_size, "image_shape": self.image_shape}
+        first, *rest = ranks.exchange(settings)
+        for number, other in enumerate(rest, 1):
+            for name in settings:
                 if other[name] != first[name]:
                     raise ValueError("All ranks need the same pictures in the same order. Rank 0 has "
                                      f"{name} = {first[name]!r}. Rank {number} has {other[name]!r}. Give all of them "
                                      "the same folder and arguments, `seed` among them.")
 
-    def _unreadable(self, numbers: Sequence[int]) -> Iterator[tuple[int, UnreadableImage]]:
+    def _find_unreadable(self, numbers: Sequence[int]) -> Iterator[tuple[int, UnreadableImage]]:
         """Yields the unreadable files with their errors. Decodes all files, at the smallest size."""
         read = self._decoding._replace(size=(1, 1)).read
 
-        def tried(i: int) -> UnreadableImage | None:
+        def check_file(i: int) -> UnreadableImage | None:
             try:
                 read(self.file_paths[i])
             except UnreadableImage as error:
@@ -142,31 +142,31 @@ class ImageDataset:
 
         with self._pool() as pool:
             for start in range(0, len(numbers), PIECE * self.workers):
-                some = numbers[start : start + PIECE * self.workers]
-                yield from ((i, error) for i, error in zip(some, pool.map(tried, some)) if error is not None)
+                chunk = numbers[start : start + PIECE * self.workers]
+                yield from ((i, error) for i, error in zip(chunk, pool.map(check_file, chunk)) if error is not None)
 
     def _parts(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
         (position, rows) = self._begin()
         size = self.batch_size or 1
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
         parts = [(batch, ranks.part(len(batch))) for batch in batches]
-        own = self._decoded([batch[part.start : part.start + part.samples] for batch, part in parts], _refuse)
+        results = self._decode_batches([batch[part.start : part.start + part.samples] for batch, part in parts], _refuse)
         try:
-            for batch, (images, kept) in zip(batches, own):
+            for batch, (images, ids) in zip(batches, results):
                 position[1] += 1
-                yield images if self._labels is None else (images, self._labels[kept]), len(batch)
+                yield images if self._labels is None else (images, self._labels[ids]), len(batch)
         finally:
             self._end(position)
 
     def get_state(self) -> dict[str, Any]:
         """Returns the position, also in the middle of an epoch, as plain data for `set_state`."""
-        epoch, given = self._under_way or (self.epoch, self._leave_out_first)
-        return {"epoch": epoch, "given": given, "seed": self._seed,
+        epoch, offset = self._position or (self.epoch, self._skip_count)
+        return {"epoch": epoch, "given": offset, "seed": self._seed,
                 "skipped": self._skipped_numbers(), "files": self._names()}
 
     def _skipped_numbers(self) -> list[list[Any]]:
         """Returns the skipped files by number, as folders may be renamed, with the reasons."""
-        return [[i, self.skipped[path]] for i, path in enumerate(self.file_paths) if path in self.skipped]
+        return [[i, self.skipped_files[path]] for i, path in enumerate(self.file_paths) if path in self.skipped_files]
 
     def _names(self) -> int:
         """Returns a checksum of the files' names in order."""
@@ -175,33 +175,33 @@ class ImageDataset:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continues from a state of `get_state`. Raises ValueError if files or seed differ."""
-        own = self.get_state()
-        for what, name in (("files", "files"), ("seed", "seed")):
-            if state[name] != own[name]:
-                raise ValueError(f"The image dataset does not have the {what} that it had. Received: "
+        current = self.get_state()
+        for label, name in (("files", "files"), ("seed", "seed")):
+            if state[name] != current[name]:
+                raise ValueError(f"The image dataset does not have the {label} that it had. Received: "
                                  f"{len(self.file_paths):,} files and seed={self._seed}. Restore the "
                                  "files and the seed.")
         self.epoch = int(state["epoch"])
-        self._leave_out_first = int(state["given"])
-        self._under_way = None
+        self._skip_count = int(state["given"])
+        self._position = None
         # Ranks know all unreadable files; the saved state may not include all of them yet.
-        skipped = {**{int(i): str(reason) for i, reason in state["skipped"]}, **(self._unreadable_to_ranks or {})}
-        self.skipped = {self.file_paths[i]: reason for i, reason in sorted(skipped.items())}
+        reasons = {**{int(i): str(reason) for i, reason in state["skipped"]}, **(self._unreadable_reasons or {})}
+        self.skipped_files = {self.file_paths[i]: reason for i, reason in sorted(reasons.items())}
 
-    def check_any(self) -> None:
+    def check_readable(self) -> None:
         """Raises the first file's UnreadableImage if no file can be read."""
-        broken = []
+        errors = []
         for path in self.file_paths:
             try:
                 self._decoding.read(path)
                 return
             except UnreadableImage as error:
-                broken.append(error)
-        raise broken[0]
+                errors.append(error)
+        raise errors[0]
 
     def check(self) -> None:
         """Raises UnreadableImage for the first unreadable file. Decodes files until then."""
-        for _, error in self._unreadable(range(len(self.file_paths))):
+        for _, error in self._find_unreadable(range(len(self.file_paths))):
             raise error
 
     def _pool(self) -> "ThreadPoolExecutor":
@@ -210,75 +210,75 @@ class ImageDataset:
 
         return ThreadPoolExecutor(self.workers, "autoconv-decode")
 
-    def _decoded(self, batches: Sequence[list[int]],
-                 leave_out: Callable[[list[UnreadableImage]], None]) -> Iterator[tuple[np.ndarray, list[int]]]:
-        """Yields each batch's images and file numbers. leave_out: called with the errors."""
+    def _decode_batches(self, batches: Sequence[list[int]],
+                        skip: Callable[[list[UnreadableImage]], None]) -> Iterator[tuple[np.ndarray, list[int]]]:
+        """Yields each batch's images and file numbers. skip: called with the errors."""
         pool = self._pool()
-        waiting = iter(batches)
-        started: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
+        pending = iter(batches)
+        running: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
         try:
             while True:
-                while len(started) <= AHEAD and (rows := next(waiting, None)):
+                while len(running) <= AHEAD and (rows := next(pending, None)):
                     images = np.empty((len(rows), *self.image_shape), np.float32)
                     pieces = [slice(i, i + PIECE) for i in range(0, len(rows), PIECE)]
-                    started.append((rows, images, [pool.submit(self._read, rows[p], images[p]) for p in pieces]))
-                if not started:
+                    running.append((rows, images, [pool.submit(self._read, rows[p], images[p]) for p in pieces]))
+                if not running:
                     return
-                rows, images, pieces_done = started.popleft()
-                broken = [error for piece in pieces_done for error in piece.result()]
-                kept = [i for i, error in zip(rows, broken) if error is None]
-                leave_out([error for error in broken if error is not None])
-                if len(kept) < len(rows):
-                    images = images[[error is None for error in broken]]
-                if kept:
-                    yield images, kept
+                rows, images, futures = running.popleft()
+                errors = [error for piece in futures for error in piece.result()]
+                numbers = [i for i, error in zip(rows, errors) if error is None]
+                skip([error for error in errors if error is not None])
+                if len(numbers) < len(rows):
+                    images = images[[error is None for error in errors]]
+                if numbers:
+                    yield images, numbers
         finally:
             pool.shutdown(cancel_futures=True)
 
     def _read(self, rows: list[int], images: np.ndarray) -> list[UnreadableImage | None]:
         """Decodes files into `images`. Returns each file's error, or None."""
-        broken: list[UnreadableImage | None] = []
+        errors: list[UnreadableImage | None] = []
         for i, image in zip(rows, images):
             try:
                 image[...] = self._decoding.read(self.file_paths[i])
-                broken.append(None)
+                errors.append(None)
             except UnreadableImage as error:
-                broken.append(error)
-        return broken
+                errors.append(error)
+        return errors
 
-    def _leave_out(self, broken: list[UnreadableImage], report: bool = True) -> None:
-        for error in broken:
+    def _skip(self, errors: list[UnreadableImage], report: bool = True) -> None:
+        for error in errors:
             if self.on_unreadable is None:
                 raise error
-            if error.path not in self.skipped:  # not already found by another iteration
-                self.skipped[error.path] = error.reason
+            if error.path not in self.skipped_files:  # not already found by another iteration
+                self.skipped_files[error.path] = error.reason
                 if report:
                     self.on_unreadable(error.path, error.reason)
 
 
-def _refuse(broken: list[UnreadableImage]) -> None:
+def _refuse(errors: list[UnreadableImage]) -> None:
     """Raises the first error: a single rank cannot skip a picture."""
-    for error in broken:
+    for error in errors:
         raise error
 
 
-def _filled(batches: Iterator[tuple[np.ndarray, list[int]]],
-            size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
+def _refill_batches(batches: Iterator[tuple[np.ndarray, list[int]]],
+                    size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
     """Yields the same images in full batches: the next images replace skipped files."""
     images = np.empty(0)
-    kept = list[int]()
-    for more, rows in batches:
-        if kept:
-            more = np.concatenate([images, more])
-            rows = kept + rows
+    numbers = list[int]()
+    for new, rows in batches:
+        if numbers:
+            new = np.concatenate([images, new])
+            rows = numbers + rows
         if len(rows) >= size:
-            yield more[:size], rows[:size]
-            more = more[size:]
+            yield new[:size], rows[:size]
+            new = new[size:]
             rows = rows[size:]
-        images = more
-        kept = rows
-    if kept:
-        yield images, kept
+        images = new
+        numbers = rows
+    if numbers:
+        yield images, numbers
 
 
 def image_dataset_from_directory(
@@ -313,9 +313,9 @@ def image_dataset_from_directory(
         raise ValueError('When passing `label_mode="binary"`, there must be exactly 2 class_names. '
                          f"Received: class_names={files.class_names}")
     seed = int(np.random.randint(1_000_000)) if seed is None else seed
-    parts = parted(files, directory, validation_split, subset, shuffle, seed)
+    parts = split_files(files, directory, validation_split, subset, shuffle, seed)
     if verbose:
-        sys.stdout.write(_found(files, parts, subset))
+        sys.stdout.write(describe_files(files, parts, subset))
     decoding = Decoding(image_size, color_mode, _FILTERS[interpolation.lower()],
                         crop_to_aspect_ratio, pad_to_aspect_ratio)
     datasets = [ImageDataset(part, decoding, label_mode, batch_size, shuffle and i == 0, seed)
@@ -323,48 +323,48 @@ def image_dataset_from_directory(
     return datasets if subset == "both" else datasets[0]
 
 
-def parted(files: Files, directory: str | os.PathLike, share: float | None, subset: str | None,
-           shuffle: bool, seed: int) -> list[Files]:
+def split_files(files: Files, directory: str | os.PathLike, fraction: float | None,
+                subset: str | None, shuffle: bool, seed: int) -> list[Files]:
     """Returns the subsets of a folder's files. Raises ValueError if one is empty."""
-    parts = class_folders.split(class_folders.shuffled(files, seed) if shuffle else files, share, subset)
-    for part, what in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
+    parts = class_folders.split(class_folders.shuffle_files(files, seed) if shuffle else files, fraction, subset)
+    for part, kind in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
         if not part.paths:
             count = len(files.paths)
-            why = f"Allowed formats: {FORMATS}"
+            hint = f"Allowed formats: {FORMATS}"
             if count:
                 larger = f", or raise it to {-(-100 // count) / 100:g} or more" if count > 1 else ""
-                why = f"Received: validation_split={share} of {count} files. Add files{larger}."
-            raise ValueError(f"No {what}images found in directory {directory}. {why}")
+                hint = f"Received: validation_split={fraction} of {count} files. Add files{larger}."
+            raise ValueError(f"No {kind}images found in directory {directory}. {hint}")
     return parts
 
 
 def _check(labels: object, label_mode: object, color_mode: object, image_size: Any, batch_size: Any,
-           interpolation: str, share: Any, subset: object, shuffle: bool,
+           interpolation: str, fraction: Any, subset: object, shuffle: bool,
            seed: Any) -> tuple[int, int]:
     """Raises ValueError, in Keras's words, for wrong arguments. Returns the size as two numbers."""
     if not (labels is None or isinstance(labels, list | tuple) or (isinstance(labels, str) and labels == "inferred")):
         raise ValueError("`labels` argument should be a list/tuple of integer labels, of the same size as the number "
                          "of image files in the target directory, 'inferred' (from the names of the subdirectories) or "
                          f"None (no labels). Received: labels={labels}")
-    for name, value, known in (("label_mode", label_mode, ("int", "categorical", "binary", None)),
-                               ("color_mode", color_mode, tuple(CHANNELS)),
-                               ("interpolation", interpolation, tuple(_FILTERS)),
-                               ("subset", subset, ("training", "validation", "both", None))):
-        if value not in known:
-            raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value}")
+    for name, value, choices in (("label_mode", label_mode, ("int", "categorical", "binary", None)),
+                                 ("color_mode", color_mode, tuple(CHANNELS)),
+                                 ("interpolation", interpolation, tuple(_FILTERS)),
+                                 ("subset", subset, ("training", "validation", "both", None))):
+        if value not in choices:
+            raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value}")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     if not isinstance(size, tuple | list) or len(size) != 2 or not all(_is_count(n) for n in size):
         raise ValueError("Invalid `image_size` value. Expected a tuple of 2 integers of at least "
                          f"1. Received: image_size={image_size}")
     if batch_size is not None and not _is_count(batch_size):
         raise ValueError(f"`batch_size` must be an integer of at least 1, or None. Received: batch_size={batch_size}")
-    if share and not 0 < share < 1:
-        raise ValueError(f"`validation_split` must be between 0 and 1, received: {share}")
-    if bool(share) != (subset is not None):
+    if fraction and not 0 < fraction < 1:
+        raise ValueError(f"`validation_split` must be between 0 and 1, received: {fraction}")
+    if bool(fraction) != (subset is not None):
         raise ValueError("If `subset` is set, `validation_split` must be set, and inversely.")
     if seed is not None and not (seed == 0 or (_is_count(seed) and seed < 2**32)):
         raise ValueError(f"`seed` must be an integer in 0..2**32-1. Received: seed={seed}")
-    if share and shuffle and seed is None:
+    if fraction and shuffle and seed is None:
         raise ValueError("If using `validation_split` and shuffling the data, you must provide a `seed` argument, to "
                          "make sure that there is no overlap between the training and validation subset.")
     return int(size[0]), int(size[1])
@@ -374,12 +374,12 @@ def _is_count(n: Any) -> bool:
     return hasattr(n, "__index__") and not isinstance(n, bool) and n >= 1
 
 
-def _found(files: Files, parts: list[Files], subset: str | None) -> str:
+def describe_files(files: Files, parts: list[Files], subset: str | None) -> str:
     """Returns the message that Keras prints."""
     classes = "" if files.class_names is None else f" belonging to {len(files.class_names)} classes"
     text = f"Found {len(files.paths)} files{classes}.\n"
-    used = ("training", "validation") if subset == "both" else (subset,)
-    return text + "".join(f"Using {len(part.paths)} files for {what}.\n" for part, what in zip(parts, used) if what)
+    names = ("training", "validation") if subset == "both" else (subset,)
+    return text + "".join(f"Using {len(part.paths)} files for {name}.\n" for part, name in zip(parts, names) if name)
 
 
 def processors() -> int:

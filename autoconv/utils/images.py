@@ -16,13 +16,13 @@ from .pixels import (
     PictureFile,
     PillowImage,
     central_box,
-    in_colors,
-    mode_at_first,
+    convert_colors,
+    decoding_mode,
     naming,
-    opened,
+    open_picture,
     orientation,
     pillow,
-    undone,
+    turn_upright,
 )
 
 _FILTERS = {name: name.upper() for name in ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")}
@@ -42,14 +42,16 @@ def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int,
         raise TypeError(f"path must be path-like or an io.BytesIO. Received: {type(path).__name__}.")
     names.lookup("color_mode", color_mode, MODES)
     resample = pil.Resampling[names.lookup("interpolation", interpolation, _FILTERS)]
-    file = path if isinstance(path, io.BytesIO) else io.BytesIO(regular.read(path))
-    with naming(path if not isinstance(path, io.BytesIO) else "The stream"), opened(file, target_size is None) as image:
-        found = in_colors(undone(image, orientation(image)), mode_at_first(image, color_mode))
-        found.load()
-    if target_size is not None and found.size != (target_size[1], target_size[0]):
+    file = path if isinstance(path, io.BytesIO) else io.BytesIO(regular.read_bytes(path))
+    label = "The stream" if isinstance(path, io.BytesIO) else path
+    with naming(label), open_picture(file, target_size is None) as image:
+        mode = decoding_mode(image, color_mode)
+        picture = convert_colors(turn_upright(image, orientation(image)), mode)
+        picture.load()
+    if target_size is not None and picture.size != (target_size[1], target_size[0]):
         size = target_size[1], target_size[0]
-        found = found.resize(size, resample, central_box(found.size, size) if keep_aspect_ratio else None)
-    return in_colors(found, color_mode)
+        picture = picture.resize(size, resample, central_box(picture.size, size) if keep_aspect_ratio else None)
+    return convert_colors(picture, color_mode)
 
 
 def img_to_array(img: PillowImage, data_format: str | None = None,

@@ -13,9 +13,9 @@ def to_categorical(x: TensorLike, num_classes: int | None = None) -> Any:
     largest label plus one; a tensor for a tensor. Raises ValueError for labels that are not
     integers, or not in 0..num_classes - 1.
     """
-    given = np.asarray(x)
-    labels = given.astype(np.int64) if given.dtype.kind in "biuf" else None
-    if labels is None or not labels.size or (labels != given).any():
+    values = np.asarray(x)
+    labels = values.astype(np.int64) if values.dtype.kind in "biuf" else None
+    if labels is None or not labels.size or (labels != values).any():
         raise ValueError(f"to_categorical needs integer labels. Received: {x!r}.")
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]

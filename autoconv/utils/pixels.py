@@ -59,31 +59,31 @@ class Decoding(NamedTuple):
     def read(self, path: PictureFile) -> np.ndarray:
         """Returns a file's pixels (height, width, channels) as uint8. Raises UnreadableImage."""
         size = self.size[::-1]
-        with naming(path), opened(path, whole=False) as image:
-            turned = orientation(image)
-            mode = mode_at_first(image, self.color_mode)
+        with naming(path), open_picture(path, whole=False) as image:
+            code = orientation(image)
+            mode = decoding_mode(image, self.color_mode)
             if self.filter != "NEAREST":  # a JPEG can be decoded at 1/2, 1/4 or 1/8 of its size
-                image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if turned > 4 else size)
-            upright = in_colors(undone(image, turned), mode)
+                image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if code > 4 else size)
+            upright = convert_colors(turn_upright(image, code), mode)
             if self.crop:
                 upright = upright.crop(central_box(upright.size, size))
             resampling = pillow("Image").Resampling[self.filter]
             if self.pad:
-                upright = padded(upright, size, resampling)
+                upright = pad_picture(upright, size, resampling)
             if upright.size != size:
                 upright = upright.resize(size, resampling)
-            return np.asarray(in_colors(upright, self.color_mode)).reshape(*self.size, CHANNELS[self.color_mode])
+            return np.asarray(convert_colors(upright, self.color_mode)).reshape(*self.size, CHANNELS[self.color_mode])
 
 
 def read_whole(path: PictureFile, color_mode: str | None = None) -> np.ndarray:
     """Returns all pixels (H, W, channels) of a file as uint8; gray if the file is and color_mode
     is None. Raises UnreadableImage.
     """
-    with naming(path), opened(path) as image:
+    with naming(path), open_picture(path) as image:
         gray = image.mode in _GRAY or image.mode.startswith("I;")
         mode = color_mode or ("grayscale" if gray else "rgb")
-        first = mode_at_first(image, mode)
-        pixels = np.asarray(in_colors(undone(image, orientation(image)), first))
+        first = decoding_mode(image, mode)
+        pixels = np.asarray(convert_colors(turn_upright(image, orientation(image)), first))
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if first != mode:
         pixels = pixels.repeat(CHANNELS[mode], 2)
@@ -97,13 +97,13 @@ def pillow(module: str) -> ModuleType:
 
 
 @contextmanager
-def opened(path: PictureFile, whole: bool = True) -> Iterator[PillowImage]:
+def open_picture(path: PictureFile, whole: bool = True) -> Iterator[PillowImage]:
     """Yields the picture in a file or io.BytesIO, with only its header read. Warns if it is very
     large; raises ValueError if the file is far too short for its pixels. whole: whether all
     pixels are needed at full size.
     """
     module = pillow("Image")
-    with nullcontext(path) if isinstance(path, io.BytesIO) else regular.opened(path) as file:
+    with nullcontext(path) if isinstance(path, io.BytesIO) else regular.open_file(path) as file:
         try:
             image = module.open(file, formats=FORMATS[:5])  # the common formats
         except module.UnidentifiedImageError:
@@ -135,10 +135,10 @@ def naming(path: PictureFile) -> Iterator[None]:
     except extras.ExtraError:
         raise
     except Exception as error:
-        raise UnreadableImage(path, _reason(path, error)) from error
+        raise UnreadableImage(path, _describe_error(path, error)) from error
 
 
-def _reason(path: PictureFile, error: Exception) -> str:
+def _describe_error(path: PictureFile, error: Exception) -> str:
     if isinstance(path, str | Path) and Path(path).is_file() and not Path(path).stat().st_size:
         return "the file is empty"
     if type(error).__name__ == "UnidentifiedImageError":
@@ -155,15 +155,15 @@ def _reason(path: PictureFile, error: Exception) -> str:
 def orientation(image: PillowImage) -> int:
     """Returns the EXIF orientation: 1 is upright, 2 to 8 are not; 1 if it cannot be read."""
     try:
-        found = image.getexif().get(_ORIENTATION, 1)
+        code = image.getexif().get(_ORIENTATION, 1)
     except (SyntaxError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, RuntimeError):
         return 1
-    return found if found in _UNDO else 1
+    return code if code in _UNDO else 1
 
 
-def undone(image: PillowImage, turned: int) -> PillowImage:
+def turn_upright(image: PillowImage, code: int) -> PillowImage:
     """Returns the picture turned upright."""
-    return image if turned == 1 else image.transpose(pillow("Image").Transpose[_UNDO[turned]])
+    return image if code == 1 else image.transpose(pillow("Image").Transpose[_UNDO[code]])
 
 
 def _is_gray(image: PillowImage) -> bool:
@@ -171,12 +171,12 @@ def _is_gray(image: PillowImage) -> bool:
     return image.mode in ("1", "L") and "transparency" not in image.info
 
 
-def mode_at_first(image: PillowImage, color_mode: str) -> str:
+def decoding_mode(image: PillowImage, color_mode: str) -> str:
     """Returns the mode for shrinking a picture: gray ones are converted to colours afterwards."""
     return "grayscale" if _is_gray(image) else color_mode
 
 
-def in_colors(image: PillowImage, color_mode: str) -> PillowImage:
+def convert_colors(image: PillowImage, color_mode: str) -> PillowImage:
     """Returns the picture in `color_mode`, 8 bits per channel; transparent pixels become white."""
     mode = MODES[color_mode]
     if image.mode[0] in "IF":  # the upper eight bits of 16 and more, as in TensorFlow
@@ -199,7 +199,7 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
     return left, top, left + part[0], top + part[1]
 
 
-def padded(image: PillowImage, target: tuple[int, int], resampling: int) -> PillowImage:
+def pad_picture(image: PillowImage, target: tuple[int, int], resampling: int) -> PillowImage:
     """Returns the picture centred on a black picture with the shape of `target`."""
     w, h = target
     scale = min(w / image.width, h / image.height)

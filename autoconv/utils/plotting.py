@@ -41,10 +41,10 @@ def plot_model(model: Any, to_file: str | os.PathLike[str] = "model.png", show_s
     drawing = graphviz.Digraph(model.name, graph_attr={"rankdir": rankdir, "ranksep": "0.3", **resolution},
                                node_attr=BOX, edge_attr=ARROW)
     numbers = {id(node): str(number) for number, node in enumerate(graph.nodes)}
-    wanted = {"names": show_layer_names, "shapes": show_shapes, "dtype": show_dtype,
-              "activations": show_layer_activations, "trainable": show_trainable}
+    options = {"names": show_layer_names, "shapes": show_shapes, "dtype": show_dtype,
+               "activations": show_layer_activations, "trainable": show_trainable}
     for node in graph.nodes:
-        drawing.node(numbers[id(node)], graphviz.escape("\n".join(_lines(node, **wanted))))
+        drawing.node(numbers[id(node)], graphviz.escape("\n".join(_lines(node, **options))))
         for parent in graph.parents(node):
             drawing.edge(numbers[id(parent)], numbers[id(node)])
     if path.suffix in SOURCE:
@@ -68,9 +68,9 @@ def _lines(node: Node, names: bool, shapes: bool, dtype: bool, activations: bool
     if activations and activation is not None:
         lines.append(f"activation: {getattr(activation, '__name__', type(activation).__name__)}")
     if shapes:
-        made = map_structure(lambda tensor: tensor.shape, node.structure)
+        outputs = map_structure(lambda tensor: tensor.shape, node.structure)
         lines += [f"input: {', '.join(str(t.shape) for t in node.inputs)}"] if node.inputs else []
-        lines.append(f"output: {made}")
+        lines.append(f"output: {outputs}")
     if dtype:
         lines.append(f"dtype: {node.outputs[0].dtype}")
     if trainable and getattr(operation, "weights", None):

@@ -12,5 +12,5 @@ def normalize(x: TensorLike, axis: int = -1, order: float = 2) -> np.ndarray | T
     """
     array = np.asarray(x)
     norm = np.linalg.norm(array, order, axis, keepdims=True)
-    found = array / np.where(norm == 0, 1, norm)
-    return Tensor(x.device.asarray(found), device=x.device) if isinstance(x, Tensor) else found
+    unit = array / np.where(norm == 0, 1, norm)
+    return Tensor(x.device.asarray(unit), device=x.device) if isinstance(x, Tensor) else unit

@@ -162,7 +162,7 @@ def test_kerass_npz_as_a_file_and_in_a_folder(tmp_path):
     np.savez(file, x_train=arrays[0], y_train=arrays[1], x_test=arrays[2], y_test=arrays[3])
     assert_same(datasets.mnist.load_data(file), arrays)
     assert_same(datasets.mnist.load_data(file.parent), arrays)
-    assert datasets.where("mnist", file) == file
+    assert datasets.locate("mnist", file) == file
 
 
 @pytest.mark.parametrize("kind", ["html", "truncated", "missing", "float", "pickled"])
@@ -197,7 +197,7 @@ def test_path_is_exclusive_even_in_failure(tmp_path, monkeypatch):
     assert str(tmp_path / "absent") in str(caught.value)
     assert "only place searched" in str(caught.value)
     assert isinstance(caught.value, FileNotFoundError)
-    assert datasets.where("mnist", tmp_path / "absent") is None
+    assert datasets.locate("mnist", tmp_path / "absent") is None
     with pytest.raises(DatasetNotFound, match=r"neither a folder nor an \.npz"):
         datasets.mnist.load_data(next((tmp_path / "data" / "mnist").iterdir()))
     (tmp_path / "data" / "mnist" / f"{STEMS[2]}.gz").rename(tmp_path / "elsewhere")
@@ -212,11 +212,11 @@ def test_the_order_is_path_then_autoconv_data_then_cache(tmp_path, monkeypatch):
     data = make_set(tmp_path / "data" / "mnist", seed=2)
     cache = make_set(tmp_path / "cache" / "datasets" / "mnist", seed=3)
     assert_same(datasets.mnist.load_data(), cache)
-    assert datasets.where("mnist") == tmp_path / "cache" / "datasets" / "mnist"
+    assert datasets.locate("mnist") == tmp_path / "cache" / "datasets" / "mnist"
     monkeypatch.setenv("AUTOCONV_DATA", str(tmp_path / "data"))
     assert_same(datasets.mnist.load_data(), data)
     assert_same(datasets.load("mnist"), data)
-    assert datasets.where("mnist") == tmp_path / "data" / "mnist"
+    assert datasets.locate("mnist") == tmp_path / "data" / "mnist"
     assert_same(datasets.load("mnist", tmp_path / "given"), given)
     (tmp_path / "data" / "mnist" / f"{STEMS[0]}.gz").unlink()  # an incomplete set is no set
     assert_same(datasets.mnist.load_data(), cache)
@@ -237,7 +237,7 @@ def test_the_cache_follows_the_systems_variables(monkeypatch, tmp_path):
 
 
 def test_unknown_names_get_a_suggestion():
-    for call in (datasets.load, datasets.where, datasets.info):
+    for call in (datasets.load, datasets.locate, datasets.info):
         with pytest.raises(ValueError, match=r"'mnits'.*Did you mean 'mnist'"):
             call("mnits")
 

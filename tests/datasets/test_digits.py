@@ -95,7 +95,7 @@ def test_the_same_array_makes_the_same_file(script):
 
 
 def test_where_and_path(digits):
-    assert datasets.where("digits") == FOLDER / "digits"
+    assert datasets.locate("digits") == FOLDER / "digits"
     np.testing.assert_array_equal(datasets.load("digits", FOLDER / "digits")[1][0], digits[1][0])
 
 

@@ -127,13 +127,13 @@ def failure(patience=20.0):
 def test_a_download_fills_the_cache_once_and_prints_nothing(monkeypatch, mirror, cache, capfd):
     server = mirror(GOOD)
     use(monkeypatch, server.url)
-    assert datasets.where("mnist") is None
+    assert datasets.locate("mnist") is None
     (x_train, y_train), (x_test, y_test) = datasets.mnist.load_data()
     assert (x_train.shape, y_train.shape, x_test.shape, y_test.shape) == ((30, 28, 28), (30,), (10, 28, 28), (10,))
     assert x_train.tobytes() == RAW[FIRST][16:]
     assert left_in(cache) == sorted(GOOD)
     assert server.asked == [f"/mnist/{name}" for name in GOOD]
-    assert datasets.where("mnist") == cache
+    assert datasets.locate("mnist") == cache
     datasets.mnist.load_data()
     assert len(server.asked) == 4
     assert capfd.readouterr() == ("", "")
@@ -341,7 +341,7 @@ def test_a_killed_download_leaves_no_file_of_the_set_and_is_swept_away(monkeypat
     child.wait()
     (part,) = cache.iterdir()
     assert part.suffix == ".tmp"
-    assert datasets.where("mnist") is None
+    assert datasets.locate("mnist") is None
     use(monkeypatch, mirror(GOOD).url)
     datasets.mnist.load_data()
     assert part.exists()  # it might be another process's

@@ -254,18 +254,18 @@ def test_where_a_data_set_stands_does_not_depend_on_how_its_folder_is_named(spoi
     joined(first)
     second.set_state(first.get_state())
     assert len(second) == len(first)
-    assert sorted(second.skipped) == sorted(str(spoiled.parent / path) for path in first.skipped)
+    assert sorted(second.skipped_files) == sorted(str(spoiled.parent / path) for path in first.skipped_files)
     for one, other in zip(joined(first), joined(second)):
         np.testing.assert_array_equal(one, other)
 
 
 def test_whether_any_file_can_be_read(spoiled, tmp_path):
-    dataset(spoiled, class_names=["green"], shuffle=False).check_any()
+    dataset(spoiled, class_names=["green"], shuffle=False).check_readable()
     (tmp_path / "all").mkdir()
     for name in BROKEN:
         (tmp_path / "all" / name).write_bytes((spoiled / "green" / name).read_bytes())
     with pytest.raises(utils.UnreadableImage, match="cut"):
-        dataset(tmp_path, shuffle=False).check_any()
+        dataset(tmp_path, shuffle=False).check_readable()
 
 
 def test_decoding_stops_with_who_takes_the_batches(folder):

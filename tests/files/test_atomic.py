@@ -37,7 +37,7 @@ def test_what_fails_leaves_what_was_there(tmp_path, monkeypatch):
 
 
 def test_leavings_under_the_same_name_hold_nobody_up(tmp_path):
-    first, second = atomic.unfinished(tmp_path / "file"), atomic.unfinished(tmp_path / "file")
+    first, second = atomic.temporary_path(tmp_path / "file"), atomic.temporary_path(tmp_path / "file")
     assert first != second
     assert first.parent == second.parent == tmp_path
 

@@ -200,7 +200,7 @@ def test_arrays_and_texts_are_those_that_h5py_reads(seed):
     with h5py.File(written, "w") as file:
         filled(file, random.Random(seed))
     data = written.getvalue()
-    with h5py.File(written, "r") as file, hdf5.opened(data, "here") as root:
+    with h5py.File(written, "r") as file, hdf5.open_root(data, "here") as root:
         found, wanted, groups = hdf5.arrays(root, len(data)), {}, []
         file.visititems(lambda name, item: wanted.update({name: item[()]}) if isinstance(item, h5py.Dataset)
                         else groups.append(name))

@@ -57,7 +57,7 @@ def test_an_image_folder_goes_on_in_the_middle_of_an_epoch(tmp_path):
         tests = utils.image_dataset_from_directory(folder / "..", image_size=(12, 12), verbose=False, seed=2)
         tests.on_unreadable = data.on_unreadable
         history = model.fit(data, epochs=3, verbose=0, callbacks=list(more), validation_data=tests)
-        return sha256(model), history.history, data.epoch, sorted(data.skipped), len(said) > 0
+        return sha256(model), history.history, data.epoch, sorted(data.skipped_files), len(said) > 0
 
     wanted = learn()
     assert wanted[-1]

@@ -63,7 +63,7 @@ def choose(data_dir: Path | None) -> tuple[str, str]:
     """Returns the data set to use if none was named, MNIST or digits, and the reason."""
     if data_dir is not None:
         return "mnist", "the set in --data-dir"
-    if datasets.where("mnist"):
+    if datasets.locate("mnist"):
         return "mnist", "MNIST is on this computer"
     try:
         datasets.load("mnist", patience=A_FEW_SECONDS)
@@ -78,7 +78,7 @@ def load(name: str, data_dir: Path | None, limit: int | None) -> Images:
     entry = datasets.info(name)
     (x_train, y_train), (x_test, y_test) = datasets.load(name, data_dir)
     count = max(len(entry.classes), int(y_train.max()) + 1)  # a set in --data-dir may have more classes
-    return Images(name, entry.title, str(datasets.where(name, data_dir)), entry.classes
+    return Images(name, entry.title, str(datasets.locate(name, data_dir)), entry.classes
                   if count == len(entry.classes) else tuple(map(str, range(count))),
                   _images(x_train[:limit]), y_train[:limit].reshape(-1), _images(x_test[:limit]),
                   y_test[:limit].reshape(-1))

@@ -10,8 +10,8 @@ import numpy as np
 from ...arguments.names import printable
 from ...files.json_text import JsonObject
 from ...utils import ImageDataset
-from ...utils.class_folders import Files, classes_in, find, is_picture
-from ...utils.image_dataset import parted
+from ...utils.class_folders import Files, find, is_picture, list_classes
+from ...utils.image_dataset import split_files
 from ...utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow
 from .data import Feeds
 from .lines import echo
@@ -66,7 +66,7 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     unusable folder, and with `strict` also for a broken file.
     """
     own = next((name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), None)
-    if own is None and (folder / "train").is_dir() and classes_in(folder / "train"):
+    if own is None and (folder / "train").is_dir() and list_classes(folder / "train"):
         raise click.ClickException(f"{folder} has a train/ folder but no test folder. Add one, with one of the names "
                                    f"{', '.join(TESTS)}; or train on {folder / 'train'}.")
     if own is None:
@@ -140,12 +140,12 @@ def whole(folder: Path, image_shape: tuple[int, int, int], classes: Sequence[str
 
 def counted(dataset: ImageDataset) -> int:
     """Returns the number of the data set's readable pictures."""
-    return len(dataset.file_paths) - len(dataset.skipped)
+    return len(dataset.file_paths) - len(dataset.skipped_files)
 
 
 def skipped(*datasets: ImageDataset) -> list[str]:
     """Returns the files that could not be read."""
-    return sorted(path for dataset in datasets for path in dataset.skipped)
+    return sorted(path for dataset in datasets for path in dataset.skipped_files)
 
 
 def say_skipped(paths: Sequence[str], remained: str) -> None:
@@ -160,7 +160,7 @@ def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> N
     for part, dataset in datasets.items():
         dataset.on_unreadable = _name
         try:
-            dataset.check() if strict else dataset.check_any()
+            dataset.check() if strict else dataset.check_readable()
         except UnreadableImage as error:
             raise click.ClickException(
                 f"{error} Replace the file, or train without it: leave out --strict." if strict else
@@ -177,9 +177,9 @@ def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Seque
               share: float | None = None, shuffle: bool = True) -> list[ImageDataset]:
     """Returns a folder's pictures as one data set; with a `share`, as a training and a test set."""
     pillow("Image")
-    files = find(folder, "inferred", classes, follow_links=False, wanted=is_picture)
+    files = find(folder, "inferred", classes, follow_links=False, accepts=is_picture)
     try:
-        parts = parted(files, folder, share, None if share is None else "both", shuffle, seed)
+        parts = split_files(files, folder, share, None if share is None else "both", shuffle, seed)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     return [_dataset(part, size, channels, shuffle and i == 0, seed) for i, part in enumerate(parts)]
@@ -192,7 +192,7 @@ def _dataset(files: Files, size: tuple[int, int], channels: int, shuffle: bool,
 
 def _classes(folder: Path) -> list[str]:
     """Returns a folder's classes. Raises a ClickException if there are fewer than two."""
-    names = classes_in(folder)
+    names = list_classes(folder)
     if len(names) < 2:
         raise click.ClickException(f"{folder} must contain a folder of pictures for each of "
                                    f"at least two classes, such as {folder / 'cats'} and "
@@ -206,7 +206,7 @@ def _classes(folder: Path) -> list[str]:
 
 def _check_classes(folder: Path, classes: Sequence[str]) -> None:
     """Raises a ClickException unless the test folder has the same classes as the net."""
-    found = classes_in(folder)
+    found = list_classes(folder)
     unknown = sorted(set(found) - set(classes))
     missing = [name for name in classes if name not in found]
     remedies = [f"Rename or remove {', '.join(unknown)}."] * bool(unknown) + [
@@ -218,7 +218,7 @@ def _check_classes(folder: Path, classes: Sequence[str]) -> None:
 
 def _held(folder: Path) -> str:
     """Describes a folder for messages: its subfolders, or its number of loose pictures."""
-    names = classes_in(folder)
+    names = list_classes(folder)
     loose = sum(is_picture(path.name) for path in folder.iterdir() if path.is_file())
     pictures = f"{loose:,} picture{'s' * (loose != 1)} in no folder"
     if not names:

@@ -101,7 +101,7 @@ def settings(given: JsonObject) -> Settings:
 @cache
 def sets_here() -> tuple[str, ...]:
     """Returns the data sets on this computer: the demo downloads none."""
-    return tuple(name for name in SETS if datasets.where(name) is not None)
+    return tuple(name for name in SETS if datasets.locate(name) is not None)
 
 
 @cache
