@@ -64,9 +64,9 @@ class _InTraining(RandomLayer):
 class _OfMask(_InTraining):
     """Base of layers that draw a mask."""
 
-    rate = checks.Checked(_share)
+    rate = checks.Setting(_share)
     _draws = _draws_at_a_rate
-    noise_shape = checks.Checked(_mask_shape)
+    noise_shape = checks.Setting(_mask_shape)
 
     def _mask(self, x: Tensor) -> Tensor:
         """Draws a mask, 1 / (1 - rate) for kept elements and 0 for others, in `noise_shape`, with x's sizes for
@@ -127,7 +127,7 @@ class AlphaDropout(_OfMask):
     """
 
     recordable = True
-    rate = checks.Checked(_below_1)
+    rate = checks.Setting(_below_1)
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
@@ -145,7 +145,7 @@ class GaussianNoise(_InTraining):
     """In training adds normal noise with standard deviation `stddev` to x."""
 
     recordable = True
-    stddev = checks.Checked(_share)
+    stddev = checks.Setting(_share)
 
     def _draws(self) -> bool:
         return self.stddev > 0
@@ -165,7 +165,7 @@ class GaussianDropout(_InTraining):
     """
 
     recordable = True
-    rate = checks.Checked(_below_1)
+    rate = checks.Setting(_below_1)
     _draws = _draws_at_a_rate
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:

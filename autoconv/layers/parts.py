@@ -14,7 +14,7 @@ _names_given: Counter[str] = Counter()
 
 def automatic_name(name: str) -> str:
     """Returns the next unused name of this kind."""
-    return names.numbered(name, _names_given)
+    return names.uniquify(name, _names_given)
 
 
 def count_name(kind: str, name: str) -> None:

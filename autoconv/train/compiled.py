@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from .. import losses as losses_module
 from .. import metrics as metrics_module
 from .. import optimizers as optim
-from ..arguments.names import numbered
+from ..arguments.names import uniquify
 from ..arguments.serialization import known_objects, serialize
 from ..engine.symbolic import flatten
 
@@ -46,7 +46,7 @@ def check_loss(loss: Any) -> Any:
         return {name: check_loss(one) for name, one in loss.items()}
     if isinstance(loss, list | tuple):
         return [check_loss(one) for one in loss]
-    return None if loss is None else losses_module.as_loss(loss)
+    return None if loss is None else losses_module.find_loss(loss)
 
 
 def check_weights(loss_weights: Any) -> Any:
@@ -89,11 +89,11 @@ def scores(metrics: Any, weighted_metrics: Any, outputs: Sequence[str], targets:
         if alone and isinstance(wanted, list | tuple) and len(wanted) == 1 and isinstance(wanted[0], list | tuple):
             wanted = wanted[0]  # a list with one entry per output
         groups = [wanted] if alone else _spread(wanted, outputs, "weighted_metrics" if weighted else "metrics", False)
-        made = [[metrics_module.for_outputs(m, t, p, loss) for m in _listed(group)]
+        made = [[metrics_module.find_metric(m, t, p, loss) for m in _listed(group)]
                 for group, t, p, loss in zip(groups, targets, predictions, losses)]
         start = ["" if len(outputs) == 1 else f"{name}_" for name in outputs]
         taken = {score.name for score in found}  # names used by unweighted metrics
-        found += [Score(i, m, numbered(start[i] + ("weighted_" if start[i] + m.name in taken else "") + m.name, given),
+        found += [Score(i, m, uniquify(start[i] + ("weighted_" if start[i] + m.name in taken else "") + m.name, given),
                         weighted) for i, group in enumerate(made) for m in group]
     for score in found:
         score.metric.reset_state()  # another model may have used it

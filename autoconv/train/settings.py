@@ -70,7 +70,7 @@ def described(thing: Any, within: tuple[int, ...] = ()) -> Any:
         return [described(item, within) for item in thing]
     if isinstance(thing, type | FunctionType) or not hasattr(thing, "__dict__"):
         return getattr(thing, "__qualname__", type(thing).__qualname__)
-    changing = {*getattr(thing, "unwatched", ()), *(thing.get_state() if isinstance(thing, Metric) else ())}
+    changing = {*getattr(thing, "bookkeeping", ()), *(thing.get_state() if isinstance(thing, Metric) else ())}
     public = {key: described(value, within) for key, value in vars(thing).items()
               if not key.startswith("_") and key not in changing}
     given = getattr(thing, "_schedule", None)

@@ -145,7 +145,7 @@ def random_as_before() -> Iterator[None]:
 
 
 def _generators(model: Model) -> list[random.SeedGenerator]:
-    return random.generators_of(model._walk())[1:]
+    return random.find_generators(model._walk())[1:]
 
 
 def of_process() -> dict[str, Any]:
