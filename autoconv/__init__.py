@@ -70,19 +70,19 @@ _modules.suggest(activations, callbacks, config, constraints, datasets, datasets
                  optim.schedules, parallel, random, regularizers, saving, utils)
 
 sys.meta_path.append(_modules.MissingModules())
-_MOVED = {"device": "kernels.device", "precision": "kernels.precision", "schedules": "optimizers.schedules",
-          "shapes": "arguments.shapes", "names": "arguments.names"}  # names of 0.1
+_OLD_NAMES = {"device": "kernels.device", "precision": "kernels.precision", "schedules": "optimizers.schedules",
+              "shapes": "arguments.shapes", "names": "arguments.names"}  # names of 0.1
 
 
-_LATER = ("formats", "pictures", "wrappers")  # imported at their first use
+_LAZY_MODULES = ("formats", "pictures", "wrappers")  # imported at their first use
 
 
 def __getattr__(name: str) -> Any:
     """Imports a module at its first use; finds one by its name in version 0.1, with a warning."""
-    if name in _LATER:
+    if name in _LAZY_MODULES:
         return importlib.import_module(f".{name}", __name__)
-    if name not in _MOVED:
-        raise _modules.missing(sys.modules[__name__], name, sys._getframe(1))
-    warnings.warn(f"autoconv.{name} is autoconv.{_MOVED[name]} since version 0.2: the old name goes in 0.3.",
+    if name not in _OLD_NAMES:
+        raise _modules.make_missing_error(sys.modules[__name__], name, sys._getframe(1))
+    warnings.warn(f"autoconv.{name} is autoconv.{_OLD_NAMES[name]} since version 0.2: the old name goes in 0.3.",
                   DeprecationWarning, stacklevel=2)
-    return importlib.import_module(f".{_MOVED[name]}", __name__)
+    return importlib.import_module(f".{_OLD_NAMES[name]}", __name__)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from .arguments.serialization import Registry, get_registered_name, registered
+from .arguments.serialization import Registry, get_registered_name, registered_objects
 from .engine.tensor import Tensor
 from .functional import activation_functions as functions
 from .functional.activation_functions import *  # noqa: F403
@@ -41,7 +41,7 @@ def serialize(activation: Callable) -> str:
     for name, function in registry.names.items():
         if function is activation:
             return name
-    if get_registered_name(activation) in registered:
+    if get_registered_name(activation) in registered_objects:
         return get_registered_name(activation)
     raise ValueError("Only registered functions and those of autoconv.activations have names. Received: "
                      f"{activation!r}. Pass a function by name (such as 'relu'), or define and register it.")

@@ -21,7 +21,7 @@ __all__ = ["backend", "clear_session", "epsilon", "floatx", "get_value", "image_
            "int_shape", "is_float_dtype", "is_int_dtype", "is_keras_tensor", "set_epsilon",
            "set_floatx", "set_image_data_format", "set_value", "standardize_dtype"]
 
-_INSTEAD = {  # missing functions and their replacements
+_REPLACEMENTS = {  # missing functions and their replacements
     "batch_dot": "ops.matmul", "batch_flatten": "layers.Flatten", "batch_get_value": "get_value of each weight",
     "batch_set_value": "set_value of each weight", "bias_add": "ops.add", "cast_to_floatx": "ops.cast",
     "conv2d": "functional.conv2d", "conv2d_transpose": "functional.conv2d_transpose",
@@ -66,10 +66,10 @@ def is_int_dtype(dtype: Any) -> bool:
 
 def __getattr__(name: str) -> NoReturn:
     """Raises the error for a missing name, with its replacement."""
-    instead = _INSTEAD.get(name, "")
+    replacement = _REPLACEMENTS.get(name, "")
     for module in (ops, functional):
-        if not instead and name in module.__all__:
-            instead = f"{module.__name__.removeprefix('autoconv.')}.{name}"
-    if not instead:
-        raise modules.missing(sys.modules[__name__], name, sys._getframe(1))
-    raise AttributeError(f"autoconv.backend has no {name!r}. Use {instead}.", name=name)
+        if not replacement and name in module.__all__:
+            replacement = f"{module.__name__.removeprefix('autoconv.')}.{name}"
+    if not replacement:
+        raise modules.make_missing_error(sys.modules[__name__], name, sys._getframe(1))
+    raise AttributeError(f"autoconv.backend has no {name!r}. Use {replacement}.", name=name)

@@ -17,7 +17,7 @@ def floatx() -> str:
 
 def set_floatx(value: str) -> None:
     """Accepts only "float32"; for other dtypes pass `dtype` to the layers."""
-    _only("floatx", value, floatx(), "Pass dtype='float64' to the layers.")
+    _check_value("floatx", value, floatx(), "Pass dtype='float64' to the layers.")
 
 
 def epsilon() -> float:
@@ -27,7 +27,7 @@ def epsilon() -> float:
 
 def set_epsilon(value: float) -> None:
     """Accepts only 1e-7."""
-    _only("epsilon", value, EPSILON, "Pass epsilon to layers and optimizers instead.")
+    _check_value("epsilon", value, EPSILON, "Pass epsilon to layers and optimizers instead.")
 
 
 def image_data_format() -> str:
@@ -37,10 +37,10 @@ def image_data_format() -> str:
 
 def set_image_data_format(data_format: str) -> None:
     """Accepts only "channels_last"."""
-    _only("image_data_format", data_format, image_data_format(), "Move the channels to the end: "
-          "x.transpose(0, 2, 3, 1).")
+    _check_value("image_data_format", data_format, image_data_format(),
+                 "Move the channels to the end: x.transpose(0, 2, 3, 1).")
 
 
-def _only(what: str, value: object, own: object, remedy: str) -> None:
-    if value != own:
-        raise ValueError(f"autoconv's {what} is always {own!r}. Received: {value!r}. {remedy}")
+def _check_value(name: str, value: object, constant: object, remedy: str) -> None:
+    if value != constant:
+        raise ValueError(f"autoconv's {name} is always {constant!r}. Received: {value!r}. {remedy}")

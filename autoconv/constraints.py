@@ -5,7 +5,7 @@ from typing import Any
 
 from . import functional as F
 from .arguments import names
-from .arguments.serialization import Configured, Registry
+from .arguments.serialization import Configurable, Registry
 from .engine.tensor import Tensor
 from .functional.layer_functions import TensorLike, _tensor
 from .functional.loss_functions import EPSILON
@@ -16,7 +16,7 @@ __all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deseria
 Axis = int | Sequence[int]
 
 
-class Constraint(Configured):
+class Constraint(Configurable):
     """Base class of custom constraints: override `__call__(w)` with functions of tensors."""
 
     recordable = True
@@ -76,8 +76,8 @@ class MinMaxNorm(Constraint):
     def __call__(self, w: TensorLike) -> Tensor:
         w = _tensor(w)
         norms = _norms(w, self.axis)
-        wanted = self.rate * F.clip(norms, float(self.min_value), float(self.max_value)) + (1 - self.rate) * norms
-        return w * (wanted / (norms + EPSILON))
+        targets = self.rate * F.clip(norms, float(self.min_value), float(self.max_value)) + (1 - self.rate) * norms
+        return w * (targets / (norms + EPSILON))
 
 
 max_norm, non_neg, unit_norm, min_max_norm = MaxNorm, NonNeg, UnitNorm, MinMaxNorm

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 
 from . import random
 from .arguments import names
-from .arguments.serialization import Configured, Registry
+from .arguments.serialization import Configurable, Registry
 
 # Standard deviation of a normal distribution truncated at two standard deviations.
 TRUNCATED_DEVIATION = 0.87962566103423978
@@ -22,7 +22,7 @@ FURTHER_STREAMS = 2**62 + 2**61  # first stream for the further draws of an unse
 OWN_STREAMS = 2**63  # first stream of seeded initializers, separate from autoconv.random's
 
 
-class Initializer(Configured):
+class Initializer(Configurable):
     """Fills a new weight: `initializer(shape, dtype)` returns an array."""
 
     def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
@@ -100,7 +100,7 @@ class RandomNormal(Random):
         self.seed = seed
 
     def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
-        return _normal(shape, self.mean, self.stddev, dtype, self._keys())
+        return _draw_normal(shape, self.mean, self.stddev, dtype, self._keys())
 
 
 class RandomUniform(Random):
@@ -113,7 +113,7 @@ class RandomUniform(Random):
         self.seed = seed
 
     def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
-        return _uniform(shape, self.minval, self.maxval, dtype, self._keys())
+        return _draw_uniform(shape, self.minval, self.maxval, dtype, self._keys())
 
 
 class TruncatedNormal(Random):
@@ -125,7 +125,7 @@ class TruncatedNormal(Random):
         self.seed = seed
 
     def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
-        return _truncated(shape, self.mean, self.stddev, dtype, self._keys())
+        return _draw_truncated(shape, self.mean, self.stddev, dtype, self._keys())
 
 
 class VarianceScaling(Random):
@@ -158,13 +158,13 @@ class VarianceScaling(Random):
         variance = self.scale / max(1.0, fan)
         if self.distribution == "uniform":
             limit = sqrt(3 * variance)
-            return _uniform(shape, -limit, limit, dtype, self._keys())
+            return _draw_uniform(shape, -limit, limit, dtype, self._keys())
         if self.distribution == "untruncated_normal":
-            return _normal(shape, 0.0, sqrt(variance), dtype, self._keys())
-        return _truncated(shape, 0.0, sqrt(variance) / TRUNCATED_DEVIATION, dtype, self._keys())
+            return _draw_normal(shape, 0.0, sqrt(variance), dtype, self._keys())
+        return _draw_truncated(shape, 0.0, sqrt(variance) / TRUNCATED_DEVIATION, dtype, self._keys())
 
 
-class _Named(VarianceScaling):
+class _FixedScaling(VarianceScaling):
     """A variance scaling with a fixed scale, mode and distribution."""
 
     _choice: tuple[float, str, str]
@@ -174,37 +174,37 @@ class _Named(VarianceScaling):
         super().__init__(*self._choice, seed=seed, input_axes=input_axes, output_axes=output_axes)
 
 
-class GlorotUniform(_Named):
+class GlorotUniform(_FixedScaling):
     """Uniform within sqrt(6 / (fan_in + fan_out)). Glorot and Bengio, 2010. Keras's default."""
 
     _choice = (1.0, "fan_avg", "uniform")
 
 
-class GlorotNormal(_Named):
+class GlorotNormal(_FixedScaling):
     """Truncated normal of variance 2 / (fan_in + fan_out). Glorot and Bengio, AISTATS 2010."""
 
     _choice = (1.0, "fan_avg", "truncated_normal")
 
 
-class HeUniform(_Named):
+class HeUniform(_FixedScaling):
     """Uniform within sqrt(6 / fan_in), for relu. He et al., ICCV 2015."""
 
     _choice = (2.0, "fan_in", "uniform")
 
 
-class HeNormal(_Named):
+class HeNormal(_FixedScaling):
     """Truncated normal of variance 2 / fan_in, for relu. He et al., ICCV 2015."""
 
     _choice = (2.0, "fan_in", "truncated_normal")
 
 
-class LecunUniform(_Named):
+class LecunUniform(_FixedScaling):
     """Uniform within sqrt(3 / fan_in). LeCun et al., "Efficient BackProp", 1998."""
 
     _choice = (1.0, "fan_in", "uniform")
 
 
-class LecunNormal(_Named):
+class LecunNormal(_FixedScaling):
     """Truncated normal of variance 1 / fan_in. LeCun et al., "Efficient BackProp", 1998."""
 
     _choice = (1.0, "fan_in", "truncated_normal")
@@ -238,8 +238,8 @@ class Orthogonal(Random):
                              f"shape={shape} of rank {len(shape)}.")
         rows = prod(shape[:-1])
         columns = shape[-1]
-        normal = random.normal((max(rows, columns), min(rows, columns)), 0.0, 1.0, dtype, key=next(self._keys()))
-        q, r = np.linalg.qr(normal)
+        draws = random.normal((max(rows, columns), min(rows, columns)), 0.0, 1.0, dtype, key=next(self._keys()))
+        q, r = np.linalg.qr(draws)
         q = q * np.sign(np.diag(r))  # so that each matrix is as likely as any other
         return (self.gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
 
@@ -258,7 +258,7 @@ def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,
     return window * shape[-2], window * shape[-1]
 
 
-def _floating(dtype: DTypeLike) -> np.dtype:
+def _check_floating(dtype: DTypeLike) -> np.dtype:
     """Returns the dtype. Raises ValueError if it is not floating."""
     dtype = np.dtype(dtype or "float32")
     if dtype.kind != "f":
@@ -266,22 +266,22 @@ def _floating(dtype: DTypeLike) -> np.dtype:
     return dtype
 
 
-def _normal(shape: tuple[int, ...], mean: float, stddev: float, dtype: DTypeLike,
-            keys: Iterator[random.Key]) -> np.ndarray:
-    return random.normal(shape, mean, stddev, _floating(dtype), key=next(keys))
+def _draw_normal(shape: tuple[int, ...], mean: float, stddev: float, dtype: DTypeLike,
+                 keys: Iterator[random.Key]) -> np.ndarray:
+    return random.normal(shape, mean, stddev, _check_floating(dtype), key=next(keys))
 
 
-def _uniform(shape: tuple[int, ...], low: float, high: float, dtype: DTypeLike,
-             keys: Iterator[random.Key]) -> np.ndarray:
-    return random.uniform(shape, low, high, _floating(dtype), key=next(keys))
+def _draw_uniform(shape: tuple[int, ...], low: float, high: float, dtype: DTypeLike,
+                  keys: Iterator[random.Key]) -> np.ndarray:
+    return random.uniform(shape, low, high, _check_floating(dtype), key=next(keys))
 
 
-def _truncated(shape: tuple[int, ...], mean: float, stddev: float, dtype: DTypeLike,
-               keys: Iterator[random.Key]) -> np.ndarray:
-    z = _normal(shape, 0.0, 1.0, dtype, keys)
+def _draw_truncated(shape: tuple[int, ...], mean: float, stddev: float, dtype: DTypeLike,
+                    keys: Iterator[random.Key]) -> np.ndarray:
+    z = _draw_normal(shape, 0.0, 1.0, dtype, keys)
     far = np.abs(z) > 2
     while far.any():
-        z[far] = _normal((int(far.sum()),), 0.0, 1.0, dtype, keys)
+        z[far] = _draw_normal((int(far.sum()),), 0.0, 1.0, dtype, keys)
         far = np.abs(z) > 2
     return mean + stddev * z
 

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from . import functional as F
 from .arguments import keywords, names
-from .arguments.serialization import Configured, Registry
+from .arguments.serialization import Configurable, Registry
 from .engine.symbolic import flatten, map_structure
 from .engine.tensor import Tensor, enter_formula, refuse_gradient, stack_all
 from .functional.layer_functions import TensorLike
@@ -32,7 +32,7 @@ MEANS = ("sum_over_batch_size", "mean")
 REDUCTIONS = (*MEANS, "mean_with_sample_weight", "sum", "none")
 
 
-class Loss(Configured):
+class Loss(Configurable):
     """Base class of custom losses: override `call(y_true, y_pred)`, which returns one number per sample as a tensor.
 
     `loss(y_true, y_pred, sample_weight=None)` is the weighted sum divided by the number of samples
@@ -41,7 +41,7 @@ class Loss(Configured):
     """
 
     recordable = False  # whether `call` consists only of functions on tensors
-    unwatched: ClassVar[frozenset[str]] = frozenset()  # attributes that no recording depends on
+    bookkeeping: ClassVar[frozenset[str]] = frozenset()  # attributes no recording depends on
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size",
                  dtype: str | None = None) -> None:
@@ -63,15 +63,15 @@ class Loss(Configured):
         refuse_gradient("A loss", sample_weight=sample_weight)
         mask = getattr(y_pred, "_keras_mask", None)  # marks the samples that count
         if mask is not None:
-            sample_weight = _masked(sample_weight, np.asarray(mask, self.dtype), self.reduction)
-        y_pred = self._each(self._prediction, y_pred)
+            sample_weight = _apply_mask(sample_weight, np.asarray(mask, self.dtype), self.reduction)
+        y_pred = self._map_arrays(self._prediction, y_pred)
         if not self.recordable:
-            y_true = self._each(partial(self._target, like=flatten(y_pred)[0]), y_true)
+            y_true = self._map_arrays(partial(self._target, like=flatten(y_pred)[0]), y_true)
         values = self.sample_losses(y_true, y_pred)
         values = values if isinstance(values, Tensor) else F.loss_functions._tensor(values)
         if self.reduction in (None, "none") or values.shape == (0,):
             return values if sample_weight is None else values * Tensor(
-                values.device.asarray(_spread(sample_weight, values)), device=values.device)
+                values.device.asarray(_fit_weights(sample_weight, values)), device=values.device)
         weights = values.device.asarray(self.normalized_weights(values, sample_weight))
         return (values * Tensor(weights, device=values.device)).sum()
 
@@ -79,10 +79,10 @@ class Loss(Configured):
         """Whether a user's class overrides `__call__`, so that training uses its result."""
         return type(self).__call__ not in (Loss.__call__, LossFunction.__call__)
 
-    def _each(self, function: Callable[[Any], Any], given: Any) -> Any:
+    def _map_arrays(self, function: Callable[[Any], Any], value: Any) -> Any:
         """Applies the function to a value, or to each array in a dict or list."""
-        several = isinstance(given, list | tuple) and any(isinstance(each, Tensor | np.ndarray) for each in given)
-        return map_structure(function, given) if several or isinstance(given, dict) else function(given)
+        is_list = isinstance(value, list | tuple) and any(isinstance(array, Tensor | np.ndarray) for array in value)
+        return map_structure(function, value) if is_list or isinstance(value, dict) else function(value)
 
     def _prediction(self, y_pred: TensorLike) -> Tensor:
         """Returns predictions as a tensor; arrays are converted to the loss's dtype."""
@@ -102,7 +102,7 @@ class Loss(Configured):
 
         shards: the whole batch's sample count divided by the sample count here.
         """
-        weights = None if sample_weight is None else _spread(sample_weight, values)
+        weights = None if sample_weight is None else _fit_weights(sample_weight, values)
         size = values.size if weights is None else weights.size
         count = 1 if self.reduction == "sum" else max(size, 1) * shards
         if weights is None:
@@ -149,12 +149,12 @@ class LossFunction(Loss):
     def call(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
         if not isinstance(y_true, Tensor) and not self.recordable:
             y_true = Tensor(y_pred.device.asarray(y_true), device=y_pred.device)
-        return self._function(y_true, y_pred, **self._given_options())
+        return self._function(y_true, y_pred, **self._get_options())
 
-    def _each(self, function: Callable[[Any], Any], given: Any) -> Any:
-        return function(given)
+    def _map_arrays(self, function: Callable[[Any], Any], value: Any) -> Any:
+        return function(value)
 
-    def _given_options(self) -> dict[str, Any]:
+    def _get_options(self) -> dict[str, Any]:
         return {option: getattr(self, option) for option in self._options}
 
 
@@ -162,14 +162,14 @@ class _SameShape(LossFunction):
     """A loss whose targets have the shape of the outputs."""
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
-        wanted = tuple(output_shape[1:])
-        if not _fits(y_true.shape[1:], wanted) and not (wanted[-1:] == (1,) and _fits(y_true.shape[1:], wanted[:-1])):
+        shape = tuple(output_shape[1:])
+        if not _fits(y_true.shape[1:], shape) and not (shape[-1:] == (1,) and _fits(y_true.shape[1:], shape[:-1])):
             remedy = ""
-            if y_true.dtype.kind in "iu" and _fits(y_true.shape[1:], wanted[:-1]) and "categorical" in self.name:
+            if y_true.dtype.kind in "iu" and _fits(y_true.shape[1:], shape[:-1]) and "categorical" in self.name:
                 remedy = " For integer labels use SparseCategoricalCrossentropy, or utils.to_categorical."
-            elif len(wanted) > 1 and y_true.ndim < 3:
+            elif len(shape) > 1 and y_true.ndim < 3:
                 remedy = " Is a Flatten or a global pooling missing before the last layer?"
-            raise ValueError(f"{type(self).__name__} needs targets of the model's output shape {('N', *wanted)}. "
+            raise ValueError(f"{type(self).__name__} needs targets of the model's output shape {('N', *shape)}. "
                              f"Received y of shape {y_true.shape}.{remedy}".replace("'N'", "N"))
 
 
@@ -182,47 +182,47 @@ class _Labels(LossFunction):
         return np.dtype(np.int64)
 
     def call(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
-        ignored = self._given_options().get("ignore_class")
+        ignored_class = self._get_options().get("ignore_class")
         values = super().call(y_true, y_pred)
-        if ignored is None or self.reduction not in MEANS:
+        if ignored_class is None or self.reduction not in MEANS:
             return values
-        counted = without_class(y_true, ignored)[1].mean()  # fraction of samples that count
-        return values / (counted + F.loss_functions.EPSILON)
+        fraction = without_class(y_true, ignored_class)[1].mean()  # fraction of samples that count
+        return values / (fraction + F.loss_functions.EPSILON)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
-        wanted = tuple(output_shape[1:-1])
+        sizes = tuple(output_shape[1:-1])
         classes = output_shape[-1]
-        if not _fits(y_true.shape[1:], wanted) and not _fits(y_true.shape[1:], (*wanted, 1)):
-            remedy = "For one-hot targets use CategoricalCrossentropy." if y_true.ndim > len(wanted) + 1 else (
+        if not _fits(y_true.shape[1:], sizes) and not _fits(y_true.shape[1:], (*sizes, 1)):
+            remedy = "For one-hot targets use CategoricalCrossentropy." if y_true.ndim > len(sizes) + 1 else (
                 "Is a Flatten or a global pooling missing before the last layer?")
-            shape = str(("N", *wanted, classes)).replace("'N'", "N")
+            shape = str(("N", *sizes, classes)).replace("'N'", "N")
             raise ValueError(f"{type(self).__name__} needs one integer label per output. Received y of shape "
                              f"{y_true.shape}, and a model with outputs of shape {shape}. {remedy}")
         y_true = np.asarray(y_true)  # labels on a GPU are copied to the host
         whole_labels(y_true, None)
-        ignored = self._given_options().get("ignore_class")
-        counted = y_true if ignored is None else y_true[y_true != ignored]
-        if classes is None or not counted.size:
+        ignored_class = self._get_options().get("ignore_class")
+        labels = y_true if ignored_class is None else y_true[y_true != ignored_class]
+        if classes is None or not labels.size:
             return
-        low = counted.min()
-        top = counted.max()
-        if low < 0 or top >= classes:
-            remedy = "" if top < classes else f" The last layer needs {int(top) + 1} units, one for each class."
-            if classes == 1 and low == 0 and top == 1:
+        low = labels.min()
+        high = labels.max()
+        if low < 0 or high >= classes:
+            remedy = "" if high < classes else f" The last layer needs {int(high) + 1} units, one for each class."
+            if classes == 1 and low == 0 and high == 1:
                 remedy = " For two classes it needs 2 units; or 1 with a sigmoid, and loss='binary_crossentropy'."
-            elif low == 1 and top == classes:
+            elif low == 1 and high == classes:
                 remedy = " Count the labels from 0."
             raise ValueError(f"Labels must be in 0..{classes - 1} for a model whose last layer has {classes} "
-                             f"output{'s' * (classes > 1)}. Received labels from {low} to {top}.{remedy}")
+                             f"output{'s' * (classes > 1)}. Received labels from {low} to {high}.{remedy}")
 
 
 def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape,
-          called: str | None = None) -> Any:
+          loss_name: str | None = None) -> Any:
     """Returns a loss class for a function: its constructor takes the options, then a loss's arguments."""
     reduction, default_name, dtype = keywords.parameters(LossFunction.__init__, 2, 5)
-    taken = [*keywords.parameters(function, 2), reduction,
-             default_name.replace(default=called or function.__name__), dtype]
-    return type(name, (base,), {"__init__": keywords.constructor(taken, base, function),
+    parameters = [*keywords.parameters(function, 2), reduction,
+                  default_name.replace(default=loss_name or function.__name__), dtype]
+    return type(name, (base,), {"__init__": keywords.constructor(parameters, base, function),
                                 "__doc__": function.__doc__, "__module__": __name__})
 
 
@@ -236,7 +236,7 @@ CategoricalHinge = _loss("CategoricalHinge", F.categorical_hinge)
 CosineSimilarity = _loss("CosineSimilarity", F.cosine_similarity)
 Dice = _loss("Dice", F.dice)
 Hinge = _loss("Hinge", F.hinge)
-Huber = _loss("Huber", F.huber, called="huber_loss")
+Huber = _loss("Huber", F.huber, loss_name="huber_loss")
 KLDivergence = _loss("KLDivergence", F.kl_divergence)
 LogCosh = _loss("LogCosh", F.log_cosh)
 MeanAbsoluteError = _loss("MeanAbsoluteError", F.mean_absolute_error)
@@ -251,8 +251,8 @@ Tversky = _loss("Tversky", F.tversky)
 CLASSES: dict[str, type[LossFunction]] = {
     name: value for name, value in dict(globals()).items()
     if isinstance(value, type) and issubclass(value, LossFunction) and name in __all__}
-_CLASS_OF: dict[str, Any] = {names.snake_case(name): kind for name, kind in CLASSES.items()}  # classes by function name
-FUNCTIONS: dict[str, Callable] = {name: getattr(F, name) for name in _CLASS_OF}
+_FUNCTION_CLASSES: dict[str, Any] = {names.snake_case(name): kind for name, kind in CLASSES.items()}
+FUNCTIONS: dict[str, Callable] = {name: getattr(F, name) for name in _FUNCTION_CLASSES}
 _SHORT = {"bce": F.binary_crossentropy, "kld": F.kl_divergence, "mae": F.mean_absolute_error,
           "mape": F.mean_absolute_percentage_error, "mse": F.mean_squared_error,
           "msle": F.mean_squared_logarithmic_error}
@@ -261,22 +261,22 @@ registry = Registry("loss", "keras.losses", Loss, CLASSES, {
 get, serialize, deserialize = registry.get, registry.serialize, registry.deserialize
 
 
-def as_loss(identifier: Any) -> Loss:
+def find_loss(identifier: Any) -> Loss:
     """Returns the loss for anything that `compile` accepts as one; functions become objects."""
-    found = get(identifier)
-    if isinstance(found, Loss):
-        return found
-    name = getattr(found, "__name__", "")
-    return _CLASS_OF[name]() if FUNCTIONS.get(name) is found else LossFunction(found)
+    loss = get(identifier)
+    if isinstance(loss, Loss):
+        return loss
+    name = getattr(loss, "__name__", "")
+    return _FUNCTION_CLASSES[name]() if FUNCTIONS.get(name) is loss else LossFunction(loss)
 
 
-def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    """Whether a shape matches `wanted`, in which None matches any size."""
-    return len(shape) == len(wanted) and all(w is None or s == w for s, w in zip(shape, wanted))
+def _fits(shape: tuple[int, ...], target: tuple[int | None, ...]) -> bool:
+    """Whether a shape matches `target`, in which None matches any size."""
+    return len(shape) == len(target) and all(w is None or s == w for s, w in zip(shape, target))
 
 
-def _masked(sample_weight: TensorLike | None, mask: np.ndarray,
-            reduction: str | None) -> np.ndarray:
+def _apply_mask(sample_weight: TensorLike | None, mask: np.ndarray,
+                reduction: str | None) -> np.ndarray:
     """Returns weights times the mask; for a mean, scaled so that it covers only unmasked values."""
     if reduction in MEANS:
         mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.loss_functions.EPSILON))
@@ -288,7 +288,7 @@ def _masked(sample_weight: TensorLike | None, mask: np.ndarray,
     return weights.reshape(weights.shape + (1,) * (mask.ndim - weights.ndim)) * mask
 
 
-def _spread(sample_weight: TensorLike, values: Tensor) -> np.ndarray:
+def _fit_weights(sample_weight: TensorLike, values: Tensor) -> np.ndarray:
     """Returns weights broadcast to the values (N, ...), or unchanged for a single value."""
     weights = np.asarray(sample_weight, values.dtype)
     if values.size == 1 < weights.size:
@@ -298,21 +298,21 @@ def _spread(sample_weight: TensorLike, values: Tensor) -> np.ndarray:
 
 def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
     """Returns the shape with which sample weights broadcast to losses (N, ...)."""
-    found = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
-    if found == values[: len(found)]:
-        found += (1,) * (len(values) - len(found))
-    if prod(found) == 1:
+    shape = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
+    if shape == values[: len(shape)]:
+        shape += (1,) * (len(values) - len(shape))
+    if prod(shape) == 1:
         return (1,) * len(values)
-    if len(found) != len(values) or any(w not in (1, v) for w, v in zip(found, values)):
+    if len(shape) != len(values) or any(w not in (1, v) for w, v in zip(shape, values)):
         raise ValueError("sample_weight must have one number per sample, or one per loss, such as one per "
                          f"pixel. Received shape {weights} for losses of shape {values}.")
-    return found
+    return shape
 
 
-def _inside(name: str, value: float) -> float:
+def _check_fraction(name: str, value: float) -> float:
     if not 0 < value < 1:
         raise ValueError(f"{name} must be between 0 and 1. Received: {value}.")
     return value
 
 
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {"q": _inside}
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {"q": _check_fraction}

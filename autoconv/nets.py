@@ -22,8 +22,8 @@ class Net(NamedTuple):
     input_shape: tuple[int, int, int]
 
 
-def for_pixels(name: str, input_shape: tuple[int, int, int], classes: int, augment: bool = False,
-               mirror: bool = True) -> Sequential:
+def build_for_pixels(name: str, input_shape: tuple[int, int, int], classes: int,
+                     augment: bool = False, mirror: bool = True) -> Sequential:
     """Builds the net `name` for pixels 0..255. The model includes the preprocessing and, with
     `augment`, `augmentation(mirror)`. Raises ValueError if the images are too small.
     """
@@ -40,7 +40,7 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Sequent
     return _chain(name, input_shape, classes, [])
 
 
-def smallest(name: str) -> int:
+def find_minimum_size(name: str) -> int:
     """Returns the minimum height and width of images for the net `name`."""
     net = names.lookup("net", name, NETS)
     for size in range(1, max(net.input_shape)):
@@ -50,19 +50,19 @@ def smallest(name: str) -> int:
     return max(net.input_shape)
 
 
-def _chain(name: str, input_shape: tuple[int, int, int], classes: int, front: list[L.Layer]) -> Sequential:
+def _chain(name: str, input_shape: tuple[int, int, int], classes: int, prefix: list[L.Layer]) -> Sequential:
     try:
-        return Sequential([L.Input(input_shape), *front, *NETS[name].layers(classes)], name=name.replace("-", "_"))
+        return Sequential([L.Input(input_shape), *prefix, *NETS[name].layers(classes)], name=name.replace("-", "_"))
     except ValueError as error:
         height, width = input_shape[:2]
-        least = {each: smallest(each) for each in NETS}
-        if min(height, width) >= least[name]:
+        sizes = {each: find_minimum_size(each) for each in NETS}
+        if min(height, width) >= sizes[name]:
             raise
-        others = [f"{each} (at least {n} x {n})" for each, n in least.items() if n <= min(height, width)]
+        suitable = [f"{each} (at least {n} x {n})" for each, n in sizes.items() if n <= min(height, width)]
         raise ValueError(
-            f"The net {name!r} cannot take these images: they must be at least {least[name]} x {least[name]} pixels. "
-            f"Received: {height} x {width}. Make them larger{', or take the net ' if others else ''}"
-            f"{' or '.join(others)}.") from error
+            f"The net {name!r} cannot take these images: they must be at least {sizes[name]} x {sizes[name]} pixels. "
+            f"Received: {height} x {width}. Make them larger{', or take the net ' if suitable else ''}"
+            f"{' or '.join(suitable)}.") from error
 
 
 def augmentation(mirror: bool = True) -> list[L.Layer]:
@@ -123,9 +123,9 @@ def _best(classes: int) -> list[L.Layer]:
         L.RandomRotation(0.03, "constant"),
         L.RandomTranslation(0.08, 0.08, "constant"),
         L.RandomZoom(0.1, 0.1, "constant"),
-        *_normalized(32), *_normalized(32), L.MaxPooling2D(), L.Dropout(0.2),
-        *_normalized(64), *_normalized(64), L.MaxPooling2D(), L.Dropout(0.2),
-        *_normalized(128), *_normalized(256, 2), L.Flatten(), L.Dropout(0.3),
+        *_convolve_normalize(32), *_convolve_normalize(32), L.MaxPooling2D(), L.Dropout(0.2),
+        *_convolve_normalize(64), *_convolve_normalize(64), L.MaxPooling2D(), L.Dropout(0.2),
+        *_convolve_normalize(128), *_convolve_normalize(256, 2), L.Flatten(), L.Dropout(0.3),
         L.Dense(classes, activation="softmax"),
     ]
 
@@ -143,7 +143,7 @@ def _sprint(classes: int) -> list[L.Layer]:
     ]
 
 
-def _normalized(filters: int, kernel_size: int = 3) -> list[L.Layer]:
+def _convolve_normalize(filters: int, kernel_size: int = 3) -> list[L.Layer]:
     return [L.Conv2D(filters, kernel_size, use_bias=False), L.BatchNormalization(), L.ReLU()]
 
 

@@ -71,9 +71,9 @@ class SeedGenerator(Stateful):
 
     def next(self, ordered: bool = True) -> np.ndarray:
         """Counts a draw and returns the state before it."""
-        before = self.state.numpy()
+        state = self.state.numpy()
         self.stream()
-        return before
+        return state
 
     def get_config(self) -> dict[str, Any]:
         """Returns the seed; a generator created from it starts at the first draw."""
@@ -91,7 +91,7 @@ def process_generator() -> SeedGenerator:
     return _generator
 
 
-def generators_of(layers: Iterable[Any]) -> list[SeedGenerator]:
+def find_generators(layers: Iterable[Any]) -> list[SeedGenerator]:
     """Returns the process's generator and the layers' own generators."""
     return [_generator, *(value for layer in layers for value in vars(layer).values()
                           if isinstance(value, SeedGenerator))]
@@ -136,7 +136,7 @@ def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0,
     """Returns uniform numbers in [minval, maxval), on a grid of 2**24 steps: the same in float32 and
     float64. seed: an int, for the same numbers at every call, a `SeedGenerator`, or None.
     """
-    steps = bits(int(np.prod(shape)), key or _key_of(seed)) >> 8
+    steps = bits(int(np.prod(shape)), key or _make_key(seed)) >> 8
     return (minval + (maxval - minval) * 2.0**-24 * steps).astype(dtype or "float32").reshape(shape)
 
 
@@ -146,7 +146,7 @@ def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0,
     """Returns normally distributed numbers, by the Box-Muller transform (1958): sqrt(-2 ln u)
     cos(2 pi v). seed: as in `uniform`.
     """
-    words = bits(2 * int(np.prod(shape)), key or _key_of(seed)).reshape(2, -1)
+    words = bits(2 * int(np.prod(shape)), key or _make_key(seed)).reshape(2, -1)
     u, v = (words[0] + 1.0) * 2.0**-32, words[1] * 2.0**-32  # u in (0, 1]
     z = np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)
     return (mean + stddev * z).astype(dtype or "float32").reshape(shape)
@@ -157,11 +157,11 @@ def randint(shape: Sequence[int], minval: int, maxval: int, dtype: DTypeLike = "
     """Returns uniform integers in minval..maxval - 1. seed: as in `uniform`."""
     if maxval <= minval:
         raise ValueError(f"maxval must be larger than minval. Received: minval={minval}, maxval={maxval}.")
-    places = bits(int(np.prod(shape)), _key_of(seed)).astype(np.uint64) * np.uint64(maxval - minval) >> np.uint64(32)
+    places = bits(int(np.prod(shape)), _make_key(seed)).astype(np.uint64) * np.uint64(maxval - minval) >> np.uint64(32)
     return (minval + places.astype(np.int64)).astype(dtype).reshape(shape)
 
 
-def _key_of(seed: Seed) -> Key:
+def _make_key(seed: Seed) -> Key:
     """Returns the key of a draw with this seed."""
     if isinstance(seed, SeedGenerator):
         return seed.stream()

@@ -7,7 +7,7 @@ import numpy as np
 
 from . import functional as F
 from .arguments import names
-from .arguments.serialization import Configured, Registry
+from .arguments.serialization import Configurable, Registry
 from .engine.tensor import Tensor
 from .functional.layer_functions import TensorLike, _tensor
 
@@ -15,7 +15,7 @@ __all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserial
            "l1_l2", "l2", "orthogonal_regularizer", "serialize"]
 
 
-class Regularizer(Configured):
+class Regularizer(Configurable):
     """Base class of custom regularizers: override `__call__(x)` with functions of tensors."""
 
     recordable = True
@@ -29,8 +29,8 @@ class L1L2(Regularizer):
     """l1 sum(|x|) + l2 sum(x^2)."""
 
     def __init__(self, l1: float | None = 0.0, l2: float | None = 0.0) -> None:
-        self.l1 = _factor("l1", l1 or 0.0)
-        self.l2 = _factor("l2", l2 or 0.0)
+        self.l1 = _check_factor("l1", l1 or 0.0)
+        self.l2 = _check_factor("l2", l2 or 0.0)
 
     def __call__(self, x: TensorLike) -> Tensor:
         x = _tensor(x)
@@ -59,7 +59,7 @@ class OrthogonalRegularizer(Regularizer):
     """factor times the mean |cosine| of all pairs of a matrix's rows, or of its columns."""
 
     def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
-        self.factor = _factor("factor", factor)
+        self.factor = _check_factor("factor", factor)
         self.mode = names.lookup("mode", mode, {"rows": "rows", "columns": "columns"})
 
     def __call__(self, x: TensorLike) -> Tensor:
@@ -69,9 +69,9 @@ class OrthogonalRegularizer(Regularizer):
         rows = x if self.mode == "rows" else x.transpose()
         rows = F.loss_functions.unit_length(rows, 1)
         size = rows.shape[0]
-        others = Tensor(x.device.constant(1 - np.eye(size, dtype=x.dtype)), device=x.device)
+        off_diagonal = Tensor(x.device.constant(1 - np.eye(size, dtype=x.dtype)), device=x.device)
         pairs = max(size * (size - 1) / 2, 1)
-        return self.factor * 0.5 / pairs * F.abs((rows @ rows.transpose()) * others).sum()
+        return self.factor * 0.5 / pairs * F.abs((rows @ rows.transpose()) * off_diagonal).sum()
 
 
 l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
@@ -82,7 +82,7 @@ registry = Registry("regularizer", "keras.regularizers", Regularizer, CLASSES, {
 get, serialize, deserialize = registry.get, registry.serialize, registry.deserialize
 
 
-def _factor(name: str, value: Any) -> float:
+def _check_factor(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise ValueError(f"Invalid value for argument {name}: expected a non-negative float. Received: {name}={value}")
     return float(value)

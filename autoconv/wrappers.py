@@ -15,8 +15,8 @@ import numpy as np
 from . import layers, models, random
 from .arguments import extras
 
-_found = extras.load("sklearn.utils.validation", "scikit-learn", "sklearn", "autoconv.wrappers")
-if not hasattr(_found, "validate_data"):
+_sklearn = extras.load("sklearn.utils.validation", "scikit-learn", "sklearn", "autoconv.wrappers")
+if not hasattr(_sklearn, "validate_data"):
     raise extras.ExtraError("autoconv.wrappers needs scikit-learn 1.6 or newer: pip install 'autoconv[sklearn]'.")
 
 # isort: split
@@ -53,31 +53,31 @@ class _Estimator(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with random.process_generator().holding():
             random.set_seed(seed)
-            self.model_ = self._made(x.shape[1:], outputs)
+            self.model_ = self._create_net(x.shape[1:], outputs)
             self.model_.compile(deepcopy(self.optimizer), self._loss if self.loss is None
                                 else self.loss, metrics=list(self._metrics))
             history = self.model_.fit(x, y, self.batch_size, self.epochs, self.verbose)
         self.history_ = history.history
         self.input_shape_ = x.shape[1:]
 
-    def _made(self, input_shape: tuple[int, ...], outputs: int) -> models.Model:
+    def _create_net(self, input_shape: tuple[int, ...], outputs: int) -> models.Model:
         """Returns the net for these inputs. Raises TypeError or ValueError for a wrong one."""
         if self.net is None:
             flat = [layers.Flatten()] if len(input_shape) > 1 else []
-            found: Any = [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]
+            net: Any = [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]
         else:
-            found = self.net(input_shape, outputs)
-        if isinstance(found, list | tuple):
-            found = models.Sequential([layers.Input(input_shape), *found])
-        if not isinstance(found, models.Model):
+            net = self.net(input_shape, outputs)
+        if isinstance(net, list | tuple):
+            net = models.Sequential([layers.Input(input_shape), *net])
+        if not isinstance(net, models.Model):
             raise TypeError("net must be a function net(input_shape, outputs) that returns a list "
-                            f"of layers, or a model. Received: {found!r}.")
-        if not found.built:
-            found.build((None, *input_shape))
-        if found.output_shape != (None, outputs):
+                            f"of layers, or a model. Received: {net!r}.")
+        if not net.built:
+            net.build((None, *input_shape))
+        if net.output_shape != (None, outputs):
             raise ValueError(f"The net must return {outputs} numbers per sample, e.g. with layers.Dense({outputs}) as "
-                             f"its last layer. Received: outputs of shape {found.output_shape}.")
-        return found
+                             f"its last layer. Received: outputs of shape {net.output_shape}.")
+        return net
 
     def _outputs(self, x: Any) -> np.ndarray:
         """Returns the net's outputs for x. Raises ValueError for samples of another shape."""
@@ -118,8 +118,8 @@ class Classifier(ClassifierMixin, _Estimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Returns the most probable class of each sample: (N,)."""
-        found = self._outputs(X)
-        return self.classes_[found.argmax(1)]
+        outputs = self._outputs(X)
+        return self.classes_[outputs.argmax(1)]
 
 
 class Regressor(RegressorMixin, _Estimator):
@@ -143,9 +143,9 @@ class Regressor(RegressorMixin, _Estimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Returns the predicted numbers in the shape of y, as float64 if it was."""
-        found = self._outputs(X)
-        found = found.astype(self._type, copy=False)
-        return found[:, 0] if self._one_target else found
+        outputs = self._outputs(X)
+        outputs = outputs.astype(self._type, copy=False)
+        return outputs[:, 0] if self._one_target else outputs
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

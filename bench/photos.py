@@ -63,7 +63,7 @@ def measure(folder: Path, size: int, rounds: int) -> str:
     dataset = utils.image_dataset_from_directory(folder, image_size=(size, size), seed=0, verbose=False)
     batches = list(dataset)
     x, y = (np.concatenate([batch[i] for batch in batches]) for i in (0, 1))
-    net = nets.for_pixels("photos", dataset.image_shape, CLASSES)
+    net = nets.build_for_pixels("photos", dataset.image_shape, CLASSES)
     net.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True))
     found: dict[str, list[tuple[float, float]]] = {"memory": [], "files": []}
     decoding = []

@@ -148,10 +148,10 @@ def compare(ours: Callable, theirs: dict[str, Any], path: str) -> Compared:
 
 
 def left_at_default(value: Callable, path: str) -> set[str]:
-    """Returns the arguments that are accepted only with their default, declared as attributes or in `unsupported`."""
+    """Returns the arguments that are accepted only with their default: attributes, and those in `fixed_arguments`."""
     kinds = [kind for kind in inspect.getmro(value) if kind.__module__.startswith("autoconv.")] if inspect.isclass(
         value) else []
-    return {name for kind in kinds for name in getattr(kind, "unsupported", ())} | {
+    return {name for kind in kinds for name in getattr(kind, "fixed_arguments", ())} | {
         name for kind in kinds for name, each in vars(kind).items() if isinstance(each, KerasDefault)}
 
 

@@ -101,7 +101,7 @@ def test_weights_of_images_spread_over_their_pixels():
     (losses.MeanSquaredError, losses.MeanSquaredError),
 ])
 def test_losses_have_names(name, kind):
-    assert type(losses.as_loss(name)) is kind
+    assert type(losses.find_loss(name)) is kind
 
 
 def test_unknown_name_suggests_the_nearest():
@@ -118,9 +118,9 @@ def test_your_own_function_and_class():
             return cubic(ac.tensor(y_true), y_pred)
 
     expected = ((PROBABILITIES - ONE_HOT) ** 3).sum(1).mean()
-    for loss in (losses.as_loss(cubic), losses.as_loss(Cubic())):
+    for loss in (losses.find_loss(cubic), losses.find_loss(Cubic())):
         np.testing.assert_allclose(loss(ONE_HOT, ac.tensor(PROBABILITIES)).item(), expected)
-    assert (losses.as_loss(cubic).name, Cubic().name) == ("cubic", "cubic")
+    assert (losses.find_loss(cubic).name, Cubic().name) == ("cubic", "cubic")
 
 
 @pytest.mark.parametrize(("loss", "y", "message"), [

@@ -65,7 +65,7 @@ def test_mean():
     (metrics.BinaryAccuracy, (8, 10), (8, 10), metrics.BinaryAccuracy),
 ])
 def test_names(name, y, outputs, kind):
-    metric = metrics.for_outputs(name, y, outputs)
+    metric = metrics.find_metric(name, y, outputs)
     assert type(metric) is kind
     assert metric.name == (name if isinstance(name, str) else "binary_accuracy")
 
@@ -80,13 +80,13 @@ def test_functions_get_arrays():
         assert type(y_true) is type(y_pred) is np.ndarray
         return y_pred.max(-1)
 
-    metric = metrics.for_outputs(largest, (4,), (4, 3))
+    metric = metrics.find_metric(largest, (4,), (4, 3))
     assert metric(LABELS, ac.tensor(OUTPUTS)) == pytest.approx(OUTPUTS.max(-1).mean())
     assert metric.name == "largest"
 
 
 def test_losses_are_metrics_too():
-    metric = metrics.for_outputs("sparse_categorical_crossentropy", (4,), (4, 3))
+    metric = metrics.find_metric("sparse_categorical_crossentropy", (4,), (4, 3))
     expected = losses.SparseCategoricalCrossentropy()(LABELS, ac.tensor(OUTPUTS)).item()
     assert metric(LABELS, OUTPUTS) == pytest.approx(expected)
 

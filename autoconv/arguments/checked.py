@@ -1,4 +1,4 @@
-"""`Checked`: an attribute that checks and converts each value set. Checks of numbers."""
+"""`Setting`: an attribute that checks and converts each value set. Checks of numbers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 
-class Checked:
+class Setting:
     """An attribute that stores `check(value, name)` when it is set to a value. The check may raise ValueError.
 
     optional: whether None is accepted, too, and stays None.
@@ -19,16 +19,16 @@ class Checked:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, thing: Any, owner: type) -> Any:
-        if thing is None:
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
             return self
         try:
-            return vars(thing)[self._name]
+            return vars(instance)[self._name]
         except KeyError:
-            raise AttributeError(f"{type(thing).__name__!r} object has no attribute {self._name!r}") from None
+            raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self._name!r}") from None
 
-    def __set__(self, thing: Any, value: Any) -> None:
-        vars(thing)[self._name] = None if value is None and self._is_optional else self.check(value, self._name)
+    def __set__(self, instance: Any, value: Any) -> None:
+        vars(instance)[self._name] = None if value is None and self._is_optional else self.check(value, self._name)
 
 
 def is_number(value: Any) -> bool:
@@ -36,28 +36,28 @@ def is_number(value: Any) -> bool:
     return np.ndim(value) == 0 and hasattr(value, "__float__")
 
 
-def fraction(value: Any, name: str) -> float:
+def check_fraction(value: Any, name: str) -> float:
     """Checks for a number in [0, 1)."""
     if not is_number(value) or not 0 <= value < 1:
         raise ValueError(f"{name} must lie in [0, 1). Received: {value!r}.")
     return float(value)
 
 
-def fraction_or_one(value: Any, name: str) -> float:
+def check_fraction_or_one(value: Any, name: str) -> float:
     """Checks for a number in [0, 1]."""
     if not is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{name} must lie in [0, 1]. Received: {value!r}.")
     return float(value)
 
 
-def at_least_zero(value: Any, name: str) -> float:
+def check_nonnegative(value: Any, name: str) -> float:
     """Checks for a number of at least 0."""
     if not is_number(value) or value < 0:
         raise ValueError(f"{name} must be a number of at least 0. Received: {value!r}.")
     return float(value)
 
 
-def several(value: Any, name: str) -> int | None:
+def check_above_one(value: Any, name: str) -> int | None:
     """Checks for an integer of at least 2; 0 becomes None."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0 or value == 1:
         raise ValueError(f"{name} must be at least 2, or None. Received: {name}={value!r}.")

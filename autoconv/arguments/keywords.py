@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature, signature
-from typing import Any
+from typing import Any, NoReturn
 
 from .names import suggestion
 
@@ -16,28 +16,28 @@ class UnknownArgumentError(TypeError, ValueError):
     """A constructor does not take this argument: Python's error for it, and the one that Keras's layers raise."""
 
 
-def unknown(thing: Any, name: str, base: type, given: dict[str, Any] | None = None,
-            first: str | None = None) -> UnknownArgumentError:
-    """Returns the error for an argument that neither `base` nor the thing's class accepts. `first`: its text before
-    `given`.
+def refuse_argument(thing: Any, name: str, base: type, arguments: dict[str, Any] | None = None,
+                    prefix: str | None = None) -> NoReturn:
+    """Raises the error for an argument that neither `base` nor the thing's class accepts. `prefix`: its text before
+    `arguments`.
     """
-    taken = [*signature(type(thing).__init__).parameters, *signature(base.__init__).parameters]  # type: ignore[misc]
-    first = first or f"Unrecognized keyword arguments passed to {type(thing).__name__}"
-    said = f"{first}: {given}. " if given else ""
-    return UnknownArgumentError(f"{said}{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
+    names = [*signature(type(thing).__init__).parameters, *signature(base.__init__).parameters]  # type: ignore[misc]
+    prefix = prefix or f"Unrecognized keyword arguments passed to {type(thing).__name__}"
+    report = f"{prefix}: {arguments}. " if arguments else ""
+    raise UnknownArgumentError(f"{report}{type(thing).__name__} has no argument {name!r}.{suggestion(name, names)}")
 
 
-def refuse(thing: Any, method: str, unknown: Mapping[str, Any]) -> None:
+def refuse(thing: Any, method: str, arguments: Mapping[str, Any]) -> None:
     """Raises a TypeError such as "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?" for arguments that
     `thing`'s method of this name does not accept.
     """
-    if unknown:
-        taken = signature(getattr(thing, method)).parameters.values()
-        known = [each.name for each in taken if each.kind is not Parameter.VAR_KEYWORD]
-        name = next(iter(unknown))
+    if arguments:
+        parameters = signature(getattr(thing, method)).parameters.values()
+        names = [each.name for each in parameters if each.kind is not Parameter.VAR_KEYWORD]
+        name = next(iter(arguments))
         raise UnknownArgumentError(
             f"{type(thing).__name__}.{method} has no argument {name!r}."
-            f"{_INSTEAD.get(name) or suggestion(name, known)} It takes: {', '.join(known)}.")
+            f"{_INSTEAD.get(name) or suggestion(name, names)} It takes: {', '.join(names)}.")
 
 
 def parameters(function: Callable, start: int = 0, stop: int | None = None) -> list[Parameter]:
@@ -56,16 +56,16 @@ def accepts(function: Callable, count: int) -> bool:
     return True
 
 
-def constructor(taken: list[Parameter], base: type, *given: Any, **fixed: Any) -> Callable[..., None]:
-    """Returns an `__init__` of these parameters, which calls `base`'s with all of them and with what is given here."""
-    wanted = Signature([Parameter("self", Parameter.POSITIONAL_OR_KEYWORD), *taken])
+def constructor(parameters: list[Parameter], base: type, *fixed_args: Any, **fixed_kwargs: Any) -> Callable[..., None]:
+    """Returns an `__init__` of these parameters, which calls `base`'s with all of them and the fixed ones."""
+    init_signature = Signature([Parameter("self", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
 
-    def start(self: Any, *args: Any, **kwargs: Any) -> None:
-        bound = wanted.bind(self, *args, **kwargs)
+    def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
+        bound = init_signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
-        base.__init__(self, *given, **fixed, **arguments)  # type: ignore[misc]
+        base.__init__(self, *fixed_args, **fixed_kwargs, **arguments)  # type: ignore[misc]
 
-    start.__signature__ = wanted  # type: ignore[attr-defined]
-    return start
+    initialize.__signature__ = init_signature  # type: ignore[attr-defined]
+    return initialize

@@ -12,23 +12,26 @@ from .names import suggestion
 
 def suggest(*modules: ModuleType) -> None:
     """Makes the errors of `module.name` and `from module import name` suggest a name. A module with its own
-    `__getattr__` calls `missing` in it.
+    `__getattr__` calls `make_missing_error` in it.
     """
+    def raise_missing(module: ModuleType, name: str) -> NoReturn:
+        raise make_missing_error(module, name, sys._getframe(1))
+
     for module in modules:
         # A partial has no frame of its own, so the caller's frame is that of the code that looks up the name.
-        vars(module).setdefault("__getattr__", partial(_missing, module))
+        vars(module).setdefault("__getattr__", partial(raise_missing, module))
 
 
-def missing(module: ModuleType, name: str, asked: FrameType) -> AttributeError | ImportError:
-    """Returns the error for a missing name of a module, looked up in the frame `asked`.
+def make_missing_error(module: ModuleType, name: str, frame: FrameType) -> AttributeError | ImportError:
+    """Returns the error for a missing name of a module, looked up in `frame`.
 
     For `from module import name` it is an ImportError: Python would drop the text of an AttributeError.
     """
     public = vars(module).get("__all__") or [
-        known for known, value in vars(module).items()
-        if known[0] != "_" and getattr(value, "__module__", None) == module.__name__]
+        key for key, value in vars(module).items()
+        if key[0] != "_" and getattr(value, "__module__", None) == module.__name__]
     text = outside.answer(name, module.__name__) or f"{suggestion(name, public)} It has: {', '.join(sorted(public))}."
-    if dis.opname[asked.f_code.co_code[asked.f_lasti]] == "IMPORT_FROM":
+    if dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM":
         return ImportError(f"cannot import name {name!r} from {module.__name__!r}.{text}", name=module.__name__)
     return AttributeError(f"module {module.__name__!r} has no attribute {name!r}.{text}", name=name)
 
@@ -40,10 +43,10 @@ class MissingModules:
         """Raises ModuleNotFoundError for a module within autoconv, if there is an answer."""
         package, _, last = name.rpartition(".")
         if package.partition(".")[0] == "autoconv" and package in sys.modules:
-            known = [each for each, value in vars(sys.modules[package]).items() if isinstance(value, ModuleType)]
-            near = outside.answer(last, package) or suggestion(last, known)
-            if near:
-                raise ModuleNotFoundError(f"No module named {name!r}.{near}", name=name)
+            modules = [each for each, value in vars(sys.modules[package]).items() if isinstance(value, ModuleType)]
+            hint = outside.answer(last, package) or suggestion(last, modules)
+            if hint:
+                raise ModuleNotFoundError(f"No module named {name!r}.{hint}", name=name)
 
 
 class NoAttributeError(AttributeError):
@@ -51,18 +54,14 @@ class NoAttributeError(AttributeError):
     needs none.
     """
 
-    def __init__(self, thing: Any, name: str, hint: str = "") -> None:
+    def __init__(self, owner: Any, name: str, hint: str = "") -> None:
         super().__init__(name=name)
-        self._thing, self._wanted, self._hint = thing, name, hint
+        self._owner, self._name, self._hint = owner, name, hint
 
     def __str__(self) -> str:
-        public = [each for each in dir(type(self._thing)) if not each.startswith("_")]
-        near = outside.answer(self._wanted) or suggestion(self._wanted, public)
-        return f"{type(self._thing).__name__!r} object has no attribute {self._wanted!r}.{self._hint}{near}"
+        public = [each for each in dir(type(self._owner)) if not each.startswith("_")]
+        advice = outside.answer(self._name) or suggestion(self._name, public)
+        return f"{type(self._owner).__name__!r} object has no attribute {self._name!r}.{self._hint}{advice}"
 
     def __reduce__(self) -> Any:
         return AttributeError, (str(self),)
-
-
-def _missing(module: ModuleType, name: str) -> NoReturn:
-    raise missing(module, name, sys._getframe(1))

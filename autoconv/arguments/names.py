@@ -9,30 +9,30 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def suggestion(name: object, known: Mapping[str, object] | list[str]) -> str:
+def suggestion(name: object, names: Mapping[str, object] | list[str]) -> str:
     """Returns ` Did you mean 'relu'?` for 'rleu', and an empty string if no name is close.
 
     Case and underscores are ignored; initials, as in lr, match first. If no spelling is close, a name with all words of
     the given one wins: sparse_crossentropy gives sparse_categorical_crossentropy, not binary_crossentropy.
     """
-    wanted, spelt = snake_case(str(name)), [snake_case(each) for each in known]
-    complete = [each for each in spelt if _words(wanted) and _words(wanted) <= _words(each)]
-    short = [each for each in spelt if wanted == "".join(word[0] for word in each.split("_") if word) and "_" in each]
-    near = (short or get_close_matches(wanted, spelt, n=1, cutoff=0.85)
-            or get_close_matches(wanted, complete, n=1, cutoff=0)
-            or get_close_matches(wanted, [each for each in spelt if each.startswith(wanted)], n=1, cutoff=0)
-            or get_close_matches(wanted, spelt, n=1, cutoff=0.6))
-    if not near:
+    query, keys = snake_case(str(name)), [snake_case(each) for each in names]
+    supersets = [each for each in keys if _words(query) and _words(query) <= _words(each)]
+    initials = [each for each in keys if query == "".join(word[0] for word in each.split("_") if word) and "_" in each]
+    closest = (initials or get_close_matches(query, keys, n=1, cutoff=0.85)
+               or get_close_matches(query, supersets, n=1, cutoff=0)
+               or get_close_matches(query, [each for each in keys if each.startswith(query)], n=1, cutoff=0)
+               or get_close_matches(query, keys, n=1, cutoff=0.6))
+    if not closest:
         return ""
-    same = [each for each, spelling in zip(known, spelt) if spelling == near[0]]  # such as a class and a function
-    return f" Did you mean {get_close_matches(str(name), same, n=1, cutoff=0)[0]!r}?"
+    matches = [each for each, spelling in zip(names, keys) if spelling == closest[0]]  # such as a class and a function
+    return f" Did you mean {get_close_matches(str(name), matches, n=1, cutoff=0)[0]!r}?"
 
 
-def lookup(kind: str, name: object, known: Mapping[str, T]) -> T:
-    """Returns `known[name]`. Raises ValueError with the `kind` of name, the value received and the known names."""
-    if isinstance(name, str) and name in known:
-        return known[name]
-    raise ValueError(f"Unknown {kind}: {name!r}.{suggestion(name, known)} Known: {', '.join(sorted(known))}.")
+def lookup(kind: str, name: object, objects: Mapping[str, T]) -> T:
+    """Returns `objects[name]`. Raises ValueError with the `kind` of name, the value received and the known names."""
+    if isinstance(name, str) and name in objects:
+        return objects[name]
+    raise ValueError(f"Unknown {kind}: {name!r}.{suggestion(name, objects)} Known: {', '.join(sorted(objects))}.")
 
 
 def snake_case(name: str) -> str:
@@ -52,8 +52,8 @@ def _words(name: str) -> set[str]:
     return set(re.findall("[a-z0-9]+", name))
 
 
-def numbered(name: str, given: Counter[str]) -> str:
+def uniquify(name: str, counts: Counter[str]) -> str:
     """Returns `name`, `name_1`, `name_2`, ... on successive calls."""
-    number = given[name]
-    given[name] += 1
+    number = counts[name]
+    counts[name] += 1
     return f"{name}_{number}" if number else name

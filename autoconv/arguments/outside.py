@@ -95,7 +95,7 @@ _INSTEAD = {
     "The only colour conversion is ops.image.rgb_to_grayscale": "hsv_to_rgb rgb_to_hsv",
     "The only error function is ops.erf": "erfc erfinv",
 }
-INSTEAD = {name: what for what, names in _INSTEAD.items() for name in names.split()}
+INSTEAD = {name: advice for advice, names in _INSTEAD.items() for name in names.split()}
 
 
 def answer(name: str, module: str = "") -> str:

@@ -22,10 +22,10 @@ from . import names
 _OBJECT_KEYS = {"module", "class_name", "config", "registered_name", "build_config", "compile_config"}
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
-registered: dict[str, Any] = {}  # users' registered objects, by "package>name"
+registered_objects: dict[str, Any] = {}  # users' objects by "package>name"
 _registered_names: dict[Any, str] = {}
 _scope: ContextVar[Mapping[str, Any]] = ContextVar("custom objects", default=MappingProxyType({}))
-_written: ContextVar[dict[str, Any] | None] = ContextVar("written objects", default=None)
+_written_objects: ContextVar[dict[str, Any] | None] = ContextVar("written objects", default=None)
 _registries: list["Registry"] = []
 
 
@@ -46,7 +46,7 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
         if isinstance(obj, type) and not hasattr(obj, "get_config"):
             raise ValueError(f"Cannot register a class that does not have a get_config() method. Received: {obj!r}.")
         full = f"{package}>{name or obj.__name__}"
-        registered[full] = obj
+        registered_objects[full] = obj
         _registered_names[obj] = full
         return obj
 
@@ -55,7 +55,7 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
 
 def get_custom_objects() -> dict[str, Any]:
     """Returns the registered objects by name. Objects added to this dict are registered, too."""
-    return registered
+    return registered_objects
 
 
 def get_registered_name(obj: Any) -> str:
@@ -64,30 +64,30 @@ def get_registered_name(obj: Any) -> str:
         name = _registered_names.get(obj) or obj.__name__
     except (TypeError, AttributeError):  # an unhashable object, or one without a name
         return type(obj).__name__
-    written = _written.get()
-    if written is not None:
-        written[name] = obj
+    objects = _written_objects.get()
+    if objects is not None:
+        objects[name] = obj
     return name
 
 
 @contextmanager
-def written_objects() -> Iterator[dict[str, Any]]:
+def collect_written_objects() -> Iterator[dict[str, Any]]:
     """Collects the classes and functions that are written inside a `with` block, by name."""
-    found: dict[str, Any] = {}
-    token = _written.set(found)
+    objects: dict[str, Any] = {}
+    token = _written_objects.set(objects)
     try:
-        yield found
+        yield objects
     finally:
-        _written.reset(token)
+        _written_objects.reset(token)
 
 
 @contextmanager
 def custom_object_scope(*objects: Mapping[str, Any] | None) -> Iterator[None]:
     """Registers more classes and functions, by name, inside a `with` block."""
-    found: dict[str, Any] = dict(_scope.get())
+    scope: dict[str, Any] = dict(_scope.get())
     for each in objects:
-        found.update(each or {})
-    token = _scope.set(found)
+        scope.update(each or {})
+    token = _scope.set(scope)
     try:
         yield
     finally:
@@ -96,13 +96,14 @@ def custom_object_scope(*objects: Mapping[str, Any] | None) -> Iterator[None]:
 
 def known_objects() -> dict[str, Any]:
     """Returns all registered and scoped objects by name; registered ones also without their package."""
-    return {**{full.rpartition(">")[2]: obj for full, obj in registered.items()}, **registered, **_scope.get()}
+    short = {full.rpartition(">")[2]: obj for full, obj in registered_objects.items()}
+    return {**short, **registered_objects, **_scope.get()}
 
 
 def get_registered_object(name: str, custom_objects: Mapping[str, Any] | None = None,
                           module_objects: Mapping[str, Any] | None = None) -> Any:
     """Returns the class or function with this name, or None; module_objects are searched last."""
-    return {**(module_objects or {}), **registered, **_scope.get(), **(custom_objects or {})}.get(name)
+    return {**(module_objects or {}), **registered_objects, **_scope.get(), **(custom_objects or {})}.get(name)
 
 
 # One registry per kind.
@@ -124,12 +125,12 @@ class Registry:
     def find(self, name: Any) -> Any:
         """Returns the class or function of a name. Raises ValueError with the closest name."""
         if isinstance(name, str):
-            for known in (self.names, self.classes, known_objects()):
-                if name in known:
-                    return known[name]
-        known = {**(self.names or self.classes), **known_objects()}
+            for objects in (self.names, self.classes, known_objects()):
+                if name in objects:
+                    return objects[name]
+        objects = {**(self.names or self.classes), **known_objects()}
         try:
-            return names.lookup(self.kind, name, known)
+            return names.lookup(self.kind, name, objects)
         except ValueError as error:
             raise ValueError(f"Could not interpret {self.kind} identifier: {name}. {error}") from None
 
@@ -159,15 +160,15 @@ class Registry:
             if "class_name" not in config:
                 raise ValueError(f"The configuration of a {self.kind} is a dict with class_name and config. "
                                  f"Received: {config!r}.")
-            return _made({"config": {}, **config}, self)
+            return _create_object({"config": {}, **config}, self)
 
 
-def registry_of(cls: type) -> Registry | None:
+def find_registry(cls: type) -> Registry | None:
     """Returns the registry of an autoconv class; None for a user's class."""
     return next((one for one in _registries if one.classes.get(cls.__name__) is cls), None)
 
 
-def registry_for(kind: str) -> Registry:
+def get_registry(kind: str) -> Registry:
     """Returns the registry of a kind of object, such as "initializer"."""
     return next(one for one in _registries if one.kind == kind)
 
@@ -175,22 +176,22 @@ def registry_for(kind: str) -> Registry:
 # Objects described by their arguments.
 
 
-class Remembering(ABCMeta):
-    """The metaclass of `Configured`: it records the constructor's arguments, and for a user's class the attributes
+class ConfigurableMeta(ABCMeta):
+    """The metaclass of `Configurable`: it records the constructor's arguments, and for a user's class the attributes
     after construction.
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        made = super().__call__(*args, **kwargs)
-        attributes = {} if registry_of(cls) else {
-            name: attribute(made, name) for name in made.config_parameters()}
-        recipe = vars(made).get("_recipe", (args, tuple(kwargs.items())))
-        vars(made)["_recipe"] = *recipe[:2], tuple(
+        obj = super().__call__(*args, **kwargs)
+        attributes = {} if find_registry(cls) else {
+            name: attribute(obj, name) for name in obj.config_parameters()}
+        recipe = vars(obj).get("_recipe", (args, tuple(kwargs.items())))
+        vars(obj)["_recipe"] = *recipe[:2], tuple(
             (name, contents(value)) for name, value in attributes.items() if value is not MISSING)
-        return made
+        return obj
 
 
-class Configured(metaclass=Remembering):
+class Configurable(metaclass=ConfigurableMeta):
     """An object described by its constructor's arguments: `from_config(get_config())` makes an equal one.
 
     For autoconv's classes, the configuration has each argument's current attribute or, if there is none, the given
@@ -212,8 +213,8 @@ class Configured(metaclass=Remembering):
 
         Raises ValueError for values without a plain form, such as a lambda.
         """
-        left = left_to_subclass(type(self))  # type: ignore[arg-type]
-        return {name: self._plain(name, value) for name, value in self._arguments().items() if name not in left}
+        missing = subclass_arguments(type(self))  # type: ignore[arg-type]
+        return {name: self._plain(name, value) for name, value in self._arguments().items() if name not in missing}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Any:
@@ -225,17 +226,17 @@ class Configured(metaclass=Remembering):
         return serialize(value)
 
     def _arguments(self) -> dict[str, Any]:
-        args, kwargs, made = self._recipe
-        known = self.config_parameters()
-        gathered = inspect.getfullargspec(type(self).__init__).varargs
-        if gathered and args:
-            raise NotImplementedError(f"{type(self).__name__} takes *{gathered}: define its own get_config().")
-        given = {**dict(zip(known, args)), **dict(kwargs)}
-        if registry_of(type(self)) is None:
-            now = {name: attribute(self, name) for name, _ in made}
-            return {**given, **{name: now[name] for name, before in made if contents(now[name]) != before}}
-        found = {name: attribute(self, name, given.get(name, known[name].default)) for name in known}
-        return {name: value for name, value in found.items() if value is not inspect.Parameter.empty}
+        args, kwargs, attributes = self._recipe
+        parameters = self.config_parameters()
+        varargs = inspect.getfullargspec(type(self).__init__).varargs
+        if varargs and args:
+            raise NotImplementedError(f"{type(self).__name__} takes *{varargs}: define its own get_config().")
+        arguments = {**dict(zip(parameters, args)), **dict(kwargs)}
+        if find_registry(type(self)) is None:
+            values = {name: attribute(self, name) for name, _ in attributes}
+            return {**arguments, **{name: values[name] for name, old in attributes if contents(values[name]) != old}}
+        values = {name: attribute(self, name, arguments.get(name, parameters[name].default)) for name in parameters}
+        return {name: value for name, value in values.items() if value is not inspect.Parameter.empty}
 
 
 MISSING = object()
@@ -243,39 +244,38 @@ MISSING = object()
 
 def attribute(obj: Any, name: str, default: Any = MISSING) -> Any:
     """Returns an attribute that can be set, else `default`."""
-    of = getattr(type(obj), name, None)
-    if name in vars(obj) or (hasattr(type(of), "__set__") and getattr(of, "fset", of) is not None):
-        return getattr(obj, name, default)
-    return default
+    member = getattr(type(obj), name, None)
+    has_setter = hasattr(type(member), "__set__") and getattr(member, "fset", member) is not None
+    return getattr(obj, name, default) if name in vars(obj) or has_setter else default
 
 
 @cache
 def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
     """Returns a constructor's parameters by name; if it has **kwargs, also those of its base class."""
-    found: dict[str, inspect.Parameter] = {}
-    for each in cls.__mro__:
-        if "__init__" in vars(each) and each is not object:
-            own = list(inspect.signature(vars(each)["__init__"]).parameters.values())[1:]
-            for one in own:
-                if one.kind not in _VARIABLE:
-                    found.setdefault(one.name, one)
-            if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in own):
+    parameters: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base) and base is not object:
+            own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+            for parameter in own:
+                if parameter.kind not in _VARIABLE:
+                    parameters.setdefault(parameter.name, parameter)
+            if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in own):
                 break
-    return found
+    return parameters
 
 
 @cache
-def left_to_subclass(cls: type) -> frozenset[str]:
+def subclass_arguments(cls: type) -> frozenset[str]:
     """Returns the constructor arguments that a user's `get_config` adds to its base class's, as in Keras: those that
     the base class's constructor does not accept.
     """
     order = cls.__mro__
-    ours = next(i for i, each in enumerate(order) if each is Configured or any(
+    first_builtin = next(i for i, each in enumerate(order) if each is Configurable or any(
         each is one.base or one.classes.get(each.__name__) is each for one in _registries))
-    own = [i for i, each in enumerate(order[:ours]) if "get_config" in vars(each)]
-    if not own:
+    overrides = [i for i, each in enumerate(order[:first_builtin]) if "get_config" in vars(each)]
+    if not overrides:
         return frozenset()
-    base = next(each for each in order[own[-1] + 1:] if hasattr(each, "get_config"))
+    base = next(each for each in order[overrides[-1] + 1:] if hasattr(each, "get_config"))
     return frozenset(constructor_parameters(cls).keys() - constructor_parameters(base).keys())
 
 
@@ -315,7 +315,7 @@ def serialize_keras_object(obj: Any) -> Any:
     if isinstance(obj, np.generic):
         return obj.item()
     if hasattr(obj, "get_config") and not isinstance(obj, type):
-        registry = registry_of(type(obj))
+        registry = find_registry(type(obj))
         return {"module": registry and registry.module, "class_name": type(obj).__name__,
                 "config": serialize(obj.get_config()),
                 "registered_name": None if registry else get_registered_name(type(obj))}
@@ -352,42 +352,42 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
             if name == config["class_name"]:
                 return read(config["config"])
         if config["class_name"] == "function":
-            return _function(config["config"])
-        return _made(config)
+            return _find_function(config["config"])
+        return _create_object(config)
 
 
-def _made(config: Mapping[str, Any], registry: Registry | None = None) -> Any:
+def _create_object(config: Mapping[str, Any], registry: Registry | None = None) -> Any:
     """Makes the object of a configuration; a registry's own classes come first."""
-    made = _class(config, registry).from_config(deserialize(config["config"]))
-    if config.get("build_config") and hasattr(made, "build_from_config") and not made.built:
-        made.build_from_config(config["build_config"])
-    return made
+    obj = _find_class(config, registry).from_config(deserialize(config["config"]))
+    if config.get("build_config") and hasattr(obj, "build_from_config") and not obj.built:
+        obj.build_from_config(config["build_config"])
+    return obj
 
 
-def _class(config: Mapping[str, Any], registry: Registry | None) -> Any:
+def _find_class(config: Mapping[str, Any], registry: Registry | None) -> Any:
     users, name = known_objects(), config["class_name"]
     for each in (config.get("registered_name"), name):
         if each in users:
             return users[each]
-    places = [one for one in _registries if one.module == config.get("module")] or (
+    registries = [one for one in _registries if one.module == config.get("module")] or (
         [registry] if registry else _registries)
-    for one in places:
+    for one in registries:
         short = one.names.get(name) if isinstance(name, str) else None
         if name in one.classes or (one is registry and isinstance(short, type)):
             return one.classes.get(name, short)
-    known = {**{each: None for one in places for each in one.classes}, **users}
+    classes = {**{each: None for one in registries for each in one.classes}, **users}
     raise UnknownClassError(
-        f"Could not locate class {name!r}.{names.suggestion(name, known)} If it is a class of your own, register it "
+        f"Could not locate class {name!r}.{names.suggestion(name, classes)} If it is a class of your own, register it "
         f"with @register_keras_serializable(), or pass custom_objects={{{name!r}: {name}}}.")
 
 
-def _function(name: Any) -> Any:
-    own = {key: value for one in _registries for key, value in one.names.items() if not isinstance(value, type)}
-    known = {**own, **known_objects()}
-    if name not in known:
-        raise UnknownClassError(f"Could not locate function {name!r}.{names.suggestion(name, known)} If it is a "
+def _find_function(name: Any) -> Any:
+    library = {key: value for one in _registries for key, value in one.names.items() if not isinstance(value, type)}
+    functions = {**library, **known_objects()}
+    if name not in functions:
+        raise UnknownClassError(f"Could not locate function {name!r}.{names.suggestion(name, functions)} If it is a "
                                 "function of your own, register it with @register_keras_serializable().")
-    return known[name]
+    return functions[name]
 
 
 CustomObjectScope = custom_object_scope

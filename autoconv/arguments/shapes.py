@@ -40,7 +40,7 @@ class Window(NamedTuple):
         return (self.kw - 1) * self.dw + 1
 
     @property
-    def around(self) -> "Window":
+    def gradient_window(self) -> "Window":
         """The window for input gradients with strides of 1: a convolution of output gradients with the rotated kernel.
         If this window's padding exceeds the span, the new padding would be negative.
         """
@@ -52,15 +52,15 @@ class Window(NamedTuple):
 
         Raises ValueError if the window does not fit into the padded image, or a number is out of range.
         """
-        high, wide = h + self.top + self.bottom, w + self.left + self.right
-        if min(self[:6]) < 1 or min(h, w, *self[6:]) < 0 or max(high, wide, *self) > LARGEST:
+        height, width = h + self.top + self.bottom, w + self.left + self.right
+        if min(self[:6]) < 1 or min(h, w, *self[6:]) < 0 or max(height, width, *self) > LARGEST:
             raise ValueError(f"A window's sizes, strides and dilation rates lie in 1..{LARGEST}, its padding in "
                              f"0..{LARGEST}, and so does a side of the padded image. Received: {self} over an image "
                              f"of {h}x{w}.")
-        if high < self.span_h or wide < self.span_w:
+        if height < self.span_h or width < self.span_w:
             raise ValueError(f"A window must fit into the padded image: it spans {self.span_h}x{self.span_w} pixels. "
-                             f"Received an image of {h}x{w}, padded to {high}x{wide}.")
-        return (high - self.span_h) // self.sh + 1, (wide - self.span_w) // self.sw + 1
+                             f"Received an image of {h}x{w}, padded to {height}x{width}.")
+        return (height - self.span_h) // self.sh + 1, (width - self.span_w) // self.sw + 1
 
     def pooled_size(self, h: int, w: int) -> tuple[int, int]:
         """Returns `output_size` for a pooling, whose windows must each contain an image pixel.
@@ -97,14 +97,14 @@ class Window(NamedTuple):
         return x[0], *size, filters
 
 
-def pair(value: Pair, what: str, least: int = 1) -> tuple[int, int]:
+def pair(value: Pair, name: str, least: int = 1) -> tuple[int, int]:
     """Returns an int or two ints as (vertical, horizontal), each at least `least`."""
     items: Any = (value, value) if _is_int(value) else value
     if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2 or not all(map(_is_int, items)):
-        raise ValueError(f"The `{what}` argument must be a tuple of 2 integers: {what} must be an integer or a pair of "
+        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers: {name} must be an integer or a pair of "
                          f"integers. Received: {value!r}.")
     if min(items) < least:
-        raise ValueError(f"The `{what}` argument must be a tuple of 2 integers, and {what} must be at least {least}. "
+        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers, and {name} must be at least {least}. "
                          f"Received: {value!r}.")
     return int(items[0]), int(items[1])
 
@@ -113,10 +113,10 @@ def _is_int(value: object) -> bool:
     return not isinstance(value, bool) and hasattr(value, "__index__")
 
 
-def check_count(name: str, value: Any, least: int, others: str = "") -> None:
-    """Raises ValueError unless the value is an integer of at least `least`. others: text for other accepted values."""
+def check_count(name: str, value: Any, least: int, alternatives: str = "") -> None:
+    """Raises ValueError unless `value` is an integer of at least `least`. alternatives: text for other valid values."""
     if not _is_int(value) or value < least:
-        raise ValueError(f"{name} must be {others}an integer of at least {least}. Received: {value!r}.")
+        raise ValueError(f"{name} must be {alternatives}an integer of at least {least}. Received: {value!r}.")
 
 
 def same_padding(n: int, span: int, stride: int) -> tuple[int, int]:
@@ -138,18 +138,18 @@ def window(
     """
     (h, w), (kh, kw) = size, pair(kernel, kernel_name)
     (sh, sw), (dh, dw) = pair(strides, "strides"), pair(dilation_rate, "dilation_rate")
-    free = Window(kh, kw, sh, sw, dh, dw)
+    base = Window(kh, kw, sh, sw, dh, dw)
     if isinstance(padding, str) and padding == "same":
-        vertical, horizontal = same_padding(h, free.span_h, sh), same_padding(w, free.span_w, sw)
+        vertical, horizontal = same_padding(h, base.span_h, sh), same_padding(w, base.span_w, sw)
     else:
         vertical, horizontal = explicit_padding(padding)
-    result = free._replace(top=vertical[0], bottom=vertical[1], left=horizontal[0], right=horizontal[1])
-    padded = (h + sum(vertical), w + sum(horizontal))
-    if padded[0] < result.span_h or padded[1] < result.span_w:
+    result = base._replace(top=vertical[0], bottom=vertical[1], left=horizontal[0], right=horizontal[1])
+    sides = (h + sum(vertical), w + sum(horizontal))
+    if sides[0] < result.span_h or sides[1] < result.span_w:
         raise ValueError(
             "Computed output size would be zero or negative. "
             f"The kernel must fit into the padded image: {kernel_name} {(kh, kw)} with dilation_rate {(dh, dw)} spans "
-            f"{result.span_h}x{result.span_w} pixels. Received an image of {h}x{w}, padded to {padded[0]}x{padded[1]}. "
+            f"{result.span_h}x{result.span_w} pixels. Received an image of {h}x{w}, padded to {sides[0]}x{sides[1]}. "
             "Use padding='same' or a smaller kernel."
         )
     result.output_size(h, w)
@@ -195,37 +195,37 @@ def transpose_window(
         raise ValueError(f"padding of a transposed convolution must be 'valid' or 'same'. Received: {padding!r}.")
     (sh, sw), (kh, kw) = pair(strides, "strides"), pair(kernel, "kernel_size")
     dh, dw = pair(dilation_rate, "dilation_rate")
-    free = Window(kh, kw, sh, sw, dh, dw)
+    base = Window(kh, kw, sh, sw, dh, dw)
     if output_padding is not None:
-        axes = zip(size, (free.span_h, free.span_w), (sh, sw), pair(output_padding, "output_padding", 0))
-        out, sides = zip(*(_padded_transpose(*axis, same=padding == "same") for axis in axes))
+        axes = zip(size, (base.span_h, base.span_w), (sh, sw), pair(output_padding, "output_padding", 0))
+        out, sides = zip(*(_transpose_axis(*axis, crops=padding == "same") for axis in axes))
         return window(out, (kh, kw), (sh, sw), sides, (dh, dw)), out
     if padding == "same":
         out = size[0] * sh, size[1] * sw
     else:
-        out = size[0] * sh + max(free.span_h - sh, 0), size[1] * sw + max(free.span_w - sw, 0)
+        out = size[0] * sh + max(base.span_h - sh, 0), size[1] * sw + max(base.span_w - sw, 0)
     return window(out, (kh, kw), (sh, sw), padding, (dh, dw)), out
 
 
-def _padded_transpose(n: int, span: int, stride: int, more: int, same: bool) -> tuple[int, tuple[int, int]]:
+def _transpose_axis(n: int, span: int, stride: int, output_padding: int, crops: bool) -> tuple[int, tuple[int, int]]:
     """Returns an axis's size after a transposed convolution with this output padding. Also returns the original
     convolution's padding before and after that axis.
     """
-    if more >= stride:
+    if output_padding >= stride:
         raise ValueError("`output_padding` must be strictly less than `strides` for all dimensions: output_padding "
-                         f"must be smaller than the strides. Received: {more} and a stride of {stride}.")
-    if not same:
-        return (n - 1) * stride + span + more, (0, 0)
-    total = span - span % 2 - more  # pixels cropped from the full result, (n - 1)*s + span
+                         f"must be smaller than the strides. Received: {output_padding} and a stride of {stride}.")
+    if not crops:
+        return (n - 1) * stride + span + output_padding, (0, 0)
+    total = span - span % 2 - output_padding  # pixels cropped from the whole (n - 1)*s + span
     before = max(total // 2, 0)
     return (n - 1) * stride + span - total, (before, max(total - before, 0))
 
 
-def check_image(shape: tuple[int, ...], what: str = "x") -> tuple[int, int, int, int]:
+def check_image(shape: tuple[int, ...], name: str = "x") -> tuple[int, int, int, int]:
     """Returns the four sizes of a batch of images (N, H, W, C). Raises ValueError for other ranks."""
     if len(shape) != 4:
         raise ValueError(
-            f"{what} must be a batch of images with shape (N, H, W, C). Received shape {tuple(shape)} with "
+            f"{name} must be a batch of images with shape (N, H, W, C). Received shape {tuple(shape)} with "
             f"{len(shape)} dimension{'s' if len(shape) != 1 else ''}. {image_axes_remedy(len(shape))}"
         )
     return shape[0], shape[1], shape[2], shape[3]
@@ -238,21 +238,21 @@ def image_axes_remedy(rank: int) -> str:
     return "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST."
 
 
-def axes_remedy(given: Sequence[int | None], wanted: Sequence[int | None]) -> str:
-    """Returns the advice that turns arrays of the shape `given` into arrays of the shape `wanted`, both batch first: a
+def axes_remedy(shape: Sequence[int | None], target: Sequence[int | None]) -> str:
+    """Returns the advice that turns arrays of this shape into arrays of the shape `target`, both batch first: a
     transpose, or a reshape that keeps neighbouring pixels together. Returns "" if there is none.
     """
-    given, wanted = tuple(given[1:]), tuple(wanted[1:])
-    for order in permutations(range(len(given))) if len(given) == len(wanted) <= 4 else ():
-        if all(w in (None, given[i]) for i, w in zip(order, wanted)):
+    shape, target = tuple(shape[1:]), tuple(target[1:])
+    for order in permutations(range(len(shape))) if len(shape) == len(target) <= 4 else ():
+        if all(w in (None, shape[i]) for i, w in zip(order, target)):
             return f" Transpose it: x.transpose{(0, *(1 + i for i in order))}."
-    if None in (*given, *wanted) or prod(given) != prod(wanted):  # type: ignore[arg-type]
+    if None in (*shape, *target) or prod(shape) != prod(target):  # type: ignore[arg-type]
         return ""
-    several = [[size for size in sizes if size != 1] for sizes in (given, wanted)]
-    if several[0] != several[1] and min(map(len, several)) > 1:  # a reshape would break the image's rows
+    lengths = [[size for size in sizes if size != 1] for sizes in (shape, target)]
+    if lengths[0] != lengths[1] and min(map(len, lengths)) > 1:  # a reshape would break the image's rows
         return ""
-    advice = f" Reshape it: x.reshape{(-1, *wanted)}"
-    if len(wanted) == 3 and len(given) == 1 and wanted[2] != 1:
-        h, w, c = wanted
+    advice = f" Reshape it: x.reshape{(-1, *target)}"
+    if len(target) == 3 and len(shape) == 1 and target[2] != 1:
+        h, w, c = target
         advice += f", or x.reshape{(-1, c, h, w)}.transpose(0, 2, 3, 1) if a row has one channel after the other"
     return advice + "."

@@ -22,19 +22,19 @@ class TensorBoard(Callback):
     frequencies that cannot be and for Keras's arguments profile_batch, embeddings_freq and embeddings_metadata.
     """
 
-    unsupported: ClassVar[dict[str, Any]] = {"profile_batch": 0, "embeddings_freq": 0, "embeddings_metadata": None}
+    fixed_arguments: ClassVar[dict[str, Any]] = {"profile_batch": 0, "embeddings_freq": 0, "embeddings_metadata": None}
 
     def __init__(
         self, log_dir: str | Path = "logs", histogram_freq: int = 0, write_graph: bool = True,
         write_images: bool = False, write_steps_per_second: bool = False, update_freq: str | int = "epoch",
         profile_batch: Any = 0, embeddings_freq: int = 0, embeddings_metadata: Any = None,
     ) -> None:
-        given = {"profile_batch": profile_batch, "embeddings_freq": embeddings_freq,
-                 "embeddings_metadata": embeddings_metadata}
-        for name, default in self.unsupported.items():
-            if given[name] != default:
+        arguments = {"profile_batch": profile_batch, "embeddings_freq": embeddings_freq,
+                     "embeddings_metadata": embeddings_metadata}
+        for name, default in self.fixed_arguments.items():
+            if arguments[name] != default:
                 raise ValueError(f"TensorBoard does not support {name}: only {default!r} is accepted. "
-                                 f"Received: {given[name]!r}.")
+                                 f"Received: {arguments[name]!r}.")
         check_count("histogram_freq", histogram_freq, 0)
         if update_freq != "epoch" and update_freq != "batch":
             check_count("update_freq", update_freq, 1, "'epoch', 'batch' or ")
@@ -59,8 +59,8 @@ class TensorBoard(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         values = {**(logs or {}), "learning_rate": float(self.model.optimizer.learning_rate)}
         if self.write_steps_per_second:
-            done = int(self.model.optimizer.iterations) - self._steps
-            values["steps_per_second"] = done / (time.perf_counter() - self._began)
+            steps = int(self.model.optimizer.iterations) - self._steps
+            values["steps_per_second"] = steps / (time.perf_counter() - self._began)
         for name, value in values.items():
             folder = "validation" if name.startswith("val_") else "train"
             self._writer(folder).add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)

@@ -100,14 +100,14 @@ class CallbackList(Callback):
     set for each callback. A stage calls only the callbacks that override it: the others cost nothing.
     """
 
-    unsupported: ClassVar[dict[str, Any]] = {"add_progbar": False}  # arguments accepted only with this value
+    fixed_arguments: ClassVar[dict[str, Any]] = {"add_progbar": False}  # arguments accepted only with this value
 
     def __init__(self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
                  **params: Any) -> None:
         if add_progbar:
             raise ValueError("add_progbar must be False: fit, evaluate and predict show their progress themselves "
                              f"(verbose=1). Received: {add_progbar!r}.")
-        self.callbacks = _listed(callbacks)
+        self.callbacks = _list_callbacks(callbacks)
         if add_history and not any(isinstance(each, History) for each in self.callbacks):
             self.callbacks.append(History())
         self._listeners: dict[str, list[Callable]] = {}
@@ -132,16 +132,16 @@ class CallbackList(Callback):
     def listeners(self, stage: str) -> list[Callable]:
         """Returns the callbacks' methods for a stage that override it, also under its shorter name."""
         if stage not in self._listeners:
-            names_of = [stage, *(_SHORT[each] for each in [stage] if each in _SHORT)]
+            stage_names = [stage, *(_SHORT[each] for each in [stage] if each in _SHORT)]
             self._listeners[stage] = [
                 getattr(each, stage) for each in self.callbacks
                 if any(getattr(getattr(each, name), "__func__", None) is not getattr(Callback, name)
-                       for name in names_of)]
+                       for name in stage_names)]
         return self._listeners[stage]
 
-    def listens(self, what: str) -> bool:
-        """Whether a callback overrides the begin or end stage of `what`, such as "on_test_batch"."""
-        return bool(self.listeners(f"{what}_begin") or self.listeners(f"{what}_end"))
+    def listens(self, event: str) -> bool:
+        """Whether a callback overrides the begin or end stage of `event`, such as "on_test_batch"."""
+        return bool(self.listeners(f"{event}_begin") or self.listeners(f"{event}_end"))
 
     def call(self, stage: str, *args: Any) -> None:
         for method in self.listeners(stage):
@@ -150,8 +150,8 @@ class CallbackList(Callback):
     def _forward(self, *args: Any, stage: str, logs: Logs | None = None) -> None:
         """Calls a stage with the number of the epoch or batch, if it has one, and logs."""
         count = 1 if "epoch" in stage or "batch" in stage else 0
-        given = [*args, logs][: count + 1]
-        self.call(stage, *given[:count], given[count] or {})
+        arguments = [*args, logs][: count + 1]
+        self.call(stage, *arguments[:count], arguments[count] or {})
 
 
 for _stage in STAGES:
@@ -187,13 +187,13 @@ class LambdaCallback(Callback):
                  on_train_begin: Callable | None = None, on_train_end: Callable | None = None,
                  on_train_batch_begin: Callable | None = None, on_train_batch_end: Callable | None = None,
                  **stages: Callable | None) -> None:
-        first = {"on_epoch_begin": on_epoch_begin, "on_epoch_end": on_epoch_end, "on_train_begin": on_train_begin,
-                 "on_train_end": on_train_end, "on_train_batch_begin": on_train_batch_begin,
-                 "on_train_batch_end": on_train_batch_end}
-        for stage, function in {**first, **stages}.items():
-            known = [*STAGES, *_SHORT.values()]
-            if stage not in known:
-                raise ValueError(f"A callback has no stage {stage!r}. Known: {', '.join(known)}.")
+        functions = {"on_epoch_begin": on_epoch_begin, "on_epoch_end": on_epoch_end, "on_train_begin": on_train_begin,
+                     "on_train_end": on_train_end, "on_train_batch_begin": on_train_batch_begin,
+                     "on_train_batch_end": on_train_batch_end}
+        for stage, function in {**functions, **stages}.items():
+            options = [*STAGES, *_SHORT.values()]
+            if stage not in options:
+                raise ValueError(f"A callback has no stage {stage!r}. Known: {', '.join(options)}.")
             if function is not None:
                 setattr(self, stage, function)
 
@@ -205,24 +205,25 @@ def say(text: str) -> None:
         stream.write(names.printable(text, keep="\n") + "\n")
 
 
-def _kinds(base: type) -> list[type]:
+def _find_subclasses(base: type) -> list[type]:
     """Returns all subclasses of a class, also indirect ones."""
-    found: list[type] = base.__subclasses__()
-    return [*found, *(kind for each in found for kind in _kinds(each))]
+    subclasses: list[type] = base.__subclasses__()
+    return [*subclasses, *(kind for each in subclasses for kind in _find_subclasses(each))]
 
 
-def _listed(given: Any) -> list[Callback]:
+def _list_callbacks(callbacks: Any) -> list[Callback]:
     """Returns one callback, several or None as a list. Raises TypeError for anything else."""
-    if given is None:
+    if callbacks is None:
         return []
-    if isinstance(given, CallbackList):
-        return list(given.callbacks)
-    found = list(given) if isinstance(given, Iterable) and not isinstance(given, str | type) else [given]
-    for each in found:
+    if isinstance(callbacks, CallbackList):
+        return list(callbacks.callbacks)
+    is_one = isinstance(callbacks, str | type) or not isinstance(callbacks, Iterable)
+    result = [callbacks] if is_one else list(callbacks)
+    for each in result:
         if not isinstance(each, Callback):
-            known = [c.__name__ for c in _kinds(Callback)]
+            classes = [c.__name__ for c in _find_subclasses(Callback)]
             remedy = f"Pass an instance of it: {each.__name__}()." if isinstance(each, type) else (
-                f"Pass an object, such as callbacks.EarlyStopping().{names.suggestion(each, known)}")
+                f"Pass an object, such as callbacks.EarlyStopping().{names.suggestion(each, classes)}")
             raise TypeError("callbacks must be an instance of callbacks.Callback, or a list of them. "
                             f"Received: {each!r}. {remedy}")
-    return found
+    return result

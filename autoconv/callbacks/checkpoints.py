@@ -10,10 +10,10 @@ from ..arguments import extras
 from ..arguments.shapes import check_count
 from ..files import atomic, suffixes
 from .callback import Callback, Logs, say
-from .watching import Watching
+from .watching import MonitorCallback
 
 
-class ModelCheckpoint(Watching):
+class ModelCheckpoint(MonitorCallback):
     """Saves the model at the end of each epoch, with `save_best_only` when `monitor` is better than ever before.
 
     `filepath` may contain values, as in "{epoch:02d}-{val_loss:.3f}.safetensors"; in it, epochs and batches count from
@@ -23,7 +23,7 @@ class ModelCheckpoint(Watching):
     the first step if no file can be written, ExtraError if h5py is missing, ValueError for an unsavable model.
     """
 
-    _changing = ("best", "_batches", "_epoch")
+    _state_names = ("best", "_batches", "_epoch")
 
     def __init__(
         self, filepath: str | Path, monitor: str = "val_loss", verbose: int = 0, save_best_only: bool = False,
@@ -70,21 +70,21 @@ class ModelCheckpoint(Watching):
         if self.save_freq == "epoch":
             self._save(logs)
 
-    def _save(self, logs: Logs | None, **more: int) -> None:
-        value = self.value_of(logs) if self.save_best_only else None
-        before = "None" if self.best is None else f"{self.best:.5f}"
+    def _save(self, logs: Logs | None, **counts: int) -> None:
+        value = self.get_monitor_value(logs) if self.save_best_only else None
+        best = "None" if self.best is None else f"{self.best:.5f}"
         if value is not None:
             if not self.is_better(value, self.best):
-                self._say(f"{self.monitor} did not improve from {before}")
+                self._say(f"{self.monitor} did not improve from {best}")
                 return
             self.best = value
         try:
-            path = Path(self.filepath.format(epoch=self._epoch + 1, **more, **(logs or {})))
+            path = Path(self.filepath.format(epoch=self._epoch + 1, **counts, **(logs or {})))
         except KeyError as error:
-            raise KeyError(f"filepath names {error}, which is not in the logs: {', '.join([*more, *(logs or {})])}. "
+            raise KeyError(f"filepath names {error}, which is not in the logs: {', '.join([*counts, *(logs or {})])}. "
                            f"Received: {self.filepath!r}.") from None
         self._say(f"saving model to {path}" if value is None else
-                  f"{self.monitor} improved from {before} to {value:.5f}, saving model to {path}")
+                  f"{self.monitor} improved from {best} to {value:.5f}, saving model to {path}")
         _check_is_no_folder(path)
         (self.model.save_weights if self.save_weights_only else self.model.save)(path)
         self._say(f"finished saving model to {path}")

@@ -9,13 +9,13 @@ from ..arguments import keywords
 from .callback import Callback, Logs, say
 
 
-class Watching(Callback):
+class MonitorCallback(Callback):
     """Base class of callbacks that monitor a value in the logs, such as "val_loss".
 
     mode: "min" or "max"; "auto" uses the direction in which the metric of that name improves.
     """
 
-    _changing: tuple[str, ...] = ()  # attributes that a resumed training restores
+    _state_names: tuple[str, ...] = ()  # attributes that a resumed training restores
 
     def __init__(self, monitor: str, mode: str) -> None:
         if mode not in ("auto", "min", "max"):
@@ -24,28 +24,28 @@ class Watching(Callback):
             mode = "auto"
         self.monitor, self.mode = monitor, mode
 
-    def is_better(self, value: float, than: float | None, by: float = 0.0) -> bool:
-        """Whether `value` is better than `than` by more than `by`; `than` is None for the first value."""
-        return than is None or self._sign() * (value - than) > by
+    def is_better(self, value: float, reference: float | None, margin: float = 0.0) -> bool:
+        """Whether `value` is better than `reference` by more than `margin`; `reference` is None for the first value."""
+        return reference is None or self._sign() * (value - reference) > margin
 
     def _sign(self) -> int:
         """Returns 1 if larger values are better, -1 if smaller values are."""
         name, scores = self.monitor.removeprefix("val_"), self._scores()
-        found = {"max": "up", "min": "down"}.get(self.mode) or {score.name: score.metric.direction
-                                                                for score in scores}.get(name)
-        if found is None and name.endswith(("acc", "accuracy")):
-            found = "up"
-        if found is None and not name.endswith("loss"):
-            known = ", ".join(["loss", *(score.name for score in scores)])
+        direction = {"max": "up", "min": "down"}.get(self.mode) or {
+            score.name: score.metric.direction for score in scores}.get(name)
+        if direction is None and name.endswith(("acc", "accuracy")):
+            direction = "up"
+        if direction is None and not name.endswith("loss"):
+            names = ", ".join(["loss", *(score.name for score in scores)])
             raise ValueError(f"{type(self).__name__} cannot tell whether {self.monitor!r} improves by growing or "
-                             f"falling: pass mode='max' or mode='min'. Known: {known}, each also with val_.")
-        return 1 if found == "up" else -1
+                             f"falling: pass mode='max' or mode='min'. Known: {names}, each also with val_.")
+        return 1 if direction == "up" else -1
 
     def _scores(self) -> list[Any]:
         """Returns the trained model's metrics, with their names in the logs."""
         return [] if self.model is None else self.model._trainer.running.scores.get("train", [])
 
-    def value_of(self, logs: Logs | None) -> float | None:
+    def get_monitor_value(self, logs: Logs | None) -> float | None:
         """Returns the monitored value; None, with a warning, if it is missing."""
         if self.monitor not in (logs or {}):
             warnings.warn(f"{type(self).__name__} monitors {self.monitor!r}, which is missing. Known: "
@@ -54,14 +54,14 @@ class Watching(Callback):
         return logs[self.monitor]  # type: ignore[index]
 
     def get_state(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._changing}
+        return {name: getattr(self, name) for name in self._state_names}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        for name in self._changing:
+        for name in self._state_names:
             setattr(self, name, state[name])
 
 
-class EarlyStopping(Watching):
+class EarlyStopping(MonitorCallback):
     """Stops training when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
     mode: "min", "max", or "auto" for the metric's direction. `baseline` is a value that must be beaten.
@@ -70,7 +70,7 @@ class EarlyStopping(Watching):
     unless a mode is given.
     """
 
-    _changing = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
+    _state_names = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
     wait = stopped_epoch = best_epoch = 0
     best: float | None = None
     best_weights: list | None = None
@@ -91,7 +91,7 @@ class EarlyStopping(Watching):
             self._sign()  # raises before the first step if the monitor is unknown
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        value = self.value_of(logs)
+        value = self.get_monitor_value(logs)
         if value is None or epoch < self.start_from_epoch:
             return
         better = self.is_better(value, self.best, self.min_delta)
@@ -114,7 +114,7 @@ class EarlyStopping(Watching):
             self.model.set_weights(self.best_weights)
 
 
-class ReduceLROnPlateau(Watching):
+class ReduceLROnPlateau(MonitorCallback):
     """Multiplies the learning rate by `factor` when `monitor` has not improved by more than `min_delta` for `patience`
     epochs; logs it as "learning_rate".
 
@@ -122,7 +122,7 @@ class ReduceLROnPlateau(Watching):
     or more.
     """
 
-    _changing = ("wait", "cooldown_counter", "best")
+    _state_names = ("wait", "cooldown_counter", "best")
 
     def __init__(
         self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10, verbose: int = 0, mode: str = "auto",
@@ -143,7 +143,7 @@ class ReduceLROnPlateau(Watching):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._sign()  # raises if the monitor is unknown
         optimizer = self.model.optimizer
-        value, rate = self.value_of(logs), float(optimizer.learning_rate)
+        value, rate = self.get_monitor_value(logs), float(optimizer.learning_rate)
         if logs is not None:
             logs["learning_rate"] = rate
         if value is None:
@@ -190,8 +190,8 @@ class LearningRateScheduler(Callback):
         if not hasattr(optimizer, "learning_rate"):
             raise ValueError('The optimizer must have a "learning_rate" to be scheduled. '
                              f"Received: {optimizer!r}.")
-        takes_both = keywords.accepts(self.schedule, 2)
-        rate = self.schedule(epoch, float(optimizer.learning_rate)) if takes_both else self.schedule(epoch)
+        takes_rate = keywords.accepts(self.schedule, 2)
+        rate = self.schedule(epoch, float(optimizer.learning_rate)) if takes_rate else self.schedule(epoch)
         if isinstance(rate, int) or not hasattr(rate, "__float__"):
             raise ValueError("The schedule of LearningRateScheduler must return a float. "
                              f"Received: {rate!r} for epoch {epoch}.")

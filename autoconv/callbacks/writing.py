@@ -34,25 +34,20 @@ class CSVLogger(Callback):
         values: dict[str, Any] = {"epoch": epoch, **(logs or {})}
         if not self._columns:
             names = sorted(logs or {})
-            later = [] if any(name.startswith("val_") for name in names) else [f"val_{name}" for name in names]
-            self._columns = ["epoch", *names, *later]
+            val_names = [] if any(name.startswith("val_") for name in names) else [f"val_{name}" for name in names]
+            self._columns = ["epoch", *names, *val_names]
             self._write(self._columns)
-        self._write([_cell(values.get(name, "NA")) for name in self._columns])
+        row = [values.get(name, "NA") for name in self._columns]
+        self._write([f'"[{", ".join(map(str, value))}]"' if np.ndim(value) else value for value in row])  # as in Keras
 
     def _write(self, row: list[Any]) -> None:
         with open(self.filename, "a", newline="", encoding="utf-8") as file:
             csv.writer(file, delimiter=self.separator).writerow(row)
 
     def get_state(self) -> dict[str, Any]:
-        written = regular.read_bytes(self.filename).decode() if self.filename.is_file() else ""
-        return {"columns": list(self._columns), "written": written}
+        text = regular.read_bytes(self.filename).decode() if self.filename.is_file() else ""
+        return {"columns": list(self._columns), "written": text}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self._columns = list(state["columns"])
         atomic.write(self.filename, state["written"])  # drops later rows, which training will write again
-
-
-def _cell(value: Any) -> Any:
-    """Returns several numbers as one cell, in Keras's format."""
-    several = np.ndim(value) > 0 and not isinstance(value, str)
-    return f'"[{", ".join(map(str, value))}]"' if several else value

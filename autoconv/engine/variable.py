@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments.serialization import Configured, registry_for
+from ..arguments.serialization import Configurable, get_registry
 from ..files import allowance
 from ..kernels import device as devices
 from .tensor import Tensor, enter_formula
@@ -39,7 +39,7 @@ class Variable(Tensor):
                                  f"specified. Received: initializer={initializer} and shape={shape}")
             shape, dtype = _check_shape(shape, name), np.dtype(dtype or "float32")
             allowance.take(shape, name)
-            initializer = registry_for("initializer").get(initializer)(shape, dtype)
+            initializer = get_registry("initializer").get(initializer)(shape, dtype)
         self._hold(device.array(_to_array(initializer, shape, dtype)), name, "", trainable, device)
         self.regularizer, self.constraint = regularizer, constraint
 
@@ -137,7 +137,7 @@ def preserve_values(variables: Iterable[Variable]) -> Iterator[None]:
                 variable.assign(values)
 
 
-class Stateful(Configured):
+class Stateful(Configurable):
     """An object with variables, whose values can be read, written, and replaced inside a `with` block."""
 
     name: str

@@ -34,10 +34,10 @@ def count_change() -> int:
 def find_mutable_values(thing: Any) -> Iterator[Any]:
     """Returns the attributes' values that can change in place: lists, dicts, arrays, objects of a user's classes.
 
-    `thing.unwatched` names attributes whose contents no recording depends on.
+    `thing.bookkeeping`: attributes whose contents no recording depends on.
     """
     for name, value in vars(thing).items():
-        if name not in thing.unwatched and can_change(value):
+        if name not in thing.bookkeeping and can_change(value):
             yield value
 
 
@@ -56,7 +56,7 @@ class _Ref:
 
 def can_change(value: Any) -> bool:
     """Whether a value can change in place without being counted."""
-    if isinstance(value, (*_PLAIN, *_CODE)) or hasattr(type(value), "unwatched"):  # these are watched separately
+    if isinstance(value, (*_PLAIN, *_CODE)) or hasattr(type(value), "bookkeeping"):  # these are watched separately
         return False
     if isinstance(value, tuple | frozenset):
         return any(can_change(item) for item in value)

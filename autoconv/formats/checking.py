@@ -13,17 +13,17 @@ from .. import random
 from ..arguments import names
 from ..arguments.serialization import (
     attribute,
+    collect_written_objects,
     custom_object_scope,
     deserialize,
     get_registered_name,
     serialize,
-    written_objects,
 )
 from ..engine.variable import Variable
 from ..layers import Layer
 from ..layers.parts import find_parts, numbering
 from ..models import Model
-from ..optimizers.optimizer import names_given
+from ..optimizers.optimizer import name_counts
 from . import training
 
 _START = "A file must make the model again."
@@ -37,9 +37,9 @@ def to_checked_bytes(model: Model, path: Path, file_format: ModuleType) -> bytes
     that was set on it, or if the optimizer's state would differ. Draws no random numbers and
     assigns no automatic names.
     """
-    with written_objects() as custom_objects:
+    with collect_written_objects() as custom_objects:
         data = file_format.to_bytes(model, path.suffix)
-    with numbering(), numbering(names_given), warnings.catch_warnings(), random.process_generator().holding():
+    with numbering(), numbering(name_counts), warnings.catch_warnings(), random.process_generator().holding():
         warnings.simplefilter("ignore")
         try:
             copy = file_format.from_bytes(data, path, custom_objects)
@@ -121,7 +121,7 @@ def _compare_training(model: Model, copy: Model) -> None:
 def _weight_specs(layer: Layer) -> dict[str, tuple[tuple[int, ...], str]]:
     """Returns the shapes and dtypes of a layer's own weights, by name."""
     counts: Counter[str] = Counter()
-    return {names.numbered(w.name or "variable", counts): (w.shape, w.dtype.name) for w in layer._own_weights()}
+    return {names.uniquify(w.name or "variable", counts): (w.shape, w.dtype.name) for w in layer._own_weights()}
 
 
 def _describe_layer(layer: Layer) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arguments.serialization import get_registered_name, registry_of, serialize
+from ..arguments.serialization import find_registry, get_registered_name, serialize
 from ..engine.array_functions import FUNCTIONS
 from ..engine.symbolic import Node
 from ..files.json_text import JsonObject
@@ -227,7 +227,7 @@ def model_to_keras(model: Model) -> JsonObject:
         kind = "Functional"
         module = "keras.src.models.functional"
     entry = _object(module, kind, {"name": model.name, "trainable": model.trainable, **config})
-    if registry_of(type(model)) is None:
+    if find_registry(type(model)) is None:
         entry.update(class_name=type(model).__name__, registered_name=get_registered_name(type(model)), module=None)
     return entry
 
@@ -240,7 +240,7 @@ def _object(module: str | None, kind: str, config: JsonObject,
 def _layer(layer: Layer) -> JsonObject:
     if isinstance(layer, Model):
         return model_to_keras(layer)
-    registry = registry_of(type(layer))
+    registry = find_registry(type(layer))
     if registry is None:
         return _own_layer(layer)
     config = {key: value for key, value in layer.get_config().items()

@@ -40,9 +40,9 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, Layer]]:
     counts: Counter[str] = Counter()
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         if isinstance(each, Layer) and not isinstance(each, Function):
-            yield f"{path}/{names.numbered(names.snake_case(type(each).__name__), counts)}", each
+            yield f"{path}/{names.uniquify(names.snake_case(type(each).__name__), counts)}", each
         elif isinstance(each, list | tuple | dict):
-            yield from _parts(f"{path}/{names.numbered('container', counts)}", each)
+            yield from _parts(f"{path}/{names.uniquify('container', counts)}", each)
 
 
 def has_graph(model: Model) -> bool:

@@ -38,7 +38,7 @@ def warn_if_unbuilt(model: Model) -> None:
 
 def generators(model: Model) -> list[random.SeedGenerator]:
     """Returns the layers' own random generators."""
-    return list({id(each): each for each in random.generators_of(model._walk())[1:]}.values())
+    return list({id(each): each for each in random.find_generators(model._walk())[1:]}.values())
 
 
 def streams_text(model: Model) -> str:

@@ -72,7 +72,7 @@ class LeakyReLU(Layer):
     supports_masking = True
     one_input = True
     recordable = True
-    negative_slope = checks.Checked(_slope)
+    negative_slope = checks.Setting(_slope)
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         if "alpha" in kwargs:
@@ -123,7 +123,7 @@ class ELU(Layer):
     supports_masking = True
     one_input = True
     recordable = True
-    alpha = checks.Checked(checks.number)
+    alpha = checks.Setting(checks.number)
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -141,7 +141,7 @@ class Softmax(Layer):
     supports_masking = True
     one_input = True
     recordable = True
-    axis = checks.Checked(checks.axes)
+    axis = checks.Setting(checks.axes)
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -55,7 +55,7 @@ class _Geometric(_Augmentation):
     moves = ""  # the kind of random transform, which each class sets
     fill_mode = checks.choice(FILL_MODES)
     interpolation = checks.choice(INTERPOLATIONS)
-    fill_value = checks.Checked(checks.number)
+    fill_value = checks.Setting(checks.number)
 
     def __init__(self, fill_mode: str, interpolation: str, seed: int | None, fill_value: float,
                  data_format: str | None, **kwargs: Any) -> None:
@@ -135,8 +135,8 @@ class RandomZoom(_Geometric):
     """
 
     moves = "zoom"
-    height_factor = checks.Checked(checks.zoom)
-    width_factor = checks.Checked(lambda value, name: None if value is None else checks.zoom(value, name))
+    height_factor = checks.Setting(checks.zoom)
+    width_factor = checks.Setting(lambda value, name: None if value is None else checks.zoom(value, name))
 
     def __init__(self, height_factor: Any, width_factor: Any = None, fill_mode: str = "reflect",
                  interpolation: str = "bilinear", seed: int | None = None, fill_value: float = 0.0,
@@ -157,7 +157,7 @@ class RandomCrop(_Augmentation):
     """
 
     recordable = True
-    height, width = checks.Checked(checks.positive), checks.Checked(checks.positive)
+    height, width = checks.Setting(checks.positive), checks.Setting(checks.positive)
 
     def __init__(self, height: int, width: int, seed: int | None = None, data_format: str | None = None,
                  name: str | None = None, **kwargs: Any) -> None:
@@ -183,7 +183,7 @@ class RandomCrop(_Augmentation):
 class _Colours(_Augmentation):
     """Base of changes of values, which are then clipped to `value_range`."""
 
-    value_range = checks.Checked(checks.ascending)
+    value_range = checks.Setting(checks.ascending)
 
     def __init__(self, factor: Any, value_range: Any = (0, 255), seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)

@@ -258,7 +258,7 @@ def restoring(layer: "Layer") -> Iterator[None]:
     attributes = vars(layer).copy()
     state = (*layer._sublayers(), *layer._own_weights())
     containers = [(value, value.copy()) for name, value in attributes.items()
-                  if name not in layer.unwatched and isinstance(value, list | dict | set)]
+                  if name not in layer.bookkeeping and isinstance(value, list | dict | set)]
     variables = [*(weight for weight in layer._own_weights() if not weight.learns),
                  *(generator.state for generator in layer._generators())]
     try:
@@ -268,9 +268,9 @@ def restoring(layer: "Layer") -> Iterator[None]:
             yield
     finally:
         if list(map(id, state)) == list(map(id, (*layer._sublayers(), *layer._own_weights()))):
-            for name in vars(layer).keys() - layer.unwatched - attributes.keys():
+            for name in vars(layer).keys() - layer.bookkeeping - attributes.keys():
                 del vars(layer)[name]
-            vars(layer).update((name, value) for name, value in attributes.items() if name not in layer.unwatched)
+            vars(layer).update((name, value) for name, value in attributes.items() if name not in layer.bookkeeping)
             for value, content in containers:
                 value.clear()
                 (value.extend if isinstance(value, list) else value.update)(content)

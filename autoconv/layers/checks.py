@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import activations
 from ..arguments import names, shapes
-from ..arguments.checked import Checked
+from ..arguments.checked import Setting
 from ..engine.symbolic import Shape
 
 if TYPE_CHECKING:
@@ -51,19 +51,19 @@ class DataFormat:
                              "np.moveaxis(x, 1, -1).")
 
 
-def choice(choices: Any) -> Checked:
+def choice(choices: Any) -> Setting:
     """An attribute that is one of these names."""
-    return Checked(lambda value, name: names.lookup(name, value, {item: item for item in choices}))
+    return Setting(lambda value, name: names.lookup(name, value, {item: item for item in choices}))
 
 
-def pair() -> Checked:
+def pair() -> Setting:
     """An attribute that is two positive integers; a single one is used for both."""
-    return Checked(shapes.pair)
+    return Setting(shapes.pair)
 
 
-def activation() -> Checked:
+def activation() -> Setting:
     """An attribute that is an activation function; a name or None becomes one."""
-    return Checked(lambda value, name: activations.get(value))
+    return Setting(lambda value, name: activations.get(value))
 
 
 def number(value: Any, name: str) -> float:
@@ -80,7 +80,7 @@ def ascending(value: Any, name: str) -> Range:
     return low, high
 
 
-def factor(least: float, most: float, around_one: bool = False) -> Checked:
+def factor(least: float, most: float, around_one: bool = False) -> Setting:
     """An attribute that is a range: two numbers, or one number f for -f..f. Where a range is two distances from 1, down
     and up, f is (f, f).
     """
@@ -95,7 +95,7 @@ def factor(least: float, most: float, around_one: bool = False) -> Checked:
             raise ValueError(f"{name} must be a number, or two, from {least} to {most}. Received: {value!r}.")
         return (low, high) if is_pair or around_one else (-abs(low), abs(high))
 
-    return Checked(check)
+    return Setting(check)
 
 
 def zoom(value: Any, name: str) -> Range:

@@ -64,9 +64,9 @@ class _TrainingLayer(RandomLayer):
 class _MaskLayer(_TrainingLayer):
     """Base of layers that draw a mask."""
 
-    rate = checks.Checked(_fraction)
+    rate = checks.Setting(_fraction)
     _draws = _has_rate
-    noise_shape = checks.Checked(_mask_shape)
+    noise_shape = checks.Setting(_mask_shape)
 
     def _mask(self, x: Tensor) -> Tensor:
         """Draws a mask, 1 / (1 - rate) for kept elements and 0 for others, in `noise_shape`, with x's sizes for
@@ -127,7 +127,7 @@ class AlphaDropout(_MaskLayer):
     """
 
     recordable = True
-    rate = checks.Checked(_rate)
+    rate = checks.Setting(_rate)
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
@@ -145,7 +145,7 @@ class GaussianNoise(_TrainingLayer):
     """In training adds normal noise with standard deviation `stddev` to x."""
 
     recordable = True
-    stddev = checks.Checked(_fraction)
+    stddev = checks.Setting(_fraction)
 
     def _draws(self) -> bool:
         return self.stddev > 0
@@ -165,7 +165,7 @@ class GaussianDropout(_TrainingLayer):
     """
 
     recordable = True
-    rate = checks.Checked(_rate)
+    rate = checks.Setting(_rate)
     _draws = _has_rate
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:

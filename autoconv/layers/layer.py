@@ -15,10 +15,10 @@ import numpy as np
 
 from .. import activations, constraints, regularizers
 from ..arguments import names
-from ..arguments.checked import Checked
-from ..arguments.keywords import unknown
+from ..arguments.checked import Setting
+from ..arguments.keywords import refuse_argument
 from ..arguments.modules import NoAttributeError
-from ..arguments.serialization import Registry, registry_of, serialize
+from ..arguments.serialization import Registry, find_registry, serialize
 from ..engine.symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
 from ..engine.tensor import Tensor, enter_formula, inside_layer
 from ..engine.variable import Stateful, Variable
@@ -69,11 +69,11 @@ class Layer(Stateful):
     one_input = False  # whether it accepts only one tensor, never a list
     channel_axis = -1  # the axis whose size its weights depend on
     regularized_weights: ClassVar[tuple[str, ...]] = ()  # the weights with a `..._regularizer` and a `..._constraint`
-    input_spec = Checked(spec.check_spec)  # accepted inputs of a user's layer, an `InputSpec` or a list of them
+    input_spec = Setting(spec.check_spec)  # accepted inputs of a user's layer, an `InputSpec` or a list of them
     path: str | None = None  # the names of the enclosing layers when it was built, and its own
     version = 0  # the number of the last change, of another attribute; a property's setter counts what it sets
     # Attributes whose contents no recording depends on.
-    unwatched = frozenset({"_added_losses", "_build_shape", "_nodes", "_recipe", "_weights"})
+    bookkeeping = frozenset({"_added_losses", "_build_shape", "_nodes", "_recipe", "_weights"})
 
     # Creating a layer.
 
@@ -93,7 +93,7 @@ class Layer(Stateful):
         self.activity_regularizer = regularizers.get(activity_regularizer)
         for argument, value in options.items():
             if not isinstance(getattr(type(self), argument, None), KerasDefault):
-                raise unknown(self, argument, Layer, options)
+                refuse_argument(self, argument, Layer, options)
             setattr(self, argument, value)
         if not isinstance(trainable, bool | np.bool_):
             raise ValueError(f"Expected `trainable` to be a boolean. Received: trainable={trainable!r} (of type "
@@ -182,7 +182,7 @@ class Layer(Stateful):
         common = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
         common = {name: value for name, value in common.items() if takes_any or name in parameters}
         arguments = {**common, **super()._arguments(), **common}
-        if registry_of(type(self)) is None:
+        if find_registry(type(self)) is None:
             return arguments
         return {name: value for name, value in arguments.items() if name not in _COMMON or value != _COMMON[name]}
 
@@ -447,11 +447,11 @@ class Layer(Stateful):
         for weight in self._own_weights():
             if id(weight) not in ids:
                 ids.add(id(weight))
-                weights[prefix + names.numbered(weight.name or "variable", counts)] = weight
+                weights[prefix + names.uniquify(weight.name or "variable", counts)] = weight
         for layer in self._sublayers():
             if id(layer) not in ids:
                 ids.add(id(layer))
-                name = names.numbered(names.snake_case(type(layer).__name__), counts)
+                name = names.uniquify(names.snake_case(type(layer).__name__), counts)
                 layer._collect_weights(f"{prefix}{name}/", weights, ids)
 
     @property

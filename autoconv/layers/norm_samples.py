@@ -43,7 +43,7 @@ class LayerNormalization(_SampleNorm):
     """
 
     recordable = True
-    axis = checks.Checked(checks.axes)
+    axis = checks.Setting(checks.axes)
 
     def __init__(
         self, axis: Any = -1, epsilon: float = 1e-3, center: bool = True, scale: bool = True, rms_scaling: bool = False,
@@ -120,7 +120,7 @@ class RMSNormalization(Layer):
 
     one_input = True
     recordable = True
-    axis = checks.Checked(checks.axes)
+    axis = checks.Setting(checks.axes)
 
     def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -151,7 +151,7 @@ class UnitNormalization(Layer):
     supports_masking = True
     one_input = True
     recordable = True
-    axis = checks.Checked(checks.axes)
+    axis = checks.Setting(checks.axes)
 
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -14,7 +14,7 @@ _name_counts: Counter[str] = Counter()
 
 def automatic_name(name: str) -> str:
     """Returns the next unused name of this kind."""
-    return names.numbered(name, _name_counts)
+    return names.uniquify(name, _name_counts)
 
 
 def count_name(kind: str, name: str) -> None:

@@ -168,7 +168,7 @@ class _TargetSize(ImageLayer):
 
     bounding_box_format = checks.KerasDefault(None)
     data_format = checks.DataFormat()
-    height, width = checks.Checked(checks.positive), checks.Checked(checks.positive)
+    height, width = checks.Setting(checks.positive), checks.Setting(checks.positive)
 
     def _set_up(self, height: int, width: int, data_format: str | None) -> None:
         self.data_format = data_format

@@ -55,7 +55,7 @@ class Reshape(Layer):
     symbolic_integers = True
     one_input = True
     recordable = True
-    target_shape = checks.Checked(_target_shape)
+    target_shape = checks.Setting(_target_shape)
 
     def __init__(self, target_shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -148,7 +148,7 @@ class ZeroPadding2D(Layer):
     kept_kinds = "biu"
     one_input = True
     data_format = checks.DataFormat()
-    padding = checks.Checked(_padding)  # ((top, bottom), (left, right))
+    padding = checks.Setting(_padding)  # ((top, bottom), (left, right))
     recordable = True
     rank = 4
 
@@ -183,7 +183,7 @@ class Cropping2D(Layer):
     kept_kinds = "biu"
     one_input = True
     data_format = checks.DataFormat()
-    cropping = checks.Checked(_cropping)  # ((top, bottom), (left, right))
+    cropping = checks.Setting(_cropping)  # ((top, bottom), (left, right))
     recordable = True
     rank = 4
 

@@ -104,7 +104,7 @@ Shape = tuple[int | None, ...]
 
 CLASSES: dict[str, type[Metric]] = {name: value for name, value in dict(globals()).items()
                                     if isinstance(value, type) and issubclass(value, Metric)}
-_OF_FUNCTIONS = (
+_FUNCTION_METRICS = (
     BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy, CategoricalCrossentropy, CategoricalHinge, Hinge,
     KLDivergence, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
     Poisson, SparseCategoricalAccuracy, SparseCategoricalCrossentropy, SparseTopKCategoricalAccuracy, SquaredHinge,
@@ -116,10 +116,10 @@ _SHORT = {"bce": BinaryCrossentropy, "mse": MeanSquaredError, "mae": MeanAbsolut
           "root_mean_squared_error": RootMeanSquaredError}
 _ACCURACY = ("accuracy", "acc")
 BY_NAME: dict[str, Callable[[], Metric]] = {
-    **{kind().name: kind for kind in _OF_FUNCTIONS}, **_SHORT,  # type: ignore[call-arg]
+    **{kind().name: kind for kind in _FUNCTION_METRICS}, **_SHORT,  # type: ignore[call-arg]
     **{name.upper(): kind for name, kind in _SHORT.items() if name in ("bce", "mse", "mae", "mape", "msle", "kld")}}
-_FUNCTIONS = {function: name for name, function in globals().items() if name in BY_NAME}
-_FUNCTIONS.update({getattr(functional, name): name for name in BY_NAME if hasattr(functional, name)})
+_FUNCTION_NAMES = {function: name for name, function in globals().items() if name in BY_NAME}
+_FUNCTION_NAMES.update({getattr(functional, name): name for name in BY_NAME if hasattr(functional, name)})
 
 
 registry = Registry("metric", "keras.metrics", Metric, CLASSES, {**BY_NAME, "accuracy": Accuracy, "acc": Accuracy})
@@ -127,7 +127,7 @@ get, serialize, deserialize = registry.get, registry.serialize, registry.deseria
 
 
 def check(identifier: Any) -> str:
-    """Returns the name of `for_outputs`' metric. Raises ValueError, with the known names, if unknown."""
+    """Returns the name of `find_metric`'s metric. Raises ValueError, with the known names, if unknown."""
     if isinstance(identifier, Metric):
         return identifier.name
     if isinstance(identifier, Mapping) or (isinstance(identifier, str) and identifier in CLASSES):
@@ -138,7 +138,7 @@ def check(identifier: Any) -> str:
     return identifier
 
 
-def for_outputs(identifier: Any, y_true_shape: Shape, y_pred_shape: Shape, loss: Any = None) -> Metric:
+def find_metric(identifier: Any, y_true_shape: Shape, y_pred_shape: Shape, loss: Any = None) -> Metric:
     """Returns the metric for anything that `compile` accepts as one, and for these target and output shapes.
 
     "accuracy" is binary if the model has one output, sparse if the targets are labels, else categorical.
@@ -154,7 +154,7 @@ def for_outputs(identifier: Any, y_true_shape: Shape, y_pred_shape: Shape, loss:
         kind = BinaryAccuracy if y_pred_shape[-1] == 1 else SparseCategoricalAccuracy if sparse else CategoricalAccuracy
         return kind(name=name)
     if callable(identifier) and not isinstance(identifier, Metric):
-        identifier = _FUNCTIONS.get(identifier, identifier)
+        identifier = _FUNCTION_NAMES.get(identifier, identifier)
     if isinstance(identifier, str):
         metric = BY_NAME[identifier]()
         metric.name = name

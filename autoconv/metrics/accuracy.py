@@ -10,47 +10,47 @@ from ..engine.tensor import Tensor
 from .metric import array
 
 
-def _of_arrays(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
+def _accept_tensors(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
     """Makes a function of arrays accept tensors and lists, too, and return a tensor of zeros and ones."""
 
     @wraps(function)
-    def of_any(y_true: Any, y_pred: Any, *args: Any, **options: Any) -> Tensor:
+    def wrapper(y_true: Any, y_pred: Any, *args: Any, **options: Any) -> Tensor:
         return Tensor(np.asarray(function(array(y_true), array(y_pred), *args, **options), np.float32))
 
-    return of_any
+    return wrapper
 
 
-@_of_arrays
+@_accept_tensors
 def accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     """1 if the prediction equals the target, else 0."""
     return y_true.reshape(y_pred.shape) == y_pred
 
 
-@_of_arrays
+@_accept_tensors
 def categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     """1 if the largest output (..., C) is the one-hot target's class, else 0."""
     return y_true.argmax(-1) == y_pred.argmax(-1)
 
 
-@_of_arrays
+@_accept_tensors
 def sparse_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     """1 if the largest output (..., C) is the integer label, (...) or (..., 1), else 0."""
     return _labels(y_true, y_pred) == y_pred.argmax(-1)
 
 
-@_of_arrays
+@_accept_tensors
 def binary_accuracy(y_true: np.ndarray, y_pred: np.ndarray, threshold: float = 0.5) -> np.ndarray:
     """1 if `y_pred > threshold` equals the target 0 or 1, else 0; targets may be (N,) for outputs (N, 1)."""
     return y_true.reshape(y_pred.shape) == (y_pred > threshold)
 
 
-@_of_arrays
+@_accept_tensors
 def top_k_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray, k: int = 5) -> np.ndarray:
     """1 if fewer than k outputs exceed the output of the one-hot target's class, else 0."""
     return _in_top_k(y_true.argmax(-1), y_pred, k)
 
 
-@_of_arrays
+@_accept_tensors
 def sparse_top_k_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray, k: int = 5) -> np.ndarray:
     """1 if fewer than k outputs exceed the output of the integer label's class, else 0."""
     return _in_top_k(_labels(y_true, y_pred), y_pred, k)

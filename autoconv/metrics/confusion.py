@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arguments import keywords, names
 from ..engine.variable import Variable
-from .metric import Metric, array, number, ratio, weighted
+from .metric import Metric, array, broadcast_weights, number, ratio
 
 SUMMATIONS = ("interpolation", "minoring", "majoring")
 COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
@@ -18,43 +18,43 @@ LOWEST = -1e10  # a value below every prediction
 
 
 class _Counts(Metric):
-    """Base class of metrics that count outcomes at several thresholds: the `COUNTS` in `_needs`."""
+    """Base of metrics that count outcomes at several thresholds: the `COUNTS` in `_counts`."""
 
-    _needs: ClassVar[tuple[str, ...]] = COUNTS
+    _counts: ClassVar[tuple[str, ...]] = COUNTS
 
     def __init__(self, thresholds: Sequence[float], name: str | None, dtype: str | None) -> None:
         super().__init__(dtype, name)
         self._thresholds = np.asarray(thresholds, np.float64)
-        for count, variable in zip(self._needs, self._doubles(*self._needs, shape=self._thresholds.shape)):
+        for count, variable in zip(self._counts, self._doubles(*self._counts, shape=self._thresholds.shape)):
             setattr(self, count, variable)
 
-    def _counted(self) -> list[np.ndarray]:
-        return [getattr(self, count).data for count in self._needs]
+    def _get_counts(self) -> list[np.ndarray]:
+        return [getattr(self, count).data for count in self._counts]
 
     def _count(self, t: np.ndarray, p: np.ndarray, weights: np.ndarray) -> None:
         """Counts targets and predictions of one shape, separately per label if the counts have a second axis."""
-        given = p[p != LOWEST]  # LOWEST marks predictions outside the top k
-        if given.size and ((given < 0).any() or (given > 1).any()) and self._thresholds[0] != LOWEST:
+        scores = p[p != LOWEST]  # LOWEST marks predictions outside the top k
+        if scores.size and ((scores < 0).any() or (scores > 1).any()) and self._thresholds[0] != LOWEST:
             warnings.warn(f"{type(self).__name__} needs predictions in [0, 1]. Received: {p.min()} to {p.max()}. "
                           "Use a softmax or a sigmoid as the last activation.", stacklevel=4)
-        counts = dict(zip(self._needs, self._counted()))
-        labels = counts[self._needs[0]][0].size
-        columns = (each.reshape(-1, labels).T for each in (t.astype(bool), p, weights))
+        counts = dict(zip(self._counts, self._get_counts()))
+        labels = counts[self._counts[0]][0].size
+        columns = (values.reshape(-1, labels).T for values in (t.astype(bool), p, weights))
         limits = self._thresholds.astype(np.float32)  # float32 like the predictions, so that 0.2 is not above 0.2
         order = np.argsort(limits)
         for label, (true, predicted, weight) in enumerate(zip(*columns)):
-            above = np.searchsorted(limits[order], predicted.astype(np.float32))  # thresholds exceeded
-            above[np.isnan(predicted)] = 0
-            for kept, positives, negatives in ((true, COUNTS[0], COUNTS[3]), (~true, COUNTS[1], COUNTS[2])):
-                at = np.bincount(above, weight * kept, len(order) + 1)
-                below = np.cumsum(at)[:-1]
-                for count, found in ((negatives, below), (positives, at.sum() - below)):
+            bins = np.searchsorted(limits[order], predicted.astype(np.float32))  # exceeded limits
+            bins[np.isnan(predicted)] = 0
+            for mask, positives, negatives in ((true, COUNTS[0], COUNTS[3]), (~true, COUNTS[1], COUNTS[2])):
+                histogram = np.bincount(bins, weight * mask, len(order) + 1)
+                rejected = np.cumsum(histogram)[:-1]
+                for count, sums in ((negatives, rejected), (positives, histogram.sum() - rejected)):
                     if count in counts:
-                        counts[count].reshape(-1, labels)[order, label] += found
+                        counts[count].reshape(-1, labels)[order, label] += sums
 
 
-def _matching(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = None,
-              class_id: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _match_shapes(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = None,
+                  class_id: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns targets, predictions and weights in one shape, for one class or with only the top k predictions."""
     p = array(y_pred).astype(np.float64)
     t = array(y_true)
@@ -63,63 +63,63 @@ def _matching(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = 
     if t.shape != p.shape:
         raise ValueError(f"Targets must have the shape of the predictions. Received shapes: {t.shape} and {p.shape}. "
                          "Turn integer labels into one-hot ones with utils.to_categorical.")
-    _, weights = weighted(p, sample_weight)
+    _, weights = broadcast_weights(p, sample_weight)
     if top_k is not None:
-        kept = np.argsort(-p, -1, kind="stable")[..., :top_k]
-        lowest = np.full_like(p, LOWEST)
-        np.put_along_axis(lowest, kept, np.take_along_axis(p, kept, -1), -1)
-        p = lowest
+        top = np.argsort(-p, -1, kind="stable")[..., :top_k]
+        top_scores = np.full_like(p, LOWEST)
+        np.put_along_axis(top_scores, top, np.take_along_axis(p, top, -1), -1)
+        p = top_scores
     if class_id is not None:
         t, p, weights = t[..., class_id], p[..., class_id], weights[..., class_id]
     return t, p, weights
 
 
-class _OfCounts(_Counts):
+class _CountRatio(_Counts):
     """A metric computed from the counts at `thresholds`: one number or several, by default 0.5."""
 
-    _of: ClassVar[Callable[..., Any]]
+    _formula: ClassVar[Callable[..., Any]]
 
     def __init__(self, thresholds: Any = None, top_k: int | None = None, class_id: int | None = None,
                  name: str | None = None, dtype: str | None = None) -> None:
-        several = isinstance(thresholds, list | tuple | np.ndarray)
-        given = list(thresholds) if several else [thresholds]
+        is_list = isinstance(thresholds, list | tuple | np.ndarray)
+        limits = list(thresholds) if is_list else [thresholds]
         if thresholds is None:
-            given = [0.5 if top_k is None else LOWEST]
-        if any(t is None or not 0 <= t <= 1 for t in given if t != LOWEST):
+            limits = [0.5 if top_k is None else LOWEST]
+        if any(t is None or not 0 <= t <= 1 for t in limits if t != LOWEST):
             raise ValueError(f"Threshold values must be in [0, 1]. Received: {thresholds!r}.")
         self.init_thresholds, self.top_k, self.class_id = thresholds, top_k, class_id
-        self.thresholds = given
-        super().__init__(given, name, dtype)
+        self.thresholds = limits
+        super().__init__(limits, name, dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        self._count(*_matching(y_true, y_pred, sample_weight, self.top_k, self.class_id))
+        self._count(*_match_shapes(y_true, y_pred, sample_weight, self.top_k, self.class_id))
 
     def result(self) -> Any:
-        found = type(self)._of(*self._counted())
-        return number(found[0] if len(self.thresholds) == 1 else found)
+        values = type(self)._formula(*self._get_counts())
+        return number(values[0] if len(self.thresholds) == 1 else values)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "thresholds": self.init_thresholds}
 
 
-class Precision(_OfCounts):
+class Precision(_CountRatio):
     """The fraction of predictions above the threshold that are true: TP / (TP + FP)."""
 
     direction = "up"
-    _needs = ("true_positives", "false_positives")
-    _of = staticmethod(lambda tp, fp: ratio(tp, tp + fp))
+    _counts = ("true_positives", "false_positives")
+    _formula = staticmethod(lambda tp, fp: ratio(tp, tp + fp))
 
 
-class Recall(_OfCounts):
+class Recall(_CountRatio):
     """The fraction of positive targets predicted above the threshold: TP / (TP + FN)."""
 
     direction = "up"
-    _needs = ("true_positives", "false_negatives")
-    _of = staticmethod(lambda tp, fn: ratio(tp, tp + fn))
+    _counts = ("true_positives", "false_negatives")
+    _formula = staticmethod(lambda tp, fn: ratio(tp, tp + fn))
 
 
-class _OneCount(_OfCounts):
-    _of = staticmethod(lambda count: count)
+class _OneCount(_CountRatio):
+    _formula = staticmethod(lambda count: count)
 
     def __init__(self, thresholds: Any = None, name: str | None = None, dtype: str | None = None) -> None:
         super().__init__(thresholds, None, None, name, dtype)
@@ -130,35 +130,35 @@ class TruePositives(_OneCount):
     """The number of positive targets predicted above the threshold."""
 
     direction = "up"
-    _needs = ("true_positives",)
+    _counts = ("true_positives",)
 
 
 class FalsePositives(_OneCount):
     """The number of negative targets predicted above the threshold."""
 
     direction = "down"
-    _needs = ("false_positives",)
+    _counts = ("false_positives",)
 
 
 class TrueNegatives(_OneCount):
     """The number of negative targets not predicted above the threshold."""
 
     direction = "up"
-    _needs = ("true_negatives",)
+    _counts = ("true_negatives",)
 
 
 class FalseNegatives(_OneCount):
     """The number of positive targets not predicted above the threshold."""
 
     direction = "down"
-    _needs = ("false_negatives",)
+    _counts = ("false_negatives",)
 
 
 class _Best(_Counts):
     """The best value of one ratio over the thresholds at which another ratio is large enough."""
 
     direction = "up"
-    _asked: ClassVar[Callable[..., Any]]  # the ratio that must reach the given value
+    _condition: ClassVar[Callable[..., Any]]  # the ratio that must reach the given value
     _best: ClassVar[Callable[..., Any]]
     _argument: ClassVar[str]
 
@@ -175,11 +175,11 @@ class _Best(_Counts):
         super().__init__(self.thresholds, name, dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        self._count(*_matching(y_true, y_pred, sample_weight, None, self.class_id))
+        self._count(*_match_shapes(y_true, y_pred, sample_weight, None, self.class_id))
 
     def result(self) -> Any:
-        counts = self._counted()
-        feasible = type(self)._asked(*counts) >= getattr(self, self._argument)
+        counts = self._get_counts()
+        feasible = type(self)._condition(*counts) >= getattr(self, self._argument)
         return number(type(self)._best(*counts)[feasible].max(initial=0.0))
 
 
@@ -195,20 +195,20 @@ def _specificity(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
     return ratio(tn, tn + fp)
 
 
-def _best(name: str, best: Callable, asked: Callable, argument: str) -> type[_Best]:
+def _make_best(name: str, best: Callable, condition: Callable, argument: str) -> type[_Best]:
     doc = (f"The best {best.__name__[1:]} at a threshold with {argument} of at least `{argument}` "
-           f"({{asked}} at `num_thresholds` thresholds in [0, 1]), or 0 if there is none.").format(asked=argument)
-    taken = [inspect.Parameter(argument, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=float),
-             *keywords.parameters(_Best.__init__, 1, 5)]
+           f"({argument} at `num_thresholds` thresholds in [0, 1]), or 0 if there is none.")
+    parameters = [inspect.Parameter(argument, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=float),
+                  *keywords.parameters(_Best.__init__, 1, 5)]
     return type(name, (_Best,), {
-        "__init__": keywords.constructor(taken, _Best), "_best": staticmethod(best), "_asked": staticmethod(asked),
-        "_argument": argument, "__doc__": doc, "__module__": __name__})
+        "__init__": keywords.constructor(parameters, _Best), "_best": staticmethod(best),
+        "_condition": staticmethod(condition), "_argument": argument, "__doc__": doc, "__module__": __name__})
 
 
-PrecisionAtRecall = _best("PrecisionAtRecall", _precision, _sensitivity, "recall")
-RecallAtPrecision = _best("RecallAtPrecision", _sensitivity, _precision, "precision")
-SensitivityAtSpecificity = _best("SensitivityAtSpecificity", _sensitivity, _specificity, "specificity")
-SpecificityAtSensitivity = _best("SpecificityAtSensitivity", _specificity, _sensitivity, "sensitivity")
+PrecisionAtRecall = _make_best("PrecisionAtRecall", _precision, _sensitivity, "recall")
+RecallAtPrecision = _make_best("RecallAtPrecision", _sensitivity, _precision, "precision")
+SensitivityAtSpecificity = _make_best("SensitivityAtSpecificity", _sensitivity, _specificity, "specificity")
+SpecificityAtSensitivity = _make_best("SpecificityAtSensitivity", _specificity, _sensitivity, "sensitivity")
 
 
 class AUC(_Counts):
@@ -246,7 +246,7 @@ class AUC(_Counts):
         return self._thresholds.tolist()
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        t, p, weights = _matching(y_true, y_pred, sample_weight)
+        t, p, weights = _match_shapes(y_true, y_pred, sample_weight)
         if self.from_logits:
             p = 1 / (1 + np.exp(-p))
         if self.multi_label and p.ndim != 2:
@@ -259,11 +259,11 @@ class AUC(_Counts):
         self._count(t, p, weights)
 
     def result(self) -> Any:
-        tp, fp, tn, fn = self._counted()
+        tp, fp, tn, fn = self._get_counts()
         names.lookup("curve", self.curve, dict.fromkeys(("ROC", "PR")))
         names.lookup("summation_method", self.summation_method, dict.fromkeys(SUMMATIONS))
         if self.curve == "PR" and self.summation_method == "interpolation":
-            areas = _interpolated(tp, fp, fn)
+            areas = _interpolate_area(tp, fp, fn)
         else:
             recall = ratio(tp, tp + fn)
             x, y = (ratio(fp, fp + tn), recall) if self.curve == "ROC" else (recall, ratio(tp, tp + fp))
@@ -280,14 +280,14 @@ class AUC(_Counts):
         return {**super().get_config(), "label_weights": weights, "thresholds": self._inner}
 
 
-def _interpolated(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndarray:
+def _interpolate_area(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndarray:
     """Returns the area under precision over recall, with counts interpolated linearly between thresholds."""
     p = tp + fp
     slope = ratio(tp[:-1] - tp[1:], np.maximum(p[:-1] - p[1:], 0))
-    beyond = tp[1:] - slope * p[1:]
-    both = (p[:-1] > 0) & (p[1:] > 0)
-    quotient = np.where(both, ratio(p[:-1], p[1:]), 1.0)
-    return ratio(slope * (tp[:-1] - tp[1:] + beyond * np.log(quotient)), tp[1:] + fn[1:]).sum(0)
+    offset = tp[1:] - slope * p[1:]
+    is_positive = (p[:-1] > 0) & (p[1:] > 0)
+    quotient = np.where(is_positive, ratio(p[:-1], p[1:]), 1.0)
+    return ratio(slope * (tp[:-1] - tp[1:] + offset * np.log(quotient)), tp[1:] + fn[1:]).sum(0)
 
 
 class FBetaScore(Metric):
@@ -319,8 +319,8 @@ class FBetaScore(Metric):
     @property
     def variables(self) -> list[Variable]:
         """The count variables; none before the first batch, which determines the number of classes."""
-        found = super().variables
-        return found if self.average == "micro" or found[0].ndim else []
+        counts = super().variables
+        return counts if self.average == "micro" or counts[0].ndim else []
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         t, p = array(y_true).astype(np.float64), array(y_pred)
@@ -328,15 +328,15 @@ class FBetaScore(Metric):
             raise ValueError(f"{type(self).__name__} expects 2D inputs with shape (batch_size, output_dim). Received "
                              f"input shapes: y_pred.shape={p.shape} and y_true.shape={t.shape}.")
         if self.threshold is None:
-            chosen = (p >= p.max(-1, keepdims=True)) & (np.abs(p) > 1e-9)
+            label = (p >= p.max(-1, keepdims=True)) & (np.abs(p) > 1e-9)
         else:
-            chosen = p > self.threshold
-        _, weights = weighted(p, sample_weight)
+            label = p > self.threshold
+        _, weights = broadcast_weights(p, sample_weight)
         axis = None if self.average == "micro" else 0
         if axis is not None:
             self._fit(t.shape[1:])
-        for name, found in zip(self._counts, (chosen * t, chosen * (1 - t), ~chosen * t, t)):
-            getattr(self, name).assign_add((found * weights).sum(axis))
+        for name, values in zip(self._counts, (label * t, label * (1 - t), ~label * t, t)):
+            getattr(self, name).assign_add((values * weights).sum(axis))
 
     def result(self) -> Any:
         tp, fp, fn, labels = (getattr(self, name).data for name in self._counts)

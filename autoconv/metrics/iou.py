@@ -44,16 +44,16 @@ class IoU(Metric):
             warnings.warn(f"{self.name} counts in {self.dtype}, so weights lose their fractional parts. Pass "
                           "dtype='float32'.", stacklevel=2)
             weights = weights.astype(np.int64)
-        counted = (t >= 0) & (t < self.num_classes) & (p >= 0) & (p < self.num_classes) & (t != self.ignore_class)
-        np.add.at(self.total_cm.data, (t[counted], p[counted]), weights[counted])
+        is_counted = (t >= 0) & (t < self.num_classes) & (p >= 0) & (p < self.num_classes) & (t != self.ignore_class)
+        np.add.at(self.total_cm.data, (t[is_counted], p[is_counted]), weights[is_counted])
         return Tensor(np.array(self.total_cm.data, self.dtype))
 
     def result(self) -> Any:
         counts = self.total_cm.data
-        true = np.diagonal(counts)
-        union = (counts.sum(0) + counts.sum(1) - true)[self.target_class_ids]
-        there = union > 0
-        return number((true[self.target_class_ids][there] / union[there]).mean() if there.any() else 0.0)
+        hits = np.diagonal(counts)
+        union = (counts.sum(0) + counts.sum(1) - hits)[self.target_class_ids]
+        occurs = union > 0
+        return number((hits[self.target_class_ids][occurs] / union[occurs]).mean() if occurs.any() else 0.0)
 
 
 class MeanIoU(IoU):

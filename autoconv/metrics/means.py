@@ -14,7 +14,7 @@ from . import accuracy as own
 from .metric import DeviceFunction, Mean, MeanMetricWrapper, array, number
 
 
-def _scored(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
+def _compute_values(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
     """Computes `Metric.values` with a kernel: (targets, predictions (M, C), *options, out (M,))."""
     k, x = y_pred.device.kernels("step"), y_pred.data.reshape(-1, y_pred.shape[-1])
     out = k.empty((x.size if kernel == "binary_accuracy" else len(x),), x.dtype)
@@ -23,26 +23,27 @@ def _scored(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
     return out
 
 
-def _computed(function: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
-    """Computes `Metric.values` with a function of tensors."""
+def _data_of(function: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
+    """Computes `Metric.values` with a function of tensors. Unlike a lambda, it can be pickled."""
     return function(y_true, y_pred, **options).data
 
 
-def _mean(name: str, function: Callable, called: str | None = None, values: DeviceFunction | None = None,
-          by_kernel: bool = False, first: tuple[str, ...] = (), direction: str = "down") -> Any:
+def _mean(name: str, function: Callable, metric_name: str | None = None, values: DeviceFunction | None = None,
+          has_kernel: bool = False, first: tuple[str, ...] = (), direction: str = "down") -> Any:
     """Returns a metric class for a function. Its constructor takes the options `first`, name, dtype, other options.
-    values: the equivalent on tensors, by default the function itself, or if `by_kernel` the kernel of its name.
+    values: the equivalent on tensors, by default the function itself, or if `has_kernel` the kernel of its name.
     direction: "up" or "down", for better values.
     """
     options = {p.name: p for p in keywords.parameters(function, 2)}
     default_name, dtype = keywords.parameters(Mean.__init__, 1, 3)
-    taken = [*(options.pop(each) for each in first), default_name.replace(default=called or function.__name__), dtype,
-             *options.values()]
+    name_parameter = default_name.replace(default=metric_name or function.__name__)
+    parameters = [*(options.pop(each) for each in first), name_parameter, dtype, *options.values()]
     if values is None:
-        values = partial(_scored, function.__name__) if by_kernel else partial(_computed, function)
+        values = partial(_compute_values, function.__name__) if has_kernel else partial(_data_of, function)
     return type(name, (MeanMetricWrapper,), {
-        "__init__": keywords.constructor(taken, MeanMetricWrapper, function, values=values), "__module__": __name__,
-        "direction": direction, "__doc__": f"The mean over samples of: {inspect.getdoc(function)}"})
+        "__init__": keywords.constructor(parameters, MeanMetricWrapper, function, values=values),
+        "__module__": __name__, "direction": direction,
+        "__doc__": f"The mean over samples of: {inspect.getdoc(function)}"})
 
 
 def _positive_cosine(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
@@ -57,15 +58,15 @@ def _equal(y_true: Tensor, y_pred: Tensor) -> Any:
 
 
 Accuracy = _mean("Accuracy", own.accuracy, values=_equal, direction="up")
-BinaryAccuracy = _mean("BinaryAccuracy", own.binary_accuracy, by_kernel=True, direction="up")
-CategoricalAccuracy = _mean("CategoricalAccuracy", own.categorical_accuracy, by_kernel=True,
+BinaryAccuracy = _mean("BinaryAccuracy", own.binary_accuracy, has_kernel=True, direction="up")
+CategoricalAccuracy = _mean("CategoricalAccuracy", own.categorical_accuracy, has_kernel=True,
                             direction="up")
 SparseCategoricalAccuracy = _mean("SparseCategoricalAccuracy", own.sparse_categorical_accuracy,
-                                  by_kernel=True, direction="up")
+                                  has_kernel=True, direction="up")
 TopKCategoricalAccuracy = _mean("TopKCategoricalAccuracy", own.top_k_categorical_accuracy,
-                                by_kernel=True, first=("k",), direction="up")
+                                has_kernel=True, first=("k",), direction="up")
 SparseTopKCategoricalAccuracy = _mean("SparseTopKCategoricalAccuracy", own.sparse_top_k_categorical_accuracy,
-                                      by_kernel=True, first=("k",), direction="up")
+                                      has_kernel=True, first=("k",), direction="up")
 BinaryCrossentropy = _mean("BinaryCrossentropy", F.binary_crossentropy)
 CategoricalCrossentropy = _mean("CategoricalCrossentropy", F.categorical_crossentropy)
 SparseCategoricalCrossentropy = _mean("SparseCategoricalCrossentropy", F.sparse_categorical_crossentropy)

@@ -46,7 +46,7 @@ class Metric(Stateful):
 
     direction: str | None = None  # "up" if larger values are better, "down" if smaller ones are
 
-    unwatched = frozenset({"_variables"})  # attributes that no recording depends on
+    bookkeeping = frozenset({"_variables"})  # attributes that no recording depends on
 
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
         self.name, self.dtype = name or names.snake_case(type(self).__name__), dtype or "float32"
@@ -67,9 +67,9 @@ class Metric(Stateful):
     def variables(self) -> list[Variable]:
         """The state: variables from `add_variable`, then the variables of metrics in attributes."""
         return [*(variable for variable, _ in self._variables),
-                *(variable for within in self._within() for variable in within.variables)]
+                *(variable for metric in self._inner_metrics() for variable in metric.variables)]
 
-    def _within(self) -> list["Metric"]:
+    def _inner_metrics(self) -> list["Metric"]:
         """Returns the metrics in attributes."""
         return [value for value in vars(self).values() if isinstance(value, Metric)]
 
@@ -94,26 +94,26 @@ class Metric(Stateful):
         """Returns a copy of the state, by attribute name, for `set_state`: variables, numbers and arrays, also in lists
         and dicts, except constructor arguments; the state of an inner metric is a dict.
         """
-        arguments, found = self.config_parameters(), {}
+        arguments, state = self.config_parameters(), {}
         for name, value in vars(self).items():
             if isinstance(value, Variable):
-                found[name] = value.numpy() if value.ndim else value.numpy().item()
+                state[name] = value.numpy() if value.ndim else value.numpy().item()
             elif isinstance(value, Metric):
-                found[name] = value.get_state()
+                state[name] = value.get_state()
             elif name not in arguments and _is_plain(value):
-                found[name] = deepcopy(value)
-        return found
+                state[name] = deepcopy(value)
+        return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Restores a state returned by `get_state`."""
         for name in self.get_state().keys() & state.keys():
-            own, value = getattr(self, name), state[name]
-            if isinstance(own, Metric):
-                own.set_state(value)
-            elif isinstance(own, Variable) and own.shape == np.shape(value):
-                own.assign(value)
-            elif isinstance(own, Variable):  # a variable whose shape the first batch determines
-                own.data = np.array(value, own.dtype)
+            current, value = getattr(self, name), state[name]
+            if isinstance(current, Metric):
+                current.set_state(value)
+            elif isinstance(current, Variable) and current.shape == np.shape(value):
+                current.assign(value)
+            elif isinstance(current, Variable):  # a variable whose shape the first batch determines
+                current.data = np.array(value, current.dtype)
             else:
                 setattr(self, name, deepcopy(value))
 
@@ -129,8 +129,8 @@ class Metric(Stateful):
         """Resets the state: refills the variables, also those of inner metrics."""
         for variable, fill in self._variables:
             variable.assign(fill(variable.shape, variable.dtype))
-        for within in self._within():
-            within.reset_state()
+        for metric in self._inner_metrics():
+            metric.reset_state()
 
     def _doubles(self, *names: str, shape: tuple[int, ...] = ()) -> list[Variable]:
         """Adds float64 variables with these names."""
@@ -158,7 +158,7 @@ class Sum(Metric):
         self.total, = self._doubles("total")
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
-        values, weights = weighted(values, sample_weight)
+        values, weights = broadcast_weights(values, sample_weight)
         self.total.assign_add((values * weights).sum(dtype=np.float64))
 
     def result(self) -> Any:
@@ -173,7 +173,7 @@ class Mean(Metric):
         self.total, self.count = self._doubles("total", "count")
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
-        values, weights = weighted(values, sample_weight) if sample_weight is not None else (array(values), None)
+        values, weights = (array(values), None) if sample_weight is None else broadcast_weights(values, sample_weight)
         total = values if weights is None else values * weights
         self.total.assign_add(total.sum(dtype=np.float64))
         self.count.assign_add(values.size if weights is None else weights.sum(dtype=np.float64))
@@ -199,19 +199,20 @@ class MeanMetricWrapper(Mean):
         for option, value in options.items():
             setattr(self, option, value)
 
-    def _given_options(self) -> dict[str, Any]:
+    def _get_options(self) -> dict[str, Any]:
         return {option: getattr(self, option) for option in self._options}
 
     def values(self, y_true: Tensor, y_pred: Tensor) -> Any:
         """Returns one number per sample, as an array on the tensors' device."""
-        return self._values(y_true, y_pred, **self._given_options())  # type: ignore[misc]
+        return self._values(y_true, y_pred, **self._get_options())  # type: ignore[misc]
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
-        t, ignored = array(y_true), getattr(self, "ignore_class", None)
-        found = array(self._function(t, array(y_pred), **self._given_options()))
-        if ignored is not None and sample_weight is not None:
-            sample_weight = weighted(found, sample_weight)[1] * (t.reshape(found.shape) != ignored)
-        super().update_state(found, sample_weight)
+        t, ignored_class = array(y_true), getattr(self, "ignore_class", None)
+        values = array(self._function(t, array(y_pred), **self._get_options()))
+        if ignored_class is not None and sample_weight is not None:
+            _, weights = broadcast_weights(values, sample_weight)
+            sample_weight = weights * (t.reshape(values.shape) != ignored_class)
+        super().update_state(values, sample_weight)
 
 
 def _is_plain(value: Any) -> bool:
@@ -226,7 +227,7 @@ def array(value: Any) -> np.ndarray:
     return value.detach().numpy() if isinstance(value, Tensor) else np.asarray(without_gradient(value))
 
 
-def weighted(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
+def broadcast_weights(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
     """Returns values, and weights broadcast to their shape; 1 without weights."""
     values = array(values)
     weights = np.ones((), np.float64) if sample_weight is None else array(sample_weight)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..engine.tensor import Tensor
-from .metric import Mean, Metric, array, number, weighted
+from .metric import Mean, Metric, array, broadcast_weights, number
 
 
 class R2Score(Metric):
@@ -21,9 +21,9 @@ class R2Score(Metric):
 
     def __init__(self, class_aggregation: str | None = "uniform_average", num_regressors: int = 0,
                  name: str = "r2_score", dtype: str | None = None) -> None:
-        known = (None, "uniform_average", "variance_weighted_average")
-        if class_aggregation not in known:
-            raise ValueError(f"Invalid value for argument `class_aggregation`. Expected one of {known}. "
+        choices = (None, "uniform_average", "variance_weighted_average")
+        if class_aggregation not in choices:
+            raise ValueError(f"Invalid value for argument `class_aggregation`. Expected one of {choices}. "
                              f"Received: class_aggregation={class_aggregation}.")
         if num_regressors < 0:
             raise ValueError("Invalid value for argument `num_regressors`. Expected a value >= 0. "
@@ -39,7 +39,7 @@ class R2Score(Metric):
         if p.ndim != 2 or t.shape != p.shape:
             raise ValueError("R2Score expects 2D inputs with shape (batch_size, output_dim). Received input shapes: "
                              f"y_pred.shape={p.shape} and y_true.shape={t.shape}.")
-        _, weights = weighted(t, sample_weight)
+        _, weights = broadcast_weights(t, sample_weight)
         self._fit(t.shape[1:])
         self.sum.assign_add((t * weights).sum(0))
         self.squared_sum.assign_add((t * t * weights).sum(0))

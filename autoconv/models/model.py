@@ -43,7 +43,7 @@ class Model(Layer):
     derived from it that passes no inputs and outputs on defines `call(self, x, training=False)`.
     """
 
-    unwatched = Layer.unwatched | {"_cached_plan", "_chain", "_graph", "_layers", "_trainer"}
+    bookkeeping = Layer.bookkeeping | {"_cached_plan", "_chain", "_graph", "_layers", "_trainer"}
     recordable = True  # true of a graph's call; a class with its own call must set it again
     class_names: tuple[str, ...] | None = None  # names of the output classes, if set; stored in the model's file
     _graph: Graph | None = None

@@ -8,7 +8,7 @@ from ..engine.tensor import Tensor
 from ..functional import concatenate, where
 from ..functional.layer_functions import TensorLike
 from ..operators.arith import normalize_axes
-from .core import on_any_tensor, operand
+from .core import accept_any_tensor, operand
 
 __all__ = ["broadcast_to", "diag", "diagonal", "flip", "fliplr", "flipud", "hstack", "moveaxis",
            "ravel", "repeat", "reshape", "roll", "swapaxes", "take", "take_along_axis", "tile",
@@ -45,11 +45,11 @@ def moveaxis(x: TensorLike, source: int | Sequence[int],
     """Moves axes of x to other positions."""
     x = operand(x)
     count = len(x.shape)
-    from_ = normalize_axes(source, count)
-    to = normalize_axes(destination, count)
-    order = [axis for axis in range(count) if axis not in from_]
-    for place, axis in sorted(zip(to, from_)):
-        order.insert(place, axis)
+    sources = normalize_axes(source, count)
+    targets = normalize_axes(destination, count)
+    order = [axis for axis in range(count) if axis not in sources]
+    for position, axis in sorted(zip(targets, sources)):
+        order.insert(position, axis)
     return x.transpose(tuple(order))
 
 
@@ -87,11 +87,11 @@ def roll(x: TensorLike, shift: int | Sequence[int], axis: Axes = None) -> Tensor
     x = operand(x)
     if axis is None:
         return roll(ravel(x), shift, 0).reshape(tuple(x.shape))
-    for each, along in zip(*(pair.ravel().tolist() for pair in np.broadcast_arrays(shift, axis))):
-        (along,) = normalize_axes(along, len(x.shape))
-        cut = -each % x.shape[along] if x.shape[along] else 0
-        before = (slice(None),) * along
-        x = concatenate([x[(*before, slice(cut, None))], x[(*before, slice(None, cut))]], along) if cut else x
+    for step, dim in zip(*(pair.ravel().tolist() for pair in np.broadcast_arrays(shift, axis))):
+        (dim,) = normalize_axes(dim, len(x.shape))
+        cut = -step % x.shape[dim] if x.shape[dim] else 0
+        before = (slice(None),) * dim
+        x = concatenate([x[(*before, slice(cut, None))], x[(*before, slice(None, cut))]], dim) if cut else x
     return x
 
 
@@ -125,8 +125,8 @@ def _integers(indices: TensorLike) -> Tensor | np.ndarray:
     """Returns indices in the form that getitem accepts."""
     if isinstance(indices, Tensor):
         return indices
-    found = np.asarray(indices)
-    return found if found.size else found.astype(int)
+    array = np.asarray(indices)
+    return array if array.size else array.astype(int)
 
 
 def repeat(x: TensorLike, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
@@ -201,4 +201,4 @@ def diag(x: TensorLike, k: int = 0) -> Tensor:
     return take(concatenate([x, np.zeros(1, x.dtype)]), places)
 
 
-on_any_tensor(globals(), __all__)
+accept_any_tensor(globals(), __all__)

@@ -18,20 +18,20 @@ from ..functional.layer_functions import TensorLike
 OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # tensors
 
 
-def on_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
+def accept_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
     """Makes these functions of an `ops` module accept arrays, lists and symbolic tensors."""
     record_nodes(namespace, [name for name in functions if not hasattr(namespace[name], "recordable")], "ops")
-    namespace.update((name, _on_tensors(namespace[name])) for name in functions)
+    namespace.update((name, _convert_operands(namespace[name])) for name in functions)
 
 
-def _on_tensors(function: Callable) -> Callable:
+def _convert_operands(function: Callable) -> Callable:
     names = tuple(signature(function).parameters)
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        given = [_operand(value) if name in OPERANDS else value for name, value in zip(names, args)]
-        named = {name: _operand(value) if name in OPERANDS else value for name, value in kwargs.items()}
-        return function(*given, *args[len(names) :], **named)
+        values = [_operand(x) if name in OPERANDS else x for name, x in zip(names, args)]
+        options = {name: _operand(x) if name in OPERANDS else x for name, x in kwargs.items()}
+        return function(*values, *args[len(names) :], **options)
 
     return wrapper
 
@@ -99,11 +99,11 @@ def stop_gradient(variable: TensorLike) -> Tensor:
     return operand(variable).detach()
 
 
-def channels_last(data_format: str | None) -> None:
+def check_channels_last(data_format: str | None) -> None:
     """Raises ValueError for an axis order other than (N, H, W, C)."""
     if data_format not in (None, "channels_last"):
         raise ValueError("autoconv's images are (N, H, W, C): data_format must be 'channels_last'. "
                          f"Received: {data_format!r}.")
 
 
-on_any_tensor(globals(), ["stop_gradient"])
+accept_any_tensor(globals(), ["stop_gradient"])

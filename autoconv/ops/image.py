@@ -3,14 +3,14 @@
 from ..engine.tensor import Tensor
 from ..functional import affine_transform, pad, resize
 from ..functional.layer_functions import TensorLike
-from .core import channels_last, on_any_tensor, operand
+from .core import accept_any_tensor, check_channels_last, operand
 
 __all__ = ["affine_transform", "crop_images", "pad_images", "resize", "rgb_to_grayscale"]
 
 
 def rgb_to_grayscale(images: TensorLike, data_format: str | None = None) -> Tensor:
     """Converts images (..., 3) to grey (..., 1): 0.2989 red + 0.587 green + 0.114 blue."""
-    channels_last(data_format)
+    check_channels_last(data_format)
     images = operand(images)
     if images.shape[-1] != 3:
         raise ValueError(f"images must have three channels, red, green and blue. Received shape: {images.shape}.")
@@ -23,7 +23,7 @@ def pad_images(images: TensorLike, top_padding: int | None = None, left_padding:
                target_height: int | None = None, target_width: int | None = None,
                data_format: str | None = None) -> Tensor:
     """Pads images (N, H, W, C) or (H, W, C) with zeros, by two of top, bottom, height, ..."""
-    channels_last(data_format)
+    check_channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
     rows = _sides("top_padding", top_padding, "bottom_padding", bottom_padding, "target_height", target_height, height)
@@ -36,7 +36,7 @@ def crop_images(images: TensorLike, top_cropping: int | None = None,
                 right_cropping: int | None = None, target_height: int | None = None,
                 target_width: int | None = None, data_format: str | None = None) -> Tensor:
     """Crops images (N, H, W, C) or (H, W, C). Pass two of top, bottom, height, and so on."""
-    channels_last(data_format)
+    check_channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
     top, bottom = _sides("top_cropping", top_cropping, "bottom_cropping", bottom_cropping,
@@ -53,12 +53,12 @@ def _sides(first_name: str, first: int | None, last_name: str, last: int | None,
         raise ValueError(f"Must specify exactly two of {first_name}, {last_name}, {whole_name}. "
                          f"Received: {first}, {last}, {whole}.")
     change = 0 if whole is None else sign * (whole - size)
-    before = change - (last or 0) if first is None else first
-    behind = change - before if last is None else last
-    if before < 0 or behind < 0:
-        raise ValueError(f"{first_name} and {last_name} must be at least 0. Received: {before} and "
-                         f"{behind}, for {whole_name}={whole} and a size of {size}.")
-    return before, behind
+    start = change - (last or 0) if first is None else first
+    end = change - start if last is None else last
+    if start < 0 or end < 0:
+        raise ValueError(f"{first_name} and {last_name} must be at least 0. Received: {start} and "
+                         f"{end}, for {whole_name}={whole} and a size of {size}.")
+    return start, end
 
 
-on_any_tensor(globals(), __all__)
+accept_any_tensor(globals(), __all__)

@@ -7,7 +7,7 @@ from ..engine.tensor import Tensor, tensor
 from ..functional.layer_functions import TensorLike
 from . import numpy as knp
 from .arranging import Axes
-from .core import on_any_tensor, operand
+from .core import accept_any_tensor, operand
 
 __all__ = ["in_top_k", "logsumexp", "norm", "top_k"]
 
@@ -17,10 +17,10 @@ def logsumexp(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tenso
     x = knp.floats(operand(x))
     largest = knp.max(x, axis, True).detach()
     largest = knp.where(knp.isfinite(largest), largest, 0.0)
-    found = knp.log(knp.exp(x - largest).sum(axis, True)) + largest
+    result = knp.log(knp.exp(x - largest).sum(axis, True)) + largest
     if keepdims:
-        return found
-    return found.reshape(()) if axis is None else knp.squeeze(found, axis)
+        return result
+    return result.reshape(()) if axis is None else knp.squeeze(result, axis)
 
 
 def norm(x: TensorLike, ord: int | str | None = None, axis: Axes = None,
@@ -38,21 +38,21 @@ def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
     """Returns the k largest elements along the last axis, descending, and their indices."""
     x = operand(x)
 
-    def falling(values: np.ndarray) -> np.ndarray:
+    def sort_descending(values: np.ndarray) -> np.ndarray:
         """Returns the indices in descending order; equal elements keep their order."""
         last = values.shape[-1] - 1
         return (last - np.argsort(values[..., ::-1], -1, kind="stable")[..., ::-1][..., :k]).astype(np.int32)
 
-    places = knp._by_numpy(falling, x)
-    return knp.take_each(x, places, -1), places
+    indices = knp._call_numpy(sort_descending, x)
+    return knp.apply_order(x, indices, -1), indices
 
 
 def in_top_k(targets: TensorLike, predictions: TensorLike, k: int) -> Tensor:
     """Returns whether each target class (N,) is among the k largest predictions (N, C)."""
     scores = operand(predictions).detach().numpy()
     classes = np.asarray(operand(targets).numpy())
-    own = np.take_along_axis(scores, classes[:, None].astype(int), -1)
-    return tensor(((scores > own).sum(-1) < k) & np.isfinite(own[:, 0]))
+    target_scores = np.take_along_axis(scores, classes[:, None].astype(int), -1)
+    return tensor(((scores > target_scores).sum(-1) < k) & np.isfinite(target_scores[:, 0]))
 
 
-on_any_tensor(globals(), __all__)
+accept_any_tensor(globals(), __all__)

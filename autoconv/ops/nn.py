@@ -14,7 +14,7 @@ from ..functional import erf, moments
 from ..functional.layer_functions import TensorLike
 from ..functional.loss_functions import EPSILON
 from ..operators.arith import normalize_axes
-from .core import channels_last, operand
+from .core import check_channels_last, operand
 
 _ACTIVATIONS = [name for name in activations.__all__ if name not in ("deserialize", "get", "linear", "serialize")]
 
@@ -27,7 +27,7 @@ __all__ = ["average_pool", "batch_normalization", "binary_crossentropy", "catego
 def conv(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1, padding: Padding = "valid",
          data_format: str | None = None, dilation_rate: Pair = 1) -> Tensor:
     """Convolves images: (N, H, W, C), kernel (KH, KW, C, F) -> (N, OH, OW, F)."""
-    channels_last(data_format)
+    check_channels_last(data_format)
     return F.conv2d(inputs, kernel, None, strides, padding, dilation_rate)
 
 
@@ -35,7 +35,7 @@ def depthwise_conv(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1,
                    padding: Padding = "valid", data_format: str | None = None,
                    dilation_rate: Pair = 1) -> Tensor:
     """Convolves each channel separately: kernel (KH, KW, C, M) -> (N, OH, OW, C*M)."""
-    channels_last(data_format)
+    check_channels_last(data_format)
     return F.depthwise_conv2d(inputs, kernel, None, strides, padding, dilation_rate)
 
 
@@ -51,21 +51,21 @@ def conv_transpose(inputs: TensorLike, kernel: TensorLike, strides: Pair = 1,
                    padding: str = "valid", output_padding: Pair | None = None,
                    data_format: str | None = None, dilation_rate: Pair = 1) -> Tensor:
     """Applies a transposed convolution: kernel (KH, KW, F, C), (N, H, W, C) -> (N, OH, OW, F)."""
-    channels_last(data_format)
+    check_channels_last(data_format)
     return F.conv2d_transpose(inputs, kernel, None, strides, padding, dilation_rate, output_padding)
 
 
 def max_pool(inputs: TensorLike, pool_size: Pair, strides: Pair | None = None,
              padding: Padding = "valid", data_format: str | None = None) -> Tensor:
     """Returns the maximum of each window: (N, H, W, C) -> (N, OH, OW, C)."""
-    channels_last(data_format)
+    check_channels_last(data_format)
     return F.max_pool2d(inputs, pool_size, strides, padding)
 
 
 def average_pool(inputs: TensorLike, pool_size: Pair, strides: Pair | None = None,
                  padding: Padding = "valid", data_format: str | None = None) -> Tensor:
     """Returns the mean of each window, without padding pixels: (N, H, W, C) -> (N, OH, OW, C)."""
-    channels_last(data_format)
+    check_channels_last(data_format)
     return F.avg_pool2d(inputs, pool_size, strides, padding)
 
 

@@ -23,7 +23,7 @@ from .arranging import Axes, moveaxis
 from .core import cast, convert_to_tensor, ndim, operand, size
 from .products import *  # noqa: F403
 
-_OF_TENSORS = [*(name for name in arrays.__all__ if name not in ("cast", "erf")), "tanh", "add",
+_ON_TENSORS = [*(name for name in arrays.__all__ if name not in ("cast", "erf")), "tanh", "add",
                "all", "allclose", "any", "argmin", "argsort", "average", "bitwise_and",
                "bitwise_not", "bitwise_or", "bitwise_xor", "ceil", "count_nonzero", "cumsum",
                "divide", "empty_like", "floor", "floor_divide", "full_like", "isclose", "isfinite",
@@ -36,52 +36,52 @@ _ALIASES = {"absolute": "abs", "amax": "max", "amin": "min", "bitwise_invert": "
 
 __all__ = [
     "arange", "array", "eye", "full", "identity", "linspace", "ndim", "ones", "size", "zeros",
-    *_OF_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__,
+    *_ON_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__,
 ]
 
 FLOATX = "float32"
 
 
-def _first(x1: TensorLike, x2: TensorLike) -> TensorLike:
+def _convert_first(x1: TensorLike, x2: TensorLike) -> TensorLike:
     """Returns the first operand, converted to a tensor unless the second is a tensor."""
     return x1 if isinstance(x2, Tensor | SymbolicTensor) else operand(x1)
 
 
-def _of_two(name: str, operation: Callable[[Any, Any], Tensor],
-            doc: str) -> Callable[[TensorLike, TensorLike], Tensor]:
+def _make_binary(name: str, operation: Callable[[Any, Any], Tensor],
+                 doc: str) -> Callable[[TensorLike, TensorLike], Tensor]:
     """Creates the function for a Python operator. Shapes broadcast."""
 
     def function(x1: TensorLike, x2: TensorLike) -> Tensor:
-        return operation(_first(x1, x2), x2)
+        return operation(_convert_first(x1, x2), x2)
 
     return broadcasting(named(function, name, doc))
 
 
-add = _of_two("add", operator.add, "x1 + x2, element by element; shapes broadcast.")
-subtract = _of_two("subtract", operator.sub, "x1 - x2, element by element; shapes broadcast.")
-multiply = _of_two("multiply", operator.mul, "x1 x2, element by element; shapes broadcast.")
-divide = _of_two("divide", operator.truediv, "x1 / x2, element by element; shapes broadcast.")
-power = _of_two("power", operator.pow, "x1 to the power of x2, element by element; shapes broadcast.")
-mod = _of_two("mod", operator.mod, "The remainder of x1 / x2, with the sign of x2; shapes broadcast.")
-floor_divide = _of_two("floor_divide", operator.floordiv,
-                       "x1 / x2, rounded down to an integer; it has no gradient.")
-bitwise_and = _of_two(
+add = _make_binary("add", operator.add, "x1 + x2, element by element; shapes broadcast.")
+subtract = _make_binary("subtract", operator.sub, "x1 - x2, element by element; shapes broadcast.")
+multiply = _make_binary("multiply", operator.mul, "x1 x2, element by element; shapes broadcast.")
+divide = _make_binary("divide", operator.truediv, "x1 / x2, element by element; shapes broadcast.")
+power = _make_binary("power", operator.pow, "x1 to the power of x2, element by element; shapes broadcast.")
+mod = _make_binary("mod", operator.mod, "The remainder of x1 / x2, with the sign of x2; shapes broadcast.")
+floor_divide = _make_binary("floor_divide", operator.floordiv,
+                            "x1 / x2, rounded down to an integer; it has no gradient.")
+bitwise_and = _make_binary(
     "bitwise_and", operator.and_, "The bits set in both integers; for booleans, whether both are True.")
-bitwise_or = _of_two(
+bitwise_or = _make_binary(
     "bitwise_or", operator.or_, "The bits set in x1 or x2; for booleans, whether at least one is True.")
-bitwise_xor = _of_two(
+bitwise_xor = _make_binary(
     "bitwise_xor", operator.xor, "The bits set in exactly one of x1 and x2; for booleans, whether exactly one is True.")
-logical_and = _of_two("logical_and", lambda x1, x2: _truth(x1) & _truth(x2),
-                      "Whether both x1 and x2 are nonzero, element by element.")
-logical_or = _of_two("logical_or", lambda x1, x2: _truth(x1) | _truth(x2),
-                     "Whether x1 or x2 is nonzero, element by element.")
-logical_xor = _of_two("logical_xor", lambda x1, x2: _truth(x1) ^ _truth(x2),
-                      "Whether exactly one of x1 and x2 is nonzero, element by element.")
+logical_and = _make_binary("logical_and", lambda x1, x2: _truth(x1) & _truth(x2),
+                           "Whether both x1 and x2 are nonzero, element by element.")
+logical_or = _make_binary("logical_or", lambda x1, x2: _truth(x1) | _truth(x2),
+                          "Whether x1 or x2 is nonzero, element by element.")
+logical_xor = _make_binary("logical_xor", lambda x1, x2: _truth(x1) ^ _truth(x2),
+                           "Whether exactly one of x1 and x2 is nonzero, element by element.")
 
 
 def matmul(x1: TensorLike, x2: TensorLike) -> Tensor:
     """Multiplies matrices: (..., N, K) and (..., K, M) -> (..., N, M)."""
-    return _first(x1, x2) @ x2  # type: ignore[operator, return-value]
+    return _convert_first(x1, x2) @ x2  # type: ignore[operator, return-value]
 
 
 def bitwise_not(x: TensorLike) -> Tensor:
@@ -113,7 +113,7 @@ def sign(x: TensorLike) -> Tensor:
     """-1, 0 or 1; it has no gradient."""
     x = operand(x).detach()
     if _is_whole(x):
-        return _by_numpy(np.sign, x)
+        return _call_numpy(np.sign, x)
     return where(x > 0, 1.0, where(x < 0, -1.0, x * 0.0))
 
 
@@ -136,7 +136,7 @@ def min(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Returns the minimum over one or several axes, or over all elements."""
     x = operand(x)
     if _is_whole(x):  # unsigned integers have no negatives
-        return _by_numpy(lambda a: np.min(a, tuple(axis) if isinstance(axis, list) else axis, keepdims=keepdims), x)
+        return _call_numpy(lambda a: np.min(a, tuple(axis) if isinstance(axis, list) else axis, keepdims=keepdims), x)
     return -((-x).max(axis, keepdims))
 
 
@@ -155,7 +155,7 @@ def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Te
     """Returns the index of the (first) minimum along `axis`. It has no gradient."""
     x = operand(x)
     if _is_whole(x):
-        return _by_numpy(lambda a: np.argmin(a, axis, keepdims=keepdims), x)
+        return _call_numpy(lambda a: np.argmin(a, axis, keepdims=keepdims), x)
     return argmax(-x, axis, keepdims)
 
 
@@ -205,9 +205,9 @@ def prod(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Multiplies the elements along axes, or all elements, pairwise. Integers give int64."""
     x = _summable(operand(x))
     axes = normalize_axes(axis, len(x.shape))
-    kept = [n for i, n in enumerate(x.shape) if i not in axes]
-    shape = [1 if i in axes else n for i, n in enumerate(x.shape)] if keepdims else kept
-    x = moveaxis(x, axes, tuple(range(len(axes)))).reshape((_size(x.shape[i] for i in axes), *kept))
+    rest = [n for i, n in enumerate(x.shape) if i not in axes]
+    shape = [1 if i in axes else n for i, n in enumerate(x.shape)] if keepdims else rest
+    x = moveaxis(x, axes, tuple(range(len(axes)))).reshape((_size(x.shape[i] for i in axes), *rest))
     if not x.shape[0]:
         return ones(shape, x.dtype)
     while (count := x.shape[0]) > 1:
@@ -253,13 +253,13 @@ def isinf(x: TensorLike) -> Tensor:
 def isclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e-8,
             equal_nan: bool = False) -> Tensor:
     """Returns whether |x1 - x2| <= atol + rtol |x2|; infinities are close only to themselves."""
-    return _by_numpy(np.isclose, x1, x2, rtol, atol, equal_nan)
+    return _call_numpy(np.isclose, x1, x2, rtol, atol, equal_nan)
 
 
 def allclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e-8,
              equal_nan: bool = False) -> Tensor:
     """Returns whether `isclose` holds for all elements: a tensor of one boolean."""
-    return _by_numpy(np.allclose, x1, x2, rtol, atol, equal_nan)
+    return _call_numpy(np.allclose, x1, x2, rtol, atol, equal_nan)
 
 
 def count_nonzero(x: TensorLike, axis: Axes = None) -> Tensor:
@@ -269,46 +269,46 @@ def count_nonzero(x: TensorLike, axis: Axes = None) -> Tensor:
 
 def floor(x: TensorLike) -> Tensor:
     """Rounds x down to an integer; it has no gradient."""
-    return _by_numpy(np.floor, floats(x))
+    return _call_numpy(np.floor, floats(x))
 
 
 def ceil(x: TensorLike) -> Tensor:
     """Rounds x up to an integer; it has no gradient."""
-    return _by_numpy(np.ceil, floats(x))
+    return _call_numpy(np.ceil, floats(x))
 
 
 def trunc(x: TensorLike) -> Tensor:
     """Rounds x towards 0; it has no gradient."""
-    return _by_numpy(np.trunc, x)
+    return _call_numpy(np.trunc, x)
 
 
 def round(x: TensorLike, decimals: int = 0) -> Tensor:
     """Rounds x to this many decimals, halves to even; it has no gradient."""
-    return _by_numpy(np.round, x, decimals)
+    return _call_numpy(np.round, x, decimals)
 
 
 def argsort(x: TensorLike, axis: int | None = -1) -> Tensor:
     """Returns the indices that sort x along `axis`; equal elements keep their order."""
-    return _by_numpy(lambda a: np.argsort(a, axis, kind="stable").astype(np.int32), x)
+    return _call_numpy(lambda a: np.argsort(a, axis, kind="stable").astype(np.int32), x)
 
 
 def sort(x: TensorLike, axis: int = -1) -> Tensor:
     """Sorts x in ascending order along `axis`, or the flattened x if axis is None."""
     x = operand(x) if axis is not None else operand(x).reshape((-1,))
-    return take_each(x, argsort(x, axis or 0), axis or 0)
+    return apply_order(x, argsort(x, axis or 0), axis or 0)
 
 
-def take_each(x: Tensor, places: Tensor, axis: int) -> Tensor:
+def apply_order(x: Tensor, order: Tensor, axis: int) -> Tensor:
     """Selects the elements of x along `axis` by indices from `argsort`."""
-    index: list[Any] = list(np.ogrid[tuple(map(slice, places.shape))])
-    index[axis] = places.numpy()
+    index: list[Any] = list(np.ogrid[tuple(map(slice, order.shape))])
+    index[axis] = order.numpy()
     return x[tuple(index)]
 
 
 def abs(x: TensorLike) -> Tensor:  # type: ignore[no-redef]
     """|x|, element by element."""
     x = operand(x)
-    return _by_numpy(np.abs, x) if _is_whole(x) else arrays.abs(x)
+    return _call_numpy(np.abs, x) if _is_whole(x) else arrays.abs(x)
 
 
 def _is_whole(x: TensorLike) -> bool:
@@ -322,7 +322,7 @@ def floats(x: TensorLike) -> Tensor:
     return cast(x, "float32") if _is_whole(x) else x
 
 
-def _by_numpy(function: Callable, *arguments: Any) -> Tensor:
+def _call_numpy(function: Callable, *arguments: Any) -> Tensor:
     """Calls a NumPy function; its result, without gradient, is on the first argument's device."""
     trace.stop("a function of ops that NumPy computes")
     first = operand(arguments[0])
@@ -400,10 +400,10 @@ def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True,
     return tensor(np.linspace(start, stop, num, endpoint, dtype=dtype or FLOATX))
 
 
-core.on_any_tensor(globals(), _OF_TENSORS)
-globals().update((name, globals()[of]) for name, of in _ALIASES.items())
+core.accept_any_tensor(globals(), _ON_TENSORS)
+globals().update((alias, globals()[name]) for alias, name in _ALIASES.items())
 
-for _name in (*_OF_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__):
+for _name in (*_ON_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__):
     _theirs = getattr(np, _name, None)
     if _theirs is not None and _theirs not in array_functions.FLAT:
         array_functions.implements(_theirs)(globals()[_name])

@@ -8,7 +8,7 @@ from ..engine.tensor import Tensor
 from ..functional.layer_functions import TensorLike
 from ..operators.arith import normalize_axes
 from .arranging import diagonal
-from .core import cast, on_any_tensor, operand
+from .core import accept_any_tensor, cast, operand
 
 __all__ = ["dot", "einsum", "tensordot"]
 
@@ -30,16 +30,16 @@ def tensordot(x1: TensorLike, x2: TensorLike,
     a = operand(x1)
     b = operand(x2)
     if isinstance(axes, Sequence):
-        of_a, of_b = (normalize_axes(tuple(np.atleast_1d(each).tolist()), len(x.shape))
-                      for each, x in zip(axes, (a, b)))
+        axes_a, axes_b = (normalize_axes(tuple(np.atleast_1d(numbers).tolist()), len(x.shape))
+                          for numbers, x in zip(axes, (a, b)))
     else:
-        of_a = tuple(range(len(a.shape) - axes, len(a.shape)))
-        of_b = tuple(range(axes))
-    if [a.shape[i] for i in of_a] != [b.shape[i] for i in of_b]:
+        axes_a = tuple(range(len(a.shape) - axes, len(a.shape)))
+        axes_b = tuple(range(axes))
+    if [a.shape[i] for i in axes_a] != [b.shape[i] for i in axes_b]:
         raise ValueError(f"The axes of a product must have the same sizes. Received shapes: {tuple(a.shape)} and "
-                         f"{tuple(b.shape)}, summed over the axes {of_a} and {of_b}.")
+                         f"{tuple(b.shape)}, summed over the axes {axes_a} and {axes_b}.")
     names = [[f"a{i}" for i in range(len(a.shape))], [f"b{i}" for i in range(len(b.shape))]]
-    for i, j in zip(of_a, of_b):
+    for i, j in zip(axes_a, axes_b):
         names[1][j] = names[0][i]
     free = [name for name in (*names[0], *names[1]) if (name in names[0]) != (name in names[1])]
     return _product(a, b, names[0], names[1], free)
@@ -57,23 +57,23 @@ def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
             if sizes.setdefault(name, size) != size and not name.isdigit():
                 raise ValueError(f"einsum needs one size per letter. Received: {subscripts!r} with "
                                  f"axis {name!r} of sizes {sizes[name]} and {size}.")
-    x, names = _reduced(tensors[0], inputs[0], {*result, *(name for more in inputs[1:] for name in more)})
-    for i, (other, more) in enumerate(zip(tensors[1:], inputs[1:]), 1):
-        wanted = {*result, *(name for left in inputs[i + 1 :] for name in left)}
-        other, more = _reduced(other, more, {*names, *wanted})
-        x, names = _reduced(x, names, {*more, *wanted})
-        kept = [name for name in dict.fromkeys([*names, *more]) if name in wanted]
-        x = _product(x, other, names, more, kept)
-        names = kept
-    x, names = _reduced(x, names, set(result))
+    x, names = _reduce(tensors[0], inputs[0], {*result, *(name for other_names in inputs[1:] for name in other_names)})
+    for i, (other, other_names) in enumerate(zip(tensors[1:], inputs[1:]), 1):
+        axes = {*result, *(name for later in inputs[i + 1 :] for name in later)}
+        other, other_names = _reduce(other, other_names, {*names, *axes})
+        x, names = _reduce(x, names, {*other_names, *axes})
+        output = [name for name in dict.fromkeys([*names, *other_names]) if name in axes]
+        x = _product(x, other, names, other_names, output)
+        names = output
+    x, names = _reduce(x, names, set(result))
     return x.transpose(tuple(names.index(name) for name in result)) if names != list(result) else x
 
 
 def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], list[str]]:
     """Returns the axis names of the operands and the result; axes in "..." are numbered from the end."""
-    given, arrow, result = subscripts.replace(" ", "").partition("->")
-    terms = given.split(",")
-    letters = given.replace(",", "").replace("...", "")
+    operands_text, arrow, result = subscripts.replace(" ", "").partition("->")
+    terms = operands_text.split(",")
+    letters = operands_text.replace(",", "").replace("...", "")
     if len(terms) != len(tensors) or not tensors or not set(letters + result.replace("...", "")) <= set(
             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"):
         raise ValueError("einsum needs letters for the axes of each tensor, such as "
@@ -82,50 +82,50 @@ def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], 
     if any(len(names) != len(x.shape) for names, x in zip(inputs, tensors)):
         raise ValueError(f"einsum needs a letter for each axis. Received: {subscripts!r} for "
                          f"shapes {[tuple(x.shape) for x in tensors]}.")
-    others = max(sum(name.isdigit() for name in names) for names in inputs)
+    ellipsis_axes = max(sum(name.isdigit() for name in names) for names in inputs)
     if not arrow:
         result = "..." + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
-    found = _letters(result, others)
-    if len(set(found)) != len(found) or not set(found) <= {name for names in inputs for name in names}:
+    output = _letters(result, ellipsis_axes)
+    if len(set(output)) != len(output) or not set(output) <= {name for names in inputs for name in names}:
         raise ValueError(f"The result of einsum must have axes of its operands, each once. Received: {subscripts!r}.")
-    return inputs, found
+    return inputs, output
 
 
-def _letters(term: str, others: int) -> list[str]:
+def _letters(term: str, axes: int) -> list[str]:
     """Returns the letters of a term, with numbers for the axes of "..."."""
     before, dots, after = term.partition("...")
-    return [*before, *(str(i) for i in reversed(range(others)) if dots), *after]
+    return [*before, *(str(i) for i in reversed(range(axes)) if dots), *after]
 
 
-def _reduced(x: Tensor, names: list[str], wanted: set[str]) -> tuple[Tensor, list[str]]:
+def _reduce(x: Tensor, names: list[str], axes: set[str]) -> tuple[Tensor, list[str]]:
     """Takes the diagonal over axes of the same name, and sums over unwanted axes."""
     for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         while names.count(name) > 1:
             first, second = [i for i, each in enumerate(names) if each == name][:2]
             x = diagonal(x, 0, first, second)
             names = [*(each for i, each in enumerate(names) if i not in (first, second)), name]
-    gone = tuple(i for i, name in enumerate(names) if name not in wanted)
-    return cast(x.sum(gone), x.dtype) if gone else x, [name for name in names if name in wanted]
+    rest = tuple(i for i, name in enumerate(names) if name not in axes)
+    return cast(x.sum(rest), x.dtype) if rest else x, [name for name in names if name in axes]
 
 
 def _product(a: Tensor, b: Tensor, names_a: list[str], names_b: list[str],
              result: list[str]) -> Tensor:
     """Returns the sum of a b over shared axes that the result lacks, as a product of matrices."""
-    shared = [name for name in names_a if name in names_b]
-    batch, summed = ([name for name in shared if (name in result) == kept] for kept in (True, False))
-    of_a, of_b = ([name for name in names if name not in shared] for names in (names_a, names_b))
+    common = [name for name in names_a if name in names_b]
+    batch, inner = ([name for name in common if (name in result) == keep] for keep in (True, False))
+    rows, columns = ([name for name in names if name not in common] for names in (names_a, names_b))
     sizes = dict(zip([*names_b, *names_a], [*b.shape, *a.shape]))
 
     def matrices(x: Tensor, names: list[str], *parts: list[str]) -> Tensor:
-        own = dict(zip(names, x.shape))
+        own_sizes = dict(zip(names, x.shape))
         x = x.transpose(tuple(names.index(name) for part in parts for name in part))
-        return x.reshape((*(own[name] for name in parts[0]),
-                          *(int(np.prod([own[name] for name in part], dtype=int)) for part in parts[1:])))
+        return x.reshape((*(own_sizes[name] for name in parts[0]),
+                          *(int(np.prod([own_sizes[name] for name in part], dtype=int)) for part in parts[1:])))
 
-    y = matrices(a, names_a, batch, of_a, summed) @ matrices(b, names_b, batch, summed, of_b)
-    whole = [*batch, *of_a, *of_b]
-    y = y.reshape((*y.shape[: len(batch)], *(sizes[name] for name in (*of_a, *of_b))))
-    return y.transpose(tuple(whole.index(name) for name in result)) if whole != result else y
+    y = matrices(a, names_a, batch, rows, inner) @ matrices(b, names_b, batch, inner, columns)
+    order = [*batch, *rows, *columns]
+    y = y.reshape((*y.shape[: len(batch)], *(sizes[name] for name in (*rows, *columns))))
+    return y.transpose(tuple(order.index(name) for name in result)) if order != result else y
 
 
-on_any_tensor(globals(), __all__)
+accept_any_tensor(globals(), __all__)

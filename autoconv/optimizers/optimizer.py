@@ -12,16 +12,16 @@ import numpy as np
 
 from .. import initializers
 from ..arguments import keywords, names
-from ..arguments.checked import Checked, at_least_zero, fraction_or_one, is_number, several
+from ..arguments.checked import Setting, check_above_one, check_fraction_or_one, check_nonnegative, is_number
 from ..arguments.shapes import check_count
 from ..engine.tensor import Tensor, no_grad
 from ..engine.variable import Stateful, Variable, preserve_values
 from . import schedules
-from .slots import FlatParameters, Slots, warn_of_missing
+from .slots import FlatParameters, Slots, warn_about_missing
 
 LearningRate = float | Callable[[int], float]
 
-names_given: Counter[str] = Counter()
+name_counts: Counter[str] = Counter()
 
 
 class Optimizer(Stateful):
@@ -41,38 +41,38 @@ class Optimizer(Stateful):
 
     recordable = False  # whether `update_step` only runs kernels `k`; `rate` and `decay_factor` hold all that changes
     # Attributes whose contents no recording depends on: what training itself changes.
-    unwatched: ClassVar[frozenset[str]] = frozenset({"_added", "_products", "name"})
+    bookkeeping: ClassVar[frozenset[str]] = frozenset({"_added_variables", "_products", "name"})
 
     _slots: tuple[str, ...] = ()  # the slots' names of this kind of optimizer
-    _first: ClassVar[dict[str, str]] = {}  # the attribute with a slot's initial value, if that is not 0
-    _apart: ClassVar[tuple[str, ...]] = ("velocity_hat",)  # slots that Keras creates after all others
+    _initial_attributes: ClassVar[dict[str, str]] = {}  # the attribute with a slot's initial value, if that is not 0
+    _late_slots: ClassVar[tuple[str, ...]] = ("velocity_hat",)  # slots that Keras creates after all others
 
-    weight_decay = Checked(at_least_zero, optional=True)
-    clipnorm = Checked(at_least_zero, optional=True)
-    clipvalue = Checked(at_least_zero, optional=True)
-    global_clipnorm = Checked(at_least_zero, optional=True)
-    loss_scale_factor = Checked(at_least_zero, optional=True)
-    gradient_accumulation_steps = Checked(several, optional=True)
+    weight_decay = Setting(check_nonnegative, optional=True)
+    clipnorm = Setting(check_nonnegative, optional=True)
+    clipvalue = Setting(check_nonnegative, optional=True)
+    global_clipnorm = Setting(check_nonnegative, optional=True)
+    loss_scale_factor = Setting(check_nonnegative, optional=True)
+    gradient_accumulation_steps = Setting(check_above_one, optional=True)
 
     def __init__(
         self, learning_rate: LearningRate, weight_decay: float | None = None, clipnorm: float | None = None,
         clipvalue: float | None = None, global_clipnorm: float | None = None, use_ema: bool = False,
         ema_momentum: float = 0.99, ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
-        gradient_accumulation_steps: int | None = None, name: str | None = None, **others: Any,
+        gradient_accumulation_steps: int | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:
-        if others.pop("decay", None) is not None:
+        if kwargs.pop("decay", None) is not None:
             warnings.warn("Argument `decay` is no longer supported and will be ignored. A schedule does "
                           "what it did.", stacklevel=3)
-        for other in others:
-            raise keywords.unknown(self, other, Optimizer, others, "Argument(s) not recognized")
+        for key in kwargs:
+            keywords.refuse_argument(self, key, Optimizer, kwargs, "Argument(s) not recognized")
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
-        given = {key: value for key, value in clips.items() if value is not None}
-        if len(given) > 1:
-            raise ValueError(f"Only one of clipnorm, clipvalue and global_clipnorm can be set. Received: {given}.")
+        clips = {key: value for key, value in clips.items() if value is not None}
+        if len(clips) > 1:
+            raise ValueError(f"Only one of clipnorm, clipvalue and global_clipnorm can be set. Received: {clips}.")
         if use_ema:
-            ema_momentum = fraction_or_one(ema_momentum, "ema_momentum")
+            ema_momentum = check_fraction_or_one(ema_momentum, "ema_momentum")
             check_count("ema_overwrite_frequency", 1 if ema_overwrite_frequency is None else ema_overwrite_frequency, 1)
-        self.name = name or names.numbered(names.snake_case(type(self).__name__), names_given)
+        self.name = name or names.uniquify(names.snake_case(type(self).__name__), name_counts)
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
@@ -84,12 +84,12 @@ class Optimizer(Stateful):
         self.gradient_accumulation_steps = gradient_accumulation_steps
         if self.gradient_accumulation_steps:
             self.recordable = False  # most steps change no weight
-        self._not_decayed: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of their names
+        self._decay_exclusions: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of their names
         self._iterations = Variable.wrap(np.array(0), "iteration", self.name)
         self._learning_rate = Variable.wrap(np.array(0.0), "learning_rate", self.name)  # used only without a schedule
         self._schedule: Callable[[int], float] | None = None
-        self._added: list[Variable] = []  # variables made by add_variable
-        self._kept = Slots()
+        self._added_variables: list[Variable] = []  # variables made by add_variable
+        self._storage = Slots()
         self.learning_rate = learning_rate
 
     def get_config(self) -> dict[str, Any]:
@@ -149,12 +149,12 @@ class Optimizer(Stateful):
     @property
     def flat(self) -> FlatParameters | None:
         """The weights in one flat array, with their gradients; None before `build`."""
-        return self._kept.flat
+        return self._storage.flat
 
     @property
     def built(self) -> bool:
         """Whether `build` has set its parameters."""
-        return self._kept.flat is not None
+        return self._storage.flat is not None
 
     def build(self, parameters: Sequence[Variable]) -> None:
         """Lays the parameters into flat arrays and makes the slots, once. Later calls may omit some parameters, which
@@ -162,7 +162,7 @@ class Optimizer(Stateful):
 
         Raises ValueError for parameters that it was not built for.
         """
-        self._kept.build(list({id(p): p for p in parameters}.values()), self._first_values())
+        self._storage.build(list({id(p): p for p in parameters}.values()), self._first_values())
 
     def train(self, parameters: Sequence[Variable]) -> None:
         """Builds the optimizer before its first step; later calls change the set of trained parameters."""
@@ -177,15 +177,17 @@ class Optimizer(Stateful):
 
     def _first_values(self) -> dict[str, float]:
         """Returns each slot's initial value."""
-        return {slot: getattr(self, self._first[slot]) if slot in self._first else 0.0 for slot in self.slots}
+        names = self._initial_attributes
+        return {slot: getattr(self, names[slot]) if slot in names else 0.0 for slot in self.slots}
 
     def _slot(self, slot: str) -> Any:
         """Returns a slot's flat array, or an array of length zero if this optimizer lacks the slot."""
-        return self._kept.arrays[slot] if slot in self._slots else self.flat.data[:0]  # type: ignore[union-attr]
+        return self._storage.arrays[slot] if slot in self._slots else self.flat.data[:0]  # type: ignore[union-attr]
 
     def slot_order(self, count: int | None = None) -> list[tuple[str, int]]:
         """Returns the slots with their parameters' numbers, in Keras's order. count: the number of parameters."""
-        return self._kept.order([slot for slot in self.slots if slot in self._kept.arrays], self._apart, count)
+        slots = [slot for slot in self.slots if slot in self._storage.arrays]
+        return self._storage.order(slots, self._late_slots, count)
 
     # The variables.
 
@@ -198,36 +200,36 @@ class Optimizer(Stateful):
 
     def _named_variables(self) -> dict[str, Variable]:
         """Returns `variables` by their keys in `get_state`."""
-        found = {"iterations": self._iterations}
+        variables = {"iterations": self._iterations}
         if self._schedule is None:
-            found["learning_rate"] = self._learning_rate
-        found.update({f"variable_{i}": variable for i, variable in enumerate(self._added)})
+            variables["learning_rate"] = self._learning_rate
+        variables.update({f"variable_{i}": added for i, added in enumerate(self._added_variables)})
         if self.built:
-            self._kept.make(self._first_values())
-            found.update(self._kept.variables(self.slot_order(), self.name))
-        return found
+            self._storage.make(self._first_values())
+            variables.update(self._storage.variables(self.slot_order(), self.name))
+        return variables
 
     def get_state(self, parameters: Sequence[Variable] | None = None) -> dict[str, np.ndarray]:
         """Returns copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i of
         these parameters, or of all. Raises ValueError for a parameter that the optimizer was not built for.
         """
-        found = {key: variable.numpy() for key, variable in self._named_variables().items()}
+        arrays = {key: variable.numpy() for key, variable in self._named_variables().items()}
         if parameters is None or not self.built:
-            return found
-        if not {id(parameter) for parameter in self._kept.known} >= set(map(id, parameters)):
+            return arrays
+        if not {id(parameter) for parameter in self._storage.weights} >= set(map(id, parameters)):
             raise ValueError(f"This {type(self).__name__} was built for other parameters: layers were added or changed "
                              "their `trainable`.")
-        state = {key: value for key, value in found.items() if "/" not in key}
-        return {**state, **self._kept.state_of(parameters, self.slots)}
+        state = {key: value for key, value in arrays.items() if "/" not in key}
+        return {**state, **self._storage.copy_state(parameters, self.slots)}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restores the state of `get_state`. Call `build(parameters)` first. Raises ValueError if it does not fit."""
         numbers, variables = ("iterations", "learning_rate"), self._named_variables()
-        own = {key: variable.shape for key, variable in variables.items() if key not in numbers}
-        given = {key: np.shape(value) for key, value in state.items() if key not in numbers}
-        if own != given:
+        shapes = {key: variable.shape for key, variable in variables.items() if key not in numbers}
+        sizes = {key: np.shape(value) for key, value in state.items() if key not in numbers}
+        if shapes != sizes:
             raise ValueError("This state belongs to another optimizer or to other parameters. "
-                             f"{type(self).__name__} has {own or 'no slots (build it first)'}. Received: {given}.")
+                             f"{type(self).__name__} has {shapes or 'no slots (build it first)'}. Received: {sizes}.")
         for key in variables.keys() & state.keys():
             variables[key].assign(state[key])
 
@@ -238,16 +240,16 @@ class Optimizer(Stateful):
         values = initializers.get(initializer)(tuple(shape), kind)
         variable = Variable(np.reshape(values, shape), None, kind, False, name=name)
         variable.path = f"{self.name}/{variable.name}"
-        self._added.append(variable)
+        self._added_variables.append(variable)
         return variable
 
     def add_variable_from_reference(self, reference_variable: Variable, name: str | None = None,
                                     initializer: Any = "zeros") -> Variable:
         """Adds a new variable with a weight's shape, dtype and device."""
-        of = reference_variable
-        path = f"{of.path.replace('/', '_')}_{name or 'var'}"
-        variable = self.add_variable(of.shape, initializer, of.dtype, name=path)
-        variable.data, variable.device = of.device.array(variable.data), of.device
+        weight = reference_variable
+        path = f"{weight.path.replace('/', '_')}_{name or 'var'}"
+        variable = self.add_variable(weight.shape, initializer, weight.dtype, name=path)
+        variable.data, variable.device = weight.device.array(variable.data), weight.device
         return variable
 
     # Methods that Keras's optimizers call to change a variable.
@@ -275,15 +277,15 @@ class Optimizer(Stateful):
             return
         is_own = self.flat is not None and gradients is self.flat.gradients  # then they are not scaled
         gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
-        warn_of_missing(gradients, parameters or (() if self.flat is None else self.flat.parameters))
+        warn_about_missing(gradients, parameters or (() if self.flat is None else self.flat.parameters))
         if parameters is not None:
             if self.flat is None:
                 self.train(parameters)
-            given = {id(parameter): gradient for parameter, gradient in zip(parameters, gradients)}
+            by_id = {id(parameter): gradient for parameter, gradient in zip(parameters, gradients)}
             own_parameters = self.flat.parameters  # type: ignore[union-attr]
-            some = given.keys() <= {id(parameter) for parameter in own_parameters}
-            Optimizer.build(self, own_parameters if some else parameters)  # the device may have changed
-            gradients = [given.get(id(parameter)) for parameter in self.flat.parameters]  # type: ignore[union-attr]
+            is_subset = by_id.keys() <= {id(parameter) for parameter in own_parameters}
+            Optimizer.build(self, own_parameters if is_subset else parameters)  # the device may have changed
+            gradients = [by_id.get(id(parameter)) for parameter in self.flat.parameters]  # type: ignore[union-attr]
         if self.flat is None:
             raise ValueError("The first apply() needs the parameters: apply(gradients, parameters), or call "
                              "build(parameters) first.")
@@ -294,7 +296,7 @@ class Optimizer(Stateful):
         if self.loss_scale_factor and not is_own:
             self.flat.gradient /= self.flat.dtype.type(self.loss_scale_factor)
         count = self.gradient_accumulation_steps
-        if not count or self._kept.accumulate(count, is_last=(self._iterations.data.item() + 1) % count == 0):
+        if not count or self._storage.accumulate(count, is_last=(self._iterations.data.item() + 1) % count == 0):
             self.update({i for i, gradient in enumerate(gradients) if gradient is None})
         elif self.use_ema:
             self._keep_average(self.flat)
@@ -326,8 +328,8 @@ class Optimizer(Stateful):
         the optimizer is `recordable`. Counts no step. missing: the numbers of parameters to leave unchanged.
         """
         flat: Any = self.flat
-        before = [(part, np.array(flat.device.numpy(part))) for array in (flat.data, *self._kept.arrays.values())
-                  for i, part in enumerate(flat.split(array)) if i in missing]
+        old_values = [(part, np.array(flat.device.numpy(part))) for array in (flat.data, *self._storage.arrays.values())
+                      for i, part in enumerate(flat.split(array)) if i in missing]
         k = flat.device.kernels("update")
         if self.clipvalue is not None:
             k.clip(flat.gradient, self.clipvalue)
@@ -337,22 +339,22 @@ class Optimizer(Stateful):
         elif self.global_clipnorm is not None:
             k.shrink(flat.gradient, self.global_clipnorm)
         if len(signature(self.update_step).parameters) == 3:  # parameters: gradient, variable and learning rate
-            self._update_each(k, flat, missing)
+            self._update_parameters(k, flat, missing)
         else:
             decay_factor = flat.device.dynamic(self._decay_factor) if self.weight_decay else 1.0
-            if self.weight_decay and any(self._not_decayed):
+            if self.weight_decay and any(self._decay_exclusions):
                 for start, parameter in zip(flat.starts, flat.parameters):
                     if not self._is_excluded(parameter):
                         k.decay(flat.data[start : start + parameter.size], decay_factor)
                 decay_factor = 1.0
             self.update_step(k, flat, flat.device.dynamic(self._step_size), decay_factor)
-        for part, values in before:
+        for part, values in old_values:
             part[...] = flat.device.asarray(values)
         flat.constrain()
         if self.use_ema:
             self._keep_average(flat)
 
-    def _update_each(self, k: Any, flat: FlatParameters, missing: AbstractSet[int]) -> None:
+    def _update_parameters(self, k: Any, flat: FlatParameters, missing: AbstractSet[int]) -> None:
         """Updates parameter by parameter, by a user's own `update_step`."""
         with no_grad():
             for i, (parameter, view) in enumerate(zip(flat.parameters, flat.views)):
@@ -361,17 +363,17 @@ class Optimizer(Stateful):
                         k.decay(view.reshape(-1), self._decay_factor())
                     self.update_step(Tensor(flat.gradients[i], device=flat.device), parameter, self.learning_rate)
 
-    def update_step(self, *given: Any, **named: Any) -> None:
+    def update_step(self, *args: Any, **kwargs: Any) -> None:
         """Updates one weight: `update_step(gradient, variable, learning_rate)`. Or all of them, on the flat arrays:
         `update_step(k, flat, rate, decay_factor)`. Your own takes the arguments of either.
 
         `k` has the kernels. `rate` is the step size and `decay_factor` the fraction of a weight left by weight decay:
         numbers, or in a recording placeholders for them, which only kernels can read.
         """
-        if len(given) + len(named) == 3:
-            self._update_one(*given, **named)
+        if len(args) + len(kwargs) == 3:
+            self._update_one(*args, **kwargs)
         else:
-            self.formula(*given, **named)
+            self.formula(*args, **kwargs)
 
     def formula(self, k: Any, flat: Any, rate: Any, decay_factor: Any) -> None:
         """Updates `flat.data` from `flat.gradient`, with `update_step`'s arguments: an optimizer's defining formula."""
@@ -384,7 +386,7 @@ class Optimizer(Stateful):
             raise ValueError("update_step() needs the optimizer's variables: call "
                              f"{type(self).__name__}.build([...]) first.")
         schedule = self._schedule
-        with preserve_values([self._learning_rate]), self._kept.only(variable, gradient) as part:
+        with preserve_values([self._learning_rate]), self._storage.restrict_to(variable, gradient) as part:
             try:
                 self._schedule = None
                 self.learning_rate = float(learning_rate)
@@ -401,7 +403,7 @@ class Optimizer(Stateful):
         return 1.0 - self._rate() * (self.weight_decay or 0.0)
 
     def _is_excluded(self, parameter: Variable) -> bool:
-        ids, patterns = self._not_decayed
+        ids, patterns = self._decay_exclusions
         return id(parameter) in ids or any(re.search(pattern, parameter.path) for pattern in patterns)
 
     def exclude_from_weight_decay(self, var_list: Sequence[Variable] | None = None,
@@ -411,31 +413,31 @@ class Optimizer(Stateful):
         """
         if self.built:
             raise ValueError("exclude_from_weight_decay() must be called before the first step.")
-        self._not_decayed = [id(p) for p in var_list or ()], list(var_names or ())
+        self._decay_exclusions = [id(p) for p in var_list or ()], list(var_names or ())
 
     # Averages of the weights.
 
     @property
-    def swapped(self) -> bool:
+    def is_swapped(self) -> bool:
         """Whether the moving averages have replaced the weights: see `swap_averages`."""
-        return self._kept.swapped
+        return self._storage.is_swapped
 
-    @swapped.setter
-    def swapped(self, value: bool) -> None:
-        self._kept.swapped = value
+    @is_swapped.setter
+    def is_swapped(self, value: bool) -> None:
+        self._storage.is_swapped = value
 
     def finalize_variable_values(self, var_list: Sequence[Variable] | None = None) -> None:
         """Sets the weights to their moving averages if `use_ema` is on, as `fit` does at its end."""
-        if self.built and (self.swapped or (self.use_ema and self._iterations.data.item())):
-            self._kept.adopt_average()
+        if self.built and (self.is_swapped or (self.use_ema and self._iterations.data.item())):
+            self._storage.adopt_average()
 
     def swap_averages(self) -> None:
         """Exchanges the weights and their moving averages; two calls change nothing."""
         if self.built and self._iterations.data.item():
-            self._kept.swap_average()
+            self._storage.swap_average()
 
     def _keep_average(self, flat: FlatParameters) -> None:
         every = self.ema_overwrite_frequency
         momentum = flat.device.dynamic(lambda: self.ema_momentum if self._updates() else 0.0)
-        overwritten = flat.device.dynamic(lambda: float((self._updates() + 1) % every == 0)) if every else None
-        self._kept.keep_average(momentum, overwritten)
+        overwrite = flat.device.dynamic(lambda: float((self._updates() + 1) % every == 0)) if every else None
+        self._storage.keep_average(momentum, overwrite)

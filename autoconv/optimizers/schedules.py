@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments.serialization import Configured, Registry
+from ..arguments.serialization import Configurable, Registry
 
 
-class LearningRateSchedule(Configured):
+class LearningRateSchedule(Configurable):
     """The base of a schedule of your own: override `__call__(step)`, and `get_config()` for saving."""
 
     def __call__(self, step: Any) -> float:
@@ -30,7 +30,7 @@ class ExponentialDecay(LearningRateSchedule):
     ) -> None:
         self.initial_learning_rate, self.decay_rate, self.staircase = initial_learning_rate, decay_rate, staircase
         self.name = name
-        self.decay_steps = _positive(decay_steps)
+        self.decay_steps = _check_positive(decay_steps)
 
     def rate_at(self, step: int) -> float:
         exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
@@ -50,7 +50,8 @@ class CosineDecay(LearningRateSchedule):
     ) -> None:
         self.name = name
         self.initial_learning_rate, self.alpha = initial_learning_rate, alpha
-        self.decay_steps, self.warmup_target, self.warmup_steps = _positive(decay_steps), warmup_target, warmup_steps
+        self.decay_steps = _check_positive(decay_steps)
+        self.warmup_target, self.warmup_steps = warmup_target, warmup_steps
 
     def rate_at(self, step: int) -> float:
         peak = self.initial_learning_rate
@@ -69,19 +70,19 @@ class CosineDecayRestarts(LearningRateSchedule):
 
     def __init__(self, initial_learning_rate: float, first_decay_steps: int, t_mul: float = 2.0, m_mul: float = 1.0,
                  alpha: float = 0.0, name: str = "SGDRDecay") -> None:
-        self.initial_learning_rate, self.first_decay_steps = initial_learning_rate, _positive(first_decay_steps)
+        self.initial_learning_rate, self.first_decay_steps = initial_learning_rate, _check_positive(first_decay_steps)
         self.t_mul, self.m_mul, self.alpha, self.name = t_mul, m_mul, alpha, name
 
     def rate_at(self, step: int) -> float:
-        done, restarts = step / self.first_decay_steps, 0
+        progress, restarts = step / self.first_decay_steps, 0
         if self.t_mul == 1.0:
-            restarts = math.floor(done)
-            done -= restarts
+            restarts = math.floor(progress)
+            progress -= restarts
         else:
-            restarts = math.floor(math.log(1 - done * (1 - self.t_mul)) / math.log(self.t_mul))
-            before = (1 - self.t_mul**restarts) / (1 - self.t_mul)
-            done = (done - before) / self.t_mul**restarts
-        cosine = 0.5 * self.m_mul**restarts * (1 + math.cos(math.pi * done))
+            restarts = math.floor(math.log(1 - progress * (1 - self.t_mul)) / math.log(self.t_mul))
+            start = (1 - self.t_mul**restarts) / (1 - self.t_mul)
+            progress = (progress - start) / self.t_mul**restarts
+        cosine = 0.5 * self.m_mul**restarts * (1 + math.cos(math.pi * progress))
         return self.initial_learning_rate * ((1 - self.alpha) * cosine + self.alpha)
 
 
@@ -93,12 +94,12 @@ class PolynomialDecay(LearningRateSchedule):
     def __init__(self, initial_learning_rate: float, decay_steps: int, end_learning_rate: float = 0.0001,
                  power: float = 1.0, cycle: bool = False, name: str = "PolynomialDecay") -> None:
         self.initial_learning_rate, self.end_learning_rate = initial_learning_rate, end_learning_rate
-        self.decay_steps, self.power, self.cycle, self.name = _positive(decay_steps), power, cycle, name
+        self.decay_steps, self.power, self.cycle, self.name = _check_positive(decay_steps), power, cycle, name
 
     def rate_at(self, step: int) -> float:
         steps = self.decay_steps * max(math.ceil(step / self.decay_steps), 1) if self.cycle else self.decay_steps
-        left = (1 - min(step, steps) / steps) ** self.power
-        return (self.initial_learning_rate - self.end_learning_rate) * left + self.end_learning_rate
+        rest = (1 - min(step, steps) / steps) ** self.power
+        return (self.initial_learning_rate - self.end_learning_rate) * rest + self.end_learning_rate
 
 
 class InverseTimeDecay(LearningRateSchedule):
@@ -107,11 +108,11 @@ class InverseTimeDecay(LearningRateSchedule):
     def __init__(self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False,
                  name: str = "InverseTimeDecay") -> None:
         self.initial_learning_rate, self.decay_rate, self.staircase = initial_learning_rate, decay_rate, staircase
-        self.decay_steps, self.name = _positive(decay_steps), name
+        self.decay_steps, self.name = _check_positive(decay_steps), name
 
     def rate_at(self, step: int) -> float:
-        passed = step // self.decay_steps if self.staircase else step / self.decay_steps
-        return self.initial_learning_rate / (1 + self.decay_rate * passed)
+        intervals = step // self.decay_steps if self.staircase else step / self.decay_steps
+        return self.initial_learning_rate / (1 + self.decay_rate * intervals)
 
 
 class WarmUp(LearningRateSchedule):
@@ -122,11 +123,11 @@ class WarmUp(LearningRateSchedule):
     """
 
     def __init__(self, start: float, after: float | LearningRateSchedule, steps: int) -> None:
-        self.start, self.after, self.steps = start, after, _positive(steps)
+        self.start, self.after, self.steps = start, after, _check_positive(steps)
 
     def rate_at(self, step: int) -> float:
-        after = self.after(max(step - self.steps, 0)) if callable(self.after) else self.after
-        return self.start + (after - self.start) * min(step / self.steps, 1.0)
+        target = self.after(max(step - self.steps, 0)) if callable(self.after) else self.after
+        return self.start + (target - self.start) * min(step / self.steps, 1.0)
 
 
 class OneCycle(LearningRateSchedule):
@@ -136,11 +137,11 @@ class OneCycle(LearningRateSchedule):
     """
 
     def __init__(self, peak: float, steps: int) -> None:
-        self.peak, self.steps = peak, _positive(steps)
+        self.peak, self.steps = peak, _check_positive(steps)
 
     def rate_at(self, step: int) -> float:
-        share = min(step / self.steps, 1.0)
-        return self.peak * min(0.1 + 0.9 * share / 0.25, (1 - share) / 0.75)
+        fraction = min(step / self.steps, 1.0)
+        return self.peak * min(0.1 + 0.9 * fraction / 0.25, (1 - fraction) / 0.75)
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):
@@ -171,7 +172,7 @@ def serialize(learning_rate_schedule: Any) -> dict[str, Any]:
     return registry.serialize(learning_rate_schedule)
 
 
-def _positive(decay_steps: int) -> int:
+def _check_positive(decay_steps: int) -> int:
     if decay_steps <= 0:
         raise ValueError(f"decay_steps must be greater than 0. Received: {decay_steps}.")
     return decay_steps

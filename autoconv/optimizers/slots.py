@@ -91,14 +91,14 @@ class FlatParameters:
                     copy(p.constraint(Tensor(view, device=self.device)).data, view)
 
 
-def warn_of_missing(gradients: Sequence[Any], parameters: Sequence[Variable]) -> None:
+def warn_about_missing(gradients: Sequence[Any], parameters: Sequence[Variable]) -> None:
     """Warns of parameters that have no gradient. Raises ValueError if none has one."""
     missing = [i for i, gradient in enumerate(gradients) if gradient is None]
     if missing and len(missing) == len(gradients):
         raise ValueError("No gradients provided for any variable.")
     if missing:
-        named = [parameters[i].name or i if i < len(parameters) else i for i in missing]
-        warnings.warn(f"Gradients do not exist for variables {named}, which stay as they are. Is each of them used in "
+        names = [parameters[i].name or i if i < len(parameters) else i for i in missing]
+        warnings.warn(f"Gradients do not exist for variables {names}, which stay as they are. Is each of them used in "
                       "the loss?", stacklevel=4)
 
 
@@ -110,9 +110,9 @@ class Slots:
     def __init__(self) -> None:
         self.flat: FlatParameters | None = None
         self.arrays: dict[str, Any] = {}
-        self.swapped = False  # whether averages and weights are exchanged
-        self.known: list[Variable] = []  # all weights that the optimizer was built for, in that order
-        self._resting: dict[int, dict[str, np.ndarray]] = {}  # the slots of weights left out, by number in `known`
+        self.is_swapped = False  # whether averages and weights are exchanged
+        self.weights: list[Variable] = []  # all weights that the optimizer was built for, in that order
+        self._inactive_slots: dict[int, dict[str, np.ndarray]] = {}  # slots of weights left out, by number in `weights`
 
     def build(self, parameters: Sequence[Variable], first_values: Mapping[str, float]) -> None:
         """Lays the weights into flat arrays and makes the slots, once. Later calls may leave out
@@ -124,9 +124,9 @@ class Slots:
         """
         if self.flat is None:
             self.flat = FlatParameters(parameters)
-            self.known = list(parameters)
-        elif not {id(p) for p in parameters} <= {id(p) for p in self.known}:
-            raise ValueError(f"This optimizer was built for {len(self.known)} other parameters. "
+            self.weights = list(parameters)
+        elif not {id(p) for p in parameters} <= {id(p) for p in self.weights}:
+            raise ValueError(f"This optimizer was built for {len(self.weights)} other parameters. "
                              f"Received {len(parameters)}. Layers were added or changed their `trainable`: make a new "
                              "optimizer (in a model: call compile() again).")
         elif list(map(id, parameters)) != list(map(id, self.flat.parameters)):
@@ -152,7 +152,7 @@ class Slots:
 
     def _lay_out(self, parameters: Sequence[Variable], first_values: Mapping[str, float]) -> None:
         """Lays out these known weights with their slots; the others' slots are set aside."""
-        slots = self.by_number()
+        slots = self.copy_slots()
         self.flat = FlatParameters(parameters)
         self.arrays = {}
         self.make(first_values)
@@ -161,50 +161,50 @@ class Slots:
             for number, part in zip(numbers, self.split(name)):
                 if name in slots[number]:
                     part[...] = self.flat.device.asarray(slots[number][name], part.dtype)
-        self._resting = {number: kept for number, kept in slots.items() if number not in numbers}
+        self._inactive_slots = {n: slot for n, slot in slots.items() if n not in numbers}
 
     def numbers(self) -> list[int]:
-        """The numbers in `known` of the weights that are laid out now."""
-        known = {id(parameter): number for number, parameter in enumerate(self.known)}
-        return [known[id(parameter)] for parameter in self.flat.parameters]  # type: ignore[union-attr]
+        """The numbers in `weights` of the weights that are laid out now."""
+        numbers = {id(parameter): number for number, parameter in enumerate(self.weights)}
+        return [numbers[id(parameter)] for parameter in self.flat.parameters]  # type: ignore[union-attr]
 
-    def by_number(self) -> dict[int, dict[str, np.ndarray]]:
+    def copy_slots(self) -> dict[int, dict[str, np.ndarray]]:
         """Copies the slots of all known weights, by weight number."""
         device = self.flat.device  # type: ignore[union-attr]
         parts = {name: self.split(name) for name in self.arrays}
-        return self._resting | {number: {name: np.array(device.numpy(each[i])) for name, each in parts.items()}
-                                for i, number in enumerate(self.numbers())}
+        return self._inactive_slots | {number: {name: np.array(device.numpy(each[i])) for name, each in parts.items()}
+                                       for i, number in enumerate(self.numbers())}
 
-    def state_of(self, parameters: Sequence[Variable], names: Sequence[str]) -> dict[str, np.ndarray]:
+    def copy_state(self, parameters: Sequence[Variable], names: Sequence[str]) -> dict[str, np.ndarray]:
         """Copies these slots of these weights, by "<slot>/<i>", i being the weight's index in `parameters`."""
-        known = {id(parameter): number for number, parameter in enumerate(self.known)}
-        slots = self.by_number()
-        return {f"{name}/{i}": slots[known[id(parameter)]].get(name, np.zeros(parameter.shape, parameter.dtype))
+        numbers = {id(parameter): number for number, parameter in enumerate(self.weights)}
+        slots = self.copy_slots()
+        return {f"{name}/{i}": slots[numbers[id(parameter)]].get(name, np.zeros(parameter.shape, parameter.dtype))
                 for i, parameter in enumerate(parameters) for name in names}
 
-    def order(self, names: Sequence[str], apart: Sequence[str], count: int | None) -> list[tuple[str, int]]:
+    def order(self, names: Sequence[str], late_slots: Sequence[str], count: int | None) -> list[tuple[str, int]]:
         """Returns these slots with their weights' numbers, in Keras's order of variables: averages and sums of
-        gradients first, then all slots of a weight together, apart from those in `apart`. count: the number of weights.
+        gradients first, then all slots of a weight together, except `late_slots`. count: the number of weights.
         """
         numbers = range(count or 0) if count is not None or self.flat is None else range(len(self.flat.parameters))
-        own = [name for name in names if name not in ("average", "accumulated")]
+        weight_slots = [name for name in names if name not in ("average", "accumulated")]
         return [*((name, i) for name in ("average", "accumulated") if name in names for i in numbers),
-                *((name, i) for i in numbers for name in own if name not in apart),
-                *((name, i) for name in own if name in apart for i in numbers)]
+                *((name, i) for i in numbers for name in weight_slots if name not in late_slots),
+                *((name, i) for name in weight_slots if name in late_slots for i in numbers)]
 
     def variables(self, order: Sequence[tuple[str, int]], owner: str) -> dict[str, Variable]:
         """Returns variables over these slots' parts, with Keras's names, by "<slot>/<i>"."""
         flat: Any = self.flat
         parts = {name: self.split(name) for name, _ in order}
-        found = {}
+        result = {}
         for name, i in order:
-            of = flat.parameters[i]
-            called = f"{of.path.replace('/', '_')}_{_KERAS_SLOTS.get(name, name)}"
-            found[f"{name}/{i}"] = Variable.wrap(parts[name][i], called, owner, device=of.device)
-        return found
+            weight = flat.parameters[i]
+            path = f"{weight.path.replace('/', '_')}_{_KERAS_SLOTS.get(name, name)}"
+            result[f"{name}/{i}"] = Variable.wrap(parts[name][i], path, owner, device=weight.device)
+        return result
 
     @contextmanager
-    def only(self, variable: Variable, gradient: Any) -> Iterator[SimpleNamespace]:
+    def restrict_to(self, variable: Variable, gradient: Any) -> Iterator[SimpleNamespace]:
         """Reduces the slots to one weight's parts inside a `with` block. Yields the weight and this gradient of it as
         one-dimensional arrays `data` and `gradient`, with their `device`.
         """
@@ -221,27 +221,27 @@ class Slots:
 
     # Averages: weights in the slot `average`, gradients in the slot `accumulated`.
 
-    def keep_average(self, momentum: Any, overwritten: Any | None) -> None:
-        """Updates the weights' moving average; if `overwritten` is 1, the weights become the average."""
+    def keep_average(self, momentum: Any, overwrite: Any | None) -> None:
+        """Updates the weights' moving average; if `overwrite` is 1, the weights become the average."""
         flat: Any = self.flat
         k = flat.device.kernels("update")
         k.moving_average(self.arrays["average"], flat.data, momentum)
-        if overwritten is not None:
-            k.adopt(flat.data, self.arrays["average"], overwritten)
+        if overwrite is not None:
+            k.adopt(flat.data, self.arrays["average"], overwrite)
 
     def adopt_average(self) -> None:
         """Sets the weights to their moving average."""
         flat: Any = self.flat
-        if self.swapped:  # the weights already are the average, and the slot is no longer needed
+        if self.is_swapped:  # the weights already are the average, and the slot is no longer needed
             flat.device.kernels("arith").copy(flat.data, self.arrays["average"])
-            self.swapped = False
+            self.is_swapped = False
         else:
             flat.device.kernels("update").adopt(flat.data, self.arrays["average"], 1.0)
 
     def swap_average(self) -> None:
         """Exchanges the weights and their moving average."""
         flat: Any = self.flat
-        self.swapped = not self.swapped
+        self.is_swapped = not self.is_swapped
         copy, average, weights = flat.device.kernels("arith").copy, self.arrays["average"], flat.zeros()
         copy(flat.data, weights)
         copy(average, flat.data)

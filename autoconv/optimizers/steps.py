@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arguments.checked import Checked, at_least_zero, fraction, fraction_or_one
+from ..arguments.checked import Setting, check_fraction, check_fraction_or_one, check_nonnegative
 from ..engine.variable import Variable
 from .optimizer import LearningRate, Optimizer
 from .slots import FlatParameters
@@ -19,7 +19,7 @@ class SGD(Optimizer):
     """
 
     recordable = True
-    momentum = Checked(fraction_or_one)
+    momentum = Setting(check_fraction_or_one)
 
     def __init__(
         self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any
@@ -43,10 +43,10 @@ class RMSprop(Optimizer):
     """
 
     recordable = True
-    rho = Checked(fraction)
-    momentum = Checked(fraction_or_one)
-    epsilon = Checked(at_least_zero)
-    _apart = ("velocity", "momentum", "average_gradient")
+    rho = Setting(check_fraction)
+    momentum = Setting(check_fraction_or_one)
+    epsilon = Setting(check_nonnegative)
+    _late_slots = ("velocity", "momentum", "average_gradient")
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
@@ -76,9 +76,9 @@ class Adam(Optimizer):
     """
 
     recordable = True
-    beta_1 = Checked(fraction)
-    beta_2 = Checked(fraction)
-    epsilon = Checked(at_least_zero)
+    beta_1 = Setting(check_fraction)
+    beta_2 = Setting(check_fraction)
+    epsilon = Setting(check_nonnegative)
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
@@ -118,9 +118,9 @@ class Adagrad(Optimizer):
 
     recordable = True
     _slots = ("accumulator",)
-    _first: ClassVar[dict[str, str]] = {"accumulator": "initial_accumulator_value"}
-    initial_accumulator_value = Checked(at_least_zero)
-    epsilon = Checked(at_least_zero)
+    _initial_attributes: ClassVar[dict[str, str]] = {"accumulator": "initial_accumulator_value"}
+    initial_accumulator_value = Setting(check_nonnegative)
+    epsilon = Setting(check_nonnegative)
 
     def __init__(self, learning_rate: LearningRate = 0.001, initial_accumulator_value: float = 0.1,
                  epsilon: float = 1e-7, **common: Any) -> None:
@@ -137,8 +137,8 @@ class Adadelta(Optimizer):
 
     recordable = True
     _slots = ("accumulated_grad", "accumulated_delta_var")
-    rho = Checked(fraction)
-    epsilon = Checked(at_least_zero)
+    rho = Setting(check_fraction)
+    epsilon = Setting(check_nonnegative)
 
     def __init__(self, learning_rate: LearningRate = 0.001, rho: float = 0.95, epsilon: float = 1e-7,
                  **common: Any) -> None:
@@ -156,9 +156,9 @@ class Adamax(Optimizer):
 
     recordable = True
     _slots = ("momentum", "norm")
-    beta_1 = Checked(fraction)
-    beta_2 = Checked(fraction)
-    epsilon = Checked(at_least_zero)
+    beta_1 = Setting(check_fraction)
+    beta_2 = Setting(check_fraction)
+    epsilon = Setting(check_nonnegative)
 
     def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
                  epsilon: float = 1e-7, **common: Any) -> None:
@@ -187,28 +187,28 @@ class Nadam(Adamax):
         self._products = [0, 1.0]  # a number of steps, and the product of their momenta
 
     def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
-        factors = [flat.device.dynamic(partial(self._factor, which)) for which in range(3)]
+        factors = [flat.device.dynamic(partial(self._factor, i)) for i in range(3)]
         slots = [self._slot(slot) for slot in self._slots]
         k.nadam(flat.data, flat.gradient, *slots, *factors, self.beta_1, self.beta_2, self.epsilon, decay_factor)
 
-    def _factor(self, which: int) -> float:
+    def _factor(self, index: int) -> float:
         """Returns a factor of the next step: for m, for g, or for the root of v."""
         t = self._updates() + 1
-        if which == 2:
+        if index == 2:
             return 1 / math.sqrt(1 - self.beta_2**t)
         product = self._product(t)
-        if which == 1:
+        if index == 1:
             return self._rate() * (1 - self._momentum(t)) / (1 - product)
         return self._rate() * self._momentum(t + 1) / (1 - product * self._momentum(t + 1))
 
     @property
     def variables(self) -> list[Variable]:
         """The variables. Keras also stores the momenta's product; here it follows from the step count."""
-        found = super().variables
+        result = super().variables
         if self.flat is not None:
             product = np.array(self._product(self._updates()), np.float32)
-            found.append(Variable.wrap(product, "u_product", self.name))
-        return found
+            result.append(Variable.wrap(product, "u_product", self.name))
+        return result
 
     def _momentum(self, t: int) -> float:
         return self.beta_1 * (1 - 0.5 * 0.96**t)
@@ -228,7 +228,7 @@ class Lion(Optimizer):
 
     recordable = True
     _slots = ("momentum",)
-    beta_2 = Checked(fraction)
+    beta_2 = Setting(check_fraction)
 
     def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99,
                  **common: Any) -> None:
@@ -248,7 +248,7 @@ class Ftrl(Optimizer):
 
     recordable = True
     _slots = ("accumulator", "linear")
-    _first: ClassVar[dict[str, str]] = {"accumulator": "initial_accumulator_value"}
+    _initial_attributes: ClassVar[dict[str, str]] = {"accumulator": "initial_accumulator_value"}
     _not_negative = ("initial_accumulator_value", "l1_regularization_strength", "l2_regularization_strength",
                      "l2_shrinkage_regularization_strength")
 

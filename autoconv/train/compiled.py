@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from .. import losses as losses_module
 from .. import metrics as metrics_module
 from .. import optimizers as optim
-from ..arguments.names import numbered
+from ..arguments.names import uniquify
 from ..arguments.serialization import known_objects, serialize
 from ..engine.symbolic import flatten
 
@@ -46,7 +46,7 @@ def check_loss(loss: Any) -> Any:
         return {name: check_loss(item) for name, item in loss.items()}
     if isinstance(loss, list | tuple):
         return [check_loss(item) for item in loss]
-    return None if loss is None else losses_module.as_loss(loss)
+    return None if loss is None else losses_module.find_loss(loss)
 
 
 def check_weights(loss_weights: Any) -> Any:
@@ -89,11 +89,11 @@ def scores(metrics: Any, weighted_metrics: Any, outputs: Sequence[str], targets:
         if single and isinstance(items, list | tuple) and len(items) == 1 and isinstance(items[0], list | tuple):
             items = items[0]  # a list with one entry per output
         groups = [items] if single else _spread(items, outputs, "weighted_" * is_weighted + "metrics", False)
-        by_output = [[metrics_module.for_outputs(m, t, p, loss) for m in _to_list(group)]
+        by_output = [[metrics_module.find_metric(m, t, p, loss) for m in _to_list(group)]
                      for group, t, p, loss in zip(groups, targets, predictions, losses)]
         start = ["" if len(outputs) == 1 else f"{name}_" for name in outputs]
         names = {score.name for score in result}  # names used by unweighted metrics
-        result += [Score(i, m, numbered(start[i] + "weighted_" * (start[i] + m.name in names) + m.name, counts),
+        result += [Score(i, m, uniquify(start[i] + "weighted_" * (start[i] + m.name in names) + m.name, counts),
                          is_weighted) for i, group in enumerate(by_output) for m in group]
     for score in result:
         score.metric.reset_state()  # another model may have used it

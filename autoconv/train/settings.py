@@ -70,7 +70,7 @@ def describe(thing: Any, parents: tuple[int, ...] = ()) -> Any:
         return [describe(item, parents) for item in thing]
     if isinstance(thing, type | FunctionType) or not hasattr(thing, "__dict__"):
         return getattr(thing, "__qualname__", type(thing).__qualname__)
-    changing = {*getattr(thing, "unwatched", ()), *(thing.get_state() if isinstance(thing, Metric) else ())}
+    changing = {*getattr(thing, "bookkeeping", ()), *(thing.get_state() if isinstance(thing, Metric) else ())}
     public = {key: describe(value, parents) for key, value in vars(thing).items()
               if not key.startswith("_") and key not in changing}
     rule = getattr(thing, "_schedule", None)

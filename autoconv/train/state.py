@@ -145,7 +145,7 @@ def preserve_random() -> Iterator[None]:
 
 
 def _generators(model: Model) -> list[random.SeedGenerator]:
-    return random.generators_of(model._walk())[1:]
+    return random.find_generators(model._walk())[1:]
 
 
 def copy_process() -> dict[str, Any]:

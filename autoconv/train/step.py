@@ -150,7 +150,7 @@ class Step:
             token = ranks.current.set(space.ranks)
         is_new = not recorder.plan or not recorder.is_current()
         if is_new and space.work.kind == "train":
-            self._generators = random.generators_of(space.model._walk())
+            self._generators = random.find_generators(space.model._walk())
         positions = [(generator, generator.streams) for generator in self._generators]
         try:
             if is_new:

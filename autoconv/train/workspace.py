@@ -90,7 +90,7 @@ class Workspace:
     def find_mutable_values(self) -> Iterator[Any]:
         """Returns a recording's dependencies that can change in place, also in arguments of graph functions."""
         for thing, _ in self.versions():
-            if hasattr(thing, "unwatched"):
+            if hasattr(thing, "bookkeeping"):
                 yield from find_mutable_values(thing)
         for layer in self.model._walk():
             graph = getattr(layer, "_graph", None)

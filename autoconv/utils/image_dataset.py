@@ -150,7 +150,8 @@ class ImageDataset:
         size = self.batch_size or 1
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
         parts = [(batch, ranks.part(len(batch))) for batch in batches]
-        results = self._decode_batches([batch[part.start : part.start + part.samples] for batch, part in parts], _refuse)
+        own_rows = [batch[part.start : part.start + part.samples] for batch, part in parts]
+        results = self._decode_batches(own_rows, _refuse)
         try:
             for batch, (images, ids) in zip(batches, results):
                 position[1] += 1

@@ -533,8 +533,8 @@ def test_every_optimizer_is_recorded(optimizer):
 
 def test_the_tables_have_all_there_is():
     for module, base, made in (
-        (losses, losses.Loss, [losses.as_loss(make()) for make, *_ in EVERY_LOSS]),
-        (metrics, metrics.Metric, [metrics.for_outputs(make(), y.shape, (N, CLASSES)) for make, y, _ in EVERY_METRIC]),
+        (losses, losses.Loss, [losses.find_loss(make()) for make, *_ in EVERY_LOSS]),
+        (metrics, metrics.Metric, [metrics.find_metric(make(), y.shape, (N, CLASSES)) for make, y, _ in EVERY_METRIC]),
         (optim, optim.Optimizer, [make() for make in EVERY_OPTIMIZER]),
     ):
         ours = {thing for thing in vars(module).values() if isinstance(thing, type) and issubclass(thing, base)

@@ -352,12 +352,12 @@ def test_nets_that_cannot_be():
     with pytest.raises(ValueError, match=r"'lecture' .* 18 x 18 pixels\. Received: 28 x 17\. .*photos \(at least 8"):
         nets.build("lecture", (28, 17, 1), 10)
     with pytest.raises(ValueError, match=r"'photos' .* at least 8 x 8 pixels\. Received: 7 x 9\. Make them larger\.$"):
-        nets.for_pixels("photos", (7, 9, 3), 10)
+        nets.build_for_pixels("photos", (7, 9, 3), 10)
 
 
 @pytest.mark.parametrize("name", nets.NETS)
 def test_the_smallest_images_of_a_net_are_just_large_enough(name):
-    size = nets.smallest(name)
+    size = nets.find_minimum_size(name)
     assert nets.build(name, (size, size, 3), 2).built
     with pytest.raises(ValueError, match=f"at least {size} x {size} pixels"):
         nets.build(name, (size, size - 1, 3), 2)

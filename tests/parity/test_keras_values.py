@@ -16,7 +16,7 @@ from keras_values import CASES
 
 import autoconv
 from autoconv import activations, constraints, losses, metrics, optimizers, regularizers
-from autoconv.arguments.serialization import Configured
+from autoconv.arguments.serialization import Configurable
 
 EXPECTED = json.loads(keras_values.FILE.read_text())
 
@@ -53,8 +53,8 @@ def test_every_name_that_keras_has_too_is_asked(module):
     short = module.__name__.rpartition(".")[2]
     asked = {name.partition("(")[0].partition(" ")[0].rpartition(".")[2] for name in CASES if name.startswith(short)}
     classes = {kind.__name__ for kind in vars(module).values() if inspect.isclass(kind)
-               and kind.__module__.startswith("autoconv.") and issubclass(kind, Configured)}
-    bases = {"Configured", "Constraint", "Loss", "LossFunction", "Mean", "MeanMetricWrapper", "Metric", "Optimizer",
+               and kind.__module__.startswith("autoconv.") and issubclass(kind, Configurable)}
+    bases = {"Configurable", "Constraint", "Loss", "LossFunction", "Mean", "MeanMetricWrapper", "Metric", "Optimizer",
              "Regularizer", "Sum"}
     ours = set(activations.ACTIVATIONS) - {"sparsemax"} if module is activations else {
         name for name in classes - bases if not name.startswith("_")}

@@ -297,11 +297,11 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     if way is Way.SQUARES:
         winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window, ways.gathers(results, pixels, window))
     elif way is Way.ROWS:
-        winograd_rows.conv2d(dy, wt, b, dx, window.around, turned=True)
+        winograd_rows.conv2d(dy, wt, b, dx, window.gradient_window, turned=True)
     elif way is Way.PIXELS:
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
     else:
-        _gather(way, dy, wt, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
+        _gather(way, dy, wt, zeros(dy.dtype, 0), b, dx, window.gradient_window, f // groups, groups)
 
 
 def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:

@@ -57,7 +57,7 @@ def input_gradient(c: int, f: int, pixels: Size, results: Size, window: Window, 
     """Selects the loops for the input gradient of a convolution from c channels to f filters, with
     images and results of these sizes.
     """
-    gathered, around = gathers(results, pixels, window), window.around
+    gathered, around = gathers(results, pixels, window), window.gradient_window
     by_rows = gathered and winograd_rows.pays(f, c, pixels, around, groups, dtype)
     way = _product(f, c, results, window, groups, dtype, 2, by_rows)
     if way is None:
@@ -71,7 +71,7 @@ def gathers(results: Size, pixels: Size, window: Window) -> bool:
     writes each pixel once.
     """
     return (window[2:4] == (1, 1) and results[0] * results[1] >= pixels[0] * pixels[1]
-            and min(window.around[6:]) >= 0)
+            and min(window.gradient_window[6:]) >= 0)
 
 
 def weight_gradient(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype) -> Way:

@@ -397,4 +397,4 @@ def conv2d_input_grad(dy, wt, b, dx, window: Window, border: bool) -> None:
     """dx (N,H,W,C) = b + the input gradient from dy (N,OH,OW,F); wt (9,F,C). `border`: see
     `_directly`.
     """
-    conv2d(dy, wt, b, dx, window.around, turned=True, border=border)
+    conv2d(dy, wt, b, dx, window.gradient_window, turned=True, border=border)

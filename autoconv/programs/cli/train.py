@@ -205,7 +205,7 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
     utils.set_random_seed(seed)
     try:
         mirror = not set(images.classes) <= set("0123456789")  # mirrored digits are not digits
-        net = nets.for_pixels(model, feeds.input_shape, len(images.classes), augment, mirror)
+        net = nets.build_for_pixels(model, feeds.input_shape, len(images.classes), augment, mirror)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     defaults = {**(PHOTOS if isinstance(images, photos.Photos) else SETS), **RECIPES[recipe]}
