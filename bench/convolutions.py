@@ -24,7 +24,7 @@ from autoconv.layers import Conv2D, Input
 from autoconv.models import Sequential
 from autoconv.programs.bench import machine
 from autoconv.programs.bench.cases import Case, cases
-from autoconv.programs.bench.suite import SUITE, Timed
+from autoconv.programs.bench.suite import SUITE, TimedNet
 
 from . import show
 
@@ -72,7 +72,7 @@ def others(shape: tuple[int, int, int], classes: int) -> Sequential:
                        Conv2D(128, 5, padding="same")])
 
 
-IN_NO_NET = Timed(others, (28, 28, 64), 0, 64)
+IN_NO_NET = TimedNet(others, (28, 28, 64), 0, 64)
 
 
 def layers(names: Sequence[str], target: Any) -> Iterator[tuple[str, Case]]:

@@ -103,7 +103,7 @@ def fit_alone(seconds: float) -> Cost:
     """Returns the cost of a step of `fit`, with a callback that costs nothing. It runs in the
     session's thread, like the other ways.
     """
-    chosen = choices.settings(SETTINGS)
+    chosen = choices.parse_settings(SETTINGS)
     data, model = choices.load(chosen.data), choices.build(chosen)
     times: list[Cost] = []
 
@@ -126,7 +126,7 @@ def in_session(session: Session, seconds: float) -> Cost:
     begun, before = now(), session.steps
     time.sleep(seconds)
     cost = per_step(begun, now(), session.steps - before)
-    session.anew(SETTINGS)
+    session.build_net(SETTINGS)
     return cost
 
 
@@ -164,7 +164,7 @@ def browser(server: Demo) -> Iterator[None]:
 
 def report(taken: dict[str, list[Cost]]) -> None:
     base, *_ = taken
-    size = choices.settings(SETTINGS).batch_size
+    size = choices.parse_settings(SETTINGS).batch_size
     print(f"time and processor time of a step, relative to {base}:")
     for name, costs in taken.items():
         ratios = [stats.ratio([c[i] for c in costs], [c[i] for c in taken[base]]) for i in range(2)]

@@ -34,9 +34,9 @@ def distributed_options(command: Callable) -> Callable:
 
 
 @contextmanager
-def join_ranks(enabled: bool, timeout: float) -> Iterator[Ranks]:
-    """Yields the processes to train with: ALONE unless `enabled`. If one fails, all end."""
-    if not enabled:
+def join_ranks(distributed: bool, timeout: float) -> Iterator[Ranks]:
+    """Yields the processes to train with: ALONE unless `distributed`. If one fails, all end."""
+    if not distributed:
         number = max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
                       if os.environ.get(name, "").isdigit()), default=1)
         if number > 1:

@@ -76,8 +76,7 @@ def _probabilities(net: trained_net.TrainedNet, pictures: list[Picture]) -> list
         try:
             rows += list(net.probabilities(pixels))
         except ValueError as error:  # such as a picture smaller than the net's windows
-            names = [picture.name for picture in pictures[len(rows) :][: len(pixels)]]
-            rows += [f"{name} cannot be used with this net: {error}" for name in names]
+            rows += [f"{p.name} cannot be used with this net: {error}" for p in pictures[len(rows) :][: len(pixels)]]
     return rows
 
 

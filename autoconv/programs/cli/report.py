@@ -11,7 +11,7 @@ from . import options, result_files, run_images, runs
 from .lines import echo
 
 OMITTED = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s", "ms_per_step",
-         "compile_s", "time_to_first_step_s", "total_s")  # entries of run.json left out of the table of settings
+           "compile_s", "time_to_first_step_s", "total_s")  # entries of run.json left out of the table of settings
 
 
 @click.command()

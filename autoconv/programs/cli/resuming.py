@@ -174,10 +174,10 @@ def _is_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
-def saver(ctx: click.Context, derived: JsonObject,
+def saver(ctx: click.Context, overrides: JsonObject,
           stop: signals.Stop) -> run_states.RunStates | None:
-    """Returns the callback that saves the state. derived: options that the command set itself."""
-    params = {**ctx.params, **derived}
+    """Returns the callback that saves the state. overrides: options that the command set itself."""
+    params = {**ctx.params, **overrides}
     if params["out"] is None:
         return None
     anew = not ctx.meta.get(RESUMES, False)

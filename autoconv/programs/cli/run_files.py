@@ -47,9 +47,9 @@ _NUMBER: Check = (_is_number, "a number")
 _TEXTS: Check = (_list_check(_is_text), "a list of strings")
 _COUNT = _whole(0)
 _REQUIRED: dict[str, Check] = {"model": _TEXT, "dataset": _TEXT, "data_dir": _or_null(_TEXT),
-                             "limit": _or_null(_whole(1)),
-                             "classes": (lambda value: _TEXTS[0](value) and bool(value),
-                                         "a list of names"), "batch_size": _whole(1)}
+                               "limit": _or_null(_whole(1)),
+                               "classes": (lambda value: _TEXTS[0](value) and bool(value),
+                                           "a list of names"), "batch_size": _whole(1)}
 _FOLDER: dict[str, Check] = {
     "folder": _TEXT, "seed": _whole(0, 2**32 - 1),
     "image_size": (lambda value: _list_check(_whole(1, LARGEST_SIDE)[0])(value) and len(value) == 2,

@@ -59,7 +59,7 @@ class RunStates(BackupAndRestore):
 
 @contextlib.contextmanager
 def save_on_signal(out: Path | None, states: RunStates | None, stop: signals.Stop,
-           ranks: Ranks = ALONE) -> Iterator[None]:
+                   ranks: Ranks = ALONE) -> Iterator[None]:
     """A block in which the first signal saves the state. Raises a ClickException if that fails."""
     if out is None or states is None:
         yield

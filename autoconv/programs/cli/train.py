@@ -121,7 +121,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
           strict: bool, seed: int | None, model: str, batch_size: int,
           resume: resuming.Standing | None, checkpoint_every: tuple[str, int], **rest: Any) -> None:
     rest.pop("distributed"), rest.pop("timeout")  # resuming.py has created the ranks from them
-    _check_usage(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
+    _check_keys(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
         "--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
     ranks: Ranks = ctx.meta[resuming.RANKS]
     seed = ranks.broadcast(secrets.randbelow(2**32) if seed is None else seed)
@@ -133,7 +133,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
     with signals.install_handler() as stop:
         with runs.reserve(target_out) as place:
             images, reason = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2],
-                                validation_split, seed, strict, ranks)
+                                   validation_split, seed, strict, ranks)
             _say(quiet or silent, f"data   {images.describe()}" + (f"\n       {reason}" if reason else ""))
             feeds = images.feeds(model, batch_size)
             states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed}, stop)
@@ -188,7 +188,7 @@ def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
     return distributed.run_staggered(ranks, data.load, name, data_dir, limit), reason
 
 
-def _check_usage(folder: Path | None, set_options: JsonObject, folder_options: JsonObject) -> None:
+def _check_keys(folder: Path | None, set_options: JsonObject, folder_options: JsonObject) -> None:
     """Raises a UsageError for an option that does not apply to the kind of data."""
     for name, value in (folder_options if folder is None else set_options).items():
         if value is not None:
@@ -252,7 +252,7 @@ def _make_schedule(schedule: str, rate: float, epochs: int, steps: int, start: f
 
 
 def _evaluate(net: models.Sequential, model: str, images: data.Images | photos.Photos,
-            feeds: data.Feeds, out: Path | None) -> JsonObject:
+              feeds: data.Feeds, out: Path | None) -> JsonObject:
     """Returns the test's results. Raises a ClickException that tells where the net is saved."""
     runs.compile_net(net, model, net.optimizer)  # without label smoothing
     try:
