@@ -242,7 +242,7 @@ class TestTrain:
             [3, 3, 4, 4, 0],
             [0, 0, 0, 0, 0],
         ]
-        assert data.as_taken(np.zeros((2, 28, 28, 1), np.uint8), "lecture-large").shape == (2, 150, 150, 1)
+        assert data.adapt_images(np.zeros((2, 28, 28, 1), np.uint8), "lecture-large").shape == (2, 150, 150, 1)
 
 
 class TestWhichData:

@@ -11,7 +11,7 @@ from ...pictures.reading import Picture, read
 from ...utils.pixels import UnreadableImage
 from . import options, result_files, run_images, runs
 from .lines import echo
-from .trained import TrainedNet, from_run
+from .trained_net import TrainedNet, from_run
 
 PAGES = (".html", ".htm")
 FIGURES = (".png", ".svg")
