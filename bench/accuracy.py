@@ -16,44 +16,44 @@ from autoconv.engine.costs import stats
 
 from . import peers, workloads
 from .process import PeerError, Process
-from .turns import within
+from .turns import clip_timeout
 
 RUN = 1800.0  # seconds after which a peer counts as failed
 
 
 def measure(
-    names: list[str], rounds: int, threads: int, report: Callable[[str], None], until: float = math.inf
+    names: list[str], rounds: int, threads: int, report: Callable[[str], None], deadline: float = math.inf
 ) -> dict[str, Any]:
     """Trains every peer `rounds` times by the recipe, in rotation; run i starts from the same
     weights for each peer.
 
-    No run starts or continues after `until`, a time of time.perf_counter; completed runs count.
+    No run starts or continues after `deadline`, a time of time.perf_counter; completed runs count.
     """
-    found: dict[str, dict[str, Any]] = {name: {"status": "timed", "runs": []} for name in names}
+    results: dict[str, dict[str, Any]] = {name: {"status": "timed", "runs": []} for name in names}
     with tempfile.TemporaryDirectory() as folder:
         arrays = mnist_arrays(Path(folder))
         for i in range(rounds):
             for name in names:
-                if found[name]["status"] == "timed" and time.perf_counter() < until:
+                if results[name]["status"] == "timed" and time.perf_counter() < deadline:
                     label = f"accuracy, run {i + 1}/{rounds}, {name}"
                     try:
-                        found[name]["runs"].append(_run(name, arrays, threads, i, label, report, until))
+                        results[name]["runs"].append(_run(name, arrays, threads, i, label, report, deadline))
                     except PeerError as error:
-                        if not found[name]["runs"] or time.perf_counter() < until:
-                            found[name] = {"status": "failed", "reason": str(error)}
-    for f in found.values():
-        reached = [run["seconds"] for run in f.get("runs", []) if run["seconds"] is not None]
-        if reached:
-            f["seconds_to_target"] = stats.spread(reached)
-            f["reached"] = f"{len(reached)} of {len(f['runs'])} runs"
+                        if not results[name]["runs"] or time.perf_counter() < deadline:
+                            results[name] = {"status": "failed", "reason": str(error)}
+    for f in results.values():
+        seconds = [run["seconds"] for run in f.get("runs", []) if run["seconds"] is not None]
+        if seconds:
+            f["seconds_to_target"] = stats.spread(seconds)
+            f["reached"] = f"{len(seconds)} of {len(f['runs'])} runs"
     recipe = workloads.RECIPE
     return {"workload": "lecture", "batch_size": recipe.batch_size, "mode": "accuracy", "recipe": recipe._asdict(),
-            "peers": found}
+            "peers": results}
 
 
 def _run(
     name: str, arrays: dict[str, str], threads: int, seed: int, label: str, report: Callable[[str], None],
-    until: float,
+    deadline: float,
 ) -> dict[str, Any]:
     """Runs one training. Returns the accuracy, and the seconds since its process was started if the
     accuracy is high enough.
@@ -62,7 +62,7 @@ def _run(
            "seed": seed, "arrays": arrays}
     with Process(job) as process:
         report(label)
-        answer = process.answer(within(RUN, until), sleep=False)
+        answer = process.answer(clip_timeout(RUN, deadline), sleep=False)
     report(f"{label}: {answer['accuracy']:.4f} after {answer['at']:.1f} s")
     return {"seconds": answer["at"] if answer["accuracy"] >= workloads.RECIPE.target else None,
             "accuracy": answer["accuracy"], "took": answer["at"], "peak_memory": answer["peak"]}

@@ -21,7 +21,7 @@ from autoconv.engine.costs.tables import table
 from autoconv.programs.bench import machine
 
 from . import environment, peers, show, workloads
-from .equal_work import Expected, check_trained
+from .equal_work import Reference, check_trained
 from .process import Process
 from .turns import ROUND, STARTING
 
@@ -33,10 +33,10 @@ AWAKE = 0.5  # seconds that the busy programs run before a measurement
 EFFORT, SECONDS = 0.5, 2.0
 
 # for each number of busy programs: seconds of a step, round by round
-Taken = dict[int, list[float]]
+Times = dict[int, list[float]]
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 1 if a framework failed or computed a wrong result."""
     parser = argparse.ArgumentParser("python -m bench.busy", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -45,19 +45,19 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=6, help="number of rounds; default: %(default)s")
     parser.add_argument("--threads", type=int, default=machine.processors(),
                         help="number of threads; default: %(default)s")
-    parser.add_argument("--peers", nargs="*", choices=list(peers.on("cpu")), metavar="PEER",
+    parser.add_argument("--peers", nargs="*", choices=list(peers.list_peers("cpu")), metavar="PEER",
                         help=f"frameworks; default: the installed ones of {', '.join(USUAL)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
-    options, say = parser.parse_args(given), show.Progress()
+    options, say = parser.parse_args(argv), show.Progress()
     names = options.peers or [name for name in USUAL if not peers.missing(name)]
     result = measure(names, options.workload, options.rounds, options.threads, say)
     say.clear()
-    print(shown(result))
+    print(format_table(result))
     for line in show.remarks([result]):
         print(line)
     if options.json is not None:
         document = {"machine": machine.describe(), "threads": options.threads,
-                    "command": show.command(sys.argv[1:] if given is None else given), "results": [result]}
+                    "command": show.command(sys.argv[1:] if argv is None else argv), "results": [result]}
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 0 if all(found["status"] == "timed" for found in result["peers"].values()) else 1
 
@@ -68,40 +68,40 @@ def measure(names: Sequence[str], workload: str, rounds: int, threads: int, repo
     """
     net = workloads.WORKLOADS[workload]
     batch_size = net.batch_sizes[0]
-    expected = Expected(net, batch_size)
-    taken: dict[str, Taken] = {name: {load: [] for load in LOADS} for name in names}
-    found: dict[str, dict[str, Any]] = {}
+    reference = Reference(net, batch_size)
+    times: dict[str, Times] = {name: {load: [] for load in LOADS} for name in names}
+    results: dict[str, dict[str, Any]] = {}
     for i in range(rounds):
-        for name in [n for n in names if n not in found]:
+        for name in [n for n in names if n not in results]:
             report(f"busy {workload}: round {i + 1}/{rounds}, {name}")
             try:
-                one_round(name, expected, threads, taken[name], i)
+                one_round(name, reference, threads, times[name], i)
             except RuntimeError as error:
-                found[name] = {"status": "failed", "reason": str(error)}
+                results[name] = {"status": "failed", "reason": str(error)}
     for name in names:
-        found[name] = found.get(name) or {
-            "status": "timed", "seconds": taken[name],
+        results[name] = results.get(name) or {
+            "status": "timed", "seconds": times[name],
             "images_per_s": {load: stats.spread([batch_size / s for s in seconds])
-                             for load, seconds in taken[name].items()},
-            "slower": {load: stats.ratio(seconds, taken[name][0]) for load, seconds in taken[name].items() if load}}
+                             for load, seconds in times[name].items()},
+            "slower": {load: stats.ratio(seconds, times[name][0]) for load, seconds in times[name].items() if load}}
     return {"workload": workload, "batch_size": batch_size, "mode": "busy",
-            "peers": {name: found[name] for name in names}}
+            "peers": {name: results[name] for name in names}}
 
 
-def one_round(name: str, expected: Expected, threads: int, taken: Taken, number: int) -> None:
+def one_round(name: str, reference: Reference, threads: int, times: Times, number: int) -> None:
     """Adds one measurement for each number of busy programs. Raises RuntimeError if the framework
     fails.
     """
-    batch_size = expected.workload.batch_sizes[0]
-    job = {"factory": peers.PEERS[name].factory, "workload": expected.workload.name, "batch_size": batch_size,
-           "mode": "train", "steps": workloads.steps(expected.workload, batch_size, "train", EFFORT),
+    batch_size = reference.workload.batch_sizes[0]
+    job = {"factory": peers.PEERS[name].factory, "workload": reference.workload.name, "batch_size": batch_size,
+           "mode": "train", "steps": workloads.steps(reference.workload, batch_size, "train", EFFORT),
            "seconds": SECONDS, "threads": threads, "seed": workloads.SEED}
     with Process(job) as process:
-        expected.check(name, process.answer(STARTING))
+        reference.check(name, process.answer(STARTING))
         check_trained(name, process.ask("warm-up", STARTING), "train")
         for load in (*LOADS[number % len(LOADS):], *LOADS[:number % len(LOADS)]):
             with busy(load, threads):
-                taken[load].append(process.ask("round", ROUND)["seconds"])
+                times[load].append(process.ask("round", ROUND)["seconds"])
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def busy(count: int, threads: int) -> Iterator[list[subprocess.Popen]]:
             program.wait()
 
 
-def shown(result: dict[str, Any]) -> str:
+def format_table(result: dict[str, Any]) -> str:
     """Returns a table with one line per framework."""
     rows = []
     for name, f in result["peers"].items():

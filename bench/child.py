@@ -11,18 +11,18 @@ from importlib import import_module
 from typing import Any
 
 from .process import PeerError, Process
-from .turns import within
+from .turns import clip_timeout
 from .worker import Talk
 
 
-def call(function: str, arguments: dict[str, Any], threads: int, until: float) -> Any:
+def call(function: str, arguments: dict[str, Any], threads: int, deadline: float) -> Any:
     """Returns the result of `module:function` for these arguments; all of it must be JSON.
 
     Raises PeerError if the function raises an exception, which the error names, if the process
-    fails, or if it does not answer by `until`, a time of time.perf_counter.
+    fails, or if it does not answer by `deadline`, a time of time.perf_counter.
     """
     with Process({"function": function, "arguments": arguments, "threads": threads}, module="bench.child") as process:
-        answer = process.answer(within(until - time.perf_counter(), until), sleep=False)
+        answer = process.answer(clip_timeout(deadline - time.perf_counter(), deadline), sleep=False)
     if "raised" in answer:
         raise PeerError(answer["raised"]) from RuntimeError(answer["traceback"])
     return answer["result"]
@@ -31,12 +31,12 @@ def call(function: str, arguments: dict[str, Any], threads: int, until: float) -
 def main() -> None:
     job, talk = json.loads(sys.argv[1]), Talk()
     try:
-        talk.say("done", result=named(job["function"])(**job["arguments"]))
+        talk.say("done", result=load_function(job["function"])(**job["arguments"]))
     except Exception as error:
         talk.say("raised", raised=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
 
 
-def named(function: str) -> Callable[..., Any]:
+def load_function(function: str) -> Callable[..., Any]:
     """Returns the function that `module:function` names."""
     module, _, name = function.partition(":")
     return getattr(import_module(module), name)

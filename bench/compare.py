@@ -19,12 +19,12 @@ DEFAULT_ROUNDS = {"train": 18, "infer": 18, "start": 3, "accuracy": 3}
 ROUNDS_OF_A_PROCESS = 3
 
 
-def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.compare", description=__doc__)
     parser.add_argument("--workload", default="lecture",
                         help=f"comma-separated, or all: {', '.join(workloads.WORKLOADS)}")
     parser.add_argument("--mode", default="train,infer", help=f"comma-separated: {', '.join(workloads.MODES)}")
-    parser.add_argument("--peers", default="all", help=f"comma-separated: {', '.join(peers.on('cpu'))}; "
+    parser.add_argument("--peers", default="all", help=f"comma-separated: {', '.join(peers.list_peers('cpu'))}; "
                         f"or all except {' and '.join(_slow())}; ratios are relative to the first one")
     parser.add_argument("--batch-size", default="", help="comma-separated, or all: those of the workload; "
                         "by default the workload's usual one")
@@ -33,14 +33,15 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="six short rounds, for a first look, without "
                         "torch-compile unless --peers names it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
-    options = parser.parse_args(given)
+    options = parser.parse_args(argv)
     try:
-        options.workload = _known("workload", options.workload, workloads.WORKLOADS)
-        options.mode = _known("mode", options.mode, workloads.MODES)
+        options.workload = _parse_names("workload", options.workload, workloads.WORKLOADS)
+        options.mode = _parse_names("mode", options.mode, workloads.MODES)
         # torch-compile takes too long to compile
         left_out = [*_slow(), *(["torch-compile"] if options.quick else [])]
-        usual = [name for name in peers.on("cpu") if name not in left_out]
-        options.peers = usual if options.peers == "all" else _known("peer", options.peers, peers.on("cpu"))
+        known = peers.list_peers("cpu")
+        usual = [name for name in known if name not in left_out]
+        options.peers = usual if options.peers == "all" else _parse_names("peer", options.peers, known)
         options.batch_sizes = {w: _batch_sizes(options.batch_size, w) for w in options.workload}
     except ValueError as error:
         parser.error(str(error))
@@ -49,9 +50,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 1 if a peer failed or computed a different result."""
-    options, say = arguments(given), show.Progress()
+    options, say = arguments(argv), show.Progress()
     present = {name: peers.missing(name) for name in options.peers}
     results = []
     for result in measurements(options, [name for name, lacks in present.items() if not lacks], say):
@@ -60,7 +61,7 @@ def main(given: Sequence[str] | None = None) -> int:
         say.clear()
         print(show.entry(result) + "\n", flush=True)
     if sum(result["mode"] in ("train", "infer") for result in results) > 1:
-        print(overview.shown(results) + "\n")
+        print(overview.format_tables(results) + "\n")
     for remark in show.remarks(results):
         print(remark)
     if options.json is not None:
@@ -102,7 +103,7 @@ def _document(
             name: {
                 "label": peers.label(name), "status": "absent" if lacks else "present",
                 "versions": _versions(name, results),
-                "install_bytes": None if lacks else install_size.bytes_of(peers.PEERS[name].distributions),
+                "install_bytes": None if lacks else install_size.count_bytes(peers.PEERS[name].distributions),
             }
             for name, lacks in present.items()
         },
@@ -122,25 +123,25 @@ def _add_absent(result: dict[str, Any], present: dict[str, tuple[str, ...]]) -> 
             result["peers"][name] = {"status": "absent", "reason": reason}
 
 
-def _known(kind: str, given: str, known: Iterable[str]) -> list[str]:
-    known = list(known)
-    if given == "all":
-        return known
-    return [names.lookup(kind, word.strip(), {k: k for k in known}) for word in given.split(",")]
+def _parse_names(kind: str, text: str, choices: Iterable[str]) -> list[str]:
+    choices = list(choices)
+    if text == "all":
+        return choices
+    return [names.lookup(kind, word.strip(), {k: k for k in choices}) for word in text.split(",")]
 
 
 def _slow() -> list[str]:
     """Returns the peers whose rounds take minutes, which are timed only if they are named."""
-    return [name for name, entry in peers.on("cpu").items() if not entry.usual]
+    return [name for name, entry in peers.list_peers("cpu").items() if not entry.usual]
 
 
-def _batch_sizes(given: str, workload: str) -> list[int]:
+def _batch_sizes(text: str, workload: str) -> list[int]:
     sizes = workloads.WORKLOADS[workload].batch_sizes
-    if given in ("", "all"):
-        return list(sizes if given else sizes[:1])
-    if not all(word.strip().isdigit() and int(word) for word in given.split(",")):
-        raise ValueError(f"--batch-size requires positive integers. Received: {given!r}.")
-    return [int(word) for word in given.split(",")]
+    if text in ("", "all"):
+        return list(sizes if text else sizes[:1])
+    if not all(word.strip().isdigit() and int(word) for word in text.split(",")):
+        raise ValueError(f"--batch-size requires positive integers. Received: {text!r}.")
+    return [int(word) for word in text.split(",")]
 
 
 def _positive(text: str) -> int:

@@ -27,9 +27,9 @@ from autoconv.programs.bench.suite import SUITE
 
 from . import environment, peers, show, workloads
 from .environment import ROOT
-from .equal_work import Expected
+from .equal_work import Reference
 from .process import Process
-from .turns import STARTING, in_turns
+from .turns import STARTING, run_rounds
 
 # allowed slowdown of a step; a kernel may slow down twice as much, because shorter times are
 # noisier
@@ -41,36 +41,36 @@ MODES = {"train": ("train", None), "infer": ("infer", None), "infer-1": ("infer"
 ROUNDS_OF_A_PROCESS = 3
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    options, say = _arguments(given), show.Progress()
-    found: dict[str, dict[str, Any]] = {}
+def main(argv: Sequence[str] | None = None) -> int:
+    options, say = _arguments(argv), show.Progress()
+    ratios: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         refs = {"base": options.base, "head": options.head}
         trees = {side: unpack(ref, Path(folder) / side) for side, ref in refs.items()}
         for workload in options.workload:
             for mode in options.mode:
-                found[f"{workload} {mode}"] = compare(trees, workload, mode, options, say)
+                ratios[f"{workload} {mode}"] = compare(trees, workload, mode, options, say)
             if options.kernels:
-                found |= compare_kernels(trees, workload, options, say)
+                ratios |= compare_kernels(trees, workload, options, say)
     say.clear()
-    slower = verdict(found, options.tolerance)
-    print(_table(found, options))
+    slower = verdict(ratios, options.tolerance)
+    print(_table(ratios, options))
     if options.json is not None:
         document = {"machine": machine.describe(), "base": options.base, "head": options.head,
-                    "tolerance": options.tolerance, "slower": slower, "ratios": found}
+                    "tolerance": options.tolerance, "slower": slower, "ratios": ratios}
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     for name in slower:
-        ratio = found[name]
+        ratio = ratios[name]
         print(f"SLOWER: {name} takes {ratio['low']:.2f} to {ratio['high']:.2f} times as long as before")
-    print(f"{len(slower)} of {len(found)} measurements are slower than the tolerance allows")
+    print(f"{len(slower)} of {len(ratios)} measurements are slower than the tolerance allows")
     return 1 if slower else 0
 
 
-def verdict(found: dict[str, dict[str, Any]], tolerance: float) -> list[str]:
+def verdict(ratios: dict[str, dict[str, Any]], tolerance: float) -> list[str]:
     """Returns the measurements whose whole interval exceeds the tolerance. For a kernel, the
     tolerance is doubled.
     """
-    return [name for name, r in found.items() if r["low"] > 1 + tolerance * (2 if r["kernel"] else 1)]
+    return [name for name, r in ratios.items() if r["low"] > 1 + tolerance * (2 if r["kernel"] else 1)]
 
 
 def unpack(ref: str, target: Path) -> Path:
@@ -103,14 +103,14 @@ def compare(
     job = {"factory": peers.PEERS["autoconv"].factory, "workload": workload, "batch_size": batch_size,
            "mode": worker_mode, "steps": workloads.steps(net, batch_size, worker_mode, options.effort),
            "threads": options.threads, "seed": workloads.SEED}
-    expected = Expected(net, batch_size)
+    reference = Reference(net, batch_size)
 
     def check(side: str, ready: dict[str, Any]) -> None:
-        expected.check(side, ready)
+        reference.check(side, ready)
         _check_code(trees[side], ready["code"])
 
-    taken = _rounds(trees, job, options.rounds, f"{workload} {mode}", check, say)
-    return {**stats.ratio(taken["head"], taken["base"], ROUNDS_OF_A_PROCESS), "kernel": False, "seconds": taken}
+    times = _rounds(trees, job, options.rounds, f"{workload} {mode}", check, say)
+    return {**stats.ratio(times["head"], times["base"], ROUNDS_OF_A_PROCESS), "kernel": False, "seconds": times}
 
 
 def _rounds(
@@ -125,10 +125,10 @@ def _rounds(
         check(side, process.answer(STARTING))
         process.ask("warm-up", STARTING)
 
-    taken, failed = in_turns(trees, start, ready, rounds, ROUNDS_OF_A_PROCESS, label, say)
+    times, failed = run_rounds(trees, start, ready, rounds, ROUNDS_OF_A_PROCESS, label, say)
     for side, error in failed.items():
         raise SystemExit(f"{side}: {error}")
-    return {side: [answer["seconds"] for answer in answers] for side, answers in taken.items()}
+    return {side: [answer["seconds"] for answer in answers] for side, answers in times.items()}
 
 
 def compare_kernels(
@@ -144,12 +144,12 @@ def compare_kernels(
         print(f"kernels of {workload}: not compared, {' and '.join(old)} cannot time them", file=sys.stderr)
         return {}
     job = {"workload": workload, "threads": options.threads}
-    taken = _rounds(trees, job, options.rounds, f"{workload} kernels",
+    times = _rounds(trees, job, options.rounds, f"{workload} kernels",
                     lambda side, ready: _check_code(trees[side], ready["code"]), say, KERNELS)
-    common = [name for name in taken["base"][0] if name in taken["head"][0]]
+    common = [name for name in times["base"][0] if name in times["head"][0]]
     result = {}
     for name in common:
-        sides = {side: [seconds[name] for seconds in rounds] for side, rounds in taken.items()}
+        sides = {side: [seconds[name] for seconds in rounds] for side, rounds in times.items()}
         result[f"{workload} {name}"] = {**stats.ratio(sides["head"], sides["base"], ROUNDS_OF_A_PROCESS),
                                         "kernel": True, "seconds": sides}
     return result
@@ -161,32 +161,32 @@ def _check_code(tree: Path, code: str) -> None:
                          "version, or run this in an environment without it.")
 
 
-def _table(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:
+def _table(ratios: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:
     rows = [[name, f"{r['median']:.3f}", f"{r['low']:.3f} .. {r['high']:.3f}" if r["confidence"] else ""]
-            for name, r in found.items()]
-    sure = interval_head(next(iter(found.values())))
+            for name, r in ratios.items()]
+    sure = interval_head(next(iter(ratios.values())))
     return table([f"time of {options.head} by that of {options.base}", "ratio", sure], rows)
 
 
-def _each_of(kind: str, known: Iterable[str]) -> Callable[[str], list[str]]:
+def _names_parser(kind: str, choices: Iterable[str]) -> Callable[[str], list[str]]:
     """Returns a parser of comma-separated names, which rejects unknown names."""
-    def read(text: str) -> list[str]:
+    def parse(text: str) -> list[str]:
         try:
-            return [names.lookup(kind, word.strip(), {k: k for k in known}) for word in text.split(",")]
+            return [names.lookup(kind, word.strip(), {k: k for k in choices}) for word in text.split(",")]
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
-    return read
+    return parse
 
 
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.compare_refs", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", help="git revision to compare with, or . for the working tree")
     parser.add_argument("head", help="git revision to check, or . for the working tree")
-    parser.add_argument("--workload", default=",".join(WORKLOADS), type=_each_of("workload", workloads.WORKLOADS),
+    parser.add_argument("--workload", default=",".join(WORKLOADS), type=_names_parser("workload", workloads.WORKLOADS),
                         help="nets, separated by commas: " + ", ".join(workloads.WORKLOADS) + "; default: %(default)s")
-    parser.add_argument("--mode", default=",".join(MODES), type=_each_of("mode", MODES),
+    parser.add_argument("--mode", default=",".join(MODES), type=_names_parser("mode", MODES),
                         help="comma-separated: " + ", ".join(MODES) + "; default: all. infer-1: one image at a time")
     parser.add_argument("--rounds", type=int, default=18, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
@@ -194,7 +194,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="default: %(default)s")
     parser.add_argument("--no-kernels", dest="kernels", action="store_false", help="compare only whole steps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
-    return parser.parse_args(given)
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from autoconv.layers import Conv2D, Input
 from autoconv.models import Sequential
 from autoconv.programs.bench import machine
 from autoconv.programs.bench.cases import Case, cases
-from autoconv.programs.bench.suite import SUITE, Timed
+from autoconv.programs.bench.suite import SUITE, TimedNet
 
 from . import show
 
@@ -45,7 +45,7 @@ WIDE = Group("3x3 with strides of 1, 128 channels and more", 1.5, 1.8)
 OTHERS = Group("all others", 0.75, 0.9)
 
 
-class Found(NamedTuple):
+class Measurement(NamedTuple):
     """One kernel: the nets that use it, its layer, its pass, seconds, GFLOP/s and fraction of the
     peak.
     """
@@ -66,57 +66,57 @@ class Found(NamedTuple):
         return WIDE if channels >= 128 and "," not in y and x.split("x")[0] == y.split("x")[0] else OTHERS
 
 
-def others(shape: tuple[int, int, int], classes: int) -> Sequential:
+def extra_layers(shape: tuple[int, int, int], classes: int) -> Sequential:
     """Two layers that are in no net: stride 2 to 128 filters, and 5x5 with 128 filters."""
     return Sequential([Input(shape), Conv2D(64, 1, padding="same"), Conv2D(128, 3, 2, padding="same"),
                        Conv2D(128, 5, padding="same")])
 
 
-IN_NO_NET = Timed(others, (28, 28, 64), 0, 64)
+IN_NO_NET = TimedNet(extra_layers, (28, 28, 64), 0, 64)
 
 
 def layers(names: Sequence[str], target: Any) -> Iterator[tuple[str, Case]]:
     """Yields each convolution's kernels, with the name of the net."""
     nets = {name: SUITE[name] for name in names} | {"no net": IN_NO_NET}
-    for name, timed in nets.items():
-        yield from ((name, case) for case in cases(timed.build(), timed.batch_size, target)
+    for name, net in nets.items():
+        yield from ((name, case) for case in cases(net.build(), net.batch_size, target)
                     if case.kind.startswith("conv"))
 
 
-def measure(names: Sequence[str], rounds: int, report: Any) -> list[Found]:
+def measure(names: Sequence[str], rounds: int, report: Any) -> list[Measurement]:
     """Measures all convolutions, each shape once."""
-    target, seen = devices.get("cpu"), {}
+    target, measurements = devices.get("cpu"), {}
     peak = ceilings.Ceilings(target)
     for net, case in layers(names, target):
         key = case.layer, case.kind, case.flops
-        if key in seen:
-            seen[key].nets.append(net)
+        if key in measurements:
+            measurements[key].nets.append(net)
             continue
         report(f"{net}: {case.name}")
-        taken = ceilings.share(peak, case.call, case.flops, case.bytes, rounds)
+        result = ceilings.share(peak, case.call, case.flops, case.bytes, rounds)
         median = partial(np.median, axis=0)
-        seconds = float(median(taken.seconds))
-        share = float(median([case.flops / p / s for p, s in zip(taken.peak_flops, taken.seconds)]))
+        seconds = float(median(result.seconds))
+        share = float(median([case.flops / p / s for p, s in zip(result.peak_flops, result.seconds)]))
         which = case.kind.partition(" ")[2] + (", pooled" if "pool" in case.kind else "")
-        seen[key] = Found([net], case.layer, which, seconds, case.flops / seconds / 1e9, share)
-    return list(seen.values())
+        measurements[key] = Measurement([net], case.layer, which, seconds, case.flops / seconds / 1e9, share)
+    return list(measurements.values())
 
 
-def shown(found: Sequence[Found]) -> str:
+def format_tables(kernels: Sequence[Measurement]) -> str:
     """Returns a table with a line per kernel, and one with a line per group: its lowest fraction,
     its median, and its fraction over the whole time.
     """
     rows = [[f.layer, f.which, ", ".join(dict.fromkeys(f.nets)), f"{1e3 * f.seconds:.3f}", f"{f.gflops:,.0f}",
-             f"{f.share:.0%}"] for f in found]
+             f"{f.share:.0%}"] for f in kernels]
     parts = [table(["layer", "", "nets", "ms", "GFLOP/s", "share"], rows)]
     summary = []
     for group in (FIRST, WIDE, OTHERS):
-        inside = [f for f in found if f.group == group]
-        if not inside:
+        members = [f for f in kernels if f.group == group]
+        if not members:
             continue
-        shares, seconds = [f.share for f in inside], sum(f.seconds for f in inside)
-        together = sum(f.share * f.seconds for f in inside) / seconds
-        summary.append([group.name, str(len(inside)), f"{min(shares):.0%}", f"{np.median(shares):.0%}",
+        shares, seconds = [f.share for f in members], sum(f.seconds for f in members)
+        together = sum(f.share * f.seconds for f in members) / seconds
+        summary.append([group.name, str(len(members)), f"{min(shares):.0%}", f"{np.median(shares):.0%}",
                         f"{together:.0%}", f"{sum(s >= group.least for s in shares)}", f"{group.least:.0%}",
                         f"{group.aim:.0%}"])
     parts.append(table(["share of the peak", "kernels", "lowest", "median", "together", "reach it", "at least", "aim"],
@@ -124,23 +124,23 @@ def shown(found: Sequence[Found]) -> str:
     return "\n\n".join(parts)
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.convolutions", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", nargs="+", choices=NETS, default=NETS)
     parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
-    options, say = parser.parse_args(given), show.Progress()
+    options, say = parser.parse_args(argv), show.Progress()
     target = devices.get("cpu")
     target.set_num_threads(options.threads)
-    found = measure(options.net, options.rounds, say)
+    kernels = measure(options.net, options.rounds, say)
     say.clear()
     about = machine.describe()
-    print(f"{about['cpu']}, threads: {options.threads}\n\n{shown(found)}")
+    print(f"{about['cpu']}, threads: {options.threads}\n\n{format_tables(kernels)}")
     if options.json is not None:
         document = {"machine": about, "threads": options.threads, "rounds": options.rounds,
-                    "convolutions": [{**f._asdict(), "group": f.group.name} for f in found]}
+                    "convolutions": [{**f._asdict(), "group": f.group.name} for f in kernels]}
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 0
 

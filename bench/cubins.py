@@ -14,17 +14,17 @@ def main() -> None:
     print("| kernel |", " | ".join(f"{dtype} sm_{major}{minor}" for dtype, (major, minor) in COLUMNS), "|")
     print("|---|" + "---|" * len(COLUMNS))
     for name, kernel in sorted(assembly.kernels().items()):
-        made = {}
+        codes = {}
         for dtype in kernel.dtypes:
             served = assembly.served(kernel, dtype)
-            made |= zip([(dtype, capability) for capability in served], assembly.assemble(kernel, dtype, *served))
-        print(f"| `{name}` |", " | ".join(_cell(made.get(column)) for column in COLUMNS), "|")
+            codes |= zip([(dtype, capability) for capability in served], assembly.assemble(kernel, dtype, *served))
+        print(f"| `{name}` |", " | ".join(_cell(codes.get(column)) for column in COLUMNS), "|")
 
 
-def _cell(made: assembly.Assembled | None) -> str:
-    if made is None:
+def _cell(code: assembly.Assembled | None) -> str:
+    if code is None:
         return ""
-    return f"{made.registers}{f' +{made.stack}' * bool(made.stack)}{f' !{made.spills}' * bool(made.spills)}"
+    return f"{code.registers}{f' +{code.stack}' * bool(code.stack)}{f' !{code.spills}' * bool(code.spills)}"
 
 
 if __name__ == "__main__":

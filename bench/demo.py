@@ -62,8 +62,8 @@ def now() -> Cost:
     return Cost(time.perf_counter(), time.process_time())
 
 
-def per_step(begun: Cost, ended: Cost, steps: int) -> Cost:
-    return Cost((ended.time - begun.time) / steps, (ended.processor - begun.processor) / steps)
+def compute_step_cost(start: Cost, end: Cost, steps: int) -> Cost:
+    return Cost((end.time - start.time) / steps, (end.processor - start.processor) / steps)
 
 
 def main() -> None:
@@ -72,23 +72,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="measuring time of each way per round")
     parser.add_argument("--threads", type=int, help="number of threads; default: all processors")
     parser.add_argument("--browser", action="store_true")
-    given = parser.parse_args()
-    server = Demo(Session(threads=given.threads), 0)
+    options = parser.parse_args()
+    server = Demo(Session(threads=options.threads), 0)
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
     ways: dict[str, Callable[[], Cost]] = {
-        "fit alone": lambda: server.session.do(lambda: fit_alone(given.seconds)),
-        "in a session": lambda: in_session(server.session, given.seconds),
-        "and a client reads the events": lambda: watched(server, given.seconds, reader),
+        "fit alone": lambda: server.session.do(lambda: fit_alone(options.seconds)),
+        "in a session": lambda: run_session(server.session, options.seconds),
+        "and a client reads the events": lambda: run_with_client(server, options.seconds, reader),
     }
-    if given.browser:
-        ways["and a browser shows the page"] = lambda: watched(server, given.seconds, browser)
-    taken: dict[str, list[Cost]] = {name: [] for name in ways}
+    if options.browser:
+        ways["and a browser shows the page"] = lambda: run_with_client(server, options.seconds, browser)
+    measurements: dict[str, list[Cost]] = {name: [] for name in ways}
     try:
-        for i in range(given.rounds):
+        for i in range(options.rounds):
             for name in list(ways)[:: 1 if i % 2 else -1]:
-                taken[name].append(ways[name]())
-        report(taken)
+                measurements[name].append(ways[name]())
+        report(measurements)
         server.session.start(SETTINGS)
         print(f"a drawing, while it learns: {drawing(server)}")
         server.session.pause()
@@ -103,8 +103,8 @@ def fit_alone(seconds: float) -> Cost:
     """Returns the cost of a step of `fit`, with a callback that costs nothing. It runs in the
     session's thread, like the other ways.
     """
-    chosen = choices.settings(SETTINGS)
-    data, model = choices.load(chosen.data), choices.build(chosen)
+    settings = choices.parse_settings(SETTINGS)
+    data, model = choices.load(settings.data), choices.build(settings)
     times: list[Cost] = []
 
     def begin(batch: int, logs: dict) -> None:
@@ -113,26 +113,26 @@ def fit_alone(seconds: float) -> Cost:
         if len(times) > WARM and times[-1].time - times[WARM].time > seconds:
             model.stop_training = True
 
-    model.fit(data.x_train, data.y_train, chosen.batch_size, chosen.epochs, verbose=0,
+    model.fit(data.x_train, data.y_train, settings.batch_size, settings.epochs, verbose=0,
               callbacks=LambdaCallback(on_train_batch_begin=begin))
-    return per_step(times[WARM], times[-1], len(times) - 1 - WARM)
+    return compute_step_cost(times[WARM], times[-1], len(times) - 1 - WARM)
 
 
-def in_session(session: Session, seconds: float) -> Cost:
+def run_session(session: Session, seconds: float) -> Cost:
     """Returns the cost of a step of a session, by the session's own step count."""
     session.start(SETTINGS)
     while session.steps < WARM:
         time.sleep(0.05)
-    begun, before = now(), session.steps
+    start, before = now(), session.steps
     time.sleep(seconds)
-    cost = per_step(begun, now(), session.steps - before)
-    session.anew(SETTINGS)
+    cost = compute_step_cost(start, now(), session.steps - before)
+    session.build_net(SETTINGS)
     return cost
 
 
-def watched(server: Demo, seconds: float, watching: Callable) -> Cost:
-    with watching(server):
-        return in_session(server.session, seconds)
+def run_with_client(server: Demo, seconds: float, client: Callable) -> Cost:
+    with client(server):
+        return run_session(server.session, seconds)
 
 
 @contextmanager
@@ -162,12 +162,12 @@ def browser(server: Demo) -> Iterator[None]:
         process.communicate("")
 
 
-def report(taken: dict[str, list[Cost]]) -> None:
-    base, *_ = taken
-    size = choices.settings(SETTINGS).batch_size
+def report(measurements: dict[str, list[Cost]]) -> None:
+    base, *_ = measurements
+    size = choices.parse_settings(SETTINGS).batch_size
     print(f"time and processor time of a step, relative to {base}:")
-    for name, costs in taken.items():
-        ratios = [stats.ratio([c[i] for c in costs], [c[i] for c in taken[base]]) for i in range(2)]
+    for name, costs in measurements.items():
+        ratios = [stats.ratio([c[i] for c in costs], [c[i] for c in measurements[base]]) for i in range(2)]
         texts = [f"{r['median']:.3f} ({r['low']:.3f} to {r['high']:.3f})" for r in ratios]
         print(f"{name:<32} {size / np.median([c.time for c in costs]):>8,.0f} images/s   {texts[0]}   {texts[1]}")
 
@@ -178,12 +178,12 @@ def drawing(server: Demo) -> str:
     paper[30:40, 40:100] = paper[40:110, 70:80] = 0
     times = []
     for _ in range(60):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         connection.request("POST", f"/api/draw?width=140&height=140&token={server.token}", paper.tobytes())
         connection.getresponse().read()
         connection.close()
-        times.append(1e3 * (time.perf_counter() - begun))
+        times.append(1e3 * (time.perf_counter() - start))
         time.sleep(0.03)
     low, median, high = np.percentile(times[10:], (0, 50, 95))
     return f"{median:.1f} ms (at best {low:.1f}, 95% within {high:.1f})"

@@ -18,13 +18,13 @@ COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_N
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 
-def clean(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
+def clean(threads: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns this process's environment for a peer that should use this many threads."""
     result = {key: value for key, value in os.environ.items() if key not in CRIPPLING}
     result.update(KEEP_MEMORY)
     result.update(dict.fromkeys(COUNTS, str(threads)))
     result.update(first(ROOT) | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"})
-    result.update(more or {})
+    result.update(extra or {})
     return result
 
 

@@ -23,20 +23,20 @@ class WrongNetError(RuntimeError):
     """A peer's net differs from the other peers' net."""
 
 
-class Expected:
+class Reference:
     """The results that a workload's net must have on the first batch, computed from its definition
     in NumPy and float64.
     """
 
     def __init__(self, workload: workloads.Workload, batch_size: int, tolerance: float = TOLERANCE) -> None:
         self.workload, self.tolerance = workload, tolerance
-        self.checked = min(batch_size, workloads.CHECKED)
+        self.image_count = min(batch_size, workloads.CHECKED)
         self.weights = workloads.weights(workload)
         self.parameters = sum(w.size for w in self.weights)
 
     @cached_property
     def loss(self) -> float:
-        return reference.loss(self.workload, self.weights, *workloads.data(self.workload, self.checked))
+        return reference.loss(self.workload, self.weights, *workloads.data(self.workload, self.image_count))
 
     def check(self, name: str, ready: dict[str, Any]) -> None:
         """Raises WrongNetError unless the number of parameters is equal and the loss is within the
@@ -59,13 +59,13 @@ def check_trained(name: str, warm: dict[str, Any], mode: str) -> None:
         raise WrongNetError(f"{name} should only infer, but {changed} weights changed.")
 
 
-def trained_otherwise(workload: str, trained: dict[str, float]) -> dict[str, WrongNetError]:
+def find_outliers(workload: str, losses: dict[str, float]) -> dict[str, WrongNetError]:
     """Returns the peers whose loss after the same steps differs from most: {name: error}, from
     {name: loss}.
     """
-    finite = [loss for loss in trained.values() if isfinite(loss)]
+    finite = [loss for loss in losses.values() if isfinite(loss)]
     if workload not in STEADY or not finite:
         return {}
     usual = median(finite)
     return {name: WrongNetError(f"{name} has a loss of {loss:.4f} after the warm-up's steps; most have {usual:.4f}.")
-            for name, loss in trained.items() if not abs(loss - usual) <= SAME_TRAINING * usual}
+            for name, loss in losses.items() if not abs(loss - usual) <= SAME_TRAINING * usual}

@@ -26,12 +26,12 @@ PARTS = {  # the command; a final "--json" stands for a file in the folder
 }
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.everything", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder to write the results to")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run; default: all")
-    options = parser.parse_args(given)
+    options = parser.parse_args(argv)
     options.folder.mkdir(parents=True, exist_ok=True)
     failed = [part for part in options.parts if not run(part, options.folder)]
     compared = [str(file) for part in ("train", "infer") if (file := options.folder / f"{part}.json").exists()]
@@ -46,11 +46,11 @@ def run(part: str, folder: Path) -> bool:
     """Runs one part. Returns whether it succeeded."""
     command = [sys.executable, "-m", *PARTS[part].split()]
     command += [str(folder / f"{part}.json")] if command[-1] == "--json" else []
-    begun = time.perf_counter()
+    start = time.perf_counter()
     with (folder / f"{part}.txt").open("w") as file, (folder / f"{part}.log").open("w") as log:
         code = subprocess.run(command, stdout=file, stderr=log, check=False).returncode
-    said = (folder / f"{part}.txt").read_text()
-    print(f"{part}: {(time.perf_counter() - begun) / 60:.1f} minutes\n\n{said}", flush=True)
+    text = (folder / f"{part}.txt").read_text()
+    print(f"{part}: {(time.perf_counter() - start) / 60:.1f} minutes\n\n{text}", flush=True)
     return code == 0
 
 

@@ -48,9 +48,9 @@ def constants() -> str:
         ("bandwidth of the L2 cache", f"{gpu_plan.L2 / 1e12:.1f} TB/s", "reads on an H100, measured by others"),
         ("warp instructions per second", f"{gpu_plan.ISSUED / 1e9:.0f} G/s",
          f"data sheet: four per cycle on each of {gpu_plan.PROCESSORS} multiprocessors at 1.755 GHz"),
-        ("instructions per warp and stage, by tile", _each(gpu_plan.OF_STAGE),
+        ("instructions per warp and stage, by tile", _format_numbers(gpu_plan.OF_STAGE),
          "counted by the PTX emulator; machine code has more instructions for 64-bit integers"),
-        ("instructions per warp and stage of a weight gradient", _each(gpu_plan.OF_OUTER_STAGE),
+        ("instructions per warp and stage of a weight gradient", _format_numbers(gpu_plan.OF_OUTER_STAGE),
          "counted by the PTX emulator"),
         ("instructions per warp outside the stages", f"{gpu_plan.OF_BLOCK}",
          "counted by the PTX emulator: the addresses of the rows, and storing the results"),
@@ -69,7 +69,7 @@ def _table(head: tuple[str, ...], rows: tuple | list) -> str:
     return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
 
 
-def _each(numbers: dict[str, int]) -> str:
+def _format_numbers(numbers: dict[str, int]) -> str:
     return ", ".join(f"{name} {n}" for name, n in numbers.items())
 
 
@@ -89,7 +89,7 @@ def summary(plans: list[Plan]) -> str:
 
 
 def page() -> str:
-    plans = [gpu_plan.of(WORKLOADS[name], batch_size) for name, _, batch_size, _ in STEPS]
+    plans = [gpu_plan.make_plan(WORKLOADS[name], batch_size) for name, _, batch_size, _ in STEPS]
     parts = [HEAD + constants(), "## The steps", summary(plans),
              "The figures for PyTorch and JAX are estimates as well (`bench/gpu_peers.py`). PyTorch is counted as\n"
              "a captured graph of its eager operations on one stream, and JAX as the kernels that XLA fuses. Both\n"

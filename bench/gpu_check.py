@@ -29,24 +29,24 @@ RESERVE = 15  # seconds reserved for work that has begun in time, and for the ta
 PLAN = gpu_phases.PLAN
 
 
-def main(given: Sequence[str] | None = None, plan: Sequence[Phase] = PLAN) -> int:
+def main(argv: Sequence[str] | None = None, plan: Sequence[Phase] = PLAN) -> int:
     """Returns the exit code: 0, or 1 if there is no GPU or if a phase failed."""
-    options = arguments(given, plan)
+    options = arguments(argv, plan)
     versions = gpu_smoke.versions()  # before anything that might crash
     say("versions: " + ", ".join(f"{name} {version or 'not here'}" for name, version in versions.items()))
     try:
-        gpu = the_gpu()
+        gpu = describe_gpu()
     except DeviceError as error:
         print(error, file=sys.stderr)
         return 1
     say("GPU: " + ", ".join(f"{name} {value}" for name, value in gpu.items()))
-    document, progress = begun(options, gpu, versions), show.Progress()
+    document, progress = begin_document(options, gpu, versions), show.Progress()
     facts = {"commit": document["calls"][-1]["commit"], "date": document["calls"][-1]["date"]}
     run = Run(document, options.out, 60 * options.minutes - RESERVE, say, progress, facts)
-    well = run.all(options.only)
+    succeeded = run.run_all(options.only)
     progress.clear()
     conclude(document, options.out, plan)
-    return 0 if well else 1
+    return 0 if succeeded else 1
 
 
 def say(line: str) -> None:
@@ -56,31 +56,32 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def the_gpu() -> dict[str, Any]:
+def describe_gpu() -> dict[str, Any]:
     """Describes the GPU. Raises DeviceError if there is none."""
     device_cuda.check(0)
     return device_cuda.describe(0)
 
 
-def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Namespace:
     names, usual = {phase.name: phase for phase in plan}, [phase for phase in plan if phase.usual]
     minutes = math.ceil((sum(phase.limit for phase in usual) + RESERVE) / 60)
 
-    def known(name: str) -> Phase:
+    def parse_phase(name: str) -> Phase:
         try:
             return lookup("phase", name, names)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     parser = argparse.ArgumentParser("python -m bench.gpu_check", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_listed(plan))
-    parser.add_argument("--only", nargs="+", type=known, metavar="PHASE", default=usual, help="run only these phases")
+                                     formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_list_phases(plan))
+    parser.add_argument("--only", nargs="+", type=parse_phase, metavar="PHASE", default=usual,
+                        help="run only these phases")
     parser.add_argument("--minutes", type=float, default=minutes,
                         help="time limit for all phases; default: %(default)s")
     parser.add_argument("--skip-peers", action="store_true", help="time only autoconv")
     parser.add_argument("--out", type=Path, metavar="FILE",
                         help="file to write or extend; default: bench/results/DATE-gpu.json")
-    options = parser.parse_args(given)
+    options = parser.parse_args(argv)
     if not 0 < options.minutes < math.inf:
         parser.error(f"--minutes must be positive. Received: {options.minutes}")
     options.only = [phase for phase in plan if phase in options.only]
@@ -91,7 +92,7 @@ def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Na
     return options
 
 
-def _listed(plan: Sequence[Phase]) -> str:
+def _list_phases(plan: Sequence[Phase]) -> str:
     """Lists the phases in order, for the help text."""
     lines = [f"  {p.name:20}{p.limit:4g}{'' if p.usual else '  only with --only'}" for p in plan]
     return "\n".join(["phases, and the seconds that each may take:", *lines])
@@ -102,15 +103,15 @@ def earlier(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         parser.error(f"--out: {file} cannot be extended: {error}")
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA or "calls" not in found:
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA or "calls" not in document:
         parser.error(f"--out: {file} was not written by this command. Name another file.")
-    return found
+    return document
 
 
-def begun(options: argparse.Namespace, gpu: dict[str, Any], versions: dict[str, Any]) -> dict[str, Any]:
+def begin_document(options: argparse.Namespace, gpu: dict[str, Any], versions: dict[str, Any]) -> dict[str, Any]:
     """Returns the document before the first phase: the machine, the peers, and the results of
     earlier calls.
     """
@@ -126,7 +127,7 @@ def begun(options: argparse.Namespace, gpu: dict[str, Any], versions: dict[str, 
         "schema": SCHEMA, "machine": machine.describe() | {"gpu": gpu, "nvidia_smi": _nvidia_smi()},
         "threads": machine.processors(), "device": "cuda", "commit": call["commit"], "versions": versions,
         "settings": {"rounds": gpu_phases.ROUNDS, "round_seconds": gpu_phases.ROUND_SECONDS},
-        "peers": {name: _here(name, options.skip_peers) for name in peers.on("cuda")},
+        "peers": {name: _here(name, options.skip_peers) for name in peers.list_peers("cuda")},
         "results": document.get("results", []), "kernels": document.get("kernels", []),
         "calls": [*document.get("calls", ()), call],
     }
@@ -145,7 +146,7 @@ def conclude(document: dict[str, Any], file: Path, plan: Sequence[Phase]) -> Non
     """Prints the targets reached, the failures with their reasons, and the command for the
     remaining phases.
     """
-    print(targets.shown(document))
+    print(targets.format_table(document))
     for name, note in document["phases"].items():
         if "traceback" in note:
             print(f"\n{name} failed\n{note['traceback']}")
@@ -161,15 +162,15 @@ def conclude(document: dict[str, Any], file: Path, plan: Sequence[Phase]) -> Non
 
 def _nvidia_smi() -> str | None:
     """Returns the current driver, memory, power and clocks."""
-    asked = "name,driver_version,memory.total,power.limit,clocks.sm,clocks.max.sm,clocks.mem"
-    return _said(["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"])
+    fields = "name,driver_version,memory.total,power.limit,clocks.sm,clocks.max.sm,clocks.mem"
+    return _run_command(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
 
 
 def _commit() -> str | None:
-    return _said(["git", "-C", str(environment.ROOT), "describe", "--always", "--dirty", "--abbrev=12"])
+    return _run_command(["git", "-C", str(environment.ROOT), "describe", "--always", "--dirty", "--abbrev=12"])
 
 
-def _said(command: list[str]) -> str | None:
+def _run_command(command: list[str]) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

@@ -13,24 +13,24 @@ from autoconv.programs.bench.suite import SUITE
 REPEATS, TRIES = 50, 3
 
 
-def prepare(where: str = "cuda") -> dict[str, Any]:
+def prepare(name: str = "cuda") -> dict[str, Any]:
     """Compiles every kernel that the other phases need, in one process per core: for the GPU at
     each precision, and for the tests' references on the CPU. Returns the number of compiled
     kernels, and the seconds.
     """
-    target, compiled, begun = device.get(where), 0, time.perf_counter()
-    for on, dtype, how in ((target, "float32", "tf32"), (target, "float32", "highest"), (target, "float64", "highest"),
-                           (device.get("cpu"), "float64", "highest"), (device.get("cpu"), "float32", "highest")):
+    target, compiled, start = device.get(name), 0, time.perf_counter()
+    for on, dtype, mode in ((target, "float32", "tf32"), (target, "float32", "highest"), (target, "float64", "highest"),
+                            (device.get("cpu"), "float64", "highest"), (device.get("cpu"), "float32", "highest")):
         totals = [0]
-        precision.set_precision(how)
+        precision.set_precision(mode)
         on.prepare(on.all_kernels([dtype]), lambda done, total, totals=totals: totals.append(total))
         compiled += max(totals)
     precision.set_precision("tf32")
-    return {"kernels": compiled, "seconds": time.perf_counter() - begun, "device": target.describe()}
+    return {"kernels": compiled, "seconds": time.perf_counter() - start, "device": target.describe()}
 
 
 def measure(
-    nets: list[tuple[str, int]], flops: float, bandwidth: float, l2_bytes: int | None, where: str = "cuda",
+    nets: list[tuple[str, int]], flops: float, bandwidth: float, l2_bytes: int | None, name: str = "cuda",
     repeats: int = REPEATS,
 ) -> list[dict[str, Any]]:
     """Measures each convolution of these (net, batch size): seconds by the GPU's clock, and the
@@ -40,7 +40,7 @@ def measure(
     again. So if all its data fit into the L2 cache, of `l2_bytes`, they are read from there, as in
     a training step: "in_l2" is then True.
     """
-    target = device.get(where)
+    target = device.get(name)
     return [
         {"workload": f"{net}, batch size {batch_size}", "kind": case.kind, "layer": case.layer,
          "in_l2": l2_bytes is not None and case.bytes < l2_bytes,
@@ -53,5 +53,5 @@ def measure(
 def _share(case: Case, target: Any, flops: float, bandwidth: float, repeats: int) -> dict[str, Any]:
     seconds = [target.elapsed(case.call, repeats) for _ in range(TRIES)]
     least = max(case.flops / flops, case.bytes / bandwidth)
-    found = ceilings.Share(seconds, [flops], [bandwidth], [least / s for s in seconds])
-    return ceilings.summarize(found, case.flops, case.bytes)
+    share = ceilings.Share(seconds, [flops], [bandwidth], [least / s for s in seconds])
+    return ceilings.summarize(share, case.flops, case.bytes)

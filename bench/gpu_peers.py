@@ -96,11 +96,11 @@ def jax(workload: Workload, batch_size: int) -> list[Kernel]:
     return [*found, *[Kernel(2 * logits)] * (1 + CLASSES_KERNELS), *updates]
 
 
-def _sizes(layer: Spec, before: Shape, after: Shape, batch_size: int) -> tuple[float, float, float, float]:
+def _sizes(layer: Spec, input_shape: Shape, output_shape: Shape, batch_size: int) -> tuple[float, float, float, float]:
     """Returns the bytes before and after a layer and of its weights, and the FLOP of one of its
     products.
     """
-    x, y = (4.0 * batch_size * prod(shape) for shape in (before, after))
+    x, y = (4.0 * batch_size * prod(shape) for shape in (input_shape, output_shape))
     taps = layer.kernel**2 if isinstance(layer, Conv) else 1
-    weights = taps * before[-1] * after[-1] if isinstance(layer, Conv | Dense) else 0
-    return x, y, 4.0 * weights, 2.0 * batch_size * prod(after) * taps * before[-1] * bool(weights)
+    weights = taps * input_shape[-1] * output_shape[-1] if isinstance(layer, Conv | Dense) else 0
+    return x, y, 4.0 * weights, 2.0 * batch_size * prod(output_shape) * taps * input_shape[-1] * bool(weights)

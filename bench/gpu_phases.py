@@ -14,7 +14,7 @@ from autoconv import datasets
 
 from . import accuracy, child, environment, gpu_tests, gpu_threads, rounds, targets, workloads
 from .equal_work import TOLERANCE_TF32
-from .phases import Absent, Failed, Phase, Run, share
+from .phases import Absent, Failure, Phase, Run, share
 from .process import PeerError
 from .targets import OURS, Row
 
@@ -24,57 +24,57 @@ SEEDS = (0, 1, 2)
 COMPILED = ("torch-cuda-compile",)  # takes as long to get ready as all others together
 
 
-def smoke(run: Run, until: float) -> Mapping[str, Any]:
+def smoke(run: Run, deadline: float) -> Mapping[str, Any]:
     """Runs the checks of gpu_smoke.py, each in a separate process: if one crashes, the other still
     has a result.
     """
-    found: dict[str, Any] = {}
+    checks: dict[str, Any] = {}
     for check in ("tiles", "graph"):
         try:
-            found[check] = child.call("bench.gpu_smoke:run", {"check": check}, _processors(run), until)
+            checks[check] = child.call("bench.gpu_smoke:run", {"check": check}, _processors(run), deadline)
         except PeerError as error:
-            found[check] = {"wrong": [str(error)]}
-        run.add(smoke=found)
-    for tile in found["tiles"].get("tiles", ()):
+            checks[check] = {"wrong": [str(error)]}
+        run.add(smoke=checks)
+    for tile in checks["tiles"].get("tiles", ()):
         run.say(f"tile {tile['tile']}, {tile['precision']}: {'right' if tile['right'] else 'WRONG'}, "
                 f"{', '.join(tile['kernels'])}")
-    if graph := found["graph"].get("graph"):
+    if graph := checks["graph"].get("graph"):
         run.say(f"the step is {graph['nodes']} kernels, captured as one graph")
-    if "gpu_us" in found["graph"]:
+    if "gpu_us" in checks["graph"]:
         run.say("{replays} replays of a step, us each: {gpu_us:.1f} on the GPU, {host_us:.1f} on the host to launch "
-                "it, {wall_us:.1f} until all are done".format(**found["graph"]))
-    if wrong := [sentence for check in found.values() for sentence in check["wrong"]]:
-        raise Failed(" ".join(wrong), {"smoke": found})
-    return {"smoke": found}
+                "it, {wall_us:.1f} until all are done".format(**checks["graph"]))
+    if wrong := [sentence for check in checks.values() for sentence in check["wrong"]]:
+        raise Failure(" ".join(wrong), {"smoke": checks})
+    return {"smoke": checks}
 
 
-def compiling(run: Run, until: float) -> Mapping[str, Any]:
+def compiling(run: Run, deadline: float) -> Mapping[str, Any]:
     """Compiles every kernel that the later phases need, in one process per core."""
-    found = child.call("bench.gpu_kernels:prepare", {}, _processors(run), until)
-    run.say(f"{found['kernels']} kernels compiled in {found['seconds']:.1f} s")
-    return {"compiling": found}
+    result = child.call("bench.gpu_kernels:prepare", {}, _processors(run), deadline)
+    run.say(f"{result['kernels']} kernels compiled in {result['seconds']:.1f} s")
+    return {"compiling": result}
 
 
-def tests(run: Run, until: float) -> Mapping[str, Any]:
+def tests(run: Run, deadline: float) -> Mapping[str, Any]:
     """Runs the tests marked `gpu`; pytest's output goes to a file next to the document."""
     log = run.file.with_suffix(".tests.log")
-    found = {"tests": (tests := gpu_tests.run(environment.ROOT / "tests", _processors(run), log, until))}
+    results = {"tests": (tests := gpu_tests.run(environment.ROOT / "tests", _processors(run), log, deadline))}
     run.say(f"tests: {tests['passed']} passed, {tests['failed']} failed, {tests.get('skipped', 0)} skipped; "
             f"the rest of what pytest said is in {log}")
     for failure in tests.get("failures", ()):
         run.say(f"{failure['test']}: {failure['text'].strip().rpartition(chr(10))[2]}")
     if "sanitizer" in tests:
-        run.say(f"compute-sanitizer: {_of_sanitizer(tests['sanitizer'])}")
+        run.say(f"compute-sanitizer: {_describe_sanitizer(tests['sanitizer'])}")
     if tests["status"] != "passed":
-        raise Failed(tests["status"], found)
-    return found
+        raise Failure(tests["status"], results)
+    return results
 
 
-def _of_sanitizer(found: dict[str, Any]) -> str:
-    if "reason" in found:
-        return f"{found['status']}, {found['reason']}"
-    return (f"{found['file']}, {found['status']}, exit code {found['exit']}, {len(found['errors'])} lines of its own "
-            f"in {found['log']}")
+def _describe_sanitizer(result: dict[str, Any]) -> str:
+    if "reason" in result:
+        return f"{result['status']}, {result['reason']}"
+    return (f"{result['file']}, {result['status']}, exit code {result['exit']}, {len(result['errors'])} lines of its "
+            f"own in {result['log']}")
 
 
 def nets(*rows: Row, among: Callable[[str], bool] = lambda name: True) -> Callable[[Run, float], Mapping[str, Any]]:
@@ -82,29 +82,29 @@ def nets(*rows: Row, among: Callable[[str], bool] = lambda name: True) -> Callab
     the time. Autoconv is compared with the peers of targets.py that are installed and that `among`
     selects.
     """
-    def work(run: Run, until: float) -> Mapping[str, Any]:
+    def work(run: Run, deadline: float) -> Mapping[str, Any]:
         wrong = []
         for i, row in enumerate(rows):
-            others = [name for name in targets.rows()[row] if among(name)]
-            end = share(until, len(rows) - i)
-            entry = _compared(run, [OURS, *(name for name in others if _present(run, name))], *row, end)
-            run.put(entry)
+            names = [name for name in targets.rows()[row] if among(name)]
+            end = share(deadline, len(rows) - i)
+            entry = _compare(run, [OURS, *(name for name in names if _present(run, name))], *row, end)
+            run.add_result(entry)
             run.say(_line(entry))
             ours = entry["peers"][OURS]
             if ours["status"] != "timed":
-                wrong.append(f"{targets.named(*row)}: autoconv {ours['status']}, {ours['reason']}")
+                wrong.append(f"{targets.describe_row(*row)}: autoconv {ours['status']}, {ours['reason']}")
         if wrong:
-            raise Failed("; ".join(wrong))
+            raise Failure("; ".join(wrong))
         return {}
 
     return work
 
 
-def _compared(run: Run, names: list[str], workload: str, batch_size: int, mode: str, until: float) -> dict[str, Any]:
+def _compare(run: Run, names: list[str], workload: str, batch_size: int, mode: str, deadline: float) -> dict[str, Any]:
     """Measures one row; each peer has one process for all rounds."""
     steps, now = workloads.batches_on_gpu(workloads.WORKLOADS[workload], batch_size), time.perf_counter()
-    plan = rounds.Plan(ROUNDS, ROUNDS, _processors(run), steps, ROUND_SECONDS, TOLERANCE_TF32, at_once=True,
-                       until=until, ready_by=now + READY * (until - now))
+    plan = rounds.Plan(ROUNDS, ROUNDS, _processors(run), steps, ROUND_SECONDS, TOLERANCE_TF32, start_together=True,
+                       deadline=deadline, ready_by=now + READY * (deadline - now))
     entry = rounds.compare(names, workload, batch_size, mode, plan, run.report)
     for name, found in entry["peers"].items():
         run.document["peers"][name].update({key: found[key] for key in ("versions",) if key in found})
@@ -126,26 +126,26 @@ def _line(entry: dict[str, Any]) -> str:
             parts.append(f"{name} {targets.times(found['seconds'], ours['seconds']):.2f} times as long")
         else:
             parts.append(f"{name} {found['images_per_s']['median']:,.0f} images/s")
-    return f"{targets.named(entry['workload'], entry['batch_size'], entry['mode'])}: {'; '.join(parts)}"
+    return f"{targets.describe_row(entry['workload'], entry['batch_size'], entry['mode'])}: {'; '.join(parts)}"
 
 
-def kernels(run: Run, until: float) -> Mapping[str, Any]:
+def kernels(run: Run, deadline: float) -> Mapping[str, Any]:
     """Measures the card's ceilings, and the fraction that each convolution of the nets reaches."""
     threads = _processors(run)
-    ceilings = child.call("bench.gpu_ceilings:measure", {}, threads, until)
+    ceilings = child.call("bench.gpu_ceilings:measure", {}, threads, deadline)
     run.add(ceilings=ceilings)
     flops, bandwidth = ceilings["tf32_flops"]["median"], ceilings["bytes_per_s"]["median"]
     run.say(f"ceilings: {flops / 1e12:.1f} TFLOP/s in TF32, {bandwidth / 1e12:.2f} TB/s")
-    given = {"nets": list(dict.fromkeys(row[:2] for row in targets.rows())), "flops": flops, "bandwidth": bandwidth,
-             "l2_bytes": ceilings["l2_bytes"]}
-    found = child.call("bench.gpu_kernels:measure", given, threads, until)
-    for kernel in found:
+    arguments = {"nets": list(dict.fromkeys(row[:2] for row in targets.rows())), "flops": flops, "bandwidth": bandwidth,
+                 "l2_bytes": ceilings["l2_bytes"]}
+    shares = child.call("bench.gpu_kernels:measure", arguments, threads, deadline)
+    for kernel in shares:
         run.say(f"{kernel['workload']}: {kernel['kind']} {kernel['layer']}: {kernel['fraction']['median']:.0%} of "
                 f"{kernel['bound']}, {kernel['gflops'] / 1e3:.2f} TFLOP/s")
-    return {"ceilings": ceilings, "kernels": found}
+    return {"ceilings": ceilings, "kernels": shares}
 
 
-def five_epochs(run: Run, until: float) -> Mapping[str, Any]:
+def five_epochs(run: Run, deadline: float) -> Mapping[str, Any]:
     """Runs `autoconv train` with its defaults for each seed, all at once. Raises RuntimeError if
     one fails.
     """
@@ -156,7 +156,7 @@ def five_epochs(run: Run, until: float) -> Mapping[str, Any]:
             done = subprocess.run(
                 [sys.executable, "-m", "autoconv", "train", dataset, "--device", "cuda", "--seed", str(seed), "--quiet",
                  "--json", str(file)], env=environment.clean(_processors(run)), capture_output=True, text=True,
-                timeout=max(1.0, until - time.perf_counter()))
+                timeout=max(1.0, deadline - time.perf_counter()))
             if done.returncode:
                 raise RuntimeError(f"autoconv train, seed {seed}: {done.stderr[-2000:]}")
             return json.loads(file.read_text())
@@ -168,19 +168,19 @@ def five_epochs(run: Run, until: float) -> Mapping[str, Any]:
                          "test_accuracy": scores}}
 
 
-def race(run: Run, until: float) -> Mapping[str, Any]:
+def race(run: Run, deadline: float) -> Mapping[str, Any]:
     """Measures the time from the start of a process to 99.0% of MNIST's test images, with kernels
     compiled beforehand.
     """
     if not datasets.locate("mnist"):
         raise Absent("MNIST is missing (set AUTOCONV_DATA to its folder)")
     able = [OURS, *(name for name in targets.TORCH if _present(run, name))]
-    entry = accuracy.measure(able, len(SEEDS), _processors(run), run.report, until)
-    run.put(entry)
+    entry = accuracy.measure(able, len(SEEDS), _processors(run), run.report, deadline)
+    run.add_result(entry)
     for name, found in entry["peers"].items():
-        reached = found.get("seconds_to_target")
-        run.say(f"to 99.0%: {name} {found.get('reason', 'did not reach it') if reached is None else ''}"
-                f"{'' if reached is None else '{:.1f} s, {}'.format(reached['median'], found['reached'])}")
+        spread = found.get("seconds_to_target")
+        run.say(f"to 99.0%: {name} {found.get('reason', 'did not reach it') if spread is None else ''}"
+                f"{'' if spread is None else '{:.1f} s, {}'.format(spread['median'], found['reached'])}")
     return {}
 
 
@@ -198,7 +198,7 @@ def _quick(name: str) -> bool:
 
 def _row(*row: Any) -> Phase:
     """Returns a phase for one row of the training, without the peers that compile for long."""
-    return Phase(targets.phase_of(*row), 100, nets(row, among=_quick))
+    return Phase(targets.phase_name(*row), 100, nets(row, among=_quick))
 
 
 _TRAINING = [row for row in targets.rows() if row[2] == "train"]

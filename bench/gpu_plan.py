@@ -51,7 +51,7 @@ REGISTERS_OF_GATHERED, REGISTERS_OF_OUTER = 128, 160
 
 
 class Line(NamedTuple):
-    """One launch. `loaded` are the bytes that a product loads into shared memory, `bytes` those of
+    """One launch. `loaded_bytes` are the bytes that a product loads into shared memory, `bytes` those of
     all its arrays.
     """
 
@@ -60,11 +60,11 @@ class Line(NamedTuple):
     blocks: int
     stages: int
     bytes: int
-    loaded: int
+    loaded_bytes: int
     flops: int
     busy: float  # seconds that it takes if it has the GPU's whole throughput
     seconds: float  # including the latency of its stages
-    after: tuple[int, ...]  # the launches that it waits for
+    dependencies: tuple[int, ...]  # the launches that it waits for
 
     @property
     def is_idle(self) -> bool:
@@ -82,7 +82,7 @@ class Plan(NamedTuple):
         """Returns the launches of the longest path, in order."""
         ends, before = [0.0] * len(self.lines), [-1] * len(self.lines)
         for i, line in enumerate(self.lines):
-            before[i] = max(line.after, key=ends.__getitem__, default=-1)
+            before[i] = max(line.dependencies, key=ends.__getitem__, default=-1)
             ends[i] = line.seconds + NODE + (ends[before[i]] if before[i] >= 0 else 0.0)
         path = [max(range(len(ends)), key=ends.__getitem__)]
         while before[path[-1]] >= 0:
@@ -115,7 +115,8 @@ class Plan(NamedTuple):
         critical = set(self.critical)
         return [[f"{line.kernel}{' *' if i in critical else ''}", line.tile, f"{line.blocks:,}",
                  f"{line.stages or ''}", short(line.bytes, "B"), short(line.flops) if line.flops else "",
-                 f"{(line.loaded or line.bytes) / line.flops:.3f}" if line.flops else "", f"{line.seconds * 1e6:.1f}"]
+                 f"{(line.loaded_bytes or line.bytes) / line.flops:.3f}" if line.flops else "",
+                 f"{line.seconds * 1e6:.1f}"]
                 for i, line in enumerate(self.lines)]
 
     def __str__(self) -> str:
@@ -128,7 +129,7 @@ class Plan(NamedTuple):
 HEAD = ("launch", "tile", "blocks", "stages", "bytes", "FLOP", "B/FLOP", "us")
 
 
-def of(workload: Workload, batch_size: int) -> Plan:
+def make_plan(workload: Workload, batch_size: int) -> Plan:
     """Returns the plan of a training step at this batch size."""
     from autoconv.kernels.cuda import order
 
@@ -137,31 +138,31 @@ def of(workload: Workload, batch_size: int) -> Plan:
     places, last = order.places(accesses), {}
     lines = []
     for i, (launch, access, place) in enumerate(zip(launches, accesses, places)):
-        before = (*place.after, last[place.stream]) if place.stream in last else place.after
+        dependencies = (*place.after, last[place.stream]) if place.stream in last else place.after
         last[place.stream] = i
-        lines.append(_line(launch, access, before))
+        lines.append(_line(launch, access, dependencies))
     return Plan(workload.name, batch_size, lines)
 
 
-def _line(launch: Any, access: list, after: tuple[int, ...]) -> Line:
+def _line(launch: Any, access: list, dependencies: tuple[int, ...]) -> Line:
     blocks = prod(launch.blocks) if isinstance(launch.blocks, tuple) else launch.blocks
-    size = sum(stop - start for start, stop in _joined(access))
+    size = sum(stop - start for start, stop in _merge_ranges(access))
     if launch.kernel.name in products():
-        return _product(launch, blocks, size, after)
+        return _product(launch, blocks, size, dependencies)
     busy = size / MEMORY
-    return Line(launch.kernel.name, "", blocks, 0, size, 0, 0, busy, max(busy, SHORTEST, _adding(launch)), after)
+    return Line(launch.kernel.name, "", blocks, 0, size, 0, 0, busy, max(busy, SHORTEST, _adding(launch)), dependencies)
 
 
-def _product(launch: Any, blocks: int, size: int, after: tuple[int, ...]) -> Line:
+def _product(launch: Any, blocks: int, size: int, dependencies: tuple[int, ...]) -> Line:
     tile = products()[launch.kernel.name]
     product = _sums(launch, tile)
-    busy = max(size / MEMORY, product.loaded / L2, instructions(launch) / ISSUED)
+    busy = max(size / MEMORY, product.loaded_bytes / L2, instructions(launch) / ISSUED)
     ahead = 1 if _waits(launch, tile) else tile.stages - 1
     turns = ceil(blocks / (PROCESSORS * _resident(launch.kernel.name)))
     waiting = turns * product.stages * max(STAGE / ahead, SHORTEST_STAGE)
     name = launch.kernel.name.removesuffix(f"_{tile.name}")
-    return Line(name, tile.name, blocks, product.stages, size, product.loaded, product.flops, busy,
-                max(busy, waiting, SHORTEST), after)
+    return Line(name, tile.name, blocks, product.stages, size, product.loaded_bytes, product.flops, busy,
+                max(busy, waiting, SHORTEST), dependencies)
 
 
 def instructions(launch: Any) -> int:
@@ -178,7 +179,7 @@ class Product(NamedTuple):
     """
 
     stages: int
-    loaded: int
+    loaded_bytes: int
     flops: int
 
 
@@ -190,19 +191,20 @@ def _waits(launch: Any, tile: Any) -> bool:
 
 
 def _sums(launch: Any, tile: Any) -> Product:
-    given = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
-    items, filters, of_group = given["sizes"][4], *given["lengths"][:2]
-    pooled, outer = "winner" in given, "length" in given
+    arguments = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
+    items, filters, of_group = arguments["sizes"][4], *arguments["lengths"][:2]
+    count, pooled, outer = arguments["count"], "winner" in arguments, "length" in arguments
     if outer:  # a weight gradient: its sum runs over pixels, `length` of them in each part
-        rows, summed, stages = items, given["count"], ceil(min(given["length"], given["count"]) / tile.depth)
+        rows, summed = items, count
+        stages = ceil(min(arguments["length"], count) / tile.depth)
     else:
-        rows, summed = given["count"] * (4 if pooled else 1), items
-        stages = min(ceil(items / tile.depth), given["cut"][1])
+        rows, summed = count * (4 if pooled else 1), items
+        stages = min(ceil(items / tile.depth), arguments["cut"][1])
     down, along = (-(-n // size) for n, size in ((rows, tile.rows), (of_group, tile.columns)))
     # y, dy and a byte for four pixels
     of_window = 9 / 16 if outer and tile.name == "first" and pooled else 1
-    loaded = 4 * summed * (filters // of_group) * (along * rows + of_window * down * of_group)
-    return Product(stages, int(loaded), 2 * rows * summed * filters)
+    loaded_bytes = 4 * summed * (filters // of_group) * (along * rows + of_window * down * of_group)
+    return Product(stages, int(loaded_bytes), 2 * rows * summed * filters)
 
 
 def _resident(name: str) -> int:
@@ -226,22 +228,22 @@ def _adding(launch: Any) -> float:
     """Returns the seconds for the loads that a thread of `add_parts` makes one after the other,
     four at a time.
     """
-    given = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
-    if "parts" not in given or "partial" not in given:
+    arguments = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
+    if "parts" not in arguments or "partial" not in arguments:
         return 0.0
     shares = int(launch.kernel.name.rpartition("_")[2])
-    return SHORTEST + ceil(given["parts"] / shares / 4) * STAGE
+    return SHORTEST + ceil(arguments["parts"] / shares / 4) * STAGE
 
 
-def _joined(access: list) -> list[tuple[int, int]]:
+def _merge_ranges(access: list) -> list[tuple[int, int]]:
     """Returns the accessed pieces of memory, without counting any byte twice."""
-    found: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     for start, stop in sorted((start, stop) for start, stop, _ in access):
-        if found and start < found[-1][1]:
-            found[-1] = found[-1][0], max(stop, found[-1][1])
+        if ranges and start < ranges[-1][1]:
+            ranges[-1] = ranges[-1][0], max(stop, ranges[-1][1])
         else:
-            found.append((start, stop))
-    return found
+            ranges.append((start, stop))
+    return ranges
 
 
 @cache
@@ -257,11 +259,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu_plan", description=__doc__.partition("\n")[0])
     parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: all nets")
     parser.add_argument("--batch", type=int, nargs="+", help="batch sizes; default: those of the net")
-    given = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     idle = []
-    for name in given.workload:
-        for batch_size in given.batch or WORKLOADS[name].batch_sizes:
-            plan = of(WORKLOADS[name], batch_size)
+    for name in options.workload:
+        for batch_size in options.batch or WORKLOADS[name].batch_sizes:
+            plan = make_plan(WORKLOADS[name], batch_size)
             print(plan, end="\n\n", flush=True)
             idle += plan.idle()
     if idle:

@@ -70,28 +70,28 @@ def each_tile(names: Sequence[str] = (), precisions: Sequence[str] = ("tf32", "h
     first, all at once.
     """
     target = device.get("cuda")
-    every = [(how, name) for how in precisions for name in names or tile_names()]
+    pairs = [(mode, name) for mode in precisions for name in names or tile_names()]
     found: dict[str, Any] = {"tiles": [], "wrong": []}
-    target.prepare(needed(target, every), lambda done, total: None)
-    expected = _expected(*_numbers())
-    for how, name in every:
-        kernels, results = _convolution(target, how, name)
-        wrong = [f"{what} by tile {name}, {how}: {_difference(array, expected[what])}"
-                 for what, array in results.items() if not np.array_equal(array, expected[what])]
-        found["tiles"].append({"tile": name, "precision": how, "kernels": kernels, "right": not wrong})
+    target.prepare(find_kernels(target, pairs), lambda done, total: None)
+    expected = _compute_reference(*_numbers())
+    for mode, name in pairs:
+        kernels, results = _convolution(target, mode, name)
+        wrong = [f"{key} by tile {name}, {mode}: {_difference(array, expected[key])}"
+                 for key, array in results.items() if not np.array_equal(array, expected[key])]
+        found["tiles"].append({"tile": name, "precision": mode, "kernels": kernels, "right": not wrong})
         found["wrong"] += wrong
     return found
 
 
-def needed(target: Any, every: list[tuple[str, str]]) -> list[tuple[Any, np.dtype]]:
+def find_kernels(target: Any, pairs: list[tuple[str, str]]) -> list[tuple[Any, np.dtype]]:
     """Returns the kernels, each with its dtype, that these (precision, tile) pairs launch."""
     with (dry := trace.DryRun()).record():
-        for how, name in every:
-            _convolution(target, how, name)
+        for mode, name in pairs:
+            _convolution(target, mode, name)
     return list(dry.found)
 
 
-def _convolution(target: Any, how: str, name: str) -> tuple[list[str], dict[str, np.ndarray]]:
+def _convolution(target: Any, mode: str, name: str) -> tuple[list[str], dict[str, np.ndarray]]:
     """Runs the convolution with the tile `name`, whatever the shapes. A product without such a tile
     uses "single". Returns the names of the kernels that ran, and their results.
     """
@@ -103,7 +103,7 @@ def _convolution(target: Any, how: str, name: str) -> tuple[list[str], dict[str,
     x, w, b, dy = map(target.asarray, _numbers())
     y, dx, dw, db = (target.empty(a.shape, np.float32) for a in (dy, x, w, b))
     dry = isinstance(trace.current(), trace.DryRun)
-    precision.set_precision(how)
+    precision.set_precision(mode)
     try:
         with mock.patch.object(tiles, "choose", choose), (
                 nullcontext() if dry else target.trace().record("products")) as section:
@@ -113,7 +113,7 @@ def _convolution(target: Any, how: str, name: str) -> tuple[list[str], dict[str,
     if dry:
         return [], {}
     launched = [launch.kernel.name for launch, _ in section.calls]
-    return launched, {what: target.numpy(a) for what, a in zip(("y", "dx", "dw", "db"), (y, dx, dw, db))}
+    return launched, {key: target.numpy(a) for key, a in zip(("y", "dx", "dw", "db"), (y, dx, dw, db))}
 
 
 def _products(conv: Any, window: Window, x: Any, w: Any, b: Any, dy: Any, y: Any, dx: Any, dw: Any, db: Any) -> None:
@@ -130,7 +130,7 @@ def _numbers() -> tuple[np.ndarray, ...]:
     return tuple(random.integers(-LARGEST, LARGEST + 1, shape).astype(np.float32) for shape in shapes)
 
 
-def _expected(x: np.ndarray, w: np.ndarray, b: np.ndarray, dy: np.ndarray) -> dict[str, np.ndarray]:
+def _compute_reference(x: np.ndarray, w: np.ndarray, b: np.ndarray, dy: np.ndarray) -> dict[str, np.ndarray]:
     """Computes the same results with NumPy."""
     y, dx, dw = np.zeros_like(dy) + b, np.zeros_like(x), np.zeros_like(w)
     for i, j in np.ndindex(3, 3):
@@ -141,11 +141,11 @@ def _expected(x: np.ndarray, w: np.ndarray, b: np.ndarray, dy: np.ndarray) -> di
     return {"y": y, "dx": dx, "dw": dw, "db": dy.sum(axis=(0, 1, 2))}
 
 
-def _difference(found: np.ndarray, expected: np.ndarray) -> str:
-    wrong = found != expected
+def _difference(result: np.ndarray, exact: np.ndarray) -> str:
+    wrong = result != exact
     first = tuple(map(int, np.argwhere(wrong)[0]))
-    return (f"{wrong.sum()} of {wrong.size} items are wrong, the first at {first}: {found[first]:g} instead of "
-            f"{expected[first]:g}")
+    return (f"{wrong.sum()} of {wrong.size} items are wrong, the first at {first}: {result[first]:g} instead of "
+            f"{exact[first]:g}")
 
 
 def graph(workload: str = "lecture", batch_size: int = 64, replays: int = REPLAYS) -> dict[str, Any]:
@@ -156,67 +156,67 @@ def graph(workload: str = "lecture", batch_size: int = 64, replays: int = REPLAY
     from .peers.autoconv import OnGpu
 
     net = workloads.WORKLOADS[workload]
-    given, (images, labels) = workloads.weights(net), workloads.data(net, BATCHES * batch_size)
+    weights, (images, labels) = workloads.weights(net), workloads.data(net, BATCHES * batch_size)
     with warnings.catch_warnings(), _graphs() as captured:
         warnings.simplefilter("error")
         for category in LET_PASS:
             warnings.simplefilter("default", category)
         warnings.filterwarnings("default", LET_PASS_SAYING)
         peer = OnGpu(net, 1, "train", workloads.SEED)
-        peer.load(given)
+        peer.load(weights)
         loss = peer.loss(images[:batch_size], labels[:batch_size])
         peer.hold(images, labels, batch_size)
         peer.train(BATCHES)
         own = peer.weights()
-        found = {"loss": loss, "expected_loss": reference.loss(net, given, images[:batch_size], labels[:batch_size]),
-                 "unchanged": sum(map(np.array_equal, given, own)),
+        found = {"loss": loss, "expected_loss": reference.loss(net, weights, images[:batch_size], labels[:batch_size]),
+                 "unchanged": sum(map(np.array_equal, weights, own)),
                  "finite": all(np.isfinite(a).all() for a in own),
                  "recording": peer.net.recording_report(), "graph": peer.net.graph_report().get("train")}
         if captured:
-            found |= _timed(captured[-1], replays)
-    return found | {"wrong": _wrong(found)}
+            found |= _time_replays(captured[-1], replays)
+    return found | {"wrong": _list_problems(found)}
 
 
 @contextmanager
 def _graphs() -> Iterator[list[Any]]:
     """Collects the graphs that are captured inside the `with` block."""
-    gpu, found = device.get("cuda").module("runtime").Gpu, []
+    gpu, graphs = device.get("cuda").module("runtime").Gpu, []
     capture = gpu.capture
 
-    def watched(self: Any, *given: Any) -> Any:
-        found.append(capture(self, *given))
-        return found[-1]
+    def keep_graph(self: Any, *arguments: Any) -> Any:
+        graphs.append(capture(self, *arguments))
+        return graphs[-1]
 
-    with mock.patch.object(gpu, "capture", watched):
-        yield found
+    with mock.patch.object(gpu, "capture", keep_graph):
+        yield graphs
 
 
-def _wrong(found: dict[str, Any]) -> list[str]:
+def _list_problems(result: dict[str, Any]) -> list[str]:
     """Returns a sentence for each problem."""
     wrong = []
-    if not abs(found["loss"] / found["expected_loss"] - 1) <= TOLERANCE_TF32:
-        wrong.append(f"The loss of the first batch is {found['loss']:.6f} instead of {found['expected_loss']:.6f}.")
-    if found["unchanged"] or not found["finite"]:
-        wrong.append(f"After {BATCHES} steps {found['unchanged']} arrays of weights are as they were"
-                     f"{'' if found['finite'] else ', and some numbers are not finite'}.")
-    wrong += [f"{kind}, {phase} was not recorded: {reason}." for kind, phases in found["recording"].items()
+    if not abs(result["loss"] / result["expected_loss"] - 1) <= TOLERANCE_TF32:
+        wrong.append(f"The loss of the first batch is {result['loss']:.6f} instead of {result['expected_loss']:.6f}.")
+    if result["unchanged"] or not result["finite"]:
+        wrong.append(f"After {BATCHES} steps {result['unchanged']} arrays of weights are as they were"
+                     f"{'' if result['finite'] else ', and some numbers are not finite'}.")
+    wrong += [f"{kind}, {phase} was not recorded: {reason}." for kind, phases in result["recording"].items()
               for phase, reason in phases.items() if reason is not None]
-    if found["graph"] is None:
+    if result["graph"] is None:
         wrong.append("No CUDA graph was captured.")
     return wrong
 
 
-def _timed(replay: Any, times: int) -> dict[str, Any]:
+def _time_replays(replay: Any, times: int) -> dict[str, Any]:
     """Returns the microseconds per replay: on the GPU by its events, on the host for launching it,
     and until all replays are complete.
     """
     target = device.get("cuda")
     target.synchronize()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(times):
         replay()
-    launched = time.perf_counter() - begun
+    launched = time.perf_counter() - start
     target.synchronize()
-    done = time.perf_counter() - begun
+    done = time.perf_counter() - start
     busy = target.elapsed(replay, times)
     return {"replays": times, "gpu_us": 1e6 * busy, "host_us": 1e6 * launched / times, "wall_us": 1e6 * done / times}

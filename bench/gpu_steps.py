@@ -26,13 +26,13 @@ def launches(workload: Workload, batch_size: int) -> list[Any]:
 
     captured: list[list[Any]] = []
 
-    def capture(gpu: Any, given: list[Any], *_: Any) -> Any:
-        captured.append(given)
+    def capture(gpu: Any, calls: list[Any], *_: Any) -> Any:
+        captured.append(calls)
         return lambda: None
 
     before = precisions.get_precision()
     with (interpreter.interpreted(), mock.patch.object(kernels.CudaKernel, "_dispatcher", _Idle()),
-          mock.patch.object(runtime.cuda, "device_array", _untouched),
+          mock.patch.object(runtime.cuda, "device_array", _allocate_zeros),
           mock.patch.object(runtime.Gpu, "capture", capture)):
         precisions.set_precision("tf32")
         try:
@@ -60,7 +60,7 @@ class _Idle:
         return lambda *arguments: None
 
 
-def _untouched(shape: Any, dtype: Any) -> Any:
+def _allocate_zeros(shape: Any, dtype: Any) -> Any:
     """Returns an array of zeros, aligned like a GPU's. The operating system allocates no pages for
     it, because nothing accesses it.
     """

@@ -20,7 +20,7 @@ PLUGINS = {"xdist": "pytest-xdist", "pytest_timeout": "pytest-timeout", "pytest_
            "hypothesis": "hypothesis"}
 SHOWN = 3  # number of failures whose text is kept
 # The project's settings that are used; others belong to plugins that may be missing.
-KEPT = ("filterwarnings", "markers", "pythonpath")
+SETTINGS = ("filterwarnings", "markers", "pythonpath")
 # Deprecation warnings, which another version of a package on this machine may raise, are not
 # errors.
 LET_PASS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
@@ -31,9 +31,9 @@ ITS_LINE = re.compile("={9} (?!.*=$)")  # pytest's own lines also end like this
 LEAST = 5.0  # minimum number of seconds left for starting the sanitizer
 
 
-def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]:
+def run(tests: Path, processors: int, log: Path, deadline: float) -> dict[str, Any]:
     """Returns how many tests passed, failed and were skipped, with the text of the first failures.
-    Stops at the time `until` of time.perf_counter.
+    Stops at the time `deadline` of time.perf_counter.
 
     pytest's output goes to `log` as it comes. The first file with a failure runs again under
     NVIDIA's compute-sanitizer, if that is on the PATH and time allows; its output goes to a file
@@ -48,19 +48,20 @@ def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         pytest = _pytest(Path(folder), tests.parent)
-        ended, _ = _ended([*pytest, "--junitxml", str(report), *_spread(workers), *files], threads, log, until)
+        command = [*pytest, "--junitxml", str(report), *_spread(workers), *files]
+        completed, _ = _run_limited(command, threads, log, deadline)
         found: dict[str, Any] = {
             "workers": workers, "threads": threads, "log": log.name,
             "missing_plugins": [name for module, name in PLUGINS.items() if find_spec(module) is None]}
-        said = log.read_text(encoding="utf-8", errors="replace")
-        if not ended:
-            return found | {"status": "not ended in time", **_so_far(said)}
+        output = log.read_text(encoding="utf-8", errors="replace")
+        if not completed:
+            return found | {"status": "not ended in time", **_count_progress(output)}
         if not report.exists():
-            raise RuntimeError(f"pytest produced no result: {said[-2000:]}")
-        found |= _counted(report)
+            raise RuntimeError(f"pytest produced no result: {output[-2000:]}")
+        found |= _count_results(report)
         if found["failures"]:
-            found["sanitizer"] = _sanitized([*pytest, "-x"], tests.parent, found["failures"][0]["file"], threads,
-                                            log.with_suffix(".sanitizer.log"), until)
+            found["sanitizer"] = _run_sanitizer([*pytest, "-x"], tests.parent, found["failures"][0]["file"], threads,
+                                                log.with_suffix(".sanitizer.log"), deadline)
     return found
 
 
@@ -79,14 +80,14 @@ def _spread(workers: int) -> list[str]:
 def _settings(root: Path) -> str:
     """Returns pytest's settings from pyproject.toml, as the text of a separate file."""
     project = tomllib.loads((environment.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    given = project["tool"]["pytest"]["ini_options"]
-    given["filterwarnings"] += [*(f"default::{each.__name__}" for each in LET_PASS), f"default:{LET_PASS_SAYING}"]
+    options = project["tool"]["pytest"]["ini_options"]
+    options["filterwarnings"] += [*(f"default::{each.__name__}" for each in LET_PASS), f"default:{LET_PASS_SAYING}"]
     # pytest would resolve them relative to the new file
-    given["pythonpath"] = [str(root / folder) for folder in given["pythonpath"]]
-    return "\n".join(["[pytest]", *(f"{name} =\n    " + "\n    ".join(given[name]) for name in KEPT)])
+    options["pythonpath"] = [str(root / folder) for folder in options["pythonpath"]]
+    return "\n".join(["[pytest]", *(f"{name} =\n    " + "\n    ".join(options[name]) for name in SETTINGS)])
 
 
-def _ended(command: list[str], threads: int, log: Path, until: float) -> tuple[bool, int]:
+def _run_limited(command: list[str], threads: int, log: Path, deadline: float) -> tuple[bool, int]:
     """Runs a command with its output in `log`. Returns whether it ended by itself, and its exit
     code. The command has its own session, so that its workers can be ended with it.
     """
@@ -94,7 +95,7 @@ def _ended(command: list[str], threads: int, log: Path, until: float) -> tuple[b
         process = subprocess.Popen(command, env=environment.clean(threads), stdout=out, stderr=subprocess.STDOUT,
                                    start_new_session=True)
         try:
-            return True, process.wait(timeout=max(1.0, until - time.perf_counter()))
+            return True, process.wait(timeout=max(1.0, deadline - time.perf_counter()))
         except subprocess.TimeoutExpired:
             return False, -1
         finally:
@@ -103,13 +104,13 @@ def _ended(command: list[str], threads: int, log: Path, until: float) -> tuple[b
                 process.wait()
 
 
-def _so_far(said: str) -> dict[str, Any]:
+def _count_progress(output: str) -> dict[str, Any]:
     """Returns how far pytest came before it was ended."""
-    return {"passed": len(re.findall(r"\bPASSED\b", said)), "failed": len(re.findall(r"\b(?:FAILED|ERROR)\b", said)),
-            "output": said[-2000:]}
+    return {"passed": len(re.findall(r"\bPASSED\b", output)),
+            "failed": len(re.findall(r"\b(?:FAILED|ERROR)\b", output)), "output": output[-2000:]}
 
 
-def _counted(report: Path) -> dict[str, Any]:
+def _count_results(report: Path) -> dict[str, Any]:
     cases = list(ElementTree.parse(report).iter("testcase"))
     wrong = [(case, problem) for case in cases for problem in case if problem.tag in ("failure", "error")]
     skipped = sum(case.find("skipped") is not None for case in cases)
@@ -122,17 +123,18 @@ def _counted(report: Path) -> dict[str, Any]:
     }
 
 
-def _sanitized(
-    pytest: list[str], root: Path, file: str | None, threads: int, log: Path, until: float
+def _run_sanitizer(
+    pytest: list[str], root: Path, file: str | None, threads: int, log: Path, deadline: float
 ) -> dict[str, Any]:
     """Runs a file's tests under compute-sanitizer, up to the first failure, and returns the
     incorrect memory accesses that it reports.
     """
     program = shutil.which(SANITIZER)
-    if program is None or file is None or until - time.perf_counter() < LEAST:
-        why = "is not on the PATH" if program is None else "has no file" if file is None else "found no time left"
-        return {"status": "not run", "reason": f"{SANITIZER} {why}"}
-    ended, code = _ended([program, "--target-processes", "all", *pytest, str(root / file)], threads, log, until)
-    said = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return {"status": "ended" if ended else "not ended in time", "exit": code, "file": file, "log": log.name,
-            "errors": [line for line in said if ITS_LINE.match(line)][:40]}
+    if program is None or file is None or deadline - time.perf_counter() < LEAST:
+        reason = "is not on the PATH" if program is None else "has no file" if file is None else "found no time left"
+        return {"status": "not run", "reason": f"{SANITIZER} {reason}"}
+    command = [program, "--target-processes", "all", *pytest, str(root / file)]
+    completed, code = _run_limited(command, threads, log, deadline)
+    output = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {"status": "ended" if completed else "not ended in time", "exit": code, "file": file, "log": log.name,
+            "errors": [line for line in output if ITS_LINE.match(line)][:40]}

@@ -45,19 +45,19 @@ def series() -> dict[str, list[tuple[int, Workload, int]]]:
     }
 
 
-def measured(workload: Workload, batch_size: int) -> float:
+def measure_step(workload: Workload, batch_size: int) -> float:
     """Returns the seconds of processor time of a recorded training step on one thread."""
     from .peers.autoconv import Autoconv
 
     peer = Autoconv(workload, 1, "train", workloads.SEED)
     peer.load(workloads.weights(workload))
     peer.hold(*workloads.data(workload, batch_size), batch_size)
-    found, end = [], time.perf_counter() + SECONDS
-    while len(found) < 4 or time.perf_counter() < end:
-        begun = time.thread_time()
+    times, end = [], time.perf_counter() + SECONDS
+    while len(times) < 4 or time.perf_counter() < end:
+        start = time.thread_time()
         peer.net.train_on_batch(peer.images, peer.targets)
-        found.append(time.thread_time() - begun)
-    return min(found[1:])  # the first step records
+        times.append(time.thread_time() - start)
+    return min(times[1:])  # the first step records
 
 
 def points() -> Iterator[dict[str, Any]]:
@@ -65,23 +65,23 @@ def points() -> Iterator[dict[str, Any]]:
 
     device.get("cpu").set_num_threads(1)
     for axis, places in series().items():
-        for at, workload, batch_size in places:
+        for position, workload, batch_size in places:
             flops = workloads.flops(workload, "train") * batch_size
-            yield {"axis": axis, "at": at, "flops": flops, "seconds": measured(workload, batch_size)}
+            yield {"axis": axis, "at": position, "flops": flops, "seconds": measure_step(workload, batch_size)}
 
 
-def rows(found: Sequence[dict[str, Any]]) -> str:
+def rows(points: Sequence[dict[str, Any]]) -> str:
     """Returns the points as a table."""
     lines = [[p["axis"], f"{p['at']:,}", f"{p['flops'] / 1e9:.3g}", f"{1e3 * p['seconds']:.3g}",
-              f"{p['flops'] / p['seconds'] / 1e9:.0f}"] for p in found]
+              f"{p['flops'] / p['seconds'] / 1e9:.0f}"] for p in points]
     return table(["axis", "at", "GFLOP a step", "ms", "GFLOP/s"], lines)
 
 
-def svg(found: Sequence[dict[str, Any]]) -> str:
+def svg(points: Sequence[dict[str, Any]]) -> str:
     """Draws time over operations, both logarithmic, with a straight line through the fastest point.
     """
-    x_low, x_high = _decades([p["flops"] / 1e9 for p in found])
-    y_low, y_high = _decades([p["seconds"] * 1e3 for p in found])
+    x_low, x_high = _decades([p["flops"] / 1e9 for p in points])
+    y_low, y_high = _decades([p["seconds"] * 1e3 for p in points])
 
     def place(flops: float, seconds: float) -> tuple[float, float]:
         across = (math.log10(flops / 1e9) - x_low) / (x_high - x_low)
@@ -89,12 +89,12 @@ def svg(found: Sequence[dict[str, Any]]) -> str:
         return MARGIN + SIDE * across, MARGIN / 2 + SIDE * (1 - up)
 
     parts = [*_axis(x_low, x_high, "GFLOP a step", False), *_axis(y_low, y_high, "ms a step, one thread", True)]
-    fastest = max(p["flops"] / p["seconds"] for p in found)
+    fastest = max(p["flops"] / p["seconds"] for p in points)
     (x, y), (x_end, y_end) = (place(10**at * 1e9, 10**at * 1e9 / fastest) for at in (x_low, x_high))
     parts.append(f'<clipPath id="frame"><rect x="{MARGIN}" y="{MARGIN / 2}" width="{SIDE}" height="{SIDE}"/></clipPath>'
                  f'<path d="M{x:.1f} {y:.1f}L{x_end:.1f} {y_end:.1f}" stroke="#9e9e9e" clip-path="url(#frame)"/>')
     for number, (axis, colour) in enumerate(COLOURS.items()):
-        places = [place(p["flops"], p["seconds"]) for p in found if p["axis"] == axis]
+        places = [place(p["flops"], p["seconds"]) for p in points if p["axis"] == axis]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in places]
@@ -135,15 +135,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__.partition("\n")[0])
     parser.add_argument("--json", type=Path, help="file for the points")
     parser.add_argument("--plot", type=Path, help="draw the latest points in bench/results as SVG, without measuring")
-    given = parser.parse_args(argv)
-    if given.plot:
-        draw(given.plot)
+    options = parser.parse_args(argv)
+    if options.plot:
+        draw(options.plot)
         return 0
-    found = list(points())
-    print(rows(found))
-    if given.json:
-        text = json.dumps({"machine": machine.describe(), "points": found}, indent=1)
-        given.json.write_text(text + "\n", encoding="utf-8")
+    measurements = list(points())
+    print(rows(measurements))
+    if options.json:
+        text = json.dumps({"machine": machine.describe(), "points": measurements}, indent=1)
+        options.json.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

@@ -23,14 +23,14 @@ def missing() -> str:
     if lacks:
         return f"{' and '.join(lacks)} is not installed: apt-get install iproute2"
     try:
-        with two(1.0):
+        with create_hosts(1.0):
             return ""
     except subprocess.CalledProcessError as error:
         return f"the kernel allows no network namespaces: {' '.join(error.cmd)} failed"
 
 
 @contextmanager
-def two(gigabits: float) -> Iterator[Path]:
+def create_hosts(gigabits: float) -> Iterator[Path]:
     """Creates both hosts for the `with` block. Yields a program that runs `sh -c COMMAND` on one of
     them, called like ssh by Hydra.
     """
@@ -57,7 +57,7 @@ def two(gigabits: float) -> Iterator[Path]:
         _remove()
 
 
-def on(host: int) -> list[str]:
+def host_command(host: int) -> list[str]:
     """Returns the prefix for a command that should run on a host."""
     return ["ip", "netns", "exec", NAMES[host]]
 

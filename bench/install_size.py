@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 
-def bytes_of(names: Iterable[str]) -> int:
+def count_bytes(names: Iterable[str]) -> int:
     """Returns the size of these distributions and of all their installed dependencies, each counted
     once.
     """
-    return sum(_size(found) for found in closure(names).values())
+    return sum(_size(package) for package in closure(names).values())
 
 
 def closure(names: Iterable[str]) -> dict[str, Distribution]:
@@ -33,10 +33,10 @@ def closure(names: Iterable[str]) -> dict[str, Distribution]:
     return found
 
 
-def _size(found: Distribution) -> int:
-    files = [Path(str(found.locate_file(f))) for f in found.files or ()]
-    name = _normal(found.metadata["Name"]).replace("-", "_")
-    inside = any(f.parent.name == name or name in f.parts for f in found.files or () if f.suffix == ".py")
+def _size(package: Distribution) -> int:
+    files = [Path(str(package.locate_file(f))) for f in package.files or ()]
+    name = _normal(package.metadata["Name"]).replace("-", "_")
+    inside = any(f.parent.name == name or name in f.parts for f in package.files or () if f.suffix == ".py")
     spec = None if inside else find_spec(name)
     # installed as a link to its sources
     if spec is not None and spec.submodule_search_locations and not inside:

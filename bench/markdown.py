@@ -70,7 +70,7 @@ def _entry(entry: dict[str, Any], labels: dict[str, str]) -> str:
     """A table of first steps, or of times to an accuracy."""
     columns, cells = {
         "start": (["cold, s", "warm, s"], lambda f: [f"{f['cold_s']:.1f}", f"{f['warm']['median']:.1f}"]),
-        "accuracy": (["seconds", "reached"], _reached),
+        "accuracy": (["seconds", "reached"], _accuracy_cells),
     }[entry["mode"]]
     rows = []
     for name, f in entry["peers"].items():
@@ -80,17 +80,17 @@ def _entry(entry: dict[str, Any], labels: dict[str, str]) -> str:
     return f"{head}\n\n" + _table(["", *columns], rows)
 
 
-def _reached(f: dict[str, Any]) -> list[str]:
+def _accuracy_cells(f: dict[str, Any]) -> list[str]:
     if "seconds_to_target" not in f:
         return ["not reached", ""]
     return [f"{f['seconds_to_target']['median']:.1f}", f["reached"]]
 
 
-def _kernels(found: Sequence[dict[str, Any]]) -> str:
+def _kernels(kernels: Sequence[dict[str, Any]]) -> str:
     """The first net's kernels: one row per layer, with the speed of each pass and its fraction of the ceiling."""
-    first, *others = dict.fromkeys(k["workload"] for k in found)
+    first, *others = dict.fromkeys(k["workload"] for k in kernels)
     rows: dict[str, list[str]] = {}
-    for k in (k for k in found if k["workload"] == first):
+    for k in (k for k in kernels if k["workload"] == first):
         layer, _, direction = k["kind"].partition(" ")
         speed = f"{k['gflops']:,.0f} GFLOP/s" if k["bound"] == "arithmetic" else f"{k['gbytes_per_s']:,.0f} GB/s"
         passed = f"{direction} {speed} ({k['fraction']['median']:.0%})".lstrip()

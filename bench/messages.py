@@ -28,30 +28,30 @@ class Network(NamedTuple):
         return (1 if ranks == 2 else 2) * self.latency + 2 * (ranks - 1) / ranks * size / self.bandwidth
 
 
-def fitted(sums: Sequence[tuple[float, float]], ranks: int) -> Network:
+def fit_network(sums: Sequence[tuple[float, float]], ranks: int) -> Network:
     """Fits a network to sums of (bytes, seconds): its latency to the smallest sum, its bandwidth to
     the largest, on which short bursts above the limit have no effect.
     """
     sizes = [size for size, _ in sums]
     small, large = min(sizes), max(sizes)
     least, most = (float(np.median([seconds for each, seconds in sums if each == size])) for size in (small, large))
-    of_bytes, messages = 2 * (ranks - 1) / ranks, 1 if ranks == 2 else 2
-    pace = (most - least) / (large - small) / of_bytes
-    return Network(max((least - of_bytes * small * pace) / messages, 0.0), 1 / pace)
+    copies, messages = 2 * (ranks - 1) / ranks, 1 if ranks == 2 else 2
+    pace = (most - least) / (large - small) / copies
+    return Network(max((least - copies * small * pace) / messages, 0.0), 1 / pace)
 
 
 class Net(NamedTuple):
-    """A rank's computing time in a step: `fixed` seconds, and `image` seconds for each of its
+    """A rank's computing time in a step: `fixed_seconds`, and `image` seconds for each of its
     images. size: the gradient's size in bytes.
     """
 
-    fixed: float
+    fixed_seconds: float
     image: float
     size: float
 
     def computes(self, images: float) -> float:
         """Returns the computing time for this many images."""
-        return self.fixed + images * self.image
+        return self.fixed_seconds + images * self.image
 
 
 def step(compute: float, size: float, ranks: int, network: Network) -> float:

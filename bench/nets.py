@@ -33,7 +33,7 @@ VGG = (
 WIDE = (Conv(512, 3, 1), Conv(512, 3, 1), GlobalPool())
 
 
-def normalized(filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Net:
+def conv_norm(filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Net:
     """Returns a convolution without a bias, a normalization and a ReLU."""
     return Conv(filters, kernel, kernel // 2, None, strides, bias=False), Norm(relu)
 
@@ -42,26 +42,26 @@ def block(filters: int, strides: int = 1) -> Residual:
     """Returns two convolutions with a shortcut, which is a 1x1 convolution if the shape changes
     (option B of the paper).
     """
-    shortcut = normalized(filters, 1, strides, relu=False) if strides > 1 else ()
-    return Residual((*normalized(filters, strides=strides), *normalized(filters, relu=False)), shortcut)
+    shortcut = conv_norm(filters, 1, strides, relu=False) if strides > 1 else ()
+    return Residual((*conv_norm(filters, strides=strides), *conv_norm(filters, relu=False)), shortcut)
 
 
 def separable(filters: int, strides: int = 1) -> Net:
     """Returns a depthwise convolution and a 1x1 convolution, each normalized (MobileNet: Howard et
     al., 2017).
     """
-    return Depthwise(3, strides), Norm(), *normalized(filters, 1)
+    return Depthwise(3, strides), Norm(), *conv_norm(filters, 1)
 
 
 VGG_BN = (
-    *normalized(64), *normalized(64), Pool(), *normalized(128), *normalized(128), Pool(),
-    *normalized(256), *normalized(256), Pool(), GlobalPool(),
+    *conv_norm(64), *conv_norm(64), Pool(), *conv_norm(128), *conv_norm(128), Pool(),
+    *conv_norm(256), *conv_norm(256), Pool(), GlobalPool(),
 )
 RESNET20 = (  # He et al., 2016, section 4.2, n = 3
-    *normalized(16), block(16), block(16), block(16), block(32, 2), block(32), block(32), block(64, 2), block(64),
+    *conv_norm(16), block(16), block(16), block(16), block(32, 2), block(32), block(32), block(64, 2), block(64),
     block(64), GlobalPool(),
 )
 MOBILE = (
-    *normalized(32), *separable(64), *separable(128, 2), *separable(128), *separable(256, 2), *separable(256),
+    *conv_norm(32), *separable(64), *separable(128, 2), *separable(128), *separable(256, 2), *separable(256),
     GlobalPool(),
 )

@@ -46,19 +46,19 @@ TARGETS = {  # (net, mode, batch size)
 }
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.overview", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", type=Path, help="JSON files that bench.compare wrote")
-    options = parser.parse_args(given)
+    options = parser.parse_args(argv)
     try:
-        print(shown(entry for path in options.results for entry in report.load(path)["results"]))
+        print(format_tables(entry for path in options.results for entry in report.load(path)["results"]))
     except (OSError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
     return 0
 
 
-def shown(entries: Iterable[dict[str, Any]]) -> str:
+def format_tables(entries: Iterable[dict[str, Any]]) -> str:
     """Returns a line per measurement of training or inference, followed by the peak memory of each
     training.
     """
@@ -89,15 +89,16 @@ def _row(entry: dict[str, Any]) -> list[str]:
     head = [f"{entry['workload']}, {entry['batch_size']}", mode]
     ours = found.get(OURS, {"status": "not measured"})
     rivals = {name: f for name, f in found.items() if f["status"] == "timed" and name in peers.PEERS and name != OURS}
-    made = {name for name in rivals if ("train" in peers.PEERS[name].modes) == (mode == "train")}
+    dedicated = {name for name in rivals if ("train" in peers.PEERS[name].modes) == (mode == "train")}
     if ours["status"] != "timed" or not rivals:
         return [*head, ours["status"] if ours["status"] != "timed" else "no peer was timed", *[""] * 6]
-    best = min(made or rivals, key=lambda name: rivals[name]["ratio"]["median"] / ours["ratio"]["median"])
+    best = min(dedicated or rivals, key=lambda name: rivals[name]["ratio"]["median"] / ours["ratio"]["median"])
     base, ratio = ours["ratio"]["median"], rivals[best]["ratio"]
     target = TARGETS.get((entry["workload"], mode, entry["batch_size"]))
     return [*head, f"{ours['images_per_s']['median']:,.0f}", peers.label(best),
             f"{rivals[best]['images_per_s']['median']:,.0f}", f"{ratio['median'] / base:.2f}",
-            interval(ratio, base), *((f"{target.least:g}", f"{target.aim:g}") if target and best in made else ("", ""))]
+            interval(ratio, base),
+            *((f"{target.least:g}", f"{target.aim:g}") if target and best in dedicated else ("", ""))]
 
 
 if __name__ == "__main__":

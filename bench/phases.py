@@ -12,12 +12,12 @@ from autoconv.files import atomic
 LEAST = 3.0  # minimum number of seconds left for starting a phase
 
 
-class Failed(RuntimeError):  # noqa: N818 (named after how a phase ended, like Absent)
-    """A phase ended with a result that fails its checks. `found` is kept nevertheless."""
+class Failure(RuntimeError):  # noqa: N818 (named after how a phase ended, like Absent)
+    """A phase ended with a result that fails its checks. `results` are kept nevertheless."""
 
-    def __init__(self, reason: str, found: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, reason: str, results: Mapping[str, Any] | None = None) -> None:
         super().__init__(reason)
-        self.found = found or {}
+        self.results = results or {}
 
 
 class Absent(RuntimeError):  # noqa: N818
@@ -25,10 +25,10 @@ class Absent(RuntimeError):  # noqa: N818
 
 
 class Phase(NamedTuple):
-    """A phase of a run: its name, its time limit in seconds, and `work(run, until)`, which does it.
+    """A phase of a run: its name, its time limit in seconds, and `work(run, deadline)`, which does it.
 
-    `until` is the time of time.perf_counter by which it must have ended. The work's result goes
-    into the document; intermediate results can be stored with `run.add` and `run.put`. The work
+    `deadline` is the time of time.perf_counter by which it must have ended. The work's result goes
+    into the document; intermediate results can be stored with `run.add` and `run.add_result`. The work
     must watch the time itself: anything that might hang belongs in a separate process (child.py).
     gate: if this phase fails, no later phase runs. usual: whether it runs if no phase is named.
     """
@@ -40,12 +40,12 @@ class Phase(NamedTuple):
     usual: bool = True
 
 
-def share(until: float, left: int) -> float:
-    """Returns the time of time.perf_counter by which the next of `left` parts must have ended, if
+def share(deadline: float, count: int) -> float:
+    """Returns the time of time.perf_counter by which the next of `count` parts must have ended, if
     all get equal time.
     """
     now = time.perf_counter()
-    return now + (until - now) / left
+    return now + (deadline - now) / count
 
 
 class Run:
@@ -66,52 +66,52 @@ class Run:
         document.setdefault("phases", {})
         document.setdefault("results", [])
 
-    def all(self, phases: Iterable[Phase]) -> bool:
+    def run_all(self, phases: Iterable[Phase]) -> bool:
         """Runs phases in order. Returns False if one failed or had no time left."""
-        stopped, well = "", True
+        stopped, succeeded = "", True
         for phase in phases:
-            note = self._note(phase, f"{stopped} failed") if stopped else self.one(phase)
-            well &= note["status"] in ("done", "absent")
+            note = self._note(phase, f"{stopped} failed") if stopped else self.run_phase(phase)
+            succeeded &= note["status"] in ("done", "absent")
             if phase.gate and note["status"] == "failed":
                 stopped = phase.name
-        return well
+        return succeeded
 
-    def one(self, phase: Phase) -> dict[str, Any]:
+    def run_phase(self, phase: Phase) -> dict[str, Any]:
         """Runs a phase and returns how it went. The phase's results from an earlier call are
         deleted first.
         """
-        begun = time.perf_counter()
-        if self.end - begun < LEAST:
+        start = time.perf_counter()
+        if self.end - start < LEAST:
             return self._note(phase, "no time was left")
         self._forget(phase.name)
-        self.phase, seconds, found = phase.name, min(phase.limit, self.end - begun), {}
+        self.phase, seconds, results = phase.name, min(phase.limit, self.end - start), {}
         note: dict[str, Any] = {"status": "done", "limit": round(seconds, 1)}
         self.report(f"{phase.name}: at most {seconds:.0f} s")
         try:
-            found = phase.work(self, begun + seconds)
-        except Failed as error:
+            results = phase.work(self, start + seconds)
+        except Failure as error:
             note |= {"status": "failed", "reason": str(error)}
-            found = error.found
+            results = error.results
         except Absent as error:
             note |= {"status": "absent", "reason": str(error)}
         except Exception as error:
             note |= {"status": "failed", "reason": f"{type(error).__name__}: {error}",
                      "traceback": traceback.format_exc()}
-        note["seconds"] = round(time.perf_counter() - begun, 2)
+        note["seconds"] = round(time.perf_counter() - start, 2)
         self.document["phases"][phase.name] = note | self._facts
-        self.add(**found)
+        self.add(**results)
         reason = f", {note['reason']}" if "reason" in note else ""
         self.say(f"{phase.name}: {note['status']} after {note['seconds']:.1f} s{reason}")
         return note
 
-    def add(self, **found: Any) -> None:
+    def add(self, **results: Any) -> None:
         """Stores results under these names."""
-        self.document.update(found)
-        for name in found:
+        self.document.update(results)
+        for name in results:
             self.document.setdefault("found_by", {})[name] = self.phase
         self._write()
 
-    def put(self, result: dict[str, Any]) -> None:
+    def add_result(self, result: dict[str, Any]) -> None:
         """Stores one more result of this phase."""
         self.document["results"].append(result | {"phase": self.phase})
         self._write()

@@ -39,10 +39,10 @@ def make(folder: Path, size: int) -> None:
 
 def decoding_time(paths: list[str], size: int) -> float:
     """Returns the processor seconds that one thread takes to decode the files."""
-    decoding, begun = Decoding((size, size), "rgb", "BILINEAR"), time.thread_time()
+    decoding, start = Decoding((size, size), "rgb", "BILINEAR"), time.thread_time()
     for path in paths:
         decoding.read(path)
-    return time.thread_time() - begun
+    return time.thread_time() - start
 
 
 class Clock(Callback):
@@ -52,11 +52,11 @@ class Clock(Callback):
         self.steps: list[tuple[float, float]] = []
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._begun = time.perf_counter(), time.process_time()
+        self._start = time.perf_counter(), time.process_time()
 
     def on_epoch_end(self, epoch, logs=None):
         now = time.perf_counter(), time.process_time()
-        self.steps.append(tuple((b - a) / STEPS for a, b in zip(self._begun, now)))
+        self.steps.append(tuple((b - a) / STEPS for a, b in zip(self._start, now)))
 
 
 def measure(folder: Path, size: int, rounds: int) -> str:
@@ -65,32 +65,32 @@ def measure(folder: Path, size: int, rounds: int) -> str:
     x, y = (np.concatenate([batch[i] for batch in batches]) for i in (0, 1))
     net = nets.build_for_pixels("photos", dataset.image_shape, CLASSES)
     net.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True))
-    found: dict[str, list[tuple[float, float]]] = {"memory": [], "files": []}
+    times_by_source: dict[str, list[tuple[float, float]]] = {"memory": [], "files": []}
     decoding = []
     for _ in range(rounds):
         decoding.append(decoding_time(dataset.file_paths, size) / len(dataset))
-        for name, given in (("memory", {"x": x, "y": y}), ("files", {"x": dataset})):
+        for name, data in (("memory", {"x": x, "y": y}), ("files", {"x": dataset})):
             clock = Clock()
-            net.fit(**given, epochs=EPOCHS, steps_per_epoch=STEPS, verbose=0, callbacks=clock)
-            found[name] += clock.steps[1:]  # in the first epoch, the step is recorded
-    (step, step_cpu), (reached, cpu) = (1e3 * np.median(times, axis=0) for times in found.values())
+            net.fit(**data, epochs=EPOCHS, steps_per_epoch=STEPS, verbose=0, callbacks=clock)
+            times_by_source[name] += clock.steps[1:]  # in the first epoch, the step is recorded
+    (step, step_cpu), (seconds, cpu) = (1e3 * np.median(times, axis=0) for times in times_by_source.values())
     cost = 1e3 * min(decoding)
     bound = step + cost / get_num_threads()
     return (f"{len(x)} JPEG files of {size} x {size}, {get_num_threads()} threads\n"
             f"a step from memory     {step:6.1f} ms, {step_cpu:6.1f} ms of processor time\n"
             f"decoding its 32 files             {cost:6.1f} ms of processor time\n"
-            f"a step from the files  {reached:6.1f} ms, {cpu:6.1f} ms of processor time\n"
-            f"the bound is {bound:.1f} ms: {bound / reached:.1%}; by processor time {(step_cpu + cost) / cpu:.1%}")
+            f"a step from the files  {seconds:6.1f} ms, {cpu:6.1f} ms of processor time\n"
+            f"the bound is {bound:.1f} ms: {bound / seconds:.1%}; by processor time {(step_cpu + cost) / cpu:.1%}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds; default: %(default)s")
     parser.add_argument("--size", type=int, default=180, help="height and width of the pictures; default: %(default)s")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        make(Path(folder), given.size)
-        print(measure(Path(folder), given.size, given.rounds))
+        make(Path(folder), options.size)
+        print(measure(Path(folder), options.size, options.rounds))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class Call(NamedTuple):
 
     name: str
     bytes: int
-    found: shares.Timed
+    times: shares.CallTimes
 
 
 class Plan(NamedTuple):
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
         """Returns the nanoseconds of all calls with this name, or of the step, divided for this
         many threads.
         """
-        return sum(call.found.work for call in self.calls[threads] if name in (None, call.name))
+        return sum(call.times.work for call in self.calls[threads] if name in (None, call.name))
 
     def bound(self, threads: int, name: str | None = None) -> float:
         """Returns the maximum speed-up on this many threads."""
@@ -59,13 +59,13 @@ class Plan(NamedTuple):
         """Returns the minimum nanoseconds on this many threads: the largest shares, region by
         region.
         """
-        return sum(call.found.longest for call in self.calls[threads] if name in (None, call.name))
+        return sum(call.times.longest for call in self.calls[threads] if name in (None, call.name))
 
     @property
     def regions(self) -> int:
         """Returns the number of parallel regions with the most threads; a single thread needs none.
         """
-        return sum(len(call.found.regions) for call in self.calls[max(self.calls)])
+        return sum(len(call.times.regions) for call in self.calls[max(self.calls)])
 
     @property
     def bytes(self) -> int:
@@ -83,27 +83,29 @@ class Plan(NamedTuple):
         columns = [threads for threads in self.calls if threads > 1]
         rows = [[name or "the step", f"{self.work(name) / self.work():.1%}",
                  *(f"{self.bound(threads, name):.1f}" for threads in columns)] for name in [*self.names(), None]]
-        for what, value in (
+        for label, value in (
             ("work, relative to one thread", lambda threads: self.work(None, threads) / self.work()),
             ("us between two barriers", lambda threads: self.longest(threads) / 1e3 / max(self.regions, 1)),
             ("GB/s of array traffic", lambda threads: self.bytes / self.longest(threads)),
         ):
-            rows.append([what, "", *(f"{value(threads):.3g}" for threads in columns)])
+            rows.append([label, "", *(f"{value(threads):.3g}" for threads in columns)])
         head = (f"{self.workload}, batch {self.batch_size}, {self.mode}: {self.work() / 1e6:.1f} ms of work in "
                 f"{self.regions} parallel regions on {self.bytes / 1e6:.0f} MB of arrays")
         return f"{head}\n{table(['kernel', 'work', *map(str, columns)], rows)}"
 
 
-def of(workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = THREADS, rounds: int = 3) -> Plan:
+def make_plan(
+    workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = THREADS, rounds: int = 3
+) -> Plan:
     """Returns the plan of a training step ("train"), or of inference ("infer")."""
     entry, calls = shares.cost_of_entry(), {}
     for count in dict.fromkeys((1, *threads)):
-        calls[count] = [Call(*_described(function, arguments), shares.timed(function, arguments, rounds, entry))
-                        for function, arguments in _recorded(workload, batch_size, mode, count)]
+        calls[count] = [Call(*_describe_call(function, arguments), shares.time_call(function, arguments, rounds, entry))
+                        for function, arguments in _record_calls(workload, batch_size, mode, count)]
     return Plan(workload.name, batch_size, mode, calls)
 
 
-def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> list[tuple[Any, tuple]]:
+def _record_calls(workload: Workload, batch_size: int, mode: str, threads: int) -> list[tuple[Any, tuple]]:
     """Returns the calls of a step for this many threads, each as a compiled function and its
     arguments.
     """
@@ -129,16 +131,16 @@ def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> l
     calls: list[tuple[Any, tuple]] = []
     replay = trace.Trace.replay
 
-    def watched(self: trace.Trace, *names: str) -> None:
+    def keep_calls(self: trace.Trace, *names: str) -> None:
         calls.extend(call for name in names for call in self.sections[name].calls)
         replay(self, *names)
 
-    with mock.patch.object(trace.Trace, "replay", watched):
+    with mock.patch.object(trace.Trace, "replay", keep_calls):
         step()
     return calls
 
 
-def _described(function: Any, arguments: tuple) -> tuple[str, int]:
+def _describe_call(function: Any, arguments: tuple) -> tuple[str, int]:
     """Returns a call's kernel with the shapes of its two largest arrays, and the bytes of all
     arrays.
     """
@@ -159,12 +161,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, nargs="+", default=THREADS,
                         help="numbers of threads; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="times to measure each call; default: %(default)s")
-    given = parser.parse_args(argv)
-    shares.watch(max(given.threads))
+    options = parser.parse_args(argv)
+    shares.watch(max(options.threads))
     low = []
-    for name in given.workload:
+    for name in options.workload:
         for _ in range(TRIES):
-            plan = of(WORKLOADS[name], given.batch, given.mode, given.threads, given.rounds)
+            plan = make_plan(WORKLOADS[name], options.batch, options.mode, options.threads, options.rounds)
             even = AT not in plan.calls or plan.bound(AT) >= LEAST * AT
             if even:
                 break

@@ -26,16 +26,16 @@ class Process:
     """
 
     def __init__(
-        self, job: dict[str, Any], more: Mapping[str, str] | None = None, module: str = "bench.worker"
+        self, job: dict[str, Any], variables: Mapping[str, str] | None = None, module: str = "bench.worker"
     ) -> None:
-        self._printed = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed in __exit__)
+        self._output = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed in __exit__)
         self._answers: queue.Queue[str] = queue.Queue()
-        self.begun = time.perf_counter()
+        self.start = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, json.dumps(job)], env=environment.clean(job["threads"], more),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._printed, text=True,
+            [sys.executable, "-m", module, json.dumps(job)], env=environment.clean(job["threads"], variables),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._output, text=True,
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._read_answers, daemon=True).start()
 
     def __enter__(self) -> "Process":
         return self
@@ -46,15 +46,15 @@ class Process:
         self._process.wait()
         self._process.stdin.close()  # type: ignore[union-attr]
         self._process.stdout.close()  # type: ignore[union-attr]
-        self._printed.close()
+        self._output.close()
 
-    def ask(self, what: str, timeout: float) -> dict[str, Any]:
-        """Wakes the process, sends it the command `what`, and suspends it again. Returns its
+    def ask(self, command: str, timeout: float) -> dict[str, Any]:
+        """Wakes the process, sends it `command`, and suspends it again. Returns its
         answer.
         """
         self.resume()
         try:
-            self._process.stdin.write(what + "\n")  # type: ignore[union-attr]
+            self._process.stdin.write(command + "\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
         except OSError as error:
             raise PeerError(self._last_words()) from error
@@ -69,7 +69,7 @@ class Process:
         if not line:
             self._process.wait()
             raise PeerError(self._last_words())
-        at = time.perf_counter() - self.begun
+        at = time.perf_counter() - self.start
         if sleep:
             self.pause()
         return {**json.loads(line), "at": at}
@@ -82,16 +82,16 @@ class Process:
         if hasattr(signal, "SIGCONT"):
             self._signal(signal.SIGCONT)
 
-    def _signal(self, which: int) -> None:
+    def _signal(self, number: int) -> None:
         if self._process.poll() is None:
-            self._process.send_signal(which)
+            self._process.send_signal(number)
 
-    def _read(self) -> None:
+    def _read_answers(self) -> None:
         for line in self._process.stdout:  # type: ignore[union-attr]
             self._answers.put(line)
         self._answers.put("")
 
     def _last_words(self) -> str:
-        self._printed.seek(0)
-        lines = [line.strip() for line in self._printed if line.strip()]
+        self._output.seek(0)
+        lines = [line.strip() for line in self._output if line.strip()]
         return f"its process ended: {' | '.join(lines[-3:]) or 'it printed nothing'}"

@@ -28,23 +28,23 @@ CHECKED = 3  # steps after which all processes must have the same loss
 SMALLER = 4
 
 
-class Watched:
+class RankTimer:
     """Ranks that record the seconds that their methods took in a training."""
 
     def __init__(self, ranks: Ranks) -> None:
-        self.spent, self._within = 0.0, 0
+        self.seconds, self._depth = 0.0, 0
         for name in ("start", "start_mean", "progress", "finish"):
-            setattr(ranks, name, self._timed(getattr(ranks, name)))
+            setattr(ranks, name, self._wrap(getattr(ranks, name)))
 
-    def _timed(self, method: Any) -> Any:
-        def timed(*args: Any) -> None:
-            begun, self._within = time.perf_counter(), self._within + 1
+    def _wrap(self, method: Any) -> Any:
+        def call(*args: Any) -> None:
+            start, self._depth = time.perf_counter(), self._depth + 1
             method(*args)
-            self._within -= 1
-            if not self._within:  # the methods call each other
-                self.spent += time.perf_counter() - begun
+            self._depth -= 1
+            if not self._depth:  # the methods call each other
+                self.seconds += time.perf_counter() - start
 
-        return timed
+        return call
 
 
 def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -56,38 +56,38 @@ def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dic
     peer.load(workloads.weights(peer.workload))
     peer.net.distribute(ranks)
     peer.hold(images, labels, job["batch_size"])
-    found: dict[str, Any] = {"loss": peer.loss(images[: job["batch_size"]], labels[: job["batch_size"]])}
+    results: dict[str, Any] = {"loss": peer.loss(images[: job["batch_size"]], labels[: job["batch_size"]])}
     clock, steps = EpochClock(), len(images) // job["batch_size"]
     peer.shuffle = False
     peer.train(CHECKED)  # records the step
-    found["later"] = peer.loss(images[: job["batch_size"]], labels[: job["batch_size"]])
+    results["later"] = peer.loss(images[: job["batch_size"]], labels[: job["batch_size"]])
     if ranks.size > 1:
-        found["sums"] = [[size, _summed(ranks, size)] for size in SIZES]
-        found["gradient"] = _summed(ranks, 4 * sum(w.size for w in peer.net.trainable_weights))
-    watched = Watched(ranks) if ranks.size > 1 else None
+        results["sums"] = [[size, _time_sum(ranks, size)] for size in SIZES]
+        results["gradient"] = _time_sum(ranks, 4 * sum(w.size for w in peer.net.trainable_weights))
+    timer = RankTimer(ranks) if ranks.size > 1 else None
     peer.net.fit(images, peer.targets, job["batch_size"], epochs=job["passes"] + 1, verbose=0, callbacks=clock)
-    if watched is not None:
-        found["waited"] = watched.spent / steps / (job["passes"] + 1)
-    found["bytes"] = 4 * sum(w.size for w in peer.net.trainable_weights)
-    found["seconds"] = (np.diff(clock.ends) / steps).tolist() if ranks.rank == 0 else []
+    if timer is not None:
+        results["waited"] = timer.seconds / steps / (job["passes"] + 1)
+    results["bytes"] = 4 * sum(w.size for w in peer.net.trainable_weights)
+    results["seconds"] = (np.diff(clock.ends) / steps).tolist() if ranks.rank == 0 else []
     if ranks.size == 1:
         clock, size = EpochClock(), job["batch_size"] // SMALLER
         few = images[: steps * size], peer.targets[: steps * size]
         peer.net.fit(*few, size, epochs=job["passes"] + 1, verbose=0, callbacks=clock)
-        found["small"] = (np.diff(clock.ends)[1:] / steps).tolist()
-    return found
+        results["small"] = (np.diff(clock.ends)[1:] / steps).tolist()
+    return results
 
 
-def _summed(ranks: Ranks, size: int) -> float:
+def _time_sum(ranks: Ranks, size: int) -> float:
     """Returns the seconds to sum an array of `size` bytes over all ranks, with no other work."""
-    part, found = np.zeros(size // 4, np.float32), []
+    part, results = np.zeros(size // 4, np.float32), []
     for _ in range(REPEATS):
         ranks.exchange(None)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         ranks.start(part)
         ranks.finish()
-        found.append(time.perf_counter() - begun)
-    return float(np.median(found[1:]))
+        results.append(time.perf_counter() - start)
+    return float(np.median(results[1:]))
 
 
 def torch(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def torch(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[s
     peer = Torch(workloads.WORKLOADS[job["workload"]], job["threads"], "train", workloads.SEED, channels_last=True)
     peer.load(workloads.weights(peer.workload))
     rank, size, batch = int(os.environ.get("RANK", 0)), job["size"], job["batch_size"]
-    found = {"loss": peer.loss(images[:batch], labels[:batch]), "seconds": []}
+    results = {"loss": peer.loss(images[:batch], labels[:batch]), "seconds": []}
     if size > 1:
         distributed.init_process_group("gloo", rank=rank, world_size=size)
         peer.run = DistributedDataParallel(peer.net, gradient_as_bucket_view=True, static_graph=True)
@@ -113,26 +113,26 @@ def torch(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[s
     peer.shuffle, run = False, peer.run
     peer.train(CHECKED)
     peer.run = peer.net
-    found["later"] = peer.loss(images[:batch], labels[:batch])
+    results["later"] = peer.loss(images[:batch], labels[:batch])
     peer.run = run
     for turn in range(job["passes"] + 1):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         peer.train(len(images) // batch)
         if size > 1:
             distributed.barrier()
         if turn:
-            found["seconds"].append((time.perf_counter() - begun) / (len(images) // batch))
+            results["seconds"].append((time.perf_counter() - start) / (len(images) // batch))
     if size > 1:
         library.distributed.destroy_process_group()
-    return found if rank == 0 else {"seconds": []}
+    return results if rank == 0 else {"seconds": []}
 
 
 def main() -> None:
     job = json.loads(sys.argv[1])
     images, labels = workloads.data(workloads.WORKLOADS[job["workload"]], job["steps"] * job["batch_size"])
-    found = {"autoconv": autoconv, "torch": torch}[job["engine"]](job, images, labels)
-    if found["seconds"]:
-        Path(job["file"]).write_text(json.dumps(found))
+    results = {"autoconv": autoconv, "torch": torch}[job["engine"]](job, images, labels)
+    if results["seconds"]:
+        Path(job["file"]).write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -21,17 +21,17 @@ def loss(workload: Workload, weights: list[np.ndarray], images: np.ndarray, labe
     return float(-log_shares[np.arange(len(labels)), labels].mean())
 
 
-def forward(layers: Sequence[Spec], x: np.ndarray, left: Iterator[np.ndarray]) -> np.ndarray:
-    """Runs these layers on x with the next weights from `left`."""
+def forward(layers: Sequence[Spec], x: np.ndarray, weights: Iterator[np.ndarray]) -> np.ndarray:
+    """Runs these layers on x with the next weights from `weights`."""
     for layer in layers:
         match layer:
             case Conv(_, _, padding, activation, strides, bias):
-                x = _convolution(_padded(x, padding), next(left), strides)
-                x = ACTIVATIONS[activation](x + next(left) if bias else x)
+                x = _convolution(_pad(x, padding), next(weights), strides)
+                x = ACTIVATIONS[activation](x + next(weights) if bias else x)
             case Depthwise(kernel, strides):
-                x = _depthwise(_padded(x, kernel // 2), next(left)[..., 0], strides)
+                x = _depthwise(_pad(x, kernel // 2), next(weights)[..., 0], strides)
             case Norm(relu):
-                gamma, beta, mean, variance = islice(left, 4)
+                gamma, beta, mean, variance = islice(weights, 4)
                 x = gamma * (x - mean) / np.sqrt(variance + NORM_EPSILON) + beta
                 x = np.maximum(x, 0) if relu else x
             case Pool():
@@ -43,15 +43,15 @@ def forward(layers: Sequence[Spec], x: np.ndarray, left: Iterator[np.ndarray]) -
             case Flatten():
                 x = x.reshape(len(x), -1)
             case Dense(_, activation):
-                x = ACTIVATIONS[activation](x @ next(left) + next(left))
+                x = ACTIVATIONS[activation](x @ next(weights) + next(weights))
             case Scale(factor):
                 x = x * factor
             case Residual(body, shortcut):
-                x = np.maximum(forward(body, x, left) + forward(shortcut, x, left), 0)
+                x = np.maximum(forward(body, x, weights) + forward(shortcut, x, weights), 0)
     return x
 
 
-def _padded(x: np.ndarray, padding: int) -> np.ndarray:
+def _pad(x: np.ndarray, padding: int) -> np.ndarray:
     return np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
 

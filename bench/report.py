@@ -16,12 +16,12 @@ from autoconv.programs.bench.run import SCHEMA
 from . import markdown
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.report", description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, help="JSON files with results")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write an HTML page to FILE")
     parser.add_argument("--docs", type=Path, metavar="FILE", help="write the tables into the Markdown file FILE")
-    options = parser.parse_args(given)
+    options = parser.parse_args(argv)
     if options.html is None and options.docs is None:
         parser.error("nothing to write: pass --html FILE, --docs FILE or both")
     try:
@@ -38,24 +38,24 @@ def main(given: Sequence[str] | None = None) -> int:
 def load(path: Path) -> dict[str, Any]:
     """Loads a file of results. Raises ValueError if it contains none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
-    if isinstance(found, dict) and "benchmarks" in found and "machine_info" in found:
-        return _from_pytest_benchmark(found)
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+    if isinstance(document, dict) and "benchmarks" in document and "machine_info" in document:
+        return _convert_pytest_benchmark(document)
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise ValueError(f"{path} has no results of bench.compare, `autoconv bench` or "
                          f"test_kernels.py, or results of another version (schema {SCHEMA} is required).")
-    return found
+    return document
 
 
-def _from_pytest_benchmark(found: dict[str, Any]) -> dict[str, Any]:
+def _convert_pytest_benchmark(document: dict[str, Any]) -> dict[str, Any]:
     """Converts the kernels that test_kernels.py measured; conftest.py stored the machine with them.
     """
-    if "autoconv" not in found["machine_info"]:
+    if "autoconv" not in document["machine_info"]:
         raise ValueError("These pytest-benchmark results are not from bench/test_kernels.py.")
-    shares = [b["extra_info"] for b in found["benchmarks"] if "fraction" in b["extra_info"]]
-    return {"schema": SCHEMA, **found["machine_info"]["autoconv"], "device": "cpu", "peers": {}, "results": [],
+    shares = [b["extra_info"] for b in document["benchmarks"] if "fraction" in b["extra_info"]]
+    return {"schema": SCHEMA, **document["machine_info"]["autoconv"], "device": "cpu", "peers": {}, "results": [],
             "kernels": shares}
 
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from autoconv.engine.costs import stats
 
 from . import peers, workloads
-from .equal_work import TOLERANCE, Expected, WrongNetError, check_trained, trained_otherwise
+from .equal_work import TOLERANCE, Reference, WrongNetError, check_trained, find_outliers
 from .process import Process
-from .turns import STARTING, Report, in_turns, within
+from .turns import STARTING, Report, clip_timeout, run_rounds
 
 
 class Plan(NamedTuple):
@@ -19,7 +19,7 @@ class Plan(NamedTuple):
 
     steps: batches per pass through the data. seconds: minimum duration of a round, which then has
     as many passes as necessary; 0 means one pass. tolerance: for the loss on the first batch.
-    at_once, until: see `in_turns`. ready_by: peers that are not ready by this time of
+    start_together, deadline: see `run_rounds`. ready_by: peers that are not ready by this time of
     time.perf_counter are left out.
     """
 
@@ -29,8 +29,8 @@ class Plan(NamedTuple):
     steps: int
     seconds: float = 0.0
     tolerance: float = TOLERANCE
-    at_once: bool = False
-    until: float = math.inf
+    start_together: bool = False
+    deadline: float = math.inf
     ready_by: float = math.inf
 
 
@@ -41,7 +41,7 @@ def compare(
     peer's time divided by that of the first of `names` that runs.
     """
     net = workloads.WORKLOADS[workload]
-    expected, label = Expected(net, batch_size, plan.tolerance), f"{workload} {batch_size} {mode}"
+    reference, label = Reference(net, batch_size, plan.tolerance), f"{workload} {batch_size} {mode}"
     versions: dict[str, dict[str, str]] = {}
     trained: dict[str, float] = {}
 
@@ -51,27 +51,28 @@ def compare(
                         "seed": workloads.SEED})
 
     def ready(name: str, process: Process) -> None:
-        said = process.answer(within(STARTING, plan.ready_by))
-        expected.check(name, said)
+        answer = process.answer(clip_timeout(STARTING, plan.ready_by))
+        reference.check(name, answer)
         report(f"{label}: {name} warms up")
-        warm = process.ask("warm-up", within(STARTING, plan.ready_by))
+        warm = process.ask("warm-up", clip_timeout(STARTING, plan.ready_by))
         check_trained(name, warm, mode)
-        versions[name], trained[name] = said["versions"], warm["trained"]
+        versions[name], trained[name] = answer["versions"], warm["trained"]
 
-    taken, failed = in_turns(names, start, ready, plan.rounds, plan.sitting, label, report, plan.at_once, plan.until)
+    rounds_by_name, failed = run_rounds(names, start, ready, plan.rounds, plan.sitting, label, report,
+                                        plan.start_together, plan.deadline)
     if plan.seconds:  # on a GPU, all peers can train in the same order
-        failed |= trained_otherwise(workload, trained)
-        taken = {name: answers for name, answers in taken.items() if name not in failed}
-    base = next(([a["seconds"] for a in answers] for answers in taken.values()), None)
-    found: dict[str, dict[str, Any]] = {}
+        failed |= find_outliers(workload, trained)
+        rounds_by_name = {name: answers for name, answers in rounds_by_name.items() if name not in failed}
+    base = next(([a["seconds"] for a in answers] for answers in rounds_by_name.values()), None)
+    results: dict[str, dict[str, Any]] = {}
     for name in names:
         if name in failed:
             status = "wrong" if isinstance(failed[name], WrongNetError) else "failed"
-            found[name] = {"status": status, "reason": str(failed[name])}
+            results[name] = {"status": status, "reason": str(failed[name])}
             continue
-        seconds = [answer["seconds"] for answer in taken[name]]
-        peaks = [answer["peak"] for answer in taken[name] if answer["peak"] is not None]
-        found[name] = {
+        seconds = [answer["seconds"] for answer in rounds_by_name[name]]
+        peaks = [answer["peak"] for answer in rounds_by_name[name] if answer["peak"] is not None]
+        results[name] = {
             "status": "timed", "versions": versions[name], "seconds": seconds,
             "images_per_s": stats.spread([batch_size / s for s in seconds]),
             "ratio": stats.ratio(seconds, base, plan.sitting),  # type: ignore[arg-type]
@@ -80,6 +81,6 @@ def compare(
         }
     return {
         "workload": workload, "batch_size": batch_size, "mode": mode, "steps_per_round": plan.steps,
-        "rounds_of_a_process": plan.sitting, "loss_on_first_batch": expected.loss, "parameters": expected.parameters,
-        "peers": found,
+        "rounds_of_a_process": plan.sitting, "loss_on_first_batch": reference.loss, "parameters": reference.parameters,
+        "peers": results,
     }

@@ -45,7 +45,7 @@ def one_hot() -> np.ndarray:
     return np.eye(CLASSES, dtype=np.float32)[labels()]
 
 
-def fitted(
+def fit_model(
     model: Any,
     x: Any,
     y: Any,
@@ -73,7 +73,7 @@ def lecture() -> Trained:
         layers.MaxPooling2D(2),
         layers.Conv2D(16, 3, activation="relu"),
     ]
-    return fitted(head(*convolutions), images(), one_hot(), validation_split=0.25)
+    return fit_model(head(*convolutions), images(), one_hot(), validation_split=0.25)
 
 
 @net
@@ -84,7 +84,7 @@ def wide_winograd() -> Trained:
         layers.MaxPooling2D(2),
         layers.Conv2D(16, 3, padding="same"),
     ]
-    return fitted(
+    return fit_model(
         head(*body, shape=(16, 16, 3)),
         images(16),
         one_hot(),
@@ -101,7 +101,7 @@ def residual_normalized() -> Trained:
     x = layers.ReLU()(layers.Add()([x, y]))
     x = layers.GlobalAveragePooling2D()(x)
     model = ac.Model(image, layers.Dense(CLASSES, activation="softmax")(x))
-    return fitted(model, images(), labels(), optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    return fit_model(model, images(), labels(), optimizers.Adam(0.01), "sparse_categorical_crossentropy")
 
 
 @net
@@ -115,7 +115,7 @@ def mobile() -> Trained:
         layers.SeparableConv2D(16, 3, padding="same", activation="relu"),
         layers.AveragePooling2D(2, padding="same"),
     ]
-    return fitted(head(*body), images(), one_hot(), optimizers.AdamW(0.01, weight_decay=0.1))
+    return fit_model(head(*body), images(), one_hot(), optimizers.AdamW(0.01, weight_decay=0.1))
 
 
 @net
@@ -128,7 +128,7 @@ def transposed_autoencoder() -> Trained:
             layers.Conv2D(1, 3, padding="same", activation="sigmoid"),
         ]
     )
-    return fitted(
+    return fit_model(
         model, images(12, 1), images(12, 1), "adam", "binary_crossentropy", {"metrics": ["mae", "mse"]}
     )
 
@@ -143,7 +143,7 @@ def dilated_padded_upsampled() -> Trained:
         layers.Conv2D(4, 5, strides=3, activation="swish"),
         layers.GlobalMaxPooling2D(keepdims=True),
     ]
-    return fitted(head(*body), images(), one_hot(), optimizers.Nadam(0.01))
+    return fit_model(head(*body), images(), one_hot(), optimizers.Nadam(0.01))
 
 
 @net
@@ -158,7 +158,7 @@ def normalizations() -> Trained:
         layers.Conv2D(8, 1),
         layers.UnitNormalization(),
     ]
-    return fitted(head(*body), images(), one_hot(), optimizers.Adamax(0.01))
+    return fit_model(head(*body), images(), one_hot(), optimizers.Adamax(0.01))
 
 
 @net
@@ -173,7 +173,7 @@ def dropouts() -> Trained:
         layers.AlphaDropout(0.2),
         layers.Dropout(0.4, seed=7),
     ]
-    return fitted(head(*body), images(), one_hot(), optimizers.RMSprop(0.01, momentum=0.5, centered=True))
+    return fit_model(head(*body), images(), one_hot(), optimizers.RMSprop(0.01, momentum=0.5, centered=True))
 
 
 @net
@@ -188,7 +188,7 @@ def augmentation() -> Trained:
         layers.RandomCrop(10, 10),
         layers.Conv2D(8, 3, activation="relu"),
     ]
-    return fitted(head(*body), images(), one_hot(), optimizers.Adagrad(0.05), epochs=3)
+    return fit_model(head(*body), images(), one_hot(), optimizers.Adagrad(0.05), epochs=3)
 
 
 @net
@@ -199,7 +199,7 @@ def regularized_and_constrained() -> Trained:
         layers.Flatten(),
         layers.Dense(16, kernel_regularizer=regularizers.L1L2(1e-3, 1e-3), bias_constraint="non_neg"),
     ]
-    return fitted(head(*body), images(), one_hot(), optimizers.Adadelta(1.0, clipnorm=0.5))
+    return fit_model(head(*body), images(), one_hot(), optimizers.Adadelta(1.0, clipnorm=0.5))
 
 
 @net
@@ -218,13 +218,13 @@ def several_outputs() -> Trained:
     }
     loss = {"digit": "sparse_categorical_crossentropy", "even": "binary_crossentropy"}
     weights = {name: np.linspace(0.1, 2, SAMPLES, dtype=np.float32) for name in y}
-    return fitted(model, x, y, optimizers.Ftrl(0.1), loss, settings, sample_weight=weights)
+    return fit_model(model, x, y, optimizers.Ftrl(0.1), loss, settings, sample_weight=weights)
 
 
 @net
 def class_weights_and_schedule() -> Trained:
     rate = optimizers.schedules.CosineDecay(0.01, 6)
-    return fitted(
+    return fit_model(
         head(layers.Conv2D(8, 3, activation="relu")),
         images(),
         one_hot(),
@@ -238,7 +238,7 @@ def accumulation_and_averages() -> Trained:
     optimizer = optimizers.Adam(
         0.01, amsgrad=True, gradient_accumulation_steps=2, use_ema=True, ema_momentum=0.9, global_clipnorm=1.0
     )
-    return fitted(head(layers.Conv2D(8, 3, activation="relu")), images(), one_hot(), optimizer)
+    return fit_model(head(layers.Conv2D(8, 3, activation="relu")), images(), one_hot(), optimizer)
 
 
 @net
@@ -259,7 +259,7 @@ def every_loss() -> Trained:
         model = head(layers.Conv2D(4, 3, activation="relu"))
         y = labels() if name.startswith("Sparse") else one_hot()
         try:
-            model, found, predicted = fitted(model, images(), y, "sgd", getattr(losses, name)(), epochs=1)
+            model, found, predicted = fit_model(model, images(), y, "sgd", getattr(losses, name)(), epochs=1)
         except (TypeError, ValueError):
             continue  # needs other targets
         history.update({f"{name} {key}": values for key, values in found.items()})
@@ -282,7 +282,7 @@ def every_metric() -> Trained:
         metrics.SpecificityAtSensitivity(0.5),
         metrics.R2Score(),
     ]
-    return fitted(
+    return fit_model(
         head(layers.Conv2D(4, 3, activation="relu")),
         images(),
         one_hot(),
@@ -306,7 +306,7 @@ def custom_layer_and_loss() -> Trained:
     def loss(y_true: Any, y_pred: Any) -> Any:
         return ((y_true - y_pred) ** 2).mean(axis=-1)
 
-    return fitted(
+    return fit_model(
         head(layers.Conv2D(8, 3), Scale(), layers.MaxPooling2D(2)), images(), one_hot(), "adam", loss
     )
 
@@ -324,7 +324,7 @@ def subclassed_with_own_step() -> Trained:
         def train_step(self, data: Any) -> Any:
             return super().train_step(data)
 
-    return fitted(Net(), images(), one_hot(), "sgd")
+    return fit_model(Net(), images(), one_hot(), "sgd")
 
 
 @net
@@ -336,7 +336,7 @@ def frozen_and_shared() -> Trained:
     x = layers.Subtract()([shared(frozen(left)), shared(right)])
     model = ac.Model([left, right], layers.Dense(1)(layers.Multiply()([x, x])))
     x = [images(1, 6).reshape(SAMPLES, 6), images(1, 6)[::-1].reshape(SAMPLES, 6).copy()]
-    return fitted(model, x, labels().astype("float32")[:, None], "adam", "mse", {"metrics": ["mae"]})
+    return fit_model(model, x, labels().astype("float32")[:, None], "adam", "mse", {"metrics": ["mae"]})
 
 
 @net
@@ -365,7 +365,7 @@ def double_precision() -> Trained:
         layers.Dense(CLASSES, activation="softmax", dtype="float64"),
     ]
     model = ac.Sequential([layers.Input((12, 12, 3), dtype="float64"), *body])
-    return fitted(model, images().astype("float64"), one_hot().astype("float64"))
+    return fit_model(model, images().astype("float64"), one_hot().astype("float64"))
 
 
 @net
@@ -374,8 +374,8 @@ def resumed() -> Trained:
 
     class Stop(callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.seen = getattr(self, "seen", 0) + 1
-            if self.seen == 5:
+            self.batches = getattr(self, "batches", 0) + 1
+            if self.batches == 5:
                 raise KeyboardInterrupt
 
     with tempfile.TemporaryDirectory() as folder:
@@ -385,10 +385,10 @@ def resumed() -> Trained:
                 layers.Conv2D(8, 3, activation="relu"), layers.Dropout(0.5), layers.BatchNormalization()
             )
             model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
-            chosen = [callbacks.BackupAndRestore(folder, save_freq=1), *([Stop()] if interrupted else [])]
+            saving = [callbacks.BackupAndRestore(folder, save_freq=1), *([Stop()] if interrupted else [])]
             try:
                 history = model.fit(
-                    images(), one_hot(), batch_size=16, epochs=2, verbose=0, callbacks=chosen
+                    images(), one_hot(), batch_size=16, epochs=2, verbose=0, callbacks=saving
                 ).history
             except KeyboardInterrupt:
                 continue
@@ -398,7 +398,7 @@ def resumed() -> Trained:
 @net
 def saved_and_trained_on() -> Trained:
     """Passes weights and slots through a file between two trainings."""
-    model, first, _ = fitted(head(layers.Conv2D(8, 3, activation="relu")), images(), one_hot(), "adam")
+    model, first, _ = fit_model(head(layers.Conv2D(8, 3, activation="relu")), images(), one_hot(), "adam")
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "net.safetensors")
         model = ac.models.load_model(Path(folder) / "net.safetensors")
@@ -433,7 +433,7 @@ def digests(name: str) -> dict[str, str]:
     }
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m bench.same_bits", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -442,7 +442,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--against", type=Path, metavar="FILE", help="compare with a file that --write wrote"
     )
-    options = parser.parse_args(given)
+    options = parser.parse_args(argv)
     unknown = set(options.nets) - set(NETS)
     if unknown:
         parser.error(f"unknown net {sorted(unknown)[0]}. Choose from: {', '.join(NETS)}.")

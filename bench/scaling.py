@@ -42,11 +42,11 @@ Setting = tuple[str, int, int]  # engine, processes, threads per process
 
 
 def settings(torch: bool, four: bool) -> list[Setting]:
-    found = [("autoconv", 1, 2), ("autoconv", 2, 1), *([("autoconv", 4, 1)] if four else [])]
-    return found + ([("torch", 1, 2), ("torch", 2, 1)] if torch else [])
+    result = [("autoconv", 1, 2), ("autoconv", 2, 1), *([("autoconv", 4, 1)] if four else [])]
+    return result + ([("torch", 1, 2), ("torch", 2, 1)] if torch else [])
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 1 if a process computed a different loss."""
     parser = argparse.ArgumentParser("python -m bench.scaling", description=__doc__)
     parser.add_argument("--workload", nargs="+", default=list(USUAL), choices=workloads.WORKLOADS, metavar="NET")
@@ -57,20 +57,20 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--compression", choices=["float16"], help="compression of the transmitted gradients")
     parser.add_argument("--bucket-bytes", type=int, default=1 << 18, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
-    options = parser.parse_args(given)
+    options = parser.parse_args(argv)
     if shutil.which(MPIEXEC) is None:
         parser.error("mpiexec was not found: pip install 'autoconv[mpi]' mpich")
-    why, results = hosts.missing() if options.network else "", []  # type: ignore[var-annotated]
-    for place in (None, *([] if why else options.network)):
+    reason, results = hosts.missing() if options.network else "", []  # type: ignore[var-annotated]
+    for place in (None, *([] if reason else options.network)):
         for name in options.workload:
             results.append(measure(name, place, options))
             if options.json is not None:  # after each net, because a long run may end early
                 document = {"machine": machine.describe(), "results": results,
-                            "command": show.command(sys.argv[1:] if given is None else given)}
+                            "command": show.command(sys.argv[1:] if argv is None else argv)}
                 options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(shown(results))
-    if why:
-        print(f"Without --network: {why}.")
+    print(format_table(results))
+    if reason:
+        print(f"Without --network: {reason}.")
     for result in (result for result in results if result["wrong"]):
         print(f"{result['workload']}: the losses of the first batch differ: {result['losses']}")
     return int(any(result["wrong"] for result in results))
@@ -81,29 +81,29 @@ def measure(name: str, gigabits: float | None, options: argparse.Namespace) -> d
     """
     work = workloads.flops(workloads.WORKLOADS[name], "train") * options.batch_size
     steps = max(4, math.ceil(SECONDS * 1e11 / work))
-    taken = [setting for setting in settings(not peers.missing("torch"), options.four and gigabits is None)
-             if gigabits is None or setting[1] == 2]
+    processes = [setting for setting in settings(not peers.missing("torch"), options.four and gigabits is None)
+                 if gigabits is None or setting[1] == 2]
     ranks = {name: getattr(options, name) for name in ("compression", "bucket_bytes")}
-    found: dict[str, list[dict[str, Any]]] = {}
+    results: dict[str, list[dict[str, Any]]] = {}
     with ExitStack() as stack:
-        launcher = None if gigabits is None else stack.enter_context(hosts.two(gigabits))
+        launcher = None if gigabits is None else stack.enter_context(hosts.create_hosts(gigabits))
         for turn in range(options.rounds):
-            for engine, size, threads in taken[turn % len(taken) :] + taken[: turn % len(taken)]:
+            for engine, size, threads in processes[turn % len(processes) :] + processes[: turn % len(processes)]:
                 job = {"engine": engine, "size": size, "threads": threads, "workload": name, "steps": steps,
                        "batch_size": options.batch_size, "passes": PASSES,
                        "ranks": ranks}
-                found.setdefault(f"{engine} {size}x{threads}", []).append(run(job, launcher))
-    losses = {setting: [rounds[0]["loss"], rounds[0]["later"]] for setting, rounds in found.items()}
-    return {"workload": name, "gigabits": gigabits, "batch_size": options.batch_size, "steps": steps, "rounds": found,
-            "ranks": ranks, "losses": losses,
-            "wrong": not (_alike(losses.values(), 0) and _alike([losses[n] for n in losses if "autoconv" in n], 1))}
+                results.setdefault(f"{engine} {size}x{threads}", []).append(run(job, launcher))
+    losses = {setting: [rounds[0]["loss"], rounds[0]["later"]] for setting, rounds in results.items()}
+    return {"workload": name, "gigabits": gigabits, "batch_size": options.batch_size, "steps": steps, "rounds": results,
+            "ranks": ranks, "losses": losses, "wrong": not (
+                _are_alike(losses.values(), 0) and _are_alike([losses[n] for n in losses if "autoconv" in n], 1))}
 
 
-def _alike(losses: Iterable[list[float]], which: int) -> bool:
-    """Whether all losses are equal; `which` is 0 for those before the training, 1 for those after
+def _are_alike(losses: Iterable[list[float]], index: int) -> bool:
+    """Whether all losses are equal; `index` is 0 for those before the training, 1 for those after
     some steps.
     """
-    first, *others = [pair[which] for pair in losses]
+    first, *others = [pair[index] for pair in losses]
     return all(math.isclose(loss, first, rel_tol=APART_AT_MOST) for loss in others)
 
 
@@ -122,19 +122,19 @@ def _run(job: dict[str, Any], launcher: Path | None) -> dict[str, Any]:
         job = {**job, "file": file.name}
         words = [sys.executable, "-m", "bench.rank", json.dumps(job)]
         env = {**environment.clean(job["threads"]), **AS_ROOT}
-        size, both = job["size"], launcher is not None
+        size, has_network = job["size"], launcher is not None
         if size == 1:
             started = [subprocess.Popen(words, env=env)]
         elif job["engine"] == "autoconv":
             across = ["-localhost", hosts.ADDRESSES[0], "-hosts", ",".join(hosts.ADDRESSES), "-launcher", "ssh",
-                      "-launcher-exec", str(launcher)] if both else []
+                      "-launcher-exec", str(launcher)] if has_network else []
             words = [shutil.which(MPIEXEC) or MPIEXEC, *across, "-n", str(size), *words[:1], "-m", "mpi4py", *words[1:]]
-            env |= APART if both else {}
-            started = [subprocess.Popen([*(hosts.on(0) if both else []), *words], env=env)]
+            env |= APART if has_network else {}
+            started = [subprocess.Popen([*(hosts.host_command(0) if has_network else []), *words], env=env)]
         else:
-            env |= {"MASTER_ADDR": hosts.ADDRESSES[0] if both else "127.0.0.1", "MASTER_PORT": str(_free_port())}
-            started = [subprocess.Popen([*(hosts.on(rank) if both else []), *words], env={
-                **env, "RANK": str(rank), "GLOO_SOCKET_IFNAME": hosts.CABLES[rank] if both else "lo"})
+            env |= {"MASTER_ADDR": hosts.ADDRESSES[0] if has_network else "127.0.0.1", "MASTER_PORT": str(_free_port())}
+            started = [subprocess.Popen([*(hosts.host_command(rank) if has_network else []), *words], env={
+                **env, "RANK": str(rank), "GLOO_SOCKET_IFNAME": hosts.CABLES[rank] if has_network else "lo"})
                 for rank in range(size)]
         try:
             failed = sum(process.wait(TIMEOUT) != 0 for process in started)
@@ -152,13 +152,13 @@ def _free_port() -> int:
         return taken.getsockname()[1]
 
 
-def median(rounds: list[dict[str, Any]], what: str = "seconds") -> float:
+def median(rounds: list[dict[str, Any]], key: str = "seconds") -> float:
     """Returns the median over rounds of the medians of their passes."""
-    return statistics.median(statistics.median(each[what]) if isinstance(each[what], list) else each[what]
+    return statistics.median(statistics.median(each[key]) if isinstance(each[key], list) else each[key]
                              for each in rounds)
 
 
-def shown(results: list[dict[str, Any]]) -> str:
+def format_table(results: list[dict[str, Any]]) -> str:
     """Returns the table of results: images per second, relative to one process and to DDP; the
     computing and waiting time of each step; the time of a gradient's sum alone; and the model's
     estimates of both.
@@ -186,11 +186,11 @@ def _parts(name: str, rounds: list[dict[str, Any]], local: list[dict[str, Any]])
     if "waited" not in rounds[0]:
         return [""] * 5
     ranks, size = int(name.split()[1].split("x")[0]), rounds[0]["bytes"]
-    network = messages.fitted([tuple(pair) for each in rounds for pair in each["sums"]], ranks)
-    computes, alone = median(local) - median(local, "waited"), median(rounds, "gradient")
+    network = messages.fit_network([tuple(pair) for each in rounds for pair in each["sums"]], ranks)
+    computes, sum_seconds = median(local) - median(local, "waited"), median(rounds, "gradient")
     return [f"{1e3 * seconds:.2f}" for seconds in (
         messages.step(computes, size, ranks, network), median(rounds) - median(rounds, "waited"),
-        median(rounds, "waited"), alone, network.seconds(size, ranks))]
+        median(rounds, "waited"), sum_seconds, network.seconds(size, ranks))]
 
 
 def _speeds(result: dict[str, Any]) -> dict[str, float]:

@@ -52,7 +52,7 @@ def rows(document: dict[str, Any]) -> str:
         of = [messages.Network(delay, USED * gigabits * 1e9 / 8) for gigabits in GIGABITS]
         alone = net.computes(64)
         kept = [f"{alone / messages.step(alone, net.size, 64, network):.0%}" for network in of]
-        lines.append([name, f"{1e3 * net.fixed:.2f} + {1e3 * net.image:.4f} n", f"{net.size / 1e6:.2f}",
+        lines.append([name, f"{1e3 * net.fixed_seconds:.2f} + {1e3 * net.image:.4f} n", f"{net.size / 1e6:.2f}",
                       *(str(messages.most(net, BATCH, network)) for network in of), *kept])
     head = ["net", "ms, n images", "MB", "10 Gbit/s", "100 Gbit/s", "64 each, 10", "64 each, 100"]
     return table(head, lines)
@@ -64,21 +64,21 @@ def svg(document: dict[str, Any]) -> str:
     """
     delay, parts = latency(document), []
 
-    def at(ranks: int, share: float) -> str:
+    def point(ranks: int, share: float) -> str:
         return f"{LEFT + WIDTH * math.log2(ranks) / math.log2(RANKS[-1]):.1f} {TOP + HEIGHT * (1 - share):.1f}"
 
     for ranks in RANKS:
-        x, y = at(ranks, 0).split()
+        x, y = point(ranks, 0).split()
         parts.append(f'<path d="M{x} {y}v-{HEIGHT}" stroke="#e0e0e0"/>'
                      f'<text x="{x}" y="{float(y) + 18}" text-anchor="middle">{ranks}</text>')
     for share in (0, 0.25, 0.5, 0.75, 1):
-        x, y = at(1, share).split()
+        x, y = point(1, share).split()
         parts.append(f'<path d="M{x} {y}h{WIDTH}" stroke="#e0e0e0"/>'
                      f'<text x="{float(x) - 6}" y="{float(y) + 4}" text-anchor="end">{share:.0%}</text>')
     for number, ((name, net), colour) in enumerate(zip(nets(document).items(), COLOURS)):
         for gigabits, dashes in zip(GIGABITS, ("none", "6 4")):
             network = messages.Network(delay, USED * gigabits * 1e9 / 8)
-            points = "L".join(at(n, messages.efficiency(net, BATCH, n, network)) for n in RANKS)
+            points = "L".join(point(n, messages.efficiency(net, BATCH, n, network)) for n in RANKS)
             parts.append(f'<path d="M{points}" fill="none" stroke="{colour}" stroke-width="2" '
                          f'stroke-dasharray="{dashes}"/>')
         parts.append(f'<text x="{LEFT + 14}" y="{TOP + HEIGHT - 70 + 18 * number}" fill="{colour}">{name}</text>')

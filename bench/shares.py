@@ -29,7 +29,7 @@ ENOUGH, MOST_ROUNDS = 5_000_000, 50
 _regions: list[tuple[int, np.ndarray]] = []
 
 
-class Timed(NamedTuple):
+class CallTimes(NamedTuple):
     """Nanoseconds of processor time of a call: outside its parallel regions, and for each thread in
     each region.
     """
@@ -74,24 +74,24 @@ def _one_by_one(function: int, args: int, dimensions: int, steps: int, data: int
     for row in range(len(shares)):
         for j, gap in apart:
             here[j] = (first[j] or 0) + row * gap
-        begun = clock()
+        start = clock()
         run(ctypes.addressof(here), ctypes.addressof(count), steps, data)
-        shares[row] = clock() - begun
+        shares[row] = clock() - start
     _regions.append((clock() - entered, shares))
 
 
-def timed(function: Callable, arguments: tuple, rounds: int, entry: int = 0) -> Timed:
+def time_call(function: Callable, arguments: tuple, rounds: int, entry: int = 0) -> CallTimes:
     """Measures a call at least `rounds` times, short ones more often, and returns the minimum of
     each part. `entry`: the cost of entering a region here, which is not part of the call.
     """
-    serial, found, end = [], [], time.thread_time_ns() + ENOUGH
-    while len(found) < rounds or (len(found) < MOST_ROUNDS and time.thread_time_ns() < end):
+    serial, regions, end = [], [], time.thread_time_ns() + ENOUGH
+    while len(regions) < rounds or (len(regions) < MOST_ROUNDS and time.thread_time_ns() < end):
         _regions.clear()
-        begun = time.thread_time_ns()
+        start = time.thread_time_ns()
         function(*arguments)
-        serial.append(time.thread_time_ns() - begun - sum(whole + entry for whole, _ in _regions))
-        found.append([shares for _, shares in _regions])
-    return Timed(max(0, min(serial)), [np.min(same, axis=0) for same in zip(*found)])
+        serial.append(time.thread_time_ns() - start - sum(whole + entry for whole, _ in _regions))
+        regions.append([shares for _, shares in _regions])
+    return CallTimes(max(0, min(serial)), [np.min(same, axis=0) for same in zip(*regions)])
 
 
 def cost_of_entry() -> int:
@@ -99,4 +99,4 @@ def cost_of_entry() -> int:
     from autoconv.kernels.cpu import pointwise
 
     x = np.zeros(2 * pointwise.FEW, np.float32)  # large enough for a parallel region
-    return timed(pointwise.relu, (x, x), 300).serial
+    return time_call(pointwise.relu, (x, x), 300).serial

@@ -38,14 +38,14 @@ def command(arguments: Sequence[str]) -> str:
 
 def entry(result: dict[str, Any]) -> str:
     """Returns one measurement as a table with its heading."""
-    shown = {"start": _start, "accuracy": _accuracy}.get(result["mode"], _throughput)
+    formatter = {"start": _start, "accuracy": _accuracy}.get(result["mode"], _throughput)
     head = f"{result['workload']}, batch size {result['batch_size']}, {result['mode']}"
-    return f"{head}\n{shown(result['peers'])}"
+    return f"{head}\n{formatter(result['peers'])}"
 
 
-def _throughput(found: dict[str, dict[str, Any]]) -> str:
+def _throughput(entries: dict[str, dict[str, Any]]) -> str:
     rows, sure = [], ""
-    for name, f in found.items():
+    for name, f in entries.items():
         if f["status"] != "timed":
             rows.append([peers.label(name), *_not_timed(f, 4)])
             continue
@@ -53,20 +53,20 @@ def _throughput(found: dict[str, dict[str, Any]]) -> str:
         sure = interval_head(ratio)
         rows.append([peers.label(name), f"{speed['median']:,.0f}", f"{speed['low']:,.0f} .. {speed['high']:,.0f}",
                      f"{ratio['median']:.2f}", interval(ratio)])
-    first = next((peers.label(n) for n, f in found.items() if f["status"] == "timed"), "the first")
+    first = next((peers.label(n) for n, f in entries.items() if f["status"] == "timed"), "the first")
     return table(["", "images/s", "half the rounds", f"x time of {first}", sure], rows)
 
 
-def _start(found: dict[str, dict[str, Any]]) -> str:
+def _start(entries: dict[str, dict[str, Any]]) -> str:
     rows = [[peers.label(n), f"{f['cold_s']:.1f}", f"{f['warm']['median']:.1f}",
              f"{f['warm']['low']:.1f} .. {f['warm']['high']:.1f}"] if f["status"] == "timed"
-            else [peers.label(n), *_not_timed(f, 3)] for n, f in found.items()]
+            else [peers.label(n), *_not_timed(f, 3)] for n, f in entries.items()]
     return table(["seconds to the first step", "cold", "warm", "half the rounds"], rows)
 
 
-def _accuracy(found: dict[str, dict[str, Any]]) -> str:
+def _accuracy(entries: dict[str, dict[str, Any]]) -> str:
     rows = []
-    for name, f in found.items():
+    for name, f in entries.items():
         reached = f.get("seconds_to_target")
         if f["status"] != "timed" or reached is None:
             missed = f if f["status"] != "timed" else {"status": "not reached"}
@@ -83,11 +83,11 @@ def _not_timed(f: dict[str, Any], columns: int) -> list[str]:
 
 def remarks(results: list[dict[str, Any]]) -> list[str]:
     """Returns why peers and intervals are missing from the tables: each reason once."""
-    said = []
+    reasons = []
     for result in results:
         for name, f in result["peers"].items():
             if "reason" in f:
-                said.append(f"{peers.label(name)}: {f['status']}, {f['reason']}")
+                reasons.append(f"{peers.label(name)}: {f['status']}, {f['reason']}")
             if f.get("ratio", {}).get("confidence") == 0:
-                said.append(ONE_PROCESS)
-    return list(dict.fromkeys(said))
+                reasons.append(ONE_PROCESS)
+    return list(dict.fromkeys(reasons))

@@ -83,37 +83,37 @@ Spec = Union[  # noqa: UP007 ("Residual | ..." would not do within its own defin
 Shape = tuple[int, ...]
 
 
-def after(layer: Spec, before: Shape) -> Shape:
+def output_shape(layer: Spec, input_shape: Shape) -> Shape:
     """Returns the shape of one sample after a layer."""
     match layer:
         case Conv(filters, kernel, padding, _, strides):
-            h, w = ((size + 2 * padding - kernel) // strides + 1 for size in before[:2])
+            h, w = ((size + 2 * padding - kernel) // strides + 1 for size in input_shape[:2])
             return h, w, filters
         case Depthwise(_, strides):
-            return -(-before[0] // strides), -(-before[1] // strides), before[2]
+            return -(-input_shape[0] // strides), -(-input_shape[1] // strides), input_shape[2]
         case Pool() | AveragePool():
-            return before[0] // 2, before[1] // 2, before[2]
+            return input_shape[0] // 2, input_shape[1] // 2, input_shape[2]
         case GlobalPool():
-            return before[2:]
+            return input_shape[2:]
         case Flatten():
-            return (prod(before),)
+            return (prod(input_shape),)
         case Dense(units):
             return (units,)
         case Residual(body):
             for inner in body:
-                before = after(inner, before)
-    return before
+                input_shape = output_shape(inner, input_shape)
+    return input_shape
 
 
-def each(layers: Sequence[Spec], before: Shape) -> Iterator[tuple[Spec, Shape, Shape]]:
+def walk_layers(layers: Sequence[Spec], input_shape: Shape) -> Iterator[tuple[Spec, Shape, Shape]]:
     """Yields each layer with the shape of one sample before and after it; for a residual block, the
     layers inside it.
     """
     for layer in layers:
         if isinstance(layer, Residual):
-            yield from each(layer.body, before)
-            yield from each(layer.shortcut, before)
+            yield from walk_layers(layer.body, input_shape)
+            yield from walk_layers(layer.shortcut, input_shape)
         else:
-            yield layer, before, after(layer, before)
-        before = after(layer, before)
+            yield layer, input_shape, output_shape(layer, input_shape)
+        input_shape = output_shape(layer, input_shape)
 

@@ -39,7 +39,7 @@ class Run(NamedTuple):
     total: float
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.sprint", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10, help="number of seeds: 0, 1, ...; default: %(default)s")
@@ -47,46 +47,46 @@ def main(given: Sequence[str] | None = None) -> int:
                         help="number of threads; default: %(default)s")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[],
                         help="other frameworks to train, if they are installed; default: none")
-    options = parser.parse_args(given)
+    options = parser.parse_args(argv)
     missing = [name for name in options.peers if not all(map(find_spec, name.split("-")))]
     names = ["autoconv", *(name for name in options.peers if name not in missing)]
     with tempfile.TemporaryDirectory() as folder:
         if len(names) > 1:
             mnist_arrays(Path(folder))
         run("autoconv", 0, options.threads, Path(folder), "--limit", "960")  # compiles the kernels
-        found: dict[str, list[Run]] = {name: [] for name in names}
+        runs: dict[str, list[Run]] = {name: [] for name in names}
         say = show.Progress()
         for seed in range(options.seeds):
             for name in names:
                 say(f"{name}, seed {seed}")
-                found[name].append(run(name, seed, options.threads, Path(folder)))
+                runs[name].append(run(name, seed, options.threads, Path(folder)))
         say.clear()
-    print(table(found, options.threads))
+    print(table(runs, options.threads))
     if missing:
         print(f"not installed: {', '.join(missing)}. pip install -e '.[peers]'")
-    return 0 if np.mean([r.accuracy for r in found["autoconv"]]) >= TARGET else 1
+    return 0 if np.mean([r.accuracy for r in runs["autoconv"]]) >= TARGET else 1
 
 
-def run(name: str, seed: int, threads: int, folder: Path, *more: str) -> Run:
+def run(name: str, seed: int, threads: int, folder: Path, *options: str) -> Run:
     """Runs one training in a separate process. Raises CalledProcessError if it fails."""
     if name == "autoconv":
-        command = ["autoconv", "train", "mnist", "--recipe", "sprint", "--seed", str(seed), *more, "--json", "-"]
+        command = ["autoconv", "train", "mnist", "--recipe", "sprint", "--seed", str(seed), *options, "--json", "-"]
     else:
         command = ["bench.sprint_peers", name, str(seed), str(threads), str(folder), str(time.time())]
-    done = subprocess.run([sys.executable, "-m", *command], env=environment.clean(threads), check=True, text=True,
-                          stdout=subprocess.PIPE)
-    results = json.loads(done.stdout)
+    process = subprocess.run([sys.executable, "-m", *command], env=environment.clean(threads), check=True, text=True,
+                             stdout=subprocess.PIPE)
+    results = json.loads(process.stdout)
     return Run(results["test_accuracy"], sum(results["epoch_seconds"]), results["total_s"])
 
 
-def table(found: dict[str, list[Run]], threads: int) -> str:
+def table(runs_by_name: dict[str, list[Run]], threads: int) -> str:
     """Returns a table with one line per framework: the mean and range of its accuracy, and the
     median and range of its seconds.
     """
-    seeds = len(found["autoconv"])
+    seeds = len(runs_by_name["autoconv"])
     lines = [f"MNIST, one epoch, {threads} threads, {seeds} seeds each; seconds: median (least .. most)",
              f"{'':10}  {'accuracy: mean (least .. most)':32}  {'training':22}  whole process"]
-    for name, runs in found.items():
+    for name, runs in runs_by_name.items():
         accuracy, training, total = np.array(runs).T
         lines.append(f"{name:10}  {f'{accuracy.mean():.4f} ({accuracy.min():.4f} .. {accuracy.max():.4f})':32}  "
                      f"{seconds(training):22}  {seconds(total)}")

@@ -28,7 +28,7 @@ WAYS = {
 }
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m bench.startup", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS,
@@ -37,14 +37,14 @@ def main(given: Sequence[str] | None = None) -> int:
                         help="number of starts with filled caches; default: %(default)s")
     parser.add_argument("--threads", type=int, default=machine.processors(),
                         help="number of threads; default: %(default)s")
-    options, say = parser.parse_args(given), show.Progress()
+    options, say = parser.parse_args(argv), show.Progress()
     batch_size = workloads.WORKLOADS[options.workload].batch_sizes[0]
     result = measure(list(WAYS), options.workload, batch_size, options.rounds, options.threads, say, WAYS)
     say.clear()
     print(show.entry(result))
     for line in show.remarks([result]):
         print(line)
-    return 0 if all(found["status"] == "timed" for found in result["peers"].values()) else 1
+    return 0 if all(peer["status"] == "timed" for peer in result["peers"].values()) else 1
 
 
 def measure(
@@ -54,7 +54,7 @@ def measure(
     """Runs each peer once with empty caches, then all of them in rotation with filled caches. Names
     that are not peers need `factories`.
     """
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         caches = {name: dict.fromkeys(CACHES, f"{folder}/{name}") for name in names}
 
@@ -66,22 +66,22 @@ def measure(
                 return process.answer(STARTING, sleep=False)
 
         for i in range(rounds + 1):
-            for name in [n for n in names if found.get(n, {}).get("status") != "failed"]:
+            for name in [n for n in names if results.get(n, {}).get("status") != "failed"]:
                 report(f"start {workload}: {'cold' if i == 0 else f'warm {i}/{rounds}'}, {name}")
                 try:
                     answer = run(name)
                 except PeerError as error:
-                    found[name] = {"status": "failed", "reason": str(error)}
+                    results[name] = {"status": "failed", "reason": str(error)}
                     continue
                 if i == 0:
-                    found[name] = {"status": "timed", "cold_s": answer["at"], "warm_s": []}
+                    results[name] = {"status": "timed", "cold_s": answer["at"], "warm_s": []}
                 else:
-                    found[name]["warm_s"].append(answer["at"])
-                    found[name]["peak_memory"] = answer["peak"]
-    for f in found.values():
+                    results[name]["warm_s"].append(answer["at"])
+                    results[name]["peak_memory"] = answer["peak"]
+    for f in results.values():
         if f["status"] == "timed":
             f["warm"] = stats.spread(f["warm_s"])
-    return {"workload": workload, "batch_size": batch_size, "mode": "start", "peers": found}
+    return {"workload": workload, "batch_size": batch_size, "mode": "start", "peers": results}
 
 
 if __name__ == "__main__":

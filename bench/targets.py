@@ -45,32 +45,32 @@ RACE, RACE_SECONDS = 2.0, 1.5
 
 
 class Verdict(NamedTuple):
-    """A line of the table. met: "aim", "least", "no", or "not measured" with the reason in `found`.
+    """A line of the table. status: "aim", "least", "no", or "not measured" with the reason in `result`.
     """
 
-    what: str
+    goal: str
     against: str
-    found: str
+    result: str
     least: str
     aim: str
-    met: str
+    status: str
 
 
 def rows() -> dict[Row, tuple[str, ...]]:
     """Returns the rows to measure, each once, with all peers that it is measured against."""
-    found: dict[Row, tuple[str, ...]] = {}
+    result: dict[Row, tuple[str, ...]] = {}
     for speed in SPEEDS:
         row = speed.workload, speed.batch_size, speed.mode
-        found[row] = (*found.get(row, ()), *speed.against)
-    return found
+        result[row] = (*result.get(row, ()), *speed.against)
+    return result
 
 
-def named(workload: str, batch_size: int, mode: str) -> str:
+def describe_row(workload: str, batch_size: int, mode: str) -> str:
     """Describes a row in words."""
     return f"{workload}, {mode}, batch {batch_size}"
 
 
-def phase_of(workload: str, batch_size: int, mode: str) -> str:
+def phase_name(workload: str, batch_size: int, mode: str) -> str:
     """Returns the name of gpu_check's phase that measures a row."""
     return "inference" if mode == "infer" else f"{workload}-{batch_size}"
 
@@ -81,36 +81,37 @@ def verdicts(document: dict[str, Any]) -> list[Verdict]:
             _accuracy(document), _race(document)]
 
 
-def shown(document: dict[str, Any]) -> str:
+def format_table(document: dict[str, Any]) -> str:
     """Returns the verdicts as a table for a terminal."""
     return table(["", "against", "found", "at least", "aim", "met"], [list(v) for v in verdicts(document)])
 
 
 def _tests(document: dict[str, Any]) -> Verdict:
-    what, found = "tests marked gpu", document.get("tests")
+    goal, found = "tests marked gpu", document.get("tests")
     if not found or found["status"] not in ("passed", "failed"):
-        return Verdict(what, "", found["status"] if found else _why(document, "tests"), "all", "", "not measured")
+        reason = found["status"] if found else _explain_missing(document, "tests")
+        return Verdict(goal, "", reason, "all", "", "not measured")
     text = f"{found['passed']} passed, {found['failed']} failed, {found['skipped']} skipped"
-    return Verdict(what, "", text, "all", "", "aim" if found["status"] == "passed" else "no")
+    return Verdict(goal, "", text, "all", "", "aim" if found["status"] == "passed" else "no")
 
 
 def _speed(document: dict[str, Any], target: Speed) -> Verdict:
-    what = named(*target[:3])
-    wanted = f"{target.least:g}x", f"{target.aim:g}x"
+    goal = describe_row(*target[:3])
+    limits = f"{target.least:g}x", f"{target.aim:g}x"
     names = "PyTorch eager" if target.against == EAGER else "the best of torch.compile, CUDA graph, JAX"
     entries = [e for e in document.get("results", ()) if (e["workload"], e["batch_size"], e["mode"]) == target[:3]]
     if not entries:
-        return Verdict(what, names, _why(document, phase_of(*target[:3])), *wanted, "not measured")
+        return Verdict(goal, names, _explain_missing(document, phase_name(*target[:3])), *limits, "not measured")
     timed = [(e["peers"], e["peers"][OURS]["seconds"]) for e in entries if e["peers"][OURS]["status"] == "timed"]
     if not timed:
         ours = entries[0]["peers"][OURS]
-        return Verdict(what, names, f"autoconv: {ours['status']}, {ours['reason'][:80]}", *wanted, "not measured")
-    found = {name: times(theirs[name]["seconds"], ours) for theirs, ours in timed for name in target.against
-             if theirs.get(name, {}).get("status") == "timed"}
-    if not found:
-        return Verdict(what, names, "none of them ran", *wanted, "not measured")
-    best = min(found, key=found.__getitem__)
-    return Verdict(what, best, f"{found[best]:.2f}x", *wanted, _met(found[best], target.least, target.aim))
+        return Verdict(goal, names, f"autoconv: {ours['status']}, {ours['reason'][:80]}", *limits, "not measured")
+    ratios = {name: times(theirs[name]["seconds"], ours) for theirs, ours in timed for name in target.against
+              if theirs.get(name, {}).get("status") == "timed"}
+    if not ratios:
+        return Verdict(goal, names, "none of them ran", *limits, "not measured")
+    best = min(ratios, key=ratios.__getitem__)
+    return Verdict(goal, best, f"{ratios[best]:.2f}x", *limits, _grade(ratios[best], target.least, target.aim))
 
 
 def times(theirs: Sequence[float], ours: Sequence[float]) -> float:
@@ -119,51 +120,51 @@ def times(theirs: Sequence[float], ours: Sequence[float]) -> float:
 
 
 def _kernels(document: dict[str, Any]) -> Verdict:
-    what, against = "convolution kernels, the slowest", "the lower of arithmetic and bandwidth"
-    wanted = [f"{share:.0%}" for share in KERNELS]
+    goal, against = "convolution kernels, the slowest", "the lower of arithmetic and bandwidth"
+    limits = [f"{share:.0%}" for share in KERNELS]
     shares = [k["fraction"]["median"] for k in document.get("kernels", ())]
     if not shares:
-        return Verdict(what, against, _why(document, "kernels"), *wanted, "not measured")
+        return Verdict(goal, against, _explain_missing(document, "kernels"), *limits, "not measured")
     reached = sum(share >= KERNELS[0] for share in shares)
     text = f"{min(shares):.0%} (median {median(shares):.0%}; {reached} of {len(shares)} reach {KERNELS[0]:.0%})"
-    return Verdict(what, against, text, *wanted, _met(min(shares), *KERNELS))
+    return Verdict(goal, against, text, *limits, _grade(min(shares), *KERNELS))
 
 
 def _accuracy(document: dict[str, Any]) -> Verdict:
-    what, against, wanted = "MNIST, 5 epochs", "test accuracy, mean of 3 seeds", (f"{ACCURACY:.4f}", "")
+    goal, against, limits = "MNIST, 5 epochs", "test accuracy, mean of 3 seeds", (f"{ACCURACY:.4f}", "")
     found = document.get("accuracy")
     if not found:
-        return Verdict(what, against, _why(document, "accuracy"), *wanted, "not measured")
+        return Verdict(goal, against, _explain_missing(document, "accuracy"), *limits, "not measured")
     mean = fmean(found["test_accuracy"])
     if found["dataset"] != "mnist":
-        return Verdict(what, against, f"no MNIST here; {found['dataset']}: {mean:.4f}", *wanted, "not measured")
+        return Verdict(goal, against, f"no MNIST here; {found['dataset']}: {mean:.4f}", *limits, "not measured")
     if len(found["test_accuracy"]) < 3:
-        return Verdict(what, against, f"{mean:.4f} of {len(found['test_accuracy'])} seeds", *wanted, "not measured")
-    return Verdict(what, against, f"{mean:.4f}", *wanted, _met(mean, ACCURACY, ACCURACY))
+        return Verdict(goal, against, f"{mean:.4f} of {len(found['test_accuracy'])} seeds", *limits, "not measured")
+    return Verdict(goal, against, f"{mean:.4f}", *limits, _grade(mean, ACCURACY, ACCURACY))
 
 
 def _race(document: dict[str, Any]) -> Verdict:
-    what, against, wanted = "start to 99.0% of MNIST", "PyTorch's best", (f"{RACE:g}x", f"{RACE_SECONDS} s")
+    goal, against, limits = "start to 99.0% of MNIST", "PyTorch's best", (f"{RACE:g}x", f"{RACE_SECONDS} s")
     found = next((e for e in document.get("results", ()) if e["mode"] == "accuracy"), None)
     if found is None:
-        return Verdict(what, against, _why(document, "race"), *wanted, "not measured")
+        return Verdict(goal, against, _explain_missing(document, "race"), *limits, "not measured")
     reached = {name: f["seconds_to_target"]["median"] for name, f in found["peers"].items() if "seconds_to_target" in f}
     if OURS not in reached:
-        return Verdict(what, against, "autoconv did not reach it", *wanted, "no")
+        return Verdict(goal, against, "autoconv did not reach it", *limits, "no")
     rivals = {name: seconds for name, seconds in reached.items() if name in TORCH}
     if not rivals:
-        return Verdict(what, against, f"{reached[OURS]:.1f} s; PyTorch did not reach it", *wanted, "not measured")
+        return Verdict(goal, against, f"{reached[OURS]:.1f} s; PyTorch did not reach it", *limits, "not measured")
     best = min(rivals, key=rivals.__getitem__)
     ratio = rivals[best] / reached[OURS]
-    met = "no" if ratio < RACE else "aim" if reached[OURS] < RACE_SECONDS else "least"
-    return Verdict(what, best, f"{ratio:.2f}x, {reached[OURS]:.1f} s", *wanted, met)
+    status = "no" if ratio < RACE else "aim" if reached[OURS] < RACE_SECONDS else "least"
+    return Verdict(goal, best, f"{ratio:.2f}x, {reached[OURS]:.1f} s", *limits, status)
 
 
-def _met(found: float, least: float, aim: float) -> str:
-    return "aim" if found >= aim else "least" if found >= least else "no"
+def _grade(value: float, least: float, aim: float) -> str:
+    return "aim" if value >= aim else "least" if value >= least else "no"
 
 
-def _why(document: dict[str, Any], phase: str) -> str:
+def _explain_missing(document: dict[str, Any], phase: str) -> str:
     """Returns why a phase has no result."""
     note = document.get("phases", {}).get(phase, {"status": "not run"})
     return f"{note['status']}: {note['reason'][:80]}" if "reason" in note else note["status"]

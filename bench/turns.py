@@ -16,9 +16,9 @@ GRACE = 5.0  # additional seconds for work that was started in time
 Report = Callable[[str], None]
 
 
-def in_turns(
+def run_rounds(
     names: Iterable[str], start: Callable[[str], Process], ready: Callable[[str, Process], None], rounds: int,
-    rounds_of_a_process: int, label: str, report: Report, at_once: bool = False, until: float = math.inf,
+    rounds_of_a_process: int, label: str, report: Report, start_together: bool = False, deadline: float = math.inf,
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, RuntimeError]]:
     """Returns each process's answers in each round, and why some processes failed; failed ones have
     no rounds.
@@ -29,48 +29,48 @@ def in_turns(
     and every round begins with another one. The first round after the starts does not count,
     because the machine is still busy with them for some seconds.
 
-    at_once: all processes start together, and each warms up when the previous ones have. until: the
+    start_together: all processes start together, and each warms up when the previous ones have. deadline: the
     time of time.perf_counter by which the last round must have begun; all processes that have any
     rounds keep the same number.
     """
-    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     failed: dict[str, RuntimeError] = {}
     for first in range(0, rounds, rounds_of_a_process):
         with ExitStack() as stack:
-            started = {name: stack.enter_context(start(name)) for name in taken} if at_once else {}
+            started = {name: stack.enter_context(start(name)) for name in results} if start_together else {}
             running = {}
-            for name in taken:
+            for name in results:
                 report(f"{label}: {name} starts")
                 try:
-                    process = started[name] if at_once else stack.enter_context(start(name))
+                    process = started[name] if start_together else stack.enter_context(start(name))
                     ready(name, process)
                     running[name] = process
                 except RuntimeError as error:
                     failed[name] = error
             for i in range(first - 1, min(first + rounds_of_a_process, rounds)):
-                for name in _turned(list(running), i):
-                    if time.perf_counter() >= until:
+                for name in _rotate(list(running), i):
+                    if time.perf_counter() >= deadline:
                         break
                     report(f"{label}: round {i + 1}/{rounds}, {name}")
                     try:
-                        answer = running[name].ask("round", within(ROUND, until))
+                        answer = running[name].ask("round", clip_timeout(ROUND, deadline))
                         if i >= first:
-                            taken[name].append(answer)
+                            results[name].append(answer)
                     except PeerError as error:
-                        if not taken[name] or time.perf_counter() < until:
+                        if not results[name] or time.perf_counter() < deadline:
                             failed[name] = error
                         del running[name]
-        taken = {name: answers for name, answers in taken.items() if name not in failed}
-    failed |= {name: PeerError("no time was left for a round") for name, answers in taken.items() if not answers}
-    whole = min((len(answers) for answers in taken.values() if answers), default=0)
-    return {name: answers[:whole] for name, answers in taken.items() if answers}, failed
+        results = {name: answers for name, answers in results.items() if name not in failed}
+    failed |= {name: PeerError("no time was left for a round") for name, answers in results.items() if not answers}
+    whole = min((len(answers) for answers in results.values() if answers), default=0)
+    return {name: answers[:whole] for name, answers in results.items() if answers}, failed
 
 
-def within(seconds: float, until: float) -> float:
-    """Returns `seconds`, or the time left until `until` and a little more if that is less."""
-    return max(1.0, min(seconds, until - time.perf_counter() + GRACE))
+def clip_timeout(seconds: float, deadline: float) -> float:
+    """Returns `seconds`, or the time left until `deadline` and a little more if that is less."""
+    return max(1.0, min(seconds, deadline - time.perf_counter() + GRACE))
 
 
-def _turned(names: list[str], by: int) -> list[str]:
-    by %= max(1, len(names))
-    return names[by:] + names[:by]
+def _rotate(names: list[str], count: int) -> list[str]:
+    count %= max(1, len(names))
+    return names[count:] + names[:count]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import nets
-from .specs import Conv, Dense, Depthwise, Norm, Shape, Spec, each
+from .specs import Conv, Dense, Depthwise, Norm, Shape, Spec, walk_layers
 
 SEED = 1
 
@@ -85,7 +85,7 @@ def shapes(workload: Workload) -> Iterator[tuple[Spec, Shape, Shape]]:
     """Yields each layer with the shape of one sample before and after it; for a residual block, the
     layers inside it.
     """
-    return each(workload.layers, workload.input_shape)
+    return walk_layers(workload.layers, workload.input_shape)
 
 
 def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:

@@ -26,7 +26,8 @@ def test_import_leaves_out_what_is_not_needed_yet():
 
 
 def test_modules_that_need_an_extra_are_imported_when_they_are_used():
-    code = ("import sys, autoconv as ac; before = set(sys.modules); names = {f'autoconv.{n}' for n in ac._LAZY_MODULES}\n"
+    code = ("import sys, autoconv as ac; before = set(sys.modules)\n"
+            "names = {f'autoconv.{n}' for n in ac._LAZY_MODULES}\n"
             "print(names & before, ac.wrappers.__name__, ac.pictures.__name__, ac.formats.__name__)")
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["set()", "autoconv.wrappers", "autoconv.pictures", "autoconv.formats"]

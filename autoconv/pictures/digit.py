@@ -21,24 +21,24 @@ def as_mnist(gray: np.ndarray) -> np.ndarray:
     picture = np.asarray(gray, np.float32)
     if picture.ndim != 2 or not picture.size:
         raise ValueError(f"A digit's picture is an array (H, W). Received shape: {picture.shape}.")
-    ink, mask, step = _found(picture)
+    ink, mask, step = _find_digit(picture)
     if mask.any() and step > 1:  # a second pass, enlarged
-        cut = [slice(max(at[0] - _MARGIN, 0) * step, (at[-1] + 1 + _MARGIN) * step)
-               for at in (np.flatnonzero(mask.any(axis)) for axis in (1, 0))]
-        closer = _found(picture[cut[0], cut[1]])
+        cut = [slice(max(ends[0] - _MARGIN, 0) * step, (ends[-1] + 1 + _MARGIN) * step)
+               for ends in (np.flatnonzero(mask.any(axis)) for axis in (1, 0))]
+        closer = _find_digit(picture[cut[0], cut[1]])
         ink, mask = closer[:2] if closer[1].any() else (ink, mask)
     if not mask.any():
         return np.zeros((SIDE, SIDE), np.uint8)
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     box = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = (max(round(BOX * n / max(box.shape)), 1) for n in box.shape)
-    return _centred(_thickened(_resized(_resized(box, height).T, width).T))
+    return _centre(_thicken(_resize(_resize(box, height).T, width).T))
 
 
-def _found(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+def _find_digit(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """Returns the ink 0..1 in a smaller copy, the mask of the digit's pixels, and the reduction."""
     step = max(1, -(-max(picture.shape) // _SMALL))
-    small = _shrunk(picture, step)
+    small = _shrink(picture, step)
     paper = _paper(small)
     ordered = np.sort(small - paper, axis=None)
     count = max(ordered.size // 50, 1)  # compares the strongest 2%
@@ -47,10 +47,10 @@ def _found(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     threshold = _otsu(ink)
     mask = _figure(ink > threshold) if ink.max() >= _FAINT else np.zeros(ink.shape, bool)
     peak = np.percentile(ink[mask], 75) if mask.any() else 1.0
-    return np.clip((ink - threshold / 2) / max(peak - threshold / 2, 1), 0, 1) * _around(mask).any(0), mask, step
+    return np.clip((ink - threshold / 2) / max(peak - threshold / 2, 1), 0, 1) * _neighbours(mask).any(0), mask, step
 
 
-def _shrunk(picture: np.ndarray, step: int) -> np.ndarray:
+def _shrink(picture: np.ndarray, step: int) -> np.ndarray:
     """Averages blocks of step x step pixels; incomplete blocks are left out."""
     h, w = (max(n // step, 1) for n in picture.shape)
     cut = picture[: h * step, : w * step]
@@ -62,7 +62,7 @@ def _paper(picture: np.ndarray) -> np.ndarray:
     usual = np.median(picture)
     if (np.abs(picture - usual) < 12).mean() > 0.75:
         return np.full_like(picture, usual)
-    coarse = _shrunk(picture, 2) if min(picture.shape) >= 32 else picture
+    coarse = _shrink(picture, 2) if min(picture.shape) >= 32 else picture
     reach = max(max(coarse.shape) // 4, 2)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(coarse, reach, "symmetric"), (2 * reach + 1,) * 2)
     shades = np.median(around[:, :, ::2, ::2], axis=(2, 3))
@@ -85,34 +85,34 @@ def _otsu(values: np.ndarray) -> float:
 def _figure(mask: np.ndarray) -> np.ndarray:
     """Returns the mask of the digit only, without specks and objects at the edge."""
     labels = np.arange(1, mask.size + 1).reshape(mask.shape) * mask
-    while not np.array_equal(spread := _around(labels).max(0) * mask, labels):
+    while not np.array_equal(spread := _neighbours(labels).max(0) * mask, labels):
         labels = spread
     _, labels = np.unique(np.append(labels, 0), return_inverse=True)  # label 0 is the background
     labels = labels[:-1].reshape(mask.shape)
     size = np.bincount(labels.ravel()) * np.sign(np.arange(labels.max() + 1))
     inner = size.copy()
     inner[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = 0
-    kept = inner if inner.max() >= 0.1 * size.max() else size
-    return (kept > 0.1 * kept.max())[labels] & mask
+    size = inner if inner.max() >= 0.1 * size.max() else size
+    return (size > 0.1 * size.max())[labels] & mask
 
 
-def _around(values: np.ndarray) -> np.ndarray:
+def _neighbours(values: np.ndarray) -> np.ndarray:
     """Returns each pixel and its eight neighbours, (9, H, W); 0 outside the picture."""
     padded = np.pad(values, 1)
     h, w = values.shape
     return np.stack([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)])
 
 
-def _resized(rows: np.ndarray, count: int) -> np.ndarray:
+def _resize(rows: np.ndarray, count: int) -> np.ndarray:
     """Resizes to `count` rows: each is the mean of the rows it covers, weighted by overlap."""
     places = np.linspace(0, len(rows), count + 1)
     sums = np.vstack([np.zeros_like(rows[:1]), np.cumsum(rows, 0)])
     whole = np.minimum(places.astype(int), len(rows) - 1)
-    at = sums[whole] + (places - whole)[:, None] * rows[whole]
-    return np.diff(at, axis=0) * (count / len(rows))
+    integral = sums[whole] + (places - whole)[:, None] * rows[whole]
+    return np.diff(integral, axis=0) * (count / len(rows))
 
 
-def _thickened(ink: np.ndarray) -> np.ndarray:
+def _thicken(ink: np.ndarray) -> np.ndarray:
     """Scales ink to MNIST's brightness, and widens the strokes of a fine pen."""
     ink = np.pad(ink / max(ink.max(), 1e-6), 1)
     for _ in range(2):
@@ -124,7 +124,7 @@ def _thickened(ink: np.ndarray) -> np.ndarray:
     return ink
 
 
-def _centred(ink: np.ndarray) -> np.ndarray:
+def _centre(ink: np.ndarray) -> np.ndarray:
     """Places the ink in 28 x 28 pixels, its centre of mass as close to the middle as possible."""
     total = max(ink.sum(), 1e-6)
     out = np.zeros((SIDE, SIDE), np.float32)

@@ -30,14 +30,14 @@ def filters(model: Model, layer: str | None = None) -> "Figure":
     """Draws the filters of each convolution, or of one layer: red above 0, blue below. Raises
     ValueError for a layer without filters.
     """
-    return stacked(filter_panels(model, layer))
+    return stack_panels(filter_panels(model, layer))
 
 
 def feature_maps(model: Model, image: ImageLike, layer: str | None = None) -> "Figure":
     """Draws each layer's output for an image, or one layer's, each from black, its smallest value,
     to white. image: an array or a file, see `activations`. Raises ValueError for an unknown layer.
     """
-    return stacked(map_panels(model, image, layer))
+    return stack_panels(map_panels(model, image, layer))
 
 
 def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None) -> "Figure":
@@ -92,8 +92,8 @@ def occlusion(model: Model, image: ImageLike, class_index: int | None = None,
               size: Pair | None = None, strides: Pair | None = None,
               value: float | None = None) -> "Figure":
     """Draws the image next to its `occlusion_map`. image: an array or a file, see `activations`."""
-    found = occlusion_map(model, image, class_index, size, strides, value)
-    return _influence(model, image, found, "fall of the probability when hidden", "RdBu_r", float(np.abs(found).max()))
+    fall = occlusion_map(model, image, class_index, size, strides, value)
+    return _influence(model, image, fall, "fall of the probability when hidden", "RdBu_r", float(np.abs(fall).max()))
 
 
 def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> "Figure":
@@ -101,7 +101,7 @@ def saliency(model: Model, image: ImageLike, class_index: int | None = None) -> 
     return _influence(model, image, saliency_map(model, image, class_index), "gradient of the score", "magma", None)
 
 
-def stacked(parts: Sequence[Panel | Scores]) -> "Figure":
+def stack_panels(parts: Sequence[Panel | Scores]) -> "Figure":
     """Draws pictures, and bars of class scores, one below the other in a figure."""
     if not parts:
         raise ValueError("There is nothing to draw: the model has no convolution.")
@@ -123,16 +123,16 @@ def stacked(parts: Sequence[Panel | Scores]) -> "Figure":
     return figure
 
 
-def _influence(model: Model, image: ImageLike, found: np.ndarray, title: str, colours: str,
+def _influence(model: Model, image: ImageLike, values: np.ndarray, title: str, colours: str,
                most: float | None) -> "Figure":
     figure = _figure((8.0, 3.8))
     left, right = figure.subplots(1, 2)
     pixels = mosaics.image(batch_of_one(model, image)[0])
     left.imshow(pixels[..., 0] if pixels.shape[2] == 1 else pixels, cmap="gray", interpolation="nearest")
     left.set_title("the image", fontsize=9)
-    drawn = right.imshow(found, cmap=colours, vmin=None if most is None else -most, vmax=most)
+    picture = right.imshow(values, cmap=colours, vmin=None if most is None else -most, vmax=most)
     right.set_title(title, fontsize=9)
-    figure.colorbar(drawn, ax=right, shrink=0.8)
+    figure.colorbar(picture, ax=right, shrink=0.8)
     for axes in (left, right):
         axes.set_axis_off()
     return figure

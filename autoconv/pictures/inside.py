@@ -76,7 +76,7 @@ def batch_of_one(model: Model, image: ImageLike) -> np.ndarray:
         raise ValueError(f"The model must take one image. Received one of {len(model.inputs)} "
                          f"inputs: {', '.join(model.input_names)}.")
     if isinstance(image, str | os.PathLike):
-        image = reading.for_model(model, Path(image))
+        image = reading.read_for_model(model, Path(image))
     x = np.asarray(image)
     rank = len(model.input_shape)
     if x.ndim == rank - 2 and model.input_shape[-1] == 1:

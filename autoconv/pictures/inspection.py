@@ -9,7 +9,7 @@ from .panels import Panel, Scores, filter_panels, image_panel, influence_panels,
 from .reading import ImageLike
 
 
-class Inspected(NamedTuple):
+class Inspection(NamedTuple):
     """A net's outputs for one image."""
 
     name: str
@@ -23,30 +23,30 @@ class Inspected(NamedTuple):
         return [self.image._replace(title=self.name), self.scores, *self.layers, *self.influence]
 
 
-def inspected(model: Model, image: ImageLike, name: str, classes: Sequence[str],
-              layer: str | None = None) -> Inspected:
+def inspect_image(model: Model, image: ImageLike, name: str, classes: Sequence[str],
+                  layer: str | None = None) -> Inspection:
     """Inspects an image in all layers, or in the named one (ValueError if unknown)."""
-    found = scores(model, image, classes)
-    answer = max(found.values, key=found.values.__getitem__)
-    return Inspected(name, image_panel(model, image), found, map_panels(model, image, layer),
-                     [] if layer else influence_panels(model, image, answer))
+    panel = scores(model, image, classes)
+    answer = max(panel.values, key=panel.values.__getitem__)
+    return Inspection(name, image_panel(model, image), panel, map_panels(model, image, layer),
+                      [] if layer else influence_panels(model, image, answer))
 
 
-def filters_of(model: Model, layer: str | None) -> list[Panel]:
+def select_filters(model: Model, layer: str | None) -> list[Panel]:
     """Returns the filters of all convolutions, or of the named layer, which may have none."""
     return [panel for panel in filter_panels(model) if layer is None or panel.title == f"{layer}: filters"]
 
 
 def page(title: str, facts: dict[str, str], filters: Sequence[Panel],
-         images: Sequence[Inspected]) -> str:
+         images: Sequence[Inspection]) -> str:
     """Returns the page of a net and its outputs for images."""
     body = [f"<header><h1>{document.escape(title)}</h1>{document.facts(facts)}</header>"]
     for one in images:
-        head = document.card("the image", drawn(one.image)) + document.card(one.scores.title, score_bars(one.scores))
+        head = document.card("the image", render(one.image)) + document.card(one.scores.title, score_bars(one.scores))
         body += [f'<section><h2>{document.escape(one.name)}</h2><div class="cards">{head}</div></section>']
         body += stack(f"{one.name}: layer by layer", one.layers)
-        moved = [document.card(panel.title, drawn(panel)) for panel in one.influence]
-        body += document.section(f"{one.name}: influence of the pixels", "", moved)
+        influence = [document.card(panel.title, render(panel)) for panel in one.influence]
+        body += document.section(f"{one.name}: influence of the pixels", "", influence)
     body += stack("Filters", filters)
     return document.document(title, body)
 
@@ -55,18 +55,18 @@ def stack(title: str, panels: Sequence[Panel]) -> list[str]:
     """Returns a section of pictures, one below the other."""
     if not panels:
         return []
-    cards = "".join(document.card(panel.title, drawn(panel)) for panel in panels)
+    cards = "".join(document.card(panel.title, render(panel)) for panel in panels)
     return [f'<section><h2>{document.escape(title)}</h2><div class="layers">{cards}</div></section>']
 
 
-def drawn(panel: Panel) -> str:
+def render(panel: Panel) -> str:
     """Returns a panel's picture with its caption."""
     return document.picture(panel.pixels, f"{panel.title}: {panel.note}", panel.note)
 
 
-def score_bars(found: Scores) -> str:
+def score_bars(panel: Scores) -> str:
     """Draws the ten highest class scores as a chart."""
-    best = sorted(found.values.items(), key=lambda item: -item[1])[:10]
+    best = sorted(panel.values.items(), key=lambda item: -item[1])[:10]
     bars = [charts.Bar(name, value, f"{value:.4f}", kind="first" if i == 0 else "other")
             for i, (name, value) in enumerate(best)]
     return charts.bars("class scores", bars, most=1.0)

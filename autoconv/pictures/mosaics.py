@@ -20,7 +20,7 @@ def gray(values: np.ndarray) -> np.ndarray:
     return np.rint((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
 
 
-def signed(values: np.ndarray) -> np.ndarray:
+def diverging(values: np.ndarray) -> np.ndarray:
     """Converts values (...) to colours (..., 3): white at 0, red above, blue below."""
     values = _finite(values)
     most = np.abs(values).max()
@@ -35,11 +35,11 @@ def maps(output: np.ndarray) -> np.ndarray:
     """Draws a layer's output as a picture (H', W', 3): maps (H, W, C), else squares."""
     if output.ndim == 3:
         tiles = np.moveaxis(gray(output), 2, 0)
-        tiles = _enlarged(tiles, -(-LEAST // min(tiles.shape[1:])))
+        tiles = _enlarge(tiles, -(-LEAST // min(tiles.shape[1:])))
         columns = int(np.clip(WIDE // (tiles.shape[2] + GAP), 4, 8))
         return grid(np.repeat(tiles[..., None], 3, -1), columns)
     side, columns, gap = (CELL, 32, GAP) if output.size <= MANY else (3, 256, 0)
-    tiles = _enlarged(gray(output).reshape(-1, 1, 1), side)
+    tiles = _enlarge(gray(output).reshape(-1, 1, 1), side)
     return grid(np.repeat(tiles[..., None], 3, -1), columns, gap)
 
 
@@ -47,19 +47,19 @@ def filters(kernel: np.ndarray) -> np.ndarray:
     """Draws filters (KH, KW, C, F) as one picture (H', W', 3): red above 0, blue below.
 
     Filters that read one map are tiles; otherwise each filter is a column with a row per map.
-    `shown` limits their number.
+    `tile_counts` limits their number.
     """
-    rows, count = shown(kernel)
-    colours = signed(kernel)[:, :, :rows, :count]
+    rows, count = tile_counts(kernel)
+    colours = diverging(kernel)[:, :, :rows, :count]
     if rows == 1:
         tiles = np.moveaxis(colours[:, :, 0], 2, 0)
-        return grid(_enlarged(tiles, -(-LEAST // kernel.shape[0])), 8)
+        return grid(_enlarge(tiles, -(-LEAST // kernel.shape[0])), 8)
     tiles = np.moveaxis(colours, (2, 3), (0, 1)).reshape(-1, *kernel.shape[:2], 3)
-    room = min(LEAST // kernel.shape[0], WIDEST // (count * kernel.shape[1]), TALLEST // (rows * kernel.shape[0]))
-    return grid(_enlarged(tiles, max(1, room)), count, GAP if room > 5 else 1)
+    factor = min(LEAST // kernel.shape[0], WIDEST // (count * kernel.shape[1]), TALLEST // (rows * kernel.shape[0]))
+    return grid(_enlarge(tiles, max(1, factor)), count, GAP if factor > 5 else 1)
 
 
-def shown(kernel: np.ndarray) -> tuple[int, int]:
+def tile_counts(kernel: np.ndarray) -> tuple[int, int]:
     """Returns the numbers of maps and filters that the picture of `filters` shows."""
     count = min(kernel.shape[3], CELLS)
     return min(kernel.shape[2], max(1, CELLS // count)), count
@@ -81,10 +81,10 @@ def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
     """Returns an image (H, W, C) as bytes, enlarged to at least `least` pixels per side."""
     if pixels.ndim != 3:
         return maps(pixels)
-    as_it_is = pixels.dtype == np.uint8 or (pixels.min() >= 0 and 1 < pixels.max() <= 255)
-    values = np.rint(pixels).astype(np.uint8) if as_it_is else gray(pixels)
+    is_bytes = pixels.dtype == np.uint8 or (pixels.min() >= 0 and 1 < pixels.max() <= 255)
+    values = np.rint(pixels).astype(np.uint8) if is_bytes else gray(pixels)
     values = values if pixels.shape[2] in (1, 3) else values[..., :1]
-    return _enlarged(values[None], max(1, -(-least // max(values.shape[:2]))))[0]
+    return _enlarge(values[None], max(1, -(-least // max(values.shape[:2]))))[0]
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
@@ -93,6 +93,6 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, 0)
 
 
-def _enlarged(tiles: np.ndarray, factor: int) -> np.ndarray:
+def _enlarge(tiles: np.ndarray, factor: int) -> np.ndarray:
     """Enlarges tiles (N, H, W, ...): each pixel becomes a square."""
     return tiles.repeat(factor, 1).repeat(factor, 2)

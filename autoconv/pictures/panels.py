@@ -60,7 +60,7 @@ def influence_panels(model: Model, image: ImageLike, answer: str) -> list[Panel]
     gradient = saliency_map(model, image)
     return [Panel(f"what speaks for {answer}: hidden patches", "decrease of its probability, "
                   f"{_range(fall)}; red if hiding lowers it, blue if hiding raises it",
-                  mosaics.image(mosaics.signed(fall))),
+                  mosaics.image(mosaics.diverging(fall))),
             Panel(f"what speaks for {answer}: gradient", "change of its score with each "
                   f"pixel, {_range(gradient)}; white is the largest",
                   mosaics.image(mosaics.gray(gradient)[..., None]))]
@@ -68,7 +68,7 @@ def influence_panels(model: Model, image: ImageLike, answer: str) -> list[Panel]
 
 def _filters(name: str, kernel: np.ndarray) -> Panel:
     high, wide, depth, count = kernel.shape
-    rows, columns = mosaics.shown(kernel)
+    rows, columns = mosaics.tile_counts(kernel)
     note = f"{count} filters of {high} x {wide} x {depth}, {_range(kernel)}; red above 0, blue below"
     if depth > 1:
         note += "; one column per filter, one row per input map"

@@ -30,21 +30,21 @@ class Picture(NamedTuple):
     pixels: np.ndarray
 
 
-def for_model(model: Model, path: Path) -> np.ndarray:
-    """Reads a picture file (H, W, C) for the model: pixels times `factor`, by the kind from `kind_for`
+def read_for_model(model: Model, path: Path) -> np.ndarray:
+    """Reads a picture file (H, W, C) for the model: pixels times `factor`, by the kind from `picture_kind`
     for the model's `class_names` or numbers. Raises UnreadableImage, also if the model's input is
     not a picture.
     """
     shape = model.input_shape[1:]
-    given = model.output_shape
+    output_shape = model.output_shape
     if len(shape) != 3:
         raise ValueError(f"A picture is (height, width, channels), but the model's input is {shape}: pass an array.")
-    count = given[-1] if isinstance(given, tuple) and len(given) == 2 else 0
-    kind = kind_for(shape, model.class_names or tuple(map(str, range(count))))
-    found = read(path, shape, kind)
-    if len(found) != 1:
-        raise ValueError(f"The file must contain one picture. {path} has {len(found)}.")
-    return found[0].pixels * np.float32(factor(model))
+    count = output_shape[-1] if isinstance(output_shape, tuple) and len(output_shape) == 2 else 0
+    kind = picture_kind(shape, model.class_names or tuple(map(str, range(count))))
+    pictures = read(path, shape, kind)
+    if len(pictures) != 1:
+        raise ValueError(f"The file must contain one picture. {path} has {len(pictures)}.")
+    return pictures[0].pixels * np.float32(factor(model))
 
 
 def factor(model: Model) -> float:
@@ -52,9 +52,9 @@ def factor(model: Model) -> float:
     return 1.0 if any(isinstance(layer, Rescaling) for layer in model.layers) else 1 / 255
 
 
-def kind_for(shape: Shape, classes: Sequence[str], on_photos: bool = False) -> str:
+def picture_kind(shape: Shape, classes: Sequence[str], photo_net: bool = False) -> str:
     """Returns the kind of pictures for a net, for `read`: "digit", "photo" or "figure"."""
-    if on_photos or shape[2] != 1:
+    if photo_net or shape[2] != 1:
         return "photo"
     return "digit" if shape == (28, 28, 1) and tuple(classes) == DIGITS else "figure"
 
@@ -68,11 +68,11 @@ def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
     try:
         if path.suffix.lower() == ".npy":
             with regular.open_file(path) as file:
-                return _from_array(path, npy.read_array(file, regular.size(file)), shape)
+                return _split_array(path, npy.read_array(file, regular.size(file)), shape)
         if shape[2] not in (1, 3):
             raise ValueError(f"the net needs images of {shape[2]} channels, but pictures have 1 or "
                              "3: pass a .npy file")
-        return [Picture(str(path), _from_picture(path, shape, kind))]
+        return [Picture(str(path), _read_image(path, shape, kind))]
     except UnreadableImage:
         raise
     except Exception as error:  # NumPy's readers raise many kinds of errors, even MemoryError
@@ -81,7 +81,7 @@ def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
         raise UnreadableImage(path, (getattr(error, "strerror", None) or str(error)).rstrip(".")) from error
 
 
-def _from_array(path: Path, array: np.ndarray, shape: Shape) -> list[Picture]:
+def _split_array(path: Path, array: np.ndarray, shape: Shape) -> list[Picture]:
     if not array.size:
         raise ValueError("its array has no pixels")
     array = array[..., None] if shape[2] == 1 and array.shape[-1:] != (1,) else array
@@ -94,7 +94,7 @@ def _from_array(path: Path, array: np.ndarray, shape: Shape) -> list[Picture]:
     return [Picture(f"{path}[{i}]", one) for i, one in enumerate(array)]
 
 
-def _from_picture(path: Path, shape: Shape, kind: str) -> np.ndarray:
+def _read_image(path: Path, shape: Shape, kind: str) -> np.ndarray:
     h, w, mode = *shape[:2], COLOR_MODES[shape[2]]
     if kind == "photo" and h is not None and w is not None:
         return Decoding((h, w), mode, "BILINEAR").read(path)

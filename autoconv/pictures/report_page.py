@@ -16,7 +16,7 @@ from .results import confusion_matrix, precision_recall, worst_mistakes
 MISTAKES = 24
 
 
-class Tested(NamedTuple):
+class Evaluation(NamedTuple):
     """Test images and labels, the probabilities (N, classes), and the seconds of `predict`."""
 
     images: np.ndarray
@@ -26,22 +26,22 @@ class Tested(NamedTuple):
 
 
 def page(title: str, facts: dict[str, str], model: Model, classes: Sequence[str],
-         history: dict[str, list[float]], tested: Tested, speed: dict[str, str],
+         history: dict[str, list[float]], test: Evaluation, speed: dict[str, str],
          settings: dict[str, str]) -> str:
     """Returns the whole page. facts, speed, settings: names and values."""
-    right = int((tested.scores.argmax(-1) == tested.labels).sum())
-    count = len(tested.labels)
+    right = int((test.scores.argmax(-1) == test.labels).sum())
+    count = len(test.labels)
     facts = {"test accuracy": f"{right / count:.4f}: {right:,} of {count:,} images", **facts}
-    per_second = {"prediction": f"{count / tested.seconds:,.0f} images/s, measured for this page"}
+    per_second = {"prediction": f"{count / test.seconds:,.0f} images/s, measured for this page"}
     body = [
         f"<header><h1>{escape(title)}</h1>{document.facts(facts)}</header>",
         *_curves(history),
-        *_classes(confusion_matrix(tested.labels, tested.scores, len(classes)), classes),
-        *_mistakes(tested, classes),
+        *_classes(confusion_matrix(test.labels, test.scores, len(classes)), classes),
+        *_mistakes(test, classes),
         *stack("Filters", filter_panels(model)),
         *stack("Feature maps", [
-            Panel("the image", f"test image 0: {classes[tested.labels[0]]}", mosaics.image(tested.images[0])),
-            *map_panels(model, tested.images[0])]),
+            Panel("the image", f"test image 0: {classes[test.labels[0]]}", mosaics.image(test.images[0])),
+            *map_panels(model, test.images[0])]),
         *document.section("Speed", "", [document.card("Images per second and times", document.facts(
             {**speed, **per_second}))]),
         *document.section("Settings and versions", "", [document.card("This run", document.facts(settings))]),
@@ -89,17 +89,17 @@ def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> str:
     return f"<table>{''.join(lines)}</table>"
 
 
-def _mistakes(tested: Tested, classes: Sequence[str]) -> list[str]:
+def _mistakes(test: Evaluation, classes: Sequence[str]) -> list[str]:
     """Returns the mistakes with the highest scores, as pictures."""
-    worst = worst_mistakes(tested.labels, tested.scores, MISTAKES)
+    worst = worst_mistakes(test.labels, test.scores, MISTAKES)
     if not len(worst):
         return []
     pictures = []
     for i in worst:
-        guess = int(tested.scores[i].argmax())
-        said = f"{classes[tested.labels[i]]}, taken for {classes[guess]} ({tested.scores[i, guess]:.3f})"
-        pictures.append(document.picture(mosaics.image(tested.images[i]), f"test image {i}: {said}", said, 112))
-    count = int((tested.scores.argmax(-1) != tested.labels).sum())
+        guess = int(test.scores[i].argmax())
+        caption = f"{classes[test.labels[i]]}, taken for {classes[guess]} ({test.scores[i, guess]:.3f})"
+        pictures.append(document.picture(mosaics.image(test.images[i]), f"test image {i}: {caption}", caption, 112))
+    count = int((test.scores.argmax(-1) != test.labels).sum())
     note = f"{count:,} images were misclassified; these are the {len(worst)} with the highest scores."
     return [f'<section><h2>Worst mistakes</h2><p>{escape(note)}</p><div class="pictures">{"".join(pictures)}</div>'
             "</section>"]

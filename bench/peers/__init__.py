@@ -32,7 +32,7 @@ PEERS = {
     "autoconv": Entry("autoconv", "bench.peers.autoconv:Autoconv", ("autoconv",), ("autoconv",)),
     "torch": Entry("PyTorch", "bench.peers.pytorch:eager", ("torch",), ("torch",)),
     "torch-channels-last": Entry("PyTorch, channels_last", "bench.peers.pytorch:channels_last", ("torch",), ("torch",)),
-    "torch-compile": Entry("PyTorch, torch.compile", "bench.peers.pytorch:compiled", ("torch",), ("torch",)),
+    "torch-compile": Entry("PyTorch, torch.compile", "bench.peers.pytorch:torch_compile", ("torch",), ("torch",)),
     "keras": Entry("Keras on TensorFlow", "bench.peers.keras_tf:plain",
                    ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
     "keras-50": Entry("Keras on TensorFlow, 50 steps a call", "bench.peers.keras_tf:fifty_steps",
@@ -52,18 +52,18 @@ PEERS = {
                            device="cuda"),
     "torch-cuda": Entry("PyTorch, channels_last, TF32", "bench.peers.pytorch_cuda:Eager", ("torch",), ("torch",),
                         device="cuda"),
-    "torch-cuda-graph": Entry("PyTorch, a step as one CUDA graph", "bench.peers.pytorch_cuda:Graphed", ("torch",),
+    "torch-cuda-graph": Entry("PyTorch, a step as one CUDA graph", "bench.peers.pytorch_cuda:CudaGraph", ("torch",),
                               ("torch",), device="cuda"),
     "jax-cuda": Entry("JAX, jit", "bench.peers.jax_cuda:JaxOnGpu", ("jax", "jaxlib"), ("jax",), device="cuda"),
     "jax-cuda-50": Entry("JAX, jit, 50 steps a call", "bench.peers.jax_cuda:fifty_steps", ("jax", "jaxlib"), ("jax",),
                          device="cuda"),
     # the last one to get ready
     "torch-cuda-compile": Entry("PyTorch, torch.compile(mode='reduce-overhead')",
-                                "bench.peers.pytorch_cuda:Compiled", ("torch",), ("torch",), device="cuda"),
+                                "bench.peers.pytorch_cuda:TorchCompile", ("torch",), ("torch",), device="cuda"),
 }
 
 
-def on(device: str) -> dict[str, Entry]:
+def list_peers(device: str) -> dict[str, Entry]:
     """Returns the peers for a device, "cpu" or "cuda"."""
     return {name: entry for name, entry in PEERS.items() if entry.device == device}
 

@@ -31,7 +31,7 @@ from .base import Peer, chunks
 ACTIVATIONS = {"relu": functional.relu, "tanh": functional.tanh, None: lambda x: x}
 
 
-def made(spec: Spec) -> list[layers.Layer]:
+def make_layers(spec: Spec) -> list[layers.Layer]:
     """Converts one of the workload's layers to autoconv's."""
     match spec:
         case Conv(filters, kernel, padding, activation, strides, bias):
@@ -59,18 +59,19 @@ def made(spec: Spec) -> list[layers.Layer]:
     raise NotImplementedError(spec)
 
 
-def outputs(specs: Sequence[Spec], x: Any, weighted: list[layers.Layer]) -> Any:
-    """Applies these layers to the symbolic tensor x. Appends the layers with weights to `weighted`,
+def outputs(specs: Sequence[Spec], x: Any, weight_layers: list[layers.Layer]) -> Any:
+    """Applies these layers to the symbolic tensor x. Appends the layers with weights to `weight_layers`,
     in order.
     """
     for spec in specs:
         if isinstance(spec, Residual):
-            x = layers.ReLU()(layers.Add()([outputs(spec.body, x, weighted), outputs(spec.shortcut, x, weighted)]))
+            parts = [outputs(spec.body, x, weight_layers), outputs(spec.shortcut, x, weight_layers)]
+            x = layers.ReLU()(layers.Add()(parts))
             continue
-        for layer in made(spec):
+        for layer in make_layers(spec):
             x = layer(x)
             if layer.weights:
-                weighted.append(layer)
+                weight_layers.append(layer)
     return x
 
 
@@ -79,23 +80,23 @@ def network(workload: Workload) -> "tuple[models.Model | models.Sequential, list
     chain becomes a Sequential, which the older versions in `compare_refs` also have.
     """
     if not any(isinstance(spec, Residual) for spec in workload.layers):
-        chain = [layer for spec in workload.layers for layer in made(spec)]
+        chain = [layer for spec in workload.layers for layer in make_layers(spec)]
         net = models.Sequential([layers.Input(workload.input_shape), *chain])
         return net, [layer for layer in chain if layer.weights]
-    images, weighted = layers.Input(workload.input_shape), []  # type: ignore[var-annotated]
-    return models.Model(images, outputs(workload.layers, images, weighted)), weighted
+    images, weight_layers = layers.Input(workload.input_shape), []  # type: ignore[var-annotated]
+    return models.Model(images, outputs(workload.layers, images, weight_layers)), weight_layers
 
 
 class Autoconv(Peer):
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         super().__init__(workload, threads, mode, seed)
         utils.set_random_seed(seed)
-        net, self.weighted = network(workload)
-        self.net = self.placed(net)
+        net, self.weight_layers = network(workload)
+        self.net = self.place_net(net)
         self.optimizer = optim.RMSprop()
         self.net.compile(self.optimizer, losses.CategoricalCrossentropy())
 
-    def placed(self, net: Any) -> Any:
+    def place_net(self, net: Any) -> Any:
         """Moves the net to its device."""
         return net
 
@@ -103,12 +104,12 @@ class Autoconv(Peer):
         return {"autoconv": __version__, "numba": version("numba"), "numpy": np.__version__}
 
     def load(self, weights: list[np.ndarray]) -> None:
-        left = iter(weights)
-        for layer in self.weighted:
-            layer.set_weights(list(islice(left, len(layer.weights))))
+        remaining = iter(weights)
+        for layer in self.weight_layers:
+            layer.set_weights(list(islice(remaining, len(layer.weights))))
 
     def weights(self) -> list[np.ndarray]:
-        return [array for layer in self.weighted for array in layer.get_weights()]
+        return [array for layer in self.weight_layers for array in layer.get_weights()]
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
         return self.net.evaluate(images, self._targets(labels), len(images), verbose=0)
@@ -160,20 +161,20 @@ class ByFunctions(Autoconv):
                 weight.grad = None
 
     def _logits(self, x: Tensor) -> Tensor:
-        return forward(self.workload.layers, x, iter([w for layer in self.weighted for w in layer.weights]))
+        return forward(self.workload.layers, x, iter([w for layer in self.weight_layers for w in layer.weights]))
 
 
-def forward(specs: Sequence[Spec], x: Tensor, left: Iterator[Any]) -> Tensor:
-    """Applies these layers to x in training, with the next weights from `left`."""
+def forward(specs: Sequence[Spec], x: Tensor, weights: Iterator[Any]) -> Tensor:
+    """Applies these layers to x in training, with the next weights from `weights`."""
     for spec in specs:
         match spec:
             case Conv(_, _, padding, activation, strides, bias):
-                w, b = next(left), next(left) if bias else None
+                w, b = next(weights), next(weights) if bias else None
                 x = ACTIVATIONS[activation](functional.conv2d(x, w, b, strides, padding))
             case Depthwise(kernel, strides):
-                x = functional.depthwise_conv2d(x, next(left), None, strides, kernel // 2)
+                x = functional.depthwise_conv2d(x, next(weights), None, strides, kernel // 2)
             case Norm(relu):
-                x = functional.batch_norm(x, *islice(left, 4), training=True, momentum=NORM_MOMENTUM,
+                x = functional.batch_norm(x, *islice(weights, 4), training=True, momentum=NORM_MOMENTUM,
                                           epsilon=NORM_EPSILON)
                 x = functional.relu(x) if relu else x
             case Pool():
@@ -185,13 +186,13 @@ def forward(specs: Sequence[Spec], x: Tensor, left: Iterator[Any]) -> Tensor:
             case Flatten():
                 x = functional.flatten(x)
             case Dense(_, activation):
-                x = ACTIVATIONS[activation](functional.dense(x, next(left), next(left)))
+                x = ACTIVATIONS[activation](functional.dense(x, next(weights), next(weights)))
             case Dropout(rate):
                 x = functional.dropout(x, rate, training=True)
             case Scale(factor):
                 x = x * factor
             case Residual(body, shortcut):
-                x = functional.relu(forward(body, x, left) + forward(shortcut, x, left))
+                x = functional.relu(forward(body, x, weights) + forward(shortcut, x, weights))
     return x
 
 
@@ -203,7 +204,7 @@ class OnGpu(Autoconv):
 
     device = "cuda"
 
-    def placed(self, net: Any) -> Any:
+    def place_net(self, net: Any) -> Any:
         return net.to(self.device)
 
     def versions(self) -> dict[str, str]:

@@ -9,35 +9,35 @@ from ..specs import Conv, Dense, Depthwise, Flatten, Norm
 from ..workloads import Workload, shapes
 
 
-def exchanged(workload: Workload, weights: list[np.ndarray], there: bool) -> Iterator[np.ndarray]:
+def convert_weights(workload: Workload, weights: list[np.ndarray], channels_first: bool) -> Iterator[np.ndarray]:
     """Converts weights between Keras's layout and that of images (N, C, H, W), whose kernels are
     (F, C, KH, KW). The first dense layer's rows are in the order (H, W, C) in one layout and (C, H,
     W) in the other.
     """
-    left, image = iter(weights), None
+    remaining, image = iter(weights), None
     for layer, before, _ in shapes(workload):
         if isinstance(layer, Flatten):
             image = before
         elif isinstance(layer, Conv):
-            yield np.ascontiguousarray(next(left).transpose((3, 2, 0, 1) if there else (2, 3, 1, 0)))
+            yield np.ascontiguousarray(next(remaining).transpose((3, 2, 0, 1) if channels_first else (2, 3, 1, 0)))
             if layer.bias:
-                yield next(left)
+                yield next(remaining)
         elif isinstance(layer, Depthwise):  # (KH, KW, C, 1) and (C, 1, KH, KW)
-            yield np.ascontiguousarray(next(left).transpose(2, 3, 0, 1))
+            yield np.ascontiguousarray(next(remaining).transpose(2, 3, 0, 1))
         elif isinstance(layer, Norm):
-            yield from islice(left, 4)
+            yield from islice(remaining, 4)
         elif isinstance(layer, Dense):
-            w = next(left)
-            if there:
+            w = next(remaining)
+            if channels_first:
                 w = w.T if image is None else w.reshape(*image, -1).transpose(3, 2, 0, 1).reshape(w.shape[1], -1)
             else:
                 h, wide, c = image or (1, 1, w.shape[1])
                 w = w.reshape(-1, c, h, wide).transpose(2, 3, 1, 0).reshape(-1, len(w))
             yield np.ascontiguousarray(w)
-            yield next(left)
+            yield next(remaining)
             image = None
 
 
-def transposed(images: np.ndarray) -> np.ndarray:
+def transpose_images(images: np.ndarray) -> np.ndarray:
     """Transposes images (N, H, W, C) to (N, C, H, W)."""
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

@@ -9,43 +9,43 @@ from typing import Any
 import numpy as np
 
 from .base import Peer, chunks
-from .channels_first import transposed
+from .channels_first import transpose_images
 
 
-class Exported(Peer):
+class OnnxPeer(Peer):
     """Exports the net with PyTorch in a separate process, so that its memory and threads are not
     counted here.
     """
 
-    def read(self, model: Path) -> None:
+    def read_model(self, model: Path) -> None:
         """Loads the net from an ONNX file, which is deleted afterwards, for batches of any size."""
         raise NotImplementedError
 
-    def held(self, images: np.ndarray) -> Any:
+    def convert(self, images: np.ndarray) -> Any:
         """Converts a batch of images (N, C, H, W) to the engine's preferred form."""
         return images
 
     def answer(self, images: Any) -> np.ndarray:
-        """Returns the class probabilities (N, classes) for a result of `held`."""
+        """Returns the class probabilities (N, classes) for a result of `convert`."""
         raise NotImplementedError
 
     def load(self, weights: list[np.ndarray]) -> None:
-        self.given = weights
+        self.initial_weights = weights
         with tempfile.TemporaryDirectory() as folder:
             arrays, model = Path(folder) / "weights.npz", Path(folder) / "net.onnx"
             np.savez(arrays, *weights)
             subprocess.run([sys.executable, "-m", "bench.peers.export", self.workload.name, arrays, model], check=True)
-            self.read(model)
+            self.read_model(model)
 
     def weights(self) -> list[np.ndarray]:
-        return self.given
+        return self.initial_weights
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
-        shares = self.answer(self.held(transposed(images)))
+        shares = self.answer(self.convert(transpose_images(images)))
         return float(-np.log(shares[np.arange(len(labels)), labels].astype(np.float64)).mean())
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
-        self.batches = [self.held(transposed(images[rows])) for rows in chunks(len(images), batch_size)]
+        self.batches = [self.convert(transpose_images(images[rows])) for rows in chunks(len(images), batch_size)]
 
     def infer(self, steps: int) -> None:
         for batch in self.batches[:steps]:

@@ -20,7 +20,7 @@ from jax import lax
 
 from ..workloads import Workload
 from .base import chunks
-from .jax_jit import JaxNet, logits, updated
+from .jax_jit import JaxNet, logits, rmsprop_step
 
 
 class State(NamedTuple):
@@ -86,7 +86,8 @@ def training(
         weights, squares, key, total, number = state
         key, own = jax.random.split(key)
         rows = order[number]
-        weights, squares, loss = updated(workload, weights, squares, images[rows], labels[rows], rates[number], own)
+        weights, squares, loss = rmsprop_step(
+            workload, weights, squares, images[rows], labels[rows], rates[number], own)
         return State(weights, squares, key, total + loss, number + 1)
 
     return step(0, state) if steps == 1 else lax.fori_loop(0, steps, step, state)
@@ -100,13 +101,13 @@ def answering(
     number of the batch after them.
     """
 
-    def one(_: int, carried: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        answers, step = carried
+    def body(_: int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        answers, step = carry
         x = lax.dynamic_slice_in_dim(images, step * batch_size, batch_size)
         found = jax.nn.softmax(logits(workload, weights, x))
         return lax.dynamic_update_slice_in_dim(answers, found, step * batch_size, 0), step + 1
 
-    return one(0, (answers, step)) if steps == 1 else lax.fori_loop(0, steps, one, (answers, step))
+    return body(0, (answers, step)) if steps == 1 else lax.fori_loop(0, steps, body, (answers, step))
 
 
 def fifty_steps(workload: Workload, threads: int, mode: str, seed: int) -> JaxOnGpu:

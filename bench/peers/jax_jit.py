@@ -31,14 +31,14 @@ from .base import Peer, chunks
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, None: lambda x: x}
 
 
-class Left:
+class WeightReader:
     """The weights for the next layers, in order, and the new averages of normalizations. key: for
     the random numbers of training; None in inference.
     """
 
     def __init__(self, weights: list, key: jax.Array | None) -> None:
         self.weights, self.key = iter(enumerate(weights)), key
-        self.moved: dict[int, jax.Array] = {}
+        self.averages: dict[int, jax.Array] = {}
 
     def next(self) -> jax.Array:
         return next(self.weights)[1]
@@ -46,7 +46,7 @@ class Left:
     def move(self, value: jax.Array) -> jax.Array:
         """Returns the next weight, an average, and moves it towards a value."""
         index, average = next(self.weights)
-        self.moved[index] = lax.stop_gradient(NORM_MOMENTUM * average + (1 - NORM_MOMENTUM) * value)
+        self.averages[index] = lax.stop_gradient(NORM_MOMENTUM * average + (1 - NORM_MOMENTUM) * value)
         return average
 
     def random(self) -> jax.Array:
@@ -54,17 +54,17 @@ class Left:
         return own
 
 
-def forward(layers: Sequence[Spec], x: jax.Array, left: Left) -> jax.Array:
+def forward(layers: Sequence[Spec], x: jax.Array, reader: WeightReader) -> jax.Array:
     """Applies these layers to x."""
     for layer in layers:
         match layer:
             case Conv(_, _, padding, activation, strides, bias):
-                x = _convolution(x, left.next(), padding, strides)
-                x = ACTIVATIONS[activation](x + left.next() if bias else x)
+                x = _convolution(x, reader.next(), padding, strides)
+                x = ACTIVATIONS[activation](x + reader.next() if bias else x)
             case Depthwise(kernel, strides):
-                x = _depthwise(x, left.next()[..., 0], kernel // 2, strides)
+                x = _depthwise(x, reader.next()[..., 0], kernel // 2, strides)
             case Norm(relu):
-                x = _normalized(x, left)
+                x = _batch_norm(x, reader)
                 x = jax.nn.relu(x) if relu else x
             case Pool():
                 x = _squares(x).max(axis=(2, 4))
@@ -75,13 +75,13 @@ def forward(layers: Sequence[Spec], x: jax.Array, left: Left) -> jax.Array:
             case Flatten():
                 x = x.reshape(len(x), -1)
             case Dense(_, activation):
-                x = ACTIVATIONS[activation](x @ left.next() + left.next())
-            case Dropout(rate) if left.key is not None:
-                x = jnp.where(jax.random.bernoulli(left.random(), 1 - rate, x.shape), x / (1 - rate), 0)
+                x = ACTIVATIONS[activation](x @ reader.next() + reader.next())
+            case Dropout(rate) if reader.key is not None:
+                x = jnp.where(jax.random.bernoulli(reader.random(), 1 - rate, x.shape), x / (1 - rate), 0)
             case Scale(factor):
                 x = x * factor
             case Residual(body, shortcut):
-                x = jax.nn.relu(forward(body, x, left) + forward(shortcut, x, left))
+                x = jax.nn.relu(forward(body, x, reader) + forward(shortcut, x, reader))
     return x
 
 
@@ -99,15 +99,15 @@ def _depthwise(x: jax.Array, w: jax.Array, padding: int, strides: int) -> jax.Ar
     return sum(x[:, i : i + h : strides, j : j + wide : strides] * w[i, j] for i, j in np.ndindex(w.shape[:2]))
 
 
-def _normalized(x: jax.Array, left: Left) -> jax.Array:
-    gamma, beta = left.next(), left.next()
-    if left.key is None:
-        mean, variance = left.next(), left.next()
+def _batch_norm(x: jax.Array, reader: WeightReader) -> jax.Array:
+    gamma, beta = reader.next(), reader.next()
+    if reader.key is None:
+        mean, variance = reader.next(), reader.next()
     else:
         mean = x.mean((0, 1, 2))
         variance = (x * x).mean((0, 1, 2)) - mean * mean  # one pass computes both
-        left.move(mean)
-        left.move(variance)
+        reader.move(mean)
+        reader.move(variance)
     scale = gamma * lax.rsqrt(variance + NORM_EPSILON)
     return x * scale + (beta - mean * scale)
 
@@ -122,7 +122,7 @@ def _squares(x: jax.Array) -> jax.Array:
 
 def logits(workload: Workload, weights: list, x: jax.Array) -> jax.Array:
     """Returns the logits in inference."""
-    return forward(workload.layers, x, Left(weights, None))
+    return forward(workload.layers, x, WeightReader(weights, None))
 
 
 def mean_loss(
@@ -131,20 +131,20 @@ def mean_loss(
     """Returns the loss, and the weights that the step itself changes instead of a gradient: the
     averages of normalizations.
     """
-    left = Left(weights, key)
-    shares = jax.nn.log_softmax(forward(workload.layers, x, left))
-    return -jnp.take_along_axis(shares, labels[:, None], axis=1).mean(), left.moved
+    reader = WeightReader(weights, key)
+    shares = jax.nn.log_softmax(forward(workload.layers, x, reader))
+    return -jnp.take_along_axis(shares, labels[:, None], axis=1).mean(), reader.averages
 
 
-def updated(
+def rmsprop_step(
     workload: Workload, weights: list, squares: list, x: jax.Array, labels: jax.Array, rate: jax.Array, key: jax.Array
 ) -> tuple[list, list, jax.Array]:
     """Returns the weights and running squares after a step of RMSprop, and its loss."""
-    (loss, moved), gradients = jax.value_and_grad(
+    (loss, averages), gradients = jax.value_and_grad(
         lambda w: mean_loss(workload, w, x, labels, key), has_aux=True)(weights)
     squares = [RHO * v + (1 - RHO) * g * g for v, g in zip(squares, gradients)]
-    stepped = [w - rate * g / jnp.sqrt(v + EPSILON) for w, g, v in zip(weights, gradients, squares)]
-    return [moved.get(i, w) for i, w in enumerate(stepped)], squares, loss
+    updates = [w - rate * g / jnp.sqrt(v + EPSILON) for w, g, v in zip(weights, gradients, squares)]
+    return [averages.get(i, w) for i, w in enumerate(updates)], squares, loss
 
 
 class JaxNet(Peer):
@@ -153,7 +153,7 @@ class JaxNet(Peer):
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         super().__init__(workload, threads, mode, seed)
         self.key = jax.random.key(seed)
-        self.loss_of = jax.jit(lambda weights, x, labels: mean_loss(workload, weights, x, labels, None)[0])
+        self.loss_function = jax.jit(lambda weights, x, labels: mean_loss(workload, weights, x, labels, None)[0])
         self.answer = jax.jit(lambda weights, x: jax.nn.softmax(logits(workload, weights, x)))
 
     def versions(self) -> dict[str, str]:
@@ -167,7 +167,7 @@ class JaxNet(Peer):
         return [np.asarray(w) for w in self.parameters]
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
-        return float(self.loss_of(self.parameters, images, labels))
+        return float(self.loss_function(self.parameters, images, labels))
 
 
 class Jax(JaxNet):
@@ -179,7 +179,7 @@ class Jax(JaxNet):
         @partial(jax.jit, donate_argnums=(0, 1))
         def step(weights, squares, images, labels, rows, rate, key):
             key, own = jax.random.split(key)
-            return *updated(workload, weights, squares, images[rows], labels[rows], rate, own)[:2], key
+            return *rmsprop_step(workload, weights, squares, images[rows], labels[rows], rate, own)[:2], key
 
         self._step = step
 

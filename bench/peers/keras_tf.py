@@ -32,14 +32,14 @@ from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
 
 
-def made(spec: Spec) -> list[keras.layers.Layer]:
+def make_layers(spec: Spec) -> list[keras.layers.Layer]:
     """Converts one of the workload's layers to Keras's."""
     match spec:
         case Conv(filters, kernel, padding, activation, strides, bias):
-            front, word = padded(padding, strides)
+            front, word = make_padding(padding, strides)
             return [*front, keras.layers.Conv2D(filters, kernel, strides, word, activation=activation, use_bias=bias)]
         case Depthwise(kernel, strides):
-            front, word = padded(kernel // 2, strides)
+            front, word = make_padding(kernel // 2, strides)
             return [*front, keras.layers.DepthwiseConv2D(kernel, strides, word, use_bias=False)]
         case Norm(relu):
             norm = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON)
@@ -61,7 +61,7 @@ def made(spec: Spec) -> list[keras.layers.Layer]:
     raise NotImplementedError(spec)
 
 
-def padded(padding: int, strides: int) -> tuple[list[keras.layers.Layer], str]:
+def make_padding(padding: int, strides: int) -> tuple[list[keras.layers.Layer], str]:
     """Returns the layers before a convolution with this many zeros on each side, and its padding
     argument. With strides, "same" would put the odd row and column of zeros after the image.
     """
@@ -70,26 +70,26 @@ def padded(padding: int, strides: int) -> tuple[list[keras.layers.Layer], str]:
     return [], "same" if padding else "valid"
 
 
-def outputs(specs: Sequence[Spec], x: Any, weighted: list[keras.layers.Layer]) -> Any:
-    """Applies these layers to the symbolic tensor x. Appends the layers with weights to `weighted`,
+def outputs(specs: Sequence[Spec], x: Any, weight_layers: list[keras.layers.Layer]) -> Any:
+    """Applies these layers to the symbolic tensor x. Appends the layers with weights to `weight_layers`,
     in order.
     """
     for spec in specs:
         if isinstance(spec, Residual):
-            parts = [outputs(spec.body, x, weighted), outputs(spec.shortcut, x, weighted)]
+            parts = [outputs(spec.body, x, weight_layers), outputs(spec.shortcut, x, weight_layers)]
             x = keras.layers.ReLU()(keras.layers.Add()(parts))
             continue
-        for layer in made(spec):
+        for layer in make_layers(spec):
             x = layer(x)
             if layer.weights:
-                weighted.append(layer)
+                weight_layers.append(layer)
     return x
 
 
 def network(workload: Workload) -> tuple[keras.Model, list[keras.layers.Layer]]:
     """Returns the net with its softmax, and its layers with weights in the workload's order."""
-    images, weighted = keras.layers.Input(workload.input_shape), []  # type: ignore[var-annotated]
-    return keras.Model(images, outputs(workload.layers, images, weighted)), weighted
+    images, weight_layers = keras.layers.Input(workload.input_shape), []  # type: ignore[var-annotated]
+    return keras.Model(images, outputs(workload.layers, images, weight_layers)), weight_layers
 
 
 class RateOfEachStep(keras.optimizers.schedules.LearningRateSchedule):
@@ -108,8 +108,8 @@ class KerasTensorFlow(Peer):
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         keras.utils.set_random_seed(seed)
-        self.many = steps_per_execution > 1
-        self.net, self.weighted = network(workload)
+        self.runs_many_steps = steps_per_execution > 1
+        self.net, self.weight_layers = network(workload)
         self.optimizer = keras.optimizers.RMSprop(1e-3, rho=RHO, epsilon=EPSILON)
         self.net.compile(self.optimizer, "categorical_crossentropy", steps_per_execution=steps_per_execution)
 
@@ -117,12 +117,12 @@ class KerasTensorFlow(Peer):
         return {"keras": keras.__version__, "tensorflow": tf.__version__}
 
     def load(self, weights: list[np.ndarray]) -> None:
-        left = iter(weights)
-        for layer in self.weighted:
-            layer.set_weights(list(islice(left, len(layer.weights))))
+        remaining = iter(weights)
+        for layer in self.weight_layers:
+            layer.set_weights(list(islice(remaining, len(layer.weights))))
 
     def weights(self) -> list[np.ndarray]:
-        return [array for layer in self.weighted for array in layer.get_weights()]
+        return [array for layer in self.weight_layers for array in layer.get_weights()]
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
         return float(self.net.evaluate(images, self._targets(labels), batch_size=len(images), verbose=0))
@@ -141,7 +141,7 @@ class KerasTensorFlow(Peer):
         """Runs `predict` over all batches, or a `tf.function` of the net per batch, which is faster
         for a single batch.
         """
-        if self.many:
+        if self.runs_many_steps:
             self.net.predict(self.images[: steps * self.batch_size], batch_size=self.batch_size, verbose=0)
             return
         for batch in self.batches[:steps]:

@@ -7,18 +7,18 @@ from pathlib import Path
 import MNN
 import numpy as np
 
-from .exported import Exported
+from .exported import OnnxPeer
 
 # the function behind `mnnconvert`: the command and its module would install a logger from PyPI that
 # reports each conversion
 CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
 
 
-class Mnn(Exported):
+class Mnn(OnnxPeer):
     def versions(self) -> dict[str, str]:
         return {"mnn": MNN.version()}
 
-    def read(self, model: Path) -> None:
+    def read_model(self, model: Path) -> None:
         converted = model.with_suffix(".mnn")
         subprocess.run([sys.executable, "-c", CONVERT, "-f", "ONNX", "--modelFile", model, "--MNNModel", converted],
                        check=True, stdout=sys.stderr)
@@ -26,16 +26,16 @@ class Mnn(Exported):
         self.session = self.net.createSession({"backend": "CPU", "numThread": self.threads, "precision": "high"})
         self.shape: tuple[int, ...] = ()  # the input shape of the session
 
-    def held(self, images: np.ndarray) -> MNN.Tensor:
+    def convert(self, images: np.ndarray) -> MNN.Tensor:
         return MNN.Tensor(images.shape, MNN.Halide_Type_Float, images, MNN.Tensor_DimensionType_Caffe)
 
     def answer(self, images: MNN.Tensor) -> np.ndarray:
-        given, shape = self.net.getSessionInput(self.session), images.getShape()
+        session_input, shape = self.net.getSessionInput(self.session), images.getShape()
         if shape != self.shape:
-            self.net.resizeTensor(given, shape)
+            self.net.resizeTensor(session_input, shape)
             self.net.resizeSession(self.session)
-            self.shape, self.shares = shape, self.held(np.zeros((shape[0], self.workload.classes), np.float32))
-        given.copyFrom(images)
+            self.shape, self.shares = shape, self.convert(np.zeros((shape[0], self.workload.classes), np.float32))
+        session_input.copyFrom(images)
         self.net.runSession(self.session)
         self.net.getSessionOutput(self.session).copyToHostTensor(self.shares)
         return np.array(self.shares.getNumpyData())

@@ -73,15 +73,15 @@ class MyGrad(Peer):
                        for rows in chunks(len(images), batch_size)]
         return np.concatenate([answer.data.argmax(1) for answer in answers])
 
-    def _forward(self, layers: Sequence[Spec], x: Any, left: Iterator[mygrad.Tensor], training: bool) -> Any:
-        """Applies these layers to images (N, C, H, W), with the next weights from `left`."""
+    def _forward(self, layers: Sequence[Spec], x: Any, weights: Iterator[mygrad.Tensor], training: bool) -> Any:
+        """Applies these layers to images (N, C, H, W), with the next weights from `weights`."""
         for layer in layers:
             match layer:
                 case Conv(_, _, padding, activation, strides, bias):
-                    x = conv_nd(x, next(left), stride=strides, padding=padding)
-                    x = ACTIVATIONS[activation](x + next(left).reshape(1, -1, 1, 1) if bias else x)
+                    x = conv_nd(x, next(weights), stride=strides, padding=padding)
+                    x = ACTIVATIONS[activation](x + next(weights).reshape(1, -1, 1, 1) if bias else x)
                 case Norm(rectified):
-                    x = _normalized(x, *islice(left, 4), training)
+                    x = _batch_norm(x, *islice(weights, 4), training)
                     x = relu(x) if rectified else x
                 case Pool():
                     x = max_pool(_even(x), (2, 2), 2)
@@ -93,17 +93,17 @@ class MyGrad(Peer):
                 case Flatten():
                     x = x.reshape(len(x), -1)
                 case Dense(_, activation):
-                    x = ACTIVATIONS[activation](mygrad.matmul(x, next(left).T) + next(left))
+                    x = ACTIVATIONS[activation](mygrad.matmul(x, next(weights).T) + next(weights))
                 case Dropout(rate) if training:
                     x = x * (self.random.random(x.shape, np.float32) >= rate) / np.float32(1 - rate)
                 case Scale(factor):
                     x = x * np.float32(factor)
                 case Residual(body, shortcut):
-                    x = relu(self._forward(body, x, left, training) + self._forward(shortcut, x, left, training))
+                    x = relu(self._forward(body, x, weights, training) + self._forward(shortcut, x, weights, training))
         return x
 
 
-def _normalized(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, training: bool) -> Any:
+def _batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, training: bool) -> Any:
     if training:
         for average, value in ((mean, x.data.mean((0, 2, 3))), (variance, x.data.var((0, 2, 3)))):
             average.data[...] = NORM_MOMENTUM * average.data + (1 - NORM_MOMENTUM) * value

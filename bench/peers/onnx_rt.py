@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from .exported import Exported
+from .exported import OnnxPeer
 
 
-class OnnxRuntime(Exported):
+class OnnxRuntime(OnnxPeer):
     def versions(self) -> dict[str, str]:
         return {"onnxruntime": onnxruntime.__version__}
 
-    def read(self, model: Path) -> None:
+    def read_model(self, model: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
         options.log_severity_level = 3

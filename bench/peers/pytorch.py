@@ -93,7 +93,7 @@ def _modules(layer: Spec, shape: Shape) -> list[nn.Module]:
 class Torch(Peer):
     def __init__(
         self, workload: Workload, threads: int, mode: str, seed: int, channels_last: bool = False,
-        compiled: bool = False, device: str = "cpu",
+        use_compile: bool = False, device: str = "cpu",
     ) -> None:
         super().__init__(workload, threads, mode, seed)
         torch.manual_seed(seed)
@@ -102,7 +102,7 @@ class Torch(Peer):
         self.device = torch.device(device)
         self.net = network(workload.layers, workload.input_shape).to(self.device, memory_format=self.format)
         self.run = self.net
-        if compiled:
+        if use_compile:
             # weights become constants, which allows no gradients
             freeze = {"freezing": True} if mode == "infer" else {}
             self.run = torch.compile(self.net, dynamic=False, options=freeze)
@@ -133,7 +133,7 @@ class Torch(Peer):
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
         self.images, self.labels, self.batch_size = self._images(images), self._labels(labels), batch_size
-        self.batches = [self._in_format(self.images[rows]) for rows in chunks(len(images), batch_size)]
+        self.batches = [self._convert_format(self.images[rows]) for rows in chunks(len(images), batch_size)]
 
     def train(self, steps: int) -> None:
         self.net.train()
@@ -142,7 +142,7 @@ class Torch(Peer):
         for rows, rate in zip(order.split(self.batch_size), self.rates):
             self.optimizer.param_groups[0]["lr"] = rate
             self.optimizer.zero_grad()
-            F.cross_entropy(self.run(self._in_format(self.images[rows])), self.labels[rows]).backward()
+            F.cross_entropy(self.run(self._convert_format(self.images[rows])), self.labels[rows]).backward()
             self.optimizer.step()
 
     def infer(self, steps: int) -> None:
@@ -161,12 +161,12 @@ class Torch(Peer):
         return torch.cat(found).cpu().numpy()
 
     def _images(self, images: np.ndarray) -> torch.Tensor:
-        return self._in_format(torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2))
+        return self._convert_format(torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2))
 
     def _labels(self, labels: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(labels).to(self.device)
 
-    def _in_format(self, images: torch.Tensor) -> torch.Tensor:
+    def _convert_format(self, images: torch.Tensor) -> torch.Tensor:
         return images.contiguous(memory_format=self.format)
 
 
@@ -178,5 +178,5 @@ def channels_last(workload: Workload, threads: int, mode: str, seed: int) -> Tor
     return Torch(workload, threads, mode, seed, channels_last=True)
 
 
-def compiled(workload: Workload, threads: int, mode: str, seed: int) -> Torch:
-    return Torch(workload, threads, mode, seed, channels_last=True, compiled=True)
+def torch_compile(workload: Workload, threads: int, mode: str, seed: int) -> Torch:
+    return Torch(workload, threads, mode, seed, channels_last=True, use_compile=True)

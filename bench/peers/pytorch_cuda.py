@@ -31,12 +31,12 @@ class Eager(Torch):
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
         self.rate = torch.tensor(1e-3, device=self.device)
-        captured = self.rate_on_gpu and self.device.type == "cuda"
+        capturable = self.rate_on_gpu and self.device.type == "cuda"
         self.optimizer = torch.optim.RMSprop(
             self.net.parameters(), lr=self.rate if self.rate_on_gpu else 1e-3, alpha=RHO, eps=EPSILON, foreach=True,
-            capturable=captured)
+            capturable=capturable)
         self.total = torch.zeros((), device=self.device)
-        self.scheduled: Iterator[float] | None = None
+        self.rate_schedule: Iterator[float] | None = None
 
     def versions(self) -> dict[str, str]:
         return super().versions() | {"cudnn": str(torch.backends.cudnn.version())}
@@ -53,8 +53,8 @@ class Eager(Torch):
         order = torch.randperm(count, device=self.device) if self.shuffle else torch.arange(count, device=self.device)
         self.total.zero_()
         for rows in order.split(self.batch_size):
-            if self.scheduled is not None:
-                self.set_rate(next(self.scheduled))
+            if self.rate_schedule is not None:
+                self.set_rate(next(self.rate_schedule))
             self.step(rows)
         self.mean_loss = self.total.item() / steps
 
@@ -80,7 +80,7 @@ class Eager(Torch):
         return F.softmax(self.net(images.permute(0, 3, 1, 2)), dim=1)
 
     def schedule(self, rates: np.ndarray) -> None:
-        self.scheduled = iter(rates.tolist())
+        self.rate_schedule = iter(rates.tolist())
 
     def set_rate(self, rate: float) -> None:
         if self.rate_on_gpu:
@@ -89,7 +89,7 @@ class Eager(Torch):
             self.optimizer.param_groups[0]["lr"] = rate
 
 
-class Compiled(Eager):
+class TorchCompile(Eager):
     """Runs forward and backward pass with torch.compile, whose CUDA graphs replay them
     (`reduce-overhead`). The optimizer's step is compiled as well.
     """
@@ -99,14 +99,14 @@ class Compiled(Eager):
 
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int, device: str = "cuda") -> None:
         super().__init__(workload, threads, mode, seed, device)
-        self.loss_of = torch.compile(self.criterion, mode="reduce-overhead", dynamic=False)
-        self.answer_of = torch.compile(self.answer, mode="reduce-overhead", dynamic=False)
+        self.compiled_loss = torch.compile(self.criterion, mode="reduce-overhead", dynamic=False)
+        self.compiled_answer = torch.compile(self.answer, mode="reduce-overhead", dynamic=False)
         self.update = torch.compile(self.optimizer.step)
 
     def step(self, rows: torch.Tensor) -> None:
         torch.compiler.cudagraph_mark_step_begin()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss_of(self.images[rows], self.labels[rows])
+        loss = self.compiled_loss(self.images[rows], self.labels[rows])
         loss.backward()
         self.update()
         self.total += loss.detach()
@@ -116,11 +116,11 @@ class Compiled(Eager):
         with torch.no_grad():  # a CUDA graph's replay does not accept inference tensors
             for rows in chunks(steps * self.batch_size, self.batch_size):
                 torch.compiler.cudagraph_mark_step_begin()
-                self.answers[rows] = self.answer_of(self.images[rows])
+                self.answers[rows] = self.compiled_answer(self.images[rows])
             self.answers.cpu()
 
 
-class Graphed(Eager):
+class CudaGraph(Eager):
     """Captures the whole step once, as in PyTorch's documentation of `torch.cuda.CUDAGraph`, and
     replays it.
     """
@@ -131,7 +131,7 @@ class Graphed(Eager):
         super().hold(images, labels, batch_size)
         self.rows = torch.arange(batch_size, device=self.device)
         self.images_now = self.images[self.rows]
-        self.graph = self._captured_training() if self.mode != "infer" else self._captured_answer()
+        self.graph = self._capture_training() if self.mode != "infer" else self._capture_answer()
 
     def step(self, rows: torch.Tensor) -> None:
         self.rows.copy_(rows)
@@ -145,11 +145,11 @@ class Graphed(Eager):
                 self.answers[rows] = self.answer_now
             self.answers.cpu()
 
-    def _captured_training(self) -> Any:
+    def _capture_training(self) -> Any:
         """Captures the step as a graph, and undoes the training of the runs before the capture."""
         self.net.train()
         before = [p.detach().clone() for p in self.net.parameters()]
-        graph = captured(lambda: Eager.step(self, self.rows))
+        graph = capture_graph(lambda: Eager.step(self, self.rows))
         with torch.no_grad():
             for parameter, value in zip(self.net.parameters(), before):
                 parameter.copy_(value)
@@ -157,27 +157,27 @@ class Graphed(Eager):
                 state["square_avg"].zero_()
         return graph
 
-    def _captured_answer(self) -> Any:
+    def _capture_answer(self) -> Any:
         self.net.eval()
 
         def answer() -> None:
             with torch.no_grad():
                 self.answer_now = self.answer(self.images_now)
 
-        return captured(answer)
+        return capture_graph(answer)
 
 
-def captured(run: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    """Captures `run` as a CUDA graph. It runs a few times first, on a separate stream, in which
+def capture_graph(function: Callable[[], None]) -> torch.cuda.CUDAGraph:
+    """Captures `function` as a CUDA graph. It runs a few times first, on a separate stream, in which
     cuDNN chooses its algorithms.
     """
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
         for _ in range(3):
-            run()
+            function()
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        run()
+        function()
     return graph

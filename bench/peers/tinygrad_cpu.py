@@ -29,24 +29,24 @@ from ..specs import (
 )
 from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
-from .channels_first import exchanged, transposed
+from .channels_first import convert_weights, transpose_images
 
 ACTIVATIONS = {"relu": Tensor.relu, "tanh": Tensor.tanh, None: lambda x: x}
 
 
-def forward(layers: Sequence[Spec], x: Tensor, left: Iterator[Tensor]) -> Tensor:
-    """Applies these layers to images (N, C, H, W), with the next weights from `left`; TRAINING
+def forward(layers: Sequence[Spec], x: Tensor, weights: Iterator[Tensor]) -> Tensor:
+    """Applies these layers to images (N, C, H, W), with the next weights from `weights`; TRAINING
     selects the mode.
     """
     for layer in layers:
         match layer:
             case Conv(_, _, padding, activation, strides, bias):
-                w, b = next(left), next(left) if bias else None
+                w, b = next(weights), next(weights) if bias else None
                 x = ACTIVATIONS[activation](x.conv2d(w, b, stride=strides, padding=padding))
             case Depthwise(kernel, strides):
-                x = x.conv2d(next(left), groups=x.shape[1], stride=strides, padding=kernel // 2)
+                x = x.conv2d(next(weights), groups=x.shape[1], stride=strides, padding=kernel // 2)
             case Norm(relu):
-                x = _normalized(x, *islice(left, 4))
+                x = _batch_norm(x, *islice(weights, 4))
                 x = x.relu() if relu else x
             case Pool():
                 x = x.max_pool2d()
@@ -57,17 +57,17 @@ def forward(layers: Sequence[Spec], x: Tensor, left: Iterator[Tensor]) -> Tensor
             case Flatten():
                 x = x.flatten(1)
             case Dense(_, activation):
-                x = ACTIVATIONS[activation](x.linear(next(left).T, next(left)))
+                x = ACTIVATIONS[activation](x.linear(next(weights).T, next(weights)))
             case Dropout(rate):
                 x = x.dropout(rate)
             case Scale(factor):
                 x = x * factor
             case Residual(body, shortcut):
-                x = (forward(body, x, left) + forward(shortcut, x, left)).relu()
+                x = (forward(body, x, weights) + forward(shortcut, x, weights)).relu()
     return x
 
 
-def _normalized(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+def _batch_norm(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     if not TRAINING:
         return x.batchnorm(gamma, beta, mean, (variance + NORM_EPSILON).rsqrt())
     now = x.mean((0, 2, 3))
@@ -84,14 +84,14 @@ class Tinygrad(Peer):
         Tensor.manual_seed(seed)
         self.random = np.random.default_rng(seed)
         self.rates: Iterator[float] = repeat(1e-3)
-        self.compiled: dict[tuple[int, ...], Callable[[Tensor], Tensor]] = {}
+        self.jit_functions: dict[tuple[int, ...], Callable[[Tensor], Tensor]] = {}
         self.step = TinyJit(self._step)
 
     def versions(self) -> dict[str, str]:
         return {"tinygrad": version("tinygrad")}
 
     def load(self, weights: list[np.ndarray]) -> None:
-        arrays = list(exchanged(self.workload, weights, True))
+        arrays = list(convert_weights(self.workload, weights, True))
         if not hasattr(self, "tensors"):
             self.tensors = [Tensor.empty(*a.shape).realize() for a in arrays]
             self.squares = [Tensor.empty(*a.shape).realize() for a in arrays]
@@ -100,14 +100,14 @@ class Tinygrad(Peer):
             square.assign(Tensor(np.zeros_like(array))).realize()
 
     def weights(self) -> list[np.ndarray]:
-        return list(exchanged(self.workload, [t.numpy() for t in self.tensors], False))
+        return list(convert_weights(self.workload, [t.numpy() for t in self.tensors], False))
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
-        shares = self._answer(transposed(images))
+        shares = self._answer(transpose_images(images))
         return float(-np.log(shares[np.arange(len(labels)), labels].astype(np.float64)).mean())
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
-        self.images, self.labels, self.batch_size = transposed(images), labels.astype(np.int32), batch_size
+        self.images, self.labels, self.batch_size = transpose_images(images), labels.astype(np.int32), batch_size
         self.batches = [self.images[rows] for rows in chunks(len(images), batch_size)]
 
     def train(self, steps: int) -> None:
@@ -115,8 +115,8 @@ class Tinygrad(Peer):
         order = self.random.permutation(count) if self.shuffle else np.arange(count)
         with Context(TRAINING=1):
             for rows, rate in zip(order.reshape(steps, self.batch_size), self.rates):
-                given = self.images[rows], self.labels[rows], np.array([rate], np.float32)
-                loss = self.step(*(Tensor(array).realize() for array in given))
+                arrays = self.images[rows], self.labels[rows], np.array([rate], np.float32)
+                loss = self.step(*(Tensor(array).realize() for array in arrays))
             loss.item()
 
     def infer(self, steps: int) -> None:
@@ -127,14 +127,14 @@ class Tinygrad(Peer):
         self.rates = iter(rates.tolist())
 
     def predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
-        return np.concatenate([self._answer(transposed(images[rows])).argmax(1)
+        return np.concatenate([self._answer(transpose_images(images[rows])).argmax(1)
                                for rows in chunks(len(images), batch_size)])
 
     def _answer(self, images: np.ndarray) -> np.ndarray:
         def answer(x: Tensor) -> Tensor:
             return forward(self.workload.layers, x, iter(self.tensors)).softmax().realize()
 
-        run = self.compiled.setdefault(images.shape, TinyJit(answer))
+        run = self.jit_functions.setdefault(images.shape, TinyJit(answer))
         return run(Tensor(images).realize()).numpy()
 
     def _step(self, images: Tensor, labels: Tensor, rate: Tensor) -> Tensor:

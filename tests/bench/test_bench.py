@@ -79,7 +79,7 @@ def test_a_peer_that_trains_when_asked_for_answers_is_wrong():
 
 
 def test_a_loss_that_is_no_number_is_wrong():
-    expected = equal_work.Expected(workloads.WORKLOADS["lecture"], 2)
+    expected = equal_work.Reference(workloads.WORKLOADS["lecture"], 2)
     ready = {"parameters": expected.parameters, "loss": expected.loss}
     expected.check("x", ready)
     for loss in (float("nan"), expected.loss + 2e-4):
@@ -174,7 +174,7 @@ def test_nothing_that_cripples_a_peer_reaches_it(monkeypatch):
 def test_the_install_size_counts_what_a_package_needs():
     assert {"numpy", "numba", "llvmlite", "click"} <= set(install_size.closure(["autoconv"]))
     assert "pytest" not in install_size.closure(["autoconv"])  # an extra's
-    assert install_size.bytes_of(["autoconv"]) > install_size.bytes_of(["numba"]) > 10e6
+    assert install_size.count_bytes(["autoconv"]) > install_size.count_bytes(["numba"]) > 10e6
 
 
 # The commands.
@@ -234,7 +234,7 @@ def test_a_framework_alone_is_the_rival_and_one_process_gives_no_interval(confid
 
     result = {"workload": "lecture", "batch_size": 64, "mode": "infer",
               "peers": {"autoconv": timed(900.0, 1.0), "torch": timed(300.0, 3.0)}}
-    line = overview.shown([result]).splitlines()[2]
+    line = overview.format_tables([result]).splitlines()[2]
     assert " ".join(line.split()) == " ".join(f"lecture, 64 infer 900 PyTorch 300 3.00 {cell}".split())
     lines = show.entry(result).splitlines()
     assert lines[1].endswith(f"  {head}")

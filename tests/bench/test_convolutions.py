@@ -20,11 +20,11 @@ def test_every_pass_of_every_convolution_is_measured_once(tmp_path, capsys, monk
 
 def test_groups_have_a_line_with_their_lowest_share():
     def kernel(layer, share):
-        return convolutions.Found(["x"], layer, "forward", 1e-3, 100.0, share)
+        return convolutions.Measurement(["x"], layer, "forward", 1e-3, 100.0, share)
 
     found = [kernel("28x28x1 -> 13x13x32", 0.7), kernel("16x16x128 -> 16x16x128", 1.6),
              kernel("16x16x128 -> 16x16x128, 1x1", 0.8), kernel("8x8x64 -> 8x8x64", 0.7)]
-    first, wide, others = (" ".join(line.split()) for line in convolutions.shown(found).splitlines()[-3:])
+    first, wide, others = (" ".join(line.split()) for line in convolutions.format_tables(found).splitlines()[-3:])
     assert first.endswith("1 70% 70% 70% 1 65% 90%")
     assert wide.endswith("1 160% 160% 160% 1 150% 180%")
     assert others.endswith("2 70% 75% 75% 1 75% 90%")

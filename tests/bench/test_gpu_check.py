@@ -82,16 +82,16 @@ def phase(name, work, **more):
 
 
 def finds(**found):
-    return lambda run, until: found
+    return lambda run, deadline: found
 
 
-def breaks(run, until):
+def breaks(run, deadline):
     return 1 / 0
 
 
 def test_a_phase_that_raises_is_noted_and_the_next_one_runs(start):
     it = start()
-    assert not it.run.all([phase("broken", breaks), phase("next", finds(found=1))])
+    assert not it.run.run_all([phase("broken", breaks), phase("next", finds(found=1))])
     notes = it.written()["phases"]
     assert [notes[name]["status"] for name in ("broken", "next")] == ["failed", "done"]
     assert "ZeroDivisionError" in notes["broken"]["traceback"]
@@ -102,29 +102,29 @@ def test_a_phase_that_raises_is_noted_and_the_next_one_runs(start):
 def test_a_phase_that_overruns_is_ended_and_the_next_one_runs(start, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
     it = start()
-    hangs = phase("hangs", lambda run, until: child.call("fake_peers:hang", {}, 1, until), limit=0.1)
-    it.run.all([hangs, phase("next", finds(found=1))])
+    hangs = phase("hangs", lambda run, deadline: child.call("fake_peers:hang", {}, 1, deadline), limit=0.1)
+    it.run.run_all([hangs, phase("next", finds(found=1))])
     assert "no answer" in it.written()["phases"]["hangs"]["reason"]
     assert it.written()["found"] == 1
 
 
 def test_nothing_runs_after_a_gate_that_failed(start):
     it = start()
-    assert not it.run.all([phase("gate", breaks, gate=True), phase("a", pytest.fail), phase("b", pytest.fail)])
+    assert not it.run.run_all([phase("gate", breaks, gate=True), phase("a", pytest.fail), phase("b", pytest.fail)])
     assert [note["status"] for note in it.written()["phases"].values()] == ["failed", "skipped", "skipped"]
     assert it.said[-1] == "b: skipped, gate failed"
 
 
 def test_what_a_phase_found_is_kept_where_it_is_not_what_it_must_be(start):
-    def fails(run, until):
-        raise phases.Failed("too few", {"found": 1})
+    def fails(run, deadline):
+        raise phases.Failure("too few", {"found": 1})
 
-    def absent(run, until):
+    def absent(run, deadline):
         raise phases.Absent("no data")
 
     it = start()
-    assert not it.run.all([phase("fails", fails)])
-    assert it.run.all([phase("absent", absent)])  # is nobody's fault
+    assert not it.run.run_all([phase("fails", fails)])
+    assert it.run.run_all([phase("absent", absent)])  # is nobody's fault
     assert it.written()["found"] == 1
     assert [note["reason"] for note in it.written()["phases"].values()] == ["too few", "no data"]
 
@@ -132,49 +132,49 @@ def test_what_a_phase_found_is_kept_where_it_is_not_what_it_must_be(start):
 def test_a_phase_gets_its_own_limit_or_what_is_left(start, clock):
     given = []
 
-    def work(run, until):
-        given.append(until)
+    def work(run, deadline):
+        given.append(deadline)
         clock.now += 4
         return {}
 
-    start(seconds=60).run.all([phase("short", work, limit=5), phase("long", work, limit=500)])
+    start(seconds=60).run.run_all([phase("short", work, limit=5), phase("long", work, limit=500)])
     assert given == [5, 60]
 
 
 def test_what_finds_no_time_left_is_skipped(start):
     it = start(seconds=1)
-    assert not it.run.all([phase("late", pytest.fail)])
+    assert not it.run.run_all([phase("late", pytest.fail)])
     assert it.written()["phases"]["late"]["status"] == "skipped"
 
 
 def test_what_is_found_on_the_way_is_written_at_once(start):
-    def work(run, until):
+    def work(run, deadline):
         run.add(first=1)
-        run.put({"mode": "infer"})
+        run.add_result({"mode": "infer"})
         assert it.written()["first"] == 1
         assert it.written()["results"] == [{"mode": "infer", "phase": "dies"}]
         return 1 / 0
 
     it = start()
-    it.run.all([phase("dies", work)])
+    it.run.run_all([phase("dies", work)])
     assert it.written()["phases"]["dies"]["reason"].startswith("ZeroDivisionError")
     assert it.written()["first"] == 1
 
 
 def test_a_phase_that_runs_again_forgets_what_it_found_before(start):
-    def work(run, until):
-        run.put({"mode": "train"})
+    def work(run, deadline):
+        run.add_result({"mode": "train"})
         return {"numbers": [1, 2]}
 
     first = start()
-    first.run.all([phase("a", work), phase("b", work)])
+    first.run.run_all([phase("a", work), phase("b", work)])
     again = start(document=first.written())
-    again.run.all([phase("a", breaks), phase("c", finds(more=3))])
+    again.run.run_all([phase("a", breaks), phase("c", finds(more=3))])
     assert again.written()["results"] == [{"mode": "train", "phase": "b"}]
     assert [again.written()["phases"][name]["status"] for name in "abc"] == ["failed", "done", "done"]
     assert again.written()["more"] == 3
     late = start(seconds=1, document=again.written())
-    late.run.all([phase("b", pytest.fail)])
+    late.run.run_all([phase("b", pytest.fail)])
     assert late.written()["phases"]["b"]["status"] == "done"  # it is still what was found
 
 
@@ -185,10 +185,10 @@ def test_a_child_that_hangs_is_ended(monkeypatch):
 
 
 def test_a_child_returns_what_the_function_does():
-    until = time.perf_counter() + 250
-    assert child.call("json:dumps", {"obj": [1]}, 1, until) == "[1]"
+    deadline = time.perf_counter() + 250
+    assert child.call("json:dumps", {"obj": [1]}, 1, deadline) == "[1]"
     with pytest.raises(process.PeerError, match="ModuleNotFoundError") as error:
-        child.call("no_such_module:run", {}, 1, until)
+        child.call("no_such_module:run", {}, 1, deadline)
     assert "Traceback" in str(error.value.__cause__)
 
 
@@ -213,25 +213,25 @@ class FakeProcess(contextlib.nullcontext):
 
 def test_rounds_end_at_the_deadline_with_as_many_of_each(clock):
     begun = {}
-    found, failed = turns.in_turns(
+    found, failed = turns.run_rounds(
         ["one", "two"], lambda name: begun.setdefault(name, FakeProcess(clock)), lambda name, peer: None,
-        10**6, 10**6, "label", silent, at_once=True, until=6.5)
+        10**6, 10**6, "label", silent, start_together=True, deadline=6.5)
     assert (found, failed) == ({name: [{"round": 2}, {"round": 3}] for name in begun}, {})  # the first does not count
     assert sum(peer.asked for peer in begun.values()) == clock.now == 7
 
 
 def test_rounds_that_ended_in_time_count(clock):
     stuck = {"one": None, "two": 4}
-    found, failed = turns.in_turns(
+    found, failed = turns.run_rounds(
         ["one", "two"], lambda name: FakeProcess(clock, stuck[name]), lambda name, peer: None,
-        10**6, 10**6, "label", silent, at_once=True, until=7.5)
+        10**6, 10**6, "label", silent, start_together=True, deadline=7.5)
     assert (found, failed) == ({name: [{"round": 2}, {"round": 3}] for name in stuck}, {})
     assert clock.now == 7.5 + turns.GRACE
 
 
 def test_without_time_for_a_round_nobody_is_timed(fakes):
     fakes(one="Honest")
-    plan = rounds.Plan(3, 3, 1, 2, 0.05, at_once=True, until=time.perf_counter())
+    plan = rounds.Plan(3, 3, 1, 2, 0.05, start_together=True, deadline=time.perf_counter())
     assert rounds.compare(["one"], "lecture", 2, "infer", plan, silent)["peers"]["one"]["status"] == "failed"
 
 
@@ -249,7 +249,7 @@ def test_a_round_takes_as_many_passes_as_make_it_long_enough(monkeypatch):
 
 
 def test_who_trains_otherwise_than_most_is_wrong():
-    found = equal_work.trained_otherwise("lecture", {"a": 2.30, "b": 2.31, "c": 2.60, "d": float("nan")})
+    found = equal_work.find_outliers("lecture", {"a": 2.30, "b": 2.31, "c": 2.60, "d": float("nan")})
     assert set(found) == {"c", "d"}
     assert "2.6000" in str(found["c"])
 
@@ -267,7 +267,7 @@ def stand_in(name, monkeypatch, mode="train"):
             run()
         return SimpleNamespace(replay=run)
 
-    monkeypatch.setattr(pytorch_cuda, "captured", captured)
+    monkeypatch.setattr(pytorch_cuda, "capture_graph", captured)
     return getattr(pytorch_cuda, name)(LECTURE, 1, mode, 1, "cpu")
 
 
@@ -284,7 +284,7 @@ def trained(peer, rate=None, steps=4, batch_size=8):
     return peer.loss(images[:batch_size], labels[:batch_size])
 
 
-@pytest.mark.parametrize("name", ["Eager", "Graphed"])
+@pytest.mark.parametrize("name", ["Eager", "CudaGraph"])
 def test_pytorch_on_a_gpu_does_the_same_work(name, monkeypatch):
     peer = stand_in(name, monkeypatch)
     from bench.peers import pytorch
@@ -294,14 +294,14 @@ def test_pytorch_on_a_gpu_does_the_same_work(name, monkeypatch):
     assert not any(np.array_equal(a, b) for a, b in zip(workloads.weights(LECTURE), peer.weights()))
 
 
-@pytest.mark.parametrize("name", ["Eager", "Graphed"])
+@pytest.mark.parametrize("name", ["Eager", "CudaGraph"])
 def test_pytorch_on_a_gpu_heeds_the_rate_of_each_step(name, monkeypatch):
     peer = stand_in(name, monkeypatch)
     trained(peer, rate=0.0)
     assert all(np.array_equal(a, b) for a, b in zip(workloads.weights(LECTURE), peer.weights()))
 
 
-@pytest.mark.parametrize("name", ["Eager", "Graphed"])
+@pytest.mark.parametrize("name", ["Eager", "CudaGraph"])
 def test_pytorch_on_a_gpu_answers_for_every_batch(name, monkeypatch):
     peer = stand_in(name, monkeypatch, "infer")
     images, labels = workloads.data(LECTURE, 24)
@@ -388,7 +388,7 @@ def test_tests_that_do_not_end_are_ended(tmp_path):
 @pytest.mark.parametrize("processors", [1, 2, 5, 16])
 def test_workers_times_threads_are_the_processors(processors, tmp_path, monkeypatch):
     """With a worker for each two of them."""
-    def ended(command, threads, log, until):
+    def ended(command, threads, log, deadline):
         log.write_text("")
         Path(command[command.index("--junitxml") + 1]).write_text("<testsuite><testcase/></testsuite>")
         given.append((int(command[command.index("-n") + 1]) if "-n" in command else 1, threads))
@@ -396,7 +396,7 @@ def test_workers_times_threads_are_the_processors(processors, tmp_path, monkeypa
 
     given = []
     pytest.importorskip("xdist")
-    monkeypatch.setattr(gpu_tests, "_ended", ended)
+    monkeypatch.setattr(gpu_tests, "_run_limited", ended)
     gpu_tests.run(tmp_path, processors, tmp_path / "log", time.perf_counter() + 60)
     workers, threads = given[0]
     assert processors - workers < workers * threads <= processors
@@ -438,13 +438,13 @@ def document():
 
 def test_the_table_says_what_is_reached():
     found = targets.verdicts(document())
-    assert [v.met for v in found] == [
+    assert [v.status for v in found] == [
         "aim", "least", "least", *["not measured"] * 5, "least", "aim", "aim"]
-    assert found[1].found == "4.00x"  # the median of the rounds, each with its partner
-    assert (found[2].found, found[2].against) == ("1.20x", "torch-cuda-graph")
-    assert "no answer" in found[4].found
-    assert found[-1].found == "5.00x, 1.4 s"
-    assert all(v.what in targets.shown(document()) for v in found)
+    assert found[1].result == "4.00x"  # the median of the rounds, each with its partner
+    assert (found[2].result, found[2].against) == ("1.20x", "torch-cuda-graph")
+    assert "no answer" in found[4].result
+    assert found[-1].result == "5.00x, 1.4 s"
+    assert all(v.goal in targets.format_table(document()) for v in found)
 
 
 def test_the_table_knows_what_falls_short():
@@ -455,10 +455,10 @@ def test_the_table_knows_what_falls_short():
     worse["kernels"][0]["fraction"]["median"] = 0.39
     worse["accuracy"]["test_accuracy"] = [0.99, 0.99, 0.99]
     found = targets.verdicts(worse)
-    assert [found[i].met for i in (0, 1, 2, 8, 9, 10)] == ["no"] * 6
+    assert [found[i].status for i in (0, 1, 2, 8, 9, 10)] == ["no"] * 6
     worse["accuracy"] = {"dataset": "digits", "test_accuracy": [0.99]}
-    assert targets.verdicts(worse)[9].met == "not measured"
-    assert all(v.met == "not measured" for v in targets.verdicts({}))
+    assert targets.verdicts(worse)[9].status == "not measured"
+    assert all(v.status == "not measured" for v in targets.verdicts({}))
 
 
 def test_a_peer_that_is_measured_in_a_phase_of_its_own_counts_as_well():
@@ -506,8 +506,8 @@ def test_the_plan_measures_every_row_beside_all_that_it_is_compared_with(start, 
         "peers": {name: {"status": "timed", "seconds": [1.0], "images_per_s": {"median": 9.0}} for name in names}})
     names = {name for against in targets.rows().values() for name in (targets.OURS, *against)}
     it = start(document={"threads": 2, "peers": {name: {} for name in names}})
-    rows = {targets.phase_of(*row) for row in targets.rows()} | {"torch-compile"}
-    assert it.run.all([p for p in gpu_check.PLAN if p.name in rows])
+    rows = {targets.phase_name(*row) for row in targets.rows()} | {"torch-compile"}
+    assert it.run.run_all([p for p in gpu_check.PLAN if p.name in rows])
     found = {}
     for entry in it.written()["results"]:
         row = entry["workload"], entry["batch_size"], entry["mode"]
@@ -522,7 +522,7 @@ def test_a_row_that_autoconv_fails_in_is_a_failure_and_the_next_one_is_measured(
     monkeypatch.setattr(targets, "SPEEDS", [targets.Speed("lecture", n, "train", (), 1, 2) for n in (1, 2)])
     fakes(autoconv_cuda="Broken")
     it = start(document={"threads": 1, "peers": {targets.OURS: {"status": "present"}}})
-    assert not it.run.all([phase("both", gpu_phases.nets(*targets.rows()), limit=200)])
+    assert not it.run.run_all([phase("both", gpu_phases.nets(*targets.rows()), limit=200)])
     assert [entry["batch_size"] for entry in it.written()["results"]] == [1, 2]
     assert "the kernel is gone" in it.written()["phases"]["both"]["reason"]
 
@@ -535,7 +535,7 @@ def test_a_check_that_crashes_leaves_the_other_one_its_word(start, monkeypatch):
 
     monkeypatch.setattr(child, "call", call)
     it = start(document={"threads": 1})
-    assert not it.run.all([gpu_check.PLAN[0]])
+    assert not it.run.run_all([gpu_check.PLAN[0]])
     assert "Segmentation fault" in it.written()["phases"]["smoke"]["reason"]
     assert "the step is 9 kernels, captured as one graph" in it.said
 
@@ -549,7 +549,7 @@ def test_the_processor_s_threads_are_timed_one_after_the_other(start, fakes, mon
     monkeypatch.setattr(gpu_threads, "BATCH_SIZES", (2,))
     monkeypatch.setattr(gpu_threads.machine, "processors", lambda: 2)
     it = start(document={"threads": 2})
-    assert it.run.all([phase("threads", gpu_threads.measure, limit=200)])
+    assert it.run.run_all([phase("threads", gpu_threads.measure, limit=200)])
     assert [(each["threads"], each["status"]) for each in it.written()["scaling"]] == [(1, "timed"), (2, "timed")]
     assert "times one thread" in it.said[1]
 
@@ -565,7 +565,7 @@ def command(tmp_path, monkeypatch, capsys):
     file = tmp_path / "x.json"
 
     def run(plan, *given, gpu="A GPU"):
-        monkeypatch.setattr(gpu_check, "the_gpu", lambda: {"name": gpu})
+        monkeypatch.setattr(gpu_check, "describe_gpu", lambda: {"name": gpu})
         code = gpu_check.main([*given, "--out", str(file)], plan)
         return code, capsys.readouterr().out, json.loads(file.read_text())
 

@@ -19,14 +19,14 @@ SIZES = [(name, size) for name, workload in WORKLOADS.items() for size in worklo
 
 @pytest.mark.parametrize(("name", "batch_size"), [*SIZES, ("lecture-large", 128), ("photos", 128)])
 def test_no_product_leaves_the_gpu_idle_in_a_long_sum(name, batch_size):
-    plan = gpu_plan.of(WORKLOADS[name], batch_size)
+    plan = gpu_plan.make_plan(WORKLOADS[name], batch_size)
     assert any(line.tile for line in plan.lines)
     assert plan.idle() == []
 
 
 def test_a_plan_counts_what_a_step_does():
     """Forward and both gradients, and a path that is no shorter than what it holds."""
-    plan = gpu_plan.of(WORKLOADS["lecture"], 64)
+    plan = gpu_plan.make_plan(WORKLOADS["lecture"], 64)
     counted, direct = sum(line.flops for line in plan.lines), 64 * workloads.flops(WORKLOADS["lecture"], "train")
     # Pixels that no pooling reads are left out; an input gradient multiplies at the border what is not there.
     assert 0.9 * direct < counted < 1.25 * direct
@@ -40,7 +40,7 @@ def test_a_plan_counts_what_a_step_does():
                                                       (1024, ["joint._classifier", "joint._sums"])])
 def test_the_end_of_a_classifier_s_step_is_one_launch_of_the_longest_path(batch_size, launches):
     """Softmax, loss, gradient and sums; of more samples than a block has threads the sums keep nobody waiting."""
-    plan = gpu_plan.of(WORKLOADS["lecture"], batch_size)
+    plan = gpu_plan.make_plan(WORKLOADS["lecture"], batch_size)
     ends = [i for i, line in enumerate(plan.lines) if line.kernel.startswith(
         ("joint.", "loss.", "pointwise.", "step._acc", "step._close"))]
     assert [plan.lines[i].kernel for i in ends] == launches

@@ -33,13 +33,13 @@ def small(monkeypatch):
     monkeypatch.setitem(workloads.WORKLOADS, "tiny", net)
     options = {"tiles": {"names": ["small"], "precisions": ["tf32"]},
                "graph": {"workload": "tiny", "batch_size": 2, "replays": 1}}
-    monkeypatch.setattr(child, "call", lambda function, given, *_: child.named(function)(
+    monkeypatch.setattr(child, "call", lambda function, given, *_: child.load_function(function)(
         **given, **options[given["check"]]))
     monkeypatch.setattr(device_cuda.CudaDevice, "elapsed", lambda self, run, repeats: timing.time_call(run, repeats))
 
 
 def test_the_phase_runs(run, small):
-    assert run.all([SMOKE]), run.said
+    assert run.run_all([SMOKE]), run.said
     found = run.document["smoke"]
     assert [tile["right"] for tile in found["tiles"]["tiles"]] == [True]
     assert found["graph"]["graph"]["captured"]
@@ -52,16 +52,17 @@ def test_every_product_s_kernels_are_in_it():
     from autoconv.kernels.cuda import assembly
 
     every = [(how, name) for how in ("tf32", "highest") for name in gpu_smoke.tile_names()]
-    found = {kernel.name for kernel, _ in gpu_smoke.needed(device.get("cuda"), every)}
+    found = {kernel.name for kernel, _ in gpu_smoke.find_kernels(device.get("cuda"), every)}
     assert found >= {name for name in assembly.kernels() if name.startswith(
         ("conv.forward_", "conv.input_gradient_", "conv.weight_gradient_"))}
     assert get_precision() == "tf32"  # as it was
 
 
 def test_a_tile_that_computes_something_else_fails_the_phase(run, small, monkeypatch):
-    expected = gpu_smoke._expected
-    monkeypatch.setattr(gpu_smoke, "_expected", lambda *given: {**expected(*given), "dw": np.zeros((3, 3, 12, 20))})
-    assert not run.all([SMOKE, NEXT])
+    expected = gpu_smoke._compute_reference
+    monkeypatch.setattr(gpu_smoke, "_compute_reference",
+                        lambda *given: {**expected(*given), "dw": np.zeros((3, 3, 12, 20))})
+    assert not run.run_all([SMOKE, NEXT])
     assert "dw by tile small, tf32: " in run.document["phases"]["smoke"]["reason"]
     assert run.document["smoke"]["graph"]["graph"]["captured"]  # what else there was to check
 
@@ -71,7 +72,7 @@ def test_a_step_that_cannot_be_captured_fails_the_phase(run, small, monkeypatch)
         raise DeviceError("capturing is not permitted")
 
     monkeypatch.setattr(device.get("cuda").module("runtime").Gpu, "capture", capture)
-    assert not run.all([SMOKE, NEXT])
+    assert not run.run_all([SMOKE, NEXT])
     assert "capturing is not permitted" in run.document["phases"]["smoke"]["reason"]
 
 
@@ -79,7 +80,7 @@ def test_a_net_that_computes_something_else_fails_the_phase(run, small, monkeypa
     """Its loss is not NumPy's, and it trains nothing, so there is no graph."""
     monkeypatch.setattr(reference, "loss", lambda *given: 1.0)
     monkeypatch.setattr(OnGpu, "train", lambda *given: None)
-    assert not run.all([SMOKE, NEXT])
+    assert not run.run_all([SMOKE, NEXT])
     reason = run.document["phases"]["smoke"]["reason"]
     assert "instead of 1.000000" in reason
     assert "4 arrays of weights are as they were" in reason

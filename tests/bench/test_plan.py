@@ -24,11 +24,11 @@ def test_a_training_step_falls_evenly_on_sixteen_threads():
 
 def test_the_bound_on_a_speed_up_is_the_work_by_the_largest_shares():
     def call(name, *shares_of_a_region):
-        return plan.Call(name, 8, shares.Timed(10, [np.array([each]) for each in shares_of_a_region]))
+        return plan.Call(name, 8, shares.CallTimes(10, [np.array([each]) for each in shares_of_a_region]))
 
     alone = [call("even", 80), call("uneven", 90)]
-    two = [plan.Call("even", 8, shares.Timed(10, [np.array([40, 40])])),
-           plan.Call("uneven", 8, shares.Timed(10, [np.array([70, 20])]))]
+    two = [plan.Call("even", 8, shares.CallTimes(10, [np.array([40, 40])])),
+           plan.Call("uneven", 8, shares.CallTimes(10, [np.array([70, 20])]))]
     found = plan.Plan("net", 1, "train", {1: alone, 2: two})
     assert (found.work("even", 2), found.longest(2, "even")) == (90, 50)
     assert found.bound(2, "uneven") == 100 / 80

@@ -10,7 +10,7 @@ from bench import messages, scaling
 def test_a_network_is_found_again_from_what_sums_took(ranks):
     network = messages.Network(3e-5, 1.2e8)
     sums = [(size, network.seconds(size, ranks)) for size in (1e3, 1e4, 1e5, 1e6, 1e7)]
-    np.testing.assert_allclose(messages.fitted(sums, ranks), network, rtol=1e-6)
+    np.testing.assert_allclose(messages.fit_network(sums, ranks), network, rtol=1e-6)
     assert network.seconds(1e6, 1) == 0
     assert network.seconds(1e6, 2) == pytest.approx(3e-5 + 1e6 / 1.2e8)  # each sends all of it once
     assert network.seconds(1e6, 4) == pytest.approx(6e-5 + 1.5e6 / 1.2e8)  # a share to each, and the sum of one
@@ -35,7 +35,7 @@ def test_the_table_has_ratios_to_one_process_and_to_ddp():
               "rounds": {
         "autoconv 1x2": rounds(0.010), "autoconv 2x1": rounds(0.0125, **sums), "torch 2x1": rounds(0.050)}}
     slow = {**result, "gigabits": 1.0, "rounds": {"autoconv 2x1": rounds(0.02, **sums)}}
-    lines = [line.split() for line in scaling.shown([result, slow]).splitlines()[2:]]
+    lines = [line.split() for line in scaling.format_table([result, slow]).splitlines()[2:]]
     assert lines[1][:6] == ["lecture", "autoconv", "2x1", "10,240", "0.80", "4.00"]
     assert lines[3][:6] == ["lecture", "1", "autoconv", "2x1", "6,400", "0.50"]
     assert [float(cell) for cell in lines[1][8:11]] == [11.5, 1.0, 2.0]  # computes, waits, the sum alone

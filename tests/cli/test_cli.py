@@ -22,7 +22,7 @@ import autoconv
 from autoconv import datasets, formats, layers
 from autoconv.kernels import device
 from autoconv.programs.cli import Commands, data, main
-from autoconv.programs.cli.clock import Stopwatch, since_start
+from autoconv.programs.cli.clock import Stopwatch, seconds_since_start
 
 DIGITS = datasets.data_folder() / "digits"
 QUICK = ("--limit", "256", "--epochs", "2", "--seed", "7")
@@ -242,7 +242,7 @@ class TestTrain:
             [3, 3, 4, 4, 0],
             [0, 0, 0, 0, 0],
         ]
-        assert data.as_taken(np.zeros((2, 28, 28, 1), np.uint8), "lecture-large").shape == (2, 150, 150, 1)
+        assert data.adapt_images(np.zeros((2, 28, 28, 1), np.uint8), "lecture-large").shape == (2, 150, 150, 1)
 
 
 class TestWhichData:
@@ -581,19 +581,19 @@ class TestStopwatch:
             watch.on_epoch_begin(0)
             watch.on_train_batch_begin(0)
             assert watch.first_step is None
-            before = since_start()
+            before = seconds_since_start()
             after_first_step(watch)
-            assert before <= watch.first_step <= since_start()
+            assert before <= watch.first_step <= seconds_since_start()
 
     def test_the_first_step_of_a_training_that_goes_on_is_this_processs(self):
         watch = Stopwatch()
         watch.on_train_batch_begin(6)
         assert watch.first_step is None
         watch.on_train_batch_begin(7)
-        assert watch.first_step <= since_start()
+        assert watch.first_step <= seconds_since_start()
 
     def test_the_process_began_before_this_module_was_imported(self):
-        assert since_start() > 0.1
+        assert seconds_since_start() > 0.1
 
 
 class TestProcess:

@@ -77,7 +77,7 @@ def client():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "PATIENCE", 280.0)  # kernels are compiled first, which the command does before
         session = Session(threads=1)
-        session.anew(TINY)
+        session.build_net(TINY)
     server = Demo(session, 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -343,16 +343,16 @@ def test_curves_stay_short_and_keep_their_means():
     curve, count = Curve(), 5 * MOST - 10
     for i in range(count):
         curve.add(i + 1, 1.0, float(i))
-    begin, points, mark = curve.since()
+    begin, points, mark = curve.read_points()
     assert begin == 0
     assert MOST / 2 <= len(points) <= MOST
     assert points[-1][0] == count
     steps = np.diff([0, *(step for step, _ in points)])
     assert np.average([value for _, value in points], weights=steps) == pytest.approx((count - 1) / 2)
-    assert curve.since(mark) == (len(points), [], mark)
+    assert curve.read_points(mark) == (len(points), [], mark)
     curve.add(count + 1, 1.0, 7.0)
-    assert curve.since(mark)[:2] == (len(points), [[count + 1, 7.0]])
-    assert Curve().since(mark)[:2] == (0, [])
+    assert curve.read_points(mark)[:2] == (len(points), [[count + 1, 7.0]])
+    assert Curve().read_points(mark)[:2] == (0, [])
 
 
 def test_a_curve_is_read_whole_while_another_thread_adds_to_it():
@@ -371,12 +371,12 @@ def test_a_curve_is_read_whole_while_another_thread_adds_to_it():
     for i in range(MOST):
         curve.add(i + 1, 1.0, float(i))
     adding = threading.Thread(target=curve.add, args=(MOST + 1, 1.0, 7.0))  # one too many
-    _, followed, mark = curve.since()
+    _, followed, mark = curve.read_points()
     for known in (mark._replace(generation=Slow(mark.generation)), None):
-        begin, points, mark = curve.since(known or mark)
+        begin, points, mark = curve.read_points(known or mark)
         followed[begin:] = points
         adding.join()
-    assert followed == curve.since()[1]
+    assert followed == curve.read_points()[1]
     assert len(followed) == MOST // 2 + 1
 
 

@@ -405,10 +405,10 @@ def test_signals_in_turn():
     stop = signals.Stop()
     with pytest.raises(KeyboardInterrupt):
         stop.handle(signal.SIGINT, None)
-    with pytest.raises(signals.Terminated):
+    with pytest.raises(signals.Termination):
         stop.handle(signal.SIGTERM, None)
     with stop.orderly():
-        stop.ask = lambda: asked.append(1)
+        stop.request_stop = lambda: asked.append(1)
         stop.handle(signal.SIGTERM, None)
         with pytest.raises(KeyboardInterrupt):
             stop.handle(signal.SIGINT, None)

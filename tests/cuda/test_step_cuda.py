@@ -22,7 +22,7 @@ from autoconv.kernels import device
 from autoconv.kernels.cuda import device as device_cuda
 from autoconv.kernels.precision import get_precision, set_precision
 from autoconv.programs.bench import throughput
-from autoconv.programs.bench.suite import Timed
+from autoconv.programs.bench.suite import TimedNet
 from autoconv.train import progress
 from autoconv.train.display import Terminal
 
@@ -216,7 +216,7 @@ def test_graphs_are_reported():
 
 def test_the_json_of_a_benchmark_says_whether_graphs_were_captured(monkeypatch):
     monkeypatch.setattr(throughput, "DATA", 0)  # bytes of images: the least
-    tiny = Timed(lambda shape, classes: models.Sequential([
+    tiny = TimedNet(lambda shape, classes: models.Sequential([
         layers.Input(shape), layers.Flatten(), layers.Dense(classes, "softmax")]), (2, 2, 1), CLASSES, 4)
     for name, there in (("cuda", True), ("cpu", False)):
         found = throughput.measure(tiny, 4, device.get(name), 2, 0, lambda text: None)

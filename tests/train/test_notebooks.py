@@ -92,10 +92,10 @@ def test_one_output_is_updated(monkeypatch):
 def test_the_command_line_s_own_lines_are_broken_between_words_on_a_narrow_terminal(monkeypatch):
     """A file gets them whole."""
     text = "data   Digits, 14,000 training and 2,000 test images of 28 x 28 x 1, from /home/somebody/datasets/digits"
-    assert lines.fitted(text) == text
+    assert lines.wrap(text) == text
     monkeypatch.setattr("sys.stdout", Terminal())
     monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((60, 24)))
-    assert lines.fitted(text).splitlines() == [
+    assert lines.wrap(text).splitlines() == [
         "data   Digits, 14,000 training and 2,000 test images of 28",
         "       x 28 x 1, from /home/somebody/datasets/digits"]
 

@@ -49,7 +49,7 @@ def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
     pooling = [call for call in fusion.fuse(net.graph).calls if isinstance(call.operation, Fusion)
                and call.operation.pattern == ("conv", "relu", "pool")]
     pooled = {id(call.operation.layers[0]): call.shape for call in pooling}
-    as_one = {id(layer) for call in pooling for layer in call.operation.layers}
+    fused_ids = {id(layer) for call in pooling for layer in call.operation.layers}
     first = True  # the first layer needs no input gradient
     for node in net.graph.nodes:
         if not node.inputs:
@@ -57,8 +57,8 @@ def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
         layer = node.operation
         x, y = ((batch_size, *tensor.shape[1:]) for tensor in (node.inputs[0], node.outputs[0]))
         if id(layer) in pooled:
-            yield from _fused(device, layer, x, (batch_size, *pooled[id(layer)][1:]), first)
-        elif id(layer) in as_one:
+            yield from _conv_pool(device, layer, x, (batch_size, *pooled[id(layer)][1:]), first)
+        elif id(layer) in fused_ids:
             continue
         elif isinstance(layer, Conv2D):
             yield from _conv(device, layer, x, y, first)
@@ -70,7 +70,7 @@ def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
             yield from _pool(device, layer, x, y)
         elif isinstance(layer, Dense):
             yield from _dense(device, layer, x, y, first)
-        if id(layer) not in as_one and (activation := getattr(layer, "activation", None)) in ACTIVATIONS:
+        if id(layer) not in fused_ids and (activation := getattr(layer, "activation", None)) in ACTIVATIONS:
             yield from _activation(device, ACTIVATIONS[activation], y)
         first = first and not (isinstance(layer, Layer) and layer.weights)
     yield _update(device, net)
@@ -84,10 +84,10 @@ def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Ite
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
     arrays = [_random(x), _random(w), _random(w[3:])]
     forward, backward = _calls(device, conv.conv2d, arrays, y, window=window)
-    yield from _three("conv", label, flops, size, forward, backward, first)
+    yield from _passes("conv", label, flops, size, forward, backward, first)
 
 
-def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
+def _conv_pool(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
     """Convolution, ReLU and pooling in one kernel that computes only the pixels read by pooling."""
     w = layer.kernel.shape
     window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
@@ -109,7 +109,7 @@ def _depthwise(device: Device, layer: DepthwiseConv2D, x: tuple, y: tuple) -> It
     flops = 2 * prod(y) * prod(w[:2])
     size = _bytes(x, w, y)
     label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
-    yield from _three("depthwise", label, flops, size, forward, backward, bias=False)
+    yield from _passes("depthwise", label, flops, size, forward, backward, bias=False)
 
 
 def _norm(device: Device, layer: BatchNormalization, y: tuple) -> Iterator[Case]:
@@ -137,11 +137,11 @@ def _dense(device: Device, layer: Dense, x: tuple, y: tuple, first: bool) -> Ite
     flops = 2 * prod(y) * w[0]
     size = _bytes(x, w, y)
     label = f"{x[1]} -> {y[1]}"
-    yield from _three("dense", label, flops, size, forward, backward, first)
+    yield from _passes("dense", label, flops, size, forward, backward, first)
 
 
-def _three(kind: str, label: str, flops: float, size: int, forward: Callable, backward: Callable,
-           first: bool = False, bias: bool = True) -> Iterator[Case]:
+def _passes(kind: str, label: str, flops: float, size: int, forward: Callable, backward: Callable,
+            first: bool = False, bias: bool = True) -> Iterator[Case]:
     """Forward and backward calls of a layer with weights. first: no input gradient is needed."""
     yield Case(f"{kind} forward", label, flops, size, forward)
     if not first:

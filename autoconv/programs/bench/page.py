@@ -20,19 +20,19 @@ def page(documents: Sequence[Results]) -> str:
     """Returns the page of results. Raises ValueError if there are no results."""
     if not any(d.get("results") or d.get("kernels") for d in documents):
         raise ValueError("There is nothing to show: the results contain no measurement.")
-    entries = _labelled(documents)
-    said = dict.fromkeys(f"{n}: {f['status']}, {f['reason']}" for e in entries for n,
-                         f in e["peers"].items() if "reason" in f)
-    not_timed = "".join(f"<li>{escape(line)}</li>" for line in said)
+    entries = _label_peers(documents)
+    reasons = dict.fromkeys(f"{n}: {f['status']}, {f['reason']}" for e in entries for n,
+                            f in e["peers"].items() if "reason" in f)
+    not_timed = "".join(f"<li>{escape(line)}</li>" for line in reasons)
     body = [_head(documents), *_throughput(entries, "train", "Training"),
             *_throughput(entries, "infer", "Inference"), *_accuracy(entries), *_start(entries),
             *_memory(entries), *_size(documents), *_kernels([k for d in documents
                                                              for k in d["kernels"]]),
-            *([f"<section><h2>Not timed</h2><ul>{not_timed}</ul></section>"] if said else [])]
+            *([f"<section><h2>Not timed</h2><ul>{not_timed}</ul></section>"] if reasons else [])]
     return document.document("autoconv benchmarks", body)
 
 
-def _labelled(documents: Sequence[Results]) -> list[Results]:
+def _label_peers(documents: Sequence[Results]) -> list[Results]:
     """Returns all measurements, with their peers keyed by label."""
     labels: dict[str, str] = {}
     for d in documents:
@@ -96,10 +96,10 @@ def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str
 def _accuracy(entries: Sequence[Results]) -> list[str]:
     cards = []
     for entry in [e for e in entries if e["mode"] == "accuracy"]:
-        reached = {n: f for n, f in entry["peers"].items() if "seconds_to_target" in f}
-        order = sorted(reached, key=lambda n: reached[n]["seconds_to_target"]["median"])
-        rows = [_spread_bar(n, reached[n]["seconds_to_target"], "{:.1f} s") for n in order]
-        numbers = [[n, f"{reached[n]['seconds_to_target']['median']:.1f}", reached[n]["reached"]] for n in order]
+        peers = {n: f for n, f in entry["peers"].items() if "seconds_to_target" in f}
+        order = sorted(peers, key=lambda n: peers[n]["seconds_to_target"]["median"])
+        rows = [_spread_bar(n, peers[n]["seconds_to_target"], "{:.1f} s") for n in order]
+        numbers = [[n, f"{peers[n]['seconds_to_target']['median']:.1f}", peers[n]["reached"]] for n in order]
         title = f"MNIST to {entry['recipe']['target']:.1%} of the test images"
         cards.append(_card(title, bars(title, rows), ["", "seconds", "reached in"], numbers))
     return section(
@@ -150,7 +150,7 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
         called = [f"{k['kind']}, {k['layer']}" for k in found]
         rows = [_spread_bar(label, k["fraction"], "{:.0%}")._replace(kind="plain") for k,
                 label in zip(found, called) if share(k["fraction"]["high"])]
-        numbers = [[label, *result_tables.achieved(k), share(k["fraction"]["median"])]
+        numbers = [[label, *result_tables.rates(k), share(k["fraction"]["median"])]
                    for k, label in zip(found, called)]
         cards.append(_card(f"{name}: share of the ceiling", bars(f"Kernels of {name}", rows, most=1.0),
                            ["kernel", "achieved", "ceiling", "share"], numbers))
@@ -176,10 +176,10 @@ def _spread_bar(label: str, spread: dict[str, float], form: str) -> Bar:
     return Bar(label, spread["median"], form.format(spread["median"]), spread["low"], spread["high"], kind)
 
 
-def _megabytes(chart: str, heading: str, found: dict[str, int]) -> str:
-    order = sorted(found, key=lambda n: found[n])
-    rows = [Bar(n, found[n], f"{found[n] / 1e6:,.0f} MB", kind="first" if n == "autoconv" else "other") for n in order]
-    return _card(heading, bars(f"{chart}: {heading}", rows), ["", "MB"], [[n, f"{found[n] / 1e6:,.0f}"] for n in order])
+def _megabytes(chart: str, heading: str, sizes: dict[str, int]) -> str:
+    order = sorted(sizes, key=lambda n: sizes[n])
+    rows = [Bar(n, sizes[n], f"{sizes[n] / 1e6:,.0f} MB", kind="first" if n == "autoconv" else "other") for n in order]
+    return _card(heading, bars(f"{chart}: {heading}", rows), ["", "MB"], [[n, f"{sizes[n] / 1e6:,.0f}"] for n in order])
 
 
 def _card(title: str, chart: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -19,19 +19,19 @@ def throughput(results: Sequence[JsonObject]) -> str:
     """Formats one line per net and mode, for the results of one peer."""
     rows = []
     for entry in results:
-        for found in entry["peers"].values():
-            speed = found["images_per_s"]
+        for result in entry["peers"].values():
+            speed = result["images_per_s"]
             rows.append([entry["workload"], str(entry["batch_size"]), entry["mode"],
                          f"{speed['median']:,.0f}", f"{speed['low']:,.0f} .. {speed['high']:,.0f}",
                          f"{1e3 * entry['batch_size'] / speed['median']:.3f}",
-                         f"{speed['median'] * found['flops_per_image'] / 1e9:.0f}"])
+                         f"{speed['median'] * result['flops_per_image'] / 1e9:.0f}"])
     return table(["net", "batch", "mode", "images/s", "half the rounds", "ms/step", "GFLOP/s"], rows)
 
 
-def kernels(found: Sequence[JsonObject]) -> str:
+def kernels(entries: Sequence[JsonObject]) -> str:
     """Formats one line per kernel."""
-    rows = [[f"{k['kind']}, {k['layer']}", *achieved(k), *shares(k)] for k in found]
-    busy = f"\n{BUSY}" if any(k["fraction"]["high"] > MOST for k in found) else ""
+    rows = [[f"{k['kind']}, {k['layer']}", *rates(k), *shares(k)] for k in entries]
+    busy = f"\n{BUSY}" if any(k["fraction"]["high"] > MOST for k in entries) else ""
     return table(["kernel", "achieved", "ceiling", "share", "half the rounds"], rows) + busy
 
 
@@ -41,7 +41,7 @@ def shares(k: JsonObject) -> tuple[str, str]:
     return median, f"{low} .. {high}" if median and high else ""
 
 
-def achieved(k: JsonObject) -> tuple[str, str]:
+def rates(k: JsonObject) -> tuple[str, str]:
     """Returns a kernel's measured rate and its ceiling, in the unit of the limiting resource."""
     if k["bound"] == "arithmetic":
         return f"{k['gflops']:,.1f} GFLOP/s", f"{k['ceiling_gflops']:,.0f} GFLOP/s"

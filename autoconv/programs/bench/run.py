@@ -43,11 +43,11 @@ def run(device: Device, names: Sequence[str], batch_size: int | None, rounds: in
 def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> list[JsonObject]:
     """Compares every kernel of one of the suite's nets with this machine's ceilings."""
     ceiling = ceilings.Ceilings(device)
-    found = []
-    timed = SUITE[name]
-    for case in cases(timed.build(), timed.batch_size, device):
+    results = []
+    timed_net = SUITE[name]
+    for case in cases(timed_net.build(), timed_net.batch_size, device):
         report(case.name)
         measured = ceilings.share(ceiling, case.call, case.flops, case.bytes, rounds)
-        found.append({"workload": name, "kind": case.kind, "layer": case.layer,
-                      **ceilings.summarize(measured, case.flops, case.bytes)})
-    return found
+        results.append({"workload": name, "kind": case.kind, "layer": case.layer,
+                        **ceilings.summarize(measured, case.flops, case.bytes)})
+    return results

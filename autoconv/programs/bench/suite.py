@@ -9,7 +9,7 @@ from ...models import Model
 from . import timed_nets
 
 
-class Timed(NamedTuple):
+class TimedNet(NamedTuple):
     """A net for images (H, W, C), and its batch size."""
 
     make: Callable[[tuple[int, int, int], int], Model]
@@ -22,21 +22,21 @@ class Timed(NamedTuple):
         return self.make(self.input_shape, self.classes)
 
 
-def _built_in(name: str, input_shape: tuple[int, int, int], classes: int, batch_size: int) -> Timed:
-    return Timed(partial(built_in.build, name), input_shape, classes, batch_size, built_in.NETS[name].from_logits)
+def _builtin(name: str, shape: tuple[int, int, int], classes: int, batch_size: int) -> TimedNet:
+    return TimedNet(partial(built_in.build, name), shape, classes, batch_size, built_in.NETS[name].from_logits)
 
 
 SUITE = {
-    "lecture": _built_in("lecture", (28, 28, 1), 10, 64),
-    "lecture-bn": Timed(timed_nets.lecture_bn, (28, 28, 1), 10, 64),
-    "lecture-large": _built_in("lecture-large", (150, 150, 1), 10, 32),
-    "photos": _built_in("photos", (180, 180, 3), 5, 32),
-    "cifar": _built_in("lecture", (32, 32, 3), 10, 64),
-    "lenet5": Timed(timed_nets.lenet5, (28, 28, 1), 10, 64),
-    "mlp": Timed(timed_nets.mlp, (28, 28, 1), 10, 64),
-    "resnet20": Timed(timed_nets.resnet20, (32, 32, 3), 10, 64),
-    "vgg-bn": Timed(timed_nets.vgg_bn, (32, 32, 3), 10, 64),
-    "vgg": Timed(timed_nets.vgg, (32, 32, 3), 10, 64),
-    "mobile": Timed(timed_nets.mobile, (32, 32, 3), 10, 64),
-    "wide": Timed(timed_nets.wide, (8, 8, 512), 10, 64),
+    "lecture": _builtin("lecture", (28, 28, 1), 10, 64),
+    "lecture-bn": TimedNet(timed_nets.lecture_bn, (28, 28, 1), 10, 64),
+    "lecture-large": _builtin("lecture-large", (150, 150, 1), 10, 32),
+    "photos": _builtin("photos", (180, 180, 3), 5, 32),
+    "cifar": _builtin("lecture", (32, 32, 3), 10, 64),
+    "lenet5": TimedNet(timed_nets.lenet5, (28, 28, 1), 10, 64),
+    "mlp": TimedNet(timed_nets.mlp, (28, 28, 1), 10, 64),
+    "resnet20": TimedNet(timed_nets.resnet20, (32, 32, 3), 10, 64),
+    "vgg-bn": TimedNet(timed_nets.vgg_bn, (32, 32, 3), 10, 64),
+    "vgg": TimedNet(timed_nets.vgg, (32, 32, 3), 10, 64),
+    "mobile": TimedNet(timed_nets.mobile, (32, 32, 3), 10, 64),
+    "wide": TimedNet(timed_nets.wide, (8, 8, 512), 10, 64),
 }

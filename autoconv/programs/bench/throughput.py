@@ -11,7 +11,7 @@ from ... import optimizers as optim
 from ...engine.costs import counting, stats, timing
 from ...files.json_text import JsonObject
 from ...kernels.device import Device
-from .suite import Timed
+from .suite import TimedNet
 
 DATA = 32e6  # bytes of images, 4 to 100 batches, so that the overhead of `fit` is small
 
@@ -21,15 +21,15 @@ KINDS = {"train": "train", "infer": "predict"}  # kinds of recorded steps, by mo
 class NetUnderTest:
     """A net on a device, with data in memory, ready to run steps."""
 
-    def __init__(self, what: Timed, batch_size: int, device: Device) -> None:
+    def __init__(self, net: TimedNet, batch_size: int, device: Device) -> None:
         self.batch_size = batch_size
-        batches = int(np.clip(DATA / (4 * batch_size * prod(what.input_shape)), 4, 100))
-        self.net = what.build().to(device.name)
-        self.net.compile(optim.RMSprop(), losses.CategoricalCrossentropy(from_logits=what.from_logits))
+        batches = int(np.clip(DATA / (4 * batch_size * prod(net.input_shape)), 4, 100))
+        self.net = net.build().to(device.name)
+        self.net.compile(optim.RMSprop(), losses.CategoricalCrossentropy(from_logits=net.from_logits))
         random = np.random.default_rng(0)
         count = batches * batch_size
-        self.x = random.random((count, *what.input_shape), np.float32)
-        self.y = utils.to_categorical(random.integers(0, what.classes, count), what.classes).astype(np.float32)
+        self.x = random.random((count, *net.input_shape), np.float32)
+        self.y = utils.to_categorical(random.integers(0, net.classes, count), net.classes).astype(np.float32)
 
     def calls(self) -> dict[str, Callable[[], Any]]:
         """Returns the call that each mode's rounds repeat: fit for an epoch, predict for one batch."""
@@ -46,25 +46,25 @@ class NetUnderTest:
     def flops(self, mode: str) -> float:
         """Returns operations per image; for training, gradients are included."""
         shapes = counting.infer_shapes(self.net.graph, [(1, *self.net.input_shape[1:])])
-        each = [2 * counting.multiply_adds(node.operation, *counting.call_shapes(self.net.graph, node, shapes))
-                for node in self.net.graph.nodes if node.inputs]
-        return sum(each) if mode == "infer" else 3 * sum(each) - next(filter(None, each), 0)
+        counts = [2 * counting.multiply_adds(node.operation, *counting.call_shapes(self.net.graph, node, shapes))
+                  for node in self.net.graph.nodes if node.inputs]
+        return sum(counts) if mode == "infer" else 3 * sum(counts) - next(filter(None, counts), 0)
 
 
-def measure(what: Timed, batch_size: int, device: Device, rounds: int, seconds: float,
+def measure(timed_net: TimedNet, batch_size: int, device: Device, rounds: int, seconds: float,
             report: Callable[[str], None]) -> dict[str, JsonObject]:
     """Alternates training and inference, `rounds` times about `seconds` each. {mode: results}."""
-    net = NetUnderTest(what, batch_size, device)
+    net = NetUnderTest(timed_net, batch_size, device)
     calls = net.calls()
     counts = {}
     for mode, call in calls.items():
         report(f"{mode}: warm-up")
         counts[mode] = timing.repetitions(call, seconds)
-    taken: dict[str, list[float]] = {mode: [] for mode in calls}
+    durations: dict[str, list[float]] = {mode: [] for mode in calls}
     for i in range(rounds):
         report(f"round {i + 1}/{rounds}")
         for mode, call in calls.items():
-            taken[mode].append(timing.time_call(call, counts[mode]))
+            durations[mode].append(timing.time_call(call, counts[mode]))
     return {
         mode: {
             "seconds": [t * net.batch_size / net.images(mode) for t in times],  # a step
@@ -72,5 +72,5 @@ def measure(what: Timed, batch_size: int, device: Device, rounds: int, seconds: 
             "flops_per_image": net.flops(mode),
             **({"graph": net.net.graph_report().get(KINDS[mode])} if device.captures_graphs else {}),
         }
-        for mode, times in taken.items()
+        for mode, times in durations.items()
     }

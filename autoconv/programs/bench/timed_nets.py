@@ -14,8 +14,8 @@ Shape = tuple[int, int, int]
 def lecture_bn(shape: Shape, classes: int) -> Model:
     """The lecture net with batch normalization between each convolution and its ReLU."""
     layers = []
-    for filters, behind in ((32, L.MaxPooling2D()), (64, L.MaxPooling2D()), (64, L.Flatten())):
-        layers += [L.Conv2D(filters, 3), L.BatchNormalization(), L.ReLU(), behind]
+    for filters, last in ((32, L.MaxPooling2D()), (64, L.MaxPooling2D()), (64, L.Flatten())):
+        layers += [L.Conv2D(filters, 3), L.BatchNormalization(), L.ReLU(), last]
     return Sequential([L.Input(shape), *layers, L.Dense(64, "relu"), L.Dense(classes, "softmax")])
 
 
@@ -47,7 +47,7 @@ def vgg_bn(shape: Shape, classes: int) -> Model:
     """The net `vgg` with batch normalization."""
     x = images = L.Input(shape)
     for filters in (64, 128, 256):
-        x = L.MaxPooling2D()(_normalized(_normalized(x, filters), filters))
+        x = L.MaxPooling2D()(_conv_norm(_conv_norm(x, filters), filters))
     return _classifier(images, x, classes)
 
 
@@ -60,25 +60,25 @@ def wide(shape: Shape, classes: int) -> Model:
 def mobile(shape: Shape, classes: int) -> Model:
     """Five depthwise separable convolutions (after Howard et al., 2017)."""
     images = L.Input(shape)
-    x = _normalized(images, 32)
+    x = _conv_norm(images, 32)
     for filters, strides in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1)):
         x = L.ReLU()(L.BatchNormalization()(L.DepthwiseConv2D(3, strides, padding=1, use_bias=False)(x)))
-        x = _normalized(x, filters, 1)
+        x = _conv_norm(x, filters, 1)
     return _classifier(images, x, classes)
 
 
 def resnet20(shape: Shape, classes: int) -> Model:
     """ResNet-20 (He et al., 2016, section 4.2), with 1x1 convolutions as shortcuts (option B)."""
     images = L.Input(shape)
-    x = _normalized(images, 16)
+    x = _conv_norm(images, 16)
     for filters, strides in ((16, 1), (32, 2), (64, 2)):
         for step in (strides, 1, 1):
-            body = _normalized(_normalized(x, filters, strides=step), filters, relu=False)
-            x = L.ReLU()(L.Add()([body, x if step == 1 else _normalized(x, filters, 1, step, relu=False)]))
+            body = _conv_norm(_conv_norm(x, filters, strides=step), filters, relu=False)
+            x = L.ReLU()(L.Add()([body, x if step == 1 else _conv_norm(x, filters, 1, step, relu=False)]))
     return _classifier(images, x, classes)
 
 
-def _normalized(x: Any, filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Any:
+def _conv_norm(x: Any, filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Any:
     """A convolution without bias, followed by batch normalization and ReLU."""
     y = L.BatchNormalization()(L.Conv2D(filters, kernel, strides, padding=kernel // 2, use_bias=False)(x))
     return L.ReLU()(y) if relu else y

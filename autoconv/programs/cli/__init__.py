@@ -23,7 +23,7 @@ from .inspect import inspect
 from .lines import echo
 from .predict import predict
 from .report import report
-from .signals import Terminated
+from .signals import Termination
 from .summary import summary
 from .train import train
 from .warmup import warmup
@@ -47,7 +47,7 @@ class Commands(click.Group):
             except KeyboardInterrupt as error:
                 on_terminal = sys.stdout is not None and sys.stdout.isatty()
                 echo("\n" * on_terminal + "Interrupted.", err=True)
-                code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+                code = TERMINATED if isinstance(error, Termination) else INTERRUPTED
                 starting.leave(code)
                 ctx.exit(code)
             except BrokenPipeError:
@@ -77,11 +77,11 @@ def _drop_output() -> None:
 
 def _notes() -> Callable[..., None]:
     """Returns a function that prints each warning once, without its source location."""
-    said: set[str] = set()
+    printed: set[str] = set()
 
     def note(message: Any, *_: Any) -> None:
-        if str(message) not in said:
-            said.add(str(message))
+        if str(message) not in printed:
+            printed.add(str(message))
             echo(f"note: {names.printable(str(message))}", err=True)
 
     return note

@@ -24,7 +24,7 @@ def _process_start() -> float:
 PROCESS_START = _process_start()
 
 
-def since_start() -> float:
+def seconds_since_start() -> float:
     """Returns the seconds since the process started."""
     return time.perf_counter() - PROCESS_START
 
@@ -36,31 +36,31 @@ class Stopwatch(Callback):
         self.epoch_seconds: list[float] = []
         self.first_step: float | None = None
         self._steps = 0  # steps started in this process
-        self._made = time.perf_counter()
+        self._creation_time = time.perf_counter()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.compile_s = time.perf_counter() - self._made
+        self.compile_s = time.perf_counter() - self._creation_time
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._begun = time.perf_counter()
+        self._epoch_start = time.perf_counter()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._steps += 1
         if self._steps == 2 and self.first_step is None:
-            self.first_step = since_start()
+            self.first_step = seconds_since_start()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.epoch_seconds.append(time.perf_counter() - self._begun)
+        self.epoch_seconds.append(time.perf_counter() - self._epoch_start)
         if self.first_step is None:  # an epoch of one step
-            self.first_step = since_start()
+            self.first_step = seconds_since_start()
 
     def get_state(self) -> JsonObject:
-        begun = getattr(self, "_begun", time.perf_counter())
-        return {"epoch_seconds": list(self.epoch_seconds), "under_way": time.perf_counter() - begun}
+        start = getattr(self, "_epoch_start", time.perf_counter())
+        return {"epoch_seconds": list(self.epoch_seconds), "under_way": time.perf_counter() - start}
 
     def set_state(self, state: Any) -> None:
         self.epoch_seconds = list(state["epoch_seconds"])
-        self._begun = time.perf_counter() - state["under_way"]
+        self._epoch_start = time.perf_counter() - state["under_way"]
 
     def median_epoch(self) -> float:
         return statistics.median(self.epoch_seconds)

@@ -23,7 +23,7 @@ class Confusion(NamedTuple):
         """Returns each class's precision and recall, (2, classes); 0 for a class without images."""
         return np.nan_to_num(precision_recall(self.counts))
 
-    def as_json(self) -> JsonObject:
+    def to_json(self) -> JsonObject:
         """Returns each class's precision, recall and number of images, and the matrix of counts."""
         return {"classes": [{"name": name, "precision": float(p), "recall": float(r), "images": int(n)}
                             for name, p, r, n in zip(self.classes, *self.rates(), self.counts.sum(1))],

@@ -9,7 +9,7 @@ import numpy as np
 from ... import datasets, nets, utils
 from ...files.json_text import JsonObject
 
-ENLARGED = ("lecture-large",)  # nets that need larger images than 28 x 28 pixels
+LARGE_NETS = ("lecture-large",)  # nets that need larger images than 28 x 28 pixels
 A_FEW_SECONDS = 3.0  # how long to wait for MNIST's mirrors before using the built-in digits
 
 
@@ -33,7 +33,7 @@ class Images(NamedTuple):
     x_test: np.ndarray
     y_test: np.ndarray
 
-    def described(self) -> str:
+    def describe(self) -> str:
         size = " x ".join(map(str, self.x_train.shape[1:]))
         return (f"{self.title}, {len(self.x_train):,} training and {len(self.x_test):,} test "
                 f"images of {size}, from {self.place}")
@@ -43,7 +43,7 @@ class Images(NamedTuple):
 
         def arguments(x: np.ndarray, y: np.ndarray) -> JsonObject:
             targets = utils.to_categorical(y, len(self.classes)).astype(np.uint8)  # byte targets are fastest
-            return {"x": as_taken(x, model), "y": targets, "batch_size": batch_size}
+            return {"x": adapt_images(x, model), "y": targets, "batch_size": batch_size}
 
         train = arguments(self.x_train, self.y_train)
         test = arguments(self.x_test, self.y_test)
@@ -54,7 +54,7 @@ class Images(NamedTuple):
         """The numbers of training and test images."""
         return len(self.x_train), len(self.x_test)
 
-    def kept(self) -> JsonObject:
+    def run_entries(self) -> JsonObject:
         """Returns the data set's entries in run.json, apart from its name."""
         return {"skipped": []}
 
@@ -84,9 +84,9 @@ def load(name: str, data_dir: Path | None, limit: int | None) -> Images:
                   y_test[:limit].reshape(-1))
 
 
-def as_taken(images: np.ndarray, model: str) -> np.ndarray:
+def adapt_images(images: np.ndarray, model: str) -> np.ndarray:
     """Returns the images unchanged, or enlarged if the net named `model` needs it."""
-    return enlarge(images, nets.NETS[model].input_shape[:2]) if model in ENLARGED else images
+    return enlarge(images, nets.NETS[model].input_shape[:2]) if model in LARGE_NETS else images
 
 
 def enlarge(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -15,13 +15,13 @@ from ...engine.ranks import ALONE, Ranks
 from ...kernels import device as devices
 from ...kernels.device import DeviceError
 from . import options
-from .signals import Terminated
+from .signals import Termination
 
-FIRST_SPEAKS = 1.0  # seconds that other ranks wait before they report an error
+REPORT_DELAY = 1.0  # seconds that other ranks wait before they report an error
 
 
 def distributed_options(command: Callable) -> Callable:
-    """Adds --distributed and --timeout, the arguments of `joined`."""
+    """Adds --distributed and --timeout, the arguments of `join_ranks`."""
     for option in (
         click.option("--timeout", type=options.Duration(), metavar="10m", default="10m",
                      help="With --distributed: report a process that sends nothing for this long, and stop."),
@@ -34,9 +34,9 @@ def distributed_options(command: Callable) -> Callable:
 
 
 @contextmanager
-def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
-    """Yields the processes to train with: ALONE unless `wanted`. If one fails, all end."""
-    if not wanted:
+def join_ranks(distributed: bool, timeout: float) -> Iterator[Ranks]:
+    """Yields the processes to train with: ALONE unless `distributed`. If one fails, all end."""
+    if not distributed:
         number = max((int(os.environ[name]) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
                       if os.environ.get(name, "").isdigit()), default=1)
         if number > 1:
@@ -58,17 +58,17 @@ def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
     except click.exceptions.Exit:
         raise
     except KeyboardInterrupt as error:
-        ending.fail(143 if isinstance(error, Terminated) else 130)
+        ending.fail(143 if isinstance(error, Termination) else 130)
         if ranks.rank:
-            time.sleep(FIRST_SPEAKS)
+            time.sleep(REPORT_DELAY)
         raise
     except BaseException as error:
         ending.fail(error.exit_code if isinstance(error, click.ClickException) else 1)
         if ranks.rank == 0:
             raise
-        time.sleep(FIRST_SPEAKS)
-        known = click.ClickException, OSError, ValueError, DeviceError, ExtraError, MemoryError
-        if isinstance(error, known):
+        time.sleep(REPORT_DELAY)
+        expected = click.ClickException, OSError, ValueError, DeviceError, ExtraError, MemoryError
+        if isinstance(error, expected):
             text = error.format_message() if isinstance(error, click.ClickException) else str(error)
             raise click.ClickException(f"rank {ranks.rank}: {text}") from error
         raise
@@ -83,36 +83,36 @@ def fail_together(code: int) -> None:
         ranks = parallel.MPI()
         ending.fail(code)
         if ranks.rank:
-            time.sleep(FIRST_SPEAKS)
+            time.sleep(REPORT_DELAY)
 
 
-def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:
+def run_once(ranks: Ranks, function: Callable, *args: Any) -> Any:
     """Runs a function on the first rank and returns its result on all; if it fails, all end."""
     if ranks.size == 1:
         return function(*args)
     if ranks.rank:
-        found, code = ranks.broadcast(None)
+        result, code = ranks.broadcast(None)
         if code is not None:
             raise click.exceptions.Exit(code)
-        return found
+        return result
     try:
-        found = function(*args)
+        result = function(*args)
     except BaseException as error:
         ranks.broadcast((None, getattr(error, "exit_code", 1)))
         raise
-    return ranks.broadcast((found, None))[0]
+    return ranks.broadcast((result, None))[0]
 
 
-def in_turns(ranks: Ranks, function: Callable, *args: Any) -> Any:
+def run_staggered(ranks: Ranks, function: Callable, *args: Any) -> Any:
     """Runs a function on each rank; on each machine one rank runs it before the others."""
     for first in (True, False):
         if ranks.prepares == first:
-            found = function(*args)
+            result = function(*args)
         ranks.exchange(None)
-    return found
+    return result
 
 
-def threads_of(ranks: Ranks) -> int | None:
+def default_threads(ranks: Ranks) -> int | None:
     """Returns a rank's default number of threads, or None for a single process."""
     if ranks.size == 1:
         return None
@@ -122,7 +122,7 @@ def threads_of(ranks: Ranks) -> int | None:
     return min(max(1, len(own) // sharing), devices.get_num_threads())
 
 
-def device_of(ranks: Ranks, name: str) -> str:
+def assign_device(ranks: Ranks, name: str) -> str:
     """Returns a rank's device. With "cuda" the ranks are spread over the machine's GPUs."""
     if name != "cuda" or ranks.size == 1:
         return name

@@ -28,65 +28,65 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
     silent = json_file == result_files.STDOUT
-    model, trained = runs.restored(run, target)
-    tests = _tests(trained, dataset, data_dir, limit, cast(tuple[int, int, int], model.input_shape[1:]))
+    model, results = runs.load_run(run, target)
+    tests = _tests(results, dataset, data_dir, limit, cast(tuple[int, int, int], model.input_shape[1:]))
     if not quiet and not silent:
-        echo(lines.fitted(f"data   {tests.described}"))
+        echo(lines.wrap(f"data   {tests.description}"))
     try:
-        counts = metrics.MeanIoU(len(trained["classes"]), sparse_y_true=False, sparse_y_pred=False)
-        runs.compile_net(model, trained["model"], counted=[counts])
-        tested = model.evaluate(**tests.feed, verbose=0, return_dict=True)
-        table = confusion_table.Confusion(trained["classes"], counts.total_cm.numpy())
+        counts = metrics.MeanIoU(len(results["classes"]), sparse_y_true=False, sparse_y_pred=False)
+        runs.compile_net(model, results["model"], extra_metrics=[counts])
+        scores = model.evaluate(**tests.feed, verbose=0, return_dict=True)
+        table = confusion_table.Confusion(results["classes"], counts.total_cm.numpy())
     except ValueError as error:
         raise click.ClickException(f"The net in {run} cannot be tested on this set. {error}") from error
     if json_file is not None:
         result_files.write_json(json_file, {"run": str(run), "dataset": tests.name,
                                             "test_images": tests.images(), "device": target.name,
-                                            "test_accuracy": tested["accuracy"],
-                                            "test_loss": tested["loss"], "skipped": tests.skipped(),
-                                            **table.as_json()})
+                                            "test_accuracy": scores["accuracy"],
+                                            "test_loss": scores["loss"],
+                                            "skipped": tests.skipped_files(), **table.to_json()})
     if not silent:
-        echo(f"test accuracy {tested['accuracy']:.4f}, test loss {tested['loss']:.4f}")
+        echo(f"test accuracy {scores['accuracy']:.4f}, test loss {scores['loss']:.4f}")
     if not quiet and not silent:
         echo("\n".join(table.lines()))
-    photos.say_skipped(tests.skipped(), f"{tests.images():,} test pictures remain")
+    photos.report_skipped(tests.skipped_files(), f"{tests.images():,} test pictures remain")
 
 
 class _Tests(NamedTuple):
     """A test set: its name, its description, and the arguments of `Model.evaluate`."""
 
     name: str
-    described: str
+    description: str
     feed: JsonObject
 
     def images(self) -> int:
         x = self.feed["x"]
-        return photos.counted(x) if isinstance(x, utils.ImageDataset) else len(x)
+        return photos.count_readable(x) if isinstance(x, utils.ImageDataset) else len(x)
 
-    def skipped(self) -> list[str]:
+    def skipped_files(self) -> list[str]:
         x = self.feed["x"]
-        return photos.skipped(x) if isinstance(x, utils.ImageDataset) else []
+        return photos.skipped_files(x) if isinstance(x, utils.ImageDataset) else []
 
 
-def _tests(trained: JsonObject, dataset: str | Path | None, data_dir: Path | None,
+def _tests(results: JsonObject, dataset: str | Path | None, data_dir: Path | None,
            limit: int | None, shape: tuple[int, int, int]) -> _Tests:
     """Returns the named test set, or else the set that the run was tested on."""
-    classes = trained["classes"]
+    classes = results["classes"]
     same = dataset is None and data_dir is None
-    if isinstance(dataset, Path) or (same and "folder" in trained):
+    if isinstance(dataset, Path) or (same and "folder" in results):
         if limit is not None or data_dir is not None:
             raise click.UsageError("--limit and --data-dir apply only to named data sets. Leave them "
                                    "out to test on a folder of photos.")
-        found = photos.whole(dataset, shape, classes) if isinstance(dataset, Path) else photos.held_out(trained)
-        found.batch_size = trained["batch_size"]
-        name = str(dataset or trained["dataset"])
-        size = " x ".join(map(str, found.image_shape))
-        return _Tests(name, f"{name}, {len(found.file_paths):,} test images, resized to {size}", {"x": found})
+        pictures = photos.load_tests(dataset, shape, classes) if isinstance(dataset, Path) else photos.held_out(results)
+        pictures.batch_size = results["batch_size"]
+        name = str(dataset or results["dataset"])
+        size = " x ".join(map(str, pictures.image_shape))
+        return _Tests(name, f"{name}, {len(pictures.file_paths):,} test images, resized to {size}", {"x": pictures})
     if same:
-        dataset = trained["dataset"]
-        data_dir = trained["data_dir"] and Path(trained["data_dir"])
-        limit = trained["limit"] if limit is None else limit
-    images = data.load(str(dataset or trained["dataset"]), data_dir, limit)
-    return _Tests(images.name, images.described(), {
-        "x": data.as_taken(images.x_test, trained["model"]), "batch_size": trained["batch_size"],
+        dataset = results["dataset"]
+        data_dir = results["data_dir"] and Path(results["data_dir"])
+        limit = results["limit"] if limit is None else limit
+    images = data.load(str(dataset or results["dataset"]), data_dir, limit)
+    return _Tests(images.name, images.describe(), {
+        "x": data.adapt_images(images.x_test, results["model"]), "batch_size": results["batch_size"],
         "y": utils.to_categorical(images.y_test, max(len(classes), len(images.classes)))})

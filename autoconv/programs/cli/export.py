@@ -26,7 +26,7 @@ def export(run: Path, form: str, out: Path | None) -> None:
     file, which `safetensors.torch.load_file` reads.
     """
     target = options.use_device("cpu", None)
-    model, _ = runs.restored(run, target)
+    model, _ = runs.load_run(run, target)
     stem = run.resolve().name
     path = out or Path(f"{stem}{'.torch' if form == 'torch' else ''}{SUFFIXES[form]}")
     if path.suffix != SUFFIXES[form]:
@@ -43,6 +43,6 @@ def export(run: Path, form: str, out: Path | None) -> None:
 
         formats.to_onnx(model, path)
     else:
-        saved = models.load_model(run) if form == "safetensors" else model
-        saved.save(path)
+        loaded = models.load_model(run) if form == "safetensors" else model
+        loaded.save(path)
     echo(f"wrote {path}, {path.stat().st_size:,} bytes")

@@ -9,9 +9,9 @@ from ...arguments import names
 from ...files import atomic
 from ...pictures.reading import Picture, read
 from ...utils.pixels import UnreadableImage
-from . import options, result_files, runs, tested
+from . import options, result_files, run_images, runs
 from .lines import echo
-from .trained import Trained, of_run
+from .trained_net import TrainedNet, from_run
 
 PAGES = (".html", ".htm")
 FIGURES = (".png", ".svg")
@@ -40,48 +40,48 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
         raise click.BadParameter(f"The file name must end in {', '.join((*PAGES, *FIGURES))}. Received: {str(out)!r}.",
                                  param_hint="--out")
     result_files.check_writable(out)
-    model, trained = runs.restored(run, options.use_device(device, threads))
+    model, results = runs.load_run(run, options.use_device(device, threads))
     if layer is not None:
         try:
             names.lookup("layer", layer, {each.name: each for each in model.layers})
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--layer") from error
-    takes = of_run(model, trained)
-    shown, unreadable = _read(image, takes, trained)
-    found = [inspection.inspected(model, each.pixels, each.name, trained["classes"], layer) for each in shown]
-    filters = inspection.filters_of(model, layer)
+    net = from_run(model, results)
+    pictures, unreadable = _read_pictures(image, net, results)
+    images = [inspection.inspect_image(model, each.pixels, each.name, results["classes"], layer) for each in pictures]
+    filters = inspection.select_filters(model, layer)
     if out.suffix.lower() in PAGES:
-        facts = {"net": f"{trained['model']}, {model.count_params():,} parameters", "data": trained["dataset"]}
-        atomic.write(out, inspection.page(f"Inside {run.name or trained['model']}", facts, filters, found))
+        facts = {"net": f"{results['model']}, {model.count_params():,} parameters", "data": results["dataset"]}
+        atomic.write(out, inspection.page(f"Inside {run.name or results['model']}", facts, filters, images))
     else:
         data = io.BytesIO()
-        figure = figures.stacked([*(part for one in found for part in one.parts()), *filters])
+        figure = figures.stack_panels([*(part for one in images for part in one.parts()), *filters])
         figure.savefig(data, format=out.suffix[1:].lower())
         atomic.write(out, data.getvalue())
     if not quiet:
-        for one in found:
+        for one in images:
             best = max(one.scores.values.items(), key=lambda item: item[1])
             echo(names.printable(f"{one.name}  {best[0]}  {best[1]:.4f}"))
-    echo(f"wrote {len(found[0].layers)} layers and {len(filters)} sets of filters to {out}")
+    echo(f"wrote {len(images[0].layers)} layers and {len(filters)} sets of filters to {out}")
     if unreadable:
         raise click.exceptions.Exit(1)
 
 
-def _read(images: tuple[Path, ...], takes: Trained,
-          trained: dict) -> tuple[list[Picture], list[UnreadableImage]]:
+def _read_pictures(images: tuple[Path, ...], net: TrainedNet,
+                   results: dict) -> tuple[list[Picture], list[UnreadableImage]]:
     """Returns the pictures in the net's shape; prints and returns the errors of the others."""
-    shown: list[Picture] = []
+    pictures: list[Picture] = []
     unreadable: list[UnreadableImage] = []
     if not images:
-        tests, labels = tested.images(trained)
-        return [Picture(f"{trained['dataset']}, test image 0 ({trained['classes'][labels[0]]})", tests[0])], []
+        tests, labels = run_images.load_test_images(results)
+        return [Picture(f"{results['dataset']}, test image 0 ({results['classes'][labels[0]]})", tests[0])], []
     for path in images:
         try:
-            shown += read(path, takes.shape, takes.kind)
+            pictures += read(path, net.shape, net.kind)
         except UnreadableImage as error:
             unreadable.append(error)
-    if not shown:
+    if not pictures:
         raise unreadable[0]
-    for each in unreadable:
-        echo(f"Error: {names.printable(str(each))}", err=True)
-    return shown, unreadable
+    for failure in unreadable:
+        echo(f"Error: {names.printable(str(failure))}", err=True)
+    return pictures, unreadable

@@ -11,7 +11,7 @@ from ...arguments.names import printable
 LABEL = 7  # width of the labels "data   " and "net    "
 
 
-def fitted(text: str) -> str:
+def wrap(text: str) -> str:
     """Wraps the text at the terminal's width; continuation lines are indented past the label."""
     if not sys.stdout.isatty():
         return text
@@ -21,8 +21,8 @@ def fitted(text: str) -> str:
                      for line in text.splitlines())
 
 
-def echo(text: str, err: bool = False, over: bool = False) -> None:
-    """Prints lines, with control characters escaped. over: overwrites a progress line."""
+def echo(text: str, err: bool = False, overwrite: bool = False) -> None:
+    """Prints lines, with control characters escaped. overwrite: overwrites a progress line."""
     stream = sys.stderr if err else sys.stdout
-    over = over and stream is not None and stream.isatty()
-    click.echo("\r\033[K" * over + printable(text, keep="\n"), err=err)
+    overwrite = overwrite and stream is not None and stream.isatty()
+    click.echo("\r\033[K" * overwrite + printable(text, keep="\n"), err=err)

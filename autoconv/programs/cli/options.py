@@ -19,23 +19,23 @@ UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds per unit of time
 class Name(click.Choice):
     """One of several names. The usage error for an unknown name suggests the closest one."""
 
-    besides = ""  # extra text for the error about an unknown name
+    hint = ""  # extra text for the error about an unknown name
 
-    def __init__(self, kind: str, known: Any) -> None:
-        super().__init__(list(known))
+    def __init__(self, kind: str, choices: Any) -> None:
+        super().__init__(list(choices))
         self.kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return names.lookup(self.kind, value, {name: name for name in self.choices})
         except ValueError as error:
-            self.fail(f"{error}{self.besides}", param, ctx)
+            self.fail(f"{error}{self.hint}", param, ctx)
 
 
 class DataArg(Name):
     """A data set's name, or else a folder. The name has priority: write ./name for the folder."""
 
-    besides = " There is no folder with that name either."
+    hint = " There is no folder with that name either."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, Path) or value in self.choices:
@@ -57,8 +57,8 @@ class Size(click.ParamType):
                 ctx: click.Context | None) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
-        found = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", value)
-        height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        match = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", value)
+        height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not height or not width:
             self.fail(f"{value!r} is not a valid image size. Examples: 180x180 (height x width), or 180 for both.",
                       param, ctx)
@@ -76,10 +76,10 @@ class Every(click.ParamType):
                 ctx: click.Context | None) -> tuple[str, int]:
         if isinstance(value, tuple):
             return value  # type: ignore[return-value]
-        found = re.fullmatch(r"(\d{1,9}) ?(s|m|h|steps?)", value)
-        if not found or not int(found[1]):
+        match = re.fullmatch(r"(\d{1,9}) ?(s|m|h|steps?)", value)
+        if not match or not int(match[1]):
             self.fail(f"{value!r} is not a time or a number of steps. Examples: 5m, 30s, 1h, 500steps.", param, ctx)
-        return "seconds" if found[2] in UNITS else "steps", int(found[1]) * UNITS.get(found[2], 1)
+        return "seconds" if match[2] in UNITS else "steps", int(match[1]) * UNITS.get(match[2], 1)
 
 
 class Duration(click.ParamType):
@@ -91,10 +91,10 @@ class Duration(click.ParamType):
                 ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        found = re.fullmatch(r"(\d{1,9}) ?(s|m|h)", value)
-        if not found or not int(found[1]):
+        match = re.fullmatch(r"(\d{1,9}) ?(s|m|h)", value)
+        if not match or not int(match[1]):
             self.fail(f"{value!r} is not a time. Examples: 10m, 30s, 1h.", param, ctx)
-        return float(int(found[1]) * UNITS[found[2]])
+        return float(int(match[1]) * UNITS[match[2]])
 
 
 def device_options(command: Callable) -> Callable:

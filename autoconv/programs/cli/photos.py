@@ -24,11 +24,11 @@ class Photos(NamedTuple):
 
     folder: Path
     split: str
-    tested_in: Path
+    tests: Path
     train: ImageDataset
     test: ImageDataset
 
-    def described(self) -> str:
+    def describe(self) -> str:
         size = " x ".join(map(str, self.train.image_shape))
         return (f"{self.folder}, {len(self.train.class_names or ())} classes, {len(self.train.file_paths):,} training "
                 f"and {len(self.test.file_paths):,} test images, resized to {size}\n       {self.split}")
@@ -49,14 +49,14 @@ class Photos(NamedTuple):
     @property
     def counts(self) -> tuple[int, int]:
         """The numbers of training and test images."""
-        return counted(self.train), counted(self.test)
+        return count_readable(self.train), count_readable(self.test)
 
-    def kept(self) -> JsonObject:
+    def run_entries(self) -> JsonObject:
         """Returns the pictures' entries in run.json, which list each test picture by name."""
-        files = [Path(path).relative_to(self.tested_in).as_posix() for path in self.test.file_paths]
+        files = [Path(path).relative_to(self.tests).as_posix() for path in self.test.file_paths]
         return {"folder": str(self.folder.absolute()), "split": self.split,
-                "held_out": {"in": self.tested_in.relative_to(self.folder).as_posix(), "files": files},
-                "image_size": list(self.train.image_shape[:2]), "skipped": skipped(self.train, self.test)}
+                "held_out": {"in": self.tests.relative_to(self.folder).as_posix(), "files": files},
+                "image_size": list(self.train.image_shape[:2]), "skipped": skipped_files(self.train, self.test)}
 
 
 def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: int,
@@ -87,34 +87,34 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     return Photos(folder, split, folder / (own or ""), train, test)
 
 
-def held_out(trained: JsonObject) -> ImageDataset:
+def held_out(results: JsonObject) -> ImageDataset:
     """Returns the pictures that a run was tested on, in order; missing files are reported and left
     out. Runs of version 0.1 do not list their test pictures: they are drawn again, with a note if
     the folder changed.
     """
-    folder = Path(trained["folder"])
-    share = trained["validation_split"]
-    size = tuple(trained["image_size"])
+    folder = Path(results["folder"])
+    share = results["validation_split"]
+    size = tuple(results["image_size"])
     if not folder.is_dir():
         raise click.ClickException(f"The folder {folder}, which the run was trained on, does not "
                                    "exist. Pass another folder of photos to test on.")
-    if "held_out" in trained:
-        files = _still_there(folder, trained["held_out"], trained["classes"])
-        dataset = _dataset(files, size, 3, False, trained["seed"])
+    if "held_out" in results:
+        files = _existing_files(folder, results["held_out"], results["classes"])
+        dataset = _dataset(files, size, 3, False, results["seed"])
         _prepare(folder, {"test": dataset}, strict=False)
         return dataset
-    found = load(folder, size, share, trained["seed"], strict=False)
-    now = len(found.train.file_paths) + len(found.test.file_paths)
-    then = trained["train_images"] + trained.get("test_images", 0) + len(trained["skipped"])
-    if "test_images" in trained and now != then:
+    photos = load(folder, size, share, results["seed"], strict=False)
+    now = len(photos.train.file_paths) + len(photos.test.file_paths)
+    then = results["train_images"] + results.get("test_images", 0) + len(results["skipped"])
+    if "test_images" in results and now != then:
         echo(f"{folder} has {now:,} pictures, but had {then:,} when the net was trained. The run does not "
                    "list its held-out pictures, so some test pictures may have been used in training.", err=True)
-    return found.test
+    return photos.test
 
 
-def _still_there(folder: Path, held: JsonObject, classes: Sequence[str]) -> Files:
+def _existing_files(folder: Path, held_out: JsonObject, classes: Sequence[str]) -> Files:
     """Returns the files held out in run.json that exist. Raises a ClickException if none exists."""
-    names = {name: PurePosixPath(held["in"], name) for name in held["files"]}
+    names = {name: PurePosixPath(held_out["in"], name) for name in held_out["files"]}
     gone = [str(path) for path in names.values() if not (folder / path).is_file()]
     if gone:
         some = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
@@ -129,36 +129,36 @@ def _still_there(folder: Path, held: JsonObject, classes: Sequence[str]) -> File
     return Files([str(folder / names[name]) for name in there], np.array(labels, "int32"), list(classes))
 
 
-def whole(folder: Path, image_shape: tuple[int, int, int], classes: Sequence[str]) -> ImageDataset:
+def load_tests(folder: Path, shape: tuple[int, int, int], classes: Sequence[str]) -> ImageDataset:
     """Returns the pictures of a folder, or of its test/, as a test set for these classes."""
-    own = next((folder / name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), folder)
-    _check_classes(own, classes)
-    dataset, = _datasets(own, image_shape[:2], image_shape[2], classes, 0, shuffle=False)
-    _prepare(own, {"test": dataset}, strict=False)
+    tests = next((folder / name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), folder)
+    _check_classes(tests, classes)
+    dataset, = _datasets(tests, shape[:2], shape[2], classes, 0, shuffle=False)
+    _prepare(tests, {"test": dataset}, strict=False)
     return dataset
 
 
-def counted(dataset: ImageDataset) -> int:
+def count_readable(dataset: ImageDataset) -> int:
     """Returns the number of the data set's readable pictures."""
     return len(dataset.file_paths) - len(dataset.skipped_files)
 
 
-def skipped(*datasets: ImageDataset) -> list[str]:
+def skipped_files(*datasets: ImageDataset) -> list[str]:
     """Returns the files that could not be read."""
     return sorted(path for dataset in datasets for path in dataset.skipped_files)
 
 
-def say_skipped(paths: Sequence[str], remained: str) -> None:
-    """Prints the number of skipped pictures, and the text `remained` about the others."""
+def report_skipped(paths: Sequence[str], remaining: str) -> None:
+    """Prints the number of skipped pictures, and the text `remaining` about the others."""
     if paths:
         echo(f"{len(paths)} picture{'s' * (len(paths) > 1)} could not be read and "
-                   f"{'were' if len(paths) > 1 else 'was'} skipped; {remained}", err=True)
+                   f"{'were' if len(paths) > 1 else 'was'} skipped; {remaining}", err=True)
 
 
 def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
     """Checks that each data set has a readable picture, or with `strict` only readable ones."""
     for part, dataset in datasets.items():
-        dataset.on_unreadable = _name
+        dataset.on_unreadable = _report
         try:
             dataset.check() if strict else dataset.check_readable()
         except UnreadableImage as error:
@@ -168,9 +168,9 @@ def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> N
                 f"{folder}, none of which is. {error} Replace the files, or pass another folder.") from error
 
 
-def _name(path: str, reason: str) -> None:
+def _report(path: str, reason: str) -> None:
     """Prints the name of a skipped file; on a terminal it overwrites the progress line."""
-    echo(printable(f"skipped {path}: {reason}"), err=True, over=True)
+    echo(printable(f"skipped {path}: {reason}"), err=True, overwrite=True)
 
 
 def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int,
@@ -196,7 +196,7 @@ def _classes(folder: Path) -> list[str]:
     if len(names) < 2:
         raise click.ClickException(f"{folder} must contain a folder of pictures for each of "
                                    f"at least two classes, such as {folder / 'cats'} and "
-                                   f"{folder / 'dogs'}. Received: {_held(folder)}.")
+                                   f"{folder / 'dogs'}. Received: {_contents(folder)}.")
     for name in names:
         if not any(is_picture(path.name) for path in (folder / name).rglob("*")):
             raise click.ClickException(f"The class {name!r} has no pictures: there is no .jpg, .png or other picture "
@@ -212,11 +212,11 @@ def _check_classes(folder: Path, classes: Sequence[str]) -> None:
     remedies = [f"Rename or remove {', '.join(unknown)}."] * bool(unknown) + [
         f"Add {', '.join(missing)}: a class without test pictures needs an empty folder."] * bool(missing)
     if remedies:
-        raise click.ClickException(f"The test folder must have the net's classes: {', '.join(classes)}. "
-                                   f"Received: {folder} with {_held(folder)}. {' '.join(remedies)}")
+        raise click.ClickException(f"The test folder must have the net's classes: {', '.join(classes)}. Received: "
+                                   f"{folder} with {_contents(folder)}. {' '.join(remedies)}")
 
 
-def _held(folder: Path) -> str:
+def _contents(folder: Path) -> str:
     """Describes a folder for messages: its subfolders, or its number of loose pictures."""
     names = list_classes(folder)
     loose = sum(is_picture(path.name) for path in folder.iterdir() if path.is_file())

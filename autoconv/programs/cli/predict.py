@@ -12,7 +12,7 @@ from ...pictures import reading
 from ...pictures.reading import Picture
 from ...utils.class_folders import is_picture
 from ...utils.pixels import UnreadableImage
-from . import options, result_files, trained
+from . import options, result_files, trained_net
 from .lines import echo
 
 LIKELIEST = 3
@@ -44,39 +44,39 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
     """
     target = options.use_device(device, threads)
     result_files.check_writable(json_file)
-    seer = trained.load(net, target)
+    model = trained_net.load(net, target)
     answers: list[JsonObject] = []
-    seen: list[Picture] = []
-    for path in (file for given in image for file in _files_in(given)):
+    shown: list[Picture] = []
+    for path in (file for argument in image for file in _files_in(argument)):
         try:
-            found = reading.read(path, seer.shape, "figure" if as_is and seer.kind == "digit" else seer.kind)
+            pictures = reading.read(path, model.shape, "figure" if as_is and model.kind == "digit" else model.kind)
         except UnreadableImage as error:
             answers.append({"file": str(path), "error": str(error)})
             continue
-        seen += found
-        answers += [{"file": picture.name} for picture in found]
-    rows = iter(_probabilities(seer, seen))
+        shown += pictures
+        answers += [{"file": picture.name} for picture in pictures]
+    rows = iter(_probabilities(model, shown))
     for answer in answers:
         if "error" not in answer:
             row = next(rows)
-            answer.update({"error": row} if isinstance(row, str) else _answer(row, seer.classes))
-    _report(answers, {p.name: p.pixels for p in seen} if show else None, json_file)
+            answer.update({"error": row} if isinstance(row, str) else _answer(row, model.classes))
+    _report(answers, {p.name: p.pixels for p in shown} if show else None, json_file)
     if any("error" in answer for answer in answers):
         raise click.exceptions.Exit(1)
 
 
-def _probabilities(seer: trained.Trained, seen: list[Picture]) -> list[np.ndarray | str]:
+def _probabilities(net: trained_net.TrainedNet, pictures: list[Picture]) -> list[np.ndarray | str]:
     """Returns each picture's probabilities, or an error message if the net rejects the picture."""
-    if seen and len({picture.pixels.shape for picture in seen}) == 1:
-        seen_at_once = [np.stack([picture.pixels for picture in seen])]
+    if pictures and len({picture.pixels.shape for picture in pictures}) == 1:
+        batches = [np.stack([picture.pixels for picture in pictures])]
     else:
-        seen_at_once = [picture.pixels[None] for picture in seen]
+        batches = [picture.pixels[None] for picture in pictures]
     rows: list[np.ndarray | str] = []
-    for pixels in seen_at_once:
+    for pixels in batches:
         try:
-            rows += list(seer.probabilities(pixels))
+            rows += list(net.probabilities(pixels))
         except ValueError as error:  # such as a picture smaller than the net's windows
-            rows += [f"{seen[len(rows) + i].name} cannot be used with this net: {error}" for i in range(len(pixels))]
+            rows += [f"{p.name} cannot be used with this net: {error}" for p in pictures[len(rows) :][: len(pixels)]]
     return rows
 
 
@@ -86,7 +86,7 @@ def _answer(row: np.ndarray, classes: Any) -> JsonObject:
     return {**top[0], "top": top}
 
 
-def _report(answers: list[JsonObject], seen: dict[str, np.ndarray] | None,
+def _report(answers: list[JsonObject], pixels: dict[str, np.ndarray] | None,
             json_file: Path | None) -> None:
     """Prints errors to standard error, and the answers as a table or as JSON."""
     for answer in answers:
@@ -101,21 +101,21 @@ def _report(answers: list[JsonObject], seen: dict[str, np.ndarray] | None,
         for answer in good:
             choices = [f"{printable(choice['class']):<{name}}  {choice['probability']:.4f}" for choice in answer["top"]]
             echo(f"{printable(answer['file']):<{wide}}  " + "   ".join(choices))
-            if seen is not None:
-                echo(_drawn(seen[answer["file"]]))
+            if pixels is not None:
+                echo(_draw(pixels[answer["file"]]))
 
 
 def _files_in(path: Path) -> list[Path]:
     """Returns a file, or all pictures and .npy files in a folder; raises an error for none."""
     if not path.is_dir():
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.is_file() and (is_picture(p.name) or p.suffix.lower() == ".npy"))
-    if not found:
+    paths = sorted(p for p in path.rglob("*") if p.is_file() and (is_picture(p.name) or p.suffix.lower() == ".npy"))
+    if not paths:
         raise click.ClickException(f"The folder {path} contains no pictures (.jpg, .png and others) and no .npy files.")
-    return found
+    return paths
 
 
-def _drawn(pixels: np.ndarray) -> str:
+def _draw(pixels: np.ndarray) -> str:
     """Draws a picture (H, W, C) as text: two characters per pixel, dense ones for bright."""
     step = -(-pixels.shape[1] // 40)
     gray = pixels[::step, ::step].mean(-1)

@@ -7,11 +7,11 @@ import click
 
 from ...files import atomic
 from ...files.json_text import JsonObject
-from . import options, result_files, runs, tested
+from . import options, result_files, run_images, runs
 from .lines import echo
 
-APART = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s", "ms_per_step",
-         "compile_s", "time_to_first_step_s", "total_s")  # entries of run.json left out of the table of settings
+OMITTED = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s", "ms_per_step",
+           "compile_s", "time_to_first_step_s", "total_s")  # entries of run.json left out of the table of settings
 
 
 @click.command()
@@ -26,26 +26,26 @@ def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) 
     and feature maps, speed, settings and versions. The net is tested again, on the test images of its training.
     """
     from ...pictures import class_scores
-    from ...pictures.report_page import Tested, page
+    from ...pictures.report_page import Evaluation, page
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise click.BadParameter(f"The file name must end in .html. Received: {str(out)!r}.", param_hint="--out")
     result_files.check_writable(out)
-    model, trained = runs.restored(run, options.use_device(device, threads))
+    model, results = runs.load_run(run, options.use_device(device, threads))
     history = runs.history(run)
-    images, labels = tested.images(trained)
+    images, labels = run_images.load_test_images(results)
     scores = class_scores(model, images)
-    model.predict(images[: trained["batch_size"]], trained["batch_size"], verbose=0)  # a first run, to record the step
-    begun = time.perf_counter()
-    model.predict(images, trained["batch_size"], verbose=0)
-    results = Tested(images, labels, scores, time.perf_counter() - begun)
-    name = f"{trained['model']} on {trained['dataset']}"
-    facts = {"net": f"{trained['model']}, {model.count_params():,} parameters",
-             "data": f"{trained['dataset']}, {len(images):,} test images", "run": str(run)}
+    model.predict(images[: results["batch_size"]], results["batch_size"], verbose=0)  # a first run, to record the step
+    start = time.perf_counter()
+    model.predict(images, results["batch_size"], verbose=0)
+    outcome = Evaluation(images, labels, scores, time.perf_counter() - start)
+    name = f"{results['model']} on {results['dataset']}"
+    facts = {"net": f"{results['model']}, {model.count_params():,} parameters",
+             "data": f"{results['dataset']}, {len(images):,} test images", "run": str(run)}
     settings = {key.replace("_", " "): f"{value:.6g}" if isinstance(value, float) else str(value)
-                for key, value in trained.items() if key not in APART and value is not None}
-    settings.update(classes=", ".join(trained["classes"]), **trained.get("versions", {}))
-    html = page(name, facts, model, trained["classes"], history, results, _speed(trained), settings)
+                for key, value in results.items() if key not in OMITTED and value is not None}
+    settings.update(classes=", ".join(results["classes"]), **results.get("versions", {}))
+    html = page(name, facts, model, results["classes"], history, outcome, _speed(results), settings)
     atomic.write(out, html)
     if not quiet:
         right = int((scores.argmax(-1) == labels).sum())
@@ -53,11 +53,11 @@ def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) 
     echo(f"wrote the report to {out}")
 
 
-def _speed(trained: JsonObject) -> dict[str, str]:
+def _speed(results: JsonObject) -> dict[str, str]:
     """Formats the run's times for the page; runs of other versions may lack some of them."""
     forms = {"train_images_per_s": ("training", "{:,.0f} images/s"), "ms_per_step": ("a step", "{:.2f} ms"),
              "time_to_first_step_s": ("first step after", "{:.2f} s"), "compile_s": ("compiling, loading", "{:.2f} s"),
              "total_s": ("in all", "{:.1f} s")}
-    found = {label: form.format(trained[key]) for key, (label, form) in forms.items() if trained.get(key) is not None}
-    epochs = ", ".join(f"{seconds:.2f}" for seconds in trained.get("epoch_seconds", ()))
-    return {**found, "epochs": f"{epochs} s" if epochs else ""}
+    times = {label: form.format(results[key]) for key, (label, form) in forms.items() if results.get(key) is not None}
+    epochs = ", ".join(f"{seconds:.2f}" for seconds in results.get("epoch_seconds", ()))
+    return {**times, "epochs": f"{epochs} s" if epochs else ""}

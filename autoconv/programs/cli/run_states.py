@@ -32,34 +32,34 @@ class RunStates(BackupAndRestore):
         self._stop = stop
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._saved = time.monotonic()
-        self._stop.ask = self.ask  # before that, no step is running
+        self._last_save = time.monotonic()
+        self._stop.request_stop = self.request_stop  # before that, no step is running
 
     def on_train_end(self, logs: Any = None) -> None:
-        self._stop.ask = None
+        self._stop.request_stop = None
         if self.stop_requested:  # the signal came in the last step
             raise KeyboardInterrupt
 
     def is_due(self, steps: int, cost: float) -> bool:
         due = super().is_due(steps, cost) if self._seconds is None else (
-            time.monotonic() - self._saved >= self._seconds)
-        return self._noted(due)
+            time.monotonic() - self._last_save >= self._seconds)
+        return self._record_save(due)
 
     def is_due_at_epoch_end(self, cost: float) -> bool:
-        return self._noted(time.monotonic() - self._saved >= cost / SHARE)
+        return self._record_save(time.monotonic() - self._last_save >= cost / SHARE)
 
-    def ask(self) -> None:
+    def request_stop(self) -> None:
         """Makes fit save its state after the current step and stop."""
         self.stop_requested = True
 
-    def _noted(self, due: bool) -> bool:
-        self._saved = time.monotonic() if due else self._saved
+    def _record_save(self, due: bool) -> bool:
+        self._last_save = time.monotonic() if due else self._last_save
         return due
 
 
 @contextlib.contextmanager
-def during(out: Path | None, states: RunStates | None, stop: signals.Stop,
-           ranks: Ranks = ALONE) -> Iterator[None]:
+def save_on_signal(out: Path | None, states: RunStates | None, stop: signals.Stop,
+                   ranks: Ranks = ALONE) -> Iterator[None]:
     """A block in which the first signal saves the state. Raises a ClickException if that fails."""
     if out is None or states is None:
         yield
@@ -67,7 +67,7 @@ def during(out: Path | None, states: RunStates | None, stop: signals.Stop,
     try:
         with stop.orderly():
             if ranks.rank:  # fit calls the callback only on rank 0, but signals reach all ranks
-                stop.ask = states.ask
+                stop.request_stop = states.request_stop
             yield
     except KeyboardInterrupt:
         if ranks.rank:

@@ -17,7 +17,7 @@ from ...kernels.device import Device
 from ...layers import Input, Rescaling
 from ...metrics import Metric
 from ...models import Model, Sequential
-from . import kept
+from . import run_files
 from .result_files import write_json
 
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
@@ -44,11 +44,11 @@ def reserve(out: Path | None) -> Iterator[Path | None]:
         yield None
         return
     with contextlib.ExitStack() as stack:
-        with said(out):
+        with convert_errors(out):
             _check(out)
             folder = stack.enter_context(folders.replacing(out, FILES))
         yield folder
-        with said(out):
+        with convert_errors(out):
             stack.pop_all().close()
 
 
@@ -64,14 +64,14 @@ def write(folder: Path, net: Model, history: dict[str, list[float]], results: Js
     write_json(folder / RESULTS, results)
 
 
-def read(folder: Path) -> Run:
+def read_run(folder: Path) -> Run:
     """Reads a run, also while another process replaces it. Raises a ClickException if it cannot."""
     with contextlib.suppress(OSError):  # the folder may be read-only
         folders.finish(folder, FILES)
     for _ in range(folders.ATTEMPTS):
         before = folders.stamp(folder, FILES)
         try:
-            run = _read(folder)
+            run = _read_once(folder)
         except click.ClickException:
             if folders.stamp(folder, FILES) == before:
                 raise
@@ -81,7 +81,7 @@ def read(folder: Path) -> Run:
     raise click.ClickException(f"The run in {folder} cannot be read: it is replaced again and again.")
 
 
-def _read(folder: Path) -> Run:
+def _read_once(folder: Path) -> Run:
     if folder.is_file():
         raise click.ClickException(f"{folder} is a file, but a run is a folder, which records the net's data "
                                    "and settings. `autoconv train --out RUN` writes one. `autoconv predict` "
@@ -95,9 +95,9 @@ def _read(folder: Path) -> Run:
         raise click.ClickException(f"{folder} is not a run: it lacks {MODEL} or {RESULTS}. "
                                    f"`autoconv train --out {folder}` writes one.")
     try:
-        results = kept.results(file)
+        results = run_files.results(file)
         net = models.load_model(model, compile=False)
-        kept.check_net(net, results["classes"])
+        run_files.check_net(net, results["classes"])
         return Run(net, results)
     except (OSError, ValueError) as error:
         raise click.ClickException(f"The run in {folder} cannot be read: {error}") from error
@@ -107,21 +107,21 @@ def history(folder: Path) -> dict[str, list[float]]:
     """Reads a run's history: for the loss and every metric, a list of values per epoch."""
     try:
         text = regular.read_bytes(folders.place(folder, HISTORY)).decode()
-        return kept.history(io.StringIO(text, newline=""))
+        return run_files.history(io.StringIO(text, newline=""))
     except (OSError, ValueError) as error:
         raise click.ClickException(f"The run in {folder} cannot be read: {HISTORY}: {error}") from error
 
 
 def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0,
-                counted: Sequence[Metric] = ()) -> None:
-    """Compiles a built-in net with the loss of `train`. counted: extra metrics."""
+                extra_metrics: Sequence[Metric] = ()) -> None:
+    """Compiles a built-in net with the loss of `train`. extra_metrics: added metrics."""
     loss = losses.CategoricalCrossentropy(nets.NETS[name].from_logits, label_smoothing)
-    net.compile(optimizer, loss, metrics=["accuracy", *counted])
+    net.compile(optimizer, loss, metrics=["accuracy", *extra_metrics])
 
 
-def restored(folder: Path, device: Device) -> tuple[Model, JsonObject]:
+def load_run(folder: Path, device: Device) -> tuple[Model, JsonObject]:
     """Loads a run: its model, for pixels 0..255 and on `device`, and the contents of run.json."""
-    net, results = read(folder)
+    net, results = read_run(folder)
     divide_by = nets.NETS[results["model"]].divide_by
     if results.get("takes") != PIXELS and divide_by != 1:
         net = Sequential([Input(net.input_shape[1:]), Rescaling(1 / divide_by), *net.layers])
@@ -131,7 +131,7 @@ def restored(folder: Path, device: Device) -> tuple[Model, JsonObject]:
 
 
 @contextmanager
-def said(out: Path) -> Iterator[None]:
+def convert_errors(out: Path) -> Iterator[None]:
     """Turns an OSError into a ClickException that names --out."""
     try:
         yield

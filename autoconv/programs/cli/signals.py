@@ -9,61 +9,61 @@ from typing import Any
 
 from . import steady
 
-SAID = b"\nStopping after this step, to keep all of the training; once more stops at once.\n"
+NOTICE = b"\nStopping after this step, to keep all of the training; once more stops at once.\n"
 
 
-class Terminated(KeyboardInterrupt):
+class Termination(KeyboardInterrupt):
     """A KeyboardInterrupt caused by SIGTERM."""
 
 
 class Stop:
-    """ask: the function that the first signal calls. If it is None, each signal raises at once."""
+    """request_stop: called by the first signal. If it is None, each signal raises at once."""
 
     def __init__(self) -> None:
-        self.ask: Callable[[], None] | None = None
-        self._asked: int | None = None
+        self.request_stop: Callable[[], None] | None = None
+        self._signal: int | None = None
 
     @property
-    def asked(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether a first signal has requested an orderly stop."""
-        return self._asked is not None
+        return self._signal is not None
 
     def handle(self, number: int, frame: Any) -> None:
         """Handles both signals."""
-        if self.ask is None or self.asked:
-            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        self._asked = number
-        self.ask()
-        steady.tell(SAID)
+        if self.request_stop is None or self.is_stopping:
+            raise Termination if number == signal.SIGTERM else KeyboardInterrupt
+        self._signal = number
+        self.request_stop()
+        steady.write_error(NOTICE)
 
     @contextmanager
     def orderly(self) -> Iterator[None]:
-        """A block in which `ask` may be set. After a signal, closed outputs do no harm."""
+        """A block in which `request_stop` may be set. After a signal, closed outputs do no harm."""
         outputs = sys.stdout, sys.stderr
-        steady.install(lambda: self.asked)
+        steady.install(lambda: self.is_stopping)
         try:
             yield
         except KeyboardInterrupt as error:
-            if self._asked == signal.SIGTERM and not isinstance(error, Terminated):
-                raise Terminated from None
+            if self._signal == signal.SIGTERM and not isinstance(error, Termination):
+                raise Termination from None
             raise
         finally:
-            self.ask = None
-            if not self.asked:
+            self.request_stop = None
+            if not self.is_stopping:
                 sys.stdout, sys.stderr = outputs
 
 
 @contextmanager
-def handled() -> Iterator[Stop]:
+def install_handler() -> Iterator[Stop]:
     """Installs a `Stop` as handler of both signals; only in the main thread, and not if ignored."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     kinds = [kind for kind in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(kind) != signal.SIG_IGN]
-    before = [signal.signal(kind, stop.handle) for kind in kinds]
+    handlers = [signal.signal(kind, stop.handle) for kind in kinds]
     try:
         yield stop
     finally:
-        for kind, handler in zip(kinds, before):
+        for kind, handler in zip(kinds, handlers):
             signal.signal(kind, signal.SIG_DFL if handler is None else handler)

@@ -42,7 +42,7 @@ def install(ending: Callable[[], bool]) -> None:
         sys.stderr = Steady(sys.stderr, ending)  # type: ignore[assignment]
 
 
-def tell(text: bytes) -> None:
+def write_error(text: bytes) -> None:
     """Writes to stderr from a signal handler, which may have interrupted another write."""
     if sys.__stderr__ is not None:  # a closed stderr's descriptor may belong to another file
         with contextlib.suppress(OSError, ValueError):

@@ -57,7 +57,7 @@ def _model(net: str, image_size: tuple[int, int] | None, device: Device) -> mode
             raise click.ClickException(str(error)) from error
     path = Path(net)
     if path.is_dir():
-        return runs.restored(path, device)[0]
+        return runs.load_run(path, device)[0]
     if not path.exists():
         raise click.ClickException(f"{net!r} is not a built-in net, a run or a file."
                                    f"{names.suggestion(net, list(nets.NETS))} Built-in nets: {', '.join(nets.NETS)}.")

@@ -15,7 +15,7 @@ from ...engine.ranks import Ranks
 from ...files.json_text import JsonObject
 from ...kernels import device as devices
 from . import data, distributed, lines, options, photos, result_files, resuming, run_states, runs, signals
-from .clock import Stopwatch, since_start
+from .clock import Stopwatch, seconds_since_start
 from .lines import echo
 
 SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # defaults for named sets
@@ -41,9 +41,9 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 
 def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Sets the other options' defaults by data set and recipe, which are parsed first."""
-    known = {"dataset": None, "recipe": "careful", **ctx.params, param.name: value}
-    of_data = PHOTOS if isinstance(known["dataset"], Path) else SETS
-    ctx.default_map = {**(ctx.default_map or {}), **of_data, **RECIPES[known["recipe"]]}
+    chosen = {"dataset": None, "recipe": "careful", **ctx.params, param.name: value}
+    data_defaults = PHOTOS if isinstance(chosen["dataset"], Path) else SETS
+    ctx.default_map = {**(ctx.default_map or {}), **data_defaults, **RECIPES[chosen["recipe"]]}
     return value
 
 
@@ -119,40 +119,40 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
           out: Path | None, json_file: Path | None, quiet: bool, data_dir: Path | None,
           limit: int | None, image_size: tuple[int, int] | None, validation_split: float | None,
           strict: bool, seed: int | None, model: str, batch_size: int,
-          resume: resuming.Standing | None, checkpoint_every: tuple[str, int], **how: Any) -> None:
-    how.pop("distributed"), how.pop("timeout")  # resuming.py has created the ranks from them
-    _check_belongs(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
+          resume: resuming.Standing | None, checkpoint_every: tuple[str, int], **rest: Any) -> None:
+    rest.pop("distributed"), rest.pop("timeout")  # resuming.py has created the ranks from them
+    _check_keys(dataset if isinstance(dataset, Path) else None, {"--data-dir": data_dir, "--limit": limit}, {
         "--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
     ranks: Ranks = ctx.meta[resuming.RANKS]
     seed = ranks.broadcast(secrets.randbelow(2**32) if seed is None else seed)
-    target = options.use_device(distributed.device_of(ranks, device), threads or distributed.threads_of(ranks))
+    target = options.use_device(distributed.assign_device(ranks, device), threads or distributed.default_threads(ranks))
     target.import_ahead()
     result_files.check_writable(json_file)
     silent = json_file == result_files.STDOUT or ranks.rank > 0
-    kept = None if ranks.rank else out  # only the first rank writes the run
-    with signals.handled() as stop:
-        with runs.reserve(kept) as place:
-            images, why = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2],
-                                validation_split, seed, strict, ranks)
-            _say(quiet or silent, f"data   {images.described()}" + (f"\n       {why}" if why else ""))
+    target_out = None if ranks.rank else out  # only the first rank writes the run
+    with signals.install_handler() as stop:
+        with runs.reserve(target_out) as place:
+            images, reason = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2],
+                                   validation_split, seed, strict, ranks)
+            _say(quiet or silent, f"data   {images.describe()}" + (f"\n       {reason}" if reason else ""))
             feeds = images.feeds(model, batch_size)
             states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed}, stop)
             if resume is not None:
-                _say(quiet or silent, resuming.described(resume, how["epochs"], -(-images.counts[0] // batch_size)))
-            with run_states.during(out, states, stop, ranks):
+                _say(quiet or silent, resuming.describe(resume, rest["epochs"], -(-images.counts[0] // batch_size)))
+            with run_states.save_on_signal(out, states, stop, ranks):
                 net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent
-                                            else 1, model, batch_size, seed, states, **how)
+                                            else 1, model, batch_size, seed, states, **rest)
             folder = None if data_dir is None else str(data_dir.absolute())
             results.update(limit=limit, data_dir=folder, validation_split=validation_split)
-            if kept is not None and states is not None:
+            if target_out is not None and states is not None:
                 results["checkpoint"] = run_states.latest(states)
-                _write(kept, place, net, history, results)  # saved before the test, which may fail
-        results.update(_tested(net, model, images, feeds, out))
+                _write(target_out, place, net, history, results)  # before the test, which may fail
+        results.update(_evaluate(net, model, images, feeds, out))
         if ranks.rank:
             return
-        with runs.reserve(kept) as place:
-            _write(kept, place, net, history, results)
-    if states is not None and kept is not None:
+        with runs.reserve(target_out) as place:
+            _write(target_out, place, net, history, results)
+    if states is not None and target_out is not None:
         run_states.finish(states)
     _report(results, images.counts, out, json_file, silent)
 
@@ -161,7 +161,7 @@ def _write(out: Path | None, folder: Path | None, net: models.Model,
            history: dict[str, list[float]], results: JsonObject) -> None:
     """Writes the run into `folder`, if --out was given."""
     if out is not None and folder is not None:
-        with runs.said(out):
+        with runs.convert_errors(out):
             runs.write(folder, net, history, results)
 
 
@@ -173,7 +173,7 @@ def _report(results: JsonObject, counts: tuple[int, int], out: Path | None, json
     _say(silent, f"test accuracy {results['test_accuracy']:.4f}, test loss "
          f"{results['test_loss']:.4f}\n{results['train_images_per_s']:,.0f} images/s, "
          f"{results['ms_per_step']:.2f} ms/step, {results['total_s']:.1f} s in total")
-    photos.say_skipped(results["skipped"], "{:,} training and {:,} test pictures remain".format(*counts))
+    photos.report_skipped(results["skipped"], "{:,} training and {:,} test pictures remain".format(*counts))
     for what, path in (("run", out), ("results", json_file)):
         _say(silent or path is None, f"wrote the {what} to {path}")
 
@@ -184,13 +184,13 @@ def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None,
     """Returns the data to train on, and the reason for its choice if none was named."""
     if isinstance(dataset, Path):
         return photos.load(dataset, image_size, share, seed, strict), ""
-    chosen, why = (dataset, "") if dataset else distributed.on_first(ranks, data.choose, data_dir)
-    return distributed.in_turns(ranks, data.load, chosen, data_dir, limit), why
+    name, reason = (dataset, "") if dataset else distributed.run_once(ranks, data.choose, data_dir)
+    return distributed.run_staggered(ranks, data.load, name, data_dir, limit), reason
 
 
-def _check_belongs(folder: Path | None, for_sets: JsonObject, for_folders: JsonObject) -> None:
+def _check_keys(folder: Path | None, set_options: JsonObject, folder_options: JsonObject) -> None:
     """Raises a UsageError for an option that does not apply to the kind of data."""
-    for name, value in (for_folders if folder is None else for_sets).items():
+    for name, value in (folder_options if folder is None else set_options).items():
         if value is not None:
             raise click.UsageError(f"{name} is only for {'photo folders' if folder is None else 'named data sets'}. "
                                    f"Received: {name} with {'no folder' if folder is None else folder}.")
@@ -209,17 +209,17 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     defaults = {**(PHOTOS if isinstance(images, photos.Photos) else SETS), **RECIPES[recipe]}
-    usual = float(optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr})).learning_rate)
-    highest_rate = usual * (batch_size / defaults["batch_size"] if scale_lr else 1)
-    rate = _scheduled(schedule, highest_rate, epochs, -(-images.counts[0] // batch_size), usual)
+    base = float(optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr})).learning_rate)
+    highest_rate = base * (batch_size / defaults["batch_size"] if scale_lr else 1)
+    rate = _make_schedule(schedule, highest_rate, epochs, -(-images.counts[0] // batch_size), base)
     optimizing = optim.BY_NAME[optimizer](learning_rate=rate)
     net.class_names = tuple(images.classes)
     net.to(device.name).distribute(ranks)
     runs.compile_net(net, model, optimizing, label_smoothing)
     threads = f"threads: {device.get_num_threads()}, " if device.get_num_threads() else ""
-    others = f"{ranks.size} processes, each with " if ranks.size > 1 and threads else ""
+    processes = f"{ranks.size} processes, each with " if ranks.size > 1 and threads else ""
     _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, "
-         f"{net.count_params():,} parameters, on {device}, {others}{threads}seed: {seed}")
+         f"{net.count_params():,} parameters, on {device}, {processes}{threads}seed: {seed}")
     watch = Stopwatch()
     history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=[watch, *([states] if states else [])])
     if ranks.rank:
@@ -235,14 +235,14 @@ def fit(images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.
         "train_images_per_s": train_images / epoch_s, "ms_per_step": 1e3 * epoch_s / -(-train_images // batch_size),
         "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": watch.compile_s,
         "versions": versions(), **({"graph": net.graph_report().get("train")} if device.captures_graphs else {}),
-        **images.kept(),
+        **images.run_entries(),
     }
 
 
 WARM_UP = 5  # maximum warm-up epochs of a scaled rate; at most half of all epochs
 
 
-def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
+def _make_schedule(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
     """Returns the learning-rate schedule, with maximum `rate`. steps: steps per epoch."""
     if schedule == "one-cycle":  # this schedule has its own warm-up
         return optim.schedules.OneCycle(rate, epochs * steps)
@@ -251,17 +251,17 @@ def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float
     return optim.schedules.WarmUp(start, after, climb) if climb else after
 
 
-def _tested(net: models.Sequential, model: str, images: data.Images | photos.Photos,
-            feeds: data.Feeds, out: Path | None) -> JsonObject:
+def _evaluate(net: models.Sequential, model: str, images: data.Images | photos.Photos,
+              feeds: data.Feeds, out: Path | None) -> JsonObject:
     """Returns the test's results. Raises a ClickException that tells where the net is saved."""
     runs.compile_net(net, model, net.optimizer)  # without label smoothing
     try:
-        tested = net.evaluate(**feeds.test, verbose=0, return_dict=True)
+        scores = net.evaluate(**feeds.test, verbose=0, return_dict=True)
     except (OSError, ValueError) as error:
-        kept = "not saved (no --out RUN)" if out is None else f"saved in {out}; `autoconv evaluate {out}` tests it"
-        raise click.ClickException(f"The net was trained, but it cannot be tested. {error} The net: {kept}.") from error
-    return {"test_images": images.counts[1], "test_accuracy": tested["accuracy"],
-            "test_loss": tested["loss"], "total_s": since_start(), **images.kept()}
+        text = "not saved (no --out RUN)" if out is None else f"saved in {out}; `autoconv evaluate {out}` tests it"
+        raise click.ClickException(f"The net was trained, but it cannot be tested. {error} The net: {text}.") from error
+    return {"test_images": images.counts[1], "test_accuracy": scores["accuracy"],
+            "test_loss": scores["loss"], "total_s": seconds_since_start(), **images.run_entries()}
 
 
 def versions() -> dict[str, str]:
@@ -272,4 +272,4 @@ def versions() -> dict[str, str]:
 
 def _say(silent: bool, text: str) -> None:
     if not silent:
-        echo(lines.fitted(text))
+        echo(lines.wrap(text))

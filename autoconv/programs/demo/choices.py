@@ -55,8 +55,8 @@ OPTIMIZERS = {"rmsprop": 0.001, "adam": 0.001, "sgd": 0.05}  # optimizers with t
 class SettingError(ValueError):
     """An invalid value for a setting."""
 
-    def __init__(self, setting: str, wanted: str, received: Any) -> None:
-        super().__init__(f"{setting} must be {wanted}. Received: {reprlib.repr(received)}.")
+    def __init__(self, setting: str, valid: str, value: Any) -> None:
+        super().__init__(f"{setting} must be {valid}. Received: {reprlib.repr(value)}.")
         self.setting = setting
 
 
@@ -75,14 +75,14 @@ class Settings:
         names.lookup("net", self.net, NETS)
         names.lookup("data set", self.data, dict.fromkeys(sets_here()))
         names.lookup("optimizer", self.optimizer, OPTIMIZERS)
-        object.__setattr__(self, "learning_rate", checked_rate(self.learning_rate))
+        object.__setattr__(self, "learning_rate", check_rate(self.learning_rate))
         if type(self.batch_size) is not int or self.batch_size not in BATCH_SIZES:
             raise SettingError("batch_size", f"one of {BATCH_SIZES}", self.batch_size)
         if type(self.epochs) is not int or not 1 <= self.epochs <= MOST_EPOCHS:
             raise SettingError("epochs", f"a whole number from 1 to {MOST_EPOCHS}", self.epochs)
 
 
-def checked_rate(value: Any) -> float:
+def check_rate(value: Any) -> float:
     """Returns `value` as a learning rate. Raises ValueError if it is invalid."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not RATES[0] <= value <= RATES[1]:  # false for NaN as well
@@ -90,12 +90,12 @@ def checked_rate(value: Any) -> float:
     return float(value)
 
 
-def settings(given: JsonObject) -> Settings:
+def parse_settings(values: JsonObject) -> Settings:
     """Returns the page's settings, with defaults for those that it did not send."""
-    unknown = [name for name in given if name not in Settings.__dataclass_fields__]
+    unknown = [name for name in values if name not in Settings.__dataclass_fields__]
     if unknown:
         raise ValueError(f"There is no setting {unknown[0]!r}. Settings: {', '.join(Settings.__dataclass_fields__)}.")
-    return Settings(**{"data": sets_here()[0], **given})
+    return Settings(**{"data": sets_here()[0], **values})
 
 
 @cache
@@ -111,10 +111,10 @@ def load(name: str) -> DemoData:
     return DemoData(x_train[..., None], y_train, x_test[..., None], y_test, datasets.info(name).classes)
 
 
-def build(chosen: Settings) -> Sequential:
+def build(settings: Settings) -> Sequential:
     """Builds and compiles the net, from pixels 0..255 to probabilities."""
-    model = Sequential([Input((SIDE, SIDE, 1)), Rescaling(1 / 255), *NETS[chosen.net][1]()], name=chosen.net)
-    compile_net(model, chosen.optimizer, chosen.learning_rate)
+    model = Sequential([Input((SIDE, SIDE, 1)), Rescaling(1 / 255), *NETS[settings.net][1]()], name=settings.net)
+    compile_net(model, settings.optimizer, settings.learning_rate)
     return model
 
 
@@ -123,7 +123,7 @@ def compile_net(model: Sequential, optimizer: str, learning_rate: float) -> None
     model.compile(optim.BY_NAME[optimizer](learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
 
 
-def offered() -> JsonObject:
+def options() -> JsonObject:
     """Returns all choices, for the page's lists."""
     return {"nets": {name: title for name, (title, _) in NETS.items()},
             "data": {name: datasets.info(name).title for name in sets_here()},

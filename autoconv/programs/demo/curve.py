@@ -11,7 +11,7 @@ class Mark(NamedTuple):
 
     curve: "Curve"
     generation: int
-    read: int
+    size: int
 
 
 class Curve:
@@ -31,15 +31,15 @@ class Curve:
             if len(self._points) > MOST:
                 self._join()
 
-    def since(self, mark: Mark | None = None) -> tuple[int, list[list[float]], Mark]:
+    def read_points(self, mark: Mark | None = None) -> tuple[int, list[list[float]], Mark]:
         """Returns the new points since a mark: their position, the points, and the next mark.
 
         All points are new to a reader without a mark, or with the mark of another curve or from
         before a merge.
         """
         with self._lock:
-            holds = mark is not None and mark.curve is self and mark.generation == self._generation
-            begin = mark.read if mark is not None and holds else 0
+            valid = mark is not None and mark.curve is self and mark.generation == self._generation
+            begin = mark.size if mark is not None and valid else 0
             return begin, self._points[begin:], Mark(self, self._generation, len(self._points))
 
     def _join(self) -> None:

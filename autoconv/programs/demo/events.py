@@ -53,8 +53,8 @@ class News:
         self.version = version
         events = [_event("state", session.state())]
         curves: JsonObject = {}
-        for name, curve in (("learned", session.learned), ("tests", session.tests)):
-            begin, points, self._marks[name] = curve.since(self._marks.get(name))
+        for name, curve in (("learned", session.training_curve), ("tests", session.test_curve)):
+            begin, points, self._marks[name] = curve.read_points(self._marks.get(name))
             curves[name] = {"begin": begin, "points": points}
         if any(c["points"] or not c["begin"] for c in curves.values()):
             events.append(_event("points", curves))

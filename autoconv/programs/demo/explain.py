@@ -17,7 +17,7 @@ LARGEST = 12  # number of a dense layer's products that are listed individually
 Explained = JsonObject
 
 
-class Seen(NamedTuple):
+class LayerState(NamedTuple):
     """A layer with its input and output, (H, W, C) or (units,), and copies of its weights."""
 
     layer: Layer
@@ -26,22 +26,22 @@ class Seen(NamedTuple):
     weights: list[np.ndarray]
 
 
-def explain(seen: Seen, place: tuple[int, ...]) -> Explained:
+def explain(state: LayerState, place: tuple[int, ...]) -> Explained:
     """Explains how `y[place]` is computed. Raises ValueError if the index is out of range."""
-    shape = seen.y.shape
+    shape = state.y.shape
     if len(place) != len(shape) or not all(0 <= i < n for i, n in zip(place, shape)):
-        raise ValueError(f"{seen.layer.name} has the shape {shape}, so it has no number at {place}.")
-    found = _KINDS[type(seen.layer)](seen, *place)
-    return {"layer": seen.layer.name, "kind": type(seen.layer).__name__, "place": place,
-            "value": _number(seen.y[place]), **found}
+        raise ValueError(f"{state.layer.name} has the shape {shape}, so it has no number at {place}.")
+    found = _KINDS[type(state.layer)](state, *place)
+    return {"layer": state.layer.name, "kind": type(state.layer).__name__, "place": place,
+            "value": _number(state.y[place]), **found}
 
 
-def _convolution(seen: Seen, row: int, column: int, filter: int) -> Explained:
+def _convolution(state: LayerState, row: int, column: int, filter: int) -> Explained:
     """Sums each channel's window times the filter's kernel, then adds all channels and the bias."""
-    layer: Any = seen.layer
-    kernel, bias = seen.weights
-    window = shapes.window(seen.x.shape[:2], layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate)
-    rows, columns, values = _window(seen.x, window, row, column)
+    layer: Any = state.layer
+    kernel, bias = state.weights
+    window = shapes.window(state.x.shape[:2], layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate)
+    rows, columns, values = _window(state.x, window, row, column)
     products = values.astype(np.float64) * kernel[..., filter]
     sums = products.sum((0, 1))
     total = float(sums.sum() + bias[filter])
@@ -51,24 +51,24 @@ def _convolution(seen: Seen, row: int, column: int, filter: int) -> Explained:
             "activation": layer.activation.__name__}
 
 
-def _pooling(seen: Seen, row: int, column: int, channel: int) -> Explained:
+def _pooling(state: LayerState, row: int, column: int, channel: int) -> Explained:
     """Finds the window's maximum; of equal ones the first, which receives the gradient."""
-    layer: Any = seen.layer
-    window = shapes.pool_window(seen.x.shape[:2], layer.pool_size, layer.strides, layer.padding)
-    rows, columns, values = _window(seen.x[..., channel : channel + 1], window, row, column, -np.inf)
+    layer: Any = state.layer
+    window = shapes.pool_window(state.x.shape[:2], layer.pool_size, layer.strides, layer.padding)
+    rows, columns, values = _window(state.x[..., channel : channel + 1], window, row, column, -np.inf)
     winner = np.unravel_index(int(values.argmax()), values.shape)
     return {"rows": rows, "columns": columns, "window": _numbers(values), "winner": [int(i) for i in winner[:2]]}
 
 
-def _dense(seen: Seen, unit: int) -> Explained:
+def _dense(state: LayerState, unit: int) -> Explained:
     """Lists the largest products, the others' sum, and the bias; for a softmax all sums."""
-    layer: Any = seen.layer
-    kernel, bias = seen.weights
-    products = seen.x.astype(np.float64) * kernel[:, unit]
+    layer: Any = state.layer
+    kernel, bias = state.weights
+    products = state.x.astype(np.float64) * kernel[:, unit]
     largest = np.argsort(-np.abs(products), kind="stable")[:LARGEST]
-    sums = seen.x.astype(np.float64) @ kernel + bias
+    sums = state.x.astype(np.float64) @ kernel + bias
     found: Explained = {
-        "inputs": len(products), "listed": [[int(i), _number(seen.x[i]), _number(kernel[i, unit]),
+        "inputs": len(products), "listed": [[int(i), _number(state.x[i]), _number(kernel[i, unit]),
                                              _number(products[i])] for i in largest],
         "others": float(products.sum() - products[largest].sum()), "bias": _number(bias[unit]),
         "sum": float(sums[unit]), "activation": layer.activation.__name__,
@@ -79,24 +79,24 @@ def _dense(seen: Seen, unit: int) -> Explained:
     return found
 
 
-def _rescaling(seen: Seen, row: int, column: int, channel: int) -> Explained:
-    layer: Any = seen.layer
-    return {"rows": [row], "columns": [column], "window": _numbers(seen.x[row : row + 1, column : column + 1]),
+def _rescaling(state: LayerState, row: int, column: int, channel: int) -> Explained:
+    layer: Any = state.layer
+    return {"rows": [row], "columns": [column], "window": _numbers(state.x[row : row + 1, column : column + 1]),
             "scale": float(layer.scale)}
 
 
 _KINDS: dict[type, Callable[..., Explained]] = {
     Conv2D: _convolution, MaxPooling2D: _pooling, Dense: _dense, Rescaling: _rescaling,
-    Flatten: lambda seen, item: {"from": [int(i) for i in np.unravel_index(item, seen.x.shape)]},
+    Flatten: lambda state, item: {"from": [int(i) for i in np.unravel_index(item, state.x.shape)]},
 }
 
 
 def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
-            outside: float = 0.0) -> tuple[list[int], list[int], np.ndarray]:
+            fill: float = 0.0) -> tuple[list[int], list[int], np.ndarray]:
     """Returns the rows and columns of a window, and its values."""
     rows = [row * window.sh + i * window.dh - window.top for i in range(window.kh)]
     columns = [column * window.sw + j * window.dw - window.left for j in range(window.kw)]
-    values = np.full((window.kh, window.kw, x.shape[2]), outside, np.float32)
+    values = np.full((window.kh, window.kw, x.shape[2]), fill, np.float32)
     for i, r in enumerate(rows):
         for j, c in enumerate(columns):
             if 0 <= r < x.shape[0] and 0 <= c < x.shape[1]:

@@ -9,7 +9,7 @@ from ...files.json_text import JsonObject
 from ...kernels import device as devices
 from . import choices
 from .curve import Curve
-from .reporter import TESTED, Reporter
+from .reporter import TEST_IMAGES, Reporter
 from .views import Views
 from .worker import Worker
 
@@ -23,14 +23,14 @@ class Session:
     from any thread; code that reads the weights must run through `do`.
     """
 
-    chosen: choices.Settings
+    settings: choices.Settings
     phase: str
     message: str
 
     def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
         self._device = device
         self._commands = threading.RLock()  # held while a command runs
-        self._changed = threading.Condition()
+        self._change = threading.Condition()
         self._worker = Worker()
         self.version = 0
         self.watchers = 0
@@ -38,21 +38,21 @@ class Session:
         self.image = 0  # index of the test image on display
         if threads is not None:
             self._worker.do(lambda: devices.set_num_threads(threads))  # per thread
-        self._worker.do(lambda: self._make(choices.settings({})))
+        self._worker.do(lambda: self._make(choices.parse_settings({})))
 
     # Commands.
 
-    def anew(self, given: JsonObject) -> None:
+    def build_net(self, values: JsonObject) -> None:
         """Builds a new net with these settings. Raises ValueError for invalid settings."""
-        chosen = choices.settings(given)
+        settings = choices.parse_settings(values)
         with self._commands:
             self._worker.stop()
-            self._worker.do(lambda: self._make(chosen))
+            self._worker.do(lambda: self._make(settings))
 
-    def start(self, given: JsonObject) -> None:
+    def start(self, values: JsonObject) -> None:
         """Builds a new net and starts its training. Raises ValueError for invalid settings."""
         with self._commands:
-            self.anew(given)
+            self.build_net(values)
             self._learn()
 
     def pause(self) -> None:
@@ -75,17 +75,17 @@ class Session:
         """Runs a single step, then pauses."""
         with self._commands:
             if not self._worker.is_busy:
-                self._learn(paused=True)
+                self._learn(start_paused=True)
             self._worker.step()
             self._set(phase="paused")
 
     def set_rate(self, value: Any) -> None:
         """Changes the learning rate from the next step on."""
-        rate = choices.checked_rate(value)
+        rate = choices.check_rate(value)
 
         def change() -> None:
             self.model.optimizer.learning_rate = rate  # type: ignore[union-attr]
-            self.chosen = replace(self.chosen, learning_rate=rate)
+            self.settings = replace(self.settings, learning_rate=rate)
             self._set()
 
         with self._commands:
@@ -94,15 +94,15 @@ class Session:
     def set_optimizer(self, name: Any, rate: Any) -> None:
         """Changes to a new optimizer, without state; the weights stay."""
         with self._commands:
-            chosen = replace(self.chosen, optimizer=name, learning_rate=choices.checked_rate(rate))
-            ran = self._worker.is_busy
-            paused = self._worker.paused
+            new = replace(self.settings, optimizer=name, learning_rate=choices.check_rate(rate))
+            was_busy = self._worker.is_busy
+            is_paused = self._worker.is_paused
             self._worker.stop()
-            self.chosen = chosen
-            choices.compile_net(self.model, chosen.optimizer, chosen.learning_rate)
+            self.settings = new
+            choices.compile_net(self.model, new.optimizer, new.learning_rate)
             self._set()
-            if ran:
-                self._learn(paused)
+            if was_busy:
+                self._learn(is_paused)
 
     def look_at(self, number: Any) -> None:
         """Displays another test image."""
@@ -132,61 +132,61 @@ class Session:
 
     def state(self) -> JsonObject:
         """Returns the state that the page shows."""
-        chosen = self.chosen
-        return {"phase": self.phase, "message": self.message, "net": chosen.net,
-                "data": chosen.data, "optimizer": chosen.optimizer,
-                "learning_rate": chosen.learning_rate, "batch_size": chosen.batch_size,
-                "epochs": chosen.epochs, "step": self.steps, "steps": self.goal,
+        settings = self.settings
+        return {"phase": self.phase, "message": self.message, "net": settings.net,
+                "data": settings.data, "optimizer": settings.optimizer,
+                "learning_rate": settings.learning_rate, "batch_size": settings.batch_size,
+                "epochs": settings.epochs, "step": self.steps, "steps": self.goal,
                 "steps_per_epoch": self._steps_per_epoch(), "parameters": self.model.count_params(),
                 "images_per_s": self.speed, "image": self.image,
                 "label": int(self.data.y_test[self.image]), "classes": self.data.classes,
-                "made": self.made, "tested": TESTED, "test_accuracy": self.test_accuracy}
+                "made": self.net_count, "tested": TEST_IMAGES, "test_accuracy": self.test_accuracy}
 
     def wait(self, version: int, seconds: float) -> int:
         """Waits for a newer version, at most this many seconds. Returns the current version."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.version != version, seconds)
+        with self._change:
+            self._change.wait_for(lambda: self.version != version, seconds)
             return self.version
 
-    def watch(self, more: int) -> None:
-        """Changes the number of open windows by `more`."""
-        with self._changed:
-            self.watchers += more
+    def watch(self, change: int) -> None:
+        """Changes the number of open windows by `change`."""
+        with self._change:
+            self.watchers += change
 
     # Jobs of the worker's thread.
 
-    def _make(self, chosen: choices.Settings) -> None:
+    def _make(self, settings: choices.Settings) -> None:
         """Builds an untrained net."""
-        self.data = choices.load(chosen.data)
-        self.model = choices.build(chosen).to(self._device)
+        self.data = choices.load(settings.data)
+        self.model = choices.build(settings).to(self._device)
         self.views = Views(self.model)
-        self.chosen = chosen
+        self.settings = settings
         self.image %= len(self.data.x_test)
-        self.learned = Curve()  # training loss and accuracy
-        self.tests = Curve()  # test accuracy
+        self.training_curve = Curve()  # training loss and accuracy
+        self.test_curve = Curve()  # test accuracy
         self.steps = 0
         self.goal = 0
         self.speed = 0.0
         self.test_accuracy: float | None = None
-        self.made = getattr(self, "made", 0) + 1  # number of nets built
+        self.net_count = getattr(self, "net_count", 0) + 1  # number of nets built
         self.take_view()
         self._set("new")
 
-    def _learn(self, paused: bool = False) -> None:
+    def _learn(self, start_paused: bool = False) -> None:
         if self.steps >= self.goal:
-            self.goal = self.steps + self.chosen.epochs * self._steps_per_epoch()
-        self._set("paused" if paused else "starting")
-        self._worker.run(self._train, paused)
+            self.goal = self.steps + self.settings.epochs * self._steps_per_epoch()
+        self._set("paused" if start_paused else "starting")
+        self._worker.run(self._train, start_paused)
 
     def _train(self) -> None:
         data = self.data
         reporter = Reporter(self, self._worker)
         epochs = -(-(self.goal - self.steps) // self._steps_per_epoch())
         try:
-            self._worker.pass_through()  # a training may start paused
+            self._worker.run_calls()  # a training may start paused
             if self._worker.stopping:
                 return
-            self.model.fit(data.x_train, data.y_train, self.chosen.batch_size, epochs, verbose=0, callbacks=reporter)
+            self.model.fit(data.x_train, data.y_train, self.settings.batch_size, epochs, verbose=0, callbacks=reporter)
             reporter.check_loss()
             if not self._worker.stopping:
                 self.test(len(data.x_test))
@@ -195,33 +195,33 @@ class Session:
             self._set("failed", str(error) or type(error).__name__)
 
     def _steps_per_epoch(self) -> int:
-        return -(-len(self.data.x_train) // self.chosen.batch_size)
+        return -(-len(self.data.x_train) // self.settings.batch_size)
 
     def take_view(self) -> None:
         """Records the net's current outputs for the image; called between two steps."""
-        self.view = {"step": self.steps, **self.views.described(self.data.x_test[self.image])}
+        self.view = {"step": self.steps, **self.views.describe(self.data.x_test[self.image])}
 
     def test(self, count: int) -> None:
         """Measures the accuracy on the first test images in chunks, between other calls."""
         right = 0
-        for i in range(0, count, TESTED):
-            answers = self.model.predict_on_batch(self.data.x_test[i : min(i + TESTED, count)])
+        for i in range(0, count, TEST_IMAGES):
+            answers = self.model.predict_on_batch(self.data.x_test[i : min(i + TEST_IMAGES, count)])
             right += int((answers.argmax(1) == self.data.y_test[i : i + len(answers)]).sum())
-            if count > TESTED:
-                self._worker.pass_through()
+            if count > TEST_IMAGES:
+                self._worker.run_calls()
         self.test_accuracy = right / count
-        self.tests.add(self.steps, 1.0, self.test_accuracy)
+        self.test_curve.add(self.steps, 1.0, self.test_accuracy)
 
-    def reached(self) -> None:
+    def report_progress(self) -> None:
         """Announces a change; called by the training thread."""
-        with self._changed:
+        with self._change:
             self._set("learning" if self.phase == "starting" else None)
 
     def _set(self, phase: str | None = None, message: str = "") -> None:
         """Sets the phase and message, and announces the change."""
-        with self._changed:
+        with self._change:
             if phase is not None:
                 self.phase = phase
                 self.message = message
             self.version += 1
-            self._changed.notify_all()
+            self._change.notify_all()

@@ -7,11 +7,11 @@ import numpy as np
 
 from ...files.json_text import JsonObject
 from ...models import Sequential
-from .explain import Explained, Seen, explain
+from .explain import Explained, LayerState, explain
 from .learning import Session
-from .views import described, packed
+from .views import describe_layers, pack
 
-KEPT = 16  # maximum number of looks; each needs less than a megabyte
+MOST_LOOKS = 16  # maximum number of looks; each needs less than a megabyte
 
 
 class Look:
@@ -19,15 +19,15 @@ class Look:
 
     def __init__(self, model: Sequential, image: np.ndarray, outputs: list[np.ndarray]) -> None:
         inputs = [image.astype(np.float32), *outputs]
-        self._seen = {layer.name: Seen(layer, x, y, layer.get_weights())
-                      for layer, x, y in zip(model.layers, inputs, outputs)}
-        self.described = {"picture": packed(image[..., 0]), **described(model, outputs)}
+        self._states = {layer.name: LayerState(layer, x, y, layer.get_weights())
+                        for layer, x, y in zip(model.layers, inputs, outputs)}
+        self.description = {"picture": pack(image[..., 0]), **describe_layers(model, outputs)}
 
     def explain(self, layer: str, place: tuple[int, ...]) -> Explained:
         """Calls `explain.explain`. Raises ValueError for an unknown layer or index."""
-        if layer not in self._seen:
-            raise ValueError(f"There is no layer {layer!r}. Layers: {', '.join(self._seen)}.")
-        return explain(self._seen[layer], place)
+        if layer not in self._states:
+            raise ValueError(f"There is no layer {layer!r}. Layers: {', '.join(self._states)}.")
+        return explain(self._states[layer], place)
 
 
 class Looks:
@@ -36,24 +36,24 @@ class Looks:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._lock = threading.Lock()
-        self._kept: dict[int, Look] = {}
+        self._looks: dict[int, Look] = {}
         self._numbers = itertools.count(1)
 
     def take(self, image: np.ndarray) -> JsonObject:
         """Records a look at an image (28, 28) of bytes. The result has its number for `explain`."""
         session = self._session
         pixels = image[..., None]
-        look, steps = session.do(lambda: (Look(session.model, pixels, session.views.of(pixels)), session.steps))
+        look, steps = session.do(lambda: (Look(session.model, pixels, session.views.compute(pixels)), session.steps))
         with self._lock:
             number = next(self._numbers)
-            self._kept[number] = look
-            for old in list(self._kept)[:-KEPT]:
-                del self._kept[old]
-        return {"look": number, "step": steps, **look.described}
+            self._looks[number] = look
+            for oldest in list(self._looks)[:-MOST_LOOKS]:
+                del self._looks[oldest]
+        return {"look": number, "step": steps, **look.description}
 
     def explain(self, number: int, layer: str, place: tuple[int, ...]) -> Explained:
         """Explains a number. Raises ValueError for a look, layer or index that does not exist."""
-        look = self._kept.get(number)
+        look = self._looks.get(number)
         if look is None:
             raise ValueError("This view of the image is no longer available. Choose the image again.")
         return look.explain(layer, place)

@@ -14,7 +14,7 @@ REPORT = 0.2  # seconds between two views of the training net
 TEST = 1.0  # minimum seconds between two tests
 SHARE = 0.01  # maximum fraction of the time for tests
 SMOOTH = 0.4  # weight of the latest interval in the displayed speed
-TESTED = 500  # number of images per test
+TEST_IMAGES = 500  # number of images per test
 
 
 class Reporter(Callback):
@@ -24,9 +24,9 @@ class Reporter(Callback):
         self._session = session
         self._worker = worker
         self._logs: Logs = {}
-        self._begun = self._tested = time.perf_counter()  # start of the next point's interval
+        self._start = self._last_test = time.perf_counter()  # start of the next point's interval
         self._images = 0  # images in the next point's interval
-        self._test_took = 0.0
+        self._test_seconds = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._samples = 0  # images of this epoch up to the last point
@@ -35,17 +35,17 @@ class Reporter(Callback):
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         session = self._session
         worker = self._worker
-        size = self._session.chosen.batch_size
+        size = self._session.settings.batch_size
         session.steps += 1
         samples = min((batch + 1) * size, len(session.data.x_train))
         self._images += samples - batch * size
         self._logs = logs or {}
         now = time.perf_counter()
-        if now - self._begun >= REPORT or worker.paused or session.phase == "starting":
+        if now - self._start >= REPORT or worker.is_paused or session.phase == "starting":
             self._report(now, samples)
         before = time.perf_counter()
-        worker.pass_through()
-        self._begun += time.perf_counter() - before  # waiting does not count as training time
+        worker.run_calls()
+        self._start += time.perf_counter() - before  # waiting does not count as training time
         if worker.stopping or session.steps >= session.goal or not self._is_finite():
             self.model.stop_training = True
 
@@ -68,18 +68,18 @@ class Reporter(Callback):
         count = samples - self._samples
         loss, accuracy = ((after - before) / count for after, before in zip(sums, self._sums))
         if self._is_finite():
-            session.learned.add(session.steps, count, loss, accuracy)
-        if now - self._begun >= REPORT / 2:
-            speed = self._images / (now - self._begun)
+            session.training_curve.add(session.steps, count, loss, accuracy)
+        if now - self._start >= REPORT / 2:
+            speed = self._images / (now - self._start)
             session.speed += (speed - session.speed) * (SMOOTH if session.speed else 1.0)
         self._samples = samples
         self._sums = sums
         if session.watchers:
             session.take_view()
-        if now - self._tested >= max(TEST, self._test_took / SHARE):
-            session.test(TESTED)
-            self._tested = now
-            self._test_took = time.perf_counter() - now
-        self._begun = now
+        if now - self._last_test >= max(TEST, self._test_seconds / SHARE):
+            session.test(TEST_IMAGES)
+            self._last_test = now
+            self._test_seconds = time.perf_counter() - now
+        self._start = now
         self._images = 0
-        session.reached()
+        session.report_progress()

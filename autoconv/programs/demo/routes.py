@@ -16,7 +16,7 @@ from ...pictures.digit import as_mnist
 from . import choices
 from .learning import Session
 from .looks import Looks
-from .views import packed
+from .views import pack
 
 Arguments = Mapping[str, str]
 LARGEST_SIDE = 512  # maximum side of a drawing in pixels
@@ -29,14 +29,14 @@ class Routes:
         self._session = session
         self._looks = Looks(session)
         self.get: dict[str, Callable[[Arguments], Any]] = {
-            "/api/page": lambda arguments: {"offered": choices.offered(), "state": session.state()},
+            "/api/page": lambda arguments: {"offered": choices.options(), "state": session.state()},
             "/api/images": self._images,
             "/api/explain": lambda arguments: self._looks.explain(
                 _whole(arguments, "look"), arguments.get("layer", ""),
                 tuple(_whole({"place": part}, "place") for part in arguments.get("place", "").split(","))),
         }
         self.post: dict[str, Callable[[Arguments, bytes], Any]] = {
-            "/api/anew": self._command(lambda body: session.anew(_object(body))),
+            "/api/anew": self._command(lambda body: session.build_net(_object(body))),
             "/api/start": self._command(lambda body: session.start(_object(body))),
             "/api/pause": self._command(lambda body: session.pause()),
             "/api/resume": self._command(lambda body: session.resume()),
@@ -48,11 +48,11 @@ class Routes:
             "/api/draw": self._draw, "/api/look": self._look,
         }
 
-    def _command(self, run: Callable[[bytes], None]) -> Callable[[Arguments, bytes], Any]:
+    def _command(self, action: Callable[[bytes], None]) -> Callable[[Arguments, bytes], Any]:
         """Returns a route that runs a command and answers with the new state."""
 
         def answer(arguments: Arguments, body: bytes) -> JsonObject:
-            run(body)
+            action(body)
             return self._session.state()
 
         return answer
@@ -66,7 +66,7 @@ class Routes:
             of_class = np.flatnonzero(data.y_test == label)
             numbers.append(int(of_class[page % len(of_class)]))
         return {"numbers": numbers, "labels": data.classes,
-                "pictures": [packed(data.x_test[number, ..., 0]) for number in numbers]}
+                "pictures": [pack(data.x_test[number, ..., 0]) for number in numbers]}
 
     def _draw(self, arguments: Arguments, body: bytes) -> JsonObject:
         """Classifies a drawing of `width` x `height` bytes, row by row."""
@@ -75,17 +75,17 @@ class Routes:
             raise ValueError(f"A drawing of {width} x {height} pixels needs one byte per pixel. Received: {len(body)}.")
         picture = as_mnist(np.frombuffer(body, np.uint8).reshape(height, width))
         session = self._session
-        seen, steps = session.do(lambda: (session.views.described(picture[..., None]), session.steps))
-        return {"step": steps, "ink": bool(picture.any()), "classes": self._session.data.classes, **seen}
+        view, steps = session.do(lambda: (session.views.describe(picture[..., None]), session.steps))
+        return {"step": steps, "ink": bool(picture.any()), "classes": self._session.data.classes, **view}
 
     def _look(self, arguments: Arguments, body: bytes) -> JsonObject:
         """Inspects a test image, `{"image": number}`, or `{"picture": base64 of 28 x 28 bytes}`."""
-        given = _object(body)
+        fields = _object(body)
         data = self._session.data
-        if "picture" in given:
-            image = _picture(given["picture"])
+        if "picture" in fields:
+            image = _picture(fields["picture"])
         else:
-            number = given.get("image")
+            number = fields.get("image")
             if type(number) is not int or not 0 <= number < len(data.x_test):
                 raise ValueError(f"There are {len(data.x_test):,} test images. Received: image {number!r}.")
             image = data.x_test[number, ..., 0]
@@ -95,20 +95,20 @@ class Routes:
 def _object(body: bytes) -> JsonObject:
     """Parses a body as a JSON object; an empty body is an empty object."""
     try:
-        given = json_text.parse(body or b"{}")
+        fields = json_text.parse(body or b"{}")
     except ValueError:
-        given = None
-    if not isinstance(given, dict):
+        fields = None
+    if not isinstance(fields, dict):
         raise ValueError("The body must be a JSON object.")
-    return given
+    return fields
 
 
 def _fields(body: bytes, *names: str) -> list[Any]:
-    given = _object(body)
-    missing = [name for name in names if name not in given]
+    fields = _object(body)
+    missing = [name for name in names if name not in fields]
     if missing:
         raise ValueError(f"{missing[0]} is missing.")
-    return [given[name] for name in names]
+    return [fields[name] for name in names]
 
 
 def _whole(arguments: Arguments, name: str, least: int = 0, most: int = 10**9) -> int:
@@ -119,10 +119,10 @@ def _whole(arguments: Arguments, name: str, least: int = 0, most: int = 10**9) -
     return int(text)
 
 
-def _picture(given: Any) -> np.ndarray:
+def _picture(text: Any) -> np.ndarray:
     """Decodes a picture of 28 x 28 bytes from base64."""
     try:
-        data = base64.b64decode(given if isinstance(given, str) else "", validate=True)
+        data = base64.b64decode(text if isinstance(text, str) else "", validate=True)
     except (binascii.Error, ValueError):
         data = b""
     if len(data) != choices.SIDE**2:

@@ -45,8 +45,8 @@ HEADERS = {"Content-Security-Policy": "default-src 'none'; script-src 'self'; st
 class RefusedError(Exception):
     """A refused request, answered with only a status and a sentence."""
 
-    def __init__(self, status: HTTPStatus, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, status: HTTPStatus, reason: str) -> None:
+        super().__init__(reason)
         self.status = status
 
 
@@ -72,15 +72,15 @@ class Demo(ThreadingHTTPServer):
 
     def _bind(self, port: int) -> None:
         """Binds the port, or the next free one."""
-        for wanted in range(port, min(port + TRIES, 65536)) if port else (0,):
+        for candidate in range(port, min(port + TRIES, 65536)) if port else (0,):
             try:
-                super().__init__((HOST, wanted), Handler)
+                super().__init__((HOST, candidate), Handler)
                 break
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
         else:
-            raise OSError(f"The ports {port} to {wanted} are in use. Choose another port with --port N.")
+            raise OSError(f"The ports {port} to {candidate} are in use. Choose another port with --port N.")
         self.port = int(self.server_address[1])
         self.hosts = {f"{name}:{self.port}" for name in (HOST, "localhost")}
         self.cookie = f"autoconv-demo-{self.port}"  # browsers share cookies between ports

@@ -18,20 +18,20 @@ class Views:
         self.model = model
         self._outputs = Model(model.inputs, [layer.output for layer in model.layers])
 
-    def of(self, image: np.ndarray) -> list[np.ndarray]:
+    def compute(self, image: np.ndarray) -> list[np.ndarray]:
         """Returns the layers' outputs (..., C) for an image (H, W, C) of bytes. 0 for NaN."""
         return [np.nan_to_num(output[0]) for output in self._outputs.predict_on_batch(image[None])]
 
-    def described(self, image: np.ndarray) -> JsonObject:
+    def describe(self, image: np.ndarray) -> JsonObject:
         """Returns the image, each layer's maps, the first filters and the class scores."""
-        outputs = self.of(image)
-        return {"picture": packed(image[..., 0]), "filters": packed(first_filters(self.model)),
-                **described(self.model, outputs)}
+        outputs = self.compute(image)
+        return {"picture": pack(image[..., 0]), "filters": pack(first_filters(self.model)),
+                **describe_layers(self.model, outputs)}
 
 
-def described(model: Sequential, outputs: list[np.ndarray]) -> JsonObject:
+def describe_layers(model: Sequential, outputs: list[np.ndarray]) -> JsonObject:
     """Describes each layer with its output, and the class scores."""
-    layers = [{"name": layer.name, "kind": type(layer).__name__, "maps": packed(output)}
+    layers = [{"name": layer.name, "kind": type(layer).__name__, "maps": pack(output)}
               for layer, output in zip(model.layers, outputs) if not isinstance(layer, Rescaling)]
     return {"layers": layers, "scores": [round(float(score), 6) for score in outputs[-1]]}
 
@@ -41,7 +41,7 @@ def first_filters(model: Sequential) -> np.ndarray:
     return np.nan_to_num(next(layer for layer in model.layers if isinstance(layer, Conv2D)).kernel.numpy()[:, :, 0])
 
 
-def packed(array: np.ndarray) -> Packed:
+def pack(array: np.ndarray) -> Packed:
     """Scales numbers to bytes, from their minimum (at most 0) to their maximum, in base64."""
     low = min(float(array.min()), 0.0)
     high = max(float(array.max()), 0.0)

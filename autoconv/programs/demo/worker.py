@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Worker:
-    """`run` starts a job, which calls `pass_through` after each step; `do` runs a function between
+    """`run` starts a job, which calls `run_calls` after each step; `do` runs a function between
     two steps.
 
     So no reader sees half-changed weights. Only one thread runs kernels: OpenMP would create more
@@ -20,13 +20,13 @@ class Worker:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._asked: deque[tuple[Callable[[], Any], Future]] = deque()
+        self._change = threading.Condition()
+        self._calls: deque[tuple[Callable[[], Any], Future]] = deque()
         self._job: Callable[[], None] | None = None
-        self.paused = False
+        self.is_paused = False
         self._steps = 0
         self.stopping = False  # whether the job must end
-        self._closed = False
+        self._closing = False
         self._thread = threading.Thread(target=self._work, name="autoconv demo: the net", daemon=True)
         self._thread.start()
 
@@ -43,86 +43,86 @@ class Worker:
         if threading.current_thread() is self._thread:
             return function()
         answer: Future = Future()
-        with self._changed:
-            if self._closed:
+        with self._change:
+            if self._closing:
                 raise TimeoutError("The demo is closing.")
-            self._asked.append((function, answer))
-            self._changed.notify_all()
+            self._calls.append((function, answer))
+            self._change.notify_all()
         try:
             return answer.result(PATIENCE)
         except TimeoutError as error:
             answer.cancel()
             raise TimeoutError("The net is busy: its current step takes too long.") from error
 
-    def run(self, job: Callable[[], None], paused: bool = False) -> None:
+    def run(self, job: Callable[[], None], start_paused: bool = False) -> None:
         """Starts a job; no other job may exist."""
-        with self._changed:
+        with self._change:
             self._job = job
             self.stopping = False
-            self.paused = paused
+            self.is_paused = start_paused
             self._steps = 0
-            self._changed.notify_all()
+            self._change.notify_all()
 
-    def pass_through(self) -> None:
+    def run_calls(self) -> None:
         """Runs the waiting calls; the job calls it after each step. Fast if none waits."""
-        while self._asked or (self.paused and not self.stopping):
+        while self._calls or (self.is_paused and not self.stopping):
             self._answer()
-            with self._changed:
-                if self.paused and not self.stopping and self._steps:
+            with self._change:
+                if self.is_paused and not self.stopping and self._steps:
                     self._steps -= 1
                     return
-                self._changed.wait_for(lambda: self._asked or not self.paused or self._steps or self.stopping)
+                self._change.wait_for(lambda: self._calls or not self.is_paused or self._steps or self.stopping)
 
     def pause(self) -> None:
-        with self._changed:
-            self.paused = True
+        with self._change:
+            self.is_paused = True
 
     def resume(self) -> None:
-        with self._changed:
-            self.paused = False
+        with self._change:
+            self.is_paused = False
             self._steps = 0
-            self._changed.notify_all()
+            self._change.notify_all()
 
     def step(self) -> None:
         """Runs one more step, then pauses again."""
-        with self._changed:
-            self.paused = True
+        with self._change:
+            self.is_paused = True
             self._steps += 1
-            self._changed.notify_all()
+            self._change.notify_all()
 
     def stop(self) -> None:
         """Ends the job after its current step. Raises TimeoutError if the step does not end."""
-        with self._changed:
+        with self._change:
             self.stopping = True
-            self._changed.notify_all()
-            if not self._changed.wait_for(lambda: self._job is None, PATIENCE):
+            self._change.notify_all()
+            if not self._change.wait_for(lambda: self._job is None, PATIENCE):
                 raise TimeoutError("The current training step does not end.")
-            self.paused = False
+            self.is_paused = False
 
     def close(self) -> None:
         """Ends the job and the thread."""
         self.stop()
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        with self._change:
+            self._closing = True
+            self._change.notify_all()
         self._thread.join(PATIENCE)
 
     def _work(self) -> None:
-        while not self._closed:
+        while not self._closing:
             self._answer()
             if self._job is not None:
                 self._job()
-                with self._changed:
+                with self._change:
                     self._job = None
-                    self._changed.notify_all()
-            with self._changed:
-                self._changed.wait_for(lambda: self._asked or self._job is not None or self._closed)
+                    self._change.notify_all()
+            with self._change:
+                self._change.wait_for(lambda: self._calls or self._job is not None or self._closing)
         self._answer()
 
     def _answer(self) -> None:
         """Runs the waiting calls."""
-        for _ in range(len(self._asked)):
-            function, answer = self._asked.popleft()
+        for _ in range(len(self._calls)):
+            function, answer = self._calls.popleft()
             if answer.set_running_or_notify_cancel():
                 try:
                     answer.set_result(function())

@@ -50,37 +50,37 @@ def lines(title: str, series: Mapping[str, Sequence[float]], across: str) -> str
     low, high = low - margin, high + margin
     count = max(map(len, series.values()))
 
-    def at(place: int, value: float) -> tuple[float, float]:
+    def xy(place: int, value: float) -> tuple[float, float]:
         return (left + (right - left) * (place / (count - 1) if count > 1 else 0.5),
                 bottom - (bottom - top) * (value - low) / (high - low))
 
     parts = [_open(title, bottom + 54)]
     for value in _ticks(low, high):
-        y = at(0, value)[1]
+        y = xy(0, value)[1]
         parts.append(f'<path d="M{left} {y:.1f}H{right}" class="grid"/>'
                      f'<text x="{left - 5}" y="{y + 4:.1f}" class="tick" text-anchor="end">{value:.6g}</text>')
     for place in range(0, count, -(-count // 8)):
-        x = at(place, low)[0]
+        x = xy(place, low)[0]
         parts.append(f'<text x="{x:.1f}" y="{bottom + 15}" class="tick" text-anchor="middle">{place + 1}</text>')
     parts.append(f'<text x="{(left + right) / 2}" y="{bottom + 31}" class="tick" text-anchor="middle">'
                  f"{escape(across)}</text>")
     for i, (name, row) in enumerate(series.items()):
-        points = [(*at(place, v), v, place) for place, v in enumerate(row) if math.isfinite(v)]
+        points = [(*xy(place, v), v, place) for place, v in enumerate(row) if math.isfinite(v)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
         parts.append(f'<polyline points="{path}" class="series s{i % 4}"/>')
         for x, y, v, place in points if count <= 60 else ():
-            said = escape(f"{name}, {across} {place + 1}: {v:.6g}")
-            parts.append(f'<g><title>{said}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="3" class="dot s{i % 4}"/></g>')
+            text = escape(f"{name}, {across} {place + 1}: {v:.6g}")
+            parts.append(f'<g><title>{text}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="3" class="dot s{i % 4}"/></g>')
         x = left + 100 * i
         parts.append(f'<path d="M{x} {bottom + 45}h18" class="series s{i % 4}"/>'
                      f'<text x="{x + 24}" y="{bottom + 49}" class="tick">{escape(name)}</text>')
     if count == 1:
-        parts += _written([(*at(0, row[0]), f"{name} {row[0]:.5g}") for name, row in series.items()
-                           if row and math.isfinite(row[0])])
+        parts += _place([(*xy(0, row[0]), f"{name} {row[0]:.5g}") for name, row in series.items()
+                         if row and math.isfinite(row[0])])
     return "".join([*parts, "</svg>"])
 
 
-def _written(points: Sequence[tuple[float, float, str]]) -> list[str]:
+def _place(points: Sequence[tuple[float, float, str]]) -> list[str]:
     """Places texts to the right of their points (x, y), from the top down, without overlaps."""
     lowest, parts = 0.0, []
     for x, y, text in sorted(points, key=lambda point: point[1]):

@@ -25,7 +25,7 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300
 
 
-def _are(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _list_check(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(check, value))
 
 
@@ -37,32 +37,32 @@ def _or_null(check: Check) -> Check:
     return lambda value: value is None or check[0](value), f"{check[1]}, or null"
 
 
-def _stays_below(value: Any) -> bool:
+def _is_subpath(value: Any) -> bool:
     """Returns whether `value` is a relative path that stays inside its folder."""
     return _is_text(value) and not PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts
 
 
 _TEXT: Check = (_is_text, "a string")
 _NUMBER: Check = (_is_number, "a number")
-_TEXTS: Check = (_are(_is_text), "a list of strings")
+_TEXTS: Check = (_list_check(_is_text), "a list of strings")
 _COUNT = _whole(0)
-_ALWAYS: dict[str, Check] = {"model": _TEXT, "dataset": _TEXT, "data_dir": _or_null(_TEXT),
-                             "limit": _or_null(_whole(1)),
-                             "classes": (lambda value: _TEXTS[0](value) and bool(value),
-                                         "a list of names"), "batch_size": _whole(1)}
-_OF_A_FOLDER: dict[str, Check] = {"folder": _TEXT, "seed": _whole(0, 2**32 - 1),
-                                  "image_size": (lambda value: _are(_whole(1,
-                                                                           LARGEST_SIDE)[0])(value)
-                                                 and len(value) == 2, "two sizes in pixels")}
-_DRAWN_AGAIN: dict[str, Check] = {  # needed by runs of version 0.1, which do not list their held-out files
+_REQUIRED: dict[str, Check] = {"model": _TEXT, "dataset": _TEXT, "data_dir": _or_null(_TEXT),
+                               "limit": _or_null(_whole(1)),
+                               "classes": (lambda value: _TEXTS[0](value) and bool(value),
+                                           "a list of names"), "batch_size": _whole(1)}
+_FOLDER: dict[str, Check] = {
+    "folder": _TEXT, "seed": _whole(0, 2**32 - 1),
+    "image_size": (lambda value: _list_check(_whole(1, LARGEST_SIDE)[0])(value) and len(value) == 2,
+                   "two sizes in pixels")}
+_SPLIT: dict[str, Check] = {  # needed by runs of version 0.1, which do not list their held-out files
     "train_images": _COUNT, "skipped": _TEXTS,
     "validation_split": _or_null((lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")),
 }
-_IF_THERE: dict[str, Check] = {
+_OPTIONAL: dict[str, Check] = {
     "takes": _TEXT, "train_images": _COUNT, "test_images": _COUNT, "skipped": _TEXTS,
-    "held_out": (lambda value: isinstance(value, dict) and _stays_below(value.get("in")) and _are(_stays_below)(
+    "held_out": (lambda value: isinstance(value, dict) and _is_subpath(value.get("in")) and _list_check(_is_subpath)(
         value.get("files")), "an object with the folder 'in' and the 'files' in it"),
-    "epoch_seconds": (_are(_is_number), "a list of numbers"),
+    "epoch_seconds": (_list_check(_is_number), "a list of numbers"),
     "versions": (lambda value: isinstance(value, dict) and all(map(_is_text, value.values())), "an object of strings"),
     **{name: _or_null(_NUMBER) for name in ("train_images_per_s", "ms_per_step", "time_to_first_step_s", "compile_s",
                                             "total_s")},
@@ -77,15 +77,15 @@ def results(file: Path) -> JsonObject:
         raise ValueError(f"{file.name} is damaged: it is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file.name} must contain a JSON object. Received: {type(found).__name__}")
-    needed = _ALWAYS
+    required = _REQUIRED
     if "folder" in found:
-        needed = {**needed, **_OF_A_FOLDER, **({} if "held_out" in found else _DRAWN_AGAIN)}
-    missing = [name for name in needed if name not in found]
+        required = {**required, **_FOLDER, **({} if "held_out" in found else _SPLIT)}
+    missing = [name for name in required if name not in found]
     if missing:
         raise ValueError(f"{file.name} lacks {', '.join(missing)}")
-    for name, (will_do, wanted) in {**_IF_THERE, **needed}.items():
-        if name in found and not will_do(found[name]):
-            raise ValueError(f"{name} in {file.name} must be {wanted}. Received: {json.dumps(found[name])[:80]}")
+    for name, (check, valid) in {**_OPTIONAL, **required}.items():
+        if name in found and not check(found[name]):
+            raise ValueError(f"{name} in {file.name} must be {valid}. Received: {json.dumps(found[name])[:80]}")
     names.lookup("net", found["model"], nets.NETS)
     if "folder" not in found:
         names.lookup("dataset", found["dataset"], dict.fromkeys(datasets.NAMES))
@@ -98,11 +98,11 @@ def results(file: Path) -> JsonObject:
 
 def check_net(net: Model, classes: list[str]) -> None:
     """Raises ValueError unless the net maps a picture to a number for each of these classes."""
-    takes = net.input_shape
-    gives = net.output_shape
-    if not isinstance(takes, tuple) or len(takes) != 4 or gives != (None, len(classes)):
-        raise ValueError(f"its net must have input shape (None, height, width, channels) and output shape "
-                         f"(None, {len(classes)}), a number for each class. Received: {takes} and {gives}")
+    shape = net.input_shape
+    outputs = net.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 4 or outputs != (None, len(classes)):
+        raise ValueError("its net must have input shape (None, height, width, channels) and output shape "
+                         f"(None, {len(classes)}), a number for each class. Received: {shape} and {outputs}")
 
 
 def history(lines: Iterable[str]) -> dict[str, list[float]]:

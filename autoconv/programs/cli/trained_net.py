@@ -17,13 +17,13 @@ from ...pictures.inside import class_scores
 from . import runs
 
 
-class Trained(NamedTuple):
+class TrainedNet(NamedTuple):
     """A net, its classes, the scale of pixels 0..255, and whether it was trained on photos."""
 
     net: Model
     classes: Sequence[str]
     factor: float
-    on_photos: bool = False
+    photo_net: bool = False
 
     @property
     def shape(self) -> reading.Shape:
@@ -33,47 +33,47 @@ class Trained(NamedTuple):
     @property
     def kind(self) -> str:
         """The kind of input picture, an argument of `reading.read`."""
-        return reading.kind_for(self.shape, self.classes, self.on_photos)
+        return reading.picture_kind(self.shape, self.classes, self.photo_net)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Returns class probabilities (N, C) of pixels (N, H, W, C). A single output is class 1."""
-        found = class_scores(self.net, pixels * np.float32(self.factor))
-        return np.hstack([1 - found, found]) if found.shape[1] == 1 else found
+        scores = class_scores(self.net, pixels * np.float32(self.factor))
+        return np.hstack([1 - scores, scores]) if scores.shape[1] == 1 else scores
 
 
-def load(path: Path, device: Device) -> Trained:
+def load(path: Path, device: Device) -> TrainedNet:
     """Returns the net of a run's folder or of a model file. Raises a ClickException for other nets.
 
     The classes are the `class_names` in a .safetensors file, else numbers. A file's net receives
     pixels 0..255 if it scales them itself, else 0..1, as in the lectures' listings.
     """
     if path.is_dir() or path.suffix not in suffixes.SUFFIXES:
-        return _checked(path, of_run(*runs.restored(path, device)))
+        return _name_classes(path, from_run(*runs.load_run(path, device)))
     try:
         net = models.load_model(path, compile=False)
     except (OSError, TypeError, ValueError) as error:
         raise click.ClickException(f"The model in {path} cannot be read: {error}") from error
     net.to(device.name)
-    return _checked(path, Trained(net, tuple(net.class_names or ()), reading.factor(net)))
+    return _name_classes(path, TrainedNet(net, tuple(net.class_names or ()), reading.factor(net)))
 
 
-def of_run(net: Model, results: JsonObject) -> Trained:
+def from_run(net: Model, results: JsonObject) -> TrainedNet:
     """Returns the net of a run, with the settings in its run.json."""
-    return Trained(net, results["classes"], 1.0, "folder" in results)
+    return TrainedNet(net, results["classes"], 1.0, "folder" in results)
 
 
-def _checked(path: Path, trained: Trained) -> Trained:
+def _name_classes(path: Path, classifier: TrainedNet) -> TrainedNet:
     """Checks the net's shapes, and returns it with a name for each class."""
-    takes = trained.net.input_shape
-    gives = trained.net.output_shape
-    if not _is_shape(takes, 4) or not _is_shape(gives, 2) or gives[1] is None:
-        raise click.ClickException(f"The net in {path} has input shape {takes} and output shape {gives}. A net for "
-                                   "pictures needs (None, height, width, channels) and (None, classes).")
-    count = max(gives[1], 2)  # one output is the second of two classes
-    classes = trained.classes or tuple(map(str, range(count)))
+    input_shape = classifier.net.input_shape
+    output_shape = classifier.net.output_shape
+    if not _is_shape(input_shape, 4) or not _is_shape(output_shape, 2) or output_shape[1] is None:
+        raise click.ClickException(f"The net in {path} has input shape {input_shape} and output shape {output_shape}. "
+                                   "A net for pictures needs (None, height, width, channels) and (None, classes).")
+    count = max(output_shape[1], 2)  # one output is the second of two classes
+    classes = classifier.classes or tuple(map(str, range(count)))
     if len(classes) != count:
         raise click.ClickException(f"The net in {path} has {count} classes, but {len(classes)} class names.")
-    return trained._replace(classes=classes)
+    return classifier._replace(classes=classes)
 
 
 def _is_shape(shape: Any, rank: int) -> bool:
