@@ -16,12 +16,12 @@ def main() -> None:
     for name, kernel in sorted(assembly.kernels().items()):
         made = {}
         for dtype in kernel.dtypes:
-            served = assembly.served(kernel, dtype)
+            served = assembly.find_capabilities(kernel, dtype)
             made |= zip([(dtype, capability) for capability in served], assembly.assemble(kernel, dtype, *served))
         print(f"| `{name}` |", " | ".join(_cell(made.get(column)) for column in COLUMNS), "|")
 
 
-def _cell(made: assembly.Assembled | None) -> str:
+def _cell(made: assembly.MachineCode | None) -> str:
     if made is None:
         return ""
     return f"{made.registers}{f' +{made.stack}' * bool(made.stack)}{f' !{made.spills}' * bool(made.spills)}"

@@ -218,5 +218,5 @@ def _timed(replay: Any, times: int) -> dict[str, Any]:
     launched = time.perf_counter() - begun
     target.synchronize()
     done = time.perf_counter() - begun
-    busy = target.elapsed(replay, times)
+    busy = target.measure_time(replay, times)
     return {"replays": times, "gpu_us": 1e6 * busy, "host_us": 1e6 * launched / times, "wall_us": 1e6 * done / times}

@@ -154,11 +154,11 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(driver, "capability", lambda index: CAPABILITY)
         patch.setattr(driver, "version", lambda: (13, 0))
         patch.setattr(driver, "count", lambda: 1)
-        patch.setattr(driver, "gpu_of", lambda address: 0)
+        patch.setattr(driver, "find_gpu", lambda address: 0)
         patch.setattr(driver, "memory", lambda index: MEMORY)
         patch.setattr(device_cuda, "_opened", {})
         patch.setattr(kernels, "prepare", lambda *given: None)  # each kernel is compiled at its first launch
-        patch.setattr(kernels.CudaKernel, "compiled_before", lambda *given: True)
+        patch.setattr(kernels.CudaKernel, "is_compiled", lambda *given: True)
         patch.setattr(runtime.Gpu, "capture", lambda gpu, *given: graph(*given))
         for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface", "event",
                      "event_elapsed_time", "pinned_array"):

@@ -141,7 +141,7 @@ class Runner:
 
 def _known(op: OnnxOp, node: Read, inputs: list[Any]) -> list[np.ndarray]:
     """Computes results outside the recording, as they are the same in every replay."""
-    with trace.aside(), no_grad():
+    with trace.suspend_recording(), no_grad():
         given = [each if each is None or place in op.host else on_device(each, devices.get("cpu"))
                  for place, each in enumerate(inputs)]
         found = op.function(node.attributes, *given)

@@ -68,7 +68,7 @@ class MPI(Ranks):
             self._begin(part, _is_there, [part], 1)
             return
         free = self._staging[part.size, part.dtype]  # free buffers in pinned memory, which a GPU fills
-        host = free.pop() if free else part.pinned()
+        host = free.pop() if free else part.allocate_pinned()
         self._staged.append(host)
         self._begin(host, part.begin_copy_to(host), [part], 1)
 

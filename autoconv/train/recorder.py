@@ -55,7 +55,7 @@ class Recorder:
         self.close()
         self._trace = self._device.trace()
         self._trace.graphs = self.graphs
-        self._trace.between = between
+        self._trace.on_call = between
         with self._trace.record(SHARED):
             draw()
 

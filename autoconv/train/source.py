@@ -51,11 +51,11 @@ class Source:
         self._order_there: Any = self._order
         self._sent: dict[int, list[Any]] = {}
         to_send = sum(a.size * dtype.itemsize for a, dtype in zip(arrays, self._dtypes) if dtype is not None)
-        self._fits = device.has_room_for(to_send)
+        self._fits = device.can_hold(to_send)
         self._series = device.series if (self._fits or self.staged) and ranks.size == 1 else 1
         if self._fits:
-            self._there = [None if a is None else device.placed(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
-            self._order_there = None if self.staged else device.placed(self._order)
+            self._there = [None if a is None else device.place_data(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
+            self._order_there = None if self.staged else device.place_data(self._order)
 
     @property
     def steps(self) -> int:

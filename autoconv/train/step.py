@@ -188,7 +188,7 @@ class Step:
                 self._dry_run()
         finally:
             ranks.current.reset(token)
-        self.space.device.prepare(dry.found, report)
+        self.space.device.prepare(dry.kernels, report)
 
     def prepare_alone(self) -> None:
         """Compiles a step's kernels before its first run; shows this only on a terminal."""
@@ -295,7 +295,7 @@ class Steps:
             if len(same) >= KEPT and (oldest := self._kept.pop(same[0], None)) is not None:
                 oldest.recorder.close()
             step = self._kept[kind, *key] = make()
-            step.space.device.when_short(self.give_back)
+            step.space.device.on_low_memory(self.give_back)
             step.has_kernels = (kind, *key) in self._seen
             self._seen.add((kind, *key))
             self.reasons[kind], step.recorder.graphs = step.recorder.reasons, self.graphs[kind]

@@ -210,7 +210,7 @@ def test_tensor_copies_what_shows_itself_by_dlpack():
 
 
 def test_pinned_memory_is_the_host_s():
-    assert device.of_dlpack(Only(np.zeros(3), kind=3)).name == "cpu"
+    assert device.find_dlpack_device(Only(np.zeros(3), kind=3)).name == "cpu"
 
 
 def test_what_cannot_be_taken_over_is_an_error():

@@ -7,7 +7,7 @@ import pytest
 
 from autoconv.kernels.cuda import driver
 
-if not driver.installed():
+if not driver.is_installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 
 from numba import cuda
@@ -509,7 +509,7 @@ def test_a_cubin_says_what_the_assembler_says():
     for name in ("outer.weight_gradient_exact_large", "arith.add_parts"):
         kernel = assembly.kernels()[name]
         found = ptx.compiled(kernel, kernel.types("float32"))
-        made = assembly.assembled(found.text, (8, 0))
+        made = assembly.assemble_ptx(found.text, (8, 0))
         (entry,) = ptx.cubin.kernels(made.cubin)
         assert (entry.registers, entry.local, entry.shared) == (made.registers, made.stack, found.extents["shared"])
         assert [offset for offset, _ in entry.parameters] == list(found.offsets.values())

@@ -62,7 +62,7 @@ def machine(monkeypatch):
     """Makes a machine with this driver, or without one (None), and with the package or not."""
     def made(library, installed=True, toolkit=13, missing=None):
         monkeypatch.setattr(driver, "library", lambda: library)
-        monkeypatch.setattr(driver, "installed", lambda: installed)
+        monkeypatch.setattr(driver, "is_installed", lambda: installed)
         monkeypatch.setattr(driver, "installed_version", lambda package: "0.30.4")
         monkeypatch.setattr(driver, "toolkit", lambda: toolkit)
         monkeypatch.setattr(libraries, "missing_part", lambda: missing)
@@ -193,7 +193,7 @@ def test_tensors_of_two_gpus_do_not_mix():
 def test_whose_memory_it_is(machine):
     """An address does not fit into a C int."""
     machine(Driver(H200, T4))
-    assert [driver.gpu_of(address) for address in (7 << 32, (1 << 40) + 5)] == [0, 1]
+    assert [driver.find_gpu(address) for address in (7 << 32, (1 << 40) + 5)] == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:x", "gpu", ""])

@@ -20,8 +20,8 @@ from ...engine.errors import DeviceError
 from .. import caching, trace
 from .. import kernel as kernels
 from ..compilers import Compilers
-from ..kernel import Kernel, Wanted
-from ..locks import Lock, given_back, kernel_lock
+from ..kernel import Kernel, TypedKernels
+from ..locks import Lock, kernel_lock, release_on_exit
 from ..threads import take_number
 from .linking import HelperCompiler, KernelCompiler
 
@@ -62,18 +62,18 @@ class CpuKernel(Kernel):
         self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=compiler)(function)
         if self.is_ours:
             self._dispatcher._cache = _DiskCache(self._file)
-        self._decides = self.typed.index(True)
+        self._decides = self.dtype_flags.index(True)
 
     def __call__(self, *args: Any) -> None:
         dtype, recorder = args[self._decides].dtype, trace.current()
         if isinstance(recorder, trace.DryRun):
-            recorder.found[self, dtype] = None
+            recorder.kernels[self, dtype] = None
             return
         if dtype not in self._ready:
-            if not self.compiled_before(dtype):
+            if not self.is_compiled(dtype):
                 _expect_more()
             self.compile(dtype)
-        given = args if recorder is None else trace.resolved(args)
+        given = args if recorder is None else trace.resolve(args)
         if self.parallel:
             with kernel_lock:
                 take_number()
@@ -87,18 +87,18 @@ class CpuKernel(Kernel):
         """Returns Numba's parameter types. Raises TypeError except for float32 and float64."""
         if dtype not in _FLOATS:
             raise TypeError(f"Kernels compute in float32 or float64. {self.name} received {dtype}: use .astype.")
-        return _normalized(self.spelled(dtype))
+        return _normalized(self.expand_signature(dtype))
 
-    def compiled_before(self, dtype: Any) -> bool:
+    def is_compiled(self, dtype: Any) -> bool:
         if numba.config.DISABLE_JIT:
             raise DeviceError("autoconv's kernels only run compiled. Received: NUMBA_DISABLE_JIT="
                               f"{numba.config.DISABLE_JIT}. Unset it before Python starts.")
-        return super().compiled_before(dtype)
+        return super().is_compiled(dtype)
 
-    def _compiled(self, dtype: np.dtype) -> Callable:
+    def _compile_or_load(self, dtype: np.dtype) -> Callable:
         types = self.types(dtype)
         _compilers.wait([f"{self.name}:{dtype}"])
-        with _compiling, given_back(global_compiler_lock._lock), warnings.catch_warnings():
+        with _compiling, release_on_exit(global_compiler_lock._lock), warnings.catch_warnings():
             # Numba warns about kernels that run on one thread
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
             self._dispatcher.disable_compile(False)
@@ -143,8 +143,8 @@ def recorded(function: Callable) -> Callable:
             function(*args)
         elif not isinstance(recorder, trace.DryRun):
             recorder.add(trace.HOST, function, args)
-            with trace.aside():
-                function(*trace.resolved(args))
+            with trace.suspend_recording():
+                function(*trace.resolve(args))
 
     return wrapper
 
@@ -165,12 +165,12 @@ def _expect_more() -> None:
         _compilers.start(AHEAD)
 
 
-def begin(wanted: Wanted) -> bool:
+def begin(wanted: TypedKernels) -> bool:
     """Starts compiling kernels in other processes. A call of an unfinished kernel waits for it."""
     return kernels.begin(wanted, cache_folder, lambda: _compilers)
 
 
-def prepare(wanted: Wanted, report: Callable[[int, int], None]) -> None:
+def prepare(wanted: TypedKernels, report: Callable[[int, int], None]) -> None:
     """Compiles or loads kernels before their first calls, as `kernel.prepare` does."""
     kernels.prepare(wanted, report, cache_folder, lambda: _compilers)
 
@@ -193,7 +193,7 @@ def _target_key() -> str:
 @cache
 def cache_folder() -> Path | None:
     """Returns the folder for compiled kernels; None, with a warning, if it is not writable."""
-    return caching.made_folder(f"kernels-{source_hash()}")
+    return caching.make_folder(f"kernels-{source_hash()}")
 
 
 def make_ready() -> None:

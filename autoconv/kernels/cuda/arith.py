@@ -127,19 +127,19 @@ def _cosine(a):
 
 
 def run_one(run: ItemKernel, a: Array, out: Array) -> None:
-    run(*threads(out, a), a.memory, out.memory, *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
+    run(*threads(out, a), a.memory, out.memory, *strided.layout(out.shape, a.layout(out.shape), out.layout(out.shape)))
 
 
 def run_two(run: ItemKernel, a: Array, b: Array, out: Array) -> None:
     shape = out.shape
     run(*threads(out, *(x for x in (a, b) if x.size > 1)), a.memory, b.memory, out.memory,
-        *strided.layout(shape, a.lying(shape), b.lying(shape), out.lying(shape)))
+        *strided.layout(shape, a.layout(shape), b.layout(shape), out.layout(shape)))
 
 
 def over_items(run: ItemKernel, *arrays: Array) -> None:
     """Runs a kernel with one thread per element of the last array; the others broadcast to it."""
     out = arrays[-1]
-    run(out.size, *(a.memory for a in arrays), *strided.layout(out.shape, *(a.lying(out.shape) for a in arrays)))
+    run(out.size, *(a.memory for a in arrays), *strided.layout(out.shape, *(a.layout(out.shape) for a in arrays)))
 
 
 def _run_either(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) -> None:
@@ -147,7 +147,7 @@ def _run_either(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array
         run_two(run[0], a, b, out)
         return
     run[1](*threads(out, a), a.memory, a.dtype.type(b), out.memory,
-           *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
+           *strided.layout(out.shape, a.layout(out.shape), out.layout(out.shape)))
 
 
 _FORMULAS = {name: inline(f) for name, f in {**elementwise.ARITHMETIC, "sin": _sine, "cos": _cosine}.items()}

@@ -58,7 +58,7 @@ def where(condition, a, b, out):
 
 def masked(condition, kept, a, out):
     """out = a where `condition` equals `kept` (True or False), else 0."""
-    places = strided.layout(out.shape, *(x.lying(out.shape) for x in (condition, a, out)))
+    places = strided.layout(out.shape, *(x.layout(out.shape) for x in (condition, a, out)))
     _masked(out.size, condition.memory, bool(kept), a.memory, out.memory, *places)
 
 
