@@ -137,7 +137,7 @@ def of(workload: Workload, batch_size: int) -> Plan:
     places, last = order.places(accesses), {}
     lines = []
     for i, (launch, access, place) in enumerate(zip(launches, accesses, places)):
-        before = (*place.after, last[place.stream]) if place.stream in last else place.after
+        before = (*place.dependencies, last[place.stream]) if place.stream in last else place.dependencies
         last[place.stream] = i
         lines.append(_line(launch, access, before))
     return Plan(workload.name, batch_size, lines)

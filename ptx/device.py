@@ -122,7 +122,7 @@ def graph(launches, numbers, there):
     differs from the recorded order if possible.
     """
     places = order.places([launch.accesses() for launch in launches])
-    before = [[*place.after, *[j for j in range(i) if places[j].stream == place.stream][-1:]]
+    before = [[*place.dependencies, *[j for j in range(i) if places[j].stream == place.stream][-1:]]
               for i, place in enumerate(places)]
     last_first: list[int] = []
     while len(last_first) < len(launches):
