@@ -204,18 +204,18 @@ def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering, lengt
         add_parts(out, y, **ending)
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`.
-    `scale` (F,) multiplies w. With `other` of y's shape, the result is max(y + other, 0).
+    `scale` (F,) multiplies w. With `addend` of y's shape, the result is max(y + addend, 0).
     """
     filters, each = y.shape[3], y.shape[3] // groups
     _launch(_FORWARD, x, w, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
-            (filters, each, filters, each), b=b, scale=scale, added=other, relu=relu or other is not None)
+            (filters, each, filters, each), b=b, scale=scale, added=addend, relu=relu or addend is not None)
 
 
-def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
+def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
     """`conv2d` for calls that need no gradient; on a GPU there is no difference."""
-    conv2d(x, w, b, y, window, groups, relu, scale, other)
+    conv2d(x, w, b, y, window, groups, relu, scale, addend)
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:

@@ -200,9 +200,9 @@ def _first_weight_gradient(x, y, winner, dy, dw, db, window: Window) -> None:
     outer_product(_FIRST_WEIGHT_GRADIENT, x, (y, winner, dy), dw, db, gathering, 4 * math.prod(y.shape[:3]))
 
 
-def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, masked: bool = False) -> None:
-    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `masked`, dx
-    is 0 where x is not above 0: the gradient before the ReLU that computed x.
+def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, mask_dx: bool = False) -> None:
+    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `mask_dx`,
+    dx is 0 where x is not above 0: the gradient before the ReLU that computed x.
     """
     # the first layer: its gradient would be large and is read only once
     if dx is None and x.shape[3] % 4:
@@ -214,7 +214,7 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, maske
     spread = arrays.empty(x.gpu, shape, x.dtype)
     _unpool(y, winner, dy, spread)
     conv2d_weight_grad(x, spread, dw, db, window)
-    if masked:
+    if mask_dx:
         conv2d_masked_input_grad(spread, w, x, dx, window)
     elif dx is not None:
         conv2d_input_grad(spread, w, dx, window)

@@ -256,12 +256,12 @@ def binary_logits_grad(t, x, dy, dx):
     _slope(_binary_logits_grad, dx.size, t, x, dy, dx)
 
 
-def squared(t, x, loss):
+def squared_error(t, x, loss):
     """loss = mean((x - t)^2)."""
     _score(_squared, t, x, loss)
 
 
-def squared_grad(t, x, dy, dx):
+def squared_error_grad(t, x, dy, dx):
     """dx = 2 (x - t) dy / C."""
     _slope(_squared_grad, dx.size, t, x, dy, dx)
 

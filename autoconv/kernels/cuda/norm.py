@@ -229,10 +229,10 @@ def moments(x, parts, mean, variance):
     _moments((-(-mean.size // COLUMNS),), x, partial, 1 / x.shape[0], mean, variance)
 
 
-def normalize(x, mean, scale, shift, relu, y, other=None):
-    """y = (x - mean) scale + shift, plus `other` if given. `relu` sets negative values to 0."""
-    two = other is not None
-    over_rows(_NORMALIZE, x, other if two else x, two, mean, scale, shift, relu, y)
+def normalize(x, mean, scale, shift, relu, y, addend=None):
+    """y = (x - mean) scale + shift, plus `addend` if given. `relu` sets negative values to 0."""
+    has_addend = addend is not None
+    over_rows(_NORMALIZE, x, addend if has_addend else x, has_addend, mean, scale, shift, relu, y)
 
 
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
@@ -260,12 +260,12 @@ def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, s
                   scale, shift)
 
 
-def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift):
-    """folded (R,C) = w (R,C) scale, shift (C,) = (b - mean) scale + beta, with scale = gamma /
+def fold(w, b, gamma, beta, mean, variance, epsilon, w_folded, shift):
+    """w_folded (R,C) = w (R,C) scale, shift (C,) = (b - mean) scale + beta, with scale = gamma /
     sqrt(variance + epsilon). b or beta = None is equivalent to zeros, gamma = None to ones.
     """
     vectors = *bias(b, mean), *bias(gamma, mean), *bias(beta, mean)
-    _fold(w.size, w, *vectors, mean, variance, float(epsilon), folded, shift)
+    _fold(w.size, w, *vectors, mean, variance, float(epsilon), w_folded, shift)
 
 
 def moving_average(average, batch, momentum):
@@ -279,7 +279,7 @@ def combine_moments(gather, count, mean, variance, share):
         across.combine_moments(gather, count, mean, variance, share)
 
 
-def sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta):
+def sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total):
     """Calls across.sum_gradients on the host, so a CUDA graph cannot contain this step."""
     if not isinstance(trace.current(), trace.DryRun):
-        across.sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta)
+        across.sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total)

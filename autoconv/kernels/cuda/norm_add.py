@@ -47,8 +47,8 @@ def _passed_products(size: int) -> BlockKernel:
 _PASSED_PRODUCTS = tuple(map(_passed_products, WIDTHS))
 
 
-def parameter_grads_add(x, y, dy, more, two, mean, inverse, parts, passed, dgamma, dbeta):
-    """passed = dy, or dy + more if `two`, where y > 0, otherwise 0; dgamma = sum of passed (x -
-    mean) inverse, dbeta = sum of passed, over rows.
+def parameter_grads_add(x, y, dy, second_dy, has_second_dy, mean, inverse, parts, masked_dy, dgamma, dbeta):
+    """masked_dy = dy, or dy + second_dy if `has_second_dy`, where y > 0, otherwise 0; dgamma = sum
+    of masked_dy (x - mean) inverse, dbeta = sum of masked_dy, over rows.
     """
-    add_products(summed(_PASSED_PRODUCTS, x, y, dy, more, two, mean, passed), inverse, dgamma, dbeta)
+    add_products(summed(_PASSED_PRODUCTS, x, y, dy, second_dy, has_second_dy, mean, masked_dy), inverse, dgamma, dbeta)

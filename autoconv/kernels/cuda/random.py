@@ -6,7 +6,7 @@ in uint64, because Numba computes the sum of a uint64 and an int64 in float64.
 
 import numpy as np
 
-from ..formulas import compiled, random_numbers
+from ..formulas import compile_formulas, random_numbers
 from ..formulas.random_numbers import HALF, ROUNDS
 from .array import Array, number
 from .fours import moving, portions, vector_kernel, width
@@ -18,8 +18,8 @@ from .ptx import global_index, times
 M0, M1 = random_numbers.MULTIPLIERS
 W0, W1 = random_numbers.WEYL
 
-_numbers = compiled(random_numbers, inline)
-uniform, noisy = _numbers.uniform, _numbers.noisy
+_numbers = compile_formulas(random_numbers, inline)
+uniform, add_noise = _numbers.uniform, _numbers.add_noise
 
 
 @intrinsic
@@ -97,7 +97,7 @@ def _gaussian_noise(count, x, added, scaled, seed, stream, first, y, by, before)
         b = item - times(n, by[0])
         words = philox(((first[0] + np.uint64(before + n)) << HALF) + np.uint64(b), stream[0], seed[0])
         for j in range(4 * b, min(4 * b + 4, x.shape[1])):
-            y[n, j] = noisy(x[n, j], words[j - 4 * b], a, s)
+            y[n, j] = add_noise(x[n, j], words[j - 4 * b], a, s)
 
 
 def bits(memory, seed, stream, first):
@@ -114,9 +114,9 @@ def dropout(x, scale, threshold, seed, stream, first, y):
     _by_blocks(_DROPOUT[width(x.shape[1], x, y) // 4], x, (scale, threshold), (seed, stream, first), y)
 
 
-def gaussian_noise(x, added, scaled, seed, stream, first, y):
-    """y = x + (added + scaled x) n. n is the normal number of the word that `dropout` would use."""
-    _by_blocks(_gaussian_noise, x, (added, scaled), (seed, stream, first), y)
+def gaussian_noise(x, stddev, rel_stddev, seed, stream, first, y):
+    """y = x + (stddev + rel_stddev x) n. n: the normal number of the word that `dropout` uses."""
+    _by_blocks(_gaussian_noise, x, (stddev, rel_stddev), (seed, stream, first), y)
 
 
 def _by_blocks(run, x, numbers, key, y):

@@ -56,10 +56,10 @@ def where(condition, a, b, out):
     arith.over_items(_where, condition, a, b, out)
 
 
-def masked(condition, kept, a, out):
-    """out = a where `condition` equals `kept` (True or False), else 0."""
+def mask(condition, keep, a, out):
+    """out = a where `condition` equals `keep` (True or False), else 0."""
     places = strided.layout(out.shape, *(x.layout(out.shape) for x in (condition, a, out)))
-    _masked(out.size, condition.memory, bool(kept), a.memory, out.memory, *places)
+    _masked(out.size, condition.memory, bool(keep), a.memory, out.memory, *places)
 
 
 def abs_grad(x, dy, dx):

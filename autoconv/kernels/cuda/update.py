@@ -109,9 +109,9 @@ def moving_average(average, w, momentum):
     _moving_average(w.size, average, w, _number(w, momentum))
 
 
-def adopt(w, average, whether):
-    """w = average, if `whether` is 1."""
-    _adopt(w.size, w, average, _number(w, whether))
+def adopt(w, average, condition):
+    """w = average, if `condition` is 1."""
+    _adopt(w.size, w, average, _number(w, condition))
 
 
 def decay(w, decay_factor):
