@@ -102,11 +102,11 @@ def kernels_in(value: object) -> Iterator[Kernel]:
             yield from kernels_in(item)
 
 
-def begin(kernels: TypedKernels, folder: Callable[[], Path | None], compilers: Callable[[], Compilers]) -> bool:
+def begin(pairs: TypedKernels, folder: Callable[[], Path | None], compilers: Callable[[], Compilers]) -> bool:
     """Starts compiling kernels into the cache folder in other processes. Returns False if that is
     impossible or not worthwhile; then this process must compile the kernels itself.
     """
-    longest_first = sorted((k for k in kernels if k[0].is_ours), key=lambda k: k[0].size, reverse=True)
+    longest_first = sorted((k for k in pairs if k[0].is_ours), key=lambda k: k[0].size, reverse=True)
     path = folder() if len(longest_first) > 1 else None
     if path is None or not caching.has_space(path):
         return False
@@ -115,10 +115,10 @@ def begin(kernels: TypedKernels, folder: Callable[[], Path | None], compilers: C
     return True
 
 
-def prepare(kernels: TypedKernels, report: Callable[[int, int], None], folder: Callable[[], Path | None],
+def prepare(pairs: TypedKernels, report: Callable[[int, int], None], folder: Callable[[], Path | None],
             compilers: Callable[[], Compilers]) -> None:
     """Prepares kernels. Calls `report(done, total)` before the first compilation and after each."""
-    missing = [(k, dtype) for k, dtype in kernels if not k.is_compiled(dtype)]
+    missing = [(k, dtype) for k, dtype in pairs if not k.is_compiled(dtype)]
     if missing:
         report(0, len(missing))
     elsewhere = begin(missing, folder, compilers)
@@ -128,5 +128,5 @@ def prepare(kernels: TypedKernels, report: Callable[[int, int], None], folder: C
         k.compile(dtype)
         if not elsewhere:
             report(done, len(missing))
-    for k, dtype in kernels:
+    for k, dtype in pairs:
         k.compile(dtype)

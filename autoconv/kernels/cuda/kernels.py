@@ -194,9 +194,9 @@ def block_kernel(signature: str, threads: int, name: str = "", dtypes: tuple[str
     return lambda function: BlockKernel(function, signature, name or function.__name__, threads, dtypes, tensor_cores)
 
 
-def prepare(kernels: TypedKernels, report: Callable[[int, int], None]) -> None:
+def prepare(pairs: TypedKernels, report: Callable[[int, int], None]) -> None:
     """Prepares kernels for the current GPU, as `kernel.prepare` does."""
-    base.prepare(kernels, report, store.folder, lambda: _compilers(*map(str, capability())))
+    base.prepare(pairs, report, store.folder, lambda: _compilers(*map(str, capability())))
 
 
 @cache
