@@ -207,11 +207,11 @@ def _sums(launch: Any, tile: Any) -> Product:
 
 def _resident(name: str) -> int:
     """Returns how many blocks of a product a multiprocessor holds at once."""
-    from autoconv.kernels.cuda.fragments import layout
+    from autoconv.kernels.cuda.fragments import make_layout
 
     tile = products()[name]
     of_rows = 0 if "weight_gradient" in name else 16 * tile.rows
-    shared = 4 * tile.stages * layout(tile, False, False).size + of_rows
+    shared = 4 * tile.stages * make_layout(tile, False, False).size + of_rows
     return max(1, min(SHARED // shared, REGISTERS // (registers(name) * tile.threads), THREADS // tile.threads))
 
 

@@ -46,9 +46,8 @@ class Compilers:
         with self._condition, contextlib.suppress(OSError, RuntimeError):
             while len(self._feeders) < min(os.cpu_count() or 1, count):
                 process = subprocess.Popen(
-                    [sys.executable, *self._command], env={**os.environ, "PYTHONPATH": path},
-                    text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
+                    [sys.executable, *self._command], env={**os.environ, "PYTHONPATH": path}, text=True,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 )
                 thread = threading.Thread(target=self._feed, args=(process,), daemon=True)
                 try:

@@ -115,8 +115,8 @@ def begin(pairs: TypedKernels, folder: Callable[[], Path | None], compilers: Cal
     return True
 
 
-def prepare(pairs: TypedKernels, report: Callable[[int, int], None], folder: Callable[[], Path | None],
-            compilers: Callable[[], Compilers]) -> None:
+def prepare(pairs: TypedKernels, report: Callable[[int, int], None],
+            folder: Callable[[], Path | None], compilers: Callable[[], Compilers]) -> None:
     """Prepares kernels. Calls `report(done, total)` before the first compilation and after each."""
     missing = [(k, dtype) for k, dtype in pairs if not k.is_compiled(dtype)]
     if missing:

@@ -160,18 +160,16 @@ class Team:
     `set_num_threads`), which is restored after each replay. The caller of `begin` and `end` holds
     the `kernel_lock`.
 
-    clock, processor_clock: return the elapsed seconds and the processor seconds of all the
-    process's threads. get_count, set_count: read and set the user's number.
+    clock, usage: return the elapsed seconds and the processor seconds of all the process's
+    threads. get, put: read and set the user's number.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter,
-                 processor_clock: Callable[[], float] = time.process_time,
-                 get_count: Callable[[], int] = get_num_threads,
-                 set_count: Callable[[int], None] = set_num_threads) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, usage: Callable[[], float] = time.process_time,
+                 get: Callable[[], int] = get_num_threads, put: Callable[[int], None] = set_num_threads) -> None:
         self._clock = clock
-        self._processor_clock = processor_clock
-        self._get_count = get_count
-        self._set_count = set_count
+        self._usage = usage
+        self._get = get
+        self._put = put
         # changes of the number up to now; a pace measured before the last change is no longer valid
         self.changes = -1
         self._last = 0.0  # time when the last replay ended
@@ -193,7 +191,7 @@ class Team:
 
     def _restart(self) -> None:
         self._seconds = self._usual = 0.0
-        self._window_start = self._clock(), self._processor_clock()
+        self._window_start = self._clock(), self._usage()
 
     def begin(self) -> tuple[float, int | None]:
         """Sets the number of threads before a replay; skipped for brief work while `fewer` is None.
@@ -207,8 +205,8 @@ class Team:
         elif now - self._last > FORGOTTEN:
             self._restart()
         elif self.fewer is not None:
-            limit = self._get_count()
-            self._set_count(min(self.fewer, limit))
+            limit = self._get()
+            self._put(min(self.fewer, limit))
         return now, limit
 
     def end(self, entry: tuple[float, int | None], pace: Pace) -> None:
@@ -217,7 +215,7 @@ class Team:
         """
         now, (start, limit) = self._clock(), entry
         if limit is not None:
-            self._set_count(limit)
+            self._put(limit)
         if pace.changes != self.changes:
             pace.add(now - start, self.changes)
         elif self.fewer is None and pace.seconds < BRIEF:
@@ -243,8 +241,8 @@ class Team:
         before.
         """
         wall = now - self._window_start[0]
-        spent = self._processor_clock() - self._window_start[1]
-        limit = self._get_count()
+        spent = self._usage() - self._window_start[1]
+        limit = self._get()
         count = min(self._choice or limit, limit)
         share = spent / wall / count
         if not self._due:
@@ -286,7 +284,7 @@ class Team:
         gains = {phase.threads: phase.times / (LESS if phase.threads < first.threads else MORE) for phase in others}
         best = min(gains, key=gains.__getitem__)
         if gains[best] < present:
-            self._settle(None if best >= self._get_count() else best)
+            self._settle(None if best >= self._get() else best)
             return
         cost = sum(max(0.0, phase.seconds * (1 - present / phase.times)) for phase in others)
         self.fewer = self._choice

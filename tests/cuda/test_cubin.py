@@ -36,8 +36,8 @@ DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._sums", "norm._moments", 
 
 @pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in sorted(ALL) for dtype in ALL[name].dtypes])
 def test_assembles(name, dtype):
-    capabilities = assembly.find_capabilities(ALL[name], dtype)
-    *_, last = several = assemble(ALL[name], dtype, *(c for c in capabilities if c != TURING))
+    *_, last = several = assemble(
+        ALL[name], dtype, *(c for c in assembly.find_capabilities(ALL[name], dtype) if c != TURING))
     for made in several:
         assert made.cubin[:4] == b"\x7fELF"
         assert 0 < made.registers <= 255

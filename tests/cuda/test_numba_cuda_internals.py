@@ -26,8 +26,7 @@ def test_a_version_without_kernels_apart_from_their_dispatcher(monkeypatch):
     monkeypatch.delattr(internals._dispatcher, "_Kernel")
     texts = internals.ptx(RELU.function, RELU.types("float32"), {}, [(8, 0), (9, 0, "a")])
     assert [text.partition(".target ")[2].split()[0] for text in texts] == ["sm_80", "sm_90a"]
-    # a process that compiles gives up: see prepare
-    with pytest.raises(AttributeError), internals.pretend_capability((8, 0)):
+    with pytest.raises(AttributeError), internals.pretend_capability((8, 0)):  # a compiler gives up: see prepare
         internals.compile_kernel(RELU.function, RELU.types("float32"), {})
 
 

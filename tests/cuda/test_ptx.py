@@ -601,7 +601,7 @@ def test_whole_numbers_of_32_bits_are_right_up_to_their_ends():
             product[i] = times(a[i], b[i])
             inside[i] = within(a[i], b[i])
             if a[i] >= 0 and b[i] > 0:
-                quotient[i] = gather.divided(a[i], (divisors[i, 0], divisors[i, 1], divisors[i, 2]))
+                quotient[i] = gather.divide(a[i], (divisors[i, 0], divisors[i, 1], divisors[i, 2]))
 
     product, quotient, inside = (np.zeros(a.size, np.int64) for _ in range(3))
     ptx.launch(kernel, 1, 256, (a.size, a, b, divisors, product, quotient, inside))

@@ -25,8 +25,8 @@ class Array(OnGpu):
     __slots__ = ("_native", "base", "dtype", "shape", "size", "start", "strides")
     __hash__ = None  # type: ignore[assignment]  # unhashable, like NumPy's arrays
 
-    def __init__(self, base: GpuMemory, start: int, shape: tuple[int, ...], strides: tuple[int, ...],
-                 dtype: Any) -> None:
+    def __init__(self, base: GpuMemory, start: int, shape: tuple[int, ...],
+                 strides: tuple[int, ...], dtype: Any) -> None:
         self.base = base
         self.start = start
         self.shape = shape

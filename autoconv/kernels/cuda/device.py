@@ -189,8 +189,8 @@ def versions() -> dict[str, str | None]:
         **{package: driver.installed_version(package) for package in packages},
         "driver": "for CUDA {}.{}".format(*driver.version()) if has_driver else None,
         "nvrtc": libraries.version("nvrtc"), "nvjitlink": libraries.version("nvJitLink"),
-        "nvvm": None if nvvm is None else nvvm.abs_path, **({} if home is None else {"toolkit": os.environ[home]}),
-    }
+        "nvvm": None if nvvm is None else nvvm.abs_path,
+    **({} if home is None else {"toolkit": os.environ[home]}), }
 
 
 def describe_all() -> dict[str, str]:

@@ -52,11 +52,11 @@ HITS = (  # `scores` are the softmax if it was merged, otherwise the logits
 CLOSE = Member(step._close_step, joint.CLOSE, "_ totals", "totals", "totals")
 SUMS_OF_ROWS = (
     Member(step._accumulate, joint.SUM, "loss weights factor totals slot", "loss", "totals"),
-    Member(step._accumulate, joint.SECOND_SUM, "hits more_weights more_factor totals more_slot", "hits", "totals"),
+    Member(step._accumulate, joint.SECOND_SUM, "hits weights2 factor2 totals slot2", "hits", "totals"),
     CLOSE,
 )
 SUMS = (
-    Member(step._accumulate, joint.SECOND_SUM, "more more_weights more_factor totals more_slot", "totals", "totals"),
+    Member(step._accumulate, joint.SECOND_SUM, "values2 weights2 factor2 totals slot2", "totals", "totals"),
     CLOSE,
 )
 
@@ -87,9 +87,9 @@ def _classifier(launches: list[Launch], core: Launch) -> list[Launch]:
     count, classes, t, x, values = core.arguments
     rows = ((count * classes,), (count, classes), (count, classes, 1))
     shapes = {**dict.fromkeys(("t", "x", "y", "dx", "scores", "targets"), rows),
-              **dict.fromkeys(("labels", "dy", "true_classes", "hits", "weights", "more_weights"), ((count,),))}
-    group = _Group(launches, core, joint.CROSSENTROPY, {"t": t, "x": x, "loss": values, "classes": classes}, "loss",
-                   shapes)
+              **dict.fromkeys(("labels", "dy", "true_classes", "hits", "weights", "weights2"), ((count,),))}
+    group = _Group(launches, core, joint.CROSSENTROPY,
+                   {"t": t, "x": x, "loss": values, "classes": classes}, "loss", shapes)
     group.take(*ROWS)
     group.roles["scores"] = group.roles.get("y", x)
     group.take(*HITS)
@@ -109,7 +109,7 @@ def _sums(launches: list[Launch], core: Launch) -> list[Launch]:
     roles = {"values": values, "weights": weights, "factor": factor, "slot": slot, "totals": totals}
     group = _Group(launches, core, joint.SUM, roles, "totals", {})
     group.take(*SUMS)
-    return launches if group.is_alone else group.replace(joint._sums, 1, {"more": values, "more_weights": weights})
+    return launches if group.is_alone else group.replace(joint._sums, 1, {"values2": values, "weights2": weights})
 
 
 class _Group:
@@ -121,8 +121,8 @@ class _Group:
     reshaped to the first of them.
     """
 
-    def __init__(self, launches: list[Launch], core: Launch, part: int, roles: dict[str, Any], output: str,
-                 shapes: Mapping[str, tuple[tuple[int, ...], ...]]) -> None:
+    def __init__(self, launches: list[Launch], core: Launch, part: int, roles: dict[str, Any],
+                 output: str, shapes: Mapping[str, tuple[tuple[int, ...], ...]]) -> None:
         self._launches = launches
         self.roles = roles
         self._written_names = {output}
@@ -146,7 +146,7 @@ class _Group:
         """Returns all launches, with the group's launches replaced by one launch of `kernel`.
         `defaults` are arguments that have no role.
         """
-        values = {"factor": 0.0, "more_factor": 0.0, "slot": 0, "more_slot": 0, **defaults, **self.roles,
+        values = {"factor": 0.0, "factor2": 0.0, "slot": 0, "slot2": 0, **defaults, **self.roles,
                  "parts": sum(self._parts.values())}
         arguments = tuple(values[name] for name in inspect.signature(kernel.function).parameters)
         late = self._find_late(self._parts) or ()

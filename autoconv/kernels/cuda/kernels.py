@@ -126,8 +126,7 @@ class Launch:
     @property
     def dtypes(self) -> set[np.dtype]:
         """Returns the dtypes of the array arguments declared with T: usually only one dtype."""
-        flags = self.kernel.dtype_flags
-        return {a.dtype for a, has_t in zip(self.arguments, flags) if has_t and isinstance(a, OnGpu)}
+        return {a.dtype for a, has_t in zip(self.arguments, self.kernel.dtype_flags) if has_t and isinstance(a, OnGpu)}
 
     @property
     def dtype(self) -> np.dtype:
@@ -148,9 +147,8 @@ class Launch:
         accesses = []
         for argument, reads_only in zip(self.arguments, self.kernel.reads_only, strict=True):
             if isinstance(argument, OnGpu):
-                array = argument.native
-                start = pointer(array)
-                accesses.append((start, start + array.size * array.dtype.itemsize, not reads_only))
+                start = pointer(argument.native)
+                accesses.append((start, start + argument.native.size * argument.native.dtype.itemsize, not reads_only))
         return accesses
 
 
@@ -171,8 +169,8 @@ class BlockKernel(CudaKernel):
     `blocks` is the grid size, a tuple of one to three numbers.
     """
 
-    def __init__(self, function: Callable, signature: str, name: str, threads: int, dtypes: tuple[str, ...],
-                 tensor_cores: bool | None) -> None:
+    def __init__(self, function: Callable, signature: str, name: str, threads: int,
+                 dtypes: tuple[str, ...], tensor_cores: bool | None) -> None:
         super().__init__(function, signature, name)
         self.threads = threads
         self.dtypes = dtypes

@@ -116,8 +116,8 @@ def _most_parts(tile: Tile, length: int, least: int) -> int:
     return -(-stages // PART_STAGES) if stages > least else 1
 
 
-def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length: int, left: bool, right: bool,
-           least: int = 0) -> int:
+def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length: int, left: bool,
+           right: bool, least: int = 0) -> int:
     """Returns the number of the tile for a result (rows, columns). It depends only on the shapes,
     so that every GPU adds in the same order.
 

@@ -186,8 +186,8 @@ class _Series:
             """Returns an argument of a launch, moved to row i if it is one of the numbers."""
             if not isinstance(argument, Array) or id(argument.base) not in views:
                 return argument
-            return Array(views[id(argument.base)], i * width + argument.start, argument.shape, argument.strides,
-                         argument.dtype)
+            return Array(views[id(argument.base)], i * width + argument.start, argument.shape,
+                         argument.strides, argument.dtype)
 
         self.graph = owner.capture([replace(launch, arguments=tuple(move_to_row(i, a) for a in launch.arguments))
                                     for i in range(times) for launch in launches], self._rows, self._memory)
