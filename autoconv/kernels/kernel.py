@@ -76,16 +76,16 @@ def _is_ours(function: object) -> bool:
     return str(getattr(function, "__module__", "")).startswith(f"{__package__}.")
 
 
-def _code_size(function: object, counted: set[object]) -> int:
+def _code_size(function: object, functions: set[object]) -> int:
     function = getattr(function, "py_func", function)
-    if not isinstance(function, FunctionType) or function in counted:
+    if not isinstance(function, FunctionType) or function in functions:
         return 0
-    counted.add(function)
+    functions.add(function)
     names, spaces = function.__code__.co_names, [function.__globals__]
     spaces += [vars(module) for name in names if isinstance(module := spaces[0].get(name), ModuleType)]
     called = [space[name] for space in spaces for name in names if name in space]
     called += [cell.cell_contents for cell in function.__closure__ or ()]
-    return len(function.__code__.co_code) + sum(_code_size(f, counted) for f in called if _is_ours(f))
+    return len(function.__code__.co_code) + sum(_code_size(f, functions) for f in called if _is_ours(f))
 
 
 def find_kernels(module: ModuleType) -> dict[str, Any]:

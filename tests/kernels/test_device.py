@@ -127,7 +127,7 @@ def test_info_shows_each_gpu(machine):
 
 
 def test_the_versions_of_all_that_compiles(machine, monkeypatch):
-    monkeypatch.setattr(libraries, "loaded", lambda part: {"nvvm": SimpleNamespace(abs_path="/x/libnvvm.so")}.get(part))
+    monkeypatch.setattr(libraries, "load_library", lambda part: {"nvvm": SimpleNamespace(abs_path="/x/libnvvm.so")}.get(part))
     monkeypatch.setenv("CUDA_HOME", "/x")
     machine(Driver(H200))
     names = ["numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder"]
@@ -159,7 +159,7 @@ class Array:
 @pytest.fixture
 def two_gpus(machine, monkeypatch):
     machine(Driver(H200, T4))
-    modules = {"array": SimpleNamespace(Array=Array, put=Array, moved=lambda gpu, a: Array(gpu, a.values)),
+    modules = {"array": SimpleNamespace(Array=Array, put=Array, move=lambda gpu, a: Array(gpu, a.values)),
              "runtime": SimpleNamespace(gpu=lambda index: SimpleNamespace(index=index))}
     monkeypatch.setattr(device_cuda.CudaDevice, "module", lambda self, name: modules[name])
 
