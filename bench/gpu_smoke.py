@@ -88,7 +88,7 @@ def needed(target: Any, every: list[tuple[str, str]]) -> list[tuple[Any, np.dtyp
     with (dry := trace.DryRun()).record():
         for how, name in every:
             _convolution(target, how, name)
-    return list(dry.found)
+    return list(dry.kernels)
 
 
 def _convolution(target: Any, how: str, name: str) -> tuple[list[str], dict[str, np.ndarray]]:

@@ -588,7 +588,7 @@ EDGES = [0, 1, 2, 3, 7, 255, 256, 46340, 65535, 2**30, 2**31 - 2, 2**31 - 1]
 def test_whole_numbers_of_32_bits_are_right_up_to_their_ends():
     """What kernels compute places with: products, quotients by a multiplication, and whether 0 <= i < n."""
     from autoconv.kernels.cuda import gather
-    from autoconv.kernels.cuda.ptx import global_index, times, within
+    from autoconv.kernels.cuda.ptx import global_index, in_range, times
 
     pairs = [(a, b) for a in (*EDGES, -1, -3, -(2**31)) for b in EDGES]
     pairs += [((2**31 - 1) // b * b - 1, b) for b in (3, 7, 14, 23, 255, 641)]  # below a multiple
@@ -599,7 +599,7 @@ def test_whole_numbers_of_32_bits_are_right_up_to_their_ends():
         i = global_index()
         if i < count:
             product[i] = times(a[i], b[i])
-            inside[i] = within(a[i], b[i])
+            inside[i] = in_range(a[i], b[i])
             if a[i] >= 0 and b[i] > 0:
                 quotient[i] = gather.divide(a[i], (divisors[i, 0], divisors[i, 1], divisors[i, 2]))
 

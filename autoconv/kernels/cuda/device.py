@@ -123,7 +123,7 @@ class CudaDevice(Device):
 
     def constant(self, array: np.ndarray) -> Any:
         # copied only once, outside the recording, so that the recording stays complete
-        with trace.aside():
+        with trace.suspend_recording():
             return self.asarray(array)
 
     def from_dlpack(self, producer: Any) -> Any:
