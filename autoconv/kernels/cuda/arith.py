@@ -234,9 +234,9 @@ def sum(a, axes, out, divisor=1):
     length = math.prod(a.shape[i] for i in axes)
     partial = arrays.empty(out.gpu, (min(PARTS, max(1, length // LONG)), out.size),
                            np.float64 if out.dtype.kind == "f" else np.int64)
-    grid = [strided.layout(tuple(a.shape[i] for i in group), (start, tuple(a.strides[i] for i in group)))
+    geometry = [strided.layout(tuple(a.shape[i] for i in group), (start, tuple(a.strides[i] for i in group)))
             for start, group in ((a.start, outer_axes), (0, axes))]
-    _sum_parts(partial.size, a.memory, partial, *grid[0], length, *grid[1])
+    _sum_parts(partial.size, a.memory, partial, *geometry[0], length, *geometry[1])
     add_parts(out.size, partial, out.reshape(-1))
     if divisor != 1:
         _run_with_number(_EITHER["divide"], out, divisor, out)

@@ -1,16 +1,16 @@
-"""Transforms images (formulas/grid.py), with one thread per element of the result. The gradient
+"""Transforms images (formulas/geometry.py), with one thread per element of the result. The gradient
 has one thread per channel of a sample, so that all its sums are added in a fixed order.
 """
 
 import numpy as np
 
-from ..formulas import compile_formulas, grid
+from ..formulas import compile_formulas, geometry
 from .array import number
 from .kernels import inline, kernel
 from .ptx import global_index
 from .random import HALF, philox, uniform
 
-_geometry = compile_formulas(grid, inline)
+_geometry = compile_formulas(geometry, inline)
 set_transform, read_transform, source = _geometry.set_transform, _geometry.read_transform, _geometry.source
 pixel, blend = _geometry.pixel, _geometry.blend
 
