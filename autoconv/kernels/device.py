@@ -319,10 +319,10 @@ def real_numbers(array: Any, dtype: Any = None) -> np.ndarray:
         raise TypeError(f"Arrays must be readable by NumPy. Received: {type(array).__module__}."
                         f"{type(array).__name__}: {error}{remedy}") from error
     result_dtype = values.dtype if dtype is None else np.dtype(dtype)
-    for checked in (values.dtype, result_dtype):
-        if checked.kind in "cSU" or (checked.kind in "OMm" and checked is result_dtype):
-            remedy = " Pass its .real and .imag, or its np.abs()." if checked.kind == "c" else ""
-            raise TypeError(f"Tensors hold real numbers. Received dtype {checked}.{remedy}")
+    for candidate in (values.dtype, result_dtype):
+        if candidate.kind in "cSU" or (candidate.kind in "OMm" and candidate is result_dtype):
+            remedy = " Pass its .real and .imag, or its np.abs()." if candidate.kind == "c" else ""
+            raise TypeError(f"Tensors hold real numbers. Received dtype {candidate}.{remedy}")
     return np.asarray(values, result_dtype)
 
 

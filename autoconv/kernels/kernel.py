@@ -83,9 +83,9 @@ def _code_size(function: object, functions: set[object]) -> int:
     functions.add(function)
     names, spaces = function.__code__.co_names, [function.__globals__]
     spaces += [vars(module) for name in names if isinstance(module := spaces[0].get(name), ModuleType)]
-    called = [space[name] for space in spaces for name in names if name in space]
-    called += [cell.cell_contents for cell in function.__closure__ or ()]
-    return len(function.__code__.co_code) + sum(_code_size(f, functions) for f in called if _is_ours(f))
+    callees = [space[name] for space in spaces for name in names if name in space]
+    callees += [cell.cell_contents for cell in function.__closure__ or ()]
+    return len(function.__code__.co_code) + sum(_code_size(f, functions) for f in callees if _is_ours(f))
 
 
 def find_kernels(module: ModuleType) -> dict[str, Any]:

@@ -260,9 +260,9 @@ class Team:
         again.
         """
         near = {count - 1, count - count // 4, count // 2, count + 1, 2 * count, free, limit}
-        others = sorted({min(n, limit) for n in near if n > 0} - {count})
-        if others:
-            self._ahead, self._phases = [count, *others, count], []
+        candidates = sorted({min(n, limit) for n in near if n > 0} - {count})
+        if candidates:
+            self._ahead, self._phases = [count, *candidates, count], []
             self.fewer = count
         else:
             self._due = self._soonest = now + 1
@@ -279,14 +279,14 @@ class Team:
         """Adopts the best number of a search. The current number was measured first and last, so
         that one slow moment decides nothing.
         """
-        first, *others, last = self._phases
+        first, *candidates, last = self._phases
         present = min(first.times, last.times)
-        gains = {phase.threads: phase.times / (LESS if phase.threads < first.threads else MORE) for phase in others}
+        gains = {phase.threads: phase.times / (LESS if phase.threads < first.threads else MORE) for phase in candidates}
         best = min(gains, key=gains.__getitem__)
         if gains[best] < present:
             self._settle(None if best >= self._get() else best)
             return
-        cost = sum(max(0.0, phase.seconds * (1 - present / phase.times)) for phase in others)
+        cost = sum(max(0.0, phase.seconds * (1 - present / phase.times)) for phase in candidates)
         self.fewer = self._choice
         self._share = None
         self._due = now + max(LEAST, cost * (FEWER if self._choice else ALL))

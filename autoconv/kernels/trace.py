@@ -147,9 +147,9 @@ class Graphs:
 
     def describe(self) -> dict[str, Any] | None:
         """Returns the statistics as a dict, or None if no capture was tried."""
-        tried = self.count > 0 or self.reason is not None
+        has_tried = self.count > 0 or self.reason is not None
         return {"captured": self.reason is None, "graphs": self.count, "nodes": self.nodes,
-                "reason": self.reason} if tried else None
+                "reason": self.reason} if has_tried else None
 
 
 class Trace:

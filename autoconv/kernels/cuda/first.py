@@ -34,19 +34,19 @@ def make_item_locator(tile: Tile) -> tuple[int, Callable]:
     items) with each element's distance from tap (0, 0): in rows, in columns and in memory.
     """
     rows, depth, apart = tile.rows, tile.depth, tile.threads // tile.depth
-    each = rows // apart
+    loads = rows // apart
 
     @inline
     def locate(taps, channel, sizes, steps, divisors):
         k = cuda.blockIdx.x * rows + cuda.threadIdx.x // depth
-        for e in range(each):
+        for e in range(loads):
             i, j, c = gather.find_tap(k + e * apart, divisors)
             down, right = times(i, steps[0][2]), times(j, steps[1][2])
             taps[0, e], taps[1, e] = down, right
             taps[2, e] = times(times(down, sizes[1]) + right, sizes[2]) + c + channel
         return k
 
-    return each, locate
+    return loads, locate
 
 
 def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], is_pooled: bool) -> Callable:
@@ -54,7 +54,7 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], is_po
     `gather.outer_filling`.
     """
     rows, depth, apart = tile.rows, tile.depth, tile.threads // tile.depth
-    each, place, copy = rows // apart, layout.place_a, copies[0]
+    loads, place, copy = rows // apart, layout.place_a, copies[0]
     fill_b = (_filling_windows if is_pooled else gather.filling_gradients)(tile, layout, copies[1])
 
     @inline
@@ -71,7 +71,7 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], is_po
         r, t = times(p, steps[0][1]) + steps[0][0], times(q, steps[1][1]) + steps[1][0]
         item = times(times(times(n, height) + r, across) + t, every)
         row = cuda.threadIdx.x // depth
-        for e in range(each):
+        for e in range(loads):
             # the element after the last is always 1 (the bias); elements beyond it are never read
             if k + e * apart < items:
                 inside = m < end and in_range(r + taps[0, e], height) and in_range(t + taps[1, e], across)
@@ -143,12 +143,12 @@ def ones(tile: Tile, layout: Layout) -> Callable:
     from `items` on, in every stage. k is the number of the thread's first element.
     """
     depth, stages, size, place, apart = tile.depth, tile.stages, layout.size, layout.place_a, tile.threads // tile.depth
-    each = tile.rows // apart
+    loads = tile.rows // apart
 
     @inline
     def fill(smem, k, items):
         row, pixel = cuda.threadIdx.x // depth, cuda.threadIdx.x % depth
-        for e in range(each):
+        for e in range(loads):
             if k + e * apart >= items:
                 for stage in range(stages):
                     store(smem, stage * size + place(row, pixel, e * apart), 1)

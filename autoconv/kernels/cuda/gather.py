@@ -128,11 +128,11 @@ def _filling_rows(tile: Tile, layout: Layout, copy: Callable, is_strided: bool) 
     (0, 0), `tap` elements later in memory. `real`: whether the sum extends this far.
     """
     chunks, width, place = tile.depth // tile.widths[0], tile.widths[0], layout.place_a
-    each, apart = tile.rows * chunks // tile.threads, tile.threads // chunks
+    loads, apart = tile.rows * chunks // tile.threads, tile.threads // chunks
 
     @inline
     def fill(smem, start, tap, real, down, right, x, places, height, across):
-        for e in range(each):
+        for e in range(loads):
             row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
             item, r, t, _ = load4(places, 4 * (row + e * apart))
             inside = real and in_range(r + down, height) and in_range(t + right, across)
@@ -143,7 +143,7 @@ def _filling_rows(tile: Tile, layout: Layout, copy: Callable, is_strided: bool) 
         """Loads the same elements for strided convolutions: the strides reach only some pixels,
         whose distances in memory are smaller by the stride.
         """
-        for e in range(each):
+        for e in range(loads):
             mine, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
             item, r, t, _ = load4(places, 4 * (mine + e * apart))
             r, t = r + down, t + right
@@ -171,7 +171,7 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], trans
     (a_width, width), depth = tile.widths, tile.depth
     wide = (depth if transpose else tile.columns) // width  # pieces of a row of w in this stage
     rows = tile.columns if transpose else depth
-    each, apart, chunks = rows * wide // tile.threads, tile.threads // wide, depth // a_width
+    loads, apart, chunks = rows * wide // tile.threads, tile.threads // wide, depth // a_width
     b_start, place, copy = layout.b, layout.place_b, copies[1]
     fill_rows, fill_strided = (_filling_rows(tile, layout, copies[0], is_strided) for is_strided in (False, True))
 
@@ -195,7 +195,7 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], trans
         else:
             real, item = first + piece < columns, times(step * depth + row, length) + group + first + piece
             left = items - step * depth
-        for e in range(each):
+        for e in range(loads):
             inside = real and row + e * apart < left
             target = start + b_start + place(row, piece, e * apart)
             copy(smem, target, w, item + times(e * apart, length) if inside else 0, inside)
@@ -230,7 +230,7 @@ def outer_filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable],
     """
     depth, a_width = tile.depth, tile.widths[0]
     chunks = tile.rows // a_width
-    each, apart, place, copy = depth * chunks // tile.threads, tile.threads // chunks, layout.place_a, copies[0]
+    loads, apart, place, copy = depth * chunks // tile.threads, tile.threads // chunks, layout.place_a, copies[0]
     fill_b = (_filling_pooled if is_pooled else filling_gradients)(tile, layout, copies[1])
 
     @inline
@@ -242,7 +242,7 @@ def outer_filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable],
             down, right = steps[0][0] + times(taps[0, 0], steps[0][2]), steps[1][0] + times(taps[1, 0], steps[1][2])
             row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * a_width
             m = begin + step * depth + row
-            for e in range(each):
+            for e in range(loads):
                 if is_pooled:
                     n, p, q = find_pixel((m + e * apart) // 4, divisors)
                     p, q = 2 * p + (m + e * apart) % 4 // 2, 2 * q + (m + e * apart) % 2
@@ -270,12 +270,12 @@ def filling_gradients(tile: Tile, layout: Layout, copy: Callable) -> Callable:
     gradients of one stage's pixels, from number m on and before `end`. This block begins at column
     `first`.
     """
-    (wide, each, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], layout.b, layout.place_b
+    (wide, loads, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], layout.b, layout.place_b
 
     @inline
     def fill(smem, start, m, end, dy, first, columns, group, length):
         row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
-        for e in range(each):
+        for e in range(loads):
             pixel = m + row + e * apart
             inside = first + piece < columns and pixel < end
             item = times(pixel, length) + group + first + piece if inside else 0
@@ -288,13 +288,13 @@ def _filling_pooled(tile: Tile, layout: Layout, _: Callable) -> Callable:
     """Returns the same function as `filling_gradients`, for dy = (y, winner, dy) of 2x2 max
     pooling.
     """
-    (wide, each, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], layout.b, layout.place_b
+    (wide, loads, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], layout.b, layout.place_b
     read, write = reading(width)
 
     @inline
     def fill(smem, start, m, end, dy, first, columns, group, length):
         row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
-        for e in range(each):
+        for e in range(loads):
             pixel = m + row + e * apart
             inside = first + piece < columns and pixel < end
             item = times(pixel // 4, length) + group + first + piece if inside else 0
@@ -310,13 +310,13 @@ def ones(tile: Tile, layout: Layout) -> Callable:
     """
     width, stages, size, place = tile.widths[0], tile.stages, layout.size, layout.place_a
     chunks = tile.rows // width
-    each, apart = tile.depth * chunks // tile.threads, tile.threads // chunks
+    loads, apart = tile.depth * chunks // tile.threads, tile.threads // chunks
 
     @inline
     def fill(smem, k, items):
         if k >= items:
             for stage in range(stages):
-                for e in range(each):
+                for e in range(loads):
                     here = place(cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width, e * apart)
                     for i in range(width):
                         store(smem, stage * size + here + i, 1)

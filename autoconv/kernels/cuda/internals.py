@@ -53,8 +53,8 @@ _config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net has small launches
 
 def _errors() -> tuple[type[Exception], ...]:
     places = ("numba.cuda.cudadrv.driver", "CudaAPIError"), ("numba.cuda.cudadrv.error", "CudaSupportError")
-    found = [getattr(_first(module, "numba.cuda"), name, RuntimeError) for module, name in places]
-    return tuple(dict.fromkeys(found))
+    classes = [getattr(_first(module, "numba.cuda"), name, RuntimeError) for module, name in places]
+    return tuple(dict.fromkeys(classes))
 
 
 def _compiler_locks() -> list[Any]:
@@ -84,13 +84,13 @@ def pretend_capability(capability: Capability) -> Iterator[None]:
     gpu: Any = SimpleNamespace(compute_capability=capability)
     answers = ((_dispatcher, "get_current_device", gpu), (_devices, "get_context", SimpleNamespace(device=gpu)))
     patches = [(place, name, getattr(place, name), answer) for place, name, answer in answers if hasattr(place, name)]
-    before, _pretended_capability = _pretended_capability, capability
+    previous, _pretended_capability = _pretended_capability, capability
     for module, name, _, answer in patches:
         setattr(module, name, lambda answer=answer: answer)
     try:
         yield
     finally:
-        _pretended_capability = before
+        _pretended_capability = previous
         for module, name, function, _ in patches:
             setattr(module, name, function)
 
@@ -110,10 +110,10 @@ def target(capability: Capability) -> Target:
     """
     try:
         with pretend_capability(capability):
-            found = _first("numba.cuda.codegen").CUDACodeLibrary._ensure_cc(None, None)
+            parts = _first("numba.cuda.codegen").CUDACodeLibrary._ensure_cc(None, None)
     except _UNLIKE:
         return capability
-    return (found[0], found[1], found[2]) if len(found) == 3 and found[2] else (found[0], found[1])
+    return (parts[0], parts[1], parts[2]) if len(parts) == 3 and parts[2] else (parts[0], parts[1])
 
 
 @cache
@@ -150,12 +150,12 @@ def ptx(function: Callable, parameters: tuple, options: dict[str, Any], targets:
     """
     targets = list(targets)
     try:
-        stored = restore_kernel(load() or b"")
-        if (kernel := stored) is None:
+        cached_kernel = restore_kernel(load() or b"")
+        if (kernel := cached_kernel) is None:
             with pretend_capability(targets[0][:2]):
                 kernel = _dispatcher._Kernel(function, parameters, **options)
         texts = [_text(kernel, target) for target in targets]
-        if stored is None and (data := dump_kernel(kernel)) is not None:
+        if cached_kernel is None and (data := dump_kernel(kernel)) is not None:
             save(data)
         return texts
     except _UNLIKE:

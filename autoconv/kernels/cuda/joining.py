@@ -229,8 +229,8 @@ def _are_apart(roles: Mapping[str, Any], written_names: Iterable[str]) -> bool:
     spans = {name: _span(role) for name, role in roles.items() if isinstance(role, Array)}
     for name in written_names:
         start, stop = spans[name]
-        for other, (begin, end) in spans.items():
-            own = other == name or ({name, other} == {"y", "scores"} and (start, stop) == (begin, end))
+        for other_name, (begin, end) in spans.items():
+            own = other_name == name or ({name, other_name} == {"y", "scores"} and (start, stop) == (begin, end))
             if not own and start < end and begin < stop:
                 return False
     return True

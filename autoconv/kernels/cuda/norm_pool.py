@@ -81,10 +81,10 @@ def _input_grad_pool(size: int) -> BlockKernel:
                 for e in range(size):
                     dy_values[e], winners[e] = zero, 0
                 if p < oh and q < ow:
-                    pooled = ((n * oh + p) * ow + q) * columns + column
-                    fetch(here, peak, pooled)
-                    fetch(dy_values, dy, pooled)
-                    fetch(winners, winner, pooled)
+                    source = ((n * oh + p) * ow + q) * columns + column
+                    fetch(here, peak, source)
+                    fetch(dy_values, dy, source)
+                    fetch(winners, winner, source)
                     for e in range(size):
                         if (here[e] - center[e]) * slope[e] + level[e] <= zero:
                             dy_values[e] = zero

@@ -26,7 +26,7 @@ def places(accesses: list[list[Access]]) -> list[Place]:
     """
     result: list[Place] = []
     # for each launch, a bit set of all launches that it waits for, directly or not
-    before: list[int] = []
+    ancestor_sets: list[int] = []
     depths: list[int] = []  # the length of each launch's longest chain of dependencies
     last: list[int] = []  # the last launch of each stream
     for i, access in enumerate(accesses):
@@ -35,15 +35,15 @@ def places(accesses: list[list[Access]]) -> list[Place]:
         for j in reversed(range(i)):
             if not ancestors >> j & 1 and conflict(access, accesses[j]):
                 parents.append(j)
-                ancestors |= before[j] | 1 << j
+                ancestors |= ancestor_sets[j] | 1 << j
         stream = choose_stream(parents, ancestors, last, depths)
         if stream == len(last):
             last.append(i)
         else:
-            parents, ancestors = [*parents, last[stream]], ancestors | before[last[stream]] | 1 << last[stream]
+            parents, ancestors = [*parents, last[stream]], ancestors | ancestor_sets[last[stream]] | 1 << last[stream]
             last[stream] = i
         result.append(Place(stream, tuple(j for j in parents if result[j].stream != stream)))
-        before.append(ancestors)
+        ancestor_sets.append(ancestors)
         depths.append(1 + max((depths[j] for j in parents), default=0))
     return result
 

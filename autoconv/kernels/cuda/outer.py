@@ -35,7 +35,7 @@ def _outer(name: str, tile: Tile, tensor_cores: bool, is_pooled: bool) -> BlockK
     filling = first.filling if is_first else gather.outer_filling
     reading = first.winners_of_b if is_first and is_pooled else reading_b
     run = summing(tensor_cores, tile, layout, filling(tile, layout, copies, is_pooled), reading)
-    (each, locate), fill_ones = windows.make_item_locator(tile), windows.ones(tile, layout)
+    (loads, locate), fill_ones = windows.make_item_locator(tile), windows.ones(tile, layout)
     rows, columns, depth = tile.rows, tile.columns, tile.depth
     size, whole, height = layout.size * tile.stages, tile.widths[1] == 4, tile.warp_rows // 8
 
@@ -44,7 +44,7 @@ def _outer(name: str, tile: Tile, tensor_cores: bool, is_pooled: bool) -> BlockK
     @inline
     def product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
         smem, sums = cuda.shared.array(size, x.dtype, 128), cuda.local.array((height, COLUMNS), x.dtype)
-        taps = cuda.local.array((3, each), "int32")
+        taps = cuda.local.array((3, loads), "int32")
         group, part, items = cuda.blockIdx.z // lengths[2], cuda.blockIdx.z % lengths[2], sizes[4]
         first, begin = cuda.blockIdx.y * columns, part * length
         end = min(count, begin + length)

@@ -86,13 +86,13 @@ def _load(name, width):
     @intrinsic
     def load(typing, array, index):
         def build(context, builder, signature, arguments):
-            loaded = builder.load(_pointer(context, builder, array, *arguments, width))
+            value = builder.load(_pointer(context, builder, array, *arguments, width))
             if width == 1:
-                return loaded
-            loaded.align = _bytes(context, array.dtype) * width
+                return value
+            value.align = _bytes(context, array.dtype) * width
             # a boolean is a byte in memory, but a single bit elsewhere
             model = context.data_model_manager[array.dtype]
-            items = [model.from_data(builder, builder.extract_element(loaded, INT32(i))) for i in range(width)]
+            items = [model.from_data(builder, builder.extract_element(value, INT32(i))) for i in range(width)]
             return cgutils.pack_array(builder, items, ty=context.get_value_type(array.dtype))
 
         return (array.dtype if width == 1 else types.UniTuple(array.dtype, width))(array, types.int64), build
@@ -210,9 +210,9 @@ def load_matrices(*distances):
                 context, builder, arguments[2]).data
             for i, distance in enumerate(distances):
                 asm = f"ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{$0, $1, $2, $3}}, [$4 + {4 * distance}];"
-                loaded = builder.call(ir.InlineAsm(function, asm, "=f,=f,=f,=f,r,~{memory}", side_effect=True), [place])
+                value = builder.call(ir.InlineAsm(function, asm, "=f,=f,=f,=f,r,~{memory}", side_effect=True), [place])
                 for j in range(4):
-                    builder.store(builder.extract_value(loaded, j), builder.gep(data, [INT32(4 * i + j)]))
+                    builder.store(builder.extract_value(value, j), builder.gep(data, [INT32(4 * i + j)]))
             return context.get_dummy_value()
 
         return types.void(smem, types.int64, out), build

@@ -247,7 +247,7 @@ def gpu(index: int) -> Gpu:
     """
     driver.check(index)
     try:
-        opened = Gpu(index)
+        result = Gpu(index)
     except Exception as error:
         if not failures.code(error) and not isinstance(error, DRIVER_ERRORS):
             raise
@@ -257,8 +257,8 @@ def gpu(index: int) -> Gpu:
                           ) from error
     # at exit, Numba would unload the kernels that GPUs share once per GPU
     if gpu.cache_info().currsize:
-        atexit.register(opened._end)
-    return opened
+        atexit.register(result._end)
+    return result
 
 
 def pointer(native: Any) -> int:

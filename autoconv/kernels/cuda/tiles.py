@@ -107,8 +107,8 @@ def cut(tile: Tile, tiles: int, length: int, least: int = 0) -> tuple[int, int]:
     than this is not split.
     """
     stages = -(-length // tile.depth)
-    each = -(-stages // max(1, min(_most_parts(tile, length, least), FULL // (tile.threads // 32 * max(tiles, 1)))))
-    return max(1, -(-stages // max(each, 1))), each
+    share = -(-stages // max(1, min(_most_parts(tile, length, least), FULL // (tile.threads // 32 * max(tiles, 1)))))
+    return max(1, -(-stages // max(share, 1))), share
 
 
 def _most_parts(tile: Tile, length: int, least: int) -> int:
