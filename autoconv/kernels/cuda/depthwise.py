@@ -132,8 +132,7 @@ _FORWARD, _INPUT_GRADIENT, _WEIGHT_GRADIENT = (
 
 
 def depthwise_conv2d(x, w, b, y, window: Window, relu: bool = False) -> None:
-    """y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None; max(y, 0) with `relu`.
-    """
+    """y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None; max(y, 0) with `relu`."""
     flat_b, has_bias = bias(b, w)
     size = _width(w, x, y, flat_b)
     for portion, result in portions(size, x, y):

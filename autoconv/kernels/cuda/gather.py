@@ -47,7 +47,7 @@ def divisor(n: int) -> tuple[int, int, int]:
 
 @inline
 def divide(a, divisor):
-    """Returns a // n for divisor = divisor(n)."""
+    """Returns a // n. The argument `divisor` is what the function divisor(n) returns."""
     return multiply_shift(a, divisor[1], divisor[2])
 
 

@@ -30,7 +30,7 @@ from .runtime import pointer
 class Member(NamedTuple):
     """A launch that may be merged: its kernel, the part of joint.py that replaces it, and the
     parameter names in joint.py for its arguments; `_` marks arguments that follow from the shapes.
-    Arguments that are `required_names` must already be in the group, as the same memory.
+    Arguments in `required_names` must already be in the group, as the same memory.
     """
 
     kernel: CudaKernel
