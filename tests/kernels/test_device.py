@@ -127,8 +127,7 @@ def test_info_shows_each_gpu(machine):
 
 
 def test_the_versions_of_all_that_compiles(machine, monkeypatch):
-    nvvm = {"nvvm": SimpleNamespace(abs_path="/x/libnvvm.so")}
-    monkeypatch.setattr(libraries, "load_library", nvvm.get)
+    monkeypatch.setattr(libraries, "load_library", {"nvvm": SimpleNamespace(abs_path="/x/libnvvm.so")}.get)
     monkeypatch.setenv("CUDA_HOME", "/x")
     machine(Driver(H200))
     names = ["numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder"]

@@ -44,12 +44,11 @@ def _masked_products(size: int) -> BlockKernel:
     return run
 
 
-_MASKED_PRODUCTS = tuple(map(_masked_products, WIDTHS))
+_PRODUCTS = tuple(map(_masked_products, WIDTHS))
 
 
 def parameter_grads_add(x, y, dy, second_dy, has_second_dy, mean, inverse, parts, masked_dy, dgamma, dbeta):
     """masked_dy = dy, or dy + second_dy if `has_second_dy`, where y > 0, otherwise 0; dgamma = sum
     of masked_dy (x - mean) inverse, dbeta = sum of masked_dy, over rows.
     """
-    partial = compute_sums(_MASKED_PRODUCTS, x, y, dy, second_dy, has_second_dy, mean, masked_dy)
-    add_products(partial, inverse, dgamma, dbeta)
+    add_products(compute_sums(_PRODUCTS, x, y, dy, second_dy, has_second_dy, mean, masked_dy), inverse, dgamma, dbeta)

@@ -39,8 +39,7 @@ class Outbox:
             self._turn()
         start = self._half * self._size + self._position
         self._memory[start : start + size] = numbers.reshape(-1).view(np.uint8)
-        stream = int(self._gpu.stream.handle)
-        answer = driver.cuMemcpyHtoDAsync(address, self._address + start, size, stream)
+        answer = driver.cuMemcpyHtoDAsync(address, self._address + start, size, int(self._gpu.stream.handle))
         failures.check_result(answer, "send numbers to a GPU")
         self._position += -(-size // _ALIGNMENT) * _ALIGNMENT
 

@@ -133,8 +133,7 @@ def _average_grad(size: int) -> ItemKernel:
     def run(count, dy, dx, window, divisors):
         kh, kw, sh, sw, dh, dw, top, _, left, _ = window
         h, wide, oh, ow, item = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2], global_index()
-        pieces, total = divisors[1][0], cuda.local.array(size, dx.dtype)
-        dy_values = cuda.local.array(size, dx.dtype)
+        pieces, total, dy_values = divisors[1][0], cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
         if item < count:
             n, r, t, c = place(item, divisors)
             for e in range(size):
