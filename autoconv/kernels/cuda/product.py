@@ -137,8 +137,7 @@ def summing(tensor_cores: bool, tile: Tile, layout: Layout, fill: Callable, read
             for r in range(rows):
                 for c in range(COLUMNS):
                     for k in range(deep - 1):
-                        sums[r, c] += load(smem,
-                                           ((k * down * along + rank) * n_sums + r * COLUMNS + c) * 32 + lane)
+                        sums[r, c] += load(smem, ((k * down * along + rank) * n_sums + r * COLUMNS + c) * 32 + lane)
 
     @inline
     def run(smem, steps, source, sums):
