@@ -16,12 +16,12 @@ def main() -> None:
     for name, kernel in sorted(assembly.kernels().items()):
         codes = {}
         for dtype in kernel.dtypes:
-            served = assembly.served(kernel, dtype)
+            served = assembly.find_capabilities(kernel, dtype)
             codes |= zip([(dtype, capability) for capability in served], assembly.assemble(kernel, dtype, *served))
         print(f"| `{name}` |", " | ".join(_cell(codes.get(column)) for column in COLUMNS), "|")
 
 
-def _cell(code: assembly.Assembled | None) -> str:
+def _cell(code: assembly.MachineCode | None) -> str:
     if code is None:
         return ""
     return f"{code.registers}{f' +{code.stack}' * bool(code.stack)}{f' !{code.spills}' * bool(code.spills)}"

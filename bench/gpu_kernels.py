@@ -51,7 +51,7 @@ def measure(
 
 
 def _share(case: Case, target: Any, flops: float, bandwidth: float, repeats: int) -> dict[str, Any]:
-    seconds = [target.elapsed(case.call, repeats) for _ in range(TRIES)]
+    seconds = [target.measure_time(case.call, repeats) for _ in range(TRIES)]
     least = max(case.flops / flops, case.bytes / bandwidth)
     share = ceilings.Share(seconds, [flops], [bandwidth], [least / s for s in seconds])
     return ceilings.summarize(share, case.flops, case.bytes)

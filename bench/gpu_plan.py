@@ -138,7 +138,7 @@ def make_plan(workload: Workload, batch_size: int) -> Plan:
     places, last = order.places(accesses), {}
     lines = []
     for i, (launch, access, place) in enumerate(zip(launches, accesses, places)):
-        dependencies = (*place.after, last[place.stream]) if place.stream in last else place.after
+        dependencies = (*place.dependencies, last[place.stream]) if place.stream in last else place.dependencies
         last[place.stream] = i
         lines.append(_line(launch, access, dependencies))
     return Plan(workload.name, batch_size, lines)
@@ -209,11 +209,11 @@ def _sums(launch: Any, tile: Any) -> Product:
 
 def _resident(name: str) -> int:
     """Returns how many blocks of a product a multiprocessor holds at once."""
-    from autoconv.kernels.cuda.fragments import layout
+    from autoconv.kernels.cuda.fragments import make_layout
 
     tile = products()[name]
     of_rows = 0 if "weight_gradient" in name else 16 * tile.rows
-    shared = 4 * tile.stages * layout(tile, False, False).size + of_rows
+    shared = 4 * tile.stages * make_layout(tile, False, False).size + of_rows
     return max(1, min(SHARED // shared, REGISTERS // (registers(name) * tile.threads), THREADS // tile.threads))
 
 

@@ -88,7 +88,7 @@ def find_kernels(target: Any, pairs: list[tuple[str, str]]) -> list[tuple[Any, n
     with (dry := trace.DryRun()).record():
         for mode, name in pairs:
             _convolution(target, mode, name)
-    return list(dry.found)
+    return list(dry.kernels)
 
 
 def _convolution(target: Any, mode: str, name: str) -> tuple[list[str], dict[str, np.ndarray]]:
@@ -218,5 +218,5 @@ def _time_replays(replay: Any, times: int) -> dict[str, Any]:
     launched = time.perf_counter() - start
     target.synchronize()
     done = time.perf_counter() - start
-    busy = target.elapsed(replay, times)
+    busy = target.measure_time(replay, times)
     return {"replays": times, "gpu_us": 1e6 * busy, "host_us": 1e6 * launched / times, "wall_us": 1e6 * done / times}

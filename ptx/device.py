@@ -122,7 +122,7 @@ def graph(launches, numbers, there):
     differs from the recorded order if possible.
     """
     places = order.places([launch.accesses() for launch in launches])
-    before = [[*place.after, *[j for j in range(i) if places[j].stream == place.stream][-1:]]
+    before = [[*place.dependencies, *[j for j in range(i) if places[j].stream == place.stream][-1:]]
               for i, place in enumerate(places)]
     last_first: list[int] = []
     while len(last_first) < len(launches):
@@ -154,11 +154,11 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(driver, "capability", lambda index: CAPABILITY)
         patch.setattr(driver, "version", lambda: (13, 0))
         patch.setattr(driver, "count", lambda: 1)
-        patch.setattr(driver, "gpu_of", lambda address: 0)
+        patch.setattr(driver, "find_gpu", lambda address: 0)
         patch.setattr(driver, "memory", lambda index: MEMORY)
         patch.setattr(device_cuda, "_opened", {})
         patch.setattr(kernels, "prepare", lambda *given: None)  # each kernel is compiled at its first launch
-        patch.setattr(kernels.CudaKernel, "compiled_before", lambda *given: True)
+        patch.setattr(kernels.CudaKernel, "is_compiled", lambda *given: True)
         patch.setattr(runtime.Gpu, "capture", lambda gpu, *given: graph(*given))
         for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface", "event",
                      "event_elapsed_time", "pinned_array"):

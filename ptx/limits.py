@@ -72,7 +72,7 @@ def registers(text: str) -> int:
     from autoconv.kernels.cuda import assembly
 
     major, minor = re.search(r"^\s*\.target sm_(\d+)(\d)", text, re.MULTILINE).groups()
-    return assembly.assembled(text, (int(major), int(minor))).registers
+    return assembly.assemble_ptx(text, (int(major), int(minor))).registers
 
 
 def occupancy(registers: int, threads: int, shared: int, capability: tuple[int, int] = (8, 0)) -> int:

@@ -63,7 +63,7 @@ def file_needs_cuda(path: Path):
 @pytest.fixture(scope="module")
 def gpu_somewhere():
     """A GPU for the tests of a file: a real one, or one whose PTX runs in NumPy (ptx/)."""
-    if not driver.installed():
+    if not driver.is_installed():
         pytest.skip(f"{WITHOUT_CUDA}: pip install 'autoconv[cuda]'")
     if device_cuda.usable():
         yield

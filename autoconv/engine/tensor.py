@@ -281,7 +281,7 @@ def from_dlpack(array: Any) -> Tensor:
     """
     if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
         raise TypeError(f"from_dlpack takes an array with __dlpack__. Received: {type(array).__name__}. Use tensor().")
-    device = devices.of_dlpack(array)
+    device = devices.find_dlpack_device(array)
     return Tensor(device.from_dlpack(array), device=device)
 
 

@@ -85,7 +85,7 @@ class Variable(Tensor):
     def assign(self, value: Any) -> "Variable":
         """Writes `value`, without its gradient, in place. Returns the variable. Raises ValueError for another shape."""
         with enter_formula(None):
-            value = devices.real_numbers(devices.without_gradient(value))
+            value = devices.real_numbers(devices.detach(value))
         if value.shape != self.shape:
             raise ValueError(f"{self.name} has shape {self.shape}. Received a value of {value.shape}.")
         self.data[...] = value
@@ -93,11 +93,11 @@ class Variable(Tensor):
 
     def assign_add(self, value: Any) -> "Variable":
         """Adds `value`, of any shape that broadcasts, in place. Returns the variable."""
-        return self.assign(self.device.numpy(self.data) + np.asarray(devices.without_gradient(value), self.dtype))
+        return self.assign(self.device.numpy(self.data) + np.asarray(devices.detach(value), self.dtype))
 
     def assign_sub(self, value: Any) -> "Variable":
         """Subtracts `value`, of any shape that broadcasts, in place. Returns the variable."""
-        return self.assign(self.device.numpy(self.data) - np.asarray(devices.without_gradient(value), self.dtype))
+        return self.assign(self.device.numpy(self.data) - np.asarray(devices.detach(value), self.dtype))
 
 
 Parameter = Variable  # the name in PyTorch
@@ -115,7 +115,7 @@ def _check_shape(shape: Any, name: str) -> tuple[int, ...]:
 
 def _to_array(values: Any, shape: Any, dtype: Any) -> np.ndarray:
     """Converts values to an array: Python's numbers to float32 and int32, float64 arrays to float32."""
-    array = np.asarray(devices.real_numbers(devices.without_gradient(values)))
+    array = np.asarray(devices.real_numbers(devices.detach(values)))
     if dtype is None:
         dtype = {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype)
     array = array.astype(dtype)

@@ -141,7 +141,7 @@ class GraphRunner:
 
 def _compute_constants(op: OnnxOp, node: RawNode, inputs: list[Any]) -> list[np.ndarray]:
     """Computes results outside the recording, as they are the same in every replay."""
-    with trace.aside(), no_grad():
+    with trace.suspend_recording(), no_grad():
         args = [each if each is None or index in op.host else to_device(each, devices.get("cpu"))
                 for index, each in enumerate(inputs)]
         result = op.function(node.attributes, *args)

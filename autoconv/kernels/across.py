@@ -16,9 +16,9 @@ def combine_moments(gather: Gather, count: int, mean: Any, variance: Any, share:
 
     Chan, Golub and LeVeque: "Updating formulae", 1979.
     """
-    own = np.concatenate([[count], np.asarray(mean, np.float64), np.asarray(variance, np.float64)])
-    every = np.stack(gather(own))
-    counts, means, variances = every[:, :1], *np.split(every[:, 1:], 2, axis=1)
+    mine = np.concatenate([[count], np.asarray(mean, np.float64), np.asarray(variance, np.float64)])
+    moments = np.stack(gather(mine))
+    counts, means, variances = moments[:, :1], *np.split(moments[:, 1:], 2, axis=1)
     total = counts.sum()
     center = (counts * means).sum(0) / total
     mean[...] = center.astype(mean.dtype)
@@ -26,10 +26,11 @@ def combine_moments(gather: Gather, count: int, mean: Any, variance: Any, share:
     share[0] = count / total
 
 
-def sum_gradients(gather: Gather, share: np.ndarray, dgamma: Any, dbeta: Any, of_gamma: Any, of_beta: Any) -> None:
-    """of_gamma, of_beta (C,) = dgamma and dbeta summed over all ranks, times `share`. The factor
-    turns a mean over this rank's rows into a mean over all ranks' rows.
+def sum_gradients(gather: Gather, share: np.ndarray, dgamma: Any, dbeta: Any, dgamma_total: Any,
+                  dbeta_total: Any) -> None:
+    """dgamma_total, dbeta_total (C,) = dgamma and dbeta summed over all ranks, times `share`. This
+    factor turns a mean over this rank's rows into a mean over all ranks' rows.
     """
-    own = np.stack([np.asarray(dgamma, np.float64), np.asarray(dbeta, np.float64)])
-    total = np.stack(gather(own)).sum(0) * share[0]
-    of_gamma[...], of_beta[...] = total.astype(of_gamma.dtype)
+    sums = np.stack([np.asarray(dgamma, np.float64), np.asarray(dbeta, np.float64)])
+    total = np.stack(gather(sums)).sum(0) * share[0]
+    dgamma_total[...], dbeta_total[...] = total.astype(dgamma_total.dtype)

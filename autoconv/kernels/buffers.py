@@ -104,9 +104,9 @@ class Pool:
         try:
             memory = idle.pop()
         except IndexError:
-            for unused, known in list(self._sizes.items()):
-                if known.step < self._step - KEPT:
-                    self._sizes.pop(unused, None)
+            for old_size, blocks in list(self._sizes.items()):
+                if blocks.step < self._step - KEPT:
+                    self._sizes.pop(old_size, None)
             memory = Memory(size, idle.itself)
         buffer = idle.kind.from_address(memory.address)
         buffer.loan = loan = Loan(buffer, _give_back)

@@ -22,7 +22,7 @@ FORMULAS = Path(__file__).parent / "formulas"
 LAYOUT = "2"  # version of the file format; in version 1, the digest did not cover the file name
 LEAST = 1 << 24  # free bytes required before processes are started to fill the folder
 
-_said: set[str] = set()  # subjects that this process has already warned about
+_warned_subjects: set[str] = set()  # subjects that this process has already warned about
 
 
 def source_hash(sources: Path, *versions: str) -> str:
@@ -39,7 +39,7 @@ def source_hash(sources: Path, *versions: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def made_folder(name: str) -> Path | None:
+def make_folder(name: str) -> Path | None:
     """Returns the cache folder `name`, created if missing; None, with a warning, if it is not
     writable.
     """
@@ -51,7 +51,7 @@ def made_folder(name: str) -> Path | None:
     except OSError as error:
         if any(folder.glob(f"*{KERNEL}")):
             return folder  # existing kernels can still be read; the first failed write warns
-        _note_unwritable(folder, error)
+        _warn_unwritable(folder, error)
         return None
 
 
@@ -79,9 +79,8 @@ def read(path: Path | None) -> bytes | None:
         return None
     if _digest(path, data[DIGEST:]) == data[:DIGEST]:
         return data[DIGEST:]
-    _note(f"The compiled kernel {path} is damaged. This kernel, and any other damaged one, is "
-          "compiled again.",
-          str(path.parent))
+    _warn_once(f"The compiled kernel {path} is damaged. This kernel, and any other damaged one, is "
+               "compiled again.", str(path.parent))
     with contextlib.suppress(OSError):
         path.unlink()
     return None
@@ -96,22 +95,22 @@ def write(path: Path | None, data: bytes) -> None:
     try:
         atomic.write(path, _digest(path, data) + data, durable=False)
     except OSError as error:
-        _note_unwritable(path.parent, error)
+        _warn_unwritable(path.parent, error)
 
 
 def _digest(path: Path, data: bytes) -> bytes:
     return hashlib.sha256(f"{path.parent.name}/{path.name} ".encode() + data).digest()
 
 
-def _note_unwritable(folder: Path, error: OSError) -> None:
-    _note(f"The cache folder {folder} cannot be written ({error.strerror}), so every run compiles "
-          "its kernels again. Set AUTOCONV_CACHE_DIR to a writable folder.", f"unwritable {folder}")
+def _warn_unwritable(folder: Path, error: OSError) -> None:
+    _warn_once(f"The cache folder {folder} cannot be written ({error.strerror}), so every run compiles "
+               "its kernels again. Set AUTOCONV_CACHE_DIR to a writable folder.", f"unwritable {folder}")
 
 
-def _note(text: str, about: str) -> None:
+def _warn_once(text: str, subject: str) -> None:
     """Warns once per process about each subject."""
-    if about not in _said:
-        _said.add(about)
+    if subject not in _warned_subjects:
+        _warned_subjects.add(subject)
         warnings.warn(text, stacklevel=4)
 
 

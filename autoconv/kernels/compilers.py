@@ -26,7 +26,7 @@ class Compilers:
     """
 
     def __init__(self, module: str, *arguments: str) -> None:
-        self._run = ["-P", "-m", module, *arguments]
+        self._command = ["-P", "-m", module, *arguments]
         self._forget()
         atexit.register(self.end)
         if hasattr(os, "register_at_fork"):
@@ -35,18 +35,18 @@ class Compilers:
 
     def _forget(self) -> None:
         self._feeders: dict[subprocess.Popen, threading.Thread] = {}
-        self._left: deque[str] = deque()  # kernels that no process has started to compile
-        self._asked: dict[str, Future[bool]] = {}  # requested kernels that are not compiled yet
-        self._changed = interruptible_condition()
+        self._pending: deque[str] = deque()  # kernels that no process has started to compile
+        self._requests: dict[str, Future[bool]] = {}  # requested kernels that are not compiled yet
+        self._condition = interruptible_condition()
 
     def start(self, count: int) -> None:
         """Starts processes until there are `count` of them, or one per core."""
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
         # the system may allow no further process or thread
-        with self._changed, contextlib.suppress(OSError, RuntimeError):
+        with self._condition, contextlib.suppress(OSError, RuntimeError):
             while len(self._feeders) < min(os.cpu_count() or 1, count):
                 process = subprocess.Popen(
-                    [sys.executable, *self._run], env={**os.environ, "PYTHONPATH": path}, text=True,
+                    [sys.executable, *self._command], env={**os.environ, "PYTHONPATH": path}, text=True,
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 )
                 thread = threading.Thread(target=self._feed, args=(process,), daemon=True)
@@ -58,20 +58,20 @@ class Compilers:
                     process.communicate()
                     raise
 
-    def ask(self, names: Iterable[str]) -> None:
+    def request(self, names: Iterable[str]) -> None:
         """Requests kernels, to be compiled after those requested earlier."""
-        with self._changed:
+        with self._condition:
             for name in names:
-                if name not in self._asked:
-                    self._left.append(name)
-                    self._asked[name] = Future()
-            self._changed.notify_all()
-        self.start(len(self._asked))
+                if name not in self._requests:
+                    self._pending.append(name)
+                    self._requests[name] = Future()
+            self._condition.notify_all()
+        self.start(len(self._requests))
         self._give_up_if_alone()
 
     def compile(self, names: list[str], report: Callable[[int, int], None]) -> None:
         """Requests kernels and waits for them; calls `report(done, total)` after each."""
-        self.ask(names)
+        self.request(names)
         self.wait(names, lambda done: report(done, len(names)))
 
     def wait(self, names: Iterable[str], report: Callable[[int], None] = lambda done: None) -> None:
@@ -79,8 +79,8 @@ class Compilers:
         caller compiles any kernel that a process failed to compile, and sees the error then.
         """
         done = 0
-        with self._changed:
-            futures = [self._asked[name] for name in names if name in self._asked]
+        with self._condition:
+            futures = [self._requests[name] for name in names if name in self._requests]
         try:
             for future in as_completed(futures):
                 if future.result():
@@ -92,10 +92,10 @@ class Compilers:
 
     def end(self) -> None:
         """Ends all processes immediately."""
-        with self._changed:
+        with self._condition:
             feeders = self._feeders
             self._feeders = {}
-            self._changed.notify_all()
+            self._condition.notify_all()
         for process, thread in feeders.items():
             process.kill()
             thread.join()
@@ -110,8 +110,8 @@ class Compilers:
             with contextlib.suppress(OSError):  # the process has ended
                 print(name, file=process.stdin, flush=True)
                 answer = process.stdout.readline()  # type: ignore[union-attr]
-            with self._changed:
-                self._asked.pop(name).set_result(bool(answer))
+            with self._condition:
+                self._requests.pop(name).set_result(bool(answer))
                 if not answer:
                     self._feeders.pop(process, None)
         process.kill()
@@ -120,16 +120,16 @@ class Compilers:
 
     def _next(self, process: subprocess.Popen) -> str | None:
         """Returns the next kernel for this process to compile; None if the process should end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._left or process not in self._feeders, IDLE)
-            if self._left and process in self._feeders:
-                return self._left.popleft()
+        with self._condition:
+            self._condition.wait_for(lambda: self._pending or process not in self._feeders, IDLE)
+            if self._pending and process in self._feeders:
+                return self._pending.popleft()
             self._feeders.pop(process, None)
             return None
 
     def _give_up_if_alone(self) -> None:
         """Gives up the remaining kernels if no process is left, so that no caller waits for them.
         """
-        with self._changed:
-            while self._left and not self._feeders:
-                self._asked.pop(self._left.popleft()).set_result(False)
+        with self._condition:
+            while self._pending and not self._feeders:
+                self._requests.pop(self._pending.popleft()).set_result(False)

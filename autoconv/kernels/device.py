@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 from ..engine.errors import DeviceError
 from . import threads, trace
 from .buffers import ALIGNMENT, Pool, aligned_empty, current_pool, reusing
-from .kernel import Kernel, kernels_of
+from .kernel import Kernel, find_kernels
 from .trace import Trace
 
 __all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "get", "get_num_threads", "reusing",
@@ -37,8 +37,8 @@ class KernelModule:
         self.empty = device.empty
 
     def __getattr__(self, function: str) -> Any:
-        found = getattr(self._device.module(self._name), function)
-        setattr(self, function, trace.watched(found, f"{self._name}.{function}"))
+        attribute = getattr(self._device.module(self._name), function)
+        setattr(self, function, trace.watch_calls(attribute, f"{self._name}.{function}"))
         return getattr(self, function)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -57,7 +57,7 @@ class Device(ABC):
     # whether a kernel has finished when its call returns, so that the host's clock can time it
     is_synchronous: bool
     captures_graphs: bool  # whether replays are captured as graphs, which `graph_report` describes
-    # whether recorded steps are kept until `when_short` frees them, and so read from a `Staging`
+    # whether recorded steps are kept until `on_low_memory` frees them, and so read from a `Staging`
     keeps_steps: bool
     # whether `take_rows` needs the samples' order in an array, even without shuffling
     needs_order: bool
@@ -87,7 +87,7 @@ class Device(ABC):
     # Compiling and recording kernels.
 
     @abstractmethod
-    def prepare(self, found: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
+    def prepare(self, kernels: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
         """Compiles or loads kernels, each for one dtype, as found by a `trace.DryRun`.
 
         Calls `report(done, total)` if any kernel has to be compiled.
@@ -131,11 +131,11 @@ class Device(ABC):
     # Memory.
 
     @abstractmethod
-    def has_room_for(self, size: int) -> bool:
+    def can_hold(self, size: int) -> bool:
         """Whether `size` bytes of data may stay in the device's memory."""
 
     @abstractmethod
-    def when_short(self, give_back: Callable[[], object]) -> None:
+    def on_low_memory(self, release: Callable[[], object]) -> None:
         """Registers a bound method that frees memory. It is called when memory runs short, before
         an error is raised, for as long as its object lives. Only a device with `keeps_steps` calls
         it.
@@ -169,7 +169,7 @@ class Device(ABC):
         """
 
     @abstractmethod
-    def placed(self, array: Any, dtype: Any = None) -> Any:
+    def place_data(self, array: Any, dtype: Any = None) -> Any:
         """Returns a data set's `array` in memory that `take_rows` can read. A device with its own
         memory converts it to `dtype`.
         """
@@ -212,8 +212,8 @@ class CpuDevice(Device):
     is_synchronous = True
     captures_graphs = keeps_steps = needs_order = reuses_memory = False
 
-    def prepare(self, found: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
-        self.module("jit").prepare(list(found), report)
+    def prepare(self, kernels: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
+        self.module("jit").prepare(list(kernels), report)
 
     def begin(self, missing: Iterable[tuple[Kernel, np.dtype]]) -> None:
         self.module("jit").begin(list(missing))
@@ -223,8 +223,8 @@ class CpuDevice(Device):
 
     def all_kernels(self, dtypes: Iterable[DTypeLike]) -> list[tuple[Kernel, np.dtype]]:
         folder = importlib.import_module(self._package)
-        modules = [self.module(found.name) for found in pkgutil.iter_modules(folder.__path__)]
-        kernels = {k.name: k for module in modules for k in kernels_of(module).values()}
+        modules = [self.module(module.name) for module in pkgutil.iter_modules(folder.__path__)]
+        kernels = {k.name: k for module in modules for k in find_kernels(module).values()}
         usable = [k for k in kernels.values() if k.vector_bytes <= self.module("simd").VECTOR_BYTES]
         return [(k, np.dtype(dtype)) for k in usable for dtype in dtypes]
 
@@ -247,11 +247,11 @@ class CpuDevice(Device):
         threads.take_number()
         return self.module("machine").get_num_threads()
 
-    def has_room_for(self, size: int) -> bool:
+    def can_hold(self, size: int) -> bool:
         """Returns True: data stay in the host's memory, and the free amount of that is unknown."""
         return True
 
-    def when_short(self, give_back: Callable[[], object]) -> None:
+    def on_low_memory(self, release: Callable[[], object]) -> None:
         """Does nothing."""
 
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -275,7 +275,7 @@ class CpuDevice(Device):
         """
         return np.require(real_numbers(array, dtype), None, ["C", "A", "W"])
 
-    def placed(self, array: Any, dtype: Any = None) -> Any:
+    def place_data(self, array: Any, dtype: Any = None) -> Any:
         return array
 
     def constant(self, array: np.ndarray) -> Any:
@@ -318,15 +318,15 @@ def real_numbers(array: Any, dtype: Any = None) -> np.ndarray:
                   if "grad" in str(error) else "")
         raise TypeError(f"Arrays must be readable by NumPy. Received: {type(array).__module__}."
                         f"{type(array).__name__}: {error}{remedy}") from error
-    wanted = values.dtype if dtype is None else np.dtype(dtype)
-    for found in (values.dtype, wanted):
-        if found.kind in "cSU" or (found.kind in "OMm" and found is wanted):
-            remedy = " Pass its .real and .imag, or its np.abs()." if found.kind == "c" else ""
-            raise TypeError(f"Tensors hold real numbers. Received dtype {found}.{remedy}")
-    return np.asarray(values, wanted)
+    result_dtype = values.dtype if dtype is None else np.dtype(dtype)
+    for candidate in (values.dtype, result_dtype):
+        if candidate.kind in "cSU" or (candidate.kind in "OMm" and candidate is result_dtype):
+            remedy = " Pass its .real and .imag, or its np.abs()." if candidate.kind == "c" else ""
+            raise TypeError(f"Tensors hold real numbers. Received dtype {candidate}.{remedy}")
+    return np.asarray(values, result_dtype)
 
 
-def without_gradient(value: Any) -> Any:
+def detach(value: Any) -> Any:
     """Returns `value`, for use as data: another library's tensor that requires gradients is
     detached first.
     """
@@ -340,7 +340,7 @@ def share_memory(a: Any, b: Any) -> bool:
     return a.base is b.base
 
 
-def of_dlpack(producer: Any) -> Device:
+def find_dlpack_device(producer: Any) -> Device:
     """Returns the device of another package's array. Raises DeviceError if autoconv does not
     support that kind of device.
     """

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from . import caching
 from .compilers import Compilers
 
-Wanted = list[tuple["Kernel", np.dtype]]  # kernels, each with a floating-point dtype
+TypedKernels = list[tuple["Kernel", np.dtype]]  # kernels, each with a floating-point dtype
 
 
 class Kernel(ABC):
@@ -29,7 +29,7 @@ class Kernel(ABC):
         self.function = function
         self.__doc__ = function.__doc__
         self.signature = signature
-        self.typed = [part.strip().startswith("T") for part in parameters(signature)]
+        self.dtype_flags = [part.strip().startswith("T") for part in parameters(signature)]
         # only autoconv's kernels are cached, and other processes can find only these by name
         self.is_ours = _is_ours(function)
         self._ready: dict[np.dtype, Any] = {}  # compiled kernels by dtype
@@ -39,14 +39,14 @@ class Kernel(ABC):
         """Returns Numba's parameter types for one floating-point dtype."""
 
     @abstractmethod
-    def _compiled(self, dtype: np.dtype) -> Any:
+    def _compile_or_load(self, dtype: np.dtype) -> Any:
         """Compiles the kernel for `dtype` or loads it from the disk cache. Returns its code."""
 
     @abstractmethod
     def _file(self, types: tuple) -> Path | None:
         """Returns the kernel's path in the disk cache for `types`; None if it cannot be cached."""
 
-    def spelled(self, dtype: DTypeLike) -> str:
+    def expand_signature(self, dtype: DTypeLike) -> str:
         """Returns the signature with `dtype` in place of T."""
         return re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature)
 
@@ -54,9 +54,9 @@ class Kernel(ABC):
         """Compiles or loads the kernel for `dtype`, so that its first call need not wait."""
         dtype = np.dtype(dtype)
         if dtype not in self._ready:
-            self._ready[dtype] = self._compiled(dtype)
+            self._ready[dtype] = self._compile_or_load(dtype)
 
-    def compiled_before(self, dtype: DTypeLike) -> bool:
+    def is_compiled(self, dtype: DTypeLike) -> bool:
         """Returns whether this process or the disk cache has the kernel compiled for `dtype`."""
         dtype = np.dtype(dtype)
         return dtype in self._ready or caching.exists(self._file(self.types(dtype)))
@@ -76,19 +76,19 @@ def _is_ours(function: object) -> bool:
     return str(getattr(function, "__module__", "")).startswith(f"{__package__}.")
 
 
-def _code_size(function: object, seen: set[object]) -> int:
+def _code_size(function: object, functions: set[object]) -> int:
     function = getattr(function, "py_func", function)
-    if not isinstance(function, FunctionType) or function in seen:
+    if not isinstance(function, FunctionType) or function in functions:
         return 0
-    seen.add(function)
+    functions.add(function)
     names, spaces = function.__code__.co_names, [function.__globals__]
     spaces += [vars(module) for name in names if isinstance(module := spaces[0].get(name), ModuleType)]
-    called = [space[name] for space in spaces for name in names if name in space]
-    called += [cell.cell_contents for cell in function.__closure__ or ()]
-    return len(function.__code__.co_code) + sum(_code_size(f, seen) for f in called if _is_ours(f))
+    callees = [space[name] for space in spaces for name in names if name in space]
+    callees += [cell.cell_contents for cell in function.__closure__ or ()]
+    return len(function.__code__.co_code) + sum(_code_size(f, functions) for f in callees if _is_ours(f))
 
 
-def kernels_of(module: ModuleType) -> dict[str, Any]:
+def find_kernels(module: ModuleType) -> dict[str, Any]:
     """Returns a module's kernels by name, including the kernels that it imports."""
     return {k.name: k for value in vars(module).values() for k in kernels_in(value)}
 
@@ -102,23 +102,23 @@ def kernels_in(value: object) -> Iterator[Kernel]:
             yield from kernels_in(item)
 
 
-def begin(wanted: Wanted, folder: Callable[[], Path | None], compilers: Callable[[], Compilers]) -> bool:
+def begin(pairs: TypedKernels, folder: Callable[[], Path | None], compilers: Callable[[], Compilers]) -> bool:
     """Starts compiling kernels into the cache folder in other processes. Returns False if that is
     impossible or not worthwhile; then this process must compile the kernels itself.
     """
-    longest_first = sorted((k for k in wanted if k[0].is_ours), key=lambda k: k[0].size, reverse=True)
-    here = folder() if len(longest_first) > 1 else None
-    if here is None or not caching.has_space(here):
+    longest_first = sorted((k for k in pairs if k[0].is_ours), key=lambda k: k[0].size, reverse=True)
+    path = folder() if len(longest_first) > 1 else None
+    if path is None or not caching.has_space(path):
         return False
     # longest first, so that all processes finish at about the same time
-    compilers().ask([f"{k.name}:{dtype}" for k, dtype in longest_first])
+    compilers().request([f"{k.name}:{dtype}" for k, dtype in longest_first])
     return True
 
 
-def prepare(wanted: Wanted, report: Callable[[int, int], None], folder: Callable[[], Path | None],
-            compilers: Callable[[], Compilers]) -> None:
+def prepare(pairs: TypedKernels, report: Callable[[int, int], None],
+            folder: Callable[[], Path | None], compilers: Callable[[], Compilers]) -> None:
     """Prepares kernels. Calls `report(done, total)` before the first compilation and after each."""
-    missing = [(k, dtype) for k, dtype in wanted if not k.compiled_before(dtype)]
+    missing = [(k, dtype) for k, dtype in pairs if not k.is_compiled(dtype)]
     if missing:
         report(0, len(missing))
     elsewhere = begin(missing, folder, compilers)
@@ -128,5 +128,5 @@ def prepare(wanted: Wanted, report: Callable[[int, int], None], folder: Callable
         k.compile(dtype)
         if not elsewhere:
             report(done, len(missing))
-    for k, dtype in wanted:
+    for k, dtype in pairs:
         k.compile(dtype)

@@ -42,7 +42,7 @@ def interruptible_condition() -> threading.Condition:
 
 
 @contextmanager
-def given_back(*locks: Any) -> Iterator[None]:
+def release_on_exit(*locks: Any) -> Iterator[None]:
     """Releases these locks after the `with` block if this thread did not hold them before. For code
     of another package that takes reentrant locks: an interrupt there may leave the locks held.
     """

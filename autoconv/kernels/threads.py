@@ -44,35 +44,35 @@ FORGOTTEN = 3.0  # seconds without a replay after which the user's own number is
 
 
 class _Number:
-    """A number of threads that was set; `forked` if a fork set it. Each setting is a new object,
+    """A number of threads that was set; `is_forked` if a fork set it. Each setting is a new object,
     even for an equal number.
     """
 
-    def __init__(self, threads: int, forked: bool = False) -> None:
+    def __init__(self, threads: int, is_forked: bool = False) -> None:
         self.threads = threads
-        self.forked = forked
+        self.is_forked = is_forked
 
 
-class _Taken(threading.local):
+class _ThreadState(threading.local):
     number: _Number | None = None
 
 
 _number: _Number | None = None  # the number for all Python threads
-_taken = _Taken()  # the setting that this Python thread has adopted
+_thread_state = _ThreadState()  # the setting that this Python thread has adopted
 
 
 def share_number(threads: int) -> None:
     """Sets the number of kernel threads for all Python threads. The calling thread already uses it.
     """
     global _number
-    _number = _taken.number = _Number(threads)
+    _number = _thread_state.number = _Number(threads)
 
 
 def take_number() -> None:
     """Adopts the number of threads that another Python thread set. Called before kernels start."""
-    if _taken.number is not _number and _number is not None:
+    if _thread_state.number is not _number and _number is not None:
         set_num_threads(_number.threads)
-        _taken.number = _number
+        _thread_state.number = _number
 
 
 def get_num_threads() -> int:
@@ -101,17 +101,17 @@ def _numbers_of_numba() -> tuple[Callable[[], int], Callable[[int], None]]:
 
 def check_number(threads: int) -> None:
     """Raises ValueError for more than one thread in a forked process that can use only one."""
-    if threads > 1 and _number is not None and _number.forked:
+    if threads > 1 and _number is not None and _number.is_forked:
         raise ValueError(f"This process was forked from one in which kernels had run, so its "
                          f"kernels run on 1 thread. Received: {threads}. Start processes with "
                          "multiprocessing's 'spawn' or 'forkserver' to use more.")
 
 
-def _in_forked_process() -> None:
+def _limit_child() -> None:
     global _number
     try:
         if "numba" in sys.modules and sys.modules["numba"].threading_layer() == "omp":
-            _number = _Number(1, forked=True)
+            _number = _Number(1, is_forked=True)
     except (ValueError, AttributeError):
         # no thread has been started yet, or Numba is still being imported
         pass
@@ -120,7 +120,7 @@ def _in_forked_process() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=kernel_lock.acquire, after_in_parent=kernel_lock.release,
-                        after_in_child=_in_forked_process)
+                        after_in_child=_limit_child)
 
 
 class Pace:
@@ -136,12 +136,12 @@ class Pace:
         self.replays = 0
         self.brief = False
 
-    def add(self, taken: float, changes: int) -> None:
+    def add(self, seconds: float, changes: int) -> None:
         if changes != self.changes:
-            self.seconds = taken
+            self.seconds = seconds
             self.changes = changes
             self.replays = 0
-        self.seconds += (taken - self.seconds) / 8
+        self.seconds += (seconds - self.seconds) / 8
         self.replays += 1
 
 
@@ -160,14 +160,14 @@ class Team:
     `set_num_threads`), which is restored after each replay. The caller of `begin` and `end` holds
     the `kernel_lock`.
 
-    clock, spent: return the elapsed seconds and the processor seconds of all the process's threads.
-    get, put: read and set the user's number.
+    clock, usage: return the elapsed seconds and the processor seconds of all the process's
+    threads. get, put: read and set the user's number.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter, spent: Callable[[], float] = time.process_time,
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, usage: Callable[[], float] = time.process_time,
                  get: Callable[[], int] = get_num_threads, put: Callable[[int], None] = set_num_threads) -> None:
         self._clock = clock
-        self._spent = spent
+        self._usage = usage
         self._get = get
         self._put = put
         # changes of the number up to now; a pace measured before the last change is no longer valid
@@ -179,19 +179,19 @@ class Team:
         """Adopts this number of threads, or the user's own number for None, and starts measuring
         anew.
         """
-        self.fewer = self._chosen = fewer
+        self.fewer = self._choice = fewer
         self.changes += 1
         # processor time per thread and second; None: to be taken from the next window
         self._share: float | None = 1.0
         # time of the next regular search, and the earliest time of a search because of slow replays
         self._due = self._soonest = 0.0
         self._ahead: list[int] = []  # the numbers of threads that this search still has to try
-        self._found: list[Phase] = []
+        self._phases: list[Phase] = []
         self._restart()
 
     def _restart(self) -> None:
         self._seconds = self._usual = 0.0
-        self._begun = self._clock(), self._spent()
+        self._window_start = self._clock(), self._usage()
 
     def begin(self) -> tuple[float, int | None]:
         """Sets the number of threads before a replay; skipped for brief work while `fewer` is None.
@@ -199,76 +199,76 @@ class Team:
         for `end`.
         """
         now = self._clock()
-        own = None
+        limit = None
         if now - self._last > FORGOTTEN and self.fewer is not None:
             self._settle(None)
         elif now - self._last > FORGOTTEN:
             self._restart()
         elif self.fewer is not None:
-            own = self._get()
-            self._put(min(self.fewer, own))
-        return now, own
+            limit = self._get()
+            self._put(min(self.fewer, limit))
+        return now, limit
 
-    def end(self, entered: tuple[float, int | None], pace: Pace) -> None:
+    def end(self, entry: tuple[float, int | None], pace: Pace) -> None:
         """Restores the user's number after a replay and records the replay's duration in the
         recording's `pace`.
         """
-        now, (begun, own) = self._clock(), entered
-        if own is not None:
-            self._put(own)
+        now, (start, limit) = self._clock(), entry
+        if limit is not None:
+            self._put(limit)
         if pace.changes != self.changes:
-            pace.add(now - begun, self.changes)
+            pace.add(now - start, self.changes)
         elif self.fewer is None and pace.seconds < BRIEF:
-            pace.add(now - begun, self.changes)
+            pace.add(now - start, self.changes)
             pace.brief = pace.replays > SURE
         else:
-            self._count(now, now - begun, pace)
+            self._count(now, now - start, pace)
         self._last = now
 
-    def _count(self, now: float, taken: float, pace: Pace) -> None:
-        self._seconds += taken
+    def _count(self, now: float, seconds: float, pace: Pace) -> None:
+        self._seconds += seconds
         self._usual += pace.seconds
         if self._ahead:
             if self._seconds >= PHASE:
                 self._end_phase(now)
             return
-        pace.add(taken, self.changes)
+        pace.add(seconds, self.changes)
         if self._seconds >= WINDOW:
-            self._end_window(now, taken)
+            self._end_window(now, seconds)
 
-    def _end_window(self, now: float, taken: float) -> None:
+    def _end_window(self, now: float, seconds: float) -> None:
         """Starts a search if one is due, or if replays are slow or receive less processor time than
         before.
         """
-        wall = now - self._begun[0]
-        spent = self._spent() - self._begun[1]
-        own = self._get()
-        count = min(self._chosen or own, own)
+        wall = now - self._window_start[0]
+        spent = self._usage() - self._window_start[1]
+        limit = self._get()
+        count = min(self._choice or limit, limit)
         share = spent / wall / count
         if not self._due:
-            self._due = now + (CHANGED if self._chosen else ALL / 2 * max(PHASE, taken))
+            self._due = now + (CHANGED if self._choice else ALL / 2 * max(PHASE, seconds))
         if self._share is None:
             self._share = share
-        asked = self._seconds > SLOW * self._usual or share < IDLE * self._share
-        if now >= self._due or (asked and now >= self._soonest):
-            self._look(now, count, own, round(share * count))
+        is_slow = self._seconds > SLOW * self._usual or share < IDLE * self._share
+        if now >= self._due or (is_slow and now >= self._soonest):
+            self._plan_search(now, count, limit, round(share * count))
         self._restart()
 
-    def _look(self, now: float, count: int, own: int, free: int) -> None:
+    def _plan_search(self, now: float, count: int, limit: int, free: int) -> None:
         """Plans a search: the current number, its neighbours, three quarters, half and twice of it,
         the number of processors that were free, the user's own number, and the current number
         again.
         """
-        near = {count - 1, count - count // 4, count // 2, count + 1, 2 * count, free, own}
-        others = sorted({min(n, own) for n in near if n > 0} - {count})
-        if others:
-            self._ahead, self._found = [count, *others, count], []
+        near = {count - 1, count - count // 4, count // 2, count + 1, 2 * count, free, limit}
+        candidates = sorted({min(n, limit) for n in near if n > 0} - {count})
+        if candidates:
+            self._ahead, self._phases = [count, *candidates, count], []
             self.fewer = count
         else:
             self._due = self._soonest = now + 1
 
     def _end_phase(self, now: float) -> None:
-        self._found.append(Phase(self._ahead.pop(0), self._seconds, self._seconds / self._usual))
+        self._phases.append(Phase(self._ahead.pop(0), self._seconds, self._seconds / self._usual))
         if self._ahead:
             self.fewer = self._ahead[0]
         else:
@@ -279,17 +279,17 @@ class Team:
         """Adopts the best number of a search. The current number was measured first and last, so
         that one slow moment decides nothing.
         """
-        first, *others, last = self._found
+        first, *candidates, last = self._phases
         present = min(first.times, last.times)
-        gains = {phase.threads: phase.times / (LESS if phase.threads < first.threads else MORE) for phase in others}
+        gains = {phase.threads: phase.times / (LESS if phase.threads < first.threads else MORE) for phase in candidates}
         best = min(gains, key=gains.__getitem__)
         if gains[best] < present:
             self._settle(None if best >= self._get() else best)
             return
-        cost = sum(max(0.0, phase.seconds * (1 - present / phase.times)) for phase in others)
-        self.fewer = self._chosen
+        cost = sum(max(0.0, phase.seconds * (1 - present / phase.times)) for phase in candidates)
+        self.fewer = self._choice
         self._share = None
-        self._due = now + max(LEAST, cost * (FEWER if self._chosen else ALL))
+        self._due = now + max(LEAST, cost * (FEWER if self._choice else ALL))
         self._soonest = now + cost * ASKED
 
 

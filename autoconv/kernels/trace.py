@@ -30,7 +30,7 @@ def current() -> "Section | DryRun | None":
 
 
 @contextmanager
-def _within(recorder: "Section | DryRun | None") -> Iterator[Any]:
+def _use_recorder(recorder: "Section | DryRun | None") -> Iterator[Any]:
     token = _current.set(recorder)
     try:
         yield recorder
@@ -47,11 +47,11 @@ def stop(reason: str) -> None:
         section.stop(reason)
 
 
-def aside() -> Any:
+def suspend_recording() -> Any:
     """Suspends recording inside the `with` block: arrays created there are constants of the
     recording.
     """
-    return _within(None)
+    return _use_recorder(None)
 
 
 class Dynamic:
@@ -67,13 +67,13 @@ class Dynamic:
         self.value: Any = self.dtype(0)
 
 
-def resolved(arguments: tuple) -> tuple:
+def resolve(arguments: tuple) -> tuple:
     """Returns the arguments with each dynamic scalar replaced by its current value."""
     return tuple(a.value if type(a) is Dynamic else a for a in arguments)
 
 
 def call_resolved(function: Callable, arguments: tuple) -> None:
-    function(*resolved(arguments))
+    function(*resolve(arguments))
 
 
 class Section:
@@ -107,19 +107,19 @@ class Section:
 
 
 class DryRun:
-    """A pass that runs no kernels: `found` lists the kernels that would have run, each with its
+    """A pass that runs no kernels: `kernels` lists the kernels that would have run, each with its
     floating-point dtype.
     """
 
     def __init__(self) -> None:
-        self.found: dict[tuple[Any, np.dtype], None] = {}
+        self.kernels: dict[tuple[Any, np.dtype], None] = {}
 
     @contextmanager
     def record(self) -> Iterator["DryRun"]:
         """Only collects kernels inside the `with` block. Values that a user's op computes with
         NumPy are meaningless there.
         """
-        with _within(self), np.errstate(all="ignore"):
+        with _use_recorder(self), np.errstate(all="ignore"):
             yield self
 
     def dynamic(self, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
@@ -147,9 +147,9 @@ class Graphs:
 
     def describe(self) -> dict[str, Any] | None:
         """Returns the statistics as a dict, or None if no capture was tried."""
-        tried = self.count > 0 or self.reason is not None
+        has_tried = self.count > 0 or self.reason is not None
         return {"captured": self.reason is None, "graphs": self.count, "nodes": self.nodes,
-                "reason": self.reason} if tried else None
+                "reason": self.reason} if has_tried else None
 
 
 class Trace:
@@ -159,7 +159,7 @@ class Trace:
         self.owner = owner
         self.graphs = Graphs()
         self.sections: dict[str, Section] = {}
-        self.between: Callable[[], object] | None = None  # called after each call of a replay
+        self.on_call: Callable[[], object] | None = None  # called after each call of a replay
         self._paces: defaultdict[tuple[str, ...], Pace] = defaultdict(Pace)
 
     @contextmanager
@@ -168,7 +168,7 @@ class Trace:
         `name` when the block ends.
         """
         self.forget(name)
-        with _within(Section(self)) as section:
+        with _use_recorder(Section(self)) as section:
             yield section
         self.sections[name] = section
 
@@ -193,22 +193,22 @@ class Trace:
             if pace.brief and team.fewer is None:
                 self._run(names)
                 return
-            entered = team.begin()
+            entry = team.begin()
             try:
                 self._run(names)
             finally:
-                team.end(entered, pace)
+                team.end(entry, pace)
 
     def _run(self, names: tuple[str, ...]) -> None:
-        between = self.between
+        on_call = self.on_call
         for name in names:
             section = self.sections[name]
             for draw, scalars in section.draws:
                 _draw(draw, scalars)
             for function, arguments in section.calls:
                 function(*arguments)
-                if between is not None:
-                    between()
+                if on_call is not None:
+                    on_call()
 
     def cut(self, name: str, places: list[int]) -> list[str]:
         """Splits a section before the calls with these indices, in ascending order. Returns the
@@ -231,7 +231,7 @@ def _draw(draw: Callable[[], Any], scalars: list[Dynamic]) -> None:
         scalar.value = scalar.dtype(value)
 
 
-def watched(function: Callable, name: str) -> Callable:
+def watch_calls(function: Callable, name: str) -> Callable:
     """Wraps `function`, of a kernel module, so that a section becomes incomplete if a call of the
     function records nothing.
     """
@@ -241,9 +241,9 @@ def watched(function: Callable, name: str) -> Callable:
         section = _current.get()
         if not isinstance(section, Section):
             return function(*args, **kwargs)
-        before = len(section.calls)
+        call_count = len(section.calls)
         result = function(*args, **kwargs)
-        if len(section.calls) == before:
+        if len(section.calls) == call_count:
             section.stop(f"{name} recorded nothing")
         return result
 
@@ -257,9 +257,9 @@ def declared_recordable(thing: Any, *methods: str) -> bool:
     """
     if not vars(thing).get("recordable", True) or any(method in vars(thing) for method in methods):
         return False
-    for of in type(thing).__mro__:
-        if "recordable" in vars(of):
-            return bool(vars(of)["recordable"])
-        if any(method in vars(of) for method in methods):
+    for cls in type(thing).__mro__:
+        if "recordable" in vars(cls):
+            return bool(vars(cls)["recordable"])
+        if any(method in vars(cls) for method in methods):
             return False
     return False

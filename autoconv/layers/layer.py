@@ -284,7 +284,7 @@ class Layer(Stateful):
     def _build_at_first_call(self, shape: Any) -> None:
         if not self.built:
             spec.check_input(self, shape)
-            with trace.aside():
+            with trace.suspend_recording():
                 self.build(calls.open_batch(shape))
         elif self.built_at_once:
             self._build_shape = calls.open_batch(shape)
@@ -299,7 +299,7 @@ class Layer(Stateful):
         if kwargs is None:
             self._build_at_first_call(first)
         else:
-            with trace.aside():
+            with trace.suspend_recording():
                 self.build(**{name: calls.open_batch(shape) for name, shape in kwargs.items()})
         self.check_input(first)
 
@@ -487,7 +487,7 @@ class Layer(Stateful):
 
     def set_weights(self, weights: list[Any]) -> None:
         """Writes a list such as `get_weights` returns. Raises ValueError, changing nothing, if it does not fit."""
-        mine, values = self.weights, [np.asarray(devices.without_gradient(w)) for w in weights]
+        mine, values = self.weights, [np.asarray(devices.detach(w)) for w in weights]
         if [w.shape for w in mine] != [v.shape for v in values]:
             raise ValueError(
                 f"You called `set_weights` with what does not fit: {self.name!r} has {len(mine)} weights of shapes "

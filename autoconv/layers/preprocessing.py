@@ -9,7 +9,7 @@ from ..arguments.batches import each_once
 from ..engine.tensor import Tensor
 from ..functional.image_functions import RESIZE_INTERPOLATIONS
 from ..functional.loss_functions import EPSILON
-from ..kernels.device import without_gradient
+from ..kernels.device import detach
 from . import checks
 from .calls import NOTHING
 from .layer import Layer, Shape
@@ -110,7 +110,7 @@ class Normalization(Layer):
             batch[0] if isinstance(batch, tuple) or self._holds_batches(batch) else batch for batch in each_once(data))
         count, total, squares = 0, 0.0, 0.0  # type: tuple[int, Any, Any]
         for part in arrays:
-            array = np.asarray(without_gradient(part), np.float64)
+            array = np.asarray(detach(part), np.float64)
             if not self.built:
                 self.build((None, *array.shape[1:]))
             reduced = tuple(i for i in range(array.ndim) if i not in self._own_axes)

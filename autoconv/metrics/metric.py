@@ -10,7 +10,7 @@ from .. import initializers
 from ..arguments import names
 from ..engine.tensor import Tensor
 from ..engine.variable import Stateful, Variable
-from ..kernels.device import without_gradient
+from ..kernels.device import detach
 
 ArrayFunction = Callable[..., Any]
 DeviceFunction = Callable[..., Any]
@@ -224,7 +224,7 @@ def _is_plain(value: Any) -> bool:
 
 def array(value: Any) -> np.ndarray:
     """Returns a tensor's or other value as a NumPy array, without a gradient."""
-    return value.detach().numpy() if isinstance(value, Tensor) else np.asarray(without_gradient(value))
+    return value.detach().numpy() if isinstance(value, Tensor) else np.asarray(detach(value))
 
 
 def broadcast_weights(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -71,7 +71,7 @@ def log_softmax(k, x, axis=-1):
 def _passed(k, y, dy, dx):
     """dx = dy where y > 0, otherwise 0; if dy is a pair of gradients, their sum is used."""
     if isinstance(dy, tuple):
-        k.relu_grad_of_two(y.reshape(-1), dy[0].reshape(-1), dy[1].reshape(-1), dx.reshape(-1))
+        k.relu_grad_sum(y.reshape(-1), dy[0].reshape(-1), dy[1].reshape(-1), dx.reshape(-1))
     else:
         k.relu_grad(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
 

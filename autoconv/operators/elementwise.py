@@ -90,7 +90,7 @@ def raised(k, a, b):
         zero = k.zeros((), x.dtype)
         is_zero = k.empty(x.shape, np.bool_)
         k.equal(x, zero, is_zero)
-        k.masked(is_zero, False, slope, slope)
+        k.mask(is_zero, False, slope, slope)
         k.multiply(slope, dy, slope)
         return _sum_to(k, slope, kept, need)
 

@@ -37,7 +37,7 @@ def binary_crossentropy(k, y_pred, y_true, from_logits=False):
 @op(kernels="loss")
 def mean_squared_error(k, y_pred, y_true):
     """mean((y - t)^2) over the last axis."""
-    return _per_sample(k, y_pred, y_true, k.squared, k.squared_grad)
+    return _per_sample(k, y_pred, y_true, k.squared_error, k.squared_error_grad)
 
 
 @op(kernels="loss")

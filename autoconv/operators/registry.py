@@ -85,7 +85,7 @@ class Op:
                         backward(y, tuple(a is not None and a.dtype.kind == "f" for a in arrays))
         except Exception:  # the run itself will report the error
             return k
-        missing = [(kernel, dtype) for kernel, dtype in dry.found if not kernel.compiled_before(dtype)]
+        missing = [(kernel, dtype) for kernel, dtype in dry.kernels if not kernel.is_compiled(dtype)]
         if len(missing) > 1:
             device.begin(missing)
         return k

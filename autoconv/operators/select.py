@@ -148,7 +148,7 @@ def _split_by(k: Any, a: Any, b: Any, condition: Any) -> Any:
 
 def _masked(k: Any, condition: Any, kept: bool, dy: Any) -> Any:
     out = k.empty(dy.shape, dy.dtype)
-    k.masked(condition, kept, dy, out)
+    k.mask(condition, kept, dy, out)
     return out
 
 

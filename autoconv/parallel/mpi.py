@@ -68,7 +68,7 @@ class MPI(Ranks):
             self._begin(part, _is_ready, [part], 1)
             return
         free = self._free_buffers[part.size, part.dtype]  # free buffers in pinned memory, which a GPU fills
-        host = free.pop() if free else part.pinned()
+        host = free.pop() if free else part.allocate_pinned()
         self._busy_buffers.append(host)
         self._begin(host, part.begin_copy_to(host), [part], 1)
 

@@ -63,7 +63,7 @@ class Outputs:
         outputs = [tensor.data for tensor in step.space.outputs]
         shapes = [(samples, *a.shape[1:]) for a in outputs]
         size = sum(math.prod(shape) * a.dtype.itemsize for shape, a in zip(shapes, outputs))
-        if not self._device.has_room_for(size):
+        if not self._device.can_hold(size):
             return [np.empty(shape, a.dtype) for shape, a in zip(shapes, outputs)]
         return [self._device.fresh(shape, a.dtype) for shape, a in zip(shapes, outputs)]
 

@@ -55,7 +55,7 @@ class Recorder:
         self.close()
         self._trace = self._device.trace()
         self._trace.graphs = self.graphs
-        self._trace.between = progress
+        self._trace.on_call = progress
         with self._trace.record(SHARED):
             draw()
 

@@ -51,11 +51,11 @@ class Source:
         self._device_order: Any = self._order
         self._batches: dict[int, list[Any]] = {}
         to_send = sum(a.size * dtype.itemsize for a, dtype in zip(arrays, self._dtypes) if dtype is not None)
-        self._fits = device.has_room_for(to_send)
+        self._fits = device.can_hold(to_send)
         self._series = device.series if (self._fits or self.is_staged) and ranks.size == 1 else 1
         if self._fits:
-            self._rows = [None if a is None else device.placed(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
-            self._device_order = None if self.is_staged else device.placed(self._order)
+            self._rows = [None if a is None else device.place_data(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
+            self._device_order = None if self.is_staged else device.place_data(self._order)
 
     @property
     def steps(self) -> int:

@@ -188,7 +188,7 @@ class Step:
                 self._dry_run()
         finally:
             ranks.current.reset(token)
-        self.space.device.prepare(dry.found, report)
+        self.space.device.prepare(dry.kernels, report)
 
     def prepare_alone(self) -> None:
         """Compiles a step's kernels before its first run; shows this only on a terminal."""
@@ -295,7 +295,7 @@ class Steps:
             if len(keys) >= MAX_STEPS and (oldest := self._steps.pop(keys[0], None)) is not None:
                 oldest.recorder.close()
             step = self._steps[kind, *key] = make()
-            step.space.device.when_short(self.free_idle)
+            step.space.device.on_low_memory(self.free_idle)
             step.has_kernels = (kind, *key) in self._seen_keys
             self._seen_keys.add((kind, *key))
             self.reasons[kind], step.recorder.graphs = step.recorder.reasons, self.graphs[kind]

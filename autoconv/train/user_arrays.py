@@ -12,7 +12,7 @@ from ..arguments.shapes import check_count
 from ..engine.ranks import Part
 from ..engine.symbolic import flatten
 from ..engine.tensor import Tensor, from_dlpack
-from ..kernels.device import without_gradient
+from ..kernels.device import detach
 
 Model = Any  # a `models.Model`: models are above this package
 _CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
@@ -174,7 +174,7 @@ def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
 
 
 def _numbers(name: str, value: Any) -> Any:
-    value = value if isinstance(value, Tensor) else without_gradient(value)
+    value = value if isinstance(value, Tensor) else detach(value)
     if hasattr(value, "__dlpack__") and not isinstance(value, Tensor) and value.__dlpack_device__()[0] == _CUDA:
         value = from_dlpack(value)  # an array of CuPy, PyTorch or JAX, which stays on its device
     if isinstance(value, Tensor):

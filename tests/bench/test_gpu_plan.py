@@ -7,7 +7,7 @@ from autoconv import functional as F
 from autoconv import layers, models, tensor
 from autoconv.kernels.cuda import driver
 
-if not driver.installed():
+if not driver.is_installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 
 import ptx.device

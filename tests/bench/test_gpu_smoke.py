@@ -35,7 +35,7 @@ def small(monkeypatch):
                "graph": {"workload": "tiny", "batch_size": 2, "replays": 1}}
     monkeypatch.setattr(child, "call", lambda function, given, *_: child.load_function(function)(
         **given, **options[given["check"]]))
-    monkeypatch.setattr(device_cuda.CudaDevice, "elapsed", lambda self, run, repeats: timing.time_call(run, repeats))
+    monkeypatch.setattr(device_cuda.CudaDevice, "measure_time", lambda _, run, times: timing.time_call(run, times))
 
 
 def test_the_phase_runs(run, small):

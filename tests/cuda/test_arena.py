@@ -36,7 +36,7 @@ def test_pieces_lie_beside_each_other_in_one_segment():
     pieces = [arena.take(size) for size in (1, UNIT, UNIT + 1)]
     assert [place(p) for p in pieces] == [(1, 0, UNIT), (1, UNIT, 2 * UNIT), (1, 2 * UNIT, 4 * UNIT)]
     assert driver.asked == [SEGMENT]
-    assert (arena.held, arena.allocations) == (SEGMENT, 1)
+    assert (arena.allocated_bytes, arena.allocations) == (SEGMENT, 1)
 
 
 def test_a_freed_piece_is_handed_out_again_with_its_view_and_in_any_dtype():
@@ -100,7 +100,7 @@ def test_steps_that_ask_for_the_same_take_nothing_new(shuffled):
                 arena.give_back(pieces.pop(int(rng.integers(20)) if shuffled else 0))
         for piece in pieces:
             arena.give_back(piece)
-        seen.append(arena.held)
+        seen.append(arena.allocated_bytes)
     assert seen[0] <= 2 * sum(sizes)
     assert seen[-1] <= seen[0] + (SEGMENT if shuffled else 0)
 
@@ -129,11 +129,11 @@ def test_without_memory_what_is_not_used_goes_back_first():
     pieces = [arena.take(SEGMENT), arena.take(SEGMENT)]
     with pytest.raises(MemoryError):
         arena.take(UNIT)
-    assert arena.held == 2 * SEGMENT
+    assert arena.allocated_bytes == 2 * SEGMENT
     arena.give_back(pieces[0])
     with pytest.raises(MemoryError):
         arena.take(2 * SEGMENT)
-    assert arena.held == SEGMENT
+    assert arena.allocated_bytes == SEGMENT
     driver.size += 3 * UNIT  # less than a segment
     piece = arena.take(3 * UNIT)
     assert driver.asked[-1] == 3 * UNIT
@@ -185,4 +185,4 @@ def test_threads_take_and_give_back():
     for thread in threads:
         thread.join()
     assert not failed
-    assert arena.held <= 2 * SEGMENT
+    assert arena.allocated_bytes <= 2 * SEGMENT

@@ -22,7 +22,7 @@ TURING = (7, 5)
 
 def assemble(kernel, dtype, *capabilities):
     """As `assembly.assemble`, of the PTX that other tests run."""
-    return [assembly.assembled(text, internals.target(capability))
+    return [assembly.assemble_ptx(text, internals.target(capability))
             for text, capability in zip(texts(kernel, kernel.types(dtype), *capabilities), capabilities)]
 
 
@@ -36,7 +36,8 @@ DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._sums", "norm._moments", 
 
 @pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in sorted(ALL) for dtype in ALL[name].dtypes])
 def test_assembles(name, dtype):
-    *_, last = several = assemble(ALL[name], dtype, *(c for c in assembly.served(ALL[name], dtype) if c != TURING))
+    *_, last = several = assemble(
+        ALL[name], dtype, *(c for c in assembly.find_capabilities(ALL[name], dtype) if c != TURING))
     for made in several:
         assert made.cubin[:4] == b"\x7fELF"
         assert 0 < made.registers <= 255
@@ -54,8 +55,8 @@ OF_EACH_FILE = sorted({name.partition(".")[0]: name for name in ALL}.values())
                                   for name in sorted(ALL)])
 def test_assembles_for_the_oldest_and_the_newest(name):
     """Turing and Blackwell: one kernel of each file; in the long runs all."""
-    oldest = [TURING] if TURING in assembly.served(ALL[name], "float32") else []
-    wanted = [*oldest, *(c for c in assembly.BLACKWELL if c in internals.known())]
+    oldest = [TURING] if TURING in assembly.find_capabilities(ALL[name], "float32") else []
+    wanted = [*oldest, *(c for c in assembly.BLACKWELL if c in internals.list_capabilities())]
     for made in assemble(ALL[name], "float32", *wanted) if wanted else ():
         assert made.cubin[:4] == b"\x7fELF"
         assert (made.spills, made.stack) == (0, 0)
@@ -67,11 +68,11 @@ def test_what_is_checked_is_what_runs(capability, target):
     """On a GPU a kernel's code is taken for the target that numba-cuda names there, from Hopper on with the features of
     its generation alone. It is the code whose registers are counted here, made of the PTX that other tests run.
     """
-    if capability not in internals.known():
+    if capability not in internals.list_capabilities():
         pytest.skip(f"the compiler here does not know {target}")
     relu = ALL["pointwise._relu"]
-    with internals.pretended(capability):
-        run = internals.compiled(relu.function, relu.types("float32"), relu._dispatcher.targetoptions)
+    with internals.pretend_capability(capability):
+        run = internals.compile_kernel(relu.function, relu.types("float32"), relu._dispatcher.targetoptions)
         code, asked = run.library.get_cubin().code, run.library.get_asm_str()
     checked, = assemble(relu, "float32", capability)
     instructions = [re.findall(r"^\t([a-z@][^\[;\n]+)", text, re.M) for text in (checked.ptx, asked)]
@@ -84,7 +85,7 @@ def test_what_is_checked_is_what_runs(capability, target):
 
 
 def test_every_kernel_of_a_file_is_found():
-    """A kernel that is kept in a way that `kernels_of` does not see would be compiled by nobody."""
+    """A kernel that is kept in a way that `find_kernels` does not see would be compiled by nobody."""
     assert {"arith.add", "arith.add_number", "arith.negative", "conv.add_parts_1", "conv.forward_exact_single",
             "strided.copy"} <= set(ALL)
 
@@ -98,7 +99,7 @@ def test_tensor_cores_are_used_where_there_are_some_and_nowhere_else():
             assert (instruction in ptx) == (name in tensor)
     for name, kernel in ALL.items():
         assert bool(kernel.tensor_cores) == (name in tensor)
-        assert (7, 5) not in assembly.served(kernel, "float32") or name not in tensor
+        assert (7, 5) not in assembly.find_capabilities(kernel, "float32") or name not in tensor
 
 
 def test_no_two_kernels_have_the_same_name():

@@ -20,7 +20,7 @@ from autoconv.kernels.cuda import kernels as launching
 internals.cuda.dispatcher._Kernel.bind = lambda kernel: kernel.library.get_cubin()
 {before}
 kernels, reports = [pointwise.KERNELS[name] for name in ("relu", "relu_grad")], []
-with internals.pretended({capability}):
+with internals.pretend_capability({capability}):
     wanted = [(k, np.dtype("float32")) for k in kernels]
     launching.prepare(wanted, lambda done, total: reports.append(f"{{done}}/{{total}}"))
     for kernel in kernels:
@@ -123,7 +123,7 @@ def test_a_kernel_of_other_sources_is_not_kept(tmp_path):
 def relu(count, a):
     for i in range(internals.cuda.grid(1), count, internals.cuda.gridsize(1)):
         a[i] = 0
-with internals.pretended((8, 0)):
+with internals.pretend_capability((8, 0)):
     relu.compile("float32")
 """)
     assert len(kept(tmp_path)) == 2

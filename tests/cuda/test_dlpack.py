@@ -26,7 +26,7 @@ class Elsewhere:
     """Another package's array on GPU number 3; `newest` as with NumPy's argument `max_version`."""
 
     def __init__(self, array, newest=(1, 0), name=None):
-        self.made = dlpack.capsule(array, (dlpack.CUDA, 3), newest)
+        self.made = dlpack.make_capsule(array, (dlpack.CUDA, 3), newest)
         self.asked = []
 
     def __dlpack_device__(self):
@@ -84,7 +84,7 @@ def test_memory_lives_as_long_as_one_side_holds_it(newest):
 def test_a_capsule_that_nobody_takes_keeps_nothing_alive():
     array = np.zeros(5).view(Owned)
     alive = weakref.ref(array)
-    made = dlpack.capsule(array, (dlpack.CUDA, 0), (1, 0))
+    made = dlpack.make_capsule(array, (dlpack.CUDA, 0), (1, 0))
     del array
     assert alive() is not None
     del made
@@ -125,8 +125,8 @@ def test_others_see_the_device():
         pytest.skip("it would take the host's memory for a GPU's")
     for newest in (None, (1, 0)):
         with pytest.raises((RuntimeError, BufferError, AssertionError), match=r"(?i)cuda"):
-            torch.from_dlpack(dlpack.capsule(np.zeros(3), (dlpack.CUDA, 3), newest))
-        assert torch.from_dlpack(dlpack.capsule(np.ones(3), (dlpack.CPU, 0), newest)).sum() == 3
+            torch.from_dlpack(dlpack.make_capsule(np.zeros(3), (dlpack.CUDA, 3), newest))
+        assert torch.from_dlpack(dlpack.make_capsule(np.ones(3), (dlpack.CPU, 0), newest)).sum() == 3
 
 
 # Tensors, on the CPU.
@@ -210,7 +210,7 @@ def test_tensor_copies_what_shows_itself_by_dlpack():
 
 
 def test_pinned_memory_is_the_host_s():
-    assert device.of_dlpack(Only(np.zeros(3), kind=3)).name == "cpu"
+    assert device.find_dlpack_device(Only(np.zeros(3), kind=3)).name == "cpu"
 
 
 def test_what_cannot_be_taken_over_is_an_error():

@@ -12,7 +12,7 @@ import pytest
 
 from autoconv.kernels.cuda import driver
 
-if not driver.installed():
+if not driver.is_installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 
 from cuda.bindings import driver as bindings

@@ -28,7 +28,7 @@ def first(places, launch):
     while waiting:
         i = waiting.pop()
         earlier = [j for j in range(i) if places[j].stream == places[i].stream]
-        for j in (*places[i].after, *earlier[-1:]):
+        for j in (*places[i].dependencies, *earlier[-1:]):
             if j not in found:
                 found.add(j)
                 waiting.append(j)

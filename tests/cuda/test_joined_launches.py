@@ -62,7 +62,7 @@ def graphs(monkeypatch):
 
 
 def one_by_one(monkeypatch):
-    monkeypatch.setattr(device.get("cuda").module("joining"), "joined", list)
+    monkeypatch.setattr(device.get("cuda").module("joining"), "join_launches", list)
 
 
 def trained(model, x, y, **options):

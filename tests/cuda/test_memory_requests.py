@@ -14,7 +14,7 @@ from autoconv.kernels import device
 from autoconv.kernels.cuda import driver
 from autoconv.operators import activations, norm
 
-if not driver.installed():
+if not driver.is_installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 
 IMAGES, FEW, ROWS = (4, 26, 26, 32), (4, 26, 26, 6), (64, 1152)

@@ -26,8 +26,8 @@ def test_a_version_without_kernels_apart_from_their_dispatcher(monkeypatch):
     monkeypatch.delattr(internals._dispatcher, "_Kernel")
     texts = internals.ptx(RELU.function, RELU.types("float32"), {}, [(8, 0), (9, 0, "a")])
     assert [text.partition(".target ")[2].split()[0] for text in texts] == ["sm_80", "sm_90a"]
-    with pytest.raises(AttributeError), internals.pretended((8, 0)):  # a process that compiles gives up: see prepare
-        internals.compiled(RELU.function, RELU.types("float32"), {})
+    with pytest.raises(AttributeError), internals.pretend_capability((8, 0)):  # a compiler gives up: see prepare
+        internals.compile_kernel(RELU.function, RELU.types("float32"), {})
 
 
 def test_numba_s_part_of_the_work_is_kept_for_all_targets():
@@ -55,14 +55,14 @@ def test_what_an_interrupt_may_leave_held_is_known():
 def test_a_version_that_asks_for_the_gpu_elsewhere(monkeypatch):
     """Our own questions are answered all the same."""
     monkeypatch.delattr(internals._dispatcher, "get_current_device")
-    with internals.pretended((7, 5)):
+    with internals.pretend_capability((7, 5)):
         assert internals.capability() == (7, 5)
     assert not hasattr(internals._dispatcher, "get_current_device")
 
 
 @pytest.mark.parametrize("data", [b"", b"cnumba.cuda.dispatcher\nNothing\n.", b"cnumba.cuda.nowhere\nKernel\n."])
 def test_a_kernel_in_another_form_is_compiled(data):
-    assert internals.restored(data) is None
+    assert internals.restore_kernel(data) is None
 
 
 def test_a_module_that_has_moved_is_found_and_one_that_is_gone_is_named():

@@ -7,7 +7,7 @@ import pytest
 
 from autoconv.kernels.cuda import driver
 
-if not driver.installed():
+if not driver.is_installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 
 from numba import cuda
@@ -509,7 +509,7 @@ def test_a_cubin_says_what_the_assembler_says():
     for name in ("outer.weight_gradient_exact_large", "arith.add_parts"):
         kernel = assembly.kernels()[name]
         found = ptx.compiled(kernel, kernel.types("float32"))
-        made = assembly.assembled(found.text, (8, 0))
+        made = assembly.assemble_ptx(found.text, (8, 0))
         (entry,) = ptx.cubin.kernels(made.cubin)
         assert (entry.registers, entry.local, entry.shared) == (made.registers, made.stack, found.extents["shared"])
         assert [offset for offset, _ in entry.parameters] == list(found.offsets.values())
@@ -588,7 +588,7 @@ EDGES = [0, 1, 2, 3, 7, 255, 256, 46340, 65535, 2**30, 2**31 - 2, 2**31 - 1]
 def test_whole_numbers_of_32_bits_are_right_up_to_their_ends():
     """What kernels compute places with: products, quotients by a multiplication, and whether 0 <= i < n."""
     from autoconv.kernels.cuda import gather
-    from autoconv.kernels.cuda.ptx import global_index, times, within
+    from autoconv.kernels.cuda.ptx import global_index, in_range, times
 
     pairs = [(a, b) for a in (*EDGES, -1, -3, -(2**31)) for b in EDGES]
     pairs += [((2**31 - 1) // b * b - 1, b) for b in (3, 7, 14, 23, 255, 641)]  # below a multiple
@@ -599,9 +599,9 @@ def test_whole_numbers_of_32_bits_are_right_up_to_their_ends():
         i = global_index()
         if i < count:
             product[i] = times(a[i], b[i])
-            inside[i] = within(a[i], b[i])
+            inside[i] = in_range(a[i], b[i])
             if a[i] >= 0 and b[i] > 0:
-                quotient[i] = gather.divided(a[i], (divisors[i, 0], divisors[i, 1], divisors[i, 2]))
+                quotient[i] = gather.divide(a[i], (divisors[i, 0], divisors[i, 1], divisors[i, 2]))
 
     product, quotient, inside = (np.zeros(a.size, np.int64) for _ in range(3))
     ptx.launch(kernel, 1, 256, (a.size, a, b, divisors, product, quotient, inside))

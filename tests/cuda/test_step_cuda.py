@@ -845,7 +845,7 @@ def test_predictions_that_do_not_fit_come_some_batches_at_a_time(monkeypatch):
 
 def in_use():
     arena = device.get("cuda").module("runtime").gpu(0).arena
-    return arena.held - arena.unused()
+    return arena.allocated_bytes - arena.count_unused()
 
 
 @pytest.mark.parametrize("captures", [True, False])

@@ -48,7 +48,7 @@ def missing(monkeypatch, tmp_path):
     """What is missing on a machine, whose system has toolkits in `tmp_path` alone."""
     def asked(*wheels, home=None):
         machine = Machine(tmp_path / "env", *wheels)
-        monkeypatch.setattr(libraries, "loaded", machine.loaded)
+        monkeypatch.setattr(libraries, "load_library", machine.loaded)
         monkeypatch.setattr(ctypes, "CDLL", machine.load)
         for name in libraries.VARIABLES:
             monkeypatch.delenv(name, raising=False)

@@ -131,7 +131,7 @@ def test_an_op_that_was_added_is_exported_to_onnx(copy):
 
 @pytest.mark.gpu
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(not driver.installed(), reason="numba-cuda is not installed: pip install 'autoconv[cuda]'")
+@pytest.mark.skipif(not driver.is_installed(), reason="numba-cuda is not installed: pip install 'autoconv[cuda]'")
 def test_an_op_that_was_added_runs_on_a_gpu(copy):
     said = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/cuda/test_cuda.py", "-k", "two_slopes")
     assert re.search(r"\d passed", said)

@@ -37,8 +37,8 @@ def test_a_process_that_was_started_ahead_compiles_and_waits_for_more(asked):
 
 def test_the_caller_goes_on_and_waits_for_what_it_needs(asked):
     processes, found = asked
-    processes.ask(["slow", "a", "b"])
-    processes.ask(["a"])  # it will be there already
+    processes.request(["slow", "a", "b"])
+    processes.request(["a"])  # it will be there already
     processes.wait(["a"])
     assert [name for _, name in found()][:2] == ["slow", "a"]
     processes.wait(["b", "never asked for"])
@@ -48,7 +48,7 @@ def test_the_caller_goes_on_and_waits_for_what_it_needs(asked):
 def test_nobody_waits_for_processes_that_were_ended(asked):
     processes, _ = asked
     reports = []
-    processes.ask(["slow", "a"])
+    processes.request(["slow", "a"])
     processes.end()
     processes.wait(["slow", "a"], reports.append)
     assert reports == []

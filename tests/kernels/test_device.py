@@ -62,7 +62,7 @@ def machine(monkeypatch):
     """Makes a machine with this driver, or without one (None), and with the package or not."""
     def made(library, installed=True, toolkit=13, missing=None):
         monkeypatch.setattr(driver, "library", lambda: library)
-        monkeypatch.setattr(driver, "installed", lambda: installed)
+        monkeypatch.setattr(driver, "is_installed", lambda: installed)
         monkeypatch.setattr(driver, "installed_version", lambda package: "0.30.4")
         monkeypatch.setattr(driver, "toolkit", lambda: toolkit)
         monkeypatch.setattr(libraries, "missing_part", lambda: missing)
@@ -127,7 +127,7 @@ def test_info_shows_each_gpu(machine):
 
 
 def test_the_versions_of_all_that_compiles(machine, monkeypatch):
-    monkeypatch.setattr(libraries, "loaded", lambda part: {"nvvm": SimpleNamespace(abs_path="/x/libnvvm.so")}.get(part))
+    monkeypatch.setattr(libraries, "load_library", {"nvvm": SimpleNamespace(abs_path="/x/libnvvm.so")}.get)
     monkeypatch.setenv("CUDA_HOME", "/x")
     machine(Driver(H200))
     names = ["numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder"]
@@ -159,7 +159,7 @@ class Array:
 @pytest.fixture
 def two_gpus(machine, monkeypatch):
     machine(Driver(H200, T4))
-    modules = {"array": SimpleNamespace(Array=Array, put=Array, moved=lambda gpu, a: Array(gpu, a.values)),
+    modules = {"array": SimpleNamespace(Array=Array, put=Array, move=lambda gpu, a: Array(gpu, a.values)),
              "runtime": SimpleNamespace(gpu=lambda index: SimpleNamespace(index=index))}
     monkeypatch.setattr(device_cuda.CudaDevice, "module", lambda self, name: modules[name])
 
@@ -193,7 +193,7 @@ def test_tensors_of_two_gpus_do_not_mix():
 def test_whose_memory_it_is(machine):
     """An address does not fit into a C int."""
     machine(Driver(H200, T4))
-    assert [driver.gpu_of(address) for address in (7 << 32, (1 << 40) + 5)] == [0, 1]
+    assert [driver.find_gpu(address) for address in (7 << 32, (1 << 40) + 5)] == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:x", "gpu", ""])

@@ -113,7 +113,7 @@ def test_another_number_of_ranks_goes_on(together, alone, tmp_path):
     np.testing.assert_allclose(*losses, rtol=1e-10)
 
 
-@pytest.mark.skipif(not driver.installed(), reason="numba-cuda is not installed: pip install 'autoconv[cuda]'")
+@pytest.mark.skipif(not driver.is_installed(), reason="numba-cuda is not installed: pip install 'autoconv[cuda]'")
 def test_a_gpu_s_gradients_go_through_the_host(tmp_path):
     code, text, _ = run(2, tmp_path, "on_gpu")
     assert code == 0, text

@@ -176,7 +176,7 @@ def copies_out_while_it_goes_on(driver):
     """Pinned memory has the numbers once they are there, and not before; later launches come later."""
     x = tensor(np.arange(4, dtype=np.float32), device="cuda")
     y = x + 1
-    host = y.data.pinned()
+    host = y.data.allocate_pinned()
     host[:] = -1
     there = y.data.begin_copy_to(host)
     before, now = host.tolist(), there()

@@ -181,7 +181,7 @@ def test_a_gradient_by_numpy_trains_as_one_by_kernels():
 
 
 def test_a_kernel_of_plain_numpy_is_noticed(monkeypatch):
-    """The recipe for an op allows NumPy in a twin: one that is not marked `recorded` makes the step run eagerly."""
+    """The recipe for an op allows NumPy in a twin: one that `record_calls` does not wrap makes the step run eagerly."""
     twin = CPU.module("pointwise")
     monkeypatch.setattr(twin, "tripled", lambda x, y: np.multiply(x, 3, out=y), raising=False)
 

@@ -70,7 +70,7 @@ def rounds(x, thread):
         thread[i] = numba.get_thread_id()
 
 for few, sizes in ((1, (0, 1, 2, 17)), (100, (0, 1, 99, 100, 101, 1000))):
-    run = kernel("(T[::1], int64[::1])", parallel=True, few=few)(rounds)
+    run = kernel("(T[::1], int64[::1])", parallel=True, grain=few)(rounds)
     for size in sizes:
         x, thread = np.zeros(size, np.float32), np.full(size, -1)
         run(x, thread)

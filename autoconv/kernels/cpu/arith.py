@@ -11,8 +11,8 @@ import numpy as np
 from numba import prange
 
 from ..formulas import elementwise
-from .flat import flattened
-from .jit import kernel, recorded
+from .flat import flatten
+from .jit import kernel, record_calls
 from .products import N, add_rows
 from .simd import lanes
 
@@ -21,17 +21,17 @@ FEW = 1 << 14  # elements that one thread sums in the time that a second thread 
 LARGE = 1 << 20  # elements that exceed a core's caches: two cores read memory faster than one
 
 
-def _by_numpy(ufunc: Callable) -> Callable[..., None]:
+def _wrap_ufunc(ufunc: Callable) -> Callable[..., None]:
     """Wraps a NumPy function as a kernel that writes to its last argument."""
 
-    @recorded
-    def run(*arrays: Array) -> None:
+    @record_calls
+    def compute(*arrays: Array) -> None:
         ufunc(*arrays[:-1], out=arrays[-1])
 
-    return run
+    return compute
 
 
-globals().update({name: _by_numpy(getattr(np, name)) for name in elementwise.ARITHMETIC if hasattr(np, name)})
+globals().update({name: _wrap_ufunc(getattr(np, name)) for name in elementwise.ARITHMETIC if hasattr(np, name)})
 
 
 @kernel("(T[::1], T[::1], T[::1])", parallel=True)
@@ -40,12 +40,12 @@ def _add(a, b, out):
         out[i] = a[i] + b[i]
 
 
-_add_by_numpy = _by_numpy(np.add)
+_add_by_numpy = _wrap_ufunc(np.add)
 
 
 def add(a: Array, b: Array, out: Array) -> None:
     """out = a + b."""
-    if out.size >= LARGE and _is_plain(out) and all(_is_plain(x) and _like(x) == _like(out) for x in (a, b)):
+    if out.size >= LARGE and _is_plain(out) and all(_is_plain(x) and _spec(x) == _spec(out) for x in (a, b)):
         _add(a.reshape(-1), b.reshape(-1), out.reshape(-1))
     else:
         _add_by_numpy(a, b, out)
@@ -56,11 +56,11 @@ def _is_plain(a: Any) -> bool:
     return isinstance(a, np.ndarray) and a.dtype.char in "fd" and a.flags.c_contiguous
 
 
-def _like(a: Array) -> tuple:
+def _spec(a: Array) -> tuple:
     return a.shape, a.dtype
 
 
-@kernel("(T[::1], T[::1])", parallel=True, few=1 << 12)
+@kernel("(T[::1], T[::1])", parallel=True, grain=1 << 12)
 def _erf(a, out):
     for i in prange(a.size):
         out[i] = math.erf(a[i])
@@ -71,18 +71,18 @@ def erf(a: Array, out: Array) -> None:
     _erf(a.reshape(-1), out.reshape(-1))
 
 
-@recorded
+@record_calls
 def matmul(a: Array, b: Array, out: Array) -> None:
     np.matmul(a, b, out=out)
 
 
-@recorded
+@record_calls
 def fill(out: Array, value: float) -> None:
     """out = value, in every element."""
     out[...] = value
 
 
-@recorded
+@record_calls
 def copy(a: Array, out: Array) -> None:
     """out = a; `a` may be strided, have another dtype, or be broadcast to the shape of `out`."""
     out[...] = a
@@ -93,17 +93,17 @@ def _sum_rows(a, out, columns, divisor):
     """out (N,C) = the sums of a (N,M,C) over M, divided by `divisor`. Each task sums at most
     `columns` columns, row after row, as NumPy does.
     """
-    (_, m, c), flat, number = a.shape, flattened(out), out.dtype.type(divisor)
+    (_, m, c), flat, number = a.shape, flatten(out), out.dtype.type(divisor)
     panels = (c + columns - 1) // columns
     for task in prange(a.shape[0] * panels):
         n, f = task // panels, task % panels * columns
         start, count = n * c + f, min(columns, c - f)
-        add_rows(flattened(a), n * m * c + f, m, c, flat, start, count, True)
+        add_rows(flatten(a), n * m * c + f, m, c, flat, start, count, True)
         for i in range(start, start + count):
             flat[i] /= number
 
 
-@recorded
+@record_calls
 def _sum_by_numpy(a: Array, axes: tuple[int, ...], out: Array, divisor: float) -> None:
     np.sum(a, axis=axes, out=out, keepdims=True)
     if divisor != 1:
@@ -114,8 +114,8 @@ def sum(a: Array, axes: tuple[int, ...], out: Array, divisor: float = 1) -> None
     """out = the sums of `a` over `axes`, divided by `divisor`; `out` keeps these axes with
     length 1. The order of the additions is NumPy's, the same in every run.
     """
-    beside = len(axes) > 0 and axes == tuple(range(axes[0], axes[-1] + 1)) and prod(a.shape[axes[-1] + 1 :]) > 1
-    if beside and a.size and _is_plain(a) and _is_plain(out) and a.dtype == out.dtype:
+    is_inner = len(axes) > 0 and axes == tuple(range(axes[0], axes[-1] + 1)) and prod(a.shape[axes[-1] + 1 :]) > 1
+    if is_inner and a.size and _is_plain(a) and _is_plain(out) and a.dtype == out.dtype:
         n, m = prod(a.shape[: axes[0]]), prod(a.shape[axes[0] : axes[-1] + 1])
         columns = a.size // (n * m) if a.size <= FEW else N * lanes(a.dtype)
         _sum_rows(a.reshape(n, m, -1), out.reshape(n, -1), columns, float(divisor))
@@ -123,34 +123,34 @@ def sum(a: Array, axes: tuple[int, ...], out: Array, divisor: float = 1) -> None
         _sum_by_numpy(a, axes, out, divisor)
 
 
-@recorded
+@record_calls
 def row_max(a: Array, index: Array, out: Array) -> None:
     """Writes each row's first maximum of `a` (rows, m) and its index; NaN counts as the maximum."""
     np.argmax(a, axis=1, out=index)
     out[...] = a[np.arange(len(a)), index]
 
 
-@recorded
+@record_calls
 def row_scatter(dy: Array, index: Array, dx: Array) -> None:
     """dx[r, index[r]] = dy[r] for each row r of dx (rows, m); all other elements are 0."""
     dx[...] = 0
     dx[np.arange(len(dx)), index] = dy
 
 
-@recorded
+@record_calls
 def index_get(x: Array, index: Any, out: Array) -> None:
     """out = x[index]."""
     out[...] = x[index]
 
 
-@recorded
+@record_calls
 def index_add(dy: Array, index: Any, dx: Array) -> None:
     """dx = 0, then dx[index] += dy in scan order; an element indexed twice receives both terms."""
     dx[...] = 0
     np.add.at(dx, index, dy)
 
 
-@recorded
+@record_calls
 def index_put(dy: Array, index: Any, dx: Array) -> None:
     """dx = 0, then dx[index] = dy, for an index that selects no element twice."""
     dx[...] = 0

@@ -20,7 +20,7 @@ def multiply_add_all(typingctx, acc, x):
 
     def codegen(context, builder, signature, args):
         total, flat = args[0], simd._Flat(context, builder, signature.args[1], args[1])
-        scale, shift = (simd._splat(builder, builder.load(flat.at(simd.INDEX(i))), acc.lanes) for i in (0, 1))
+        scale, shift = (simd._splat(builder, builder.load(flat.ptr(simd.INDEX(i))), acc.lanes) for i in (0, 1))
         for i in range(acc.rows * acc.vectors):
             arguments = [builder.extract_value(total, i), scale, shift]
             vector = simd._call(builder, f"llvm.fmuladd.{simd._suffix(acc)}", arguments[0].type, arguments)
@@ -38,11 +38,11 @@ def multiply_add(x, start, y, rounds):
     for task in prange(start.shape[0]):
         acc = simd.zeros(x, M, N)
         columns = simd.width(acc)
-        at = simd.steps(columns, 0, M, acc)
-        acc = simd.load(acc, start[task], at, 0, columns)
+        src = simd.steps(columns, 0, M, acc)
+        acc = simd.load(acc, start[task], src, 0, columns)
         for _ in range(rounds):
             acc = multiply_add_all(acc, x)
-        simd.store(acc, y[task], at, 0, columns)
+        simd.store(acc, y[task], src, 0, columns)
 
 
 @kernel("(T[::1], T[::1])", parallel=True)

@@ -12,7 +12,7 @@ import sys
 
 from llvmlite import binding
 
-from ..kernel import kernels_of
+from ..kernel import find_kernels
 
 # kernels compiled between two garbage collections; each collection takes as long as a small kernel
 SHARE = 12
@@ -27,13 +27,13 @@ def main() -> None:
     binding.ffi.register_lock_callback = lambda *_: None
     importlib.import_module(f"{__package__}.jit").make_ready()
     gc.freeze()  # imported objects are never garbage
-    for done, line in enumerate(sys.stdin, 1):
+    for count, line in enumerate(sys.stdin, 1):
         kernel, dtype = line.strip().split(":")
         module = kernel.partition(".")[0]
-        kernels_of(importlib.import_module(f"{__package__}.{module}"))[kernel].compile(dtype)
+        find_kernels(importlib.import_module(f"{__package__}.{module}"))[kernel].compile(dtype)
         sys.stdout.write(line)
         sys.stdout.flush()
-        if done % SHARE == 0:
+        if count % SHARE == 0:
             gc.collect()
 
 

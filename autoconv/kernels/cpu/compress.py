@@ -16,18 +16,18 @@ def append_nonzero(typingctx, value, values, places, i, first, step):
     = first + step * lane for each. Returns their number. Up to one vector's length after them is
     overwritten.
     """
-    write = _by_compression if COMPRESSES else _lane_by_lane
+    write = _compress if COMPRESSES else _store_lanes
 
     def codegen(context, builder, signature, args):
         items, numbers = (simd._Flat(context, builder, signature.args[k], args[k]) for k in (1, 2))
         vector = builder.extract_value(args[0], 0)
-        there = builder.fcmp_unordered("!=", vector, ir.Constant(vector.type, None))
-        return write(builder, vector, there, items, numbers, *args[3:])
+        mask = builder.fcmp_unordered("!=", vector, ir.Constant(vector.type, None))
+        return write(builder, vector, mask, items, numbers, *args[3:])
 
     return types.int64(value, values, places, types.int64, types.int64, types.int64), codegen
 
 
-def _by_compression(builder, vector, there, items, numbers, i, first, step):
+def _compress(builder, vector, mask, items, numbers, i, first, step):
     lanes = vector.type.count
     bits = 64 * 8 // lanes  # the instruction requires indices as wide as the elements
     wide, narrow = ir.VectorType(simd.INDEX, lanes), ir.VectorType(numbers.item, lanes)
@@ -36,20 +36,20 @@ def _by_compression(builder, vector, there, items, numbers, i, first, step):
     if bits < 64:
         place = builder.trunc(place, narrow)
     for flat, row, kind in ((items, vector, f"f{bits}"), (numbers, place, f"i{bits}")):
-        packed = simd._call(builder, f"llvm.x86.avx512.mask.compress.v{lanes}{kind}", row.type,
-                            [row, ir.Constant(row.type, None), there])
-        if packed.type == wide:
-            packed = builder.trunc(packed, narrow)
-        builder.store(packed, flat.vector_at(i, lanes), align=flat.bytes)
-    return builder.zext(builder.ctpop(builder.bitcast(there, ir.IntType(lanes))), simd.INDEX)
+        compact = simd._call(builder, f"llvm.x86.avx512.mask.compress.v{lanes}{kind}", row.type,
+                             [row, ir.Constant(row.type, None), mask])
+        if compact.type == wide:
+            compact = builder.trunc(compact, narrow)
+        builder.store(compact, flat.vector_at(i, lanes), align=flat.bytes)
+    return builder.zext(builder.ctpop(builder.bitcast(mask, ir.IntType(lanes))), simd.INDEX)
 
 
-def _lane_by_lane(builder, vector, there, items, numbers, i, first, step):
-    at = i
+def _store_lanes(builder, vector, mask, items, numbers, i, first, step):
+    pos = i
     for lane in range(vector.type.count):
         index = ir.IntType(32)(lane)
         place = builder.add(first, builder.mul(step, simd.INDEX(lane)))
-        builder.store(builder.extract_element(vector, index), items.at(at))
-        builder.store(builder.trunc(place, numbers.item), numbers.at(at))
-        at = builder.add(at, builder.zext(builder.extract_element(there, index), simd.INDEX))
-    return builder.sub(at, i)
+        builder.store(builder.extract_element(vector, index), items.ptr(pos))
+        builder.store(builder.trunc(place, numbers.item), numbers.ptr(pos))
+        pos = builder.add(pos, builder.zext(builder.extract_element(mask, index), simd.INDEX))
+    return builder.sub(pos, i)

@@ -35,7 +35,7 @@ from . import (
     winograd_rows_grad,
 )
 from .arith import copy
-from .flat import flattened
+from .flat import flatten
 from .jit import allocating, inline, kernel
 from .matrix import transpose
 from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
@@ -107,9 +107,9 @@ def read_chunk(x, first, count, border):
     """
     _, h, w, c = x.shape
     if not has_border(x, border):
-        return flattened(x), first * h * w * c
+        return flatten(x), first * h * w * c
     high, wide, top, left = border
-    scratch, source = np.zeros(count * high * wide * c, x.dtype), flattened(x)
+    scratch, source = np.zeros(count * high * wide * c, x.dtype), flatten(x)
     for s in range(count):
         for i in range(h):
             simd.copy(scratch, ((s * high + top + i) * wide + left) * c, source, ((first + s) * h + i) * w * c, w * c)
@@ -124,7 +124,7 @@ def open_chunk(dx, first, count, border):
     size = border[0] * border[1] * dx.shape[3]
     if has_border(dx, border):
         return np.empty(count * size, dx.dtype), 0
-    return flattened(dx), first * size
+    return flatten(dx), first * size
 
 
 @inline
@@ -135,54 +135,54 @@ def close_chunk(dx, first, count, border, target):
     if has_border(dx, border):
         for s in range(count):
             for i in range(h):
-                simd.copy(flattened(dx), ((first + s) * h + i) * w * c,
+                simd.copy(flatten(dx), ((first + s) * h + i) * w * c,
                           target, ((s * high + top + i) * wide + left) * c, w * c)
 
 
-def pieces_of_a_chunk(n: int, samples: int, pixels: int, w: np.ndarray, filters: int, pooled: int = 1) -> int:
-    """Returns the number of pieces that each chunk of `pixels` pixels is split into; `pooled`
+def count_pieces(n: int, samples: int, pixels: int, w: np.ndarray, filters: int, pool_size: int = 1) -> int:
+    """Returns the number of pieces that each chunk of `pixels` pixels is split into; `pool_size`
     pixels make one result.
     """
     lanes = simd.lanes(w.dtype)
     if n <= samples and pixels * (w.size // filters) * -(-filters // lanes) * lanes <= tasks.SMALL:
         return 1
-    return tasks.pieces(-(-n // samples), -(-pixels // (pooled * simd.TILE[0])))
+    return tasks.pieces(-(-n // samples), -(-pixels // (pool_size * simd.TILE[0])))
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
         " UniTuple(int64, 4), boolean, int64)", parallel=True)
 def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, border, relu, pieces):
     n, _, _, c = x.shape
-    per_sample, filters = y.shape[1] * y.shape[2], b.size
-    each = filters // groups
+    map_size, filters = y.shape[1] * y.shape[2], b.size
+    group_f = filters // groups
     chunks = (n + samples - 1) // samples
     for task in prange(chunks * pieces):
         first = task // pieces * samples
         count = min(samples, n - first)
-        begin, end = piece(count * per_sample, task % pieces, pieces, simd.TILE[0])
+        begin, end = piece(count * map_size, task % pieces, pieces, simd.TILE[0])
         source, start = read_chunk(x, first, count, border)
         for g in range(groups):
             gathered_product(source, start + g * (c // groups), pixels[begin:end], end - begin, runs, run_length, w, 0,
-                             scale, b, flattened(y), (first * per_sample + begin) * filters, filters,
-                             g * each, (g + 1) * each, True, relu)
+                             scale, b, flatten(y), (first * map_size + begin) * filters, filters,
+                             g * group_f, (g + 1) * group_f, True, relu)
 
 
 @allocating
-def _in_order(pixels, rows, columns, filters, down):
+def _order_pixels(pixels, rows, columns, filters, column_major):
     """Returns the offsets of the output pixels of `rows` rows in dy, and the pixels of dx that they
-    reach: row by row or, if `down`, column by column, so that consecutive pixels are in different
-    rows.
+    reach: row by row or, if `column_major`, column by column, so that consecutive pixels are in
+    different rows.
     """
-    sources, reached = np.empty(rows * columns, np.int64), pixels
-    if down:
-        reached = np.empty(rows * columns, np.int64)
+    sources, targets = np.empty(rows * columns, np.int64), pixels
+    if column_major:
+        targets = np.empty(rows * columns, np.int64)
         for j in range(columns):
             for i in range(rows):
-                sources[j * rows + i], reached[j * rows + i] = (i * columns + j) * filters, pixels[i * columns + j]
+                sources[j * rows + i], targets[j * rows + i] = (i * columns + j) * filters, pixels[i * columns + j]
     else:
         for p in range(rows * columns):
             sources[p] = p * filters
-    return sources, reached
+    return sources, targets
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
@@ -193,22 +193,22 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, 
     then proceed down the columns. wt (points, F/groups, run).
     """
     n, _, _, c = dx.shape
-    (_, oh, ow, filters), per_sample = dy.shape, dy.shape[1] * dy.shape[2]
-    each_c, each_f = run_length // groups, filters // groups
+    (_, oh, ow, filters), map_size = dy.shape, dy.shape[1] * dy.shape[2]
+    group_c, group_f = run_length // groups, filters // groups
     for chunk in prange((n + samples - 1) // samples):
         first = chunk * samples
         count = min(samples, n - first)
         target, start = open_chunk(dx, first, count, border)
         for p in range(count * border[0] * border[1]):
             simd.copy(target, start + p * c, b, 0, c)
-        total, down = count * per_sample, run_length > c
-        sources, reached = _in_order(pixels, count * oh, ow, filters, down)
-        together = count * oh if down and count * oh < NARROW_M else total
+        total, column_major = count * map_size, run_length > c
+        sources, targets = _order_pixels(pixels, count * oh, ow, filters, column_major)
+        block = count * oh if column_major and count * oh < NARROW_M else total
         for g in range(groups):
             for t in range(points.size):
-                scattered_product(flattened(dy), first * per_sample * filters, sources, reached, total, together,
-                                  wt, t * each_f * run_length, target, start + points[t], g * each_f, each_f,
-                                  run_length, g * each_c, (g + 1) * each_c)
+                scattered_product(flatten(dy), first * map_size * filters, sources, targets, total, block,
+                                  wt, t * group_f * run_length, target, start + points[t], g * group_f, group_f,
+                                  run_length, g * group_c, (g + 1) * group_c)
         close_chunk(dx, first, count, border, target)
 
 
@@ -219,9 +219,9 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
     split into pieces of its elements.
     """
     (n, _, _, c), parts = x.shape, partial.shape[0]
-    per_sample, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
-    each, items = filters // groups, taps.size
-    flat_dy = flattened(dy)
+    map_size, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
+    group_f, items = filters // groups, taps.size
+    flat_dy = flatten(dy)
     for task in prange(parts * pieces):
         part = task // pieces
         begin, end = n * part // parts, n * (part + 1) // parts
@@ -229,35 +229,35 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
         for first in range(begin, end, samples):
             count = min(samples, end - first)
             source, start = read_chunk(x, first, count, border)
-            total, dy_start = count * per_sample, first * per_sample * filters
+            total, dy_start = count * map_size, first * map_size * filters
             for g in range(groups):
                 gathered_outer(source, start + g * (c // groups), pixels, total, taps[low:high], high - low, flat_dy,
-                               dy_start, flattened(partial), (part * items + low) * filters, filters,
-                               g * each, (g + 1) * each, first == begin)
+                               dy_start, flatten(partial), (part * items + low) * filters, filters,
+                               g * group_f, (g + 1) * group_f, first == begin)
             if low == 0:
-                add_rows(flat_dy, dy_start, total, filters, flattened(partial_b), part * filters, filters,
+                add_rows(flat_dy, dy_start, total, filters, flatten(partial_b), part * filters, filters,
                          first == begin)
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`.
-    `scale` (F,) multiplies w. With `other` of y's shape, the result is max(y + other, 0).
+    `scale` (F,) multiplies w. With `addend` of y's shape, the result is max(y + addend, 0).
     """
-    _conv2d(x, w, b, y, window, groups, relu, scale, other, side=2)
+    _conv2d(x, w, b, y, window, groups, relu, scale, addend, side=2)
 
 
-def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
+def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
     """Computes `conv2d` for calls that need no gradient, with larger tiles if they are faster."""
-    _conv2d(x, w, b, y, window, groups, relu, scale, other, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
+    _conv2d(x, w, b, y, window, groups, relu, scale, addend, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
 
 
-def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, other, side: int) -> None:
+def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, addend, side: int) -> None:
     """Computes `conv2d`; `side` is the side of the tiles for Winograd's products of squares."""
     c, f = x.shape[3], y.shape[3]
     way = ways.forward(c, f, y.shape[1:3], window, groups, x.dtype, side)
-    if other is not None and way is not Way.ROWS:
+    if addend is not None and way is not Way.ROWS:
         _conv2d(x, w, b, first := np.empty(y.shape, y.dtype), window, groups, False, scale, None, side)
-        add_relu(first.reshape(-1), other.reshape(-1), y.reshape(-1))
+        add_relu(first.reshape(-1), addend.reshape(-1), y.reshape(-1))
         return
     b = bias(b, x.dtype, f)
     if way is Way.FIRST:
@@ -265,7 +265,7 @@ def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, other, s
     elif way is Way.SQUARES:
         winograd.conv2d(x, w.reshape(9, c, f), b, y, window, relu, scale=scale, side=side)
     elif way is Way.ROWS:
-        winograd_rows.conv2d(x, w, b, y, window, relu, scale=scale, other=other)
+        winograd_rows.conv2d(x, w, b, y, window, relu, scale=scale, addend=addend)
     elif way is Way.PIXELS:
         matrix.multiply(x.reshape(-1, c), w.reshape(c, f), b, y.reshape(-1, f), relu, scale)
     else:
@@ -281,7 +281,7 @@ def _gather(way: Way, x, w, scale, b, y, window: Window, group_channels: int, gr
         return
     p = plan(*x.shape, group_channels, window)
     _forward(x, w.reshape(-1), scale, b, y, p.pixels, p.samples, p.runs, p.run_length, groups, p.border, relu,
-             pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size, w, y.shape[3]))
+             count_pieces(x.shape[0], p.samples, p.pixels.size, w, y.shape[3]))
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
@@ -293,11 +293,11 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     if way is Way.SCATTERED:
         _scatter(dy, w, b, dx, window, groups)
         return
-    wt = transposed(w.reshape(-1, *w.shape[2:]), groups, turned=way in (Way.FEW, Way.WINDOWS))
+    wt = swap_axes(w.reshape(-1, *w.shape[2:]), groups, reverse=way in (Way.FEW, Way.WINDOWS))
     if way is Way.SQUARES:
         winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window, ways.gathers(results, pixels, window))
     elif way is Way.ROWS:
-        winograd_rows.conv2d(dy, wt, b, dx, window.gradient_window, turned=True)
+        winograd_rows.conv2d(dy, wt, b, dx, window.gradient_window, rotate=True)
     elif way is Way.PIXELS:
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
     else:
@@ -318,8 +318,8 @@ def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:
     run = 1
     if groups == window.dw == 1 and c < matrix.width(dx.dtype):
         run = window.kw  # a row of taps at a time fills more of a tile
-    wt, p = transposed(w.reshape(-1, run * w.shape[2], w.shape[3]), groups), plan(*dx.shape, w.shape[2], window)
-    samples = tasks.at_a_time(dx.shape[0], p.samples)
+    wt, p = swap_axes(w.reshape(-1, run * w.shape[2], w.shape[3]), groups), plan(*dx.shape, w.shape[2], window)
+    samples = tasks.choose_chunk_size(dx.shape[0], p.samples)
     _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points[::run].copy(), run * c, groups, p.border)
 
 
@@ -329,7 +329,7 @@ def _row_sums(rows, partial):
     (count, columns), parts = rows.shape, partial.shape[0]
     for part in prange(parts):
         first, stop = count * part // parts, count * (part + 1) // parts
-        add_rows(flattened(rows), first * columns, stop - first, columns, flattened(partial),
+        add_rows(flatten(rows), first * columns, stop - first, columns, flatten(partial),
                  part * columns, columns, True)
 
 
@@ -341,18 +341,18 @@ def channel_sums(dy, db) -> None:
     add_parts(partial, db)
 
 
-def transposed(w, groups: int = 1, turned: bool = False) -> np.ndarray:
+def swap_axes(w, groups: int = 1, reverse: bool = False) -> np.ndarray:
     """Returns w (B, C/groups, F) as a flat (B, F/groups, C): for each filter within a group, the
-    channels of all groups are adjacent. With `turned`, the order along B is reversed.
+    channels of all groups are adjacent. With `reverse`, the order along B is reversed.
     """
     if groups > 1:
-        taps, each_c, filters = w.shape
-        out = aligned_empty((taps, filters // groups, groups, each_c), w.dtype)
-        w = w.reshape(taps, each_c, groups, filters // groups)
-        copy((w[::-1] if turned else w).transpose(0, 3, 2, 1), out)
+        taps, group_c, filters = w.shape
+        out = aligned_empty((taps, filters // groups, groups, group_c), w.dtype)
+        w = w.reshape(taps, group_c, groups, filters // groups)
+        copy((w[::-1] if reverse else w).transpose(0, 3, 2, 1), out)
     else:
         out = aligned_empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
-        transpose(w, out, turned)
+        transpose(w, out, reverse)
     return out.reshape(-1)
 
 

@@ -9,7 +9,7 @@ from numba import prange
 
 from ..threads import get_num_threads
 from . import pointwise, simd, tasks
-from .flat import flattened
+from .flat import flatten
 from .jit import inline, kernel
 from .matrix import turn, width
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
@@ -40,7 +40,7 @@ def _multiply(x, w, b, y, starts, zero, rows, relu):
     blocks = (n + rows - 1) // rows
     for task in prange(blocks * ((filters + columns - 1) // columns)):
         first, f = (task % blocks) * rows, (task // blocks) * columns
-        _block(flattened(x), c, first, min(rows, n - first), starts, zero, flattened(w), b, flattened(y), filters, f,
+        _block(flatten(x), c, first, min(rows, n - first), starts, zero, flatten(w), b, flatten(y), filters, f,
                min(f + columns, filters), relu)
 
 
@@ -57,7 +57,7 @@ def _multiply_row(x, w, b, y, zero, columns, relu):
     """Computes `_multiply` for a single row, in tasks of `columns` columns."""
     filters = b.size
     for task in prange((filters + columns - 1) // columns):
-        _row(flattened(x), flattened(w), b, flattened(y), zero, filters, task * columns,
+        _row(flatten(x), flatten(w), b, flatten(y), zero, filters, task * columns,
              min(filters, (task + 1) * columns), relu)
 
 
@@ -67,23 +67,23 @@ def _row(x, w, b, y, zero, filters, f, end, relu):
     is fastest in long pieces of its rows: as many columns at a time as there are registers.
     """
     long, row = simd.zeros(x, 1, LONG), simd.zeros(x, 1, N)
-    here, columns = simd.steps(0, 0, 1, row), simd.width(long)
+    src, columns = simd.steps(0, 0, 1, row), simd.width(long)
     while end - f >= columns:
         acc, j = simd.add_row(long, b, f, columns), f
         for k in range(x.size):
             prefetch(w, j + AHEAD * filters, columns)
-            acc = simd.fma(acc, x, here, k, w, j)
+            acc = simd.fma(acc, x, src, k, w, j)
             j += filters
-        simd.store(simd.relu(acc) if relu else acc, y, here, f, columns)
+        simd.store(simd.relu(acc) if relu else acc, y, src, f, columns)
         f += columns
     while f < end:
         part = min(simd.width(row), end - f)
         acc = simd.add_row(row, b, f, part)
         if part == simd.width(row):
-            acc = run_taps(acc, x, here, 0, zero, x.size, w, f, filters)
+            acc = run_taps(acc, x, src, 0, zero, x.size, w, f, filters)
         else:
-            acc = run_taps_part(acc, x, here, 0, zero, x.size, w, f, filters, part)
-        simd.store(simd.relu(acc) if relu else acc, y, here, f, part)
+            acc = run_taps_part(acc, x, src, 0, zero, x.size, w, f, filters, part)
+        simd.store(simd.relu(acc) if relu else acc, y, src, f, part)
         f += part
 
 
@@ -94,9 +94,9 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
     filters = dy.shape[1]
     for block in prange((c + ROWS - 1) // ROWS):
         first = block * ROWS
-        gathered_outer(flattened(x), first, starts, n, taps, min(ROWS, c - first), flattened(dy), 0,
-                       flattened(dw), first * filters, filters, 0, filters, True)
-    add_rows(flattened(dy), 0, n, filters, db, 0, filters, True)
+        gathered_outer(flatten(x), first, starts, n, taps, min(ROWS, c - first), flatten(dy), 0,
+                       flatten(dw), first * filters, filters, 0, filters, True)
+    add_rows(flatten(dy), 0, n, filters, db, 0, filters, True)
 
 
 def dense(x, w, b, y, relu: bool = False) -> None:

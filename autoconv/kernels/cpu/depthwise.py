@@ -18,11 +18,11 @@ from ...arguments.shapes import Window
 from . import simd, tasks, vectors
 from .arith import copy
 from .arith import sum as sum_axes
-from .flat import flattened
+from .flat import flatten
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
 from .products import add_parts, add_rows, bias
-from .stencil import backward_axis, forward_axis, inside, stencil
+from .stencil import backward_axis, clip_window, forward_axis, stencil
 
 M, N = simd.NARROW  # taps, and vectors of channels, that are summed at a time
 STRIP = 4096  # elements of dy at a time: with the matching elements of x, they stay in the L1 cache
@@ -36,26 +36,26 @@ def _regions(x_shape: tuple[int, ...], oh: int, ow: int, window: Window) -> tupl
     """
     _, h, w, c = x_shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    rectangles, in_x, in_w = [], [], []
+    rectangles, x_taps, w_taps = [], [], []
     for (p, p_end, i_low, i_end), (q, q_end, j_low, j_end) in product(_runs(oh, sh, top, kh, dh, h),
                                                                       _runs(ow, sw, left, kw, dw, w)):
         taps = list(product(range(i_low, i_end), range(j_low, j_end)))
-        rectangles.append((p, p_end, q, q_end, len(in_x), len(in_x) + len(taps)))
-        in_x += [(i * dh * w + j * dw) * c for i, j in taps]
-        in_w += [(i * kw + j) * c for i, j in taps]
+        rectangles.append((p, p_end, q, q_end, len(x_taps), len(x_taps) + len(taps)))
+        x_taps += [(i * dh * w + j * dw) * c for i, j in taps]
+        w_taps += [(i * kw + j) * c for i, j in taps]
     # largest first: the edges then find their pixels in the cache
     rectangles.sort(key=lambda r: (r[0] - r[1]) * (r[3] - r[2]))
-    return np.array(rectangles, np.int64).reshape(-1, 6), np.array(in_x, np.int64), np.array(in_w, np.int64)
+    return np.array(rectangles, np.int64).reshape(-1, 6), np.array(x_taps, np.int64), np.array(w_taps, np.int64)
 
 
-def _runs(outputs: int, stride: int, before: int, size: int, dilation: int, n: int) -> list[tuple[int, int, int, int]]:
+def _runs(outputs: int, stride: int, pad: int, size: int, dilation: int, n: int) -> list[tuple[int, int, int, int]]:
     """Divides an axis' outputs into stretches (first, end) whose windows have the same taps (low,
     end) inside the image.
     """
-    taps = [inside.py_func(o, stride, before, size, dilation, n)[1:] for o in range(outputs)]
+    taps = [clip_window.py_func(o, stride, pad, size, dilation, n)[1:] for o in range(outputs)]
     stretches, first = [], 0
-    for (low, end), same in groupby(taps):
-        length = len(list(same))
+    for (low, end), members in groupby(taps):
+        length = len(list(members))
         stretches.append((first, first + length, low, end))
         first += length
     return stretches
@@ -63,12 +63,12 @@ def _runs(outputs: int, stride: int, before: int, size: int, dilation: int, n: i
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[:,::1], int64[::1], int64[::1],"
         " UniTuple(int64, 10))", parallel=True)
-def _weight_gradient(x, dy, partial, partial_b, rectangles, in_x, in_w, window):
+def _weight_gradient(x, dy, partial, partial_b, rectangles, x_taps, w_taps, window):
     """dw (parts, KH*KW*C) and db (parts, C) = partial sums, each over its share of the samples."""
     (n, h, wide, channels), parts = x.shape, partial.shape[0]
     _, oh, ow, _ = dy.shape
     kh, _, sh, sw, dh, _, top, _, left, _ = window
-    flat_x, flat_dy, flat_dw = flattened(x), flattened(dy), flattened(partial)
+    flat_x, flat_dy, flat_dw = flatten(x), flatten(dy), flatten(partial)
     tile = simd.zeros(x, M, N)
     lanes = simd.width(tile)
     whole = channels - channels % lanes
@@ -87,40 +87,40 @@ def _weight_gradient(x, dy, partial, partial_b, rectangles, in_x, in_w, window):
                     j = ((s * oh + p) * ow + q) * channels
                     ahead = (kh * dh * wide * channels + (size[0] - 1) * x_steps[0], size[0] * dy_steps[0])
                     for tap in range(tap_low, tap_end, M):
-                        at, to = simd.rows(in_x, tap, tap_end, tile), simd.rows(in_w, tap, tap_end, tile)
+                        src, dst = simd.rows(x_taps, tap, tap_end, tile), simd.rows(w_taps, tap, tap_end, tile)
                         for c in range(0, whole, lanes):
-                            _outer(tile, flat_x, at, k + c, x_steps, flat_dy, j + c, dy_steps, size, flat_dw, to,
+                            _outer(tile, flat_x, src, k + c, x_steps, flat_dy, j + c, dy_steps, size, flat_dw, dst,
                                    total + c, lanes, ahead)
                         if whole < channels:
-                            _outer(tile, flat_x, at, k + whole, x_steps, flat_dy, j + whole, dy_steps, size, flat_dw,
-                                   to, total + whole, channels - whole, ahead)
-            add_rows(flat_dy, s * oh * ow * channels, oh * ow, channels, flattened(partial_b),
+                            _outer(tile, flat_x, src, k + whole, x_steps, flat_dy, j + whole, dy_steps, size, flat_dw,
+                                   dst, total + whole, channels - whole, ahead)
+            add_rows(flat_dy, s * oh * ow * channels, oh * ow, channels, flatten(partial_b),
                      part * channels, channels, s == begin)
 
 
 @inline
-def _outer(tile, x, at, k, x_steps, dy, j, dy_steps, size, dw, to, total, columns, ahead):
-    """dw[to[t] + total + ...] += the sum over `size` (rows, columns) pixels of x[at[t] + k + ...] *
-    dy[j + ...]. Meanwhile, prefetches x and dy `ahead` elements further on.
+def _outer(tile, x, src, k, x_steps, dy, j, dy_steps, size, dw, dst, total, columns, ahead):
+    """dw[dst[t] + total + ...] += the sum over `size` (rows, columns) pixels of x[src[t] + k + ...]
+    * dy[j + ...]. Meanwhile, prefetches x and dy `ahead` elements further on.
     """
-    acc = simd.load(tile, dw, to, total, columns)
+    acc = simd.load(tile, dw, dst, total, columns)
     for p in range(size[0]):
-        from_x, from_dy = k + p * x_steps[0], j + p * dy_steps[0]
+        x_start, dy_start = k + p * x_steps[0], j + p * dy_steps[0]
         if columns == simd.width(tile):  # a loop without masks
-            acc = _row(acc, x, at, from_x, x_steps[1], dy, from_dy, dy_steps[1], size[1], simd.width(tile), ahead)
+            acc = _row(acc, x, src, x_start, x_steps[1], dy, dy_start, dy_steps[1], size[1], simd.width(tile), ahead)
         else:
-            acc = _row(acc, x, at, from_x, x_steps[1], dy, from_dy, dy_steps[1], size[1], columns, ahead)
-    simd.store(acc, dw, to, total, columns)
+            acc = _row(acc, x, src, x_start, x_steps[1], dy, dy_start, dy_steps[1], size[1], columns, ahead)
+    simd.store(acc, dw, dst, total, columns)
 
 
 @inline
-def _row(acc, x, at, k, x_step, dy, j, dy_step, count, columns, ahead):
+def _row(acc, x, src, k, x_step, dy, j, dy_step, count, columns, ahead):
     """Adds the products of one row of pixels to `acc`."""
     for _ in range(count):
         for c in range(0, simd.width(acc), simd.width(acc) // N):
             vectors.prefetch(x, k + ahead[0] + c)
             vectors.prefetch(dy, j + ahead[1] + c)
-        acc = vectors.add_products(acc, x, at, k, dy, j, columns)
+        acc = vectors.add_products(acc, x, src, k, dy, j, columns)
         k += x_step
         j += dy_step
     return acc
@@ -129,7 +129,7 @@ def _row(acc, x, at, k, x_step, dy, j, dy_step, count, columns, ahead):
 def depthwise_conv2d(x, w, b, y, window: Window, relu: bool = False) -> None:
     """y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None; max(y, 0) with `relu`."""
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    stencil(_repeated(x, w.shape[3]), w.reshape(kh, kw, -1, 1), bias(b, y.dtype, y.shape[3]), y,
+    stencil(_repeat(x, w.shape[3]), w.reshape(kh, kw, -1, 1), bias(b, y.dtype, y.shape[3]), y,
             forward_axis(kh, sh, dh, top, y.shape[1]), forward_axis(kw, sw, dw, left, y.shape[2]), 1, relu)
 
 
@@ -145,7 +145,7 @@ def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
 
 def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
-    wide = _repeated(x, dw.shape[3])
+    wide = _repeat(x, dw.shape[3])
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)
     partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
     _weight_gradient(wide, dy, partial, partial_b, *_regions(wide.shape, *dy.shape[1:3], window), tuple(window))
@@ -153,7 +153,7 @@ def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     add_parts(partial_b, db)
 
 
-def _repeated(x, times: int) -> np.ndarray:
+def _repeat(x, times: int) -> np.ndarray:
     """Repeats each channel of x (N,H,W,C) `times` times, to match the weights of several kernels
     per channel.
     """

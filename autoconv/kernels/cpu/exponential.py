@@ -43,13 +43,13 @@ def _fma(typingctx, a, b, c):
 
 
 @_inline
-def _reduced(x):
+def _reduce_argument(x):
     """Returns (n, exp(r) - 1) for x = n ln(2) + r, with an integer n and |r| at most ln(2) / 2."""
-    shifted = np.float32(_fma(x, PER_LN2, ROUNDING))
-    n = shifted - ROUNDING
+    offset_n = np.float32(_fma(x, PER_LN2, ROUNDING))
+    n = offset_n - ROUNDING
     r = _fma(-n, LN2_LOW, _fma(-n, LN2_HIGH, x))
     q = _fma(_fma(_fma(_fma(_fma(P0, r, P1), r, P2), r, P3), r, P4), r, P5)
-    return np.int32(shifted.view(np.int32) - ROUNDING_BITS), _fma(q, r * r, r)
+    return np.int32(offset_n.view(np.int32) - ROUNDING_BITS), _fma(q, r * r, r)
 
 
 @_inline
@@ -63,9 +63,9 @@ def _exp(x):
     """Returns exp(x) of a float32 x <= 0. The result is scaled in two steps, so that subnormal
     results are rounded only once.
     """
-    n, less_one = _reduced(LEAST_EXP if x < LEAST_EXP else x)
+    n, expm1 = _reduce_argument(LEAST_EXP if x < LEAST_EXP else x)
     half = n >> np.int32(1)
-    return (less_one + ONE) * _power_of_two(half) * _power_of_two(n - half)
+    return (expm1 + ONE) * _power_of_two(half) * _power_of_two(n - half)
 
 
 @_inline
@@ -85,10 +85,10 @@ def _tanh32(x):
     """Returns (exp(2|x|) - 1) / (exp(2|x|) + 1) with the sign of x, which avoids cancellation."""
     bits = np.float32(x).view(np.int32)
     size = np.int32(bits & LAST_BITS).view(np.float32)
-    n, less_one = _reduced(TWO * (MOST_TANH if size > MOST_TANH else size))
+    n, expm1_r = _reduce_argument(TWO * (MOST_TANH if size > MOST_TANH else size))
     scale = _power_of_two(n)
-    grown = _fma(scale, less_one, scale - ONE)
-    return np.int32(np.float32(grown / (grown + TWO)).view(np.int32) | (bits & FIRST_BIT)).view(np.float32)
+    expm1 = _fma(scale, expm1_r, scale - ONE)
+    return np.int32(np.float32(expm1 / (expm1 + TWO)).view(np.int32) | (bits & FIRST_BIT)).view(np.float32)
 
 
 @_inline
@@ -107,10 +107,10 @@ def tanh(x):
 
 
 @overload(sigmoid, jit_options=OPTIONS)
-def _sigmoid_of(x):
+def _overload_sigmoid(x):
     return _sigmoid32 if x.bitwidth == 32 else _sigmoid64
 
 
 @overload(tanh, jit_options=OPTIONS)
-def _tanh_of(x):
+def _overload_tanh(x):
     return _tanh32 if x.bitwidth == 32 else _tanh64

@@ -12,7 +12,7 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import simd, tasks, vectors
-from .flat import flattened
+from .flat import flatten
 from .jit import allocating, inline, kernel
 from .tasks import piece
 
@@ -30,21 +30,21 @@ def pays(f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.d
 
 
 @allocating
-def _planes(x, s, first, count, wide, top, left, room):
+def _copy_planes(x, s, first, count, wide, top, left, padding):
     """Copies rows first ... first + count of image s with its border, channel by channel, followed
-    by `room` zeros.
+    by `padding` zeros.
     """
     _, h, w, c = x.shape
-    flat, plane = flattened(x), count * wide
-    planes = np.zeros(c * plane + room, x.dtype)
+    flat, plane = flatten(x), count * wide
+    planes = np.zeros(c * plane + padding, x.dtype)
     for i in range(max(0, top - first), min(count, top + h - first)):
-        to, start = i * wide + left, (s * h + first + i - top) * w * c
+        dst, start = i * wide + left, (s * h + first + i - top) * w * c
         if c == 1:
-            simd.copy(planes, to, flat, start, w)
+            simd.copy(planes, dst, flat, start, w)
         else:
             for j in range(w):
                 for k in range(c):
-                    planes[k * plane + to + j] = flat[start + j * c + k]
+                    planes[k * plane + dst + j] = flat[start + j * c + k]
     return planes
 
 
@@ -53,21 +53,21 @@ def _products(tile, planes, plane, wide, c, window, w, b, ones, filters, out, st
     """out[f * step + q] = the sum at output pixel q below `total`, for all filters."""
     kh, kw, dh, dw = window
     columns = simd.width(tile)
-    at, to = simd.steps(1, 0, filters, tile), simd.steps(step, 0, filters, tile)
+    src, dst = simd.steps(1, 0, filters, tile), simd.steps(step, 0, filters, tile)
     for q in range(0, total, columns):
-        acc, k = simd.fma(tile, b, at, 0, ones, 0), 0
+        acc, k = simd.fma(tile, b, src, 0, ones, 0), 0
         for i in range(kh):
             for j in range(kw):
                 p = q + i * dh * wide + j * dw
                 for _ in range(c):
-                    acc = simd.fma(acc, w, at, k, planes, p)
+                    acc = simd.fma(acc, w, src, k, planes, p)
                     k += filters
                     p += plane
-        simd.store(simd.relu(acc) if relu else acc, out, to, q, columns)
+        simd.store(simd.relu(acc) if relu else acc, out, dst, q, columns)
 
 
 @allocating
-def _scaled(w, scale):
+def _scale_weights(w, scale):
     """Returns w times the scale of its filters, or w itself if `scale` is empty."""
     if scale.size == 0:
         return w
@@ -84,14 +84,14 @@ def _forward(x, w, scale, b, y, window, border, relu, pieces):
     tile, square = simd.zeros(x, M, N), simd.zeros(x, 1, 1)
     lanes, columns = simd.width(square), simd.width(tile)
     for task in prange(n * pieces):
-        s, flat, ones, weights = task // pieces, flattened(y), np.ones(columns, x.dtype), _scaled(w, scale)
+        s, flat, ones, weights = task // pieces, flatten(y), np.ones(columns, x.dtype), _scale_weights(w, scale)
         begin, end = piece(oh, task % pieces, pieces, 1)
         line = np.empty((ow + lanes) * filters + lanes, x.dtype)
         for first in range(begin, end, BAND):
             count = min(BAND, end - first)
             total, rows = count * wide, count + span - 1
             step = total + columns
-            planes, out = _planes(x, s, first, rows, wide, top, left, step), np.empty(lanes * step, x.dtype)
+            planes, out = _copy_planes(x, s, first, rows, wide, top, left, step), np.empty(lanes * step, x.dtype)
             _products(tile, planes, rows * wide, wide, c, window, weights, b, ones, filters, out, step, total,
                       relu)
             for i in range(count):

@@ -18,8 +18,8 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import rowwise, simd, tasks, tile2x2, vectors
-from .first_tile import add_outer, add_window, add_winners, places
-from .flat import flattened
+from .first_tile import add_outer, add_window, add_winners, positions
+from .flat import flatten
 from .jit import allocating, inline, kernel
 from .products import add_parts, zeros
 from .tasks import piece
@@ -53,7 +53,7 @@ def read_rows(x, s, first, count, border):
     """
     _, h, w, c = x.shape
     high, wide, top, left = border
-    flat = flattened(x)
+    flat = flatten(x)
     if high == h and wide == w:
         return flat, (s * h + first) * w * c
     scratch = np.zeros(count * wide * c, x.dtype)
@@ -63,7 +63,7 @@ def read_rows(x, s, first, count, border):
 
 
 @inline
-def _outputs(x, k, row, c, w, scale, b, y, winner, to, rows, wide, filters, relu, pooled):
+def _outputs(x, k, row, c, w, scale, b, y, winner, y_start, rows, wide, filters, relu, pool):
     """Computes `rows` rows of `wide` outputs, two rows at a time; with an odd number, one row is
     computed twice. Their windows begin at x[k].
     """
@@ -75,24 +75,24 @@ def _outputs(x, k, row, c, w, scale, b, y, winner, to, rows, wide, filters, relu
             for first in range(0, wide, PIXELS):
                 p = min(first, wide - PIXELS)
                 acc = tile if scale.size > 0 else simd.add_row(tile, b, f, lanes)
-                at = k + line * row + p * c
+                pos = k + line * row + p * c
                 if c == 1:
-                    acc = add_window(acc, x, at, row, 1, w, f, filters)
+                    acc = add_window(acc, x, pos, row, 1, w, f, filters)
                 else:
                     for channel in range(3):
-                        acc = add_window(acc, x, at + channel, row, 3, w, channel * filters + f, 3 * filters)
+                        acc = add_window(acc, x, pos + channel, row, 3, w, channel * filters + f, 3 * filters)
                 if scale.size > 0:
                     acc = simd.scale_rows(acc, scale, b, f, lanes)
-                if pooled:
+                if pool:
                     best = tile2x2.window_max(acc)
                     out = simd.steps(filters, p // 2, wide // 2, best)
-                    start = to + line // 2 * (wide // 2) * filters + f
+                    start = y_start + line // 2 * (wide // 2) * filters + f
                     simd.store(simd.relu(best), y, out, start, lanes)
                     if winner.size > 0:
                         tile2x2.store_winners(acc, best, winner, out, start, lanes)
                 else:
-                    start = to + (line * wide + p) * filters + f
-                    out = places(start, wide * filters, filters, acc)
+                    start = y_start + (line * wide + p) * filters + f
+                    out = positions(start, wide * filters, filters, acc)
                     simd.store(simd.relu(acc) if relu else acc, y, out, 0, lanes)
                     for i in range(start + 2 * wide * filters, start + (2 * wide + PIXELS) * filters, filters):
                         vectors.prefetch(y, i)
@@ -101,9 +101,9 @@ def _outputs(x, k, row, c, w, scale, b, y, winner, to, rows, wide, filters, relu
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], UniTuple(int64, 4), boolean, boolean, int64)",
         parallel=True)
-def _forward(x, w, scale, b, y, winner, border, relu, pooled, pieces):
+def _forward(x, w, scale, b, y, winner, border, relu, pool, pieces):
     n, _, _, c = x.shape
-    side = 2 if pooled else 1
+    side = 2 if pool else 1
     rows, wide, filters = side * y.shape[1], side * y.shape[2], y.shape[3]
     for task in prange(n * pieces):
         s, row = task // pieces, border[1] * c
@@ -113,18 +113,18 @@ def _forward(x, w, scale, b, y, winner, border, relu, pooled, pieces):
             first = min(start, end - 2)
             count = min(BAND, end - first)
             source, k = read_rows(x, s, first, count + 2, border)
-            to = (s * y.shape[1] + first // side) * y.shape[2] * filters
-            _outputs(source, k, row, c, w, scale, b, flattened(y), winner, to, count, wide, filters, relu, pooled)
+            y_start = (s * y.shape[1] + first // side) * y.shape[2] * filters
+            _outputs(source, k, row, c, w, scale, b, flatten(y), winner, y_start, count, wide, filters, relu, pool)
 
 
 def conv2d(x, w, b, y, window: Window, relu: bool, scale, winner=None) -> None:
     """Computes conv.conv2d or, with `winner`, fused.conv2d_relu_pool."""
-    pooled = winner is not None
-    rows, work = y.shape[1] * (2 if pooled else 1), y.size * ITEMS * x.shape[3] * (4 if pooled else 1)
+    pool = winner is not None
+    rows, work = y.shape[1] * (2 if pool else 1), y.size * ITEMS * x.shape[3] * (4 if pool else 1)
     pieces = 1 if len(x) == 1 and work <= tasks.SMALL else tasks.pieces(len(x), rows // 2)
     scale = zeros(x.dtype, 0) if scale is None else scale
-    winner = winner.reshape(-1) if pooled else np.empty(0, np.uint8)
-    _forward(x, w.reshape(-1), scale, b, y, winner, _border(x, window), relu, pooled, pieces)
+    winner = winner.reshape(-1) if pool else np.empty(0, np.uint8)
+    _forward(x, w.reshape(-1), scale, b, y, winner, _border(x, window), relu, pool, pieces)
 
 
 def _border(x, window: Window) -> tuple[int, int, int, int]:
@@ -136,64 +136,64 @@ def _border(x, window: Window) -> tuple[int, int, int, int]:
 
 
 @inline
-def _plain(tile, lines, x, k, row, c, dy, start, rows, wide, filters, dw, to, db, to_b):
-    """dw[to + ...] and db[to_b + ...] += the weight gradient of `rows` rows of `wide` outputs, for
-    `lines` rows of the window at a time. Prefetches the next row of dy.
+def _add_gradient(tile, lines, x, k, row, c, dy, start, rows, wide, filters, dw, dw_start, db, db_start):
+    """dw[dw_start + ...] and db[db_start + ...] += the weight gradient of `rows` rows of `wide`
+    outputs, for `lines` rows of the window at a time. Prefetches the next row of dy.
     """
-    none, lanes, step = simd.zeros(x, 1, 1), simd.width(tile), wide * filters
+    zero, lanes, step = simd.zeros(x, 1, 1), simd.width(tile), wide * filters
     for line in range(rows):
         for f in range(0, filters, lanes):
-            total = rowwise.row(none, db, to_b + f, lanes)
+            total = rowwise.row(zero, db, db_start + f, lanes)
             for i in range(0, 3, lines):
                 out = simd.steps(filters, i * ITEMS, ALL, tile)
-                acc = simd.load(tile, dw, out, to + f, lanes)
-                at, j = k + (line + i) * row, start + line * step + f
+                acc = simd.load(tile, dw, out, dw_start + f, lanes)
+                pos, j = k + (line + i) * row, start + line * step + f
                 for _ in range(wide // 2):
-                    acc = add_outer(acc, x, at, row, dy, j, filters, lines, 2)
+                    acc = add_outer(acc, x, pos, row, dy, j, filters, lines, 2)
                     if i == 0:
-                        total = rowwise.add(total, rowwise.row(none, dy, j, lanes))
-                        total = rowwise.add(total, rowwise.row(none, dy, j + filters, lanes))
+                        total = rowwise.add(total, rowwise.row(zero, dy, j, lanes))
+                        total = rowwise.add(total, rowwise.row(zero, dy, j + filters, lanes))
                         vectors.prefetch(dy, j + step)
                         vectors.prefetch(dy, j + step + filters)
-                    at += 2 * c
+                    pos += 2 * c
                     j += 2 * filters
                 if wide % 2:
-                    acc = add_outer(acc, x, at, row, dy, j, filters, lines, 1)
+                    acc = add_outer(acc, x, pos, row, dy, j, filters, lines, 1)
                     if i == 0:
-                        total = rowwise.add(total, rowwise.row(none, dy, j, lanes))
-                simd.store(acc, dw, out, to + f, lanes)
-            rowwise.put(total, db, to_b + f, lanes)
+                        total = rowwise.add(total, rowwise.row(zero, dy, j, lanes))
+                simd.store(acc, dw, out, dw_start + f, lanes)
+            rowwise.put(total, db, db_start + f, lanes)
 
 
 @inline
-def _pooled(tile, lines, x, k, row, c, y, winner, dy, start, rows, wide, filters, dw, to, db, to_b):
-    """dw[to + ...] and db[to_b + ...] += the weight gradient of `rows` rows of `wide` pooled
-    outputs, as in `_plain`.
+def _add_pooled(tile, lines, x, k, row, c, y, winner, dy, start, rows, wide, filters, dw, dw_start, db, db_start):
+    """dw[dw_start + ...] and db[db_start + ...] += the weight gradient of `rows` rows of `wide`
+    pooled outputs, as in `_add_gradient`.
     """
-    none, lanes, step = simd.zeros(x, 1, 1), simd.width(tile), wide * filters
+    zero, lanes, step = simd.zeros(x, 1, 1), simd.width(tile), wide * filters
     for line in range(rows):
         for f in range(0, filters, lanes):
             for i in range(0, 3, lines):
-                out, total = simd.steps(filters, i * ITEMS, ALL, tile), rowwise.row(none, db, to_b + f, lanes)
-                acc = simd.load(tile, dw, out, to + f, lanes)
-                at, j = k + (2 * line + i) * row, start + line * step + f
+                out, total = simd.steps(filters, i * ITEMS, ALL, tile), rowwise.row(zero, db, db_start + f, lanes)
+                acc = simd.load(tile, dw, out, dw_start + f, lanes)
+                pos, j = k + (2 * line + i) * row, start + line * step + f
                 for _ in range(wide):
-                    passed = rowwise.passed(rowwise.row(none, y, j, lanes), rowwise.row(none, dy, j, lanes))
-                    acc, total = add_winners(acc, x, at, row, passed, winner, j, lines), rowwise.add(total, passed)
+                    gradient = rowwise.relu_grad(rowwise.row(zero, y, j, lanes), rowwise.row(zero, dy, j, lanes))
+                    acc, total = add_winners(acc, x, pos, row, gradient, winner, j, lines), rowwise.add(total, gradient)
                     vectors.prefetch(y, j + step)
                     vectors.prefetch(dy, j + step)
-                    at += 2 * c
+                    pos += 2 * c
                     j += filters
-                simd.store(acc, dw, out, to + f, lanes)
+                simd.store(acc, dw, out, dw_start + f, lanes)
                 if i == 0:
-                    rowwise.put(total, db, to_b + f, lanes)
+                    rowwise.put(total, db, db_start + f, lanes)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], UniTuple(int64, 4))", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, border):
     """dw (parts, items*F) and db (parts, F) = partial sums, each over its share of the samples."""
     (n, _, _, c), (rows, wide, filters), (parts, size) = x.shape, dy.shape[1:], partial.shape
-    tile, dw, db = simd.zeros(x, ITEMS, 1), flattened(partial), flattened(partial_b)
+    tile, dw, db = simd.zeros(x, ITEMS, 1), flatten(partial), flatten(partial_b)
     for part in prange(parts):
         partial[part] = 0
         partial_b[part] = 0
@@ -203,11 +203,11 @@ def _weight_gradient(x, dy, partial, partial_b, border):
                 source, k = read_rows(x, s, first, count + 2, border)
                 start = (s * rows + first) * wide * filters
                 if c == 1:
-                    _plain(tile, 3, source, k, row, 1, flattened(dy), start, count, wide, filters, dw,
-                           part * size, db, part * filters)
+                    _add_gradient(tile, 3, source, k, row, 1, flatten(dy), start, count, wide, filters, dw,
+                                  part * size, db, part * filters)
                 else:
-                    _plain(tile, 1, source, k, row, 3, flattened(dy), start, count, wide, filters, dw,
-                           part * size, db, part * filters)
+                    _add_gradient(tile, 1, source, k, row, 3, flatten(dy), start, count, wide, filters, dw,
+                                  part * size, db, part * filters)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[:,:,:,::1], T[:,::1], T[:,::1], UniTuple(int64, 4))", parallel=True,
@@ -217,7 +217,7 @@ def _pooled_weight_gradient(x, y, winner, dy, partial, partial_b, border):
     gradients.
     """
     (n, _, _, c), (rows, wide, filters), (parts, size) = x.shape, dy.shape[1:], partial.shape
-    tile, dw, db = simd.zeros(x, ITEMS, 1), flattened(partial), flattened(partial_b)
+    tile, dw, db = simd.zeros(x, ITEMS, 1), flatten(partial), flatten(partial_b)
     for part in prange(parts):
         partial[part] = 0
         partial_b[part] = 0
@@ -227,11 +227,11 @@ def _pooled_weight_gradient(x, y, winner, dy, partial, partial_b, border):
                 source, k = read_rows(x, s, 2 * first, 2 * count + 2, border)
                 start = (s * rows + first) * wide * filters
                 if c == 1:
-                    _pooled(tile, 3, source, k, row, 1, flattened(y), winner, flattened(dy), start, count,
-                            wide, filters, dw, part * size, db, part * filters)
+                    _add_pooled(tile, 3, source, k, row, 1, flatten(y), winner, flatten(dy), start, count,
+                                wide, filters, dw, part * size, db, part * filters)
                 else:
-                    _pooled(tile, 1, source, k, row, 3, flattened(y), winner, flattened(dy), start, count,
-                            wide, filters, dw, part * size, db, part * filters)
+                    _add_pooled(tile, 1, source, k, row, 3, flatten(y), winner, flatten(dy), start, count,
+                                wide, filters, dw, part * size, db, part * filters)
 
 
 def weight_grad(x, dy, dw, db, window: Window, y=None, winner=None) -> None:

@@ -4,7 +4,7 @@ tables of offsets.
     acc = add_window(acc, x, k, row, c, w, j, gap)      one channel of the window, for two rows of
                                                         pixels: a tile's rows are their 2x2 windows
                                                         (tile2x2.py)
-    at = places(start, below, step, acc)                the positions of these pixels
+    dst = positions(start, line_step, step, acc)        the positions of these pixels
     acc = add_outer(acc, x, k, row, dy, j, step, rows, pixels)      weight gradients of nine
                                                                     elements of the window, from
                                                                     adjacent pixels
@@ -18,11 +18,11 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .simd import INDEX, RowsType, _call, _Flat, _literals, _load, _multiply_add, _no_load_crosses, _splat
+from .simd import INDEX, RowsType, _call, _fence_loads, _Flat, _literals, _load, _multiply_add, _splat
 from .vectors import TAPS
 
 
-def _add_to(builder, acc, total, row, left, right):
+def _add_term(builder, acc, total, row, left, right):
     """total[row, :] += left * right, where `right` is a list of vectors."""
     for v in range(acc.vectors):
         i = row * acc.vectors + v
@@ -32,9 +32,9 @@ def _add_to(builder, acc, total, row, left, right):
 
 
 @intrinsic
-def places(typingctx, start, below, step, acc):
-    """Returns the positions of the tile's pixels, which are `step` apart, and `below` further on in
-    the second row. Row 4q + r of the tile is pixel r of the 2x2 window q.
+def positions(typingctx, start, line_step, step, acc):
+    """Returns the positions of the tile's pixels, which are `step` apart, and `line_step` further
+    on in the second row. Row 4q + r of the tile is pixel r of the 2x2 window q.
     """
     kind = RowsType(acc.rows)
 
@@ -59,19 +59,19 @@ def add_window(typingctx, acc, x, k, row, channels, w, j, gap):
     def codegen(context, builder, signature, args):
         total, x, k, row, _, w, j, gap = args
         x, w = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[5], w)
-        _no_load_crosses(builder)
+        _fence_loads(builder)
         starts = [builder.add(j, builder.mul(gap, INDEX(i))) for i in range(TAPS * TAPS)]
         weights = [[_load(builder, w, acc, start, None, v) for v in range(acc.vectors)] for start in starts]
         pixels = acc.rows // 2
         for line in range(TAPS + 1):
             start = builder.add(k, builder.mul(row, INDEX(line)))
             for column in range(pixels + TAPS - 1):
-                left = _splat(builder, builder.load(x.at(builder.add(start, INDEX(c * column)))), acc.lanes)
+                left = _splat(builder, builder.load(x.ptr(builder.add(start, INDEX(c * column)))), acc.lanes)
                 for r, e in ((r, e) for r in (0, 1) for e in range(TAPS)):
                     p, i = column - e, line - r
                     if 0 <= p < pixels and 0 <= i < TAPS:
                         right = weights[TAPS * i + e]
-                        total = _add_to(builder, acc, total, p // 2 * 4 + 2 * r + p % 2, left, right)
+                        total = _add_term(builder, acc, total, p // 2 * 4 + 2 * r + p % 2, left, right)
         return total
 
     return acc(acc, x, types.int64, types.int64, channels, w, types.int64, types.int64), codegen
@@ -90,16 +90,16 @@ def add_outer(typingctx, acc, x, k, row, dy, j, step, rows, pixels):
     def codegen(context, builder, signature, args):
         total, x, k, row, dy, j, step = args[:7]
         x, dy = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[4], dy)
-        _no_load_crosses(builder)
+        _fence_loads(builder)
         starts = [builder.add(j, builder.mul(step, INDEX(p))) for p in range(count)]
         gradients = [[_load(builder, dy, acc, start, None, v) for v in range(acc.vectors)] for start in starts]
         for i in range(lines):
             line = builder.add(k, builder.mul(row, INDEX(i)))
             for e in range(items + (count - 1) * c):
-                left = _splat(builder, builder.load(x.at(builder.add(line, INDEX(e)))), acc.lanes)
+                left = _splat(builder, builder.load(x.ptr(builder.add(line, INDEX(e)))), acc.lanes)
                 for p, right in enumerate(gradients):
                     if 0 <= e - p * c < items:
-                        total = _add_to(builder, acc, total, i * items + e - p * c, left, right)
+                        total = _add_term(builder, acc, total, i * items + e - p * c, left, right)
         return total
 
     return acc(acc, x, types.int64, types.int64, dy, types.int64, types.int64, rows, pixels), codegen
@@ -124,20 +124,20 @@ def add_winners(typingctx, acc, x, k, row, gradient, winner, j, rows):
         x, winner = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[5], winner)
         kind = ir.VectorType(ir.IntType(bits), lanes)
 
-        def all_of(number):
+        def splat(number):
             return ir.Constant(kind, [number] * lanes)
 
         number = builder.zext(builder.load(winner.vector_at(j, lanes), align=1), kind)
-        column = builder.mul(builder.and_(number, all_of(1)), all_of(c))
-        place = builder.add(column, builder.mul(builder.lshr(number, all_of(1)), all_of(lanes)))
+        column = builder.mul(builder.and_(number, splat(1)), splat(c))
+        place = builder.add(column, builder.mul(builder.lshr(number, splat(1)), splat(lanes)))
         starts = [builder.add(k, builder.mul(row, INDEX(i))) for i in range(lines + 1)]
         pixels = [_load(builder, x, acc, start, INDEX((TAPS + 1) * c)) for start in starts]
         right = [builder.extract_value(gradient, 0)]
         for e in range(items):
-            at = builder.add(place, all_of(e))
+            index = builder.add(place, splat(e))
             for i in range(lines):
-                left = _call(builder, choose, pixels[i].type, [pixels[i], at, pixels[i + 1]])
-                total = _add_to(builder, acc, total, i * items + e, left, right)
+                left = _call(builder, choose, pixels[i].type, [pixels[i], index, pixels[i + 1]])
+                total = _add_term(builder, acc, total, i * items + e, left, right)
         return total
 
     return acc(acc, x, types.int64, types.int64, gradient, winner, types.int64, rows), codegen

@@ -1,4 +1,4 @@
-"""`flattened`: a view of an array as one axis."""
+"""`flatten`: a view of an array as one axis."""
 
 from numba.core import types
 from numba.core.imputils import impl_ret_borrowed
@@ -7,7 +7,7 @@ from numba.np.arrayobj import populate_array
 
 
 @intrinsic
-def flattened(typingctx, array):
+def flatten(typingctx, array):
     """Returns x.reshape(x.size) of a C-contiguous array. Numba's own reshape is a function call
     that inspects all axes, and adds the code of its error messages to each kernel.
     """

@@ -18,14 +18,14 @@ from .conv import (
     close_chunk,
     conv2d_input_grad,
     conv2d_weight_grad,
+    count_pieces,
     open_chunk,
-    pieces_of_a_chunk,
     plan,
     read_chunk,
+    swap_axes,
     transpose,
-    transposed,
 )
-from .flat import flattened
+from .flat import flatten
 from .jit import inline, kernel
 from .products import NARROW_M, NARROW_N, add_parts, add_rows, bias, pooled_product, zeros
 from .sparse import sparse_outer, sparse_scatter, winners_lists
@@ -48,43 +48,43 @@ def _windows(n: int, h: int, w: int, channels: int, window: Window) -> np.ndarra
         " UniTuple(int64, 4), int64)", parallel=True)
 def _forward(x, w, scale, b, y, winner, windows, samples, runs, run_length, border, pieces):
     n = x.shape[0]
-    per_sample, filters = y.shape[1] * y.shape[2], b.size
+    map_size, filters = y.shape[1] * y.shape[2], b.size
     chunks = (n + samples - 1) // samples
     for task in prange(chunks * pieces):
         first = task // pieces * samples
         count = min(samples, n - first)
-        begin, end = piece(count * per_sample, task % pieces, pieces, simd.TILE[0])
+        begin, end = piece(count * map_size, task % pieces, pieces, simd.TILE[0])
         source, start = read_chunk(x, first, count, border)
         pooled_product(source, start, windows[4 * begin : 4 * end], end - begin, runs, run_length, w, scale,
-                       b, flattened(y), winner, (first * per_sample + begin) * filters, filters)
+                       b, flatten(y), winner, (first * map_size + begin) * filters, filters)
 
 
 @inline
-def _mask(dy, y, start, count, filters, masked):
-    """masked = the pooled gradients, with 0 where the ReLU's output was 0."""
+def _mask(dy, y, start, count, filters, out):
+    """out = the pooled gradients, with 0 where the ReLU's output was 0."""
     value, gradient = y[start : start + count * filters], dy[start : start + count * filters]
     for i in range(count * filters):
-        masked[i] = 0 if value[i] <= 0 else gradient[i]
+        out[i] = 0 if value[i] <= 0 else gradient[i]
 
 
 @inline
-def _add_winners(acc, total, x, at, start, windows, count, y, dy, winner, dy_start, filters, f, columns):
-    """acc[m, f] += gradient * x[at[m] + start + the winner's pixel] over `count` windows, total[f]
+def _add_winners(acc, total, x, src, start, windows, count, y, dy, winner, dy_start, filters, f, columns):
+    """acc[m, f] += gradient * x[src[m] + start + the winner's pixel] over `count` windows, total[f]
     += the gradient.
     """
-    none = simd.zeros(x, 1, NARROW_N)
+    zero = simd.zeros(x, 1, NARROW_N)
     for q in range(count):
         j = dy_start + q * filters + f
-        gradient = rowwise.passed(rowwise.row(none, y, j, columns), rowwise.row(none, dy, j, columns))
-        place = rowwise.row_of_bytes(none, winner, j, columns)
+        gradient = rowwise.relu_grad(rowwise.row(zero, y, j, columns), rowwise.row(zero, dy, j, columns))
+        place = rowwise.row_of_bytes(zero, winner, j, columns)
         total = rowwise.add(total, gradient)
         for r in range(4):
-            won = rowwise.where_equal(place, rowwise.filled(none, r), gradient)
+            pixel_dy = rowwise.select_equal(place, rowwise.full(zero, r), gradient)
             k = start + windows[4 * q + r]
             # always true. Without this branch LLVM loads all four pixels first, and the values
             # exceed the registers
             if k >= 0:
-                acc = simd.fma_row(acc, x, at, k, won)
+                acc = simd.fma_row(acc, x, src, k, pixel_dy)
     return acc, total
 
 
@@ -95,26 +95,26 @@ def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, sample
     gradient at the four pixels of a window, 0 at three of them, is formed in registers.
     """
     (n, items), parts = (x.shape[0], taps.size), partial.shape[0]
-    per_sample, filters = y.shape[1] * y.shape[2], y.shape[3]
-    tile, none = simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, 1, NARROW_N)
-    values, dw, db = flattened(y), flattened(partial), flattened(partial_b)
+    map_size, filters = y.shape[1] * y.shape[2], y.shape[3]
+    tile, zero = simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, 1, NARROW_N)
+    values, dw, db = flatten(y), flatten(partial), flatten(partial_b)
     for part in prange(parts):
         begin, end = n * part // parts, n * (part + 1) // parts
         partial[part] = 0
         partial_b[part] = 0
         for first in range(begin, end, samples):
             count = min(samples, end - first)
-            pooled, start_y = count * per_sample, first * per_sample * filters
+            outputs, start_y = count * map_size, first * map_size * filters
             source, start = read_chunk(x, first, count, border)
-            for f in range(0, filters, simd.width(none)):
-                columns = min(simd.width(none), filters - f)
+            for f in range(0, filters, simd.width(zero)):
+                columns = min(simd.width(zero), filters - f)
                 for q in range(0, items, NARROW_M):
-                    at, to = simd.rows(taps, q, items, tile), simd.steps(filters, q, items, tile)
-                    acc = simd.load(tile, dw, to, part * items * filters + f, columns)
-                    total = rowwise.row(none, db, part * filters + f, columns)
-                    acc, total = _add_winners(acc, total, source, at, start, windows, pooled, values, dy, winner,
+                    src, dst = simd.rows(taps, q, items, tile), simd.steps(filters, q, items, tile)
+                    acc = simd.load(tile, dw, dst, part * items * filters + f, columns)
+                    total = rowwise.row(zero, db, part * filters + f, columns)
+                    acc, total = _add_winners(acc, total, source, src, start, windows, outputs, values, dy, winner,
                                               start_y, filters, f, columns)
-                    simd.store(acc, dw, to, part * items * filters + f, columns)
+                    simd.store(acc, dw, dst, part * items * filters + f, columns)
                     if q + NARROW_M >= items:
                         rowwise.put(total, db, part * filters + f, columns)
 
@@ -126,29 +126,29 @@ def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, sam
     Each part is split into pieces: by its filters, and for dx by its chunks.
     """
     n, parts = x.shape[0], partial.shape[0]
-    per_sample, filters, items = y.shape[1] * y.shape[2], y.shape[3], runs.size * length
+    map_size, filters, items = y.shape[1] * y.shape[2], y.shape[3], runs.size * length
     for task in prange(parts * pieces):
         part, i = task // pieces, task % pieces
         begin, end = n * part // parts, n * (part + 1) // parts
         low, high = filters * i // pieces, filters * (i + 1) // pieces
-        masked = np.empty(samples * per_sample * filters, dy.dtype)
-        room = masked.size + simd.width(simd.zeros(dy, 1, 1))
-        places, values = np.empty((4, room), np.int32), np.empty((4, room), dy.dtype)
-        lists = np.empty((4, samples * per_sample + 1), np.int64)
+        masked_dy = np.empty(samples * map_size * filters, dy.dtype)
+        capacity = masked_dy.size + simd.width(simd.zeros(dy, 1, 1))
+        places, values = np.empty((4, capacity), np.int32), np.empty((4, capacity), dy.dtype)
+        lists = np.empty((4, samples * map_size + 1), np.int64)
         for first in range(begin, end, samples):
             count, fresh = min(samples, end - first), first == begin
-            pooled, start_y = count * per_sample, first * per_sample * filters
-            _mask(dy, flattened(y), start_y, pooled, filters, masked)
+            outputs, start_y = count * map_size, first * map_size * filters
+            _mask(dy, flatten(y), start_y, outputs, filters, masked_dy)
             source, start = read_chunk(x, first, count, border)
-            sparse_outer(source, start, windows, pooled, runs, length, masked, winner, start_y, filters, low, high,
-                         flattened(partial), part * items * filters, fresh)
+            sparse_outer(source, start, windows, outputs, runs, length, masked_dy, winner, start_y, filters, low, high,
+                         flatten(partial), part * items * filters, fresh)
             if i == 0:
-                add_rows(masked, 0, pooled, filters, flattened(partial_b), part * filters, filters, fresh)
+                add_rows(masked_dy, 0, outputs, filters, flatten(partial_b), part * filters, filters, fresh)
             if dx.shape[0] > 0 and (first - begin) // samples % pieces == i:
-                winners_lists(masked, winner, start_y, pooled, filters, length, places, values, lists)
+                winners_lists(masked_dy, winner, start_y, outputs, filters, length, places, values, lists)
                 target, start = open_chunk(dx, first, count, border)
                 target[start : start + count * border[0] * border[1] * dx.shape[3]] = 0
-                sparse_scatter(places, values, lists, windows, pooled, runs, length, wt, filters, target, start)
+                sparse_scatter(places, values, lists, windows, outputs, runs, length, wt, filters, target, start)
                 close_chunk(dx, first, count, border, target)
 
 
@@ -163,10 +163,10 @@ def _spread(y, winner, dy, full):
         for q in range(columns):
             start = (task * columns + q) * filters
             for r in range(4):
-                to, value, gradient = full[s, 2 * p + r // 2, 2 * q + r % 2], y[s, p, q], dy[s, p, q]
+                target, value, gradient = full[s, 2 * p + r // 2, 2 * q + r % 2], y[s, p, q], dy[s, p, q]
                 for f in range(filters):
-                    won = (winner[start + f] == np.uint8(r)) & (not value[f] <= 0)
-                    to[f] = gradient[f] if won else 0
+                    is_winner = (winner[start + f] == np.uint8(r)) & (not value[f] <= 0)
+                    target[f] = gradient[f] if is_winner else 0
         full[s, 2 * p, 2 * columns :] = 0
         full[s, 2 * p + 1, 2 * columns :] = 0
         if p == rows - 1:
@@ -185,7 +185,7 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     receives the index of each window's maximum, unless it is empty. `scale` (F,) multiplies w.
     """
     (c, f, size, *_), b = _shape(x, y, window), bias(b, x.dtype, y.shape[3])
-    way = ways.pooled(*_shape(x, y, window), winner.size > 0)
+    way = ways.forward_pool(*_shape(x, y, window), winner.size > 0)
     if way is Way.FIRST:
         first_layer.conv2d(x, w, b, y, window, True, scale, winner)
         return
@@ -196,15 +196,15 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     p, scale = plan(*x.shape, x.shape[3], window), zeros(x.dtype, 0) if scale is None else scale
     windows = _windows(*x.shape, window)
     _forward(x, w.reshape(-1), scale, b, y, winner.reshape(-1), windows, p.samples, p.runs, p.run_length, p.border,
-             pieces_of_a_chunk(x.shape[0], p.samples, windows.size, w, y.shape[3], pooled=4))
+             count_pieces(x.shape[0], p.samples, windows.size, w, y.shape[3], pool_size=4))
 
 
-def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, masked: bool = False) -> None:
-    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `masked`, dx
-    is 0 where x is not above 0: the gradient before the ReLU that computed x.
+def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, mask_dx: bool = False) -> None:
+    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `mask_dx`,
+    dx is 0 where x is not above 0: the gradient before the ReLU that computed x.
     """
     _gradients(x, w, y, winner, dy, dx, dw, db, window)
-    if masked:
+    if mask_dx:
         pointwise.relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
 
 
@@ -232,7 +232,7 @@ def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
                                p.border)
         add_parts(partial, dw.reshape(-1))
     else:
-        wt = transposed(w.reshape(p.runs.size, p.run_length, filters))
+        wt = swap_axes(w.reshape(p.runs.size, p.run_length, filters))
         dx = np.empty((0, *x.shape[1:]), x.dtype) if dx is None else dx
         _sparse_gradients(x, wt, y, winner.reshape(-1), dy.reshape(-1), dx, partial, partial_b, windows, p.samples,
                           p.runs, p.run_length, p.border, tasks.pieces(parts, filters))

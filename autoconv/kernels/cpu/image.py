@@ -5,12 +5,12 @@ The formulas are in formulas/geometry.py.
 import numpy as np
 from numba import prange
 
-from ..formulas import compiled, geometry
+from ..formulas import compile_formulas, geometry
 from .jit import inline, kernel
 from .random import HALF, philox, uniform
 
-_geometry = compiled(geometry, inline)
-set_transform, transform_of, source = _geometry.set_transform, _geometry.transform_of, _geometry.source
+_geometry = compile_formulas(geometry, inline)
+set_transform, read_transform, source = _geometry.set_transform, _geometry.read_transform, _geometry.source
 pixel, blend = _geometry.pixel, _geometry.blend
 
 
@@ -41,10 +41,10 @@ def affine_transform(x, transform, fill_mode, fill_value, bilinear, y):
     fill = y.dtype.type(fill_value)
     h, w, channels = x.shape[1:]
     for n in prange(y.shape[0]):
-        own = transform_of(transform, np.int64(n))
+        t = read_transform(transform, np.int64(n))
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
-                r, c, v, u = source(own, i, j, h, w, fill_mode, bilinear)
+                r, c, v, u = source(t, i, j, h, w, fill_mode, bilinear)
                 if r < -1 or not bilinear:
                     inside = 0 <= r < h and 0 <= c < w
                     for k in range(channels):
@@ -66,10 +66,10 @@ def affine_transform_grad(dy, transform, fill_mode, bilinear, dx):
     h, w, channels = dx.shape[1:]
     for n in prange(dx.shape[0]):
         dx[n] = 0
-        own = transform_of(transform, np.int64(n))
+        t = read_transform(transform, np.int64(n))
         for i in range(dy.shape[1]):
             for j in range(dy.shape[2]):
-                r, c, v, u = source(own, i, j, h, w, fill_mode, bilinear)
+                r, c, v, u = source(t, i, j, h, w, fill_mode, bilinear)
                 for p in range(2 if bilinear else 1):
                     for q in range(2 if bilinear else 1):
                         if 0 <= r + p < h and 0 <= c + q < w:

@@ -20,8 +20,8 @@ from ...engine.errors import DeviceError
 from .. import caching, trace
 from .. import kernel as kernels
 from ..compilers import Compilers
-from ..kernel import Kernel, Wanted
-from ..locks import Lock, given_back, kernel_lock
+from ..kernel import Kernel, TypedKernels
+from ..locks import Lock, kernel_lock, release_on_exit
 from ..threads import take_number
 from .linking import HelperCompiler, KernelCompiler
 
@@ -50,36 +50,36 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 class CpuKernel(Kernel):
     """Runs a kernel on the CPU's threads, in the dtype of the signature's first T argument.
 
-    `parallel`: `prange` loops run on all threads if they have more than `few` iterations.
+    `parallel`: `prange` loops run on all threads if they have more than `grain` iterations.
     """
 
-    def __init__(self, function: Callable, signature: str, name: str, parallel: bool, few: int,
+    def __init__(self, function: Callable, signature: str, name: str, parallel: bool, grain: int,
                  vector_bytes: int) -> None:
         super().__init__(function, signature, name)
         function.__name__ = function.__qualname__ = name  # used in symbols, which must be unique
         self.parallel, self.vector_bytes = parallel, vector_bytes
-        compiler: Any = functools.partial(KernelCompiler, few)
+        compiler: Any = functools.partial(KernelCompiler, grain)
         self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=compiler)(function)
         if self.is_ours:
             self._dispatcher._cache = _DiskCache(self._file)
-        self._decides = self.typed.index(True)
+        self._dtype_index = self.dtype_flags.index(True)
 
     def __call__(self, *args: Any) -> None:
-        dtype, recorder = args[self._decides].dtype, trace.current()
+        dtype, recorder = args[self._dtype_index].dtype, trace.current()
         if isinstance(recorder, trace.DryRun):
-            recorder.found[self, dtype] = None
+            recorder.kernels[self, dtype] = None
             return
         if dtype not in self._ready:
-            if not self.compiled_before(dtype):
-                _expect_more()
+            if not self.is_compiled(dtype):
+                _start_compilers()
             self.compile(dtype)
-        given = args if recorder is None else trace.resolved(args)
+        arguments = args if recorder is None else trace.resolve(args)
         if self.parallel:
             with kernel_lock:
                 take_number()
-                self._dispatcher(*given)
+                self._dispatcher(*arguments)
         else:
-            self._dispatcher(*given)
+            self._dispatcher(*arguments)
         if recorder is not None:
             recorder.add(trace.HOST, self._ready[dtype], args)
 
@@ -87,18 +87,18 @@ class CpuKernel(Kernel):
         """Returns Numba's parameter types. Raises TypeError except for float32 and float64."""
         if dtype not in _FLOATS:
             raise TypeError(f"Kernels compute in float32 or float64. {self.name} received {dtype}: use .astype.")
-        return _normalized(self.spelled(dtype))
+        return _normalize(self.expand_signature(dtype))
 
-    def compiled_before(self, dtype: Any) -> bool:
+    def is_compiled(self, dtype: Any) -> bool:
         if numba.config.DISABLE_JIT:
             raise DeviceError("autoconv's kernels only run compiled. Received: NUMBA_DISABLE_JIT="
                               f"{numba.config.DISABLE_JIT}. Unset it before Python starts.")
-        return super().compiled_before(dtype)
+        return super().is_compiled(dtype)
 
-    def _compiled(self, dtype: np.dtype) -> Callable:
+    def _compile_or_load(self, dtype: np.dtype) -> Callable:
         types = self.types(dtype)
         _compilers.wait([f"{self.name}:{dtype}"])
-        with _compiling, given_back(global_compiler_lock._lock), warnings.catch_warnings():
+        with _compiling, release_on_exit(global_compiler_lock._lock), warnings.catch_warnings():
             # Numba warns about kernels that run on one thread
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
             self._dispatcher.disable_compile(False)
@@ -107,10 +107,10 @@ class CpuKernel(Kernel):
         return self._dispatcher.overloads[types].entry_point  # bypasses Numba's dispatcher
 
     def _file(self, types: Any) -> Path | None:
-        return caching.kernel_file(cache_folder(), self.name, _normalized(types), _target_key())
+        return caching.kernel_file(cache_folder(), self.name, _normalize(types), _target_key())
 
 
-def _normalized(types: Any) -> tuple:
+def _normalize(types: Any) -> tuple:
     return tuple(numba.core.sigutils.normalize_signature(types)[0])
 
 
@@ -127,13 +127,13 @@ class _DiskCache(NullCache):
         rtsys.initialize(context)  # memory allocation for kernels: only a compiler needs more
         return CompileResult._rebuild(context, *pickle.loads(data))
 
-    def save_overload(self, types: Any, compiled: Any) -> None:
+    def save_overload(self, types: Any, result: Any) -> None:
         path = self._file(types)
-        if path is not None and not compiled.library.has_dynamic_globals:
-            caching.write(path, serialize.dumps(compiled._reduce()))
+        if path is not None and not result.library.has_dynamic_globals:
+            caching.write(path, serialize.dumps(result._reduce()))
 
 
-def recorded(function: Callable) -> Callable:
+def record_calls(function: Callable) -> Callable:
     """Makes a NumPy function recordable like a kernel. It must write only to its arguments."""
 
     @functools.wraps(function)
@@ -143,36 +143,36 @@ def recorded(function: Callable) -> Callable:
             function(*args)
         elif not isinstance(recorder, trace.DryRun):
             recorder.add(trace.HOST, function, args)
-            with trace.aside():
-                function(*trace.resolved(args))
+            with trace.suspend_recording():
+                function(*trace.resolve(args))
 
     return wrapper
 
 
-def kernel(signature: str, parallel: bool = False, few: int = 1, vector_bytes: int = 0,
+def kernel(signature: str, parallel: bool = False, grain: int = 1, vector_bytes: int = 0,
            name: str = "") -> Callable[[Callable], CpuKernel]:
     """Makes a function a `CpuKernel`. `vector_bytes`: the vector size that the kernel
     requires. `name`: the kernel's name, if several kernels have the same source.
     """
-    return lambda function: CpuKernel(function, signature, name or function.__name__, parallel, few, vector_bytes)
+    return lambda function: CpuKernel(function, signature, name or function.__name__, parallel, grain, vector_bytes)
 
 
 @cache
-def _expect_more() -> None:
+def _start_compilers() -> None:
     """Starts compiler processes if the cache is empty, while this process compiles a kernel."""
     folder = cache_folder()
     if folder is not None and caching.has_space(folder) and not any(folder.glob(f"*{caching.KERNEL}")):
         _compilers.start(AHEAD)
 
 
-def begin(wanted: Wanted) -> bool:
+def begin(pairs: TypedKernels) -> bool:
     """Starts compiling kernels in other processes. A call of an unfinished kernel waits for it."""
-    return kernels.begin(wanted, cache_folder, lambda: _compilers)
+    return kernels.begin(pairs, cache_folder, lambda: _compilers)
 
 
-def prepare(wanted: Wanted, report: Callable[[int, int], None]) -> None:
+def prepare(pairs: TypedKernels, report: Callable[[int, int], None]) -> None:
     """Compiles or loads kernels before their first calls, as `kernel.prepare` does."""
-    kernels.prepare(wanted, report, cache_folder, lambda: _compilers)
+    kernels.prepare(pairs, report, cache_folder, lambda: _compilers)
 
 
 @cache
@@ -193,7 +193,7 @@ def _target_key() -> str:
 @cache
 def cache_folder() -> Path | None:
     """Returns the folder for compiled kernels; None, with a warning, if it is not writable."""
-    return caching.made_folder(f"kernels-{source_hash()}")
+    return caching.make_folder(f"kernels-{source_hash()}")
 
 
 def make_ready() -> None:

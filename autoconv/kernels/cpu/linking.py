@@ -17,17 +17,17 @@ from numba.core.compiler_machinery import AnalysisPass, register_pass
 from numba.core.typed_passes import AnnotateTypes
 from numba.parfors.parfor import Parfor
 
-from .loops import keep_few_rounds
+from .loops import add_serial_branch
 
 
 class KernelCompiler(Compiler):
     """Numba's compiler, for kernels. The functions and loops that a kernel uses are compiled as
-    `_Part` libraries. Loops of up to `few` iterations run in one thread.
+    `_Part` libraries. Loops of up to `grain` iterations run in one thread.
     """
 
-    def __init__(self, few: int, typing: Any, target: Any, library: Any, *rest: Any) -> None:
+    def __init__(self, grain: int, typing: Any, target: Any, library: Any, *rest: Any) -> None:
         super().__init__(typing, target, library, *rest)
-        self._part = type("Part", (_Part,), {"few": few})
+        self._part = type("Part", (_Part,), {"grain": grain})
         self.state.library = _Kernel(target.codegen(), "kernel")
         self.state.library.enable_object_caching()
 
@@ -40,15 +40,15 @@ class KernelCompiler(Compiler):
     def compile_extra(self, function: Any) -> Any:
         codegen = self.state.targetctx.codegen()
         # Numba's compiler lock is held here
-        before, codegen._library_class = codegen._library_class, self._part
+        previous, codegen._library_class = codegen._library_class, self._part
         try:
-            compiled = super().compile_extra(function)
+            result = super().compile_extra(function)
         finally:
-            codegen._library_class = before
+            codegen._library_class = previous
         # also done for kernels from the disk cache
-        for env in compiled._find_referenced_environments():
+        for env in result._find_referenced_environments():
             codegen.set_env(env.env_name, env)
-        return compiled
+        return result
 
 
 class HelperCompiler(Compiler):
@@ -86,10 +86,10 @@ class _Kernel(JITCodeLibrary):
         only to link a kernel into other code, which never happens.
         """
         self._ensure_finalized()
-        names, nothing = ir.Module(), ir.FunctionType(ir.VoidType(), ())
+        stubs, void = ir.Module(), ir.FunctionType(ir.VoidType(), ())
         for function in self.get_defined_functions():
-            ir.IRBuilder(ir.Function(names, nothing, function.name).append_basic_block()).ret_void()
-        return self.name, "object", (self._get_compiled_object(), binding.parse_assembly(str(names)).as_bitcode())
+            ir.IRBuilder(ir.Function(stubs, void, function.name).append_basic_block()).ret_void()
+        return self.name, "object", (self._get_compiled_object(), binding.parse_assembly(str(stubs)).as_bitcode())
 
 
 class _Part(_Kernel):
@@ -97,33 +97,33 @@ class _Part(_Kernel):
     compiled to separate machine code only if Python can call it, for example a user's helper.
     """
 
-    few = 1
-    _finished = False
+    grain = 1
+    _is_finished = False
 
     def add_ir_module(self, module: Any) -> None:
-        keep_few_rounds(module, self.few)
+        add_serial_branch(module, self.grain)
         super().add_ir_module(module)
 
     def get_pointer_to_function(self, name: str) -> int:
         """Returns the address of the function that Python would call; 0 if Python cannot call any.
         """
         self._ensure_finalized()
-        if not self._finished:
+        if not self._is_finished:
             try:
                 self._final_module.get_function(name)
             except NameError:
                 return 0
-            self._finished = True
+            self._is_finished = True
             self._optimize_final_module()
             self._finalize_final_module()
         return super().get_pointer_to_function(name)
 
     def _optimize_final_module(self) -> None:
-        if self._finished:
+        if self._is_finished:
             super()._optimize_final_module()
 
     def _finalize_final_module(self) -> None:
-        if self._finished:
+        if self._is_finished:
             super()._finalize_final_module()
         else:
             self._finalize_dynamic_globals()
@@ -131,7 +131,7 @@ class _Part(_Kernel):
 
     @property
     def codegen(self) -> Any:
-        return self._codegen if self._finished else _NoEngine(self._codegen)
+        return self._codegen if self._is_finished else _NoEngine(self._codegen)
 
 
 class _NoEngine:

@@ -9,9 +9,9 @@ from llvmlite import ir
 WRAPPER, LAUNCH = "parallel.gufunc.wrapper", "numba_parallel_for"  # Numba's names
 
 
-def keep_few_rounds(module: ir.Module, few: int) -> None:
+def add_serial_branch(module: ir.Module, grain: int) -> None:
     """Changes a loop that Numba distributes to its threads so that it first checks whether it has
-    more than `few` iterations.
+    more than `grain` iterations.
 
     The module is the one in which Numba wraps the loop: launch(body, arguments, shape, ...), which
     makes each thread call body(arguments, shape, steps, data). shape[0] is the number of threads.
@@ -28,30 +28,30 @@ def keep_few_rounds(module: ir.Module, few: int) -> None:
     wrapper.blocks.clear()
     number, (arguments, shape, *_) = call.args[-1].type, wrapper.args
 
-    ask, here, everywhere = (wrapper.append_basic_block(name) for name in ("ask", "here", "everywhere"))
+    check, serial, parallel = (wrapper.append_basic_block(name) for name in ("check", "serial", "parallel"))
     build = ir.IRBuilder(wrapper.append_basic_block("entry"))
     wrapper.blocks.insert(0, wrapper.blocks.pop())
     count, one = build.load(shape), number(1)
-    build.cbranch(build.icmp_signed(">", count, one), ask, here)
+    build.cbranch(build.icmp_signed(">", count, one), check, serial)
 
-    build.position_at_end(ask)
+    build.position_at_end(check)
     rounds = build.bitcast(build.load(arguments), number.as_pointer())
 
-    def read(place: ir.Value) -> ir.Value:
-        return build.load(build.gep(rounds, [place]))
+    def load_element(index: ir.Value) -> ir.Value:
+        return build.load(build.gep(rounds, [index]))
 
-    if few > 1:
-        last = read(build.sub(build.add(count, count), one))
-        many = build.icmp_signed(">=", build.sub(last, read(number(0))), number(few))
+    if grain > 1:
+        last = load_element(build.sub(build.add(count, count), one))
+        is_long = build.icmp_signed(">=", build.sub(last, load_element(number(0))), number(grain))
     else:
-        many = build.icmp_signed("<=", read(number(2)), read(number(3)))
-    build.cbranch(many, everywhere, here)
+        is_long = build.icmp_signed("<=", load_element(number(2)), load_element(number(3)))
+    build.cbranch(is_long, parallel, serial)
 
-    build.position_at_end(here)
+    build.position_at_end(serial)
     build.call(body, wrapper.args)
     build.ret_void()
 
-    build.position_at_end(everywhere)
-    given = [build.bitcast(value, call.args[0].type) for value in (body, *wrapper.args)]
-    build.call(launch, [*given, *call.args[5:7], build.call(threads, [])])
+    build.position_at_end(parallel)
+    pointers = [build.bitcast(value, call.args[0].type) for value in (body, *wrapper.args)]
+    build.call(launch, [*pointers, *call.args[5:7], build.call(threads, [])])
     build.ret_void()

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import prange
 
-from .jit import kernel, recorded
+from .jit import kernel, record_calls
 from .pointwise import sigmoid, softmax
 
 FEW = 64  # rows of about ten classes that one thread completes before a second could start
@@ -31,7 +31,7 @@ def one_hot(labels, out):
     _one_hot(labels.reshape(-1), out.reshape(labels.size, out.shape[-1]))
 
 
-@recorded
+@record_calls
 def categorical(t, x, loss):
     """loss = -sum(t log p), with p = x / sum(x), clipped to [EPSILON, 1 - EPSILON]."""
     p = np.clip(_shares(x)[0], EPSILON, 1 - EPSILON)
@@ -39,17 +39,17 @@ def categorical(t, x, loss):
     np.negative(loss, out=loss)
 
 
-@recorded
+@record_calls
 def categorical_grad(t, x, dy, dx):
     """dx = dy (dp - sum(dp p)) / S, S = sum(x), p = x / S, dp = -t / p, or 0 if p was clipped."""
     p, total = _shares(x)
-    dp = _unclipped(p, -t / np.clip(p, EPSILON, 1 - EPSILON))
+    dp = _zero_clipped(p, -t / np.clip(p, EPSILON, 1 - EPSILON))
     np.subtract(dp, np.sum(dp * p, axis=-1, keepdims=True), out=dx)
     with np.errstate(divide="ignore", invalid="ignore"):
         dx *= dy[..., None] / total
 
 
-@kernel("(T[:,::1], T[:,::1], T[::1])", parallel=True, few=FEW)
+@kernel("(T[:,::1], T[:,::1], T[::1])", parallel=True, grain=FEW)
 def _categorical_logits(t, x, loss):
     rows, classes = x.shape
     for i in prange(rows):
@@ -71,7 +71,7 @@ def categorical_logits(t, x, loss):
     _categorical_logits(_rows(t), _rows(x), loss.reshape(-1))
 
 
-@kernel("(T[:,::1], T[::1], T[:,::1])", parallel=True, few=FEW)
+@kernel("(T[:,::1], T[::1], T[:,::1])", parallel=True, grain=FEW)
 def _minus_targets(t, dy, dx):
     """dx = (dx sum(t) - t) dy."""
     for i in prange(t.shape[0]):
@@ -88,29 +88,29 @@ def categorical_logits_grad(t, x, dy, dx):
     _minus_targets(_rows(t), dy.reshape(-1), _rows(dx))
 
 
-@recorded
+@record_calls
 def binary(t, x, loss):
     """loss = -mean(t log p + (1 - t) log(1 - p)), with p = x clipped to [EPSILON, 1 - EPSILON]."""
     p = np.clip(x, EPSILON, 1 - EPSILON)
     np.mean(-t * np.log(p) - (1 - t) * np.log(1 - p), axis=-1, out=loss)
 
 
-@recorded
+@record_calls
 def binary_grad(t, x, dy, dx):
     """dx = dy (p - t) / (p (1 - p)) / C, or 0 if x was clipped to p."""
     p = np.clip(x, EPSILON, 1 - EPSILON)
-    dx[...] = _unclipped(x, (p - t) / (p * (1 - p)))
+    dx[...] = _zero_clipped(x, (p - t) / (p * (1 - p)))
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
 
 
-@recorded
+@record_calls
 def binary_logits(t, x, loss):
     """loss = mean(max(x, 0) - x t + log(1 + exp(-|x|))), a stable `binary` of sigmoid(x)."""
     with np.errstate(invalid="ignore"):
         np.mean(np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x))), axis=-1, out=loss)
 
 
-@recorded
+@record_calls
 def binary_logits_grad(t, x, dy, dx):
     """dx = dy (sigmoid(x) - t) / C."""
     sigmoid(x.reshape(-1), dx.reshape(-1))
@@ -118,26 +118,26 @@ def binary_logits_grad(t, x, dy, dx):
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
 
 
-@recorded
-def squared(t, x, loss):
+@record_calls
+def squared_error(t, x, loss):
     """loss = mean((x - t)^2)."""
     np.mean((x - t) ** 2, axis=-1, out=loss)
 
 
-@recorded
-def squared_grad(t, x, dy, dx):
+@record_calls
+def squared_error_grad(t, x, dy, dx):
     """dx = 2 dy (x - t) / C."""
     np.subtract(x, t, out=dx)
     dx *= dy[..., None] * x.dtype.type(2 / x.shape[-1])
 
 
-@recorded
+@record_calls
 def absolute(t, x, loss):
     """loss = mean(|x - t|)."""
     np.mean(np.abs(x - t), axis=-1, out=loss)
 
 
-@recorded
+@record_calls
 def absolute_grad(t, x, dy, dx):
     """dx = dy sign(x - t) / C."""
     np.sign(x - t, out=dx)
@@ -156,7 +156,7 @@ def _shares(x):
         return x / total, total
 
 
-def _unclipped(p, gradient):
+def _zero_clipped(p, gradient):
     """Sets `gradient` to 0 where p is outside [EPSILON, 1 - EPSILON], but not where p is NaN."""
     gradient[(p < EPSILON) | (p > 1 - EPSILON)] = 0
     return gradient

@@ -14,7 +14,7 @@ from ..buffers import aligned_empty
 from ..threads import get_num_threads
 from . import rowwise, simd, tasks, vectors
 from .arith import copy
-from .flat import flattened
+from .flat import flatten
 from .jit import inline, kernel
 from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, add_parts, gathered_product, row_offsets, zeros
 from .stencil import prefetch
@@ -30,24 +30,24 @@ STRETCH, FEW = 96, 12
 
 
 @kernel("(T[:,:,::1], T[:,:,::1], boolean)", parallel=True)
-def transpose(a, out, turned):
-    """out[b, j, i] = a[b, i, j]; with `turned`, in reverse order of b. Squares are transposed in
+def transpose(a, out, reverse):
+    """out[b, j, i] = a[b, i, j]; with `reverse`, in reverse order of b. Squares are transposed in
     registers, the rest element by element.
     """
     count, rows, columns = a.shape
-    one = simd.zeros(a, 1, 1)
-    side = simd.width(one)
-    blocks, flat, flat_out = (columns + side - 1) // side, flattened(a), flattened(out)
+    vec = simd.zeros(a, 1, 1)
+    side = simd.width(vec)
+    blocks, flat, flat_out = (columns + side - 1) // side, flatten(a), flatten(out)
     for task in prange(count * blocks):
         b, j = task // blocks, task % blocks * side
-        to = count - 1 - b if turned else b
-        start, out_start = b * rows * columns, to * rows * columns
+        target = count - 1 - b if reverse else b
+        start, out_start = b * rows * columns, target * rows * columns
         whole = rows - rows % side if j + side <= columns else 0
         for i in range(0, whole, side):
-            vectors.turn(one, flat, start + i * columns + j, columns, flat_out, out_start + j * rows + i, rows)
+            vectors.turn(vec, flat, start + i * columns + j, columns, flat_out, out_start + j * rows + i, rows)
         for k in range(j, min(j + side, columns)):
             for i in range(whole, rows):
-                out[to, k, i] = a[b, i, k]
+                out[target, k, i] = a[b, i, k]
 
 
 @kernel("(T[:,::1], T[::1])", parallel=True)
@@ -57,7 +57,7 @@ def _pack(w, panels):
     columns = simd.width(simd.zeros(w, 1, N))
     for task in prange(filters // columns * c):
         panel, k = task // c, task % c
-        simd.copy(panels, task * columns, flattened(w), k * filters + panel * columns, columns)
+        simd.copy(panels, task * columns, flatten(w), k * filters + panel * columns, columns)
 
 
 @inline
@@ -70,7 +70,7 @@ def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filt
     """
     columns = simd.width(tile)
     for p in range(0, count, high):
-        at, to = simd.rows(starts, p, count, tile), simd.steps(filters, p, count, tile)
+        src, dst = simd.rows(starts, p, count, tile), simd.steps(filters, p, count, tile)
         acc = tile if scale.size > 0 else simd.add_row(tile, b, f, columns)
         row, k, k_w = first + p + AHEAD * high, first * c, j
         for m in range(high):
@@ -79,15 +79,15 @@ def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filt
             prefetch(y, row * filters + f, columns)
             row += 1
             for _ in range(c * (m + 1) // high - c * m // high):
-                acc = simd.fma(acc, x, at, k, w, k_w)
+                acc = simd.fma(acc, x, src, k, w, k_w)
                 k, k_w = k + 1, k_w + step
         if scale.size > 0:
             acc = simd.scale_rows(acc, scale, b, f, columns)
-        simd.store(simd.relu(acc) if relu else acc, y, to, first * filters + f, columns)
+        simd.store(simd.relu(acc) if relu else acc, y, dst, first * filters + f, columns)
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
-def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
+def _multiply(x, w, panels, scale, b, y, starts, runs, tasks, relu):
     """y (N,F) = x (N,C) @ w (C,F) scale + b. The whole panels of w are read from `panels`, unless
     that is empty.
     """
@@ -95,7 +95,7 @@ def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
     columns = simd.width(wide)
     whole = filters - filters % columns
-    flat_x, flat_w, flat_y = flattened(x), flattened(w), flattened(y)
+    flat_x, flat_w, flat_y = flatten(x), flatten(w), flatten(y)
     for task in prange(tasks):
         first, end = piece(n, task, tasks, M)
         for f in range(0, whole, columns):
@@ -111,7 +111,7 @@ def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
                    filters, f, relu)
             f += simd.width(narrow)
         if f < filters:
-            gathered_product(flat_x, first * c, starts, end - first, run, c, flat_w, 0, scale, b, flat_y,
+            gathered_product(flat_x, first * c, starts, end - first, runs, c, flat_w, 0, scale, b, flat_y,
                              first * filters, filters, f, filters, True, relu)
 
 
@@ -141,8 +141,8 @@ def _outer(x, dy, partial, partial_b, pieces):
     """
     (n, c), filters, parts = x.shape, dy.shape[1], partial.shape[0]
     tile, row = simd.zeros(x, M, N), simd.zeros(x, 1, N)
-    columns, flat_x, flat_dy = simd.width(tile), flattened(x), flattened(dy)
-    dw, db = flattened(partial), flattened(partial_b)
+    columns, flat_x, flat_dy = simd.width(tile), flatten(x), flatten(dy)
+    dw, db = flatten(partial), flatten(partial_b)
     for task in prange(parts * pieces):
         part = task // pieces
         begin, end = n * part // parts, n * (part + 1) // parts
@@ -156,17 +156,17 @@ def _outer(x, dy, partial, partial_b, pieces):
                 _copy_panel(row, flat_dy, first * filters + f, filters, count, panel, db, part * filters + f,
                             first == begin)
                 for q in range(0, c, M):
-                    to, at = simd.steps(filters, q, c, tile), simd.steps(1, q, c, tile)
-                    acc = tile if first == begin else simd.load(tile, dw, to, part * c * filters + f, columns)
+                    dst, src = simd.steps(filters, q, c, tile), simd.steps(1, q, c, tile)
+                    acc = tile if first == begin else simd.load(tile, dw, dst, part * c * filters + f, columns)
                     k, j = first * c, 0
                     for p in range(0, count, FEW):
                         prefetch(flat_x, next_x, share_x)
                         prefetch(flat_dy, next_dy, share_dy)
                         next_x, next_dy = next_x + share_x, next_dy + share_dy
                         for _ in range(min(FEW, count - p)):
-                            acc = simd.fma(acc, flat_x, at, k, panel, j)
+                            acc = simd.fma(acc, flat_x, src, k, panel, j)
                             k, j = k + c, j + columns
-                    simd.store(acc, dw, to, part * c * filters + f, columns)
+                    simd.store(acc, dw, dst, part * c * filters + f, columns)
 
 
 def turn(a, out) -> None:

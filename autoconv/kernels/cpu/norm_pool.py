@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from . import rowwise, simd
-from .flat import flattened
+from .flat import flatten
 from .jit import kernel
 from .norm import coefficients, moments, parameter_grads  # noqa: F401 (part of this module)
 
@@ -20,27 +20,27 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
     the first index.
     """
     (_, h, w, c), (n, oh, ow, _) = x.shape, y.shape
-    source, target, tops, places = flattened(x), flattened(y), flattened(peak), flattened(winner)
-    none = simd.zeros(x, 1, 1)
+    source, target, tops, places = flatten(x), flatten(y), flatten(peak), flatten(winner)
+    zero = simd.zeros(x, 1, 1)
     for task in prange(n * oh):
         for j in range(ow):
-            first, to = ((task // oh * h + task % oh * 2) * w + 2 * j) * c, (task * ow + j) * c
-            for f in range(0, c, simd.width(none)):
-                columns = min(simd.width(none), c - f)
-                center, slope = rowwise.row(none, mean, f, columns), rowwise.row(none, scale, f, columns)
-                level = rowwise.row(none, shift, f, columns)
-                top = rowwise.row(none, source, first + f, columns)
+            first, dst = ((task // oh * h + task % oh * 2) * w + 2 * j) * c, (task * ow + j) * c
+            for f in range(0, c, simd.width(zero)):
+                columns = min(simd.width(zero), c - f)
+                center, slope = rowwise.row(zero, mean, f, columns), rowwise.row(zero, scale, f, columns)
+                level = rowwise.row(zero, shift, f, columns)
+                top = rowwise.row(zero, source, first + f, columns)
                 best = rowwise.add(rowwise.multiply(rowwise.subtract(top, center), slope), level)
-                place = none
+                place = zero
                 for k in range(1, 4):
-                    here = rowwise.row(none, source, first + (k // 2 * w + k % 2) * c + f, columns)
-                    value = rowwise.add(rowwise.multiply(rowwise.subtract(here, center), slope), level)
-                    place = rowwise.where_larger(value, best, rowwise.filled(none, k), place)
-                    top = rowwise.where_larger(value, best, here, top)
-                    best = rowwise.where_larger(value, best, value, best)
-                rowwise.put(simd.relu(best), target, to + f, columns)
-                rowwise.put(top, tops, to + f, columns)
-                rowwise.put_bytes(place, places, to + f, columns)
+                    pixel = rowwise.row(zero, source, first + (k // 2 * w + k % 2) * c + f, columns)
+                    value = rowwise.add(rowwise.multiply(rowwise.subtract(pixel, center), slope), level)
+                    place = rowwise.select_larger(value, best, rowwise.full(zero, k), place)
+                    top = rowwise.select_larger(value, best, pixel, top)
+                    best = rowwise.select_larger(value, best, value, best)
+                rowwise.put(simd.relu(best), target, dst + f, columns)
+                rowwise.put(top, tops, dst + f, columns)
+                rowwise.put_bytes(place, places, dst + f, columns)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], T[::1],"
@@ -50,9 +50,9 @@ def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, db
     output is above 0.
     """
     (n, h, w, c), (_, oh, ow, _), rows = x.shape, dy.shape, x.size // x.shape[3]
-    pixels, target, gradients = flattened(x), flattened(dx), flattened(dy)
-    tops, places = flattened(peak), flattened(winner)
-    means, slopes, none = np.empty_like(mean), np.empty_like(mean), simd.zeros(x, 1, 1)
+    pixels, target, gradients = flatten(x), flatten(dx), flatten(dy)
+    tops, places = flatten(peak), flatten(winner)
+    means, slopes, zero = np.empty_like(mean), np.empty_like(mean), simd.zeros(x, 1, 1)
     for f in range(c):
         means[f], slopes[f] = dbeta[f] / rows, dgamma[f] / rows * inverse[f]
     # numbers of windows, including those at the edges that the pooling ignores
@@ -60,21 +60,21 @@ def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, db
     for task in prange(n * high):
         s, i = task // high, task % high
         for j in range(wide):
-            within, first = i < oh and j < ow, ((s * h + 2 * i) * w + 2 * j) * c
-            for f in range(0, c, simd.width(none)):
-                columns, gradient, place = min(simd.width(none), c - f), none, none
-                center, factor = rowwise.row(none, mean, f, columns), rowwise.row(none, scale, f, columns)
-                slope, average = rowwise.row(none, slopes, f, columns), rowwise.row(none, means, f, columns)
-                if within:
-                    pooled = ((s * oh + i) * ow + j) * c + f
-                    value = rowwise.subtract(rowwise.row(none, tops, pooled, columns), center)
-                    value = rowwise.add(rowwise.multiply(value, factor), rowwise.row(none, shift, f, columns))
-                    gradient = rowwise.passed(value, rowwise.row(none, gradients, pooled, columns))
-                    place = rowwise.row_of_bytes(none, places, pooled, columns)
+            inside, first = i < oh and j < ow, ((s * h + 2 * i) * w + 2 * j) * c
+            for f in range(0, c, simd.width(zero)):
+                columns, gradient, place = min(simd.width(zero), c - f), zero, zero
+                center, factor = rowwise.row(zero, mean, f, columns), rowwise.row(zero, scale, f, columns)
+                slope, average = rowwise.row(zero, slopes, f, columns), rowwise.row(zero, means, f, columns)
+                if inside:
+                    src = ((s * oh + i) * ow + j) * c + f
+                    value = rowwise.subtract(rowwise.row(zero, tops, src, columns), center)
+                    value = rowwise.add(rowwise.multiply(value, factor), rowwise.row(zero, shift, f, columns))
+                    gradient = rowwise.relu_grad(value, rowwise.row(zero, gradients, src, columns))
+                    place = rowwise.row_of_bytes(zero, places, src, columns)
                 for k in range(4):
-                    if within or (2 * i + k // 2 < h and 2 * j + k % 2 < w):
-                        at = first + (k // 2 * w + k % 2) * c + f
-                        away = rowwise.subtract(rowwise.row(none, pixels, at, columns), center)
-                        here = rowwise.where_equal(place, rowwise.filled(none, k), gradient)
-                        here = rowwise.subtract(here, rowwise.multiply_add(away, slope, average))
-                        rowwise.put(rowwise.multiply(factor, here), target, at, columns)
+                    if inside or (2 * i + k // 2 < h and 2 * j + k % 2 < w):
+                        pos = first + (k // 2 * w + k % 2) * c + f
+                        diff = rowwise.subtract(rowwise.row(zero, pixels, pos, columns), center)
+                        grad = rowwise.select_equal(place, rowwise.full(zero, k), gradient)
+                        grad = rowwise.subtract(grad, rowwise.multiply_add(diff, slope, average))
+                        rowwise.put(rowwise.multiply(factor, grad), target, pos, columns)

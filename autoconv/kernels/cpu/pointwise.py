@@ -11,7 +11,7 @@ from numba import prange
 
 from ..formulas import elementwise
 from . import exponential
-from .jit import CpuKernel, inline, kernel, recorded
+from .jit import CpuKernel, inline, kernel, record_calls
 from .tasks import loops, piece
 
 # elements, and calls of exp, that one thread completes before a second thread could start
@@ -21,21 +21,21 @@ FEW, FEW_CALLS = 1 << 13, 1 << 10
 def _elementwise(name: str, f: Callable) -> CpuKernel:
     """Returns the kernel y = f(x), f(a, b) or f(a, b, c) for flat arrays."""
 
-    def of_one(x, y):
+    def apply_unary(x, y):
         for i in prange(y.size):
             y[i] = f(x[i])
 
-    def of_two(a, b, y):
+    def apply_binary(a, b, y):
         for i in prange(y.size):
             y[i] = f(a[i], b[i])
 
-    def of_three(a, b, c, y):
+    def apply_ternary(a, b, c, y):
         for i in prange(y.size):
             y[i] = f(a[i], b[i], c[i])
 
     count = len(inspect.signature(elementwise.ACTIVATIONS[name]).parameters)
     signature = f"({', '.join(['T[::1]'] * (count + 1))})"
-    return kernel(signature, parallel=True, few=FEW, name=name)((of_one, of_two, of_three)[count - 1])
+    return kernel(signature, parallel=True, grain=FEW, name=name)((apply_unary, apply_binary, apply_ternary)[count - 1])
 
 
 # The compiler vectorizes loops that call the polynomials of sigmoid and tanh.
@@ -67,7 +67,7 @@ def _softmax(x, y):
 
 def softmax(x, axis, y):
     """y = exp(x) / sum(exp(x)) along `axis`."""
-    shape = _around(x.shape, axis)
+    shape = _merge_axes(x.shape, axis)
     _softmax(x.reshape(shape), y.reshape(shape))
 
 
@@ -88,17 +88,17 @@ def _softmax_grad(y, dy, dx):
 
 def softmax_grad(y, dy, axis, dx):
     """dx = y (dy - sum(y dy)), with the sum along `axis`."""
-    shape = _around(y.shape, axis)
+    shape = _merge_axes(y.shape, axis)
     _softmax_grad(y.reshape(shape), dy.reshape(shape), dx.reshape(shape))
 
 
-def _around(shape, axis):
+def _merge_axes(shape, axis):
     """Merges `shape` into three axes: the axes before `axis`, `axis` itself, the axes after it."""
     axis %= len(shape)
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
-@recorded
+@record_calls
 def log_softmax(x, axis, y):
     """y = x - max - log(sum(exp(x - max))) along `axis`."""
     with np.errstate(invalid="ignore"):
@@ -106,7 +106,7 @@ def log_softmax(x, axis, y):
     np.subtract(y, np.log(np.exp(y).sum(axis, keepdims=True)), out=y)
 
 
-@recorded
+@record_calls
 def log_softmax_grad(y, dy, axis, dx):
     """dx = dy - exp(y) sum(dy), with the sum along `axis`."""
     np.exp(y, out=dx)

@@ -10,7 +10,7 @@ from ...arguments.shapes import Window
 from .arith import divide
 from .jit import inline, kernel
 from .products import bias, ones
-from .stencil import backward_axis, forward_axis, inside, stencil
+from .stencil import backward_axis, clip_window, forward_axis, stencil
 from .tasks import loops, piece
 
 FEW = 1 << 12  # results of 2x2 windows that one thread computes before a second could start
@@ -31,18 +31,18 @@ def _max(x, y, winner, window):
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     for s in prange(n):
         for p in range(oh):
-            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
+            r, i_low, i_high = clip_window(p, sh, top, kh, dh, h)
             for q in range(ow):
-                t, j_low, j_high = inside(q, sw, left, kw, dw, w)
-                best, at = y[s, p, q], winner[s, p, q]
+                t, j_low, j_high = clip_window(q, sw, left, kw, dw, w)
+                best, argmax = y[s, p, q], winner[s, p, q]
                 best[:] = x[s, r + i_low * dh, t + j_low * dw]
-                at[:] = i_low * kw + j_low
+                argmax[:] = i_low * kw + j_low
                 for i in range(i_low, i_high):
                     for j in range(j_low, j_high):
                         row, index = x[s, r + i * dh, t + j * dw], np.int32(i * kw + j)
                         for k in range(c):
                             better = larger(row[k], best[k])
-                            best[k], at[k] = row[k] if better else best[k], index if better else at[k]
+                            best[k], argmax[k] = row[k] if better else best[k], index if better else argmax[k]
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], int32[:,:,:,::1])", parallel=True)
@@ -53,12 +53,12 @@ def _max_2x2(x, y, winner):
         for p in range(oh):
             for q in range(ow):
                 for k in range(c):
-                    best, at = x[s, 2 * p, 2 * q, k], np.int32(0)
+                    best, argmax = x[s, 2 * p, 2 * q, k], np.int32(0)
                     for i in range(1, 4):
                         pixel = x[s, 2 * p + i // 2, 2 * q + i % 2, k]
                         better = larger(pixel, best)
-                        best, at = pixel if better else best, np.int32(i) if better else at
-                    y[s, p, q, k], winner[s, p, q, k] = best, at
+                        best, argmax = pixel if better else best, np.int32(i) if better else argmax
+                    y[s, p, q, k], winner[s, p, q, k] = best, argmax
 
 
 @kernel("(T[:,:,:,::1], int32[:,:,:,::1], T[:,:,:,::1])", parallel=True)
@@ -72,9 +72,9 @@ def _max_2x2_grad(dy, winner, dx):
         for p in range(oh):
             for q in range(ow):
                 for k in range(c):
-                    gradient, at = dy[s, p, q, k], winner[s, p, q, k]
+                    gradient, argmax = dy[s, p, q, k], winner[s, p, q, k]
                     for i in range(4):
-                        dx[s, 2 * p + i // 2, 2 * q + i % 2, k] = gradient if at == np.int32(i) else zero
+                        dx[s, 2 * p + i // 2, 2 * q + i % 2, k] = gradient if argmax == np.int32(i) else zero
 
 
 @kernel("(T[:,:,:,::1], int32[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
@@ -86,15 +86,15 @@ def _max_grad(dy, winner, dx, window):
     for s in prange(n):
         dx[s] = 0
         for p in range(oh):
-            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
+            r, i_low, i_high = clip_window(p, sh, top, kh, dh, h)
             for q in range(ow):
-                t, j_low, j_high = inside(q, sw, left, kw, dw, w)
-                gradient, at = dy[s, p, q], winner[s, p, q]
+                t, j_low, j_high = clip_window(q, sw, left, kw, dw, w)
+                gradient, argmax = dy[s, p, q], winner[s, p, q]
                 for i in range(i_low, i_high):
                     for j in range(j_low, j_high):
                         row, index = dx[s, r + i * dh, t + j * dw], np.int32(i * kw + j)
                         for k in range(c):
-                            row[k] += gradient[k] if at[k] == index else row.dtype.type(0)
+                            row[k] += gradient[k] if argmax[k] == index else row.dtype.type(0)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1])", parallel=True)
@@ -151,8 +151,8 @@ def avg_pool2d(x, y, window: Window) -> None:
         _average_2x2(x, y)
         return
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    stencil(x, *_unweighted(x), y, forward_axis(kh, sh, dh, top, y.shape[1], weighted=False),
-            forward_axis(kw, sw, dw, left, y.shape[2], weighted=False), _size(x, y, window), False)
+    stencil(x, *_unit_weights(x), y, forward_axis(kh, sh, dh, top, y.shape[1], has_w=False),
+            forward_axis(kw, sw, dw, left, y.shape[2], has_w=False), _size(x, y, window), False)
 
 
 def avg_pool2d_grad(dy, dx, window: Window) -> None:
@@ -163,13 +163,13 @@ def avg_pool2d_grad(dy, dx, window: Window) -> None:
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     size = _size(dx, dy, window)
     if size == 0:
-        dy, shared = np.empty(dy.shape, dy.dtype), dy
-        divide(shared, _sizes(*dx.shape[1:3], *dy.shape[1:3], window, dy.dtype), dy)
-    stencil(dy, *_unweighted(dy), dx, backward_axis(kh, sh, dh, top, dx.shape[1], weighted=False),
-            backward_axis(kw, sw, dw, left, dx.shape[2], weighted=False), size or 1, False)
+        dy, window_dy = np.empty(dy.shape, dy.dtype), dy
+        divide(window_dy, _sizes(*dx.shape[1:3], *dy.shape[1:3], window, dy.dtype), dy)
+    stencil(dy, *_unit_weights(dy), dx, backward_axis(kh, sh, dh, top, dx.shape[1], has_w=False),
+            backward_axis(kw, sw, dw, left, dx.shape[2], has_w=False), size or 1, False)
 
 
-def _unweighted(x) -> tuple[np.ndarray, np.ndarray]:
+def _unit_weights(x) -> tuple[np.ndarray, np.ndarray]:
     """Returns weights of 1 and a bias of 0, for sums without weights and bias."""
     return ones(x.dtype, x.shape[3]).reshape(1, 1, -1, 1), bias(None, x.dtype, x.shape[3])
 
@@ -184,7 +184,7 @@ def _size(x, y, window: Window) -> int:
 def _sizes(h: int, w: int, oh: int, ow: int, window: Window, dtype: Any) -> np.ndarray:
     """Returns the number of pixels inside the image for each window, as (OH,OW,1)."""
     axes = (oh, window.sh, window.top, window.kh, h), (ow, window.sw, window.left, window.kw, w)
-    rows, columns = (np.array([high - low for _, low, high in (inside.py_func(o, stride, before, size, 1, n)
+    rows, columns = (np.array([high - low for _, low, high in (clip_window.py_func(o, stride, pad, size, 1, n)
                                                                for o in range(outputs))], dtype)
-                     for outputs, stride, before, size, n in axes)
+                     for outputs, stride, pad, size, n in axes)
     return (rows[:, None] * columns)[..., None]

@@ -17,7 +17,7 @@ import numpy as np
 from numba import prange
 
 from . import simd, tile2x2
-from .flat import flattened
+from .flat import flatten
 from .jit import allocating, inline, kernel
 from .stencil import prefetch
 
@@ -55,8 +55,8 @@ def bias(b: np.ndarray | None, dtype: Any, count: int) -> np.ndarray:
 
 
 @inline
-def run_taps(acc, x, at, start, runs, run_length, w, j, filters):
-    """Runs the inner loop of a gathered product: acc[m, :] += x[at[m] + start + tap] * w[tap, :]
+def run_taps(acc, x, src, start, runs, run_length, w, j, filters):
+    """Runs the inner loop of a gathered product: acc[m, :] += x[src[m] + start + tap] * w[tap, :]
     over all taps.
 
     `runs` are the first taps of runs of `run_length` consecutive elements; w has rows of `filters`
@@ -65,19 +65,19 @@ def run_taps(acc, x, at, start, runs, run_length, w, j, filters):
     for t in range(runs.size):
         k = start + runs[t]
         for _ in range(run_length):
-            acc = simd.fma(acc, x, at, k, w, j)
+            acc = simd.fma(acc, x, src, k, w, j)
             k += 1
             j += filters
     return acc
 
 
 @inline
-def run_taps_part(acc, x, at, start, runs, run_length, w, j, filters, columns):
+def run_taps_part(acc, x, src, start, runs, run_length, w, j, filters, columns):
     """Runs `run_taps` for a tile of which only the first `columns` columns exist."""
     for t in range(runs.size):
         k = start + runs[t]
         for _ in range(run_length):
-            acc = simd.fma_part(acc, x, at, k, w, j, columns)
+            acc = simd.fma_part(acc, x, src, k, w, j, columns)
             k += 1
             j += filters
     return acc
@@ -99,15 +99,15 @@ def gathered_product(
     # a small number of rows fits one narrow tile
     while end - f >= columns and not M < count <= NARROW_M:
         for p in range(0, count, M):
-            to = simd.steps(filters, p, count, wide)
+            dst = simd.steps(filters, p, count, wide)
             acc = wide
             if scale.size == 0:
-                acc = simd.add_row(wide, b, f, columns) if fresh else simd.load(wide, y, to, y_start + f, columns)
-            at = simd.rows(pixels, p, count, wide)
-            acc = run_taps(acc, x, at, start, runs, run_length, w, w_start + f, filters)
+                acc = simd.add_row(wide, b, f, columns) if fresh else simd.load(wide, y, dst, y_start + f, columns)
+            src = simd.rows(pixels, p, count, wide)
+            acc = run_taps(acc, x, src, start, runs, run_length, w, w_start + f, filters)
             if scale.size > 0:
                 acc = simd.scale_rows(acc, scale, b, f, columns)
-            simd.store(simd.relu(acc) if relu else acc, y, to, y_start + f, columns)
+            simd.store(simd.relu(acc) if relu else acc, y, dst, y_start + f, columns)
         f += columns
     while f < end:
         part = min(simd.width(narrow), end - f)
@@ -126,18 +126,18 @@ def _product_part(
 ):
     """Computes the `part` columns from f on, at most as many as the tile has."""
     for p in range(0, count, NARROW_M):
-        to = simd.steps(filters, p, count, tile)
+        dst = simd.steps(filters, p, count, tile)
         acc = tile
         if scale.size == 0:
-            acc = simd.add_row(tile, b, f, part) if fresh else simd.load(tile, y, to, y_start + f, part)
-        at = simd.rows(pixels, p, count, tile)
+            acc = simd.add_row(tile, b, f, part) if fresh else simd.load(tile, y, dst, y_start + f, part)
+        src = simd.rows(pixels, p, count, tile)
         if part == simd.width(tile):
-            acc = run_taps(acc, x, at, start, runs, run_length, w, w_start + f, filters)
+            acc = run_taps(acc, x, src, start, runs, run_length, w, w_start + f, filters)
         else:
-            acc = run_taps_part(acc, x, at, start, runs, run_length, w, w_start + f, filters, part)
+            acc = run_taps_part(acc, x, src, start, runs, run_length, w, w_start + f, filters, part)
         if scale.size > 0:
             acc = simd.scale_rows(acc, scale, b, f, part)
-        simd.store(simd.relu(acc) if relu else acc, y, to, y_start + f, part)
+        simd.store(simd.relu(acc) if relu else acc, y, dst, y_start + f, part)
 
 
 @inline
@@ -152,9 +152,9 @@ def pooled_product(x, start, windows, count, runs, run_length, w, scale, b, y, w
     single, f = simd.zeros(x, POOL_NARROW_M, 1), 0
     while filters - f >= simd.width(wide):
         for q in range(0, count, POOL_M // 4):
-            at = tile2x2.windows(windows, q, count, wide)
+            src = tile2x2.windows(windows, q, count, wide)
             acc = wide if scale.size > 0 else simd.add_row(wide, b, f, simd.width(wide))
-            acc = run_taps(acc, x, at, start, runs, run_length, w, f, filters)
+            acc = run_taps(acc, x, src, start, runs, run_length, w, f, filters)
             if scale.size > 0:
                 acc = simd.scale_rows(acc, scale, b, f, simd.width(wide))
             _store_pooled(acc, y, winner, q, count, y_start + f, filters, simd.width(wide))
@@ -174,9 +174,9 @@ def pooled_product(x, start, windows, count, runs, run_length, w, scale, b, y, w
 def _pool_part(tile, x, start, windows, count, runs, run_length, w, scale, b, y, winner, y_start, filters, f, part):
     """Computes the `part` columns from f on, at most as many as the tile has."""
     for q in range(0, count, POOL_NARROW_M // 4):
-        at = tile2x2.windows(windows, q, count, tile)
+        src = tile2x2.windows(windows, q, count, tile)
         acc = tile if scale.size > 0 else simd.add_row(tile, b, f, part)
-        acc = run_taps_part(acc, x, at, start, runs, run_length, w, f, filters, part)
+        acc = run_taps_part(acc, x, src, start, runs, run_length, w, f, filters, part)
         if scale.size > 0:
             acc = simd.scale_rows(acc, scale, b, f, part)
         _store_pooled(acc, y, winner, q, count, y_start + f, filters, part)
@@ -185,10 +185,10 @@ def _pool_part(tile, x, start, windows, count, runs, run_length, w, scale, b, y,
 @inline
 def _store_pooled(acc, y, winner, q, count, j, filters, columns):
     best = tile2x2.window_max(acc)
-    to = simd.steps(filters, q, count, best)
-    simd.store(simd.relu(best), y, to, j, columns)
+    dst = simd.steps(filters, q, count, best)
+    simd.store(simd.relu(best), y, dst, j, columns)
     if winner.size > 0:
-        tile2x2.store_winners(acc, best, winner, to, j, columns)
+        tile2x2.store_winners(acc, best, winner, dst, j, columns)
 
 
 @inline
@@ -207,14 +207,14 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
         f = whole
     while f < whole:
         for q in range(0, items, M):
-            to = simd.steps(filters, q, items, wide)
-            acc = wide if fresh else simd.load(wide, dw, to, dw_start + f, columns)
-            at = simd.rows(taps, q, items, wide)
+            dst = simd.steps(filters, q, items, wide)
+            acc = wide if fresh else simd.load(wide, dw, dst, dw_start + f, columns)
+            src = simd.rows(taps, q, items, wide)
             j = dy_start + f
             for p in range(count):
-                acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
+                acc = simd.fma(acc, x, src, start + pixels[p], dy, j)
                 j += filters
-            simd.store(acc, dw, to, dw_start + f, columns)
+            simd.store(acc, dw, dst, dw_start + f, columns)
         f += columns
     while f < end:
         part = min(simd.width(narrow), end - f)
@@ -240,97 +240,97 @@ def _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, 
     panel, shares = np.empty((count // stretches + 1) * columns, dy.dtype), tiles * max(1, (end - f) // columns)
     for s in range(stretches):
         first, stop = count * s // stretches, count * (s + 1) // stretches
-        here, row, anew = pixels[first:stop], dy_start + first * filters, fresh and s == 0
-        share_x, share_dy = (here[-1] - here[0]) // shares + 1, here.size * filters // shares + 1
-        next_x, next_dy = start + here[-1] + taps[items - 1], row + here.size * filters
+        chunk, row, is_first = pixels[first:stop], dy_start + first * filters, fresh and s == 0
+        share_x, share_dy = (chunk[-1] - chunk[0]) // shares + 1, chunk.size * filters // shares + 1
+        next_x, next_dy = start + chunk[-1] + taps[items - 1], row + chunk.size * filters
         for k in range(f, end, columns):
-            for p in range(here.size):
+            for p in range(chunk.size):
                 simd.copy(panel, p * columns, dy, row + p * filters + k, columns)
             for q in range(0, items, M):
                 prefetch(x, next_x, share_x)
                 prefetch(dy, next_dy, share_dy)
                 next_x += share_x
                 next_dy += share_dy
-                _outer_tile(wide, x, start, here, taps, items, q, panel, dw, dw_start + k, filters, anew)
+                _outer_tile(wide, x, start, chunk, taps, items, q, panel, dw, dw_start + k, filters, is_first)
 
 
 @inline
 def _outer_tile(wide, x, start, pixels, taps, items, q, panel, dw, dw_start, filters, fresh):
     """Computes the tile from element q on, with the columns of dy that are copied in `panel`."""
-    to = simd.steps(filters, q, items, wide)
-    acc = wide if fresh else simd.load(wide, dw, to, dw_start, simd.width(wide))
-    at, j = simd.rows(taps, q, items, wide), 0
+    dst = simd.steps(filters, q, items, wide)
+    acc = wide if fresh else simd.load(wide, dw, dst, dw_start, simd.width(wide))
+    src, j = simd.rows(taps, q, items, wide), 0
     for p in range(pixels.size):
-        acc = simd.fma(acc, x, at, start + pixels[p], panel, j)
+        acc = simd.fma(acc, x, src, start + pixels[p], panel, j)
         j += simd.width(wide)
-    simd.store(acc, dw, to, dw_start, simd.width(wide))
+    simd.store(acc, dw, dst, dw_start, simd.width(wide))
 
 
 @inline
 def _outer_part(tile, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, part, fresh):
     """Computes the `part` columns from f on, at most as many as the tile has."""
     for q in range(0, items, NARROW_M):
-        to = simd.steps(filters, q, items, tile)
-        acc = tile if fresh else simd.load(tile, dw, to, dw_start + f, part)
-        at = simd.rows(taps, q, items, tile)
+        dst = simd.steps(filters, q, items, tile)
+        acc = tile if fresh else simd.load(tile, dw, dst, dw_start + f, part)
+        src = simd.rows(taps, q, items, tile)
         j = dy_start + f
         if part == simd.width(tile):  # a loop without masks
             for p in range(count):
-                acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
+                acc = simd.fma(acc, x, src, start + pixels[p], dy, j)
                 j += filters
         else:
             for p in range(count):
-                acc = simd.fma_part(acc, x, at, start + pixels[p], dy, j, part)
+                acc = simd.fma_part(acc, x, src, start + pixels[p], dy, j, part)
                 j += filters
-        simd.store(acc, dw, to, dw_start + f, part)
+        simd.store(acc, dw, dst, dw_start + f, part)
 
 
 @inline
 def scattered_product(
-    dy, dy_start, sources, pixels, count, together, wt, j, dx, dx_start, first_f, each_f, row, c, end
+    dy, dy_start, sources, pixels, count, block, wt, j, dx, dx_start, first_f, group_f, row, c, end
 ):
     """dx[pixels[p] + c:end] += sum over f of dy[sources[p] + f] * wt[f, c:end], for p below
     `count`: for one tap, or a row of taps.
 
-    f runs over the `each_f` filters from `first_f` on. wt begins at wt[j] and has rows of `row`
-    elements. The pixels of a tile come from the same group of `together` consecutive pixels, at
-    most NARROW_M. The elements that a group adds to must not overlap.
+    f runs over the `group_f` filters from `first_f` on. wt begins at wt[j] and has rows of `row`
+    elements. The pixels of a tile come from the same block of `block` consecutive pixels, at
+    most NARROW_M. The elements that a block adds to must not overlap.
     """
     wide, narrow, single = simd.zeros(dy, M, N), simd.zeros(dy, NARROW_M, NARROW_N), simd.zeros(dy, NARROW_M, 1)
     columns, first = simd.width(wide), dy_start + first_f
     while end - c >= columns:
-        for end_p in range(together, count + 1, together):
-            for p in range(end_p - together, end_p, M):
-                at, to = simd.rows(sources, p, end_p, wide), simd.rows(pixels, p, end_p, wide)
-                acc, k = simd.load(wide, dx, to, dx_start + c, columns), j + c
-                for f in range(first, first + each_f):
-                    acc = simd.fma(acc, dy, at, f, wt, k)
+        for end_p in range(block, count + 1, block):
+            for p in range(end_p - block, end_p, M):
+                src, dst = simd.rows(sources, p, end_p, wide), simd.rows(pixels, p, end_p, wide)
+                acc, k = simd.load(wide, dx, dst, dx_start + c, columns), j + c
+                for f in range(first, first + group_f):
+                    acc = simd.fma(acc, dy, src, f, wt, k)
                     k += row
-                simd.store(acc, dx, to, dx_start + c, columns)
+                simd.store(acc, dx, dst, dx_start + c, columns)
         c += columns
     while c < end:
         part = min(simd.width(narrow), end - c)
         if part > simd.width(single):
-            _scatter_part(narrow, dy, first, sources, pixels, count, together, wt, j + c, dx, dx_start + c, each_f, row,
-                          part)
+            _scatter_part(narrow, dy, first, sources, pixels, count, block, wt, j + c, dx, dx_start + c, group_f,
+                          row, part)
         else:
-            _scatter_part(single, dy, first, sources, pixels, count, together, wt, j + c, dx, dx_start + c, each_f, row,
-                          part)
+            _scatter_part(single, dy, first, sources, pixels, count, block, wt, j + c, dx, dx_start + c, group_f,
+                          row, part)
         c += part
 
 
 @inline
-def _scatter_part(tile, dy, first, sources, pixels, count, together, wt, j, dx, dx_start, each_f, row, part):
+def _scatter_part(tile, dy, first, sources, pixels, count, block, wt, j, dx, dx_start, group_f, row, part):
     """Computes the `part` columns from wt[j] and dx[dx_start] on, at most as many as the tile has.
     """
-    for end_p in range(together, count + 1, together):
-        for p in range(end_p - together, end_p, NARROW_M):
-            at, to = simd.rows(sources, p, end_p, tile), simd.rows(pixels, p, end_p, tile)
-            acc, k = simd.load(tile, dx, to, dx_start, part), j
-            for f in range(first, first + each_f):
-                acc = simd.fma_part(acc, dy, at, f, wt, k, part)
+    for end_p in range(block, count + 1, block):
+        for p in range(end_p - block, end_p, NARROW_M):
+            src, dst = simd.rows(sources, p, end_p, tile), simd.rows(pixels, p, end_p, tile)
+            acc, k = simd.load(tile, dx, dst, dx_start, part), j
+            for f in range(first, first + group_f):
+                acc = simd.fma_part(acc, dy, src, f, wt, k, part)
                 k += row
-            simd.store(acc, dx, to, dx_start, part)
+            simd.store(acc, dx, dst, dx_start, part)
 
 
 @inline
@@ -355,4 +355,4 @@ def add_parts(partial, total):
     (count, size), block = partial.shape, 1024
     for task in prange((size + block - 1) // block):
         start = task * block
-        add_rows(flattened(partial), start, count, size, total, start, min(block, size - start), True)
+        add_rows(flatten(partial), start, count, size, total, start, min(block, size - start), True)

@@ -7,7 +7,7 @@ Numba converts a mixture of uint64 and int64 to float64.
 import numpy as np
 from numba import prange
 
-from ..formulas import compiled, random_numbers
+from ..formulas import compile_formulas, random_numbers
 from ..formulas.random_numbers import HALF, ROUNDS
 from .jit import inline, kernel
 
@@ -15,8 +15,8 @@ M0, M1 = map(np.uint64, random_numbers.MULTIPLIERS)
 W0, W1 = map(np.uint64, random_numbers.WEYL)
 LOW = np.uint64(0xFFFFFFFF)
 
-_numbers = compiled(random_numbers, inline)
-uniform, noisy = _numbers.uniform, _numbers.noisy
+_numbers = compile_formulas(random_numbers, inline)
+uniform, add_noise = _numbers.uniform, _numbers.add_noise
 
 
 @inline
@@ -61,13 +61,13 @@ def dropout(x, scale, threshold, seed, stream, first, y):
 
 
 @kernel("(T[:,::1], float64, float64, uint64, uint64, uint64, T[:,::1])", parallel=True)
-def gaussian_noise(x, added, scaled, seed, stream, first, y):
-    """y = x + (added + scaled x) n; n is normal, from the element's random word as in `dropout`."""
+def gaussian_noise(x, stddev, rel_stddev, seed, stream, first, y):
+    """y = x + (stddev + rel_stddev x) n with a normal n from the element's word as in `dropout`."""
     real = x.dtype.type
-    a, s, m = real(added), real(scaled), x.shape[1]
+    a, s, m = real(stddev), real(rel_stddev), x.shape[1]
     for n in prange(x.shape[0]):
         start = (first + np.uint64(n)) << HALF
         for b in range((m + 3) // 4):
             words = philox(start + np.uint64(b), stream, seed)
             for j in range(4 * b, min(4 * b + 4, m)):
-                y[n, j] = noisy(x[n, j], words[j - 4 * b], a, s)
+                y[n, j] = add_noise(x[n, j], words[j - 4 * b], a, s)

@@ -19,39 +19,39 @@ from . import simd
 VECTORS = 4 if simd.VECTOR_BYTES == 64 else 2
 
 
-def _part_or_all(builder, tile, columns, visit):
+def _visit_columns(builder, tile, columns, visit):
     """Returns `visit(columns)`, or `visit(None)` if all columns exist. A processor does not
     prefetch for masked loads and stores, so these take several times as long from memory.
     """
-    there = builder.icmp_signed(">=", columns, simd.INDEX(tile.vectors * tile.lanes))
-    found = []
-    with builder.if_else(there) as (whole, part):
-        for block, given in ((whole, None), (part, columns)):
+    is_whole = builder.icmp_signed(">=", columns, simd.INDEX(tile.vectors * tile.lanes))
+    results = []
+    with builder.if_else(is_whole) as (whole, part):
+        for block, limit in ((whole, None), (part, columns)):
             with block:
-                found.append((visit(given), builder.block))
-    if found[0][0] is None:
+                results.append((visit(limit), builder.block))
+    if results[0][0] is None:
         return None
-    result = builder.phi(found[0][0].type)
-    for value, block in found:
+    result = builder.phi(results[0][0].type)
+    for value, block in results:
         result.add_incoming(value, block)
     return result
 
 
-def _read(builder, like, kind, columns, vector):
+def _build_row(builder, like, kind, columns, vector):
     """Returns a row with the shape of `like`, whose vectors are `vector(columns or None, number)`.
     """
 
-    def read(there):
+    def build(limit):
         total = ir.Constant(kind, ir.Undefined)
         for v in range(like.vectors):
-            total = builder.insert_value(total, vector(there, v), v)
+            total = builder.insert_value(total, vector(limit, v), v)
         return total
 
-    return _part_or_all(builder, like, columns, read)
+    return _visit_columns(builder, like, columns, build)
 
 
 @intrinsic
-def filled(typingctx, like, number):
+def full(typingctx, like, number):
     """Returns a tile with the shape of `like` and the integer `number` in every element."""
 
     def codegen(context, builder, signature, args):
@@ -71,8 +71,8 @@ def row(typingctx, like, x, i, columns):
 
     def codegen(context, builder, signature, args):
         flat = simd._Flat(context, builder, x, args[1])
-        return _read(builder, like, args[0].type, args[3],
-                     lambda there, v: simd._load(builder, flat, like, args[2], there, v))
+        return _build_row(builder, like, args[0].type, args[3],
+                          lambda limit, v: simd._load(builder, flat, like, args[2], limit, v))
 
     return like(like, x, types.int64, types.int64), codegen
 
@@ -84,16 +84,16 @@ def put(typingctx, value, y, i, columns):
     def codegen(context, builder, signature, args):
         flat = simd._Flat(context, builder, y, args[1])
 
-        def write(there):
+        def write(limit):
             for v in range(value.vectors):
                 vector = builder.extract_value(args[0], v)
-                if there is not None:
-                    simd._store(builder, flat, value, vector, args[2], there, v)
+                if limit is not None:
+                    simd._store(builder, flat, value, vector, args[2], limit, v)
                 else:
-                    at = builder.add(args[2], simd.INDEX(v * value.lanes))
-                    builder.store(vector, flat.vector_at(at, value.lanes), align=flat.bytes)
+                    pos = builder.add(args[2], simd.INDEX(v * value.lanes))
+                    builder.store(vector, flat.vector_at(pos, value.lanes), align=flat.bytes)
 
-        _part_or_all(builder, value, args[3], write)
+        _visit_columns(builder, value, args[3], write)
         return context.get_dummy_value()
 
     return types.void(value, y, types.int64, types.int64), codegen
@@ -152,7 +152,7 @@ def larger(typingctx, a, b):
 
 
 @intrinsic
-def passed(typingctx, value, gradient):
+def relu_grad(typingctx, value, gradient):
     """Returns the gradient of a ReLU of `value`: 0 where `value` is 0 or less, `gradient`
     elsewhere.
     """
@@ -165,24 +165,24 @@ def passed(typingctx, value, gradient):
 
 
 @intrinsic
-def where_larger(typingctx, a, b, this, that):
-    """`this` where a > b or a is NaN, `that` elsewhere."""
+def select_larger(typingctx, a, b, x, y):
+    """`x` where a > b or a is NaN, `y` elsewhere."""
 
-    def combine(builder, a, b, this, that):
+    def combine(builder, a, b, x, y):
         larger = builder.or_(builder.fcmp_ordered(">", a, b), builder.fcmp_unordered("uno", a, a))
-        return builder.select(larger, this, that)
+        return builder.select(larger, x, y)
 
-    return _item_by_item(combine, a, b, this, that)
+    return _item_by_item(combine, a, b, x, y)
 
 
 @intrinsic
-def where_equal(typingctx, a, b, this):
-    """`this` where a = b, 0 elsewhere."""
+def select_equal(typingctx, a, b, x):
+    """`x` where a = b, 0 elsewhere."""
 
-    def combine(builder, a, b, this):
-        return builder.select(builder.fcmp_ordered("==", a, b), this, ir.Constant(this.type, None))
+    def combine(builder, a, b, x):
+        return builder.select(builder.fcmp_ordered("==", a, b), x, ir.Constant(x.type, None))
 
-    return _item_by_item(combine, a, b, this)
+    return _item_by_item(combine, a, b, x)
 
 
 def _bytes(builder, tile, index, flat, columns, vector, value=None):
@@ -191,11 +191,11 @@ def _bytes(builder, tile, index, flat, columns, vector, value=None):
     pointer = flat.vector_at(builder.add(index, simd.INDEX(vector * tile.lanes)), tile.lanes)
     if columns is None:
         return builder.load(pointer, align=1) if value is None else builder.store(value, pointer, align=1)
-    name, aligned = f"v{tile.lanes}i8.p0v{tile.lanes}i8", ir.IntType(32)(1)
+    name, align = f"v{tile.lanes}i8.p0v{tile.lanes}i8", ir.IntType(32)(1)
     mask = simd._mask(builder, tile, vector, columns)
     if value is None:
-        return simd._call(builder, f"llvm.masked.load.{name}", kind, [pointer, aligned, mask, ir.Constant(kind, None)])
-    return simd._call(builder, f"llvm.masked.store.{name}", ir.VoidType(), [value, pointer, aligned, mask])
+        return simd._call(builder, f"llvm.masked.load.{name}", kind, [pointer, align, mask, ir.Constant(kind, None)])
+    return simd._call(builder, f"llvm.masked.store.{name}", ir.VoidType(), [value, pointer, align, mask])
 
 
 @intrinsic
@@ -206,8 +206,8 @@ def row_of_bytes(typingctx, like, x, i, columns):
 
     def codegen(context, builder, signature, args):
         flat, tile = simd._Flat(context, builder, x, args[1]), args[0].type
-        return _read(builder, like, tile, args[3],
-                     lambda there, v: builder.uitofp(_bytes(builder, like, args[2], flat, there, v), tile.element))
+        return _build_row(builder, like, tile, args[3],
+                          lambda limit, v: builder.uitofp(_bytes(builder, like, args[2], flat, limit, v), tile.element))
 
     return like(like, x, types.int64, types.int64), codegen
 
@@ -219,12 +219,12 @@ def put_bytes(typingctx, value, y, i, columns):
     def codegen(context, builder, signature, args):
         flat = simd._Flat(context, builder, y, args[1])
 
-        def write(there):
+        def write(limit):
             for v in range(value.vectors):
                 number = builder.fptoui(builder.extract_value(args[0], v), ir.VectorType(ir.IntType(8), value.lanes))
-                _bytes(builder, value, args[2], flat, there, v, number)
+                _bytes(builder, value, args[2], flat, limit, v, number)
 
-        _part_or_all(builder, value, args[3], write)
+        _visit_columns(builder, value, args[3], write)
         return context.get_dummy_value()
 
     return types.void(value, y, types.int64, types.int64), codegen

@@ -1,9 +1,9 @@
 """The register tile: a block of vectors in the processor's registers, as a Numba type.
 
     acc = zeros(x, M, N)                    M rows of N vectors, all zero
-    at = rows(offsets, i, count, acc)       the M numbers offsets[i : i + M]: where each row reads
-    acc = fma(acc, x, at, k, w, j)          acc[m, :] += x[at[m] + k] * w[j : j + N*lanes]
-    store(acc, y, to, j, columns)           y[to[m] + j : ... + columns] = acc[m, :columns]
+    src = rows(offsets, i, count, acc)      the M numbers offsets[i : i + M]: where each row reads
+    acc = fma(acc, x, src, k, w, j)         acc[m, :] += x[src[m] + k] * w[j : j + N*lanes]
+    store(acc, y, dst, j, columns)          y[dst[m] + j : ... + columns] = acc[m, :columns]
 
 One `fma` is M*N vector multiply-adds for M + N loads, so the arithmetic units need not wait for
 memory. The loops around it are ordinary Python. `x` and `w` are flat arrays, every index counts
@@ -76,7 +76,7 @@ class RowsModel(models.PrimitiveModel):
 
 
 class _Flat:
-    """A flat array during code generation: `at(i)` is the address of element i, without Numba's
+    """A flat array during code generation: `ptr(i)` is the address of element i, without Numba's
     support for negative indices.
     """
 
@@ -85,11 +85,11 @@ class _Flat:
         self.item = context.get_value_type(array_type.dtype)
         self.data = context.make_array(array_type)(context, builder, array).data
 
-    def at(self, index):
+    def ptr(self, index):
         return self.builder.gep(self.data, [index])
 
     def vector_at(self, index, lanes):
-        return self.builder.bitcast(self.at(index), ir.VectorType(self.item, lanes).as_pointer())
+        return self.builder.bitcast(self.ptr(index), ir.VectorType(self.item, lanes).as_pointer())
 
 
 def _literals(*values):
@@ -154,7 +154,7 @@ def zeros(typingctx, like, m, n):
     return tile(like, m, n), codegen
 
 
-def _rows_below(builder, kind, i, count, offset):
+def _clamp_rows(builder, kind, i, count, offset):
     """Returns offset(i), offset(i + 1), ... as a RowsType value; rows beyond the last of `count`
     repeat it.
     """
@@ -175,7 +175,7 @@ def rows(typingctx, offsets, i, count, acc):
 
     def codegen(context, builder, signature, args):
         flat = _Flat(context, builder, signature.args[0], args[0])
-        return _rows_below(builder, kind, args[1], args[2], lambda row: builder.load(flat.at(row)))
+        return _clamp_rows(builder, kind, args[1], args[2], lambda row: builder.load(flat.ptr(row)))
 
     return kind(offsets, types.int64, types.int64, acc), codegen
 
@@ -188,12 +188,12 @@ def steps(typingctx, step, i, count, acc):
     kind = RowsType(acc.rows)
 
     def codegen(context, builder, signature, args):
-        return _rows_below(builder, kind, args[1], args[2], lambda row: builder.mul(row, args[0]))
+        return _clamp_rows(builder, kind, args[1], args[2], lambda row: builder.mul(row, args[0]))
 
     return kind(types.int64, types.int64, types.int64, acc), codegen
 
 
-def _no_load_crosses(builder):
+def _fence_loads(builder):
     """Emits an empty instruction that no load moves across. Without it, LLVM unrolls a loop around
     `fma` and hoists the second iteration's loads above the first one's arithmetic; the values then
     exceed the registers, which halves the speed.
@@ -204,7 +204,7 @@ def _no_load_crosses(builder):
 def _add_products(builder, tile, acc, x, places, right):
     """acc[m, :] += x[places[m]] * right, a list of vectors."""
     for m, place in enumerate(places):
-        left = _splat(builder, builder.load(x.at(place)), tile.lanes)
+        left = _splat(builder, builder.load(x.ptr(place)), tile.lanes)
         for v in range(tile.vectors):
             i = m * tile.vectors + v
             total = _multiply_add(builder, tile, left, right[v], builder.extract_value(acc, i))
@@ -212,52 +212,52 @@ def _add_products(builder, tile, acc, x, places, right):
     return acc
 
 
-def _places(builder, tile, at, k):
-    """Yields at[m] + k for all rows."""
-    return (builder.add(builder.extract_value(at, m), k) for m in range(tile.rows))
+def _positions(builder, tile, offsets, k):
+    """Yields offsets[m] + k for all rows."""
+    return (builder.add(builder.extract_value(offsets, m), k) for m in range(tile.rows))
 
 
 def _fma(context, builder, tile, args, arg_types, columns=None):
-    acc, x, at, k, w, j = args[:6]
-    _no_load_crosses(builder)
+    acc, x, src, k, w, j = args[:6]
+    _fence_loads(builder)
     x, w = _Flat(context, builder, arg_types[1], x), _Flat(context, builder, arg_types[4], w)
     right = [_load(builder, w, tile, j, columns, v) for v in range(tile.vectors)]
-    return _add_products(builder, tile, acc, x, _places(builder, tile, at, k), right)
+    return _add_products(builder, tile, acc, x, _positions(builder, tile, src, k), right)
 
 
 @intrinsic
-def fma(typingctx, acc, x, at, k, w, j):
-    """acc[m, :] += x[at[m] + k] * w[j : j + all columns]."""
+def fma(typingctx, acc, x, src, k, w, j):
+    """acc[m, :] += x[src[m] + k] * w[j : j + all columns]."""
 
     def codegen(context, builder, signature, args):
         return _fma(context, builder, acc, args, signature.args)
 
-    return acc(acc, x, at, types.int64, w, types.int64), codegen
+    return acc(acc, x, src, types.int64, w, types.int64), codegen
 
 
 @intrinsic
-def fma_part(typingctx, acc, x, at, k, w, j, columns):
+def fma_part(typingctx, acc, x, src, k, w, j, columns):
     """Computes `fma` for a tile of which only the first `columns` columns exist."""
 
     def codegen(context, builder, signature, args):
         return _fma(context, builder, acc, args, signature.args, args[6])
 
-    return acc(acc, x, at, types.int64, w, types.int64, types.int64), codegen
+    return acc(acc, x, src, types.int64, w, types.int64, types.int64), codegen
 
 
 @intrinsic
-def fma_row(typingctx, acc, x, at, k, row):
-    """acc[m, :] += x[at[m] + k] * row[0, :] for a tile `row` with one row: `fma` with its right
+def fma_row(typingctx, acc, x, src, k, row):
+    """acc[m, :] += x[src[m] + k] * row[0, :] for a tile `row` with one row: `fma` with its right
     side in registers.
     """
 
     def codegen(context, builder, signature, args):
         flat = _Flat(context, builder, x, args[1])
-        _no_load_crosses(builder)
+        _fence_loads(builder)
         right = [builder.extract_value(args[4], v) for v in range(acc.vectors)]
-        return _add_products(builder, acc, args[0], flat, _places(builder, acc, args[2], args[3]), right)
+        return _add_products(builder, acc, args[0], flat, _positions(builder, acc, args[2], args[3]), right)
 
-    return acc(acc, x, at, types.int64, row), codegen
+    return acc(acc, x, src, types.int64, row), codegen
 
 
 @intrinsic
@@ -268,7 +268,7 @@ def fma_apart(typingctx, acc, x, k, w, j):
 
     def codegen(context, builder, signature, args):
         left, flat = _Flat(context, builder, x, args[1]), _Flat(context, builder, w, args[3])
-        _no_load_crosses(builder)
+        _fence_loads(builder)
         right = [_load(builder, flat, acc, args[4], None, v) for v in range(acc.vectors)]
         places = (builder.add(args[2], INDEX(m * acc.lanes)) for m in range(acc.rows))
         return _add_products(builder, acc, args[0], left, places, right)
@@ -284,7 +284,7 @@ def fma_three(typingctx, acc, x, k, w, j0, j1, j2):
 
     def codegen(context, builder, signature, args):
         left, flat = _Flat(context, builder, x, args[1]), _Flat(context, builder, w, args[3])
-        _no_load_crosses(builder)
+        _fence_loads(builder)
         right = [_load(builder, flat, acc, j) for j in args[4:]]
         places = (builder.add(args[2], INDEX(m)) for m in range(acc.rows))
         return _add_products(builder, acc, args[0], left, places, right)
@@ -293,12 +293,12 @@ def fma_three(typingctx, acc, x, k, w, j0, j1, j2):
 
 
 def _axpy(context, builder, tile, args, arg_types, columns=None):
-    acc, values, e, x, at, k = args[:6]
-    _no_load_crosses(builder)
+    acc, values, e, x, src, k = args[:6]
+    _fence_loads(builder)
     values, x = _Flat(context, builder, arg_types[1], values), _Flat(context, builder, arg_types[3], x)
-    scale = _splat(builder, builder.load(values.at(e)), tile.lanes)
+    scale = _splat(builder, builder.load(values.ptr(e)), tile.lanes)
     for m in range(tile.rows):
-        start = builder.add(builder.extract_value(at, m), k)
+        start = builder.add(builder.extract_value(src, m), k)
         for v in range(tile.vectors):
             i = m * tile.vectors + v
             row = _load(builder, x, tile, start, columns, v)
@@ -308,23 +308,23 @@ def _axpy(context, builder, tile, args, arg_types, columns=None):
 
 
 @intrinsic
-def axpy(typingctx, acc, values, e, x, at, k):
-    """acc[m, :] += values[e] * x[at[m] + k : + all columns]: one number times a whole tile."""
+def axpy(typingctx, acc, values, e, x, src, k):
+    """acc[m, :] += values[e] * x[src[m] + k : + all columns]: one number times a whole tile."""
 
     def codegen(context, builder, signature, args):
         return _axpy(context, builder, acc, args, signature.args)
 
-    return acc(acc, values, types.int64, x, at, types.int64), codegen
+    return acc(acc, values, types.int64, x, src, types.int64), codegen
 
 
 @intrinsic
-def axpy_part(typingctx, acc, values, e, x, at, k, columns):
+def axpy_part(typingctx, acc, values, e, x, src, k, columns):
     """Computes `axpy` for a tile of which only the first `columns` columns exist."""
 
     def codegen(context, builder, signature, args):
         return _axpy(context, builder, acc, args, signature.args, args[6])
 
-    return acc(acc, values, types.int64, x, at, types.int64, types.int64), codegen
+    return acc(acc, values, types.int64, x, src, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -360,8 +360,8 @@ def scale_rows(typingctx, acc, scale, b, j, columns):
 
 
 @intrinsic
-def load(typingctx, acc, y, at, j, columns):
-    """Returns the tile y[at[m] + j : ... + columns], with zeros beyond; `acc` defines its shape."""
+def load(typingctx, acc, y, src, j, columns):
+    """Returns the tile y[src[m] + j : ... + columns], zeros beyond; `acc` defines its shape."""
 
     def codegen(context, builder, signature, args):
         flat, total = _Flat(context, builder, y, args[1]), ir.Constant(args[0].type, None)
@@ -371,12 +371,12 @@ def load(typingctx, acc, y, at, j, columns):
                 total = builder.insert_value(total, _load(builder, flat, acc, start, args[4], v), m * acc.vectors + v)
         return total
 
-    return acc(acc, y, at, types.int64, types.int64), codegen
+    return acc(acc, y, src, types.int64, types.int64), codegen
 
 
 @intrinsic
-def store(typingctx, acc, y, at, j, columns):
-    """y[at[m] + j : ... + columns] = acc[m, :columns]."""
+def store(typingctx, acc, y, dst, j, columns):
+    """y[dst[m] + j : ... + columns] = acc[m, :columns]."""
 
     def codegen(context, builder, signature, args):
         flat = _Flat(context, builder, y, args[1])
@@ -387,7 +387,7 @@ def store(typingctx, acc, y, at, j, columns):
                 _store(builder, flat, acc, value, start, args[4], v)
         return context.get_dummy_value()
 
-    return types.void(acc, y, at, types.int64, types.int64), codegen
+    return types.void(acc, y, dst, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -411,8 +411,8 @@ def copy(typingctx, y, j, x, k, count):
     """y[j : j + count] = x[k : k + count], for flat arrays that do not overlap."""
 
     def codegen(context, builder, signature, args):
-        to, source = _Flat(context, builder, y, args[0]), _Flat(context, builder, x, args[2])
-        cgutils.raw_memcpy(builder, to.at(args[1]), source.at(args[3]), args[4], to.bytes)
+        dst, source = _Flat(context, builder, y, args[0]), _Flat(context, builder, x, args[2])
+        cgutils.raw_memcpy(builder, dst.ptr(args[1]), source.ptr(args[3]), args[4], dst.bytes)
         return context.get_dummy_value()
 
     return types.void(y, types.int64, x, types.int64, types.int64), codegen

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import rowwise, simd
 from .compress import append_nonzero
-from .flat import flattened
+from .flat import flatten
 from .jit import allocating, inline
 
 S = simd.RUN_VECTORS
@@ -47,22 +47,22 @@ def _outer(
     items, columns = runs.size * length, simd.width(tile)
     for f in range(low, high):
         for m in range(0, runs.size, ROWS):
-            at, to = simd.rows(runs, m, runs.size, tile), simd.steps(length, m, runs.size, tile)
+            src, dst = simd.rows(runs, m, runs.size, tile), simd.steps(length, m, runs.size, tile)
             for c in range(0, length, columns):
                 part, j = min(columns, length - c), dwt_start + f * items + c
-                acc = tile if fresh else simd.load(tile, dwt, to, j, part)
+                acc = tile if fresh else simd.load(tile, dwt, dst, j, part)
                 e = f
                 if part == columns:
                     for q in range(count):
                         k = start + windows[4 * q + winner[winner_start + e]]
-                        acc = simd.axpy(acc, gradient, e, x, at, k + c)
+                        acc = simd.axpy(acc, gradient, e, x, src, k + c)
                         e += filters
                 else:
                     for q in range(count):
                         k = start + windows[4 * q + winner[winner_start + e]]
-                        acc = simd.axpy_part(acc, gradient, e, x, at, k + c, part)
+                        acc = simd.axpy_part(acc, gradient, e, x, src, k + c, part)
                         e += filters
-                simd.store(acc, dwt, to, j, part)
+                simd.store(acc, dwt, dst, j, part)
 
 
 @allocating
@@ -73,18 +73,18 @@ def winners_lists(gradient, winner, winner_start, count, filters, length, places
     `values` receives these filters' gradients; zero gradients are omitted. Each row has room for
     one more vector than it needs.
     """
-    none, room, size = simd.zeros(gradient, 1, 1), places.shape[1], np.zeros(4, np.int64)
-    all_places, all_values = flattened(places), flattened(values)
+    zero, capacity, size = simd.zeros(gradient, 1, 1), places.shape[1], np.zeros(4, np.int64)
+    all_places, all_values = flatten(places), flatten(values)
     for q in range(count):
         for r in range(4):
             begin[r, q] = size[r]
-        for f in range(0, filters, simd.width(none)):
-            columns, j = min(simd.width(none), filters - f), q * filters + f
-            value = rowwise.row(none, gradient, j, columns)
-            place = rowwise.row_of_bytes(none, winner, winner_start + j, columns)
+        for f in range(0, filters, simd.width(zero)):
+            columns, j = min(simd.width(zero), filters - f), q * filters + f
+            value = rowwise.row(zero, gradient, j, columns)
+            place = rowwise.row_of_bytes(zero, winner, winner_start + j, columns)
             for r in range(4):
-                won = rowwise.where_equal(place, rowwise.filled(none, r), value)
-                size[r] += append_nonzero(won, all_values, all_places, r * room + size[r], f * length, length)
+                pixel_dy = rowwise.select_equal(place, rowwise.full(zero, r), value)
+                size[r] += append_nonzero(pixel_dy, all_values, all_places, r * capacity + size[r], f * length, length)
     for r in range(4):
         begin[r, count] = size[r]
 
@@ -104,7 +104,7 @@ def _scatter(tile, rows, places, values, begin, windows, count, runs, length, wt
     """Computes `sparse_scatter` on tiles with the shape of `tile`, which have `rows` rows."""
     columns = simd.width(tile)
     for m in range(0, runs.size, rows):
-        to, at = simd.rows(runs, m, runs.size, tile), simd.steps(filters * length, 0, runs.size - m, tile)
+        dst, src = simd.rows(runs, m, runs.size, tile), simd.steps(filters * length, 0, runs.size - m, tile)
         for c in range(0, length, columns):
             part, block = min(columns, length - c), m * filters * length + c
             for q in range(count):
@@ -112,11 +112,11 @@ def _scatter(tile, rows, places, values, begin, windows, count, runs, length, wt
                     first, last = begin[r, q], begin[r, q + 1]
                     if first < last:
                         j = dx_start + windows[4 * q + r] + c
-                        acc = simd.load(tile, dx, to, j, part)
+                        acc = simd.load(tile, dx, dst, j, part)
                         if part == columns:
                             for e in range(first, last):
-                                acc = simd.axpy(acc, values[r], e, wt, at, block + places[r, e])
+                                acc = simd.axpy(acc, values[r], e, wt, src, block + places[r, e])
                         else:
                             for e in range(first, last):
-                                acc = simd.axpy_part(acc, values[r], e, wt, at, block + places[r, e], part)
-                        simd.store(acc, dx, to, j, part)
+                                acc = simd.axpy_part(acc, values[r], e, wt, src, block + places[r, e], part)
+                        simd.store(acc, dx, dst, j, part)

@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from . import simd, vectors
-from .flat import flattened
+from .flat import flatten
 from .jit import inline, kernel
 
 PIXELS = 6  # adjacent pixels of a row whose sums are in registers at a time
@@ -23,18 +23,18 @@ CACHE_LINE = 16  # elements of float32
 
 
 @inline
-def inside(o, stride, before, size, dilation, n):
+def clip_window(o, stride, pad, size, dilation, n):
     """Returns the first pixel of output o's window on an axis of n pixels, and the range low <= k <
     high of its taps inside the axis.
     """
-    start = o * stride - before
+    start = o * stride - pad
     low = 0 if start >= 0 else (-start + dilation - 1) // dilation
     high = min(size, (n - 1 - start) // dilation + 1)
     return start, low, high
 
 
 @lru_cache(maxsize=256)
-def forward_axis(size: int, stride: int, dilation: int, before: int, outputs: int, weighted: bool = True) -> np.ndarray:
+def forward_axis(size: int, stride: int, dilation: int, pad: int, outputs: int, has_w: bool = True) -> np.ndarray:
     """Returns one axis of a window of `size` taps, as its only class of outputs: (first, step,
     count, source step, source, gap, tap, tap gap, taps).
 
@@ -42,24 +42,24 @@ def forward_axis(size: int, stride: int, dilation: int, before: int, outputs: in
     are `gap` apart. Their weights begin at `tap` and are `tap gap` apart. Without weights, all taps
     have the weight of tap 0.
     """
-    return np.array([[0, 1, outputs, stride, -before, dilation, 0, 1 if weighted else 0, size]], np.int64)
+    return np.array([[0, 1, outputs, stride, -pad, dilation, 0, 1 if has_w else 0, size]], np.int64)
 
 
 @lru_cache(maxsize=256)
-def backward_axis(size: int, stride: int, dilation: int, before: int, outputs: int,
-                  weighted: bool = True) -> np.ndarray:
+def backward_axis(size: int, stride: int, dilation: int, pad: int, outputs: int,
+                  has_w: bool = True) -> np.ndarray:
     """Returns one axis of the gradient, which reads dy: a class for each remainder of a pixel's
     index modulo the stride.
     """
-    classes, apart = [], gcd(stride, dilation)
-    tap_gap = stride // apart
+    classes, spacing = [], gcd(stride, dilation)
+    tap_gap = stride // spacing
     for first in range(min(stride, outputs)):
-        lowest = next((i for i in range(min(size, tap_gap)) if (first + before - i * dilation) % stride == 0), size)
+        lowest = next((i for i in range(min(size, tap_gap)) if (first + pad - i * dilation) % stride == 0), size)
         taps = -(-(size - lowest) // tap_gap)
         # the last tap, which reads the first element of dy
         tap = lowest + (taps - 1) * tap_gap if taps else 0
-        classes.append((first, stride, -(-(outputs - first) // stride), 1, (first + before - tap * dilation) // stride,
-                        dilation // apart, tap if weighted else 0, -tap_gap if weighted else 0, taps))
+        classes.append((first, stride, -(-(outputs - first) // stride), 1, (first + pad - tap * dilation) // stride,
+                        dilation // spacing, tap if has_w else 0, -tap_gap if has_w else 0, taps))
     return np.array(classes, np.int64).reshape(-1, 9)
 
 
@@ -71,23 +71,23 @@ def prefetch(x, k, count):
 
 
 @inline
-def _ask_below(height, x, k, x_step, x_row, x_column, y, to, y_step):
+def _prefetch_next(height, x, k, x_step, x_row, x_column, y, dst, y_step):
     """Prefetches a vector of each of `height` pixels of y. If pixels are further apart in x than
     their taps, x is the larger array, and two pixels from each of two rows of x are prefetched too.
     """
     for m in range(height):
-        vectors.prefetch(y, to + m * y_step)
+        vectors.prefetch(y, dst + m * y_step)
         if x_step > x_column:
-            for at in (k + m * x_step, k + m * x_step + x_row):
-                vectors.prefetch(x, at)
-                vectors.prefetch(x, at + x_column)
+            for pos in (k + m * x_step, k + m * x_step + x_row):
+                vectors.prefetch(x, pos)
+                vectors.prefetch(x, pos + x_column)
 
 
 @inline
-def _pixels(tile, height, x, k, x_step, count, w, j, taps, b, y, to, y_step, end, row):
-    """Computes `count` pixels of y, `y_step` apart from `to` on, that all have these taps, `height`
-    pixels per tile. In x they are `x_step` apart. Each tile prefetches the pixels below it; y's
-    rows have `row` elements.
+def _pixels(tile, height, x, k, x_step, count, w, j, taps, b, y, dst, y_step, end, row):
+    """Computes `count` pixels of y, `y_step` apart from `dst` on, that all have these taps,
+    `height` pixels per tile. In x they are `x_step` apart. Each tile prefetches the pixels
+    below it; y's rows have `row` elements.
 
     `taps` = (number of rows of taps, a row's step in x and in w, number of columns, a column's step
     in x and in w).
@@ -95,45 +95,45 @@ def _pixels(tile, height, x, k, x_step, count, w, j, taps, b, y, to, y_step, end
     lanes = simd.width(tile)
     whole = b.size - b.size % lanes
     for first in range(0, count, height):
-        at, out = simd.steps(x_step, first, count, tile), simd.steps(y_step, first, count, tile)
-        below, next_y = k + first * x_step + taps[0] * taps[1], to + first * y_step + row
+        src, out = simd.steps(x_step, first, count, tile), simd.steps(y_step, first, count, tile)
+        next_x, next_y = k + first * x_step + taps[0] * taps[1], dst + first * y_step + row
         for c in range(0, whole, lanes):
-            _ask_below(height, x, below + c, x_step, taps[1], taps[4], y, next_y + c, y_step)
-            _sums(tile, x, at, k + c, w, j + c, taps, b, c, y, out, to + c, lanes, end)
+            _prefetch_next(height, x, next_x + c, x_step, taps[1], taps[4], y, next_y + c, y_step)
+            _sums(tile, x, src, k + c, w, j + c, taps, b, c, y, out, dst + c, lanes, end)
         if whole < b.size:
-            _ask_below(height, x, below + whole, x_step, taps[1], taps[4], y, next_y + whole, y_step)
-            _sums(tile, x, at, k + whole, w, j + whole, taps, b, whole, y, out, to + whole, b.size - whole, end)
+            _prefetch_next(height, x, next_x + whole, x_step, taps[1], taps[4], y, next_y + whole, y_step)
+            _sums(tile, x, src, k + whole, w, j + whole, taps, b, whole, y, out, dst + whole, b.size - whole, end)
 
 
 @inline
-def _sums(tile, x, at, k, w, j, taps, b, c, y, out, to, columns, end):
-    """Computes one tile of `_pixels`: y[out[m] + to + ...] = b[c + ...] + x[at[m] + k + ...] * w[j
-    + ...] + the other taps' products.
+def _sums(tile, x, src, k, w, j, taps, b, c, y, out, dst, columns, end):
+    """Computes one tile of `_pixels`: y[out[m] + dst + ...] = b[c + ...] + x[src[m] + k + ...] *
+    w[j + ...] + the other taps' products.
     """
-    rows, x_row, w_row, in_a_row, x_column, w_column = taps
+    rows, x_row, w_row, row_taps, x_column, w_column = taps
     acc = simd.add_row(tile, b, c, columns)
     for _ in range(rows):
-        from_x, from_w = k, j
-        for _ in range(in_a_row):
-            acc = vectors.add_products(acc, x, at, from_x, w, from_w, columns)
-            from_x += x_column
-            from_w += w_column
+        x_pos, w_pos = k, j
+        for _ in range(row_taps):
+            acc = vectors.add_products(acc, x, src, x_pos, w, w_pos, columns)
+            x_pos += x_column
+            w_pos += w_column
         k += x_row
         j += w_row
-    _finish(acc, y, out, to, columns, end)
+    _finish(acc, y, out, dst, columns, end)
 
 
 @inline
-def _finish(acc, y, out, to, columns, end):
+def _finish(acc, y, out, dst, columns, end):
     """Divides by end[0], applies a ReLU if end[1] is True, and stores the result."""
     divisor, relu = end
     if divisor != 1:
-        acc = vectors.divided(acc, divisor)
-    simd.store(simd.relu(acc) if relu else acc, y, out, to, columns)
+        acc = vectors.divide(acc, divisor)
+    simd.store(simd.relu(acc) if relu else acc, y, out, dst, columns)
 
 
 @inline
-def _neighbours(tile, x, k, x_step, count, w, j, taps, b, y, to, y_step, end, row):
+def _neighbours(tile, x, k, x_step, count, w, j, taps, b, y, dst, y_step, end, row):
     """Computes `_pixels` for at least PIXELS pixels with rows of three taps, as far apart as the
     pixels. The last tile begins early enough to be full, so some pixels are computed twice.
 
@@ -141,17 +141,17 @@ def _neighbours(tile, x, k, x_step, count, w, j, taps, b, y, to, y_step, end, ro
     Prefetching a whole row at once would delay the loads of the tiles.
     """
     out, lanes = simd.steps(y_step, 0, PIXELS, tile), simd.width(tile)
-    whole, below = b.size - b.size % lanes, taps[0] * taps[1]
+    whole, next_row = b.size - b.size % lanes, taps[0] * taps[1]
     for start in range(0, count, PIXELS):
         first = min(start, count - PIXELS)
-        from_x, to_y = k + first * x_step, to + first * y_step
+        x_pos, y_pos = k + first * x_step, dst + first * y_step
         for c in range(0, whole, lanes):
             for m in range(PIXELS):
-                vectors.prefetch(x, from_x + c + below + m * x_step)
-                vectors.prefetch(y, to_y + c + row + m * y_step)
-            _neighbour_sums(tile, x, from_x + c, x_step, w, j + c, taps, b, c, y, out, to_y + c, lanes, end)
+                vectors.prefetch(x, x_pos + c + next_row + m * x_step)
+                vectors.prefetch(y, y_pos + c + row + m * y_step)
+            _neighbour_sums(tile, x, x_pos + c, x_step, w, j + c, taps, b, c, y, out, y_pos + c, lanes, end)
         if whole < b.size:
-            _neighbour_sums(tile, x, from_x + whole, x_step, w, j + whole, taps, b, whole, y, out, to_y + whole,
+            _neighbour_sums(tile, x, x_pos + whole, x_step, w, j + whole, taps, b, whole, y, out, y_pos + whole,
                             b.size - whole, end)
 
 
@@ -165,7 +165,7 @@ def _touch(axis):
 
 
 @inline
-def _neighbour_sums(tile, x, k, x_step, w, j, taps, b, c, y, out, to, columns, end):
+def _neighbour_sums(tile, x, k, x_step, w, j, taps, b, c, y, out, dst, columns, end):
     """Computes one tile of `_neighbours`."""
     rows, x_row, w_row, _, _, w_column = taps
     acc = simd.add_row(tile, b, c, columns)
@@ -173,7 +173,7 @@ def _neighbour_sums(tile, x, k, x_step, w, j, taps, b, c, y, out, to, columns, e
         acc = vectors.add_neighbours(acc, x, k, x_step, w, j, w_column, columns)
         k += x_row
         j += w_row
-    _finish(acc, y, out, to, columns, end)
+    _finish(acc, y, out, dst, columns, end)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[:,:,:,::1], int64[:,::1], int64[:,::1], int64, boolean)",
@@ -185,37 +185,37 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
     """
     _, high, wide, channels = x.shape
     n, oh, ow, _ = y.shape
-    flat_x, flat_w, flat_y = flattened(x), flattened(w), flattened(y)
-    some, one = simd.zeros(x, PIXELS, 1), simd.zeros(x, 1, EDGE)
+    flat_x, flat_w, flat_y = flatten(x), flatten(w), flatten(y)
+    tile, single = simd.zeros(x, PIXELS, 1), simd.zeros(x, 1, EDGE)
     for task in prange(n * oh):
         s, p = task // oh, task % oh
         _, step, _, source_step, source, gap, tap, tap_gap, taps = row_classes[p % row_classes.shape[0]]
-        row, low, high_tap = inside(p // step, source_step, -source, taps, gap, high)
+        row, low, high_tap = clip_window(p // step, source_step, -source, taps, gap, high)
         rows, x_row, w_row = max(0, high_tap - low), gap * wide * channels, tap_gap * w.shape[1] * channels
-        from_x, from_w = (s * high + row + low * gap) * wide * channels, (tap + low * tap_gap) * w.shape[1] * channels
+        x0, w0 = (s * high + row + low * gap) * wide * channels, (tap + low * tap_gap) * w.shape[1] * channels
         if column_classes[0, 3] == 1 and not _touch(column_classes[0]):
-            prefetch(flat_x, from_x + rows * x_row, wide * channels)
+            prefetch(flat_x, x0 + rows * x_row, wide * channels)
         for kind in range(column_classes.shape[0]):
             first, step, count, source_step, source, gap, tap, tap_gap, taps = column_classes[kind]
             begin = min(count, max(0, -(source // source_step)))
             stop = max(begin, min(count, (wide - 1 - source - (taps - 1) * gap) // source_step + 1))
-            x_step, y_step, to = source_step * channels, step * channels, (task * ow + first) * channels
+            x_step, y_step, y0 = source_step * channels, step * channels, (task * ow + first) * channels
             window = (rows, x_row, w_row, taps, gap * channels, tap_gap * channels)
-            k, j, at = from_x + (source + begin * source_step) * channels, from_w + tap * channels, to + begin * y_step
+            k, j, dst = x0 + (source + begin * source_step) * channels, w0 + tap * channels, y0 + begin * y_step
             end = (divisor if divisor > 0 else float(rows * taps), relu)
             if stop - begin >= PIXELS and _touch(column_classes[kind]):
-                _neighbours(some, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, at, y_step, end,
+                _neighbours(tile, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, dst, y_step, end,
                             ow * channels)
             elif stop - begin > 1:
-                _pixels(some, PIXELS, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, at, y_step, end,
+                _pixels(tile, PIXELS, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, dst, y_step, end,
                         ow * channels)
             else:
                 stop = begin
             for edge in range(begin + count - stop):  # pixels to the left and to the right of these
                 q = edge if edge < begin else edge + stop - begin
-                column, low, high_tap = inside(q, source_step, -source, taps, gap, wide)
+                column, low, high_tap = clip_window(q, source_step, -source, taps, gap, wide)
                 window = (rows, x_row, w_row, max(0, high_tap - low), gap * channels, tap_gap * channels)
                 end = (divisor if divisor > 0 else float(rows * (high_tap - low)), relu)
-                k, j = from_x + (column + low * gap) * channels, from_w + (tap + low * tap_gap) * channels
-                _pixels(one, 1, flat_x, k, x_step, 1, flat_w, j, window, b, flat_y, to + q * y_step, y_step, end,
+                k, j = x0 + (column + low * gap) * channels, w0 + (tap + low * tap_gap) * channels
+                _pixels(single, 1, flat_x, k, x_step, 1, flat_w, j, window, b, flat_y, y0 + q * y_step, y_step, end,
                         ow * channels)

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import prange
 
-from .jit import inline, kernel, recorded
+from .jit import inline, kernel, record_calls
 from .pool import larger
 
 
@@ -22,7 +22,7 @@ def _take_bytes(source, order, first, out):
             out[i, j] = row[j]
 
 
-@recorded
+@record_calls
 def _take_rows(source, order, first, out):
     rows = slice(first, first + len(out))
     if order is None:
@@ -47,13 +47,13 @@ def take_rows(source, order, first, out):
     _take_bytes(pixels, order, first, out.reshape(len(out), -1))
 
 
-@recorded
+@record_calls
 def put_rows(rows, first, out):
     """out[first : first + n] = rows (n, ...)."""
     out[first : first + len(rows)] = rows
 
 
-@recorded
+@record_calls
 def sparse_categorical_accuracy(labels, x, out):
     """For each row: out (M,) = 1 if the largest element of x (M, C) is the label's, otherwise 0."""
     np.equal(x.argmax(-1), labels, out=out)
@@ -80,7 +80,7 @@ def categorical_accuracy(t, x, out):
         out[i] = 1 if largest(x, i) == largest(t, i) else 0
 
 
-@recorded
+@record_calls
 def binary_accuracy(t, x, threshold, out):
     """For each element: out (M*C,) = 1 if `x > threshold` equals the target, which is 0 or 1,
     otherwise 0.
@@ -88,22 +88,22 @@ def binary_accuracy(t, x, threshold, out):
     np.equal(x.reshape(-1) > threshold, t.reshape(-1), out=out)
 
 
-@recorded
+@record_calls
 def sparse_top_k_categorical_accuracy(labels, x, k, out):
     """For each row: out (M,) = 1 if fewer than k elements of x (M, C) are larger than the label's
     element, otherwise 0.
     """
-    of_the_label = np.take_along_axis(x, labels.astype(np.int64)[:, None], -1)
-    np.less((x > of_the_label).sum(-1), k, out=out)
+    label_scores = np.take_along_axis(x, labels.astype(np.int64)[:, None], -1)
+    np.less((x > label_scores).sum(-1), k, out=out)
 
 
-@recorded
+@record_calls
 def top_k_categorical_accuracy(t, x, k, out):
     """For each row: out (M,) = 1 if fewer than k elements of x (M, C) are larger than the element
     with the index of the largest target in t (M, C), otherwise 0.
     """
-    of_the_class = np.take_along_axis(x, t.argmax(-1)[:, None], -1)
-    np.less((x > of_the_class).sum(-1), k, out=out)
+    class_scores = np.take_along_axis(x, t.argmax(-1)[:, None], -1)
+    np.less((x > class_scores).sum(-1), k, out=out)
 
 
 @kernel("(T[::1], T[::1], float64, float64[::1], int64)")
@@ -119,7 +119,7 @@ def accumulate(values, weights, factor, totals, slot):
     _accumulate(values.reshape(-1), weights.reshape(-1), factor, totals, slot)
 
 
-@recorded
+@record_calls
 def close_step(totals):
     """Counts a step in totals[1], and stores in totals[2] the first step after which the loss
     totals[0] is NaN or infinite.
@@ -129,7 +129,7 @@ def close_step(totals):
         totals[2] = totals[1]
 
 
-@recorded
+@record_calls
 def clear(totals):
     """Resets the sums and the step count to zero."""
     totals[...] = 0

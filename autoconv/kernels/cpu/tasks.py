@@ -31,8 +31,8 @@ def parts(samples: int, rows: int, size: int) -> int:
     """Returns the number of partial sums for a weight gradient of `size` elements over `rows` rows
     of `samples` samples: a power of two, but never more than there are samples.
     """
-    wanted = max(LEAST, min(MOST, rows // ROWS, max(USUAL, ROOM // size)))
-    return min(samples, 1 << (wanted.bit_length() - 1))
+    count = max(LEAST, min(MOST, rows // ROWS, max(USUAL, ROOM // size)))
+    return min(samples, 1 << (count.bit_length() - 1))
 
 
 def evenness(tasks: int) -> float:
@@ -52,7 +52,7 @@ def pieces(tasks: int, most: int) -> int:
                 max(range(1, most + 1), key=lambda n: evenness(tasks * n)))
 
 
-def at_a_time(samples: int, most: int) -> int:
+def choose_chunk_size(samples: int, most: int) -> int:
     """Returns the number of samples, at most `most`, for a task, so that tasks are distributed
     evenly over the threads. Only for tasks in which no sum depends on that.
     """
@@ -62,11 +62,11 @@ def at_a_time(samples: int, most: int) -> int:
 
 
 @inline
-def loops(rows, work, few):
+def loops(rows, work, grain):
     """Returns the number of tasks for `rows` rows: one per row, or a single one if all rows
-    together have at most `few` elements.
+    together have at most `grain` elements.
     """
-    return rows if work > few else min(rows, 1)
+    return rows if work > grain else min(rows, 1)
 
 
 @inline

@@ -1,8 +1,8 @@
 """2x2 windows on the register tile (simd.py): four of its rows are the four pixels of a window.
 
-    at = windows(offsets, i, count, acc)             where the rows read: windows i, i + 1, ...
+    src = windows(offsets, i, count, acc)            where the rows read: windows i, i + 1, ...
     best = window_max(acc)                           best[q, :] = the largest of acc[4q : 4q + 4, :]
-    store_winners(acc, best, out, to, j, columns)    out[to[q] + j : ... + columns] = the index of
+    store_winners(acc, best, out, dst, j, columns)   out[dst[q] + j : ... + columns] = the index of
                                                      that row among the four
 """
 
@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .simd import INDEX, RowsType, TileType, _call, _Flat, _mask, _rows_below
+from .simd import INDEX, RowsType, TileType, _call, _clamp_rows, _Flat, _mask
 
 
 @intrinsic
@@ -23,10 +23,10 @@ def windows(typingctx, offsets, i, count, acc):
     def codegen(context, builder, signature, args):
         flat = _Flat(context, builder, signature.args[0], args[0])
         result = ir.Constant(ir.ArrayType(INDEX, acc.rows), ir.Undefined)
-        firsts = _rows_below(builder, RowsType(acc.rows // 4), args[1], args[2], lambda row: builder.mul(row, INDEX(4)))
+        firsts = _clamp_rows(builder, RowsType(acc.rows // 4), args[1], args[2], lambda row: builder.mul(row, INDEX(4)))
         for m in range(acc.rows):
             index = builder.add(builder.extract_value(firsts, m // 4), INDEX(m % 4))
-            result = builder.insert_value(result, builder.load(flat.at(index)), m)
+            result = builder.insert_value(result, builder.load(flat.ptr(index)), m)
         return result
 
     return kind(offsets, types.int64, types.int64, acc), codegen
@@ -40,24 +40,24 @@ def _larger(builder, a, b):
 @intrinsic
 def window_max(typingctx, acc):
     """Returns the tile of the maxima of each group of four rows; NaN if one of the four is NaN."""
-    pooled = TileType(acc.item, acc.rows // 4, acc.vectors)
+    maxima = TileType(acc.item, acc.rows // 4, acc.vectors)
 
     def codegen(context, builder, signature, args):
-        total = ir.Constant(context.get_value_type(pooled), ir.Undefined)
-        for q in range(pooled.rows):
+        total = ir.Constant(context.get_value_type(maxima), ir.Undefined)
+        for q in range(maxima.rows):
             for v in range(acc.vectors):
                 a, b, c, d = (builder.extract_value(args[0], (4 * q + r) * acc.vectors + v) for r in range(4))
                 best = _larger(builder, _larger(builder, a, b), _larger(builder, c, d))
-                lost = builder.or_(builder.fcmp_unordered("uno", a, b), builder.fcmp_unordered("uno", c, d))
+                is_nan = builder.or_(builder.fcmp_unordered("uno", a, b), builder.fcmp_unordered("uno", c, d))
                 nan = ir.Constant(best.type, [float("nan")] * acc.lanes)
-                total = builder.insert_value(total, builder.select(lost, nan, best), q * acc.vectors + v)
+                total = builder.insert_value(total, builder.select(is_nan, nan, best), q * acc.vectors + v)
         return total
 
-    return pooled(acc), codegen
+    return maxima(acc), codegen
 
 
 @intrinsic
-def store_winners(typingctx, acc, best, out, at, j, columns):
+def store_winners(typingctx, acc, best, out, dst, j, columns):
     """Stores, for each element of `best` = window_max(acc), the index of its row among the four, as
     bytes 0 to 3: on a tie the first one, or the first NaN.
     """
@@ -68,15 +68,15 @@ def store_winners(typingctx, acc, best, out, at, j, columns):
             start = builder.add(builder.extract_value(args[3], q), args[4])
             for v in range(acc.vectors):
                 top = builder.extract_value(args[1], q * acc.vectors + v)
-                which = ir.Constant(byte, [3] * acc.lanes)
+                index = ir.Constant(byte, [3] * acc.lanes)
                 for r in (2, 1, 0):
                     value = builder.extract_value(args[0], (4 * q + r) * acc.vectors + v)
-                    won = builder.or_(builder.fcmp_ordered("==", value, top),
-                                      builder.fcmp_unordered("uno", value, value))
-                    which = builder.select(won, ir.Constant(byte, [r] * acc.lanes), which)
+                    is_top = builder.or_(builder.fcmp_ordered("==", value, top),
+                                         builder.fcmp_unordered("uno", value, value))
+                    index = builder.select(is_top, ir.Constant(byte, [r] * acc.lanes), index)
                 pointer = flat.vector_at(builder.add(start, INDEX(v * acc.lanes)), acc.lanes)
                 _call(builder, f"llvm.masked.store.v{acc.lanes}i8.p0v{acc.lanes}i8", ir.VoidType(),
-                      [which, pointer, ir.IntType(32)(1), _mask(builder, acc, v, args[5])])
+                      [index, pointer, ir.IntType(32)(1), _mask(builder, acc, v, args[5])])
         return context.get_dummy_value()
 
-    return types.void(acc, best, out, at, types.int64, types.int64), codegen
+    return types.void(acc, best, out, dst, types.int64, types.int64), codegen

@@ -61,7 +61,7 @@ def transpose(matrix):
     return tuple(zip(*matrix))
 
 
-def _combined(builder, tile, coefficients, vectors):
+def _combine(builder, tile, coefficients, vectors):
     """Returns the sum of coefficient times vector. Coefficients of 0 are skipped; those of 1 and -1
     come first.
     """
@@ -69,8 +69,8 @@ def _combined(builder, tile, coefficients, vectors):
     for coefficient, vector in sorted(zip(coefficients, vectors), key=lambda pair: abs(pair[0]) != 1):
         factor = ir.Constant(vector.type, [coefficient] * vector.type.count)
         if coefficient and total is None:
-            one = vector if coefficient > 0 else builder.fneg(vector)
-            total = one if abs(coefficient) == 1 else builder.fmul(vector, factor)
+            term = vector if coefficient > 0 else builder.fneg(vector)
+            total = term if abs(coefficient) == 1 else builder.fmul(vector, factor)
         elif abs(coefficient) == 1:
             total = builder.fadd(total, vector) if coefficient > 0 else builder.fsub(total, vector)
         elif coefficient:
@@ -80,7 +80,7 @@ def _combined(builder, tile, coefficients, vectors):
 
 def _times(builder, tile, factors, vectors):
     for matrix in factors:
-        vectors = [_combined(builder, tile, row, vectors) for row in matrix]
+        vectors = [_combine(builder, tile, row, vectors) for row in matrix]
     return vectors
 
 
@@ -95,7 +95,7 @@ def _square(vectors):
     return [vectors[i : i + side] for i in range(0, len(vectors), side)]
 
 
-def _strided(builder, flat, tile, start, step, count):
+def _load_strided(builder, flat, tile, start, step, count):
     """Loads the vectors at start, start + step, ..."""
     return [_load(builder, flat, tile, builder.add(start, builder.mul(step, INDEX(i)))) for i in range(count)]
 
@@ -106,13 +106,13 @@ def _store_strided(builder, flat, grid, start, step):
         builder.store(vector, address, align=flat.bytes)
 
 
-def _selected(builder, flat, table, at, start, else_at):
-    """Returns the address of start + table[at] in `flat`, or `else_at` if the table has -1, which
-    marks a missing pixel.
+def _select_address(builder, flat, table, index, start, fallback):
+    """Returns the address of start + table[index] in `flat`, or `fallback` if the table has -1,
+    which marks a missing pixel.
     """
-    offset = builder.load(table.at(at))
-    outside = builder.icmp_signed("<", offset, INDEX(0))
-    return builder.select(outside, else_at, flat.at(builder.add(start, offset)))
+    offset = builder.load(table.ptr(index))
+    is_missing = builder.icmp_signed("<", offset, INDEX(0))
+    return builder.select(is_missing, fallback, flat.ptr(builder.add(start, offset)))
 
 
 def _gather(context, builder, tile, signature, args, count):
@@ -122,7 +122,7 @@ def _gather(context, builder, tile, signature, args, count):
     x, table, zero = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 3, 5))
     kind, vectors = ir.VectorType(x.item, tile.lanes), []
     for i in range(count):
-        address = _selected(builder, x, table, builder.add(args[4], INDEX(i)), args[2], zero.at(INDEX(0)))
+        address = _select_address(builder, x, table, builder.add(args[4], INDEX(i)), args[2], zero.ptr(INDEX(0)))
         vectors.append(builder.load(builder.bitcast(address, kind.as_pointer()), align=x.bytes))
     return vectors
 
@@ -142,30 +142,30 @@ def side(typingctx, acc):
 
 
 @intrinsic
-def patch(typingctx, acc, x, start, table, at, zero, out, j, step):
+def patch(typingctx, acc, x, start, table, index, zero, out, j, step):
     """out[j + i*step : + lanes] = the 16 or 36 elements of B' d B, for the patch d of pixels
-    x[start + table[at + ...]].
+    x[start + table[index + ...]].
     """
 
     def codegen(context, builder, signature, args):
         vectors = _gather(context, builder, acc, signature, args, _patch_side(acc) ** 2)
-        to = _Flat(context, builder, signature.args[6], args[6])
-        _store_strided(builder, to, _sandwich(builder, acc, PATCH[acc.rows], _square(vectors)), args[7], args[8])
+        dst = _Flat(context, builder, signature.args[6], args[6])
+        _store_strided(builder, dst, _sandwich(builder, acc, PATCH[acc.rows], _square(vectors)), args[7], args[8])
         return context.get_dummy_value()
 
     return types.void(acc, x, types.int64, table, types.int64, zero, out, types.int64, types.int64), codegen
 
 
 @intrinsic
-def gradient(typingctx, acc, x, start, table, at, zero, out, j, step):
+def gradient(typingctx, acc, x, start, table, index, zero, out, j, step):
     """out[j + i*step : + lanes] = the 16 elements of A dy A', where dy is the 2x2 patch of output
-    gradients x[start + table[at + 0..3]].
+    gradients x[start + table[index + 0..3]].
     """
 
     def codegen(context, builder, signature, args):
         vectors = _gather(context, builder, acc, signature, args, 4)
-        to, matrix = _Flat(context, builder, signature.args[6], args[6]), transpose(OUTPUT[4][0])
-        _store_strided(builder, to, _sandwich(builder, acc, (matrix,), _square(vectors)), args[7], args[8])
+        dst, matrix = _Flat(context, builder, signature.args[6], args[6]), transpose(OUTPUT[4][0])
+        _store_strided(builder, dst, _sandwich(builder, acc, (matrix,), _square(vectors)), args[7], args[8])
         return context.get_dummy_value()
 
     return types.void(acc, x, types.int64, table, types.int64, zero, out, types.int64, types.int64), codegen
@@ -178,10 +178,10 @@ def kernel(typingctx, acc, x, i, x_step, scale, s, out, j, step):
     """
 
     def codegen(context, builder, signature, args):
-        source, factor, to = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4, 6))
+        source, factor, dst = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4, 6))
         times = _load(builder, factor, acc, args[5])
-        weights = [builder.fmul(g, times) for g in _strided(builder, source, acc, args[2], args[3], 9)]
-        _store_strided(builder, to, _sandwich(builder, acc, KERNEL[acc.rows], _square(weights)), args[7], args[8])
+        weights = [builder.fmul(g, times) for g in _load_strided(builder, source, acc, args[2], args[3], 9)]
+        _store_strided(builder, dst, _sandwich(builder, acc, KERNEL[acc.rows], _square(weights)), args[7], args[8])
         return context.get_dummy_value()
 
     return types.void(acc, x, types.int64, types.int64, scale, types.int64, out, types.int64, types.int64), codegen
@@ -194,9 +194,9 @@ def kernel_gradient(typingctx, acc, x, i, x_step, out, j, step):
     """
 
     def codegen(context, builder, signature, args):
-        source, to = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4))
-        vectors, matrix = _strided(builder, source, acc, args[2], args[3], 16), transpose(KERNEL[4][0])
-        _store_strided(builder, to, _sandwich(builder, acc, (matrix,), _square(vectors)), args[5], args[6])
+        source, dst = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4))
+        vectors, matrix = _load_strided(builder, source, acc, args[2], args[3], 16), transpose(KERNEL[4][0])
+        _store_strided(builder, dst, _sandwich(builder, acc, (matrix,), _square(vectors)), args[5], args[6])
         return context.get_dummy_value()
 
     return types.void(acc, x, types.int64, types.int64, out, types.int64, types.int64), codegen
@@ -211,7 +211,7 @@ def output(typingctx, acc, x, i, x_step):
 
     def codegen(context, builder, signature, args):
         source = _Flat(context, builder, signature.args[1], args[1])
-        vectors = _strided(builder, source, acc, args[2], args[3], _patch_side(acc) ** 2)
+        vectors = _load_strided(builder, source, acc, args[2], args[3], _patch_side(acc) ** 2)
         grid = _sandwich(builder, acc, OUTPUT[acc.rows], _square(vectors))
         total = ir.Constant(context.get_value_type(acc), ir.Undefined)
         for r in range(acc.rows):
@@ -228,29 +228,29 @@ def finite(typingctx, acc):
 
     def codegen(context, builder, signature, args):
         vectors = [builder.extract_value(args[0], i) for i in range(acc.rows * acc.vectors)]
-        lost = None
+        any_lost = None
         for vector in vectors:
-            here = builder.fcmp_unordered("uno", builder.fsub(vector, vector), ir.Constant(vector.type, None))
-            lost = here if lost is None else builder.or_(lost, here)
-        bits = builder.bitcast(lost, ir.IntType(acc.lanes))
+            is_lost = builder.fcmp_unordered("uno", builder.fsub(vector, vector), ir.Constant(vector.type, None))
+            any_lost = is_lost if any_lost is None else builder.or_(any_lost, is_lost)
+        bits = builder.bitcast(any_lost, ir.IntType(acc.lanes))
         return builder.icmp_unsigned("==", bits, ir.Constant(bits.type, 0))
 
     return types.boolean(acc), codegen
 
 
 @intrinsic
-def store_pixels(typingctx, acc, y, start, table, at, spare):
-    """y[start + table[at + r] : + lanes] = row r of the tile; rows for missing pixels are written
-    to `spare`.
+def store_pixels(typingctx, acc, y, start, table, index, spare):
+    """y[start + table[index + r] : + lanes] = row r of the tile; rows for missing pixels are
+    written to `spare`.
     """
 
     def codegen(context, builder, signature, args):
-        to, offsets, other = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 3, 5))
+        dst, offsets, spares = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 3, 5))
         for r in range(acc.rows):
             vector = builder.extract_value(args[0], r)
-            at = builder.add(args[4], INDEX(r))
-            address = _selected(builder, to, offsets, at, args[2], other.at(INDEX(0)))
-            builder.store(vector, builder.bitcast(address, vector.type.as_pointer()), align=to.bytes)
+            index = builder.add(args[4], INDEX(r))
+            address = _select_address(builder, dst, offsets, index, args[2], spares.ptr(INDEX(0)))
+            builder.store(vector, builder.bitcast(address, vector.type.as_pointer()), align=dst.bytes)
         return context.get_dummy_value()
 
     return types.void(acc, y, types.int64, table, types.int64, spare), codegen

@@ -12,16 +12,16 @@ import numpy as np
 from numba import prange
 
 from ..formulas import updates
-from .jit import CpuKernel, inline, kernel, recorded
+from .jit import CpuKernel, inline, kernel, record_calls
 
 FEW = 1 << 17  # parameters that one thread updates in the time that a second thread needs to start
 
 _TEMPLATE = """
 def {name}({parameters}):
     real = w.dtype.type
-    kept, numbers = real(decay_factor), ({numbers})
+    factor, numbers = real(decay_factor), ({numbers})
     for i in prange(len(w)):
-        result = formula(w[i] * kept, g[i], {slots}, *numbers)
+        result = formula(w[i] * factor, g[i], {slots}, *numbers)
         {targets} = {results}
 """
 
@@ -32,12 +32,12 @@ def _kernel(rule: updates.Rule, slots: tuple[str, ...]) -> CpuKernel:
     names: dict[str, Any] = {"__name__": __name__, "prange": prange, "formula": inline(rule.formula)}
     exec(rule.source(_TEMPLATE, name, slots, tuple(f"real({number})" for number in numbers)), names)
     signature = ["T[::1]"] * (2 + len(slots)) + ["float64"] * (len(numbers) + 1)
-    return kernel(f"({', '.join(signature)})", parallel=True, few=FEW)(names[name])
+    return kernel(f"({', '.join(signature)})", parallel=True, grain=FEW)(names[name])
 
 
 def _update(rule: updates.Rule) -> Callable[..., None]:
-    def update(w: Any, g: Any, *given: Any) -> None:
-        name, slots, rates, constants, decay_factor = rule.arguments(given)
+    def update(w: Any, g: Any, *values: Any) -> None:
+        name, slots, rates, constants, decay_factor = rule.arguments(values)
         KERNELS[name](w, g, *slots, *rates, *constants, decay_factor)
 
     update.__doc__ = rule.formula.__doc__
@@ -50,7 +50,7 @@ globals().update({rule.name: _update(rule) for rule in updates.RULES})
 _moving = inline(updates.moving)
 
 
-@kernel("(T[::1], T[::1], float64)", parallel=True, few=FEW)
+@kernel("(T[::1], T[::1], float64)", parallel=True, grain=FEW)
 def moving_average(average, w, momentum):
     real = w.dtype.type
     old, new = real(momentum), real(1.0 - momentum)
@@ -58,29 +58,29 @@ def moving_average(average, w, momentum):
         average[i] = _moving(average[i], w[i], old, new)
 
 
-@kernel("(T[::1], T[::1], float64)", parallel=True, few=FEW)
-def adopt(w, average, whether):
-    """w = average if `whether` is 1."""
-    if whether == 1.0:
+@kernel("(T[::1], T[::1], float64)", parallel=True, grain=FEW)
+def adopt(w, average, condition):
+    """w = average if `condition` is 1."""
+    if condition == 1.0:
         for i in prange(len(w)):
             w[i] = average[i]
 
 
-@kernel("(T[::1], float64)", parallel=True, few=FEW)
+@kernel("(T[::1], float64)", parallel=True, grain=FEW)
 def decay(w, decay_factor):
     """w *= decay_factor, for optimizers that decay only some of the weights."""
-    kept = w.dtype.type(decay_factor)
+    factor = w.dtype.type(decay_factor)
     for i in prange(len(w)):
-        w[i] *= kept
+        w[i] *= factor
 
 
-@recorded
+@record_calls
 def clip(gradient, limit):
     """Clips each element of `gradient` to -limit..limit."""
     np.clip(gradient, -limit, limit, out=gradient)
 
 
-@recorded
+@record_calls
 def shrink(gradient, limit):
     """Scales `gradient` to an L2 norm of at most `limit`; the thread count changes no bit."""
     norm = math.sqrt(float((gradient * gradient).sum()))

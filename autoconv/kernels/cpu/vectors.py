@@ -1,9 +1,9 @@
 """Element-wise operations on the register tile (simd.py): each column has its own weights.
 
-    acc = add_products(acc, x, at, k, w, j, columns)            acc[m, :] += x[at[m] + k : ...] * w[j : ...]
+    acc = add_products(acc, x, src, k, w, j, columns)           acc[m, :] += x[src[m] + k : ...] * w[j : ...]
     acc = add_neighbours(acc, x, k, step, w, j, gap, columns)   acc[m, :] += the sum over i < 3 of
                                                                 x[k + (m + i) * step : ...] * w[j + i * gap : ...]
-    acc = divided(acc, number)                                  acc[m, :] / number
+    acc = divide(acc, number)                                   acc[m, :] / number
     turn(acc, x, k, step, y, j, gap)                            y[j + l * gap + m] = x[k + m * step + l], a square
 
 A vector of `w` is loaded once for all rows. `add_neighbours` loads each pixel once for the three
@@ -15,22 +15,22 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .simd import INDEX, _Flat, _load, _multiply_add, _no_load_crosses, _splat
+from .simd import INDEX, _fence_loads, _Flat, _load, _multiply_add, _splat
 
 TAPS = 3  # taps that `add_neighbours` adds
 
 
 @intrinsic
-def add_products(typingctx, acc, x, at, k, w, j, columns):
-    """acc[m, :columns] += x[at[m] + k : + columns] * w[j : + columns]."""
+def add_products(typingctx, acc, x, src, k, w, j, columns):
+    """acc[m, :columns] += x[src[m] + k : + columns] * w[j : + columns]."""
 
     def codegen(context, builder, signature, args):
-        total, x, at, k, w, j, columns = args
-        _no_load_crosses(builder)
+        total, x, src, k, w, j, columns = args
+        _fence_loads(builder)
         x, w = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[4], w)
         weights = [_load(builder, w, acc, j, columns, v) for v in range(acc.vectors)]
         for m in range(acc.rows):
-            start = builder.add(builder.extract_value(at, m), k)
+            start = builder.add(builder.extract_value(src, m), k)
             for v, weight in enumerate(weights):
                 i = m * acc.vectors + v
                 value = _load(builder, x, acc, start, columns, v)
@@ -38,7 +38,7 @@ def add_products(typingctx, acc, x, at, k, w, j, columns):
                 total = builder.insert_value(total, item, i)
         return total
 
-    return acc(acc, x, at, types.int64, w, types.int64, types.int64), codegen
+    return acc(acc, x, src, types.int64, w, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -49,7 +49,7 @@ def add_neighbours(typingctx, acc, x, k, step, w, j, gap, columns):
 
     def codegen(context, builder, signature, args):
         total, x, k, step, w, j, gap, columns = args
-        _no_load_crosses(builder)
+        _fence_loads(builder)
         x, w = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[4], w)
         weights = [_load(builder, w, acc, builder.add(j, builder.mul(gap, INDEX(i))), columns) for i in range(TAPS)]
         for pixel in range(acc.rows + TAPS - 1):
@@ -64,13 +64,13 @@ def add_neighbours(typingctx, acc, x, k, step, w, j, gap, columns):
 
 
 @intrinsic
-def divided(typingctx, acc, number):
+def divide(typingctx, acc, number):
     """Returns acc / number, element by element."""
 
     def codegen(context, builder, signature, args):
-        total, by = args[0], context.cast(builder, args[1], signature.args[1], acc.item)
+        total, divisor = args[0], context.cast(builder, args[1], signature.args[1], acc.item)
         for i in range(acc.rows * acc.vectors):
-            quotient = builder.fdiv(builder.extract_value(args[0], i), _splat(builder, by, acc.lanes))
+            quotient = builder.fdiv(builder.extract_value(args[0], i), _splat(builder, divisor, acc.lanes))
             total = builder.insert_value(total, quotient, i)
         return total
 
@@ -85,7 +85,7 @@ def turn(typingctx, acc, x, k, step, y, j, gap):
     """
 
     def codegen(context, builder, signature, args):
-        source, to = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4))
+        source, target = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4))
         lanes, kind = acc.lanes, ir.VectorType(ir.IntType(32), acc.lanes)
         rows = [_load(builder, source, acc, builder.add(args[2], builder.mul(args[3], INDEX(m)))) for m in range(lanes)]
         half = lanes // 2
@@ -99,7 +99,7 @@ def turn(typingctx, acc, x, k, step, y, j, gap):
             half //= 2
         for i, row in enumerate(rows):
             start = builder.add(args[5], builder.mul(args[6], INDEX(i)))
-            builder.store(row, to.vector_at(start, lanes), align=to.bytes)
+            builder.store(row, target.vector_at(start, lanes), align=target.bytes)
         return context.get_dummy_value()
 
     return types.void(acc, x, types.int64, types.int64, x, types.int64, types.int64), codegen
@@ -113,7 +113,7 @@ def prefetch(typingctx, x, k):
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0i8")
-        address = builder.bitcast(_Flat(context, builder, signature.args[0], args[0]).at(args[1]), byte)
+        address = builder.bitcast(_Flat(context, builder, signature.args[0], args[0]).ptr(args[1]), byte)
         # for reading, close to the core, as data
         builder.call(function, [address, number(0), number(3), number(1)])
         return context.get_dummy_value()

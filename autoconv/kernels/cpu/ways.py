@@ -49,19 +49,19 @@ def forward(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.d
     """
     if first_layer.pays(c, f, size, window, groups, dtype):
         return Way.FIRST
-    by_rows = winograd_rows.pays(c, f, size, window, groups, dtype)
-    return _product(c, f, size, window, groups, dtype, side, by_rows) or _windows(f, size, window, groups, dtype)
+    use_rows = winograd_rows.pays(c, f, size, window, groups, dtype)
+    return _product(c, f, size, window, groups, dtype, side, use_rows) or _windows(f, size, window, groups, dtype)
 
 
 def input_gradient(c: int, f: int, pixels: Size, results: Size, window: Window, groups: int, dtype: np.dtype) -> Way:
     """Selects the loops for the input gradient of a convolution from c channels to f filters, with
     images and results of these sizes.
     """
-    gathered, around = gathers(results, pixels, window), window.gradient_window
-    by_rows = gathered and winograd_rows.pays(f, c, pixels, around, groups, dtype)
-    way = _product(f, c, results, window, groups, dtype, 2, by_rows)
+    is_gathered, backward = gathers(results, pixels, window), window.gradient_window
+    use_rows = is_gathered and winograd_rows.pays(f, c, pixels, backward, groups, dtype)
+    way = _product(f, c, results, window, groups, dtype, 2, use_rows)
     if way is None:
-        return _windows(c, pixels, around, groups, dtype) if gathered else Way.SCATTERED
+        return _windows(c, pixels, backward, groups, dtype) if is_gathered else Way.SCATTERED
     return way
 
 
@@ -81,42 +81,42 @@ def weight_gradient(c: int, f: int, size: Size, window: Window, groups: int, dty
     shape = c, f, size, window, groups
     if first_layer.pays(*shape, dtype):
         return Way.FIRST
-    by_rows = winograd_rows_grad.pays(*shape, dtype)
-    if winograd.pays(*shape) and not (by_rows and winograd_rows.pays(*shape, dtype)):
+    use_rows = winograd_rows_grad.pays(*shape, dtype)
+    if winograd.pays(*shape) and not (use_rows and winograd_rows.pays(*shape, dtype)):
         return Way.SQUARES
-    if by_rows:
+    if use_rows:
         return Way.ROWS
     return Way.PIXELS if _single_pixels(window, groups) and matrix.outer_pays(f, dtype) else Way.WINDOWS
 
 
-def pooled(c: int, f: int, size: Size, window: Window, dtype: np.dtype, trains: bool) -> Way:
+def forward_pool(c: int, f: int, size: Size, window: Window, dtype: np.dtype, trains: bool) -> Way:
     """Selects the loops for the forward pass with 2x2 pooling, which reads outputs of this size.
     `trains`: whether gradients will be computed; in small layers they are computed from the winners
     only.
     """
     if first_layer.pays(c, f, size, window, 1, dtype) and (size[1] >= LARGE or (c == 1 and not trains)):
         return Way.FIRST  # with one channel, the same bits as by windows
-    alike = trains or not winograd.own_way()
-    return Way.SQUARES if winograd.pays(c, f, size, window) and not (alike and c * f < LIGHT) else Way.WINDOWS
+    same_bits = trains or not winograd.own_way()
+    return Way.SQUARES if winograd.pays(c, f, size, window) and not (same_bits and c * f < LIGHT) else Way.WINDOWS
 
 
-def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype, of_input: bool) -> Way:
-    """Selects the loops for the gradients with 2x2 pooling; `of_input`: whether they include the
+def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype, needs_dx: bool) -> Way:
+    """Selects the loops for the gradients with 2x2 pooling; `needs_dx`: whether they include the
     input gradient.
     """
-    if not of_input and first_layer.pays(c, f, size, window, 1, dtype) and first_layer.winners_fit(c, dtype):
+    if not needs_dx and first_layer.pays(c, f, size, window, 1, dtype) and first_layer.winners_fit(c, dtype):
         return Way.FIRST
     return Way.SQUARES if winograd.pays(c, f, size, window) and c * f >= SPARSE else Way.WINDOWS
 
 
 def _product(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype, side: int,
-             by_rows: bool) -> Way | None:
+             use_rows: bool) -> Way | None:
     """Selects one of the matrix products, or None. If both of Winograd's methods are faster, the
     one along rows has the shorter transforms, and squares of 4x4 outputs save the most products.
     """
-    if winograd.pays(c, f, size, window, groups) and not (by_rows and side == 2 and c <= f):
+    if winograd.pays(c, f, size, window, groups) and not (use_rows and side == 2 and c <= f):
         return Way.SQUARES
-    if by_rows:
+    if use_rows:
         return Way.ROWS
     return Way.PIXELS if _single_pixels(window, groups) and matrix.pays(f, dtype) else None
 

@@ -31,7 +31,7 @@ from ...arguments.shapes import Window
 from ..buffers import aligned_empty
 from ..threads import get_num_threads
 from . import simd, tile2x2, transforms
-from .flat import flattened
+from .flat import flatten
 from .jit import allocating, inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, ones
 from .stencil import prefetch
@@ -58,9 +58,9 @@ APART = 16
 class Tiles(NamedTuple):
     """The positions of one image's tiles: offsets of pixels, -1 for missing pixels."""
 
-    each: int  # number of tiles per image
-    patches: np.ndarray  # (each*16,) or (each*36,): offsets into x
-    # (each*4,) or (each*16,): offsets into y, with each 2x2 window's pixels adjacent; a quarter of
+    size: int  # number of tiles per image
+    patches: np.ndarray  # (size*16,) or (size*36,): offsets into x
+    # (size*4,) or (size*16,): offsets into y, with each 2x2 window's pixels adjacent; a quarter of
     # that with pooling
     targets: np.ndarray
 
@@ -90,19 +90,19 @@ def tile_side(c: int, f: int, size: tuple[int, int]) -> int:
     """Returns the side of a tile for calls without a gradient: 4 if that is faster for the layer's
     shape, otherwise 2.
     """
-    many = size[0] * size[1] >= 16 * MANY or c * f <= LIGHT
-    return 4 if many and _covers(size, 4) and own_way() else 2
+    is_faster = size[0] * size[1] >= 16 * MANY or c * f <= LIGHT
+    return 4 if is_faster and _covers(size, 4) and own_way() else 2
 
 
 @lru_cache(maxsize=256)
-def tiles(h: int, w: int, c: int, oh: int, ow: int, f: int, top: int, left: int, pooled: bool, side: int = 2) -> Tiles:
-    """Returns the tiles of images (h, w, c) and results (oh, ow, f). If `pooled`, only tiles whose
+def tiles(h: int, w: int, c: int, oh: int, ow: int, f: int, top: int, left: int, pool: bool, side: int = 2) -> Tiles:
+    """Returns the tiles of images (h, w, c) and results (oh, ow, f). If `pool`, only tiles whose
     outputs a 2x2 pooling reads completely.
     """
-    oh, ow = (oh // 2 * 2, ow // 2 * 2) if pooled else (oh, ow)
+    oh, ow = (oh // 2 * 2, ow // 2 * 2) if pool else (oh, ow)
     rows, columns = side * np.arange(-(-oh // side)), side * np.arange(-(-ow // side))
     patches = _offsets(rows - top, columns - left, side + 2, h, w, c)
-    if pooled:
+    if pool:
         targets = _offsets(rows // 2, columns // 2, side // 2, oh // 2, ow // 2, f)
     else:
         half = side // 2  # the four pixels of each 2x2 window are adjacent
@@ -119,19 +119,19 @@ def _offsets(rows: np.ndarray, columns: np.ndarray, side: int, h: int, w: int, c
 
 
 @inline
-def _transform(tile, w, c, f, turned, scale, k, count, panel, part, u, at, step):
+def _transform(tile, w, c, f, rotate, scale, k, count, panel, part, u, u_start, step):
     """u = U of `count` channels from k on and the `part` columns from `panel` on; element i begins
-    at u[at + i*step].
+    at u[u_start + i*step].
     """
-    first, tap = 8 * c * f if turned else 0, -c * f if turned else c * f
+    first, tap = 8 * c * f if rotate else 0, -c * f if rotate else c * f
     for row in range(count):
         for j in range(0, part, simd.width(tile)):
             transforms.kernel(tile, w, first + (k + row) * f + panel + j, tap, scale, panel + j,
-                              u, at + row * part + j, step)
+                              u, u_start + row * part + j, step)
 
 
 @inline
-def _transform_row(tile, w, scale, u, turned, k):
+def _transform_row(tile, w, scale, u, rotate, k):
     """u = U of one channel, in panels with the wide register tile's columns: (panel, items, C,
     columns).
     """
@@ -139,69 +139,69 @@ def _transform_row(tile, w, scale, u, turned, k):
     width, items = simd.width(simd.zeros(w, 1, N)), transforms.side(tile) ** 2
     for panel in range(0, f, width):
         part = min(width, f - panel)
-        _transform(tile, flattened(w), c, f, turned, scale, k, 1, panel, part, u,
+        _transform(tile, flatten(w), c, f, rotate, scale, k, 1, panel, part, u,
                    items * c * panel + k * part, c * part)
 
 
 @kernel("(T[:,:,::1], T[::1], T[::1], boolean)", parallel=True)
-def _transform_kernels(w, scale, u, turned):
+def _transform_kernels(w, scale, u, rotate):
     """u = U of w (9,C,F) scale (F,), for tiles of 2x2 outputs."""
     for k in prange(w.shape[1]):
-        _transform_row(simd.zeros(w, 4, 1), w, scale, u, turned, k)
+        _transform_row(simd.zeros(w, 4, 1), w, scale, u, rotate, k)
 
 
 @kernel("(T[:,:,::1], T[::1], T[::1], boolean)", parallel=True)
-def _transform_kernels_4x4(w, scale, u, turned):
+def _transform_kernels_4x4(w, scale, u, rotate):
     """u = U of w (9,C,F) scale (F,), for tiles of 4x4 outputs."""
     for k in prange(w.shape[1]):
-        _transform_row(simd.zeros(w, 16, 1), w, scale, u, turned, k)
+        _transform_row(simd.zeros(w, 16, 1), w, scale, u, rotate, k)
 
 
 @allocating
-def transform_patches(tile, x, k, size, first, count, per_image, patches, c, v):
+def transform_patches(tile, x, k, size, first, count, map_tiles, patches, c, v):
     """v (items, count, c) = V of `count` tiles and the c channels from k on, from x whose images
     have `size` elements.
     """
     zero, items = np.zeros(simd.width(tile), x.dtype), transforms.side(tile) ** 2
     for t in range(count):
-        start, at = (first + t) // per_image * size + k, (first + t) % per_image * items
+        start, index = (first + t) // map_tiles * size + k, (first + t) % map_tiles * items
         for j in range(0, c, simd.width(tile)):
-            transforms.patch(tile, x, start + j, patches, at, zero, v, t * c + j, count * c)
+            transforms.patch(tile, x, start + j, patches, index, zero, v, t * c + j, count * c)
 
 
 @inline
-def ask_for(x, k, size, first, stop, per_image, table, side, edge, count):
+def prefetch_tiles(x, k, size, first, stop, map_tiles, table, side, edge, count):
     """Prefetches `count` elements, from k on, of the pixels of each tile. A tile's square has
     `side` pixels per side, and an edge of `edge` pixels that belongs to other tiles.
     """
     for t in range(first, stop):
-        start, at = t // per_image * size + k, t % per_image * side * side
+        start, index = t // map_tiles * size + k, t % map_tiles * side * side
         for i in range(edge, side - edge):
             for j in range(edge, side - edge):
-                prefetch(x, start + table[at + i * side + j], count)
+                prefetch(x, start + table[index + i * side + j], count)
 
 
 @inline
-def _product(v, start, step, count, deep, u, at, m, to, part, fresh):
-    """m[to + p*part : + part] (+)= the sum over k < deep of v[start + p*step + k] * u[at + k*part :
-    + part] for p below `count`, in whole vectors. If `fresh`, the sum starts from zeros.
+def _product(v, start, step, count, deep, u, src, m, dst, part, fresh):
+    """m[dst + p*part : + part] (+)= the sum over k < deep of v[start + p*step + k] * u[src +
+    k*part : + part] for p below `count`, in whole vectors. If `fresh`, the sum starts from zeros.
     """
     wide, low = simd.zeros(v, M, N), simd.zeros(v, LOW, N)
     narrow, single = simd.zeros(v, NARROW_M, NARROW_N), simd.zeros(v, NARROW_M, 1)
-    by_wide, by_low, by_narrow = _up_to(count, M), _up_to(count, LOW), _up_to(count, NARROW_M)
-    least, j = min(by_wide, by_low, by_narrow), 0
+    wide_rows, low_rows, narrow_rows = _up_to(count, M), _up_to(count, LOW), _up_to(count, NARROW_M)
+    least, j = min(wide_rows, low_rows, narrow_rows), 0
     while j < part:
-        if part - j >= simd.width(wide) and by_wide == least:
-            _columns(wide, M, v, start, step, count, deep, u, at + j, m, to + j, part, fresh)
+        if part - j >= simd.width(wide) and wide_rows == least:
+            _columns(wide, M, v, start, step, count, deep, u, src + j, m, dst + j, part, fresh)
             j += simd.width(wide)
-        elif part - j >= simd.width(low) and by_low == least:
-            _columns(low, LOW, v, start, step, count, deep, u, at + j, m, to + j, part, fresh)
+        elif part - j >= simd.width(low) and low_rows == least:
+            _columns(low, LOW, v, start, step, count, deep, u, src + j, m, dst + j, part, fresh)
             j += simd.width(low)
         elif part - j >= simd.width(narrow):
-            _columns(narrow, NARROW_M, v, start, step, count, deep, u, at + j, m, to + j, part, fresh)
+            _columns(narrow, NARROW_M, v, start, step, count, deep, u, src + j, m, dst + j, part, fresh)
             j += simd.width(narrow)
         else:
-            _columns(single, NARROW_M, v, start, step, count, deep, u, at + j, m, to + j, part, fresh)
+            _columns(single, NARROW_M, v, start, step, count, deep, u, src + j, m, dst + j, part, fresh)
             j += simd.width(single)
 
 
@@ -213,20 +213,20 @@ def _up_to(count, height):
 
 
 @inline
-def _columns(tile, height, v, start, step, count, deep, u, at, m, to, part, fresh):
+def _columns(tile, height, v, start, step, count, deep, u, src, m, dst, part, fresh):
     """Computes the columns of one register tile with `height` rows."""
     for p in range(0, count, height):
         rows, places = simd.steps(part, p, count, tile), simd.steps(step, p, count, tile)
-        acc, k, j = tile if fresh else simd.load(tile, m, rows, to, simd.width(tile)), start, at
+        acc, k, j = tile if fresh else simd.load(tile, m, rows, dst, simd.width(tile)), start, src
         for _ in range(deep):
             acc = simd.fma(acc, v, places, k, u, j)
             k += 1
             j += part
-        simd.store(acc, m, rows, to, simd.width(tile))
+        simd.store(acc, m, rows, dst, simd.width(tile))
 
 
 @inline
-def _ask_for_weights(w, c, f, k, count, panel, part, first, stop):
+def _prefetch_weights(w, c, f, k, count, panel, part, first, stop):
     """Prefetches the rows from `first` to `stop` of the 9*count rows with the weights of these
     channels and columns.
     """
@@ -235,7 +235,7 @@ def _ask_for_weights(w, c, f, k, count, panel, part, first, stop):
 
 
 @inline
-def _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, panel, end, part, x, patches, ahead):
+def _multiply(tile, v, u, scratch, w, rotate, scale, m, count, c, f, panel, end, part, x, patches, ahead):
     """m (items, count, part) = V @ U for the `part` columns from `panel` on. If u is empty, U is
     transformed here, `DEPTH` channels at a time.
 
@@ -243,28 +243,28 @@ def _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, panel, end, pa
     of the following columns up to `end`, or x of the following tiles. `ahead` = (size of an image,
     tiles per image, first tile, number of tiles).
     """
-    size, per_image, first, soon = ahead
-    made, square = u.size > 0, transforms.side(tile)
-    items, depth, source = square * square, c if made else min(DEPTH, c), u if made else room
+    size, map_tiles, first, next_count = ahead
+    has_u, square = u.size > 0, transforms.side(tile)
+    items, depth, source = square * square, c if has_u else min(DEPTH, c), u if has_u else scratch
     for k in range(0, c, depth):
         deep = min(depth, c - k)
-        start, step = (items * panel * c, part * c) if made else (0, deep * part + APART)
+        start, step = (items * panel * c, part * c) if has_u else (0, deep * part + APART)
         next_k, next_panel = (k + depth, panel) if k + depth < c else (0, panel + part)
-        rows = 0 if made or next_panel >= end else 9 * min(depth, c - next_k)
-        if not made:
-            _transform(tile, w, c, f, turned, scale, k, deep, panel, part, room, start, step)
+        rows = 0 if has_u or next_panel >= end else 9 * min(depth, c - next_k)
+        if not has_u:
+            _transform(tile, w, c, f, rotate, scale, k, deep, panel, part, scratch, start, step)
         for i in range(items):
-            if soon > 0:
-                ask_for(x, 0, size, first + soon * i // items, first + soon * (i + 1) // items, per_image, patches,
-                        square, 1, c)
+            if next_count > 0:
+                prefetch_tiles(x, 0, size, first + next_count * i // items, first + next_count * (i + 1) // items,
+                               map_tiles, patches, square, 1, c)
             if rows > 0:
-                _ask_for_weights(w, c, f, next_k, rows // 9, next_panel, part, rows * i // items,
-                                 rows * (i + 1) // items)
+                _prefetch_weights(w, c, f, next_k, rows // 9, next_panel, part, rows * i // items,
+                                  rows * (i + 1) // items)
             _product(v, i * count * c + k, c, count, deep, source, start + i * step, m, i * count * part, part, k == 0)
 
 
 @allocating
-def _directly(acc, outputs, x, start, patches, at, c, w, turned, border, scale, b, f, filters):
+def _recompute(acc, outputs, x, start, patches, index, c, w, rotate, border, scale, b, f, filters):
     """Returns the outputs of a tile for one vector of filters, computed directly. If `border`, the
     zeros of the border are multiplied, as in conv.py, which matters if a weight is infinite.
     """
@@ -277,8 +277,8 @@ def _directly(acc, outputs, x, start, patches, at, c, w, turned, border, scale, 
         for j in range(lanes):
             sums[j] = b[f + j]
         for tap in range(9):
-            offset = patches[at + (row + tap // 3) * square + column + tap % 3]
-            weights = (8 - tap if turned else tap) * c * filters + f
+            offset = patches[index + (row + tap // 3) * square + column + tap % 3]
+            weights = (8 - tap if rotate else tap) * c * filters + f
             for k in range(c if border or offset >= 0 else 0):
                 value = x[start + offset + k] if offset >= 0 else x.dtype.type(0)
                 for j in range(lanes):
@@ -287,41 +287,41 @@ def _directly(acc, outputs, x, start, patches, at, c, w, turned, border, scale, 
 
 
 @allocating
-def _task(tile, task, x, u, w, scale, b, y, winner, per_image, patches, targets, options, shares):
-    """Computes a share of the tiles and of the columns. `options`: turned, border (see
-    `_directly`), relu and pooled. With pooled, the result is y (N,OH//2,OW//2,F), and `winner`,
+def _task(tile, task, x, u, w, scale, b, y, winner, map_tiles, patches, targets, options, shares):
+    """Computes a share of the tiles and of the columns. `options`: rotate, border (see
+    `_recompute`), relu and pool. With pool, the result is y (N,OH//2,OW//2,F), and `winner`,
     unless it is empty, receives the index of each maximum among the four outputs.
     """
-    turned, border, relu, pooled = options
-    each, columns, width = shares
+    rotate, border, relu, pool = options
+    task_tiles, columns, width = shares
     n, c, f, lanes, outputs = x.shape[0], x.shape[3], b.size, simd.width(tile), (transforms.side(tile) - 2) ** 2
-    flat, items, size, y_size = flattened(x), transforms.side(tile) ** 2, x.size // n, y.size // n
+    flat, items, size, y_size = flatten(x), transforms.side(tile) ** 2, x.size // n, y.size // n
     pieces = (f + columns - 1) // columns
-    first, panel = task // pieces * each, task % pieces * columns
-    count, end = min(each, n * per_image - first), min(panel + columns, f)
+    first, panel = task // pieces * task_tiles, task % pieces * columns
+    count, end = min(task_tiles, n * map_tiles - first), min(panel + columns, f)
     v, m = np.empty(items * count * c, x.dtype), np.empty(items * count * width, x.dtype)
-    room = np.empty(0 if u.size > 0 else items * (min(DEPTH, c) * width + APART), x.dtype)
+    scratch = np.empty(0 if u.size > 0 else items * (min(DEPTH, c) * width + APART), x.dtype)
     spare = np.empty(lanes, x.dtype)
-    transform_patches(tile, flat, 0, size, first, count, per_image, patches, c, v)
+    transform_patches(tile, flat, 0, size, first, count, map_tiles, patches, c, v)
     for q in range(panel, end, width):
         part = min(width, end - q)
-        ahead = (size, per_image, first + count, count if q == panel and u.size > 0 else 0)
-        _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, q, end, part, flat, patches, ahead)
+        ahead = (size, map_tiles, first + count, count if q == panel and u.size > 0 else 0)
+        _multiply(tile, v, u, scratch, w, rotate, scale, m, count, c, f, q, end, part, flat, patches, ahead)
         for t in range(count):
-            image, at = (first + t) // per_image, (first + t) % per_image
+            image, pos = (first + t) // map_tiles, (first + t) % map_tiles
             for j in range(0, part, lanes):
                 acc = simd.add_row(transforms.output(tile, m, t * part + j, count * part), b, q + j, lanes)
                 if not transforms.finite(acc):
-                    acc = _directly(acc, outputs, flat, image * size, patches, items * at, c, w, turned, border, scale,
-                                    b, q + j, f)
-                to = image * y_size + q + j
-                if pooled:
+                    acc = _recompute(acc, outputs, flat, image * size, patches, items * pos, c, w, rotate, border,
+                                     scale, b, q + j, f)
+                dst = image * y_size + q + j
+                if pool:
                     best = tile2x2.window_max(acc)
-                    transforms.store_pixels(simd.relu(best), y, to, targets, outputs // 4 * at, spare)
+                    transforms.store_pixels(simd.relu(best), y, dst, targets, outputs // 4 * pos, spare)
                     if winner.size > 0:  # only for tiles of 2x2 outputs
-                        tile2x2.store_winners(acc, best, winner, simd.steps(0, 0, 1, best), to + targets[at], lanes)
+                        tile2x2.store_winners(acc, best, winner, simd.steps(0, 0, 1, best), dst + targets[pos], lanes)
                 else:
-                    transforms.store_pixels(simd.relu(acc) if relu else acc, y, to, targets, outputs * at, spare)
+                    transforms.store_pixels(simd.relu(acc) if relu else acc, y, dst, targets, outputs * pos, spare)
 
 
 @inline
@@ -334,18 +334,18 @@ _ARGUMENTS = ("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], uint8[::1]
 
 
 @kernel(_ARGUMENTS, parallel=True)
-def _forward(x, u, w, scale, b, y, winner, per_image, patches, targets, options, shares):
+def _forward(x, u, w, scale, b, y, winner, map_tiles, patches, targets, options, shares):
     """Computes the convolution by tiles of 2x2 outputs."""
-    for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
-        _task(simd.zeros(x, 4, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets,
+    for task in prange(_tasks(x.shape[0] * map_tiles, b.size, shares)):
+        _task(simd.zeros(x, 4, 1), np.int64(task), x, u, w, scale, b, y, winner, map_tiles, patches, targets,
               options, shares)
 
 
 @kernel(_ARGUMENTS, parallel=True)
-def _forward_4x4(x, u, w, scale, b, y, winner, per_image, patches, targets, options, shares):
+def _forward_4x4(x, u, w, scale, b, y, winner, map_tiles, patches, targets, options, shares):
     """Computes the convolution by tiles of 4x4 outputs."""
-    for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
-        _task(simd.zeros(x, 16, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets,
+    for task in prange(_tasks(x.shape[0] * map_tiles, b.size, shares)):
+        _task(simd.zeros(x, 16, 1), np.int64(task), x, u, w, scale, b, y, winner, map_tiles, patches, targets,
               options, shares)
 
 
@@ -369,22 +369,22 @@ def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, 
 def _compute(x, w, b, y, winner, t: Tiles, side: int, scale, options) -> None:
     """Computes the convolution; `options` as in `_task`."""
     n, f = x.shape[0], w.shape[2]
-    scale, count = ones(x.dtype, f) if scale is None else scale, n * t.each
+    scale, count = ones(x.dtype, f) if scale is None else scale, n * t.size
     u = aligned_empty(((side + 2) ** 2 * w[0].size if count > FEW else 0,), w.dtype)
     forward, transform = (_forward_4x4, _transform_kernels_4x4) if side == 4 else (_forward, _transform_kernels)
     if u.size:  # otherwise each task transforms U itself
         transform(w, scale, u, options[0])
-    forward(x, u, w.reshape(-1), scale, b, y.reshape(-1), winner, t.each, t.patches, t.targets, options,
+    forward(x, u, w.reshape(-1), scale, b, y.reshape(-1), winner, t.size, t.patches, t.targets, options,
             _shares(count, f, x.dtype, side))
 
 
-def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False, border: bool = True,
+def conv2d(x, w, b, y, window: Window, relu: bool = False, rotate: bool = False, border: bool = True,
            scale=None, side: int = 2) -> None:
     """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) times scale (F,) and b (F,), by tiles with this
     `side`; see conv.py.
     """
     t = tiles(*x.shape[1:], *y.shape[1:], window.top, window.left, False, side)
-    _compute(x, w, b, y, np.empty(0, np.uint8), t, side, scale, (turned, border, relu, False))
+    _compute(x, w, b, y, np.empty(0, np.uint8), t, side, scale, (rotate, border, relu, False))
 
 
 def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None, side: int = 2) -> None:
@@ -395,6 +395,6 @@ def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None, side: int = 2)
 
 def conv2d_input_grad(dy, wt, b, dx, window: Window, border: bool) -> None:
     """dx (N,H,W,C) = b + the input gradient from dy (N,OH,OW,F); wt (9,F,C). `border`: see
-    `_directly`.
+    `_recompute`.
     """
-    conv2d(dy, wt, b, dx, window.gradient_window, turned=True, border=border)
+    conv2d(dy, wt, b, dx, window.gradient_window, rotate=True, border=border)

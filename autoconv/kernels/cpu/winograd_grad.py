@@ -13,10 +13,10 @@ from numba import prange
 from ...arguments.shapes import Window
 from ..buffers import aligned_empty
 from . import rowwise, simd, transforms, winograd_ranges
-from .flat import flattened
+from .flat import flatten
 from .jit import allocating, inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, add_rows
-from .winograd import ask_for, tiles, transform_patches
+from .winograd import prefetch_tiles, tiles, transform_patches
 
 STRETCH = 64  # channels in a task, together with one panel of filters
 # tiles at a time, with a partial sum for each: sums of partial sums have smaller rounding errors
@@ -27,32 +27,32 @@ PARTS, LEAST_TILES = 16, 4 * CHAIN
 
 
 @allocating
-def _gradients(dy, f, size, first, count, per_image, targets, columns, dm):
+def _gradients(dy, f, size, first, count, map_tiles, targets, columns, dm):
     """dm (16, count, columns) = dM of `count` tiles and the filters from f on, from dy whose images
     have `size` elements.
     """
-    one = simd.zeros(dy, 1, 1)
-    zero = np.zeros(simd.width(one), dy.dtype)
+    vec = simd.zeros(dy, 1, 1)
+    zero = np.zeros(simd.width(vec), dy.dtype)
     for t in range(count):
-        start, at = (first + t) // per_image * size + f, (first + t) % per_image * 4
-        for j in range(0, columns, simd.width(one)):
-            transforms.gradient(one, dy, start + j, targets, at, zero, dm, t * columns + j, count * columns)
+        start, index = (first + t) // map_tiles * size + f, (first + t) % map_tiles * 4
+        for j in range(0, columns, simd.width(vec)):
+            transforms.gradient(vec, dy, start + j, targets, index, zero, dm, t * columns + j, count * columns)
 
 
 @inline
-def _add_outer(tile, height, v, k, count, items, dm, j, columns, du, at, fresh):
+def _add_outer(tile, height, v, k, count, items, dm, j, columns, du, dst, fresh):
     """du (items, columns) (+)= V (count, items)' @ dM (count, columns), for one tile's columns. The
     product is summed separately and then added.
     """
     for q in range(0, items, height):
-        acc, rows, to, t, row = tile, simd.steps(1, q, items, tile), simd.steps(columns, q, items, tile), k, j
+        acc, rows, out, t, row = tile, simd.steps(1, q, items, tile), simd.steps(columns, q, items, tile), k, j
         for _ in range(count):
             acc = simd.fma(acc, v, rows, t, dm, row)
             t += items
             row += columns
         if not fresh:
-            acc = rowwise.add(acc, simd.load(tile, du, to, at, simd.width(tile)))
-        simd.store(acc, du, to, at, simd.width(tile))
+            acc = rowwise.add(acc, simd.load(tile, du, out, dst, simd.width(tile)))
+        simd.store(acc, du, out, dst, simd.width(tile))
 
 
 @inline
@@ -62,19 +62,19 @@ def _measure(x, k, c, columns, first, stop, total, part, ranges, fresh):
     """
     pixels = x.size // c
     begin, end = pixels * first // total, pixels * stop // total
-    at = winograd_ranges.LINES * part * c + k
-    winograd_ranges.measure(x, begin * c + k, c, end - begin, columns, ranges, at, fresh)
+    dst = winograd_ranges.LINES * part * c + k
+    winograd_ranges.measure(x, begin * c + k, c, end - begin, columns, ranges, dst, fresh)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], T[:,::1], int64, int64[::1], int64[::1])", parallel=True)
-def _kernel_sums(x, dy, parts, x_ranges, dy_ranges, per_image, patches, targets):
+def _kernel_sums(x, dy, parts, x_ranges, dy_ranges, map_tiles, patches, targets):
     """dU (parts, panel, 16, C, columns) = partial sums over shares of the tiles. Each task
     transforms the channels and filters of one block of dU itself, and waits for no other task.
     Meanwhile, it prefetches the next elements of x and dy. The first task of a channel or filter
     also measures its values.
     """
     n, c, f, shares, wide = x.shape[0], x.shape[3], dy.shape[3], parts.shape[0], simd.zeros(x, M, N)
-    flat, flat_dy, du, total = flattened(x), flattened(dy), flattened(parts), n * per_image
+    flat, flat_dy, du, total = flatten(x), flatten(dy), flatten(parts), n * map_tiles
     narrow, single, width = simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1), simd.width(wide)
     tile = simd.zeros(x, 4, 1)
     panels, stretches = (f + width - 1) // width, (c + STRETCH - 1) // STRETCH
@@ -88,25 +88,25 @@ def _kernel_sums(x, dy, parts, x_ranges, dy_ranges, per_image, patches, targets)
             first, stop = begin + (end - begin) * chain // chains, begin + (end - begin) * (chain + 1) // chains
             count, fresh = stop - first, chain == 0
             if panel == 0:
-                _measure(flat, k, c, items, first, stop, total, part, flattened(x_ranges), fresh)
+                _measure(flat, k, c, items, first, stop, total, part, flatten(x_ranges), fresh)
             if k == 0:
-                _measure(flat_dy, panel, f, columns, first, stop, total, part, flattened(dy_ranges), fresh)
-            transform_patches(tile, flat, k, size, first, count, per_image, patches, items, v)
-            _gradients(flat_dy, panel, dy_size, first, count, per_image, targets, columns, dm)
+                _measure(flat_dy, panel, f, columns, first, stop, total, part, flatten(dy_ranges), fresh)
+            transform_patches(tile, flat, k, size, first, count, map_tiles, patches, items, v)
+            _gradients(flat_dy, panel, dy_size, first, count, map_tiles, targets, columns, dm)
             for i in range(16):
-                soon, then = stop + count * i // 16, stop + count * (i + 1) // 16
-                ask_for(flat, k, size, soon, then, per_image, patches, 4, 1, items)
-                ask_for(flat_dy, panel, dy_size, soon, then, per_image, targets, 2, 0, columns)
-                at, j, row = 16 * (part * c * f + panel * c) + (i * c + k) * columns, 0, i * count * columns
+                low, high = stop + count * i // 16, stop + count * (i + 1) // 16
+                prefetch_tiles(flat, k, size, low, high, map_tiles, patches, 4, 1, items)
+                prefetch_tiles(flat_dy, panel, dy_size, low, high, map_tiles, targets, 2, 0, columns)
+                dst, j, row = 16 * (part * c * f + panel * c) + (i * c + k) * columns, 0, i * count * columns
                 while columns - j >= simd.width(wide):
-                    _add_outer(wide, M, v, i * count * items, count, items, dm, row + j, columns, du, at + j, fresh)
+                    _add_outer(wide, M, v, i * count * items, count, items, dm, row + j, columns, du, dst + j, fresh)
                     j += simd.width(wide)
                 while columns - j >= simd.width(narrow):
-                    _add_outer(narrow, NARROW_M, v, i * count * items, count, items, dm, row + j, columns, du, at + j,
+                    _add_outer(narrow, NARROW_M, v, i * count * items, count, items, dm, row + j, columns, du, dst + j,
                                fresh)
                     j += simd.width(narrow)
                 while columns > j:
-                    _add_outer(single, NARROW_M, v, i * count * items, count, items, dm, row + j, columns, du, at + j,
+                    _add_outer(single, NARROW_M, v, i * count * items, count, items, dm, row + j, columns, du, dst + j,
                                fresh)
                     j += simd.width(single)
 
@@ -116,18 +116,18 @@ def _kernel_gradient(parts, dw):
     """dw (9,C,F) = G' dU G, where dU is the sum of its parts, computed in place of the first part.
     """
     _, c, f = dw.shape
-    one, width = simd.zeros(dw, 1, 1), simd.width(simd.zeros(dw, 1, N))
-    flat, du, shares = flattened(dw), flattened(parts), parts.shape[0]
+    vec, width = simd.zeros(dw, 1, 1), simd.width(simd.zeros(dw, 1, N))
+    flat, du, shares = flatten(dw), flatten(parts), parts.shape[0]
     for k in prange(c):
         for panel in range(0, f if shares > 1 else 0, width):
             part = min(width, f - panel)
             for i in range(16):
-                at = 16 * panel * c + (i * c + k) * part
-                add_rows(du, at, shares, 16 * c * f, du, at, part, True)
-        for j in range(0, f, simd.width(one)):
+                dst = 16 * panel * c + (i * c + k) * part
+                add_rows(du, dst, shares, 16 * c * f, du, dst, part, True)
+        for j in range(0, f, simd.width(vec)):
             panel = j // width * width
             part = min(width, f - panel)
-            transforms.kernel_gradient(one, du, 16 * c * panel + k * part + j - panel, c * part, flat, k * f + j, c * f)
+            transforms.kernel_gradient(vec, du, 16 * c * panel + k * part + j - panel, c * part, flat, k * f + j, c * f)
 
 
 def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
@@ -135,11 +135,11 @@ def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
     (n, h, width, c), (_, oh, ow, f) = x.shape, dy.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
     blocks = -(-c // STRETCH) * -(-f // (N * simd.lanes(x.dtype)))
-    shares = max(1, min(PARTS // blocks, n * t.each // LEAST_TILES))
+    shares = max(1, min(PARTS // blocks, n * t.size // LEAST_TILES))
     parts = aligned_empty((shares, 16 * c * f), x.dtype)
     ranges = winograd_ranges.empty(shares, c, x.dtype), winograd_ranges.empty(shares, f, x.dtype)
     if not n:
         parts[...] = 0
-    _kernel_sums(x, dy, parts, *ranges, t.each, t.patches, t.targets)
+    _kernel_sums(x, dy, parts, *ranges, t.size, t.patches, t.targets)
     _kernel_gradient(parts, dw)
     winograd_ranges.replace(dw, x, dy, *ranges, window.top, window.left)

@@ -22,7 +22,7 @@ import numpy as np
 from numba import prange
 
 from . import rowwise, simd, transforms
-from .flat import flattened
+from .flat import flatten
 from .jit import allocating, inline, kernel
 
 ENOUGH = 4.0
@@ -35,29 +35,29 @@ CHAIN = 64  # pixels whose products form a separate partial sum
 
 
 @inline
-def measure(x, start, step, count, columns, ranges, at, fresh):
-    """ranges (LINES, step), from `at` on, = the largest |x|, the sum of |x| and the sum of x^2 in
+def measure(x, start, step, count, columns, ranges, dst, fresh):
+    """ranges (LINES, step), from `dst` on, = the largest |x|, the sum of |x| and the sum of x^2 in
     `columns` channels of `count` pixels that are `step` elements apart. Unless `fresh`, earlier
     pixels are included.
     """
     lanes, j = simd.width(simd.zeros(x, 1, 1)), 0
     while columns - j >= lanes:
-        _measure_vector(x, start + j, step, count, lanes, ranges, at + j, fresh)
+        _measure_vector(x, start + j, step, count, lanes, ranges, dst + j, fresh)
         j += lanes
     if columns > j:
-        _measure_vector(x, start + j, step, count, columns - j, ranges, at + j, fresh)
+        _measure_vector(x, start + j, step, count, columns - j, ranges, dst + j, fresh)
 
 
 @inline
 def _measure_vector(x, k, step, count, columns, ranges, top, fresh):
     """Runs `measure` for the channels of one vector, or its first `columns`."""
-    four, one, lines, whole = simd.zeros(x, PIXELS, 1), simd.zeros(x, 1, 1), PIXELS * step, count // PIXELS
-    places = simd.steps(step, 0, PIXELS, four)
-    largest = four if fresh else simd.load(four, ranges, places, top, columns)
-    total = four if fresh else simd.load(four, ranges, places, top + lines, columns)
-    squares = four if fresh else simd.load(four, ranges, places, top + 2 * lines, columns)
+    tile, vec, lines, whole = simd.zeros(x, PIXELS, 1), simd.zeros(x, 1, 1), PIXELS * step, count // PIXELS
+    places = simd.steps(step, 0, PIXELS, tile)
+    largest = tile if fresh else simd.load(tile, ranges, places, top, columns)
+    total = tile if fresh else simd.load(tile, ranges, places, top + lines, columns)
+    squares = tile if fresh else simd.load(tile, ranges, places, top + 2 * lines, columns)
     for _ in range(whole):
-        value = rowwise.absolute(simd.load(four, x, places, k, columns))
+        value = rowwise.absolute(simd.load(tile, x, places, k, columns))
         largest, total = rowwise.larger(value, largest), rowwise.add(total, value)
         squares = rowwise.multiply_add(value, value, squares)
         k += PIXELS * step
@@ -65,13 +65,13 @@ def _measure_vector(x, k, step, count, columns, ranges, top, fresh):
     simd.store(total, ranges, places, top + lines, columns)
     simd.store(squares, ranges, places, top + 2 * lines, columns)
     for _ in range(whole * PIXELS, count):
-        value = rowwise.absolute(rowwise.row(one, x, k, columns))
-        rowwise.put(rowwise.larger(value, rowwise.row(one, ranges, top, columns)), ranges, top, columns)
-        at = top + lines
-        rowwise.put(rowwise.add(value, rowwise.row(one, ranges, at, columns)), ranges, at, columns)
-        at += lines
-        squares = rowwise.row(one, ranges, at, columns)
-        rowwise.put(rowwise.multiply_add(value, value, squares), ranges, at, columns)
+        value = rowwise.absolute(rowwise.row(vec, x, k, columns))
+        rowwise.put(rowwise.larger(value, rowwise.row(vec, ranges, top, columns)), ranges, top, columns)
+        pos = top + lines
+        rowwise.put(rowwise.add(value, rowwise.row(vec, ranges, pos, columns)), ranges, pos, columns)
+        pos += lines
+        squares = rowwise.row(vec, ranges, pos, columns)
+        rowwise.put(rowwise.multiply_add(value, value, squares), ranges, pos, columns)
         k += step
 
 
@@ -107,7 +107,7 @@ def _open_plane(x, image, k, top, left, plane, rows, columns):
     value is nonzero.
     """
     _, h, w, c = x.shape
-    flat, empty = flattened(x), True
+    flat, empty = flatten(x), True
     for i in range(rows):
         for j in range(columns):
             row, column = i - top, j - left
@@ -119,44 +119,44 @@ def _open_plane(x, image, k, top, left, plane, rows, columns):
 
 
 @inline
-def _add_image(nine, taps, plane, columns, dy, start, filters, oh, ow, exact, at):
+def _add_image(tile, taps, plane, columns, dy, start, filters, oh, ow, exact, dst):
     """exact (9, lanes) += the products of one plane with a vector of dy's filters, in partial sums
     of `CHAIN` pixels or a row.
     """
-    lanes, height = simd.width(nine), max(1, CHAIN // ow)
-    places, to = simd.rows(taps, 0, 9, nine), simd.steps(lanes, 0, 9, nine)
+    lanes, height = simd.width(tile), max(1, CHAIN // ow)
+    src, out = simd.rows(taps, 0, 9, tile), simd.steps(lanes, 0, 9, tile)
     for first in range(0, oh, height):
-        acc = nine
+        acc = tile
         for i in range(first, min(first + height, oh)):
             k, j = i * columns, start + i * ow * filters
             for _ in range(ow):
-                acc = simd.fma(acc, plane, places, k, dy, j)
+                acc = simd.fma(acc, plane, src, k, dy, j)
                 k += 1
                 j += filters
-        simd.store(rowwise.add(acc, simd.load(nine, exact, to, at, lanes)), exact, to, at, lanes)
+        simd.store(rowwise.add(acc, simd.load(tile, exact, out, dst, lanes)), exact, out, dst, lanes)
 
 
 @allocating
-def _again(dw, x, dy, k, f, chosen, top, left):
-    """Computes dw for the channels from k on whose `chosen` is above 0, for the vector of filters
-    at f. An image of zeros is skipped, unless `chosen` is 2, which marks values that are not
+def _recompute(dw, x, dy, k, f, marks, top, left):
+    """Computes dw for the channels from k on whose `marks` is above 0, for the vector of filters
+    at f. An image of zeros is skipped, unless `marks` is 2, which marks values that are not
     finite.
     """
     (n, oh, ow, filters), c = dy.shape, x.shape[3]
-    nine, columns = simd.zeros(x, 9, 1), ow + 2
-    lanes, plane, taps = simd.width(nine), np.empty((oh + 2) * columns, x.dtype), np.empty(9, np.int64)
-    exact = np.zeros(chosen.size * 9 * lanes, x.dtype)
+    tile, columns = simd.zeros(x, 9, 1), ow + 2
+    lanes, plane, taps = simd.width(tile), np.empty((oh + 2) * columns, x.dtype), np.empty(9, np.int64)
+    exact = np.zeros(marks.size * 9 * lanes, x.dtype)
     for tap in range(9):
         taps[tap] = tap // 3 * columns + tap % 3
     for image in range(n):
-        for e in range(chosen.size):
-            if chosen[e] > 0 and (_open_plane(x, image, k + e, top, left, plane, oh + 2, columns) or chosen[e] == 2):
-                _add_image(nine, taps, plane, columns, flattened(dy), image * oh * ow * filters + f, filters, oh, ow,
+        for e in range(marks.size):
+            if marks[e] > 0 and (_open_plane(x, image, k + e, top, left, plane, oh + 2, columns) or marks[e] == 2):
+                _add_image(tile, taps, plane, columns, flatten(dy), image * oh * ow * filters + f, filters, oh, ow,
                            exact, e * 9 * lanes)
-    for e in range(chosen.size):
-        if chosen[e] > 0:
-            acc = simd.load(nine, exact, simd.steps(lanes, 0, 9, nine), e * 9 * lanes, lanes)
-            simd.store(acc, flattened(dw), simd.steps(c * filters, 0, 9, nine), (k + e) * filters + f, lanes)
+    for e in range(marks.size):
+        if marks[e] > 0:
+            acc = simd.load(tile, exact, simd.steps(lanes, 0, 9, tile), e * 9 * lanes, lanes)
+            simd.store(acc, flatten(dw), simd.steps(c * filters, 0, 9, tile), (k + e) * filters + f, lanes)
 
 
 @kernel("(T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64, int64)", parallel=True)
@@ -165,25 +165,25 @@ def _replace(dw, x, dy, x_spreads, dy_spreads, top, left):
     too few to be certain of `ENOUGH`.
     """
     _, c, f = dw.shape
-    nine, blocks, pixels = simd.zeros(dw, 9, 1), (c + CHANNELS - 1) // CHANNELS, dy.size // f
-    lanes, enough, deviations = simd.width(nine), ENOUGH * pixels, DEVIATIONS * math.sqrt(pixels)
+    tile, blocks, pixels = simd.zeros(dw, 9, 1), (c + CHANNELS - 1) // CHANNELS, dy.size // f
+    lanes, enough, deviations = simd.width(tile), ENOUGH * pixels, DEVIATIONS * math.sqrt(pixels)
     for task in prange(blocks * (f // lanes)):
         k, first = task // (f // lanes) * CHANNELS, task % (f // lanes) * lanes
-        chosen, found = np.zeros(min(CHANNELS, c - k), np.int64), False
-        for e in range(chosen.size):
-            acc = simd.load(nine, flattened(dw), simd.steps(c * f, 0, 9, nine), (k + e) * f + first, lanes)
+        marks, has_marks = np.zeros(min(CHANNELS, c - k), np.int64), False
+        for e in range(marks.size):
+            acc = simd.load(tile, flatten(dw), simd.steps(c * f, 0, 9, tile), (k + e) * f + first, lanes)
             if not transforms.finite(acc):
-                chosen[e] = 2
+                marks[e] = 2
             for j in range(first, first + lanes):
                 terms = x_spreads[0, k + e] * dy_spreads[0, j]
                 terms -= deviations * x_spreads[1, k + e] * dy_spreads[1, j]
                 if terms != terms:
-                    chosen[e] = 2
+                    marks[e] = 2
                 elif terms < enough:
-                    chosen[e] = max(chosen[e], 1)
-            found = found or chosen[e] > 0
-        if found:
-            _again(dw, x, dy, k, first, chosen, top, left)
+                    marks[e] = max(marks[e], 1)
+            has_marks = has_marks or marks[e] > 0
+        if has_marks:
+            _recompute(dw, x, dy, k, first, marks, top, left)
 
 
 def empty(parts: int, columns: int, dtype: np.dtype) -> np.ndarray:

@@ -19,7 +19,7 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import rowwise, simd, tasks, transforms, vectors
-from .flat import flattened
+from .flat import flatten
 from .jit import allocating, inline, kernel
 from .products import ones, zeros
 from .stencil import prefetch
@@ -42,40 +42,40 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dty
 
 
 @inline
-def _transform_weights(row, w, c, turned, u):
-    """u (4, C, 3, F) = U of w (9,C,F), which is rotated by 180 degrees if `turned`."""
+def _transform_weights(row, w, c, rotate, u):
+    """u (4, C, 3, F) = U of w (9,C,F), which is rotated by 180 degrees if `rotate`."""
     filters = simd.width(row)
-    first, step = (8 * c * filters, -c * filters) if turned else (0, c * filters)
+    first, step = (8 * c * filters, -c * filters) if rotate else (0, c * filters)
     for k in range(3 * c):
         i, j = first + k % 3 * 3 * step + k // 3 * filters, k * filters
         g0, g1 = rowwise.row(row, w, i, filters), rowwise.row(row, w, i + step, filters)
         g2 = rowwise.row(row, w, i + 2 * step, filters)
         outer = rowwise.add(g0, g2)
         rowwise.put(g0, u, j, filters)
-        rowwise.put(vectors.divided(rowwise.add(outer, g1), 2.0), u, j + 3 * c * filters, filters)
-        rowwise.put(vectors.divided(rowwise.subtract(outer, g1), 2.0), u, j + 6 * c * filters, filters)
+        rowwise.put(vectors.divide(rowwise.add(outer, g1), 2.0), u, j + 3 * c * filters, filters)
+        rowwise.put(vectors.divide(rowwise.subtract(outer, g1), 2.0), u, j + 6 * c * filters, filters)
         rowwise.put(g2, u, j + 9 * c * filters, filters)
 
 
 @inline
-def _pixel(one, x, start, c, p, wide, columns):
+def _pixel(vec, x, start, c, p, wide, columns):
     """Returns a vector of channels of pixel p in a row of `wide` pixels; zeros outside the row."""
-    return rowwise.row(one, x, start + p * c, columns if 0 <= p < wide else 0)
+    return rowwise.row(vec, x, start + p * c, columns if 0 <= p < wide else 0)
 
 
 @inline
-def transform_row(one, x, start, c, wide, left, pairs, v, at, step):
+def transform_row(vec, x, start, c, wide, left, pairs, v, dst, step):
     """v (4, blocks of channels, pairs, lanes) = V of the row of pixels at x[start], preceded by
     `left` zeros. Its four parts are `step` apart.
     """
-    lanes = simd.width(one)
+    lanes = simd.width(vec)
     for k in range(0, c, lanes):
-        columns, p, j = min(lanes, c - k), -left, at + k * pairs
-        d0, d1 = (_pixel(one, x, start + k, c, p, wide, columns), _pixel(one, x, start + k, c, p + 1, wide, columns))
+        columns, p, j = min(lanes, c - k), -left, dst + k * pairs
+        d0, d1 = (_pixel(vec, x, start + k, c, p, wide, columns), _pixel(vec, x, start + k, c, p + 1, wide, columns))
         for _ in range(pairs):
             p += 2
-            d2 = _pixel(one, x, start + k, c, p, wide, columns)
-            d3 = _pixel(one, x, start + k, c, p + 1, wide, columns)
+            d2 = _pixel(vec, x, start + k, c, p, wide, columns)
+            d3 = _pixel(vec, x, start + k, c, p + 1, wide, columns)
             rowwise.put(rowwise.subtract(d0, d2), v, j, lanes)
             rowwise.put(rowwise.add(d1, d2), v, j + step, lanes)
             rowwise.put(rowwise.subtract(d2, d1), v, j + 2 * step, lanes)
@@ -84,28 +84,28 @@ def transform_row(one, x, start, c, wide, left, pairs, v, at, step):
 
 
 @inline
-def _open_row(one, x, image, i, high, wide, c, left, pairs, v, at, size):
+def _open_row(vec, x, image, i, high, wide, c, left, pairs, v, dst, size):
     """v = V of row i of an image; zeros outside the image."""
     if 0 <= i < high:
-        transform_row(one, x, image + i * wide * c, c, wide, left, pairs, v, at, size // 4)
+        transform_row(vec, x, image + i * wide * c, c, wide, left, pairs, v, dst, size // 4)
     else:
-        for j in range(at, at + size):
+        for j in range(dst, dst + size):
             v[j] = 0
 
 
 @inline
-def _products(tile, height, v, rows, part, first, c, u, m, x, other, y, ahead):
+def _products(tile, height, v, rows, part, first, c, u, m, x, addend, y, ahead):
     """m (4, height, F) = M of a tile of pairs, from `first` on. `rows` are the positions in v of V
     of the tile's three rows of pixels, each in four parts. `ahead` describes the stretches of x, y
-    and `other` that are needed next; each of four steps prefetches a quarter of them.
+    and `addend` that are needed next; each of four steps prefetches a quarter of them.
     """
     lanes, filters = simd.width(simd.zeros(v, 1, 1)), simd.width(tile)
-    j, to, block = 0, simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
+    j, out, block = 0, simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
     next_x, share_x, next_y, share_y = ahead
     for i in range(4):
         prefetch(x, next_x + i * share_x, share_x)
         prefetch(y, next_y + i * share_y, share_y)
-        prefetch(other, next_y + i * share_y, min(share_y, other.size))
+        prefetch(addend, next_y + i * share_y, min(share_y, addend.size))
         acc, shift = tile, i * part + first * lanes
         row0, row1, row2 = rows[0] + shift, rows[1] + shift, rows[2] + shift
         for k in range(0, c, lanes):
@@ -115,13 +115,13 @@ def _products(tile, height, v, rows, part, first, c, u, m, x, other, y, ahead):
                 acc = simd.fma_apart(acc, v, row2 + e, u, j + 2 * filters)
                 j += 3 * filters
             row0, row1, row2 = row0 + block, row1 + block, row2 + block
-        simd.store(acc, m, to, i * height * filters, filters)
+        simd.store(acc, m, out, i * height * filters, filters)
 
 
 @inline
-def _results(row, m, height, count, scale, b, other, y, at, pixels, relu):
-    """Stores the outputs of `count` pairs, at most `pixels` outputs, from y[at] on. Returns whether
-    all were finite before `other` was added.
+def _results(row, m, height, count, scale, b, addend, y, dst, pixels, relu):
+    """Stores the outputs of `count` pairs, at most `pixels` outputs, from y[dst] on. Returns
+    whether all were finite before `addend` was added.
     """
     columns, finite = simd.width(row), True
     for t in range(count):
@@ -131,20 +131,20 @@ def _results(row, m, height, count, scale, b, other, y, at, pixels, relu):
         y0 = simd.scale_rows(rowwise.add(m0, rowwise.add(m1, m2)), scale, b, 0, columns)
         y1 = simd.scale_rows(rowwise.subtract(rowwise.subtract(m1, m2), m3), scale, b, 0, columns)
         finite = finite and transforms.finite(y0) and transforms.finite(y1)
-        two = 2 * t + 1 < pixels
-        if other.size > 0:
-            y0 = rowwise.add(y0, rowwise.row(row, other, at, columns))
-            y1 = rowwise.add(y1, rowwise.row(row, other, at + columns, columns if two else 0))
+        is_full = 2 * t + 1 < pixels
+        if addend.size > 0:
+            y0 = rowwise.add(y0, rowwise.row(row, addend, dst, columns))
+            y1 = rowwise.add(y1, rowwise.row(row, addend, dst + columns, columns if is_full else 0))
         if relu:
             y0, y1 = simd.relu(y0), simd.relu(y1)
-        rowwise.put(y0, y, at, columns)
-        rowwise.put(y1, y, at + columns, columns if two else 0)
-        at += 2 * columns
+        rowwise.put(y0, y, dst, columns)
+        rowwise.put(y1, y, dst + columns, columns if is_full else 0)
+        dst += 2 * columns
     return finite
 
 
 @inline
-def _directly(x, image, high, wide, c, i, p, w, turned, scale, b, other, y, at, pixels, relu):
+def _recompute(x, image, high, wide, c, i, p, w, rotate, scale, b, addend, y, dst, pixels, relu):
     """Computes the same outputs directly; the first output's window begins at row i and column p of
     the image.
     """
@@ -153,60 +153,60 @@ def _directly(x, image, high, wide, c, i, p, w, turned, scale, b, other, y, at, 
         for f in range(filters):
             total = zero
             for tap in range(9):
-                row, column, k = i + tap // 3, p + q + tap % 3, (8 - tap if turned else tap) * c
-                there = 0 <= row < high and 0 <= column < wide
+                row, column, k = i + tap // 3, p + q + tap % 3, (8 - tap if rotate else tap) * c
+                inside = 0 <= row < high and 0 <= column < wide
                 for e in range(c):
-                    value = x[image + (row * wide + column) * c + e] if there else zero
+                    value = x[image + (row * wide + column) * c + e] if inside else zero
                     total += value * w[(k + e) * filters + f]
             total = total * scale[f] + b[f]
-            if other.size > 0:
-                total += other[at + f]
-            y[at + f] = zero if relu and total < zero else total
-        at += filters
+            if addend.size > 0:
+                total += addend[dst + f]
+            y[dst + f] = zero if relu and total < zero else total
+        dst += filters
 
 
 @allocating
-def _image(tile, height, row, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu):
+def _image(tile, height, row, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu):
     """Computes the rows from `begin` to `end` of the output of image s."""
     (_, high, wide, c), (_, oh, ow, _) = x.shape, y.shape
-    one, columns, pairs = simd.zeros(x, 1, 1), simd.width(row), (ow + 1) // 2
-    flat, out, image = flattened(x), flattened(y), s * (x.size // x.shape[0])
-    part = (c + simd.width(one) - 1) // simd.width(one) * simd.width(one) * pairs
+    vec, columns, pairs = simd.zeros(x, 1, 1), simd.width(row), (ow + 1) // 2
+    flat, out, image = flatten(x), flatten(y), s * (x.size // x.shape[0])
+    part = (c + simd.width(vec) - 1) // simd.width(vec) * simd.width(vec) * pairs
     size = 4 * part  # size of V of a row; v is a ring of three rows
-    v, u = np.empty(3 * size + height * simd.width(one), x.dtype), np.empty(12 * c * columns, x.dtype)
+    v, u = np.empty(3 * size + height * simd.width(vec), x.dtype), np.empty(12 * c * columns, x.dtype)
     m = np.empty(4 * height * columns, x.dtype)
-    _transform_weights(row, w, c, turned, u)
+    _transform_weights(row, w, c, rotate, u)
     for i in range(begin, begin + 2):
-        _open_row(one, flat, image, i - top, high, wide, c, left, pairs, v, i % 3 * size, size)
+        _open_row(vec, flat, image, i - top, high, wide, c, left, pairs, v, i % 3 * size, size)
     for o in range(begin, end):
-        _open_row(one, flat, image, o + 2 - top, high, wide, c, left, pairs, v, (o + 2) % 3 * size, size)
-        rows, at = (o % 3 * size, (o + 1) % 3 * size, (o + 2) % 3 * size), (s * oh + o) * ow * columns
+        _open_row(vec, flat, image, o + 2 - top, high, wide, c, left, pairs, v, (o + 2) % 3 * size, size)
+        rows, y_start = (o % 3 * size, (o + 1) % 3 * size, (o + 2) % 3 * size), (s * oh + o) * ow * columns
         next_x, share_x = image + (o + 3 - top) * wide * c, wide * c // (4 * ((pairs + height - 1) // height))
         for first in range(0, pairs, height):
-            count, start, pixels = min(height, pairs - first), at + 2 * first * columns, ow - 2 * first
+            count, start, pixels = min(height, pairs - first), y_start + 2 * first * columns, ow - 2 * first
             ahead = (next_x + first // height * 4 * share_x, share_x, start, count * columns // 2)
-            _products(tile, height, v, rows, part, first, c, u, m, flat, other, out, ahead)
-            if not _results(row, m, height, count, scale, b, other, out, start, pixels, relu):
-                _directly(flat, image, high, wide, c, o - top, 2 * first - left, w, turned, scale, b, other, out, start,
-                          min(2 * count, pixels), relu)
+            _products(tile, height, v, rows, part, first, c, u, m, flat, addend, out, ahead)
+            if not _results(row, m, height, count, scale, b, addend, out, start, pixels, relu):
+                _recompute(flat, image, high, wide, c, o - top, 2 * first - left, w, rotate, scale, b, addend, out,
+                           start, min(2 * count, pixels), relu)
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64, boolean, boolean, int64)",
         parallel=True)
-def _forward(x, w, scale, b, other, y, top, left, turned, relu, pieces):
-    one, two = simd.zeros(x, 1, 1), simd.zeros(x, 1, 2)
+def _forward(x, w, scale, b, addend, y, top, left, rotate, relu, pieces):
+    vec, pair = simd.zeros(x, 1, 1), simd.zeros(x, 1, 2)
     for task in prange(x.shape[0] * pieces):
         s = task // pieces
         begin, end = piece(y.shape[1], task % pieces, pieces, 1)
-        if y.shape[3] == simd.width(one):
-            _image(simd.zeros(x, ONE, 1), ONE, one, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu)
+        if y.shape[3] == simd.width(vec):
+            _image(simd.zeros(x, ONE, 1), ONE, vec, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu)
         else:
-            _image(simd.zeros(x, TWO, 2), TWO, two, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu)
+            _image(simd.zeros(x, TWO, 2), TWO, pair, x, s, w, scale, b, addend, y, begin, end, top, left, rotate, relu)
 
 
-def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False, scale=None, other=None) -> None:
+def conv2d(x, w, b, y, window: Window, relu: bool = False, rotate: bool = False, scale=None, addend=None) -> None:
     """y (N,OH,OW,F) from x (N,H,W,C), w (9*C*F) times scale (F,) and b (F,); see conv.py."""
     scale = ones(x.dtype, b.size) if scale is None else scale
-    other = zeros(x.dtype, 0) if other is None else other.reshape(-1)
-    _forward(x, w.reshape(-1), scale, b, other, y, window.top, window.left, turned, relu or other.size > 0,
+    addend = zeros(x.dtype, 0) if addend is None else addend.reshape(-1)
+    _forward(x, w.reshape(-1), scale, b, addend, y, window.top, window.left, rotate, relu or addend.size > 0,
              tasks.pieces(x.shape[0], y.shape[1]))

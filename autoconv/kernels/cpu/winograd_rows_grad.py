@@ -14,7 +14,7 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import rowwise, simd, tasks, transforms, vectors, winograd_ranges
-from .flat import flattened
+from .flat import flatten
 from .jit import inline, kernel
 from .products import add_parts
 from .stencil import prefetch
@@ -37,24 +37,24 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dty
 
 
 @inline
-def _transform_gradients(one, dy, start, filters, ow, d, at, step, sums, counted):
+def _transform_gradients(vec, dy, start, filters, ow, d, dst, step, sums, accumulate):
     """d (4, pairs, F) = D of the row of gradients at dy[start], whose four parts are `step` apart.
-    If `counted`, the gradients are also added to `sums`.
+    If `accumulate`, the gradients are also added to `sums`.
     """
-    lanes = simd.width(one)
+    lanes = simd.width(vec)
     for f in range(0, filters, lanes):
-        total, j = rowwise.row(one, sums, f, lanes), at + f
+        total, j = rowwise.row(vec, sums, f, lanes), dst + f
         for q in range(0, ow, 2):
             k = start + q * filters + f
-            first = rowwise.row(one, dy, k, lanes)
-            second = rowwise.row(one, dy, k + filters, lanes if q + 1 < ow else 0)
-            both = rowwise.add(first, second)
+            first = rowwise.row(vec, dy, k, lanes)
+            second = rowwise.row(vec, dy, k + filters, lanes if q + 1 < ow else 0)
+            pair_sum = rowwise.add(first, second)
             rowwise.put(first, d, j, lanes)
-            rowwise.put(both, d, j + step, lanes)
+            rowwise.put(pair_sum, d, j + step, lanes)
             rowwise.put(rowwise.subtract(first, second), d, j + 2 * step, lanes)
             rowwise.put(second, d, j + 3 * step, lanes)
-            total, j = rowwise.add(total, both), j + filters
-        if counted:
+            total, j = rowwise.add(total, pair_sum), j + filters
+        if accumulate:
             rowwise.put(total, sums, f, lanes)
 
 
@@ -71,18 +71,18 @@ def _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, 
     for i in range(4):
         for f in range(0, filters, lanes):
             for k in range(low, high, CHANNELS):
-                j, to = start + ((i * filters + f) * c + k * lanes) * 3, simd.steps(3 * lanes, 0, CHANNELS, tile)
-                acc = tile if fresh else simd.load(tile, du, to, j, 3 * lanes)
+                j, out = start + ((i * filters + f) * c + k * lanes) * 3, simd.steps(3 * lanes, 0, CHANNELS, tile)
+                acc = tile if fresh else simd.load(tile, du, out, j, 3 * lanes)
                 for r in range(count):
                     prefetch(x, next_x, share_x)
                     prefetch(dy, next_dy, share_dy)
                     next_x, next_dy = next_x + share_x, next_dy + share_dy
-                    at = i * part_v + (r * block + k // lanes * pairs) * lanes + k % lanes
+                    src = i * part_v + (r * block + k // lanes * pairs) * lanes + k % lanes
                     row = i * part_d + r * pairs * filters + f
                     for _ in range(pairs):
-                        acc = simd.fma_three(acc, v, at, d, row + 2 * pairs * filters, row + pairs * filters, row)
-                        at, row = at + lanes, row + filters
-                simd.store(acc, du, to, j, 3 * lanes)
+                        acc = simd.fma_three(acc, v, src, d, row + 2 * pairs * filters, row + pairs * filters, row)
+                        src, row = src + lanes, row + filters
+                simd.store(acc, du, out, j, 3 * lanes)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], int64, int64, int64)", parallel=True)
@@ -91,8 +91,8 @@ def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
     pieces also measure x, and the first piece measures dy.
     """
     (n, high, wide, c), (_, oh, ow, filters), parts = x.shape, dy.shape, partial.shape[0]
-    one, tile, pairs = simd.zeros(x, 1, 1), simd.zeros(x, CHANNELS, 3), (ow + 1) // 2
-    lanes, flat, flat_dy, du = simd.width(one), flattened(x), flattened(dy), flattened(partial)
+    vec, tile, pairs = simd.zeros(x, 1, 1), simd.zeros(x, CHANNELS, 3), (ow + 1) // 2
+    lanes, flat, flat_dy, du = simd.width(vec), flatten(x), flatten(dy), flatten(partial)
     block = (c + lanes - 1) // lanes * pairs
     rows = max(2, PAIRS // pairs)
     part_v, part_d = rows * block * lanes, (rows + 2) * pairs * filters
@@ -105,46 +105,46 @@ def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
             for r in range(0, high, rows):
                 count = min(rows, high - r)
                 fresh, lines = s == begin and r == 0, winograd_ranges.LINES * part
-                measure(flat, (s * high + r) * wide * c + low, c, count * wide, stop - low, flattened(x_ranges),
+                measure(flat, (s * high + r) * wide * c + low, c, count * wide, stop - low, flatten(x_ranges),
                         lines * c + low, fresh)
                 if low == 0:
                     o = oh * r // high
                     measure(flat_dy, (s * oh + o) * ow * filters, filters, (oh * (r + count) // high - o) * ow, filters,
-                            flattened(dy_ranges), lines * filters, fresh)
+                            flatten(dy_ranges), lines * filters, fresh)
                 for i in range(count):
-                    transform_row(one, flat, (s * high + r + i) * wide * c, c, wide, left, pairs, v, i * block * lanes,
+                    transform_row(vec, flat, (s * high + r + i) * wide * c, c, wide, left, pairs, v, i * block * lanes,
                                   part_v)
                 for i in range(count + 2):
-                    o, at = r + top - 2 + i, i * pairs * filters
+                    o, dst = r + top - 2 + i, i * pairs * filters
                     if 0 <= o < oh:
                         start = (s * oh + o) * ow * filters
-                        _transform_gradients(one, flat_dy, start, filters, ow, d, at, part_d, sums, i >= 2 or r == 0)
+                        _transform_gradients(vec, flat_dy, start, filters, ow, d, dst, part_d, sums, i >= 2 or r == 0)
                     else:
                         for e in range(4):
-                            for j in range(at + e * part_d, at + e * part_d + pairs * filters):
+                            for j in range(dst + e * part_d, dst + e * part_d + pairs * filters):
                                 d[j] = 0
                 _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, stop, du,
                           part * 12 * c * filters, fresh, flat, (s * high + r + count) * wide * c,
                           flat_dy, (s * oh + r + count + top) * ow * filters)
         if low == 0:
-            simd.copy(flattened(partial_b), part * filters, sums, 0, filters)
+            simd.copy(flatten(partial_b), part * filters, sums, 0, filters)
 
 
 @kernel("(T[::1], T[:,:,::1])", parallel=True)
 def _weights(du, dw):
     """dw (9,C,F) = the weight gradient from dU."""
-    (_, c, filters), one, flat = dw.shape, simd.zeros(dw, 1, 1), flattened(dw)
-    lanes = simd.width(one)
+    (_, c, filters), vec, flat = dw.shape, simd.zeros(dw, 1, 1), flatten(dw)
+    lanes = simd.width(vec)
     for task in prange(c * (filters // lanes)):
         k, f = task // (filters // lanes), task % (filters // lanes) * lanes
         for tap in range(3):
             j, step = (f * c + k * lanes) * 3 + tap * lanes, 3 * c * filters
-            u0, u1 = rowwise.row(one, du, j, lanes), rowwise.row(one, du, j + step, lanes)
-            u2, u3 = rowwise.row(one, du, j + 2 * step, lanes), rowwise.row(one, du, j + 3 * step, lanes)
-            outer, to = vectors.divided(rowwise.add(u1, u2), 2.0), (3 * tap * c + k) * filters + f
-            rowwise.put(rowwise.add(u0, outer), flat, to, lanes)
-            rowwise.put(vectors.divided(rowwise.subtract(u1, u2), 2.0), flat, to + c * filters, lanes)
-            rowwise.put(rowwise.subtract(outer, u3), flat, to + 2 * c * filters, lanes)
+            u0, u1 = rowwise.row(vec, du, j, lanes), rowwise.row(vec, du, j + step, lanes)
+            u2, u3 = rowwise.row(vec, du, j + 2 * step, lanes), rowwise.row(vec, du, j + 3 * step, lanes)
+            outer, dst = vectors.divide(rowwise.add(u1, u2), 2.0), (3 * tap * c + k) * filters + f
+            rowwise.put(rowwise.add(u0, outer), flat, dst, lanes)
+            rowwise.put(vectors.divide(rowwise.subtract(u1, u2), 2.0), flat, dst + c * filters, lanes)
+            rowwise.put(rowwise.subtract(outer, u3), flat, dst + 2 * c * filters, lanes)
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:

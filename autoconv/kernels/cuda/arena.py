@@ -55,7 +55,7 @@ class Arena:
     """An allocator on top of `allocate(size)`, which returns a flat byte array or raises
     MemoryError.
 
-    `held` is the number of bytes allocated that way, `allocations` the number of calls.
+    `allocated_bytes` is the number of bytes allocated that way, `allocations` the number of calls.
     """
 
     def __init__(self, allocate: Callable[[int], Any], segment: int) -> None:
@@ -63,25 +63,25 @@ class Arena:
         self._segment = segment
         self._lock = threading.Lock()
         self._free: list[Piece] = []  # sorted by `Piece.order`
-        self._returned: list[Piece] = []  # freed pieces that are not yet in `_free`
-        self.held = self.allocations = 0
+        self._freed_pieces: list[Piece] = []  # freed pieces that are not yet in `_free`
+        self.allocated_bytes = self.allocations = 0
 
     def take(self, size: int) -> Piece:
         """Returns a piece of at least `size` bytes. Raises MemoryError if that is not available."""
         size = -(-size // ALIGNMENT) * ALIGNMENT
         with self._lock:
             self._collect()
-            found = bisect_left(self._free, size, key=_size)
-            if found == len(self._free):
+            index = bisect_left(self._free, size, key=_size)
+            if index == len(self._free):
                 self._grow(size)
-                found = bisect_left(self._free, size, key=_size)
-            piece = self._free[found]
+                index = bisect_left(self._free, size, key=_size)
+            piece = self._free[index]
             self._remove(piece)
             if _size(piece) > size:
                 self._insert(Piece(piece.segment, piece.start + size, piece.stop))
             return Piece(piece.segment, piece.start, piece.start + size)
 
-    def unused(self) -> int:
+    def count_unused(self) -> int:
         """Returns the number of bytes that are allocated but not in use."""
         with self._lock:
             self._collect()
@@ -91,7 +91,7 @@ class Arena:
         """Frees a piece. Python may call this from any thread and at any point, even during `take`,
         when it collects garbage: so this method takes no lock, and only records the piece.
         """
-        self._returned.append(piece)
+        self._freed_pieces.append(piece)
 
     def _release(self) -> None:
         """Frees the segments of which no piece is in use. Its local variables end with it: they would
@@ -100,7 +100,7 @@ class Arena:
         self._collect()
         for piece in [piece for piece in self._free if _size(piece) == piece.segment.size]:
             self._remove(piece)
-            self.held -= piece.segment.size
+            self.allocated_bytes -= piece.segment.size
 
     def _grow(self, size: int) -> None:
         """Adds a segment. If that fails, unused segments are freed first, and then a smaller
@@ -116,24 +116,24 @@ class Arena:
                 self._release()
         self.allocations += 1
         segment = Segment(self.allocations, memory)
-        self.held += segment.size
+        self.allocated_bytes += segment.size
         self._insert(Piece(segment, 0, segment.size))
 
     def _collect(self) -> None:
         """Adds the freed pieces to the free list, merged with their neighbours."""
-        while self._returned:
-            piece = self._returned.pop()
+        while self._freed_pieces:
+            piece = self._freed_pieces.pop()
             segment = piece.segment
             start = piece.start
             stop = piece.stop
-            before = segment.stops.get(start)
-            behind = segment.starts.get(stop)
-            if before is not None:
-                self._remove(before)
-                start = before.start
-            if behind is not None:
-                self._remove(behind)
-                stop = behind.stop
+            previous = segment.stops.get(start)
+            following = segment.starts.get(stop)
+            if previous is not None:
+                self._remove(previous)
+                start = previous.start
+            if following is not None:
+                self._remove(following)
+                stop = following.stop
             self._insert(Piece(segment, start, stop))
 
     def _insert(self, piece: Piece) -> None:

@@ -13,12 +13,12 @@ from . import strided
 from .array import Array, threads
 from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index, load, load4, store4
-from .strided import at
+from .strided import locate
 
 PARTS, LONG = 256, 1024  # at most PARTS partial sums; if several, at least LONG elements each
 
 
-def one(name, f) -> ItemKernel:
+def make_unary(name, f) -> ItemKernel:
     """out = f(a). The first `fours` threads handle four elements each (array.threads)."""
 
     @kernel("(int64, int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
@@ -29,7 +29,7 @@ def one(name, f) -> ItemKernel:
             store4(out, out_place[0] + 4 * i, (f(p), f(q), f(r), f(s)))
         elif i < count:
             i += 3 * fours
-            out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)])
+            out[locate(i, shape, out_place)] = f(a[locate(i, shape, a_place)])
 
     return run
 
@@ -43,7 +43,7 @@ def _four(x, place, i):
     return load4(x, place[0] + 4 * i)
 
 
-def two(name, f) -> ItemKernel:
+def make_binary(name, f) -> ItemKernel:
     """out = f(a, b)."""
 
     @kernel("(int64, int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
@@ -55,12 +55,12 @@ def two(name, f) -> ItemKernel:
             store4(out, out_place[0] + 4 * i, (f(p[0], q[0]), f(p[1], q[1]), f(p[2], q[2]), f(p[3], q[3])))
         elif i < count:
             i += 3 * fours
-            out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b[at(i, shape, b_place)])
+            out[locate(i, shape, out_place)] = f(a[locate(i, shape, a_place)], b[locate(i, shape, b_place)])
 
     return run
 
 
-def _by_items(name, f, result="T") -> ItemKernel:
+def _make_elementwise(name, f, result="T") -> ItemKernel:
     """out = f(a, b), with one element per thread. `result` is the type of out."""
 
     @kernel(f"(int64, const T[::1], const T[::1], {result}[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
@@ -68,12 +68,12 @@ def _by_items(name, f, result="T") -> ItemKernel:
     def run(count, a, b, out, shape, a_place, b_place, out_place):
         i = global_index()
         if i < count:
-            out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b[at(i, shape, b_place)])
+            out[locate(i, shape, out_place)] = f(a[locate(i, shape, a_place)], b[locate(i, shape, b_place)])
 
     return run
 
 
-def _with_number(name, f) -> ItemKernel:
+def _make_with_number(name, f) -> ItemKernel:
     """out = f(a, b) for a number b."""
 
     @kernel("(int64, int64, const T[::1], T, T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))",
@@ -85,7 +85,7 @@ def _with_number(name, f) -> ItemKernel:
             store4(out, out_place[0] + 4 * i, (f(p, b), f(q, b), f(r, b), f(s, b)))
         elif i < count:
             i += 3 * fours
-            out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b)
+            out[locate(i, shape, out_place)] = f(a[locate(i, shape, a_place)], b)
 
     return run
 
@@ -126,42 +126,45 @@ def _cosine(a):
     return (ONE - TWO * (k % TWO)) * _series(r, ONE)
 
 
-def run_one(run: ItemKernel, a: Array, out: Array) -> None:
-    run(*threads(out, a), a.memory, out.memory, *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
+def run_unary(kernel: ItemKernel, a: Array, out: Array) -> None:
+    kernel(*threads(out, a), a.memory, out.memory,
+           *strided.layout(out.shape, a.layout(out.shape), out.layout(out.shape)))
 
 
-def run_two(run: ItemKernel, a: Array, b: Array, out: Array) -> None:
+def run_binary(kernel: ItemKernel, a: Array, b: Array, out: Array) -> None:
     shape = out.shape
-    run(*threads(out, *(x for x in (a, b) if x.size > 1)), a.memory, b.memory, out.memory,
-        *strided.layout(shape, a.lying(shape), b.lying(shape), out.lying(shape)))
+    kernel(*threads(out, *(x for x in (a, b) if x.size > 1)), a.memory, b.memory, out.memory,
+           *strided.layout(shape, a.layout(shape), b.layout(shape), out.layout(shape)))
 
 
-def over_items(run: ItemKernel, *arrays: Array) -> None:
+def run_elementwise(kernel: ItemKernel, *arrays: Array) -> None:
     """Runs a kernel with one thread per element of the last array; the others broadcast to it."""
     out = arrays[-1]
-    run(out.size, *(a.memory for a in arrays), *strided.layout(out.shape, *(a.lying(out.shape) for a in arrays)))
+    kernel(out.size, *(a.memory for a in arrays), *strided.layout(out.shape, *(a.layout(out.shape) for a in arrays)))
 
 
-def _run_either(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) -> None:
+def _run_with_number(kernels: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) -> None:
     if isinstance(b, Array):
-        run_two(run[0], a, b, out)
+        run_binary(kernels[0], a, b, out)
         return
-    run[1](*threads(out, a), a.memory, a.dtype.type(b), out.memory,
-           *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
+    kernels[1](*threads(out, a), a.memory, a.dtype.type(b), out.memory,
+               *strided.layout(out.shape, a.layout(out.shape), out.layout(out.shape)))
 
 
 _FORMULAS = {name: inline(f) for name, f in {**elementwise.ARITHMETIC, "sin": _sine, "cos": _cosine}.items()}
-_ONE = {name: one(name, _FORMULAS[name]) for name in elementwise.ONE}
-_TWO = {name: two(name, _FORMULAS[name]) for name in elementwise.TWO}
-_EITHER = {name: (two(name, _FORMULAS[name]), _with_number(name, _FORMULAS[name])) for name in elementwise.WITH_NUMBERS}
-_BITS = {name: _by_items(name, _FORMULAS[name]) for name in elementwise.BITS}
-_COMPARISONS = {name: _by_items(name, _FORMULAS[name], "boolean") for name in elementwise.COMPARISONS}
+_ONE = {name: make_unary(name, _FORMULAS[name]) for name in elementwise.ONE}
+_TWO = {name: make_binary(name, _FORMULAS[name]) for name in elementwise.TWO}
+_EITHER = {name: (make_binary(name, _FORMULAS[name]), _make_with_number(name, _FORMULAS[name]))
+           for name in elementwise.WITH_NUMBERS}
+_BITS = {name: _make_elementwise(name, _FORMULAS[name]) for name in elementwise.BITS}
+_COMPARISONS = {name: _make_elementwise(name, _FORMULAS[name], "boolean") for name in elementwise.COMPARISONS}
 for bits in _BITS.values():
     bits.dtypes = ()  # not compiled for floating types
 
-_LAUNCHED: tuple[tuple[Callable, dict[str, Any]], ...] = (
-    (run_one, _ONE), (run_two, _TWO), (_run_either, _EITHER), (over_items, _BITS), (over_items, _COMPARISONS))
-globals().update({name: partial(launch, kernel) for launch, kernels in _LAUNCHED for name, kernel in kernels.items()})
+_LAUNCHERS: tuple[tuple[Callable, dict[str, Any]], ...] = (
+    (run_unary, _ONE), (run_binary, _TWO), (_run_with_number, _EITHER),
+    (run_elementwise, _BITS), (run_elementwise, _COMPARISONS))
+globals().update({name: partial(launch, kernel) for launch, kernels in _LAUNCHERS for name, kernel in kernels.items()})
 
 
 def fill(out, value):
@@ -180,8 +183,8 @@ def _matmul(count, a, b, out, n, m, p, batch, a_place, b_place, a_steps, b_steps
     item = global_index()
     if item < count:
         i, j = item // p % n, item % p
-        row = at(item // (n * p), batch, a_place) + i * a_steps[0]
-        column = at(item // (n * p), batch, b_place) + j * b_steps[1]
+        row = locate(item // (n * p), batch, a_place) + i * a_steps[0]
+        column = locate(item // (n * p), batch, b_place) + j * b_steps[1]
         total = out.dtype.type(0)
         for k in range(m):
             total += a[row + k * a_steps[1]] * b[column + k * b_steps[0]]
@@ -200,15 +203,15 @@ def matmul(a, b, out):
 
 @kernel("(int64, const T[::1], float64[:,::1], UniTuple(int64, 4), UniTuple(int64, 5), int64,"
         " UniTuple(int64, 4), UniTuple(int64, 5))")
-def _sum_parts(count, a, partial, kept, kept_place, length, reduced, reduced_place):
+def _sum_parts(count, a, partial, outer_shape, outer_place, length, inner_shape, inner_place):
     """partial[part, i] = the sum of section `part` of the elements that are summed for result i."""
     parts, results = partial.shape
     task = global_index()
     if task < count:
         part, i = task // results, task % results
-        start, total = at(i, kept, kept_place), partial.dtype.type(0)
+        start, total = locate(i, outer_shape, outer_place), partial.dtype.type(0)
         for j in range(length * part // parts, length * (part + 1) // parts):
-            total += a[start + at(j, reduced, reduced_place)]
+            total += a[start + locate(j, inner_shape, inner_place)]
         partial[part, i] = total
 
 
@@ -227,28 +230,28 @@ def sum(a, axes, out, divisor=1):
     """out = the sum of `a` over `axes`, divided by `divisor`; `out` keeps these axes with size 1.
     Adds in float64, or int64 for integers, and always in the same order.
     """
-    kept = tuple(i for i in range(a.ndim) if i not in axes)
+    outer_axes = tuple(i for i in range(a.ndim) if i not in axes)
     length = math.prod(a.shape[i] for i in axes)
     partial = arrays.empty(out.gpu, (min(PARTS, max(1, length // LONG)), out.size),
                            np.float64 if out.dtype.kind == "f" else np.int64)
-    geometry = [strided.layout(tuple(a.shape[i] for i in which), (start, tuple(a.strides[i] for i in which)))
-                for start, which in ((a.start, kept), (0, axes))]
+    geometry = [strided.layout(tuple(a.shape[i] for i in group), (start, tuple(a.strides[i] for i in group)))
+            for start, group in ((a.start, outer_axes), (0, axes))]
     _sum_parts(partial.size, a.memory, partial, *geometry[0], length, *geometry[1])
     add_parts(out.size, partial, out.reshape(-1))
     if divisor != 1:
-        _run_either(_EITHER["divide"], out, divisor, out)
+        _run_with_number(_EITHER["divide"], out, divisor, out)
 
 
 @kernel("(int64, const T[:,::1], int64[::1], T[::1])")
 def _row_max(count, a, index, out):
     i = global_index()
     if i < count:
-        best, where = a[i, 0], 0
+        best, column = a[i, 0], 0
         for j in range(1, a.shape[1]):
             item = a[i, j]
             if item > best or (item != item and best == best):
-                best, where = item, j
-        out[i], index[i] = best, where
+                best, column = item, j
+        out[i], index[i] = best, column
 
 
 def row_max(a, index, out):
@@ -282,8 +285,8 @@ def index_add(dy, index, dx):
     targets, starts = np.unique(positions[order], return_index=True)
     starts = np.append(starts, positions.size)
     host = (order, starts, targets)
-    strided.add_runs(targets.size, dy.reshape(-1), *(arrays.put(dx.gpu, a.astype(np.int64)) for a in host),
-                     dx.reshape(-1))
+    strided.add_runs(targets.size, dy.reshape(-1),
+                     *(arrays.put(dx.gpu, a.astype(np.int64)) for a in host), dx.reshape(-1))
 
 
 def index_put(dy, index, dx):

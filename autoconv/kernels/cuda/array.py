@@ -25,8 +25,8 @@ class Array(OnGpu):
     __slots__ = ("_native", "base", "dtype", "shape", "size", "start", "strides")
     __hash__ = None  # type: ignore[assignment]  # unhashable, like NumPy's arrays
 
-    def __init__(self, base: GpuMemory, start: int, shape: tuple[int, ...], strides: tuple[int, ...],
-                 dtype: Any) -> None:
+    def __init__(self, base: GpuMemory, start: int, shape: tuple[int, ...],
+                 strides: tuple[int, ...], dtype: Any) -> None:
         self.base = base
         self.start = start
         self.shape = shape
@@ -83,7 +83,7 @@ class Array(OnGpu):
         size = self.base.data.shape[0]
         return Array(self.base, 0, (size,), (1,), self.dtype)
 
-    def lying(self, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    def layout(self, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
         """Returns the array's layout, broadcast to `shape`: the position of the first element, and
         the step of each axis.
         """
@@ -99,14 +99,14 @@ class Array(OnGpu):
         """Returns the same elements in another shape: a view, or a copy if the array is not
         C-contiguous.
         """
-        wanted = tuple(shape[0]) if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
-        known = math.prod(n for n in wanted if n != -1)
-        if -1 in wanted and known:
-            wanted = tuple(self.size // known if n == -1 else n for n in wanted)
-        if math.prod(wanted) != self.size or min(wanted, default=0) < 0:
-            raise ValueError(f"An array of {self.size} elements cannot take shape {wanted}.")
+        target = tuple(shape[0]) if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
+        size = math.prod(n for n in target if n != -1)
+        if -1 in target and size:
+            target = tuple(self.size // size if n == -1 else n for n in target)
+        if math.prod(target) != self.size or min(target, default=0) < 0:
+            raise ValueError(f"An array of {self.size} elements cannot take shape {target}.")
         source = self if self.contiguous else self.copy()
-        return Array(source.base, source.start, tuple(map(int, wanted)), steps(wanted), self.dtype)
+        return Array(source.base, source.start, tuple(map(int, target)), steps(target), self.dtype)
 
     def transpose(self, axes: tuple[int, ...] | None = None) -> "Array":
         """Returns a view with the axes in another order, reversed by default."""
@@ -133,16 +133,16 @@ class Array(OnGpu):
         as in NumPy.
         """
         parts = index if isinstance(index, tuple) else (index,)
-        return self._view(parts) if all(map(_is_basic, parts)) else self._picked(parts)
+        return self._view(parts) if all(map(_is_basic, parts)) else self._pick(parts)
 
     def _view(self, parts: tuple) -> "Array":
-        named = sum(p is not None and p is not Ellipsis for p in parts)
-        if named > self.ndim or sum(p is Ellipsis for p in parts) > 1:
+        used_axes = sum(p is not None and p is not Ellipsis for p in parts)
+        if used_axes > self.ndim or sum(p is Ellipsis for p in parts) > 1:
             raise IndexError(f"Too many indices for an array of shape {self.shape}. Received: {parts}.")
         if Ellipsis not in parts:
             parts = (*parts, Ellipsis)
-        here = parts.index(Ellipsis)
-        parts = (*parts[:here], *(slice(None),) * (self.ndim - named), *parts[here + 1 :])
+        split = parts.index(Ellipsis)
+        parts = (*parts[:split], *(slice(None),) * (self.ndim - used_axes), *parts[split + 1 :])
         start = self.start
         shape = []
         strides = []
@@ -156,19 +156,19 @@ class Array(OnGpu):
             step = self.strides[axis]
             axis += 1
             if isinstance(part, slice):
-                taken = range(n)[part]
-                start += taken.start * step if len(taken) else 0
-                shape.append(len(taken))
-                strides.append(taken.step * step)
+                positions = range(n)[part]
+                start += positions.start * step if len(positions) else 0
+                shape.append(len(positions))
+                strides.append(positions.step * step)
             else:
                 start += range(n)[part] * step  # may raise IndexError
         return Array(self.base, start, tuple(shape), tuple(strides), self.dtype)
 
-    def _picked(self, parts: tuple) -> "Array":
+    def _pick(self, parts: tuple) -> "Array":
         positions = self.positions(parts)
         out = empty(self.gpu, positions.shape, self.dtype)
         strided.pick(out.size, self.memory, put(self.gpu, positions.reshape(-1)), out.reshape(-1),
-                     *strided.layout(self.shape, self.lying(self.shape)))
+                     *strided.layout(self.shape, self.layout(self.shape)))
         return out
 
     def positions(self, index: Any) -> np.ndarray:
@@ -187,7 +187,7 @@ class Array(OnGpu):
             raise TypeError("On a GPU, elements can be set only by integers and slices. "
                             "Received integer arrays or a mask: use NumPy.")
         if isinstance(value, Array):
-            copy(value if value.gpu is self.gpu else moved(self.gpu, value), target)
+            copy(value if value.gpu is self.gpu else move(self.gpu, value), target)
         elif np.ndim(value) == 0:
             fill(target, value)
         else:
@@ -217,12 +217,12 @@ class Array(OnGpu):
             self.gpu.copy_out(flat.native, host.reshape(-1))
         return host
 
-    def pinned(self) -> np.ndarray:
+    def allocate_pinned(self) -> np.ndarray:
         """Returns pinned host memory for these elements (n,), in C order, for `begin_copy_to`."""
-        return self.gpu.pinned(self.size, self.dtype)
+        return self.gpu.allocate_pinned(self.size, self.dtype)
 
     def begin_copy_to(self, host: np.ndarray) -> Callable[[], bool]:
-        """Starts to copy these contiguous elements to `pinned` memory, after all earlier launches,
+        """Starts to copy these contiguous elements to pinned memory, after all earlier launches,
         and returns at once. The returned function reports whether the copy is complete.
         """
         return self.gpu.begin_copy_out(self.reshape(-1).native, host)
@@ -268,7 +268,7 @@ class Array(OnGpu):
         source = self.copy() if copy else self
         if stream != -1:
             self.gpu.synchronize()
-        return dlpack.capsule(foreign.seen(source._interface(), source), self.__dlpack_device__(), max_version)
+        return dlpack.make_capsule(foreign.as_numpy(source._interface(), source), self.__dlpack_device__(), max_version)
 
 
 def empty(gpu: runtime.Gpu, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -285,7 +285,7 @@ def put(gpu: runtime.Gpu, host: np.ndarray) -> Array:
     return out
 
 
-def moved(gpu: runtime.Gpu, a: Array) -> Array:
+def move(gpu: runtime.Gpu, a: Array) -> Array:
     """Copies an array from another GPU: directly if the driver can do so, otherwise through host
     memory.
     """
@@ -307,24 +307,24 @@ def number(gpu: runtime.Gpu, value: Any, dtype: Any) -> Array:
     if isinstance(value, Array):
         return value
     if value == 1 and dtype == np.float64:
-        return _one(gpu)
+        return make_one(gpu)
     out = empty(gpu, (1,), dtype)
     fill(out, value)
     return out
 
 
 @cache
-def _one(gpu: runtime.Gpu) -> Array:
+def make_one(gpu: runtime.Gpu) -> Array:
     """Returns 1.0 as a constant array, which is never changed."""
-    with trace.aside():
+    with trace.suspend_recording():
         return put(gpu, np.ones(1))
 
 
-def adopt(gpu: runtime.Gpu, shown: Any) -> Array:
+def adopt(gpu: runtime.Gpu, array: Any) -> Array:
     """Returns an array over another package's memory, described by `__cuda_array_interface__`,
     without a copy.
     """
-    return _adopted(gpu, shown.__cuda_array_interface__, shown)
+    return _wrap_memory(gpu, array.__cuda_array_interface__, array)
 
 
 def from_dlpack(gpu: runtime.Gpu, producer: Any) -> Array:
@@ -332,15 +332,15 @@ def from_dlpack(gpu: runtime.Gpu, producer: Any) -> Array:
     a copy, unless the memory is read-only.
     """
     stand_in, writeable = dlpack.stand_in(producer, foreign.stream_number(gpu))
-    adopted = _adopted(gpu, stand_in.__array_interface__, stand_in)
-    return adopted if writeable else adopted.copy()
+    array = _wrap_memory(gpu, stand_in.__array_interface__, stand_in)
+    return array if writeable else array.copy()
 
 
-def _adopted(gpu: runtime.Gpu, interface: dict[str, Any], owner: Any) -> Array:
+def _wrap_memory(gpu: runtime.Gpu, interface: dict[str, Any], owner: Any) -> Array:
     shape = tuple(interface["shape"])
     dtype = np.dtype(interface["typestr"])
-    given = interface.get("strides")
-    strides = steps(shape) if given is None else tuple(s // dtype.itemsize for s in given)
+    byte_steps = interface.get("strides")
+    strides = steps(shape) if byte_steps is None else tuple(s // dtype.itemsize for s in byte_steps)
     gpu.settle()
     # elements from the first to the last
     extent = 1 + sum((n - 1) * s for n, s in zip(shape, strides)) if math.prod(shape) else 0
@@ -355,20 +355,20 @@ def copy(a: Array, out: Array) -> None:
     if np.broadcast_shapes(a.shape, out.shape) != out.shape:
         raise ValueError(f"An array of shape {a.shape} cannot be written into one of shape {out.shape}.")
     strided.copy(*threads(out, a), a.memory, out.memory,
-                 *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
+                 *strided.layout(out.shape, a.layout(out.shape), out.layout(out.shape)))
 
 
 def fill(out: Array, value: Any) -> None:
     """out = value."""
-    strided.fill(*threads(out), out.memory, out.dtype.type(value), *strided.layout(out.shape, out.lying(out.shape)))
+    strided.fill(*threads(out), out.memory, out.dtype.type(value), *strided.layout(out.shape, out.layout(out.shape)))
 
 
-def threads(out: Array, *given: Array) -> tuple[int, int]:
+def threads(out: Array, *inputs: Array) -> tuple[int, int]:
     """Returns `fours.threads` for these arrays; only contiguous arrays of the same shape use four
     elements at a time.
     """
-    if all(a.shape == out.shape and a.contiguous for a in (*given, out)):
-        return fours.threads(out.size, *given, out)
+    if all(a.shape == out.shape and a.contiguous for a in (*inputs, out)):
+        return fours.threads(out.size, *inputs, out)
     return out.size, 0
 
 
@@ -376,7 +376,7 @@ def write(source: Any, out: Array) -> None:
     """out = a host or GPU array of the same shape and dtype, without a kernel. `out` is contiguous.
     """
     if isinstance(source, Array):
-        source = source if source.gpu is out.gpu else moved(out.gpu, source)
+        source = source if source.gpu is out.gpu else move(out.gpu, source)
         flat = (source if source.contiguous else source.copy()).reshape(-1).native
     else:
         flat = np.ascontiguousarray(source).reshape(-1)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..kernel import kernels_of
+from ..kernel import find_kernels
 from . import internals
 from .internals import Capability, Target
 from .kernels import CudaKernel
@@ -23,7 +23,7 @@ BLACKWELL: tuple[Capability, ...] = ((10, 0), (12, 0))
 TENSOR_CORES = (8, 0)  # the first compute capability whose tensor cores accept float32
 
 
-class Assembled(NamedTuple):
+class MachineCode(NamedTuple):
     """A kernel as machine code. `spills` are the bytes spilled to memory because the registers did
     not suffice; `stack` is the size of a thread's local arrays.
     """
@@ -38,34 +38,34 @@ class Assembled(NamedTuple):
 def kernels() -> dict[str, CudaKernel]:
     """Returns all kernels of all files in this folder, by name."""
     files = [importlib.import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([FOLDER])]
-    return {name: kernel for file in files for name, kernel in kernels_of(file).items()}
+    return {name: kernel for file in files for name, kernel in find_kernels(file).items()}
 
 
-def served(kernel: CudaKernel, dtype: str) -> tuple[Capability, ...]:
+def find_capabilities(kernel: CudaKernel, dtype: str) -> tuple[Capability, ...]:
     """Returns the compute capabilities that a kernel is checked for, as far as the installed
     compiler supports them.
     """
     least = TENSOR_CORES if kernel.tensor_cores else (0, 0)
-    wanted = CAPABILITIES[dtype] if dtype in kernel.dtypes else ()
-    return tuple(c for c in wanted if c >= least and c in internals.known())
+    candidates = CAPABILITIES[dtype] if dtype in kernel.dtypes else ()
+    return tuple(c for c in candidates if c >= least and c in internals.list_capabilities())
 
 
-def assemble(kernel: CudaKernel, dtype: Any, *capabilities: Capability) -> list[Assembled]:
+def assemble(kernel: CudaKernel, dtype: Any, *capabilities: Capability) -> list[MachineCode]:
     """Compiles a kernel for compute capabilities such as (8, 0), in the same way as for running
     there. Needs the CUDA packages, but no GPU and no driver.
     """
     targets = [internals.target(capability) for capability in capabilities]
     options = kernel._dispatcher.targetoptions
     texts = internals.ptx(kernel.function, kernel.types(dtype), options, targets)
-    return [assembled(text, target) for text, target in zip(texts, targets)]
+    return [assemble_ptx(text, target) for text, target in zip(texts, targets)]
 
 
-def assembled(ptx: str, target: Target) -> Assembled:
+def assemble_ptx(ptx: str, target: Target) -> MachineCode:
     """Compiles PTX to machine code for a compiler target."""
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
     options = LinkerOptions(arch=f"sm_{''.join(map(str, target))}", verbose=True)
     linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
-    code, said = linker.link("cubin").code, linker.get_info_log()
-    return Assembled(ptx, bytes(code), *(sum(map(int, re.findall(pattern, said))) for pattern in (
+    code, log = linker.link("cubin").code, linker.get_info_log()
+    return MachineCode(ptx, bytes(code), *(sum(map(int, re.findall(pattern, log))) for pattern in (
         r"Used (\d+) registers", r"(\d+) bytes stack frame", r"(\d+) bytes spill stores")))

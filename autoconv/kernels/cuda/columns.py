@@ -14,7 +14,7 @@ import numpy as np
 from . import array as arrays
 from .array import Array
 from .fours import width
-from .gather import divided, divisor
+from .gather import divide, divisor
 from .kernels import THREADS, BlockKernel, OnGpu, block_kernel, cuda, inline
 from .ptx import times
 from .tiles import PROCESSORS
@@ -32,7 +32,7 @@ class Spread(NamedTuple):
     """The grid of a launch, and the arguments that describe it to a kernel."""
 
     blocks: tuple[int, int]  # blocks along the rows and along the columns
-    each: int  # columns, or groups of four columns
+    columns: int  # columns, or groups of four columns
     length: int  # rows per block
     across: tuple[int, int, int]  # a divisor, like `lanes`
     lanes: tuple[int, int, int]
@@ -50,23 +50,23 @@ def spread(rows: int, columns: int, summing: bool = False) -> Spread:
     return Spread((-(-rows // length), pieces), columns, length, divisor(across), divisor(lanes))
 
 
-def over_rows(kernels: tuple[BlockKernel, ...], x: Any, *arguments: Any, beside: tuple = ()) -> None:
+def run_rows(kernels: tuple[BlockKernel, ...], x: Any, *arguments: Any, extra: tuple = ()) -> None:
     """Runs the kernel with the width that suits x (M, C) and the arrays among the arguments. The
-    arrays in `beside` do not limit the width.
+    arrays in `extra` do not limit the width.
     """
     size = _width(x, arguments)
-    blocks, *told = spread(len(x), x.shape[1] // size)
-    kernels[size // 4](blocks, x, *arguments, *beside, *told)
+    blocks, *grid = spread(len(x), x.shape[1] // size)
+    kernels[size // 4](blocks, x, *arguments, *extra, *grid)
 
 
-def summed(kernels: tuple[BlockKernel, ...], x: Any, *arguments: Any) -> Array:
+def compute_sums(kernels: tuple[BlockKernel, ...], x: Any, *arguments: Any) -> Array:
     """Runs a kernel that computes two sums over the rows. Returns the partial sums (2, P, C), one
     per block of rows.
     """
     size = _width(x, arguments)
-    blocks, *told = spread(len(x), x.shape[1] // size, summing=True)
+    blocks, *grid = spread(len(x), x.shape[1] // size, summing=True)
     partial = arrays.empty(x.gpu, (2, blocks[0], x.shape[1]), np.float64)
-    kernels[size // 4](blocks, x, *arguments, partial, *told)
+    kernels[size // 4](blocks, x, *arguments, partial, *grid)
     return partial
 
 
@@ -75,52 +75,52 @@ def _width(x: Any, arguments: tuple) -> int:
 
 
 @inline
-def place(each, across, lanes):
+def place(columns, across, lanes):
     """Returns (column, share, valid) of this thread. The thread has the rows `share`, `share +
     across`, ... of its block; `valid` is False if it has no column.
     """
-    share = divided(cuda.threadIdx.x, lanes)
+    share = divide(cuda.threadIdx.x, lanes)
     column = times(cuda.blockIdx.y, lanes[0]) + cuda.threadIdx.x - times(share, lanes[0])
-    return column, share, share < across[0] and column < each
+    return column, share, share < across[0] and column < columns
 
 
 @inline
-def run_of(share, each, length, across, column, rows):
+def find_elements(share, columns, length, across, column, rows):
     """Returns (first, count, step): the elements, or groups of four, that a thread reads of a
     matrix with `rows` rows.
     """
     first = cuda.blockIdx.x * length + share
-    left = min(rows - first, length - share)
-    count = divided(left + across[0] - 1, across) if left > 0 else 0
-    return first * each + column, count, across[0] * each
+    rest = min(rows - first, length - share)
+    count = divide(rest + across[0] - 1, across) if rest > 0 else 0
+    return first * columns + column, count, across[0] * columns
 
 
 def adding_up(size: int) -> Callable:
-    """Returns add(sums, partial, each, across, lanes): partial[q, part, column] = the block's sum
-    of sums[q] (2, size), one per thread. The threads' sums are added pairwise by halving, so the
-    order is the same in every run.
+    """Returns add(sums, partial, columns, across, lanes): partial[q, part, column] = the block's
+    sum of sums[q] (2, size), one per thread. The threads' sums are added pairwise by halving, so
+    the order is the same in every run.
     """
-    kept = (2 * size, THREADS)
+    shape = (2 * size, THREADS)
 
     @inline
-    def add(sums, partial, each, across, lanes):
-        shared, t = cuda.shared.array(kept, "float64"), cuda.threadIdx.x
+    def add(sums, partial, columns, across, lanes):
+        smem, t = cuda.shared.array(shape, "float64"), cuda.threadIdx.x
         for e in range(size):
-            shared[e, t], shared[size + e, t] = sums[0, e], sums[1, e]
-        column, share, _ = place(each, across, lanes)
+            smem[e, t], smem[size + e, t] = sums[0, e], sums[1, e]
+        column, share, _ = place(columns, across, lanes)
         left = across[0]
         while left > 1:
             half = (left + 1) // 2
-            other = t + times(half, lanes[0])
+            partner = t + times(half, lanes[0])
             cuda.syncthreads()
             if share + half < left:
                 for e in range(2 * size):
-                    shared[e, t] += shared[e, other]
+                    smem[e, t] += smem[e, partner]
             left = half
-        if share == 0 and column < each:
+        if share == 0 and column < columns:
             for e in range(size):
                 for q in range(2):
-                    partial[q, cuda.blockIdx.x, column * size + e] = shared[q * size + e, t]
+                    partial[q, cuda.blockIdx.x, column * size + e] = smem[q * size + e, t]
 
     return add
 
@@ -130,8 +130,8 @@ ADDING = COLUMNS * SHARES  # threads of such a block
 
 
 @inline
-def add_parts(partial, shared, c):
-    """shared[q, threadIdx.x] = the sum of partial[q, :, c], in the first threads of a block, one
+def add_parts(partial, smem, c):
+    """smem[q, threadIdx.x] = the sum of partial[q, :, c], in the first threads of a block, one
     per column c.
     """
     t, totals = cuda.threadIdx.x, cuda.local.array(2, "float64")
@@ -142,13 +142,13 @@ def add_parts(partial, shared, c):
             for q in range(2):
                 totals[q] += partial[q, part, c]
     for q in range(2):
-        shared[q, t] = totals[q]
+        smem[q, t] = totals[q]
     left = SHARES // 2
     while left > 0:
         cuda.syncthreads()
         if t < left * COLUMNS:
             for q in range(2):
-                shared[q, t] += shared[q, t + left * COLUMNS]
+                smem[q, t] += smem[q, t + left * COLUMNS]
         left //= 2
 
 

@@ -12,10 +12,10 @@ from .assembly import kernels
 
 
 def main() -> None:
-    known, (major, minor) = kernels(), sys.argv[1:]
+    kernels_by_name, (major, minor) = kernels(), sys.argv[1:]
     for line in sys.stdin:
         name, dtype = line.strip().split(":")
-        known[name].compile_for(dtype, (int(major), int(minor)))
+        kernels_by_name[name].compile_to_cache(dtype, (int(major), int(minor)))
         sys.stdout.write(line)
         sys.stdout.flush()
 

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 from ...arguments.shapes import Window
 from . import array as arrays
 from . import gather, tiles
-from .ending import finished, four_finished, of_columns, put, wanted
+from .ending import finish_four, finish_sum, load_scale_bias, make_epilogue, store_four
 from .fours import starts_fours
-from .fragments import COLUMNS, layout
+from .fragments import COLUMNS, make_layout
 from .gather import Gathering
 from .kernels import BlockKernel, block_kernel, cuda
 from .outer import outer
 from .pointwise import relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
-from .product import below, copying, place_of, product_kernel, summing
+from .product import copying, make_sum_locator, product_kernel, row_offset, summing
 from .ptx import load, store, times
 from .tiles import Tile, TileChoices
 
@@ -53,8 +53,8 @@ def check_countable(shape: tuple[int, ...]) -> None:
                          f"Received shape {shape}: use a smaller batch.")
 
 
-def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left: int, right: int, arrays: tuple,
-         least: int = 0) -> tuple[BlockKernel, Tile]:
+def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left: int, right: int,
+         arrays: tuple, least: int = 0) -> tuple[BlockKernel, Tile]:
     """Chooses a kernel of a family, and its tile, for a result of this shape (rows, columns) per
     group. Its sums over `length` may be split into partial sums if they have more stages than
     `least`.
@@ -72,55 +72,55 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left
     return (kernels.tensor if tensor_cores else kernels.exact)[number], several[number]
 
 
-def _gathered(turned: bool) -> Callable:
-    """y (count, F) = the gathered rows of x times w, with the operations of `does` applied
-    (ending.py). Each group has its own part of F. If `turned`, w belongs to the convolution whose
-    input gradient is computed.
+def _make_gathered_product(transpose: bool) -> Callable:
+    """y (count, F) = the gathered rows of x times w, with the operations of `epilogue` applied
+    (ending.py). Each group has its own part of F. If `transpose`, w belongs to the convolution
+    whose input gradient is computed.
 
     `lengths`: the elements in a row of y, in a group's part of it, in a row of w, in a group's part
     of it. `cut`: the number of partial sums, and the stages in each; y then has a (count, F) array
     per partial sum.
     """
     def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
-        at = layout(tile, False, turned)
-        locate, where = gather.rows_of(tile, False), place_of(tile)
-        run = summing(tensor_cores, tile, at, gather.filling(tile, at, copying(tensor_cores, tile), turned))
+        layout = make_layout(tile, False, transpose)
+        locate, find_sum = gather.make_row_locator(tile, False), make_sum_locator(tile)
+        run = summing(tensor_cores, tile, layout, gather.filling(tile, layout, copying(tensor_cores, tile), transpose))
         rows, columns, depth, whole = tile.rows, tile.columns, tile.depth, tile.widths[1] == 4
-        size, height, places_size = at.size * tile.stages, tile.warp_rows // 8, 4 * tile.rows
+        size, height, places_size = layout.size * tile.stages, tile.warp_rows // 8, 4 * tile.rows
 
         @product_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], T[::1], int64,"
-                        f" UniTuple(int64, 4), {gather.SIGNATURE}, UniTuple(int64, 2), int64)", name, tile,
-                        tensor_cores)
-        def product(x, w, b, scale, other, y, count, lengths, sizes, steps, divisors, cut, does):
-            shared, places = cuda.shared.array(size, x.dtype, 128), cuda.shared.array(places_size, "int32", 16)
+                        f" UniTuple(int64, 4), {gather.SIGNATURE}, UniTuple(int64, 2), int64)",
+                        name, tile, tensor_cores)
+        def product(x, w, b, scale, operand, y, count, lengths, sizes, steps, divisors, cut, epilogue):
+            smem, places = cuda.shared.array(size, x.dtype, 128), cuda.shared.array(places_size, "int32", 16)
             sums = cuda.local.array((height, COLUMNS), x.dtype)
             group, part, begin = cuda.blockIdx.z // cut[0], cuda.blockIdx.z % cut[0], cuda.blockIdx.y * columns
             skipped = part * cut[1]
             locate(places, count, group * sizes[3], sizes, steps, divisors)
             source = (x, w, places, skipped, begin, lengths[1], group * lengths[3], lengths[2], sizes, steps, divisors)
-            run(shared, min(cut[1], (sizes[4] + depth - 1) // depth - skipped), source, sums)
-            m, n, mine = where()
+            run(smem, min(cut[1], (sizes[4] + depth - 1) // depth - skipped), source, sums)
+            m, n, valid = find_sum()
             m, n = m + cuda.blockIdx.x * rows, n + begin
-            to = times(part, count) * lengths[0]
+            start = times(part, count) * lengths[0]
             for c in range(0, COLUMNS, 4):
-                room = lengths[1] - n - c
-                if mine and room > 0:
+                rest = lengths[1] - n - c
+                if valid and rest > 0:
                     column = group * lengths[1] + n + c
-                    of_these = of_columns(b, scale, column, room, does)
+                    affine = load_scale_bias(b, scale, column, rest, epilogue)
                     for r in range(height):
-                        if m + below(r) < count:
-                            here = times(m + below(r), lengths[0]) + column
+                        if m + row_offset(r) < count:
+                            here = times(m + row_offset(r), lengths[0]) + column
                             four = sums[r, c], sums[r, c + 1], sums[r, c + 2], sums[r, c + 3]
-                            four = four_finished(four, of_these, here, other, room, whole, does)
-                            put(y, to + here, four, room, whole)
+                            four = finish_four(four, affine, here, operand, rest, whole, epilogue)
+                            store_four(y, start + here, four, rest, whole)
 
         return product
 
     return make
 
 
-_FORWARD = family("forward", _gathered(False), tiles.FORWARD)
-_INPUT_GRADIENT = family("input_gradient", _gathered(True), tiles.INPUT_GRADIENT)
+_FORWARD = family("forward", _make_gathered_product(False), tiles.FORWARD)
+_INPUT_GRADIENT = family("input_gradient", _make_gathered_product(True), tiles.INPUT_GRADIENT)
 _WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT)
 
 
@@ -129,12 +129,12 @@ def _adding(shares: int, lanes: int) -> BlockKernel:
     (parts, size_b). Each share of a block's threads adds its partial sums in order; then the shares
     are added by halving.
 
-    A block computes `lanes` elements of the totals. `does` (ending.py) selects the operations on
-    total, whose rows have `filters` elements, a divisor.
+    A block computes `lanes` elements of the totals. `epilogue` (ending.py) selects the operations
+    on total, whose rows have `filters` elements, a divisor.
     """
     @block_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], T[::1], T[::1], int64, int64,"
                   " int64, UniTuple(int64, 3), int64)", lanes * shares, f"add_parts_{shares}")
-    def run(partial, partial_b, b, scale, other, total, total_b, parts, size, size_b, filters, does):
+    def run(partial, partial_b, b, scale, operand, total, total_b, parts, size, size_b, filters, epilogue):
         lane, share = cuda.threadIdx.x % lanes, cuda.threadIdx.x // lanes
         i = cuda.blockIdx.x * lanes + lane
         item = partial.dtype.type(0)
@@ -144,17 +144,17 @@ def _adding(shares: int, lanes: int) -> BlockKernel:
             elif i < size + size_b:
                 item += load(partial_b, times(part, size_b) + i - size)
         if shares > 1:
-            shared, half = cuda.shared.array((shares, lanes), partial.dtype), shares // 2
-            shared[share, lane] = item
+            smem, half = cuda.shared.array((shares, lanes), partial.dtype), shares // 2
+            smem[share, lane] = item
             while half > 0:
                 cuda.syncthreads()
                 if share < half:
-                    item += shared[share + half, lane]
-                    shared[share, lane] = item
+                    item += smem[share + half, lane]
+                    smem[share, lane] = item
                 half //= 2
         if share == 0 and i < size:
-            column = i - times(gather.divided(i, filters), filters[0])
-            store(total, i, finished(item, column, i, b, scale, other, does))
+            column = i - times(gather.divide(i, filters), filters[0])
+            store(total, i, finish_sum(item, column, i, b, scale, operand, epilogue))
         elif share == 0 and i < size + size_b:
             store(total_b, i - size, item)
 
@@ -171,51 +171,51 @@ _ADD_PARTS = tuple(kernel for kernel, _ in _ADDING.values())
 @block_kernel("(const T[:,::1], T[:,::1])", LANES * SHARES)
 def _channel_sums(rows, partial):
     """partial (parts, F) = partial sums of rows (M, F), each over its share of the rows."""
-    shared = cuda.shared.array((SHARES, LANES), rows.dtype)
+    smem = cuda.shared.array((SHARES, LANES), rows.dtype)
     lane, share = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     part, parts, f = cuda.blockIdx.y, partial.shape[0], cuda.blockIdx.x * LANES + lane
     item = rows.dtype.type(0)
     for i in range(rows.shape[0] * part // parts + share, rows.shape[0] * (part + 1) // parts, SHARES):
         if f < rows.shape[1]:
             item += rows[i, f]
-    shared[share, lane] = item
+    smem[share, lane] = item
     cuda.syncthreads()
     if share == 0 and f < rows.shape[1]:
-        for other in range(1, SHARES):
-            item += shared[other, lane]
+        for k in range(1, SHARES):
+            item += smem[k, lane]
         partial[part, f] = item
 
 
-def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering, lengths: tuple[int, int, int, int],
-            **ending: Any) -> None:
+def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering,
+            lengths: tuple[int, int, int, int], **ending: Any) -> None:
     """Runs the kernel of a family that suits the arguments: y (..., F) = gathered x times w, with
-    the operations of `wanted` applied. Long sums with few tiles are split into partial sums.
+    the operations of `make_epilogue` applied. Long sums with few tiles are split into partial sums.
     """
     count, groups, items = math.prod(y.shape[:-1]), lengths[0] // lengths[1], gathering.sizes[4]
-    *arrays_of_ending, does = wanted(w, **ending)
+    *operands, epilogue = make_epilogue(w, **ending)
     kernel, tile = pick(kernels, (count, lengths[1]), groups, items, gathering.sizes[3],
-                        math.gcd(lengths[1], lengths[3]), (x, w, y, arrays_of_ending[-1]), tiles.LONG)
+                        math.gcd(lengths[1], lengths[3]), (x, w, y, operands[-1]), tiles.LONG)
     down, along = tiles.blocks(tile, count, lengths[1])
-    parts, each = tiles.cut(tile, down * along * groups, items, tiles.LONG)
+    parts, stages = tiles.cut(tile, down * along * groups, items, tiles.LONG)
     out = y if parts == 1 else arrays.empty(y.gpu, (parts, y.size), y.dtype)
-    kernel((down, along, groups * parts), x.reshape(-1), w.reshape(-1), *arrays_of_ending, out.reshape(-1), count,
-           lengths, *gathering, (parts, each), does if parts == 1 else 0)
+    kernel((down, along, groups * parts), x.reshape(-1), w.reshape(-1), *operands, out.reshape(-1),
+           count, lengths, *gathering, (parts, stages), epilogue if parts == 1 else 0)
     if parts > 1:
         add_parts(out, y, **ending)
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`.
-    `scale` (F,) multiplies w. With `other` of y's shape, the result is max(y + other, 0).
+    `scale` (F,) multiplies w. With `addend` of y's shape, the result is max(y + addend, 0).
     """
-    filters, each = y.shape[3], y.shape[3] // groups
+    filters, per_group = y.shape[3], y.shape[3] // groups
     _launch(_FORWARD, x, w, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
-            (filters, each, filters, each), b=b, scale=scale, added=other, relu=relu or other is not None)
+            (filters, per_group, filters, per_group), b=b, scale=scale, addend=addend, relu=relu or addend is not None)
 
 
-def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
+def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
     """`conv2d` for calls that need no gradient; on a GPU there is no difference."""
-    conv2d(x, w, b, y, window, groups, relu, scale, other)
+    conv2d(x, w, b, y, window, groups, relu, scale, addend)
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
@@ -233,9 +233,9 @@ def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> N
 
 
 def _input_gradient(dy, w, dx, window: Window, groups: int, **ending: Any) -> None:
-    filters, each = dy.shape[3], dy.shape[3] // groups
-    _launch(_INPUT_GRADIENT, dy, w, dx, gather.backward(dy.shape, dx.shape[1:3], window, each),
-            (dx.shape[3], w.shape[2], filters, each), **ending)
+    filters, per_group = dy.shape[3], dy.shape[3] // groups
+    _launch(_INPUT_GRADIENT, dy, w, dx, gather.backward(dy.shape, dx.shape[1:3], window, per_group),
+            (dx.shape[3], w.shape[2], filters, per_group), **ending)
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
@@ -244,21 +244,21 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     outer_product(_WEIGHT_GRADIENT, x, (dy,), dw, db, gathering, math.prod(dy.shape[:3]), groups)
 
 
-def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gathering: Gathering, count: int,
-                  groups: int = 1) -> None:
+def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gathering: Gathering,
+                  count: int, groups: int = 1) -> None:
     """Runs the kernel of a family that suits the arguments: dw and db from the windows of `count`
     pixels and their gradients. The arrays `dy` define the gradients: (dy,), or (y, winner, dy) of a
     pooling.
     """
-    items, filters, each = gathering.sizes[4], db.size, db.size // groups
-    kernel, tile = pick(kernels, (items + 1, each), groups, count, dw.shape[2], each, (x, *dy, dw, db))
-    down, along = tiles.blocks(tile, items + 1, each)
+    items, filters, per_group = gathering.sizes[4], db.size, db.size // groups
+    kernel, tile = pick(kernels, (items + 1, per_group), groups, count, dw.shape[2], per_group, (x, *dy, dw, db))
+    down, along = tiles.blocks(tile, items + 1, per_group)
     parts, stages = tiles.cut(tile, down * along * groups, count)
     partial, partial_b = dw, db
     if parts > 1:
         partial, partial_b = (arrays.empty(x.gpu, (parts, a.size), a.dtype) for a in (dw, db))
     kernel((down, along, groups * parts), x.reshape(-1), *(a.reshape(-1) for a in dy), partial.reshape(-1),
-           partial_b.reshape(-1), count, stages * tile.depth, (filters, each, parts), *gathering)
+           partial_b.reshape(-1), count, stages * tile.depth, (filters, per_group, parts), *gathering)
     if parts > 1:
         add_parts(partial, dw, partial_b, db)
 
@@ -273,15 +273,15 @@ def channel_sums(dy, db) -> None:
 
 def add_parts(partial, total, partial_b=None, total_b=None, **ending: Any) -> None:
     """total = the sum of partial (parts, ...), added in a fixed order; total_b likewise. Operations
-    on total (..., F) are passed as in `wanted`.
+    on total (..., F) are passed as in `make_epilogue`.
     """
     if total_b is None:
         partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]
     parts, size, size_b = partial.shape[0], total.size, total_b.size
-    kernel, lanes = next(found for most, found in _ADDING.items() if parts <= most)
-    *arrays_of_ending, does = wanted(partial, **ending)
-    kernel((-(-(size + size_b) // lanes),), *(a.reshape(-1) for a in (partial, partial_b)), *arrays_of_ending,
-           *(a.reshape(-1) for a in (total, total_b)), parts, size, size_b, gather.divisor(total.shape[-1]), does)
+    kernel, lanes = next(choice for most, choice in _ADDING.items() if parts <= most)
+    *operands, epilogue = make_epilogue(partial, **ending)
+    kernel((-(-(size + size_b) // lanes),), *(a.reshape(-1) for a in (partial, partial_b)), *operands,
+           *(a.reshape(-1) for a in (total, total_b)), parts, size, size_b, gather.divisor(total.shape[-1]), epilogue)
 
 
 def bias(b, like):

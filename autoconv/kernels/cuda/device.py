@@ -38,16 +38,16 @@ class CudaDevice(Device):
         self._arrays: ModuleType = self.module("array")
         self._gpu = self.module("runtime").gpu(index)
 
-    def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
-        self._prepare(self.module("joining").with_joint(found), report)
+    def prepare(self, kernels: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+        self._prepare(self.module("joining").add_joint_kernels(kernels), report)
 
     def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
         # on a GPU, the caller waits for all kernels
         self._prepare(list(missing), lambda done, total: None)
 
-    def _prepare(self, found: list[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+    def _prepare(self, kernels: list[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
         self._gpu.enter()
-        self.module("kernels").prepare(found, report)
+        self.module("kernels").prepare(kernels, report)
 
     def import_ahead(self) -> None:
         """Does nothing: the compiler was imported when the GPU was opened."""
@@ -67,11 +67,11 @@ class CudaDevice(Device):
         """Returns the number of bytes that can still be allocated."""
         return self._gpu.memory_left()
 
-    def has_room_for(self, size: int) -> bool:
+    def can_hold(self, size: int) -> bool:
         return size <= SHARE * self.memory_left()
 
-    def when_short(self, give_back: Callable[[], object]) -> None:
-        self._gpu.when_short(give_back)
+    def on_low_memory(self, release: Callable[[], object]) -> None:
+        self._gpu.on_low_memory(release)
 
     def transfer(self, source: Any, out: Any) -> None:
         if isinstance(out, np.ndarray):
@@ -110,12 +110,12 @@ class CudaDevice(Device):
         if not isinstance(array, own):
             return self._arrays.put(self._gpu, real_numbers(array, dtype))
         if array.gpu is not self._gpu:
-            array = self._arrays.moved(self._gpu, array)
+            array = self._arrays.move(self._gpu, array)
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array if array.contiguous else array.copy()
 
-    def placed(self, array: Any, dtype: Any = None) -> Any:
+    def place_data(self, array: Any, dtype: Any = None) -> Any:
         return self.asarray(array, dtype)
 
     def writes_to(self, array: Any) -> bool:
@@ -123,7 +123,7 @@ class CudaDevice(Device):
 
     def constant(self, array: np.ndarray) -> Any:
         # copied only once, outside the recording, so that the recording stays complete
-        with trace.aside():
+        with trace.suspend_recording():
             return self.asarray(array)
 
     def from_dlpack(self, producer: Any) -> Any:
@@ -136,11 +136,11 @@ class CudaDevice(Device):
         """Waits until all launches are complete."""
         self._gpu.synchronize()
 
-    def elapsed(self, run: Callable[[], Any], repeats: int) -> float:
-        """Returns the seconds that one `run()` keeps the GPU busy, measured by the GPU's clock: the
-        mean of `repeats` consecutive runs.
+    def measure_time(self, work: Callable[[], Any], repeats: int) -> float:
+        """Returns the seconds that one `work()` keeps the GPU busy, measured by the GPU's clock:
+        the mean of `repeats` consecutive runs.
         """
-        return self.module("timing").elapsed(self._gpu, run, repeats)
+        return self.module("timing").measure_time(self._gpu, work, repeats)
 
 
 def get(index: int) -> CudaDevice:
@@ -154,7 +154,7 @@ def get(index: int) -> CudaDevice:
 
 def usable() -> bool:
     """Whether the first GPU can be used. Without a GPU, this costs next to nothing."""
-    if not driver.installed():
+    if not driver.is_installed():
         return False
     try:
         driver.check(0)
@@ -178,36 +178,36 @@ def versions() -> dict[str, str | None]:
     location of NVVM; None for anything missing. Returns {} if numba-cuda is not installed. Needs no
     GPU, and does not import Numba.
     """
-    if not driver.installed():
+    if not driver.is_installed():
         return {}
     packages = ("numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder")
     libraries.missing_part()  # this may find a toolkit
-    nvvm = libraries.loaded("nvvm")
+    nvvm = libraries.load_library("nvvm")
     home = libraries.variable()
     has_driver = not isinstance(driver.library(), int | None)
     return {
         **{package: driver.installed_version(package) for package in packages},
         "driver": "for CUDA {}.{}".format(*driver.version()) if has_driver else None,
         "nvrtc": libraries.version("nvrtc"), "nvjitlink": libraries.version("nvJitLink"),
-        "nvvm": None if nvvm is None else nvvm.abs_path, **({} if home is None else {"toolkit": os.environ[home]}),
-    }
+        "nvvm": None if nvvm is None else nvvm.abs_path,
+    **({} if home is None else {"toolkit": os.environ[home]}), }
 
 
 def describe_all() -> dict[str, str]:
     """Returns a description of each GPU by name, or the reason why it cannot be used. The dict has
     at least the key "cuda".
     """
-    found = {}
+    descriptions = {}
     for index in range(max(1, count())):
         name = f"cuda:{index}" if index else "cuda"
         try:
             check(index)
         except DeviceError as error:
-            found[name] = f"no: {error}"
+            descriptions[name] = f"no: {error}"
             continue
-        facts = describe(index)
-        found[name] = ", ".join([facts.pop("name"), *(f"{k.replace('_', ' ')} {v}" for k, v in facts.items())])
-    return found
+        gpu = describe(index)
+        descriptions[name] = ", ".join([gpu.pop("name"), *(f"{k.replace('_', ' ')} {v}" for k, v in gpu.items())])
+    return descriptions
 
 
 def describe(index: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ Place = tuple[int, int]  # a device type and a device number
 # Byte offset of the device in the structure inside a capsule of this name: after the address of the
 # elements. In the newer structure, a version, two pointers and flags, of eight bytes each, also
 # precede it.
-_DEVICE_AT = {b"dltensor": 8, b"dltensor_versioned": 40}
+_DEVICE_OFFSETS = {b"dltensor": 8, b"dltensor_versioned": 40}
 
 _is_valid = ctypes.pythonapi.PyCapsule_IsValid
 _is_valid.argtypes, _is_valid.restype = [ctypes.py_object, ctypes.c_char_p], ctypes.c_int
@@ -28,13 +28,13 @@ _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.argtypes, _pointer.restype = [ctypes.py_object, ctypes.c_char_p], ctypes.c_void_p
 
 
-def capsule(stand_in: np.ndarray, place: Place, max_version: tuple[int, int] | None) -> Any:
+def make_capsule(stand_in: np.ndarray, place: Place, max_version: tuple[int, int] | None) -> Any:
     """Returns a capsule for `__dlpack__`, for elements at the stand-in's address that are on
     another device.
     """
-    made = _asked(stand_in, max_version=max_version)
-    _device(made)[:] = place
-    return made
+    capsule = _request_capsule(stand_in, max_version=max_version)
+    _device(capsule)[:] = place
+    return capsule
 
 
 def stand_in(producer: Any, stream: int | None) -> tuple[np.ndarray, bool]:
@@ -44,32 +44,32 @@ def stand_in(producer: Any, stream: int | None) -> tuple[np.ndarray, bool]:
 
     All further launches on `stream` wait for the producer's earlier launches.
     """
-    made = _asked(producer, stream=stream, max_version=(1, 0))
-    device = _device(made)
-    before = tuple(device)
+    capsule = _request_capsule(producer, stream=stream, max_version=(1, 0))
+    device = _device(capsule)
+    original = tuple(device)
     device[:] = CPU, 0
     try:
-        untold = bool(_is_valid(made, b"dltensor"))
-        taken = np.from_dlpack(_Producer(made))
-        return taken, untold or taken.flags.writeable
+        is_unversioned = bool(_is_valid(capsule, b"dltensor"))
+        array = np.from_dlpack(_Producer(capsule))
+        return array, is_unversioned or array.flags.writeable
     finally:
-        device[:] = before  # the producer may read it when it frees the memory
+        device[:] = original  # the producer may read it when it frees the memory
 
 
 class _Producer:
     """Passes a capsule to NumPy."""
 
-    def __init__(self, made: Any) -> None:
-        self._made = made
+    def __init__(self, capsule: Any) -> None:
+        self._capsule = capsule
 
     def __dlpack__(self, **_: Any) -> Any:
-        return self._made
+        return self._capsule
 
     def __dlpack_device__(self) -> Place:
         return CPU, 0
 
 
-def _asked(producer: Any, max_version: tuple[int, int] | None, **options: Any) -> Any:
+def _request_capsule(producer: Any, max_version: tuple[int, int] | None, **options: Any) -> Any:
     """Requests a DLPack capsule, in the older format if the package does not support versioned
     capsules.
     """
@@ -78,11 +78,11 @@ def _asked(producer: Any, max_version: tuple[int, int] | None, **options: Any) -
     return producer.__dlpack__(**options)
 
 
-def _device(made: Any) -> Any:
+def _device(capsule: Any) -> Any:
     """Returns the device type and number in a capsule, as two writeable integers."""
-    for name, at in _DEVICE_AT.items():
-        if _is_valid(made, name):
-            return (ctypes.c_int32 * 2).from_address(_pointer(made, name) + at)
+    for name, offset in _DEVICE_OFFSETS.items():
+        if _is_valid(capsule, name):
+            return (ctypes.c_int32 * 2).from_address(_pointer(capsule, name) + offset)
     raise BufferError("__dlpack__ must return a capsule that has not been consumed yet. "
-                      f"Received: {made!r}.")
+                      f"Received: {capsule!r}.")
 

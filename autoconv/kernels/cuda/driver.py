@@ -19,7 +19,7 @@ _ORDINAL = 9  # the driver's pointer attribute for the number of the GPU that ho
 _NO_DEVICE = 100  # the driver's error code if it is installed but finds no GPU
 
 
-def installed() -> bool:
+def is_installed() -> bool:
     """Whether numba-cuda is installed."""
     return importlib.util.find_spec("numba_cuda") is not None
 
@@ -75,14 +75,14 @@ def memory(index: int) -> int:
     return size.value
 
 
-def gpu_of(address: int) -> int:
+def find_gpu(address: int) -> int:
     """Returns the number of the GPU that holds the memory at this address."""
     return _ask("cuPointerGetAttribute", _ORDINAL, ctypes.c_uint64(address))
 
 
-def reaches(index: int, other: int) -> bool:
+def can_access(index: int, peer: int) -> bool:
     """Whether a GPU can directly access the memory of another one."""
-    return _ask("cuDeviceCanAccessPeer", *(_ask("cuDeviceGet", number) for number in (index, other))) != 0
+    return _ask("cuDeviceCanAccessPeer", *(_ask("cuDeviceGet", gpu) for gpu in (index, peer))) != 0
 
 
 def toolkit() -> int:
@@ -101,7 +101,7 @@ def check(index: int) -> None:
 
 def _problem(index: int) -> str | None:
     """Returns why GPU number `index` cannot be used, and the remedy; None if it can be used."""
-    if not installed():
+    if not is_installed():
         return "the package numba-cuda is not installed. Install it with pip install 'autoconv[cuda]'."
     if library() is None:
         return ("no NVIDIA driver was found. Install one from nvidia.com/drivers, or with your "
@@ -113,8 +113,8 @@ def _problem(index: int) -> str | None:
         return (f"the NVIDIA driver does not start (error {library()}). Check that nvidia-smi "
                 "runs; after a driver update, restart the machine.")
     if version()[0] < toolkit():
-        return (f"the NVIDIA driver is too old: it runs CUDA {_dotted(version())}, and CUDA "
-                f"{toolkit()}.0 is needed. Update the driver, or install a matching package with "
+        return (f"the NVIDIA driver is too old: it runs CUDA {_format_version(version())}, and "
+                f"CUDA {toolkit()}.0 is needed. Update the driver, or install a matching package with "
                 f"pip install 'numba-cuda[cu{version()[0]}]'.")
     missing = libraries.missing_part()
     if missing is not None:
@@ -124,8 +124,8 @@ def _problem(index: int) -> str | None:
         return (f"there is no GPU number {index}: the driver finds {count()}. Use "
                 f"'cuda:0'..'cuda:{count() - 1}'.")
     if capability(index) < OLDEST:
-        return (f"{name(index)} is too old: it has compute capability {_dotted(capability(index))}, and "
-                f"{_dotted(OLDEST)} is needed (a T4, or newer).")
+        return (f"{name(index)} is too old: it has compute capability {_format_version(capability(index))}, and "
+                f"{_format_version(OLDEST)} is needed (a T4, or newer).")
     return None
 
 
@@ -143,5 +143,5 @@ def _call(function: str, *arguments: Any) -> None:
                           "nvidia-smi runs; after a driver update, restart the machine.")
 
 
-def _dotted(version: tuple[int, int]) -> str:
+def _format_version(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"

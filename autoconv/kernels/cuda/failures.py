@@ -23,8 +23,8 @@ def code(error: BaseException | str) -> str:
     """Returns the driver's name of an error, such as CUDA_ERROR_INVALID_VALUE; empty if the driver
     did not cause the error.
     """
-    found = re.search(r"CUDA_ERROR_\w+", str(error))
-    return found[0] if found else ""
+    match = re.search(r"CUDA_ERROR_\w+", str(error))
+    return match[0] if match else ""
 
 
 def sentence(error: BaseException | str) -> str:
@@ -43,26 +43,26 @@ def sentence(error: BaseException | str) -> str:
             "with the output of `autoconv info`.")
 
 
-def checked(answer: tuple, doing: str) -> tuple[Any, ...]:
+def check_result(answer: tuple, action: str) -> tuple[Any, ...]:
     """Returns the results of a cuda-bindings function without its error code. Raises DeviceError if
-    that code is not 0; `doing` names the action that failed.
+    that code is not 0; `action` names the action that failed.
     """
     error, *values = answer
     if int(error):
         raise DeviceError(sentence(error.name) if error.name in ENDINGS else
-                          f"NVIDIA's driver could not {doing}: {error.name}.")
+                          f"NVIDIA's driver could not {action}: {error.name}.")
     return tuple(values)
 
 
 class Failures:
-    """Inside `with failures:`, driver errors are raised as DeviceError. `ended()` is called after a
-    fatal error, when every later call would fail too.
+    """Inside `with failures:`, driver errors are raised as DeviceError. `on_fatal()` is called
+    after a fatal error, when every later call would fail too.
     """
 
-    __slots__ = ("_ended",)
+    __slots__ = ("_on_fatal",)
 
-    def __init__(self, ended: Callable[[], None]) -> None:
-        self._ended = ended
+    def __init__(self, on_fatal: Callable[[], None]) -> None:
+        self._on_fatal = on_fatal
 
     def __enter__(self) -> None:
         pass
@@ -71,6 +71,6 @@ class Failures:
         if error is None or not code(error):
             return
         if code(error) in ENDINGS:
-            self._ended()
+            self._on_fatal()
         if not isinstance(error, DeviceError):
             raise DeviceError(sentence(error)) from error

@@ -20,19 +20,19 @@ def adopt(gpu: Gpu, interface: dict[str, Any], owner: Any) -> Any:
     copy. Raises DeviceError for memory of another GPU.
     """
     gpu.enter()
-    where = driver.gpu_of(interface["data"][0])
-    if where != gpu.index and 0 not in interface["shape"]:
-        raise DeviceError(f"This array is on GPU number {where}. Received it for GPU number "
-                          f"{gpu.index}. Use device='cuda:{where}', then .to('cuda:{gpu.index}').")
+    index = driver.find_gpu(interface["data"][0])
+    if index != gpu.index and 0 not in interface["shape"]:
+        raise DeviceError(f"This array is on GPU number {index}. Received it for GPU number "
+                          f"{gpu.index}. Use device='cuda:{index}', then .to('cuda:{gpu.index}').")
     return cuda.from_cuda_array_interface(interface, owner=owner)
 
 
-def seen(interface: dict[str, Any], owner: Any) -> np.ndarray:
+def as_numpy(interface: dict[str, Any], owner: Any) -> np.ndarray:
     """Returns a NumPy array over such memory. The host must not access its elements."""
-    return np.asarray(_Shown(interface, owner))
+    return np.asarray(_ArrayInterface(interface, owner))
 
 
-class _Shown:
+class _ArrayInterface:
     """Passes a memory description to NumPy."""
 
     def __init__(self, interface: dict[str, Any], owner: Any) -> None:

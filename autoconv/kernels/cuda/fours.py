@@ -66,10 +66,10 @@ def vector_kernel(signature: str, name: str, size: int) -> Callable[[Callable], 
     with four elements are not compiled for float64, which is only used as a reference.
     """
     def make(function: Callable) -> ItemKernel:
-        made = ItemKernel(function, signature, f"{name}_{size}")
+        kernel = ItemKernel(function, signature, f"{name}_{size}")
         if size > 1:
-            made.dtypes = ("float32",)
-        return made
+            kernel.dtypes = ("float32",)
+        return kernel
 
     return make
 

@@ -18,13 +18,13 @@ COLUMNS = 8  # columns that a thread holds
 
 
 class Layout(NamedTuple):
-    """The layout of a stage: A begins at 0, B at `b`. If `a_along` (`b_along`), each row in memory
-    runs along the sum, one per row of A (column of B); otherwise there is one row in memory per
-    element of the sum. These rows have `a_row` and `b_row` elements.
+    """The layout of a stage: A begins at 0, B at `b`. If `a_k_major` (`b_k_major`), each row in
+    memory runs along the sum, one per row of A (column of B); otherwise there is one row in memory
+    per element of the sum. These rows have `a_row` and `b_row` elements.
     """
 
-    a_along: bool
-    b_along: bool
+    a_k_major: bool
+    b_k_major: bool
     a_row: int
     b_row: int
     b: int
@@ -32,23 +32,23 @@ class Layout(NamedTuple):
 
     @property
     def place_a(self) -> Callable:
-        return placing(self.a_along, self.a_row)
+        return placing(self.a_k_major, self.a_row)
 
     @property
     def place_b(self) -> Callable:
-        return placing(self.b_along, self.b_row)
+        return placing(self.b_k_major, self.b_row)
 
 
-def layout(tile: Tile, a_across: bool, b_along: bool) -> Layout:
+def make_layout(tile: Tile, a_across: bool, b_k_major: bool) -> Layout:
     """Returns the layout for A with the sum along its rows in memory, or across them if `a_across`,
-    and for B with the sum across its rows, or along them if `b_along`.
+    and for B with the sum across its rows, or along them if `b_k_major`.
     """
-    a_row, b_row = (tile.rows if a_across else tile.depth), (tile.depth if b_along else tile.columns)
+    a_row, b_row = (tile.rows if a_across else tile.depth), (tile.depth if b_k_major else tile.columns)
     b = tile.depth * tile.rows
-    return Layout(not a_across, b_along, a_row, b_row, b, b + tile.depth * tile.columns)
+    return Layout(not a_across, b_k_major, a_row, b_row, b, b + tile.depth * tile.columns)
 
 
-def placing(along: bool, length: int) -> Callable:
+def placing(k_major: bool, length: int) -> Callable:
     """Returns place(row, item, further): the position in a stage of an element of a factor whose
     rows in memory have `length` elements. `further` rows are added to `row`; it must be a multiple
     of a power of two above `row`, so that most of the position is computed once for several rows.
@@ -58,103 +58,103 @@ def placing(along: bool, length: int) -> Callable:
     sum, it reads eight elements from each of four rows, which also fill the 32 banks.
     """
     @inline
-    def place_along(row, item, further):
+    def place_k_major(row, item, further):
         return ((row * length + item ^ (row >> 2 & 7) << 2) ^ (further >> 2 & 7) << 2) + further * length
 
     @inline
     def place_across(row, item, further):
         return (row * length + (item ^ (row & 3) << 3) ^ (further & 3) << 3) + further * length
 
-    return place_along if along else place_across
+    return place_k_major if k_major else place_across
 
 
-def operands_of_a(tile: Tile, at: Layout) -> Callable:
-    """Returns fetch(shared, a, lane, k, to), which reads a warp's rows of A for eight elements of
+def operands_of_a(tile: Tile, layout: Layout) -> Callable:
+    """Returns fetch(smem, a, lane, k, out), which reads a warp's rows of A for eight elements of
     the sum, from number k on, as tensor cores need them: four operands per 16 rows. The warp's part
     begins at `a`.
     """
-    length, fours, sixteens = at.a_row, tile.warp_rows // 32, tile.warp_rows // 16
-    place = at.place_a
+    length, fours, sixteens = layout.a_row, tile.warp_rows // 32, tile.warp_rows // 16
+    place = layout.place_a
     load = load_matrices(*((i // 2 * 32 + i % 2 * 2) * length for i in range(sixteens)))
 
     @inline
-    def along(shared, a, lane, k, to):
-        load(shared, a + (place(lane % 8 * 4 + lane // 8 % 2, lane // 16 * 4, 0) ^ k), to)
+    def fetch_k_major(smem, a, lane, k, out):
+        load(smem, a + (place(lane % 8 * 4 + lane // 8 % 2, lane // 16 * 4, 0) ^ k), out)
 
     @inline
-    def across(shared, a, lane, k, to):
+    def fetch_across(smem, a, lane, k, out):
         first = a + place(lane % 4, lane // 4 * 4, 0) + k * length
         for i in range(fours):
-            to[8 * i], to[8 * i + 1], to[8 * i + 4], to[8 * i + 5] = load4(shared, first + 32 * i)
-            to[8 * i + 2], to[8 * i + 3], to[8 * i + 6], to[8 * i + 7] = load4(shared, first + 4 * length + 32 * i)
+            out[8 * i], out[8 * i + 1], out[8 * i + 4], out[8 * i + 5] = load4(smem, first + 32 * i)
+            out[8 * i + 2], out[8 * i + 3], out[8 * i + 6], out[8 * i + 7] = load4(smem, first + 4 * length + 32 * i)
 
-    return along if at.a_along else across
+    return fetch_k_major if layout.a_k_major else fetch_across
 
 
-def operands_of_b(at: Layout) -> Callable:
-    """Returns fetch(shared, b, lane, k, to), which does the same for a warp's columns of B: two
+def operands_of_b(layout: Layout) -> Callable:
+    """Returns fetch(smem, b, lane, k, out), which does the same for a warp's columns of B: two
     operands per eight columns.
     """
-    length, place = at.b_row, at.place_b
+    length, place = layout.b_row, layout.place_b
     load = load_matrices(0, 2 * length)
 
     @inline
-    def along(shared, b, lane, k, to):
-        load(shared, b + (place(lane % 8 * 4 + lane // 16, lane // 8 % 2 * 4, 0) ^ k), to)
+    def fetch_k_major(smem, b, lane, k, out):
+        load(smem, b + (place(lane % 8 * 4 + lane // 16, lane // 8 % 2 * 4, 0) ^ k), out)
 
     @inline
-    def across(shared, b, lane, k, to):
+    def fetch_across(smem, b, lane, k, out):
         first = b + place(lane % 4, lane // 4 * 4, 0) + k * length
-        to[0], to[2], to[4], to[6] = load4(shared, first)
-        to[1], to[3], to[5], to[7] = load4(shared, first + 4 * length)
+        out[0], out[2], out[4], out[6] = load4(smem, first)
+        out[1], out[3], out[5], out[7] = load4(smem, first + 4 * length)
 
-    return along if at.b_along else across
+    return fetch_k_major if layout.b_k_major else fetch_across
 
 
-def lines_of_a(tile: Tile, at: Layout) -> Callable:
-    """Returns fetch(shared, a, lane, k, to): to[i, r] = element k + i of the sum in this thread's
+def lines_of_a(tile: Tile, layout: Layout) -> Callable:
+    """Returns fetch(smem, a, lane, k, out): out[i, r] = element k + i of the sum in this thread's
     row r of A, for four elements.
     """
-    read = _lines(at.a_along, at.a_row, tile.warp_rows // 32, 32)
+    read = _lines(layout.a_k_major, layout.a_row, tile.warp_rows // 32, 32)
 
     @inline
-    def fetch(shared, a, lane, k, to):
-        read(shared, a, lane // 4 * 4, k, to)
+    def fetch(smem, a, lane, k, out):
+        read(smem, a, lane // 4 * 4, k, out)
 
     return fetch
 
 
-def lines_of_b(at: Layout) -> Callable:
-    """Returns fetch(shared, b, lane, k, to): to[i, c] = element k + i of the sum in this thread's
+def lines_of_b(layout: Layout) -> Callable:
+    """Returns fetch(smem, b, lane, k, out): out[i, c] = element k + i of the sum in this thread's
     column c of B, for four elements.
     """
-    read = _lines(at.b_along, at.b_row, COLUMNS // 4, 4)
+    read = _lines(layout.b_k_major, layout.b_row, COLUMNS // 4, 4)
 
     @inline
-    def fetch(shared, b, lane, k, to):
-        read(shared, b, lane % 4 * 8, k, to)
+    def fetch(smem, b, lane, k, out):
+        read(smem, b, lane % 4 * 8, k, out)
 
     return fetch
 
 
-def _lines(is_along: bool, length: int, groups: int, apart: int) -> Callable:
-    """Returns read(shared, start, first, k, to), which reads `groups` groups of four rows or
+def _lines(k_major: bool, length: int, groups: int, apart: int) -> Callable:
+    """Returns read(smem, start, first, k, out), which reads `groups` groups of four rows or
     columns from `first` on.
     """
-    place = placing(is_along, length)
+    place = placing(k_major, length)
 
     @inline
-    def along(shared, start, first, k, to):
+    def read_k_major(smem, start, first, k, out):
         for i in range(groups):
             for j in range(4):
                 here = start + (place(first + apart * i + j, 0, 0) ^ k)
-                to[0, 4 * i + j], to[1, 4 * i + j], to[2, 4 * i + j], to[3, 4 * i + j] = load4(shared, here)
+                out[0, 4 * i + j], out[1, 4 * i + j], out[2, 4 * i + j], out[3, 4 * i + j] = load4(smem, here)
 
     @inline
-    def across(shared, start, first, k, to):
+    def read_across(smem, start, first, k, out):
         for e in range(4):
             for i in range(groups):
                 here = start + place(e, first, 0) + k * length + apart * i
-                to[e, 4 * i], to[e, 4 * i + 1], to[e, 4 * i + 2], to[e, 4 * i + 3] = load4(shared, here)
+                out[e, 4 * i], out[e, 4 * i + 1], out[e, 4 * i + 2], out[e, 4 * i + 3] = load4(smem, here)
 
-    return along if is_along else across
+    return read_k_major if k_major else read_across

@@ -15,7 +15,7 @@ import numpy as np
 from ...arguments.shapes import Window
 from .fragments import Layout
 from .kernels import cuda, inline
-from .ptx import load4, scaled, store, store4, times, within
+from .ptx import in_range, load4, multiply_shift, store, store4, times
 from .tiles import Tile
 from .unpool import reading
 
@@ -46,9 +46,9 @@ def divisor(n: int) -> tuple[int, int, int]:
 
 
 @inline
-def divided(a, by):
-    """Returns a // n for by = divisor(n)."""
-    return scaled(a, by[1], by[2])
+def divide(a, divisor):
+    """Returns a // n. The argument `divisor` is what the function divisor(n) returns."""
+    return multiply_shift(a, divisor[1], divisor[2])
 
 
 def forward(images: tuple[int, ...], pixels: tuple[int, int], window: Window, channels: int) -> Gathering:
@@ -75,30 +75,30 @@ def _gathering(images, pixels, window, channels, steps, strides) -> Gathering:
 
 
 @inline
-def pixel_of(m, divisors):
+def find_pixel(m, divisors):
     """Returns (n, p, q) of pixel number m."""
-    row = divided(m, divisors[1])
-    n = divided(row, divisors[0])
+    row = divide(m, divisors[1])
+    n = divide(row, divisors[0])
     return n, row - times(n, divisors[0][0]), m - times(row, divisors[1][0])
 
 
 @inline
-def tap_of(k, divisors):
+def find_tap(k, divisors):
     """Returns (i, j, c) of column k."""
-    tap = divided(k, divisors[2])
-    i = divided(tap, divisors[3])
+    tap = divide(k, divisors[2])
+    i = divide(tap, divisors[3])
     return i, tap - times(i, divisors[3][0]), k - times(tap, divisors[2][0])
 
 
-def rows_of(tile: Tile, pooled: bool) -> Callable:
+def make_row_locator(tile: Tile, is_pooled: bool) -> Callable:
     """Returns locate(places, count, channel, sizes, steps, divisors), which computes the pixels of
     this block's rows. `places` has four elements in shared memory per row. The first three describe
     what tap (0, 0) reads: the index of the element in that channel, the pixel's row and its column.
     In registers they would compete with the sums.
 
-    Rows are pixels in scan order, `count` of them. If `pooled`, they are ordered window by window,
-    four pixels per 2x2 window, so that one thread has the sums of all four. Every thread computes
-    some rows, for the whole block.
+    Rows are pixels in scan order, `count` of them. If `is_pooled`, they are ordered window by
+    window, four pixels per 2x2 window, so that one thread has the sums of all four. Every thread
+    computes some rows, for the whole block.
     """
     height, threads, turns = tile.rows, tile.threads, -(-tile.rows // tile.threads)
 
@@ -108,10 +108,10 @@ def rows_of(tile: Tile, pooled: bool) -> Callable:
             here = cuda.threadIdx.x + turn * threads
             if here < height:
                 row, inner = cuda.blockIdx.x * height + here, 0
-                if pooled:
+                if is_pooled:
                     row, inner = row // 4, row % 4
-                n, p, q = pixel_of(row, divisors)
-                if pooled:
+                n, p, q = find_pixel(row, divisors)
+                if is_pooled:
                     p, q = 2 * p + inner // 2, 2 * q + inner % 2
                 r, t = times(p, steps[0][1]) + steps[0][0], times(q, steps[1][1]) + steps[1][0]
                 item = times(times(times(n, sizes[0]) + r, sizes[1]) + t, sizes[2]) + channel
@@ -122,88 +122,88 @@ def rows_of(tile: Tile, pooled: bool) -> Callable:
     return locate
 
 
-def _filling_rows(tile: Tile, at: Layout, copy: Callable, strided: bool) -> Callable:
-    """Returns fill(shared, start, tap, real, down, right, x, places, height, across), which loads
+def _filling_rows(tile: Tile, layout: Layout, copy: Callable, is_strided: bool) -> Callable:
+    """Returns fill(smem, start, tap, real, down, right, x, places, height, across), which loads
     the gathered rows' elements at one tap. That tap reads `down` rows and `right` columns from tap
     (0, 0), `tap` elements later in memory. `real`: whether the sum extends this far.
     """
-    chunks, width, place = tile.depth // tile.widths[0], tile.widths[0], at.place_a
-    each, apart = tile.rows * chunks // tile.threads, tile.threads // chunks
+    chunks, width, place = tile.depth // tile.widths[0], tile.widths[0], layout.place_a
+    loads, apart = tile.rows * chunks // tile.threads, tile.threads // chunks
 
     @inline
-    def fill(shared, start, tap, real, down, right, x, places, height, across):
-        for e in range(each):
+    def fill(smem, start, tap, real, down, right, x, places, height, across):
+        for e in range(loads):
             row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
             item, r, t, _ = load4(places, 4 * (row + e * apart))
-            inside = real and within(r + down, height) and within(t + right, across)
-            copy(shared, start + place(row, piece, e * apart), x, item + tap if inside else 0, inside)
+            inside = real and in_range(r + down, height) and in_range(t + right, across)
+            copy(smem, start + place(row, piece, e * apart), x, item + tap if inside else 0, inside)
 
     @inline
-    def fill_strided(shared, start, tap, real, down, right, x, places, height, across, every, divisors):
+    def fill_strided(smem, start, tap, real, down, right, x, places, height, across, every, divisors):
         """Loads the same elements for strided convolutions: the strides reach only some pixels,
         whose distances in memory are smaller by the stride.
         """
-        for e in range(each):
+        for e in range(loads):
             mine, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
             item, r, t, _ = load4(places, 4 * (mine + e * apart))
             r, t = r + down, t + right
             inside = real and r >= 0 and t >= 0
-            row, column = divided(r if inside else 0, divisors[4]), divided(t if inside else 0, divisors[5])
+            row, column = divide(r if inside else 0, divisors[4]), divide(t if inside else 0, divisors[5])
             inside = inside and times(row, divisors[4][0]) == r and times(column, divisors[5][0]) == t
             inside = inside and row < height and column < across
             nearer = times(times(r - row, across) + t - column, every) if inside else 0
-            copy(shared, start + place(mine, piece, e * apart), x, item + tap - nearer if inside else 0, inside)
+            copy(smem, start + place(mine, piece, e * apart), x, item + tap - nearer if inside else 0, inside)
 
-    return fill_strided if strided else fill
+    return fill_strided if is_strided else fill
 
 
-def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: bool) -> Callable:
-    """Returns fill(shared, start, step, source), which loads one stage: the gathered rows'
+def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], transpose: bool) -> Callable:
+    """Returns fill(smem, start, step, source), which loads one stage: the gathered rows'
     elements, and the elements of w that multiply them.
 
     source = (x, w, places, skipped, n, columns, group, length, sizes, steps, divisors). w has
     `columns` columns per group and rows of `length` elements. This block begins at column n and at
     stage number `skipped` of the sum, and w's group begins at element `group`.
 
-    If `turned`, w belongs to the convolution whose input gradient is computed: its rows are
+    If `transpose`, w belongs to the convolution whose input gradient is computed: its rows are
     channels of the result, and the sum runs along them.
     """
     (a_width, width), depth = tile.widths, tile.depth
-    wide = (depth if turned else tile.columns) // width  # pieces of a row of w in this stage
-    rows = tile.columns if turned else depth
-    each, apart, chunks = rows * wide // tile.threads, tile.threads // wide, depth // a_width
-    b_start, place, copy = at.b, at.place_b, copies[1]
-    fill_rows, fill_strided = (_filling_rows(tile, at, copies[0], strided) for strided in (False, True))
+    wide = (depth if transpose else tile.columns) // width  # pieces of a row of w in this stage
+    rows = tile.columns if transpose else depth
+    loads, apart, chunks = rows * wide // tile.threads, tile.threads // wide, depth // a_width
+    b_start, place, copy = layout.b, layout.place_b, copies[1]
+    fill_rows, fill_strided = (_filling_rows(tile, layout, copies[0], is_strided) for is_strided in (False, True))
 
     @inline
-    def fill(shared, start, step, source):
+    def fill(smem, start, step, source):
         x, w, places, skipped, first, columns, group, length, sizes, steps, divisors = source
         height, across, every, _, items = sizes
         step += skipped
         k = step * depth + cuda.threadIdx.x % chunks * a_width
-        i, j, c = tap_of(k, divisors)
+        i, j, c = find_tap(k, divisors)
         down, right, real = times(i, steps[0][2]), times(j, steps[1][2]), k < items
         tap = times(times(down, across) + right, every) + c
-        if turned and (divisors[4][0] > 1 or divisors[5][0] > 1):
-            fill_strided(shared, start, tap, real, down, right, x, places, height, across, every, divisors)
+        if transpose and (divisors[4][0] > 1 or divisors[5][0] > 1):
+            fill_strided(smem, start, tap, real, down, right, x, places, height, across, every, divisors)
         else:
-            fill_rows(shared, start, tap, real, down, right, x, places, height, across)
+            fill_rows(smem, start, tap, real, down, right, x, places, height, across)
         row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
-        if turned:  # w is (taps * columns, length)
+        if transpose:  # w is (taps * columns, length)
             item = times(times(times(i, divisors[3][0]) + j, columns) + first + row, length) + group + c
             left = columns - first
         else:
             real, item = first + piece < columns, times(step * depth + row, length) + group + first + piece
             left = items - step * depth
-        for e in range(each):
+        for e in range(loads):
             inside = real and row + e * apart < left
-            to = start + b_start + place(row, piece, e * apart)
-            copy(shared, to, w, item + times(e * apart, length) if inside else 0, inside)
+            target = start + b_start + place(row, piece, e * apart)
+            copy(smem, target, w, item + times(e * apart, length) if inside else 0, inside)
 
     return fill
 
 
-def items_of(tile: Tile) -> tuple[int, Callable]:
+def make_item_locator(tile: Tile) -> tuple[int, Callable]:
     """Returns how many elements of a window a thread loads from the same position in rows, and
     locate(taps, channel, sizes, steps, divisors), which returns the number of the first. taps (3,
     1) receives its tap and channel (i, j, c).
@@ -213,15 +213,15 @@ def items_of(tile: Tile) -> tuple[int, Callable]:
     @inline
     def locate(taps, channel, sizes, steps, divisors):
         k = cuda.blockIdx.x * rows + cuda.threadIdx.x % (rows // width) * width
-        i, j, c = tap_of(k, divisors)
+        i, j, c = find_tap(k, divisors)
         taps[0, 0], taps[1, 0], taps[2, 0] = i, j, channel + c
         return k
 
     return 1, locate
 
 
-def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: bool) -> Callable:
-    """Returns fill(shared, start, step, source), which loads the windows of one stage's pixels, for
+def outer_filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], is_pooled: bool) -> Callable:
+    """Returns fill(smem, start, step, source), which loads the windows of one stage's pixels, for
     this block's elements of a window, and the gradients of these pixels.
 
     source = (x, dy, taps, k, begin, end, n, columns, group, length, sizes, steps, divisors). This
@@ -230,11 +230,11 @@ def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], poo
     """
     depth, a_width = tile.depth, tile.widths[0]
     chunks = tile.rows // a_width
-    each, apart, place, copy = depth * chunks // tile.threads, tile.threads // chunks, at.place_a, copies[0]
-    fill_b = (_filling_pooled if pooled else filling_gradients)(tile, at, copies[1])
+    loads, apart, place, copy = depth * chunks // tile.threads, tile.threads // chunks, layout.place_a, copies[0]
+    fill_b = (_filling_pooled if is_pooled else filling_gradients)(tile, layout, copies[1])
 
     @inline
-    def fill(shared, start, step, source):
+    def fill(smem, start, step, source):
         x, dy, taps, k, begin, end, first, columns, group, length, sizes, steps, divisors = source
         height, across, every, _, items = sizes
         # the element after the last is always 1 (the bias); elements beyond it are never read
@@ -242,17 +242,17 @@ def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], poo
             down, right = steps[0][0] + times(taps[0, 0], steps[0][2]), steps[1][0] + times(taps[1, 0], steps[1][2])
             row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * a_width
             m = begin + step * depth + row
-            for e in range(each):
-                if pooled:
-                    n, p, q = pixel_of((m + e * apart) // 4, divisors)
+            for e in range(loads):
+                if is_pooled:
+                    n, p, q = find_pixel((m + e * apart) // 4, divisors)
                     p, q = 2 * p + (m + e * apart) % 4 // 2, 2 * q + (m + e * apart) % 2
                 else:
-                    n, p, q = pixel_of(m + e * apart, divisors)
+                    n, p, q = find_pixel(m + e * apart, divisors)
                 r, t = times(p, steps[0][1]) + down, times(q, steps[1][1]) + right
-                inside = m + e * apart < end and within(r, height) and within(t, across)
+                inside = m + e * apart < end and in_range(r, height) and in_range(t, across)
                 item = times(times(times(n, height) + r, across) + t, every) + taps[2, 0]
-                copy(shared, start + place(row, piece, e * apart), x, item if inside else 0, inside)
-        fill_b(shared, start, begin + step * depth, end, dy, first, columns, group, length)
+                copy(smem, start + place(row, piece, e * apart), x, item if inside else 0, inside)
+        fill_b(smem, start, begin + step * depth, end, dy, first, columns, group, length)
 
     return fill
 
@@ -265,60 +265,60 @@ def _rows_of_gradients(tile: Tile) -> tuple[int, int, int]:
     return wide, tile.depth * wide // tile.threads, tile.threads // wide
 
 
-def filling_gradients(tile: Tile, at: Layout, copy: Callable) -> Callable:
-    """Returns fill(shared, start, m, end, dy, first, columns, group, length), which loads the
+def filling_gradients(tile: Tile, layout: Layout, copy: Callable) -> Callable:
+    """Returns fill(smem, start, m, end, dy, first, columns, group, length), which loads the
     gradients of one stage's pixels, from number m on and before `end`. This block begins at column
     `first`.
     """
-    (wide, each, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], at.b, at.place_b
+    (wide, loads, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], layout.b, layout.place_b
 
     @inline
-    def fill(shared, start, m, end, dy, first, columns, group, length):
+    def fill(smem, start, m, end, dy, first, columns, group, length):
         row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
-        for e in range(each):
+        for e in range(loads):
             pixel = m + row + e * apart
             inside = first + piece < columns and pixel < end
             item = times(pixel, length) + group + first + piece if inside else 0
-            copy(shared, start + b_start + place(row, piece, e * apart), dy, item, inside)
+            copy(smem, start + b_start + place(row, piece, e * apart), dy, item, inside)
 
     return fill
 
 
-def _filling_pooled(tile: Tile, at: Layout, _: Callable) -> Callable:
+def _filling_pooled(tile: Tile, layout: Layout, _: Callable) -> Callable:
     """Returns the same function as `filling_gradients`, for dy = (y, winner, dy) of 2x2 max
     pooling.
     """
-    (wide, each, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], at.b, at.place_b
+    (wide, loads, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], layout.b, layout.place_b
     read, write = reading(width)
 
     @inline
-    def fill(shared, start, m, end, dy, first, columns, group, length):
+    def fill(smem, start, m, end, dy, first, columns, group, length):
         row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
-        for e in range(each):
+        for e in range(loads):
             pixel = m + row + e * apart
             inside = first + piece < columns and pixel < end
             item = times(pixel // 4, length) + group + first + piece if inside else 0
             window = read(dy[0], dy[1], dy[2], item)
-            write(shared, start + b_start + place(row, piece, e * apart), window, pixel % 4, inside)
+            write(smem, start + b_start + place(row, piece, e * apart), window, pixel % 4, inside)
 
     return fill
 
 
-def ones(tile: Tile, at: Layout) -> Callable:
-    """Returns fill(shared, k, items). If a thread's element k is not one of the `items`, fill
+def ones(tile: Tile, layout: Layout) -> Callable:
+    """Returns fill(smem, k, items). If a thread's element k is not one of the `items`, fill
     writes 1 to all positions that the thread would load from windows, in every stage.
     """
-    width, stages, size, place = tile.widths[0], tile.stages, at.size, at.place_a
+    width, stages, size, place = tile.widths[0], tile.stages, layout.size, layout.place_a
     chunks = tile.rows // width
-    each, apart = tile.depth * chunks // tile.threads, tile.threads // chunks
+    loads, apart = tile.depth * chunks // tile.threads, tile.threads // chunks
 
     @inline
-    def fill(shared, k, items):
+    def fill(smem, k, items):
         if k >= items:
             for stage in range(stages):
-                for e in range(each):
+                for e in range(loads):
                     here = place(cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width, e * apart)
                     for i in range(width):
-                        store(shared, stage * size + here + i, 1)
+                        store(smem, stage * size + here + i, 1)
 
     return fill

@@ -30,10 +30,10 @@ class CudaGraph:
         self._streams, self._events = [], []  # type: ignore[var-annotated]
         try:
             for _ in range(1 + max((place.stream for place in places), default=0)):
-                self._streams += _checked(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
-            graph = self._captured(launches, places)
+                self._streams += _check(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
+            graph = self._capture(launches, places)
             try:
-                (self._executable,) = _checked(driver.cuGraphInstantiate(graph, 0))
+                (self._executable,) = _check(driver.cuGraphInstantiate(graph, 0))
             finally:
                 driver.cuGraphDestroy(graph)
         finally:
@@ -44,31 +44,31 @@ class CudaGraph:
 
     def __call__(self) -> None:
         """Launches the graph, in stream order."""
-        _checked(driver.cuGraphLaunch(self._executable, self._stream))
+        _check(driver.cuGraphLaunch(self._executable, self._stream))
 
     def __del__(self) -> None:
         if self._executable is not None:
             driver.cuGraphExecDestroy(self._executable)
 
-    def _captured(self, launches: Sequence[Launch], places: list[Place]) -> Any:
+    def _capture(self, launches: Sequence[Launch], places: list[Place]) -> Any:
         """Captures the launches and returns the driver's graph."""
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
-        _checked(driver.cuStreamBeginCapture(self._streams[0], mode))
-        whole = False
+        _check(driver.cuStreamBeginCapture(self._streams[0], mode))
+        is_complete = False
         try:
             self._launch(launches, places)
-            whole = True
+            is_complete = True
         except DeviceError:
             raise
         except Exception as error:  # any class: Numba passes on errors of the packages below it
             raise DeviceError(f"A kernel could not be captured: {error}") from error
         finally:  # the stream must leave capture mode in any case
-            ended = driver.cuStreamEndCapture(self._streams[0])
-            if not whole and not int(ended[0]):
-                driver.cuGraphDestroy(ended[1])
-        (graph,) = _checked(ended)
+            answer = driver.cuStreamEndCapture(self._streams[0])
+            if not is_complete and not int(answer[0]):
+                driver.cuGraphDestroy(answer[1])
+        (graph,) = _check(answer)
         try:
-            *_, count = _checked(driver.cuGraphGetNodes(graph))
+            *_, count = _check(driver.cuGraphGetNodes(graph))
             if count < len(launches):
                 raise DeviceError(f"NVIDIA's driver captured {count} of {len(launches)} launches.")
         except DeviceError:
@@ -80,27 +80,27 @@ class CudaGraph:
         start = self._mark(0)
         for stream in range(1, len(self._streams)):
             self._wait(stream, start)
-        awaited = {j for place in places for j in place.after}
+        marked = {j for place in places for j in place.dependencies}
         marks = {}
         for i, (launch, place) in enumerate(zip(launches, places)):
-            for j in place.after:
+            for j in place.dependencies:
                 self._wait(place.stream, marks[j])
             launch(int(self._streams[place.stream]))
-            if i in awaited:
+            if i in marked:
                 marks[i] = self._mark(place.stream)
         for stream in range(1, len(self._streams)):
             self._wait(0, self._mark(stream))
 
     def _mark(self, stream: int) -> Any:
         """Records an event that occurs when all earlier launches on a stream are complete."""
-        (event,) = _checked(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+        (event,) = _check(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
         self._events.append(event)
-        _checked(driver.cuEventRecord(event, self._streams[stream]))
+        _check(driver.cuEventRecord(event, self._streams[stream]))
         return event
 
     def _wait(self, stream: int, event: Any) -> None:
-        _checked(driver.cuStreamWaitEvent(self._streams[stream], event, 0))
+        _check(driver.cuStreamWaitEvent(self._streams[stream], event, 0))
 
 
-def _checked(answer: tuple) -> tuple[Any, ...]:
-    return failures.checked(answer, "capture or launch a graph")
+def _check(answer: tuple) -> tuple[Any, ...]:
+    return failures.check_result(answer, "capture or launch a graph")

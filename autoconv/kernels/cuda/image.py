@@ -4,14 +4,14 @@ has one thread per channel of a sample, so that all its sums are added in a fixe
 
 import numpy as np
 
-from ..formulas import compiled, geometry
+from ..formulas import compile_formulas, geometry
 from .array import number
 from .kernels import inline, kernel
 from .ptx import global_index
 from .random import HALF, philox, uniform
 
-_geometry = compiled(geometry, inline)
-set_transform, transform_of, source = _geometry.set_transform, _geometry.transform_of, _geometry.source
+_geometry = compile_formulas(geometry, inline)
+set_transform, read_transform, source = _geometry.set_transform, _geometry.read_transform, _geometry.source
 pixel, blend = _geometry.pixel, _geometry.blend
 
 
@@ -41,7 +41,7 @@ def _affine_transform(count, x, transform, fill_mode, fill_value, bilinear, y):
         k, place = item % y.shape[3], item // y.shape[3]
         j, place = place % y.shape[2], place // y.shape[2]
         i, n = place % y.shape[1], place // y.shape[1]
-        own = transform_of(transform, n)
+        own = read_transform(transform, n)
         r, c, v, u = source(own, i, j, x.shape[1], x.shape[2], fill_mode, bilinear)
         if r < -1 or not bilinear:
             y[n, i, j, k] = pixel(x, n, r, c, k, fill)
@@ -55,7 +55,7 @@ def _affine_transform_grad(count, dy, transform, fill_mode, bilinear, dx):
     item, one = global_index(), dx.dtype.type(1)
     if item < count:
         n, k = item // dx.shape[3], item % dx.shape[3]
-        h, w, own = dx.shape[1], dx.shape[2], transform_of(transform, n)
+        h, w, own = dx.shape[1], dx.shape[2], read_transform(transform, n)
         for i in range(h):
             for j in range(w):
                 dx[n, i, j, k] = dx.dtype.type(0)

@@ -46,78 +46,78 @@ _serialize = _first("numba.cuda.serialize", "numba.core.serialize")
 _signatures = _first("numba.cuda.core.sigutils", "numba.core.sigutils")
 _devices: Any = _first("numba.cuda.cudadrv.devices", "numba.cuda.api")
 _dispatcher: Any = _first("numba.cuda.dispatcher")
-_Nothing: Any = getattr(_first("numba.cuda.core.caching", "numba.core.caching"), "NullCache", object)
+_NullCache: Any = getattr(_first("numba.cuda.core.caching", "numba.core.caching"), "NullCache", object)
 
 _config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net has small launches
 
 
 def _errors() -> tuple[type[Exception], ...]:
     places = ("numba.cuda.cudadrv.driver", "CudaAPIError"), ("numba.cuda.cudadrv.error", "CudaSupportError")
-    found = [getattr(_first(module, "numba.cuda"), name, RuntimeError) for module, name in places]
-    return tuple(dict.fromkeys(found))
+    classes = [getattr(_first(module, "numba.cuda"), name, RuntimeError) for module, name in places]
+    return tuple(dict.fromkeys(classes))
 
 
 def _compiler_locks() -> list[Any]:
     """Returns the locks that compiling takes: numba-cuda's own, and in some versions Numba's as
     well.
     """
-    both = _first("numba.cuda.core.compiler_lock", "numba.core.compiler_lock").global_compiler_lock
-    each = (getattr(both, name, None) for name in ("_numba_lock", "_cuda_lock"))
-    return [lock._lock for lock in (both, *each) if hasattr(lock, "_lock")]
+    outer = _first("numba.cuda.core.compiler_lock", "numba.core.compiler_lock").global_compiler_lock
+    inner = (getattr(outer, name, None) for name in ("_numba_lock", "_cuda_lock"))
+    return [lock._lock for lock in (outer, *inner) if hasattr(lock, "_lock")]
 
 
 COMPILER_LOCKS = _compiler_locks()
 DRIVER_ERRORS = _errors()  # raised by numba-cuda if the driver refuses a call
 
-_pretending: Capability | None = None
+_pretended_capability: Capability | None = None
 
 
 @contextmanager
-def pretended(capability: Capability) -> Iterator[None]:
+def pretend_capability(capability: Capability) -> Iterator[None]:
     """Makes Numba compile for this compute capability inside the `with` block, instead of querying
     the current GPU.
 
     A numba-cuda version that queries the GPU in another way compiles for the real GPU, for which
     everything is compiled anyway.
     """
-    global _pretending
+    global _pretended_capability
     gpu: Any = SimpleNamespace(compute_capability=capability)
     answers = ((_dispatcher, "get_current_device", gpu), (_devices, "get_context", SimpleNamespace(device=gpu)))
-    asked = [(module, name, getattr(module, name), answer) for module, name, answer in answers if hasattr(module, name)]
-    before, _pretending = _pretending, capability
-    for module, name, _, answer in asked:
+    patches = [(place, name, getattr(place, name), answer) for place, name, answer in answers if hasattr(place, name)]
+    previous, _pretended_capability = _pretended_capability, capability
+    for module, name, _, answer in patches:
         setattr(module, name, lambda answer=answer: answer)
     try:
         yield
     finally:
-        _pretending = before
-        for module, name, function, _ in asked:
+        _pretended_capability = previous
+        for module, name, function, _ in patches:
             setattr(module, name, function)
 
 
 def capability() -> Capability:
-    """Returns the compute capability of the current GPU, or the one set by `pretended`."""
-    if _pretending is not None:
-        return _pretending
+    """Returns the compute capability of the current GPU, or the one set by `pretend_capability`."""
+    if _pretended_capability is not None:
+        return _pretended_capability
     major, minor = cuda.get_current_device().compute_capability
     return major, minor
 
 
 @cache
-def target(of: Capability) -> Target:
+def target(capability: Capability) -> Target:
     """Returns the target that numba-cuda compiles for on a GPU of this capability: from Hopper on,
     such as (9, 0, "a"), which is `sm_90a`.
     """
     try:
-        with pretended(of):
-            found = _first("numba.cuda.codegen").CUDACodeLibrary._ensure_cc(None, None)
+        with pretend_capability(capability):
+            parts = _first("numba.cuda.codegen").CUDACodeLibrary._ensure_cc(None, None)
     except _UNLIKE:
-        return of
-    return (found[0], found[1], found[2]) if len(found) == 3 and found[2] else (found[0], found[1])
+        return capability
+    return (parts[0], parts[1], parts[2]) if len(parts) == 3 and parts[2] else (parts[0], parts[1])
 
 
 @cache
-def known() -> frozenset[Capability]:
+def list_capabilities() -> frozenset[Capability]:
     """Returns the compute capabilities that the installed compiler supports."""
     from cuda.bindings import nvrtc  # type: ignore[import-not-found,unused-ignore]
 
@@ -125,18 +125,18 @@ def known() -> frozenset[Capability]:
     return frozenset(divmod(number, 10) for number in numbers)
 
 
-def types_of(signature: str) -> tuple:
+def parse_signature(signature: str) -> tuple:
     """Returns Numba's types of a signature's parameters."""
     return _signatures.normalize_signature(signature)[0]
 
 
-def compiled(function: Callable, parameters: tuple, options: dict[str, Any]) -> Any:
-    """Compiles a kernel to machine code, for the current GPU or the `pretended` capability. Returns
-    it in the form that a dispatcher launches.
+def compile_kernel(function: Callable, parameters: tuple, options: dict[str, Any]) -> Any:
+    """Compiles a kernel to machine code, for the current GPU or the capability that
+    `pretend_capability` sets. Returns it in the form that a dispatcher launches.
     """
-    made = _dispatcher._Kernel(function, parameters, **options)
-    made.library.get_cubin()
-    return made
+    kernel = _dispatcher._Kernel(function, parameters, **options)
+    kernel.library.get_cubin()
+    return kernel
 
 
 def ptx(function: Callable, parameters: tuple, options: dict[str, Any], targets: Iterable[Target],
@@ -150,41 +150,41 @@ def ptx(function: Callable, parameters: tuple, options: dict[str, Any], targets:
     """
     targets = list(targets)
     try:
-        kept = restored(load() or b"")
-        if (made := kept) is None:
-            with pretended(targets[0][:2]):
-                made = _dispatcher._Kernel(function, parameters, **options)
-        texts = [_text(made, target) for target in targets]
-        if kept is None and (data := dumped(made)) is not None:
+        cached_kernel = restore_kernel(load() or b"")
+        if (kernel := cached_kernel) is None:
+            with pretend_capability(targets[0][:2]):
+                kernel = _dispatcher._Kernel(function, parameters, **options)
+        texts = [_text(kernel, target) for target in targets]
+        if cached_kernel is None and (data := dump_kernel(kernel)) is not None:
             save(data)
         return texts
     except _UNLIKE:
-        return [_documented(function, parameters, target) for target in targets]
+        return [compile_ptx(function, parameters, target) for target in targets]
 
 
 def _text(kernel: Any, target: Target) -> str:
-    with pretended(target[:2]):
+    with pretend_capability(target[:2]):
         # the same call as for a launch; with `cc`, Numba would not find its stored text and compile
         # again
         return kernel.library.get_asm_str()
 
 
-def _documented(function: Callable, parameters: tuple, target: Target) -> str:
-    with pretended(target[:2]):
+def compile_ptx(function: Callable, parameters: tuple, target: Target) -> str:
+    with pretend_capability(target[:2]):
         return cuda.compile_ptx(function, parameters, device=False, cc=target)[0]
 
 
-def dumped(kernel: Any) -> bytes | None:
-    """Serializes a compiled kernel for `restored`; returns None if that is not possible."""
+def dump_kernel(kernel: Any) -> bytes | None:
+    """Serializes a compiled kernel for `restore_kernel`; returns None if that is not possible."""
     try:
         return _serialize.dumps(kernel)
     except (*_UNLIKE, RuntimeError, pickle.PickleError):
         return None
 
 
-def restored(data: bytes) -> Any:
-    """Returns a kernel serialized by `dumped`; None if the data have another format, so that the
-    kernel must be compiled.
+def restore_kernel(data: bytes) -> Any:
+    """Returns a kernel serialized by `dump_kernel`; None if the data have another format, so that
+    the kernel must be compiled.
     """
     try:
         return pickle.loads(data)
@@ -192,7 +192,7 @@ def restored(data: bytes) -> Any:
         return None
 
 
-class _Kept(_Nothing):
+class _CallbackCache(_NullCache):
     """A dispatcher's cache: queried before it compiles a kernel, and given each compiled kernel."""
 
     def __init__(self, load: Callable[[tuple], Any], save: Callable[[tuple, Any], object]) -> None:
@@ -202,8 +202,8 @@ class _Kept(_Nothing):
     def load_overload(self, signature: tuple, _: Any) -> Any:
         return self._load(signature)
 
-    def save_overload(self, signature: tuple, made: Any) -> None:
-        self._save(signature, made)
+    def save_overload(self, signature: tuple, kernel: Any) -> None:
+        self._save(signature, kernel)
 
 
 def keep(dispatcher: Any, load: Callable[[tuple], Any], save: Callable[[tuple, Any], object]) -> None:
@@ -211,4 +211,4 @@ def keep(dispatcher: Any, load: Callable[[tuple], Any], save: Callable[[tuple, A
     then `save(types, kernel)`. A numba-cuda version with another cache interface compiles again in
     each process.
     """
-    dispatcher._cache = _Kept(load, save)
+    dispatcher._cache = _CallbackCache(load, save)

@@ -30,13 +30,13 @@ from .runtime import pointer
 class Member(NamedTuple):
     """A launch that may be merged: its kernel, the part of joint.py that replaces it, and the
     parameter names in joint.py for its arguments; `_` marks arguments that follow from the shapes.
-    Arguments that are `known` must already be in the group, as the same memory.
+    Arguments in `required_names` must already be in the group, as the same memory.
     """
 
     kernel: CudaKernel
     part: int
     names: str
-    known: str
+    required_names: str
     writes: str
 
 
@@ -52,11 +52,11 @@ HITS = (  # `scores` are the softmax if it was merged, otherwise the logits
 CLOSE = Member(step._close_step, joint.CLOSE, "_ totals", "totals", "totals")
 SUMS_OF_ROWS = (
     Member(step._accumulate, joint.SUM, "loss weights factor totals slot", "loss", "totals"),
-    Member(step._accumulate, joint.SECOND_SUM, "hits more_weights more_factor totals more_slot", "hits", "totals"),
+    Member(step._accumulate, joint.SECOND_SUM, "hits weights2 factor2 totals slot2", "hits", "totals"),
     CLOSE,
 )
 SUMS = (
-    Member(step._accumulate, joint.SECOND_SUM, "more more_weights more_factor totals more_slot", "totals", "totals"),
+    Member(step._accumulate, joint.SECOND_SUM, "values2 weights2 factor2 totals slot2", "totals", "totals"),
     CLOSE,
 )
 
@@ -64,22 +64,22 @@ SUMS = (
 JOINT: dict[CudaKernel, CudaKernel] = {loss._categorical_logits: joint._classifier, step._accumulate: joint._sums}
 
 
-def with_joint(found: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+def add_joint_kernels(kernels: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     """Returns these kernels, each for a dtype, and the joint kernels that may replace them when
     they are recorded.
     """
-    found = list(found)
-    return [*found, *((JOINT[kernel], dtype) for kernel, dtype in found if kernel in JOINT)]
+    kernels = list(kernels)
+    return [*kernels, *((JOINT[kernel], dtype) for kernel, dtype in kernels if kernel in JOINT)]
 
 
-def joined(launches: Sequence[Launch]) -> list[Launch]:
+def join_launches(launches: Sequence[Launch]) -> list[Launch]:
     """Returns launches with the same effect on memory as these, some of them merged."""
-    found = list(launches)
+    result = list(launches)
     for kernel, join in ((loss._categorical_logits, _classifier), (step._accumulate, _sums)):
         for core in launches:
-            if core.kernel is kernel and _is_of(core, core.dtype) and any(core is launch for launch in found):
-                found = join(found, core)
-    return found
+            if core.kernel is kernel and _has_only_dtype(core, core.dtype) and any(core is launch for launch in result):
+                result = join(result, core)
+    return result
 
 
 def _classifier(launches: list[Launch], core: Launch) -> list[Launch]:
@@ -87,9 +87,9 @@ def _classifier(launches: list[Launch], core: Launch) -> list[Launch]:
     count, classes, t, x, values = core.arguments
     rows = ((count * classes,), (count, classes), (count, classes, 1))
     shapes = {**dict.fromkeys(("t", "x", "y", "dx", "scores", "targets"), rows),
-              **dict.fromkeys(("labels", "dy", "true_classes", "hits", "weights", "more_weights"), ((count,),))}
-    group = _Group(launches, core, joint.CROSSENTROPY, {"t": t, "x": x, "loss": values, "classes": classes}, "loss",
-                   shapes)
+              **dict.fromkeys(("labels", "dy", "true_classes", "hits", "weights", "weights2"), ((count,),))}
+    group = _Group(launches, core, joint.CROSSENTROPY,
+                   {"t": t, "x": x, "loss": values, "classes": classes}, "loss", shapes)
     group.take(*ROWS)
     group.roles["scores"] = group.roles.get("y", x)
     group.take(*HITS)
@@ -97,10 +97,10 @@ def _classifier(launches: list[Launch], core: Launch) -> list[Launch]:
         group.take(*SUMS_OF_ROWS)
     if group.is_alone:
         return launches
-    of_no_part = dict.fromkeys(shapes, values)
-    of_no_part.update(dict.fromkeys(("labels", "true_classes"), empty(core.gpu, (1,), np.int64)))
-    of_no_part.update(totals=empty(core.gpu, (1,), np.float64))
-    return group.replaced(joint._classifier, -(-count // step.TEAM), {**of_no_part, "count": count})
+    fillers = dict.fromkeys(shapes, values)
+    fillers.update(dict.fromkeys(("labels", "true_classes"), empty(core.gpu, (1,), np.int64)))
+    fillers.update(totals=empty(core.gpu, (1,), np.float64))
+    return group.replace(joint._classifier, -(-count // step.TEAM), {**fillers, "count": count})
 
 
 def _sums(launches: list[Launch], core: Launch) -> list[Launch]:
@@ -109,7 +109,7 @@ def _sums(launches: list[Launch], core: Launch) -> list[Launch]:
     roles = {"values": values, "weights": weights, "factor": factor, "slot": slot, "totals": totals}
     group = _Group(launches, core, joint.SUM, roles, "totals", {})
     group.take(*SUMS)
-    return launches if group.is_alone else group.replaced(joint._sums, 1, {"more": values, "more_weights": weights})
+    return launches if group.is_alone else group.replace(joint._sums, 1, {"values2": values, "weights2": weights})
 
 
 class _Group:
@@ -121,11 +121,11 @@ class _Group:
     reshaped to the first of them.
     """
 
-    def __init__(self, launches: list[Launch], core: Launch, part: int, roles: dict[str, Any], written: str,
-                 shapes: Mapping[str, tuple[tuple[int, ...], ...]]) -> None:
+    def __init__(self, launches: list[Launch], core: Launch, part: int, roles: dict[str, Any],
+                 output: str, shapes: Mapping[str, tuple[tuple[int, ...], ...]]) -> None:
         self._launches = launches
         self.roles = roles
-        self._written = {written}
+        self._written_names = {output}
         self._shapes = shapes
         self._core = next(i for i, launch in enumerate(launches) if launch is core)
         self._parts = {self._core: part}  # the part of each merged launch
@@ -139,37 +139,37 @@ class _Group:
         """Merges, for each of these members, the nearest launch that matches, if any."""
         nearest = sorted(range(len(self._launches)), key=lambda i: abs(i - self._core))
         for member in members:
-            of_kernel = (i for i in nearest if self._launches[i].kernel is member.kernel and i not in self._parts)
-            next((i for i in of_kernel if self._takes(i, member)), None)
+            candidates = (i for i in nearest if self._launches[i].kernel is member.kernel and i not in self._parts)
+            next((i for i in candidates if self._try_take(i, member)), None)
 
-    def replaced(self, kernel: Any, blocks: int, others: dict[str, Any]) -> list[Launch]:
+    def replace(self, kernel: Any, blocks: int, defaults: dict[str, Any]) -> list[Launch]:
         """Returns all launches, with the group's launches replaced by one launch of `kernel`.
-        `others` are arguments that have no role.
+        `defaults` are arguments that have no role.
         """
-        given = {"factor": 0.0, "more_factor": 0.0, "slot": 0, "more_slot": 0, **others, **self.roles,
+        values = {"factor": 0.0, "factor2": 0.0, "slot": 0, "slot2": 0, **defaults, **self.roles,
                  "parts": sum(self._parts.values())}
-        arguments = tuple(given[name] for name in inspect.signature(kernel.function).parameters)
-        late = self._behind(self._parts) or ()
+        arguments = tuple(values[name] for name in inspect.signature(kernel.function).parameters)
+        late = self._find_late(self._parts) or ()
         last = max(self._parts)
         early = [i for i in range(last) if i not in self._parts and i not in late]
         return [*(self._launches[i] for i in early), Launch(kernel, (blocks,), kernel.threads, arguments),
                 *(self._launches[i] for i in late), *self._launches[last + 1 :]]
 
-    def _takes(self, i: int, member: Member) -> bool:
+    def _try_take(self, i: int, member: Member) -> bool:
         launch = self._launches[i]
-        written = self._written | {member.writes}
-        roles = self._with(launch, member)
+        written_names = self._written_names | {member.writes}
+        roles = self._extend_roles(launch, member)
         parts = {**self._parts, i: member.part}
-        if not roles or not _is_of(launch, self._launches[self._core].dtype):
+        if not roles or not _has_only_dtype(launch, self._launches[self._core].dtype):
             return False
-        if not _are_apart(roles, written) or self._behind(parts) is None:
+        if not _are_apart(roles, written_names) or self._find_late(parts) is None:
             return False
         self.roles = roles
-        self._written = written
+        self._written_names = written_names
         self._parts = parts
         return True
 
-    def _with(self, launch: Launch, member: Member) -> dict[str, Any]:
+    def _extend_roles(self, launch: Launch, member: Member) -> dict[str, Any]:
         """Returns the roles, extended by those of one more launch; {} if that launch handles other
         samples.
         """
@@ -180,57 +180,57 @@ class _Group:
             shapes = self._shapes.get(name)
             if shapes is not None and argument.shape not in shapes:
                 return {}
-            if name in roles and not _is_same(roles[name], argument):
+            if name in roles and not _are_equal(roles[name], argument):
                 return {}
             if name not in roles:
-                if name in member.known.split():
+                if name in member.required_names.split():
                     return {}
                 roles[name] = argument if shapes is None else argument.reshape(shapes[0])
         return roles
 
-    def _behind(self, parts: Mapping[int, int]) -> list[int] | None:
+    def _find_late(self, parts: Mapping[int, int]) -> list[int] | None:
         """Returns the other launches in between that must run after the merged one, because each
         waits for a launch of the group. Returns None if a launch of the group also waits for one of
         these, or if merging would change an order in which launches depend on each other.
         """
         late: list[int] = []
-        before: list[int] = []
+        early: list[int] = []
         for i in range(min(parts), max(parts) + 1):
             if i not in parts:
-                if self._waits(i, (*before, *late)):
+                if self._waits(i, (*early, *late)):
                     late.append(i)
                 continue
-            if self._waits(i, late) or self._waits(i, [j for j in before if parts[j] > parts[i]]):
+            if self._waits(i, late) or self._waits(i, [j for j in early if parts[j] > parts[i]]):
                 return None
-            before.append(i)
+            early.append(i)
         return late
 
-    def _waits(self, i: int, others: Iterable[int]) -> bool:
+    def _waits(self, i: int, earlier: Iterable[int]) -> bool:
         """Whether a launch has to wait for one of these."""
-        return any(conflict(self._accesses[i], self._accesses[j]) for j in others)
+        return any(conflict(self._accesses[i], self._accesses[j]) for j in earlier)
 
 
-def _is_of(launch: Launch, dtype: Any) -> bool:
+def _has_only_dtype(launch: Launch, dtype: Any) -> bool:
     """Whether this is the only floating-point dtype of a launch, and joint.py has kernels for the
     dtype.
     """
     return launch.dtypes <= {dtype} and str(dtype) in CudaKernel.dtypes
 
 
-def _is_same(a: Any, b: Any) -> bool:
+def _are_equal(a: Any, b: Any) -> bool:
     """Whether two arguments are equal numbers, or the same memory with the same dtype."""
     return a.dtype == b.dtype and _span(a) == _span(b) if isinstance(a, Array) else a == b
 
 
-def _are_apart(roles: Mapping[str, Any], written: Iterable[str]) -> bool:
+def _are_apart(roles: Mapping[str, Any], written_names: Iterable[str]) -> bool:
     """Whether the written arrays share no memory with another role. The softmax `y` may also be the
     `scores`, because one thread writes the one and reads the other.
     """
     spans = {name: _span(role) for name, role in roles.items() if isinstance(role, Array)}
-    for name in written:
+    for name in written_names:
         start, stop = spans[name]
-        for other, (begin, end) in spans.items():
-            own = other == name or ({name, other} == {"y", "scores"} and (start, stop) == (begin, end))
+        for other_name, (begin, end) in spans.items():
+            own = other_name == name or ({name, other_name} == {"y", "scores"} and (start, stop) == (begin, end))
             if not own and start < end and begin < stop:
                 return False
     return True

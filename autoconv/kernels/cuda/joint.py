@@ -45,19 +45,19 @@ def _sample(i, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_class
 
 
 @inline
-def _account(parts, values, weights, factor, slot, more, more_weights, more_factor, more_slot, totals):
+def _account(parts, values, weights, factor, slot, values2, weights2, factor2, slot2, totals):
     """Adds up the batch's sums, in one block. A thread reads only those elements of `values` and
-    `more` that it wrote itself, if this launch wrote them.
+    `values2` that it wrote itself, if this launch wrote them.
     """
     sums, me = cuda.shared.array((2, TEAM), "float64"), thread()
     sums[0, me] = part_of_sum(values, weights) if parts & SUM else 0.0
-    sums[1, me] = part_of_sum(more, more_weights) if parts & SECOND_SUM else 0.0
+    sums[1, me] = part_of_sum(values2, weights2) if parts & SECOND_SUM else 0.0
     add_parts_up(sums)
     if me == 0:
         if parts & SUM:
             totals[slot] += factor * sums[0, 0]
         if parts & SECOND_SUM:
-            totals[more_slot] += more_factor * sums[1, 0]
+            totals[slot2] += factor2 * sums[1, 0]
         if parts & CLOSE:
             note_step(totals)
 
@@ -65,17 +65,17 @@ def _account(parts, values, weights, factor, slot, more, more_weights, more_fact
 @block_kernel("(int64, int64, int64, const int64[::1], T[::1], const T[::1], T[::1], T[::1], const T[::1], T[::1], "
               "const T[::1], const int64[::1], const T[::1], T[::1], const T[::1], float64, int64, const T[::1], "
               "float64, int64, float64[::1])", TEAM)
-def _classifier(count, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets, hits, weights,
-                factor, slot, more_weights, more_factor, more_slot, totals):
+def _classifier(count, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets,
+                hits, weights, factor, slot, weights2, factor2, slot2, totals):
     """Uses one thread per sample. If sums are selected, one block must have all samples."""
     i = global_index()
     if i < count:
         _sample(i, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets, hits)
     if parts & (SUM | SECOND_SUM | CLOSE):
-        _account(parts, loss, weights, factor, slot, hits, more_weights, more_factor, more_slot, totals)
+        _account(parts, loss, weights, factor, slot, hits, weights2, factor2, slot2, totals)
 
 
 @block_kernel("(int64, const T[::1], const T[::1], float64, int64, const T[::1], const T[::1], float64, int64, "
               "float64[::1])", TEAM)
-def _sums(parts, values, weights, factor, slot, more, more_weights, more_factor, more_slot, totals):
-    _account(parts, values, weights, factor, slot, more, more_weights, more_factor, more_slot, totals)
+def _sums(parts, values, weights, factor, slot, values2, weights2, factor2, slot2, totals):
+    _account(parts, values, weights, factor, slot, values2, weights2, factor2, slot2, totals)

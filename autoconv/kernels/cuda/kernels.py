@@ -12,10 +12,10 @@ import numpy as np
 from .. import caching, trace
 from .. import kernel as base
 from ..compilers import Compilers
-from ..kernel import Kernel, Wanted, parameters
-from ..locks import Lock, given_back
+from ..kernel import Kernel, TypedKernels, parameters
+from ..locks import Lock, release_on_exit
 from . import internals, store
-from .internals import capability, cuda, pretended
+from .internals import capability, cuda, pretend_capability
 from .order import Access
 from .runtime import Gpu, pointer
 
@@ -66,41 +66,41 @@ class CudaKernel(Kernel):
         recorder = trace.current()
         if isinstance(recorder, trace.DryRun):
             if len(launch.dtypes) < 2:  # otherwise the first launch compiles the kernel
-                recorder.found[self, launch.dtype] = None
+                recorder.kernels[self, launch.dtype] = None
             return
         if recorder is not None:
             recorder.add(launch.gpu, launch, ())
         launch()
 
     def types(self, dtype: Any) -> tuple:
-        return internals.types_of(self.spelled(dtype))
+        return internals.parse_signature(self.expand_signature(dtype))
 
-    def _compiled(self, dtype: np.dtype) -> None:
+    def _compile_or_load(self, dtype: np.dtype) -> None:
         """Compiles for the current GPU. The first launch loads the kernel onto the GPU."""
-        with given_back(*internals.COMPILER_LOCKS):
+        with release_on_exit(*internals.COMPILER_LOCKS):
             self._dispatcher.compile(self.types(dtype))
 
     def serves(self, dtype: Any, tensor_cores: bool) -> bool:
         """Returns whether GPUs with this `tensor_cores` setting run the kernel for `dtype`."""
         return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
 
-    def compile_for(self, dtype: Any, gpu: tuple[int, int]) -> None:
+    def compile_to_cache(self, dtype: Any, capability: tuple[int, int]) -> None:
         """Compiles into the disk cache, for a compute capability such as (8, 0). Needs no GPU and
         no driver. Raises RuntimeError if the kernel cannot be stored.
         """
         types = self.types(dtype)
-        with pretended(gpu):
-            if not self._save(types, internals.compiled(self.function, types, self._dispatcher.targetoptions)):
+        with pretend_capability(capability):
+            if not self._save(types, internals.compile_kernel(self.function, types, self._dispatcher.targetoptions)):
                 raise RuntimeError(f"The compiled kernel {self.name} cannot be kept.")
 
     def _load(self, types: tuple) -> Any:
         """Returns a kernel for the current GPU from the disk cache; None if it is missing."""
         data = caching.read(self._file(types))
-        return None if data is None else internals.restored(data)
+        return None if data is None else internals.restore_kernel(data)
 
-    def _save(self, types: tuple, made: Any) -> bool:
+    def _save(self, types: tuple, kernel: Any) -> bool:
         """Stores a kernel on disk. Returns False if this numba-cuda version cannot serialize it."""
-        data = internals.dumped(made)
+        data = internals.dump_kernel(kernel)
         if data is not None:
             caching.write(self._file(types), data)
         return data is not None
@@ -126,7 +126,7 @@ class Launch:
     @property
     def dtypes(self) -> set[np.dtype]:
         """Returns the dtypes of the array arguments declared with T: usually only one dtype."""
-        return {a.dtype for a, is_typed in zip(self.arguments, self.kernel.typed) if is_typed and isinstance(a, OnGpu)}
+        return {a.dtype for a, has_t in zip(self.arguments, self.kernel.dtype_flags) if has_t and isinstance(a, OnGpu)}
 
     @property
     def dtype(self) -> np.dtype:
@@ -144,12 +144,12 @@ class Launch:
 
     def accesses(self) -> list[Access]:
         """Returns the memory of the launch's arrays, and whether the kernel may write to it."""
-        found = []
+        accesses = []
         for argument, reads_only in zip(self.arguments, self.kernel.reads_only, strict=True):
             if isinstance(argument, OnGpu):
                 start = pointer(argument.native)
-                found.append((start, start + argument.native.size * argument.native.dtype.itemsize, not reads_only))
-        return found
+                accesses.append((start, start + argument.native.size * argument.native.dtype.itemsize, not reads_only))
+        return accesses
 
 
 class ItemKernel(CudaKernel):
@@ -169,8 +169,8 @@ class BlockKernel(CudaKernel):
     `blocks` is the grid size, a tuple of one to three numbers.
     """
 
-    def __init__(self, function: Callable, signature: str, name: str, threads: int, dtypes: tuple[str, ...],
-                 tensor_cores: bool | None) -> None:
+    def __init__(self, function: Callable, signature: str, name: str, threads: int,
+                 dtypes: tuple[str, ...], tensor_cores: bool | None) -> None:
         super().__init__(function, signature, name)
         self.threads = threads
         self.dtypes = dtypes
@@ -192,9 +192,9 @@ def block_kernel(signature: str, threads: int, name: str = "", dtypes: tuple[str
     return lambda function: BlockKernel(function, signature, name or function.__name__, threads, dtypes, tensor_cores)
 
 
-def prepare(wanted: Wanted, report: Callable[[int, int], None]) -> None:
+def prepare(pairs: TypedKernels, report: Callable[[int, int], None]) -> None:
     """Prepares kernels for the current GPU, as `kernel.prepare` does."""
-    base.prepare(wanted, report, store.folder, lambda: _compilers(*map(str, capability())))
+    base.prepare(pairs, report, store.folder, lambda: _compilers(*map(str, capability())))
 
 
 @cache

@@ -43,7 +43,7 @@ def missing_part() -> str | None:
         for part in FILES:
             # cuda-pathfinder reads the variable only once, and does not search all its subfolders;
             # it uses a library that is loaded
-            for file in _files(folder, part) if loaded(part) is None else []:
+            for file in _files(folder, part) if load_library(part) is None else []:
                 with contextlib.suppress(OSError):
                     ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)
                     break
@@ -72,7 +72,7 @@ def variable() -> str | None:
     return next((name for name in VARIABLES if os.environ.get(name)), None)
 
 
-def loaded(part: str) -> Any:
+def load_library(part: str) -> Any:
     """Loads one of CUDA's libraries ("nvrtc", "nvvm" or "nvJitLink") with cuda-pathfinder and
     returns it; `abs_path` is the library's file. Returns None if the library is not found.
     """
@@ -90,7 +90,7 @@ def version(part: str) -> str | None:
     """Returns the version that "nvrtc", "nvvm" or "nvJitLink" reports; None if the library is not
     found.
     """
-    library = loaded(part)
+    library = load_library(part)
     numbers = (ctypes.c_int(), ctypes.c_int())
     if library is None:
         return None
@@ -101,14 +101,14 @@ def version(part: str) -> str | None:
 def _missing() -> str | None:
     """Returns the part that numba-cuda would not find with the current settings."""
     for part in FILES:
-        if loaded(part) is None:
+        if load_library(part) is None:
             return part
     home = variable()
-    root = _root(loaded("nvvm"))
+    root = _root(load_library("nvvm"))
     if root is not None and (root.is_relative_to(sys.prefix) or {"site-packages", "dist-packages"} & set(root.parts)):
         return None  # a wheel or a conda package: both include libdevice
-    looked_in = Path(DEFAULT if home is None else os.environ[home])
-    return None if (looked_in / LIBDEVICE).is_file() else "libdevice"
+    toolkit = Path(DEFAULT if home is None else os.environ[home])
+    return None if (toolkit / LIBDEVICE).is_file() else "libdevice"
 
 
 def _root(library: Any) -> Path | None:
@@ -123,11 +123,11 @@ def _toolkits() -> Iterator[Path]:
     newer ones before older ones.
     """
     nvcc = shutil.which("nvcc")
-    found = [_root(loaded(part)) for part in FILES] + [Path(nvcc).resolve().parents[1] if nvcc else None]
+    folders = [_root(load_library(part)) for part in FILES] + [Path(nvcc).resolve().parents[1] if nvcc else None]
     for place in PLACES:
-        several = Path(place).parent.glob(Path(place).name)
-        found += sorted(several, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)], reverse=True)
-    for folder in dict.fromkeys(filter(None, found)):
+        candidates = Path(place).parent.glob(Path(place).name)
+        folders += sorted(candidates, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)], reverse=True)
+    for folder in dict.fromkeys(filter(None, folders)):
         if _files(folder, "nvvm") and (folder / LIBDEVICE).is_file():
             yield folder
 

@@ -19,7 +19,7 @@ _GRADIENT = "(int64, const T[:,::1], const T[:,::1], const T[::1], T[:,::1])"
 
 
 @inline
-def _clipped(p):
+def _clip(p):
     """Clips p to [EPSILON, 1 - EPSILON]; NaN stays NaN."""
     low, high = type(p)(EPSILON), type(p)(1 - EPSILON)
     return low if p < low else high if p > high else p
@@ -109,7 +109,7 @@ def _categorical(count, t, x, loss):
     if i < count:
         total, sum_x = x.dtype.type(0), _total(x, i)
         for c in range(x.shape[1]):
-            total += t[i, c] * math.log(_clipped(x[i, c] / sum_x))
+            total += t[i, c] * math.log(_clip(x[i, c] / sum_x))
         loss[i] = -total
 
 
@@ -121,7 +121,7 @@ def _categorical_grad(count, t, x, dy, dx):
         through = zero
         for c in range(x.shape[1]):
             p = x[i, c] / sum_x
-            dp = zero if _is_clipped(p) else -t[i, c] / _clipped(p)
+            dp = zero if _is_clipped(p) else -t[i, c] / _clip(p)
             dx[i, c] = dp
             through += dp * p
         for c in range(x.shape[1]):
@@ -180,13 +180,13 @@ def _mean_grad(name, gradient) -> ItemKernel:
 
 @inline
 def _entropy(t, x):
-    one, p = type(x)(1), _clipped(x)
+    one, p = type(x)(1), _clip(x)
     return -t * math.log(p) - (one - t) * math.log(one - p)
 
 
 @inline
 def _entropy_slope(t, x, dy, count):
-    one, p = type(x)(1), _clipped(x)
+    one, p = type(x)(1), _clip(x)
     slope = type(x)(0) if _is_clipped(x) else (p - t) / (p * (one - p))
     return slope * (dy / count)
 
@@ -256,12 +256,12 @@ def binary_logits_grad(t, x, dy, dx):
     _slope(_binary_logits_grad, dx.size, t, x, dy, dx)
 
 
-def squared(t, x, loss):
+def squared_error(t, x, loss):
     """loss = mean((x - t)^2)."""
     _score(_squared, t, x, loss)
 
 
-def squared_grad(t, x, dy, dx):
+def squared_error_grad(t, x, dy, dx):
     """dx = 2 (x - t) dy / C."""
     _slope(_squared_grad, dx.size, t, x, dy, dx)
 
@@ -276,11 +276,11 @@ def absolute_grad(t, x, dy, dx):
     _slope(_absolute_grad, dx.size, t, x, dy, dx)
 
 
-def _score(run, t, x, loss):
+def _score(kernel, t, x, loss):
     shape = (loss.size, x.shape[-1])
-    run(loss.size, t.reshape(shape), x.reshape(shape), loss.reshape(-1))
+    kernel(loss.size, t.reshape(shape), x.reshape(shape), loss.reshape(-1))
 
 
-def _slope(run, count, t, x, dy, dx):
+def _slope(kernel, count, t, x, dy, dx):
     shape = (dy.size, x.shape[-1])
-    run(count, t.reshape(shape), x.reshape(shape), dy.reshape(-1), dx.reshape(shape))
+    kernel(count, t.reshape(shape), x.reshape(shape), dy.reshape(-1), dx.reshape(shape))

@@ -16,10 +16,10 @@ from .columns import (
     adding_kernel,
     adding_up,
     column_kernel,
-    over_rows,
+    compute_sums,
+    find_elements,
     place,
-    run_of,
-    summed,
+    run_rows,
 )
 from .conv import bias
 from .fours import WIDTHS, moving
@@ -29,7 +29,7 @@ from .ptx import global_index
 
 
 @inline
-def pivot_of(item):
+def choose_pivot(item):
     """Returns the pivot to subtract from a column: its element `item`, or 0 if not finite."""
     return item if math.fabs(item) < math.inf else type(item)(0)
 
@@ -43,23 +43,23 @@ def _sums(size: int) -> BlockKernel:
     fetch, add = moving(size)[0], adding_up(size)
 
     @column_kernel("(const T[:,::1], float64[:,:,::1], SPREAD)", "_sums", size)
-    def run(x, partial, each, length, across, lanes):
-        column, share, real = place(each, across, lanes)
+    def run(x, partial, columns, length, across, lanes):
+        column, share, real = place(columns, across, lanes)
         pivot, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         sums = cuda.local.array((2, size), "float64")
         for e in range(size):
             sums[0, e] = sums[1, e] = 0
         if real:
             fetch(pivot, x, column)
-            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            i, count, step = find_elements(share, columns, length, across, column, x.shape[0])
             for _ in range(count):
-                fetch(here, x, at)
+                fetch(here, x, i)
                 for e in range(size):
-                    away = np.float64(here[e]) - np.float64(pivot_of(pivot[e]))
+                    away = np.float64(here[e]) - np.float64(choose_pivot(pivot[e]))
                     sums[0, e] += away
                     sums[1, e] += away * away
-                at += step
-        add(sums, partial, each, across, lanes)
+                i += step
+        add(sums, partial, columns, across, lanes)
 
     return run
 
@@ -67,13 +67,13 @@ def _sums(size: int) -> BlockKernel:
 @adding_kernel("(const T[:,::1], const float64[:,:,::1], float64, T[::1], T[::1])", "_moments")
 def _moments(x, partial, factor, mean, variance):
     """Computes mean and variance from the partial sums of `_sums`. factor = 1 / row count."""
-    shared, t = cuda.shared.array((2, ADDING), "float64"), cuda.threadIdx.x
+    smem, t = cuda.shared.array((2, ADDING), "float64"), cuda.threadIdx.x
     c = cuda.blockIdx.x * COLUMNS + t % COLUMNS
-    add_parts(partial, shared, c)
+    add_parts(partial, smem, c)
     if t < COLUMNS and c < mean.shape[0]:
-        away = shared[0, t] * factor
-        rest = shared[1, t] * factor - away * away
-        mean[c], variance[c] = np.float64(pivot_of(x[0, c])) + away, 0.0 if rest < 0 else rest
+        away = smem[0, t] * factor
+        rest = smem[1, t] * factor - away * away
+        mean[c], variance[c] = np.float64(choose_pivot(x[0, c])) + away, 0.0 if rest < 0 else rest
 
 
 def _products(size: int) -> BlockKernel:
@@ -82,9 +82,9 @@ def _products(size: int) -> BlockKernel:
 
     @column_kernel("(const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], boolean,"
                    " float64[:,:,::1], SPREAD)", "_products", size)
-    def run(x, dy, mean, scale, shift, relu, partial, each, length, across, lanes):
-        column, share, real = place(each, across, lanes)
-        here, given = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+    def run(x, dy, mean, scale, shift, relu, partial, columns, length, across, lanes):
+        column, share, real = place(columns, across, lanes)
+        here, dy_values = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         center, slope = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         level, sums = cuda.local.array(size, x.dtype), cuda.local.array((2, size), "float64")
         for e in range(size):
@@ -93,17 +93,17 @@ def _products(size: int) -> BlockKernel:
             fetch(center, mean, column)
             fetch(slope, scale, column)
             fetch(level, shift, column)
-            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            i, count, step = find_elements(share, columns, length, across, column, x.shape[0])
             for _ in range(count):
-                fetch(here, x, at)
-                fetch(given, dy, at)
+                fetch(here, x, i)
+                fetch(dy_values, dy, i)
                 for e in range(size):
                     away = here[e] - center[e]
                     if not relu or not away * slope[e] + level[e] <= 0:
-                        sums[0, e] += np.float64(given[e]) * np.float64(away)
-                        sums[1, e] += given[e]
-                at += step
-        add(sums, partial, each, across, lanes)
+                        sums[0, e] += np.float64(dy_values[e]) * np.float64(away)
+                        sums[1, e] += dy_values[e]
+                i += step
+        add(sums, partial, columns, across, lanes)
 
     return run
 
@@ -111,11 +111,11 @@ def _products(size: int) -> BlockKernel:
 @adding_kernel("(const float64[:,:,::1], const T[::1], T[::1], T[::1])", "_parameter_grads")
 def _parameter_grads(partial, inverse, dgamma, dbeta):
     """Computes dgamma and dbeta from the partial sums of `_products`."""
-    shared, t = cuda.shared.array((2, ADDING), "float64"), cuda.threadIdx.x
+    smem, t = cuda.shared.array((2, ADDING), "float64"), cuda.threadIdx.x
     c = cuda.blockIdx.x * COLUMNS + t % COLUMNS
-    add_parts(partial, shared, c)
+    add_parts(partial, smem, c)
     if t < COLUMNS and c < dgamma.shape[0]:
-        dgamma[c], dbeta[c] = shared[0, t] * inverse[c], shared[1, t]
+        dgamma[c], dbeta[c] = smem[0, t] * inverse[c], smem[1, t]
 
 
 def _normalize(size: int) -> BlockKernel:
@@ -123,27 +123,27 @@ def _normalize(size: int) -> BlockKernel:
 
     @column_kernel("(const T[:,::1], const T[:,::1], boolean, const T[::1], const T[::1], const T[::1], boolean,"
                    " T[:,::1], SPREAD)", "_normalize", size)
-    def run(x, other, two, mean, scale, shift, relu, y, each, length, across, lanes):
-        column, share, real = place(each, across, lanes)
-        here, beside, zero = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype), x.dtype.type(0)
+    def run(x, addend, has_addend, mean, scale, shift, relu, y, columns, length, across, lanes):
+        column, share, real = place(columns, across, lanes)
+        here, addend_values, zero = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype), x.dtype.type(0)
         center, slope = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         level = cuda.local.array(size, x.dtype)
         if real:
             fetch(center, mean, column)
             fetch(slope, scale, column)
             fetch(level, shift, column)
-            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            i, count, step = find_elements(share, columns, length, across, column, x.shape[0])
             for _ in range(count):
-                fetch(here, x, at)
-                if two:
-                    fetch(beside, other, at)
+                fetch(here, x, i)
+                if has_addend:
+                    fetch(addend_values, addend, i)
                 for e in range(size):
                     value = (here[e] - center[e]) * slope[e] + level[e]
-                    if two:
-                        value += beside[e]
+                    if has_addend:
+                        value += addend_values[e]
                     here[e] = zero if relu and value < zero else value
-                put(y, at, here)
-                at += step
+                put(y, i, here)
+                i += step
 
     return run
 
@@ -153,9 +153,9 @@ def _input_grad(size: int) -> BlockKernel:
 
     @column_kernel("(const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], const T[::1], boolean,"
                    " T[:,::1], const T[::1], const T[::1], SPREAD)", "_input_grad", size)
-    def run(x, dy, mean, inverse, scale, shift, relu, dx, dgamma, dbeta, each, length, across, lanes):
-        column, share, real = place(each, across, lanes)
-        here, given = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+    def run(x, dy, mean, inverse, scale, shift, relu, dx, dgamma, dbeta, columns, length, across, lanes):
+        column, share, real = place(columns, across, lanes)
+        here, dy_values = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         center, slope = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         level, average = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         product, zero = cuda.local.array(size, x.dtype), x.dtype.type(0)
@@ -168,17 +168,17 @@ def _input_grad(size: int) -> BlockKernel:
                 c = column * size + e
                 average[e] = dbeta[c] * part
                 product[e] = dgamma[c] * part * inverse[c]
-            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            i, count, step = find_elements(share, columns, length, across, column, x.shape[0])
             for _ in range(count):
-                fetch(here, x, at)
-                fetch(given, dy, at)
+                fetch(here, x, i)
+                fetch(dy_values, dy, i)
                 for e in range(size):
                     away = here[e] - center[e]
                     if relu and away * slope[e] + level[e] <= zero:
-                        given[e] = zero
-                    here[e] = slope[e] * (given[e] - (average[e] + away * product[e]))
-                put(dx, at, here)
-                at += step
+                        dy_values[e] = zero
+                    here[e] = slope[e] * (dy_values[e] - (average[e] + away * product[e]))
+                put(dx, i, here)
+                i += step
 
     return run
 
@@ -189,30 +189,30 @@ _SUMS, _PRODUCTS, _NORMALIZE, _INPUT_GRAD = (
 
 @kernel("(int64, const T[::1], const T[::1], float64, const T[::1], boolean, const T[::1], boolean, T[::1], T[::1],"
         " T[::1], T[::1])")
-def _coefficients(count, mean, variance, epsilon, gamma, scaled, beta, shifted, center, inverse, scale, shift):
+def _coefficients(count, mean, variance, epsilon, gamma, has_gamma, beta, has_beta, center, inverse, scale, shift):
     real = mean.dtype.type
     c = global_index()
     if c < count:
         factor = real(1) / math.sqrt(variance[c] + real(epsilon))
         center[c], inverse[c] = mean[c], factor
-        scale[c] = factor * gamma[c] if scaled else factor
-        shift[c] = beta[c] if shifted else real(0)
+        scale[c] = factor * gamma[c] if has_gamma else factor
+        shift[c] = beta[c] if has_beta else real(0)
 
 
 @kernel("(int64, const T[:,::1], const T[::1], boolean, const T[::1], boolean, const T[::1], boolean, const T[::1],"
         " const T[::1], float64, T[:,::1], T[::1])")
-def _fold(count, w, b, biased, gamma, scaled, beta, shifted, mean, variance, epsilon, folded, shift):
+def _fold(count, w, b, has_bias, gamma, has_gamma, beta, has_beta, mean, variance, epsilon, w_folded, shift):
     real, channels = mean.dtype.type, w.shape[1]
     item = global_index()
     if item < count:
         r, c = item // channels, item % channels
         factor = real(1) / math.sqrt(variance[c] + real(epsilon))
-        if scaled:
+        if has_gamma:
             factor *= gamma[c]
-        folded[r, c] = w[r, c] * factor
+        w_folded[r, c] = w[r, c] * factor
         if r == 0:
-            centered = (b[c] if biased else real(0)) - mean[c]
-            shift[c] = centered * factor + (beta[c] if shifted else real(0))
+            centered = (b[c] if has_bias else real(0)) - mean[c]
+            shift[c] = centered * factor + (beta[c] if has_beta else real(0))
 
 
 @kernel("(int64, T[::1], const T[::1], float64)")
@@ -225,19 +225,19 @@ def _moving_average(count, average, batch, momentum):
 
 def moments(x, parts, mean, variance):
     """Computes each column's mean and biased variance. `parts`, a CPU buffer, is not used here."""
-    partial = summed(_SUMS, x)
+    partial = compute_sums(_SUMS, x)
     _moments((-(-mean.size // COLUMNS),), x, partial, 1 / x.shape[0], mean, variance)
 
 
-def normalize(x, mean, scale, shift, relu, y, other=None):
-    """y = (x - mean) scale + shift, plus `other` if given. `relu` sets negative values to 0."""
-    two = other is not None
-    over_rows(_NORMALIZE, x, other if two else x, two, mean, scale, shift, relu, y)
+def normalize(x, mean, scale, shift, relu, y, addend=None):
+    """y = (x - mean) scale + shift, plus `addend` if given. `relu` sets negative values to 0."""
+    has_addend = addend is not None
+    run_rows(_NORMALIZE, x, addend if has_addend else x, has_addend, mean, scale, shift, relu, y)
 
 
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
     """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy; `relu` masks dy."""
-    add_products(summed(_PRODUCTS, x, dy, mean, scale, shift, relu), inverse, dgamma, dbeta)
+    add_products(compute_sums(_PRODUCTS, x, dy, mean, scale, shift, relu), inverse, dgamma, dbeta)
 
 
 def add_products(partial, inverse, dgamma, dbeta):
@@ -249,23 +249,23 @@ def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
     """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse.
     If `relu`, dy is taken as 0 wherever the ReLU's output is 0.
     """
-    over_rows(_INPUT_GRAD, x, dy, mean, inverse, scale, shift, relu, dx, beside=(dgamma, dbeta))
+    run_rows(_INPUT_GRAD, x, dy, mean, inverse, scale, shift, relu, dx, extra=(dgamma, dbeta))
 
 
 def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, shift):
     """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta.
     gamma = None is equivalent to ones, beta = None to zeros.
     """
-    _coefficients(mean.size, mean, variance, float(epsilon), *bias(gamma, mean), *bias(beta, mean), center, inverse,
-                  scale, shift)
+    _coefficients(mean.size, mean, variance, float(epsilon), *bias(gamma, mean), *bias(beta, mean),
+                  center, inverse, scale, shift)
 
 
-def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift):
-    """folded (R,C) = w (R,C) scale, shift (C,) = (b - mean) scale + beta, with scale = gamma /
+def fold(w, b, gamma, beta, mean, variance, epsilon, w_folded, shift):
+    """w_folded (R,C) = w (R,C) scale, shift (C,) = (b - mean) scale + beta, with scale = gamma /
     sqrt(variance + epsilon). b or beta = None is equivalent to zeros, gamma = None to ones.
     """
     vectors = *bias(b, mean), *bias(gamma, mean), *bias(beta, mean)
-    _fold(w.size, w, *vectors, mean, variance, float(epsilon), folded, shift)
+    _fold(w.size, w, *vectors, mean, variance, float(epsilon), w_folded, shift)
 
 
 def moving_average(average, batch, momentum):
@@ -279,7 +279,7 @@ def combine_moments(gather, count, mean, variance, share):
         across.combine_moments(gather, count, mean, variance, share)
 
 
-def sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta):
+def sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total):
     """Calls across.sum_gradients on the host, so a CUDA graph cannot contain this step."""
     if not isinstance(trace.current(), trace.DryRun):
-        across.sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta)
+        across.sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total)

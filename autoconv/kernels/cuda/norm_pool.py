@@ -2,12 +2,12 @@
 gradients.
 """
 
-from .columns import column_kernel, place, run_of, spread
+from .columns import column_kernel, find_elements, place, spread
 from .fours import WIDTHS, moving, portions, width
-from .gather import divisor, pixel_of
+from .gather import divisor, find_pixel
 from .kernels import BlockKernel, cuda
 from .norm import coefficients, moments, parameter_grads  # noqa: F401 (part of this module)
-from .pool import beside, larger, whether
+from .pool import has_pixel, larger, pixel_offset
 
 IMAGES = "T[:,:,:,::1]"
 DIVISORS = "UniTuple(UniTuple(int64, 3), 2)"
@@ -18,34 +18,34 @@ def _normalize_pool(size: int) -> BlockKernel:
 
     @column_kernel(f"(const {IMAGES}, const T[::1], const T[::1], const T[::1], {IMAGES}, {IMAGES},"
                    f" uint8[:,:,:,::1], int64, {DIVISORS}, SPREAD)", "_normalize_pool", size)
-    def run(x, mean, scale, shift, y, peak, winner, windows, by, each, length, across, lanes):
-        column, share, real = place(each, across, lanes)
+    def run(x, mean, scale, shift, y, peak, winner, windows, divisors, columns, length, across, lanes):
+        column, share, real = place(columns, across, lanes)
         here, best = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
-        top, where = cuda.local.array(size, x.dtype), cuda.local.array(size, "uint8")
+        top, index = cuda.local.array(size, x.dtype), cuda.local.array(size, "uint8")
         center, slope = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         level, zero = cuda.local.array(size, x.dtype), x.dtype.type(0)
         if real:
             fetch(center, mean, column)
             fetch(slope, scale, column)
             fetch(level, shift, column)
-            i, count, step = run_of(share, 1, length, across, 0, windows)
+            i, count, step = find_elements(share, 1, length, across, 0, windows)
             for _ in range(count):
-                n, p, q = pixel_of(i, by)
-                first = ((n * x.shape[1] + 2 * p) * x.shape[2] + 2 * q) * each + column
+                n, p, q = find_pixel(i, divisors)
+                first = ((n * x.shape[1] + 2 * p) * x.shape[2] + 2 * q) * columns + column
                 fetch(top, x, first)
                 for e in range(size):
-                    best[e], where[e] = (top[e] - center[e]) * slope[e] + level[e], 0
+                    best[e], index[e] = (top[e] - center[e]) * slope[e] + level[e], 0
                 for k in range(1, 4):
-                    fetch(here, x, first + beside(k, x.shape[2], each))
+                    fetch(here, x, first + pixel_offset(k, x.shape[2], columns))
                     for e in range(size):
                         value = (here[e] - center[e]) * slope[e] + level[e]
                         if larger(value, best[e]):
-                            top[e], best[e], where[e] = here[e], value, k
+                            top[e], best[e], index[e] = here[e], value, k
                 for e in range(size):
                     best[e] = zero if best[e] < zero else best[e]
-                put(y, i * each + column, best)
-                put(peak, i * each + column, top)
-                put(winner, i * each + column, where)
+                put(y, i * columns + column, best)
+                put(peak, i * columns + column, top)
+                put(winner, i * columns + column, index)
                 i += step
 
     return run
@@ -58,14 +58,14 @@ def _input_grad_pool(size: int) -> BlockKernel:
     @column_kernel(f"(const {IMAGES}, const {IMAGES}, const uint8[:,:,:,::1], const {IMAGES}, const T[::1],"
                    f" const T[::1], const T[::1], const T[::1], {IMAGES}, const T[::1], const T[::1], int64, int64,"
                    f" {DIVISORS}, SPREAD)", "_input_grad_pool", size)
-    def run(x, peak, winner, dy, mean, inverse, scale, shift, dx, dgamma, dbeta, rows, windows, by, each, length,
-            across, lanes):
+    def run(x, peak, winner, dy, mean, inverse, scale, shift, dx, dgamma, dbeta, rows, windows,
+            divisors, columns, length, across, lanes):
         h, wide, oh, ow = x.shape[1], x.shape[2], dy.shape[1], dy.shape[2]
-        column, share, real = place(each, across, lanes)
-        here, given = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        column, share, real = place(columns, across, lanes)
+        here, dy_values = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         center, slope = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         level, average = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
-        product, won = cuda.local.array(size, x.dtype), cuda.local.array(size, "uint8")
+        product, winners = cuda.local.array(size, x.dtype), cuda.local.array(size, "uint8")
         part, zero = x.dtype.type(1) / x.dtype.type(rows), x.dtype.type(0)
         if real:
             fetch(center, mean, column)
@@ -75,28 +75,28 @@ def _input_grad_pool(size: int) -> BlockKernel:
                 c = column * size + e
                 average[e] = dbeta[c] * part
                 product[e] = dgamma[c] * part * inverse[c]
-            i, count, step = run_of(share, 1, length, across, 0, windows)
+            i, count, step = find_elements(share, 1, length, across, 0, windows)
             for _ in range(count):
-                n, p, q = pixel_of(i, by)
+                n, p, q = find_pixel(i, divisors)
                 for e in range(size):
-                    given[e], won[e] = zero, 0
+                    dy_values[e], winners[e] = zero, 0
                 if p < oh and q < ow:
-                    pooled = ((n * oh + p) * ow + q) * each + column
-                    fetch(here, peak, pooled)
-                    fetch(given, dy, pooled)
-                    fetch(won, winner, pooled)
+                    source = ((n * oh + p) * ow + q) * columns + column
+                    fetch(here, peak, source)
+                    fetch(dy_values, dy, source)
+                    fetch(winners, winner, source)
                     for e in range(size):
                         if (here[e] - center[e]) * slope[e] + level[e] <= zero:
-                            given[e] = zero
-                first = ((n * h + 2 * p) * wide + 2 * q) * each + column
+                            dy_values[e] = zero
+                first = ((n * h + 2 * p) * wide + 2 * q) * columns + column
                 for k in range(4):
-                    if whether(k, p, q, h, wide):
-                        at = first + beside(k, wide, each)
-                        fetch(here, x, at)
+                    if has_pixel(k, p, q, h, wide):
+                        pixel = first + pixel_offset(k, wide, columns)
+                        fetch(here, x, pixel)
                         for e in range(size):
-                            gradient = given[e] if won[e] == k else zero
+                            gradient = dy_values[e] if winners[e] == k else zero
                             here[e] = slope[e] * (gradient - (average[e] + (here[e] - center[e]) * product[e]))
-                        put(dx, at, here)
+                        put(dx, pixel, here)
                 i += step
 
     return run
@@ -113,9 +113,9 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
     (_, oh, ow, channels), size = y.shape, width(x.shape[3], x, mean, scale, shift, y, peak, winner)
     for images, *results in portions(size, x, y, peak, winner):
         windows = len(images) * oh * ow
-        blocks, *told = spread(windows, channels // size)
+        blocks, *grid = spread(windows, channels // size)
         _NORMALIZE_POOL[size // 4](blocks, images, mean, scale, shift, *results, windows,
-                                   (divisor(oh), divisor(ow)), *told)
+                                   (divisor(oh), divisor(ow)), *grid)
 
 
 def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, dbeta, dx):
@@ -126,6 +126,6 @@ def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, db
     high, wide = -(-h // 2), -(-w // 2)
     for images, peaks, winners, gradients, results in portions(size, x, peak, winner, dy, dx):
         windows = len(images) * high * wide
-        blocks, *told = spread(windows, channels // size)
+        blocks, *grid = spread(windows, channels // size)
         _INPUT_GRAD_POOL[size // 4](blocks, images, peaks, winners, gradients, mean, inverse, scale, shift, results,
-                                    dgamma, dbeta, x.size // channels, windows, (divisor(high), divisor(wide)), *told)
+                                    dgamma, dbeta, x.size // channels, windows, (divisor(high), divisor(wide)), *grid)

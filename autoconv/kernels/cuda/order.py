@@ -18,42 +18,42 @@ class Place(NamedTuple):
     """
 
     stream: int
-    after: tuple[int, ...]
+    dependencies: tuple[int, ...]
 
 
 def places(accesses: list[list[Access]]) -> list[Place]:
     """Returns a place for each launch, in launch order, from the memory that each launch touches.
     """
-    found: list[Place] = []
+    result: list[Place] = []
     # for each launch, a bit set of all launches that it waits for, directly or not
-    before: list[int] = []
+    ancestor_sets: list[int] = []
     depths: list[int] = []  # the length of each launch's longest chain of dependencies
     last: list[int] = []  # the last launch of each stream
-    for i, mine in enumerate(accesses):
-        needed = []
+    for i, access in enumerate(accesses):
+        parents = []
         ancestors = 0
         for j in reversed(range(i)):
-            if not ancestors >> j & 1 and conflict(mine, accesses[j]):
-                needed.append(j)
-                ancestors |= before[j] | 1 << j
-        stream = _stream(needed, ancestors, last, depths)
+            if not ancestors >> j & 1 and conflict(access, accesses[j]):
+                parents.append(j)
+                ancestors |= ancestor_sets[j] | 1 << j
+        stream = choose_stream(parents, ancestors, last, depths)
         if stream == len(last):
             last.append(i)
         else:
-            needed, ancestors = [*needed, last[stream]], ancestors | before[last[stream]] | 1 << last[stream]
+            parents, ancestors = [*parents, last[stream]], ancestors | ancestor_sets[last[stream]] | 1 << last[stream]
             last[stream] = i
-        found.append(Place(stream, tuple(j for j in needed if found[j].stream != stream)))
-        before.append(ancestors)
-        depths.append(1 + max((depths[j] for j in needed), default=0))
-    return found
+        result.append(Place(stream, tuple(j for j in parents if result[j].stream != stream)))
+        ancestor_sets.append(ancestors)
+        depths.append(1 + max((depths[j] for j in parents), default=0))
+    return result
 
 
-def _stream(needed: list[int], ancestors: int, last: list[int], depths: list[int]) -> int:
+def choose_stream(parents: list[int], ancestors: int, last: list[int], depths: list[int]) -> int:
     """Returns a stream whose last launch is one that this launch waits for, preferably directly;
     otherwise a new stream.
     """
     ends = [stream for stream, j in enumerate(last) if ancestors >> j & 1]
-    return max(ends, key=lambda stream: (last[stream] in needed, depths[last[stream]]), default=len(last))
+    return max(ends, key=lambda stream: (last[stream] in parents, depths[last[stream]]), default=len(last))
 
 
 def conflict(a: list[Access], b: list[Access]) -> bool:

@@ -24,31 +24,31 @@ class Outbox:
     def __init__(self, gpu: Gpu, half: int = HALF) -> None:
         self._gpu = gpu
         self._size = half
-        self._memory = gpu.pinned(2 * half, np.uint8)
+        self._memory = gpu.allocate_pinned(2 * half, np.uint8)
         self._address = self._memory.ctypes.data
-        self._half = self._at = 0  # where the next numbers are written
+        self._half = self._position = 0  # where the next numbers are written
         # for each half, the event that occurs once the half has been read
-        self._read: list[Any] = [None, None]
+        self._events: list[Any] = [None, None]
 
-    def send(self, numbers: np.ndarray, to: int) -> None:
+    def send(self, numbers: np.ndarray, address: int) -> None:
         """Copies contiguous numbers, no larger than half the ring, to this address of the GPU, in
         stream order. The caller may change `numbers` immediately.
         """
         size = numbers.nbytes
-        if self._at + size > self._size:
+        if self._position + size > self._size:
             self._turn()
-        start = self._half * self._size + self._at
+        start = self._half * self._size + self._position
         self._memory[start : start + size] = numbers.reshape(-1).view(np.uint8)
-        stream = int(self._gpu.stream.handle)
-        failures.checked(driver.cuMemcpyHtoDAsync(to, self._address + start, size, stream), "send numbers to a GPU")
-        self._at += -(-size // _ALIGNMENT) * _ALIGNMENT
+        answer = driver.cuMemcpyHtoDAsync(address, self._address + start, size, int(self._gpu.stream.handle))
+        failures.check_result(answer, "send numbers to a GPU")
+        self._position += -(-size // _ALIGNMENT) * _ALIGNMENT
 
     def _turn(self) -> None:
         """Switches to the other half."""
-        if self._read[self._half] is None:
-            self._read[self._half] = cuda.event(timing=False)
-        self._read[self._half].record(self._gpu.stream)
+        if self._events[self._half] is None:
+            self._events[self._half] = cuda.event(timing=False)
+        self._events[self._half].record(self._gpu.stream)
         self._half = 1 - self._half
-        self._at = 0
-        if self._read[self._half] is not None:
-            self._read[self._half].synchronize()
+        self._position = 0
+        if self._events[self._half] is not None:
+            self._events[self._half].synchronize()

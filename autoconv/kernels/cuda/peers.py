@@ -6,12 +6,12 @@ from typing import Any
 from cuda.bindings import driver as bindings  # type: ignore[import-not-found,unused-ignore]
 
 from . import driver
-from .failures import checked
+from .failures import check_result
 from .internals import cuda
 from .runtime import Gpu, pointer
 
 _REFUSED = bindings.CUresult.CUDA_ERROR_PEER_ACCESS_UNSUPPORTED, bindings.CUresult.CUDA_ERROR_TOO_MANY_PEERS
-_DOING = "copy from one GPU to another"
+_ACTION = "copy from one GPU to another"
 
 
 def copy(source: Gpu, native: Any, target: Gpu, out: Any) -> bool:
@@ -22,13 +22,13 @@ def copy(source: Gpu, native: Any, target: Gpu, out: Any) -> bool:
     afterwards. It waits for all earlier launches on `target`, which may still use the memory of
     `out`; later launches on `target` wait for the copy. The host does not wait.
     """
-    if not _reaches(source, target):
+    if not _enable_access(source, target):
         return False
     _wait(source, target)
     with source.failures:
         source.enter()
-        checked(bindings.cuMemcpyPeerAsync(pointer(out), _context(target), pointer(native), _context(source),
-                                           native.size * native.dtype.itemsize, int(source.stream.handle)), _DOING)
+        check_result(bindings.cuMemcpyPeerAsync(pointer(out), _context(target), pointer(native), _context(source),
+                                           native.size * native.dtype.itemsize, int(source.stream.handle)), _ACTION)
     try:
         _wait(target, source)
     except BaseException:
@@ -38,25 +38,25 @@ def copy(source: Gpu, native: Any, target: Gpu, out: Any) -> bool:
 
 
 @cache
-def _reaches(source: Gpu, target: Gpu) -> bool:
+def _enable_access(source: Gpu, target: Gpu) -> bool:
     """Enables direct access from `source` to the memory of `target`. Returns whether that is
     possible.
     """
-    if not driver.reaches(source.index, target.index):
+    if not driver.can_access(source.index, target.index):
         return False
     context = _context(target)
     with source.failures:
         source.enter()
         answer = bindings.cuCtxEnablePeerAccess(context, 0)
         if answer[0] != bindings.CUresult.CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED and answer[0] not in _REFUSED:
-            checked(answer, _DOING)
+            check_result(answer, _ACTION)
     return answer[0] not in _REFUSED
 
 
 @cache
 def _context(gpu: Gpu) -> Any:
     gpu.enter()
-    (context,) = checked(bindings.cuCtxGetCurrent(), _DOING)
+    (context,) = check_result(bindings.cuCtxGetCurrent(), _ACTION)
     return context
 
 
@@ -68,12 +68,12 @@ def _event(gpu: Gpu) -> Any:
     return cuda.event(timing=False)
 
 
-def _wait(waiting: Gpu, awaited: Gpu) -> None:
-    """Makes all further launches on `waiting` wait for the earlier launches on `awaited`."""
-    with awaited.failures:
-        awaited.enter()
-        event = _event(awaited)
-        event.record(awaited.stream)
-    with waiting.failures:
-        waiting.enter()
-        event.wait(waiting.stream)
+def _wait(waiter: Gpu, source: Gpu) -> None:
+    """Makes all further launches on `waiter` wait for the earlier launches on `source`."""
+    with source.failures:
+        source.enter()
+        event = _event(source)
+        event.record(source.stream)
+    with waiter.failures:
+        waiter.enter()
+        event.wait(waiter.stream)

@@ -19,15 +19,15 @@ MOST = 1 << 18
 
 @block_kernel("(int64, const uint64[::1], int64[::1])", TILE, dtypes=("float32",))
 def _place(count, keys, order):
-    shared, thread = cuda.shared.array(TILE, np.uint64), cuda.threadIdx.x
+    smem, thread = cuda.shared.array(TILE, np.uint64), cuda.threadIdx.x
     i = cuda.blockIdx.x * TILE + thread
     mine, place = keys[min(i, count - 1)], 0
     for start in range(0, count, TILE):
         if start + thread < count:
-            shared[thread] = keys[start + thread]
+            smem[thread] = keys[start + thread]
         cuda.syncthreads()
         for j in range(min(TILE, count - start)):
-            if shared[j] < mine or (shared[j] == mine and start + j < i):
+            if smem[j] < mine or (smem[j] == mine and start + j < i):
                 place += 1
         cuda.syncthreads()
     if i < count:

@@ -13,7 +13,7 @@ from .ptx import global_index, load, load4, store, store4
 def _elementwise(name, f) -> ItemKernel:
     """y = f(x), f(a, b) or f(a, b, c). The first `fours` threads handle four elements each."""
 
-    def of_one(count, fours, x, y):
+    def run_unary(count, fours, x, y):
         i = global_index()
         if i < fours:
             a, b, c, d = load4(x, 4 * i)
@@ -22,7 +22,7 @@ def _elementwise(name, f) -> ItemKernel:
             i += 3 * fours
             store(y, i, f(load(x, i)))
 
-    def of_two(count, fours, a, b, y):
+    def run_binary(count, fours, a, b, y):
         i = global_index()
         if i < fours:
             p, q = load4(a, 4 * i), load4(b, 4 * i)
@@ -31,7 +31,7 @@ def _elementwise(name, f) -> ItemKernel:
             i += 3 * fours
             store(y, i, f(load(a, i), load(b, i)))
 
-    def of_three(count, fours, a, b, c, y):
+    def run_ternary(count, fours, a, b, c, y):
         i = global_index()
         if i < fours:
             p, q, r = load4(a, 4 * i), load4(b, 4 * i), load4(c, 4 * i)
@@ -42,12 +42,12 @@ def _elementwise(name, f) -> ItemKernel:
 
     count = len(inspect.signature(elementwise.ACTIVATIONS[name]).parameters)
     signature = f"(int64, int64, {'const T[::1], ' * count}T[::1])"
-    return kernel(signature, f"_{name}")((of_one, of_two, of_three)[count - 1])
+    return kernel(signature, f"_{name}")((run_unary, run_binary, run_ternary)[count - 1])
 
 
-def _run(run, *arrays):
+def _run(kernel, *arrays):
     """Runs a kernel on flat arrays of equal size."""
-    run(*threads(arrays[0].size, *arrays), *arrays)
+    kernel(*threads(arrays[0].size, *arrays), *arrays)
 
 
 KERNELS = {name: _elementwise(name, inline(f)) for name, f in elementwise.ACTIVATIONS.items()}
@@ -116,27 +116,27 @@ def _log_softmax_grad(count, y, dy, dx):
 
 def softmax(x, axis, y):
     """y = exp(x) / sum(exp(x)) along the axis."""
-    _along(_softmax, axis, x, y)
+    _run_rows(_softmax, axis, x, y)
 
 
 def softmax_grad(y, dy, axis, dx):
     """dx = y (dy - sum(y dy))."""
-    _along(_softmax_grad, axis, y, dy, dx)
+    _run_rows(_softmax_grad, axis, y, dy, dx)
 
 
 def log_softmax(x, axis, y):
     """y = x - max - log(sum(exp(x - max))) along the axis."""
-    _along(_log_softmax, axis, x, y)
+    _run_rows(_log_softmax, axis, x, y)
 
 
 def log_softmax_grad(y, dy, axis, dx):
     """dx = dy - exp(y) sum(dy)."""
-    _along(_log_softmax_grad, axis, y, dy, dx)
+    _run_rows(_log_softmax_grad, axis, y, dy, dx)
 
 
-def _along(run, axis, *arrays):
+def _run_rows(kernel, axis, *arrays):
     """Runs a kernel with one thread per row along the axis, on arrays (before, axis, after)."""
     shape = arrays[0].shape
     axis %= len(shape)
     rows, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    run(rows * inner, *(a.reshape(rows, shape[axis], inner) for a in arrays))
+    kernel(rows * inner, *(a.reshape(rows, shape[axis], inner) for a in arrays))

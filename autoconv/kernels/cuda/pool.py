@@ -10,7 +10,7 @@ from ...arguments.shapes import Window
 from .fours import WIDTHS, moving, portions, vector_kernel, width
 from .kernels import ItemKernel, cuda, inline
 from .ptx import global_index, times
-from .windows import DIVISORS, at, divisors, output, place, real_taps, tap, taps_to
+from .windows import DIVISORS, make_divisors, output, place, ravel, real_taps, tap, taps_to
 
 IMAGES = "T[:,:,:,::1]"
 
@@ -27,30 +27,30 @@ def _max(size: int) -> ItemKernel:
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, int32[:,:,:,::1], UniTuple(int64, 10), {DIVISORS})",
                    "_max", size)
-    def run(count, x, y, winner, window, by):
+    def run(count, x, y, winner, window, divisors):
         kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-        h, wide, each, item = x.shape[1], x.shape[2], by[1][0], global_index()
+        h, wide, pieces, item = x.shape[1], x.shape[2], divisors[1][0], global_index()
         best, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
-        where = cuda.local.array(size, np.int32)
+        index = cuda.local.array(size, np.int32)
         if item < count:
-            n, p, q, c = place(item, by)
-            i_low, i_high = real_taps(p, kh, sh, by[5], top, h)
-            j_low, j_high = real_taps(q, kw, sw, by[6], left, wide)
-            first, step = (tap(p, i_low, sh, dh, top), tap(q, j_low, sw, dw, left)), times(dw, each)
-            fetch(best, x, at(n, first[0], first[1], c, h, wide, each))
+            n, p, q, c = place(item, divisors)
+            i_low, i_high = real_taps(p, kh, sh, divisors[5], top, h)
+            j_low, j_high = real_taps(q, kw, sw, divisors[6], left, wide)
+            first, step = (tap(p, i_low, sh, dh, top), tap(q, j_low, sw, dw, left)), times(dw, pieces)
+            fetch(best, x, ravel(n, first[0], first[1], c, h, wide, pieces))
             for e in range(size):
-                where[e] = times(i_low, kw) + j_low
+                index[e] = times(i_low, kw) + j_low
             for i in range(i_low, i_high):
-                read = at(n, tap(p, i, sh, dh, top), first[1], c, h, wide, each)
+                read = ravel(n, tap(p, i, sh, dh, top), first[1], c, h, wide, pieces)
                 k, end = times(i, kw) + j_low, times(i, kw) + j_high
                 while k < end:
                     fetch(here, x, read)
                     for e in range(size):
                         if larger(here[e], best[e]):
-                            best[e], where[e] = here[e], k
+                            best[e], index[e] = here[e], k
                     k, read = k + 1, read + step
             put(y, item, best)
-            put(winner, item, where)
+            put(winner, item, index)
 
     return run
 
@@ -61,33 +61,33 @@ def _max_grad(size: int) -> ItemKernel:
 
     @vector_kernel(f"(int64, const {IMAGES}, const int32[:,:,:,::1], {IMAGES}, UniTuple(int64, 10), {DIVISORS})",
                    "_max_grad", size)
-    def run(count, dy, winner, dx, window, by):
+    def run(count, dy, winner, dx, window, divisors):
         kh, kw, _, _, dh, dw, top, _, left, _ = window
-        oh, ow, each, item = dy.shape[1], dy.shape[2], by[1][0], global_index()
-        total, given = cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
-        won = cuda.local.array(size, np.int32)
+        oh, ow, pieces, item = dy.shape[1], dy.shape[2], divisors[1][0], global_index()
+        total, dy_values = cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
+        winners = cuda.local.array(size, np.int32)
         if item < count:
-            n, r, t, c = place(item, by)
+            n, r, t, c = place(item, divisors)
             for e in range(size):
                 total[e] = 0
-            down, along = taps_to(r, kh, by[3], dh, top, oh), taps_to(t, kw, by[4], dw, left, ow)
+            down, along = taps_to(r, kh, divisors[3], dh, top, oh), taps_to(t, kw, divisors[4], dw, left, ow)
             for a in range(down[2]):
                 i = down[0] + times(a, down[1])
-                p = down[3] - a if dh == 1 else output(r, i, by[3], dh, top, oh)
+                p = down[3] - a if dh == 1 else output(r, i, divisors[3], dh, top, oh)
                 if p >= 0:
-                    line = at(n, p, 0, c, oh, ow, each)
-                    k, b, q, read = times(i, kw) + along[0], 0, 0, line + times(along[3], each)
+                    line = ravel(n, p, 0, c, oh, ow, pieces)
+                    k, b, q, read = times(i, kw) + along[0], 0, 0, line + times(along[3], pieces)
                     while b < along[2]:
                         if dw != 1:
-                            q = output(t, b, by[4], dw, left, ow)
-                            read = line + times(q, each)
+                            q = output(t, b, divisors[4], dw, left, ow)
+                            read = line + times(q, pieces)
                         if q >= 0:
-                            fetch(given, dy, read)
-                            fetch(won, winner, read)
+                            fetch(dy_values, dy, read)
+                            fetch(winners, winner, read)
                             for e in range(size):
-                                if won[e] == k:
-                                    total[e] += given[e]
-                        b, k, read = b + 1, k + along[1], read - each
+                                if winners[e] == k:
+                                    total[e] += dy_values[e]
+                        b, k, read = b + 1, k + along[1], read - pieces
             put(dx, item, total)
 
     return run
@@ -98,19 +98,19 @@ def _average(size: int) -> ItemKernel:
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, UniTuple(int64, 10), {DIVISORS})", "_average", size)
-    def run(count, x, y, window, by):
+    def run(count, x, y, window, divisors):
         kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-        h, wide, each, item = x.shape[1], x.shape[2], by[1][0], global_index()
+        h, wide, pieces, item = x.shape[1], x.shape[2], divisors[1][0], global_index()
         total, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         if item < count:
-            n, p, q, c = place(item, by)
-            i_low, i_high = real_taps(p, kh, sh, by[5], top, h)
-            j_low, j_high = real_taps(q, kw, sw, by[6], left, wide)
+            n, p, q, c = place(item, divisors)
+            i_low, i_high = real_taps(p, kh, sh, divisors[5], top, h)
+            j_low, j_high = real_taps(q, kw, sw, divisors[6], left, wide)
             for e in range(size):
                 total[e] = 0
-            step, length = times(dw, each), times(j_high - j_low, times(dw, each))
+            step, length = times(dw, pieces), times(j_high - j_low, times(dw, pieces))
             for i in range(i_low, i_high):
-                read = at(n, tap(p, i, sh, dh, top), tap(q, j_low, sw, dw, left), c, h, wide, each)
+                read = ravel(n, tap(p, i, sh, dh, top), tap(q, j_low, sw, dw, left), c, h, wide, pieces)
                 end = read + length
                 while read < end:
                     fetch(here, x, read)
@@ -130,30 +130,30 @@ def _average_grad(size: int) -> ItemKernel:
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, UniTuple(int64, 10), {DIVISORS})", "_average_grad", size)
-    def run(count, dy, dx, window, by):
+    def run(count, dy, dx, window, divisors):
         kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-        h, wide, oh, ow, each, item = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2], by[1][0], global_index()
-        total, given = cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
+        h, wide, oh, ow, item = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2], global_index()
+        pieces, total, dy_values = divisors[1][0], cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
         if item < count:
-            n, r, t, c = place(item, by)
+            n, r, t, c = place(item, divisors)
             for e in range(size):
                 total[e] = 0
-            down, along = taps_to(r, kh, by[3], dh, top, oh), taps_to(t, kw, by[4], dw, left, ow)
+            down, along = taps_to(r, kh, divisors[3], dh, top, oh), taps_to(t, kw, divisors[4], dw, left, ow)
             for a in range(down[2]):
                 i = down[0] + times(a, down[1])
-                p = down[3] - a if dh == 1 else output(r, i, by[3], dh, top, oh)
+                p = down[3] - a if dh == 1 else output(r, i, divisors[3], dh, top, oh)
                 if p >= 0:
-                    i_low, i_high = real_taps(p, kh, sh, by[5], top, h)
-                    line = at(n, p, 0, c, oh, ow, each)
+                    i_low, i_high = real_taps(p, kh, sh, divisors[5], top, h)
+                    line = ravel(n, p, 0, c, oh, ow, pieces)
                     for b in range(along[2]):
                         j = along[0] + times(b, along[1])
-                        q = along[3] - b if dw == 1 else output(t, j, by[4], dw, left, ow)
+                        q = along[3] - b if dw == 1 else output(t, j, divisors[4], dw, left, ow)
                         if q >= 0:
-                            j_low, j_high = real_taps(q, kw, sw, by[6], left, wide)
+                            j_low, j_high = real_taps(q, kw, sw, divisors[6], left, wide)
                             real = dx.dtype.type(times(i_high - i_low, j_high - j_low))
-                            fetch(given, dy, line + times(q, each))
+                            fetch(dy_values, dy, line + times(q, pieces))
                             for e in range(size):
-                                total[e] += given[e] / real
+                                total[e] += dy_values[e] / real
             put(dx, item, total)
 
     return run
@@ -165,15 +165,15 @@ def _average_grad(size: int) -> ItemKernel:
 
 
 @inline
-def whether(k, p, q, height, across):
+def has_pixel(k, p, q, height, across):
     """Returns whether pixel k of window (p, q) is inside the image, given that pixel 0 is."""
     return (k < 2 or 2 * p + 1 < height) and (k % 2 == 0 or 2 * q + 1 < across)
 
 
 @inline
-def beside(k, across, each):
+def pixel_offset(k, across, pieces):
     """Returns the memory offset of a window's pixel k from the window's first pixel."""
-    return (times(across, each) if k >= 2 else 0) + (each if k % 2 == 1 else 0)
+    return (times(across, pieces) if k >= 2 else 0) + (pieces if k % 2 == 1 else 0)
 
 
 def _max_of_four(size: int) -> ItemKernel:
@@ -181,24 +181,24 @@ def _max_of_four(size: int) -> ItemKernel:
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, int32[:,:,:,::1], {DIVISORS})", "_max_of_four", size)
-    def run(count, x, y, winner, by):
-        h, wide, each, item = x.shape[1], x.shape[2], by[1][0], global_index()
+    def run(count, x, y, winner, divisors):
+        h, wide, pieces, item = x.shape[1], x.shape[2], divisors[1][0], global_index()
         best, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
-        where = cuda.local.array(size, np.int32)
+        index = cuda.local.array(size, np.int32)
         if item < count:
-            n, p, q, c = place(item, by)
-            first = at(n, 2 * p, 2 * q, c, h, wide, each)
+            n, p, q, c = place(item, divisors)
+            first = ravel(n, 2 * p, 2 * q, c, h, wide, pieces)
             fetch(best, x, first)
             for e in range(size):
-                where[e] = 0
+                index[e] = 0
             for k in range(1, 4):
-                if whether(k, p, q, h, wide):
-                    fetch(here, x, first + beside(k, wide, each))
+                if has_pixel(k, p, q, h, wide):
+                    fetch(here, x, first + pixel_offset(k, wide, pieces))
                     for e in range(size):
                         if larger(here[e], best[e]):
-                            best[e], where[e] = here[e], k
+                            best[e], index[e] = here[e], k
             put(y, item, best)
-            put(winner, item, where)
+            put(winner, item, index)
 
     return run
 
@@ -208,30 +208,30 @@ def _max_of_four_grad(size: int) -> ItemKernel:
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, const int32[:,:,:,::1], {IMAGES}, {DIVISORS})", "_max_of_four_grad", size)
-    def run(count, dy, winner, dx, by):
-        h, wide, oh, ow, each = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2], by[1][0]
+    def run(count, dy, winner, dx, divisors):
+        h, wide, oh, ow, pieces = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2], divisors[1][0]
         item, zero = global_index(), dx.dtype.type(0)
-        given, out = cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
-        won = cuda.local.array(size, np.int32)
+        dy_values, out = cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
+        winners = cuda.local.array(size, np.int32)
         if item < count:
-            n, p, q, c = place(item, by)
+            n, p, q, c = place(item, divisors)
             for e in range(size):
-                won[e], given[e] = -1, zero
+                winners[e], dy_values[e] = -1, zero
             if p < oh and q < ow:
-                fetch(given, dy, at(n, p, q, c, oh, ow, each))
-                fetch(won, winner, at(n, p, q, c, oh, ow, each))
-            first = at(n, 2 * p, 2 * q, c, h, wide, each)
+                fetch(dy_values, dy, ravel(n, p, q, c, oh, ow, pieces))
+                fetch(winners, winner, ravel(n, p, q, c, oh, ow, pieces))
+            first = ravel(n, 2 * p, 2 * q, c, h, wide, pieces)
             for k in range(4):
-                if whether(k, p, q, h, wide):
+                if has_pixel(k, p, q, h, wide):
                     for e in range(size):
-                        out[e] = given[e] if won[e] == k else zero
-                    put(dx, first + beside(k, wide, each), out)
+                        out[e] = dy_values[e] if winners[e] == k else zero
+                    put(dx, first + pixel_offset(k, wide, pieces), out)
 
     return run
 
 
 @inline
-def _one_of(p, q, height, across, real):
+def _inverse_count(p, q, height, across, real):
     """Returns 1 / the pixel count of window (p, q), a power of two, so products are exact."""
     return (real(1) if 2 * p + 1 >= height else real(0.5)) * (real(1) if 2 * q + 1 >= across else real(0.5))
 
@@ -241,16 +241,16 @@ def _average_of_four(size: int) -> ItemKernel:
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, {DIVISORS})", "_average_of_four", size)
-    def run(count, x, y, by):
-        h, wide, each, item = x.shape[1], x.shape[2], by[1][0], global_index()
+    def run(count, x, y, divisors):
+        h, wide, pieces, item = x.shape[1], x.shape[2], divisors[1][0], global_index()
         total, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         if item < count:
-            n, p, q, c = place(item, by)
-            first, share = at(n, 2 * p, 2 * q, c, h, wide, each), _one_of(p, q, h, wide, x.dtype.type)
+            n, p, q, c = place(item, divisors)
+            first, share = ravel(n, 2 * p, 2 * q, c, h, wide, pieces), _inverse_count(p, q, h, wide, x.dtype.type)
             fetch(total, x, first)
             for k in range(1, 4):
-                if whether(k, p, q, h, wide):
-                    fetch(here, x, first + beside(k, wide, each))
+                if has_pixel(k, p, q, h, wide):
+                    fetch(here, x, first + pixel_offset(k, wide, pieces))
                     for e in range(size):
                         total[e] += here[e]
             for e in range(size):
@@ -265,22 +265,22 @@ def _average_of_four_grad(size: int) -> ItemKernel:
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, {DIVISORS})", "_average_of_four_grad", size)
-    def run(count, dy, dx, by):
-        h, wide, oh, ow, each, item = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2], by[1][0], global_index()
-        given = cuda.local.array(size, dx.dtype)
-        if item < count:
-            n, p, q, c = place(item, by)
+    def run(count, dy, dx, divisors):
+        h, wide, oh, ow, pieces, i = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2], divisors[1][0], global_index()
+        dy_values = cuda.local.array(size, dx.dtype)
+        if i < count:
+            n, p, q, c = place(i, divisors)
             for e in range(size):
-                given[e] = 0
+                dy_values[e] = 0
             if p < oh and q < ow:
-                fetch(given, dy, at(n, p, q, c, oh, ow, each))
-                share = _one_of(p, q, h, wide, dx.dtype.type)
+                fetch(dy_values, dy, ravel(n, p, q, c, oh, ow, pieces))
+                share = _inverse_count(p, q, h, wide, dx.dtype.type)
                 for e in range(size):
-                    given[e] *= share
-            first = at(n, 2 * p, 2 * q, c, h, wide, each)
+                    dy_values[e] *= share
+            first = ravel(n, 2 * p, 2 * q, c, h, wide, pieces)
             for k in range(4):
-                if whether(k, p, q, h, wide):
-                    put(dx, first + beside(k, wide, each), given)
+                if has_pixel(k, p, q, h, wide):
+                    put(dx, first + pixel_offset(k, wide, pieces), dy_values)
 
     return run
 
@@ -293,25 +293,25 @@ _FOUR, _FOUR_GRAD, _FOUR_AVERAGE, _FOUR_AVERAGE_GRAD = (
 
 def max_pool2d(x, y, winner, window: Window) -> None:
     """y, winner (N,OH,OW,C) = the maximum of each window of x (N,H,W,C), and its int32 position."""
-    _forward(_FOUR if _side_by_side(window) else _MAX, window, x, y, winner)
+    _forward(_FOUR if _are_adjacent(window) else _MAX, window, x, y, winner)
 
 
 def max_pool2d_grad(dy, winner, dx, window: Window) -> None:
     """Computes the input gradient dx (N,H,W,C) of max_pool2d from dy (N,OH,OW,C)."""
-    _backward(_FOUR_GRAD if _side_by_side(window) else _MAX_GRAD, window, dy, winner, dx)
+    _backward(_FOUR_GRAD if _are_adjacent(window) else _MAX_GRAD, window, dy, winner, dx)
 
 
 def avg_pool2d(x, y, window: Window) -> None:
     """y (N,OH,OW,C) = the mean of each window of x (N,H,W,C)."""
-    _forward(_FOUR_AVERAGE if _side_by_side(window) else _AVERAGE, window, x, y)
+    _forward(_FOUR_AVERAGE if _are_adjacent(window) else _AVERAGE, window, x, y)
 
 
 def avg_pool2d_grad(dy, dx, window: Window) -> None:
     """Computes the input gradient dx (N,H,W,C) of avg_pool2d from dy (N,OH,OW,C)."""
-    _backward(_FOUR_AVERAGE_GRAD if _side_by_side(window) else _AVERAGE_GRAD, window, dy, dx)
+    _backward(_FOUR_AVERAGE_GRAD if _are_adjacent(window) else _AVERAGE_GRAD, window, dy, dx)
 
 
-def _side_by_side(window: Window) -> bool:
+def _are_adjacent(window: Window) -> bool:
     """Returns whether windows are adjacent and 2x2, with at most one padding pixel at the end."""
     kh, kw, sh, sw, dh, dw, top, bottom, left, right = window
     return ((kh, kw, sh, sw, dh, dw, top, left) == (2, 2, 2, 2, 1, 1, 0, 0)) and max(bottom, right) <= 1
@@ -325,7 +325,7 @@ def _forward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
 def _backward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
     """Runs a gradient kernel over the pixels of dx, the last array, or over its 2x2 windows."""
     rows, columns = arrays[-1].shape[1:3]
-    if _side_by_side(window):
+    if _are_adjacent(window):
         rows, columns = -(-rows // 2), -(-columns // 2)
     _run(kernels, window, arrays, rows, columns)
 
@@ -333,8 +333,8 @@ def _backward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
 def _run(kernels: tuple[ItemKernel, ...], window: Window, arrays: tuple, rows: int, columns: int) -> None:
     """Runs rows * columns threads per image, for each channel or each group of four channels."""
     size = width(arrays[0].shape[3], *arrays)
-    each = arrays[0].shape[3] // size
-    told = (divisors(rows, columns, each, window),)
-    for some in portions(size, *arrays):
-        kernels[size // 4](len(some[0]) * rows * columns * each, *some,
-                           *(() if _side_by_side(window) else (tuple(window),)), *told)
+    pieces = arrays[0].shape[3] // size
+    arguments = (make_divisors(rows, columns, pieces, window),)
+    for portion in portions(size, *arrays):
+        kernels[size // 4](len(portion[0]) * rows * columns * pieces, *portion,
+                           *(() if _are_adjacent(window) else (tuple(window),)), *arguments)

@@ -31,45 +31,45 @@ from .tiles import WARP_COLUMNS, Tile
 
 
 @inline
-def copy(shared, at, array, index, valid):
-    """shared[at] = array[index], or zero if not `valid`; the copy is synchronous."""
+def copy(smem, offset, array, index, valid):
+    """smem[offset] = array[index], or zero if not `valid`; the copy is synchronous."""
     item = load(array, index if valid else 0)
-    store(shared, at, item if valid else array.dtype.type(0))
+    store(smem, offset, item if valid else array.dtype.type(0))
 
 
 @inline
-def copy4(shared, at, array, index, valid):
+def copy4(smem, offset, array, index, valid):
     """Copies four elements at once, or writes zeros if not `valid`; the copy is synchronous."""
     a, b, c, d = load4(array, index if valid else 0)
     zero = array.dtype.type(0)
-    store4(shared, at, (a if valid else zero, b if valid else zero, c if valid else zero, d if valid else zero))
+    store4(smem, offset, (a if valid else zero, b if valid else zero, c if valid else zero, d if valid else zero))
 
 
 @inline
-def copy_word(shared, at, array, index, valid):
-    """Copies four bytes of a byte array, as one element of `shared`."""
+def copy_word(smem, offset, array, index, valid):
+    """Copies four bytes of a byte array, as one element of `smem`."""
     word = load_word(array, index if valid else 0)
-    store(shared, at, word if valid else shared.dtype.type(0))
+    store(smem, offset, word if valid else smem.dtype.type(0))
 
 
 def copying(tensor_cores, tile):
     """Returns the copy functions for A and B: for tensor cores, they copy asynchronously while the
     threads compute.
     """
-    one, four = (copy_async, copy4_async) if tensor_cores else (copy, copy4)
-    return tuple(four if width == 4 else one for width in tile.widths)
+    single, four = (copy_async, copy4_async) if tensor_cores else (copy, copy4)
+    return tuple(four if width == 4 else single for width in tile.widths)
 
 
-def _exact(tile: Tile, at: Layout, read_b: Callable) -> Callable:
+def _exact(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
     """sums += a b for a warp's part of a stage, in the arrays' own precision."""
-    share, rows, read_a = tile.depth // tile.warps[2], tile.warp_rows // 8, lines_of_a(tile, at)
+    share, rows, read_a = tile.depth // tile.warps[2], tile.warp_rows // 8, lines_of_a(tile, layout)
 
     @inline
-    def multiply(shared, a, b, lane, first, sums):
-        left, right = cuda.local.array((4, rows), shared.dtype), cuda.local.array((4, COLUMNS), shared.dtype)
+    def multiply(smem, a, b, lane, first, sums):
+        left, right = cuda.local.array((4, rows), smem.dtype), cuda.local.array((4, COLUMNS), smem.dtype)
         for k in range(0, share, 4):
-            read_a(shared, a, lane, first + k, left)
-            read_b(shared, b, lane, first + k, right)
+            read_a(smem, a, lane, first + k, left)
+            read_b(smem, b, lane, first + k, right)
             for i in range(4):
                 for c in range(COLUMNS):
                     for r in range(rows):
@@ -78,19 +78,19 @@ def _exact(tile: Tile, at: Layout, read_b: Callable) -> Callable:
     return multiply
 
 
-def _tf32(tile: Tile, at: Layout, read_b: Callable) -> Callable:
+def _tf32(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
     """sums += a b for a warp's part of a stage, on tensor cores: operands are rounded to 10 bits of
     mantissa, sums stay float32.
     """
-    share, rows, read_a = tile.depth // tile.warps[2], tile.warp_rows // 8, operands_of_a(tile, at)
+    share, rows, read_a = tile.depth // tile.warps[2], tile.warp_rows // 8, operands_of_a(tile, layout)
     count = 2 * rows
 
     @inline
-    def multiply(shared, a, b, lane, first, sums):
+    def multiply(smem, a, b, lane, first, sums):
         left, right = cuda.local.array(count, "float32"), cuda.local.array(COLUMNS, "float32")
         for k in range(0, share, 8):
-            read_a(shared, a, lane, first + k, left)
-            read_b(shared, b, lane, first + k, right)
+            read_a(smem, a, lane, first + k, left)
+            read_b(smem, b, lane, first + k, right)
             for i in range(count):
                 left[i] = round_tf32(left[i])
             for i in range(COLUMNS):
@@ -104,44 +104,43 @@ def _tf32(tile: Tile, at: Layout, read_b: Callable) -> Callable:
     return multiply
 
 
-def reading_b(at: Layout, tensor_cores: bool) -> Callable:
+def reading_b(layout: Layout, tensor_cores: bool) -> Callable:
     """Returns the function that reads a thread's elements of B (fragments.py)."""
-    return (operands_of_b if tensor_cores else lines_of_b)(at)
+    return (operands_of_b if tensor_cores else lines_of_b)(layout)
 
 
-def summing(tensor_cores: bool, tile: Tile, at: Layout, fill: Callable, reading: Callable = reading_b) -> Callable:
-    """Returns the loop over the sum: `fill(shared, start, step, source)` loads stage `step`, and
+def summing(tensor_cores: bool, tile: Tile, layout: Layout, fill: Callable, reading: Callable = reading_b) -> Callable:
+    """Returns the loop over the sum: `fill(smem, start, step, source)` loads stage `step`, and
     each warp multiplies it. `reading` makes the function that reads B from shared memory, for
     kernels that compute B's elements.
 
     While one stage is multiplied, the next ones are being copied. Finally, the sums of warps with
     the same rows and columns are added in warp order, in the first of these warps.
     """
-    multiply = (_tf32 if tensor_cores else _exact)(tile, at, reading(at, tensor_cores))
+    multiply = (_tf32 if tensor_cores else _exact)(tile, layout, reading(layout, tensor_cores))
     down, along, deep = tile.warps
-    ahead, size = tile.stages - 1, at.size
+    ahead, size = tile.stages - 1, layout.size
     share, rows, warp_rows = tile.depth // deep, tile.warp_rows // 8, tile.warp_rows
-    b_start, arrived, each = at.b, waiting(ahead - 1), tile.warp_rows
-    a_apart, b_apart = (at.a_row if at.a_along else 1), (at.b_row if at.b_along else 1)
+    b_start, wait, n_sums = layout.b, waiting(ahead - 1), tile.warp_rows
+    a_apart, b_apart = (layout.a_row if layout.a_k_major else 1), (layout.b_row if layout.b_k_major else 1)
 
     @inline
-    def gather(shared, rank, lane, part, sums):
+    def gather(smem, rank, lane, part, sums):
         """Adds up the warps' sums through shared memory."""
         cuda.syncthreads()
         for r in range(rows):
             for c in range(COLUMNS):
                 if part > 0:
-                    store(shared, (((part - 1) * down * along + rank) * each + r * COLUMNS + c) * 32 + lane, sums[r, c])
+                    store(smem, (((part - 1) * down * along + rank) * n_sums + r * COLUMNS + c) * 32 + lane, sums[r, c])
         cuda.syncthreads()
         if part == 0:
             for r in range(rows):
                 for c in range(COLUMNS):
-                    for other in range(deep - 1):
-                        sums[r, c] += load(shared,
-                                           ((other * down * along + rank) * each + r * COLUMNS + c) * 32 + lane)
+                    for k in range(deep - 1):
+                        sums[r, c] += load(smem, ((k * down * along + rank) * n_sums + r * COLUMNS + c) * 32 + lane)
 
     @inline
-    def run(shared, steps, source, sums):
+    def run(smem, steps, source, sums):
         warp, lane = cuda.threadIdx.x // 32, cuda.threadIdx.x % 32
         rank, part = warp % (down * along), warp // (down * along) if deep > 1 else 0
         a, b = rank % down * warp_rows * a_apart, b_start + rank // down * WARP_COLUMNS * b_apart
@@ -150,46 +149,46 @@ def summing(tensor_cores: bool, tile: Tile, at: Layout, fill: Callable, reading:
                 sums[r, c] = 0
         for step in range(ahead):
             if step < steps:
-                fill(shared, step * size, step, source)
+                fill(smem, step * size, step, source)
             if tensor_cores:
                 commit()
         # The start of this stage, and of the previous one, which the next stage overwrites.
-        start, before = np.int32(0), np.int32(ahead * size)
+        start, previous = np.int32(0), np.int32(ahead * size)
         for step in range(steps):
             if tensor_cores:
-                arrived()
+                wait()
             cuda.syncthreads()
             if step + ahead < steps:
-                fill(shared, before, step + ahead, source)
+                fill(smem, previous, step + ahead, source)
             if tensor_cores:
                 commit()
-            multiply(shared, start + a, start + b, lane, part * share, sums)
-            before = start
+            multiply(smem, start + a, start + b, lane, part * share, sums)
+            previous = start
             start = np.int32(0) if start == ahead * size else np.int32(start + size)
         if deep > 1:
-            gather(shared, rank, lane, part, sums)
+            gather(smem, rank, lane, part, sums)
 
     return run
 
 
-def place_of(tile: Tile) -> Callable:
-    """place() -> (row, column, mine): the position of a thread's first sum in the block's result,
-    and whether the thread has one.
+def make_sum_locator(tile: Tile) -> Callable:
+    """find_sum() -> (row, column, valid): the position of a thread's first sum in the block's
+    result, and whether the thread has one.
     """
     (down, along, _), warp_rows = tile.warps, tile.warp_rows
 
     @inline
-    def place():
+    def find_sum():
         warp, lane = cuda.threadIdx.x // 32, cuda.threadIdx.x % 32
         rank = warp % (down * along)
-        return (rank % down * warp_rows + lane // 4 * 4, rank // down * WARP_COLUMNS + lane % 4 * COLUMNS,
-                warp < down * along)
+        return (rank % down * warp_rows + lane // 4 * 4,
+                rank // down * WARP_COLUMNS + lane % 4 * COLUMNS, warp < down * along)
 
-    return place
+    return find_sum
 
 
 @inline
-def below(r):
+def row_offset(r):
     """Returns the distance, in rows, from a thread's first sum to its sums number r."""
     return r // 4 * 32 + r % 4
 

@@ -20,7 +20,7 @@ def _pointer(context, builder, array_type, array, index, width=1):
     return builder.bitcast(first, kind.as_pointer())
 
 
-def _whole(builder, value):
+def _low_word(builder, value):
     """Returns the lower 32 bits of an integer."""
     return value if value.type == INT32 else builder.trunc(value, INT32)
 
@@ -47,7 +47,7 @@ def _wide_product(builder, kind, a, b):
     """
     function = ir.FunctionType(ir.IntType(64), [INT32, INT32])
     return builder.call(ir.InlineAsm(function, f"mul.wide.{kind} $0, $1, $2;", "=l,r,r"),
-                        [_whole(builder, a), _whole(builder, b)])
+                        [_low_word(builder, a), _low_word(builder, b)])
 
 
 @intrinsic
@@ -60,7 +60,7 @@ def times(typing, a, b):
 
 
 @intrinsic
-def scaled(typing, a, factor, shift):
+def multiply_shift(typing, a, factor, shift):
     """Returns a * factor >> shift, for unsigned 32-bit a and factor."""
     def build(context, builder, signature, arguments):
         return builder.lshr(_wide_product(builder, "u32", *arguments[:2]), arguments[2])
@@ -69,10 +69,10 @@ def scaled(typing, a, factor, shift):
 
 
 @intrinsic
-def within(typing, i, n):
+def in_range(typing, i, n):
     """Whether 0 <= i < n, for 32-bit integers."""
     def build(context, builder, signature, arguments):
-        return builder.icmp_unsigned("<", *(_whole(builder, value) for value in arguments))
+        return builder.icmp_unsigned("<", *(_low_word(builder, value) for value in arguments))
 
     return types.boolean(i, n), build
 
@@ -86,13 +86,13 @@ def _load(name, width):
     @intrinsic
     def load(typing, array, index):
         def build(context, builder, signature, arguments):
-            found = builder.load(_pointer(context, builder, array, *arguments, width))
+            value = builder.load(_pointer(context, builder, array, *arguments, width))
             if width == 1:
-                return found
-            found.align = _bytes(context, array.dtype) * width
+                return value
+            value.align = _bytes(context, array.dtype) * width
             # a boolean is a byte in memory, but a single bit elsewhere
             model = context.data_model_manager[array.dtype]
-            items = [model.from_data(builder, builder.extract_element(found, INT32(i))) for i in range(width)]
+            items = [model.from_data(builder, builder.extract_element(value, INT32(i))) for i in range(width)]
             return cgutils.pack_array(builder, items, ty=context.get_value_type(array.dtype))
 
         return (array.dtype if width == 1 else types.UniTuple(array.dtype, width))(array, types.int64), build
@@ -140,7 +140,7 @@ def store(typing, array, index, value):
 
 
 def _store(name, width):
-    def build_for(array):
+    def make_build(array):
         def build(context, builder, signature, arguments):
             vector = ir.Constant(ir.VectorType(context.get_data_type(array.dtype), width), ir.Undefined)
             model = context.data_model_manager[array.dtype]
@@ -155,7 +155,7 @@ def _store(name, width):
 
     @intrinsic
     def store(typing, array, index, values):
-        return types.void(array, types.int64, types.UniTuple(array.dtype, width)), build_for(array)
+        return types.void(array, types.int64, types.UniTuple(array.dtype, width)), make_build(array)
 
     store.__name__, store.__doc__ = name, f"array[index : index + {width}] = values; index is a multiple of {width}."
     return store
@@ -164,28 +164,28 @@ def _store(name, width):
 store2, store4 = _store("store2", 2), _store("store4", 4)
 
 
-def _copy(name, width, cached):
+def _copy(name, width, cache_operator):
     """Makes a function that issues cp.async. If the source size is 0, cp.async reads nothing and
     writes zeros.
     """
-    asm = f"cp.async.{cached}.shared.global [$0], [$1], {4 * width}, $2;"
+    asm = f"cp.async.{cache_operator}.shared.global [$0], [$1], {4 * width}, $2;"
 
     @intrinsic
-    def copy(typing, shared, at, array, index, valid):
+    def copy(typing, smem, offset, array, index, valid):
         def build(context, builder, signature, arguments):
-            to = builder.addrspacecast(_pointer(context, builder, shared, *arguments[:2]),
-                                       ir.PointerType(ir.FloatType(), 3))
+            target = builder.addrspacecast(_pointer(context, builder, smem, *arguments[:2]),
+                                           ir.PointerType(ir.FloatType(), 3))
             source = builder.bitcast(_pointer(context, builder, array, *arguments[2:4]), ir.FloatType().as_pointer())
             source = builder.addrspacecast(source, ir.PointerType(ir.FloatType(), 1))
             count = builder.select(arguments[4], INT32(4 * width), INT32(0))
-            function = ir.FunctionType(ir.VoidType(), [to.type, source.type, INT32])
-            builder.call(ir.InlineAsm(function, asm, "r,l,r,~{memory}", side_effect=True), [to, source, count])
+            function = ir.FunctionType(ir.VoidType(), [target.type, source.type, INT32])
+            builder.call(ir.InlineAsm(function, asm, "r,l,r,~{memory}", side_effect=True), [target, source, count])
             return context.get_dummy_value()
 
-        return types.void(shared, types.int64, array, types.int64, types.boolean), build
+        return types.void(smem, types.int64, array, types.int64, types.boolean), build
 
     copy.__name__ = name
-    copy.__doc__ = (f"Starts shared[at : at + {width}] = array[index : index + {width}], or "
+    copy.__doc__ = (f"Starts smem[offset : offset + {width}] = array[index : index + {width}], or "
                     "zeros if not `valid`. `array` may also be a byte array with as many bytes.")
     return copy
 
@@ -194,28 +194,28 @@ copy_async, copy4_async = _copy("copy_async", 1, "ca"), _copy("copy4_async", 4, 
 
 
 def load_matrices(*distances):
-    """Returns load(shared, index, to), which the 32 threads of a warp call together. For each
+    """Returns load(smem, index, out), which the 32 threads of a warp call together. For each
     distance it loads four matrices of 8 rows of 4 elements.
 
-    The rows, of 16 bytes each, are at the 32 threads' shared[index + distance]. to[4 * i + j], in a
+    The rows, of 16 bytes each, are at the 32 threads' smem[index + distance]. out[4 * i + j], in a
     thread-local array, receives element lane % 4 of row lane // 4 of matrix j of distance number i.
     """
     @intrinsic
-    def load(typing, shared, index, to):
+    def load(typing, smem, index, out):
         def build(context, builder, signature, arguments):
-            place = builder.addrspacecast(_pointer(context, builder, shared, *arguments[:2]),
+            place = builder.addrspacecast(_pointer(context, builder, smem, *arguments[:2]),
                                           ir.PointerType(ir.FloatType(), 3))
             four = ir.LiteralStructType([ir.FloatType()] * 4)
-            function, data = ir.FunctionType(four, [place.type]), context.make_array(to)(
+            function, data = ir.FunctionType(four, [place.type]), context.make_array(out)(
                 context, builder, arguments[2]).data
             for i, distance in enumerate(distances):
                 asm = f"ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{$0, $1, $2, $3}}, [$4 + {4 * distance}];"
-                found = builder.call(ir.InlineAsm(function, asm, "=f,=f,=f,=f,r,~{memory}", side_effect=True), [place])
+                value = builder.call(ir.InlineAsm(function, asm, "=f,=f,=f,=f,r,~{memory}", side_effect=True), [place])
                 for j in range(4):
-                    builder.store(builder.extract_value(found, j), builder.gep(data, [INT32(4 * i + j)]))
+                    builder.store(builder.extract_value(value, j), builder.gep(data, [INT32(4 * i + j)]))
             return context.get_dummy_value()
 
-        return types.void(shared, types.int64, to), build
+        return types.void(smem, types.int64, out), build
 
     return load
 
@@ -277,7 +277,7 @@ def mma_tf32(typing, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
         asm = ("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, "
                "{$10, $11, $12, $13};")
         operands = [builder.bitcast(a, INT32) for a in arguments[:6]] + list(arguments[6:])
-        made = builder.call(ir.InlineAsm(function, asm, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f"), operands)
-        return cgutils.pack_array(builder, [builder.extract_value(made, i) for i in range(4)], ty=number)
+        result = builder.call(ir.InlineAsm(function, asm, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f"), operands)
+        return cgutils.pack_array(builder, [builder.extract_value(result, i) for i in range(4)], ty=number)
 
     return types.UniTuple(types.float32, 4)(*(types.float32,) * 10), build

@@ -6,11 +6,11 @@ in uint64, because Numba computes the sum of a uint64 and an int64 in float64.
 
 import numpy as np
 
-from ..formulas import compiled, random_numbers
+from ..formulas import compile_formulas, random_numbers
 from ..formulas.random_numbers import HALF, ROUNDS
 from .array import Array, number
 from .fours import moving, portions, vector_kernel, width
-from .gather import divided, divisor
+from .gather import divide, divisor
 from .internals import cgutils, intrinsic, ir, types
 from .kernels import ItemKernel, cuda, inline, kernel
 from .ptx import global_index, times
@@ -18,8 +18,8 @@ from .ptx import global_index, times
 M0, M1 = random_numbers.MULTIPLIERS
 W0, W1 = random_numbers.WEYL
 
-_numbers = compiled(random_numbers, inline)
-uniform, noisy = _numbers.uniform, _numbers.noisy
+_numbers = compile_formulas(random_numbers, inline)
+uniform, add_noise = _numbers.uniform, _numbers.add_noise
 
 
 @intrinsic
@@ -64,13 +64,13 @@ def _dropout(size: int) -> ItemKernel:
 
     @vector_kernel("(int64, const T[:,::1], float64, uint64, const uint64[::1], const uint64[::1], const uint64[::1],"
                    " T[:,::1], UniTuple(int64, 3), int64)", "_dropout", size)
-    def run(count, x, scale, threshold, seed, stream, first, y, by, before):
+    def run(count, x, scale, threshold, seed, stream, first, y, divisor, offset):
         keep, drop, item = x.dtype.type(scale), x.dtype.type(0), global_index()
         values = cuda.local.array(4, x.dtype)
         if item < count:
-            n = divided(item, by)
-            b = item - times(n, by[0])
-            words = philox(((first[0] + np.uint64(before + n)) << HALF) + np.uint64(b), stream[0], seed[0])
+            n = divide(item, divisor)
+            b = item - times(n, divisor[0])
+            words = philox(((first[0] + np.uint64(offset + n)) << HALF) + np.uint64(b), stream[0], seed[0])
             if size == 4:
                 fetch(values, x, item)
                 for e in range(4):
@@ -89,15 +89,15 @@ _DROPOUT = tuple(map(_dropout, (1, 4)))
 
 @kernel("(int64, const T[:,::1], float64, float64, const uint64[::1], const uint64[::1], const uint64[::1], T[:,::1],"
         " UniTuple(int64, 3), int64)")
-def _gaussian_noise(count, x, added, scaled, seed, stream, first, y, by, before):
+def _gaussian_noise(count, x, stddev, rel_stddev, seed, stream, first, y, divisor, offset):
     real, item = x.dtype.type, global_index()
-    a, s = real(added), real(scaled)
+    a, s = real(stddev), real(rel_stddev)
     if item < count:
-        n = divided(item, by)
-        b = item - times(n, by[0])
-        words = philox(((first[0] + np.uint64(before + n)) << HALF) + np.uint64(b), stream[0], seed[0])
+        n = divide(item, divisor)
+        b = item - times(n, divisor[0])
+        words = philox(((first[0] + np.uint64(offset + n)) << HALF) + np.uint64(b), stream[0], seed[0])
         for j in range(4 * b, min(4 * b + 4, x.shape[1])):
-            y[n, j] = noisy(x[n, j], words[j - 4 * b], a, s)
+            y[n, j] = add_noise(x[n, j], words[j - 4 * b], a, s)
 
 
 def bits(memory, seed, stream, first):
@@ -111,18 +111,18 @@ def dropout(x, scale, threshold, seed, stream, first, y):
     """y = x * scale if an element's random word is at least `threshold`, else x * 0. x is (N, M).
     Element j of row n has word j of sample `first + n`.
     """
-    _by_blocks(_DROPOUT[width(x.shape[1], x, y) // 4], x, (scale, threshold), (seed, stream, first), y)
+    _run_blocks(_DROPOUT[width(x.shape[1], x, y) // 4], x, (scale, threshold), (seed, stream, first), y)
 
 
-def gaussian_noise(x, added, scaled, seed, stream, first, y):
-    """y = x + (added + scaled x) n. n is the normal number of the word that `dropout` would use."""
-    _by_blocks(_gaussian_noise, x, (added, scaled), (seed, stream, first), y)
+def gaussian_noise(x, stddev, rel_stddev, seed, stream, first, y):
+    """y = x + (stddev + rel_stddev x) n. n: the normal number of the word that `dropout` uses."""
+    _run_blocks(_gaussian_noise, x, (stddev, rel_stddev), (seed, stream, first), y)
 
 
-def _by_blocks(run, x, numbers, key, y):
+def _run_blocks(kernel, x, numbers, key, y):
     """Runs a kernel with one thread per block of four words."""
-    blocks, before = -(-x.shape[1] // 4), 0
+    blocks, offset = -(-x.shape[1] // 4), 0
     key = tuple(number(x.gpu, part, np.uint64) for part in key)
-    for some, results in portions(4, x, y):
-        run(len(some) * blocks, some, *numbers, *key, results, divisor(blocks), before)
-        before += len(some)
+    for portion, results in portions(4, x, y):
+        kernel(len(portion) * blocks, portion, *numbers, *key, results, divisor(blocks), offset)
+        offset += len(portion)

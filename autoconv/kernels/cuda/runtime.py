@@ -35,27 +35,27 @@ class GpuMemory:
     """A piece of a GPU's memory, as a flat array `data` of one dtype. The piece is freed together
     with this object.
 
-    Without a `piece`, the memory belongs to another package or is a view of `of`. Another package
-    may reuse its memory at once, so the memory is kept until all pending launches are complete.
+    Without a `piece`, the memory belongs to another package or is a view of `owner`. Another
+    package may reuse its memory at once, so it is kept until all pending launches are complete.
     """
 
-    __slots__ = ("_of", "_piece", "data", "gpu")
+    __slots__ = ("_owner", "_piece", "data", "gpu")
 
-    def __init__(self, gpu: "Gpu", data: Any, piece: Piece | None = None, of: "GpuMemory | None" = None) -> None:
+    def __init__(self, gpu: "Gpu", data: Any, piece: Piece | None = None, owner: "GpuMemory | None" = None) -> None:
         self.gpu = gpu
         self.data = data
         self._piece = piece
-        self._of = of
+        self._owner = owner
 
     def __del__(self) -> None:
         if self._piece is not None:
             self.gpu.arena.give_back(self._piece)
-        elif self._of is None:
+        elif self._owner is None:
             self.gpu.leaving.append(self.data)
 
     def view(self, dtype: Any) -> "GpuMemory":
         """Returns the same bytes as elements of another dtype."""
-        return GpuMemory(self.gpu, self.data.view(dtype), of=self)
+        return GpuMemory(self.gpu, self.data.view(dtype), owner=self)
 
 
 class Gpu:
@@ -68,7 +68,7 @@ class Gpu:
         self.arena = Arena(self._allocate, SEGMENT)
         # other packages' memory that no array here uses, but pending launches may still read
         self.leaving: list = []
-        self._givers: list[weakref.WeakMethod] = []
+        self._releases: list[weakref.WeakMethod] = []
         self._keeping: Any = None
         self.failures = failures.Failures(self._end)
         self.enter()
@@ -88,9 +88,9 @@ class Gpu:
 
     def enter(self) -> None:
         """Makes this GPU the current one for this thread's calls."""
-        before = getattr(_current, "index", None)
-        if before != self.index:
-            if before is not None:
+        previous = getattr(_current, "index", None)
+        if previous != self.index:
+            if previous is not None:
                 cuda.current_context().pop()  # the driver keeps a stack of contexts per thread
             cuda.select_device(self.index)
             _current.index = self.index
@@ -104,31 +104,31 @@ class Gpu:
         with self.failures:
             self.enter()
             try:
-                piece = self._taken(size * dtype.itemsize)
+                piece = self._take(size * dtype.itemsize)
             except MemoryError as error:
                 free, total = cuda.current_context().get_memory_info()
                 raise DeviceError(
                     f"GPU number {self.index} is out of memory: "
                     f"{size * dtype.itemsize / 2**20:,.1f} MiB were requested, "
                     f"{free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free, "
-                    f"{self.arena.held / 2**20:,.1f} MiB are held by autoconv. Use a smaller "
-                    "batch_size, or end other programs on this GPU.") from error
+                    f"{self.arena.allocated_bytes / 2**20:,.1f} MiB are held by autoconv. Use a "
+                    "smaller batch_size, or end other programs on this GPU.") from error
             return GpuMemory(self, piece.view(size, dtype), piece)
 
-    def _taken(self, size: int) -> Piece:
+    def _take(self, size: int) -> Piece:
         try:
             return self.arena.take(size)
         except MemoryError:
-            for give_back in [there for weak in self._givers if (there := weak()) is not None]:
-                give_back()
+            for release in [there for weak in self._releases if (there := weak()) is not None]:
+                release()
             return self.arena.take(size)
 
-    def when_short(self, give_back: Callable[[], object]) -> None:
+    def on_low_memory(self, release: Callable[[], object]) -> None:
         """Registers a bound method that frees memory. It is called when memory runs short, before
         an error is raised, for as long as its object lives.
         """
-        self._givers = [weak for weak in self._givers if weak() not in (None, give_back)]
-        self._givers.append(weakref.WeakMethod(give_back))
+        self._releases = [weak for weak in self._releases if weak() not in (None, release)]
+        self._releases.append(weakref.WeakMethod(release))
 
     def _allocate(self, size: int) -> Any:
         """Allocates bytes from the driver, as plain device memory. Raises MemoryError if the driver
@@ -150,24 +150,24 @@ class Gpu:
         with self.failures:
             self.enter()
             free, _ = cuda.current_context().get_memory_info()
-        return free + self.arena.unused()
+        return free + self.arena.count_unused()
 
     def synchronize(self) -> None:
         """Waits until all launches are complete."""
-        left = len(self.leaving)
+        count = len(self.leaving)
         with self.failures:
             self.enter()
             self.stream.synchronize()
-        del self.leaving[:left]
+        del self.leaving[:count]
 
     def settle(self) -> None:
         """Returns the memory that no array here uses any more to other packages."""
         if self.leaving:
             self.synchronize()
 
-    def capture(self, launches: list["Launch"], numbers: np.ndarray, there: Any) -> Callable[[], None]:
+    def capture(self, launches: list["Launch"], numbers: np.ndarray, target: Any) -> Callable[[], None]:
         """Captures launches as one CUDA graph. Calling the result copies `numbers` to the beginning
-        of `there`, and launches the graph. Raises DeviceError if the capture fails.
+        of `target`, and launches the graph. Raises DeviceError if the capture fails.
 
         In the graph, each launch waits only for earlier launches that touch the same memory.
         """
@@ -176,14 +176,14 @@ class Gpu:
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
         graph = CudaGraph(int(self.stream.handle), launches, places)
-        to = pointer(there)
+        address = pointer(target)
         outbox = self._outbox
-        return lambda: self._launch(graph, outbox, numbers, to)
+        return lambda: self._launch(graph, outbox, numbers, address)
 
-    def _launch(self, graph: Callable[[], None], outbox: Any, numbers: np.ndarray, to: int) -> None:
+    def _launch(self, graph: Callable[[], None], outbox: Any, numbers: np.ndarray, address: int) -> None:
         with self.failures:
             if numbers.size:
-                outbox.send(numbers, to)
+                outbox.send(numbers, address)
             graph()
 
     @cached_property
@@ -216,23 +216,23 @@ class Gpu:
 
     def begin_copy_out(self, native: Any, host: np.ndarray) -> Callable[[], bool]:
         """Starts a `copy_out` without waiting. The returned function reports whether the copy is
-        complete. `host` must be `pinned`: for other memory, the driver blocks the caller during the
-        copy.
+        complete. `host` must be from `allocate_pinned`: for other memory, the driver blocks the
+        caller during the copy.
         """
         trace.stop(_COPY)
         with self.failures:
             self.enter()
             native.copy_to_host(host, stream=self.stream)
-            there = cuda.event(timing=False)
-            there.record(self.stream)
+            event = cuda.event(timing=False)
+            event.record(self.stream)
 
-        def has_come() -> bool:
+        def is_complete() -> bool:
             with self.failures:
-                return there.query()
+                return event.query()
 
-        return has_come
+        return is_complete
 
-    def pinned(self, size: int, dtype: Any) -> np.ndarray:
+    def allocate_pinned(self, size: int, dtype: Any) -> np.ndarray:
         """Returns `size` elements of pinned host memory, which the GPU can read and write directly.
         """
         with self.failures:
@@ -247,7 +247,7 @@ def gpu(index: int) -> Gpu:
     """
     driver.check(index)
     try:
-        made = Gpu(index)
+        result = Gpu(index)
     except Exception as error:
         if not failures.code(error) and not isinstance(error, DRIVER_ERRORS):
             raise
@@ -257,8 +257,8 @@ def gpu(index: int) -> Gpu:
                           ) from error
     # at exit, Numba would unload the kernels that GPUs share once per GPU
     if gpu.cache_info().currsize:
-        atexit.register(made._end)
-    return made
+        atexit.register(result._end)
+    return result
 
 
 def pointer(native: Any) -> int:

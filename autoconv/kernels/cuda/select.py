@@ -4,7 +4,7 @@ from . import arith, strided
 from .arith import abs, copy, equal, less, less_equal, log, maximum, minimum, multiply, not_equal, power, subtract, sum  # noqa: F401 (part of this module)
 from .kernels import inline, kernel
 from .ptx import global_index
-from .strided import at
+from .strided import locate
 
 
 @inline
@@ -13,7 +13,7 @@ def _slope_of_abs(x, dy):
     return (one if x > type(x)(0) else -one if x < type(x)(0) else x) * dy  # sign(0) is 0, sign(NaN) is NaN
 
 
-_abs_grad = arith.two("abs_grad", _slope_of_abs)
+_abs_grad = arith.make_binary("abs_grad", _slope_of_abs)
 
 
 @kernel("(int64, const boolean[::1], const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
@@ -21,19 +21,19 @@ _abs_grad = arith.two("abs_grad", _slope_of_abs)
 def _where(count, condition, a, b, out, shape, condition_place, a_place, b_place, out_place):
     i = global_index()
     if i < count:
-        if condition[at(i, shape, condition_place)]:
-            out[at(i, shape, out_place)] = a[at(i, shape, a_place)]
+        if condition[locate(i, shape, condition_place)]:
+            out[locate(i, shape, out_place)] = a[locate(i, shape, a_place)]
         else:
-            out[at(i, shape, out_place)] = b[at(i, shape, b_place)]
+            out[locate(i, shape, out_place)] = b[locate(i, shape, b_place)]
 
 
 @kernel("(int64, const boolean[::1], boolean, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
         " UniTuple(int64, 5), UniTuple(int64, 5))")
-def _masked(count, condition, kept, a, out, shape, condition_place, a_place, out_place):
+def _mask(count, condition, keep, a, out, shape, condition_place, a_place, out_place):
     i = global_index()
     if i < count:
-        holds = condition[at(i, shape, condition_place)] == kept
-        out[at(i, shape, out_place)] = a[at(i, shape, a_place)] if holds else out.dtype.type(0)
+        holds = condition[locate(i, shape, condition_place)] == keep
+        out[locate(i, shape, out_place)] = a[locate(i, shape, a_place)] if holds else out.dtype.type(0)
 
 
 @kernel("(int64, const T[::1], T, T, T[::1])")
@@ -53,18 +53,18 @@ def _clip_grad(count, x, low, high, dy, dx):
 
 def where(condition, a, b, out):
     """out = a where the boolean `condition` is True, else b."""
-    arith.over_items(_where, condition, a, b, out)
+    arith.run_elementwise(_where, condition, a, b, out)
 
 
-def masked(condition, kept, a, out):
-    """out = a where `condition` equals `kept` (True or False), else 0."""
-    places = strided.layout(out.shape, *(x.lying(out.shape) for x in (condition, a, out)))
-    _masked(out.size, condition.memory, bool(kept), a.memory, out.memory, *places)
+def mask(condition, keep, a, out):
+    """out = a where `condition` equals `keep` (True or False), else 0."""
+    places = strided.layout(out.shape, *(x.layout(out.shape) for x in (condition, a, out)))
+    _mask(out.size, condition.memory, bool(keep), a.memory, out.memory, *places)
 
 
 def abs_grad(x, dy, dx):
     """dx = sign(x) dy."""
-    arith.run_two(_abs_grad, x, dy, dx)
+    arith.run_binary(_abs_grad, x, dy, dx)
 
 
 def clip(x, low, high, y):

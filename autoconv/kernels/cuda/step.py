@@ -174,8 +174,8 @@ def take_rows(source, order, first, out):
     """out (n, ...) = the rows order[first], ..., order[first + n - 1] of source (N, ...), in out's dtype."""
     width = out.size // out.shape[0]
     flat, target = source.reshape(source.shape[0], width), out.reshape(out.shape[0], width)
-    run = _take_bytes if source.dtype.itemsize == 1 else _take_labels if out.dtype.kind == "i" else _take_rows
-    run((out.shape[0], -(-width // CHUNK)), flat, order, first, target)
+    kernel = _take_bytes if source.dtype.itemsize == 1 else _take_labels if out.dtype.kind == "i" else _take_rows
+    kernel((out.shape[0], -(-width // CHUNK)), flat, order, first, target)
 
 
 def put_rows(rows, first, out):

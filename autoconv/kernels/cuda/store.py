@@ -17,7 +17,7 @@ from . import driver
 @cache
 def folder() -> Path | None:
     """Returns the folder for compiled kernels; None, with a warning, if it is not writable."""
-    return caching.made_folder(f"kernels-cuda-{source_hash()}")
+    return caching.make_folder(f"kernels-cuda-{source_hash()}")
 
 
 def source_hash() -> str:

@@ -12,7 +12,7 @@ RANK = 4
 
 
 @inline
-def at(i, shape, place):
+def locate(i, shape, place):
     """Returns the position in memory of an array's element i, counted in C order over `shape`. Axes
     of size 1 cost no division.
     """
@@ -36,7 +36,7 @@ def layout(shape: tuple[int, ...], *operands: tuple[int, tuple[int, ...]]) -> li
     for n, steps in zip(shape, zip(*(steps for _, steps in operands))):
         if n == 1:
             continue
-        if sizes_left and all(before == step * n for before, step in zip(steps_left[-1], steps)):
+        if sizes_left and all(outer == step * n for outer, step in zip(steps_left[-1], steps)):
             sizes_left[-1], steps_left[-1] = sizes_left[-1] * n, steps
         else:
             sizes_left.append(n)
@@ -54,7 +54,7 @@ def copy(count, fours, a, out, shape, a_place, out_place):
         store4(out, out_place[0] + 4 * i, load4(a, a_place[0] + 4 * i))
     elif i < count:
         i += 3 * fours
-        out[at(i, shape, out_place)] = a[at(i, shape, a_place)]
+        out[locate(i, shape, out_place)] = a[locate(i, shape, a_place)]
 
 
 @kernel("(int64, int64, T[::1], T, UniTuple(int64, 4), UniTuple(int64, 5))")
@@ -65,7 +65,7 @@ def fill(count, fours, out, value, shape, out_place):
         store4(out, out_place[0] + 4 * i, (value, value, value, value))
     elif i < count:
         i += 3 * fours
-        out[at(i, shape, out_place)] = value
+        out[locate(i, shape, out_place)] = value
 
 
 @kernel("(int64, const T[::1], const int64[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5))")
@@ -73,7 +73,7 @@ def pick(count, a, positions, out, shape, a_place):
     """out[i] = the element of `a` at positions[i], counted in C order."""
     i = global_index()
     if i < count:
-        out[i] = a[at(positions[i], shape, a_place)]
+        out[i] = a[locate(positions[i], shape, a_place)]
 
 
 @kernel("(int64, const T[::1], const int64[::1], const int64[::1], const int64[::1], T[::1])")

@@ -107,8 +107,8 @@ def cut(tile: Tile, tiles: int, length: int, least: int = 0) -> tuple[int, int]:
     than this is not split.
     """
     stages = -(-length // tile.depth)
-    each = -(-stages // max(1, min(_most_parts(tile, length, least), FULL // (tile.threads // 32 * max(tiles, 1)))))
-    return max(1, -(-stages // max(each, 1))), each
+    share = -(-stages // max(1, min(_most_parts(tile, length, least), FULL // (tile.threads // 32 * max(tiles, 1)))))
+    return max(1, -(-stages // max(share, 1))), share
 
 
 def _most_parts(tile: Tile, length: int, least: int) -> int:
@@ -116,8 +116,8 @@ def _most_parts(tile: Tile, length: int, least: int) -> int:
     return -(-stages // PART_STAGES) if stages > least else 1
 
 
-def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length: int, left: bool, right: bool,
-           least: int = 0) -> int:
+def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length: int, left: bool,
+           right: bool, least: int = 0) -> int:
     """Returns the number of the tile for a result (rows, columns). It depends only on the shapes,
     so that every GPU adds in the same order.
 

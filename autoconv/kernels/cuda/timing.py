@@ -20,31 +20,31 @@ def _rest(count, nothing, microseconds):
             cuda.nanosleep(np.uint32(1000))
 
 
-def elapsed(gpu: Gpu, run: Callable[[], Any], repeats: int) -> float:
+def measure_time(gpu: Gpu, work: Callable[[], Any], repeats: int) -> float:
     """Returns the seconds that one `run()` keeps the GPU busy: the mean of `repeats` consecutive
     runs.
 
     A launch takes the host longer than a small kernel takes the GPU. So the stream is delayed until
-    all runs are launched; it can hold about a thousand launches. If `run` itself waits for the GPU,
-    the waiting time is included.
+    all runs are launched; it can hold about a thousand launches. If `work` itself waits for the
+    GPU, the waiting time is included.
     """
-    ahead = _on_the_host(gpu, run, repeats)
+    ahead = _measure_launches(gpu, work, repeats)
     begin, end = cuda.event(), cuda.event()
     _rest(1, arrays.empty(gpu, (1,), np.dtype("float32")), int(2e6 * ahead) + 100)
     begin.record(gpu.stream)
     for _ in range(repeats):
-        run()
+        work()
     end.record(gpu.stream)
     end.synchronize()
     return cuda.event_elapsed_time(begin, end) / 1e3 / repeats
 
 
-def _on_the_host(gpu: Gpu, run: Callable[[], Any], repeats: int) -> float:
+def _measure_launches(gpu: Gpu, work: Callable[[], Any], repeats: int) -> float:
     """Returns the seconds until the host has launched all runs. This also warms up."""
     gpu.synchronize()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(repeats):
-        run()
-    ahead = time.perf_counter() - begun
+        work()
+    ahead = time.perf_counter() - start
     gpu.synchronize()
     return ahead

@@ -34,35 +34,35 @@ class CudaTrace(trace.Trace):
     def __init__(self, gpu: Gpu, series: int) -> None:
         super().__init__(gpu)
         self._series = series  # replays in one graph
-        self._host = np.zeros(SLOTS, np.uint64)
+        self._numbers = np.zeros(SLOTS, np.uint64)
         self._free = list(range(SLOTS))
-        with trace.aside():
-            self._there = arrays.put(gpu, self._host)
-        self._joined: dict[tuple[str, ...], list[Launch]] = {}
-        self.views: dict[Any, Any] = {}  # `_there`'s memory, viewed as each dtype of the numbers
+        with trace.suspend_recording():
+            self._memory = arrays.put(gpu, self._numbers)
+        self._plans: dict[tuple[str, ...], list[Launch]] = {}
+        self.views: dict[Any, Any] = {}  # memory of `_memory`, as each dtype of the numbers
         self._graphs: dict[tuple[str, ...], Callable[[], None] | None] = {}
-        self._several: dict[tuple[str, ...], _Series] = {}
-        self._replayed: set[tuple[str, ...]] = set()
+        self._all_series: dict[tuple[str, ...], _Series] = {}
+        self._replays: set[tuple[str, ...]] = set()
 
     def dynamic(self, section: trace.Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
         """Returns an array of one element for each number of `draw()`; dtype is int64, uint64 or
         float64. If no slots are left, the section becomes incomplete.
         """
         if count > len(self._free):
-            section.stop(f"more than {len(self._host)} numbers change from step to step")
+            section.stop(f"more than {len(self._numbers)} numbers change from step to step")
             return draw()
         slots = self._free[:count]
         self._free = self._free[count:]
-        numbers = self._host.view(dtype)
-        where = slots[0] if count == 1 else slots  # a single index costs a fraction of a list
-        numbers[where] = draw()
-        section.draws.append((draw, (numbers, where, slots)))
-        with trace.aside():
-            arrays.write(self._host, self._there)
+        numbers = self._numbers.view(dtype)
+        index = slots[0] if count == 1 else slots  # a single index costs a fraction of a list
+        numbers[index] = draw()
+        section.draws.append((draw, (numbers, index, slots)))
+        with trace.suspend_recording():
+            arrays.write(self._numbers, self._memory)
         if dtype not in self.views:
-            self.views[dtype] = self._there.base.view(dtype)
-        there = Array(self.views[dtype], 0, (len(self._host),), (1,), np.dtype(dtype))
-        places = tuple(there[i : i + 1] for i in slots)
+            self.views[dtype] = self._memory.base.view(dtype)
+        array = Array(self.views[dtype], 0, (len(self._numbers),), (1,), np.dtype(dtype))
+        places = tuple(array[i : i + 1] for i in slots)
         return places[0] if count == 1 else places
 
     def replay(self, *names: str) -> None:
@@ -77,19 +77,19 @@ class CudaTrace(trace.Trace):
         """
         sections = [self.sections[name] for name in names]
         with kernel_lock:
-            used = self._used(sections)
-            rows = np.empty((self._series, used), np.uint64)
+            slots = self._count_slots(sections)
+            rows = np.empty((self._series, slots), np.uint64)
             count = 0
             for _ in moves:
                 _draw(sections)
-                rows[count] = self._host[:used]
+                rows[count] = self._numbers[:slots]
                 count += 1
-            several = self._in_series(names, sections) if count == self._series else None
-            if several is not None:
-                several.run(rows)
+            series = self._find_series(names, sections) if count == self._series else None
+            if series is not None:
+                series.run(rows)
                 return
             for row in rows[:count]:
-                self._host[:used] = row
+                self._numbers[:slots] = row
                 self._launch(names, sections)
 
     def _launch(self, names: tuple[str, ...], sections: list[trace.Section]) -> None:
@@ -100,7 +100,7 @@ class CudaTrace(trace.Trace):
             graph()
             return
         if any(section.draws for section in sections):
-            arrays.write(self._host, self._there)
+            arrays.write(self._numbers, self._memory)
         for launch in self._launches(names, sections):
             launch()
 
@@ -110,17 +110,17 @@ class CudaTrace(trace.Trace):
                 self._free += [slot for _, (*_, slots) in self.sections[name].draws for slot in slots]
         self._free.sort()
         super().forget(*names)
-        self._replayed = {key for key in self._replayed if not set(key) & set(names)}
-        self._joined = {key: joined for key, joined in self._joined.items() if not set(key) & set(names)}
-        self._graphs = {key: graph for key, graph in self._graphs.items() if key in self._replayed}
-        self._several = {key: several for key, several in self._several.items() if key in self._replayed}
+        self._replays = {key for key in self._replays if not set(key) & set(names)}
+        self._plans = {key: plan for key, plan in self._plans.items() if not set(key) & set(names)}
+        self._graphs = {key: graph for key, graph in self._graphs.items() if key in self._replays}
+        self._all_series = {key: series for key, series in self._all_series.items() if key in self._replays}
 
     def _launches(self, names: tuple[str, ...], sections: list[trace.Section]) -> list[Launch]:
         """Returns the launches that replay these sections, some of them merged into one."""
-        if names not in self._joined:
+        if names not in self._plans:
             launches: list[Any] = [launch for section in sections for launch, _ in section.calls]
-            self._joined[names] = joining.joined(launches)
-        return self._joined[names]
+            self._plans[names] = joining.join_launches(launches)
+        return self._plans[names]
 
     def _graph(self, names: tuple[str, ...], sections: list[trace.Section]) -> Callable[[], None] | None:
         """Returns the graph that replays these sections, including the copy of their numbers; None
@@ -128,19 +128,19 @@ class CudaTrace(trace.Trace):
         """
         if names not in self._graphs:
             launches = self._launches(names, sections)
-            if names not in self._replayed or not launches:
-                self._replayed.add(names)
+            if names not in self._replays or not launches:
+                self._replays.add(names)
                 return None
-            numbers = self._host[: self._used(sections)]
-            self._graphs[names] = self.captured(launches, numbers, self._there)
+            numbers = self._numbers[: self._count_slots(sections)]
+            self._graphs[names] = self.capture(launches, numbers, self._memory)
         return self._graphs[names]
 
-    def captured(self, launches: list[Any], numbers: np.ndarray, there: Array) -> Callable[[], None] | None:
+    def capture(self, launches: list[Any], numbers: np.ndarray, target: Array) -> Callable[[], None] | None:
         """Captures launches as one graph, which also copies `numbers` to the GPU. Returns None,
         with a warning, if that fails.
         """
         try:
-            graph = self.owner.capture(launches, numbers, there.native)
+            graph = self.owner.capture(launches, numbers, target.native)
         except DeviceError as error:
             self.graphs.fail(str(error))
             warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are "
@@ -150,19 +150,19 @@ class CudaTrace(trace.Trace):
         self.graphs.note(len(launches))
         return graph
 
-    def _in_series(self, names: tuple[str, ...], sections: list[trace.Section]) -> "_Series | None":
+    def _find_series(self, names: tuple[str, ...], sections: list[trace.Section]) -> "_Series | None":
         """Returns the graph that replays these sections several times; None on their first replay,
         or if the capture fails.
         """
         if self._graph(names, sections) is None:
             return None
-        if names not in self._several:
+        if names not in self._all_series:
             launches = self._launches(names, sections)
-            self._several[names] = _Series(self, launches, self._series, self._used(sections))
-        return self._several[names] if self._several[names].graph is not None else None
+            self._all_series[names] = _Series(self, launches, self._series, self._count_slots(sections))
+        return self._all_series[names] if self._all_series[names].graph is not None else None
 
     @staticmethod
-    def _used(sections: list[trace.Section]) -> int:
+    def _count_slots(sections: list[trace.Section]) -> int:
         """Returns how many number slots, from the first on, these sections may use."""
         return 1 + max((slot for section in sections for _, (*_, slots) in section.draws for slot in slots), default=-1)
 
@@ -172,35 +172,35 @@ class _Series:
     numbers.
     """
 
-    def __init__(self, of: CudaTrace, launches: list[Any], times: int, used: int) -> None:
-        width = -(-used // 4) * 4  # keeps loads of four elements aligned
+    def __init__(self, owner: CudaTrace, launches: list[Any], times: int, slots: int) -> None:
+        width = -(-slots // 4) * 4  # keeps loads of four elements aligned
         self._rows = np.zeros((times, width), np.uint64)
-        self._used = used
+        self._slots = slots
         # a kernel's argument may span all slots after its own, although the kernel reads only its
         # own
-        with trace.aside():
-            self._there = arrays.put(of.owner, np.zeros(times * width + SLOTS, np.uint64))
-        views = {id(base): self._there.base.view(dtype) for dtype, base in of.views.items()}
+        with trace.suspend_recording():
+            self._memory = arrays.put(owner.owner, np.zeros(times * width + SLOTS, np.uint64))
+        views = {id(base): self._memory.base.view(dtype) for dtype, base in owner.views.items()}
 
-        def in_row(i: int, argument: Any) -> Any:
+        def move_to_row(i: int, argument: Any) -> Any:
             """Returns an argument of a launch, moved to row i if it is one of the numbers."""
             if not isinstance(argument, Array) or id(argument.base) not in views:
                 return argument
-            return Array(views[id(argument.base)], i * width + argument.start, argument.shape, argument.strides,
-                         argument.dtype)
+            return Array(views[id(argument.base)], i * width + argument.start, argument.shape,
+                         argument.strides, argument.dtype)
 
-        self.graph = of.captured([replace(launch, arguments=tuple(in_row(i, a) for a in launch.arguments))
-                                  for i in range(times) for launch in launches], self._rows, self._there)
+        self.graph = owner.capture([replace(launch, arguments=tuple(move_to_row(i, a) for a in launch.arguments))
+                                    for i in range(times) for launch in launches], self._rows, self._memory)
 
     def run(self, rows: np.ndarray) -> None:
         """Runs all repetitions, with the numbers in `rows`."""
         assert self.graph is not None
-        self._rows[:, : self._used] = rows
+        self._rows[:, : self._slots] = rows
         self.graph()
 
 
 def _draw(sections: list[trace.Section]) -> None:
     """Draws the numbers for one replay."""
     for section in sections:
-        for draw, (numbers, where, _) in section.draws:
-            numbers[where] = draw()
+        for draw, (numbers, index, _) in section.draws:
+            numbers[index] = draw()

@@ -9,37 +9,37 @@ from .ptx import load, load4, store, store4
 
 
 @inline
-def won(given, value, which, e):
-    """Returns the gradient of a window's pixel e: `given` if the winner `which` is e and the pooled
-    `value` is above 0, otherwise zero.
+def unpool_pixel(dy, y, winner, e):
+    """Returns the gradient of a window's pixel e: dy if `winner` is e and the pooled y is above 0,
+    otherwise zero.
     """
-    return type(given)(0) if which != e or value <= type(given)(0) else given
+    return type(dy)(0) if winner != e or y <= type(dy)(0) else dy
 
 
 def reading(width: int) -> tuple[Callable, Callable]:
-    """Returns two functions. read(y, winner, dy, at) reads `width` elements of the windows from
-    `at` on. write(to, index, window, e, valid) writes the gradients of their pixel e, or zeros if
-    not `valid`.
+    """Returns two functions. read(y, winner, dy, index) reads `width` elements of the windows
+    from `index` on. write(out, index, window, e, valid) writes the gradients of their pixel e, or
+    zeros if not `valid`.
     """
     @inline
-    def read_one(y, winner, dy, at):
-        return load(dy, at), load(y, at), load(winner, at)
+    def read_one(y, winner, dy, index):
+        return load(dy, index), load(y, index), load(winner, index)
 
     @inline
-    def write_one(to, index, window, e, valid):
-        zero = to.dtype.type(0)
-        store(to, index, won(window[0], window[1], window[2], e) if valid else zero)
+    def write_one(out, index, window, e, valid):
+        zero = out.dtype.type(0)
+        store(out, index, unpool_pixel(window[0], window[1], window[2], e) if valid else zero)
 
     @inline
-    def read_four(y, winner, dy, at):
-        return load4(dy, at), load4(y, at), load4(winner, at)
+    def read_four(y, winner, dy, index):
+        return load4(dy, index), load4(y, index), load4(winner, index)
 
     @inline
-    def write_four(to, index, window, e, valid):
-        zero, (given, value, which) = to.dtype.type(0), window
-        store4(to, index, (won(given[0], value[0], which[0], e) if valid else zero,
-                           won(given[1], value[1], which[1], e) if valid else zero,
-                           won(given[2], value[2], which[2], e) if valid else zero,
-                           won(given[3], value[3], which[3], e) if valid else zero))
+    def write_four(out, index, window, e, valid):
+        zero, (dy, y, winner) = out.dtype.type(0), window
+        store4(out, index, (unpool_pixel(dy[0], y[0], winner[0], e) if valid else zero,
+                            unpool_pixel(dy[1], y[1], winner[1], e) if valid else zero,
+                            unpool_pixel(dy[2], y[2], winner[2], e) if valid else zero,
+                            unpool_pixel(dy[3], y[3], winner[3], e) if valid else zero))
 
     return (read_four, write_four) if width == 4 else (read_one, write_one)

@@ -39,8 +39,8 @@ def _kernel(rule: updates.Rule, slots: tuple[str, ...]) -> ItemKernel:
 
 
 def _update(rule: updates.Rule) -> Callable[..., None]:
-    def update(w: Any, g: Any, *given: Any) -> None:
-        name, slots, rates, constants, decay_factor = rule.arguments(given)
+    def update(w: Any, g: Any, *values: Any) -> None:
+        name, slots, rates, constants, decay_factor = rule.arguments(values)
         changing = (_number(w, rate) for rate in rates)
         KERNELS[name](w.size, w, g, *slots, *changing, *constants, _number(w, decay_factor))
 
@@ -63,9 +63,9 @@ def _moving_average(count, average, w, momentum):
 
 
 @kernel("(int64, T[::1], const T[::1], const float64[::1])")
-def _adopt(count, w, average, whether):
+def _adopt(count, w, average, condition):
     i = global_index()
-    if i < count and whether[0] == 1.0:
+    if i < count and condition[0] == 1.0:
         w[i] = average[i]
 
 
@@ -109,9 +109,9 @@ def moving_average(average, w, momentum):
     _moving_average(w.size, average, w, _number(w, momentum))
 
 
-def adopt(w, average, whether):
-    """w = average, if `whether` is 1."""
-    _adopt(w.size, w, average, _number(w, whether))
+def adopt(w, average, condition):
+    """w = average, if `condition` is 1."""
+    _adopt(w.size, w, average, _number(w, condition))
 
 
 def decay(w, decay_factor):

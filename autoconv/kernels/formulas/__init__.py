@@ -5,7 +5,7 @@ from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 
-def compiled(formulas: ModuleType, inline: Callable) -> Any:
+def compile_formulas(formulas: ModuleType, inline: Callable) -> Any:
     """Compiles a module's functions with `inline`. Each one may call the functions above it."""
     names = dict(vars(formulas))
     for name, function in vars(formulas).items():

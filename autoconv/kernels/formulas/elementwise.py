@@ -75,7 +75,7 @@ ARITHMETIC = {**ONE, **WITH_NUMBERS, **TWO, **BITS, **COMPARISONS}  # NumPy func
 ACTIVATIONS: dict[str, Callable] = {
     "relu": lambda x: type(x)(0) if x < type(x)(0) else x,
     "relu_grad": lambda y, dy: type(y)(0) if y <= type(y)(0) else dy,
-    "relu_grad_of_two": lambda y, dy, more: type(y)(0) if y <= type(y)(0) else dy + more,
+    "relu_grad_sum": lambda y, dy, second_dy: type(y)(0) if y <= type(y)(0) else dy + second_dy,
     "add_relu": _add_relu,
     "sigmoid": sigmoid,
     "sigmoid_grad": lambda y, dy: dy * (y * (type(y)(1) - y)),

@@ -13,7 +13,7 @@ FLIP, ROTATION, TRANSLATION, ZOOM, CROP = 0, 1, 2, 3, 4
 FAR = 2**30  # maximum absolute coordinate: larger ones might overflow an integer
 
 
-def rounded_down(c):
+def round_down(c):
     """Returns the largest integer that is not above `c`."""
     whole = np.int64(c)
     return whole - 1 if type(c)(whole) > c else whole
@@ -24,7 +24,7 @@ def rotation(degrees):
     exact. On a GPU, the library's functions would need memory in addition to registers.
     """
     T = type(degrees)
-    quarters = rounded_down(degrees / T(90) + T(1) / T(2))
+    quarters = round_down(degrees / T(90) + T(1) / T(2))
     x = (degrees - T(90 * quarters)) * T(math.pi / 180)
     c, s = T(1), T(1)
     for i in range(16, 0, -2):
@@ -60,10 +60,10 @@ def set_transform(d, n, kind, h, w, t):
     elif kind == ZOOM:
         t[n, 0], t[n, 2], t[n, 4], t[n, 5] = b, half_w * (T(1) - b), a, half_h * (T(1) - a)
     else:
-        t[n, 2], t[n, 5] = T(rounded_down(b)), T(rounded_down(a))
+        t[n, 2], t[n, 5] = T(round_down(b)), T(round_down(a))
 
 
-def within(c, size, fill_mode):
+def map_coordinate(c, size, fill_mode):
     """Maps the coordinate `c` into an axis of `size` pixels, using `fill_mode`; NaN becomes 0."""
     T = type(c)
     last = T(size - 1)
@@ -71,7 +71,7 @@ def within(c, size, fill_mode):
         c = T(FAR) if c > T(FAR) else T(-FAR) if c < T(-FAR) else c
         if fill_mode == REFLECT:
             period = 2 * size
-            c -= T(period * rounded_down(c / T(period)))
+            c -= T(period * round_down(c / T(period)))
             if c >= T(size):
                 c = T(period - 1) - c
         elif c < T(0):
@@ -81,7 +81,7 @@ def within(c, size, fill_mode):
     return last if c > last else c if c > T(0) else T(0)
 
 
-def transform_of(t, n):
+def read_transform(t, n):
     """Returns the eight numbers of sample n's transform; a single transform serves all samples."""
     n = min(n, t.shape[0] - 1)
     return t[n, 0], t[n, 1], t[n, 2], t[n, 3], t[n, 4], t[n, 5], t[n, 6], t[n, 7]
@@ -103,7 +103,7 @@ def source(t, i, j, h, w, fill_mode, bilinear):
         column, row = column / scale, row / scale
     if not (zero <= column <= wide - one and zero <= row <= high - one):
         if fill_mode != CONSTANT:
-            column, row = within(column, w, fill_mode), within(row, h, fill_mode)
+            column, row = map_coordinate(column, w, fill_mode), map_coordinate(row, h, fill_mode)
         elif not (-one < column < wide and -one < row < high):
             return -2, -2, zero, zero
     if not bilinear:
@@ -122,6 +122,6 @@ def pixel(x, n, i, j, c, fill_value):
 def blend(a, b, c, d, v, u):
     """Interpolates between pixels a, b and, below them, c, d: v downwards, u to the right."""
     one = type(u)(1)
-    above = (one - u) * a + u * b
-    below = (one - u) * c + u * d
-    return (one - v) * above + v * below
+    upper = (one - u) * a + u * b
+    lower = (one - u) * c + u * d
+    return (one - v) * upper + v * lower

@@ -51,6 +51,6 @@ def normal(word):
     return -above / below if q < 0 else above / below
 
 
-def noisy(x, word, added, scaled):
-    """x + (added + scaled x) n, with the normal number n from `word`."""
-    return x + (added + scaled * x if scaled else added) * type(x)(normal(word))
+def add_noise(x, word, stddev, rel_stddev):
+    """x + (stddev + rel_stddev x) n, with the normal number n from `word`."""
+    return x + (stddev + rel_stddev * x if rel_stddev else stddev) * type(x)(normal(word))

@@ -32,8 +32,8 @@ class Rule(NamedTuple):
 
     def choices(self) -> list[tuple[str, ...]]:
         """Lists the sets of slots that an optimizer may have; each set has its own kernel."""
-        kept = [(True, False) if slot in self.optional else (True,) for slot in self.slots]
-        return [tuple(s for s, is_kept in zip(self.slots, which) if is_kept) for which in product(*kept)]
+        options = [(True, False) if slot in self.optional else (True,) for slot in self.slots]
+        return [tuple(s for s, is_used in zip(self.slots, flags) if is_used) for flags in product(*options)]
 
     def kernel_name(self, slots: tuple[str, ...]) -> str:
         return "_".join((self.name, *(slot for slot in slots if slot in self.optional)))
@@ -41,21 +41,21 @@ class Rule(NamedTuple):
     def source(self, template: str, name: str, slots: tuple[str, ...], numbers: tuple[str, ...]) -> str:
         """Fills in a device's kernel template. `numbers` are expressions in the kernel's source."""
         parameters = ("w", "g", *slots, *self.rates, *self.constants, "decay_factor")
-        given = (f"{slot}[i]" if slot in slots else "None" for slot in self.slots)
+        slot_items = (f"{slot}[i]" if slot in slots else "None" for slot in self.slots)
         results = {f"{array}[i]": f"result[{n}]" for n, array in enumerate(("w", *self.slots))
                    if array in ("w", *slots)}
         return template.format(
-            name=name, parameters=", ".join(parameters), slots=", ".join(given), numbers=", ".join(numbers),
+            name=name, parameters=", ".join(parameters), slots=", ".join(slot_items), numbers=", ".join(numbers),
             targets=", ".join(results), results=", ".join(results.values()))
 
-    def arguments(self, given: tuple) -> tuple[str, tuple, tuple, tuple, Any]:
+    def arguments(self, values: tuple) -> tuple[str, tuple, tuple, tuple, Any]:
         """Splits the arguments after w and g into kernel name, slots, rates, constants, decay."""
         count, end = len(self.slots), len(self.slots) + len(self.rates)
-        name, slots = self.name, given[:count]
+        name, slots = self.name, values[:count]
         if self.optional:
-            kept = {slot: array for slot, array in zip(self.slots, slots) if slot not in self.optional or len(array)}
-            name, slots = self.kernel_name(tuple(kept)), tuple(kept.values())
-        return name, slots, given[count:end], self.numbers(*given[end:-1]), given[-1]
+            present = {slot: array for slot, array in zip(self.slots, slots) if slot not in self.optional or len(array)}
+            name, slots = self.kernel_name(tuple(present)), tuple(present.values())
+        return name, slots, values[count:end], self.numbers(*values[end:-1]), values[-1]
 
 
 RULES: list[Rule] = []
@@ -143,11 +143,11 @@ def adamax(w, g, m, u, alpha, new_m, beta_2, epsilon):
 
 
 @rule(slots=2, rates=3, numbers=lambda beta_1, beta_2, epsilon: (1.0 - beta_1, 1.0 - beta_2, epsilon))
-def nadam(w, g, m, v, of_m, of_g, of_root, new_m, new_v, epsilon):
-    """m averages g, v g^2;  w -= (of_m m + of_g g) / (of_root sqrt(v) + epsilon) (Dozat, 2015)."""
+def nadam(w, g, m, v, c_m, c_g, c_root, new_m, new_v, epsilon):
+    """m averages g, v g^2;  w -= (c_m m + c_g g) / (c_root sqrt(v) + epsilon) (Dozat, 2015)."""
     m += (g - m) * new_m
     v += (g * g - v) * new_v
-    return w - (of_m * m + of_g * g) / (of_root * math.sqrt(v) + epsilon), m, v
+    return w - (c_m * m + c_g * g) / (c_root * math.sqrt(v) + epsilon), m, v
 
 
 @rule(slots=1, numbers=lambda beta_1, beta_2: (beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2))
@@ -161,12 +161,12 @@ def lion(w, g, m, rate, old_step, new_step, old_m, new_m):
 @rule(slots=2)
 def ftrl(w, g, a, z, rate, power, l1, l2, shrinkage, beta):
     """a += g^2, z sums gradients, both determine w (FTRL-Proximal: McMahan et al., 2013)."""
-    grown = a + g * g
-    before = a**power / rate
-    after = grown**power / rate
-    z += g + shrinkage * w + shrinkage * w - (after - before) * w
-    quadratic = after + l2 + l2 + beta / rate
-    return (max(-l1, min(z, l1)) - z) / quadratic, grown, z
+    new_a = a + g * g
+    old_power = a**power / rate
+    new_power = new_a**power / rate
+    z += g + shrinkage * w + shrinkage * w - (new_power - old_power) * w
+    quadratic = new_power + l2 + l2 + beta / rate
+    return (max(-l1, min(z, l1)) - z) / quadratic, new_a, z
 
 
 def moving(average, w, old, new):

@@ -28,7 +28,7 @@ def demo(port: int, browser: bool, device: str, threads: int | None) -> None:
 
     target = options.use_device(device, threads)
     kernels = target.all_kernels(["float32"])
-    target.prepare([(k, dtype) for k, dtype in kernels if not k.compiled_before(dtype)], Progress(0, 1).compiling)
+    target.prepare([(k, dtype) for k, dtype in kernels if not k.is_compiled(dtype)], Progress(0, 1).compiling)
     server = serving.Demo(Session(target.name, threads), port)
     try:
         if port not in (0, server.port):
