@@ -60,9 +60,9 @@ def _chain(name: str, input_shape: tuple[int, int, int], classes: int, prefix: l
             raise
         suitable = [f"{each} (at least {n} x {n})" for each, n in sizes.items() if n <= min(height, width)]
         raise ValueError(
-            f"The net {name!r} cannot take these images: they must be at least {sizes[name]} x {sizes[name]} pixels. "
-            f"Received: {height} x {width}. Make them larger{', or take the net ' if suitable else ''}"
-            f"{' or '.join(suitable)}.") from error
+            f"The net {name!r} cannot be used for these images: they must be at least {sizes[name]} x {sizes[name]} "
+            f"pixels. Received: {height} x {width}. Make them "
+            f"larger{', or take the net ' if suitable else ''}{' or '.join(suitable)}.") from error
 
 
 def augmentation(mirror: bool = True) -> list[L.Layer]:

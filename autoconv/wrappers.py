@@ -70,8 +70,8 @@ class _Estimator(BaseEstimator):
         if isinstance(net, list | tuple):
             net = models.Sequential([layers.Input(input_shape), *net])
         if not isinstance(net, models.Model):
-            raise TypeError("net must be a function net(input_shape, outputs) that returns a list "
-                            f"of layers, or a model. Received: {net!r}.")
+            raise TypeError("The function net(input_shape, outputs) must return a list of layers, or a model. It "
+                            f"returned: {net!r}.")
         if not net.built:
             net.build((None, *input_shape))
         if net.output_shape != (None, outputs):

@@ -14,18 +14,20 @@ class PyDataset:
     """
 
     def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
-        self.workers, self.use_multiprocessing, self.max_queue_size = workers, use_multiprocessing, max_queue_size
+        self.workers = workers
+        self.use_multiprocessing = use_multiprocessing
+        self.max_queue_size = max_queue_size
 
     def __getitem__(self, index: int) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} must define __getitem__(self, index): the batch of that "
-                                  "number.")
+        raise NotImplementedError(f"{type(self).__name__} must define __getitem__(self, index), which returns the "
+                                  "batch with that index.")
 
     @property
     def num_batches(self) -> int | None:
         """The number of batches."""
         if not hasattr(self, "__len__"):
-            raise NotImplementedError(f"{type(self).__name__} must define __len__(self) or the property num_batches: "
-                                      "how many batches there are.")
+            raise NotImplementedError(f"{type(self).__name__} must define the number of its batches: __len__(self) or "
+                                      "the property num_batches.")
         return len(self)
 
     def on_epoch_begin(self) -> None:
@@ -59,8 +61,8 @@ def each_once(batches: Any) -> Iterator[Any]:
         return iter(batches)
     count = count_batches(batches)
     if count is None:
-        raise ValueError("Batches without an end (num_batches is None) cannot all be read. Received: "
-                         f"{type(batches).__name__}. Pass some of them, e.g. in a list.")
+        raise ValueError("A PyDataset without an end (num_batches is None) cannot be read completely. Received: "
+                         f"{type(batches).__name__}. Pass some of its batches, e.g. in a list.")
     return (batches[i] for i in range(count))
 
 

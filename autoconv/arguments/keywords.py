@@ -36,8 +36,8 @@ def refuse(thing: Any, method: str, arguments: Mapping[str, Any]) -> None:
         names = [each.name for each in parameters if each.kind is not Parameter.VAR_KEYWORD]
         name = next(iter(arguments))
         raise UnknownArgumentError(
-            f"{type(thing).__name__}.{method} has no argument {name!r}."
-            f"{_INSTEAD.get(name) or suggestion(name, names)} It takes: {', '.join(names)}.")
+            f"{type(thing).__name__}.{method} has no argument "
+            f"{name!r}.{_INSTEAD.get(name) or suggestion(name, names)} Its arguments: {', '.join(names)}.")
 
 
 def parameters(function: Callable, start: int = 0, stop: int | None = None) -> list[Parameter]:

@@ -158,7 +158,7 @@ class Registry:
             if not isinstance(config, Mapping):
                 return self.get(config)
             if "class_name" not in config:
-                raise ValueError(f"The configuration of a {self.kind} is a dict with class_name and config. "
+                raise ValueError(f"The configuration of a {self.kind} must be a dict with class_name and config. "
                                  f"Received: {config!r}.")
             return _create_object({"config": {}, **config}, self)
 
@@ -230,7 +230,8 @@ class Configurable(metaclass=ConfigurableMeta):
         parameters = self.config_parameters()
         varargs = inspect.getfullargspec(type(self).__init__).varargs
         if varargs and args:
-            raise NotImplementedError(f"{type(self).__name__} takes *{varargs}: define its own get_config().")
+            raise NotImplementedError(f"{type(self).__name__} has the argument *{varargs}, which the default "
+                                      "get_config() cannot store. Define get_config() in the class.")
         arguments = {**dict(zip(parameters, args)), **dict(kwargs)}
         if find_registry(type(self)) is None:
             values = {name: attribute(self, name) for name, _ in attributes}
@@ -321,8 +322,8 @@ def serialize_keras_object(obj: Any) -> Any:
                 "registered_name": None if registry else get_registered_name(type(obj))}
     if callable(obj) and hasattr(obj, "__name__"):
         if obj.__name__ == "<lambda>":
-            raise ValueError(f"A lambda cannot be looked up by name. Received: {obj!r}. Define it with def and "
-                             "register it.")
+            raise ValueError(f"A lambda cannot be serialized, because it has no name. Received: {obj!r}. Define a "
+                             "function with def and register it.")
         return {"module": "builtins", "class_name": "function", "config": get_registered_name(obj),
                 "registered_name": "function"}
     raise TypeError(f"Cannot serialize object {obj!r} of type {type(obj).__name__}. To be serializable, a class must "

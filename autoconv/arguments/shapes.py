@@ -54,8 +54,8 @@ class Window(NamedTuple):
         """
         height, width = h + self.top + self.bottom, w + self.left + self.right
         if min(self[:6]) < 1 or min(h, w, *self[6:]) < 0 or max(height, width, *self) > LARGEST:
-            raise ValueError(f"A window's sizes, strides and dilation rates lie in 1..{LARGEST}, its padding in "
-                             f"0..{LARGEST}, and so does a side of the padded image. Received: {self} over an image "
+            raise ValueError(f"A window's sizes, strides and dilation rates must be in 1..{LARGEST}. Its padding and "
+                             f"the sides of the padded image must be in 0..{LARGEST}. Received: {self} over an image "
                              f"of {h}x{w}.")
         if height < self.span_h or width < self.span_w:
             raise ValueError(f"A window must fit into the padded image: it spans {self.span_h}x{self.span_w} pixels. "
@@ -75,7 +75,7 @@ class Window(NamedTuple):
                 f"{(self.kh, self.kw)}. Use padding='same', or zero_padding2d before the pooling."
             )
         if (self.dh, self.dw) != (1, 1) or min(h, w) < 1 or self.kh * self.kw > LARGEST:
-            raise ValueError(f"A pooling takes images of at least one pixel, windows of at most {LARGEST} pixels and "
+            raise ValueError(f"Pooling needs images of at least one pixel, windows of at most {LARGEST} pixels, and "
                              f"no dilation. Received: {self} over an image of {h}x{w}.")
         return size
 
@@ -90,9 +90,10 @@ class Window(NamedTuple):
         fits = groups >= 1 and kernel[:2] == (self.kh, self.kw) and kernel[2] * groups == x[3]
         if not fits or filters % groups or bias not in (None, (filters,)):
             raise ValueError(
-                f"A convolution with windows of {self.kh}x{self.kw} in {groups} groups takes a kernel of shape "
+                f"A convolution with windows of {self.kh}x{self.kw} in {groups} groups needs a kernel of shape "
                 f"{(self.kh, self.kw)} + (C // groups, ...), a bias of shape (F,), and groups that divide C and F. "
-                f"Received: x of shape {tuple(x)}, kernel of shape {tuple(kernel)}, bias of shape {bias}, F={filters}."
+                f"Received: x of shape {tuple(x)}, kernel of shape {tuple(kernel)}, bias of shape {bias}, "
+                f"F={filters}."
             )
         return x[0], *size, filters
 
@@ -101,11 +102,10 @@ def pair(value: Pair, name: str, least: int = 1) -> tuple[int, int]:
     """Returns an int or two ints as (vertical, horizontal), each at least `least`."""
     items: Any = (value, value) if _is_int(value) else value
     if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2 or not all(map(_is_int, items)):
-        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers: {name} must be an integer or a pair of "
-                         f"integers. Received: {value!r}.")
+        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers, or one integer. Received: {value!r}.")
     if min(items) < least:
-        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers, and {name} must be at least {least}. "
-                         f"Received: {value!r}.")
+        raise ValueError(f"The `{name}` argument must be a tuple of 2 integers of at least {least}, or one such "
+                         f"integer. Received: {value!r}.")
     return int(items[0]), int(items[1])
 
 
@@ -140,7 +140,8 @@ def window(
     (sh, sw), (dh, dw) = pair(strides, "strides"), pair(dilation_rate, "dilation_rate")
     base = Window(kh, kw, sh, sw, dh, dw)
     if isinstance(padding, str) and padding == "same":
-        vertical, horizontal = same_padding(h, base.span_h, sh), same_padding(w, base.span_w, sw)
+        vertical = same_padding(h, base.span_h, sh)
+        horizontal = same_padding(w, base.span_w, sw)
     else:
         vertical, horizontal = explicit_padding(padding)
     result = base._replace(top=vertical[0], bottom=vertical[1], left=horizontal[0], right=horizontal[1])
@@ -212,8 +213,8 @@ def _transpose_axis(n: int, span: int, stride: int, output_padding: int, crops: 
     convolution's padding before and after that axis.
     """
     if output_padding >= stride:
-        raise ValueError("`output_padding` must be strictly less than `strides` for all dimensions: output_padding "
-                         f"must be smaller than the strides. Received: {output_padding} and a stride of {stride}.")
+        raise ValueError("`output_padding` must be strictly less than `strides` for all dimensions. Received: "
+                         f"output_padding {output_padding} with a stride of {stride}.")
     if not crops:
         return (n - 1) * stride + span + output_padding, (0, 0)
     total = span - span % 2 - output_padding  # pixels cropped from the whole (n - 1)*s + span

@@ -39,7 +39,9 @@ class TensorBoard(Callback):
         if update_freq != "epoch" and update_freq != "batch":
             check_count("update_freq", update_freq, 1, "'epoch', 'batch' or ")
         _tensorboardx()
-        self.log_dir, self.histogram_freq, self.update_freq = Path(log_dir), histogram_freq, update_freq
+        self.log_dir = Path(log_dir)
+        self.histogram_freq = histogram_freq
+        self.update_freq = update_freq
         self.write_graph, self.write_images = write_graph, write_images
         self.write_steps_per_second = write_steps_per_second
         self._writers: dict[str, Any] = {}

@@ -36,7 +36,9 @@ class ModelCheckpoint(MonitorCallback):
         self.filepath, self.verbose = os.fspath(filepath), verbose
         self._example = Path(re.sub(r"\{[^}]*\}", "0", self.filepath))
         suffixes.check(self._example, save_weights_only)
-        self.save_best_only, self.save_weights_only, self.save_freq = save_best_only, save_weights_only, save_freq
+        self.save_best_only = save_best_only
+        self.save_weights_only = save_weights_only
+        self.save_freq = save_freq
         self.best, self._batches, self._epoch = initial_value_threshold, 0, 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

@@ -37,8 +37,8 @@ class MonitorCallback(Callback):
             direction = "up"
         if direction is None and not name.endswith("loss"):
             names = ", ".join(["loss", *(score.name for score in scores)])
-            raise ValueError(f"{type(self).__name__} cannot tell whether {self.monitor!r} improves by growing or "
-                             f"falling: pass mode='max' or mode='min'. Known: {names}, each also with val_.")
+            raise ValueError(f"{type(self).__name__} needs mode='max' or mode='min' to monitor {self.monitor!r}. The "
+                             f"mode can be left out for: {names}, each also with the prefix val_.")
         return 1 if direction == "up" else -1
 
     def _scores(self) -> list[Any]:

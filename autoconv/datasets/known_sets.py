@@ -54,7 +54,8 @@ def data_folder() -> Path:
         if (place / "registry.json").is_file():
             return place
     raise DatasetNotFound(
-        f"The package lacks its own data: neither {places[0]} nor {places[1]} holds registry.json. Install it again."
+        f"The package lacks its own data: neither {places[0]} nor {places[1]} contains registry.json. Install "
+        "autoconv again."
     )
 
 

@@ -151,7 +151,7 @@ class SymbolicTensor(ArrayMethods):
         if not is_shape(shape):
             raise ValueError(f"Cannot convert {shape!r} to a shape: pass a tuple such as (None, 28, 28, 1).")
         if sparse or ragged:
-            raise ValueError("autoconv has dense tensors only: leave out sparse and ragged.")
+            raise ValueError("autoconv supports only dense tensors. Leave out sparse and ragged.")
         self.shape, self.dtype, self.name, self.index = tuple(shape), dtype, name or "keras_tensor", 0
         self.node = None  # type: ignore[assignment]  # until a call returns it
 

@@ -198,7 +198,8 @@ class Tensor(ArrayMethods):
     def __bool__(self) -> bool:
         """Whether the only element is not 0. Raises ValueError for several elements."""
         if self.size != 1:
-            raise ValueError(f"A tensor of one item is true or false. Received shape {self.shape}.")
+            raise ValueError("Only a tensor with exactly one element can be used as true or false. Received shape "
+                             f"{self.shape}.")
         return bool(self.device.numpy(self.data).item())
 
     def to(self, device: str) -> "Tensor":
@@ -218,12 +219,12 @@ class Tensor(ArrayMethods):
         require gradients or its tape was freed.
         """
         if not self.requires_grad:
-            raise RuntimeError("backward() needs a tensor that requires gradients. This one was computed from none "
-                               "that does (requires_grad=True), or under no_grad().")
+            raise RuntimeError("backward() needs a tensor that requires gradients. None of the tensors that this "
+                               "tensor was computed from has requires_grad=True, or it was computed under no_grad().")
         if gradient is None:
             if self.size != 1:
-                raise RuntimeError(f"backward() without a gradient needs a single number. Received shape {self.shape}: "
-                                   "sum it, or pass a gradient of that shape.")
+                raise RuntimeError("backward() without a gradient needs a tensor with one element. Received shape "
+                                   f"{self.shape}. Sum the tensor, or pass a gradient of this shape.")
             gradient = np.ones(self.shape, self.dtype)
         gradient = gradient.data if isinstance(gradient, Tensor) else self.device.asarray(gradient, self.dtype)
         if gradient.shape != self.shape:
@@ -280,7 +281,8 @@ def from_dlpack(array: Any) -> Tensor:
     Raises TypeError for objects without `__dlpack__`, DeviceError for unsupported devices.
     """
     if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
-        raise TypeError(f"from_dlpack takes an array with __dlpack__. Received: {type(array).__name__}. Use tensor().")
+        raise TypeError(f"from_dlpack needs an array with the method __dlpack__. Received: {type(array).__name__}. "
+                        "Use tensor().")
     device = devices.find_dlpack_device(array)
     return Tensor(device.from_dlpack(array), device=device)
 
@@ -297,8 +299,8 @@ def stack_all(value: Any) -> Any:
         return value
     items = [first.operand(item) for item in items]
     if len({item.shape for item in items}) > 1:
-        raise ValueError("A list of tensors as one tensor needs items of one shape. Received shapes: "
-                         f"{[item.shape for item in items]}.")
+        raise ValueError("The tensors of a list can form one tensor only if they have the same shape. Received "
+                         f"shapes: {[item.shape for item in items]}.")
     return apply(arith.concatenate, *(item.reshape(1, *item.shape) for item in items), axis=0)
 
 
@@ -307,7 +309,7 @@ def refuse_gradient(function: str, **arguments: Any) -> None:
     for name, value in arguments.items():
         value = stack_all(value)
         if isinstance(value, Tensor) and needs_gradients(value):
-            raise TypeError(f"{function} has no gradient for {name}. Received a tensor that requires one. Pass "
+            raise TypeError(f"{function} has no gradient for {name}. Received a tensor that requires gradients. Pass "
                             f"{name}.detach().")
 
 

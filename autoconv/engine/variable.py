@@ -120,8 +120,8 @@ def _to_array(values: Any, shape: Any, dtype: Any) -> np.ndarray:
         dtype = {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype)
     array = array.astype(dtype)
     if shape is not None and tuple(shape) != array.shape:
-        raise ValueError(f"The shape of the value must be the one that is given. Received: a value of shape "
-                         f"{array.shape} and shape={tuple(shape)}.")
+        raise ValueError(f"The value must have the given shape. Received: a value of shape {array.shape} and "
+                         f"shape={tuple(shape)}.")
     return array
 
 

@@ -25,7 +25,7 @@ def parse(text: bytes | str, times: float = 1) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("its JSON is nested too deep") from None
+        raise ValueError("its JSON is nested too deeply") from None
 
 
 def safetensors_header(file: IO[bytes], times: float = 1) -> Any:

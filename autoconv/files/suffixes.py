@@ -15,6 +15,6 @@ def check(filepath: str | os.PathLike[str], weights_only: bool = False) -> str:
         raise ValueError("The name of a weights file must end in .weights.h5 or in "
                          f".safetensors. Received: {str(path)!r}.")
     if not weights_only and path.name.endswith(".weights.h5"):
-        raise ValueError(f"A weights file holds no model. Received: {str(path)!r}. Use "
-                         "save_weights and load_weights, or another name.")
+        raise ValueError(f"A weights file contains no model. Received: {str(path)!r}. Use save_weights and "
+                         "load_weights, or another name.")
     return path.suffix

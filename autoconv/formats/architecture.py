@@ -42,11 +42,11 @@ def build(description: JsonObject, classes: list[str], max_weights: int, path: s
         with allowance.limit_weights(max_weights):
             model = deserialize(description, custom_objects)
             if not isinstance(model, Model):
-                raise ValueError(f"The file must hold a model. Received: {type(model).__name__}.")
+                raise ValueError(f"The file must contain a model. Received: {type(model).__name__}.")
             if not model.built and input_shape is not None:
                 model.build(map_shapes(tuple, input_shape))
     except Exception as error:  # constructors and their arguments raise any kind
-        raise ValueError(f"The model in {path} cannot be made: {_describe_error(error)}") from error
+        raise ValueError(f"The model in {path} cannot be created: {_describe_error(error)}") from error
     for layer in model._walk():
         count_name(names.snake_case(type(layer).__name__), layer.name)
     if classes:

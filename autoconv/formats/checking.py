@@ -46,8 +46,8 @@ def to_checked_bytes(model: Model, path: Path, file_format: ModuleType) -> bytes
         except Exception as error:
             with custom_object_scope(custom_objects):
                 culprit = _culprit(model) or repr(model.name)
-            raise ValueError(f"{_START} {culprit} cannot be made as it is now: {error} Undo "
-                             "the changes to it, or make a new model.") from error
+            raise ValueError(f"{_START} {culprit} cannot be rebuilt in its current state: {error} Undo the changes to "
+                             "it, or create a new model.") from error
         layers = list(model._walk())
         copies = list(copy._walk())
         for layer, other in zip(layers, copies):
@@ -63,11 +63,11 @@ def _compare(layer: Layer, copy: Layer) -> None:
     """Raises ValueError if the layer restored from a file differs from the original."""
     start = f"{_START} {_describe_layer(layer)}"
     if type(layer) is not type(copy):
-        raise ValueError(f"{start} would come back as a {type(copy).__name__}. Make it in the constructor.")
+        raise ValueError(f"{start} would be loaded as a {type(copy).__name__}. Create it in the constructor.")
     for name in vars(layer):
         if isinstance(getattr(type(layer), name, None), FunctionType) and name not in vars(copy):
-            raise ValueError(f"{start} has a function {name!r} that was set on it, and a file holds no code. Define "
-                             f"it in your own class: class Mine(layers.{type(layer).__name__}).")
+            raise ValueError(f"{start} has a function {name!r} that was set on it, and a file contains no code. "
+                             f"Define it in your own class: class Mine(layers.{type(layer).__name__}).")
     specs = _weight_specs(layer)
     copy_specs = _weight_specs(copy)
     for name in {**specs, **copy_specs}:
@@ -79,12 +79,12 @@ def _compare(layer: Layer, copy: Layer) -> None:
                              "filters or kernel_size, or put the weight back.")
     for weight, other in zip(layer._own_weights(), copy._own_weights()):
         if weight.requires_grad != other.requires_grad:
-            raise ValueError(f"{start} would come back with trainable={other.requires_grad} for its weight "
+            raise ValueError(f"{start} would be loaded with trainable={other.requires_grad} for its weight "
                              f"{weight.name!r}. Set `trainable` of the layer and of the models that contain it.")
     for name in type(layer).config_parameters():
         value, copy_value = (_plain(attribute(each, name)) for each in (layer, copy))
         if name not in ("name", "trainable") and value != copy_value:
-            raise ValueError(f"{start} would come back with {name}={copy_value!r}. Received: {value!r}. Set it back, "
+            raise ValueError(f"{start} would be loaded with {name}={copy_value!r}. Received: {value!r}. Set it back, "
                              "or make it an argument that the constructor stores as it is.")
 
 
@@ -92,13 +92,13 @@ def _compare_training(model: Model, copy: Model) -> None:
     """Raises ValueError if the restored model has different weights or training settings."""
     for (name, weight), other in zip(model.named_weights().items(), copy.weights, strict=True):
         if weight.numpy().tobytes() != other.numpy().tobytes():
-            raise ValueError(f"{_START} The weight {name!r} would come back with other values. "
-                             "Save the model as .safetensors.")
+            raise ValueError(f"{_START} The weight {name!r} would be loaded with other values. Save the model as "
+                             ".safetensors.")
     streams = training.streams_text(model)
     copy_streams = training.streams_text(copy)
     if streams != copy_streams:
         raise ValueError(f"{_START} The layers' random generators would continue from {copy_streams}. Received: "
-                         f"{streams}. Make them in the constructors of their layers.")
+                         f"{streams}. Create them in the constructors of their layers.")
     if copy.optimizer is None or model.optimizer is None:
         return
     config, copy_config = (_plain(each.get_compile_config()) for each in (model, copy))
@@ -114,7 +114,7 @@ def _compare_training(model: Model, copy: Model) -> None:
     differing += [key for key in {**state, **copy_state} if state and (
         key not in state or key not in copy_state or not np.array_equal(state[key], copy_state[key], equal_nan=True))]
     if differing:
-        raise ValueError(f"{_START} The optimizer {model.optimizer!r} would come back with another {differing[0]!r}. "
+        raise ValueError(f"{_START} The optimizer {model.optimizer!r} would be loaded with another {differing[0]!r}. "
                          "Make it an argument that the constructor stores as it is, or a variable of add_variable().")
 
 

@@ -43,7 +43,8 @@ class Tree:
         if data[8] or data[13:15] != b"\x08\x08":
             raise ValueError("it is in a newer format of HDF5 than Keras writes. Write it without libver")
         if self.unpack("Q", 40)[0] > len(data):
-            raise ValueError(f"it has {len(data):,} bytes and had {self.unpack('Q', 40)[0]:,}")
+            raise ValueError(f"it has {len(data):,} bytes, but had this many when it was written: "
+                             f"{self.unpack('Q', 40)[0]:,}")
         self.root = self.node(self.unpack("Q", 64)[0])
 
     def node(self, address: int) -> "HDF5Node":
@@ -92,7 +93,7 @@ class Tree:
         offset = heap + 16
         stop = heap + size
         if signature != b"GCOL" or stop > len(self.data):
-            raise ValueError("a heap of texts is damaged")
+            raise ValueError("a heap of strings is damaged")
         while offset + 16 <= stop:
             self.step()
             index, size = self.unpack("HxxxxxxQ", offset)

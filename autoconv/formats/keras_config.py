@@ -73,7 +73,8 @@ def from_keras(config: Any) -> Any:
     function = arguments.get("function") if kind == "Lambda" else None
     is_named = isinstance(function, dict) and function.get("class_name") == "function"
     if kind == "__lambda__" or (kind == "Lambda" and not is_named):
-        raise ValueError("it holds code, a lambda, and code of a file is never run. Make a layer of it in your program")
+        raise ValueError("it contains a lambda, and code in a file is never run. Write a layer in your program "
+                         "instead")
     if kind == "DTypePolicy":
         return arguments["name"]
     if kind in _SPECIAL:
@@ -314,7 +315,7 @@ def _operation(function: Function, calls: list[JsonObject]) -> JsonObject:
     splits = [_split_arguments(function, call) for call in calls]
     if function.short not in _MODULES or any(options != splits[0][1] for _, options in splits):
         raise ValueError(f"Keras has no operation for the function {function.function!r}, named {function.name!r}. "
-                         "Save the model as .safetensors, or make a layer of it.")
+                         "Save the model as .safetensors, or write it as a layer.")
     for call, (args, _) in zip(calls, splits):
         call.update(args=args, kwargs={})
     kind = _operation_class(function.short)

@@ -210,7 +210,7 @@ def _unzip_parts(data: bytes, label: str) -> dict[str, bytes]:
 
 def _legacy_bytes(model: Model) -> bytes:
     if not keras_weights.has_graph(model):
-        raise ValueError("An .h5 file can hold only Sequential models and graphs of layers. Received: "
+        raise ValueError("An .h5 file can contain only Sequential models and graphs of layers. Received: "
                          f"{type(model).__name__}, a class with its own call. Save it as .keras or .safetensors.")
     config = keras_config.model_to_keras(model)
     attributes: dict[str, JsonObject] = {"": {
@@ -244,7 +244,7 @@ def _legacy_model(data: bytes, label: str, custom_objects: CustomObjects | None,
     with hdf5.open_root(data, label) as file:
         text = hdf5.text(file, "model_config")
         if text is None:
-            raise ValueError("it holds weights only. Make the model, then call model.load_weights")
+            raise ValueError("it contains only weights. Create the model, then call model.load_weights")
         if '"hard_sigmoid"' in text and str(hdf5.text(file, "keras_version")).startswith("2."):
             warnings.warn(f"{label} was written by Keras 2, where hard_sigmoid was clip(0.2 x + 0.5, 0, 1); it is "
                           "clip(x / 6 + 0.5, 0, 1) since Keras 3: predictions differ.", stacklevel=5)

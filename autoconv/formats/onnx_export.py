@@ -35,8 +35,8 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
         raise ValueError(f"opset must be one of {', '.join(map(str, OPSETS))}. Received: {opset!r}.")
     onnx = extras.load("onnx", "the package onnx", "onnx", "Writing ONNX files")
     if model._graph is None:
-        raise ValueError(f"An ONNX file holds a graph. {model.name!r} has its own call, or is not built: make it "
-                         "as Model(inputs, outputs) or Sequential, and build it.")
+        raise ValueError(f"An ONNX file contains a graph of layers. {model.name!r} has its own call, or is not built. "
+                         "Create it as Model(inputs, outputs) or Sequential, and build it.")
     builder = Builder(onnx, opset)
     values = {}
     for tensor in model.graph.inputs:
@@ -100,7 +100,7 @@ def _call(builder: Builder, node: Node, find: Callable[[SymbolicTensor], Value])
             result = emit(builder, *args, **kwargs)
         return result if isinstance(result, list) else [result]
     if kwargs.get("training"):
-        raise ValueError(f"An ONNX file holds only a model's inference. The layer {operation.name!r} "
+        raise ValueError(f"An ONNX file contains only a model's inference. The layer {operation.name!r} "
                          f"({type(operation).__name__}) is called with training=True.")
     if isinstance(operation, Model) and operation._graph is not None and type(operation).call is Model.call:
         inner = operation.graph

@@ -177,8 +177,8 @@ def _node(node: Message, number: int, opset: int) -> RawNode:
         key = attribute.get("name", "")
         field = _VALUES.get(attribute.get("type", 0))
         if field is None or (field == "t" and "t" not in attribute):
-            raise ValueError(f"Attributes must be numbers, texts or tensors. Received: {key!r} of node {name!r} "
-                             f"({op}), which holds a graph or another kind ({attribute.get('type', 0)}).")
+            raise ValueError(f"Attributes must be numbers, strings or tensors. Received: {key!r} of node {name!r} "
+                             f"({op}), which contains a graph or has another type ({attribute.get('type', 0)}).")
         value = attribute.get(field, _DEFAULTS.get(field))
         if field == "t":
             value = array(value)
@@ -192,8 +192,8 @@ def array(tensor: Message) -> np.ndarray:
     name = tensor.get("name") or "a constant"
     kind = tensor.get("data_type", 0)
     if "external_data" in tensor or tensor.get("data_location"):
-        raise ValueError(f"An ONNX file must hold its weights itself. {name!r} is stored in another file: save the "
-                         "model with its data inside (onnx.save with save_as_external_data=False).")
+        raise ValueError(f"An ONNX file must contain its weights. {name!r} is stored in another file: save the model "
+                         "with its data inside (onnx.save with save_as_external_data=False).")
     if kind not in DTYPES:
         raise ValueError(f"Weights and constants must be of {', '.join(DTYPES.values())}. Received: "
                          f"{name!r} of type {kind}.")

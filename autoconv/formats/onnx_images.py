@@ -78,8 +78,9 @@ def conv_transpose(node: Attributes, x: Tensor, w: Tensor, b: Tensor | None = No
     extra = node.get("output_padding", (0, 0))
     extra = _pair(node, "output_padding", (0, 0)) if len(extra) == 2 else (0, extra[0])
     if not 0 < groups <= TERMS or x.shape[3] % groups or min(extra) < 0 or min(strides) < 1:
-        raise ValueError(f"groups must divide the channels and be {TERMS:,} at most, strides be positive and "
-                         f"output_padding 0 or more. Received: {groups}, {strides}, {extra}.")
+        raise ValueError(f"groups must divide the channels and be at most {TERMS:,}, strides must be positive, "
+                         f"output_padding must not be negative. Received: groups={groups}, strides={strides}, "
+                         f"output_padding={extra}.")
     spans = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], rates)]
     whole = [(n - 1) * s + span for n, s, span in zip(x.shape[1:3], strides, spans)]
     check_size((x.shape[0], *(n + s for n, s in zip(whole, strides)), w.shape[1] * groups))

@@ -128,8 +128,8 @@ class GraphRunner:
                 if all(i is None or isinstance(i, np.ndarray) or p in op.host for p, i in enumerate(inputs)):
                     inputs[index] = inputs[index].first.detach().numpy()
                     continue
-                raise ValueError(f"its input {index} must be known in advance. Received: {node.inputs[index]!r}, "
-                                 "which depends on the model's inputs or is trained.")
+                raise ValueError(f"its input {index} must be a constant. Received: {node.inputs[index]!r}, which "
+                                 "depends on the model's inputs or is a trained weight.")
         if not any(isinstance(each, Layouts) for each in inputs) and not (op.images or op.long):
             with limit_arrays(min(KNOWN, budget)):
                 return _compute_constants(op, node, inputs)
@@ -230,8 +230,8 @@ class OnnxModel(Model):
         return [port.name for port in self._runner.file.outputs]
 
     def get_config(self) -> NoReturn:
-        raise ValueError(f"{self.name!r} was imported from an ONNX file, which holds its architecture. "
-                         "Save its weights with save_weights, and restore it with from_onnx.")
+        raise ValueError(f"{self.name!r} was imported from an ONNX file, which contains its architecture. Save its "
+                         "weights with save_weights, and restore it with from_onnx.")
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         inputs = [x[name] for name in self.input_names] if isinstance(x, dict) else (
@@ -247,8 +247,8 @@ class OnnxModel(Model):
             shape = [shape.get(name) for name in self.input_names]
         shapes: list[Any] = [shape] if is_shape(shape) else list(shape)
         if len(shapes) != len(self._ports):
-            raise ValueError(f"Model {self.name!r} takes {len(self._ports)} inputs "
-                             f"({', '.join(self.input_names)}). Received: {len(shapes)}.")
+            raise ValueError(f"Model {self.name!r} has {len(self._ports)} inputs ({', '.join(self.input_names)}). "
+                             f"Received: {len(shapes)}.")
         for port, actual in zip(self._ports, shapes):
             if port.shape is None:
                 continue

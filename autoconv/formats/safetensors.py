@@ -41,7 +41,7 @@ def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = N
     if "autoconv" not in metadata:
         raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so it describes no model.")
     if "model" not in metadata:
-        raise ValueError(f"{str(path)!r} holds weights only. Make the model, then call model.load_weights.")
+        raise ValueError(f"{str(path)!r} contains only weights. Create the model, then call model.load_weights.")
     model = architecture.make(metadata, tensors, repr(str(path)), custom_objects)
     _assign(model, tensors, path)
     if "streams" in metadata:

@@ -28,10 +28,10 @@ def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
     tensors = _several("concatenate", xs)
     shapes = [t.shape for t in tensors]
     if not tensors[0].ndim:
-        raise ValueError("concatenate needs tensors with an axis. Received: numbers. Use stack().")
+        raise ValueError("concatenate needs tensors with at least one axis. Received: single numbers. Use stack().")
     (axis,) = arith.normalize_axes(axis, tensors[0].ndim)
     if len({(*s[:axis], *s[axis + 1 :]) for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
-        raise ValueError(f"concatenate needs shapes that agree on all axes but axis {axis}. Received: {shapes}.")
+        raise ValueError(f"concatenate needs shapes that agree on all axes except axis {axis}. Received: {shapes}.")
     return apply(arith.concatenate, *tensors, axis=axis)
 
 
@@ -39,7 +39,7 @@ def stack(x: Sequence[TensorLike], axis: int = 0) -> Tensor:
     """Joins tensors of one shape along a new axis. Raises ValueError if the shapes differ."""
     tensors = _several("stack", x)
     if len({t.shape for t in tensors}) > 1:
-        raise ValueError(f"stack needs tensors of one shape. Received: {[t.shape for t in tensors]}.")
+        raise ValueError(f"stack needs tensors of the same shape. Received: {[t.shape for t in tensors]}.")
     return concatenate([expand_dims(t, axis) for t in tensors], axis)
 
 
@@ -49,7 +49,7 @@ def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0
     """
     x = _tensor(x)
     if not x.ndim:
-        raise ValueError("split needs a tensor with an axis. Received a single number.")
+        raise ValueError("split needs a tensor with at least one axis. Received a single number.")
     (axis,) = arith.normalize_axes(axis, x.ndim)
     size = x.shape[axis]
     if hasattr(indices_or_sections, "__index__"):
@@ -75,8 +75,8 @@ def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
     names.lookup("mode", mode, dict.fromkeys(("constant", "reflect", "symmetric"), mode))
     widths = np.asarray(pad_width)
     if widths.dtype.kind not in "iu" or (widths < 0).any() or widths.shape not in ((), (1,), (2,), (1, 2), (x.ndim, 2)):
-        raise ValueError("pad_width must be n, (before, after) or one such pair for each axis, of "
-                         f"integers of 0 or more. Received: {pad_width!r} for shape {x.shape}.")
+        raise ValueError("pad_width must be an integer, a pair (before, after) or one such pair for each axis, and "
+                         f"not negative. Received: {pad_width!r} for shape {x.shape}.")
     if constant_values is not None and not isinstance(constant_values, Real):
         raise ValueError(f"constant_values must be a number. Received: {constant_values!r}.")
     pairs = tuple((int(before), int(after)) for before, after in np.broadcast_to(widths, (x.ndim, 2)))

@@ -180,8 +180,8 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
         raise ValueError("batch_norm needs x (..., C) and gamma, beta, moving_mean and moving_var of shape (C,). "
                          f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
     if training and not x.size:
-        raise ValueError("batch_norm in training needs the mean of the batch, which is undefined for "
-                         f"no samples. Received: x of shape {x.shape}.")
+        raise ValueError("batch_norm in training needs the mean of the batch, which is undefined for an empty batch. "
+                         f"Received: x of shape {x.shape}.")
     together = training and ranks.size > 1
     _check_pass(x, other, relu and training, pool, together)
     statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
@@ -205,8 +205,8 @@ def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, togethe
     shape = None if other is None else other.shape
     received = f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu in training={relu}."
     if other is not None and (shape != x.shape or pool or not relu):
-        raise ValueError("batch_norm adds `other` of x's shape in training, with relu=True and "
-                         f"without pooling. {received}")
+        raise ValueError("The argument `other` of batch_norm must have x's shape. It is supported only in training, "
+                         f"with relu=True and without pooling. {received}")
     if together and (pool or other is not None):
         raise ValueError(f"batch_norm over several processes supports neither pool nor other. {received}")
     if pool and (not relu or x.ndim != 4 or min(x.shape[1:3]) < 2):
@@ -243,8 +243,8 @@ def _same_dtype(name: str, *values: TensorLike | None) -> list[Tensor]:
     tensors = [x, *(None if v is None else _tensor(v, follow) for v in values[1:])]
     dtypes = [str(t.dtype) for t in tensors if t is not None]
     if len(set(dtypes)) > 1:
-        raise TypeError(f"{name} computes in one dtype. Received: {', '.join(dtypes)}. "
-                        "Convert with ops.cast(t, dtype).")
+        raise TypeError(f"{name} needs tensors of one dtype. Received: {', '.join(dtypes)}. Convert with ops.cast(t, "
+                        "dtype).")
     return tensors  # type: ignore[return-value]
 
 
@@ -275,8 +275,8 @@ def _beside(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
     """Returns an array on the device of `like`. Raises TypeError if a gradient would be lost."""
     value = stack_all(value)
     if isinstance(value, Tensor) and needs_gradients(value):
-        raise TypeError("These numbers must be constants. Received a tensor of shape "
-                        f"{value.shape} that requires gradients, which would be lost. Pass its detach().")
+        raise TypeError(f"These numbers must be constants. Received a tensor of shape {value.shape} that requires "
+                        "gradients, which would be lost. Pass tensor.detach().")
     if not isinstance(value, Tensor) or value.device is not like.device:
         return like.device.asarray(np.asarray(value), dtype)
     if value.dtype == dtype:

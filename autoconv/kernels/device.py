@@ -322,7 +322,7 @@ def real_numbers(array: Any, dtype: Any = None) -> np.ndarray:
     for candidate in (values.dtype, result_dtype):
         if candidate.kind in "cSU" or (candidate.kind in "OMm" and candidate is result_dtype):
             remedy = " Pass its .real and .imag, or its np.abs()." if candidate.kind == "c" else ""
-            raise TypeError(f"Tensors hold real numbers. Received dtype {candidate}.{remedy}")
+            raise TypeError(f"Tensors contain only real numbers. Received dtype {candidate}.{remedy}")
     return np.asarray(values, result_dtype)
 
 

@@ -102,9 +102,9 @@ def _numbers_of_numba() -> tuple[Callable[[], int], Callable[[int], None]]:
 def check_number(threads: int) -> None:
     """Raises ValueError for more than one thread in a forked process that can use only one."""
     if threads > 1 and _number is not None and _number.is_forked:
-        raise ValueError(f"This process was forked from one in which kernels had run, so its "
-                         f"kernels run on 1 thread. Received: {threads}. Start processes with "
-                         "multiprocessing's 'spawn' or 'forkserver' to use more.")
+        raise ValueError("This process was forked from a process in which kernels had run, so its kernels run on 1 "
+                         f"thread. Received: {threads}. Start processes with multiprocessing's 'spawn' or "
+                         "'forkserver' to use more.")
 
 
 def _limit_child() -> None:

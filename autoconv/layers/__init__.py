@@ -43,7 +43,9 @@ from .reshape import Cropping2D, Flatten, Permute, RepeatVector, Reshape, UpSamp
 from .spec import InputSpec
 
 # Other names that Keras has for the same layers.
-Convolution2D, Convolution2DTranspose, SeparableConvolution2D = Conv2D, Conv2DTranspose, SeparableConv2D
+Convolution2D = Conv2D
+Convolution2DTranspose = Conv2DTranspose
+SeparableConvolution2D = SeparableConv2D
 MaxPool2D, AvgPool2D = MaxPooling2D, AveragePooling2D
 GlobalAvgPool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D
 

@@ -105,8 +105,8 @@ class PReLU(Layer):
         shared_axes = set(self.shared_axes or ())
         sizes = tuple(1 if i in shared_axes else n for i, n in enumerate(input_shape))[1:]
         if None in sizes or not shared_axes <= set(range(1, len(input_shape))):
-            raise ValueError(f"Layer {self.name!r} must know its input's sizes, but for the axes in shared_axes, which "
-                             f"count from 1. Received: {input_shape}, shared_axes={self.shared_axes}.")
+            raise ValueError(f"Layer {self.name!r} needs an input whose sizes are known, except along shared_axes "
+                             f"(counted from 1). Received: {input_shape}, shared_axes={self.shared_axes}.")
         self.alpha = self.add_weight(sizes, self.alpha_initializer, name="alpha")  # type: ignore[arg-type]
         axes = {axis: size for axis, size in enumerate(input_shape[1:], 1) if axis not in shared_axes}
         self.input_spec = InputSpec(ndim=len(input_shape), axes=axes)  # type: ignore[arg-type]

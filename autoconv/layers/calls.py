@@ -73,7 +73,8 @@ def bind(layer: "Layer", args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
         if parameter.kind is Argument.VAR_KEYWORD:
             arguments.update(arguments.pop(name, {}))
         if parameter.kind is Argument.VAR_POSITIONAL and name in arguments:
-            raise TypeError(f"A layer's call takes its inputs by name or as a list, not as *{name}: {layer.name!r}.")
+            raise TypeError(f"A layer's call must not have an argument *{name}. Use named arguments or a list of "
+                            f"inputs in layer {layer.name!r}.")
     return arguments
 
 
@@ -120,7 +121,7 @@ def convert(layer: "Layer", x: Tensor, dtype: str = "") -> Tensor:
         return x
     if x.requires_grad:
         raise TypeError(f"Layer {layer.name!r} computes in {dtype}. Received a tensor of {x.dtype} that requires "
-                        f"gradients: convert it first, or make the layer with dtype={x.dtype.name!r}.")
+                        f"gradients: convert it first, or create the layer with dtype={x.dtype.name!r}.")
     return apply(elementwise.cast, x, dtype=np.dtype(dtype))
 
 
@@ -163,8 +164,8 @@ def add_node(layer: "Layer", arguments: dict[str, Any], training: bool | None) -
     """Adds a node for a call with these arguments and returns its symbolic result. Builds and checks the layer."""
     for item in flatten(list(arguments.values())):
         if isinstance(item, Variable) or (isinstance(item, Tensor) and item.requires_grad):
-            raise TypeError("A model trains the weights of its layers, so a Variable given to layer "
-                            f"{layer.name!r} beside a symbolic tensor would never learn. Pass its values: "
+            raise TypeError(f"A model trains only the weights of its layers, so a Variable that layer {layer.name!r} "
+                            "receives together with a symbolic tensor would not be trained. Pass its values: "
                             "parameter.numpy().")
         if isinstance(item, SymbolicTensor) and item.node is not None:
             settle = getattr(item.node.operation, "settle_dtype", None)

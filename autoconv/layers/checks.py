@@ -43,8 +43,8 @@ class DataFormat:
 
     def __set__(self, layer: Any, value: str | None) -> None:
         if value not in (None, "channels_first", "channels_last"):
-            raise ValueError("The `data_format` argument must be one of {'channels_first', 'channels_last'}, and here "
-                             f"data_format must be 'channels_last'. Received: data_format={value!r}")
+            raise ValueError("The `data_format` argument must be one of {'channels_first', 'channels_last'}, and "
+                             f"autoconv supports only 'channels_last'. Received: data_format={value!r}")
         if value == "channels_first":
             raise ValueError(f"{type(layer).__name__} works on images of shape (N, H, W, C): data_format must be "
                              f"'channels_last'. Received: {value!r}. Move the channels of your arrays with "
@@ -75,7 +75,7 @@ def number(value: Any, name: str) -> float:
 def ascending(value: Any, name: str) -> Range:
     """Checks two finite numbers, the smaller one first."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise ValueError(f"{name} must be two numbers. Received: {value!r}.")
+        raise ValueError(f"{name} must be a pair of numbers. Received: {value!r}.")
     low, high = sorted(number(item, name) for item in value)
     return low, high
 
@@ -92,7 +92,8 @@ def factor(least: float, most: float, around_one: bool = False) -> Setting:
         except ValueError:
             low, high = least - 1, most + 1
         if low < least or high > most:
-            raise ValueError(f"{name} must be a number, or two, from {least} to {most}. Received: {value!r}.")
+            raise ValueError(f"{name} must be a number or a pair of numbers from {least} to {most}. Received: "
+                             f"{value!r}.")
         return (low, high) if is_pair or around_one else (-abs(low), abs(high))
 
     return Setting(check)
@@ -110,16 +111,15 @@ def axes(value: Any, name: str) -> int | list[int]:
     """Checks one axis, or a list of axes."""
     items = list(value) if isinstance(value, (list, tuple)) else [value]
     if not items or any(isinstance(item, bool) or not hasattr(item, "__index__") for item in items):
-        raise TypeError(f"Expected an int or a list/tuple of ints for the argument {name!r}: {name} must be an "
-                        f"integer, or a list of them. Received: {value!r}.")
+        raise TypeError(f"Expected an int or a list/tuple of ints for the argument {name!r}. Received: {value!r}.")
     return items if isinstance(value, (list, tuple)) else int(value)
 
 
 def positive(value: Any, name: str) -> int:
     """Checks for an int of at least 1."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive value: {name} must be a "
-                         f"positive integer. Received: {value!r}.")
+        raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive integer. Received: "
+                         f"{value!r}.")
     return int(value)
 
 
@@ -161,8 +161,8 @@ def known_channels(layer: "Layer", input_shape: Shape) -> int:
     layer.check_input(input_shape)
     axis, rank = layer.channel_axis, len(input_shape)
     if (rank > 1 and not -rank < axis < rank) or axis == 0:
-        raise ValueError(f"axis must be one of the input's, and not the batch. Layer {layer.name!r} with axis={axis} "
-                         f"received: {input_shape}.")
+        raise ValueError(f"axis must be an axis of the input other than the batch axis. Layer {layer.name!r} with "
+                         f"axis={axis} received: {input_shape}.")
     if rank < 2 or input_shape[axis] is None:
         label = "last axis" if axis == -1 else f"axis {axis}"
         raise ValueError(f"Layer {layer.name!r} must know the size of its input's {label}. Received: {input_shape}.")

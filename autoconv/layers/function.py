@@ -28,8 +28,8 @@ class Function:
     def __init__(self, function: str, name: str | None = None) -> None:
         kind, _, short = function.rpartition(".")
         if kind not in ("", "functional", "ops"):
-            raise ValueError("A function is a tensor's method, functional.NAME or ops.NAME. "
-                             f"Received: {function!r}.")
+            raise ValueError("The function must be a method of a tensor, functional.NAME or ops.NAME. Received: "
+                             f"{function!r}.")
         candidates = {name.rpartition(".")[2]: f for name, f in FUNCTIONS.items() if name.rpartition(".")[0] == kind}
         self.call = names.lookup("function", short, candidates)
         self.function, self.short = function, short
@@ -44,9 +44,9 @@ class Function:
         if not any(isinstance(item, SymbolicTensor) for item in flatten((args, kwargs))):
             return self.call(*args, **kwargs)
         if any(isinstance(item, Variable) for item in flatten((args, kwargs))):
-            raise TypeError("A model trains the weights of its layers, so a Variable given to "
-                            f"{self.function!r} beside a symbolic tensor would never learn. Put it into a layer of "
-                            "yours, or pass its values: parameter.numpy().")
+            raise TypeError(f"A model trains only the weights of its layers, so a Variable that {self.function!r} "
+                            "receives together with a symbolic tensor would not be trained. Add it to a custom "
+                            "layer, or pass its values: parameter.numpy().")
         args, kwargs = map_structure(_plain, args), map_structure(_plain, kwargs)
         result = self.compute_output(args, kwargs)
         Node(self, args, kwargs, result)
@@ -86,7 +86,8 @@ class Function:
             return Tensor(array) if isinstance(item, SymbolicTensor) else array
 
         if getattr(self.call, "broadcasting", False) and not kwargs:
-            shape, result = broadcast(*map(_operand_shape, args)), self._infer(*map_structure(shrink, (args, kwargs)))
+            shape = broadcast(*map(_operand_shape, args))
+            result = self._infer(*map_structure(shrink, (args, kwargs)))
             return SymbolicTensor(shape, result.dtype.name, name=self.name)
         runs = []
         for batch, size in zip((2, 3), TRIED_SIZES):
@@ -135,8 +136,8 @@ def _operand_shape(item: Any) -> Shape:
         return item.shape
     array = np.asarray(item)
     if array.dtype.kind not in "biuf":
-        raise TypeError("Arithmetic on symbolic tensors needs numbers as other operands. "
-                        f"Received: {type(item).__name__}.")
+        raise TypeError("The other operand of a symbolic tensor must be a number, an array or a tensor. Received: "
+                        f"{type(item).__name__}.")
     return array.shape
 
 

@@ -100,8 +100,7 @@ class Layer(Stateful):
                              f"{type(trainable)}).")
         self.autocast = bool(autocast)  # whether floating inputs are converted to the layer's dtype
         if name is not None and (not isinstance(name, str) or "/" in name):
-            raise ValueError("Argument `name` must be a string and cannot contain character `/`: name must be a string "
-                             f"without '/'. Received: {name!r}.")
+            raise ValueError(f"Argument `name` must be a string and cannot contain character `/`. Received: {name!r}.")
         self.name = name or automatic_name(names.snake_case(type(self).__name__))
         self._dtype = dtype_name(dtype, bool(self.kept_kinds))
         self._trainable = bool(trainable)
@@ -490,8 +489,9 @@ class Layer(Stateful):
         mine, values = self.weights, [np.asarray(devices.detach(w)) for w in weights]
         if [w.shape for w in mine] != [v.shape for v in values]:
             raise ValueError(
-                f"You called `set_weights` with what does not fit: {self.name!r} has {len(mine)} weights of shapes "
-                f"{[w.shape for w in mine]}. Received {len(values)} of shapes {[v.shape for v in values]}."
+                f"You called `set_weights` with arrays of the wrong number or shapes: {self.name!r} has {len(mine)} "
+                f"weights of shapes {[w.shape for w in mine]}. Received {len(values)} of shapes "
+                f"{[v.shape for v in values]}."
                 + ("" if self.built else " It is not built yet.")
             )
         for weight, value in zip(mine, values):

@@ -125,7 +125,7 @@ class Concatenate(_Merge):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = [list(shape) for shape in input_shape]
         if len({len(shape) for shape in shapes}) > 1 or not -len(shapes[0]) <= self.axis < len(shapes[0]):
-            raise ValueError("A `Concatenate` layer requires inputs of one rank, with its axis in it. Layer "
+            raise ValueError("A `Concatenate` layer requires inputs of the same rank, which have its axis. Layer "
                              f"{self.name!r} with axis={self.axis} received: {input_shape}.")
         sizes = [shape.pop(self.axis) for shape in shapes]
         columns = [{n for n in column if n is not None} for column in zip(*shapes)]
@@ -156,8 +156,8 @@ class Dot(_Merge):
             raise TypeError(f"Invalid type for argument `axes`: it should be a list or an int. Received: axes={axes!r}")
         pair = (axes, axes) if hasattr(axes, "__index__") else tuple(axes)
         if len(pair) != 2 or any(isinstance(axis, bool) or not hasattr(axis, "__index__") for axis in pair):
-            raise ValueError("Invalid format for argument `axes`: it should contain two elements: it must be an "
-                             f"integer or a pair. Received: axes={axes!r}.")
+            raise ValueError("Invalid format for argument `axes`: it should contain two elements, or be one integer. "
+                             f"Received: axes={axes!r}.")
         self.axes, self.normalize = tuple(axes) if isinstance(axes, list) else axes, bool(normalize)
 
     def _check_shapes(self, shapes: list[Shape]) -> None:
@@ -184,8 +184,9 @@ class Dot(_Merge):
         (x, y), (ax, ay) = input_shape, self._positive_axes(input_shape)
         if 0 in (ax, ay) or not (ax < len(x) and ay < len(y)) or (
                 None not in (x[ax], y[ay]) and x[ax] != y[ay]):
-            raise ValueError("Incompatible input shapes: the sizes along `axes` must be the same, and not the batch. "
-                             f"Layer {self.name!r} with axes={self.axes} received: {x} and {y}.")
+            raise ValueError("Incompatible input shapes: the sizes along `axes` must be the same, and `axes` must "
+                             f"not include the batch axis. Layer {self.name!r} with axes={self.axes} received: {x} "
+                             f"and {y}.")
         rest = (*(n for i, n in enumerate(x[1:], 1) if i != ax), *(n for i, n in enumerate(y[1:], 1) if i != ay))
         return (x[0], *(rest or (1,)))
 

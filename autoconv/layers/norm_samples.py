@@ -57,8 +57,8 @@ class LayerNormalization(_SampleNorm):
         self.axis = _check_axes(self, self.axis, input_shape)
         sizes = tuple(input_shape[i] for i in self.axis)
         if None in sizes:
-            raise ValueError(f"Layer {self.name!r} must know the sizes of the axes {self.axis}. "
-                             f"Received: {input_shape}.")
+            raise ValueError(f"Layer {self.name!r} needs an input with known sizes of the axes {self.axis}. Received: "
+                             f"{input_shape}.")
         self._add_weights(sizes)  # type: ignore[arg-type]
 
     def call(self, x: Tensor) -> Tensor:
@@ -130,8 +130,8 @@ class RMSNormalization(Layer):
         self.axis = _check_axes(self, self.axis, input_shape)
         sizes = tuple(input_shape[i] for i in self.axis)
         if None in sizes:
-            raise ValueError(f"Layer {self.name!r} must know the sizes of the axes {self.axis}. "
-                             f"Received: {input_shape}.")
+            raise ValueError(f"Layer {self.name!r} needs an input with known sizes of the axes {self.axis}. Received: "
+                             f"{input_shape}.")
         self.scale = self.add_weight(sizes, "ones", name="scale")  # type: ignore[arg-type]
 
     def call(self, x: Tensor) -> Tensor:

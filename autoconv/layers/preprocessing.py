@@ -95,7 +95,7 @@ class Normalization(Layer):
 
     def _statistic(self, preset: Any, weight: str) -> np.ndarray:
         if not self.built:
-            raise ValueError(f"Call {self.name!r} or its adapt() first: its input shape is not known yet.")
+            raise ValueError(f"The input shape of {self.name!r} is not known yet. Call the layer or its adapt() first.")
         value = getattr(self, weight).numpy() if preset is None else np.asarray(preset, self.dtype)
         return np.broadcast_to(value.reshape(self._open) if value.size == np.prod(self._open) else value, self._open)
 
@@ -136,7 +136,8 @@ class Normalization(Layer):
             mean, variance = (Tensor(x.device.constant(np.ascontiguousarray(value, x.dtype)), device=x.device)
                               for value in (self.mean, self.variance))
         else:
-            mean, variance = self.mean_weight.reshape(*self._open), self.variance_weight.reshape(*self._open)
+            mean = self.mean_weight.reshape(*self._open)
+            variance = self.variance_weight.reshape(*self._open)
         deviation = F.maximum(F.sqrt(variance), EPSILON)
         return x * deviation + mean if self.invert else (x - mean) / deviation
 
@@ -159,8 +160,8 @@ class ImageLayer(Layer):
     def check_input(self, shape: Shape) -> None:
         super().check_input(shape)
         if len(shape) != 4:
-            raise ValueError(f"Layer {self.name!r} wants images of shape (N, H, W, C), or one of shape (H, W, C). "
-                             f"Received shape {tuple(shape)}.")
+            raise ValueError(f"Layer {self.name!r} needs images of shape (N, H, W, C), or one image of shape (H, W, "
+                             f"C). Received shape {tuple(shape)}.")
 
 
 class _TargetSize(ImageLayer):
@@ -202,7 +203,8 @@ class Resizing(_TargetSize):
         self.antialias = antialias
         if crop_to_aspect_ratio and pad_to_aspect_ratio:
             raise ValueError("Only one of crop_to_aspect_ratio and pad_to_aspect_ratio can be True.")
-        self.crop_to_aspect_ratio, self.pad_to_aspect_ratio = crop_to_aspect_ratio, pad_to_aspect_ratio
+        self.crop_to_aspect_ratio = crop_to_aspect_ratio
+        self.pad_to_aspect_ratio = pad_to_aspect_ratio
         self.interpolation, self.fill_value = interpolation, fill_value
 
     def call(self, x: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def _target_shape(shape: Any, name: str) -> tuple[int, ...]:
         rule = ("There must be at most one unknown dimension (-1) in `target_shape`" if sizes.count(-1) > 1 else
                 "Each dimension in `target_shape` must be a non-negative integer, or `-1` for a single unknown "
                 "dimension")
-        raise ValueError(f"{rule}. target_shape must be integers, one of them -1 at most. Received: "
+        raise ValueError(f"{rule}. target_shape must contain integers, at most one of them -1. Received: "
                          f"target_shape={shape!r}.")
     return tuple(int(n) for n in sizes)
 
@@ -132,8 +132,8 @@ class RepeatVector(Layer):
 
 def _padding(padding: Any, name: str) -> Sides:
     if isinstance(padding, str):
-        raise ValueError("`padding` should have two elements: padding must be p, (ph, pw) or ((top, bottom), "
-                         f"(left, right)). Received: {padding!r}.")
+        raise ValueError("`padding` should have two elements, (ph, pw) or ((top, bottom), (left, right)), or be one "
+                         f"integer. Received: {padding!r}.")
     try:
         return shapes.explicit_padding(padding)
     except ValueError as error:

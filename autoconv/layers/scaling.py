@@ -25,8 +25,8 @@ class LayerScale(Layer):
 
     def build(self, input_shape: Shape) -> None:
         if input_shape[-1] != self.projection_dim:
-            raise ValueError(f"Layer {self.name!r} takes {self.projection_dim} channels, its projection_dim. Received "
-                             f"input shape: {input_shape}.")
+            raise ValueError(f"Layer {self.name!r} needs an input with {self.projection_dim} channels, its "
+                             f"projection_dim. Received input shape: {input_shape}.")
         self.gamma = self.add_weight((self.projection_dim,), Constant(self.init_values), name="gamma")
 
     def call(self, x: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class Shapes(dict):
 def check_spec(value: Any, name: str) -> Any:
     """Returns an InputSpec, or a list or dict of them, as it is. Raises TypeError for others."""
     if any(not isinstance(item, InputSpec | None) for item in flatten(value)):
-        raise TypeError(f"{name} is an InputSpec, or a list or dict of them. Received: {value!r}.")
+        raise TypeError(f"{name} must be an InputSpec, or a list or dict of InputSpecs. Received: {value!r}.")
     return value
 
 
@@ -97,13 +97,13 @@ def check_input(layer: "Layer", shape: Shape) -> None:
     if layer.rank is not None and len(shape) != layer.rank:
         images = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[layer.rank]
         remedy = image_axes_remedy(len(shape)) if layer.rank == 4 else "Flatten it first."
-        raise ValueError(f"{prefix}ndim={layer.rank}, found ndim={len(shape)}: it wants {images}. "
-                         f"Received shape {tuple(shape)}. {remedy}")
+        raise ValueError(f"{prefix}ndim={layer.rank}, found ndim={len(shape)}: the layer needs {images}. Received "
+                         f"shape {tuple(shape)}. {remedy}")
     if layer.rank is None and len(shape) < (layer.least_rank or 0):
         raise ValueError(f"{prefix}min_ndim={layer.least_rank}, found ndim={len(shape)}. Full shape received: "
-                         f"{tuple(shape)}. It must know the size of an axis after the batch.")
+                         f"{tuple(shape)}. An axis after the batch axis must have a known size.")
     axis = layer.channel_axis
     if layer.channels is not None and shape[axis] != layer.channels:
         advice = axes_remedy(shape, (None, None, None, layer.channels)) if layer.rank == 4 and axis == -1 else ""
-        raise ValueError(f"{prefix}axis {axis} of input shape to have value {layer.channels}, but received input "
-                         f"with shape {tuple(shape)}. It was built for the first.{advice}")
+        raise ValueError(f"{prefix}axis {axis} of input shape to have value {layer.channels}, but received input with "
+                         f"shape {tuple(shape)}. The layer was built for the expected value.{advice}")

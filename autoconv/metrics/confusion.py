@@ -62,7 +62,7 @@ def _match_shapes(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | Non
         t = t.reshape(p.shape)
     if t.shape != p.shape:
         raise ValueError(f"Targets must have the shape of the predictions. Received shapes: {t.shape} and {p.shape}. "
-                         "Turn integer labels into one-hot ones with utils.to_categorical.")
+                         "Convert integer labels to one-hot targets with utils.to_categorical.")
     _, weights = broadcast_weights(p, sample_weight)
     if top_k is not None:
         top = np.argsort(-p, -1, kind="stable")[..., :top_k]
@@ -233,7 +233,9 @@ class AUC(_Counts):
             raise ValueError("`num_labels` is needed only when `multi_label` is True.")
         inner = sorted(thresholds) if thresholds is not None else [
             (i + 1) / (num_thresholds - 1) for i in range(num_thresholds - 2)]
-        self.num_thresholds, self.multi_label, self.num_labels = len(inner) + 2, multi_label, num_labels
+        self.num_thresholds = len(inner) + 2
+        self.multi_label = multi_label
+        self.num_labels = num_labels
         self.label_weights = None if label_weights is None else np.asarray(label_weights, np.float64)
         self.from_logits, self._inner = from_logits, None if thresholds is None else inner
         super().__init__([-1e-7, *inner, 1 + 1e-7], name or "auc", dtype)

@@ -49,7 +49,8 @@ class Metric(Stateful):
     bookkeeping = frozenset({"_variables"})  # attributes that no recording depends on
 
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
-        self.name, self.dtype = name or names.snake_case(type(self).__name__), dtype or "float32"
+        self.name = name or names.snake_case(type(self).__name__)
+        self.dtype = dtype or "float32"
         self._variables: list[tuple[Variable, Any]] = []
 
     def add_variable(self, shape: tuple[int, ...] = (), initializer: Any = "zeros", dtype: Any = None,

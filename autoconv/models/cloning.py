@@ -18,8 +18,8 @@ def clone(model: Model, input_tensors: Any, clone_function: Clone | None, call_f
     if clone_function is not None and not callable(clone_function):
         raise ValueError(f"Expected `clone_function` argument to be a callable. Received: {clone_function!r}.")
     if not isinstance(model, Sequential) and model._graph is None:
-        raise ValueError("Functions that clone are for Sequential models and graphs of layers. "
-                         f"Received: {type(model).__name__}, a class with a call of its own.")
+        raise ValueError("clone_function works only for Sequential models and graphs of layers. Received: "
+                         f"{type(model).__name__}, a class with a call of its own.")
 
     def make(layer: Layer) -> Layer:
         if recursive and isinstance(layer, Model):
@@ -39,7 +39,7 @@ def _sequential(model: Sequential, input_tensors: Any, make: Clone) -> Model:
     if input_tensors is not None:
         tensors = flatten(input_tensors)
         if len(tensors) != 1 or not isinstance(tensors[0], SymbolicTensor):
-            raise ValueError("A Sequential is cloned on one symbolic tensor, such as Input(shape). "
+            raise ValueError("input_tensors of a Sequential must be one symbolic tensor, such as Input(shape). "
                              f"Received: input_tensors={input_tensors!r}.")
         first: list[Any] = [tensors[0]]
     else:

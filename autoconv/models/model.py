@@ -62,8 +62,8 @@ class Model(Layer):
         if inputs is None and outputs is None:
             return
         if inputs is None or outputs is None:
-            raise TypeError("A model is made of both its inputs and its outputs: Model(inputs, outputs). "
-                            f"Received: inputs={inputs!r}, outputs={outputs!r}.")
+            raise TypeError("A model needs both inputs and outputs: Model(inputs, outputs). Received: "
+                            f"inputs={inputs!r}, outputs={outputs!r}.")
         self._graph = Graph(inputs, outputs)
         if type(self).__init__ is Model.__init__:
             self._recipe = ((), (), ())  # the graph holds everything
@@ -204,7 +204,7 @@ class Model(Layer):
             self.built = True  # its own steps build its layers when they call them
             return
         if input_shape is None:
-            raise ValueError(f"{self.name!r} must know the shape of its input: build((None, *shape)).")
+            raise ValueError(f"The input shape of {self.name!r} is not known. Call build((None, *shape)).")
         self.built = True
         try:
             Layer.compute_output_shape(self, input_shape)  # running it builds what it holds
@@ -264,7 +264,7 @@ class Model(Layer):
             else:
                 remedy = axes_remedy(sizes, expected)
             label = f"input {tensor.name!r}" if is_multi else "inputs"
-            raise ValueError(f"Model {self.name!r} wants {label} of shape {expected}. Received shape {sizes}.{remedy}")
+            raise ValueError(f"Model {self.name!r} needs {label} of shape {expected}. Received shape {sizes}.{remedy}")
 
     def summary(
         self, line_length: int | None = None, positions: Any = None, print_fn: Callable[[str], Any] | None = None,
@@ -300,7 +300,7 @@ class Model(Layer):
         inputs = [tensor.shape[1:] for tensor in self.inputs]
         sample_shapes = inputs if input_shape is None else [input_shape] if is_shape(input_shape) else list(input_shape)
         if len(sample_shapes) != len(inputs) or any(None in shape for shape in sample_shapes):
-            raise ValueError(f"The sizes of all inputs must be known to count what {self.name!r} costs: pass "
+            raise ValueError(f"The cost of {self.name!r} can be computed only if all input sizes are known. Pass "
                              f"input_shape. Its inputs: {inputs}. Received: {input_shape!r}.")
         shapes: list[Any] = [(int(batch_size), *shape) for shape in sample_shapes]
         self.check_input(shapes if len(shapes) > 1 else shapes[0])
@@ -382,7 +382,7 @@ class Model(Layer):
     def export(self, filepath: Path, format: str = "onnx", opset: int = 17) -> None:
         """Writes the model for other programs as ONNX, the only format. Raises ValueError for another one."""
         if format != "onnx":
-            raise ValueError(f"A model is exported as format='onnx'. Received: format={format!r}.")
+            raise ValueError(f"A model can be exported only with format='onnx'. Received: format={format!r}.")
         _formats().to_onnx(self, filepath, opset)
 
     def to_json(self, **options: Any) -> str:

@@ -85,10 +85,10 @@ class Sequential(Model):
             layer = layer.node.operation
         if isinstance(layer, type) or not isinstance(layer, Layer):
             call = f" Make one: {layer.__name__}(...)." if isinstance(layer, type) else ""
-            raise ValueError(f"A Sequential is made of layers. Received: {layer!r}.{call}")
+            raise ValueError(f"A Sequential can contain only layers. Received: {layer!r}.{call}")
         if isinstance(layer, InputLayer):
             if self._layers or self._begin:
-                raise ValueError(f"An Input must come first, and only once. Received a later one: {layer!r}.")
+                raise ValueError(f"Only the first layer may be an Input. Received a later Input: {layer!r}.")
             self._begin = layer
             names.add(layer.name)
             return
@@ -130,7 +130,7 @@ class Sequential(Model):
     def build(self, input_shape: Shape | None = None) -> None:
         """Makes all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
         if not self._layers and self._begin is None:
-            raise ValueError(f"{self.name!r} has no layers: a Sequential is called once it has some, model.add(layer).")
+            raise ValueError(f"{self.name!r} has no layers. Add layers with model.add(layer) before you call it.")
         if input_shape is None:
             input_shape = self.input_shape
         self._relink(tuple(input_shape))

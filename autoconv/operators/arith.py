@@ -243,8 +243,8 @@ def reshape(k, x, shape):
     try:
         y = x.reshape(shape)
     except ValueError:
-        raise ValueError(f"A tensor of {x.size} elements cannot take shape {shape}. "
-                         f"Received shape: {x.shape}.") from None
+        raise ValueError(f"A tensor of {x.size} elements cannot be reshaped to {shape}. Received "
+                         f"shape: {x.shape}.") from None
     return y, lambda dy, needs: (dy.reshape(x.shape),)
 
 

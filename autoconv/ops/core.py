@@ -56,7 +56,7 @@ def convert_to_tensor(x: TensorLike, dtype: DTypeLike | None = None, sparse: Non
                       ragged: None = None) -> Tensor:
     """Converts an array, number or list to a tensor, or a tensor to `dtype`."""
     if sparse or ragged:
-        raise ValueError("autoconv has dense tensors only: leave out sparse and ragged.")
+        raise ValueError("autoconv supports only dense tensors. Leave out sparse and ragged.")
     x = stack_all(x)
     if isinstance(x, Tensor | SymbolicTensor):
         return x if dtype is None else cast(x, dtype)  # type: ignore[return-value]

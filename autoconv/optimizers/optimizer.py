@@ -132,11 +132,11 @@ class Optimizer(Stateful):
             takes_steps = isinstance(value, schedules.LearningRateSchedule) or keywords.accepts(value, 1)
             self._schedule = value if takes_steps else lambda step: float(value())  # type: ignore[call-arg]
         elif self._schedule is not None:
-            raise TypeError("This optimizer was made with a schedule as its learning_rate, so the schedule sets it. "
-                            f"Received: {value!r}. Make the optimizer with a number to set it yourself.")
+            raise TypeError(f"A schedule sets the learning rate of this optimizer. Received: {value!r}. Create the "
+                            "optimizer with a number to set the rate yourself.")
         elif isinstance(value, bool) or not is_number(value):
-            raise ValueError("learning_rate must be a number, or a callable of the number of steps done, "
-                             f"such as optim.schedules.CosineDecay. Received: {value!r}.")
+            raise ValueError("learning_rate must be a number, or a function of the step count, such as "
+                             f"optim.schedules.CosineDecay. Received: {value!r}.")
         else:
             self._learning_rate.data[()] = float(value)
 

@@ -28,7 +28,9 @@ class ExponentialDecay(LearningRateSchedule):
         self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False,
         name: str = "ExponentialDecay",
     ) -> None:
-        self.initial_learning_rate, self.decay_rate, self.staircase = initial_learning_rate, decay_rate, staircase
+        self.initial_learning_rate = initial_learning_rate
+        self.decay_rate = decay_rate
+        self.staircase = staircase
         self.name = name
         self.decay_steps = _check_positive(decay_steps)
 
@@ -93,7 +95,8 @@ class PolynomialDecay(LearningRateSchedule):
 
     def __init__(self, initial_learning_rate: float, decay_steps: int, end_learning_rate: float = 0.0001,
                  power: float = 1.0, cycle: bool = False, name: str = "PolynomialDecay") -> None:
-        self.initial_learning_rate, self.end_learning_rate = initial_learning_rate, end_learning_rate
+        self.initial_learning_rate = initial_learning_rate
+        self.end_learning_rate = end_learning_rate
         self.decay_steps, self.power, self.cycle, self.name = _check_positive(decay_steps), power, cycle, name
 
     def rate_at(self, step: int) -> float:
@@ -107,7 +110,9 @@ class InverseTimeDecay(LearningRateSchedule):
 
     def __init__(self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False,
                  name: str = "InverseTimeDecay") -> None:
-        self.initial_learning_rate, self.decay_rate, self.staircase = initial_learning_rate, decay_rate, staircase
+        self.initial_learning_rate = initial_learning_rate
+        self.decay_rate = decay_rate
+        self.staircase = staircase
         self.decay_steps, self.name = _check_positive(decay_steps), name
 
     def rate_at(self, step: int) -> float:
@@ -151,7 +156,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
                  name: str = "PiecewiseConstant") -> None:
         self.name = name
         if len(values) != len(boundaries) + 1 or list(boundaries) != sorted(boundaries):
-            raise ValueError("PiecewiseConstantDecay needs increasing boundaries and one value more than boundaries. "
+            raise ValueError("PiecewiseConstantDecay needs increasing boundaries and one more value than boundaries. "
                              f"Received: boundaries={boundaries}, values={values}.")
         self.boundaries, self.values = list(boundaries), list(values)
 
@@ -167,8 +172,7 @@ deserialize = registry.deserialize
 def serialize(learning_rate_schedule: Any) -> dict[str, Any]:
     """Returns a schedule as plain data. Raises ValueError for a function."""
     if not isinstance(learning_rate_schedule, LearningRateSchedule):
-        raise ValueError("Only a LearningRateSchedule can be written as plain data. "
-                         f"Received: {learning_rate_schedule!r}.")
+        raise ValueError(f"Only a LearningRateSchedule can be serialized. Received: {learning_rate_schedule!r}.")
     return registry.serialize(learning_rate_schedule)
 
 

@@ -126,9 +126,9 @@ class Slots:
             self.flat = FlatParameters(parameters)
             self.weights = list(parameters)
         elif not {id(p) for p in parameters} <= {id(p) for p in self.weights}:
-            raise ValueError(f"This optimizer was built for {len(self.weights)} other parameters. "
-                             f"Received {len(parameters)}. Layers were added or changed their `trainable`: make a new "
-                             "optimizer (in a model: call compile() again).")
+            raise ValueError(f"This optimizer was built for {len(self.weights)} other parameters. Received "
+                             f"{len(parameters)}. Layers were added or changed their `trainable`. Create a new "
+                             "optimizer (for a model: call compile() again).")
         elif list(map(id, parameters)) != list(map(id, self.flat.parameters)):
             self._lay_out(parameters, first_values)
         elif self.flat.device is not parameters[0].device:
@@ -242,7 +242,9 @@ class Slots:
         """Exchanges the weights and their moving average."""
         flat: Any = self.flat
         self.is_swapped = not self.is_swapped
-        copy, average, weights = flat.device.kernels("arith").copy, self.arrays["average"], flat.zeros()
+        copy = flat.device.kernels("arith").copy
+        average = self.arrays["average"]
+        weights = flat.zeros()
         copy(flat.data, weights)
         copy(average, flat.data)
         copy(weights, average)

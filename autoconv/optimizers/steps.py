@@ -99,7 +99,8 @@ class Adam(Optimizer):
         return self._rate() * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
 
     def formula(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
-        slots, step = [self._slot(slot) for slot in self._slots], k.adam_max if self.amsgrad else k.adam
+        slots = [self._slot(slot) for slot in self._slots]
+        step = k.adam_max if self.amsgrad else k.adam
         step(flat.data, flat.gradient, *slots, rate, self.beta_1, self.beta_2, self.epsilon, decay_factor)
 
 
@@ -109,7 +110,7 @@ class AdamW(Adam):
     def __init__(self, learning_rate: LearningRate = 0.001, weight_decay: float = 0.004, beta_1: float = 0.9,
                  beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False, **common: Any) -> None:
         if weight_decay is None:
-            raise ValueError("AdamW needs a weight_decay: a number. Received: None. Without one use Adam.")
+            raise ValueError("weight_decay of AdamW must be a number. Received: None. Without weight decay, use Adam.")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **common)
 
 

@@ -20,7 +20,7 @@ def as_mnist(gray: np.ndarray) -> np.ndarray:
     """
     picture = np.asarray(gray, np.float32)
     if picture.ndim != 2 or not picture.size:
-        raise ValueError(f"A digit's picture is an array (H, W). Received shape: {picture.shape}.")
+        raise ValueError(f"A digit's picture must be an array (H, W). Received shape: {picture.shape}.")
     ink, mask, step = _find_digit(picture)
     if mask.any() and step > 1:  # a second pass, enlarged
         cut = [slice(max(ends[0] - _MARGIN, 0) * step, (ends[-1] + 1 + _MARGIN) * step)

@@ -38,7 +38,8 @@ def read_for_model(model: Model, path: Path) -> np.ndarray:
     shape = model.input_shape[1:]
     output_shape = model.output_shape
     if len(shape) != 3:
-        raise ValueError(f"A picture is (height, width, channels), but the model's input is {shape}: pass an array.")
+        raise ValueError("A picture has the shape (height, width, channels), but the model's input has the shape "
+                         f"{shape}. Pass an array.")
     count = output_shape[-1] if isinstance(output_shape, tuple) and len(output_shape) == 2 else 0
     kind = picture_kind(shape, model.class_names or tuple(map(str, range(count))))
     pictures = read(path, shape, kind)

@@ -71,7 +71,7 @@ def check_weights(model: Model, ranks: Ranks) -> None:
     checksums = ranks.exchange(checksum(model))
     wrong = [number for number, value in enumerate(checksums) if value != checksums[0]]
     if wrong:
-        raise RuntimeError("All ranks must hold the same weights after each step. The weights of rank "
+        raise RuntimeError("All ranks must have the same weights after each step. The weights of rank "
                            f"{', '.join(map(str, wrong))} differ from rank 0's. Change weights in on_epoch_begin or "
                            "on_epoch_end, not within an epoch, and on all ranks.")
 
@@ -84,7 +84,9 @@ class SharedCallbacks(CallbackList):
 
     def __init__(self, callbacks: Any, model: Model, params: Mapping[str, Any], ranks: Ranks, *ours: Callback) -> None:
         super().__init__([*CallbackList(None if ranks.rank else callbacks).callbacks, *ours], model=model, **params)
-        self._local, self._model, self._ranks = CallbackList(self.callbacks, model=model, **params), model, ranks
+        self._local = CallbackList(self.callbacks, model=model, **params)
+        self._model = model
+        self._ranks = ranks
         self._stages = ranks.broadcast({name for name in STAGES if self._local.listeners(name)})
 
     def listeners(self, stage: str) -> list[Callable]:

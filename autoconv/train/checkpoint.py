@@ -67,7 +67,7 @@ def newest(folder: Path, report: Callable[[str], Any]) -> Checkpoint | None:
             report(f"{text} The one before is used: {path.name}.")
         return Checkpoint(path, training, state)
     if errors:
-        raise ValueError(f"{' '.join(errors)} No earlier one is left. Remove {folder} to begin anew.")
+        raise ValueError(f"{' '.join(errors)} No earlier checkpoint is left. Remove {folder} to start again.")
     return None
 
 
@@ -84,14 +84,15 @@ def read(path: Path) -> TrainState:
         entry = json_text.parse(header["__metadata__"][KEY], LONGER)
         arrays = load(data)
         metadata = json_text.parse(entry["facts"], LONGER)
-        is_sound, version = entry["sha256"] == _checksum(entry["facts"], arrays), metadata["format"]
+        is_sound = entry["sha256"] == _checksum(entry["facts"], arrays)
+        version = metadata["format"]
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"The checkpoint {path} is damaged: {type(error).__name__}.") from error
     if not is_sound:
         raise ValueError(f"The checkpoint {path} is damaged: its checksum does not match its contents.")
     if version != FORMAT:
         raise OtherFormatError(f"The checkpoint {path} has the format {version!r}, and this version of autoconv reads "
-                               f"{FORMAT}. Use a newer autoconv, or the one that saved it.")
+                               f"{FORMAT}. Use a newer version of autoconv, or the version that saved it.")
     return TrainState(metadata, arrays)
 
 
@@ -196,8 +197,8 @@ class Writer:
         try:
             self._hold = folders.Hold(self.folder)
         except BlockingIOError as error:
-            raise BlockingIOError(0, f"Another process trains in {self.folder}. Wait for it, or name another "
-                                  "folder.") from error
+            raise BlockingIOError(0, f"Another process is training in {self.folder}. Wait until it ends, or choose "
+                                     "another folder.") from error
 
     def _work(self) -> None:
         while True:

@@ -52,8 +52,8 @@ def check_loss(loss: Any) -> Any:
 def check_weights(loss_weights: Any) -> Any:
     """Checks that loss_weights are numbers, a list or a dict of them; metrics are refused."""
     if not all(w is None or (isinstance(w, int | float) and not isinstance(w, bool)) for w in flatten(loss_weights)):
-        raise ValueError("loss_weights must be numbers, a list or a dict of them. "
-                         f"Received: {loss_weights!r}. Metrics are given by name: metrics={loss_weights!r}.")
+        raise ValueError(f"loss_weights must be a number, or a list or dict of numbers. Received: {loss_weights!r}. "
+                         f"Pass metrics as a keyword argument: metrics={loss_weights!r}.")
     return loss_weights
 
 
@@ -69,8 +69,8 @@ def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
     """Returns the losses of a model with outputs of these names."""
     for item in _spread(loss, outputs, "loss", True):
         if item is not None and item.reduction in (None, "none"):
-            raise ValueError(f"A loss with reduction='none' gives no number to train by. Received: {item.name}. Take "
-                             "'sum_over_batch_size' or 'sum'.")
+            raise ValueError("Training needs a loss that is one number per batch, but reduction='none' returns one "
+                             f"number per sample. Received: {item.name}. Use 'sum_over_batch_size' or 'sum'.")
     weights = [1.0 if w is None else float(w) for w in _spread(loss_weights, outputs, "loss_weights", False)]
     result = [Goal(i, item, weights[i], f"{name}{item.name if name.endswith('/') else ''}_loss")
               for i, (name, item) in enumerate(zip(outputs, _spread(loss, outputs, "loss", True))) if item is not None]
@@ -119,7 +119,7 @@ def _spread(value: Any, outputs: Sequence[str], argument: str, repeats: bool) ->
             raise OutputsError(f"{argument} must have one entry per output: {list(outputs)}. Received: {value!r}.")
         return list(value)
     if value is not None and len(outputs) > 1 and not repeats:
-        raise ValueError(f"{argument} must be a list or a dict, one entry for each output: {list(outputs)}. "
+        raise ValueError(f"{argument} must be a list or a dict with one entry for each output: {list(outputs)}. "
                          f"Received: {value!r}.")
     return [value] * len(outputs)
 

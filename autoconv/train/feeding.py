@@ -83,8 +83,8 @@ def prepare_data(model: Model, x: Any, y: Any = None, sample_weight: Any = None,
         return prepare(x, y, sample_weight)
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
-            raise ValueError(f"When providing `x` as a {type(x).__name__}, `{name}` should not be passed. It is "
-                             f"part of the batches that the {type(x).__name__} gives.")
+            raise ValueError(f"When providing `x` as a {type(x).__name__}, `{name}` should not be passed. It must be "
+                             f"part of the batches of the {type(x).__name__} gives.")
     return Stream(x, lambda batch: prepare(*batch_parts(batch)), ranks=model.ranks if targets else ALONE, **order)
 
 

@@ -104,7 +104,7 @@ def _begin_training(
     trainer._build_optimizer()
     if trainer.ranks.size > 1:
         if work.own_method is not None:
-            raise ValueError("Several processes share the steps that autoconv makes. Received: "
+            raise ValueError("Training on several processes does not support custom steps. Received: "
                              f"{type(trainer.model).__name__} with a {work.own_method} of its own.")
         join(trainer.model, {**arguments, "data": source.identity(), "begins": source.get_state(),
                           "validation_data": None if tests is None else tests.identity()})
@@ -146,8 +146,8 @@ def evaluate_source(trainer: "Trainer", source: Source | Stream, steps: int | No
     """Returns the means over a data set that is not trained on. `fit` shows no line of it."""
     passes = Epochs(source, steps, "validation_steps" if line is None else "steps")
     if not passes.ready(0):
-        raise ValueError("The iterable to evaluate on has no batches left. Pass one that can be iterated again, or "
-                         "the number of steps to take of it each time.")
+        raise ValueError("The iterable for evaluation has no batches left. Pass an iterable that can be iterated "
+                         "again, or the number of steps for each evaluation.")
     running = trainer.running
     with running.lock:
         trainer.stop_evaluating = False

@@ -230,7 +230,7 @@ class OwnSums:
     def take(self, logs: Any) -> None:
         """Stores a step's logs."""
         if not isinstance(logs, Mapping):
-            raise ValueError(f"A step must return a dict of what to log. Received: {logs!r}.")
+            raise ValueError(f"A custom step must return a dict of logs. Received: {logs!r}.")
         self._logs = dict(logs)
 
     def logs(self) -> dict[str, Any]:
@@ -249,8 +249,8 @@ class OwnSums:
 
     def get_state(self, ranks: Ranks = ALONE) -> dict[str, Any]:
         """Raises ValueError: such a step's state cannot be saved."""
-        raise ValueError("A training with steps of a class's own, such as train_step, cannot be saved to go on later: "
-                         "leave BackupAndRestore out.")
+        raise ValueError("Training with a custom step, such as train_step, cannot be saved and resumed. Leave out "
+                         "BackupAndRestore.")
 
 
 def _split(value: Any, count: int) -> list[Any]:

@@ -157,7 +157,8 @@ def account(space: Workspace) -> None:
             output = space.outputs[score.output]
             prediction = output.detach()
             if output.logits is not None:
-                prediction.logits, prediction.activation = output.logits.detach(), output.activation
+                prediction.logits = output.logits.detach()
+                prediction.activation = output.activation
             target: Any = _target(space, space.goals[score.output])
             values = score.metric.values(target, prediction)  # type: ignore[attr-defined]
             sums.add_score(j, values)
@@ -196,7 +197,8 @@ def _leaf(space: Workspace, i: int) -> Tensor:
     output = space.outputs[i]
     leaf = _new_leaf(space, output, (i, False))
     if output.logits is not None:
-        leaf.logits, leaf.activation = _new_leaf(space, output.logits, (i, True)), output.activation
+        leaf.logits = _new_leaf(space, output.logits, (i, True))
+        leaf.activation = output.activation
     return leaf
 
 
@@ -222,7 +224,9 @@ def _target(space: Workspace, goal: Goal) -> Any:
 
 def _compute_loss(space: Workspace, goal: Goal) -> tuple[Tensor, Any]:
     """Returns the samples' weighted losses; for a class that overrides `__call__`, its result."""
-    target, leaf, weights = _target(space, goal), space.leaves[goal.output], space.weights[goal.output]
+    target = _target(space, goal)
+    leaf = space.leaves[goal.output]
+    weights = space.weights[goal.output]
     if not goal.loss.has_own_call():
         values = goal.loss.sample_losses(target, leaf)
         return values, _normalized_weights(space, goal, values)
@@ -241,9 +245,9 @@ def _normalized_weights(space: Workspace, goal: Goal, values: Tensor) -> Any:
     k, weighted = device.kernels("select"), device.empty(shape, values.dtype)
     if goal.loss.reduction == "mean_with_sample_weight":
         if space.ranks.size > 1:
-            raise ValueError("A loss with reduction='mean_with_sample_weight' needs the weights of the whole "
-                             "batch, of which each of the processes has a part. Received: "
-                             f"{space.ranks.size} processes. Take 'sum_over_batch_size'.")
+            raise ValueError("A loss with reduction='mean_with_sample_weight' needs the sample weights of the whole "
+                             f"batch, but each process has only a part of the batch. Received: {space.ranks.size} "
+                             "processes. Use 'sum_over_batch_size'.")
         k.copy(spread, weighted)
         total = _sum(space, weighted)
         k.maximum(total, device.constant(np.full(total.shape, 1e-30, total.dtype)), total)

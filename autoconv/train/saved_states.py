@@ -112,7 +112,7 @@ def find_backup(callbacks: Iterable[Callback]) -> BackupAndRestore | None:
     """Returns the `BackupAndRestore` among callbacks, if any. Raises ValueError for several."""
     backups = [callback for callback in callbacks if isinstance(callback, BackupAndRestore)]
     if len(backups) > 1:
-        raise ValueError("A training is saved in one folder. Received several BackupAndRestore, for "
+        raise ValueError("fit accepts only one BackupAndRestore callback. Received callbacks for "
                          f"{' and '.join(str(backup.backup_dir) for backup in backups)}. Pass one of them.")
     return backups[0] if backups else None
 
@@ -121,8 +121,8 @@ def load_newest(folder: str | PathLike[str]) -> Checkpoint:
     """Returns the newest state in a folder. Raises FileNotFoundError if there is none."""
     checkpoint = newest(Path(folder), warn)
     if checkpoint is None:
-        raise FileNotFoundError(f"There is no state of a training in {folder}. Leave out `resume` to begin one; "
-                                "callbacks.BackupAndRestore(backup_dir) saves states.")
+        raise FileNotFoundError(f"{folder} contains no checkpoint. Leave out `resume` to start a new training run; "
+                                "callbacks.BackupAndRestore(backup_dir) saves checkpoints.")
     return checkpoint
 
 

@@ -32,13 +32,13 @@ def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], other_schedul
     """Raises ValueError, with the name, if settings differ. other_schedule: the learning rate's schedule may."""
     for name, a, b in differences(old, new):
         if name.startswith("data."):
-            raise ValueError(f"The data are not those of the training that was saved, which had {name[5:]} {a}. "
-                             f"Received: {b}. Put back what was there, or begin anew in another folder.")
+            raise ValueError(f"The data differ from the data of the saved training run, which had {name[5:]} {a}. "
+                             f"Received: {b}. Restore the data, or start again in another folder.")
         if name == "optimizer.learning_rate" and None in (a, b) and isinstance(a or b, float):
             continue
         if not (other_schedule and name.startswith("optimizer.learning_rate.")):
-            raise ValueError(f"The training that was saved has {name} = {a!r}. Received: {b!r}. Train as before, "
-                             "or begin anew in another folder.")
+            raise ValueError(f"The saved training run has {name} = {a!r}. Received: {b!r}. Use the saved value, or "
+                             "start again in another folder.")
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[tuple[str, Any, Any]]:

@@ -32,8 +32,8 @@ class Source:
         batch_size = 32 if batch_size is None else batch_size
         check_count("batch_size", batch_size, 1)
         if batch_size < ranks.size:
-            raise ValueError("batch_size is that of all ranks together, of which each takes a part, so it must be at "
-                             f"least their number, {ranks.size}. Received: batch_size={batch_size}.")
+            raise ValueError("batch_size is divided among all ranks, so it must be at least their number, "
+                             f"{ranks.size}. Received: batch_size={batch_size}.")
         self.batch_size, self._device, self._ranks = int(batch_size), device, ranks
         self._arrays, self.samples, self.data = arrays, len(data), data
         self.key: random.Key | None = None  # key of the orders, if shuffled
@@ -70,7 +70,8 @@ class Source:
 
     def identity(self) -> dict[str, Any]:
         """Identifies the data set by its sizes and a checksum over some hundreds of its samples."""
-        rows, checksum = np.linspace(0, self.samples - 1, min(self.samples, PROBES)).astype(int), 0
+        rows = np.linspace(0, self.samples - 1, min(self.samples, PROBES)).astype(int)
+        checksum = 0
         for array in self._arrays:
             if isinstance(array, np.ndarray):
                 checksum = zlib.crc32(np.ascontiguousarray(array[rows]).tobytes(), checksum)
@@ -137,7 +138,8 @@ class Source:
         """Writes the next batch into a step's arrays, by kernels. `first`: a placeholder for its first sample's
         position.
         """
-        k, sources = self._device.kernels("step"), self._rows if self._fits else self._batches[len(arrays[0])]
+        k = self._device.kernels("step")
+        sources = self._rows if self._fits else self._batches[len(arrays[0])]
         for source, out in zip(sources, arrays):
             if source is None or out is None:
                 continue

@@ -58,8 +58,8 @@ def _plain(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
         return [_plain(item, f"{place}/{i}", arrays) for i, item in enumerate(value)]
     keys = [key for key in value if not isinstance(key, str)] if isinstance(value, Mapping) else []
     description = type(value).__name__ + (f" with the key {keys[0]!r}" if keys else "")
-    raise TypeError("The state of a training holds numbers, strings, None, arrays of numbers, lists of them, and dicts "
-                    f"with string keys. Received: {description} as {place}.")
+    raise TypeError("The state of a training run may contain only numbers, strings, None, arrays of numbers, lists "
+                    f"of these, and dicts with string keys. Received: {description} as {place}.")
 
 
 def _resolve(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -94,8 +94,8 @@ def check_model(model: Model, state: Mapping[str, Any]) -> None:
         for name in dict.fromkeys([*mine, *theirs]):
             shapes = [_shape(arrays.get(name)) for arrays in (theirs, mine)]
             if shapes[0] != shapes[1]:
-                raise ValueError(f"The model differs from the saved training's: {part} {name!r} "
-                                 f"had {shapes[0]} and now has {shapes[1]}. Make the model as it was.")
+                raise ValueError(f"The model differs from the saved training's: {part} {name!r} had {shapes[0]} and "
+                                 f"now has {shapes[1]}. Create the same model.")
 
 
 def _shape(array: Any) -> str:
@@ -122,8 +122,8 @@ def check_random(model: Model, state: Mapping[str, Any]) -> None:
     """Raises ValueError if the model's seeded layers differ."""
     generators = _generators(model)
     if len(generators) != len(state["layers"]):
-        raise ValueError(f"The training that was saved has {len(state['layers'])} layers with seeds of their own. The "
-                         f"model has {len(generators)}. Make the model as it was.")
+        raise ValueError(f"The saved training run has {len(state['layers'])} layers with their own seeds. The model "
+                         f"has {len(generators)}. Create the same model.")
 
 
 def restore_random(model: Model, state: Mapping[str, Any]) -> None:
@@ -174,7 +174,7 @@ def check_callbacks(hooks: CallbackList, state: Mapping[str, Any]) -> None:
     callbacks = _name_all(hooks)
     for name in state:
         if name not in callbacks:
-            raise ValueError(f"The training that was saved had a callback {name}, which is missing. Pass the same "
+            raise ValueError(f"The saved training run had a callback {name}, which is missing. Pass the same "
                              "callbacks.")
 
 

@@ -30,8 +30,9 @@ def is_stream(x: Any) -> bool:
     Raises ValueError, as Keras does, for a function or class that creates them.
     """
     if isroutine(x) or isclass(x):
-        raise ValueError("Data must be arrays or an iterable of batches, and not what makes it. Received: the "
-                         f"{'class' if isclass(x) else 'function'} {x.__name__}. Call it: {x.__name__}().")
+        raise ValueError("Data must be arrays or an iterable of batches, not a class or function that creates it. "
+                         f"Received: the {'class' if isclass(x) else 'function'} {x.__name__}. Call it: "
+                         f"{x.__name__}().")
     if isinstance(x, np.ndarray | Tensor | list | tuple | dict | str) or hasattr(x, "__array__") or hasattr(x, "shape"):
         return False
     return hasattr(x, "__iter__") or is_sequence(x)
@@ -94,16 +95,17 @@ class Stream:
             return
         else:
             description = f"a {type(self._batches).__name__}"
-        raise ValueError(f"Training on {description} cannot go on in another process: its position is unknown. Pass "
-                         "arrays, an image dataset, a sequence with __getitem__ and __len__ alone, or give the class "
-                         "get_state(), which returns plain data, and set_state(state), after which its iteration, or "
-                         "its items, go on from there.")
+        raise ValueError(f"Training on {description} cannot be resumed, because its position cannot be saved. Pass "
+                         "arrays, an image dataset, or an object that has only __getitem__ and __len__. Or give the "
+                         "class two methods: get_state() returns its position as plain data, and set_state(state) "
+                         "restores this position.")
 
     def check_apart(self, stream: "Stream") -> None:
         """Raises ValueError if another stream uses the same iterable, which has only one position."""
         if self._batches is stream._batches and self._has_state():
-            raise ValueError("Training whose state is saved needs two objects to train and to validate on. Received "
-                             f"the same {type(self._batches).__name__} for both: make a second one.")
+            raise ValueError("If checkpoints are saved, the training data and the validation data must be two "
+                             f"objects. Received the same {type(self._batches).__name__} for both. Create a second "
+                             "one.")
 
     def get_state(self) -> dict[str, Any]:
         """Returns the iterable's position, for `set_state`."""
@@ -163,7 +165,8 @@ class Epochs:
         if steps is not None:
             check_count(name, steps, 1)
         elif isinstance(source, Stream) and source.is_sequence and source.steps is None:
-            raise ValueError(f"Batches without an end (num_batches is None) need the number of steps. Pass {name}.")
+            raise ValueError("A PyDataset without an end (num_batches is None) needs the number of steps. Pass "
+                             f"{name}.")
         self.source, self.limit = source, steps
         self._tickets: Iterator[Any] | None = None
         self._next: Any = None

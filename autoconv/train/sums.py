@@ -38,7 +38,8 @@ class Sums:
         for metric in (*(score.metric for score in self._scores), *self._list_metrics()):
             metric.reset_state()
         # Each metric's sums at its last write, and the part of them from other owners of the metric.
-        self._last_sums, self._other_sums = [[0.0, 0.0] for _ in self._scores], [[0.0, 0.0] for _ in self._scores]
+        self._last_sums = [[0.0, 0.0] for _ in self._scores]
+        self._other_sums = [[0.0, 0.0] for _ in self._scores]
 
     def _list_metrics(self) -> list[Metric]:
         """Returns the metrics now in the model's attributes."""

@@ -118,8 +118,8 @@ class Trainer:
         versions, TypeError for objects that are not ranks.
         """
         if not isinstance(ranks, Ranks):
-            raise TypeError("distribute() takes the processes that train together: model.distribute(parallel.MPI()). "
-                            f"Received: {ranks!r}.")
+            raise TypeError("distribute() needs the processes that train together, as in "
+                            f"model.distribute(parallel.MPI()). Received: {ranks!r}.")
         self.running.steps.forget()
         self.ranks = ranks
         return self.model
@@ -185,7 +185,8 @@ class Trainer:
             if begins:
                 share_random(self.ranks)
                 share_model(self.model, self.ranks)
-        work, sums = self._work(kind, self.optimizer if kind == "train" else None), self.running.sums[kind]
+        work = self._work(kind, self.optimizer if kind == "train" else None)
+        sums = self.running.sums[kind]
         part = self.ranks.part(len(data))
         batch = Batch(None, data.rows(part.start, part.start + part.samples), part)
         step = self.get_step(work, batch)

@@ -79,7 +79,7 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence
         weights *= max(len(targets), 1)  # the same weights for each output
     samples = inputs[0].shape[0]
     if not samples:
-        raise ValueError(f"x holds no samples. Received shape: {inputs[0].shape}.")
+        raise ValueError(f"x contains no samples. Received shape: {inputs[0].shape}.")
     labels = [*_label("x", x, inputs, names), *_label("y", y, targets, output_names),
               *_label("sample_weight", sample_weight, weights, output_names)]
     for name, array in zip(labels, [*inputs, *targets, *weights]):
@@ -205,13 +205,13 @@ def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarra
     numbers = isinstance(class_weight, Mapping) and all(
         isinstance(key, Integral) and isinstance(weight, Real) for key, weight in class_weight.items())
     if not numbers:
-        raise ValueError("class_weight must be a dict {class: weight} of numbers, such as {0: 2.0}; a class that is "
-                         f"not in it has the weight 1. Received: {class_weight!r}. A list becomes one by "
+        raise ValueError("class_weight must be a dict {class: weight} of numbers, such as {0: 2.0}; a class that "
+                         f"is not in it has the weight 1. Received: {class_weight!r}. Convert a list with "
                          "dict(enumerate(...)).")
     one_hot = y.ndim > 1 and y.shape[-1] > 1
     if one_hot and y.ndim > 2 and y.dtype.kind in "iu" and (y.sum(-1) != 1).any():
         raise ValueError("class_weight needs labels with a last axis of length 1, or one-hot rows. Received integer "
-                         f"targets of shape {y.shape}: y[..., None] are labels, one for each pixel.")
+                         f"targets of shape {y.shape}. For one label per pixel, pass y[..., None].")
     labels = y.argmax(-1) if one_hot else y.reshape(y.shape[:1] if y.ndim == 1 else y.shape[:-1])
     classes, position = np.unique(labels, return_inverse=True)
     weights = np.array([class_weight.get(c, 1.0) for c in classes.tolist()], np.float64)[position]

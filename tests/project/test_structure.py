@@ -7,14 +7,14 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 52_500,
-    "lines without kernels, commands and ONNX": 27_100,
+    "lines": 52_700,
+    "lines without kernels, commands and ONNX": 27_120,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
-    "private helpers of at most 6 lines that are called once": 62,
-    "lines over 100 columns": 3_465,
-    "assignments of a tuple to a tuple": 1_066,
-    "Any": 2_296,
+    "private helpers of at most 6 lines that are called once": 58,
+    "lines over 100 columns": 3_380,
+    "assignments of a tuple to a tuple": 940,
+    "Any": 2_290,
     "classes that override __setattr__": 2,
     "classes that change their subclasses": 0,
     "names of several classes": 3,

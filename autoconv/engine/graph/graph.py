@@ -26,9 +26,9 @@ class Graph:
             for item in flatten(structure):
                 if not isinstance(item, SymbolicTensor):
                     raise ValueError(
-                        f"All `{name}` values must be symbolic tensors, such as layers.Input(shape) and layers called "
-                        f"on it give. Received: {name}={structure!r} including invalid value {item!r} of type "
-                        f"{type(item).__name__}."
+                        f"All `{name}` values must be symbolic tensors, such as the results of layers.Input(shape) "
+                        f"and of layers called on it. Received: {name}={structure!r} including invalid value "
+                        f"{item!r} of type {type(item).__name__}."
                     )
             if not flatten(structure):
                 raise ValueError(f"`{name}` argument cannot be empty. Received: inputs={inputs!r}, "
@@ -90,8 +90,8 @@ class Graph:
                 if not node.inputs and id(node) not in input_ids:
                     raise ValueError(
                         f"Graph disconnected: output {number} ({self.outputs[number].name!r}) is not connected to "
-                        f"`inputs`. It is computed from the input {node.operation.name!r}, and the model's inputs are "
-                        f"{[tensor.name for tensor in self.inputs]}: pass that one too, or outputs of this model."
+                        f"`inputs`. It is computed from the input {node.operation.name!r}, and the model's inputs "
+                        f"are {[tensor.name for tensor in self.inputs]}. Pass that input as well, or other outputs."
                     )
                 first_seen.setdefault(id(node.operation), len(first_seen))
                 path[id(node)] = node
@@ -250,8 +250,8 @@ class Graph:
                 operations[name](*args, **kwargs)
                 calls[name].append(operations[name]._nodes[-1])
             if len(postponed) == len(pending):
-                raise ValueError("The graph of the model either has loops or disconnected nodes. These calls never get "
-                                 f"their inputs: {sorted({name for name, _ in pending})}.")
+                raise ValueError("The graph of the model either has loops or disconnected nodes. The inputs of these "
+                                 f"calls cannot be computed: {sorted({name for name, _ in pending})}.")
             pending = postponed
         try:
             return cls(decode(records["input_layers"]), decode(records["output_layers"]))

@@ -74,8 +74,8 @@ def _range(operations: Sequence[Any], layer_range: Sequence[str] | None) -> tupl
                          f"Received: {layer_range!r}.")
     matches = [[i for i, op in enumerate(operations) if re.match(pattern, op.name)] for pattern in layer_range]
     if not all(matches):
-        raise ValueError(f"layer_range matches no layers of the model. Received: {layer_range!r}. "
-                         f"There is: {[operation.name for operation in operations]}.")
+        raise ValueError(f"layer_range matches no layers of the model. Received: {layer_range!r}. The model's layers: "
+                         f"{[operation.name for operation in operations]}.")
     first, last = matches if min(matches[0]) <= max(matches[1]) else matches[::-1]
     return min(first), max(last) + 1
 

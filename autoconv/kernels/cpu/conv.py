@@ -289,7 +289,8 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     bias b (C,).
     """
     c, f, results, pixels = dx.shape[3], dy.shape[3], dy.shape[1:3], dx.shape[1:3]
-    way, b = ways.input_gradient(c, f, pixels, results, window, groups, dx.dtype), bias(b, dy.dtype, c)
+    way = ways.input_gradient(c, f, pixels, results, window, groups, dx.dtype)
+    b = bias(b, dy.dtype, c)
     if way is Way.SCATTERED:
         _scatter(dy, w, b, dx, window, groups)
         return
@@ -318,7 +319,8 @@ def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:
     run = 1
     if groups == window.dw == 1 and c < matrix.width(dx.dtype):
         run = window.kw  # a row of taps at a time fills more of a tile
-    wt, p = swap_axes(w.reshape(-1, run * w.shape[2], w.shape[3]), groups), plan(*dx.shape, w.shape[2], window)
+    wt = swap_axes(w.reshape(-1, run * w.shape[2], w.shape[3]), groups)
+    p = plan(*dx.shape, w.shape[2], window)
     samples = tasks.choose_chunk_size(dx.shape[0], p.samples)
     _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points[::run].copy(), run * c, groups, p.border)
 

@@ -87,7 +87,8 @@ def _weight_gradient(x, dy, partial, partial_b, rectangles, x_taps, w_taps, wind
                     j = ((s * oh + p) * ow + q) * channels
                     ahead = (kh * dh * wide * channels + (size[0] - 1) * x_steps[0], size[0] * dy_steps[0])
                     for tap in range(tap_low, tap_end, M):
-                        src, dst = simd.rows(x_taps, tap, tap_end, tile), simd.rows(w_taps, tap, tap_end, tile)
+                        src = simd.rows(x_taps, tap, tap_end, tile)
+                        dst = simd.rows(w_taps, tap, tap_end, tile)
                         for c in range(0, whole, lanes):
                             _outer(tile, flat_x, src, k + c, x_steps, flat_dy, j + c, dy_steps, size, flat_dw, dst,
                                    total + c, lanes, ahead)
@@ -147,7 +148,8 @@ def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
     wide = _repeat(x, dw.shape[3])
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)
-    partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
+    partial = np.empty((parts, dw.size), x.dtype)
+    partial_b = np.empty((parts, db.size), x.dtype)
     _weight_gradient(wide, dy, partial, partial_b, *_regions(wide.shape, *dy.shape[1:3], window), tuple(window))
     add_parts(partial, dw.reshape(-1))
     add_parts(partial_b, db)

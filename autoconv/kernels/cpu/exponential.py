@@ -28,7 +28,9 @@ P0, P1, P2, P3, P4, P5 = (np.float32(p) for p in (
     1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1))
 LEAST_EXP = np.float32(-104)  # exp is 0 here and below
 MOST_TANH = np.float32(10)  # tanh is 1 here and above
-ROUNDING_BITS, LAST_BITS, FIRST_BIT = ROUNDING.view(np.int32), np.int32(2**31 - 1), np.int32(-(2**31))
+ROUNDING_BITS = ROUNDING.view(np.int32)
+LAST_BITS = np.int32(2**31 - 1)
+FIRST_BIT = np.int32(-(2**31))
 BIAS, MANTISSA = np.int32(127), np.int32(23)  # exponent bias and mantissa bits of a float32
 
 

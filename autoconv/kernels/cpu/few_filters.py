@@ -91,7 +91,8 @@ def _forward(x, w, scale, b, y, window, border, relu, pieces):
             count = min(BAND, end - first)
             total, rows = count * wide, count + span - 1
             step = total + columns
-            planes, out = _copy_planes(x, s, first, rows, wide, top, left, step), np.empty(lanes * step, x.dtype)
+            planes = _copy_planes(x, s, first, rows, wide, top, left, step)
+            out = np.empty(lanes * step, x.dtype)
             _products(tile, planes, rows * wide, wide, c, window, weights, b, ones, filters, out, step, total,
                       relu)
             for i in range(count):

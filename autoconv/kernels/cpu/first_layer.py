@@ -120,7 +120,8 @@ def _forward(x, w, scale, b, y, winner, border, relu, pool, pieces):
 def conv2d(x, w, b, y, window: Window, relu: bool, scale, winner=None) -> None:
     """Computes conv.conv2d or, with `winner`, fused.conv2d_relu_pool."""
     pool = winner is not None
-    rows, work = y.shape[1] * (2 if pool else 1), y.size * ITEMS * x.shape[3] * (4 if pool else 1)
+    rows = y.shape[1] * (2 if pool else 1)
+    work = y.size * ITEMS * x.shape[3] * (4 if pool else 1)
     pieces = 1 if len(x) == 1 and work <= tasks.SMALL else tasks.pieces(len(x), rows // 2)
     scale = zeros(x.dtype, 0) if scale is None else scale
     winner = winner.reshape(-1) if pool else np.empty(0, np.uint8)
@@ -174,12 +175,14 @@ def _add_pooled(tile, lines, x, k, row, c, y, winner, dy, start, rows, wide, fil
     for line in range(rows):
         for f in range(0, filters, lanes):
             for i in range(0, 3, lines):
-                out, total = simd.steps(filters, i * ITEMS, ALL, tile), rowwise.row(zero, db, db_start + f, lanes)
+                out = simd.steps(filters, i * ITEMS, ALL, tile)
+                total = rowwise.row(zero, db, db_start + f, lanes)
                 acc = simd.load(tile, dw, out, dw_start + f, lanes)
                 pos, j = k + (2 * line + i) * row, start + line * step + f
                 for _ in range(wide):
                     gradient = rowwise.relu_grad(rowwise.row(zero, y, j, lanes), rowwise.row(zero, dy, j, lanes))
-                    acc, total = add_winners(acc, x, pos, row, gradient, winner, j, lines), rowwise.add(total, gradient)
+                    acc = add_winners(acc, x, pos, row, gradient, winner, j, lines)
+                    total = rowwise.add(total, gradient)
                     vectors.prefetch(y, j + step)
                     vectors.prefetch(dy, j + step)
                     pos += 2 * c
@@ -237,7 +240,8 @@ def _pooled_weight_gradient(x, y, winner, dy, partial, partial_b, border):
 def weight_grad(x, dy, dw, db, window: Window, y=None, winner=None) -> None:
     """Computes conv.conv2d_weight_grad or, with `y` and `winner`, fused.conv2d_relu_pool_grad."""
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)
-    partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
+    partial = np.empty((parts, dw.size), x.dtype)
+    partial_b = np.empty((parts, db.size), x.dtype)
     if winner is None:
         _weight_gradient(x, dy, partial, partial_b, _border(x, window))
     else:

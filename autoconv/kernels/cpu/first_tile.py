@@ -39,7 +39,8 @@ def positions(typingctx, start, line_step, step, acc):
     kind = RowsType(acc.rows)
 
     def codegen(context, builder, signature, args):
-        result, lines = ir.Constant(ir.ArrayType(INDEX, acc.rows), ir.Undefined), (args[0], builder.add(*args[:2]))
+        result = ir.Constant(ir.ArrayType(INDEX, acc.rows), ir.Undefined)
+        lines = (args[0], builder.add(*args[:2]))
         for m in range(acc.rows):
             pixel = builder.mul(args[2], INDEX(m // 4 * 2 + m % 2))
             result = builder.insert_value(result, builder.add(lines[m % 4 // 2], pixel), m)
@@ -58,7 +59,8 @@ def add_window(typingctx, acc, x, k, row, channels, w, j, gap):
 
     def codegen(context, builder, signature, args):
         total, x, k, row, _, w, j, gap = args
-        x, w = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[5], w)
+        x = _Flat(context, builder, signature.args[1], x)
+        w = _Flat(context, builder, signature.args[5], w)
         _fence_loads(builder)
         starts = [builder.add(j, builder.mul(gap, INDEX(i))) for i in range(TAPS * TAPS)]
         weights = [[_load(builder, w, acc, start, None, v) for v in range(acc.vectors)] for start in starts]
@@ -89,7 +91,8 @@ def add_outer(typingctx, acc, x, k, row, dy, j, step, rows, pixels):
 
     def codegen(context, builder, signature, args):
         total, x, k, row, dy, j, step = args[:7]
-        x, dy = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[4], dy)
+        x = _Flat(context, builder, signature.args[1], x)
+        dy = _Flat(context, builder, signature.args[4], dy)
         _fence_loads(builder)
         starts = [builder.add(j, builder.mul(step, INDEX(p))) for p in range(count)]
         gradients = [[_load(builder, dy, acc, start, None, v) for v in range(acc.vectors)] for start in starts]
@@ -121,7 +124,8 @@ def add_winners(typingctx, acc, x, k, row, gradient, winner, j, rows):
 
     def codegen(context, builder, signature, args):
         total, x, k, row, gradient, winner, j = args[:7]
-        x, winner = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[5], winner)
+        x = _Flat(context, builder, signature.args[1], x)
+        winner = _Flat(context, builder, signature.args[5], winner)
         kind = ir.VectorType(ir.IntType(bits), lanes)
 
         def splat(number):

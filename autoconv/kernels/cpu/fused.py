@@ -109,7 +109,8 @@ def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, sample
             for f in range(0, filters, simd.width(zero)):
                 columns = min(simd.width(zero), filters - f)
                 for q in range(0, items, NARROW_M):
-                    src, dst = simd.rows(taps, q, items, tile), simd.steps(filters, q, items, tile)
+                    src = simd.rows(taps, q, items, tile)
+                    dst = simd.steps(filters, q, items, tile)
                     acc = simd.load(tile, dw, dst, part * items * filters + f, columns)
                     total = rowwise.row(zero, db, part * filters + f, columns)
                     acc, total = _add_winners(acc, total, source, src, start, windows, outputs, values, dy, winner,
@@ -163,7 +164,9 @@ def _spread(y, winner, dy, full):
         for q in range(columns):
             start = (task * columns + q) * filters
             for r in range(4):
-                target, value, gradient = full[s, 2 * p + r // 2, 2 * q + r % 2], y[s, p, q], dy[s, p, q]
+                target = full[s, 2 * p + r // 2, 2 * q + r % 2]
+                value = y[s, p, q]
+                gradient = dy[s, p, q]
                 for f in range(filters):
                     is_winner = (winner[start + f] == np.uint8(r)) & (not value[f] <= 0)
                     target[f] = gradient[f] if is_winner else 0
@@ -193,7 +196,8 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
         side = 2 if winner.size else winograd.tile_side(c, f, size)
         winograd.conv2d_pooled(x, w.reshape(9, c, f), b, y, winner.reshape(-1), window, scale, side)
         return
-    p, scale = plan(*x.shape, x.shape[3], window), zeros(x.dtype, 0) if scale is None else scale
+    p = plan(*x.shape, x.shape[3], window)
+    scale = zeros(x.dtype, 0) if scale is None else scale
     windows = _windows(*x.shape, window)
     _forward(x, w.reshape(-1), scale, b, y, winner.reshape(-1), windows, p.samples, p.runs, p.run_length, p.border,
              count_pieces(x.shape[0], p.samples, windows.size, w, y.shape[3], pool_size=4))
@@ -224,7 +228,8 @@ def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     p = plan(*x.shape, x.shape[3], window)
     items, filters, windows = p.taps.size, y.shape[3], _windows(*x.shape, window)
     parts = tasks.parts(len(x), y.size // filters, dw.size)
-    partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, filters), x.dtype)
+    partial = np.empty((parts, dw.size), x.dtype)
+    partial_b = np.empty((parts, filters), x.dtype)
     if dx is None and p.run_length * x.itemsize < simd.VECTOR_BYTES:
         # A window's runs do not fill a vector: skipping the other pixels would save less than the
         # empty lanes cost.

@@ -91,8 +91,8 @@ class CpuKernel(Kernel):
 
     def is_compiled(self, dtype: Any) -> bool:
         if numba.config.DISABLE_JIT:
-            raise DeviceError("autoconv's kernels only run compiled. Received: NUMBA_DISABLE_JIT="
-                              f"{numba.config.DISABLE_JIT}. Unset it before Python starts.")
+            raise DeviceError("autoconv's kernels can run only after compilation. Received: "
+                              f"NUMBA_DISABLE_JIT={numba.config.DISABLE_JIT}. Unset it before Python starts.")
         return super().is_compiled(dtype)
 
     def _compile_or_load(self, dtype: np.dtype) -> Callable:

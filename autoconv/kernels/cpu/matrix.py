@@ -147,9 +147,12 @@ def _outer(x, dy, partial, partial_b, pieces):
         part = task // pieces
         begin, end = n * part // parts, n * (part + 1) // parts
         low, high = piece(filters, task % pieces, pieces, columns)
-        panel, tiles = np.empty(STRETCH * columns, x.dtype), (c + M - 1) // M * (high - low) // columns
+        panel = np.empty(STRETCH * columns, x.dtype)
+        tiles = (c + M - 1) // M * (high - low) // columns
         for first in range(begin, end, STRETCH):
-            count, next_x, next_dy = min(STRETCH, end - first), (first + STRETCH) * c, (first + STRETCH) * filters
+            count = min(STRETCH, end - first)
+            next_x = (first + STRETCH) * c
+            next_dy = (first + STRETCH) * filters
             shares = tiles * ((count + FEW - 1) // FEW)
             share_x, share_dy = count * c // shares + 1, count * filters // shares + 1
             for f in range(low, high, columns):
@@ -214,7 +217,8 @@ def outer(x, dy, dw, db, samples: int) -> None:
     samples.
     """
     parts = tasks.parts(samples, len(x), dw.size)
-    partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
+    partial = np.empty((parts, dw.size), x.dtype)
+    partial_b = np.empty((parts, db.size), x.dtype)
     _outer(x, dy, partial, partial_b, tasks.pieces(parts, db.size // width(x.dtype)))
     add_parts(partial, dw.reshape(-1))
     add_parts(partial_b, db)

@@ -126,7 +126,8 @@ def _normalize(x, addend, has_addend, mean, scale, shift, relu, y):
         stop = min((task + 1) * block, x.size)
         for j in range(0, wide, width):
             columns, pos = min(width, wide - j), task * block + j
-            mid, slope = rowwise.row(zero, center, j, columns), rowwise.row(zero, scales, j, columns)
+            mid = rowwise.row(zero, center, j, columns)
+            slope = rowwise.row(zero, scales, j, columns)
             level = rowwise.row(zero, shifts, j, columns)
             while pos < stop:
                 count = min(columns, stop - pos)
@@ -149,7 +150,8 @@ def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
     zero, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(zero)):
         columns, pos, total, product = min(simd.width(zero), wide - j), i + j, zero, zero
-        mid, slope = rowwise.row(zero, center, j, columns), rowwise.row(zero, scale, j, columns)
+        mid = rowwise.row(zero, center, j, columns)
+        slope = rowwise.row(zero, scale, j, columns)
         level = rowwise.row(zero, shift, j, columns)
         while pos < stop:
             count = min(columns, stop - pos)
@@ -157,7 +159,8 @@ def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
             gradient = rowwise.row(zero, dy, pos, count)
             if relu:
                 gradient = rowwise.relu_grad(rowwise.add(rowwise.multiply(diff, slope), level), gradient)
-            total, product = rowwise.add(total, gradient), rowwise.multiply_add(gradient, diff, product)
+            total = rowwise.add(total, gradient)
+            product = rowwise.multiply_add(gradient, diff, product)
             pos += wide
         rowwise.put(total, sums, j, columns)
         rowwise.put(product, products, j, columns)
@@ -205,8 +208,10 @@ def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
         stop = min((task + 1) * block, x.size)
         for j in range(0, wide, width):
             columns, pos = min(width, wide - j), task * block + j
-            mid, factor = rowwise.row(zero, center, j, columns), rowwise.row(zero, scales, j, columns)
-            level, average = rowwise.row(zero, shifts, j, columns), rowwise.row(zero, means, j, columns)
+            mid = rowwise.row(zero, center, j, columns)
+            factor = rowwise.row(zero, scales, j, columns)
+            level = rowwise.row(zero, shifts, j, columns)
+            average = rowwise.row(zero, means, j, columns)
             slope = rowwise.row(zero, slopes, j, columns)
             while pos < stop:
                 count = min(columns, stop - pos)

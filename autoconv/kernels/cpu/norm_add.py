@@ -34,7 +34,8 @@ def masked_sums(x, y, dy, second_dy, has_second_dy, i, stop, center, masked_dy, 
             gradient = rowwise.relu_grad(rowwise.row(zero, y, pos, count), gradient)
             rowwise.put(gradient, masked_dy, pos, count)
             diff = rowwise.subtract(rowwise.row(zero, x, pos, count), mid)
-            total, product = rowwise.add(total, gradient), rowwise.multiply_add(gradient, diff, product)
+            total = rowwise.add(total, gradient)
+            product = rowwise.multiply_add(gradient, diff, product)
             pos += wide
         rowwise.put(total, sums, j, columns)
         rowwise.put(product, products, j, columns)

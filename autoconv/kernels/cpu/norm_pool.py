@@ -27,7 +27,8 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
             first, dst = ((task // oh * h + task % oh * 2) * w + 2 * j) * c, (task * ow + j) * c
             for f in range(0, c, simd.width(zero)):
                 columns = min(simd.width(zero), c - f)
-                center, slope = rowwise.row(zero, mean, f, columns), rowwise.row(zero, scale, f, columns)
+                center = rowwise.row(zero, mean, f, columns)
+                slope = rowwise.row(zero, scale, f, columns)
                 level = rowwise.row(zero, shift, f, columns)
                 top = rowwise.row(zero, source, first + f, columns)
                 best = rowwise.add(rowwise.multiply(rowwise.subtract(top, center), slope), level)
@@ -63,8 +64,10 @@ def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, db
             inside, first = i < oh and j < ow, ((s * h + 2 * i) * w + 2 * j) * c
             for f in range(0, c, simd.width(zero)):
                 columns, gradient, place = min(simd.width(zero), c - f), zero, zero
-                center, factor = rowwise.row(zero, mean, f, columns), rowwise.row(zero, scale, f, columns)
-                slope, average = rowwise.row(zero, slopes, f, columns), rowwise.row(zero, means, f, columns)
+                center = rowwise.row(zero, mean, f, columns)
+                factor = rowwise.row(zero, scale, f, columns)
+                slope = rowwise.row(zero, slopes, f, columns)
+                average = rowwise.row(zero, means, f, columns)
                 if inside:
                     src = ((s * oh + i) * ow + j) * c + f
                     value = rowwise.subtract(rowwise.row(zero, tops, src, columns), center)

@@ -57,7 +57,8 @@ def _max_2x2(x, y, winner):
                     for i in range(1, 4):
                         pixel = x[s, 2 * p + i // 2, 2 * q + i % 2, k]
                         better = larger(pixel, best)
-                        best, argmax = pixel if better else best, np.int32(i) if better else argmax
+                        best = pixel if better else best
+                        argmax = np.int32(i) if better else argmax
                     y[s, p, q, k], winner[s, p, q, k] = best, argmax
 
 

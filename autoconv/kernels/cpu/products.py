@@ -94,7 +94,9 @@ def gathered_product(
     w and y have rows of `filters` elements. `scale`, unless it is empty, multiplies the sum before
     b is added; such a sum must be `fresh`.
     """
-    wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
+    wide = simd.zeros(x, M, N)
+    narrow = simd.zeros(x, NARROW_M, NARROW_N)
+    single = simd.zeros(x, NARROW_M, 1)
     columns = simd.width(wide)
     # a small number of rows fits one narrow tile
     while end - f >= columns and not M < count <= NARROW_M:
@@ -199,7 +201,9 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
     If `fresh`, the sum starts from zero, otherwise from dw. dy and dw have rows of `filters`
     elements.
     """
-    wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
+    wide = simd.zeros(x, M, N)
+    narrow = simd.zeros(x, NARROW_M, NARROW_N)
+    single = simd.zeros(x, NARROW_M, 1)
     columns = simd.width(wide)
     whole = f + (end - f) // columns * columns
     if filters > columns and items >= MANY:
@@ -237,11 +241,13 @@ def _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, 
     """
     columns, tiles = simd.width(wide), (items + M - 1) // M
     stretches = max(1, count // STRETCH)
-    panel, shares = np.empty((count // stretches + 1) * columns, dy.dtype), tiles * max(1, (end - f) // columns)
+    panel = np.empty((count // stretches + 1) * columns, dy.dtype)
+    shares = tiles * max(1, (end - f) // columns)
     for s in range(stretches):
         first, stop = count * s // stretches, count * (s + 1) // stretches
         chunk, row, is_first = pixels[first:stop], dy_start + first * filters, fresh and s == 0
-        share_x, share_dy = (chunk[-1] - chunk[0]) // shares + 1, chunk.size * filters // shares + 1
+        share_x = (chunk[-1] - chunk[0]) // shares + 1
+        share_dy = chunk.size * filters // shares + 1
         next_x, next_dy = start + chunk[-1] + taps[items - 1], row + chunk.size * filters
         for k in range(f, end, columns):
             for p in range(chunk.size):
@@ -296,7 +302,9 @@ def scattered_product(
     elements. The pixels of a tile come from the same block of `block` consecutive pixels, at
     most NARROW_M. The elements that a block adds to must not overlap.
     """
-    wide, narrow, single = simd.zeros(dy, M, N), simd.zeros(dy, NARROW_M, NARROW_N), simd.zeros(dy, NARROW_M, 1)
+    wide = simd.zeros(dy, M, N)
+    narrow = simd.zeros(dy, NARROW_M, NARROW_N)
+    single = simd.zeros(dy, NARROW_M, 1)
     columns, first = simd.width(wide), dy_start + first_f
     while end - c >= columns:
         for end_p in range(block, count + 1, block):

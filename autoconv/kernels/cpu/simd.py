@@ -158,7 +158,8 @@ def _clamp_rows(builder, kind, i, count, offset):
     """Returns offset(i), offset(i + 1), ... as a RowsType value; rows beyond the last of `count`
     repeat it.
     """
-    result, last = ir.Constant(ir.ArrayType(INDEX, kind.count), ir.Undefined), builder.sub(count, INDEX(1))
+    result = ir.Constant(ir.ArrayType(INDEX, kind.count), ir.Undefined)
+    last = builder.sub(count, INDEX(1))
     for m in range(kind.count):
         row = builder.add(i, INDEX(m))
         row = builder.select(builder.icmp_signed("<", row, last), row, last)
@@ -295,7 +296,8 @@ def fma_three(typingctx, acc, x, k, w, j0, j1, j2):
 def _axpy(context, builder, tile, args, arg_types, columns=None):
     acc, values, e, x, src, k = args[:6]
     _fence_loads(builder)
-    values, x = _Flat(context, builder, arg_types[1], values), _Flat(context, builder, arg_types[3], x)
+    values = _Flat(context, builder, arg_types[1], values)
+    x = _Flat(context, builder, arg_types[3], x)
     scale = _splat(builder, builder.load(values.ptr(e)), tile.lanes)
     for m in range(tile.rows):
         start = builder.add(builder.extract_value(src, m), k)
@@ -348,7 +350,8 @@ def scale_rows(typingctx, acc, scale, b, j, columns):
 
     def codegen(context, builder, signature, args):
         total = args[0]
-        factors, terms = _Flat(context, builder, scale, args[1]), _Flat(context, builder, b, args[2])
+        factors = _Flat(context, builder, scale, args[1])
+        terms = _Flat(context, builder, b, args[2])
         for v in range(acc.vectors):
             factor, term = (_load(builder, flat, acc, args[3], args[4], v) for flat in (factors, terms))
             for i in range(v, acc.rows * acc.vectors, acc.vectors):

@@ -47,7 +47,8 @@ def _outer(
     items, columns = runs.size * length, simd.width(tile)
     for f in range(low, high):
         for m in range(0, runs.size, ROWS):
-            src, dst = simd.rows(runs, m, runs.size, tile), simd.steps(length, m, runs.size, tile)
+            src = simd.rows(runs, m, runs.size, tile)
+            dst = simd.steps(length, m, runs.size, tile)
             for c in range(0, length, columns):
                 part, j = min(columns, length - c), dwt_start + f * items + c
                 acc = tile if fresh else simd.load(tile, dwt, dst, j, part)
@@ -104,7 +105,8 @@ def _scatter(tile, rows, places, values, begin, windows, count, runs, length, wt
     """Computes `sparse_scatter` on tiles with the shape of `tile`, which have `rows` rows."""
     columns = simd.width(tile)
     for m in range(0, runs.size, rows):
-        dst, src = simd.rows(runs, m, runs.size, tile), simd.steps(filters * length, 0, runs.size - m, tile)
+        dst = simd.rows(runs, m, runs.size, tile)
+        src = simd.steps(filters * length, 0, runs.size - m, tile)
         for c in range(0, length, columns):
             part, block = min(columns, length - c), m * filters * length + c
             for q in range(count):

@@ -95,7 +95,8 @@ def _pixels(tile, height, x, k, x_step, count, w, j, taps, b, y, dst, y_step, en
     lanes = simd.width(tile)
     whole = b.size - b.size % lanes
     for first in range(0, count, height):
-        src, out = simd.steps(x_step, first, count, tile), simd.steps(y_step, first, count, tile)
+        src = simd.steps(x_step, first, count, tile)
+        out = simd.steps(y_step, first, count, tile)
         next_x, next_y = k + first * x_step + taps[0] * taps[1], dst + first * y_step + row
         for c in range(0, whole, lanes):
             _prefetch_next(height, x, next_x + c, x_step, taps[1], taps[4], y, next_y + c, y_step)
@@ -191,17 +192,24 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
         s, p = task // oh, task % oh
         _, step, _, source_step, source, gap, tap, tap_gap, taps = row_classes[p % row_classes.shape[0]]
         row, low, high_tap = clip_window(p // step, source_step, -source, taps, gap, high)
-        rows, x_row, w_row = max(0, high_tap - low), gap * wide * channels, tap_gap * w.shape[1] * channels
-        x0, w0 = (s * high + row + low * gap) * wide * channels, (tap + low * tap_gap) * w.shape[1] * channels
+        rows = max(0, high_tap - low)
+        x_row = gap * wide * channels
+        w_row = tap_gap * w.shape[1] * channels
+        x0 = (s * high + row + low * gap) * wide * channels
+        w0 = (tap + low * tap_gap) * w.shape[1] * channels
         if column_classes[0, 3] == 1 and not _touch(column_classes[0]):
             prefetch(flat_x, x0 + rows * x_row, wide * channels)
         for kind in range(column_classes.shape[0]):
             first, step, count, source_step, source, gap, tap, tap_gap, taps = column_classes[kind]
             begin = min(count, max(0, -(source // source_step)))
             stop = max(begin, min(count, (wide - 1 - source - (taps - 1) * gap) // source_step + 1))
-            x_step, y_step, y0 = source_step * channels, step * channels, (task * ow + first) * channels
+            x_step = source_step * channels
+            y_step = step * channels
+            y0 = (task * ow + first) * channels
             window = (rows, x_row, w_row, taps, gap * channels, tap_gap * channels)
-            k, j, dst = x0 + (source + begin * source_step) * channels, w0 + tap * channels, y0 + begin * y_step
+            k = x0 + (source + begin * source_step) * channels
+            j = w0 + tap * channels
+            dst = y0 + begin * y_step
             end = (divisor if divisor > 0 else float(rows * taps), relu)
             if stop - begin >= PIXELS and _touch(column_classes[kind]):
                 _neighbours(tile, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, dst, y_step, end,
@@ -216,6 +224,7 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
                 column, low, high_tap = clip_window(q, source_step, -source, taps, gap, wide)
                 window = (rows, x_row, w_row, max(0, high_tap - low), gap * channels, tap_gap * channels)
                 end = (divisor if divisor > 0 else float(rows * (high_tap - low)), relu)
-                k, j = x0 + (column + low * gap) * channels, w0 + (tap + low * tap_gap) * channels
+                k = x0 + (column + low * gap) * channels
+                j = w0 + (tap + low * tap_gap) * channels
                 _pixels(single, 1, flat_x, k, x_step, 1, flat_w, j, window, b, flat_y, y0 + q * y_step, y_step, end,
                         ow * channels)

@@ -63,7 +63,8 @@ def store_winners(typingctx, acc, best, out, dst, j, columns):
     """
 
     def codegen(context, builder, signature, args):
-        flat, byte = _Flat(context, builder, out, args[2]), ir.VectorType(ir.IntType(8), acc.lanes)
+        flat = _Flat(context, builder, out, args[2])
+        byte = ir.VectorType(ir.IntType(8), acc.lanes)
         for q in range(best.rows):
             start = builder.add(builder.extract_value(args[3], q), args[4])
             for v in range(acc.vectors):

@@ -164,7 +164,8 @@ def gradient(typingctx, acc, x, start, table, index, zero, out, j, step):
 
     def codegen(context, builder, signature, args):
         vectors = _gather(context, builder, acc, signature, args, 4)
-        dst, matrix = _Flat(context, builder, signature.args[6], args[6]), transpose(OUTPUT[4][0])
+        dst = _Flat(context, builder, signature.args[6], args[6])
+        matrix = transpose(OUTPUT[4][0])
         _store_strided(builder, dst, _sandwich(builder, acc, (matrix,), _square(vectors)), args[7], args[8])
         return context.get_dummy_value()
 
@@ -195,7 +196,8 @@ def kernel_gradient(typingctx, acc, x, i, x_step, out, j, step):
 
     def codegen(context, builder, signature, args):
         source, dst = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4))
-        vectors, matrix = _load_strided(builder, source, acc, args[2], args[3], 16), transpose(KERNEL[4][0])
+        vectors = _load_strided(builder, source, acc, args[2], args[3], 16)
+        matrix = transpose(KERNEL[4][0])
         _store_strided(builder, dst, _sandwich(builder, acc, (matrix,), _square(vectors)), args[5], args[6])
         return context.get_dummy_value()
 

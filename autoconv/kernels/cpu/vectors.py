@@ -27,7 +27,8 @@ def add_products(typingctx, acc, x, src, k, w, j, columns):
     def codegen(context, builder, signature, args):
         total, x, src, k, w, j, columns = args
         _fence_loads(builder)
-        x, w = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[4], w)
+        x = _Flat(context, builder, signature.args[1], x)
+        w = _Flat(context, builder, signature.args[4], w)
         weights = [_load(builder, w, acc, j, columns, v) for v in range(acc.vectors)]
         for m in range(acc.rows):
             start = builder.add(builder.extract_value(src, m), k)
@@ -50,7 +51,8 @@ def add_neighbours(typingctx, acc, x, k, step, w, j, gap, columns):
     def codegen(context, builder, signature, args):
         total, x, k, step, w, j, gap, columns = args
         _fence_loads(builder)
-        x, w = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[4], w)
+        x = _Flat(context, builder, signature.args[1], x)
+        w = _Flat(context, builder, signature.args[4], w)
         weights = [_load(builder, w, acc, builder.add(j, builder.mul(gap, INDEX(i))), columns) for i in range(TAPS)]
         for pixel in range(acc.rows + TAPS - 1):
             value = _load(builder, x, acc, builder.add(k, builder.mul(step, INDEX(pixel))), columns)

@@ -188,7 +188,9 @@ def _product(v, start, step, count, deep, u, src, m, dst, part, fresh):
     """
     wide, low = simd.zeros(v, M, N), simd.zeros(v, LOW, N)
     narrow, single = simd.zeros(v, NARROW_M, NARROW_N), simd.zeros(v, NARROW_M, 1)
-    wide_rows, low_rows, narrow_rows = _up_to(count, M), _up_to(count, LOW), _up_to(count, NARROW_M)
+    wide_rows = _up_to(count, M)
+    low_rows = _up_to(count, LOW)
+    narrow_rows = _up_to(count, NARROW_M)
     least, j = min(wide_rows, low_rows, narrow_rows), 0
     while j < part:
         if part - j >= simd.width(wide) and wide_rows == least:
@@ -217,7 +219,9 @@ def _columns(tile, height, v, start, step, count, deep, u, src, m, dst, part, fr
     """Computes the columns of one register tile with `height` rows."""
     for p in range(0, count, height):
         rows, places = simd.steps(part, p, count, tile), simd.steps(step, p, count, tile)
-        acc, k, j = tile if fresh else simd.load(tile, m, rows, dst, simd.width(tile)), start, src
+        acc = tile if fresh else simd.load(tile, m, rows, dst, simd.width(tile))
+        k = start
+        j = src
         for _ in range(deep):
             acc = simd.fma(acc, v, places, k, u, j)
             k += 1
@@ -245,7 +249,9 @@ def _multiply(tile, v, u, scratch, w, rotate, scale, m, count, c, f, panel, end,
     """
     size, map_tiles, first, next_count = ahead
     has_u, square = u.size > 0, transforms.side(tile)
-    items, depth, source = square * square, c if has_u else min(DEPTH, c), u if has_u else scratch
+    items = square * square
+    depth = c if has_u else min(DEPTH, c)
+    source = u if has_u else scratch
     for k in range(0, c, depth):
         deep = min(depth, c - k)
         start, step = (items * panel * c, part * c) if has_u else (0, deep * part + APART)

@@ -75,17 +75,22 @@ def _kernel_sums(x, dy, parts, x_ranges, dy_ranges, map_tiles, patches, targets)
     """
     n, c, f, shares, wide = x.shape[0], x.shape[3], dy.shape[3], parts.shape[0], simd.zeros(x, M, N)
     flat, flat_dy, du, total = flatten(x), flatten(dy), flatten(parts), n * map_tiles
-    narrow, single, width = simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1), simd.width(wide)
+    narrow = simd.zeros(x, NARROW_M, NARROW_N)
+    single = simd.zeros(x, NARROW_M, 1)
+    width = simd.width(wide)
     tile = simd.zeros(x, 4, 1)
     panels, stretches = (f + width - 1) // width, (c + STRETCH - 1) // STRETCH
     for task in prange(shares * panels * stretches):
-        part, panel, k = task // (panels * stretches), task // stretches % panels * width, task % stretches * STRETCH
+        part = task // (panels * stretches)
+        panel = task // stretches % panels * width
+        k = task % stretches * STRETCH
         size, dy_size, items, columns = x.size // n, dy.size // n, min(STRETCH, c - k), min(width, f - panel)
         v, dm = np.empty(16 * CHAIN * items, x.dtype), np.empty(16 * CHAIN * columns, x.dtype)
         begin, end = total * part // shares, total * (part + 1) // shares
         chains = (end - begin + CHAIN - 1) // CHAIN
         for chain in range(chains):
-            first, stop = begin + (end - begin) * chain // chains, begin + (end - begin) * (chain + 1) // chains
+            first = begin + (end - begin) * chain // chains
+            stop = begin + (end - begin) * (chain + 1) // chains
             count, fresh = stop - first, chain == 0
             if panel == 0:
                 _measure(flat, k, c, items, first, stop, total, part, flatten(x_ranges), fresh)
@@ -97,7 +102,9 @@ def _kernel_sums(x, dy, parts, x_ranges, dy_ranges, map_tiles, patches, targets)
                 low, high = stop + count * i // 16, stop + count * (i + 1) // 16
                 prefetch_tiles(flat, k, size, low, high, map_tiles, patches, 4, 1, items)
                 prefetch_tiles(flat_dy, panel, dy_size, low, high, map_tiles, targets, 2, 0, columns)
-                dst, j, row = 16 * (part * c * f + panel * c) + (i * c + k) * columns, 0, i * count * columns
+                dst = 16 * (part * c * f + panel * c) + (i * c + k) * columns
+                j = 0
+                row = i * count * columns
                 while columns - j >= simd.width(wide):
                     _add_outer(wide, M, v, i * count * items, count, items, dm, row + j, columns, du, dst + j, fresh)
                     j += simd.width(wide)

@@ -144,7 +144,9 @@ def _recompute(dw, x, dy, k, f, marks, top, left):
     """
     (n, oh, ow, filters), c = dy.shape, x.shape[3]
     tile, columns = simd.zeros(x, 9, 1), ow + 2
-    lanes, plane, taps = simd.width(tile), np.empty((oh + 2) * columns, x.dtype), np.empty(9, np.int64)
+    lanes = simd.width(tile)
+    plane = np.empty((oh + 2) * columns, x.dtype)
+    taps = np.empty(9, np.int64)
     exact = np.zeros(marks.size * 9 * lanes, x.dtype)
     for tap in range(9):
         taps[tap] = tap // 3 * columns + tap % 3
@@ -166,7 +168,9 @@ def _replace(dw, x, dy, x_spreads, dy_spreads, top, left):
     """
     _, c, f = dw.shape
     tile, blocks, pixels = simd.zeros(dw, 9, 1), (c + CHANNELS - 1) // CHANNELS, dy.size // f
-    lanes, enough, deviations = simd.width(tile), ENOUGH * pixels, DEVIATIONS * math.sqrt(pixels)
+    lanes = simd.width(tile)
+    enough = ENOUGH * pixels
+    deviations = DEVIATIONS * math.sqrt(pixels)
     for task in prange(blocks * (f // lanes)):
         k, first = task // (f // lanes) * CHANNELS, task % (f // lanes) * lanes
         marks, has_marks = np.zeros(min(CHANNELS, c - k), np.int64), False

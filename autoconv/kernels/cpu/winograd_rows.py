@@ -71,7 +71,8 @@ def transform_row(vec, x, start, c, wide, left, pairs, v, dst, step):
     lanes = simd.width(vec)
     for k in range(0, c, lanes):
         columns, p, j = min(lanes, c - k), -left, dst + k * pairs
-        d0, d1 = (_pixel(vec, x, start + k, c, p, wide, columns), _pixel(vec, x, start + k, c, p + 1, wide, columns))
+        d0 = _pixel(vec, x, start + k, c, p, wide, columns)
+        d1 = _pixel(vec, x, start + k, c, p + 1, wide, columns)
         for _ in range(pairs):
             p += 2
             d2 = _pixel(vec, x, start + k, c, p, wide, columns)
@@ -127,7 +128,8 @@ def _results(row, m, height, count, scale, b, addend, y, dst, pixels, relu):
     for t in range(count):
         j, step = t * columns, height * columns
         m0, m1 = rowwise.row(row, m, j, columns), rowwise.row(row, m, j + step, columns)
-        m2, m3 = rowwise.row(row, m, j + 2 * step, columns), rowwise.row(row, m, j + 3 * step, columns)
+        m2 = rowwise.row(row, m, j + 2 * step, columns)
+        m3 = rowwise.row(row, m, j + 3 * step, columns)
         y0 = simd.scale_rows(rowwise.add(m0, rowwise.add(m1, m2)), scale, b, 0, columns)
         y1 = simd.scale_rows(rowwise.subtract(rowwise.subtract(m1, m2), m3), scale, b, 0, columns)
         finite = finite and transforms.finite(y0) and transforms.finite(y1)
@@ -173,17 +175,22 @@ def _image(tile, height, row, x, s, w, scale, b, addend, y, begin, end, top, lef
     flat, out, image = flatten(x), flatten(y), s * (x.size // x.shape[0])
     part = (c + simd.width(vec) - 1) // simd.width(vec) * simd.width(vec) * pairs
     size = 4 * part  # size of V of a row; v is a ring of three rows
-    v, u = np.empty(3 * size + height * simd.width(vec), x.dtype), np.empty(12 * c * columns, x.dtype)
+    v = np.empty(3 * size + height * simd.width(vec), x.dtype)
+    u = np.empty(12 * c * columns, x.dtype)
     m = np.empty(4 * height * columns, x.dtype)
     _transform_weights(row, w, c, rotate, u)
     for i in range(begin, begin + 2):
         _open_row(vec, flat, image, i - top, high, wide, c, left, pairs, v, i % 3 * size, size)
     for o in range(begin, end):
         _open_row(vec, flat, image, o + 2 - top, high, wide, c, left, pairs, v, (o + 2) % 3 * size, size)
-        rows, y_start = (o % 3 * size, (o + 1) % 3 * size, (o + 2) % 3 * size), (s * oh + o) * ow * columns
-        next_x, share_x = image + (o + 3 - top) * wide * c, wide * c // (4 * ((pairs + height - 1) // height))
+        rows = (o % 3 * size, (o + 1) % 3 * size, (o + 2) % 3 * size)
+        y_start = (s * oh + o) * ow * columns
+        next_x = image + (o + 3 - top) * wide * c
+        share_x = wide * c // (4 * ((pairs + height - 1) // height))
         for first in range(0, pairs, height):
-            count, start, pixels = min(height, pairs - first), y_start + 2 * first * columns, ow - 2 * first
+            count = min(height, pairs - first)
+            start = y_start + 2 * first * columns
+            pixels = ow - 2 * first
             ahead = (next_x + first // height * 4 * share_x, share_x, start, count * columns // 2)
             _products(tile, height, v, rows, part, first, c, u, m, flat, addend, out, ahead)
             if not _results(row, m, height, count, scale, b, addend, out, start, pixels, relu):

@@ -71,7 +71,8 @@ def _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, 
     for i in range(4):
         for f in range(0, filters, lanes):
             for k in range(low, high, CHANNELS):
-                j, out = start + ((i * filters + f) * c + k * lanes) * 3, simd.steps(3 * lanes, 0, CHANNELS, tile)
+                j = start + ((i * filters + f) * c + k * lanes) * 3
+                out = simd.steps(3 * lanes, 0, CHANNELS, tile)
                 acc = tile if fresh else simd.load(tile, du, out, j, 3 * lanes)
                 for r in range(count):
                     prefetch(x, next_x, share_x)
@@ -100,7 +101,9 @@ def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
         part = task // pieces
         begin, end = n * part // parts, n * (part + 1) // parts
         low, stop = piece(c, task % pieces, pieces, CHANNELS)
-        v, d, sums = np.empty(4 * part_v, x.dtype), np.empty(4 * part_d, x.dtype), np.zeros(filters, x.dtype)
+        v = np.empty(4 * part_v, x.dtype)
+        d = np.empty(4 * part_d, x.dtype)
+        sums = np.zeros(filters, x.dtype)
         for s in range(begin, end):
             for r in range(0, high, rows):
                 count = min(rows, high - r)
@@ -140,8 +143,10 @@ def _weights(du, dw):
         for tap in range(3):
             j, step = (f * c + k * lanes) * 3 + tap * lanes, 3 * c * filters
             u0, u1 = rowwise.row(vec, du, j, lanes), rowwise.row(vec, du, j + step, lanes)
-            u2, u3 = rowwise.row(vec, du, j + 2 * step, lanes), rowwise.row(vec, du, j + 3 * step, lanes)
-            outer, dst = vectors.divide(rowwise.add(u1, u2), 2.0), (3 * tap * c + k) * filters + f
+            u2 = rowwise.row(vec, du, j + 2 * step, lanes)
+            u3 = rowwise.row(vec, du, j + 3 * step, lanes)
+            outer = vectors.divide(rowwise.add(u1, u2), 2.0)
+            dst = (3 * tap * c + k) * filters + f
             rowwise.put(rowwise.add(u0, outer), flat, dst, lanes)
             rowwise.put(vectors.divide(rowwise.subtract(u1, u2), 2.0), flat, dst + c * filters, lanes)
             rowwise.put(rowwise.subtract(outer, u3), flat, dst + 2 * c * filters, lanes)

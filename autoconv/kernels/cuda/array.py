@@ -104,7 +104,7 @@ class Array(OnGpu):
         if -1 in target and size:
             target = tuple(self.size // size if n == -1 else n for n in target)
         if math.prod(target) != self.size or min(target, default=0) < 0:
-            raise ValueError(f"An array of {self.size} elements cannot take shape {target}.")
+            raise ValueError(f"An array of {self.size} elements cannot be reshaped to {target}.")
         source = self if self.contiguous else self.copy()
         return Array(source.base, source.start, tuple(map(int, target)), steps(target), self.dtype)
 

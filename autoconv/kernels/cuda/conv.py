@@ -66,7 +66,8 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left
     """
     for a in arrays:
         check_countable(a.shape)
-    fours, tensor_cores = starts_fours(*arrays), arrays[0].gpu.uses_tensor_cores(arrays[0].dtype)
+    fours = starts_fours(*arrays)
+    tensor_cores = arrays[0].gpu.uses_tensor_cores(arrays[0].dtype)
     several = kernels.tiles.tensor if tensor_cores else kernels.tiles.exact
     number = tiles.choose(several, *shape, groups, length, fours and left % 4 == 0, fours and right % 4 == 0, least)
     return (kernels.tensor if tensor_cores else kernels.exact)[number], several[number]
@@ -86,15 +87,20 @@ def _make_gathered_product(transpose: bool) -> Callable:
         locate, find_sum = gather.make_row_locator(tile, False), make_sum_locator(tile)
         run = summing(tensor_cores, tile, layout, gather.filling(tile, layout, copying(tensor_cores, tile), transpose))
         rows, columns, depth, whole = tile.rows, tile.columns, tile.depth, tile.widths[1] == 4
-        size, height, places_size = layout.size * tile.stages, tile.warp_rows // 8, 4 * tile.rows
+        size = layout.size * tile.stages
+        height = tile.warp_rows // 8
+        places_size = 4 * tile.rows
 
         @product_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], T[::1], int64,"
                         f" UniTuple(int64, 4), {gather.SIGNATURE}, UniTuple(int64, 2), int64)",
                         name, tile, tensor_cores)
         def product(x, w, b, scale, operand, y, count, lengths, sizes, steps, divisors, cut, epilogue):
-            smem, places = cuda.shared.array(size, x.dtype, 128), cuda.shared.array(places_size, "int32", 16)
+            smem = cuda.shared.array(size, x.dtype, 128)
+            places = cuda.shared.array(places_size, "int32", 16)
             sums = cuda.local.array((height, COLUMNS), x.dtype)
-            group, part, begin = cuda.blockIdx.z // cut[0], cuda.blockIdx.z % cut[0], cuda.blockIdx.y * columns
+            group = cuda.blockIdx.z // cut[0]
+            part = cuda.blockIdx.z % cut[0]
+            begin = cuda.blockIdx.y * columns
             skipped = part * cut[1]
             locate(places, count, group * sizes[3], sizes, steps, divisors)
             source = (x, w, places, skipped, begin, lengths[1], group * lengths[3], lengths[2], sizes, steps, divisors)

@@ -70,12 +70,14 @@ def _input_gradient(size: int) -> ItemKernel:
             f = times(c, m)
             for e in range(size):
                 total[e] = 0
-            down, along = taps_to(r, kh, divisors[3], dh, top, oh), taps_to(t, kw, divisors[4], dw, left, ow)
+            down = taps_to(r, kh, divisors[3], dh, top, oh)
+            along = taps_to(t, kw, divisors[4], dw, left, ow)
             for a in range(down[2]):
                 i = down[0] + times(a, down[1])
                 p = down[3] - a if dh == 1 else output(r, i, divisors[3], dh, top, oh)
                 if p >= 0:
-                    line, weight = ravel(n, p, 0, f, oh, ow, pieces), times(times(i, kw) + along[0], pieces) + f
+                    line = ravel(n, p, 0, f, oh, ow, pieces)
+                    weight = times(times(i, kw) + along[0], pieces) + f
                     b, q, read, step = 0, 0, line + times(along[3], pieces), times(along[1], pieces)
                     while b < along[2]:
                         if dw != 1:

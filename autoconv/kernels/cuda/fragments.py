@@ -43,7 +43,8 @@ def make_layout(tile: Tile, a_across: bool, b_k_major: bool) -> Layout:
     """Returns the layout for A with the sum along its rows in memory, or across them if `a_across`,
     and for B with the sum across its rows, or along them if `b_k_major`.
     """
-    a_row, b_row = (tile.rows if a_across else tile.depth), (tile.depth if b_k_major else tile.columns)
+    a_row = tile.rows if a_across else tile.depth
+    b_row = tile.depth if b_k_major else tile.columns
     b = tile.depth * tile.rows
     return Layout(not a_across, b_k_major, a_row, b_row, b, b + tile.depth * tile.columns)
 

@@ -69,7 +69,8 @@ def _make_pooled_product(name: str, tile: Tile, tensor_cores: bool) -> BlockKern
                     name, tile, tensor_cores)
     def product(x, w, b, scale, y, winner, sums_of_parts, count, lengths, sizes, steps, divisors,
                 cut, epilogue, keep_winner):
-        smem, places = cuda.shared.array(size, x.dtype, 128), cuda.shared.array(places_size, "int32", 16)
+        smem = cuda.shared.array(size, x.dtype, 128)
+        places = cuda.shared.array(places_size, "int32", 16)
         sums = cuda.local.array((height, COLUMNS), x.dtype)
         begin = cuda.blockIdx.y * columns
         locate(places, count, 0, sizes, steps, divisors)

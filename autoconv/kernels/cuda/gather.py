@@ -148,7 +148,8 @@ def _filling_rows(tile: Tile, layout: Layout, copy: Callable, is_strided: bool) 
             item, r, t, _ = load4(places, 4 * (mine + e * apart))
             r, t = r + down, t + right
             inside = real and r >= 0 and t >= 0
-            row, column = divide(r if inside else 0, divisors[4]), divide(t if inside else 0, divisors[5])
+            row = divide(r if inside else 0, divisors[4])
+            column = divide(t if inside else 0, divisors[5])
             inside = inside and times(row, divisors[4][0]) == r and times(column, divisors[5][0]) == t
             inside = inside and row < height and column < across
             nearer = times(times(r - row, across) + t - column, every) if inside else 0
@@ -193,7 +194,8 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], trans
             item = times(times(times(i, divisors[3][0]) + j, columns) + first + row, length) + group + c
             left = columns - first
         else:
-            real, item = first + piece < columns, times(step * depth + row, length) + group + first + piece
+            real = first + piece < columns
+            item = times(step * depth + row, length) + group + first + piece
             left = items - step * depth
         for e in range(loads):
             inside = real and row + e * apart < left
@@ -239,7 +241,8 @@ def outer_filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable],
         height, across, every, _, items = sizes
         # the element after the last is always 1 (the bias); elements beyond it are never read
         if k < items:
-            down, right = steps[0][0] + times(taps[0, 0], steps[0][2]), steps[1][0] + times(taps[1, 0], steps[1][2])
+            down = steps[0][0] + times(taps[0, 0], steps[0][2])
+            right = steps[1][0] + times(taps[1, 0], steps[1][2])
             row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * a_width
             m = begin + step * depth + row
             for e in range(loads):

@@ -11,7 +11,9 @@ from .ptx import global_index
 from .random import HALF, philox, uniform
 
 _geometry = compile_formulas(geometry, inline)
-set_transform, read_transform, source = _geometry.set_transform, _geometry.read_transform, _geometry.source
+set_transform = _geometry.set_transform
+read_transform = _geometry.read_transform
+source = _geometry.source
 pixel, blend = _geometry.pixel, _geometry.blend
 
 

@@ -125,7 +125,9 @@ def _normalize(size: int) -> BlockKernel:
                    " T[:,::1], SPREAD)", "_normalize", size)
     def run(x, addend, has_addend, mean, scale, shift, relu, y, columns, length, across, lanes):
         column, share, real = place(columns, across, lanes)
-        here, addend_values, zero = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype), x.dtype.type(0)
+        here = cuda.local.array(size, x.dtype)
+        addend_values = cuda.local.array(size, x.dtype)
+        zero = x.dtype.type(0)
         center, slope = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         level = cuda.local.array(size, x.dtype)
         if real:

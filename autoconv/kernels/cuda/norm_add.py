@@ -19,7 +19,8 @@ def _masked_products(size: int) -> BlockKernel:
     def run(x, y, dy, second_dy, has_second_dy, mean, masked_dy, partial, columns, length, across, lanes):
         column, share, real = place(columns, across, lanes)
         here, dy_values = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
-        second_values, y_values = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        second_values = cuda.local.array(size, x.dtype)
+        y_values = cuda.local.array(size, x.dtype)
         center, sums = cuda.local.array(size, x.dtype), cuda.local.array((2, size), "float64")
         for e in range(size):
             sums[0, e] = sums[1, e] = 0

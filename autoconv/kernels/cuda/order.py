@@ -40,7 +40,8 @@ def places(accesses: list[list[Access]]) -> list[Place]:
         if stream == len(last):
             last.append(i)
         else:
-            parents, ancestors = [*parents, last[stream]], ancestors | ancestor_sets[last[stream]] | 1 << last[stream]
+            parents = [*parents, last[stream]]
+            ancestors = ancestors | ancestor_sets[last[stream]] | 1 << last[stream]
             last[stream] = i
         result.append(Place(stream, tuple(j for j in parents if result[j].stream != stream)))
         ancestor_sets.append(ancestors)

@@ -29,7 +29,9 @@ def outer(is_pooled: bool) -> Callable:
 
 
 def _outer(name: str, tile: Tile, tensor_cores: bool, is_pooled: bool) -> BlockKernel:
-    is_first, find_sum, copies = tile.name == "first", make_sum_locator(tile), copying(tensor_cores, tile)
+    is_first = tile.name == "first"
+    find_sum = make_sum_locator(tile)
+    copies = copying(tensor_cores, tile)
     windows = first if is_first else gather
     layout = first.plan_layout(tile, is_pooled) if is_first else make_layout(tile, True, False)
     filling = first.filling if is_first else gather.outer_filling
@@ -43,9 +45,12 @@ def _outer(name: str, tile: Tile, tensor_cores: bool, is_pooled: bool) -> BlockK
 
     @inline
     def product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
-        smem, sums = cuda.shared.array(size, x.dtype, 128), cuda.local.array((height, COLUMNS), x.dtype)
+        smem = cuda.shared.array(size, x.dtype, 128)
+        sums = cuda.local.array((height, COLUMNS), x.dtype)
         taps = cuda.local.array((3, loads), "int32")
-        group, part, items = cuda.blockIdx.z // lengths[2], cuda.blockIdx.z % lengths[2], sizes[4]
+        group = cuda.blockIdx.z // lengths[2]
+        part = cuda.blockIdx.z % lengths[2]
+        items = sizes[4]
         first, begin = cuda.blockIdx.y * columns, part * length
         end = min(count, begin + length)
         k = locate(taps, group * sizes[3], sizes, steps, divisors)
@@ -59,7 +64,8 @@ def _outer(name: str, tile: Tile, tensor_cores: bool, is_pooled: bool) -> BlockK
             if valid and rest > 0:
                 column = group * lengths[1] + n + c
                 for r in range(height):
-                    row, four = m + row_offset(r), (sums[r, c], sums[r, c + 1], sums[r, c + 2], sums[r, c + 3])
+                    row = m + row_offset(r)
+                    four = (sums[r, c], sums[r, c + 1], sums[r, c + 2], sums[r, c + 3])
                     if row < items:
                         store_four(dw, (part * items + row) * lengths[0] + column, four, rest, whole)
                     elif row == items:

@@ -36,7 +36,8 @@ def _max(size: int) -> ItemKernel:
             n, p, q, c = place(item, divisors)
             i_low, i_high = real_taps(p, kh, sh, divisors[5], top, h)
             j_low, j_high = real_taps(q, kw, sw, divisors[6], left, wide)
-            first, step = (tap(p, i_low, sh, dh, top), tap(q, j_low, sw, dw, left)), times(dw, pieces)
+            first = (tap(p, i_low, sh, dh, top), tap(q, j_low, sw, dw, left))
+            step = times(dw, pieces)
             fetch(best, x, ravel(n, first[0], first[1], c, h, wide, pieces))
             for e in range(size):
                 index[e] = times(i_low, kw) + j_low
@@ -70,7 +71,8 @@ def _max_grad(size: int) -> ItemKernel:
             n, r, t, c = place(item, divisors)
             for e in range(size):
                 total[e] = 0
-            down, along = taps_to(r, kh, divisors[3], dh, top, oh), taps_to(t, kw, divisors[4], dw, left, ow)
+            down = taps_to(r, kh, divisors[3], dh, top, oh)
+            along = taps_to(t, kw, divisors[4], dw, left, ow)
             for a in range(down[2]):
                 i = down[0] + times(a, down[1])
                 p = down[3] - a if dh == 1 else output(r, i, divisors[3], dh, top, oh)
@@ -133,12 +135,15 @@ def _average_grad(size: int) -> ItemKernel:
     def run(count, dy, dx, window, divisors):
         kh, kw, sh, sw, dh, dw, top, _, left, _ = window
         h, wide, oh, ow, item = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2], global_index()
-        pieces, total, dy_values = divisors[1][0], cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
+        pieces = divisors[1][0]
+        total = cuda.local.array(size, dx.dtype)
+        dy_values = cuda.local.array(size, dx.dtype)
         if item < count:
             n, r, t, c = place(item, divisors)
             for e in range(size):
                 total[e] = 0
-            down, along = taps_to(r, kh, divisors[3], dh, top, oh), taps_to(t, kw, divisors[4], dw, left, ow)
+            down = taps_to(r, kh, divisors[3], dh, top, oh)
+            along = taps_to(t, kw, divisors[4], dw, left, ow)
             for a in range(down[2]):
                 i = down[0] + times(a, down[1])
                 p = down[3] - a if dh == 1 else output(r, i, divisors[3], dh, top, oh)
@@ -246,7 +251,8 @@ def _average_of_four(size: int) -> ItemKernel:
         total, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         if item < count:
             n, p, q, c = place(item, divisors)
-            first, share = ravel(n, 2 * p, 2 * q, c, h, wide, pieces), _inverse_count(p, q, h, wide, x.dtype.type)
+            first = ravel(n, 2 * p, 2 * q, c, h, wide, pieces)
+            share = _inverse_count(p, q, h, wide, x.dtype.type)
             fetch(total, x, first)
             for k in range(1, 4):
                 if has_pixel(k, p, q, h, wide):

@@ -62,11 +62,14 @@ def copying(tensor_cores, tile):
 
 def _exact(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
     """sums += a b for a warp's part of a stage, in the arrays' own precision."""
-    share, rows, read_a = tile.depth // tile.warps[2], tile.warp_rows // 8, lines_of_a(tile, layout)
+    share = tile.depth // tile.warps[2]
+    rows = tile.warp_rows // 8
+    read_a = lines_of_a(tile, layout)
 
     @inline
     def multiply(smem, a, b, lane, first, sums):
-        left, right = cuda.local.array((4, rows), smem.dtype), cuda.local.array((4, COLUMNS), smem.dtype)
+        left = cuda.local.array((4, rows), smem.dtype)
+        right = cuda.local.array((4, COLUMNS), smem.dtype)
         for k in range(0, share, 4):
             read_a(smem, a, lane, first + k, left)
             read_b(smem, b, lane, first + k, right)
@@ -82,7 +85,9 @@ def _tf32(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
     """sums += a b for a warp's part of a stage, on tensor cores: operands are rounded to 10 bits of
     mantissa, sums stay float32.
     """
-    share, rows, read_a = tile.depth // tile.warps[2], tile.warp_rows // 8, operands_of_a(tile, layout)
+    share = tile.depth // tile.warps[2]
+    rows = tile.warp_rows // 8
+    read_a = operands_of_a(tile, layout)
     count = 2 * rows
 
     @inline
@@ -122,7 +127,8 @@ def summing(tensor_cores: bool, tile: Tile, layout: Layout, fill: Callable, read
     ahead, size = tile.stages - 1, layout.size
     share, rows, warp_rows = tile.depth // deep, tile.warp_rows // 8, tile.warp_rows
     b_start, wait, n_sums = layout.b, waiting(ahead - 1), tile.warp_rows
-    a_apart, b_apart = (layout.a_row if layout.a_k_major else 1), (layout.b_row if layout.b_k_major else 1)
+    a_apart = layout.a_row if layout.a_k_major else 1
+    b_apart = layout.b_row if layout.b_k_major else 1
 
     @inline
     def gather(smem, rank, lane, part, sums):
@@ -143,7 +149,8 @@ def summing(tensor_cores: bool, tile: Tile, layout: Layout, fill: Callable, read
     def run(smem, steps, source, sums):
         warp, lane = cuda.threadIdx.x // 32, cuda.threadIdx.x % 32
         rank, part = warp % (down * along), warp // (down * along) if deep > 1 else 0
-        a, b = rank % down * warp_rows * a_apart, b_start + rank // down * WARP_COLUMNS * b_apart
+        a = rank % down * warp_rows * a_apart
+        b = b_start + rank // down * WARP_COLUMNS * b_apart
         for r in range(rows):
             for c in range(COLUMNS):
                 sums[r, c] = 0

@@ -97,7 +97,8 @@ def _load(name, width):
 
         return (array.dtype if width == 1 else types.UniTuple(array.dtype, width))(array, types.int64), build
 
-    load.__name__, load.__doc__ = name, f"array[index : index + {width}], where index is a multiple of {width}."
+    load.__name__ = name
+    load.__doc__ = f"array[index : index + {width}], where index is a multiple of {width}."
     return load
 
 
@@ -157,7 +158,8 @@ def _store(name, width):
     def store(typing, array, index, values):
         return types.void(array, types.int64, types.UniTuple(array.dtype, width)), make_build(array)
 
-    store.__name__, store.__doc__ = name, f"array[index : index + {width}] = values; index is a multiple of {width}."
+    store.__name__ = name
+    store.__doc__ = f"array[index : index + {width}] = values; index is a multiple of {width}."
     return store
 
 

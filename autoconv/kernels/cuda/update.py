@@ -133,7 +133,8 @@ def clip(gradient, limit):
 def shrink(gradient, limit):
     """Scales an array down to the L2 norm `limit` if its norm is larger."""
     flat = gradient.reshape(-1)
-    partial, squares = arrays.empty(flat.gpu, (PARTS, 1), np.float64), arrays.empty(flat.gpu, (1,), np.float64)
+    partial = arrays.empty(flat.gpu, (PARTS, 1), np.float64)
+    squares = arrays.empty(flat.gpu, (1,), np.float64)
     _square_sums(PARTS, flat, partial)
     add_parts(1, partial, squares)
     _shrink(flat.size, flat, squares, float(limit))

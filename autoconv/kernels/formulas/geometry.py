@@ -96,14 +96,17 @@ def source(t, i, j, h, w, fill_mode, bilinear):
     T = type(t[0])
     zero, one, half = T(0), T(1), T(1) / T(2)
     x, y, high, wide = T(j), T(i), T(h), T(w)
-    column, row, scale = t[0] * x + t[1] * y + t[2], t[3] * x + t[4] * y + t[5], t[6] * x + t[7] * y + one
+    column = t[0] * x + t[1] * y + t[2]
+    row = t[3] * x + t[4] * y + t[5]
+    scale = t[6] * x + t[7] * y + one
     if scale != one:
         if scale == zero:
             return -2, -2, zero, zero
         column, row = column / scale, row / scale
     if not (zero <= column <= wide - one and zero <= row <= high - one):
         if fill_mode != CONSTANT:
-            column, row = map_coordinate(column, w, fill_mode), map_coordinate(row, h, fill_mode)
+            column = map_coordinate(column, w, fill_mode)
+            row = map_coordinate(row, h, fill_mode)
         elif not (-one < column < wide and -one < row < high):
             return -2, -2, zero, zero
     if not bilinear:

@@ -78,7 +78,7 @@ def read_run(folder: Path) -> Run:
             continue
         if folders.stamp(folder, FILES) == before:
             return run
-    raise click.ClickException(f"The run in {folder} cannot be read: it is replaced again and again.")
+    raise click.ClickException(f"The run in {folder} cannot be read: other processes keep replacing it.")
 
 
 def _read_once(folder: Path) -> Run:
@@ -143,12 +143,12 @@ def _check(out: Path) -> None:
     """Raises an error if `out` cannot hold a run."""
     states = out / CHECKPOINTS
     if states.exists() and not states.is_dir():
-        raise click.ClickException(f"A run keeps its states in a folder {CHECKPOINTS}/. Received: "
-                                   f"{states}, a file. Remove it, or pass another folder as --out.")
+        raise click.ClickException(f"A run saves its checkpoints in a folder {CHECKPOINTS}/. Received: {states}, "
+                                   "which is a file. Remove it, or pass another folder as --out.")
     if out.is_dir():
         folders.sweep(out.resolve())
         folders.finish(out, FILES)
         if {path.name for path in out.iterdir()} - {CHECKPOINTS} and not (out / RESULTS).is_file():
-            raise click.ClickException(f"--out {out} is a folder that holds other things than a run. Name a new one.")
+            raise click.ClickException(f"--out {out} is a folder with other files than a run's. Choose a new folder.")
     elif out.exists():
         raise NotADirectoryError(0, "it is a file")
