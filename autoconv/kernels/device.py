@@ -219,6 +219,8 @@ class CpuDevice(Device):
         self.module("jit").begin(list(missing))
 
     def import_ahead(self) -> None:
+        # its modules import each other: two threads that import them at once could block each other
+        importlib.import_module("numpy.random")
         threading.Thread(target=self.module, args=("jit",)).start()
 
     def all_kernels(self, dtypes: Iterable[DTypeLike]) -> list[tuple[Kernel, np.dtype]]:

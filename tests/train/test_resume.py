@@ -262,13 +262,14 @@ def test_one_process_trains_in_a_folder(tmp_path):
 
 
 class Gone(callbacks.Callback):
-    """Removes a folder before a step, as somebody may do."""
+    """Removes a folder before the first state is saved, as somebody may do."""
 
     def __init__(self, folder, held=False):
-        self.folder, self.held = folder, held
+        self.folder, self.held, self.done = folder, held, False
 
     def on_train_batch_begin(self, batch, logs=None):
-        if batch == 3:
+        if batch == 3 and not self.done:
+            self.done = True
             shutil.rmtree(self.folder)
             if self.held:
                 self.hold = folders.Hold(self.folder)  # by another process, as far as locks can tell
