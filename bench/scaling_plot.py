@@ -40,7 +40,7 @@ def nets(document: dict[str, Any]) -> dict[str, messages.Net]:
 
 def latency(document: dict[str, Any]) -> float:
     """Returns the latency of a message between two hosts: the largest one fitted to the sums."""
-    return max(messages.fitted([tuple(pair) for each in result["rounds"]["autoconv 2x1"] for pair in each["sums"]],
+    return max(messages.fit_network([tuple(pair) for each in result["rounds"]["autoconv 2x1"] for pair in each["sums"]],
                                2).latency for result in document["results"] if result["gigabits"])
 
 

@@ -15,7 +15,7 @@ from mygrad.nnet.losses import softmax_crossentropy
 from ..specs import AveragePool, Conv, Dense, Dropout, Flatten, GlobalPool, Norm, Pool, Residual, Scale, Spec
 from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
-from .channels_first import exchanged, transposed
+from .channels_first import convert_weights, transpose_images
 
 ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {"relu": relu, "tanh": tanh, None: lambda x: x}
 
@@ -31,19 +31,19 @@ class MyGrad(Peer):
         return {"mygrad": mygrad.__version__, "numpy": np.__version__}
 
     def load(self, weights: list[np.ndarray]) -> None:
-        self.tensors = [mygrad.tensor(a) for a in exchanged(self.workload, weights, True)]
+        self.tensors = [mygrad.tensor(a) for a in convert_weights(self.workload, weights, True)]
         self.squares = [np.zeros_like(t.data) for t in self.tensors]
 
     def weights(self) -> list[np.ndarray]:
-        return list(exchanged(self.workload, [t.data for t in self.tensors], False))
+        return list(convert_weights(self.workload, [t.data for t in self.tensors], False))
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
         with mygrad.no_autodiff:
-            logits = self._forward(self.workload.layers, transposed(images), iter(self.tensors), training=False)
+            logits = self._forward(self.workload.layers, transpose_images(images), iter(self.tensors), training=False)
             return softmax_crossentropy(logits, labels).item()
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
-        self.images, self.labels, self.batch_size = transposed(images), labels, batch_size
+        self.images, self.labels, self.batch_size = transpose_images(images), labels, batch_size
         self.batches = [self.images[rows] for rows in chunks(len(images), batch_size)]
 
     def train(self, steps: int) -> None:
@@ -69,7 +69,7 @@ class MyGrad(Peer):
 
     def predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         with mygrad.no_autodiff:
-            answers = [self._forward(self.workload.layers, transposed(images[rows]), iter(self.tensors), False)
+            answers = [self._forward(self.workload.layers, transpose_images(images[rows]), iter(self.tensors), False)
                        for rows in chunks(len(images), batch_size)]
         return np.concatenate([answer.data.argmax(1) for answer in answers])
 

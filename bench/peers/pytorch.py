@@ -27,7 +27,7 @@ from ..specs import (
 )
 from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
-from .channels_first import exchanged
+from .channels_first import convert_weights
 
 ACTIVATIONS = {"relu": partial(nn.ReLU, inplace=True), "tanh": nn.Tanh, None: nn.Identity}
 
@@ -114,11 +114,11 @@ class Torch(Peer):
 
     def load(self, weights: list[np.ndarray]) -> None:
         with torch.no_grad():
-            for own, array in zip(self._tensors(), exchanged(self.workload, weights, True), strict=True):
+            for own, array in zip(self._tensors(), convert_weights(self.workload, weights, True), strict=True):
                 own.copy_(torch.from_numpy(array))
 
     def weights(self) -> list[np.ndarray]:
-        return list(exchanged(self.workload, [t.cpu().numpy() for t in self._tensors()], False))
+        return list(convert_weights(self.workload, [t.cpu().numpy() for t in self._tensors()], False))
 
     def _tensors(self) -> list[torch.Tensor]:
         """Returns all weights in Keras's order: in both, a normalization's averages follow its two
