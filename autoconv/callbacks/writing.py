@@ -25,7 +25,7 @@ class CSVLogger(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._columns = []
         if self.append and self.filename.is_file():
-            rows = io.StringIO(regular.read_bytes(self.filename).decode(), newline="")
+            rows = io.StringIO(regular.read_file(self.filename).decode(), newline="")
             self._columns = next(csv.reader(rows, delimiter=self.separator), [])
         else:
             self.filename.write_text("")
@@ -45,7 +45,7 @@ class CSVLogger(Callback):
             csv.writer(file, delimiter=self.separator).writerow(row)
 
     def get_state(self) -> dict[str, Any]:
-        text = regular.read_bytes(self.filename).decode() if self.filename.is_file() else ""
+        text = regular.read_file(self.filename).decode() if self.filename.is_file() else ""
         return {"columns": list(self._columns), "written": text}
 
     def set_state(self, state: Mapping[str, Any]) -> None:

@@ -63,7 +63,7 @@ def load(path: Path, entry: Entry, custom: bool) -> tuple[Part, Part]:
         raw = _unpack(files[0])
         files = [files[0] / name for name in raw]
     else:
-        raw = {file.name: regular.read_bytes(file, LARGEST) for file in files}
+        raw = {file.name: regular.read_file(file, LARGEST) for file in files}
     parts = [_batch(content, file, len(entry.classes)) for content, file in zip(raw.values(), files, strict=True)]
     x_train = np.concatenate([images for images, _ in parts[:-1]])
     y_train = np.concatenate([labels for _, labels in parts[:-1]])

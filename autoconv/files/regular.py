@@ -22,7 +22,7 @@ def open_file(path: str | bytes | os.PathLike[str]) -> BufferedReader:
                   os.fsdecode(path))
 
 
-def read_bytes(path: str | bytes | os.PathLike[str], limit: int = -1) -> bytes:
+def read_file(path: str | bytes | os.PathLike[str], limit: int = -1) -> bytes:
     """Returns the bytes of a regular file, at most `limit`. Raises OSError as `open_file` does."""
     with open_file(path) as file:
         return file.read(limit)

@@ -69,7 +69,7 @@ def load_model(filepath: FilePath, custom_objects: CustomObjects | None = None,
     before, so that training can continue. Raises ValueError for a file that is damaged or not autoconv's.
     """
     path = _find_file(filepath)
-    return _select_format(path).from_bytes(regular.read_bytes(path), path, custom_objects, compile)
+    return _select_format(path).from_bytes(regular.read_file(path), path, custom_objects, compile)
 
 
 def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:

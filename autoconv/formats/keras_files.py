@@ -88,7 +88,7 @@ def save_weights(model: Model, path: Path) -> None:
 def load_weights(model: Model, path: Path) -> None:
     """Reads the weights of any Keras file into a built model, all or none."""
     model.count_params()
-    data = regular.read_bytes(path)
+    data = regular.read_file(path)
     label = repr(str(path))
     if path.suffix == ".keras":
         data = _unzip_parts(data, label).get("model.weights.h5", b"")

@@ -99,7 +99,7 @@ def _bytes(source: str | os.PathLike[str] | bytes) -> bytes:
         size = len(source)
     if size > BYTES:
         raise ValueError(f"An ONNX file may have at most {BYTES:,} bytes. Received: {size:,}.")
-    return bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else regular.read_bytes(path)
+    return bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else regular.read_file(path)
 
 
 def _opset(model: Message) -> int:

@@ -54,7 +54,7 @@ def from_bytes(data: bytes, path: Path, custom_objects: CustomObjects | None = N
 def load_weights(model: Model, path: Path) -> None:
     """Reads the weights into a built model."""
     model.count_params()  # raises if the model is not built
-    _assign(model, _read_tensors(regular.read_bytes(path), path)[1], path)
+    _assign(model, _read_tensors(regular.read_file(path), path)[1], path)
 
 
 def _bytes(model: Model, metadata: dict[str, str], extras: dict[str, np.ndarray]) -> bytes:

@@ -74,7 +74,7 @@ def read(path: Path | None) -> bytes | None:
     if path is None:
         return None
     try:
-        data = regular.read_bytes(path)
+        data = regular.read_file(path)
     except OSError:
         return None
     if _digest(path, data[DIGEST:]) == data[:DIGEST]:

@@ -78,7 +78,7 @@ def read(path: Path) -> TrainState:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    data = regular.read_bytes(path)
+    data = regular.read_file(path)
     try:
         header = json_text.safetensors_header(io.BytesIO(data), LONGER)
         entry = json_text.parse(header["__metadata__"][KEY], LONGER)

@@ -42,7 +42,7 @@ def load_img(path: PictureFile, color_mode: str = "rgb", target_size: tuple[int,
         raise TypeError(f"path must be path-like or an io.BytesIO. Received: {type(path).__name__}.")
     names.lookup("color_mode", color_mode, MODES)
     resample = pil.Resampling[names.lookup("interpolation", interpolation, _FILTERS)]
-    file = path if isinstance(path, io.BytesIO) else io.BytesIO(regular.read_bytes(path))
+    file = path if isinstance(path, io.BytesIO) else io.BytesIO(regular.read_file(path))
     label = "The stream" if isinstance(path, io.BytesIO) else path
     with naming(label), open_picture(file, target_size is None) as image:
         mode = decoding_mode(image, color_mode)

@@ -67,12 +67,12 @@ def test_a_fifo_is_refused_and_not_waited_for(reader, tmp_path, monkeypatch):
 def test_links_to_files_are_read_and_devices_are_not(tmp_path):
     (tmp_path / "file").write_bytes(b"whole")
     (tmp_path / "link").symlink_to("file")
-    assert regular.read_bytes(tmp_path / "link") == b"whole"
+    assert regular.read_file(tmp_path / "link") == b"whole"
     (tmp_path / "zero").symlink_to("/dev/zero")
     with pytest.raises(OSError, match=r"only regular files are read, and this is a device: copy .*zero'"):
-        regular.read_bytes(tmp_path / "zero")
+        regular.read_file(tmp_path / "zero")
     with pytest.raises(IsADirectoryError, match=tmp_path.name):
-        regular.read_bytes(tmp_path)
+        regular.read_file(tmp_path)
 
 
 def test_files_of_others_are_opened_in_one_place():

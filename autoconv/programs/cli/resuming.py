@@ -163,7 +163,7 @@ def _end(ctx: click.Context, out: Path, results: JsonObject) -> None:
 def _results(out: Path) -> JsonObject:
     """Returns the run.json of a finished run, or {} if it is missing or unreadable."""
     try:
-        found = json_text.parse(regular.read_bytes(out / runs.RESULTS))
+        found = json_text.parse(regular.read_file(out / runs.RESULTS))
         finished = isinstance(found["test_accuracy"], int | float) and isinstance(found["epochs"], int)
         return found if finished else {}
     except (OSError, ValueError, KeyError, TypeError):

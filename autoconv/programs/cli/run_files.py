@@ -72,7 +72,7 @@ _OPTIONAL: dict[str, Check] = {
 def results(file: Path) -> JsonObject:
     """Reads a run.json. Raises ValueError if its contents are invalid, or OSError."""
     try:
-        found = json_text.parse(regular.read_bytes(file))
+        found = json_text.parse(regular.read_file(file))
     except ValueError as error:
         raise ValueError(f"{file.name} is damaged: it is not JSON: {error}") from error
     if not isinstance(found, dict):

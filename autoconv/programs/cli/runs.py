@@ -106,7 +106,7 @@ def _read_once(folder: Path) -> Run:
 def history(folder: Path) -> dict[str, list[float]]:
     """Reads a run's history: for the loss and every metric, a list of values per epoch."""
     try:
-        text = regular.read_bytes(folders.place(folder, HISTORY)).decode()
+        text = regular.read_file(folders.place(folder, HISTORY)).decode()
         return run_files.history(io.StringIO(text, newline=""))
     except (OSError, ValueError) as error:
         raise click.ClickException(f"The run in {folder} cannot be read: {HISTORY}: {error}") from error
