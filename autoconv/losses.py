@@ -18,7 +18,7 @@ from .engine.symbolic import flatten, map_structure
 from .engine.tensor import Tensor, enter_formula, refuse_gradient, stack_all
 from .functional.layer_functions import TensorLike
 from .functional.loss_functions import *  # noqa: F403
-from .functional.loss_functions import whole_labels, without_class
+from .functional.loss_functions import mask_class, whole_labels
 from .kernels.device import real_numbers
 
 __all__ = ["BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy",
@@ -186,7 +186,7 @@ class _Labels(LossFunction):
         values = super().call(y_true, y_pred)
         if ignored_class is None or self.reduction not in MEANS:
             return values
-        fraction = without_class(y_true, ignored_class)[1].mean()  # fraction of samples that count
+        fraction = mask_class(y_true, ignored_class)[1].mean()  # fraction of samples that count
         return values / (fraction + F.loss_functions.EPSILON)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:

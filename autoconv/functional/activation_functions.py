@@ -50,7 +50,7 @@ def softmax(x: TensorLike, axis: int | Sequence[int] = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along one or several axes, numerically stable for any x."""
     x = _floats(x)
     if isinstance(axis, Sequence):
-        return _along_several(activations.softmax, x, axis)
+        return _apply_to_axes(activations.softmax, x, axis)
     y = apply(activations.softmax, x, axis=axis)
     if axis in (-1, x.ndim - 1):
         y.logits = x
@@ -62,11 +62,11 @@ def log_softmax(x: TensorLike, axis: int | Sequence[int] = -1) -> Tensor:
     """log(softmax(x)) along one or several axes, numerically stable for any x."""
     x = _floats(x)
     if isinstance(axis, Sequence):
-        return _along_several(activations.log_softmax, x, axis)
+        return _apply_to_axes(activations.log_softmax, x, axis)
     return apply(activations.log_softmax, x, axis=axis)
 
 
-def _along_several(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
+def _apply_to_axes(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
     """Applies an op for one axis to several axes of x, which are moved to the end and merged."""
     axes = arith.normalize_axes(axis, x.ndim)
     order = (*(i for i in range(x.ndim) if i not in axes), *axes)

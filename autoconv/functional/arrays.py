@@ -15,7 +15,7 @@ from ..engine.errors import DeviceError
 from ..engine.tensor import Tensor, apply, pair, record_nodes
 from ..operators import arith, elementwise, select
 from ..operators.registry import Op
-from .layer_functions import TensorLike, _tensor, named
+from .layer_functions import TensorLike, _tensor, set_name
 
 __all__ = ["abs", "arccos", "arcsin", "arctan", "arctan2", "argmax", "cast", "clip", "concatenate",
            "cos", "cosh", "equal", "erf", "exp", "expand_dims", "expm1", "greater", "greater_equal",
@@ -157,29 +157,29 @@ def clip(x: TensorLike, x_min: TensorLike | None, x_max: TensorLike | None) -> T
     return x.clip(x_min, x_max)  # type: ignore[arg-type]
 
 
-def _of_each(name: str, op: Op, doc: str) -> Callable[[TensorLike], Tensor]:
+def _make_elementwise(name: str, op: Op, doc: str) -> Callable[[TensorLike], Tensor]:
     """Creates the function for an element-wise op."""
 
     def function(x: TensorLike) -> Tensor:
         return apply(op, _tensor(x))
 
-    return named(function, name, doc)
+    return set_name(function, name, doc)
 
 
-abs = _of_each("abs", select.abs, "|x|; its gradient at 0 is 0.")
-sqrt = _of_each("sqrt", arith.sqrt, "The square root; its gradient at 0 is infinite.")
-exp = _of_each("exp", arith.exp, "e to the power of x.")
-log = _of_each("log", arith.log, "The natural logarithm.")
-expm1 = _of_each("expm1", arith.expm1, "e to the power of x, minus 1; exact near 0, too.")
-log1p = _of_each("log1p", arith.log1p, "The natural logarithm of 1 + x; exact near 0, too.")
-erf = _of_each("erf", arith.erf, "The error function.")
-sin = _of_each("sin", elementwise.sin, "The sine.")
-cos = _of_each("cos", elementwise.cos, "The cosine.")
-arcsin = _of_each("arcsin", elementwise.arcsin, "The angle in -pi/2..pi/2 whose sine is x.")
-arccos = _of_each("arccos", elementwise.arccos, "The angle in 0..pi whose cosine is x.")
-arctan = _of_each("arctan", elementwise.arctan, "The angle in -pi/2..pi/2 whose tangent is x.")
-sinh = _of_each("sinh", elementwise.sinh, "The hyperbolic sine.")
-cosh = _of_each("cosh", elementwise.cosh, "The hyperbolic cosine.")
+abs = _make_elementwise("abs", select.abs, "|x|; its gradient at 0 is 0.")
+sqrt = _make_elementwise("sqrt", arith.sqrt, "The square root; its gradient at 0 is infinite.")
+exp = _make_elementwise("exp", arith.exp, "e to the power of x.")
+log = _make_elementwise("log", arith.log, "The natural logarithm.")
+expm1 = _make_elementwise("expm1", arith.expm1, "e to the power of x, minus 1; exact near 0, too.")
+log1p = _make_elementwise("log1p", arith.log1p, "The natural logarithm of 1 + x; exact near 0, too.")
+erf = _make_elementwise("erf", arith.erf, "The error function.")
+sin = _make_elementwise("sin", elementwise.sin, "The sine.")
+cos = _make_elementwise("cos", elementwise.cos, "The cosine.")
+arcsin = _make_elementwise("arcsin", elementwise.arcsin, "The angle in -pi/2..pi/2 whose sine is x.")
+arccos = _make_elementwise("arccos", elementwise.arccos, "The angle in 0..pi whose cosine is x.")
+arctan = _make_elementwise("arctan", elementwise.arctan, "The angle in -pi/2..pi/2 whose tangent is x.")
+sinh = _make_elementwise("sinh", elementwise.sinh, "The hyperbolic sine.")
+cosh = _make_elementwise("cosh", elementwise.cosh, "The hyperbolic cosine.")
 
 
 def tan(x: TensorLike) -> Tensor:
@@ -208,21 +208,21 @@ def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Te
     return apply(select.argmax, _tensor(x), axis=axis, keepdims=keepdims)
 
 
-def _compared(name: str, sign: str) -> Callable[[TensorLike, TensorLike], Tensor]:
+def _make_comparison(name: str, sign: str) -> Callable[[TensorLike, TensorLike], Tensor]:
     """Creates the function for a comparison, which has no gradient."""
 
     def function(x1: TensorLike, x2: TensorLike) -> Tensor:
         return FUNCTIONS[name](*_pair(x1, x2))
 
-    return broadcasting(named(function, name, f"Whether x1 {sign} x2, element by element, as booleans."))
+    return broadcasting(set_name(function, name, f"Whether x1 {sign} x2, element by element, as booleans."))
 
 
-equal = _compared("equal", "==")
-not_equal = _compared("not_equal", "!=")
-less = _compared("less", "<")
-less_equal = _compared("less_equal", "<=")
-greater = _compared("greater", ">")
-greater_equal = _compared("greater_equal", ">=")
+equal = _make_comparison("equal", "==")
+not_equal = _make_comparison("not_equal", "!=")
+less = _make_comparison("less", "<")
+less_equal = _make_comparison("less_equal", "<=")
+greater = _make_comparison("greater", ">")
+greater_equal = _make_comparison("greater_equal", ">=")
 
 
 def _pair(x1: TensorLike, x2: TensorLike) -> tuple[Tensor, Tensor]:

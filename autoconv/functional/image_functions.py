@@ -10,7 +10,7 @@ from ..arguments import names, shapes
 from ..engine.tensor import Tensor, apply, record_nodes, refuse_gradient
 from ..operators import image as ops
 from . import arrays
-from .layer_functions import TensorLike, _beside, _floats, _tensor
+from .layer_functions import TensorLike, _floats, _move_constant, _tensor
 
 __all__ = ["affine_transform", "resize"]
 
@@ -37,7 +37,7 @@ def affine_transform(images: TensorLike, transform: TensorLike, interpolation: s
     if isinstance(fill_value, bool) or not isinstance(fill_value, Real):
         raise ValueError(f"fill_value must be a number. Received: {fill_value!r}.")
     refuse_gradient("affine_transform", transform=transform)
-    t = _beside(transform, x, x.dtype) if isinstance(transform, Tensor) else x.device.constant(
+    t = _move_constant(transform, x, x.dtype) if isinstance(transform, Tensor) else x.device.constant(
         np.ascontiguousarray(transform, x.dtype))
     if t.shape not in ((8,), (1, 8), (count, 8)):
         raise ValueError("The transform must have shape (8,), or (N, 8) for N images. "
@@ -59,7 +59,7 @@ def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bili
     _, *old, _ = shapes.check_image(x.shape)
     if names.lookup("interpolation", interpolation, dict.fromkeys(RESIZE_INTERPOLATIONS, True)) and (
             interpolation not in ops.INTERPOLATIONS):
-        return _weighted(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
+        return _resample(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
     nearest = interpolation == "nearest"  # the later of two equally near pixels is used
     (down, first_row), (right, first_column) = (  # per axis: step, first position
         (before / after, 0.5 * before / after - 0.5 + (0.125 / after if nearest else 0.0))
@@ -68,7 +68,7 @@ def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bili
     return affine_transform(x, transform, interpolation, "nearest", size=size)
 
 
-def _weighted(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
+def _resample(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
     """Multiplies each image by rows (OH, H) and by the transpose of columns (OW, W)."""
     n, h, w, c = x.shape
     rows, columns = (x.device.constant(np.ascontiguousarray(weights, x.dtype)) for weights in (rows, columns))
@@ -115,13 +115,13 @@ def _size(size: Any) -> tuple[int, int]:
 # Functions for augmentation layers.
 
 
-def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, float] | None,
+def random_pairs(images: Tensor, first_range: tuple[float, float], second_range: tuple[float, float] | None,
                  key: Any, first: Any) -> Tensor:
     """Draws two numbers per image, (2, N), by `key` and the image's number from `first` on."""
     d = images.device.empty((2, images.shape[0]), images.dtype)
-    ranges = [float(end) for end in (*one, *(one if other is None else other))]
+    ranges = [float(end) for end in (*first_range, *(first_range if second_range is None else second_range))]
     place = [np.uint64(part) if isinstance(part, int) else part for part in (*key, first)]
-    images.device.kernels("image").draws(*ranges, int(other is not None), *place, d)
+    images.device.kernels("image").draws(*ranges, int(second_range is not None), *place, d)
     return Tensor(d, device=images.device)
 
 
@@ -129,7 +129,7 @@ def random_transform(images: Tensor, kind: str, pairs: TensorLike, interpolation
                      fill_mode: str, fill_value: float,
                      size: tuple[int, int] | None = None) -> Tensor:
     """Transforms each image by its pair of numbers (2, N). kind: a key of KINDS."""
-    d = _beside(pairs, images, images.dtype)
+    d = _move_constant(pairs, images, images.dtype)
     count, h, w, _ = shapes.check_image(images.shape)
     if d.shape != (2, count):
         raise ValueError(f"A transformation needs shape (2, N) for N images. Received: {d.shape} for {count} images.")

@@ -32,7 +32,7 @@ Function = TypeVar("Function", bound=Callable)
 TensorLike = Tensor | SymbolicTensor | np.ndarray | np.generic | float | Sequence[Any]
 
 
-def named(function: Function, name: str, doc: str) -> Function:
+def set_name(function: Function, name: str, doc: str) -> Function:
     """Sets the name and docstring of a function from a table."""
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
@@ -248,9 +248,9 @@ def _same_dtype(name: str, *values: TensorLike | None) -> list[Tensor]:
     return tensors  # type: ignore[return-value]
 
 
-def _kernel_shape(w: Tensor, wanted: str) -> tuple[int, ...]:
+def _kernel_shape(w: Tensor, expected: str) -> tuple[int, ...]:
     if w.ndim != 4:
-        raise ValueError(f"The kernel must have shape {wanted}. Received shape: {w.shape}.")
+        raise ValueError(f"The kernel must have shape {expected}. Received shape: {w.shape}.")
     return w.shape
 
 
@@ -271,7 +271,7 @@ def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None,
     return shapes.pool_window((h, w), pool_size, strides, padding)
 
 
-def _beside(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
+def _move_constant(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
     """Returns an array on the device of `like`. Raises TypeError if a gradient would be lost."""
     value = stack_all(value)
     if isinstance(value, Tensor) and needs_gradients(value):

@@ -14,7 +14,7 @@ import numpy as np
 from ..engine.tensor import Tensor, apply, record_nodes, refuse_gradient, stack_all
 from ..operators import arith, loss
 from . import activation_functions, arrays
-from .layer_functions import TensorLike, _beside, _same_dtype, _tensor
+from .layer_functions import TensorLike, _move_constant, _same_dtype, _tensor
 
 __all__ = ["binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy",
            "categorical_focal_crossentropy", "categorical_generalized_cross_entropy",
@@ -40,7 +40,7 @@ def categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "categorical_crossentropy", "softmax", axis)
     y_true, y_pred = _last(y_true, y_pred, axis)
     remedy = " For integer labels use sparse_categorical_crossentropy."
-    targets = _targets(_softer(y_true, label_smoothing, True), y_pred, "categorical_crossentropy", remedy)
+    targets = _targets(_smooth_targets(y_true, label_smoothing, True), y_pred, "categorical_crossentropy", remedy)
     _warn_of_one_class(y_pred, "categorical_crossentropy")
     if targets.requires_grad:
         logarithms = activation_functions.log_softmax(y_pred) if from_logits else arrays.log(_distribution(y_pred, -1))
@@ -55,11 +55,11 @@ def sparse_categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike,
     (N,). The loss of a sample with the label `ignore_class` is 0.
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "sparse_categorical_crossentropy", "softmax", axis)
-    y_pred = _to_the_end(y_pred, axis)
+    y_pred = _move_axis_last(y_pred, axis)
     if ignore_class is None:
         labels = _labels(y_true, y_pred)
         return apply(loss.sparse_categorical_crossentropy, y_pred, y_true=labels, from_logits=from_logits)
-    labels, counted = without_class(y_true, ignore_class)
+    labels, counted = mask_class(y_true, ignore_class)
     losses = sparse_categorical_crossentropy(labels, y_pred, from_logits)
     return arrays.where(counted.reshape(losses.shape), losses, 0.0)
 
@@ -71,7 +71,7 @@ def binary_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits: boo
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "binary_crossentropy", "sigmoid")
     y_true, y_pred = _last(y_true, y_pred, axis)
-    targets = _targets(_softer(y_true, label_smoothing), y_pred, "binary_crossentropy")
+    targets = _targets(_smooth_targets(y_true, label_smoothing), y_pred, "binary_crossentropy")
     if targets.requires_grad:
         if from_logits:
             return (activation_functions.softplus(y_pred) - targets * y_pred).mean(-1)
@@ -86,7 +86,7 @@ def binary_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike,
     """mean((1 - q)^gamma binary crossentropy), q the true class's probability. Class balancing:
     also times alpha for class 1, 1 - alpha for class 0. Lin et al., 2017.
     """
-    t, p = _pair(_softer(y_true, label_smoothing), y_pred, "binary_focal_crossentropy")
+    t, p = _pair(_smooth_targets(y_true, label_smoothing), y_pred, "binary_focal_crossentropy")
     p = activation_functions.sigmoid(p) if from_logits else p
     entropy = _entropy(t, p)
     losses = (1 - (t * p + (1 - t) * (1 - p))) ** gamma * entropy
@@ -99,7 +99,7 @@ def categorical_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike, alpha
                                    gamma: float = 2.0, from_logits: bool = False,
                                    label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
     """-sum(alpha (1 - p)^gamma t log p) over `axis`: easy samples count less. Lin et al., 2017."""
-    t, p = _pair(_softer(y_true, label_smoothing, True), y_pred, "categorical_focal_crossentropy")
+    t, p = _pair(_smooth_targets(y_true, label_smoothing, True), y_pred, "categorical_focal_crossentropy")
     _warn_of_one_class(p, "categorical_focal_crossentropy")
     p = activation_functions.softmax(p, axis) if from_logits else p
     p = _distribution(p, axis)
@@ -242,12 +242,13 @@ def unit_length(x: TensorLike, axis: int = -1) -> Tensor:
     return x * arrays.maximum((x * x).sum(axis, keepdims=True), EPSILON**2) ** -0.5
 
 
-def without_class(y_true: TensorLike, ignored: int) -> tuple[Any, Tensor]:
+def mask_class(y_true: TensorLike, ignored: int) -> tuple[Any, Tensor]:
     """Returns labels with `ignored` replaced by 0, and a mask of the labels that count."""
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor):
         counted = arrays.not_equal(y_true, ignored)
-        return Tensor(_beside(arrays.where(counted, y_true, 0), y_true, y_true.dtype), device=y_true.device), counted
+        labels = _move_constant(arrays.where(counted, y_true, 0), y_true, y_true.dtype)
+        return Tensor(labels, device=y_true.device), counted
     labels = np.asarray(y_true)
     return np.where(labels == ignored, 0, labels), _tensor(labels != ignored)
 
@@ -256,11 +257,11 @@ def _predictions(value: TensorLike, y_true: TensorLike | None = None) -> Tensor:
     """Returns predictions as a tensor of floats, like targets that require gradients."""
     y_pred = _tensor(value)
     if isinstance(y_true, Tensor) and y_true.requires_grad and not y_pred.requires_grad:
-        y_pred = Tensor(_beside(y_pred, y_true, y_true.dtype), device=y_true.device)
+        y_pred = Tensor(_move_constant(y_pred, y_true, y_true.dtype), device=y_true.device)
     if y_pred.ndim == 0:
         raise ValueError(f"y_pred must have at least one axis. Received shape: {y_pred.shape}.")
     if y_pred.dtype.kind != "f":  # a mean of integers would be truncated
-        y_pred = Tensor(_beside(y_pred, y_pred, np.float32), device=y_pred.device)
+        y_pred = Tensor(_move_constant(y_pred, y_pred, np.float32), device=y_pred.device)
     return y_pred
 
 
@@ -283,7 +284,7 @@ def _logits(y_true: TensorLike, value: TensorLike, from_logits: bool, name: str,
     return y_pred, from_logits
 
 
-def _to_the_end(x: Tensor, axis: int) -> Tensor:
+def _move_axis_last(x: Tensor, axis: int) -> Tensor:
     """Moves an axis of x to the end."""
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise ValueError(f"axis must be an integer. Received: {axis!r}.")
@@ -293,11 +294,11 @@ def _to_the_end(x: Tensor, axis: int) -> Tensor:
 
 def _last(y_true: TensorLike, y_pred: Tensor, axis: int) -> tuple[TensorLike, Tensor]:
     """Moves the class axis of both tensors to the end."""
-    moved = _to_the_end(y_pred, axis)
-    return (y_true if moved is y_pred else _to_the_end(_tensor(y_true), axis)), moved
+    moved = _move_axis_last(y_pred, axis)
+    return (y_true if moved is y_pred else _move_axis_last(_tensor(y_true), axis)), moved
 
 
-def _softer(y_true: TensorLike, smoothing: float, over_classes: bool = False) -> TensorLike:
+def _smooth_targets(y_true: TensorLike, smoothing: float, over_classes: bool = False) -> TensorLike:
     """Smooths targets towards 1/2, or towards 1/C."""
     if not smoothing:
         return y_true
@@ -324,7 +325,7 @@ def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") ->
     if isinstance(y_true, Tensor) and y_true.requires_grad:
         targets = _same_dtype(name, y_pred, y_true)[1]
     else:
-        targets = Tensor(_beside(y_true, y_pred, y_pred.dtype), device=y_pred.device)
+        targets = Tensor(_move_constant(y_true, y_pred, y_pred.dtype), device=y_pred.device)
     if y_pred.shape in ((*targets.shape, 1), targets.shape[:-1]) and targets.size == y_pred.size:
         targets = targets.reshape(y_pred.shape)
     if targets.shape != y_pred.shape:
@@ -338,7 +339,7 @@ def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
     y_true = stack_all(y_true)
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
-        labels = _beside(y_true, y_pred, np.int64)  # kernels return NaN for labels out of range
+        labels = _move_constant(y_true, y_pred, np.int64)  # kernels return NaN for labels out of range
     else:
         labels = np.asarray(y_true)
     if labels.shape == (*y_pred.shape[:-1], 1):

@@ -155,7 +155,7 @@ class GaussianNoise(_TrainingLayer):
         self.stddev = stddev
 
     def _transform(self, x: Tensor) -> Tensor:
-        return apply(noise.gaussian_noise, x, added=self.stddev, scaled=0.0, **self._draw(x)) if self.stddev else x
+        return apply(noise.gaussian_noise, x, stddev=self.stddev, rel_stddev=0.0, **self._draw(x)) if self.stddev else x
 
 
 class GaussianDropout(_TrainingLayer):
@@ -174,4 +174,4 @@ class GaussianDropout(_TrainingLayer):
 
     def _transform(self, x: Tensor) -> Tensor:
         stddev = sqrt(self.rate / (1 - self.rate))
-        return apply(noise.gaussian_noise, x, added=0.0, scaled=stddev, **self._draw(x)) if stddev else x
+        return apply(noise.gaussian_noise, x, stddev=0.0, rel_stddev=stddev, **self._draw(x)) if stddev else x

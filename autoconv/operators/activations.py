@@ -12,7 +12,7 @@ def relu(k, x):
 
     def backward(dy, needs):
         dx = gradient_buffer(k, needs[0], y.shape, y.dtype)
-        _passed(k, y, dy, dx)
+        _propagate_relu(k, y, dy, dx)
         return (dx,)
 
     return y, backward
@@ -28,7 +28,7 @@ def add_relu(k, a, b):
 
     def backward(dy, needs):
         dx = k.empty(y.shape, y.dtype)
-        _passed(k, y, dy, dx)
+        _propagate_relu(k, y, dy, dx)
         return tuple(None if need is False else dx for need in needs)
 
     return y, backward
@@ -39,7 +39,7 @@ def sigmoid(k, x):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
     y = k.empty(x.shape, x.dtype)
     _flat(k.sigmoid)(x, y)
-    return y, _of_the_result(k, y, _flat(k.sigmoid_grad))
+    return y, _backward_from_result(k, y, _flat(k.sigmoid_grad))
 
 
 @op(kernels="pointwise")
@@ -47,7 +47,7 @@ def tanh(k, x):
     """y = tanh(x); dx = dy (1 - y^2)."""
     y = k.empty(x.shape, x.dtype)
     _flat(k.tanh)(x, y)
-    return y, _of_the_result(k, y, _flat(k.tanh_grad))
+    return y, _backward_from_result(k, y, _flat(k.tanh_grad))
 
 
 @op(kernels="pointwise")
@@ -56,7 +56,7 @@ def softmax(k, x, axis=-1):
     (axis,) = normalize_axes(axis, x.ndim)
     y = k.empty(x.shape, x.dtype)
     k.softmax(x, axis, y)
-    return y, _of_the_result(k, y, k.softmax_grad, axis)
+    return y, _backward_from_result(k, y, k.softmax_grad, axis)
 
 
 @op(kernels="pointwise")
@@ -65,10 +65,10 @@ def log_softmax(k, x, axis=-1):
     (axis,) = normalize_axes(axis, x.ndim)
     y = k.empty(x.shape, x.dtype)
     k.log_softmax(x, axis, y)
-    return y, _of_the_result(k, y, k.log_softmax_grad, axis)
+    return y, _backward_from_result(k, y, k.log_softmax_grad, axis)
 
 
-def _passed(k, y, dy, dx):
+def _propagate_relu(k, y, dy, dx):
     """dx = dy where y > 0, otherwise 0; if dy is a pair of gradients, their sum is used."""
     if isinstance(dy, tuple):
         k.relu_grad_sum(y.reshape(-1), dy[0].reshape(-1), dy[1].reshape(-1), dx.reshape(-1))
@@ -81,7 +81,7 @@ def _flat(kernel):
     return lambda *arrays: kernel(*(array.reshape(-1) for array in arrays))
 
 
-def _of_the_result(k, y, gradient, *axis):
+def _backward_from_result(k, y, gradient, *axis):
     """Returns the backward function of an op whose gradient depends only on its result y and on dy."""
 
     def backward(dy, needs):

@@ -73,7 +73,7 @@ def power(k, x, exponent):
     """y = x ** exponent for a number; 0.5 is a square root, so that minus infinity gives NaN."""
     if not isinstance(exponent, Real):
         raise TypeError(f"The exponent must be a number. Received: {exponent!r}.")
-    x = x if isinstance(exponent, int) else as_floats(k, x)
+    x = x if isinstance(exponent, int) else to_floats(k, x)
     y = k.empty(x.shape, x.dtype)
     _raise(k, x, exponent, y)
 
@@ -106,7 +106,7 @@ def negative(k, x):
 @op(kernels="arith")
 def exp(k, x):
     """y = e ** x."""
-    x = as_floats(k, x)
+    x = to_floats(k, x)
     y = _map(k, k.exp, x)
     return y, lambda dy, needs: (_map(k, k.multiply, dy, y),)
 
@@ -114,7 +114,7 @@ def exp(k, x):
 @op(kernels="arith")
 def log(k, x):
     """y = ln x."""
-    x = as_floats(k, x)
+    x = to_floats(k, x)
     y = _map(k, k.log, x)
     return y, lambda dy, needs: (_map(k, k.divide, dy, x),)
 
@@ -172,7 +172,7 @@ def erf(k, x):
 @op(kernels="arith")
 def sqrt(k, x):
     """y = sqrt(x); dx = dy / (2 y), which is infinite at 0. For integers the result is float32."""
-    x = as_floats(k, x)
+    x = to_floats(k, x)
     y = _map(k, k.sqrt, x)
 
     def backward(dy, needs):
@@ -298,7 +298,7 @@ def sum(k, x, axis=None, keepdims=False):
     """y = the sum over `axis`: an integer, several integers, or None for all axes. Integers are
     summed as int64.
     """
-    kept, shape, axes = _reduced(x.shape, axis, keepdims)
+    kept, shape, axes = _reduced_shapes(x.shape, axis, keepdims)
     y = k.empty(kept, x.dtype if x.dtype.kind == "f" else np.int64)
     k.sum(x, axes, y)
 
@@ -315,7 +315,7 @@ def mean(k, x, axis=None, keepdims=False):
     """y = the mean over `axis`: an integer, several integers, or None for all axes. For integers
     the result is float32.
     """
-    kept, shape, axes = _reduced(x.shape, axis, keepdims)
+    kept, shape, axes = _reduced_shapes(x.shape, axis, keepdims)
     y = k.empty(kept, _float(x.dtype))
     count = y.dtype.type(x.size // y.size if y.size else 1)
     k.sum(x, axes, y, count)
@@ -334,7 +334,7 @@ def max(k, x, axis=None, keepdims=False):
     """y = the maximum over `axis`. The gradient goes to one element, the first maximum in C order.
     A NaN counts as the maximum.
     """
-    kept, shape, axes = _reduced(x.shape, axis, keepdims)
+    kept, shape, axes = _reduced_shapes(x.shape, axis, keepdims)
     others = tuple(i for i in range(x.ndim) if i not in axes)
     order = others + axes
     moved = _map(k, k.copy, x.transpose(order))  # the kept axes first, then the reduced ones
@@ -371,7 +371,7 @@ def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return axes
 
 
-def _reduced(shape: tuple, axis: Any, keepdims: bool) -> tuple[tuple, tuple, tuple]:
+def _reduced_shapes(shape: tuple, axis: Any, keepdims: bool) -> tuple[tuple, tuple, tuple]:
     """Returns the shape with 1 for reduced axes, the result's shape, and the axes in order."""
     axes = tuple(sorted(normalize_axes(axis, len(shape))))
     kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
@@ -383,7 +383,7 @@ def _float(dtype: np.dtype) -> np.dtype:
     return dtype if dtype.kind == "f" else np.dtype(np.float32)
 
 
-def as_floats(k: Any, x: Any) -> Any:
+def to_floats(k: Any, x: Any) -> Any:
     """Returns x itself if its dtype is floating-point, otherwise a float32 copy."""
     return x if x.dtype.kind == "f" else _floating(k, x)
 

@@ -19,11 +19,11 @@ def dropout(k, x, rate, key, first=0):
     seed, stream, first = (np.uint64(part) if isinstance(part, int) else part for part in (*key, first))
     rows = (len(x), -1) if x.ndim > 1 and x.size else (1, x.size)
 
-    def masked(a, out):
+    def apply_mask(a, out):
         k.dropout(a.reshape(rows), scale, threshold, seed, stream, first, out.reshape(rows))
         return out
 
     def backward(dy, needs):
-        return (masked(dy, gradient_buffer(k, needs[0], dy.shape, dy.dtype)),)
+        return (apply_mask(dy, gradient_buffer(k, needs[0], dy.shape, dy.dtype)),)
 
-    return masked(x, k.empty(x.shape, x.dtype)), backward
+    return apply_mask(x, k.empty(x.shape, x.dtype)), backward

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .arith import _map, _result, _sum_to, as_floats
+from .arith import _map, _result, _sum_to, to_floats
 from .registry import Op, gradient_buffer, op
 
 
-def _of_floats(name: str, formula: str, slope: Callable[[Any, Any, Any], None], divides: bool = False,
+def _make_float_op(name: str, formula: str, slope: Callable[[Any, Any, Any], None], divides: bool = False,
                negative: bool = False) -> Op:
     """Makes an op that computes y with the kernel `name`. `slope(k, x, dx)` writes dy/dx to dx;
     with `divides` it writes dx/dy instead, and with `negative` the negative of that. For integers
@@ -19,7 +19,7 @@ def _of_floats(name: str, formula: str, slope: Callable[[Any, Any, Any], None], 
     """
 
     def forward(k: Any, x: Any) -> tuple[Any, Callable]:
-        x = as_floats(k, x)
+        x = to_floats(k, x)
 
         def backward(dy: Any, needs: tuple) -> tuple:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
@@ -48,22 +48,22 @@ def _cosine_of_arcsine(k, x, dx):
     k.sqrt(dx, dx)
 
 
-sin = _of_floats("sin", "y = sin x; dx = dy cos x.", lambda k, x, dx: k.cos(x, dx))
-cos = _of_floats("cos", "y = cos x; dx = -dy sin x.", lambda k, x, dx: k.sin(x, dx), negative=True)
-sinh = _of_floats("sinh", "y = sinh x; dx = dy cosh x.", lambda k, x, dx: k.cosh(x, dx))
-cosh = _of_floats("cosh", "y = cosh x; dx = dy sinh x.", lambda k, x, dx: k.sinh(x, dx))
-arcsin = _of_floats("arcsin", "y = arcsin x; dx = dy / sqrt(1 - x^2).", _cosine_of_arcsine, divides=True)
-arccos = _of_floats("arccos", "y = arccos x; dx = -dy / sqrt(1 - x^2).", _cosine_of_arcsine, divides=True,
+sin = _make_float_op("sin", "y = sin x; dx = dy cos x.", lambda k, x, dx: k.cos(x, dx))
+cos = _make_float_op("cos", "y = cos x; dx = -dy sin x.", lambda k, x, dx: k.sin(x, dx), negative=True)
+sinh = _make_float_op("sinh", "y = sinh x; dx = dy cosh x.", lambda k, x, dx: k.cosh(x, dx))
+cosh = _make_float_op("cosh", "y = cosh x; dx = dy sinh x.", lambda k, x, dx: k.sinh(x, dx))
+arcsin = _make_float_op("arcsin", "y = arcsin x; dx = dy / sqrt(1 - x^2).", _cosine_of_arcsine, divides=True)
+arccos = _make_float_op("arccos", "y = arccos x; dx = -dy / sqrt(1 - x^2).", _cosine_of_arcsine, divides=True,
                     negative=True)
-arctan = _of_floats("arctan", "y = arctan x; dx = dy / (1 + x^2).", lambda k, x, dx: k.add(
+arctan = _make_float_op("arctan", "y = arctan x; dx = dy / (1 + x^2).", lambda k, x, dx: k.add(
     _map(k, k.multiply, x, x), x.dtype.type(1), dx), divides=True)
 
 
 @op(kernels="arith")
 def arctan2(k, a, b):
     """y = the angle of the point (b, a); da = dy b / (a^2 + b^2), db = -dy a / (a^2 + b^2)."""
-    a = as_floats(k, a)
-    b = as_floats(k, b)
+    a = to_floats(k, a)
+    b = to_floats(k, b)
     y = _result(k, a, b, "arctan2")
     k.arctan2(a, b, y)
 
@@ -80,12 +80,12 @@ def arctan2(k, a, b):
 
 
 @op(kernels="select")
-def raised(k, a, b):
+def power(k, a, b):
     """y = a ** b; da = dy b a^(b - 1), 0 where b is 0; db = dy y ln a, 0 where a is 0."""
     y = _result(k, a, b, "**")
     k.power(a, b, y)
 
-    def _where_zero(x, kept, slope, dy, need):
+    def _gradient_except_zero(x, kept, slope, dy, need):
         """Returns the gradient of `kept`: dy times the slope, but 0 where x is 0."""
         zero = k.zeros((), x.dtype)
         is_zero = k.empty(x.shape, np.bool_)
@@ -100,10 +100,10 @@ def raised(k, a, b):
             slope = k.empty(y.shape, y.dtype)
             k.power(a, _map(k, k.subtract, b, b.dtype.type(1)), slope)
             k.multiply(slope, b, slope)
-            da = _where_zero(b, a, slope, dy, needs[0])
+            da = _gradient_except_zero(b, a, slope, dy, needs[0])
         if needs[1] is not False:
             slope = _map(k, k.multiply, y, _map(k, k.log, a))
-            db = _where_zero(a, b, slope, dy, needs[1])
+            db = _gradient_except_zero(a, b, slope, dy, needs[1])
         return da, db
 
     return y, backward

@@ -14,7 +14,7 @@ def conv2d_relu_pool(k, x, w, b, window: Window):
     x (N,H,W,C), w (KH,KW,C,F), b (F,) or None; y (N,OH//2,OW//2,F). For the gradient, y is kept,
     and one byte per winner.
     """
-    y = _pooled(k, x, w, b, window)
+    y = _empty_pooled(k, x, w, b, window)
     winner = k.empty(y.shape, np.dtype(np.uint8))
     k.conv2d_relu_pool(x, w, b, y, winner, window)
 
@@ -31,12 +31,12 @@ def conv2d_relu_pool(k, x, w, b, window: Window):
 @conv2d_relu_pool.without_gradients
 def _infer(k, x, w, b, window: Window, scale=None):
     """Computes `conv2d_relu_pool` without gradients; `scale` (F,) multiplies w."""
-    y = _pooled(k, x, w, b, window)
+    y = _empty_pooled(k, x, w, b, window)
     k.conv2d_relu_pool(x, w, b, y, k.empty((0,), np.dtype(np.uint8)), window, scale)
     return y
 
 
-def _pooled(k, x, w, b, window: Window):
+def _empty_pooled(k, x, w, b, window: Window):
     """Returns a new array for the pooled result."""
     n, oh, ow, filters = window.convolved_shape(x.shape, w.shape, None if b is None else b.shape, w.shape[3])
     return k.empty((n, oh // 2, ow // 2, filters), x.dtype)

@@ -14,8 +14,8 @@ def categorical_crossentropy(k, y_pred, y_true, from_logits=False):
     of -inf marks an impossible class.
     """
     if from_logits:
-        return _per_sample(k, y_pred, y_true, k.categorical_logits, k.categorical_logits_grad)
-    return _per_sample(k, y_pred, y_true, k.categorical, k.categorical_grad)
+        return _sample_losses(k, y_pred, y_true, k.categorical_logits, k.categorical_logits_grad)
+    return _sample_losses(k, y_pred, y_true, k.categorical, k.categorical_grad)
 
 
 @op(kernels="loss")
@@ -30,23 +30,23 @@ def sparse_categorical_crossentropy(k, y_pred, y_true, from_logits=False):
 def binary_crossentropy(k, y_pred, y_true, from_logits=False):
     """-mean(t log p + (1 - t) log(1 - p)) over the last axis; probabilities are clipped to [1e-7, 1 - 1e-7]."""
     if from_logits:
-        return _per_sample(k, y_pred, y_true, k.binary_logits, k.binary_logits_grad)
-    return _per_sample(k, y_pred, y_true, k.binary, k.binary_grad)
+        return _sample_losses(k, y_pred, y_true, k.binary_logits, k.binary_logits_grad)
+    return _sample_losses(k, y_pred, y_true, k.binary, k.binary_grad)
 
 
 @op(kernels="loss")
 def mean_squared_error(k, y_pred, y_true):
     """mean((y - t)^2) over the last axis."""
-    return _per_sample(k, y_pred, y_true, k.squared_error, k.squared_error_grad)
+    return _sample_losses(k, y_pred, y_true, k.squared_error, k.squared_error_grad)
 
 
 @op(kernels="loss")
 def mean_absolute_error(k, y_pred, y_true):
     """mean(|y - t|) over the last axis."""
-    return _per_sample(k, y_pred, y_true, k.absolute, k.absolute_grad)
+    return _sample_losses(k, y_pred, y_true, k.absolute, k.absolute_grad)
 
 
-def _per_sample(k, x, t, forward, gradient):
+def _sample_losses(k, x, t, forward, gradient):
     """Runs a loss (...) of predictions and targets (..., C)."""
     loss = k.empty(x.shape[:-1], x.dtype)
     forward(t, x, loss)

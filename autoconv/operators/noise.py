@@ -6,8 +6,8 @@ from .registry import gradient_buffer, op
 
 
 @op(kernels="random")
-def gaussian_noise(k, x, added, scaled, key, first=0):
-    """y = x + (added + scaled x) n, with a standard normal number n for each element, drawn from
+def gaussian_noise(k, x, stddev, rel_stddev, key, first=0):
+    """y = x + (stddev + rel_stddev x) n, with a standard normal number n for each element, drawn from
     `key` = (seed, stream).
 
     `first` is the number of x's first sample (its first axis) in the batch: the noise of a sample
@@ -17,13 +17,13 @@ def gaussian_noise(k, x, added, scaled, key, first=0):
     seed, stream, first = (np.uint64(part) if isinstance(part, int) else part for part in (*key, first))
     rows = (len(x), -1) if x.ndim > 1 and x.size else (1, x.size)
 
-    def noisy(a, added, out):
-        k.gaussian_noise(a.reshape(rows), added, scaled, seed, stream, first, out.reshape(rows))
+    def add_noise(a, stddev, out):
+        k.gaussian_noise(a.reshape(rows), stddev, rel_stddev, seed, stream, first, out.reshape(rows))
         return out
 
     def backward(dy, needs):
-        if not scaled:
+        if not rel_stddev:
             return (dy,)
-        return (noisy(dy, 0.0, gradient_buffer(k, needs[0], dy.shape, dy.dtype)),)
+        return (add_noise(dy, 0.0, gradient_buffer(k, needs[0], dy.shape, dy.dtype)),)
 
-    return noisy(x, added, k.empty(x.shape, x.dtype)), backward
+    return add_noise(x, stddev, k.empty(x.shape, x.dtype)), backward

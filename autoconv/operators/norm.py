@@ -37,7 +37,7 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False,
         if relu and not training:
             dy = relu_gradient(k, y, dy)
         dy, masks = dy.reshape(-1, channels), relu and training  # (M, C)
-        dgamma, dbeta = (_room_for(k, need, mean) for need in needs[1:])
+        dgamma, dbeta = (_gradient_array(k, need, mean) for need in needs[1:])
         if training or needs[1] is not False or needs[2] is not False:
             k.parameter_grads(rows, dy, center, inverse, scale, shift, masks, parts, dgamma, dbeta)
         dx = None if needs[0] is False else gradient_buffer(k, needs[0], x.shape, x.dtype)
@@ -72,7 +72,7 @@ def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
     k.normalize_pool(x, center, scale, shift, y, peak, winner)
 
     def backward(dy, needs):
-        dgamma, dbeta = (_room_for(k, need, mean) for need in needs[1:])
+        dgamma, dbeta = (_gradient_array(k, need, mean) for need in needs[1:])
         winners = peak.reshape(-1, channels)
         gradients = dy.reshape(-1, channels)
         k.parameter_grads(winners, gradients, center, inverse, scale, shift, True, parts, dgamma, dbeta)
@@ -100,8 +100,8 @@ def batch_norm_add_relu(k, x, gamma, beta, other, mean, variance, epsilon):
 
     def backward(dy, needs):
         first, second = (a.reshape(-1, channels) for a in (dy if isinstance(dy, tuple) else (dy, dy)))
-        dgamma, dbeta = (_room_for(k, need, mean) for need in needs[1:3])
-        dother = _room_for(k, needs[3], x)
+        dgamma, dbeta = (_gradient_array(k, need, mean) for need in needs[1:3])
+        dother = _gradient_array(k, needs[3], x)
         passed = dother.reshape(-1, channels)
         k.parameter_grads_add(rows, y.reshape(-1, channels), first, second, isinstance(dy, tuple), center, inverse,
                               parts, passed, dgamma, dbeta)
@@ -142,6 +142,6 @@ def fold(k, w, b, gamma, beta, mean, variance, epsilon):
     return folded, shift
 
 
-def _room_for(k, need, like):
+def _gradient_array(k, need, like):
     """Returns an array for a gradient that dx needs even if the caller does not request it."""
     return gradient_buffer(k, True if need is False else need, like.shape, like.dtype)

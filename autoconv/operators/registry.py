@@ -56,7 +56,7 @@ class Op:
         self.flat = flat
         self.inference: Callable | None = None  # computes only y, and may skip work for gradients
         # devices, dtypes and shapes that it has run on, with gradients and without
-        self._prepared: set[tuple] = set()
+        self._prepared_keys: set[tuple] = set()
 
     def __call__(self, device: Device, *arrays: Any, **parameters: Any) -> tuple[Any, Callable]:
         return self.fn(self.prepared_kernels(device, arrays, parameters, True), *arrays, **parameters)
@@ -69,11 +69,11 @@ class Op:
         """
         k = device.kernels(self.kernels)
         key = (device, gradients, *((a.dtype, a.shape) for a in arrays if a is not None), *_hashable(parameters))
-        if key in self._prepared or isinstance(trace.current(), trace.DryRun):
+        if key in self._prepared_keys or isinstance(trace.current(), trace.DryRun):
             return k  # the code that started the dry run compiles them
-        if len(self._prepared) == KEPT:
-            self._prepared.clear()
-        self._prepared.add(key)
+        if len(self._prepared_keys) == KEPT:
+            self._prepared_keys.clear()
+        self._prepared_keys.add(key)
         dry = trace.DryRun()
         try:
             with dry.record():

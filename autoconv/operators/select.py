@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .arith import _broadcast, _float, _map, _reduced, _result, _result_dtype, _sum_to
+from .arith import _broadcast, _float, _map, _reduced_shapes, _result, _result_dtype, _sum_to
 from .registry import gradient_buffer, op
 
 
@@ -21,7 +21,7 @@ def maximum(k, a, b):
     """
     y = _result(k, a, b, "maximum")
     k.maximum(a, b, y)
-    return y, _to_one_of(k, a, b, y.shape, lambda first: k.less_equal(b, a, first))
+    return y, _split_backward(k, a, b, y.shape, lambda first: k.less_equal(b, a, first))
 
 
 @op(kernels="select")
@@ -31,7 +31,7 @@ def minimum(k, a, b):
     """
     y = _result(k, a, b, "minimum")
     k.minimum(a, b, y)
-    return y, _to_one_of(k, a, b, y.shape, lambda first: k.less_equal(a, b, first))
+    return y, _split_backward(k, a, b, y.shape, lambda first: k.less_equal(a, b, first))
 
 
 @op(kernels="select")
@@ -83,25 +83,25 @@ def clip(k, x, x_min=None, x_max=None):
 @op(kernels="select", flat=True)
 def equal(k, a, b):
     """y = a == b, element-wise."""
-    return _compared(k, k.equal, a, b, "==")
+    return _compare(k, k.equal, a, b, "==")
 
 
 @op(kernels="select", flat=True)
 def not_equal(k, a, b):
     """y = a != b, element-wise."""
-    return _compared(k, k.not_equal, a, b, "!=")
+    return _compare(k, k.not_equal, a, b, "!=")
 
 
 @op(kernels="select", flat=True)
 def less(k, a, b):
     """y = a < b, element-wise."""
-    return _compared(k, k.less, a, b, "<")
+    return _compare(k, k.less, a, b, "<")
 
 
 @op(kernels="select", flat=True)
 def less_equal(k, a, b):
     """y = a <= b, element-wise."""
-    return _compared(k, k.less_equal, a, b, "<=")
+    return _compare(k, k.less_equal, a, b, "<=")
 
 
 @op(kernels="arith", flat=True)
@@ -109,7 +109,7 @@ def argmax(k, x, axis=None, keepdims=False):
     """y = the index of the maximum along `axis`, by default among all elements in C order. On a tie
     it is the first one; a NaN counts as the maximum.
     """
-    kept, shape, axes = _reduced(x.shape, axis, keepdims)
+    kept, shape, axes = _reduced_shapes(x.shape, axis, keepdims)
     moved = _map(k, k.copy, x.transpose((*(i for i in range(x.ndim) if i not in axes), *axes)))
     rows = math.prod(kept)
     columns = math.prod(x.shape[i] for i in axes)
@@ -121,7 +121,7 @@ def argmax(k, x, axis=None, keepdims=False):
     return index.reshape(shape), None
 
 
-def _to_one_of(k: Any, a: Any, b: Any, shape: tuple[int, ...], choose: Any) -> Any:
+def _split_backward(k: Any, a: Any, b: Any, shape: tuple[int, ...], choose: Any) -> Any:
     """Returns the backward function of an op whose elements come from a or from b. `choose(first)`
     writes which of them come from a.
     """
@@ -140,19 +140,19 @@ def _split_by(k: Any, a: Any, b: Any, condition: Any) -> Any:
     """
 
     def backward(dy, needs):
-        return tuple(_sum_to(k, _masked(k, condition, kept, dy), side, need) if need is not False else None
+        return tuple(_sum_to(k, _mask(k, condition, kept, dy), side, need) if need is not False else None
                      for side, kept, need in ((a, True, needs[0]), (b, False, needs[1])))
 
     return backward
 
 
-def _masked(k: Any, condition: Any, kept: bool, dy: Any) -> Any:
+def _mask(k: Any, condition: Any, kept: bool, dy: Any) -> Any:
     out = k.empty(dy.shape, dy.dtype)
     k.mask(condition, kept, dy, out)
     return out
 
 
-def _compared(k: Any, kernel: Any, a: Any, b: Any, sign: str) -> tuple[Any, None]:
+def _compare(k: Any, kernel: Any, a: Any, b: Any, sign: str) -> tuple[Any, None]:
     y = k.empty(_broadcast(a.shape, b.shape, sign), np.bool_)
     kernel(a, b, y)
     return y, None

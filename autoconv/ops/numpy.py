@@ -14,7 +14,7 @@ from ..engine.tensor import Tensor, refuse_gradient, tensor
 from ..functional import arrays, tanh  # noqa: F401 (tanh is in __all__)
 from ..functional.arrays import *  # noqa: F403
 from ..functional.arrays import argmax, concatenate, equal, less, not_equal, sqrt, where
-from ..functional.layer_functions import TensorLike, named
+from ..functional.layer_functions import TensorLike, set_name
 from ..kernels import trace
 from ..operators.arith import normalize_axes
 from . import arranging, core, products
@@ -54,7 +54,7 @@ def _make_binary(name: str, operation: Callable[[Any, Any], Tensor],
     def function(x1: TensorLike, x2: TensorLike) -> Tensor:
         return operation(_convert_first(x1, x2), x2)
 
-    return broadcasting(named(function, name, doc))
+    return broadcasting(set_name(function, name, doc))
 
 
 add = _make_binary("add", operator.add, "x1 + x2, element by element; shapes broadcast.")
