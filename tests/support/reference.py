@@ -392,14 +392,14 @@ def dropout(x, rate, seed):
     return y
 
 
-def gaussian_noise(x, added, scaled, key, first):
+def gaussian_noise(x, stddev, rel_stddev, key, first):
     """Item j of sample n gets the normal number below which one lies with the probability (its word + 1/2) / 2^32."""
     (seed, stream), y = key, np.empty_like(x)
     for n in range(len(x)):
         for j, v in enumerate(x[n].flat):
             word = philox((j // 4, n + first, stream, 0), (seed % 2**32, seed >> 32))[j % 4]
             normal = statistics.NormalDist().inv_cdf((word + 0.5) / 2**32)
-            y[n].flat[j] = v + (added + scaled * v if scaled else added) * normal
+            y[n].flat[j] = v + (stddev + rel_stddev * v if rel_stddev else stddev) * normal
     return y
 
 
