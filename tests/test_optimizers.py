@@ -296,7 +296,7 @@ def test_defaults_are_keras_s():
     (lambda: optim.RMSprop(epsilon=-1), "epsilon"),
     (lambda: optim.SGD(clipnorm=-1), "clipnorm"),
     (lambda: schedules.ExponentialDecay(0.1, 0, 0.9), "decay_steps"),
-    (lambda: schedules.PiecewiseConstantDecay([1, 2], [1.0]), "one value more"),
+    (lambda: schedules.PiecewiseConstantDecay([1, 2], [1.0]), "one more value"),
 ])
 def test_arguments_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):

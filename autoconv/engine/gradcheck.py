@@ -37,8 +37,8 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
     analytic = sum(_dot(v, 0 if g is None else g) for v, g in zip(directions, gradients))
     numeric = (_shift(f, tensors, directions, eps, weights) - _shift(f, tensors, directions, -eps, weights)) / (2 * eps)
     if not abs(analytic - numeric) <= tolerance * max(1.0, abs(analytic), abs(numeric)):
-        raise GradientMismatch(f"Along a random direction, the derivative is {analytic:.10g}, and finite differences "
-                               f"{numeric:.10g} (tolerance {tolerance:g}).")
+        raise GradientMismatch(f"Along a random direction, backward() gives the derivative {analytic:.10g}, and "
+                               f"finite differences {numeric:.10g} (tolerance {tolerance:g}).")
 
 
 def _shift(f: Callable[..., Tensor], tensors: tuple, directions: list[np.ndarray], step: float, weights: Any) -> float:

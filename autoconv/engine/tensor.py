@@ -392,7 +392,7 @@ FUNCTIONS.update({
     "greater": broadcasting(lambda x1, x2: FUNCTIONS["less"](x2, x1)),
     "greater_equal": broadcasting(lambda x1, x2: FUNCTIONS["less_equal"](x2, x1)),
     "power": broadcasting(lambda x1, x2: apply(arith.power, x1, exponent=x2) if isinstance(x2, Real)
-                          else apply(elementwise.power, *pair(x1, x2))),
+                          else apply(elementwise.tensor_power, *pair(x1, x2))),
     "matmul": _make_binary(arith.matmul),
     **{name: partial(apply, op) for name, op in {
         "negative": arith.negative, "absolute": select.abs, "exp": arith.exp, "log": arith.log, "sqrt": arith.sqrt,

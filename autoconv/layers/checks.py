@@ -118,7 +118,8 @@ def axes(value: Any, name: str) -> int | list[int]:
 def positive(value: Any, name: str) -> int:
     """Checks for an int of at least 1."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive integer. Received: "
+        raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive value, and an "
+                         f"integer. Received: "
                          f"{value!r}.")
     return int(value)
 
@@ -165,7 +166,8 @@ def known_channels(layer: "Layer", input_shape: Shape) -> int:
                          f"axis={axis} received: {input_shape}.")
     if rank < 2 or input_shape[axis] is None:
         label = "last axis" if axis == -1 else f"axis {axis}"
-        raise ValueError(f"Layer {layer.name!r} must know the size of its input's {label}. Received: {input_shape}.")
+        raise ValueError(f"Layer {layer.name!r} needs an input with a known size of its {label}. Received: "
+                         f"{input_shape}.")
     channels = int(input_shape[axis] or 0)
     if channels < 1:
         raise ValueError(f"Layer {layer.name!r} needs at least one channel to compute from. Received: {input_shape}.")

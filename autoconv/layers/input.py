@@ -43,7 +43,7 @@ class InputLayer(Layer):
         super().__init__(name=name, dtype=None if is_integer else dtype, **kwargs)
         if shape is None:
             raise ValueError("You must pass a `shape` argument: a tuple such as (28, 28, 1), without the batch.")
-        self.shape = tuple(None if n is None else checks.positive(n, "Each size in shape")
+        self.shape = tuple(None if n is None else checks.positive(n, "shape")
                            for n in sample_shape(shape, "shape"))
         self.batch_size = None if batch_size is None else checks.positive(batch_size, "batch_size")
         self.given_input_shape = (self.batch_size, *self.shape)

@@ -80,7 +80,7 @@ def arctan2(k, a, b):
 
 
 @op(kernels="select")
-def power(k, a, b):
+def tensor_power(k, a, b):
     """y = a ** b; da = dy b a^(b - 1), 0 where b is 0; db = dy y ln a, 0 where a is 0."""
     y = _result(k, a, b, "**")
     k.power(a, b, y)

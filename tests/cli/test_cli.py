@@ -202,7 +202,7 @@ class TestTrain:
         assert sorted(p.name for p in (tmp_path / "run").iterdir()) == RUN
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "letter.txt").write_text("dear")
-        assert "other things" in autoconv_("train", "digits", "--out", tmp_path / "other", code=1)
+        assert "other files" in autoconv_("train", "digits", "--out", tmp_path / "other", code=1)
         assert [p.name for p in (tmp_path / "other").iterdir()] == ["letter.txt"]
 
     def test_a_run_whose_replacement_was_cut_off_is_the_new_one(self, trained, tmp_path):
@@ -397,7 +397,7 @@ class TestPredict:
         printed = autoconv_("predict", tmp_path / f"own{suffix}", tmp_path / "some.npy")
         assert printed == autoconv_("predict", trained / "run", tmp_path / "some.npy")
         net.save_weights(tmp_path / "own.weights.h5")
-        assert "holds no model" in autoconv_("predict", tmp_path / "own.weights.h5", tmp_path / "some.npy", code=1)
+        assert "contains no model" in autoconv_("predict", tmp_path / "own.weights.h5", tmp_path / "some.npy", code=1)
         assert "There is no model file" in autoconv_("predict", tmp_path / "no.keras", tmp_path / "some.npy", code=1)
 
     def test_logits_become_probabilities(self, digits, tmp_path):

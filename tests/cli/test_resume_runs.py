@@ -180,7 +180,7 @@ def test_of_two_processes_at_once_one_trains_and_has_its_states(times, tmp_path)
             time.sleep(0.01)
         (seed, first), (_, second) = sorted(both.items(), key=lambda item: item[1].poll() is not None)
         assert second.returncode == 1
-        assert "Another process trains in" in second.communicate()[1]
+        assert "Another process is training in" in second.communicate()[1]
         while first.poll() is None and not checkpoint.files(run / "checkpoints"):
             time.sleep(0.01)
         first.terminate()
@@ -269,7 +269,7 @@ def test_options_that_need_a_run(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoints").write_text("")
     for more in ((), ("--resume",)):
-        assert "keeps its states in a folder checkpoints/. Received:" in autoconv_(
+        assert "saves its checkpoints in a folder checkpoints/. Received:" in autoconv_(
             "train", "digits", "--out", tmp_path / "run", *more, code=1)
 
 
@@ -328,7 +328,7 @@ def test_other_data_are_refused(tmp_path):
     line = ("train", "mnist", "--data-dir", tmp_path, "--out", tmp_path / "run", "--resume", "--epochs")
     autoconv_(*line, "1")
     write(2)
-    assert "The data are not those" in autoconv_(*line, "2", code=1)
+    assert "The data differ from the data" in autoconv_(*line, "2", code=1)
 
 
 def test_a_damaged_state_is_said_and_the_one_before_is_used(whole, tmp_path):

@@ -110,7 +110,7 @@ def test_digits_need_no_network_nor_pooch():
 
 def test_the_data_folder_is_found_in_a_wheel_and_in_a_checkout(monkeypatch, tmp_path):
     monkeypatch.setattr(known_sets, "__file__", str(tmp_path / "autoconv" / "datasets" / "known_sets.py"))
-    with pytest.raises(DatasetNotFound, match=r"neither .*_data nor .*datasets holds registry\.json"):
+    with pytest.raises(DatasetNotFound, match=r"neither .*_data nor .*datasets contains registry\.json"):
         known_sets.data_folder()
     checkout, wheel = tmp_path / "datasets", tmp_path / "autoconv" / "datasets" / "_data"
     for folder in (checkout, wheel):

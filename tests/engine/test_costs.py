@@ -81,7 +81,7 @@ class TestCounting:
 
     def test_open_sizes_must_be_told(self):
         net = models.Sequential([layers.Input((None, None, 1)), layers.Conv2D(2, 3), layers.GlobalMaxPooling2D()])
-        with pytest.raises(ValueError, match="pass input_shape"):
+        with pytest.raises(ValueError, match="Pass input_shape"):
             net.profile()
         assert net.profile(measure=False, input_shape=(10, 12, 1)).rows[0].output_shape == (8, 10, 2)
         with pytest.raises(ValueError, match=r"Received shape \(1, 10, 12, 3\)"):

@@ -99,7 +99,7 @@ def test_an_image_too_small_for_the_pooling_is_refused_as_without_fusion():
 
 def test_a_wrong_input_is_refused_by_the_layers_name():
     model = lecture_net()
-    with pytest.raises(ValueError, match=r"wants inputs of shape \(None, 28, 28, 1\)"):
+    with pytest.raises(ValueError, match=r"needs inputs of shape \(None, 28, 28, 1\)"):
         model(np.zeros((2, 784), "float32"))
 
 

@@ -206,7 +206,7 @@ def test_what_cannot_be_exported_is_named():
     model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
     with pytest.raises(ValueError, match="opset must be one of 17, 18"):
         formats.to_onnx(model, opset=9)
-    with pytest.raises(ValueError, match="An ONNX file holds a graph"):
+    with pytest.raises(ValueError, match="An ONNX file contains a graph"):
         formats.to_onnx(models.Sequential([layers.Dense(2)]))
 
 
@@ -345,7 +345,7 @@ def test_errors_say_what_is_wrong():
 
     for name, wanted in {
             "unknown op": "The op 'Mystery' of node 'Mystery_0' is not supported. Supported: Abs, Add",
-            "weights elsewhere": "must hold its weights itself",
+            "weights elsewhere": "must contain its weights",
             "wrong size": "byte count must match its shape and dtype",
             "a cycle": "uses 'y', which is not defined", "channels": r"Node 'Conv_0' \(Conv\) cannot run: .*channels",
             "If": "If", "an old opset": "The opset must be one of 7", "empty": "not an ONNX file"}.items():

@@ -102,7 +102,7 @@ def test_no_program_is_run_for_a_file_whose_name_lies(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:Image size .* decompression bomb")  # Pillow's own
 @pytest.mark.parametrize(("name", "trap", "said"), [
-    ("model", "units", "for which the file holds too few numbers"),
+    ("model", "units", "more numbers than the file contains"),
     ("model", "20000 layers", "it has more than 8,000 layers"),
     ("picture .png", "13,000 x 13,000", "must have at least one byte per 100 pixels. Received: 169 million in"),
     ("idx gzipped", "2 GB", r"may unpack to [\d,]+ bytes at most; found 2,147,483,648"),

@@ -61,7 +61,7 @@ def steps(model):
             target = np.ones((4, *model.output_shape[1:]), np.float32)
             return [np.asarray(model.train_on_batch(X[i:i + 4], target)).tolist() for i in range(3)]
     except ValueError as error:
-        assert "make a new optimizer" in str(error)  # noqa: PT017
+        assert "Create a new optimizer" in str(error)  # noqa: PT017
         return None
 
 

@@ -638,5 +638,5 @@ def test_a_config_that_names_what_is_not_there_is_refused(change):
 
 @pytest.mark.parametrize("value", [{}, None, "1", 1j, [None]])
 def test_arithmetic_with_what_is_no_number_is_refused_when_it_is_written_down(value):
-    with pytest.raises(TypeError, match="needs numbers as other operands"):
+    with pytest.raises(TypeError, match="symbolic tensor must be a number, an array or a tensor"):
         layers.Input((3,)) + value

@@ -151,7 +151,7 @@ def test_layers_are_checked_as_they_are_added():
     model = models.Sequential([layers.Input((4, 4, 1)), layers.Conv2D(2, 3)])
     with pytest.raises(ValueError, match="must fit into the padded image"):
         model.add(layers.Conv2D(2, 3))
-    with pytest.raises(ValueError, match="wants images"):
+    with pytest.raises(ValueError, match="needs images"):
         models.Sequential([layers.Input((784,)), layers.Conv2D(2, 3)])
     with pytest.raises(ValueError, match="different names"):
         model.add(layers.Flatten(name=model.layers[0].name))
@@ -285,7 +285,7 @@ def test_the_lecture_net_says_which_shape_it_wants(shape, remedy):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is compared below)
         model(np.zeros(shape, np.uint8))
     assert str(caught.value) == (
-        f"Model 'lecture' wants inputs of shape (None, 28, 28, 1). Received shape {shape}." + (remedy and " " + remedy)
+        f"Model 'lecture' needs inputs of shape (None, 28, 28, 1). Received shape {shape}." + (remedy and " " + remedy)
     )
 
 
@@ -315,7 +315,7 @@ def test_the_advice_for_images_of_another_layout_keeps_their_pixels(images, give
 def test_a_layer_that_was_built_for_other_channels_advises_the_transpose():
     layer = layers.Conv2D(4, 3)
     layer(np.zeros((2, 32, 32, 3), "float32"))
-    with pytest.raises(ValueError, match=r"built for the first\. Transpose it: x\.transpose\(0, 2, 3, 1\)\."):
+    with pytest.raises(ValueError, match=r"built for the expected value\. Transpose it: x\.transpose\(0, 2, 3, 1\)\."):
         layer(np.zeros((2, 3, 32, 32), "float32"))
 
 

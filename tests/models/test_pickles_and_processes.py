@@ -100,7 +100,7 @@ def child():
         try:
             ac.set_num_threads(2)
         except ValueError as error:
-            assert "forked from one in which kernels had run" in str(error)
+            assert "forked from a process in which kernels had run" in str(error)
     return bits(model)
 
 for _ in range(5):

@@ -573,7 +573,7 @@ class TestSmallThings:
         with pytest.raises(ValueError, match=r"\(2, 5, 5, 1\)"):
             model(np.ones((2, 5, 5, 1), "float32"))
         given = ac.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(2, 3)])
-        with pytest.raises(ValueError, match="wants inputs of shape"):
+        with pytest.raises(ValueError, match="needs inputs of shape"):
             given(np.ones((2, 6, 6, 1), "float32"))
 
     def test_batches_of_other_sizes(self):

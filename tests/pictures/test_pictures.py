@@ -124,7 +124,7 @@ class TestFiles:
         np.save(tmp_path / "two.npy", np.zeros((2, 9, 8, 3)))
         with pytest.raises(ValueError, match=r"must contain one picture.*two\.npy has 2"):
             pictures.activations(net, tmp_path / "two.npy")
-        with pytest.raises(ValueError, match="the model's input is"):
+        with pytest.raises(ValueError, match="the model's input has the shape"):
             pictures.activations(models.Sequential([layers.Input((3,)), layers.Dense(2)]), "x.png")
 
 

@@ -273,7 +273,7 @@ ARITHMETIC = [
     *(Case(f.__name__, f, reference.itemwise(getattr(np, f.__name__)), ((3, 7),), low=-0.9, high=0.9)
       for f in (F.sin, F.cos, F.sinh, F.cosh, F.arcsin, F.arccos, F.arctan)),
     *two_sided("arctan2", F.arctan2, loops=np.arctan2),
-    *two_sided("raised", operator.pow, low=0.2),
+    *two_sided("tensor_power", operator.pow, low=0.2),
     *two_sided("mod", operator.mod, low=0.3),
     Case("cast", lambda x: apply(elementwise.cast, x, dtype=x.dtype), lambda x: x, ((2, 3),)),
     Case("log", lambda x: x.log(), reference.itemwise(np.log), ((2, 3),), low=0.1),

@@ -177,5 +177,5 @@ def test_labels_in_a_list_and_losses_that_give_no_number():
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.fit(X, list(LABELS), class_weight={0: 1, 1: 2, 2: 3}, verbose=0)
     model.compile("sgd", losses.MeanSquaredError(reduction="none"))
-    with pytest.raises(ValueError, match="no number to train by"):
+    with pytest.raises(ValueError, match="one number per batch"):
         model.fit(X, Y, verbose=0)
