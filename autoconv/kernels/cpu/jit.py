@@ -106,7 +106,7 @@ class CpuKernel(Kernel):
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
             self._dispatcher.disable_compile(False)
             self._dispatcher.compile(types)
-            self._dispatcher.disable_compile()  # no compilation for other argument types
+            self._dispatcher.disable_compile()  # raises TypeError for other argument types
         return self._dispatcher.overloads[types].entry_point  # bypasses Numba's dispatcher
 
     def _file(self, types: Any) -> Path | None:

@@ -6,7 +6,7 @@ longer if other programs are running. Many kernels of a small net take less time
 
 from llvmlite import ir
 
-WRAPPER, LAUNCH = "parallel.gufunc.wrapper", "numba_parallel_for"  # Numba's names
+WRAPPER, LAUNCH = "parallel.gufunc.wrapper", "numba_parallel_for"  # names in generated code
 
 
 def add_serial_branch(module: ir.Module, grain: int) -> None:

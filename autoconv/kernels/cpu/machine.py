@@ -39,7 +39,7 @@ def describe() -> dict[str, Any]:
     from . import jit, simd
 
     name, features = jit.target()
-    cache_state = caching.state(jit.cache_folder())  # before `_threading_layer` runs a kernel
+    cache_state = caching.state(jit.cache_folder())  # read before `_threading_layer` runs a kernel
     return {
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,

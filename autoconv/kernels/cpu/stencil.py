@@ -19,7 +19,7 @@ from .jit import inline, kernel
 
 PIXELS = 6  # adjacent pixels of a row whose sums are in registers at a time
 EDGE = 4  # vectors of channels at a time for border pixels, each of which has its own taps
-CACHE_LINE = 16  # elements of float32
+CACHE_LINE = 16  # number of float32 elements in a cache line
 
 
 @inline

@@ -40,7 +40,7 @@ def evenness(tasks: int) -> float:
     distributed as evenly as possible.
     """
     threads = get_num_threads()
-    return tasks / (threads * -(-tasks // threads)) if tasks else 1.0  # an empty batch
+    return tasks / (threads * -(-tasks // threads)) if tasks else 1.0  # 1.0 for an empty batch
 
 
 def pieces(tasks: int, most: int) -> int:

@@ -26,22 +26,22 @@ from .simd import INDEX, _Flat, _load, _multiply_add
 
 # Factors of each matrix, from right to left, keyed by the number of rows of a register tile.
 _A, _B = 3 / 4, 3 / 2
-_P, _Q = _A**2, _B**2  # a pair of points +-a shares the even and the odd terms
+_P, _Q = _A**2, _B**2  # the points a and -a share their even and odd terms
 _F, _H = 2 * _P * (_P - _Q), 2 * _Q * (_Q - _P)
-PATCH = {  # B'
+PATCH = {  # B', which transforms patches
     4: (((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),),
     16: (((_P * _Q, 0, -_P - _Q, 0, 1, 0), (0, 0, -_Q, 0, 1, 0), (0, -_Q, 0, 1, 0, 0),
           (0, 0, -_P, 0, 1, 0), (0, -_P, 0, 1, 0, 0), (0, _P * _Q, 0, -_P - _Q, 0, 1)),
          ((1, 0, 0, 0, 0, 0), (0, 1, _A, 0, 0, 0), (0, 1, -_A, 0, 0, 0),
           (0, 0, 0, 1, _B, 0), (0, 0, 0, 1, -_B, 0), (0, 0, 0, 0, 0, 1))),
 }
-KERNEL = {  # G
+KERNEL = {  # G, which transforms kernels
     4: (((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),),
     16: (((1, 0, 0), (1, 0, _P), (0, 1, 0), (1, 0, _Q), (0, 0, 1)),
          ((1 / _P / _Q, 0, 0, 0, 0), (0, 1 / _F, _A / _F, 0, 0), (0, 1 / _F, -_A / _F, 0, 0),
           (0, 0, _B / _H, 1 / _H, 0), (0, 0, -_B / _H, 1 / _H, 0), (0, 0, 0, 0, 1))),
 }
-OUTPUT = {  # A'
+OUTPUT = {  # A', which transforms sums of products to outputs
     4: (((1, 1, 1, 0), (0, 1, -1, -1)),),
     16: (((1, 0, 0, 0, 0, 0), (0, 1, 1, 0, 0, 0), (0, 1, -1, 0, 0, 0), (0, 0, 0, 1, 1, 0), (0, 0, 0, 1, -1, 0),
           (0, 0, 0, 0, 0, 1)),

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from .simd import INDEX, _fence_loads, _Flat, _load, _multiply_add, _splat
 
-TAPS = 3  # taps that `add_neighbours` adds
+TAPS = 3  # number of adjacent taps that `add_neighbours` adds
 
 
 @intrinsic
