@@ -1,5 +1,6 @@
-"""Computes arithmetic, reductions and copies with NumPy: compiled loops would be no faster, because
-memory bandwidth is the limit. Large additions, and sums as in global pooling, use all threads.
+"""Computes arithmetic, reductions and copies, mostly with NumPy, because memory bandwidth is the
+limit and compiled loops would be no faster. Compiled kernels on all threads add large arrays,
+compute erf, and compute sums that keep the last axis, as in global pooling.
 """
 
 import math
@@ -18,11 +19,11 @@ from .simd import lanes
 
 Array = np.ndarray
 FEW = 1 << 14  # elements that one thread sums in the time that a second thread needs to start
-LARGE = 1 << 20  # elements that exceed a core's caches: two cores read memory faster than one
+LARGE = 1 << 20  # elements that do not fit in a core's caches; two cores read these faster than one
 
 
 def _wrap_ufunc(ufunc: Callable) -> Callable[..., None]:
-    """Wraps a NumPy function as a kernel that writes to its last argument."""
+    """Wraps a NumPy ufunc as a kernel whose last argument is the output array."""
 
     @record_calls
     def compute(*arrays: Array) -> None:
@@ -52,7 +53,7 @@ def add(a: Array, b: Array, out: Array) -> None:
 
 
 def _is_plain(a: Any) -> bool:
-    """Returns whether compiled kernels accept `a`: a C-contiguous float32 or float64 array."""
+    """Returns whether `a` is a C-contiguous float32 or float64 array, as kernels require."""
     return isinstance(a, np.ndarray) and a.dtype.char in "fd" and a.flags.c_contiguous
 
 
@@ -67,7 +68,7 @@ def _erf(a, out):
 
 
 def erf(a: Array, out: Array) -> None:
-    """out = erf(a), element by element, of C-contiguous arrays; NumPy has no erf."""
+    """out = erf(a), element-wise, for C-contiguous arrays. NumPy has no erf."""
     _erf(a.reshape(-1), out.reshape(-1))
 
 
@@ -111,8 +112,8 @@ def _sum_by_numpy(a: Array, axes: tuple[int, ...], out: Array, divisor: float) -
 
 
 def sum(a: Array, axes: tuple[int, ...], out: Array, divisor: float = 1) -> None:
-    """out = the sums of `a` over `axes`, divided by `divisor`; `out` keeps these axes with
-    length 1. The order of the additions is NumPy's, the same in every run.
+    """out = the sums of `a` over `axes`, divided by `divisor`. `out` keeps these axes with length
+    1. The additions have NumPy's order, which is the same in every run.
     """
     is_inner = len(axes) > 0 and axes == tuple(range(axes[0], axes[-1] + 1)) and prod(a.shape[axes[-1] + 1 :]) > 1
     if is_inner and a.size and _is_plain(a) and _is_plain(out) and a.dtype == out.dtype:
@@ -125,7 +126,7 @@ def sum(a: Array, axes: tuple[int, ...], out: Array, divisor: float = 1) -> None
 
 @record_calls
 def row_max(a: Array, index: Array, out: Array) -> None:
-    """Writes each row's first maximum of `a` (rows, m) and its index; NaN counts as the maximum."""
+    """out = the maximum of each row of a (rows, m), index = its first position; NaN is maximal."""
     np.argmax(a, axis=1, out=index)
     out[...] = a[np.arange(len(a)), index]
 
@@ -145,7 +146,7 @@ def index_get(x: Array, index: Any, out: Array) -> None:
 
 @record_calls
 def index_add(dy: Array, index: Any, dx: Array) -> None:
-    """dx = 0, then dx[index] += dy in scan order; an element indexed twice receives both terms."""
+    """dx = 0, then dx[index] += dy in C order; an element indexed twice receives both terms."""
     dx[...] = 0
     np.add.at(dx, index, dy)
 

@@ -1,8 +1,8 @@
-"""Measures the peak speed of this machine: multiply-adds from registers, and copying memory. These
-are ceilings for the other kernels.
+"""Measures this machine's peak speed in multiply-adds from registers and in copying memory. These
+two speeds are upper limits for all other kernels.
 
-They are measured with the same compiler, vectors and threads as the kernels. So the fraction of its
-ceiling that a kernel reaches describes the kernel, not the machine.
+The measurements use the same compiler, vectors and threads as the other kernels. So the fraction of
+the peak speed that a kernel reaches describes the kernel, not the machine.
 """
 
 from numba import prange
@@ -16,7 +16,7 @@ M, N = simd.TILE
 
 @intrinsic
 def multiply_add_all(typingctx, acc, x):
-    """acc = acc * x[0] + x[1] for every vector of the tile: M*N independent multiply-adds, no memory."""
+    """acc = acc * x[0] + x[1] for each vector of the tile, as M*N independent multiply-adds."""
 
     def codegen(context, builder, signature, args):
         total, flat = args[0], simd._Flat(context, builder, signature.args[1], args[1])
@@ -32,8 +32,8 @@ def multiply_add_all(typingctx, acc, x):
 
 @kernel("(T[::1], T[:,::1], T[:,::1], int64)", parallel=True)
 def multiply_add(x, start, y, rounds):
-    """For each row of `start` and `y`, on all threads: `rounds` multiply-adds for each element of a
-    full tile.
+    """Loads a full tile from each row of `start`, runs `rounds` multiply-adds on each element of
+    the tile, and stores the tile in the same row of `y`. The rows are distributed over all threads.
     """
     for task in prange(start.shape[0]):
         acc = simd.zeros(x, M, N)
@@ -53,5 +53,5 @@ def copy(x, y):
 
 
 def items(dtype) -> int:
-    """Returns how many numbers of this dtype a full tile holds."""
+    """Returns the number of elements of this dtype in a full tile."""
     return M * N * simd.lanes(dtype)

@@ -1,8 +1,8 @@
-"""Compiles kernels into the disk cache as a separate process: `python -m
+"""Compiles kernels into the disk cache in a separate process, which is started as `python -m
 autoconv.kernels.cpu.compiling`.
 
-The process reads names such as `conv._forward:float32` from its input, one per line, and answers
-each name once that kernel is compiled.
+The process reads lines such as `conv._forward:float32` from standard input. It writes each line to
+standard output once that kernel is compiled.
 """
 
 import gc
@@ -14,16 +14,16 @@ from llvmlite import binding
 
 from ..kernel import find_kernels
 
-# kernels compiled between two garbage collections; each collection takes as long as a small kernel
+# kernels per garbage collection; a collection takes as long as compiling a small kernel
 SHARE = 12
 
-# highlighting of errors that Numba drops during its search
+# turns off highlighting in error messages, most of which Numba discards while it infers types
 os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 
 
 def main() -> None:
     gc.disable()
-    # otherwise Numba notifies listeners, of which there are none, of each LLVM call
+    # stops Numba from registering a callback for every LLVM call; it would notify no listeners
     binding.ffi.register_lock_callback = lambda *_: None
     importlib.import_module(f"{__package__}.jit").make_ready()
     gc.freeze()  # imported objects are never garbage

@@ -6,15 +6,15 @@ from numba.extending import intrinsic
 
 from . import simd
 
-# AVX-512 has an instruction for this; elsewhere each lane is stored separately
+# AVX-512 has a compress instruction; for other targets, each lane is stored separately
 COMPRESSES = simd.VECTOR_BYTES == 64
 
 
 @intrinsic
 def append_nonzero(typingctx, value, values, places, i, first, step):
     """values[i:] = the nonzero elements of the row `value`, which is one vector; places[i:] (int32)
-    = first + step * lane for each. Returns their number. Up to one vector's length after them is
-    overwritten.
+    = first + step * lane for each of them. Returns the number of nonzero elements. May also
+    overwrite up to one vector of elements after them.
     """
     write = _compress if COMPRESSES else _store_lanes
 

@@ -1,16 +1,16 @@
-"""2-D convolution on the CPU: forward, input gradient, weight gradient.
+"""2-D convolution on the CPU: forward pass, input gradient and weight gradient.
 
 A convolution is a matrix product whose left matrix is never stored. Row p of that matrix is the
-window of output pixel p. Its first element is at `pixels[p]` of the flat input, and element q of
-every window is `taps[q]` further on:
+window of output pixel p. The window's first element is at `pixels[p]` of the flat input, and its
+element q is at `pixels[p] + taps[q]`:
 
     y[p, f]  = b[f] + sum over q of  x[pixels[p] + taps[q]] * w[q, f]
     dw[q, f] =        sum over p of  x[pixels[p] + taps[q]] * dy[p, f]
     dx[pixels[p] + taps[q]]     +=   sum over f of  dy[p, f] * w[q, f]
 
-products.py has the loops. Strides and dilation only change these tables. With padding, a chunk of
-samples is processed in a scratch buffer with a border of zeros. No sum is split among threads, and
-each has a fixed order, so results are bit-for-bit equal for any number of threads.
+products.py contains the loops. Strides and dilation only change the tables `pixels` and `taps`.
+With padding, a chunk of samples is processed in a scratch buffer with a border of zeros. The order
+of each sum depends on shapes only, so results are bit-for-bit equal for any number of threads.
 """
 
 from functools import lru_cache
@@ -56,21 +56,21 @@ CHUNK_PIXELS = 96  # minimum number of output pixels in a chunk, so that few til
 
 
 class Plan(NamedTuple):
-    """The tables for a convolution over images of one size, computed once per size."""
+    """The offset tables of a convolution over images of one size, computed once per size."""
 
-    samples: int  # samples in a chunk
-    pixels: np.ndarray  # offset of each output pixel's window in a chunk
-    taps: np.ndarray  # offset of each element q = (kh, kw, c) of a window from its first
-    points: np.ndarray  # offset of each (kh, kw) from the first
-    runs: np.ndarray  # the taps as stretches of consecutive elements: the offset of each stretch
-    run_length: int  # the length of these stretches
-    # rows and columns of an image with its border, and the image's position in it
+    samples: int  # number of samples in a chunk
+    pixels: np.ndarray  # offset of each output pixel's window in the chunk
+    taps: np.ndarray  # offset of a window's element q = (kh, kw, c) from its first element
+    points: np.ndarray  # offset of kernel position (kh, kw) from the window's first element
+    runs: np.ndarray  # the taps as runs of consecutive elements: the offset of each run's start
+    run_length: int  # number of elements in a run
+    # rows and columns of an image with its border; the image's first row and column within them
     border: tuple[int, int, int, int]
 
 
 @lru_cache(maxsize=256)
 def plan(n: int, h: int, w: int, channels: int, group_channels: int, window: Window) -> Plan:
-    """Returns the plan for n images (h, w, channels)."""
+    """Returns the plan for a batch of n images (h, w, channels)."""
     oh, ow = window.output_size(h, w)
     high, wide = h + window.top + window.bottom, w + window.left + window.right
     samples = max(1, min(n, -(-CHUNK_PIXELS // (oh * ow))))
@@ -91,7 +91,7 @@ def plan(n: int, h: int, w: int, channels: int, group_channels: int, window: Win
 
 
 def _grid(counts: tuple[int, ...], steps: tuple[int, ...]) -> np.ndarray:
-    """Returns the offsets of all index tuples below `counts`, in C order."""
+    """Returns the sum of index * step for every tuple of indices below `counts`, in C order."""
     return sum(np.ix_(*(np.arange(c, dtype=np.int64) * s for c, s in zip(counts, steps)))).ravel()
 
 
@@ -102,8 +102,8 @@ def has_border(x, border):
 
 @allocating
 def read_chunk(x, first, count, border):
-    """Returns the flat array that a chunk is read from, and where the chunk starts in it: x itself,
-    or a scratch buffer that includes the border.
+    """Returns a flat array with `count` samples of x and the index where they start in it. The
+    array is x itself or, if images have a border, a scratch copy that includes the border.
     """
     _, h, w, c = x.shape
     if not has_border(x, border):
@@ -118,8 +118,9 @@ def read_chunk(x, first, count, border):
 
 @allocating
 def open_chunk(dx, first, count, border):
-    """Returns the flat array in which a chunk of dx is summed up, and where the chunk starts in it:
-    dx itself, or a scratch buffer that includes the border. The array is uninitialised.
+    """Returns a flat array in which to sum up `count` samples of dx, and the index where they start
+    in it. This is dx itself or, if images have a border, an uninitialised scratch buffer that
+    includes it.
     """
     size = border[0] * border[1] * dx.shape[3]
     if has_border(dx, border):
@@ -129,7 +130,7 @@ def open_chunk(dx, first, count, border):
 
 @inline
 def close_chunk(dx, first, count, border, target):
-    """Copies a chunk of dx from the scratch buffer to dx, if a scratch buffer was used."""
+    """Copies `count` samples of dx from the scratch buffer `target` to dx, if a buffer was used."""
     _, h, w, c = dx.shape
     high, wide, top, left = border
     if has_border(dx, border):
@@ -140,8 +141,8 @@ def close_chunk(dx, first, count, border, target):
 
 
 def count_pieces(n: int, samples: int, pixels: int, w: np.ndarray, filters: int, pool_size: int = 1) -> int:
-    """Returns the number of pieces that each chunk of `pixels` pixels is split into; `pool_size`
-    pixels make one result.
+    """Returns the number of pieces into which each chunk of `pixels` pixels is split. `pool_size`
+    is the number of pixels per result: 4 with 2x2 pooling, otherwise 1.
     """
     lanes = simd.lanes(w.dtype)
     if n <= samples and pixels * (w.size // filters) * -(-filters // lanes) * lanes <= tasks.SMALL:
@@ -169,9 +170,9 @@ def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, borde
 
 @allocating
 def _order_pixels(pixels, rows, columns, filters, column_major):
-    """Returns the offsets of the output pixels of `rows` rows in dy, and the pixels of dx that they
-    reach: row by row or, if `column_major`, column by column, so that consecutive pixels are in
-    different rows.
+    """Returns the offset in dy of each output pixel of `rows` rows, and the offset of its window in
+    dx. The pixels are in row-major order or, if `column_major`, in column-major order, so that
+    consecutive pixels are in different rows.
     """
     sources, targets = np.empty(rows * columns, np.int64), pixels
     if column_major:
@@ -188,9 +189,10 @@ def _order_pixels(pixels, rows, columns, filters, column_major):
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
         " UniTuple(int64, 4))", parallel=True)
 def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, border):
-    """dx = b, plus every output pixel's contribution to a run of elements at each of the points: a
-    pixel's channels, or those of a row of taps. Rows of taps of adjacent pixels overlap, so tiles
-    then proceed down the columns. wt (points, F/groups, run).
+    """dx = b plus the contribution of every output pixel. At each of the `points`, a pixel
+    contributes to a run of elements: the channels of one pixel, or those of a row of taps. Rows of
+    taps of adjacent pixels overlap, so tiles then take pixels in column-major order. wt (points,
+    F/groups, run).
     """
     n, _, _, c = dx.shape
     (_, oh, ow, filters), map_size = dy.shape, dy.shape[1] * dy.shape[2]
@@ -215,8 +217,8 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4),"
         " int64)", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, border, pieces):
-    """dw (parts, items*F) and db (parts, F) = partial sums over shares of the samples; each part is
-    split into pieces of its elements.
+    """Writes partial sums of dw to `partial` (parts, items*F) and of db to `partial_b` (parts, F),
+    each over a fraction of the samples. A partial sum of dw is split into pieces by its elements.
     """
     (n, _, _, c), parts = x.shape, partial.shape[0]
     map_size, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
@@ -240,19 +242,20 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
 
 
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
-    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`.
-    `scale` (F,) multiplies w. With `addend` of y's shape, the result is max(y + addend, 0).
+    """y (N,OH,OW,F) = the convolution of x (N,H,W,C) with w (KH,KW,C/groups,F), plus b (F,) unless
+    b is None. With `relu`, y = max(y, 0). `scale` (F,) multiplies w. With `addend` of y's shape, y
+    = max(y + addend, 0).
     """
     _conv2d(x, w, b, y, window, groups, relu, scale, addend, side=2)
 
 
 def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
-    """Computes `conv2d` for calls that need no gradient, with larger tiles if they are faster."""
+    """Computes `conv2d` for calls that need no gradient, with larger Winograd tiles if faster."""
     _conv2d(x, w, b, y, window, groups, relu, scale, addend, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
 
 
 def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, addend, side: int) -> None:
-    """Computes `conv2d`; `side` is the side of the tiles for Winograd's products of squares."""
+    """Computes `conv2d`. `side`, 2 or 4, is the side of Winograd's tiles, for Way.SQUARES only."""
     c, f = x.shape[3], y.shape[3]
     way = ways.forward(c, f, y.shape[1:3], window, groups, x.dtype, side)
     if addend is not None and way is not Way.ROWS:
@@ -273,8 +276,8 @@ def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, addend, 
 
 
 def _gather(way: Way, x, w, scale, b, y, window: Window, group_channels: int, groups: int, relu: bool = False) -> None:
-    """Computes `conv2d` by the loops around the tile or, with few filters, by those of
-    few_filters.py.
+    """Computes `conv2d` with `gathered_product` of products.py or, if there are few filters, with
+    the loops of few_filters.py.
     """
     if way is Way.FEW:
         few_filters.conv2d(x, w.reshape(-1), b, y, window, relu, scale)
@@ -285,8 +288,8 @@ def _gather(way: Way, x, w, scale, b, y, window: Window, group_channels: int, gr
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,F). The transposed convolution uses this function too, with a
-    bias b (C,).
+    """Computes the input gradient dx (N,H,W,C) from dy (N,OH,OW,F). Transposed convolutions call
+    this function too, with a bias b (C,).
     """
     c, f, results, pixels = dx.shape[3], dy.shape[3], dy.shape[1:3], dx.shape[1:3]
     way = ways.input_gradient(c, f, pixels, results, window, groups, dx.dtype)
@@ -306,8 +309,8 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
 
 
 def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:
-    """dx = `conv2d_input_grad` where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before
-    the ReLU that computed x.
+    """dx = the result of `conv2d_input_grad` where x (N,H,W,C) is above 0, and 0 elsewhere. If a
+    ReLU computed x, this is the gradient with respect to the ReLU's input.
     """
     conv2d_input_grad(dy, w, dx, window, groups)
     pointwise.relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
@@ -327,7 +330,7 @@ def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:
 
 @kernel("(T[:,::1], T[:,::1])", parallel=True)
 def _row_sums(rows, partial):
-    """partial (parts, F) = partial sums of rows (M, F), each over its share of the rows."""
+    """partial (parts, F) = partial sums of rows (M, F), each over a fraction of the rows."""
     (count, columns), parts = rows.shape, partial.shape[0]
     for part in prange(parts):
         first, stop = count * part // parts, count * (part + 1) // parts
@@ -344,8 +347,8 @@ def channel_sums(dy, db) -> None:
 
 
 def swap_axes(w, groups: int = 1, reverse: bool = False) -> np.ndarray:
-    """Returns w (B, C/groups, F) as a flat (B, F/groups, C): for each filter within a group, the
-    channels of all groups are adjacent. With `reverse`, the order along B is reversed.
+    """Transposes w (B, C/groups, F) to (B, F/groups, C), as a flat array. For each filter of a
+    group, the channels of all groups are adjacent. With `reverse`, the order along B is reversed.
     """
     if groups > 1:
         taps, group_c, filters = w.shape
@@ -359,7 +362,7 @@ def swap_axes(w, groups: int = 1, reverse: bool = False) -> np.ndarray:
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
-    """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
+    """Computes dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
     c, f = x.shape[3], dy.shape[3]
     way = ways.weight_gradient(c, f, dy.shape[1:3], window, groups, x.dtype)
     if way is Way.FIRST:

@@ -1,7 +1,7 @@
-"""The dense layer on the CPU: forward, input gradient, weight gradient.
+"""The dense layer on the CPU: forward pass, input gradient and weight gradient.
 
-Each is a matrix product on the register tile (products.py). Each task computes its own block of the
-result, so no sum crosses threads, and results are bit-for-bit equal for any number of threads.
+Each of the three is a matrix product on the register tile (products.py). A task computes one block
+of the result with complete sums, so results are bit-for-bit equal for any number of threads.
 """
 
 import numpy as np
@@ -17,23 +17,23 @@ from .products import ONE_RUN, add_rows, bias, gathered_outer, gathered_product,
 from .stencil import prefetch
 
 M, N = simd.TILE
-ROWS = 2 * simd.NARROW[0]  # rows of the result in one task, unless the weights are LARGE
-# elements of the weights above which they outgrow a core's cache, so that a task has as many rows
-# as possible
+ROWS = 2 * simd.NARROW[0]  # rows of the result per task, unless weights have LARGE elements or more
+# weights with at least this many elements do not fit in a core's cache, so each task then has as
+# many rows as possible
 LARGE = 1 << 18
-# weights that one thread reads, for a single row of x, in the time that a second thread needs to
-# start
+# number of weights that one thread reads, for a single row of x, in the time that a second thread
+# needs to start
 FEW = 1 << 16
-# vectors of columns at a time for a single row of x, and rows of w that are prefetched
+# for a single row of x: vectors of columns per pass, and number of rows of w to prefetch ahead
 LONG, AHEAD = 4 * N, 4
-# elements of the inner sum that are processed at a time, so that a panel of the weights stays in
-# the cache
+# number of terms of the inner sum that are processed at a time, so that a panel of the weights
+# stays in the cache
 DEPTH = 512
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
 def _multiply(x, w, b, y, starts, zero, rows, relu):
-    """y (N,F) = x (N,C) @ w (C,F) + b, in tasks of `rows` rows and one wide tile's columns."""
+    """y (N,F) = x (N,C) @ w (C,F) + b. A task has `rows` rows and the columns of one wide tile."""
     n, c = x.shape
     filters = w.shape[1]
     columns = simd.width(simd.zeros(x, M, N))
@@ -46,7 +46,7 @@ def _multiply(x, w, b, y, starts, zero, rows, relu):
 
 @inline
 def _block(x, c, first, count, starts, zero, w, b, y, filters, f, end, relu):
-    """Computes the columns f:end of `count` rows of y, from `first` on."""
+    """Computes columns f to `end` of `count` rows of y, from row `first` on."""
     for k in range(0, c, DEPTH):
         gathered_product(x, first * c + k, starts, count, zero, min(DEPTH, c - k), w, k * filters, b[:0], b, y,
                          first * filters, filters, f, end, k == 0, relu and k + DEPTH >= c)
@@ -63,8 +63,9 @@ def _multiply_row(x, w, b, y, zero, columns, relu):
 
 @inline
 def _row(x, w, b, y, zero, filters, f, end, relu):
-    """y[f:end] = x @ w[:, f:end] + b[f:end] for a single row x. Reading w dominates the time, and
-    is fastest in long pieces of its rows: as many columns at a time as there are registers.
+    """y[f:end] = x @ w[:, f:end] + b[f:end] for a single row x. Reading w takes most of the time.
+    It is fastest in long stretches of a row, so as many columns are computed at a time as registers
+    hold.
     """
     long, row = simd.zeros(x, 1, LONG), simd.zeros(x, 1, N)
     src, columns = simd.steps(0, 0, 1, row), simd.width(long)
@@ -100,7 +101,7 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
 
 
 def dense(x, w, b, y, relu: bool = False) -> None:
-    """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None; max(y, 0) with `relu`."""
+    """y (N,F) = x (N,C) @ w (C,F) + b (F,); b may be None. With `relu`, y = max(y, 0)."""
     (n, c), filters, tile = x.shape, w.shape[1], width(w.dtype)
     if n == 1:
         threads = get_num_threads() if w.size > FEW else 1
@@ -120,8 +121,7 @@ def _large_rows(n: int, filters: int, dtype: np.dtype) -> int:
 
 
 def dense_input_grad(dy, w, dx) -> None:
-    """dx (N,C) = dy (N,F) @ w (C,F).T. Either w is transposed, or dy and dx if these are smaller.
-    """
+    """dx (N,C) = dy (N,F) @ w (C,F).T. Transposes w if F <= N, otherwise dy and dx."""
     (n, filters), c = dy.shape, w.shape[0]
     if n == 1:
         dense(w, dy.reshape(filters, 1), None, dx.reshape(c, 1))
@@ -137,8 +137,8 @@ def dense_input_grad(dy, w, dx) -> None:
 
 
 def dense_masked_input_grad(dy, w, x, dx) -> None:
-    """dx (N,C) = dy @ w.T where x (N,C) is above 0, and 0 elsewhere: the gradient before the ReLU
-    that computed x.
+    """dx (N,C) = dy @ w.T where x (N,C) is above 0, and 0 elsewhere. If a ReLU computed x, this is
+    the gradient with respect to the ReLU's input.
     """
     dense_input_grad(dy, w, dx)
     pointwise.relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))

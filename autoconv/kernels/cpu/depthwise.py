@@ -3,9 +3,9 @@
 y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i,
 j, c, m]
 
-The forward pass and the input gradient are stencils (stencil.py). The weight gradient keeps the
-sums of nine taps in registers while it visits the pixels that these taps read. If there are several
-kernels per channel, each channel is copied as many times.
+The forward pass and the input gradient use the loops of stencil.py. The weight gradient keeps the
+sums of nine taps in registers while it visits the pixels that these taps read. If channels have
+several kernels, each channel is copied once per kernel.
 """
 
 from functools import lru_cache
@@ -24,15 +24,15 @@ from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradien
 from .products import add_parts, add_rows, bias
 from .stencil import backward_axis, clip_window, forward_axis, stencil
 
-M, N = simd.NARROW  # taps, and vectors of channels, that are summed at a time
-STRIP = 4096  # elements of dy at a time: with the matching elements of x, they stay in the L1 cache
+M, N = simd.NARROW  # number of taps, and of vectors of channels, that are summed at a time
+STRIP = 4096  # elements of dy per pass; they and the matching elements of x stay in the L1 cache
 
 
 @lru_cache(maxsize=256)
 def _regions(x_shape: tuple[int, ...], oh: int, ow: int, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Divides the output pixels into rectangles whose pixels all read the same taps: (first row,
-    end, first column, end, first tap, end) each. Also returns the taps' offsets in x, relative to
-    the pixel that tap (0, 0) reads, and in dw.
+    """Divides the output pixels into rectangles whose pixels all read the same taps. Returns (first
+    row, end, first column, end, first tap, end) of each rectangle, the taps' offsets in x, relative
+    to the pixel that tap (0, 0) reads, and the taps' offsets in dw.
     """
     _, h, w, c = x_shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
@@ -43,14 +43,14 @@ def _regions(x_shape: tuple[int, ...], oh: int, ow: int, window: Window) -> tupl
         rectangles.append((p, p_end, q, q_end, len(x_taps), len(x_taps) + len(taps)))
         x_taps += [(i * dh * w + j * dw) * c for i, j in taps]
         w_taps += [(i * kw + j) * c for i, j in taps]
-    # largest first: the edges then find their pixels in the cache
+    # largest rectangle first, so that the rectangles at the edges find their pixels in the cache
     rectangles.sort(key=lambda r: (r[0] - r[1]) * (r[3] - r[2]))
     return np.array(rectangles, np.int64).reshape(-1, 6), np.array(x_taps, np.int64), np.array(w_taps, np.int64)
 
 
 def _runs(outputs: int, stride: int, pad: int, size: int, dilation: int, n: int) -> list[tuple[int, int, int, int]]:
-    """Divides an axis' outputs into stretches (first, end) whose windows have the same taps (low,
-    end) inside the image.
+    """Divides the outputs along an axis into stretches whose windows have the same taps inside the
+    image. Returns (first output, end, first tap, end) of each stretch.
     """
     taps = [clip_window.py_func(o, stride, pad, size, dilation, n)[1:] for o in range(outputs)]
     stretches, first = [], 0
@@ -64,7 +64,9 @@ def _runs(outputs: int, stride: int, pad: int, size: int, dilation: int, n: int)
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[:,::1], int64[::1], int64[::1],"
         " UniTuple(int64, 10))", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, rectangles, x_taps, w_taps, window):
-    """dw (parts, KH*KW*C) and db (parts, C) = partial sums, each over its share of the samples."""
+    """Writes partial sums of dw to `partial` (parts, KH*KW*C) and of db to `partial_b` (parts, C),
+    each over a fraction of the samples.
+    """
     (n, h, wide, channels), parts = x.shape, partial.shape[0]
     _, oh, ow, _ = dy.shape
     kh, _, sh, sw, dh, _, top, _, left, _ = window
@@ -102,12 +104,12 @@ def _weight_gradient(x, dy, partial, partial_b, rectangles, x_taps, w_taps, wind
 @inline
 def _outer(tile, x, src, k, x_steps, dy, j, dy_steps, size, dw, dst, total, columns, ahead):
     """dw[dst[t] + total + ...] += the sum over `size` (rows, columns) pixels of x[src[t] + k + ...]
-    * dy[j + ...]. Meanwhile, prefetches x and dy `ahead` elements further on.
+    * dy[j + ...]. Also prefetches the elements of x and dy that are `ahead` further on.
     """
     acc = simd.load(tile, dw, dst, total, columns)
     for p in range(size[0]):
         x_start, dy_start = k + p * x_steps[0], j + p * dy_steps[0]
-        if columns == simd.width(tile):  # a loop without masks
+        if columns == simd.width(tile):  # this call needs no masks
             acc = _row(acc, x, src, x_start, x_steps[1], dy, dy_start, dy_steps[1], size[1], simd.width(tile), ahead)
         else:
             acc = _row(acc, x, src, x_start, x_steps[1], dy, dy_start, dy_steps[1], size[1], columns, ahead)
@@ -128,14 +130,16 @@ def _row(acc, x, src, k, x_step, dy, j, dy_step, count, columns, ahead):
 
 
 def depthwise_conv2d(x, w, b, y, window: Window, relu: bool = False) -> None:
-    """y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None; max(y, 0) with `relu`."""
+    """Computes y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,), which may be None.
+    With `relu`, y = max(y, 0).
+    """
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     stencil(_repeat(x, w.shape[3]), w.reshape(kh, kw, -1, 1), bias(b, y.dtype, y.shape[3]), y,
             forward_axis(kh, sh, dh, top, y.shape[1]), forward_axis(kw, sw, dw, left, y.shape[2]), 1, relu)
 
 
 def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,C*M)."""
+    """Computes dx (N,H,W,C) from dy (N,OH,OW,C*M) and w (KH,KW,C,M)."""
     (kh, kw, sh, sw, dh, dw, top, _, left, _), multiplier = window, w.shape[3]
     wide = dx if multiplier == 1 else np.empty((*dx.shape[:3], dy.shape[3]), dx.dtype)
     stencil(dy, w.reshape(kh, kw, -1, 1), bias(None, dx.dtype, dy.shape[3]), wide,
@@ -145,7 +149,7 @@ def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
 
 
 def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
-    """dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
+    """Computes dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
     wide = _repeat(x, dw.shape[3])
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)
     partial = np.empty((parts, dw.size), x.dtype)
@@ -156,9 +160,7 @@ def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
 
 
 def _repeat(x, times: int) -> np.ndarray:
-    """Repeats each channel of x (N,H,W,C) `times` times, to match the weights of several kernels
-    per channel.
-    """
+    """Repeats each channel of x (N,H,W,C) `times` times, once for each of its kernels."""
     if times == 1:
         return x
     wide = np.empty((*x.shape, times), x.dtype)

@@ -1,5 +1,5 @@
-"""sigmoid and tanh of one number, as polynomials without branches, so that LLVM vectorizes the
-loops that contain them.
+"""Computes sigmoid and tanh of one number with branch-free polynomials, so that LLVM vectorizes the
+loops that call them.
 
 The polynomials are for float32, for which `math.exp` would be a call per element. Over all float32
 numbers the error is below 2.5 units in the last place. For float64, the C library's functions are
@@ -21,13 +21,13 @@ _inline = register_jitable(**OPTIONS)
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 PER_LN2 = np.float32(1.44269504088896341)
-# LN2_HIGH has 9 bits, so n * LN2_HIGH is exact
+# LN2_HIGH has 9 significant bits, so n * LN2_HIGH is exact
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
-ROUNDING = np.float32(1.5 * 2**23)  # a number of this size has no bits after the binary point
+ROUNDING = np.float32(1.5 * 2**23)  # float32 numbers of this size have no fractional bits
 P0, P1, P2, P3, P4, P5 = (np.float32(p) for p in (
     1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1))
-LEAST_EXP = np.float32(-104)  # exp is 0 here and below
-MOST_TANH = np.float32(10)  # tanh is 1 here and above
+LEAST_EXP = np.float32(-104)  # exp(x) is 0 for this x and below
+MOST_TANH = np.float32(10)  # tanh(x) is 1 for this x and above
 ROUNDING_BITS = ROUNDING.view(np.int32)
 LAST_BITS = np.int32(2**31 - 1)
 FIRST_BIT = np.int32(-(2**31))
@@ -36,7 +36,7 @@ BIAS, MANTISSA = np.int32(127), np.int32(23)  # exponent bias and mantissa bits 
 
 @intrinsic
 def _fma(typingctx, a, b, c):
-    """Returns a * b + c, as one instruction if the target has it."""
+    """Returns a * b + c, as one instruction if the target has FMA."""
 
     def codegen(context, builder, signature, args):
         return simd._call(builder, "llvm.fmuladd.f32", args[0].type, args)
@@ -99,12 +99,12 @@ def _tanh64(x):
 
 
 def sigmoid(x):
-    """Returns 1 / (1 + exp(-x)); callable inside kernels."""
+    """Returns 1 / (1 + exp(-x)). Kernels can call this function."""
     return _sigmoid64(x)
 
 
 def tanh(x):
-    """Returns tanh(x); callable inside kernels."""
+    """Returns tanh(x). Kernels can call this function."""
     return _tanh64(x)
 
 

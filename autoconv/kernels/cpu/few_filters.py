@@ -1,10 +1,10 @@
-"""Convolutions with few filters, at most half of a vector's lanes: lanes hold pixels, and the rows
-of a tile hold filters.
+"""Convolutions with at most half as many filters as a vector has lanes. The lanes of a tile hold
+pixels, and its rows hold filters.
 
-LeNet-5's first layer has six filters. Each channel of some rows of an image is copied, with its
-border, to a separate plane. Output pixel q, counted along the rows of that plane, reads q + tap for
-every tap, so 64 neighbouring pixels are a tile's columns. The few results in the border are dropped
-when the results are transposed to rows of filters.
+An example is LeNet-5's first layer with six filters. A band of rows of an image is copied, with its
+border, into a separate plane for each channel. Output pixel q, counted along the rows of a plane,
+reads q + tap for every tap, so 64 neighbouring pixels are a tile's columns. The few results in the
+border are dropped when the results are transposed, so that the filters of a pixel are adjacent.
 """
 
 import numpy as np
@@ -17,12 +17,12 @@ from .jit import allocating, inline, kernel
 from .tasks import piece
 
 M, N = simd.TILE
-BAND = 32  # rows that are processed at a time
+BAND = 32  # output rows that are processed at a time
 LEAST, WASTE = 9, 1.5  # minimum number of taps; maximum ratio of computed to needed pixels
 
 
 def pays(f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
-    """Whether this method is used for a convolution with f filters and outputs of this size."""
+    """Returns whether to use this method for f filters, outputs of this size and this window."""
     lanes, (rows, columns) = simd.lanes(dtype), size
     tile, wide = N * lanes, columns + window.span_w - 1
     return (f <= M and 2 * f <= lanes and groups == 1 and window[2:4] == (1, 1) and min(window[6:]) >= 0
@@ -31,8 +31,8 @@ def pays(f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.d
 
 @allocating
 def _copy_planes(x, s, first, count, wide, top, left, padding):
-    """Copies rows first ... first + count of image s with its border, channel by channel, followed
-    by `padding` zeros.
+    """Returns one plane per channel with `count` rows of image s and its border, from row `first`
+    on, followed by `padding` zeros.
     """
     _, h, w, c = x.shape
     flat, plane = flatten(x), count * wide
@@ -50,7 +50,7 @@ def _copy_planes(x, s, first, count, wide, top, left, padding):
 
 @inline
 def _products(tile, planes, plane, wide, c, window, w, b, ones, filters, out, step, total, relu):
-    """out[f * step + q] = the sum at output pixel q below `total`, for all filters."""
+    """out[f * step + q] = the result of each filter f at each output pixel q below `total`."""
     kh, kw, dh, dw = window
     columns = simd.width(tile)
     src, dst = simd.steps(1, 0, filters, tile), simd.steps(step, 0, filters, tile)
@@ -68,7 +68,7 @@ def _products(tile, planes, plane, wide, c, window, w, b, ones, filters, out, st
 
 @allocating
 def _scale_weights(w, scale):
-    """Returns w times the scale of its filters, or w itself if `scale` is empty."""
+    """Returns w with each filter multiplied by its scale, or w itself if `scale` is empty."""
     if scale.size == 0:
         return w
     result = np.empty_like(w)
@@ -103,8 +103,8 @@ def _forward(x, w, scale, b, y, window, border, relu, pieces):
 
 
 def conv2d(x, w, b, y, window: Window, relu: bool, scale) -> None:
-    """y (N,OH,OW,F) from x (N,H,W,C), flat w (KH*KW*C*F), times `scale` (F,) unless that is empty,
-    and b (F,).
+    """Computes y (N,OH,OW,F) from x (N,H,W,C), w (KH*KW*C*F,) and b (F,). `scale` (F,) multiplies
+    w, unless `scale` is empty.
     """
     border = x.shape[2] + window.left + window.right, window.top, window.left, window.span_h
     pieces = 1 if len(x) == 1 and w.size * y.size // b.size <= tasks.SMALL else tasks.pieces(len(x), y.shape[1])

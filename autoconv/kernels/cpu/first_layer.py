@@ -1,16 +1,15 @@
-"""First layers: 3x3 convolutions of images with one or three channels, whose windows have nine or
-27 elements.
+"""3x3 convolutions of images with one or three channels, whose windows have nine or 27 elements.
 
 Because the sums are so short, the fixed costs of a tile matter as much as its products. So a tile
-is two rows of adjacent pixels, whose positions need no table, and nine taps share the loaded
-weights (first_tile.py). Images are read in place. With padding, some rows at a time are read from a
-copy that includes the border.
+is two rows of adjacent pixels, whose positions need no table, and the weights of nine taps are
+loaded once for all these pixels (first_tile.py). Images without padding are read in place. With
+padding, a band of rows at a time is copied together with its border.
 
     forward             bias, scale, ReLU and 2x2 pooling in registers; prefetches y's next rows
-    weight gradient     nine window elements in registers, over a row of pixels; no masked vectors
+    weight gradient     sums of nine window elements in registers along a row of pixels; no masks
     ... before pooling  from the winners only: each lane takes its winner's pixel from two rows
 
-Each sum has a fixed order, whatever the number of threads and the batch size.
+Sums have the same order for any number of threads. Outputs do not depend on the batch size.
 """
 
 import numpy as np
@@ -25,31 +24,31 @@ from .products import add_parts, zeros
 from .tasks import piece
 
 CHANNELS = (1, 3)
-# pixels of one row, and of both rows, in a tile of one vector of filters; larger tiles are slower
+# pixels in one row, and in both rows, of a tile with one vector of filters; larger tiles are slower
 PIXELS, TILE = 4, 8
-ITEMS, ALL = 9, 27  # elements of a window: in a tile of a weight gradient, and in total
-BAND = 32  # rows that are processed at a time
+ITEMS, ALL = 9, 27  # window elements in a weight gradient's tile, and in a window of three channels
+BAND = 32  # rows that are processed at a time, before pooling
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
-    """Whether this method is used for a convolution from c channels to f filters with outputs of
-    this size.
+    """Returns whether to use this method for a convolution from c channels to f filters with
+    outputs of this size.
     """
     return (c in CHANNELS and window[:6] == (3, 3, 1, 1, 1, 1) and min(window[6:]) >= 0 and groups == 1
             and f % simd.lanes(dtype) == 0 and size[0] > 1 and size[1] >= PIXELS)
 
 
 def winners_fit(c: int, dtype: np.dtype) -> bool:
-    """Whether the weight gradient before a pooling can be computed from the winners: four pixels
-    must fit into a vector.
+    """Returns whether a weight gradient before 2x2 pooling can be computed from the winners only.
+    This requires AVX-512 and that four pixels fit into a vector.
     """
     return simd.VECTOR_BYTES == 64 and 4 * c <= simd.lanes(dtype)
 
 
 @allocating
 def read_rows(x, s, first, count, border):
-    """Returns a flat array with rows first ... first + count of image s, including its border, and
-    the index where they start.
+    """Returns a flat array with `count` rows of image s and its border, from row `first` on, and
+    the index where these rows start.
     """
     _, h, w, c = x.shape
     high, wide, top, left = border
@@ -64,8 +63,8 @@ def read_rows(x, s, first, count, border):
 
 @inline
 def _outputs(x, k, row, c, w, scale, b, y, winner, y_start, rows, wide, filters, relu, pool):
-    """Computes `rows` rows of `wide` outputs, two rows at a time; with an odd number, one row is
-    computed twice. Their windows begin at x[k].
+    """Computes `rows` rows of `wide` outputs, two rows at a time. If `rows` is odd, one row is
+    computed twice. The window of the first output begins at x[k].
     """
     tile = simd.zeros(x, TILE, 1)
     lanes = simd.width(tile)
@@ -129,8 +128,8 @@ def conv2d(x, w, b, y, window: Window, relu: bool, scale, winner=None) -> None:
 
 
 def _border(x, window: Window) -> tuple[int, int, int, int]:
-    """Returns the rows and columns of an image with its border, and the position of the image in
-    it.
+    """Returns the number of rows and of columns of an image with its border, and the first row and
+    column of the image within them.
     """
     _, h, w, _ = x.shape
     return h + window.top + window.bottom, w + window.left + window.right, window.top, window.left
@@ -138,8 +137,9 @@ def _border(x, window: Window) -> tuple[int, int, int, int]:
 
 @inline
 def _add_gradient(tile, lines, x, k, row, c, dy, start, rows, wide, filters, dw, dw_start, db, db_start):
-    """dw[dw_start + ...] and db[db_start + ...] += the weight gradient of `rows` rows of `wide`
-    outputs, for `lines` rows of the window at a time. Prefetches the next row of dy.
+    """Adds the gradients of weights and biases from `rows` rows of `wide` outputs to dw[dw_start +
+    ...] and db[db_start + ...]. A tile covers `lines` rows of the window. Prefetches the next row
+    of dy.
     """
     zero, lanes, step = simd.zeros(x, 1, 1), simd.width(tile), wide * filters
     for line in range(rows):
@@ -168,8 +168,8 @@ def _add_gradient(tile, lines, x, k, row, c, dy, start, rows, wide, filters, dw,
 
 @inline
 def _add_pooled(tile, lines, x, k, row, c, y, winner, dy, start, rows, wide, filters, dw, dw_start, db, db_start):
-    """dw[dw_start + ...] and db[db_start + ...] += the weight gradient of `rows` rows of `wide`
-    pooled outputs, as in `_add_gradient`.
+    """Adds the gradients of weights and biases from `rows` rows of `wide` pooled outputs to
+    dw[dw_start + ...] and db[db_start + ...], as `_add_gradient` does.
     """
     zero, lanes, step = simd.zeros(x, 1, 1), simd.width(tile), wide * filters
     for line in range(rows):
@@ -194,7 +194,9 @@ def _add_pooled(tile, lines, x, k, row, c, y, winner, dy, start, rows, wide, fil
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], UniTuple(int64, 4))", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, border):
-    """dw (parts, items*F) and db (parts, F) = partial sums, each over its share of the samples."""
+    """Writes partial sums of dw to `partial` (parts, items*F) and of db to `partial_b` (parts, F),
+    each over a fraction of the samples.
+    """
     (n, _, _, c), (rows, wide, filters), (parts, size) = x.shape, dy.shape[1:], partial.shape
     tile, dw, db = simd.zeros(x, ITEMS, 1), flatten(partial), flatten(partial_b)
     for part in prange(parts):
@@ -216,8 +218,8 @@ def _weight_gradient(x, dy, partial, partial_b, border):
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[:,:,:,::1], T[:,::1], T[:,::1], UniTuple(int64, 4))", parallel=True,
         vector_bytes=64)
 def _pooled_weight_gradient(x, y, winner, dy, partial, partial_b, border):
-    """Computes `_weight_gradient` before a 2x2 pooling; y and dy are the pooled outputs and their
-    gradients.
+    """Computes the sums of `_weight_gradient` for a convolution followed by 2x2 pooling. y and dy
+    are the pooled outputs and their gradients.
     """
     (n, _, _, c), (rows, wide, filters), (parts, size) = x.shape, dy.shape[1:], partial.shape
     tile, dw, db = simd.zeros(x, ITEMS, 1), flatten(partial), flatten(partial_b)

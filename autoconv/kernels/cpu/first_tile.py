@@ -11,7 +11,7 @@ tables of offsets.
     acc = add_winners(acc, x, k, row, gradient, winner, j, rows)    the same for one 2x2 window,
                                                                     from its winners only
 
-Nothing outside the given elements is accessed: a vector's elements beyond them are masked.
+No memory outside the given elements is accessed: a vector's lanes beyond them are masked.
 """
 
 from llvmlite import ir
@@ -33,8 +33,8 @@ def _add_term(builder, acc, total, row, left, right):
 
 @intrinsic
 def positions(typingctx, start, line_step, step, acc):
-    """Returns the positions of the tile's pixels, which are `step` apart, and `line_step` further
-    on in the second row. Row 4q + r of the tile is pixel r of the 2x2 window q.
+    """Returns the positions of a tile's pixels, which form two rows. Pixels are `step` apart, and
+    rows are `line_step` apart. Row 4q + r of the tile is pixel r of the 2x2 window q.
     """
     kind = RowsType(acc.rows)
 
@@ -52,8 +52,8 @@ def positions(typingctx, start, line_step, step, acc):
 @intrinsic(prefer_literal=True)
 def add_window(typingctx, acc, x, k, row, channels, w, j, gap):
     """acc[pixel p of row r, :] += the sum over i < 3, e < 3 of x[k + (r + i) * row + (p + e) *
-    channels] * w[j + (3*i + e) * gap : ...], for one channel of the window. `channels` is a
-    literal, so that positions need no registers.
+    channels] * w[j + (3*i + e) * gap : ...], for one channel of the window. `channels` must be a
+    literal, so that the positions need no registers.
     """
     c, = _literals(channels)
 
@@ -82,8 +82,8 @@ def add_window(typingctx, acc, x, k, row, channels, w, j, gap):
 @intrinsic(prefer_literal=True)
 def add_outer(typingctx, acc, x, k, row, dy, j, step, rows, pixels):
     """acc[item, :] += the sum over p < pixels of x[k + p * c + item] * dy[j + p * step : ...]. The
-    items are the elements of `rows` rows of the window; these rows are `row` apart in x, and
-    contiguous. So c follows from the number of items.
+    items are the elements of `rows` contiguous rows of the window, which are `row` apart in x. The
+    number of channels c follows from the number of items.
     """
     lines, count = _literals(rows, pixels)
     items = acc.rows // lines
@@ -114,8 +114,8 @@ def add_winners(typingctx, acc, x, k, row, gradient, winner, j, rows):
     winner[j + f] of the 2x2 window that begins at k. Items are defined as in `add_outer`. The tile
     has one vector per row, which must hold four pixels.
 
-    Requires AVX-512, which has an instruction that takes each lane from any position in two
-    vectors: here two rows of pixels.
+    Requires AVX-512, which has an instruction that selects each lane from any position in two
+    vectors. Here, the two vectors are two rows of pixels.
     """
     lines, = _literals(rows)
     items, lanes, bits = acc.rows // lines, acc.lanes, acc.item.bitwidth

@@ -1,4 +1,4 @@
-"""`flatten`: a view of an array as one axis."""
+"""Provides `flatten`, which returns a one-dimensional view of an array."""
 
 from numba.core import types
 from numba.core.imputils import impl_ret_borrowed
@@ -8,8 +8,8 @@ from numba.np.arrayobj import populate_array
 
 @intrinsic
 def flatten(typingctx, array):
-    """Returns x.reshape(x.size) of a C-contiguous array. Numba's own reshape is a function call
-    that inspects all axes, and adds the code of its error messages to each kernel.
+    """Returns array.reshape(array.size) for a C-contiguous array. Numba's own reshape is a function
+    call that inspects all axes, and it adds the code of its error messages to each kernel.
     """
     kind = types.Array(array.dtype, 1, "C")
 

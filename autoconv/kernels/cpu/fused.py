@@ -1,10 +1,10 @@
 """Convolution + bias + ReLU + 2x2 max pooling as one kernel, forward and backward.
 
-The forward pass computes only the pixels that the pooling reads: each window is four rows of a
-tile, whose maximum is taken in registers. It stores the pooled value and one byte with the index of
-the maximum. The backward pass goes from each pooled gradient to its winner (sparse.py). If the
-kernel's windows are too narrow for that, it computes the ordinary product instead, with gradients
-of 0 at the three other pixels.
+The forward pass computes only the pixels that the pooling reads. The four pixels of a window are
+four rows of a tile, whose maximum is computed in registers. The pooled value is stored, with one
+byte for the index of the maximum. The backward pass visits only the winner of each pooled
+gradient (sparse.py). If the convolution's windows are too narrow for that, it computes the ordinary
+product instead, with gradients of 0 at the three other pixels.
 """
 
 from functools import lru_cache
@@ -35,8 +35,7 @@ from .ways import Way
 
 @lru_cache(maxsize=256)
 def _windows(n: int, h: int, w: int, channels: int, window: Window) -> np.ndarray:
-    """Returns the plan's `pixels` in pooling order: the four pixels of a 2x2 window are adjacent.
-    """
+    """Returns the plan's `pixels`, with the four pixels of each 2x2 window next to each other."""
     p, (oh, ow) = plan(n, h, w, channels, channels, window), window.output_size(h, w)
     pixels = p.pixels.reshape(p.samples, oh, ow)[:, : oh // 2 * 2, : ow // 2 * 2]
     return np.ascontiguousarray(
@@ -61,7 +60,7 @@ def _forward(x, w, scale, b, y, winner, windows, samples, runs, run_length, bord
 
 @inline
 def _mask(dy, y, start, count, filters, out):
-    """out = the pooled gradients, with 0 where the ReLU's output was 0."""
+    """out = the pooled gradients, or 0 where the ReLU's output was 0."""
     value, gradient = y[start : start + count * filters], dy[start : start + count * filters]
     for i in range(count * filters):
         out[i] = 0 if value[i] <= 0 else gradient[i]
@@ -69,8 +68,8 @@ def _mask(dy, y, start, count, filters, out):
 
 @inline
 def _add_winners(acc, total, x, src, start, windows, count, y, dy, winner, dy_start, filters, f, columns):
-    """acc[m, f] += gradient * x[src[m] + start + the winner's pixel] over `count` windows, total[f]
-    += the gradient.
+    """For each of `count` windows: acc[m, f] += gradient * x[src[m] + start + the winner's pixel],
+    and total[f] += gradient.
     """
     zero = simd.zeros(x, 1, NARROW_N)
     for q in range(count):
@@ -81,8 +80,8 @@ def _add_winners(acc, total, x, src, start, windows, count, y, dy, winner, dy_st
         for r in range(4):
             pixel_dy = rowwise.select_equal(place, rowwise.full(zero, r), gradient)
             k = start + windows[4 * q + r]
-            # always true. Without this branch LLVM loads all four pixels first, and the values
-            # exceed the registers
+            # This condition is always true. Without the branch, LLVM loads all four pixels first,
+            # and the values do not fit in the registers
             if k >= 0:
                 acc = simd.fma_row(acc, x, src, k, pixel_dy)
     return acc, total
@@ -91,8 +90,9 @@ def _add_winners(acc, total, x, src, start, windows, count, y, dy, winner, dy_st
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1],"
         " UniTuple(int64, 4))", parallel=True)
 def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, samples, taps, border):
-    """dw (parts, items*F) and db (parts, F) from the product of an ordinary convolution. The
-    gradient at the four pixels of a window, 0 at three of them, is formed in registers.
+    """Writes partial sums of dw to `partial` (parts, items*F) and of db to `partial_b` (parts, F),
+    by the product of an ordinary convolution. The gradients at a window's four pixels, of which
+    three are 0, are formed in registers.
     """
     (n, items), parts = (x.shape[0], taps.size), partial.shape[0]
     map_size, filters = y.shape[1] * y.shape[2], y.shape[3]
@@ -123,8 +123,9 @@ def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, sample
 @kernel("(T[:,:,:,::1], T[::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,:,:,::1], T[:,::1], T[:,::1],"
         " int64[::1], int64, int64[::1], int64, UniTuple(int64, 4), int64)", parallel=True)
 def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, samples, runs, length, border, pieces):
-    """dw (parts, F*items), db (parts, F), and dx unless it has no samples, from the winners only.
-    Each part is split into pieces: by its filters, and for dx by its chunks.
+    """Computes partial sums of dw (parts, F*items) and of db (parts, F) from the winners only, and
+    also dx, unless dx has no samples. Each partial sum is split into pieces: by filters for dw, and
+    by chunks for dx.
     """
     n, parts = x.shape[0], partial.shape[0]
     map_size, filters, items = y.shape[1] * y.shape[2], y.shape[3], runs.size * length
@@ -155,8 +156,8 @@ def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, sam
 
 @kernel("(T[:,:,:,::1], uint8[::1], T[:,:,:,::1], T[:,:,:,::1])", parallel=True)
 def _spread(y, winner, dy, full):
-    """full (N,OH,OW,F) = the pooled gradients at their winners, if the ReLU's output was above 0;
-    zero elsewhere.
+    """full (N,OH,OW,F) = each pooled gradient at the pixel of its winner if the ReLU's output was
+    above 0, and zero elsewhere.
     """
     n, rows, columns, filters = y.shape
     for task in prange(n * rows):
@@ -177,8 +178,8 @@ def _spread(y, winner, dy, full):
 
 
 def _shape(x, y, window: Window) -> tuple:
-    """Returns the arguments that select the loops: channels, filters, the size of the pooling's
-    input, the window and the dtype.
+    """Returns the arguments of the functions in ways.py: channels, filters, the size of the
+    pooling's input, the window and the dtype.
     """
     return x.shape[3], y.shape[3], (2 * y.shape[1], 2 * y.shape[2]), window, x.dtype
 
@@ -204,8 +205,9 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, mask_dx: bool = False) -> None:
-    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `mask_dx`,
-    dx is 0 where x is not above 0: the gradient before the ReLU that computed x.
+    """Computes dw (KH,KW,C,F), db (F,) and, unless it is None, dx (N,H,W,C) from dy
+    (N,OH//2,OW//2,F). With `mask_dx`, dx is 0 where x is not above 0; if a ReLU computed x, dx is
+    then the gradient with respect to the ReLU's input.
     """
     _gradients(x, w, y, winner, dy, dx, dw, db, window)
     if mask_dx:
@@ -231,8 +233,8 @@ def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     partial = np.empty((parts, dw.size), x.dtype)
     partial_b = np.empty((parts, filters), x.dtype)
     if dx is None and p.run_length * x.itemsize < simd.VECTOR_BYTES:
-        # A window's runs do not fill a vector: skipping the other pixels would save less than the
-        # empty lanes cost.
+        # A window's runs do not fill a vector, so empty lanes would cost more than skipping the
+        # other pixels saves.
         _dense_weight_gradient(x, y, winner.reshape(-1), dy.reshape(-1), partial, partial_b, windows, p.samples, p.taps,
                                p.border)
         add_parts(partial, dw.reshape(-1))

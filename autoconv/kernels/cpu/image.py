@@ -1,5 +1,5 @@
-"""Applies a geometric transform to each image of a batch, and draws random transforms.
-The formulas are in formulas/geometry.py.
+"""Applies a geometric transform to each image of a batch, and draws random transforms. The formulas
+are in formulas/geometry.py.
 """
 
 import numpy as np
@@ -63,7 +63,7 @@ def affine_transform(x, transform, fill_mode, fill_value, bilinear, y):
 
 @kernel("(T[:,:,:,::1], T[:,::1], int64, boolean, T[:,:,:,::1])", parallel=True)
 def affine_transform_grad(dy, transform, fill_mode, bilinear, dx):
-    """Adds each element of dy, times its interpolation weights, to its source pixels in dx."""
+    """dx = 0, then adds each element of dy, times interpolation weights, to its source pixels."""
     one = dx.dtype.type(1)
     h, w, channels = dx.shape[1:]
     for n in prange(dx.shape[0]):

@@ -1,4 +1,6 @@
-"""Compiles kernels for float32 or float64 on first use; a source hash names the disk cache."""
+"""Compiles kernels for float32 or float64 on first use, and caches them on disk in a folder that is
+named by a hash of the sources.
+"""
 
 import functools
 import pickle
@@ -25,9 +27,9 @@ from ..locks import Lock, kernel_lock, release_on_exit
 from ..threads import take_number
 from .linking import HelperCompiler, KernelCompiler
 
-# Sums keep their written order, and NaN and infinity keep their meaning. With "reassoc", a newly
-# compiled kernel gave other bits than the same kernel from the cache, because Numba optimizes the
-# two differently. simd.py contains the FMAs.
+# These flags preserve the order of sums, NaN and infinity. With "reassoc", results of a newly
+# compiled kernel had other bits than those of the same kernel from the cache, because Numba
+# optimizes the two differently. simd.py emits the FMAs.
 FASTMATH = {"nsz"}
 
 OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfunc_wrapper": True}
@@ -35,11 +37,11 @@ OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfu
 # Helpers are compiled into the kernels that call them. Python and C never call them, so they
 # need no wrappers. An `inline` helper counts no references to its arrays: that would take two
 # atomic additions per array, on a cache line that threads share. So it can neither create nor
-# return arrays; an `allocating` helper can.
+# return arrays; an `allocating` helper can do both.
 _HELPER: Any = functools.partial(numba.njit, **OPTIONS, no_cpython_wrapper=True)
 inline, allocating = _HELPER(_nrt=False, pipeline_class=HelperCompiler), _HELPER(_nrt=True)
 
-AHEAD = 4  # maximum number of compiler processes started before it is known what to compile
+AHEAD = 4  # maximum number of compiler processes started before the kernels to compile are known
 
 _compiling = Lock()
 _compilers = Compilers(f"{__package__}.compiling")
@@ -48,9 +50,10 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class CpuKernel(Kernel):
-    """Runs a kernel on the CPU's threads, in the dtype of the signature's first T argument.
+    """Runs a kernel on the CPU's threads, in the dtype of the first argument that its signature
+    declares as T.
 
-    `parallel`: `prange` loops run on all threads if they have more than `grain` iterations.
+    If `parallel`, `prange` loops with more than `grain` iterations run on all threads.
     """
 
     def __init__(self, function: Callable, signature: str, name: str, parallel: bool, grain: int,
@@ -103,7 +106,7 @@ class CpuKernel(Kernel):
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
             self._dispatcher.disable_compile(False)
             self._dispatcher.compile(types)
-            self._dispatcher.disable_compile()  # no compilation for other argument types
+            self._dispatcher.disable_compile()  # raises TypeError for other argument types
         return self._dispatcher.overloads[types].entry_point  # bypasses Numba's dispatcher
 
     def _file(self, types: Any) -> Path | None:
@@ -115,7 +118,7 @@ def _normalize(types: Any) -> tuple:
 
 
 class _DiskCache(NullCache):
-    """Reads the kernel's file `file(types)` before Numba compiles, and writes it afterwards."""
+    """Loads compiled kernels from the file `file(types)`, and saves new kernels there."""
 
     def __init__(self, file: Callable[[Any], Path | None]) -> None:
         self._file = file
@@ -124,7 +127,7 @@ class _DiskCache(NullCache):
         data = caching.read(self._file(types))
         if data is None:
             return None
-        rtsys.initialize(context)  # memory allocation for kernels: only a compiler needs more
+        rtsys.initialize(context)  # sets up memory allocation, all that a loaded kernel needs
         return CompileResult._rebuild(context, *pickle.loads(data))
 
     def save_overload(self, types: Any, result: Any) -> None:
@@ -134,7 +137,9 @@ class _DiskCache(NullCache):
 
 
 def record_calls(function: Callable) -> Callable:
-    """Makes a NumPy function recordable like a kernel. It must write only to its arguments."""
+    """Makes a NumPy function's calls recordable, like a kernel's. It may write only to its
+    arguments.
+    """
 
     @functools.wraps(function)
     def wrapper(*args: Any) -> None:
@@ -151,22 +156,22 @@ def record_calls(function: Callable) -> Callable:
 
 def kernel(signature: str, parallel: bool = False, grain: int = 1, vector_bytes: int = 0,
            name: str = "") -> Callable[[Callable], CpuKernel]:
-    """Makes a function a `CpuKernel`. `vector_bytes`: the vector size that the kernel
-    requires. `name`: the kernel's name, if several kernels have the same source.
+    """Returns a decorator that makes a function a `CpuKernel`. `vector_bytes` is the vector size
+    that the kernel requires. `name` is the kernel's name, if several kernels have the same source.
     """
     return lambda function: CpuKernel(function, signature, name or function.__name__, parallel, grain, vector_bytes)
 
 
 @cache
 def _start_compilers() -> None:
-    """Starts compiler processes if the cache is empty, while this process compiles a kernel."""
+    """Starts compiler processes, which load while this process compiles, if the cache is empty."""
     folder = cache_folder()
     if folder is not None and caching.has_space(folder) and not any(folder.glob(f"*{caching.KERNEL}")):
         _compilers.start(AHEAD)
 
 
 def begin(pairs: TypedKernels) -> bool:
-    """Starts compiling kernels in other processes. A call of an unfinished kernel waits for it."""
+    """Starts compiling kernels in other processes; returns False if this one must compile them."""
     return kernels.begin(pairs, cache_folder, lambda: _compilers)
 
 
@@ -177,8 +182,8 @@ def prepare(pairs: TypedKernels, report: Callable[[int, int], None]) -> None:
 
 @cache
 def target() -> tuple[str, frozenset[str]]:
-    """Returns the name and the features, such as "avx2", of Numba's target processor. They are
-    the host's unless NUMBA_CPU_NAME or NUMBA_CPU_FEATURES is set.
+    """Returns the name of Numba's target processor and its features, such as "avx2". The target is
+    the host unless NUMBA_CPU_NAME or NUMBA_CPU_FEATURES is set.
     """
     _, name, text = numba.core.registry.cpu_target.target_context.codegen().magic_tuple()
     return name, frozenset(f[1:] for f in text.split(",") if f.startswith("+"))
@@ -192,12 +197,12 @@ def _target_key() -> str:
 
 @cache
 def cache_folder() -> Path | None:
-    """Returns the folder for compiled kernels; None, with a warning, if it is not writable."""
+    """Returns the folder for compiled kernels; warns and returns None if it is not writable."""
     return caching.make_folder(f"kernels-{source_hash()}")
 
 
 def make_ready() -> None:
-    """Loads Numba's registries of types and functions now, instead of with the first kernel."""
+    """Loads Numba's registries of types and functions now, before the first kernel needs them."""
     numba.core.registry.cpu_target.target_context.refresh()
 
 

@@ -1,9 +1,10 @@
-"""Optimizes a kernel, together with all functions that it calls, and compiles it to machine code
+"""Optimizes a kernel together with all functions that it calls, and compiles them to machine code
 once.
 
-Numba does both separately for each function, with the functions that it calls linked in. So a
-helper of a helper of a parallel loop is optimized and compiled to machine code five times, and only
-one result is used. Here, the parts of a kernel are only linked.
+Numba itself optimizes and compiles each function separately, with the functions that it calls
+linked in. So a helper of a helper of a parallel loop is optimized and compiled to machine code five
+times, and only one result is used. Here, a kernel's functions and loops are first linked, and then
+optimized and compiled together.
 """
 
 from inspect import signature
@@ -21,8 +22,8 @@ from .loops import add_serial_branch
 
 
 class KernelCompiler(Compiler):
-    """Numba's compiler, for kernels. The functions and loops that a kernel uses are compiled as
-    `_Part` libraries. Loops of up to `grain` iterations run in one thread.
+    """A subclass of Numba's compiler for kernels. The functions and loops that a kernel uses become
+    `_Part` libraries. Loops of at most `grain` iterations run in one thread.
     """
 
     def __init__(self, grain: int, typing: Any, target: Any, library: Any, *rest: Any) -> None:
@@ -39,21 +40,21 @@ class KernelCompiler(Compiler):
 
     def compile_extra(self, function: Any) -> Any:
         codegen = self.state.targetctx.codegen()
-        # Numba's compiler lock is held here
+        # Numba holds its compiler lock here, so no other thread uses the replaced class
         previous, codegen._library_class = codegen._library_class, self._part
         try:
             result = super().compile_extra(function)
         finally:
             codegen._library_class = previous
-        # also done for kernels from the disk cache
+        # register environments, as Numba does for kernels that it loads from the disk cache
         for env in result._find_referenced_environments():
             codegen.set_env(env.env_name, env)
         return result
 
 
 class HelperCompiler(Compiler):
-    """Numba's compiler, for helpers that count no references. Such a helper must not return an
-    array, because it would return memory that its caller then frees.
+    """A subclass of Numba's compiler for helpers that count no references. Such a helper must not
+    return an array, because the caller would free memory that is still in use.
     """
 
     def define_pipelines(self) -> list[Any]:
@@ -64,13 +65,13 @@ class HelperCompiler(Compiler):
 
 
 class _Kernel(JITCodeLibrary):
-    """The code library of a kernel."""
+    """Numba's code library, for a single kernel."""
 
     def _optimize_functions(self, ll_module: Any) -> None:
-        """Optimizes like Numba, but skips declarations, of which each part has dozens. Newer Numba
-        versions create a pass manager for each function.
+        """Optimizes functions as Numba does, but skips the dozens of declarations in each part. For
+        each function, even a declared one, newer Numba versions create a pass manager.
         """
-        # an older Numba
+        # older Numba versions share one pass manager
         if signature(self._codegen._function_pass_manager).parameters.keys() - {"kwargs"}:
             super()._optimize_functions(ll_module)
             return
@@ -81,9 +82,9 @@ class _Kernel(JITCodeLibrary):
                 passes.run(function, builder)
 
     def serialize_using_object_code(self) -> tuple[str, str, tuple[bytes, bytes]]:
-        """Serializes the machine code, with empty functions of the same names instead of LLVM's
-        code. Loading LLVM's code would take longer than loading the machine code, and is needed
-        only to link a kernel into other code, which never happens.
+        """Serializes the machine code, with empty functions of the same names in place of the LLVM
+        IR. Loading the IR would take longer than loading the machine code. It would be needed only
+        to link a kernel into other code, which never happens.
         """
         self._ensure_finalized()
         stubs, void = ir.Module(), ir.FunctionType(ir.VoidType(), ())
@@ -94,7 +95,7 @@ class _Kernel(JITCodeLibrary):
 
 class _Part(_Kernel):
     """The code of a helper or of a parallel loop, as Numba generated it, for kernels to link. It is
-    compiled to separate machine code only if Python can call it, for example a user's helper.
+    compiled to its own machine code only if Python can call it, as it can call a user's helper.
     """
 
     grain = 1
@@ -105,8 +106,7 @@ class _Part(_Kernel):
         super().add_ir_module(module)
 
     def get_pointer_to_function(self, name: str) -> int:
-        """Returns the address of the function that Python would call; 0 if Python cannot call any.
-        """
+        """Returns the address of the function that Python calls, or 0 if Python cannot call it."""
         self._ensure_finalized()
         if not self._is_finished:
             try:
@@ -135,7 +135,7 @@ class _Part(_Kernel):
 
 
 class _NoEngine:
-    """A code generator without its engine, for code that is not in the engine."""
+    """A code generator without its execution engine, for code that is not in the engine."""
 
     def __init__(self, codegen: Any) -> None:
         self._codegen = codegen
@@ -144,7 +144,7 @@ class _NoEngine:
         return getattr(self._codegen, name)
 
     def set_env(self, name: str, env: Any) -> None:
-        """Does nothing: a kernel stores the environments of its parts itself."""
+        """Does nothing, because the kernel that links this code registers its environments."""
 
 
 def _has_array(kind: Any) -> bool:

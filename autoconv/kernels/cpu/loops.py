@@ -1,23 +1,23 @@
-"""Runs a parallel loop with few iterations in the calling thread.
+"""Runs a parallel loop with few iterations in the calling thread only.
 
-Distributing a loop to all threads, and waiting for the last of them, costs a microsecond, and much
-more if other programs are running. Many kernels of a small net do less work than that.
+Distributing a loop to all threads, and waiting for the last of them, takes a microsecond, and much
+longer if other programs are running. Many kernels of a small net take less time than that.
 """
 
 from llvmlite import ir
 
-WRAPPER, LAUNCH = "parallel.gufunc.wrapper", "numba_parallel_for"  # Numba's names
+WRAPPER, LAUNCH = "parallel.gufunc.wrapper", "numba_parallel_for"  # names in generated code
 
 
 def add_serial_branch(module: ir.Module, grain: int) -> None:
-    """Changes a loop that Numba distributes to its threads so that it first checks whether it has
-    more than `grain` iterations.
+    """Makes a loop that Numba distributes over its threads check first whether it has more than
+    `grain` iterations. If not, all iterations run in the calling thread.
 
-    The module is the one in which Numba wraps the loop: launch(body, arguments, shape, ...), which
-    makes each thread call body(arguments, shape, steps, data). shape[0] is the number of threads.
+    Numba wraps the loop in `module` in a call of launch(body, arguments, shape, ...), which makes
+    each thread call body(arguments, shape, steps, data). shape[0] is the number of threads.
     arguments[0] contains the first and the last iteration of each thread. If there are fewer
-    iterations than threads, the last of these pairs are (1, 0). The original wrapper also takes
-    Python's lock for a moment, unnecessarily: kernels run without it.
+    iterations than threads, the threads without iterations have (1, 0). The original wrapper also
+    takes Python's GIL briefly, which kernels do not need.
     """
     launch = module.globals.get(LAUNCH)
     if module.name != WRAPPER or launch is None:

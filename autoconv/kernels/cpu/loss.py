@@ -1,6 +1,6 @@
 """Computes the losses of a batch, one number per sample, and their gradients. Categorical
-cross-entropy from logits, the most common loss, is compiled: on such small arrays, a chain of NumPy
-calls costs more than the arithmetic. The other losses use NumPy.
+cross-entropy from logits, the most common loss, is compiled, because a chain of NumPy calls on such
+small arrays costs more than the arithmetic. The other losses use NumPy.
 
 All losses have the form forward(t, x, loss) and gradient(t, x, dy, dx). The targets t and the
 predictions x have shape (..., C); loss and dy have shape (...).
@@ -97,7 +97,7 @@ def binary(t, x, loss):
 
 @record_calls
 def binary_grad(t, x, dy, dx):
-    """dx = dy (p - t) / (p (1 - p)) / C, or 0 if x was clipped to p."""
+    """dx = dy (p - t) / (p (1 - p)) / C, or 0 where x was clipped to p."""
     p = np.clip(x, EPSILON, 1 - EPSILON)
     dx[...] = _zero_clipped(x, (p - t) / (p * (1 - p)))
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])

@@ -1,5 +1,5 @@
-"""The processor that runs the kernels: its threads, Numba's compiler target, and the cache of
-compiled kernels.
+"""Sets the number of CPU threads for kernels, and describes the processor, the compiler's target
+and the cache of compiled kernels.
 """
 
 import os
@@ -10,8 +10,8 @@ from ..threads import get_num_threads
 
 
 def set_num_threads(count: int) -> None:
-    """Sets Numba's number of threads. Its threads start with the first kernel, so before that the
-    maximum can still be raised.
+    """Sets the number of threads that Numba uses. Raises ValueError if `count` is below 1 or above
+    the maximum, which can be increased only before Numba is imported.
     """
     if count < 1:
         raise ValueError(f"The number of threads must be at least 1. Received: {count}.")
@@ -28,8 +28,8 @@ def set_num_threads(count: int) -> None:
 
 
 def describe() -> dict[str, Any]:
-    """Returns the versions, processor, vector width, threads, threading layer and state of the
-    kernel cache.
+    """Returns a dict that describes the compiler's versions, the processor and its vector width,
+    the threads and the kernel cache.
     """
     import llvmlite
     import numba
@@ -39,7 +39,7 @@ def describe() -> dict[str, Any]:
     from . import jit, simd
 
     name, features = jit.target()
-    cache_state = caching.state(jit.cache_folder())  # before `_threading_layer` runs a kernel
+    cache_state = caching.state(jit.cache_folder())  # read before `_threading_layer` runs a kernel
     return {
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,
@@ -56,7 +56,7 @@ def describe() -> dict[str, Any]:
 
 def _threading_layer() -> str:
     """Returns Numba's threading layer. Numba selects it when the first parallel kernel runs, so
-    this runs one.
+    this function runs a small one.
     """
     import numba
     import numpy as np

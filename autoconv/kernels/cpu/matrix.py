@@ -1,10 +1,10 @@
-"""Products of ordinary matrices with many rows, with the weights packed for the caches: 1x1
-convolutions and their gradients.
+"""Matrix products with many rows, for 1x1 convolutions and their gradients. The weights are packed
+for the caches.
 
-A tile's columns of the weights are `filters` elements apart, so a pass over them touches as many
-pages as the weights have rows. Packed, the columns of each tile are one stretch of memory (a
-panel). Meanwhile, the kernel prefetches the next rows of x and y: a tile reads six rows at once,
-which the processor's own prefetching does not follow.
+In the weights, the rows of a tile's columns are `filters` elements apart, so a pass over them
+touches as many pages as the weights have rows. Packing copies the columns of each tile to one
+stretch of memory (a panel). The kernels also prefetch the next rows of x and y: a tile reads six
+rows at once, which the processor's own prefetching does not follow.
 """
 
 import numpy as np
@@ -20,12 +20,12 @@ from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, add_parts, gathered_pro
 from .stencil import prefetch
 from .tasks import piece
 
-ROWS = 96  # rows in a task
-# minimum number of rows for packing the weights, which costs as much as a few rows, and a call
+ROWS = 96  # maximum number of rows in a task
+# minimum number of rows for packing the weights; packing costs the time of a few rows and a call
 PACKED = 2048
 SQUARE = 16  # minimum number of rows and columns for transposing a matrix in registers
-AHEAD = 2  # how many tiles ahead rows are prefetched
-# rows that a weight gradient processes at a time, and rows after which it prefetches others
+AHEAD = 2  # the prefetched rows are this many tiles ahead
+# rows that a weight gradient processes at a time, and number of rows between two prefetches
 STRETCH, FEW = 96, 12
 
 
@@ -52,7 +52,7 @@ def transpose(a, out, reverse):
 
 @kernel("(T[:,::1], T[::1])", parallel=True)
 def _pack(w, panels):
-    """panels (panel, C, columns) = the whole panels of w (C,F), one after the other."""
+    """panels (panel, C, columns) = the complete panels of w (C,F), one after the other."""
     c, filters = w.shape
     columns = simd.width(simd.zeros(w, 1, N))
     for task in prange(filters // columns * c):
@@ -62,11 +62,11 @@ def _pack(w, panels):
 
 @inline
 def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filters, f, relu):
-    """y[:, f : f + all columns of the tile, whose rows are `high`] of `count` rows from `first` on.
-    Rows of w are `step` elements apart.
+    """Computes the columns of one tile in y, from column f on, for `count` rows from row `first`
+    on. The tile has `high` rows. Rows of w are `step` elements apart.
 
-    The rows of the tile after next are prefetched one by one. All at once, they would fill the
-    processor's miss queue, and the loads of this tile would wait for them.
+    The rows of the tile after next are prefetched one by one. Prefetched all at once, they would
+    fill the processor's miss queue, and the loads of this tile would wait for them.
     """
     columns = simd.width(tile)
     for p in range(0, count, high):
@@ -88,8 +88,8 @@ def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filt
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
 def _multiply(x, w, panels, scale, b, y, starts, runs, tasks, relu):
-    """y (N,F) = x (N,C) @ w (C,F) scale + b. The whole panels of w are read from `panels`, unless
-    that is empty.
+    """y (N,F) = x (N,C) @ w (C,F) scale + b. The complete panels of w are read from `panels`,
+    unless `panels` is empty.
     """
     (n, c), filters = x.shape, b.size
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
@@ -117,8 +117,8 @@ def _multiply(x, w, panels, scale, b, y, starts, runs, tasks, relu):
 
 @inline
 def _copy_panel(row, dy, k, filters, count, panel, sums, f, fresh):
-    """panel = `count` rows of dy, `filters` elements apart from dy[k] on, copied contiguously; they
-    are also added to sums[f : + a row].
+    """Copies `count` rows of dy, which begin at dy[k] and are `filters` elements apart, to `panel`
+    contiguously. Also adds these rows to sums[f : + a row], which is set to zero first if `fresh`.
     """
     columns, total = simd.width(row), row
     if not fresh:
@@ -132,12 +132,12 @@ def _copy_panel(row, dy, k, filters, count, panel, sums, f, fresh):
 
 @kernel("(T[:,::1], T[:,::1], T[:,::1], T[:,::1], int64)", parallel=True)
 def _outer(x, dy, partial, partial_b, pieces):
-    """dw (parts, C*F) and db (parts, F) = partial sums over shares of the rows, each in pieces of
-    its columns.
+    """Writes partial sums of dw to `partial` (parts, C*F) and of db to `partial_b` (parts, F), each
+    over a fraction of the rows. The columns of each partial sum are split into pieces.
 
     For a stretch of rows, one tile's columns of dy are copied contiguously, and stay in the L1
     cache for all channels. Meanwhile, the kernel prefetches the next stretch of x and dy, a few
-    lines at a time.
+    cache lines at a time.
     """
     (n, c), filters, parts = x.shape, dy.shape[1], partial.shape[0]
     tile, row = simd.zeros(x, M, N), simd.zeros(x, 1, N)
@@ -181,18 +181,18 @@ def turn(a, out) -> None:
 
 
 def width(dtype) -> int:
-    """Returns the number of a panel's columns."""
+    """Returns the number of columns of a panel."""
     return int(N * simd.lanes(dtype))
 
 
 def pays(filters: int, dtype) -> bool:
-    """Whether these loops are faster, which requires enough columns to fill the narrow tile."""
+    """Returns whether these loops are faster: the columns must fill at least the narrow tile."""
     return bool(filters >= NARROW_N * simd.lanes(dtype))
 
 
 def multiply(x, w, b, y, relu: bool = False, scale=None) -> None:
-    """y (N,F) = x (N,C) @ w (C,F) + b (F,); max(y, 0) with `relu`. `scale` (F,) multiplies w. The
-    bits do not depend on N or on the number of threads.
+    """y (N,F) = x (N,C) @ w (C,F) + b (F,). With `relu`, y = max(y, 0). `scale` (F,) multiplies w.
+    The bits of a row do not depend on N or on the number of threads.
     """
     (n, c), filters = x.shape, y.shape[1]
     columns, threads = width(w.dtype), get_num_threads()
@@ -208,13 +208,13 @@ def multiply(x, w, b, y, relu: bool = False, scale=None) -> None:
 
 
 def outer_pays(filters: int, dtype) -> bool:
-    """Whether `outer` supports this number of columns: it needs whole panels."""
+    """Returns whether `outer` supports this number of columns, which must fill complete panels."""
     return filters % width(dtype) == 0
 
 
 def outer(x, dy, dw, db, samples: int) -> None:
-    """dw (C,F) = x (N,C).T @ dy (N,F) and db (F,) = the sum of dy's rows, which belong to `samples`
-    samples.
+    """dw (C,F) = x (N,C).T @ dy (N,F), and db (F,) = the sum of dy's rows. The N rows belong to
+    `samples` samples of the batch.
     """
     parts = tasks.parts(samples, len(x), dw.size)
     partial = np.empty((parts, dw.size), x.dtype)

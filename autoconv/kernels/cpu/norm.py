@@ -1,6 +1,6 @@
 """Computes batch normalization over the rows of (M, C), with one channel per column.
 
-The op fixes the number of partial sums over rows, so the thread count changes no bit of a sum. A
+The op fixes the number of partial sums over rows, so their bits do not depend on the threads. A
 partial sum adds a few rows at a time in vector registers, and then adds these sums in float64.
 """
 
@@ -34,7 +34,7 @@ def repeat(row, times):
 
 @inline
 def count_repeats(channels):
-    """Returns the number of rows to merge: enough to fill vectors, unless that is too many."""
+    """Returns how many rows to merge to fill vectors, or fewer if the merged row is too long."""
     times = WIDE // math.gcd(channels, WIDE)
     return times if times * channels <= 8 * WIDE else max(1, WIDE // channels)
 
@@ -76,8 +76,8 @@ def deviations(x, i, stop, center, sums, squares):
 def moments(x, parts, mean, variance):
     """Computes the mean and the biased variance of each column; `parts` (2, P, C) is a work buffer.
 
-    Each block of rows is centered on the previous block's mean, so few digits are lost and x is
-    read once. In float64, the sums of all blocks are combined around x's first row.
+    Each block of rows is centered on the previous block's mean, so little precision is lost, and x
+    is read only once. The sums of all blocks are combined in float64, relative to x's first row.
     """
     (rows, channels), count = x.shape, parts.shape[1]
     flat, pivot = flatten(x), np.zeros(channels, x.dtype)
@@ -140,7 +140,7 @@ def _normalize(x, addend, has_addend, mean, scale, shift, relu, y):
 
 
 def normalize(x, mean, scale, shift, relu, y, addend=None) -> None:
-    """y = (x - mean) scale + shift, plus `addend` if given; with `relu`, a ReLU is applied to y."""
+    """y = (x - mean) scale + shift, plus `addend` if given. With `relu`, y = max(y, 0)."""
     _normalize(x, x if addend is None else addend, addend is not None, mean, scale, shift, relu, y)
 
 
@@ -169,7 +169,9 @@ def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], boolean, float64[:,:,::1], T[::1], T[::1])",
         parallel=True)
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum(dy (x - mean) inverse), dbeta = sum(dy); `relu`: dy = 0 if the ReLU gave 0."""
+    """dgamma = sum(dy (x - mean) inverse), dbeta = sum(dy). With `relu`, dy counts as 0 where the
+    ReLU's output was 0.
+    """
     (rows, channels), count = x.shape, parts.shape[1]
     pixels, gradients, times = flatten(x), flatten(dy), count_repeats(channels)
     center, scales, shifts = repeat(mean, times), repeat(scale, times), repeat(shift, times)
@@ -193,7 +195,7 @@ def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbe
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], boolean, T[::1], T[::1], T[:,::1])", parallel=True)
 def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
     """dx = scale (dy - mean(dy) - xhat mean(dy xhat)), with xhat = (x - mean) inverse. With `relu`,
-    dy is 0 for each element for which the ReLU gave 0.
+    dy counts as 0 where the ReLU's output was 0.
     """
     (rows, channels), times = x.shape, count_repeats(x.shape[1])
     pixels, gradients, target = flatten(x), flatten(dy), flatten(dx)
@@ -234,7 +236,7 @@ def _coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, 
 
 def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, shift) -> None:
     """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta.
-    A gamma of None counts as ones, a beta of None as zeros.
+    If gamma is None, it counts as ones; if beta is None, it counts as zeros.
     """
     gamma = ones(mean.dtype, mean.size) if gamma is None else gamma
     _coefficients(mean, variance, float(epsilon), gamma, bias(beta, mean.dtype, mean.size), center, inverse, scale,
@@ -254,7 +256,8 @@ def _fold(w, b, gamma, beta, mean, variance, epsilon, w_folded, shift):
 
 def fold(w, b, gamma, beta, mean, variance, epsilon, w_folded, shift) -> None:
     """w_folded (R,C) = w scale, shift (C,) = (b - mean) scale + beta, scale = gamma / sqrt(variance
-    + epsilon). Defaults for None: b, beta 0, gamma 1. One thread takes microseconds for most nets.
+    + epsilon). If None, b and beta count as zeros and gamma as ones. Runs in one thread, which
+    takes microseconds for most nets.
     """
     spec = mean.dtype, mean.size
     _fold(w, bias(b, *spec), ones(*spec) if gamma is None else gamma, bias(beta, *spec), mean, variance,
@@ -274,11 +277,11 @@ def moving_average(average, batch, momentum) -> None:
 
 @record_calls
 def combine_moments(gather, count, mean, variance, share):
-    """Combines the moments of all ranks, with messages between processes in every replay."""
+    """Combines the moments of all ranks. Each replay of a recorded step sends messages, too."""
     across.combine_moments(gather, count, mean, variance, share)
 
 
 @record_calls
 def sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total):
-    """Sums dgamma and dbeta over all ranks, with messages between processes in every replay."""
+    """Sums dgamma and dbeta over all ranks. Each replay of a recorded step sends messages, too."""
     across.sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total)

@@ -1,9 +1,9 @@
-"""The gradient of batch normalization followed by the addition of another array and ReLU, in one
-pass over memory.
+"""Gradients of batch normalization that is followed by the addition of another array and a ReLU, in
+one pass over memory.
 
-The backward pass finds in y which elements passed the ReLU. In the same pass that sums up the
-parameters' gradients, it writes the gradient of these elements, which is also the gradient of the
-other array.
+The backward pass reads from y which elements passed the ReLU. While it sums up the parameters'
+gradients, it also writes dy with zeros for all other elements, which is the gradient of the added
+array.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ from .rowwise import VECTORS
 @inline
 def masked_sums(x, y, dy, second_dy, has_second_dy, i, stop, center, masked_dy, sums, products):
     """masked_dy = dy, or dy + second_dy if `has_second_dy`, where y > 0, otherwise 0. For each
-    column, `sums` receives the sum of masked_dy and `products` the sum of masked_dy * (x - center),
-    over [i : stop] as rows of center's size.
+    column, `sums` receives the sum of masked_dy, and `products` the sum of masked_dy * (x -
+    center). The sums include the elements [i : stop], in rows as long as `center`.
     """
     zero, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(zero)):
@@ -45,7 +45,7 @@ def masked_sums(x, y, dy, second_dy, has_second_dy, i, stop, center, masked_dy, 
         parallel=True)
 def parameter_grads_add(x, y, dy, second_dy, has_second_dy, mean, inverse, parts, masked_dy, dgamma, dbeta):
     """masked_dy = dy, or dy + second_dy if `has_second_dy`, where y > 0, otherwise 0; dgamma = sum
-    of masked_dy (x - mean) inverse, dbeta = sum of masked_dy, over rows.
+    of masked_dy (x - mean) inverse, and dbeta = sum of masked_dy, both over rows.
     """
     (rows, channels), count, times = x.shape, parts.shape[1], norm.count_repeats(x.shape[1])
     pixels, results, target = flatten(x), flatten(y), flatten(masked_dy)

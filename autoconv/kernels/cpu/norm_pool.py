@@ -1,7 +1,7 @@
 """Batch normalization, ReLU and 2x2 max pooling in one pass over memory, and their gradients.
 
 For the backward pass, each window's maximum is stored, with one byte for its index. The sums for
-the parameters' gradients include only these winners; norm.py's kernel computes them.
+the parameters' gradients include only these winners, and are computed by `norm.parameter_grads`.
 """
 
 import numpy as np
@@ -47,8 +47,8 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], T[::1],"
         " T[:,:,:,::1])", parallel=True)
 def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, dbeta, dx):
-    """dx (N,H,W,C) from dy (N,H//2,W//2,C): `norm.input_grad` of dy, placed at each winner whose
-    output is above 0.
+    """Computes dx (N,H,W,C) from dy (N,H//2,W//2,C), as `norm.input_grad` does from a gradient that
+    has dy at each winner whose output is above 0, and 0 elsewhere.
     """
     (n, h, w, c), (_, oh, ow, _), rows = x.shape, dy.shape, x.size // x.shape[3]
     pixels, target, gradients = flatten(x), flatten(dx), flatten(dy)
@@ -56,7 +56,7 @@ def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, db
     means, slopes, zero = np.empty_like(mean), np.empty_like(mean), simd.zeros(x, 1, 1)
     for f in range(c):
         means[f], slopes[f] = dbeta[f] / rows, dgamma[f] / rows * inverse[f]
-    # numbers of windows, including those at the edges that the pooling ignores
+    # numbers of windows, including the incomplete ones at the edges, which the pooling ignores
     high, wide = (h + 1) // 2, (w + 1) // 2
     for task in prange(n * high):
         s, i = task // high, task % high

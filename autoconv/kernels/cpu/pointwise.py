@@ -1,6 +1,7 @@
-"""Compiles element-wise functions and softmax: a chain of NumPy calls would pass over memory once
+"""Compiles element-wise functions and softmax. A chain of NumPy calls would pass over memory once
 per call, on one thread. log_softmax uses NumPy, whose vectorized exp is five times as fast as
-`math.exp` in a loop."""
+`math.exp` in a loop.
+"""
 
 import inspect
 import math

@@ -19,13 +19,13 @@ SIDE_BY_SIDE = Window(2, 2, 2, 2)  # the usual pooling: 2x2 windows without over
 
 @inline
 def larger(pixel, best):
-    """Returns whether `pixel` replaces the maximum `best`: if it is larger, or the first NaN."""
+    """Returns whether `pixel` replaces the maximum `best`: if it is larger or the first NaN."""
     return (pixel > best) | ((pixel != pixel) & (best == best))
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], int32[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
 def _max(x, y, winner, window):
-    """Writes each window's first maximum and its position i*kw + j; NaN exceeds all numbers."""
+    """y = each window's maximum, winner = its first position i*kw + j; NaN exceeds all numbers."""
     n, h, w, c = x.shape
     _, oh, ow, _ = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
@@ -64,7 +64,7 @@ def _max_2x2(x, y, winner):
 
 @kernel("(T[:,:,:,::1], int32[:,:,:,::1], T[:,:,:,::1])", parallel=True)
 def _max_2x2_grad(dy, winner, dx):
-    """Computes `_max_grad` for 2x2 windows without overlap or padding; writes each pixel once."""
+    """Computes `_max_grad` for 2x2 windows without overlap or padding. Writes each pixel once."""
     n, oh, ow, c = dy.shape
     zero = dx.dtype.type(0)
     for s in prange(n):
@@ -80,7 +80,7 @@ def _max_2x2_grad(dy, winner, dx):
 
 @kernel("(T[:,:,:,::1], int32[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
 def _max_grad(dy, winner, dx, window):
-    """Adds every window's gradient to the pixel of dx at the window's maximum."""
+    """dx = 0, then adds each window's gradient to the pixel of dx that was the window's maximum."""
     n, h, w, c = dx.shape
     _, oh, ow, _ = dy.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
@@ -116,7 +116,7 @@ def _average_2x2(x, y):
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1])", parallel=True)
 def _average_2x2_grad(dy, dx):
-    """dx = the input gradient of `_average_2x2`; each pixel is written once."""
+    """dx = the input gradient of `_average_2x2`. Each pixel is written once."""
     n, oh, ow, c = dy.shape
     quarter = dy.dtype.type(0.25)
     for s in prange(n):
@@ -176,7 +176,7 @@ def _unit_weights(x) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _size(x, y, window: Window) -> int:
-    """Returns the number of pixels per window, or 0 if some windows have fewer inside the image."""
+    """Returns the number of pixels per window, or 0 if some windows are not entirely inside x."""
     sizes = _sizes(*x.shape[1:3], *y.shape[1:3], window, x.dtype)
     return window.kh * window.kw if (sizes == window.kh * window.kw).all() else 0
 

@@ -3,7 +3,7 @@
 
 One matrix of each product is not stored but gathered: its element (p, q) is x[pixels[p] + taps[q]]
 of a flat array. All arrays are flat, and all positions count elements. Columns are computed in
-whole wide tiles as long as these fit, the remaining ones in narrow tiles.
+whole wide tiles as long as these fit; narrow tiles compute the remaining columns.
 
     gathered_product    y[p, f]   = b[f] + sum over q of  x[pixels[p] + taps[q]] * w[q, f]
     gathered_outer      dw[q, f]  =        sum over p of  x[pixels[p] + taps[q]] * dy[p, f]
@@ -23,23 +23,23 @@ from .stencil import prefetch
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
-ONE_RUN = np.zeros(1, np.int64)  # the taps of an ordinary matrix' row: a single run
-# For weight gradients with several tiles' columns: the number of elements from which on dy is
-# copied, and the number of pixels that are copied at a time.
+ONE_RUN = np.zeros(1, np.int64)  # `runs` for a row of an ordinary matrix, which is a single run
+# For weight gradients with more columns than one tile: the minimum number of window elements for
+# copying dy, and the number of pixels that are copied at a time.
 MANY, STRETCH = 64, 48
-# rows of the tiles for pooling, in which each four rows are one window
+# number of rows of the tiles for pooling, in which every four rows are one window
 POOL_M, POOL_NARROW_M = 4, 8
 
 
 @lru_cache(maxsize=64)
 def zeros(dtype: Any, count: int) -> np.ndarray:
-    """Returns a bias of zeros. The array is shared, so it must not be written."""
+    """Returns `count` zeros. The array is shared, so it must not be modified."""
     return np.zeros(count, dtype)
 
 
 @lru_cache(maxsize=64)
 def ones(dtype: Any, count: int) -> np.ndarray:
-    """Returns a scale of ones. The array is shared, so it must not be written."""
+    """Returns `count` ones. The array is shared, so it must not be modified."""
     return np.ones(count, dtype)
 
 
@@ -50,7 +50,7 @@ def row_offsets(count: int, step: int) -> np.ndarray:
 
 
 def bias(b: np.ndarray | None, dtype: Any, count: int) -> np.ndarray:
-    """Returns b, or zeros if a layer has no bias."""
+    """Returns b, or `count` zeros if b is None."""
     return zeros(dtype, count) if b is None else b
 
 
@@ -59,8 +59,8 @@ def run_taps(acc, x, src, start, runs, run_length, w, j, filters):
     """Runs the inner loop of a gathered product: acc[m, :] += x[src[m] + start + tap] * w[tap, :]
     over all taps.
 
-    `runs` are the first taps of runs of `run_length` consecutive elements; w has rows of `filters`
-    elements from j on.
+    `runs` contains the first tap of each run of `run_length` consecutive elements. The rows of w
+    begin at w[j] and have `filters` elements.
     """
     for t in range(runs.size):
         k = start + runs[t]
@@ -98,7 +98,7 @@ def gathered_product(
     narrow = simd.zeros(x, NARROW_M, NARROW_N)
     single = simd.zeros(x, NARROW_M, 1)
     columns = simd.width(wide)
-    # a small number of rows fits one narrow tile
+    # rows that fit one narrow tile but not one wide tile are left to the narrow tiles
     while end - f >= columns and not M < count <= NARROW_M:
         for p in range(0, count, M):
             dst = simd.steps(filters, p, count, wide)
@@ -126,7 +126,7 @@ def gathered_product(
 def _product_part(
     tile, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, part, fresh, relu
 ):
-    """Computes the `part` columns from f on, at most as many as the tile has."""
+    """Computes columns f to f + `part` of `gathered_product`; the tile is at least as wide."""
     for p in range(0, count, NARROW_M):
         dst = simd.steps(filters, p, count, tile)
         acc = tile
@@ -144,11 +144,11 @@ def _product_part(
 
 @inline
 def pooled_product(x, start, windows, count, runs, run_length, w, scale, b, y, winner, y_start, filters):
-    """y[q, f] = relu(max over the 2x2 window q of the gathered product), for q below `count`;
-    `scale` as in `gathered_product`.
+    """y[q, f] = relu(max over the 2x2 window q of the gathered product), for q below `count`.
+    `scale` has the same meaning as in `gathered_product`.
 
-    `windows` has the four pixels of each window in order. `winner` receives the index of the
-    largest of the four, unless it is empty.
+    `windows` contains the positions of each window's four pixels. `winner`, unless it is empty,
+    receives the index of the largest of the four.
     """
     wide, narrow = simd.zeros(x, POOL_M, N), simd.zeros(x, POOL_NARROW_M, NARROW_N)
     single, f = simd.zeros(x, POOL_NARROW_M, 1), 0
@@ -174,7 +174,7 @@ def pooled_product(x, start, windows, count, runs, run_length, w, scale, b, y, w
 
 @inline
 def _pool_part(tile, x, start, windows, count, runs, run_length, w, scale, b, y, winner, y_start, filters, f, part):
-    """Computes the `part` columns from f on, at most as many as the tile has."""
+    """Computes columns f to f + `part` of `pooled_product`; the tile is at least as wide."""
     for q in range(0, count, POOL_NARROW_M // 4):
         src = tile2x2.windows(windows, q, count, tile)
         acc = tile if scale.size > 0 else simd.add_row(tile, b, f, part)
@@ -233,11 +233,11 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
 
 @allocating
 def _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, end, fresh):
-    """Computes whole wide tiles for a stretch of pixels at a time. One tile's columns of dy are
-    copied contiguously, and stay in the L1 cache for all elements; rows a power of two apart would
-    compete for a few cache sets.
+    """Computes whole wide tiles of `gathered_outer` for a stretch of pixels at a time. One tile's
+    columns of dy are copied contiguously, and stay in the L1 cache for all window elements. Without
+    the copy, rows that are a power of two apart would compete for a few cache sets.
 
-    Each tile also prefetches a share of the next stretch of x and dy.
+    Each tile also prefetches a fraction of the next stretch of x and dy.
     """
     columns, tiles = simd.width(wide), (items + M - 1) // M
     stretches = max(1, count // STRETCH)
@@ -262,7 +262,7 @@ def _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, 
 
 @inline
 def _outer_tile(wide, x, start, pixels, taps, items, q, panel, dw, dw_start, filters, fresh):
-    """Computes the tile from element q on, with the columns of dy that are copied in `panel`."""
+    """Computes the tile from window element q on, with the columns of dy that `panel` contains."""
     dst = simd.steps(filters, q, items, wide)
     acc = wide if fresh else simd.load(wide, dw, dst, dw_start, simd.width(wide))
     src, j = simd.rows(taps, q, items, wide), 0
@@ -274,13 +274,13 @@ def _outer_tile(wide, x, start, pixels, taps, items, q, panel, dw, dw_start, fil
 
 @inline
 def _outer_part(tile, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, part, fresh):
-    """Computes the `part` columns from f on, at most as many as the tile has."""
+    """Computes columns f to f + `part` of `gathered_outer`; the tile is at least as wide."""
     for q in range(0, items, NARROW_M):
         dst = simd.steps(filters, q, items, tile)
         acc = tile if fresh else simd.load(tile, dw, dst, dw_start + f, part)
         src = simd.rows(taps, q, items, tile)
         j = dy_start + f
-        if part == simd.width(tile):  # a loop without masks
+        if part == simd.width(tile):  # this loop needs no masks
             for p in range(count):
                 acc = simd.fma(acc, x, src, start + pixels[p], dy, j)
                 j += filters
@@ -296,11 +296,11 @@ def scattered_product(
     dy, dy_start, sources, pixels, count, block, wt, j, dx, dx_start, first_f, group_f, row, c, end
 ):
     """dx[pixels[p] + c:end] += sum over f of dy[sources[p] + f] * wt[f, c:end], for p below
-    `count`: for one tap, or a row of taps.
+    `count`, for one tap or a row of taps.
 
     f runs over the `group_f` filters from `first_f` on. wt begins at wt[j] and has rows of `row`
-    elements. The pixels of a tile come from the same block of `block` consecutive pixels, at
-    most NARROW_M. The elements that a block adds to must not overlap.
+    elements. All pixels of a tile, at most NARROW_M, come from the same block of `block`
+    consecutive pixels. The elements that a tile adds to must not overlap.
     """
     wide = simd.zeros(dy, M, N)
     narrow = simd.zeros(dy, NARROW_M, NARROW_N)
@@ -329,8 +329,7 @@ def scattered_product(
 
 @inline
 def _scatter_part(tile, dy, first, sources, pixels, count, block, wt, j, dx, dx_start, group_f, row, part):
-    """Computes the `part` columns from wt[j] and dx[dx_start] on, at most as many as the tile has.
-    """
+    """Computes `part` columns of `scattered_product`, from wt[j] and dx[dx_start] on."""
     for end_p in range(block, count + 1, block):
         for p in range(end_p - block, end_p, NARROW_M):
             src, dst = simd.rows(sources, p, end_p, tile), simd.rows(pixels, p, end_p, tile)
@@ -357,8 +356,8 @@ def add_rows(x, start, count, step, total, total_start, columns, fresh):
 
 @kernel("(T[:,::1], T[::1])", parallel=True)
 def add_parts(partial, total):
-    """total = partial[0] + partial[1] + ..., in this order, in blocks that are distributed over the
-    threads.
+    """total = partial[0] + partial[1] + ..., in this order. Blocks of elements are distributed over
+    the threads.
     """
     (count, size), block = partial.shape, 1024
     for task in prange((size + block - 1) // block):

@@ -44,7 +44,7 @@ def bits(memory, seed, stream, first):
 def dropout(x, scale, threshold, seed, stream, first, y):
     """y = x * scale if an element's random word is at least `threshold`, else x * 0.
 
-    x (N, M). x[n, j] uses word j of sample s = first + n, whose blocks begin at block s * 2^32.
+    x has shape (N, M). x[n, j] uses word j of sample s = first + n, whose blocks begin at s * 2^32.
     """
     keep, drop, blocks = x.dtype.type(scale), x.dtype.type(0), x.shape[1] // 4
     for n in prange(x.shape[0]):
@@ -62,7 +62,7 @@ def dropout(x, scale, threshold, seed, stream, first, y):
 
 @kernel("(T[:,::1], float64, float64, uint64, uint64, uint64, T[:,::1])", parallel=True)
 def gaussian_noise(x, stddev, rel_stddev, seed, stream, first, y):
-    """y = x + (stddev + rel_stddev x) n with a normal n from the element's word as in `dropout`."""
+    """y = x + (stddev + rel_stddev x) n, with a normal n from the same word as in `dropout`."""
     real = x.dtype.type
     a, s, m = real(stddev), real(rel_stddev), x.shape[1]
     for n in prange(x.shape[0]):

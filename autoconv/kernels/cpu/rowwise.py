@@ -1,4 +1,4 @@
-"""Element-wise arithmetic on rows of columns: register tiles (simd.py) with one row.
+"""Element-wise arithmetic on register tiles (simd.py) that have a single row.
 
     columns = min(simd.width(like), wide - j)
     total = like                                   zeros
@@ -15,13 +15,14 @@ from numba.extending import intrinsic
 
 from . import simd
 
-# vectors in a row: five such rows and their results fit the registers
+# vectors in a row: five such rows and their results fit in the registers
 VECTORS = 4 if simd.VECTOR_BYTES == 64 else 2
 
 
 def _visit_columns(builder, tile, columns, visit):
-    """Returns `visit(columns)`, or `visit(None)` if all columns exist. A processor does not
-    prefetch for masked loads and stores, so these take several times as long from memory.
+    """Emits code that returns `visit(None)` if all columns of the tile exist, otherwise
+    `visit(columns)`. Processors do not prefetch for masked loads and stores, so these take several
+    times as long from memory.
     """
     is_whole = builder.icmp_signed(">=", columns, simd.INDEX(tile.vectors * tile.lanes))
     results = []
@@ -38,7 +39,8 @@ def _visit_columns(builder, tile, columns, visit):
 
 
 def _build_row(builder, like, kind, columns, vector):
-    """Returns a row with the shape of `like`, whose vectors are `vector(columns or None, number)`.
+    """Returns a row with the shape of `like`. Its vector number v is `vector(columns, v)`, or
+    `vector(None, v)` if all columns exist.
     """
 
     def build(limit):
@@ -67,7 +69,7 @@ def full(typingctx, like, number):
 
 @intrinsic
 def row(typingctx, like, x, i, columns):
-    """Returns the row x[i : i + columns], with the shape of the tile `like`, and zeros beyond."""
+    """Returns the row x[i : i + columns] with the shape of the tile `like`, and zeros beyond."""
 
     def codegen(context, builder, signature, args):
         flat = simd._Flat(context, builder, x, args[1])
@@ -100,8 +102,8 @@ def put(typingctx, value, y, i, columns):
 
 
 def _item_by_item(combine, *tiles):
-    """Returns the type and the code of an intrinsic whose vectors are `combine(builder, *vectors)`
-    of its arguments' vectors.
+    """Returns the signature and the code generator of an intrinsic that applies `combine(builder,
+    *vectors)` to the vectors of its arguments.
     """
 
     def codegen(context, builder, signature, args):
@@ -116,46 +118,44 @@ def _item_by_item(combine, *tiles):
 
 @intrinsic
 def add(typingctx, a, b):
-    """a + b."""
+    """Returns a + b."""
     return _item_by_item(lambda builder, x, y: builder.fadd(x, y), a, b)
 
 
 @intrinsic
 def subtract(typingctx, a, b):
-    """a - b."""
+    """Returns a - b."""
     return _item_by_item(lambda builder, x, y: builder.fsub(x, y), a, b)
 
 
 @intrinsic
 def multiply(typingctx, a, b):
-    """a b."""
+    """Returns a * b."""
     return _item_by_item(lambda builder, x, y: builder.fmul(x, y), a, b)
 
 
 @intrinsic
 def multiply_add(typingctx, a, b, c):
-    """a b + c, as one instruction if the target has it."""
+    """Returns a * b + c, as one instruction if the target has FMA."""
     return _item_by_item(lambda builder, x, y, z: simd._multiply_add(builder, a, x, y, z), a, b, c)
 
 
 @intrinsic
 def absolute(typingctx, a):
-    """|a|."""
+    """Returns |a|."""
     name = f"llvm.fabs.{simd._suffix(a)}"
     return _item_by_item(lambda builder, x: simd._call(builder, name, x.type, [x]), a)
 
 
 @intrinsic
 def larger(typingctx, a, b):
-    """max(a, b); b if a is NaN."""
+    """Returns max(a, b), or b if a is NaN."""
     return _item_by_item(lambda builder, x, y: builder.select(builder.fcmp_ordered(">", x, y), x, y), a, b)
 
 
 @intrinsic
 def relu_grad(typingctx, value, gradient):
-    """Returns the gradient of a ReLU of `value`: 0 where `value` is 0 or less, `gradient`
-    elsewhere.
-    """
+    """Returns the gradient of a ReLU of `value`: 0 where `value` <= 0, and `gradient` elsewhere."""
 
     def combine(builder, x, dy):
         zero = ir.Constant(x.type, None)
@@ -166,7 +166,7 @@ def relu_grad(typingctx, value, gradient):
 
 @intrinsic
 def select_larger(typingctx, a, b, x, y):
-    """`x` where a > b or a is NaN, `y` elsewhere."""
+    """Returns `x` where a > b or a is NaN, and `y` elsewhere."""
 
     def combine(builder, a, b, x, y):
         larger = builder.or_(builder.fcmp_ordered(">", a, b), builder.fcmp_unordered("uno", a, a))
@@ -177,7 +177,7 @@ def select_larger(typingctx, a, b, x, y):
 
 @intrinsic
 def select_equal(typingctx, a, b, x):
-    """`x` where a = b, 0 elsewhere."""
+    """Returns `x` where a = b, and 0 elsewhere."""
 
     def combine(builder, a, b, x):
         return builder.select(builder.fcmp_ordered("==", a, b), x, ir.Constant(x.type, None))
@@ -186,7 +186,7 @@ def select_equal(typingctx, a, b, x):
 
 
 def _bytes(builder, tile, index, flat, columns, vector, value=None):
-    """Loads a vector of bytes, or stores `value` there; with `columns`, only those that exist."""
+    """Loads or stores a vector of bytes; with `columns`, only the lanes before column `columns`."""
     kind = ir.VectorType(ir.IntType(8), tile.lanes)
     pointer = flat.vector_at(builder.add(index, simd.INDEX(vector * tile.lanes)), tile.lanes)
     if columns is None:
@@ -200,9 +200,7 @@ def _bytes(builder, tile, index, flat, columns, vector, value=None):
 
 @intrinsic
 def row_of_bytes(typingctx, like, x, i, columns):
-    """Returns the row x[i : i + columns] of a byte array, as numbers of the tile `like`, and zeros
-    beyond.
-    """
+    """Returns the bytes x[i : i + columns] as a row with the shape of `like`, and zeros beyond."""
 
     def codegen(context, builder, signature, args):
         flat, tile = simd._Flat(context, builder, x, args[1]), args[0].type

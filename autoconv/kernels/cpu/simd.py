@@ -6,14 +6,14 @@
     store(acc, y, dst, j, columns)          y[dst[m] + j : ... + columns] = acc[m, :columns]
 
 One `fma` is M*N vector multiply-adds for M + N loads, so the arithmetic units need not wait for
-memory. The loops around it are ordinary Python. `x` and `w` are flat arrays, every index counts
-elements, and nothing is checked: the callers in this folder keep all reads inside the arrays, and
-the tests run them between guard pages.
+memory. The loops around `fma` are ordinary Python. `x` and `w` are flat arrays, every index counts
+elements, and no index is checked. The callers in this folder keep all reads inside the arrays; the
+tests run kernels on arrays between guard pages.
 
-If fewer rows exist than the tile has, `rows` and `steps` repeat the last one: it is computed and
-stored several times, with the same bits. `columns` is the number of columns that exist; the others
-are neither read nor written. M and N must be literals (module constants); after `zeros`, the type
-of `acc` contains them. Sources: Goto and van de Geijn, "Anatomy of high-performance matrix
+If fewer rows exist than the tile has, `rows` and `steps` repeat the last row, which is computed and
+stored several times with the same bits. Only the first `columns` columns exist; the others are
+neither read nor written. M and N must be literals (module constants); after `zeros`, the type of
+`acc` contains them. Sources: Goto and van de Geijn, "Anatomy of high-performance matrix
 multiplication" (2008); Georganas et al., arXiv 1808.05567.
 """
 
@@ -25,10 +25,10 @@ from numba.extending import intrinsic, models, register_model
 
 from .jit import target
 
-# Vector width in bytes, and two tiles (M, N), for targets with 32, 16 or 16 vector registers. The
-# narrow tile, half as wide and with more rows, is for the columns that remain when no further wide
-# tile fits. RUN_VECTORS is the number of vectors per row for tiles of up to three rows whose rows
-# are stretches of memory (`axpy`).
+# Vector width in bytes, and two tiles (M, N), for targets with AVX-512, with AVX2, and for all
+# others. They have 32, 16 and 16 vector registers. The narrow tile, half as wide and with more
+# rows, is for the columns that remain when no further wide tile fits. RUN_VECTORS is the number of
+# vectors per row for tiles of up to three rows whose rows are stretches of memory (`axpy`).
 if "avx512f" in target()[1]:
     VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 64, (6, 4), (9, 2), 6
 elif "avx2" in target()[1] and "fma" in target()[1]:
@@ -40,7 +40,7 @@ INDEX = ir.IntType(64)
 
 
 def lanes(dtype) -> int:
-    """Returns how many numbers of this dtype a vector holds."""
+    """Returns the number of elements of this dtype in a vector."""
     return int(VECTOR_BYTES // np.dtype(dtype).itemsize)
 
 
@@ -106,7 +106,7 @@ def _splat(builder, value, lanes):
 
 
 def _mask(builder, tile, vector, columns):
-    """Returns which lanes of the tile's vector number `vector` are before column `columns`."""
+    """Returns a mask of the lanes of vector `vector` of a row that are before column `columns`."""
     lane = ir.Constant(ir.VectorType(INDEX, tile.lanes), [vector * tile.lanes + i for i in range(tile.lanes)])
     return builder.icmp_signed("<", lane, _splat(builder, columns, tile.lanes))
 
@@ -119,7 +119,7 @@ def _call(builder, name, result, arguments):
 
 
 def _multiply_add(builder, tile, a, b, c):
-    """Returns a * b + c, as one instruction if the target has it."""
+    """Returns a * b + c, as one instruction if the target has FMA."""
     return _call(builder, f"llvm.fmuladd.{_suffix(tile)}", c.type, [a, b, c])
 
 
@@ -128,7 +128,7 @@ def _suffix(tile):
 
 
 def _load(builder, flat, tile, index, columns=None, vector=0):
-    """Loads one vector; with `columns`, only its existing lanes, and zeros for the others."""
+    """Loads one vector; with `columns`, only lanes before column `columns`, and zeros beyond."""
     pointer = flat.vector_at(builder.add(index, INDEX(vector * tile.lanes)), tile.lanes)
     if columns is None:
         return builder.load(pointer, align=flat.bytes)
@@ -155,8 +155,8 @@ def zeros(typingctx, like, m, n):
 
 
 def _clamp_rows(builder, kind, i, count, offset):
-    """Returns offset(i), offset(i + 1), ... as a RowsType value; rows beyond the last of `count`
-    repeat it.
+    """Returns offset(i), offset(i + 1), ... as a RowsType value. Rows from `count` on have the
+    offset of the last row.
     """
     result = ir.Constant(ir.ArrayType(INDEX, kind.count), ir.Undefined)
     last = builder.sub(count, INDEX(1))
@@ -169,8 +169,8 @@ def _clamp_rows(builder, kind, i, count, offset):
 
 @intrinsic
 def rows(typingctx, offsets, i, count, acc):
-    """Returns offsets[i], offsets[i + 1], ... for the M rows of the tile `acc`, from a flat int64
-    array of `count`.
+    """Returns offsets[i], offsets[i + 1], ... for the M rows of the tile `acc`. `offsets` is a flat
+    int64 array of `count` elements, whose last one is repeated.
     """
     kind = RowsType(acc.rows)
 
@@ -183,8 +183,8 @@ def rows(typingctx, offsets, i, count, acc):
 
 @intrinsic
 def steps(typingctx, step, i, count, acc):
-    """Returns i*step, (i + 1)*step, ... for the M rows of the tile `acc`: the offsets of an
-    ordinary matrix with `count` rows.
+    """Returns i*step, (i + 1)*step, ... for the M rows of the tile `acc`. These are the offsets of
+    the rows of an ordinary matrix with `count` rows, the last of which is repeated.
     """
     kind = RowsType(acc.rows)
 
@@ -196,14 +196,14 @@ def steps(typingctx, step, i, count, acc):
 
 def _fence_loads(builder):
     """Emits an empty instruction that no load moves across. Without it, LLVM unrolls a loop around
-    `fma` and hoists the second iteration's loads above the first one's arithmetic; the values then
-    exceed the registers, which halves the speed.
+    `fma` and hoists the second iteration's loads above the first one's arithmetic. The values then
+    do not fit in the registers, which halves the speed.
     """
     builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
 
 
 def _add_products(builder, tile, acc, x, places, right):
-    """acc[m, :] += x[places[m]] * right, a list of vectors."""
+    """acc[m, :] += x[places[m]] * right, where `right` is a list of vectors."""
     for m, place in enumerate(places):
         left = _splat(builder, builder.load(x.ptr(place)), tile.lanes)
         for v in range(tile.vectors):
@@ -214,7 +214,7 @@ def _add_products(builder, tile, acc, x, places, right):
 
 
 def _positions(builder, tile, offsets, k):
-    """Yields offsets[m] + k for all rows."""
+    """Returns an iterator over offsets[m] + k for all rows m of the tile."""
     return (builder.add(builder.extract_value(offsets, m), k) for m in range(tile.rows))
 
 
@@ -228,7 +228,7 @@ def _fma(context, builder, tile, args, arg_types, columns=None):
 
 @intrinsic
 def fma(typingctx, acc, x, src, k, w, j):
-    """acc[m, :] += x[src[m] + k] * w[j : j + all columns]."""
+    """acc[m, :] += x[src[m] + k] * w[j : j + width(acc)]."""
 
     def codegen(context, builder, signature, args):
         return _fma(context, builder, acc, args, signature.args)
@@ -248,8 +248,8 @@ def fma_part(typingctx, acc, x, src, k, w, j, columns):
 
 @intrinsic
 def fma_row(typingctx, acc, x, src, k, row):
-    """acc[m, :] += x[src[m] + k] * row[0, :] for a tile `row` with one row: `fma` with its right
-    side in registers.
+    """acc[m, :] += x[src[m] + k] * row[0, :], where the tile `row` has one row. This is `fma` with
+    its right operand in registers.
     """
 
     def codegen(context, builder, signature, args):
@@ -263,8 +263,9 @@ def fma_row(typingctx, acc, x, src, k, row):
 
 @intrinsic
 def fma_apart(typingctx, acc, x, k, w, j):
-    """acc[m, :] += x[k + m*lanes] * w[j : j + all columns]: `fma` with x's elements one vector
-    apart. All their addresses need only one register, whereas `fma` needs one per row.
+    """acc[m, :] += x[k + m*lanes] * w[j : j + width(acc)]. This is `fma` for elements of x that are
+    one vector apart. All their addresses need only one register, whereas `fma` needs one register
+    per row.
     """
 
     def codegen(context, builder, signature, args):
@@ -311,7 +312,7 @@ def _axpy(context, builder, tile, args, arg_types, columns=None):
 
 @intrinsic
 def axpy(typingctx, acc, values, e, x, src, k):
-    """acc[m, :] += values[e] * x[src[m] + k : + all columns]: one number times a whole tile."""
+    """acc[m, :] += values[e] * x[src[m] + k : ... + width(acc)], one number times a whole tile."""
 
     def codegen(context, builder, signature, args):
         return _axpy(context, builder, acc, args, signature.args)
@@ -364,7 +365,7 @@ def scale_rows(typingctx, acc, scale, b, j, columns):
 
 @intrinsic
 def load(typingctx, acc, y, src, j, columns):
-    """Returns the tile y[src[m] + j : ... + columns], zeros beyond; `acc` defines its shape."""
+    """Returns the tile y[src[m] + j : ... + columns], with the shape of `acc` and zeros beyond."""
 
     def codegen(context, builder, signature, args):
         flat, total = _Flat(context, builder, y, args[1]), ir.Constant(args[0].type, None)
@@ -423,7 +424,7 @@ def copy(typingctx, y, j, x, k, count):
 
 @intrinsic
 def width(typingctx, acc):
-    """Returns the number of the tile's columns: vectors times lanes."""
+    """Returns the number of the tile's columns, which is vectors times lanes."""
 
     def codegen(context, builder, signature, args):
         return INDEX(acc.vectors * acc.lanes)

@@ -1,8 +1,8 @@
-"""The gradients of a convolution before a 2x2 max pooling, computed without the zeros.
+"""Gradients of a convolution followed by 2x2 max pooling, computed from nonzero elements only.
 
 Each pooled pixel q of filter f passes its gradient g to one of four pixels, so at most a quarter of
-the convolution's output gradient is nonzero. Each nonzero element adds a number times a stretch of
-memory (simd.axpy):
+the convolution's output gradient is nonzero. For each nonzero element, a number times a stretch of
+memory is added (simd.axpy):
 
     dwt[f, :]             +=  g * (the window of x at the winner)
     dx's window at the winner  +=  g * w[:, f]
@@ -18,8 +18,8 @@ from .flat import flatten
 from .jit import allocating, inline
 
 S = simd.RUN_VECTORS
-SHORT = S // 2  # vectors for runs that fill at most half of `S`: a pixel's 16 channels times 3
-ROWS = 3  # runs of a window in one tile: all of them for a 3x3 kernel
+SHORT = S // 2  # vectors per row for short runs, such as three pixels of 16 channels
+ROWS = 3  # number of runs per tile: all runs of a 3x3 kernel's window
 
 
 @inline
@@ -43,7 +43,7 @@ def _outer(
     tile, x, start, windows, count, runs, length, gradient, winner, winner_start, filters, low, high, dwt, dwt_start,
     fresh,
 ):
-    """Computes `sparse_outer` on tiles with the shape of `tile`."""
+    """Computes `sparse_outer` with tiles of the same shape as `tile`."""
     items, columns = runs.size * length, simd.width(tile)
     for f in range(low, high):
         for m in range(0, runs.size, ROWS):
@@ -68,11 +68,11 @@ def _outer(
 
 @allocating
 def winners_lists(gradient, winner, winner_start, count, filters, length, places, values, begin):
-    """Lists, for each pixel 4q + r, the filters whose maximum it is: places[r, begin[r, q] :
-    begin[r, q + 1]] = f * length.
+    """For each pixel r of each 2x2 window q, lists the filters f whose maximum is at that pixel:
+    places[r, begin[r, q] : begin[r, q + 1]] = f * length.
 
-    `values` receives these filters' gradients; zero gradients are omitted. Each row has room for
-    one more vector than it needs.
+    `values` receives the gradients of these filters. Filters whose gradient is zero are omitted.
+    Each row of `places` and `values` must have space for one more vector than the lists need.
     """
     zero, capacity, size = simd.zeros(gradient, 1, 1), places.shape[1], np.zeros(4, np.int64)
     all_places, all_values = flatten(places), flatten(values)
@@ -102,7 +102,7 @@ def sparse_scatter(places, values, begin, windows, count, runs, length, wt, filt
 
 @inline
 def _scatter(tile, rows, places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start):
-    """Computes `sparse_scatter` on tiles with the shape of `tile`, which have `rows` rows."""
+    """Computes `sparse_scatter` with tiles of the same shape as `tile`, which has `rows` rows."""
     columns = simd.width(tile)
     for m in range(0, runs.size, rows):
         dst = simd.rows(runs, m, runs.size, tile)

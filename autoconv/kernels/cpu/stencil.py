@@ -1,10 +1,10 @@
 """Sums over windows, channel by channel, for depthwise convolution, its input gradient and average
 pooling.
 
-The sums of some adjacent pixels of a row, a vector of channels each, stay in registers while all
-taps are added, and are written once. A gradient is such a sum as well: stride s makes s classes of
-pixels, and the taps that reach a pixel of one class are equally spaced in dy. Pixels at the borders
-have fewer taps; nothing is copied.
+For a few adjacent pixels of a row and a vector of channels, the sums stay in registers while all
+taps are added, and are written once. Input gradients are computed in the same way: a stride of s
+divides the pixels into s classes, and the taps that reach a pixel of one class are equally spaced
+in dy. Pixels at the borders have fewer taps, so no padded copy is needed.
 """
 
 from functools import lru_cache
@@ -19,7 +19,7 @@ from .jit import inline, kernel
 
 PIXELS = 6  # adjacent pixels of a row whose sums are in registers at a time
 EDGE = 4  # vectors of channels at a time for border pixels, each of which has its own taps
-CACHE_LINE = 16  # elements of float32
+CACHE_LINE = 16  # number of float32 elements in a cache line
 
 
 @inline
@@ -35,12 +35,12 @@ def clip_window(o, stride, pad, size, dilation, n):
 
 @lru_cache(maxsize=256)
 def forward_axis(size: int, stride: int, dilation: int, pad: int, outputs: int, has_w: bool = True) -> np.ndarray:
-    """Returns one axis of a window of `size` taps, as its only class of outputs: (first, step,
+    """Returns one axis of a window of `size` taps as a single class of outputs: (first, step,
     count, source step, source, gap, tap, tap gap, taps).
 
-    Output first + k*step reads the source from source + k*source step on, at `taps` positions that
-    are `gap` apart. Their weights begin at `tap` and are `tap gap` apart. Without weights, all taps
-    have the weight of tap 0.
+    Output first + k*step reads `taps` elements of the source, which begin at source + k*source step
+    and are `gap` apart. Their weights begin at `tap` and are `tap gap` apart. Without weights, all
+    taps have the weight of tap 0.
     """
     return np.array([[0, 1, outputs, stride, -pad, dilation, 0, 1 if has_w else 0, size]], np.int64)
 
@@ -48,15 +48,15 @@ def forward_axis(size: int, stride: int, dilation: int, pad: int, outputs: int, 
 @lru_cache(maxsize=256)
 def backward_axis(size: int, stride: int, dilation: int, pad: int, outputs: int,
                   has_w: bool = True) -> np.ndarray:
-    """Returns one axis of the gradient, which reads dy: a class for each remainder of a pixel's
-    index modulo the stride.
+    """Returns one axis of the input gradient, which reads dy, in the format of `forward_axis`.
+    There is one class of pixels for each remainder of a pixel's index modulo the stride.
     """
     classes, spacing = [], gcd(stride, dilation)
     tap_gap = stride // spacing
     for first in range(min(stride, outputs)):
         lowest = next((i for i in range(min(size, tap_gap)) if (first + pad - i * dilation) % stride == 0), size)
         taps = -(-(size - lowest) // tap_gap)
-        # the last tap, which reads the first element of dy
+        # the last tap reads the element of dy with the lowest index
         tap = lowest + (taps - 1) * tap_gap if taps else 0
         classes.append((first, stride, -(-(outputs - first) // stride), 1, (first + pad - tap * dilation) // stride,
                         dilation // spacing, tap if has_w else 0, -tap_gap if has_w else 0, taps))
@@ -65,15 +65,15 @@ def backward_axis(size: int, stride: int, dilation: int, pad: int, outputs: int,
 
 @inline
 def prefetch(x, k, count):
-    """Prefetches `count` elements. They may be outside the array, because nothing is read."""
+    """Prefetches `count` elements from x[k] on. Any k is allowed, because nothing is read."""
     for i in range(k, k + count, CACHE_LINE):
         vectors.prefetch(x, i)
 
 
 @inline
 def _prefetch_next(height, x, k, x_step, x_row, x_column, y, dst, y_step):
-    """Prefetches a vector of each of `height` pixels of y. If pixels are further apart in x than
-    their taps, x is the larger array, and two pixels from each of two rows of x are prefetched too.
+    """Prefetches one vector for each of `height` pixels of y. If pixels are further apart in x than
+    their taps, x is larger than y, so two pixels in each of two rows of x are prefetched, too.
     """
     for m in range(height):
         vectors.prefetch(y, dst + m * y_step)
@@ -85,9 +85,9 @@ def _prefetch_next(height, x, k, x_step, x_row, x_column, y, dst, y_step):
 
 @inline
 def _pixels(tile, height, x, k, x_step, count, w, j, taps, b, y, dst, y_step, end, row):
-    """Computes `count` pixels of y, `y_step` apart from `dst` on, that all have these taps,
-    `height` pixels per tile. In x they are `x_step` apart. Each tile prefetches the pixels
-    below it; y's rows have `row` elements.
+    """Computes `count` pixels of y that all have these taps, with `height` pixels per tile. The
+    pixels begin at y[dst]; they are `y_step` apart in y and `x_step` apart in x. Each tile
+    prefetches the pixels below it; rows of y have `row` elements.
 
     `taps` = (number of rows of taps, a row's step in x and in w, number of columns, a column's step
     in x and in w).
@@ -126,7 +126,7 @@ def _sums(tile, x, src, k, w, j, taps, b, c, y, out, dst, columns, end):
 
 @inline
 def _finish(acc, y, out, dst, columns, end):
-    """Divides by end[0], applies a ReLU if end[1] is True, and stores the result."""
+    """Divides the sums by end[0], applies a ReLU if end[1] is True, and stores the result in y."""
     divisor, relu = end
     if divisor != 1:
         acc = vectors.divide(acc, divisor)
@@ -135,8 +135,8 @@ def _finish(acc, y, out, dst, columns, end):
 
 @inline
 def _neighbours(tile, x, k, x_step, count, w, j, taps, b, y, dst, y_step, end, row):
-    """Computes `_pixels` for at least PIXELS pixels with rows of three taps, as far apart as the
-    pixels. The last tile begins early enough to be full, so some pixels are computed twice.
+    """Computes `_pixels` for at least PIXELS pixels, if rows have three taps that are as far apart
+    as the pixels. The last tile begins early enough to be full, so some pixels are computed twice.
 
     Each tile prefetches the pixels below it, in x and in y, whose rows have `row` elements.
     Prefetching a whole row at once would delay the loads of the tiles.
@@ -158,8 +158,8 @@ def _neighbours(tile, x, k, x_step, count, w, j, taps, b, y, dst, y_step, end, r
 
 @inline
 def _touch(axis):
-    """Whether adjacent pixels of this class have three taps each, as far apart as the pixels, so
-    that each pixel of x is read once.
+    """Returns whether pixels of this class have three taps each that are as far apart as the
+    pixels, so that each pixel of x is read only once.
     """
     _, _, _, source_step, _, gap, _, _, taps = axis
     return taps == vectors.TAPS and gap == source_step
@@ -181,8 +181,8 @@ def _neighbour_sums(tile, x, k, x_step, w, j, taps, b, c, y, out, dst, columns, 
         parallel=True)
 def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
     """y (N,OH,OW,C) = the sums of x (N,H,W,C) times w (KH,KW,C,1), plus b (C,). The classes of rows
-    and columns define which pixels of x a pixel of y reads. The sums are divided by `divisor`, or
-    by the number of taps if that is 0. `relu` replaces negative results by 0.
+    and columns define which pixels of x a pixel of y reads. The sums are divided by `divisor` or,
+    if `divisor` is 0, by the number of taps. `relu` replaces negative results by 0.
     """
     _, high, wide, channels = x.shape
     n, oh, ow, _ = y.shape
@@ -219,7 +219,7 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
                         ow * channels)
             else:
                 stop = begin
-            for edge in range(begin + count - stop):  # pixels to the left and to the right of these
+            for edge in range(begin + count - stop):  # pixels left of `begin` and right of `stop`
                 q = edge if edge < begin else edge + stop - begin
                 column, low, high_tap = clip_window(q, source_step, -source, taps, gap, wide)
                 window = (rows, x_row, w_row, max(0, high_tap - low), gap * channels, tap_gap * channels)

@@ -1,8 +1,8 @@
-"""A step's work outside layers, losses and updates: batches, accuracies, running sums. Work that
-almost every step needs is compiled; NumPy does the rest.
+"""Computes a step's work apart from layers, losses and updates: batches, accuracies and running
+sums. Work that almost every step needs is compiled; NumPy does the rest.
 
-`first`, a batch's position in the epoch's order, and all other numbers that change from step to
-step are dynamic scalars.
+`first` is the position of a batch in the epoch's order. `first` and all other numbers that change
+from step to step are dynamic scalars.
 """
 
 import math
@@ -28,7 +28,7 @@ def _take_rows(source, order, first, out):
     if order is None:
         out[...] = source[rows]
     elif source.dtype == out.dtype and source.flags.c_contiguous:
-        # mode "raise" would buffer the result once more
+        # mode "raise" would make NumPy buffer the result
         np.take(source, order[rows], axis=0, out=out, mode="clip")
     else:
         out[...] = source[order[rows]]
@@ -61,8 +61,8 @@ def sparse_categorical_accuracy(labels, x, out):
 
 @inline
 def largest(x, i):
-    """Returns the index of the largest element of row i; on a tie, or among several NaNs, the first
-    one.
+    """Returns the index of the largest element in row i of x, or the index of the row's first NaN.
+    On a tie, this is the first index.
     """
     best = 0
     for c in range(1, x.shape[1]):
@@ -82,9 +82,7 @@ def categorical_accuracy(t, x, out):
 
 @record_calls
 def binary_accuracy(t, x, threshold, out):
-    """For each element: out (M*C,) = 1 if `x > threshold` equals the target, which is 0 or 1,
-    otherwise 0.
-    """
+    """For each element: out (M*C,) = 1 if `x > threshold` equals the target, 0 or 1; else 0."""
     np.equal(x.reshape(-1) > threshold, t.reshape(-1), out=out)
 
 
@@ -115,14 +113,14 @@ def _accumulate(values, weights, factor, totals, slot):
 
 
 def accumulate(values, weights, factor, totals, slot):
-    """totals[slot] += factor times the sum of values * weights."""
+    """totals[slot] += factor times the sum of all values * weights."""
     _accumulate(values.reshape(-1), weights.reshape(-1), factor, totals, slot)
 
 
 @record_calls
 def close_step(totals):
-    """Counts a step in totals[1], and stores in totals[2] the first step after which the loss
-    totals[0] is NaN or infinite.
+    """Counts a step in totals[1]. When the loss totals[0] first is NaN or infinite, stores the
+    step's number in totals[2].
     """
     totals[1] += 1
     if totals[2] == 0 and not math.isfinite(totals[0]):

@@ -1,13 +1,13 @@
 """Divides the work of a kernel into tasks: enough tasks for all threads, but few if each task adds
 a cost.
 
-A weight gradient is a sum over the batch. It is made of partial sums over fixed shares of the
-samples, which are added in order. Their number follows from shapes only, so that the number of
-threads changes no bit. A partial sum must be written, read and added up. That is worthwhile if its
-own sum is long, and if all partial sums stay in a core's cache.
+A weight gradient is a sum over the batch. It is split into partial sums over fixed fractions of the
+samples, which are added in order. The number of partial sums follows from shapes only, so results
+have the same bits for any number of threads. A partial sum must be written, read and added up. That
+is worthwhile if the partial sum is long and if all partial sums stay in a core's cache.
 
-If there are fewer partial sums than threads, each is split into blocks of its result, like a
-forward pass. No sum depends on these blocks, so the number of threads may decide.
+If there are fewer partial sums than threads, the result of each partial sum is split into blocks,
+like that of a forward pass. No sum depends on these blocks, so the threads may decide their number.
 """
 
 from math import lcm
@@ -21,7 +21,7 @@ MOST, USUAL, LEAST = 32, 8, 2
 ROWS = 512  # minimum number of pixels or rows per partial sum, if there are more than LEAST
 # maximum number of elements of all partial sums together, if there are more than USUAL
 ROOM = 1 << 17
-# multiply-adds that one thread does in the time that a second thread needs to start
+# number of multiply-adds that one thread computes in the time that a second thread needs to start
 SMALL = 3 << 17
 EVEN = 0.9  # minimum fraction of the threads' time spent on work; below it, tasks are split further
 BLOCK = lcm(simd.TILE[0], simd.NARROW[0])  # rows of a weight gradient that fill both kinds of tiles
@@ -36,16 +36,17 @@ def parts(samples: int, rows: int, size: int) -> int:
 
 
 def evenness(tasks: int) -> float:
-    """Returns which fraction of the threads' time is work, if `tasks` equal tasks are distributed
-    as evenly as possible.
+    """Returns the fraction of the threads' time that is spent on work if `tasks` equal tasks are
+    distributed as evenly as possible.
     """
     threads = get_num_threads()
-    return tasks / (threads * -(-tasks // threads)) if tasks else 1.0  # an empty batch
+    return tasks / (threads * -(-tasks // threads)) if tasks else 1.0  # 1.0 for an empty batch
 
 
 def pieces(tasks: int, most: int) -> int:
-    """Returns the number of pieces, at most `most`, to split each of `tasks` tasks into, so that
-    they are distributed evenly over the threads. Only for tasks in which no sum depends on that.
+    """Returns the number of pieces, at most `most`, into which to split each of `tasks` tasks, so
+    that all pieces are distributed evenly over the threads. Only for tasks whose sums do not depend
+    on this number.
     """
     most = max(1, min(most, 2 * get_num_threads()))
     return next((n for n in range(1, most + 1) if evenness(tasks * n) >= EVEN),
@@ -53,8 +54,8 @@ def pieces(tasks: int, most: int) -> int:
 
 
 def choose_chunk_size(samples: int, most: int) -> int:
-    """Returns the number of samples, at most `most`, for a task, so that tasks are distributed
-    evenly over the threads. Only for tasks in which no sum depends on that.
+    """Returns the number of samples per task, at most `most`, for which tasks are distributed
+    evenly over the threads. Only for tasks whose sums do not depend on this number.
     """
     threads = get_num_threads()
     longest = {n: -(-samples // n // threads) * n for n in range(1, most + 1)}
@@ -63,16 +64,16 @@ def choose_chunk_size(samples: int, most: int) -> int:
 
 @inline
 def loops(rows, work, grain):
-    """Returns the number of tasks for `rows` rows: one per row, or a single one if all rows
-    together have at most `grain` elements.
+    """Returns the number of tasks for `rows` rows: one task per row, or a single task if `work` is
+    at most `grain`.
     """
     return rows if work > grain else min(rows, 1)
 
 
 @inline
 def piece(rows, i, count, block):
-    """Returns the first and last row of piece number i of `count` pieces. Pieces are whole blocks,
-    except for the last one.
+    """Returns the first row of piece number i of `count` pieces, and the row after its last. All
+    pieces except the last one are whole blocks of `block` rows.
     """
     blocks = (rows + block - 1) // block
     return min(rows, blocks * i // count * block), min(rows, blocks * (i + 1) // count * block)

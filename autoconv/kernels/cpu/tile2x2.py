@@ -15,8 +15,8 @@ from .simd import INDEX, RowsType, TileType, _call, _clamp_rows, _Flat, _mask
 
 @intrinsic
 def windows(typingctx, offsets, i, count, acc):
-    """Returns the offsets of 2x2 windows: rows 4k to 4k + 3 of the tile read window i + k; the last
-    of `count` repeats.
+    """Returns offsets of 2x2 windows for the rows of a tile. Rows 4k to 4k + 3 of the tile read
+    window i + k; the last of `count` windows is repeated.
     """
     kind = RowsType(acc.rows)
 
@@ -39,7 +39,7 @@ def _larger(builder, a, b):
 
 @intrinsic
 def window_max(typingctx, acc):
-    """Returns the tile of the maxima of each group of four rows; NaN if one of the four is NaN."""
+    """Returns a tile of the maxima of four rows each; NaN if one of the four elements is NaN."""
     maxima = TileType(acc.item, acc.rows // 4, acc.vectors)
 
     def codegen(context, builder, signature, args):
@@ -58,8 +58,8 @@ def window_max(typingctx, acc):
 
 @intrinsic
 def store_winners(typingctx, acc, best, out, dst, j, columns):
-    """Stores, for each element of `best` = window_max(acc), the index of its row among the four, as
-    bytes 0 to 3: on a tie the first one, or the first NaN.
+    """Stores the index 0 to 3 of the row that contains the maximum, for each element of `best` =
+    window_max(acc), as bytes. On a tie, the first row counts; NaN counts as the maximum.
     """
 
     def codegen(context, builder, signature, args):

@@ -10,9 +10,9 @@ register tile selects the transform: a tile of four rows, one per output, select
 of 16 rows selects F(4x4).
 
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308. F(2x2)
-evaluates polynomials at 0, 1, -1 and infinity, F(4x4) at 0, 3/4, -3/4, 3/2, -3/2 and infinity: with
-the usual 0, 1, -1, 2, -2 its error is twice as large. Barabasz et al., "Error analysis and
-improving the accuracy of Winograd convolution", arXiv 1803.10986.
+evaluates polynomials at 0, 1, -1 and infinity, F(4x4) at 0, 3/4, -3/4, 3/2, -3/2 and infinity. With
+the usual points 0, 1, -1, 2, -2 and infinity, the error of F(4x4) is twice as large. Barabasz et
+al., "Error analysis and improving the accuracy of Winograd convolution", arXiv 1803.10986.
 """
 
 import os
@@ -24,24 +24,24 @@ from numba.extending import intrinsic
 from ...arguments.shapes import Window
 from .simd import INDEX, _Flat, _load, _multiply_add
 
-# Factors of each matrix, from right to left, keyed by the rows of a register tile.
+# Factors of each matrix, from right to left, keyed by the number of rows of a register tile.
 _A, _B = 3 / 4, 3 / 2
-_P, _Q = _A**2, _B**2  # a pair of points +-a shares the even and the odd terms
+_P, _Q = _A**2, _B**2  # the points a and -a share their even and odd terms
 _F, _H = 2 * _P * (_P - _Q), 2 * _Q * (_Q - _P)
-PATCH = {  # B'
+PATCH = {  # B', which transforms patches
     4: (((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),),
     16: (((_P * _Q, 0, -_P - _Q, 0, 1, 0), (0, 0, -_Q, 0, 1, 0), (0, -_Q, 0, 1, 0, 0),
           (0, 0, -_P, 0, 1, 0), (0, -_P, 0, 1, 0, 0), (0, _P * _Q, 0, -_P - _Q, 0, 1)),
          ((1, 0, 0, 0, 0, 0), (0, 1, _A, 0, 0, 0), (0, 1, -_A, 0, 0, 0),
           (0, 0, 0, 1, _B, 0), (0, 0, 0, 1, -_B, 0), (0, 0, 0, 0, 0, 1))),
 }
-KERNEL = {  # G
+KERNEL = {  # G, which transforms kernels
     4: (((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),),
     16: (((1, 0, 0), (1, 0, _P), (0, 1, 0), (1, 0, _Q), (0, 0, 1)),
          ((1 / _P / _Q, 0, 0, 0, 0), (0, 1 / _F, _A / _F, 0, 0), (0, 1 / _F, -_A / _F, 0, 0),
           (0, 0, _B / _H, 1 / _H, 0), (0, 0, -_B / _H, 1 / _H, 0), (0, 0, 0, 0, 1))),
 }
-OUTPUT = {  # A'
+OUTPUT = {  # A', which transforms sums of products to outputs
     4: (((1, 1, 1, 0), (0, 1, -1, -1)),),
     16: (((1, 0, 0, 0, 0, 0), (0, 1, 1, 0, 0, 0), (0, 1, -1, 0, 0, 0), (0, 0, 0, 1, 1, 0), (0, 0, 0, 1, -1, 0),
           (0, 0, 0, 0, 0, 1)),
@@ -50,8 +50,8 @@ OUTPUT = {  # A'
 
 
 def serve(window: Window, groups: int) -> bool:
-    """Whether Winograd's products can compute this convolution. AUTOCONV_WINOGRAD=0 in the
-    environment disables them.
+    """Returns whether Winograd's algorithm can compute this convolution. AUTOCONV_WINOGRAD=0 in the
+    environment disables the algorithm.
     """
     return (window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1
             and os.environ.get("AUTOCONV_WINOGRAD") != "0")
@@ -62,8 +62,8 @@ def transpose(matrix):
 
 
 def _combine(builder, tile, coefficients, vectors):
-    """Returns the sum of coefficient times vector. Coefficients of 0 are skipped; those of 1 and -1
-    come first.
+    """Returns the sum of each coefficient times its vector. Coefficients of 0 are skipped;
+    coefficients of 1 and -1 come first.
     """
     total = None
     for coefficient, vector in sorted(zip(coefficients, vectors), key=lambda pair: abs(pair[0]) != 1):
@@ -85,7 +85,7 @@ def _times(builder, tile, factors, vectors):
 
 
 def _sandwich(builder, tile, factors, grid):
-    """Returns L X L' for a matrix L, given by its factors; the rows of X are lists of vectors."""
+    """Returns L X L' for a matrix L, given by its factors. The rows of X are lists of vectors."""
     half = transpose([_times(builder, tile, factors, column) for column in transpose(grid)])
     return [_times(builder, tile, factors, line) for line in half]
 
@@ -116,8 +116,8 @@ def _select_address(builder, flat, table, index, start, fallback):
 
 
 def _gather(context, builder, tile, signature, args, count):
-    """Loads the vectors of `count` pixels x[start + table[at + i] : + lanes], and zeros for missing
-    pixels.
+    """Loads the vectors of `count` pixels x[start + table[index + i] : + lanes], with zeros for
+    missing pixels.
     """
     x, table, zero = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 3, 5))
     kind, vectors = ir.VectorType(x.item, tile.lanes), []
@@ -133,7 +133,7 @@ def _patch_side(tile):
 
 @intrinsic
 def side(typingctx, acc):
-    """Returns the side of the patch for a tile of outputs: 4 or 6 pixels."""
+    """Returns the side of a patch, 4 or 6 pixels, for a register tile with 4 or 16 outputs."""
 
     def codegen(context, builder, signature, args):
         return INDEX(_patch_side(acc))
@@ -226,7 +226,7 @@ def output(typingctx, acc, x, i, x_step):
 
 @intrinsic
 def finite(typingctx, acc):
-    """Whether all numbers of the tile are finite."""
+    """Returns whether all numbers of the tile are finite."""
 
     def codegen(context, builder, signature, args):
         vectors = [builder.extract_value(args[0], i) for i in range(acc.rows * acc.vectors)]
@@ -242,7 +242,7 @@ def finite(typingctx, acc):
 
 @intrinsic
 def store_pixels(typingctx, acc, y, start, table, index, spare):
-    """y[start + table[index + r] : + lanes] = row r of the tile; rows for missing pixels are
+    """y[start + table[index + r] : + lanes] = row r of the tile. Rows whose pixels are missing are
     written to `spare`.
     """
 

@@ -1,7 +1,7 @@
 """Updates the flat array of all parameters in one pass per optimizer step, and clips gradients.
 
-The formulas are in formulas/updates.py. Their numbers are passed as float64 and are rounded to the
-parameters' dtype once.
+The formulas are in formulas/updates.py. A formula's numbers are passed as float64 and rounded once,
+to the parameters' dtype.
 """
 
 import math
@@ -82,7 +82,7 @@ def clip(gradient, limit):
 
 @record_calls
 def shrink(gradient, limit):
-    """Scales `gradient` to an L2 norm of at most `limit`; the thread count changes no bit."""
+    """Scales `gradient` to an L2 norm of at most `limit`; no bit depends on the thread count."""
     norm = math.sqrt(float((gradient * gradient).sum()))
     if norm > limit:
         gradient *= limit / norm

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from .simd import INDEX, _fence_loads, _Flat, _load, _multiply_add, _splat
 
-TAPS = 3  # taps that `add_neighbours` adds
+TAPS = 3  # number of adjacent taps that `add_neighbours` adds
 
 
 @intrinsic
@@ -81,9 +81,9 @@ def divide(typingctx, acc, number):
 
 @intrinsic
 def turn(typingctx, acc, x, k, step, y, j, gap):
-    """y[j + l*gap + m] = x[k + m*step + l] for all m and l below the lanes of one of acc's vectors.
-    The square is transposed in registers by exchanging halves of pairs of rows, then quarters, and
-    so on.
+    """y[j + l*gap + m] = x[k + m*step + l] for all m and l below the number of lanes of acc's
+    vectors. The square is transposed in registers by exchanging halves of pairs of rows, then
+    quarters, and so on.
     """
 
     def codegen(context, builder, signature, args):
@@ -109,14 +109,14 @@ def turn(typingctx, acc, x, k, step, y, j, gap):
 
 @intrinsic
 def prefetch(typingctx, x, k):
-    """Prefetches the cache line of x[k]. Nothing is read, so any k is allowed."""
+    """Prefetches the cache line of x[k]. Any k is allowed, because nothing is read."""
 
     def codegen(context, builder, signature, args):
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0i8")
         address = builder.bitcast(_Flat(context, builder, signature.args[0], args[0]).ptr(args[1]), byte)
-        # for reading, close to the core, as data
+        # prefetch data for reading, into the closest cache
         builder.call(function, [address, number(0), number(3), number(1)])
         return context.get_dummy_value()
 

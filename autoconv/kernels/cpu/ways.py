@@ -1,5 +1,5 @@
-"""Selects the loops that compute a convolution. Only its shape decides, not the batch size or the
-threads: so an image's results are bit-for-bit equal in any batch.
+"""Selects the loops that compute a convolution. The choice depends on its shape, not on the size of
+the batch or the number of threads, so an image's results are bit-for-bit equal in any batch.
 
     FIRST      3x3, one or three channels                first_layer.py
     SQUARES    3x3, 32 or more channels and filters      winograd.py, winograd_grad.py
@@ -9,8 +9,8 @@ threads: so an image's results are bit-for-bit equal in any batch.
     WINDOWS    all others                                conv.py, fused.py
     SCATTERED  input gradients with strides, or without padding     conv.py
 
-The `pays` function of each file decides for which shapes that file is faster. This file decides
-their order of preference.
+The `pays` function of each file decides for which shapes that file is faster. This file decides in
+which order the files are preferred.
 """
 
 from enum import Enum, auto
@@ -20,14 +20,14 @@ import numpy as np
 from ...arguments.shapes import Window
 from . import few_filters, first_layer, matrix, winograd, winograd_rows, winograd_rows_grad
 
-# channels times filters from which Winograd's products are faster than the sparse products of the
-# winners
+# minimum of channels times filters for which Winograd's algorithm is faster than the sparse
+# products of the winners
 SPARSE = 64 * 128
-# channels times filters below which Winograd's products save little in a pooled layer's forward
-# pass in training
+# minimum of channels times filters for which Winograd's algorithm saves much time in training, in
+# the forward pass of a pooled layer
 LIGHT = 64 * 64
-# columns below which a first layer's loops save less than compiling one more kernel costs at the
-# first start
+# minimum number of columns for which a first layer's loops save more than it costs to compile one
+# more kernel at the first start
 LARGE = 64
 
 Size = tuple[int, int]
@@ -44,8 +44,8 @@ class Way(Enum):
 
 
 def forward(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype, side: int = 2) -> Way:
-    """Selects the loops from c channels to f filters with outputs of this size. `side`: the side of
-    Winograd's tiles, 2 or 4.
+    """Selects the loops for the forward pass from c channels to f filters, with outputs of this
+    size. `side`, 2 or 4, is the side of Winograd's tiles.
     """
     if first_layer.pays(c, f, size, window, groups, dtype):
         return Way.FIRST
@@ -54,8 +54,8 @@ def forward(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.d
 
 
 def input_gradient(c: int, f: int, pixels: Size, results: Size, window: Window, groups: int, dtype: np.dtype) -> Way:
-    """Selects the loops for the input gradient of a convolution from c channels to f filters, with
-    images and results of these sizes.
+    """Selects the loops for the input gradient of a convolution from c channels to f filters.
+    `pixels` is the size of its images, and `results` the size of its outputs.
     """
     is_gathered, backward = gathers(results, pixels, window), window.gradient_window
     use_rows = is_gathered and winograd_rows.pays(f, c, pixels, backward, groups, dtype)
@@ -66,9 +66,9 @@ def input_gradient(c: int, f: int, pixels: Size, results: Size, window: Window, 
 
 
 def gathers(results: Size, pixels: Size, window: Window) -> bool:
-    """Whether an input gradient is computed as a convolution of dy with the kernel rotated by 180
-    degrees. That needs padding and no strides, so that no additional zeros are multiplied. It
-    writes each pixel once.
+    """Returns whether an input gradient is computed as a convolution of dy with the kernel rotated
+    by 180 degrees. This requires padding and strides of 1, so that no additional zeros are
+    multiplied. Each pixel is then written once.
     """
     return (window[2:4] == (1, 1) and results[0] * results[1] >= pixels[0] * pixels[1]
             and min(window.gradient_window[6:]) >= 0)
@@ -90,19 +90,19 @@ def weight_gradient(c: int, f: int, size: Size, window: Window, groups: int, dty
 
 
 def forward_pool(c: int, f: int, size: Size, window: Window, dtype: np.dtype, trains: bool) -> Way:
-    """Selects the loops for the forward pass with 2x2 pooling, which reads outputs of this size.
-    `trains`: whether gradients will be computed; in small layers they are computed from the winners
-    only.
+    """Selects the loops for a forward pass that is followed by 2x2 pooling and has outputs of this
+    size before the pooling. If `trains`, gradients will be computed; in small layers they are
+    computed from the winners only.
     """
     if first_layer.pays(c, f, size, window, 1, dtype) and (size[1] >= LARGE or (c == 1 and not trains)):
-        return Way.FIRST  # with one channel, the same bits as by windows
+        return Way.FIRST  # with one channel, results have the same bits as those of WINDOWS
     same_bits = trains or not winograd.own_way()
     return Way.SQUARES if winograd.pays(c, f, size, window) and not (same_bits and c * f < LIGHT) else Way.WINDOWS
 
 
 def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype, needs_dx: bool) -> Way:
-    """Selects the loops for the gradients with 2x2 pooling; `needs_dx`: whether they include the
-    input gradient.
+    """Selects the loops for the gradients of a convolution that is followed by 2x2 pooling. If
+    `needs_dx`, these include the input gradient.
     """
     if not needs_dx and first_layer.pays(c, f, size, window, 1, dtype) and first_layer.winners_fit(c, dtype):
         return Way.FIRST
@@ -111,8 +111,8 @@ def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype
 
 def _product(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype, side: int,
              use_rows: bool) -> Way | None:
-    """Selects one of the matrix products, or None. If both of Winograd's methods are faster, the
-    one along rows has the shorter transforms, and squares of 4x4 outputs save the most products.
+    """Selects SQUARES, ROWS or PIXELS, or returns None. If both of Winograd's methods are faster,
+    ROWS has the shorter transforms, and SQUARES with 4x4 outputs saves the most products.
     """
     if winograd.pays(c, f, size, window, groups) and not (use_rows and side == 2 and c <= f):
         return Way.SQUARES
@@ -122,8 +122,8 @@ def _product(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.
 
 
 def _single_pixels(window: Window, groups: int) -> bool:
-    """Whether each output reads only its own pixel, so that images are the rows of an ordinary
-    matrix.
+    """Returns whether each output reads only one pixel, so that the pixels of a batch are the rows
+    of an ordinary matrix.
     """
     return window[:4] == (1, 1, 1, 1) and not any(window[6:]) and groups == 1
 

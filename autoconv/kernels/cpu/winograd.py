@@ -12,12 +12,12 @@ their products are 16 ordinary matrix products:
 Tiles of 4x4 outputs have patches of 6x6 pixels and 36 products. A register tile `tile`, with one
 row per output of a tile (4 or 16), selects which of the two a function computes. The input gradient
 is the forward pass of dy, with the kernel rotated by 180 degrees and its two channel axes
-exchanged. winograd_grad.py has the weight gradient.
+exchanged. winograd_grad.py computes the weight gradient.
 
-A tile's numbers do not depend on other tiles. So results are bit-for-bit equal for any number of
-threads, and for an image in any batch. A result that is not finite is computed again directly: an
-infinity would spread over its tile, and sums of huge pixels overflow. transforms.py has the
-transforms.
+A tile's results do not depend on other tiles. So results are bit-for-bit equal for any number of
+threads, and for an image in any batch. A result that is not finite is computed again directly,
+because an infinite pixel affects its whole tile, and sums of huge pixels overflow. transforms.py
+contains the transforms.
 """
 
 import os
@@ -36,32 +36,32 @@ from .jit import allocating, inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, ones
 from .stencil import prefetch
 
-# Minimum sizes for this method: channels and filters, the vectors' multiple that both must be, and
-# rows and columns of outputs; and the maximum ratio of computed to needed outputs.
+# Conditions: minimum number of channels and of filters, a number that both must be a multiple of,
+# minimum number of rows and columns of outputs, and maximum ratio of computed to needed outputs.
 LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 8, 1.2
-# Tiles of 4x4 outputs need this many tiles per image, or at most this many weights, because their
-# kernels are transformed in every call.
+# Tiles of 4x4 outputs are used if an image has at least MANY of them, or if channels times filters
+# is at most LIGHT, because their kernels are transformed in every call.
 MANY, LIGHT = 16, 64 * 64
-# The number of tiles in a task, by a tile's side: whole rows of both register tiles.
+# Number of tiles in a task, keyed by a tile's side: a multiple of both register tiles' rows.
 TILES = {2: 54, 4: 18}
-# channels of U that a task transforms at a time: with V and M, they stay in the L2 cache
+# number of channels of U that a task transforms at a time: with V and M, they stay in the L2 cache
 DEPTH = 32
-LOW = 4  # rows of a third register tile, for few tiles
-# number of tiles up to which each task transforms U for its own columns, instead of U being
-# transformed first
+LOW = 4  # number of rows of a third register tile, which is used for few tiles
+# maximum number of tiles for which each task transforms U for its own columns; with more tiles, all
+# of U is transformed first
 FEW = 64
-# elements between the parts of such a U: parts that are whole cache lines apart would share a cache
-# set
+# padding, in elements, after each matrix of a task's own U; without it, the matrices would share
+# cache sets
 APART = 16
 
 
 class Tiles(NamedTuple):
-    """The positions of one image's tiles: offsets of pixels, -1 for missing pixels."""
+    """The positions of an image's tiles: the offset of each pixel, or -1 for a missing pixel."""
 
     size: int  # number of tiles per image
     patches: np.ndarray  # (size*16,) or (size*36,): offsets into x
-    # (size*4,) or (size*16,): offsets into y, with each 2x2 window's pixels adjacent; a quarter of
-    # that with pooling
+    # (size*4,) or (size*16,): offsets into y, with each 2x2 window's pixels adjacent; with pooling,
+    # a quarter as many
     targets: np.ndarray
 
 
@@ -70,8 +70,8 @@ def _covers(size: tuple[int, int], side: int) -> bool:
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
-    """Whether this method is used for a convolution from c channels to f filters with outputs of
-    this size. Only the shape decides, not the batch size.
+    """Returns whether to use this method for a convolution from c channels to f filters with
+    outputs of this size. This depends only on the shape, not on the batch size.
     """
     return (
         transforms.serve(window, groups) and min(c, f) >= LEAST and c % MULTIPLE == f % MULTIPLE == 0
@@ -80,8 +80,8 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int = 1)
 
 
 def own_way() -> bool:
-    """Whether calls without a gradient may be computed differently from calls with one, so that
-    their last bits may differ. AUTOCONV_WINOGRAD=2 in the environment disables that.
+    """Returns whether calls without a gradient may use another method than calls with a gradient,
+    so that their last bits may differ. AUTOCONV_WINOGRAD=2 in the environment disables this.
     """
     return os.environ.get("AUTOCONV_WINOGRAD") != "2"
 
@@ -96,8 +96,8 @@ def tile_side(c: int, f: int, size: tuple[int, int]) -> int:
 
 @lru_cache(maxsize=256)
 def tiles(h: int, w: int, c: int, oh: int, ow: int, f: int, top: int, left: int, pool: bool, side: int = 2) -> Tiles:
-    """Returns the tiles of images (h, w, c) and results (oh, ow, f). If `pool`, only tiles whose
-    outputs a 2x2 pooling reads completely.
+    """Returns the tiles of images (h, w, c) and results (oh, ow, f). If `pool`, the tiles cover
+    only outputs that a 2x2 pooling reads.
     """
     oh, ow = (oh // 2 * 2, ow // 2 * 2) if pool else (oh, ow)
     rows, columns = side * np.arange(-(-oh // side)), side * np.arange(-(-ow // side))
@@ -111,7 +111,7 @@ def tiles(h: int, w: int, c: int, oh: int, ow: int, f: int, top: int, left: int,
 
 
 def _offsets(rows: np.ndarray, columns: np.ndarray, side: int, h: int, w: int, channels: int) -> np.ndarray:
-    """Returns the offsets of squares of pixels that begin at these rows and columns."""
+    """Returns the pixel offsets of squares that begin at these rows and columns; -1 if outside."""
     i, j = rows[:, None] + np.arange(side), columns[:, None] + np.arange(side)
     i, j = i[:, None, :, None], j[None, :, None, :]
     inside = (i >= 0) & (i < h) & (j >= 0) & (j < w)
@@ -120,8 +120,8 @@ def _offsets(rows: np.ndarray, columns: np.ndarray, side: int, h: int, w: int, c
 
 @inline
 def _transform(tile, w, c, f, rotate, scale, k, count, panel, part, u, u_start, step):
-    """u = U of `count` channels from k on and the `part` columns from `panel` on; element i begins
-    at u[u_start + i*step].
+    """u = U of `count` channels from channel k on and of `part` columns from column `panel` on.
+    Element i of U begins at u[u_start + i*step].
     """
     first, tap = 8 * c * f if rotate else 0, -c * f if rotate else c * f
     for row in range(count):
@@ -145,22 +145,22 @@ def _transform_row(tile, w, scale, u, rotate, k):
 
 @kernel("(T[:,:,::1], T[::1], T[::1], boolean)", parallel=True)
 def _transform_kernels(w, scale, u, rotate):
-    """u = U of w (9,C,F) scale (F,), for tiles of 2x2 outputs."""
+    """u = U of w (9,C,F) times scale (F,), for tiles of 2x2 outputs."""
     for k in prange(w.shape[1]):
         _transform_row(simd.zeros(w, 4, 1), w, scale, u, rotate, k)
 
 
 @kernel("(T[:,:,::1], T[::1], T[::1], boolean)", parallel=True)
 def _transform_kernels_4x4(w, scale, u, rotate):
-    """u = U of w (9,C,F) scale (F,), for tiles of 4x4 outputs."""
+    """u = U of w (9,C,F) times scale (F,), for tiles of 4x4 outputs."""
     for k in prange(w.shape[1]):
         _transform_row(simd.zeros(w, 16, 1), w, scale, u, rotate, k)
 
 
 @allocating
 def transform_patches(tile, x, k, size, first, count, map_tiles, patches, c, v):
-    """v (items, count, c) = V of `count` tiles and the c channels from k on, from x whose images
-    have `size` elements.
+    """v (items, count, c) = V of `count` tiles from tile `first` on and of c channels from channel
+    k on. An image in x has `size` elements.
     """
     zero, items = np.zeros(simd.width(tile), x.dtype), transforms.side(tile) ** 2
     for t in range(count):
@@ -171,8 +171,9 @@ def transform_patches(tile, x, k, size, first, count, map_tiles, patches, c, v):
 
 @inline
 def prefetch_tiles(x, k, size, first, stop, map_tiles, table, side, edge, count):
-    """Prefetches `count` elements, from k on, of the pixels of each tile. A tile's square has
-    `side` pixels per side, and an edge of `edge` pixels that belongs to other tiles.
+    """Prefetches `count` channels, from channel k on, of the pixels of tiles `first` to `stop`. A
+    tile's square has `side` pixels per side. Its outer pixels, `edge` on each side, are left to
+    other tiles.
     """
     for t in range(first, stop):
         start, index = t // map_tiles * size + k, t % map_tiles * side * side
@@ -209,14 +210,13 @@ def _product(v, start, step, count, deep, u, src, m, dst, part, fresh):
 
 @inline
 def _up_to(count, height):
-    """Returns how many rows a register tile with `height` rows computes; the last row is repeated.
-    """
+    """Returns `count` rounded up to a multiple of `height`, the rows of a register tile."""
     return (count + height - 1) // height * height
 
 
 @inline
 def _columns(tile, height, v, start, step, count, deep, u, src, m, dst, part, fresh):
-    """Computes the columns of one register tile with `height` rows."""
+    """Computes one register tile's columns of `_product`. The tile has `height` rows."""
     for p in range(0, count, height):
         rows, places = simd.steps(part, p, count, tile), simd.steps(step, p, count, tile)
         acc = tile if fresh else simd.load(tile, m, rows, dst, simd.width(tile))
@@ -231,8 +231,8 @@ def _columns(tile, height, v, start, step, count, deep, u, src, m, dst, part, fr
 
 @inline
 def _prefetch_weights(w, c, f, k, count, panel, part, first, stop):
-    """Prefetches the rows from `first` to `stop` of the 9*count rows with the weights of these
-    channels and columns.
+    """Prefetches rows `first` to `stop` of the 9*count rows of weights for `count` channels from
+    channel k on and for `part` columns from column `panel` on.
     """
     for row in range(first, stop):
         prefetch(w, (row // count * c + k + row % count) * f + panel, part)
@@ -240,12 +240,13 @@ def _prefetch_weights(w, c, f, k, count, panel, part, first, stop):
 
 @inline
 def _multiply(tile, v, u, scratch, w, rotate, scale, m, count, c, f, panel, end, part, x, patches, ahead):
-    """m (items, count, part) = V @ U for the `part` columns from `panel` on. If u is empty, U is
-    transformed here, `DEPTH` channels at a time.
+    """m (items, count, part) = V @ U for the `part` columns from column `panel` on. If u is empty,
+    U is transformed here, `DEPTH` channels at a time.
 
-    Meanwhile, the next elements are prefetched. These are the weights of the following channels, or
-    of the following columns up to `end`, or x of the following tiles. `ahead` = (size of an image,
-    tiles per image, first tile, number of tiles).
+    Meanwhile, the elements that are needed next are prefetched. These are the weights of the
+    following channels or, up to column `end`, of the following columns, or the pixels of the
+    following tiles. For these tiles, `ahead` contains (size of an image, tiles per image, first
+    tile, number of tiles).
     """
     size, map_tiles, first, next_count = ahead
     has_u, square = u.size > 0, transforms.side(tile)
@@ -272,7 +273,8 @@ def _multiply(tile, v, u, scratch, w, rotate, scale, m, count, c, f, panel, end,
 @allocating
 def _recompute(acc, outputs, x, start, patches, index, c, w, rotate, border, scale, b, f, filters):
     """Returns the outputs of a tile for one vector of filters, computed directly. If `border`, the
-    zeros of the border are multiplied, as in conv.py, which matters if a weight is infinite.
+    zeros of the border are multiplied, as in conv.py; this makes a difference if a weight is
+    infinite.
     """
     lanes, square = simd.width(acc), transforms.side(acc)
     exact = np.empty(outputs * lanes, x.dtype)
@@ -294,9 +296,10 @@ def _recompute(acc, outputs, x, start, patches, index, c, w, rotate, border, sca
 
 @allocating
 def _task(tile, task, x, u, w, scale, b, y, winner, map_tiles, patches, targets, options, shares):
-    """Computes a share of the tiles and of the columns. `options`: rotate, border (see
-    `_recompute`), relu and pool. With pool, the result is y (N,OH//2,OW//2,F), and `winner`,
-    unless it is empty, receives the index of each maximum among the four outputs.
+    """Computes task number `task`, which covers some of the tiles and some of the columns.
+    `options` = (rotate, border, relu, pool); see `_recompute` for border. With pool, the result is
+    y (N,OH//2,OW//2,F), and `winner`, unless it is empty, receives the index of each maximum among
+    the four outputs.
     """
     rotate, border, relu, pool = options
     task_tiles, columns, width = shares
@@ -341,7 +344,7 @@ _ARGUMENTS = ("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], uint8[::1]
 
 @kernel(_ARGUMENTS, parallel=True)
 def _forward(x, u, w, scale, b, y, winner, map_tiles, patches, targets, options, shares):
-    """Computes the convolution by tiles of 2x2 outputs."""
+    """Computes the convolution with tiles of 2x2 outputs."""
     for task in prange(_tasks(x.shape[0] * map_tiles, b.size, shares)):
         _task(simd.zeros(x, 4, 1), np.int64(task), x, u, w, scale, b, y, winner, map_tiles, patches, targets,
               options, shares)
@@ -349,7 +352,7 @@ def _forward(x, u, w, scale, b, y, winner, map_tiles, patches, targets, options,
 
 @kernel(_ARGUMENTS, parallel=True)
 def _forward_4x4(x, u, w, scale, b, y, winner, map_tiles, patches, targets, options, shares):
-    """Computes the convolution by tiles of 4x4 outputs."""
+    """Computes the convolution with tiles of 4x4 outputs."""
     for task in prange(_tasks(x.shape[0] * map_tiles, b.size, shares)):
         _task(simd.zeros(x, 16, 1), np.int64(task), x, u, w, scale, b, y, winner, map_tiles, patches, targets,
               options, shares)
@@ -357,8 +360,8 @@ def _forward_4x4(x, u, w, scale, b, y, winner, map_tiles, patches, targets, opti
 
 def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, int, int]:
     """Returns the number of tiles in a task, the number of its columns, and how many columns are
-    processed at a time. The number of threads may decide this, because a result does not depend on
-    the rest of its task.
+    processed at a time. These may depend on the number of threads, because a result does not depend
+    on the rest of its task.
     """
     threads, lanes = get_num_threads(), simd.lanes(dtype)
     panels = -(-filters // (N * lanes))
@@ -367,18 +370,18 @@ def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, 
         return max(1, tiles), -(-filters // (width * threads)) * width, width
     groups = -(-tiles // TILES[side])
     pieces = min(panels, -(-threads // groups))
-    if groups * pieces < 4 * threads:  # few tasks: the same number for each thread
+    if groups * pieces < 4 * threads:  # if there are few tasks, each thread gets the same number
         groups = max(groups, -(-groups * pieces // threads) * threads // pieces)
     return max(M, -(-tiles // groups)), -(-panels // pieces) * N * lanes, N * lanes
 
 
 def _compute(x, w, b, y, winner, t: Tiles, side: int, scale, options) -> None:
-    """Computes the convolution; `options` as in `_task`."""
+    """Computes the convolution. `options` is described in `_task`."""
     n, f = x.shape[0], w.shape[2]
     scale, count = ones(x.dtype, f) if scale is None else scale, n * t.size
     u = aligned_empty(((side + 2) ** 2 * w[0].size if count > FEW else 0,), w.dtype)
     forward, transform = (_forward_4x4, _transform_kernels_4x4) if side == 4 else (_forward, _transform_kernels)
-    if u.size:  # otherwise each task transforms U itself
+    if u.size:  # if u is empty, each task transforms U itself
         transform(w, scale, u, options[0])
     forward(x, u, w.reshape(-1), scale, b, y.reshape(-1), winner, t.size, t.patches, t.targets, options,
             _shares(count, f, x.dtype, side))
@@ -386,8 +389,8 @@ def _compute(x, w, b, y, winner, t: Tiles, side: int, scale, options) -> None:
 
 def conv2d(x, w, b, y, window: Window, relu: bool = False, rotate: bool = False, border: bool = True,
            scale=None, side: int = 2) -> None:
-    """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) times scale (F,) and b (F,), by tiles with this
-    `side`; see conv.py.
+    """Computes y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) times scale (F,) and b (F,), with tiles of
+    `side` x `side` outputs. See conv.py.
     """
     t = tiles(*x.shape[1:], *y.shape[1:], window.top, window.left, False, side)
     _compute(x, w, b, y, np.empty(0, np.uint8), t, side, scale, (rotate, border, relu, False))
@@ -400,7 +403,7 @@ def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None, side: int = 2)
 
 
 def conv2d_input_grad(dy, wt, b, dx, window: Window, border: bool) -> None:
-    """dx (N,H,W,C) = b + the input gradient from dy (N,OH,OW,F); wt (9,F,C). `border`: see
-    `_recompute`.
+    """dx (N,H,W,C) = b + the input gradient from dy (N,OH,OW,F), with wt (9,F,C). See `_recompute`
+    for `border`.
     """
     conv2d(dy, wt, b, dx, window.gradient_window, rotate=True, border=border)

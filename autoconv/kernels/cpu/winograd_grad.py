@@ -1,10 +1,10 @@
-"""The weight gradient of 3x3 convolutions by Winograd's F(2x2,3x3): see winograd.py.
+"""The weight gradient of 3x3 convolutions by Winograd's F(2x2,3x3) (see winograd.py).
 
     V = B' d B of each patch    dM = A dy A' of each tile    dU[i] = sum over tiles of V[i]' dM[i]    dw = G' dU G
 
 Sums over tiles have a fixed order, so results are bit-for-bit equal for any number of threads.
-Results that are not finite, or whose values have too wide a range, are computed again directly:
-winograd_ranges.py.
+Results that are not finite, or whose values have too wide a range, are computed again directly
+(winograd_ranges.py).
 """
 
 import numpy as np
@@ -18,18 +18,17 @@ from .jit import allocating, inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, add_rows
 from .winograd import prefetch_tiles, tiles, transform_patches
 
-STRETCH = 64  # channels in a task, together with one panel of filters
-# tiles at a time, with a partial sum for each: sums of partial sums have smaller rounding errors
-# than one long sum
+STRETCH = 64  # number of channels in a task, which also covers one panel of filters
+# number of tiles per partial sum; partial sums have smaller rounding errors than one long sum
 CHAIN = 54
-# maximum number of tasks by the layer's shape, and minimum number of tiles in each
+# maximum number of tasks, unless dU has more blocks, and minimum number of tiles in each task
 PARTS, LEAST_TILES = 16, 4 * CHAIN
 
 
 @allocating
 def _gradients(dy, f, size, first, count, map_tiles, targets, columns, dm):
-    """dm (16, count, columns) = dM of `count` tiles and the filters from f on, from dy whose images
-    have `size` elements.
+    """dm (16, count, columns) = dM of `count` tiles from tile `first` on and of the filters from f
+    on. An image in dy has `size` elements.
     """
     vec = simd.zeros(dy, 1, 1)
     zero = np.zeros(simd.width(vec), dy.dtype)
@@ -42,7 +41,7 @@ def _gradients(dy, f, size, first, count, map_tiles, targets, columns, dm):
 @inline
 def _add_outer(tile, height, v, k, count, items, dm, j, columns, du, dst, fresh):
     """du (items, columns) (+)= V (count, items)' @ dM (count, columns), for one tile's columns. The
-    product is summed separately and then added.
+    product is summed up first and then added to du.
     """
     for q in range(0, items, height):
         acc, rows, out, t, row = tile, simd.steps(1, q, items, tile), simd.steps(columns, q, items, tile), k, j
@@ -57,8 +56,8 @@ def _add_outer(tile, height, v, k, count, items, dm, j, columns, du, dst, fresh)
 
 @inline
 def _measure(x, k, c, columns, first, stop, total, part, ranges, fresh):
-    """Measures the ranges of a part of the pixels: the same fraction of all pixels as the tiles
-    from `first` to `stop` of `total`.
+    """Measures the ranges of values in a fraction of the pixels. This is the same fraction as that
+    of tiles `first` to `stop` among `total` tiles.
     """
     pixels = x.size // c
     begin, end = pixels * first // total, pixels * stop // total
@@ -68,10 +67,10 @@ def _measure(x, k, c, columns, first, stop, total, part, ranges, fresh):
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], T[:,::1], int64, int64[::1], int64[::1])", parallel=True)
 def _kernel_sums(x, dy, parts, x_ranges, dy_ranges, map_tiles, patches, targets):
-    """dU (parts, panel, 16, C, columns) = partial sums over shares of the tiles. Each task
-    transforms the channels and filters of one block of dU itself, and waits for no other task.
-    Meanwhile, it prefetches the next elements of x and dy. The first task of a channel or filter
-    also measures its values.
+    """Writes partial sums of dU to `parts` (parts, panel, 16, C, columns), each over a fraction of
+    the tiles. Each task transforms the channels and filters of one block of dU itself, and waits
+    for no other task. It also prefetches the next elements of x and dy. The first task of a channel
+    or filter also measures the range of its values.
     """
     n, c, f, shares, wide = x.shape[0], x.shape[3], dy.shape[3], parts.shape[0], simd.zeros(x, M, N)
     flat, flat_dy, du, total = flatten(x), flatten(dy), flatten(parts), n * map_tiles
@@ -120,8 +119,7 @@ def _kernel_sums(x, dy, parts, x_ranges, dy_ranges, map_tiles, patches, targets)
 
 @kernel("(T[:,::1], T[:,:,::1])", parallel=True)
 def _kernel_gradient(parts, dw):
-    """dw (9,C,F) = G' dU G, where dU is the sum of its parts, computed in place of the first part.
-    """
+    """dw (9,C,F) = G' dU G, where dU is the sum of all `parts`. The first part is overwritten."""
     _, c, f = dw.shape
     vec, width = simd.zeros(dw, 1, 1), simd.width(simd.zeros(dw, 1, N))
     flat, du, shares = flatten(dw), flatten(parts), parts.shape[0]
@@ -138,7 +136,7 @@ def _kernel_gradient(parts, dw):
 
 
 def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
-    """dw (9,C,F) from x (N,H,W,C) and dy (N,OH,OW,F)."""
+    """Computes dw (9,C,F) from x (N,H,W,C) and dy (N,OH,OW,F)."""
     (n, h, width, c), (_, oh, ow, f) = x.shape, dy.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
     blocks = -(-c // STRETCH) * -(-f // (N * simd.lanes(x.dtype)))

@@ -1,19 +1,20 @@
-"""The ranges of values that Winograd's weight gradients can represent, and the direct sum for all others.
+"""Finds weight gradients for which Winograd's algorithm is imprecise, and computes them directly.
 
-Winograd's products add a patch's pixels up before they are multiplied. An element of dw is then a
-difference of sums that contain products of other elements, so one large activation in the same tile
-as one large gradient costs the other taps their digits. The pixels' magnitudes decide, channel by
-channel:
+Winograd's algorithm adds up a patch's pixels before it multiplies them. An element of dw is then a
+difference of sums that contain products of other elements. So one large activation in the same tile
+as one large gradient makes the other taps lose precision. The decision depends on the magnitudes of
+the pixels x of each channel:
 
     spread = sum |x| / max |x|         1 for a single large value, the number of pixels if all are equal
     power  = sum |x|^2 / max |x|^2     between spread^2 / pixels and spread
 
 In units of the largest product max |x| max |dy|, the sum of an element's absolute terms, over all
 shifts of x against dy, has the mean spread(x) spread(dy) / pixels and a variance of at most
-power(x) power(dy) / pixels. If the mean less `DEVIATIONS` standard deviations is below `ENOUGH`,
+power(x) power(dy) / pixels. If the mean minus `DEVIATIONS` standard deviations is below `ENOUGH`,
 the elements of this channel and vector of filters are computed again by their definition, as are
-those that are not finite. docs/kernels.md states the bound. The kernels measure while x and dy are
-in the cache; which elements are computed again depends on values only, never on the threads.
+elements that are not finite. docs/kernels.md states the error bound. The kernels measure x and dy
+while these are in the cache. Which elements are computed again depends on values only, never on the
+threads.
 """
 
 import math
@@ -29,16 +30,16 @@ ENOUGH = 4.0
 DEVIATIONS = 5.0
 SMALLEST_SQUARE = 1e-30
 PIXELS = 4  # pixels that are measured at a time
-LINES = 3 * PIXELS  # rows of a partial sum: every fourth pixel's maximum, sum, sum of squares
-CHANNELS = 4  # channels in a task of `_replace`: their pixels lie in the same cache lines
+LINES = 3 * PIXELS  # rows per partial sum: maximum, sum and sum of squares of every fourth pixel
+CHANNELS = 4  # channels in a task of `_replace`: adjacent channels share cache lines
 CHAIN = 64  # pixels whose products form a separate partial sum
 
 
 @inline
 def measure(x, start, step, count, columns, ranges, dst, fresh):
     """ranges (LINES, step), from `dst` on, = the largest |x|, the sum of |x| and the sum of x^2 in
-    `columns` channels of `count` pixels that are `step` elements apart. Unless `fresh`, earlier
-    pixels are included.
+    `columns` channels of `count` pixels that are `step` elements apart. Unless `fresh`, the
+    previous contents of `ranges` are included.
     """
     lanes, j = simd.width(simd.zeros(x, 1, 1)), 0
     while columns - j >= lanes:
@@ -50,7 +51,7 @@ def measure(x, start, step, count, columns, ranges, dst, fresh):
 
 @inline
 def _measure_vector(x, k, step, count, columns, ranges, top, fresh):
-    """Runs `measure` for the channels of one vector, or its first `columns`."""
+    """Runs `measure` for the channels of one vector, or for the first `columns` of them."""
     tile, vec, lines, whole = simd.zeros(x, PIXELS, 1), simd.zeros(x, 1, 1), PIXELS * step, count // PIXELS
     places = simd.steps(step, 0, PIXELS, tile)
     largest = tile if fresh else simd.load(tile, ranges, places, top, columns)
@@ -77,8 +78,8 @@ def _measure_vector(x, k, step, count, columns, ranges, top, fresh):
 
 @kernel("(T[:,::1], T[:,::1])")
 def _spreads(ranges, spreads):
-    """spreads (2, channels) = each channel's spread and the root of its power. The spread is infinity
-    if all values are 0, and NaN if their sum is not finite.
+    """spreads (2, channels) = each channel's spread and the square root of its power. The spread is
+    infinity if all values are 0, and NaN if their sum is not finite.
     """
     for k in range(ranges.shape[1]):
         largest = total = squares = ranges.dtype.type(0)
@@ -97,7 +98,7 @@ def _spreads(ranges, spreads):
             spreads[0, k] = np.inf
         else:
             spreads[0, k] = total / largest
-            # Squares that underflow are missing from the sum. The power is at most the spread.
+            # If squares underflow, their sum is too small; the spread, an upper bound, replaces it.
             spreads[1, k] = math.sqrt(squares / square if square > SMALLEST_SQUARE else spreads[0, k])
 
 
@@ -121,7 +122,7 @@ def _open_plane(x, image, k, top, left, plane, rows, columns):
 @inline
 def _add_image(tile, taps, plane, columns, dy, start, filters, oh, ow, exact, dst):
     """exact (9, lanes) += the products of one plane with a vector of dy's filters, in partial sums
-    of `CHAIN` pixels or a row.
+    of at most `CHAIN` pixels, but at least one row.
     """
     lanes, height = simd.width(tile), max(1, CHAIN // ow)
     src, out = simd.rows(taps, 0, 9, tile), simd.steps(lanes, 0, 9, tile)
@@ -138,9 +139,9 @@ def _add_image(tile, taps, plane, columns, dy, start, filters, oh, ow, exact, ds
 
 @allocating
 def _recompute(dw, x, dy, k, f, marks, top, left):
-    """Computes dw for the channels from k on whose `marks` is above 0, for the vector of filters
-    at f. An image of zeros is skipped, unless `marks` is 2, which marks values that are not
-    finite.
+    """Computes dw for the vector of filters from f on, and for each channel from k on whose element
+    of `marks` is above 0. An image of zeros is skipped, unless the element is 2, which marks values
+    that are not finite.
     """
     (n, oh, ow, filters), c = dy.shape, x.shape[3]
     tile, columns = simd.zeros(x, 9, 1), ow + 2
@@ -163,8 +164,8 @@ def _recompute(dw, x, dy, k, f, marks, top, left):
 
 @kernel("(T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64, int64)", parallel=True)
 def _replace(dw, x, dy, x_spreads, dy_spreads, top, left):
-    """Computes directly the elements of dw (9,C,F) that are not finite, or whose absolute terms are
-    too few to be certain of `ENOUGH`.
+    """Recomputes directly the elements of dw (9,C,F) that are not finite, or whose sum of absolute
+    terms is not certain to reach `ENOUGH`.
     """
     _, c, f = dw.shape
     tile, blocks, pixels = simd.zeros(dw, 9, 1), (c + CHANNELS - 1) // CHANNELS, dy.size // f
@@ -196,8 +197,7 @@ def empty(parts: int, columns: int, dtype: np.dtype) -> np.ndarray:
 
 
 def replace(dw, x, dy, x_ranges, dy_ranges, top: int, left: int) -> None:
-    """Replaces the elements of dw (9,C,F) that Winograd's products cannot represent by direct sums.
-    """
+    """Computes directly the elements of dw (9,C,F) for which Winograd's algorithm is imprecise."""
     x_spreads = np.empty((2, x.shape[3]), x.dtype)
     dy_spreads = np.empty((2, dy.shape[3]), x.dtype)
     _spreads(x_ranges, x_spreads)

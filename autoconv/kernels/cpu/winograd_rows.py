@@ -8,10 +8,10 @@ a row of taps,
     M[i] = sum over rows and channels of V[i] U[i]    y = (M0 + M1 + M2, M1 - M2 - M3) + b
 
 V of a row of pixels is computed once, including the zeros of the border, and used for the three
-rows of outputs that need it, so no image is copied. winograd.py has the two-dimensional form, which
-saves more products but has longer transforms: it is faster with more filters. Results that are not
-finite are computed again directly, as in winograd.py. Sums do not depend on the threads or on other
-images.
+rows of outputs that need it, so no image is copied. The two-dimensional form in winograd.py saves
+more products but has longer transforms, so it is faster if there are more filters. Results that are
+not finite are computed again directly, as in winograd.py. Sums do not depend on the threads or on
+other images.
 """
 
 import numpy as np
@@ -32,8 +32,8 @@ WASTE, LEAST = 1.15, 3
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
-    """Whether this method is used for a convolution from c channels to f filters with outputs of
-    this size. Only the shape decides, not the batch size.
+    """Returns whether to use this method for a convolution from c channels to f filters with
+    outputs of this size. This depends only on the shape, not on the batch size.
     """
     lanes, pixels = simd.lanes(dtype), size[1]
     pairs = {lanes: ONE, 2 * lanes: TWO}.get(f, 0)
@@ -43,7 +43,7 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dty
 
 @inline
 def _transform_weights(row, w, c, rotate, u):
-    """u (4, C, 3, F) = U of w (9,C,F), which is rotated by 180 degrees if `rotate`."""
+    """u (4, C, 3, F) = U of w (9,C,F). If `rotate`, w is rotated by 180 degrees first."""
     filters = simd.width(row)
     first, step = (8 * c * filters, -c * filters) if rotate else (0, c * filters)
     for k in range(3 * c):
@@ -59,14 +59,14 @@ def _transform_weights(row, w, c, rotate, u):
 
 @inline
 def _pixel(vec, x, start, c, p, wide, columns):
-    """Returns a vector of channels of pixel p in a row of `wide` pixels; zeros outside the row."""
+    """Returns a vector of channels of pixel p in a row of `wide` pixels; zeros if p is outside."""
     return rowwise.row(vec, x, start + p * c, columns if 0 <= p < wide else 0)
 
 
 @inline
 def transform_row(vec, x, start, c, wide, left, pairs, v, dst, step):
     """v (4, blocks of channels, pairs, lanes) = V of the row of pixels at x[start], preceded by
-    `left` zeros. Its four parts are `step` apart.
+    `left` zeros. The four parts of v are `step` apart.
     """
     lanes = simd.width(vec)
     for k in range(0, c, lanes):
@@ -86,7 +86,7 @@ def transform_row(vec, x, start, c, wide, left, pairs, v, dst, step):
 
 @inline
 def _open_row(vec, x, image, i, high, wide, c, left, pairs, v, dst, size):
-    """v = V of row i of an image; zeros outside the image."""
+    """v = V of row i of an image, or zeros if row i is outside the image."""
     if 0 <= i < high:
         transform_row(vec, x, image + i * wide * c, c, wide, left, pairs, v, dst, size // 4)
     else:
@@ -96,9 +96,10 @@ def _open_row(vec, x, image, i, high, wide, c, left, pairs, v, dst, size):
 
 @inline
 def _products(tile, height, v, rows, part, first, c, u, m, x, addend, y, ahead):
-    """m (4, height, F) = M of a tile of pairs, from `first` on. `rows` are the positions in v of V
-    of the tile's three rows of pixels, each in four parts. `ahead` describes the stretches of x, y
-    and `addend` that are needed next; each of four steps prefetches a quarter of them.
+    """m (4, height, F) = M of the pairs of one tile, from pair `first` on. `rows` contains the
+    positions in v of V of the three rows of pixels that the tile reads; each V has four parts.
+    `ahead` describes the stretches of x, y and `addend` that are needed next. Each of four steps
+    prefetches a quarter of them.
     """
     lanes, filters = simd.width(simd.zeros(v, 1, 1)), simd.width(tile)
     j, out, block = 0, simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
@@ -121,8 +122,8 @@ def _products(tile, height, v, rows, part, first, c, u, m, x, addend, y, ahead):
 
 @inline
 def _results(row, m, height, count, scale, b, addend, y, dst, pixels, relu):
-    """Stores the outputs of `count` pairs, at most `pixels` outputs, from y[dst] on. Returns
-    whether all were finite before `addend` was added.
+    """Stores the outputs of `count` pairs, but at most `pixels` outputs, from y[dst] on. Returns
+    whether all outputs were finite before `addend` was added.
     """
     columns, finite = simd.width(row), True
     for t in range(count):
@@ -147,8 +148,8 @@ def _results(row, m, height, count, scale, b, addend, y, dst, pixels, relu):
 
 @inline
 def _recompute(x, image, high, wide, c, i, p, w, rotate, scale, b, addend, y, dst, pixels, relu):
-    """Computes the same outputs directly; the first output's window begins at row i and column p of
-    the image.
+    """Computes `pixels` outputs from y[dst] on directly. The first output's window begins at row i
+    and column p of the image.
     """
     filters, zero = b.size, x.dtype.type(0)
     for q in range(pixels):
@@ -174,7 +175,7 @@ def _image(tile, height, row, x, s, w, scale, b, addend, y, begin, end, top, lef
     vec, columns, pairs = simd.zeros(x, 1, 1), simd.width(row), (ow + 1) // 2
     flat, out, image = flatten(x), flatten(y), s * (x.size // x.shape[0])
     part = (c + simd.width(vec) - 1) // simd.width(vec) * simd.width(vec) * pairs
-    size = 4 * part  # size of V of a row; v is a ring of three rows
+    size = 4 * part  # number of elements in V of one row; v is a ring buffer of three rows
     v = np.empty(3 * size + height * simd.width(vec), x.dtype)
     u = np.empty(12 * c * columns, x.dtype)
     m = np.empty(4 * height * columns, x.dtype)
@@ -212,7 +213,7 @@ def _forward(x, w, scale, b, addend, y, top, left, rotate, relu, pieces):
 
 
 def conv2d(x, w, b, y, window: Window, relu: bool = False, rotate: bool = False, scale=None, addend=None) -> None:
-    """y (N,OH,OW,F) from x (N,H,W,C), w (9*C*F) times scale (F,) and b (F,); see conv.py."""
+    """Computes y (N,OH,OW,F) from x (N,H,W,C), w (9*C*F) scale (F,) and b (F,); see conv.py."""
     scale = ones(x.dtype, b.size) if scale is None else scale
     addend = zeros(x.dtype, 0) if addend is None else addend.reshape(-1)
     _forward(x, w.reshape(-1), scale, b, addend, y, window.top, window.left, rotate, relu or addend.size > 0,

@@ -22,15 +22,15 @@ from .tasks import piece
 from .winograd_ranges import measure
 from .winograd_rows import transform_row
 
-# pairs whose products a tile of dU adds before the next tile: in as many rows as have this many
-# pairs, but at least two
+# number of pairs whose products a tile of dU adds before the next tile; they come from whole rows,
+# and from at least two
 PAIRS = 64
-CHANNELS = 8 if simd.VECTOR_BYTES == 64 else 4  # rows of the tile, with three vectors each
+CHANNELS = 8 if simd.VECTOR_BYTES == 64 else 4  # rows of the tile; a row has three vectors
 SMALLEST = 8  # minimum number of outputs in a row
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
-    """Whether this method is used for the weight gradient of a convolution."""
+    """Returns whether to use this method for the weight gradient of a convolution."""
     lanes = simd.lanes(dtype)
     return (transforms.serve(window, groups) and c % CHANNELS == f % lanes == lanes % CHANNELS == 0
             and size[1] >= SMALLEST)
@@ -38,8 +38,8 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dty
 
 @inline
 def _transform_gradients(vec, dy, start, filters, ow, d, dst, step, sums, accumulate):
-    """d (4, pairs, F) = D of the row of gradients at dy[start], whose four parts are `step` apart.
-    If `accumulate`, the gradients are also added to `sums`.
+    """d (4, pairs, F) = D of the row of gradients at dy[start]. The four parts of d are `step`
+    apart. If `accumulate`, the gradients are also added to `sums`.
     """
     lanes = simd.width(vec)
     for f in range(0, filters, lanes):
@@ -61,9 +61,9 @@ def _transform_gradients(vec, dy, start, filters, ow, d, dst, step, sums, accumu
 @inline
 def _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, high, du, start, fresh,
               x, next_x, dy, next_dy):
-    """du (4, blocks of filters, C, 3, lanes) (+)= the products of `count` rows of pixels, for
-    channels low to high. Meanwhile, the next rows of x and dy are prefetched, a few lines at a
-    time.
+    """du (4, blocks of filters, C, 3, lanes) (+)= the products of `count` rows of pixels with their
+    gradients, for channels `low` to `high`. Meanwhile, the next rows of x and dy are prefetched, a
+    few cache lines at a time.
     """
     lanes = simd.width(tile) // 3
     shares = 4 * count * (filters // lanes) * ((high - low) // CHANNELS)
@@ -88,8 +88,9 @@ def _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], int64, int64, int64)", parallel=True)
 def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
-    """dU and db = partial sums over shares of the samples, each in pieces of its channels. The
-    pieces also measure x, and the first piece measures dy.
+    """Writes partial sums of dU to `partial` and of db to `partial_b`, each over a fraction of the
+    samples, in pieces of the channels. Each piece also measures the ranges of x; the first piece
+    measures those of dy, too.
     """
     (n, high, wide, c), (_, oh, ow, filters), parts = x.shape, dy.shape, partial.shape[0]
     vec, tile, pairs = simd.zeros(x, 1, 1), simd.zeros(x, CHANNELS, 3), (ow + 1) // 2
@@ -135,7 +136,7 @@ def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
 
 @kernel("(T[::1], T[:,:,::1])", parallel=True)
 def _weights(du, dw):
-    """dw (9,C,F) = the weight gradient from dU."""
+    """dw (9,C,F) = the weight gradient, computed from dU."""
     (_, c, filters), vec, flat = dw.shape, simd.zeros(dw, 1, 1), flatten(dw)
     lanes = simd.width(vec)
     for task in prange(c * (filters // lanes)):
@@ -153,7 +154,7 @@ def _weights(du, dw):
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
-    """dw (3,3,C,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F); see conv.py."""
+    """Computes dw (3,3,C,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F). See conv.py."""
     c, f = x.shape[3], db.size
     parts = tasks.parts(len(x), dy.size // f, 12 * c * f)
     partial, partial_b = np.empty((parts, 12 * c * f), x.dtype), np.empty((parts, f), x.dtype)

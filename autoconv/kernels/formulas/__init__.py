@@ -1,4 +1,4 @@
-"""Defines formulas for single numbers; the kernels of both devices compile the same formulas."""
+"""Defines formulas for single numbers, from which both devices' kernels are compiled."""
 
 from collections.abc import Callable
 from types import FunctionType, ModuleType, SimpleNamespace
@@ -6,7 +6,9 @@ from typing import Any
 
 
 def compile_formulas(formulas: ModuleType, inline: Callable) -> Any:
-    """Compiles a module's functions with `inline`. Each one may call the functions above it."""
+    """Compiles each function of a module with `inline` and returns them as a namespace. A function
+    may call the functions that are defined above it.
+    """
     names = dict(vars(formulas))
     for name, function in vars(formulas).items():
         if isinstance(function, FunctionType) and function.__module__ == formulas.__name__:

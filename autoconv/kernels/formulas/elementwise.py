@@ -14,7 +14,7 @@ def _add_relu(a, b):
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)), in a form in which exp never overflows."""
+    """Returns 1 / (1 + exp(-x)), in a form in which exp never overflows."""
     one = type(x)(1)
     e = math.exp(-math.fabs(x))
     return (e if x < type(x)(0) else one) / (one + e)
@@ -69,9 +69,9 @@ COMPARISONS = {
     "less_equal": lambda a, b: a <= b,
 }
 
-ARITHMETIC = {**ONE, **WITH_NUMBERS, **TWO, **BITS, **COMPARISONS}  # NumPy functions on the CPU
+ARITHMETIC = {**ONE, **WITH_NUMBERS, **TWO, **BITS, **COMPARISONS}  # computed by NumPy on the CPU
 
-# activations, and their gradients as functions of the activations' results y; NaN stays NaN
+# activations, and their gradients as functions of the activation's result y; NaN stays NaN
 ACTIVATIONS: dict[str, Callable] = {
     "relu": lambda x: type(x)(0) if x < type(x)(0) else x,
     "relu_grad": lambda y, dy: type(y)(0) if y <= type(y)(0) else dy,

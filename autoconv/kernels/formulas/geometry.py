@@ -20,8 +20,9 @@ def round_down(c):
 
 
 def rotation(degrees):
-    """Returns cosine and sine from their series within 45 degrees, so multiples of 90 degrees are
-    exact. On a GPU, the library's functions would need memory in addition to registers.
+    """Returns the cosine and sine of an angle. Uses their series within 45 degrees only, so
+    multiples of 90 degrees are exact. On a GPU, library functions would need memory in addition to
+    registers.
     """
     T = type(degrees)
     quarters = round_down(degrees / T(90) + T(1) / T(2))
@@ -36,10 +37,10 @@ def rotation(degrees):
 
 
 def set_transform(d, n, kind, h, w, t):
-    """t[n] = the transform of images (h, w) for draws d[0, n] (vertical) and d[1, n] (horizontal).
-    FLIP: a draw of at most 1/2 flips. ROTATION: degrees, d[0] only. TRANSLATION: offsets down and
-    right, as fractions of h and w. ZOOM: size of the visible part, relative to the image. CROP:
-    first row and column, rounded down.
+    """t[n] = the transform of images (h, w) for the draws d[0, n] (vertical) and d[1, n]
+    (horizontal). FLIP: a draw of at most 1/2 flips the image. ROTATION: d[0, n] is the angle in
+    degrees. TRANSLATION: offsets down and right, as fractions of h and w. ZOOM: size of the visible
+    part, relative to the image. CROP: first row and column, rounded down.
     """
     T = t.dtype.type
     a, b, half = d[0, n], d[1, n], T(1) / T(2)
@@ -64,7 +65,8 @@ def set_transform(d, n, kind, h, w, t):
 
 
 def map_coordinate(c, size, fill_mode):
-    """Maps the coordinate `c` into an axis of `size` pixels, using `fill_mode`; NaN becomes 0."""
+    """Maps the coordinate `c` into an axis of `size` pixels by the rule `fill_mode`; NaN becomes 0.
+    """
     T = type(c)
     last = T(size - 1)
     if fill_mode != NEAREST and not T(0) <= c <= last and size > 1:
@@ -118,12 +120,12 @@ def source(t, i, j, h, w, fill_mode, bilinear):
 
 
 def pixel(x, n, i, j, c, fill_value):
-    """x[n, i, j, c], or `fill_value` if (i, j) is outside the image."""
+    """Returns x[n, i, j, c], or `fill_value` if (i, j) is outside the image."""
     return x[n, i, j, c] if 0 <= i < x.shape[1] and 0 <= j < x.shape[2] else fill_value
 
 
 def blend(a, b, c, d, v, u):
-    """Interpolates between pixels a, b and, below them, c, d: v downwards, u to the right."""
+    """Interpolates between pixels a, b and, below them, c, d, by v downwards and u to the right."""
     one = type(u)(1)
     upper = (one - u) * a + u * b
     lower = (one - u) * c + u * d

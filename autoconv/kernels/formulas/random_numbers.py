@@ -18,7 +18,7 @@ STEP = 2.0**-24
 
 
 def uniform(word, low, high):
-    """Returns a uniform number in low..high, in float64, from a random word."""
+    """Returns a uniform random number from `low` to `high`, in float64, for a random word."""
     return low + (high - low) * (STEP * np.int64(word >> LOWEST))
 
 
@@ -52,5 +52,5 @@ def normal(word):
 
 
 def add_noise(x, word, stddev, rel_stddev):
-    """x + (stddev + rel_stddev x) n, with the normal number n from `word`."""
+    """Returns x + (stddev + rel_stddev x) n, where n is the normal number for `word`."""
     return x + (stddev + rel_stddev * x if rel_stddev else stddev) * type(x)(normal(word))

@@ -1,4 +1,4 @@
-"""Defines how each optimizer updates one weight. Both devices make their kernels from `RULES`.
+"""Defines how each optimizer updates one weight. Both devices build their kernels from `RULES`.
 
 A formula accepts the weight w, its gradient g, the slots, and then numbers of the same dtype. It
 returns the new weight and the new slots. An optional slot is None if the optimizer lacks it.
@@ -31,7 +31,7 @@ class Rule(NamedTuple):
         return self.formula.__name__
 
     def choices(self) -> list[tuple[str, ...]]:
-        """Lists the sets of slots that an optimizer may have; each set has its own kernel."""
+        """Lists the sets of slots that an optimizer may have. Each set has its own kernel."""
         options = [(True, False) if slot in self.optional else (True,) for slot in self.slots]
         return [tuple(s for s, is_used in zip(self.slots, flags) if is_used) for flags in product(*options)]
 
@@ -39,7 +39,7 @@ class Rule(NamedTuple):
         return "_".join((self.name, *(slot for slot in slots if slot in self.optional)))
 
     def source(self, template: str, name: str, slots: tuple[str, ...], numbers: tuple[str, ...]) -> str:
-        """Fills in a device's kernel template. `numbers` are expressions in the kernel's source."""
+        """Returns a kernel's source from a device's `template`. `numbers` are expressions."""
         parameters = ("w", "g", *slots, *self.rates, *self.constants, "decay_factor")
         slot_items = (f"{slot}[i]" if slot in slots else "None" for slot in self.slots)
         results = {f"{array}[i]": f"result[{n}]" for n, array in enumerate(("w", *self.slots))
@@ -63,8 +63,9 @@ RULES: list[Rule] = []
 
 def rule(slots: int, optional: str = "", rates: int = 1,
          numbers: Callable[..., tuple] = lambda *options: options) -> Callable[[Callable], Callable]:
-    """Adds a formula to `RULES`. After w and g it takes this many slots and rates, then constants.
-    `optional`: the letters of the slots that an optimizer may lack.
+    """Returns a decorator that adds a formula to `RULES`. After w and g, the formula accepts
+    `slots` slots, `rates` rates and then constants. `optional` contains the letters of the slots
+    that an optimizer may lack.
     """
 
     def add(formula: Callable[..., tuple]) -> Callable[..., tuple]:
@@ -78,7 +79,9 @@ def rule(slots: int, optional: str = "", rates: int = 1,
 
 @rule(slots=1, optional="m", numbers=lambda momentum, nesterov: (momentum, float(nesterov)))
 def sgd(w, g, m, rate, momentum, nesterov):
-    """w -= rate g. With m = momentum m - rate g: w += m; Nesterov: w += momentum m - rate g."""
+    """w -= rate g without m. With m, m = momentum m - rate g, and then w += m or, with Nesterov's
+    method, w += momentum m - rate g.
+    """
     step = -rate * g
     if m is not None:
         m = momentum * m + step
@@ -160,7 +163,7 @@ def lion(w, g, m, rate, old_step, new_step, old_m, new_m):
 
 @rule(slots=2)
 def ftrl(w, g, a, z, rate, power, l1, l2, shrinkage, beta):
-    """a += g^2, z sums gradients, both determine w (FTRL-Proximal: McMahan et al., 2013)."""
+    """a += g^2, z sums up gradients, and both determine w (FTRL-Proximal: McMahan et al., 2013)."""
     new_a = a + g * g
     old_power = a**power / rate
     new_power = new_a**power / rate
