@@ -100,15 +100,11 @@ class ArrayMethods:
         return self._functions["transpose"](self, *axes)
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """Returns the sum over `axis`: an integer, several integers, or None for all axes. Integers
-        are summed as int64.
-        """
+        """Returns the sum over one or several axes, or all. Integers are summed as int64."""
         return self._functions["sum"](self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """Returns the mean over `axis`: an integer, several integers, or None for all axes. The
-        mean of integers is float32.
-        """
+        """Returns the mean over one or several axes, or all. The mean of integers is float32."""
         return self._functions["mean"](self, axis=axis, keepdims=keepdims)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Self:

@@ -40,7 +40,7 @@ def _make_like(template: Any, items: list[Any]) -> Any:
 
 
 def adjust_rank(x: Any, shape: "Shape") -> Any:
-    """Adds or removes a last axis of length 1 if x then has this shape; otherwise returns x unchanged."""
+    """Adds or removes a last axis of length 1 if x then has this shape; else returns x."""
     old_shape = tuple(x.shape)
     if len(old_shape) == len(shape) + 1 and old_shape[-1] == 1:
         sizes = old_shape[:-1]
@@ -63,7 +63,7 @@ def is_shape(value: Any) -> bool:
 
 
 def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
-    """Applies `function` to each shape in a structure of shapes, as `map_structure` does to items."""
+    """Applies `function` to each shape in a structure, as `map_structure` does to items."""
     if is_shape(shapes):
         return function(tuple(shapes))
     if isinstance(shapes, dict):
@@ -100,7 +100,7 @@ class Node:
         return f"<Node of {self.operation.name!r}>"
 
     def arguments(self, get_value: Callable[["SymbolicTensor"], Any]) -> tuple[tuple, dict[str, Any]]:
-        """Returns the call's arguments, with each symbolic tensor replaced by `get_value(tensor)`."""
+        """Returns the call's arguments with `get_value(tensor)` for each symbolic tensor."""
         return map_structure(lambda item: get_value(item) if isinstance(item, SymbolicTensor) else item,
                              (self.args, self.kwargs))
 
@@ -123,9 +123,7 @@ record_call: list[Callable[[str, tuple, dict[str, Any]], Any]] = []
 
 
 class NoValuesError(TypeError, ValueError, NotImplementedError):
-    """A symbolic tensor was used as if it had values. The class derives from all three errors that
-    Keras raises for this.
-    """
+    """A symbolic tensor was used as values. Derives from Keras's three errors for this case."""
 
 
 class _Nodes(dict):

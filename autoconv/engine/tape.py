@@ -46,7 +46,7 @@ def check_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 class _Pending:
-    """Gradients of tensors whose nodes the backward pass has not reached yet, keyed by tensor id."""
+    """Gradients of tensors that the backward pass has not reached yet, keyed by tensor id."""
 
     def __init__(self, notify: Callable[[Tensor], None] | None) -> None:
         self.gradients: dict[int, Any] = {}
@@ -75,7 +75,7 @@ class _Pending:
             self._notify(t)
 
     def take(self) -> Iterator[tuple[Tensor, Any, bool]]:
-        """Yields each tensor, newest first, with its gradient and whether the gradient is Masked."""
+        """Yields each tensor, newest first, with its gradient and whether that is Masked."""
         while self._tensors:
             _, key, t = heapq.heappop(self._tensors)
             is_masked = key in self._masked_ids

@@ -54,7 +54,7 @@ def _surroundings() -> str | None:
 
 
 def _is_metric_updated() -> bool:
-    """Whether the caller runs inside a metric's `update_state`, whose results are not part of a loss."""
+    """Whether the caller runs inside a metric's `update_state`, which adds nothing to a loss."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_name != "update_state":
         frame = frame.f_back
@@ -124,9 +124,7 @@ class Tensor(ArrayMethods):
         return self.device.numpy(self.data)
 
     def _refuse_loss(self, operation: str) -> None:
-        """Raises TypeError in a layer or loss, but not in a metric, if gradients are recorded and
-        backward() has not run yet.
-        """
+        """Raises TypeError in a layer or loss, but not in a metric, if gradients would be lost."""
         is_passed = self._node is not None and self._node.backward is None
         surroundings = _surroundings() if self.requires_grad and _recording.get() and not is_passed else None
         if surroundings is not None and not _is_metric_updated():
@@ -173,7 +171,7 @@ class Tensor(ArrayMethods):
         return self.data.__cuda_array_interface__
 
     def __dlpack__(self, **options: Any) -> Any:
-        """Exports this tensor to other packages without a copy, as in `torch.from_dlpack(tensor)`."""
+        """Exports this tensor without a copy, for example to `torch.from_dlpack(tensor)`."""
         self._refuse_loss("DLPack")
         return self.data.__dlpack__(**options)
 
@@ -236,9 +234,7 @@ class Tensor(ArrayMethods):
     __ne__ = comparison("not_equal")  # type: ignore[assignment]
 
     def operand(self, value: Any) -> "Tensor":
-        """Converts an operator's other operand to a tensor. Numbers and lists get this tensor's
-        dtype if it can hold them.
-        """
+        """Converts an operand to a tensor: numbers and lists to this tensor's dtype if possible."""
         value = stack_all(value)
         if isinstance(value, Tensor):
             return value

@@ -73,7 +73,7 @@ class Variable(Tensor):
 
     @property
     def value(self) -> Tensor:
-        """A copy of the current values, detached from the tape. `value.grad` is the variable's gradient."""
+        """The current values, detached from the tape. `value.grad` is the variable's gradient."""
         with enter_formula(None):
             copy = Tensor(self.device.array(self.numpy()), device=self.device)
         copy.grad = self.grad
@@ -114,7 +114,7 @@ def _check_shape(shape: Any, name: str) -> tuple[int, ...]:
 
 
 def _to_array(values: Any, shape: Any, dtype: Any) -> np.ndarray:
-    """Converts values to an array. Without `dtype`, floats become float32, and signed integers int32."""
+    """Converts values to an array, by default floats to float32, signed integers to int32."""
     array = np.asarray(devices.real_numbers(devices.detach(values)))
     if dtype is None:
         dtype = {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype)

@@ -20,7 +20,7 @@ _CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, 
 
 
 def changes() -> int:
-    """Returns the number of changes in this process. As long as it stays the same, nothing has changed."""
+    """Returns this process's number of changes. While it stays the same, nothing has changed."""
     return _changes
 
 

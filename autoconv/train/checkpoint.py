@@ -118,8 +118,7 @@ def _checksum(metadata: str, arrays: dict[str, np.ndarray]) -> str:
 
 
 def prune(folder: Path, training: int, count: int = MAX_FILES, all_trainings: bool = False) -> None:
-    """Removes all but the newest `count` checkpoints of a training run. With `all_trainings`, also
-    removes all checkpoints of other runs.
+    """Removes all but a run's newest `count` files; with `all_trainings`, also other runs' files.
     """
     newest_first = [path for number, _, path in files(folder) if number == training]
     foreign = [path for number, _, path in files(folder) if all_trainings and number != training]
@@ -165,7 +164,7 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def follow(self, checkpoint: Checkpoint) -> None:
-        """Continues the training run of a checkpoint. The first write removes its newer, damaged files."""
+        """Continues the run of a checkpoint. The first write removes its newer, damaged files."""
         self.training = checkpoint.training
         paths = [path for number, _, path in files(self.folder) if number == checkpoint.training]
         self._stale_paths = paths[: paths.index(checkpoint.path)]

@@ -15,7 +15,7 @@ Shape = tuple[int | None, ...]
 
 
 class Goal(NamedTuple):
-    """An output's loss. `output` is the output's index, and `name` is the loss's name in the logs."""
+    """An output's loss. `output` is the output's index, `name` the loss's name in the logs."""
 
     output: int
     loss: losses_module.Loss
@@ -41,9 +41,7 @@ class OutputsError(ValueError, KeyError):
 
 
 def check_loss(loss: Any) -> Any:
-    """Returns loss objects for names, functions or objects, also inside lists and dicts. Raises
-    ValueError for unknown names.
-    """
+    """Returns loss objects for names, functions or objects. Raises ValueError for unknown names."""
     if isinstance(loss, Mapping) and "class_name" not in loss:
         return {name: check_loss(item) for name, item in loss.items()}
     if isinstance(loss, list | tuple):
@@ -83,9 +81,7 @@ def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
 
 def scores(metrics: Any, weighted_metrics: Any, outputs: Sequence[str], targets: Sequence[Shape],
            predictions: Sequence[Shape], losses: Sequence[Any]) -> list[Score]:
-    """Creates a `Score` for each metric. `targets` and `predictions` are shapes per output;
-    `losses` are losses or None.
-    """
+    """Creates a `Score` for each metric. `targets` and `predictions` are the outputs' shapes."""
     counts: Counter[str] = Counter()
     result: list[Score] = []
     for items, is_weighted in ((metrics, False), (weighted_metrics, True)):

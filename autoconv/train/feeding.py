@@ -92,7 +92,7 @@ def training_and_validation(
     model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Any, share: float, validation_data: Any,
     **order: Any,
 ) -> tuple[Data | Stream, Data | Stream | None]:
-    """Checks the training and validation data and returns both. Class weights apply only to training."""
+    """Checks and returns the training and validation data. Class weights apply only to training."""
     tests = validation_data
     is_arrays = isinstance(tests, tuple | list)
     if tests is not None and not is_stream(tests) and (not is_arrays or len(tests) not in (2, 3)):

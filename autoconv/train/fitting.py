@@ -261,9 +261,7 @@ class Fitting:
 
     @contextmanager
     def save(self, backup: BackupAndRestore | None, resume: str | PathLike[str] | None) -> Iterator[Checkpoint | None]:
-        """Saves training states inside the `with` block as `backup` specifies. Yields the
-        checkpoint to resume from, or None.
-        """
+        """Saves states in the `with` block. Yields the checkpoint to resume from, or None."""
         if backup is None and resume is None:
             yield None
             return
@@ -329,8 +327,7 @@ class Fitting:
     # Saving and restoring the training state.
 
     def _describe(self) -> dict[str, Any]:
-        """Returns the settings that a resumed training run must share. Raises ValueError if the
-        data's position cannot be saved.
+        """Returns the settings that a resumed run must share. Checks that the data can be resumed.
         """
         source, tests = self._passes.source, self._tests
         for batches in (source, tests):
@@ -398,7 +395,7 @@ class Fitting:
             state.restore_random(self._model, content["random"])
 
     def _state(self, belongs_to: Mapping[str, Any]) -> TrainState | None:
-        """Returns a copy of the training state with the sums of all ranks; None on ranks other than 0."""
+        """Returns a copy of the training state with all ranks' sums; None except on rank 0."""
         sums = self._sums.get_state(self._ranks)
         return None if self._ranks.rank else TrainState.from_content({
             "model": state.copy_model(self._model), "random": state.copy_random(self._model), "key": self._running.key,

@@ -52,11 +52,11 @@ class Outputs:
         return [self._device.numpy(rows)[: self._count] for rows in self._rows]
 
     def copy_last(self) -> Any:
-        """Returns copies of the last batch's outputs, in the structure that the model's call returns."""
+        """Returns copies of the last batch's outputs, in the structure of the model's result."""
         return self.restructure(self._step.copied_outputs())
 
     def restructure(self, outputs: list[Any]) -> Any:
-        """Converts a list with one item per output to the structure that the model's call returns."""
+        """Converts a list with one item per output to the structure of the model's result."""
         return self._step.space.restructure(outputs)
 
     def _arrays(self, step: Step, samples: int) -> list[Any]:

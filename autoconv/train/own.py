@@ -47,7 +47,7 @@ def test_step(model: Model, data: Any) -> dict[str, Any]:
 
 
 def predict_step(model: Model, data: Any) -> Any:
-    """Returns the model's outputs for the inputs x in the batch `data`; ignores y and sample_weight."""
+    """Returns the model's outputs for x in the batch `data`; ignores y and sample_weight."""
     return model(unpack_x_y_sample_weight(data)[0], training=False)
 
 
@@ -79,9 +79,7 @@ def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None,
 
 
 def _tracked_loss(model: Model, kind: str, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Tensor:
-    """Calls `compute_loss` and adds the result to the mean loss. A user's `compute_loss` may lack
-    the argument `training`.
-    """
+    """Adds the result of `compute_loss`, called with `training` if possible, to the mean loss."""
     parameters = signature(model.compute_loss).parameters
     takes_training = "training" in parameters or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
     loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight,
@@ -179,7 +177,7 @@ class CompiledMetrics(Metric):
 
     @property
     def scores(self) -> Sequence[compiled.Score]:
-        """The metrics with the outputs to which they apply; empty before the model has seen data."""
+        """The metrics with the outputs to which they apply; [] before the model has seen data."""
         return self._running.scores.get(self._running.kind, [])
 
     @property

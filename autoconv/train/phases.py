@@ -97,7 +97,7 @@ def compute_losses(space: Workspace) -> None:
 
 
 def pretend_gradients(space: Workspace) -> None:
-    """Replaces `compute_losses` in a dry run if the loss is user code, which a dry run does not call."""
+    """Replaces `compute_losses` in a dry run, which does not call a user's loss."""
     space.leaves = {output: _leaf(space, output) for output in space.goals}
     for leaf in space.leaves.values():
         leaf.grad = leaf._grad_buffer
@@ -351,9 +351,7 @@ def obstacle(space: Workspace, phase: str, reason: str | None) -> str | None:
 
 
 def shared_obstacle(space: Workspace) -> str | None:
-    """Returns the reason why several ranks cannot record a step although each of its layers could
-    be recorded; None if they can.
-    """
+    """Returns the reason why ranks cannot record a step whose layers could be recorded, or None."""
     if space.ranks.size > 1 and space.work.kind == "train":
         for layer in space.model._walk():
             if getattr(layer, "synchronized", False):

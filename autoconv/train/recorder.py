@@ -62,7 +62,7 @@ class Recorder:
 
     @contextmanager
     def recording(self, name: str, obstacle: str | None = None) -> Iterator[None]:
-        """Records the piece `name`, which runs inside the `with` block, unless an `obstacle` is given."""
+        """Records the piece `name`, which runs inside the block, unless there is an `obstacle`."""
         self.reasons[name] = obstacle
         with devices.reusing(self._pool):
             if obstacle is not None:
@@ -76,7 +76,7 @@ class Recorder:
             self._trace.forget(name)  # an incomplete section cannot be replayed
 
     def arrange(self, pieces: Iterable[Phase], draws: bool) -> None:
-        """Plans later runs of these pieces. `draws` is true if the pieces use the shared scalars."""
+        """Plans later runs of these pieces. `draws` is true if they use the shared scalars."""
         plan: list[Any] = []
         ready = [SHARED] if draws else []
         self._trace.forget(*(name for name, reason in self.reasons.items() if reason is not None))

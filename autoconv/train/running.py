@@ -1,4 +1,4 @@
-"""`Running` is the state that a model's training and evaluation share from one compile() to the next."""
+"""`Running` is the state that training and evaluation share from one compile() to the next."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -113,7 +113,7 @@ def is_nested(structure: Any) -> bool:
 
 
 def flatten_values(values: Any, model: Model) -> Any:
-    """Flattens values in the structure of nested outputs to a list. Returns other values unchanged."""
+    """Flattens values in the structure of nested outputs; returns other values unchanged."""
     outputs = output_structure(model)
     if not is_nested(outputs) or not isinstance(values, Mapping | list | tuple):
         return values

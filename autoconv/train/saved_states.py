@@ -34,7 +34,7 @@ class Saving:
         self._writer = Writer(self._backup.backup_dir)
 
     def find(self) -> Checkpoint | None:
-        """Returns the checkpoint in the folder to resume from, or None. Only rank 0 calls this method."""
+        """Returns the checkpoint to resume from, or None. Only rank 0 calls this method."""
         checkpoint = None if self._backup.anew else newest(self._backup.backup_dir, warn)
         if checkpoint is not None and self._writer is not None:
             self._writer.follow(checkpoint)
@@ -72,7 +72,7 @@ class Saving:
             prune(self._writer.folder, self._writer.training, count=0, all_trainings=True)
 
     def close(self) -> None:
-        """Releases the folder. Clears a stop request, so that it does not stop the next training run."""
+        """Releases the folder. Clears a stop request, which must not stop the next run."""
         self._backup.stop_requested = False
         if self._writer is not None:
             self._writer.close()
@@ -128,7 +128,7 @@ def load_newest(folder: str | PathLike[str]) -> Checkpoint:
 
 @contextmanager
 def translate_errors(checkpoint: Checkpoint) -> Iterator[None]:
-    """Raises ValueError with the file's name if a state lacks an entry that the `with` block reads."""
+    """Raises ValueError with the file's name if the `with` block finds no valid state."""
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError) as error:

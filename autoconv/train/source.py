@@ -80,7 +80,7 @@ class Source:
         return {"samples": self.samples, "batch_size": self.batch_size, "checksum": checksum}
 
     def get_state(self) -> dict[str, Any]:
-        """Returns an empty state: a batch depends only on the key, the epoch and the batch's number."""
+        """Returns an empty state, because a batch depends only on key, epoch and number."""
         return {}
 
     def set_state(self, state: Any) -> None:
@@ -110,7 +110,7 @@ class Source:
         return self._order
 
     def batch(self, numbers: Sequence[int] = (0,)) -> Batch:
-        """Returns the batches with these numbers. The first becomes the next batch that `read` writes."""
+        """Returns the batches with these numbers. `read` writes the first of them next."""
         return Batch(self, self.data, self.seek(numbers[0]), numbers)
 
     def seek(self, i: int) -> Part:

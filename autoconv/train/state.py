@@ -27,8 +27,8 @@ class TrainState(NamedTuple):
 
     @classmethod
     def from_content(cls, content: Mapping[str, Any]) -> "TrainState":
-        """Creates a state from nested dicts and lists of numbers, strings, None and arrays. Raises
-        TypeError for other values.
+        """Creates a state from nested dicts and lists of plain values and arrays. Raises TypeError
+        for others.
         """
         arrays: dict[str, np.ndarray] = {}
         return cls(_plain(content, "", arrays), arrays)
@@ -73,7 +73,7 @@ def _resolve(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 
 def copy_model(model: Model) -> dict[str, Any]:
-    """Returns copies of the weights and of the optimizer's slots, both keyed by the weights' names."""
+    """Copies the weights and the optimizer's slots, both keyed by the weights' names."""
     weights = model.named_weights()
     by_id = {id(weight): name for name, weight in weights.items()}
     slots: dict[str, dict[str, Any]] = {}

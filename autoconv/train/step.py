@@ -141,7 +141,7 @@ class Step:
             space.work.sums.count(self.samples * len(numbers), [n * len(numbers) for n in space.value_counts])
 
     def _run_once(self, source: Source | Staging | None, sink: Sequence[Any] | None, part: Part | None) -> None:
-        """Runs one step on the next batch of `source`, or without a source on the batch from `_feed`."""
+        """Runs one step on the next batch of `source`, or on the batch from `_feed`."""
         space, recorder, sums = self.space, self.recorder, self.space.work.sums
         token = old_sums = None
         if part is not None and space.ranks.size > 1:
@@ -191,7 +191,7 @@ class Step:
         self.space.device.prepare(dry.kernels, report)
 
     def prepare_alone(self) -> None:
-        """Compiles a step's kernels before its first run. Shows this only if the display is live."""
+        """Compiles a step's kernels before its first run. Shows this only on a live display."""
         if not self.recorder.plan:
             line = Progress(0)
             self.prepare(None, line.compiling if line.live else lambda count, total: None)
@@ -229,9 +229,7 @@ class Step:
         self.recorder.begin(self._draw_first, space.ranks.progress if space.ranks.size > 1 else None)
 
     def _record(self, *names: str) -> None:
-        """Runs and records these phases, or all phases, and plans the next run. An interrupt leaves
-        no recording to replay.
-        """
+        """Runs and records these phases, or all. Plans the next run, unless it is interrupted."""
         space, recorder, reasons = self.space, self.recorder, self.recorder.reasons
         reason = space.model.recording_obstacle() or phases.shared_obstacle(space)
         pieces = phases.pieces(space)
@@ -285,12 +283,12 @@ class Steps:
         self._seen_keys: set[tuple] = set()
 
     def find(self, kind: str, *key: Any) -> Step | None:
-        """Returns the step of this kind and key if it exists and its recording is current, else None."""
+        """Returns the step of this kind and key if its recording is current, else None."""
         step = self._steps.get((kind, *key))
         return step if step is not None and step.recorder.plan and step.recorder.is_current() else None
 
     def get(self, kind: str, key: tuple, make: Callable[[], Step]) -> Step:
-        """Returns the step of this kind and key. Creates the step with `make` if it does not exist."""
+        """Returns the step of this kind and key. Creates it with `make` if it does not exist."""
         step = self._steps.get((kind, *key))
         if step is None:
             keys = [k for k in list(self._steps) if k[0] == kind]

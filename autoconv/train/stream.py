@@ -181,7 +181,7 @@ class Epochs:
         return self.limit or self.source.steps or self._steps
 
     def ready(self, number: int) -> bool:
-        """Whether epoch `number` has a batch. If all batches were used, first starts the source again."""
+        """Whether epoch `number` has a batch. Restarts the source if all its batches were used."""
         self._fetch()
         if self._next is None:
             self._begin(number)

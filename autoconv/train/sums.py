@@ -115,7 +115,7 @@ class Sums:
         self._samples, self._values = snapshot[1:]
 
     def get_state(self, ranks: Ranks = ALONE) -> dict[str, Any]:
-        """Returns copies of the sums over all `ranks` and of the metrics' states, for `set_state`."""
+        """Copies the sums over all `ranks` and the metrics' states, for `set_state`."""
         totals, samples, values = self._sum_ranks(ranks)
         metrics = [score.metric.get_state() for score in self._scores]
         return {"totals": totals, "samples": samples, "values": values, "metrics": metrics,
@@ -166,5 +166,5 @@ def flat(logs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(result: Any) -> Any:
-    """Converts a metric's result to a number. Several numbers, such as one per class, stay an array."""
+    """Converts a metric's result to a number, or an array if there is one number per class."""
     return float(result) if np.size(result) == 1 else np.asarray(result)

@@ -104,8 +104,7 @@ class Trainer:
         return compiled.to_config(self)
 
     def compile_from_config(self, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> None:
-        """Calls compile() with the data from `get_compile_config`. custom_objects maps names to
-        your classes and functions.
+        """Calls compile() with a config. `custom_objects` maps names to your classes and functions.
         """
         self.model.compile(**compiled.from_config(config, custom_objects))
 

@@ -90,7 +90,7 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence
 
 
 def _label(argument: str, value: Any, arrays: list[Any], names: Sequence[str] | None) -> list[str]:
-    """Returns each array's name in error messages: x, x['left'] with a key or input name, or x[0]."""
+    """Returns each array's name for error messages: x, x['left'] with its key, or x[0]."""
     if not isinstance(value, list | tuple | Mapping) or len(arrays) == 1:
         return [argument] * len(arrays)
     keys = names or (sorted(value) if isinstance(value, Mapping) else range(len(arrays)))
@@ -158,9 +158,7 @@ def _only(items: list[Any]) -> Any:
 
 @lru_cache
 def _make_dict(keys: tuple[str, ...]) -> Callable[[list[Any]], Any]:
-    """Returns a function that builds a dict with these keys. Equal keys give the same function, so
-    that structures can be compared by it.
-    """
+    """Returns a function that builds a dict with these keys; the same function for equal keys."""
     return lambda items: dict(zip(keys, items))
 
 
@@ -220,7 +218,7 @@ def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarra
 
 
 def validates_in(freq: Any) -> Callable[[int], bool]:
-    """Returns a function that tells whether validation follows an epoch, counted from 1."""
+    """Returns a function that reports whether validation follows an epoch, counted from 1."""
     if isinstance(freq, Iterable) and not isinstance(freq, str):
         epochs = set(freq)
         return lambda epoch: epoch in epochs

@@ -1,4 +1,4 @@
-"""`Workspace` is the data that a step's phases share. `Work` is the kind and the settings of a step."""
+"""`Workspace` is the data that a step's phases share. `Work` is a step's kind and settings."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -99,18 +99,18 @@ class Workspace:
                 yield from filter(can_change, flatten((node.args, node.kwargs)))
 
     def restructure(self, outputs: list[Any]) -> Any:
-        """Converts a list with one item per output to the structure that the model's call returns."""
+        """Converts a list with one item per output to the structure of the model's result."""
         return outputs[0] if isinstance(self.structure, Tensor) else pack(self.structure, outputs)
 
     def is_recorded(self, score: Score) -> bool:
-        """Whether kernels compute a metric's sums. Kernels count each sample once, without weights."""
+        """Whether kernels compute a metric's sums. They count each sample once, without weights."""
         goal = self.goals.get(score.output)
         if score.uses_weights and self.weights[score.output] is not None:
             return False
         return is_recordable(score.metric) and goal is not None and self.takes_tensors(goal)
 
     def takes_tensors(self, goal: Goal) -> bool:
-        """Whether a loss receives its targets as a device tensor rather than as the user's array."""
+        """Whether a loss receives its targets as a device tensor, not as the user's array."""
         return self.y[goal.output] is not None and is_recordable(goal.loss)
 
     def user_array(self, index: int) -> Any:

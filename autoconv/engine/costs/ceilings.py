@@ -12,9 +12,7 @@ ROUND = 0.001  # seconds per try; a round uses the fastest of three tries
 
 
 class Ceilings:
-    """Measures the two speeds that no kernel exceeds: multiply-adds in registers, and memory
-    copies, both on all threads.
-    """
+    """Measures two speed limits of all threads: multiply-adds in registers, and memory copies."""
 
     def __init__(self, device: Device) -> None:
         self._k = device.module("ceilings")
@@ -72,7 +70,7 @@ def share(ceilings: Ceilings, call: Callable[[], Any], flops: float, size: int, 
 
 
 def summarize(result: Share, flops: float, size: int) -> dict[str, Any]:
-    """Returns a `Share` as plain data: the times, the median speeds, the ceilings and the fractions."""
+    """Returns a `Share` as plain data: times, median speeds, ceilings and fractions."""
     median = stats.spread(result.seconds)["median"]
     peak = _median(result.peak_flops)
     bandwidth = _median(result.peak_bandwidth)

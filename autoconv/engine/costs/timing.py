@@ -17,7 +17,7 @@ def repetitions(call: Callable[[], Any], seconds: float) -> int:
 
 
 def best(call: Callable[[], Any], count: int, tries: int = 3) -> float:
-    """Returns the seconds per call in the fastest of a few tries, because other programs only add time."""
+    """Returns the seconds per call in the fastest of a few tries: other programs only add time."""
     return min(time_call(call, count) for _ in range(tries))
 
 

@@ -49,7 +49,7 @@ class Call:
         return (*args, *(values[index] for index in self._extra_inputs)), kwargs
 
     def keep(self, values: list[Any], result: Any) -> None:
-        """Stores the operation's results in `values`, and frees the values that no later call reads."""
+        """Stores the results in `values`, and frees the values that no later call reads."""
         if self._simple:
             values[self.outputs[0]] = result
         else:
@@ -83,7 +83,7 @@ class FusionPlan:
         return [call.operation for call in self.calls]
 
     def begin(self, inputs: Iterable[Tensor]) -> list[Any]:
-        """Returns the values of a run before its first call: the inputs, and None for all others."""
+        """Returns a run's values before its first call: the inputs, and None for all others."""
         values: list[Any] = [None] * self.size
         for index, value in zip(self.inputs, inputs):
             values[index] = value

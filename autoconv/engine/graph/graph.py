@@ -65,16 +65,14 @@ class Graph:
             yield self._node(tensor)
 
     def _node(self, tensor: SymbolicTensor) -> Node:
-        """Returns the node that computes a tensor in this graph. Raises ValueError if there is none."""
+        """Returns the node that computes a tensor. Raises ValueError if there is none."""
         node = self.resolve(tensor).node
         if node is None:
             raise ValueError(f"Graph disconnected: no layer computes {tensor!r}, and it is not an input.")
         return node
 
     def _order_nodes(self) -> tuple[list[Node], dict[int, int]]:
-        """Returns the nodes that the outputs need, in topological order, and the order in which
-        operations were first seen.
-        """
+        """Returns the needed nodes in topological order, and when each operation was first seen."""
         finished_ids: set[int] = set()
         ordered: list[Node] = []
         first_seen: dict[int, int] = {}
@@ -137,7 +135,7 @@ class Graph:
         return readers
 
     def is_chain(self) -> bool:
-        """Whether each node reads only the previous node's result, and no operation is called twice."""
+        """Whether each node reads only the previous one's result, and no operation is called twice."""
         pairs = zip(self.nodes, self.nodes[1:])
         return len({id(node.operation) for node in self.nodes}) == len(self.nodes) and all(
             len(second.inputs) == 1 and self.resolve(second.inputs[0]).node is first for first, second in pairs)
@@ -164,7 +162,7 @@ class Graph:
         return items
 
     def results(self, values: list[Any]) -> Any:
-        """Returns the outputs' values in the structure of `outputs`. A list of one output is unpacked."""
+        """Returns output values in the graph's output structure. A list of one is unpacked."""
         structure = self.output_structure
         if isinstance(structure, (list, tuple)) and len(structure) == 1:
             structure = structure[0]
@@ -322,7 +320,7 @@ def _flatten_items(value: Any, is_item: Callable[[Any], bool]) -> list[Any]:
 
 def _sort_by_depth(sequence: list[Node], first_seen: dict[int, int], inputs: list[SymbolicTensor],
                    parents: Callable[[Node], Iterator[Node]]) -> tuple[list[Node], list[Any]]:
-    """Returns nodes and operations sorted by distance from the outputs, farthest first, as in Keras."""
+    """Sorts nodes and operations by distance from the outputs, farthest first, as in Keras."""
     depths: dict[int, int] = {}
     nodes: dict[int, Node] = {}
     operation_depths: dict[int, int] = {}

@@ -171,7 +171,7 @@ def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
 
 
 def _weights_fit(layer: Any, x: Tensor) -> bool:
-    """Whether the layer's weights exist, with the dtype and shapes that the layer's op needs for x."""
+    """Whether the layer's weights exist, with the dtype and shapes that its op needs for x."""
     if not layer.built:
         return False
     w = layer.kernel
