@@ -130,7 +130,7 @@ def _ends_in_relu(t: Tensor) -> bool:
 
 
 def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:
-    """Returns the gradients that each input needs: False, True, MASKED, or the array for a parameter's first one."""
+    """Returns the gradient requested for each input: False (none), True, MASKED, or the array to write it to."""
     needs: list[Any] = []
     offered_ids = set(pending)
     for t in node.inputs:

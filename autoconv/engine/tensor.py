@@ -365,7 +365,7 @@ def record_nodes(namespace: dict[str, Any], functions: list[str], kind: str = "f
 
 
 def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
-    """Converts two operands to tensors. The second one gets the tensor operand's device, a number also its dtype."""
+    """Converts two operands, one of them a tensor, to tensors on its device. Numbers get its dtype."""
     if isinstance(x1, Tensor):
         return x1, x2 if isinstance(x2, Tensor) else x1.operand(x2)
     return x2.operand(x1), x2

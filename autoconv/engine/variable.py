@@ -17,12 +17,12 @@ class Variable(Tensor):
     """A named tensor to which values are assigned: a weight, an optimizer's slot or rate, a metric's sum, a
     generator's state. Created by `Variable(3.0)`, or `Variable("ones", shape=(2, 3))`.
 
-    `initializer` is values, or a name or function of shape and dtype, which also needs `shape`. `dtype` is by default
-    float32 for floats, int32 for signed integers, and float32 for an initializer. Integers are never trained.
-    `numpy()` returns a copy. `version` is the number of the last change of array, device or `requires_grad`; values
-    written in place do not count. `regularizer` computes the values' penalty in the loss. `constraint` is a function
-    applied to the values after each step, or None. `path` is the owner's name and the variable's. `learns` is true if
-    the variable was created trainable; `trainable` is true if it is trained now, like `requires_grad`.
+    `initializer` contains the values, or is a function of shape and dtype or its name, which also needs `shape`.
+    `dtype` is by default float32 for floats and initializers, and int32 for signed integers. Integers are never
+    trained. `numpy()` returns a copy. `version` is the number of the last change of array, device or `requires_grad`;
+    values written in place do not count. `regularizer` computes the values' penalty in the loss. `constraint` is a
+    function applied to the values after each step, or None. `path` is the owner's name and the variable's. `learns`
+    is true if the variable was created trainable; `trainable` is true if it is trained now, like `requires_grad`.
     """
 
     __slots__ = ("constraint", "learns", "name", "path", "regularizer", "version")

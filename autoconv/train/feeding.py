@@ -21,7 +21,7 @@ def check_arrays(model: Model, x: Any, y: Any, sample_weight: Any = None) -> Dat
         raise ValueError("y is missing: pass the targets as a separate array. Received: y=None.")
     names = getattr(model, "output_keys", None)
     x = _list_inputs(model, x)
-    if names is None and (isinstance(y, Mapping) or is_nested(y)):  # its class's call determines the outputs
+    if names is None and (isinstance(y, Mapping) or is_nested(y)):  # a model whose call determines the outputs
         build_model(model, check_inputs(model, x))
         defaults = output_names(model, 0)
         names = defaults if isinstance(y, Mapping) and set(defaults) == set(y) else None

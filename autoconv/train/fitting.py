@@ -327,8 +327,7 @@ class Fitting:
     # Saving and restoring the training state.
 
     def _describe(self) -> dict[str, Any]:
-        """Returns the settings that a resumed run must share. Checks that the data can be resumed.
-        """
+        """Returns the settings that a resumed run must share. Raises ValueError if the data cannot resume."""
         source, tests = self._passes.source, self._tests
         for batches in (source, tests):
             if isinstance(batches, Stream):

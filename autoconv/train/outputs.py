@@ -12,8 +12,8 @@ from .user_arrays import Batch
 
 
 class Outputs:
-    """Collects the outputs of steps. For arrays, steps write rows of one array (N, ...) per output, on the GPU
-    if the arrays fit there. For a stream of unknown length, the outputs of each batch are stored separately.
+    """Collects the outputs of steps. For input arrays, steps write rows of one array (N, ...) per output, on the
+    GPU if these arrays fit there. For a stream of unknown length, the outputs of each batch are stored separately.
     """
 
     def __init__(self, device: Device, samples: int | None) -> None:

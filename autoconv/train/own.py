@@ -1,4 +1,4 @@
-"""Keras's steps, which a user's class may override. They are functions here and methods of `Model`.
+"""Implements Keras's steps as functions. They are also methods of `Model`, which a user's class may override.
 
 A step is recorded (step.py) if none of its methods is overridden; otherwise it runs through Python.
 """

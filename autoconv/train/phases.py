@@ -1,4 +1,4 @@
-"""The phases of a step. Each is a function that runs one part of the step on a batch. `Step` records the phases.
+"""The phases of a step. Each phase is a function that runs one part of a step on a batch. `Step` records the phases.
 
     load | forward | loss | backward | reduce | account | score | store | update
 
@@ -351,7 +351,7 @@ def obstacle(space: Workspace, phase: str, reason: str | None) -> str | None:
 
 
 def shared_obstacle(space: Workspace) -> str | None:
-    """Returns the reason why ranks cannot record a step whose layers could be recorded, or None."""
+    """Returns the reason why several ranks cannot record a step whose layers could be recorded, or None."""
     if space.ranks.size > 1 and space.work.kind == "train":
         for layer in space.model._walk():
             if getattr(layer, "synchronized", False):

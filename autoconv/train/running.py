@@ -47,7 +47,7 @@ class Running:
         basis = contents([model.device, trainer.optimizer, trainer.loss, trainer.loss_weights, trainer.metrics,
                           trainer.weighted_metrics])
         if self.basis != basis:
-            with self.lock:  # another thread may create them at the same time
+            with self.lock:  # another thread may create the losses at the same time
                 if self.basis != basis:
                     self._make(model, data, shapes, names)
                     self.basis = basis
@@ -122,8 +122,8 @@ def flatten_values(values: Any, model: Model) -> Any:
 
 
 def _names_of_losses(model: Model, names: list[str]) -> list[str]:
-    """Returns the outputs' names in the logs of their losses. The name of a nested output starts with its path of
-    keys and indices. In a class with its own call, an output in a list has the path and later its loss's name.
+    """Returns the outputs' names in the logs of their losses. The name of a nested output starts with its path
+    of keys and indices. In a class with its own call, an output in a list has its path and its loss's name.
     """
     outputs = output_structure(model)
     if not is_nested(outputs):

@@ -128,7 +128,7 @@ def load_newest(folder: str | PathLike[str]) -> Checkpoint:
 
 @contextmanager
 def translate_errors(checkpoint: Checkpoint) -> Iterator[None]:
-    """Raises ValueError with the file's name if the `with` block finds no valid state."""
+    """Converts errors about missing entries in the `with` block to ValueErrors with the file's name."""
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError) as error:

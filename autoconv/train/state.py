@@ -69,7 +69,7 @@ def _resolve(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     return [_resolve(item, arrays) for item in value] if isinstance(value, list) else value
 
 
-# The parts of a state.
+# Copying, checking and restoring the parts of a state.
 
 
 def copy_model(model: Model) -> dict[str, Any]:

@@ -182,7 +182,7 @@ class Step:
         dry, token = trace.DryRun(), ranks.current.set(self.space.ranks)
         try:
             with kernel_lock, self.users, dry.record():
-                if self.recorder.plan or self.has_kernels:  # under the lock, because other threads may run it
+                if self.recorder.plan or self.has_kernels:  # checked under the lock: other threads may run it
                     return
                 self.space.source = self._get_staging(source) if source is not None and source.is_staged else source
                 self._dry_run()

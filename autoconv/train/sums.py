@@ -109,7 +109,7 @@ class Sums:
         return np.array(self._device.numpy(self._totals)), self._samples, list(self._values)
 
     def restore(self, snapshot: tuple[np.ndarray, int, list[int]]) -> None:
-        """Restores the sums from before a step that another rank counts, but counts the step."""
+        """Restores the sums from before a step that another rank adds, but keeps the step count."""
         snapshot[0][1] += 1
         self._totals[...] = self._device.asarray(snapshot[0])
         self._samples, self._values = snapshot[1:]

@@ -77,8 +77,8 @@ class Trainer:
         weighted_metrics are metrics that use the sample weights. For several outputs, loss, loss_weights (numbers)
         and metrics are lists, or dicts by the outputs' names; a single loss applies to each output. With run_eagerly,
         steps run through Python and are never recorded. steps_per_execution, jit_compile and auto_scale_loss have no
-        effect: all steps are compiled, in 32 bits. Raises ValueError for unknown names, and TypeError for a class
-        with its own make_train_function. The weights keep their trained values; the optimizer starts anew.
+        effect: all steps are compiled and use 32-bit numbers. Raises ValueError for unknown names, and TypeError for
+        a class with its own make_train_function. The weights keep their trained values; the optimizer starts anew.
         """
         refuse(self.model, "compile", unknown)
         for kind in ("train", "test", "predict"):
@@ -197,7 +197,7 @@ class Trainer:
         logs = sums.read_logs(self.ranks)
         return logs if return_dict else order_values(self.model, logs)
 
-    # The steps, and the preparation of the first one.
+    # The steps and their sums.
 
     def get_step(self, work: Work, batch: Batch) -> Step:
         """Returns the step for batches like this one. Raises RuntimeError if a callback set another

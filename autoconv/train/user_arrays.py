@@ -14,7 +14,7 @@ from ..engine.symbolic import flatten
 from ..engine.tensor import Tensor, from_dlpack
 from ..kernels.device import detach
 
-Model = Any  # a `models.Model`: models are above this package
+Model = Any  # a `models.Model`, which this package cannot import
 _CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
 
 
@@ -158,7 +158,7 @@ def _only(items: list[Any]) -> Any:
 
 @lru_cache
 def _make_dict(keys: tuple[str, ...]) -> Callable[[list[Any]], Any]:
-    """Returns a function that builds a dict with these keys; the same function for equal keys."""
+    """Returns a function that builds a dict with these keys. Equal keys give the same function."""
     return lambda items: dict(zip(keys, items))
 
 
@@ -187,7 +187,7 @@ def _numbers(name: str, value: Any) -> Any:
 
 
 def split_validation(data: Data, share: float) -> tuple[Data, Data]:
-    """Returns the training samples and the last samples, a fraction `share`, before any shuffling as in Keras."""
+    """Splits off the last samples, a fraction `share`, before any shuffling as in Keras. Returns both parts."""
     if not 0 <= share < 1:
         raise ValueError(f"validation_split must lie in [0, 1). Received: {share}.")
     cut = int(len(data) * (1 - share))
