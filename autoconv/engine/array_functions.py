@@ -55,9 +55,9 @@ def comparison(name: str) -> Callable[[T, Any], T]:
 
 
 class ArrayMethods:
-    """The operators and methods of tensors. Each calls the function of its name in the table
-    `_functions`. On a `Tensor` this computes a result, on a `SymbolicTensor` it adds a node.
-    Numbers and lists are converted to the tensor's dtype if that dtype can hold them.
+    """The operators and methods of tensors. Each method calls the function of its name in the table
+    `_functions`. For a `Tensor` the function computes a result, for a `SymbolicTensor` it adds a
+    node. Numbers and lists are converted to the tensor's dtype if that dtype can hold them.
     """
 
     __slots__ = ()

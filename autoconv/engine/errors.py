@@ -6,6 +6,6 @@ class DeviceError(RuntimeError):
 
 
 class NotBuiltError(ValueError, AttributeError):
-    """A model attribute was read that does not exist before the input shape is known. The message
-    explains how to set the shape. `hasattr` returns False for such attributes.
+    """A model attribute was read that does not exist before the input shape is known. The error
+    message explains how to set the shape. `hasattr` returns False for such attributes.
     """

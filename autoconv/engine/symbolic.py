@@ -123,7 +123,7 @@ record_call: list[Callable[[str, tuple, dict[str, Any]], Any]] = []
 
 
 class NoValuesError(TypeError, ValueError, NotImplementedError):
-    """A symbolic tensor was used as values. Derives from Keras's three errors for this case."""
+    """A symbolic tensor was used as values. The class has Keras's three errors as bases."""
 
 
 class _Nodes(dict):

@@ -151,7 +151,7 @@ def _sum(t: Tensor, a: Any, b: Any) -> Any:
 
 
 def _store_gradient(t: Tensor, gradient: Any) -> None:
-    """Adds a gradient to a leaf's `grad`. Copies it, as other tensors may share it, unless it is the leaf's buffer."""
+    """Adds a gradient to a leaf's `grad`. Copies the gradient, unless it is already in the leaf's buffer."""
     if t.grad is not None:
         t.grad = _sum(t, t.grad, gradient)
     elif gradient is t._grad_buffer:

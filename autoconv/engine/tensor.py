@@ -41,8 +41,9 @@ def no_grad() -> AbstractContextManager[None]:
 
 
 def enter_formula(name: str | None) -> AbstractContextManager[None]:
-    """Returns a context for the formula of `name` (such as "loss 'mse'"). In it, as in a layer, NumPy's
-    functions on tensors call autoconv's, and losing a gradient is an error. With None, values may be read again.
+    """Returns a context for the formula of `name` (such as "loss 'mse'"). In this context, as in a
+    layer, NumPy's functions on tensors call autoconv's, and losing a gradient is an error. If
+    `name` is None, values may be read again.
     """
     return _set_context(_inside_formula, name)
 

@@ -15,7 +15,7 @@ from .versions import count_change
 
 class Variable(Tensor):
     """A named tensor to which values are assigned: a weight, an optimizer's slot or rate, a metric's sum, a
-    generator's state. Created by `Variable(3.0)`, or `Variable("ones", shape=(2, 3))`.
+    generator's state. A variable is created by `Variable(3.0)` or `Variable("ones", shape=(2, 3))`.
 
     `initializer` contains the values, or is a function of shape and dtype or its name, which also needs `shape`.
     `dtype` is by default float32 for floats and initializers, and int32 for signed integers. Integers are never
@@ -138,7 +138,7 @@ def preserve_values(variables: Iterable[Variable]) -> Iterator[None]:
 
 
 class Stateful(Configurable):
-    """An object with variables. Their values can be read, written, and replaced inside a `with` block."""
+    """An object with variables, whose values can be read, written, and replaced in a `with` block."""
 
     name: str
 

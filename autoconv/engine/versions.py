@@ -42,7 +42,7 @@ def find_mutable_values(thing: Any) -> Iterator[Any]:
 
 
 class _Ref:
-    """A reference to an object. It equals only references to the same object."""
+    """A reference to an object. Two references are equal if their object is the same."""
 
     __slots__ = ("value",)
     __hash__ = object.__hash__

@@ -92,8 +92,8 @@ def open_display(stream: TextIO, live: bool = True) -> Plain:
     """Returns the display for an output stream. With `live=False`, the display writes only complete
     lines.
 
-    A notebook's `!command` also writes only complete lines. Its stream looks like a terminal, but
-    the page keeps all output.
+    A notebook's `!command` also writes only complete lines. The command's stream looks like a
+    terminal, but the page keeps all output.
     """
     if live and type(stream).__module__.startswith("ipykernel"):
         return Cell(stream)

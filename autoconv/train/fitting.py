@@ -1,5 +1,5 @@
-"""Implements `fit`, `evaluate` and `predict`. Their common `Loop` reads the next batch, runs a step
-on it and calls callbacks. `Fitting` is one call of `fit`, started anew or resumed from a saved state.
+"""Implements `fit`, `evaluate` and `predict`. The common `Loop` reads the next batch, runs a step on
+it and calls callbacks. `Fitting` is one call of `fit`, started anew or resumed from a saved state.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

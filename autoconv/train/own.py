@@ -1,4 +1,4 @@
-"""Implements Keras's steps as functions. They are also methods of `Model`, which a user's class may override.
+"""Implements Keras's steps as functions. The functions are also methods of `Model`, which a class may override.
 
 A step is recorded (step.py) if none of its methods is overridden; otherwise it runs through Python.
 """
@@ -24,7 +24,8 @@ def train_step(model: Model, data: Any) -> dict[str, Any]:
     """Runs one training step on the batch `data`: x, (x, y) or (x, y, sample_weight) as tensors. Returns the logs.
 
     A custom train_step calls the model, `compute_loss`, `loss.backward()` and `optimizer.apply([w.grad for w in
-    weights], weights)`, and then sets each `grad` to None. It may also change the data and call this method.
+    weights], weights)`, and then sets each `grad` to None. A custom train_step may also change the data and call
+    this method.
     """
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     y_pred = model(x, training=True)
@@ -169,7 +170,7 @@ def find_override(model: Model, kind: str) -> str | None:
 
 
 class CompiledMetrics(Metric):
-    """Wraps the metrics passed to compile() as one metric, as in Keras. Its result is a dict by metric name."""
+    """Wraps the metrics passed to compile() as one metric, as in Keras. The result is a dict by metric name."""
 
     def __init__(self, running: Running) -> None:  # does not reset the metrics, which the model owns
         self.name, self.dtype = "compile_metrics", "float32"
@@ -209,8 +210,8 @@ class CompiledMetrics(Metric):
 
 
 class OwnSums:
-    """The counterpart of `Sums` for custom steps. It stores the logs that the step returned last. `means`
-    has the mean total loss and, if there are several losses, the mean of each, by name in the logs.
+    """The counterpart of `Sums` for custom steps. The object stores the logs that the step returned last.
+    `means` has the mean total loss and, if there are several losses, the mean of each, by name in the logs.
     """
 
     def __init__(self, model: Model) -> None:

@@ -29,8 +29,8 @@ class Recorder:
     `versions()` returns each object on which the recordings depend with the number of its last change,
     or None for an object that counts no changes. `find_mutable()` returns the values that can change in
     place. `reasons` maps a piece's name to the reason why the piece is not recorded, or to None. `plan`
-    lists the work of the next run: names of adjacent sections to replay, and functions between them. It
-    is empty before the first run and after an interrupted run.
+    lists the work of the next run: names of adjacent sections to replay, and functions between them.
+    `plan` is empty before the first run and after an interrupted run.
     """
 
     def __init__(self, device: devices.Device, versions: Callable[[], list[tuple[Any, Any]]],

@@ -104,7 +104,7 @@ def _shape(array: Any) -> str:
 
 
 def restore_model(model: Model, state: Mapping[str, Any]) -> None:
-    """Restores the weights and slots that `copy_model` returned. They must match the model."""
+    """Restores the weights and slots that `copy_model` returned. Weights and slots must match the model."""
     weights = model.named_weights()
     for name, weight in weights.items():
         weight.assign(state["weights"][name])

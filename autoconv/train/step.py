@@ -1,7 +1,7 @@
-"""`Step` is the work on batches of one shape. Its phases are recorded once and replayed, on every device.
+"""`Step` is the work on batches of one shape. The phases of a step are recorded once and replayed, on every device.
 
-A completely recorded phase is replayed as kernels only. Any other phase runs through Python each time,
-with the same results, and reports the reason: a user's layer, loss, metric or optimizer may run any code.
+A completely recorded phase is replayed as kernels only. Any other phase runs through Python each time, with the
+same results, and reports the reason: a user's layer, loss, metric or optimizer may run any code.
 """
 
 from collections import defaultdict
@@ -42,8 +42,8 @@ class Users:
 
 
 class Step:
-    """A step of `model`. It is recorded at its first run and replayed later, as long as nothing
-    changes. The arguments are those of `Workspace`.
+    """A step of `model`. The step is recorded at its first run and replayed later, as long as
+    nothing changes. The arguments are those of `Workspace`.
     """
 
     def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float = 1.0) -> None:
@@ -191,7 +191,7 @@ class Step:
         self.space.device.prepare(dry.kernels, report)
 
     def prepare_alone(self) -> None:
-        """Compiles a step's kernels before its first run. Shows this only on a live display."""
+        """Compiles a step's kernels before its first run. Shows progress only on a live display."""
         if not self.recorder.plan:
             line = Progress(0)
             self.prepare(None, line.compiling if line.live else lambda count, total: None)
@@ -288,7 +288,7 @@ class Steps:
         return step if step is not None and step.recorder.plan and step.recorder.is_current() else None
 
     def get(self, kind: str, key: tuple, make: Callable[[], Step]) -> Step:
-        """Returns the step of this kind and key. Creates it with `make` if it does not exist."""
+        """Returns the step of this kind and key. Creates a missing step with `make`."""
         step = self._steps.get((kind, *key))
         if step is None:
             keys = [k for k in list(self._steps) if k[0] == kind]
@@ -309,7 +309,7 @@ class Steps:
 
     def free_idle(self) -> None:
         """Frees the memory of idle prediction and evaluation steps if memory is short. Does nothing
-        while another thread runs steps.
+        if another thread is running a step.
         """
         if kernel_lock.acquire(blocking=False):
             try:

@@ -49,7 +49,7 @@ def trainer_attribute(name: str) -> Any:
 
 
 class Trainer:
-    """Trains, evaluates and runs its model, with Keras's methods and defaults. All these methods
+    """Trains, evaluates and runs its model, with Keras's methods and defaults. All of its methods
     run steps (step.py). Only this class holds compile()'s arguments and results.
     """
 

@@ -103,7 +103,7 @@ class Workspace:
         return outputs[0] if isinstance(self.structure, Tensor) else pack(self.structure, outputs)
 
     def is_recorded(self, score: Score) -> bool:
-        """Whether kernels compute a metric's sums. They count each sample once, without weights."""
+        """Whether kernels compute a metric's sums. Kernels count each sample once, unweighted."""
         goal = self.goals.get(score.output)
         if score.uses_weights and self.weights[score.output] is not None:
             return False

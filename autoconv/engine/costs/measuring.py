@@ -82,7 +82,7 @@ def _run(call: fusion.Call, values: list[Any]) -> Any:
 
 def _work(graph: Graph, call: fusion.Call, shapes: Shapes, size: dict[int, int]) -> tuple[float, int]:
     """Returns a call's number of multiplications and additions, and the number of bytes that it
-    reads and writes. Both are 0 if the call returns its input.
+    reads and writes. Both numbers are 0 if the call returns its input.
     """
     if all(counting.is_view(node, training=False) for node in call.nodes):
         return 0.0, 0

@@ -18,12 +18,12 @@ from .tables import BUSY, MOST, share, short, table
 class Row(NamedTuple):
     """The costs of one layer's call on a batch.
 
-    `output_shape` excludes the batch axis. `params` is 0 if an earlier call of the layer has counted
-    them. `multiply_adds` is the number per sample. `predict_bytes` is the size of all arrays that must
-    exist while the call runs, including its inputs and outputs. `train_bytes` is the size of its
-    output, which the backward pass reads again, or 0 for a view. `seconds` is the inference time for a
-    batch. `share` is the least time that its operations and bytes need on this machine, divided by
-    `seconds`. Both are None if not measured, or if the layer ran in the kernel of the layer `within`.
+    `output_shape` excludes the batch axis. `params` is 0 if an earlier call of the layer has counted them.
+    `multiply_adds` is the number per sample. `predict_bytes` is the size of all arrays that must exist
+    while the call runs, including its inputs and outputs. `train_bytes` is the size of its output, which
+    the backward pass reads again, or 0 for a view. `seconds` is the inference time for a batch. `share` is
+    the least time that its operations and bytes need on this machine, divided by `seconds`. `seconds` and
+    `share` are None if not measured, or if the layer ran in the kernel of the layer `within`.
     """
 
     name: str

@@ -9,7 +9,7 @@ ONE_PROCESS = "An interval is blank if all rounds ran in one process: an interva
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Formats columns as narrow as possible. The first is left-aligned, the others (numbers) right-aligned."""
+    """Formats columns as narrow as possible. The first column is left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
 
     def line(row: Sequence[str]) -> str:

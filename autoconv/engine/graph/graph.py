@@ -162,7 +162,7 @@ class Graph:
         return items
 
     def results(self, values: list[Any]) -> Any:
-        """Returns output values in the graph's output structure. A list of one is unpacked."""
+        """Returns output values in the graph's output structure. A list of one output is unpacked."""
         structure = self.output_structure
         if isinstance(structure, (list, tuple)) and len(structure) == 1:
             structure = structure[0]

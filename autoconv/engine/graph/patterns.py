@@ -44,10 +44,10 @@ LONGEST = max(map(len, PATTERNS))
 class Fusion:
     """Consecutive layers that run as one op as long as they match a pattern.
 
-    The match is checked at each call. Layers may not match if one was changed or is not built, or if
-    a normalization uses the batch's mean. Then the layers run in the longest patterns that match, or
-    separately with their own checks. An addition in the chain adds a second tensor, `term`, to the
-    result of the layers before it. `term_first` is true if the addition was called with `term` first.
+    The match is checked at each call. Layers may not match if one was changed or is not built, or if a
+    normalization uses the batch's mean. In these cases, the layers run in the longest patterns that
+    match, or separately with their own checks. An addition in the chain adds a second tensor, `term`, to
+    the result of the layers before it. `term_first` is true if the addition was called with `term` first.
     """
 
     def __init__(self, layers: Sequence[Any], term_first: bool = False) -> None:
