@@ -29,8 +29,7 @@ _NAME = re.compile(r"(\d{4,})-(\d{9,})\.safetensors")
 
 
 class OtherFormatError(ValueError):
-    """A checkpoint has another version's format, which this version of autoconv cannot read. The file is not damaged.
-    """
+    """A checkpoint that is not damaged has a format that this version of autoconv cannot read."""
 
 
 class Checkpoint(NamedTuple):
@@ -118,8 +117,7 @@ def _checksum(metadata: str, arrays: dict[str, np.ndarray]) -> str:
 
 
 def prune(folder: Path, training: int, count: int = MAX_FILES, all_trainings: bool = False) -> None:
-    """Removes all but a run's newest `count` files; with `all_trainings`, also other runs' files.
-    """
+    """Removes a run's files except the newest `count`; with `all_trainings`, also other runs'."""
     newest_first = [path for number, _, path in files(folder) if number == training]
     foreign = [path for number, _, path in files(folder) if all_trainings and number != training]
     _remove([*newest_first[count:], *foreign])

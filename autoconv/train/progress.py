@@ -40,8 +40,7 @@ class Progress:
             self.display.keep(title)
 
     def update(self, step: int, values: Callable[[], Mapping[str, float]]) -> None:
-        """Updates the line after step `step`. Draws it, with `values()`, at most every 0.1 seconds.
-        """
+        """Updates the line after step `step`. Draws the line at most every 0.1 seconds."""
         self._step = step
         if self._first is None:
             self._first = time.perf_counter()  # start of the timing: the first step includes the setup

@@ -124,8 +124,7 @@ class Recorder:
         self._trace.forget(*names)
 
     def close(self) -> None:
-        """Releases all recordings at once. Otherwise their reference cycles would keep memory until garbage collection.
-        """
+        """Releases all recordings now; reference cycles would keep them until garbage collection."""
         with kernel_lock:
             self.plan = []
             if self._trace is not None:

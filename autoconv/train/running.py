@@ -33,14 +33,12 @@ class Running:
         self.lock = Lock()  # allows one evaluation at a time, because evaluations share the sums
 
     def training(self) -> random.Key:
-        """Returns the random key of this training run's orders: the previous key if training continues, else a new one.
-        """
+        """Returns the random key of this training run's orders: the last one if training continues."""
         self.key = self.key or random.stream()
         return self.key
 
     def settle(self, model: Model, data: Data) -> None:
-        """Creates the losses, metrics and sums if the device or compile()'s arguments changed. Then checks the targets.
-        """
+        """Checks the targets. Creates losses, metrics and sums if the device or compile() changed."""
         shapes = output_shapes(model)
         names = output_names(model, len(shapes))
         trainer = model._trainer
@@ -159,7 +157,7 @@ def _loss_names(model: Model, goals: list[Goal]) -> list[str]:
 
 def output_shapes(model: Model) -> list[Shape]:
     """Returns the shapes of the outputs. For a class with its own call, which accepts inputs of
-    other sizes, only the last axis is given.
+    other sizes, only an output's last size is given.
     """
     if not model._can_be_called():
         return []

@@ -70,8 +70,7 @@ class Source:
         return iter(range(skip_count, self.steps))
 
     def identity(self) -> dict[str, Any]:
-        """Returns the data set's sizes and a checksum over some hundreds of its samples, which identify the data set.
-        """
+        """Returns the data set's sizes and a checksum over some hundreds of its samples."""
         rows = np.linspace(0, self.samples - 1, min(self.samples, PROBES)).astype(int)
         checksum = 0
         for array in self._arrays:

@@ -27,9 +27,7 @@ class TrainState(NamedTuple):
 
     @classmethod
     def from_content(cls, content: Mapping[str, Any]) -> "TrainState":
-        """Creates a state from nested dicts and lists of plain values and arrays. Raises TypeError
-        for others.
-        """
+        """Creates a state from nested dicts and lists. Raises TypeError for unsupported values."""
         arrays: dict[str, np.ndarray] = {}
         return cls(_plain(content, "", arrays), arrays)
 

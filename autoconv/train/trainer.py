@@ -104,8 +104,7 @@ class Trainer:
         return compiled.to_config(self)
 
     def compile_from_config(self, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> None:
-        """Calls compile() with a config. `custom_objects` maps names to your classes and functions.
-        """
+        """Calls compile() with a config. `custom_objects` maps names to classes and functions."""
         self.model.compile(**compiled.from_config(config, custom_objects))
 
     def distribute(self, ranks: Ranks) -> Any:
@@ -252,8 +251,7 @@ class Trainer:
             warn("The model has no trainable weights, so nothing is trained.")
 
     def _prepare(self, work: Work, source: Source | Stream, verbose: int) -> Progress:
-        """Compiles the first step's kernels in advance, once per machine. Returns the progress line that showed this.
-        """
+        """Compiles the first step's kernels, once per machine. Returns the progress line for this."""
         line, step = Progress(0, verbose), self.get_step(work, source.batch())
         for turn_to in (True, False):
             if turn_to == self.ranks.prepares:

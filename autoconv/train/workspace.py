@@ -77,8 +77,7 @@ class Workspace:
         self.value_counts = [0] * len(work.scores)
 
     def versions(self) -> list[tuple[Any, Any]]:
-        """Returns each object on which a recording depends with the number of its last change, None if it counts none.
-        """
+        """Returns each object on which a recording depends, with its last change's number or None."""
         work, layers = self.work, list(self.model._walk())
         things: list[Any] = [w for layer in layers for w in layer._own_weights()]
         if self.reasons["forward"] is None:

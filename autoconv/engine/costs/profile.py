@@ -115,8 +115,7 @@ class Profile:
 
 def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shapes: list[tuple[int, ...]],
             measure: bool) -> Profile:
-    """Profiles a graph for inputs of these shapes, given without the batch axis. With `measure`, also measures times.
-    """
+    """Profiles a graph for input shapes without the batch axis. With `measure`, measures times, too."""
     inputs = [(batch_size, *shape) for shape in input_shapes]
     shapes = counting.infer_shapes(graph, inputs)
     nodes = [node for node in graph.nodes if node.inputs]
