@@ -1,1 +1,1 @@
-"""The engine that runs nets: tensors, their tape, symbolic tensors, graphs, fusion, change counters, costs."""
+"""The engine that runs nets: tensors, the tape, symbolic tensors, graphs, fusion, change counters and costs."""

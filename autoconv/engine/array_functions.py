@@ -1,7 +1,7 @@
-"""The table of array functions by name, the tensor methods made from it, and NumPy's functions on tensors.
+"""The table of array functions by name, the tensor methods that call them, and NumPy's functions on tensors.
 
-Inside a layer `np.tanh(x)` runs our function, so that gradients are kept. A NumPy function without a counterpart would
-lose the gradient, so it is refused, unless its results have no gradient anyway.
+Inside a layer, `np.tanh(x)` calls autoconv's function, so that gradients are kept. A NumPy function without
+a counterpart would lose the gradient, so it raises an error, unless its results never have a gradient.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from ..arguments import names
 T = TypeVar("T")
 
 # All functions that a graph node may compute, by name: tensor operators and methods such as "add" and "sum", public
-# functions such as "functional.relu" and "ops.sum". `tensor.py` and its `record_nodes` enter them.
+# functions such as "functional.relu" and "ops.sum". `tensor.py` adds entries, some through `record_nodes`.
 FUNCTIONS: dict[str, Callable] = {}
 
 # NumPy functions that implement Python's array operators: `array * tensor` is `np.multiply(array, tensor)`.
@@ -24,7 +24,7 @@ OPERATORS: set[Callable] = set()
 
 
 def broadcasting(function: Callable) -> Callable:
-    """Marks a function whose operands broadcast, so that graphs infer its result's shape if sizes are unknown."""
+    """Marks a function whose operands broadcast. Graphs then infer its result's shape even for unknown sizes."""
     function.broadcasting = True  # type: ignore[attr-defined]
     return function
 
@@ -43,7 +43,7 @@ def _operator(name: str) -> tuple[Callable[[T, Any], T], Callable[[T, Any], T]]:
 
 
 def comparison(name: str) -> Callable[[T, Any], T]:
-    """Returns a comparison method, whose result is a boolean tensor without a gradient."""
+    """Returns a comparison method. The method's result is a boolean tensor without a gradient."""
     OPERATORS.add(getattr(np, name))
 
     def compare(self: Any, operand: Any) -> Any:
@@ -55,8 +55,9 @@ def comparison(name: str) -> Callable[[T, Any], T]:
 
 
 class ArrayMethods:
-    """The operators and methods of tensors: each calls the function of its name in the table. On a `Tensor` they
-    compute, on a `SymbolicTensor` they add a node. Numbers and lists get the tensor's dtype, if it can hold them.
+    """The operators and methods of tensors. Each method calls the function of its name in the table
+    `_functions`. For a `Tensor` the function computes a result, for a `SymbolicTensor` it adds a
+    node. Numbers and lists are converted to the tensor's dtype if that dtype can hold them.
     """
 
     __slots__ = ()
@@ -91,53 +92,53 @@ class ArrayMethods:
         return self._functions["get_item"](self, index)
 
     def reshape(self, *shape: Any) -> Self:
-        """Returns the same elements in another shape, `reshape(2, -1)` or `reshape((2, -1))`; one size may be -1."""
+        """Returns the same elements in another shape, `reshape(2, -1)` or `reshape((2, -1))`. One size may be -1."""
         return self._functions["reshape"](self, *shape)
 
     def transpose(self, *axes: Any) -> Self:
-        """Permutes the axes, by default into reverse order."""
+        """Permutes the axes; without arguments, reverses their order."""
         return self._functions["transpose"](self, *axes)
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """The sum over `axis`: an integer, several, or None for all. Integers are summed as int64."""
+        """Returns the sum over one or several axes, or all. Integers are summed as int64."""
         return self._functions["sum"](self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """The mean over `axis`: an integer, several, or None for all. Integers give float32."""
+        """Returns the mean over one or several axes, or all. The mean of integers is float32."""
         return self._functions["mean"](self, axis=axis, keepdims=keepdims)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Self:
-        """The maximum over `axis`. The gradient goes to the first maximum in scan order; NaNs propagate."""
+        """Returns the maximum over `axis`. The gradient goes to the first maximum in scan order; NaNs propagate."""
         return self._functions["max"](self, axis=axis, keepdims=keepdims)
 
     def exp(self) -> Self:
-        """e to the power of each element."""
+        """Returns e to the power of each element."""
         return self._functions["exp"](self)
 
     def log(self) -> Self:
-        """The natural logarithm of each element."""
+        """Returns the natural logarithm of each element."""
         return self._functions["log"](self)
 
     def sqrt(self) -> Self:
-        """The square root of each element; its gradient at 0 is infinite."""
+        """Returns the square root of each element. The gradient at 0 is infinite."""
         return self._functions["sqrt"](self)
 
     def clip(self, x_min: float | None = None, x_max: float | None = None) -> Self:
-        """Limits the elements to x_min..x_max. The gradient passes for elements in that range, limits included."""
+        """Limits the elements to x_min..x_max. Elements in that range, limits included, pass the gradient on."""
         return self._functions["clip"](self, x_min, x_max)
 
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Self:
-        """The index of the first maximum in scan order. It has no gradient."""
+        """Returns the index of the first maximum in scan order. The index has no gradient."""
         return self._functions["argmax"](self, axis=axis, keepdims=keepdims)
 
     def detach(self) -> Self:
-        """The same values, detached from the tape."""
+        """Returns a tensor with the same values that is detached from the tape."""
         return self._functions["detach"](self)
 
 
 _COUNTERPARTS: dict[Callable, Callable] = {}
 
-# Functions whose results are not numeric, or are piecewise constant: no gradient is lost.
+# Functions whose results are not numeric or are piecewise constant, so that no gradient is lost.
 FLAT = frozenset({
     np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.result_type, np.sign,
     np.floor, np.ceil, np.trunc, np.rint, np.round, np.isnan, np.isinf, np.isfinite, np.isclose, np.allclose,
@@ -148,8 +149,8 @@ FLAT = frozenset({
 
 
 def implements(*functions: Callable) -> Callable[[Callable], Callable]:
-    """Registers a function of ours as the counterpart of NumPy functions on tensors. It accepts their arguments or
-    fewer.
+    """Returns a decorator that registers autoconv's counterpart of NumPy functions on tensors. The
+    counterpart accepts their arguments or fewer.
     """
 
     def register(counterpart: Callable) -> Callable:
@@ -160,7 +161,7 @@ def implements(*functions: Callable) -> Callable[[Callable], Callable]:
 
 
 def look_up(function: Callable, arguments: tuple, options: dict[str, Any]) -> Callable | None:
-    """Returns our counterpart of a NumPy function; None if none accepts these arguments."""
+    """Returns autoconv's counterpart of a NumPy function; None if there is none that accepts these arguments."""
     counterpart = _COUNTERPARTS.get(function)
     if counterpart is not None:
         try:
@@ -172,9 +173,10 @@ def look_up(function: Callable, arguments: tuple, options: dict[str, Any]) -> Ca
 
 def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], kind: type,
                  values: Callable[[Any, str | None], np.ndarray]) -> Any:
-    """Calls NumPy's function on `values(tensor, name)` for every tensor (an instance of `kind`) in its arguments.
+    """Calls NumPy's function with each tensor (an instance of `kind`) in its arguments replaced by
+    `values(tensor, name)`.
 
-    `name` is the function's name for the error about a lost gradient, None if it has no gradient.
+    `name` is the function's name for the error about a lost gradient, or None if the function has no gradient.
     """
     name = None if function in FLAT else format_name(function)
 
@@ -192,7 +194,7 @@ def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], 
 
 
 def lost_gradient_error(operation: str, place: str = "") -> TypeError:
-    """Returns the error for an operation that would lose a gradient; `place` is such as " in layer 'dense'"."""
+    """Creates the error for an operation that would lose a gradient. `place` is text such as " in layer 'dense'"."""
     supported = sorted({function.__name__ for function in _COUNTERPARTS})
     name = operation.removeprefix("np.")
     if name in supported:
@@ -208,6 +210,6 @@ def lost_gradient_error(operation: str, place: str = "") -> TypeError:
 
 
 def format_name(function: Callable) -> str:
-    """Returns `np.tanh` or `np.add.reduce`, as users write it."""
-    ufunc = getattr(function, "__self__", None)  # the ufunc of a ufunc's method
+    """Returns a function's name as users write it, such as `np.tanh` or `np.add.reduce`."""
+    ufunc = getattr(function, "__self__", None)  # the ufunc, if this is a ufunc's method such as np.add.reduce
     return f"np.{f'{ufunc.__name__}.' if isinstance(ufunc, np.ufunc) else ''}{function.__name__}"

@@ -1,4 +1,4 @@
-"""Checks that a backward is the derivative of its forward, along one random direction: cheap for any size."""
+"""Checks that a backward pass is the derivative of its forward pass along one random direction, at low cost."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,20 +8,20 @@ import numpy as np
 from .. import random
 from .tensor import Tensor, no_grad
 
-_DIRECTION = 0x67726164  # the seed of the directions: the same at every call
+_DIRECTION = 0x67726164  # fixed seed of the random directions
 
 
-class GradientMismatch(AssertionError):  # noqa: N818 (an assertion, and a noun says more)
-    """The gradient by `backward()` and the one by finite differences differ."""
+class GradientMismatch(AssertionError):  # noqa: N818 (the name describes the failure)
+    """The gradients from `backward()` and from finite differences differ."""
 
 
 def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tolerance: float = 1e-6) -> None:
-    """Checks the gradients of `f(*tensors)` along one random direction, for the tensors that require them.
+    """Checks the gradients of `f(*tensors)` along one random direction, for the tensors that require gradients.
 
-    With a random v for the inputs and a random u for the result, u . J v by `backward()` must equal
-    u . (f(x + eps v) - f(x - eps v)) / (2 eps) within `tolerance`, relative to the larger and absolute below 1.
-    Only float64 is accepted: float32's rounding errors would hide the difference. Raises GradientMismatch, which holds
-    both numbers.
+    With a random v for the inputs and a random u for the result, u . J v from `backward()` must equal
+    u . (f(x + eps v) - f(x - eps v)) / (2 eps). `tolerance` is relative to the larger of both numbers, or absolute if
+    both are below 1. Only float64 is accepted, because float32's rounding errors would hide the difference. Raises
+    GradientMismatch with both numbers if they differ, and ValueError for tensors of another dtype.
     """
     variables = [t for t in tensors if t is not None and t.requires_grad]
     if not variables or any(t.dtype != np.float64 for t in variables):
@@ -42,7 +42,7 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
 
 
 def _shift(f: Callable[..., Tensor], tensors: tuple, directions: list[np.ndarray], step: float, weights: Any) -> float:
-    """Returns u . f(x + step v)."""
+    """Returns u . f(x + step v), with u in `weights` and v in `directions`."""
     vectors = iter(directions)
     with no_grad():
         shifted = [t if t is None or not t.requires_grad else

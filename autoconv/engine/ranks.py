@@ -1,5 +1,5 @@
-"""`Ranks`: the processes that train a model together, as MPI calls them. Each has a copy of the model and a part of
-each batch. `ALONE` is a single process without others; MPI's ranks are in parallel/.
+"""`Ranks` are the processes that train a model together, in MPI's terms. Each rank has a copy of the
+model and a part of each batch. `ALONE` is a single process without others; MPI's ranks are in parallel/.
 """
 
 import pickle
@@ -11,8 +11,9 @@ import numpy as np
 
 
 class Part(NamedTuple):
-    """A rank's part of a batch: the index `start` of its first sample, its number of `samples`, the whole batch's
-    samples as a multiple of these, and whether each rank has the whole batch, as there are more ranks than samples.
+    """A rank's part of a batch: `samples` samples from the index `start` on. `shards` is the whole
+    batch's sample count divided by `samples`. `is_duplicate` is true if each rank has the whole
+    batch, because there are more ranks than samples; `shards` is then the number of ranks.
     """
 
     start: int
@@ -22,45 +23,46 @@ class Part(NamedTuple):
 
 
 class Ranks:
-    """Communication between `size` processes, of which this is number `rank`. A method returns the same on all.
+    """Communication between `size` processes, of which this is number `rank`. A method returns the same
+    result on all ranks, unless its description names this rank.
 
-    All ranks must call each method except `progress`, in the same order. If a rank does not call it, the others raise
-    TimeoutError with its number. Methods may be called under the kernel lock.
+    All ranks must call each method except `progress`, in the same order. If a rank does not call a method,
+    the others raise TimeoutError with the rank's number. Methods may be called under the kernel lock.
     """
 
     rank, size = 0, 1
     number_here = 0  # this rank's number on its machine
-    position = 0  # samples of the current batch that earlier ranks have
+    position = 0  # number of samples of the current batch on lower ranks
 
     @property
     def prepares(self) -> bool:
-        """Whether this rank goes first on its machine, so that others find its compiled or downloaded files."""
+        """Whether this rank compiles and downloads first on its machine, so that other ranks find the files."""
         return self.number_here == 0
 
-    bucket_bytes = 1 << 18  # approximate bytes of the gradient that are summed at once
+    bucket_bytes = 1 << 18  # approximate size in bytes of the parts of a gradient that are summed
 
     def part(self, samples: int) -> Part:
-        """Returns this rank's part of a batch with this many samples."""
+        """Returns this rank's part of a batch of `samples` samples."""
         if samples < self.size:
             return Part(0, samples, float(self.size), True)
         start, stop = (samples * (self.rank + offset) // self.size for offset in (0, 1))
         return Part(start, stop - start, samples / (stop - start), False)
 
     def first_sample(self) -> int:
-        """The index in the batch of this rank's first sample."""
+        """Returns the index of this rank's first sample in the current batch."""
         return self.position
 
     def start(self, part: Any) -> None:
-        """Begins to sum a part of the flat gradient, an array of the device, over all ranks, in place."""
+        """Starts to sum a part of the flat gradient, a device array, over all ranks, in place."""
 
     def start_mean(self, arrays: Sequence[Any]) -> None:
-        """Begins to take the means of floating arrays of the device over all ranks, in place."""
+        """Starts to average floating-point device arrays over all ranks, in place."""
 
     def progress(self) -> None:
-        """Advances the sums in progress without blocking. Called between pieces of the backward pass."""
+        """Advances started sums without blocking. Called between parts of the backward pass."""
 
     def finish(self) -> None:
-        """Waits until all started sums are complete."""
+        """Waits until all sums that were started are complete."""
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """Sums an array (...) over all ranks, in rank order and in the array's dtype."""
@@ -78,7 +80,7 @@ class Ranks:
         return [value]
 
     def broadcast(self, value: Any) -> Any:
-        """Returns rank 0's picklable value."""
+        """Returns rank 0's `value`, which must be picklable, on all ranks."""
         return value
 
     def run_on_first(self, function: Callable, *args: Any) -> Any:
@@ -98,7 +100,7 @@ class Ranks:
 
 
 def portable(error: BaseException | None) -> BaseException | None:
-    """Returns an exception that can be sent to another process: the error itself, else a RuntimeError with its text."""
+    """Returns an exception that can be sent to another process: `error`, or a RuntimeError with its text."""
     try:
         pickle.loads(pickle.dumps(error))
         return error

@@ -1,6 +1,6 @@
-"""Symbolic tensors and the nodes that made them: a net is recorded as a graph before anything is computed.
+"""Symbolic tensors and the nodes that created them: a net is recorded as a graph before anything is computed.
 
-Calling a layer on a `SymbolicTensor` adds a `Node`. Arithmetic and the functions of `functional` do the same.
+Calling a layer on a `SymbolicTensor` adds a `Node`. Operators and the functions of `functional` also add nodes.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from .array_functions import ArrayMethods
 
 Shape = tuple[int | None, ...]  # batch first; None is a size that only the data determines
 
-# Structures: tensors, arrays or shapes, single or in lists, tuples and dicts. A dict's items are in sorted key order,
-# as in Keras: inputs, outputs, targets, losses. A dict made like another one keeps that one's order.
+# Structures are tensors, arrays or shapes, single or in lists, tuples and dicts. A dict's items are read in sorted key
+# order, as in Keras. A dict that is made from another dict keeps the other dict's order.
 
 
 def flatten(structure: Any) -> list[Any]:
-    """The items of a structure, in order."""
+    """Returns the items of a structure as a list, in order."""
     if isinstance(structure, dict):
         return [item for key in sorted(structure) for item in flatten(structure[key])]
     if isinstance(structure, (list, tuple)):
@@ -25,7 +25,7 @@ def flatten(structure: Any) -> list[Any]:
 
 
 def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
-    """Replaces every item of a structure by `function(item)`, called in the order of `flatten`."""
+    """Returns a structure with every item replaced by `function(item)`, called in the order of `flatten`."""
     if isinstance(structure, dict):
         results = {key: map_structure(function, structure[key]) for key in sorted(structure)}
         return {key: results[key] for key in structure}
@@ -35,12 +35,12 @@ def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
 
 
 def _make_like(template: Any, items: list[Any]) -> Any:
-    """Returns a list or tuple of the same type as `template`."""
+    """Returns a list or tuple of these items, of the same type as `template`."""
     return type(template)(*items) if hasattr(template, "_fields") else type(template)(items)
 
 
 def adjust_rank(x: Any, shape: "Shape") -> Any:
-    """Adds or removes a last axis of length 1 if an array or tensor then has this shape; returns others unchanged."""
+    """Adds or removes a last axis of length 1 if x then has this shape; else returns x."""
     old_shape = tuple(x.shape)
     if len(old_shape) == len(shape) + 1 and old_shape[-1] == 1:
         sizes = old_shape[:-1]
@@ -52,18 +52,18 @@ def adjust_rank(x: Any, shape: "Shape") -> Any:
 
 
 def pack(structure: Any, items: list[Any]) -> Any:
-    """Returns the structure with these items, in the order of `flatten`."""
+    """Returns the structure with its items replaced by `items`, in the order of `flatten`."""
     remaining = iter(items)
     return map_structure(lambda _: next(remaining), structure)
 
 
 def is_shape(value: Any) -> bool:
-    """Whether this is one shape, rather than a list or dict of shapes."""
+    """Whether a value is a single shape, rather than a list or dict of shapes."""
     return isinstance(value, (list, tuple)) and all(n is None or hasattr(n, "__index__") for n in value)
 
 
 def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
-    """`map_structure` for a shape, or a list, tuple or dict of shapes."""
+    """Applies `function` to each shape in a structure, as `map_structure` does to items."""
     if is_shape(shapes):
         return function(tuple(shapes))
     if isinstance(shapes, dict):
@@ -75,7 +75,7 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
 
 
 def flat_shapes(shapes: Any) -> list[Shape]:
-    """The shapes in a structure of shapes, in order."""
+    """Returns the shapes in a structure of shapes as a list, in order."""
     flat: list[Shape] = []
     map_shapes(flat.append, shapes)
     return flat
@@ -84,8 +84,8 @@ def flat_shapes(shapes: Any) -> list[Shape]:
 class Node:
     """One call of an operation (a layer or a function) on symbolic tensors.
 
-    args, kwargs: the call's arguments; inputs: the symbolic tensors in them, in order; structure: the call's result;
-    outputs: the symbolic tensors in it.
+    `args` and `kwargs` are the call's arguments, and `inputs` the symbolic tensors in them, in
+    order. `structure` is the call's result, and `outputs` are the symbolic tensors in it.
     """
 
     def __init__(self, operation: Any, args: tuple, kwargs: dict[str, Any], structure: Any) -> None:
@@ -100,48 +100,48 @@ class Node:
         return f"<Node of {self.operation.name!r}>"
 
     def arguments(self, get_value: Callable[["SymbolicTensor"], Any]) -> tuple[tuple, dict[str, Any]]:
-        """Returns the call's arguments with a value for each symbolic tensor."""
+        """Returns the call's arguments with `get_value(tensor)` for each symbolic tensor."""
         return map_structure(lambda item: get_value(item) if isinstance(item, SymbolicTensor) else item,
                              (self.args, self.kwargs))
 
     @property
     def number(self) -> int:
-        """The number of this call among its operation's calls."""
+        """The index of this call among its operation's calls."""
         calls = self.operation._nodes
         return calls.index(self) if self in calls else len(calls)
 
     def remove(self) -> None:
-        """Removes the call from its operation's nodes."""
+        """Removes this node from its operation's list of nodes."""
         if self in self.operation._nodes:
             self.operation._nodes.remove(self)
 
 
-TRIED_SIZES = (83, 89)  # for an axis of unknown size: sizes that differ between two runs stay unknown
+TRIED_SIZES = (83, 89)  # tried for an axis of unknown size; sizes that then differ stay unknown
 
-# The function that adds a function's node: `layers.function` sets it, as it depends on higher modules.
+# The function that adds a node for a call. The module `layers.function` sets it, as it is above this module.
 record_call: list[Callable[[str, tuple, dict[str, Any]], Any]] = []
 
 
 class NoValuesError(TypeError, ValueError, NotImplementedError):
-    """A symbolic tensor was used as values. This class derives from all three of Keras's errors for that."""
+    """A symbolic tensor was used as values. The class has Keras's three errors as bases."""
 
 
 class _Nodes(dict):
-    """Functions by name that add a node when they are called."""
+    """Functions by name. Each function adds a node when it is called."""
 
     def __missing__(self, name: str) -> Callable:
         return partial(call_symbolic, name)
 
 
 class SymbolicTensor(ArrayMethods):
-    """A placeholder in a graph: shape (batch first, None if unknown) and dtype of a later value.
+    """A placeholder in a graph with the shape (batch first, None if unknown) and the dtype of a later value.
 
-    `layers.Input(shape)` makes the first one; layers and functions called on it make others. `node` is the call that
-    made it, `index` its position among that call's results. It holds no values: these exist only when a model is
-    called.
+    `layers.Input(shape)` creates the first symbolic tensor; layers and functions called on it create others.
+    `node` is the call that created the tensor, and `index` its position among that call's results. A
+    symbolic tensor holds no values, because values exist only when a model is called.
     """
 
-    __array_ufunc__ = None  # numpy_array + symbolic calls the symbolic tensor's operator
+    __array_ufunc__ = None  # makes numpy_array + symbolic call the symbolic tensor's operator
     __slots__ = ("__weakref__", "dtype", "index", "name", "node", "shape")
     node: Node
     _functions = _Nodes()
@@ -153,7 +153,7 @@ class SymbolicTensor(ArrayMethods):
         if sparse or ragged:
             raise ValueError("autoconv supports only dense tensors. Leave out sparse and ragged.")
         self.shape, self.dtype, self.name, self.index = tuple(shape), dtype, name or "keras_tensor", 0
-        self.node = None  # type: ignore[assignment]  # until a call returns it
+        self.node = None  # type: ignore[assignment]  # a call that returns this tensor sets it
 
     def __repr__(self) -> str:
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
@@ -189,7 +189,7 @@ class SymbolicTensor(ArrayMethods):
 
 
 def is_symbolic(value: Any, depth: int = 3) -> bool:
-    """Whether a symbolic tensor is in this structure; lists of lists of numbers are not searched to the end."""
+    """Whether a symbolic tensor is in this structure. Only the first `depth` levels of nesting are searched."""
     if isinstance(value, SymbolicTensor):
         return True
     if isinstance(value, dict):
@@ -198,7 +198,7 @@ def is_symbolic(value: Any, depth: int = 3) -> bool:
 
 
 def call_symbolic(name: str, *args: Any, **kwargs: Any) -> Any:
-    """Adds the node of a function in `FUNCTIONS`. Returns the call's result: symbolic tensors."""
+    """Adds a node for a function in `FUNCTIONS`. Returns the call's result, which consists of symbolic tensors."""
     return record_call[0](name, args, kwargs)
 
 

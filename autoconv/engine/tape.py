@@ -1,4 +1,4 @@
-"""The tape: its entries, and the backward walk over them."""
+"""The tape of recorded ops, and the backward pass over it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _order = count()
 
 
 class TapeNode:
-    """One entry of the tape: the op, the tensors it read, and the function that turns its output's gradient into
-    theirs. `ends_in_relu`: whether that function accepts a gradient that is `Masked`.
+    """One entry of the tape: the op, the tensors that it read, and the function that converts its output's
+    gradient to their gradients. `ends_in_relu` is true if that function accepts a `Masked` gradient.
     """
 
     __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order")
@@ -33,8 +33,8 @@ class TapeNode:
 
 @contextmanager
 def check_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
-    """Checks an op or its gradient inside the block: if a recorded section gets results that are neither recorded nor
-    views of `arrays`, it becomes incomplete.
+    """Checks an op or its gradient that runs inside the block. If a section is being recorded but
+    the results are neither recorded nor views of `arrays`, marks the section as incomplete.
     """
     section, results = trace.current(), []  # type: ignore[var-annotated]
     calls = len(section.calls) if isinstance(section, trace.Section) else 0
@@ -46,16 +46,16 @@ def check_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 class _Pending:
-    """Gradients of tensors whose nodes the walk has not reached, by tensor id."""
+    """Gradients of tensors that the backward pass has not reached yet, keyed by tensor id."""
 
     def __init__(self, notify: Callable[[Tensor], None] | None) -> None:
         self.gradients: dict[int, Any] = {}
-        self._masked_ids: set[int] = set()  # ids of tensors whose gradients so far are all Masked
-        self._tensors: list[tuple[int, int, Tensor]] = []  # a heap by age
+        self._masked_ids: set[int] = set()  # ids of tensors that received only Masked gradients
+        self._tensors: list[tuple[int, int, Tensor]] = []  # a heap, newest tensors first
         self._notify = notify
 
     def add(self, t: Tensor, gradient: Any) -> None:
-        """Adds a gradient to a tensor's earlier one, or pairs them if the op that made the tensor accepts two."""
+        """Adds a gradient to a tensor's earlier gradient, or pairs both if the op that made the tensor accepts two."""
         is_masked = isinstance(gradient, Masked)
         gradient = _array(gradient)
         if id(t) in self.gradients:
@@ -75,7 +75,7 @@ class _Pending:
             self._notify(t)
 
     def take(self) -> Iterator[tuple[Tensor, Any, bool]]:
-        """Yields the tensors, the newest first, each with its gradient and whether that is Masked."""
+        """Yields each tensor, newest first, with its gradient and whether that is Masked."""
         while self._tensors:
             _, key, t = heapq.heappop(self._tensors)
             is_masked = key in self._masked_ids
@@ -84,12 +84,13 @@ class _Pending:
 
 
 def walk_back(roots: Sequence[tuple[Tensor, Any]], notify: Callable[[Tensor], None] | None = None) -> None:
-    """Walks the tape back, from the newest node to the oldest; each turns its output's gradient into its inputs'.
+    """Walks the tape from the newest node to the oldest. Each node converts its output's gradient to
+    its inputs' gradients.
 
-    A node is newer than its inputs' nodes, so when its turn comes all its gradients have arrived. Two gradients of one
-    tensor are added, or passed as a pair to the tensor's op if that accepts two. Leaves add to `.grad` in separate
-    memory: in a leaf's buffer if it has one (a parameter in training). `notify(leaf)` is called whenever a leaf's
-    gradient was added.
+    A node is newer than its inputs' nodes, so all its gradients have arrived when the walk reaches
+    it. Two gradients of one tensor are added, or passed as a pair to the tensor's op if that accepts
+    two. Gradients of leaves are added to `.grad` in separate memory: in a leaf's buffer if it has
+    one (a parameter in training). `notify(leaf)` is called whenever a gradient was added to a leaf.
     """
     pending = _Pending(notify)
     for root, gradient in roots:
@@ -129,7 +130,7 @@ def _ends_in_relu(t: Tensor) -> bool:
 
 
 def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:
-    """Returns the request to an op per input: False, True, MASKED, or the array for a parameter's first gradient."""
+    """Returns the gradient requested for each input: False (none), True, MASKED, or the array to write it to."""
     needs: list[Any] = []
     offered_ids = set(pending)
     for t in node.inputs:
@@ -143,14 +144,14 @@ def _needs(node: TapeNode, pending: dict[int, Any]) -> tuple:
 
 
 def _sum(t: Tensor, a: Any, b: Any) -> Any:
-    """Returns a + b, both gradients of t: in t's buffer if `a` is already there."""
+    """Returns a + b, two gradients of t. Writes the sum into t's buffer if `a` is already there."""
     total = a if a is t._grad_buffer else t.device.empty(t.shape, t.dtype)
     t.device.kernels("arith").add(a, b, total)
     return total
 
 
 def _store_gradient(t: Tensor, gradient: Any) -> None:
-    """Adds a gradient to a leaf's. It may be shared with other tensors, so it is copied, unless it is the buffer."""
+    """Adds a gradient to a leaf's `grad`. Copies the gradient, unless it is already in the leaf's buffer."""
     if t.grad is not None:
         t.grad = _sum(t, t.grad, gradient)
     elif gradient is t._grad_buffer:

@@ -1,4 +1,4 @@
-"""`Tensor`: an array that records how it was computed, and `apply`, which runs an op on tensors."""
+"""`Tensor` is an array that records how it was computed. `apply` runs an op on tensors."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,13 +21,13 @@ from .symbolic import call_symbolic, is_symbolic
 from .tape import TapeNode, check_recording, walk_back
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
-inside_layer: ContextVar[str | None] = ContextVar("inside_layer", default=None)  # the name of the layer whose call runs
+inside_layer: ContextVar[str | None] = ContextVar("inside_layer", default=None)  # the name of the running layer
 _inside_formula: ContextVar[str | None] = ContextVar("inside_formula", default=None)
 
 
 @contextmanager
 def _set_context(variable: ContextVar, value: object) -> Iterator[None]:
-    """Sets a context variable within the block."""
+    """Sets a context variable inside the `with` block."""
     token = variable.set(value)
     try:
         yield
@@ -36,25 +36,26 @@ def _set_context(variable: ContextVar, value: object) -> Iterator[None]:
 
 
 def no_grad() -> AbstractContextManager[None]:
-    """Returns a block in which nothing is recorded, so results do not require gradients."""
+    """Returns a context in which no op is recorded, so that results do not require gradients."""
     return _set_context(_recording, False)
 
 
 def enter_formula(name: str | None) -> AbstractContextManager[None]:
-    """Returns a block for the formula of `name` (such as "loss 'mse'"). In it, as in a layer, NumPy's functions on
-    tensors run ours, and losing a gradient is an error. None ends that: values may be read.
+    """Returns a context for the formula of `name` (such as "loss 'mse'"). In this context, as in a
+    layer, NumPy's functions on tensors call autoconv's, and losing a gradient is an error. If
+    `name` is None, values may be read again.
     """
     return _set_context(_inside_formula, name)
 
 
 def _surroundings() -> str | None:
-    """Returns the running layer, or else the formula, as errors name it."""
+    """Returns the name of the running layer, else of the running formula, for error messages."""
     layer = inside_layer.get()
     return _inside_formula.get() if layer is None else f"layer {layer!r}"
 
 
 def _is_metric_updated() -> bool:
-    """Whether the caller is, or was called by, a metric's `update_state`, which adds nothing to a loss."""
+    """Whether the caller runs inside a metric's `update_state`, which adds nothing to a loss."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_name != "update_state":
         frame = frame.f_back
@@ -64,19 +65,19 @@ def _is_metric_updated() -> bool:
 class Tensor(ArrayMethods):
     """An array on a device that records how it was computed.
 
-    data: the array; grad: the gradient's array after `backward()`, or None; requires_grad: whether to compute it.
-    logits: the input of the softmax or sigmoid that gave this tensor, else None; activation: that function's name. The
-    matching crossentropy computes from the logits.
+    `data` is the array. `grad` is the gradient's array after `backward()`, or None. `requires_grad` is true
+    if a gradient is computed. `logits` is the input of the softmax or sigmoid that returned this tensor,
+    else None; `activation` is that function's name. The matching cross-entropy computes from the logits.
     """
 
     __slots__ = ("__weakref__", "_grad_buffer", "_keras_mask", "_node", "activation", "data", "device", "grad",
                  "logits", "requires_grad")
     _functions = FUNCTIONS
-    __hash__ = object.__hash__  # by identity, although == compares elements
+    __hash__ = object.__hash__  # hashes by identity, although == compares elements
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
         if data.dtype.kind == "c":
-            devices.real_numbers(data)  # reports why not
+            devices.real_numbers(data)  # raises the error for complex numbers
         self.data, self.requires_grad, self.device = data, requires_grad, device or devices.get("cpu")
         self.grad: Any = None
         self._node: TapeNode | None = None
@@ -113,39 +114,37 @@ class Tensor(ArrayMethods):
         return f"Tensor({items}, dtype={self.dtype}{grad})"
 
     def __format__(self, format_spec: str) -> str:
-        """Formats a one-element tensor: `f"{tensor:.2f}"`."""
+        """Formats a tensor with one element, as in `f"{tensor:.2f}"`."""
         return format(self._values(None).item(), format_spec) if format_spec else str(self)
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array. Within a layer or a loss it raises TypeError if that would
-        lose a gradient: write `.detach().numpy()`.
+        """Returns the values as a NumPy array. Inside a layer or a loss, raises TypeError if this
+        would lose a gradient: use `.detach().numpy()` there.
         """
         self._refuse_loss(".numpy()")
         return self.device.numpy(self.data)
 
     def _refuse_loss(self, operation: str) -> None:
-        """Raises TypeError in a layer or loss, but not in a metric, if gradients are recorded and backward() has not
-        run yet.
-        """
+        """Raises TypeError in a layer or loss, but not in a metric, if gradients would be lost."""
         is_passed = self._node is not None and self._node.backward is None
         surroundings = _surroundings() if self.requires_grad and _recording.get() and not is_passed else None
         if surroundings is not None and not _is_metric_updated():
             raise array_functions.lost_gradient_error(operation, f" in {surroundings}")
 
     def _values(self, function: str | None) -> np.ndarray:
-        """Returns the values for a NumPy `function`; None if it has no gradient to lose."""
+        """Returns the values for NumPy's `function`, which is None if no gradient can be lost."""
         if function is None:
             return self.device.numpy(self.data)
         self._refuse_loss(function)
         return self.numpy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self._values("np.asarray")  # without `copy`, copied only if the dtype requires it
+        array = self._values("np.asarray")  # if `copy` is None, copied only if the dtype requires it
         return np.asarray(array, dtype) if copy is None else np.array(array, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """`np.tanh(tensor)`: within a layer or a loss our function if there is one, else NumPy's on the values. `array
-        * tensor` and NumPy's other operators give tensors everywhere.
+        """Handles `np.tanh(tensor)`. Inside a layer or a loss, calls autoconv's function if there is
+        one, else NumPy's on the values. Operators such as `array * tensor` always return tensors.
         """
         array_first = ufunc in array_functions.OPERATORS and not isinstance(inputs[0], Tensor)
         if method == "__call__" and (array_first or _surroundings() is not None):
@@ -160,7 +159,7 @@ class Tensor(ArrayMethods):
         return array_functions.run_by_numpy(function, inputs, options, Tensor, Tensor._values)
 
     def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
-        """`np.concatenate([tensor, ...])`: within a layer or a loss our function if there is one, else NumPy's."""
+        """Handles `np.concatenate([tensor, ...])`: calls autoconv's function inside a layer or loss, else NumPy's."""
         if _surroundings() is not None:
             counterpart = array_functions.look_up(function, arguments, options)
             if counterpart is not None:
@@ -169,20 +168,20 @@ class Tensor(ArrayMethods):
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """The interface by which other packages read a GPU tensor without a copy. CPU tensors lack it."""
+        """The interface by which other packages read a GPU tensor without a copy. CPU tensors do not have it."""
         return self.data.__cuda_array_interface__
 
     def __dlpack__(self, **options: Any) -> Any:
-        """Hands this tensor to other packages without a copy: `torch.from_dlpack(tensor)`."""
+        """Exports this tensor without a copy, for example to `torch.from_dlpack(tensor)`."""
         self._refuse_loss("DLPack")
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """Returns the device in DLPack's numbering."""
+        """Returns the tensor's device in DLPack's numbering."""
         return self.data.__dlpack_device__()
 
     def item(self) -> float:
-        """Returns the tensor's only number."""
+        """Returns the only element of the tensor as a Python number."""
         return self._values(".item()").item()
 
     def tolist(self) -> Any:
@@ -196,14 +195,14 @@ class Tensor(ArrayMethods):
         return int(self._values("int()").item())
 
     def __bool__(self) -> bool:
-        """Whether the only element is not 0. Raises ValueError for several elements."""
+        """Whether the only element is not 0. Raises ValueError unless the tensor has exactly one element."""
         if self.size != 1:
             raise ValueError("Only a tensor with exactly one element can be used as true or false. Received shape "
                              f"{self.shape}.")
         return bool(self.device.numpy(self.data).item())
 
     def to(self, device: str) -> "Tensor":
-        """Returns this tensor on `device`: itself if it is already there."""
+        """Returns this tensor on `device`, or this tensor itself if it is already there."""
         target = devices.get(device)
         if target is self.device:
             return self
@@ -213,10 +212,11 @@ class Tensor(ArrayMethods):
         return Tensor(target.asarray(self.data), self.requires_grad, target)
 
     def backward(self, gradient: Any = None) -> None:
-        """Adds d(self)/d(leaf) to `.grad` of every leaf that requires it, and frees the tape.
+        """Adds this tensor's gradient with respect to every leaf that requires it to the leaf's
+        `.grad`, and frees the tape.
 
-        `gradient` (the shape of self) is needed unless self is a single number. Raises RuntimeError if self does not
-        require gradients or its tape was freed.
+        `gradient`, of this tensor's shape, is needed unless the tensor has one element. Raises
+        RuntimeError if the tensor does not require gradients or its tape was freed.
         """
         if not self.requires_grad:
             raise RuntimeError("backward() needs a tensor that requires gradients. None of the tensors that this "
@@ -235,7 +235,7 @@ class Tensor(ArrayMethods):
     __ne__ = comparison("not_equal")  # type: ignore[assignment]
 
     def operand(self, value: Any) -> "Tensor":
-        """Converts the other operand to a tensor; numbers and lists get this one's dtype if it can hold them."""
+        """Converts an operand to a tensor: numbers and lists to this tensor's dtype if possible."""
         value = stack_all(value)
         if isinstance(value, Tensor):
             return value
@@ -246,16 +246,16 @@ class Tensor(ArrayMethods):
             dtype = self.dtype if self.dtype.kind == "f" else np.float32
         elif type(value) is int and self.dtype.kind in "iu":
             dtype = np.result_type(self.dtype, np.min_scalar_type(value))
-        if isinstance(value, Real):  # a number that stays the same when a recording is replayed
+        if isinstance(value, Real):  # a Python number is constant in all replays of a recording
             return Tensor(self.device.constant(np.asarray(value, dtype)), device=self.device)
         return Tensor(self.device.asarray(value, dtype), device=self.device)
 
 
 def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:
-    """Copies `array` (NumPy's, another package's, lists) to a tensor. Float arrays keep their dtype, Python floats
-    become float32.
+    """Copies `array` (NumPy's, another package's, or lists) to a tensor. Float arrays keep their
+    dtype; Python floats become float32.
 
-    Raises TypeError if integers should require gradients.
+    Raises TypeError if `requires_grad` is true for integers.
     """
     if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
         array = from_dlpack(array)
@@ -275,10 +275,10 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
 
 
 def from_dlpack(array: Any) -> Tensor:
-    """Returns a tensor over another package's memory, by DLPack: both see each other's writes. Memory with gaps,
-    another order or write protection is copied.
+    """Returns a tensor that shares another package's memory through DLPack: both see each other's
+    writes. Memory that has gaps, is in another order or is read-only is copied.
 
-    Raises TypeError for objects without `__dlpack__`, DeviceError for unsupported devices.
+    Raises TypeError for objects without `__dlpack__`, and DeviceError for unsupported devices.
     """
     if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
         raise TypeError(f"from_dlpack needs an array with the method __dlpack__. Received: {type(array).__name__}. "
@@ -288,8 +288,8 @@ def from_dlpack(array: Any) -> Tensor:
 
 
 def stack_all(value: Any) -> Any:
-    """Stacks a list of tensors, nested at any depth, into one tensor with gradients; returns other values unchanged.
-    Raises ValueError if the shapes of its items differ.
+    """Stacks a list of tensors, nested at any depth, into one tensor with gradients. Returns other
+    values unchanged. Raises ValueError if the shapes of the list's items differ.
     """
     if not isinstance(value, list | tuple):
         return value
@@ -305,7 +305,7 @@ def stack_all(value: Any) -> Any:
 
 
 def refuse_gradient(function: str, **arguments: Any) -> None:
-    """Raises TypeError if one of these arguments requires a gradient that the function lacks."""
+    """Raises TypeError if one of these arguments requires a gradient that the function does not compute."""
     for name, value in arguments.items():
         value = stack_all(value)
         if isinstance(value, Tensor) and needs_gradients(value):
@@ -314,12 +314,12 @@ def refuse_gradient(function: str, **arguments: Any) -> None:
 
 
 def needs_gradients(*inputs: Tensor | None) -> bool:
-    """Whether an op on these tensors is recorded on the tape."""
+    """Whether an op on these tensors must be recorded on the tape."""
     return _recording.get() and any(t is not None and t.requires_grad for t in inputs)
 
 
 def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
-    """Runs `op` on tensors and writes it on the tape when one of them requires gradients."""
+    """Runs `op` on tensors, and records it on the tape if one of them requires gradients."""
     device: Any = None
     for t in inputs:
         if t is not None and t.device is not (device := device or t.device):
@@ -345,8 +345,8 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
 
 
 def record_nodes(namespace: dict[str, Any], functions: list[str], kind: str = "functional") -> None:
-    """Lets these functions of a module of `functional` or `ops` (the `kind`) add a node when they are called on
-    symbolic tensors. Enters them in `FUNCTIONS`.
+    """Replaces functions of a module of `functional` or `ops` (the `kind`) by functions that add a
+    node when they are called on symbolic tensors. Enters the new functions in `FUNCTIONS`.
     """
 
     def wrap(function: Callable) -> Callable:
@@ -358,7 +358,7 @@ def record_nodes(namespace: dict[str, Any], functions: list[str], kind: str = "f
                 return call_symbolic(name, *args, **kwargs)
             return function(*args, **kwargs)
 
-        wrapper.recordable = True  # type: ignore[attr-defined]  # ops, so an activation of this function is recorded
+        wrapper.recordable = True  # type: ignore[attr-defined]  # runs only ops, so a step that calls it is recorded
         FUNCTIONS[name] = wrapper
         return wrapper
 
@@ -366,19 +366,19 @@ def record_nodes(namespace: dict[str, Any], functions: list[str], kind: str = "f
 
 
 def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
-    """Converts two operands to tensors: others get the tensor operand's device, numbers also its dtype."""
+    """Converts two operands, one of them a tensor, to tensors on its device. Numbers get its dtype."""
     if isinstance(x1, Tensor):
         return x1, x2 if isinstance(x2, Tensor) else x1.operand(x2)
     return x2.operand(x1), x2
 
 
 def _make_binary(op: Op) -> Callable[[Any, Any], Tensor]:
-    """Returns the function of an op with two operands."""
+    """Returns a function that applies an op to two operands."""
     return lambda x1, x2: apply(op, *pair(x1, x2))
 
 
 def _unpack(arguments: tuple) -> tuple:
-    """Makes `f(2, 3)` and `f((2, 3))` equivalent."""
+    """Returns the arguments of `f(2, 3)` and of `f((2, 3))` as the same tuple."""
     is_packed = len(arguments) == 1 and isinstance(arguments[0], Sequence)
     return tuple(arguments[0]) if is_packed else arguments
 

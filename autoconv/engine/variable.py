@@ -1,4 +1,4 @@
-"""`Variable` holds values that are assigned to; `Stateful` is an object that has such variables."""
+"""`Variable` is a tensor to which values are assigned. `Stateful` is an object that has such variables."""
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
@@ -14,15 +14,15 @@ from .versions import count_change
 
 
 class Variable(Tensor):
-    """A named tensor that is assigned to: a weight, an optimizer's slot or rate, a metric's sum, a generator's state.
-    `Variable(3.0)`, or `Variable("ones", shape=(2, 3))`.
+    """A named tensor to which values are assigned: a weight, an optimizer's slot or rate, a metric's sum, a
+    generator's state. A variable is created by `Variable(3.0)` or `Variable("ones", shape=(2, 3))`.
 
-    initializer: values, or a name or function of shape and dtype, with `shape`; dtype: by default that of the values,
-    with floats as float32; "float32" for an initializer. Integers are never trained. `numpy()` returns a copy. version:
-    the number of its last change of array, device or `requires_grad`; values written in place do not count.
-    regularizer: computes the values' penalty in the loss; constraint: a function applied to them after each step, or
-    None. path: its owner's name and its own. learns: whether it was created trainable; trainable: whether it is trained
-    now, like `requires_grad`.
+    `initializer` contains the values, or is a function of shape and dtype or its name, which also needs `shape`.
+    `dtype` is by default float32 for floats and initializers, and int32 for signed integers. Integers are never
+    trained. `numpy()` returns a copy. `version` is the number of the last change of array, device or `requires_grad`;
+    values written in place do not count. `regularizer` computes the values' penalty in the loss. `constraint` is a
+    function applied to the values after each step, or None. `path` is the owner's name and the variable's. `learns`
+    is true if the variable was created trainable; `trainable` is true if it is trained now, like `requires_grad`.
     """
 
     __slots__ = ("constraint", "learns", "name", "path", "regularizer", "version")
@@ -46,7 +46,7 @@ class Variable(Tensor):
     @classmethod
     def wrap(cls, data: Any, name: str, owner: str = "", trainable: bool = False,
              device: devices.Device | None = None) -> "Variable":
-        """Returns a variable over a device array, which is not copied: both see assigned values."""
+        """Returns a variable over a device array without copying it, so that assigned values appear in both."""
         variable = cls.__new__(cls)
         variable._hold(data, name, owner, trainable, device)
         variable.regularizer = variable.constraint = None
@@ -59,12 +59,12 @@ class Variable(Tensor):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name not in ("grad", "_grad_buffer"):  # attributes that every step sets
+        if name not in ("grad", "_grad_buffer"):  # every step sets these attributes, so they do not count
             super().__setattr__("version", count_change())
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes it now."""
+        """Whether training currently changes the variable."""
         return self.requires_grad
 
     @trainable.setter
@@ -73,7 +73,7 @@ class Variable(Tensor):
 
     @property
     def value(self) -> Tensor:
-        """The current values, detached from the tape; `value.grad` is the variable's gradient."""
+        """The current values, detached from the tape. `value.grad` is the variable's gradient."""
         with enter_formula(None):
             copy = Tensor(self.device.array(self.numpy()), device=self.device)
         copy.grad = self.grad
@@ -92,19 +92,19 @@ class Variable(Tensor):
         return self
 
     def assign_add(self, value: Any) -> "Variable":
-        """Adds `value`, of any shape that broadcasts, in place. Returns the variable."""
+        """Adds `value`, whose shape may broadcast, in place. Returns the variable."""
         return self.assign(self.device.numpy(self.data) + np.asarray(devices.detach(value), self.dtype))
 
     def assign_sub(self, value: Any) -> "Variable":
-        """Subtracts `value`, of any shape that broadcasts, in place. Returns the variable."""
+        """Subtracts `value`, whose shape may broadcast, in place. Returns the variable."""
         return self.assign(self.device.numpy(self.data) - np.asarray(devices.detach(value), self.dtype))
 
 
-Parameter = Variable  # the name in PyTorch
+Parameter = Variable  # PyTorch's name
 
 
 def _check_shape(shape: Any, name: str) -> tuple[int, ...]:
-    """Checks that all sizes of a shape are known."""
+    """Returns a shape as a tuple of integers. Raises ValueError if one of its sizes is unknown."""
     if not isinstance(shape, list | tuple):
         raise ValueError(f"Cannot convert {shape!r} to a shape: pass a tuple such as ({shape!r},).")
     if None in shape:
@@ -114,7 +114,7 @@ def _check_shape(shape: Any, name: str) -> tuple[int, ...]:
 
 
 def _to_array(values: Any, shape: Any, dtype: Any) -> np.ndarray:
-    """Converts values to an array: Python's numbers to float32 and int32, float64 arrays to float32."""
+    """Converts values to an array, by default floats to float32, signed integers to int32."""
     array = np.asarray(devices.real_numbers(devices.detach(values)))
     if dtype is None:
         dtype = {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype)
@@ -127,7 +127,7 @@ def _to_array(values: Any, shape: Any, dtype: Any) -> np.ndarray:
 
 @contextmanager
 def preserve_values(variables: Iterable[Variable]) -> Iterator[None]:
-    """Restores, after a `with` block, the variables' values from before it."""
+    """Restores the variables' current values after the `with` block."""
     old_values = [(variable, variable.numpy()) for variable in variables]
     try:
         yield
@@ -138,30 +138,30 @@ def preserve_values(variables: Iterable[Variable]) -> Iterator[None]:
 
 
 class Stateful(Configurable):
-    """An object with variables, whose values can be read, written, and replaced inside a `with` block."""
+    """An object with variables, whose values can be read, written, and replaced in a `with` block."""
 
     name: str
 
     @property
     def variables(self) -> list[Variable]:
-        """All variables that change while the object is used."""
+        """All variables whose values change while the object is used."""
         raise NotImplementedError
 
     def get_state(self) -> dict[str, Any]:
-        """Returns copies of the values of `variables`, by their numbers, for `set_state`."""
+        """Returns copies of the values of `variables`, keyed by their index, for `set_state`."""
         return {str(i): variable.numpy() for i, variable in enumerate(self.variables)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Gives the variables the values that `get_state` returned."""
+        """Assigns the values that `get_state` returned to the variables."""
         for i, variable in enumerate(self.variables):
             variable.assign(state[str(i)])
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Writes the values of this object's own variables into `store`, a dict, as "0", "1" and so on."""
+        """Writes the values of this object's own variables into the dict `store`, with the keys "0", "1" and so on."""
         store.update({str(i): variable.numpy() for i, variable in enumerate(self._own_variables())})
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Reads what `save_own_variables` wrote. Raises ValueError if the number of variables differs."""
+        """Assigns the values that `save_own_variables` wrote. Raises ValueError if the number of variables differs."""
         variables = self._own_variables()
         if len(store) != len(variables):
             kind = type(self).__name__
@@ -172,14 +172,16 @@ class Stateful(Configurable):
             variable.assign(store[str(i)])
 
     def _own_variables(self) -> list[Variable]:
-        """Returns `variables` without those of nested objects that save themselves."""
+        """Returns `variables` without the variables of nested objects, which save themselves."""
         return self.variables
 
     @contextmanager
     def holding(self, **changes: tuple[Sequence[Variable], Sequence[Any]]) -> Iterator[None]:
-        """Replaces the values of variables inside a `with` block. Afterwards restores them and this object.
+        """Replaces the values of variables inside a `with` block. Afterwards restores these values
+        and this object's state.
 
-        changes: by argument name, variables and their new values. Raises ValueError if the counts differ.
+        `changes` maps the name of an argument to variables and their new values. Raises ValueError
+        if the counts differ.
         """
         for argument, (variables, values) in changes.items():
             if len(variables) != len(values):

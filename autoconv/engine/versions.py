@@ -1,9 +1,9 @@
-"""Change counters: they detect every change of anything that a recorded step depends on.
+"""Change counters, which detect every change of an object on which a recorded step depends.
 
-Layers and variables, of which there may be many, count each attribute that is set. The attributes of losses, metrics
-and optimizers are compared before each step. State that training changes (a step counter, running sums, random streams)
-is in variables, whose values do not count. Values that change in place, such as a list's elements, are compared with
-their `contents` before each step.
+Layers and variables, which may be numerous, count each attribute that is set. The attributes of
+losses, metrics and optimizers are compared before each step. State that training changes (a step
+counter, running sums, random streams) is stored in variables, whose values do not count. Values that
+change in place, such as a list's elements, are compared through their `contents` before each step.
 """
 
 import types
@@ -20,21 +20,21 @@ _CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, 
 
 
 def changes() -> int:
-    """Returns this process's number of changes: while it stays the same, nothing has changed."""
+    """Returns this process's number of changes. While it stays the same, nothing has changed."""
     return _changes
 
 
 def count_change() -> int:
-    """Counts a change. Returns its number."""
+    """Counts a change. Returns the new number of changes."""
     global _changes
     _changes += 1
     return _changes
 
 
 def find_mutable_values(thing: Any) -> Iterator[Any]:
-    """Returns the attributes' values that can change in place: lists, dicts, arrays, objects of a user's classes.
+    """Yields an object's attributes that can change in place: lists, dicts, arrays, objects of a user's classes.
 
-    `thing.bookkeeping`: attributes whose contents no recording depends on.
+    Attributes in `thing.bookkeeping` are left out, because no recording depends on their contents.
     """
     for name, value in vars(thing).items():
         if name not in thing.bookkeeping and can_change(value):
@@ -42,7 +42,7 @@ def find_mutable_values(thing: Any) -> Iterator[Any]:
 
 
 class _Ref:
-    """An object that equals only itself."""
+    """A reference to an object. Two references are equal if their object is the same."""
 
     __slots__ = ("value",)
     __hash__ = object.__hash__
@@ -55,18 +55,18 @@ class _Ref:
 
 
 def can_change(value: Any) -> bool:
-    """Whether a value can change in place without being counted."""
-    if isinstance(value, (*_PLAIN, *_CODE)) or hasattr(type(value), "bookkeeping"):  # these are watched separately
+    """Whether a value can change in place without being counted as a change."""
+    if isinstance(value, (*_PLAIN, *_CODE)) or hasattr(type(value), "bookkeeping"):  # the latter are checked elsewhere
         return False
     if isinstance(value, tuple | frozenset):
         return any(can_change(item) for item in value)
-    if type(value).__module__.partition(".")[0] == "autoconv":  # ours count, or hold training state
+    if type(value).__module__.partition(".")[0] == "autoconv":  # autoconv's objects count, or hold training state
         return _is_constant_tensor(value)
     return isinstance(value, list | dict | set | deque | np.ndarray) or bool(_attributes(value))
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """Returns an object's attributes, from its dict and slots."""
+    """Returns an object's attributes by name, from its dict and slots."""
     slots = [name for base in type(value).__mro__ for name in getattr(base, "__slots__", ()) if hasattr(value, name)]
     return {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots if name[:2] != "__"}}
 
@@ -76,7 +76,7 @@ def _is_constant_tensor(value: Any) -> bool:
 
 
 def contents(value: Any, seen_ids: set[int] | None = None) -> Any:
-    """Returns a value's current contents, for a later comparison by ==. A repeated object stands for itself."""
+    """Returns a value's current contents, for a later comparison by ==. A repeated object is compared by identity."""
     seen_ids = set() if seen_ids is None else seen_ids
     if isinstance(value, _PLAIN):
         return type(value), value

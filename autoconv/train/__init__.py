@@ -1,1 +1,1 @@
-"""The training step and the loops around it."""
+"""The training step, and the loops that run it."""

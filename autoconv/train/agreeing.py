@@ -1,5 +1,4 @@
-"""Makes ranks that train together agree: on the settings, the initial weights, and the decisions of rank 0's callbacks.
-"""
+"""Synchronizes the settings, the initial weights and rank 0's callback decisions among ranks that train together."""
 
 import platform
 import zlib
@@ -16,21 +15,21 @@ from .user_arrays import Model
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of the packages that results depend on."""
-    from importlib.metadata import version  # a slow import, as it loads the email modules
+    """Returns the versions of Python and of the packages that training results depend on."""
+    from importlib.metadata import version  # a slow import, because it loads the email package
 
     return {"python": platform.python_version(),
             **{package: version(package) for package in ("autoconv", "numpy", "numba", "llvmlite")}}
 
 
 def share_random(ranks: Ranks) -> None:
-    """Gives all ranks the random state of rank 0."""
+    """Copies rank 0's random state to all ranks."""
     if ranks.size > 1:
         state.restore_process(ranks.broadcast(state.copy_process()))
 
 
 def share_model(model: Model, ranks: Ranks) -> None:
-    """Gives all ranks the weights, slots and seeds of rank 0's model."""
+    """Copies the weights, optimizer slots and random state of rank 0's model to all ranks."""
     if ranks.size > 1:
         states = ranks.broadcast((state.copy_model(model), state.copy_random(model)) if ranks.rank == 0 else None)
         if ranks.rank:
@@ -39,10 +38,10 @@ def share_model(model: Model, ranks: Ranks) -> None:
 
 
 def join(model: Model, arguments: Mapping[str, Any]) -> None:
-    """Has all ranks of a model begin the same training, from the same weights. Raises ValueError on all ranks, with the
-    number and the name, if one has other settings than rank 0.
+    """Starts the same training run on all ranks of a model, with rank 0's weights. Raises ValueError
+    on all ranks if a rank's settings differ from rank 0's; the error names the rank and the setting.
     """
-    begins = zlib.crc32(repr(arguments.get("begins")).encode())  # an iterable's position, in any form
+    begins = zlib.crc32(repr(arguments.get("begins")).encode())  # the data's position may be any object
     first, *rest = model.ranks.exchange({
         "version": versions(), **settings.settings(model, {}), **arguments, "begins": begins,
         "architecture": settings.architecture(model)})
@@ -55,11 +54,11 @@ def join(model: Model, arguments: Mapping[str, Any]) -> None:
     running.key = model.ranks.broadcast(running.key)
 
 
-STOPS = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}  # set by callbacks
+STOPS = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}  # flags that callbacks set
 
 
 def checksum(model: Model) -> int:
-    """Returns a checksum of all weights."""
+    """Returns a CRC-32 checksum over all weights of a model."""
     result = 0
     for weight in model.weights:
         result = zlib.crc32(np.ascontiguousarray(weight.numpy()).view(np.uint8).data, result)
@@ -77,9 +76,9 @@ def check_weights(model: Model, ranks: Ranks) -> None:
 
 
 class SharedCallbacks(CallbackList):
-    """Rank 0's callbacks, called only there, with the model detached from the other ranks. Their decisions apply to all
-    ranks: whether to stop, the learning rate, logs, and weights that they change before or after an epoch. `ours` are
-    called on each rank.
+    """Runs rank 0's callbacks on rank 0 only, while its model is detached from the other ranks. All
+    ranks then apply the callbacks' decisions: stop flags, the learning rate, logs, and weights
+    changed outside a batch. The callbacks `ours` run on every rank.
     """
 
     def __init__(self, callbacks: Any, model: Model, params: Mapping[str, Any], ranks: Ranks, *ours: Callback) -> None:
@@ -102,7 +101,7 @@ class SharedCallbacks(CallbackList):
     def _decide(self, stage: str, args: tuple) -> dict[str, Any]:
         model, in_batch = self._model, "_batch_" in stage
         rate, old_sum = _rate(model), None if in_batch else checksum(model)
-        model._trainer.ranks = ALONE  # inside callbacks the model works for this process only
+        model._trainer.ranks = ALONE  # inside callbacks, the model does not use other ranks
         try:
             self._local.call(stage, *args)
         finally:
@@ -124,13 +123,13 @@ class SharedCallbacks(CallbackList):
 
 
 def make_hooks(model: Model, hooks: Any, params: Mapping[str, Any], *ours: Callback) -> CallbackList:
-    """Returns a model's callbacks; with several ranks, those of the first serve all."""
+    """Returns a model's callbacks as one list. With several ranks, rank 0's callbacks apply to all ranks."""
     if model.ranks.size > 1:
         return SharedCallbacks(hooks, model, params, model.ranks, *ours)
     return CallbackList([*CallbackList(hooks).callbacks, *ours], model=model, **params)
 
 
 def _rate(model: Model) -> float | None:
-    """Returns the learning rate if it is a number that can be set."""
+    """Returns the optimizer's learning rate; None without an optimizer or with a schedule."""
     return None if model.optimizer is None or model.optimizer.is_scheduled else float(
         model.optimizer.learning_rate)

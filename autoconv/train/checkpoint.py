@@ -1,7 +1,8 @@
-"""Training states as files in a folder, `0001-000000938.safetensors`: the training's number and the step count.
+"""Saves training states as files in a folder. A file name such as `0001-000000938.safetensors`
+contains the training run's number and the step count.
 
-A file holds arrays and JSON, no code, and a checksum over all of it. It is replaced atomically. The last two files of
-each training are kept, in case the newest is damaged.
+A file contains arrays, JSON and a checksum over both, but no code. Files are replaced atomically.
+The last two files of each training run are kept, in case the newest file is damaged.
 """
 
 import contextlib
@@ -22,17 +23,17 @@ from ..kernels.locks import interruptible_condition
 from .state import FORMAT, TrainState
 
 MAX_FILES = 2
-KEY = "autoconv_training"  # key of the metadata's only entry
-LONGER = 4  # size limit of a state's JSON, relative to a model's: it holds the history
+KEY = "autoconv_training"  # key of the only entry in a file's metadata
+LONGER = 4  # size limit of a state's JSON as a multiple of a model's limit: a state includes the history
 _NAME = re.compile(r"(\d{4,})-(\d{9,})\.safetensors")
 
 
 class OtherFormatError(ValueError):
-    """A state that another version of autoconv saved and this one cannot read. The file is not damaged."""
+    """A checkpoint that is not damaged has a format that this version of autoconv cannot read."""
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint file, its training's number, and its state."""
+    """A checkpoint file's path, the number of its training run, and the saved state."""
 
     path: Path
     training: int
@@ -40,7 +41,7 @@ class Checkpoint(NamedTuple):
 
 
 def files(folder: Path) -> list[tuple[int, int, Path]]:
-    """The checkpoints in a folder: (training, steps, path), the newest first."""
+    """Returns (run number, step count, path) for every checkpoint in a folder, newest first."""
     try:
         matches = [(_NAME.fullmatch(path.name), path) for path in folder.iterdir()]
     except OSError:
@@ -49,8 +50,9 @@ def files(folder: Path) -> list[tuple[int, int, Path]]:
 
 
 def newest(folder: Path, report: Callable[[str], Any]) -> Checkpoint | None:
-    """The newest checkpoint of the newest training in a folder, None if there is none. If it is damaged, this is
-    reported and the previous one is read. Raises ValueError if that is damaged, too, or has another format.
+    """Returns the newest checkpoint of the newest training run in a folder; None without
+    checkpoints. If a file is damaged, `report` receives a message, and the previous file is read.
+    Raises ValueError if all of the run's files are damaged or if a file has another format.
     """
     candidates, errors = files(folder), []
     for training, _, path in candidates:
@@ -72,8 +74,8 @@ def newest(folder: Path, report: Callable[[str], Any]) -> Checkpoint | None:
 
 
 def read(path: Path) -> TrainState:
-    """The state in a file. Raises ValueError if it is damaged, OtherFormatError for another format, and OSError if it
-    is missing.
+    """Returns the training state in a file. Raises OSError if the file cannot be read, ValueError
+    if it is damaged, and OtherFormatError if it has another format.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -97,7 +99,7 @@ def read(path: Path) -> TrainState:
 
 
 def to_bytes(state: TrainState) -> bytes:
-    """Returns a state as the bytes of a file."""
+    """Returns the contents of a checkpoint file for a training state."""
     from safetensors.numpy import save
 
     text = json.dumps({"format": FORMAT, **state.metadata})
@@ -115,14 +117,14 @@ def _checksum(metadata: str, arrays: dict[str, np.ndarray]) -> str:
 
 
 def prune(folder: Path, training: int, count: int = MAX_FILES, all_trainings: bool = False) -> None:
-    """Removes all but the newest checkpoints of a training; with `all_trainings` also those of other trainings."""
+    """Removes a run's files except the newest `count`; with `all_trainings`, also other runs'."""
     newest_first = [path for number, _, path in files(folder) if number == training]
     foreign = [path for number, _, path in files(folder) if all_trainings and number != training]
     _remove([*newest_first[count:], *foreign])
 
 
 def sweep(folder: Path) -> None:
-    """Removes unfinished files of processes that were killed. The caller must hold the folder's lock."""
+    """Removes unfinished files that killed processes left behind. The caller must hold the folder's lock."""
     _remove(folder.glob(f".*{atomic.SUFFIX}"))
 
 
@@ -133,10 +135,11 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 class Writer:
-    """Writes states of one training into a folder, in a separate thread, while the training continues.
+    """Writes the states of one training run to a folder in a separate thread, while training continues.
 
-    Raises OSError if the folder is not writable, BlockingIOError if another process trains there. `take_error` reports
-    a failed write; earlier states stay. A removed folder is created again.
+    The constructor raises OSError if the folder is not writable, and BlockingIOError if another process
+    is training there. If a write fails, `take_error` returns the error, and earlier files remain. If
+    the folder is removed, the next write creates it again.
     """
 
     def __init__(self, folder: Path, training: int | None = None) -> None:
@@ -150,7 +153,7 @@ class Writer:
         except BaseException:
             self._hold.close()
             raise
-        self._stale_paths: list[Path] = []  # newer than the state that this training resumed from
+        self._stale_paths: list[Path] = []  # files newer than the checkpoint that training resumed from
         self.seconds = 0.0  # CPU seconds used to write the last state
         self._error: OSError | None = None
         self._change = interruptible_condition()
@@ -159,13 +162,13 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def follow(self, checkpoint: Checkpoint) -> None:
-        """Continues the training of a state. Its newer, damaged files are removed at the first write."""
+        """Continues the run of a checkpoint. The first write removes its newer, damaged files."""
         self.training = checkpoint.training
         paths = [path for number, _, path in files(self.folder) if number == checkpoint.training]
         self._stale_paths = paths[: paths.index(checkpoint.path)]
 
     def write(self, steps: int, state: TrainState) -> None:
-        """Queues a state to be written; it replaces one that still waits."""
+        """Queues a state for writing. A state that is still in the queue is replaced."""
         with self._change:
             self._next = steps, state
             if self._thread is None:
@@ -174,18 +177,18 @@ class Writer:
             self._change.notify_all()
 
     def take_error(self) -> OSError | None:
-        """Returns the last write's error, once."""
+        """Returns the error of the last write, or None, and clears it."""
         with self._change:
             error, self._error = self._error, None
         return error
 
     def wait(self) -> None:
-        """Waits until all states are written."""
+        """Waits until the queued state is written."""
         with self._change:
             self._change.wait_for(lambda: self._next is None and not self._is_writing)
 
     def close(self) -> None:
-        """Finishes writing and releases the folder for other processes."""
+        """Waits until the queued state is written, and releases the folder for other processes."""
         with self._change:
             self._is_closing = True
             self._change.notify_all()
@@ -216,7 +219,7 @@ class Writer:
                 prune(self.folder, self.training)
             except OSError as error:
                 failure = error
-            except Exception as error:  # any error is reported, so that no caller waits for this thread forever
+            except Exception as error:  # report any error, because a dead thread would block `wait` forever
                 failure = OSError(0, f"{type(error).__name__}: {error}")
             with self._change:
                 self._error, self._is_writing = failure, False
@@ -224,7 +227,7 @@ class Writer:
                 self._change.notify_all()
 
     def _write(self, path: Path, data: bytes) -> None:
-        """Writes a file; creates its folder again if it was removed."""
+        """Writes a file, after creating its folder again if the folder was removed."""
         while True:
             if not self._hold.is_there():
                 self._hold.close()

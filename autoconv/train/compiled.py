@@ -1,4 +1,4 @@
-"""The arguments of `compile`: losses, their weights and metrics for each output; also as plain data."""
+"""Converts the arguments of `compile` to losses, loss weights and metrics per output, and to and from plain data."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ Shape = tuple[int | None, ...]
 
 
 class Goal(NamedTuple):
-    """The loss of output number `output`, its `weight`, and its name in the logs."""
+    """An output's loss. `output` is the output's index, `name` the loss's name in the logs."""
 
     output: int
     loss: losses_module.Loss
@@ -24,7 +24,9 @@ class Goal(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A metric of output number `output`, and its name in the logs; uses_weights: whether sample weights count."""
+    """An output's metric. `output` is the output's index, and `name` is the metric's name in the
+    logs. `uses_weights` is true if the metric uses sample weights.
+    """
 
     output: int
     metric: metrics_module.Metric
@@ -33,15 +35,13 @@ class Score(NamedTuple):
 
 
 class OutputsError(ValueError, KeyError):
-    """The number of entries differs from the number of outputs. Keras raises a ValueError or a KeyError."""
+    """A `compile` argument must have one entry per output. For other lengths, Keras raises ValueError or KeyError."""
 
     __str__ = Exception.__str__  # KeyError's __str__ would quote the message
 
 
 def check_loss(loss: Any) -> Any:
-    """Returns the losses for names, functions or objects, also in lists or dicts. Raises ValueError for unknown
-    names.
-    """
+    """Returns loss objects for names, functions or objects. Raises ValueError for unknown names."""
     if isinstance(loss, Mapping) and "class_name" not in loss:
         return {name: check_loss(item) for name, item in loss.items()}
     if isinstance(loss, list | tuple):
@@ -50,7 +50,7 @@ def check_loss(loss: Any) -> Any:
 
 
 def check_weights(loss_weights: Any) -> Any:
-    """Checks that loss_weights are numbers, a list or a dict of them; metrics are refused."""
+    """Returns `loss_weights` unchanged. Raises ValueError if it contains anything but numbers and None."""
     if not all(w is None or (isinstance(w, int | float) and not isinstance(w, bool)) for w in flatten(loss_weights)):
         raise ValueError(f"loss_weights must be a number, or a list or dict of numbers. Received: {loss_weights!r}. "
                          f"Pass metrics as a keyword argument: metrics={loss_weights!r}.")
@@ -58,7 +58,7 @@ def check_weights(loss_weights: Any) -> Any:
 
 
 def check_metrics(metrics: Any) -> Any:
-    """Returns the given metrics after checking all names."""
+    """Returns `metrics` unchanged. Raises ValueError if it contains an unknown metric name."""
     for metric in flatten(list(metrics) if isinstance(metrics, set) else metrics):
         for item in _to_list(metric):
             metrics_module.check(item)
@@ -66,7 +66,7 @@ def check_metrics(metrics: Any) -> Any:
 
 
 def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
-    """Returns the losses of a model with outputs of these names."""
+    """Returns a `Goal` for each output that has a loss. `outputs` are the names of all outputs."""
     for item in _spread(loss, outputs, "loss", True):
         if item is not None and item.reduction in (None, "none"):
             raise ValueError("Training needs a loss that is one number per batch, but reduction='none' returns one "
@@ -81,13 +81,13 @@ def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
 
 def scores(metrics: Any, weighted_metrics: Any, outputs: Sequence[str], targets: Sequence[Shape],
            predictions: Sequence[Shape], losses: Sequence[Any]) -> list[Score]:
-    """Creates a model's metrics for targets and predictions of these shapes, and losses or None."""
+    """Creates a `Score` for each metric. `targets` and `predictions` are the outputs' shapes."""
     counts: Counter[str] = Counter()
     result: list[Score] = []
     for items, is_weighted in ((metrics, False), (weighted_metrics, True)):
         single = len(outputs) == 1 and not isinstance(items, Mapping)
         if single and isinstance(items, list | tuple) and len(items) == 1 and isinstance(items[0], list | tuple):
-            items = items[0]  # a list with one entry per output
+            items = items[0]  # the single output's list of metrics
         groups = [items] if single else _spread(items, outputs, "weighted_" * is_weighted + "metrics", False)
         by_output = [[metrics_module.find_metric(m, t, p, loss) for m in _to_list(group)]
                      for group, t, p, loss in zip(groups, targets, predictions, losses)]
@@ -96,19 +96,19 @@ def scores(metrics: Any, weighted_metrics: Any, outputs: Sequence[str], targets:
         result += [Score(i, m, uniquify(start[i] + "weighted_" * (start[i] + m.name in names) + m.name, counts),
                          is_weighted) for i, group in enumerate(by_output) for m in group]
     for score in result:
-        score.metric.reset_state()  # another model may have used it
+        score.metric.reset_state()  # another model may have used the same metric object
     return result
 
 
 def _to_list(value: Any) -> list[Any]:
-    """Converts one thing, several, or None to a list."""
+    """Returns a list, tuple or set as a list, None as [], and any other value as [value]."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple | set) else [value]
 
 
 def _spread(value: Any, outputs: Sequence[str], argument: str, repeats: bool) -> list[Any]:
-    """Returns one entry per output from a list or dict; repeats a single entry if `repeats`."""
+    """Returns a list with one entry per output. With `repeats`, a single entry is used for all outputs."""
     if isinstance(value, Mapping):
         unknown = [name for name in value if name not in outputs]
         if unknown:
@@ -124,12 +124,12 @@ def _spread(value: Any, outputs: Sequence[str], argument: str, repeats: bool) ->
     return [value] * len(outputs)
 
 
-# Plain data, for files and for `get_compile_config`.
+# Conversion to and from plain data, for files and for `get_compile_config`.
 
 
 def to_config(trainer: Any) -> dict[str, Any] | None:
-    """Returns compile()'s arguments as plain data, None if it was not called. Raises ValueError for lambdas and the
-    like.
+    """Returns compile()'s arguments as plain data; None if compile() was not called. Raises
+    ValueError for objects without a name, such as lambdas.
     """
     if trainer.optimizer is None:
         return None
@@ -139,7 +139,7 @@ def to_config(trainer: Any) -> dict[str, Any] | None:
 
 
 def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Returns the arguments of compile() from `to_config`'s data. Raises ValueError for unknown names."""
+    """Returns the arguments of compile() from the plain data of `to_config`. Raises ValueError for unknown names."""
     if not isinstance(config, Mapping) or not isinstance(config.get("optimizer"), Mapping | str):
         raise ValueError("A compile configuration must have an optimizer. "
                          f"Received: {config!r:.80}.")
@@ -147,7 +147,7 @@ def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     objects = {**known_objects(), **(custom_objects or {})}
 
     def make_reader(module: Any) -> Callable[[Any], Any]:
-        """Keeps a name of ours as it is: compile() chooses the variant for the outputs."""
+        """Returns a reader that keeps built-in names, because compile() chooses their variants."""
         return lambda x: objects.get(x, x) if isinstance(x, str) else module.deserialize(x, custom_objects)
 
     return {"optimizer": optim.get(entry) if isinstance(entry, str) else optim.deserialize(entry, custom_objects),
@@ -157,16 +157,16 @@ def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
 
 
 def _encode(item: Any) -> Any:
-    """Converts a loss or a metric to plain data; keeps names."""
+    """Converts a loss or metric to plain data. Names and configs remain unchanged."""
     if isinstance(item, str | Mapping):
         return item
-    if type(item) is losses_module.LossFunction:  # only a user's function, identified by its name
+    if type(item) is losses_module.LossFunction:  # a user's function is saved only by its name
         return serialize(getattr(item, "_function", item))
     return serialize(item() if isinstance(item, type) else item)
 
 
 def _map(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Applies the function to each thing in lists and dicts; a class's config is one thing."""
+    """Applies `function` to each entry of nested lists and dicts. An object's config counts as one entry."""
     if value is None:
         return None
     if isinstance(value, list | tuple | set):

@@ -6,32 +6,32 @@ import shutil
 from collections.abc import Callable
 from typing import Any, TextIO
 
-KERNEL = "JPY_PARENT_PID"  # environment variable of a notebook kernel and its child processes
-NO_LIMIT = 10_000  # characters per line of a file or page, which wraps lines itself
+KERNEL = "JPY_PARENT_PID"  # environment variable set in a notebook kernel and its child processes
+NO_LIMIT = 10_000  # characters per line in files and notebook pages, which wrap long lines
 
 
 class Plain:
-    """Permanent lines: for a file, a pipe, or verbose=2."""
+    """A display that writes only complete lines, for files, pipes and verbose=2."""
 
     live = False  # whether the current line can be replaced
-    titles_above = False  # whether a title has a separate line
+    titles_above = False  # whether a title is written on a separate line above the progress line
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def columns(self) -> int:
-        """Returns the width of a line in characters."""
+        """Returns the maximum width of a line in characters."""
         return NO_LIMIT
 
     def show(self, text: str) -> None:
-        """Shows the current state of the line."""
+        """Shows an unfinished line; does nothing if the display cannot replace lines."""
 
     def keep(self, text: str, lasting: bool = True) -> None:
-        """Completes the current line; the next one follows it. `lasting=False`: a notebook may drop it."""
+        """Writes a finished line. With `lasting=False`, a notebook does not keep this line."""
         self._write(text + "\n")
 
     def can_write(self, text: str) -> bool:
-        """Whether the output's encoding supports these characters."""
+        """Whether the output's encoding supports all characters of `text`."""
         try:
             text.encode(getattr(self.stream, "encoding", None) or "utf-8")
         except UnicodeEncodeError:
@@ -44,10 +44,10 @@ class Plain:
 
 
 class Terminal(Plain):
-    """A line that is overwritten after a carriage return."""
+    """A display for terminals, which overwrites the current line after a carriage return."""
 
     live = titles_above = True
-    _width = 0  # characters of the old line to overwrite
+    _width = 0  # length in characters of the shown line, which the next line must overwrite
 
     def columns(self) -> int:
         return shutil.get_terminal_size().columns
@@ -63,7 +63,7 @@ class Terminal(Plain):
 
 
 class Cell(Plain):
-    """One output of a notebook cell, updated in place: the page keeps one line per epoch."""
+    """A display that updates one output of a notebook cell in place. The page keeps one line per epoch."""
 
     live = True
 
@@ -89,9 +89,11 @@ class Cell(Plain):
 
 
 def open_display(stream: TextIO, live: bool = True) -> Plain:
-    """Returns the display for this output; `live=False` requests permanent lines.
+    """Returns the display for an output stream. With `live=False`, the display writes only complete
+    lines.
 
-    A notebook's `!command` sees a terminal, but all its output stays in the page.
+    A notebook's `!command` also writes only complete lines. The command's stream looks like a
+    terminal, but the page keeps all output.
     """
     if live and type(stream).__module__.startswith("ipykernel"):
         return Cell(stream)

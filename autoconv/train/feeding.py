@@ -1,4 +1,4 @@
-"""Checks a model's data, arrays or iterables of batches, and converts it to batches in the model's dtypes."""
+"""Checks a model's data (arrays or iterables of batches) and converts it to batches in the model's dtypes."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,12 +16,12 @@ from .user_arrays import Data, Model, batch_parts, check_data, drop_batch, list_
 
 
 def check_arrays(model: Model, x: Any, y: Any, sample_weight: Any = None) -> Data:
-    """Checks the arrays of a data set, or of a batch, with targets."""
+    """Checks the arrays of a data set or batch, including targets, and returns them as `Data`."""
     if y is None and _wants_targets(model):
         raise ValueError("y is missing: pass the targets as a separate array. Received: y=None.")
     names = getattr(model, "output_keys", None)
     x = _list_inputs(model, x)
-    if names is None and (isinstance(y, Mapping) or is_nested(y)):  # a class whose call determines the outputs
+    if names is None and (isinstance(y, Mapping) or is_nested(y)):  # a model whose call determines the outputs
         build_model(model, check_inputs(model, x))
         defaults = output_names(model, 0)
         names = defaults if isinstance(y, Mapping) and set(defaults) == set(y) else None
@@ -31,12 +31,12 @@ def check_arrays(model: Model, x: Any, y: Any, sample_weight: Any = None) -> Dat
 
 
 def check_inputs(model: Model, x: Any) -> Data:
-    """Checks inputs without targets."""
+    """Checks input arrays without targets and returns them as `Data`."""
     return _adjust_ranks(model, check_data(_list_inputs(model, x), names=getattr(model, "input_names", None)))
 
 
 def _list_inputs(model: Model, x: Any) -> Any:
-    """Converts inputs by the keys of the graph's input dict to a list; returns others unchanged."""
+    """Converts a dict with the keys of the graph's input dict to a list; returns other inputs unchanged."""
     graph = getattr(model, "graph", None)
     like = None if graph is None else graph.input_structure
     if not isinstance(like, dict) or not isinstance(x, Mapping) or set(x) != set(like):
@@ -46,7 +46,7 @@ def _list_inputs(model: Model, x: Any) -> Any:
 
 
 def _all_targets(model: Model, y: Any, names: list[str] | None) -> Any:
-    """Returns targets, with None for outputs without a loss if only the others have targets."""
+    """Returns the targets. Adds None for outputs without a loss if only the other outputs have targets."""
     losses = [] if model.loss is None else flatten(flatten_values(model.loss, model))
     has_loss = [loss is not None for loss in losses]
     targets = y if isinstance(y, list | tuple) else [y]
@@ -58,20 +58,20 @@ def _all_targets(model: Model, y: Any, names: list[str] | None) -> Any:
 
 
 def _adjust_ranks(model: Model, data: Data) -> Data:
-    """Returns data whose inputs have the ranks of the model's inputs."""
+    """Returns data whose inputs have as many axes as the model's inputs."""
     inputs = model._adjust_ranks(data.x if len(data.x) > 1 else data.x[0])
     return replace(data, x=inputs if len(data.x) > 1 else [inputs])
 
 
 def _wants_targets(model: Model) -> bool:
-    """Whether training needs targets. It does not if a class's own steps, or layers, compute the loss."""
+    """Whether training needs targets. A model that overrides its steps or has no compiled loss needs none."""
     return not any(find_override(model, kind) for kind in ("train", "test"))
 
 
 def prepare_data(model: Model, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                  targets: bool = True, **order: Any) -> Data | Stream:
-    """Checks what a user passed, arrays or an iterable of batches, and builds the model for it. An iterable determines
-    its batch sizes, as in Keras.
+    """Checks a user's arrays or iterable of batches, and builds the model for the data. The batches
+    of an iterable keep their sizes, as in Keras.
     """
     def prepare(x: Any, y: Any, sample_weight: Any) -> Data:
         data = (check_arrays(model, x, y, sample_weights(y, sample_weight, class_weight)) if targets
@@ -92,7 +92,7 @@ def training_and_validation(
     model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Any, share: float, validation_data: Any,
     **order: Any,
 ) -> tuple[Data | Stream, Data | Stream | None]:
-    """Checks both data sets. Class weights count in training only."""
+    """Checks and returns the training and validation data. Class weights apply only to training."""
     tests = validation_data
     is_arrays = isinstance(tests, tuple | list)
     if tests is not None and not is_stream(tests) and (not is_arrays or len(tests) not in (2, 3)):
@@ -112,7 +112,7 @@ def training_and_validation(
 
 
 def build_model(model: Model, data: Data) -> None:
-    """Builds a model that is not built, and checks whether the data fit."""
+    """Builds the model if it is not built. Raises ValueError if the data do not fit its inputs."""
     shapes = data.form([a.shape for a in data.x])
     if not model.built:
         model.build(drop_batch(shapes))
@@ -121,7 +121,7 @@ def build_model(model: Model, data: Data) -> None:
 
 def make_source(model: Model, data: Data | Stream, batch_size: int | None, shuffle: bool = False,
                 stage: bool = False) -> Source | Stream:
-    """Returns the data as batches, of which each rank has its part."""
+    """Returns the data as a source of batches. Each rank reads its part of every batch."""
     if isinstance(data, Stream):
         return data
     dtype = np.dtype(model.dtype)

@@ -1,5 +1,5 @@
-"""`fit`, `evaluate` and `predict`, and their common `Loop`: the next batch, a step on it, callbacks. `Fitting` is one
-call of `fit`, from its start or from a saved state.
+"""Implements `fit`, `evaluate` and `predict`. The common `Loop` reads the next batch, runs a step on
+it and calls callbacks. `Fitting` is one call of `fit`, started anew or resumed from a saved state.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,15 +44,17 @@ def fit(
 ) -> History:
     """Trains for `epochs - initial_epoch` passes over x (N, ...) and y (N, ...). Returns the `History`.
 
-    x may be an iterable of batches instead, (x, y) or (x, y, sample_weight): an image dataset, a generator, a
-    sequence such as Keras's PyDataset; so may validation_data, else (x, y) or (x, y, sample_weight).
-    batch_size: of arrays, 32 by default. steps_per_epoch, validation_steps: batches of an epoch, by default all.
-    validation_split: that share of the samples, the last ones, is only evaluated; every validation_freq epochs, or
-    in those it lists. shuffle: a new order each epoch, of samples or of a sequence's batches. class_weight:
-    {class: weight}; sample_weight: (N,). Several inputs or outputs come as a list or a dict by names. Warns when
-    the loss becomes NaN or infinite. An interrupt leaves the weights as the last whole step left them. With an
-    initial_epoch the last training continues, with its shuffling order. resume: a folder where
-    `callbacks.BackupAndRestore` saved a training's state; the training then continues bit for bit.
+    x may also be an iterable of batches (x, y) or (x, y, sample_weight): an image dataset, a generator, or a
+    sequence such as Keras's PyDataset. validation_data is (x, y), (x, y, sample_weight) or such an iterable.
+    batch_size is the number of samples per batch of arrays, 32 by default. steps_per_epoch and
+    validation_steps limit the number of batches per epoch and per validation. validation_split is the fraction
+    of the samples, at the end of the arrays, that is used only for validation. Validation runs every
+    validation_freq epochs, or in the epochs that validation_freq lists. With shuffle, each epoch has a new
+    order of the samples, or of a sequence's batches. class_weight is a dict {class: weight}, and sample_weight
+    an array (N,). Several inputs or outputs are passed as a list, or as a dict by name. Warns if the loss
+    becomes NaN or infinite. After an interrupt, the weights are those of the last complete step. With an
+    initial_epoch, fit continues the last training run and its shuffling order. resume is a folder in which
+    `callbacks.BackupAndRestore` saved a training state; training then continues from that state bit for bit.
     """
     refuse(self.model, "fit", unknown)
     self._check_compiled("fit")
@@ -89,7 +91,7 @@ def fit(
     try:
         with fitting.save(backup, resume) as checkpoint:
             fitting.run(verbose, line, checkpoint)
-    finally:  # also after an interrupt: this frees much memory for the next training
+    finally:  # also after an interrupt: the steps hold much memory
         steps = self.running.steps
         steps.forget("train", *(() if self.model.device.keeps_steps else ("test",)))
         steps.detach("test")
@@ -99,7 +101,7 @@ def fit(
 def _begin_training(
     trainer: "Trainer", source: Source | Stream, tests: Source | Stream | None, **arguments: Any,
 ) -> Work:
-    """Creates the optimizer's slots, synchronizes ranks, and frees an earlier `evaluate`'s memory."""
+    """Creates the optimizer's slots, synchronizes the ranks, and frees memory that an earlier `evaluate` used."""
     work = trainer._work("train", trainer.optimizer)
     trainer._build_optimizer()
     if trainer.ranks.size > 1:
@@ -109,7 +111,7 @@ def _begin_training(
         join(trainer.model, {**arguments, "data": source.identity(), "begins": source.get_state(),
                           "validation_data": None if tests is None else tests.identity()})
     if tests is None and not trainer.model.device.keeps_steps:
-        trainer.running.steps.forget("test")  # free as much memory as training will need
+        trainer.running.steps.forget("test")  # training may need the memory of evaluation steps
     trainer.running.nan_seen = False
     trainer.running.kind = "train"
     return work
@@ -120,8 +122,8 @@ def evaluate(
     sample_weight: Any = None, steps: int | None = None,
     callbacks: Iterable[Callback] | Callback | None = None, return_dict: bool = False, **unknown: Any,
 ) -> Any:
-    """Returns the loss over x and y, or an iterable's batches (x, y); with metrics `[loss, metric, ...]` or a dict by
-    name. steps: the number of batches, by default all.
+    """Returns the loss over x and y, or over an iterable's batches (x, y). With metrics, returns `[loss,
+    metric, ...]`, or a dict by name if `return_dict` is true. `steps` is the number of batches, by default all.
     """
     refuse(self.model, "evaluate", unknown)
     self._check_compiled("evaluate")
@@ -143,7 +145,7 @@ def evaluate(
 
 def evaluate_source(trainer: "Trainer", source: Source | Stream, steps: int | None,
                     hooks: CallbackList, line: Progress | None = None) -> Logs:
-    """Returns the means over a data set that is not trained on. `fit` shows no line of it."""
+    """Returns the mean loss and metrics over a data source. Without `line`, shows no progress, as in `fit`."""
     passes = Epochs(source, steps, "validation_steps" if line is None else "steps")
     if not passes.ready(0):
         raise ValueError("The iterable for evaluation has no batches left. Pass an iterable that can be iterated "
@@ -158,7 +160,7 @@ def evaluate_source(trainer: "Trainer", source: Source | Stream, steps: int | No
         Loop(trainer, work, hooks).run(passes, partial(sums.read_logs, trainer.ranks), 0, line, sums.read_logs)
         logs = sums.read_logs(trainer.ranks)
         hooks.call("on_test_end", logs)
-        if line is None:  # fit continues
+        if line is None:  # called by fit, which continues
             running.kind = previous
     return logs
 
@@ -167,9 +169,9 @@ def predict(
     self: "Trainer", x: Any, batch_size: int | None = None, verbose: str | int = "auto",
     steps: int | None = None, callbacks: Iterable[Callback] | Callback | None = None, **unknown: Any,
 ) -> Any:
-    """Returns the outputs for x (N, ...), batch by batch: an array (N, ...), or a list or dict of them, as the model
-    has them. x may be an iterable of batches x, (x, y) or (x, y, sample_weight), of which only x is used; steps: the
-    number of batches. Needs no compile().
+    """Returns the outputs for x (N, ...), computed in batches: an array (N, ...), or a list or dict of arrays
+    in the model's output structure. x may also be an iterable of batches x, (x, y) or (x, y, sample_weight),
+    of which only x is used. `steps` is the number of batches. The model need not be compiled.
     """
     model, ranks = self.model, self.ranks
     refuse(model, "predict", unknown)
@@ -199,8 +201,8 @@ def predict(
 
 
 class Loop:
-    """Runs the batches of epochs. steps: the epoch's completed steps. It keeps no `Step`, so that its memory is free
-    when fit ends.
+    """Runs the batches of epochs. `steps` counts the completed steps of the current epoch. The loop
+    keeps no reference to a `Step`, so that a step's memory can be freed when fit ends.
     """
 
     def __init__(self, trainer: Any, work: Work, hooks: CallbackList) -> None:
@@ -212,8 +214,9 @@ class Loop:
     def run(self, epochs: Epochs, logs: Callable[[], Mapping[str, Any]], number: int = 0, line: Progress | None = None,
             get_values: Callable[[], Logs] = dict, take: Callable[[Step, Batch], None] = Step.run,
             callback: Callable[[], None] | None = None) -> None:
-        """Runs the rest of an epoch. logs: returns the logs for callbacks at the end of a batch. line: shows the
-        progress, with the values `get_values()`. take: runs a step on a batch. callback: is called after each step.
+        """Runs the remaining batches of an epoch. `logs()` returns the logs for callbacks at the
+        end of a batch. `line` shows the progress with the values of `get_values()`. `take` runs a
+        step on a batch. `callback` is called after each step.
         """
         trainer, work, stop = self._trainer, self._work, STOPS[self._work.kind]
         one_by_one = bool(self._begin or self._end or callback) or getattr(trainer, stop)
@@ -237,9 +240,10 @@ class Loop:
 
 
 class Fitting:
-    """A running call of `fit`.
+    """One call of `fit` while it runs.
 
-    tests: the validation data, used by `validate(hooks)` in the epochs, counted from 1, for which `validates` is true.
+    `tests` is the validation data, on which `validate(hooks)` evaluates the model.
+    `validates(epoch)` is true if epoch number `epoch`, counted from 1, ends with a validation.
     """
 
     def __init__(self, trainer: Any, work: Work, passes: Epochs, hooks: CallbackList, epochs: range,
@@ -257,7 +261,7 @@ class Fitting:
 
     @contextmanager
     def save(self, backup: BackupAndRestore | None, resume: str | PathLike[str] | None) -> Iterator[Checkpoint | None]:
-        """Saves the training in the block as `backup` specifies. Yields the state to resume from, if any."""
+        """Saves states in the `with` block. Yields the checkpoint to resume from, or None."""
         if backup is None and resume is None:
             yield None
             return
@@ -274,8 +278,8 @@ class Fitting:
                 self._saving.close()
 
     def run(self, verbose: int, line: Progress, checkpoint: Checkpoint | None) -> None:
-        """Trains up to the last epoch, or until something stops it. line: the earlier progress. checkpoint: the state
-        to resume from.
+        """Trains until the last epoch or until a callback stops training. `line` is the progress
+        line that compiling used. `checkpoint` is the saved state to resume from.
         """
         trainer, hooks, saving, loop = self._trainer, self._hooks, self._saving, self._loop
         hooks.call("on_train_begin", {})
@@ -292,7 +296,7 @@ class Fitting:
                 saving.check(self._get_states)
             title = f"Epoch {self._epoch + 1}/{self._epochs}"
             line = Progress(self._passes.steps, verbose, title, line, loop.steps)
-            # The line shows this rank's partial sums, which are read only when shown.
+            # The progress line shows this rank's partial sums, which are read only when the line is drawn.
             loop.run(self._passes, partial(self._read_logs, self._ranks), self._epoch, line, self._read_logs,
                      callback=None if saving is None else saving.save_after_step)
             self._logs = self._read_logs(self._ranks)
@@ -320,10 +324,10 @@ class Fitting:
                 warn_of_nan(logs["loss"], self._epoch, nan_step)
         return logs
 
-    # The training's state.
+    # Saving and restoring the training state.
 
     def _describe(self) -> dict[str, Any]:
-        """Returns the settings that a resumed training must share. Raises ValueError for data of unknown position."""
+        """Returns the settings that a resumed run must share. Raises ValueError if the data cannot resume."""
         source, tests = self._passes.source, self._tests
         for batches in (source, tests):
             if isinstance(batches, Stream):
@@ -335,8 +339,8 @@ class Fitting:
         return {"settings": settings.settings(self._model, data), "architecture": settings.architecture(self._model)}
 
     def _find(self, resume: str | PathLike[str] | None) -> Checkpoint | None:
-        """Returns the state to resume from, if any. Raises ValueError, before anything changes, if it is not of this
-        training.
+        """Returns the checkpoint to resume from, or None. Raises ValueError, before anything
+        changes, if the checkpoint belongs to another training run.
         """
         checkpoint = self._saving.find() if resume is None and self._saving is not None else None
         if resume is not None:
@@ -365,7 +369,9 @@ class Fitting:
                     data.set_state(position)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        """Restores a state, which undoes changes by callbacks at the beginning to the model or random numbers."""
+        """Restores a checkpoint. This overwrites changes that callbacks made to the model or to
+        random states in on_train_begin or on_epoch_begin.
+        """
         with translate_errors(checkpoint):
             content = checkpoint.state.content()
             position = content["position"]
@@ -388,7 +394,7 @@ class Fitting:
             state.restore_random(self._model, content["random"])
 
     def _state(self, belongs_to: Mapping[str, Any]) -> TrainState | None:
-        """Returns a copy of the training's state; on the first rank with the sums of all."""
+        """Returns a copy of the training state with all ranks' sums; None except on rank 0."""
         sums = self._sums.get_state(self._ranks)
         return None if self._ranks.rank else TrainState.from_content({
             "model": state.copy_model(self._model), "random": state.copy_random(self._model), "key": self._running.key,
@@ -396,7 +402,7 @@ class Fitting:
             "epochs": self._epochs, **self._get_states(), "sums": sums, **self._common, "belongs_to": belongs_to})
 
     def _get_states(self) -> dict[str, Any]:
-        """Returns the states of the data, metrics and callbacks."""
+        """Returns the states of the data sources, metric sums and callbacks."""
         tests = None if self._tests is None else self._tests.get_state()
         return {"position": {"epoch": self._epoch, "done": self._loop.steps, "passes": self._passes.get_state(),
                              "tests": tests},

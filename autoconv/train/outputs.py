@@ -1,4 +1,4 @@
-"""`Outputs`: the predictions of a model for all batches of a source."""
+"""`Outputs` collects a model's predictions for all batches of a source."""
 
 import math
 from typing import Any
@@ -12,8 +12,8 @@ from .user_arrays import Batch
 
 
 class Outputs:
-    """Collects the outputs of steps. For arrays, steps write rows of one array (N, ...) per output, on a GPU if they
-    fit there; for a stream of unknown length, outputs are collected by batch.
+    """Collects the outputs of steps. For input arrays, steps write rows of one array (N, ...) per output, on the
+    GPU if these arrays fit there. For a stream of unknown length, the outputs of each batch are stored separately.
     """
 
     def __init__(self, device: Device, samples: int | None) -> None:
@@ -23,7 +23,7 @@ class Outputs:
         self._step: Any = None  # the last step that ran
 
     def take(self, step: Step, batch: Batch) -> None:
-        """Runs a step on these batches, and keeps its outputs."""
+        """Runs a step on these batches and stores its outputs."""
         self._step = step
         with kernel_lock:
             self._take(step, batch)
@@ -46,17 +46,17 @@ class Outputs:
             step.add_sink(self._rows)
 
     def get_arrays(self) -> list[np.ndarray]:
-        """Returns the outputs of all steps, one array per output."""
+        """Returns all stored outputs, one array per output of the model."""
         if self._rows is None:
             return [np.concatenate(parts) for parts in zip(*self._parts)]
         return [self._device.numpy(rows)[: self._count] for rows in self._rows]
 
     def copy_last(self) -> Any:
-        """Returns copies of the last batch's outputs, in the structure of the model's call."""
+        """Returns copies of the last batch's outputs, in the structure of the model's result."""
         return self.restructure(self._step.copied_outputs())
 
     def restructure(self, outputs: list[Any]) -> Any:
-        """Returns a list with one thing for each output in that structure."""
+        """Converts a list with one item per output to the structure of the model's result."""
         return self._step.space.restructure(outputs)
 
     def _arrays(self, step: Step, samples: int) -> list[Any]:

@@ -1,6 +1,6 @@
-"""Keras's steps, which a user's class may override: functions of a model, which are `Model`'s methods.
+"""Implements Keras's steps as functions. The functions are also methods of `Model`, which a class may override.
 
-A step with none of them overridden is recorded (step.py); one with such a method runs through Python.
+A step is recorded (step.py) if none of its methods is overridden; otherwise it runs through Python.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,11 @@ from .user_arrays import Model
 
 
 def train_step(model: Model, data: Any) -> dict[str, Any]:
-    """Runs one step on the batch `data`: x, (x, y) or (x, y, sample_weight), of tensors. Returns what to log.
+    """Runs one training step on the batch `data`: x, (x, y) or (x, y, sample_weight) as tensors. Returns the logs.
 
-    Your own: call the model and `compute_loss`, then `loss.backward()`, then `optimizer.apply([w.grad for w in
-    weights], weights)`, and set each `grad` to None; or change the data and call this one.
+    A custom train_step calls the model, `compute_loss`, `loss.backward()` and `optimizer.apply([w.grad for w in
+    weights], weights)`, and then sets each `grad` to None. A custom train_step may also change the data and call
+    this method.
     """
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     y_pred = model(x, training=True)
@@ -39,7 +40,7 @@ def train_step(model: Model, data: Any) -> dict[str, Any]:
 
 
 def test_step(model: Model, data: Any) -> dict[str, Any]:
-    """Runs an evaluation step on the batch `data`; see `train_step`."""
+    """Runs one evaluation step on the batch `data` and returns the logs; see `train_step`."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     y_pred = model(x, training=False)
     _tracked_loss(model, "test", x, y, y_pred, sample_weight)
@@ -47,20 +48,20 @@ def test_step(model: Model, data: Any) -> dict[str, Any]:
 
 
 def predict_step(model: Model, data: Any) -> Any:
-    """Returns the outputs for the batch `data`, without using y and sample_weight."""
+    """Returns the model's outputs for x in the batch `data`; ignores y and sample_weight."""
     return model(unpack_x_y_sample_weight(data)[0], training=False)
 
 
 def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
                  training: bool = True) -> Tensor:
-    """Returns a batch's loss as one number: compile()'s losses plus those of layers and regularizers. Raises ValueError
-    if there are none.
+    """Returns a batch's total loss as one number: compile()'s losses plus the losses of layers and
+    regularizers. Raises ValueError if the model has no loss.
     """
     outputs = flatten(y_pred) if y_pred is not None else []
     targets, weights = _split(y, len(outputs)), _split(sample_weight, len(outputs))
     trainer, goals, parts = model._trainer, [], []
     running: Running = trainer.running
-    if model.loss is not None:  # also for a model that has not been trained yet
+    if model.loss is not None:  # `running.goals` is empty before the first training
         goals = running.goals or compiled.goals(compiled.check_loss(model.loss), trainer.loss_weights,
                                                 output_names(model, len(outputs)))
     for goal in goals:
@@ -79,7 +80,7 @@ def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None,
 
 
 def _tracked_loss(model: Model, kind: str, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Tensor:
-    """Calls `compute_loss` and adds the result to the mean loss; a user's version may lack the argument `training`."""
+    """Adds the result of `compute_loss`, called with `training` if possible, to the mean loss."""
     parameters = signature(model.compute_loss).parameters
     takes_training = "training" in parameters or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
     loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight,
@@ -89,8 +90,8 @@ def _tracked_loss(model: Model, kind: str, x: Any, y: Any, y_pred: Any, sample_w
 
 
 def _own_sums(model: Model, kind: str | None = None) -> "OwnSums":
-    """Returns the sums of this kind of step, by default the last kind that ran. Recorded steps use other sums: values
-    added to these are then lost.
+    """Returns the sums of this kind of step, by default of the kind that ran last. For recorded
+    steps, which use other sums, returns a new object whose values are discarded.
     """
     running: Running = model._trainer.running
     sums = running.sums.setdefault(kind or running.kind, OwnSums(model))
@@ -98,13 +99,13 @@ def _own_sums(model: Model, kind: str | None = None) -> "OwnSums":
 
 
 def compute_metrics(model: Model, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
-    """Adds a batch to the metrics that compile() was given. Returns `get_metrics_result()`."""
+    """Updates compile()'s metrics with a batch. Returns the result of `get_metrics_result()`."""
     CompiledMetrics(model._trainer.running).update_state(y, y_pred, sample_weight)
     return model.get_metrics_result()
 
 
 def get_metrics_result(model: Model) -> dict[str, Any]:
-    """Returns the current loss and metrics of the last training or evaluation."""
+    """Returns the current loss and metrics of the last training or evaluation, keyed by name."""
     running: Running = model._trainer.running
     sums = running.sums.get(running.kind)
     if sums is not None and not isinstance(sums, OwnSums):
@@ -113,7 +114,7 @@ def get_metrics_result(model: Model) -> dict[str, Any]:
 
 
 def reset_metrics(model: Model) -> None:
-    """Resets the loss and all metrics."""
+    """Resets the mean loss and all metrics."""
     running: Running = model._trainer.running
     metrics: list[Metric] = list(model.metrics)
     for kind, sums in running.sums.items():
@@ -126,8 +127,8 @@ def reset_metrics(model: Model) -> None:
 
 
 def compiled_metrics(model: Model) -> list[Metric]:
-    """Returns the mean loss, one metric with all of compile()'s, and the outputs' mean losses if there are several; []
-    before compile().
+    """Returns the mean loss, one metric that wraps all of compile()'s metrics, and, if there are
+    several losses, the mean of each. Returns [] before compile().
     """
     trainer = model._trainer
     if trainer.optimizer is None:
@@ -142,13 +143,13 @@ def compiled_metrics(model: Model) -> list[Metric]:
 
 
 def order_values(model: Model, logs: Mapping[str, Any]) -> Any:
-    """Returns the values of `logs` in Keras's order: first what `metrics` names, then the rest by name. A single
-    value is returned without a list.
+    """Returns the values of `logs` in Keras's order: first the values that `model.metrics` names,
+    then the others by name. Returns a single value without a list.
     """
     if len(logs) == 1:
         return next(iter(logs.values()))
     orders = model._trainer.running.orders
-    if tuple(logs) not in orders:  # computed once: it creates objects, which count as changes
+    if tuple(logs) not in orders:  # computed once, because it creates objects, which count as changes
         names = [name for metric in model.metrics
                  for name in (metric.leading_names if isinstance(metric, CompiledMetrics) else [metric.name])]
         first = [name for name in dict.fromkeys(names) if name in logs]
@@ -161,28 +162,28 @@ _IN = {"train": (train_step, compute_loss, compute_metrics), "test": (test_step,
 
 
 def find_override(model: Model, kind: str) -> str | None:
-    """Returns the first method of this kind of step that a model's class overrides. A model without a loss also runs
-    these methods: layers may add one.
+    """Returns the name of the first method of this kind of step that the model's class overrides, or
+    None. Returns "compute_loss" for a model without a compiled loss, because its layers may add losses.
     """
     method = next((step.__name__ for step in _IN[kind] if getattr(type(model), step.__name__) is not step), None)
     return method or ("compute_loss" if kind != "predict" and model.loss is None else None)
 
 
 class CompiledMetrics(Metric):
-    """The metrics passed to compile(), wrapped as one metric as in Keras; its result is a dict by metric name."""
+    """Wraps the metrics passed to compile() as one metric, as in Keras. The result is a dict by metric name."""
 
-    def __init__(self, running: Running) -> None:  # no reset here: the metrics belong to the model
+    def __init__(self, running: Running) -> None:  # does not reset the metrics, which the model owns
         self.name, self.dtype = "compile_metrics", "float32"
         self._running = running
 
     @property
     def scores(self) -> Sequence[compiled.Score]:
-        """The metrics with their outputs, once the model has seen data."""
+        """The metrics with the outputs to which they apply; [] before the model has seen data."""
         return self._running.scores.get(self._running.kind, [])
 
     @property
     def leading_names(self) -> list[str]:
-        """The names of results that precede the outputs' losses in a list: those without an output's prefix."""
+        """The names of metrics that precede the outputs' losses in a list: names without an output's prefix."""
         return [] if self._running.has_prefixes else [score.name for score in self.scores]
 
     @property
@@ -191,7 +192,7 @@ class CompiledMetrics(Metric):
         return [variable for score in self.scores for variable in score.metric.variables]
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Adds a batch; weights count only in weighted metrics."""
+        """Updates all metrics with a batch. Only weighted metrics use `sample_weight`."""
         outputs = flatten(y_pred)
         targets, weights = _split(y_true, len(outputs)), _split(sample_weight, len(outputs))
         for score in self.scores:
@@ -199,7 +200,7 @@ class CompiledMetrics(Metric):
             score.metric.update_state(targets[score.output], outputs[score.output].detach(), *args)
 
     def result(self) -> dict[str, Any]:
-        """Returns the results by their names in the logs."""
+        """Returns the results of all metrics, keyed by their names in the logs."""
         return {score.name: score.metric.result() for score in self.scores}
 
     def reset_state(self) -> None:
@@ -209,8 +210,8 @@ class CompiledMetrics(Metric):
 
 
 class OwnSums:
-    """The counterpart of `Sums` for a user's own step: the logs that it last returned. means: the mean loss, and each
-    output's if there are several, by name in the logs.
+    """The counterpart of `Sums` for custom steps. The object stores the logs that the step returned last.
+    `means` has the mean total loss and, if there are several losses, the mean of each, by name in the logs.
     """
 
     def __init__(self, model: Model) -> None:
@@ -219,41 +220,41 @@ class OwnSums:
         self.means = {"loss": Mean("loss")}
 
     def mean(self, name: str) -> Mean:
-        """Returns the mean of a loss."""
+        """Returns the running mean of the loss `name`, created at its first use."""
         return self.means.setdefault(name, Mean(name))
 
     def reset(self) -> None:
-        """Starts an epoch."""
+        """Clears the logs and resets the model's metrics at the start of an epoch."""
         self._logs = {}
         self._model.reset_metrics()
 
     def take(self, logs: Any) -> None:
-        """Stores a step's logs."""
+        """Stores the logs that a step returned. Raises ValueError if they are not a dict."""
         if not isinstance(logs, Mapping):
             raise ValueError(f"A custom step must return a dict of logs. Received: {logs!r}.")
         self._logs = dict(logs)
 
     def logs(self) -> dict[str, Any]:
-        """Returns the last step's logs as numbers."""
+        """Returns the last step's logs as numbers or arrays."""
         return {name: plain(np.asarray(value)) for name, value in flat(self._logs).items()}
 
     def read(self, ranks: Ranks = ALONE) -> None:
-        """Does nothing: the logs are already there."""
+        """Does nothing, because the logs are already on the host."""
 
     def read_logs(self, ranks: Ranks = ALONE) -> dict[str, Any]:
-        """Returns the logs."""
+        """Returns the last step's logs as numbers or arrays."""
         return self.logs()
 
     def count(self, samples: int, values: Sequence[int]) -> None:
-        """Does nothing: a user's own step counts itself."""
+        """Does nothing, because a custom step counts its own samples."""
 
     def get_state(self, ranks: Ranks = ALONE) -> dict[str, Any]:
-        """Raises ValueError: such a step's state cannot be saved."""
+        """Raises ValueError, because the state of a custom step cannot be saved."""
         raise ValueError("Training with a custom step, such as train_step, cannot be saved and resumed. Leave out "
                          "BackupAndRestore.")
 
 
 def _split(value: Any, count: int) -> list[Any]:
-    """Returns the entries given for the outputs, one per output."""
+    """Returns a list with one entry per output; a single value is used for all outputs."""
     flat = flatten(value)
     return flat if len(flat) == count > 1 or isinstance(value, Mapping) else [value] * max(count, 1)

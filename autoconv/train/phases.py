@@ -1,8 +1,8 @@
-"""The phases of a step: functions that each run a part of it on one batch, through Python. `Step` has them recorded.
+"""The phases of a step. Each phase is a function that runs one part of a step on a batch. `Step` records the phases.
 
     load | forward | loss | backward | reduce | account | score | store | update
 
-The update comes last, so that a step that is interrupted earlier has changed no weight.
+The weights are updated last, so a step that is interrupted earlier leaves all weights unchanged.
 """
 
 from collections.abc import Callable
@@ -23,14 +23,14 @@ from .workspace import Workspace, is_recordable
 
 
 def load(space: Workspace) -> None:
-    """Gathers the batch from the data set."""
+    """Copies the next batch from the data set into the step's arrays."""
     space.source.read(space.first, space.arrays)  # type: ignore[union-attr]
 
 
 def _inputs(space: Workspace) -> Any:
-    """Returns the model's inputs."""
+    """Returns the batch's inputs in the structure that the model's call expects."""
     arrays = space.x
-    if space.reasons["forward"] is not None:  # a user's layer may keep them
+    if space.reasons["forward"] is not None:  # copied, because a user's layer may keep its inputs
         arrays = [space.device.empty(a.shape, a.dtype) for a in space.x]
         for source, target in zip(space.x, arrays):
             space.device.kernels("arith").copy(source, target)
@@ -38,7 +38,7 @@ def _inputs(space: Workspace) -> Any:
 
 
 def run_own_step(space: Workspace) -> None:
-    """Runs a whole step by a method of the model."""
+    """Runs a whole step through the model's `train_step`, `test_step` or `predict_step`."""
     x, kind, model = _inputs(space), space.work.kind, space.model
     if kind == "predict":
         with no_grad():
@@ -66,7 +66,7 @@ def run_own_step(space: Workspace) -> None:
 
 
 def forward(space: Workspace) -> None:
-    """Calls the model."""
+    """Calls the model on the batch's inputs and stores its outputs."""
     inputs = _inputs(space)
     if space.trains:
         outputs = space.model(inputs, training=True)
@@ -79,10 +79,10 @@ def forward(space: Workspace) -> None:
 
 
 def compute_losses(space: Workspace) -> None:
-    """Computes losses, and in training the outputs' gradients, on a separate tape."""
+    """Computes the losses and, in training, the gradients of the outputs, on a separate tape."""
     space.values = []
     space.leaves = {output: _leaf(space, output) for output in space.goals}
-    if space.reasons["loss"] is not None:  # a user's loss may reach an output in another way each time
+    if space.reasons["loss"] is not None:  # start at zero: a user's loss may use other outputs each time
         for gradient in space.gradients.values():
             space.device.kernels("arith").copy(0, gradient)
     for goal in space.work.goals:
@@ -97,14 +97,14 @@ def compute_losses(space: Workspace) -> None:
 
 
 def pretend_gradients(space: Workspace) -> None:
-    """Replaces `compute_losses` in a dry run, if the loss is the user's."""
+    """Replaces `compute_losses` in a dry run, which does not call a user's loss."""
     space.leaves = {output: _leaf(space, output) for output in space.goals}
     for leaf in space.leaves.values():
         leaf.grad = leaf._grad_buffer
 
 
 def backward(space: Workspace) -> None:
-    """Walks the tape. Gradients are written into one flat array."""
+    """Walks the tape backwards and writes the gradients of all weights into one flat array."""
     flat, section = space.work.optimizer.flat, trace.current()
     roots = []
     for goal in space.work.goals:
@@ -114,7 +114,7 @@ def backward(space: Workspace) -> None:
             pairs.append((output.logits, leaf.logits))
         for result, start in pairs:
             if start.grad is None and space.reasons["loss"] is not None:
-                start.grad = start._grad_buffer  # zeros; a later step may need this gradient
+                start.grad = start._grad_buffer  # zeros, because a later step may need this gradient
             if start.grad is not None and result.requires_grad:
                 roots.append((result, start.grad))
 
@@ -138,7 +138,7 @@ def backward(space: Workspace) -> None:
 
 
 def update(space: Workspace) -> None:
-    """Clips, then updates all weights."""
+    """Updates all weights with the optimizer, which clips the gradients first if configured."""
     if space.updates_in_kernels or space.reasons["update"] is None:
         space.work.optimizer.update()
     else:
@@ -146,7 +146,7 @@ def update(space: Workspace) -> None:
 
 
 def account(space: Workspace) -> None:
-    """Adds the losses and the metrics to the running sums."""
+    """Adds the batch's losses and metric values to the running sums."""
     sums: Any = space.work.sums
     sums.add_losses([(goal.weight, values.data, weights) for goal, (values, weights) in zip(
         space.work.goals, space.values)], space.samples * space.shards)
@@ -167,7 +167,7 @@ def account(space: Workspace) -> None:
 
 
 def score_by_numpy(space: Workspace) -> None:
-    """Updates the user's metrics with NumPy arrays."""
+    """Updates the metrics that kernels do not compute, with NumPy arrays."""
     for score in space.work.scores:
         if not space.is_recorded(score):
             outputs = np.array(space.device.numpy(space.outputs[score.output].data))  # a copy that the metric may keep
@@ -180,7 +180,7 @@ def score_by_numpy(space: Workspace) -> None:
 
 
 def store(space: Workspace) -> None:
-    """Copies the predictions to their rows."""
+    """Copies the batch's predictions to the rows of its samples in the output arrays."""
     for output, rows in zip(space.outputs, space.sink):  # type: ignore[arg-type]
         if space.reasons.get("store") is None:
             space.device.kernels("step").put_rows(output.data, space.first, rows)
@@ -193,7 +193,7 @@ def store(space: Workspace) -> None:
 
 
 def _leaf(space: Workspace, i: int) -> Tensor:
-    """Returns an output as the start of a tape; its gradient, or its logits', goes to a permanent array."""
+    """Returns output `i` as a leaf of a new tape. Its gradient, or its logits', is written to a permanent array."""
     output = space.outputs[i]
     leaf = _new_leaf(space, output, (i, False))
     if output.logits is not None:
@@ -204,7 +204,7 @@ def _leaf(space: Workspace, i: int) -> Tensor:
 
 def _new_leaf(space: Workspace, tensor: Tensor, key: tuple[int, bool]) -> Tensor:
     data = tensor.data
-    if space.reasons.get("forward") is None and space.reasons.get("loss") is not None:  # a loss may keep it
+    if space.reasons.get("forward") is None and space.reasons.get("loss") is not None:  # a user's loss may keep `data`
         data = space.device.empty(tensor.shape, tensor.dtype)
         space.device.kernels("arith").copy(tensor.data, data)
     leaf = Tensor(data, space.trains, space.device)
@@ -216,14 +216,16 @@ def _new_leaf(space: Workspace, tensor: Tensor, key: tuple[int, bool]) -> Tensor
 
 
 def _target(space: Workspace, goal: Goal) -> Any:
-    """Returns a loss's targets: a tensor, or the user's array for a user's loss."""
+    """Returns the targets of a loss: a tensor, or the user's array for a user's loss."""
     if space.takes_tensors(goal):
         return Tensor(space.y[goal.output], device=space.device)
     return space.user_targets(goal.output)
 
 
 def _compute_loss(space: Workspace, goal: Goal) -> tuple[Tensor, Any]:
-    """Returns the samples' weighted losses; for a class that overrides `__call__`, its result."""
+    """Returns each sample's loss and normalized weight. For a loss class that overrides `__call__`,
+    returns that method's result and a constant weight.
+    """
     target = _target(space, goal)
     leaf = space.leaves[goal.output]
     weights = space.weights[goal.output]
@@ -235,11 +237,11 @@ def _compute_loss(space: Workspace, goal: Goal) -> tuple[Tensor, Any]:
 
 
 def _normalized_weights(space: Workspace, goal: Goal, values: Tensor) -> Any:
-    """Returns each sample's normalized weight (`Loss.normalized_weights`), on the device."""
+    """Returns each sample's normalized weight (`Loss.normalized_weights`) as a device array."""
     user_weights, device = space.weights[goal.output], space.device
     if user_weights is None:
         return device.constant(goal.loss.normalized_weights(values, None, space.shards))
-    is_shared = values.size == 1 < user_weights.size  # one number for all samples counts with the sum of their weights
+    is_shared = values.size == 1 < user_weights.size  # a single loss value is weighted by the sum of all weights
     shape = user_weights.shape if is_shared else values.shape
     spread = user_weights.reshape(weights_shape(user_weights.shape, shape))
     k, weighted = device.kernels("select"), device.empty(shape, values.dtype)
@@ -259,15 +261,15 @@ def _normalized_weights(space: Workspace, goal: Goal, values: Tensor) -> Any:
 
 
 def _sum(space: Workspace, array: Any) -> Any:
-    """Sums all elements of an array, keeping its number of axes."""
+    """Sums all elements of an array. All axes remain, with length 1."""
     total = space.device.empty((1,) * array.ndim, array.dtype)
     space.device.kernels("select").sum(array, tuple(range(array.ndim)), total)
     return total
 
 
 def _buckets(space: Workspace) -> list[tuple[int, int]]:
-    """Returns the buckets of the flat gradient that are summed over ranks in order, the last layers first. Buckets and
-    order are the same on each rank, in each step.
+    """Returns the buckets (start, stop) of the flat gradient in the order in which they are summed over
+    ranks, last layers first. The buckets and their order are the same on all ranks and in all steps.
     """
     flat, cuts = space.work.optimizer.flat, [space.work.optimizer.flat.size]
     for start in reversed(flat.starts):
@@ -277,8 +279,8 @@ def _buckets(space: Workspace) -> list[tuple[int, int]]:
 
 
 def cuts(space: Workspace) -> list[tuple[int, Callable[[], Any]]]:
-    """Returns the cuts of the recorded backward pass and the work started there: first the means of moving averages,
-    then the sum over ranks of each complete gradient bucket.
+    """Returns the positions at which the recorded backward pass is cut, each with the work to start
+    there: first the means of moving averages, then the sum over ranks of each complete gradient bucket.
     """
     flat, complete = space.work.optimizer.flat, 0
     result: list[tuple[int, Callable[[], Any]]] = []
@@ -297,7 +299,7 @@ def _begin_sum(space: Workspace, start: int, stop: int) -> None:
 
 
 def reduce(space: Workspace) -> None:
-    """Waits for the sums of the gradients over all ranks, which a replay has begun."""
+    """Waits for the sums of the gradients over all ranks. Starts these sums first if a replay has not started them."""
     if not space.is_summing:
         for _, begin in cuts(space):
             begin()
@@ -305,11 +307,11 @@ def reduce(space: Workspace) -> None:
     space.ranks.finish()
 
 
-# The phases of a step, and reasons not to record them.
+# The list of a step's phases, and the reasons why a phase is not recorded.
 
 
 def pieces(space: Workspace) -> list[Phase]:
-    """Returns the phases of a step, in order."""
+    """Returns the phases that this step needs, in execution order."""
     has_source, has_sink = space.source is not None, space.sink is not None
     if space.work.own_method is not None:
         is_shared = False
@@ -327,11 +329,11 @@ def pieces(space: Workspace) -> list[Phase]:
 
 
 def obstacle(space: Workspace, phase: str, reason: str | None) -> str | None:
-    """Returns the reason why a phase cannot be recorded, if known before it runs. reason: the model's reason."""
+    """Returns the reason why a phase cannot be recorded, or None. `reason` is the model's own reason."""
     work = space.work
     if work.own_method is not None and phase != "load":
         return f"{type(space.model).__name__} runs its own {work.own_method}()"
-    if space.model.run_eagerly and phase != "load":  # loading runs no user code
+    if space.model.run_eagerly and phase != "load":  # loading a batch runs no user code
         return "compile(run_eagerly=True)"
     if phase in ("forward", "backward", "store", "loss", "account"):
         if phase == "store" and not all(map(space.device.writes_to, space.sink or ())):
@@ -345,15 +347,15 @@ def obstacle(space: Workspace, phase: str, reason: str | None) -> str | None:
     if phase == "score":
         score = next(score for score in work.scores if not space.is_recorded(score))
         return f"the metric {score.name} is computed by NumPy"
-    return "other processes take part" if phase == "reduce" else None
+    return "the gradients are summed over several processes" if phase == "reduce" else None
 
 
 def shared_obstacle(space: Workspace) -> str | None:
-    """Returns the reason why a shared step cannot be recorded, although each of its layers could."""
+    """Returns the reason why several ranks cannot record a step whose layers could be recorded, or None."""
     if space.ranks.size > 1 and space.work.kind == "train":
         for layer in space.model._walk():
             if getattr(layer, "synchronized", False):
-                return f"{layer.name} takes the mean over the images of all processes"
+                return f"{layer.name} uses the mean over the images of all processes"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The progress line of fit, evaluate and predict: Keras's, updated in place if possible, else plain."""
+"""The progress line of fit, evaluate and predict, in Keras's format. The line is updated in place if possible."""
 
 import inspect
 import sys
@@ -13,15 +13,16 @@ from ..arguments.names import printable
 from .display import Plain, open_display
 
 INTERVAL = 0.1  # seconds between two updates of a line
-BAR, SHORTEST_BAR = 20, 5  # characters
+BAR, SHORTEST_BAR = 20, 5  # usual and minimum length of the bar in characters
 
 
 class Progress:
-    """Progress over `total` steps (None if unknown), written to the sys.stdout of its creation.
+    """Shows the progress over `total` steps (None if unknown) on the stream that was sys.stdout at its creation.
 
-    verbose 0 shows nothing, 1 ("auto") a line that is updated in place if the output allows it, 2 one plain line.
-    `title` ("Epoch 1/5") is above the line on a terminal, else before it. `previous` is the progress that this one
-    continues: in a notebook both are lines of one output. `start_step` steps were done earlier, by another process.
+    With verbose 0 nothing is shown, with 1 ("auto") a line that is updated in place if the output allows it,
+    with 2 one plain line. `title` ("Epoch 1/5") is shown above the line on a terminal, else at its start.
+    `previous` is the progress line that this line continues: a notebook shows both in one output. `start_step`
+    is the number of steps that an earlier process completed.
     """
 
     def __init__(self, total: int | None, verbose: str | int = "auto", title: str = "",
@@ -39,10 +40,10 @@ class Progress:
             self.display.keep(title)
 
     def update(self, step: int, values: Callable[[], Mapping[str, float]]) -> None:
-        """Updates after step number `step`. `values` is called only when the line is written, ten times per second."""
+        """Updates the line after step `step`. Draws the line at most every 0.1 seconds."""
         self._step = step
         if self._first is None:
-            self._first = time.perf_counter()  # after the first step, which includes the setup time
+            self._first = time.perf_counter()  # start of the timing: the first step includes the setup
         if self.display is not None and self.live:
             now = time.perf_counter()
             if now - self._update_time >= INTERVAL:
@@ -63,7 +64,7 @@ class Progress:
             self.display.keep(_wrap(text, self.display.columns() - 1))
 
     def compiling(self, count: int, total: int) -> None:
-        """Shows the progress of compiling kernels in one line; as plain text, only at its start and end."""
+        """Shows in one line how many of `total` kernels are compiled; as plain text, only at the start and end."""
         if self.display is None:
             return
         text = f"compiling kernels, first run only: {count}/{total}"
@@ -76,7 +77,7 @@ class Progress:
         self._has_shown_compiling = True
 
     def _line(self, step: int, duration: str, values: Mapping[str, float]) -> str:
-        """`Epoch 1/5 - 12/94 ━━━─────── 2s 3ms/step - loss: 0.1600`, with a bar that fills the available space."""
+        """Returns a line such as `Epoch 1/5 - 12/94 ━━━─────── 2s 3ms/step - loss: 0.1600`."""
         start = f"{self.title} - " if self.title and not self.display.titles_above else ""  # type: ignore[union-attr]
         start += f"{step}/Unknown" if self.total is None else f"{step:>{len(str(self.total))}}/{self.total}"
         rest = f"{duration}{self._speed(step)}{format_values(values)}"
@@ -86,7 +87,7 @@ class Progress:
         return f"{start} {self._bar(step, min(space, BAR))}{rest}"
 
     def _bar(self, step: int, length: int) -> str:
-        """Returns the bar and a space, or nothing if the bar would be too short."""
+        """Returns the bar and a space, or an empty string if the bar would be too short."""
         if length < SHORTEST_BAR:
             return ""
         full, rest = ("━", "─") if self.display.can_write("━─") else ("=", ".")  # type: ignore[union-attr]
@@ -108,14 +109,14 @@ class Progress:
 
 
 def check_verbose(verbose: Any) -> int:
-    """Returns 0, 1 or 2, else raises ValueError; "auto" is 1."""
+    """Returns `verbose` as 0, 1 or 2, with 1 for "auto". Raises ValueError for other values."""
     if verbose not in ("auto", 0, 1, 2):
         raise ValueError(f"verbose must be 'auto', 0 (silent), 1 (progress) or 2 (one line). Received: {verbose!r}.")
     return 1 if verbose == "auto" else int(verbose)
 
 
 def _wrap(text: str, columns: int) -> str:
-    """Wraps a long line before one of its values; continuation lines are indented."""
+    """Wraps a long line before one of its values. Continuation lines are indented."""
     lines = [""]
     for i, part in enumerate(text.split(" - ")):
         separator = " - " if i else ""
@@ -126,20 +127,20 @@ def _wrap(text: str, columns: int) -> str:
 
 
 def format_values(values: Mapping[str, float]) -> str:
-    """` - accuracy: 0.9500 - loss: 0.1600`, sorted by name, as Keras shows it."""
-    means = {name: float(np.mean(values[name])) for name in sorted(values)}  # mean of a metric with several numbers
+    """Returns text such as ` - accuracy: 0.9500 - loss: 0.1600`, sorted by name as in Keras."""
+    means = {name: float(np.mean(values[name])) for name in sorted(values)}  # averages metrics with several values
     return "".join(f" - {printable(name)}: {value:.4f}" if abs(value) > 1e-3 else f" - {printable(name)}: {value:.4e}"
                    for name, value in means.items())
 
 
 def warn_of_nan(value: float, epoch: int, step: int) -> None:
-    """Warns that the loss is NaN or infinite."""
+    """Warns that the loss became NaN or infinite in this epoch and step, both counted from 0."""
     warn(f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
-         "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning)
+         "too high and inputs that are not scaled to about [-1, 1] or contain NaN.", RuntimeWarning)
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warns at the user's call."""
+    """Issues a warning that points to the user's call of autoconv."""
     frame, level = inspect.currentframe(), 0
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("autoconv."):
         frame, level = frame.f_back, level + 1

@@ -1,4 +1,4 @@
-"""`Recorder`: named pieces of work, each recorded in its first run and replayed afterwards."""
+"""`Recorder` records named pieces of work when they first run, and replays them afterwards."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from ..kernels import device as devices
 from ..kernels import trace
 from ..kernels.locks import kernel_lock
 
-SHARED = "shared"  # the name of the section that draws dynamic scalars for several pieces
+SHARED = "shared"  # name of the section that computes dynamic scalars for several pieces
 
 
 class Phase(NamedTuple):
-    """A piece of work with its name. cuts: returns other work for a replay to do between this piece's calls, each with
-    the number of calls before it; called once the piece is recorded.
+    """A named piece of work. After the piece is recorded, `cuts()` returns other work for a replay
+    to do between the piece's calls: pairs of the number of preceding calls and a function.
     """
 
     name: str
@@ -26,10 +26,11 @@ class Phase(NamedTuple):
 class Recorder:
     """Records pieces of work on a device. A piece that cannot be recorded runs through Python each time.
 
-    versions: returns all that the recordings depend on, each object with the number of its last change, or None for an
-    object that counts none. find_mutable: returns the parts that can change in place. reasons: why a piece is not
-    recorded, by name; None for recorded ones. plan: the work of a later run, names of adjacent sections to replay and
-    functions between them; empty before the first run and after an interrupted one.
+    `versions()` returns each object on which the recordings depend with the number of its last change,
+    or None for an object that counts no changes. `find_mutable()` returns the values that can change in
+    place. `reasons` maps a piece's name to the reason why the piece is not recorded, or to None. `plan`
+    lists the work of the next run: names of adjacent sections to replay, and functions between them.
+    `plan` is empty before the first run and after an interrupted run.
     """
 
     def __init__(self, device: devices.Device, versions: Callable[[], list[tuple[Any, Any]]],
@@ -42,15 +43,15 @@ class Recorder:
         self._device = device
         self._pool = devices.Pool()
         self._trace: Any = None
-        self._cut: dict[str, list[str]] = {}  # names of the pieces of cut sections
+        self._cut: dict[str, list[str]] = {}  # names of the parts of each cut section
         self._changes = -1
         self._versions: list[tuple[Any, Any]] = []
-        self._attributes: list[tuple[dict[str, Any], tuple]] = []  # attributes of objects that count no changes
-        self._contents: list[tuple[Any, Any]] = []  # contents of values that can change in place
+        self._attributes: list[tuple[dict[str, Any], tuple]] = []  # old attributes of objects that count no changes
+        self._contents: list[tuple[Any, Any]] = []  # old contents of values that can change in place
 
     def begin(self, draw: Callable[[], Any], progress: Callable[[], object] | None = None) -> None:
-        """Discards all recordings. draw: makes dynamic scalars that several pieces share. progress: is called after
-        each call of a replay.
+        """Discards all recordings. `draw` computes the dynamic scalars that several pieces share.
+        `progress` is called after each call of a replay.
         """
         self.close()
         self._trace = self._device.trace()
@@ -61,7 +62,7 @@ class Recorder:
 
     @contextmanager
     def recording(self, name: str, obstacle: str | None = None) -> Iterator[None]:
-        """Records the piece of this name, which runs inside the `with` block, unless there is an obstacle."""
+        """Records the piece `name`, which runs inside the block, unless there is an `obstacle`."""
         self.reasons[name] = obstacle
         with devices.reusing(self._pool):
             if obstacle is not None:
@@ -72,10 +73,10 @@ class Recorder:
         self._cut.pop(name, None)
         self.reasons[name] = section.reason
         if section.reason is not None:
-            self._trace.forget(name)  # an incomplete section is useless
+            self._trace.forget(name)  # an incomplete section cannot be replayed
 
     def arrange(self, pieces: Iterable[Phase], draws: bool) -> None:
-        """Plans later runs of these pieces. draws: whether they use the shared scalars."""
+        """Plans later runs of these pieces. `draws` is true if they use the shared scalars."""
         plan: list[Any] = []
         ready = [SHARED] if draws else []
         self._trace.forget(*(name for name, reason in self.reasons.items() if reason is not None))
@@ -97,7 +98,7 @@ class Recorder:
         self.plan = [*plan, tuple(ready)] if ready else plan
 
     def replay(self) -> None:
-        """Replays the recording on its arrays' current values."""
+        """Replays the recorded pieces on the current values of their arrays, and runs the other pieces."""
         for action in self.plan:
             if isinstance(action, tuple):
                 self._trace.replay(*action)
@@ -106,45 +107,45 @@ class Recorder:
                     action()
 
     def draw(self) -> None:
-        """Draws new values for the shared scalars."""
+        """Computes new values of the scalars that several pieces share."""
         self._trace.replay(SHARED)
 
     @property
     def is_whole(self) -> bool:
-        """Whether a later run is one replay, with nothing between."""
+        """Whether the next run is a single replay without Python code in between."""
         return len(self.plan) == 1 and isinstance(self.plan[0], tuple)
 
     def replay_series(self, moves: Iterable[None]) -> None:
-        """Replays once for each of `moves`, which runs the work before and after each replay."""
+        """Replays once for each element of `moves`. This iterator runs the work before and after each replay."""
         self._trace.replay_series(self.plan[0], moves)
 
     def forget(self, *names: str) -> None:
-        """Releases these pieces."""
+        """Releases the recordings of the pieces with these names."""
         self._trace.forget(*names)
 
     def close(self) -> None:
-        """Releases all recordings at once: calls, arrays and draws reference each other."""
+        """Releases all recordings now; reference cycles would keep them until garbage collection."""
         with kernel_lock:
             self.plan = []
             if self._trace is not None:
                 self._trace.forget(*self._trace.sections)
 
     def note_versions(self) -> None:
-        """Stores the versions of all objects that the recordings depend on."""
-        self._changes = changes()  # before the versions: another thread may change something meanwhile
+        """Stores the current versions of all objects on which the recordings depend."""
+        self._changes = changes()  # read before the versions, as another thread may change an object
         self._versions = self.versions()
         self._attributes = [(vars(thing), tuple(vars(thing).values()))
                             for thing, number in self._versions if number is None]
         self._contents = [(value, contents(value)) for value in self.find_mutable()]
 
     def is_current(self) -> bool:
-        """Whether nothing that the recordings depend on has changed."""
+        """Whether all objects on which the recordings depend are unchanged."""
         for attributes, old in self._attributes:
             if len(attributes) != len(old) or not all(map(is_, attributes.values(), old)):
                 return False
         if self._contents and not all(contents(value) == old for value, old in self._contents):
             return False
-        count = changes()  # as in `note_versions`
+        count = changes()  # read before the versions, as in `note_versions`
         if self._changes == count:
             return True
         new = self.versions()

@@ -1,4 +1,4 @@
-"""`Running`: the state shared by a model's training and evaluation from one compile() to the next."""
+"""`Running` is the state that training and evaluation share from one compile() to the next."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,43 +16,43 @@ Shape = tuple[int | None, ...]
 
 
 class Running:
-    """The state shared by fit, evaluate and *_on_batch until the next compile(): losses, metrics, sums, steps."""
+    """The state that fit, evaluate and *_on_batch share until the next compile(): losses, metrics, sums and steps."""
 
     def __init__(self) -> None:
         self.steps = Steps()
         self.goals: list[Goal] = []
-        self.loss_names: list[str] = []  # the outputs' losses, if there are several, in the order of lists
-        self.orders: dict[tuple[str, ...], list[str]] = {}  # order of values in lists, by the names in the logs
-        self.has_prefixes = False  # whether the names of metrics begin with the name of an output
-        self.scores: dict[str, list[Score]] = {}  # metrics of training and of evaluation, like the sums
-        self.sums: dict[str, Any] = {}  # separate for training and evaluation: a callback may evaluate while fit runs
-        self.basis: Any = None  # the device and compile's arguments for which these were made
-        self.key: random.Key | None = None  # key of the last training's orders
+        self.loss_names: list[str] = []  # names of the outputs' losses, if there are several, in list order
+        self.orders: dict[tuple[str, ...], list[str]] = {}  # order of values in lists, keyed by log names
+        self.has_prefixes = False  # whether metric names begin with an output's name
+        self.scores: dict[str, list[Score]] = {}  # metrics by kind of run, "train" or "test"
+        self.sums: dict[str, Any] = {}  # sums by kind of run: a callback may evaluate while fit runs
+        self.basis: Any = None  # device and compile() arguments from which the losses were created
+        self.key: random.Key | None = None  # random key of the last training run's sample orders
         self.nan_seen = False
-        self.kind = "train"  # the last kind of run, training or evaluation
-        self.lock = Lock()  # one evaluation at a time: they share the sums
+        self.kind = "train"  # kind of the last run, "train" or "test"
+        self.lock = Lock()  # allows one evaluation at a time, because evaluations share the sums
 
     def training(self) -> random.Key:
-        """Returns the key of this training's orders: the last key if training continues, else the next."""
+        """Returns the random key of this training run's orders: the last one if training continues."""
         self.key = self.key or random.stream()
         return self.key
 
     def settle(self, model: Model, data: Data) -> None:
-        """Makes a model's losses and metrics for this data, after checking the targets, and resets the sums."""
+        """Checks the targets. Creates losses, metrics and sums if the device or compile() changed."""
         shapes = output_shapes(model)
         names = output_names(model, len(shapes))
         trainer = model._trainer
         basis = contents([model.device, trainer.optimizer, trainer.loss, trainer.loss_weights, trainer.metrics,
                           trainer.weighted_metrics])
         if self.basis != basis:
-            with self.lock:  # another thread may evaluate for the first time as well
+            with self.lock:  # another thread may create the losses at the same time
                 if self.basis != basis:
                     self._make(model, data, shapes, names)
                     self.basis = basis
         self.check_targets(model, data)
 
     def _make(self, model: Model, data: Data, shapes: list[Shape], names: list[str]) -> None:
-        """Creates new losses, metrics and sums, without steps."""
+        """Creates new losses, metrics and sums, and discards all steps."""
         if shapes and len(data.y) != len(shapes) and data.y != [None]:
             raise ValueError(f"y must have {len(shapes)} arrays, one per output. Received: {len(data.y)}.")
         trainer = model._trainer
@@ -72,7 +72,7 @@ class Running:
         self.steps = Steps()
 
     def check_targets(self, model: Model, data: Data) -> None:
-        """Raises ValueError if targets do not match the outputs and their losses."""
+        """Raises ValueError if targets are missing or do not match the outputs and their losses."""
         shapes = output_shapes(model)
         names = output_names(model, len(shapes))
         for goal in self.goals:
@@ -85,7 +85,7 @@ class Running:
 
 
 def output_names(model: Model, count: int) -> list[str]:
-    """Returns the outputs' names: the graph's, the keys of the dict that a class's call returns, or numbers."""
+    """Returns the outputs' names: from the graph, from the dict that the model's call returns, or numbered names."""
     return _known_names(model) or [f"output_{i + 1}" for i in range(count)]
 
 
@@ -97,7 +97,7 @@ def _known_names(model: Model) -> list[str] | None:
 
 
 def output_structure(model: Model) -> Any:
-    """Returns the outputs' structure, with any leaves; None if it is not known yet, or for a single output."""
+    """Returns the structure of the model's outputs with arbitrary leaves; None if it is unknown or a single output."""
     graph, shape = getattr(model, "graph", None), getattr(model, "output_shape", None)
     if graph is not None or shape is None:
         return None if graph is None else graph.output_structure
@@ -105,13 +105,13 @@ def output_structure(model: Model) -> Any:
 
 
 def is_nested(structure: Any) -> bool:
-    """Whether a list or dict holds lists or dicts."""
+    """Whether a list, tuple or dict contains another one."""
     parts = structure.values() if isinstance(structure, Mapping) else structure
     return isinstance(structure, dict | list | tuple) and any(isinstance(part, dict | list | tuple) for part in parts)
 
 
 def flatten_values(values: Any, model: Model) -> Any:
-    """Flattens values given in the outputs' structure to a list if it is nested; returns others unchanged."""
+    """Flattens values in the structure of nested outputs; returns other values unchanged."""
     outputs = output_structure(model)
     if not is_nested(outputs) or not isinstance(values, Mapping | list | tuple):
         return values
@@ -120,8 +120,8 @@ def flatten_values(values: Any, model: Model) -> Any:
 
 
 def _names_of_losses(model: Model, names: list[str]) -> list[str]:
-    """Returns the outputs' names in the logs of their losses. Nested outputs have their path of keys and numbers as a
-    prefix; in a class with its own call, an output in a list then has its loss's name.
+    """Returns the outputs' names in the logs of their losses. The name of a nested output starts with its path
+    of keys and indices. In a class with its own call, an output in a list has its path and its loss's name.
     """
     outputs = output_structure(model)
     if not is_nested(outputs):
@@ -132,7 +132,7 @@ def _names_of_losses(model: Model, names: list[str]) -> list[str]:
 
 
 def _paths(structure: Any) -> list[tuple]:
-    """Returns the path of keys and numbers to each leaf."""
+    """Returns the path to each leaf of a structure, as a tuple of keys and indices."""
     if isinstance(structure, dict):
         return [(key, *path) for key in sorted(structure) for path in _paths(structure[key])]
     if isinstance(structure, list | tuple):
@@ -141,8 +141,8 @@ def _paths(structure: Any) -> list[tuple]:
 
 
 def _loss_names(model: Model, goals: list[Goal]) -> list[str]:
-    """Returns the names of the outputs' losses in Keras's order: the outputs' order. If the outputs are a dict, a dict
-    of losses sets the order; with a single loss, the dict that a class's call returns does.
+    """Returns the names of the outputs' losses in Keras's order, which is the order of the outputs. For a dict of
+    outputs, a dict of losses sets the order; a single loss uses the order of the dict that the model's call returns.
     """
     graph = getattr(model, "graph", None)
     outputs = model.output_shape if graph is None else graph.output_structure
@@ -156,7 +156,9 @@ def _loss_names(model: Model, goals: list[Goal]) -> list[str]:
 
 
 def output_shapes(model: Model) -> list[Shape]:
-    """Returns the outputs' shapes; only the last axis for a class with its own call, which accepts other sizes, too."""
+    """Returns the shapes of the outputs. For a class with its own call, which accepts inputs of
+    other sizes, only an output's last size is given.
+    """
     if not model._can_be_called():
         return []
     shape = model.output_shape

@@ -1,4 +1,4 @@
-"""`Saving`: saves a training's states as its `BackupAndRestore` specifies, and finds the state to resume from."""
+"""`Saving` saves training states as a `BackupAndRestore` callback specifies, and finds the state to resume from."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,16 +17,16 @@ from .state import TrainState
 
 
 class Saving:
-    """Holds the folder of a `BackupAndRestore` until `close`; with several `ranks` only the first does. state: copies
-    the training's state, which contains `belongs_to` (None on other ranks); steps: the completed steps. Raises the same
-    errors as `Writer`. All ranks call all methods.
+    """Locks the folder of a `BackupAndRestore` callback until `close`. With several `ranks`, only rank 0 does this.
+    `state(belongs_to)` copies the training state (None on other ranks), and `steps()` returns the number of completed
+    steps. The constructor raises the same errors as `Writer`. All ranks must call all methods except `find`.
     """
 
     def __init__(self, backup: BackupAndRestore, state: Callable[[Mapping[str, Any]], TrainState | None],
                  steps: Callable[[], int], ranks: Ranks = ALONE) -> None:
         self._backup, self._state, self._steps, self._ranks = backup, state, steps, ranks
-        self._writer: Writer | None = None  # only on the first rank
-        self._unsaved_steps, self._cost = 0, 0.0  # steps since the last save; its seconds
+        self._writer: Writer | None = None  # None except on rank 0
+        self._unsaved_steps, self._cost = 0, 0.0  # steps since the last save; seconds that this save took
         self._is_checked = False
         ranks.run_on_first(self._open)
 
@@ -34,51 +34,51 @@ class Saving:
         self._writer = Writer(self._backup.backup_dir)
 
     def find(self) -> Checkpoint | None:
-        """Returns the folder's state to resume from, if any. Called on the first rank."""
+        """Returns the checkpoint to resume from, or None. Only rank 0 calls this method."""
         checkpoint = None if self._backup.anew else newest(self._backup.backup_dir, warn)
         if checkpoint is not None and self._writer is not None:
             self._writer.follow(checkpoint)
         return checkpoint
 
     def begin(self) -> None:
-        """Sets the training's number in the callback."""
+        """Stores the training run's number in the callback."""
         if self._writer is not None:
             self._backup.training = self._writer.training
 
     def check(self, get_states: Callable[[], Mapping[str, Any]]) -> None:
-        """Raises TypeError before the first step if the state of callbacks or iterables cannot be saved."""
+        """Raises TypeError before the first step if the state of a callback or iterable cannot be saved."""
         if not self._is_checked:
             self._ranks.run_on_first(lambda: TrainState.from_content(get_states()) and None)
             self._is_checked = True
 
     def save_after_step(self) -> None:
-        """Saves if a save is due or was requested."""
+        """Saves the training state after a step if a save is due or was requested."""
         self._unsaved_steps += 1
         self._save_if_due(self._writer is not None and self._backup.is_due(self._unsaved_steps, self._cost))
 
     def save_after_epoch(self, last: bool) -> None:
-        """Saves if a save is due or was requested, and after the last epoch."""
+        """Saves the training state after an epoch if a save is due or was requested, or the epoch is the last."""
         self._save_if_due(last or (self._writer is not None and self._backup.is_due_at_epoch_end(self._cost)))
 
     def finish(self) -> None:
-        """Waits until all is written."""
+        """Waits until all states are written. Warns if the last write failed."""
         if self._writer is not None:
             self._writer.wait()
             self._report_error()
 
     def clear(self) -> None:
-        """Removes all states after the training, unless the callback keeps them."""
+        """Removes all saved states after training, unless the callback keeps them."""
         if self._backup.delete_checkpoint and self._writer is not None:
             prune(self._writer.folder, self._writer.training, count=0, all_trainings=True)
 
     def close(self) -> None:
-        """Releases the folder. A request to stop applies to this training only, not to the next one."""
+        """Releases the folder. Clears a stop request, which must not stop the next run."""
         self._backup.stop_requested = False
         if self._writer is not None:
             self._writer.close()
 
     def _save_if_due(self, due: bool) -> None:
-        """Saves if one rank decides so. Raises KeyboardInterrupt on all ranks if one was asked to stop."""
+        """Saves if a save is due on any rank. Raises KeyboardInterrupt on all ranks if one received a stop request."""
         stop = self._backup.stop_requested
         if self._ranks.size > 1:
             due, stop = np.any(self._ranks.gather(np.array([due, stop], np.float64)), axis=0)
@@ -109,7 +109,7 @@ class Saving:
 
 
 def find_backup(callbacks: Iterable[Callback]) -> BackupAndRestore | None:
-    """Returns the `BackupAndRestore` among callbacks, if any. Raises ValueError for several."""
+    """Returns the `BackupAndRestore` callback, or None. Raises ValueError if there are several of them."""
     backups = [callback for callback in callbacks if isinstance(callback, BackupAndRestore)]
     if len(backups) > 1:
         raise ValueError("fit accepts only one BackupAndRestore callback. Received callbacks for "
@@ -118,7 +118,7 @@ def find_backup(callbacks: Iterable[Callback]) -> BackupAndRestore | None:
 
 
 def load_newest(folder: str | PathLike[str]) -> Checkpoint:
-    """Returns the newest state in a folder. Raises FileNotFoundError if there is none."""
+    """Returns the newest checkpoint in a folder. Raises FileNotFoundError if there is none."""
     checkpoint = newest(Path(folder), warn)
     if checkpoint is None:
         raise FileNotFoundError(f"{folder} contains no checkpoint. Leave out `resume` to start a new training run; "
@@ -128,7 +128,7 @@ def load_newest(folder: str | PathLike[str]) -> Checkpoint:
 
 @contextmanager
 def translate_errors(checkpoint: Checkpoint) -> Iterator[None]:
-    """Inside the block, a missing part of a state is a ValueError that names its file."""
+    """Converts errors about missing entries in the `with` block to ValueErrors with the file's name."""
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError) as error:

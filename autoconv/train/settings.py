@@ -1,4 +1,4 @@
-"""Settings that a resumed training must share with the saved one: the data, compile's settings, the layers."""
+"""Settings that a resumed training run must share with the saved run: the data, compile()'s settings, the layers."""
 
 from collections.abc import Mapping
 from types import FunctionType
@@ -12,24 +12,26 @@ from .user_arrays import Model
 
 
 def settings(model: Model, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a model's training data and compile settings as plain data."""
+    """Returns the training data's description and compile()'s settings as plain data."""
     optimizer = describe(model.optimizer)
-    if not model.optimizer.iterations:  # later, training may have changed the rate
+    if not model.optimizer.iterations:  # after the first step, training may have changed the rate
         optimizer.setdefault("learning_rate", float(model.optimizer.learning_rate))
-    return {"data": describe(data),  # first: a schedule may depend on the number of samples
+    return {"data": describe(data),  # compared first, because a schedule may depend on the number of samples
             "optimizer": optimizer, "loss": describe(model.loss),
             "loss_weights": describe(model._trainer.loss_weights), "metrics": describe(model._trainer.metrics),
             "weighted_metrics": describe(model._trainer.weighted_metrics)}
 
 
 def architecture(model: Model) -> dict[str, Any]:
-    """Returns the layers and their calls as plain data, without this process's automatic names."""
+    """Returns the layers and their calls as plain data, without layer names, which differ between processes."""
     parts = [layer for layer in model._walk() if not layer._sublayers()]
     return {"model": {"config": _config(model), "layers": [_config(part) for part in parts]}}
 
 
 def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], other_schedule: bool = False) -> None:
-    """Raises ValueError, with the name, if settings differ. other_schedule: the learning rate's schedule may."""
+    """Raises ValueError, naming the setting, if two settings differ. With `other_schedule`, the
+    learning rate's schedule may differ.
+    """
     for name, a, b in differences(old, new):
         if name.startswith("data."):
             raise ValueError(f"The data differ from the data of the saved training run, which had {name[5:]} {a}. "
@@ -42,10 +44,10 @@ def check_settings(old: Mapping[str, Any], new: Mapping[str, Any], other_schedul
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[tuple[str, Any, Any]]:
-    """Yields (place, then, now) for all differences. Lists of lists and dicts are compared item by item."""
+    """Returns (name, old, new) for each difference. Lists of dicts are compared item by item."""
     if all(isinstance(v, list) and all(isinstance(item, list | dict) for item in v) for v in (old, new)):
         if len(old) != len(new):
-            return [(f"{place}, their number,", len(old), len(new))]
+            return [(f"{place} (number of items)", len(old), len(new))]
         old, new = ({str(i): item for i, item in enumerate(v)} for v in (old, new))
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return [entry for key in dict.fromkeys([*old, *new])
@@ -54,8 +56,8 @@ def differences(old: Any, new: Any, place: str = "") -> list[tuple[str, Any, Any
 
 
 def describe(thing: Any, parents: tuple[int, ...] = ()) -> Any:
-    """Returns a setting as plain data: an object's class and public attributes, except those that training changes. For
-    layers, and objects that contain themselves, only the class.
+    """Returns a setting as plain data: an object's class name and public attributes, except attributes
+    that training changes. For layers and objects that contain themselves, returns only the class name.
     """
     if thing is None or isinstance(thing, bool | int | float | str):
         return thing
@@ -79,21 +81,21 @@ def describe(thing: Any, parents: tuple[int, ...] = ()) -> Any:
 
 
 def _config(layer: Any) -> Any:
-    """A layer's class and config, without the names of layers."""
+    """Returns a layer's class name and config, without the names of layers."""
     try:
         return {"class_name": type(layer).__qualname__, **_nameless(describe(layer.get_config()), {})}
-    except Exception:  # a user's class without a plain form cannot be compared
+    except Exception:  # a user's class may have no config to compare
         return {"class_name": type(layer).__qualname__}
 
 
 def _nameless(value: Any, numbers: dict[str, int]) -> Any:
-    """Returns a config in which a graph's calls name layers by number, in order of occurrence."""
+    """Returns a config whose graph refers to layers by number, in order of occurrence."""
     if isinstance(value, list):
         return [_nameless(item, numbers) for item in value]
     if not isinstance(value, dict):
         return value
     tensor = value.get("tensor")
-    if isinstance(tensor, list) and tensor:  # the output of a layer
+    if isinstance(tensor, list) and tensor:  # a reference to a layer's output
         return {"tensor": [numbers.setdefault(str(tensor[0]), len(numbers)), *tensor[1:]]}
     if "inbound_nodes" in value:
         value = {"number": numbers.setdefault(str(value.get("name")), len(numbers)), **value}

@@ -1,5 +1,5 @@
-"""`Source`: arrays as batches, in an order that is a function of a key and the epoch; written straight into the
-arrays of a step.
+"""`Source` divides arrays into batches and writes them directly into a step's arrays. The order of
+the samples is a function of a key and the epoch.
 """
 
 import zlib
@@ -19,11 +19,12 @@ _READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # dtypes that GPU kernels read 
 
 
 class Source:
-    """Batches of arrays (N, ...), converted to the step's `dtypes`; None stays None.
+    """Batches of arrays (N, ...), converted to the step's `dtypes`. An array that is None stays None.
 
-    The last batch may be smaller. On a GPU all data are sent once if they fit, else batch by batch. `is_shuffled`: if
-    `shuffle` will be called. `is_staged`: steps on a GPU outlive this object, so they read from staging arrays
-    (staging.py). Each of `ranks` has a part of each batch; if a batch has fewer samples than ranks, each has all.
+    The last batch may be smaller. All data are sent to a GPU once if they fit there, else batch by
+    batch. `is_shuffled` is true if `shuffle` will be called. With `is_staged`, steps on a GPU outlive
+    this object, so they read from staging arrays (staging.py). Each of `ranks` reads a part of each
+    batch; if a batch has fewer samples than ranks, each rank reads the whole batch.
     """
 
     def __init__(self, data: Data, dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,
@@ -36,14 +37,14 @@ class Source:
                              f"{ranks.size}. Received: batch_size={batch_size}.")
         self.batch_size, self._device, self._ranks = int(batch_size), device, ranks
         self._arrays, self.samples, self.data = arrays, len(data), data
-        self.key: random.Key | None = None  # key of the orders, if shuffled
+        self.key: random.Key | None = None  # random key of the epochs' orders, if shuffled
         self.is_staged = is_staged and device.keeps_steps and ranks.size == 1
         self._is_shuffled = is_shuffled
         has_order = is_shuffled or (device.needs_order and not self.is_staged)
         self._order: Any = np.arange(self.samples) if has_order else None
-        self._device_key: random.Key | None = None  # key of an order that exists only on the device
+        self._device_key: random.Key | None = None  # random key of an order that exists only on the device
         self.first = 0  # the position of the next batch's first sample in the order
-        # dtype of data sent to a GPU: their own if it has few bytes and kernels read it, else the step's
+        # dtype of each array on a GPU: its own if that is small and kernels can read it, else the step's
         self._dtypes = [None if not isinstance(a, np.ndarray) else
                         a.dtype if a.dtype in _READ and np.dtype(dtype).kind == "f" else np.dtype(dtype)
                         for a, dtype in zip(arrays, dtypes)]
@@ -59,17 +60,17 @@ class Source:
 
     @property
     def steps(self) -> int:
-        """The number of batches."""
+        """The number of batches per epoch."""
         return -(-self.samples // self.batch_size)
 
     def tickets(self, epoch: int, skip_count: int = 0) -> Iterator[int]:
-        """Returns an epoch's batch numbers, without the first `skip_count` ones."""
+        """Shuffles the samples if there is a key. Returns an epoch's batch numbers, without the first `skip_count`."""
         if self.key is not None:
             self.shuffle(self.key, epoch)
         return iter(range(skip_count, self.steps))
 
     def identity(self) -> dict[str, Any]:
-        """Identifies the data set by its sizes and a checksum over some hundreds of its samples."""
+        """Returns the data set's sizes and a checksum over some hundreds of its samples."""
         rows = np.linspace(0, self.samples - 1, min(self.samples, PROBES)).astype(int)
         checksum = 0
         for array in self._arrays:
@@ -78,15 +79,15 @@ class Source:
         return {"samples": self.samples, "batch_size": self.batch_size, "checksum": checksum}
 
     def get_state(self) -> dict[str, Any]:
-        """Returns no state: a batch is a function of the key, the epoch and the batch's number."""
+        """Returns an empty state, because a batch depends only on key, epoch and number."""
         return {}
 
     def set_state(self, state: Any) -> None:
-        """Does nothing."""
+        """Does nothing, because a source has no state."""
 
     def shuffle(self, key: random.Key, epoch: int) -> None:
-        """Sets an epoch's order, a function of the key and the epoch's number, the same on all processes and devices.
-        If the device can make it, the host does so only when it needs samples.
+        """Sets an epoch's order of the samples, a function of the key and the epoch that is the same on all
+        processes and devices. If the device can create the order, the host does so only when it needs samples.
         """
         self._device_key = random.epoch_stream(key, epoch)
         if self._fits and self._device.permute(*self._device_key, self._device_order):
@@ -96,23 +97,23 @@ class Source:
             self._device_order[...] = order
 
     def rehearse(self) -> None:
-        """Makes an order on the device as `shuffle` does, for a dry run that finds kernels."""
+        """Creates an order on the device as `shuffle` does, so that a dry run finds the kernels."""
         if self._is_shuffled and self._fits:
             self._device.permute(0, 0, self._device_order)
 
     def _host_order(self) -> Any:
-        """Returns the epoch's order in host memory."""
+        """Returns the epoch's order of the samples in host memory, or None for unshuffled data."""
         if self._device_key is not None:
             self._order[...] = random.permutation(self.samples, self._device_key)
             self._device_key = None
         return self._order
 
     def batch(self, numbers: Sequence[int] = (0,)) -> Batch:
-        """Returns the batches of these numbers; the first becomes the next one."""
+        """Returns the batches with these numbers. `read` writes the first of them next."""
         return Batch(self, self.data, self.seek(numbers[0]), numbers)
 
     def seek(self, i: int) -> Part:
-        """Makes batch i the next one. Returns this process's part of it."""
+        """Makes batch number i the next batch. Returns this process's part of the batch."""
         start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
         part = self._ranks.part(stop - start)
         self.first = start + part.start
@@ -121,22 +122,22 @@ class Source:
         return part
 
     def rows_like(self) -> list[Any]:
-        """Shape and dtype of the rows that a step reads, one per array; None for missing arrays."""
+        """Returns the shape and dtype of a row that a step reads, for each array; None for missing arrays."""
         return [None if a is None else (a.shape[1:], a.dtype if dtype is None else dtype)
                 for a, dtype in zip(self._arrays, self._dtypes)]
 
     def rows(self, index: int, start: int, stop: int) -> Any:
-        """Returns rows of array number `index`: on the device if it fits there, else on the host."""
+        """Returns rows start..stop-1 of array number `index`, on the device if the data fit there, else on the host."""
         rows, dtype = self._rows[index][start:stop], self._dtypes[index]
         return rows if self._fits or dtype is None else np.asarray(rows, dtype)
 
     def together(self, ticket: int) -> int:
-        """Returns the number of batches from this one on to run together: of one size, all available."""
+        """Returns the number of full batches, starting with number `ticket`, that one replay may run together."""
         return max(1, min(self._series, self.samples // self.batch_size - ticket))
 
     def read(self, first: Any, arrays: Sequence[Any]) -> None:
-        """Writes the next batch into a step's arrays, by kernels. `first`: a placeholder for its first sample's
-        position.
+        """Writes the next batch into a step's arrays with kernels. `first` is a placeholder for the
+        position of the batch's first sample.
         """
         k = self._device.kernels("step")
         sources = self._rows if self._fits else self._batches[len(arrays[0])]
@@ -149,17 +150,17 @@ class Source:
                 self._device.kernels("arith").copy(source, out)
 
     def host(self, index: int, n: int) -> Any:
-        """Returns the next batch's n samples of the user's array number `index`, unconverted."""
+        """Returns n samples of the next batch from the user's array number `index`, in the array's own dtype."""
         if self._arrays[index] is None:
             return None
         rows, order = slice(self.first, self.first + n), self._host_order()
         return np.asarray(self._arrays[index][rows if order is None else order[rows]])
 
     def end_epoch(self) -> None:
-        """Does nothing: arrays do not change between epochs."""
+        """Does nothing, because arrays do not change between epochs."""
 
     def _send(self, n: int) -> None:
-        """Copies samples from host memory to permanent GPU arrays."""
+        """Copies the next n samples from host memory to permanent GPU arrays."""
         rows = self._order[self.first : self.first + n]
         host = [a if a is None else a[rows] if dtype is None else np.asarray(a[rows], dtype)
                 for a, dtype in zip(self._rows, self._dtypes)]

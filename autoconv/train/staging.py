@@ -1,4 +1,4 @@
-"""`Staging`: fixed GPU arrays for batches, which a recorded step reads for any data set."""
+"""`Staging` holds fixed GPU arrays from which a recorded step reads the batches of any data set."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,15 +9,16 @@ import numpy as np
 from ..kernels.device import Device
 from .source import Source
 
-BYTE_LIMIT = 64 << 20  # for staged batches, and for their outputs; one larger batch is allowed
+BYTE_LIMIT = 64 << 20  # size limit of staged batches, and of their outputs; one larger batch is allowed
 
 
 class Staging:
-    """Rows on a GPU that a step of `n` samples reads and writes in place of a data set, with a `Source`'s methods.
+    """GPU arrays that a step of `n` samples reads and writes instead of a data set, with a `Source`'s methods.
 
-    A recording contains its arrays' addresses, but a data set leaves the GPU after the call. So a step kept for later
-    calls reads from its staging arrays, to which the batches of a `Source` are copied first. Its outputs are written to
-    other staging arrays and copied from there to their rows. like: shape and dtype of each array's rows.
+    A recording contains the addresses of its arrays, but a data set leaves the GPU after the call. A step that
+    is kept for later calls therefore reads from its staging arrays, into which the batches of a `Source` are
+    copied first. The step's outputs are written to other staging arrays and copied from there to their rows.
+    `like` has the shape and dtype of each array's rows.
     """
 
     def __init__(self, device: Device, n: int, like: Sequence[Any]) -> None:
@@ -35,7 +36,7 @@ class Staging:
                 for rows in like]
 
     def parts(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None) -> Iterator[Sequence[int]]:
-        """Stages as many of `tickets` at a time as fit, and yields the numbers of the staged batches."""
+        """Stages as many of the batches `tickets` at a time as fit, and yields the indices of the staged batches."""
         limit = self._most
         if sink is not None:
             limit = min(limit, _batches(limit, self._n, [(rows.shape[1:], rows.dtype) for rows in sink]))
@@ -49,7 +50,7 @@ class Staging:
             yield range(len(self._tickets))
 
     def results(self, sink: Sequence[Any] | None) -> list[Any] | None:
-        """Returns the arrays for a step's outputs, until `hand_out` copies them to `sink`."""
+        """Returns the arrays for a step's outputs, which `hand_out` later copies to `sink`; None without `sink`."""
         if sink is None:
             return None
         like = [(rows.shape[1:], rows.dtype) for rows in sink]
@@ -58,39 +59,39 @@ class Staging:
         return self._results
 
     def hand_out(self, sink: Sequence[Any] | None) -> None:
-        """Copies the results of the batches to their rows."""
+        """Copies the staged batches' outputs to their rows in `sink`."""
         count = len(self._tickets) * self._n
         for rows, array in zip(sink or (), self._results or ()):
             self._device.transfer(array[:count], rows[self._start : self._start + count])
 
     def release(self) -> None:
-        """Releases the data set."""
+        """Drops the reference to the data set, so that its memory can be freed."""
         self._source, self._tickets = None, ()
 
     # The methods of a source that a step calls.
 
     def rehearse(self) -> None:
-        """Does nothing: only `read` launches kernels."""
+        """Does nothing, because only `read` launches kernels."""
 
     def seek(self, i: int) -> int:
-        """Makes batch i the next one."""
+        """Makes staged batch number i the next batch. Returns its number of samples."""
         self.first = i * self._n
         self._source.seek(self._tickets[i])  # type: ignore[union-attr]
         return self._n
 
     def read(self, first: Any, arrays: Sequence[Any]) -> None:
-        """Writes the next batch into a step's arrays, by kernels."""
+        """Writes the next batch into a step's arrays with kernels."""
         k = self._device.kernels("step")
         for source, out in zip(self._arrays, arrays):
             if source is not None and out is not None:
                 k.take_rows(source, self._order, first, out)
 
     def host(self, index: int, n: int) -> Any:
-        """Returns the next batch's samples of the user's array number `index`, unconverted."""
+        """Returns n samples of the next batch from the user's array number `index`, in the array's own dtype."""
         return self._source.host(index, n)  # type: ignore[union-attr]
 
 
 def _batches(most: int, n: int, like: Sequence[Any]) -> int:
-    """Returns the number of batches that fit, at least 1."""
+    """Returns the number of batches of `n` samples that fit into BYTE_LIMIT: at least 1, at most `most`."""
     size = sum(math.prod(rows[0]) * np.dtype(rows[1]).itemsize for rows in like if rows is not None)
     return max(1, min(most, BYTE_LIMIT // max(1, n * size)))

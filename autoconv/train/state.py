@@ -1,5 +1,5 @@
-"""`TrainState`: a training's complete state between two steps, as plain data and arrays. Restored into the same model,
-in this process or a later one, training continues bit for bit.
+"""`TrainState` is the complete state of a training run between two steps, as plain data and arrays. If
+the state is restored into the same model, in this process or a later one, training continues bit for bit.
 """
 
 import random as python_random
@@ -15,30 +15,29 @@ from .. import random
 from ..callbacks import Callback, CallbackList
 from .user_arrays import Model
 
-FORMAT = 1  # version of a state's format
+FORMAT = 1  # version number of the state format
 ARRAY = "array"  # the key that marks a reference to an array in `metadata`
 
 
 class TrainState(NamedTuple):
-    """metadata: plain data, as in JSON, in which {"array": name} refers to one of `arrays`."""
+    """A training state. `metadata` is plain data, as in JSON, in which {"array": name} refers to one of `arrays`."""
 
     metadata: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
     @classmethod
     def from_content(cls, content: Mapping[str, Any]) -> "TrainState":
-        """Makes a state from nested dicts and lists of numbers, strings, None and arrays. Raises TypeError for others.
-        """
+        """Creates a state from nested dicts and lists. Raises TypeError for unsupported values."""
         arrays: dict[str, np.ndarray] = {}
         return cls(_plain(content, "", arrays), arrays)
 
     def content(self) -> dict[str, Any]:
-        """Returns the content that `from_content` was given."""
+        """Returns the content that was passed to `from_content`."""
         return _resolve(self.metadata, self.arrays)
 
     @property
     def position(self) -> tuple[int, int]:
-        """The numbers of completed epochs, and of completed steps in the next epoch."""
+        """The number of completed epochs, and the number of completed steps in the next epoch."""
         return int(self.metadata["position"]["epoch"]), int(self.metadata["position"]["done"])
 
 
@@ -68,11 +67,11 @@ def _resolve(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     return [_resolve(item, arrays) for item in value] if isinstance(value, list) else value
 
 
-# The parts of a state.
+# Copying, checking and restoring the parts of a state.
 
 
 def copy_model(model: Model) -> dict[str, Any]:
-    """Copies the weights and the optimizer's slots, both by the weights' names."""
+    """Copies the weights and the optimizer's slots, both keyed by the weights' names."""
     weights = model.named_weights()
     by_id = {id(weight): name for name, weight in weights.items()}
     slots: dict[str, dict[str, Any]] = {}
@@ -86,7 +85,7 @@ def copy_model(model: Model) -> dict[str, Any]:
 
 
 def check_model(model: Model, state: Mapping[str, Any]) -> None:
-    """Raises ValueError if the weights and slots do not fit the model."""
+    """Raises ValueError if the saved weights and slots do not match the model's."""
     current = copy_model(model)
     for part, mine, theirs in [("weights", current["weights"], state["weights"]),
                                *((f"{slot} of", current["slots"].get(slot, {}), state["slots"].get(slot, {}))
@@ -103,7 +102,7 @@ def _shape(array: Any) -> str:
 
 
 def restore_model(model: Model, state: Mapping[str, Any]) -> None:
-    """Restores the weights and slots of `copy_model`, which must fit."""
+    """Restores the weights and slots that `copy_model` returned. Weights and slots must match the model."""
     weights = model.named_weights()
     for name, weight in weights.items():
         weight.assign(state["weights"][name])
@@ -119,7 +118,7 @@ def copy_random(model: Model) -> dict[str, Any]:
 
 
 def check_random(model: Model, state: Mapping[str, Any]) -> None:
-    """Raises ValueError if the model's seeded layers differ."""
+    """Raises ValueError if the model does not have as many seeded layers as the saved state."""
     generators = _generators(model)
     if len(generators) != len(state["layers"]):
         raise ValueError(f"The saved training run has {len(state['layers'])} layers with their own seeds. The model "
@@ -127,7 +126,7 @@ def check_random(model: Model, state: Mapping[str, Any]) -> None:
 
 
 def restore_random(model: Model, state: Mapping[str, Any]) -> None:
-    """Restores the random streams of `copy_random`."""
+    """Restores the random streams from the positions that `copy_random` returned."""
     for generator, (seed, first, streams) in zip(_generators(model), state["layers"], strict=True):
         generator.first = int(first)
         generator.state.data[:] = int(seed), int(streams)
@@ -136,7 +135,7 @@ def restore_random(model: Model, state: Mapping[str, Any]) -> None:
 
 @contextmanager
 def preserve_random() -> Iterator[None]:
-    """Restores the process's random streams after the block, so that the same numbers are drawn again."""
+    """Restores the process's random streams after the `with` block, so that the same numbers are drawn again."""
     state = copy_process()
     try:
         yield
@@ -157,7 +156,7 @@ def copy_process() -> dict[str, Any]:
 
 
 def restore_process(state: Mapping[str, Any]) -> None:
-    """Restores the random streams of `copy_process`."""
+    """Restores the random streams from the positions that `copy_process` returned."""
     random.set_state(state["process"])
     np.random.set_state(state["numpy"])
     python = state["python"]
@@ -165,12 +164,12 @@ def restore_process(state: Mapping[str, Any]) -> None:
 
 
 def copy_callbacks(hooks: CallbackList) -> dict[str, Any]:
-    """Returns the states of callbacks, by class name."""
+    """Returns copies of the callbacks' states, keyed by class name."""
     return {name: deepcopy(state) for name, callback in _name_all(hooks).items() if (state := callback.get_state())}
 
 
 def check_callbacks(hooks: CallbackList, state: Mapping[str, Any]) -> None:
-    """Raises ValueError if a callback that had a state is missing."""
+    """Raises ValueError if a callback that has a saved state is missing."""
     callbacks = _name_all(hooks)
     for name in state:
         if name not in callbacks:
@@ -179,14 +178,16 @@ def check_callbacks(hooks: CallbackList, state: Mapping[str, Any]) -> None:
 
 
 def restore_callbacks(hooks: CallbackList, state: Mapping[str, Any]) -> None:
-    """Restores the callbacks' states."""
+    """Restores the states that `copy_callbacks` returned."""
     for name, callback in _name_all(hooks).items():
         if name in state:
             callback.set_state(state[name])
 
 
 def _name_all(hooks: CallbackList) -> dict[str, Callback]:
-    """Callbacks by their classes' names; a class's second instance is `Name 2`, which no class name can be."""
+    """Returns the callbacks keyed by class name. A class's second instance has the key `Name 2`,
+    which is not a class name.
+    """
     counts: Counter[str] = Counter()
     callbacks = {}
     for callback in hooks.callbacks:

@@ -1,7 +1,7 @@
-"""`Step`: the work on batches of one shape, in phases that are recorded once and replayed, on every device.
+"""`Step` is the work on batches of one shape. The phases of a step are recorded once and replayed, on every device.
 
-A completely recorded phase is replayed as kernels only. Any other (a user's layer, loss, metric or optimizer may do
-anything) runs through Python each time, with the same results, and reports why.
+A completely recorded phase is replayed as kernels only. Any other phase runs through Python each time, with the
+same results, and reports the reason: a user's layer, loss, metric or optimizer may run any code.
 """
 
 from collections import defaultdict
@@ -23,11 +23,11 @@ from .staging import Staging
 from .user_arrays import Batch, Data, Model
 from .workspace import Work, Workspace, is_recordable
 
-MAX_STEPS = 4  # steps kept per kind: whole and last batches of two data sets
+MAX_STEPS = 4  # steps kept per kind: full and last batches of two data sets
 
 
 class Users:
-    """Counts the running calls of a step's methods: inside `with` the step is kept even if memory is short."""
+    """Counts the running calls of a step's methods. A step with running calls is kept even if memory is short."""
 
     __slots__ = ("count",)
 
@@ -42,24 +42,24 @@ class Users:
 
 
 class Step:
-    """A step of `model`, recorded when it first runs and replayed from then on, as long as nothing changes. The
-    arguments are those of its `Workspace`.
+    """A step of `model`. The step is recorded at its first run and replayed later, as long as
+    nothing changes. The arguments are those of `Workspace`.
     """
 
     def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float = 1.0) -> None:
         reasons: dict[str, str | None] = {}
         self.space = Workspace(model, work, like, samples, shards, reasons)
-        # It references no step: a cycle would keep a closed step's memory until garbage collection.
+        # The recorder does not reference the step: a cycle would keep its memory until garbage collection.
         self.recorder = Recorder(model.device, self.space.versions, self.space.find_mutable_values, reasons)
         self.samples = self.space.samples
         self.users = Users()
-        self.has_kernels = False  # whether an equal step existed before, so that all kernels are compiled
+        self.has_kernels = False  # whether an equal step existed earlier, so that all kernels are compiled
         self._staging: Staging | None = None
         self._generators: list[Any] = []
 
     def predict(self, inputs: Sequence[Any]) -> Any:
-        """Runs one step on these inputs, without other ranks. Returns the predictions, in new arrays and in the
-        structure of the model's call.
+        """Runs one step on these inputs, without other ranks. Returns the predictions as new arrays
+        in the structure that the model's call returns.
         """
         space = self.space
         with kernel_lock, self.users:
@@ -69,8 +69,8 @@ class Step:
             return space.restructure(self.copied_outputs())
 
     def run(self, batch: Batch, sink: Sequence[Any] | None = None) -> None:
-        """Runs a step on each of these batches, all of this step's size. Predictions go to their rows in `sink`. If all
-        phases are recorded, several batches are replayed at once, as no code reads results in between.
+        """Runs a step on each batch in `batch`. Writes predictions to their rows in `sink`. If all phases
+        are recorded, several batches are replayed at once, because no code reads results in between.
         """
         source, staging = batch.source, None
         with kernel_lock, self.users:
@@ -84,7 +84,7 @@ class Step:
             for numbers in [batch.numbers] if staging is None else staging.parts(source, batch.numbers, sink):
                 data, rows = (source, sink) if staging is None else (staging, staging.results(sink))
                 for i, number in enumerate(numbers):
-                    if i:  # the first batch is already the next one
+                    if i:  # the first batch is already the source's next batch
                         data.seek(number)
                     is_ready = data is self.space.source and rows is self.space.sink and self.recorder.is_whole
                     if i + 1 < len(numbers) and is_ready and self.recorder.is_current():
@@ -95,7 +95,7 @@ class Step:
                     staging.hand_out(sink)
 
     def add_sink(self, sink: Sequence[Any]) -> None:
-        """Writes predictions to `sink`, too: those of a source's last batch, and of all later ones."""
+        """Writes the predictions of a source's last batch, and of all later batches, to `sink`."""
         source = self.space.source
         if isinstance(source, Staging):
             self._attach(source, source.results(sink))
@@ -104,13 +104,13 @@ class Step:
             self._attach(source, sink)
 
     def copied_outputs(self) -> list[np.ndarray]:
-        """Copies the predictions of the last run, one array per output."""
+        """Returns copies of the predictions of the last run, one array per output."""
         return [np.array(self.space.device.numpy(t.data)) for t in self.space.outputs]
 
-    # A single run, or several at once.
+    # Running one batch, or several at once.
 
     def _feed(self, arrays: Sequence[Any]) -> None:
-        """Writes one batch, the user's x, y and weights, into the step's arrays."""
+        """Copies one batch of the user's arrays (x, y and weights) into the step's arrays."""
         self.space.batch = arrays
         for array, buffer in zip(arrays, self.space.arrays):
             if buffer is not None:
@@ -131,7 +131,7 @@ class Step:
         steps = int(space.work.optimizer.iterations) if space.updates_in_kernels else 0
         try:
             self.recorder.replay_series(moves())
-        except BaseException:  # as if none of them had run
+        except BaseException:  # restore the counters, as if no step had run
             for generator, streams in positions:
                 generator.streams = streams
             if space.updates_in_kernels:
@@ -141,7 +141,7 @@ class Step:
             space.work.sums.count(self.samples * len(numbers), [n * len(numbers) for n in space.value_counts])
 
     def _run_once(self, source: Source | Staging | None, sink: Sequence[Any] | None, part: Part | None) -> None:
-        """Runs one step on the next batch of `source`, else on the fed one."""
+        """Runs one step on the next batch of `source`, or on the batch from `_feed`."""
         space, recorder, sums = self.space, self.recorder, self.space.work.sums
         token = old_sums = None
         if part is not None and space.ranks.size > 1:
@@ -161,7 +161,7 @@ class Step:
                 if source is not space.source or sink is not space.sink:
                     self._attach(source, sink)
                 recorder.replay()
-        except BaseException:  # as if it had not run: its random numbers are drawn again
+        except BaseException:  # rewind the random streams, as if the step had not run
             for generator, streams in positions:
                 generator.streams = streams
             raise
@@ -178,11 +178,11 @@ class Step:
     # Recording.
 
     def prepare(self, source: Source | None, report: Callable[[int, int], None]) -> None:
-        """Compiles in advance, together, the kernels of all recordable phases, which a dry run finds."""
+        """Finds the kernels of all recordable phases in a dry run, and compiles them together in advance."""
         dry, token = trace.DryRun(), ranks.current.set(self.space.ranks)
         try:
             with kernel_lock, self.users, dry.record():
-                if self.recorder.plan or self.has_kernels:  # checked under the lock: another thread may have run it
+                if self.recorder.plan or self.has_kernels:  # checked under the lock: other threads may run it
                     return
                 self.space.source = self._get_staging(source) if source is not None and source.is_staged else source
                 self._dry_run()
@@ -191,7 +191,7 @@ class Step:
         self.space.device.prepare(dry.kernels, report)
 
     def prepare_alone(self) -> None:
-        """Compiles a step's kernels before its first run; shows this only on a terminal."""
+        """Compiles a step's kernels before its first run. Shows progress only on a live display."""
         if not self.recorder.plan:
             line = Progress(0)
             self.prepare(None, line.compiling if line.live else lambda count, total: None)
@@ -215,7 +215,7 @@ class Step:
         space.first = space.device.dynamic(lambda: 0 if space.source is None else space.source.first, np.int64)
 
     def _begin(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
-        """Discards the recordings, and prepares to record all phases."""
+        """Discards all recordings, and prepares to record all phases."""
         space, optimizer = self.space, self.space.work.optimizer
         space.source, space.sink = source, sink
         trainable = space.model.trainable_weights
@@ -229,7 +229,7 @@ class Step:
         self.recorder.begin(self._draw_first, space.ranks.progress if space.ranks.size > 1 else None)
 
     def _record(self, *names: str) -> None:
-        """Runs and records these phases, or all, and plans the next run. If interrupted, no replay remains."""
+        """Runs and records these phases, or all. Plans the next run, unless it is interrupted."""
         space, recorder, reasons = self.space, self.recorder, self.recorder.reasons
         reason = space.model.recording_obstacle() or phases.shared_obstacle(space)
         pieces = phases.pieces(space)
@@ -237,7 +237,7 @@ class Step:
             if piece.name in names or not names:
                 with recorder.recording(piece.name, phases.obstacle(space, piece.name, reason)):
                     piece.work()
-        # A phase is replayed only if all phases whose arrays it reads are, and forward only with backward.
+        # A phase is replayed only if all phases whose arrays it reads are replayed; forward needs backward, too.
         reasons["forward"] = reasons["forward"] or reasons.get("backward")
         for name, source in (("loss", "forward"), ("backward", "forward"), ("store", "forward"), ("account", "loss")):
             if name in reasons:
@@ -245,11 +245,11 @@ class Step:
         recorder.arrange(pieces, draws=space.source is not None)
 
     def _attach(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
-        """Attaches another data set or prediction arrays: runs and records the phases that use them again."""
+        """Sets another data source or other prediction arrays. Runs and records again the phases that use them."""
         space = self.space
         names = ["load"] * (source is not space.source) + ["store"] * (sink is not space.sink)
         space.source, space.sink = source, sink
-        self.recorder.plan = []  # if interrupted, no replay remains
+        self.recorder.plan = []  # if this is interrupted, nothing is replayed later
         self.recorder.draw()
         self._record(*names)
 
@@ -274,7 +274,7 @@ class Step:
 
 
 class Steps:
-    """A model's steps, by their kind and a batch's shapes."""
+    """A model's steps, keyed by their kind and the shapes of a batch."""
 
     def __init__(self) -> None:
         self._steps: dict[tuple, Step] = {}
@@ -283,12 +283,12 @@ class Steps:
         self._seen_keys: set[tuple] = set()
 
     def find(self, kind: str, *key: Any) -> Step | None:
-        """Returns the step of this kind and key, if it exists and nothing has changed since its recording."""
+        """Returns the step of this kind and key if its recording is current, else None."""
         step = self._steps.get((kind, *key))
         return step if step is not None and step.recorder.plan and step.recorder.is_current() else None
 
     def get(self, kind: str, key: tuple, make: Callable[[], Step]) -> Step:
-        """Returns the step of this kind and key; makes it if needed."""
+        """Returns the step of this kind and key. Creates a missing step with `make`."""
         step = self._steps.get((kind, *key))
         if step is None:
             keys = [k for k in list(self._steps) if k[0] == kind]
@@ -302,14 +302,14 @@ class Steps:
         return step
 
     def detach(self, kind: str) -> None:
-        """Releases the data sets of one kind of steps; the steps stay."""
+        """Releases the data sets of all steps of one kind, but keeps the steps."""
         for key, step in list(self._steps.items()):
             if key[0] == kind:
                 step.detach()
 
     def free_idle(self) -> None:
-        """Frees the memory of idle steps that train nothing, when memory is short. Does not wait for another thread
-        that runs steps.
+        """Frees the memory of idle prediction and evaluation steps if memory is short. Does nothing
+        if another thread is running a step.
         """
         if kernel_lock.acquire(blocking=False):
             try:
@@ -320,7 +320,7 @@ class Steps:
                 kernel_lock.release()
 
     def forget(self, *kinds: str) -> None:
-        """Frees the memory of these kinds of steps, or of all."""
+        """Frees the memory of all steps of these kinds; without kinds, of all steps."""
         for key in [key for key in list(self._steps) if not kinds or key[0] in kinds]:
-            if (step := self._steps.pop(key, None)) is not None:  # another thread may have removed it first
+            if (step := self._steps.pop(key, None)) is not None:  # another thread may have removed the step
                 step.recorder.close()

@@ -1,4 +1,4 @@
-"""`Stream`: batches from an iterable; `Epochs`: the division of a stream's or arrays' batches into epochs."""
+"""`Stream` reads batches from an iterable. `Epochs` divides the batches of a stream or of arrays into epochs."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,14 +20,14 @@ from .progress import warn
 from .source import Source
 from .user_arrays import Batch, Data
 
-# A batch, or this process's part of it together with the sample count of the whole batch.
+# A whole batch and None, or this process's part of a batch and the whole batch's sample count.
 Ticket = tuple[Data, int | None]
 
 
 def is_stream(x: Any) -> bool:
-    """Whether x yields batches: an iterable, or an object with a length and items, but not an array.
+    """Whether x provides batches: an iterable, or an object with a length and items, but not an array.
 
-    Raises ValueError, as Keras does, for a function or class that creates them.
+    Raises ValueError, as Keras does, for a function or class that creates batches.
     """
     if isroutine(x) or isclass(x):
         raise ValueError("Data must be arrays or an iterable of batches, not a class or function that creates it. "
@@ -39,11 +39,13 @@ def is_stream(x: Any) -> bool:
 
 
 class Stream:
-    """Batches of an iterable or a sequence (Keras's PyDataset), which `parse` converts to `Data`. Each of `ranks` has
-    its part of each batch: an image dataset yields only that part, others the whole batch.
+    """Batches of an iterable or a sequence (Keras's PyDataset). `parse` converts each batch to
+    `Data`. Each of `ranks` has its part of each batch: an image dataset loads only that part, other
+    iterables the whole batch.
 
-    shuffle: a sequence's batches get a new order each epoch, by the key that `draw` returns. peek: a sequence's first
-    batch is only inspected, and made again in its turn: only then do its random numbers count.
+    With `shuffle`, a sequence's batches have a new order in each epoch, from the key that `draw`
+    returns. With `peek`, a sequence's first batch is only inspected, and is created again when it
+    is used; only then do its random numbers count.
     """
 
     samples: int | None = None
@@ -52,7 +54,7 @@ class Stream:
                  draw: Callable[[], random.Key] = random.stream, peek: bool = False, ranks: Ranks = ALONE) -> None:
         self._batches, self._parse, self._ranks = batches, parse, ranks
         self.is_sequence = is_sequence(batches)
-        self.key = draw() if shuffle and self.is_sequence else None  # key of the orders of a sequence's batches
+        self.key = draw() if shuffle and self.is_sequence else None  # random key for the order of batches
         self._first_state = self._copy_state()  # state before the first batch, which is read now and used later
         peek = peek and self.is_sequence
         tickets = self._read(number)
@@ -65,27 +67,27 @@ class Stream:
 
     @property
     def steps(self) -> int | None:
-        """The number of batches, if known."""
+        """The number of batches per epoch; None if unknown."""
         return count_batches(self._batches)
 
     @property
     def like(self) -> Data:
-        """The first batch."""
+        """The first batch, as an example of the batches' shapes."""
         return self._first.data
 
     def tickets(self, number: int, skip_count: int = 0) -> Iterator[Ticket]:
-        """Yields the batches of epoch `number`, without its first `skip_count` ones. If the iterable's state was
-        restored, these are already left out.
+        """Returns an iterator over the batches of epoch `number`. Skips a sequence's first
+        `skip_count` batches; the restored state of another iterable already excludes them.
         """
         tickets, self._tickets = self._tickets, None
         return self._read(number, skip_count) if tickets is None else tickets
 
     def identity(self) -> dict[str, Any]:
-        """Identifies the iterable's batches, as far as possible."""
+        """Returns the iterable's class name and number of batches, which identify it as far as possible."""
         return {"class": type(self._batches).__name__, "steps": self.steps}
 
     def check_position(self) -> None:
-        """Raises ValueError if no later process could resume the batches at this position."""
+        """Raises ValueError if the position in the batches cannot be saved for a later process."""
         if self.is_sequence:
             hook = getattr(type(self._batches), "on_epoch_end", None)
             if hook is None or self._has_state() or str(hook.__module__).split(".")[0] in ("keras", "tensorflow"):
@@ -101,19 +103,19 @@ class Stream:
                          "restores this position.")
 
     def check_apart(self, stream: "Stream") -> None:
-        """Raises ValueError if another stream uses the same iterable, which has only one position."""
+        """Raises ValueError if `stream` uses the same iterable, because an iterable has only one position."""
         if self._batches is stream._batches and self._has_state():
             raise ValueError("If checkpoints are saved, the training data and the validation data must be two "
                              f"objects. Received the same {type(self._batches).__name__} for both. Create a second "
                              "one.")
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the iterable's position, for `set_state`."""
+        """Returns the iterable's position in its batches, for `set_state`."""
         waiting = self._tickets is not None
         return {"waiting": waiting, "held": self._first_state if waiting else self._copy_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Restores `get_state`'s position, once batches are requested."""
+        """Restores a position that `get_state` returned."""
         self._tickets = None
         if state["held"] is not None:
             self._batches.set_state(state["held"])
@@ -125,7 +127,7 @@ class Stream:
         return deepcopy(self._batches.get_state()) if self._has_state() else None
 
     def batch(self, tickets: Sequence[Ticket] | None = None) -> Batch:
-        """Returns this process's part of a batch, by default the first."""
+        """Returns this process's part of the batch in `tickets`, by default of the first batch."""
         if tickets is None:
             return self._first
         [(data, samples)] = tickets
@@ -133,11 +135,11 @@ class Stream:
         return Batch(None, data if samples is not None else data.rows(part.start, part.start + part.samples), part)
 
     def together(self, ticket: Ticket) -> int:
-        """Returns the number of batches from this one on to run together."""
+        """Returns 1, because the batches of a stream are run one by one."""
         return 1
 
     def end_epoch(self) -> None:
-        """Notifies a sequence, which may change its samples."""
+        """Calls a sequence's `on_epoch_end`, which may change its samples."""
         getattr(self._batches, "on_epoch_end", lambda: None)()
 
     def _read(self, number: int, skip_count: int = 0) -> Iterator[Ticket]:
@@ -159,7 +161,7 @@ class Stream:
 
 
 class Epochs:
-    """The batches of each epoch: all of a source, or `steps` of them after the last epoch's end."""
+    """The batches of each epoch: all batches of a source, or the next `steps` batches."""
 
     def __init__(self, source: Source | Stream, steps: int | None = None, name: str = "steps") -> None:
         if steps is not None:
@@ -170,16 +172,16 @@ class Epochs:
         self.source, self.limit = source, steps
         self._tickets: Iterator[Any] | None = None
         self._next: Any = None
-        self._number, self._index = 0, 0  # the tickets' pass, and how many tickets were used
-        self._steps: int | None = None  # batches in an epoch that used all of them
+        self._number, self._index = 0, 0  # number of the pass over the source; used tickets
+        self._steps: int | None = None  # number of batches in an epoch that used all of the source's
 
     @property
     def steps(self) -> int | None:
-        """The number of steps per epoch, if known."""
+        """The number of steps per epoch; None if unknown."""
         return self.limit or self.source.steps or self._steps
 
     def ready(self, number: int) -> bool:
-        """Whether there is a batch for epoch `number`. If all were used, the source begins again, if it can."""
+        """Whether epoch `number` has a batch. Restarts the source if all its batches were used."""
         self._fetch()
         if self._next is None:
             self._begin(number)
@@ -187,12 +189,12 @@ class Epochs:
         return self._next is not None
 
     def get_state(self) -> dict[str, Any]:
-        """Returns an epoch's position, or its end, for `set_state`."""
+        """Returns the position in the source and in the epoch, for `set_state`."""
         return {"number": None if self._tickets is None else self._number, "taken": self._index, "seen": self._steps,
                 "source": self.source.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Restores `get_state`'s position."""
+        """Restores a position that `get_state` returned."""
         self.source.set_state(state["source"])
         self._next, self._tickets, self._steps = None, None, state["seen"]
         if state["number"] is not None:
@@ -202,15 +204,15 @@ class Epochs:
         self._number, self._index, self._tickets = number, skip_count, self.source.tickets(number, skip_count)
 
     def _fetch(self) -> None:
-        """Requests the next batch, unless it was already requested or none is left."""
+        """Reads the next batch in advance, unless it was already read or no batch is left."""
         if self._next is None and self._tickets is not None:
             self._next = next(self._tickets, None)
             if self._next is None:
                 self._tickets = None
 
     def epoch(self, number: int, step: int = 0, one_by_one: bool = False) -> Iterator[Batch]:
-        """Yields an epoch's batches, grouped if the source's device runs them best together. `step`: the epoch's
-        completed steps.
+        """Yields an epoch's batches, grouped if the source's device runs several together. `step`
+        is the number of the epoch's completed steps.
         """
         if step and step != self.limit:
             self._fetch()

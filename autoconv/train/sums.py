@@ -1,4 +1,4 @@
-"""`Sums`: the running sums of losses and metrics over an epoch, which stay on the device until they are read."""
+"""`Sums` keeps the sums of losses and metrics over an epoch on the device until they are read."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,40 +15,40 @@ _FIRST = 3  # entries before the outputs' losses: loss, steps, first step with a
 
 
 class Sums:
-    """The means of the total loss, of each output's loss and of the metrics, by steps that add to them.
+    """The running sums from which the means of the total loss, each output's loss and the metrics are computed.
 
-    find_metrics: finds the metrics in the model's attributes, which its `call` updates.
+    `find_metrics()` returns the metrics in the model's attributes, which the model's `call` updates.
     """
 
     def __init__(self, device: Device, goals: Sequence[Goal], scores: Sequence[Score],
                  find_metrics: Callable[[], list[Metric]] = list) -> None:
         self._find_metrics = find_metrics
         self._metrics: list[Metric] = []
-        self._metrics_version = -1  # the count of changes when they were found
+        self._metrics_version = -1  # the count of changes when the metrics were found
         self._k, self._device, self._goals, self._scores = device.kernels("step"), device, goals, scores
         self._totals = device.asarray(np.zeros(_FIRST + len(goals) + len(scores)))
         self.reset()
 
     def reset(self) -> None:
-        """Resets the sums for an epoch."""
+        """Resets all sums and metrics at the start of an epoch."""
         self._k.clear(self._totals)
         self._losses, self._samples = np.zeros(1 + len(self._goals)), 0
         self._sample_count = 0  # number of samples in the losses at the last read
         self._values = [0] * len(self._scores)  # number of values in each metric's sum
         for metric in (*(score.metric for score in self._scores), *self._list_metrics()):
             metric.reset_state()
-        # Each metric's sums at its last write, and the part of them from other owners of the metric.
+        # The sums last written to each metric, and the part of them that other owners of the metric added.
         self._last_sums = [[0.0, 0.0] for _ in self._scores]
         self._other_sums = [[0.0, 0.0] for _ in self._scores]
 
     def _list_metrics(self) -> list[Metric]:
-        """Returns the metrics now in the model's attributes."""
+        """Returns the metrics that are currently in the model's attributes."""
         if self._metrics_version != changes():
             self._metrics, self._metrics_version = self._find_metrics(), changes()
         return self._metrics
 
     def add_losses(self, losses: Sequence[tuple[float, Any, Any]], samples: float) -> None:
-        """Adds a batch's (output weight, values, normalized sample weights) of each output with a loss."""
+        """Adds a batch's losses: (output weight, values, normalized sample weights) per output with a loss."""
         for i, (weight, values, weights) in enumerate(losses):
             self._k.accumulate(values, weights, weight * samples, self._totals, 0)
             if len(losses) > 1:
@@ -61,23 +61,23 @@ class Sums:
         self._k.accumulate(values, ones, samples, self._totals, 0)
 
     def add_score(self, index: int, values: Any) -> None:
-        """Adds a batch's values of metric number `index`, one per sample."""
+        """Adds a batch's values of metric number `index`, one value per sample."""
         ones = self._device.constant(np.ones(values.shape, values.dtype))
         self._k.accumulate(values, ones, 1.0, self._totals, _FIRST + len(self._goals) + index)
 
     def close_step(self) -> None:
-        """Counts a step, on the device."""
+        """Counts a completed step, on the device."""
         self._k.close_step(self._totals)
 
     def count(self, samples: int, values: Sequence[int]) -> None:
-        """Counts what a step added, on the host."""
+        """Adds a step's number of samples and its numbers of metric values, on the host."""
         self._samples += samples
         for j, n in enumerate(values):
             self._values[j] += n
 
     def read(self, ranks: Ranks = ALONE) -> int | None:
-        """Reads the current sums of all `ranks` together without changing them: reading never affects later results.
-        Returns the first step after which the loss was NaN or infinite, if any.
+        """Reads the sums over all `ranks` without changing them, so reading never affects later
+        results. Returns the index of the first step after which the loss was NaN or infinite, or None.
         """
         host, self._sample_count, values = self._sum_ranks(ranks)
         self._losses[0], self._losses[1:] = host[0], host[_FIRST : _FIRST + len(self._goals)]
@@ -85,7 +85,7 @@ class Sums:
             if values[j]:
                 local = float(host[_FIRST + len(self._goals) + j]), values[j]
                 last_sums, other_sums = self._last_sums[j], self._other_sums[j]
-                for i, name in enumerate(("total", "count")):  # in addition to values from other owners of the metric
+                for i, name in enumerate(("total", "count")):  # keep values from other owners of the metric
                     variable = getattr(score.metric, name)
                     if (value := float(variable)) != last_sums[i]:
                         other_sums[i] += value - last_sums[i]
@@ -94,7 +94,7 @@ class Sums:
         return int(host[2]) - 1 if host[2] else None
 
     def _sum_ranks(self, ranks: Ranks) -> tuple[np.ndarray, int, list[int]]:
-        """Returns all ranks' totals on the host, their number of samples, and each metric's number of values."""
+        """Returns the totals over all ranks on the host, the number of samples, and each metric's number of values."""
         totals = np.array(self._device.numpy(self._totals))
         local = np.concatenate([totals, [self._samples], self._values])
         gathered = np.stack(ranks.gather(local))
@@ -105,17 +105,17 @@ class Sums:
         return total[: totals.size], samples, values
 
     def snapshot(self) -> tuple[np.ndarray, int, list[int]]:
-        """Returns the current sums, for `restore`."""
+        """Returns a copy of the current sums, for `restore`."""
         return np.array(self._device.numpy(self._totals)), self._samples, list(self._values)
 
     def restore(self, snapshot: tuple[np.ndarray, int, list[int]]) -> None:
-        """Undoes a step's sums, as another rank counts them, but keeps the step count."""
+        """Restores the sums from before a step that another rank adds, but keeps the step count."""
         snapshot[0][1] += 1
         self._totals[...] = self._device.asarray(snapshot[0])
         self._samples, self._values = snapshot[1:]
 
     def get_state(self, ranks: Ranks = ALONE) -> dict[str, Any]:
-        """Copies the sums of all `ranks` together and the state of the user's metrics, for `set_state`."""
+        """Copies the sums over all `ranks` and the metrics' states, for `set_state`."""
         totals, samples, values = self._sum_ranks(ranks)
         metrics = [score.metric.get_state() for score in self._scores]
         return {"totals": totals, "samples": samples, "values": values, "metrics": metrics,
@@ -123,8 +123,8 @@ class Sums:
                 "shown": [list(pair) for pair in self._last_sums], "others": [list(pair) for pair in self._other_sums]}
 
     def set_state(self, state: Mapping[str, Any], first: bool = True) -> None:
-        """Restores `get_state`'s sums; with several ranks only the `first` has the earlier sums. Raises ValueError for
-        sums of other losses or metrics.
+        """Restores the sums from `get_state`. With several ranks, only the `first` rank restores
+        the earlier sums. Raises ValueError if the sums belong to other losses or metrics.
         """
         if np.shape(state["totals"]) != self._totals.shape or len(state["metrics"]) != len(self._scores):
             raise ValueError("These sums belong to other losses or metrics than the model's.")
@@ -139,12 +139,12 @@ class Sums:
             metric.set_state(entry)
 
     def read_logs(self, ranks: Ranks = ALONE) -> dict[str, float]:
-        """Reads the sums and returns the current means."""
+        """Reads the sums and returns the current means by name."""
         self.read(ranks)
         return self.logs()
 
     def logs(self) -> dict[str, float]:
-        """Returns the means at the last `read`."""
+        """Returns the means at the last `read` by name."""
         means = (self._losses / max(self._sample_count, 1)).tolist()
         losses = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
         scores = {score.name: plain(score.metric.result()) for score in self._scores}
@@ -153,12 +153,12 @@ class Sums:
 
 
 def results(metrics: Iterable[Metric]) -> dict[str, Any]:
-    """Returns the results of metrics by name."""
+    """Returns the results of metrics, keyed by the metrics' names."""
     return flat({metric.name: metric.result() for metric in metrics})
 
 
 def flat(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """Flattens logs in which a metric of several values, such as `compile_metrics`, has a dict."""
+    """Replaces each dict in the logs, such as the result of `compile_metrics`, by its entries."""
     result: dict[str, Any] = {}
     for name, value in logs.items():
         result.update(value if isinstance(value, Mapping) else {name: value})
@@ -166,5 +166,5 @@ def flat(logs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(result: Any) -> Any:
-    """Converts a metric's result to a number; several numbers, such as one per class, stay an array."""
+    """Converts a metric's result to a number, or an array if there is one number per class."""
     return float(result) if np.size(result) == 1 else np.asarray(result)

@@ -1,4 +1,4 @@
-"""`Trainer`: trains, evaluates and runs a model, with Keras's methods and defaults."""
+"""`Trainer` trains, evaluates and runs a model, with Keras's methods and defaults."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 class TrainerMethod(Generic[P, Result]):
-    """Exposes a trainer's method on its model: `model.fit` is the method of its trainer."""
+    """Exposes a trainer's method on its model, so that `model.fit` is the method of the model's trainer."""
 
     def __init__(self, method: Callable[Concatenate["Trainer", P], Result]) -> None:
         self._method = method
@@ -43,14 +43,14 @@ class TrainerMethod(Generic[P, Result]):
 
 
 def trainer_attribute(name: str) -> Any:
-    """Exposes a trainer's attribute on its model."""
+    """Returns a property that exposes a trainer's attribute on its model."""
     return property(lambda model: getattr(model._trainer, name),
                     lambda model, value: setattr(model._trainer, name, value))
 
 
 class Trainer:
-    """Trains, evaluates and runs its model, with Keras's methods and defaults. All of them run steps (step.py). Only
-    this class holds compile()'s arguments and results.
+    """Trains, evaluates and runs its model, with Keras's methods and defaults. All of its methods
+    run steps (step.py). Only this class holds compile()'s arguments and results.
     """
 
     def __init__(self, model: Model) -> None:
@@ -64,25 +64,25 @@ class Trainer:
         self.history: History | None = None
         self.stop_training = False  # callbacks set these three flags to end after the current batch
         self.stop_evaluating = self.stop_predicting = False
-        self.ranks: Ranks = ALONE  # the processes that train it together: see `distribute`
+        self.ranks: Ranks = ALONE  # the processes that train the model together, see `distribute`
         self.running = Running()
 
     def compile(self, optimizer: str | optim.Optimizer = "rmsprop", loss: Any = None, loss_weights: Any = None,
                 metrics: Any = None, weighted_metrics: Any = None, run_eagerly: bool = False,
                 steps_per_execution: int = 1, jit_compile: str | bool = "auto", auto_scale_loss: bool = True,
                 **unknown: Any) -> None:
-        """Configures training: an optimizer and a loss, by name or as objects, and metrics to report.
+        """Configures training with an optimizer, a loss and metrics, which are given by name or as objects.
 
-        metrics: a list of names ("accuracy", "mse", ...), metrics, or functions `(y_true, y_pred)` on NumPy arrays;
-        weighted_metrics: those that count samples by their weights. For several outputs loss, loss_weights (numbers)
-        and metrics are lists or dicts by the outputs' names; a single loss is for each of them. run_eagerly: steps run
-        through Python, never recorded. steps_per_execution, jit_compile and auto_scale_loss change nothing: all steps
-        are compiled, in 32 bits. Raises ValueError for unknown names, TypeError for a class with a make_train_function
-        of its own. Training so far is kept in the weights; the optimizer starts anew.
+        metrics is a list of names ("accuracy", "mse", ...), metrics, or functions `(y_true, y_pred)` of NumPy arrays.
+        weighted_metrics are metrics that use the sample weights. For several outputs, loss, loss_weights (numbers)
+        and metrics are lists, or dicts by the outputs' names; a single loss applies to each output. With run_eagerly,
+        steps run through Python and are never recorded. steps_per_execution, jit_compile and auto_scale_loss have no
+        effect: all steps are compiled and use 32-bit numbers. Raises ValueError for unknown names, and TypeError for
+        a class with its own make_train_function. The weights keep their trained values; the optimizer starts anew.
         """
         refuse(self.model, "compile", unknown)
         for kind in ("train", "test", "predict"):
-            if hasattr(type(self.model), f"make_{kind}_function"):  # which Keras lets a class override
+            if hasattr(type(self.model), f"make_{kind}_function"):  # a method that Keras lets a class override
                 raise TypeError(f"{type(self.model).__name__} must not define make_{kind}_function(): define "
                                 "train_step, test_step or predict_step, which is called on each batch.")
         check_count("steps_per_execution", steps_per_execution, 1)
@@ -98,24 +98,23 @@ class Trainer:
         self.running, self.stop_training = Running(), False
 
     def get_compile_config(self) -> dict[str, Any] | None:
-        """Returns compile()'s arguments as plain data; None if it was not called. Raises ValueError for objects without
-        a name, such as a lambda.
+        """Returns compile()'s arguments as plain data; None if compile() was not called. Raises
+        ValueError for objects without a name, such as a lambda.
         """
         return compiled.to_config(self)
 
     def compile_from_config(self, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> None:
-        """Calls compile() with `get_compile_config`'s data; custom_objects maps names to classes and functions of
-        yours.
-        """
+        """Calls compile() with a config. `custom_objects` maps names to classes and functions."""
         self.model.compile(**compiled.from_config(config, custom_objects))
 
     def distribute(self, ranks: Ranks) -> Any:
-        """Has `fit`, `evaluate` and `predict` share their work with other processes: `parallel.MPI()`. Returns the
-        model. Each of them makes the same calls with the same data; batch_size counts all ranks together.
+        """Makes `fit`, `evaluate` and `predict` share their work with other processes, such as
+        `parallel.MPI()`. Returns the model. All processes must make the same calls with the same data;
+        batch_size counts all ranks together.
 
-        `fit` first copies rank 0's weights and random state to all. Only rank 0's callbacks are called, and show, log
-        and save; their decisions apply to all. Raises ValueError, in `fit`, if ranks differ in data, arguments or
-        versions, TypeError for objects that are not ranks.
+        `fit` first copies rank 0's weights and random state to all ranks. Callbacks run only on rank 0,
+        where they show, log and save; their decisions apply to all ranks. `fit` raises ValueError if
+        ranks differ in data, arguments or versions. Raises TypeError for objects that are not ranks.
         """
         if not isinstance(ranks, Ranks):
             raise TypeError("distribute() needs the processes that train together, as in "
@@ -128,10 +127,10 @@ class Trainer:
     evaluate = fitting.evaluate
     predict = fitting.predict
 
-    # One batch.
+    # Methods for a single batch.
 
     def predict_on_batch(self, x: Any) -> Any:
-        """Returns the outputs for one batch x (N, ...), with the least overhead. Needs no compile()."""
+        """Returns the outputs for one batch x (N, ...), with the least overhead. The model need not be compiled."""
         model = self.model
         if isinstance(x, np.ndarray):
             step = self.running.steps.find("predict", x.shape, model.device)
@@ -149,7 +148,7 @@ class Trainer:
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False, **unknown: Any,
     ) -> Any:
-        """Trains one step on one batch. Returns its loss, with metrics `[loss, metric, ...]`, or a dict of them."""
+        """Trains one step on one batch. Returns the loss, with metrics `[loss, metric, ...]`, or a dict by name."""
         refuse(self.model, "train_on_batch", unknown)
         self._check_compiled("train_on_batch")
         data = check_arrays(self.model, x, y, sample_weights(y, sample_weight, class_weight))
@@ -157,21 +156,21 @@ class Trainer:
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False,
                       **unknown: Any) -> Any:
-        """Returns the loss of one batch, with metrics `[loss, metric, ...]` or a dict. Trains nothing."""
+        """Returns the loss of one batch, with metrics `[loss, metric, ...]` or a dict by name. Changes no weights."""
         refuse(self.model, "test_on_batch", unknown)
         self._check_compiled("test_on_batch")
         return self._run_batch("test", check_arrays(self.model, x, y, sample_weight), return_dict)
 
     def recording_report(self) -> dict[str, dict[str, str | None]]:
-        """The phases of each kind of step that ran ("train", "test", "predict"): None if a phase was recorded and is
-        replayed as kernels only, else the reason why it runs through Python.
+        """Returns the phases of each kind of step that ran ("train", "test", "predict"). A phase's value is
+        None if it was recorded and is replayed as kernels only, else the reason why it runs through Python.
         """
         return {kind: dict(reasons) for kind, reasons in self.running.steps.reasons.items()}
 
     def graph_report(self) -> dict[str, dict[str, Any]]:
-        """Reports for each repeated kind of step on a GPU ("train", "test", "predict"): whether all its CUDA graphs
-        were `captured`, the number of `graphs`, the kernels (`nodes`) of the largest, and the `reason` if a capture
-        failed: its kernels are then launched one by one.
+        """Reports the CUDA graphs of each kind of step that was repeated on a GPU ("train", "test", "predict").
+        `captured` is true if all graphs were captured, `graphs` is their number, and `nodes` the number of kernels
+        in the largest graph. If a capture failed, `reason` says why; the kernels are then launched one by one.
         """
         reports = {kind: graphs.describe() for kind, graphs in self.running.steps.graphs.items()}
         return {kind: report for kind, report in reports.items() if report is not None}
@@ -197,11 +196,11 @@ class Trainer:
         logs = sums.read_logs(self.ranks)
         return logs if return_dict else order_values(self.model, logs)
 
-    # The steps, and the preparation of the first one.
+    # The steps and their sums.
 
     def get_step(self, work: Work, batch: Batch) -> Step:
-        """Returns the step for batches like this one. Raises RuntimeError if a callback brought another loss or
-        optimizer while fit runs.
+        """Returns the step for batches like this one. Raises RuntimeError if a callback set another
+        loss or optimizer while fit runs.
         """
         data, part, model = batch.data, batch.part, self.model
         if work.kind == "train" and (work.sums is not self.running.sums.get("train")
@@ -220,7 +219,7 @@ class Trainer:
                     find_override(self.model, kind))
 
     def get_sums(self, kind: str, goals: Sequence[Goal], scores: Sequence[Score]) -> Sums | OwnSums:
-        """Returns the sums of losses and metrics for this kind of step."""
+        """Creates the sums of losses and metrics for this kind of step."""
         if find_override(self.model, kind) is not None:
             return OwnSums(self.model)
         return Sums(self.model.device, goals, scores, self.model._list_metrics)
@@ -228,8 +227,8 @@ class Trainer:
     # Preparation of the first step.
 
     def _settle(self, data: Data) -> None:
-        """Makes losses and metrics for this data, after checking the targets. A loss or optimizer set by name after
-        `compile` becomes an object.
+        """Prepares losses and metrics for this data and checks the targets. A loss or optimizer
+        that was set by name after `compile` becomes an object.
         """
         if not isinstance(self.optimizer, optim.Optimizer):
             self.optimizer = optim.get(self.optimizer)  # type: ignore[arg-type]
@@ -246,16 +245,16 @@ class Trainer:
     def _build_optimizer(self) -> None:
         parameters = self.model.trainable_weights
         if parameters:
-            with kernel_lock:  # this moves the weights, so no step may be recorded meanwhile
+            with kernel_lock:  # no step may be recorded while the weights are moved
                 self.optimizer.train(parameters)  # type: ignore[union-attr]
         elif self.model._can_be_called():
             warn("The model has no trainable weights, so nothing is trained.")
 
     def _prepare(self, work: Work, source: Source | Stream, verbose: int) -> Progress:
-        """Compiles the first step's kernels in advance, once per machine, and shows the progress."""
+        """Compiles the first step's kernels, once per machine. Returns the progress line for this."""
         line, step = Progress(0, verbose), self.get_step(work, source.batch())
         for turn_to in (True, False):
             if turn_to == self.ranks.prepares:
                 step.prepare(None if isinstance(source, Stream) else source, line.compiling)
-            self.ranks.exchange(None)  # the others load from disk what one rank per machine compiled
+            self.ranks.exchange(None)  # the other ranks then load the compiled kernels from disk
         return line

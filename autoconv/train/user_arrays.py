@@ -1,4 +1,4 @@
-"""A user's arrays: one, a list or a dict by names; checked before anything runs, and never copied here."""
+"""Checks a user's arrays (one array, a list, or a dict by name) before anything runs, without copying them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from ..engine.symbolic import flatten
 from ..engine.tensor import Tensor, from_dlpack
 from ..kernels.device import detach
 
-Model = Any  # a `models.Model`: models are above this package
+Model = Any  # a `models.Model`, which this package cannot import
 _CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
 
 
 @dataclass(frozen=True)
 class Data:
-    """Inputs x, targets y and sample weights, each a list of arrays (N, ...), one for each input or output of a model.
+    """Inputs x, targets y and sample weights: three lists of arrays (N, ...), one array per input or output of a model.
 
-    x and y may also be arrays of a GPU; missing arrays are None. form: converts a list of inputs to the model call's
-    structure.
+    x and y may also be GPU arrays; missing arrays are None. `form` converts a list of inputs to the structure that the
+    model's call expects.
     """
 
     x: list[Any]
@@ -36,16 +36,16 @@ class Data:
 
     @property
     def like(self) -> "Data":
-        """A `Data` with the batches' shapes."""
+        """This object, as an example of the shapes of its batches."""
         return self
 
     @property
     def arrays(self) -> list[Any]:
-        """All arrays: x, y, then weights."""
+        """All arrays, in the order x, y, weights."""
         return [*self.x, *self.y, *self.weights]
 
     def rows(self, start: int, stop: int) -> "Data":
-        """Returns the samples start..stop-1, without a copy."""
+        """Returns the samples start..stop-1, without copying them."""
         def cut(arrays: list[Any]) -> list[Any]:
             return [None if a is None else a[start:stop] for a in arrays]
 
@@ -53,10 +53,10 @@ class Data:
 
 
 class Batch(NamedTuple):
-    """A batch, or several of one size that follow each other.
+    """A batch, or several consecutive batches of one size.
 
-    source: the source from which a step reads them, by their `numbers`, of which the first is next; None for data fed
-    to the step. data: arrays of a batch's shapes. part: this process's part of it.
+    `source` is the source from which a step reads the batches `numbers`, the first of which is next; None if the
+    data are fed to the step. `data` has arrays with a batch's shapes. `part` is this process's part of a batch.
     """
 
     source: Any
@@ -67,7 +67,7 @@ class Batch(NamedTuple):
 
 def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence[str] | None = None,
                output_names: Sequence[str] | None = None) -> Data:
-    """Checks and returns the arrays of a data set. The `names` of inputs and outputs order a dict."""
+    """Checks the arrays of a data set and returns them as `Data`. `names` and `output_names` order dicts."""
     inputs = [_numbers("x", a) for a in parts(x, "x", names)]
     if isinstance(y, Mapping) and output_names is not None and y.keys() < set(output_names):
         y = {name: y.get(name) for name in output_names}  # outputs without a loss need no targets
@@ -90,7 +90,7 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence
 
 
 def _label(argument: str, value: Any, arrays: list[Any], names: Sequence[str] | None) -> list[str]:
-    """Names each array for error messages: x, or x['left'] by the keys or the model's names, else x[0]."""
+    """Returns each array's name for error messages: x, x['left'] with its key, or x[0]."""
     if not isinstance(value, list | tuple | Mapping) or len(arrays) == 1:
         return [argument] * len(arrays)
     keys = names or (sorted(value) if isinstance(value, Mapping) else range(len(arrays)))
@@ -98,9 +98,9 @@ def _label(argument: str, value: Any, arrays: list[Any], names: Sequence[str] | 
 
 
 def parts(value: Any, argument: str, names: Sequence[str] | None) -> list[Any]:
-    """Converts a user's value for the inputs or outputs of these names, one thing, a list or a dict, to a list.
+    """Converts a user's value for inputs or outputs with these names (one array, a list or a dict) to a list.
 
-    Without names, a list or tuple of arrays and a dict count as several things.
+    Without names, a list or tuple of arrays and a dict count as several arrays.
     """
     if isinstance(value, Mapping):
         keys = sorted(value) if names is None else list(names)
@@ -122,9 +122,8 @@ def parts(value: Any, argument: str, names: Sequence[str] | None) -> list[Any]:
 
 
 def list_leaves(values: Any, like: Any) -> list[Any] | None:
-    """Converts values given in the structure `like` (of a model's inputs or outputs) to a list with one item per leaf,
-    in the order of `flatten`: None for keys that are missing, one thing for all leaves below. None if the structures
-    differ.
+    """Converts values in the structure `like` of a model's inputs or outputs to a list with one item per leaf, in
+    the order of `flatten`. A missing key gives None for all leaves below it. Returns None if the structures differ.
     """
     if not isinstance(like, dict | list | tuple):
         return [values]
@@ -146,7 +145,7 @@ def list_leaves(values: Any, like: Any) -> list[Any] | None:
 
 
 def structure(value: Any, names: Sequence[str] | None) -> Callable[[list[Any]], Any]:
-    """Returns a function that converts a list from `parts` to the structure for a model's `call`."""
+    """Returns a function that converts a list from `parts` to the structure that a model's `call` expects."""
     if names is None and isinstance(value, Mapping):
         return _make_dict(tuple(sorted(value)))
     is_single = len(names) == 1 if names is not None else len(parts(value, "x", None)) == 1
@@ -159,12 +158,12 @@ def _only(items: list[Any]) -> Any:
 
 @lru_cache
 def _make_dict(keys: tuple[str, ...]) -> Callable[[list[Any]], Any]:
-    """Returns the same function for equal keys, so that structures can be compared by it."""
+    """Returns a function that builds a dict with these keys. Equal keys give the same function."""
     return lambda items: dict(zip(keys, items))
 
 
 def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
-    """Splits an iterable's batch x, (x,), (x, y) or (x, y, sample_weight) into the three parts."""
+    """Splits a batch x, (x,), (x, y) or (x, y, sample_weight) into x, y and sample_weight."""
     if not isinstance(batch, tuple | list):
         return batch, None, None
     if len(batch) not in (1, 2, 3):
@@ -188,7 +187,7 @@ def _numbers(name: str, value: Any) -> Any:
 
 
 def split_validation(data: Data, share: float) -> tuple[Data, Data]:
-    """Splits off the last `share` of the samples, before any shuffling, as Keras does. Returns both parts."""
+    """Splits off the last samples, a fraction `share`, before any shuffling as in Keras. Returns both parts."""
     if not 0 <= share < 1:
         raise ValueError(f"validation_split must lie in [0, 1). Received: {share}.")
     cut = int(len(data) * (1 - share))
@@ -199,8 +198,8 @@ def split_validation(data: Data, share: float) -> tuple[Data, Data]:
 
 
 def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarray:
-    """Returns each sample's weight by its class, 1 by default; y are labels (N,) or (N, 1), or one-hot (N, C). For
-    labels (N, H, W, 1) or one-hot (N, H, W, C) the weights are per pixel.
+    """Returns each sample's weight by its class, 1 by default. y has labels (N,) or (N, 1), or one-hot
+    rows (N, C). For labels (N, H, W, 1) or one-hot rows (N, H, W, C), the weights are per pixel.
     """
     numbers = isinstance(class_weight, Mapping) and all(
         isinstance(key, Integral) and isinstance(weight, Real) for key, weight in class_weight.items())
@@ -219,7 +218,7 @@ def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarra
 
 
 def validates_in(freq: Any) -> Callable[[int], bool]:
-    """Whether an epoch, counted from 1, is validated."""
+    """Returns a function that reports whether validation follows an epoch, counted from 1."""
     if isinstance(freq, Iterable) and not isinstance(freq, str):
         epochs = set(freq)
         return lambda epoch: epoch in epochs
@@ -228,7 +227,7 @@ def validates_in(freq: Any) -> Callable[[int], bool]:
 
 
 def sample_weights(y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Any:
-    """Returns the samples' weights from sample_weight or class_weight."""
+    """Returns each sample's weight, from sample_weight or from class_weight."""
     if class_weight is None:
         return sample_weight
     if sample_weight is not None:
@@ -239,7 +238,7 @@ def sample_weights(y: Any, sample_weight: Any, class_weight: Mapping[int, float]
 
 
 def drop_batch(shapes: Any) -> Any:
-    """Replaces the batch size in shapes of any structure by None."""
+    """Replaces the batch size by None in all shapes of a structure."""
     if isinstance(shapes, dict):
         return {name: drop_batch(shape) for name, shape in shapes.items()}
     return [drop_batch(s) for s in shapes] if isinstance(shapes, list) else (None, *shapes[1:])

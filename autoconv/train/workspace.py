@@ -1,4 +1,4 @@
-"""`Workspace`: the data that a step's phases share; `Work`: the kind and settings of a step."""
+"""`Workspace` is the data that a step's phases share. `Work` is a step's kind and settings."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ from .user_arrays import Data, Model
 
 
 class Work(NamedTuple):
-    """A step's work besides running the model: none in prediction, losses and metrics in evaluation, all in training.
-    With several `ranks`, gradients are summed over them during the backward pass.
+    """The work of a step besides running the model: nothing in prediction, losses and metrics in evaluation, gradients
+    and updates as well in training. With several `ranks`, gradients are summed over the ranks during the backward pass.
     """
 
     kind: str  # "predict", "test" or "train"
@@ -29,15 +29,15 @@ class Work(NamedTuple):
     sums: Sums | None = None
     optimizer: Any = None
     ranks: Ranks = ALONE
-    own_method: str | None = None  # the overridden method that makes the model run `train_step` or a similar method
+    own_method: str | None = None  # name of an overridden method, because of which the step runs through Python
 
 
 class Workspace:
-    """The data that a step's phases read and write: a batch of inputs x, targets y and sample weights, in arrays (None
-    for what is missing, or not copied to the device), and results that one phase leaves for the next.
+    """The data that a step's phases read and write: the arrays of a batch (inputs x, targets y, sample weights) and
+    the results that one phase leaves for the next. An array is None if it is missing or not copied to the device.
 
-    like: has the shapes of the batch's samples. shards: the whole batch's samples as a multiple of this rank's.
-    reasons: why each phase is not recorded, None if it is.
+    `like` has the shapes of the batch's samples. `shards` is the whole batch's sample count divided by this rank's.
+    `reasons` maps each phase to the reason why it is not recorded, or to None.
     """
 
     def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float,
@@ -59,25 +59,25 @@ class Workspace:
         self.arrays = [*self.x, *self.y, *self.weights]
         self.source: Source | Staging | None = None  # the source from which `load` reads the batch
         self.sink: Sequence[Any] | None = None  # the arrays to which `store` writes the predictions
-        self.batch: Sequence[Any] = ()  # a fed batch as the user's arrays
+        self.batch: Sequence[Any] = ()  # the user's arrays of a batch that was fed directly
         self.first: Any = 0  # placeholder for the position of the batch's first sample in the epoch's order
         self.is_duplicate = False  # whether every rank runs the same whole batch
         self.trains = work.optimizer is not None and work.optimizer.flat is not None
-        self.updates_in_kernels = False  # whether `optimizer.update()` makes the update, which counts no step
+        self.updates_in_kernels = False  # whether kernels update the weights; the host then counts the step
         self.moving: list[Any] = []  # weight arrays that training changes without gradients: moving averages
-        self.structure: Any = None  # the result of the model's call, and its tensors in a list
+        self.structure: Any = None  # the result of the model's call; `outputs` lists its tensors
         self.outputs: list[Tensor] = []
         self.penalties: list[Tensor] = []  # penalties that layers and weights add to the loss
-        self.leaves: dict[int, Tensor] = {}  # the outputs as beginnings of a tape
-        self.values: list[tuple[Tensor, Any]] = []  # the samples' losses with their weights
-        self.gradients: dict[tuple[int, bool], Any] = {}  # gradients of outputs, or of the logits that they came from
-        self.arrivals: dict[int, int] = {}  # number of recorded calls when a parameter's gradient was complete
-        self.calls = 0  # number of calls in the backward pass
+        self.leaves: dict[int, Tensor] = {}  # the outputs as leaves of the loss's tape
+        self.values: list[tuple[Tensor, Any]] = []  # each output's losses per sample, and the samples' weights
+        self.gradients: dict[tuple[int, bool], Any] = {}  # gradients of outputs or of their logits
+        self.arrivals: dict[int, int] = {}  # recorded calls before a parameter's gradient was complete
+        self.calls = 0  # number of recorded calls in the backward pass
         self.is_summing = False  # whether a replay has started to sum gradients over the ranks
         self.value_counts = [0] * len(work.scores)
 
     def versions(self) -> list[tuple[Any, Any]]:
-        """Returns everything that a recording depends on, with the number of its last change, if it counts them."""
+        """Returns each object on which a recording depends, with its last change's number or None."""
         work, layers = self.work, list(self.model._walk())
         things: list[Any] = [w for layer in layers for w in layer._own_weights()]
         if self.reasons["forward"] is None:
@@ -88,7 +88,7 @@ class Workspace:
                 (self.device, get_precision())]
 
     def find_mutable_values(self) -> Iterator[Any]:
-        """Returns a recording's dependencies that can change in place, also in arguments of graph functions."""
+        """Yields a recording's dependencies that can change in place, also in arguments of graph functions."""
         for thing, _ in self.versions():
             if hasattr(thing, "bookkeeping"):
                 yield from find_mutable_values(thing)
@@ -98,30 +98,30 @@ class Workspace:
                 yield from filter(can_change, flatten((node.args, node.kwargs)))
 
     def restructure(self, outputs: list[Any]) -> Any:
-        """Converts a list with one thing per output to the structure of the model's call."""
+        """Converts a list with one item per output to the structure of the model's result."""
         return outputs[0] if isinstance(self.structure, Tensor) else pack(self.structure, outputs)
 
     def is_recorded(self, score: Score) -> bool:
-        """Whether kernels compute a metric's sums, counting each sample once."""
+        """Whether kernels compute a metric's sums. Kernels count each sample once, unweighted."""
         goal = self.goals.get(score.output)
         if score.uses_weights and self.weights[score.output] is not None:
             return False
         return is_recordable(score.metric) and goal is not None and self.takes_tensors(goal)
 
     def takes_tensors(self, goal: Goal) -> bool:
-        """Whether a loss receives the device's targets rather than the user's array."""
+        """Whether a loss receives its targets as a device tensor, not as the user's array."""
         return self.y[goal.output] is not None and is_recordable(goal.loss)
 
     def user_array(self, index: int) -> Any:
-        """Returns the user's array number `index` of the batch: x, y, then weights."""
+        """Returns the user's array number `index` of the batch, in the order x, y, weights."""
         return self.batch[index] if self.source is None else self.source.host(index, self.samples)
 
     def user_targets(self, output: int) -> np.ndarray:
-        """Returns an output's targets as the user's array."""
+        """Returns the targets of output number `output` as the user's NumPy array."""
         return np.asarray(self.user_array(len(self.x) + output))
 
 
 def is_recordable(thing: Any) -> bool:
-    """Whether a loss, metric or optimizer runs only kernels in a step."""
+    """Whether a loss, metric or optimizer is declared to run only kernels in a step."""
     return trace.declared_recordable(thing, "__call__", "call", "update_state", "values", "update_step", "update",
                                      "apply")

@@ -1,1 +1,1 @@
-"""The costs of a net: counted parameters, multiply-adds and memory; measured times and this machine's ceilings."""
+"""The costs of a net: its parameters, multiply-adds and memory, its measured times, and this machine's speed limits."""

@@ -1,4 +1,4 @@
-"""This machine's own speed limits, and measurements relative to them."""
+"""Measures this machine's speed limits (ceilings), and kernels relative to these limits."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,11 +8,11 @@ import numpy as np
 from ...kernels.device import Device
 from . import stats, timing
 
-ROUND = 0.001  # seconds per try; a round uses the best of three tries
+ROUND = 0.001  # seconds per try; a round uses the fastest of three tries
 
 
 class Ceilings:
-    """The two loops that no kernel outruns: multiply-adds in registers, and memory copies, both on all threads."""
+    """Measures two speed limits of all threads: multiply-adds in registers, and memory copies."""
 
     def __init__(self, device: Device) -> None:
         self._k = device.module("ceilings")
@@ -20,16 +20,16 @@ class Ceilings:
         self._x = np.array([0.999, 0.001], np.float32)
         self._start = np.full((self._tasks, self._k.items(self._x.dtype)), 0.5, np.float32)
         self._y = np.empty_like(self._start)
-        self._rounds = 50_000  # rounds per call: enough to hide the call overhead, also on a busy machine
+        self._rounds = 50_000  # loop passes per call, enough to hide the call overhead also on a busy machine
         self._rounds *= timing.repetitions(self._multiply_add, ROUND)
         self._copies: dict[int, tuple[Callable[[], None], int]] = {}
 
     def flops(self) -> float:
-        """Measures floating-point operations per second of multiply-adds in registers."""
+        """Measures the floating-point operations per second of multiply-adds in registers."""
         return 2 * self._start.size * self._rounds / timing.best(self._multiply_add, 1)
 
     def bandwidth(self, size: int) -> float:
-        """Measures the bytes per second of a copy that touches `size` bytes; small copies stay in a cache."""
+        """Measures the bytes per second of a copy that reads and writes `size` bytes. Small copies stay in a cache."""
         if size not in self._copies:
             source = np.ones(max(1, size // 8), np.float32)
             target = np.empty_like(source)
@@ -37,7 +37,7 @@ class Ceilings:
             def copy() -> None:
                 self._k.copy(source, target)
 
-            self._copies = {size: (copy, timing.repetitions(copy, ROUND))}  # only the last buffers: they can be large
+            self._copies = {size: (copy, timing.repetitions(copy, ROUND))}  # only the last buffers, which can be large
         copy, count = self._copies[size]
         return 2 * 4 * max(1, size // 8) / timing.best(copy, count)
 
@@ -46,7 +46,7 @@ class Ceilings:
 
 
 class Share(NamedTuple):
-    """A kernel against its ceiling, round by round."""
+    """A kernel's times in seconds, the ceilings, and the fraction of a ceiling that it reaches, one entry per round."""
 
     seconds: list[float]
     peak_flops: list[float]
@@ -55,8 +55,8 @@ class Share(NamedTuple):
 
 
 def share(ceilings: Ceilings, call: Callable[[], Any], flops: float, size: int, rounds: int) -> Share:
-    """Alternates `call` and the two ceilings. A round's fraction is the least time that the call's operations and bytes
-    need at that round's ceilings, divided by the call's time: noise affects all three alike.
+    """Measures `call` and the two ceilings alternately. A round's fraction is the least time that the call's operations
+    and bytes need at that round's ceilings, divided by the call's time. Noise affects all three measurements alike.
     """
     count = timing.repetitions(call, ROUND)
     result = Share([], [], [], [])
@@ -70,7 +70,7 @@ def share(ceilings: Ceilings, call: Callable[[], Any], flops: float, size: int, 
 
 
 def summarize(result: Share, flops: float, size: int) -> dict[str, Any]:
-    """Returns a `Share` as plain data for the results."""
+    """Returns a `Share` as plain data: times, median speeds, ceilings and fractions."""
     median = stats.spread(result.seconds)["median"]
     peak = _median(result.peak_flops)
     bandwidth = _median(result.peak_bandwidth)

@@ -1,4 +1,4 @@
-"""Counts a layer's multiply-adds by its definition, and finds layers that return a view of their input."""
+"""Counts a layer's multiply-adds from its definition, and finds layers that return a view of their input."""
 
 from math import prod
 from typing import Any
@@ -15,7 +15,7 @@ TRAINING_LAYERS = (  # layers that return their input unchanged outside training
 
 
 def multiply_adds(operation: Any, inputs: Shapes, outputs: Shapes) -> int:
-    """Counts the multiply-adds in one call of a layer on arrays of these shapes; 0 for layers without products."""
+    """Counts the multiply-adds in one call of a layer on arrays of these shapes. Layers without products count 0."""
     if isinstance(operation, layers.Conv2D):
         return prod(outputs[0]) * prod(operation.kernel.shape[:3])
     if isinstance(operation, layers.DepthwiseConv2D):
@@ -32,30 +32,30 @@ def multiply_adds(operation: Any, inputs: Shapes, outputs: Shapes) -> int:
 
 
 def infer_shapes(graph: Graph, inputs: Shapes) -> dict[int, tuple[int, ...]]:
-    """Returns the shapes of a graph's tensors by id, for inputs of these shapes.
+    """Returns the shapes of a graph's tensors, keyed by the tensors' ids, for inputs of these shapes.
 
-    Raises ValueError if the inputs do not fit or a size stays unknown.
+    Raises ValueError if the inputs do not fit the graph or a size stays unknown.
     """
     tensors = list_tensors(graph)
     shapes: list[Any] = [(inputs[0][0], *tensor.shape[1:]) for tensor in tensors]
-    if shapes[: len(inputs)] != [tuple(shape) for shape in inputs]:  # sizes that were unknown, or do not fit
+    if shapes[: len(inputs)] != [tuple(shape) for shape in inputs]:  # some sizes were unknown, or the inputs do not fit
         output_shapes = Graph(graph.input_structure, tensors).output_shapes([tuple(shape) for shape in inputs])
         shapes = [tuple(shape) for shape in output_shapes]
     return {id(tensor): shape for tensor, shape in zip(tensors, shapes)}
 
 
 def list_tensors(graph: Graph) -> list[SymbolicTensor]:
-    """All values in a graph: its inputs and its calls' results."""
+    """Returns all tensors of a graph, each once: its inputs and the results of its calls."""
     return list({id(t): t for t in (*graph.inputs, *(t for node in graph.nodes for t in node.outputs))}.values())
 
 
 def call_shapes(graph: Graph, node: Node, shapes: dict[int, tuple[int, ...]]) -> tuple[Shapes, Shapes]:
-    """Returns the shapes of a call's inputs and outputs."""
+    """Returns the shapes of a call's input tensors and the shapes of its output tensors."""
     return [shapes[id(graph.resolve(t))] for t in node.inputs], [shapes[id(t)] for t in node.outputs]
 
 
 def is_view(node: Node, training: bool) -> bool:
-    """Whether a call returns its input array, perhaps reshaped, and so needs no memory of its own."""
+    """Whether a call returns its input array, possibly reshaped, and so needs no memory for its output."""
     operation = node.operation
     if isinstance(operation, TRAINING_LAYERS):
         return not training

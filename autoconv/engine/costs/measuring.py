@@ -14,14 +14,14 @@ from ..tensor import Tensor, no_grad
 from . import ceilings, counting
 
 ROUNDS = 3
-RETRY_SECONDS = 0.5  # time limit in seconds for measuring exceeded ceilings again
+RETRY_SECONDS = 0.5  # time limit in seconds for repeating the measurement of ceilings that calls exceeded
 
 Shapes = dict[int, tuple[int, ...]]
 
 
 class Timing(NamedTuple):
-    """A call's seconds on a batch, and its least possible time divided by these; or the name of the layer whose kernel
-    includes the call.
+    """A call's time on a batch in seconds, and `share`, the least possible time divided by that time.
+    If the kernel of another layer includes the call, only that layer's name, `fused_layer`, is set.
     """
 
     seconds: float | None = None
@@ -30,11 +30,12 @@ class Timing(NamedTuple):
 
 
 def calls(graph: Graph, device: Device, shapes: Shapes, size: dict[int, int]) -> dict[int, Timing]:
-    """Measures each node, by id: runs the calls of the graph's plan one by one, in inference, on
-    random numbers. `shapes` and `size` (in bytes) cover all values in the graph, by id.
+    """Returns the measured `Timing` of each node, keyed by the node's id. Runs the calls of the
+    graph's plan one by one, in inference, on random numbers. `shapes` and `size` (in bytes) cover
+    all tensors in the graph, by id.
 
-    Times are the shortest of a few runs, ceilings the highest: other load on the machine can only
-    slow them down. If a call exceeds its ceiling, the ceiling is measured again.
+    The shortest times and the highest ceilings of a few runs are used, because other programs can
+    only slow the machine down. If a call exceeds its ceiling, the ceiling is measured again.
     """
     ceiling = ceilings.Ceilings(device)
     plan = fusion.fuse(graph)
@@ -74,14 +75,14 @@ def _fractions(work: list[tuple[float, int]], shares: list[ceilings.Share]) -> l
 
 
 def _run(call: fusion.Call, values: list[Any]) -> Any:
-    """Returns what a call computes from the values, which stay as they are."""
+    """Returns the result of a call. The list `values` remains unchanged."""
     args, kwargs = call.arguments(values)
     return call.operation(*args, **kwargs)
 
 
 def _work(graph: Graph, call: fusion.Call, shapes: Shapes, size: dict[int, int]) -> tuple[float, int]:
-    """Counts a call's multiplications and additions, and the bytes that it reads and writes, each once. Both are 0 if
-    it returns its input.
+    """Returns a call's number of multiplications and additions, and the number of bytes that it
+    reads and writes. Both numbers are 0 if the call returns its input.
     """
     if all(counting.is_view(node, training=False) for node in call.nodes):
         return 0.0, 0

@@ -1,4 +1,4 @@
-"""`model.profile()`: the costs of each layer of a net."""
+"""`model.profile()` reports the costs of each layer of a net."""
 
 from dataclasses import asdict, dataclass
 from math import prod
@@ -16,13 +16,14 @@ from .tables import BUSY, MOST, share, short, table
 
 
 class Row(NamedTuple):
-    """One layer's call on a batch.
+    """The costs of one layer's call on a batch.
 
-    output_shape: without the batch; params: 0 where an earlier call has counted them;
-    multiply_adds: of one sample. predict_bytes: all arrays that must exist while it runs, including its inputs and
-    outputs; train_bytes: its output, which the backward pass reads again, 0 for a view. seconds: measured in inference,
-    for a batch; share: the least time that its operations and bytes need on this machine, divided by `seconds`. Both
-    are None if not measured, or if the layer ran in the kernel of the layer `within`.
+    `output_shape` excludes the batch axis. `params` is 0 if an earlier call of the layer has counted them.
+    `multiply_adds` is the number per sample. `predict_bytes` is the size of all arrays that must exist
+    while the call runs, including its inputs and outputs. `train_bytes` is the size of its output, which
+    the backward pass reads again, or 0 for a view. `seconds` is the inference time for a batch. `share` is
+    the least time that its operations and bytes need on this machine, divided by `seconds`. `seconds` and
+    `share` are None if not measured, or if the layer ran in the kernel of the layer `within`.
     """
 
     name: str
@@ -39,8 +40,8 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Profile:
-    """The costs of a net, per layer (`rows`) and in total; it prints as a table. Bytes follow the layers' definitions:
-    fused kernels need less, and training also needs gradients and the optimizer's slots.
+    """The costs of a net, per layer (`rows`) and in total; printed as a table. Bytes follow the layers'
+    definitions: fused kernels need less memory, and training also needs gradients and the optimizer's slots.
     """
 
     name: str
@@ -52,32 +53,32 @@ class Profile:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds per sample."""
+        """The number of multiply-adds per sample."""
         return sum(row.multiply_adds for row in self.rows)
 
     @property
     def map_bytes(self) -> int:
-        """Bytes of all layers' outputs for a batch, which training keeps."""
+        """The bytes of all layers' outputs for a batch, which training keeps."""
         return sum(row.train_bytes for row in self.rows)
 
     @property
     def predict_bytes(self) -> int:
-        """Bytes to predict a batch: the weights, and the peak of arrays that exist at once."""
+        """The bytes needed to predict a batch: the weights, and the peak of arrays that exist at once."""
         return max((row.predict_bytes for row in self.rows), default=0) + self.weight_bytes
 
     @property
     def train_bytes(self) -> int:
-        """Bytes to train on a batch: outputs, inputs and weights."""
+        """The bytes needed to train on a batch: outputs, inputs and weights."""
         return self.map_bytes + self.input_bytes + self.weight_bytes
 
     @property
     def seconds(self) -> float | None:
-        """Inference time of all layers for a batch; None if not measured."""
+        """The inference time of all layers for a batch, in seconds; None if not measured."""
         times = [row.seconds for row in self.rows if row.seconds is not None]
         return sum(times) if times else None
 
     def as_dict(self) -> dict[str, Any]:
-        """The profile as plain data."""
+        """Returns the profile as plain data."""
         totals = ("multiply_adds", "map_bytes", "predict_bytes", "train_bytes", "seconds")
         return {**asdict(self), **{name: getattr(self, name) for name in totals},
                 "rows": [row._asdict() for row in self.rows]}
@@ -102,8 +103,8 @@ class Profile:
                         f"{self.batch_size / self.seconds:,.0f} samples/s")
         highest = max((row.share or 0 for row in self.rows), default=0)
         if highest > 1:
-            sums.append("Shares can pass 100%: wide 3x3 layers take fewer multiplications than are counted (Winograd's "
-                        "products), and the\nceiling is measured too low where other programs run meanwhile.")
+            sums.append("Shares can pass 100%: wide 3x3 layers need fewer multiplications than are counted (Winograd's "
+                        "algorithm), and the\nceiling is measured too low if other programs run at the same time.")
         if highest > MOST:
             sums.append(BUSY)
         return f"{printable(self.name)}, {images}\n{table(head, lines)}\n\n" + "\n".join(sums)
@@ -114,7 +115,7 @@ class Profile:
 
 def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shapes: list[tuple[int, ...]],
             measure: bool) -> Profile:
-    """Profiles a graph for inputs of these shapes, without the batch."""
+    """Profiles a graph for input shapes without the batch axis. With `measure`, measures times, too."""
     inputs = [(batch_size, *shape) for shape in input_shapes]
     shapes = counting.infer_shapes(graph, inputs)
     nodes = [node for node in graph.nodes if node.inputs]
@@ -140,7 +141,7 @@ def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shap
 
 def _alive(graph: Graph, nodes: list[Node], size: dict[int, int]) -> list[int]:
     """Returns per node the bytes of all values that exist while it runs: its outputs, and values read then or later."""
-    owner = {id(t): id(t) for t in graph.inputs}  # the value whose memory each value uses
+    owner = {id(t): id(t) for t in graph.inputs}  # id of the value whose memory each value uses
     for node in nodes:
         source = owner[id(graph.resolve(node.inputs[0]))] if counting.is_view(node, training=False) else None
         owner.update((id(t), source or id(t)) for t in node.outputs)

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """The median of the rounds, and the quartiles between which half of them lie."""
+    """Returns the median of the values and their quartiles `low` and `high`."""
     low, median, high = np.quantile(np.asarray(values, float), [0.25, 0.5, 0.75])
     return {"median": float(median), "low": float(low), "high": float(high)}
 
@@ -16,10 +16,9 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def interval(values: Sequence[float], confidence: float = 0.95) -> dict[str, float]:
     """Returns the median, and an interval that contains the true median with at least this confidence.
 
-    Between the k-th smallest and the k-th largest of n values lies the true median with probability
-    1 - 2 P(B < k), B binomial(n, 1/2), whatever the noise looks like: outliers do not move it.
-    Fewer than six values cannot give 95%: the interval then spans all values, and "confidence" is its actual
-    confidence.
+    The true median lies between the k-th smallest and the k-th largest of n values with probability 1 - 2 P(B < k),
+    where B is binomial(n, 1/2). This holds for noise of any distribution, so outliers do not move the interval. Fewer
+    than six values cannot give 95%: the interval then spans all values, and "confidence" is its actual confidence.
     """
     rising = np.sort(np.asarray(values, float))
     n = len(rising)
@@ -37,11 +36,12 @@ def _coverage(n: int, k: int) -> float:
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float], together: int = 1) -> dict[str, Any]:
-    """Returns the ratio of two measurements: median and interval over the rounds' ratios.
+    """Returns the ratio of two measurements: the median and interval of the ratios of the rounds.
 
-    A slowdown of a whole round, such as by a busy machine, then cancels. `together` rounds in a row ran in the same
-    processes, so they are not independent samples and the median is taken over the means of such groups. (Means,
-    because a process may alternate between two speeds.) Raises ValueError for unequal numbers.
+    A slowdown of a whole round, such as on a busy machine, cancels in the ratio. Groups of
+    `together` consecutive rounds ran in the same processes, so these rounds are not independent
+    samples. The median is therefore taken over the groups' means. (A process may alternate between
+    two speeds, so means are used.) Raises ValueError for unequal numbers of rounds.
     """
     if len(numerators) != len(denominators):
         raise ValueError("A ratio needs the same number of rounds of both measurements. "

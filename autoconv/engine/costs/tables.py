@@ -1,15 +1,15 @@
-"""Columns of text for a terminal, and numbers that fit into them."""
+"""Formats columns of text for a terminal, and numbers that fit into the columns."""
 
 from collections.abc import Mapping, Sequence
 
-MOST = 4.0  # a kernel's largest share: Winograd's F(4x4,3x3) needs a fourth of the products
+MOST = 4.0  # largest plausible share: Winograd's F(4x4,3x3) needs a quarter of the multiplications
 BUSY = ("A share is blank if the ceiling was measured more than 4 times too low, because other programs kept the "
-        "machine busy.\nRun it again when they have ended.")
+        "machine busy.\nRun the measurement again when they have ended.")
 ONE_PROCESS = "An interval is blank if all rounds ran in one process: an interval needs several. Run more rounds."
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Formats columns as narrow as possible: the first flush left, the others (numbers) flush right."""
+    """Formats columns as narrow as possible. The first column is left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
@@ -20,22 +20,22 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def share(fraction: float | None) -> str:
-    """Returns a share of a ceiling as a percentage; "" if it is unknown, or too large to be plausible."""
+    """Returns a fraction of a ceiling as a percentage; "" if it is unknown or too large to be plausible."""
     return f"{fraction:.0%}" if fraction is not None and fraction <= MOST else ""
 
 
 def interval(ratio: Mapping[str, float], unit: float = 1.0, sep: str = " .. ") -> str:
-    """Returns the interval of a ratio, in multiples of `unit`; "" if a single process measured it."""
+    """Returns the interval of a ratio as text, in multiples of `unit`; "" if a single process measured it."""
     return f"{ratio['low'] / unit:.2f}{sep}{ratio['high'] / unit:.2f}" if ratio["confidence"] else ""
 
 
 def interval_head(ratio: Mapping[str, float]) -> str:
-    """Returns the head of a column of intervals."""
+    """Returns the heading of a column of intervals, such as `95% interval`."""
     return f"{ratio['confidence']:.0%} interval" if ratio["confidence"] else "interval"
 
 
 def short(number: float, unit: str = "") -> str:
-    """Formats with three digits and an SI prefix: 903400 as "903 k", 6e6 bytes as "6.00 MB"."""
+    """Formats a number with three digits and an SI prefix: 903400 as "903 k", 6e6 bytes as "6.00 MB"."""
     prefixes = ["", "k", "M", "G", "T"]
     while number >= 999.5 and len(prefixes) > 1:
         number /= 1000

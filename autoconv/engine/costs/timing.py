@@ -1,4 +1,4 @@
-"""Measures a call's time."""
+"""Measures the times of calls."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def repetitions(call: Callable[[], Any], seconds: float) -> int:
-    """Returns the number of runs of `call` that take about this long. The trial runs also serve as a warm-up."""
+    """Returns the number of runs of `call` that take about `seconds`. The trial runs also serve as a warm-up."""
     call()
     count = 1
     while True:
@@ -17,12 +17,12 @@ def repetitions(call: Callable[[], Any], seconds: float) -> int:
 
 
 def best(call: Callable[[], Any], count: int, tries: int = 3) -> float:
-    """Returns the seconds per call in the fastest of a few tries: other load can only add time."""
+    """Returns the seconds per call in the fastest of a few tries: other programs only add time."""
     return min(time_call(call, count) for _ in range(tries))
 
 
 def time_call(call: Callable[[], Any], count: int) -> float:
-    """Returns the mean seconds of `count` calls."""
+    """Returns the mean time of `count` calls, in seconds."""
     start = time.perf_counter()
     for _ in range(count):
         call()

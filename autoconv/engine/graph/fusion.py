@@ -1,6 +1,6 @@
-"""Plans how a graph runs and which operations are fused: `fuse(graph)` returns the plan.
+"""Plans the calls of a graph and fuses operations: `fuse(graph)` returns the plan.
 
-Fused or not, results agree up to rounding; AUTOCONV_FUSION=0 in the environment turns fusion off.
+Results with and without fusion agree up to rounding. AUTOCONV_FUSION=0 in the environment turns fusion off.
 """
 
 import os
@@ -15,12 +15,12 @@ from .patterns import LONGEST, Fusion, find_pattern
 
 
 class Call:
-    """One call in a plan, of one operation or several fused ones. To run it:
-    `call.keep(values, call.operation(*args, **kwargs))` with `args, kwargs = call.arguments(values)`.
+    """One call in a plan, of one operation or several fused ones. To run it: `call.keep(values,
+    call.operation(*args, **kwargs))` with `args, kwargs = call.arguments(values)`.
 
-    `nodes` are the graph nodes that it computes; `reads` the symbolic tensors that these take from other nodes,
-    `inputs` and `outputs` the numbers of the values read and written, `last_uses` of values that no later call reads;
-    `shape` is the first output's.
+    `nodes` are the graph nodes that the call computes, and `reads` the symbolic tensors that these
+    read from other nodes. `inputs`, `outputs` and `last_uses` are the indices of the values that the
+    call reads, that it writes, and that no later call reads. `shape` is the first output's shape.
     """
 
     def __init__(self, operation: Any, nodes: Sequence[Node], number: Callable[[SymbolicTensor], int]) -> None:
@@ -42,14 +42,14 @@ class Call:
         self._simple = is_unary and all(isinstance(item, SymbolicTensor) for item in (first.args[0], node.structure))
 
     def arguments(self, values: list[Any]) -> tuple[tuple, dict[str, Any]]:
-        """Returns the operation's arguments, out of all values."""
+        """Returns the operation's arguments, taken from the list of all values."""
         if self._simple:
             return (values[self.inputs[0]],), {}
         args, kwargs = self._node.arguments(lambda tensor: values[self._number(tensor)])
         return (*args, *(values[index] for index in self._extra_inputs)), kwargs
 
     def keep(self, values: list[Any], result: Any) -> None:
-        """Stores the operation's results in the values, and frees values that no later call reads."""
+        """Stores the results in `values`, and frees the values that no later call reads."""
         if self._simple:
             values[self.outputs[0]] = result
         else:
@@ -79,11 +79,11 @@ class FusionPlan:
 
     @property
     def operations(self) -> list[Any]:
-        """All operations in order: layers, functions, and fused ones."""
+        """All operations of the plan in order: layers, functions, and fused operations."""
         return [call.operation for call in self.calls]
 
     def begin(self, inputs: Iterable[Tensor]) -> list[Any]:
-        """Returns a run's values before its first call: the inputs, in the graph's order."""
+        """Returns a run's values before its first call: the inputs, and None for all others."""
         values: list[Any] = [None] * self.size
         for index, value in zip(self.inputs, inputs):
             values[index] = value
@@ -91,8 +91,8 @@ class FusionPlan:
 
 
 def fuse(graph: Graph) -> FusionPlan:
-    """Returns a graph's plan, in which layers with a common op are fused. The fused call takes the last layer's
-    position, where all inputs exist.
+    """Returns a graph's plan, with layers fused if one op computes them. A fused call runs in the
+    position of its last layer, where all its inputs exist.
     """
     is_off = os.environ.get("AUTOCONV_FUSION", "1") == "0"
     groups: dict[int, tuple[Any, Sequence[Node]]] = {}
@@ -116,13 +116,14 @@ def fuse(graph: Graph) -> FusionPlan:
 
 
 def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int], members: set[int]) -> list[Node]:
-    """Returns a node and its successors, up to a pattern's length: each is the only reader of the node before. An
-    addition may read a second tensor; if two chains meet in it, it belongs to the first.
+    """Returns a node and its successors, up to the length of the longest pattern. Each successor is
+    the only reader of the node before it. An addition may read a second tensor; if two chains meet
+    in an addition, it belongs to the first chain.
     """
     chain = [node]
     while len(chain) < LONGEST and len(node.outputs) == 1 and id(node.outputs[0]) not in outputs:
         readers = consumers.get(id(node.outputs[0]), [])
-        if len(readers) != 1 or chain[0].kwargs or readers[0].kwargs:  # `training` may be set for a single layer
+        if len(readers) != 1 or chain[0].kwargs or readers[0].kwargs:  # the call may set `training` for one layer
             break
         node = readers[0]
         if id(node) in members or len(node.inputs) != (2 if isinstance(node.operation, Add) else 1):

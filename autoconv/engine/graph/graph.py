@@ -1,4 +1,4 @@
-"""`Graph`: the nodes between a model's inputs and outputs, in execution order."""
+"""`Graph` holds the nodes between a model's inputs and outputs, in execution order."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,12 +13,12 @@ from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_shapes, map_str
 
 
 class Graph:
-    """A model's computation, from symbolic inputs to symbolic outputs (single, or in lists, tuples or dicts).
+    """A model's computation from symbolic inputs to symbolic outputs (single, or in lists, tuples or dicts).
 
-    nodes: sorted so that each comes after the nodes that it needs; operations: the layers and functions in it, in
-    Keras's order: by their distance from the outputs; layers: only the layers among them.
-    Raises ValueError for an output that is not connected to the inputs, for a cycle, and for two operations with one
-    name.
+    `nodes` is sorted so that each node follows the nodes that it needs. `operations` are the graph's layers
+    and functions in Keras's order, by their distance from the outputs. `layers` are only the layers among
+    them. Raises ValueError for an output that is not connected to the inputs, for a cycle, and for two
+    operations with the same name.
     """
 
     def __init__(self, inputs: Any, outputs: Any) -> None:
@@ -33,7 +33,7 @@ class Graph:
             if not flatten(structure):
                 raise ValueError(f"`{name}` argument cannot be empty. Received: inputs={inputs!r}, "
                                  f"outputs={outputs!r}.")
-        self._new_inputs: dict[int, SymbolicTensor] = {}  # inputs replacing another graph's tensors
+        self._new_inputs: dict[int, SymbolicTensor] = {}  # inputs that replace another graph's tensors, by tensor id
         self.input_structure = map_structure(self._input, inputs)
         self.inputs: list[SymbolicTensor] = flatten(self.input_structure)
         self.output_structure = outputs
@@ -47,7 +47,7 @@ class Graph:
                                  "functions of a model must have different names: pass name= to one of them.")
 
     def _input(self, tensor: SymbolicTensor) -> SymbolicTensor:
-        """Returns the tensor if an Input made it, else a new Input that replaces it in this graph."""
+        """Returns the tensor if an Input created it, else a new Input that replaces the tensor in this graph."""
         if tensor.node is not None and not tensor.node.inputs:
             return tensor
         if id(tensor) not in self._new_inputs:
@@ -56,23 +56,23 @@ class Graph:
         return self._new_inputs[id(tensor)]
 
     def resolve(self, tensor: SymbolicTensor) -> SymbolicTensor:
-        """Returns the graph's tensor for this one: itself, or an input."""
+        """Returns the tensor that represents `tensor` in this graph: `tensor` itself, or the input that replaces it."""
         return self._new_inputs.get(id(tensor), tensor)
 
     def parents(self, node: Node) -> Iterator[Node]:
-        """Yields the nodes whose results a node reads."""
+        """Yields the nodes whose results `node` reads."""
         for tensor in node.inputs:
             yield self._node(tensor)
 
     def _node(self, tensor: SymbolicTensor) -> Node:
-        """Returns the call that computes a tensor in this graph."""
+        """Returns the node that computes a tensor. Raises ValueError if there is none."""
         node = self.resolve(tensor).node
         if node is None:
             raise ValueError(f"Graph disconnected: no layer computes {tensor!r}, and it is not an input.")
         return node
 
     def _order_nodes(self) -> tuple[list[Node], dict[int, int]]:
-        """Returns the nodes that the outputs need, in topological order, and when each operation was first seen."""
+        """Returns the needed nodes in topological order, and when each operation was first seen."""
         finished_ids: set[int] = set()
         ordered: list[Node] = []
         first_seen: dict[int, int] = {}
@@ -116,18 +116,18 @@ class Graph:
 
     @property
     def output_names(self) -> list[str]:
-        """The names of the layers that made the outputs."""
+        """The names of the operations that computed the outputs."""
         return [self.resolve(tensor).node.operation.name for tensor in self.outputs]
 
     @property
     def output_keys(self) -> list[str]:
-        """The keys of a dict of outputs, else the layers' names."""
+        """The keys of a dict of outputs; without a dict, the names of the operations."""
         structure = self.output_structure
         plain = isinstance(structure, dict) and len(structure) == len(self.outputs)
         return sorted(structure) if plain else self.output_names
 
     def consumers(self) -> dict[int, list[Node]]:
-        """The nodes that read each tensor, by the tensor's id."""
+        """Returns the nodes that read each tensor, keyed by the tensor's id."""
         readers: dict[int, list[Node]] = {}
         for node in self.nodes:
             for tensor in node.inputs:
@@ -135,7 +135,7 @@ class Graph:
         return readers
 
     def is_chain(self) -> bool:
-        """Whether each node reads only the previous node's result, and no operation occurs twice."""
+        """Whether each node reads only the previous one's result, and no operation is called twice."""
         pairs = zip(self.nodes, self.nodes[1:])
         return len({id(node.operation) for node in self.nodes}) == len(self.nodes) and all(
             len(second.inputs) == 1 and self.resolve(second.inputs[0]).node is first for first, second in pairs)
@@ -145,7 +145,7 @@ class Graph:
     def match(self, values: Any, layer_name: str, is_item: Callable[[Any], bool] = lambda item: True) -> list[Any]:
         """Returns the items of `values`, one per input, in the order of `inputs`.
 
-        A dict is read by input names. Raises ValueError for more or fewer items than inputs.
+        The keys of a dict are input names. Raises ValueError if the number of items differs from the number of inputs.
         """
         if isinstance(values, dict):
             keys = sorted(self.input_structure) if isinstance(self.input_structure, dict) else self.input_names
@@ -162,7 +162,7 @@ class Graph:
         return items
 
     def results(self, values: list[Any]) -> Any:
-        """Returns the outputs' values in the structure of `outputs`; a list of one is unpacked."""
+        """Returns output values in the graph's output structure. A list of one output is unpacked."""
         structure = self.output_structure
         if isinstance(structure, (list, tuple)) and len(structure) == 1:
             structure = structure[0]
@@ -191,14 +191,15 @@ class Graph:
     # Records of a graph, for files and copies.
 
     def records(self) -> dict[str, Any]:
-        """The graph as `{"layers": [{"layer", "name", "inbound_nodes"}, ...], "input_layers", "output_layers"}`.
+        """Returns the graph as `{"layers": [{"layer", "name", "inbound_nodes"}, ...],
+        "input_layers", "output_layers"}`.
 
-        A tensor is `[name of the operation, number of its node in this graph, number of the output]`.
+        A tensor is `[name of the operation, number of its call in this graph, index of the output]`.
         """
         groups: dict[int, list[Node]] = {}
         for node in self.nodes:
             groups.setdefault(id(node.operation), []).append(node)
-        for nodes in groups.values():  # in the order in which the operation was called
+        for nodes in groups.values():  # sort by the order in which the operation was called
             nodes.sort(key=lambda node: node.number)
         numbers = {id(node): n for nodes in groups.values() for n, node in enumerate(nodes)}
 
@@ -220,7 +221,7 @@ class Graph:
 
     @classmethod
     def from_records(cls, records: dict[str, Any]) -> "Graph":
-        """Rebuilds the graph from `records` by calling its layers again. Raises ValueError for invalid records."""
+        """Rebuilds a graph from `records` by calling the layers again. Raises ValueError for invalid records."""
         operations = {entry["name"]: entry["layer"] for entry in records["layers"]}
         calls = {name: [] if not isinstance(operation, InputLayer) else [operation._nodes[0]]
                  for name, operation in operations.items()}
@@ -260,7 +261,7 @@ class Graph:
 
 
 def _encode(item: Any, reference: Callable[[SymbolicTensor], list[Any]]) -> Any:
-    """Returns a call's argument as plain data; a value that JSON lacks becomes an object with its kind."""
+    """Converts a call's argument to plain data. A value that JSON lacks becomes a dict with its kind as key."""
     if isinstance(item, SymbolicTensor):
         return {"tensor": reference(item)}
     if isinstance(item, slice):
@@ -278,7 +279,7 @@ def _encode(item: Any, reference: Callable[[SymbolicTensor], list[Any]]) -> Any:
 
 
 def _decode(item: Any, tensor: Callable[..., SymbolicTensor]) -> Any:
-    """Reads an argument that `_encode` wrote; `tensor` finds a tensor by its reference."""
+    """Converts data from `_encode` back to a call's argument. `tensor` returns the tensor for a reference."""
     if isinstance(item, list):
         return [_decode(part, tensor) for part in item]
     if not isinstance(item, dict) or len(item) != 1:
@@ -298,7 +299,7 @@ def _decode(item: Any, tensor: Callable[..., SymbolicTensor]) -> Any:
 
 
 def _decode_array(value: Any) -> np.ndarray:
-    """Reads an array that `records` wrote. Raises ValueError for non-numeric data."""
+    """Converts an array's data from `_encode` back to the array. Raises ValueError for non-numeric data."""
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError(f"An array in a graph needs its elements and their dtype. Received: {value!r}.")
     items, dtype = value
@@ -319,7 +320,7 @@ def _flatten_items(value: Any, is_item: Callable[[Any], bool]) -> list[Any]:
 
 def _sort_by_depth(sequence: list[Node], first_seen: dict[int, int], inputs: list[SymbolicTensor],
                    parents: Callable[[Node], Iterator[Node]]) -> tuple[list[Node], list[Any]]:
-    """Sorts nodes and operations by their distance from the outputs, farthest first, as in Keras."""
+    """Sorts nodes and operations by distance from the outputs, farthest first, as in Keras."""
     depths: dict[int, int] = {}
     nodes: dict[int, Node] = {}
     operation_depths: dict[int, int] = {}

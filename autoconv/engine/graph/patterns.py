@@ -1,7 +1,7 @@
 """Finds consecutive layers that run as one op.
 
-Words describe a layer's computation: a Conv2D with a ReLU is "conv relu". A pattern is a sequence of words that one op
-computes; the longest pattern that matches is used.
+Words describe a layer's computation: a Conv2D with a ReLU is "conv relu". A pattern is a sequence
+of words that one op computes. The longest pattern that matches is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,19 +35,19 @@ PATTERNS: frozenset[Words] = frozenset(tuple(sentence.split()) for sentence in (
     "dense relu", "dense norm", "dense norm relu",
     "norm relu", "norm relu pool",
     "add relu", "norm add relu",
-    # Whatever remains when a normalization is split off (training) or folded in (inference) is also in this list.
+    # Layers that remain after a normalization is split off (training) or folded in (inference) also match a pattern.
     "conv norm add relu", "grouped norm add relu", "depthwise norm add relu", "dense norm add relu",
 ))
 LONGEST = max(map(len, PATTERNS))
 
 
 class Fusion:
-    """Consecutive layers that run as one op as long as they fit a pattern.
+    """Consecutive layers that run as one op as long as they match a pattern.
 
-    This is checked at each call. If they do not fit (a layer was changed or is not built, or a normalization uses the
-    batch's mean), each layer runs in the longest pattern that fits, or separately, with its own checks. An addition in
-    the chain takes the chain's result up to there and a second tensor, `term`. `term_first`: the layer was called
-    with `term` first.
+    The match is checked at each call. Layers may not match if one was changed or is not built, or if a
+    normalization uses the batch's mean. In these cases, the layers run in the longest patterns that
+    match, or separately with their own checks. An addition in the chain adds a second tensor, `term`, to
+    the result of the layers before it. `term_first` is true if the addition was called with `term` first.
     """
 
     def __init__(self, layers: Sequence[Any], term_first: bool = False) -> None:
@@ -74,8 +74,8 @@ class Fusion:
 
 
 def words(layer: Any) -> Words:
-    """Returns a layer's computation as words of patterns; () if no pattern covers it: other attributes, a class derived
-    from one of ours, its own `call`.
+    """Returns the words that describe a layer's computation. Returns () if no pattern covers the
+    layer because of other attributes, a class derived from autoconv's, or its own `call`.
     """
     kind = type(layer)
     has_own_call = not vars(layer).keys().isdisjoint(("call", "merge"))
@@ -85,7 +85,7 @@ def words(layer: Any) -> Words:
 
 
 def find_pattern(layers: Sequence[Any]) -> Words:
-    """Returns the pattern of these layers; () if there is none."""
+    """Returns the pattern that these layers match; () if they match none."""
     layer_words = [words(layer) for layer in layers]
     pattern = tuple(word for sequence in layer_words for word in sequence)
     return pattern if all(layer_words) and pattern in PATTERNS else ()
@@ -106,14 +106,14 @@ _WORDS: dict[type, Any] = {
     ReLU: lambda layer: ("relu",) if layer.is_plain else (),
     Activation: lambda layer: ("relu",) if layer.activation is functional.relu else (),
     MaxPooling2D: lambda layer: ("pool",) if layer.padding == "valid" and _hashable(
-        (layer.pool_size, layer.strides)) == ((2, 2), (2, 2)) else (),  # the usual window, without overlap
+        (layer.pool_size, layer.strides)) == ((2, 2), (2, 2)) else (),  # only 2 x 2 windows that do not overlap
 }
 
 
 def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None,
                   training: bool) -> Callable[[], Tensor | None] | None:
-    """Returns a call of one op that computes these layers' result for x, and for `term` if they add it. Returns None
-    if no op does; a normalization may find that out only in the call.
+    """Returns a call of one op that computes these layers' result for x, and for `term` if they add it;
+    None if no op does. The call itself returns None if a normalization finds that the op cannot be used.
     """
     pattern = find_pattern(layers)
     if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or term is None or needs_gradients(x, term))):
@@ -144,14 +144,14 @@ def _find_op_call(layers: Sequence[Any], x: Any, term: Tensor | None,
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
-    """Whether a and b can be added element by element."""
+    """Whether a and b are floating-point tensors of the same shape and dtype."""
     return (a.shape, a.dtype) == (b.shape, b.dtype) and a.dtype.kind == "f"
 
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
              kwargs: dict[str, Any], term: Tensor | None) -> Callable[[], Tensor] | None:
-    """Returns the call of the layer's op with these weights and the pattern's other words. The normalization is folded
-    into the weights and `kwargs`, a scale.
+    """Returns a call of the layer's op that includes the pattern's other words; None if x or `term`
+    does not fit. The normalization is already folded into w, b and the scale in `kwargs`.
     """
     relu = "relu" in pattern
     if pattern[0] == "dense":
@@ -166,12 +166,12 @@ def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
     if pattern[-1] != "pool":
         return partial(apply, conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **kwargs)
     if min(window.output_size(*x.shape[1:3])) < 2:
-        return None  # the pooling reports that its window does not fit
+        return None  # the pooling layer then raises the error about its window
     return partial(apply, fused.conv2d_relu_pool, x, w, b, window=window, **kwargs)
 
 
 def _weights_fit(layer: Any, x: Tensor) -> bool:
-    """Whether the layer's weights exist and fit x as the layer's function requires."""
+    """Whether the layer's weights exist, with the dtype and shapes that its op needs for x."""
     if not layer.built:
         return False
     w = layer.kernel
@@ -188,7 +188,7 @@ def _weights_fit(layer: Any, x: Tensor) -> bool:
 
 
 def _filters(layer: Any, w: Tensor) -> int:
-    """Returns a layer's number of output channels, from its kernel w."""
+    """Returns the number of output channels of a layer with the kernel w."""
     return w.shape[-1] * w.shape[-2] if type(layer) is DepthwiseConv2D else w.shape[-1]
 
 

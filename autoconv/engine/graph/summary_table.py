@@ -1,4 +1,4 @@
-"""The table that `model.summary()` prints, laid out as Keras 3 does."""
+"""Formats the table that `model.summary()` prints, laid out as in Keras 3."""
 
 import re
 import shutil
@@ -11,17 +11,19 @@ from ...arguments.names import printable
 from ...layers.function import get_kind
 from ..symbolic import flat_shapes, map_structure
 
-# lines of the box as (left, filling, between, right): above the header, below it, between rows, at
-# the end
+# The box's horizontal lines (left end, filling, separator, right end): above the header, below the
+# header, between two rows, and at the end.
 _EDGES = ("┏━┳┓", "┡━╇┩", "├─┼┤", "└─┴┘")
 _PLAIN = str.maketrans("┏━┳┓┡╇┩├─┼┤└┴┘┃│…", "+=++++++-++++" + "+||.")
 
 
 def text(model: Any, line_length: int | None = None, positions: Sequence[float] | None = None,
          expand_nested: bool = False, show_trainable: bool = False, layer_range: Sequence[str] | None = None) -> str:
-    """Returns a model's summary, `line_length` characters wide, by default 88 or the terminal's width.
+    """Returns a model's summary, `line_length` characters wide; by default 88 characters, or the
+    width of a narrower terminal.
 
-    If the graph is not a chain, the table has one more column and 108 characters. For the options see `Model.summary`.
+    If the graph is not a chain, the table has one more column and is 108 characters wide.
+    `Model.summary` documents the options.
     """
     graph = model._graph
     operations = model.layers if graph is None or model.layers != graph.layers else graph.operations
@@ -48,7 +50,7 @@ def text(model: Any, line_length: int | None = None, positions: Sequence[float] 
 
 
 def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: bool, depth: int = 0) -> list[Any]:
-    """Yields an operation's row, and with `expand` the rows of a nested model's layers."""
+    """Returns an operation's row, and with `expand` also the rows of a nested model's layers."""
     prefix = "   " * depth + "└ " if depth else ""
     shape = "?"
     size = "0 (unbuilt)"
@@ -66,7 +68,7 @@ def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: 
 
 
 def _range(operations: Sequence[Any], layer_range: Sequence[str] | None) -> tuple[int, int]:
-    """Returns the layers' range (first, last + 1) for two patterns of names."""
+    """Returns the range (first, last + 1) of the layers between two patterns of layer names."""
     if layer_range is None:
         return 0, len(operations)
     if len(layer_range) != 2 or not all(isinstance(name, str) for name in layer_range):
@@ -81,12 +83,12 @@ def _range(operations: Sequence[Any], layer_range: Sequence[str] | None) -> tupl
 
 
 def plain(summary: str) -> str:
-    """Converts the table to ASCII, for terminals without box characters."""
+    """Converts a summary to ASCII, for terminals without box-drawing characters."""
     return summary.translate(_PLAIN)
 
 
 def readable_size(size: float) -> str:
-    """Formats a number of bytes as "364.54 KB"."""
+    """Formats a number of bytes as text such as "364.54 KB"."""
     for unit in ("B", "KB", "MB", "GB"):
         if size < 1024:
             return f"{size:.2f} {unit}"
@@ -95,7 +97,7 @@ def readable_size(size: float) -> str:
 
 
 def _shape(model: Any, operation: Any) -> str:
-    """Returns an operation's output shape in this model; after several calls the last one's, as in Keras."""
+    """Returns an operation's output shape in this model as text. After several calls, the last counts, as in Keras."""
     graph = model._graph
     nodes = [node for node in graph.nodes if node.operation is operation] if graph else []
     if nodes:
@@ -105,24 +107,26 @@ def _shape(model: Any, operation: Any) -> str:
         try:
             shapes = operation.compute_output_shape(operation._build_shape)
             flat_shapes(shapes)
-        except (TypeError, ValueError):  # a layer built without a shape, never called, or one that runs only on data
+        except (TypeError, ValueError):  # the layer has no known input shape, or runs only on data
             return "?"
     flat = flat_shapes(shapes)
     return str(flat[0]) if len(flat) == 1 else str(shapes).replace("'", "")
 
 
 def _connections(graph: Any, operation: Any) -> str:
-    """Lists an operation's input tensors: "conv2d[0][0]" is the first result of conv2d's first call."""
+    """Returns an operation's input tensors as text: "conv2d[0][0]" is the first result of conv2d's first call."""
     nodes = sorted((node for node in graph.nodes if node.operation is operation), key=lambda node: node.number)
     tensors = [graph.resolve(tensor) for node in nodes for tensor in node.inputs]
     return ", ".join(f"{t.node.operation.name}[{t.node.number}][{t.index}]" for t in tensors) or "-"
 
 
 def _table(header: Sequence[str], rows: Iterable[tuple[str, ...]], length: int, ends: Sequence[float]) -> list[str]:
-    """Draws a box whose columns end at these fractions of the line; the third is right-aligned, Trainable centred."""
+    """Draws a box with columns that end at the fractions `ends` of the line. The third column is
+    right-aligned, the column Trainable is centred.
+    """
     stops = [0, *(int(end * length) for end in ends)]
     widths = [stop - start - 2 for start, stop in pairwise(stops)]
-    for i in (0, len(widths) - 1, *range(1, len(widths) - 2)):  # one bar between two columns, as Rich lays them out
+    for i in (0, len(widths) - 1, *range(1, len(widths) - 2)):  # two neighbouring columns share one bar, as in Rich
         widths[i] += 1
     if min(widths) < 6:
         raise ValueError(f"line_length must be at least 40 to print a summary. Received: {length}.")
@@ -136,7 +140,7 @@ def _table(header: Sequence[str], rows: Iterable[tuple[str, ...]], length: int, 
 
 
 def _row(cells: Sequence[str], widths: list[int], bar: str, align: Sequence[str]) -> list[str]:
-    """Draws one row with the lines that its longest cell needs; a word wider than its column is truncated with "…"."""
+    """Draws one row, as high as its longest cell. A word wider than its column is truncated with "…"."""
     columns = []
     for cell, width in zip(cells, widths):
         words = textwrap.wrap(cell, width - 2, break_long_words=False, break_on_hyphens=False)
