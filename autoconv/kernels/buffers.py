@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-ALIGNMENT = 64  # bytes: a cache line, and the width of the widest vector registers
+ALIGNMENT = 64  # number of bytes in a cache line, and in the widest vector registers
 # a pool that needs new memory first frees the sizes that it has not used for this many steps
 KEPT = 16
 

@@ -58,7 +58,7 @@ class Device(ABC):
     # whether a kernel's call returns after the kernel has finished, so that a clock can time it
     is_synchronous: bool
     captures_graphs: bool  # whether replays are captured as graphs, which `graph_report` describes
-    # whether recorded steps are kept between calls until memory runs low; they read a `Staging`
+    # whether recorded steps are kept between calls; such steps read their batches from a `Staging`
     keeps_steps: bool
     # whether `take_rows` needs an array with the order of the samples, even without shuffling
     needs_order: bool
@@ -73,7 +73,7 @@ class Device(ABC):
         return self.name
 
     def __reduce__(self) -> tuple:
-        return get, (self.name,)  # a copy of a device is the same device
+        return get, (self.name,)  # copying a device returns the same device
 
     def module(self, name: str) -> ModuleType:
         """Returns the module `name` from this device's folder, imported on first use."""

@@ -188,7 +188,7 @@ class Team:
         """
         self.fewer = self._choice = fewer
         self.changes += 1
-        # processor seconds per thread and second; None if the next window determines it
+        # usual processor seconds per thread and elapsed second; None until a window measures them
         self._share: float | None = 1.0
         # time of the next regular search, and the earliest time of a search due to slow replays
         self._due = self._soonest = 0.0

@@ -163,7 +163,7 @@ class Trace:
         self.owner = owner
         self.graphs = Graphs()
         self.sections: dict[str, Section] = {}
-        self.on_call: Callable[[], object] | None = None  # called after each call of a replay
+        self.on_call: Callable[[], object] | None = None  # called after each kernel call of a replay
         self._paces: defaultdict[tuple[str, ...], Pace] = defaultdict(Pace)
 
     @contextmanager
