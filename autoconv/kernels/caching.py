@@ -1,8 +1,8 @@
 """Stores compiled kernels on disk, for both devices.
 
-A kernel's file begins with the SHA-256 of its name and its remaining bytes, which is checked before
-anything in the file is used. A file that is damaged, or that belongs to another kernel, counts as
-missing: the kernel is compiled again and the file is rewritten.
+A kernel's file begins with a SHA-256 checksum of the file's name and its other bytes. The checksum
+is verified before anything in the file is used. A file that is damaged, or that belongs to another
+kernel, counts as missing: the kernel is compiled again and the file is rewritten.
 """
 
 import contextlib

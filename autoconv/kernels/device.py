@@ -210,7 +210,7 @@ class Device(ABC):
 
 class CpuDevice(Device):
     """The CPU as a device, with NumPy arrays and multi-threaded kernels. This class is not in the
-    package `cpu`, because importing that package configures OpenMP and the heap, which should not
+    package `cpu`, because importing that package configures OpenMP and the heap. That should not
     happen before the first kernel is needed.
     """
 
@@ -366,7 +366,7 @@ _CPU = CpuDevice("cpu", "autoconv.kernels.cpu")
 
 
 def _cuda() -> ModuleType:
-    """Imports the GPU module on first use."""
+    """Returns the module of the GPU device class, imported on first use."""
     return importlib.import_module(".cuda.device", __package__)
 
 

@@ -90,8 +90,8 @@ class Section:
         self.reason: str | None = None
 
     def add(self, owner: Any, function: Callable, arguments: tuple) -> None:
-        """Records a kernel call on the device `owner`. The section becomes incomplete if this is
-        not the trace's device.
+        """Records a kernel call on the device `owner`. If `owner` is not the trace's own device,
+        the section becomes incomplete.
         """
         if owner is not self.trace.owner:
             self.stop("work on another device")
@@ -163,7 +163,7 @@ class Trace:
         self.owner = owner
         self.graphs = Graphs()
         self.sections: dict[str, Section] = {}
-        self.on_call: Callable[[], object] | None = None  # called after each kernel call of a replay
+        self.on_call: Callable[[], object] | None = None  # called after every replayed call
         self._paces: defaultdict[tuple[str, ...], Pace] = defaultdict(Pace)
 
     @contextmanager
