@@ -1,3 +1,3 @@
-"""Kernels: functions that read arrays and write arrays. Each device has one folder; both folders
-have the same files and function signatures.
+"""Kernels are functions that read arrays and write arrays. The CPU and the GPU have one folder
+each. The functions that ops call have the same files, names and signatures in both folders.
 """

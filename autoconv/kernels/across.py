@@ -1,5 +1,6 @@
-"""Combines the statistics of normalization layers over all ranks, with NumPy on the host, for both
-devices. `gather` returns one array per rank, in rank order, so all ranks compute the same bits.
+"""Combines the statistics of normalization layers over all ranks. The CPU and GPU kernels both call
+this code, which computes with NumPy on the host. `gather` returns one array per rank, in rank
+order, so all ranks compute the same bits.
 """
 
 from collections.abc import Callable
@@ -11,10 +12,11 @@ Gather = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def combine_moments(gather: Gather, count: int, mean: Any, variance: Any, share: np.ndarray) -> None:
-    """Replaces, in place, the mean and the biased variance (C,) of this rank's `count` rows with
-    those of all ranks' rows. share (1,) receives the fraction of all rows that this rank has.
+    """Replaces the mean and the biased variance (C,) of this rank's `count` rows, in place, with
+    the mean and the biased variance of all ranks' rows. Writes this rank's fraction of all rows to
+    `share` (1,).
 
-    Chan, Golub and LeVeque: "Updating formulae", 1979.
+    The formula is from Chan, Golub and LeVeque: "Updating formulae", 1979.
     """
     mine = np.concatenate([[count], np.asarray(mean, np.float64), np.asarray(variance, np.float64)])
     moments = np.stack(gather(mine))
@@ -28,8 +30,9 @@ def combine_moments(gather: Gather, count: int, mean: Any, variance: Any, share:
 
 def sum_gradients(gather: Gather, share: np.ndarray, dgamma: Any, dbeta: Any, dgamma_total: Any,
                   dbeta_total: Any) -> None:
-    """dgamma_total, dbeta_total (C,) = dgamma and dbeta summed over all ranks, times `share`. This
-    factor turns a mean over this rank's rows into a mean over all ranks' rows.
+    """dgamma_total, dbeta_total (C,) = dgamma and dbeta summed over all ranks, times `share`.
+    `input_grad` divides these sums by this rank's row count. The factor `share` makes the quotient
+    the mean over all ranks' rows.
     """
     sums = np.stack([np.asarray(dgamma, np.float64), np.asarray(dbeta, np.float64)])
     total = np.stack(gather(sums)).sum(0) * share[0]

@@ -1,10 +1,11 @@
-"""`Pool`: memory for the arrays of a step, reused once no array refers to it any more.
+"""Defines `Pool`, which reuses the memory of a step's arrays once no array refers to it any more.
 
-Fresh memory pages cost more than many kernels do, and each step needs the same arrays as the
-previous one. So each block of memory is owned by a `Buffer`, which every array and every view of
-the block keeps alive as its base. When the last array is freed, the buffer is freed too, and its
-memory returns to the pool. This holds whatever refers to the array: the user's code, a view of a
-view, a memoryview, another package or another thread. The pool counts no references itself.
+Allocating fresh memory pages takes longer than many kernels, and each step needs arrays of the same
+sizes as the previous step. So each block of memory is owned by a `Buffer`, and every array or view
+of the block keeps that buffer alive as its base. When the last array is freed, the buffer is freed
+too, and its memory returns to the pool. The buffer stays alive for any reference: from the user's
+code, a view of a view, a memoryview, another package or another thread. The pool itself counts no
+references.
 """
 
 import ctypes
@@ -17,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-ALIGNMENT = 64  # bytes: a cache line, and the width of the widest vector registers
-# steps: when new memory is needed, sizes that none of the last `KEPT` steps used are freed
+ALIGNMENT = 64  # number of bytes in a cache line, and in the widest vector registers
+# a pool that needs new memory first frees the sizes that it has not used for this many steps
 KEPT = 16
 
 
 class Idle(list):
-    """The free memory blocks of one size, and `kind`, the class of the buffers of this size."""
+    """A list of the free memory blocks of one size. `kind` is the ctypes class of their buffers."""
 
     __slots__ = ("__weakref__", "itself", "kind", "step")
 
@@ -36,8 +37,8 @@ class Idle(list):
 
 
 class Memory:
-    """`size` bytes at `address`, aligned to a cache line, and the `idle` list that they return to
-    when free.
+    """A memory block of `size` bytes at `address`, aligned to a cache line. `idle` is a weak
+    reference to the list that the block returns to when it is free.
     """
 
     __slots__ = ("_bytes", "address", "idle")
@@ -50,13 +51,13 @@ class Memory:
 
 
 class Loan(weakref.ref):
-    """A buffer's weak reference to itself, which holds the buffer's memory. Its callback returns
-    the memory to the pool when the buffer is freed.
+    """A weak reference from a buffer to itself, which holds the buffer's memory. The reference's
+    callback returns the memory to the pool when the buffer is freed.
 
-    Only the buffer holds its loan, so the callback runs when the last reference to the buffer goes,
-    and never twice. For a buffer in a reference cycle, Python's collector does not run the
-    callback, because a `__del__` method in that cycle may revive the buffer: such memory is
-    returned to the system instead, once that is safe.
+    Only the buffer refers to its loan, so the callback runs exactly once, when the last reference
+    to the buffer is deleted. If the buffer is in a reference cycle, Python's garbage collector does
+    not run the callback, because a `__del__` method in the cycle may revive the buffer. The memory
+    of such a buffer is returned to the system instead, once that is safe.
     """
 
     __slots__ = ("memory",)
@@ -65,22 +66,22 @@ class Loan(weakref.ref):
 
 
 def _give_back(loan: Loan) -> None:
-    """Returns a loan's memory to its pool. Python may call this in any thread and at any point, so
-    it takes no lock; `append` is atomic.
+    """Returns a loan's memory to its pool. Python may call this function in any thread and at any
+    point, so the function acquires no lock; `list.append` is atomic.
     """
     idle = loan.memory.idle()
-    if idle is not None:  # the pool still keeps memory of this size
+    if idle is not None:  # otherwise the pool no longer keeps blocks of this size
         idle.append(loan.memory)
 
 
 class Pool:
-    """Memory that steps reuse, keyed by size in bytes, whatever the shapes and dtypes of the
-    arrays.
+    """A pool of memory blocks that steps reuse. Blocks are keyed by size in bytes, whatever the
+    shapes and dtypes of the arrays.
 
-    A pool keeps the memory that its steps requested. When a step needs new memory, sizes that none
-    of the last `KEPT` steps requested are freed first, so steps with ever-changing shapes do not
-    fill the pool. When the pool is freed, all its unused memory is freed too. A copy of a pool
-    starts empty.
+    A pool keeps the memory that its steps requested. Before it allocates a new block, it frees the
+    blocks of all sizes that none of the last `KEPT` steps requested, so steps whose shapes keep
+    changing do not fill the pool. When the pool is freed, all its unused blocks are freed too. A
+    copy of a pool starts empty.
     """
 
     def __init__(self) -> None:
@@ -91,8 +92,8 @@ class Pool:
         return Pool, ()
 
     def empty(self, device: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Returns an uninitialised C-contiguous array. A device that reuses memory itself (a GPU)
-        allocates it instead of the pool.
+        """Returns an uninitialised C-contiguous array on `device`. If the device reuses memory
+        itself, as a GPU does, the device allocates the array and the pool is not used.
         """
         if device.reuses_memory:
             return device.fresh(shape, dtype)
@@ -114,7 +115,7 @@ class Pool:
         return np.ndarray(shape, dtype, buffer)
 
     def begin_step(self) -> None:
-        """Notifies the pool that the next step begins."""
+        """Notifies the pool that a new step begins."""
         self._step += 1
 
 
@@ -123,7 +124,7 @@ _pool: ContextVar[Pool | None] = ContextVar("pool", default=None)
 
 @contextmanager
 def reusing(pool: Pool) -> Iterator[None]:
-    """Allocates new arrays from `pool` inside the `with` block, which is one step."""
+    """Allocates new arrays from `pool` inside the `with` block. The block counts as one step."""
     pool.begin_step()
     token = _pool.set(pool)
     try:

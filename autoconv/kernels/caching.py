@@ -1,8 +1,8 @@
 """Stores compiled kernels on disk, for both devices.
 
-A kernel's file begins with the SHA-256 of its name and its remaining bytes, which is checked before
-anything in the file is used. A file that is damaged, or that belongs to another kernel, counts as
-missing: the kernel is compiled again and the file is rewritten.
+A kernel's file begins with a SHA-256 checksum of the file's name and its other bytes. The checksum
+is verified before anything in the file is used. A file that is damaged, or that belongs to another
+kernel, counts as missing: the kernel is compiled again and the file is rewritten.
 """
 
 import contextlib
@@ -20,17 +20,18 @@ KERNEL = ".kernel"  # suffix of a kernel's file name
 DIGEST = hashlib.sha256().digest_size
 FORMULAS = Path(__file__).parent / "formulas"
 LAYOUT = "2"  # version of the file format; in version 1, the digest did not cover the file name
-LEAST = 1 << 24  # free bytes required before processes are started to fill the folder
+LEAST = 1 << 24  # free bytes that the disk must have before kernels are compiled into the cache
 
 _warned_subjects: set[str] = set()  # subjects that this process has already warned about
 
 
 def source_hash(sources: Path, *versions: str) -> str:
-    """Returns a hash of all sources in a folder, of the formulas and of the compilers' versions, so
-    that kernels of other sources or versions are never loaded.
+    """Returns a hash of all sources in a folder, of the formulas, and of the versions of Python and
+    the compilers. The hash is part of a cache folder's name, so kernels compiled from other sources
+    or by other versions are never loaded.
 
-    The hash does not depend on the folder's path, file dates or Python's build date, so compiled
-    kernels can be copied to another machine.
+    The hash does not depend on the folder's path, on file dates or on Python's build date, so
+    compiled kernels can be copied to another machine.
     """
     python = [sys.implementation.name, *map(str, sys.version_info), getattr(sys, "abiflags", "")]
     digest = hashlib.sha256(" ".join([LAYOUT, *versions, *python]).encode())
@@ -40,8 +41,8 @@ def source_hash(sources: Path, *versions: str) -> str:
 
 
 def make_folder(name: str) -> Path | None:
-    """Returns the cache folder `name`, created if missing; None, with a warning, if it is not
-    writable.
+    """Returns the cache folder `name`, which is created if it is missing. If the folder is not
+    writable and contains no kernels, warns and returns None.
     """
     folder = user_cache() / name
     try:
@@ -50,14 +51,14 @@ def make_folder(name: str) -> Path | None:
             return folder
     except OSError as error:
         if any(folder.glob(f"*{KERNEL}")):
-            return folder  # existing kernels can still be read; the first failed write warns
+            return folder  # its kernels can still be read; the first failed write prints a warning
         _warn_unwritable(folder, error)
         return None
 
 
 def kernel_file(folder: Path | None, name: str, types: tuple, target: object, ending: str = "") -> Path | None:
-    """Returns the path of a kernel for these argument types and compiler target; None without a
-    folder.
+    """Returns the path of the file for a kernel compiled for these argument types and this compiler
+    target. Returns None if `folder` is None.
     """
     key = hashlib.sha256(f"{types}{target}".encode()).hexdigest()[:16]
     return None if folder is None else folder / f"{name}-{key}{ending}{KERNEL}"
@@ -68,8 +69,8 @@ def exists(path: Path | None) -> bool:
 
 
 def read(path: Path | None) -> bytes | None:
-    """Returns the data that `write` stored; None if the file is missing or, with a warning,
-    damaged.
+    """Returns the data that `write` stored in a file. Returns None if the file is missing. If the
+    file is damaged, warns, deletes the file and returns None.
     """
     if path is None:
         return None
@@ -79,16 +80,16 @@ def read(path: Path | None) -> bytes | None:
         return None
     if _digest(path, data[DIGEST:]) == data[:DIGEST]:
         return data[DIGEST:]
-    _warn_once(f"The compiled kernel {path} is damaged. This kernel, and any other damaged one, is "
-               "compiled again.", str(path.parent))
+    _warn_once(f"The compiled kernel {path} is damaged. autoconv compiles this kernel again, and "
+               "any other damaged kernel as well.", str(path.parent))
     with contextlib.suppress(OSError):
         path.unlink()
     return None
 
 
 def write(path: Path | None, data: bytes) -> None:
-    """Stores a kernel atomically: a reader sees the complete file or none. Warns once if it cannot
-    be written.
+    """Stores a kernel's file atomically, so that a reader sees either the complete file or none.
+    Warns once per folder if the file cannot be written.
     """
     if path is None:
         return
@@ -108,15 +109,15 @@ def _warn_unwritable(folder: Path, error: OSError) -> None:
 
 
 def _warn_once(text: str, subject: str) -> None:
-    """Warns once per process about each subject."""
+    """Warns with `text`, unless this process has already warned about the same subject."""
     if subject not in _warned_subjects:
         _warned_subjects.add(subject)
         warnings.warn(text, stacklevel=4)
 
 
 def has_space(folder: Path) -> bool:
-    """Whether the disk has space for more kernels. Without it, the work of other processes would be
-    lost.
+    """Returns whether the disk has space for more kernels. On a full disk, kernels that other
+    processes compile could not be stored.
     """
     try:
         return shutil.disk_usage(folder).free >= LEAST
@@ -125,11 +126,11 @@ def has_space(folder: Path) -> bool:
 
 
 def state(folder: Path | None) -> str:
-    """Describes a cache folder's contents: the number of kernels and their size."""
+    """Returns a text with the number of kernels in a cache folder and their total size."""
     if folder is None:
         return "not writable"
     sizes = []
     for file in folder.glob(f"*{KERNEL}"):
-        with contextlib.suppress(OSError):  # another process deleted the file
+        with contextlib.suppress(OSError):  # raised if another process has deleted the file
             sizes.append(file.stat().st_size)
     return f"{len(sizes)} kernel{'s' if len(sizes) != 1 else ''}, {sum(sizes) / 1e6:.1f} MB" if sizes else "empty"

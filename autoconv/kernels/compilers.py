@@ -1,5 +1,6 @@
-"""Processes that compile kernels into the disk cache, at most one per core: Numba compiles one
-kernel at a time in a process. When a compiling process ends, its memory is freed.
+"""Compiles kernels into the disk cache in several processes, because Numba compiles only one kernel
+at a time in a process. There is at most one compiling process per core, and its memory is freed
+when it ends.
 """
 
 import atexit
@@ -15,14 +16,17 @@ from pathlib import Path
 
 from .locks import interruptible_condition
 
-IDLE = 10.0  # seconds after which a process without kernels to compile ends
+IDLE = 10.0  # a compiling process ends if it has no kernel to compile for this many seconds
 
 
 class Compilers:
-    """Processes that run `module` with `arguments`. Each reads kernel names from its input, one per
-    line, and answers each name with a line once the kernel is compiled. They compile the requested
-    kernels in order, while the caller continues, and then wait some seconds for more: `functional`
-    calls outside a model request kernels op by op.
+    """Compiling processes, each of which runs `module` with `arguments`. A process reads kernel
+    names from its standard input, one per line. It writes a line to its standard output whenever a
+    kernel is compiled.
+
+    The processes compile the requested kernels in order, while the caller continues. Then they wait
+    for more requests for `IDLE` seconds, because `functional` calls outside a model request their
+    kernels op by op.
     """
 
     def __init__(self, module: str, *arguments: str) -> None:
@@ -30,7 +34,7 @@ class Compilers:
         self._forget()
         atexit.register(self.end)
         if hasattr(os, "register_at_fork"):
-            # the parent owns the processes and threads
+            # after a fork, the processes and threads belong only to the parent process
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
@@ -40,9 +44,9 @@ class Compilers:
         self._condition = interruptible_condition()
 
     def start(self, count: int) -> None:
-        """Starts processes until there are `count` of them, or one per core."""
+        """Starts compiling processes until `count` of them exist, but at most one per core."""
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-        # the system may allow no further process or thread
+        # these errors are raised if the system allows no further process or thread
         with self._condition, contextlib.suppress(OSError, RuntimeError):
             while len(self._feeders) < min(os.cpu_count() or 1, count):
                 process = subprocess.Popen(
@@ -51,7 +55,7 @@ class Compilers:
                 )
                 thread = threading.Thread(target=self._feed, args=(process,), daemon=True)
                 try:
-                    thread.start()  # the new thread waits for the lock
+                    thread.start()  # the new thread waits until this thread releases the lock
                     self._feeders[process] = thread
                 except BaseException:
                     process.kill()
@@ -59,7 +63,7 @@ class Compilers:
                     raise
 
     def request(self, names: Iterable[str]) -> None:
-        """Requests kernels, to be compiled after those requested earlier."""
+        """Requests the named kernels. They are compiled after all kernels requested earlier."""
         with self._condition:
             for name in names:
                 if name not in self._requests:
@@ -70,13 +74,16 @@ class Compilers:
         self._give_up_if_alone()
 
     def compile(self, names: list[str], report: Callable[[int, int], None]) -> None:
-        """Requests kernels and waits for them; calls `report(done, total)` after each."""
+        """Requests kernels and waits until they are compiled. Calls `report(done, total)` after
+        each kernel.
+        """
         self.request(names)
         self.wait(names, lambda done: report(done, len(names)))
 
     def wait(self, names: Iterable[str], report: Callable[[int], None] = lambda done: None) -> None:
-        """Waits for the named kernels that were requested; calls `report(done)` after each. The
-        caller compiles any kernel that a process failed to compile, and sees the error then.
+        """Waits until the requested kernels among `names` are compiled, and calls `report(done)`
+        after each kernel. If a process failed to compile a kernel, the caller must compile it, and
+        then sees the compiler's error.
         """
         done = 0
         with self._condition:
@@ -91,7 +98,7 @@ class Compilers:
             raise
 
     def end(self) -> None:
-        """Ends all processes immediately."""
+        """Ends all compiling processes immediately."""
         with self._condition:
             feeders = self._feeders
             self._feeders = {}
@@ -102,12 +109,12 @@ class Compilers:
         self._give_up_if_alone()
 
     def _feed(self, process: subprocess.Popen) -> None:
-        """Sends kernel names to a process, one at a time, until the process or this object ends, or
-        until no kernel has been requested for `IDLE` seconds.
+        """Sends kernel names to a process, one at a time. Stops when the process ends, when `end`
+        is called, or when no kernel has been requested for `IDLE` seconds.
         """
         while (name := self._next(process)) is not None:
             answer = ""
-            with contextlib.suppress(OSError):  # the process has ended
+            with contextlib.suppress(OSError):  # raised if the process has ended
                 print(name, file=process.stdin, flush=True)
                 answer = process.stdout.readline()  # type: ignore[union-attr]
             with self._condition:
@@ -119,7 +126,9 @@ class Compilers:
         self._give_up_if_alone()
 
     def _next(self, process: subprocess.Popen) -> str | None:
-        """Returns the next kernel for this process to compile; None if the process should end."""
+        """Waits for the next kernel that this process should compile, and returns its name. Returns
+        None if the process should end.
+        """
         with self._condition:
             self._condition.wait_for(lambda: self._pending or process not in self._feeders, IDLE)
             if self._pending and process in self._feeders:
@@ -128,7 +137,8 @@ class Compilers:
             return None
 
     def _give_up_if_alone(self) -> None:
-        """Gives up the remaining kernels if no process is left, so that no caller waits for them.
+        """If no process is left, marks all pending kernels as not compiled, so that no caller waits
+        for them.
         """
         with self._condition:
             while self._pending and not self._feeders:

@@ -1,5 +1,5 @@
-"""Devices: the memory that holds an array, the kernels that process it, and the errors for unusable
-devices.
+"""Defines devices. A device consists of the memory that holds arrays and the kernels that process
+them.
 """
 
 import importlib
@@ -25,10 +25,11 @@ __all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "get", "get_num_threads
 
 
 class KernelModule:
-    """The kernels of one file (`conv`, `pool`, ...) for one device, together with that device's
-    memory: `k` in every op.
+    """The kernels of one file (`conv`, `pool`, ...) for one device, and functions that allocate
+    arrays on that device. Every op receives an instance as its parameter `k`.
 
-    The file is imported when one of its functions is first used, so unused kernels cost nothing.
+    The file is imported when one of its functions is first used, so that no time is spent on files
+    that are never used.
     """
 
     def __init__(self, device: "Device", name: str) -> None:
@@ -48,18 +49,18 @@ class KernelModule:
 
 
 class Device(ABC):
-    """A place for arrays, with the kernels that process them. Code above `kernels` calls these
-    methods and never checks the class of a device. The classes are `CpuDevice` here and
-    `CudaDevice` in cuda/device.py.
+    """A device that stores arrays and runs kernels on them. Code outside the package `kernels`
+    calls these methods and never checks the class of a device. The subclasses are `CpuDevice` in
+    this file and `CudaDevice` in cuda/device.py.
     """
 
-    series: int  # how many replays of the same sections are best launched together
-    # whether a kernel has finished when its call returns, so that the host's clock can time it
+    series: int  # number of replays of the same sections that should be launched together
+    # whether a kernel's call returns after the kernel has finished, so that a clock can time it
     is_synchronous: bool
     captures_graphs: bool  # whether replays are captured as graphs, which `graph_report` describes
-    # whether recorded steps are kept until `on_low_memory` frees them, and so read from a `Staging`
+    # whether recorded steps are kept between calls; such steps read their batches from a `Staging`
     keeps_steps: bool
-    # whether `take_rows` needs the samples' order in an array, even without shuffling
+    # whether `take_rows` needs an array with the order of the samples, even without shuffling
     needs_order: bool
     reuses_memory: bool  # whether `fresh` itself reuses freed memory, so that no pool is needed
 
@@ -72,50 +73,52 @@ class Device(ABC):
         return self.name
 
     def __reduce__(self) -> tuple:
-        return get, (self.name,)  # a copy of a device is the same device
+        return get, (self.name,)  # copying a device returns the same device
 
     def module(self, name: str) -> ModuleType:
-        """Returns this device's module with this name, importing it on first use."""
+        """Returns the module `name` from this device's folder, imported on first use."""
         return importlib.import_module(f"{self._package}.{name}")
 
     def kernels(self, name: str) -> KernelModule:
-        """Returns the kernel module with this name, such as "conv", as used by ops."""
+        """Returns the `KernelModule` with this name, such as "conv", for use in ops."""
         if name not in self._kernel_modules:
             self._kernel_modules[name] = KernelModule(self, name)
         return self._kernel_modules[name]
 
-    # Compiling and recording kernels.
+    # Methods that compile and record kernels.
 
     @abstractmethod
     def prepare(self, kernels: Iterable[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
-        """Compiles or loads kernels, each for one dtype, as found by a `trace.DryRun`.
+        """Compiles kernels, or loads them from the disk cache. Each kernel is paired with a dtype,
+        as in the kernels of a `trace.DryRun`.
 
-        Calls `report(done, total)` if any kernel has to be compiled.
+        Calls `report(done, total)` repeatedly if any kernel must be compiled.
         """
 
     @abstractmethod
     def begin(self, missing: Iterable[tuple[Kernel, np.dtype]]) -> None:
-        """Starts to compile kernels in the background. A call of one of these kernels waits until
-        that kernel is compiled.
+        """Starts to compile kernels in the background, if the device supports that. A later call of
+        one of these kernels waits until that kernel is compiled.
         """
 
     @abstractmethod
     def import_ahead(self) -> None:
-        """Imports the kernels' compiler in a background thread, for instance while the caller reads
-        data.
+        """Starts importing the kernels' compiler in a background thread, so that the caller can,
+        for instance, read data at the same time.
         """
 
     @abstractmethod
     def all_kernels(self, dtypes: Iterable[DTypeLike]) -> list[tuple[Kernel, np.dtype]]:
-        """Returns every existing kernel, paired with each of these dtypes."""
+        """Returns every kernel that this device can run, paired with each of these dtypes."""
 
     @abstractmethod
     def trace(self) -> Trace:
-        """Returns an empty trace, whose sections record this device's kernels."""
+        """Returns an empty trace that can record calls of this device's kernels."""
 
     def dynamic(self, draw: Callable[[], Any], dtype: Any = np.float64, count: int = 1) -> Any:
-        """Returns `draw()`: a number for kernels, or a tuple of `count` numbers. Each replay of a
-        recording draws them anew.
+        """Returns the result of `draw()`, which is a number or a tuple of `count` numbers, for use
+        as kernel arguments. During a recording, returns placeholders instead, and each replay calls
+        `draw` again.
         """
         recorder = trace.current()
         return draw() if recorder is None else recorder.dynamic(draw, dtype, count)
@@ -126,24 +129,24 @@ class Device(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Returns a description of the device and its compiler, as a dict."""
+        """Returns a dict that describes the device and its compiler."""
 
-    # Memory.
+    # Methods that manage memory.
 
     @abstractmethod
     def can_hold(self, size: int) -> bool:
-        """Whether `size` bytes of data may stay in the device's memory."""
+        """Returns whether the device has enough free memory to keep `size` bytes of data."""
 
     @abstractmethod
     def on_low_memory(self, release: Callable[[], object]) -> None:
-        """Registers a bound method that frees memory. It is called when memory runs short, before
-        an error is raised, for as long as its object lives. Only a device with `keeps_steps` calls
-        it.
+        """Registers the bound method `release`, which frees memory. If an allocation fails, the
+        device calls `release` and tries again. The device does not keep the method's object alive.
+        A device without `keeps_steps` never calls `release`.
         """
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Returns an uninitialised array: from the current step's pool if there is one, otherwise
-        from fresh memory.
+        """Returns an uninitialised array. Its memory comes from the current step's pool, or is
+        newly allocated outside a step.
         """
         pool = current_pool()
         return pool.empty(self, shape, dtype) if pool is not None else self.fresh(shape, dtype)
@@ -154,9 +157,11 @@ class Device(ABC):
 
     @abstractmethod
     def writes_to(self, array: Any) -> bool:
-        """Whether kernels can write to `array`, which is on this device or on the host."""
+        """Returns whether this device's kernels can write to `array`. The array is on this device
+        or on the host.
+        """
 
-    # Conversion from and to other arrays.
+    # Methods that convert and copy arrays.
 
     @abstractmethod
     def array(self, array: Any, dtype: Any = None) -> Any:
@@ -164,26 +169,26 @@ class Device(ABC):
 
     @abstractmethod
     def asarray(self, array: Any, dtype: Any = None) -> Any:
-        """Returns `array` on this device in the layout that kernels require; no copy if it already
-        has that layout.
+        """Returns `array` on this device, in the layout that kernels require. The array is not
+        copied if it already is on this device in that layout.
         """
 
     @abstractmethod
     def place_data(self, array: Any, dtype: Any = None) -> Any:
-        """Returns a data set's `array` in memory that `take_rows` can read. A device with its own
-        memory converts it to `dtype`.
+        """Returns a data set's `array` in memory that `take_rows` can read. If the device has its
+        own memory, the array is copied there and converted to `dtype`.
         """
 
     @abstractmethod
     def constant(self, array: np.ndarray) -> Any:
-        """Returns `array` on this device, for ops that use the same numbers in every replay of a
-        recording.
+        """Returns `array` on this device, as a constant: every replay of a recording uses the same
+        values.
         """
 
     @abstractmethod
     def from_dlpack(self, producer: Any) -> Any:
-        """Returns another package's array, imported through DLPack, in the layout that kernels
-        require; without a copy if possible.
+        """Imports another package's array through DLPack and returns it in the layout that kernels
+        require. The array is copied only if its own layout is different.
         """
 
     @abstractmethod
@@ -192,20 +197,21 @@ class Device(ABC):
 
     @abstractmethod
     def transfer(self, source: Any, out: Any) -> None:
-        """out = source, with the same shape and dtype, on this device or the host. Runs no kernel
-        and is never recorded.
+        """Copies `source` to `out`, which has the same shape and dtype. Each of the two arrays is
+        on this device or on the host. The copy runs no kernel and is never recorded.
         """
 
     @abstractmethod
     def permute(self, seed: int, stream: int, order: Any) -> bool:
-        """Writes 0..n-1 to `order` in the random order given by (seed, stream) and returns True;
-        returns False if this device cannot do so.
+        """Writes the integers 0..n-1 to `order`, in the random order given by (seed, stream), and
+        returns True. Returns False without writing if this device has no kernel for that.
         """
 
 
 class CpuDevice(Device):
-    """The CPU: NumPy arrays, and kernels that run on its threads. The class is not in cpu/, because
-    importing that package configures OpenMP and the heap, which should wait until the first kernel.
+    """The CPU as a device, with NumPy arrays and multi-threaded kernels. This class is not in the
+    package `cpu`, because importing that package configures OpenMP and the heap. That should not
+    happen before the first kernel is needed.
     """
 
     series = 1
@@ -219,7 +225,7 @@ class CpuDevice(Device):
         self.module("jit").begin(list(missing))
 
     def import_ahead(self) -> None:
-        # its modules import each other: two threads that import them at once could block each other
+        # NumPy's random modules import each other: two threads importing them may block each other
         importlib.import_module("numpy.random")
         threading.Thread(target=self.module, args=("jit",)).start()
 
@@ -234,12 +240,12 @@ class CpuDevice(Device):
         return Trace(trace.HOST)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the processor, vector width, threads and kernel cache."""
+        """Returns a dict with the processor, vector width, number of threads and kernel cache."""
         return self.module("machine").describe()
 
     def set_num_threads(self, count: int) -> None:
-        """Sets the number of threads for kernels, whichever Python thread starts them. Raises
-        ValueError if that many threads are not available.
+        """Sets the number of threads for the kernels that any Python thread starts. Raises
+        ValueError if `count` threads are not available.
         """
         threads.check_number(count)
         self.module("machine").set_num_threads(count)
@@ -250,11 +256,11 @@ class CpuDevice(Device):
         return self.module("machine").get_num_threads()
 
     def can_hold(self, size: int) -> bool:
-        """Returns True: data stay in the host's memory, and the free amount of that is unknown."""
+        """Returns True, because the amount of free host memory is unknown."""
         return True
 
     def on_low_memory(self, release: Callable[[], object]) -> None:
-        """Does nothing."""
+        """Does nothing, because this device has no `keeps_steps`."""
 
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return aligned_empty(shape, dtype)
@@ -263,8 +269,8 @@ class CpuDevice(Device):
         return True
 
     def array(self, array: Any, dtype: Any = None) -> Any:
-        """Returns a copy of `array`, aligned to a cache line: a vector of weights that crosses two
-        lines would load more slowly.
+        """Returns a copy of `array` that is aligned to a cache line, because vectors of weights
+        load more slowly if they cross a cache line boundary.
         """
         values = real_numbers(array, dtype)
         copy = aligned_empty(values.shape, values.dtype)
@@ -272,8 +278,8 @@ class CpuDevice(Device):
         return copy
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
-        """Returns `array` in the layout that kernels require: C-contiguous, aligned to its
-        elements, writeable.
+        """Returns `array` in the layout that kernels require: C-contiguous, writeable, and aligned
+        to the size of an element.
         """
         return np.require(real_numbers(array, dtype), None, ["C", "A", "W"])
 
@@ -297,8 +303,8 @@ class CpuDevice(Device):
 
 
 def get(name: str = "auto") -> Device:
-    """Returns the device with this name: "cpu", "cuda" or "cuda:1". "auto" means the CPU, whose
-    kernels are the tuned ones.
+    """Returns the device with this name, such as "cpu", "cuda" or "cuda:1". "auto" means the CPU,
+    because autoconv's kernels are tuned for the CPU.
 
     Raises DeviceError if the device cannot be used, and ValueError for an invalid name.
     """
@@ -310,8 +316,8 @@ def get(name: str = "auto") -> Device:
 
 
 def real_numbers(array: Any, dtype: Any = None) -> np.ndarray:
-    """Converts `array` to a NumPy array. Raises TypeError if its dtype or the requested `dtype` is
-    not real, and for another library's tensor that requires gradients.
+    """Converts `array` to a NumPy array. Raises TypeError if the array's dtype or the requested
+    `dtype` is not real, or if `array` is another library's tensor that requires gradients.
     """
     try:
         values = np.asarray(array)
@@ -329,22 +335,22 @@ def real_numbers(array: Any, dtype: Any = None) -> np.ndarray:
 
 
 def detach(value: Any) -> Any:
-    """Returns `value`, for use as data: another library's tensor that requires gradients is
-    detached first.
+    """Returns `value` for use as data. If `value` is a tensor that requires gradients, returns a
+    detached tensor with the same values.
     """
     return value.detach() if getattr(value, "requires_grad", False) else value
 
 
 def share_memory(a: Any, b: Any) -> bool:
-    """Whether two arrays on the same device may share memory."""
+    """Returns whether two arrays on the same device may share memory."""
     if isinstance(a, np.ndarray):
         return np.may_share_memory(a, b)
     return a.base is b.base
 
 
 def find_dlpack_device(producer: Any) -> Device:
-    """Returns the device of another package's array. Raises DeviceError if autoconv does not
-    support that kind of device.
+    """Returns the autoconv device for the memory of another package's array. Raises DeviceError if
+    autoconv does not support that type of device.
     """
     kind, index = map(int, producer.__dlpack_device__())
     if kind not in _DLPACK:
@@ -353,27 +359,28 @@ def find_dlpack_device(producer: Any) -> Device:
     return get(_DLPACK[kind] if _DLPACK[kind] == "cpu" else f"cuda:{index}")
 
 
-# 3: pinned host memory; 13: managed memory, on both sides
+# DLPack device types; 3 is pinned host memory, 13 is managed memory, accessible from host and GPU
 _DLPACK = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}
 
 _CPU = CpuDevice("cpu", "autoconv.kernels.cpu")
 
 
 def _cuda() -> ModuleType:
-    """Imports the GPU module on first use."""
+    """Returns the module of the GPU device class, imported on first use."""
     return importlib.import_module(".cuda.device", __package__)
 
 
 def gpus() -> dict[str, str]:
-    """Returns a description of each GPU by name, or the reason why it cannot be used. The dict has
-    at least the key "cuda". No GPU is opened, because opening one takes a second.
+    """Returns a dict with the description of each GPU by device name, or the reason why the GPU
+    cannot be used. The dict has at least the key "cuda". This function does not open the GPUs,
+    because opening a GPU takes a second.
     """
     return _cuda().describe_all()
 
 
 def gpu_versions() -> dict[str, str | None]:
-    """Returns the versions of the packages that compile and run GPU kernels; {} if they are not
-    installed.
+    """Returns the versions of the packages that compile and run GPU kernels. Returns {} if these
+    packages are not installed.
     """
     return _cuda().versions()
 
@@ -382,8 +389,8 @@ def set_num_threads(count: int) -> None:
     """Sets the number of threads for the CPU's kernels, whichever Python thread calls them. A
     number above the processor count is allowed only before the first kernel runs.
 
-    Results are bit-for-bit equal for any number. Raises ValueError for a number below 1 or above
-    the maximum.
+    Results have the same bits for any number of threads. Raises ValueError if the number is below 1
+    or above the maximum.
     """
     _CPU.set_num_threads(count)
 

@@ -1,4 +1,6 @@
-"""Defines `Kernel`, a function that ops call. It is compiled for each dtype on first use."""
+"""Defines `Kernel`, a compiled function that ops call. A kernel is compiled separately for each
+dtype, when it is first used with that dtype.
+"""
 
 import re
 from abc import ABC, abstractmethod
@@ -17,11 +19,11 @@ TypedKernels = list[tuple["Kernel", np.dtype]]  # kernels, each with a floating-
 
 
 class Kernel(ABC):
-    """Compiles a function separately for each floating-point dtype.
+    """A function that is compiled separately for each floating-point dtype.
 
-    `signature` is a Numba signature with T for the dtype: "(T[:,::1], T[::1], int64)". Arrays are
-    C-contiguous. In a `trace.DryRun`, a kernel only reports that it would run. `prepare` compiles
-    kernels in advance into the disk cache, with one process per core.
+    `signature` is a Numba signature in which T represents the dtype: "(T[:,::1], T[::1], int64)".
+    Array arguments are C-contiguous. During a `trace.DryRun`, a kernel only reports that it would
+    run. `prepare` compiles kernels into the disk cache in advance, with up to one process per core.
     """
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
@@ -30,24 +32,28 @@ class Kernel(ABC):
         self.__doc__ = function.__doc__
         self.signature = signature
         self.dtype_flags = [part.strip().startswith("T") for part in parameters(signature)]
-        # only autoconv's kernels are cached, and other processes can find only these by name
+        # only autoconv's own kernels are cached and can be compiled by other processes
         self.is_ours = _is_ours(function)
         self._ready: dict[np.dtype, Any] = {}  # compiled kernels by dtype
 
     @abstractmethod
     def types(self, dtype: DTypeLike) -> tuple:
-        """Returns Numba's parameter types for one floating-point dtype."""
+        """Returns the kernel's parameter types, as Numba types, for one floating-point dtype."""
 
     @abstractmethod
     def _compile_or_load(self, dtype: np.dtype) -> Any:
-        """Compiles the kernel for `dtype` or loads it from the disk cache. Returns its code."""
+        """Compiles the kernel for `dtype` or loads it from the disk cache. Returns the compiled
+        kernel.
+        """
 
     @abstractmethod
     def _file(self, types: tuple) -> Path | None:
-        """Returns the kernel's path in the disk cache for `types`; None if it cannot be cached."""
+        """Returns the path of the kernel's cache file for these parameter types. Returns None if
+        the kernel cannot be cached.
+        """
 
     def expand_signature(self, dtype: DTypeLike) -> str:
-        """Returns the signature with `dtype` in place of T."""
+        """Returns the kernel's signature with T replaced by `dtype`."""
         return re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature)
 
     def compile(self, dtype: DTypeLike) -> None:
@@ -57,13 +63,15 @@ class Kernel(ABC):
             self._ready[dtype] = self._compile_or_load(dtype)
 
     def is_compiled(self, dtype: DTypeLike) -> bool:
-        """Returns whether this process or the disk cache has the kernel compiled for `dtype`."""
+        """Returns whether this process or the disk cache contains the kernel for `dtype`."""
         dtype = np.dtype(dtype)
         return dtype in self._ready or caching.exists(self._file(self.types(dtype)))
 
     @property
     def size(self) -> int:
-        """Returns the bytecode size of the kernel and its helpers. Compile time grows with it."""
+        """Returns the number of bytecode bytes in the kernel and its helpers. Compile time grows
+        with this number.
+        """
         return _code_size(self.function, set())
 
 
@@ -89,12 +97,12 @@ def _code_size(function: object, functions: set[object]) -> int:
 
 
 def find_kernels(module: ModuleType) -> dict[str, Any]:
-    """Returns a module's kernels by name, including the kernels that it imports."""
+    """Returns a dict of a module's kernels by name, including kernels that the module imports."""
     return {k.name: k for value in vars(module).values() for k in kernels_in(value)}
 
 
 def kernels_in(value: object) -> Iterator[Kernel]:
-    """Yields `value` itself if it is a kernel, or the kernels in a tuple or dict."""
+    """Yields `value` if it is a kernel. If `value` is a tuple or dict, yields the kernels in it."""
     if isinstance(value, Kernel):
         yield value
     elif isinstance(value, tuple | dict):
@@ -103,21 +111,23 @@ def kernels_in(value: object) -> Iterator[Kernel]:
 
 
 def begin(pairs: TypedKernels, folder: Callable[[], Path | None], compilers: Callable[[], Compilers]) -> bool:
-    """Starts compiling kernels into the cache folder in other processes. Returns False if that is
-    impossible or not worthwhile; then this process must compile the kernels itself.
+    """Starts compiling kernels into the cache folder in other processes. Returns False if other
+    processes cannot be used or are not worthwhile; then this process must compile the kernels.
     """
     longest_first = sorted((k for k in pairs if k[0].is_ours), key=lambda k: k[0].size, reverse=True)
     path = folder() if len(longest_first) > 1 else None
     if path is None or not caching.has_space(path):
         return False
-    # longest first, so that all processes finish at about the same time
+    # the longest kernels first, so that all processes finish at about the same time
     compilers().request([f"{k.name}:{dtype}" for k, dtype in longest_first])
     return True
 
 
 def prepare(pairs: TypedKernels, report: Callable[[int, int], None],
             folder: Callable[[], Path | None], compilers: Callable[[], Compilers]) -> None:
-    """Prepares kernels. Calls `report(done, total)` before the first compilation and after each."""
+    """Compiles or loads all given kernels, in other processes if possible. Calls
+    `report(done, total)` before the first compilation and after each one.
+    """
     missing = [(k, dtype) for k, dtype in pairs if not k.is_compiled(dtype)]
     if missing:
         report(0, len(missing))

@@ -1,9 +1,9 @@
-"""`kernel_lock`, which must be held while the CPU's parallel kernels run, and locks that an
-interrupt never leaves held.
+"""Defines `kernel_lock`, which must be held while the CPU's parallel kernels run, and locks that a
+KeyboardInterrupt never leaves held.
 
-Some of Numba's thread pools (workqueue) end the process if two Python threads enter them at once.
-So `kernel_lock` is held while a parallel kernel runs or a trace is replayed: `CpuKernel` and
-`Trace` acquire it themselves.
+Numba's thread pool `workqueue` ends the process if two Python threads enter it at once. So
+`CpuKernel` holds `kernel_lock` while a parallel kernel runs, and `Trace` holds the lock while it
+replays sections.
 """
 
 import threading
@@ -13,25 +13,25 @@ from typing import Any
 
 
 class Lock(type(threading.RLock())):  # type: ignore[misc]
-    """A reentrant lock that an interrupt never leaves held.
+    """A reentrant lock that a KeyboardInterrupt never leaves held.
 
-    Python 3.14 may raise KeyboardInterrupt after the method that acquired a lock has returned, and
-    before the `with` block that releases the lock has begun. So `__enter__` is written in Python:
-    no interrupt is raised after it returns. `__exit__` is C code: no interrupt is raised before it
-    runs.
+    With `threading.RLock`, Python 3.14 may raise KeyboardInterrupt after `__enter__` has acquired
+    the lock and before the `with` block begins, so the lock is never released. This class's
+    `__enter__` is Python code, and no interrupt is raised between its return and the block. The
+    inherited `__exit__` is C code, and no interrupt is raised before it runs.
     """
 
     def __enter__(self) -> bool:
         try:
             return self.acquire()
         except BaseException:
-            with suppress(RuntimeError):  # the lock was not acquired yet
+            with suppress(RuntimeError):  # raised if the lock was not acquired yet
                 self.release()
             raise
 
 
 def interruptible_condition() -> threading.Condition:
-    """Returns a condition whose lock an interrupt never leaves held."""
+    """Returns a condition variable whose lock a KeyboardInterrupt never leaves held."""
     lock = Lock()
 
     class Condition(threading.Condition):
@@ -43,8 +43,9 @@ def interruptible_condition() -> threading.Condition:
 
 @contextmanager
 def release_on_exit(*locks: Any) -> Iterator[None]:
-    """Releases these locks after the `with` block if this thread did not hold them before. For code
-    of another package that takes reentrant locks: an interrupt there may leave the locks held.
+    """Releases these locks after the `with` block, except locks that this thread held before the
+    block. Use it around another package's code that acquires these reentrant locks, because an
+    interrupt in that code may leave them held.
     """
     free = [lock for lock in locks if not lock._is_owned()]
     try:

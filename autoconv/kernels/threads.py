@@ -1,17 +1,18 @@
 """Manages the number of threads that kernels use. `Team` replays recordings on fewer threads while
 other programs need the processors.
 
-Numba stores a number of threads per Python thread. `set_num_threads` applies to all Python threads:
-each adopts the new number before it next starts kernels. OpenMP's threads do not survive a fork,
-and OpenMP ends a forked process that uses them, so kernels run on one thread in such a process. A
-fork waits for the kernel lock, so the child never sees a half-finished kernel.
+Numba stores a separate number of threads for each Python thread. A number set by one Python thread
+applies to all of them: each Python thread adopts the new number before it next starts kernels.
+OpenMP's threads do not survive a fork, and OpenMP ends a forked process that uses them. So with
+OpenMP, kernels run on one thread in a forked process. A fork waits for the kernel lock, so the
+child process never sees a half-finished kernel.
 
-A parallel loop ends when its last thread does. If another program occupies one thread's processor,
-all threads wait for that thread in every loop, and a step is faster on fewer threads. The clock is
-the one measure of this that works on every system. A search runs some replays on fewer or more
-threads and keeps the fastest number. Searches that bring no gain are repeated only rarely; if
-replays become slow, a search starts at once. Results are bit-for-bit equal for any number of
-threads.
+A parallel loop ends when its slowest thread ends. If another program occupies one thread's
+processor, all threads wait for that thread in every loop, and a step is faster on fewer threads.
+The elapsed time is the only measure of this effect that works on every system. A search runs some
+replays on fewer or more threads and keeps the fastest number of threads. A search that finds no
+better number is repeated only rarely. If replays become slow, a search starts earlier. Results have
+the same bits for any number of threads.
 """
 
 import os
@@ -24,28 +25,29 @@ from typing import NamedTuple
 
 from .locks import kernel_lock
 
-# seconds of replays measured per candidate in a search, and per window outside a search
+# A search measures replays for PHASE seconds per number of threads. Between searches, a window of
+# replays is WINDOW seconds long.
 PHASE, WINDOW = 0.02, 0.05
-# seconds: work that is faster than this on all threads, for this many replays, is never searched
-# again
+# A recording is no longer timed after more than SURE replays of less than BRIEF seconds each.
 BRIEF, SURE = 1e-4, 16
-# a lower number is adopted if it takes less than this fraction of the time, and a higher number
-# likewise
+# A search adopts a smaller number of threads if replays take less than LESS times the present time,
+# and a larger number if they take less than MORE times the present time.
 LESS, MORE = 0.9, 0.98
-# a search starts above this multiple of the usual duration, or below this fraction of the usual
-# processor share
+# Replays are slow if they take more than SLOW times the usual time, or if they receive less than
+# IDLE times the usual processor time.
 SLOW, IDLE = 1.3, 0.75
-# Seconds until the next search, per second that the last search cost: with all threads, with fewer
-# threads, and if replays are slow.
+# The next regular search starts after ALL times the time that the last search lost, or FEWER times
+# that time if some threads are unused. If replays are slow, it starts after ASKED times that time.
 ALL, FEWER, ASKED = 300.0, 60.0, 30.0
-# seconds until the next search after a change of the number, and the minimum if nothing changed
+# The next search starts CHANGED seconds after a change to fewer threads, and at least LEAST seconds
+# after a search that kept the number of threads.
 CHANGED, LEAST = 0.1, 0.5
-FORGOTTEN = 3.0  # seconds without a replay after which the user's own number is restored
+FORGOTTEN = 3.0  # after this many seconds without a replay, the user's own number is restored
 
 
 class _Number:
-    """A number of threads that was set; `is_forked` if a fork set it. Each setting is a new object,
-    even for an equal number.
+    """A number of threads that was set. `is_forked` means that a fork set it. Each setting is a new
+    object, even if the number stays the same.
     """
 
     def __init__(self, threads: int, is_forked: bool = False) -> None:
@@ -57,39 +59,44 @@ class _ThreadState(threading.local):
     number: _Number | None = None
 
 
-_number: _Number | None = None  # the number for all Python threads
-_thread_state = _ThreadState()  # the setting that this Python thread has adopted
+_number: _Number | None = None  # the latest setting, which applies to all Python threads
+_thread_state = _ThreadState()  # the setting that each Python thread has adopted
 
 
 def share_number(threads: int) -> None:
-    """Sets the number of kernel threads for all Python threads. The calling thread already uses it.
+    """Sets the number of kernel threads for all Python threads. The calling Python thread must have
+    set this number for itself already.
     """
     global _number
     _number = _thread_state.number = _Number(threads)
 
 
 def take_number() -> None:
-    """Adopts the number of threads that another Python thread set. Called before kernels start."""
+    """Adopts the number of threads that another Python thread has set. Must be called before
+    kernels start.
+    """
     if _thread_state.number is not _number and _number is not None:
         set_num_threads(_number.threads)
         _thread_state.number = _number
 
 
 def get_num_threads() -> int:
-    """Returns the number of threads for kernels that this Python thread starts."""
+    """Returns the number of threads for the kernels that this Python thread starts."""
     return _numbers_of_numba()[0]()
 
 
 def set_num_threads(count: int) -> None:
-    """Sets the number of threads for this Python thread; at most the number that Numba started."""
+    """Sets the number of threads for the kernels that this Python thread starts. The number must
+    not exceed the number of threads that Numba started.
+    """
     _numbers_of_numba()[1](count)
 
 
 @cache
 def _numbers_of_numba() -> tuple[Callable[[], int], Callable[[int], None]]:
-    """Returns Numba's inner functions that get and set the number of threads, after starting
-    Numba's threads. The public functions take a lock between processes at each call, and an
-    interrupt may leave that lock held.
+    """Starts Numba's threads and returns Numba's private functions that get and set the number of
+    threads. Numba's public functions acquire an inter-process lock at each call, and an interrupt
+    may leave that lock held.
     """
     import numba
     from numba.np.ufunc import parallel
@@ -100,7 +107,7 @@ def _numbers_of_numba() -> tuple[Callable[[], int], Callable[[int], None]]:
 
 
 def check_number(threads: int) -> None:
-    """Raises ValueError for more than one thread in a forked process that can use only one."""
+    """Raises ValueError if `threads` is above 1 in a forked process limited to one thread."""
     if threads > 1 and _number is not None and _number.is_forked:
         raise ValueError("This process was forked from a process in which kernels had run, so its kernels run on 1 "
                          f"thread. Received: {threads}. Start processes with multiprocessing's 'spawn' or "
@@ -113,7 +120,7 @@ def _limit_child() -> None:
         if "numba" in sys.modules and sys.modules["numba"].threading_layer() == "omp":
             _number = _Number(1, is_forked=True)
     except (ValueError, AttributeError):
-        # no thread has been started yet, or Numba is still being imported
+        # Numba has not started its threads yet, or is still being imported
         pass
     kernel_lock.release()
 
@@ -124,8 +131,8 @@ if hasattr(os, "register_at_fork"):
 
 
 class Pace:
-    """The usual duration of one recording's replays, in seconds, valid while the team's change
-    count equals `changes`.
+    """The usual duration of a recording's replays, in seconds. The duration is valid as long as
+    `changes` equals the team's count of changes.
     """
 
     __slots__ = ("brief", "changes", "replays", "seconds")
@@ -146,8 +153,8 @@ class Pace:
 
 
 class Phase(NamedTuple):
-    """A search's measurement of one number of threads: total seconds, and that total as a multiple
-    of the usual duration.
+    """A search's measurement of one number of threads. `seconds` is the total duration of the
+    replays, and `times` is this total divided by the usual duration of the same replays.
     """
 
     threads: int
@@ -156,12 +163,12 @@ class Phase(NamedTuple):
 
 
 class Team:
-    """The number of threads for replays: at most the user's own number (NUMBA_NUM_THREADS or
-    `set_num_threads`), which is restored after each replay. The caller of `begin` and `end` holds
-    the `kernel_lock`.
+    """Chooses the number of threads for replays. It is at most the user's own number
+    (NUMBA_NUM_THREADS or `set_num_threads`), which is restored after each replay. The caller of
+    `begin` and `end` must hold the `kernel_lock`.
 
-    clock, usage: return the elapsed seconds and the processor seconds of all the process's
-    threads. get, put: read and set the user's number.
+    clock: returns the time in seconds. usage: returns the processor seconds of all threads of the
+    process. get, put: read and set the number of threads of the calling Python thread.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter, usage: Callable[[], float] = time.process_time,
@@ -170,20 +177,20 @@ class Team:
         self._usage = usage
         self._get = get
         self._put = put
-        # changes of the number up to now; a pace measured before the last change is no longer valid
+        # how often the number has changed; a pace measured before the last change is not valid
         self.changes = -1
         self._last = 0.0  # time when the last replay ended
         self._settle(None)
 
     def _settle(self, fewer: int | None) -> None:
-        """Adopts this number of threads, or the user's own number for None, and starts measuring
-        anew.
+        """Adopts this number of threads, or the user's own number if `fewer` is None, and restarts
+        the measurements.
         """
         self.fewer = self._choice = fewer
         self.changes += 1
-        # processor time per thread and second; None: to be taken from the next window
+        # usual processor seconds per thread and elapsed second; None until a window measures them
         self._share: float | None = 1.0
-        # time of the next regular search, and the earliest time of a search because of slow replays
+        # time of the next regular search, and the earliest time of a search due to slow replays
         self._due = self._soonest = 0.0
         self._ahead: list[int] = []  # the numbers of threads that this search still has to try
         self._phases: list[Phase] = []
@@ -194,9 +201,8 @@ class Team:
         self._window_start = self._clock(), self._usage()
 
     def begin(self) -> tuple[float, int | None]:
-        """Sets the number of threads before a replay; skipped for brief work while `fewer` is None.
-        Returns the start time, and the user's number if the replay uses another one: the arguments
-        for `end`.
+        """Sets the number of threads before a replay. Returns the start time, and the user's own
+        number if the replay uses another number. `end` needs this pair as its argument `entry`.
         """
         now = self._clock()
         limit = None
@@ -237,8 +243,8 @@ class Team:
             self._end_window(now, seconds)
 
     def _end_window(self, now: float, seconds: float) -> None:
-        """Starts a search if one is due, or if replays are slow or receive less processor time than
-        before.
+        """Ends a window of replays. Starts a search if a search is due, or if replays are slow or
+        receive less processor time than usual.
         """
         wall = now - self._window_start[0]
         spent = self._usage() - self._window_start[1]
@@ -255,9 +261,9 @@ class Team:
         self._restart()
 
     def _plan_search(self, now: float, count: int, limit: int, free: int) -> None:
-        """Plans a search: the current number, its neighbours, three quarters, half and twice of it,
-        the number of processors that were free, the user's own number, and the current number
-        again.
+        """Plans a search over several numbers of threads: the current number, its two neighbours, a
+        half, three quarters and twice the current number, the number of processors that were free,
+        and the user's own number. The search measures the current number first and last.
         """
         near = {count - 1, count - count // 4, count // 2, count + 1, 2 * count, free, limit}
         candidates = sorted({min(n, limit) for n in near if n > 0} - {count})
@@ -276,8 +282,9 @@ class Team:
         self._restart()
 
     def _decide(self, now: float) -> None:
-        """Adopts the best number of a search. The current number was measured first and last, so
-        that one slow moment decides nothing.
+        """Adopts the best number of threads that a search found. The search measured the current
+        number twice, first and last, and the shorter time counts, so that a single slow moment does
+        not decide the result.
         """
         first, *candidates, last = self._phases
         present = min(first.times, last.times)

@@ -1,10 +1,10 @@
-"""`Trace`: kernel calls that are recorded once and then replayed, with the same interface on every
-device.
+"""Defines `Trace`, which records kernel calls once and then replays them. Its interface is the same
+on every device.
 
-While a `Section` of a trace is being recorded, each kernel that runs is added to the section's
-calls. Only `Dynamic` scalars may change between two replays. Anything that a replay could not
-repeat makes the section incomplete, with a reason. That includes any kernel function that records
-no call.
+While a `Section` of a trace is being recorded, each kernel call is added to the section. Between
+two replays, only the contents of arrays and the values of `Dynamic` scalars may change. Work that a
+replay could not repeat makes the section incomplete, and the section stores the reason. A kernel
+function that records no call also makes the section incomplete.
 """
 
 from collections import defaultdict
@@ -19,13 +19,13 @@ import numpy as np
 from .locks import kernel_lock
 from .threads import Pace, take_number, team
 
-HOST = "cpu"  # the owner of all CPU traces
+HOST = "cpu"  # the value of `Trace.owner` in all CPU traces
 
 _current: ContextVar["Section | DryRun | None"] = ContextVar("current", default=None)
 
 
 def current() -> "Section | DryRun | None":
-    """Returns the section that is being recorded, if any."""
+    """Returns the section or the dry run that is being recorded, or None."""
     return _current.get()
 
 
@@ -39,8 +39,8 @@ def _use_recorder(recorder: "Section | DryRun | None") -> Iterator[Any]:
 
 
 def stop(reason: str) -> None:
-    """Marks the section that is being recorded, if any, as incomplete: a replay could not repeat
-    all of its work.
+    """If a section is being recorded, marks it as incomplete, because a replay could not repeat all
+    of its work.
     """
     section = _current.get()
     if isinstance(section, Section):
@@ -48,16 +48,16 @@ def stop(reason: str) -> None:
 
 
 def suspend_recording() -> Any:
-    """Suspends recording inside the `with` block: arrays created there are constants of the
-    recording.
+    """Suspends recording inside the `with` block. Arrays created in the block are constants, which
+    replays use but do not compute again.
     """
     return _use_recorder(None)
 
 
 class Dynamic:
-    """A scalar argument of a recorded call that each replay draws anew. It supports no arithmetic,
-    because a computed number would keep an old value: only the kernel that receives the scalar
-    reads `value`.
+    """A scalar argument of a recorded call. Each replay draws a new `value` for it, which only the
+    recorded call reads. The class has no arithmetic, because the result of an operation would not
+    change when a new value is drawn.
     """
 
     __slots__ = ("dtype", "value")
@@ -77,10 +77,10 @@ def call_resolved(function: Callable, arguments: tuple) -> None:
 
 
 class Section:
-    """A section of a trace: its calls `(function, arguments)` in order, and the draws of dynamic
-    scalars that precede the calls.
+    """A section of a trace. It consists of the recorded calls `(function, arguments)`, in order,
+    and of the draws of dynamic scalars, which a replay does before the calls.
 
-    reason: why a replay would not repeat the recorded work, or None if it would.
+    reason: why the section is incomplete, or None if a replay repeats all of its work.
     """
 
     def __init__(self, trace: "Trace") -> None:
@@ -90,7 +90,9 @@ class Section:
         self.reason: str | None = None
 
     def add(self, owner: Any, function: Callable, arguments: tuple) -> None:
-        """Records a kernel call on the device `owner`."""
+        """Records a kernel call on the device `owner`. If `owner` is not the trace's own device,
+        the section becomes incomplete.
+        """
         if owner is not self.trace.owner:
             self.stop("work on another device")
         elif any(type(a) is Dynamic for a in arguments):
@@ -99,7 +101,7 @@ class Section:
             self.calls.append((function, arguments))
 
     def stop(self, reason: str) -> None:
-        """Makes the section incomplete. The first reason is kept."""
+        """Marks the section as incomplete. If `stop` is called again, the first reason stays."""
         self.reason = self.reason or reason
 
     def dynamic(self, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
@@ -107,8 +109,8 @@ class Section:
 
 
 class DryRun:
-    """A pass that runs no kernels: `kernels` lists the kernels that would have run, each with its
-    floating-point dtype.
+    """A pass through the code that runs no kernels. The keys of `kernels` are the kernels that
+    would have run, each paired with its floating-point dtype.
     """
 
     def __init__(self) -> None:
@@ -116,8 +118,8 @@ class DryRun:
 
     @contextmanager
     def record(self) -> Iterator["DryRun"]:
-        """Only collects kernels inside the `with` block. Values that a user's op computes with
-        NumPy are meaningless there.
+        """Inside the `with` block, kernels that are called do not run and are added to `kernels`.
+        Values that a user's op computes with NumPy are meaningless in the block.
         """
         with _use_recorder(self), np.errstate(all="ignore"):
             yield self
@@ -129,8 +131,8 @@ class DryRun:
 
 class Graphs:
     """Statistics on the graphs captured from a trace's sections: the number of graphs, the node
-    count of the largest, and the reason for a failed capture. Traces of the same work share one
-    object.
+    count of the largest graph, and the reason for a failed capture. Traces of the same work share
+    one `Graphs` object.
     """
 
     def __init__(self) -> None:
@@ -138,28 +140,30 @@ class Graphs:
         self.reason: str | None = None
 
     def note(self, nodes: int) -> None:
-        """Counts a captured graph."""
+        """Counts a captured graph that has `nodes` nodes."""
         self.count, self.nodes = self.count + 1, max(self.nodes, nodes)
 
     def fail(self, reason: str) -> None:
-        """Records why a graph could not be captured. The first reason is kept."""
+        """Records why a graph could not be captured. If `fail` is called again, the first reason
+        stays.
+        """
         self.reason = self.reason or reason
 
     def describe(self) -> dict[str, Any] | None:
-        """Returns the statistics as a dict, or None if no capture was tried."""
+        """Returns the statistics as a dict, or None if no capture was attempted."""
         has_tried = self.count > 0 or self.reason is not None
         return {"captured": self.reason is None, "graphs": self.count, "nodes": self.nodes,
                 "reason": self.reason} if has_tried else None
 
 
 class Trace:
-    """The sections of one recorded piece of work on one device, `owner`, by name."""
+    """Recorded work on one device, as a dict of sections by name. `owner` identifies the device."""
 
     def __init__(self, owner: Any) -> None:
         self.owner = owner
         self.graphs = Graphs()
         self.sections: dict[str, Section] = {}
-        self.on_call: Callable[[], object] | None = None  # called after each call of a replay
+        self.on_call: Callable[[], object] | None = None  # called after every replayed call
         self._paces: defaultdict[tuple[str, ...], Pace] = defaultdict(Pace)
 
     @contextmanager
@@ -173,20 +177,24 @@ class Trace:
         self.sections[name] = section
 
     def forget(self, *names: str) -> None:
-        """Drops the named sections that exist, and with them the arrays that they hold."""
+        """Deletes the named sections if they exist, and thereby releases the sections' arrays."""
         for name in names:
             self.sections.pop(name, None)
         self._paces.clear()
 
     def dynamic(self, section: Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
-        """Returns placeholders for the `count` numbers of `draw()`, to be passed to kernels."""
+        """Returns placeholders for the `count` numbers that `draw()` returns. They can be passed to
+        kernels.
+        """
         scalars = [Dynamic(dtype) for _ in range(count)]
         section.draws.append((draw, scalars))
         _draw(draw, scalars)
         return scalars[0] if count == 1 else tuple(scalars)
 
     def replay(self, *names: str) -> None:
-        """Repeats the work of these complete sections on the current contents of their arrays."""
+        """Repeats the calls of the named sections on the current contents of their arrays. The
+        sections must be complete.
+        """
         pace = self._paces[names]
         with kernel_lock:
             take_number()
@@ -211,8 +219,8 @@ class Trace:
                     on_call()
 
     def cut(self, name: str, places: list[int]) -> list[str]:
-        """Splits a section before the calls with these indices, in ascending order. Returns the
-        names of the new sections.
+        """Splits a section into several, each beginning at one of the call indices in `places`,
+        which are in ascending order. Returns the names of the new sections.
         """
         whole = self.sections.pop(name)
         names = []
@@ -232,8 +240,8 @@ def _draw(draw: Callable[[], Any], scalars: list[Dynamic]) -> None:
 
 
 def watch_calls(function: Callable, name: str) -> Callable:
-    """Wraps `function`, of a kernel module, so that a section becomes incomplete if a call of the
-    function records nothing.
+    """Wraps a function of a kernel module. If a call of the function records no kernel, the section
+    that is being recorded becomes incomplete.
     """
 
     @wraps(function)
@@ -251,9 +259,9 @@ def watch_calls(function: Callable, name: str) -> Callable:
 
 
 def declared_recordable(thing: Any, *methods: str) -> bool:
-    """Whether the class of a layer, loss, metric or optimizer declares `recordable = True`. A
-    subclass that overrides any of `methods` must repeat the declaration. An instance can only set
-    it to False.
+    """Returns whether the class of a layer, loss, metric or optimizer declares `recordable = True`.
+    A subclass that overrides any of `methods` must repeat the declaration. An instance can set
+    `recordable` only to False.
     """
     if not vars(thing).get("recordable", True) or any(method in vars(thing) for method in methods):
         return False
