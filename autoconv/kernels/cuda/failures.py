@@ -1,8 +1,8 @@
-"""Converts the driver's errors to DeviceError, with a sentence and a remedy, whichever package
-raised them.
+"""Converts driver errors to DeviceError, with a message and a remedy, whichever package raised
+them.
 
-numba-cuda, cuda-core and cuda-bindings have their own error classes. All their error texts contain
-the driver's name of the error.
+numba-cuda, cuda-core and cuda-bindings have their own error classes. The text of each such error
+contains the driver's name of the error.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Any
 
 from ...engine.errors import DeviceError
 
-# Errors after which a kernel has failed, some time before the call that reports it. Every later
-# call reports the same error.
+# Errors that mean that a kernel failed, some time before the call that reports the error. Every
+# later call reports the same error.
 ENDINGS = {"CUDA_ERROR_ASSERT", "CUDA_ERROR_ECC_UNCORRECTABLE", "CUDA_ERROR_HARDWARE_STACK_ERROR",
            "CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_ERROR_ILLEGAL_INSTRUCTION", "CUDA_ERROR_INVALID_ADDRESS_SPACE",
            "CUDA_ERROR_INVALID_PC", "CUDA_ERROR_LAUNCH_FAILED", "CUDA_ERROR_LAUNCH_TIMEOUT",
