@@ -22,7 +22,7 @@ from .tiles import PROCESSORS
 LANES = 32  # maximum number of lanes per block: they read 512 bytes of a row, four elements each
 BLOCKS = 2 * PROCESSORS  # enough blocks to keep a large GPU busy
 MOST = 4 * BLOCKS  # maximum number of blocks per launch, approximately
-# minimum number of rows per thread; without sums, a launch of fewer than BLOCKS blocks has fewer
+# minimum number of rows per thread; kernels without sums use fewer to reach BLOCKS blocks
 TURNS = 4
 LEAST = 64  # minimum rows per partial sum, so that reading them outweighs writing float64 sums
 # types of the parameters columns, length, across and lanes in a kernel's signature

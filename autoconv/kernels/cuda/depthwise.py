@@ -12,7 +12,7 @@ from .conv import PARTS, add_parts, bias, channel_sums, check_countable
 from .fours import WIDTHS, moving, portions, vector_kernel, width
 from .gather import divide, divisor
 from .kernels import ItemKernel, cuda
-from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient of a convolution with relu)
+from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient with relu)
 from .ptx import global_index, in_range, times
 from .windows import DIVISORS, make_divisors, output, place, ravel, real_outputs, real_taps, tap, taps_to
 

@@ -92,7 +92,7 @@ class CudaDevice(Device):
     def array(self, array: Any, dtype: Any = None) -> Any:
         own = self._arrays.Array
         if array.gpu is not self._gpu if isinstance(array, own) else not hasattr(array, "__cuda_array_interface__"):
-            return self.asarray(array, dtype)  # copies, because the array is not in this GPU's memory
+            return self.asarray(array, dtype)  # copies: the array is not in this GPU's memory
         here = self.asarray(array)
         return here.astype(here.dtype if dtype is None else dtype)
 

@@ -26,7 +26,7 @@ def is_installed() -> bool:
 
 def installed_version(package: str) -> str:
     """Returns the version of an installed package."""
-    from importlib import metadata  # imported here, because the import takes longer than all queries
+    from importlib import metadata  # imported here: the import takes longer than all queries
 
     return metadata.version(package)
 

@@ -32,9 +32,9 @@ def sentence(error: BaseException | str) -> str:
     name = code(error)
     call = re.search(r"\bcu[A-Z]\w+", str(error))
     if name in ENDINGS:
-        return (f"A kernel failed on the GPU ({name}), so this process can compute nothing there "
-                "any more: start Python again. CUDA_LAUNCH_BLOCKING=1 in the environment shows "
-                "which launch failed, and compute-sanitizer shows which thread: please report it.")
+        return (f"A kernel failed on the GPU ({name}), so this process can no longer use the "
+                "GPU. To continue, start Python again. CUDA_LAUNCH_BLOCKING=1 in the environment "
+                "shows which launch failed, and compute-sanitizer shows which thread: please report it.")
     if name == "CUDA_ERROR_OUT_OF_MEMORY":
         return (f"The GPU is out of memory{f' ({call[0]})' if call else ''}. Use a smaller "
                 "batch_size, or end other programs on this GPU.")

@@ -1,7 +1,8 @@
-"""Computes losses, one number per sample, and their gradients. One thread adds up a sample's row.
+"""Computes losses, one number per sample, and their gradients. One thread adds up each sample's
+row.
 
-Losses have the signature (t, x, loss), gradients (t, x, dy, dx). The targets t, the predictions x
-and dx have shape (..., C); loss and dy have shape (...).
+Loss functions have the signature (t, x, loss), gradient functions (t, x, dy, dx). The targets t,
+the predictions x and dx have shape (..., C); loss and dy have shape (...).
 """
 
 import math
@@ -83,7 +84,7 @@ def entropy(t, x, first, last, best, exponentials):
 
 @inline
 def slope(share, sum_t, t, dy):
-    """Returns the gradient of a logit whose softmax is `share`."""
+    """Returns the gradient of a logit whose softmax is `share`, from its row's sum of targets."""
     return (share * sum_t - t) * dy
 
 

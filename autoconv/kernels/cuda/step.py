@@ -11,8 +11,8 @@ import re
 from .kernels import block_kernel, cuda, inline, kernel
 from .ptx import global_index, load
 
-TEAM = 256  # threads that share a row of a data set, or a sum
-CHUNK = 4096  # elements of a row that one block copies
+TEAM = 256  # threads per block: a block copies a chunk of a row, or computes a sum
+CHUNK = 4096  # elements per chunk of a row, which one block copies
 
 _TAKE = "(const {}[:,::1], const int64[::1], const int64[::1], T[:,::1])"
 
@@ -30,7 +30,7 @@ def block():
 
 
 def _take(source, order, first, out):
-    """out[i] = source[order[first + i]], in out's dtype; each block copies one chunk of a row."""
+    """out[i] = source[order[first + i]], in out's dtype. Each block copies one chunk of a row."""
     i, chunk = block()
     row = order[first[0] + i]
     for j in range(chunk * CHUNK + thread(), min((chunk + 1) * CHUNK, out.shape[1]), TEAM):
@@ -140,7 +140,7 @@ def add_parts_up(sums):
 @inline
 def note_step(totals):
     """Counts a step. totals[0] is the sum of the losses, totals[1] the number of steps, and
-    totals[2] the first step after which that sum was NaN or infinite.
+    totals[2] the number of the first step after which that sum was NaN or infinite, or 0.
     """
     totals[1] += 1
     if totals[2] == 0 and not math.isfinite(totals[0]):
@@ -222,10 +222,10 @@ def accumulate(values, weights, factor, totals, slot):
 
 
 def close_step(totals):
-    """Counts a step, and records the first one whose loss was NaN or infinite."""
+    """Counts a step, and records the first step after which the sum of losses is not finite."""
     _close_step(1, totals)
 
 
 def clear(totals):
-    """Resets the sums and the step count to zero."""
+    """Resets all elements of `totals` to zero."""
     _clear(totals.size, totals)

@@ -110,12 +110,12 @@ def moving_average(average, w, momentum):
 
 
 def adopt(w, average, condition):
-    """w = average, if `condition` is 1."""
+    """w = average if `condition` is 1; otherwise w stays unchanged."""
     _adopt(w.size, w, average, _number(w, condition))
 
 
 def decay(w, decay_factor):
-    """w *= decay_factor, for optimizers that do not decay all weights."""
+    """w *= decay_factor, called for optimizers that do not decay all weights."""
     flat = w.reshape(-1)
     _decay(flat.size, flat, _number(w, decay_factor))
 
