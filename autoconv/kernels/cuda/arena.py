@@ -55,8 +55,7 @@ class Arena:
     """Allocates memory in segments from `allocate(size)`, a function that returns a flat byte array
     or raises MemoryError.
 
-    `allocated_bytes` is the total size of the current segments, `allocations` the number of
-    segments allocated.
+    `allocated_bytes` is the total size of the segments, `allocations` the number of allocations.
     """
 
     def __init__(self, allocate: Callable[[int], Any], segment: int) -> None:
@@ -68,9 +67,7 @@ class Arena:
         self.allocated_bytes = self.allocations = 0
 
     def take(self, size: int) -> Piece:
-        """Returns a piece of at least `size` bytes. Raises MemoryError if too little memory is
-        free.
-        """
+        """Returns a piece of at least `size` bytes. Raises MemoryError if memory is exhausted."""
         size = -(-size // ALIGNMENT) * ALIGNMENT
         with self._lock:
             self._collect()

@@ -139,9 +139,7 @@ def run_binary(kernel: ItemKernel, a: Array, b: Array, out: Array) -> None:
 
 
 def run_elementwise(kernel: ItemKernel, *arrays: Array) -> None:
-    """Runs a kernel with one thread per element of the last array. The other arrays are broadcast
-    to its shape.
-    """
+    """Runs one thread per element of the last array; the others are broadcast to its shape."""
     out = arrays[-1]
     kernel(out.size, *(a.memory for a in arrays), *strided.layout(out.shape, *(a.layout(out.shape) for a in arrays)))
 

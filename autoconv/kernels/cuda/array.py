@@ -19,8 +19,7 @@ class Array(OnGpu):
     """Elements of `base`, a flat piece of memory. The first element is at `start`; along each axis,
     consecutive elements are `strides` elements apart.
 
-    Views share their base. Kernels receive `native`, a Numba array, which only C-contiguous arrays
-    have.
+    Views share their base. Kernels receive `native`, which only C-contiguous arrays have.
     """
 
     __slots__ = ("_native", "base", "dtype", "shape", "size", "start", "strides")
@@ -97,9 +96,7 @@ class Array(OnGpu):
     # Methods that return views.
 
     def reshape(self, *shape: Any) -> "Array":
-        """Returns the same elements in another shape: a view, or a copy if the array is not
-        C-contiguous.
-        """
+        """Returns the elements in another shape: a view, or a copy if they are not contiguous."""
         target = tuple(shape[0]) if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
         size = math.prod(n for n in target if n != -1)
         if -1 in target and size:
@@ -219,14 +216,12 @@ class Array(OnGpu):
         return host
 
     def allocate_pinned(self) -> np.ndarray:
-        """Returns pinned host memory (size,) with the array's size and dtype, for `begin_copy_to`.
-        """
+        """Returns pinned host memory (size,) in the array's dtype, for `begin_copy_to`."""
         return self.gpu.allocate_pinned(self.size, self.dtype)
 
     def begin_copy_to(self, host: np.ndarray) -> Callable[[], bool]:
-        """Starts to copy these contiguous elements to pinned memory and returns without waiting.
-        The copy runs after all earlier launches. The returned function reports whether it is
-        complete.
+        """Starts to copy these contiguous elements to pinned memory and returns at once. The copy
+        runs after all earlier launches. The returned function reports whether it is complete.
         """
         return self.gpu.begin_copy_out(self.reshape(-1).native, host)
 
@@ -323,9 +318,7 @@ def make_one(gpu: runtime.Gpu) -> Array:
 
 
 def adopt(gpu: runtime.Gpu, array: Any) -> Array:
-    """Returns an array over another package's memory, described by `__cuda_array_interface__`,
-    without a copy.
-    """
+    """Returns an array over GPU memory with `__cuda_array_interface__`, without a copy."""
     return _wrap_memory(gpu, array.__cuda_array_interface__, array)
 
 
@@ -375,9 +368,7 @@ def threads(out: Array, *inputs: Array) -> tuple[int, int]:
 
 
 def write(source: Any, out: Array) -> None:
-    """out = source, a host or GPU array of the same shape and dtype, copied by the driver. `out`
-    must be contiguous.
-    """
+    """out = source, a host or GPU array of the same shape and dtype. `out` must be contiguous."""
     if isinstance(source, Array):
         source = source if source.gpu is out.gpu else move(out.gpu, source)
         flat = (source if source.contiguous else source.copy()).reshape(-1).native

@@ -89,8 +89,7 @@ def place(columns, across, lanes):
 @inline
 def find_elements(share, columns, length, across, column, rows):
     """Returns (first, count, step): the thread reads `count` elements, or groups of four elements,
-    of a matrix with `rows` rows. The first has index `first`, and `step` is added for each next
-    one.
+    of a matrix with `rows` rows. The first has index `first`; the indices are `step` apart.
     """
     first = cuda.blockIdx.x * length + share
     rest = min(rows - first, length - share)

@@ -33,9 +33,7 @@ LANES, SHARES = 32, 16  # of a block that adds partial sums: columns, and thread
 
 
 class Family(NamedTuple):
-    """The kernels for one kind of product, one per tile: `tensor` for tensor cores, `exact`
-    without.
-    """
+    """The kernels for one kind of product, one per tile, with and without tensor cores."""
 
     tiles: TileChoices
     tensor: tuple[BlockKernel, ...]
@@ -49,9 +47,7 @@ def family(name: str, make: Callable, tiles: TileChoices) -> Family:
 
 
 def check_countable(shape: tuple[int, ...]) -> None:
-    """Raises ValueError if an array of this shape has 2**31 or more elements, which kernels cannot
-    index.
-    """
+    """Raises ValueError if an array of this shape has 2**31 or more elements."""
     if math.prod(shape) >= 1 << 31:
         raise ValueError(f"A convolution on a GPU requires arrays of less than 2**31 elements. "
                          f"Received shape {shape}: use a smaller batch.")
@@ -197,9 +193,9 @@ def _channel_sums(rows, partial):
 
 def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering,
             lengths: tuple[int, int, int, int], **ending: Any) -> None:
-    """Computes y (..., F) = gathered x times w, and applies the operations of `make_epilogue`, with
-    the kernel of the family that suits the arguments. If there are few tiles, long sums are split
-    into partial sums.
+    """Computes y (..., F) = gathered x times w, with the operations of `make_epilogue` applied, by
+    the kernel that suits the arguments. If there are few tiles, long sums are split into partial
+    sums.
     """
     count, groups, items = math.prod(y.shape[:-1]), lengths[0] // lengths[1], gathering.sizes[4]
     *operands, epilogue = make_epilogue(w, **ending)
@@ -282,9 +278,9 @@ def channel_sums(dy, db) -> None:
 
 
 def add_parts(partial, total, partial_b=None, total_b=None, **ending: Any) -> None:
-    """total = the sum of partial (parts, ...) over its first axis, added in a fixed order; total_b
-    = the same sum of partial_b. `ending` are arguments of `make_epilogue` for operations on total
-    (..., F).
+    """total = the sum of partial (parts, ...) over its first axis, in a fixed order; total_b = the
+    same sum of partial_b. `ending` are arguments of `make_epilogue` for operations on total (...,
+    F).
     """
     if total_b is None:
         partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]

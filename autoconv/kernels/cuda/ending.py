@@ -27,9 +27,7 @@ def make_epilogue(like: Any, b: Any = None, scale: Any = None, addend: Any = Non
 
 @inline
 def finish_sum(item, column, index, b, scale, operand, epilogue):
-    """Returns `item`, a sum of this column, with all selected operations applied. The result is for
-    y[index].
-    """
+    """Returns `item`, a sum of this column for y[index], with all selected operations applied."""
     zero = b.dtype.type(0)
     if epilogue & SCALE:
         item *= load(scale, column)

@@ -111,8 +111,7 @@ def _filling_windows(tile: Tile, layout: Layout, copy: Callable) -> Callable:
 
 def winners_of_b(layout: Layout, tensor_cores: bool) -> Callable:
     """Returns a function that computes a thread's elements of B from windows in shared memory: dy
-    if the pixel is the window's winner and y is above 0, otherwise 0. It replaces
-    `product.reading_b`.
+    if the pixel won in its window and y is above 0, otherwise 0. It replaces `reading_b`.
     """
     window, columns = layout.b_row, layout.b_row // 9 * 4  # a row: 9/4 elements per column
 

@@ -18,9 +18,7 @@ COUNTED = 1 << 31  # limit: kernels count elements, or groups of four, in signed
 
 
 def starts_fours(*arrays: Any) -> bool:
-    """Returns whether four elements at a time can be loaded from the start of all arrays: whether
-    they are aligned to 16 bytes and an element has at most 4 bytes.
-    """
+    """Returns whether all arrays are aligned to 16 bytes and have elements of at most 4 bytes."""
     return all(a.dtype.itemsize <= 4 and pointer(a.native) % 16 == 0 for a in arrays)
 
 

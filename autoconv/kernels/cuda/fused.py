@@ -205,8 +205,8 @@ def _first_weight_gradient(x, y, winner, dy, dw, db, window: Window) -> None:
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, mask_dx: bool = False) -> None:
     """Computes dx (N,H,W,C), unless it is None, dw (KH,KW,C,F) and db (F,) from dy
-    (N,OH//2,OW//2,F). With `mask_dx`, dx is 0 where x is not above 0: the gradient of the input of
-    the ReLU that computed x.
+    (N,OH//2,OW//2,F). With `mask_dx`, dx is 0 where x is not above 0, as for the input of the ReLU
+    that computed x.
     """
     # in a first layer, the gradient before the pooling is large and read only once: do not store it
     if dx is None and x.shape[3] % 4:

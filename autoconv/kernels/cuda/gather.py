@@ -206,10 +206,9 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], trans
 
 
 def make_item_locator(tile: Tile) -> tuple[int, Callable]:
-    """Returns (1, locate): a thread loads a single element of the window (or several adjacent
-    ones), for several pixels. locate(taps, channel, sizes, steps, divisors) returns the index of
-    the element in the window. It also writes the element's tap and channel (i, j, c) to taps (3,
-    1).
+    """Returns (1, locate): a thread loads one element of the window, or several adjacent ones, for
+    several pixels. locate(taps, channel, sizes, steps, divisors) returns the element's index in the
+    window. It also writes the element's tap and channel (i, j, c) to taps (3, 1).
     """
     rows, width = tile.rows, tile.widths[0]
 

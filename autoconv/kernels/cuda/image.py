@@ -1,6 +1,5 @@
-"""Transforms images (formulas/geometry.py), with one thread per element of the result. The
-gradient's kernel has one thread per channel of a sample, so that all its sums are added in a fixed
-order.
+"""Transforms images (formulas/geometry.py), with one thread per element of the result. The gradient
+has one thread per channel of a sample, which adds all the channel's sums in a fixed order.
 """
 
 import numpy as np

@@ -138,8 +138,7 @@ class _Group:
         return len(self._parts) == 1
 
     def take(self, *members: Member) -> None:
-        """Merges, for each of these members, the nearest launch that matches it, if there is one.
-        """
+        """Merges, for each of these members, the nearest matching launch, if there is one."""
         nearest = sorted(range(len(self._launches)), key=lambda i: abs(i - self._core))
         for member in members:
             candidates = (i for i in nearest if self._launches[i].kernel is member.kernel and i not in self._parts)
@@ -194,8 +193,7 @@ class _Group:
     def _find_late(self, parts: Mapping[int, int]) -> list[int] | None:
         """Returns the other launches between those of the group that must run after the merged
         launch, because each waits for a launch of the group. Returns None if merging is impossible:
-        a launch of the group also waits for one of these, or merging would reverse the order of two
-        launches that depend on each other.
+        it would reverse the order of two launches that depend on each other.
         """
         late: list[int] = []
         early: list[int] = []
@@ -215,9 +213,7 @@ class _Group:
 
 
 def _has_only_dtype(launch: Launch, dtype: Any) -> bool:
-    """Whether all of a launch's arrays of type T have this dtype, and joint.py has kernels for the
-    dtype.
-    """
+    """Whether a launch's T arrays all have this dtype, and joint.py has kernels for it."""
     return launch.dtypes <= {dtype} and str(dtype) in CudaKernel.dtypes
 
 

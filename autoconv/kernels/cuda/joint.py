@@ -67,9 +67,7 @@ def _account(parts, values, weights, factor, slot, values2, weights2, factor2, s
               "float64, int64, float64[::1])", TEAM)
 def _classifier(count, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets,
                 hits, weights, factor, slot, weights2, factor2, slot2, totals):
-    """Runs the selected operations, with one thread per sample. If sums are selected, there must be
-    only one block, which has all samples.
-    """
+    """Uses one thread per sample. If sums are selected, one block must process all samples."""
     i = global_index()
     if i < count:
         _sample(i, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets, hits)

@@ -29,9 +29,7 @@ _launching = Lock()  # so that two threads do not load a kernel at the same time
 
 
 class OnGpu:
-    """Represents an array argument of a kernel. `native` is the array as a Numba array, `gpu` the
-    GPU that holds it.
-    """
+    """Represents a kernel's array argument. `native` is its Numba array, `gpu` its GPU."""
 
     __slots__ = ()
 
@@ -48,9 +46,9 @@ class CudaKernel(Kernel):
     """Compiles a function for GPU threads, and launches it on a grid of blocks.
 
     `prepare` compiles a kernel ahead for one type T. If the T arguments of a launch have several
-    types, the kernel is compiled during the launch. An array that the function only reads is
-    declared as `const T[::1]`. Launches may run at the same time if they share no array, or only
-    read the shared arrays.
+    types, the launch compiles the kernel. An array that the function only reads is declared `const
+    T[::1]`. Launches may run at the same time if they share no array, or only read the shared
+    arrays.
     """
 
     dtypes: tuple[str, ...] = ("float32", "float64")  # floating-point types that T may represent
@@ -84,8 +82,7 @@ class CudaKernel(Kernel):
             self._dispatcher.compile(self.types(dtype))
 
     def serves(self, dtype: Any, tensor_cores: bool) -> bool:
-        """Returns whether a GPU runs this kernel for `dtype`, given whether it uses `tensor_cores`.
-        """
+        """Returns whether GPUs run this kernel for `dtype`, with or without `tensor_cores`."""
         return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
 
     def compile_to_cache(self, dtype: Any, capability: tuple[int, int]) -> None:
@@ -147,9 +144,7 @@ class Launch:
             self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
 
     def accesses(self) -> list[Access]:
-        """Returns, for each array, its first byte, the byte after its last, and whether it may be
-        written.
-        """
+        """Returns each array's first byte, the byte after its last, and whether it is written."""
         accesses = []
         for argument, reads_only in zip(self.arguments, self.kernel.reads_only, strict=True):
             if isinstance(argument, OnGpu):

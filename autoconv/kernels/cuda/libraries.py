@@ -86,9 +86,7 @@ def load_library(part: str) -> Any:
 
 
 def version(part: str) -> str | None:
-    """Returns the version that "nvrtc", "nvvm" or "nvJitLink" reports; None if the library is not
-    found.
-    """
+    """Returns the version that "nvrtc", "nvvm" or "nvJitLink" reports; None if not found."""
     library = load_library(part)
     numbers = (ctypes.c_int(), ctypes.c_int())
     if library is None:

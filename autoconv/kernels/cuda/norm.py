@@ -280,14 +280,12 @@ def moving_average(average, batch, momentum):
 
 
 def combine_moments(gather, count, mean, variance, share):
-    """Combines the moments of all ranks on the host (across.py), which a CUDA graph cannot contain.
-    """
+    """Combines the moments of all ranks on the host (across.py). A CUDA graph cannot do this."""
     if not isinstance(trace.current(), trace.DryRun):
         across.combine_moments(gather, count, mean, variance, share)
 
 
 def sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total):
-    """Sums the gradients of all ranks on the host (across.py), which a CUDA graph cannot contain.
-    """
+    """Sums the gradients of all ranks on the host (across.py). A CUDA graph cannot do this."""
     if not isinstance(trace.current(), trace.DryRun):
         across.sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total)

@@ -52,8 +52,7 @@ def _normalize_pool(size: int) -> BlockKernel:
 
 
 def _input_grad_pool(size: int) -> BlockKernel:
-    """Each thread handles all pixels of its windows, which include incomplete windows at the edges.
-    """
+    """Each thread handles whole windows of dx, including incomplete windows at the edges."""
     fetch, put = moving(size)
 
     @column_kernel(f"(const {IMAGES}, const {IMAGES}, const uint8[:,:,:,::1], const {IMAGES}, const T[::1],"

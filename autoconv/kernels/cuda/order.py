@@ -13,18 +13,14 @@ Access = tuple[int, int, bool]  # first byte, byte after the last, whether it ma
 
 
 class Place(NamedTuple):
-    """A launch's position: the number of its stream, and the launches of other streams that it
-    waits for.
-    """
+    """A launch's stream number, and the launches of other streams that it waits for."""
 
     stream: int
     dependencies: tuple[int, ...]
 
 
 def places(accesses: list[list[Access]]) -> list[Place]:
-    """Returns the place of each launch, in launch order. `accesses` are the memory ranges that each
-    launch reads or writes.
-    """
+    """Returns each launch's place, in launch order. `accesses` lists the memory of each launch."""
     result: list[Place] = []
     # for each launch, a bit set of all launches that it waits for, directly or indirectly
     ancestor_sets: list[int] = []

@@ -16,10 +16,10 @@ _ALIGNMENT = 64
 class Outbox:
     """A ring buffer in pinned memory, which the GPU reads when its stream reaches the copy.
 
-    If the driver copies from memory that is not pinned, it may first wait for the stream. Numbers
-    in the ring must not be overwritten until the GPU has read them, so the ring has two halves. At
-    the end of one half, `send` waits until the GPU has read everything in the other half, which is
-    usually the case by then.
+    If the driver copies from other memory, it may first wait for the stream. Numbers in the ring
+    must not be overwritten until the GPU has read them, so the ring has two halves. At the end of
+    one half, `send` waits until the GPU has read everything in the other half, which is usually the
+    case by then.
     """
 
     def __init__(self, gpu: Gpu, half: int = HALF) -> None:

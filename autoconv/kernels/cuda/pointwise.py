@@ -1,5 +1,4 @@
-"""Computes activations, with up to four elements per thread, and softmax, with one row per thread.
-"""
+"""Computes activations, up to four elements per thread, and softmax, one row per thread."""
 
 import inspect
 import math

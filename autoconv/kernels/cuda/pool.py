@@ -128,8 +128,7 @@ def _average(size: int) -> ItemKernel:
 
 
 def _average_grad(size: int) -> ItemKernel:
-    """dx[pixel] = the sum of dy / the window's pixel count, over all windows that have this pixel.
-    """
+    """dx[pixel] = the sum of dy / the window's pixel count, over all windows with this pixel."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, UniTuple(int64, 10), {DIVISORS})", "_average_grad", size)
@@ -210,8 +209,7 @@ def _max_of_four(size: int) -> ItemKernel:
 
 
 def _max_of_four_grad(size: int) -> ItemKernel:
-    """Creates `_max_grad`'s kernel for adjacent 2x2 windows, also for edge windows without output.
-    """
+    """Creates `_max_grad`'s kernel for adjacent 2x2 windows, including edges without output."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, const int32[:,:,:,::1], {IMAGES}, {DIVISORS})", "_max_of_four_grad", size)
@@ -239,9 +237,7 @@ def _max_of_four_grad(size: int) -> ItemKernel:
 
 @inline
 def _inverse_count(p, q, height, across, real):
-    """Returns 1 / the pixel count of window (p, q). It is a power of two, so products with it are
-    exact.
-    """
+    """Returns 1 / the pixel count of window (p, q), a power of two: products are exact."""
     return (real(1) if 2 * p + 1 >= height else real(0.5)) * (real(1) if 2 * q + 1 >= across else real(0.5))
 
 
@@ -271,9 +267,7 @@ def _average_of_four(size: int) -> ItemKernel:
 
 
 def _average_of_four_grad(size: int) -> ItemKernel:
-    """Creates `_average_grad`'s kernel for adjacent 2x2 windows, also for edge windows without
-    output.
-    """
+    """Creates `_average_grad`'s kernel for adjacent 2x2 windows, including edges without output."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, {DIVISORS})", "_average_of_four_grad", size)
@@ -304,9 +298,7 @@ _FOUR, _FOUR_GRAD, _FOUR_AVERAGE, _FOUR_AVERAGE_GRAD = (
 
 
 def max_pool2d(x, y, winner, window: Window) -> None:
-    """y, winner (N,OH,OW,C) = the maximum of each window of x (N,H,W,C), and the maximum's int32
-    position in its window.
-    """
+    """y, winner (N,OH,OW,C) = each window's maximum of x (N,H,W,C), and its position (int32)."""
     _forward(_FOUR if _are_adjacent(window) else _MAX, window, x, y, winner)
 
 
@@ -345,9 +337,7 @@ def _backward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
 
 
 def _run(kernels: tuple[ItemKernel, ...], window: Window, arrays: tuple, rows: int, columns: int) -> None:
-    """Runs a kernel with rows * columns threads per image, for each channel or group of four
-    channels.
-    """
+    """Runs rows * columns threads per image, for each channel or group of four channels."""
     size = width(arrays[0].shape[3], *arrays)
     pieces = arrays[0].shape[3] // size
     arguments = (make_divisors(rows, columns, pieces, window),)

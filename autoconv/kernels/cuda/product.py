@@ -110,8 +110,7 @@ def _tf32(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
 
 
 def reading_b(layout: Layout, tensor_cores: bool) -> Callable:
-    """Returns the function that reads a thread's elements of B from shared memory (fragments.py).
-    """
+    """Returns the function that reads a thread's elements of B in a stage (fragments.py)."""
     return (operands_of_b if tensor_cores else lines_of_b)(layout)
 
 

@@ -200,8 +200,7 @@ def load_matrices(*distances):
     distance it loads four matrices of 8 rows of 4 elements.
 
     Each thread's smem[index + distance] is the start of one row, of 16 bytes. out[4 * i + j], in a
-    thread-local array, receives element lane % 4 of row lane // 4 of matrix j, for distance number
-    i.
+    thread-local array, receives element lane % 4 of row lane // 4 of matrix j, for distance i.
     """
     @intrinsic
     def load(typing, smem, index, out):

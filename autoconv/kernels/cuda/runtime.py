@@ -36,8 +36,7 @@ class GpuMemory:
     with this object.
 
     Without a `piece`, the memory belongs to another package or is a view of `owner`. A package may
-    reuse its memory as soon as it is released, so it is kept until all pending launches are
-    complete.
+    reuse memory as soon as it is released, so it is kept until all pending launches complete.
     """
 
     __slots__ = ("_owner", "_piece", "data", "gpu")
@@ -132,9 +131,7 @@ class Gpu:
         self._releases.append(weakref.WeakMethod(release))
 
     def _allocate(self, size: int) -> Any:
-        """Allocates `size` bytes from the driver. Raises MemoryError if the driver has too little
-        memory.
-        """
+        """Allocates bytes from the driver. Raises MemoryError if the driver has too few."""
         try:
             return cuda.device_array(size, np.uint8)
         except Exception as error:
@@ -207,8 +204,7 @@ class Gpu:
             native.copy_to_device(source, stream=self.stream)
 
     def copy_out(self, native: Any, host: np.ndarray) -> None:
-        """Copies the GPU array `native` to `host`, which has the same shape and dtype. Waits until
-        the copy is complete.
+        """Copies `native` to `host`, of the same shape and dtype, and waits until that is complete.
         """
         trace.stop(_COPY)
         with self.failures:
@@ -244,9 +240,7 @@ class Gpu:
 
 @cache
 def gpu(index: int) -> Gpu:
-    """Returns GPU number `index`, and opens it on the first call. Raises DeviceError if it cannot
-    be used.
-    """
+    """Opens GPU number `index` on the first call and returns it. Raises DeviceError on failure."""
     driver.check(index)
     try:
         result = Gpu(index)

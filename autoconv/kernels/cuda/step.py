@@ -196,9 +196,7 @@ def categorical_accuracy(t, x, out):
 
 
 def binary_accuracy(t, x, threshold, out):
-    """For each element: out (M*C,) = 1 if `x > threshold` equals the target, which is 0 or 1,
-    otherwise 0.
-    """
+    """For each element: out (M*C,) = 1 if `x > threshold` equals the target (0 or 1), else 0."""
     _binary_hits(out.size, t.reshape(-1), x.reshape(-1), x.dtype.type(threshold), out)
 
 

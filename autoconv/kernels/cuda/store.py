@@ -27,9 +27,7 @@ def source_hash() -> str:
 
 
 def file(name: str, types: tuple, target: tuple) -> Path | None:
-    """Returns the path of a compiled kernel for a compiler target; None if there is no cache
-    folder.
-    """
+    """Returns the path of a compiled kernel for a target; None without a cache folder."""
     architecture = f".sm_{''.join(map(str, target))}"
     return caching.kernel_file(folder(), name, types, target, architecture)
 

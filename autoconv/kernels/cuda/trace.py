@@ -164,16 +164,12 @@ class CudaTrace(trace.Trace):
 
     @staticmethod
     def _count_slots(sections: list[trace.Section]) -> int:
-        """Returns the number of slots, counted from slot 0, that contain all slots of these
-        sections.
-        """
+        """Returns the number of slots from slot 0 up to the last slot of these sections."""
         return 1 + max((slot for section in sections for _, (*_, slots) in section.draws for slot in slots), default=-1)
 
 
 class _Series:
-    """Several repetitions of the same launches as one graph. Each repetition has its own row of
-    numbers.
-    """
+    """Several repetitions of the same launches as one graph, each with its own row of numbers."""
 
     def __init__(self, owner: CudaTrace, launches: list[Any], times: int, slots: int) -> None:
         width = -(-slots // 4) * 4  # keeps loads of four elements aligned
@@ -186,9 +182,7 @@ class _Series:
         views = {id(base): self._memory.base.view(dtype) for dtype, base in owner.views.items()}
 
         def move_to_row(i: int, argument: Any) -> Any:
-            """Returns an argument of a launch; if it is a dynamic scalar, returns its element in
-            row i.
-            """
+            """Returns a launch's argument; a dynamic scalar is moved to row i."""
             if not isinstance(argument, Array) or id(argument.base) not in views:
                 return argument
             return Array(views[id(argument.base)], i * width + argument.start, argument.shape,
