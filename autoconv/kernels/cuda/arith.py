@@ -20,7 +20,9 @@ PARTS, LONG = 256, 1024
 
 
 def make_unary(name, f) -> ItemKernel:
-    """out = f(a). The first `fours` threads handle four elements each (array.threads)."""
+    """Creates a kernel for out = f(a). Its first `fours` threads handle four elements each
+    (array.threads).
+    """
 
     @kernel("(int64, int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def run(count, fours, a, out, shape, a_place, out_place):
@@ -37,7 +39,7 @@ def make_unary(name, f) -> ItemKernel:
 
 @inline
 def _four(x, place, i):
-    """Returns four elements of a contiguous array, or a one-element array's element four times."""
+    """Returns four elements of a contiguous array; repeats the element of a one-element array."""
     if place[1] == 0:
         item = load(x, place[0])
         return item, item, item, item
@@ -45,7 +47,7 @@ def _four(x, place, i):
 
 
 def make_binary(name, f) -> ItemKernel:
-    """out = f(a, b)."""
+    """Creates a kernel for out = f(a, b)."""
 
     @kernel("(int64, int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
             " UniTuple(int64, 5), UniTuple(int64, 5))", name)
@@ -62,7 +64,8 @@ def make_binary(name, f) -> ItemKernel:
 
 
 def _make_elementwise(name, f, result="T") -> ItemKernel:
-    """out = f(a, b), with one element per thread. `result` is the type of out's elements."""
+    """Creates a kernel for out = f(a, b). One thread handles one element; `result` is out's type.
+    """
 
     @kernel(f"(int64, const T[::1], const T[::1], {result}[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
             " UniTuple(int64, 5), UniTuple(int64, 5))", name)
@@ -75,7 +78,7 @@ def _make_elementwise(name, f, result="T") -> ItemKernel:
 
 
 def _make_with_number(name, f) -> ItemKernel:
-    """out = f(a, b) for a number b."""
+    """Creates a kernel for out = f(a, b) with a number b."""
 
     @kernel("(int64, int64, const T[::1], T, T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))",
             f"{name}_number")

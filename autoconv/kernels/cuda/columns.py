@@ -99,8 +99,8 @@ def find_elements(share, columns, length, across, column, rows):
 
 def adding_up(size: int) -> Callable:
     """Returns add(sums, partial, columns, across, lanes), which adds up the `sums` (2, size) of a
-    block's threads and writes them to partial[q, block, column]. The sums are added pairwise, so
-    the order is the same in every run.
+    block's threads and writes the totals to partial[q, block, column]. The sums are added pairwise,
+    so the order is the same in every run.
     """
     shape = (2 * size, THREADS)
 
@@ -128,7 +128,7 @@ def adding_up(size: int) -> Callable:
 
 
 COLUMNS, SHARES = 8, 64  # columns, and threads per column, of a block that adds partial sums
-ADDING = COLUMNS * SHARES  # threads of such a block
+ADDING = COLUMNS * SHARES  # threads of a block that adds partial sums
 
 
 @inline

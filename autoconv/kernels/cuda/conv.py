@@ -29,7 +29,7 @@ from .ptx import load, store, times
 from .tiles import Tile, TileChoices
 
 PARTS = 256  # maximum number of partial sums of `channel_sums` and of depthwise gradients
-LANES, SHARES = 32, 16  # of a block that adds partial sums: columns, and threads per column
+LANES, SHARES = 32, 16  # columns, and threads per column, of a block that adds partial sums
 
 
 class Family(NamedTuple):
@@ -73,9 +73,9 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left
 
 
 def _make_gathered_product(transpose: bool) -> Callable:
-    """y (count, F) = the gathered rows of x times w, with the operations of `epilogue` applied
-    (ending.py). Each group computes its own section of the F columns. If `transpose`, w belongs to
-    the convolution whose input gradient is computed.
+    """Returns a function that creates a kernel: y (count, F) = the gathered rows of x times w, with
+    the operations of `epilogue` applied (ending.py). Each group computes its own section of the F
+    columns. If `transpose`, w belongs to the convolution whose input gradient is computed.
 
     `lengths`: the number of elements in a row of y, in a group's section of that row, in a row of
     w, and in a group's section of that row. `cut`: the number of partial sums, and the number of
@@ -130,9 +130,9 @@ _WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT
 
 
 def _adding(shares: int, lanes: int) -> BlockKernel:
-    """total and total_b = the sums of the `parts` rows of partial (parts, size) and partial_b
-    (parts, size_b). For each element, `shares` threads each add some of the rows in order; then the
-    threads' sums are added pairwise.
+    """Creates a kernel: total and total_b = the sums of the `parts` rows of partial (parts, size)
+    and partial_b (parts, size_b). For each element, `shares` threads each add some of the rows in
+    order; then the threads' sums are added pairwise.
 
     A block computes `lanes` elements of the totals. `epilogue` (ending.py) selects the operations
     on total. `filters`, a divisor (gather.py), is the length of total's rows.

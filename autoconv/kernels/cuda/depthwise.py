@@ -96,7 +96,9 @@ def _input_gradient(size: int) -> ItemKernel:
 
 
 def _weight_gradient(size: int) -> ItemKernel:
-    """partial (parts, KH, KW, C, M) = the weight gradient's sums, each over `length` rows of dy."""
+    """Creates a kernel for partial (parts, KH, KW, C, M) = the weight gradient's partial sums, each
+    over `length` rows of dy.
+    """
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, const {IMAGES}, T[:,:,:,:,::1], UniTuple(int64, 10), {DIVISORS},"

@@ -83,7 +83,7 @@ class CudaDevice(Device):
         return self.module("permutation").permute(seed, stream, order)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the GPU's name, compute capability, driver, package version and kernel cache."""
+        """Returns the description of the GPU (`describe` below) and of its kernel cache."""
         return {**describe(self.index), **self.module("store").describe()}
 
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -20,7 +20,7 @@ _NO_DEVICE = 100  # the error code of a driver that finds no GPU
 
 
 def is_installed() -> bool:
-    """Whether numba-cuda is installed."""
+    """Returns whether numba-cuda is installed."""
     return importlib.util.find_spec("numba_cuda") is not None
 
 

@@ -58,8 +58,8 @@ def load_scale_bias(b, scale, column, count, epilogue):
 
 @inline
 def _load_four(array, index, last):
-    """Returns the four elements from `index` on. Elements after the one at distance `last` do not
-    exist; that element replaces them.
+    """Returns the four elements from `index` on. If elements beyond index + last are requested,
+    returns element index + last instead.
     """
     return (load(array, index), load(array, index + min(1, last)),
             load(array, index + min(2, last)), load(array, index + min(3, last)))

@@ -113,7 +113,8 @@ def winners_of_b(layout: Layout, tensor_cores: bool) -> Callable:
     """Returns a function that computes a thread's elements of B from windows in shared memory: dy
     if the pixel won in its window and y is above 0, otherwise 0. It replaces `reading_b`.
     """
-    window, columns = layout.b_row, layout.b_row // 9 * 4  # a row: 9/4 elements per column
+    # a row has nine elements per four columns: four of dy, four of y, and four bytes of winners
+    window, columns = layout.b_row, layout.b_row // 9 * 4
 
     @inline
     def four(smem, row, n, e):
@@ -139,8 +140,9 @@ def winners_of_b(layout: Layout, tensor_cores: bool) -> Callable:
 
 
 def ones(tile: Tile, layout: Layout) -> Callable:
-    """Returns fill(smem, k, items), which writes 1 to this thread's elements of A with numbers
-    from `items` on, in every stage. k is the number of the thread's first element.
+    """Returns fill(smem, k, items), which writes 1 to those elements of A that this thread loads
+    and whose number is at least `items`, in every stage. k is the number of the thread's first
+    element.
     """
     depth, stages, size, place, apart = tile.depth, tile.stages, layout.size, layout.place_a, tile.threads // tile.depth
     loads = tile.rows // apart

@@ -52,9 +52,9 @@ def make_layout(tile: Tile, a_across: bool, b_k_major: bool) -> Layout:
 
 def placing(k_major: bool, length: int) -> Callable:
     """Returns place(row, item, further), which returns the position of a factor's element in a
-    stage: element `item` of the row in memory number `row + further`. Rows have `length` elements.
-    `further` must be a multiple of a power of two above `row`, so that most of the position is
-    computed only once for several rows.
+    stage: element `item` of row number `row + further` in memory. Rows have `length` elements.
+    `further` must be a multiple of a power of two greater than `row`, so that most of the position
+    is computed only once for several rows.
 
     There are no gaps between rows. Within a row, groups of four or eight elements are permuted to
     avoid bank conflicts. If rows run along the sum, a warp reads four elements from each of eight

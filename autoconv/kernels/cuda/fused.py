@@ -49,9 +49,9 @@ def largest(sums, r, c):
 
 
 def _make_pooled_product(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
-    """y (count, F) = the largest of the four sums of each window, with the operations of `epilogue`
-    applied (ending.py); the scale is applied before taking the largest. `winner` receives the index
-    of the largest sum.
+    """Creates a kernel: y (count, F) = the largest of the four sums of each window, with the
+    operations of `epilogue` applied (ending.py); the scale is applied before taking the largest.
+    `winner` receives the index of the largest sum.
 
     `lengths` is defined in conv.py. The four pixels of a window are four adjacent rows (gather.py),
     so a single thread has all of them. `cut`: the number of partial sums, and the number of stages
@@ -135,8 +135,8 @@ _FIRST_WEIGHT_GRADIENT = family("first_weight_gradient", outer(True), tiles.FIRS
 
 
 def _unpooling(width: int) -> ItemKernel:
-    """spread (N,H,W,F) = each pooled gradient at its window's winner; zero at all other pixels, and
-    where the ReLU's output was 0.
+    """Creates a kernel: spread (N,H,W,F) = each pooled gradient at its window's winner, zero at all
+    other pixels and where the ReLU's output was 0.
 
     Each thread handles `width` filters of one window. There are also threads for the incomplete
     windows at the bottom and right edges, whose pixels the pooling ignores. `sizes` = (H, W, F).
@@ -205,8 +205,8 @@ def _first_weight_gradient(x, y, winner, dy, dw, db, window: Window) -> None:
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, mask_dx: bool = False) -> None:
     """Computes dx (N,H,W,C), unless it is None, dw (KH,KW,C,F) and db (F,) from dy
-    (N,OH//2,OW//2,F). With `mask_dx`, dx is 0 where x is not above 0, as for the input of the ReLU
-    that computed x.
+    (N,OH//2,OW//2,F). With `mask_dx`, dx is 0 where x is not above 0: the gradient of the input of
+    the ReLU that computed x.
     """
     # in a first layer, the gradient before the pooling is large and read only once: do not store it
     if dx is None and x.shape[3] % 4:

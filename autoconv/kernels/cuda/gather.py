@@ -1,10 +1,10 @@
-"""The left factor of a convolution's matrix product: elements of images, read through windows that
-are never stored as a matrix.
+"""Loads the left factor of a convolution's matrix product: elements of images, read through windows
+that are never stored as a matrix.
 
-Row m of that matrix is a pixel of the result. Column k = (i, j, c) is the channel c that this pixel
-sees through tap (i, j) of its window. A forward convolution reads pixel (p*sh + i*dh - top, ...).
-An input gradient reads the pixel whose window has this pixel at tap (i, j): ((r + top - i*dh) / sh,
-...), if the division is exact.
+Row m of this factor belongs to a pixel of the result. Column k = (i, j, c) is channel c of the
+image pixel at tap (i, j) of the result pixel's window. A forward convolution reads image pixel
+(p*sh + i*dh - top, ...) for result pixel (p, q). An input gradient reads the pixel whose window has
+this pixel at tap (i, j): ((r + top - i*dh) / sh, ...), if the division is exact.
 """
 
 from collections.abc import Callable

@@ -25,7 +25,7 @@ Capability = tuple[int, int]
 # a compute capability, optionally with the suffix of a target for one GPU generation only
 Target = tuple[int, int] | tuple[int, int, str]
 
-# raised if a version of numba-cuda lacks a name, or changed it
+# exceptions that are raised if this version of numba-cuda lacks a name or changed it
 _UNLIKE = (AttributeError, ImportError, TypeError)
 
 
@@ -207,8 +207,8 @@ class _CallbackCache(_NullCache):
 
 
 def keep(dispatcher: Any, load: Callable[[tuple], Any], save: Callable[[tuple, Any], object]) -> None:
-    """Makes a dispatcher call `load(types)`, which may return a kernel, before it compiles one, and
-    then `save(types, kernel)`. A numba-cuda version with another cache interface compiles again in
-    each process.
+    """Makes a dispatcher call `load(types)` before it compiles a kernel, and `save(types, kernel)`
+    afterwards. If `load` returns a kernel, nothing is compiled. With a numba-cuda version that has
+    another cache interface, each process compiles again.
     """
     dispatcher._cache = _CallbackCache(load, save)

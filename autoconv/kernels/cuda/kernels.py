@@ -25,7 +25,7 @@ THREADS = 256  # threads per block of an `ItemKernel`
 # local arrays stay in registers.
 inline = cuda.jit(device=True, forceinline=True)
 
-_launching = Lock()  # so that two threads do not load a kernel at the same time
+_launching = Lock()  # a lock, because two threads must not load a kernel at the same time
 
 
 class OnGpu:
@@ -52,7 +52,7 @@ class CudaKernel(Kernel):
     """
 
     dtypes: tuple[str, ...] = ("float32", "float64")  # floating-point types that T may represent
-    tensor_cores: bool | None = None  # True: used only with tensor cores; False: only without
+    tensor_cores: bool | None = None  # True: used only with tensor cores; False: used only without
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
         super().__init__(function, signature.replace("const ", ""), name)
@@ -66,7 +66,7 @@ class CudaKernel(Kernel):
         launch = Launch(self, blocks, threads, arguments)
         recorder = trace.current()
         if isinstance(recorder, trace.DryRun):
-            if len(launch.dtypes) < 2:  # otherwise the first launch compiles the kernel
+            if len(launch.dtypes) < 2:  # with several dtypes, the first launch compiles the kernel
                 recorder.kernels[self, launch.dtype] = None
             return
         if recorder is not None:
@@ -82,7 +82,8 @@ class CudaKernel(Kernel):
             self._dispatcher.compile(self.types(dtype))
 
     def serves(self, dtype: Any, tensor_cores: bool) -> bool:
-        """Returns whether GPUs run this kernel for `dtype`, with or without `tensor_cores`."""
+        """Returns whether the kernel is used for `dtype` on a GPU with this `tensor_cores` setting.
+        """
         return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
 
     def compile_to_cache(self, dtype: Any, capability: tuple[int, int]) -> None:
@@ -144,7 +145,9 @@ class Launch:
             self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
 
     def accesses(self) -> list[Access]:
-        """Returns each array's first byte, the byte after its last, and whether it is written."""
+        """Returns, for each array, the address of its first byte, the address after its last byte,
+        and whether the kernel may write the array.
+        """
         accesses = []
         for argument, reads_only in zip(self.arguments, self.kernel.reads_only, strict=True):
             if isinstance(argument, OnGpu):

@@ -77,7 +77,7 @@ def load_library(part: str) -> Any:
     """
     try:
         from cuda import pathfinder  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:  # comes with numba-cuda, which is not installed then
+    except ImportError:  # numba-cuda, which installs cuda-pathfinder, is missing
         return None
     try:
         return pathfinder.load_nvidia_dynamic_lib(part)
@@ -86,7 +86,9 @@ def load_library(part: str) -> Any:
 
 
 def version(part: str) -> str | None:
-    """Returns the version that "nvrtc", "nvvm" or "nvJitLink" reports; None if not found."""
+    """Returns the version that "nvrtc", "nvvm" or "nvJitLink" reports; None if the library is not
+    found.
+    """
     library = load_library(part)
     numbers = (ctypes.c_int(), ctypes.c_int())
     if library is None:

@@ -152,7 +152,7 @@ def _categorical_logits_grad(count, classes, t, x, dy, dx):
 
 
 def _mean(name, term) -> ItemKernel:
-    """loss = the mean of term(t, x) over each sample's row."""
+    """Creates a kernel for loss = the mean of term(t, x) over each sample's row."""
 
     @kernel(_FORWARD, name)
     def run(count, t, x, loss):
@@ -167,7 +167,9 @@ def _mean(name, term) -> ItemKernel:
 
 
 def _mean_grad(name, gradient) -> ItemKernel:
-    """dx = gradient(t, x, dy, elements per row), with one element per thread."""
+    """Creates a kernel for dx = gradient(t, x, dy, elements per row). One thread handles one
+    element.
+    """
 
     @kernel(_GRADIENT, name)
     def run(count, t, x, dy, dx):

@@ -30,12 +30,13 @@ from .ptx import global_index
 
 @inline
 def choose_pivot(item):
-    """Returns the pivot to subtract from a column: `item`, an element of it, or 0 if not finite."""
+    """Returns the number to subtract from a column's elements: `item`, or 0 if it is not finite."""
     return item if math.fabs(item) < math.inf else type(item)(0)
 
 
 def _sums(size: int) -> BlockKernel:
-    """partial[:, part, c] = the sums of x - x[0, c] and of its square over the rows of one part.
+    """Creates a kernel for partial[:, part, c] = the sums of x - x[0, c] and of its square over the
+    rows of one part.
 
     The sums read x only once and lose little precision, because (x[0, c] - mean)^2 is at most the
     sum of (x - mean)^2 over all rows.
@@ -77,8 +78,8 @@ def _moments(x, partial, factor, mean, variance):
 
 
 def _products(size: int) -> BlockKernel:
-    """partial[:, part, c] = the sums of dy (x - mean) and of dy over the rows of one part. With
-    `relu`, dy is taken as 0 where the ReLU's output is 0.
+    """Creates a kernel for partial[:, part, c] = the sums of dy (x - mean) and of dy over the rows
+    of one part. With `relu`, dy is taken as 0 where the ReLU's output is 0.
     """
     fetch, add = moving(size)[0], adding_up(size)
 
@@ -280,12 +281,16 @@ def moving_average(average, batch, momentum):
 
 
 def combine_moments(gather, count, mean, variance, share):
-    """Combines the moments of all ranks on the host (across.py). A CUDA graph cannot do this."""
+    """Combines the moments of all ranks on the host (across.py), so a CUDA graph cannot contain
+    this step.
+    """
     if not isinstance(trace.current(), trace.DryRun):
         across.combine_moments(gather, count, mean, variance, share)
 
 
 def sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total):
-    """Sums the gradients of all ranks on the host (across.py). A CUDA graph cannot do this."""
+    """Sums the gradients of all ranks on the host (across.py), so a CUDA graph cannot contain this
+    step.
+    """
     if not isinstance(trace.current(), trace.DryRun):
         across.sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total)

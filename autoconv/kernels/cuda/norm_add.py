@@ -9,8 +9,8 @@ from .norm import add_products, coefficients, input_grad, moments, normalize  # 
 
 
 def _masked_products(size: int) -> BlockKernel:
-    """masked_dy = dy, or dy + second_dy, where y > 0, and 0 elsewhere. partial[:, part, c] = the
-    partial sums of masked_dy (x - mean) and of masked_dy.
+    """Creates a kernel for masked_dy = dy, or dy + second_dy, where y > 0, and 0 elsewhere, and for
+    partial[:, part, c] = the partial sums of masked_dy (x - mean) and of masked_dy.
     """
     (fetch, put), add = moving(size), adding_up(size)
 

@@ -52,7 +52,9 @@ def _normalize_pool(size: int) -> BlockKernel:
 
 
 def _input_grad_pool(size: int) -> BlockKernel:
-    """Each thread handles whole windows of dx, including incomplete windows at the edges."""
+    """Creates the kernel of `input_grad_pool`. Each thread handles whole windows, including
+    incomplete windows at the edges.
+    """
     fetch, put = moving(size)
 
     @column_kernel(f"(const {IMAGES}, const {IMAGES}, const uint8[:,:,:,::1], const {IMAGES}, const T[::1],"

@@ -20,7 +20,9 @@ class Place(NamedTuple):
 
 
 def places(accesses: list[list[Access]]) -> list[Place]:
-    """Returns each launch's place, in launch order. `accesses` lists the memory of each launch."""
+    """Returns the place of each launch, in launch order. `accesses` lists the memory that each
+    launch reads or writes.
+    """
     result: list[Place] = []
     # for each launch, a bit set of all launches that it waits for, directly or indirectly
     ancestor_sets: list[int] = []

@@ -15,10 +15,10 @@ from .tiles import Tile
 
 
 def outer(is_pooled: bool) -> Callable:
-    """dw[part] (items, F) and db[part] (F,) = the sums over `length` of the `count` pixels. The
-    element after a window's last, number `items`, is always 1, so its sums are db. `lengths`: the
-    number of elements in a row of dw, the number in a group's section of it, and the number of
-    parts.
+    """Returns a function that creates a kernel: dw[part] (items, F) and db[part] (F,) = the sums
+    over `length` of the `count` pixels. The element after a window's last, number `items`, is
+    always 1, so its sums are db. `lengths`: the number of elements in a row of dw, the number in a
+    group's section of that row, and the number of parts.
 
     If `is_pooled`, `dy` is (y, winner, dy) of a 2x2 max pooling, and pixels are ordered by windows.
     """

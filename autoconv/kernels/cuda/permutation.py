@@ -13,7 +13,7 @@ from .array import Array, empty
 from .kernels import block_kernel, cuda
 
 TILE = 256  # samples per block; the block compares them with this many samples at a time
-# maximum number of samples; the host sorts more, because the GPU's work grows quadratically
+# maximum number of samples; for more, the host sorts, as the GPU's work grows quadratically
 MOST = 1 << 18
 
 

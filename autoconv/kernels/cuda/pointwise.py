@@ -11,7 +11,9 @@ from .ptx import global_index, load, load4, store, store4
 
 
 def _elementwise(name, f) -> ItemKernel:
-    """y = f(x), f(a, b) or f(a, b, c). The first `fours` threads handle four elements each."""
+    """Creates a kernel for y = f(x), f(a, b) or f(a, b, c). Its first `fours` threads handle four
+    elements each.
+    """
 
     def run_unary(count, fours, x, y):
         i = global_index()

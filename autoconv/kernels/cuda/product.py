@@ -61,7 +61,7 @@ def copying(tensor_cores, tile):
 
 
 def _exact(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
-    """sums += a b for a warp's part of a stage, computed in the dtype of the arrays."""
+    """Returns a function: sums += a b for a warp's part of a stage, in the dtype of the arrays."""
     share = tile.depth // tile.warps[2]
     rows = tile.warp_rows // 8
     read_a = lines_of_a(tile, layout)
@@ -82,8 +82,8 @@ def _exact(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
 
 
 def _tf32(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
-    """sums += a b for a warp's part of a stage, computed on tensor cores. Operands are rounded to
-    10 bits of mantissa; sums stay float32.
+    """Returns a function: sums += a b for a warp's part of a stage, on tensor cores. Operands are
+    rounded to 10 bits of mantissa; sums stay float32.
     """
     share = tile.depth // tile.warps[2]
     rows = tile.warp_rows // 8
@@ -132,7 +132,7 @@ def summing(tensor_cores: bool, tile: Tile, layout: Layout, fill: Callable, read
 
     @inline
     def gather(smem, rank, lane, part, sums):
-        """Adds up the warps' sums through shared memory."""
+        """Adds up, through shared memory, the sums of warps with the same rows and columns."""
         cuda.syncthreads()
         for r in range(rows):
             for c in range(COLUMNS):

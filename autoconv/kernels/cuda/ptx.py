@@ -9,7 +9,7 @@ mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.
 from .internals import cgutils, intrinsic, ir, types
 
 INT32 = ir.IntType(32)
-SMALL = ("nuw", "nsw")  # flags that promise LLVM that 64 bits do not overflow
+SMALL = ("nuw", "nsw")  # flags that promise LLVM that a 64-bit result does not overflow
 
 
 def _pointer(context, builder, array_type, array, index, width=1):
@@ -78,7 +78,7 @@ def in_range(typing, i, n):
 
 
 def _bytes(context, dtype):
-    """Returns the size of an element in memory."""
+    """Returns the size of an element in memory, in bytes."""
     return context.get_abi_sizeof(context.get_data_type(dtype))
 
 

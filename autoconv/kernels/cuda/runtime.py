@@ -131,7 +131,7 @@ class Gpu:
         self._releases.append(weakref.WeakMethod(release))
 
     def _allocate(self, size: int) -> Any:
-        """Allocates bytes from the driver. Raises MemoryError if the driver has too few."""
+        """Allocates `size` bytes from the driver. Raises MemoryError if the driver cannot."""
         try:
             return cuda.device_array(size, np.uint8)
         except Exception as error:
@@ -204,7 +204,8 @@ class Gpu:
             native.copy_to_device(source, stream=self.stream)
 
     def copy_out(self, native: Any, host: np.ndarray) -> None:
-        """Copies `native` to `host`, of the same shape and dtype, and waits until that is complete.
+        """Copies `native` to `host`, an array of the same shape and dtype, and waits until the copy
+        is complete.
         """
         trace.stop(_COPY)
         with self.failures:
@@ -240,7 +241,9 @@ class Gpu:
 
 @cache
 def gpu(index: int) -> Gpu:
-    """Opens GPU number `index` on the first call and returns it. Raises DeviceError on failure."""
+    """Returns GPU number `index`, and opens it on the first call. Raises DeviceError if the GPU
+    cannot be used.
+    """
     driver.check(index)
     try:
         result = Gpu(index)

@@ -114,8 +114,8 @@ def _class_in_top(count, t, x, k, out):
 
 @inline
 def part_of_sum(values, weights):
-    """Returns this thread's partial sum of products. The block's TEAM threads divide the elements:
-    each takes every TEAM-th one.
+    """Returns this thread's partial sum of values * weights. The block's TEAM threads divide the
+    elements: each takes every TEAM-th one.
     """
     total, i = 0.0, thread()
     while i < values.size:
@@ -184,7 +184,9 @@ def put_rows(rows, first, out):
 
 
 def sparse_categorical_accuracy(labels, x, out):
-    """For each row: out (M,) = 1 if the largest element of x (M, C) is the label's, otherwise 0."""
+    """For each row: out (M,) = 1 if the largest element of x (M, C) has the label's index,
+    otherwise 0.
+    """
     _label_hits(out.size, x.shape[-1], labels, x.reshape(-1), out)
 
 

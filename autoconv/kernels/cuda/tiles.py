@@ -14,8 +14,8 @@ WARP_COLUMNS = 32
 
 class Tile(NamedTuple):
     """The shape of a block's work. `widths` are the numbers of elements that are loaded at once
-    from the left and from the right factor; 4 requires a factor whose row length is a multiple of
-    4.
+    from the left and from the right factor. A width of 4 requires that the factor's row length is a
+    multiple of 4.
     """
 
     name: str

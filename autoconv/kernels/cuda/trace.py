@@ -164,7 +164,7 @@ class CudaTrace(trace.Trace):
 
     @staticmethod
     def _count_slots(sections: list[trace.Section]) -> int:
-        """Returns the number of slots from slot 0 up to the last slot of these sections."""
+        """Returns the number of slots from slot 0 up to the last one that these sections use."""
         return 1 + max((slot for section in sections for _, (*_, slots) in section.draws for slot in slots), default=-1)
 
 
@@ -182,7 +182,7 @@ class _Series:
         views = {id(base): self._memory.base.view(dtype) for dtype, base in owner.views.items()}
 
         def move_to_row(i: int, argument: Any) -> Any:
-            """Returns a launch's argument; a dynamic scalar is moved to row i."""
+            """Returns an argument of a launch, moved to row i if it is a dynamic scalar."""
             if not isinstance(argument, Array) or id(argument.base) not in views:
                 return argument
             return Array(views[id(argument.base)], i * width + argument.start, argument.shape,

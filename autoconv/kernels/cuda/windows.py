@@ -9,7 +9,7 @@ from .gather import divide, divisor
 from .kernels import inline
 from .ptx import times
 
-DIVISORS = "UniTuple(UniTuple(int64, 3), 7)"  # type in a kernel's signature
+DIVISORS = "UniTuple(UniTuple(int64, 3), 7)"  # type of the divisors in a kernel's signature
 
 
 def make_divisors(rows: int, columns: int, pieces: int, window: Window) -> tuple[tuple[int, int, int], ...]:
