@@ -318,7 +318,9 @@ def make_one(gpu: runtime.Gpu) -> Array:
 
 
 def adopt(gpu: runtime.Gpu, array: Any) -> Array:
-    """Returns an array over GPU memory with `__cuda_array_interface__`, without a copy."""
+    """Returns an array over another package's GPU memory, which `array.__cuda_array_interface__`
+    describes, without a copy.
+    """
     return _wrap_memory(gpu, array.__cuda_array_interface__, array)
 
 

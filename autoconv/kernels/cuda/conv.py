@@ -28,7 +28,7 @@ from .product import copying, make_sum_locator, product_kernel, row_offset, summ
 from .ptx import load, store, times
 from .tiles import Tile, TileChoices
 
-PARTS = 256  # maximum number of partial sums of `channel_sums` and of depthwise gradients
+PARTS = 256  # maximum number of partial sums of `channel_sums` and of depthwise weight gradients
 LANES, SHARES = 32, 16  # columns, and threads per column, of a block that adds partial sums
 
 

@@ -13,7 +13,7 @@ from ...engine.errors import DeviceError
 from . import failures
 from .order import Place
 
-Launch = Callable[[int], None]  # launches something on the stream with this handle
+Launch = Callable[[int], None]  # launches a kernel on the stream with this handle
 
 
 class CudaGraph:

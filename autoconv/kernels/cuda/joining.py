@@ -208,7 +208,7 @@ class _Group:
         return late
 
     def _waits(self, i: int, earlier: Iterable[int]) -> bool:
-        """Whether launch i must wait for one of the launches in `earlier`."""
+        """Whether launch number i must wait for one of the launches in `earlier`."""
         return any(conflict(self._accesses[i], self._accesses[j]) for j in earlier)
 
 

@@ -98,7 +98,7 @@ def version(part: str) -> str | None:
 
 
 def _missing() -> str | None:
-    """Returns the part that numba-cuda would not find with the current settings, or None."""
+    """Returns the part that numba-cuda would not find with the current settings; None if none."""
     for part in FILES:
         if load_library(part) is None:
             return part

@@ -9,7 +9,7 @@ so their number is unlimited.
 
 from typing import NamedTuple
 
-Access = tuple[int, int, bool]  # first byte, byte after the last, whether it may be written
+Access = tuple[int, int, bool]  # address of the first byte, address after the last byte, may be written
 
 
 class Place(NamedTuple):

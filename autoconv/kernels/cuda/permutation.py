@@ -36,7 +36,7 @@ def _place(count, keys, order):
 
 def permute(seed: int, stream: int, order: Array) -> bool:
     """Writes 0..n-1 to `order` in the random order given by (seed, stream). Returns False, without
-    writing, if there are too many samples; then the host must compute the order.
+    writing, if there are no samples or too many; then the host must compute the order.
     """
     n = order.shape[0]
     if not 0 < n <= MOST:

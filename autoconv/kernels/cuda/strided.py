@@ -70,7 +70,7 @@ def fill(count, fours, out, value, shape, out_place):
 
 @kernel("(int64, const T[::1], const int64[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5))")
 def pick(count, a, positions, out, shape, a_place):
-    """out[i] = the element number positions[i] of `a`, counted in C order."""
+    """out[i] = element number positions[i] of `a`, counted in C order."""
     i = global_index()
     if i < count:
         out[i] = a[locate(positions[i], shape, a_place)]

@@ -28,7 +28,7 @@ def {name}(count, {parameters}):
 
 
 def _kernel(rule: updates.Rule, slots: tuple[str, ...]) -> ItemKernel:
-    """Creates the kernel of an optimizer with these slots."""
+    """Creates the update kernel of an optimizer that has these slots."""
     numbers = *(f"real({rate}[0])" for rate in rule.rates), *(f"real({number})" for number in rule.constants)
     name = f"_{rule.kernel_name(slots)}"
     names: dict[str, Any] = {"__name__": __name__, "global_index": global_index, "formula": inline(rule.formula)}
