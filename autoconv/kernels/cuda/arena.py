@@ -1,8 +1,8 @@
-"""`Arena`: pieces of a few large memory segments, allocated and freed without calling the driver.
+"""`Arena`: allocates pieces of a few large memory segments, without calling the driver each time.
 
-A freed piece is merged with its free neighbours. An allocation uses the smallest piece that is
-large enough, cut to size. A step requests the same sizes in the same order as the previous step, so
-from the second step on all of them are available.
+An allocation uses the smallest free piece that is large enough and splits off the rest. A freed
+piece is merged with adjacent free pieces. A training step requests the same sizes in the same order
+as the previous step, so from the second step on, free pieces of all these sizes exist.
 """
 
 import threading
@@ -12,13 +12,13 @@ from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any
 
-ALIGNMENT = 512  # bytes: the driver aligns its own allocations at least to this
-VIEWS = 1024  # cached views per segment; making a view takes longer than finding a piece
+ALIGNMENT = 512  # bytes; the driver's own allocations have at least this alignment
+VIEWS = 1024  # cached array views per segment; creating a view is slower than finding a piece
 
 
 class Segment:
-    """A single allocation from the driver, with `memory` as its bytes. Indexes its free pieces by
-    where they begin and end.
+    """One allocation from the driver, the byte array `memory`. `starts` and `stops` contain its
+    free pieces, by first byte and by the byte after the last.
     """
 
     def __init__(self, number: int, memory: Any) -> None:
@@ -30,7 +30,7 @@ class Segment:
 
 
 class Piece:
-    """The bytes from `start` to `stop` of a segment."""
+    """The bytes of a segment from `start` up to, but not including, `stop`."""
 
     __slots__ = ("segment", "start", "stop")
 
@@ -41,8 +41,8 @@ class Piece:
 
     @property
     def order(self) -> tuple[int, int, int]:
-        """Sort key: smaller pieces first; of the same size, pieces of older segments first, so that
-        newer segments become empty.
+        """Sort key for free pieces: smaller pieces come first. Among pieces of equal size, pieces
+        of older segments come first, so that newer segments become unused and can be freed.
         """
         return self.stop - self.start, self.segment.number, self.start
 
@@ -52,10 +52,10 @@ class Piece:
 
 
 class Arena:
-    """An allocator on top of `allocate(size)`, which returns a flat byte array or raises
-    MemoryError.
+    """Allocates memory in segments from `allocate(size)`, a function that returns a flat byte array
+    or raises MemoryError.
 
-    `allocated_bytes` is the number of bytes allocated that way, `allocations` the number of calls.
+    `allocated_bytes` is the total size of the segments, `allocations` the number of allocations.
     """
 
     def __init__(self, allocate: Callable[[int], Any], segment: int) -> None:
@@ -67,7 +67,7 @@ class Arena:
         self.allocated_bytes = self.allocations = 0
 
     def take(self, size: int) -> Piece:
-        """Returns a piece of at least `size` bytes. Raises MemoryError if that is not available."""
+        """Returns a piece of at least `size` bytes. Raises MemoryError if memory is exhausted."""
         size = -(-size // ALIGNMENT) * ALIGNMENT
         with self._lock:
             self._collect()
@@ -82,20 +82,20 @@ class Arena:
             return Piece(piece.segment, piece.start, piece.start + size)
 
     def count_unused(self) -> int:
-        """Returns the number of bytes that are allocated but not in use."""
+        """Returns the number of bytes that are allocated from the driver but not in use."""
         with self._lock:
             self._collect()
             return sum(map(_size, self._free))
 
     def give_back(self, piece: Piece) -> None:
-        """Frees a piece. Python may call this from any thread and at any point, even during `take`,
-        when it collects garbage: so this method takes no lock, and only records the piece.
+        """Frees a piece. Garbage collection may call this method from any thread at any time, even
+        during `take`. So the method acquires no lock and only records the piece.
         """
         self._freed_pieces.append(piece)
 
     def _release(self) -> None:
-        """Frees the segments of which no piece is in use. Its local variables end with it: they would
-        keep the last segment alive during the next allocation.
+        """Frees the segments in which no piece is in use. This is a separate method because a local
+        variable of `_grow` would keep the last segment alive during the next allocation.
         """
         self._collect()
         for piece in [piece for piece in self._free if _size(piece) == piece.segment.size]:
@@ -103,8 +103,8 @@ class Arena:
             self.allocated_bytes -= piece.segment.size
 
     def _grow(self, size: int) -> None:
-        """Adds a segment. If that fails, unused segments are freed first, and then a smaller
-        segment is tried.
+        """Allocates a segment. If that fails, frees unused segments and tries again; if that fails
+        too, allocates a segment of only `size` bytes.
         """
         for attempt in (self._segment, self._segment, 0):
             try:
@@ -120,7 +120,7 @@ class Arena:
         self._insert(Piece(segment, 0, segment.size))
 
     def _collect(self) -> None:
-        """Adds the freed pieces to the free list, merged with their neighbours."""
+        """Adds the freed pieces to the free list, merged with adjacent free pieces."""
         while self._freed_pieces:
             piece = self._freed_pieces.pop()
             segment = piece.segment

@@ -15,11 +15,14 @@ from .kernels import ItemKernel, inline, kernel
 from .ptx import global_index, load, load4, store4
 from .strided import locate
 
-PARTS, LONG = 256, 1024  # at most PARTS partial sums; if several, at least LONG elements each
+# at most PARTS partial sums per result; if several, at least LONG elements in each of them
+PARTS, LONG = 256, 1024
 
 
 def make_unary(name, f) -> ItemKernel:
-    """out = f(a). The first `fours` threads handle four elements each (array.threads)."""
+    """Creates a kernel for out = f(a). Its first `fours` threads handle four elements each
+    (array.threads).
+    """
 
     @kernel("(int64, int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def run(count, fours, a, out, shape, a_place, out_place):
@@ -36,7 +39,7 @@ def make_unary(name, f) -> ItemKernel:
 
 @inline
 def _four(x, place, i):
-    """Returns four elements of a contiguous array, or a one-element array's element four times."""
+    """Returns four elements of a contiguous array; repeats the element of a one-element array."""
     if place[1] == 0:
         item = load(x, place[0])
         return item, item, item, item
@@ -44,7 +47,7 @@ def _four(x, place, i):
 
 
 def make_binary(name, f) -> ItemKernel:
-    """out = f(a, b)."""
+    """Creates a kernel for out = f(a, b)."""
 
     @kernel("(int64, int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
             " UniTuple(int64, 5), UniTuple(int64, 5))", name)
@@ -61,7 +64,8 @@ def make_binary(name, f) -> ItemKernel:
 
 
 def _make_elementwise(name, f, result="T") -> ItemKernel:
-    """out = f(a, b), with one element per thread. `result` is the type of out."""
+    """Creates a kernel for out = f(a, b). One thread handles one element; `result` is out's type.
+    """
 
     @kernel(f"(int64, const T[::1], const T[::1], {result}[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
             " UniTuple(int64, 5), UniTuple(int64, 5))", name)
@@ -74,7 +78,7 @@ def _make_elementwise(name, f, result="T") -> ItemKernel:
 
 
 def _make_with_number(name, f) -> ItemKernel:
-    """out = f(a, b) for a number b."""
+    """Creates a kernel for out = f(a, b) with a number b."""
 
     @kernel("(int64, int64, const T[::1], T, T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))",
             f"{name}_number")
@@ -138,7 +142,7 @@ def run_binary(kernel: ItemKernel, a: Array, b: Array, out: Array) -> None:
 
 
 def run_elementwise(kernel: ItemKernel, *arrays: Array) -> None:
-    """Runs a kernel with one thread per element of the last array; the others broadcast to it."""
+    """Runs one thread per element of the last array; the others are broadcast to its shape."""
     out = arrays[-1]
     kernel(out.size, *(a.memory for a in arrays), *strided.layout(out.shape, *(a.layout(out.shape) for a in arrays)))
 
@@ -159,7 +163,7 @@ _EITHER = {name: (make_binary(name, _FORMULAS[name]), _make_with_number(name, _F
 _BITS = {name: _make_elementwise(name, _FORMULAS[name]) for name in elementwise.BITS}
 _COMPARISONS = {name: _make_elementwise(name, _FORMULAS[name], "boolean") for name in elementwise.COMPARISONS}
 for bits in _BITS.values():
-    bits.dtypes = ()  # not compiled for floating types
+    bits.dtypes = ()  # not compiled for floating-point types
 
 _LAUNCHERS: tuple[tuple[Callable, dict[str, Any]], ...] = (
     (run_unary, _ONE), (run_binary, _TWO), (_run_with_number, _EITHER),
@@ -255,7 +259,7 @@ def _row_max(count, a, index, out):
 
 
 def row_max(a, index, out):
-    """out, index = each row's first maximum and its column, for `a` (rows, m). NaN is largest."""
+    """For `a` (rows, m): out, index = each row's first maximum and its column. NaN is largest."""
     _row_max(out.size, a, index, out)
 
 
@@ -268,7 +272,7 @@ def _row_scatter(count, dy, index, dx):
 
 
 def row_scatter(dy, index, dx):
-    """dx (rows, m) = dy[i] at column index[i] of each row i, else 0."""
+    """dx (rows, m) = dy[i] at column index[i] of each row i, and 0 elsewhere."""
     _row_scatter(dx.size, dy, index, dx)
 
 
@@ -278,7 +282,7 @@ def index_get(x, index, out):
 
 
 def index_add(dy, index, dx):
-    """dx = 0, then dx[index] += dy in scan order, once per occurrence of a repeated position."""
+    """dx = 0, then dx[index] += dy in C order, added once per occurrence of a repeated position."""
     arrays.fill(dx, 0)
     positions = dx.positions(index if isinstance(index, tuple) else (index,)).reshape(-1)
     order = np.argsort(positions, kind="stable")

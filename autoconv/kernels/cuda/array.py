@@ -1,5 +1,5 @@
-"""`Array`: the subset of NumPy's array interface that ops and kernels use, over GPU memory. It
-computes nothing except copies.
+"""`Array`: GPU memory with the part of NumPy's array interface that ops and kernels use. Its
+methods create views and copy elements; all arithmetic is in kernels.
 """
 
 import math
@@ -19,7 +19,7 @@ class Array(OnGpu):
     """Elements of `base`, a flat piece of memory. The first element is at `start`; along each axis,
     consecutive elements are `strides` elements apart.
 
-    Views share their base. Kernels receive `native`, which exists only for C-contiguous arrays.
+    Views share their base. Kernels receive `native`, which only C-contiguous arrays have.
     """
 
     __slots__ = ("_native", "base", "dtype", "shape", "size", "start", "strides")
@@ -59,8 +59,8 @@ class Array(OnGpu):
 
     @property
     def native(self) -> Any:
-        """Returns Numba's array of these elements; for an empty array, a stand-in that is never
-        read.
+        """Returns Numba's array of these elements. For an empty array, returns a placeholder of one
+        element that is never read.
         """
         if self._native is None:
             if not self.contiguous:
@@ -77,15 +77,15 @@ class Array(OnGpu):
 
     @property
     def memory(self) -> "Array":
-        """All elements of the base as one flat array, which strided kernels receive together with a
-        `place`.
+        """Returns the whole base as a flat array. Kernels for strided arrays receive it together
+        with a `place` (strided.py).
         """
         size = self.base.data.shape[0]
         return Array(self.base, 0, (size,), (1,), self.dtype)
 
     def layout(self, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-        """Returns the array's layout, broadcast to `shape`: the position of the first element, and
-        the step of each axis.
+        """Returns (start, steps) of the array broadcast to `shape`: the position of the first
+        element in memory, and the step of each axis in elements.
         """
         steps = self.strides
         if shape != self.shape:
@@ -93,12 +93,10 @@ class Array(OnGpu):
             steps = (0,) * (len(shape) - self.ndim) + steps
         return self.start, steps
 
-    # Views.
+    # Methods that return views.
 
     def reshape(self, *shape: Any) -> "Array":
-        """Returns the same elements in another shape: a view, or a copy if the array is not
-        C-contiguous.
-        """
+        """Returns the elements in another shape: a view, or a copy if they are not contiguous."""
         target = tuple(shape[0]) if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
         size = math.prod(n for n in target if n != -1)
         if -1 in target and size:
@@ -161,7 +159,7 @@ class Array(OnGpu):
                 shape.append(len(positions))
                 strides.append(positions.step * step)
             else:
-                start += range(n)[part] * step  # may raise IndexError
+                start += range(n)[part] * step  # raises IndexError if out of range
         return Array(self.base, start, tuple(shape), tuple(strides), self.dtype)
 
     def _pick(self, parts: tuple) -> "Array":
@@ -178,10 +176,10 @@ class Array(OnGpu):
         parts = tuple(np.asarray(p) if isinstance(p, Array) else p for p in index)
         return np.ascontiguousarray(np.arange(self.size, dtype=np.int64).reshape(self.shape)[parts])
 
-    # Copies.
+    # Methods that copy elements.
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """Writes a number, a GPU array or a host array, broadcast as in NumPy."""
+        """Writes a number, a GPU array or a host array to the elements, broadcast as in NumPy."""
         target = self if index is Ellipsis else self[index]
         if target.base is not self.base:
             raise TypeError("On a GPU, elements can be set only by integers and slices. "
@@ -218,12 +216,12 @@ class Array(OnGpu):
         return host
 
     def allocate_pinned(self) -> np.ndarray:
-        """Returns pinned host memory for these elements (n,), in C order, for `begin_copy_to`."""
+        """Returns pinned host memory (size,) in the array's dtype, for `begin_copy_to`."""
         return self.gpu.allocate_pinned(self.size, self.dtype)
 
     def begin_copy_to(self, host: np.ndarray) -> Callable[[], bool]:
-        """Starts to copy these contiguous elements to pinned memory, after all earlier launches,
-        and returns at once. The returned function reports whether the copy is complete.
+        """Starts to copy these contiguous elements to pinned memory and returns at once. The copy
+        runs after all earlier launches. The returned function reports whether it is complete.
         """
         return self.gpu.begin_copy_out(self.reshape(-1).native, host)
 
@@ -241,8 +239,8 @@ class Array(OnGpu):
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Lets other packages access these elements without a copy."""
-        self.gpu.synchronize()  # completes all launches that write the elements
+        """Describes these elements, so that other packages can access them without a copy."""
+        self.gpu.synchronize()  # waits for all launches that write the elements
         return {**self._interface(), "stream": None}
 
     def _interface(self) -> dict[str, Any]:
@@ -258,9 +256,8 @@ class Array(OnGpu):
     def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
                    dl_device: dlpack.Place | None = None, copy: bool | None = None) -> Any:
         """Exports these elements to another package through DLPack, without a copy unless `copy` is
-        set. All launches that write the elements are completed first, whichever stream the other
-        package uses; with stream=-1 nothing waits. Raises BufferError for a device other than this
-        one.
+        True. Waits for all launches that write the elements, whichever stream the other package
+        uses, unless `stream` is -1. Raises BufferError if `dl_device` is another device.
         """
         if dl_device not in (None, self.__dlpack_device__()):
             raise BufferError(f"This array is on DLPack device {self.__dlpack_device__()}. "
@@ -286,8 +283,8 @@ def put(gpu: runtime.Gpu, host: np.ndarray) -> Array:
 
 
 def move(gpu: runtime.Gpu, a: Array) -> Array:
-    """Copies an array from another GPU: directly if the driver can do so, otherwise through host
-    memory.
+    """Copies an array from another GPU to `gpu`. The copy is direct if the driver supports that;
+    otherwise it goes through host memory.
     """
     from . import peers  # this import needs NVIDIA's bindings
 
@@ -301,8 +298,8 @@ def move(gpu: runtime.Gpu, a: Array) -> Array:
 
 
 def number(gpu: runtime.Gpu, value: Any, dtype: Any) -> Array:
-    """Returns a number as an array of one element, the form for numbers that may change between two
-    replays of a recording.
+    """Returns `value` as an array of one element. Kernels receive a number in this form if it may
+    change between two replays of a recording.
     """
     if isinstance(value, Array):
         return value
@@ -315,21 +312,21 @@ def number(gpu: runtime.Gpu, value: Any, dtype: Any) -> Array:
 
 @cache
 def make_one(gpu: runtime.Gpu) -> Array:
-    """Returns 1.0 as a constant array, which is never changed."""
+    """Returns an array that contains only 1.0. All callers share it, so it must not be changed."""
     with trace.suspend_recording():
         return put(gpu, np.ones(1))
 
 
 def adopt(gpu: runtime.Gpu, array: Any) -> Array:
-    """Returns an array over another package's memory, described by `__cuda_array_interface__`,
-    without a copy.
+    """Returns an array over another package's GPU memory, which `array.__cuda_array_interface__`
+    describes, without a copy.
     """
     return _wrap_memory(gpu, array.__cuda_array_interface__, array)
 
 
 def from_dlpack(gpu: runtime.Gpu, producer: Any) -> Array:
-    """Returns an array over another package's memory on this GPU, imported through DLPack: without
-    a copy, unless the memory is read-only.
+    """Imports another package's array on this GPU through DLPack. Copies the elements only if their
+    memory is read-only.
     """
     stand_in, writeable = dlpack.stand_in(producer, foreign.stream_number(gpu))
     array = _wrap_memory(gpu, stand_in.__array_interface__, stand_in)
@@ -342,7 +339,7 @@ def _wrap_memory(gpu: runtime.Gpu, interface: dict[str, Any], owner: Any) -> Arr
     byte_steps = interface.get("strides")
     strides = steps(shape) if byte_steps is None else tuple(s // dtype.itemsize for s in byte_steps)
     gpu.settle()
-    # elements from the first to the last
+    # number of elements in memory from the first to the last
     extent = 1 + sum((n - 1) * s for n, s in zip(shape, strides)) if math.prod(shape) else 0
     whole = {**interface, "strides": None, "shape": (extent,)}
     if min(strides, default=0) < 0:
@@ -364,8 +361,8 @@ def fill(out: Array, value: Any) -> None:
 
 
 def threads(out: Array, *inputs: Array) -> tuple[int, int]:
-    """Returns `fours.threads` for these arrays; only contiguous arrays of the same shape use four
-    elements at a time.
+    """Returns the thread counts of `fours.threads` for these arrays. Threads handle four elements
+    at a time only if all arrays are contiguous and have the same shape.
     """
     if all(a.shape == out.shape and a.contiguous for a in (*inputs, out)):
         return fours.threads(out.size, *inputs, out)
@@ -373,8 +370,7 @@ def threads(out: Array, *inputs: Array) -> tuple[int, int]:
 
 
 def write(source: Any, out: Array) -> None:
-    """out = a host or GPU array of the same shape and dtype, without a kernel. `out` is contiguous.
-    """
+    """out = source, a host or GPU array of the same shape and dtype. `out` must be contiguous."""
     if isinstance(source, Array):
         source = source if source.gpu is out.gpu else move(out.gpu, source)
         flat = (source if source.contiguous else source.copy()).reshape(-1).native
@@ -395,7 +391,7 @@ def steps(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _is_basic(part: Any) -> bool:
-    """Whether a part of an index gives a view, without a copy."""
+    """Whether this part of an index selects a view, not a copy."""
     return part is None or part is Ellipsis or (
         isinstance(part, (int, np.integer, slice)) and not isinstance(part, (bool, np.bool_)))
 

@@ -1,5 +1,5 @@
-"""Compiles a kernel for an architecture that need not be present: its PTX, its cubin and its number
-of registers.
+"""Compiles kernels for GPUs that need not be present. Returns their PTX, their machine code (cubin)
+and the number of registers they need.
 """
 
 import importlib
@@ -18,14 +18,15 @@ FOLDER = str(Path(__file__).parent)
 # The compute capabilities that kernels of each floating-point dtype are checked for: Turing,
 # Ampere, Hopper. float64 is only used as a reference.
 CAPABILITIES: dict[str, tuple[Capability, ...]] = {"float32": ((7, 5), (8, 0), (9, 0)), "float64": ((8, 0),)}
-# the data-center variant and the consumer one
+# Blackwell's compute capabilities: data-center GPUs, then consumer GPUs
 BLACKWELL: tuple[Capability, ...] = ((10, 0), (12, 0))
 TENSOR_CORES = (8, 0)  # the first compute capability whose tensor cores accept float32
 
 
 class MachineCode(NamedTuple):
-    """A kernel as machine code. `spills` are the bytes spilled to memory because the registers did
-    not suffice; `stack` is the size of a thread's local arrays.
+    """A compiled kernel: its PTX, its machine code and the number of registers per thread. `stack`
+    is the size of a thread's local arrays in bytes, and `spills` the number of bytes that a thread
+    spills to memory because the registers do not suffice.
     """
 
     ptx: str
@@ -51,8 +52,8 @@ def find_capabilities(kernel: CudaKernel, dtype: str) -> tuple[Capability, ...]:
 
 
 def assemble(kernel: CudaKernel, dtype: Any, *capabilities: Capability) -> list[MachineCode]:
-    """Compiles a kernel for compute capabilities such as (8, 0), in the same way as for running
-    there. Needs the CUDA packages, but no GPU and no driver.
+    """Compiles a kernel for each of the compute capabilities, such as (8, 0), with the same options
+    as for a launch. Needs the CUDA packages, but no GPU and no driver.
     """
     targets = [internals.target(capability) for capability in capabilities]
     options = kernel._dispatcher.targetoptions

@@ -1,9 +1,9 @@
 """Distributes threads over a matrix (M, C) with many rows: each thread keeps its columns and
 proceeds down the rows.
 
-So values per column are read once, column sums stay in registers, and an element's position needs
-no division. A block has `lanes` columns, or groups of four columns, and `across` rows at a time;
-adjacent lanes read adjacent memory.
+So per-column values are read only once, column sums stay in registers, and an element's position
+needs no division. A block handles `lanes` columns, or groups of four columns, of `across` rows at a
+time. Adjacent lanes read adjacent memory.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,13 @@ from .kernels import THREADS, BlockKernel, OnGpu, block_kernel, cuda, inline
 from .ptx import times
 from .tiles import PROCESSORS
 
-LANES = 32  # maximum per block: 512 bytes of a row, read four elements at a time
+LANES = 32  # maximum number of lanes per block: they read 512 bytes of a row, four elements each
 BLOCKS = 2 * PROCESSORS  # enough blocks to keep a large GPU busy
-MOST = 4 * BLOCKS  # maximum number of blocks that divide the rows
-TURNS = 4  # minimum rows per thread, for sums, and otherwise as long as BLOCKS blocks remain
-LEAST = 64  # minimum rows per partial sum: a few float64 sums, compared with the elements read
-# in a signature: each, length, across, lanes
+MOST = 4 * BLOCKS  # maximum number of blocks per launch, approximately
+# minimum number of rows per thread; kernels without sums use fewer to reach BLOCKS blocks
+TURNS = 4
+LEAST = 64  # minimum rows per partial sum, so that reading them outweighs writing float64 sums
+# types of the parameters columns, length, across and lanes in a kernel's signature
 SPREAD = "int64, int64, UniTuple(int64, 3), UniTuple(int64, 3)"
 
 
@@ -34,13 +35,14 @@ class Spread(NamedTuple):
     blocks: tuple[int, int]  # blocks along the rows and along the columns
     columns: int  # columns, or groups of four columns
     length: int  # rows per block
-    across: tuple[int, int, int]  # a divisor, like `lanes`
-    lanes: tuple[int, int, int]
+    # rows that a block handles at a time, as a divisor (gather.py)
+    across: tuple[int, int, int]
+    lanes: tuple[int, int, int]  # columns, or groups of four columns, per block, as a divisor
 
 
 def spread(rows: int, columns: int, summing: bool = False) -> Spread:
-    """Returns the grid for `columns` columns, or groups of four. It depends only on the shape, not
-    on the GPU, because each block of rows makes one partial sum.
+    """Returns the grid for a matrix of `columns` columns, or groups of four columns. The grid
+    depends only on the shape, not on the GPU, so that every GPU computes the same partial sums.
     """
     pieces = max(1, -(-columns // LANES))
     lanes = max(1, -(-columns // pieces))
@@ -51,8 +53,8 @@ def spread(rows: int, columns: int, summing: bool = False) -> Spread:
 
 
 def run_rows(kernels: tuple[BlockKernel, ...], x: Any, *arguments: Any, extra: tuple = ()) -> None:
-    """Runs the kernel with the width that suits x (M, C) and the arrays among the arguments. The
-    arrays in `extra` do not limit the width.
+    """Runs the kernel for four columns per thread if x (M, C) and the arrays in `arguments` allow
+    it, otherwise the kernel for one column. The arrays in `extra` do not affect the choice.
     """
     size = _width(x, arguments)
     blocks, *grid = spread(len(x), x.shape[1] // size)
@@ -76,8 +78,8 @@ def _width(x: Any, arguments: tuple) -> int:
 
 @inline
 def place(columns, across, lanes):
-    """Returns (column, share, valid) of this thread. The thread has the rows `share`, `share +
-    across`, ... of its block; `valid` is False if it has no column.
+    """Returns (column, share, valid) of this thread. The thread handles the rows `share`, `share +
+    across`, ... of its block; `valid` is False if the thread has no elements to handle.
     """
     share = divide(cuda.threadIdx.x, lanes)
     column = times(cuda.blockIdx.y, lanes[0]) + cuda.threadIdx.x - times(share, lanes[0])
@@ -86,8 +88,8 @@ def place(columns, across, lanes):
 
 @inline
 def find_elements(share, columns, length, across, column, rows):
-    """Returns (first, count, step): the elements, or groups of four, that a thread reads of a
-    matrix with `rows` rows.
+    """Returns (first, count, step): the thread reads `count` elements, or groups of four elements,
+    of a matrix with `rows` rows. The first has index `first`; the indices are `step` apart.
     """
     first = cuda.blockIdx.x * length + share
     rest = min(rows - first, length - share)
@@ -96,9 +98,9 @@ def find_elements(share, columns, length, across, column, rows):
 
 
 def adding_up(size: int) -> Callable:
-    """Returns add(sums, partial, columns, across, lanes): partial[q, part, column] = the block's
-    sum of sums[q] (2, size), one per thread. The threads' sums are added pairwise by halving, so
-    the order is the same in every run.
+    """Returns add(sums, partial, columns, across, lanes), which adds up the `sums` (2, size) of a
+    block's threads and writes the totals to partial[q, block, column]. The sums are added pairwise,
+    so the order is the same in every run.
     """
     shape = (2 * size, THREADS)
 
@@ -126,13 +128,13 @@ def adding_up(size: int) -> Callable:
 
 
 COLUMNS, SHARES = 8, 64  # columns, and threads per column, of a block that adds partial sums
-ADDING = COLUMNS * SHARES  # threads of such a block
+ADDING = COLUMNS * SHARES  # threads of a block that adds partial sums
 
 
 @inline
 def add_parts(partial, smem, c):
-    """smem[q, threadIdx.x] = the sum of partial[q, :, c], in the first threads of a block, one
-    per column c.
+    """smem[q, threadIdx.x] = the sum of partial[q, :, c], in the first COLUMNS threads of a block.
+    Each of these threads has a different column c.
     """
     t, totals = cuda.threadIdx.x, cuda.local.array(2, "float64")
     for q in range(2):
@@ -158,7 +160,7 @@ def adding_kernel(signature: str, name: str) -> Callable[[Callable], BlockKernel
 
 
 def column_kernel(signature: str, name: str, size: int) -> Callable[[Callable], BlockKernel]:
-    """Returns a decorator for a kernel whose threads handle `size` columns, in a grid from
+    """Returns a decorator for a kernel whose threads each handle `size` columns, in a grid from
     `spread`. Kernels with four columns are not compiled for float64, which is only used as a
     reference.
     """

@@ -1,9 +1,9 @@
 """Compiles kernels into the disk cache as a separate process: `python -m
 autoconv.kernels.cuda.compiling 8 0`.
 
-The arguments are the compute capability. No GPU is opened, as each such process would occupy some
-of its memory. The process reads names such as `conv._forward:float32` from its input, one per line,
-and answers each name once that kernel is compiled.
+The arguments are the major and minor version of the compute capability. The process opens no GPU,
+because it would occupy some of the GPU's memory. It reads names such as `conv._forward:float32`
+from its input, one per line, and prints each name when that kernel is compiled.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""2-D convolution: forward, input gradient and weight gradient, as tiled matrix products
+"""Computes 2-D convolution, its input gradient and its weight gradient as tiled matrix products
 (product.py, gather.py).
 
     forward          y[m, f]  = sum over k=(i,j,c) of  x[pixel m at tap i,j, c] * w[k, f]
@@ -6,8 +6,8 @@
     weight gradient  dw[k, f] = sum over m         of  x[pixel m at tap i,j, c] * dy[m, f]
 
 If a result has few tiles, its sum is split into partial sums, whose number depends only on the
-shapes. Each block computes one partial sum, and they are added in a fixed order. So two runs give
-the same bits, on any GPU.
+shapes. Each block computes one partial sum, and the partial sums are added in a fixed order. So
+repeated runs give the same bits.
 """
 
 import math
@@ -23,17 +23,17 @@ from .fragments import COLUMNS, make_layout
 from .gather import Gathering
 from .kernels import BlockKernel, block_kernel, cuda
 from .outer import outer
-from .pointwise import relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
+from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient of conv2d with relu)
 from .product import copying, make_sum_locator, product_kernel, row_offset, summing
 from .ptx import load, store, times
 from .tiles import Tile, TileChoices
 
-PARTS = 256  # maximum number of partial sums for a sum without a product
-LANES, SHARES = 32, 16  # a block that adds partial sums: columns, and threads per column
+PARTS = 256  # maximum number of partial sums of `channel_sums` and of depthwise weight gradients
+LANES, SHARES = 32, 16  # columns, and threads per column, of a block that adds partial sums
 
 
 class Family(NamedTuple):
-    """The kernels for one kind of product, one per tile."""
+    """The kernels for one kind of product, one per tile, with and without tensor cores."""
 
     tiles: TileChoices
     tensor: tuple[BlockKernel, ...]
@@ -41,13 +41,13 @@ class Family(NamedTuple):
 
 
 def family(name: str, make: Callable, tiles: TileChoices) -> Family:
-    """Returns the kernels `make(name, tile, tensor_cores)` for each tile."""
+    """Returns a family with the kernels that `make(name, tile, tensor_cores)` creates per tile."""
     return Family(tiles, *(tuple(make(f"{name}_{kind}_{tile.name}", tile, kind == "tf32") for tile in several)
                            for kind, several in (("tf32", tiles.tensor), ("exact", tiles.exact))))
 
 
 def check_countable(shape: tuple[int, ...]) -> None:
-    """Raises ValueError if an array of this shape has more elements than kernels can index."""
+    """Raises ValueError if an array of this shape has 2**31 or more elements."""
     if math.prod(shape) >= 1 << 31:
         raise ValueError(f"A convolution on a GPU requires arrays of less than 2**31 elements. "
                          f"Received shape {shape}: use a smaller batch.")
@@ -55,14 +55,13 @@ def check_countable(shape: tuple[int, ...]) -> None:
 
 def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left: int, right: int,
          arrays: tuple, least: int = 0) -> tuple[BlockKernel, Tile]:
-    """Chooses a kernel of a family, and its tile, for a result of this shape (rows, columns) per
-    group. Its sums over `length` may be split into partial sums if they have more stages than
-    `least`.
+    """Returns the kernel of a family, and its tile, that suits a result of this shape (rows,
+    columns) per group. The result's sums over `length` elements may be split into partial sums if
+    they have more than `least` stages.
 
-    Rows of the left factor have a multiple of `left` elements, and rows of the right factor a
-    multiple of `right`. Four elements are loaded at once if both numbers are multiples of 4 and all
-    `arrays` are aligned for it. Raises ValueError for an array with more elements than kernels can
-    index.
+    The row lengths of the left factor are multiples of `left`, those of the right factor multiples
+    of `right`. A factor is loaded four elements at a time only if its number is a multiple of 4 and
+    all `arrays` are aligned. Raises ValueError if an array has 2**31 or more elements.
     """
     for a in arrays:
         check_countable(a.shape)
@@ -74,13 +73,13 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left
 
 
 def _make_gathered_product(transpose: bool) -> Callable:
-    """y (count, F) = the gathered rows of x times w, with the operations of `epilogue` applied
-    (ending.py). Each group has its own part of F. If `transpose`, w belongs to the convolution
-    whose input gradient is computed.
+    """Returns a function that creates a kernel: y (count, F) = the gathered rows of x times w, with
+    the operations of `epilogue` applied (ending.py). Each group computes its own section of the F
+    columns. If `transpose`, w belongs to the convolution whose input gradient is computed.
 
-    `lengths`: the elements in a row of y, in a group's part of it, in a row of w, in a group's part
-    of it. `cut`: the number of partial sums, and the stages in each; y then has a (count, F) array
-    per partial sum.
+    `lengths`: the number of elements in a row of y, in a group's section of that row, in a row of
+    w, and in a group's section of that row. `cut`: the number of partial sums, and the number of
+    stages in each. If there are several, y holds one array (count, F) per partial sum.
     """
     def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
         layout = make_layout(tile, False, transpose)
@@ -131,12 +130,12 @@ _WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT
 
 
 def _adding(shares: int, lanes: int) -> BlockKernel:
-    """total and total_b = the sums of `parts` partial sums, partial (parts, size) and partial_b
-    (parts, size_b). Each share of a block's threads adds its partial sums in order; then the shares
-    are added by halving.
+    """Creates a kernel: total and total_b = the sums of the `parts` rows of partial (parts, size)
+    and partial_b (parts, size_b). For each element, `shares` threads each add some of the rows in
+    order; then the threads' sums are added pairwise.
 
     A block computes `lanes` elements of the totals. `epilogue` (ending.py) selects the operations
-    on total, whose rows have `filters` elements, a divisor.
+    on total. `filters`, a divisor (gather.py), is the length of total's rows.
     """
     @block_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], T[::1], T[::1], int64, int64,"
                   " int64, UniTuple(int64, 3), int64)", lanes * shares, f"add_parts_{shares}")
@@ -167,8 +166,8 @@ def _adding(shares: int, lanes: int) -> BlockKernel:
     return run
 
 
-# Keyed by the maximum number of partial sums: a kernel that adds them, and the elements of the
-# total per block.
+# For each maximum number of partial sums: the kernel that adds them, and the number of elements of
+# the total that one block computes.
 _ADDING = {most: (_adding(shares, lanes), lanes) for most, shares, lanes in (
     (4, 1, LANES * SHARES // 2), (128, SHARES, LANES), (math.inf, 4 * SHARES, LANES // 4))}
 _ADD_PARTS = tuple(kernel for kernel, _ in _ADDING.values())
@@ -176,7 +175,7 @@ _ADD_PARTS = tuple(kernel for kernel, _ in _ADDING.values())
 
 @block_kernel("(const T[:,::1], T[:,::1])", LANES * SHARES)
 def _channel_sums(rows, partial):
-    """partial (parts, F) = partial sums of rows (M, F), each over its share of the rows."""
+    """partial (parts, F) = partial sums of rows (M, F), each over one section of the rows."""
     smem = cuda.shared.array((SHARES, LANES), rows.dtype)
     lane, share = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     part, parts, f = cuda.blockIdx.y, partial.shape[0], cuda.blockIdx.x * LANES + lane
@@ -194,8 +193,9 @@ def _channel_sums(rows, partial):
 
 def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering,
             lengths: tuple[int, int, int, int], **ending: Any) -> None:
-    """Runs the kernel of a family that suits the arguments: y (..., F) = gathered x times w, with
-    the operations of `make_epilogue` applied. Long sums with few tiles are split into partial sums.
+    """Computes y (..., F) = gathered x times w, with the operations of `make_epilogue` applied, by
+    the kernel that suits the arguments. If there are few tiles, long sums are split into partial
+    sums.
     """
     count, groups, items = math.prod(y.shape[:-1]), lengths[0] // lengths[1], gathering.sizes[4]
     *operands, epilogue = make_epilogue(w, **ending)
@@ -220,20 +220,20 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
 
 
 def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, addend=None) -> None:
-    """`conv2d` for calls that need no gradient; on a GPU there is no difference."""
+    """Computes `conv2d` for calls that need no gradient. On a GPU it is the same computation."""
     conv2d(x, w, b, y, window, groups, relu, scale, addend)
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,F). The transposed convolution uses this function too, with a
-    bias b (C,).
+    """Computes the input gradient dx (N,H,W,C) from dy (N,OH,OW,F). Transposed convolution also
+    calls this function, with a bias b (C,).
     """
     _input_gradient(dy, w, dx, window, groups, b=b)
 
 
 def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:
-    """dx = `conv2d_input_grad` where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before
-    the ReLU that computed x.
+    """dx = the result of `conv2d_input_grad` where x (N,H,W,C) is above 0, and 0 elsewhere. This is
+    the gradient of the input of the ReLU that computed x.
     """
     _input_gradient(dy, w, dx, window, groups, mask=x)
 
@@ -245,16 +245,16 @@ def _input_gradient(dy, w, dx, window: Window, groups: int, **ending: Any) -> No
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
-    """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
+    """Computes dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
     gathering = gather.forward(x.shape, dy.shape[1:3], window, dw.shape[2])
     outer_product(_WEIGHT_GRADIENT, x, (dy,), dw, db, gathering, math.prod(dy.shape[:3]), groups)
 
 
 def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gathering: Gathering,
                   count: int, groups: int = 1) -> None:
-    """Runs the kernel of a family that suits the arguments: dw and db from the windows of `count`
-    pixels and their gradients. The arrays `dy` define the gradients: (dy,), or (y, winner, dy) of a
-    pooling.
+    """Computes dw and db from the windows of `count` pixels and the gradients of these pixels, with
+    the kernel of the family that suits the arguments. `dy` is (dy,), or (y, winner, dy) of a 2x2
+    max pooling.
     """
     items, filters, per_group = gathering.sizes[4], db.size, db.size // groups
     kernel, tile = pick(kernels, (items + 1, per_group), groups, count, dw.shape[2], per_group, (x, *dy, dw, db))
@@ -278,8 +278,9 @@ def channel_sums(dy, db) -> None:
 
 
 def add_parts(partial, total, partial_b=None, total_b=None, **ending: Any) -> None:
-    """total = the sum of partial (parts, ...), added in a fixed order; total_b likewise. Operations
-    on total (..., F) are passed as in `make_epilogue`.
+    """total = the sum of partial (parts, ...) over its first axis, in a fixed order; total_b = the
+    same sum of partial_b. `ending` are arguments of `make_epilogue` for operations on total (...,
+    F).
     """
     if total_b is None:
         partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]
@@ -291,7 +292,7 @@ def add_parts(partial, total, partial_b=None, total_b=None, **ending: Any) -> No
 
 
 def bias(b, like):
-    """Returns the arguments for a bias: an array, and whether it is a bias. `like` replaces a
-    missing bias.
+    """Returns (array, has_bias), the arguments for a kernel. If b is None, the array is `like`, as
+    a placeholder that the kernel does not read.
     """
     return (like.reshape(-1), False) if b is None else (b, True)

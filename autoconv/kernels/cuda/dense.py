@@ -1,7 +1,7 @@
-"""The dense layer: a convolution of one-pixel images, with a window of that pixel."""
+"""Computes the dense layer as a 1x1 convolution of one-pixel images."""
 
 from ...arguments.shapes import Window
-from .conv import (  # noqa: F401 (the kernels too, as part of this module)
+from .conv import (  # noqa: F401 (the kernels are re-exported)
     _ADD_PARTS,
     _FORWARD,
     _INPUT_GRADIENT,
@@ -11,7 +11,7 @@ from .conv import (  # noqa: F401 (the kernels too, as part of this module)
     conv2d_masked_input_grad,
     conv2d_weight_grad,
 )
-from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
+from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient of dense with relu)
 
 PIXEL = Window(1, 1)
 
@@ -37,8 +37,8 @@ def dense_input_grad(dy, w, dx) -> None:
 
 
 def dense_masked_input_grad(dy, w, x, dx) -> None:
-    """dx (N,C) = dy @ w.T where x (N,C) is above 0, and 0 elsewhere: the gradient before the ReLU
-    that computed x.
+    """dx (N,C) = dy @ w.T where x (N,C) is above 0, and 0 elsewhere. This is the gradient of the
+    input of the ReLU that computed x.
     """
     conv2d_masked_input_grad(_image(dy), _filters(w), _image(x), _image(dx), PIXEL)
 

@@ -1,9 +1,9 @@
-"""Depthwise convolution: each channel has its own M kernels, so no sum crosses threads.
+"""Computes depthwise convolution, in which each channel has M kernels of its own.
 
-A thread computes one element of the result, or four channels of it if M is 1.
+A thread computes one element of the result, or four adjacent channels of it if M is 1.
 
-y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i,
-j, c, m]
+    y[p, q, c*M + m] = b[c*M + m]
+        + sum over i, j of x[p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i, j, c, m]
 """
 
 from ...arguments.shapes import Window
@@ -12,7 +12,7 @@ from .conv import PARTS, add_parts, bias, channel_sums, check_countable
 from .fours import WIDTHS, moving, portions, vector_kernel, width
 from .gather import divide, divisor
 from .kernels import ItemKernel, cuda
-from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
+from .pointwise import relu_grad  # noqa: F401 (re-exported: the gradient with relu)
 from .ptx import global_index, in_range, times
 from .windows import DIVISORS, make_divisors, output, place, ravel, real_outputs, real_taps, tap, taps_to
 
@@ -96,7 +96,9 @@ def _input_gradient(size: int) -> ItemKernel:
 
 
 def _weight_gradient(size: int) -> ItemKernel:
-    """partial (parts, KH, KW, C, M) = the weight gradient's sums, each over `length` rows of dy."""
+    """Creates a kernel for partial (parts, KH, KW, C, M) = the weight gradient's partial sums, each
+    over `length` rows of dy.
+    """
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, const {IMAGES}, T[:,:,:,:,::1], UniTuple(int64, 10), {DIVISORS},"
@@ -134,7 +136,9 @@ _FORWARD, _INPUT_GRADIENT, _WEIGHT_GRADIENT = (
 
 
 def depthwise_conv2d(x, w, b, y, window: Window, relu: bool = False) -> None:
-    """y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None; max(y, 0) with `relu`."""
+    """Computes y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None. With `relu`,
+    the result is max(y, 0).
+    """
     flat_b, has_bias = bias(b, w)
     size = _width(w, x, y, flat_b)
     for portion, result in portions(size, x, y):
@@ -144,7 +148,7 @@ def depthwise_conv2d(x, w, b, y, window: Window, relu: bool = False) -> None:
 
 
 def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,C*M)."""
+    """Computes dx (N,H,W,C) from dy (N,OH,OW,C*M)."""
     size = _width(w, dy, dx)
     for portion, result in portions(size, dy, dx):
         divisors = make_divisors(*dx.shape[1:3], dx.shape[3] // size, window)
@@ -152,8 +156,8 @@ def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
 
 
 def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
-    """dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
-    check_countable(x.shape[:3])  # counts pixels; the number of elements may be larger
+    """Computes dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
+    check_countable(x.shape[:3])  # limits the number of pixels, not of elements
     check_countable(dy.shape[:3])
     size = _width(dw, x, dy)
     rows = dy.shape[0] * dy.shape[1]
@@ -167,7 +171,7 @@ def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
 
 
 def _width(w, *images) -> int:
-    """Returns how many channels a thread handles: four if each channel has one kernel and
+    """Returns the number of channels per thread: four if each channel has one kernel and
     `fours.width` allows it, otherwise one.
     """
     return width(w.shape[2], w, *images) if w.shape[3] == 1 else 1

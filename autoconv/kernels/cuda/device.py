@@ -1,5 +1,5 @@
-"""NVIDIA GPUs as devices. This module is imported when a GPU is first named; modules that import
-Numba only when one is opened.
+"""`CudaDevice`: an NVIDIA GPU as a device. This module is imported when a GPU is first named; it
+imports modules that need Numba only when a GPU is opened.
 """
 
 import os
@@ -14,22 +14,22 @@ from ..device import Device, DeviceError, real_numbers
 from ..trace import Trace
 from . import driver, libraries
 
-SHARE = 0.5  # maximum fraction of the free memory for a data set or for predictions
+SHARE = 0.5  # maximum fraction of the free memory that a data set or predictions may occupy
 
 _opened: dict[int, "CudaDevice"] = {}
 
 
 class CudaDevice(Device):
-    """A GPU: arrays in its memory, and kernels that run on it. Creating one raises DeviceError if
-    the GPU cannot be used.
+    """A GPU as a device, which creates arrays in GPU memory and prepares kernels. The constructor
+    raises DeviceError if the GPU cannot be used.
     """
 
-    # replays in one graph: a launch costs the host about as long as a small net's step takes on the
-    # GPU
+    # number of replays in one graph: launching a graph takes the host about as long as a small
+    # net's step takes the GPU
     series = 8
     is_synchronous = False
     captures_graphs = keeps_steps = needs_order = True
-    reuses_memory = True  # arena.py
+    reuses_memory = True  # through `Arena` (arena.py)
 
     def __init__(self, index: int) -> None:
         super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.kernels.cuda")
@@ -83,7 +83,7 @@ class CudaDevice(Device):
         return self.module("permutation").permute(seed, stream, order)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the GPU's name, compute capability, driver, package version and kernel cache."""
+        """Returns the description of the GPU (`describe` below) and of its kernel cache."""
         return {**describe(self.index), **self.module("store").describe()}
 
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -92,17 +92,18 @@ class CudaDevice(Device):
     def array(self, array: Any, dtype: Any = None) -> Any:
         own = self._arrays.Array
         if array.gpu is not self._gpu if isinstance(array, own) else not hasattr(array, "__cuda_array_interface__"):
-            return self.asarray(array, dtype)  # an array from elsewhere, so this is a copy
+            return self.asarray(array, dtype)  # copies: the array is not in this GPU's memory
         here = self.asarray(array)
         return here.astype(here.dtype if dtype is None else dtype)
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
-        """Returns `array` on this device, C-contiguous. There is no copy if `array` already is
-        that, or if it is another package's GPU array with a contiguous `__cuda_array_interface__`.
+        """Returns `array` on this device, C-contiguous. Makes no copy if `array` is already on this
+        device, contiguous and of this dtype, even if another package created it and exports it
+        through `__cuda_array_interface__`.
         """
         if np.ndim(array) == 0 and isinstance(array, int | float):
             out = self.fresh((), np.asarray(array).dtype if dtype is None else dtype)
-            out[...] = array  # a launch, which a recording can repeat
+            out[...] = array  # a kernel launch, which a recording can replay
             return out
         own = self._arrays.Array
         if not isinstance(array, own) and hasattr(array, "__cuda_array_interface__"):
@@ -122,7 +123,7 @@ class CudaDevice(Device):
         return not isinstance(array, np.ndarray)
 
     def constant(self, array: np.ndarray) -> Any:
-        # copied only once, outside the recording, so that the recording stays complete
+        # copied outside the recording, which a copy from the host would make incomplete
         with trace.suspend_recording():
             return self.asarray(array)
 
@@ -133,19 +134,19 @@ class CudaDevice(Device):
         return array if isinstance(array, np.ndarray) else array.numpy()
 
     def synchronize(self) -> None:
-        """Waits until all launches are complete."""
+        """Waits until all launches on this GPU are complete."""
         self._gpu.synchronize()
 
     def measure_time(self, work: Callable[[], Any], repeats: int) -> float:
-        """Returns the seconds that one `work()` keeps the GPU busy, measured by the GPU's clock:
-        the mean of `repeats` consecutive runs.
+        """Returns how many seconds one call of `work` keeps the GPU busy, measured with the GPU's
+        clock. It is the mean of `repeats` consecutive calls.
         """
         return self.module("timing").measure_time(self._gpu, work, repeats)
 
 
 def get(index: int) -> CudaDevice:
-    """Opens GPU number `index`, or returns it if it is open. Raises DeviceError if it cannot be
-    used.
+    """Returns GPU number `index` as a device, and opens it on the first call. Raises DeviceError if
+    the GPU cannot be used.
     """
     if index not in _opened:
         _opened[index] = CudaDevice(index)
@@ -153,7 +154,7 @@ def get(index: int) -> CudaDevice:
 
 
 def usable() -> bool:
-    """Whether the first GPU can be used. Without a GPU, this costs next to nothing."""
+    """Returns whether the first GPU can be used. Without a GPU, this takes almost no time."""
     if not driver.is_installed():
         return False
     try:
@@ -181,7 +182,7 @@ def versions() -> dict[str, str | None]:
     if not driver.is_installed():
         return {}
     packages = ("numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder")
-    libraries.missing_part()  # this may find a toolkit
+    libraries.missing_part()  # this may find a toolkit and set CUDA_HOME
     nvvm = libraries.load_library("nvvm")
     home = libraries.variable()
     has_driver = not isinstance(driver.library(), int | None)
@@ -194,8 +195,8 @@ def versions() -> dict[str, str | None]:
 
 
 def describe_all() -> dict[str, str]:
-    """Returns a description of each GPU by name, or the reason why it cannot be used. The dict has
-    at least the key "cuda".
+    """Returns, for the device name of each GPU, a description or the reason why the GPU cannot be
+    used. The dict always has the key "cuda".
     """
     descriptions = {}
     for index in range(max(1, count())):
@@ -211,7 +212,7 @@ def describe_all() -> dict[str, str]:
 
 
 def describe(index: int) -> dict[str, Any]:
-    """Returns a description of a usable GPU."""
+    """Returns a usable GPU's name, compute capability, memory, driver and numba-cuda version."""
     return {"name": driver.name(index), "compute_capability": "{}.{}".format(*driver.capability(index)),
             "memory": f"{driver.memory(index) / 2**30:.1f} GiB", "driver": "for CUDA {}.{}".format(*driver.version()),
             "numba-cuda": driver.installed_version("numba-cuda")}

@@ -1,10 +1,9 @@
-"""DLPack exchanges arrays between packages without a copy; this module implements it for GPU
-memory.
+"""Exchanges GPU arrays with other packages through DLPack, without a copy.
 
-NumPy implements the protocol only for host memory. So a NumPy array serves as a stand-in for a GPU
-array, and its elements are never accessed. Only the device in the capsules that NumPy creates or
-reads is changed. NumPy also ensures that the right owner frees the memory, in the right thread. The
-structures: https://dmlc.github.io/dlpack/latest/c_api.html
+NumPy implements the DLPack protocol only for host memory. So a NumPy array serves as a stand-in for
+a GPU array, and its elements are never accessed. This module changes only the device in the
+capsules that NumPy creates or reads. NumPy also ensures that the right owner frees the memory, in
+the right thread. The C structures are documented at https://dmlc.github.io/dlpack/latest/c_api.html
 """
 
 import contextlib
@@ -13,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-CPU, CUDA = 1, 2  # DLPack's numbers of device types
+CPU, CUDA = 1, 2  # DLPack's codes of device types
 
 Place = tuple[int, int]  # a device type and a device number
 
-# Byte offset of the device in the structure inside a capsule of this name: after the address of the
-# elements. In the newer structure, a version, two pointers and flags, of eight bytes each, also
-# precede it.
+# Byte offset of the device in the structure inside a capsule, by the capsule's name. The device
+# follows the elements' address. In the newer structure, the version, two pointers and the flags, of
+# eight bytes each, come first.
 _DEVICE_OFFSETS = {b"dltensor": 8, b"dltensor_versioned": 40}
 
 _is_valid = ctypes.pythonapi.PyCapsule_IsValid
@@ -29,8 +28,8 @@ _pointer.argtypes, _pointer.restype = [ctypes.py_object, ctypes.c_char_p], ctype
 
 
 def make_capsule(stand_in: np.ndarray, place: Place, max_version: tuple[int, int] | None) -> Any:
-    """Returns a capsule for `__dlpack__`, for elements at the stand-in's address that are on
-    another device.
+    """Returns a capsule for `__dlpack__` that describes elements at the stand-in's address on the
+    device `place`.
     """
     capsule = _request_capsule(stand_in, max_version=max_version)
     _device(capsule)[:] = place
@@ -38,11 +37,12 @@ def make_capsule(stand_in: np.ndarray, place: Place, max_version: tuple[int, int
 
 
 def stand_in(producer: Any, stream: int | None) -> tuple[np.ndarray, bool]:
-    """Imports an object through `__dlpack__`. Returns a stand-in, which holds the memory and
-    returns it to the producer when freed, and whether the elements are writeable. Older capsules do
-    not specify that; NumPy treats their elements as read-only, but here they count as writeable.
+    """Imports `producer` through `__dlpack__`. Returns a stand-in, and whether the elements are
+    writeable. The stand-in keeps the memory alive and releases it to the producer when freed.
+    Capsules without a version do not specify whether their elements are writeable. NumPy treats
+    such elements as read-only; this function treats them as writeable.
 
-    All further launches on `stream` wait for the producer's earlier launches.
+    All later launches on `stream` wait for the producer's earlier launches.
     """
     capsule = _request_capsule(producer, stream=stream, max_version=(1, 0))
     device = _device(capsule)
@@ -53,11 +53,11 @@ def stand_in(producer: Any, stream: int | None) -> tuple[np.ndarray, bool]:
         array = np.from_dlpack(_Producer(capsule))
         return array, is_unversioned or array.flags.writeable
     finally:
-        device[:] = original  # the producer may read it when it frees the memory
+        device[:] = original  # the producer may read the device when it frees the memory
 
 
 class _Producer:
-    """Passes a capsule to NumPy."""
+    """Passes a capsule to np.from_dlpack."""
 
     def __init__(self, capsule: Any) -> None:
         self._capsule = capsule
@@ -70,8 +70,8 @@ class _Producer:
 
 
 def _request_capsule(producer: Any, max_version: tuple[int, int] | None, **options: Any) -> Any:
-    """Requests a DLPack capsule, in the older format if the package does not support versioned
-    capsules.
+    """Returns the producer's DLPack capsule, in the older format if the producer does not support
+    versioned capsules.
     """
     with contextlib.suppress(TypeError):
         return producer.__dlpack__(max_version=max_version, **options)

@@ -1,4 +1,4 @@
-"""Queries NVIDIA's driver without importing Numba, so that a query costs next to nothing.
+"""Queries NVIDIA's driver without importing Numba, so that a query takes almost no time.
 
 `check(index)` raises an error that states why a GPU cannot be used, and what to do about it.
 """
@@ -13,28 +13,28 @@ from ...engine.errors import DeviceError
 from . import libraries
 
 OLDEST = (7, 5)  # the oldest compute capability that the kernels support: Turing, such as the T4
-# the buffer size for a name, and the driver's attribute numbers of the compute capability
+# size of the buffer for a GPU's name; the driver's attribute numbers for the compute capability
 _NAME, _MAJOR, _MINOR = 256, 75, 76
 _ORDINAL = 9  # the driver's pointer attribute for the number of the GPU that holds the memory
-_NO_DEVICE = 100  # the driver's error code if it is installed but finds no GPU
+_NO_DEVICE = 100  # the error code of a driver that finds no GPU
 
 
 def is_installed() -> bool:
-    """Whether numba-cuda is installed."""
+    """Returns whether numba-cuda is installed."""
     return importlib.util.find_spec("numba_cuda") is not None
 
 
 def installed_version(package: str) -> str:
     """Returns the version of an installed package."""
-    from importlib import metadata  # this import takes most of the time of all queries
+    from importlib import metadata  # imported here: the import takes longer than all queries
 
     return metadata.version(package)
 
 
 @cache
 def library() -> Any:
-    """Loads and initializes the driver's library. Returns None without a driver, and the driver's
-    error code if initialization fails, for instance without a GPU.
+    """Loads and initializes the driver's library, and returns it. Returns None if no driver is
+    installed. If initialization fails, for example without a GPU, returns the driver's error code.
     """
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
@@ -51,7 +51,7 @@ def version() -> tuple[int, int]:
 
 
 def count() -> int:
-    """Returns the driver's number of GPUs; 0 if there is no GPU or no driver."""
+    """Returns the number of GPUs that the driver finds; 0 if no driver is installed."""
     return 0 if isinstance(library(), int | None) else _ask("cuDeviceGetCount")
 
 
@@ -62,7 +62,7 @@ def capability(index: int) -> tuple[int, int]:
 
 
 def name(index: int) -> str:
-    """Returns NVIDIA's name of a GPU."""
+    """Returns a GPU's product name, as the driver reports it."""
     text = ctypes.create_string_buffer(_NAME)
     _call("cuDeviceGetName", text, _NAME, _ask("cuDeviceGet", index))
     return text.value.decode()
@@ -81,7 +81,7 @@ def find_gpu(address: int) -> int:
 
 
 def can_access(index: int, peer: int) -> bool:
-    """Whether a GPU can directly access the memory of another one."""
+    """Returns whether GPU `index` can directly access the memory of GPU `peer`."""
     return _ask("cuDeviceCanAccessPeer", *(_ask("cuDeviceGet", gpu) for gpu in (index, peer))) != 0
 
 

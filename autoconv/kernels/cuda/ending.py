@@ -1,8 +1,8 @@
-"""Finishes the sums of a matrix product before they are written: scale, bias, addition of another
-array, ReLU, or a ReLU's mask.
+"""Applies operations to the sums of a matrix product before they are written: scale, bias, addition
+of another array, ReLU, or a ReLU's mask.
 
 The number `epilogue` selects the operations: it is the sum of their flags. If a sum is split into
-partial sums, the function that adds them finishes it (`conv.add_parts`).
+partial sums, the operations are applied when the partial sums are added (`conv.add_parts`).
 """
 
 from typing import Any
@@ -16,8 +16,8 @@ SCALE, BIAS, ADD, RELU, MASK = 1, 2, 4, 8, 16
 
 def make_epilogue(like: Any, b: Any = None, scale: Any = None, addend: Any = None,
                   relu: bool = False, mask: Any = None) -> tuple[Any, Any, Any, int]:
-    """Returns the arguments for a kernel: b, scale, the array that is added or that masks, and the
-    flags `epilogue`. `like` replaces each array that is missing.
+    """Returns the arguments for a kernel: b, scale, the array to add or to mask by, and the flags
+    `epilogue`. `like` replaces each array that is missing.
     """
     arrays = b, scale, mask if addend is None else addend
     epilogue = (SCALE * (scale is not None) + BIAS * (b is not None) + ADD * (addend is not None) + RELU * bool(relu)
@@ -27,7 +27,7 @@ def make_epilogue(like: Any, b: Any = None, scale: Any = None, addend: Any = Non
 
 @inline
 def finish_sum(item, column, index, b, scale, operand, epilogue):
-    """Returns a sum of this column with all operations applied, as it is written to y[index]."""
+    """Returns `item`, a sum of this column for y[index], with all selected operations applied."""
     zero = b.dtype.type(0)
     if epilogue & SCALE:
         item *= load(scale, column)
@@ -44,8 +44,8 @@ def finish_sum(item, column, index, b, scale, operand, epilogue):
 
 @inline
 def load_scale_bias(b, scale, column, count, epilogue):
-    """Returns four factors and four addends for the columns from `column` on, of which `count`
-    exist.
+    """Returns the scales and the biases of the four columns from `column` on; 1 and 0 if not
+    selected. `count` is the number of remaining columns, which may be less than four.
     """
     one, zero, last = b.dtype.type(1), b.dtype.type(0), count - 1
     factors, addends = (one, one, one, one), (zero, zero, zero, zero)
@@ -58,15 +58,17 @@ def load_scale_bias(b, scale, column, count, epilogue):
 
 @inline
 def _load_four(array, index, last):
-    """Returns four elements from `index` on; if fewer exist, repeats the one at distance `last`."""
+    """Returns the four elements from `index` on. If elements beyond index + last are requested,
+    returns element index + last instead.
+    """
     return (load(array, index), load(array, index + min(1, last)),
             load(array, index + min(2, last)), load(array, index + min(3, last)))
 
 
 @inline
 def finish_four(items, scale_bias, index, operand, count, whole, epilogue):
-    """Returns four adjacent sums with all operations applied. `scale_bias` is the result of
-    `load_scale_bias`; `whole`: all four columns exist.
+    """Returns four adjacent sums with all selected operations applied. `scale_bias` is the result
+    of `load_scale_bias`. `whole` is True if all four columns exist.
     """
     (a, b, c, d), (factors, addends), zero = items, scale_bias, operand.dtype.type(0)
     a, b = a * factors[0] + addends[0], b * factors[1] + addends[1]
@@ -86,7 +88,7 @@ def finish_four(items, scale_bias, index, operand, count, whole, epilogue):
 
 @inline
 def store_four(y, index, items, count, whole):
-    """Writes four adjacent elements, or the first `count` of them."""
+    """Writes four adjacent elements; if not `whole`, only the first `count` of them."""
     if whole:
         store4(y, index, items)
     else:

@@ -1,8 +1,8 @@
-"""Converts the driver's errors to DeviceError, with a sentence and a remedy, whichever package
-raised them.
+"""Converts driver errors to DeviceError, with a message and a remedy, whichever package raised
+them.
 
-numba-cuda, cuda-core and cuda-bindings have their own error classes. All their error texts contain
-the driver's name of the error.
+numba-cuda, cuda-core and cuda-bindings have their own error classes. The text of each such error
+contains the driver's name of the error.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Any
 
 from ...engine.errors import DeviceError
 
-# Errors after which a kernel has failed, some time before the call that reports it. Every later
-# call reports the same error.
+# Errors that mean that a kernel failed, some time before the call that reports the error. Every
+# later call reports the same error.
 ENDINGS = {"CUDA_ERROR_ASSERT", "CUDA_ERROR_ECC_UNCORRECTABLE", "CUDA_ERROR_HARDWARE_STACK_ERROR",
            "CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_ERROR_ILLEGAL_INSTRUCTION", "CUDA_ERROR_INVALID_ADDRESS_SPACE",
            "CUDA_ERROR_INVALID_PC", "CUDA_ERROR_LAUNCH_FAILED", "CUDA_ERROR_LAUNCH_TIMEOUT",
@@ -32,9 +32,9 @@ def sentence(error: BaseException | str) -> str:
     name = code(error)
     call = re.search(r"\bcu[A-Z]\w+", str(error))
     if name in ENDINGS:
-        return (f"A kernel failed on the GPU ({name}), so this process can compute nothing there "
-                "any more: start Python again. CUDA_LAUNCH_BLOCKING=1 in the environment shows "
-                "which launch failed, and compute-sanitizer shows which thread: please report it.")
+        return (f"A kernel failed on the GPU ({name}), so this process can no longer use the "
+                "GPU. To continue, start Python again. CUDA_LAUNCH_BLOCKING=1 in the environment "
+                "shows which launch failed, and compute-sanitizer shows which thread: please report it.")
     if name == "CUDA_ERROR_OUT_OF_MEMORY":
         return (f"The GPU is out of memory{f' ({call[0]})' if call else ''}. Use a smaller "
                 "batch_size, or end other programs on this GPU.")

@@ -1,11 +1,11 @@
-"""Loads the stages of a first layer's weight gradient: windows with few elements, read one by one,
-and many pixels.
+"""Loads the operands of a first layer's weight gradient. The layer's windows have few elements,
+which are read one by one, and its images have many pixels.
 
-Each thread handles one pixel of a stage and some elements of its window. So the pixel's position is
-computed once per stage, and each of its elements is copied to a different row of shared memory.
+Each thread handles one pixel of a stage and some elements of the pixel's window. So the pixel's
+position is computed once per stage, and each element is copied to a different row of shared memory.
 Before a 2x2 max pooling, the gradients are copied as they are in memory, one row per window: dy,
-the pooled y, and a byte with the index of the pixel that won. The gradient of each pixel is
-computed from these when it is multiplied (`winners_of_b`).
+the pooled y, and a byte with the index of the pixel that won. The gradient of a pixel is computed
+from these values when it is multiplied (`winners_of_b`).
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from .unpool import unpool_pixel
 
 
 def plan_layout(tile: Tile, is_pooled: bool) -> Layout:
-    """Returns the layout for A with pixels along its rows. If `is_pooled`, each row of B is a
-    window's: dy, y and the winners' bytes.
+    """Returns the layout in which the rows of A run along the pixels. If `is_pooled`, each row of B
+    holds one window: its dy, its y and the bytes with its winners.
     """
     base = make_layout(tile, False, False)
     row = 2 * tile.columns + tile.columns // 4
@@ -29,9 +29,9 @@ def plan_layout(tile: Tile, is_pooled: bool) -> Layout:
 
 
 def make_item_locator(tile: Tile) -> tuple[int, Callable]:
-    """Returns how many elements of a window a thread loads, and locate(taps, channel, sizes, steps,
-    divisors), which returns the index of the thread's first element. locate also fills taps (3,
-    items) with each element's distance from tap (0, 0): in rows, in columns and in memory.
+    """Returns (loads, locate). A thread loads `loads` elements of a window. locate(taps, channel,
+    sizes, steps, divisors) returns the index of the first of these in the window. It also writes
+    each element's distance from tap (0, 0) to taps (3, loads): in rows, in columns and in memory.
     """
     rows, depth, apart = tile.rows, tile.depth, tile.threads // tile.depth
     loads = rows // apart
@@ -50,8 +50,8 @@ def make_item_locator(tile: Tile) -> tuple[int, Callable]:
 
 
 def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], is_pooled: bool) -> Callable:
-    """Returns fill(smem, start, step, source), with the same arguments as in
-    `gather.outer_filling`.
+    """Returns fill(smem, start, step, source), which loads one stage. Its arguments are those of
+    the function that `gather.outer_filling` returns.
     """
     rows, depth, apart = tile.rows, tile.depth, tile.threads // tile.depth
     loads, place, copy = rows // apart, layout.place_a, copies[0]
@@ -72,7 +72,7 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], is_po
         item = times(times(times(n, height) + r, across) + t, every)
         row = cuda.threadIdx.x // depth
         for e in range(loads):
-            # the element after the last is always 1 (the bias); elements beyond it are never read
+            # element number `items` is always 1, for the bias gradient; later ones are never read
             if k + e * apart < items:
                 inside = m < end and in_range(r + taps[0, e], height) and in_range(t + taps[1, e], across)
                 copy(smem, start + place(row, pixel, e * apart), x, item + taps[2, e] if inside else 0, inside)
@@ -82,9 +82,9 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], is_po
 
 
 def _filling_windows(tile: Tile, layout: Layout, copy: Callable) -> Callable:
-    """Returns fill(smem, start, m, end, dy, first, columns, group, length), which loads the
-    windows of one stage from pixel m on, like `gather.filling_gradients`. Here dy = (y, winner,
-    dy).
+    """Returns fill(smem, start, m, end, dy, first, columns, group, length), which loads the windows
+    of one stage's pixels, from pixel m on. It replaces `gather.filling_gradients`; here dy = (y,
+    winner, dy).
     """
     chunks = tile.columns // 4
     pieces, width, b_start, window = tile.depth // 4 * chunks, tile.columns, layout.b, layout.b_row
@@ -110,10 +110,11 @@ def _filling_windows(tile: Tile, layout: Layout, copy: Callable) -> Callable:
 
 
 def winners_of_b(layout: Layout, tensor_cores: bool) -> Callable:
-    """Returns a function that reads B from these windows, like `product.reading_b`: dy if this
-    pixel won and y is above 0, otherwise 0.
+    """Returns a function that computes a thread's elements of B from windows in shared memory: dy
+    if the pixel won in its window and y is above 0, otherwise 0. It replaces `reading_b`.
     """
-    window, columns = layout.b_row, layout.b_row // 9 * 4  # columns per row of dy, y and bytes
+    # a row has nine elements per four columns: four of dy, four of y, and four bytes of winners
+    window, columns = layout.b_row, layout.b_row // 9 * 4
 
     @inline
     def four(smem, row, n, e):
@@ -139,8 +140,9 @@ def winners_of_b(layout: Layout, tensor_cores: bool) -> Callable:
 
 
 def ones(tile: Tile, layout: Layout) -> Callable:
-    """Returns fill(smem, k, items), which writes 1 to this thread's elements of A with numbers
-    from `items` on, in every stage. k is the number of the thread's first element.
+    """Returns fill(smem, k, items), which writes 1 to those elements of A that this thread loads
+    and whose number is at least `items`, in every stage. k is the number of the thread's first
+    element.
     """
     depth, stages, size, place, apart = tile.depth, tile.stages, layout.size, layout.place_a, tile.threads // tile.depth
     loads = tile.rows // apart

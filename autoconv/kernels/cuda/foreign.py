@@ -1,4 +1,4 @@
-"""Conversion between other packages' GPU memory and autoconv's."""
+"""Shares GPU memory with other packages, in both directions, without a copy."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from .runtime import Gpu
 
 
 def stream_number(gpu: Gpu) -> int:
-    """Returns the number by which other packages identify a GPU's stream."""
+    """Returns the number by which other packages identify this GPU's stream."""
     return int(gpu.stream)
 
 
@@ -28,12 +28,14 @@ def adopt(gpu: Gpu, interface: dict[str, Any], owner: Any) -> Any:
 
 
 def as_numpy(interface: dict[str, Any], owner: Any) -> np.ndarray:
-    """Returns a NumPy array over such memory. The host must not access its elements."""
+    """Returns a NumPy array over the GPU memory that `interface` describes. The host must not
+    access the array's elements.
+    """
     return np.asarray(_ArrayInterface(interface, owner))
 
 
 class _ArrayInterface:
-    """Passes a memory description to NumPy."""
+    """Describes memory to NumPy, and keeps the memory's owner alive."""
 
     def __init__(self, interface: dict[str, Any], owner: Any) -> None:
         self.__array_interface__, self.owner = {**interface, "version": 3}, owner

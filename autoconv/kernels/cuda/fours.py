@@ -1,8 +1,8 @@
-"""Access to four elements at a time: conditions on the arrays, and helpers that let a kernel be
-written once for both widths.
+"""Helpers for kernels whose threads access one or four elements at a time, and the conditions under
+which arrays allow four.
 
 If each thread reads four floats, a warp reads 512 bytes in one instruction, and a thread computes
-one position per four elements.
+only one position per four elements.
 """
 
 import math
@@ -13,18 +13,18 @@ from .kernels import ItemKernel, inline
 from .ptx import load, load4, store, store4
 from .runtime import pointer
 
-WIDTHS = (1, 4)  # elements that a thread handles at once, with one kernel for each number
-COUNTED = 1 << 31  # elements, or groups of four, are counted in 32 bits
+WIDTHS = (1, 4)  # numbers of elements that a thread can handle at once; each has its own kernel
+COUNTED = 1 << 31  # limit: kernels count elements, or groups of four, in signed 32-bit integers
 
 
 def starts_fours(*arrays: Any) -> bool:
-    """Whether all arrays are aligned for access to four elements at once."""
+    """Returns whether all arrays are aligned to 16 bytes and have elements of at most 4 bytes."""
     return all(a.dtype.itemsize <= 4 and pointer(a.native) % 16 == 0 for a in arrays)
 
 
 def width(row: int, *arrays: Any) -> int:
-    """Returns how many elements of these arrays a thread handles at once, for rows of `row`
-    elements: 4 if possible, otherwise 1.
+    """Returns the number of elements that a thread handles at once: 4 if `row`, the row length, is
+    a multiple of 4 and all arrays allow it, otherwise 1.
     """
     return 4 if row % 4 == 0 and starts_fours(*arrays) else 1
 
@@ -62,7 +62,7 @@ def moving(width: int) -> tuple[Callable, Callable]:
 
 
 def vector_kernel(signature: str, name: str, size: int) -> Callable[[Callable], ItemKernel]:
-    """Returns a decorator for an `ItemKernel` whose threads handle `size` elements each. Kernels
+    """Returns a decorator for an `ItemKernel` whose threads each handle `size` elements. Kernels
     with four elements are not compiled for float64, which is only used as a reference.
     """
     def make(function: Callable) -> ItemKernel:
@@ -75,8 +75,8 @@ def vector_kernel(signature: str, name: str, size: int) -> Callable[[Callable], 
 
 
 def portions(size: int, *arrays: Any) -> Iterator[tuple]:
-    """Yields the arrays, split between samples so that none has COUNTED or more elements, or groups
-    of `size` elements.
+    """Splits large arrays along the batch axis, and yields one tuple of arrays per portion. In a
+    portion, no array has COUNTED or more groups of `size` elements, unless a single sample has.
     """
     samples, largest = len(arrays[0]), max(math.prod(a.shape[1:]) for a in arrays)
     most = max(1, (COUNTED - 1) * size // max(largest, 1))

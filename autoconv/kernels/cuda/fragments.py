@@ -1,10 +1,11 @@
-"""The layout of a stage's elements in shared memory, and functions that read a warp's part of them
-without bank conflicts. docs/kernels.md has diagrams.
+"""Defines how a stage's elements are laid out in shared memory, and reads a warp's elements from
+there without bank conflicts. docs/kernels.md has diagrams.
 
-In a warp, thread g = lane // 4, t = lane % 4 holds rows 4g to 4g+3 of every 32 rows, and columns 8t
-to 8t+7 of 32. A tensor core numbers the rows and columns of its product in another order than the
-result. Any row of the result can be the core's row g or g+8, as long as both factors agree. The
-assignment here lets threads read four elements at once from rows that lie across the sum.
+In a warp, the thread with g = lane // 4 and t = lane % 4 holds rows 4g to 4g+3 of every 32 rows,
+and columns 8t to 8t+7 of 32. A tensor core numbers the rows and columns of its product in a
+different order. Any row of the result can serve as the core's row g or g+8, if A and the result use
+the same assignment. With the assignment here, threads can read four elements at once from rows in
+memory that run across the sum.
 """
 
 from collections.abc import Callable
@@ -14,13 +15,13 @@ from .kernels import inline
 from .ptx import load4, load_matrices
 from .tiles import Tile
 
-COLUMNS = 8  # columns that a thread holds
+COLUMNS = 8  # columns of the result that a thread holds
 
 
 class Layout(NamedTuple):
-    """The layout of a stage: A begins at 0, B at `b`. If `a_k_major` (`b_k_major`), each row in
-    memory runs along the sum, one per row of A (column of B); otherwise there is one row in memory
-    per element of the sum. These rows have `a_row` and `b_row` elements.
+    """The layout of a stage in shared memory: A begins at 0, B at `b`. If `a_k_major`
+    (`b_k_major`), memory has one row per row of A (column of B), which runs along the sum.
+    Otherwise it has one row per element of the sum. These rows have `a_row` and `b_row` elements.
     """
 
     a_k_major: bool
@@ -40,8 +41,8 @@ class Layout(NamedTuple):
 
 
 def make_layout(tile: Tile, a_across: bool, b_k_major: bool) -> Layout:
-    """Returns the layout for A with the sum along its rows in memory, or across them if `a_across`,
-    and for B with the sum across its rows, or along them if `b_k_major`.
+    """Returns the layout of a stage. The rows of A in memory run along the sum, or across it if
+    `a_across`. The rows of B run across the sum, or along it if `b_k_major`.
     """
     a_row = tile.rows if a_across else tile.depth
     b_row = tile.depth if b_k_major else tile.columns
@@ -50,13 +51,15 @@ def make_layout(tile: Tile, a_across: bool, b_k_major: bool) -> Layout:
 
 
 def placing(k_major: bool, length: int) -> Callable:
-    """Returns place(row, item, further): the position in a stage of an element of a factor whose
-    rows in memory have `length` elements. `further` rows are added to `row`; it must be a multiple
-    of a power of two above `row`, so that most of the position is computed once for several rows.
+    """Returns place(row, item, further), which returns the position of a factor's element in a
+    stage: element `item` of row number `row + further` in memory. Rows have `length` elements.
+    `further` must be a multiple of a power of two greater than `row`, so that most of the position
+    is computed only once for several rows.
 
-    Rows have no gaps. Within a row, pieces of four elements are permuted. Along the sum, a warp
-    reads one piece from each of eight rows, four apart, and these fill the 32 banks. Across the
-    sum, it reads eight elements from each of four rows, which also fill the 32 banks.
+    There are no gaps between rows. Within a row, groups of four or eight elements are permuted to
+    avoid bank conflicts. If rows run along the sum, a warp reads four elements from each of eight
+    rows, which are four apart. If rows run across the sum, it reads eight elements from each of
+    four rows. In both cases the elements are in 32 different banks.
     """
     @inline
     def place_k_major(row, item, further):
@@ -70,9 +73,9 @@ def placing(k_major: bool, length: int) -> Callable:
 
 
 def operands_of_a(tile: Tile, layout: Layout) -> Callable:
-    """Returns fetch(smem, a, lane, k, out), which reads a warp's rows of A for eight elements of
-    the sum, from number k on, as tensor cores need them: four operands per 16 rows. The warp's part
-    begins at `a`.
+    """Returns fetch(smem, a, lane, k, out), which reads a thread's operands for tensor cores: four
+    operands per 16 of the warp's rows of A, for eight elements of the sum from number k on. The
+    warp's rows begin at `a`.
     """
     length, fours, sixteens = layout.a_row, tile.warp_rows // 32, tile.warp_rows // 16
     place = layout.place_a
@@ -93,7 +96,7 @@ def operands_of_a(tile: Tile, layout: Layout) -> Callable:
 
 
 def operands_of_b(layout: Layout) -> Callable:
-    """Returns fetch(smem, b, lane, k, out), which does the same for a warp's columns of B: two
+    """Returns fetch(smem, b, lane, k, out), which reads a warp's columns of B in the same way: two
     operands per eight columns.
     """
     length, place = layout.b_row, layout.place_b
@@ -139,8 +142,8 @@ def lines_of_b(layout: Layout) -> Callable:
 
 
 def _lines(k_major: bool, length: int, groups: int, apart: int) -> Callable:
-    """Returns read(smem, start, first, k, out), which reads `groups` groups of four rows or
-    columns from `first` on.
+    """Returns read(smem, start, first, k, out), which reads four elements of the sum for `groups`
+    groups of four rows or columns, from `first` on and `apart` apart.
     """
     place = placing(k_major, length)
 

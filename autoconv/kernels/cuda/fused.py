@@ -1,8 +1,8 @@
-"""Convolution + bias + ReLU + 2x2 max pooling as one kernel, and its gradients.
+"""Computes convolution, bias, ReLU and 2x2 max pooling in one kernel, and their gradients.
 
 The forward pass computes only the pixels that the pooling reads. It stores each pooled value and
-one byte with the index of the winning pixel. The backward pass writes the pooled gradients to their
-winners, and continues like an ordinary convolution.
+one byte with the index of the winning pixel. The backward pass writes each pooled gradient to the
+pixel that won, and continues like an ordinary convolution.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 from ...arguments.shapes import Window
 from . import array as arrays
 from . import gather, tiles
-from .conv import (  # noqa: F401 (kernels of the gradients, as part of this module)
+from .conv import (  # noqa: F401 (the gradients' kernels are re-exported)
     _ADD_PARTS,
     _INPUT_GRADIENT,
     _WEIGHT_GRADIENT,
@@ -37,8 +37,8 @@ from .unpool import reading
 
 @inline
 def largest(sums, r, c):
-    """Returns the largest of a column's four sums from row r on, and its index; on a tie, the first
-    one. A NaN wins.
+    """Returns the largest of the four sums of column c from row r on, and its index; on a tie, the
+    first one. NaN counts as the largest.
     """
     best, index = sums[r, c], np.uint8(0)
     for e in range(1, 4):
@@ -49,14 +49,14 @@ def largest(sums, r, c):
 
 
 def _make_pooled_product(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
-    """y (count, F) = the largest of the four sums of each window, with the operations of `epilogue`
-    applied (ending.py); the scale is applied before taking the largest. `winner` receives its
-    index.
+    """Creates a kernel: y (count, F) = the largest of the four sums of each window, with the
+    operations of `epilogue` applied (ending.py); the scale is applied before taking the largest.
+    `winner` receives the index of the largest sum.
 
     `lengths` is defined in conv.py. The four pixels of a window are four adjacent rows (gather.py),
-    so a single thread has all of them. `cut`: the number of partial sums, and the stages in each.
-    If there are several, `sums_of_parts` (parts, 4, count, F) receives the four sums of each part,
-    for `_pool_parts`.
+    so a single thread has all of them. `cut`: the number of partial sums, and the number of stages
+    in each. If there are several, `sums_of_parts` (parts, 4, count, F) receives each partial sum of
+    the four pixels, for `_pool_parts`.
     """
     layout = make_layout(tile, False, False)
     locate, find_sum = gather.make_row_locator(tile, True), make_sum_locator(tile)
@@ -111,7 +111,7 @@ _FORWARD = family("forward", _make_pooled_product, tiles.FORWARD)
 @kernel("(int64, const T[::1], const T[::1], const T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 3), int64,"
         " boolean)")
 def _pool_parts(count, sums_of_parts, b, scale, y, winner, parts, filters, epilogue, keep_winner):
-    """y, winner = the same as in `_make_pooled_product`, from the partial sums of each window's
+    """Computes y and winner, as `_make_pooled_product` does, from the partial sums of each window's
     four pixels, added in order.
     """
     sums = cuda.local.array((4, 1), y.dtype)
@@ -135,12 +135,12 @@ _FIRST_WEIGHT_GRADIENT = family("first_weight_gradient", outer(True), tiles.FIRS
 
 
 def _unpooling(width: int) -> ItemKernel:
-    """spread (N,H,W,F) = each pooled gradient at its winner; zero at all other pixels, and where
-    the ReLU's output was 0.
+    """Creates a kernel: spread (N,H,W,F) = each pooled gradient at its window's winner, zero at all
+    other pixels and where the ReLU's output was 0.
 
-    Each thread handles `width` filters of one window. Incomplete windows at the bottom and at the
-    right are included: the pooling ignores their pixels. `sizes` = (H, W, F). The divisors are the
-    numbers of windows along H and along W, and of pieces of F.
+    Each thread handles `width` filters of one window. There are also threads for the incomplete
+    windows at the bottom and right edges, whose pixels the pooling ignores. `sizes` = (H, W, F).
+    The divisors are the number of windows along H, the number along W, and F / `width`.
     """
     read, write = reading(width)
 
@@ -196,18 +196,19 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
 
 
 def _first_weight_gradient(x, y, winner, dy, dw, db, window: Window) -> None:
-    """dw and db, without storing the gradient before the pooling: pixels are counted window by
-    window, four per window.
+    """Computes dw and db without storing the gradient of the pooling's input. Pixels are numbered
+    window by window, four per window.
     """
     gathering = gather.forward(x.shape, y.shape[1:3], window, x.shape[3])
     outer_product(_FIRST_WEIGHT_GRADIENT, x, (y, winner, dy), dw, db, gathering, 4 * math.prod(y.shape[:3]))
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, mask_dx: bool = False) -> None:
-    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `mask_dx`,
-    dx is 0 where x is not above 0: the gradient before the ReLU that computed x.
+    """Computes dx (N,H,W,C), unless it is None, dw (KH,KW,C,F) and db (F,) from dy
+    (N,OH//2,OW//2,F). With `mask_dx`, dx is 0 where x is not above 0: the gradient of the input of
+    the ReLU that computed x.
     """
-    # the first layer: its gradient would be large and is read only once
+    # in a first layer, the gradient before the pooling is large and read only once: do not store it
     if dx is None and x.shape[3] % 4:
         _first_weight_gradient(x, y, winner, dy, dw, db, window)
         return

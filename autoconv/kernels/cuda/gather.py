@@ -1,10 +1,10 @@
-"""The left factor of a convolution's matrix product: elements of images, read through windows that
-are never stored as a matrix.
+"""Loads the left factor of a convolution's matrix product: elements of images, read through windows
+that are never stored as a matrix.
 
-Row m of that matrix is a pixel of the result. Column k = (i, j, c) is the channel c that this pixel
-sees through tap (i, j) of its window. A forward convolution reads pixel (p*sh + i*dh - top, ...).
-An input gradient reads the pixel whose window has this pixel at tap (i, j): ((r + top - i*dh) / sh,
-...), if the division is exact.
+Row m of this factor belongs to a pixel of the result. Column k = (i, j, c) is channel c of the
+image pixel at tap (i, j) of the result pixel's window. A forward convolution reads image pixel
+(p*sh + i*dh - top, ...) for result pixel (p, q). An input gradient reads the pixel whose window has
+this pixel at tap (i, j): ((r + top - i*dh) / sh, ...), if the division is exact.
 """
 
 from collections.abc import Callable
@@ -19,24 +19,24 @@ from .ptx import in_range, load4, multiply_shift, store, store4, times
 from .tiles import Tile
 from .unpool import reading
 
-OUTSIDE = -(1 << 30)  # a row outside every window
+OUTSIDE = -(1 << 30)  # a row number outside every image
 
-# The parameters of a gathering kernel in its signature. `sizes`: H, W, C of the images, C of a
-# group, taps * C of a group. `steps` (2, 3). The divisors: rows and columns of the result, channels
-# of a group, columns of the window, and the strides that an input gradient divides by.
+# Types of a gathering kernel's parameters sizes, steps and divisors. `sizes`: H, W, C of the
+# images, a group's channels, taps * a group's channels. `divisors`: rows and columns of the result,
+# a group's channels, columns of the window, and the two strides that an input gradient divides by.
 SIGNATURE = "UniTuple(int64, 5), UniTuple(UniTuple(int64, 3), 2), UniTuple(UniTuple(int64, 3), 6)"
 
 
 class Gathering(NamedTuple):
     sizes: tuple[int, ...]
-    # for rows and columns: pixel m and tap i read first + m*stride + i*step
+    # (first, stride, step) for rows and columns: tap i of pixel m reads first + m*stride + i*step
     steps: tuple[tuple[int, int, int], ...]
     divisors: tuple[tuple[int, int, int], ...]
 
 
 def divisor(n: int) -> tuple[int, int, int]:
     """Returns (n, factor, shift) with a // n = a * factor >> shift for 0 <= a < 2**31. GPUs have no
-    division instruction.
+    integer division instruction.
 
     Source: Granlund and Montgomery, "Division by invariant integers using multiplication" (1994),
     theorem 4.2.
@@ -47,21 +47,21 @@ def divisor(n: int) -> tuple[int, int, int]:
 
 @inline
 def divide(a, divisor):
-    """Returns a // n. The argument `divisor` is what the function divisor(n) returns."""
+    """Returns a // n. The argument `divisor` is a result of the function `divisor(n)`."""
     return multiply_shift(a, divisor[1], divisor[2])
 
 
 def forward(images: tuple[int, ...], pixels: tuple[int, int], window: Window, channels: int) -> Gathering:
-    """Returns the arguments for results of `pixels` (OH, OW) from `images` (N, H, W, C), with
-    `channels` channels per group.
+    """Returns the gathering of a forward convolution: for a result of `pixels` (OH, OW), from
+    images of shape `images` (N, H, W, C), with `channels` channels per group.
     """
     steps = ((-window.top, window.sh, window.dh), (-window.left, window.sw, window.dw))
     return _gathering(images, pixels, window, channels, steps, (1, 1))
 
 
 def backward(images: tuple[int, ...], pixels: tuple[int, int], window: Window, channels: int) -> Gathering:
-    """Returns the arguments for input gradients of `pixels` (H, W) from gradients `images` (N, OH,
-    OW, F).
+    """Returns the gathering of an input gradient: for a result of `pixels` (H, W), from gradients
+    of shape `images` (N, OH, OW, F), with `channels` channels per group.
     """
     steps = ((window.top, 1, -window.dh), (window.left, 1, -window.dw))
     return _gathering(images, pixels, window, channels, steps, (window.sh, window.sw))
@@ -76,7 +76,7 @@ def _gathering(images, pixels, window, channels, steps, strides) -> Gathering:
 
 @inline
 def find_pixel(m, divisors):
-    """Returns (n, p, q) of pixel number m."""
+    """Returns (n, p, q), the sample, row and column of pixel number m."""
     row = divide(m, divisors[1])
     n = divide(row, divisors[0])
     return n, row - times(n, divisors[0][0]), m - times(row, divisors[1][0])
@@ -84,7 +84,7 @@ def find_pixel(m, divisors):
 
 @inline
 def find_tap(k, divisors):
-    """Returns (i, j, c) of column k."""
+    """Returns (i, j, c), the tap and the channel of column k."""
     tap = divide(k, divisors[2])
     i = divide(tap, divisors[3])
     return i, tap - times(i, divisors[3][0]), k - times(tap, divisors[2][0])
@@ -94,11 +94,11 @@ def make_row_locator(tile: Tile, is_pooled: bool) -> Callable:
     """Returns locate(places, count, channel, sizes, steps, divisors), which computes the pixels of
     this block's rows. `places` has four elements in shared memory per row. The first three describe
     what tap (0, 0) reads: the index of the element in that channel, the pixel's row and its column.
-    In registers they would compete with the sums.
+    In registers, they would leave less space for the sums.
 
-    Rows are pixels in scan order, `count` of them. If `is_pooled`, they are ordered window by
-    window, four pixels per 2x2 window, so that one thread has the sums of all four. Every thread
-    computes some rows, for the whole block.
+    Rows are `count` pixels in scan order. If `is_pooled`, they are the pixels of `count` 2x2
+    windows, ordered window by window, so that one thread has the sums of all four pixels. Each
+    thread computes some of the rows, for the whole block.
     """
     height, threads, turns = tile.rows, tile.threads, -(-tile.rows // tile.threads)
 
@@ -123,9 +123,9 @@ def make_row_locator(tile: Tile, is_pooled: bool) -> Callable:
 
 
 def _filling_rows(tile: Tile, layout: Layout, copy: Callable, is_strided: bool) -> Callable:
-    """Returns fill(smem, start, tap, real, down, right, x, places, height, across), which loads
-    the gathered rows' elements at one tap. That tap reads `down` rows and `right` columns from tap
-    (0, 0), `tap` elements later in memory. `real`: whether the sum extends this far.
+    """Returns fill(smem, start, tap, real, down, right, x, places, height, across), which loads the
+    gathered rows' elements at one tap. That tap reads `down` rows and `right` columns from tap (0,
+    0), `tap` elements later in memory. `real` is False beyond the end of the sum.
     """
     chunks, width, place = tile.depth // tile.widths[0], tile.widths[0], layout.place_a
     loads, apart = tile.rows * chunks // tile.threads, tile.threads // chunks
@@ -140,8 +140,8 @@ def _filling_rows(tile: Tile, layout: Layout, copy: Callable, is_strided: bool) 
 
     @inline
     def fill_strided(smem, start, tap, real, down, right, x, places, height, across, every, divisors):
-        """Loads the same elements for strided convolutions: the strides reach only some pixels,
-        whose distances in memory are smaller by the stride.
+        """Loads the same elements for the input gradient of a strided convolution. The strides
+        reach only some pixels, and distances between the pixels read are smaller by the stride.
         """
         for e in range(loads):
             mine, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
@@ -159,12 +159,12 @@ def _filling_rows(tile: Tile, layout: Layout, copy: Callable, is_strided: bool) 
 
 
 def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], transpose: bool) -> Callable:
-    """Returns fill(smem, start, step, source), which loads one stage: the gathered rows'
-    elements, and the elements of w that multiply them.
+    """Returns fill(smem, start, step, source), which loads one stage: the gathered rows' elements,
+    and the elements of w that multiply them.
 
     source = (x, w, places, skipped, n, columns, group, length, sizes, steps, divisors). w has
     `columns` columns per group and rows of `length` elements. This block begins at column n and at
-    stage number `skipped` of the sum, and w's group begins at element `group`.
+    stage number `skipped` of the sum, and w's group begins at element `group` of each row.
 
     If `transpose`, w belongs to the convolution whose input gradient is computed: its rows are
     channels of the result, and the sum runs along them.
@@ -190,7 +190,7 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], trans
         else:
             fill_rows(smem, start, tap, real, down, right, x, places, height, across)
         row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
-        if transpose:  # w is (taps * columns, length)
+        if transpose:  # w has the shape (taps * columns, length)
             item = times(times(times(i, divisors[3][0]) + j, columns) + first + row, length) + group + c
             left = columns - first
         else:
@@ -206,9 +206,9 @@ def filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], trans
 
 
 def make_item_locator(tile: Tile) -> tuple[int, Callable]:
-    """Returns how many elements of a window a thread loads from the same position in rows, and
-    locate(taps, channel, sizes, steps, divisors), which returns the number of the first. taps (3,
-    1) receives its tap and channel (i, j, c).
+    """Returns (1, locate): a thread loads one element of the window, or several adjacent ones, for
+    several pixels. locate(taps, channel, sizes, steps, divisors) returns the element's index in the
+    window. It also writes the element's tap and channel (i, j, c) to taps (3, 1).
     """
     rows, width = tile.rows, tile.widths[0]
 
@@ -223,8 +223,8 @@ def make_item_locator(tile: Tile) -> tuple[int, Callable]:
 
 
 def outer_filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable], is_pooled: bool) -> Callable:
-    """Returns fill(smem, start, step, source), which loads the windows of one stage's pixels, for
-    this block's elements of a window, and the gradients of these pixels.
+    """Returns fill(smem, start, step, source), which loads one stage: this block's elements of the
+    windows of the stage's pixels, and the gradients of these pixels.
 
     source = (x, dy, taps, k, begin, end, n, columns, group, length, sizes, steps, divisors). This
     thread loads element k, at `taps`, of the windows of pixels from `begin` to `end`; dy has the
@@ -239,7 +239,7 @@ def outer_filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable],
     def fill(smem, start, step, source):
         x, dy, taps, k, begin, end, first, columns, group, length, sizes, steps, divisors = source
         height, across, every, _, items = sizes
-        # the element after the last is always 1 (the bias); elements beyond it are never read
+        # element number `items` is always 1, for the bias gradient; later ones are never read
         if k < items:
             down = steps[0][0] + times(taps[0, 0], steps[0][2])
             right = steps[1][0] + times(taps[1, 0], steps[1][2])
@@ -261,8 +261,8 @@ def outer_filling(tile: Tile, layout: Layout, copies: tuple[Callable, Callable],
 
 
 def _rows_of_gradients(tile: Tile) -> tuple[int, int, int]:
-    """Returns the number of pieces in a row of a stage's gradients, the number of rows of which a
-    thread loads one piece, and the distance between these rows.
+    """Returns (pieces per row, rows per thread, distance between these rows), for a stage's
+    gradients. A thread loads one piece from each of its rows.
     """
     wide = tile.columns // tile.widths[1]
     return wide, tile.depth * wide // tile.threads, tile.threads // wide
@@ -288,8 +288,8 @@ def filling_gradients(tile: Tile, layout: Layout, copy: Callable) -> Callable:
 
 
 def _filling_pooled(tile: Tile, layout: Layout, _: Callable) -> Callable:
-    """Returns the same function as `filling_gradients`, for dy = (y, winner, dy) of 2x2 max
-    pooling.
+    """Returns a function that replaces that of `filling_gradients` if dy = (y, winner, dy) of a 2x2
+    max pooling.
     """
     (wide, loads, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], layout.b, layout.place_b
     read, write = reading(width)

@@ -1,4 +1,4 @@
-"""CUDA graphs: many launches are captured once and then launched together.
+"""Captures many launches as one CUDA graph, which launches them together.
 
 This module calls the driver's own functions, because their names are stable, unlike those of the
 packages above the driver.
@@ -13,15 +13,15 @@ from ...engine.errors import DeviceError
 from . import failures
 from .order import Place
 
-Launch = Callable[[int], None]  # launches on the stream with the given handle
+Launch = Callable[[int], None]  # launches a kernel on the stream with this handle
 
 
 class CudaGraph:
-    """Launches placed on streams by `places`, to be launched together on the stream with this
-    handle.
+    """A CUDA graph of `launches`, which were captured on the streams in `places`. Calling the
+    object launches the graph on the stream `handle`.
 
-    They are captured on separate streams, so that launches of other threads are not captured.
-    Raises DeviceError if the driver cannot capture them.
+    The capture uses separate streams, so that launches of other threads are not captured. The
+    constructor raises DeviceError if the driver cannot capture the launches.
     """
 
     def __init__(self, handle: int, launches: Sequence[Launch], places: list[Place]) -> None:
@@ -43,7 +43,7 @@ class CudaGraph:
                 driver.cuStreamDestroy(stream)
 
     def __call__(self) -> None:
-        """Launches the graph, in stream order."""
+        """Launches the graph, after all earlier launches on its stream."""
         _check(driver.cuGraphLaunch(self._executable, self._stream))
 
     def __del__(self) -> None:
@@ -60,7 +60,7 @@ class CudaGraph:
             is_complete = True
         except DeviceError:
             raise
-        except Exception as error:  # any class: Numba passes on errors of the packages below it
+        except Exception as error:  # any class: Numba passes on other packages' exceptions
             raise DeviceError(f"A kernel could not be captured: {error}") from error
         finally:  # the stream must leave capture mode in any case
             answer = driver.cuStreamEndCapture(self._streams[0])

@@ -1,5 +1,5 @@
 """Transforms images (formulas/geometry.py), with one thread per element of the result. The gradient
-has one thread per channel of a sample, so that all its sums are added in a fixed order.
+has one thread per channel of a sample, which adds all the channel's sums in a fixed order.
 """
 
 import numpy as np
@@ -72,7 +72,9 @@ def _affine_transform_grad(count, dy, transform, fill_mode, bilinear, dx):
 
 
 def draws(low, high, second_low, second_high, word, seed, stream, first, d):
-    """Sets d[0, n] and d[1, n] to uniform numbers from words 0 and `word` of sample `first + n`."""
+    """Sets d[0, n] and d[1, n] to uniform random numbers in [low, high) and [second_low,
+    second_high), from words 0 and `word` of sample `first + n`.
+    """
     key = (number(d.gpu, part, np.uint64) for part in (seed, stream, first))
     _draws(d.shape[1], low, high, second_low, second_high, word, *key, d)
 

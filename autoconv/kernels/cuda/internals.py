@@ -1,7 +1,8 @@
-"""The only file that imports numba-cuda, including all its undocumented names that autoconv uses.
+"""The only module that imports numba-cuda. It contains all undocumented names of numba-cuda that
+autoconv uses.
 
-The undocumented names change between versions. So each has a fallback here: if a compiled kernel
-cannot be stored, it is compiled again; if no GPU can be simulated, the real one is queried.
+The undocumented names change between versions. So each has a fallback here. If a compiled kernel
+cannot be stored, it is compiled again. If no GPU can be simulated, the real one is queried.
 """
 
 import importlib
@@ -16,15 +17,15 @@ from . import libraries
 
 libraries.missing_part()  # this may set CUDA_HOME, which numba-cuda reads when imported
 
-from llvmlite import ir  # noqa: E402, F401 (for ptx.py, as cgutils, intrinsic and types are)
+from llvmlite import ir  # noqa: E402, F401 (re-exported for ptx.py, like cgutils, intrinsic, types)
 from numba import cuda  # noqa: E402
 from numba.cuda.extending import intrinsic  # noqa: E402, F401
 
 Capability = tuple[int, int]
-# a capability, optionally with the suffix for features of that GPU generation only
+# a compute capability, optionally with the suffix of a target for one GPU generation only
 Target = tuple[int, int] | tuple[int, int, str]
 
-# raised if a version of numba-cuda lacks a name, or changed it
+# exceptions that are raised if this version of numba-cuda lacks a name or changed it
 _UNLIKE = (AttributeError, ImportError, TypeError)
 
 
@@ -48,7 +49,7 @@ _devices: Any = _first("numba.cuda.cudadrv.devices", "numba.cuda.api")
 _dispatcher: Any = _first("numba.cuda.dispatcher")
 _NullCache: Any = getattr(_first("numba.cuda.core.caching", "numba.core.caching"), "NullCache", object)
 
-_config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net has small launches
+_config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small grids are normal for small nets
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -58,8 +59,8 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _compiler_locks() -> list[Any]:
-    """Returns the locks that compiling takes: numba-cuda's own, and in some versions Numba's as
-    well.
+    """Returns the locks that are held while a kernel is compiled: numba-cuda's own, and in some
+    versions Numba's as well.
     """
     outer = _first("numba.cuda.core.compiler_lock", "numba.core.compiler_lock").global_compiler_lock
     inner = (getattr(outer, name, None) for name in ("_numba_lock", "_cuda_lock"))
@@ -77,8 +78,7 @@ def pretend_capability(capability: Capability) -> Iterator[None]:
     """Makes Numba compile for this compute capability inside the `with` block, instead of querying
     the current GPU.
 
-    A numba-cuda version that queries the GPU in another way compiles for the real GPU, for which
-    everything is compiled anyway.
+    If a numba-cuda version queries the GPU in another way, it compiles for the real GPU instead.
     """
     global _pretended_capability
     gpu: Any = SimpleNamespace(compute_capability=capability)
@@ -105,8 +105,8 @@ def capability() -> Capability:
 
 @cache
 def target(capability: Capability) -> Target:
-    """Returns the target that numba-cuda compiles for on a GPU of this capability: from Hopper on,
-    such as (9, 0, "a"), which is `sm_90a`.
+    """Returns the target that numba-cuda compiles for on a GPU of this capability. From Hopper on,
+    a target has a suffix: (9, 0, "a") is `sm_90a`.
     """
     try:
         with pretend_capability(capability):
@@ -142,11 +142,11 @@ def compile_kernel(function: Callable, parameters: tuple, options: dict[str, Any
 def ptx(function: Callable, parameters: tuple, options: dict[str, Any], targets: Iterable[Target],
         load: Callable[[], bytes | None] = lambda: None,
         save: Callable[[bytes], object] = lambda data: None) -> list[str]:
-    """Returns a kernel's PTX for several targets. Numba's stage, the longest, runs only once: its
-    result is the same from Turing on.
+    """Returns a kernel's PTX for several targets. Numba's part of the compilation, which takes
+    longest, runs only once, because its result is the same from Turing on.
 
-    `load()` may return the result of that stage, stored earlier by `save(data)`. It includes the
-    PTX for the targets of that time.
+    `load()` may return that result, stored earlier by `save(data)`. The stored result includes the
+    PTX for the targets of the earlier call.
     """
     targets = list(targets)
     try:
@@ -164,8 +164,8 @@ def ptx(function: Callable, parameters: tuple, options: dict[str, Any], targets:
 
 def _text(kernel: Any, target: Target) -> str:
     with pretend_capability(target[:2]):
-        # the same call as for a launch; with `cc`, Numba would not find its stored text and compile
-        # again
+        # the same call as for a launch: with the argument `cc`, Numba would not find the stored PTX
+        # and would compile again
         return kernel.library.get_asm_str()
 
 
@@ -193,7 +193,7 @@ def restore_kernel(data: bytes) -> Any:
 
 
 class _CallbackCache(_NullCache):
-    """A dispatcher's cache: queried before it compiles a kernel, and given each compiled kernel."""
+    """A dispatcher's cache. It calls `load` before a kernel is compiled, and `save` afterwards."""
 
     def __init__(self, load: Callable[[tuple], Any], save: Callable[[tuple, Any], object]) -> None:
         self._load = load
@@ -207,8 +207,8 @@ class _CallbackCache(_NullCache):
 
 
 def keep(dispatcher: Any, load: Callable[[tuple], Any], save: Callable[[tuple, Any], object]) -> None:
-    """Makes a dispatcher call `load(types)`, which may return a kernel, before it compiles one, and
-    then `save(types, kernel)`. A numba-cuda version with another cache interface compiles again in
-    each process.
+    """Makes a dispatcher call `load(types)` before it compiles a kernel, and `save(types, kernel)`
+    afterwards. If `load` returns a kernel, nothing is compiled. With a numba-cuda version that has
+    another cache interface, each process compiles again.
     """
     dispatcher._cache = _CallbackCache(load, save)

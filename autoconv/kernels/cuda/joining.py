@@ -1,17 +1,18 @@
-"""Merges launches of a recording into single launches of joint.py's kernels, with bit-for-bit equal
-results: a launch costs a graph more than most of these kernels do.
+"""Merges several launches of a recording into one launch of a kernel in joint.py, with bit-for-bit
+equal results. In a graph, a launch takes longer than most of these kernels run.
 
 Launches that belong together are found through the memory that they share. For example, the
 cross-entropy from logits is merged with the softmax of the same logits, with its own gradient, and
 with further launches in the tables below. A launch is merged only if that cannot change any result:
 
 - All other launches can run before or after the joint launch, and each still waits for the same
-results. - No array that the joint launch writes shares memory with its other arrays, so its threads
-do not conflict.
+  results.
+- No array that the joint launch writes shares memory with its other arrays, so its threads do not
+  conflict.
 
-Sums over a batch need one block that has all samples. If there are more samples than threads in a
-block, the sums remain a separate launch. That launch waits only for the losses, and no other launch
-waits for it, so it runs in parallel with the backward pass.
+Sums over a batch need one block that processes all samples. If there are more samples than threads
+in a block, the sums remain a separate launch. That launch waits only for the losses, and no other
+launch waits for it, so it runs in parallel with the backward pass.
 """
 
 import inspect
@@ -28,9 +29,10 @@ from .runtime import pointer
 
 
 class Member(NamedTuple):
-    """A launch that may be merged: its kernel, the part of joint.py that replaces it, and the
-    parameter names in joint.py for its arguments; `_` marks arguments that follow from the shapes.
-    Arguments in `required_names` must already be in the group, as the same memory.
+    """A kind of launch that may be merged: its kernel, the flag of the operation in joint.py that
+    replaces it, and the parameter names in joint.py for its arguments; `_` marks arguments that
+    follow from the shapes. Arguments in `required_names` must be memory that the group already uses
+    under that name. `writes` names the array that the launch writes.
     """
 
     kernel: CudaKernel
@@ -60,13 +62,13 @@ SUMS = (
     CLOSE,
 )
 
-# The joint kernels, keyed by the kernel that is always in their group.
+# The joint kernels, keyed by the kernel whose launch each group begins with.
 JOINT: dict[CudaKernel, CudaKernel] = {loss._categorical_logits: joint._classifier, step._accumulate: joint._sums}
 
 
 def add_joint_kernels(kernels: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """Returns these kernels, each for a dtype, and the joint kernels that may replace them when
-    they are recorded.
+    """Returns these pairs of a kernel and a dtype, and pairs for the joint kernels that may replace
+    launches of these kernels in a recording.
     """
     kernels = list(kernels)
     return [*kernels, *((JOINT[kernel], dtype) for kernel, dtype in kernels if kernel in JOINT)]
@@ -83,7 +85,7 @@ def join_launches(launches: Sequence[Launch]) -> list[Launch]:
 
 
 def _classifier(launches: list[Launch], core: Launch) -> list[Launch]:
-    """Merges a cross-entropy with every other launch of its group."""
+    """Merges `core`, a cross-entropy, with all launches that can join its group."""
     count, classes, t, x, values = core.arguments
     rows = ((count * classes,), (count, classes), (count, classes, 1))
     shapes = {**dict.fromkeys(("t", "x", "y", "dx", "scores", "targets"), rows),
@@ -104,7 +106,7 @@ def _classifier(launches: list[Launch], core: Launch) -> list[Launch]:
 
 
 def _sums(launches: list[Launch], core: Launch) -> list[Launch]:
-    """Merges a sum with another sum and with the end of the step."""
+    """Merges `core`, a sum, with another sum and with the launch that ends the step."""
     values, weights, factor, totals, slot = core.arguments
     roles = {"values": values, "weights": weights, "factor": factor, "slot": slot, "totals": totals}
     group = _Group(launches, core, joint.SUM, roles, "totals", {})
@@ -113,11 +115,11 @@ def _sums(launches: list[Launch], core: Launch) -> list[Launch]:
 
 
 class _Group:
-    """Launches that are to be merged, at first only `core`, which corresponds to `part`. `roles`
-    are their arguments, keyed by joint.py's parameter names; `written` names those that the group
-    writes.
+    """Launches that are to be merged; at first only `core`, which the operation `part` of joint.py
+    replaces. `roles` are their arguments, keyed by joint.py's parameter names. `output` is the name
+    of the array that `core` writes.
 
-    shapes: the allowed shapes of an argument, by name, if its shape matters. The argument is
+    `shapes`: the allowed shapes of each argument whose shape matters, by name. The argument is
     reshaped to the first of them.
     """
 
@@ -136,7 +138,7 @@ class _Group:
         return len(self._parts) == 1
 
     def take(self, *members: Member) -> None:
-        """Merges, for each of these members, the nearest launch that matches, if any."""
+        """Merges, for each of these members, the nearest matching launch, if there is one."""
         nearest = sorted(range(len(self._launches)), key=lambda i: abs(i - self._core))
         for member in members:
             candidates = (i for i in nearest if self._launches[i].kernel is member.kernel and i not in self._parts)
@@ -144,7 +146,7 @@ class _Group:
 
     def replace(self, kernel: Any, blocks: int, defaults: dict[str, Any]) -> list[Launch]:
         """Returns all launches, with the group's launches replaced by one launch of `kernel`.
-        `defaults` are arguments that have no role.
+        `defaults` are the arguments for parameters without a role.
         """
         values = {"factor": 0.0, "factor2": 0.0, "slot": 0, "slot2": 0, **defaults, **self.roles,
                  "parts": sum(self._parts.values())}
@@ -170,8 +172,8 @@ class _Group:
         return True
 
     def _extend_roles(self, launch: Launch, member: Member) -> dict[str, Any]:
-        """Returns the roles, extended by those of one more launch; {} if that launch handles other
-        samples.
+        """Returns the roles, extended by those of one more launch. Returns {} if that launch's
+        arguments do not match those of the group.
         """
         roles = dict(self.roles)
         for name, argument in zip(member.names.split(), launch.arguments, strict=True):
@@ -189,9 +191,9 @@ class _Group:
         return roles
 
     def _find_late(self, parts: Mapping[int, int]) -> list[int] | None:
-        """Returns the other launches in between that must run after the merged one, because each
-        waits for a launch of the group. Returns None if a launch of the group also waits for one of
-        these, or if merging would change an order in which launches depend on each other.
+        """Returns the other launches between those of the group that must run after the merged
+        launch, because each waits for a launch of the group. Returns None if merging is impossible:
+        it would reverse the order of two launches that depend on each other.
         """
         late: list[int] = []
         early: list[int] = []
@@ -206,14 +208,12 @@ class _Group:
         return late
 
     def _waits(self, i: int, earlier: Iterable[int]) -> bool:
-        """Whether a launch has to wait for one of these."""
+        """Whether launch number i must wait for one of the launches in `earlier`."""
         return any(conflict(self._accesses[i], self._accesses[j]) for j in earlier)
 
 
 def _has_only_dtype(launch: Launch, dtype: Any) -> bool:
-    """Whether this is the only floating-point dtype of a launch, and joint.py has kernels for the
-    dtype.
-    """
+    """Whether a launch's T arrays all have this dtype, and joint.py has kernels for it."""
     return launch.dtypes <= {dtype} and str(dtype) in CudaKernel.dtypes
 
 
@@ -223,8 +223,8 @@ def _are_equal(a: Any, b: Any) -> bool:
 
 
 def _are_apart(roles: Mapping[str, Any], written_names: Iterable[str]) -> bool:
-    """Whether the written arrays share no memory with another role. The softmax `y` may also be the
-    `scores`, because one thread writes the one and reads the other.
+    """Whether the arrays that are written share no memory with the arrays of other roles. The
+    softmax `y` may also be the `scores`, because the same thread writes `y` and reads `scores`.
     """
     spans = {name: _span(role) for name, role in roles.items() if isinstance(role, Array)}
     for name in written_names:

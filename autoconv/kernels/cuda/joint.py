@@ -1,9 +1,9 @@
-"""Kernels that replace several launches of a step: the end of a classifier's step, and a batch's
-sums. joining.py decides which launches they replace.
+"""Kernels that each replace several launches of a step: one for the end of a classifier's step, one
+for a batch's sums. joining.py decides which launches they replace.
 
 They call the same functions as the kernels of loss.py, pointwise.py and step.py, in the same order.
 So all results are bit-for-bit equal, and every array that those kernels would write is written. The
-flags in `parts` select the operations; an array or a number that none of them needs may have any
+flags in `parts` select the operations. Arguments that no selected operation needs may have any
 value.
 """
 
@@ -46,8 +46,8 @@ def _sample(i, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_class
 
 @inline
 def _account(parts, values, weights, factor, slot, values2, weights2, factor2, slot2, totals):
-    """Adds up the batch's sums, in one block. A thread reads only those elements of `values` and
-    `values2` that it wrote itself, if this launch wrote them.
+    """Adds the batch's sums to `totals`, in one block. If this launch also writes `values` or
+    `values2`, each thread reads only the elements that it wrote itself.
     """
     sums, me = cuda.shared.array((2, TEAM), "float64"), thread()
     sums[0, me] = part_of_sum(values, weights) if parts & SUM else 0.0
@@ -67,7 +67,7 @@ def _account(parts, values, weights, factor, slot, values2, weights2, factor2, s
               "float64, int64, float64[::1])", TEAM)
 def _classifier(count, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets,
                 hits, weights, factor, slot, weights2, factor2, slot2, totals):
-    """Uses one thread per sample. If sums are selected, one block must have all samples."""
+    """Uses one thread per sample. If sums are selected, one block must process all samples."""
     i = global_index()
     if i < count:
         _sample(i, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets, hits)

@@ -25,11 +25,11 @@ THREADS = 256  # threads per block of an `ItemKernel`
 # local arrays stay in registers.
 inline = cuda.jit(device=True, forceinline=True)
 
-_launching = Lock()  # prevents loading a kernel twice if two threads first launch it at once
+_launching = Lock()  # a lock, because two threads must not load a kernel at the same time
 
 
 class OnGpu:
-    """Represents an array argument of a kernel. `native` is Numba's view of it, `gpu` its GPU."""
+    """Represents a kernel's array argument. `native` is its Numba array, `gpu` its GPU."""
 
     __slots__ = ()
 
@@ -43,20 +43,21 @@ class OnGpu:
 
 
 class CudaKernel(Kernel):
-    """Compiles a function for GPU threads. `launch` receives the number of threads.
+    """Compiles a function for GPU threads, and launches it on a grid of blocks.
 
-    `prepare` compiles a kernel ahead for one type T. A launch whose T arguments have several types
-    compiles the kernel when it runs. An array that the function only reads is `const T[::1]`:
-    launches may run at the same time if they share no array, or only read the shared arrays.
+    `prepare` compiles a kernel ahead for one type T. If the T arguments of a launch have several
+    types, the launch compiles the kernel. An array that the function only reads is declared `const
+    T[::1]`. Launches may run at the same time if they share no array, or only read the shared
+    arrays.
     """
 
-    dtypes: tuple[str, ...] = ("float32", "float64")  # floating types that T may represent
-    tensor_cores: bool | None = None  # True: used only with tensor cores; False: only without
+    dtypes: tuple[str, ...] = ("float32", "float64")  # floating-point types that T may represent
+    tensor_cores: bool | None = None  # True: used only with tensor cores; False: used only without
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
         super().__init__(function, signature.replace("const ", ""), name)
         self.reads_only = [part.strip(" (").startswith("const ") for part in parameters(signature)]
-        self._dispatcher = cuda.jit(function, lto=False)  # LTO off, so that tests run the same PTX
+        self._dispatcher = cuda.jit(function, lto=False)  # no link-time optimization: tests check the same PTX
         if self.is_ours:
             internals.keep(self._dispatcher, self._load, self._save)
 
@@ -65,7 +66,7 @@ class CudaKernel(Kernel):
         launch = Launch(self, blocks, threads, arguments)
         recorder = trace.current()
         if isinstance(recorder, trace.DryRun):
-            if len(launch.dtypes) < 2:  # otherwise the first launch compiles the kernel
+            if len(launch.dtypes) < 2:  # with several dtypes, the first launch compiles the kernel
                 recorder.kernels[self, launch.dtype] = None
             return
         if recorder is not None:
@@ -81,12 +82,13 @@ class CudaKernel(Kernel):
             self._dispatcher.compile(self.types(dtype))
 
     def serves(self, dtype: Any, tensor_cores: bool) -> bool:
-        """Returns whether GPUs with this `tensor_cores` setting run the kernel for `dtype`."""
+        """Returns whether the kernel is used for `dtype` on a GPU with this `tensor_cores` setting.
+        """
         return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
 
     def compile_to_cache(self, dtype: Any, capability: tuple[int, int]) -> None:
-        """Compiles into the disk cache, for a compute capability such as (8, 0). Needs no GPU and
-        no driver. Raises RuntimeError if the kernel cannot be stored.
+        """Compiles the kernel for a compute capability such as (8, 0), and stores it in the disk
+        cache. Needs no GPU and no driver. Raises RuntimeError if the kernel cannot be stored.
         """
         types = self.types(dtype)
         with pretend_capability(capability):
@@ -143,7 +145,9 @@ class Launch:
             self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
 
     def accesses(self) -> list[Access]:
-        """Returns the memory of the launch's arrays, and whether the kernel may write to it."""
+        """Returns, for each array, the address of its first byte, the address after its last byte,
+        and whether the kernel may write the array.
+        """
         accesses = []
         for argument, reads_only in zip(self.arguments, self.kernel.reads_only, strict=True):
             if isinstance(argument, OnGpu):
@@ -193,7 +197,7 @@ def block_kernel(signature: str, threads: int, name: str = "", dtypes: tuple[str
 
 
 def prepare(pairs: TypedKernels, report: Callable[[int, int], None]) -> None:
-    """Prepares kernels for the current GPU, as `kernel.prepare` does."""
+    """Compiles kernels, or loads them from the disk cache, for the current GPU."""
     base.prepare(pairs, report, store.folder, lambda: _compilers(*map(str, capability())))
 
 

@@ -1,8 +1,7 @@
-"""Finds CUDA's compiler: in wheels next to numba-cuda, or in a toolkit of the system, which
-CUDA_HOME names.
+"""Finds CUDA's compiler, either in wheels that were installed with numba-cuda or in a CUDA toolkit.
 
-numba-cuda finds wheels itself. If only a toolkit contains NVVM or libdevice, as in images made for
-PyTorch, numba-cuda finds them only through CUDA_HOME. So this module sets the variable before
+numba-cuda finds wheels itself. If only a toolkit contains NVVM or libdevice, as in container images
+for PyTorch, numba-cuda finds them only through CUDA_HOME. So this module sets the variable before
 numba-cuda is used.
 """
 
@@ -17,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# the libraries' file names in a toolkit
+# patterns of the libraries' file names in a toolkit
 FILES = {"nvrtc": ("lib*/libnvrtc.so*",), "nvvm": ("nvvm/lib*/libnvvm.so*", "lib*/libnvvm.so*")}
 LIBDEVICE = "nvvm/libdevice/libdevice.10.bc"
 VARIABLES = ("CUDA_HOME", "CUDA_PATH")
@@ -41,8 +40,8 @@ def missing_part() -> str | None:
         if name is None:
             os.environ[VARIABLES[0]] = str(folder)
         for part in FILES:
-            # cuda-pathfinder reads the variable only once, and does not search all its subfolders;
-            # it uses a library that is loaded
+            # cuda-pathfinder reads the variable only once, and does not search all subfolders, but
+            # it uses a library that is already loaded
             for file in _files(folder, part) if load_library(part) is None else []:
                 with contextlib.suppress(OSError):
                     ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)
@@ -55,7 +54,7 @@ def missing_part() -> str | None:
 
 
 def remedy(missing: str) -> str:
-    """Returns an instruction for the user, as a sentence, for a missing part."""
+    """Returns a sentence that tells the user how to install a missing part."""
     install = "install it with pip install 'autoconv[cuda]'."
     name = variable()
     if name is not None:
@@ -78,7 +77,7 @@ def load_library(part: str) -> Any:
     """
     try:
         from cuda import pathfinder  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:  # a dependency of numba-cuda
+    except ImportError:  # numba-cuda, which installs cuda-pathfinder, is missing
         return None
     try:
         return pathfinder.load_nvidia_dynamic_lib(part)
@@ -99,7 +98,7 @@ def version(part: str) -> str | None:
 
 
 def _missing() -> str | None:
-    """Returns the part that numba-cuda would not find with the current settings."""
+    """Returns the part that numba-cuda would not find with the current settings; None if none."""
     for part in FILES:
         if load_library(part) is None:
             return part
@@ -133,5 +132,5 @@ def _toolkits() -> Iterator[Path]:
 
 
 def _files(folder: Path, part: str) -> list[Path]:
-    """Returns the files of a library in a toolkit, under all its names."""
+    """Returns the files of a library in a toolkit, under all of the library's file names."""
     return [file for pattern in FILES[part] for file in sorted(folder.glob(pattern), reverse=True)]

@@ -1,7 +1,8 @@
-"""Computes losses, one number per sample, and their gradients. One thread adds up a sample's row.
+"""Computes losses, one number per sample, and their gradients. One thread adds up each sample's
+row.
 
-Losses have the signature (t, x, loss), gradients (t, x, dy, dx). The targets t, the predictions x
-and dx have shape (..., C); loss and dy have shape (...).
+Loss functions have the signature (t, x, loss), gradient functions (t, x, dy, dx). The targets t,
+the predictions x and dx have shape (..., C); loss and dy have shape (...).
 """
 
 import math
@@ -83,7 +84,7 @@ def entropy(t, x, first, last, best, exponentials):
 
 @inline
 def slope(share, sum_t, t, dy):
-    """Returns the gradient of a logit whose softmax is `share`."""
+    """Returns the gradient of a logit whose softmax is `share`, from its row's sum of targets."""
     return (share * sum_t - t) * dy
 
 
@@ -151,7 +152,7 @@ def _categorical_logits_grad(count, classes, t, x, dy, dx):
 
 
 def _mean(name, term) -> ItemKernel:
-    """loss = the mean of term(t, x) over each sample's row."""
+    """Creates a kernel for loss = the mean of term(t, x) over each sample's row."""
 
     @kernel(_FORWARD, name)
     def run(count, t, x, loss):
@@ -166,7 +167,9 @@ def _mean(name, term) -> ItemKernel:
 
 
 def _mean_grad(name, gradient) -> ItemKernel:
-    """dx = gradient(t, x, dy, elements per row), with one element per thread."""
+    """Creates a kernel for dx = gradient(t, x, dy, elements per row). One thread handles one
+    element.
+    """
 
     @kernel(_GRADIENT, name)
     def run(count, t, x, dy, dx):

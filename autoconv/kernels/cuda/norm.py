@@ -1,4 +1,4 @@
-"""Implements batch normalization over the rows of (M, C), one channel per column (columns.py).
+"""Computes batch normalization over the rows of (M, C), one channel per column (columns.py).
 
 Sums over rows are split into float64 partial sums, whose number depends only on the shape.
 """
@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from .. import across, trace
-from .arith import multiply  # noqa: F401 (part of this module)
+from .arith import multiply  # noqa: F401 (re-exported)
 from .columns import (
     ADDING,
     COLUMNS,
@@ -24,21 +24,22 @@ from .columns import (
 from .conv import bias
 from .fours import WIDTHS, moving
 from .kernels import BlockKernel, cuda, inline, kernel
-from .pointwise import relu_grad  # noqa: F401 (part of this module)
+from .pointwise import relu_grad  # noqa: F401 (re-exported)
 from .ptx import global_index
 
 
 @inline
 def choose_pivot(item):
-    """Returns the pivot to subtract from a column: its element `item`, or 0 if not finite."""
+    """Returns the number to subtract from a column's elements: `item`, or 0 if it is not finite."""
     return item if math.fabs(item) < math.inf else type(item)(0)
 
 
 def _sums(size: int) -> BlockKernel:
-    """partial[:, part, c] = the sums of x - x[0, c] and of its square over the rows of one part.
+    """Creates a kernel for partial[:, part, c] = the sums of x - x[0, c] and of its square over the
+    rows of one part.
 
-    The sums read x only once and lose few digits: (x[0, c] - mean)^2 is at most the sum of
-    (x - mean)^2 over all rows.
+    The sums read x only once and lose little precision, because (x[0, c] - mean)^2 is at most the
+    sum of (x - mean)^2 over all rows.
     """
     fetch, add = moving(size)[0], adding_up(size)
 
@@ -77,7 +78,9 @@ def _moments(x, partial, factor, mean, variance):
 
 
 def _products(size: int) -> BlockKernel:
-    """partial[:, part, c] = sums of dy (x - mean) and dy over a part's rows; `relu` masks dy."""
+    """Creates a kernel for partial[:, part, c] = the sums of dy (x - mean) and of dy over the rows
+    of one part. With `relu`, dy is taken as 0 where the ReLU's output is 0.
+    """
     fetch, add = moving(size)[0], adding_up(size)
 
     @column_kernel("(const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], boolean,"
@@ -238,7 +241,9 @@ def normalize(x, mean, scale, shift, relu, y, addend=None):
 
 
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy; `relu` masks dy."""
+    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over the rows. With `relu`, dy is
+    taken as 0 where the ReLU's output is 0.
+    """
     add_products(compute_sums(_PRODUCTS, x, dy, mean, scale, shift, relu), inverse, dgamma, dbeta)
 
 
@@ -248,8 +253,8 @@ def add_products(partial, inverse, dgamma, dbeta):
 
 
 def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
-    """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse.
-    If `relu`, dy is taken as 0 wherever the ReLU's output is 0.
+    """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse. With
+    `relu`, dy is taken as 0 where the ReLU's output is 0.
     """
     run_rows(_INPUT_GRAD, x, dy, mean, inverse, scale, shift, relu, dx, extra=(dgamma, dbeta))
 
@@ -276,12 +281,16 @@ def moving_average(average, batch, momentum):
 
 
 def combine_moments(gather, count, mean, variance, share):
-    """Calls across.combine_moments on the host, so a CUDA graph cannot contain this step."""
+    """Combines the moments of all ranks on the host (across.py), so a CUDA graph cannot contain
+    this step.
+    """
     if not isinstance(trace.current(), trace.DryRun):
         across.combine_moments(gather, count, mean, variance, share)
 
 
 def sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total):
-    """Calls across.sum_gradients on the host, so a CUDA graph cannot contain this step."""
+    """Sums the gradients of all ranks on the host (across.py), so a CUDA graph cannot contain this
+    step.
+    """
     if not isinstance(trace.current(), trace.DryRun):
         across.sum_gradients(gather, share, dgamma, dbeta, dgamma_total, dbeta_total)

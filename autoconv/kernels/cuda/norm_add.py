@@ -1,16 +1,16 @@
-"""The gradient of batch normalization followed by the addition of another array and ReLU."""
+"""Computes the gradient of batch normalization followed by addition of another array and ReLU."""
 
 import numpy as np
 
 from .columns import adding_up, column_kernel, compute_sums, find_elements, place
 from .fours import WIDTHS, moving
 from .kernels import BlockKernel, cuda
-from .norm import add_products, coefficients, input_grad, moments, normalize  # noqa: F401 (part of this module)
+from .norm import add_products, coefficients, input_grad, moments, normalize  # noqa: F401 (re-exported)
 
 
 def _masked_products(size: int) -> BlockKernel:
-    """masked_dy = dy, or dy + second_dy, where y > 0; partial[:, part, c] = the partial sums of
-    masked_dy (x - mean) and of masked_dy.
+    """Creates a kernel for masked_dy = dy, or dy + second_dy, where y > 0, and 0 elsewhere, and for
+    partial[:, part, c] = the partial sums of masked_dy (x - mean) and of masked_dy.
     """
     (fetch, put), add = moving(size), adding_up(size)
 
@@ -49,7 +49,7 @@ _PRODUCTS = tuple(map(_masked_products, WIDTHS))
 
 
 def parameter_grads_add(x, y, dy, second_dy, has_second_dy, mean, inverse, parts, masked_dy, dgamma, dbeta):
-    """masked_dy = dy, or dy + second_dy if `has_second_dy`, where y > 0, otherwise 0; dgamma = sum
-    of masked_dy (x - mean) inverse, dbeta = sum of masked_dy, over rows.
+    """masked_dy = dy, or dy + second_dy if `has_second_dy`, where y > 0, and 0 elsewhere. dgamma =
+    sum of masked_dy (x - mean) inverse, dbeta = sum of masked_dy, over the rows.
     """
     add_products(compute_sums(_PRODUCTS, x, y, dy, second_dy, has_second_dy, mean, masked_dy), inverse, dgamma, dbeta)

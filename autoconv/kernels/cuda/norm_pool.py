@@ -1,12 +1,12 @@
-"""Batch normalization, ReLU and 2x2 max pooling in one kernel, one thread per window, and their
-gradients.
+"""Computes batch normalization, ReLU and 2x2 max pooling in one kernel, and their gradients. A
+thread handles all pixels of a window.
 """
 
 from .columns import column_kernel, find_elements, place, spread
 from .fours import WIDTHS, moving, portions, width
 from .gather import divisor, find_pixel
 from .kernels import BlockKernel, cuda
-from .norm import coefficients, moments, parameter_grads  # noqa: F401 (part of this module)
+from .norm import coefficients, moments, parameter_grads  # noqa: F401 (re-exported)
 from .pool import has_pixel, larger, pixel_offset
 
 IMAGES = "T[:,:,:,::1]"
@@ -52,7 +52,9 @@ def _normalize_pool(size: int) -> BlockKernel:
 
 
 def _input_grad_pool(size: int) -> BlockKernel:
-    """Each thread handles all pixels of a window, including the incomplete windows at the edges."""
+    """Creates the kernel of `input_grad_pool`. Each thread handles whole windows, including
+    incomplete windows at the edges.
+    """
     fetch, put = moving(size)
 
     @column_kernel(f"(const {IMAGES}, const {IMAGES}, const uint8[:,:,:,::1], const {IMAGES}, const T[::1],"
@@ -107,8 +109,8 @@ _NORMALIZE_POOL, _INPUT_GRAD_POOL = (tuple(map(make, WIDTHS)) for make in (_norm
 
 def normalize_pool(x, mean, scale, shift, y, peak, winner):
     """y (N,H//2,W//2,C) = the largest of (x - mean) scale + shift in each window, or 0 if that is
-    negative. `peak` receives the x of the largest element and `winner` its index, 0 to 3; on a tie,
-    the first index.
+    negative. `peak` receives the element of x for which it is largest, and `winner` that element's
+    index, 0 to 3; on a tie, the first index.
     """
     (_, oh, ow, channels), size = y.shape, width(x.shape[3], x, mean, scale, shift, y, peak, winner)
     for images, *results in portions(size, x, y, peak, winner):
@@ -119,8 +121,8 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
 
 
 def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, dbeta, dx):
-    """dx (N,H,W,C) from dy (N,H//2,W//2,C): `norm.input_grad` of dy, placed at each winner whose
-    output is above 0.
+    """Computes dx (N,H,W,C) from dy (N,H//2,W//2,C): the result of `norm.input_grad` for dy placed
+    at each window's winner, if the window's output is above 0.
     """
     (_, h, w, channels), size = x.shape, width(x.shape[3], x, peak, winner, dy, mean, scale, shift, dx)
     high, wide = -(-h // 2), -(-w // 2)

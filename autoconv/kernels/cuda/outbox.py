@@ -1,4 +1,4 @@
-"""Sends numbers to a GPU through pinned memory, so that the host does not wait."""
+"""Sends numbers to a GPU through pinned memory, so that the host need not wait for the GPU."""
 
 from typing import Any
 
@@ -9,16 +9,17 @@ from . import failures
 from .internals import cuda
 from .runtime import Gpu
 
-HALF = 256 << 10  # bytes: hundreds of replays before the host might have to wait
+HALF = 256 << 10  # bytes per half: enough for hundreds of replays before the host may have to wait
 _ALIGNMENT = 64
 
 
 class Outbox:
-    """A ring of pinned memory, which the GPU reads when its stream reaches the copy.
+    """A ring buffer in pinned memory, which the GPU reads when its stream reaches the copy.
 
-    Copying from other memory, the driver may first wait for the stream. Numbers in the ring must
-    stay until they have been read, so the ring has two halves. At the end of one half, `send` waits
-    until everything sent from the other half has been read, which is usually long complete.
+    If the driver copies from other memory, it may first wait for the stream. Numbers in the ring
+    must not be overwritten until the GPU has read them, so the ring has two halves. At the end of
+    one half, `send` waits until the GPU has read everything in the other half, which is usually the
+    case by then.
     """
 
     def __init__(self, gpu: Gpu, half: int = HALF) -> None:
@@ -31,8 +32,8 @@ class Outbox:
         self._events: list[Any] = [None, None]
 
     def send(self, numbers: np.ndarray, address: int) -> None:
-        """Copies contiguous numbers, no larger than half the ring, to this address of the GPU, in
-        stream order. The caller may change `numbers` immediately.
+        """Copies contiguous numbers to this address of the GPU, in stream order. They must fit into
+        half the ring. The caller may change `numbers` as soon as the method returns.
         """
         size = numbers.nbytes
         if self._position + size > self._size:
@@ -44,7 +45,7 @@ class Outbox:
         self._position += -(-size // _ALIGNMENT) * _ALIGNMENT
 
     def _turn(self) -> None:
-        """Switches to the other half."""
+        """Switches to the other half, once the GPU has read that half."""
         if self._events[self._half] is None:
             self._events[self._half] = cuda.event(timing=False)
         self._events[self._half].record(self._gpu.stream)

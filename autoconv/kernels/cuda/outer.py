@@ -1,7 +1,7 @@
-"""Weight gradients: dw[k, f] = sum over the pixels m of x[pixel m at tap i,j, c] * dy[m, f], with k
-= (i, j, c).
+"""Computes weight gradients: dw[k, f] = sum over the pixels m of x[pixel m at tap i,j, c] * dy[m,
+f], with k = (i, j, c).
 
-The pixels are split into parts; each block computes the partial sums of one part.
+The pixels are split into parts. Each block computes the partial sums of one part.
 """
 
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from .tiles import Tile
 
 
 def outer(is_pooled: bool) -> Callable:
-    """dw[part] (items, F) and db[part] (F,) = the sums over `length` of the `count` pixels. The
-    element after a window's last, number `items`, is always 1, so its sums are db. `lengths`: the
-    elements in a row of dw, in a group's part of it, and the number of parts.
+    """Returns a function that creates a kernel: dw[part] (items, F) and db[part] (F,) = the sums
+    over `length` of the `count` pixels. The element after a window's last, number `items`, is
+    always 1, so its sums are db. `lengths`: the number of elements in a row of dw, the number in a
+    group's section of that row, and the number of parts.
 
-    If `is_pooled`, `dy` is (y, winner, dy) of 2x2 max pooling, and the pixels are ordered window by
-    window.
+    If `is_pooled`, `dy` is (y, winner, dy) of a 2x2 max pooling, and pixels are ordered by windows.
     """
     def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
         return _outer(name, tile, tensor_cores, is_pooled)

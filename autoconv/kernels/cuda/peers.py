@@ -1,4 +1,4 @@
-"""Direct copies from one GPU to another that bypass host memory, if the driver supports them."""
+"""Copies directly from one GPU to another, bypassing host memory, if the driver supports it."""
 
 from functools import cache
 from typing import Any
@@ -15,12 +15,12 @@ _ACTION = "copy from one GPU to another"
 
 
 def copy(source: Gpu, native: Any, target: Gpu, out: Any) -> bool:
-    """Copies `native`, on the GPU `source`, to `out`, on the GPU `target`: flat arrays of equal
-    size in bytes. Returns False if the driver cannot copy between them.
+    """Copies the flat array `native` on GPU `source` to the flat array `out` on GPU `target`, which
+    has as many bytes. Returns False if the driver cannot copy between these GPUs.
 
     The copy is queued on the stream of `source`, so the memory that it reads is reused only
-    afterwards. It waits for all earlier launches on `target`, which may still use the memory of
-    `out`; later launches on `target` wait for the copy. The host does not wait.
+    afterwards. The copy waits for all earlier launches on `target`, which may still use the memory
+    of `out`; later launches on `target` wait for the copy. The host does not wait.
     """
     if not _enable_access(source, target):
         return False
@@ -32,7 +32,7 @@ def copy(source: Gpu, native: Any, target: Gpu, out: Any) -> bool:
     try:
         _wait(target, source)
     except BaseException:
-        source.synchronize()  # `out` is discarded now, so its memory will be reused
+        source.synchronize()  # the caller discards `out`, whose memory is then reused
         raise
     return True
 
@@ -62,8 +62,8 @@ def _context(gpu: Gpu) -> Any:
 
 @cache
 def _event(gpu: Gpu) -> Any:
-    """Returns an event of this GPU that is recorded repeatedly. Waiting for it means waiting for
-    its most recent recording.
+    """Returns this GPU's event, which is recorded repeatedly. Waiting for it means waiting for its
+    most recent recording.
     """
     return cuda.event(timing=False)
 

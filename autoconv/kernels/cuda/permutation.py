@@ -1,9 +1,9 @@
-"""Shuffles the samples of an epoch on the GPU. The order is bit-for-bit the host's
-(random.permutation), which sorts 64-bit random numbers and keeps the order of equal ones.
+"""Shuffles the samples of an epoch on the GPU. The order is bit-for-bit the host's order
+(random.permutation), which results from a stable sort of 64-bit random numbers.
 
 A sample's position is the number of samples that precede it. Each sample is compared with all
 others. On a GPU this takes less time than sorting on the host and copying: about 0.6 ms for 60,000
-samples on 132 multiprocessors, computed from the instruction count.
+samples on 132 multiprocessors, estimated from the instruction count.
 """
 
 import numpy as np
@@ -12,8 +12,8 @@ from . import random
 from .array import Array, empty
 from .kernels import block_kernel, cuda
 
-TILE = 256  # samples per block, and samples that the block compares them with at a time
-# samples: above this the host sorts, because the GPU's work grows with the square of the number
+TILE = 256  # samples per block; the block compares them with this many samples at a time
+# maximum number of samples; for more, the host sorts, as the GPU's work grows quadratically
 MOST = 1 << 18
 
 
@@ -35,13 +35,13 @@ def _place(count, keys, order):
 
 
 def permute(seed: int, stream: int, order: Array) -> bool:
-    """Writes 0..n-1 to `order` in the random order given by (seed, stream). Returns False if the
-    host should do so instead.
+    """Writes 0..n-1 to `order` in the random order given by (seed, stream). Returns False, without
+    writing, if there are no samples or too many; then the host must compute the order.
     """
     n = order.shape[0]
     if not 0 < n <= MOST:
         return False
-    # each block of random words has two keys
+    # a block of four 32-bit random words has two keys
     keys = empty(order.gpu, (n + n % 2,), np.dtype(np.uint64))
     random.bits(keys, seed, stream, 0)
     place(keys, order)

@@ -1,4 +1,4 @@
-"""Implements activations, up to four elements per thread, and softmax, one row per thread."""
+"""Computes activations, up to four elements per thread, and softmax, one row per thread."""
 
 import inspect
 import math
@@ -11,7 +11,9 @@ from .ptx import global_index, load, load4, store, store4
 
 
 def _elementwise(name, f) -> ItemKernel:
-    """y = f(x), f(a, b) or f(a, b, c). The first `fours` threads handle four elements each."""
+    """Creates a kernel for y = f(x), f(a, b) or f(a, b, c). Its first `fours` threads handle four
+    elements each.
+    """
 
     def run_unary(count, fours, x, y):
         i = global_index()
@@ -120,7 +122,7 @@ def softmax(x, axis, y):
 
 
 def softmax_grad(y, dy, axis, dx):
-    """dx = y (dy - sum(y dy))."""
+    """dx = y (dy - sum(y dy)), with the sum along the axis."""
     _run_rows(_softmax_grad, axis, y, dy, dx)
 
 
@@ -130,12 +132,12 @@ def log_softmax(x, axis, y):
 
 
 def log_softmax_grad(y, dy, axis, dx):
-    """dx = dy - exp(y) sum(dy)."""
+    """dx = dy - exp(y) sum(dy), with the sum along the axis."""
     _run_rows(_log_softmax_grad, axis, y, dy, dx)
 
 
 def _run_rows(kernel, axis, *arrays):
-    """Runs a kernel with one thread per row along the axis, on arrays (before, axis, after)."""
+    """Reshapes the arrays to (before, axis, after), and runs one thread per row along the axis."""
     shape = arrays[0].shape
     axis %= len(shape)
     rows, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])

@@ -1,7 +1,7 @@
-"""Implements max and average pooling. Each thread handles one or four channels of a pixel.
+"""Computes max and average pooling. Each thread handles one or four channels of a pixel.
 
-Adjacent 2x2 windows have separate kernels, where a thread handles all four pixels of a window. The
-kernels for other windows loop over a window's taps.
+Adjacent 2x2 windows have separate kernels, in which a thread handles all four pixels of a window.
+The kernels for other windows loop over a window's taps.
 """
 
 import numpy as np
@@ -17,12 +17,14 @@ IMAGES = "T[:,:,:,::1]"
 
 @inline
 def larger(item, best):
-    """Returns whether `item` replaces `best`: it is larger, or it is the first NaN."""
+    """Returns whether `item` replaces the maximum `best`: if it is larger, or the first NaN."""
     return not item <= best and best == best
 
 
 def _max(size: int) -> ItemKernel:
-    """y, winner = each window's first maximum and its position i*kw + j. NaN counts as largest."""
+    """Creates a kernel: y, winner = each window's first maximum and its position i*kw + j. NaN
+    counts as the largest value.
+    """
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, int32[:,:,:,::1], UniTuple(int64, 10), {DIVISORS})",
@@ -57,7 +59,9 @@ def _max(size: int) -> ItemKernel:
 
 
 def _max_grad(size: int) -> ItemKernel:
-    """dx[pixel] = the sum of dy over the windows whose maximum is this pixel, in tap order."""
+    """Creates a kernel: dx[pixel] = the sum of dy over the windows whose maximum is this pixel,
+    added in tap order.
+    """
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, const int32[:,:,:,::1], {IMAGES}, UniTuple(int64, 10), {DIVISORS})",
@@ -96,7 +100,7 @@ def _max_grad(size: int) -> ItemKernel:
 
 
 def _average(size: int) -> ItemKernel:
-    """y = the mean of each window's pixels inside the image."""
+    """Creates a kernel: y = the mean of each window's pixels inside the image."""
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, UniTuple(int64, 10), {DIVISORS})", "_average", size)
@@ -128,7 +132,9 @@ def _average(size: int) -> ItemKernel:
 
 
 def _average_grad(size: int) -> ItemKernel:
-    """dx[pixel] = the sum of dy / the window's pixel count, over all windows with this pixel."""
+    """Creates a kernel: dx[pixel] = the sum of dy / the window's pixel count, over all windows that
+    contain this pixel.
+    """
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, UniTuple(int64, 10), {DIVISORS})", "_average_grad", size)
@@ -209,7 +215,9 @@ def _max_of_four(size: int) -> ItemKernel:
 
 
 def _max_of_four_grad(size: int) -> ItemKernel:
-    """Creates `_max_grad` for adjacent 2x2 windows, including edge windows without output."""
+    """Creates the kernel of `_max_grad` for adjacent 2x2 windows, including the windows at the
+    edges that have no output.
+    """
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, const int32[:,:,:,::1], {IMAGES}, {DIVISORS})", "_max_of_four_grad", size)
@@ -237,7 +245,7 @@ def _max_of_four_grad(size: int) -> ItemKernel:
 
 @inline
 def _inverse_count(p, q, height, across, real):
-    """Returns 1 / the pixel count of window (p, q), a power of two, so products are exact."""
+    """Returns 1 / the pixel count of window (p, q). It is a power of two, so products are exact."""
     return (real(1) if 2 * p + 1 >= height else real(0.5)) * (real(1) if 2 * q + 1 >= across else real(0.5))
 
 
@@ -267,7 +275,9 @@ def _average_of_four(size: int) -> ItemKernel:
 
 
 def _average_of_four_grad(size: int) -> ItemKernel:
-    """Creates `_average_grad` for adjacent 2x2 windows, including edge windows without output."""
+    """Creates the kernel of `_average_grad` for adjacent 2x2 windows, including the windows at the
+    edges that have no output.
+    """
     fetch, put = moving(size)
 
     @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, {DIVISORS})", "_average_of_four_grad", size)
@@ -298,7 +308,9 @@ _FOUR, _FOUR_GRAD, _FOUR_AVERAGE, _FOUR_AVERAGE_GRAD = (
 
 
 def max_pool2d(x, y, winner, window: Window) -> None:
-    """y, winner (N,OH,OW,C) = the maximum of each window of x (N,H,W,C), and its int32 position."""
+    """y, winner (N,OH,OW,C) = the maximum of each window of x (N,H,W,C), and the maximum's position
+    in the window (int32).
+    """
     _forward(_FOUR if _are_adjacent(window) else _MAX, window, x, y, winner)
 
 
@@ -337,7 +349,9 @@ def _backward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
 
 
 def _run(kernels: tuple[ItemKernel, ...], window: Window, arrays: tuple, rows: int, columns: int) -> None:
-    """Runs rows * columns threads per image, for each channel or each group of four channels."""
+    """Runs a kernel with rows * columns threads per image for each channel, or for each group of
+    four channels.
+    """
     size = width(arrays[0].shape[3], *arrays)
     pieces = arrays[0].shape[3] // size
     arguments = (make_divisors(rows, columns, pieces, window),)

@@ -1,11 +1,11 @@
-"""Matrix product by one block of threads: A (rows, sum) and B (sum, columns) pass through shared
-memory stage by stage.
+"""Computes a matrix product with one block of threads: A (rows, sum) and B (sum, columns) pass
+through shared memory stage by stage.
 
 A kernel's `fill` function defines the contents of A and B, and the kernel itself writes its sums.
 So one loop serves convolutions, their gradients and dense layers. docs/kernels.md has diagrams.
 
-Each warp computes `tile.warp_rows` rows. Each of its threads holds `sums` (rows / 8, 8): patches of
-four rows and eight columns (fragments.py).
+Each warp computes `tile.warp_rows` rows. Each of its threads holds `sums` (rows / 8, 8), which are
+patches of four rows and eight columns (fragments.py).
 """
 
 from collections.abc import Callable
@@ -47,21 +47,21 @@ def copy4(smem, offset, array, index, valid):
 
 @inline
 def copy_word(smem, offset, array, index, valid):
-    """Copies four bytes of a byte array, as one element of `smem`."""
+    """Copies four bytes of a byte array to one element of `smem`; writes zero if not `valid`."""
     word = load_word(array, index if valid else 0)
     store(smem, offset, word if valid else smem.dtype.type(0))
 
 
 def copying(tensor_cores, tile):
-    """Returns the copy functions for A and B: for tensor cores, they copy asynchronously while the
-    threads compute.
+    """Returns the functions that copy elements of A and of B to shared memory. For tensor cores,
+    they copy asynchronously, while the threads compute.
     """
     single, four = (copy_async, copy4_async) if tensor_cores else (copy, copy4)
     return tuple(four if width == 4 else single for width in tile.widths)
 
 
 def _exact(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
-    """sums += a b for a warp's part of a stage, in the arrays' own precision."""
+    """Returns a function: sums += a b for a warp's part of a stage, in the dtype of the arrays."""
     share = tile.depth // tile.warps[2]
     rows = tile.warp_rows // 8
     read_a = lines_of_a(tile, layout)
@@ -82,8 +82,8 @@ def _exact(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
 
 
 def _tf32(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
-    """sums += a b for a warp's part of a stage, on tensor cores: operands are rounded to 10 bits of
-    mantissa, sums stay float32.
+    """Returns a function: sums += a b for a warp's part of a stage, on tensor cores. Operands are
+    rounded to 10 bits of mantissa; sums stay float32.
     """
     share = tile.depth // tile.warps[2]
     rows = tile.warp_rows // 8
@@ -110,14 +110,14 @@ def _tf32(tile: Tile, layout: Layout, read_b: Callable) -> Callable:
 
 
 def reading_b(layout: Layout, tensor_cores: bool) -> Callable:
-    """Returns the function that reads a thread's elements of B (fragments.py)."""
+    """Returns the function that reads a thread's elements of B in a stage (fragments.py)."""
     return (operands_of_b if tensor_cores else lines_of_b)(layout)
 
 
 def summing(tensor_cores: bool, tile: Tile, layout: Layout, fill: Callable, reading: Callable = reading_b) -> Callable:
-    """Returns the loop over the sum: `fill(smem, start, step, source)` loads stage `step`, and
-    each warp multiplies it. `reading` makes the function that reads B from shared memory, for
-    kernels that compute B's elements.
+    """Returns run(smem, steps, source, sums), the loop over the sum. `fill(smem, start, step,
+    source)` loads stage `step`, and each warp multiplies it. `reading` creates the function that
+    reads B from shared memory; kernels that compute B's elements pass their own.
 
     While one stage is multiplied, the next ones are being copied. Finally, the sums of warps with
     the same rows and columns are added in warp order, in the first of these warps.
@@ -132,7 +132,7 @@ def summing(tensor_cores: bool, tile: Tile, layout: Layout, fill: Callable, read
 
     @inline
     def gather(smem, rank, lane, part, sums):
-        """Adds up the warps' sums through shared memory."""
+        """Adds up, through shared memory, the sums of warps with the same rows and columns."""
         cuda.syncthreads()
         for r in range(rows):
             for c in range(COLUMNS):
@@ -159,7 +159,7 @@ def summing(tensor_cores: bool, tile: Tile, layout: Layout, fill: Callable, read
                 fill(smem, step * size, step, source)
             if tensor_cores:
                 commit()
-        # The start of this stage, and of the previous one, which the next stage overwrites.
+        # start of the current stage, and of the previous stage, whose memory the next load overwrites
         start, previous = np.int32(0), np.int32(ahead * size)
         for step in range(steps):
             if tensor_cores:
@@ -179,8 +179,8 @@ def summing(tensor_cores: bool, tile: Tile, layout: Layout, fill: Callable, read
 
 
 def make_sum_locator(tile: Tile) -> Callable:
-    """find_sum() -> (row, column, valid): the position of a thread's first sum in the block's
-    result, and whether the thread has one.
+    """Returns find_sum(), which returns (row, column, valid): the position of a thread's first sum
+    in the block's result, and whether the thread has sums of the result.
     """
     (down, along, _), warp_rows = tile.warps, tile.warp_rows
 
@@ -196,13 +196,13 @@ def make_sum_locator(tile: Tile) -> Callable:
 
 @inline
 def row_offset(r):
-    """Returns the distance, in rows, from a thread's first sum to its sums number r."""
+    """Returns the distance, in rows of the result, from a thread's first sum to sums[r]."""
     return r // 4 * 32 + r % 4
 
 
 def product_kernel(signature: str, name: str, tile: Tile, tensor_cores: bool) -> Callable:
-    """Decorates a kernel for float32. Only the `single` tile is also compiled for float64, whose
-    results serve as a reference and which uses this tile for all shapes.
+    """Returns a decorator for a product kernel for float32. Only the `single` tile is also compiled
+    for float64, which serves as a reference and uses this tile for all shapes.
     """
     dtypes = ("float32", "float64") if tile.name == "single" and not tensor_cores else ("float32",)
     return block_kernel(signature, tile.threads, name, dtypes, tensor_cores)

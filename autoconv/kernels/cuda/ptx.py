@@ -9,7 +9,7 @@ mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.
 from .internals import cgutils, intrinsic, ir, types
 
 INT32 = ir.IntType(32)
-SMALL = ("nuw", "nsw")  # flags that promise LLVM a result within 64 bits
+SMALL = ("nuw", "nsw")  # flags that promise LLVM that a 64-bit result does not overflow
 
 
 def _pointer(context, builder, array_type, array, index, width=1):
@@ -41,9 +41,9 @@ def global_index(typing):
 
 
 def _wide_product(builder, kind, a, b):
-    """Returns the 64-bit product of the lower 32 bits of two integers: one instruction, whereas a
-    64-bit multiplication takes four. It is inline assembly because LLVM would turn its own
-    multiplication into a 64-bit one.
+    """Returns the 64-bit product of the lower 32 bits of two integers, in one instruction; a 64-bit
+    multiplication takes four. The product is inline assembly, because LLVM would replace its own
+    32-bit multiplication by a 64-bit one.
     """
     function = ir.FunctionType(ir.IntType(64), [INT32, INT32])
     return builder.call(ir.InlineAsm(function, f"mul.wide.{kind} $0, $1, $2;", "=l,r,r"),
@@ -70,7 +70,7 @@ def multiply_shift(typing, a, factor, shift):
 
 @intrinsic
 def in_range(typing, i, n):
-    """Whether 0 <= i < n, for 32-bit integers."""
+    """Returns whether 0 <= i < n, for 32-bit integers."""
     def build(context, builder, signature, arguments):
         return builder.icmp_unsigned("<", *(_low_word(builder, value) for value in arguments))
 
@@ -78,7 +78,7 @@ def in_range(typing, i, n):
 
 
 def _bytes(context, dtype):
-    """Returns the size of an element in memory."""
+    """Returns the size of an element in memory, in bytes."""
     return context.get_abi_sizeof(context.get_data_type(dtype))
 
 
@@ -119,7 +119,7 @@ def load_word(typing, array, index):
 
 @intrinsic
 def load_bytes(typing, array, index):
-    """Returns the four bytes from byte `index` on, a multiple of 4, of an array of any dtype."""
+    """Returns four bytes of an array of any dtype, from byte number `index` on, a multiple of 4."""
     def build(context, builder, signature, arguments):
         data = context.make_array(array)(context, builder, arguments[0]).data
         first = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [arguments[1]])
@@ -167,7 +167,7 @@ store2, store4 = _store("store2", 2), _store("store4", 4)
 
 
 def _copy(name, width, cache_operator):
-    """Makes a function that issues cp.async. If the source size is 0, cp.async reads nothing and
+    """Creates a function that issues cp.async. With a source size of 0, cp.async reads nothing and
     writes zeros.
     """
     asm = f"cp.async.{cache_operator}.shared.global [$0], [$1], {4 * width}, $2;"
@@ -199,8 +199,8 @@ def load_matrices(*distances):
     """Returns load(smem, index, out), which the 32 threads of a warp call together. For each
     distance it loads four matrices of 8 rows of 4 elements.
 
-    The rows, of 16 bytes each, are at the 32 threads' smem[index + distance]. out[4 * i + j], in a
-    thread-local array, receives element lane % 4 of row lane // 4 of matrix j of distance number i.
+    Each thread's smem[index + distance] is the start of one row, of 16 bytes. out[4 * i + j], in a
+    thread-local array, receives element lane % 4 of row lane // 4 of matrix j, for distance i.
     """
     @intrinsic
     def load(typing, smem, index, out):
@@ -228,7 +228,7 @@ def _statement(asm, builder):
 
 @intrinsic
 def commit(typing):
-    """Ends a group of copies."""
+    """Ends a group of asynchronous copies."""
     def build(context, builder, signature, arguments):
         _statement("cp.async.commit_group;", builder)
         return context.get_dummy_value()
@@ -237,8 +237,8 @@ def commit(typing):
 
 
 def waiting(groups):
-    """Returns an instruction that waits until at most `groups` groups of this thread's copies are
-    still running.
+    """Returns an instruction that waits until at most `groups` groups of this thread's asynchronous
+    copies are incomplete.
     """
     @intrinsic
     def wait(typing):

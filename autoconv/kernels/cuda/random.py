@@ -1,4 +1,5 @@
-"""Generates the same Philox4x32-10 random words as kernels/cpu/random.py, one thread per block.
+"""Generates the same Philox4x32-10 random words as kernels/cpu/random.py, with one thread per block
+of four words.
 
 formulas/random_numbers.py converts words to random numbers. Kernels compute block numbers entirely
 in uint64, because Numba computes the sum of a uint64 and an int64 in float64.
@@ -24,8 +25,8 @@ uniform, add_noise = _numbers.uniform, _numbers.add_noise
 
 @intrinsic
 def philox(typing, block, stream, seed):
-    """Returns the four 32-bit words of a block, as uint64. Computes in 32 bits: a 64-bit product
-    takes several instructions and a pair of registers.
+    """Returns the four 32-bit words of a block, as uint64. Computes in 32 bits, because a 64-bit
+    product takes several instructions and a pair of registers.
     """
     def build(context, builder, signature, arguments):
         small, wide = ir.IntType(32), ir.IntType(64)
@@ -109,13 +110,15 @@ def bits(memory, seed, stream, first):
 
 def dropout(x, scale, threshold, seed, stream, first, y):
     """y = x * scale if an element's random word is at least `threshold`, else x * 0. x is (N, M).
-    Element j of row n has word j of sample `first + n`.
+    Element j of row n uses word j of sample `first + n`.
     """
     _run_blocks(_DROPOUT[width(x.shape[1], x, y) // 4], x, (scale, threshold), (seed, stream, first), y)
 
 
 def gaussian_noise(x, stddev, rel_stddev, seed, stream, first, y):
-    """y = x + (stddev + rel_stddev x) n. n: the normal number of the word that `dropout` uses."""
+    """y = x + (stddev + rel_stddev x) n, where n is the normal number from the element's random
+    word, the same word as in `dropout`.
+    """
     _run_blocks(_gaussian_noise, x, (stddev, rel_stddev), (seed, stream, first), y)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .kernels import Launch
 
 SEGMENT = 64 << 20  # minimum number of bytes per allocation from the driver
-# the reason that makes a recording incomplete: replaying launches would not repeat the copy
+# reason why a recording is incomplete: a replay of its launches would not repeat the copy
 _COPY = "a copy from or to the host's memory"
 
 # `index` is the number of the GPU that receives this thread's launches
@@ -35,8 +35,8 @@ class GpuMemory:
     """A piece of a GPU's memory, as a flat array `data` of one dtype. The piece is freed together
     with this object.
 
-    Without a `piece`, the memory belongs to another package or is a view of `owner`. Another
-    package may reuse its memory at once, so it is kept until all pending launches are complete.
+    Without a `piece`, the memory belongs to another package or is a view of `owner`. A package may
+    reuse memory as soon as it is released, so it is kept until all pending launches complete.
     """
 
     __slots__ = ("_owner", "_piece", "data", "gpu")
@@ -96,8 +96,8 @@ class Gpu:
             _current.index = self.index
 
     def memory(self, size: int, dtype: Any) -> GpuMemory:
-        """Returns uninitialised memory for `size` elements. Raises DeviceError if there is not
-        enough.
+        """Returns uninitialised memory for `size` elements. Raises DeviceError if too little memory
+        is free.
         """
         size = max(size, 1)
         dtype = np.dtype(dtype)
@@ -124,28 +124,26 @@ class Gpu:
             return self.arena.take(size)
 
     def on_low_memory(self, release: Callable[[], object]) -> None:
-        """Registers a bound method that frees memory. It is called when memory runs short, before
-        an error is raised, for as long as its object lives.
+        """Registers a bound method that frees memory, for as long as the method's object exists.
+        The method is called if an allocation fails, before the allocation is tried again.
         """
         self._releases = [weak for weak in self._releases if weak() not in (None, release)]
         self._releases.append(weakref.WeakMethod(release))
 
     def _allocate(self, size: int) -> Any:
-        """Allocates bytes from the driver, as plain device memory. Raises MemoryError if the driver
-        has too few.
-        """
+        """Allocates `size` bytes from the driver. Raises MemoryError if the driver cannot."""
         try:
             return cuda.device_array(size, np.uint8)
         except Exception as error:
             if not isinstance(error, MemoryError) and "OUT_OF_MEMORY" not in str(error):
                 raise
-            # afterwards the arena can free segments that pending launches still read
+            # after this wait, the arena may free segments that launches were reading
             self.synchronize()
             raise MemoryError(str(error)) from error
 
     def memory_left(self) -> int:
-        """Returns the number of available bytes: free in the driver, or unused in the arena, which
-        keeps its segments.
+        """Returns the number of available bytes, which are either free in the driver or unused in
+        the arena's segments.
         """
         with self.failures:
             self.enter()
@@ -153,7 +151,7 @@ class Gpu:
         return free + self.arena.count_unused()
 
     def synchronize(self) -> None:
-        """Waits until all launches are complete."""
+        """Waits until all launches on this GPU are complete."""
         count = len(self.leaving)
         with self.failures:
             self.enter()
@@ -161,7 +159,7 @@ class Gpu:
         del self.leaving[:count]
 
     def settle(self) -> None:
-        """Returns the memory that no array here uses any more to other packages."""
+        """Releases other packages' memory that no array here uses any more."""
         if self.leaving:
             self.synchronize()
 
@@ -197,8 +195,8 @@ class Gpu:
         return self.has_tensor_cores and np.dtype(dtype) == np.float32 and get_precision() == "tf32"
 
     def copy_in(self, source: Any, native: Any) -> None:
-        """Copies a flat array of the same size and dtype from host memory, or from this GPU, to
-        `native`.
+        """Copies the flat array `source`, from host memory or from this GPU, to `native`, which has
+        the same size and dtype.
         """
         trace.stop(_COPY)
         with self.failures:
@@ -206,7 +204,8 @@ class Gpu:
             native.copy_to_device(source, stream=self.stream)
 
     def copy_out(self, native: Any, host: np.ndarray) -> None:
-        """Copies to host memory, of the same shape and dtype, and waits until the copy is complete.
+        """Copies `native` to `host`, an array of the same shape and dtype, and waits until the copy
+        is complete.
         """
         trace.stop(_COPY)
         with self.failures:
@@ -242,8 +241,8 @@ class Gpu:
 
 @cache
 def gpu(index: int) -> Gpu:
-    """Opens GPU number `index`, or returns it if it is open. Raises DeviceError if it cannot be
-    used.
+    """Returns GPU number `index`, and opens it on the first call. Raises DeviceError if the GPU
+    cannot be used.
     """
     driver.check(index)
     try:
@@ -255,7 +254,7 @@ def gpu(index: int) -> Gpu:
         raise DeviceError(f"GPU number {index} cannot be opened: {reason}. Check with nvidia-smi "
                           "that no other program uses it exclusively, or uses all its memory."
                           ) from error
-    # at exit, Numba would unload the kernels that GPUs share once per GPU
+    # with several GPUs, Numba would unload their shared kernels once per GPU at exit
     if gpu.cache_info().currsize:
         atexit.register(result._end)
     return result

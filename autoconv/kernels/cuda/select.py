@@ -1,7 +1,7 @@
-"""Implements comparisons and element-wise selection for arrays with any strides (strided.py)."""
+"""Computes comparisons and element-wise selection for arrays with any strides (strided.py)."""
 
 from . import arith, strided
-from .arith import abs, copy, equal, less, less_equal, log, maximum, minimum, multiply, not_equal, power, subtract, sum  # noqa: F401 (part of this module)
+from .arith import abs, copy, equal, less, less_equal, log, maximum, minimum, multiply, not_equal, power, subtract, sum  # noqa: F401 (re-exported)
 from .kernels import inline, kernel
 from .ptx import global_index
 from .strided import locate

@@ -11,8 +11,8 @@ import re
 from .kernels import block_kernel, cuda, inline, kernel
 from .ptx import global_index, load
 
-TEAM = 256  # threads that share a row of a data set, or a sum
-CHUNK = 4096  # elements of a row that one block copies
+TEAM = 256  # threads per block: a block copies a chunk of a row, or computes a sum
+CHUNK = 4096  # elements per chunk of a row, which one block copies
 
 _TAKE = "(const {}[:,::1], const int64[::1], const int64[::1], T[:,::1])"
 
@@ -30,7 +30,7 @@ def block():
 
 
 def _take(source, order, first, out):
-    """out[i] = source[order[first + i]], in out's dtype; each block copies one chunk of a row."""
+    """out[i] = source[order[first + i]], in out's dtype. Each block copies one chunk of a row."""
     i, chunk = block()
     row = order[first[0] + i]
     for j in range(chunk * CHUNK + thread(), min((chunk + 1) * CHUNK, out.shape[1]), TEAM):
@@ -114,8 +114,8 @@ def _class_in_top(count, t, x, k, out):
 
 @inline
 def part_of_sum(values, weights):
-    """Returns this thread's partial sum of products. The block's TEAM threads divide the elements:
-    each takes every TEAM-th one.
+    """Returns this thread's partial sum of values * weights. The block's TEAM threads divide the
+    elements: each takes every TEAM-th one.
     """
     total, i = 0.0, thread()
     while i < values.size:
@@ -140,7 +140,7 @@ def add_parts_up(sums):
 @inline
 def note_step(totals):
     """Counts a step. totals[0] is the sum of the losses, totals[1] the number of steps, and
-    totals[2] the first step after which that sum was NaN or infinite.
+    totals[2] the number of the first step after which that sum was NaN or infinite, or 0.
     """
     totals[1] += 1
     if totals[2] == 0 and not math.isfinite(totals[0]):
@@ -184,7 +184,9 @@ def put_rows(rows, first, out):
 
 
 def sparse_categorical_accuracy(labels, x, out):
-    """For each row: out (M,) = 1 if the largest element of x (M, C) is the label's, otherwise 0."""
+    """For each row: out (M,) = 1 if the largest element of x (M, C) has the label's index,
+    otherwise 0.
+    """
     _label_hits(out.size, x.shape[-1], labels, x.reshape(-1), out)
 
 
@@ -196,9 +198,7 @@ def categorical_accuracy(t, x, out):
 
 
 def binary_accuracy(t, x, threshold, out):
-    """For each element: out (M*C,) = 1 if `x > threshold` equals the target, which is 0 or 1,
-    otherwise 0.
-    """
+    """For each element: out (M*C,) = 1 if `x > threshold` equals the target (0 or 1), else 0."""
     _binary_hits(out.size, t.reshape(-1), x.reshape(-1), x.dtype.type(threshold), out)
 
 
@@ -222,10 +222,10 @@ def accumulate(values, weights, factor, totals, slot):
 
 
 def close_step(totals):
-    """Counts a step, and records the first one whose loss was NaN or infinite."""
+    """Counts a step, and records the first step after which the sum of losses is not finite."""
     _close_step(1, totals)
 
 
 def clear(totals):
-    """Resets the sums and the step count to zero."""
+    """Resets all elements of `totals` to zero."""
     _clear(totals.size, totals)

@@ -1,9 +1,10 @@
-"""The disk cache of compiled CUDA kernels: one file per kernel, argument types and compiler target.
+"""The disk cache of compiled CUDA kernels, with one file per kernel, argument types and compiler
+target.
 
-Numba's own cache has three drawbacks. It keeps one index file for all kernels from the same source
+Numba's own cache has three drawbacks. It has one index file for all kernels from the same source
 line, such as those of the factories in arith.py, so processes that compile at once would overwrite
-each other's entries. It can only be filled with a GPU. And it executes the contents of damaged
-files.
+each other's entries. It can only be filled with a GPU. And if a file is damaged, it executes the
+file's contents.
 """
 
 from functools import cache
@@ -26,12 +27,12 @@ def source_hash() -> str:
 
 
 def file(name: str, types: tuple, target: tuple) -> Path | None:
-    """Returns the path of a kernel for a compiler target."""
+    """Returns the path of a compiled kernel for a target; None without a cache folder."""
     architecture = f".sm_{''.join(map(str, target))}"
     return caching.kernel_file(folder(), name, types, target, architecture)
 
 
 def describe() -> dict[str, str]:
-    """Returns the cache's folder and its contents' size."""
+    """Returns the cache's folder, and the number and size of its kernels."""
     here = folder()
     return {"cache_folder": str(here or folders.user_cache()), "cache_state": caching.state(here)}

@@ -1,8 +1,8 @@
-"""Moves elements between arrays with any strides: copies, fills, and picking elements by position.
+"""Copies, fills, and picks elements by position, for arrays with any strides.
 
 A kernel receives such an array as its whole flat memory and a `place`: the position of the first
 element, followed by the step of each axis. Shapes have at least RANK axes, the last ones of size 1
-if necessary, so that one compiled kernel serves them all.
+if necessary, so that one compiled kernel serves all arrays of up to RANK axes.
 """
 
 from .kernels import inline, kernel
@@ -25,11 +25,11 @@ def locate(i, shape, place):
 
 
 def layout(shape: tuple[int, ...], *operands: tuple[int, tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Returns the sizes of as few axes as these elements need, followed by the place of each
-    operand. An operand is given by its start and its steps.
+    """Returns the sizes of as few axes as possible for these elements, then the place of each
+    operand. An operand is a pair of the first element's position and the steps of the axes.
 
-    Adjacent axes are merged if every operand steps through both evenly. Contiguous arrays keep only
-    one axis.
+    Adjacent axes are merged if a single step per operand covers both. Contiguous arrays keep only
+    one axis. Axes of size 1 are added if fewer than RANK remain.
     """
     sizes_left: list[int] = []
     steps_left: list[tuple[int, ...]] = []
@@ -70,7 +70,7 @@ def fill(count, fours, out, value, shape, out_place):
 
 @kernel("(int64, const T[::1], const int64[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5))")
 def pick(count, a, positions, out, shape, a_place):
-    """out[i] = the element of `a` at positions[i], counted in C order."""
+    """out[i] = element number positions[i] of `a`, counted in C order."""
     i = global_index()
     if i < count:
         out[i] = a[locate(positions[i], shape, a_place)]

@@ -1,4 +1,5 @@
-"""Tiles: how a matrix product is divided among blocks of threads, and among the threads of a block.
+"""Defines tiles: how a matrix product is divided among blocks of threads, and among the threads of
+a block.
 
 A block computes (rows, columns) of the result and proceeds along the inner sum in stages of `depth`
 elements. Its warps are arranged as `warps` = (along rows, along columns, along the sum). Every warp
@@ -12,8 +13,9 @@ WARP_COLUMNS = 32
 
 
 class Tile(NamedTuple):
-    """A block's shape. `widths` are the numbers of elements that are loaded at once, from the left
-    and from the right factor; for 4, the factor's row length must be a multiple of 4.
+    """The shape of a block's work. `widths` are the numbers of elements that are loaded at once
+    from the left and from the right factor. A width of 4 requires that the factor's row length is a
+    multiple of 4.
     """
 
     name: str
@@ -38,17 +40,17 @@ class TileChoices(NamedTuple):
     """The tiles for one kind of product, with and without tensor cores. Tiles that `choose`
     compares are sorted from large to small.
 
-    Static shared memory is limited to 48 KiB: stages * depth * (rows + columns) * 4 bytes, and 16
-    bytes per row if windows are gathered.
+    Static shared memory is limited to 48 KiB. A tile needs stages * depth * (rows + columns) * 4
+    bytes, and 16 bytes per row if windows are gathered.
 
-    - wide, tall, large, narrow: the most arithmetic per loaded byte, for 128, 64 and 32 columns. On
-      tensor cores their warps compute 64 rows, so that a number from shared memory serves more
-      products.
-    - medium: if those tiles make too few blocks, although sums are split.
-    - small: if medium tiles make too few blocks as well. Such a block is often alone on its
-      processor, so four stages are loaded at once, and four warps share a sum.
-    - single: element by element, for sizes that are not multiples of 4, and for float64.
-    - first: only the left factor is loaded element by element, for images of 1 or 3 channels. Input
+    - wide, tall, large, narrow: the most arithmetic per loaded byte, for 128, 64, 64 and 32
+      columns. On tensor cores, each of their warps computes 64 rows, so that a number from shared
+      memory is used in more products.
+    - medium: used if the larger tiles give too few blocks even with split sums.
+    - small: used if medium tiles give too few blocks as well. Such a block is often the only one on
+      its multiprocessor, so four stages are loaded at once, and four warps share a sum.
+    - single: loads element by element, for sizes that are not multiples of 4, and for float64.
+    - first: loads only the left factor element by element, for images of 1 or 3 channels. Input
       gradients have no such tile, because both factors have equally long rows there.
     """
 
@@ -63,8 +65,8 @@ _FEW = (
     Tile("small", 32, 32, 32, (1, 1, 4), 4),
 )
 _GATHERING = (Tile("wide", 128, 128, 16, (2, 4, 1), 2), Tile("tall", 256, 64, 16, (4, 2, 1), 2), _LARGE, *_FEW)
-# with eight warps, these products would need so many registers that a processor could hold only one
-# block
+# with eight warps, these products would need so many registers that a multiprocessor could hold
+# only one block
 _OUTER = (_LARGE, *_FEW)
 _EXACT = (
     Tile("large", 128, 64, 16, (4, 2, 1), 2),
@@ -84,12 +86,12 @@ WEIGHT_GRADIENT = TileChoices((*_OUTER, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGL
 PROCESSORS = 132  # multiprocessors of a large GPU
 # minimum number of stages being loaded, in all blocks together, that keeps such a GPU busy
 BUSY = 2 * PROCESSORS
-# number of warps up to which sums are split: four blocks of four warps per processor
+# sums are split to at most this many warps: four blocks of four warps per multiprocessor
 FULL = 16 * PROCESSORS
 # products that tensor cores compute in the time of loading one element from the L2 cache
 # (bench/gpu_plan.py)
 LOAD = 90
-ADDING = 500_000_000  # products that they compute in the time of a launch that adds partial sums
+ADDING = 500_000_000  # products computed in the time of a launch that adds partial sums
 PART_STAGES = 4  # minimum number of stages in a partial sum
 # sums of no more stages than this are not split if adding their partial sums needs a separate
 # launch
@@ -102,9 +104,9 @@ def blocks(tile: Tile, rows: int, columns: int) -> tuple[int, int]:
 
 
 def cut(tile: Tile, tiles: int, length: int, least: int = 0) -> tuple[int, int]:
-    """Returns the number of partial sums for a sum of `length` elements, and the stages in each.
-    Each partial sum of each of the `tiles` has its own block. `least`: a sum with no more stages
-    than this is not split.
+    """Returns the number of partial sums for a sum of `length` elements, and the number of stages
+    in each. Each partial sum of each of the `tiles` has its own block. A sum of at most `least`
+    stages is not split.
     """
     stages = -(-length // tile.depth)
     share = -(-stages // max(1, min(_most_parts(tile, length, least), FULL // (tile.threads // 32 * max(tiles, 1)))))
@@ -118,12 +120,12 @@ def _most_parts(tile: Tile, length: int, least: int) -> int:
 
 def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length: int, left: bool,
            right: bool, least: int = 0) -> int:
-    """Returns the number of the tile for a result (rows, columns). It depends only on the shapes,
-    so that every GPU adds in the same order.
+    """Returns the index in `tiles` of the tile for a result (rows, columns). The choice depends
+    only on the shapes, so that every GPU adds in the same order.
 
-    Each element is a sum over `length`, which may be `cut`. `left` and `right` state whether these
-    factors can be loaded four elements at a time. Wide tiles load less per product, but more of
-    their products may be outside the result.
+    Each element is a sum over `length`, which may be split (`cut`). `left` and `right` state
+    whether that factor can be loaded four elements at a time. Wide tiles load less per product, but
+    more of their products may be outside the result.
     """
     if not (left and right):
         names = [tile.name for tile in tiles]
@@ -136,9 +138,9 @@ def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length
 
 
 def _cost(tile: Tile, rows: int, columns: int, groups: int, length: int, least: int) -> tuple[int, int]:
-    """Returns the cost of a group's blocks, in products: loading, multiplying, and adding partial
-    sums if that needs a separate launch. The second value, the multiplications only, decides
-    between tiles of equal cost.
+    """Returns the cost of a group's blocks, in products: the larger of loading and multiplying,
+    plus adding partial sums if that needs a separate launch. The second value, the number of
+    products, decides between tiles of equal cost.
     """
     down, along = blocks(tile, rows, columns)
     products = down * along * tile.rows * tile.columns * length

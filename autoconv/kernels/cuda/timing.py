@@ -1,4 +1,4 @@
-"""Measures the time of work on a GPU, by the GPU's own clock."""
+"""Measures how long work takes on a GPU, with the GPU's own clock."""
 
 import time
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from .runtime import Gpu
 
 @kernel("(int64, const T[::1], int64)")
 def _rest(count, nothing, microseconds):
-    """Delays the stream for about this many microseconds. `nothing` only selects the GPU."""
+    """Occupies the stream for about this many microseconds. `nothing` only selects the GPU."""
     if global_index() < count:
         for _ in range(microseconds):
             cuda.nanosleep(np.uint32(1000))
 
 
 def measure_time(gpu: Gpu, work: Callable[[], Any], repeats: int) -> float:
-    """Returns the seconds that one `run()` keeps the GPU busy: the mean of `repeats` consecutive
-    runs.
+    """Returns how many seconds one call of `work` keeps the GPU busy: the mean of `repeats`
+    consecutive calls.
 
     A launch takes the host longer than a small kernel takes the GPU. So the stream is delayed until
-    all runs are launched; it can hold about a thousand launches. If `work` itself waits for the
+    all calls are launched; it can hold about a thousand launches. If `work` itself waits for the
     GPU, the waiting time is included.
     """
     ahead = _measure_launches(gpu, work, repeats)
@@ -40,7 +40,7 @@ def measure_time(gpu: Gpu, work: Callable[[], Any], repeats: int) -> float:
 
 
 def _measure_launches(gpu: Gpu, work: Callable[[], Any], repeats: int) -> float:
-    """Returns the seconds until the host has launched all runs. This also warms up."""
+    """Returns the seconds that the host needs to launch all calls. This also warms up the GPU."""
     gpu.synchronize()
     start = time.perf_counter()
     for _ in range(repeats):

@@ -1,5 +1,5 @@
-"""Traces on a GPU: recorded launches that are replayed as one captured CUDA graph, which may also
-hold a series of replays.
+"""`CudaTrace`: launches recorded on a GPU, and replayed as one CUDA graph. A graph may also contain
+a series of several replays.
 """
 
 import warnings
@@ -18,7 +18,7 @@ from .array import Array
 from .kernels import Launch
 from .runtime import Gpu
 
-SLOTS = 256  # the maximum number of 8-byte numbers that may change in the sections of one trace
+SLOTS = 256  # maximum number of dynamic scalars, of 8 bytes each, in the sections of one trace
 
 
 class CudaTrace(trace.Trace):
@@ -26,27 +26,28 @@ class CudaTrace(trace.Trace):
     are captured as one graph. Before that, or if the capture fails, their kernels are launched one
     by one.
 
-    Dynamic scalars are stored in the GPU's memory: each replay draws them and copies them all to
-    the GPU at once before it starts. For a series of replays, all numbers are drawn and copied
-    first; each replay in the graph reads its own row of them.
+    Dynamic scalars, which may change from replay to replay, are stored in the GPU's memory. Each
+    replay first draws them and copies them all to the GPU at once. For a series of replays, all
+    numbers are drawn and copied first; each replay in the graph reads its own row of them.
     """
 
     def __init__(self, gpu: Gpu, series: int) -> None:
         super().__init__(gpu)
-        self._series = series  # replays in one graph
+        self._series = series  # number of replays in the graph of a series
         self._numbers = np.zeros(SLOTS, np.uint64)
         self._free = list(range(SLOTS))
         with trace.suspend_recording():
             self._memory = arrays.put(gpu, self._numbers)
         self._plans: dict[tuple[str, ...], list[Launch]] = {}
-        self.views: dict[Any, Any] = {}  # memory of `_memory`, as each dtype of the numbers
+        self.views: dict[Any, Any] = {}  # the elements of `_memory` as each dtype
         self._graphs: dict[tuple[str, ...], Callable[[], None] | None] = {}
         self._all_series: dict[tuple[str, ...], _Series] = {}
         self._replays: set[tuple[str, ...]] = set()
 
     def dynamic(self, section: trace.Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
-        """Returns an array of one element for each number of `draw()`; dtype is int64, uint64 or
-        float64. If no slots are left, the section becomes incomplete.
+        """Returns an array of one element for each of the `count` numbers that `draw()` returns;
+        dtype is int64, uint64 or float64. If too few slots are left, marks the section as
+        incomplete and returns the numbers themselves.
         """
         if count > len(self._free):
             section.stop(f"more than {len(self._numbers)} numbers change from step to step")
@@ -54,7 +55,7 @@ class CudaTrace(trace.Trace):
         slots = self._free[:count]
         self._free = self._free[count:]
         numbers = self._numbers.view(dtype)
-        index = slots[0] if count == 1 else slots  # a single index costs a fraction of a list
+        index = slots[0] if count == 1 else slots  # indexing with an integer is faster than with a list
         numbers[index] = draw()
         section.draws.append((draw, (numbers, index, slots)))
         with trace.suspend_recording():
@@ -93,7 +94,7 @@ class CudaTrace(trace.Trace):
                 self._launch(names, sections)
 
     def _launch(self, names: tuple[str, ...], sections: list[trace.Section]) -> None:
-        """Runs the sections with the numbers that were drawn."""
+        """Runs the sections with the numbers that were drawn last."""
         self.owner.enter()
         graph = self._graph(names, sections)
         if graph is not None:
@@ -163,14 +164,12 @@ class CudaTrace(trace.Trace):
 
     @staticmethod
     def _count_slots(sections: list[trace.Section]) -> int:
-        """Returns how many number slots, from the first on, these sections may use."""
+        """Returns the number of slots from slot 0 up to the last one that these sections use."""
         return 1 + max((slot for section in sections for _, (*_, slots) in section.draws for slot in slots), default=-1)
 
 
 class _Series:
-    """Several repetitions of the same launches as one graph, each repetition with its own row of
-    numbers.
-    """
+    """Several repetitions of the same launches as one graph, each with its own row of numbers."""
 
     def __init__(self, owner: CudaTrace, launches: list[Any], times: int, slots: int) -> None:
         width = -(-slots // 4) * 4  # keeps loads of four elements aligned
@@ -183,7 +182,7 @@ class _Series:
         views = {id(base): self._memory.base.view(dtype) for dtype, base in owner.views.items()}
 
         def move_to_row(i: int, argument: Any) -> Any:
-            """Returns an argument of a launch, moved to row i if it is one of the numbers."""
+            """Returns an argument of a launch, moved to row i if it is a dynamic scalar."""
             if not isinstance(argument, Array) or id(argument.base) not in views:
                 return argument
             return Array(views[id(argument.base)], i * width + argument.start, argument.shape,

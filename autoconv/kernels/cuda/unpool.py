@@ -1,5 +1,5 @@
-"""The gradient before a ReLU with 2x2 max pooling, computed when it is read: dy at each window's
-winner, otherwise zero.
+"""Computes the gradient of the input of ReLU and 2x2 max pooling when it is read: dy at each
+window's winner, otherwise zero.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ def unpool_pixel(dy, y, winner, e):
 
 
 def reading(width: int) -> tuple[Callable, Callable]:
-    """Returns two functions. read(y, winner, dy, index) reads `width` elements of the windows
-    from `index` on. write(out, index, window, e, valid) writes the gradients of their pixel e, or
-    zeros if not `valid`.
+    """Returns (read, write). read(y, winner, dy, index) reads `width` elements of the windows from
+    `index` on. write(out, index, window, e, valid) writes the gradients of these windows' pixel e,
+    or zeros if not `valid`.
     """
     @inline
     def read_one(y, winner, dy, index):

@@ -28,7 +28,7 @@ def {name}(count, {parameters}):
 
 
 def _kernel(rule: updates.Rule, slots: tuple[str, ...]) -> ItemKernel:
-    """Creates the kernel of an optimizer with these slots."""
+    """Creates the update kernel of an optimizer that has these slots."""
     numbers = *(f"real({rate}[0])" for rate in rule.rates), *(f"real({number})" for number in rule.constants)
     name = f"_{rule.kernel_name(slots)}"
     names: dict[str, Any] = {"__name__": __name__, "global_index": global_index, "formula": inline(rule.formula)}
@@ -110,12 +110,12 @@ def moving_average(average, w, momentum):
 
 
 def adopt(w, average, condition):
-    """w = average, if `condition` is 1."""
+    """w = average if `condition` is 1; otherwise w stays unchanged."""
     _adopt(w.size, w, average, _number(w, condition))
 
 
 def decay(w, decay_factor):
-    """w *= decay_factor, for optimizers that do not decay all weights."""
+    """w *= decay_factor, called for optimizers that do not decay all weights."""
     flat = w.reshape(-1)
     _decay(flat.size, flat, _number(w, decay_factor))
 

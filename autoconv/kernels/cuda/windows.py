@@ -1,4 +1,4 @@
-"""Index arithmetic for convolution windows: a thread's position in an image, and the pixels that
+"""Computes indices for convolution windows: a thread's position in an image, and the pixels that
 its window reads. Kernels receive the window as its ten integers.
 
 All arithmetic is in 32 bits. Divisors are passed as a factor and a shift (gather.divisor).
@@ -9,7 +9,7 @@ from .gather import divide, divisor
 from .kernels import inline
 from .ptx import times
 
-DIVISORS = "UniTuple(UniTuple(int64, 3), 7)"  # type in a kernel's signature
+DIVISORS = "UniTuple(UniTuple(int64, 3), 7)"  # type of the divisors in a kernel's signature
 
 
 def make_divisors(rows: int, columns: int, pieces: int, window: Window) -> tuple[tuple[int, int, int], ...]:
@@ -21,8 +21,8 @@ def make_divisors(rows: int, columns: int, pieces: int, window: Window) -> tuple
 
 @inline
 def place(item, divisors):
-    """Returns (n, row, column, channel) of an element, or of a group of channels that one thread
-    handles.
+    """Returns (n, row, column, channel) of element number `item`, or of a group of channels that
+    one thread handles.
     """
     line = divide(item, divisors[0])
     rest = item - times(line, divisors[0][0])
@@ -32,22 +32,22 @@ def place(item, divisors):
 
 @inline
 def ravel(n, row, column, channel, height, across, pieces):
-    """Returns the index of an element in images (n, height, across, pieces)."""
+    """Returns the index of an element in images of shape (n, height, across, pieces)."""
     return times(times(times(n, height) + row, across) + column, pieces) + channel
 
 
 @inline
 def tap(o, k, stride, dilation, padding):
-    """Returns the pixel that tap k of output o's window reads, on one axis; it may be outside the
-    image.
+    """Returns the row (or column) that tap k of output o's window reads, on one axis. It may be
+    outside the image.
     """
     return times(o, stride) + times(k, dilation) - padding
 
 
 @inline
 def output(pixel, k, stride_divisor, dilation, padding, count):
-    """Returns the output whose window reads `pixel` with its tap k, on one axis; -1 if none of the
-    `count` outputs does. `stride_divisor` divides by the stride.
+    """Returns the output whose window reads `pixel` with its tap k, on one axis. Returns -1 if none
+    of the `count` outputs does. `stride_divisor` divides by the stride.
     """
     distance = pixel + padding - times(k, dilation)
     if distance < 0:
@@ -58,9 +58,9 @@ def output(pixel, k, stride_divisor, dilation, padding, count):
 
 @inline
 def taps_to(pixel, size, stride_divisor, dilation, padding, count):
-    """Returns (first, step, number, output) of the taps through which windows read this pixel. The
+    """Returns (first, step, number, output), the taps through which windows read this pixel. The
     first tap belongs to `output`, and each next tap to the preceding output. With a dilation above
-    1 it returns all taps; pass each to `output` to test it.
+    1, returns all taps of a window; the caller must pass each one to `output` to check it.
     """
     if dilation != 1:
         return 0, 1, size, 0
@@ -72,7 +72,7 @@ def taps_to(pixel, size, stride_divisor, dilation, padding, count):
 
 @inline
 def real_taps(o, size, stride, dilation_divisor, padding, n):
-    """Returns low and high: the taps low <= k < high of output o's window are inside an axis of n
+    """Returns (low, high): the taps low <= k < high of output o's window are inside an axis of n
     pixels. `dilation_divisor` divides by the dilation.
     """
     start = times(o, stride) - padding
@@ -82,8 +82,8 @@ def real_taps(o, size, stride, dilation_divisor, padding, n):
 
 @inline
 def real_outputs(k, stride_divisor, dilation, padding, n, count):
-    """Returns low and high: the outputs low <= o < high, of `count`, read a pixel of an axis of n
-    pixels with their tap k. `stride_divisor` divides by the stride.
+    """Returns (low, high): of `count` outputs, tap k of the outputs low <= o < high is inside an
+    axis of n pixels. `stride_divisor` divides by the stride.
     """
     start = times(k, dilation) - padding
     low = 0 if start >= 0 else divide(stride_divisor[0] - 1 - start, stride_divisor)
