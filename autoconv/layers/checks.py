@@ -119,8 +119,7 @@ def positive(value: Any, name: str) -> int:
     """Checks for an int of at least 1."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
         raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive value, and an "
-                         f"integer. Received: "
-                         f"{value!r}.")
+                         f"integer. Received: {value!r}.")
     return int(value)
 
 

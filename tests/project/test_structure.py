@@ -7,14 +7,14 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[2])
 LIMITS = {
-    "lines": 52_700,
-    "lines without kernels, commands and ONNX": 27_120,
+    "lines": 53_000,
+    "lines without kernels, commands and ONNX": 27_250,
     "files over 450 lines": 1,
     "functions over 40 lines": 13,
-    "private helpers of at most 6 lines that are called once": 58,
-    "lines over 100 columns": 3_385,
+    "private helpers of at most 6 lines that are called once": 56,
+    "lines over 100 columns": 3_370,
     "assignments of a tuple to a tuple": 940,
-    "Any": 2_290,
+    "Any": 2_292,
     "classes that override __setattr__": 2,
     "classes that change their subclasses": 0,
     "names of several classes": 3,
