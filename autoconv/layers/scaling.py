@@ -34,8 +34,8 @@ class LayerScale(Layer):
 
 
 class CustomScaleLayer(_Merge):
-    """x + scale y for a list of two inputs: a residual branch with less weight. Szegedy et al., "Inception-v4,
-    Inception-ResNet and the impact of residual connections on learning", 2016.
+    """x + scale y for a list of two inputs [x, y]: a residual branch with less weight. Szegedy et
+    al., "Inception-v4, Inception-ResNet and the impact of residual connections on learning", 2016.
     """
 
     kept_kinds = ""
