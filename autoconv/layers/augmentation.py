@@ -36,7 +36,7 @@ class _Augmentation(ImageLayer, RandomLayer):
         return self.transform_images(x, self.get_random_transformation(x)) if training else x
 
     def get_random_transformation(self, images: Any) -> Tensor:
-        """Draws two random numbers per image, (2, N). The layer's docstring gives their units."""
+        """Draws two random numbers per image, as a tensor (2, N). The layer's docstring gives their units."""
         x = calls.tensors(self, images)
         return random_pairs(x, *self.ranges(x.shape), **self._draw(x))
 
@@ -225,5 +225,5 @@ class RandomBrightness(_Colours):
 
 
 def _reshape_numbers(transformation: Any, x: Tensor) -> Tensor:
-    """Returns the first numbers (N,) in a shape that broadcasts over images (N, H, W, C)."""
+    """Returns the images' first numbers (N,), reshaped to broadcast over images (N, H, W, C)."""
     return x.operand(transformation)[0].reshape(-1, 1, 1, 1)

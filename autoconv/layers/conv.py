@@ -88,7 +88,7 @@ class Conv2D(_Convolution):
             raise ValueError("The number of input channels must be evenly divisible by the number of groups. "
                              f"Received groups={self.groups}, but the input has {channels} channels (full input "
                              f"shape is {input_shape}).")
-        self.compute_output_shape(input_shape)  # the kernel must fit
+        self.compute_output_shape(input_shape)  # raises ValueError if the kernel does not fit
         self._add_weights((*self.kernel_size, channels // self.groups, self.filters), self.filters, channels)
 
     def call(self, x: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class DepthwiseConv2D(_Convolution):
 
     def build(self, input_shape: Shape) -> None:
         channels = checks.known_channels(self, input_shape)
-        self.compute_output_shape(input_shape)  # the kernel must fit
+        self.compute_output_shape(input_shape)  # raises ValueError if the kernel does not fit
         m = self.depth_multiplier
         self._add_weights((*self.kernel_size, channels, m), channels * m, channels)
 
@@ -163,7 +163,7 @@ class SeparableConv2D(_Convolution):
 
     def build(self, input_shape: Shape) -> None:
         channels, m = checks.known_channels(self, input_shape), self.depth_multiplier
-        self.compute_output_shape(input_shape)  # the kernel must fit
+        self.compute_output_shape(input_shape)  # raises ValueError if the kernel does not fit
         self.depthwise_kernel = self._kernel("depthwise", (*self.kernel_size, channels, m), "depthwise_kernel")
         self.pointwise_kernel = self._kernel("pointwise", (1, 1, channels * m, self.filters), "pointwise_kernel")
         self._add_bias(self.filters, channels)

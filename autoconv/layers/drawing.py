@@ -13,7 +13,7 @@ _OWN_STREAMS = 2**62  # first stream of seeded layers, far from other streams
 
 
 class RandomLayer(Layer):
-    """A layer that draws from the process's generator (`utils.set_random_seed`), or with a `seed` from its own."""
+    """A layer that draws random numbers. Without a `seed` they come from the generator of `utils.set_random_seed`."""
 
     generator_name = "seed_generator"  # the attribute's name in Keras
 

@@ -277,7 +277,7 @@ class Layer(Stateful):
             self._build_shape = map_shapes(tuple, input_shape)
         self.check_input(input_shape)
         if any(not layer.built for layer in self._walk()):
-            calls.shape_by_running(self, input_shape)  # running it builds the nested layers
+            calls.shape_by_running(self, input_shape)  # this run builds the nested layers
         return self.compute_output_shape(input_shape)
 
     def _build_at_first_call(self, shape: Any) -> None:

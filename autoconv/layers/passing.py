@@ -52,12 +52,12 @@ _functions = Registry("function", "keras.ops", names={
 
 
 class Lambda(Layer):
-    """Computes `function(inputs, **arguments)`, for a function that uses `ops`. The function receives `training` if it
-    has that parameter. Steps with a Lambda are not recorded, so they run through Python.
+    """Computes `function(inputs, **arguments)`, for a function composed of `ops`. The function receives `training` if
+    it has that parameter. Steps with a Lambda are not recorded, so they run through Python.
 
     output_shape: the result's shape without the batch, a structure of shapes for several outputs, or a function of the
-    input's shape; by default a run finds it. A Lambda can be saved if its function is registered. Your own layer with a
-    `call` is saved and replayed like any other layer.
+    input's shape; by default a run on zeros finds it. A Lambda can be saved if its function is registered. Your own
+    layer with a `call` is saved and replayed like any other layer.
     """
 
     mask = checks.KerasDefault(None)

@@ -1,4 +1,4 @@
-"""Layers that prepare images, in training and inference alike."""
+"""Layers that prepare images, with the same results in training and inference."""
 
 from typing import Any
 

@@ -1,4 +1,5 @@
-"""Layers of Keras's ConvNeXt and InceptionResNetV2 that have no name in `keras.layers`, for reading these nets' files.
+"""Layers of Keras's ConvNeXt and InceptionResNetV2 that have no name in `keras.layers`, to read
+files of these networks.
 """
 
 from typing import Any

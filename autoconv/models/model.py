@@ -433,7 +433,7 @@ class Model(Layer):
 
 
 def _formats() -> Any:
-    from .. import formats  # formats import models
+    from .. import formats  # here, because `formats` imports models
 
     return formats
 

@@ -28,7 +28,7 @@ class Sequential(Model):
         self._layers: list[Layer] = []
         self._begin: InputLayer | None = None
         self._has_data_shape = False  # whether the Input's shape is taken from the first data
-        self._chain: list[Node] = []  # the layers' calls in order, from the Input on
+        self._chain: list[Node] = []  # the layers' calls in order, starting at the Input
         if type(self).__init__ is Sequential.__init__:
             self._recipe = ((), (), ())
         names: set[str] = set()

@@ -54,7 +54,7 @@ class Op:
         self.masks = masks
         self.view = view
         self.flat = flat
-        self.inference: Callable | None = None  # computes only y, and may skip work for gradients
+        self.inference: Callable | None = None  # computes only y; may skip work that only gradients need
         # devices, dtypes, shapes and parameters that the op has run with
         self._prepared: set[tuple] = set()
 
