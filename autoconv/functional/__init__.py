@@ -1,6 +1,7 @@
-"""The public functions on tensors. They check their arguments before any kernel runs.
+"""The public functions on tensors. Each function checks its arguments before any kernel runs.
 
-`arrays.py` contains NumPy's functions. Images are (N, H, W, C), kernels (KH, KW, C, F).
+`arrays.py` contains counterparts of NumPy's functions. Images are (N, H, W, C), kernels (KH, KW, C,
+F).
 """
 
 from . import activation_functions, arrays, image_functions, layer_functions, loss_functions, norms

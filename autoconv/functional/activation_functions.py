@@ -21,7 +21,9 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer, 20
 
 def relu(x: TensorLike, negative_slope: float = 0.0, max_value: float | None = None,
          threshold: float = 0.0) -> Tensor:
-    """x from `threshold` to `max_value`, below it negative_slope (x - threshold); max(x, 0) by default."""
+    """x above `threshold`, else negative_slope (x - threshold); at most `max_value`. Default:
+    max(x, 0).
+    """
     x = _floats(x)
     refuse_gradient("relu", negative_slope=negative_slope, max_value=max_value, threshold=threshold)
     if not threshold and not negative_slope:
@@ -42,7 +44,7 @@ def sigmoid(x: TensorLike) -> Tensor:
 
 
 def tanh(x: TensorLike) -> Tensor:
-    """The hyperbolic tangent."""
+    """Returns the hyperbolic tangent of x."""
     return apply(activations.tanh, _floats(x))
 
 
@@ -67,7 +69,7 @@ def log_softmax(x: TensorLike, axis: int | Sequence[int] = -1) -> Tensor:
 
 
 def _apply_to_axes(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
-    """Applies an op for one axis to several axes of x, which are moved to the end and merged."""
+    """Applies a single-axis op to several axes of x, by moving them to the end and merging them into one."""
     axes = arith.normalize_axes(axis, x.ndim)
     order = (*(i for i in range(x.ndim) if i not in axes), *axes)
     moved = x.transpose(order)
@@ -77,7 +79,7 @@ def _apply_to_axes(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
 
 
 def exponential(x: TensorLike) -> Tensor:
-    """e to the power of x."""
+    """Returns e to the power of x."""
     return arrays.exp(x)
 
 
@@ -112,7 +114,7 @@ def relu6(x: TensorLike) -> Tensor:
 
 
 def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
-    """x P(X <= x) for a standard normal X, by erf or tanh. Hendrycks and Gimpel, 2016."""
+    """x P(X <= x) for a standard normal X, computed by erf, or by tanh if `approximate`. Hendrycks and Gimpel, 2016."""
     x = _tensor(x)
     if approximate:
         return 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
@@ -137,7 +139,7 @@ def hard_silu(x: TensorLike) -> Tensor:
 
 
 def hard_tanh(x: TensorLike) -> Tensor:
-    """x, clipped to -1..1."""
+    """Clips x to -1..1."""
     return arrays.clip(x, -1.0, 1.0)
 
 
@@ -149,7 +151,7 @@ def softplus(x: TensorLike) -> Tensor:
 
 
 def log_sigmoid(x: TensorLike) -> Tensor:
-    """log(1 / (1 + exp(-x))), stable for any x."""
+    """log(1 / (1 + exp(-x))), numerically stable for any x."""
     return -softplus(-_tensor(x))
 
 
@@ -172,31 +174,31 @@ def squareplus(x: TensorLike, b: float = 4) -> Tensor:
 
 
 def sparse_plus(x: TensorLike) -> Tensor:
-    """0 for x <= -1, x for x >= 1, (x + 1)^2 / 4 between."""
+    """0 for x <= -1, x for x >= 1, and (x + 1)^2 / 4 in between."""
     x = _tensor(x)
     return arrays.where(x <= -1, 0.0, arrays.where(x < 1, 0.25 * (x + 1) ** 2, x))
 
 
 def sparse_sigmoid(x: TensorLike) -> Tensor:
-    """0 for x <= -1, 1 for x >= 1, (x + 1) / 2 between."""
+    """0 for x <= -1, 1 for x >= 1, and (x + 1) / 2 in between."""
     return arrays.clip(0.5 * (_tensor(x) + 1), 0.0, 1.0)
 
 
 def soft_shrink(x: TensorLike, threshold: float = 0.5) -> Tensor:
-    """x moved towards 0 by the threshold; 0 if |x| is below the threshold."""
+    """Moves x towards 0 by `threshold`. The result is 0 if |x| is at most `threshold`."""
     x = _tensor(x)
     return relu(x - threshold) - relu(-x - threshold)
 
 
 def hard_shrink(x: TensorLike, threshold: float = 0.5) -> Tensor:
-    """x if |x| is larger than the threshold, else 0."""
+    """x if |x| is larger than `threshold`, else 0."""
     x = _tensor(x)
     return arrays.where(arrays.abs(x) > threshold, x, 0.0)
 
 
 def sparsemax(x: TensorLike, axis: int = -1) -> Tensor:
-    """max(x - t, 0) with t such that the sum over `axis` is 1: many results are exactly 0. Martins
-    and Astudillo, "From softmax to sparsemax", 2016.
+    """max(x - t, 0), with t chosen so that the results sum to 1 along `axis`. Many results are
+    exactly 0. Martins and Astudillo, "From softmax to sparsemax", 2016.
     """
     x = _tensor(x)
     axis = axis % x.ndim
@@ -216,13 +218,13 @@ def tanh_shrink(x: TensorLike) -> Tensor:
 
 
 def threshold(x: TensorLike, threshold: float, default_value: float) -> Tensor:
-    """x if it is larger than the threshold, else the default value."""
+    """x if it is larger than `threshold`, else `default_value`."""
     x = _tensor(x)
     return arrays.where(x > threshold, x, default_value)
 
 
 def glu(x: TensorLike, axis: int = -1) -> Tensor:
-    """The first half of x along the axis times the sigmoid of the second. Dauphin et al., 2016."""
+    """Multiplies the first half of x along `axis` by the sigmoid of the second half. Dauphin et al., 2016."""
     first, second = arrays.split(x, 2, axis)
     return first * sigmoid(second)
 

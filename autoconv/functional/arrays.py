@@ -1,5 +1,5 @@
-"""NumPy's functions that layers use, with gradients and the names of `keras.ops`. Arguments are
-converted to tensors: integers and lists to float32.
+"""NumPy functions that layers use, with gradients and with the names of `keras.ops`. Arguments that
+are not tensors are converted to tensors: numbers, lists and integer arrays to float32.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ __all__ = ["abs", "arccos", "arcsin", "arctan", "arctan2", "argmax", "cast", "cl
 
 
 def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """Joins tensors along `axis`. Raises ValueError unless their other sizes agree."""
+    """Joins tensors along `axis`. Raises ValueError if their sizes along another axis differ."""
     tensors = _several("concatenate", xs)
     shapes = [t.shape for t in tensors]
     if not tensors[0].ndim:
@@ -36,7 +36,7 @@ def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
 
 
 def stack(x: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """Joins tensors of one shape along a new axis. Raises ValueError if the shapes differ."""
+    """Joins tensors of the same shape along a new axis. Raises ValueError if the shapes differ."""
     tensors = _several("stack", x)
     if len({t.shape for t in tensors}) > 1:
         raise ValueError(f"stack needs tensors of the same shape. Received: {[t.shape for t in tensors]}.")
@@ -44,8 +44,9 @@ def stack(x: Sequence[TensorLike], axis: int = 0) -> Tensor:
 
 
 def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """Splits x along `axis` into this many equal parts, or before each of the given indices. Raises
-    ValueError if the size is not divisible.
+    """Splits x along `axis` into equal parts if `indices_or_sections` is an integer, otherwise
+    before each of the given indices. Raises ValueError if x cannot be split into that many equal
+    parts.
     """
     x = _tensor(x)
     if not x.ndim:
@@ -66,10 +67,11 @@ def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0
 
 def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
         constant_values: float | None = None) -> Tensor:
-    """Pads x with a number, 0 by default, or with its own elements: mode "reflect" (c b|a b c|b a) or
-    "symmetric" (b a|a b c|c b).
+    """Pads x with the number `constant_values`, 0 by default. The modes "reflect" (c b|a b c|b a)
+    and "symmetric" (b a|a b c|c b) repeat x's own elements instead.
 
-    pad_width: n elements on every side, (before, after) for all axes, or a pair for each.
+    pad_width: the number of elements on every side, a pair (before, after) for all axes, or one
+    pair per axis.
     """
     x = _tensor(x)
     names.lookup("mode", mode, dict.fromkeys(("constant", "reflect", "symmetric"), mode))
@@ -95,7 +97,7 @@ def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant",
 
 
 def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
-    """Removes all axes of size 1, or the given axes, which must have size 1."""
+    """Removes all axes of size 1, or only the axes in `axis`, which must have size 1."""
     x = _tensor(x)
     ones = tuple(i for i, n in enumerate(x.shape) if n == 1)
     axes = ones if axis is None else arith.normalize_axes(axis, x.ndim)
@@ -105,7 +107,7 @@ def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
 
 
 def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> Tensor:
-    """Inserts one or several axes of size 1; `axis` is the position in the result."""
+    """Inserts one or several axes of size 1. `axis` gives their positions in the result."""
     x = _tensor(x)
     count = len(axis) if isinstance(axis, Sequence) else 1
     axes = arith.normalize_axes(axis, x.ndim + count)
@@ -115,21 +117,23 @@ def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> Tensor:
 
 @broadcasting
 def maximum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The larger of two elements; shapes broadcast, NaN propagates. If they are equal, x1 receives the
-    gradient, as in TensorFlow (PyTorch gives half to each).
+    """Returns the larger of x1 and x2, element by element. Shapes broadcast, and NaN propagates.
+    Where x1 = x2, x1 receives the gradient, as in TensorFlow (in PyTorch, each receives half).
     """
     return apply(select.maximum, *_pair(x1, x2))
 
 
 @broadcasting
 def minimum(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The smaller of two elements; shapes broadcast, NaN propagates. For ties x1 has the gradient."""
+    """Returns the smaller of x1 and x2, element by element. Shapes broadcast, and NaN propagates.
+    Where x1 = x2, x1 receives the gradient.
+    """
     return apply(select.minimum, *_pair(x1, x2))
 
 
 @broadcasting
 def where(condition: TensorLike, x1: TensorLike, x2: TensorLike) -> Tensor:
-    """x1 where the condition is nonzero, else x2; all broadcast. The condition has no gradient."""
+    """Returns x1 where `condition` is nonzero, x2 elsewhere. The shapes broadcast; `condition` has no gradient."""
     if isinstance(condition, Tensor) and not isinstance(x1, Tensor):
         x1 = condition.operand(float(x1) if isinstance(x1, Real) else _tensor(x1).numpy())
     x1, x2 = _pair(x1, x2)
@@ -144,8 +148,8 @@ def where(condition: TensorLike, x1: TensorLike, x2: TensorLike) -> Tensor:
 
 
 def clip(x: TensorLike, x_min: TensorLike | None, x_max: TensorLike | None) -> Tensor:
-    """Limits x to x_min..x_max: numbers, tensors that broadcast, or None for no bound. The gradient
-    passes where x is within the bounds, both included.
+    """Limits x to x_min..x_max. Each bound is a number, a tensor that broadcasts with x, or None
+    for no bound. The gradient passes where x_min <= x <= x_max.
     """
     x = _tensor(x)
     for name, bound in (("x_min", x_min), ("x_max", x_max)):
@@ -158,7 +162,7 @@ def clip(x: TensorLike, x_min: TensorLike | None, x_max: TensorLike | None) -> T
 
 
 def _make_elementwise(name: str, op: Op, doc: str) -> Callable[[TensorLike], Tensor]:
-    """Creates the function for an element-wise op."""
+    """Returns a function that converts x to a tensor and applies an element-wise op to it."""
 
     def function(x: TensorLike) -> Tensor:
         return apply(op, _tensor(x))
@@ -167,35 +171,35 @@ def _make_elementwise(name: str, op: Op, doc: str) -> Callable[[TensorLike], Ten
 
 
 abs = _make_elementwise("abs", select.abs, "|x|; its gradient at 0 is 0.")
-sqrt = _make_elementwise("sqrt", arith.sqrt, "The square root; its gradient at 0 is infinite.")
-exp = _make_elementwise("exp", arith.exp, "e to the power of x.")
-log = _make_elementwise("log", arith.log, "The natural logarithm.")
-expm1 = _make_elementwise("expm1", arith.expm1, "e to the power of x, minus 1; exact near 0, too.")
-log1p = _make_elementwise("log1p", arith.log1p, "The natural logarithm of 1 + x; exact near 0, too.")
-erf = _make_elementwise("erf", arith.erf, "The error function.")
-sin = _make_elementwise("sin", elementwise.sin, "The sine.")
-cos = _make_elementwise("cos", elementwise.cos, "The cosine.")
-arcsin = _make_elementwise("arcsin", elementwise.arcsin, "The angle in -pi/2..pi/2 whose sine is x.")
-arccos = _make_elementwise("arccos", elementwise.arccos, "The angle in 0..pi whose cosine is x.")
-arctan = _make_elementwise("arctan", elementwise.arctan, "The angle in -pi/2..pi/2 whose tangent is x.")
-sinh = _make_elementwise("sinh", elementwise.sinh, "The hyperbolic sine.")
-cosh = _make_elementwise("cosh", elementwise.cosh, "The hyperbolic cosine.")
+sqrt = _make_elementwise("sqrt", arith.sqrt, "Returns the square root of x; its gradient at 0 is infinite.")
+exp = _make_elementwise("exp", arith.exp, "Returns e to the power of x.")
+log = _make_elementwise("log", arith.log, "Returns the natural logarithm of x.")
+expm1 = _make_elementwise("expm1", arith.expm1, "Returns e to the power of x, minus 1, accurate also near 0.")
+log1p = _make_elementwise("log1p", arith.log1p, "Returns the natural logarithm of 1 + x, accurate also near 0.")
+erf = _make_elementwise("erf", arith.erf, "Returns the error function of x.")
+sin = _make_elementwise("sin", elementwise.sin, "Returns the sine of x.")
+cos = _make_elementwise("cos", elementwise.cos, "Returns the cosine of x.")
+arcsin = _make_elementwise("arcsin", elementwise.arcsin, "Returns the angle in -pi/2..pi/2 whose sine is x.")
+arccos = _make_elementwise("arccos", elementwise.arccos, "Returns the angle in 0..pi whose cosine is x.")
+arctan = _make_elementwise("arctan", elementwise.arctan, "Returns the angle in -pi/2..pi/2 whose tangent is x.")
+sinh = _make_elementwise("sinh", elementwise.sinh, "Returns the hyperbolic sine of x.")
+cosh = _make_elementwise("cosh", elementwise.cosh, "Returns the hyperbolic cosine of x.")
 
 
 def tan(x: TensorLike) -> Tensor:
-    """The tangent, sin x / cos x."""
+    """Returns the tangent of x, sin x / cos x."""
     x = _tensor(x)
     return sin(x) / cos(x)
 
 
 @broadcasting
 def arctan2(x1: TensorLike, x2: TensorLike) -> Tensor:
-    """The angle in -pi..pi of the point at height x1 and width x2; shapes broadcast."""
+    """Returns the angle in -pi..pi of the point with coordinates (x2, x1); shapes broadcast."""
     return apply(elementwise.arctan2, *_pair(x1, x2))
 
 
 def cast(x: TensorLike, dtype: DTypeLike) -> Tensor:
-    """Converts x to a dtype, with a gradient between floating dtypes; x itself if it has the dtype."""
+    """Converts x to `dtype`, unless x already has it. Gradients pass only between floating-point dtypes."""
     x = _tensor(x)
     wanted = np.dtype(dtype)
     if x.dtype == wanted:
@@ -204,17 +208,17 @@ def cast(x: TensorLike, dtype: DTypeLike) -> Tensor:
 
 
 def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Returns the index of the first maximum along `axis`, or of all elements; NaN counts as maximum."""
+    """Returns the index of the first maximum along `axis`, or among all elements. NaN counts as the maximum."""
     return apply(select.argmax, _tensor(x), axis=axis, keepdims=keepdims)
 
 
 def _make_comparison(name: str, sign: str) -> Callable[[TensorLike, TensorLike], Tensor]:
-    """Creates the function for a comparison, which has no gradient."""
+    """Returns the function for a comparison. Comparisons have no gradient."""
 
     def function(x1: TensorLike, x2: TensorLike) -> Tensor:
         return FUNCTIONS[name](*_pair(x1, x2))
 
-    return broadcasting(set_name(function, name, f"Whether x1 {sign} x2, element by element, as booleans."))
+    return broadcasting(set_name(function, name, f"Returns x1 {sign} x2, element by element, as booleans."))
 
 
 equal = _make_comparison("equal", "==")
@@ -226,7 +230,7 @@ greater_equal = _make_comparison("greater_equal", ">=")
 
 
 def _pair(x1: TensorLike, x2: TensorLike) -> tuple[Tensor, Tensor]:
-    """Converts two operands to tensors: a number adopts the other's dtype and device."""
+    """Converts two operands to tensors. A number adopts the other operand's dtype and device."""
     return pair(x1 if isinstance(x1, Tensor) or isinstance(x2, Tensor) else _tensor(x1), x2)
 
 

@@ -1,4 +1,4 @@
-"""Moves, rotates, scales and crops images, and draws augmentation's random transforms."""
+"""Translates, rotates, scales and crops images, and draws random transforms for augmentation."""
 
 from collections.abc import Callable
 from numbers import Real
@@ -14,19 +14,20 @@ from .layer_functions import TensorLike, _floats, _move_constant, _tensor
 
 __all__ = ["affine_transform", "resize"]
 
-KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # names in the order of the kernels' codes
+KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # transform kinds and their codes in kernels
 
 
 def affine_transform(images: TensorLike, transform: TensorLike, interpolation: str = "bilinear",
                      fill_mode: str = "constant", fill_value: float = 0.0,
                      size: tuple[int, int] | None = None) -> Tensor:
-    """Pixel (i, j) of a result is the pixel of its image at column (t0 j + t1 i + t2) / s and row
-    (t3 j + t4 i + t5) / s, s = t6 j + t7 i + 1: images (N, H, W, C) or one (H, W, C), transform
-    (8,) or (N, 8).
+    """Transforms each image: pixel (i, j) of the result is the image's pixel at column (t0 j + t1 i
+    + t2) / s and row (t3 j + t4 i + t5) / s, with s = t6 j + t7 i + 1. images (N, H, W, C) or one
+    image (H, W, C), transform (8,) or (N, 8).
 
-    interpolation: "bilinear" or "nearest". fill_mode, outside an image: "constant" (fill_value),
-    "nearest" (a a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b). size: (H, W) of
-    results. Names and values of `keras.ops.image.affine_transform` on TensorFlow.
+    interpolation: "bilinear" or "nearest". fill_mode sets pixels outside an image: "constant"
+    (fill_value), "nearest" (a a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b).
+    size: (H, W) of the results. Argument names and results agree with
+    `keras.ops.image.affine_transform` on TensorFlow.
     """
     x = _floats(images)
     if x.ndim == 3:  # a single image
@@ -47,11 +48,13 @@ def affine_transform(images: TensorLike, transform: TensorLike, interpolation: s
 
 
 def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
-    """Resizes images (N, H, W, C), or one (H, W, C), to `size`, by distances of pixel centres.
+    """Resizes images (N, H, W, C), or one image (H, W, C), to `size` = (height, width), with
+    half-pixel centres.
 
-    interpolation: "nearest", "bilinear", "bicubic" (Keys, a = -0.5), "lanczos3" or "lanczos5", with
-    Keras's values on JAX; or "area", the mean of the area that a new pixel covers, with Keras's values
-    on TensorFlow. When images shrink, all but "area" skip pixels (no antialiasing).
+    interpolation: "nearest", "bilinear", "bicubic" (Keys, a = -0.5), "lanczos3", "lanczos5" or
+    "area", the mean of the area that a new pixel covers. The results of "area" agree with Keras on
+    TensorFlow, all others with Keras on JAX. There is no antialiasing: when images shrink, all
+    interpolations except "area" skip pixels.
     """
     x = _tensor(images)
     if x.ndim == 3:
@@ -60,8 +63,8 @@ def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bili
     if names.lookup("interpolation", interpolation, dict.fromkeys(RESIZE_INTERPOLATIONS, True)) and (
             interpolation not in ops.INTERPOLATIONS):
         return _resample(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
-    nearest = interpolation == "nearest"  # the later of two equally near pixels is used
-    (down, first_row), (right, first_column) = (  # per axis: step, first position
+    nearest = interpolation == "nearest"  # which uses the later of two equally near pixels
+    (down, first_row), (right, first_column) = (  # for each axis: sampling step, first sampling position
         (before / after, 0.5 * before / after - 0.5 + (0.125 / after if nearest else 0.0))
         for before, after in zip(old, _size(size)))
     transform = np.array([right, 0, first_column, 0, down, first_row, 0, 0])
@@ -69,7 +72,7 @@ def resize(images: TensorLike, size: tuple[int, int], interpolation: str = "bili
 
 
 def _resample(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
-    """Multiplies each image by rows (OH, H) and by the transpose of columns (OW, W)."""
+    """Resizes images with weight matrices for their rows (OH, H) and for their columns (OW, W)."""
     n, h, w, c = x.shape
     rows, columns = (x.device.constant(np.ascontiguousarray(weights, x.dtype)) for weights in (rows, columns))
     y = Tensor(rows, device=x.device) @ x.reshape(n, h, w * c)
@@ -78,11 +81,11 @@ def _resample(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
 
 
 def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
-    """Returns the weights (new, old) of an axis's pixels in each new pixel; each row sums to 1."""
+    """Returns the weights (new, old) of an axis's old pixels in each new pixel; rows sum to 1."""
     scale = old / new
     pixels = np.arange(old)
     samples = np.arange(new)[:, None]
-    if interpolation == "area":  # length of the overlap of the two pixels
+    if interpolation == "area":  # each weight is the overlap of an old and a new pixel
         end = np.minimum(pixels + 1, (samples + 1) * scale)
         begin = np.maximum(pixels, samples * scale)
         weights = np.maximum(end - begin, 0.0)
@@ -117,7 +120,10 @@ def _size(size: Any) -> tuple[int, int]:
 
 def random_pairs(images: Tensor, first_range: tuple[float, float], second_range: tuple[float, float] | None,
                  key: Any, first: Any) -> Tensor:
-    """Draws two numbers per image, (2, N), by `key` and the image's number from `first` on."""
+    """Draws two numbers per image, (2, N): one in the range `one` and one in the range `other`. If
+    `other` is None, both are the same. An image's numbers depend on `key` and the image's index,
+    counted from `first`.
+    """
     d = images.device.empty((2, images.shape[0]), images.dtype)
     ranges = [float(end) for end in (*first_range, *(first_range if second_range is None else second_range))]
     place = [np.uint64(part) if isinstance(part, int) else part for part in (*key, first)]
@@ -128,7 +134,7 @@ def random_pairs(images: Tensor, first_range: tuple[float, float], second_range:
 def random_transform(images: Tensor, kind: str, pairs: TensorLike, interpolation: str,
                      fill_mode: str, fill_value: float,
                      size: tuple[int, int] | None = None) -> Tensor:
-    """Transforms each image by its pair of numbers (2, N). kind: a key of KINDS."""
+    """Transforms each image by its two numbers in `pairs` (2, N). `kind` is a key of KINDS."""
     d = _move_constant(pairs, images, images.dtype)
     count, h, w, _ = shapes.check_image(images.shape)
     if d.shape != (2, count):

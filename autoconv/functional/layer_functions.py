@@ -1,7 +1,7 @@
-"""The functions of layers on tensors: convolutions, pooling, normalization.
+"""The functions that layers compute on tensors: convolutions, pooling, normalization.
 
-Images are (N, H, W, C), kernels (KH, KW, C, F). Other values are converted to tensors: integers
-and lists to float32, kernels and biases to the dtype of the images.
+Images have shape (N, H, W, C), kernels (KH, KW, C, F). Arguments that are not tensors are converted
+to tensors: integers and lists to float32, kernels and biases to the dtype of the images.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ TensorLike = Tensor | SymbolicTensor | np.ndarray | np.generic | float | Sequenc
 
 
 def set_name(function: Function, name: str, doc: str) -> Function:
-    """Sets the name and docstring of a function from a table."""
+    """Sets a function's name and docstring, and returns the function."""
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
     return function
@@ -41,8 +41,8 @@ def set_name(function: Function, name: str, doc: str) -> Function:
 
 def conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: Pair = 1,
            padding: Padding = "valid", dilation_rate: Pair = 1, groups: int = 1) -> Tensor:
-    """Cross-correlation, z[i, j, f] = b[f] + sum over u, v, c of x[i*s + u, j*s + v, c] w[u, v, c,
-    f].
+    """Computes the cross-correlation z[i, j, f] = b[f] + sum over u, v, c of x[i*s + u, j*s + v, c]
+    w[u, v, c, f].
 
     x (N, H, W, C), w (KH, KW, C/groups, F), b (F,) -> (N, OH, OW, F). padding: "valid", "same", p,
     (ph, pw) or ((top, bottom), (left, right)). The output channels of a group read only
@@ -65,10 +65,11 @@ def conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: P
 def conv2d_transpose(x: TensorLike, w: TensorLike, b: TensorLike | None = None, strides: Pair = 1,
                      padding: str = "valid", dilation_rate: Pair = 1,
                      output_padding: Pair | None = None) -> Tensor:
-    """The transpose (input gradient) of a convolution: each pixel adds its multiple of the kernel.
+    """Computes a transposed convolution, the input gradient of a convolution. Each pixel adds its
+    multiple of the kernel to the result.
 
-    x (N, H, W, C), w (KH, KW, F, C), b (F,) -> (N, OH, OW, F); padding "valid" or "same" (then OH =
-    H * stride, without an output_padding).
+    x (N, H, W, C), w (KH, KW, F, C), b (F,) -> (N, OH, OW, F). padding: "valid", or "same", for
+    which OH = H * stride unless output_padding is given.
     """
     x, w, b = _same_dtype("conv2d_transpose", x, w, b)
     _, h, width, _ = shapes.check_image(x.shape)
@@ -95,10 +96,11 @@ def depthwise_conv2d(x: TensorLike, w: TensorLike, b: TensorLike | None = None, 
 
 def max_pool2d(x: TensorLike, pool_size: Pair = 2, strides: Pair | None = None,
                padding: Padding = "valid") -> Tensor:
-    """The maximum of each window, (N, H, W, C) -> (N, OH, OW, C); strides default to the pool size.
+    """Returns the maximum of each window: (N, H, W, C) -> (N, OH, OW, C). `strides` default to
+    `pool_size`.
 
-    Padding is never the maximum, and is smaller than the pool size. The first maximum in scan order
-    receives the gradient; NaN propagates.
+    Padding never counts as the maximum and must be smaller than the pool size. The first maximum of
+    a window in row-major order receives the gradient. NaN propagates.
     """
     x = _tensor(x)
     return apply(pool.max_pool2d, x, window=_pool_window(x, pool_size, strides, padding))
@@ -106,23 +108,23 @@ def max_pool2d(x: TensorLike, pool_size: Pair = 2, strides: Pair | None = None,
 
 def avg_pool2d(x: TensorLike, pool_size: Pair = 2, strides: Pair | None = None,
                padding: Padding = "valid") -> Tensor:
-    """The mean of each window without padding pixels: (N, H, W, C) -> (N, OH, OW, C)."""
+    """Returns the mean of each window, without padding pixels: (N, H, W, C) -> (N, OH, OW, C)."""
     x = _tensor(x)
     return apply(pool.avg_pool2d, x, window=_pool_window(x, pool_size, strides, padding))
 
 
 def global_avg_pool2d(x: TensorLike, keepdims: bool = False) -> Tensor:
-    """The mean over all pixels: (N, H, W, C) -> (N, C), or (N, 1, 1, C)."""
+    """Returns the mean over all pixels: (N, H, W, C) -> (N, C), with `keepdims` (N, 1, 1, C)."""
     return _image(x).mean((1, 2), keepdims)
 
 
 def global_max_pool2d(x: TensorLike, keepdims: bool = False) -> Tensor:
-    """The maximum over all pixels: (N, H, W, C) -> (N, C), or (N, 1, 1, C)."""
+    """Returns the maximum over all pixels: (N, H, W, C) -> (N, C), with `keepdims` (N, 1, 1, C)."""
     return _image(x).max((1, 2), keepdims)
 
 
 def zero_padding2d(x: TensorLike, padding: Padding) -> Tensor:
-    """Adds zeros around each image: p, (ph, pw) or ((top, bottom), (left, right))."""
+    """Adds zeros around each image. padding: p, (ph, pw) or ((top, bottom), (left, right))."""
     vertical, horizontal = shapes.explicit_padding(padding)
     return apply(arith.pad, _image(x), widths=((0, 0), vertical, horizontal, (0, 0)))
 
@@ -137,17 +139,17 @@ def dense(x: TensorLike, w: TensorLike, b: TensorLike | None = None) -> Tensor:
 
 
 def flatten(x: TensorLike) -> Tensor:
-    """Flattens all axes but the first: (N, ...) -> (N, C)."""
+    """Merges all axes except the first: (N, ...) -> (N, C)."""
     x = _tensor(x)
     return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
 
 
 def dropout(x: TensorLike, rate: float, training: bool = True, seed: int | None = None) -> Tensor:
-    """In training, sets a fraction `rate` of x to 0 and scales the rest by 1 / (1 - rate); otherwise
-    returns x.
+    """In training, sets a fraction `rate` of x to 0 and scales the rest by 1 / (1 - rate);
+    otherwise returns x.
 
-    Each call draws new numbers from the generator of `utils.set_random_seed`; with a `seed`, always
-    the same numbers.
+    Each call draws new random numbers from the process's generator (`utils.set_random_seed`). With
+    a `seed`, every call draws the same numbers.
     """
     if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
         raise ValueError(f"rate must be a number between 0 and 1. Received: {rate!r}.")
@@ -163,13 +165,14 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
                moving_mean: TensorLike, moving_var: TensorLike, training: bool,
                momentum: float = 0.99, epsilon: float = 1e-3, relu: bool = False,
                pool: bool = False, other: TensorLike | None = None, ranks: Ranks = ALONE) -> Tensor:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel of x (..., C). In the same
-    pass over memory: `relu`; in training `pool`, 2x2 max pooling after it, or `other`, added before
-    it.
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel of x (..., C). gamma and beta
+    may be None.
 
-    In training mean and (biased) variance are the batch's, and the moving ones become `moving *
-    momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may be None.
-    ranks: the processes that share the batch, without pooling or `other`.
+    In training, mean and (biased) variance are the batch's, and each moving average becomes `moving
+    * momentum + batch * (1 - momentum)`. In inference, mean and variance are the moving averages.
+    The same pass over memory can apply `relu`. In training it can also apply 2x2 max pooling after
+    the ReLU (`pool`), or add `other` before it. ranks: the processes that share the batch; several
+    of them exclude `pool` and `other`.
     """
     x, gamma, beta, other = _same_dtype("batch_norm", x, gamma, beta, other)
     if not training:
@@ -201,7 +204,7 @@ def batch_norm(x: TensorLike, gamma: TensorLike | None, beta: TensorLike | None,
 
 
 def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, together: bool) -> None:
-    """Raises ValueError for a combination that `batch_norm` does not support. relu: in training."""
+    """Raises ValueError for arguments that `batch_norm` cannot combine."""
     shape = None if other is None else other.shape
     received = f"Received: x of shape {x.shape}, other of shape {shape}, pool={pool}, relu in training={relu}."
     if other is not None and (shape != x.shape or pool or not relu):
@@ -215,9 +218,11 @@ def _check_pass(x: Tensor, other: Tensor | None, relu: bool, pool: bool, togethe
 
 
 def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """Returns tensors unchanged; converts numbers and lists to float32 or `dtype`."""
+    """Returns a tensor unchanged and converts other values to `dtype`. Without a `dtype`,
+    floating-point arrays keep theirs and other values become float32.
+    """
     value = stack_all(value)
-    if isinstance(value, Tensor | SymbolicTensor):  # symbolic if a function of symbolic tensors is traced
+    if isinstance(value, Tensor | SymbolicTensor):  # symbolic while a function is traced
         return value  # type: ignore[return-value]
     floating = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f"
     device = devices.get("cpu")
@@ -225,7 +230,7 @@ def _tensor(value: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
 
 
 def _floats(value: TensorLike) -> Tensor:
-    """`_tensor`, with integers as float32."""
+    """Converts a value as `_tensor` does, and integer tensors to float32."""
     x = _tensor(value)
     return x if x.dtype.kind == "f" else apply(elementwise.cast, x, dtype=np.dtype(np.float32))
 
@@ -237,7 +242,7 @@ def _image(value: TensorLike) -> Tensor:
 
 
 def _same_dtype(name: str, *values: TensorLike | None) -> list[Tensor]:
-    """Converts the values to tensors (None stays). Raises TypeError for different dtypes."""
+    """Converts all values except None to tensors. Raises TypeError if their dtypes differ."""
     x = _tensor(values[0])  # type: ignore[arg-type]
     follow = x.dtype if x.dtype.kind == "f" else None
     tensors = [x, *(None if v is None else _tensor(v, follow) for v in values[1:])]
@@ -272,7 +277,7 @@ def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None,
 
 
 def _move_constant(value: TensorLike, like: Tensor, dtype: DTypeLike) -> Any:
-    """Returns an array on the device of `like`. Raises TypeError if a gradient would be lost."""
+    """Returns an array on `like`'s device. Raises TypeError if `value` would lose its gradients."""
     value = stack_all(value)
     if isinstance(value, Tensor) and needs_gradients(value):
         raise TypeError(f"These numbers must be constants. Received a tensor of shape {value.shape} that requires "

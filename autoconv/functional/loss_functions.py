@@ -1,7 +1,7 @@
-"""Losses per sample, by their Keras names: targets and predictions (N, ..., C) -> (N, ...).
+"""Losses per sample, with Keras's names: targets and predictions (N, ..., C) -> (N, ...).
 
-Five have their own kernels. Targets are cast to the predictions' dtype; targets (N, ...) may be
-paired with predictions (N, ..., 1), and vice versa.
+Five of the losses have their own kernels. Targets are cast to the predictions' dtype. Targets of
+shape (N, ...) fit predictions of shape (N, ..., 1), and vice versa.
 """
 
 import warnings
@@ -26,16 +26,17 @@ __all__ = ["binary_crossentropy", "binary_focal_crossentropy", "categorical_cros
 EPSILON = 1e-7  # Keras's constant that keeps logarithms and quotients finite
 
 
-# Losses of probabilities.
+# Losses for predicted probabilities.
 
 
 def categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits: bool = False,
                              label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
     """-sum(y_true log y_pred) over `axis`: one-hot targets and predictions (N, C) -> (N,).
 
-    Probabilities are scaled to sum 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` means values
-    before the softmax. For a softmax's result along the last `axis`, its logits are used, as in
-    Keras on TensorFlow. label_smoothing s: t (1 - s) + s / C (Szegedy et al., 2015).
+    Probabilities are scaled to sum to 1 and clipped to [1e-7, 1 - 1e-7]. `from_logits` means that
+    y_pred contains the values before the softmax. If y_pred is the result of a softmax along the
+    last axis, the logits of that softmax are used, as in Keras on TensorFlow. label_smoothing s
+    replaces targets t by t (1 - s) + s / C (Szegedy et al., 2015).
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "categorical_crossentropy", "softmax", axis)
     y_true, y_pred = _last(y_true, y_pred, axis)
@@ -51,8 +52,8 @@ def categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits
 def sparse_categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike,
                                     from_logits: bool = False, ignore_class: int | None = None,
                                     axis: int = -1) -> Tensor:
-    """`categorical_crossentropy` of integer labels: (N,) or (N, 1) in 0..C-1, y_pred (N, C) ->
-    (N,). The loss of a sample with the label `ignore_class` is 0.
+    """`categorical_crossentropy` for integer labels in 0..C-1: labels (N,) or (N, 1), y_pred (N, C)
+    -> (N,). The loss of a sample with the label `ignore_class` is 0.
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "sparse_categorical_crossentropy", "softmax", axis)
     y_pred = _move_axis_last(y_pred, axis)
@@ -66,8 +67,9 @@ def sparse_categorical_crossentropy(y_true: TensorLike, y_pred: TensorLike,
 
 def binary_crossentropy(y_true: TensorLike, y_pred: TensorLike, from_logits: bool = False,
                         label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
-    """-mean(t log p + (1 - t) log(1 - p)) over `axis`: (N, C) -> (N,). p is clipped to [1e-7, 1 -
-    1e-7]; for a sigmoid's result its logits are used. label_smoothing s: t (1 - s) + s / 2.
+    """-mean(t log p + (1 - t) log(1 - p)) over `axis`: (N, C) -> (N,). Probabilities p are clipped
+    to [1e-7, 1 - 1e-7]. If y_pred is the result of a sigmoid, the logits of that sigmoid are used.
+    label_smoothing s replaces targets t by t (1 - s) + s / 2.
     """
     y_pred, from_logits = _logits(y_true, y_pred, from_logits, "binary_crossentropy", "sigmoid")
     y_true, y_pred = _last(y_true, y_pred, axis)
@@ -83,8 +85,9 @@ def binary_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike,
                               apply_class_balancing: bool = False, alpha: float = 0.25,
                               gamma: float = 2.0, from_logits: bool = False,
                               label_smoothing: float = 0.0, axis: int = -1) -> Tensor:
-    """mean((1 - q)^gamma binary crossentropy), q the true class's probability. Class balancing:
-    also times alpha for class 1, 1 - alpha for class 0. Lin et al., 2017.
+    """mean((1 - q)^gamma binary crossentropy), where q is the predicted probability of the true
+    class. apply_class_balancing also multiplies the loss by alpha for class 1 and by 1 - alpha for
+    class 0. Lin et al., 2017.
     """
     t, p = _pair(_smooth_targets(y_true, label_smoothing), y_pred, "binary_focal_crossentropy")
     p = activation_functions.sigmoid(p) if from_logits else p
@@ -108,7 +111,7 @@ def categorical_focal_crossentropy(y_true: TensorLike, y_pred: TensorLike, alpha
 
 def categorical_generalized_cross_entropy(y_true: TensorLike, y_pred: TensorLike,
                                           q: float = 0.5) -> Tensor:
-    """(1 - p^q) / q of the label's probability p. Zhang and Sabuncu, 2018."""
+    """(1 - p^q) / q, where p is the predicted probability of the label. Zhang and Sabuncu, 2018."""
     if not 0 < q < 1:
         raise ValueError(f"q must be between 0 and 1, both excluded. Received: {q!r}.")
     p = _predictions(y_pred)
@@ -120,18 +123,18 @@ def categorical_generalized_cross_entropy(y_true: TensorLike, y_pred: TensorLike
 
 
 def kl_divergence(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """sum(t log(t / p)) over the last axis, clipped to [1e-7, 1]. Kullback and Leibler, 1951."""
+    """sum(t log(t / p)) over the last axis, with t and p clipped to [1e-7, 1]. Kullback and Leibler, 1951."""
     t, p = (arrays.clip(each, EPSILON, 1.0) for each in _pair(y_true, y_pred, "kl_divergence"))
     return (t * arrays.log(t / p)).sum(-1)
 
 
 def poisson(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """mean(p - t log p): the negative log-likelihood of counts t at rates p, minus a constant."""
+    """mean(p - t log p): the negative log-likelihood of counts t at rates p, up to a constant."""
     t, p = _pair(y_true, y_pred, "poisson")
     return (p - t * arrays.log(p + EPSILON)).mean(-1)
 
 
-# Losses of numbers.
+# Regression losses.
 
 
 def mean_squared_error(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
@@ -151,20 +154,20 @@ def mean_absolute_error(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
 
 
 def mean_absolute_percentage_error(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """100 mean(|y_true - y_pred| / |y_true|) over the last axis, divided by at least 1e-7."""
+    """100 mean(|y_true - y_pred| / |y_true|) over the last axis, with divisors of at least 1e-7."""
     t, p = _pair(y_true, y_pred, "mean_absolute_percentage_error")
     return 100 * arrays.abs((t - p) / arrays.maximum(arrays.abs(t), EPSILON)).mean(-1)
 
 
 def mean_squared_logarithmic_error(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """mean((log(1 + y_true) - log(1 + y_pred))^2) over the last axis, of at least 1e-7 each."""
+    """mean((log(1 + t) - log(1 + p))^2) over the last axis, with targets t and predictions p of at least 1e-7."""
     t, p = (arrays.log(arrays.maximum(each, EPSILON) + 1) for each in _pair(
         y_true, y_pred, "mean_squared_logarithmic_error"))
     return ((p - t) ** 2).mean(-1)
 
 
 def huber(y_true: TensorLike, y_pred: TensorLike, delta: float = 1.0) -> Tensor:
-    """mean(e^2 / 2) of errors up to delta, delta (|e| - delta / 2) of larger ones. Huber, 1964."""
+    """mean(e^2 / 2 if |e| <= delta else delta (|e| - delta / 2)), with errors e = y_pred - y_true. Huber, 1964."""
     t, p = _pair(y_true, y_pred, "huber")
     error = p - t
     size = arrays.abs(error)
@@ -172,14 +175,14 @@ def huber(y_true: TensorLike, y_pred: TensorLike, delta: float = 1.0) -> Tensor:
 
 
 def log_cosh(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """mean(log(cosh(y_pred - y_true))): about e^2 / 2 for small errors, |e| - log 2 for large."""
+    """mean(log(cosh(e))) for errors e = y_pred - y_true, about e^2 / 2 for small e and |e| - log 2 for large e."""
     t, p = _pair(y_true, y_pred, "log_cosh")
     error = p - t
     return (error + activation_functions.softplus(-2 * error) - log(2)).mean(-1)
 
 
 def cosine_similarity(y_true: TensorLike, y_pred: TensorLike, axis: int = -1) -> Tensor:
-    """-sum(t p / (|t| |p|)) over `axis`: -1 for the same direction, 1 for opposite ones."""
+    """-sum(t p / (|t| |p|)) over `axis`: -1 for equal directions, 1 for opposite directions."""
     t, p = (unit_length(each, axis) for each in _pair(y_true, y_pred, "cosine_similarity"))
     return -(t * p).sum(axis)
 
@@ -188,13 +191,13 @@ def cosine_similarity(y_true: TensorLike, y_pred: TensorLike, axis: int = -1) ->
 
 
 def hinge(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """mean(max(1 - t p, 0)) for targets -1 and 1; targets of only 0 and 1 are converted."""
+    """mean(max(1 - t p, 0)) for targets t of -1 and 1. Targets that are all 0 or 1 are converted to -1 and 1."""
     t, p = _pair(y_true, y_pred, "hinge")
     return activation_functions.relu(1 - _signs(t) * p).mean(-1)
 
 
 def squared_hinge(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-    """mean(max(1 - t p, 0)^2) for targets -1 and 1; targets of only 0 and 1 are converted."""
+    """mean(max(1 - t p, 0)^2) for targets t of -1 and 1. Targets that are all 0 or 1 are converted to -1 and 1."""
     t, p = _pair(y_true, y_pred, "squared_hinge")
     return (activation_functions.relu(1 - _signs(t) * p) ** 2).mean(-1)
 
@@ -205,18 +208,18 @@ def categorical_hinge(y_true: TensorLike, y_pred: TensorLike) -> Tensor:
     return activation_functions.relu(((1 - t) * p).max(-1) - (t * p).sum(-1) + 1)
 
 
-# Losses of areas.
+# Segmentation losses, which compare areas.
 
 
 def dice(y_true: TensorLike, y_pred: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
-    """1 - 2 sum(t p) / (sum(t) + sum(p)) over `axis`, by default over all axes. Dice, 1945."""
+    """1 - 2 sum(t p) / (sum(t) + sum(p)), with sums over `axis`, by default over all axes. Dice, 1945."""
     t, p = _pair(y_true, y_pred, "dice")
     return 1 - 2 * (t * p).sum(axis) / (t.sum(axis) + p.sum(axis) + EPSILON)
 
 
 def tversky(y_true: TensorLike, y_pred: TensorLike, alpha: float = 0.5, beta: float = 0.5,
             axis: int | Sequence[int] | None = None) -> Tensor:
-    """1 - I / (I + alpha sum((1 - p) t) + beta sum(p (1 - t))), I = sum(t p). Salehi, 2017."""
+    """1 - I / (I + alpha sum((1 - p) t) + beta sum(p (1 - t))), with I = sum(t p). Salehi, 2017."""
     t, p = _pair(y_true, y_pred, "tversky")
     common = (t * p).sum(axis)
     return 1 - common / (common + ((1 - p) * t).sum(axis) * alpha + (p * (1 - t)).sum(axis) * beta + EPSILON)
@@ -226,24 +229,24 @@ def tversky(y_true: TensorLike, y_pred: TensorLike, alpha: float = 0.5, beta: fl
 
 
 def _entropy(t: Tensor, p: Tensor) -> Tensor:
-    """-(t log p + (1 - t) log(1 - p)), element by element, with p clipped."""
+    """-(t log p + (1 - t) log(1 - p)), element by element, with p clipped to [1e-7, 1 - 1e-7]."""
     p = arrays.clip(p, EPSILON, 1 - EPSILON)
     return -(t * arrays.log(p) + (1 - t) * arrays.log(1 - p))
 
 
 def _distribution(p: Tensor, axis: int) -> Tensor:
-    """Scales probabilities to sum 1 along the axis, and clips them."""
+    """Scales probabilities to sum to 1 along `axis`, then clips them to [1e-7, 1 - 1e-7]."""
     return arrays.clip(p / p.sum(axis, keepdims=True), EPSILON, 1 - EPSILON)
 
 
 def unit_length(x: TensorLike, axis: int = -1) -> Tensor:
-    """Divides x by its L2 norm along the axis; zeros stay zeros."""
+    """Divides x by its L2 norm along `axis`. A zero vector stays zero."""
     x = _tensor(x)
     return x * arrays.maximum((x * x).sum(axis, keepdims=True), EPSILON**2) ** -0.5
 
 
 def mask_class(y_true: TensorLike, ignored: int) -> tuple[Any, Tensor]:
-    """Returns labels with `ignored` replaced by 0, and a mask of the labels that count."""
+    """Returns labels with `ignored` replaced by 0, and a mask that is nonzero for other labels."""
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor):
         counted = arrays.not_equal(y_true, ignored)
@@ -254,7 +257,9 @@ def mask_class(y_true: TensorLike, ignored: int) -> tuple[Any, Tensor]:
 
 
 def _predictions(value: TensorLike, y_true: TensorLike | None = None) -> Tensor:
-    """Returns predictions as a tensor of floats, like targets that require gradients."""
+    """Converts predictions to a floating-point tensor. If only the targets require gradients, the
+    predictions adopt the targets' dtype and device.
+    """
     y_pred = _tensor(value)
     if isinstance(y_true, Tensor) and y_true.requires_grad and not y_pred.requires_grad:
         y_pred = Tensor(_move_constant(y_pred, y_true, y_true.dtype), device=y_true.device)
@@ -274,7 +279,9 @@ def _pair(y_true: TensorLike, y_pred: TensorLike, name: str) -> tuple[Tensor, Te
 
 def _logits(y_true: TensorLike, value: TensorLike, from_logits: bool, name: str, activation: str,
             axis: int = -1) -> tuple[Tensor, bool]:
-    """Returns predictions, or the logits of this activation's result, and if they are logits."""
+    """Returns the predictions, and whether they are logits. If the predictions are the result of
+    `activation`, its logits are returned instead.
+    """
     y_pred = _predictions(value, stack_all(y_true))
     if from_logits and y_pred.logits is not None:
         warnings.warn(f"{name} received from_logits=True, but its predictions come from a {y_pred.activation}, so "
@@ -293,13 +300,13 @@ def _move_axis_last(x: Tensor, axis: int) -> Tensor:
 
 
 def _last(y_true: TensorLike, y_pred: Tensor, axis: int) -> tuple[TensorLike, Tensor]:
-    """Moves the class axis of both tensors to the end."""
+    """Moves the class axis of targets and predictions to the end."""
     moved = _move_axis_last(y_pred, axis)
     return (y_true if moved is y_pred else _move_axis_last(_tensor(y_true), axis)), moved
 
 
 def _smooth_targets(y_true: TensorLike, smoothing: float, over_classes: bool = False) -> TensorLike:
-    """Smooths targets towards 1/2, or towards 1/C."""
+    """Mixes targets with a fraction `smoothing` of 1/2, or of 1/C if `over_classes`."""
     if not smoothing:
         return y_true
     y_true = stack_all(y_true)
@@ -320,7 +327,7 @@ def _warn_of_one_class(y_pred: Tensor, name: str) -> None:
 
 
 def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") -> Tensor:
-    """Returns targets in the predictions' shape and dtype, with their gradients."""
+    """Converts targets to a tensor of the predictions' shape and dtype, through which gradients pass."""
     y_true = stack_all(y_true)
     if isinstance(y_true, Tensor) and y_true.requires_grad:
         targets = _same_dtype(name, y_pred, y_true)[1]
@@ -335,7 +342,7 @@ def _targets(y_true: TensorLike, y_pred: Tensor, name: str, remedy: str = "") ->
 
 
 def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
-    """Returns the labels in y_pred's shape without its last axis. They must be in 0..C-1."""
+    """Returns the labels as an array of y_pred's shape without the last axis. Labels must be in 0..C-1."""
     y_true = stack_all(y_true)
     refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
@@ -352,7 +359,7 @@ def _labels(y_true: TensorLike, y_pred: Tensor) -> Any:
 
 
 def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
-    """Returns labels as int64. Raises ValueError unless they are integers in 0..classes-1."""
+    """Converts labels to int64. Raises ValueError if they are not integers in 0..classes-1."""
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64) if labels.dtype.kind in "iubf" and np.isfinite(labels).all() else None
     if whole is None or (whole != labels).any():

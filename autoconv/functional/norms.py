@@ -13,7 +13,7 @@ Axes = int | Sequence[int]
 
 
 def moments(x: TensorLike, axes: Axes, keepdims: bool = False) -> tuple[Tensor, Tensor]:
-    """The mean along `axes`, and the (biased) variance."""
+    """Returns the mean and the (biased) variance of x along `axes`."""
     x = _tensor(x)
     mean = x.mean(axes, keepdims=True)
     variance = ((x - mean) ** 2).mean(axes, keepdims=keepdims)
@@ -23,8 +23,9 @@ def moments(x: TensorLike, axes: Axes, keepdims: bool = False) -> tuple[Tensor, 
 def layer_normalization(x: TensorLike, gamma: TensorLike | None = None,
                         beta: TensorLike | None = None, axis: Axes = -1, epsilon: float = 1e-3,
                         rms_scaling: bool = False) -> Tensor:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`, or with
-    `rms_scaling` gamma x / sqrt(variance + epsilon). Ba et al., "Layer normalization", 2016.
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with the mean and variance of each sample
+    along `axis`. With `rms_scaling` the result is gamma x / sqrt(variance + epsilon). Ba et al.,
+    "Layer normalization", 2016.
     """
     x = _tensor(x)
     axes = normalize_axes(axis, x.ndim)
@@ -37,7 +38,7 @@ def layer_normalization(x: TensorLike, gamma: TensorLike | None = None,
 
 
 def normalize(x: TensorLike, axis: Axes = -1, order: int = 2, epsilon: float = 1e-7) -> Tensor:
-    """Divides x by its norm of this order along `axis`, or by epsilon if that is larger."""
+    """Divides x by its norm of order `order` along `axis`, or by epsilon if the norm is smaller."""
     x = _tensor(x)
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise ValueError(f"order must be an integer of at least 1. Received: {order!r}.")

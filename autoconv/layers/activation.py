@@ -1,4 +1,4 @@
-"""Activation functions as layers of their own."""
+"""Activation functions as separate layers."""
 
 import warnings
 from typing import Any
@@ -12,7 +12,7 @@ from .spec import InputSpec
 
 
 class Activation(Layer):
-    """An activation function: a name in `autoconv.activations`, or your own function."""
+    """Applies an activation function: a name in `autoconv.activations`, or your own function."""
 
     keeps_shape = True
     built_at_once = True
@@ -30,8 +30,7 @@ class Activation(Layer):
 
 
 class ReLU(Layer):
-    """max(x, 0); in general x, at most `max_value`, from `threshold` on, and below it negative_slope (x - threshold).
-    """
+    """x above `threshold`, else negative_slope (x - threshold); at most `max_value`. Default: max(x, 0)."""
 
     keeps_shape = True
     built_at_once = True
@@ -50,7 +49,7 @@ class ReLU(Layer):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is max(x, 0)."""
+        """Whether the layer computes max(x, 0)."""
         return self.max_value is None and not self.negative_slope and not self.threshold
 
     def call(self, x: Tensor) -> Tensor:
@@ -86,8 +85,9 @@ class LeakyReLU(Layer):
 
 
 class PReLU(Layer):
-    """x if it is positive, else alpha x; alpha is learned per element of a sample, but shared along the axes
-    `shared_axes` (1 is the first after the batch). He et al., "Delving deep into rectifiers", 2015.
+    """x if it is positive, else alpha x. Every element of a sample has its own learned alpha,
+    except that elements along the axes `shared_axes` (counted from 1, the first after the batch)
+    share one. He et al., "Delving deep into rectifiers", 2015.
     """
 
     keeps_shape = True
@@ -134,7 +134,7 @@ class ELU(Layer):
 
 
 class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along one `axis` or several; elements that the call's `mask` excludes are 0."""
+    """exp(x) / sum(exp(x)) along one or several axes. Elements that the call's `mask` excludes become 0."""
 
     keeps_shape = True
     built_at_once = True

@@ -1,7 +1,7 @@
-"""Random changes of images in training and direct calls, so that a net never sees an image twice. All have Keras's
-arguments.
+"""Layers that change images randomly, in training and in direct calls, so that a network rarely sees the same image
+twice. Their arguments are Keras's.
 
-`call` draws two numbers for each image, `get_random_transformation`, and applies them, `transform_images`.
+`call` draws two numbers per image with `get_random_transformation` and applies them with `transform_images`.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 
 
 class _Augmentation(ImageLayer, RandomLayer):
-    """Base of these layers: in inference they return their input. A call without `training` counts as training."""
+    """Base of the augmentation layers: they return x in inference. A call without `training` counts as training."""
 
     keeps_shape = True
     recordable = True
@@ -36,23 +36,23 @@ class _Augmentation(ImageLayer, RandomLayer):
         return self.transform_images(x, self.get_random_transformation(x)) if training else x
 
     def get_random_transformation(self, images: Any) -> Tensor:
-        """Draws two new numbers for each image: (2, N), in the units of the layer's description."""
+        """Draws two random numbers per image, as a tensor (2, N). The layer's docstring gives their units."""
         x = calls.tensors(self, images)
         return random_pairs(x, *self.ranges(x.shape), **self._draw(x))
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
-        """Changes the images by the given numbers (2, N)."""
+        """Transforms the images with the given numbers (2, N)."""
         raise NotImplementedError
 
     def ranges(self, shape: Shape) -> tuple[Range, Range | None]:
-        """Returns the ranges of the two numbers for images of this shape; None if the second equals the first."""
+        """Returns the ranges of an image's two numbers. The second range is None if the numbers are equal."""
         raise NotImplementedError
 
 
 class _Geometric(_Augmentation):
-    """Base of geometric changes; pixels from outside an image are filled as in `functional.affine_transform`."""
+    """Base of geometric transforms. Pixels from outside an image are filled as in `functional.affine_transform`."""
 
-    moves = ""  # the kind of random transform, which each class sets
+    moves = ""  # the kind of transform, a key of KINDS, which each class sets
     fill_mode = checks.choice(FILL_MODES)
     interpolation = checks.choice(INTERPOLATIONS)
     fill_value = checks.Setting(checks.number)
@@ -68,10 +68,10 @@ class _Geometric(_Augmentation):
 
 
 class RandomFlip(_Augmentation):
-    """Mirrors images left to right, upside down or both, by `mode`, each with probability 1/2.
+    """Flips images left to right, upside down or both, depending on `mode`, each with probability 1/2.
 
-    An image is flipped vertically if its first number is at most 1/2, horizontally if the second is. In Keras one
-    number decides both.
+    An image is flipped upside down if its first number is at most 1/2, left to right if its second number is. In Keras
+    one number decides both.
     """
 
     mode = checks.choice(FLIPS)
@@ -90,9 +90,10 @@ class RandomFlip(_Augmentation):
 
 
 class RandomRotation(_Geometric):
-    """Rotates each image about its centre by at most `factor` * 360 degrees, either way, or within `factor` = (a, b).
+    """Rotates each image about its centre by a random angle of at most `factor` * 360 degrees
+    either way, or between a * 360 and b * 360 degrees for `factor` = (a, b).
 
-    Its number is the angle in degrees, positive for counterclockwise.
+    An image's number is the angle in degrees, positive for counterclockwise.
     """
 
     moves = "rotation"
@@ -109,9 +110,10 @@ class RandomRotation(_Geometric):
 
 
 class RandomTranslation(_Geometric):
-    """Shifts each image by fractions of its height and width: f is -f..f, (a, b) is a..b.
+    """Shifts each image by random fractions of its height and width: a factor f means -f..f, a
+    factor (a, b) a..b.
 
-    Its numbers are the fractions; positive ones shift down and to the right.
+    An image's numbers are these fractions. Positive fractions shift down and to the right.
     """
 
     moves = "translation"
@@ -129,9 +131,9 @@ class RandomTranslation(_Geometric):
 
 
 class RandomZoom(_Geometric):
-    """Shows each image smaller or larger: f is -f..f, (a, b) is a..b; positive fractions zoom out, negative ones in.
+    """Zooms each image by random fractions: a factor f means -f..f, a factor (a, b) a..b. Positive fractions zoom out.
 
-    Without a `width_factor` both sides use the same zoom. Its numbers are 1 + the fractions of height and width.
+    Without `width_factor`, height and width have the same zoom. An image's numbers are 1 + these fractions.
     """
 
     moves = "zoom"
@@ -150,10 +152,10 @@ class RandomZoom(_Geometric):
 
 
 class RandomCrop(_Augmentation):
-    """Crops images (N, H, W, C) to (N, height, width, C), each at another position.
+    """Crops images (N, H, W, C) to (N, height, width, C), each image at its own random position.
 
-    Outside training, and for smaller images, it resizes the largest central part with these proportions. Its numbers,
-    rounded down, are the first row and column. Keras uses one position per batch.
+    In inference, and for images smaller than the crop, the layer resizes the largest central part with the crop's
+    proportions. An image's numbers, rounded down, are the first row and column. Keras uses one position per batch.
     """
 
     recordable = True
@@ -181,7 +183,7 @@ class RandomCrop(_Augmentation):
 
 
 class _Colours(_Augmentation):
-    """Base of changes of values, which are then clipped to `value_range`."""
+    """Base of layers that change pixel values and then clip them to `value_range`."""
 
     value_range = checks.Setting(checks.ascending)
 
@@ -191,8 +193,8 @@ class _Colours(_Augmentation):
 
 
 class RandomContrast(_Colours):
-    """(x - mean) * number + mean, with the mean of each channel of each image; the number lies in 1 - f..1 + f, with
-    `factor` = (a, b) in 1 - a..1 + b.
+    """(x - mean) * number + mean, with the mean of each channel of each image. For `factor` = f the
+    random number is in 1 - f..1 + f, for `factor` = (a, b) in 1 - a..1 + b.
     """
 
     factor = checks.factor(0, 1, around_one=True)
@@ -207,8 +209,8 @@ class RandomContrast(_Colours):
 
 
 class RandomBrightness(_Colours):
-    """Adds a number to each image: a fraction of the width of `value_range`, in -f..f, with `factor` = (a, b) in
-    a..b.
+    """Adds a random fraction of the width of `value_range` to each image. For `factor` = f the
+    fraction is in -f..f, for `factor` = (a, b) in a..b.
     """
 
     factor = checks.factor(-1, 1)
@@ -223,5 +225,5 @@ class RandomBrightness(_Colours):
 
 
 def _reshape_numbers(transformation: Any, x: Tensor) -> Tensor:
-    """Reshapes the first numbers (N,) to broadcast over images (N, H, W, C)."""
+    """Returns the images' first numbers (N,), reshaped to broadcast over images (N, H, W, C)."""
     return x.operand(transformation)[0].reshape(-1, 1, 1, 1)

@@ -1,6 +1,6 @@
-"""Calls of a layer: binds arguments, and converts arrays to tensors and tensors to the layer's dtype.
+"""Helpers for calling layers, which bind arguments and convert arrays to tensors of the layer's dtype.
 
-On symbolic tensors a call computes only a shape and a dtype, and adds a node to the graph.
+A call on symbolic tensors computes only a shape and a dtype, and adds a node to the graph.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,8 +24,9 @@ from .policy import DTYPES
 if TYPE_CHECKING:
     from .layer import Layer
 
-NOTHING = object()  # replaces a first argument that is given by name
-finding_shapes: ContextVar[bool] = ContextVar("finding_shapes", default=False)  # while layers run on zeros
+NOTHING = object()  # stands for a first argument that the caller passed by name
+# True while layers run on zeros to find shapes
+finding_shapes: ContextVar[bool] = ContextVar("finding_shapes", default=False)
 
 _ARRAYS = (Tensor, SymbolicTensor, np.ndarray)
 _UNSET = Argument("training", Argument.KEYWORD_ONLY, default=None)
@@ -36,8 +37,8 @@ _UNSET = Argument("training", Argument.KEYWORD_ONLY, default=None)
 
 @cache
 def training_argument(kind: type) -> Argument | None:
-    """Returns the argument `training` of `call`, with None if it has no default; None if `call` has no such
-    argument.
+    """Returns the parameter `training` of a class's `call`, with the default None if it has no
+    default. Returns None if `call` does not accept `training`.
     """
     arguments = signature(kind.call).parameters  # type: ignore[attr-defined]
     takes_kwargs = any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())
@@ -46,15 +47,15 @@ def training_argument(kind: type) -> Argument | None:
 
 
 def holds_tensors(value: Any) -> bool:
-    """Whether this is a tensor or an array, or a structure with one."""
+    """Whether a value is a tensor or an array, or a structure that contains one."""
     return any(isinstance(item, _ARRAYS) or hasattr(item, "__array__") for item in flatten(value))
 
 
 def bind(layer: "Layer", args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of a layer's `call` by name, in its order.
+    """Returns the arguments of a layer's `call` by name, in the order of its parameters.
 
-    All layers accept Keras's name of the first one, `inputs`. Raises ValueError for a positional value that is not a
-    tensor, TypeError for unknown arguments.
+    Every layer accepts `inputs`, Keras's name of the first argument. Raises ValueError if a later
+    positional argument is not a tensor, TypeError for unknown arguments.
     """
     spec = signature(type(layer).call)
     first = list(spec.parameters)[1:2]
@@ -79,14 +80,14 @@ def bind(layer: "Layer", args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_shapes(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns the shapes of arguments that are tensors, or structures of them, by `build`'s names: x_shape."""
+    """Returns the shapes of the arguments that hold tensors, by the names that `build` uses, such as x_shape."""
     return {f"{name}_shape": map_structure(lambda item: tuple(item.shape), value)
             for name, value in arguments.items() if holds_tensors(value)}
 
 
 def select_shapes(function: Callable, shapes: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns the named shapes for a `build` or `compute_output_shape` of several inputs; None if it takes a single
-    shape. The first parameter is the layer.
+    """Returns `shapes` if a `build` or `compute_output_shape` accepts them by name, or None if it
+    accepts a single shape. The function's first parameter is the layer.
     """
     names = list(signature(function).parameters)[1:]
     return shapes if len(names) > 1 and set(names) <= set(shapes) else None
@@ -96,7 +97,7 @@ def select_shapes(function: Callable, shapes: dict[str, Any]) -> dict[str, Any] 
 
 
 def tensors(layer: "Layer", x: Any) -> Any:
-    """Converts arrays, also in a list, tuple or dict, to tensors on the layer's device. Lists of numbers are arrays."""
+    """Converts arrays to tensors on the layer's device, also in a list, tuple or dict. Lists of numbers are arrays."""
     if isinstance(x, Tensor):
         return x
     if x is None or isinstance(x, str | bytes):
@@ -112,7 +113,7 @@ def tensors(layer: "Layer", x: Any) -> Any:
 
 
 def convert(layer: "Layer", x: Tensor, dtype: str = "") -> Tensor:
-    """Converts `x` to the layer's dtype, or a wanted one; a layer without weights keeps floats unchanged."""
+    """Converts `x` to `dtype`, by default the layer's dtype. A layer without weights keeps floating-point tensors."""
     dtype = dtype or layer.dtype
     if x.dtype == dtype:
         return x
@@ -126,8 +127,8 @@ def convert(layer: "Layer", x: Tensor, dtype: str = "") -> Tensor:
 
 
 def convert_inputs(layer: "Layer", x: Any) -> Any:
-    """Converts the inputs of a layer with one argument to the layer's dtype. Integers stay only if all inputs have one
-    type.
+    """Converts the inputs of a layer with one argument to the layer's dtype. Integers are kept only
+    if all inputs have the same dtype.
     """
     if isinstance(x, Tensor):
         return convert(layer, x)
@@ -139,7 +140,7 @@ def convert_inputs(layer: "Layer", x: Any) -> Any:
 
 
 def convert_arguments(layer: "Layer", arguments: dict[str, Any]) -> dict[str, Any]:
-    """Converts the tensors in a call's arguments to the layer's dtype, integers only in the first argument."""
+    """Converts a call's tensors to the layer's dtype. Integers are converted only in the first argument."""
     def cast(item: Any, integers_too: bool) -> Any:
         if not isinstance(item, Tensor) or not (integers_too or item.dtype.kind == "f"):
             return item
@@ -151,8 +152,8 @@ def convert_arguments(layer: "Layer", arguments: dict[str, Any]) -> dict[str, An
 
 
 def _stays(layer: "Layer", dtype: Any) -> bool:
-    """Whether this dtype is kept: integers that a layer, called outside a model, only moves. A model converts integers
-    at its inputs, as kernels compute in floats.
+    """Whether inputs of this dtype are not converted. This is so for integers in a layer that only moves elements and
+    is called outside a model. A model converts integers at its inputs, because kernels compute in floating point.
     """
     return inside_layer.get() is None and getattr(dtype, "kind", "f") in layer.kept_kinds
 
@@ -203,8 +204,8 @@ def symbolic_result(layer: "Layer", arguments: dict[str, Any], training: bool | 
 
 
 def open_batch(shapes: Any) -> Any:
-    """Returns the build shapes of a layer called on these shapes. Inside another layer, which may be running on zeros
-    to find shapes, the batch size is left open.
+    """Returns the shapes for building a layer that is called on inputs of these shapes. Inside
+    another layer, which may be running on zeros to find shapes, the batch size is None.
     """
     if inside_layer.get() is None:
         return map_shapes(tuple, shapes)
@@ -212,7 +213,7 @@ def open_batch(shapes: Any) -> Any:
 
 
 def shape_by_running(layer: "Layer", input_shape: Any) -> Any:
-    """Finds the output shape for this input shape, or a structure of several, by running the layer on zeros."""
+    """Finds the output shape for one or several input shapes by running the layer on zeros."""
     shapes = flat_shapes(input_shape)
     batch = next(iter(shapes), (None,))[0]
     if not layer.built:
@@ -224,7 +225,7 @@ def shape_by_running(layer: "Layer", input_shape: Any) -> Any:
 def _infer_call_shape(
     layer: "Layer", arguments: dict[str, Any], inputs: list[SymbolicTensor], training: bool | None,
 ) -> Any:
-    """Returns the output shape for these arguments, of which `inputs` are symbolic."""
+    """Returns the output shape of a call with these arguments, of which `inputs` are symbolic."""
     def run(size: int) -> Any:
         return layer(training=bool(training), **map_structure(lambda item: _zeros(item.shape, size, layer.dtype) if (
             isinstance(item, SymbolicTensor)) else item, arguments))
@@ -233,12 +234,12 @@ def _infer_call_shape(
 
 
 def _zeros(shape: Shape, size: int, dtype: str) -> np.ndarray:
-    """Makes one zero sample of this shape, with `size` for each unknown axis."""
+    """Returns a batch of one zero sample of this shape, with `size` for each unknown size."""
     return np.zeros((1, *(size if n is None else n for n in shape[1:])), dtype)
 
 
 def _infer_shape(shapes: list[Shape], batch: int | None, run: Callable[[int], Any]) -> Any:
-    """Returns the sizes that are equal in two runs with different sizes for unknown axes, and None for the others."""
+    """Returns output shapes, with None for sizes that differ between two runs with different sizes of unknown axes."""
     count = 2 if any(None in shape[1:] for shape in shapes) else 1
     token = finding_shapes.set(True)
     try:
@@ -253,8 +254,9 @@ def _infer_shape(shapes: list[Shape], batch: int | None, run: Callable[[int], An
 
 @contextmanager
 def restoring(layer: "Layer") -> Iterator[None]:
-    """Restores, after the block, a layer's attributes, the contents of its lists, dicts and sets, and the values of
-    metrics, seed generators and non-trainable weights. Attributes that hold new layers or weights stay.
+    """Restores, after the block, a layer's attributes, the contents of its lists, dicts and sets,
+    and the values of metrics, seed generators and non-trainable weights. If the block created
+    layers or weights, attributes are not restored.
     """
     attributes = vars(layer).copy()
     state = (*layer._sublayers(), *layer._own_weights())

@@ -1,4 +1,4 @@
-"""The checks of constructor arguments that several layers share."""
+"""Checks of constructor arguments that several layers share."""
 
 from math import isfinite
 from numbers import Real
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 Range = tuple[float, float]
 
-_ANY_SIZE = 2**20  # size used for an unknown axis: every kernel fits into it
+_ANY_SIZE = 2**20  # replaces unknown image sizes; larger than any kernel
 
 
 class KerasDefault:
-    """A Keras argument that a layer accepts only with its default, also as an attribute."""
+    """An attribute for a Keras argument of which a layer accepts only the default value."""
 
     def __init__(self, default: Any) -> None:
         self.default = default
@@ -36,7 +36,7 @@ class KerasDefault:
 
 
 class DataFormat:
-    """The attribute `data_format`, which is "channels_last"; None is accepted for it."""
+    """The attribute `data_format`, which is always "channels_last". It may also be set to None."""
 
     def __get__(self, layer: Any, owner: type) -> Any:
         return self if layer is None else "channels_last"
@@ -52,17 +52,17 @@ class DataFormat:
 
 
 def choice(choices: Any) -> Setting:
-    """An attribute that is one of these names."""
+    """Returns an attribute that accepts only the names in `choices`."""
     return Setting(lambda value, name: names.lookup(name, value, {item: item for item in choices}))
 
 
 def pair() -> Setting:
-    """An attribute that is two positive integers; a single one is used for both."""
+    """Returns an attribute that holds two positive integers. A single integer is used for both."""
     return Setting(shapes.pair)
 
 
 def activation() -> Setting:
-    """An attribute that is an activation function; a name or None becomes one."""
+    """Returns an attribute that holds an activation function. A name or None is converted to a function."""
     return Setting(lambda value, name: activations.get(value))
 
 
@@ -73,7 +73,7 @@ def number(value: Any, name: str) -> float:
 
 
 def ascending(value: Any, name: str) -> Range:
-    """Checks two finite numbers, the smaller one first."""
+    """Returns two finite numbers in ascending order. Raises ValueError for other values."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise ValueError(f"{name} must be a pair of numbers. Received: {value!r}.")
     low, high = sorted(number(item, name) for item in value)
@@ -81,8 +81,8 @@ def ascending(value: Any, name: str) -> Range:
 
 
 def factor(least: float, most: float, around_one: bool = False) -> Setting:
-    """An attribute that is a range: two numbers, or one number f for -f..f. Where a range is two distances from 1, down
-    and up, f is (f, f).
+    """Returns an attribute that holds a range: two numbers, or one number f for -f..f. With
+    `around_one` the two numbers are the distances of the range's ends from 1, and f means (f, f).
     """
 
     def check(value: Any, name: str) -> Range:
@@ -100,7 +100,7 @@ def factor(least: float, most: float, around_one: bool = False) -> Setting:
 
 
 def zoom(value: Any, name: str) -> Range:
-    """Checks as `factor` from -1 to 1, without -1."""
+    """Checks a zoom factor like `factor(-1, 1)`, and raises ValueError for -1."""
     low, high = factor(-1, 1).check(value, name)
     if -1 in (value if isinstance(value, (tuple, list)) else (value,)):
         raise ValueError(f"{name} must be larger than -1: at -1 nothing is left of an image. Received: {value!r}.")
@@ -108,7 +108,7 @@ def zoom(value: Any, name: str) -> Range:
 
 
 def axes(value: Any, name: str) -> int | list[int]:
-    """Checks one axis, or a list of axes."""
+    """Returns one axis as an int, or a list of axes. Raises TypeError for other values."""
     items = list(value) if isinstance(value, (list, tuple)) else [value]
     if not items or any(isinstance(item, bool) or not hasattr(item, "__index__") for item in items):
         raise TypeError(f"Expected an int or a list/tuple of ints for the argument {name!r}. Received: {value!r}.")
@@ -116,7 +116,7 @@ def axes(value: Any, name: str) -> int | list[int]:
 
 
 def positive(value: Any, name: str) -> int:
-    """Checks for an int of at least 1."""
+    """Returns a positive integer as an int. Raises ValueError for other values."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
         raise ValueError(f"Invalid value for argument `{name}`. Expected a strictly positive value, and an "
                          f"integer. Received: {value!r}.")
@@ -124,7 +124,7 @@ def positive(value: Any, name: str) -> int:
 
 
 def padding(value: Any, numbers: bool = True) -> Any:
-    """Checks a padding: a name, returned in lower case, or numbers if the layer accepts them."""
+    """Returns a padding: a name in lower case, or tuples of integers if the layer accepts `numbers`."""
     if isinstance(value, str) or not numbers:
         name = value.lower() if isinstance(value, str) else value
         if name not in ("valid", "same"):
@@ -141,7 +141,7 @@ def _tuples(value: Any) -> Any:
 
 
 def axis(value: Any) -> int:
-    """Checks for an axis as an int."""
+    """Returns an axis as an int. Raises TypeError for other values."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"axis must be an integer. Received: {value!r}.")
     return int(value)
@@ -157,7 +157,7 @@ def last(axis: int, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None
 
 
 def known_channels(layer: "Layer", input_shape: Shape) -> int:
-    """Returns the size of the layer's `channel_axis`, by default the last axis; layers with weights need it."""
+    """Returns the input's size along the layer's `channel_axis`. Raises ValueError if it is unknown."""
     layer.check_input(input_shape)
     axis, rank = layer.channel_axis, len(input_shape)
     if (rank > 1 and not -rank < axis < rank) or axis == 0:
@@ -174,14 +174,14 @@ def known_channels(layer: "Layer", input_shape: Shape) -> int:
 
 
 def pool_output(input_shape: Shape, pool_size: Any, strides: Any, pad: Any) -> Shape:
-    """Returns (N, OH, OW) of a pooling over images of `input_shape`; an axis of unknown size stays unknown."""
+    """Returns the output sizes (N, OH, OW) of pooling for images of `input_shape`. An unknown size gives None."""
     h, w = (_ANY_SIZE if n is None else n for n in input_shape[1:3])
     out = shapes.pool_window((h, w), pool_size, strides, pad).output_size(h, w)
     return (input_shape[0], *(None if n is None else o for n, o in zip(input_shape[1:3], out)))
 
 
 def window_output(input_shape: Shape, kernel: Any, strides: Any, pad: Any, dilation: Any, kernel_name: str) -> Shape:
-    """Returns (N, OH, OW) of a window over images of `input_shape`; an axis of unknown size stays unknown."""
+    """Returns the output sizes (N, OH, OW) of a convolution for images of `input_shape`. An unknown size gives None."""
     h, w = (_ANY_SIZE if n is None else n for n in input_shape[1:3])
     out = shapes.window((h, w), kernel, strides, pad, dilation, kernel_name).output_size(h, w)
     return (input_shape[0], *(None if n is None else o for n, o in zip(input_shape[1:3], out)))

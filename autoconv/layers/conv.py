@@ -12,7 +12,7 @@ from .layer import EXTRAS, Layer, Shape
 
 
 class _Convolution(Layer):
-    """Base of the convolutions: arguments, bias and activation."""
+    """Base of the convolution layers, with their common arguments, bias and activation."""
 
     one_input = True
     activation = checks.activation()
@@ -36,7 +36,7 @@ class _Convolution(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
 
     def _kernel(self, kind: str, shape: tuple[int, ...], name: str = "kernel") -> Variable:
-        """Adds a kernel with the arguments `<kind>_initializer`, `<kind>_regularizer`, ... ."""
+        """Adds a kernel with the layer's `<kind>_initializer`, `<kind>_regularizer` and so on."""
         initializer, *extras = (getattr(self, f"{kind}_{role}") for role in ("initializer", *EXTRAS))
         return self.add_weight(shape, initializer, name=name, **dict(zip(EXTRAS, extras)))
 
@@ -59,8 +59,9 @@ class _Convolution(Layer):
 class Conv2D(_Convolution):
     """A convolution: (N, H, W, C) -> (N, OH, OW, filters), `activation(conv(x, kernel) + bias)`.
 
-    kernel (KH, KW, C / groups, filters), bias (filters,). `padding` is "valid", "same" or numbers, as `F.conv2d` takes
-    them. Raises ValueError for invalid arguments, and on call for inputs of another rank or channel count.
+    kernel (KH, KW, C / groups, filters), bias (filters,). `padding` is "valid", "same" or numbers, as in
+    `functional.conv2d`. Raises ValueError for invalid arguments and, when called, for inputs of another rank or
+    channel count.
     """
 
     recordable = True
@@ -87,7 +88,7 @@ class Conv2D(_Convolution):
             raise ValueError("The number of input channels must be evenly divisible by the number of groups. "
                              f"Received groups={self.groups}, but the input has {channels} channels (full input "
                              f"shape is {input_shape}).")
-        self.compute_output_shape(input_shape)  # the kernel must fit
+        self.compute_output_shape(input_shape)  # raises ValueError if the kernel does not fit
         self._add_weights((*self.kernel_size, channels // self.groups, self.filters), self.filters, channels)
 
     def call(self, x: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ class DepthwiseConv2D(_Convolution):
 
     def build(self, input_shape: Shape) -> None:
         channels = checks.known_channels(self, input_shape)
-        self.compute_output_shape(input_shape)  # the kernel must fit
+        self.compute_output_shape(input_shape)  # raises ValueError if the kernel does not fit
         m = self.depth_multiplier
         self._add_weights((*self.kernel_size, channels, m), channels * m, channels)
 
@@ -136,7 +137,7 @@ class DepthwiseConv2D(_Convolution):
 
 
 class SeparableConv2D(_Convolution):
-    """A depthwise convolution, and then a pointwise one (1 x 1): (N, H, W, C) -> (N, OH, OW, filters).
+    """A depthwise and then a pointwise (1 x 1) convolution: (N, H, W, C) -> (N, OH, OW, filters).
 
     depthwise_kernel (KH, KW, C, depth_multiplier), pointwise_kernel (1, 1, C * depth_multiplier, filters), bias
     (filters,). Chollet: "Xception", 2017.
@@ -162,7 +163,7 @@ class SeparableConv2D(_Convolution):
 
     def build(self, input_shape: Shape) -> None:
         channels, m = checks.known_channels(self, input_shape), self.depth_multiplier
-        self.compute_output_shape(input_shape)  # the kernel must fit
+        self.compute_output_shape(input_shape)  # raises ValueError if the kernel does not fit
         self.depthwise_kernel = self._kernel("depthwise", (*self.kernel_size, channels, m), "depthwise_kernel")
         self.pointwise_kernel = self._kernel("pointwise", (1, 1, channels * m, self.filters), "pointwise_kernel")
         self._add_bias(self.filters, channels)
@@ -176,11 +177,12 @@ class SeparableConv2D(_Convolution):
 
 
 class Conv2DTranspose(_Convolution):
-    """The transpose of a convolution, which makes images larger: (N, H, W, C) -> (N, OH, OW, filters).
+    """A transposed convolution, which enlarges images: (N, H, W, C) -> (N, OH, OW, filters).
 
-    kernel (KH, KW, filters, C), bias (filters,). With padding="same" OH is H * strides, with "valid" it is
-    (H - 1) * strides + the kernel's span (at least H * strides). `output_padding`, smaller than the strides, makes it
-    (H - 1) * strides + span + output_padding, with padding="same" less 2 (span // 2).
+    kernel (KH, KW, filters, C), bias (filters,). Without `output_padding`, OH is H * strides for
+    padding="same"; for padding="valid" it is (H - 1) * strides + the kernel's span (at least H *
+    strides). With `output_padding`, which must be smaller than the strides, OH is (H - 1) * strides
+    + span + output_padding, for padding="same" minus 2 (span // 2).
     """
 
     recordable = True

@@ -14,7 +14,7 @@ from .layer import Layer, Shape
 class Dense(Layer):
     """`activation(x kernel + bias)`: (N, C) -> (N, units), kernel (C, units), bias (units,).
 
-    An input with more axes is processed along its last one, as in Keras: (N, H, W, C) -> (N, H, W, units).
+    An input with more axes is processed along its last axis, as in Keras: (N, H, W, C) -> (N, H, W, units).
     """
 
     supports_masking = True

@@ -9,11 +9,11 @@ from ..engine import ranks
 from ..engine.tensor import Tensor
 from .layer import Layer
 
-_OWN_STREAMS = 2**62  # far from the streams of autoconv.random and of initializers
+_OWN_STREAMS = 2**62  # first stream of seeded layers, far from other streams
 
 
 class RandomLayer(Layer):
-    """A layer that draws from the generator of `utils.set_random_seed`, or with a `seed` from its own."""
+    """A layer that draws random numbers. Without a `seed` they come from the generator of `utils.set_random_seed`."""
 
     generator_name = "seed_generator"  # the attribute's name in Keras
 
@@ -23,7 +23,7 @@ class RandomLayer(Layer):
 
     @property
     def seed(self) -> int | None:
-        """The seed of the layer's own draws; setting it restarts them."""
+        """The seed of the layer's own generator. Setting the seed restarts the generator."""
         return self._seed
 
     @seed.setter
@@ -33,7 +33,7 @@ class RandomLayer(Layer):
 
     @property
     def seed_generator(self) -> random.SeedGenerator:
-        """The generator in use: the layer's own, or without a seed the process's."""
+        """The generator in use: the layer's own if it has a seed, otherwise the process's."""
         if not self._draws():
             raise AttributeError  # __getattr__ reports what is missing
         return self._generator or random.process_generator()
@@ -46,8 +46,8 @@ class RandomLayer(Layer):
         return [self.seed_generator] if self._draws() else []
 
     def _draw(self, x: Tensor) -> dict[str, Any]:
-        """Returns the source of random numbers for x: the next key, and the index of x's first sample in the whole
-        batch. Each replay of a recording draws both again.
+        """Returns the source of random numbers for x: the next key, and the index of x's first
+        sample in the whole batch. Each replay of a recorded step computes both again.
         """
         stream = random.stream if self._generator is None else self._generator.stream
         return {"key": x.device.dynamic(stream, np.uint64, 2),

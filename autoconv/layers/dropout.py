@@ -1,4 +1,5 @@
-"""Layers that in training drop elements or add noise, so that a net relies on none of them; else they return x."""
+"""Layers that drop elements or add noise in training, so that a network relies on none of them, and return x otherwise.
+"""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -62,15 +63,15 @@ class _TrainingLayer(RandomLayer):
 
 
 class _MaskLayer(_TrainingLayer):
-    """Base of layers that draw a mask."""
+    """Base of layers that draw a dropout mask."""
 
     rate = checks.Setting(_fraction)
     _draws = _has_rate
     noise_shape = checks.Setting(_mask_shape)
 
     def _mask(self, x: Tensor) -> Tensor:
-        """Draws a mask, 1 / (1 - rate) for kept elements and 0 for others, in `noise_shape`, with x's sizes for
-        None.
+        """Draws a mask that is 1 / (1 - rate) for kept elements and 0 for dropped ones. Its shape
+        is `noise_shape`, with x's sizes for None.
         """
         sizes = self.noise_shape or (None,) * x.ndim
         if len(sizes) != x.ndim or any(n not in (None, 1, size) for n, size in zip(sizes, x.shape)):
@@ -85,10 +86,10 @@ class _MaskLayer(_TrainingLayer):
 
 
 class Dropout(_MaskLayer):
-    """In training sets a fraction `rate` of the elements to 0 and scales the others by 1 / (1 - rate); else returns x.
+    """In training, sets a fraction `rate` of the elements to 0 and scales the others by 1 / (1 - rate); else returns x.
 
-    Elements along an axis of size 1 in `noise_shape` are kept or dropped together. With a `seed` the layer draws its
-    own masks, the same in every run. Srivastava et al., JMLR 2014.
+    Elements along an axis of size 1 in `noise_shape` are kept or dropped together. With a `seed`, the layer's masks are
+    the same in every run. Srivastava et al., JMLR 2014.
     """
 
     recordable = True
@@ -106,7 +107,7 @@ class Dropout(_MaskLayer):
 
 
 class SpatialDropout2D(_MaskLayer):
-    """`Dropout` of whole channels of images (N, H, W, C). Tompson et al., "Efficient object localization", 2015."""
+    """Drops whole channels of images (N, H, W, C). Tompson et al., "Efficient object localization", 2015."""
 
     recordable = True
     rank = 4
@@ -122,8 +123,9 @@ class SpatialDropout2D(_MaskLayer):
 
 
 class AlphaDropout(_MaskLayer):
-    """Dropout for nets of "selu": sets a fraction `rate` of the elements to selu's lower limit, -1.758, then scales and
-    shifts all so that mean 0 and variance 1 stay. Klambauer et al., "Self-normalizing neural networks", 2017.
+    """Dropout for networks with "selu". In training, sets a fraction `rate` of the elements to
+    selu's lower limit, -1.758, then scales and shifts all elements to keep mean 0 and variance 1.
+    Klambauer et al., "Self-normalizing neural networks", 2017.
     """
 
     recordable = True
@@ -142,7 +144,7 @@ class AlphaDropout(_MaskLayer):
 
 
 class GaussianNoise(_TrainingLayer):
-    """In training adds normal noise with standard deviation `stddev` to x."""
+    """In training, adds normal noise with standard deviation `stddev` to x."""
 
     recordable = True
     stddev = checks.Setting(_fraction)
@@ -159,7 +161,8 @@ class GaussianNoise(_TrainingLayer):
 
 
 class GaussianDropout(_TrainingLayer):
-    """In training multiplies x by normal noise with mean 1 and standard deviation sqrt(rate / (1 - rate)), `Dropout`'s.
+    """In training, multiplies x by normal noise with mean 1 and `Dropout`'s standard deviation,
+    sqrt(rate / (1 - rate)).
 
     Srivastava et al., JMLR 2014, section 10.
     """

@@ -18,9 +18,9 @@ from .layer import registry
 
 
 class Function:
-    """A function in a graph: a method of tensors such as "add", or one of ours as "functional.relu".
+    """A function in a graph: a tensor method such as "add", or a function of autoconv such as "functional.relu".
 
-    It has no weights. Like a layer it has a name and nodes; `call` receives tensors for the graph's symbolic ones.
+    A Function has no weights. Like a layer it has a name and nodes; `call` is the function, which receives tensors.
     """
 
     built = True
@@ -40,7 +40,7 @@ class Function:
         return f"<Function {self.function} name={self.name}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Adds a node for symbolic tensors, and computes on tensors."""
+        """Adds a node if an argument is symbolic, otherwise computes the result."""
         if not any(isinstance(item, SymbolicTensor) for item in flatten((args, kwargs))):
             return self.call(*args, **kwargs)
         if any(isinstance(item, Variable) for item in flatten((args, kwargs))):
@@ -65,18 +65,18 @@ class Function:
 
     @property
     def input(self) -> Any:
-        """The symbolic tensor, or the list of them, that it was first called on."""
+        """The symbolic tensor of the first call, or a list if the call had several."""
         inputs = self._nodes[0].inputs
         return inputs[0] if len(inputs) == 1 else inputs
 
     @property
     def output(self) -> Any:
-        """The result of its first call."""
+        """The symbolic result of the first call."""
         return self._nodes[0].structure
 
     def compute_output(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """Returns a call's result as symbolic tensors. Shapes without a rule are found in two runs on zeros, without
-        kernels.
+        """Returns a call's result as symbolic tensors. For functions that do not broadcast, two dry
+        runs with different sizes find the shapes; no kernel runs.
         """
         def shrink(item: Any) -> Any:
             """Replaces a tensor or array by a one-element array, enough to find a result's dtype."""
@@ -106,7 +106,7 @@ class Function:
         return map_structure(lambda _: next(results), runs[0])
 
     def _infer(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """Returns a call's result without values: no kernel runs, no memory is touched."""
+        """Returns a call's result without values, from a dry run in which no kernel runs."""
         for value in (*args, *kwargs.values()):
             allowance.check_sizes(self.short, value)
         with no_grad(), trace.DryRun().record():
@@ -121,7 +121,7 @@ class Function:
 
 
 def broadcast(*shapes: Shape) -> Shape:
-    """Returns the shape to which arithmetic broadcasts these shapes. Raises ValueError if they do not match."""
+    """Returns the shape to which arithmetic broadcasts these shapes. Raises ValueError if they do not broadcast."""
     result: list[int | None] = []
     for sizes in zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1):
         distinct = {n for n in sizes if n not in (1, None)}
@@ -153,5 +153,5 @@ registry.classes["Function"] = Function
 
 
 def get_kind(operation: Any) -> str:
-    """Returns a layer's or function's kind, as summaries show it: "Conv2D", "TrueDivide"."""
+    """Returns the kind of a layer or function as summaries show it, such as "Conv2D" or "TrueDivide"."""
     return operation.kind if isinstance(operation, Function) else type(operation).__name__

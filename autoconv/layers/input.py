@@ -13,9 +13,9 @@ from .spec import sample_shape
 
 
 class InputLayer(Layer):
-    """A model's input: `InputLayer((28, 28, 1))`, the shape without the batch; None is a variable size.
+    """A model's input, such as `InputLayer((28, 28, 1))`. The shape excludes the batch; None is a variable size.
 
-    dtype: the data's dtype; "uint8" and other integers are converted to floats.
+    dtype: the dtype of the data. Integer data, such as "uint8", is converted to floating point.
     """
 
     one_input = True
@@ -52,7 +52,7 @@ class InputLayer(Layer):
         self._begin()
 
     def _begin(self) -> None:
-        """Creates the node without inputs, whose output represents the model's input."""
+        """Creates a node without inputs, whose output is the model's symbolic input."""
         dtype = self._given_dtype or self.dtype
         Node(self, (), {}, SymbolicTensor(self.given_input_shape or (), dtype, name=self.name))
 
@@ -62,12 +62,12 @@ class InputLayer(Layer):
         return self.given_input_shape or ()
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {"batch_shape": self.batch_shape, "dtype": self._given_dtype or self.dtype, "sparse": False,
                 "ragged": False, "name": self.name, "optional": False}
 
     def settle_dtype(self, dtype: str) -> None:
-        """Uses the dtype of the first layer that reads it, if none was given."""
+        """Adopts the dtype of the first layer that reads the input, if the constructor received none."""
         if self._dtype_is_open:
             self._dtype = self.output.dtype = dtype
             self._dtype_is_open = False
@@ -89,6 +89,7 @@ def Input(  # noqa: N802 (Keras's name)
 ) -> SymbolicTensor:
     """Returns the symbolic tensor at a model's start: `x = Input((28, 28, 1))`, then `Model(x, layers.Dense(10)(...))`.
 
-    shape: without the batch; None is a size that may vary. `Sequential([Input(shape), ...])` takes it as well.
+    shape: the input's shape without the batch; None is a size that may vary. `Sequential([Input(shape), ...])` accepts
+    the tensor as well.
     """
     return InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name, **kwargs).output

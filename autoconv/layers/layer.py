@@ -1,5 +1,5 @@
-"""`Layer`: a function with weights. This file follows a layer's life: creation, description, build and calls; then its
-weights and its state.
+"""`Layer`: a function with weights. The methods are in the order of a layer's life: creation,
+description, build and calls, then weights and state.
 """
 
 import inspect
@@ -36,15 +36,15 @@ from .policy import dtype_name
 in_training: ContextVar[bool | None] = ContextVar("training", default=None)  # None outside all layers
 _build_path: ContextVar[str | None] = ContextVar("being_built", default=None)  # path of the layer being built
 
-# Arguments that a layer accepts for each of its `regularized_weights`, as kernel_regularizer and kernel_constraint.
+# Suffixes of arguments for each of a layer's `regularized_weights`, such as kernel_regularizer and kernel_constraint.
 EXTRAS: dict[str, Callable] = {"regularizer": regularizers.get, "constraint": constraints.get}
 _EXTRA = inspect.Parameter("extra", inspect.Parameter.KEYWORD_ONLY, default=None)
-# Arguments of all layers that `get_config` leaves out at these values.
+# Arguments of all layers that `get_config` leaves out if they have these values.
 _COMMON = {"input_shape": None, "input_dim": None, "activity_regularizer": None, "autocast": True}
 
 
 class Layer(Stateful):
-    """A function with weights. Your own: make the weights in `build`, compute in `call`.
+    """A function with weights. Your own layer creates its weights in `build` and computes in `call`.
 
         class Scale(layers.Layer):
             def build(self, input_shape):
@@ -52,26 +52,26 @@ class Layer(Stateful):
             def call(self, x, training=False):
                 return x * self.scale
 
-    Layers held in attributes (also in lists and dicts) are part of the layer. `trainable=False` freezes it. `dtype` is
-    "float32" or "float64". `input_shape` (without the batch) on a model's first layer is the model's input shape. A
+    Layers in attributes (also in lists and dicts) are part of the layer. `trainable=False` freezes the layer. `dtype`
+    is "float32" or "float64". `input_shape` (without the batch) on a model's first layer is the model's input shape. A
     layer called on symbolic tensors (`layers.Input`) adds a node to the graph and computes nothing. Several inputs are
-    passed as a list or a dict; `build` and `compute_output_shape` then receive the shapes in that form.
+    passed as a list or a dict; `build` and `compute_output_shape` then receive a list or a dict of shapes.
     """
 
-    recordable = False  # whether `call` only uses functions of `functional`, the same in every call
-    built_at_once = False  # whether it is built from the start, as it has no weights
-    keeps_shape = False  # whether its result has the shape of its input
-    kept_kinds: str = ""  # NumPy's kinds of integers that it moves without conversion, such as "biu"
-    symbolic_integers = False  # whether its symbolic results are integers if its inputs are
-    supports_masking = False  # whether it accepts and passes on Keras's masks: none are made here
-    rank: int | None = None  # the number of dimensions that it accepts, if there is only one
-    least_rank: int | None = None  # the least number of dimensions
-    one_input = False  # whether it accepts only one tensor, never a list
-    channel_axis = -1  # the axis whose size its weights depend on
+    recordable = False  # whether each call runs the same functions of `functional`, and only these
+    built_at_once = False  # whether the layer is built when created, because it has no weights
+    keeps_shape = False  # whether the result has the shape of the input
+    kept_kinds: str = ""  # NumPy's dtype kinds that the layer does not convert, such as "biu"
+    symbolic_integers = False  # whether symbolic results are integers if the inputs are
+    supports_masking = False  # whether the layer accepts Keras's masks; autoconv creates none itself
+    rank: int | None = None  # the only number of input dimensions that the layer accepts
+    least_rank: int | None = None  # the minimum number of input dimensions
+    one_input = False  # whether the layer accepts only one tensor, never a list
+    channel_axis = -1  # the input axis whose size determines the weights' shapes
     regularized_weights: ClassVar[tuple[str, ...]] = ()  # the weights with a `..._regularizer` and a `..._constraint`
     input_spec = Setting(spec.check_spec)  # accepted inputs of a user's layer, an `InputSpec` or a list of them
-    path: str | None = None  # the names of the enclosing layers when it was built, and its own
-    version = 0  # the number of the last change, of another attribute; a property's setter counts what it sets
+    path: str | None = None  # the names of the enclosing layers and of this layer, joined by "/" at the build
+    version = 0  # the number of the last change of an attribute that is not a property
     # Attributes whose contents no recording depends on.
     bookkeeping = frozenset({"_added_losses", "_build_shape", "_nodes", "_recipe", "_weights"})
 
@@ -79,7 +79,7 @@ class Layer(Stateful):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
         layer: Any = super().__new__(cls)
-        nodes: list[Node] = []  # its calls on symbolic tensors
+        nodes: list[Node] = []  # the layer's calls on symbolic tensors
         vars(layer).update(_nodes=nodes, build=partial(Layer._run_build, layer))
         return layer
 
@@ -108,9 +108,9 @@ class Layer(Stateful):
         self._added_losses: list[Tensor] = []  # losses added by the last call
         self.device = devices.get("cpu")
         self.built = self.built_at_once and type(self).build is Layer.build
-        self._build_shape: Any = None  # the shape that it was built for
+        self._build_shape: Any = None  # the shape that the layer was built for
         self.input_spec = None
-        self.channels: int | None = None  # the size of `channel_axis` at the build, if it must stay the same
+        self.channels: int | None = None  # the required size of `channel_axis`, set by the build
         sample_shape = (input_dim,) if input_dim is not None else input_shape
         self.given_input_shape: Shape | None = None if sample_shape is None else (
             None, *spec.sample_shape(sample_shape, "input_shape"))
@@ -121,7 +121,7 @@ class Layer(Stateful):
         return [f"{weight}_{role}" for weight, role in product(cls.regularized_weights, EXTRAS)]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute. A new weight replaces the old one among the weights, too."""
+        """Sets an attribute. A new weight also replaces the attribute's old weight in the list of weights."""
         old = vars(self).get(name)
         if isinstance(value, Variable | Layer) and not (
                 name.startswith("_") or name in vars(self) or hasattr(type(self), name)):
@@ -161,18 +161,18 @@ class Layer(Stateful):
         raise NoAttributeError(self, name, hint)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leaves out the calls on symbolic tensors: a copied model calls its layers again."""
+        """Returns the attributes except the calls on symbolic tensors; a copied model calls its layers again."""
         return {name: value for name, value in vars(self).items()
                 if name not in ("_added_losses", "_nodes", "build")} | {"_added_losses": []}
 
-    # Describing it.
+    # Describing a layer.
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
     @classmethod
     def config_parameters(cls) -> dict[str, inspect.Parameter]:
-        """Returns the constructor's parameters by name, with those of `extras()`."""
+        """Returns the constructor's parameters by name, including the arguments of `extras()`."""
         return {**super().config_parameters(), **{name: _EXTRA.replace(name=name) for name in cls.extras()}}
 
     def _arguments(self) -> dict[str, Any]:
@@ -201,7 +201,7 @@ class Layer(Stateful):
 
     @property
     def input(self) -> Any:
-        """The symbolic tensor that this layer was first called on, or a list of them."""
+        """The symbolic input of this layer's first call, or a list of several inputs."""
         if not self._nodes:
             raise AttributeError  # __getattr__ reports what is missing
         inputs = self._nodes[0].inputs or self._nodes[0].outputs
@@ -209,13 +209,13 @@ class Layer(Stateful):
 
     @property
     def output(self) -> Any:
-        """The symbolic result of this layer's first call on symbolic tensors, one or a structure of them."""
+        """The symbolic result of this layer's first call on symbolic tensors: a tensor or a structure of tensors."""
         if not self._nodes:
             raise AttributeError
         return self._nodes[0].structure
 
     def recording_obstacle(self) -> str | None:
-        """Returns why a step with this layer or nested ones cannot be recorded; None if it can."""
+        """Returns the reason why steps with this layer or its nested layers cannot be recorded; None if they can."""
         for layer in self._walk():
             activation = getattr(layer, "activation", None)
             if not trace.declared_recordable(layer, "call", "__call__"):
@@ -225,28 +225,28 @@ class Layer(Stateful):
                 return f"the activation of {layer.name} is a function that does not say recordable = True"
         return None
 
-    # Methods for your own layer to override.
+    # Methods that your own layer may override.
 
     def build(self, input_shape: Shape) -> None:
-        """Makes the weights for inputs of `input_shape` (batch first). Called once, before the first `call`."""
+        """Creates the weights for inputs of `input_shape` (batch first). Called once, before the first `call`."""
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
-        """Computes the layer's result. The signature may omit `training`; its default applies only to direct calls, not
-        in `fit`, `evaluate` or `predict`, nor inside a layer that was given it.
+        """Computes the layer's result. The signature may omit `training`. The default of `training` applies only to
+        direct calls: `fit`, `evaluate`, `predict` and enclosing layers pass their own value.
         """
         raise NotImplementedError(f"{type(self).__name__} must define call(self, x) or call(self, x, training=False).")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Returns the shape of the result. This default runs the layer on zeros, twice if sizes of the input are not
-        known; override it, or set `keeps_shape`, to save that.
+        """Returns the shape of the result. By default this runs the layer on zeros, twice if some
+        input sizes are unknown. Override the method or set `keeps_shape` to avoid these runs.
         """
         return input_shape if self.keeps_shape else calls.shape_by_running(self, input_shape)
 
     # Building.
 
     def _run_build(self, *shapes: Any, **kwargs: Any) -> None:
-        """Replaces `layer.build(...)` of each layer, as in Keras: runs its class's `build` and records the shapes.
-        Building again makes new weights.
+        """Runs the `build` of the layer's class and records the shapes. As in Keras,
+        `layer.build(...)` calls this method. Building again creates new weights.
         """
         if self.built:
             self._weights.clear()
@@ -255,7 +255,7 @@ class Layer(Stateful):
         kwargs = {name: None if shape is None else map_shapes(tuple, shape) for name, shape in kwargs.items()}
         parent = _build_path.get() or inside_layer.get()
         self.path = f"{parent}/{self.name}" if parent else self.name
-        token, path_token = inside_layer.set(None), _build_path.set(self.path)  # also when another layer's call runs
+        token, path_token = inside_layer.set(None), _build_path.set(self.path)  # also inside another layer's call
         try:
             type(self).build(self, *shapes, **kwargs)
         finally:
@@ -270,14 +270,14 @@ class Layer(Stateful):
                                      self._build_shape)
 
     def build_all(self, input_shape: Shape) -> Shape:
-        """Builds the layer, and the layers in it, for inputs of this shape. Returns the shape of the result."""
+        """Builds the layer and its nested layers for inputs of this shape. Returns the shape of the result."""
         if not self.built:
             self.build(input_shape)
         elif self._build_shape is None and self.built_at_once:
             self._build_shape = map_shapes(tuple, input_shape)
         self.check_input(input_shape)
         if any(not layer.built for layer in self._walk()):
-            calls.shape_by_running(self, input_shape)  # running it builds the nested layers
+            calls.shape_by_running(self, input_shape)  # this run builds the nested layers
         return self.compute_output_shape(input_shape)
 
     def _build_at_first_call(self, shape: Any) -> None:
@@ -289,7 +289,7 @@ class Layer(Stateful):
             self._build_shape = calls.open_batch(shape)
 
     def _build_from_call(self, arguments: dict[str, Any]) -> None:
-        """Builds the layer, if it is not built, for these arguments of `call`, and checks the first one's shape."""
+        """Builds the layer for these arguments of `call` if it is not built, and checks the first argument's shape."""
         shapes = calls.find_shapes(arguments)
         if not shapes:
             raise ValueError(f"Inputs to a layer should be tensors. Layer {self.name!r} received: {arguments}.")
@@ -303,11 +303,11 @@ class Layer(Stateful):
         self.check_input(first)
 
     def check_input(self, shape: Shape) -> None:
-        """Raises ValueError, before anything runs, if inputs of this shape do not fit."""
+        """Raises ValueError if the layer does not accept inputs of this shape."""
         spec.check_input(self, shape)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """Returns {"input_shape": shape, batch first} of the build; None before."""
+        """Returns {"input_shape": shape} of the build, batch first; None if it is not built."""
         if isinstance(self._build_shape, spec.Shapes):
             return {"shapes_dict": dict(self._build_shape)}
         return None if self._build_shape is None else {"input_shape": self._build_shape}
@@ -322,10 +322,10 @@ class Layer(Stateful):
     # Calling.
 
     def __call__(self, x: Any = NOTHING, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
-        """Builds the layer at its first input, then calls it. Within a layer `training` is passed on automatically.
+        """Calls the layer; the first input also builds it. Nested layers receive the same `training` automatically.
 
-        On symbolic tensors it is built and checked, and a node is added; the result is symbolic. Further arguments of
-        `call` are given by name; arrays become tensors.
+        A call on symbolic tensors builds and checks the layer, adds a node and returns symbolic tensors. Pass further
+        arguments of `call` by name; arrays are converted to tensors.
         """
         if len(args) == 1 and isinstance(args[0], bool) and training is None:
             training = args[0]
@@ -362,7 +362,7 @@ class Layer(Stateful):
             inside_layer.reset(layer_token)
 
     def _prepare(self, x: Any) -> Any:
-        """Returns a call's checked input as tensors of the layer's dtype. The first one builds the layer."""
+        """Checks a call's input and returns it as tensors of the layer's dtype. The first input builds the layer."""
         x = calls.tensors(self, self._adjust_ranks(x))
         shape = x.shape if isinstance(x, Tensor) else map_structure(lambda t: t.shape, x)
         if self._build_shape is None:
@@ -382,17 +382,18 @@ class Layer(Stateful):
         return calls.symbolic_result(self, calls.bind(self, args, kwargs), training)
 
     def _finds_shapes_by_running(self) -> bool:
-        """Whether `compute_output_shape` is the one that runs the layer."""
+        """Whether `compute_output_shape` is the default method, which runs the layer."""
         return type(self).compute_output_shape is Layer.compute_output_shape and not self.keeps_shape
 
     # Weights and added losses.
 
     def add_weight(self, *args: Any, **kwargs: Any) -> Variable:
-        """Adds a new parameter to this layer: `add_weight(shape=None, initializer=None, dtype=None, trainable=True,
-        regularizer=None, constraint=None, name=None)`; the name may come first.
+        """Adds a new weight to this layer: `add_weight(shape=None, initializer=None, dtype=None, trainable=True,
+        regularizer=None, constraint=None, name=None)`. The name may also come first.
 
-        initializer: a name, an object, a function of shape and dtype, values; glorot_uniform by default. Regularizer
-        and constraint default to the attributes `<name>_regularizer` and `<name>_constraint`, if they exist.
+        initializer: a name, an object, a function of shape and dtype, or values; by default glorot_uniform, for
+        integers zeros. The regularizer and constraint default to the attributes `<name>_regularizer` and
+        `<name>_constraint`, if they exist.
         """
         if args and isinstance(args[0], str):
             kwargs["name"], args = args[0], args[1:]
@@ -427,7 +428,7 @@ class Layer(Stateful):
         return find_parts(vars(self), Layer)
 
     def _walk(self, ids: set[int] | None = None) -> Iterator["Layer"]:
-        """Yields this layer and all nested ones, each once."""
+        """Yields this layer and all nested layers, each once."""
         ids = set() if ids is None else ids
         ids.add(id(self))
         yield self
@@ -436,7 +437,7 @@ class Layer(Stateful):
                 yield from layer._walk(ids)
 
     def named_weights(self) -> dict[str, Variable]:
-        """Returns all weights by paths such as `conv2d_1/kernel`: the same paths in every process."""
+        """Returns all weights by paths such as `conv2d_1/kernel`, which are the same in every process."""
         weights: dict[str, Variable] = {}
         self._collect_weights("", weights, set())
         return weights
@@ -455,7 +456,7 @@ class Layer(Stateful):
 
     @property
     def weights(self) -> list[Variable]:
-        """All weights: a layer's trainable ones first, then its others, then the nested layers' weights."""
+        """All weights: the layer's trainable weights, then its other weights, then the nested layers' weights."""
         return list(self.named_weights().values())
 
     @property
@@ -485,7 +486,9 @@ class Layer(Stateful):
         return [w.numpy() for w in self.weights]
 
     def set_weights(self, weights: list[Any]) -> None:
-        """Writes a list such as `get_weights` returns. Raises ValueError, changing nothing, if it does not fit."""
+        """Sets the weights from a list as `get_weights` returns it. Raises ValueError, changing
+        nothing, if it does not fit.
+        """
         mine, values = self.weights, [np.asarray(devices.detach(w)) for w in weights]
         if [w.shape for w in mine] != [v.shape for v in values]:
             raise ValueError(
@@ -498,7 +501,7 @@ class Layer(Stateful):
             weight.assign(value)
 
     def count_params(self) -> int:
-        """Returns the number of elements of all weights."""
+        """Returns the number of elements in all weights."""
         if not self.built:
             raise ValueError(f"You tried to call `count_params` on layer {self.name!r}, but the layer isn't built. "
                              "It has no weights before it is built: call build(input_shape).")
@@ -521,7 +524,7 @@ class Layer(Stateful):
         return self
 
     def add_loss(self, loss: Any) -> None:
-        """Adds a number, or several, to the training loss; for use in `call`."""
+        """Adds a loss, or a list of losses, to the training loss. Call this method in `call`."""
         for value in loss if isinstance(loss, list | tuple) else [loss]:
             if not isinstance(value, Tensor):
                 value = Tensor(self.device.asarray(value, self.dtype), device=self.device)
@@ -529,7 +532,7 @@ class Layer(Stateful):
 
     @property
     def losses(self) -> list[Tensor]:
-        """The losses of this layer and nested ones: from `add_loss` in the last call, and from regularizers."""
+        """The losses of this layer and its nested layers, from `add_loss` in the last call and from regularizers."""
         layers = list(self._walk())
         with enter_formula("a regularizer"):
             penalties = [w.regularizer(w) for layer in layers if layer.trainable for w in layer._own_weights()
@@ -543,7 +546,7 @@ class Layer(Stateful):
 
     @property
     def variables(self) -> list[Variable]:
-        """`weights` and all other state: random generators' states and metrics' variables."""
+        """The weights, the states of random generators, and the variables of metrics."""
         return [*self.weights, *self._states()]
 
     @property
@@ -558,8 +561,8 @@ class Layer(Stateful):
         self, trainable_variables: list[Any], non_trainable_variables: list[Any], *args: Any,
         return_losses: bool = False, **kwargs: Any,
     ) -> tuple:
-        """Calls the layer with these values for its variables. Returns (outputs, the non-trainable variables' values
-        after the call), with `return_losses` also its losses. The layer itself does not change.
+        """Calls the layer with the given values for its variables. Returns the outputs and the new values of the
+        non-trainable variables; with `return_losses` also the losses. The layer itself does not change.
         """
         if not self.built:
             raise ValueError(f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must "
@@ -573,8 +576,8 @@ class Layer(Stateful):
 
     @property
     def metrics(self) -> list[Metric]:
-        """The metrics in the attributes of this layer and nested ones; for a compiled model, first the mean loss, one
-        metric with all of `compile`'s, and the mean losses of several outputs.
+        """The metrics in the attributes of this layer and its nested layers. In a compiled model they follow the mean
+        loss, one metric that holds all metrics of `compile`, and the mean losses of several outputs.
         """
         return self._list_metrics()
 
@@ -590,12 +593,12 @@ class Layer(Stateful):
                 *(variable for metric in self._list_metrics() for variable in metric.variables)]
 
     def _list_metrics(self) -> list[Metric]:
-        """Returns the metrics in the attributes of this layer and nested ones."""
+        """Returns the metrics in the attributes of this layer and its nested layers."""
         return list({id(m): m for layer in self._walk() for m in find_parts(vars(layer), Metric)}.values())
 
     def _generators(self) -> list[SeedGenerator]:
-        """Returns the random generators in its attributes."""
+        """Returns the random generators in this layer's attributes."""
         return find_parts(vars(self), SeedGenerator)
 
 
-registry = Registry("layer", "keras.layers", Layer)  # `layers/__init__.py` fills it
+registry = Registry("layer", "keras.layers", Layer)  # `layers/__init__.py` adds the layers

@@ -13,12 +13,12 @@ from .layer import Layer
 
 
 class _Merge(Layer):
-    """Base of the element-wise merges, whose inputs broadcast, sample by sample."""
+    """Base of the layers that merge inputs element by element. The samples' shapes broadcast."""
 
-    kept_kinds = "iu"  # booleans have no arithmetic
+    kept_kinds = "iu"  # not "b": booleans have no arithmetic
     supports_masking = True
     recordable = True
-    _checks_batch = True  # whether all inputs must have as many samples
+    _checks_batch = True  # whether all inputs must have the same batch size
 
     def check_input(self, shape: Any) -> None:
         if is_shape(shape) or isinstance(shape, dict):
@@ -56,14 +56,14 @@ class _Merge(Layer):
 
 
 class Add(_Merge):
-    """The sum of a list of inputs of one shape, or of shapes that broadcast: `Add()([x, y])`."""
+    """The sum of a list of inputs of equal shape, or of shapes that broadcast: `Add()([x, y])`."""
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return reduce(operator.add, inputs)
 
 
 class Subtract(_Merge):
-    """The first of two inputs less the second: `Subtract()([x, y])`."""
+    """The first of two inputs minus the second: `Subtract()([x, y])`."""
 
     def _check_shapes(self, shapes: list[Shape]) -> None:
         if len(shapes) != 2:
@@ -92,21 +92,21 @@ class Average(_Merge):
 
 
 class Maximum(_Merge):
-    """The largest of a list of inputs, element by element; among equals the first gets the gradient."""
+    """The maximum of a list of inputs, element by element. The first of equal elements receives the gradient."""
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return reduce(F.maximum, inputs)
 
 
 class Minimum(_Merge):
-    """The smallest of a list of inputs, element by element; among equals the first gets the gradient."""
+    """The minimum of a list of inputs, element by element. The first of equal elements receives the gradient."""
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return reduce(F.minimum, inputs)
 
 
 class Concatenate(_Merge):
-    """Concatenates a list of inputs along `axis`, by default the channels. Their other sizes must agree."""
+    """Concatenates a list of inputs along `axis`, by default the channels. All other sizes must agree."""
 
     recordable = True
 
@@ -138,13 +138,13 @@ class Concatenate(_Merge):
 
 
 def add(inputs: list[Any], **kwargs: Any) -> Any:
-    """`Add(**kwargs)(inputs)`."""
+    """Returns `Add(**kwargs)(inputs)`."""
     return Add(**kwargs)(inputs)
 
 
 class Dot(_Merge):
-    """The sums of products of two inputs along an axis of each, sample by sample: (N, K) and (N, K) -> (N, 1),
-    (N, A, K) and (N, K, B) with axes=(2, 1) -> (N, A, B). `normalize` divides both by their L2 norm along that axis.
+    """The dot products of two inputs along an axis of each, sample by sample: (N, K) and (N, K) -> (N, 1), (N, A, K)
+    and (N, K, B) with axes=(2, 1) -> (N, A, B). `normalize` divides both inputs by their L2 norms along these axes.
     """
 
     kept_kinds = ""
@@ -199,35 +199,35 @@ class Dot(_Merge):
 
 
 def subtract(inputs: list[Any], **kwargs: Any) -> Any:
-    """`Subtract(**kwargs)(inputs)`."""
+    """Returns `Subtract(**kwargs)(inputs)`."""
     return Subtract(**kwargs)(inputs)
 
 
 def multiply(inputs: list[Any], **kwargs: Any) -> Any:
-    """`Multiply(**kwargs)(inputs)`."""
+    """Returns `Multiply(**kwargs)(inputs)`."""
     return Multiply(**kwargs)(inputs)
 
 
 def average(inputs: list[Any], **kwargs: Any) -> Any:
-    """`Average(**kwargs)(inputs)`."""
+    """Returns `Average(**kwargs)(inputs)`."""
     return Average(**kwargs)(inputs)
 
 
 def maximum(inputs: list[Any], **kwargs: Any) -> Any:
-    """`Maximum(**kwargs)(inputs)`."""
+    """Returns `Maximum(**kwargs)(inputs)`."""
     return Maximum(**kwargs)(inputs)
 
 
 def minimum(inputs: list[Any], **kwargs: Any) -> Any:
-    """`Minimum(**kwargs)(inputs)`."""
+    """Returns `Minimum(**kwargs)(inputs)`."""
     return Minimum(**kwargs)(inputs)
 
 
 def dot(inputs: list[Any], axes: Any = -1, **kwargs: Any) -> Any:
-    """`Dot(axes, **kwargs)(inputs)`."""
+    """Returns `Dot(axes, **kwargs)(inputs)`."""
     return Dot(axes=axes, **kwargs)(inputs)
 
 
 def concatenate(inputs: list[Any], axis: int = -1, **kwargs: Any) -> Any:
-    """`Concatenate(axis, **kwargs)(inputs)`."""
+    """Returns `Concatenate(axis, **kwargs)(inputs)`."""
     return Concatenate(axis=axis, **kwargs)(inputs)

@@ -1,4 +1,4 @@
-"""Batch normalisation."""
+"""Batch normalization."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ from .layer import Layer, Shape
 class BatchNormalization(Layer):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta per channel (the last axis).
 
-    In training it uses the batch's mean and variance and updates the moving averages: `moving * momentum + batch * (1 -
-    momentum)`. Else, and in a frozen layer (trainable=False), it uses the moving averages. synchronized: whether
-    processes that train together (`Model.distribute`) use the whole batch's mean and variance, instead of their part's.
-    Ioffe and Szegedy: "Batch normalization", ICML 2015.
+    In training the layer uses the batch's mean and variance and updates its moving averages: `moving * momentum + batch
+    * (1 - momentum)`. In inference, and if it is frozen (trainable=False), it uses the moving averages. synchronized:
+    whether processes that train together (`Model.distribute`) use the mean and variance of the whole batch instead of
+    their own part's. Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
 
     keeps_shape = True
@@ -82,7 +82,7 @@ class BatchNormalization(Layer):
         elements = x[np.asarray(mask, bool)].reshape(-1, x.shape[-1])
         if not len(elements):
             raise ValueError(f"The mask of layer {self.name!r} selects nothing: there is no mean to normalize by.")
-        self._batch_norm(elements, True)  # for the moving averages
+        self._batch_norm(elements, True)  # updates the moving averages
         mean, variance = F.moments(elements, 0)
         y = (x - mean) / F.sqrt(variance + self.epsilon)
         y = y if self.gamma is None else y * self.gamma
@@ -90,9 +90,9 @@ class BatchNormalization(Layer):
 
     def normalize(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False,
                   term: Tensor | None = None) -> Tensor | None:
-        """Runs the layer in one pass, then optionally adds `term` (x's shape), applies `relu`, and `pool`s by 2x2
-        maxima. Returns None if no such pass exists: pooling needs the batch's mean and large enough images, an addition
-        the batch's mean.
+        """Normalizes x and optionally, in the same pass, adds `term` (x's shape), applies a ReLU (`relu`) and 2x2 max
+        pooling (`pool`). Returns None if no such pass exists: addition and pooling exist only in training without
+        synchronized ranks, pooling only for images of at least 2 x 2 pixels.
         """
         training, group = training and self.trainable, self._ranks()
         if self._order is not None:
@@ -105,16 +105,16 @@ class BatchNormalization(Layer):
                             self.epsilon, relu, pool, term, group)
 
     def _ranks(self) -> Ranks:
-        """The processes that share the normalized batch."""
+        """Returns the processes that share the normalized batch."""
         return ranks.current.get() if self.synchronized else ALONE
 
     def fold(self, kernel: Tensor, bias: Tensor | None, training: bool,
              split: bool = False) -> tuple[Tensor, Tensor, Any] | None:
         """Folds this layer into the preceding convolution or dense layer.
 
-        Returns the new kernel and bias, and None; with `split` the old kernel, the new bias and an array that scales
-        the kernel's filters. Computed again at each call. Returns None if the batch's mean or gradients of the weights
-        are needed, or if shapes, dtypes or devices differ.
+        Returns the new kernel, the new bias and None. With `split`, returns the old kernel, the new bias and an array
+        that scales the kernel's filters. Every call computes them again. Returns None if the batch's mean or gradients
+        of the weights are needed, or if shapes, dtypes or devices differ.
         """
         if self._order is not None:
             return None

@@ -11,7 +11,7 @@ from .layer import Layer, Shape
 
 
 def _check_axes(layer: Layer, axis: Any, input_shape: Shape) -> list[int]:
-    """Returns the axes counted from 0. Raises ValueError for axes that the input lacks."""
+    """Returns the axes, counted from 0. Raises ValueError for axes that the input lacks."""
     axes, rank = axis if isinstance(axis, list) else [axis], len(input_shape)
     if any(not -rank <= i < rank for i in axes):
         raise ValueError(f"Axis {axis} is out of bounds for input shape {input_shape}. Received: axis={axis} of layer "
@@ -20,7 +20,7 @@ def _check_axes(layer: Layer, axis: Any, input_shape: Shape) -> list[int]:
 
 
 class _SampleNorm(Layer):
-    """Base of normalizations with gamma and beta."""
+    """Base of the normalization layers with gamma and beta."""
 
     keeps_shape = True
     supports_masking = True
@@ -38,8 +38,9 @@ class _SampleNorm(Layer):
 
 
 class LayerNormalization(_SampleNorm):
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta, over the axes `axis` of each sample; gamma and beta have
-    their sizes. With `rms_scaling` gamma x / sqrt(variance + epsilon). Ba et al., "Layer normalization", 2016.
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with mean and variance over the axes
+    `axis` of each sample. gamma and beta have the sizes of these axes. With `rms_scaling` the
+    result is gamma x / sqrt(variance + epsilon). Ba et al., "Layer normalization", 2016.
     """
 
     recordable = True
@@ -71,7 +72,7 @@ class LayerNormalization(_SampleNorm):
 
 class GroupNormalization(_SampleNorm):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, with mean and variance per sample and per group of channels
-    (the last axis); `groups` is -1 for one group per channel. Wu and He, "Group normalization", 2018.
+    (the last axis); `groups=-1` uses one group per channel. Wu and He, "Group normalization", 2018.
     """
 
     recordable = True
@@ -104,7 +105,7 @@ class GroupNormalization(_SampleNorm):
         return self._normalize(x.transpose(self._order[0])).transpose(self._order[1])
 
     def _normalize(self, x: Tensor) -> Tensor:
-        """Normalizes x, whose channels are last."""
+        """Normalizes x, whose last axis is the channel axis."""
         n, *middle, channels = x.shape
         groups = x.reshape(n, prod(middle), self.groups, channels // self.groups)
         mean, variance = F.moments(groups, (1, 3), keepdims=True)
@@ -114,8 +115,8 @@ class GroupNormalization(_SampleNorm):
 
 
 class RMSNormalization(Layer):
-    """scale x / sqrt(mean(x^2) + epsilon), over `axis`. Zhang and Sennrich, "Root mean square layer normalization",
-    2019.
+    """scale x / sqrt(mean(x^2) + epsilon), with the mean over `axis`. Zhang and Sennrich, "Root
+    mean square layer normalization", 2019.
     """
 
     one_input = True
@@ -145,7 +146,7 @@ class RMSNormalization(Layer):
 
 
 class UnitNormalization(Layer):
-    """x divided by its L2 norm along `axis`."""
+    """Divides x by its L2 norm along `axis`."""
 
     built_at_once = True
     supports_masking = True

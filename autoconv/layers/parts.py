@@ -13,12 +13,12 @@ _name_counts: Counter[str] = Counter()
 
 
 def automatic_name(name: str) -> str:
-    """Returns the next unused name of this kind."""
+    """Returns the next unused automatic name that starts with `name`."""
     return names.uniquify(name, _name_counts)
 
 
 def count_name(kind: str, name: str) -> None:
-    """Counts a layer's name from a file: automatic names continue after it."""
+    """Records a layer name from a file, so that later automatic names have higher numbers."""
     base, _, number = name.rpartition("_") if name != kind else (name, "", "0")
     if base == kind and number.isdecimal():
         _name_counts[kind] = max(_name_counts[kind], int(number) + 1)
@@ -31,7 +31,7 @@ def forget_names() -> None:
 
 @contextmanager
 def numbering(counts: Counter[str] = _name_counts) -> Iterator[None]:
-    """Returns a block after which the count of automatic names is as before."""
+    """Returns a context manager that restores the count of automatic names at its end."""
     old = counts.copy()
     try:
         yield
@@ -41,11 +41,11 @@ def numbering(counts: Counter[str] = _name_counts) -> Iterator[None]:
 
 
 def find_parts(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]:
-    """Finds all objects of one kind in a layer's attributes and their lists, tuples and dicts, each once."""
+    """Finds all objects of a `kind` in a layer's attributes and in their lists, tuples and dicts, each once."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     types = (*kinds, list, tuple, dict)
     parts: dict[int, Any] = {}
-    seen_ids: set[int] = set()  # lists and dicts, which may contain themselves
+    seen_ids: set[int] = set()  # ids of visited lists, tuples and dicts, which may contain themselves
     stack = [value for name, value in reversed(attributes.items())
              if isinstance(value, types) and name not in NO_PARTS]
     while stack:

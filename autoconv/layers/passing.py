@@ -1,4 +1,4 @@
-"""Layers that return their input, or your function of it."""
+"""Layers that return their input unchanged, or your own function of the input."""
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
@@ -12,7 +12,7 @@ from .layer import Layer
 
 
 class Identity(Layer):
-    """Returns its input: a named point in a model."""
+    """Returns its input unchanged. This layer serves to name a point in a model."""
 
     kept_kinds = "biu"
     symbolic_integers = True
@@ -40,7 +40,7 @@ class ActivityRegularization(Layer):
 
     @classmethod
     def config_parameters(cls) -> dict[str, Parameter]:
-        """Returns the constructor's parameters by name: the regularizer is made of l1 and l2."""
+        """Returns the constructor's parameters by name, without the regularizer that l1 and l2 define."""
         return {name: p for name, p in super().config_parameters().items() if name != "activity_regularizer"}
 
     def call(self, inputs: Any) -> Any:
@@ -52,12 +52,12 @@ _functions = Registry("function", "keras.ops", names={
 
 
 class Lambda(Layer):
-    """`function(inputs, **arguments)`, made of `ops` functions; it receives `training` if it accepts that. Its work is
-    unknown, so its step runs through Python.
+    """Computes `function(inputs, **arguments)`, for a function composed of `ops`. The function receives `training` if
+    it has that parameter. Steps with a Lambda are not recorded, so they run through Python.
 
-    output_shape: without the batch, in the structure of several outputs, or a function of the input's shape; by default
-    found in a run. It can be saved if the function is registered; your own layer with a `call` is saved and replayed
-    like any other.
+    output_shape: the result's shape without the batch, a structure of shapes for several outputs, or a function of the
+    input's shape; by default a run on zeros finds it. A Lambda can be saved if its function is registered. Your own
+    layer with a `call` is saved and replayed like any other layer.
     """
 
     mask = checks.KerasDefault(None)

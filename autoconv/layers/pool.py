@@ -9,7 +9,7 @@ from .layer import Layer, Shape
 
 
 class _Pooling(Layer):
-    """Base of the two window poolings."""
+    """Base of the two layers that pool over windows."""
 
     built_at_once = True
     one_input = True
@@ -44,7 +44,7 @@ class MaxPooling2D(_Pooling):
 
 
 class AveragePooling2D(_Pooling):
-    """The mean of each window's real pixels: (N, H, W, C) -> (N, OH, OW, C). `strides` default to `pool_size`."""
+    """The mean of each window without padding: (N, H, W, C) -> (N, OH, OW, C). `strides` default to `pool_size`."""
 
     recordable = True
 
@@ -60,7 +60,7 @@ class AveragePooling2D(_Pooling):
 
 
 class _GlobalPooling(Layer):
-    """Base of the two poolings of whole images."""
+    """Base of the two layers that pool over whole images."""
 
     built_at_once = True
     one_input = True

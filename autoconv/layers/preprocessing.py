@@ -1,4 +1,4 @@
-"""Layers that prepare images, in training and inference alike."""
+"""Layers that prepare images, with the same results in training and inference."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from .layer import Layer, Shape
 
 
 class Rescaling(Layer):
-    """x * scale + offset, e.g. `Rescaling(1/255)` for pixels 0..255. Both may be lists with a number per channel."""
+    """x * scale + offset, such as `Rescaling(1/255)` for pixels 0..255. Both may be lists of one number per channel."""
 
     keeps_shape = True
     supports_masking = True
@@ -36,17 +36,18 @@ class Rescaling(Layer):
 
 
 def _factor(value: Any, x: Tensor) -> Any:
-    """Returns a number unchanged, several as a tensor of x's device and dtype."""
+    """Returns one number unchanged, several numbers as a tensor of x's device and dtype."""
     if np.ndim(value) == 0:
         return value
     return Tensor(x.device.constant(np.asarray(value, x.dtype)), device=x.device)
 
 
 class Normalization(Layer):
-    """(x - mean) / sqrt(variance), for each index along `axis`, by default the channels; None: one for all.
+    """(x - mean) / sqrt(variance), with a mean and variance per index along `axis`, by default per
+    channel. axis=None: one mean and variance for all elements.
 
-    Pass mean and variance, or call `adapt(data)` to compute them from arrays or batches. invert: x sqrt(variance) +
-    mean.
+    Pass mean and variance, or call `adapt(data)` to compute them from arrays or batches.
+    invert=True: computes x sqrt(variance) + mean.
     """
 
     keeps_shape = True
@@ -100,8 +101,8 @@ class Normalization(Layer):
         return np.broadcast_to(value.reshape(self._open) if value.size == np.prod(self._open) else value, self._open)
 
     def adapt(self, data: Any) -> None:
-        """Computes mean and variance in float64 from an array (N, ...) or from batches x or (x, ...): a list, an
-        iterable or a sequence such as a PyDataset, which is read once.
+        """Computes mean and variance in float64, from an array (N, ...) or from batches x or (x,
+        ...). Batches are a list, an iterable or a sequence such as a PyDataset, and are read once.
         """
         if self._fixed_mean is not None:
             raise ValueError("Cannot `adapt` a Normalization layer that is initialized with static `mean` and "
@@ -148,8 +149,8 @@ class ImageLayer(Layer):
     one_input = True
 
     def __call__(self, x: Any = NOTHING, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
-        """Calls the layer, see `Layer.__call__`; a single image is processed as a batch of one and returned as an
-        image.
+        """Calls the layer like `Layer.__call__`. A single image is processed as a batch of one and
+        returned as an image.
         """
         if x is NOTHING and len(kwargs) == 1:
             x = kwargs.pop("inputs", NOTHING)
@@ -165,7 +166,7 @@ class ImageLayer(Layer):
 
 
 class _TargetSize(ImageLayer):
-    """Base of layers whose results have a `height` and a `width`."""
+    """Base of layers whose results have a given `height` and `width`."""
 
     bounding_box_format = checks.KerasDefault(None)
     data_format = checks.DataFormat()
@@ -219,8 +220,8 @@ class Resizing(_TargetSize):
 
 
 class CenterCrop(_TargetSize):
-    """Crops the central (N, height, width, C) of images (N, H, W, C). For smaller images it enlarges the largest
-    central part with these proportions.
+    """Crops images (N, H, W, C) to their centre (N, height, width, C). If images are smaller, the
+    layer enlarges their largest central part with the result's proportions.
     """
 
     recordable = True

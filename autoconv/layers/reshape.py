@@ -1,4 +1,4 @@
-"""Layers that only change the shape."""
+"""Layers that reshape, permute, repeat, pad, crop or enlarge their input."""
 
 from math import prod
 from typing import Any
@@ -15,7 +15,7 @@ Sides = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Flatten(Layer):
-    """(N, ...) -> (N, all the rest), in C order: the last axis, the channels, varies fastest."""
+    """(N, ...) -> (N, product of the other sizes), in C order: the last axis, the channels, varies fastest."""
 
     kept_kinds = "biu"
     symbolic_integers = True
@@ -76,7 +76,7 @@ class Reshape(Layer):
 
 
 class Permute(Layer):
-    """Permutes the axes of each sample: `dims` counts them from 1, the first after the batch."""
+    """Permutes the axes of each sample. `dims` counts axes from 1, the first axis after the batch."""
 
     kept_kinds = "biu"
     symbolic_integers = True
@@ -89,7 +89,7 @@ class Permute(Layer):
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """The sample axis of each result axis, counted from 1."""
+        """For each axis of the result, the input axis that it is taken from, counted from 1."""
         return self._dims
 
     @dims.setter
@@ -108,7 +108,7 @@ class Permute(Layer):
 
 
 class RepeatVector(Layer):
-    """Rows (N, C) -> (N, n, C): each row n times."""
+    """Repeats each row n times: (N, C) -> (N, n, C)."""
 
     kept_kinds = "biu"
     one_input = True
@@ -206,8 +206,8 @@ class Cropping2D(Layer):
 
 
 class UpSampling2D(Layer):
-    """Images (N, H, W, C) -> (N, H size[0], W size[1], C), by "nearest" (each pixel repeated) or another interpolation
-    of `functional.resize`.
+    """Enlarges images (N, H, W, C) to (N, H size[0], W size[1], C), by "nearest" (which repeats
+    each pixel) or another interpolation of `functional.resize`.
     """
 
     one_input = True
@@ -225,7 +225,7 @@ class UpSampling2D(Layer):
 
     @property
     def kept_kinds(self) -> str:  # type: ignore[override]
-        """Integers stay with "nearest", which only copies values."""
+        """The dtype kinds that are not converted: integers with "nearest", which only copies values."""
         return "biu" if vars(self).get("_interpolation", "nearest") == "nearest" else ""
 
     def call(self, x: Tensor) -> Tensor:

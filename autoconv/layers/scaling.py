@@ -1,4 +1,5 @@
-"""Layers of Keras's ConvNeXt and InceptionResNetV2 that have no name in `keras.layers`, for reading these nets' files.
+"""Layers of Keras's ConvNeXt and InceptionResNetV2 that have no name in `keras.layers`, to read
+files of these networks.
 """
 
 from typing import Any
@@ -34,8 +35,8 @@ class LayerScale(Layer):
 
 
 class CustomScaleLayer(_Merge):
-    """x + scale y for a list of two inputs: a residual branch with less weight. Szegedy et al., "Inception-v4,
-    Inception-ResNet and the impact of residual connections on learning", 2016.
+    """x + scale y for a list of two inputs [x, y]: a residual branch with less weight. Szegedy et
+    al., "Inception-v4, Inception-ResNet and the impact of residual connections on learning", 2016.
     """
 
     kept_kinds = ""

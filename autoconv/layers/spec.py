@@ -1,4 +1,4 @@
-"""Checks of a layer's inputs: ranks, shapes, sizes of axes. `InputSpec` describes them in a user's layer."""
+"""Checks of a layer's inputs: ranks, shapes, sizes of axes. `InputSpec` describes the inputs of a user's layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class InputSpec:
-    """Requirements for one input of a layer: `self.input_spec = InputSpec(ndim=4, axes={-1: 3})` in a layer of yours.
+    """Requirements for one input of your own layer: `self.input_spec = InputSpec(ndim=4, axes={-1: 3})`.
 
-    shape: all sizes, None for any; ndim, min_ndim, max_ndim: the number of axes; axes: sizes of some axes. A layer of
-    several inputs has a list. Other inputs raise ValueError.
+    shape: all sizes, None for any size. ndim, min_ndim, max_ndim: the exact, least and largest number of axes. axes:
+    the sizes of some axes. A layer with several inputs has a list of specs. Inputs that do not match raise ValueError.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class InputSpec:
 
 
 def sample_shape(shape: Any, name: str) -> Shape:
-    """Returns a shape without the batch as a tuple. Raises ValueError for other values, such as `(784)`."""
+    """Returns a shape without the batch as a tuple. Raises ValueError if it is not a sequence, such as `(784)`."""
     if isinstance(shape, str) or not hasattr(shape, "__iter__"):
         remedy = f" Write a comma after a single size: ({shape},)." if hasattr(shape, "__index__") else ""
         raise ValueError(f"Cannot convert {shape!r} to a shape: {name} must be a tuple such as (28, 28, 1), without "
@@ -60,18 +60,18 @@ def sample_shape(shape: Any, name: str) -> Shape:
 
 
 class Shapes(dict):
-    """The shapes for which a layer of several arguments was built, by its `build`'s names."""
+    """The shapes for which a layer with several arguments was built, by the parameter names of its `build`."""
 
 
 def check_spec(value: Any, name: str) -> Any:
-    """Returns an InputSpec, or a list or dict of them, as it is. Raises TypeError for others."""
+    """Returns an InputSpec, or a list or dict of InputSpecs, unchanged. Raises TypeError for other values."""
     if any(not isinstance(item, InputSpec | None) for item in flatten(value)):
         raise TypeError(f"{name} must be an InputSpec, or a list or dict of InputSpecs. Received: {value!r}.")
     return value
 
 
 def _check(specs: Any, shapes: Any, layer_name: str) -> None:
-    """Raises ValueError if inputs of these shapes do not match the specs (one, or a list or dict)."""
+    """Raises ValueError if inputs of these shapes do not match `specs`, an InputSpec or a list or dict of them."""
     expected = flatten(specs)
     inputs = [tuple(shapes)] if is_shape(shapes) else flat_shapes(shapes)
     if len(expected) != len(inputs):
@@ -96,7 +96,7 @@ def check_input(layer: "Layer", shape: Shape) -> None:
     prefix = f"Input 0 of layer {layer.name!r} is incompatible with the layer: expected "
     if layer.rank is not None and len(shape) != layer.rank:
         images = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[layer.rank]
-        remedy = image_axes_remedy(len(shape)) if layer.rank == 4 else "Flatten it first."
+        remedy = image_axes_remedy(len(shape)) if layer.rank == 4 else "Flatten the input first."
         raise ValueError(f"{prefix}ndim={layer.rank}, found ndim={len(shape)}: the layer needs {images}. Received "
                          f"shape {tuple(shape)}. {remedy}")
     if layer.rank is None and len(shape) < (layer.least_rank or 0):

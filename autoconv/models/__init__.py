@@ -1,4 +1,4 @@
-"""Models: `Model(inputs, outputs)` is any graph of layers, `Sequential` a chain; your own class defines `call`."""
+"""Models: any graph of layers (`Model`), a chain of layers (`Sequential`), or your own class with `call`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +19,12 @@ Registry("model", "keras.src.models.functional", Model, {"Functional": Functiona
 
 def clone_model(model: Model, input_tensors: Any = None, clone_function: Callable[[Layer], Layer] | None = None,
                 call_function: Callable[..., Any] | None = None, recursive: bool = False) -> Model:
-    """Copies a model with new weights, not compiled. Raises ValueError for layers without a plain form, and for
-    functions with a class that has its own call.
+    """Copies a model with new weights; the copy is not compiled. Raises ValueError if a layer
+    cannot be serialized, or if other arguments are passed for a class with its own `call`.
 
-    input_tensors: symbolic input tensors. clone_function: makes the new layer of each, by default
-    `layer.from_config(layer.get_config())`; an Input stays. call_function(layer, *args, **kwargs): calls the new layer.
-    recursive: clones nested models' layers one by one, too.
+    input_tensors: symbolic inputs of the copy. clone_function(layer): creates the copy of each
+    layer except Inputs, by default `layer.from_config(layer.get_config())`. call_function(layer,
+    *args, **kwargs): calls a new layer. recursive: also clones nested models' layers one by one.
     """
     if input_tensors is None and clone_function is None and call_function is None and not recursive:
         return type(model).from_config(model.get_config())
@@ -32,22 +32,23 @@ def clone_model(model: Model, input_tensors: Any = None, clone_function: Callabl
 
 
 def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Model:
-    """Makes a model from `model.to_json()`, of autoconv or Keras, with new weights."""
+    """Creates a model with new weights from the JSON text of `to_json`, of autoconv or Keras."""
     from .. import formats
 
     return formats.from_json(json_string, custom_objects)
 
 
 def save_model(model: Model, filepath: Path, overwrite: bool = True, **unknown: Any) -> None:
-    """`model.save(filepath)`."""
+    """Calls `model.save(filepath)`."""
     model.save(filepath, overwrite, **unknown)
 
 
 def load_model(filepath: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True,
                safe_mode: bool = True) -> Model:
-    """Reads a model that `model.save(filepath)` wrote, or a run folder's, compiled as it was: fit() resumes with the
-    optimizer's slots. `custom_objects` maps names to your own classes and functions. compile: False skips the training
-    settings. safe_mode: must be True, as files hold no code. Raises ValueError for a file without a model.
+    """Reads a model that `model.save` wrote, from a file or a run folder. The model is compiled as
+    it was when saved, so fit() resumes with the optimizer's slots. `custom_objects` maps names to
+    your own classes and functions. compile=False skips the training settings. safe_mode must be
+    True, because code from a file is never run. Raises ValueError if the file has no model.
     """
     from .. import formats
 

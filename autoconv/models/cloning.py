@@ -1,4 +1,4 @@
-"""Copies models layer by layer, with a user's functions to make and call the layers."""
+"""Copies models layer by layer. The caller's functions may create and call the new layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ Call = Callable[..., Any]
 
 def clone(model: Model, input_tensors: Any, clone_function: Clone | None, call_function: Call | None,
           recursive: bool) -> Model:
-    """See `models.clone_model`."""
+    """Copies a model as `models.clone_model` describes."""
     if clone_function is not None and not callable(clone_function):
         raise ValueError(f"Expected `clone_function` argument to be a callable. Received: {clone_function!r}.")
     if not isinstance(model, Sequential) and model._graph is None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Path = str | os.PathLike[str]
 
-# Attributes that exist once a model has a graph or knows its input shape.
+# Attributes that exist only after the model has a graph or a known input shape.
 _GRAPH_API = ("graph", "inputs", "outputs", "input_names", "output_names", "output_keys", "input_shape", "output_shape")
 
 
@@ -37,17 +37,17 @@ class Model(Layer):
         y = layers.Conv2D(8, 3, padding="same", activation="relu")(x)
         model = Model(x, layers.Dense(10)(layers.Flatten()(layers.Add()([x, y]))))
 
-    Inputs and outputs are symbolic tensors, single or in lists, tuples or dicts; calls take and return the same
-    structures. Inputs may be inside another model's graph: `Model(model.inputs, [l.output for l in model.layers])`
-    returns all its feature maps, with the same weights. A model is a layer, so it may be called within another. A class
-    derived from it that passes no inputs and outputs on defines `call(self, x, training=False)`.
+    Inputs and outputs are symbolic tensors, single or in lists, tuples or dicts; calls accept and return the same
+    structures. Both may belong to another model's graph: `Model(model.inputs, [l.output for l in model.layers])`
+    returns the outputs of all layers of `model` and shares its weights. A model is a layer, so another model may
+    contain it. A subclass that passes no inputs and outputs to `Model` defines `call(self, x, training=False)`.
     """
 
     bookkeeping = Layer.bookkeeping | {"_cached_plan", "_chain", "_graph", "_layers", "_trainer"}
-    recordable = True  # true of a graph's call; a class with its own call must set it again
+    recordable = True  # holds for a graph's call; a class with its own `call` must set it itself
     class_names: tuple[str, ...] | None = None  # names of the output classes, if set; stored in the model's file
     _graph: Graph | None = None
-    _cached_plan: fusion.FusionPlan | None = None  # the graph's plan; made again when the graph changes
+    _cached_plan: fusion.FusionPlan | None = None  # the graph's fusion plan, recreated when the graph changes
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Model":
         if cls is Model and (args or {"inputs", "outputs"} & set(kwargs)):
@@ -66,10 +66,10 @@ class Model(Layer):
                             f"inputs={inputs!r}, outputs={outputs!r}.")
         self._graph = Graph(inputs, outputs)
         if type(self).__init__ is Model.__init__:
-            self._recipe = ((), (), ())  # the graph holds everything
+            self._recipe = ((), (), ())  # the graph describes the whole model
         self.built = True
         device = next((layer.device for layer in self.layers if layer.device is not self.device), None)
-        if device is not None:  # layers on a GPU stay there
+        if device is not None:  # the model moves to the GPU of its layers
             self.to(device.name)
         if not self.trainable:
             self.trainable = False  # also freezes all nested layers
@@ -80,7 +80,7 @@ class Model(Layer):
         return super().__getattr__(name)
 
     def _missing_reason(self, name: str) -> str:
-        """Returns why that attribute does not exist yet, and the remedy."""
+        """Returns the error text for a missing attribute: the reason and the remedy."""
         if name in ("input_shape", "output_shape"):
             return (f"{self.name!r} has no {name} yet: the shapes are not known. Call it on data, or call "
                     "build((None, *shape)).")
@@ -91,9 +91,9 @@ class Model(Layer):
 
     @property
     def graph(self) -> Graph:
-        """The nodes that this model runs. Raises NotBuiltError for a class with its own `call`."""
+        """The graph that this model runs. Raises NotBuiltError for a class with its own `call`."""
         if self._graph is None:
-            raise AttributeError  # __getattr__ says what is missing
+            raise AttributeError  # __getattr__ reports what is missing
         return self._graph
 
     @property
@@ -108,12 +108,12 @@ class Model(Layer):
 
     @property
     def input(self) -> Any:
-        """The symbolic inputs as the model was given them."""
+        """The symbolic inputs, in the structure in which `Model` received them."""
         return super().input if self._graph is None else self._graph.input_structure
 
     @property
     def output(self) -> Any:
-        """The symbolic outputs as the model was given them."""
+        """The symbolic outputs, in the structure in which `Model` received them."""
         return super().output if self._graph is None else self._graph.output_structure
 
     @property
@@ -123,12 +123,13 @@ class Model(Layer):
 
     @property
     def output_names(self) -> list[str]:
-        """The names of the layers that give the outputs."""
+        """The names of the layers that compute the outputs."""
         return self.graph.output_names
 
     @property
     def output_keys(self) -> list[str]:
-        """The outputs' names in losses, metrics and targets: the keys of a dict, else `output_names`."""
+        """The outputs' names in losses, metrics and targets: the keys if the outputs are a dict, else `output_names`.
+        """
         return self.graph.output_keys
 
     @property
@@ -137,7 +138,7 @@ class Model(Layer):
         return self._sublayers()
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """Returns the layer of that name, or index in `layers`. Raises ValueError if there is none."""
+        """Returns the layer with this name, or with this index in `layers`. Raises ValueError if there is none."""
         layers = self.layers
         if (name is None) == (index is None):
             raise ValueError(f"Provide either a layer name or a layer index. Received: name={name!r}, index={index!r}.")
@@ -153,14 +154,14 @@ class Model(Layer):
 
     @property
     def dtype(self) -> str:
-        """The dtype of its computation: that of the first floating input, or else output."""
+        """The dtype of the computation: the dtype of the first floating-point input, else of the first such output."""
         if self._graph is None:
             return self._dtype
         floats = [tensor.dtype for tensor in (*self._graph.inputs, *self._graph.outputs) if tensor.dtype in DTYPES]
         return floats[0] if floats else "float32"
 
     def _dtypes(self, count: int) -> list[np.dtype]:
-        """Returns the dtypes to which this many inputs are converted: in a graph each has its own."""
+        """Returns the dtypes to which `count` inputs are converted. Each input of a graph has its own dtype."""
         if self._graph is None:
             return [np.dtype(self.dtype)] * count
         return [np.dtype(tensor.dtype) for tensor in self._graph.inputs]
@@ -179,41 +180,41 @@ class Model(Layer):
             shapes = [tensor.shape for tensor in self._graph.inputs]
             return shapes if len(shapes) > 1 else shapes[0]
         if self._build_shape is None:
-            raise AttributeError  # __getattr__ says what is missing
+            raise AttributeError  # __getattr__ reports what is missing
         return self._build_shape
 
     @property
     def output_shape(self) -> Any:
         """The model's output shape, such as (None, 10); a list for several outputs."""
         if not self._can_be_called():
-            raise AttributeError  # __getattr__ says what is missing
+            raise AttributeError  # __getattr__ reports what is missing
         if self._graph is None or self._has_own_call():
             return self.compute_output_shape(self.input_shape)
         shapes = [self._graph.resolve(tensor).shape for tensor in self._graph.outputs]
         return shapes if len(shapes) > 1 else shapes[0]
 
-    # Running it.
+    # Running the model.
 
     def build(self, input_shape: Any = None) -> None:
-        """Makes all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
-        if self._graph is not None:  # the graph's layers already made their weights
+        """Creates all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
+        if self._graph is not None:  # the graph's layers already have their weights
             if input_shape is not None:
                 self.check_input(input_shape)
             return
         if not self._can_be_called():
-            self.built = True  # its own steps build its layers when they call them
+            self.built = True  # the class's own steps build its layers when they call them
             return
         if input_shape is None:
             raise ValueError(f"The input shape of {self.name!r} is not known. Call build((None, *shape)).")
         self.built = True
         try:
-            Layer.compute_output_shape(self, input_shape)  # running it builds what it holds
+            Layer.compute_output_shape(self, input_shape)  # running the model builds its layers
         except BaseException:
             self.built = False
             raise
 
     def _adjust_ranks(self, x: Any) -> Any:
-        """Adjusts inputs to the graph's ranks: a last axis of length 1 is added or removed."""
+        """Adds or removes a last axis of length 1 in inputs whose rank differs from the graph's."""
         if self._graph is None:
             return x
         inputs = self._graph.inputs
@@ -237,11 +238,11 @@ class Model(Layer):
         return self._graph.results([values[place] for place in plan.outputs])
 
     def _can_be_called(self) -> bool:
-        """Whether it has a graph or a `call`; a class with its own steps needs neither."""
+        """Whether the model has a graph or a `call`. A class that overrides the training steps needs neither."""
         return self._graph is not None or type(self).call is not Model.call
 
     def _has_own_call(self) -> bool:
-        """Whether a class overrides `call`, so that results may differ from the graph's outputs."""
+        """Whether the class overrides `call`, so results may differ from the graph's outputs."""
         return type(self).call not in (Model.call, Layer.call)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -270,11 +271,12 @@ class Model(Layer):
         self, line_length: int | None = None, positions: Any = None, print_fn: Callable[[str], Any] | None = None,
         expand_nested: bool = False, show_trainable: bool = False, layer_range: Any = None,
     ) -> None:
-        """Prints a table of the layers, their output shapes, their weights and, if the graph is not a chain, their
-        connections; `print_fn` receives the text instead.
+        """Prints a table of the layers, their output shapes, their weights and, if the graph is not
+        a chain, their connections. If `print_fn` is given, it receives the text instead.
 
-        positions: the columns' ends as fractions of the line. expand_nested: includes the layers of nested models.
-        show_trainable: adds a column Y or N. layer_range: the names, or patterns of names, of the first and last layer.
+        positions: the columns' ends as fractions of the line length. expand_nested: includes the
+        layers of nested models. show_trainable: adds a column with Y or N. layer_range: the names,
+        or name patterns, of the first and last layer.
         """
         text = summary.text(self, line_length, positions, expand_nested, show_trainable, layer_range)
         if print_fn is not None:
@@ -286,11 +288,11 @@ class Model(Layer):
             sys.stdout.write(summary.plain(text) + "\n")
 
     def profile(self, batch_size: int = 1, input_shape: Any = None, measure: bool = True) -> "Profile":
-        """Returns the costs of each layer: parameters, multiply-adds, memory in inference and training, and, unless
-        `measure` is false or the model is on a GPU, inference time and its share of this machine's limit. It prints as
-        a table; `rows` has the same as data.
+        """Returns the costs of each layer: parameters, multiply-adds, and memory in inference and training. On the CPU,
+        if `measure` is true, they include the inference time and how close it comes to the shortest time possible on
+        this machine. The result prints as a table; its `rows` contain the same data.
 
-        input_shape: without the batch, such as (180, 180, 3), if sizes of the inputs are unknown; a list for several
+        input_shape: shape without the batch, such as (180, 180, 3), if input sizes are unknown; a list for several
         inputs. Raises ValueError for shapes that do not fit, AttributeError for a class with its own call.
         """
         from ..engine.costs.profile import profile
@@ -326,7 +328,7 @@ class Model(Layer):
 
     def predict_on_batch(self, x: Any) -> Any:
         """Returns the outputs for one batch x (N, ...), with the least overhead. Needs no compile()."""
-        return self._trainer.predict_on_batch(x)  # a direct method is found fastest
+        return self._trainer.predict_on_batch(x)  # a plain method has the fastest lookup
 
     @property
     def compiled(self) -> bool:
@@ -334,7 +336,7 @@ class Model(Layer):
         return self._trainer.optimizer is not None
 
     def to(self, device: str) -> Any:
-        """Moves all weights to `device`, in place; steps free their memory on the old device. Returns the model."""
+        """Moves all weights to `device` in place and frees the recorded steps' memory. Returns the model."""
         self._trainer.running.steps.forget()
         return super().to(device)
 
@@ -356,16 +358,16 @@ class Model(Layer):
         """The names of `metrics`. For the names of `evaluate`'s results use `evaluate(..., return_dict=True)`."""
         return [metric.name for metric in self.metrics]
 
-    # Files. The formats import models, so models import formats only when they write or read one.
+    # Files. `formats` imports models, so its functions are imported only when a file is written or read.
     def save(self, filepath: Path, overwrite: bool = True, **unknown: Any) -> None:
-        """Writes the architecture, all weights, and if compiled the training settings with the optimizer's slots, to
-        `filepath` (.safetensors, or Keras's .keras or .h5); `models.load_model` reads it.
+        """Writes the architecture, all weights and, if compiled, the training settings with the optimizer's slots to
+        `filepath` (.safetensors, or Keras's .keras or .h5). `models.load_model` reads the file.
         """
         refuse(self, "save", unknown)
         _formats().save_model(self, filepath, overwrite)
 
     def check_savable(self, filepath: Path) -> None:
-        """Raises ValueError, with the reason, if `save(filepath)` would refuse the model as it is; writes nothing."""
+        """Raises ValueError, with the reason, if `save(filepath)` would refuse the model. Writes nothing."""
         _formats().check_savable(self, filepath)
 
     def save_weights(self, filepath: Path, overwrite: bool = True, **unknown: Any) -> None:
@@ -374,36 +376,36 @@ class Model(Layer):
         _formats().save_weights(self, filepath, overwrite)
 
     def load_weights(self, filepath: Path, skip_mismatch: bool = False) -> None:
-        """Reads weights that `save` or `save_weights` wrote. Raises ValueError, changing nothing, if they do not fit;
-        with skip_mismatch it skips those weights with a warning.
+        """Reads weights that `save` or `save_weights` wrote. Raises ValueError and changes nothing if weights do not
+        fit the model. With skip_mismatch=True, skips such weights with a warning instead.
         """
         _formats().load_weights(self, filepath, skip_mismatch)
 
     def export(self, filepath: Path, format: str = "onnx", opset: int = 17) -> None:
-        """Writes the model for other programs as ONNX, the only format. Raises ValueError for another one."""
+        """Writes the model as an ONNX file for other programs. Raises ValueError for any `format` other than "onnx"."""
         if format != "onnx":
             raise ValueError(f"A model can be exported only with format='onnx'. Received: format={format!r}.")
         _formats().to_onnx(self, filepath, opset)
 
     def to_json(self, **options: Any) -> str:
-        """Returns the layers, their calls and compile()'s arguments as JSON in Keras's form, without weights, for
-        `models.model_from_json`. options: those of json.dumps.
+        """Returns the layers, their calls and the arguments of compile() as JSON text in Keras's format, without
+        weights. `models.model_from_json` reads it. options: arguments of json.dumps.
         """
         return _formats().to_json(self, **options)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """Returns {"input_shape": shape, batch first} of the build; None before."""
+        """Returns {"input_shape": shape} of the build, batch first; None if it is not built."""
         return {"input_shape": self.input_shape} if hasattr(self, "input_shape") else None
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the layers and their calls as plain data; for a class with its own constructor, its arguments."""
+        """Returns the layers and their calls as plain data, or the arguments of a class with its own constructor."""
         if type(self).__init__ is not Model.__init__ or self._graph is None:
             return {key: value for key, value in super().get_config().items() if key != "dtype"}
         return {"name": self.name, "trainable": self.trainable, **serialize(self._graph.records())}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, type] | None = None) -> "Model":
-        """Makes the model that `get_config` describes, with new weights."""
+        """Creates the model that `get_config` describes, with new weights."""
         if "output_layers" not in config:
             return super().from_config(config)  # type: ignore[return-value]
         records = {**config, "layers": deserialize(config["layers"], custom_objects)}
@@ -412,7 +414,7 @@ class Model(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         attributes = {name: value for name, value in vars(self._trainer).items() if name not in ("model", "running")}
-        state = {**super().__getstate__(), "_cached_plan": None, "_trainer": attributes}  # a copy gets its own steps
+        state = {**super().__getstate__(), "_cached_plan": None, "_trainer": attributes}  # a copy records its own steps
         if self._graph is not None:
             state["_graph"] = self._graph.records()
         return state
@@ -431,10 +433,10 @@ class Model(Layer):
 
 
 def _formats() -> Any:
-    from .. import formats  # formats import models
+    from .. import formats  # here, because `formats` imports models
 
     return formats
 
 
 class Functional(Model):
-    """The class of `Model(inputs, outputs)`."""
+    """The class of the models that `Model(inputs, outputs)` creates."""

@@ -14,12 +14,12 @@ from .model import Model
 
 
 class Sequential(Model):
-    """A chain of layers; each takes the previous layer's output.
+    """A chain of layers, each of which receives the previous layer's output.
 
         model = Sequential([layers.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, "softmax")])
 
-    With an `Input` (or `input_shape=` on the first layer) the weights are made at once and every layer is checked as it
-    is added; else at the first data. A Sequential is itself a layer, so it may be part of another.
+    With an `Input` (or `input_shape=` on the first layer), each layer is checked and its weights are created when it is
+    added, otherwise when the first data arrives. A Sequential is a layer, so another model may contain it.
     """
 
     def __init__(self, layers: Iterable[Layer | SymbolicTensor] | None = None, trainable: bool = True,
@@ -28,7 +28,7 @@ class Sequential(Model):
         self._layers: list[Layer] = []
         self._begin: InputLayer | None = None
         self._has_data_shape = False  # whether the Input's shape is taken from the first data
-        self._chain: list[Node] = []  # the layers' calls in order, from the Input on
+        self._chain: list[Node] = []  # the layers' calls in order, starting at the Input
         if type(self).__init__ is Sequential.__init__:
             self._recipe = ((), (), ())
         names: set[str] = set()
@@ -47,12 +47,12 @@ class Sequential(Model):
 
     @property
     def dtype(self) -> str:
-        """The dtype of converted inputs: the first layer's."""
+        """The dtype to which inputs are converted, which is the first layer's dtype."""
         return self._layers[0].dtype if self._layers else self._dtype
 
     @property
     def layer_shapes(self) -> list[Shape]:
-        """The shape of the input, then of each layer's output; empty if not known yet."""
+        """The shapes of the input and of each layer's output; empty if they are not known yet."""
         if self._begin is None:
             return []
         return [self._begin.output.shape, *(node.structure.shape for node in self._chain)]
@@ -61,7 +61,7 @@ class Sequential(Model):
     def input_shape(self) -> Any:
         """The model's input shape, such as (None, 28, 28, 1)."""
         if self._begin is None:
-            raise AttributeError  # __getattr__ says what is missing
+            raise AttributeError  # __getattr__ reports what is missing
         return super().input_shape
 
     @property
@@ -72,8 +72,8 @@ class Sequential(Model):
         return super().output_shape
 
     def add(self, layer: Layer | SymbolicTensor, rebuild: bool = True) -> None:
-        """Appends `layer`. Raises ValueError if it does not fit the previous one. rebuild has no effect: layers are
-        built as they are added.
+        """Appends `layer`. Raises ValueError if it does not fit the previous layer. `rebuild` has
+        no effect: layers are always built when they are added.
         """
         begin = [self._begin] if self._begin else []
         self._append(layer, {member.name for member in (*begin, *self._layers)})
@@ -96,14 +96,14 @@ class Sequential(Model):
             raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
         if any(nested is self for nested in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
-        if layer.device is not self.device:  # layers on a GPU stay there
+        if layer.device is not self.device:  # the one on the default device moves to the other's device
             target, mover = (self, layer) if layer.device is devices.get() else (layer, self)
             mover.to(target.device.name)
         if not self.trainable:
             layer.trainable = False
         begin = self._begin
         shape = None
-        if not self._layers and begin is None:  # the first layer may specify it, or a model know it
+        if not self._layers and begin is None:  # the shape may come from the first layer or model
             shape = layer.given_input_shape
             if shape is None and isinstance(layer, Model) and layer._graph is not None:
                 inputs = layer._graph.inputs
@@ -119,7 +119,7 @@ class Sequential(Model):
         self._begin, self.built = begin, begin is not None
 
     def pop(self, rebuild: bool = True) -> Layer:
-        """Removes the last layer and returns it. rebuild has no effect."""
+        """Removes the last layer and returns it. `rebuild` has no effect."""
         if not self._layers:
             raise ValueError(f"{self.name!r} has no layers to remove.")
         if self._chain:
@@ -128,7 +128,7 @@ class Sequential(Model):
         return self._layers.pop()
 
     def build(self, input_shape: Shape | None = None) -> None:
-        """Makes all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
+        """Creates all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
         if not self._layers and self._begin is None:
             raise ValueError(f"{self.name!r} has no layers. Add layers with model.add(layer) before you call it.")
         if input_shape is None:
@@ -145,7 +145,7 @@ class Sequential(Model):
         self._rebuild()
 
     def _link(self, begin: InputLayer) -> list[Node]:
-        """Returns the calls of the layers, in order."""
+        """Calls the layers in order, starting with `begin`, and returns the calls' nodes."""
         chain: list[Node] = []
         try:
             for layer in self._layers:
@@ -181,7 +181,7 @@ class Sequential(Model):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layers as plain data."""
-        if type(self).__init__ is not Sequential.__init__:  # a user's class, which makes its own layers
+        if type(self).__init__ is not Sequential.__init__:  # a user's class, which creates its own layers
             return super().get_config()
         return {
             "name": self.name, "trainable": self.trainable, "layers": [serialize(layer) for layer in self._layers],
@@ -190,7 +190,7 @@ class Sequential(Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, type] | None = None) -> "Sequential":
-        """The model that `get_config` describes, with new weights."""
+        """Creates the model that `get_config` describes, with new weights."""
         if cls.__init__ is not Sequential.__init__:
             return super().from_config(config)  # type: ignore[return-value]
         shape = config.get("build_input_shape")

@@ -1,3 +1,3 @@
-"""The differentiable ops, defined once for every device: each op runs a forward kernel and returns
+"""The differentiable ops, defined once for all devices. Each op runs a forward kernel and returns
 `(y, backward)`.
 """

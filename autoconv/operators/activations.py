@@ -20,8 +20,8 @@ def relu(k, x):
 
 @op(kernels="pointwise", takes_two=True)
 def add_relu(k, a, b):
-    """y = max(a + b, 0) for arrays of the same shape and dtype; the gradient passes to both where y
-    > 0.
+    """y = max(a + b, 0) for arrays of the same shape and dtype. Where y > 0, the gradient passes to
+    both.
     """
     y = k.empty(a.shape, a.dtype)
     k.add_relu(a.reshape(-1), b.reshape(-1), y.reshape(-1))
@@ -69,7 +69,7 @@ def log_softmax(k, x, axis=-1):
 
 
 def _propagate_relu(k, y, dy, dx):
-    """dx = dy where y > 0, otherwise 0; if dy is a pair of gradients, their sum is used."""
+    """dx = dy where y > 0, otherwise 0. If dy is a pair of gradients, their sum is used."""
     if isinstance(dy, tuple):
         k.relu_grad_sum(y.reshape(-1), dy[0].reshape(-1), dy[1].reshape(-1), dx.reshape(-1))
     else:
@@ -77,7 +77,7 @@ def _propagate_relu(k, y, dy, dx):
 
 
 def _flat(kernel):
-    """Returns a function that calls a kernel of flat arrays on arrays of any shape."""
+    """Returns a function that flattens its arrays and calls the kernel on them."""
     return lambda *arrays: kernel(*(array.reshape(-1) for array in arrays))
 
 

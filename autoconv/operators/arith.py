@@ -1,5 +1,5 @@
-"""The ops behind a tensor's operators and methods: arithmetic with broadcasting, reductions, and
-moving elements.
+"""The ops behind a tensor's operators and methods: arithmetic with broadcasting, reductions,
+indexing and reshaping.
 
 Every result is C-contiguous, as the compiled kernels require.
 """
@@ -70,7 +70,8 @@ def divide(k, a, b):
 
 @op(kernels="arith")
 def power(k, x, exponent):
-    """y = x ** exponent for a number; 0.5 is a square root, so that minus infinity gives NaN."""
+    """y = x ** exponent for a number. 0.5 is computed as sqrt, which gives NaN for minus infinity.
+    """
     if not isinstance(exponent, Real):
         raise TypeError(f"The exponent must be a number. Received: {exponent!r}.")
     x = x if isinstance(exponent, int) else to_floats(k, x)
@@ -90,7 +91,7 @@ def power(k, x, exponent):
 
 
 def _raise(k, x, exponent, y):
-    """y = x ** exponent; sqrt for 0.5, because NumPy versions differ there at minus infinity."""
+    """y = x ** exponent. Uses sqrt for 0.5, because NumPy versions disagree on (-inf) ** 0.5."""
     if exponent == 0.5:
         k.sqrt(x, y)
     else:
@@ -121,7 +122,7 @@ def log(k, x):
 
 @op(kernels="arith")
 def expm1(k, x):
-    """y = e ** x - 1, exact near 0; dx = dy (y + 1)."""
+    """y = e ** x - 1, accurate near 0; dx = dy (y + 1)."""
     y = _floating(k, x)
     k.expm1(y, y)
 
@@ -136,7 +137,7 @@ def expm1(k, x):
 
 @op(kernels="arith")
 def log1p(k, x):
-    """y = ln(1 + x), exact near 0; dx = dy / (1 + x)."""
+    """y = ln(1 + x), accurate near 0; dx = dy / (1 + x)."""
     y = _floating(k, x)
     k.log1p(y, y)
 
@@ -214,18 +215,18 @@ def matmul(k, a, b):
 
 @op(kernels="arith")
 def getitem(k, x, index):
-    """y = x[index] as a copy, for integers, slices, None, `...`, integer arrays and boolean masks,
-    as in NumPy.
+    """y = x[index], as a copy. The index may contain integers, slices, None, `...`, integer arrays
+    and boolean masks, as in NumPy.
     """
     if _is_basic(index) and not any(part is Ellipsis for part in index):
-        index = (*index, ...)  # keeps a single element an array view, instead of a copied number
-    if isinstance(trace.current(), trace.DryRun):  # computed integers are meaningless in a dry run
+        index = (*index, ...)  # so that one element is an array view, not a copied number
+    if isinstance(trace.current(), trace.DryRun):  # a dry run computes no index values
         index = tuple(np.zeros(p.shape, p.dtype) if getattr(p, "shape", ()) and p.dtype.kind != "b" else p
                       for p in index)
     picked = x[index]
     y = k.empty(picked.shape, x.dtype)
     if _is_basic(index):
-        k.copy(picked, y)  # a view
+        k.copy(picked, y)  # here `picked` is a view of x
     else:
         k.index_get(x, index, y)
 
@@ -271,7 +272,7 @@ def pad(k, x, widths, value=0):
 
 @op(kernels="arith")
 def concatenate(k, *arrays, axis):
-    """y = the arrays, joined along `axis` (0 or more). Each array receives its part of the
+    """y = the arrays joined along `axis`, which counts from 0. Each array receives its part of the
     gradient.
     """
     ends = np.cumsum([a.shape[axis] for a in arrays]).tolist()
@@ -356,8 +357,8 @@ def max(k, x, axis=None, keepdims=False):
 
 
 def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    """Returns `axis` as a tuple of distinct integers in 0..ndim-1. It may be None for all axes, an
-    integer or several; negative integers count from the end.
+    """Returns `axis` as a tuple of distinct integers in 0..ndim-1. `axis` is None for all axes, an
+    integer, or several integers; negative integers count from the end.
     """
     if axis is None:
         return tuple(range(ndim))
@@ -372,7 +373,8 @@ def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
 
 
 def _reduced_shapes(shape: tuple, axis: Any, keepdims: bool) -> tuple[tuple, tuple, tuple]:
-    """Returns the shape with 1 for reduced axes, the result's shape, and the axes in order."""
+    """Returns a reduction's shape with 1 for reduced axes, its result's shape and its sorted axes.
+    """
     axes = tuple(sorted(normalize_axes(axis, len(shape))))
     kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
     return kept, kept if keepdims else tuple(n for i, n in enumerate(shape) if i not in axes), axes
@@ -411,20 +413,20 @@ def _broadcast(a: tuple, b: tuple, sign: str) -> tuple:
 
 
 def _result(k: Any, a: Any, b: Any, sign: str, inexact: bool = False) -> Any:
-    """Returns a new array for the result of `a sign b`."""
+    """Returns a new array for the result of the operator `sign` on a and b."""
     dtype = _result_dtype(a, b)
     return k.empty(_broadcast(a.shape, b.shape, sign), _float(dtype) if inexact else dtype)
 
 
 def _map(k: Any, kernel: Any, a: Any, *b: Any) -> Any:
-    """Returns a new array with a kernel's result for `a`, and for a `b` that broadcasts to a."""
+    """Returns a new array with the result of a kernel for `a` and arrays that broadcast to it."""
     out = k.empty(a.shape, a.dtype)
     kernel(a, *b, out)
     return out
 
 
 def _sum_to(k: Any, gradient: Any, like: Any, need: Any) -> Any:
-    """Returns the gradient of `like`, which was broadcast: summed over the repeated axes."""
+    """Returns the gradient of `like`: the sum over the axes along which `like` was broadcast."""
     if need is False:
         return None
     if gradient.shape == like.shape and gradient.dtype == like.dtype:
@@ -437,7 +439,7 @@ def _sum_to(k: Any, gradient: Any, like: Any, need: Any) -> Any:
 
 
 def _is_basic(index: Any) -> bool:
-    """Whether an index has only integers, slices, None and `...`: it selects no element twice."""
+    """Whether an index has only integers, slices, None and `...`, which select no element twice."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(p is None or p is Ellipsis or (isinstance(p, (int, np.integer, slice)) and not isinstance(p, bool))
                for p in parts)

@@ -11,8 +11,8 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
     """y[n,p,q,f] = b[f] + sum over i,j,c of x[n, p*sh + i*dh - top, q*sw + j*dw - left, c] *
     w[i,j,c,f].
 
-    x (N,H,W,C), w (KH,KW,C/groups,F), b (F,) or None; y (N,OH,OW,F). Group g of the filters reads
-    group g of the channels.
+    x (N,H,W,C), w (KH,KW,C/groups,F), b (F,) or None; y (N,OH,OW,F). The filters of group g read
+    only the channels of group g.
     """
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
     k.conv2d(x, w, b, y, window, groups, relu)
@@ -38,8 +38,8 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
 
 @conv2d.without_gradients
 def _infer(k, x, w, b, other=None, *, window: Window, groups: int = 1, relu: bool = False, scale=None):
-    """Computes `conv2d` without gradients. `scale` (F,) multiplies w. With `other` of y's shape,
-    the result is max(y + other, 0).
+    """Computes `conv2d` without gradients. `scale` (F,) multiplies w. With `other`, an array of y's
+    shape, the result is max(y + other, 0).
     """
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
     k.infer_conv2d(x, w, b, y, window, groups, relu, scale, other)
@@ -48,8 +48,7 @@ def _infer(k, x, w, b, other=None, *, window: Window, groups: int = 1, relu: boo
 
 @op(kernels="conv")
 def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
-    """The transposed convolution: the input gradient of `conv2d` with this window, as a forward
-    function.
+    """Computes a transposed convolution, which is the input gradient of `conv2d` with this window.
 
     x (N,H,W,C), w (KH,KW,F,C) as stored by Keras, b (F,) or None; y (N,OH,OW,F) with (OH,OW) =
     `size`. Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning"
@@ -113,7 +112,7 @@ def _shape(b: Any) -> tuple[int, ...] | None:
 
 
 def relu_gradient(k: Any, y: Any, dy: Any) -> Any:
-    """Returns the gradient before the ReLU that computed y: dy where y > 0, otherwise 0."""
+    """Returns the gradient of a ReLU's input from its result y: dy where y > 0, otherwise 0."""
     if isinstance(dy, Masked):
         return dy.array
     masked = k.empty(y.shape, y.dtype)
@@ -123,8 +122,8 @@ def relu_gradient(k: Any, y: Any, dy: Any) -> Any:
 
 def weight_gradients(k: Any, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any,
                      always: bool = False) -> tuple[Any, Any]:
-    """Returns arrays for dw and db of a layer whose kernel writes both; (None, None) if neither is
-    needed, unless the kernel writes them `always`.
+    """Returns arrays for dw and db, which a layer's kernel writes together. Returns (None, None) if
+    neither is needed and `always` is false.
     """
     needs_b = needs[2] if len(needs) > 2 else False
     if not always and needs[1] is False and needs_b is False:

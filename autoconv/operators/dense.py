@@ -1,4 +1,4 @@
-"""The dense layer."""
+"""The op of the dense layer."""
 
 from .conv import relu_gradient, weight_gradients
 from .registry import MASKED, Masked, gradient_buffer, op

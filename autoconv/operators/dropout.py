@@ -7,12 +7,12 @@ from .registry import gradient_buffer, op
 
 @op(kernels="random")
 def dropout(k, x, rate, key, first=0):
-    """y = x / (1 - rate) for the elements that are kept; 0 for a fraction `rate` of them, drawn
-    from `key` = (seed, stream).
+    """y = 0 for a random fraction `rate` of the elements, x / (1 - rate) for all others, drawn from
+    `key` = (seed, stream).
 
-    `first` is the number of x's first sample (its first axis) in the batch: the mask of a sample
-    depends on its number, not on which other samples are computed with it. Srivastava et al.:
-    "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
+    `first` is the index of x's first sample (along the first axis) in the whole batch. The mask of
+    a sample depends on this index, not on which other samples are computed with it. Srivastava et
+    al.: "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
     """
     threshold = np.uint64(round(rate * 2**32))
     scale = 1 / (1 - rate) if rate < 1 else 0.0

@@ -1,5 +1,5 @@
-"""Element-wise functions of one or two tensors: trigonometry, powers, remainders, bits, and changes
-of dtype.
+"""Element-wise functions of one or two tensors: trigonometry, powers, remainders, bitwise
+operations and changes of dtype.
 """
 
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from .registry import Op, gradient_buffer, op
 
 def _make_float_op(name: str, formula: str, slope: Callable[[Any, Any, Any], None], divides: bool = False,
                negative: bool = False) -> Op:
-    """Makes an op that computes y with the kernel `name`. `slope(k, x, dx)` writes dy/dx to dx;
-    with `divides` it writes dx/dy instead, and with `negative` the negative of that. For integers
-    the result is float32.
+    """Creates the op that runs the kernel `name` and has the docstring `formula`. `slope(k, x, dx)`
+    writes dy/dx to dx, or dx/dy with `divides`; `negative` means that the written value has the
+    opposite sign. For integers the result is float32.
     """
 
     def forward(k: Any, x: Any) -> tuple[Any, Callable]:
@@ -40,7 +40,7 @@ def _make_float_op(name: str, formula: str, slope: Callable[[Any, Any, Any], Non
 
 
 def _cosine_of_arcsine(k, x, dx):
-    """dx = sqrt((1 - x) (1 + x)), which loses no digits near 1."""
+    """dx = sqrt((1 - x) (1 + x)), which unlike sqrt(1 - x^2) loses no precision near 1."""
     one = x.dtype.type(1)
     k.subtract(x, one, dx)
     k.negative(dx, dx)
@@ -130,7 +130,7 @@ def mod(k, a, b):
 
 @op(kernels="arith", flat=True)
 def floor_divide(k, a, b):
-    """y = the largest integers not above a / b. They have no gradient."""
+    """y = the largest integer not above a / b, element by element. The op has no gradient."""
     y = _result(k, a, b, "//")
     k.floor_divide(a, b, y)
     return y, None

@@ -1,4 +1,4 @@
-"""Ops that do several layers' work at once: fusion.py substitutes them for adjacent layers."""
+"""Ops that compute several layers in one pass. `fusion.py` substitutes them for adjacent layers."""
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from .registry import MASKED, Masked, gradient_buffer, op
 def conv2d_relu_pool(k, x, w, b, window: Window):
     """2x2 max pooling of relu(conv2d(x, w, b)), without storing the full-size image.
 
-    x (N,H,W,C), w (KH,KW,C,F), b (F,) or None; y (N,OH//2,OW//2,F). For the gradient, y is kept,
-    and one byte per winner.
+    x (N,H,W,C), w (KH,KW,C,F), b (F,) or None; y (N,OH//2,OW//2,F). For the gradient, the op
+    keeps y and one byte per window, the position of its maximum.
     """
     y = _empty_pooled(k, x, w, b, window)
     winner = k.empty(y.shape, np.dtype(np.uint8))

@@ -1,4 +1,4 @@
-"""The losses: one number per sample, as returned by Keras's functions. The targets `y_true` are an
+"""The losses: one number per sample, as in Keras's loss functions. The targets `y_true` are an
 array without gradient.
 """
 
@@ -47,7 +47,7 @@ def mean_absolute_error(k, y_pred, y_true):
 
 
 def _sample_losses(k, x, t, forward, gradient):
-    """Runs a loss (...) of predictions and targets (..., C)."""
+    """Returns a loss (...) of predictions x and targets t (..., C), and its backward function."""
     loss = k.empty(x.shape[:-1], x.dtype)
     forward(t, x, loss)
 

@@ -1,4 +1,4 @@
-"""Normal noise. It is not stored: the backward pass draws it again from the same key."""
+"""Normal noise. The noise is not stored: the backward pass draws it again from the same key."""
 
 import numpy as np
 
@@ -10,9 +10,9 @@ def gaussian_noise(k, x, stddev, rel_stddev, key, first=0):
     """y = x + (stddev + rel_stddev x) n, with a standard normal number n for each element, drawn from
     `key` = (seed, stream).
 
-    `first` is the number of x's first sample (its first axis) in the batch: the noise of a sample
-    depends on its number, not on which other samples are computed with it. Element j of a sample is
-    computed from the sample's random word j, by kernels/formulas/random_numbers.py.
+    `first` is the index of x's first sample (along the first axis) in the whole batch. The noise of
+    a sample depends on this index, not on which other samples are computed with it. Element j of a
+    sample uses the sample's random word j (kernels/formulas/random_numbers.py).
     """
     seed, stream, first = (np.uint64(part) if isinstance(part, int) else part for part in (*key, first))
     rows = (len(x), -1) if x.ndim > 1 and x.size else (1, x.size)

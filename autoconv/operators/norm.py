@@ -5,8 +5,8 @@ import numpy as np
 from .conv import relu_gradient
 from .registry import gradient_buffer, op
 
-# maximum number of partial sums over the batch, and minimum number of elements in each: the shape
-# alone decides
+# maximum number of partial sums over the batch, and minimum number of elements in each; the actual
+# number depends only on the shape
 PARTS, PART = 32, 1 << 14
 
 
@@ -15,11 +15,11 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False,
     """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis); gamma
     and beta may be None.
 
-    In training, `mean` and `variance` (C,) are written: the batch's own (biased) values, through
-    which the gradient flows. In inference they are read, as constants. With `relu` the result is
-    max(y, 0), computed in the same pass; its gradient computes y again. If the batch is spread over
-    several ranks, `gather` returns an array from each rank; dgamma and dbeta are those of x only.
-    Ioffe and Szegedy: "Batch normalization", ICML 2015.
+    In training, the op writes the batch's mean and (biased) variance to `mean` and `variance` (C,),
+    and the gradient flows through both. In inference they are constants. With `relu` the result is
+    max(y, 0), computed in the same pass; in training, the backward pass computes y again. If the
+    batch is split over several ranks, `gather` collects an array from each rank; dgamma and dbeta
+    cover only this rank's x. Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
     channels = x.shape[-1]
     rows = x.reshape(-1, channels)  # (M, C)
@@ -57,8 +57,8 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False,
 @op(kernels="norm_pool")
 def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
     """2x2 max pooling of `batch_norm` in training with `relu`: x (N,H,W,C), y (N,H//2,W//2,C),
-    without storing the full-size image. For the gradient, the x of each window's winner is kept,
-    and one byte.
+    without storing the full-size image. For the gradient, the op keeps the x of each window's
+    maximum and the position of the maximum.
     """
     n, h, w, channels = x.shape
     rows = x.reshape(-1, channels)
@@ -87,8 +87,8 @@ def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
 
 @op(kernels="norm_add", takes_two=True)
 def batch_norm_add_relu(k, x, gamma, beta, other, mean, variance, epsilon):
-    """max(batch_norm + other, 0) for `batch_norm` in training: x, other and y (..., C). The
-    gradient of `other` is written in the same pass that sums up the gradients of gamma and beta.
+    """max(batch_norm + other, 0) for `batch_norm` in training: x, other and y (..., C). The pass
+    that sums the gradients of gamma and beta also writes the gradient of `other`.
     """
     channels = x.shape[-1]
     rows = x.reshape(-1, channels)
@@ -129,9 +129,9 @@ def _coefficients(k, x, gamma, beta, mean, variance, epsilon):
 
 
 def fold(k, w, b, gamma, beta, mean, variance, epsilon):
-    """Returns the kernel (..., C) and the bias (C,) of a convolution or dense layer that includes
-    this normalization, with `mean` and `variance` as constants: w gamma / sqrt(variance + epsilon),
-    and (b - mean) times that factor, plus beta.
+    """Folds this normalization into a convolution or dense layer with kernel (..., C) and bias
+    (C,), and returns the new kernel and bias. `mean` and `variance` are constants. The kernel is
+    multiplied by f = gamma / sqrt(variance + epsilon), and the new bias is (b - mean) f + beta.
     """
     channels = mean.shape[0]
     folded = k.empty(w.shape, w.dtype)
@@ -143,5 +143,5 @@ def fold(k, w, b, gamma, beta, mean, variance, epsilon):
 
 
 def _gradient_array(k, need, like):
-    """Returns an array for a gradient that dx needs even if the caller does not request it."""
+    """Returns an array for the gradient of `like`, even if the caller does not request it."""
     return gradient_buffer(k, True if need is False else need, like.shape, like.dtype)

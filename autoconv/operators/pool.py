@@ -8,7 +8,7 @@ from .registry import gradient_buffer, op
 
 @op(kernels="pool")
 def max_pool2d(k, x, window: Window):
-    """y = the largest pixel of each window, channel by channel: x (N,H,W,C) to y (N,OH,OW,C).
+    """y = the maximum of each window, channel by channel: x (N,H,W,C) to y (N,OH,OW,C).
 
     Padding counts as -inf. The gradient goes to one element, the first maximum in C order. A NaN
     counts as the maximum.

@@ -1,4 +1,4 @@
-"""The registry of all ops, and the decorator that declares one."""
+"""The registry of all ops, and the decorator that registers an op."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,12 +8,12 @@ from ..kernels import trace
 from ..kernels.device import Device
 
 OPS: dict[str, "Op"] = {}
-KEPT = 256  # combinations of shapes and parameters that an op remembers
+KEPT = 256  # maximum number of prepared calls that an op remembers
 
 
 class Masked:
-    """The gradient of a ReLU's result, with zeros already where that result is 0, so that the
-    ReLU's own gradient changes nothing.
+    """The gradient of a ReLU's result, already set to 0 where the result is 0. The ReLU's backward
+    function uses such a gradient unchanged.
     """
 
     __slots__ = ("array",)
@@ -32,16 +32,16 @@ class Op:
     gradient per array (None if its `needs` is False). If `needs[i]` is an array, the gradient may
     be written to it directly.
 
-    - takes_two: dy may be a pair of arrays, which represents their sum. An op that reads dy only
-      once adds them as it reads.
-    - masks: the first of `needs` may be MASKED if that array is a ReLU's result. The gradient is
-      then returned as `Masked`, with the ReLU's own gradient included. An op called with
-      `relu=True` uses a `Masked` dy as it is.
+    - takes_two: dy may be a pair of arrays, which represents their sum. The op adds the two arrays
+      while it reads them.
+    - masks: needs[0] may be MASKED if the first array is a ReLU's result. The op then returns that
+      gradient as `Masked`, with the ReLU's own gradient included. An op called with `relu=True`
+      uses a `Masked` dy unchanged.
     - view: the op only makes a view, and passes a `Masked` gradient on.
     - flat: the op has no gradient. Its result requires none, and its backward is None.
 
-    Each of the two functions consists either of kernels and views only, or of NumPy code without a
-    kernel, which runs eagerly. NumPy code between kernels is not noticed: a replay leaves it out.
+    `fn` and `backward` each consist either only of kernels and views, or only of NumPy code, which
+    runs eagerly. NumPy code between kernels is not recorded, so a replay leaves it out.
     """
 
     def __init__(self, fn: Callable, kernels: str, takes_two: bool = False, masks: bool = False,
@@ -54,8 +54,8 @@ class Op:
         self.masks = masks
         self.view = view
         self.flat = flat
-        self.inference: Callable | None = None  # computes only y, and may skip work for gradients
-        # devices, dtypes and shapes that it has run on, with gradients and without
+        self.inference: Callable | None = None  # computes only y; may skip work that only gradients need
+        # devices, dtypes, shapes and parameters that the op has run with
         self._prepared_keys: set[tuple] = set()
 
     def __call__(self, device: Device, *arrays: Any, **parameters: Any) -> tuple[Any, Callable]:
@@ -64,8 +64,8 @@ class Op:
     def prepared_kernels(self, device: Device, arrays: Sequence[Any], parameters: dict[str, Any],
                          gradients: bool) -> Any:
         """Returns the kernels for arrays on a device. Before the first run on arrays of these
-        shapes: if several of the kernels, including the backward ones, are not compiled yet, they
-        are compiled together in the background.
+        shapes, if several of the needed kernels are not compiled yet (backward kernels included),
+        they are compiled together in the background.
         """
         k = device.kernels(self.kernels)
         key = (device, gradients, *((a.dtype, a.shape) for a in arrays if a is not None), *_hashable(parameters))
@@ -108,8 +108,8 @@ def _hashable(parameters: dict[str, Any]) -> list[Any]:
 
 def op(kernels: str, takes_two: bool = False, masks: bool = False, view: bool = False,
        flat: bool = False) -> Callable[[Callable], Op]:
-    """Returns a decorator that registers a function as an op under its name; `kernels` is the
-    module with its kernels.
+    """Returns a decorator that registers a function as an op under its name. `kernels` is the name
+    of the module with the op's kernels.
     """
 
     def register(fn: Callable) -> Op:
@@ -120,7 +120,6 @@ def op(kernels: str, takes_two: bool = False, masks: bool = False, view: bool = 
 
 
 def gradient_buffer(k: Any, need: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Returns the array to write a gradient to: the one that the caller provided, otherwise a new
-    one.
+    """Returns the array to write a gradient to: the caller's array if given, otherwise a new one.
     """
     return k.empty(shape, dtype) if need is True or need is MASKED else need

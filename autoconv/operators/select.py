@@ -16,9 +16,7 @@ from .registry import gradient_buffer, op
 
 @op(kernels="select")
 def maximum(k, a, b):
-    """y = max(a, b). Where they are equal, the gradient goes to a, as in TensorFlow. A NaN in
-    either gives NaN.
-    """
+    """y = max(a, b). Where a = b, a receives the gradient, as in TensorFlow. NaN propagates."""
     y = _result(k, a, b, "maximum")
     k.maximum(a, b, y)
     return y, _split_backward(k, a, b, y.shape, lambda first: k.less_equal(b, a, first))
@@ -26,9 +24,7 @@ def maximum(k, a, b):
 
 @op(kernels="select")
 def minimum(k, a, b):
-    """y = min(a, b). Where they are equal, the gradient goes to a, as in TensorFlow. A NaN in
-    either gives NaN.
-    """
+    """y = min(a, b). Where a = b, a receives the gradient, as in TensorFlow. NaN propagates."""
     y = _result(k, a, b, "minimum")
     k.minimum(a, b, y)
     return y, _split_backward(k, a, b, y.shape, lambda first: k.less_equal(a, b, first))
@@ -106,8 +102,8 @@ def less_equal(k, a, b):
 
 @op(kernels="arith", flat=True)
 def argmax(k, x, axis=None, keepdims=False):
-    """y = the index of the maximum along `axis`, by default among all elements in C order. On a tie
-    it is the first one; a NaN counts as the maximum.
+    """y = the index of the maximum along `axis`, by default among all elements in C order. The
+    first of several equal maxima is used; a NaN counts as the maximum.
     """
     kept, shape, axes = _reduced_shapes(x.shape, axis, keepdims)
     moved = _map(k, k.copy, x.transpose((*(i for i in range(x.ndim) if i not in axes), *axes)))
@@ -123,7 +119,7 @@ def argmax(k, x, axis=None, keepdims=False):
 
 def _split_backward(k: Any, a: Any, b: Any, shape: tuple[int, ...], choose: Any) -> Any:
     """Returns the backward function of an op whose elements come from a or from b. `choose(first)`
-    writes which of them come from a.
+    writes to `first` whether each element comes from a.
     """
 
     def backward(dy, needs):
@@ -135,8 +131,8 @@ def _split_backward(k: Any, a: Any, b: Any, shape: tuple[int, ...], choose: Any)
 
 
 def _split_by(k: Any, a: Any, b: Any, condition: Any) -> Any:
-    """Returns the backward function of `where`: each side receives the gradient of its own
-    elements.
+    """Returns the backward function of `where`, which passes to a and to b the gradients of the
+    elements that they provided.
     """
 
     def backward(dy, needs):
