@@ -17,6 +17,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 ALIGNMENT = 64  # number of bytes in a cache line, and in the widest vector registers
 # a pool that needs new memory first frees the sizes that it has not used for this many steps
@@ -91,7 +92,7 @@ class Pool:
     def __reduce__(self) -> tuple:
         return Pool, ()
 
-    def empty(self, device: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, device: Any, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """Returns an uninitialised C-contiguous array on `device`. If the device reuses memory
         itself, as a GPU does, the device allocates the array and the pool is not used.
         """
@@ -138,7 +139,7 @@ def current_pool() -> Pool | None:
     return _pool.get()
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """Returns an uninitialised C-contiguous array, aligned to a cache line, in memory that no other
     array uses.
     """

@@ -42,7 +42,7 @@ class KernelModule:
         setattr(self, function, trace.watch_calls(attribute, f"{self._name}.{function}"))
         return getattr(self, function)
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         array = self.empty(shape, dtype)
         self._device.kernels("arith").copy(0, array)
         return array
@@ -115,7 +115,7 @@ class Device(ABC):
     def trace(self) -> Trace:
         """Returns an empty trace that can record calls of this device's kernels."""
 
-    def dynamic(self, draw: Callable[[], Any], dtype: Any = np.float64, count: int = 1) -> Any:
+    def dynamic(self, draw: Callable[[], Any], dtype: DTypeLike = np.float64, count: int = 1) -> Any:
         """Returns the result of `draw()`, which is a number or a tuple of `count` numbers, for use
         as kernel arguments. During a recording, returns placeholders instead, and each replay calls
         `draw` again.
@@ -144,7 +144,7 @@ class Device(ABC):
         A device without `keeps_steps` never calls `release`.
         """
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """Returns an uninitialised array. Its memory comes from the current step's pool, or is
         newly allocated outside a step.
         """
@@ -152,7 +152,7 @@ class Device(ABC):
         return pool.empty(self, shape, dtype) if pool is not None else self.fresh(shape, dtype)
 
     @abstractmethod
-    def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def fresh(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """Returns an uninitialised array in memory that no other array uses."""
 
     @abstractmethod
@@ -164,17 +164,17 @@ class Device(ABC):
     # Methods that convert and copy arrays.
 
     @abstractmethod
-    def array(self, array: Any, dtype: Any = None) -> Any:
+    def array(self, array: Any, dtype: DTypeLike | None = None) -> Any:
         """Returns a copy of `array` on this device, in the layout that kernels require."""
 
     @abstractmethod
-    def asarray(self, array: Any, dtype: Any = None) -> Any:
+    def asarray(self, array: Any, dtype: DTypeLike | None = None) -> Any:
         """Returns `array` on this device, in the layout that kernels require. The array is not
         copied if it already is on this device in that layout.
         """
 
     @abstractmethod
-    def place_data(self, array: Any, dtype: Any = None) -> Any:
+    def place_data(self, array: Any, dtype: DTypeLike | None = None) -> Any:
         """Returns a data set's `array` in memory that `take_rows` can read. If the device has its
         own memory, the array is copied there and converted to `dtype`.
         """
@@ -262,13 +262,13 @@ class CpuDevice(Device):
     def on_low_memory(self, release: Callable[[], object]) -> None:
         """Does nothing, because this device has no `keeps_steps`."""
 
-    def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def fresh(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         return aligned_empty(shape, dtype)
 
     def writes_to(self, array: Any) -> bool:
         return True
 
-    def array(self, array: Any, dtype: Any = None) -> Any:
+    def array(self, array: Any, dtype: DTypeLike | None = None) -> Any:
         """Returns a copy of `array` that is aligned to a cache line, because vectors of weights
         load more slowly if they cross a cache line boundary.
         """
@@ -277,13 +277,13 @@ class CpuDevice(Device):
         copy[...] = values
         return copy
 
-    def asarray(self, array: Any, dtype: Any = None) -> Any:
+    def asarray(self, array: Any, dtype: DTypeLike | None = None) -> Any:
         """Returns `array` in the layout that kernels require: C-contiguous, writeable, and aligned
         to the size of an element.
         """
         return np.require(real_numbers(array, dtype), None, ["C", "A", "W"])
 
-    def place_data(self, array: Any, dtype: Any = None) -> Any:
+    def place_data(self, array: Any, dtype: DTypeLike | None = None) -> Any:
         return array
 
     def constant(self, array: np.ndarray) -> Any:
@@ -315,7 +315,7 @@ def get(name: str = "auto") -> Device:
     raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
 
 
-def real_numbers(array: Any, dtype: Any = None) -> np.ndarray:
+def real_numbers(array: Any, dtype: DTypeLike | None = None) -> np.ndarray:
     """Converts `array` to a NumPy array. Raises TypeError if the array's dtype or the requested
     `dtype` is not real, or if `array` is another library's tensor that requires gradients.
     """

@@ -15,6 +15,7 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .locks import kernel_lock
 from .threads import Pace, take_number, team
@@ -62,7 +63,7 @@ class Dynamic:
 
     __slots__ = ("dtype", "value")
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: DTypeLike) -> None:
         self.dtype = np.dtype(dtype).type
         self.value: Any = self.dtype(0)
 
@@ -104,7 +105,7 @@ class Section:
         """Marks the section as incomplete. If `stop` is called again, the first reason stays."""
         self.reason = self.reason or reason
 
-    def dynamic(self, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
+    def dynamic(self, draw: Callable[[], Any], dtype: DTypeLike, count: int) -> Any:
         return self.trace.dynamic(self, draw, dtype, count)
 
 
@@ -124,7 +125,7 @@ class DryRun:
         with _use_recorder(self), np.errstate(all="ignore"):
             yield self
 
-    def dynamic(self, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
+    def dynamic(self, draw: Callable[[], Any], dtype: DTypeLike, count: int) -> Any:
         zero = np.dtype(dtype).type(0)
         return zero if count == 1 else (zero,) * count
 
@@ -182,7 +183,7 @@ class Trace:
             self.sections.pop(name, None)
         self._paces.clear()
 
-    def dynamic(self, section: Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
+    def dynamic(self, section: Section, draw: Callable[[], Any], dtype: DTypeLike, count: int) -> Any:
         """Returns placeholders for the `count` numbers that `draw()` returns. They can be passed to
         kernels.
         """

@@ -12,6 +12,7 @@ from ..engine.symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flatten,
 from ..engine.tensor import Tensor, no_grad
 from ..engine.variable import Variable
 from ..files import allowance
+from ..files.json_text import JsonObject
 from ..kernels import trace
 from . import parts
 from .layer import registry
@@ -112,11 +113,11 @@ class Function:
         with no_grad(), trace.DryRun().record():
             return self.call(*args, **kwargs)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         return {"function": self.function, "name": self.name}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Function":
+    def from_config(cls, config: JsonObject) -> "Function":
         return cls(**config)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..engine.symbolic import Node, Shape, SymbolicTensor
 from ..engine.tensor import Tensor
+from ..files.json_text import JsonObject
 from . import checks
 from .layer import Layer
 from .policy import INTEGERS
@@ -61,7 +62,7 @@ class InputLayer(Layer):
         """The shape with the batch first."""
         return self.given_input_shape or ()
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         """Returns the constructor's arguments."""
         return {"batch_shape": self.batch_shape, "dtype": self._given_dtype or self.dtype, "sparse": False,
                 "ragged": False, "name": self.name, "optional": False}

@@ -23,6 +23,7 @@ from ..engine.symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map
 from ..engine.tensor import Tensor, enter_formula, inside_layer
 from ..engine.variable import Stateful, Variable
 from ..engine.versions import count_change
+from ..files.json_text import JsonObject
 from ..kernels import device as devices
 from ..kernels import trace
 from ..metrics import Metric
@@ -306,13 +307,13 @@ class Layer(Stateful):
         """Raises ValueError if the layer does not accept inputs of this shape."""
         spec.check_input(self, shape)
 
-    def get_build_config(self) -> dict[str, Any] | None:
+    def get_build_config(self) -> JsonObject | None:
         """Returns {"input_shape": shape} of the build, batch first; None if it is not built."""
         if isinstance(self._build_shape, spec.Shapes):
             return {"shapes_dict": dict(self._build_shape)}
         return None if self._build_shape is None else {"input_shape": self._build_shape}
 
-    def build_from_config(self, config: dict[str, Any] | None) -> None:
+    def build_from_config(self, config: JsonObject | None) -> None:
         """Builds the layer from a `get_build_config` result."""
         if config and "shapes_dict" in config:
             self.build(**config["shapes_dict"])

@@ -15,6 +15,7 @@ from ..engine.graph import fusion
 from ..engine.graph import summary_table as summary
 from ..engine.graph.graph import Graph
 from ..engine.symbolic import SymbolicTensor, adjust_rank, is_shape
+from ..files.json_text import JsonObject
 from ..layers import Layer, calls
 from ..layers.policy import DTYPES
 from ..metrics import Metric
@@ -393,18 +394,18 @@ class Model(Layer):
         """
         return _formats().to_json(self, **options)
 
-    def get_build_config(self) -> dict[str, Any] | None:
+    def get_build_config(self) -> JsonObject | None:
         """Returns {"input_shape": shape} of the build, batch first; None if it is not built."""
         return {"input_shape": self.input_shape} if hasattr(self, "input_shape") else None
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         """Returns the layers and their calls as plain data, or the arguments of a class with its own constructor."""
         if type(self).__init__ is not Model.__init__ or self._graph is None:
             return {key: value for key, value in super().get_config().items() if key != "dtype"}
         return {"name": self.name, "trainable": self.trainable, **serialize(self._graph.records())}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, type] | None = None) -> "Model":
+    def from_config(cls, config: JsonObject, custom_objects: dict[str, type] | None = None) -> "Model":
         """Creates the model that `get_config` describes, with new weights."""
         if "output_layers" not in config:
             return super().from_config(config)  # type: ignore[return-value]

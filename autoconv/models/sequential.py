@@ -8,6 +8,7 @@ from ..arguments.serialization import deserialize, serialize
 from ..engine.errors import NotBuiltError
 from ..engine.graph.graph import Graph
 from ..engine.symbolic import Node, Shape, SymbolicTensor
+from ..files.json_text import JsonObject
 from ..kernels import device as devices
 from ..layers import InputLayer, Layer
 from .model import Model
@@ -179,7 +180,7 @@ class Sequential(Model):
                 self._relink(open_shape)
         super().check_input(shape)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> JsonObject:
         """Returns the layers as plain data."""
         if type(self).__init__ is not Sequential.__init__:  # a user's class, which creates its own layers
             return super().get_config()
@@ -189,7 +190,7 @@ class Sequential(Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, type] | None = None) -> "Sequential":
+    def from_config(cls, config: JsonObject, custom_objects: dict[str, type] | None = None) -> "Sequential":
         """Creates the model that `get_config` describes, with new weights."""
         if cls.__init__ is not Sequential.__init__:
             return super().from_config(config)  # type: ignore[return-value]

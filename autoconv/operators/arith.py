@@ -7,6 +7,7 @@ Every result is C-contiguous, as the compiled kernels require.
 import math
 from collections.abc import Sequence
 from numbers import Real
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -385,12 +386,12 @@ def _float(dtype: np.dtype) -> np.dtype:
     return dtype if dtype.kind == "f" else np.dtype(np.float32)
 
 
-def to_floats(k: Any, x: Any) -> Any:
+def to_floats(k: ModuleType, x: Any) -> Any:
     """Returns x itself if its dtype is floating-point, otherwise a float32 copy."""
     return x if x.dtype.kind == "f" else _floating(k, x)
 
 
-def _floating(k: Any, x: Any) -> Any:
+def _floating(k: ModuleType, x: Any) -> Any:
     """Returns a floating-point copy of x, which a kernel may overwrite with its result."""
     y = k.empty(x.shape, _float(x.dtype))
     k.copy(x, y)
@@ -412,20 +413,20 @@ def _broadcast(a: tuple, b: tuple, sign: str) -> tuple:
         raise ValueError(f"{sign} needs shapes that broadcast: sizes equal or 1. Received: {a} and {b}.") from None
 
 
-def _result(k: Any, a: Any, b: Any, sign: str, inexact: bool = False) -> Any:
+def _result(k: ModuleType, a: Any, b: Any, sign: str, inexact: bool = False) -> Any:
     """Returns a new array for the result of the operator `sign` on a and b."""
     dtype = _result_dtype(a, b)
     return k.empty(_broadcast(a.shape, b.shape, sign), _float(dtype) if inexact else dtype)
 
 
-def _map(k: Any, kernel: Any, a: Any, *b: Any) -> Any:
+def _map(k: ModuleType, kernel: Any, a: Any, *b: Any) -> Any:
     """Returns a new array with the result of a kernel for `a` and arrays that broadcast to it."""
     out = k.empty(a.shape, a.dtype)
     kernel(a, *b, out)
     return out
 
 
-def _sum_to(k: Any, gradient: Any, like: Any, need: Any) -> Any:
+def _sum_to(k: ModuleType, gradient: Any, like: Any, need: Any) -> Any:
     """Returns the gradient of `like`: the sum over the axes along which `like` was broadcast."""
     if need is False:
         return None

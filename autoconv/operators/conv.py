@@ -1,5 +1,6 @@
 """Convolutions. Images are (N, H, W, C), kernels (KH, KW, C, F)."""
 
+from types import ModuleType
 from typing import Any
 
 from ..arguments.shapes import Window
@@ -111,7 +112,7 @@ def _shape(b: Any) -> tuple[int, ...] | None:
     return None if b is None else b.shape
 
 
-def relu_gradient(k: Any, y: Any, dy: Any) -> Any:
+def relu_gradient(k: ModuleType, y: Any, dy: Any) -> Any:
     """Returns the gradient of a ReLU's input from its result y: dy where y > 0, otherwise 0."""
     if isinstance(dy, Masked):
         return dy.array
@@ -120,7 +121,7 @@ def relu_gradient(k: Any, y: Any, dy: Any) -> Any:
     return masked
 
 
-def weight_gradients(k: Any, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any,
+def weight_gradients(k: ModuleType, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any,
                      always: bool = False) -> tuple[Any, Any]:
     """Returns arrays for dw and db, which a layer's kernel writes together. Returns (None, None) if
     neither is needed and `always` is false.

@@ -3,6 +3,7 @@ operations and changes of dtype.
 """
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def _make_float_op(name: str, formula: str, slope: Callable[[Any, Any, Any], Non
     opposite sign. For integers the result is float32.
     """
 
-    def forward(k: Any, x: Any) -> tuple[Any, Callable]:
+    def forward(k: ModuleType, x: Any) -> tuple[Any, Callable]:
         x = to_floats(k, x)
 
         def backward(dy: Any, needs: tuple) -> tuple:
@@ -168,7 +169,7 @@ def cast(k, x, dtype):
     return y, backward
 
 
-def _bits(k: Any, kernel: Callable, a: Any, b: Any, sign: str) -> tuple[Any, None]:
+def _bits(k: ModuleType, kernel: Callable, a: Any, b: Any, sign: str) -> tuple[Any, None]:
     if "f" in (a.dtype.kind, b.dtype.kind):
         raise TypeError(f"{sign} requires booleans or integers. "
                         f"Received dtypes: {a.dtype} and {b.dtype}.")

@@ -1,6 +1,7 @@
 """The registry of all ops, and the decorator that registers an op."""
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 from ..arguments.shapes import Window
@@ -119,7 +120,7 @@ def op(kernels: str, takes_two: bool = False, masks: bool = False, view: bool = 
     return register
 
 
-def gradient_buffer(k: Any, need: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def gradient_buffer(k: ModuleType, need: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """Returns the array to write a gradient to: the caller's array if given, otherwise a new one.
     """
     return k.empty(shape, dtype) if need is True or need is MASKED else need

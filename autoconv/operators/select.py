@@ -6,6 +6,7 @@ Comparisons and argmax are flat: they have no gradient.
 
 import math
 from numbers import Integral, Real
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def argmax(k, x, axis=None, keepdims=False):
     return index.reshape(shape), None
 
 
-def _split_backward(k: Any, a: Any, b: Any, shape: tuple[int, ...], choose: Any) -> Any:
+def _split_backward(k: ModuleType, a: Any, b: Any, shape: tuple[int, ...], choose: Any) -> Any:
     """Returns the backward function of an op whose elements come from a or from b. `choose(first)`
     writes to `first` whether each element comes from a.
     """
@@ -130,7 +131,7 @@ def _split_backward(k: Any, a: Any, b: Any, shape: tuple[int, ...], choose: Any)
     return backward
 
 
-def _split_by(k: Any, a: Any, b: Any, condition: Any) -> Any:
+def _split_by(k: ModuleType, a: Any, b: Any, condition: Any) -> Any:
     """Returns the backward function of `where`, which passes to a and to b the gradients of the
     elements that they provided.
     """
@@ -142,13 +143,13 @@ def _split_by(k: Any, a: Any, b: Any, condition: Any) -> Any:
     return backward
 
 
-def _mask(k: Any, condition: Any, kept: bool, dy: Any) -> Any:
+def _mask(k: ModuleType, condition: Any, kept: bool, dy: Any) -> Any:
     out = k.empty(dy.shape, dy.dtype)
     k.mask(condition, kept, dy, out)
     return out
 
 
-def _compare(k: Any, kernel: Any, a: Any, b: Any, sign: str) -> tuple[Any, None]:
+def _compare(k: ModuleType, kernel: Any, a: Any, b: Any, sign: str) -> tuple[Any, None]:
     y = k.empty(_broadcast(a.shape, b.shape, sign), np.bool_)
     kernel(a, b, y)
     return y, None

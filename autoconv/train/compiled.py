@@ -10,6 +10,7 @@ from .. import optimizers as optim
 from ..arguments.names import uniquify
 from ..arguments.serialization import known_objects, serialize
 from ..engine.symbolic import flatten
+from ..files.json_text import JsonObject
 
 Shape = tuple[int | None, ...]
 
@@ -127,7 +128,7 @@ def _spread(value: Any, outputs: Sequence[str], argument: str, repeats: bool) ->
 # Conversion to and from plain data, for files and for `get_compile_config`.
 
 
-def to_config(trainer: Any) -> dict[str, Any] | None:
+def to_config(trainer: Any) -> JsonObject | None:
     """Returns compile()'s arguments as plain data; None if compile() was not called. Raises
     ValueError for objects without a name, such as lambdas.
     """
@@ -138,7 +139,7 @@ def to_config(trainer: Any) -> dict[str, Any] | None:
             "weighted_metrics": _map(trainer.weighted_metrics, _encode), "run_eagerly": trainer.run_eagerly}
 
 
-def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> JsonObject:
     """Returns the arguments of compile() from the plain data of `to_config`. Raises ValueError for unknown names."""
     if not isinstance(config, Mapping) or not isinstance(config.get("optimizer"), Mapping | str):
         raise ValueError("A compile configuration must have an optimizer. "

@@ -13,6 +13,7 @@ from ..arguments.shapes import check_count
 from ..callbacks import History
 from ..engine.ranks import ALONE, Ranks
 from ..engine.versions import contents
+from ..files.json_text import JsonObject
 from ..kernels.locks import kernel_lock
 from . import compiled, fitting
 from .agreeing import share_model, share_random
@@ -97,7 +98,7 @@ class Trainer:
         self.running.steps.forget()
         self.running, self.stop_training = Running(), False
 
-    def get_compile_config(self) -> dict[str, Any] | None:
+    def get_compile_config(self) -> JsonObject | None:
         """Returns compile()'s arguments as plain data; None if compile() was not called. Raises
         ValueError for objects without a name, such as a lambda.
         """

@@ -17,6 +17,7 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
+from numpy.typing import DTypeLike
 
 from ...engine.errors import DeviceError
 from .. import caching, trace
@@ -86,13 +87,13 @@ class CpuKernel(Kernel):
         if recorder is not None:
             recorder.add(trace.HOST, self._ready[dtype], args)
 
-    def types(self, dtype: Any) -> tuple:
+    def types(self, dtype: DTypeLike) -> tuple:
         """Returns Numba's parameter types. Raises TypeError except for float32 and float64."""
         if dtype not in _FLOATS:
             raise TypeError(f"Kernels compute in float32 or float64. {self.name} received {dtype}: use .astype.")
         return _normalize(self.expand_signature(dtype))
 
-    def is_compiled(self, dtype: Any) -> bool:
+    def is_compiled(self, dtype: DTypeLike) -> bool:
         if numba.config.DISABLE_JIT:
             raise DeviceError("autoconv's kernels can run only after compilation. Received: "
                               f"NUMBA_DISABLE_JIT={numba.config.DISABLE_JIT}. Unset it before Python starts.")

@@ -1,10 +1,10 @@
 """Computes max and average pooling: parallel over the batch, vectorized over the channels."""
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numba import prange
+from numpy.typing import DTypeLike
 
 from ...arguments.shapes import Window
 from .arith import divide
@@ -182,7 +182,7 @@ def _size(x, y, window: Window) -> int:
 
 
 @lru_cache(maxsize=64)
-def _sizes(h: int, w: int, oh: int, ow: int, window: Window, dtype: Any) -> np.ndarray:
+def _sizes(h: int, w: int, oh: int, ow: int, window: Window, dtype: DTypeLike) -> np.ndarray:
     """Returns the number of pixels inside the image for each window, as (OH,OW,1)."""
     axes = (oh, window.sh, window.top, window.kh, h), (ow, window.sw, window.left, window.kw, w)
     rows, columns = (np.array([high - low for _, low, high in (clip_window.py_func(o, stride, pad, size, 1, n)

@@ -11,7 +11,6 @@ whole wide tiles as long as these fit; narrow tiles compute the remaining column
 """
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numba import prange
@@ -32,13 +31,13 @@ POOL_M, POOL_NARROW_M = 4, 8
 
 
 @lru_cache(maxsize=64)
-def zeros(dtype: Any, count: int) -> np.ndarray:
+def zeros(dtype: np.dtype, count: int) -> np.ndarray:
     """Returns `count` zeros. The array is shared, so it must not be modified."""
     return np.zeros(count, dtype)
 
 
 @lru_cache(maxsize=64)
-def ones(dtype: Any, count: int) -> np.ndarray:
+def ones(dtype: np.dtype, count: int) -> np.ndarray:
     """Returns `count` ones. The array is shared, so it must not be modified."""
     return np.ones(count, dtype)
 
@@ -49,7 +48,7 @@ def row_offsets(count: int, step: int) -> np.ndarray:
     return np.arange(count, dtype=np.int64) * step
 
 
-def bias(b: np.ndarray | None, dtype: Any, count: int) -> np.ndarray:
+def bias(b: np.ndarray | None, dtype: np.dtype, count: int) -> np.ndarray:
     """Returns b, or `count` zeros if b is None."""
     return zeros(dtype, count) if b is None else b
 

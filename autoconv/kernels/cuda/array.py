@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import trace
 from . import dlpack, foreign, fours, runtime, strided
@@ -26,7 +27,7 @@ class Array(OnGpu):
     __hash__ = None  # type: ignore[assignment]  # unhashable, like NumPy's arrays
 
     def __init__(self, base: GpuMemory, start: int, shape: tuple[int, ...],
-                 strides: tuple[int, ...], dtype: Any) -> None:
+                 strides: tuple[int, ...], dtype: DTypeLike) -> None:
         self.base = base
         self.start = start
         self.shape = shape
@@ -201,7 +202,7 @@ class Array(OnGpu):
         copy(self, out)
         return out
 
-    def astype(self, dtype: Any) -> "Array":
+    def astype(self, dtype: DTypeLike) -> "Array":
         """Returns a copy in another dtype."""
         out = empty(self.gpu, self.shape, dtype)
         copy(self, out)
@@ -225,7 +226,7 @@ class Array(OnGpu):
         """
         return self.gpu.begin_copy_out(self.reshape(-1).native, host)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.numpy(), dtype)
 
     def __repr__(self) -> str:
@@ -268,7 +269,7 @@ class Array(OnGpu):
         return dlpack.make_capsule(foreign.as_numpy(source._interface(), source), self.__dlpack_device__(), max_version)
 
 
-def empty(gpu: runtime.Gpu, shape: tuple[int, ...], dtype: Any) -> Array:
+def empty(gpu: runtime.Gpu, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """Returns an uninitialised array."""
     dtype = np.dtype(dtype)
     shape = tuple(map(int, shape))
@@ -297,7 +298,7 @@ def move(gpu: runtime.Gpu, a: Array) -> Array:
     return out
 
 
-def number(gpu: runtime.Gpu, value: Any, dtype: Any) -> Array:
+def number(gpu: runtime.Gpu, value: Any, dtype: DTypeLike) -> Array:
     """Returns `value` as an array of one element. Kernels receive a number in this form if it may
     change between two replays of a recording.
     """

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import trace
 from ..device import Device, DeviceError, real_numbers
@@ -86,17 +87,17 @@ class CudaDevice(Device):
         """Returns the description of the GPU (`describe` below) and of its kernel cache."""
         return {**describe(self.index), **self.module("store").describe()}
 
-    def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def fresh(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         return self._arrays.empty(self._gpu, shape, dtype)
 
-    def array(self, array: Any, dtype: Any = None) -> Any:
+    def array(self, array: Any, dtype: DTypeLike | None = None) -> Any:
         own = self._arrays.Array
         if array.gpu is not self._gpu if isinstance(array, own) else not hasattr(array, "__cuda_array_interface__"):
             return self.asarray(array, dtype)  # copies: the array is not in this GPU's memory
         here = self.asarray(array)
         return here.astype(here.dtype if dtype is None else dtype)
 
-    def asarray(self, array: Any, dtype: Any = None) -> Any:
+    def asarray(self, array: Any, dtype: DTypeLike | None = None) -> Any:
         """Returns `array` on this device, C-contiguous. Makes no copy if `array` is already on this
         device, contiguous and of this dtype, even if another package created it and exports it
         through `__cuda_array_interface__`.
@@ -116,7 +117,7 @@ class CudaDevice(Device):
             return array.astype(dtype)
         return array if array.contiguous else array.copy()
 
-    def place_data(self, array: Any, dtype: Any = None) -> Any:
+    def place_data(self, array: Any, dtype: DTypeLike | None = None) -> Any:
         return self.asarray(array, dtype)
 
     def writes_to(self, array: Any) -> bool:

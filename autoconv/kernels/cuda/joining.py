@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import joint, loss, pointwise, step
 from .array import Array, empty
@@ -212,7 +213,7 @@ class _Group:
         return any(conflict(self._accesses[i], self._accesses[j]) for j in earlier)
 
 
-def _has_only_dtype(launch: Launch, dtype: Any) -> bool:
+def _has_only_dtype(launch: Launch, dtype: DTypeLike) -> bool:
     """Whether a launch's T arrays all have this dtype, and joint.py has kernels for it."""
     return launch.dtypes <= {dtype} and str(dtype) in CudaKernel.dtypes
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import caching, trace
 from .. import kernel as base
@@ -73,7 +74,7 @@ class CudaKernel(Kernel):
             recorder.add(launch.gpu, launch, ())
         launch()
 
-    def types(self, dtype: Any) -> tuple:
+    def types(self, dtype: DTypeLike) -> tuple:
         return internals.parse_signature(self.expand_signature(dtype))
 
     def _compile_or_load(self, dtype: np.dtype) -> None:
@@ -81,12 +82,12 @@ class CudaKernel(Kernel):
         with release_on_exit(*internals.COMPILER_LOCKS):
             self._dispatcher.compile(self.types(dtype))
 
-    def serves(self, dtype: Any, tensor_cores: bool) -> bool:
+    def serves(self, dtype: DTypeLike, tensor_cores: bool) -> bool:
         """Returns whether the kernel is used for `dtype` on a GPU with this `tensor_cores` setting.
         """
         return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
 
-    def compile_to_cache(self, dtype: Any, capability: tuple[int, int]) -> None:
+    def compile_to_cache(self, dtype: DTypeLike, capability: tuple[int, int]) -> None:
         """Compiles the kernel for a compute capability such as (8, 0), and stores it in the disk
         cache. Needs no GPU and no driver. Raises RuntimeError if the kernel cannot be stored.
         """

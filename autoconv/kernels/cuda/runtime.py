@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ...engine.errors import DeviceError
 from .. import trace
@@ -53,7 +54,7 @@ class GpuMemory:
         elif self._owner is None:
             self.gpu.leaving.append(self.data)
 
-    def view(self, dtype: Any) -> "GpuMemory":
+    def view(self, dtype: DTypeLike) -> "GpuMemory":
         """Returns the same bytes as elements of another dtype."""
         return GpuMemory(self.gpu, self.data.view(dtype), owner=self)
 
@@ -95,7 +96,7 @@ class Gpu:
             cuda.select_device(self.index)
             _current.index = self.index
 
-    def memory(self, size: int, dtype: Any) -> GpuMemory:
+    def memory(self, size: int, dtype: DTypeLike) -> GpuMemory:
         """Returns uninitialised memory for `size` elements. Raises DeviceError if too little memory
         is free.
         """
@@ -190,7 +191,7 @@ class Gpu:
 
         return Outbox(self)
 
-    def uses_tensor_cores(self, dtype: Any) -> bool:
+    def uses_tensor_cores(self, dtype: DTypeLike) -> bool:
         """Whether products in this dtype are computed on tensor cores."""
         return self.has_tensor_cores and np.dtype(dtype) == np.float32 and get_precision() == "tf32"
 
@@ -231,7 +232,7 @@ class Gpu:
 
         return is_complete
 
-    def allocate_pinned(self, size: int, dtype: Any) -> np.ndarray:
+    def allocate_pinned(self, size: int, dtype: DTypeLike) -> np.ndarray:
         """Returns `size` elements of pinned host memory, which the GPU can read and write directly.
         """
         with self.failures:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ...engine.errors import DeviceError
 from .. import trace
@@ -44,7 +45,7 @@ class CudaTrace(trace.Trace):
         self._all_series: dict[tuple[str, ...], _Series] = {}
         self._replays: set[tuple[str, ...]] = set()
 
-    def dynamic(self, section: trace.Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
+    def dynamic(self, section: trace.Section, draw: Callable[[], Any], dtype: DTypeLike, count: int) -> Any:
         """Returns an array of one element for each of the `count` numbers that `draw()` returns;
         dtype is int64, uint64 or float64. If too few slots are left, marks the section as
         incomplete and returns the numbers themselves.
