@@ -37,7 +37,7 @@ def get(identifier: Any) -> Callable[..., Any]:
 
 
 def serialize(activation: Callable) -> str:
-    """Returns the name of an activation function. Raises ValueError for one that is not registered."""
+    """Returns the name of an activation function. Raises ValueError for an unregistered function."""
     for name, function in registry.names.items():
         if function is activation:
             return name

@@ -64,9 +64,7 @@ class UnitNorm(Constraint):
 
 
 class MinMaxNorm(Constraint):
-    """Rescales w so that its L2 norm along `axis` moves towards the range min_value..max_value, by
-    a fraction `rate`.
-    """
+    """Moves the L2 norm of w along `axis` towards the range min_value..max_value, by a fraction `rate`."""
 
     def __init__(self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0,
                  axis: Axis = 0) -> None:

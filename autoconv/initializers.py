@@ -129,8 +129,7 @@ class TruncatedNormal(Random):
 
 
 class VarianceScaling(Random):
-    """Draws random numbers with variance `scale / fan`, to keep the size of signals from layer to
-    layer.
+    """Draws random numbers with variance `scale / fan`, to keep the size of signals from layer to layer.
 
     mode: the fan that is used: "fan_in", "fan_out", or "fan_avg" for their mean. distribution:
     "truncated_normal", "untruncated_normal" or "uniform".
@@ -176,9 +175,7 @@ class _FixedScaling(VarianceScaling):
 
 
 class GlorotUniform(_FixedScaling):
-    """Draws uniformly from [-a, a), where a = sqrt(6 / (fan_in + fan_out)). Keras's default. Glorot
-    and Bengio, 2010.
-    """
+    """Draws uniformly from [-a, a), a = sqrt(6 / (fan_in + fan_out)): Keras's default (Glorot and Bengio, 2010)."""
 
     _choice = (1.0, "fan_avg", "uniform")
 

@@ -1,7 +1,6 @@
-"""Losses with Keras's names. A loss class returns one number per batch, its function one per
-sample.
+"""Losses with Keras's names. A loss class returns one number per batch, its function one per sample.
 
-`functional/loss_functions.py` has the formulas. `_loss` creates a loss class for each formula.
+`functional/loss_functions.py` has the formulas. `_loss` creates a class for each.
 """
 
 from collections.abc import Callable
@@ -101,8 +100,7 @@ class Loss(Configurable):
     def normalized_weights(self, values: Tensor, sample_weight: TensorLike | None = None,
                            shards: float = 1) -> np.ndarray:
         """Returns the factor weight / N of each sample loss in the batch's loss, which is its
-        gradient. shards: the number of samples in the whole batch, as a multiple of the number
-        here.
+        gradient. shards: the number of samples in the whole batch, as a multiple of the number here.
         """
         weights = None if sample_weight is None else _fit_weights(sample_weight, values)
         size = values.size if weights is None else weights.size
@@ -220,9 +218,7 @@ class _Labels(LossFunction):
 
 def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape,
           loss_name: str | None = None) -> Any:
-    """Creates the loss class for a function. Its constructor accepts the function's options, then
-    the arguments of `Loss`.
-    """
+    """Creates a function's loss class, whose constructor accepts the options and the arguments of `Loss`."""
     reduction, default_name, dtype = keywords.parameters(LossFunction.__init__, 2, 5)
     parameters = [*keywords.parameters(function, 2), reduction,
                   default_name.replace(default=loss_name or function.__name__), dtype]
@@ -301,9 +297,7 @@ def _fit_weights(sample_weight: TensorLike, values: Tensor) -> np.ndarray:
 
 
 def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape in which sample weights broadcast to losses (N, ...). Raises ValueError if
-    the weights cannot broadcast.
-    """
+    """Returns the shape in which sample weights broadcast to losses (N, ...), or raises ValueError."""
     shape = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
     if shape == values[: len(shape)]:
         shape += (1,) * (len(values) - len(shape))

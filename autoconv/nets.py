@@ -25,9 +25,8 @@ class Net(NamedTuple):
 
 def build_for_pixels(name: str, input_shape: tuple[int, int, int], classes: int,
                      augment: bool = False, mirror: bool = True) -> Sequential:
-    """Builds the net `name` for images with pixels 0..255. The model includes the preprocessing,
-    and if `augment` the layers of `augmentation(mirror)`. Raises ValueError if the images are too
-    small.
+    """Builds the net `name` for images with pixels 0..255. The model includes the preprocessing, and if
+    `augment` the layers of `augmentation(mirror)`. Raises ValueError if the images are too small.
     """
     net = names.lookup("net", name, NETS)
     scaling = [] if net.divide_by == 1 else [L.Rescaling(1 / net.divide_by)]

@@ -1,8 +1,7 @@
 """Random numbers from one counter-based generator, Philox4x32-10, identical on all devices.
 
 A key is a pair (seed, stream). Each draw uses the next stream of the seed, counted from 1. Number i
-of a stream depends only on the key and on i. A draw with its own int seed uses stream 0 of that
-seed.
+of a stream depends only on the key and on i. A draw with its own int seed uses stream 0 of that seed.
 """
 
 import os
@@ -31,8 +30,7 @@ def check_seed(seed: Any) -> int:
 
 
 class SeedGenerator(Stateful):
-    """A seed and a count of draws, which determine random numbers, as in
-    `Dropout(0.5).seed_generator`.
+    """A seed and a count of draws, which determine random numbers, as in `Dropout(0.5).seed_generator`.
 
     state: a variable with the seed and the number of draws. Draw n has the key (seed, first + n).
     """
@@ -164,7 +162,6 @@ def randint(shape: Sequence[int], minval: int, maxval: int, dtype: DTypeLike = "
 
 
 def _make_key(seed: Seed) -> Key:
-    """Returns the key of a draw with this seed."""
     if isinstance(seed, SeedGenerator):
         return seed.stream()
     return stream() if seed is None else (check_seed(seed), 0)

@@ -61,9 +61,7 @@ class _Estimator(BaseEstimator):
         self.input_shape_ = x.shape[1:]
 
     def _create_net(self, input_shape: tuple[int, ...], outputs: int) -> models.Model:
-        """Creates the net for these inputs. Raises TypeError if `net` returns no layers or model,
-        ValueError if the outputs have the wrong shape.
-        """
+        """Creates the net. Raises TypeError if `net` returns no layers or model, ValueError for wrong outputs."""
         if self.net is None:
             flat = [layers.Flatten()] if len(input_shape) > 1 else []
             net: Any = [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]
@@ -147,9 +145,7 @@ class Regressor(RegressorMixin, _Estimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Returns the predictions in the shape of `fit`'s y: (N,) or (N, targets). Their dtype is
-        NumPy's common dtype of y and float32.
-        """
+        """Returns predictions in the shape of y in `fit`. Their dtype is NumPy's common dtype of y and float32."""
         outputs = self._outputs(X)
         outputs = outputs.astype(self._type, copy=False)
         return outputs[:, 0] if self._one_target else outputs
