@@ -34,8 +34,8 @@ class _Counts(Metric):
         """Counts targets and predictions of one shape, per label if the counts have a second axis."""
         scores = p[p != LOWEST]  # LOWEST marks predictions outside the top k
         if scores.size and ((scores < 0).any() or (scores > 1).any()) and self._thresholds[0] != LOWEST:
-            warnings.warn(f"{type(self).__name__} needs predictions in [0, 1]. Received: {p.min()} to {p.max()}. "
-                          "Use a softmax or a sigmoid as the last activation.", stacklevel=4)
+            warnings.warn(f"{type(self).__name__} needs predictions in [0, 1]. Received values from "
+                          f"{p.min()} to {p.max()}. Use a softmax or a sigmoid as the last activation.", stacklevel=4)
         counts = dict(zip(self._counts, self._get_counts()))
         labels = counts[self._counts[0]][0].size
         columns = (values.reshape(-1, labels).T for values in (t.astype(bool), p, weights))
