@@ -1,4 +1,4 @@
-"""autoconv: convolutional networks you can read. A small autograd engine with Keras's words and compiled kernels.
+"""autoconv: convolutional networks you can read, with a small autograd engine, Keras's names and compiled kernels.
 
     import autoconv as ac
     from autoconv import layers, models, functional as F
@@ -11,7 +11,7 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-from .programs import starting as _starting  # noqa: F401 (before all else)
+from .programs import starting as _starting  # noqa: F401 (must be imported first)
 
 # isort: split
 from . import (
@@ -51,7 +51,7 @@ from .models import Model, Sequential
 from .optimizers import Optimizer
 from .regularizers import Regularizer
 
-sys.modules[f"{__name__}.tensor"] = sys.modules[f"{__name__}.engine.tensor"]  # `from autoconv.tensor import apply`
+sys.modules[f"{__name__}.tensor"] = sys.modules[f"{__name__}.engine.tensor"]  # for `from autoconv.tensor import apply`
 optimizers = optim  # Keras's name; `import autoconv.optimizers` finds the same module
 sys.modules[f"{__name__}.optimizers"] = optim
 sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim.schedules"] = optim.schedules
@@ -71,18 +71,18 @@ _modules.suggest(activations, callbacks, config, constraints, datasets, datasets
 
 sys.meta_path.append(_modules.MissingModules())
 _OLD_NAMES = {"device": "kernels.device", "precision": "kernels.precision", "schedules": "optimizers.schedules",
-              "shapes": "arguments.shapes", "names": "arguments.names"}  # names of 0.1
+              "shapes": "arguments.shapes", "names": "arguments.names"}  # old names of version 0.1
 
 
 _LAZY_MODULES = ("formats", "pictures", "wrappers")  # imported at their first use
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a module at its first use; finds one by its name in version 0.1, with a warning."""
+    """Imports a lazy module at its first use. Finds a renamed module by its old name, with a DeprecationWarning."""
     if name in _LAZY_MODULES:
         return importlib.import_module(f".{name}", __name__)
     if name not in _OLD_NAMES:
         raise _modules.make_missing_error(sys.modules[__name__], name, sys._getframe(1))
-    warnings.warn(f"autoconv.{name} is autoconv.{_OLD_NAMES[name]} since version 0.2: the old name goes in 0.3.",
+    warnings.warn(f"autoconv.{name} is now autoconv.{_OLD_NAMES[name]}. Version 0.3 will remove the old name.",
                   DeprecationWarning, stacklevel=2)
     return importlib.import_module(f".{_OLD_NAMES[name]}", __name__)

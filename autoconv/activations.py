@@ -30,14 +30,14 @@ deserialize = registry.deserialize
 
 
 def get(identifier: Any) -> Callable[..., Any]:
-    """Returns the function for a name or a result of `serialize`; `linear` for None. A function is
-    returned unchanged. Raises ValueError for an unknown name.
+    """Returns the activation function for a name, or `linear` for None. A function is returned
+    unchanged. Raises ValueError for an unknown name.
     """
     return linear if identifier is None else registry.deserialize(identifier)
 
 
 def serialize(activation: Callable) -> str:
-    """Returns the name of a function of this module, or of a registered one; else ValueError."""
+    """Returns the name of an activation function. Raises ValueError for an unregistered function."""
     for name, function in registry.names.items():
         if function is activation:
             return name

@@ -1,7 +1,7 @@
 """Keras's legacy module of settings and helper functions: `from autoconv import backend as K`.
 
-It contains the names of Keras 3's module, and `get_value`, `set_value` and `int_shape`. For functions
-on tensors, such as `K.mean`, the error names the replacement.
+It has the names of this module in Keras 3, and also `get_value`, `set_value` and `int_shape`. For
+other functions, such as `K.mean`, the error names the replacement.
 """
 
 import sys
@@ -37,7 +37,7 @@ _REPLACEMENTS = {  # missing functions and their replacements
 
 
 def get_value(x: TensorLike) -> np.ndarray:
-    """Returns the values of a weight, a Variable or a tensor as a NumPy array."""
+    """Returns a copy of the values of a weight, a Variable or a tensor as a NumPy array."""
     return np.array(x.numpy() if hasattr(x, "numpy") else x)
 
 
@@ -65,7 +65,7 @@ def is_int_dtype(dtype: Any) -> bool:
 
 
 def __getattr__(name: str) -> NoReturn:
-    """Raises the error for a missing name, with its replacement."""
+    """Raises the error for a missing name. The message names the replacement, if there is one."""
     replacement = _REPLACEMENTS.get(name, "")
     for module in (ops, functional):
         if not replacement and name in module.__all__:

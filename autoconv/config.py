@@ -16,27 +16,27 @@ def floatx() -> str:
 
 
 def set_floatx(value: str) -> None:
-    """Accepts only "float32"; for other dtypes pass `dtype` to the layers."""
+    """Raises ValueError unless the value is "float32". For other dtypes, pass `dtype` to the layers."""
     _check_value("floatx", value, floatx(), "Pass dtype='float64' to the layers.")
 
 
 def epsilon() -> float:
-    """Returns the constant that keeps the losses' logarithms and quotients finite: 1e-7."""
+    """Returns 1e-7, the constant that keeps the losses' logarithms and quotients finite."""
     return EPSILON
 
 
 def set_epsilon(value: float) -> None:
-    """Accepts only 1e-7."""
+    """Raises ValueError unless the value is 1e-7."""
     _check_value("epsilon", value, EPSILON, "Pass epsilon to layers and optimizers instead.")
 
 
 def image_data_format() -> str:
-    """Returns the axis order of images: "channels_last", (N, H, W, C)."""
+    """Returns "channels_last", the name of the axis order (N, H, W, C) of images."""
     return "channels_last"
 
 
 def set_image_data_format(data_format: str) -> None:
-    """Accepts only "channels_last"."""
+    """Raises ValueError unless the value is "channels_last"."""
     _check_value("image_data_format", data_format, image_data_format(),
                  "Move the channels to the end: x.transpose(0, 2, 3, 1).")
 

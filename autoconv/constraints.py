@@ -1,4 +1,4 @@
-"""Constraints on weights: `Conv2D(8, 3, kernel_constraint="max_norm")`. Formulas are Keras's."""
+"""Constraints on weights, with Keras's formulas: `Conv2D(8, 3, kernel_constraint="max_norm")`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ class Constraint(Configurable):
     recordable = True
 
     def __call__(self, w: TensorLike) -> Any:
-        """Returns the constrained w; here w itself."""
+        """Returns the constrained weight. The base class returns w unchanged."""
         return w
 
 
@@ -31,8 +31,8 @@ def _norms(w: Tensor, axis: Axis) -> Tensor:
 
 
 class MaxNorm(Constraint):
-    """Scales w down to an L2 norm of at most max_value along `axis`, the input axes: 0 for a dense
-    kernel, [0, 1, 2] for a convolution kernel. Srivastava et al., 2014.
+    """Scales w down to an L2 norm of at most `max_value` along `axis`. Pass the input axes: 0 for a
+    dense kernel, [0, 1, 2] for a convolution kernel (Srivastava et al., 2014).
     """
 
     def __init__(self, max_value: float = 2, axis: Axis = 0) -> None:
@@ -64,7 +64,7 @@ class UnitNorm(Constraint):
 
 
 class MinMaxNorm(Constraint):
-    """Moves the L2 norm of w along `axis` towards min_value..max_value, by a fraction `rate`."""
+    """Moves the L2 norm of w along `axis` towards the range min_value..max_value, by a fraction `rate`."""
 
     def __init__(self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0,
                  axis: Axis = 0) -> None:

@@ -1,7 +1,7 @@
-"""Initial values of weights. An initializer is a function of (shape, dtype), by Keras's formulas.
+"""Initial values of weights, by Keras's formulas. An initializer maps (shape, dtype) to an array.
 
-It returns the same values at every call, from an int `seed` or, without a seed, from the stream of
-its first call. With a `random.SeedGenerator` as seed it draws new values at each call.
+With an int `seed` or without a seed, an initializer returns the same values at every call. With a
+`random.SeedGenerator` as seed, it draws new values at each call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,31 +16,31 @@ from . import random
 from .arguments import names
 from .arguments.serialization import Configurable, Registry
 
-# Standard deviation of a normal distribution truncated at two standard deviations.
+# Standard deviation of a standard normal distribution that is truncated to [-2, 2].
 TRUNCATED_DEVIATION = 0.87962566103423978
-FURTHER_STREAMS = 2**62 + 2**61  # first stream for the further draws of an unseeded initializer
-OWN_STREAMS = 2**63  # first stream of seeded initializers, separate from autoconv.random's
+FURTHER_STREAMS = 2**62 + 2**61  # first stream for later draws in a call without a seed
+OWN_STREAMS = 2**63  # first stream of seeded initializers, not used by autoconv.random
 
 
 class Initializer(Configurable):
-    """Fills a new weight: `initializer(shape, dtype)` returns an array."""
+    """Base class of initializers: `initializer(shape, dtype)` returns the values of a new weight."""
 
     def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(self, shape, dtype).")
 
     def clone(self) -> "Initializer":
-        """Returns an equal initializer; without a seed it draws its own numbers."""
+        """Returns a copy of the initializer. A copy without a seed draws its own numbers."""
         return type(self).from_config(self.get_config())
 
 
 class Random(Initializer):
     """Base class of initializers that draw random numbers."""
 
-    _key: random.Key | None = None  # key of the first call without a seed
+    _key: random.Key | None = None  # key drawn at the first call if there is no seed
 
     @property
     def seed(self) -> random.Seed:
-        """None, an int or a `random.SeedGenerator`."""
+        """The seed: None, an int or a `random.SeedGenerator`."""
         return self._seed
 
     @seed.setter
@@ -53,7 +53,7 @@ class Random(Initializer):
         self._key = None
 
     def _keys(self) -> Iterator[random.Key]:
-        """Returns the keys for the draws of one call."""
+        """Returns an iterator over the keys for the random draws of one call."""
         if isinstance(self._seed, random.SeedGenerator):
             return iter(self._seed.stream, None)
         if self._seed is None:
@@ -63,26 +63,26 @@ class Random(Initializer):
         return ((self._seed, OWN_STREAMS + i) for i in count())
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns the state without the key, so that an unseeded copy draws its own numbers."""
+        """Returns the state without the key, so that a copy without a seed draws its own numbers."""
         return vars(self) | {"_key": None}
 
 
 class Zeros(Initializer):
-    """All 0."""
+    """Fills the weight with 0."""
 
     def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         return np.zeros(shape, dtype)
 
 
 class Ones(Initializer):
-    """All 1."""
+    """Fills the weight with 1."""
 
     def __call__(self, shape: tuple[int, ...], dtype: DTypeLike = "float32") -> np.ndarray:
         return np.ones(shape, dtype)
 
 
 class Constant(Initializer):
-    """All `value`."""
+    """Fills the weight with `value`."""
 
     def __init__(self, value: float = 0.0) -> None:
         self.value = value
@@ -92,7 +92,7 @@ class Constant(Initializer):
 
 
 class RandomNormal(Random):
-    """Normal with this mean and standard deviation."""
+    """Draws from a normal distribution with mean `mean` and standard deviation `stddev`."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: random.Seed = None) -> None:
         self.mean = mean
@@ -104,7 +104,7 @@ class RandomNormal(Random):
 
 
 class RandomUniform(Random):
-    """Uniform in [minval, maxval)."""
+    """Draws from a uniform distribution over [minval, maxval)."""
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05,
                  seed: random.Seed = None) -> None:
@@ -117,7 +117,7 @@ class RandomUniform(Random):
 
 
 class TruncatedNormal(Random):
-    """Normal; values further than two standard deviations from the mean are drawn again."""
+    """Draws from a normal distribution. Values beyond two standard deviations are drawn again."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: random.Seed = None) -> None:
         self.mean = mean
@@ -129,10 +129,10 @@ class TruncatedNormal(Random):
 
 
 class VarianceScaling(Random):
-    """Random with variance `scale / fan`, so that signals keep their size from layer to layer.
+    """Draws random numbers with variance `scale / fan`, to keep the size of signals from layer to layer.
 
-    mode: "fan_in", "fan_out" or "fan_avg"; distribution: "truncated_normal", "untruncated_normal"
-    or "uniform".
+    mode: the fan that is used: "fan_in", "fan_out", or "fan_avg" for their mean. distribution:
+    "truncated_normal", "untruncated_normal" or "uniform".
     """
 
     def __init__(self, scale: float = 1.0, mode: str = "fan_in",
@@ -165,7 +165,7 @@ class VarianceScaling(Random):
 
 
 class _FixedScaling(VarianceScaling):
-    """A variance scaling with a fixed scale, mode and distribution."""
+    """A `VarianceScaling` whose scale, mode and distribution are fixed."""
 
     _choice: tuple[float, str, str]
 
@@ -175,43 +175,43 @@ class _FixedScaling(VarianceScaling):
 
 
 class GlorotUniform(_FixedScaling):
-    """Uniform within sqrt(6 / (fan_in + fan_out)). Glorot and Bengio, 2010. Keras's default."""
+    """Draws uniformly from [-a, a), a = sqrt(6 / (fan_in + fan_out)): Keras's default (Glorot and Bengio, 2010)."""
 
     _choice = (1.0, "fan_avg", "uniform")
 
 
 class GlorotNormal(_FixedScaling):
-    """Truncated normal of variance 2 / (fan_in + fan_out). Glorot and Bengio, AISTATS 2010."""
+    """Draws from a truncated normal with variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010)."""
 
     _choice = (1.0, "fan_avg", "truncated_normal")
 
 
 class HeUniform(_FixedScaling):
-    """Uniform within sqrt(6 / fan_in), for relu. He et al., ICCV 2015."""
+    """Draws uniformly from [-a, a), where a = sqrt(6 / fan_in), for ReLU (He et al., 2015)."""
 
     _choice = (2.0, "fan_in", "uniform")
 
 
 class HeNormal(_FixedScaling):
-    """Truncated normal of variance 2 / fan_in, for relu. He et al., ICCV 2015."""
+    """Draws from a truncated normal with variance 2 / fan_in, for ReLU (He et al., 2015)."""
 
     _choice = (2.0, "fan_in", "truncated_normal")
 
 
 class LecunUniform(_FixedScaling):
-    """Uniform within sqrt(3 / fan_in). LeCun et al., "Efficient BackProp", 1998."""
+    """Draws uniformly from [-a, a), where a = sqrt(3 / fan_in) (LeCun et al., 1998)."""
 
     _choice = (1.0, "fan_in", "uniform")
 
 
 class LecunNormal(_FixedScaling):
-    """Truncated normal of variance 1 / fan_in. LeCun et al., "Efficient BackProp", 1998."""
+    """Draws from a truncated normal with variance 1 / fan_in (LeCun et al., 1998)."""
 
     _choice = (1.0, "fan_in", "truncated_normal")
 
 
 class Identity(Initializer):
-    """A matrix (N, M) with `gain` on its diagonal, else 0. Raises ValueError for another rank."""
+    """Returns a matrix (N, M) with `gain` on its diagonal and 0 elsewhere. Raises ValueError for other ranks."""
 
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = gain
@@ -224,8 +224,8 @@ class Identity(Initializer):
 
 
 class Orthogonal(Random):
-    """`gain` times a matrix with orthogonal rows or columns, in the shape (..., C_out). Saxe et
-    al., 2014. Raises ValueError for fewer than two dimensions.
+    """Returns `gain` times a matrix with orthogonal rows or columns, reshaped to (..., C_out) (Saxe
+    et al., 2014). Raises ValueError for fewer than two axes.
     """
 
     def __init__(self, gain: float = 1.0, seed: random.Seed = None) -> None:
@@ -240,14 +240,15 @@ class Orthogonal(Random):
         columns = shape[-1]
         draws = random.normal((max(rows, columns), min(rows, columns)), 0.0, 1.0, dtype, key=next(self._keys()))
         q, r = np.linalg.qr(draws)
-        q = q * np.sign(np.diag(r))  # so that each matrix is as likely as any other
+        q = q * np.sign(np.diag(r))  # makes all orthogonal matrices equally likely
         return (self.gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
 
 
 def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,
          output_axes: Sequence[int] | None = None) -> tuple[int, int]:
-    """Returns (fan_in, fan_out) of a weight (..., C_in, C_out): the number of inputs per output and
-    of outputs per input; or the products of the sizes of the given axes.
+    """Returns (fan_in, fan_out) of a weight (..., C_in, C_out): the number of inputs per output,
+    and the number of outputs per input. With input_axes and output_axes, returns the products of
+    the sizes of these axes.
     """
     if input_axes is not None and output_axes is not None:
         return prod(shape[axis] for axis in input_axes), prod(shape[axis] for axis in output_axes)
@@ -259,7 +260,7 @@ def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,
 
 
 def _check_floating(dtype: DTypeLike) -> np.dtype:
-    """Returns the dtype. Raises ValueError if it is not floating."""
+    """Returns the dtype, float32 for None. Raises ValueError if it is not a floating-point dtype."""
     dtype = np.dtype(dtype or "float32")
     if dtype.kind != "f":
         raise ValueError(f"Random weights must have a floating dtype. Received: dtype={dtype.name!r}.")

@@ -1,4 +1,4 @@
-"""Losses with Keras's names: a class returns one number per batch, its function one per sample.
+"""Losses with Keras's names. A loss class returns one number per batch, its function one per sample.
 
 `functional/loss_functions.py` has the formulas. `_loss` creates a class for each.
 """
@@ -33,15 +33,17 @@ REDUCTIONS = (*MEANS, "mean_with_sample_weight", "sum", "none")
 
 
 class Loss(Configurable):
-    """Base class of custom losses: override `call(y_true, y_pred)`, which returns one number per sample as a tensor.
+    """Base class of custom losses: override `call(y_true, y_pred)`, which returns one number per
+    sample as a tensor.
 
-    `loss(y_true, y_pred, sample_weight=None)` is the weighted sum divided by the number of samples
-    (reduction "sum_over_batch_size" or "mean") or by the sum of weights
-    ("mean_with_sample_weight"), the sum ("sum"), or every value ("none" or None, not for training).
+    `loss(y_true, y_pred, sample_weight=None)` weights the sample losses and reduces them. The
+    reduction "sum_over_batch_size" or "mean" divides their sum by the number of samples,
+    "mean_with_sample_weight" divides it by the sum of the weights, and "sum" returns it. With
+    "none" or None, all sample losses are returned; training cannot use these.
     """
 
     recordable = False  # whether `call` consists only of functions on tensors
-    bookkeeping: ClassVar[frozenset[str]] = frozenset()  # attributes no recording depends on
+    bookkeeping: ClassVar[frozenset[str]] = frozenset()  # attributes on which no recording depends
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size",
                  dtype: str | None = None) -> None:
@@ -51,17 +53,17 @@ class Loss(Configurable):
         self.dtype = dtype or "float32"
 
     def call(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
-        """Returns one loss per sample."""
+        """Returns one loss per sample, as a tensor."""
         raise NotImplementedError(f"{type(self).__name__} must override call(self, y_true, y_pred).")
 
     def sample_losses(self, y_true: TensorLike, y_pred: Tensor) -> Tensor:
-        """Returns `call`'s result; raises if `call` loses the predictions' gradient."""
+        """Returns the result of `call`. Raises an error if `call` loses the predictions' gradient."""
         with enter_formula(f"loss {self.name!r}"):
             return self.call(y_true, y_pred)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: TensorLike | None = None) -> Tensor:
         refuse_gradient("A loss", sample_weight=sample_weight)
-        mask = getattr(y_pred, "_keras_mask", None)  # marks the samples that count
+        mask = getattr(y_pred, "_keras_mask", None)  # nonzero for samples that count
         if mask is not None:
             sample_weight = _apply_mask(sample_weight, np.asarray(mask, self.dtype), self.reduction)
         y_pred = self._map_arrays(self._prediction, y_pred)
@@ -76,7 +78,7 @@ class Loss(Configurable):
         return (values * Tensor(weights, device=values.device)).sum()
 
     def has_own_call(self) -> bool:
-        """Whether a user's class overrides `__call__`, so that training uses its result."""
+        """Returns whether a user's class overrides `__call__`. Training then uses its result."""
         return type(self).__call__ not in (Loss.__call__, LossFunction.__call__)
 
     def _map_arrays(self, function: Callable[[Any], Any], value: Any) -> Any:
@@ -97,10 +99,8 @@ class Loss(Configurable):
 
     def normalized_weights(self, values: Tensor, sample_weight: TensorLike | None = None,
                            shards: float = 1) -> np.ndarray:
-        """Returns each sample value's weight in the batch's loss, which is its gradient: weight /
-        N.
-
-        shards: the whole batch's sample count divided by the sample count here.
+        """Returns the factor weight / N of each sample loss in the batch's loss, which is its
+        gradient. shards: the number of samples in the whole batch, as a multiple of the number here.
         """
         weights = None if sample_weight is None else _fit_weights(sample_weight, values)
         size = values.size if weights is None else weights.size
@@ -127,7 +127,7 @@ class Loss(Configurable):
 
 
 class LossFunction(Loss):
-    """Turns a function `(y_true, y_pred, **options) -> tensor` into a loss. Options are attributes."""
+    """Turns a function `(y_true, y_pred, **options) -> tensor` into a loss. Each option becomes an attribute."""
 
     recordable = True
 
@@ -159,7 +159,7 @@ class LossFunction(Loss):
 
 
 class _SameShape(LossFunction):
-    """A loss whose targets have the shape of the outputs."""
+    """A loss whose targets have the same shape as the outputs."""
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         shape = tuple(output_shape[1:])
@@ -218,7 +218,7 @@ class _Labels(LossFunction):
 
 def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape,
           loss_name: str | None = None) -> Any:
-    """Returns a loss class for a function: its constructor takes the options, then a loss's arguments."""
+    """Creates a function's loss class, whose constructor accepts the options and the arguments of `Loss`."""
     reduction, default_name, dtype = keywords.parameters(LossFunction.__init__, 2, 5)
     parameters = [*keywords.parameters(function, 2), reduction,
                   default_name.replace(default=loss_name or function.__name__), dtype]
@@ -262,7 +262,7 @@ get, serialize, deserialize = registry.get, registry.serialize, registry.deseria
 
 
 def find_loss(identifier: Any) -> Loss:
-    """Returns the loss for anything that `compile` accepts as one; functions become objects."""
+    """Returns the loss object for a name, function, configuration or object that `compile` accepts."""
     loss = get(identifier)
     if isinstance(loss, Loss):
         return loss
@@ -271,13 +271,13 @@ def find_loss(identifier: Any) -> Loss:
 
 
 def _fits(shape: tuple[int, ...], target: tuple[int | None, ...]) -> bool:
-    """Whether a shape matches `target`, in which None matches any size."""
+    """Returns whether a shape matches `target`, in which None matches any size."""
     return len(shape) == len(target) and all(w is None or s == w for s, w in zip(shape, target))
 
 
 def _apply_mask(sample_weight: TensorLike | None, mask: np.ndarray,
                 reduction: str | None) -> np.ndarray:
-    """Returns weights times the mask; for a mean, scaled so that it covers only unmasked values."""
+    """Returns the weights times the mask. For a mean, scales them so that only unmasked values count."""
     if reduction in MEANS:
         mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.loss_functions.EPSILON))
     if sample_weight is None:
@@ -289,7 +289,7 @@ def _apply_mask(sample_weight: TensorLike | None, mask: np.ndarray,
 
 
 def _fit_weights(sample_weight: TensorLike, values: Tensor) -> np.ndarray:
-    """Returns weights broadcast to the values (N, ...), or unchanged for a single value."""
+    """Returns the weights broadcast to the shape of `values`, (N, ...). Weights for a single value are unchanged."""
     weights = np.asarray(sample_weight, values.dtype)
     if values.size == 1 < weights.size:
         return weights
@@ -297,7 +297,7 @@ def _fit_weights(sample_weight: TensorLike, values: Tensor) -> np.ndarray:
 
 
 def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape with which sample weights broadcast to losses (N, ...)."""
+    """Returns the shape in which sample weights broadcast to losses (N, ...), or raises ValueError."""
     shape = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
     if shape == values[: len(shape)]:
         shape += (1,) * (len(values) - len(shape))

@@ -1,4 +1,4 @@
-"""The named nets of the command line."""
+"""The nets that the command line offers by name."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,8 +12,9 @@ from .models import Sequential
 class Net(NamedTuple):
     """A named net: its layers and its input.
 
-    layers(classes): returns the layers after the Input; from_logits: whether the softmax is left
-    out; divide_by: divisor of the pixels 0..255; input_shape: the shape of its images.
+    layers(classes): returns the layers after the Input. from_logits: whether the net returns
+    logits, without a softmax. divide_by: the divisor of the pixels 0..255. input_shape: the shape
+    of the images that the net was made for.
     """
 
     layers: Callable[[int], list[L.Layer]]
@@ -24,8 +25,8 @@ class Net(NamedTuple):
 
 def build_for_pixels(name: str, input_shape: tuple[int, int, int], classes: int,
                      augment: bool = False, mirror: bool = True) -> Sequential:
-    """Builds the net `name` for pixels 0..255. The model includes the preprocessing and, with
-    `augment`, `augmentation(mirror)`. Raises ValueError if the images are too small.
+    """Builds the net `name` for images with pixels 0..255. The model includes the preprocessing, and if
+    `augment` the layers of `augmentation(mirror)`. Raises ValueError if the images are too small.
     """
     net = names.lookup("net", name, NETS)
     scaling = [] if net.divide_by == 1 else [L.Rescaling(1 / net.divide_by)]
@@ -66,8 +67,8 @@ def _chain(name: str, input_shape: tuple[int, int, int], classes: int, prefix: l
 
 
 def augmentation(mirror: bool = True) -> list[L.Layer]:
-    """Returns layers before a net that vary photos in training: mirrored left to right if
-    `mirror`, rotated by up to 36 degrees, and scaled by up to a tenth.
+    """Returns layers that change photos randomly in training. They mirror photos left to right if
+    `mirror`, rotate them by up to 36 degrees and zoom by up to 10%.
     """
     return [*([L.RandomFlip("horizontal")] if mirror else []), L.RandomRotation(0.1), L.RandomZoom(0.1)]
 
@@ -118,7 +119,7 @@ def _photos(classes: int) -> list[L.Layer]:
 
 
 def _best(classes: int) -> list[L.Layer]:
-    """Returns the layers of `train --recipe best`, with rotations (up to 11 degrees), shifts, zooms."""
+    """Returns the layers of `train --recipe best`, with random rotations, shifts and zooms."""
     return [
         L.RandomRotation(0.03, "constant"),
         L.RandomTranslation(0.08, 0.08, "constant"),
@@ -131,7 +132,7 @@ def _best(classes: int) -> list[L.Layer]:
 
 
 def _sprint(classes: int) -> list[L.Layer]:
-    """Returns the layers of `train --recipe sprint`: fast; the first layer scales MNIST's pixels."""
+    """Returns the layers of `train --recipe sprint`. The first layer standardizes MNIST's pixels."""
     return [
         L.Rescaling(1 / 78.6, -0.424),
         L.Conv2D(16, 4, strides=2, activation="relu"),

@@ -1,7 +1,7 @@
 """Random numbers from one counter-based generator, Philox4x32-10, identical on all devices.
 
-A key is (seed, stream): each draw uses the next stream of the seed, in which number i depends only
-on i. These streams count from 1; stream 0 is for a seed passed to a single draw.
+A key is a pair (seed, stream). Each draw uses the next stream of the seed, counted from 1. Number i
+of a stream depends only on the key and on i. A draw with its own int seed uses stream 0 of that seed.
 """
 
 import os
@@ -18,11 +18,11 @@ from .kernels import device as devices
 Key = tuple[int, int]
 
 
-_EPOCHS = 2**61  # first stream for the orders of epochs
+_EPOCHS = 2**61  # first stream for the sample orders of epochs
 
 
 def check_seed(seed: Any) -> int:
-    """Returns the seed as an int. Raises ValueError if it is not one in 0..2**64-1."""
+    """Returns the seed as an int. Raises ValueError unless it is an integer in 0..2**64-1."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
         raise ValueError("Argument `seed` must be an integer. A seed must be an integer between 0 "
                          f"and 2**64 - 1. Received: {seed!r}.")
@@ -30,10 +30,9 @@ def check_seed(seed: Any) -> int:
 
 
 class SeedGenerator(Stateful):
-    """A source of random numbers, under Keras's name: `Dropout(0.5, seed=1).seed_generator`.
+    """A seed and a count of draws, which determine random numbers, as in `Dropout(0.5).seed_generator`.
 
-    state: a variable with the seed and the number of draws; `next()` returns it and counts a draw.
-    Draw n has the key (seed, first + n).
+    state: a variable with the seed and the number of draws. Draw n has the key (seed, first + n).
     """
 
     def __init__(self, seed: int | None = None, name: str | None = None, *, first: int = 0,
@@ -59,7 +58,7 @@ class SeedGenerator(Stateful):
 
     @property
     def variables(self) -> list[Variable]:
-        """The state, as a list."""
+        """A list that contains the state variable."""
         return [self.state]
 
     def stream(self) -> Key:
@@ -70,13 +69,13 @@ class SeedGenerator(Stateful):
         return seed, self.first + count
 
     def next(self, ordered: bool = True) -> np.ndarray:
-        """Counts a draw and returns the state before it."""
+        """Counts a draw and returns the previous state."""
         state = self.state.numpy()
         self.stream()
         return state
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the seed; a generator created from it starts at the first draw."""
+        """Returns the seed. A generator created from it begins at the first draw."""
         return {"seed": self.seed}
 
 
@@ -87,7 +86,7 @@ _generator = SeedGenerator(int.from_bytes(os.urandom(8), "little"))
 
 
 def process_generator() -> SeedGenerator:
-    """Returns the generator of `set_seed`, for all draws without their own generator."""
+    """Returns the process's generator, which `set_seed` seeds. Draws that have no other generator use it."""
     return _generator
 
 
@@ -108,22 +107,22 @@ def stream() -> Key:
 
 
 def epoch_stream(key: Key, epoch: int) -> Key:
-    """Returns the key for an epoch's order, from the training's key and the epoch number."""
+    """Returns the key for the order of the samples in an epoch. key: the key of the training run."""
     return key[0], _EPOCHS + (key[1] << 24) + epoch
 
 
 def state() -> dict[str, int]:
-    """Returns the process's state, with which `set_state` repeats the draws from here on."""
+    """Returns the state of the process's generator. After `set_state`, the same draws follow again."""
     return {"seed": _generator.seed, "streams": _generator.streams}
 
 
 def set_state(state: dict[str, int]) -> None:
-    """Restores a state returned by `state()`."""
+    """Restores the process's generator to a state returned by `state()`."""
     _generator.state.data[:] = check_seed(state["seed"]), int(state["streams"])
 
 
 def bits(n: int, key: Key | None = None) -> np.ndarray:
-    """Returns n random uint32 of the stream `key`, by default the next stream."""
+    """Returns n random uint32 numbers from the stream of `key`, by default the next stream."""
     seed, number = key or stream()
     memory = np.empty(-(-n // 4) * 4, np.float32)  # whole blocks of four words
     devices.get("cpu").kernels("random").bits(memory, np.uint64(seed), np.uint64(number), np.uint64(0))
@@ -133,8 +132,9 @@ def bits(n: int, key: Key | None = None) -> np.ndarray:
 def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0,
             dtype: DTypeLike | None = None, seed: Seed = None, *,
             key: Key | None = None) -> np.ndarray:
-    """Returns uniform numbers in [minval, maxval), on a grid of 2**24 steps: the same in float32 and
-    float64. seed: an int, for the same numbers at every call, a `SeedGenerator`, or None.
+    """Returns uniform random numbers in [minval, maxval), in 2**24 equal steps. In [0, 1), float32
+    and float64 give the same numbers. seed: an int, which gives the same numbers at every call, a
+    `SeedGenerator`, or None for the process's generator.
     """
     steps = bits(int(np.prod(shape)), key or _make_key(seed)) >> 8
     return (minval + (maxval - minval) * 2.0**-24 * steps).astype(dtype or "float32").reshape(shape)
@@ -162,12 +162,11 @@ def randint(shape: Sequence[int], minval: int, maxval: int, dtype: DTypeLike = "
 
 
 def _make_key(seed: Seed) -> Key:
-    """Returns the key of a draw with this seed."""
     if isinstance(seed, SeedGenerator):
         return seed.stream()
     return stream() if seed is None else (check_seed(seed), 0)
 
 
 def permutation(n: int, key: Key | None = None) -> np.ndarray:
-    """Returns 0..n-1 in random order: the order that sorts n random 64-bit numbers."""
+    """Returns 0..n-1 in random order, by sorting n random 64-bit numbers."""
     return np.argsort(bits(2 * n, key).view(np.uint64), kind="stable")

@@ -1,4 +1,4 @@
-"""Penalties on weights, added to the loss: `Dense(10, kernel_regularizer="l2")`. As in Keras."""
+"""Penalties on weights that are added to the loss: `Dense(10, kernel_regularizer="l2")`."""
 
 import math
 from typing import Any
@@ -21,7 +21,7 @@ class Regularizer(Configurable):
     recordable = True
 
     def __call__(self, x: TensorLike) -> Any:
-        """Returns the penalty that is added to the loss for x; here 0."""
+        """Returns the penalty for x, which is added to the loss. The base class returns 0."""
         return 0.0
 
 
@@ -56,7 +56,7 @@ class L2(L1L2):
 
 
 class OrthogonalRegularizer(Regularizer):
-    """factor times the mean |cosine| of all pairs of a matrix's rows, or of its columns."""
+    """factor times the mean of |cosine| over all pairs of a matrix's rows, or of its columns."""
 
     def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
         self.factor = _check_factor("factor", factor)

@@ -1,7 +1,7 @@
-"""Saves and loads models and configurations, also with your own classes, under Keras's names.
+"""Saves and loads models and configurations, including your own classes, under Keras's names.
 
-Files hold data only; your class or function is found by its name, once it is registered, within a
-`custom_object_scope`, or in `custom_objects`.
+Files contain only data. A class or function of yours is found by its name if it is registered, in a
+`custom_object_scope`, or passed in `custom_objects`.
 """
 
 import os

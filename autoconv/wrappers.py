@@ -27,11 +27,11 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 __all__ = ["Classifier", "Regressor"]
 
 Net = Callable[[tuple[int, ...], int], Any]
-_TYPES = [np.float32, np.uint8]  # input types used unchanged; others are converted to the first
+_TYPES = [np.float32, np.uint8]  # input dtypes used unchanged; others are converted to float32
 
 
 class _Estimator(BaseEstimator):
-    """The common base: the arguments, and the net that `fit` creates and trains."""
+    """Base class of both estimators: stores the arguments, and creates and trains the net in `fit`."""
 
     _loss: str
     _metrics: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class _Estimator(BaseEstimator):
         self.verbose = verbose
 
     def _train(self, x: np.ndarray, y: np.ndarray, outputs: int) -> None:
-        """Creates the net and trains it, without affecting other random numbers."""
+        """Creates the net and trains it. Restores the process's random state afterwards."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with random.process_generator().holding():
             random.set_seed(seed)
@@ -61,7 +61,7 @@ class _Estimator(BaseEstimator):
         self.input_shape_ = x.shape[1:]
 
     def _create_net(self, input_shape: tuple[int, ...], outputs: int) -> models.Model:
-        """Returns the net for these inputs. Raises TypeError or ValueError for a wrong one."""
+        """Creates the net. Raises TypeError if `net` returns no layers or model, ValueError for wrong outputs."""
         if self.net is None:
             flat = [layers.Flatten()] if len(input_shape) > 1 else []
             net: Any = [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]
@@ -80,7 +80,7 @@ class _Estimator(BaseEstimator):
         return net
 
     def _outputs(self, x: Any) -> np.ndarray:
-        """Returns the net's outputs for x. Raises ValueError for samples of another shape."""
+        """Returns the net's outputs for x. Raises ValueError if the sample shape differs from `fit`."""
         check_is_fitted(self)
         x = validate_data(self, x, reset=False, allow_nd=True, dtype=_TYPES)
         if x.shape[1:] != self.input_shape_:
@@ -90,13 +90,16 @@ class _Estimator(BaseEstimator):
 
 
 class Classifier(ClassifierMixin, _Estimator):
-    """A classifier as in scikit-learn: X (N, features) or images (N, H, W, C), y (N,) labels.
+    """A scikit-learn classifier for X (N, features) or images (N, H, W, C), with labels y (N,).
 
-    net: a function `net(input_shape, outputs)` that returns new layers or a new model, whose last
-    layer returns the probabilities of `outputs` classes (softmax); by default a hidden layer of 64.
-    optimizer, loss: as in `Model.compile`, by default sparse_categorical_crossentropy.
-    random_state: with an integer, each `fit` gives the same result. After `fit`: classes_, n_features_in_,
-    model_, history_. Raises ValueError for NaN, wrong labels, and a net with other outputs; TypeError
+    net: a function `net(input_shape, outputs)` that returns a list of new layers or a new model.
+    Its last layer must return the probabilities of `outputs` classes (softmax). The default net has
+    one hidden layer of 64 units. optimizer, loss: as in `Model.compile`; the default loss is
+    sparse_categorical_crossentropy. random_state: an integer, with which each `fit` gives the same
+    result.
+
+    `fit` sets classes_, n_features_in_, model_ and history_. It raises ValueError if X contains
+    NaN, if y contains no class labels, or if the net has another number of outputs, and TypeError
     for sparse X.
     """
 
@@ -123,11 +126,11 @@ class Classifier(ClassifierMixin, _Estimator):
 
 
 class Regressor(RegressorMixin, _Estimator):
-    """A regressor as in scikit-learn: X (N, features) or images (N, H, W, C), y (N,) or (N,
-    targets).
+    """A scikit-learn regressor for X (N, features) or images (N, H, W, C), with targets y (N,) or
+    (N, targets).
 
     Arguments and errors are as in `Classifier`, except that the net's last layer returns `outputs`
-    numbers and the default loss is mse. After `fit`: n_features_in_, model_, history_.
+    numbers and the default loss is mse. `fit` sets n_features_in_, model_ and history_.
     """
 
     _loss = "mse"
@@ -142,7 +145,7 @@ class Regressor(RegressorMixin, _Estimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Returns the predicted numbers in the shape of y, as float64 if it was."""
+        """Returns predictions in the shape of y in `fit`. Their dtype is NumPy's common dtype of y and float32."""
         outputs = self._outputs(X)
         outputs = outputs.astype(self._type, copy=False)
         return outputs[:, 0] if self._one_target else outputs

@@ -1,1 +1,1 @@
-"""Checks of a user's arguments: names with suggestions, windows and paddings."""
+"""Checks of a user's arguments, such as names, numbers, windows and paddings."""

@@ -1,16 +1,17 @@
-"""Batches for `fit`: a base class for your own data sets, and tuples of a batch's parts."""
+"""Batches for `fit`: a base class of custom data sets, and functions that pack and unpack a batch's parts."""
 
 from collections.abc import Iterator
 from typing import Any
 
 
 class PyDataset:
-    """Base class for your own data set: `__getitem__(i)` makes batch i, (x, y) or (x, y, sample_weight). `__len__` or
-    `num_batches` returns the number of batches; a `num_batches` of None means no end. `on_epoch_begin` and
-    `on_epoch_end` may change the data. `fit` accepts any such object.
+    """Base class of custom data sets. `__getitem__(i)` returns batch i as (x, y) or (x, y,
+    sample_weight). `__len__` or `num_batches` returns the number of batches; a `num_batches` of
+    None means an endless data set. `on_epoch_begin` and `on_epoch_end` may change the data. `fit`
+    accepts any object with these methods.
 
-    Batches are made one after the other. Keras's workers, use_multiprocessing and max_queue_size are accepted without
-    effect.
+    Batches are created one after the other. Keras's arguments workers, use_multiprocessing and
+    max_queue_size are accepted without effect.
     """
 
     def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
@@ -31,32 +32,32 @@ class PyDataset:
         return len(self)
 
     def on_epoch_begin(self) -> None:
-        """Is called before an epoch."""
+        """Called before each epoch."""
 
     def on_epoch_end(self) -> None:
-        """Is called after an epoch."""
+        """Called after each epoch."""
 
 
 Sequence = PyDataset
 
 
 def is_sequence(batches: Any) -> bool:
-    """Whether batches are accessed by number, as in a PyDataset."""
+    """Returns whether batches are accessed by index, as in a PyDataset."""
     return hasattr(batches, "__getitem__") and (hasattr(batches, "__len__") or hasattr(type(batches), "num_batches"))
 
 
 def count_batches(batches: Any) -> int | None:
-    """Returns the number of batches; None if it is unknown, or if a sequence has no end."""
+    """Returns the number of batches, or None if the number is unknown or the batches are endless."""
     if is_sequence(batches) and hasattr(type(batches), "num_batches"):
         return batches.num_batches
     try:
         return len(batches) if hasattr(batches, "__len__") else None
-    except TypeError:  # TensorFlow data sets of unknown length
+    except TypeError:  # a TensorFlow data set of unknown length
         return None
 
 
 def each_once(batches: Any) -> Iterator[Any]:
-    """Goes through the batches of an iterable, or of a sequence. Raises ValueError for a sequence without an end."""
+    """Returns an iterator over all batches, by index for a sequence. Raises ValueError for an endless sequence."""
     if not is_sequence(batches):
         return iter(batches)
     count = count_batches(batches)
@@ -67,14 +68,14 @@ def each_once(batches: Any) -> Iterator[Any]:
 
 
 def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
-    """Returns the parts that are given as a batch for `fit`; only x if x is not a list or tuple."""
+    """Returns the given parts as a batch for `fit`. Without y, this is x, or (x,) if x is a list or tuple."""
     if y is None:
         return x if not isinstance(x, list | tuple) else (x,)
     return (x, y) if sample_weight is None else (x, y, sample_weight)
 
 
 def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
-    """The parts (x, y, sample_weight) of a batch, None for missing ones. Raises ValueError for more parts."""
+    """Returns a batch's (x, y, sample_weight), with None for missing parts. Raises ValueError for over three parts."""
     if isinstance(data, list):
         data = tuple(data)
     if not isinstance(data, tuple):

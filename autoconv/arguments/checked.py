@@ -1,4 +1,4 @@
-"""`Setting`: an attribute that checks and converts each value set. Checks of numbers."""
+"""`Setting`, an attribute that checks and converts its values, and checks of numbers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 class Setting:
     """An attribute that stores `check(value, name)` when it is set to a value. The check may raise ValueError.
 
-    optional: whether None is accepted, too, and stays None.
+    optional: whether None is also accepted. None is stored unchecked.
     """
 
     def __init__(self, check: Callable[[Any, str], Any], optional: bool = False) -> None:
@@ -32,33 +32,33 @@ class Setting:
 
 
 def is_number(value: Any) -> bool:
-    """Whether this is one number, also as an array without axes."""
+    """Returns whether the value is a single number, or an array without axes."""
     return np.ndim(value) == 0 and hasattr(value, "__float__")
 
 
 def check_fraction(value: Any, name: str) -> float:
-    """Checks for a number in [0, 1)."""
+    """Returns the value as a float. Raises ValueError unless it is a number in [0, 1)."""
     if not is_number(value) or not 0 <= value < 1:
         raise ValueError(f"{name} must lie in [0, 1). Received: {value!r}.")
     return float(value)
 
 
 def check_fraction_or_one(value: Any, name: str) -> float:
-    """Checks for a number in [0, 1]."""
+    """Returns the value as a float. Raises ValueError unless it is a number in [0, 1]."""
     if not is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{name} must lie in [0, 1]. Received: {value!r}.")
     return float(value)
 
 
 def check_nonnegative(value: Any, name: str) -> float:
-    """Checks for a number of at least 0."""
+    """Returns the value as a float. Raises ValueError unless it is a number of at least 0."""
     if not is_number(value) or value < 0:
         raise ValueError(f"{name} must be a number of at least 0. Received: {value!r}.")
     return float(value)
 
 
 def check_above_one(value: Any, name: str) -> int | None:
-    """Checks for an integer of at least 2; 0 becomes None."""
+    """Returns an integer of at least 2, or None for 0. Raises ValueError for other values."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 0 or value == 1:
         raise ValueError(f"{name} must be at least 2, or None. Received: {name}={value!r}.")
     return int(value) or None

@@ -5,11 +5,11 @@ from typing import Any
 
 
 class ExtraError(ImportError):
-    """A library that only some functions need is not installed; the message names the extra that brings it."""
+    """Raised if an optional library is not installed. The message names the pip extra that installs it."""
 
 
 def load(module: str, library: str, extra: str, feature: str) -> Any:
-    """Imports a module of an optional library. Raises ExtraError, which names the user and the pip command."""
+    """Imports and returns a module. Raises ExtraError with the pip command if its optional library is missing."""
     try:
         return import_module(module)
     except ImportError:

@@ -1,4 +1,4 @@
-"""Parameters of functions; errors for unknown arguments suggest the closest one."""
+"""Functions that list parameters, and errors for unknown arguments that suggest the closest parameter."""
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature, signature
@@ -6,20 +6,20 @@ from typing import Any, NoReturn
 
 from .names import suggestion
 
-_INSTEAD = {  # arguments of older versions of Keras
+_INSTEAD = {  # advice on arguments of older versions of Keras
     "save_format": " The file's suffix says the format: 'model.keras', 'model.h5' or 'model.safetensors'.",
     "include_optimizer": " load_model(filepath, compile=False) leaves the optimizer out.",
 }
 
 
 class UnknownArgumentError(TypeError, ValueError):
-    """A constructor does not take this argument: Python's error for it, and the one that Keras's layers raise."""
+    """Raised for an unknown argument. It is a TypeError, as in Python, and a ValueError, as in Keras's layers."""
 
 
 def refuse_argument(thing: Any, name: str, base: type, arguments: dict[str, Any] | None = None,
                     prefix: str | None = None) -> NoReturn:
-    """Raises the error for an argument that neither `base` nor the thing's class accepts. `prefix`: its text before
-    `arguments`.
+    """Raises UnknownArgumentError for an argument that neither `base` nor the class of `thing`
+    accepts. prefix: the start of the message, before `arguments`.
     """
     names = [*signature(type(thing).__init__).parameters, *signature(base.__init__).parameters]  # type: ignore[misc]
     prefix = prefix or f"Unrecognized keyword arguments passed to {type(thing).__name__}"
@@ -28,8 +28,8 @@ def refuse_argument(thing: Any, name: str, base: type, arguments: dict[str, Any]
 
 
 def refuse(thing: Any, method: str, arguments: Mapping[str, Any]) -> None:
-    """Raises a TypeError such as "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?" for arguments that
-    `thing`'s method of this name does not accept.
+    """Raises UnknownArgumentError if `arguments`, which the method of `thing` does not accept, is
+    not empty. An example is "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?".
     """
     if arguments:
         parameters = signature(getattr(thing, method)).parameters.values()
@@ -41,12 +41,12 @@ def refuse(thing: Any, method: str, arguments: Mapping[str, Any]) -> None:
 
 
 def parameters(function: Callable, start: int = 0, stop: int | None = None) -> list[Parameter]:
-    """Returns some of the parameters of a function, by their positions."""
+    """Returns the parameters of a function from position `start` up to, but excluding, `stop`."""
     return list(signature(function).parameters.values())[start:stop]
 
 
 def accepts(function: Callable, count: int) -> bool:
-    """Whether a function can be called with this many arguments. A C function without a signature counts as one."""
+    """Returns whether a function accepts `count` arguments. Returns True for a C function without a signature."""
     try:
         signature(function).bind(*[None] * count)
     except TypeError:
@@ -57,7 +57,7 @@ def accepts(function: Callable, count: int) -> bool:
 
 
 def constructor(parameters: list[Parameter], base: type, *fixed_args: Any, **fixed_kwargs: Any) -> Callable[..., None]:
-    """Returns an `__init__` of these parameters, which calls `base`'s with all of them and the fixed ones."""
+    """Returns an `__init__` with these parameters. It passes them and the fixed arguments to `base.__init__`."""
     init_signature = Signature([Parameter("self", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
 
     def initialize(self: Any, *args: Any, **kwargs: Any) -> None:

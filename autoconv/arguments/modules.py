@@ -11,21 +11,21 @@ from .names import suggestion
 
 
 def suggest(*modules: ModuleType) -> None:
-    """Makes the errors of `module.name` and `from module import name` suggest a name. A module with its own
-    `__getattr__` calls `make_missing_error` in it.
+    """Makes these modules suggest a name in the errors of `module.name` and `from module import name`. A
+    module with its own `__getattr__` must itself call `make_missing_error` there.
     """
     def raise_missing(module: ModuleType, name: str) -> NoReturn:
         raise make_missing_error(module, name, sys._getframe(1))
 
     for module in modules:
-        # A partial has no frame of its own, so the caller's frame is that of the code that looks up the name.
+        # A partial has no frame of its own, so frame 1 belongs to the code that looks up the name.
         vars(module).setdefault("__getattr__", partial(raise_missing, module))
 
 
 def make_missing_error(module: ModuleType, name: str, frame: FrameType) -> AttributeError | ImportError:
-    """Returns the error for a missing name of a module, looked up in `frame`.
+    """Returns the error for a name that the module lacks. frame: the frame of the code that looks up the name.
 
-    For `from module import name` it is an ImportError: Python would drop the text of an AttributeError.
+    It is an ImportError for `from module import name`, where Python discards the message of an AttributeError.
     """
     public = vars(module).get("__all__") or [
         key for key, value in vars(module).items()
@@ -37,10 +37,10 @@ def make_missing_error(module: ModuleType, name: str, frame: FrameType) -> Attri
 
 
 class MissingModules:
-    """The last finder of modules: Keras's modules missing here raise the attribute's error."""
+    """The last import finder. For modules that autoconv lacks, it raises errors with advice."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        """Raises ModuleNotFoundError for a module within autoconv, if there is an answer."""
+        """Raises ModuleNotFoundError for a missing module of autoconv, if there is advice for its name."""
         package, _, last = name.rpartition(".")
         if package.partition(".")[0] == "autoconv" and package in sys.modules:
             modules = [each for each, value in vars(sys.modules[package]).items() if isinstance(value, ModuleType)]
@@ -50,8 +50,8 @@ class MissingModules:
 
 
 class NoAttributeError(AttributeError):
-    """An object has no attribute of this name. The closest name is searched only when the error is shown: `hasattr`
-    needs none.
+    """Raised if an object has no attribute of this name. The closest name is searched only when the
+    message is shown, because `hasattr` does not need it.
     """
 
     def __init__(self, owner: Any, name: str, hint: str = "") -> None:

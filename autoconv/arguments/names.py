@@ -1,4 +1,4 @@
-"""Finds things by name; errors suggest the closest known name. Makes names of classes."""
+"""Looks up objects by name, with errors that suggest the closest known name. Converts names of classes."""
 
 import re
 from collections import Counter
@@ -12,8 +12,9 @@ T = TypeVar("T")
 def suggestion(name: object, names: Mapping[str, object] | list[str]) -> str:
     """Returns ` Did you mean 'relu'?` for 'rleu', and an empty string if no name is close.
 
-    Case and underscores are ignored; initials, as in lr, match first. If no spelling is close, a name with all words of
-    the given one wins: sparse_crossentropy gives sparse_categorical_crossentropy, not binary_crossentropy.
+    Ignores upper and lower case. Initials, such as lr, match first. If no spelling is very close, a
+    name with all words of the given name is preferred: sparse_crossentropy gives
+    sparse_categorical_crossentropy, not binary_crossentropy.
     """
     query, keys = snake_case(str(name)), [snake_case(each) for each in names]
     supersets = [each for each in keys if _words(query) and _words(query) <= _words(each)]
@@ -24,26 +25,26 @@ def suggestion(name: object, names: Mapping[str, object] | list[str]) -> str:
                or get_close_matches(query, keys, n=1, cutoff=0.6))
     if not closest:
         return ""
-    matches = [each for each, spelling in zip(names, keys) if spelling == closest[0]]  # such as a class and a function
+    matches = [each for each, spelling in zip(names, keys) if spelling == closest[0]]  # e.g. a class and its function
     return f" Did you mean {get_close_matches(str(name), matches, n=1, cutoff=0)[0]!r}?"
 
 
 def lookup(kind: str, name: object, objects: Mapping[str, T]) -> T:
-    """Returns `objects[name]`. Raises ValueError with the `kind` of name, the value received and the known names."""
+    """Returns `objects[name]`. Raises ValueError for an unknown name. kind: the kind of object, for the message."""
     if isinstance(name, str) and name in objects:
         return objects[name]
     raise ValueError(f"Unknown {kind}: {name!r}.{suggestion(name, objects)} Known: {', '.join(sorted(objects))}.")
 
 
 def snake_case(name: str) -> str:
-    """Converts `MaxPooling2D` to `max_pooling2d`, as Keras names classes."""
+    """Converts a class name such as `MaxPooling2D` to `max_pooling2d`, as Keras does."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Makes foreign text safe for a terminal. Escapes control characters, marks that change the writing direction and
-    all other unprintable characters, except those in `keep`.
+    """Makes untrusted text safe for a terminal. Escapes control characters, marks that change the
+    writing direction and all other unprintable characters, except those in `keep`.
     """
     return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 

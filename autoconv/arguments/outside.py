@@ -1,4 +1,4 @@
-"""Keras's names that autoconv lacks, each with the reason or an alternative, which the error for the name states."""
+"""Names of Keras that autoconv lacks. The error for such a name states the reason or an alternative."""
 
 import numpy as np
 
@@ -99,8 +99,8 @@ INSTEAD = {name: advice for advice, names in _INSTEAD.items() for name in names.
 
 
 def answer(name: str, module: str = "") -> str:
-    """Returns a sentence for the error if `name`, which `module` lacks, is one of Keras's names: why it is missing, or
-    what to use instead. For array functions this is NumPy's function. Returns "" for all other names.
+    """Returns advice for the error about a name of Keras that `module` lacks: the reason, or what
+    to use instead. For an array function, advises to use NumPy's. Returns "" for all other names.
     """
     if name in REASON:
         return f" {REASON[name]}."

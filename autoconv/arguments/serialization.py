@@ -1,8 +1,7 @@
-"""Objects as plain data, in Keras's form, and back: one registry per kind of object, one base of objects described by
-their constructor arguments, and the classes and functions that users register.
+"""Converts objects to plain data in Keras's form, and back. Registers the classes and functions of users.
 
-An object becomes `{"module": ..., "class_name": ..., "config": ..., "registered_name": ...}`. Plain data hold no code:
-a user's class or function is found by name if it is registered, in a scope, or in `custom_objects`.
+An object becomes `{"module": ..., "class_name": ..., "config": ..., "registered_name": ...}`. Plain data contain no
+code: a user's class or function is found by name if it is registered, in a scope, or in `custom_objects`.
 """
 
 import inspect
@@ -30,16 +29,16 @@ _registries: list["Registry"] = []
 
 
 class UnknownClassError(ValueError, TypeError):
-    """An unknown class or function in a configuration: ValueError and TypeError, as in Keras."""
+    """Raised for an unknown class or function in a configuration. As in Keras, it is a ValueError and a TypeError."""
 
 
 # Classes and functions of users.
 
 
 def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[Any], Any]:
-    """Returns a decorator that makes a class or function known to `load_model` and `deserialize` as "package>name".
+    """Returns a decorator that registers a class or function as "package>name" for `load_model` and `deserialize`.
 
-    Raises ValueError for a class without get_config.
+    The decorator raises ValueError for a class without get_config.
     """
 
     def decorate(obj: Any) -> Any:
@@ -59,7 +58,7 @@ def get_custom_objects() -> dict[str, Any]:
 
 
 def get_registered_name(obj: Any) -> str:
-    """Returns the name for writing a class or function: the registered one, or its own."""
+    """Returns the name under which a class or function is saved: the registered name, or else its own."""
     try:
         name = _registered_names.get(obj) or obj.__name__
     except (TypeError, AttributeError):  # an unhashable object, or one without a name
@@ -72,7 +71,7 @@ def get_registered_name(obj: Any) -> str:
 
 @contextmanager
 def collect_written_objects() -> Iterator[dict[str, Any]]:
-    """Collects the classes and functions that are written inside a `with` block, by name."""
+    """Collects the classes and functions that are serialized inside a `with` block. Yields them by name."""
     objects: dict[str, Any] = {}
     token = _written_objects.set(objects)
     try:
@@ -95,14 +94,14 @@ def custom_object_scope(*objects: Mapping[str, Any] | None) -> Iterator[None]:
 
 
 def known_objects() -> dict[str, Any]:
-    """Returns all registered and scoped objects by name; registered ones also without their package."""
+    """Returns all registered and scoped objects by name. Registered names also work without their package."""
     short = {full.rpartition(">")[2]: obj for full, obj in registered_objects.items()}
     return {**short, **registered_objects, **_scope.get()}
 
 
 def get_registered_object(name: str, custom_objects: Mapping[str, Any] | None = None,
                           module_objects: Mapping[str, Any] | None = None) -> Any:
-    """Returns the class or function with this name, or None; module_objects are searched last."""
+    """Returns the class or function with this name, or None. Searches `module_objects` last."""
     return {**(module_objects or {}), **registered_objects, **_scope.get(), **(custom_objects or {})}.get(name)
 
 
@@ -110,10 +109,10 @@ def get_registered_object(name: str, custom_objects: Mapping[str, Any] | None = 
 
 
 class Registry:
-    """The objects of one kind: autoconv's classes by name, and the names that `get` accepts for them.
+    """All objects of one kind, such as losses: autoconv's classes, and the names that `get` accepts.
 
-    kind: the word for error messages; module: the classes' module in Keras; base: their base class; names: short names
-    and functions. `get`, `serialize` and `deserialize` have Keras's meaning.
+    kind: the word for the objects in error messages. module: the classes' module in Keras. base: their base
+    class. names: short names and functions. `get`, `serialize` and `deserialize` work as in Keras.
     """
 
     def __init__(self, kind: str, module: str, base: Any = (), classes: Mapping[str, Any] = MappingProxyType({}),
@@ -123,7 +122,7 @@ class Registry:
         _registries.append(self)
 
     def find(self, name: Any) -> Any:
-        """Returns the class or function of a name. Raises ValueError with the closest name."""
+        """Returns the class or function with this name. Raises ValueError, which suggests the closest name."""
         if isinstance(name, str):
             for objects in (self.names, self.classes, known_objects()):
                 if name in objects:
@@ -135,7 +134,7 @@ class Registry:
             raise ValueError(f"Could not interpret {self.kind} identifier: {name}. {error}") from None
 
     def get(self, identifier: Any) -> Any:
-        """Returns the object for a name, a configuration or a class; keeps None, functions and objects."""
+        """Returns the object for a name, configuration or class. Returns None, functions and objects unchanged."""
         if isinstance(identifier, Mapping):
             return self.deserialize(identifier)
         if isinstance(identifier, str) or not (
@@ -148,7 +147,7 @@ class Registry:
         return serialize(obj)
 
     def deserialize(self, config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-        """Returns the object that `serialize` wrote; custom_objects maps names to your classes and functions.
+        """Creates the object from the result of `serialize`. custom_objects: your classes and functions by name.
 
         Raises ValueError for unknown names.
         """
@@ -173,12 +172,12 @@ def get_registry(kind: str) -> Registry:
     return next(one for one in _registries if one.kind == kind)
 
 
-# Objects described by their arguments.
+# Objects that their constructor arguments describe.
 
 
 class ConfigurableMeta(ABCMeta):
-    """The metaclass of `Configurable`: it records the constructor's arguments, and for a user's class the attributes
-    after construction.
+    """The metaclass of `Configurable`. It records the constructor's arguments, and for a user's
+    class also the attributes after construction.
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -192,20 +191,22 @@ class ConfigurableMeta(ABCMeta):
 
 
 class Configurable(metaclass=ConfigurableMeta):
-    """An object described by its constructor's arguments: `from_config(get_config())` makes an equal one.
+    """An object that its constructor arguments describe: `from_config(get_config())` creates an
+    equal one.
 
-    For autoconv's classes, the configuration has each argument's current attribute or, if there is none, the given
-    value. A user's class may transform its arguments: its configuration has the given arguments, and the attributes
-    that changed since the constructor returned.
+    The configuration of an autoconv object has the current attribute for each argument, or else the
+    value that was passed. A user's class may transform its arguments. Its configuration has the
+    arguments that were passed, and the current attributes for arguments whose attributes changed
+    after construction.
     """
 
-    # Positional arguments, (name, argument) pairs, and (name, contents) of a user's class's attributes. A constructor
-    # may set it to keep no arguments.
+    # Positional arguments, (name, argument) pairs, and (name, contents) pairs for a user's attributes. A constructor
+    # may set `_recipe`, so that its arguments are not kept.
     _recipe: tuple
 
     @classmethod
     def config_parameters(cls) -> dict[str, inspect.Parameter]:
-        """Returns the constructor's parameters by name; if it has **kwargs, also those of its base class."""
+        """Returns the constructor's parameters by name; with **kwargs, also those of the base class."""
         return constructor_parameters(cls)
 
     def get_config(self) -> dict[str, Any]:
@@ -218,11 +219,10 @@ class Configurable(metaclass=ConfigurableMeta):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Any:
-        """Returns a new object, made from a `get_config` result."""
+        """Creates an object from a result of `get_config`."""
         return cls(**deserialize(config))
 
     def _plain(self, name: str, value: Any) -> Any:
-        """Returns the value of an argument as plain data."""
         return serialize(value)
 
     def _arguments(self) -> dict[str, Any]:
@@ -244,7 +244,7 @@ MISSING = object()
 
 
 def attribute(obj: Any, name: str, default: Any = MISSING) -> Any:
-    """Returns an attribute that can be set, else `default`."""
+    """Returns the value of an attribute that can be set, or `default` if there is none."""
     member = getattr(type(obj), name, None)
     has_setter = hasattr(type(member), "__set__") and getattr(member, "fset", member) is not None
     return getattr(obj, name, default) if name in vars(obj) or has_setter else default
@@ -252,7 +252,7 @@ def attribute(obj: Any, name: str, default: Any = MISSING) -> Any:
 
 @cache
 def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
-    """Returns a constructor's parameters by name; if it has **kwargs, also those of its base class."""
+    """Returns a constructor's parameters by name; with **kwargs, also those of the base class."""
     parameters: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if "__init__" in vars(base) and base is not object:
@@ -267,8 +267,8 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 @cache
 def subclass_arguments(cls: type) -> frozenset[str]:
-    """Returns the constructor arguments that a user's `get_config` adds to its base class's, as in Keras: those that
-    the base class's constructor does not accept.
+    """Returns the constructor arguments that a user's `get_config` adds to those of its base class,
+    as in Keras. These are the arguments that the base class's constructor does not accept.
     """
     order = cls.__mro__
     first_builtin = next(i for i, each in enumerate(order) if each is Configurable or any(
@@ -282,7 +282,7 @@ def subclass_arguments(cls: type) -> frozenset[str]:
 
 # Plain data.
 
-_PLAIN: list[tuple[Any, str, Callable[[Any], Any], Callable[[Any], Any]]] = [  # types that JSON lacks
+_PLAIN: list[tuple[Any, str, Callable[[Any], Any], Callable[[Any], Any]]] = [  # data types that JSON lacks
     (bytes, "__bytes__", lambda value: {"value": value.decode()}, lambda config: config["value"].encode()),
     (np.ndarray, "__numpy__", lambda value: {"value": value.tolist(), "dtype": value.dtype.name},
      lambda config: np.array(config["value"], config["dtype"])),
@@ -293,8 +293,8 @@ _PLAIN: list[tuple[Any, str, Callable[[Any], Any], Callable[[Any], Any]]] = [  #
 
 
 def add_plain(cls: Any, name: str, write: Callable[[Any], Any], read: Callable[[Any], Any]) -> None:
-    """Registers functions that write values of a type as `{"class_name": name, "config": write(value)}`, and read them.
-    With () as the type they are only read.
+    """Registers a function that writes values of a type as `{"class_name": name, "config": write(value)}`,
+    and a function that reads them. With () as the type, such values are only read.
     """
     _PLAIN.append((cls, name, write, read))
 
@@ -332,10 +332,10 @@ def serialize_keras_object(obj: Any) -> Any:
 
 def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | None = None,
                              safe_mode: bool = True) -> Any:
-    """Returns the object that `serialize` wrote, or Keras's `serialize_keras_object`.
+    """Creates the object from the result of `serialize`, or of Keras's `serialize_keras_object`.
 
-    custom_objects: your classes and functions by name. safe_mode must be True: code in a configuration never runs.
-    Raises UnknownClassError, a ValueError and TypeError, for unknown names.
+    custom_objects: your classes and functions by name. safe_mode: must be True, because code in a
+    configuration is never run. Raises UnknownClassError, a ValueError and TypeError, for unknown names.
     """
     if not safe_mode:
         raise ValueError("Code in a configuration is never run: safe_mode must be True. Pass classes and functions in "
@@ -358,7 +358,7 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
 
 
 def _create_object(config: Mapping[str, Any], registry: Registry | None = None) -> Any:
-    """Makes the object of a configuration; a registry's own classes come first."""
+    """Creates the object of a configuration. registry: searched if the configuration has no known module."""
     obj = _find_class(config, registry).from_config(deserialize(config["config"]))
     if config.get("build_config") and hasattr(obj, "build_from_config") and not obj.built:
         obj.build_from_config(config["build_config"])

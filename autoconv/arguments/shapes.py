@@ -1,4 +1,4 @@
-"""Windows over images: output sizes, `same` arithmetic and the checks of the arguments. Pure Python."""
+"""Windows over images: output sizes, padding for "same", and checks of arguments."""
 
 from collections.abc import Sequence
 from itertools import permutations
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
 Pair = int | Sequence[int]
 
-LARGEST = 2**31 - 1  # limit for a window's numbers and a padded image's sides
+LARGEST = 2**31 - 1  # largest allowed number in a window, and side of a padded image
 
 
 class Window(NamedTuple):
@@ -16,8 +16,8 @@ class Window(NamedTuple):
 
     The window reads rows `oh*sh + kh*dh - top`, so its height in pixels is `span_h = (kh - 1)*dh + 1`.
 
-    Ops call `output_size`, `pooled_size` and `convolved_shape` for the shapes of their results. These raise ValueError
-    if a kernel would index outside its arrays. No lower layer checks a window again.
+    Ops call `output_size`, `pooled_size` and `convolved_shape` for the shapes of their results. These raise
+    ValueError if a kernel would index outside its arrays. Code below the ops does not check windows again.
     """
 
     kh: int
@@ -41,16 +41,16 @@ class Window(NamedTuple):
 
     @property
     def gradient_window(self) -> "Window":
-        """The window for input gradients with strides of 1: a convolution of output gradients with the rotated kernel.
-        If this window's padding exceeds the span, the new padding would be negative.
+        """The window with which a convolution of the output gradients computes input gradients, for strides of
+        1. The kernel is rotated. A padding is negative if this window's padding is at least its span.
         """
         h, w = self.span_h - 1, self.span_w - 1
         return self._replace(top=h - self.top, bottom=h - self.bottom, left=w - self.left, right=w - self.right)
 
     def output_size(self, h: int, w: int) -> tuple[int, int]:
-        """Returns (OH, OW) of the window over an (H, W) image: `floor((n + padding - span) / stride) + 1` on each axis.
+        """Returns (OH, OW) for an (H, W) image: `floor((n + padding - span) / stride) + 1` on each axis.
 
-        Raises ValueError if the window does not fit into the padded image, or a number is out of range.
+        Raises ValueError if the window does not fit into the padded image, or if a number is out of range.
         """
         height, width = h + self.top + self.bottom, w + self.left + self.right
         if min(self[:6]) < 1 or min(h, w, *self[6:]) < 0 or max(height, width, *self) > LARGEST:
@@ -63,9 +63,9 @@ class Window(NamedTuple):
         return (height - self.span_h) // self.sh + 1, (width - self.span_w) // self.sw + 1
 
     def pooled_size(self, h: int, w: int) -> tuple[int, int]:
-        """Returns `output_size` for a pooling, whose windows must each contain an image pixel.
+        """Returns `output_size` for a pooling, in which each window must contain a pixel of the image.
 
-        Raises ValueError if padding reaches the window's size, and for dilation and empty images.
+        Raises ValueError if a padding is not smaller than the window, and for dilation and empty images.
         """
         size = self.output_size(h, w)
         if max(self.top, self.bottom) >= self.kh or max(self.left, self.right) >= self.kw:
@@ -82,9 +82,9 @@ class Window(NamedTuple):
     def convolved_shape(
         self, x: tuple[int, ...], kernel: tuple[int, ...], bias: tuple[int, ...] | None, filters: int, groups: int = 1
     ) -> tuple[int, int, int, int]:
-        """Returns (N, OH, OW, filters) of a convolution over images x (N, H, W, C), kernel (KH, KW, C // groups, ...).
-
-        Raises ValueError if the shapes of kernel or bias do not match the window and x.
+        """Returns the output shape (N, OH, OW, filters) of a convolution. x, kernel, bias: the
+        shapes (N, H, W, C), (KH, KW, C // groups, ...) and (filters,) or None. Raises ValueError if
+        the shapes do not match.
         """
         size = self.output_size(x[1], x[2])
         fits = groups >= 1 and kernel[:2] == (self.kh, self.kw) and kernel[2] * groups == x[3]
@@ -99,7 +99,7 @@ class Window(NamedTuple):
 
 
 def pair(value: Pair, name: str, least: int = 1) -> tuple[int, int]:
-    """Returns an int or two ints as (vertical, horizontal), each at least `least`."""
+    """Converts an int or two ints to (vertical, horizontal). Raises ValueError if one is less than `least`."""
     items: Any = (value, value) if _is_int(value) else value
     if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2 or not all(map(_is_int, items)):
         raise ValueError(f"The `{name}` argument must be a tuple of 2 integers, or one integer. Received: {value!r}.")
@@ -114,15 +114,13 @@ def _is_int(value: object) -> bool:
 
 
 def check_count(name: str, value: Any, least: int, alternatives: str = "") -> None:
-    """Raises ValueError unless `value` is an integer of at least `least`. alternatives: text for other valid values."""
+    """Raises ValueError unless `value` is an integer of at least `least`. alternatives: text on other valid values."""
     if not _is_int(value) or value < least:
         raise ValueError(f"{name} must be {alternatives}an integer of at least {least}. Received: {value!r}.")
 
 
 def same_padding(n: int, span: int, stride: int) -> tuple[int, int]:
-    """Returns (before, after) on one axis so that `ceil(n / stride)` windows fit; an odd pixel goes after, as in
-    Keras.
-    """
+    """Returns the padding (before, after) of one axis for `ceil(n / stride)` windows. An odd pixel goes after."""
     total = max((-(-n // stride) - 1) * stride + span - n, 0)
     return total // 2, total - total // 2
 
@@ -133,8 +131,8 @@ def window(
 ) -> Window:
     """Returns the checked `Window` of a kernel over an image of `size` (H, W).
 
-    `padding` is "valid", "same", p, (ph, pw) or ((top, bottom), (left, right)).
-    Raises ValueError if an argument is wrong or the kernel does not fit.
+    padding: "valid", "same", p, (ph, pw) or ((top, bottom), (left, right)). Raises ValueError if an
+    argument is invalid, or if the kernel does not fit into the padded image.
     """
     (h, w), (kh, kw) = size, pair(kernel, kernel_name)
     (sh, sw), (dh, dw) = pair(strides, "strides"), pair(dilation_rate, "dilation_rate")
@@ -158,8 +156,8 @@ def window(
 
 
 def pool_window(size: tuple[int, int], pool_size: Pair, strides: Pair | None, padding: Padding = "valid") -> Window:
-    """Returns the checked `Window` of a pooling over an image of `size` (H, W); strides default to the pool size.
-    Raises ValueError as `window` does, and if padding reaches the pool size.
+    """Returns the checked `Window` of a pooling over an image of `size` (H, W); strides default to the pool
+    size. Raises ValueError as `window` does, and if a padding is not smaller than the pool size.
     """
     result = window(size, pool_size, pool_size if strides is None else strides, padding, kernel_name="pool_size")
     result.pooled_size(*size)
@@ -167,7 +165,7 @@ def pool_window(size: tuple[int, int], pool_size: Pair, strides: Pair | None, pa
 
 
 def explicit_padding(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Converts "valid", p, (ph, pw) or the four numbers to ((top, bottom), (left, right))."""
+    """Converts "valid", p, (ph, pw) or four numbers to ((top, bottom), (left, right))."""
     if isinstance(padding, str):
         if padding != "valid":
             raise ValueError(
@@ -187,10 +185,10 @@ def transpose_window(
     size: tuple[int, int], kernel: Pair, strides: Pair = 1, padding: str = "valid", dilation_rate: Pair = 1,
     output_padding: Pair | None = None,
 ) -> tuple[Window, tuple[int, int]]:
-    """The window of the convolution whose transpose maps (H, W) to the returned (OH, OW), as Keras sizes it.
+    """Returns the window of the convolution whose transpose maps (H, W) to (OH, OW), and (OH, OW), as in Keras.
 
-    Without output_padding p "valid" gives `(n - 1)*s + max(span, s)`,
-    "same" gives `n*s`. With p "valid" gives `(n - 1)*s + span + p`, "same" `(n - 1)*s + span % 2 + p`.
+    Without output_padding, an output size is `(n - 1)*s + max(span, s)` for "valid" and `n*s` for "same". With
+    an output_padding p, it is `(n - 1)*s + span + p` for "valid" and `(n - 1)*s + span % 2 + p` for "same".
     """
     if padding not in ("valid", "same"):
         raise ValueError(f"padding of a transposed convolution must be 'valid' or 'same'. Received: {padding!r}.")
@@ -209,8 +207,8 @@ def transpose_window(
 
 
 def _transpose_axis(n: int, span: int, stride: int, output_padding: int, crops: bool) -> tuple[int, tuple[int, int]]:
-    """Returns an axis's size after a transposed convolution with this output padding. Also returns the original
-    convolution's padding before and after that axis.
+    """Returns an axis's size after a transposed convolution with this output padding, and the
+    original convolution's padding (before, after) of that axis.
     """
     if output_padding >= stride:
         raise ValueError("`output_padding` must be strictly less than `strides` for all dimensions. Received: "
@@ -240,8 +238,8 @@ def image_axes_remedy(rank: int) -> str:
 
 
 def axes_remedy(shape: Sequence[int | None], target: Sequence[int | None]) -> str:
-    """Returns the advice that turns arrays of this shape into arrays of the shape `target`, both batch first: a
-    transpose, or a reshape that keeps neighbouring pixels together. Returns "" if there is none.
+    """Returns advice to convert arrays of this shape to the shape `target`, both batch first, by a transpose,
+    or by a reshape that keeps neighbouring pixels together. Returns "" if neither is possible.
     """
     shape, target = tuple(shape[1:]), tuple(target[1:])
     for order in permutations(range(len(shape))) if len(shape) == len(target) <= 4 else ():
@@ -250,7 +248,7 @@ def axes_remedy(shape: Sequence[int | None], target: Sequence[int | None]) -> st
     if None in (*shape, *target) or prod(shape) != prod(target):  # type: ignore[arg-type]
         return ""
     lengths = [[size for size in sizes if size != 1] for sizes in (shape, target)]
-    if lengths[0] != lengths[1] and min(map(len, lengths)) > 1:  # a reshape would break the image's rows
+    if lengths[0] != lengths[1] and min(map(len, lengths)) > 1:  # a reshape would break up the image's rows
         return ""
     advice = f" Reshape it: x.reshape{(-1, *target)}"
     if len(target) == 3 and len(shape) == 1 and target[2] != 1:

@@ -12,14 +12,20 @@ from .callback import Callback, Logs
 
 
 class TensorBoard(Callback):
-    """Writes event files for TensorBoard, under Keras's names: in the folders train and validation of `log_dir` the
-    scalars epoch_loss, epoch_<metric> and epoch_learning_rate. `tensorboard --logdir logs` shows them.
+    """Writes event files for TensorBoard, with Keras's names. The folders train and validation of
+    `log_dir` get the scalars epoch_loss, epoch_<metric> and epoch_learning_rate.
+    `tensorboard --logdir logs` shows them.
 
-    histogram_freq: epochs between histograms of weights, 0 for none. write_graph: the table of `model.summary`.
-    write_images: the filters of the first convolution, as often as histograms, or each epoch if histogram_freq is 0.
-    write_steps_per_second: epoch_steps_per_second. update_freq: also batch_loss and batch_<metric>, the epoch's means
-    up to that step, after each "batch" or after this many. Raises ExtraError without tensorboardX, ValueError for
-    frequencies that cannot be and for Keras's arguments profile_batch, embeddings_freq and embeddings_metadata.
+    histogram_freq: the number of epochs between histograms of weights, 0 for none. write_graph:
+    whether to write the table of `model.summary`. write_images: whether to write the filters of the
+    first convolution, as often as histograms, or each epoch if histogram_freq is 0.
+    write_steps_per_second: whether to write epoch_steps_per_second. update_freq: when to write
+    batch_loss and batch_<metric>, the epoch's means up to a step: after each "batch", after this
+    many steps, or never ("epoch").
+
+    Raises ExtraError without tensorboardX. Raises ValueError for an invalid frequency, and for
+    Keras's arguments profile_batch, embeddings_freq and embeddings_metadata, which are not
+    supported.
     """
 
     fixed_arguments: ClassVar[dict[str, Any]] = {"profile_batch": 0, "embeddings_freq": 0, "embeddings_metadata": None}
@@ -45,8 +51,8 @@ class TensorBoard(Callback):
         self.write_graph, self.write_images = write_graph, write_images
         self.write_steps_per_second = write_steps_per_second
         self._writers: dict[str, Any] = {}
-        self._began, self._steps = 0.0, 0  # the epoch's start time, and the steps done before it
-        if update_freq != "epoch":  # without this method the values of a step are not even read
+        self._began, self._steps = 0.0, 0  # the epoch's start time, and the number of steps before it
+        if update_freq != "epoch":  # a step's values are read only for callbacks with this method
             self.on_train_batch_end = self._write_batch  # type: ignore[method-assign]
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -83,15 +89,16 @@ class TensorBoard(Callback):
         self._writers.clear()
 
     def _write_batch(self, batch: int, logs: Logs | None = None) -> None:
-        """Writes the values after a training step, if this step is due."""
+        """Writes the values after a training step if `update_freq` selects this step."""
         step = int(self.model.optimizer.iterations)
         if self.update_freq == "batch" or step % int(self.update_freq) == 0:
             for name, value in (logs or {}).items():
                 self._writer("train").add_scalar(f"batch_{name}", value, step)
 
     def _write_filters(self, epoch: int) -> None:
-        """Writes the first kernel with four axes, (KH, KW, C, F), one picture per filter. Unless C is 1 or 3, its
-        channels are placed side by side. All share one scale, from the smallest value (black) to the largest (white).
+        """Writes one picture per filter of the first kernel with four axes, (KH, KW, C, F). Unless
+        C is 1 or 3, a filter's channels are placed side by side. All pictures use one scale, from
+        the smallest value (black) to the largest (white).
         """
         kernels = ((path, weight) for path, weight in self.model.named_weights().items() if weight.ndim == 4)
         path, weight = next(kernels, ("", None))
@@ -108,7 +115,7 @@ class TensorBoard(Callback):
         self._writer("train").add_images(f"{path}/image", pictures, epoch, dataformats="NHWC")
 
     def _writer(self, folder: str) -> Any:
-        """Returns the writer for a folder of `log_dir`, created when first needed."""
+        """Returns the writer for a folder of `log_dir`, and creates it at the first call."""
         if folder not in self._writers:
             self._writers[folder] = _tensorboardx().SummaryWriter(str(self.log_dir / folder))
         return self._writers[folder]

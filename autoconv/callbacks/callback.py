@@ -1,4 +1,4 @@
-"""`Callback`, the stages at which it is called, and the list of a training's callbacks."""
+"""`Callback`, the stages at which its methods are called, and `CallbackList`, which combines several callbacks."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -13,8 +13,9 @@ Logs = dict[str, float]
 class Callback:
     """Base class of custom callbacks: override the stages you need. `self.model` is the trained model.
 
-    Epochs and batches count from 0. Later callbacks and the history receive values that `on_epoch_end` adds to `logs`.
-    `on_batch_begin` and `on_batch_end` are shorter names for `on_train_batch_begin` and `on_train_batch_end`.
+    Epochs and batches count from 0. Values that `on_epoch_end` adds to `logs` are passed to later
+    callbacks and to the history. `on_batch_begin` and `on_batch_end` are shorter names for
+    `on_train_batch_begin` and `on_train_batch_end`.
     """
 
     model: Any = None
@@ -40,13 +41,13 @@ class Callback:
         """Called after an epoch and its validation."""
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a training step."""
+        """Called before a training step."""
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a training step."""
+        """Called after a training step."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a training step."""
+        """Called before a training step."""
         self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -75,17 +76,17 @@ class Callback:
         """Called before a batch of a prediction."""
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after a batch of a prediction; `logs["outputs"]` are its outputs."""
+        """Called after a batch of a prediction; `logs["outputs"]` contains the batch's outputs."""
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the state needed to resume training in another process: plain data and arrays, by name. Called after
-        each stage from the first `on_epoch_begin` on.
+        """Returns the plain data and arrays, by name, with which training can resume in another
+        process. May be called after any stage from the first `on_epoch_begin` on.
         """
         return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Restores a state of `get_state`. Called when training resumes: after `on_train_begin`, or within an epoch
-        after `on_epoch_begin`.
+        """Restores a state returned by `get_state`. Called when training resumes: after
+        `on_train_begin`, or within an epoch after `on_epoch_begin`.
         """
 
 
@@ -94,10 +95,12 @@ STAGES = tuple(name for name in vars(Callback) if name.startswith("on_") and nam
 
 
 class CallbackList(Callback):
-    """Several callbacks as one: a stage, as in `hooks.on_epoch_end(0, {"loss": 1.0})`, calls that stage of each.
+    """Combines several callbacks: `hooks.on_epoch_end(0, {"loss": 1.0})` calls that stage of each
+    callback.
 
-    callbacks: one or a list. add_history: adds a `History` if there is none. model and params, such as `epochs=3`, are
-    set for each callback. A stage calls only the callbacks that override it: the others cost nothing.
+    callbacks: one callback or a list. add_history: whether to add a `History` if there is none.
+    model and params, such as `epochs=3`, are set for each callback. A stage calls only the
+    callbacks that override it, so that the other callbacks take no time.
     """
 
     fixed_arguments: ClassVar[dict[str, Any]] = {"add_progbar": False}  # arguments accepted only with this value
@@ -124,13 +127,13 @@ class CallbackList(Callback):
                 model.history = each
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Sets these parameters for all callbacks, if there are any."""
+        """Sets `params` for all callbacks, unless it is empty."""
         super().set_params(params)
         for each in self.callbacks if params else ():
             each.set_params(params)
 
     def listeners(self, stage: str) -> list[Callable]:
-        """Returns the callbacks' methods for a stage that override it, also under its shorter name."""
+        """Returns the methods of all callbacks that override a stage, also under the stage's shorter name."""
         if stage not in self._listeners:
             stage_names = [stage, *(_SHORT[each] for each in [stage] if each in _SHORT)]
             self._listeners[stage] = [
@@ -140,7 +143,7 @@ class CallbackList(Callback):
         return self._listeners[stage]
 
     def listens(self, event: str) -> bool:
-        """Whether a callback overrides the begin or end stage of `event`, such as "on_test_batch"."""
+        """Returns whether a callback overrides the begin or end stage of `event`, such as "on_test_batch"."""
         return bool(self.listeners(f"{event}_begin") or self.listeners(f"{event}_end"))
 
     def call(self, stage: str, *args: Any) -> None:
@@ -148,7 +151,7 @@ class CallbackList(Callback):
             method(*args)
 
     def _forward(self, *args: Any, stage: str, logs: Logs | None = None) -> None:
-        """Calls a stage with the number of the epoch or batch, if it has one, and logs."""
+        """Calls a stage with the logs, and with the number of the epoch or batch if the stage has one."""
         count = 1 if "epoch" in stage or "batch" in stage else 0
         arguments = [*args, logs][: count + 1]
         self.call(stage, *arguments[:count], arguments[count] or {})
@@ -159,7 +162,7 @@ for _stage in STAGES:
 
 
 class History(Callback):
-    """The result of fit: `history` has one list per loss and metric, with a value per epoch; `epoch` the numbers."""
+    """The result of `fit`. `history` maps each loss or metric to its values per epoch. `epoch` lists the epochs."""
 
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
@@ -181,7 +184,7 @@ class History(Callback):
 
 
 class LambdaCallback(Callback):
-    """A callback from functions, for any stage: `LambdaCallback(on_epoch_end=lambda epoch, logs: ...)`."""
+    """A callback whose stages are functions: `LambdaCallback(on_epoch_end=lambda epoch, logs: ...)`."""
 
     def __init__(self, on_epoch_begin: Callable | None = None, on_epoch_end: Callable | None = None,
                  on_train_begin: Callable | None = None, on_train_end: Callable | None = None,
@@ -199,20 +202,19 @@ class LambdaCallback(Callback):
 
 
 def say(text: str) -> None:
-    """Prints a callback's message (verbose=1)."""
+    """Prints a callback's message."""
     stream: TextIO | None = sys.stdout
     if stream is not None:
         stream.write(names.printable(text, keep="\n") + "\n")
 
 
 def _find_subclasses(base: type) -> list[type]:
-    """Returns all subclasses of a class, also indirect ones."""
     subclasses: list[type] = base.__subclasses__()
     return [*subclasses, *(kind for each in subclasses for kind in _find_subclasses(each))]
 
 
 def _list_callbacks(callbacks: Any) -> list[Callback]:
-    """Returns one callback, several or None as a list. Raises TypeError for anything else."""
+    """Returns callbacks as a list: one callback, several or None. Raises TypeError for anything else."""
     if callbacks is None:
         return []
     if isinstance(callbacks, CallbackList):

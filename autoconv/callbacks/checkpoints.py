@@ -1,4 +1,4 @@
-"""Callbacks that save the model, or the whole state of a training."""
+"""Callbacks that save the model, or the whole state of a training run."""
 
 import os
 import re
@@ -14,13 +14,17 @@ from .watching import MonitorCallback
 
 
 class ModelCheckpoint(MonitorCallback):
-    """Saves the model at the end of each epoch, with `save_best_only` when `monitor` is better than ever before.
+    """Saves the model at the end of each epoch. With `save_best_only`, saves it only if the
+    monitored value is better than all earlier ones.
 
-    `filepath` may contain values, as in "{epoch:02d}-{val_loss:.3f}.safetensors"; in it, epochs and batches count from
-    1. Missing folders are created. save_weights_only: `model.save_weights` instead of `model.save`. save_freq: a number
-    of batches instead of "epoch". initial_value_threshold: a value that the first one must beat. ValueError for an
-    unknown suffix. If the monitored value is missing, the model is saved with a warning. `fit` raises OSError before
-    the first step if no file can be written, ExtraError if h5py is missing, ValueError for an unsavable model.
+    `filepath` may contain placeholders, as in "{epoch:02d}-{val_loss:.3f}.safetensors"; in these,
+    epochs and batches count from 1. Missing folders are created. save_weights_only: whether to call
+    `model.save_weights` instead of `model.save`. save_freq: "epoch", or the number of batches
+    between two saves. initial_value_threshold: a value that the first monitored value must beat. If
+    the monitored value is missing, the model is saved with a warning.
+
+    Raises ValueError for an unknown suffix. Before the first step, `fit` raises OSError if no file
+    can be written, ExtraError if h5py is missing, and ValueError if the model cannot be saved.
     """
 
     _state_names = ("best", "_batches", "_epoch")
@@ -42,7 +46,7 @@ class ModelCheckpoint(MonitorCallback):
         self.best, self._batches, self._epoch = initial_value_threshold, 0, 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Raises errors that would stop the first save before the first step."""
+        """Raises an error before the first step if the first save would fail."""
         path = self._example
         if "{" not in self.filepath:
             _check_is_no_folder(path)
@@ -50,7 +54,7 @@ class ModelCheckpoint(MonitorCallback):
             extras.load("h5py", "h5py", "keras", f"ModelCheckpoint({self.filepath!r})")
         try:
             while not path.parent.exists():
-                path = path.parent  # the first folder to be created
+                path = path.parent  # the first missing folder
             atomic.check_writable(path)
         except OSError as error:
             raise type(error)(f"ModelCheckpoint must be able to write its file. Received: {self.filepath!r}: "
@@ -103,21 +107,24 @@ def _check_is_no_folder(path: Path) -> None:
 
 
 class BackupAndRestore(Callback):
-    """Saves the whole state of `fit` in the folder `backup_dir`; when the same script runs again, training resumes
-    from it bit for bit. Saves at the end of each epoch, or every `save_freq` steps if that is a number; with
-    `double_checkpoint`, at both times.
+    """Saves the whole state of `fit` in the folder `backup_dir`. If the same script runs again,
+    training resumes from this state, with bit-identical results. The state is saved at the end of each
+    epoch, or every `save_freq` steps if that is a number; with `double_checkpoint`, at both times.
 
-    The last two states are kept. If one is damaged, the previous one is used, with a warning. If a state cannot be
-    written, training continues, also with a warning. At the end of `fit` all states are removed, unless
-    delete_checkpoint is False: then a later `fit` with more epochs, or `fit(resume=backup_dir)`, resumes from them.
-    If the layers, compile's settings or the data differ from the state's, `fit` raises ValueError before anything
-    changes; also for generators, whose position is unknown. Only one process may train in a folder (BlockingIOError).
+    The last two states are kept. If one is damaged, the previous one is used, with a warning. If a
+    state cannot be written, training continues, also with a warning. At the end of `fit` all states
+    are removed. With delete_checkpoint=False they are kept, and a later `fit` with more epochs, or
+    `fit(resume=backup_dir)`, resumes from them.
+
+    Before anything changes, `fit` raises ValueError if the layers, the settings of `compile` or the
+    data differ from the state's, or if the data is a generator, whose position is unknown. It raises
+    BlockingIOError if another process is training in the folder.
     """
 
-    stop_requested = False  # set e.g. by a signal: fit saves after the current step and raises KeyboardInterrupt
+    stop_requested = False  # if True, fit saves after the current step and raises KeyboardInterrupt
     belongs_to: Mapping[str, Any] = {}  # plain data stored with each state
-    training = 0  # the training's number in the folder, once fit has begun
-    anew = False  # whether to begin another training in the folder, next to existing states
+    training = 0  # the training run's number in the folder, set when fit begins
+    anew = False  # whether to begin a new training run in the folder, next to existing states
 
     def __init__(self, backup_dir: str | Path, save_freq: str | int = "epoch", double_checkpoint: bool = False,
                  delete_checkpoint: bool = True) -> None:
@@ -129,10 +136,9 @@ class BackupAndRestore(Callback):
         self.double_checkpoint, self.delete_checkpoint = double_checkpoint, delete_checkpoint
 
     def is_due(self, steps: int, cost: float) -> bool:
-        """Whether to save after a step. steps: the steps since the last state; cost: the seconds that saving it
-        took."""
+        """Returns whether to save, `steps` steps after the last save, which took `cost` seconds."""
         return self.save_freq != "epoch" and steps >= int(self.save_freq)
 
     def is_due_at_epoch_end(self, cost: float) -> bool:
-        """Whether to save at the end of an epoch that is not the last."""
+        """Returns whether to save at the end of an epoch that is not the last. cost: as in `is_due`."""
         return self.save_freq == "epoch" or self.double_checkpoint

@@ -6,10 +6,11 @@ from .callback import Callback, Logs
 
 
 class SwapEMAWeights(Callback):
-    """Replaces the weights by the optimizer's moving averages (`use_ema=True`) during evaluation and prediction, and
-    with `swap_on_epoch=True` also at the end of each epoch, so that callbacks save the averages.
+    """Replaces the weights by the optimizer's moving averages (`use_ema=True`) during evaluation
+    and prediction. With `swap_on_epoch=True`, also replaces them at the end of each epoch, so that
+    callbacks save the averages.
 
-    ValueError if the optimizer keeps no averages.
+    Raises ValueError if the optimizer keeps no averages.
     """
 
     def __init__(self, swap_on_epoch: bool = False) -> None:

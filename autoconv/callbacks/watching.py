@@ -12,10 +12,10 @@ from .callback import Callback, Logs, say
 class MonitorCallback(Callback):
     """Base class of callbacks that monitor a value in the logs, such as "val_loss".
 
-    mode: "min" or "max"; "auto" uses the direction in which the metric of that name improves.
+    mode: "min", "max", or "auto" for the direction in which the metric of that name improves.
     """
 
-    _state_names: tuple[str, ...] = ()  # attributes that a resumed training restores
+    _state_names: tuple[str, ...] = ()  # attributes that are restored when training resumes
 
     def __init__(self, monitor: str, mode: str) -> None:
         if mode not in ("auto", "min", "max"):
@@ -25,11 +25,11 @@ class MonitorCallback(Callback):
         self.monitor, self.mode = monitor, mode
 
     def is_better(self, value: float, reference: float | None, margin: float = 0.0) -> bool:
-        """Whether `value` is better than `reference` by more than `margin`; `reference` is None for the first value."""
+        """Returns whether `value` is better than `reference` by more than `margin`, or `reference` is None."""
         return reference is None or self._sign() * (value - reference) > margin
 
     def _sign(self) -> int:
-        """Returns 1 if larger values are better, -1 if smaller values are."""
+        """Returns 1 if larger values are better, -1 if smaller ones are. Raises ValueError if that is unknown."""
         name, scores = self.monitor.removeprefix("val_"), self._scores()
         direction = {"max": "up", "min": "down"}.get(self.mode) or {
             score.name: score.metric.direction for score in scores}.get(name)
@@ -46,7 +46,7 @@ class MonitorCallback(Callback):
         return [] if self.model is None else self.model._trainer.running.scores.get("train", [])
 
     def get_monitor_value(self, logs: Logs | None) -> float | None:
-        """Returns the monitored value; None, with a warning, if it is missing."""
+        """Returns the monitored value. If it is missing from the logs, warns and returns None."""
         if self.monitor not in (logs or {}):
             warnings.warn(f"{type(self).__name__} monitors {self.monitor!r}, which is missing. Known: "
                           f"{', '.join(logs or {})}.", stacklevel=3)
@@ -62,12 +62,14 @@ class MonitorCallback(Callback):
 
 
 class EarlyStopping(MonitorCallback):
-    """Stops training when `monitor` has not improved by more than `min_delta` for `patience` epochs.
+    """Stops training when `monitor` has not improved by more than `min_delta` for `patience`
+    epochs.
 
-    mode: "min", "max", or "auto" for the metric's direction. `baseline` is a value that must be beaten.
-    `restore_best_weights` restores the best epoch's weights. Epochs before `start_from_epoch` do not count. Warns if
-    the value is missing, e.g. val_loss without validation data; ValueError for a name of neither the loss nor a metric,
-    unless a mode is given.
+    mode: "min", "max", or "auto" for the metric's direction. baseline: a value that an improvement
+    must also beat to restart the wait. restore_best_weights: whether to restore the weights of the
+    best epoch. start_from_epoch: the first epoch that counts. Warns if the monitored value is
+    missing, e.g. val_loss without validation data. `fit` raises ValueError if `monitor` is neither
+    the loss nor a metric and the mode is "auto".
     """
 
     _state_names = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
@@ -115,11 +117,11 @@ class EarlyStopping(MonitorCallback):
 
 
 class ReduceLROnPlateau(MonitorCallback):
-    """Multiplies the learning rate by `factor` when `monitor` has not improved by more than `min_delta` for `patience`
-    epochs; logs it as "learning_rate".
+    """Multiplies the learning rate by `factor` when `monitor` has not improved by more than
+    `min_delta` for `patience` epochs. Logs the rate as "learning_rate".
 
-    After a reduction, `cooldown` epochs do not count. The rate never falls below `min_lr`. ValueError for a factor of 1
-    or more.
+    The `cooldown` epochs after a reduction are not counted. The rate never falls below `min_lr`.
+    Raises ValueError for a factor of 1 or more.
     """
 
     _state_names = ("wait", "cooldown_counter", "best")
@@ -162,7 +164,7 @@ class ReduceLROnPlateau(MonitorCallback):
 
 
 class TerminateOnNaN(Callback):
-    """Stops training after the first step with a NaN or infinite loss; raise_error: with a RuntimeError."""
+    """Stops training after a step with a NaN or infinite loss. raise_error: whether to raise RuntimeError then."""
 
     def __init__(self, raise_error: bool = False) -> None:
         self.raise_error = raise_error
@@ -178,8 +180,9 @@ class TerminateOnNaN(Callback):
 
 
 class LearningRateScheduler(Callback):
-    """Sets the learning rate before each epoch to `schedule(epoch, learning_rate)`, or to `schedule(epoch)` if it
-    takes only the epoch, and logs it as "learning_rate". ValueError if the result is not a float.
+    """Sets the learning rate before each epoch to `schedule(epoch, learning_rate)`, or to
+    `schedule(epoch)` if the schedule accepts only the epoch. Logs the rate as "learning_rate".
+    Raises ValueError if the schedule does not return a float.
     """
 
     def __init__(self, schedule: Any, verbose: int = 0) -> None:

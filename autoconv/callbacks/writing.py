@@ -1,4 +1,4 @@
-"""A callback that logs to a CSV file."""
+"""A callback that writes a log to a CSV file."""
 
 import csv
 import io
@@ -13,9 +13,10 @@ from .callback import Callback, Logs
 
 
 class CSVLogger(Callback):
-    """Writes one row per epoch to a CSV file: the epoch and all values, "NA" for missing values. Validation columns,
-    such as val_loss, exist from the first row on, as a later epoch may be validated. Each row is written when its epoch
-    ends. append: continues an existing file.
+    """Writes one row per epoch to a CSV file when the epoch ends, with the epoch number and all
+    values in the logs. Missing values are written as "NA". The first row already has columns for
+    validation values, such as val_loss, because a later epoch may be validated. append: whether to
+    continue an existing file.
     """
 
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False) -> None:
@@ -50,4 +51,4 @@ class CSVLogger(Callback):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self._columns = list(state["columns"])
-        atomic.write(self.filename, state["written"])  # drops later rows, which training will write again
+        atomic.write(self.filename, state["written"])  # drops later rows; training writes them again

@@ -1,7 +1,7 @@
-"""Metrics with Keras's names: they accumulate over batches and return the value over all of them.
+"""Metrics with Keras's names. They accumulate over batches and return the value for all batches.
 
-`metric.py` has `Metric` and the means, `accuracy.py` and `means.py` means over samples, `confusion.py` counts at
-thresholds, `iou.py` intersection over union, `regression.py` coefficients of determination and correlation.
+`metric.py` has `Metric` and the means, `accuracy.py` and `means.py` means over samples, `confusion.py` counts
+at thresholds, `iou.py` intersection over union, `regression.py` coefficients of determination and correlation.
 """
 
 from collections.abc import Callable, Mapping
@@ -127,22 +127,23 @@ get, serialize, deserialize = registry.get, registry.serialize, registry.deseria
 
 
 def check(identifier: Any) -> str:
-    """Returns the name of `find_metric`'s metric. Raises ValueError, with the known names, if unknown."""
+    """Returns the name of `find_metric`'s metric. Raises ValueError with the known names for an unknown metric."""
     if isinstance(identifier, Metric):
         return identifier.name
     if isinstance(identifier, Mapping) or (isinstance(identifier, str) and identifier in CLASSES):
         return get(identifier).name
     if callable(identifier):
-        return getattr(identifier, "__name__", "metric").strip("<>")  # a lambda's is "<lambda>"
+        return getattr(identifier, "__name__", "metric").strip("<>")  # a lambda's name is "<lambda>"
     names.lookup("metric", identifier, {**BY_NAME, **dict.fromkeys(_ACCURACY)})
     return identifier
 
 
 def find_metric(identifier: Any, y_true_shape: Shape, y_pred_shape: Shape, loss: Any = None) -> Metric:
-    """Returns the metric for anything that `compile` accepts as one, and for these target and output shapes.
+    """Returns the metric object for a name, function, class, configuration or object, and for these
+    shapes of targets and outputs.
 
-    "accuracy" is binary if the model has one output, sparse if the targets are labels, else categorical.
-    Raises ValueError if the metric does not suit such targets.
+    "accuracy" means binary accuracy if the model has one output, sparse accuracy if the targets are
+    labels, else categorical accuracy. Raises ValueError if the metric does not suit such targets.
     """
     if isinstance(identifier, type) and issubclass(identifier, Metric):
         identifier = identifier()

@@ -1,4 +1,4 @@
-"""Accuracy functions with one value per sample. Their means are metrics (means.py)."""
+"""Accuracy functions, which return one value per sample. The classes in means.py return their means."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -11,7 +11,7 @@ from .metric import array
 
 
 def _accept_tensors(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
-    """Makes a function of arrays accept tensors and lists, too, and return a tensor of zeros and ones."""
+    """Makes a function of arrays accept tensors and lists. The function then returns a tensor of zeros and ones."""
 
     @wraps(function)
     def wrapper(y_true: Any, y_pred: Any, *args: Any, **options: Any) -> Tensor:

@@ -1,5 +1,4 @@
-"""Metrics from thresholds: counts of true and false positives and negatives, and ratios of these counts.
-"""
+"""Metrics that count true and false positives and negatives at thresholds, and ratios of these counts."""
 
 import inspect
 import warnings
@@ -14,11 +13,11 @@ from .metric import Metric, array, broadcast_weights, number, ratio
 
 SUMMATIONS = ("interpolation", "minoring", "majoring")
 COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
-LOWEST = -1e10  # a value below every prediction
+LOWEST = -1e10  # less than every prediction
 
 
 class _Counts(Metric):
-    """Base of metrics that count outcomes at several thresholds: the `COUNTS` in `_counts`."""
+    """Base class of metrics that count outcomes at several thresholds. `_counts`: those of `COUNTS` that are needed."""
 
     _counts: ClassVar[tuple[str, ...]] = COUNTS
 
@@ -32,18 +31,18 @@ class _Counts(Metric):
         return [getattr(self, count).data for count in self._counts]
 
     def _count(self, t: np.ndarray, p: np.ndarray, weights: np.ndarray) -> None:
-        """Counts targets and predictions of one shape, separately per label if the counts have a second axis."""
+        """Counts targets and predictions of one shape, per label if the counts have a second axis."""
         scores = p[p != LOWEST]  # LOWEST marks predictions outside the top k
         if scores.size and ((scores < 0).any() or (scores > 1).any()) and self._thresholds[0] != LOWEST:
-            warnings.warn(f"{type(self).__name__} needs predictions in [0, 1]. Received: {p.min()} to {p.max()}. "
-                          "Use a softmax or a sigmoid as the last activation.", stacklevel=4)
+            warnings.warn(f"{type(self).__name__} needs predictions in [0, 1]. Received values from "
+                          f"{p.min()} to {p.max()}. Use a softmax or a sigmoid as the last activation.", stacklevel=4)
         counts = dict(zip(self._counts, self._get_counts()))
         labels = counts[self._counts[0]][0].size
         columns = (values.reshape(-1, labels).T for values in (t.astype(bool), p, weights))
         limits = self._thresholds.astype(np.float32)  # float32 like the predictions, so that 0.2 is not above 0.2
         order = np.argsort(limits)
         for label, (true, predicted, weight) in enumerate(zip(*columns)):
-            bins = np.searchsorted(limits[order], predicted.astype(np.float32))  # exceeded limits
+            bins = np.searchsorted(limits[order], predicted.astype(np.float32))  # limits exceeded
             bins[np.isnan(predicted)] = 0
             for mask, positives, negatives in ((true, COUNTS[0], COUNTS[3]), (~true, COUNTS[1], COUNTS[2])):
                 histogram = np.bincount(bins, weight * mask, len(order) + 1)
@@ -55,7 +54,9 @@ class _Counts(Metric):
 
 def _match_shapes(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = None,
                   class_id: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns targets, predictions and weights in one shape, for one class or with only the top k predictions."""
+    """Returns targets, predictions and weights of one shape. class_id: the only class to keep.
+    top_k: the number of predictions to keep per sample; the other predictions become `LOWEST`.
+    """
     p = array(y_pred).astype(np.float64)
     t = array(y_true)
     if t.ndim != p.ndim and t.size == p.size:
@@ -103,7 +104,7 @@ class _CountRatio(_Counts):
 
 
 class Precision(_CountRatio):
-    """The fraction of predictions above the threshold that are true: TP / (TP + FP)."""
+    """The fraction of predictions above the threshold whose targets are positive: TP / (TP + FP)."""
 
     direction = "up"
     _counts = ("true_positives", "false_positives")
@@ -111,7 +112,7 @@ class Precision(_CountRatio):
 
 
 class Recall(_CountRatio):
-    """The fraction of positive targets predicted above the threshold: TP / (TP + FN)."""
+    """The fraction of positive targets whose predictions are above the threshold: TP / (TP + FN)."""
 
     direction = "up"
     _counts = ("true_positives", "false_negatives")
@@ -127,28 +128,28 @@ class _OneCount(_CountRatio):
 
 
 class TruePositives(_OneCount):
-    """The number of positive targets predicted above the threshold."""
+    """The number of positive targets whose predictions are above the threshold."""
 
     direction = "up"
     _counts = ("true_positives",)
 
 
 class FalsePositives(_OneCount):
-    """The number of negative targets predicted above the threshold."""
+    """The number of negative targets whose predictions are above the threshold."""
 
     direction = "down"
     _counts = ("false_positives",)
 
 
 class TrueNegatives(_OneCount):
-    """The number of negative targets not predicted above the threshold."""
+    """The number of negative targets whose predictions are not above the threshold."""
 
     direction = "up"
     _counts = ("true_negatives",)
 
 
 class FalseNegatives(_OneCount):
-    """The number of positive targets not predicted above the threshold."""
+    """The number of positive targets whose predictions are not above the threshold."""
 
     direction = "down"
     _counts = ("false_negatives",)
@@ -196,8 +197,8 @@ def _specificity(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
 
 
 def _make_best(name: str, best: Callable, condition: Callable, argument: str) -> type[_Best]:
-    doc = (f"The best {best.__name__[1:]} at a threshold with {argument} of at least `{argument}` "
-           f"({argument} at `num_thresholds` thresholds in [0, 1]), or 0 if there is none.")
+    doc = (f"The best {best.__name__[1:]} over `num_thresholds` thresholds in [0, 1] at which the {argument} "
+           f"is at least `{argument}`, or 0 if there is no such threshold.")
     parameters = [inspect.Parameter(argument, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=float),
                   *keywords.parameters(_Best.__init__, 1, 5)]
     return type(name, (_Best,), {
@@ -212,9 +213,12 @@ SpecificityAtSensitivity = _make_best("SpecificityAtSensitivity", _specificity, 
 
 
 class AUC(_Counts):
-    """The area under the curve of true over false positive rates ("ROC"), or of precision over recall ("PR"), from
-    `num_thresholds` thresholds: by trapezoids ("interpolation"; for "PR" as in Davis and Goadrich, 2006), or by each
-    interval's smaller ("minoring") or larger ("majoring") side. multi_label: the mean over labels, by `label_weights`.
+    """The area under a curve, computed from `num_thresholds` thresholds.
+
+    curve: "ROC" for true over false positive rates, "PR" for precision over recall.
+    summation_method: "interpolation" for trapezoids (for "PR" as in Davis and Goadrich, 2006),
+    "minoring" or "majoring" for the smaller or larger height of each interval. multi_label: whether
+    to average the areas of all labels, weighted by `label_weights`.
     """
 
     direction = "up"
@@ -244,7 +248,7 @@ class AUC(_Counts):
 
     @property
     def thresholds(self) -> list[float]:
-        """The thresholds, with one below 0 and one above 1."""
+        """The thresholds, including one below 0 and one above 1."""
         return self._thresholds.tolist()
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -283,7 +287,7 @@ class AUC(_Counts):
 
 
 def _interpolate_area(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndarray:
-    """Returns the area under precision over recall, with counts interpolated linearly between thresholds."""
+    """Returns the area under the precision-recall curve, with linearly interpolated counts between thresholds."""
     p = tp + fp
     slope = ratio(tp[:-1] - tp[1:], np.maximum(p[:-1] - p[1:], 0))
     offset = tp[1:] - slope * p[1:]
@@ -293,10 +297,12 @@ def _interpolate_area(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndar
 
 
 class FBetaScore(Metric):
-    """(1 + b^2) precision recall / (b^2 precision + recall) of each class, for one-hot targets (N, C).
+    """(1 + b^2) precision recall / (b^2 precision + recall) of each class. Targets are one-hot
+    (N, C).
 
-    average: None for all classes, "micro" from their summed counts, "macro" for the mean, "weighted" by frequency.
-    Without a threshold the class with the largest output is predicted.
+    average: None for the scores of all classes, "micro" for the score of the classes' summed
+    counts, "macro" for the mean score, "weighted" for the mean weighted by class frequency. Without
+    a threshold, the class with the largest output is predicted.
     """
 
     direction = "up"

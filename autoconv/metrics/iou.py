@@ -11,11 +11,11 @@ from .metric import Metric, array, number
 
 
 class IoU(Metric):
-    """The mean of TP / (TP + FP + FN) over the `target_class_ids` in 0..num_classes-1 that occur.
+    """The mean of TP / (TP + FP + FN) over the `target_class_ids` that occur. Class ids are 0..num_classes-1.
 
-    With `sparse_y_true` and `sparse_y_pred`, targets and predictions are integers, else one-hot or probabilities along
-    `axis`. Pixels labelled `ignore_class` do not count. Counts are in `dtype`, integers by default; for fractional
-    weights pass dtype="float32".
+    Targets are integers if `sparse_y_true`, else one-hot along `axis`. Predictions are integers if
+    `sparse_y_pred`, else probabilities along `axis`. Pixels labelled `ignore_class` do not count. Counts are
+    integers by default; for fractional weights pass dtype="float32".
     """
 
     direction = "up"
@@ -66,7 +66,7 @@ class MeanIoU(IoU):
 
 
 class OneHotIoU(IoU):
-    """`IoU` for one-hot targets, and probabilities unless `sparse_y_pred`."""
+    """`IoU` for one-hot targets. Predictions are probabilities, or integers if `sparse_y_pred`."""
 
     def __init__(self, num_classes: int, target_class_ids: Sequence[int], name: str | None = None,
                  dtype: str | None = None, ignore_class: int | None = None, sparse_y_pred: bool = False,
@@ -83,7 +83,7 @@ class OneHotMeanIoU(IoU):
 
 
 class BinaryIoU(IoU):
-    """`IoU` of two classes, where predictions of at least `threshold` are class 1."""
+    """`IoU` of two classes. Predictions of at least `threshold` are class 1."""
 
     def __init__(self, target_class_ids: Sequence[int] = (0, 1), threshold: float = 0.5, name: str | None = None,
                  dtype: str | None = None) -> None:

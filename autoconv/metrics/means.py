@@ -15,7 +15,7 @@ from .metric import DeviceFunction, Mean, MeanMetricWrapper, array, number
 
 
 def _compute_values(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
-    """Computes `Metric.values` with a kernel: (targets, predictions (M, C), *options, out (M,))."""
+    """Computes `Metric.values` by a kernel that is called with (targets, predictions (M, C), *options, out (M,))."""
     k, x = y_pred.device.kernels("step"), y_pred.data.reshape(-1, y_pred.shape[-1])
     out = k.empty((x.size if kernel == "binary_accuracy" else len(x),), x.dtype)
     targets = y_true.data.reshape(-1) if y_true.size == out.size else y_true.data.reshape(x.shape)
@@ -30,9 +30,10 @@ def _data_of(function: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, **
 
 def _mean(name: str, function: Callable, metric_name: str | None = None, values: DeviceFunction | None = None,
           has_kernel: bool = False, first: tuple[str, ...] = (), direction: str = "down") -> Any:
-    """Returns a metric class for a function. Its constructor takes the options `first`, name, dtype, other options.
-    values: the equivalent on tensors, by default the function itself, or if `has_kernel` the kernel of its name.
-    direction: "up" or "down", for better values.
+    """Creates the metric class for the mean of a function. Its constructor accepts the options in
+    `first`, name, dtype, then all other options. values: the function on tensors, by default
+    `function` itself, or the kernel of the same name if `has_kernel`. direction: "up" if larger
+    values are better, else "down".
     """
     options = {p.name: p for p in keywords.parameters(function, 2)}
     default_name, dtype = keywords.parameters(Mean.__init__, 1, 3)

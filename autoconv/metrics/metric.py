@@ -1,4 +1,4 @@
-"""`Metric`, and metrics that accumulate numbers with NumPy: sums, means, means of functions."""
+"""`Metric`, and metrics that accumulate numbers with NumPy: sums, means, and means of functions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -36,8 +36,9 @@ class Number(float):
 class Metric(Stateful):
     """Base class of custom metrics: override `update_state` and `result`.
 
-    Its state is variables from `add_variable`, which `reset_state` refills, or numbers and arrays in attributes, which
-    your own `reset_state` sets. `metric(y_true, y_pred)` updates and returns the result up to this point.
+    The state consists of variables from `add_variable`, which `reset_state` refills, and of numbers
+    and arrays in attributes, which a custom `reset_state` must set. `metric(y_true, y_pred)` adds a
+    batch and returns the result for all batches since the last reset.
     """
 
     # Whether `values(y_true, y_pred)` returns an array with one number per sample, using only functions of tensors. A
@@ -71,11 +72,10 @@ class Metric(Stateful):
                 *(variable for metric in self._inner_metrics() for variable in metric.variables)]
 
     def _inner_metrics(self) -> list["Metric"]:
-        """Returns the metrics in attributes."""
         return [value for value in vars(self).values() if isinstance(value, Metric)]
 
     def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
-        """Returns the variables' values after `update_state` from these values; changes no variable."""
+        """Returns the variables' values after `update_state`, starting from these values. Changes no variable."""
         with self.holding(metric_variables=(self.variables, metric_variables)):
             self.update_state(*args, **kwargs)
             return [variable.value for variable in self.variables]
@@ -86,14 +86,14 @@ class Metric(Stateful):
             return self.result()
 
     def stateless_reset_state(self) -> list[Tensor]:
-        """Returns the variables' values after `reset_state`; changes no variable."""
+        """Returns the variables' values after a `reset_state`. Changes no variable."""
         with self.holding():
             self.reset_state()
             return [variable.value for variable in self.variables]
 
     def get_state(self) -> dict[str, Any]:
-        """Returns a copy of the state, by attribute name, for `set_state`: variables, numbers and arrays, also in lists
-        and dicts, except constructor arguments; the state of an inner metric is a dict.
+        """Returns a copy of the state by attribute name, for `set_state`. It includes variables, numbers and
+        arrays, also in lists and dicts, but no constructor arguments. The state of an inner metric is a dict.
         """
         arguments, state = self.config_parameters(), {}
         for name, value in vars(self).items():
@@ -119,11 +119,11 @@ class Metric(Stateful):
                 setattr(self, name, deepcopy(value))
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
-        """Adds a batch: targets, predictions, and optionally a weight per sample."""
+        """Adds a batch to the state: targets, predictions, and optional sample weights."""
         raise NotImplementedError(f"{type(self).__name__} must override update_state.")
 
     def result(self) -> Any:
-        """Returns the value over all batches since the last reset."""
+        """Returns the value for all batches since the last reset."""
         raise NotImplementedError(f"{type(self).__name__} must override result.")
 
     def reset_state(self) -> None:
@@ -134,11 +134,10 @@ class Metric(Stateful):
             metric.reset_state()
 
     def _doubles(self, *names: str, shape: tuple[int, ...] = ()) -> list[Variable]:
-        """Adds float64 variables with these names."""
         return [self.add_variable(shape, dtype=np.float64, name=name) for name in names]
 
     def _fit(self, shape: tuple[int, ...]) -> None:
-        """Sets float64 variables to zeros of this shape, known from a batch, unless they have it already."""
+        """Sets float64 variables to zeros of this shape, which the first batch determines, if their shape differs."""
         for variable, _ in self._variables:
             if variable.dtype == np.float64 and variable.shape != shape:
                 variable.data = np.zeros(shape, variable.dtype)
@@ -167,7 +166,7 @@ class Sum(Metric):
 
 
 class Mean(Metric):
-    """The mean of all values, weighted by `sample_weight`; 0.0 without any values."""
+    """The mean of all values, weighted by `sample_weight`, or 0.0 if there are no values."""
 
     def __init__(self, name: str = "mean", dtype: str | None = None) -> None:
         super().__init__(dtype, name)
@@ -186,7 +185,7 @@ class Mean(Metric):
 class MeanMetricWrapper(Mean):
     """The mean of a function `(y_true, y_pred, **options) -> one number per sample` on NumPy arrays.
 
-    values: the same on tensors; with it a training step computes the sums on the device. Each option is an attribute.
+    values: the same function on tensors, with which a training step computes sums on the device.
     """
 
     recordable = True
@@ -217,19 +216,19 @@ class MeanMetricWrapper(Mean):
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether an attribute is state: a number, an array, or a list or dict of these."""
+    """Returns whether an attribute is state: a number, an array, or a list or dict of numbers and arrays."""
     if isinstance(value, list | dict):
         return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
     return isinstance(value, int | float | np.ndarray | np.generic) and not isinstance(value, bool)
 
 
 def array(value: Any) -> np.ndarray:
-    """Returns a tensor's or other value as a NumPy array, without a gradient."""
+    """Converts a tensor or another value to a NumPy array, without a gradient."""
     return value.detach().numpy() if isinstance(value, Tensor) else np.asarray(detach(value))
 
 
 def broadcast_weights(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns values, and weights broadcast to their shape; 1 without weights."""
+    """Returns the values, and the weights broadcast to their shape. Without sample weights, the weights are 1."""
     values = array(values)
     weights = np.ones((), np.float64) if sample_weight is None else array(sample_weight)
     if weights.ndim == values.ndim + 1 and weights.shape[-1] == 1:
@@ -246,5 +245,5 @@ def ratio(a: Any, b: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """Returns a result: one number as a `Number`, several as a tensor."""
+    """Converts a result: a single number to a `Number`, several numbers to a tensor."""
     return Tensor(np.asarray(value, np.float32)) if np.ndim(value) else Number(value)

@@ -14,7 +14,8 @@ from .metric import Mean, Metric, array, broadcast_weights, number
 class R2Score(Metric):
     """1 - sum((t - p)^2) / sum((t - mean(t))^2) of each output (N, C): 1 for perfect predictions, 0 for the mean.
 
-    class_aggregation: "uniform_average", "variance_weighted_average" or None for all. num_regressors adjusts R2.
+    class_aggregation: "uniform_average", "variance_weighted_average", or None for the score of each output.
+    num_regressors: the number of predictors for the adjusted R2 score; 0 gives the standard R2 score.
     """
 
     direction = "up"
@@ -84,7 +85,7 @@ class _Correlation(Mean):
 
 
 def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
-    """The cosine similarity of targets and predictions, each minus its mean along `axis`. Pearson, 1895."""
+    """The cosine similarity along `axis` of targets and predictions, each minus its mean (Pearson, 1895)."""
     t, p = (array(each) - array(each).mean(axis, keepdims=True) for each in (y_true, y_pred))
     return -F.cosine_similarity(t, p, axis)
 
@@ -108,7 +109,7 @@ class PearsonCorrelation(_Correlation):
 
 
 class ConcordanceCorrelation(_Correlation):
-    """The mean over samples of Lin's concordance correlation along `axis`: 1 if both are equal."""
+    """The mean over samples of Lin's concordance correlation along `axis`: 1 if targets equal predictions."""
 
     function = staticmethod(concordance_correlation)
 

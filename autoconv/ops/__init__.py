@@ -1,8 +1,7 @@
-"""Functions on tensors with the names of `keras.ops`, for the code of convolutional nets. They
-compute gradients if these exist, and accept symbolic tensors.
+"""Functions on tensors with the names of `keras.ops`, limited to those that convolutional nets use.
 
-`numpy.py` and `arranging.py` contain NumPy's functions, `nn.py` the functions of neural nets and
-`image.py` the functions on images.
+They accept symbolic tensors, and differentiable functions pass gradients on. `numpy.py` and `arranging.py` contain
+NumPy's functions, `nn.py` the functions of neural nets and `image.py` the functions on images.
 """
 
 from . import image, math, nn, numpy

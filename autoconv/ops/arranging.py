@@ -18,7 +18,7 @@ Axes = int | Sequence[int] | None
 
 
 def reshape(x: TensorLike, newshape: int | Sequence[int]) -> Tensor:
-    """Returns x in another shape; one size may be -1."""
+    """Returns x in the shape `newshape`, in which one size may be -1."""
     return operand(x).reshape(tuple(newshape) if isinstance(newshape, Sequence) else (newshape,))
 
 
@@ -28,7 +28,7 @@ def ravel(x: TensorLike) -> Tensor:
 
 
 def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
-    """Reorders the axes of x; by default reverses them."""
+    """Reorders the axes of x, and by default reverses their order."""
     return operand(x).transpose() if axes is None else operand(x).transpose(tuple(axes))
 
 
@@ -42,7 +42,7 @@ def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
 
 def moveaxis(x: TensorLike, source: int | Sequence[int],
              destination: int | Sequence[int]) -> Tensor:
-    """Moves axes of x to other positions."""
+    """Moves the axes `source` of x to the positions `destination`."""
     x = operand(x)
     count = len(x.shape)
     sources = normalize_axes(source, count)
@@ -54,7 +54,7 @@ def moveaxis(x: TensorLike, source: int | Sequence[int],
 
 
 def flip(x: TensorLike, axis: Axes = None) -> Tensor:
-    """Reverses the elements of x along `axis`."""
+    """Reverses the elements of x along `axis`, by default along all axes."""
     x = operand(x)
     count = len(x.shape)
     axes = normalize_axes(axis, count)
@@ -62,7 +62,7 @@ def flip(x: TensorLike, axis: Axes = None) -> Tensor:
 
 
 def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
-    """Repeats x along axes of size 1. Raises ValueError if x cannot be broadcast to `shape`."""
+    """Repeats x along axes of size 1 to the shape `shape`. Raises ValueError if x cannot be broadcast to it."""
     x = operand(x)
     shape = tuple(shape)
     if np.broadcast_shapes(x.shape, shape) != shape:
@@ -81,8 +81,8 @@ def flipud(x: TensorLike) -> Tensor:
 
 
 def roll(x: TensorLike, shift: int | Sequence[int], axis: Axes = None) -> Tensor:
-    """Moves the elements of x by `shift` along `axis`, or in flattened order. Elements that leave at
-    the end return at the start. A single shift can be used for several axes.
+    """Shifts the elements of x by `shift` along `axis`, or in flattened order without an axis.
+    Elements shifted beyond the end reappear at the start. A single shift applies to all given axes.
     """
     x = operand(x)
     if axis is None:
@@ -96,7 +96,7 @@ def roll(x: TensorLike, shift: int | Sequence[int], axis: Axes = None) -> Tensor
 
 
 def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
-    """Selects elements of x by integer indices along `axis`, or of the flattened x."""
+    """Selects elements of x by integer `indices` along `axis`. Without an axis, selects from the flattened x."""
     x = operand(x)
     if axis is None:
         x = ravel(x)
@@ -106,8 +106,9 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
-    """Selects for each element of `indices` the element of x with that index along `axis`, and with
-    the same indices along the other axes, which broadcast. Without an axis, x is flattened.
+    """Selects one element of x for each element of `indices`, which is its index along `axis`. Its
+    indices along the other axes are those of the element of `indices`; these axes broadcast.
+    Without an axis, x is flattened.
     """
     x = operand(x)
     indices = _integers(indices)
@@ -122,7 +123,7 @@ def take_along_axis(x: TensorLike, indices: TensorLike, axis: int | None = None)
 
 
 def _integers(indices: TensorLike) -> Tensor | np.ndarray:
-    """Returns indices in the form that getitem accepts."""
+    """Converts indices to an array unless they are a tensor. An empty list becomes an integer array."""
     if isinstance(indices, Tensor):
         return indices
     array = np.asarray(indices)
@@ -130,14 +131,14 @@ def _integers(indices: TensorLike) -> Tensor | np.ndarray:
 
 
 def repeat(x: TensorLike, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-    """Repeats each element of x `repeats` times along `axis`, or of the flattened x."""
+    """Repeats each element of x `repeats` times along `axis`. Without an axis, x is flattened first."""
     x = operand(x)
     size = int(np.prod(x.shape)) if axis is None else x.shape[axis]
     return take(x, np.repeat(np.arange(size), np.asarray(repeats)), axis)
 
 
 def tile(x: TensorLike, repeats: int | Sequence[int]) -> Tensor:
-    """Repeats the whole of x along each axis, `repeats` times."""
+    """Joins copies of x. repeats: the number of copies per axis; one number is for the last axis."""
     x = operand(x)
     counts = list(repeats) if isinstance(repeats, Sequence) else [repeats]
     counts = [1] * (len(x.shape) - len(counts)) + counts
@@ -160,7 +161,7 @@ def vstack(xs: Sequence[TensorLike]) -> Tensor:
 
 
 def unstack(x: TensorLike, num: int | None = None, axis: int = 0) -> list[Tensor]:
-    """Splits x along `axis`, which is removed. Raises ValueError if `num` is not its size."""
+    """Splits x along `axis`, which is removed. Raises ValueError if `num` is not the axis's size."""
     x = operand(x)
     (axis,) = normalize_axes(axis, len(x.shape))
     if num is not None and num != x.shape[axis]:
@@ -181,7 +182,7 @@ def triu(x: TensorLike, k: int = 0) -> Tensor:
 
 
 def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """Returns a diagonal of x over two axes, which becomes the last axis."""
+    """Returns the diagonal `offset` of x over two axes. Its elements form the last axis."""
     x = operand(x)
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]
@@ -191,7 +192,7 @@ def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> 
 
 
 def diag(x: TensorLike, k: int = 0) -> Tensor:
-    """Returns diagonal k of a matrix, or the matrix with a 1-D x on diagonal k and 0 elsewhere."""
+    """Returns diagonal k of a matrix x. For a 1-D x, returns a matrix with x on diagonal k and 0 elsewhere."""
     x = operand(x)
     if len(x.shape) == 2:
         return diagonal(x, k)

@@ -1,4 +1,4 @@
-"""Shape, dtype and values of a tensor, and the wrapper that lets `ops` accept all tensor types."""
+"""Functions for a tensor's shape, dtype and values, and the wrapper with which `ops` accept all tensor types."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -15,7 +15,7 @@ from ..engine.tensor import Tensor, record_nodes, stack_all, tensor
 from ..functional import cast, equal, where
 from ..functional.layer_functions import TensorLike
 
-OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # tensors
+OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # names of parameters for tensors
 
 
 def accept_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
@@ -37,7 +37,7 @@ def _convert_operands(function: Callable) -> Callable:
 
 
 def _operand(value: Any) -> Any:
-    """Converts arrays to tensors; numbers stay, to adopt the dtype of the other operand."""
+    """Converts arrays to tensors. Numbers are unchanged, so that they adopt the dtype of the other operand."""
     if value is None or (isinstance(value, Tensor | SymbolicTensor | Real) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):
@@ -47,7 +47,7 @@ def _operand(value: Any) -> Any:
 
 
 def operand(x: TensorLike) -> Tensor:
-    """Returns a tensor, symbolic or not, unchanged; converts other values, floats to float32."""
+    """Converts a value to a tensor; Python floats become float32. Tensors, also symbolic ones, are unchanged."""
     x = stack_all(x)
     return x if isinstance(x, Tensor | SymbolicTensor) else tensor(x)  # type: ignore[return-value]
 
@@ -64,7 +64,7 @@ def convert_to_tensor(x: TensorLike, dtype: DTypeLike | None = None, sparse: Non
 
 
 def convert_to_numpy(x: TensorLike) -> np.ndarray:
-    """Returns the values as a NumPy array."""
+    """Returns the values of x as a NumPy array."""
     return x.numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
@@ -84,7 +84,7 @@ def dtype(x: TensorLike) -> str:
 
 
 def size(x: TensorLike) -> int | Tensor:
-    """Returns the number of elements: an integer, or a tensor if sizes of x are unknown."""
+    """Returns the number of elements of x as an integer, or as a tensor if x has unknown sizes."""
     x = operand(x)
     return cast(where(equal(x, x), 1.0, 1.0), "int32").sum() if None in x.shape else prod(x.shape)
 
@@ -95,7 +95,7 @@ def ndim(x: TensorLike) -> int:
 
 
 def stop_gradient(variable: TensorLike) -> Tensor:
-    """Returns the same values, through which no gradient passes."""
+    """Returns the values of `variable` as a tensor through which no gradient passes."""
     return operand(variable).detach()
 
 

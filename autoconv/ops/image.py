@@ -1,4 +1,4 @@
-"""Functions of `keras.ops.image`: move, resize, crop and pad images (N, H, W, C)."""
+"""Functions of `keras.ops.image`, which transform, resize, crop and pad images (N, H, W, C)."""
 
 from ..engine.tensor import Tensor
 from ..functional import affine_transform, pad, resize
@@ -22,7 +22,9 @@ def pad_images(images: TensorLike, top_padding: int | None = None, left_padding:
                bottom_padding: int | None = None, right_padding: int | None = None,
                target_height: int | None = None, target_width: int | None = None,
                data_format: str | None = None) -> Tensor:
-    """Pads images (N, H, W, C) or (H, W, C) with zeros, by two of top, bottom, height, ..."""
+    """Pads images (N, H, W, C) or (H, W, C) with zeros. Pass two of top_padding, bottom_padding and
+    target_height, and two of left_padding, right_padding and target_width.
+    """
     check_channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
@@ -35,7 +37,9 @@ def crop_images(images: TensorLike, top_cropping: int | None = None,
                 left_cropping: int | None = None, bottom_cropping: int | None = None,
                 right_cropping: int | None = None, target_height: int | None = None,
                 target_width: int | None = None, data_format: str | None = None) -> Tensor:
-    """Crops images (N, H, W, C) or (H, W, C). Pass two of top, bottom, height, and so on."""
+    """Crops images (N, H, W, C) or (H, W, C). Pass two of top_cropping, bottom_cropping and
+    target_height, and two of left_cropping, right_cropping and target_width.
+    """
     check_channels_last(data_format)
     images = operand(images)
     height, width = images.shape[-3:-1]
@@ -48,7 +52,7 @@ def crop_images(images: TensorLike, top_cropping: int | None = None,
 
 def _sides(first_name: str, first: int | None, last_name: str, last: int | None, whole_name: str,
            whole: int | None, size: int, sign: int = 1) -> tuple[int, int]:
-    """Returns the padding (or with sign -1, the cropping) before and after, from two of three numbers."""
+    """Returns the padding before and after an axis, from two of three numbers. With sign -1, returns the cropping."""
     if [first, last, whole].count(None) != 1:
         raise ValueError(f"Must specify exactly two of {first_name}, {last_name}, {whole_name}. "
                          f"Received: {first}, {last}, {whole}.")

@@ -1,4 +1,4 @@
-"""Functions of keras.ops that NumPy lacks, or has in a submodule."""
+"""Functions of keras.ops that NumPy lacks or has only in a submodule."""
 
 
 import numpy as np
@@ -25,7 +25,7 @@ def logsumexp(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tenso
 
 def norm(x: TensorLike, ord: int | str | None = None, axis: Axes = None,
          keepdims: bool = False) -> Tensor:
-    """Returns the norm along `axis`, or of all elements. ord: None, 2, "fro" or 1."""
+    """Returns the norm along `axis`, or of all elements. ord: 1 for the L1 norm; None, 2 or "fro" for the L2 norm."""
     x = knp.floats(operand(x))
     if ord in (None, 2, "fro"):
         return knp.sqrt((x * x).sum(axis, keepdims))
@@ -35,11 +35,11 @@ def norm(x: TensorLike, ord: int | str | None = None, axis: Axes = None,
 
 
 def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """Returns the k largest elements along the last axis, descending, and their indices."""
+    """Returns the k largest elements along the last axis, in descending order, and their indices."""
     x = operand(x)
 
     def sort_descending(values: np.ndarray) -> np.ndarray:
-        """Returns the indices in descending order; equal elements keep their order."""
+        """Returns the indices of the k largest values, largest first. Equal values keep their order."""
         last = values.shape[-1] - 1
         return (last - np.argsort(values[..., ::-1], -1, kind="stable")[..., ::-1][..., :k]).astype(np.int32)
 

@@ -76,14 +76,14 @@ def gelu(x: TensorLike, approximate: bool = True) -> Tensor:  # type: ignore[no-
 
 def normalize(x: TensorLike, axis: int | Sequence[int] = -1, order: int = 2,
               epsilon: float | None = None) -> Tensor:
-    """Divides x by its norm of this order along `axis`, or by epsilon (1e-7) if that is larger."""
+    """Divides x by its norm of order `order` along `axis`, or by epsilon (default 1e-7) if the norm is smaller."""
     return F.normalize(x, axis, order, EPSILON if epsilon is None else epsilon)
 
 
 def layer_normalization(x: TensorLike, gamma: TensorLike | None = None,
                         beta: TensorLike | None = None, axis: int | Sequence[int] = -1,
                         epsilon: float | None = None, rms_scaling: bool = False) -> Tensor:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`."""
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with each sample's mean and variance along `axis`."""
     return F.layer_normalization(x, gamma, beta, axis, EPSILON if epsilon is None else epsilon, rms_scaling)
 
 
@@ -108,7 +108,7 @@ def sparse_categorical_crossentropy(target: TensorLike, output: TensorLike,
 def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike, axis: int,
                         offset: TensorLike | None = None, scale: TensorLike | None = None,
                         epsilon: float = 1e-3) -> Tensor:
-    """scale (x - mean) / sqrt(variance + epsilon) + offset, with one value each per index of `axis`."""
+    """scale (x - mean) / sqrt(variance + epsilon) + offset. All four have one value per index of `axis`."""
     x = operand(x)
     shape = tuple(-1 if i == axis % len(x.shape) else 1 for i in range(len(x.shape)))
     y = (x - operand(mean).reshape(shape)) / F.sqrt(operand(variance).reshape(shape) + epsilon)
@@ -118,8 +118,8 @@ def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike, a
 
 def one_hot(x: TensorLike, num_classes: int, axis: int = -1, dtype: DTypeLike | None = None,
             sparse: bool = False) -> Tensor:
-    """Returns 1 at the index of each label, else 0: (...) -> (..., num_classes), or with the classes
-    along `axis`. A label out of range gives zeros.
+    """Returns 1 at the index of each label and 0 elsewhere: (...) -> (..., num_classes). axis: the
+    position of the classes' axis. A label outside 0..num_classes-1 gives only zeros.
     """
     if sparse:
         raise ValueError(f"one_hot returns dense tensors: leave out sparse. Received: sparse={sparse}.")

@@ -1,4 +1,4 @@
-"""NumPy's functions on tensors, as in `keras.ops.numpy`; inside a layer, NumPy calls them."""
+"""NumPy's functions on tensors, as in `keras.ops.numpy`. Inside a layer, NumPy's functions call these."""
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -49,7 +49,7 @@ def _convert_first(x1: TensorLike, x2: TensorLike) -> TensorLike:
 
 def _make_binary(name: str, operation: Callable[[Any, Any], Tensor],
                  doc: str) -> Callable[[TensorLike, TensorLike], Tensor]:
-    """Creates the function for a Python operator. Shapes broadcast."""
+    """Creates the function of two operands for a Python operator. Shapes broadcast."""
 
     def function(x1: TensorLike, x2: TensorLike) -> Tensor:
         return operation(_convert_first(x1, x2), x2)
@@ -85,7 +85,7 @@ def matmul(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 
 def bitwise_not(x: TensorLike) -> Tensor:
-    """Inverts the bits of an integer; for booleans, negates them."""
+    """Inverts the bits of integers, and negates booleans."""
     return ~operand(x)
 
 
@@ -110,7 +110,7 @@ def rsqrt(x: TensorLike) -> Tensor:
 
 
 def sign(x: TensorLike) -> Tensor:
-    """-1, 0 or 1; it has no gradient."""
+    """Returns the sign of x: -1, 0 or 1. The result has no gradient."""
     x = operand(x).detach()
     if _is_whole(x):
         return _call_numpy(np.sign, x)
@@ -147,12 +147,12 @@ def var(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def std(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The square root of `var`."""
+    """Returns the standard deviation, the square root of `var`."""
     return sqrt(var(x, axis, keepdims))
 
 
 def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Returns the index of the (first) minimum along `axis`. It has no gradient."""
+    """Returns the index of the first minimum along `axis`. The result has no gradient."""
     x = operand(x)
     if _is_whole(x):
         return _call_numpy(lambda a: np.argmin(a, axis, keepdims=keepdims), x)
@@ -190,7 +190,7 @@ def _count(true: Tensor, axis: Axes, keepdims: bool = False) -> Tensor:
 
 
 def average(x: TensorLike, axis: Axes = None, weights: TensorLike | None = None) -> Tensor:
-    """Averages x along `axis`, or over all elements. weights: of x's shape or the axis's size."""
+    """Averages x along `axis`, or over all elements. weights: one per element, or one per index of `axis`."""
     x = operand(x)
     if weights is None:
         return x.mean(axis, False)
@@ -202,7 +202,7 @@ def average(x: TensorLike, axis: Axes = None, weights: TensorLike | None = None)
 
 
 def prod(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """Multiplies the elements along axes, or all elements, pairwise. Integers give int64."""
+    """Multiplies the elements of x along `axis`, by default all elements. Products of integers are int64."""
     x = _summable(operand(x))
     axes = normalize_axes(axis, len(x.shape))
     rest = [n for i, n in enumerate(x.shape) if i not in axes]
@@ -217,7 +217,7 @@ def prod(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def cumsum(x: TensorLike, axis: int | None = None) -> Tensor:
-    """Returns cumulative sums along `axis`, or over the flattened x. Integers give int64."""
+    """Returns cumulative sums along `axis`, or over the flattened x. Sums of integers are int64."""
     x = _summable(operand(x))
     if axis is None:
         return cumsum(x.reshape((-1,)), 0)
@@ -252,13 +252,13 @@ def isinf(x: TensorLike) -> Tensor:
 @broadcasting
 def isclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e-8,
             equal_nan: bool = False) -> Tensor:
-    """Returns whether |x1 - x2| <= atol + rtol |x2|; infinities are close only to themselves."""
+    """Returns whether |x1 - x2| <= atol + rtol |x2|. An infinity is close only to an equal infinity."""
     return _call_numpy(np.isclose, x1, x2, rtol, atol, equal_nan)
 
 
 def allclose(x1: TensorLike, x2: TensorLike, rtol: float = 1e-5, atol: float = 1e-8,
              equal_nan: bool = False) -> Tensor:
-    """Returns whether `isclose` holds for all elements: a tensor of one boolean."""
+    """Returns a tensor of one boolean: whether `isclose` is true for all elements."""
     return _call_numpy(np.allclose, x1, x2, rtol, atol, equal_nan)
 
 
@@ -268,27 +268,27 @@ def count_nonzero(x: TensorLike, axis: Axes = None) -> Tensor:
 
 
 def floor(x: TensorLike) -> Tensor:
-    """Rounds x down to an integer; it has no gradient."""
+    """Rounds x down to an integer. The result has no gradient."""
     return _call_numpy(np.floor, floats(x))
 
 
 def ceil(x: TensorLike) -> Tensor:
-    """Rounds x up to an integer; it has no gradient."""
+    """Rounds x up to an integer. The result has no gradient."""
     return _call_numpy(np.ceil, floats(x))
 
 
 def trunc(x: TensorLike) -> Tensor:
-    """Rounds x towards 0; it has no gradient."""
+    """Rounds x towards 0. The result has no gradient."""
     return _call_numpy(np.trunc, x)
 
 
 def round(x: TensorLike, decimals: int = 0) -> Tensor:
-    """Rounds x to this many decimals, halves to even; it has no gradient."""
+    """Rounds x to `decimals` decimal places, with halves to even. The result has no gradient."""
     return _call_numpy(np.round, x, decimals)
 
 
 def argsort(x: TensorLike, axis: int | None = -1) -> Tensor:
-    """Returns the indices that sort x along `axis`; equal elements keep their order."""
+    """Returns the indices that sort x along `axis`. Equal elements keep their order."""
     return _call_numpy(lambda a: np.argsort(a, axis, kind="stable").astype(np.int32), x)
 
 
@@ -312,18 +312,18 @@ def abs(x: TensorLike) -> Tensor:  # type: ignore[no-redef]
 
 
 def _is_whole(x: TensorLike) -> bool:
-    """Returns whether x holds integers or booleans, for which there are no kernels."""
+    """Returns whether x contains integers or booleans, which no kernel computes."""
     return isinstance(x, Tensor) and x.dtype.kind != "f"
 
 
 def floats(x: TensorLike) -> Tensor:
-    """Converts integers to float32; other tensors are unchanged."""
+    """Converts integers and booleans to float32. Floating-point tensors are unchanged."""
     x = operand(x)
     return cast(x, "float32") if _is_whole(x) else x
 
 
 def _call_numpy(function: Callable, *arguments: Any) -> Tensor:
-    """Calls a NumPy function; its result, without gradient, is on the first argument's device."""
+    """Calls a NumPy function with arrays. Its result has no gradient, and is on the first argument's device."""
     trace.stop("a function of ops that NumPy computes")
     first = operand(arguments[0])
     values = [a.detach().numpy() if hasattr(a, "detach") else a for a in (first, *arguments[1:])]
@@ -336,7 +336,7 @@ def identity(n: int, dtype: DTypeLike | None = None) -> Tensor:
 
 
 def empty_like(x: TensorLike, dtype: DTypeLike | None = None) -> Tensor:
-    """Returns a tensor of x's shape with unspecified values (here zeros)."""
+    """Returns a tensor of x's shape with unspecified values, which are zeros here."""
     return zeros_like(x, dtype)
 
 
@@ -381,13 +381,13 @@ def full_like(x: TensorLike, fill_value: float, dtype: DTypeLike | None = None) 
 
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: DTypeLike | None = None) -> Tensor:
-    """Returns an N x M matrix with 1 on diagonal k, else 0."""
+    """Returns an N x M matrix with 1 on diagonal k and 0 elsewhere."""
     return tensor(np.eye(N, M, k, dtype or FLOATX))
 
 
 def arange(start: float, stop: float | None = None, step: float = 1,
            dtype: DTypeLike | None = None) -> Tensor:
-    """Returns start, start + step, ... below stop. A single argument is the stop; start is 0."""
+    """Returns start, start + step, ... up to but excluding stop. A single argument is the stop, and start is 0."""
     refuse_gradient("arange", start=start, stop=stop, step=step)
     values = np.arange(start, step=step) if stop is None else np.arange(start, stop, step)
     return tensor(values.astype(dtype or ("float32" if values.dtype.kind == "f" else "int32")))
@@ -395,7 +395,7 @@ def arange(start: float, stop: float | None = None, step: float = 1,
 
 def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True,
              dtype: DTypeLike | None = None) -> Tensor:
-    """Returns `num` evenly spaced numbers from start to stop, without stop if not `endpoint`."""
+    """Returns `num` evenly spaced numbers from start to stop. Includes stop if `endpoint`."""
     refuse_gradient("linspace", start=start, stop=stop)
     return tensor(np.linspace(start, stop, num, endpoint, dtype=dtype or FLOATX))
 

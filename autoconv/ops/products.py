@@ -1,4 +1,4 @@
-"""Products of tensors, which sum over pairs of axes; each is computed as a matrix product."""
+"""Products of tensors that sum over pairs of axes. Each product is computed as a matrix product."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ __all__ = ["dot", "einsum", "tensordot"]
 
 def dot(x1: TensorLike, x2: TensorLike) -> Tensor:
     """Sums products over the last axis of x1 and the second-to-last (or only) axis of x2: (..., K)
-    and (..., K, M) -> (..., ..., M). Two numbers are multiplied.
+    and (..., K, M) -> (..., ..., M). If x1 or x2 is a number, multiplies by it.
     """
     a = operand(x1)
     b = operand(x2)
@@ -26,7 +26,9 @@ def dot(x1: TensorLike, x2: TensorLike) -> Tensor:
 
 def tensordot(x1: TensorLike, x2: TensorLike,
               axes: int | Sequence[int | Sequence[int]] = 2) -> Tensor:
-    """Sums products over pairs of axes: the last of x1 and the first of x2, or two lists of axes."""
+    """Sums products over pairs of axes. axes: two lists of axes, one for x1 and one for x2, or a
+    number n for the last n axes of x1 and the first n of x2.
+    """
     a = operand(x1)
     b = operand(x2)
     if isinstance(axes, Sequence):
@@ -46,8 +48,8 @@ def tensordot(x1: TensorLike, x2: TensorLike,
 
 
 def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
-    """Einstein summation: "bij,bjk->bik" names the axes of each tensor and of the result; an axis
-    that the result lacks is summed. "..." means all other axes, which broadcast.
+    """Computes a sum in Einstein notation: "bij,bjk->bik" names the axes of each tensor and of the result.
+    Axes that the result lacks are summed. "..." means all axes without letters, which broadcast.
     """
     tensors = [operand(x) for x in operands]
     inputs, result = _axes(subscripts, tensors)
@@ -70,7 +72,7 @@ def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
 
 
 def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], list[str]]:
-    """Returns the axis names of the operands and the result; axes in "..." are numbered from the end."""
+    """Returns the axis names of each operand and of the result. Axes in "..." are numbered from the last one."""
     operands_text, arrow, result = subscripts.replace(" ", "").partition("->")
     terms = operands_text.split(",")
     letters = operands_text.replace(",", "").replace("...", "")
@@ -92,13 +94,13 @@ def _axes(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], 
 
 
 def _letters(term: str, axes: int) -> list[str]:
-    """Returns the letters of a term, with numbers for the axes of "..."."""
+    """Returns the letters of a term as a list, with numbers for the axes of "..."."""
     before, dots, after = term.partition("...")
     return [*before, *(str(i) for i in reversed(range(axes)) if dots), *after]
 
 
 def _reduce(x: Tensor, names: list[str], axes: set[str]) -> tuple[Tensor, list[str]]:
-    """Takes the diagonal over axes of the same name, and sums over unwanted axes."""
+    """Takes diagonals over axes with the same name, and sums over axes that are not in `axes`."""
     for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         while names.count(name) > 1:
             first, second = [i for i, each in enumerate(names) if each == name][:2]
@@ -110,7 +112,7 @@ def _reduce(x: Tensor, names: list[str], axes: set[str]) -> tuple[Tensor, list[s
 
 def _product(a: Tensor, b: Tensor, names_a: list[str], names_b: list[str],
              result: list[str]) -> Tensor:
-    """Returns the sum of a b over shared axes that the result lacks, as a product of matrices."""
+    """Multiplies a and b by a matrix product, which sums over common axes that the result lacks."""
     common = [name for name in names_a if name in names_b]
     batch, inner = ([name for name in common if (name in result) == keep] for keep in (True, False))
     rows, columns = ([name for name in names if name not in common] for names in (names_a, names_b))

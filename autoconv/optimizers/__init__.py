@@ -1,7 +1,7 @@
 """Optimizers with Keras's names, defaults and formulas. A step is one pass over the flat array of all parameters.
 
-`optimizer.py` has the settings and the step that all optimizers share, `slots.py` the flat array of the weights and the
-arrays kept in addition to it, `steps.py` the formulas, `schedules.py` learning rates.
+`optimizer.py` has the settings and the step that all optimizers share, `slots.py` the flat arrays of weights and
+state, `steps.py` the formulas, `schedules.py` learning rates.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ serialize, deserialize = registry.serialize, registry.deserialize
 
 
 def get(identifier: Any) -> Optimizer:
-    """Returns an optimizer by its name ("sgd", "rmsprop", "adam", ..., in any case), by a config, or the one passed."""
+    """Returns the optimizer for a name ("adam" or "Adam") or a configuration. Returns an optimizer unchanged."""
     if isinstance(identifier, str) and identifier.lower() in BY_NAME:
         identifier = identifier.lower()
     return registry.find(None) if identifier is None else registry.get(identifier)

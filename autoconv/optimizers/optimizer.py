@@ -1,4 +1,4 @@
-"""The base of all optimizers: settings, variables, and one step: clip, decay, update, average."""
+"""Base class of all optimizers: settings, variables, and the step, which clips, decays, updates and averages."""
 
 import re
 import warnings
@@ -25,26 +25,31 @@ name_counts: Counter[str] = Counter()
 
 
 class Optimizer(Stateful):
-    """The base of all optimizers: learning rate, clipping, weight decay, flat arrays and state.
+    """Base class of all optimizers, with learning rate, clipping, weight decay, flat arrays and
+    state.
 
-    `learning_rate` is a number or a callable of the number of steps done (see `optim.schedules`). `weight_decay`
-    subtracts the fraction `learning_rate * weight_decay` of every weight before each step. Gradients are clipped by at
-    most one of `clipnorm` (the L2 norm of each), `global_clipnorm` (the norm of all together) and `clipvalue` (each
-    element). `use_ema` keeps moving averages of the weights, which replace the weights every `ema_overwrite_frequency`
-    steps and by `callbacks.SwapEMAWeights`. `gradient_accumulation_steps` of n gradients make one step with their mean.
-    Gradients of a loss that `scale_loss` multiplied by `loss_scale_factor` are divided by it.
+    `learning_rate` is a number or a function of the number of completed steps (see
+    `optim.schedules`). With `weight_decay`, each step first reduces every weight by the fraction
+    `learning_rate * weight_decay`. Gradients are clipped by at most one of `clipnorm` (the L2 norm
+    of each), `global_clipnorm` (the norm of all together) and `clipvalue` (each element). With
+    `use_ema`, the optimizer keeps moving averages of the weights. They replace the weights every
+    `ema_overwrite_frequency` steps, at the end of `fit`, and as `callbacks.SwapEMAWeights`
+    determines. With `gradient_accumulation_steps=n`, every n-th step updates the weights with the
+    mean of n gradients. `scale_loss` multiplies the loss by `loss_scale_factor`, and `apply`
+    divides the gradients by it.
 
-    Your own class overrides `update_step(self, gradient, variable, learning_rate)`, and `build`, in which it makes its
-    variables by `add_variable_from_reference`; as kernels on the flat arrays `update_step(self, k, flat, rate,
-    decay_factor)`.
+    A custom optimizer overrides `update_step(self, gradient, variable, learning_rate)`, and
+    `build`, which creates its variables with `add_variable_from_reference`. To run kernels on the
+    flat arrays, it overrides `update_step(self, k, flat, rate, decay_factor)` instead.
     """
 
-    recordable = False  # whether `update_step` only runs kernels `k`; `rate` and `decay_factor` hold all that changes
-    # Attributes whose contents no recording depends on: what training itself changes.
+    # Whether `update_step` only runs kernels of `k` and only `rate` and `decay_factor` change between steps.
+    recordable = False
+    # Attributes that training itself changes. No recording depends on their contents.
     bookkeeping: ClassVar[frozenset[str]] = frozenset({"_added_variables", "_products", "name"})
 
-    _slots: tuple[str, ...] = ()  # the slots' names of this kind of optimizer
-    _initial_attributes: ClassVar[dict[str, str]] = {}  # the attribute with a slot's initial value, if that is not 0
+    _slots: tuple[str, ...] = ()  # names of the slots of this optimizer class
+    _initial_attributes: ClassVar[dict[str, str]] = {}  # attributes with initial values, by slot
     _late_slots: ClassVar[tuple[str, ...]] = ("velocity_hat",)  # slots that Keras creates after all others
 
     weight_decay = Setting(check_nonnegative, optional=True)
@@ -61,8 +66,8 @@ class Optimizer(Stateful):
         gradient_accumulation_steps: int | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:
         if kwargs.pop("decay", None) is not None:
-            warnings.warn("Argument `decay` is no longer supported and will be ignored. A schedule does "
-                          "what it did.", stacklevel=3)
+            warnings.warn("Argument `decay` is no longer supported and will be ignored. Pass a "
+                          "schedule as learning_rate.", stacklevel=3)
         for key in kwargs:
             keywords.refuse_argument(self, key, Optimizer, kwargs, "Argument(s) not recognized")
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
@@ -84,24 +89,24 @@ class Optimizer(Stateful):
         self.gradient_accumulation_steps = gradient_accumulation_steps
         if self.gradient_accumulation_steps:
             self.recordable = False  # most steps change no weight
-        self._decay_exclusions: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of their names
+        self._decay_exclusions: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of paths
         self._iterations = Variable.wrap(np.array(0), "iteration", self.name)
         self._learning_rate = Variable.wrap(np.array(0.0), "learning_rate", self.name)  # used only without a schedule
         self._schedule: Callable[[int], float] | None = None
-        self._added_variables: list[Variable] = []  # variables made by add_variable
+        self._added_variables: list[Variable] = []  # variables that add_variable created
         self._storage = Slots()
         self.learning_rate = learning_rate
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments as plain data. Raises ValueError for a function as learning rate."""
+        """Returns the constructor's arguments as plain data. Raises ValueError if the learning rate is a function."""
         rate = schedules.serialize(self._schedule) if self.is_scheduled else self._rate()
         return {**super().get_config(), "learning_rate": rate}
 
-    # Steps and rate.
+    # Steps and learning rate.
 
     @property
     def iterations(self) -> Tensor:
-        """The variable of the steps done; with gradient_accumulation_steps a tensor of the number of updates."""
+        """The number of completed steps as a variable, or of updates as a tensor if gradients are accumulated."""
         return Tensor(np.array(self._updates())) if self.gradient_accumulation_steps else self._iterations
 
     @iterations.setter
@@ -112,7 +117,7 @@ class Optimizer(Stateful):
         return self._iterations.data.item() // (self.gradient_accumulation_steps or 1)
 
     def count_step(self) -> None:
-        """Counts a step whose `update` ran as recorded kernels."""
+        """Adds 1 to the number of completed steps."""
         steps = self._iterations.data
         steps[()] = steps.item() + 1
 
@@ -144,7 +149,7 @@ class Optimizer(Stateful):
         schedule = self._schedule
         return self._learning_rate.data.item() if schedule is None else float(schedule(self._iterations.data.item()))
 
-    # The flat arrays, and the slots: the values stored per weight.
+    # Flat arrays and slots. A slot stores one value per weight.
 
     @property
     def flat(self) -> FlatParameters | None:
@@ -153,14 +158,12 @@ class Optimizer(Stateful):
 
     @property
     def built(self) -> bool:
-        """Whether `build` has set its parameters."""
+        """Whether `build` has been called."""
         return self._storage.flat is not None
 
     def build(self, parameters: Sequence[Variable]) -> None:
-        """Lays the parameters into flat arrays and makes the slots, once. Later calls may omit some parameters, which
-        keep their slots, and add them again.
-
-        Raises ValueError for parameters that it was not built for.
+        """Moves the parameters into flat arrays and creates the slots. Later calls may omit some of these
+        parameters, whose slots are kept, and add them again. Raises ValueError for other parameters.
         """
         self._storage.build(list({id(p): p for p in parameters}.values()), self._first_values())
 
@@ -168,15 +171,14 @@ class Optimizer(Stateful):
         """Builds the optimizer before its first step; later calls change the set of trained parameters."""
         if not self.built:
             self.build(parameters)
-        Optimizer.build(self, parameters)  # also after a user's own build()
+        Optimizer.build(self, parameters)  # a user's own build() may not call it
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The names of the arrays kept in addition to the parameters."""
+        """The names of the arrays that the optimizer keeps in addition to the parameters."""
         return (*self._slots, *("average",) * self.use_ema, *("accumulated",) * bool(self.gradient_accumulation_steps))
 
     def _first_values(self) -> dict[str, float]:
-        """Returns each slot's initial value."""
         names = self._initial_attributes
         return {slot: getattr(self, names[slot]) if slot in names else 0.0 for slot in self.slots}
 
@@ -185,7 +187,7 @@ class Optimizer(Stateful):
         return self._storage.arrays[slot] if slot in self._slots else self.flat.data[:0]  # type: ignore[union-attr]
 
     def slot_order(self, count: int | None = None) -> list[tuple[str, int]]:
-        """Returns the slots with their parameters' numbers, in Keras's order. count: the number of parameters."""
+        """Returns pairs of slot name and parameter number, in Keras's order. count: the number of parameters."""
         slots = [slot for slot in self.slots if slot in self._storage.arrays]
         return self._storage.order(slots, self._late_slots, count)
 
@@ -193,8 +195,8 @@ class Optimizer(Stateful):
 
     @property
     def variables(self) -> list[Variable]:
-        """The optimizer's state, in Keras's order: the steps done, the learning rate, variables of your own, then the
-        slots. Assigning to them changes it.
+        """The optimizer's state in Keras's order: the number of completed steps, the learning rate unless scheduled,
+        variables from `add_variable`, then the slots. Assigning to a variable changes the state.
         """
         return list(self._named_variables().values())
 
@@ -210,8 +212,9 @@ class Optimizer(Stateful):
         return variables
 
     def get_state(self, parameters: Sequence[Variable] | None = None) -> dict[str, np.ndarray]:
-        """Returns copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i of
-        these parameters, or of all. Raises ValueError for a parameter that the optimizer was not built for.
+        """Returns copies of the state by key: "iterations", "learning_rate" unless scheduled, and
+        "<slot>/<i>" for parameter i. parameters: the parameters to include, by default all. Raises
+        ValueError for a parameter that the optimizer was not built for.
         """
         arrays = {key: variable.numpy() for key, variable in self._named_variables().items()}
         if parameters is None or not self.built:
@@ -223,7 +226,7 @@ class Optimizer(Stateful):
         return {**state, **self._storage.copy_state(parameters, self.slots)}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restores the state of `get_state`. Call `build(parameters)` first. Raises ValueError if it does not fit."""
+        """Restores a state from `get_state`. Call `build(parameters)` first. Raises ValueError if shapes differ."""
         numbers, variables = ("iterations", "learning_rate"), self._named_variables()
         shapes = {key: variable.shape for key, variable in variables.items() if key not in numbers}
         sizes = {key: np.shape(value) for key, value in state.items() if key not in numbers}
@@ -235,7 +238,7 @@ class Optimizer(Stateful):
 
     def add_variable(self, shape: Sequence[int], initializer: Any = "zeros", dtype: Any = None,
                      name: str | None = None) -> Variable:
-        """Adds a new variable to the optimizer, for your own `update_step`."""
+        """Adds a new variable to the optimizer, for use in a custom `update_step`."""
         kind = np.dtype(dtype or np.float32)
         values = initializers.get(initializer)(tuple(shape), kind)
         variable = Variable(np.reshape(values, shape), None, kind, False, name=name)
@@ -258,7 +261,7 @@ class Optimizer(Stateful):
     assign_sub = staticmethod(Variable.assign_sub)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Reads `save_own_variables`' values; if their number differs, warns and changes nothing."""
+        """Loads the values that `save_own_variables` stored. Warns and changes nothing if their number differs."""
         variables = self.variables
         if len(store) != len(variables):
             warnings.warn(f"Skipping variable loading for optimizer {self.name!r}, because it has {len(variables)} "
@@ -270,12 +273,12 @@ class Optimizer(Stateful):
     # One step.
 
     def apply(self, gradients: Sequence[Any], parameters: Sequence[Variable] | None = None) -> None:
-        """Runs one step. `gradients` are arrays in the order of the parameters; a parameter whose gradient is None does
-        not change. Raises ValueError if all are None.
+        """Runs one step. `gradients` are arrays in the order of the parameters; a parameter whose
+        gradient is None does not change. Raises ValueError if all gradients are None.
         """
         if not gradients:
             return
-        is_own = self.flat is not None and gradients is self.flat.gradients  # then they are not scaled
+        is_own = self.flat is not None and gradients is self.flat.gradients  # a training step's gradients are unscaled
         gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
         warn_about_missing(gradients, parameters or (() if self.flat is None else self.flat.parameters))
         if parameters is not None:
@@ -303,14 +306,14 @@ class Optimizer(Stateful):
         self.count_step()
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> Tensor:
-        """Calls `apply` with pairs, as in Keras. Returns the number of steps done."""
+        """Calls `apply` with (gradient, variable) pairs, as in Keras. Returns the number of completed steps."""
         gradients, parameters = zip(*grads_and_vars)
         self.apply(gradients, parameters)
         return self.iterations
 
     def stateless_apply(self, optimizer_variables: Sequence[Any], grads: Sequence[Any],
                         trainable_variables: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns the weights and optimizer variables after a step from these values; changes nothing itself."""
+        """Returns weights and optimizer variables after a step from these values. Changes no variable."""
         if self.flat is None:
             raise ValueError(f"To call stateless_apply, {type(self).__name__} must be built: build(parameters).")
         weights, variables = self.flat.parameters, self.variables
@@ -324,8 +327,9 @@ class Optimizer(Stateful):
         return loss * self.loss_scale_factor if self.loss_scale_factor else loss
 
     def update(self, missing: AbstractSet[int] = frozenset()) -> None:
-        """Clips the gradients in `flat`, then updates parameters and slots, by kernels only, which a step records if
-        the optimizer is `recordable`. Counts no step. missing: the numbers of parameters to leave unchanged.
+        """Clips the gradients in `flat`, then updates parameters and slots. Uses only kernels,
+        which can be recorded if the optimizer is `recordable`. Does not count the step. missing:
+        the numbers of parameters to leave unchanged.
         """
         flat: Any = self.flat
         old_values = [(part, np.array(flat.device.numpy(part))) for array in (flat.data, *self._storage.arrays.values())
@@ -355,7 +359,7 @@ class Optimizer(Stateful):
             self._keep_average(flat)
 
     def _update_parameters(self, k: Any, flat: FlatParameters, missing: AbstractSet[int]) -> None:
-        """Updates parameter by parameter, by a user's own `update_step`."""
+        """Updates one parameter after the other with a user's `update_step`."""
         with no_grad():
             for i, (parameter, view) in enumerate(zip(flat.parameters, flat.views)):
                 if i not in missing:
@@ -364,11 +368,13 @@ class Optimizer(Stateful):
                     self.update_step(Tensor(flat.gradients[i], device=flat.device), parameter, self.learning_rate)
 
     def update_step(self, *args: Any, **kwargs: Any) -> None:
-        """Updates one weight: `update_step(gradient, variable, learning_rate)`. Or all of them, on the flat arrays:
-        `update_step(k, flat, rate, decay_factor)`. Your own takes the arguments of either.
+        """Updates one weight if called as `update_step(gradient, variable, learning_rate)`, or all
+        weights in the flat arrays if called as `update_step(k, flat, rate, decay_factor)`. A custom
+        optimizer overrides it with either signature.
 
-        `k` has the kernels. `rate` is the step size and `decay_factor` the fraction of a weight left by weight decay:
-        numbers, or in a recording placeholders for them, which only kernels can read.
+        `k` provides the kernels. `rate` is the step size, and `decay_factor` the fraction of a
+        weight that weight decay leaves. Both are numbers, or during a recording placeholders that
+        only kernels can read.
         """
         if len(args) + len(kwargs) == 3:
             self._update_one(*args, **kwargs)
@@ -376,7 +382,7 @@ class Optimizer(Stateful):
             self.formula(*args, **kwargs)
 
     def formula(self, k: Any, flat: Any, rate: Any, decay_factor: Any) -> None:
-        """Updates `flat.data` from `flat.gradient`, with `update_step`'s arguments: an optimizer's defining formula."""
+        """Updates `flat.data` from `flat.gradient` by the optimizer's formula. Arguments are as in `update_step`."""
         raise NotImplementedError(f"{type(self).__name__} must override "
                                   "update_step(self, gradient, variable, learning_rate).")
 
@@ -395,11 +401,11 @@ class Optimizer(Stateful):
                 self._schedule = schedule
 
     def _step_size(self) -> float:
-        """Returns the next step's learning rate for its kernel."""
+        """Returns the step size that the next step passes to its kernel."""
         return self._rate()
 
     def _decay_factor(self) -> float:
-        """Returns the fraction of each weight left by the next step's decay."""
+        """Returns the fraction of each weight that remains after the next step's weight decay."""
         return 1.0 - self._rate() * (self.weight_decay or 0.0)
 
     def _is_excluded(self, parameter: Variable) -> bool:
@@ -408,8 +414,8 @@ class Optimizer(Stateful):
 
     def exclude_from_weight_decay(self, var_list: Sequence[Variable] | None = None,
                                   var_names: Sequence[str] | None = None) -> None:
-        """Excludes these weights from decay, and weights whose path contains a pattern of `var_names`. Raises
-        ValueError once the optimizer is built.
+        """Excludes these weights from decay, and weights whose path contains a pattern of
+        `var_names`. Raises ValueError once the optimizer is built.
         """
         if self.built:
             raise ValueError("exclude_from_weight_decay() must be called before the first step.")
@@ -432,7 +438,7 @@ class Optimizer(Stateful):
             self._storage.adopt_average()
 
     def swap_averages(self) -> None:
-        """Exchanges the weights and their moving averages; two calls change nothing."""
+        """Exchanges the weights and their moving averages. A second call exchanges them back."""
         if self.built and self._iterations.data.item():
             self._storage.swap_average()
 

@@ -1,4 +1,4 @@
-"""Learning rates that change with the number of steps done. Any callable `step -> learning rate` serves as one."""
+"""Learning rate schedules. Any function that maps the number of completed steps to a learning rate can be one."""
 
 import math
 from bisect import bisect_left
@@ -11,18 +11,18 @@ from ..arguments.serialization import Configurable, Registry
 
 
 class LearningRateSchedule(Configurable):
-    """The base of a schedule of your own: override `__call__(step)`, and `get_config()` for saving."""
+    """Base class of custom schedules: override `__call__(step)`, and `get_config()` for saving."""
 
     def __call__(self, step: Any) -> float:
         return self.rate_at(step if isinstance(step, int | float) else np.asarray(step).item())
 
     def rate_at(self, step: Any) -> float:
-        """The learning rate after a number of steps."""
+        """Returns the learning rate after `step` steps."""
         raise NotImplementedError(f"{type(self).__name__} must override __call__(self, step).")
 
 
 class ExponentialDecay(LearningRateSchedule):
-    """`initial_learning_rate * decay_rate ** (step / decay_steps)`; with `staircase` the exponent is a whole number."""
+    """`initial_learning_rate * decay_rate ** (step / decay_steps)`. `staircase` rounds the exponent down."""
 
     def __init__(
         self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False,
@@ -42,8 +42,8 @@ class ExponentialDecay(LearningRateSchedule):
 class CosineDecay(LearningRateSchedule):
     """Half a cosine from the initial rate down to `alpha` times that rate (Loshchilov and Hutter, "SGDR", 2016).
 
-    With `warmup_target` the rate first climbs in a line from `initial_learning_rate` to it, over `warmup_steps`; the
-    cosine then starts from `warmup_target` and takes another `decay_steps`.
+    With `warmup_target`, the rate first rises linearly from `initial_learning_rate` to `warmup_target` over
+    `warmup_steps` steps. The cosine then starts from `warmup_target` and lasts another `decay_steps` steps.
     """
 
     def __init__(
@@ -66,8 +66,9 @@ class CosineDecay(LearningRateSchedule):
 
 
 class CosineDecayRestarts(LearningRateSchedule):
-    """Consecutive half cosines: the first takes `first_decay_steps`, each later one is `t_mul` times as long and starts
-    `m_mul` times as high, down to `alpha` (Loshchilov and Hutter, "SGDR", 2016).
+    """Consecutive half cosines down to `alpha` times the initial rate (Loshchilov and Hutter,
+    "SGDR", 2016). The first lasts `first_decay_steps` steps. Each later one is `t_mul` times as
+    long as the one before, and starts `m_mul` times as high.
     """
 
     def __init__(self, initial_learning_rate: float, first_decay_steps: int, t_mul: float = 2.0, m_mul: float = 1.0,
@@ -89,8 +90,8 @@ class CosineDecayRestarts(LearningRateSchedule):
 
 
 class PolynomialDecay(LearningRateSchedule):
-    """From the initial rate down to `end_learning_rate` as `(1 - step / decay_steps) ** power`; with `cycle` it
-    restarts, over twice, three times, ... the steps.
+    """Lowers the rate from the initial one to `end_learning_rate` as `(1 - step / decay_steps) ** power`.
+    With `cycle`, `decay_steps` is doubled, tripled, ... whenever that many steps are completed.
     """
 
     def __init__(self, initial_learning_rate: float, decay_steps: int, end_learning_rate: float = 0.0001,
@@ -106,7 +107,7 @@ class PolynomialDecay(LearningRateSchedule):
 
 
 class InverseTimeDecay(LearningRateSchedule):
-    """`initial_learning_rate / (1 + decay_rate * step / decay_steps)`; with `staircase` the quotient is whole."""
+    """`initial_learning_rate / (1 + decay_rate * step / decay_steps)`. `staircase` rounds the quotient down."""
 
     def __init__(self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False,
                  name: str = "InverseTimeDecay") -> None:
@@ -121,10 +122,10 @@ class InverseTimeDecay(LearningRateSchedule):
 
 
 class WarmUp(LearningRateSchedule):
-    """Rises linearly from `start` over `steps`, then follows `after`, a rate or a schedule.
+    """Rises linearly from `start` over `steps` steps, then follows `after`, a rate or a schedule.
 
-    For large batches, whose rate is too high for the initial weights (Goyal et al.: "Accurate, large minibatch SGD",
-    2017).
+    It helps with large batches, whose learning rate is too high for the initial weights (Goyal et
+    al.: "Accurate, large minibatch SGD", 2017).
     """
 
     def __init__(self, start: float, after: float | LearningRateSchedule, steps: int) -> None:
@@ -136,7 +137,7 @@ class WarmUp(LearningRateSchedule):
 
 
 class OneCycle(LearningRateSchedule):
-    """One linear rise and one linear fall: from `peak / 10` to `peak` over the first quarter of `steps`, then to 0.
+    """Rises linearly from `peak / 10` to `peak` over the first quarter of `steps`, then falls linearly to 0.
 
     High rates train fast, and the fall refines the result (Smith and Topin, "Super-convergence", 2017).
     """

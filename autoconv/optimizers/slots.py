@@ -1,6 +1,4 @@
-"""A model's weights in one flat array, their gradients in another, and an optimizer's values per weight in further
-ones, its slots: an update is then a single pass.
-"""
+"""The flat arrays of an optimizer: a model's weights, their gradients, and slots with values per weight."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +12,11 @@ from ..engine.tensor import Tensor, no_grad
 from ..engine.variable import Variable
 from ..kernels import device as devices
 
-_KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # slots with other names in Keras
+_KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # Keras's names of slots, if they differ
 
 
 class FlatParameters:
-    """Makes the `.data` of parameters views into one flat array `data`; `gradient` is a second one of that layout.
+    """Makes the `.data` of parameters views of one flat array `data`; `gradient` has the same layout.
 
     Every view starts on a cache line. The gaps between views are zero and stay zero. Raises ValueError if the
     parameters differ in dtype or device.
@@ -44,7 +42,7 @@ class FlatParameters:
         return FlatParameters, (self.parameters,)  # a copy lays out the copied parameters in its own flat array
 
     def zeros(self) -> Any:
-        """Returns a zero array of this layout: an optimizer's slot."""
+        """Returns a flat array of zeros in this layout, as an optimizer's slot."""
         array = self.device.empty((self.size,), self.dtype)
         array[...] = 0
         return array
@@ -54,24 +52,24 @@ class FlatParameters:
         return [flat[start : start + p.size].reshape(p.shape) for start, p in zip(self.starts, self.parameters)]
 
     def bind(self) -> None:
-        """Makes each parameter's array its part of `data`: at first, and after another optimizer rebound it."""
+        """Makes each parameter's array its part of `data`, also after another optimizer has replaced that array."""
         for p, view in zip(self.parameters, self.views):
             if p.data is not view:
                 view[...] = p.data
                 p.data = view
 
     def bind_gradients(self) -> None:
-        """Directs each parameter's first gradient into its part; called before a backward walk."""
+        """Makes the next backward pass write each parameter's gradient into its part of `gradient`."""
         for p, gradient in zip(self.parameters, self.gradients):
             p.grad, p._grad_buffer = None, gradient
 
     def release_gradients(self) -> None:
-        """Detaches the arrays from parameters after the backward walk, as the next step overwrites them."""
+        """Detaches the gradients from the parameters, because the next step overwrites the arrays."""
         for p in self.parameters:
             p.grad = p._grad_buffer = None
 
     def collect(self, gradients: Sequence[Any]) -> None:
-        """Copies gradients from elsewhere into their parts; a parameter without one gets zeros."""
+        """Copies gradients into their parts of `gradient`. The part of a missing gradient is set to zeros."""
         copy = self.device.kernels("arith").copy
         for p, gradient, part in zip(self.parameters, gradients, self.gradients, strict=True):
             if gradient is None:
@@ -83,7 +81,7 @@ class FlatParameters:
                 copy(self.device.asarray(gradient), part)
 
     def constrain(self) -> None:
-        """Applies the parameters' constraints, by kernels."""
+        """Applies the parameters' constraints to their values, by kernels."""
         copy = self.device.kernels("arith").copy
         for p, view in zip(self.parameters, self.views):
             if p.constraint is not None:
@@ -92,7 +90,7 @@ class FlatParameters:
 
 
 def warn_about_missing(gradients: Sequence[Any], parameters: Sequence[Variable]) -> None:
-    """Warns of parameters that have no gradient. Raises ValueError if none has one."""
+    """Warns about parameters without a gradient. Raises ValueError if no parameter has a gradient."""
     missing = [i for i, gradient in enumerate(gradients) if gradient is None]
     if missing and len(missing) == len(gradients):
         raise ValueError("No gradients provided for any variable.")
@@ -103,8 +101,8 @@ def warn_about_missing(gradients: Sequence[Any], parameters: Sequence[Variable])
 
 
 class Slots:
-    """An optimizer's arrays in addition to the weights: flat arrays by slot name, laid out like the weights. A weight
-    that is temporarily left out of training stays known, and its slots are kept unchanged.
+    """An optimizer's flat arrays in addition to the weights, by slot name, in the layout of the
+    weights. The slots of a weight that is temporarily excluded from training are kept unchanged.
     """
 
     def __init__(self) -> None:
@@ -112,13 +110,12 @@ class Slots:
         self.arrays: dict[str, Any] = {}
         self.is_swapped = False  # whether averages and weights are exchanged
         self.weights: list[Variable] = []  # all weights that the optimizer was built for, in that order
-        self._inactive_slots: dict[int, dict[str, np.ndarray]] = {}  # slots of weights left out, by number in `weights`
+        self._inactive_slots: dict[int, dict[str, np.ndarray]] = {}  # slots of excluded weights, by weight number
 
     def build(self, parameters: Sequence[Variable], first_values: Mapping[str, float]) -> None:
-        """Lays the weights into flat arrays and makes the slots, once. Later calls may leave out
-        some of the weights and take them in again, on another device as well.
-
-        Raises ValueError for unknown weights.
+        """Builds the flat arrays of the weights and creates the slots. Later calls may exclude some
+        of the weights and include them again, also on another device. Raises ValueError for weights
+        that the first call did not include.
 
         first_values: each slot's initial value, by slot name.
         """
@@ -139,7 +136,7 @@ class Slots:
         self.make(first_values)
 
     def make(self, first_values: Mapping[str, float]) -> None:
-        """Makes the slots that do not exist yet: a setting enabled later may need another one."""
+        """Creates the slots that do not exist yet. A setting that was enabled later may need another slot."""
         for name, value in first_values.items():
             if name not in self.arrays:
                 self.arrays[name] = self.flat.zeros()  # type: ignore[union-attr]
@@ -151,7 +148,7 @@ class Slots:
         return self.flat.split(self.arrays[name])  # type: ignore[union-attr]
 
     def _lay_out(self, parameters: Sequence[Variable], first_values: Mapping[str, float]) -> None:
-        """Lays out these known weights with their slots; the others' slots are set aside."""
+        """Builds the flat arrays of these weights and their slots. Keeps copies of all other weights' slots."""
         slots = self.copy_slots()
         self.flat = FlatParameters(parameters)
         self.arrays = {}
@@ -164,27 +161,28 @@ class Slots:
         self._inactive_slots = {n: slot for n, slot in slots.items() if n not in numbers}
 
     def numbers(self) -> list[int]:
-        """The numbers in `weights` of the weights that are laid out now."""
+        """Returns the indices in `weights` of the weights in the flat arrays."""
         numbers = {id(parameter): number for number, parameter in enumerate(self.weights)}
         return [numbers[id(parameter)] for parameter in self.flat.parameters]  # type: ignore[union-attr]
 
     def copy_slots(self) -> dict[int, dict[str, np.ndarray]]:
-        """Copies the slots of all known weights, by weight number."""
+        """Copies the slots of all weights, also excluded ones, by weight number."""
         device = self.flat.device  # type: ignore[union-attr]
         parts = {name: self.split(name) for name in self.arrays}
         return self._inactive_slots | {number: {name: np.array(device.numpy(each[i])) for name, each in parts.items()}
                                        for i, number in enumerate(self.numbers())}
 
     def copy_state(self, parameters: Sequence[Variable], names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Copies these slots of these weights, by "<slot>/<i>", i being the weight's index in `parameters`."""
+        """Copies the slots `names` of these weights. The key is "<slot>/<i>" with the index i in `parameters`."""
         numbers = {id(parameter): number for number, parameter in enumerate(self.weights)}
         slots = self.copy_slots()
         return {f"{name}/{i}": slots[numbers[id(parameter)]].get(name, np.zeros(parameter.shape, parameter.dtype))
                 for i, parameter in enumerate(parameters) for name in names}
 
     def order(self, names: Sequence[str], late_slots: Sequence[str], count: int | None) -> list[tuple[str, int]]:
-        """Returns these slots with their weights' numbers, in Keras's order of variables: averages and sums of
-        gradients first, then all slots of a weight together, except `late_slots`. count: the number of weights.
+        """Returns pairs of slot name and weight number, in Keras's order of variables: first the
+        averages and the gradient sums, then the other slots of one weight after the other, then the
+        `late_slots`. count: the number of weights.
         """
         numbers = range(count or 0) if count is not None or self.flat is None else range(len(self.flat.parameters))
         weight_slots = [name for name in names if name not in ("average", "accumulated")]
@@ -193,7 +191,7 @@ class Slots:
                 *((name, i) for name in weight_slots if name in late_slots for i in numbers)]
 
     def variables(self, order: Sequence[tuple[str, int]], owner: str) -> dict[str, Variable]:
-        """Returns variables over these slots' parts, with Keras's names, by "<slot>/<i>"."""
+        """Returns a variable over each slot's part of a weight, with Keras's name, by the key "<slot>/<i>"."""
         flat: Any = self.flat
         parts = {name: self.split(name) for name, _ in order}
         result = {}
@@ -205,8 +203,8 @@ class Slots:
 
     @contextmanager
     def restrict_to(self, variable: Variable, gradient: Any) -> Iterator[SimpleNamespace]:
-        """Reduces the slots to one weight's parts inside a `with` block. Yields the weight and this gradient of it as
-        one-dimensional arrays `data` and `gradient`, with their `device`.
+        """Reduces the slots to one weight's parts inside a `with` block. Yields an object with the
+        weight and its `gradient` as one-dimensional arrays `data` and `gradient`, and their `device`.
         """
         flat: Any = self.flat
         number = next(i for i, one in enumerate(flat.parameters) if one is variable)
@@ -219,7 +217,7 @@ class Slots:
         finally:
             self.arrays = arrays
 
-    # Averages: weights in the slot `average`, gradients in the slot `accumulated`.
+    # Averages of weights (slot `average`) and sums of gradients (slot `accumulated`).
 
     def keep_average(self, momentum: Any, overwrite: Any | None) -> None:
         """Updates the weights' moving average; if `overwrite` is 1, the weights become the average."""
@@ -250,7 +248,9 @@ class Slots:
         copy(weights, average)
 
     def accumulate(self, count: int, is_last: bool) -> bool:
-        """Adds the gradient to the sum of earlier ones. The last of `count` becomes their mean. Returns `is_last`."""
+        """Adds the gradient to the sum of earlier gradients. If `is_last`, replaces the gradient by
+        the mean of `count` gradients and resets the sum. Returns `is_last`.
+        """
         flat: Any = self.flat
         k, total = flat.device.kernels("arith"), self.arrays["accumulated"]
         k.add(total, flat.gradient, total)

@@ -1,4 +1,4 @@
-"""The optimizers: each defines its slots and its kernel's arguments."""
+"""The optimizers. Each class defines its slots and the arguments of its kernel."""
 
 import math
 from functools import partial
@@ -15,7 +15,7 @@ from .slots import FlatParameters
 class SGD(Optimizer):
     """Gradient descent `w -= learning_rate * g`, or with momentum `m = momentum*m - learning_rate*g; w += m`.
 
-    `nesterov` uses the next momentum: `w += momentum*m - learning_rate*g` (Sutskever et al., 2013).
+    `nesterov` uses the updated m: `w += momentum*m - learning_rate*g` (Sutskever et al., 2013).
     """
 
     recordable = True
@@ -37,9 +37,10 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """`v = rho*v + (1-rho)*g^2; w -= learning_rate * g / sqrt(v + epsilon)` (Hinton, lecture 6e, 2012).
+    """`v = rho*v + (1-rho)*g^2; w -= learning_rate * g / sqrt(v + epsilon)` (Hinton, 2012).
 
-    `centered` subtracts the square of the gradient's mean from v; `momentum` adds that fraction of the last step.
+    `centered` subtracts the square of the gradient's moving average from v. `momentum` is the
+    fraction of the previous step that is added to each step.
     """
 
     recordable = True
@@ -71,8 +72,8 @@ class RMSprop(Optimizer):
 class Adam(Optimizer):
     """`m += (1-b1)(g - m); v += (1-b2)(g^2 - v); w -= alpha * m / (sqrt(v) + epsilon)` (Kingma and Ba, 2014).
 
-    At step t `alpha = learning_rate * sqrt(1 - b2^t) / (1 - b1^t)`, so epsilon counts before the bias correction, as
-    in Keras. `amsgrad` takes the largest v so far (Reddi et al., 2018).
+    At step t, `alpha = learning_rate * sqrt(1 - b2^t) / (1 - b1^t)`. As in Keras, epsilon is therefore added before
+    the bias correction. `amsgrad` uses the largest v of all steps up to t (Reddi et al., 2018).
     """
 
     recordable = True
@@ -115,7 +116,7 @@ class AdamW(Adam):
 
 
 class Adagrad(Optimizer):
-    """`a += g^2; w -= learning_rate * g / sqrt(a + epsilon)`, a from initial_accumulator_value. Duchi et al., 2011."""
+    """`a += g^2; w -= learning_rate * g / sqrt(a + epsilon)`; a starts at initial_accumulator_value (Duchi, 2011)."""
 
     recordable = True
     _slots = ("accumulator",)
@@ -134,7 +135,7 @@ class Adagrad(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """Scales steps by the RMS of earlier steps over the RMS of gradients: no rate to tune (Zeiler, 2012)."""
+    """`w -= learning_rate * g * RMS(earlier steps) / RMS(gradients)`, with moving averages (Zeiler, 2012)."""
 
     recordable = True
     _slots = ("accumulated_grad", "accumulated_delta_var")
@@ -153,7 +154,7 @@ class Adadelta(Optimizer):
 
 
 class Adamax(Optimizer):
-    """Adam with the largest gradient, decayed by beta_2, instead of the root of v (Kingma and Ba, 2014)."""
+    """Adam with the largest gradient up to now, decayed by beta_2, instead of sqrt(v) (Kingma and Ba, 2014)."""
 
     recordable = True
     _slots = ("momentum", "norm")
@@ -177,7 +178,7 @@ class Adamax(Optimizer):
 
 
 class Nadam(Adamax):
-    """Adam with Nesterov momentum, which grows with the steps (Dozat, 2015)."""
+    """Adam with Nesterov momentum, whose factor grows with the number of steps (Dozat, 2015)."""
 
     _slots = ("momentum", "velocity")
     recordable = True
@@ -193,7 +194,7 @@ class Nadam(Adamax):
         k.nadam(flat.data, flat.gradient, *slots, *factors, self.beta_1, self.beta_2, self.epsilon, decay_factor)
 
     def _factor(self, index: int) -> float:
-        """Returns a factor of the next step: for m, for g, or for the root of v."""
+        """Returns a factor of the next step. index: 0 for the factor of m, 1 for g, 2 for sqrt(v)."""
         t = self._updates() + 1
         if index == 2:
             return 1 / math.sqrt(1 - self.beta_2**t)
@@ -204,7 +205,7 @@ class Nadam(Adamax):
 
     @property
     def variables(self) -> list[Variable]:
-        """The variables. Keras also stores the momenta's product; here it follows from the step count."""
+        """The state's variables. Keras also stores the momenta's product; here it follows from the step count."""
         result = super().variables
         if self.flat is not None:
             product = np.array(self._product(self._updates()), np.float32)
@@ -225,7 +226,7 @@ class Nadam(Adamax):
 
 
 class Lion(Optimizer):
-    """`w -= learning_rate * sign(b1 m + (1-b1) g); m = b2 m + (1-b2) g`: needs a small rate (Chen et al., 2023)."""
+    """`w -= learning_rate * sign(b1 m + (1-b1) g); m = b2 m + (1-b2) g`. Use a small rate (Chen et al., 2023)."""
 
     recordable = True
     _slots = ("momentum",)

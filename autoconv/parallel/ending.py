@@ -1,4 +1,4 @@
-"""Ends all ranks if an exception ends one of them, as the others would wait for it."""
+"""Ends all ranks if an exception ends one of them, because the other ranks would wait for it."""
 
 import atexit
 import sys
@@ -8,7 +8,7 @@ _code = 0  # exit code of all ranks if one failed
 
 
 def watch(comm: Any) -> None:
-    """Registers that all ranks of a communicator end if an exception ends this process."""
+    """Makes all ranks of a communicator end if an exception ends this process."""
     if comm.size > 1:
         atexit.register(_end, comm)
 

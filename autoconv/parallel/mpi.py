@@ -1,4 +1,4 @@
-"""`MPI`: the processes of mpiexec as `Ranks`. Sums are computed here, in the order of ranks."""
+"""`MPI`: communication between the processes of mpiexec. Sums are computed here, in the order of ranks."""
 
 import os
 import pickle
@@ -14,18 +14,19 @@ from . import ending
 from .summing import Buffers, RankSum
 from .waiting import Watch
 
-STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set by mpiexec
-TAGS = 1 << 13  # tags per kind of message; MPI has at least twice as many
+STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set when mpiexec starts
+TAGS = 1 << 13  # tags per kind of message; MPI has more than twice as many
 
 
 class MPI(Ranks):
-    """All processes of an mpi4py communicator, by default MPI's COMM_WORLD.
+    """All processes of an mpi4py communicator, by default of MPI's COMM_WORLD.
 
-    bucket_bytes: size of the gradient's pieces, which are summed during the backward pass.
-    timeout: seconds without a message from a rank after which the others raise TimeoutError, naming
-    it; it must exceed the time of any callback on one rank. compression: None, or "float16", which
-    halves the bytes by rounding. The same number of ranks gives the same bits. Raises
-    RuntimeError if mpiexec started no others, ExtraError without mpi4py, ValueError.
+    bucket_bytes: the size of the pieces of the gradient that are summed during the backward pass.
+    timeout: the seconds without a message from a rank after which the other ranks raise
+    TimeoutError with its number; a callback on only one rank must take less time. compression:
+    None, or "float16", which halves the bytes by rounding. The same number of ranks gives the same
+    bits in each run. Raises RuntimeError if mpiexec started no other process, ExtraError if mpi4py
+    is missing, ValueError for invalid arguments.
     """
 
     def __init__(self, comm: Any = None, bucket_bytes: int = 1 << 18, timeout: float = 600.0,
@@ -107,7 +108,7 @@ class MPI(Ranks):
         return [pickle.loads(buffer.data) for buffer in self._exchange_arrays(data, buffers)]
 
     def _exchange_arrays(self, data: np.ndarray, buffers: list[np.ndarray]) -> list[np.ndarray]:
-        """Sends every rank's array to all ranks."""
+        """Sends this rank's array to all ranks, and receives the other ranks' arrays in `buffers`."""
         tag = self._tag("others", 1)
         peers = [peer for peer in range(self.size) if peer != self.rank]
         receiving = [self._comm.Irecv(_bytes(buffers[peer]), peer, tag) for peer in peers]
@@ -125,19 +126,19 @@ class MPI(Ranks):
         return value if self.rank == 0 else pickle.loads(buffer.data)
 
     def _wait(self, requests: list[Any], ranks: list[int]) -> None:
-        """Waits until all requests are complete. ranks: each request's rank."""
+        """Waits until all requests are complete. ranks: the other rank of each request."""
         self._watch.wait(lambda: self._mpi.Request.Testall(requests),
                          lambda: [rank for rank, each in zip(ranks, requests) if not each.Test()])
 
     def _tag(self, kind: str, count: int) -> int:
-        """Returns the first of `count` tags not in use; it is the same on all ranks."""
+        """Returns the first of `count` unused tags. The tag is the same on all ranks."""
         first = self._tag_counts[kind]
         self._tag_counts[kind] += count
         return first % TAGS + (TAGS if kind == "sums" else 0)
 
 
 def _is_ready() -> bool:
-    """Returns True: memory of the host needs no copy from a GPU."""
+    """Returns True, because arrays in host memory need no copy from a GPU."""
     return True
 
 

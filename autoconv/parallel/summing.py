@@ -1,7 +1,7 @@
-"""`RankSum`: sums an array over all ranks in their order, so that each run has the same bits.
+"""`RankSum`: sums an array over all ranks in their order, so that each run gives the same bits.
 
-Each rank receives its section of the array from all others, sums it, and sends the sum to all.
-Small arrays, and all arrays of two ranks, are sent whole to all ranks: one message fewer.
+Each rank receives its section of the array from all other ranks, sums it, and sends the sum to all.
+Small arrays, and all arrays if there are two ranks, are sent whole to all ranks, which saves a message.
 """
 
 from collections import defaultdict
@@ -17,9 +17,10 @@ Buffers = defaultdict[tuple[int, int, np.dtype], list[np.ndarray]]  # free recei
 
 
 class RankSum:
-    """Sums `host` (n,) in place, then writes it, divided by `divisor`, to the arrays `targets`,
-    which it holds one after the other. is_ready: whether the copy to `host` is complete. wire_dtype:
-    the dtype that is sent, None for the array's own. Uses the tags `tag` and `tag + 1`.
+    """Sums `host` (n,) over all ranks, in place. Then writes the sum, divided by `divisor`, to the
+    arrays `targets`, whose elements `host` contains one array after the other. is_ready: returns
+    whether the copy to `host` is complete. wire_dtype: the dtype that is sent, None for the array's
+    own. Uses the tags `tag` and `tag + 1`.
     """
 
     def __init__(self, comm: Any, host: np.ndarray, is_ready: Callable[[], bool], targets: Sequence[Any],
@@ -40,7 +41,7 @@ class RankSum:
         self._steps = self._run()
 
     def advance(self) -> bool:
-        """Advances as far as possible without waiting. Returns whether the sum is complete."""
+        """Continues as far as possible without waiting. Returns whether the sum is complete."""
         return next(self._steps, True)
 
     def missing(self) -> list[int]:
@@ -48,7 +49,7 @@ class RankSum:
         return [rank for rank, request in zip([*self._peers] * 2, self._requests) if not request.Test()]
 
     def _run(self) -> Iterator[bool]:
-        """Performs the sum; yields False whenever it would have to wait."""
+        """Computes the sum. Yields False whenever it would have to wait."""
         while not self._is_ready():
             yield False
         yield from self._sum()
@@ -76,7 +77,7 @@ class RankSum:
             yield from self._collect(spans, span)
 
     def _add(self, buffer: np.ndarray, outgoing: np.ndarray, span: slice) -> None:
-        """Sums this rank's section over all ranks, in their order."""
+        """Sums this rank's section of the array over all ranks, in their order."""
         rank = self._comm.rank
         total = self._host[span]
         parts = [*buffer]
@@ -88,13 +89,13 @@ class RankSum:
         np.add(partial, parts[-1], out=total, dtype=total.dtype)
 
     def _collect(self, spans: list[slice], span: slice) -> Iterator[bool]:
-        """Sends the sum of this rank's section to all others, and receives their sums."""
+        """Sends the sum of this rank's section to all other ranks, and receives their sums."""
         targets = [self._host[spans[peer]] for peer in self._peers]
         if self._wire_dtype is None:
             yield from self._exchange(targets, [self._host[span]] * len(self._peers), self._tag + 1)
             return
         outgoing = self._host[span].astype(self._wire_dtype)
-        self._host[span] = outgoing  # rounded as the others receive it
+        self._host[span] = outgoing  # rounded like the values that other ranks receive
         buffer = self._take_buffer(max(each.stop - each.start for each in spans))
         views = [row[: part.size] for row, part in zip(buffer, targets)]
         yield from self._exchange(views, [outgoing] * len(self._peers), self._tag + 1)
@@ -104,7 +105,7 @@ class RankSum:
 
     def _exchange(self, targets: Iterable[np.ndarray], outgoing: Iterable[np.ndarray],
                   tag: int) -> Iterator[bool]:
-        """Receives from all other ranks and sends to them."""
+        """Sends arrays to all other ranks and receives theirs. Yields False until all messages have arrived."""
         receiving = [self._comm.Irecv(_bytes(target), rank, tag) for target, rank in zip(targets, self._peers)]
         self._requests = [*receiving, *(self._comm.Isend(_bytes(part), rank, tag) for part,
                                         rank in zip(outgoing, self._peers))]

@@ -1,23 +1,23 @@
-"""`Watch`: waits for messages, and reports ranks that send none."""
+"""`Watch`: waits for messages, and reports ranks that send no message."""
 
 import os
 import time
 from collections.abc import Callable
 
 SPINS = 100  # checks before the processor is yielded to other ranks
-AWAKE = 2e-3  # seconds of checking without a pause: longer than usual delays
-PAUSE = 2e-4  # seconds between two checks after that
+AWAKE = 2e-3  # seconds of checking without sleeping, longer than usual delays
+PAUSE = 2e-4  # seconds of sleep between later checks
 
 
 class Watch:
-    """Waits for messages; after `timeout` seconds raises TimeoutError, naming the late rank."""
+    """Waits for messages. After `timeout` seconds, raises TimeoutError with the numbers of the late ranks."""
 
     def __init__(self, rank: int, timeout: float) -> None:
         self._rank = rank
         self._timeout = timeout
 
     def wait(self, is_complete: Callable[[], bool], missing: Callable[[], list[int]]) -> None:
-        """Waits until `is_complete()`. missing: returns the ranks whose messages are missing."""
+        """Waits until `is_complete()` is true. missing: returns the ranks whose messages are missing."""
         for _ in range(SPINS):
             if is_complete():
                 return
