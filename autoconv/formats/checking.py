@@ -129,7 +129,9 @@ def _describe_layer(layer: Layer) -> str:
 
 
 def _culprit(model: Model) -> str | None:
-    """Describes a layer that cannot be rebuilt. Raises ValueError if a rebuilt layer differs."""
+    """Describes the first layer that cannot be rebuilt, or returns None if all layers can be.
+    Raises ValueError if a rebuilt layer differs from the original.
+    """
     for layer in model._walk():
         if isinstance(layer, Model):
             continue

@@ -104,7 +104,9 @@ class Tree:
             offset += 16 + -(-size // 8) * 8
 
     def type(self, offset: int) -> np.dtype | None:
-        """Returns the dtype described at `offset`, REFERENCE for variable-length text, or None."""
+        """Returns the dtype described at `offset`, or None if it is not supported. A
+        variable-length string has the dtype REFERENCE.
+        """
         kind, flags, sign, _, size = self.unpack("BBBBI", offset)
         kind &= 15
         order = ">" if flags & 1 else "<"

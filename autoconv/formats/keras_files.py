@@ -277,7 +277,7 @@ def _weights_by_name(layer: Layer) -> dict[str, Variable]:
 
 def _match_layers(model: Model, group: hdf5.HDF5Node, size: int,
                   label: str) -> list[tuple[Variable, np.ndarray]]:
-    """Returns each weight with its array. Layers match by order, weights by name or by order."""
+    """Returns each weight with its array. Matches layers by order, and weights by name or order."""
     arrays = hdf5.arrays(group, size)
     groups = [(name, hdf5.strings(group[name], "weight_names"))
               for name in hdf5.strings(group, "layer_names")]

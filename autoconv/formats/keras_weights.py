@@ -140,7 +140,9 @@ _SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "vel
 
 
 def _put_keras_2(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
-    """Sets Keras 2 variables: "Adam/m/dense/kernel:0", or "Adam/dense/kernel/m:0" if legacy."""
+    """Sets an optimizer's state to variables of Keras 2. Their names are such as
+    "Adam/m/dense/kernel:0", or "Adam/dense/kernel/m:0" if a legacy optimizer wrote them.
+    """
     slot_index = -1 if any(name.endswith("/iter:0") for name in arrays) else 1
     state = dict(optimizer.get_state())
     new_slots = dict[str, np.ndarray]()

@@ -188,7 +188,7 @@ def _node(node: Message, number: int, opset: int) -> RawNode:
 
 
 def array(tensor: Message) -> np.ndarray:
-    """Returns a tensor's values. Raises ValueError if it has none in the file or too few."""
+    """Returns a tensor's values. Raises ValueError if they are not in the file or invalid."""
     dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
     name = tensor.get("name") or "a constant"
     kind = tensor.get("data_type", 0)

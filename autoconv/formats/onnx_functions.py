@@ -281,7 +281,7 @@ def _weights(b: Builder, kernel: np.ndarray, bias: np.ndarray | None) -> list[st
 
 def window(x: Value, kernel: Pair, strides: Pair, padding: Padding,
            dilation_rate: Pair = 1) -> dict[str, Any]:
-    """Returns the attributes of a window over images x. For unknown sizes, "same" is auto_pad."""
+    """Returns a window's attributes over images x. For unknown sizes "same" becomes auto_pad."""
     kh, kw = shapes.pair(kernel, "kernel_size")
     (sh, sw) = shapes.pair(strides, "strides")
     (dh, dw) = shapes.pair(dilation_rate, "dilation_rate")

@@ -70,7 +70,7 @@ def conv(node: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Ten
 
 
 def conv_transpose(node: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
-    """Crops the full result by `pads`. `output_padding` and `output_shape` extend the result."""
+    """Computes a transposed convolution, cropped by `pads` and extended by `output_padding`."""
     w = _kernel(w)  # (C, F / groups, KH, KW)
     groups = node.get("group", 1)
     strides = _pair(node, "strides", (1, 1))

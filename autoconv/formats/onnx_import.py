@@ -69,7 +69,7 @@ class Layouts:
 
 
 class GraphRunner:
-    """Runs an ONNX file's nodes. constants: known arrays; parameters: each weight's trainable flag."""
+    """Runs an ONNX file's nodes. constants: known arrays; parameters: weights' trainable flags."""
 
     def __init__(self, file: File) -> None:
         self.file = file

@@ -42,7 +42,7 @@ class Schema(dict[int, Field]):
 
 
 def read_message(data: bytes, schema: Schema) -> Message:
-    """Returns the message in `data`. Repeated fields are lists. Raises ValueError for bad data."""
+    """Reads the message in `data`, repeated fields as lists. Raises ValueError if it is invalid."""
     return _Reader(data).read_message(schema, 0, len(data))
 
 
